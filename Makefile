@@ -1,0 +1,74 @@
+# make demo and make test are the two commands a newcomer needs; `make help` lists the rest.
+# Everything is installed into .venv of this checkout with the versions in constraints.txt.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
+STAMP := $(VENV)/.installed
+TORCH := $(shell grep '^torch==' constraints.txt)
+
+OLD_VENV := .venv-oldest
+OLD_BIN := $(OLD_VENV)/bin
+OLD_STAMP := $(OLD_VENV)/.installed
+OLD_TRANSFORMERS := 5.18.0
+
+WHEEL_VENV := runs/wheel-venv
+
+# Two test processes with one torch thread each use two cores better than one process with two threads.
+JOBS ?= 2
+PYTEST_ARGS ?=
+OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-oldest lint format wheel-test clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || { echo "creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing into $(VENV) (the first time takes a few minutes)"
+	@$(PIP) -c constraints.txt $(TORCH)
+	@$(PIP) -c constraints.txt -e '.[dev,decord,plot]'
+	@touch $@
+
+install: $(STAMP)  ## set up .venv
+
+demo: $(STAMP)  ## ask the embedded model about an image and a clip with all, a quarter and a tenth of the tokens
+	@$(OFFLINE) $(BIN)/python scripts/demo.py
+
+test: $(STAMP)  ## run every test, offline
+	$(OFFLINE) OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
+
+lint: $(STAMP)  ## check style, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## rewrite the code in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(OLD_STAMP): pyproject.toml constraints.txt
+	@test -x $(OLD_BIN)/python || $(PYTHON) -m venv $(OLD_VENV)
+	@grep -vE '^(transformers|huggingface_hub|tokenizers)==' constraints.txt > $(OLD_VENV)/constraints.txt
+	@$(OLD_BIN)/python -m pip install -qq --disable-pip-version-check -c $(OLD_VENV)/constraints.txt $(TORCH)
+	@$(OLD_BIN)/python -m pip install -qq --disable-pip-version-check -c $(OLD_VENV)/constraints.txt \
+		transformers==$(OLD_TRANSFORMERS) -e '.[dev,decord,plot]'
+	@touch $@
+
+test-oldest: $(OLD_STAMP)  ## run the contract and unit tests on the oldest transformers we support
+	$(OFFLINE) OMP_NUM_THREADS=1 $(OLD_BIN)/python -m pytest -q -n $(JOBS) tests/contract tests/unit $(PYTEST_ARGS)
+
+wheel-test: $(STAMP)  ## build the wheel, install it into an empty environment, use it from an empty folder
+	@rm -rf dist $(WHEEL_VENV)
+	$(BIN)/python -m pip wheel -qq --no-deps -w dist .
+	$(PYTHON) -m venv $(WHEEL_VENV)
+	$(WHEEL_VENV)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt $(TORCH)
+	$(WHEEL_VENV)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt dist/*.whl
+	$(WHEEL_VENV)/bin/python scripts/wheel_check.py --examples examples
+
+clean:  ## remove what make made (environments stay; delete .venv* to be rid of those)
+	rm -rf dist build runs/wheel-venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +

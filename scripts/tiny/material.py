@@ -1,0 +1,134 @@
+"""What the models talk about: scenes and clips prepared as views, and the questions and captions that go with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from tiny import prepare
+from tiny.architecture import VIEW
+from tiny.views import jpeg
+from vidcompress.evaluate.shapes import CLIP_TYPES, IMAGE_TYPES, ask, paint, paint_clip, sample_clip, sample_scene
+from vidcompress.evaluate.shapes.clip import ClipScene
+from vidcompress.evaluate.shapes.scene import Scene, place_of
+
+Pixels = npt.NDArray[np.uint8]
+
+SMALLER: Final = {"frame": 1, "thumb": 1, "short": 1, "clip": 2, "image": 4}
+"""Material name to the divisor of the batch size: long sequences come in smaller batches.
+
+frame: a one-frame video; thumb: a single small image without crops; short: a clip of 2 to 6 frames; clip: a clip of
+8 frames, or now and then of 9 to 16; image: an image of any size, in crops.
+"""
+
+TURNS: Final = {"frame": 1.0, "thumb": 1.0, "short": 1.0, "clip": 1.5, "image": 2.0}
+"""Material name to the factor on the number of questions per scene: long sequences carry more of them."""
+
+
+@dataclass
+class Piece:
+    """One scene ready to be talked about.
+
+    Attributes:
+        scene: the truth.
+        layout: "video", "image" (thumbnail and crops) or "single" (one view).
+        views: uint8 (n, 112, 112, 3).
+        size: (height, width) of the picture before it was cut, pixels.
+    """
+
+    scene: Scene | ClipScene
+    layout: str
+    views: Pixels
+    size: tuple[int, int]
+
+
+def make_piece(material: str, seed: int, name: str, worn: bool = True) -> Piece:
+    """Make the piece of a seed.
+
+    Args:
+        material: a key of `SMALLER`.
+        seed: of the scene.
+        name: the model, whose preprocessing is used.
+        worn: let a quarter of the pieces pass through JPEG.
+
+    Raises:
+        ValueError: if `material` is unknown.
+    """
+    rng = np.random.default_rng([seed, 7])
+    quality = int(rng.integers(60, 96)) if worn and rng.random() < 0.25 else 0
+    scene: Scene | ClipScene
+    if material in ("image", "thumb"):
+        scene = sample_scene(seed, size=None if material == "image" else (VIEW, VIEW))
+        picture = paint(scene)
+        picture = jpeg(picture, quality) if quality else picture
+        if material == "thumb":
+            return Piece(scene, "single", picture[None], (VIEW, VIEW))
+        return Piece(scene, "image", prepare.any_resolution(picture, name), (scene.height, scene.width))
+    if material == "frame":
+        count = 1
+    elif material == "short":
+        count = int(rng.integers(2, 7))
+    elif material == "clip":
+        count = 8 if rng.random() < 0.85 else int(rng.integers(9, 17))
+    else:
+        raise ValueError(f"material={material!r} is not one of {', '.join(SMALLER)}; choose one of them")
+    return clip_piece(sample_clip(seed, count), quality)
+
+
+def clip_piece(scene: ClipScene, quality: int = 0) -> Piece:
+    """Make the piece of a clip, its frames through JPEG of this quality if it is not 0."""
+    pictures = paint_clip(scene)
+    if quality:
+        pictures = np.stack([jpeg(picture, quality) for picture in pictures])
+    return Piece(scene, "video", prepare.frames(pictures), (scene.height, scene.width))
+
+
+def caption(scene: Scene | ClipScene) -> tuple[str, str]:
+    """Return the request for a description and the description: every object in reading order, then the digit."""
+    described = []
+    if isinstance(scene, Scene):
+        request = "describe the image."
+        digits = list(scene.digits)
+        for item in scene.items:
+            place = place_of(item.center, scene.width, scene.height)
+            described.append((0, place.startswith("bottom"), item.center, f"{item.color} {item.shape} {place}"))
+    else:
+        request = "describe the clip."
+        digits = [] if scene.flash is None else [scene.flash]
+        for actor in scene.actors:
+            item = actor.item
+            place = place_of(item.center, scene.width, scene.height) if actor.direction is None else actor.direction
+            low = item.center[1] >= scene.height / 2
+            described.append((actor.appears, low, item.center, f"{item.color} {item.shape} {place}"))
+    parts = [text for *_, text in sorted(described)] + [f"digit {digit.value}" for digit in digits]
+    return request, ", ".join(parts)
+
+
+def conversation(
+    scene: Scene | ClipScene, rng: np.random.Generator, turns: int, weights: dict[str, float]
+) -> list[tuple[str, str, float]]:
+    """Draw questions about a scene.
+
+    Args:
+        scene: what is talked about.
+        rng: picks.
+        turns: how many questions, the caption included.
+        weights: question type to how often it is asked, relative to 1; "caption" to the chance of a caption.
+
+    Returns:
+        (question, answer, weight of its loss per token); the caption, if any, comes last.
+    """
+    types = list(IMAGE_TYPES if isinstance(scene, Scene) else CLIP_TYPES)
+    described = rng.random() < weights.get("caption", 1.0)
+    chances = np.array([weights.get(kind, 1.0) for kind in types])
+    asked: list[tuple[str, str, float]] = []
+    while len(asked) < turns - int(described):
+        question = ask(scene, types[int(rng.choice(len(types), p=chances / chances.sum()))], rng)
+        if question is not None:
+            asked.append((question.text, question.answer, 1.0))
+    if described:
+        asked.append((*caption(scene), 0.4))
+    return asked

@@ -1,0 +1,68 @@
+"""The curriculum: what is trained on what, for how long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from tiny.material import SMALLER
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One lesson.
+
+    A round draws fresh pictures once and goes over them `passes` times (with fresh questions each time); a
+    checkpoint is written after every round.
+
+    Attributes:
+        name: unique within the curriculum.
+        kind: "views" (the encoder labels patches) or "talk" (the whole model answers questions).
+        rounds: how many rounds.
+        pictures: views (kind "views") or scenes (kind "talk") drawn per round.
+        passes: how often a round goes over its pictures.
+        batch: views or scenes per step.
+        lr: peak learning rate of everything but the encoder.
+        encoder_lr: peak learning rate of the encoder; 0 freezes it.
+        floor: the learning rate decays (cosine) to this share of its peak.
+        warmup: steps of linear warm-up.
+        mix: material name to share of the scenes, for kind "talk" (see `material.py`).
+        turns: questions per scene and step, for kind "talk" (more for long sequences, see `material.TURNS`).
+        weights: question type to how often it is asked (1 if not named), and "caption" to the chance of a caption.
+    """
+
+    name: str
+    kind: str
+    rounds: int
+    pictures: int
+    passes: int
+    batch: int
+    lr: float
+    encoder_lr: float
+    floor: float = 0.1
+    warmup: int = 100
+    mix: tuple[tuple[str, float], ...] = ()
+    turns: int = 8
+    weights: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole stage."""
+        return self.rounds * self.round_steps
+
+    @property
+    def round_steps(self) -> int:
+        """Optimizer steps of one round."""
+        if self.kind == "views":
+            return self.passes * (self.pictures // self.batch)
+        sizes = ((round(self.pictures * share), self.batch // SMALLER[material]) for material, share in self.mix)
+        return self.passes * sum(count // size for count, size in sizes)
+
+
+_LOOK: Final = Stage("look", "views", rounds=36, pictures=3200, passes=2, batch=64, lr=1.5e-3, encoder_lr=1.5e-3)
+
+CURRICULA: Final[dict[str, tuple[Stage, ...]]] = {
+    "tiny-onevision": (_LOOK,),
+    "tiny-next": (_LOOK,),
+}
+"""Model name to its stages, in order."""

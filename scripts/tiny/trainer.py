@@ -1,0 +1,190 @@
+"""The training loop: rounds, checkpoints, resuming."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tiny import attention, encoder, lessons
+from tiny.architecture import build
+from tiny.encoder import Heads
+from tiny.stages import Stage
+from tiny.words import load_tokenizer, special_ids
+
+
+@dataclass
+class State:
+    """Everything a run needs to go on as if it had never stopped (with the run's seed)."""
+
+    model: Any
+    heads: Heads
+    optimizer: torch.optim.Optimizer | None = None
+    stage: int = 0
+    round: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def fresh_state(name: str, seed: int) -> State:
+    """Build an untrained state; the same seed gives the same weights."""
+    torch.manual_seed(seed)
+    tokenizer = load_tokenizer(name)
+    model = build(name, len(tokenizer), special_ids(tokenizer))
+    attention.use(model)
+    return State(model, Heads(model.config.vision_config.hidden_size))
+
+
+def make_optimizer(state: State, stage: Stage) -> torch.optim.AdamW:
+    """Make the optimizer of a stage; a zero encoder rate freezes the encoder."""
+    tower = list(state.model.model.vision_tower.parameters())
+    for parameter in tower:
+        parameter.requires_grad_(stage.encoder_lr > 0)
+    known = {id(parameter) for parameter in tower}
+    others = [parameter for parameter in state.model.parameters() if id(parameter) not in known]
+    groups: list[dict[str, Any]] = []
+    for parameters, rate in ((tower, stage.encoder_lr), (others, stage.lr), (list(state.heads.parameters()), stage.lr)):
+        if rate > 0:
+            matrices = [parameter for parameter in parameters if parameter.ndim > 1]
+            vectors = [parameter for parameter in parameters if parameter.ndim <= 1]
+            groups.append({"params": matrices, "peak": rate, "weight_decay": 0.02})
+            groups.append({"params": vectors, "peak": rate, "weight_decay": 0.0})
+    return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98))
+
+
+def rate(stage: Stage, step: int) -> float:
+    """Return the share of the peak learning rate at `step` of a stage: linear warm-up, then cosine to the floor."""
+    if step < stage.warmup:
+        return (step + 1) / stage.warmup
+    done = (step - stage.warmup) / max(1, stage.steps - stage.warmup)
+    return stage.floor + (1 - stage.floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def save(state: State, path: Path) -> None:
+    """Write a checkpoint in one go: a reader finds the old one or the new one, never half of one."""
+    payload = {
+        "model": state.model.state_dict(),
+        "heads": state.heads.state_dict(),
+        "optimizer": state.optimizer.state_dict() if state.optimizer else None,
+        "torch_rng": torch.get_rng_state(),
+        **{key: getattr(state, key) for key in ("stage", "round", "step", "seconds", "history")},
+    }
+    partial = path.with_suffix(".partial")
+    torch.save(payload, partial)
+    os.replace(partial, path)
+
+
+def load(path: Path, name: str, seed: int, stages: tuple[Stage, ...]) -> State:
+    """Read a checkpoint back; the next round continues from it."""
+    state = fresh_state(name, seed)
+    payload = torch.load(path, map_location="cpu", weights_only=True)
+    state.model.load_state_dict(payload["model"])
+    state.heads.load_state_dict(payload["heads"])
+    for key in ("stage", "round", "step", "seconds", "history"):
+        setattr(state, key, payload[key])
+    if state.round > 0 and state.stage < len(stages):
+        state.optimizer = make_optimizer(state, stages[state.stage])
+        state.optimizer.load_state_dict(payload["optimizer"])
+    torch.set_rng_state(payload["torch_rng"])
+    return state
+
+
+def train(
+    name: str,
+    run_dir: Path,
+    stages: tuple[Stage, ...],
+    seed: int,
+    resume: bool = True,
+    stop_after: int | None = None,
+    after_round: Callable[[State], None] | None = None,
+) -> State:
+    """Train, or go on training.
+
+    Args:
+        name: "tiny-onevision" or "tiny-next".
+        run_dir: where the checkpoint `state.pt` and the plain-text log `log.txt` go.
+        stages: the curriculum.
+        seed: of the weights, the pictures and the questions.
+        resume: continue from `run_dir/state.pt` if it is there.
+        stop_after: end after this many rounds of this call.
+        after_round: called after every checkpoint (for exports).
+
+    Returns:
+        The final state.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    checkpoint = run_dir / "state.pt"
+    state = load(checkpoint, name, seed, stages) if resume and checkpoint.exists() else fresh_state(name, seed)
+    rounds = 0
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[loss]}"), TimeRemainingColumn())
+    with Progress(*columns) as progress, (run_dir / "log.txt").open("a", buffering=1) as log:
+        for index in range(state.stage, len(stages)):
+            stage = stages[index]
+            bar = progress.add_task(f"{name} {stage.name}", total=stage.rounds, completed=state.round, loss="")
+            while state.round < stage.rounds:
+                if state.optimizer is None or state.round == 0:
+                    state.optimizer = make_optimizer(state, stage)
+                began = time.monotonic()
+                report = run_round(state, stage, name, seed)
+                state.round += 1
+                state.seconds += time.monotonic() - began
+                report = {"stage": stage.name, "round": state.round, "step": state.step, **report}
+                state.history.append(report)
+                log.write(
+                    f"{time.strftime('%H:%M:%S')} {state.seconds:7.0f} s  "
+                    + "  ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in report.items())
+                    + "\n"
+                )
+                progress.update(bar, advance=1, loss=f"loss {report['loss']:.3f}")
+                last = state.round == stage.rounds
+                if last:
+                    state.stage, state.round = index + 1, 0
+                save(state, checkpoint)
+                if after_round is not None:
+                    after_round(state)
+                rounds += 1
+                if stop_after is not None and rounds >= stop_after:
+                    return state
+                if last:
+                    break
+    return state
+
+
+def run_round(state: State, stage: Stage, name: str, seed: int) -> dict[str, Any]:
+    """Draw a round's pictures, train on them, measure; everything follows from (seed, stage, round) and the state."""
+    optimizer = state.optimizer
+    assert optimizer is not None
+    rng = np.random.default_rng([seed, state.stage, state.round])
+    lesson = lessons.open_lesson(state, stage, name, rng)
+    losses = []
+    done = state.round * stage.round_steps
+    state.model.train()
+    for local, batch in enumerate(lesson.batches(rng)):
+        share = rate(stage, done + local)
+        for group in optimizer.param_groups:
+            group["lr"] = share * group["peak"]
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = lesson.loss(batch)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        losses.append(float(loss.detach()))
+        state.step += 1
+    state.model.eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        measured = lesson.measure()
+    return {"loss": float(np.mean(losses)), "seen": state.step, **measured}
+
+
+__all__ = ["State", "encoder", "fresh_state", "load", "make_optimizer", "rate", "run_round", "save", "train"]

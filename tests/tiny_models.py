@@ -1,0 +1,132 @@
+"""Small random models of each family, built from configs, and inputs for them without any processor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from transformers import (
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
+    MistralConfig,
+    Qwen2Config,
+    SiglipVisionConfig,
+)
+
+IMAGE, VIDEO, PAD, EOS = 90, 91, 0, 1
+SIDE, PATCH = 56, 14
+_DECODER = dict(
+    hidden_size=32,
+    intermediate_size=64,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    vocab_size=100,
+    max_position_embeddings=4096,
+    pad_token_id=PAD,
+    bos_token_id=None,
+    eos_token_id=None,
+)
+_VISION = dict(
+    hidden_size=32, intermediate_size=64, num_hidden_layers=4, num_attention_heads=4, image_size=SIDE, patch_size=PATCH
+)
+NEXT_PINPOINTS = [[SIDE, 2 * SIDE], [2 * SIDE, SIDE], [2 * SIDE, 2 * SIDE], [3 * SIDE, SIDE], [SIDE, 3 * SIDE]]
+ONE_PINPOINTS = [[SIDE * i, SIDE * j] for i in range(1, 7) for j in range(1, 7)]
+FAMILIES = ("llava_next", "llava_onevision")
+SIZES = ((112, 112), (112, 80), (56, 168), (40, 100), (200, 56))
+
+
+@lru_cache(maxsize=16)
+def tiny_model(family: str, decoder: str = "default", attention: str = "sdpa") -> Any:
+    """A random model in float32 and eval mode; cached, so tests may not change it for good."""
+    torch.manual_seed(0)
+    if family == "llava_next":
+        text = {"default": LlamaConfig, "mistral": MistralConfig}[decoder](**_DECODER)
+        config = LlavaNextConfig(
+            vision_config=CLIPVisionConfig(**_VISION),
+            text_config=text,
+            image_grid_pinpoints=NEXT_PINPOINTS,
+            image_token_id=IMAGE,
+            image_seq_length=(SIDE // PATCH) ** 2,
+        )
+        model: Any = LlavaNextForConditionalGeneration(config)
+    else:
+        config = LlavaOnevisionConfig(
+            vision_config=SiglipVisionConfig(**_VISION, vision_use_head=False),
+            text_config=Qwen2Config(**_DECODER),
+            image_grid_pinpoints=ONE_PINPOINTS,
+            image_token_id=IMAGE,
+            video_token_id=VIDEO,
+        )
+        model = LlavaOnevisionForConditionalGeneration(config)
+    model.set_attn_implementation(attention)
+    with torch.no_grad():  # larger logits, so that wrong features cannot hide in the noise
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(3.0)
+    return model.eval()
+
+
+@dataclass
+class Scene:
+    """One prompt: text ids around visuals. `visuals` holds ("image", (height, width)) or ("video", frames)."""
+
+    visuals: tuple[tuple[str, Any], ...] = ()
+    before: int = 4
+    between: int = 2
+    after: int = 5
+    seed: int = 0
+
+
+def batch(model: Any, scenes: list[Scene], pad_right: bool = False) -> dict[str, torch.Tensor]:
+    """Inputs as a processor would make them, left-padded."""
+    from vidcompress.registry import adapter_for
+
+    adapter = adapter_for(model)
+    rows, image_pixels, sizes, counts, videos = [], [], [], [], []
+    for scene in scenes:
+        generator = torch.Generator().manual_seed(scene.seed)
+        images = sum(kind == "image" for kind, _ in scene.visuals)
+        counts.append(images)
+        row = _text(scene.before, generator)
+        for kind, what in scene.visuals:
+            if kind == "image":
+                single = images > 1 and model.config.model_type != "llava_next"
+                layout = adapter.image_layout(tuple(what), single, "cpu")
+                image_pixels.append(torch.randn(len(layout.views), 3, SIDE, SIDE, generator=generator))
+                sizes.append(tuple(what))
+                row += [IMAGE] * len(layout)
+            else:
+                side = -(-(SIDE // PATCH) // 2)
+                videos.append(torch.randn(what, 3, SIDE, SIDE, generator=generator))
+                row += [VIDEO] * (what * side * side + 1)
+            row += _text(scene.between, generator)
+        rows.append(row + _text(scene.after, generator))
+    width = max(map(len, rows))
+    pads = [width - len(r) for r in rows]
+    order = (lambda r, p: r + p) if pad_right else (lambda r, p: p + r)
+    out = {
+        "input_ids": torch.tensor([order(r, [PAD] * p) for r, p in zip(rows, pads, strict=True)]),
+        "attention_mask": torch.tensor([order([1] * len(r), [0] * p) for r, p in zip(rows, pads, strict=True)]),
+    }
+    if image_pixels:
+        most = max(p.shape[0] for p in image_pixels)
+        stacked = torch.zeros(len(image_pixels), most, 3, SIDE, SIDE)
+        for i, pixels in enumerate(image_pixels):
+            stacked[i, : pixels.shape[0]] = pixels
+        out |= {"pixel_values": stacked, "image_sizes": torch.tensor(sizes)}
+        if model.config.model_type != "llava_next":
+            out["batch_num_images"] = torch.tensor(counts)
+    if videos:
+        out["pixel_values_videos"] = torch.stack(videos)
+    return out
+
+
+def _text(count: int, generator: torch.Generator) -> list[int]:
+    return torch.randint(2, IMAGE, (count,), generator=generator).tolist()

@@ -1,0 +1,138 @@
+"""Placeholder counts equal transformers' processors', and what the models really make of the pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from transformers.models.llava_next.processing_llava_next import LlavaNextProcessor
+from transformers.models.llava_onevision.processing_llava_onevision import LlavaOnevisionProcessor
+
+from vidcompress.media.errors import MediaError
+from vidcompress.media.families import Geometry, get_family, read_geometry
+
+NEXT_CANVASES = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
+ONEVISION_CANVASES = [[384 * r, 384 * c] for r in range(1, 7) for c in range(1, 7)]
+SIDES = st.integers(1, 4000)
+
+
+class Bare:
+    """Just the attributes that transformers' counting methods read."""
+
+    def __init__(self, **attributes: Any) -> None:
+        self.__dict__.update(attributes)
+
+
+@settings(max_examples=300, deadline=None)
+@given(height=SIDES, width=SIDES)
+@example(height=1, width=4000)
+@example(height=4000, width=1)
+@example(height=336, width=336)
+def test_next_counts(height: int, width: int) -> None:
+    geometry = Geometry("clip_vision_model", 336, 14, tuple(map(tuple, NEXT_CANVASES)), "", 3, None)
+    reference = LlavaNextProcessor.__new__(LlavaNextProcessor)
+    reference.image_processor = Bare(image_grid_pinpoints=NEXT_CANVASES)
+    reference.patch_size, reference.num_additional_image_tokens = 14, 1
+    expected = reference._get_number_of_features(height, width, 336, 336) - 1  # "default" drops CLS
+    assert get_family("llava_next").image_tokens(geometry, (height, width)) == expected
+
+
+@settings(max_examples=300, deadline=None)
+@given(height=SIDES, width=SIDES, cap=st.sampled_from([1, 4, 9]))
+@example(height=4000, width=4000, cap=9)
+@example(height=1, width=4000, cap=9)
+def test_onevision_counts(height: int, width: int, cap: int) -> None:
+    geometry = Geometry(
+        "siglip_vision_model", 384, 14, tuple(map(tuple, ONEVISION_CANVASES)), f"anyres_max_{cap}", 3, 4
+    )
+    reference = LlavaOnevisionProcessor.__new__(LlavaOnevisionProcessor)
+    reference.image_processor = Bare(image_grid_pinpoints=ONEVISION_CANVASES)
+    reference.num_image_tokens, reference.vision_aspect_ratio = 27 * 27, f"anyres_max_{cap}"
+    expected = reference._get_number_of_features(height, width, 384, 384)
+    assert get_family("llava_onevision").image_tokens(geometry, (height, width)) == expected
+
+
+@given(frames=st.integers(1, 400), side=st.integers(1, 40))
+@settings(max_examples=60, deadline=None)
+def test_onevision_clip_counts(frames: int, side: int) -> None:
+    geometry = Geometry("siglip_vision_model", side * 14, 14, ((side * 14, side * 14),), "anyres_max_9", 3, 4)
+    reference = LlavaOnevisionProcessor.__new__(LlavaOnevisionProcessor)
+    reference.num_image_tokens, reference.video_token = side * side, "V"
+    expected = reference.replace_video_token({"pixel_values_videos": [torch.zeros(frames, 3, 1, 1)]}, 0)
+    family = get_family("llava_onevision")
+    assert family.video_tokens is not None
+    assert family.video_tokens(geometry, frames) == len(expected)
+
+
+@pytest.fixture(scope="module")
+def models(make_config: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
+    """Per family: a random model, and its geometry."""
+    import transformers
+
+    grid = [[56 * r, 56 * c] for r in range(1, 4) for c in range(1, 4)]
+    made = {}
+    for family, kind in (("llava_next", "LlavaNext"), ("llava_onevision", "LlavaOnevision")):
+        extra = {"aspect_ratio": "anyres_max_2"} if family == "llava_onevision" else {}
+        config = make_config(family, 56, grid, **extra)
+        torch.manual_seed(0)
+        model = getattr(transformers, f"{kind}ForConditionalGeneration")(config).eval()
+        made[family] = (model, read_geometry(config))
+    return made
+
+
+@settings(max_examples=40, deadline=None)
+@given(family=st.sampled_from(["llava_next", "llava_onevision"]), height=st.integers(1, 700), width=st.integers(1, 700))
+def test_counts_equal_what_the_model_packs(family: str, height: int, width: int, models: dict[str, Any]) -> None:
+    model, geometry = models[family]
+    canvas = geometry.canvas((height, width))
+    views = 1 + canvas[0] * canvas[1] // 56**2
+    features = model.model.pack_image_features(
+        [torch.zeros(views, geometry.side**2, 32)],
+        [[height, width]],
+        image_newline=torch.zeros(32),
+        **({"vision_feature_select_strategy": "default"} if family == "llava_next" else {}),
+        **({"vision_aspect_ratio": geometry.aspect_ratio} if family == "llava_onevision" else {}),
+    )[0]
+    assert get_family(family).image_tokens(geometry, (height, width)) == len(features[0])
+
+
+def test_the_models_take_the_inputs(models: dict[str, Any], tokenizer: Any) -> None:
+    """End to end on random models: placeholders, pixels and sizes fit, or forward raises."""
+    import numpy as np
+
+    from vidcompress.media.loading import load_processor
+
+    picture = np.random.default_rng(0).integers(0, 256, (90, 170, 3), dtype=np.uint8)
+    text = ["what is <image> ?", "<image> blue"]
+    for model, _ in models.values():
+        inputs = load_processor(model, tokenizer=tokenizer)(text=text, images=[picture, picture[:40, :30]])
+        with torch.no_grad():
+            assert model(**inputs).logits.shape[:2] == inputs["input_ids"].shape
+    model = models["llava_onevision"][0]
+    processor = load_processor(model, tokenizer=tokenizer)
+    inputs = processor(
+        text=["<image> and <image>", "<video> ?"], images=[[picture, picture[:, :31]]], videos=picture[None].repeat(3, 0)
+    )
+    assert inputs["batch_num_images"].tolist() == [2]
+    assert inputs["pixel_values"].shape == (2, 1, 3, 56, 56)
+    with torch.no_grad():
+        assert model(**inputs).logits.shape[:2] == inputs["input_ids"].shape
+
+
+def test_geometry_refuses_what_the_model_could_not_run(models: dict[str, Any], make_config: Callable[..., Any]) -> None:
+    geometry = models["llava_onevision"][1]
+    with pytest.raises(MediaError, match=r"image_grid_pinpoints.*\[60, 56\]|image_grid_pinpoints.*\(60, 56\)"):
+        read_geometry(make_config("llava_next", 56, [[60, 56]]))
+    config = make_config("llava_next", 56, [[56, 56]])
+    config.vision_feature_select_strategy = "full"
+    with pytest.raises(MediaError, match="vision_feature_select_strategy='full'.*'default'"):
+        read_geometry(config)
+    with pytest.raises(MediaError, match="vision_aspect_ratio='pad'"):
+        get_family("llava_onevision").image_tokens(replace(geometry, aspect_ratio="pad"), (10, 10))
+    with pytest.raises(MediaError, match=r"model_type='bert'.*llava_next"):
+        get_family("bert")

@@ -1,0 +1,93 @@
+"""The contract of an adapter: everything the framework must know about one model family."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ..views import Evidence, Layout, Modality, VisualTokens
+
+
+@dataclass(frozen=True, eq=False)
+class Visual:
+    """One image or one video of a batch before it is encoded.
+
+    Attributes:
+        modality: `image` or `video`.
+        layout: its geometry, on the device of the pixels.
+        pixels: (view, channel, height, width), a view of the caller's tensor without padding views.
+        size: (height, width) of the original image in pixels; None for videos.
+    """
+
+    modality: Modality
+    layout: Layout
+    pixels: Tensor
+    size: tuple[int, int] | None = None
+
+
+class Adapter(ABC):
+    """Knows one model family: its placeholders, its geometry and how to encode its views.
+
+    An adapter is made per model instance by `registry.adapter_for`; it may not change the model.
+
+    Class attributes:
+        model_types: values of `config.model_type` it serves.
+        image_keys, video_keys: processor outputs that describe pixels; they leave the inputs once encoded.
+        refused_keys: inputs that would change the features in ways the adapter does not follow.
+    """
+
+    model_types: ClassVar[tuple[str, ...]] = ()
+    image_keys: ClassVar[tuple[str, ...]] = ("pixel_values", "image_sizes")
+    video_keys: ClassVar[tuple[str, ...]] = ()
+    refused_keys: ClassVar[tuple[str, ...]] = ("vision_feature_layer", "vision_feature_select_strategy")
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    @property
+    def image_token_id(self) -> int:
+        """Id of the image placeholder."""
+        return int(self.model.config.image_token_id)
+
+    @property
+    def video_token_id(self) -> int | None:
+        """Id of the video placeholder, or None where the family takes images only."""
+        value = getattr(self.model.config, "video_token_id", None) if self.video_keys else None
+        return None if value is None else int(value)
+
+    @property
+    @abstractmethod
+    def has_cls(self) -> bool:
+        """Whether the vision encoder has a CLS token."""
+
+    @abstractmethod
+    def visuals(self, inputs: Mapping[str, Any]) -> tuple[list[Visual], list[Visual]]:
+        """Return the images and the videos of processor outputs, each in the order of their placeholders.
+
+        Raises:
+            UnsupportedInputError: ill-shaped pixels or sizes.
+        """
+
+    @abstractmethod
+    def encode(
+        self,
+        visuals: Sequence[Visual],
+        evidence: Sequence[Evidence] = (),
+        frames: Sequence[tuple[int, ...] | None] | None = None,
+        max_views: int = 16,
+    ) -> list[VisualTokens]:
+        """Encode images or videos (one modality at a time), in chunks of at most `max_views` views.
+
+        Args:
+            visuals: what to encode.
+            evidence: quantities to collect beside the features.
+            frames: for each visual the frames to encode, None for all.
+            max_views: bound on views in the encoder at once, hence on its memory.
+
+        Returns:
+            For each visual its tokens exactly as the stock model would splice them.
+        """

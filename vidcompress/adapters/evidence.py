@@ -1,0 +1,150 @@
+"""Probes: read one encoder layer while it runs, computing only the rows that a method names.
+
+Attention evidence never asks the model for attention maps. The query and key projections of one layer are
+hooked, and from them the CLS row (one row per head and view) or the column means are computed. This is the
+same number whatever attention kernel the encoder uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UnsupportedModelError
+from ..views import Evidence
+
+
+class _EncoderDone(Exception):
+    """Raised inside the encoder once everything wanted was seen; never leaves this module."""
+
+
+def encoder_layers(tower: nn.Module) -> nn.ModuleList:
+    """Return the transformer layers of a vision tower.
+
+    Raises:
+        UnsupportedModelError: if the tower has no `encoder.layers`.
+    """
+    for root in (tower, getattr(tower, "vision_model", None)):
+        layers = getattr(getattr(root, "encoder", None), "layers", None)
+        if isinstance(layers, nn.ModuleList):
+            return layers
+    raise UnsupportedModelError(
+        f"vision tower {type(tower).__name__} has no encoder.layers to read; register an adapter that overrides "
+        "vision_layers()"
+    )
+
+
+class EncoderProbe:
+    """Run a vision tower and return hidden states and evidence of chosen layers.
+
+    Args:
+        tower: the vision tower, called with pixels (view, channel, height, width).
+        layers: its transformer layers.
+        hidden: indices of the hidden states wanted, as in `output_hidden_states` (0 is the embedding output,
+            -1 the output of the last layer).
+        evidence: quantities wanted.
+        has_cls: whether token 0 is a CLS token.
+    """
+
+    def __init__(
+        self,
+        tower: nn.Module,
+        layers: nn.ModuleList,
+        hidden: Sequence[int],
+        evidence: Sequence[Evidence],
+        has_cls: bool,
+    ) -> None:
+        self.tower, self.layers, self.has_cls = tower, layers, has_cls
+        self.hidden = [_resolve(i, len(layers) + 1, "vision_feature_layer") for i in hidden]
+        self.evidence = list(evidence)
+        self._attention: dict[int, nn.Module] = {}
+        for item in self.evidence:
+            self._attention[item.layer] = self._projections(item)
+        # Stopping early skips the hooks that accelerate puts around offloaded modules, so only without them.
+        self._may_stop = not any(hasattr(m, "_hf_hook") for m in tower.modules())
+
+    def _projections(self, item: Evidence) -> nn.Module:
+        if item.quantity.startswith("cls") and not self.has_cls:
+            raise UnsupportedModelError(
+                f"evidence {tuple(item)} needs a CLS token and {type(self.tower).__name__} has none; use "
+                "evidence='distance' or 'attention_received'"
+            )
+        layer = self.layers[_resolve(item.layer, len(self.layers), f"evidence {tuple(item)}: layer")]
+        attention = getattr(layer, "self_attn", None)
+        if attention is None or not hasattr(attention, "q_proj") or not hasattr(attention, "k_proj"):
+            raise UnsupportedModelError(
+                f"evidence {tuple(item)} needs self_attn.q_proj and k_proj, which {type(layer).__name__} lacks"
+            )
+        return attention
+
+    def __call__(self, pixels: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Encode one chunk of views.
+
+        Args:
+            pixels: (view, channel, height, width).
+
+        Returns:
+            The hidden states asked for, each (view, token, channel) with CLS if there is one, and the evidence,
+            each (view, patch) float32 without CLS, both in the order asked.
+        """
+        seen: dict[tuple[str, int], Tensor] = {}
+        with self._hooks(seen):
+            try:
+                self.tower(pixels)
+            except _EncoderDone:
+                pass
+        hidden = [seen["hidden", i] for i in self.hidden]
+        return hidden, [self._compute(item, seen) for item in self.evidence]
+
+    @contextmanager
+    def _hooks(self, seen: dict[tuple[str, int], Tensor]) -> Iterator[None]:
+        wanted = {("hidden", i) for i in self.hidden}
+        wanted |= {(kind, layer) for layer in self._attention for kind in ("q", "k")}
+
+        def note(key: tuple[str, int]) -> Callable[..., None]:
+            def hook(module: nn.Module, args: Any, output: Any = None) -> None:
+                value = (args[0] if args else None) if output is None else output
+                seen[key] = value[0] if isinstance(value, tuple) else value
+                if self._may_stop and len(seen) == len(wanted):
+                    raise _EncoderDone
+
+            return hook
+
+        handles = []
+        try:
+            for i in set(self.hidden):
+                if i == 0:
+                    handles.append(self.layers[0].register_forward_pre_hook(note(("hidden", 0))))
+                else:
+                    handles.append(self.layers[i - 1].register_forward_hook(note(("hidden", i))))
+            for layer, attention in self._attention.items():
+                handles.append(attention.q_proj.register_forward_hook(note(("q", layer))))
+                handles.append(attention.k_proj.register_forward_hook(note(("k", layer))))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _compute(self, item: Evidence, seen: dict[tuple[str, int], Tensor]) -> Tensor:
+        attention = self._attention[item.layer]
+        heads = int(getattr(attention, "num_heads"))  # noqa: B009  (untyped attribute of a third party's module)
+        scale = getattr(attention, "scale", None) or getattr(attention, "scaling", None)
+        query, key = (seen[kind, item.layer].unflatten(-1, (heads, -1)).float() for kind in ("q", "k"))
+        scale = float(scale) if scale is not None else query.shape[-1] ** -0.5
+        first = int(self.has_cls)
+        if item.quantity == "attention_received":
+            logits = torch.einsum("vqhd,vkhd->vhqk", query, key) * scale
+            return logits.softmax(-1).mean((1, 2))[:, first:]
+        logits = torch.einsum("vhd,vkhd->vhk", query[:, 0], key) * scale
+        row = logits if item.quantity == "cls_logits" else logits.softmax(-1)
+        return row.mean(1)[:, 1:]
+
+
+def _resolve(index: int, length: int, name: str) -> int:
+    if not -length <= index < length:
+        raise UnsupportedModelError(f"{name} {index} is out of range for {length} entries; use {-length} to {length - 1}")
+    return index % length

@@ -1,0 +1,199 @@
+"""Layouts of images and videos, from sizes alone.
+
+Written from the arithmetic of `pack_image_features`, `unpad_image` and `apply_pooling` in transformers; the
+adapters check the resulting lengths against the real features at every call.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..views import Layout, View
+
+Newlines = Literal["none", "end", "row"]
+
+
+def unpadded_box(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return (top, left, rows, cols) of what is left of a padded canvas, in tokens.
+
+    Args:
+        size: (height, width) of the original image in pixels.
+        canvas: (rows, cols) of the padded canvas in tokens.
+    """
+    height, width = size
+    rows, cols = canvas
+    if width / height > cols / rows:
+        pad = (rows - int(round(height * (cols / width), 7))) // 2
+        return pad, 0, rows - 2 * pad, cols
+    pad = (cols - int(round(width * (rows / height), 7))) // 2
+    return 0, pad, rows, cols - 2 * pad
+
+
+def shrunk_canvas(canvas: tuple[int, int], grid: tuple[int, int], max_views: int | None) -> tuple[int, int]:
+    """Return the canvas after the `anyres_max_k` rule: at most about k views of tokens, else shrunk bilinearly."""
+    rows, cols = canvas
+    if max_views is None:
+        return canvas
+    ratio = math.sqrt(rows * cols / (max_views * grid[0] ** 2))
+    return (int(rows // ratio), int(cols // ratio)) if ratio > 1.1 else canvas
+
+
+@lru_cache(maxsize=256)
+def image_layout(
+    grid: tuple[int, int],
+    crops: tuple[int, int] | None = None,
+    *,
+    unpadded: tuple[int, int, int, int] | None = None,
+    shrunk: tuple[int, int] | None = None,
+    padded_rows_keep_newline: bool = False,
+    device: str = "cpu",
+) -> Layout:
+    """Layout of a thumbnail, then (with crops) a canvas of crops in row order with a newline after every row.
+
+    Args:
+        grid: (rows, cols) of tokens of one view.
+        crops: (rows, cols) of the crop grid, or None for a single view followed by one newline.
+        unpadded: (top, left, rows, cols) of the canvas that survives unpadding; the whole canvas by default.
+        shrunk: (rows, cols) of the unpadded canvas after a further resize, if any. A token belongs to the crop
+            in which its centre lies.
+        padded_rows_keep_newline: also emit the newline of rows that are all padding, as the authors' code does.
+        device: where the index tensors live.
+    """
+    rows, cols = grid
+    size = rows * cols
+    thumb = torch.arange(size)
+    thumbnail = View("thumbnail", rows, cols)
+    if crops is None:
+        flat = (torch.zeros(size), thumb // cols, thumb % cols, torch.zeros(size), torch.zeros(size))
+        end = (torch.tensor([1]), torch.tensor([rows - 1]), torch.tensor([cols]), torch.tensor([0]), torch.tensor([1]))
+        return _layout("image", (thumbnail,), flat, end, grid, None, (size,), 1, device)
+    full = (crops[0] * rows, crops[1] * cols)
+    top, left, height, width = unpadded or (0, 0, *full)
+    out_rows, out_cols = shrunk or (height, width)
+    row_view = _owner(out_rows, height, top, rows)
+    col_view = _owner(out_cols, width, left, cols)
+    before, after = (top, full[0] - top - height) if padded_rows_keep_newline else (0, 0)
+    r, c = torch.meshgrid(torch.arange(-before, out_rows + after), torch.arange(out_cols + 1), indexing="ij")
+    inside = ((r >= 0) & (r < out_rows)) | (c == out_cols)
+    r, c = r[inside], c[inside]
+    newline = c == out_cols
+    owner = 1 + row_view[r.clamp(0, out_rows - 1)] * crops[1] + col_view[c.clamp(max=out_cols - 1)]
+    num_views = 1 + crops[0] * crops[1]
+    owner = torch.where(newline, num_views, owner)
+    lines = out_rows + before + after
+    flat = (torch.zeros(size), thumb // cols, thumb % cols, torch.full((size,), lines), torch.zeros(size))
+    views, sizes = [thumbnail], [size]
+    for i in range(crops[0]):
+        for j in range(crops[1]):
+            n_rows, n_cols = int((row_view == i).sum()), int((col_view == j).sum())
+            n_rows, n_cols = (n_rows, n_cols) if n_rows and n_cols else (0, 0)
+            views.append(_crop(i, j, n_rows, n_cols, grid, crops, (top, left, height, width)))
+            sizes.append(n_rows * n_cols)
+    rest = (owner, r, c, r + before, newline)
+    return _layout("image", tuple(views), flat, rest, grid, (out_rows, out_cols), tuple(sizes), lines, device)
+
+
+@lru_cache(maxsize=256)
+def video_layout(
+    frames: int,
+    grid: tuple[int, int],
+    newlines: Newlines = "end",
+    times: tuple[float, ...] | None = None,
+    device: str = "cpu",
+) -> Layout:
+    """Layout of a clip: frame after frame in row order, with newlines at the end, after every row, or nowhere.
+
+    Args:
+        frames: number of frames, at least 1.
+        grid: (rows, cols) of tokens of one pooled frame.
+        newlines: `end` one for the whole clip (LLaVA-OneVision), `row` one per row (LLaVA-Video), `none`.
+        times: seconds of each frame, for reports.
+        device: where the index tensors live.
+    """
+    rows, cols = grid
+    width = cols + (newlines == "row")
+    t, r, c = (x.flatten() for x in torch.meshgrid(*map(torch.arange, (frames, rows, width)), indexing="ij"))
+    newline = c == cols
+    line = t * rows + r if newlines == "row" else torch.zeros_like(t)
+    body = (torch.where(newline, frames, t), r, c, line, newline)
+    end = tuple(torch.tensor([x]) for x in (frames, rows - 1, cols, 0, 1)) if newlines == "end" else None
+    lines = {"row": frames * rows, "end": 1, "none": 0}[newlines]
+    views = tuple(View("frame", rows, cols, time=times[i] if times else None) for i in range(frames))
+    return _layout("video", views, body, end, grid, None, (rows * cols,) * frames, lines, device)
+
+
+def _owner(count: int, length: int, offset: int, size: int) -> Tensor:
+    """Which view along one axis each of `count` resized cells belongs to: where its centre lies."""
+    centres = (torch.arange(count, dtype=torch.float64) + 0.5) * (length / max(count, 1)) + offset
+    return (centres / size).floor().to(torch.int64)
+
+
+def _crop(
+    i: int,
+    j: int,
+    n_rows: int,
+    n_cols: int,
+    grid: tuple[int, int],
+    crops: tuple[int, int],
+    unpadded: tuple[int, int, int, int],
+) -> View:
+    """The view of crop (i, j) with its boxes on the thumbnail's grid, which shows the image without padding."""
+    top, left, height, width = unpadded
+    box = (
+        *_part(i * grid[0], (i + 1) * grid[0], top, height, grid[0]),
+        *_part(j * grid[1], (j + 1) * grid[1], left, width, grid[1]),
+    )
+    step = (grid[0] // crops[0], grid[1] // crops[1])
+    nominal = (i * step[0], j * step[1], (i + 1) * step[0], (j + 1) * step[1])
+    return View(
+        "crop",
+        n_rows,
+        n_cols,
+        box=(box[0], box[2], box[1], box[3]),
+        nominal_box=(float(nominal[0]), float(nominal[1]), float(nominal[2]), float(nominal[3])),
+    )
+
+
+def _part(start: int, stop: int, offset: int, length: int, cells: int) -> tuple[float, float]:
+    """Where [start, stop) of a padded axis falls on `cells` cells that show only [offset, offset + length)."""
+    low = min(max(start - offset, 0), length)
+    high = min(max(stop - offset, 0), length)
+    return low * cells / length, high * cells / length
+
+
+def _layout(
+    modality: Literal["image", "video"],
+    views: tuple[View, ...],
+    first: tuple[Tensor, ...],
+    second: tuple[Tensor, ...] | None,
+    grid: tuple[int, int],
+    canvas: tuple[int, int] | None,
+    sizes: tuple[int, ...],
+    lines: int,
+    device: str,
+) -> Layout:
+    parts = (first, second) if second is not None else (first,)
+    view, row, col, line, newline = (torch.cat(column) for column in zip(*parts, strict=True))
+    separators = int(newline.sum())
+    index = {
+        name: value.to(torch.int64).to(device)
+        for name, value in (("view", view), ("row", row), ("col", col), ("line", line))
+    }
+    return Layout(
+        modality=modality,
+        views=views,
+        separator=newline.to(torch.bool).to(device),
+        grid=grid,
+        canvas=canvas,
+        sizes=sizes,
+        num_separators=separators,
+        num_lines=lines,
+        source=torch.arange(view.shape[0], device=device),
+        full_length=int(view.shape[0]),
+        **index,
+    )

@@ -1,0 +1,202 @@
+"""What the LLaVA families share: a vision tower, a projector, anyres images, and stock packing code.
+
+Features are produced by the model's own modules and packed by the model's own `pack_image_features` and
+`apply_pooling`, so they are what the stock model would use to the last bit. Evidence goes through the same
+packing as extra channels, so it lands on the right tokens whatever unpadding or resizing happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UnsupportedInputError
+from ..views import Evidence, Layout, VisualTokens
+from .base import Adapter, Visual
+from .evidence import EncoderProbe, encoder_layers
+
+
+class LlavaAdapter(Adapter):
+    """Encoding shared by the LLaVA families; subclasses state geometry and packing."""
+
+    @property
+    def core(self) -> Any:
+        """The model without its language-modelling head."""
+        return self.model.model
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(rows, cols) of patches of one view as encoded."""
+        vision = self.model.config.vision_config
+        side = int(vision.image_size) // int(vision.patch_size)
+        return side, side
+
+    @property
+    def has_cls(self) -> bool:
+        tower = self.core.vision_tower
+        return any(
+            hasattr(getattr(root, "embeddings", None), "class_embedding")
+            for root in (tower, getattr(tower, "vision_model", None))
+        )
+
+    def vision_layers(self) -> nn.ModuleList:
+        """The encoder's transformer layers."""
+        return encoder_layers(self.core.vision_tower)
+
+    # -- what a family states ------------------------------------------------------------------------------
+
+    def image_layout(self, size: tuple[int, int], single: bool, device: str) -> Layout:
+        """Layout of an image of (height, width) pixels; `single` when it is sent as one view."""
+        raise NotImplementedError
+
+    def pack_image(self, features: Tensor, sizes: Tensor, newline: Tensor) -> Tensor:
+        """Stock packing of one image: (view, patch, channel) -> (N, channel); sizes (1, 2) height, width."""
+        raise NotImplementedError
+
+    def pool_frames(self, features: Tensor) -> Tensor:
+        """Stock pooling of frames: (frame, patch, channel) -> (frame, token, channel)."""
+        raise NotImplementedError
+
+    def join_frames(self, features: Tensor, newline: Tensor) -> Tensor:
+        """(frame, token, channel) -> (N, channel) with the family's separators."""
+        raise NotImplementedError
+
+    # -- encoding ------------------------------------------------------------------------------------------
+
+    def encode(
+        self,
+        visuals: Sequence[Visual],
+        evidence: Sequence[Evidence] = (),
+        frames: Sequence[tuple[int, ...] | None] | None = None,
+        max_views: int = 16,
+    ) -> list[VisualTokens]:
+        if not visuals:
+            return []
+        chosen = frames or [None] * len(visuals)
+        layouts, pixels = [], []
+        for visual, keep in zip(visuals, chosen, strict=True):
+            layout, views = visual.layout, visual.pixels
+            if keep is not None and len(keep) < len(layout.views):
+                index = torch.tensor(keep, dtype=torch.int64, device=views.device)
+                layout, views = layout.restrict_to_frames(index.to(layout.view.device), keep), views[index]
+            layouts.append(layout)
+            pixels.append(views)
+        is_video = visuals[0].modality == "video"
+        features, extras = self._encode_views(pixels, evidence, is_video, max_views)
+        counts = [p.shape[0] for p in pixels]
+        return [
+            self._pack(layout, f, e, evidence, visual)
+            for layout, f, e, visual in zip(
+                layouts, features.split(counts), extras.split(counts), visuals, strict=True
+            )
+        ]
+
+    def _encode_views(
+        self, pixels: Sequence[Tensor], evidence: Sequence[Evidence], is_video: bool, max_views: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return features (view, token, D) and evidence (view, token, E) of all views, chunk by chunk."""
+        wanted = self.model.config.vision_feature_layer
+        indices = [wanted] if isinstance(wanted, int) else list(wanted)
+        probe = EncoderProbe(self.core.vision_tower, self.vision_layers(), indices, evidence, self.has_cls)
+        drop_cls = self.model.config.vision_feature_select_strategy == "default"
+        device = _device(self.core.vision_tower)
+        features, extras = [], []
+        for chunk in _chunks(pixels, max_views):
+            hidden, values = probe(chunk if device is None else chunk.to(device))
+            joined = hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=-1)
+            projected = self.core.multi_modal_projector(joined[:, 1:] if drop_cls else joined)
+            extra = torch.stack(values, -1) if values else projected.new_zeros((*projected.shape[:2], 0))
+            if is_video:
+                projected = self.pool_frames(projected)
+                extra = self.pool_frames(extra) if values else extra[:, : projected.shape[1]]
+            features.append(projected)
+            extras.append(extra)
+        return _join(features), _join(extras)
+
+    def _pack(
+        self, layout: Layout, features: Tensor, extras: Tensor, evidence: Sequence[Evidence], visual: Visual
+    ) -> VisualTokens:
+        newline = self.core.image_newline
+        if layout.modality == "video":
+            packed = self.join_frames(features, newline)
+            extra = self.join_frames(extras, extras.new_zeros(extras.shape[-1])) if evidence else None
+        else:
+            sizes = torch.tensor([visual.size])
+            packed = self.pack_image(features, sizes, newline)
+            extra = self.pack_image(extras, sizes, extras.new_zeros(extras.shape[-1])) if evidence else None
+        if packed.shape[0] != len(layout):
+            raise RuntimeError(
+                f"{type(self.model).__name__} packed {packed.shape[0]} tokens where its geometry says {len(layout)}; "
+                "this version of transformers packs differently, please report it"
+            )
+        columns = {} if extra is None else {key: extra[:, i].float() for i, key in enumerate(evidence)}
+        return VisualTokens(packed, layout.to(packed.device), columns)
+
+
+def _chunks(pixels: Sequence[Tensor], size: int) -> Iterator[Tensor]:
+    """Views of all visuals in order, `size` at a time, joined across visuals."""
+    held: list[Tensor] = []
+    count = 0
+    for views in pixels:
+        start = 0
+        while start < views.shape[0]:
+            part = views[start : start + size - count]
+            held.append(part)
+            start, count = start + part.shape[0], count + part.shape[0]
+            if count == size:
+                yield held[0] if len(held) == 1 else torch.cat(held)
+                held, count = [], 0
+    if held:
+        yield held[0] if len(held) == 1 else torch.cat(held)
+
+
+def _device(module: nn.Module) -> torch.device | None:
+    """Where a module wants its inputs; None when accelerate moves them itself (offloaded weights)."""
+    device = next(module.parameters()).device
+    return None if device.type == "meta" else device
+
+
+def _join(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def view_lists(pixels: Any, name: str) -> list[Tensor]:
+    """Split stacked or listed pixels into one (view, channel, height, width) tensor per visual.
+
+    Raises:
+        UnsupportedInputError: anything but a 5-D tensor or a list of 4-D tensors.
+    """
+    items = list(pixels) if isinstance(pixels, (list, tuple)) or _is_batch(pixels) else None
+    if items is None or any(not isinstance(x, Tensor) or x.ndim != 4 for x in items):
+        got = tuple(pixels.shape) if isinstance(pixels, Tensor) else type(pixels).__name__
+        raise UnsupportedInputError(
+            f"{name} must be (visual, view, channel, height, width) or a list of (view, channel, height, width), got "
+            f"{got}; pass the processor's output unchanged"
+        )
+    return items
+
+
+def _is_batch(pixels: Any) -> bool:
+    return isinstance(pixels, Tensor) and pixels.ndim == 5
+
+
+def image_sizes(inputs: Mapping[str, Any], count: int) -> list[tuple[int, int]]:
+    """Read `image_sizes` as (height, width) pairs, one per image.
+
+    Raises:
+        UnsupportedInputError: missing or of another length.
+    """
+    sizes = inputs.get("image_sizes")
+    pairs = sizes.tolist() if isinstance(sizes, Tensor) else sizes
+    if pairs is None or len(pairs) != count:
+        raise UnsupportedInputError(
+            f"image_sizes must have one (height, width) per image, {count} here, got "
+            f"{'nothing' if pairs is None else len(pairs)}; pass the processor's output unchanged"
+        )
+    checked = [(int(p[0]), int(p[1])) for p in pairs]
+    if any(h < 1 or w < 1 for h, w in checked):
+        raise UnsupportedInputError(f"image_sizes must be positive pixels, got {checked}")
+    return checked

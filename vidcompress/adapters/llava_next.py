@@ -1,0 +1,61 @@
+"""LLaVA-NeXT: CLIP encoder with CLS, thumbnail + crops, a newline after every canvas row. Images only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from transformers.image_processing_utils import select_best_resolution
+
+from ..errors import UnsupportedInputError
+from ..registry import register_adapter
+from ..views import Layout
+from .base import Visual
+from .geometry import image_layout, unpadded_box
+from .llava import LlavaAdapter, image_sizes, view_lists
+
+
+@register_adapter
+class LlavaNextAdapter(LlavaAdapter):
+    """`LlavaNextForConditionalGeneration` with Vicuna, Mistral, Llama-3 or any other decoder."""
+
+    model_types = ("llava_next",)
+
+    def image_layout(self, size: tuple[int, int], single: bool, device: str) -> Layout:
+        crops = self.crop_grid(size)
+        canvas = (crops[0] * self.grid[0], crops[1] * self.grid[1])
+        return image_layout(self.grid, crops, unpadded=unpadded_box(size, canvas), device=device)
+
+    def crop_grid(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(rows, cols) of crops that the anyres rule picks for an image of (height, width) pixels."""
+        height, width = select_best_resolution(size, self.model.config.image_grid_pinpoints)
+        side = int(self.model.config.vision_config.image_size)
+        return int(height) // side, int(width) // side
+
+    def pack_image(self, features: Tensor, sizes: Tensor, newline: Tensor) -> Tensor:
+        strategy = self.model.config.vision_feature_select_strategy
+        packed, _ = self.core.pack_image_features([features], sizes, strategy, image_newline=newline)
+        return packed[0]  # type: ignore[no-any-return]
+
+    def visuals(self, inputs: Mapping[str, Any]) -> tuple[list[Visual], list[Visual]]:
+        if inputs.get("pixel_values") is None:
+            return [], []
+        pixels = view_lists(inputs["pixel_values"], "pixel_values")
+        sizes = image_sizes(inputs, len(pixels))
+        return [self.image(views, size, single=False) for views, size in zip(pixels, sizes, strict=True)], []
+
+    def image(self, views: Tensor, size: tuple[int, int], *, single: bool) -> Visual:
+        """One image: its layout, and its views without the padding views of a batch.
+
+        Raises:
+            UnsupportedInputError: fewer views than the anyres rule makes for this size.
+        """
+        layout = self.image_layout(size, single, str(views.device))
+        needed = len(layout.views)
+        if views.shape[0] < needed:
+            raise UnsupportedInputError(
+                f"pixel_values has {views.shape[0]} views for an image of {size[0]} x {size[1]} pixels that needs "
+                f"{needed}; use a processor with the model's image_grid_pinpoints"
+            )
+        return Visual("image", layout, views[:needed], size)

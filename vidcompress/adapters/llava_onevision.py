@@ -1,0 +1,95 @@
+"""LLaVA-OneVision: SigLIP without CLS; anyres_max_9 images, several images as one view each, videos."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import UnsupportedInputError
+from ..registry import register_adapter
+from ..views import Layout
+from .base import Visual
+from .geometry import image_layout, shrunk_canvas, unpadded_box, video_layout
+from .llava import image_sizes, view_lists
+from .llava_next import LlavaNextAdapter
+
+
+@register_adapter
+class LlavaOnevisionAdapter(LlavaNextAdapter):
+    """`LlavaOnevisionForConditionalGeneration`."""
+
+    model_types = ("llava_onevision",)
+    image_keys = ("pixel_values", "image_sizes", "batch_num_images")
+    video_keys = ("pixel_values_videos", "image_sizes_videos")
+    refused_keys = (*LlavaNextAdapter.refused_keys, "vision_aspect_ratio")
+
+    @property
+    def frame_grid(self) -> tuple[int, int]:
+        """(rows, cols) of tokens of one pooled frame."""
+        return math.ceil(self.grid[0] / 2), math.ceil(self.grid[1] / 2)
+
+    @property
+    def max_views(self) -> int | None:
+        """The k of `anyres_max_k`."""
+        digits = str(self.model.config.vision_aspect_ratio).rpartition("_")[2]
+        return int(digits) if digits.isdigit() else None
+
+    def image_layout(self, size: tuple[int, int], single: bool, device: str) -> Layout:
+        if single:
+            return image_layout(self.grid, device=device)
+        crops = self.crop_grid(size)
+        box = unpadded_box(size, (crops[0] * self.grid[0], crops[1] * self.grid[1]))
+        shrunk = shrunk_canvas(box[2:], self.grid, self.max_views)
+        return image_layout(self.grid, crops, unpadded=box, shrunk=shrunk, device=device)
+
+    def pack_image(self, features: Tensor, sizes: Tensor, newline: Tensor) -> Tensor:
+        packed, _ = self.core.pack_image_features(
+            [features], sizes, image_newline=newline, vision_aspect_ratio=self.model.config.vision_aspect_ratio
+        )
+        return packed[0]  # type: ignore[no-any-return]
+
+    def pool_frames(self, features: Tensor) -> Tensor:
+        return self.core.apply_pooling(features)  # type: ignore[no-any-return]
+
+    def join_frames(self, features: Tensor, newline: Tensor) -> Tensor:
+        flat = features.flatten(0, 1)
+        return torch.cat((flat, newline[None].to(flat.device, flat.dtype)))
+
+    def visuals(self, inputs: Mapping[str, Any]) -> tuple[list[Visual], list[Visual]]:
+        images: list[Visual] = []
+        if inputs.get("pixel_values") is not None:
+            pixels = view_lists(inputs["pixel_values"], "pixel_values")
+            sizes = image_sizes(inputs, len(pixels))
+            single = _single_views(inputs.get("batch_num_images"), len(pixels))
+            images = [
+                self.image(views, size, single=one) for views, size, one in zip(pixels, sizes, single, strict=True)
+            ]
+        videos: list[Visual] = []
+        if inputs.get("pixel_values_videos") is not None:
+            for frames in view_lists(inputs["pixel_values_videos"], "pixel_values_videos"):
+                if frames.shape[0] < 1:
+                    raise UnsupportedInputError("pixel_values_videos has a video of 0 frames; give at least 1 frame")
+                layout = video_layout(int(frames.shape[0]), self.frame_grid, "end", device=str(frames.device))
+                videos.append(Visual("video", layout, frames))
+        return images, videos
+
+
+def _single_views(counts: Any, images: int) -> list[bool]:
+    """Whether each image is sent as one view: it is where its prompt row holds several images.
+
+    Raises:
+        UnsupportedInputError: `batch_num_images` that does not add up.
+    """
+    if counts is None:
+        return [False] * images
+    per_row = [int(n) for n in (counts.flatten().tolist() if isinstance(counts, Tensor) else counts)]
+    if sum(per_row) != images:
+        raise UnsupportedInputError(
+            f"batch_num_images {per_row} adds up to {sum(per_row)}, but pixel_values holds {images} images; pass the "
+            "processor's output unchanged"
+        )
+    return [n > 1 for n in per_row for _ in range(n)]

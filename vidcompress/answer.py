@@ -1,0 +1,67 @@
+"""What comes back from a question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .errors import ArgumentError
+from .report import Report
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """A model's answer, what it saw and how long it took.
+
+    Attributes:
+        text: the answer, without special tokens or surrounding spaces.
+        question: what was asked.
+        report: which visual tokens of this question reached the language model.
+        timing_ms: milliseconds of decode, preprocess, encode, compress, prefill, generate (the decoding after the
+            first token) and total, which is their sum; of the whole batch this question was answered in.
+        batch_size: how many questions that batch held.
+        new_tokens: tokens of the answer.
+        media: the PIL image or `VideoFrames` of each of `report.visuals`.
+    """
+
+    text: str
+    question: str
+    report: Report
+    timing_ms: dict[str, float]
+    batch_size: int = 1
+    new_tokens: int = 0
+    media: tuple[Any, ...] = field(default=(), repr=False)
+
+    def overlay(self, index: int = 0) -> Image:
+        """Draw which tokens of one image or video were kept.
+
+        Args:
+            index: which of `report.visuals`, counted from 0.
+
+        Raises:
+            ArgumentError: the question was about no such image or video.
+        """
+        if not 0 <= index < len(self.media):
+            raise ArgumentError(
+                f"index={index}: the question had {len(self.media)} images and videos, counted from 0"
+            )
+        media = self.media[index]
+        return self.report.overlay(getattr(media, "frames", media), index=index)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the answer, the report and the timings as JSON types; rounded parts still sum to `total`."""
+        parts = {phase: round(ms, 3) for phase, ms in self.timing_ms.items() if phase != "total"}
+        return {
+            "question": self.question,
+            "answer": self.text,
+            **self.report.to_dict(),
+            "timing_ms": {**parts, "total": round(sum(parts.values()), 3)},
+            "batch_size": self.batch_size,
+            "new_tokens": self.new_tokens,
+        }
+
+    def __str__(self) -> str:
+        return self.text

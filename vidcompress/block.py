@@ -1,0 +1,219 @@
+"""The plug-and-play block: inside it, a model's own `generate` and `forward` see compressed inputs.
+
+Nothing is patched on a class. One attribute, `generate`, is put on the instance and one forward pre-hook is
+registered; both are gone on exit, also after an exception.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from fractions import Fraction
+from typing import Any
+from weakref import WeakSet
+
+import torch
+from torch import Tensor
+
+from .budget import Policy, Separators
+from .errors import CompressionStateError, UnsupportedInputError
+from .methods.base import Method, Positions
+from .registry import adapter_for
+from .report import Report
+from .session import CompressedInputs, Settings, compress_with, make_settings
+
+_active: WeakSet[Any] = WeakSet()
+
+
+class CompressSession:
+    """Handle of an open `compress` block.
+
+    Attributes:
+        settings: what the block compresses with.
+        report: of the latest call that had images or videos; None before the first.
+    """
+
+    def __init__(self, model: Any, settings: Settings) -> None:
+        self.settings = settings
+        self.report: Report | None = None
+        self._adapter = adapter_for(model)
+        self._model = model
+        self._generate = model.generate
+        self._forward_parameters = list(inspect.signature(model.forward).parameters)
+
+    def _compress(self, inputs: Mapping[str, Any]) -> CompressedInputs:
+        compressed = compress_with(self._adapter, inputs, self.settings)
+        self.report = compressed.report
+        return compressed
+
+    def _has_pixels(self, kwargs: Mapping[str, Any]) -> bool:
+        keys = (*self._adapter.image_keys[:1], *self._adapter.video_keys[:1])
+        return any(kwargs.get(key) is not None for key in keys)
+
+    def generate(self, inputs: Tensor | None = None, generation_config: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Stand in for `model.generate`: compress, generate, and give back the caller's own prompt ids.
+
+        Raises:
+            UnsupportedInputError: a cache from another call, or no cache under original positions.
+        """
+        if kwargs.get("past_key_values") is not None:
+            raise UnsupportedInputError(
+                "past_key_values cannot be continued inside a compress block: its entries do not line up with the "
+                "uncompressed prompt; pass the whole prompt without a cache"
+            )
+        if inputs is not None:
+            kwargs["input_ids"] = inputs
+        if not self._has_pixels(kwargs):
+            return self._generate(None, generation_config, *args, **kwargs)
+        if self.settings.positions == "original" and _option("use_cache", generation_config, kwargs, self._model) is False:
+            raise UnsupportedInputError(
+                "use_cache=False cannot go with positions='original': without a cache transformers reads the gaps as "
+                "packed sequences; use positions='contiguous' or keep the cache"
+            )
+        own = ("streamer", "use_cache")
+        compressed = self._compress({k: v for k, v in kwargs.items() if k not in own})
+        prompt: Tensor = kwargs["input_ids"]
+        shorter = prompt.shape[1] - compressed["input_ids"].shape[1]
+        call = {**compressed, **{k: kwargs[k] for k in own if kwargs.get(k) is not None}}
+        generation_config = _shorten_limits(call, generation_config, self._model, shorter)
+        if call.get("streamer") is not None:
+            call["streamer"] = _PromptStreamer(call["streamer"], prompt)
+        output = self._generate(None, generation_config, *args, **call)
+        return _with_prompt(output, prompt, compressed["input_ids"].shape[1])
+
+    def before_forward(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Forward pre-hook: compress the inputs of a direct `model(**inputs)`."""
+        if args:
+            kwargs = {**dict(zip(self._forward_parameters, args, strict=False)), **kwargs}
+        if not self._has_pixels(kwargs):
+            return None
+        if kwargs.get("past_key_values") is not None:
+            raise UnsupportedInputError(
+                "past_key_values together with pixels cannot be compressed; encode the pixels in the first call only"
+            )
+        if self.settings.positions == "original" and kwargs.get("use_cache") is False:
+            raise UnsupportedInputError(
+                "use_cache=False cannot go with positions='original'; use positions='contiguous' or keep the cache"
+            )
+        return (), dict(self._compress(kwargs))
+
+
+@contextmanager
+def compress(
+    model: Any,
+    method: str | Method = "globalcom2",
+    *,
+    retention_ratio: float | str | Fraction | None = None,
+    max_tokens: int | None = None,
+    separators: Separators | None = None,
+    positions: Positions | None = None,
+    policy: Policy = "exact",
+    max_views: int = 16,
+    **options: Any,
+) -> Iterator[CompressSession]:
+    """Compress every image and video that `model` is given inside the block.
+
+    `model.generate(**inputs)` returns sequences that begin with the caller's own prompt ids, and `max_length`
+    counts that prompt. A direct `model(**inputs)` returns logits of the shortened sequence; `labels` are
+    shortened alike. Custom logits processors and stopping criteria see the shortened prompt.
+
+    Args:
+        model: a stock transformers model of a supported family.
+        method, retention_ratio, max_tokens, separators, positions, policy, max_views, options: as in
+            `compress_inputs`.
+
+    Yields:
+        A session whose `.report` describes the latest call.
+
+    Raises:
+        CompressionStateError: the model is inside another `compress` block already.
+        Otherwise as `compress_inputs`, at entry for the arguments and at each call for the inputs.
+    """
+    settings = make_settings(
+        method,
+        retention_ratio=retention_ratio,
+        max_tokens=max_tokens,
+        separators=separators,
+        positions=positions,
+        policy=policy,
+        max_views=max_views,
+        **options,
+    )
+    if model in _active:
+        raise CompressionStateError(
+            f"{type(model).__name__} is inside a compress block already; leave it before opening another"
+        )
+    session = CompressSession(model, settings)
+    theirs = vars(model).get("generate")
+    _active.add(model)
+    handle = model.register_forward_pre_hook(session.before_forward, with_kwargs=True)
+    model.generate = session.generate
+    try:
+        yield session
+    finally:
+        handle.remove()
+        del model.generate
+        if theirs is not None:
+            model.generate = theirs
+        _active.discard(model)
+
+
+def _option(name: str, config: Any, kwargs: Mapping[str, Any], model: Any) -> Any:
+    """A generation option as generate would resolve it: keyword, given config, model's config."""
+    if kwargs.get(name) is not None:
+        return kwargs[name]
+    value = getattr(config, name, None)
+    return value if value is not None else getattr(getattr(model, "generation_config", None), name, None)
+
+
+def _shorten_limits(call: dict[str, Any], config: Any, model: Any, shorter: int) -> Any:
+    """Make `max_length` and `min_length`, which count the prompt, count the caller's prompt.
+
+    Returns the generation config to use; the caller's own is not changed.
+    """
+    for name in ("max_length", "min_length"):
+        newer = "max_new_tokens" if name == "max_length" else "min_new_tokens"
+        if call.get(name) is not None:
+            call[name] = max(call[name] - shorter, 0)
+            continue
+        for source in (config, getattr(model, "generation_config", None)):
+            value = getattr(source, name, None)
+            # transformers adds the prompt to a default max_length by itself, so only explicit limits count.
+            explicit = value and value != type(source)().__dict__.get(name)
+            if explicit and _option(newer, config, call, model) is None:
+                call[name] = max(value - shorter, 0)
+                if source is config:
+                    config = copy.deepcopy(config)
+                    setattr(config, name, call.pop(name))
+                break
+    return config
+
+
+def _with_prompt(output: Any, prompt: Tensor, length: int) -> Any:
+    """Replace the shortened prompt at the head of the generated sequences by the caller's own."""
+    sequences: Tensor = output if isinstance(output, Tensor) else output.sequences
+    copies = sequences.shape[0] // prompt.shape[0]
+    head = prompt.to(sequences.device).repeat_interleave(copies, dim=0)
+    whole = torch.cat((head, sequences[:, length:]), dim=1)
+    if isinstance(output, Tensor):
+        return whole
+    output.sequences = whole
+    return output
+
+
+class _PromptStreamer:
+    """Gives a streamer the caller's prompt where generate would put the shortened one."""
+
+    def __init__(self, streamer: Any, prompt: Tensor) -> None:
+        self._streamer, self._prompt = streamer, prompt
+        self._started = False
+
+    def put(self, value: Any) -> None:
+        if not self._started:
+            self._started, value = True, self._prompt.cpu()
+        self._streamer.put(value)
+
+    def end(self) -> None:
+        self._streamer.end()

@@ -1,0 +1,193 @@
+"""How many positions of a visual input may reach the language model.
+
+Every number here follows from geometry alone, so a serving engine can size its placeholders before it has run
+the encoder. Ratios are exact decimals: 0.1 means one tenth, not the nearest binary fraction.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from numbers import Real
+from typing import Literal
+
+from .errors import ArgumentError, BudgetError
+from .views import Layout
+
+Separators = Literal["keep", "thin", "drop"]
+Policy = Literal["exact", "reference"]
+SEPARATORS: tuple[Separators, ...] = ("keep", "thin", "drop")
+POLICIES: tuple[Policy, ...] = ("exact", "reference")
+
+
+def ratio_fraction(ratio: float) -> Fraction:
+    """The shortest decimal that reads back as `ratio`, as an exact fraction: 0.1 is one tenth."""
+    return Fraction(Decimal(repr(float(ratio))))
+
+
+def half_up(value: Fraction) -> int:
+    """Round to the nearest integer, halves upwards."""
+    return math.floor(value + Fraction(1, 2))
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A token budget: a share of each visual input, or a number of tokens per prompt row.
+
+    Attributes:
+        retention_ratio: 0 < R <= 1; image or video of N positions keeps B = max(1, floor(R N + 1/2)).
+        max_tokens: at least 1; visual positions of one prompt row, split over its images and videos in
+            proportion to N by largest remainder.
+
+    Raises:
+        BudgetError: unless exactly one of the two is given and in range.
+    """
+
+    retention_ratio: float | str | Decimal | Fraction | None = None
+    max_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.retention_ratio is None) == (self.max_tokens is None):
+            raise BudgetError(
+                f"give exactly one of retention_ratio (got {self.retention_ratio!r}) and max_tokens (got "
+                f"{self.max_tokens!r}); for example retention_ratio=0.25"
+            )
+        if self.retention_ratio is not None:
+            self.ratio  # noqa: B018  (validates)
+        if self.max_tokens is not None and (
+            isinstance(self.max_tokens, bool) or not isinstance(self.max_tokens, int) or self.max_tokens < 1
+        ):
+            raise BudgetError(f"max_tokens must be an integer of at least 1, got {self.max_tokens!r}")
+
+    @property
+    def ratio(self) -> Fraction | None:
+        """The retention ratio as an exact fraction, or None when the budget is `max_tokens`."""
+        if self.retention_ratio is None:
+            return None
+        return exact_ratio(self.retention_ratio)
+
+    def split(self, lengths: Sequence[int]) -> list[int]:
+        """Return the budget of each visual input of one prompt row.
+
+        Args:
+            lengths: N of each image or video of the row, in order.
+
+        Returns:
+            One integer per visual, 0 <= B <= N. `max_tokens` below the number of visuals leaves some with none.
+        """
+        ratio = self.ratio
+        if ratio is not None:
+            return [min(n, max(1, half_up(ratio * n))) for n in lengths]
+        assert self.max_tokens is not None
+        return split_in_proportion(min(self.max_tokens, sum(lengths)), lengths)
+
+
+def exact_ratio(value: float | str | Decimal | Fraction) -> Fraction:
+    """Read a retention ratio as the decimal it is written as.
+
+    Raises:
+        BudgetError: if it is not a number in (0, 1].
+    """
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        fraction = value if isinstance(value, Fraction) else Fraction(Decimal(_decimal_text(value)))
+    except (ValueError, InvalidOperation, OverflowError, TypeError):
+        raise BudgetError(f"retention_ratio must be a number with 0 < R <= 1, got {value!r}") from None
+    if not 0 < fraction <= 1:
+        raise BudgetError(f"retention_ratio must be a number with 0 < R <= 1, got {value!r}; 0.25 keeps a quarter")
+    return fraction
+
+
+def _decimal_text(value: object) -> str:
+    if isinstance(value, (str, Decimal)):
+        return str(value)
+    if isinstance(value, Real):
+        return repr(float(value))  # shortest decimal that reads back as this float
+    raise TypeError
+
+
+def split_in_proportion(total: int, lengths: Sequence[int]) -> list[int]:
+    """Split `total` over `lengths` in proportion by largest remainder; ties go to the earlier entry."""
+    whole = sum(lengths)
+    if whole == 0:
+        return [0] * len(lengths)
+    shares = [Fraction(total * n, whole) for n in lengths]
+    counts = [math.floor(s) for s in shares]
+    order = sorted(range(len(lengths)), key=lambda i: (counts[i] - shares[i], i))
+    for i in order[: total - sum(counts)]:
+        counts[i] += 1
+    return counts
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The budget of one visual input, settled before its features exist.
+
+    Attributes:
+        total: N, positions without compression, separators included.
+        budget: B, positions that may be sent.
+        separators: how many of B are separators; the other B - separators are tokens.
+        ratio: R as a float; B / N when the budget was given in tokens.
+        policy: `exact` meets B to the token, `reference` reproduces the authors' counts and order.
+    """
+
+    total: int
+    budget: int
+    separators: int
+    ratio: float
+    policy: Policy = "exact"
+
+    @property
+    def tokens(self) -> int:
+        """Positions of the budget that are not separators."""
+        return self.budget - self.separators
+
+
+def make_plan(
+    layout: Layout,
+    budget: int,
+    *,
+    ratio: Fraction | None = None,
+    separators: Separators = "thin",
+    policy: Policy = "exact",
+) -> Plan:
+    """Divide the budget of one visual input between its tokens and its separators.
+
+    `thin` sends floor(B N_sep / N + 1/2) separators (a lone trailing newline is sent whenever B >= 2), `keep`
+    all of them, `drop` none.
+
+    Raises:
+        BudgetError: `keep` with fewer positions than separators.
+        ArgumentError: unknown `separators` or `policy`.
+    """
+    if separators not in SEPARATORS:
+        raise ArgumentError(f"separators must be one of {', '.join(SEPARATORS)}, got {separators!r}")
+    if policy not in POLICIES:
+        raise ArgumentError(f"policy must be one of {', '.join(POLICIES)}, got {policy!r}")
+    total, in_all = layout.full_length, layout.num_separators
+    if policy == "reference":
+        # The authors prune tokens only: every separator is sent on top of the budget.
+        if separators != "keep":
+            raise ArgumentError(f"policy='reference' sends every separator, got separators={separators!r}; use 'keep'")
+        return Plan(total, budget, in_all, float(ratio) if ratio is not None else budget / max(total, 1), policy)
+    if separators == "keep":
+        if budget < in_all:
+            raise BudgetError(
+                f"separators='keep' needs a budget of at least {in_all} (this input has {in_all} separators), got "
+                f"{budget}; raise the budget or use separators='thin'"
+            )
+        kept = in_all
+    elif separators == "drop" or in_all == 0:
+        kept = 0
+    elif layout.trailing_separator:
+        kept = int(budget >= 2)
+    else:
+        kept = half_up(Fraction(budget * in_all, total))
+    tokens_in_all = total - in_all
+    kept = max(kept, min(in_all, budget - tokens_in_all)) if separators != "drop" else 0
+    budget = min(budget, kept + tokens_in_all)
+    return Plan(total, budget, kept, float(ratio) if ratio is not None else budget / max(total, 1), policy)

@@ -1,0 +1,1 @@
+"""Accuracy: where questions come from and how answers are judged."""

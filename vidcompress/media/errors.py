@@ -1,0 +1,27 @@
+"""The one error of the media room, and the limits that keep hostile or mistaken input in bounds."""
+
+from __future__ import annotations
+
+from vidcompress.errors import VidcompressError
+
+MAX_FRAME_PIXELS = 64 * 1024 * 1024
+"""Largest picture that is decoded, in pixels (height x width): 8192 x 8192."""
+
+MAX_SOURCE_FRAMES = 2_000_000
+"""Longest clip that is looked through, in frames: about 18 hours at 30 frames per second."""
+
+MAX_DECODED_BYTES = 4 * 1024**3
+"""Most memory that the kept frames of one clip may take as uint8 RGB."""
+
+DEFAULT_NUM_FRAMES = 32
+"""Frames taken from a clip when the caller asks neither for a count nor for a rate."""
+
+DEFAULT_MAX_FRAMES = 300
+"""Most frames returned unless the caller raises it, whether they were asked for by count or by rate."""
+
+
+class MediaError(VidcompressError, ValueError):
+    """A picture, a clip or a processor file that cannot be served.
+
+    The message names the argument or file, says what was found, what would be accepted, and what to do next.
+    """

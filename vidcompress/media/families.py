@@ -1,0 +1,196 @@
+"""What tells one model family's inputs from another's, as data.
+
+A family says how many placeholder tokens a picture and a clip become, and how several pictures in one prompt are
+cut. The processor knows nothing else about families; a new one is one `register_family` call.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .anyres import Size, best_canvas, capped_grid, unpadded_grid
+from .errors import MediaError
+
+ENCODERS_WITH_CLS = {"clip_vision_model": True, "siglip_vision_model": False}
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The numbers of a model's config that decide how pixels become tokens.
+
+    Attributes:
+        encoder: `model_type` of the vision encoder.
+        image_size: side of the square picture the encoder takes, in pixels.
+        patch_size: side of a patch, in pixels.
+        canvases: (height, width) of the crop canvases, in pixels, multiples of `image_size`.
+        aspect_ratio: "anyres_max_<k>", or "" where the family has no cap.
+        image_token_id: placeholder of a picture.
+        video_token_id: placeholder of a clip, or None.
+    """
+
+    encoder: str
+    image_size: int
+    patch_size: int
+    canvases: tuple[Size, ...]
+    aspect_ratio: str
+    image_token_id: int
+    video_token_id: int | None
+
+    @property
+    def side(self) -> int:
+        """Tokens along one side of one encoded picture."""
+        return self.image_size // self.patch_size
+
+    def canvas(self, picture: Size) -> Size:
+        """The crop canvas, (height, width) in pixels, for a picture of (height, width) pixels."""
+        return best_canvas(picture, list(self.canvases))
+
+    def covered_grid(self, picture: Size) -> Size:
+        """(rows, cols) of the crop tokens of a picture after its border is cut off."""
+        height, width = self.canvas(picture)
+        return unpadded_grid(
+            picture, (height // self.image_size * self.side, width // self.image_size * self.side)
+        )
+
+
+@dataclass(frozen=True)
+class Family:
+    """How one family writes pictures and clips into a prompt.
+
+    Attributes:
+        model_type: of the model's config.
+        image_tokens: (geometry, (height, width) in pixels) to the placeholders of a picture cut into crops.
+        single_view_tokens: geometry to the placeholders of a picture sent as one view, or None where a prompt with
+            several pictures cuts each into crops like any other.
+        video_tokens: (geometry, frames) to the placeholders of a clip, or None where the family takes no clips.
+        counts_images: whether `batch_num_images` is among the inputs.
+    """
+
+    model_type: str
+    image_tokens: Callable[[Geometry, Size], int]
+    single_view_tokens: Callable[[Geometry], int] | None
+    video_tokens: Callable[[Geometry, int], int] | None
+    counts_images: bool
+
+
+_FAMILIES: dict[str, Family] = {}
+
+
+def register_family(family: Family) -> Family:
+    """Make a family known under its `model_type`.
+
+    Raises:
+        MediaError: that model type is registered already.
+    """
+    if family.model_type in _FAMILIES:
+        raise MediaError(f"model_type={family.model_type!r} is registered already; choose another")
+    _FAMILIES[family.model_type] = family
+    return family
+
+
+def get_family(model_type: str) -> Family:
+    """The family of a model type.
+
+    Raises:
+        MediaError: it is not registered.
+    """
+    if model_type not in _FAMILIES:
+        raise MediaError(
+            f"model_type={model_type!r} has no processor here; known: {sorted(_FAMILIES)}. "
+            "Use the model's own processor, or add the family with vidcompress.media.register_family"
+        )
+    return _FAMILIES[model_type]
+
+
+def read_geometry(config: Any) -> Geometry:
+    """Take the geometry from a model config.
+
+    Raises:
+        MediaError: a needed number is missing or impossible; the message names the key.
+    """
+    vision = _need(config, "vision_config", "the model's config")
+    where = "vision_config in the model's config"
+    encoder = str(_need(vision, "model_type", where))
+    image_size, patch_size = _side(vision, "image_size", where), _side(vision, "patch_size", where)
+    pinpoints = _need(config, "image_grid_pinpoints", "the model's config")
+    canvases = tuple((int(height), int(width)) for height, width in pinpoints)
+    uneven = [c for c in canvases if min(c) < image_size or c[0] % image_size or c[1] % image_size]
+    if not canvases or uneven:
+        raise MediaError(
+            f"image_grid_pinpoints in the model's config: {uneven or 'no entry'}; each height and width must be a "
+            f"multiple of the encoder's image_size={image_size}"
+        )
+    _check_strategy(config, encoder)
+    video_token_id = getattr(config, "video_token_id", None)
+    return Geometry(
+        encoder=encoder,
+        image_size=image_size,
+        patch_size=patch_size,
+        canvases=canvases,
+        aspect_ratio=str(getattr(config, "vision_aspect_ratio", "") or ""),
+        image_token_id=int(_need(config, "image_token_id", "the model's config")),
+        video_token_id=None if video_token_id is None else int(video_token_id),
+    )
+
+
+def _check_strategy(config: Any, encoder: str) -> None:
+    """The stock models reshape features to a square: a CLS token must be dropped, and nothing else may be."""
+    strategy = _need(config, "vision_feature_select_strategy", "the model's config")
+    has_cls = ENCODERS_WITH_CLS.get(encoder)
+    if has_cls is not None and (strategy == "default") != has_cls:
+        fitting = "default" if has_cls else "full"
+        raise MediaError(
+            f"vision_feature_select_strategy={strategy!r} in the model's config does not fit {encoder}, whose features "
+            f"{'start with' if has_cls else 'have no'} a CLS token; set it to {fitting!r}"
+        )
+
+
+def _need(config: Any, key: str, where: str) -> Any:
+    value = getattr(config, key, None)
+    if value is None:
+        raise MediaError(f"{where} has no {key!r}; this is needed to lay out the visual tokens")
+    return value
+
+
+def _side(config: Any, key: str, where: str) -> int:
+    value = _need(config, key, where)
+    if isinstance(value, (list, tuple)) and len(set(value)) == 1:
+        value = value[0]
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise MediaError(f"{key}={value!r} in {where}: expected one positive whole number of pixels (square)")
+    return value
+
+
+def _next_image_tokens(geometry: Geometry, picture: Size) -> int:
+    rows, cols = geometry.covered_grid(picture)
+    return geometry.side**2 + rows * (cols + 1)  # thumbnail, then crop rows with a newline each
+
+
+def _onevision_image_tokens(geometry: Geometry, picture: Size) -> int:
+    rows, cols = capped_grid(geometry.covered_grid(picture), geometry.side, geometry.aspect_ratio)
+    return geometry.side**2 + rows * (cols + 1)
+
+
+def _onevision_single_view_tokens(geometry: Geometry) -> int:
+    return geometry.side**2 + 1  # the view, then one newline
+
+
+def _onevision_video_tokens(geometry: Geometry, frames: int) -> int:
+    return (
+        frames * math.ceil(geometry.side / 2) ** 2 + 1
+    )  # frames pooled 2 x 2, then one newline for the clip
+
+
+register_family(Family("llava_next", _next_image_tokens, None, None, counts_images=False))
+register_family(
+    Family(
+        "llava_onevision",
+        _onevision_image_tokens,
+        _onevision_single_view_tokens,
+        _onevision_video_tokens,
+        counts_images=True,
+    )
+)

@@ -1,0 +1,92 @@
+"""What a caller may pass as pictures and clips, brought to one form: lists, with the rows they belong to if known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .errors import MediaError
+from .video import VideoFrames
+
+
+def arrange_images(images: Any) -> tuple[list[Any], list[int] | None]:
+    """Flatten pictures and remember how they were grouped.
+
+    Args:
+        images: None, one picture, a list of pictures, or a list of lists (one list per prompt, empty for text only).
+
+    Returns:
+        The pictures in order, and how many each non-empty list held; None where no lists were given.
+
+    Raises:
+        MediaError: lists and pictures are mixed.
+    """
+    if images is None:
+        return [], None
+    if not isinstance(images, (list, tuple)):
+        return [images], None
+    nested = [isinstance(entry, (list, tuple)) for entry in images]
+    if not any(nested):
+        return list(images), None
+    if not all(nested):
+        raise MediaError(
+            "images: pictures and lists of pictures are mixed; pass one list per prompt, or one flat list"
+        )
+    return [picture for group in images for picture in group], [len(group) for group in images if group]
+
+
+def arrange_videos(videos: Any) -> list[Any]:
+    """Bring clips to a list of sources that `read_video` takes.
+
+    Args:
+        videos: None; one clip (a path, bytes, a file object, VideoFrames, an array (frame, height, width, channel),
+            or a list of pictures); a list of clips; or one array (clip, frame, height, width, channel).
+    """
+    if videos is None:
+        return []
+    if isinstance(videos, (list, tuple)):
+        if not videos:
+            return []
+        return [videos] if _is_picture(videos[0]) else list(videos)
+    if getattr(videos, "ndim", None) == 5:
+        return list(videos)
+    return [videos]
+
+
+def _is_picture(entry: Any) -> bool:
+    from PIL.Image import Image
+
+    return isinstance(entry, Image) or getattr(entry, "ndim", None) == 3
+
+
+def check_counts(
+    kind: str, token: str | None, in_text: Sequence[int], given: int, groups: list[int] | None
+) -> None:
+    """Check that the prompts name as many pictures or clips as were passed.
+
+    Args:
+        kind: "images" or "videos", the argument.
+        token: its placeholder, None where the model has none.
+        in_text: placeholders per row.
+        given: how many were passed.
+        groups: sizes of the non-empty lists they came in, or None.
+
+    Raises:
+        MediaError: the numbers differ.
+    """
+    if token is None and given:
+        raise MediaError(f"{kind}: {given} given, but this model takes none; leave the argument out")
+    if sum(in_text) != given:
+        raise MediaError(
+            f"{kind}: {given} given, but text has {list(in_text)} {token!r} placeholders per row; write one for each"
+        )
+    if groups is not None and groups != [count for count in in_text if count]:
+        raise MediaError(
+            f"{kind}: lists of {groups}, but text has {list(in_text)} {token!r} placeholders per row; "
+            "pass one list per row, with as many entries as the row has placeholders"
+        )
+
+
+def is_decoded(source: Any) -> bool:
+    """Whether a clip is in memory already, so that all of its frames are meant."""
+    return isinstance(source, (VideoFrames, list, tuple)) or hasattr(source, "ndim")

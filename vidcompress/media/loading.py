@@ -1,0 +1,210 @@
+"""Finding a checkpoint's processor files and building a `Processor` from them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from typing import Any
+
+import torch
+
+from .errors import MediaError
+from .families import Geometry, get_family, read_geometry
+from .processor import Processor
+from .recipe import read_recipe
+
+logger = logging.getLogger(__name__)
+
+
+def load_processor(
+    model_or_path: Any,
+    *,
+    resize_device: str | torch.device | None = None,
+    tokenizer: Any = None,
+    local_files_only: bool = False,
+    revision: str | None = None,
+) -> Processor:
+    """Make the processor of a checkpoint, without torchvision and without running code from the checkpoint.
+
+    Args:
+        model_or_path: a folder, a hub id, or a loaded transformers model (its config is used, and its files are
+            looked up where it was loaded from).
+        resize_device: where pixels are resized. None is the loaded model's device, else "cpu". "cpu" gives the same
+            pixels on every machine.
+        tokenizer: use this one instead of the checkpoint's; a model that was built in memory needs it.
+        local_files_only: do not ask the hub.
+        revision: of the hub repository.
+
+    Returns:
+        The processor. Where processor files are missing, the model's config stands in for them.
+
+    Raises:
+        MediaError: the checkpoint is not found or its family is not known; a file is not what it should be; the
+            tokenizer lacks a placeholder.
+    """
+    config, name = _find_config(model_or_path, local_files_only, revision)
+    files = _Files(name, local_files_only, revision)
+    geometry, family = read_geometry(config), get_family(str(config.model_type))
+    nested = files.json("processor_config.json")
+    image_raw, image_origin = files.section(nested, "image_processor", ["preprocessor_config.json"])
+    video_raw, video_origin = files.section(
+        nested, "video_processor", ["video_preprocessor_config.json", "preprocessor_config.json"]
+    )
+    _warn_about_pinpoints(image_raw, geometry, image_origin)
+    tokenizer = tokenizer if tokenizer is not None else _load_tokenizer(files)
+    image_token = str(getattr(tokenizer, "image_token", None) or nested.get("image_token") or "<image>")
+    video_token = str(getattr(tokenizer, "video_token", None) or nested.get("video_token") or "<video>")
+    _check_token(tokenizer, image_token, geometry.image_token_id, "image")
+    if geometry.video_token_id is not None:
+        _check_token(tokenizer, video_token, geometry.video_token_id, "video")
+    return Processor(
+        family=family,
+        geometry=geometry,
+        image_recipe=read_recipe(image_raw, geometry, image_origin),
+        video_recipe=read_recipe(video_raw, geometry, video_origin),
+        tokenizer=tokenizer,
+        image_token=image_token,
+        video_token=video_token if geometry.video_token_id is not None else None,
+        chat_template=_find_template(files, tokenizer),
+        resize_device=torch.device(resize_device or getattr(model_or_path, "device", None) or "cpu"),
+    )
+
+
+class _Files:
+    """The files of one checkpoint, in a folder or on the hub; none at all for a model made in memory."""
+
+    def __init__(self, name: str, local_files_only: bool, revision: str | None) -> None:
+        self.name, self.local_files_only, self.revision = name, local_files_only, revision
+
+    def path(self, filename: str) -> str | None:
+        if not self.name:
+            return None
+        if os.path.isdir(self.name):
+            path = os.path.join(self.name, filename)
+            return path if os.path.isfile(path) else None
+        from transformers.utils import cached_file
+
+        found = cached_file(
+            self.name,
+            filename,
+            local_files_only=self.local_files_only,
+            revision=self.revision or "main",
+            _raise_exceptions_for_gated_repo=False,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        return None if found is None else str(found)
+
+    def text(self, filename: str) -> str | None:
+        path = self.path(filename)
+        if path is None:
+            return None
+        try:
+            with open(path, encoding="utf-8") as file:
+                return file.read()
+        except (OSError, UnicodeDecodeError) as error:
+            raise MediaError(f"{path} cannot be read ({error}); fetch the checkpoint again") from error
+
+    def json(self, filename: str) -> dict[str, Any]:
+        text = self.text(filename)
+        if text is None:
+            return {}
+        try:
+            content = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise MediaError(
+                f"{filename} of {self.name!r} is not JSON ({error}); fetch the checkpoint again"
+            ) from error
+        if not isinstance(content, dict):
+            raise MediaError(
+                f"{filename} of {self.name!r} holds a {type(content).__name__}; expected a JSON object"
+            )
+        return content
+
+    def section(self, nested: dict[str, Any], key: str, filenames: list[str]) -> tuple[dict[str, Any], str]:
+        """Settings from the joint file or the first single file there is, and the name of where they came from."""
+        if isinstance(nested.get(key), dict):
+            return nested[key], f"processor_config.json ({key}) of {self.name!r}"
+        for filename in filenames:
+            content = self.json(filename)
+            if content:
+                return content, f"{filename} of {self.name!r}"
+        return {}, f"the config of {self.name or 'the model'!r}"
+
+
+def _find_config(model_or_path: Any, local_files_only: bool, revision: str | None) -> tuple[Any, str]:
+    if not isinstance(model_or_path, (str, os.PathLike)):
+        config = getattr(model_or_path, "config", None)
+        if config is None or not hasattr(config, "model_type"):
+            raise MediaError(
+                f"model_or_path: got {type(model_or_path).__name__}; pass a folder, a hub id or a transformers model"
+            )
+        return config, str(getattr(config, "_name_or_path", "") or "")
+    from transformers import AutoConfig
+
+    name = os.fspath(model_or_path)
+    if os.path.exists(name) and not os.path.isfile(os.path.join(name, "config.json")):
+        raise MediaError(
+            f"model_or_path={name!r} holds no config.json; pass the folder of a saved transformers model"
+        )
+    try:
+        config = AutoConfig.from_pretrained(
+            name, local_files_only=local_files_only, revision=revision or "main", trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError) as error:
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        raise MediaError(
+            f"model_or_path={name!r}: {reason}; pass a folder or a hub id of a known model"
+        ) from error
+    return config, str(name)
+
+
+def _load_tokenizer(files: _Files) -> Any:
+    from transformers import AutoTokenizer
+
+    if not files.name:
+        raise MediaError("the model was built in memory and names no files; pass tokenizer=...")
+    try:
+        return AutoTokenizer.from_pretrained(
+            files.name,
+            local_files_only=files.local_files_only,
+            revision=files.revision or "main",
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError, KeyError) as error:
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        raise MediaError(
+            f"the tokenizer of {files.name!r} does not load ({reason}); pass tokenizer=..."
+        ) from error
+
+
+def _check_token(tokenizer: Any, token: str, expected: int, kind: str) -> None:
+    found = tokenizer.convert_tokens_to_ids(token)
+    if found != expected:
+        raise MediaError(
+            f"the tokenizer gives {token!r} the id {found}, the model's config has {kind}_token_id={expected}; "
+            "add the token to the tokenizer, or take the tokenizer that belongs to the model"
+        )
+
+
+def _find_template(files: _Files, tokenizer: Any) -> str | None:
+    template = files.text("chat_template.jinja")
+    if template is None:
+        template = files.json("chat_template.json").get("chat_template")
+    if template is None:
+        template = getattr(tokenizer, "chat_template", None)
+    if template is not None and not isinstance(template, str):
+        raise MediaError(
+            f"the chat template of {files.name!r} is a {type(template).__name__}; expected one Jinja text"
+        )
+    return template
+
+
+def _warn_about_pinpoints(raw: dict[str, Any], geometry: Geometry, origin: str) -> None:
+    stated = raw.get("image_grid_pinpoints")
+    if stated is not None and [list(c) for c in stated] != [list(c) for c in geometry.canvases]:
+        logger.warning(
+            "%s states other image_grid_pinpoints than the model's config; the config's are used, as the model does",
+            origin,
+        )

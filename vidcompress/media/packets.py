@@ -1,0 +1,103 @@
+"""A clip's table of contents, and the cheapest way to reach some of its frames. No decoding happens here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+SEEK_GAP = 12
+"""Packets worth skipping: a seek empties the decoder's pipeline, which costs about as much as this many frames."""
+
+IntArray = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True)
+class PacketIndex:
+    """What the container says about each coded frame, in the order of the file (decode order).
+
+    Attributes:
+        pts: presentation time of each packet, in ticks of the stream's time base; all different.
+        dts: decode time of each packet, or its pts where the container does not store one. Only used to seek.
+        key: True where decoding can start.
+        by_time: positions of all packets in order of pts.
+        shown: the same without packets that are decoded but never shown: frame i of the clip is packet shown[i].
+    """
+
+    pts: IntArray
+    dts: IntArray
+    key: np.ndarray[Any, np.dtype[np.bool_]]
+    by_time: IntArray
+    shown: IntArray
+
+    @classmethod
+    def build(cls, rows: list[tuple[int, int, bool, bool]]) -> PacketIndex | None:
+        """Make an index from (pts, dts, key, hidden) rows; None when the times do not identify the packets."""
+        pts = np.array([row[0] for row in rows], dtype=np.int64)
+        dts = np.array([row[1] for row in rows], dtype=np.int64)
+        key = np.array([row[2] for row in rows], dtype=bool)
+        hidden = np.array([row[3] for row in rows], dtype=bool)
+        by_time = np.argsort(pts, kind="stable")
+        shown = by_time[~hidden[by_time]]
+        usable = len(shown) > 0 and bool(key[0]) and bool(np.all(np.diff(pts[by_time]) > 0))
+        return cls(pts, dts, key, by_time, shown) if usable else None
+
+    def position(self, pts: int | None) -> int | None:
+        """Where in the file the packet with this presentation time is; None when there is no such packet."""
+        if pts is None:
+            return None
+        place = int(np.searchsorted(self.pts[self.by_time], pts))
+        found = place < len(self.pts) and int(self.pts[self.by_time[place]]) == pts
+        return int(self.by_time[place]) if found else None
+
+    def __len__(self) -> int:
+        """Frames that are shown."""
+        return len(self.shown)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One stretch of decoding: start at a key packet, read on until every target was seen.
+
+    Attributes:
+        start: position of the key packet in decode order; 0 is the start of the file.
+        targets: presentation times wanted, ascending.
+    """
+
+    start: int
+    targets: tuple[int, ...]
+
+
+def plan_segments(index: PacketIndex, frames: list[int], *, seek_gap: int = SEEK_GAP) -> list[Segment]:
+    """Decide where to seek and where to read on.
+
+    A frame is decodable from any key packet that is shown no later than the frame. (A frame shown before the
+    key packet but stored after it may lean on the group before: an open group of pictures.) The last such packet is the
+    nearest start; it is used when it lies more than `seek_gap` packets behind what has been read already.
+
+    Args:
+        index: the clip's packets.
+        frames: ascending frame numbers in presentation order.
+        seek_gap: packets that a seek must save.
+
+    Returns:
+        Segments in ascending order; their targets together are the wanted frames.
+    """
+    key_positions = np.flatnonzero(index.key)
+    key_pts = index.pts[key_positions]
+    # Latest key shown at or before a time. Keys are shown in file order in every codec read here; the running maximum
+    # makes an out-of-order one start earlier rather than too late.
+    key_pts = np.maximum.accumulate(key_pts)
+    segments: list[tuple[int, list[int]]] = []
+    read_to = 0
+    for frame in frames:
+        position = int(index.shown[frame])
+        pts = int(index.pts[position])
+        behind = int(np.searchsorted(key_pts, pts, side="right")) - 1
+        start = int(key_positions[behind]) if behind >= 0 else 0
+        if not segments or start - read_to > seek_gap:
+            segments.append((start if start > seek_gap or segments else 0, []))
+        segments[-1][1].append(pts)
+        read_to = max(read_to, position)
+    return [Segment(start, tuple(targets)) for start, targets in segments]

@@ -1,0 +1,112 @@
+"""Pictures and frames to encoder input: resize, lay out, cut, normalise; whole crops and frames at a time."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from .anyres import Size, fit_inside
+from .families import Geometry
+from .recipe import PixelRecipe
+from .resize import center_crop, normalise, resize
+
+CHUNK_PIXELS = 16 * 1024 * 1024
+"""Source pixels that are resized in one go; about 200 MB at most on the float32 path."""
+
+
+def image_views(picture: torch.Tensor, geometry: Geometry, recipe: PixelRecipe) -> torch.Tensor:
+    """Thumbnail and crops of one picture.
+
+    Args:
+        picture: uint8 (channel, height, width), values 0 to 255, on the device that is to do the work.
+        geometry: of the model.
+        recipe: of its processor.
+
+    Returns:
+        float32 (view, channel, image_size, image_size): the thumbnail, then the crops row by row.
+    """
+    height, width = int(picture.shape[-2]), int(picture.shape[-1])
+    canvas = geometry.canvas((height, width))
+    fitted = fit_inside((height, width), canvas)
+    inner = resize(picture[None], fitted, recipe.mode)
+    crops = _cut(_pad(inner, canvas), recipe.tile)
+    thumbnail = resize(picture[None], recipe.square, recipe.mode)
+    return torch.cat([_finish(thumbnail, recipe), _finish(crops, recipe)])
+
+
+def single_view(picture: torch.Tensor, recipe: PixelRecipe) -> torch.Tensor:
+    """A picture as one view: padded to a square with the mean colour, then resized.
+
+    Args:
+        picture: uint8 (channel, height, width).
+        recipe: of the processor.
+
+    Returns:
+        float32 (1, channel, image_size, image_size).
+    """
+    height, width = int(picture.shape[-2]), int(picture.shape[-1])
+    side = max(height, width)
+    square = (
+        picture.new_tensor([int(level * 255) for level in recipe.mean]).view(-1, 1, 1).repeat(1, side, side)
+    )
+    top, left = (side - height) // 2, (side - width) // 2
+    square[:, top : top + height, left : left + width] = picture
+    return _finish(square[None], recipe)
+
+
+def stack_views(views: list[torch.Tensor]) -> torch.Tensor:
+    """Put pictures with different numbers of views into one tensor.
+
+    Args:
+        views: per picture, float32 (view, channel, height, width).
+
+    Returns:
+        float32 (picture, most views, channel, height, width); views that are missing are zero.
+    """
+    most = max(len(view) for view in views)
+    stacked = views[0].new_zeros((len(views), most, *views[0].shape[1:]))
+    for row, view in zip(stacked, views, strict=True):
+        row[: len(view)] = view
+    return stacked
+
+
+def frame_views(frames: torch.Tensor, recipe: PixelRecipe, device: torch.device) -> torch.Tensor:
+    """Frames of one clip as encoder input.
+
+    Args:
+        frames: uint8 (frame, height, width, channel), values 0 to 255.
+        recipe: of the video processor.
+        device: where to resize.
+
+    Returns:
+        float32 (frame, channel, image_size, image_size) on `device`. Only a chunk of the frames is in work at any time.
+    """
+    count, height, width = (int(n) for n in frames.shape[:3])
+    made = recipe.crop or recipe.target((height, width))
+    out = torch.empty((count, 3, *made), dtype=torch.float32, device=device)
+    step = max(1, CHUNK_PIXELS // (height * width))
+    for start in range(0, count, step):
+        chunk = frames[start : start + step].to(device).permute(0, 3, 1, 2).contiguous()
+        out[start : start + step] = _finish(chunk, recipe)
+    return out
+
+
+def _finish(pictures: torch.Tensor, recipe: PixelRecipe) -> torch.Tensor:
+    height, width = int(pictures.shape[-2]), int(pictures.shape[-1])
+    pictures = resize(pictures, recipe.target((height, width)), recipe.mode)
+    if recipe.crop is not None:
+        pictures = center_crop(pictures, recipe.crop)
+    return normalise(pictures, mean=recipe.mean, std=recipe.std, rescale=recipe.rescale)
+
+
+def _pad(pictures: torch.Tensor, canvas: Size) -> torch.Tensor:
+    """Centre on black; an odd surplus goes to the bottom and right."""
+    lack_h, lack_w = canvas[0] - pictures.shape[-2], canvas[1] - pictures.shape[-1]
+    return F.pad(pictures, (lack_w // 2, lack_w - lack_w // 2, lack_h // 2, lack_h - lack_h // 2))
+
+
+def _cut(canvas: torch.Tensor, tile: int) -> torch.Tensor:
+    """(1, channel, rows * tile, cols * tile) to (rows * cols, channel, tile, tile), row by row."""
+    channels, rows, cols = canvas.shape[1], canvas.shape[2] // tile, canvas.shape[3] // tile
+    tiles = canvas.view(channels, rows, tile, cols, tile).permute(1, 3, 0, 2, 4)
+    return tiles.reshape(rows * cols, channels, tile, tile)

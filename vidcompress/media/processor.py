@@ -1,0 +1,238 @@
+"""Text, pictures and clips to model inputs: the same keys, numbers and placeholder counts as transformers' processors.
+
+It needs no torchvision, and one class serves every family: what differs is in `families` and in the checkpoint's
+own files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from .errors import DEFAULT_MAX_FRAMES, MediaError
+from .families import Family, Geometry
+from .image import ImageSource, load_image
+from .inputs import arrange_images, arrange_videos, check_counts
+from .pixels import frame_views, image_views, single_view, stack_views
+from .prompt import count_placeholders, expand, pad_left, tokenize
+from .recipe import PixelRecipe
+from .video import VideoFrames, read_video
+
+
+@dataclass
+class Processor:
+    """Turns prompts, pictures and clips into the inputs of one model. Make one with `load_processor`.
+
+    Attributes:
+        family: how the model's family writes pictures and clips into a prompt.
+        geometry: the numbers of the model's config.
+        image_recipe: how pictures are prepared.
+        video_recipe: how frames are prepared.
+        tokenizer: the checkpoint's transformers tokenizer.
+        image_token: placeholder of a picture in text.
+        video_token: placeholder of a clip in text, or None.
+        chat_template: the checkpoint's Jinja template, or None.
+        resize_device: where pixels are resized; "cpu" gives the same numbers on every machine. Pixels stay there.
+    """
+
+    family: Family
+    geometry: Geometry
+    image_recipe: PixelRecipe
+    video_recipe: PixelRecipe
+    tokenizer: Any
+    image_token: str
+    video_token: str | None
+    chat_template: str | None = None
+    resize_device: torch.device = torch.device("cpu")
+
+    def __call__(
+        self,
+        text: str | list[str],
+        images: Any = None,
+        videos: Any = None,
+        *,
+        num_frames: int | None = None,
+        fps: float | None = None,
+        max_frames: int = DEFAULT_MAX_FRAMES,
+        video_backend: str = "auto",
+        padding: bool | str = True,
+        return_tensors: str = "pt",
+    ) -> Any:
+        """Prepare one prompt or a batch.
+
+        Args:
+            text: one prompt or several, with one placeholder per picture and clip, in the order they are passed.
+            images: None, a picture, a list, or one list per prompt. A picture is anything `load_image` takes.
+                On LLaVA-OneVision a list of two or more for one prompt sends each picture as a single view; in a
+                flat list each is cut into crops, as transformers does.
+            videos: None, a clip or a list of clips. A clip is anything `read_video` takes.
+            num_frames: frames per clip; with neither this nor `fps`, 32 of a file and all of a clip in memory.
+            fps: frames per second of clip time, in place of `num_frames`.
+            max_frames: most frames per clip.
+            video_backend: "auto", "pyav" or "decord".
+            padding: True or "longest" fills shorter rows on the left; False refuses rows of different length.
+            return_tensors: "pt", the only one.
+
+        Returns:
+            A transformers `BatchFeature` with what applies of
+
+            - `input_ids`, `attention_mask`: int64 (row, token)
+            - `pixel_values`: float32 (picture, most views, channel, height, width), missing views zero
+            - `image_sizes`: int64 (picture, 2), height and width of each picture in pixels
+            - `batch_num_images`: int64 (list,), pictures per list, or 1 per picture of a flat list (OneVision)
+            - `pixel_values_videos`: float32 (clip, frame, channel, height, width); a list of (frame, channel,
+              height, width) when clips have different numbers of frames, which a stock model cannot take
+
+        Raises:
+            MediaError: an argument is of the wrong kind, placeholders and media differ in number, or a
+                picture or clip cannot be read.
+        """
+        if return_tensors != "pt":
+            raise MediaError(f"return_tensors={return_tensors!r}: only 'pt' is supported")
+        rows = tokenize(self.tokenizer, _as_rows(text))
+        pictures, groups = arrange_images(images)
+        sources = arrange_videos(videos)
+        image_id, video_id = self.geometry.image_token_id, self.geometry.video_token_id
+        check_counts("images", self.image_token, count_placeholders(rows, image_id), len(pictures), groups)
+        check_counts("videos", self.video_token, count_placeholders(rows, video_id), len(sources), None)
+
+        image_inputs, image_lengths = self.prepare_images(pictures, groups)
+        clips = [
+            read_video(s, num_frames=num_frames, fps=fps, max_frames=max_frames, backend=video_backend)
+            for s in sources
+        ]
+        video_inputs, video_lengths = self.prepare_videos(clips)
+        lengths = {image_id: iter(image_lengths)}
+        if video_id is not None:
+            lengths[video_id] = iter(video_lengths)
+        batch = pad_left(expand(rows, lengths), self._pad_id(), padding)
+
+        from transformers import BatchFeature
+
+        return BatchFeature({**batch, **image_inputs, **video_inputs})
+
+    def prepare_images(
+        self, pictures: list[ImageSource], groups: list[int] | None = None
+    ) -> tuple[dict[str, torch.Tensor], list[int]]:
+        """Pixel inputs and placeholder counts of pictures.
+
+        Args:
+            pictures: what `load_image` takes, in prompt order.
+            groups: pictures per prompt when they were passed as lists, else None: each stands alone.
+
+        Returns:
+            The inputs (empty for no pictures) and the number of placeholders of each picture.
+        """
+        if not pictures:
+            return {}, []
+        counts = groups if groups is not None else [1] * len(pictures)
+        in_group = [count for count in counts for _ in range(count)]
+        views, sizes, lengths = [], [], []
+        for source, shared_with in zip(pictures, in_group, strict=True):
+            pixels = torch.from_numpy(np.array(load_image(source))).to(self.resize_device).permute(2, 0, 1)
+            pixels, size = pixels.contiguous(), (int(pixels.shape[1]), int(pixels.shape[2]))
+            alone = self.family.single_view_tokens is None or shared_with == 1
+            if alone:
+                views.append(image_views(pixels, self.geometry, self.image_recipe))
+            else:
+                views.append(single_view(pixels, self.image_recipe))
+            sizes.append(size)
+            lengths.append(self.image_tokens(size, single_view=not alone))
+        inputs = {"pixel_values": stack_views(views), "image_sizes": torch.tensor(sizes, dtype=torch.long)}
+        if self.family.counts_images:
+            inputs["batch_num_images"] = torch.tensor(counts, dtype=torch.long)
+        return inputs, lengths
+
+    def prepare_videos(self, clips: list[VideoFrames]) -> tuple[dict[str, Any], list[int]]:
+        """Pixel inputs and placeholder counts of clips.
+
+        Args:
+            clips: sampled frames, in prompt order.
+
+        Returns:
+            The inputs (empty for no clips) and the number of placeholders of each clip.
+        """
+        if not clips:
+            return {}, []
+        views = [frame_views(clip.frames, self.video_recipe, self.resize_device) for clip in clips]
+        alike = len({view.shape for view in views}) == 1
+        lengths = [self.video_tokens(len(clip)) for clip in clips]
+        return {"pixel_values_videos": torch.stack(views) if alike else views}, lengths
+
+    def image_tokens(self, size: tuple[int, int], *, single_view: bool = False) -> int:
+        """Placeholders of a picture of `size` = (height, width) pixels, newlines included."""
+        if single_view and self.family.single_view_tokens is not None:
+            return self.family.single_view_tokens(self.geometry)
+        return self.family.image_tokens(self.geometry, size)
+
+    def video_tokens(self, frames: int) -> int:
+        """Placeholders of a clip of that many frames, newlines included.
+
+        Raises:
+            MediaError: the family takes no clips.
+        """
+        if self.family.video_tokens is None:
+            raise MediaError(
+                f"videos: {self.family.model_type} takes no clips; pass frames as images, or another model"
+            )
+        return self.family.video_tokens(self.geometry, frames)
+
+    def apply_chat_template(
+        self,
+        conversation: list[Any],
+        *,
+        add_generation_prompt: bool = True,
+        tokenize: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Write a conversation as prompt text with the checkpoint's template.
+
+        Args:
+            conversation: messages (`role`, `content`), or a list of conversations; content is text or a list of
+                `{"type": "text", "text": ...}`, `{"type": "image"}` and `{"type": "video"}`.
+            add_generation_prompt: end with the opening of the answer.
+            tokenize: must be False; pass the text to the processor together with the media.
+            **kwargs: handed to the tokenizer's `apply_chat_template`.
+
+        Returns:
+            The prompt, or a list of prompts.
+
+        Raises:
+            MediaError: the checkpoint has no template, or `tokenize` is True.
+        """
+        if tokenize:
+            raise MediaError(
+                "tokenize=True: placeholders need the media; call processor(text=..., images=...) instead"
+            )
+        if self.chat_template is None:
+            raise MediaError(
+                "this checkpoint has no chat template (chat_template.jinja or chat_template.json); "
+                f"write the prompt yourself, with {self.image_token!r} where the picture belongs"
+            )
+        kwargs.setdefault("chat_template", self.chat_template)
+        return self.tokenizer.apply_chat_template(
+            conversation, add_generation_prompt=add_generation_prompt, tokenize=False, **kwargs
+        )
+
+    def decode(self, *args: Any, **kwargs: Any) -> Any:
+        """The tokenizer's `decode`."""
+        return self.tokenizer.decode(*args, **kwargs)
+
+    def batch_decode(self, *args: Any, **kwargs: Any) -> Any:
+        """The tokenizer's `batch_decode`."""
+        return self.tokenizer.batch_decode(*args, **kwargs)
+
+    def _pad_id(self) -> int:
+        # Padding is masked, so any id serves a tokenizer that names none.
+        pad_id = self.tokenizer.pad_token_id
+        return int(pad_id if pad_id is not None else self.tokenizer.eos_token_id or 0)
+
+
+def _as_rows(text: str | list[str]) -> list[str]:
+    rows = [text] if isinstance(text, str) else text
+    if not isinstance(rows, (list, tuple)) or not rows or not all(isinstance(row, str) for row in rows):
+        raise MediaError(f"text: got {type(text).__name__}; pass a prompt, or a non-empty list of prompts")
+    return list(rows)

@@ -1,0 +1,78 @@
+"""Prompt text to token ids with the placeholders written out, as rows of one left-padded batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from .errors import MediaError
+
+
+def tokenize(tokenizer: Any, rows: list[str]) -> list[dict[str, list[int]]]:
+    """Tokenise each row on its own, without padding, special tokens added as the tokenizer is wont to.
+
+    Returns:
+        Per row, the tokenizer's outputs, all of one length: `input_ids`, `attention_mask`, for some also
+        `token_type_ids`.
+    """
+    encoded = tokenizer(rows, padding=False, truncation=False, return_attention_mask=True)
+    return [{key: list(encoded[key][i]) for key in encoded} for i in range(len(rows))]
+
+
+def count_placeholders(rows: list[dict[str, list[int]]], token_id: int | None) -> list[int]:
+    """How often a placeholder occurs in each row before it is written out: once per picture or clip."""
+    return [0 if token_id is None else row["input_ids"].count(token_id) for row in rows]
+
+
+def expand(
+    rows: list[dict[str, list[int]]], lengths: Mapping[int, Iterator[int]]
+) -> list[dict[str, list[int]]]:
+    """Repeat each placeholder as often as its picture or clip has tokens.
+
+    Args:
+        rows: tokenised prompts.
+        lengths: per placeholder id, the token counts in order of appearance over all rows.
+
+    Returns:
+        The rows, written out; the other outputs of the tokenizer are repeated alongside.
+    """
+    written = []
+    for row in rows:
+        repeats = [next(lengths[token]) if token in lengths else 1 for token in row["input_ids"]]
+        written.append(
+            {
+                key: [v for v, n in zip(values, repeats, strict=True) for _ in range(n)]
+                for key, values in row.items()
+            }
+        )
+    return written
+
+
+def pad_left(rows: list[dict[str, list[int]]], pad_id: int, padding: bool | str) -> dict[str, torch.Tensor]:
+    """Stack rows, filling shorter ones on the left, where generation needs it.
+
+    Args:
+        rows: token lists per key.
+        pad_id: what `input_ids` are filled with; masks and the like are filled with 0.
+        padding: True or "longest"; False refuses rows of different length.
+
+    Returns:
+        int64 (row, token) per key.
+
+    Raises:
+        MediaError: the rows differ in length and padding is off, or `padding` is something else.
+    """
+    if padding not in (True, False, "longest"):
+        raise MediaError(f"padding={padding!r}: must be True, 'longest' or False")
+    longest = max(len(row["input_ids"]) for row in rows)
+    lengths = [len(row["input_ids"]) for row in rows]
+    if not padding and min(lengths) != longest:
+        raise MediaError(f"padding=False, but the rows have {lengths} tokens; pass padding=True")
+    stacked = {}
+    for key in rows[0]:
+        fill = pad_id if key == "input_ids" else 0
+        padded = [[fill] * (longest - len(row[key])) + row[key] for row in rows]
+        stacked[key] = torch.tensor(padded, dtype=torch.long)
+    return stacked

@@ -1,0 +1,148 @@
+"""How pixels are prepared, read from a checkpoint's processor files or, where they are silent, from its config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .anyres import Size
+from .errors import MediaError
+from .families import Geometry
+from .resize import Mode
+
+# Channel means and deviations (red, green, blue, range 0 to 1) that the encoders were trained with.
+_CHANNELS = {
+    "clip_vision_model": (
+        (0.48145466, 0.4578275, 0.40821073),
+        (0.26862954, 0.26130258, 0.27577711),
+    ),
+    "siglip_vision_model": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
+_FILTERS: dict[int, Mode] = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}  # numbered as in Pillow
+
+
+@dataclass(frozen=True)
+class PixelRecipe:
+    """One preparation of pixels.
+
+    Attributes:
+        size: (height, width) that pictures are resized to, or None to scale the shorter side.
+        shortest_edge: length of the shorter side in pixels where `size` is None, else None.
+        crop: (height, width) cut from the middle afterwards, or None.
+        mode: resize filter.
+        mean: per channel, after rescaling.
+        std: per channel, after rescaling.
+        rescale: factor from grey levels 0 to 255.
+    """
+
+    size: Size | None
+    shortest_edge: int | None
+    crop: Size | None
+    mode: Mode
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    rescale: float
+
+    def target(self, picture: Size) -> Size:
+        """(height, width) that a picture of (height, width) pixels is resized to, before the crop."""
+        if self.size is not None:
+            return self.size
+        short, long = sorted(picture)
+        edge = self.shortest_edge or short
+        stretched = int(edge * long / short)
+        return (edge, stretched) if picture[0] <= picture[1] else (stretched, edge)
+
+    @property
+    def square(self) -> Size:
+        """(height, width) that a thumbnail is resized to."""
+        edge = self.shortest_edge or 0
+        return self.size or (edge, edge)
+
+    @property
+    def tile(self) -> int:
+        """Side of the crops a canvas is cut into, in pixels."""
+        return self.crop[0] if self.crop is not None else self.square[0]
+
+
+def read_recipe(raw: Mapping[str, Any], geometry: Geometry, origin: str) -> PixelRecipe:
+    """Read one processor file.
+
+    Args:
+        raw: its keys; an empty mapping gives the defaults of the encoder.
+        geometry: of the model, which decides what has to come out.
+        origin: name of the file, for messages.
+
+    Returns:
+        The recipe. Keys that are missing are filled from the model: its `image_size`, bicubic, 1/255, and the
+        channel statistics of CLIP or SigLIP.
+
+    Raises:
+        MediaError: a value has the wrong type, statistics are neither given nor known, or the result would not be
+            pictures of `image_size`.
+    """
+    side = geometry.image_size
+    size, edge = _read_size(raw.get("size") or {"height": side, "width": side}, "size", origin)
+    crop: Size | None = None
+    if raw.get("do_center_crop") and raw.get("crop_size") is not None:
+        crop_size, crop_edge = _read_size(raw["crop_size"], "crop_size", origin)
+        crop = crop_size or (crop_edge or 0, crop_edge or 0)
+    mean, std = _statistics(raw, geometry, origin)
+    recipe = PixelRecipe(size, edge, crop, _filter(raw, origin), mean, std, _factor(raw, origin))
+    made = recipe.crop or recipe.square
+    if made != (side, side):
+        raise MediaError(
+            f"{origin} makes pictures of {made} pixels, the model's encoder takes {side} x {side}: "
+            "set 'size' (and 'crop_size') to that, or take the file that belongs to the model"
+        )
+    return recipe
+
+
+def _read_size(value: Any, key: str, origin: str) -> tuple[Size | None, int | None]:
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return (None, value) if key == "size" else ((value, value), None)
+    if isinstance(value, Mapping):
+        both, edge = (value.get("height"), value.get("width")), value.get("shortest_edge")
+        if all(isinstance(side, int) and side > 0 for side in both):
+            return (int(both[0] or 0), int(both[1] or 0)), None
+        if isinstance(edge, int) and edge > 0:
+            return None, edge
+    raise MediaError(
+        f"{origin}: {key}={value!r}; expected {{'height': h, 'width': w}} or {{'shortest_edge': s}} in pixels"
+    )
+
+
+def _statistics(raw: Mapping[str, Any], geometry: Geometry, origin: str) -> tuple[tuple[float, ...], ...]:
+    if raw.get("do_normalize") is False:
+        return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    known = _CHANNELS.get(geometry.encoder)
+    found = []
+    for position, key in enumerate(("image_mean", "image_std")):
+        value = raw.get(key) if raw.get(key) is not None else (known[position] if known else None)
+        if value is None:
+            raise MediaError(
+                f"{origin} has no {key}, and {geometry.encoder} has no known one; add it to that file"
+            )
+        values = tuple(value) if isinstance(value, (list, tuple)) else (value,) * 3
+        if len(values) != 3 or not all(isinstance(v, (int, float)) for v in values):
+            raise MediaError(f"{origin}: {key}={value!r}; expected three numbers, for red, green and blue")
+        found.append(tuple(float(v) for v in values))
+    if min(found[1]) <= 0:
+        raise MediaError(f"{origin}: image_std={list(found[1])}; every entry must be above 0")
+    return found[0], found[1]
+
+
+def _filter(raw: Mapping[str, Any], origin: str) -> Mode:
+    number = raw.get("resample", 3)
+    if number not in _FILTERS:
+        raise MediaError(f"{origin}: resample={number!r}; expected 0 (nearest), 2 (bilinear) or 3 (bicubic)")
+    return _FILTERS[number]
+
+
+def _factor(raw: Mapping[str, Any], origin: str) -> float:
+    factor = raw.get("rescale_factor") or 1 / 255
+    if raw.get("do_rescale") is False:
+        factor = 1.0
+    if not isinstance(factor, (int, float)) or not factor > 0:
+        raise MediaError(f"{origin}: rescale_factor={factor!r}; expected a positive number such as 1/255")
+    return float(factor)

@@ -1,0 +1,80 @@
+"""Which frames of a clip to look at: pure integer arithmetic, shared by every backend."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .errors import DEFAULT_NUM_FRAMES, MediaError
+
+
+def sample_indices(total: int, num_frames: int) -> list[int]:
+    """Spread `num_frames` indices evenly over a clip, first and last frame included.
+
+    Args:
+        total: frames in the clip, at least 1.
+        num_frames: frames wanted, at least 1. One frame is the first one.
+
+    Returns:
+        Ascending indices in [0, total - 1]: `linspace(0, total - 1, num_frames)` rounded down, as
+        LLaVA-OneVision samples. A clip with fewer frames than asked for gives each of its frames once.
+
+    Raises:
+        MediaError: `total` or `num_frames` is below 1.
+    """
+    if total < 1:
+        raise MediaError(f"total={total}: a clip needs at least one frame; check that the file holds video")
+    if num_frames < 1:
+        raise MediaError(f"num_frames={num_frames}: must be at least 1")
+    if total <= num_frames:
+        return list(range(total))
+    return [int(i) for i in np.linspace(0, total - 1, num_frames, dtype=int)]
+
+
+def choose_indices(
+    total: int, source_fps: float, *, num_frames: int | None, fps: float | None, max_frames: int
+) -> list[int]:
+    """Turn what the caller asked for into frame indices.
+
+    Args:
+        total: frames in the clip.
+        source_fps: average frame rate of the clip in frames per second; used only with `fps`.
+        num_frames: how many frames, or None.
+        fps: frames per second of clip time, or None: one frame out of every `round(source_fps / fps)`,
+            and when that gives more than `max_frames`, `max_frames` of the whole clip instead (LLaVA-Video's rule).
+        max_frames: the most frames to return.
+
+    Returns:
+        Ascending indices, at most `max_frames` of them. With neither `num_frames` nor `fps`, 32 are taken.
+
+    Raises:
+        MediaError: both were given, one is out of range, or `num_frames` exceeds `max_frames`.
+    """
+    check_request(num_frames=num_frames, fps=fps, max_frames=max_frames)
+    if fps is None:
+        wanted = min(DEFAULT_NUM_FRAMES, max_frames) if num_frames is None else num_frames
+        return sample_indices(total, wanted)
+    if not source_fps > 0:
+        raise MediaError(f"fps={fps}: the clip does not state its own frame rate; pass num_frames instead")
+    step = max(1, round(source_fps / fps))
+    indices = list(range(0, total, step))
+    return indices if len(indices) <= max_frames else sample_indices(total, max_frames)
+
+
+def check_request(*, num_frames: int | None, fps: float | None, max_frames: int) -> None:
+    """Refuse an impossible sampling request before any file is opened.
+
+    Raises:
+        MediaError: both `num_frames` and `fps` were given, or a value is out of range.
+    """
+    if max_frames < 1:
+        raise MediaError(f"max_frames={max_frames}: must be at least 1")
+    if num_frames is not None and fps is not None:
+        raise MediaError(f"num_frames={num_frames} and fps={fps} exclude each other; pass one of them")
+    if num_frames is not None and (isinstance(num_frames, bool) or not isinstance(num_frames, int)):
+        raise MediaError(f"num_frames={num_frames!r}: must be a whole number of frames")
+    if num_frames is not None and not 1 <= num_frames <= max_frames:
+        raise MediaError(
+            f"num_frames={num_frames}: must be from 1 to max_frames={max_frames}; raise max_frames for more"
+        )
+    if fps is not None and not 0 < fps < float("inf"):
+        raise MediaError(f"fps={fps}: must be a positive number of frames per second")

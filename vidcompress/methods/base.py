@@ -1,0 +1,123 @@
+"""What a method is: a frozen dataclass of options with a pure `select`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from ..budget import Plan, half_up, ratio_fraction
+from ..errors import UnsupportedInputError
+from ..moments import per_view
+from ..selection import Selection, largest_remainder, top_per_view, with_separators
+from ..views import Evidence, Layout, Modality, VisualTokens
+
+Positions = Literal["contiguous", "original"]
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """Base of all methods. Fields are options; everything else is a class attribute.
+
+    A subclass is a pure function on tensors: it may not look at files, at transformers or at other visuals.
+
+    Class attributes:
+        name: the public name. summary: its effect in one line.
+        modalities: which of `image` and `video` it serves.
+        positions: the position policy the authors use, the default for this method.
+        exact: whether the realised count equals the budget (`pool`, `frames` reach the largest count below).
+    """
+
+    name: ClassVar[str] = ""
+    summary: ClassVar[str] = ""
+    modalities: ClassVar[frozenset[Modality]] = frozenset()
+    positions: ClassVar[Positions] = "contiguous"
+    exact: ClassVar[bool] = True
+
+    def evidence(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
+        """Which encoder quantities `select` will read; features are always there.
+
+        Args:
+            modality: of the visual input.
+            has_cls: whether the encoder has a CLS token.
+        """
+        return ()
+
+    def frames(self, layout: Layout, plan: Plan) -> tuple[int, ...] | None:
+        """Which frames of a video to encode at all, or None for every one."""
+        return None
+
+    @abstractmethod
+    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+        """Choose what the language model sees of one image or one video.
+
+        Args:
+            tokens: N positions with features (N, D), layout and the evidence asked for.
+            plan: how many positions may be sent, of which how many separators.
+        """
+
+    def check(self, layout: Layout) -> None:
+        """Refuse an input this method does not serve.
+
+        Raises:
+            UnsupportedInputError: naming the method, the input and the way out.
+        """
+        if layout.modality not in self.modalities:
+            served = " and ".join(sorted(self.modalities))
+            raise UnsupportedInputError(
+                f"method {self.name!r} serves {served} inputs only, got an {layout.modality}"
+                if layout.modality == "image"
+                else f"method {self.name!r} serves {served} inputs only, got a {layout.modality}"
+            )
+
+
+@dataclass(frozen=True)
+class ScoredMethod(Method):
+    """A method that is a token score plus a weight per view.
+
+    The exact policy spends the plan's tokens on the views in proportion to their weights (capped, to the
+    token) and keeps the best-scored tokens of each view, in sequence order, plus the planned separators.
+    """
+
+    @abstractmethod
+    def scores(self, tokens: VisualTokens, plan: Plan) -> tuple[Tensor, Tensor]:
+        """Return token scores (N,) float32, higher is kept, and view weights (V,) float64, tokens wanted."""
+
+    def reference(self, tokens: VisualTokens, plan: Plan) -> Selection:
+        """The authors' counts, rounding and order; the same as `exact` where no code was published."""
+        return self._exact(tokens, plan)
+
+    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+        """Dispatch on the policy of the plan."""
+        return self.reference(tokens, plan) if plan.policy == "reference" else self._exact(tokens, plan)
+
+    def _exact(self, tokens: VisualTokens, plan: Plan) -> Selection:
+        layout = tokens.layout
+        scores, weights = self.scores(tokens, plan)
+        total = tokens_to_keep(layout, plan)
+        counts = largest_remainder(weights, total, layout.sizes_tensor[:-1])
+        kept = top_per_view(scores, layout, counts, total)
+        return Selection(with_separators(layout, kept, plan.separators))
+
+
+def by_view(values: Tensor, layout: Layout) -> Tensor:
+    """Sum (N,) values over each view: (V,) in the dtype of `values`; separators are left out.
+
+    Deterministic on every device, unlike atomic adds.
+    """
+    return per_view(values, layout).sum(1)
+
+
+def tokens_to_keep(layout: Layout, plan: Plan) -> int:
+    """How many tokens, separators apart, the plan leaves; what `exact` methods keep to the token.
+
+    Under `reference` the authors' budget is a share of the tokens alone, so it is R of them (half up, at least
+    one) and the separators come on top.
+    """
+    if plan.policy == "exact":
+        return plan.tokens
+    if plan.budget == 0:
+        return 0
+    return min(layout.num_tokens, max(1, half_up(ratio_fraction(plan.ratio) * layout.num_tokens)))

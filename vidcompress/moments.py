@@ -1,0 +1,134 @@
+"""Few passes over the features: norms, means per view and products with them, in bounded memory.
+
+Features are large (64 frames of 196 tokens of 3584 numbers are 180 MB), everything derived from them is small.
+So each function reads them once or twice, a cache-sized block of whole views at a time, and never copies them
+as a whole. Sums run in float32 (float64 for float64 features) whatever the model's dtype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .views import Layout
+
+EPSILON = 1e-12
+CPU_BLOCK, DEVICE_BLOCK = 4 << 20, 256 << 20  # bytes: within a cache; large enough to fill an accelerator
+
+
+def working_dtype(values: Tensor) -> torch.dtype:
+    """float64 for float64 values, else float32."""
+    return torch.float64 if values.dtype == torch.float64 else torch.float32
+
+
+def rows_per_block(values: Tensor, row_elements: int) -> int:
+    """How many rows of `row_elements` numbers make up one block on the device of `values`."""
+    size = CPU_BLOCK if values.device.type == "cpu" else DEVICE_BLOCK
+    return max(1, size // max(1, row_elements * working_dtype(values).itemsize))
+
+
+def blocks(features: Tensor, layout: Layout) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield whole views in order as x (v, L, D) with a 0/1 mask (v, L) of what is a token of the view.
+
+    The frames of an ordinary clip are slices of the features; crops, whose rows interleave in the sequence, are
+    gathered block by block.
+    """
+    dtype = working_dtype(features)
+    views, run = len(layout.views), layout.run
+    if run is not None:
+        body = features[: views * run].view(views, run, -1)
+        mask = (~layout.separator[: views * run]).to(dtype).view(views, run)
+        step = rows_per_block(features, run * features.shape[1])
+        for x, m in zip(body.split(step), mask.split(step), strict=True):
+            yield x.to(dtype), m
+        return
+    table = layout.table
+    step = rows_per_block(features, max(1, table.shape[1]) * features.shape[1])
+    for index in table.split(step):
+        inside = index < len(layout)
+        x = features[torch.where(inside, index, 0)].to(dtype)
+        yield x, inside.to(dtype)
+
+
+def to_positions(values: list[Tensor], layout: Layout) -> Tensor:
+    """Put per-block values (v, L), as `blocks` yields them, in sequence order: (N,); zero at separators."""
+    table = torch.cat(values)
+    if layout.run is not None:
+        flat = table.flatten()
+        return torch.cat((flat, flat.new_zeros(len(layout) - flat.shape[0])))
+    out = table.new_zeros(len(layout) + 1)
+    out[layout.table] = table
+    out[-1] = 0
+    return out[:-1] * ~layout.separator
+
+
+def per_view(values: Tensor, layout: Layout, start: float = 0.0) -> Tensor:
+    """(V, max size): the (N,) values of each view side by side, filled up with `start`.
+
+    A gather and a row-wise reduction give the same bits on every run, which atomic adds on an accelerator do not.
+    """
+    return torch.cat((values, values.new_full((1,), start)))[layout.table]
+
+
+def weighted_sums(weights: Tensor, x: Tensor) -> Tensor:
+    """Sum w (v, L) * x (v, L, D) over L: (v, D)."""
+    if x.device.type == "cpu":
+        return torch.bmm(weights[:, None], x)[:, 0]
+    return (weights[:, :, None] * x).sum(1)  # matrix products may run in TF32 there, as the caller has set it
+
+
+def products(x: Tensor, rows: Tensor) -> Tensor:
+    """Inner products of x (v, L, D) with one row per view (v, D): (v, L)."""
+    if x.device.type == "cpu":
+        return torch.bmm(x, rows[:, :, None])[..., 0]
+    return (x * rows[:, None]).sum(-1)
+
+
+def products_with(features: Tensor, row: Tensor) -> Tensor:
+    """Inner products of features (N, D) with one row (D,): (N,), in the row's dtype."""
+    step = rows_per_block(features, features.shape[1])
+    parts = [products(x.to(row.dtype)[None], row[None])[0] for x in features.split(step)]
+    return torch.cat(parts) if parts else row.new_zeros(0)
+
+
+class Distances(NamedTuple):
+    """Minus the cosine of each token to a mean of L2-normalised tokens; separators have no meaning.
+
+    Attributes:
+        view: (N,) to the mean of the token's own view.
+        whole: (N,) to the mean of the whole input, or None when it was not asked for.
+    """
+
+    view: Tensor
+    whole: Tensor | None
+
+
+def distances(features: Tensor, layout: Layout, *, whole: bool = False) -> Distances:
+    """How far each token is from the mean of its view, and of the whole input.
+
+    With x^ = x / |x| and m = mean of x^ over the view (or over everything): -x^ . m / |m|, in [-1, 1]. This is
+    the score of GlobalCom2 (arXiv 2501.05179, appendix) for encoders without a CLS token.
+
+    Args:
+        features: (N, D) in any float dtype.
+        layout: says which positions belong to a view; separators enter no mean.
+        whole: also compare with the mean of all tokens.
+    """
+    own, inverse, total = [], [], features.new_zeros(features.shape[1], dtype=working_dtype(features))
+    for x, mask in blocks(features, layout):
+        scale = mask / torch.linalg.vector_norm(x, dim=-1).clamp(min=EPSILON)
+        sums = weighted_sums(scale, x)  # the direction of the mean is all that a cosine needs
+        length = torch.linalg.vector_norm(sums, dim=-1).clamp(min=EPSILON)
+        own.append(-products(x, sums) * scale / length[:, None])
+        if whole:
+            inverse.append(scale)
+            total = total + sums.sum(0)
+    if not whole:
+        return Distances(to_positions(own, layout), None)
+    direction = total / torch.linalg.vector_norm(total).clamp(min=EPSILON)
+    return Distances(
+        to_positions(own, layout), -products_with(features, direction) * to_positions(inverse, layout)
+    )

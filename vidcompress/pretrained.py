@@ -1,0 +1,133 @@
+"""Loading a model: the embedded ones by name, any other as transformers does; never with code from a checkpoint."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+
+from .errors import ArgumentError, UnsupportedModelError, nearest
+from .registry import ADAPTERS
+from .resources import embedded_models
+
+DEFAULT_MODEL = "tiny-onevision"
+DTYPES = ("float32", "float16", "bfloat16", "auto")
+
+
+def resolve(name_or_path: str | os.PathLike[str] | None) -> str:
+    """Turn what the caller named into what `from_pretrained` takes.
+
+    Args:
+        name_or_path: None for the embedded `tiny-onevision`, the name of an embedded model, a folder, or a hub id.
+            A folder of that name in the current directory comes before an embedded model.
+
+    Raises:
+        ArgumentError: neither a folder nor an embedded model, and no hub id either.
+    """
+    name = DEFAULT_MODEL if name_or_path is None else os.fspath(name_or_path)
+    if name_or_path is not None and os.path.isdir(name):
+        return name
+    embedded = embedded_models()
+    if name in embedded:
+        return str(embedded[name])
+    looks_like_hub_id = name.count("/") == 1 and not name.startswith((".", "/", "~"))
+    if not looks_like_hub_id:
+        raise ArgumentError(
+            f"model={name!r} is neither a folder nor an embedded model ({nearest(name, embedded)}); "
+            f"pass one of these, the folder of a saved model, or a hub id such as 'owner/name'"
+        )
+    return name
+
+
+def load_model(
+    name_or_path: str | os.PathLike[str] | None = None,
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    attn_implementation: str | None = None,
+    device_map: Any = None,
+    revision: str | None = None,
+    local_files_only: bool = False,
+) -> Any:
+    """Load a vision-language model from safetensors, ready to answer.
+
+    Args:
+        name_or_path: see `resolve`.
+        device: where the model goes; None is "cuda" where there is one, else "cpu". Not together with `device_map`.
+        dtype: torch dtype or its name, or "auto" for the checkpoint's own. None is float32 on the CPU and "auto"
+            elsewhere.
+        attn_implementation: "sdpa", "eager", "flash_attention_2", ... as in transformers; None lets it choose.
+        device_map: as in transformers, to spread a model over devices.
+        revision: of the hub repository.
+        local_files_only: do not ask the hub.
+
+    Returns:
+        The stock transformers model, in eval mode.
+
+    Raises:
+        ArgumentError: an argument is not allowed, or the checkpoint cannot be found or read.
+        UnsupportedModelError: no adapter serves this family.
+    """
+    source = resolve(name_or_path)
+    if device is not None and device_map is not None:
+        raise ArgumentError(
+            f"device={device!r} and device_map={device_map!r} exclude each other; pass one of them"
+        )
+    target = None if device_map is not None else _device(device)
+    where: dict[str, Any] = {"revision": revision or "main", "local_files_only": local_files_only}
+    config = _load(source, "AutoConfig", trust_remote_code=False, **where)
+    if config.model_type not in ADAPTERS.names():
+        raise UnsupportedModelError(
+            f"model={source!r} is of type {config.model_type!r}, which no adapter serves; "
+            f"{nearest(config.model_type, ADAPTERS.names())}"
+        )
+    model = _load(
+        source,
+        "AutoModelForImageTextToText",
+        config=config,
+        dtype=_dtype(dtype, target),
+        attn_implementation=attn_implementation,
+        device_map=device_map,
+        use_safetensors=True,
+        trust_remote_code=False,
+        **where,
+    )
+    return (model if target is None else model.to(target)).eval()
+
+
+def _load(source: str, auto_class: str, **kwargs: Any) -> Any:
+    import transformers
+
+    try:
+        return getattr(transformers, auto_class).from_pretrained(source, **kwargs)
+    except (OSError, ValueError, ImportError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(" .:")
+        raise ArgumentError(
+            f"model={source!r} does not load: {reason}; pass the folder or hub id of a transformers model "
+            f"with safetensors weights"
+        ) from error
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        target = torch.device(device)
+    except RuntimeError as error:
+        raise ArgumentError(f"device={device!r} is not a device; pass 'cpu', 'cuda' or 'cuda:0'") from error
+    if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
+        raise ArgumentError(
+            f"device={device!r}: this machine has {torch.cuda.device_count()} CUDA devices; pass 'cpu' or leave it out"
+        )
+    return target
+
+
+def _dtype(dtype: str | torch.dtype | None, target: torch.device | None) -> str | torch.dtype:
+    if dtype is None:
+        return torch.float32 if target is not None and target.type == "cpu" else "auto"
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype not in DTYPES:
+        raise ArgumentError(f"dtype={dtype!r}: must be a torch dtype or one of {', '.join(DTYPES)}")
+    return dtype if dtype == "auto" else getattr(torch, dtype)

@@ -1,0 +1,331 @@
+"""Questions about images and videos, answered: load a model once, ask one question or many."""
+
+from __future__ import annotations
+
+import copy
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .answer import Answer
+from .budget import Budget
+from .errors import ArgumentError
+from .media import VideoFrames, load_processor
+from .phases import FirstToken, Phases
+from .pretrained import load_model
+from .questions import Question, read_question
+from .registry import get_method
+from .report import Report
+from .session import compress_inputs
+
+__all__ = ["Answer", "VisualQA"]
+
+DEFAULT_RATIO = 0.25
+_CALL_OPTIONS = ("policy", "separators", "positions")
+
+
+class VisualQA:
+    """Answers questions about images and videos with a quarter of the visual tokens, or as many as you say.
+
+    Make one with `from_pretrained`, or around a model and a processor of your own. Nothing in the model is changed.
+
+    Args:
+        model: a transformers vision-language model of a family that an adapter serves.
+        processor: from `vidcompress.load_processor`.
+        method: registered name of the method, or a `Method`.
+        retention_ratio: share of the visual tokens that reach the language model, 0 < R <= 1. With neither this
+            nor `max_tokens`: 0.25, and 1.0 for the method "none".
+        max_tokens: visual tokens per question instead, at least 1.
+        num_frames: frames taken from a clip; with neither this nor `fps`, 32 of a file and all of a list of frames.
+        fps: frames taken per second of clip time, instead.
+        max_frames: most frames of a clip.
+        backend: video decoder, "auto", "pyav" or "decord".
+        **options: `policy`, `separators` and `positions` as for `compress_inputs`; all others are the method's own.
+
+    Raises:
+        ArgumentError: an argument is not allowed; the message says what is.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        *,
+        method: Any = "globalcom2",
+        retention_ratio: float | None = None,
+        max_tokens: int | None = None,
+        num_frames: int | None = None,
+        fps: float | None = None,
+        max_frames: int = 300,
+        backend: str = "auto",
+        **options: Any,
+    ) -> None:
+        self.model, self.processor = model, processor
+        self.sampling = {"num_frames": num_frames, "fps": fps, "max_frames": max_frames, "backend": backend}
+        self._configure(method, retention_ratio, max_tokens, options)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | os.PathLike[str] | None = None,
+        *,
+        method: Any = "globalcom2",
+        retention_ratio: float | None = None,
+        max_tokens: int | None = None,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        attn_implementation: str | None = None,
+        device_map: Any = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        resize_device: str | torch.device | None = None,
+        **options: Any,
+    ) -> VisualQA:
+        """Load a model and its processor.
+
+        Args:
+            name_or_path: None for the embedded `tiny-onevision` (images and videos), "tiny-next" (images), a folder,
+                or a hub id of a supported family. Weights must be safetensors; code in a checkpoint is never run.
+            method: see the class, as for `retention_ratio` and `max_tokens`.
+            retention_ratio: share of the visual tokens to keep.
+            max_tokens: visual tokens per question to keep.
+            device: None is "cuda" where there is one, else "cpu".
+            dtype: None is float32 on the CPU and the checkpoint's own elsewhere.
+            attn_implementation: "sdpa", "eager", ... as in transformers.
+            device_map: as in transformers; not together with `device`.
+            revision: of the hub repository.
+            local_files_only: do not ask the hub.
+            resize_device: where pixels are resized; "cpu" gives the same pixels on every machine. None is the model's.
+            **options: further arguments of the class.
+
+        Raises:
+            ArgumentError: an argument is not allowed or the checkpoint does not load.
+            UnsupportedModelError: no adapter serves this family.
+        """
+        budget = {"retention_ratio": retention_ratio, "max_tokens": max_tokens}
+        check = cls(
+            None, None, method=method, **budget, **options
+        )  # bad options are refused before weights are read
+        check.model = load_model(
+            name_or_path,
+            device=device,
+            dtype=dtype,
+            attn_implementation=attn_implementation,
+            device_map=device_map,
+            revision=revision,
+            local_files_only=local_files_only,
+        )
+        qa.processor = load_processor(
+            qa.model, resize_device=resize_device, local_files_only=local_files_only, revision=revision
+        )
+        return qa
+
+    def using(
+        self,
+        *,
+        method: Any = None,
+        retention_ratio: float | None = None,
+        max_tokens: int | None = None,
+        **options: Any,
+    ) -> VisualQA:
+        """Return a sibling that shares the model and compresses differently.
+
+        Args:
+            method: None keeps the method, and its options where `options` does not name them.
+            retention_ratio: new share; with neither this nor `max_tokens` the budget stays.
+            max_tokens: new number of tokens.
+            **options: as for the class, without the sampling of frames.
+
+        Raises:
+            ArgumentError: an argument is not allowed.
+        """
+        sibling = copy.copy(self)
+        if retention_ratio is None and max_tokens is None:
+            retention_ratio, max_tokens = self.budget["retention_ratio"], self.budget["max_tokens"]
+        kept = (
+            self.options if method is None else {k: v for k, v in self.options.items() if k in _CALL_OPTIONS}
+        )
+        sibling._configure(
+            self.method if method is None else method, retention_ratio, max_tokens, {**kept, **options}
+        )
+        return sibling
+
+    def _configure(
+        self, method: Any, ratio: float | None, max_tokens: int | None, options: dict[str, Any]
+    ) -> None:
+        get_method(method, **{name: value for name, value in options.items() if name not in _CALL_OPTIONS})
+        if ratio is None and max_tokens is None:
+            ratio = 1.0 if method == "none" else DEFAULT_RATIO
+        Budget(ratio, max_tokens)
+        self.method, self.options = method, dict(options)
+        self.budget: dict[str, Any] = {"retention_ratio": ratio, "max_tokens": max_tokens}
+
+    def ask(
+        self,
+        question: str,
+        *,
+        image: Any = None,
+        images: Sequence[Any] | None = None,
+        video: Any = None,
+        max_new_tokens: int = 64,
+        **generate: Any,
+    ) -> Answer:
+        """Answer one question.
+
+        Args:
+            question: the text; the model's chat template is put around it.
+            image: one picture: path, bytes, file object, PIL image or uint8 array. Not together with `images`.
+            images: several pictures.
+            video: one clip: path, bytes, file object, folder or list of frames, uint8 (T, H, W, 3). It may stand
+                beside pictures. With no media at all the question is about text only.
+            max_new_tokens: longest answer, in tokens, at least 1.
+            **generate: further arguments of the model's `generate`, such as `num_beams` or `do_sample`.
+
+        Raises:
+            ArgumentError: an argument is not allowed.
+            MediaError: a picture or clip cannot be read, or the model takes none.
+            UnsupportedInputError: the method does not serve this kind of input.
+        """
+        item = {"question": question, "image": image, "images": images, "video": video}
+        return self._answer([read_question(item)], max_new_tokens, generate)[0]
+
+    def ask_batch(
+        self,
+        items: Sequence[Mapping[str, Any]],
+        *,
+        batch_size: int = 8,
+        max_new_tokens: int = 64,
+        progress: bool | None = None,
+        **generate: Any,
+    ) -> list[Answer]:
+        """Answer many questions, `batch_size` at a time; each gets the answer it would get alone.
+
+        Args:
+            items: one dict per question: `question`, and `image`, `images` or `video` as in `ask`.
+            batch_size: questions that go through the model together, at least 1.
+            max_new_tokens: longest answer, in tokens.
+            progress: show a bar on stderr; None shows it for more than one batch on a terminal.
+            **generate: further arguments of the model's `generate`.
+
+        Returns:
+            The answers, in the order of the questions.
+
+        Raises:
+            ArgumentError: an argument is not allowed; the message names the entry.
+        """
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise ArgumentError(f"batch_size={batch_size!r}: must be a whole number of at least 1")
+        if isinstance(items, (str, Mapping)) or not isinstance(items, Sequence):
+            raise ArgumentError(
+                f"items must be a list of dicts, got {type(items).__name__}; for one question use ask"
+            )
+        questions = [read_question(item, where=f"items[{number}]: ") for number, item in enumerate(items)]
+        chunks = [questions[start : start + batch_size] for start in range(0, len(questions), batch_size)]
+        answers: list[Answer] = []
+        with _progress(len(questions), progress, len(chunks)) as advance:
+            for chunk in chunks:
+                answers += self._answer(chunk, max_new_tokens, generate)
+                advance(len(chunk))
+        return answers
+
+    def _answer(
+        self, questions: list[Question], max_new_tokens: int, generate: dict[str, Any]
+    ) -> list[Answer]:
+        """Answer one batch; every step is timed."""
+        if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or max_new_tokens < 1:
+            raise ArgumentError(f"max_new_tokens={max_new_tokens!r}: must be a whole number of at least 1")
+        phases = Phases(self.model.device)
+        media = [question.open(**self.sampling) for question in questions]
+        phases.cut("decode")
+        inputs = self._prepare(questions, media)
+        phases.cut("preprocess")
+        compressed = compress_inputs(self.model, inputs, self.method, **self.budget, **self.options)
+        phases.cut("compress")
+        report = compressed.report
+        phases.move(report.timing_ms.get("encode", 0.0), "compress", "encode")
+        first = FirstToken(self.model.device)
+        settings = {"do_sample": False, "pad_token_id": self._pad_token_id(), **generate}
+        processors = [*settings.pop("logits_processor", []), first]
+        with torch.no_grad():
+            out = self.model.generate(
+                **compressed, max_new_tokens=max_new_tokens, logits_processor=processors, **settings
+            )
+        phases.cut("prefill", at=first.at)
+        rows = _answers_per_question(out, compressed["input_ids"].shape[1], len(questions))
+        texts = self.processor.batch_decode(rows, skip_special_tokens=True)
+        phases.cut("generate")
+        return [
+            Answer(
+                text.strip(),
+                question.text,
+                _with_times(report.for_row(number), clip),
+                phases.with_total(),
+                len(questions),
+                int((row != settings["pad_token_id"]).sum()),
+                (*pictures, *([] if clip is None else [clip])),
+            )
+            for number, (question, (pictures, clip), text, row) in enumerate(
+                zip(questions, media, texts, rows, strict=True)
+            )
+        ]
+
+    def _prepare(self, questions: list[Question], media: list[tuple[list[Any], VideoFrames | None]]) -> Any:
+        """Model inputs of a batch, left-padded, on the model's device and in its dtype."""
+        prompts = [self.processor.apply_chat_template(question.messages()) for question in questions]
+        pictures = [images for images, _ in media]
+        clips = [clip for _, clip in media if clip is not None]
+        inputs = self.processor(
+            text=[_without_second_start(prompt, self.processor.tokenizer) for prompt in prompts],
+            images=pictures if any(pictures) else None,
+            videos=clips or None,
+        )
+        return inputs.to(self.model.device, dtype=self.model.dtype)
+
+    def _pad_token_id(self) -> int:
+        tokenizer = self.processor.tokenizer
+        pad = tokenizer.pad_token_id
+        return int(pad if pad is not None else tokenizer.eos_token_id or 0)
+
+
+def _answers_per_question(out: Any, prompt_length: int, questions: int) -> Tensor:
+    """(question, token) ids after the prompt; the first of several sequences per question."""
+    sequences = out if isinstance(out, Tensor) else out.sequences
+    return sequences[:: sequences.shape[0] // questions, prompt_length:]
+
+
+def _without_second_start(prompt: str, tokenizer: Any) -> str:
+    """Take the start token off a prompt when the tokenizer puts one there itself."""
+    start = getattr(tokenizer, "bos_token", None)
+    if start and prompt.startswith(start) and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]:
+        return prompt[len(start) :]
+    return prompt
+
+
+def _with_times(report: Report, clip: VideoFrames | None) -> Report:
+    """Put the times of the sampled frames into the report of a question about a clip."""
+    for visual in report.visuals:
+        if clip is not None and visual.modality == "video" and len(visual.layout.views) == len(clip.times):
+            views = tuple(replace(v, time=t) for v, t in zip(visual.layout.views, clip.times, strict=True))
+            visual.layout = replace(visual.layout, views=views)
+    return report
+
+
+@contextmanager
+def _progress(total: int, wanted: bool | None, batches: int) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr; the caller calls what it yields with the questions just answered."""
+    if wanted is False or (wanted is None and (batches < 2 or not sys.stderr.isatty())):
+        yield lambda count: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("answering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("answering", total=total)
+        yield lambda count: bar.advance(task, count)

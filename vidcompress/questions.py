@@ -1,0 +1,79 @@
+"""One question with what it is about, checked before anything is opened; and the messages a chat template takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import ArgumentError
+from .media import VideoFrames, load_image, read_video
+
+KEYS = ("question", "image", "images", "video")
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A question and its media.
+
+    Attributes:
+        text: the question.
+        images: pictures it is about, in order; anything that `load_image` takes.
+        video: the clip it is about, or None; anything that `read_video` takes.
+    """
+
+    text: str
+    images: tuple[Any, ...] = ()
+    video: Any = None
+
+    def open(self, **sampling: Any) -> tuple[list[Any], VideoFrames | None]:
+        """Read the media.
+
+        Args:
+            **sampling: `num_frames`, `fps`, `max_frames` and `backend`, handed to `read_video`.
+
+        Returns:
+            PIL images and the sampled frames of the clip, if there is one.
+        """
+        pictures = [load_image(image) for image in self.images]
+        return pictures, None if self.video is None else read_video(self.video, **sampling)
+
+    def messages(self) -> list[dict[str, Any]]:
+        """The conversation for a chat template: pictures, then the clip, then the text."""
+        media = [{"type": "image"} for _ in self.images] + ([] if self.video is None else [{"type": "video"}])
+        return [{"role": "user", "content": [*media, {"type": "text", "text": self.text}]}]
+
+
+def read_question(item: Mapping[str, Any], *, where: str = "") -> Question:
+    """Check one entry of a batch.
+
+    Args:
+        item: `question`, and at most one of `image` and `images`, and `video`; None counts as absent.
+        where: put before messages, such as "items[3]: ".
+
+    Raises:
+        ArgumentError: unknown or missing keys, an empty question, both `image` and `images`.
+    """
+    if not isinstance(item, Mapping):
+        raise ArgumentError(
+            f"{where}must be a dict with the keys {', '.join(KEYS)}, got {type(item).__name__}; "
+            f"for example dict(question='...', image='photo.jpg')"
+        )
+    unknown = sorted(set(item) - set(KEYS))
+    if unknown:
+        raise ArgumentError(f"{where}unknown keys {unknown}; allowed are {', '.join(KEYS)}")
+    text, image, images, video = (item.get(key) for key in KEYS)
+    if not isinstance(text, str) or not text.strip():
+        raise ArgumentError(f"{where}question={text!r}: must be a text that is not empty")
+    if image is not None and images is not None:
+        raise ArgumentError(f"{where}image and images exclude each other; pass one picture or a list of them")
+    if isinstance(image, (list, tuple)):
+        raise ArgumentError(f"{where}image is a list of {len(image)}; pass a list as images=[...]")
+    if isinstance(video, (list, tuple)) and not video:
+        raise ArgumentError(f"{where}video is an empty list; pass a path or at least one frame")
+    if images is not None and not isinstance(images, (list, tuple)):
+        raise ArgumentError(
+            f"{where}images must be a list, got {type(images).__name__}; pass one picture as image"
+        )
+    pictures = (image,) if image is not None else tuple(images or ())
+    return Question(text, pictures, video)

@@ -1,0 +1,156 @@
+"""What one call sent to the language model, and what it cost: the numbers, as text, as JSON and as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .errors import ArgumentError
+from .visual_report import ViewReport, VisualReport
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from .overlay import Picture
+
+__all__ = ["Report", "ViewReport", "VisualReport"]
+
+
+@dataclass(eq=False)
+class Report:
+    """What one call sent to the language model, and what it cost.
+
+    Attributes:
+        method: registered name of the method.
+        policy: `exact` or `reference`.
+        separators: `keep`, `thin` or `drop`.
+        positions: `contiguous` or `original`.
+        retention_ratio: the share that was asked for, 0 < R <= 1, or None.
+        max_tokens: the tokens per prompt that were asked for, or None.
+        visuals: one entry per image or video, in the order of the batch and of each prompt.
+        timing_ms: milliseconds per phase, of those phases that were measured.
+        notes: what the caller should know, such as a fallback or a count that could not be reached.
+    """
+
+    method: str
+    policy: str = "exact"
+    separators: str = "thin"
+    positions: str = "contiguous"
+    retention_ratio: float | None = None
+    max_tokens: int | None = None
+    visuals: list[VisualReport] = field(default_factory=list)
+    timing_ms: MutableMapping[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """Visual positions without compression, all inputs together."""
+        return sum(visual.total for visual in self.visuals)
+
+    @property
+    def budget(self) -> int:
+        """Visual positions that might be sent."""
+        return sum(visual.budget for visual in self.visuals)
+
+    @property
+    def kept(self) -> int:
+        """Visual positions that were sent."""
+        return sum(visual.kept for visual in self.visuals)
+
+    def for_row(self, row: int) -> Report:
+        """Return the report of one prompt of a batch; timings stay those of the whole call."""
+        return Report(
+            self.method,
+            self.policy,
+            self.separators,
+            self.positions,
+            self.retention_ratio,
+            self.max_tokens,
+            [visual for visual in self.visuals if visual.row == row],
+            self.timing_ms,
+            list(self.notes),
+        )
+
+    def visual_tokens(self) -> dict[str, Any]:
+        """Return `{total, budget, kept, per_view}`; `per_view` lists all views, `visual` says of which input."""
+        per_view = [
+            {"visual": number, **view.to_dict()}
+            for number, visual in enumerate(self.visuals)
+            for view in visual.views
+        ]
+        return {"total": self.total, "budget": self.budget, "kept": self.kept, "per_view": per_view}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the kept positions as JSON types."""
+        return {
+            "method": self.method,
+            "policy": self.policy,
+            "separators": self.separators,
+            "positions": self.positions,
+            "retention_ratio": None if self.retention_ratio is None else float(self.retention_ratio),
+            "max_tokens": self.max_tokens,
+            "visual_tokens": self.visual_tokens(),
+            "visuals": [visual.to_dict() for visual in self.visuals],
+            "timing_ms": {phase: round(ms, 3) for phase, ms in self.timing_ms.items()},
+            "notes": list(self.notes),
+        }
+
+    def overlay(self, picture: Picture | Sequence[Picture], *, index: int = 0) -> Image:
+        """Draw what was kept over the picture or the frames: what was dropped is darkened.
+
+        Args:
+            picture: the image (PIL image, (H, W, 3) uint8 array or tensor, or path), or for a video its
+                sampled frames in order (a list of pictures, or a (T, H, W, 3) uint8 array or tensor).
+            index: which of `visuals`, 0 <= index < len(visuals).
+
+        Returns:
+            An RGB image: thumbnail and crops side by side, or a contact sheet of the frames.
+
+        Raises:
+            ArgumentError: there is no such visual, or the frames are not as many as were encoded.
+        """
+        if not 0 <= index < len(self.visuals):
+            raise ArgumentError(
+                f"index={index}: this report has {len(self.visuals)} visual inputs, counted from 0"
+            )
+        return self.visuals[index].overlay(picture, title=self.method)
+
+    def __repr__(self) -> str:
+        asked: Mapping[str, object] = {"retention_ratio": self.retention_ratio, "max_tokens": self.max_tokens}
+        budget = ", ".join(f"{name}={value}" for name, value in asked.items() if value is not None)
+        return (
+            f"Report({self.method!r}, {budget or 'no budget'}, visuals={len(self.visuals)}, "
+            f"kept={self.kept} of {self.total})"
+        )
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.method} ({self.policy}): {_share(self.kept, self.total)} visual tokens, budget {self.budget}"
+        ]
+        for number, visual in enumerate(self.visuals):
+            lines.append(f"  {visual.modality} {number}: {_share(visual.kept, visual.total)}")
+            lines += [f"    {line}" for line in _view_lines(visual)]
+        if self.timing_ms:
+            lines.append("  " + ", ".join(f"{phase} {ms:.1f} ms" for phase, ms in self.timing_ms.items()))
+        lines += [f"  note: {note}" for note in self.notes]
+        return "\n".join(lines)
+
+
+def _share(kept: int, total: int) -> str:
+    return f"{kept} of {total}" + (f" ({100 * kept / total:.1f} %)" if total else "")
+
+
+def _view_lines(visual: VisualReport, width: int = 12) -> list[str]:
+    """One line for each kind of view, with the counts of its views, at most `width` of them to a line."""
+    lines: list[str] = []
+    kinds = dict.fromkeys(view.kind for view in visual.views)
+    for kind in kinds:
+        of_kind = [view for view in visual.views if view.kind == kind]
+        counts = [f"{view.kept}/{view.total}" for view in of_kind]
+        label = kind if len(of_kind) == 1 else f"{len(of_kind)} {kind}s"
+        for start in range(0, len(counts), width):
+            lines.append(f"{label if start == 0 else '':<12} {'  '.join(counts[start : start + width])}")
+    if visual.separators_total:
+        lines.append(f"{'separators':<12} {visual.separators_kept}/{visual.separators_total}")
+    return lines

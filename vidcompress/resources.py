@@ -1,0 +1,83 @@
+"""Where the data files are: embedded checkpoints and model cards (`models/`), published runs (`configs/`).
+
+An installed wheel carries them inside the package; a checkout has them beside it. Everything else in the
+package asks here and never builds such a path itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+ROOMS = ("models", "configs")
+"""The two folders of data that belong to the package."""
+
+
+def roots(room: str) -> tuple[Path, ...]:
+    """Folders that may hold a room, the wheel's first.
+
+    Args:
+        room: "models" or "configs".
+
+    Returns:
+        The existing ones of `vidcompress/_<room>` and `<checkout>/<room>`, in this order.
+
+    Raises:
+        ValueError: there is no such room.
+    """
+    if room not in ROOMS:
+        raise ValueError(f"room={room!r}: must be one of {', '.join(ROOMS)}")
+    candidates = [_PACKAGE / f"_{room}"]
+    if (_PACKAGE.parent / "pyproject.toml").is_file():  # a checkout; site-packages must not be searched
+        candidates.append(_PACKAGE.parent / room)
+    return tuple(path for path in candidates if path.is_dir())
+
+
+def find(name: str) -> Path:
+    """Locate one data file or folder of the package.
+
+    Args:
+        name: its path as in a checkout, with forward slashes: "models/tiny-onevision", "models/cards/x.toml".
+
+    Returns:
+        The path of the existing file or folder.
+
+    Raises:
+        ValueError: the name does not begin with a room, or leads out of it.
+        FileNotFoundError: the package does not hold it; the message lists what the room holds.
+    """
+    room, _, rest = name.partition("/")
+    if room not in ROOMS or ".." in rest.split("/") or rest.startswith("/"):
+        raise ValueError(f"name={name!r}: must be a relative path below one of {', '.join(ROOMS)}")
+    for root in roots(room):
+        if (root / rest).exists():
+            return root / rest
+    held = ", ".join(path.name for path in listing(room)) or "nothing"
+    raise FileNotFoundError(
+        f"name={name!r}: this installation of vidcompress does not hold it ({room} holds {held}); "
+        f"check the spelling, or reinstall the package"
+    )
+
+
+def listing(room: str) -> Iterator[Path]:
+    """Entries of a room, by name; where both places hold one, the wheel's."""
+    seen: dict[str, Path] = {}
+    for root in roots(room):
+        for path in root.iterdir():
+            if not path.name.startswith((".", "__")):
+                seen.setdefault(path.name, path)
+    return iter([seen[name] for name in sorted(seen)])
+
+
+def embedded_models() -> dict[str, Path]:
+    """The checkpoints that come with the package.
+
+    Returns:
+        Name -> folder, by name: every folder of `models/` that holds a `config.json` and safetensors weights.
+    """
+    return {
+        path.name: path
+        for path in listing("models")
+        if (path / "config.json").is_file() and any(path.glob("*.safetensors"))
+    }

@@ -1,0 +1,195 @@
+"""The two verbs, the same for images and videos: *allocate* over the local views, *score* their tokens.
+
+The commander is the global view. Of an image it is the thumbnail: its evidence lies on its own grid, and a crop
+is worth what the part of that grid says that it covers. Of a video it is the mean of the whole clip: how far a
+token lies from it is known at the token itself, and a frame is worth what its own tokens say.
+
+Formulas: GlobalCom2 (arXiv 2501.05179; code xuyang-liu16/GlobalCom2 @ 96b2d00).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from .budget import Policy, half_up, ratio_fraction
+from .errors import UnsupportedInputError
+from .moments import EPSILON, per_view
+from .views import Layout
+
+Allocation = Literal["uniform", "topk", "softmax_max", "softmax_sum", "softmax_mean"]
+Score = Literal["local", "global", "holistic"]
+
+
+@dataclass(frozen=True, eq=False)
+class Commander:
+    """What the global view says of each place.
+
+    Attributes:
+        tokens: (N,) its score at each position; of the view's own tokens for a thumbnail.
+        grid: (rows, cols) its score on its own grid (images), or None when it only speaks at tokens (videos).
+    """
+
+    tokens: Tensor
+    grid: Tensor | None = None
+
+
+def commander_of_image(values: Tensor, layout: Layout) -> Commander:
+    """The thumbnail as commander: its evidence on its grid, resized bilinearly onto the crop canvas.
+
+    Args:
+        values: (N,) evidence; only the thumbnail's positions are read.
+        layout: of an image; the thumbnail's tokens fill its grid.
+
+    Raises:
+        UnsupportedInputError: the image has no thumbnail.
+    """
+    rows, cols = layout.grid
+    number = next((i for i, view in enumerate(layout.views) if view.kind == "thumbnail"), None)
+    if number is None:
+        raise UnsupportedInputError(
+            f"an image without a thumbnail has no commander (views: {len(layout.views)} crops); use a method that "
+            "scores every view by itself, or an adapter that sends the thumbnail"
+        )
+    mine = layout.view == number
+    cell = layout.row * cols + layout.col
+    flat = values.new_zeros(rows * cols + 1).scatter(0, torch.where(mine, cell, rows * cols), values)[:-1]
+    grid = flat.view(rows, cols)
+    maps = [flat]
+    if layout.canvas is not None:
+        resized = interpolate(grid[None, None], size=layout.canvas, mode="bilinear", align_corners=False)
+        maps.append(resized.flatten())
+        cell = torch.where(mine, cell, rows * cols + layout.row * layout.canvas[1] + layout.col)
+    return Commander(torch.cat(maps)[cell.masked_fill(layout.separator, 0)], grid)
+
+
+def allocate(
+    commander: Commander,
+    layout: Layout,
+    ratio: float,
+    *,
+    allocation: Allocation = "softmax_sum",
+    tau: float = 10.0,
+    policy: Policy = "exact",
+) -> Tensor:
+    """Share of its tokens that each view keeps.
+
+    With S_j = sum (max, mean) of the commander's score over what view j covers,
+    sigma = exp((S - max S) / tau) / (sum + 1e-8) and r_j = min(1, R (1 + sigma_j - mean sigma)). `uniform` is
+    r_j = R; `topk` is R times view j's part of the commander's top round(R M) places, over the mean part. All in
+    float64: with float32 sums a tenth of the authors' counts come out wrong.
+
+    Args:
+        commander: scores, higher is worth more.
+        layout: the views; boxes of crops in the commander's grid.
+        ratio: R, 0 <= R <= 1.
+        allocation: the rule above.
+        tau: temperature, in units of S.
+        policy: `reference` ignores padding, as the authors do (`View.nominal_box`); `exact` uses the part of the
+            thumbnail that the crop really shows and leaves fully padded crops out.
+
+    Returns:
+        (V,) float64 in [0, 1]; R for the thumbnail.
+    """
+    local = [view.kind != "thumbnail" and (policy == "reference" or size > 0) for view, size in _sized(layout)]
+    device = layout.view.device
+    uniform = torch.full((len(local),), ratio, dtype=torch.float64, device=device)
+    count = sum(local)
+    if allocation == "uniform" or count == 0:
+        return uniform
+    live = torch.tensor(local, device=device)
+    if allocation == "topk":
+        part = torch.where(live, _over_views(_top_places(commander, layout, ratio), layout, "sum", policy), 0.0)
+        rates = ratio * part * (count / part.sum())
+    else:
+        worth = _over_views(commander, layout, allocation.removeprefix("softmax_"), policy)
+        sigma = softmax_of_views(worth, live, tau)
+        rates = ratio * (1 + sigma - sigma.sum() / count)
+    # No evidence at all (NaN from broken features, no top place in any view) means no preference.
+    rates = torch.where(live & ~rates.isnan(), rates, uniform)
+    return rates.clamp(max=1.0)
+
+
+def softmax_of_views(worth: Tensor, live: Tensor, tau: float) -> Tensor:
+    """exp((S - max S) / tau) / (sum + 1e-8) over the live views, zero elsewhere: (V,) float64."""
+    lowest = torch.where(live, worth, -torch.inf)
+    power = torch.where(live, torch.exp((lowest - lowest.max()) / tau), 0.0)
+    return power / (power.sum() + 1e-8)
+
+
+def token_scores(commander: Tensor, local: Tensor, layout: Layout, *, score: Score, alpha: float) -> Tensor:
+    """s = alpha c^ + (1 - alpha) l^ at every position; thumbnails are scored by the commander alone.
+
+    Args:
+        commander, local: (N,) scores at the positions.
+        layout: hats are values over the L2 norm of all values of the same view.
+        score: `holistic` is the sum above, `global` is c alone and `local` is l alone.
+        alpha: weight of the commander, 0 to 1.
+
+    Returns:
+        (N,) in the dtype of the scores, comparable within a view.
+    """
+    if score == "global":
+        return commander
+    if score == "local":
+        scores = local
+    else:
+        scores = alpha * unit_norm(commander, layout) + (1 - alpha) * unit_norm(local, layout)
+    thumbs = [i for i, view in enumerate(layout.views) if view.kind == "thumbnail"]
+    for number in thumbs:
+        scores = torch.where(layout.view == number, commander, scores)
+    return scores
+
+
+def unit_norm(values: Tensor, layout: Layout) -> Tensor:
+    """(N,) values divided by the L2 norm over the tokens of their view."""
+    norm = torch.linalg.vector_norm(per_view(values, layout), dim=1, dtype=torch.float64).clamp(min=EPSILON)
+    return values / torch.cat((norm, norm.new_ones(1)))[layout.view].to(values.dtype)
+
+
+def _sized(layout: Layout) -> list[tuple[object, int]]:
+    return list(zip(layout.views, layout.sizes, strict=True))
+
+
+def _top_places(commander: Commander, layout: Layout, ratio: float) -> Commander:
+    """The commander's best round(R M) of M places as ones, the others as zeros; ties by position."""
+    if commander.grid is not None:
+        values, places = commander.grid.flatten(), commander.grid.numel()
+    else:
+        values, places = commander.tokens.masked_fill(layout.separator, -torch.inf), layout.num_tokens
+    best = torch.argsort(values, descending=True, stable=True)[: max(1, half_up(ratio_fraction(ratio) * places))]
+    marks = torch.zeros_like(values).index_fill(0, best, 1.0)
+    return Commander(marks, None if commander.grid is None else marks.view_as(commander.grid))
+
+
+def _over_views(commander: Commander, layout: Layout, how: str, policy: Policy) -> Tensor:
+    """Sum, mean or max of the commander over what each view covers: (V,) float64; nothing covered is zero."""
+    if commander.grid is None:
+        if how == "max":
+            return per_view(commander.tokens, layout, -torch.inf).amax(1).to(torch.float64)
+        sums = per_view(commander.tokens.to(torch.float64), layout).sum(1)
+        return sums if how == "sum" else sums / layout.sizes_tensor[:-1].clamp(min=1)
+    rows, cols = _coverage(layout, policy)
+    grid = commander.grid.to(torch.float64)
+    if how == "max":
+        covered = (rows[:, :, None] > 0) & (cols[:, None, :] > 0)
+        best = torch.where(covered, grid, -torch.inf).amax((1, 2))
+        return torch.where(best == -torch.inf, 0.0, best)
+    sums = ((rows @ grid) * cols).sum(1)
+    return sums if how == "sum" else sums / (rows.sum(1) * cols.sum(1)).clamp(min=EPSILON)
+
+
+def _coverage(layout: Layout, policy: Policy) -> tuple[Tensor, Tensor]:
+    """How much of each row and column of the commander's grid each view's box covers: (V, rows), (V, cols)."""
+    boxes = [(view.nominal_box if policy == "reference" else None) or view.box or (0.0,) * 4 for view in layout.views]
+    edges = torch.tensor(boxes, dtype=torch.float64, device=layout.view.device)
+    weights = []
+    for low, high, cells in ((edges[:, 0], edges[:, 2], layout.grid[0]), (edges[:, 1], edges[:, 3], layout.grid[1])):
+        start = torch.arange(cells, dtype=torch.float64, device=edges.device)
+        overlap = torch.minimum(high[:, None], start + 1) - torch.maximum(low[:, None], start)
+        weights.append(overlap.clamp(min=0.0))
+    return weights[0], weights[1]

@@ -1,0 +1,127 @@
+"""From scores to positions: counts per view, top-k per view, separators. Shared by all methods.
+
+Nothing here asks the device for a number: how many positions survive is known from the plan, so the same few
+kernels run for 5 views and for 300.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .views import Layout, VisualTokens, _first
+
+
+@dataclass(eq=False)
+class Selection:
+    """What is sent to the language model, in the order sent.
+
+    Attributes:
+        index: (K,) int64, for each output token the entry of `VisualTokens` it comes from; of the cluster
+            centre when it was merged.
+        features: (K, D) when the method made new features, else None (they are gathered).
+    """
+
+    index: Tensor
+    features: Tensor | None = None
+
+    def __len__(self) -> int:
+        return int(self.index.shape[0])
+
+    def gather(self, tokens: VisualTokens) -> Tensor:
+        """Return the (K, D) features to send."""
+        return tokens.features.index_select(0, self.index) if self.features is None else self.features
+
+    def source(self, layout: Layout) -> Tensor:
+        """Return (K,) int64 positions in the full, uncompressed sequence."""
+        return layout.source.index_select(0, self.index)
+
+
+def largest_remainder(weights: Tensor, total: int, caps: Tensor) -> Tensor:
+    """Split an integer over views in proportion to weights, capped, to the last token.
+
+    The shares are min(cap_j, lambda w_j) with the one lambda at which they sum to `total`, so what a full view
+    cannot take goes to the others in proportion. Shares are rounded down and the rest goes to the largest
+    remainders, ties to the earlier view.
+
+    Args:
+        weights: (V,) float64, non-negative; all-zero weights count as equal, NaN counts as zero.
+        total: 0 <= total <= sum of caps.
+        caps: (V,) int64, the most that each view can take.
+
+    Returns:
+        (V,) int64 that sums to `total`, each at most its cap.
+    """
+    caps_f = caps.to(torch.float64)
+    # A floor far below any real weight lets a view of weight zero take tokens only when all others are full.
+    weights = torch.nan_to_num(weights, nan=0.0)
+    largest = weights.max().clamp(min=0.0)
+    weights = torch.where(largest > 0, weights.to(torch.float64) / largest, torch.ones_like(weights)).clamp(min=1e-9)
+    weights = torch.where(caps > 0, weights, torch.zeros_like(weights))
+    saturation = torch.where(caps > 0, caps_f / weights.clamp(min=1e-12), torch.zeros_like(caps_f))
+    order = torch.argsort(saturation, stable=True)
+    sorted_caps, sorted_weights = caps_f[order], weights[order]
+    filled = sorted_caps.cumsum(0) - sorted_caps
+    # Reversed cumulative sum: the weight still open when the views before this one are full.
+    still_open = sorted_weights.flip(0).cumsum(0).flip(0)
+    level = (total - filled) / still_open.clamp(min=1e-300)
+    # Filling is concave in lambda, so the lambda that reaches `total` is the largest of the candidates.
+    lam = level.max().clamp(min=0.0)
+    shares = torch.minimum(caps_f, torch.where(weights > 0, lam * weights, torch.zeros_like(weights)))
+    counts = shares.floor().clamp(min=0)
+    remainder = torch.where(counts < caps_f, shares - counts, torch.full_like(shares, -1.0))
+    left = total - counts.sum()
+    rank = torch.empty_like(order)
+    by_remainder = torch.argsort(remainder, descending=True, stable=True)
+    rank[by_remainder] = torch.arange(order.shape[0], device=order.device)
+    return (counts + ((rank < left) & (counts < caps_f))).to(torch.int64)
+
+
+def order_within_views(scores: Tensor, view: Tensor) -> Tensor:
+    """Return (N,) indices grouped by view, best score first inside each, ties by position; NaN comes last."""
+    best_first = torch.argsort(torch.nan_to_num(scores, nan=-torch.inf), descending=True, stable=True)
+    return best_first[torch.argsort(view[best_first], stable=True)]
+
+
+def rank_within_views(scores: Tensor, layout: Layout) -> Tensor:
+    """Return (N,) int64: 0 for the best token of its view, 1 for the next; separators are ranked last."""
+    grouped = order_within_views(scores, layout.view)
+    sizes = layout.sizes_tensor
+    starts = sizes.cumsum(0) - sizes
+    rank = torch.empty_like(grouped)
+    rank[grouped] = torch.arange(grouped.shape[0], device=grouped.device) - starts[layout.view[grouped]]
+    return rank
+
+
+def top_per_view(scores: Tensor, layout: Layout, counts: Tensor, total: int) -> Tensor:
+    """Return the `total` = sum of counts positions with the best scores of each view, ascending.
+
+    Args:
+        scores: (N,) float, higher is better.
+        counts: (V,) int64, tokens to keep in each view.
+        total: their sum, known to the caller.
+    """
+    limit = torch.cat((counts, counts.new_zeros(1)))  # separators are chosen elsewhere
+    return _first(rank_within_views(scores, layout) < limit[layout.view], total)
+
+
+def with_separators(layout: Layout, index: Tensor, count: int) -> Tensor:
+    """Add `count` separators to kept tokens: those of the lines with most kept tokens, ties by position.
+
+    Args:
+        index: (K,) int64 kept tokens, ascending.
+
+    Returns:
+        (K + count,) int64, ascending.
+    """
+    if count == 0:
+        return index
+    positions = layout.separator_index
+    if count < layout.num_separators:
+        kept_in_line = torch.zeros(layout.num_lines + 1, dtype=torch.int64, device=index.device)
+        kept_in_line.scatter_add_(0, layout.line[index], torch.ones_like(index))
+        fullest = torch.argsort(kept_in_line[layout.line[positions]], descending=True, stable=True)
+        positions = positions[fullest[:count]]
+    return torch.cat((index, positions)).sort().values

@@ -1,0 +1,320 @@
+"""encode -> select -> splice: from processor outputs to ordinary model inputs, only shorter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from .adapters.base import Adapter, Visual
+from .budget import POLICIES, SEPARATORS, Budget, Plan, Policy, Separators, make_plan
+from .errors import ArgumentError, UnsupportedInputError
+from .methods.base import Method, Positions
+from .registry import adapter_for, get_method
+from .report import Report
+from .selection import Selection
+from .splice import Prompt, parse_prompt, splice
+from .timing import Timings, phase
+from .views import Modality, VisualTokens
+from .visual_report import VisualReport
+
+
+class CompressedInputs(Mapping[str, Any]):
+    """Model inputs whose visual tokens are encoded and selected already.
+
+    A read-only mapping: `model.generate(**inputs)` or `model(**inputs)`. Every unpacking hands out fresh
+    encoder outputs, because `generate` writes into the ones it is given. The answer is
+    `out[:, inputs["input_ids"].shape[1]:]`.
+
+    Attributes:
+        report: what was kept, where, and what it cost.
+    """
+
+    def __init__(self, values: dict[str, Any], features: list[Tensor], report: Report) -> None:
+        self._values, self._features, self.report = values, features, report
+
+    def __getitem__(self, key: str) -> Any:
+        if key == "mm_encoder_outputs" and self._features:
+            return {"image": BaseModelOutputWithPooling(pooler_output=list(self._features))}  # type: ignore[arg-type]
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._values
+        if self._features:
+            yield "mm_encoder_outputs"
+
+    def __len__(self) -> int:
+        return len(self._values) + bool(self._features)
+
+    def __repr__(self) -> str:
+        shapes = {k: tuple(v.shape) if isinstance(v, Tensor) else type(v).__name__ for k, v in self._values.items()}
+        return f"CompressedInputs({shapes}, features={[tuple(f.shape) for f in self._features]}, {self.report!r})"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to compress; see `compress_inputs` for the meaning of each field."""
+
+    method: Method
+    budget: Budget
+    separators: Separators
+    positions: Positions
+    policy: Policy
+    max_views: int
+
+    def report(self) -> Report:
+        """An empty report that states these settings."""
+        ratio = self.budget.ratio
+        return Report(
+            self.method.name,
+            self.policy,
+            self.separators,
+            self.positions,
+            None if ratio is None else float(ratio),
+            self.budget.max_tokens,
+        )
+
+
+def make_settings(
+    method: str | Method = "globalcom2",
+    *,
+    retention_ratio: float | str | Fraction | None = None,
+    max_tokens: int | None = None,
+    separators: Separators | None = None,
+    positions: Positions | None = None,
+    policy: Policy = "exact",
+    max_views: int = 16,
+    **options: Any,
+) -> Settings:
+    """Check the arguments of `compress_inputs` and `compress`, and fill in what depends on the method.
+
+    Raises:
+        ArgumentError, BudgetError: as described in `compress_inputs`.
+    """
+    chosen: Method = get_method(method, **options)
+    if chosen.name == "none" and retention_ratio is None and max_tokens is None:
+        retention_ratio = 1
+    budget = Budget(retention_ratio, max_tokens)
+    if policy not in POLICIES:
+        raise ArgumentError(f"policy must be one of {', '.join(POLICIES)}, got {policy!r}")
+    separators = separators if separators is not None else ("keep" if policy == "reference" else "thin")
+    if separators not in SEPARATORS:
+        raise ArgumentError(f"separators must be one of {', '.join(SEPARATORS)}, got {separators!r}")
+    positions = positions if positions is not None else chosen.positions
+    if positions not in ("contiguous", "original"):
+        raise ArgumentError(f"positions must be one of contiguous, original, got {positions!r}")
+    if isinstance(max_views, bool) or not isinstance(max_views, int) or max_views < 1:
+        raise ArgumentError(f"max_views must be an integer of at least 1, got {max_views!r}")
+    return Settings(chosen, budget, separators, positions, policy, max_views)
+
+
+def compress_inputs(
+    model: Any,
+    inputs: Mapping[str, Any],
+    method: str | Method = "globalcom2",
+    *,
+    retention_ratio: float | str | Fraction | None = None,
+    max_tokens: int | None = None,
+    separators: Separators | None = None,
+    positions: Positions | None = None,
+    policy: Policy = "exact",
+    max_views: int = 16,
+    **options: Any,
+) -> CompressedInputs:
+    """Encode the images and videos of processor outputs and keep only part of their tokens.
+
+    Args:
+        model: a stock transformers model of a supported family; it is not changed.
+        inputs: what the processor returned (`input_ids` (row, column), `attention_mask`, pixels, sizes);
+            further per-token inputs such as `labels` are shortened alike, anything else passes through.
+        method: name of a registered method, or a `Method`.
+        retention_ratio: 0 < R <= 1, share of each image's or video's positions to keep.
+        max_tokens: instead, visual positions per prompt row.
+        separators: `thin` (default) keeps newline tokens in proportion, `keep` all, `drop` none.
+        positions: `contiguous` renumbers, `original` leaves gaps (needs the key-value cache, so `use_cache` is
+            part of the returned inputs); the default is what the method's authors do.
+        policy: `exact` meets the budget to the token; `reference` reproduces the authors' counts and order,
+            with every separator on top.
+        max_views: how many views the encoder sees at once; bounds its memory.
+        **options: options of the method, such as tau=10.0.
+
+    Returns:
+        A mapping for `model.generate(**inputs)` or `model(**inputs)`, with `.report`.
+
+    Raises:
+        ArgumentError: an unknown or ill-typed argument. BudgetError: a budget out of range or out of reach.
+        UnsupportedModelError: no adapter for this model. UnsupportedInputError: inputs that do not fit.
+    """
+    settings = make_settings(
+        method,
+        retention_ratio=retention_ratio,
+        max_tokens=max_tokens,
+        separators=separators,
+        positions=positions,
+        policy=policy,
+        max_views=max_views,
+        **options,
+    )
+    return compress_with(adapter_for(model), inputs, settings)
+
+
+def compress_with(adapter: Adapter, inputs: Mapping[str, Any], settings: Settings) -> CompressedInputs:
+    """`compress_inputs` with settings and adapter at hand."""
+    report = settings.report()
+    timings = report.timing_ms = Timings()
+    ids = _check_inputs(adapter, inputs)
+    images, videos = adapter.visuals(inputs)
+    visuals: dict[tuple[str, int], Visual] = {
+        **{("image", i): visual for i, visual in enumerate(images)},
+        **{("video", i): visual for i, visual in enumerate(videos)},
+    }
+    lengths = {
+        "image": [visual.layout.full_length for visual in images],
+        "video": [visual.layout.full_length for visual in videos],
+    }
+    placeholders = {"image": adapter.image_token_id, "video": adapter.video_token_id}
+    prompt = parse_prompt(ids, inputs.get("attention_mask"), placeholders, lengths)
+    plans = _plans(prompt, visuals, settings)
+    with _gradient_mode(adapter.model):
+        with phase(timings, "encode", ids.device):
+            tokens = _encode(adapter, visuals, plans, settings)
+        with phase(timings, "compress", ids.device):
+            selections = {key: settings.method.select(tokens[key], plans[key]) for key in visuals}
+            kept = {key: selection.source(tokens[key].layout) for key, selection in selections.items()}
+            features = _row_features(prompt, tokens, selections)
+    values = splice(
+        inputs,
+        prompt,
+        kept,
+        image_token_id=adapter.image_token_id,
+        pad_token_id=_pad_token_id(adapter.model, inputs),
+        original_positions=settings.positions == "original",
+    )
+    if "position_ids" in values and features:
+        values["use_cache"] = True  # without a cache transformers reads a gap as the start of another sequence
+    dropped = {*values, *adapter.image_keys, *adapter.video_keys}
+    values |= {key: value for key, value in inputs.items() if key not in dropped}
+    for row, spans in enumerate(prompt.spans):
+        for span in spans:
+            key = (span.modality, span.number)
+            report.visuals.append(
+                VisualReport.from_selection(visuals[key].layout, kept[key], budget=plans[key].budget, row=row)
+            )
+    report.notes += _notes(plans, visuals, settings)
+    return CompressedInputs(values, features, report)
+
+
+def _check_inputs(adapter: Adapter, inputs: Mapping[str, Any]) -> Tensor:
+    ids = inputs.get("input_ids")
+    if not isinstance(ids, Tensor) or ids.ndim != 2 or ids.shape[1] == 0:
+        got = tuple(ids.shape) if isinstance(ids, Tensor) else type(ids).__name__
+        raise UnsupportedInputError(
+            f"input_ids must be a tensor (row, column) with at least one column, got {got}; pass the processor's "
+            "output with return_tensors='pt' (inputs_embeds cannot be shortened)"
+        )
+    if inputs.get("inputs_embeds") is not None or inputs.get("mm_encoder_outputs") is not None:
+        raise UnsupportedInputError(
+            "inputs_embeds and mm_encoder_outputs cannot be compressed: pass input_ids and pixels as the processor "
+            "returns them"
+        )
+    for key in adapter.refused_keys:
+        value = inputs.get(key)
+        if value is not None and value != getattr(adapter.model.config, key, None):
+            raise UnsupportedInputError(f"{key}={value!r} differs from the model's config; set it there or leave it out")
+    if not adapter.video_keys and inputs.get("pixel_values_videos") is not None:
+        raise UnsupportedInputError(f"{type(adapter.model).__name__} takes images only, got pixel_values_videos")
+    return ids
+
+
+def _plans(
+    prompt: Prompt, visuals: Mapping[tuple[str, int], Visual], settings: Settings
+) -> dict[tuple[str, int], Plan]:
+    """The budget of every visual, row by row, before anything is encoded."""
+    plans = {}
+    for spans in prompt.spans:
+        keys = [(span.modality, span.number) for span in spans]
+        for key, budget in zip(keys, settings.budget.split([span.length for span in spans]), strict=True):
+            layout = visuals[key].layout
+            settings.method.check(layout)
+            plans[key] = make_plan(
+                layout,
+                budget,
+                ratio=settings.budget.ratio,
+                separators=settings.separators,
+                policy=settings.policy,
+            )
+    return plans
+
+
+def _encode(
+    adapter: Adapter,
+    visuals: Mapping[tuple[str, int], Visual],
+    plans: Mapping[tuple[str, int], Plan],
+    settings: Settings,
+) -> dict[tuple[str, int], VisualTokens]:
+    """Encode images together and videos together."""
+    tokens: dict[tuple[str, int], VisualTokens] = {}
+    modalities: Sequence[Modality] = ("image", "video")
+    for modality in modalities:
+        keys = [key for key in visuals if key[0] == modality]
+        if not keys:
+            continue
+        wanted = settings.method.evidence(modality, adapter.has_cls)
+        frames = [settings.method.frames(visuals[key].layout, plans[key]) for key in keys]
+        encoded = adapter.encode([visuals[key] for key in keys], wanted, frames, settings.max_views)
+        tokens |= dict(zip(keys, encoded, strict=True))
+    return tokens
+
+
+def _row_features(
+    prompt: Prompt,
+    tokens: Mapping[tuple[str, int], VisualTokens],
+    selections: Mapping[tuple[str, int], Selection],
+) -> list[Tensor]:
+    """One (k, D) tensor per prompt row that has visuals, images and videos in the order of the prompt."""
+    rows = []
+    for spans in prompt.spans:
+        keys = [(span.modality, span.number) for span in spans]
+        parts = [selections[key].gather(tokens[key]) for key in keys]
+        if parts:
+            rows.append(parts[0] if len(parts) == 1 else torch.cat([p.to(parts[0].device) for p in parts]))
+    return rows
+
+
+def _gradient_mode(model: Any) -> AbstractContextManager[Any]:
+    """Encode without a graph unless the model is being trained."""
+    return nullcontext() if getattr(model, "training", False) else torch.no_grad()
+
+
+def _pad_token_id(model: Any, inputs: Mapping[str, Any]) -> int:
+    """The id that fills padding: what the caller's padding holds, else what the model's configs name."""
+    mask = inputs.get("attention_mask")
+    if mask is not None and not bool(mask.all()):
+        return int(inputs["input_ids"][mask == 0][0])
+    for config in (getattr(model, "generation_config", None), model.config, model.config.get_text_config()):
+        for name in ("pad_token_id", "eos_token_id"):
+            value = getattr(config, name, None)
+            value = value[0] if isinstance(value, list) else value
+            if value is not None:
+                return int(value)
+    return 0
+
+
+def _notes(
+    plans: Mapping[tuple[str, int], Plan], visuals: Mapping[tuple[str, int], Visual], settings: Settings
+) -> list[str]:
+    notes = []
+    for (modality, number), plan in plans.items():
+        views = sum(size > 0 for size in visuals[modality, number].layout.sizes)
+        if settings.method.exact and plan.policy == "exact" and plan.tokens < views:
+            notes.append(
+                f"{modality} {number}: a budget of {plan.budget} leaves {plan.tokens} tokens for {views} views; "
+                "the views with the highest allocation get them, the others get none"
+            )
+    return notes

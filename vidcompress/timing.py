@@ -1,0 +1,62 @@
+"""Phase timings that never make the device wait: events on CUDA, the clock elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+
+class Timings(MutableMapping[str, float]):
+    """Milliseconds per phase. A phase timed by CUDA events is read from them when it is looked at."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, float] = {}
+        self._events: dict[str, tuple[Any, Any]] = {}
+
+    def pending(self, name: str, start: Any, stop: Any) -> None:
+        """Note two recorded events whose distance is the phase's time."""
+        self._known[name] = float("nan")
+        self._events[name] = (start, stop)
+
+    def __getitem__(self, name: str) -> float:
+        if name in self._events:
+            start, stop = self._events.pop(name)
+            stop.synchronize()
+            self._known[name] = float(start.elapsed_time(stop))
+        return self._known[name]
+
+    def __setitem__(self, name: str, value: float) -> None:
+        self._events.pop(name, None)
+        self._known[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        self._events.pop(name, None)
+        del self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __repr__(self) -> str:
+        return f"Timings({dict(self)})"
+
+
+@contextmanager
+def phase(into: Timings, name: str, device: torch.device) -> Iterator[None]:
+    """Time the block in milliseconds as `into[name]`, on the device's own clock where it has one."""
+    if device.type == "cuda":
+        start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        yield
+        stop.record()
+        into.pending(name, start, stop)
+        return
+    begin = time.perf_counter()
+    yield
+    into[name] = (time.perf_counter() - begin) * 1e3

@@ -1,0 +1,217 @@
+"""What the language model would see: views, their geometry, and the tokens in sequence order.
+
+An image is a thumbnail plus crops, a video is its frames. Both become one flat sequence of N positions; a
+`Layout` says for every position which view and which cell it belongs to, and which positions are separators
+(the `image_newline` embeddings). A layout follows from geometry alone, before any feature exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+ViewKind = Literal["thumbnail", "crop", "frame"]
+Modality = Literal["image", "video"]
+Quantity = Literal["cls_logits", "cls_attention", "attention_received"]
+
+
+@dataclass(frozen=True)
+class View:
+    """One picture that the vision encoder saw.
+
+    Attributes:
+        kind: `thumbnail`, `crop` or `frame`.
+        rows, cols: the token grid of the view, in tokens. For a crop it is the part of the canvas that belongs
+            to it after unpadding and resizing; (0, 0) when the crop is all padding.
+        box: (top, left, bottom, right) of a crop in the commander's own grid, in tokens of the thumbnail
+            (fractions allowed); None for thumbnails and frames.
+        time: seconds from the start of the clip, when known; frames only.
+        nominal_box: the same box with padding ignored, as the authors' code cuts it.
+    """
+
+    kind: ViewKind
+    rows: int
+    cols: int
+    box: tuple[float, float, float, float] | None = None
+    time: float | None = None
+    nominal_box: tuple[float, float, float, float] | None = None
+
+
+class Evidence(NamedTuple):
+    """A quantity that a method wants from one encoder layer.
+
+    Attributes:
+        quantity: `cls_logits` (head-mean of q_cls . k / sqrt(head size), before softmax), `cls_attention`
+            (head-mean of its softmax over all encoder tokens) or `attention_received` (mean over heads and
+            queries of the attention that each token receives).
+        layer: index into the encoder's layers; negative counts from the last layer.
+    """
+
+    quantity: Quantity
+    layer: int = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Geometry of one image or one video as a sequence of N positions.
+
+    Attributes:
+        modality: `image` or `video`.
+        views: the V views in order.
+        view: (N,) int64, the view of each position; V for separators, so that it can index a (V + 1,) table.
+        row, col: (N,) int64, the cell of each position in its picture: the thumbnail's grid, the crop canvas
+            (shared by all crops) or the frame's grid. Separators have the row they end and the column after it.
+        line: (N,) int64, the line a position belongs to, a line being what one separator ends; `num_lines`
+            for positions that no separator ends, such as the thumbnail's.
+        separator: (N,) bool.
+        grid: (rows, cols) of the commander's grid (thumbnail, or one frame).
+        canvas: (rows, cols) of the crop canvas after unpadding and resizing; None without crops.
+        sizes: V ints, how many positions belong to each view.
+        num_separators, num_lines: ints.
+        source: (N,) int64, position of each token in the full sequence; differs from 0..N-1 only when frames
+            were left out before the encoder.
+        full_length: length of that full sequence.
+    """
+
+    modality: Modality
+    views: tuple[View, ...]
+    view: Tensor
+    row: Tensor
+    col: Tensor
+    line: Tensor
+    separator: Tensor
+    grid: tuple[int, int]
+    canvas: tuple[int, int] | None
+    sizes: tuple[int, ...]
+    num_separators: int
+    num_lines: int
+    source: Tensor
+    full_length: int
+
+    def __len__(self) -> int:
+        return int(self.view.shape[0])
+
+    def __repr__(self) -> str:
+        return (
+            f"Layout({self.modality}, views={len(self.views)}, positions={len(self)}, "
+            f"separators={self.num_separators}, grid={self.grid}, canvas={self.canvas})"
+        )
+
+    @property
+    def num_tokens(self) -> int:
+        """Number of positions that are not separators."""
+        return len(self) - self.num_separators
+
+    @cached_property
+    def trailing_separator(self) -> bool:
+        """Whether the only separator is one newline at the very end."""
+        return self.num_separators == 1 and bool(self.separator[-1].item())
+
+    @cached_property
+    def sizes_tensor(self) -> Tensor:
+        """(V + 1,) int64: positions per view, then the number of separators; on the layout's device."""
+        return torch.tensor((*self.sizes, self.num_separators), dtype=torch.int64, device=self.view.device)
+
+    @cached_property
+    def token_index(self) -> Tensor:
+        """(num_tokens,) int64: positions that are not separators, ascending."""
+        return _first(~self.separator, self.num_tokens)
+
+    @cached_property
+    def separator_index(self) -> Tensor:
+        """(num_separators,) int64: positions of the separators, ascending."""
+        return _first(self.separator, self.num_separators)
+
+    @cached_property
+    def run(self) -> int | None:
+        """Positions per frame, its own separators included, when every frame is one contiguous run of equal length
+        in order (and what follows the last frame are separators); None for images and for any other order."""
+        frames, tail = len(self.views), self.num_separators
+        if self.modality != "video" or frames == 0 or len(set(self.sizes)) != 1:
+            return None
+        length = self.sizes[0] + (tail // frames if tail % frames == 0 else 0)
+        body = self.view[: frames * length].view(frames, length)
+        owner = torch.arange(frames, device=body.device)[:, None]
+        own = ((body == owner).sum(1) == self.sizes[0]) & ((body == owner) | (body == frames)).all(1)
+        return length if bool(own.all().item()) else None
+
+    @cached_property
+    def table(self) -> Tensor:
+        """(V, max size) int64: the positions of each view, ascending, then N, so that it can index an (N + 1,) row."""
+        width = max(self.sizes, default=0)
+        order = torch.argsort(self.view, stable=True)
+        order = torch.cat((order, order.new_full((width,), len(self))))
+        sizes = self.sizes_tensor[:-1]
+        column = torch.arange(width, device=order.device)
+        place = (sizes.cumsum(0) - sizes)[:, None] + column
+        return torch.where(column < sizes[:, None], order[place], len(self))
+
+    def to(self, device: torch.device | str) -> Layout:
+        """Return the layout with its index tensors on `device` (itself when it is there already)."""
+        if self.view.device == torch.device(device):
+            return self
+        names = ("view", "row", "col", "line", "separator", "source")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+    def restrict_to_frames(self, frames: Tensor, indices: tuple[int, ...]) -> Layout:
+        """Return the layout of a video of which only some frames are encoded; separators stay.
+
+        Args:
+            frames: (F,) int64, kept frame numbers, ascending, on the layout's device.
+            indices: the same numbers as Python ints.
+        """
+        size = self.sizes[0]
+        inside = torch.full((len(self.views) + 1,), -1, dtype=torch.int64, device=self.view.device)
+        inside[frames] = torch.arange(len(indices), device=self.view.device)
+        inside[-1] = len(indices)
+        keep = _first(inside[self.view] >= 0, size * len(indices) + self.num_separators)
+        pick = {name: getattr(self, name)[keep] for name in ("row", "col", "line", "separator", "source")}
+        return replace(
+            self,
+            views=tuple(self.views[i] for i in indices),
+            view=inside[self.view[keep]],
+            sizes=(size,) * len(indices),
+            **pick,
+        )
+
+
+@dataclass(eq=False)
+class VisualTokens:
+    """One image or one video as the language model would receive it.
+
+    Attributes:
+        features: (N, D) in sequence order, separators included, in the model's dtype.
+        layout: the geometry of those N positions, on the same device.
+        evidence: for each `Evidence` asked for, (N,) float32; values at separators mean nothing.
+    """
+
+    features: Tensor
+    layout: Layout
+    evidence: Mapping[Evidence, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.features.ndim != 2 or self.features.shape[0] != len(self.layout):
+            raise ValueError(
+                f"features must have shape (N, D) with N = {len(self.layout)} positions of the layout, "
+                f"got {tuple(self.features.shape)}; pass separators and all, in sequence order"
+            )
+        for key, value in self.evidence.items():
+            if value.shape != self.features.shape[:1]:
+                raise ValueError(f"evidence[{key}] must have shape (N,) = ({len(self)},), got {tuple(value.shape)}")
+
+    def __len__(self) -> int:
+        return int(self.features.shape[0])
+
+    def __repr__(self) -> str:
+        return f"VisualTokens(features={tuple(self.features.shape)}, {self.layout!r}, evidence={list(self.evidence)})"
+
+
+def _first(mask: Tensor, count: int) -> Tensor:
+    """Indices of the `count` true entries of `mask`, ascending, without asking the device how many there are."""
+    positions = torch.arange(mask.shape[0], device=mask.device)
+    return torch.where(mask, positions, mask.shape[0]).sort().values[:count]

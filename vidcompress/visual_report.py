@@ -1,0 +1,162 @@
+"""What became of one image or one video. Making one asks the device for nothing; reading its counts does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from .errors import ArgumentError
+from .views import Layout, Modality, View, ViewKind
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from .overlay import Picture
+
+
+@dataclass(frozen=True)
+class ViewReport:
+    """How much of one view was sent to the language model.
+
+    Attributes:
+        kind: `thumbnail`, `crop` or `frame`.
+        total: tokens of the view, separators not counted.
+        kept: how many of them were sent (merged or pooled tokens count where their centre lies).
+        time: seconds from the start of the clip, when known; frames only.
+        box: (top, left, bottom, right) of a crop, in tokens of the thumbnail; None otherwise.
+        grid: (rows, cols), tokens.
+    """
+
+    kind: ViewKind
+    total: int
+    kept: int
+    time: float | None
+    box: tuple[float, float, float, float] | None
+    grid: tuple[int, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON types, without those that do not apply."""
+        entry: dict[str, Any] = {
+            "kind": self.kind,
+            "total": self.total,
+            "kept": self.kept,
+            "grid": list(self.grid),
+        }
+        if self.time is not None:
+            entry["time"] = round(self.time, 4)
+        if self.box is not None:
+            entry["box"] = [round(edge, 4) for edge in self.box]
+        return entry
+
+
+@dataclass(eq=False)
+class VisualReport:
+    """What became of one image or one video.
+
+    Attributes:
+        layout: geometry of the whole input; its N positions are the total.
+        source: (K,) int64, for each position sent, in the order sent, where it stood in the full sequence.
+        budget: B, positions that might be sent, separators included.
+        row: index of its prompt in the batch.
+    """
+
+    layout: Layout
+    source: Tensor
+    budget: int
+    row: int = 0
+
+    @classmethod
+    def from_selection(cls, layout: Layout, source: Tensor, *, budget: int, row: int = 0) -> VisualReport:
+        """Keep what a report needs; reads nothing from the device.
+
+        Args:
+            layout: geometry of the input, N positions.
+            source: (K,) int64 positions in the full sequence, in the order sent, on any device.
+            budget: positions that might be sent.
+            row: index of the prompt in the batch.
+
+        Raises:
+            ArgumentError: `source` is not one-dimensional.
+        """
+        if source.ndim != 1:
+            raise ArgumentError(f"source must have shape (K,), got {tuple(source.shape)}")
+        return cls(layout, source.detach(), int(budget), int(row))
+
+    @property
+    def modality(self) -> Modality:
+        """`image` or `video`."""
+        return self.layout.modality
+
+    @property
+    def total(self) -> int:
+        """N, positions without compression, separators included."""
+        return self.layout.full_length
+
+    @property
+    def kept(self) -> int:
+        """K, positions that were sent, separators included."""
+        return int(self.source.shape[0])
+
+    @property
+    def separators_total(self) -> int:
+        """How many of the N positions are separators."""
+        return self.layout.num_separators
+
+    @property
+    def separators_kept(self) -> int:
+        """How many separators were sent."""
+        return self._counts[-1]
+
+    @cached_property
+    def kept_positions(self) -> Tensor:
+        """(K,) int64 on the CPU: position in the full sequence of each position sent, in the order sent."""
+        return self.source.cpu()
+
+    @cached_property
+    def kept_entries(self) -> Tensor:
+        """(K,) int64 on the CPU: the same as entries of the layout's tensors."""
+        if self.layout.full_length == len(self.layout):
+            return self.kept_positions
+        return torch.searchsorted(self.layout.source.cpu(), self.kept_positions)
+
+    @cached_property
+    def _counts(self) -> list[int]:
+        """Positions sent per view, then separators sent."""
+        view = self.layout.view.cpu()[self.kept_entries]
+        return [int(n) for n in torch.bincount(view, minlength=len(self.layout.views) + 1).tolist()]
+
+    @cached_property
+    def views(self) -> tuple[ViewReport, ...]:
+        """One entry per view, in order."""
+        per_view = zip(self.layout.views, self.layout.sizes, self._counts, strict=False)
+        return tuple(_view_report(view, total, kept) for view, total, kept in per_view)
+
+    def overlay(self, picture: Picture | Sequence[Picture], *, title: str | None = None) -> Image:
+        """Draw this input with what was dropped darkened; see `Report.overlay`."""
+        from .overlay import draw
+
+        return draw(self, picture, title=title)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts as JSON types."""
+        return {
+            "modality": self.modality,
+            "row": self.row,
+            "total": self.total,
+            "budget": self.budget,
+            "kept": self.kept,
+            "separators": {"total": self.separators_total, "kept": self.separators_kept},
+            "per_view": [view.to_dict() for view in self.views],
+        }
+
+    def __repr__(self) -> str:
+        return f"VisualReport({self.modality}, kept={self.kept}, budget={self.budget}, total={self.total})"
+
+
+def _view_report(view: View, total: int, kept: int) -> ViewReport:
+    return ViewReport(view.kind, total, kept, view.time, view.box, (view.rows, view.cols))
