@@ -42,12 +42,12 @@ def blocks(features: Tensor, layout: Layout) -> Iterator[tuple[Tensor, Tensor]]:
         body = features[: views * run].view(views, run, -1)
         mask = (~layout.separator[: views * run]).to(dtype).view(views, run)
         step = rows_per_block(features, run * features.shape[1])
-        for x, m in zip(body.split(step), mask.split(step), strict=True):
+        for x, m in zip(torch.split(body, step), torch.split(mask, step), strict=True):
             yield x.to(dtype), m
         return
     table = layout.table
     step = rows_per_block(features, max(1, table.shape[1]) * features.shape[1])
-    for index in table.split(step):
+    for index in torch.split(table, step):
         inside = index < len(layout)
         x = features[torch.where(inside, index, 0)].to(dtype)
         yield x, inside.to(dtype)
@@ -90,7 +90,7 @@ def products(x: Tensor, rows: Tensor) -> Tensor:
 def products_with(features: Tensor, row: Tensor) -> Tensor:
     """Inner products of features (N, D) with one row (D,): (N,), in the row's dtype."""
     step = rows_per_block(features, features.shape[1])
-    parts = [products(x.to(row.dtype)[None], row[None])[0] for x in features.split(step)]
+    parts = [products(x.to(row.dtype)[None], row[None])[0] for x in torch.split(features, step)]
     return torch.cat(parts) if parts else row.new_zeros(0)
 
 

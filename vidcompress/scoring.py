@@ -95,7 +95,9 @@ def allocate(
     Returns:
         (V,) float64 in [0, 1]; R for the thumbnail.
     """
-    local = [view.kind != "thumbnail" and (policy == "reference" or size > 0) for view, size in _sized(layout)]
+    local = [
+        view.kind != "thumbnail" and (policy == "reference" or size > 0) for view, size in _sized(layout)
+    ]
     device = layout.view.device
     uniform = torch.full((len(local),), ratio, dtype=torch.float64, device=device)
     count = sum(local)
@@ -103,7 +105,9 @@ def allocate(
         return uniform
     live = torch.tensor(local, device=device)
     if allocation == "topk":
-        part = torch.where(live, _over_views(_top_places(commander, layout, ratio), layout, "sum", policy), 0.0)
+        part = torch.where(
+            live, _over_views(_top_places(commander, layout, ratio), layout, "sum", policy), 0.0
+        )
         rates = ratio * part * (count / part.sum())
     else:
         worth = _over_views(commander, layout, allocation.removeprefix("softmax_"), policy)
@@ -161,7 +165,9 @@ def _top_places(commander: Commander, layout: Layout, ratio: float) -> Commander
         values, places = commander.grid.flatten(), commander.grid.numel()
     else:
         values, places = commander.tokens.masked_fill(layout.separator, -torch.inf), layout.num_tokens
-    best = torch.argsort(values, descending=True, stable=True)[: max(1, half_up(ratio_fraction(ratio) * places))]
+    best = torch.argsort(values, descending=True, stable=True)[
+        : max(1, half_up(ratio_fraction(ratio) * places))
+    ]
     marks = torch.zeros_like(values).index_fill(0, best, 1.0)
     return Commander(marks, None if commander.grid is None else marks.view_as(commander.grid))
 
@@ -185,10 +191,16 @@ def _over_views(commander: Commander, layout: Layout, how: str, policy: Policy) 
 
 def _coverage(layout: Layout, policy: Policy) -> tuple[Tensor, Tensor]:
     """How much of each row and column of the commander's grid each view's box covers: (V, rows), (V, cols)."""
-    boxes = [(view.nominal_box if policy == "reference" else None) or view.box or (0.0,) * 4 for view in layout.views]
+    boxes = [
+        (view.nominal_box if policy == "reference" else None) or view.box or (0.0,) * 4
+        for view in layout.views
+    ]
     edges = torch.tensor(boxes, dtype=torch.float64, device=layout.view.device)
     weights = []
-    for low, high, cells in ((edges[:, 0], edges[:, 2], layout.grid[0]), (edges[:, 1], edges[:, 3], layout.grid[1])):
+    for low, high, cells in (
+        (edges[:, 0], edges[:, 2], layout.grid[0]),
+        (edges[:, 1], edges[:, 3], layout.grid[1]),
+    ):
         start = torch.arange(cells, dtype=torch.float64, device=edges.device)
         overlap = torch.minimum(high[:, None], start + 1) - torch.maximum(low[:, None], start)
         weights.append(overlap.clamp(min=0.0))

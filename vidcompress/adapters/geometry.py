@@ -82,9 +82,9 @@ def image_layout(
     inside = ((r >= 0) & (r < out_rows)) | (c == out_cols)
     r, c = r[inside], c[inside]
     newline = c == out_cols
-    owner = 1 + row_view[r.clamp(0, out_rows - 1)] * crops[1] + col_view[c.clamp(max=out_cols - 1)]
     num_views = 1 + crops[0] * crops[1]
-    owner = torch.where(newline, num_views, owner)
+    owner = torch.full_like(r, num_views)
+    owner[~newline] = 1 + row_view[r[~newline]] * crops[1] + col_view[c[~newline]]
     lines = out_rows + before + after
     flat = (torch.zeros(size), thumb // cols, thumb % cols, torch.full((size,), lines), torch.zeros(size))
     views, sizes = [thumbnail], [size]
@@ -95,7 +95,8 @@ def image_layout(
             views.append(_crop(i, j, n_rows, n_cols, grid, crops, (top, left, height, width)))
             sizes.append(n_rows * n_cols)
     rest = (owner, r, c, r + before, newline)
-    return _layout("image", tuple(views), flat, rest, grid, (out_rows, out_cols), tuple(sizes), lines, device)
+    canvas = (out_rows, out_cols) if out_rows and out_cols else None
+    return _layout("image", tuple(views), flat, rest, grid, canvas, tuple(sizes), lines, device)
 
 
 @lru_cache(maxsize=256)
@@ -161,6 +162,8 @@ def _crop(
 
 def _part(start: int, stop: int, offset: int, length: int, cells: int) -> tuple[float, float]:
     """Where [start, stop) of a padded axis falls on `cells` cells that show only [offset, offset + length)."""
+    if length == 0:  # an image so thin that unpadding leaves nothing of the canvas
+        return 0.0, 0.0
     low = min(max(start - offset, 0), length)
     high = min(max(stop - offset, 0), length)
     return low * cells / length, high * cells / length

@@ -45,7 +45,7 @@ def load_processor(
     """
     config, name = _find_config(model_or_path, local_files_only, revision)
     files = _Files(name, local_files_only, revision)
-    geometry, family = read_geometry(config), get_family(str(config.model_type))
+    family, geometry = get_family(str(config.model_type)), read_geometry(config)
     nested = files.json("processor_config.json")
     image_raw, image_origin = files.section(nested, "image_processor", ["preprocessor_config.json"])
     video_raw, video_origin = files.section(

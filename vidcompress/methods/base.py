@@ -120,4 +120,5 @@ def tokens_to_keep(layout: Layout, plan: Plan) -> int:
         return plan.tokens
     if plan.budget == 0:
         return 0
-    return min(layout.num_tokens, max(1, half_up(ratio_fraction(plan.ratio) * layout.num_tokens)))
+    whole = layout.full_length - layout.num_separators
+    return min(whole, max(1, half_up(ratio_fraction(plan.ratio) * whole)))

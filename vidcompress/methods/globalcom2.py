@@ -18,7 +18,7 @@ from ..moments import distances, working_dtype
 from ..registry import register_method
 from ..scoring import Allocation, Commander, Score, allocate, commander_of_image, token_scores
 from ..selection import Selection, rank_within_views
-from ..views import Evidence, Layout, Modality, Quantity, VisualTokens, _first
+from ..views import Evidence, Modality, Quantity, VisualTokens, _first
 from .base import ScoredMethod
 
 EvidenceOption = Literal["auto", "cls_logits", "cls_attention", "attention_received", "distance"]
@@ -43,7 +43,9 @@ class GlobalCom2(ScoredMethod):
     """
 
     name: ClassVar[str] = "globalcom2"
-    summary: ClassVar[str] = "the thumbnail (or the whole clip) decides how much each crop (or frame) keeps, and what"
+    summary: ClassVar[str] = (
+        "the thumbnail (or the whole clip) decides how much each crop (or frame) keeps, and what"
+    )
     modalities: ClassVar[frozenset[Modality]] = frozenset({"image", "video"})
 
     tau: float = 10.0
@@ -52,3 +54,96 @@ class GlobalCom2(ScoredMethod):
     score: Score = "holistic"
     evidence_from: EvidenceOption = "auto"
     layer: int = -1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.tau < float("inf"):
+            raise ArgumentError(
+                f"tau must be a number above 0, got {self.tau!r}; the paper uses 10, 5 to 20 are alike"
+            )
+        if not 0 <= self.alpha <= 1:
+            raise ArgumentError(f"alpha must be a number from 0 (local) to 1 (global), got {self.alpha!r}")
+        for option, allowed in (
+            ("allocation", ALLOCATIONS),
+            ("score", get_args(Score)),
+            ("evidence_from", get_args(EvidenceOption)),
+        ):
+            if getattr(self, option) not in allowed:
+                raise ArgumentError(
+                    f"{option} must be one of {', '.join(allowed)}, got {getattr(self, option)!r}"
+                )
+        if isinstance(self.layer, bool) or not isinstance(self.layer, int):
+            raise ArgumentError(
+                f"layer must be an integer such as -1 for the last encoder layer, got {self.layer!r}"
+            )
+
+    def evidence(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
+        """The one attention quantity that the scores start from; none where they start from distances."""
+        if self.evidence_from == "distance" or (
+            self.evidence_from == "auto" and (modality == "video" or not has_cls)
+        ):
+            return ()
+        return (self._wanted(),)
+
+    def commander_and_local(self, tokens: VisualTokens) -> tuple[Commander, Tensor]:
+        """The two scores everything is made of: the commander's, and (N,) each token's within its own view."""
+        layout = tokens.layout
+        local = self._attention_evidence(tokens)
+        if layout.modality == "video":
+            far = distances(tokens.features, layout, whole=True)
+            whole = far.whole if far.whole is not None else far.view
+            return Commander(whole), far.view if local is None else local
+        if local is None:
+            local = distances(tokens.features, layout).view
+        return commander_of_image(local, layout), local
+
+    def scores(self, tokens: VisualTokens, plan: Plan) -> tuple[Tensor, Tensor]:
+        """Token scores (N,) float32 or better, and tokens wanted per view (V,) float64: N_j r_j."""
+        layout = tokens.layout
+        commander, local = self.commander_and_local(tokens)
+        rates = allocate(
+            commander, layout, plan.ratio, allocation=self.allocation, tau=self.tau, policy=plan.policy
+        )
+        scores = token_scores(commander.tokens, local, layout, score=self.score, alpha=self.alpha)
+        return scores, layout.sizes_tensor[:-1] * rates
+
+    def reference(self, tokens: VisualTokens, plan: Plan) -> Selection:
+        """int(N_j r_j) tokens per view; the thumbnail first, best token first; then crops or frames in order, with
+        every separator. Tokens stay at their true places, where the released code moves them when there is padding."""
+        layout = tokens.layout
+        scores, wanted = self.scores(tokens, plan)
+        counts = wanted.to(torch.int64)  # int() truncates, and so does this
+        limit = torch.cat((counts, counts.new_zeros(1)))
+        kept = (rank_within_views(scores, layout) < limit[layout.view]) | layout.separator
+        thumb = next((i for i, view in enumerate(layout.views) if view.kind == "thumbnail"), None)
+        if thumb is None:
+            return Selection(_first(kept, _count(kept)))
+        mine = layout.view == thumb
+        first = int(layout.sizes[thumb] * plan.ratio)
+        best = torch.argsort(scores.masked_fill(~mine, -torch.inf), descending=True, stable=True)[:first]
+        rest = kept & ~mine
+        return Selection(torch.cat((best, _first(rest, _count(rest)))))
+
+    def _wanted(self) -> Evidence:
+        quantity: Quantity = (
+            "cls_logits" if self.evidence_from in ("auto", "distance") else self.evidence_from
+        )
+        return Evidence(quantity, self.layer)
+
+    def _attention_evidence(self, tokens: VisualTokens) -> Tensor | None:
+        """(N,) attention evidence in float32 or better, or None where distances are to be used."""
+        if self.evidence_from == "distance" or (
+            self.evidence_from == "auto" and tokens.layout.modality == "video"
+        ):
+            return None
+        found = tokens.evidence.get(self._wanted())
+        if found is None and self.evidence_from != "auto":
+            raise UnsupportedInputError(
+                f"evidence_from={self.evidence_from!r} needs {self._wanted()}, but the tokens came with "
+                f"{list(tokens.evidence) or 'no evidence'}; use evidence_from='distance' or pass it in VisualTokens"
+            )
+        return None if found is None else found.to(working_dtype(found))
+
+
+def _count(mask: Tensor) -> int:
+    """Ask the device how many entries are set: once per input, and only where the authors' counts need it."""
+    return int(mask.sum().item())

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from .errors import ArgumentError, UnsupportedModelError, nearest
-from .registry import ADAPTERS
-from .resources import embedded_models
+from ..errors import ArgumentError, UnsupportedModelError, nearest
+from ..registry import ADAPTERS
+from ..resources import embedded_models
 
 DEFAULT_MODEL = "tiny-onevision"
 DTYPES = ("float32", "float16", "bfloat16", "auto")

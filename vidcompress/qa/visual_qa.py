@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import copy
 import os
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from ..errors import ArgumentError
+from ..media import load_processor
+from ..session import make_settings
 from .answer import Answer
-from .budget import Budget
-from .errors import ArgumentError
-from .media import VideoFrames, load_processor
-from .phases import FirstToken, Phases
+from .answering import answer_batch
 from .pretrained import load_model
-from .questions import Question, read_question
-from .registry import get_method
-from .report import Report
-from .session import compress_inputs
-
-__all__ = ["Answer", "VisualQA"]
+from .progress import bar
+from .question import Question, read_question
 
 DEFAULT_RATIO = 0.25
 _CALL_OPTIONS = ("policy", "separators", "positions")
@@ -58,7 +50,7 @@ class VisualQA:
         processor: Any,
         *,
         method: Any = "globalcom2",
-        retention_ratio: float | None = None,
+        retention_ratio: float | str | None = None,
         max_tokens: int | None = None,
         num_frames: int | None = None,
         fps: float | None = None,
@@ -76,7 +68,7 @@ class VisualQA:
         name_or_path: str | os.PathLike[str] | None = None,
         *,
         method: Any = "globalcom2",
-        retention_ratio: float | None = None,
+        retention_ratio: float | str | None = None,
         max_tokens: int | None = None,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
@@ -108,11 +100,9 @@ class VisualQA:
             ArgumentError: an argument is not allowed or the checkpoint does not load.
             UnsupportedModelError: no adapter serves this family.
         """
-        budget = {"retention_ratio": retention_ratio, "max_tokens": max_tokens}
-        check = cls(
-            None, None, method=method, **budget, **options
-        )  # bad options are refused before weights are read
-        check.model = load_model(
+        # Made before the weights are read, so that bad options are refused at once.
+        qa = cls(None, None, method=method, retention_ratio=retention_ratio, max_tokens=max_tokens, **options)
+        qa.model = load_model(
             name_or_path,
             device=device,
             dtype=dtype,
@@ -130,7 +120,7 @@ class VisualQA:
         self,
         *,
         method: Any = None,
-        retention_ratio: float | None = None,
+        retention_ratio: float | str | None = None,
         max_tokens: int | None = None,
         **options: Any,
     ) -> VisualQA:
@@ -157,12 +147,11 @@ class VisualQA:
         return sibling
 
     def _configure(
-        self, method: Any, ratio: float | None, max_tokens: int | None, options: dict[str, Any]
+        self, method: Any, ratio: float | str | None, max_tokens: int | None, options: dict[str, Any]
     ) -> None:
-        get_method(method, **{name: value for name, value in options.items() if name not in _CALL_OPTIONS})
         if ratio is None and max_tokens is None:
             ratio = 1.0 if method == "none" else DEFAULT_RATIO
-        Budget(ratio, max_tokens)
+        make_settings(method, retention_ratio=ratio, max_tokens=max_tokens, **options)
         self.method, self.options = method, dict(options)
         self.budget: dict[str, Any] = {"retention_ratio": ratio, "max_tokens": max_tokens}
 
@@ -228,7 +217,7 @@ class VisualQA:
         questions = [read_question(item, where=f"items[{number}]: ") for number, item in enumerate(items)]
         chunks = [questions[start : start + batch_size] for start in range(0, len(questions), batch_size)]
         answers: list[Answer] = []
-        with _progress(len(questions), progress, len(chunks)) as advance:
+        with bar(len(questions), progress, len(chunks)) as advance:
             for chunk in chunks:
                 answers += self._answer(chunk, max_new_tokens, generate)
                 advance(len(chunk))
@@ -237,95 +226,13 @@ class VisualQA:
     def _answer(
         self, questions: list[Question], max_new_tokens: int, generate: dict[str, Any]
     ) -> list[Answer]:
-        """Answer one batch; every step is timed."""
         if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or max_new_tokens < 1:
             raise ArgumentError(f"max_new_tokens={max_new_tokens!r}: must be a whole number of at least 1")
-        phases = Phases(self.model.device)
-        media = [question.open(**self.sampling) for question in questions]
-        phases.cut("decode")
-        inputs = self._prepare(questions, media)
-        phases.cut("preprocess")
-        compressed = compress_inputs(self.model, inputs, self.method, **self.budget, **self.options)
-        phases.cut("compress")
-        report = compressed.report
-        phases.move(report.timing_ms.get("encode", 0.0), "compress", "encode")
-        first = FirstToken(self.model.device)
-        settings = {"do_sample": False, "pad_token_id": self._pad_token_id(), **generate}
-        processors = [*settings.pop("logits_processor", []), first]
-        with torch.no_grad():
-            out = self.model.generate(
-                **compressed, max_new_tokens=max_new_tokens, logits_processor=processors, **settings
-            )
-        phases.cut("prefill", at=first.at)
-        rows = _answers_per_question(out, compressed["input_ids"].shape[1], len(questions))
-        texts = self.processor.batch_decode(rows, skip_special_tokens=True)
-        phases.cut("generate")
-        return [
-            Answer(
-                text.strip(),
-                question.text,
-                _with_times(report.for_row(number), clip),
-                phases.with_total(),
-                len(questions),
-                int((row != settings["pad_token_id"]).sum()),
-                (*pictures, *([] if clip is None else [clip])),
-            )
-            for number, (question, (pictures, clip), text, row) in enumerate(
-                zip(questions, media, texts, rows, strict=True)
-            )
-        ]
-
-    def _prepare(self, questions: list[Question], media: list[tuple[list[Any], VideoFrames | None]]) -> Any:
-        """Model inputs of a batch, left-padded, on the model's device and in its dtype."""
-        prompts = [self.processor.apply_chat_template(question.messages()) for question in questions]
-        pictures = [images for images, _ in media]
-        clips = [clip for _, clip in media if clip is not None]
-        inputs = self.processor(
-            text=[_without_second_start(prompt, self.processor.tokenizer) for prompt in prompts],
-            images=pictures if any(pictures) else None,
-            videos=clips or None,
+        return answer_batch(
+            self.model,
+            self.processor,
+            questions,
+            compression={"method": self.method, **self.budget, **self.options},
+            sampling=self.sampling,
+            generation={"do_sample": False, **generate, "max_new_tokens": max_new_tokens},
         )
-        return inputs.to(self.model.device, dtype=self.model.dtype)
-
-    def _pad_token_id(self) -> int:
-        tokenizer = self.processor.tokenizer
-        pad = tokenizer.pad_token_id
-        return int(pad if pad is not None else tokenizer.eos_token_id or 0)
-
-
-def _answers_per_question(out: Any, prompt_length: int, questions: int) -> Tensor:
-    """(question, token) ids after the prompt; the first of several sequences per question."""
-    sequences = out if isinstance(out, Tensor) else out.sequences
-    return sequences[:: sequences.shape[0] // questions, prompt_length:]
-
-
-def _without_second_start(prompt: str, tokenizer: Any) -> str:
-    """Take the start token off a prompt when the tokenizer puts one there itself."""
-    start = getattr(tokenizer, "bos_token", None)
-    if start and prompt.startswith(start) and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]:
-        return prompt[len(start) :]
-    return prompt
-
-
-def _with_times(report: Report, clip: VideoFrames | None) -> Report:
-    """Put the times of the sampled frames into the report of a question about a clip."""
-    for visual in report.visuals:
-        if clip is not None and visual.modality == "video" and len(visual.layout.views) == len(clip.times):
-            views = tuple(replace(v, time=t) for v, t in zip(visual.layout.views, clip.times, strict=True))
-            visual.layout = replace(visual.layout, views=views)
-    return report
-
-
-@contextmanager
-def _progress(total: int, wanted: bool | None, batches: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr; the caller calls what it yields with the questions just answered."""
-    if wanted is False or (wanted is None and (batches < 2 or not sys.stderr.isatty())):
-        yield lambda count: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("answering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("answering", total=total)
-        yield lambda count: bar.advance(task, count)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import torch
 
@@ -69,7 +68,7 @@ class FirstToken:
         self.device = device
         self.at: float | None = None
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Return `scores` (row, vocabulary) as they are."""
         if self.at is None:
             self.at = now(self.device)

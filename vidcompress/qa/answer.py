@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .errors import ArgumentError
-from .report import Report
+from ..errors import ArgumentError
+from ..report import Report
 
 if TYPE_CHECKING:
     from PIL.Image import Image

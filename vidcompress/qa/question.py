@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import ArgumentError
-from .media import VideoFrames, load_image, read_video
+from ..errors import ArgumentError
+from ..media import VideoFrames, load_image, read_video
 
 KEYS = ("question", "image", "images", "video")
 

@@ -1,0 +1,205 @@
+"""Decoding: seeking gives the very frames that reading everything gives, on every kind of clip."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from vidcompress.media import pyav_backend
+from vidcompress.media.packets import PacketIndex, plan_segments
+from vidcompress.media.sampling import choose_indices, sample_indices
+from vidcompress.media.video import VideoFrames, read_video
+
+GAPS = np.random.default_rng(1).integers(10, 90, 120)
+CLIPS: dict[str, dict[str, Any]] = {
+    "long_gop.mp4": {"count": 300, "g": "250", "bf": "3"},
+    "short_gop.mp4": {"count": 120, "g": "12", "bf": "2"},
+    "open_gop.mp4": {"count": 120, "g": "24", "x264_params": "open-gop=1:scenecut=0:bframes=5:b-pyramid=2"},
+    "refresh.mp4": {"count": 120, "g": "24", "x264_params": "intra-refresh=1"},
+    "variable.mp4": {"count": 120, "g": "24", "bf": "2", "stamps": np.cumsum(GAPS).tolist()},
+    "matroska.mkv": {"count": 120, "g": "24", "bf": "2"},
+    "transport.ts": {"count": 120, "g": "24", "bf": "2"},
+    "flash.flv": {"count": 120, "g": "24"},
+    "old.avi": {"count": 120, "codec": "mpeg4", "g": "24", "bf": "2"},
+    "raw.h264": {"count": 60, "g": "24", "bf": "2"},
+    "vp9.webm": {"count": 60, "codec": "libvpx-vp9", "g": "20", "deadline": "realtime", "cpu_used": "8"},
+    "one.mp4": {"count": 1},
+    "two.mp4": {"count": 2, "bf": "0"},
+    "odd_size.mp4": {"count": 30, "height": 35, "width": 51, "pix_fmt": "yuv444p"},
+}
+
+
+@pytest.fixture(scope="module")
+def clip(write_clip: Callable[..., Path]) -> Callable[[str], Path]:
+    return lambda name: write_clip(name, CLIPS[name]["count"], **{k: v for k, v in CLIPS[name].items() if k != "count"})
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_sampling_gives_the_frames_of_a_full_decode(name: str, clip: Any, decode_all: Any) -> None:
+    path = clip(name)
+    everything = decode_all(path)
+    assert len(everything) == CLIPS[name]["count"]
+    for wanted in (1, 2, 5, 8, 33):
+        made = read_video(path, num_frames=wanted)
+        assert made.total_frames == len(everything)
+        expected = everything[sample_indices(len(everything), wanted)]
+        assert np.array_equal(made.frames.numpy(), expected), f"num_frames={wanted}"
+
+
+@pytest.mark.parametrize("name", ["open_gop.mp4", "variable.mp4", "matroska.mkv", "refresh.mp4"])
+def test_every_single_frame_can_be_reached(name: str, clip: Any, decode_all: Any) -> None:
+    """Each frame on its own, so that each is once the first after a seek."""
+    path = clip(name)
+    everything = decode_all(path)
+    request = pyav_backend.Request(None, None, 300)
+    source = pyav_backend.Clip(str(path), str(path))
+    index, facts = pyav_backend.read_index(source, request)
+    assert index is not None
+    for wanted in range(0, len(everything), 5):
+        segments = plan_segments(index, [wanted])
+        assert len(segments) == 1
+        made = _read_frame(source, request, index, facts, wanted)
+        if made is not None:
+            assert np.array_equal(made, everything[wanted]), f"frame {wanted}"
+        else:
+            assert name == "refresh.mp4", "only a stream without clean key frames may need its start"
+
+
+def _read_frame(source: Any, request: Any, index: PacketIndex, facts: Any, wanted: int) -> Any:
+    with pyav_backend.open_clip(source, request) as (container, stream):
+        keeper = pyav_backend._Keeper(source, request, 1)
+        try:
+            for segment in plan_segments(index, [wanted]):
+                pyav_backend._decode_segment(container, stream, index, segment, keeper)
+        except pyav_backend._Missed:
+            return None
+    return keeper.finish((0.0,), 1.0, facts.fps, 1).frames[0].numpy()
+
+
+def test_sparse_samples_do_not_decode_everything(clip: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = []
+    original = pyav_backend._packets_from
+
+    def counted(*args: Any) -> Any:
+        for packet in original(*args):
+            decoded.append(packet.pts)
+            yield packet
+
+    monkeypatch.setattr(pyav_backend, "_packets_from", counted)
+    read_video(clip("short_gop.mp4"), num_frames=4)
+    assert 4 <= len(decoded) < 70, "120 would be all"
+
+
+@given(
+    groups=st.lists(st.integers(1, 40), min_size=1, max_size=12),
+    wanted=st.integers(1, 30),
+    gap=st.integers(0, 30),
+)
+@settings(max_examples=200, deadline=None)
+def test_plans_start_at_or_before_their_targets(groups: list[int], wanted: int, gap: int) -> None:
+    rows: list[tuple[int, int, bool, bool]] = []
+    for group in groups:
+        # As in an open group, the two packets after a key packet are shown before it, unless it is the first.
+        shift = {0: 2, 1: -1, 2: -1} if group > 2 and rows else {}
+        for place in range(group):
+            rows.append(((len(rows) + shift.get(place, 0)) * 10, len(rows) * 10, place == 0, False))
+    index = PacketIndex.build(rows)
+    assert index is not None
+    frames = sample_indices(len(index), wanted)
+    segments = plan_segments(index, frames, seek_gap=gap)
+    targets = [pts for segment in segments for pts in segment.targets]
+    assert targets == [int(index.pts[index.shown[frame]]) for frame in frames]
+    for segment in segments:
+        assert index.key[segment.start]
+        if segment.start:
+            assert int(index.pts[segment.start]) <= min(segment.targets), "a leading frame leans on the group before"
+    starts = [segment.start for segment in segments]
+    assert starts == sorted(set(starts))
+
+
+@pytest.mark.parametrize("name", ["long_gop.mp4", "short_gop.mp4", "matroska.mkv", "odd_size.mp4", "one.mp4"])
+def test_both_backends_agree(name: str, clip: Any) -> None:
+    pytest.importorskip("decord")
+    path = clip(name)
+    one, two = (read_video(path, num_frames=6, backend=backend) for backend in ("pyav", "decord"))
+    assert (one.backend, two.backend) == ("pyav", "decord")
+    assert one.frames.shape == two.frames.shape
+    assert int((one.frames.int() - two.frames.int()).abs().max()) <= 2
+    assert one.total_frames == two.total_frames
+    np.testing.assert_allclose(one.times, two.times, atol=2e-3)
+    np.testing.assert_allclose((one.duration, one.fps), (two.duration, two.fps), rtol=0.02, atol=0.04)
+
+
+def test_times_and_rates(clip: Any) -> None:
+    ten_seconds = read_video(clip("long_gop.mp4"), num_frames=2)
+    assert ten_seconds.times == pytest.approx((0.0, 299 / 30))
+    assert ten_seconds.duration == pytest.approx(10.0, abs=1e-3)
+    assert ten_seconds.fps == pytest.approx(30.0)
+    variable = read_video(clip("variable.mp4"), num_frames=120)
+    assert variable.times == pytest.approx(tuple((np.cumsum(GAPS) - GAPS[0]) / 1000), abs=1e-3)
+    assert read_video(clip("long_gop.mp4"), fps=2).times == pytest.approx(tuple(i / 2 for i in range(20)), abs=1e-3)
+    assert len(read_video(clip("long_gop.mp4"), fps=30, max_frames=7)) == 7
+    assert len(read_video(clip("long_gop.mp4"))) == 32
+
+
+@pytest.mark.parametrize("turn", [90, 180, -90])
+def test_rotation_in_the_file_is_applied(turn: int, write_clip: Any, decode_all: Any) -> None:
+    path = write_clip(f"turned_{turn}.mp4", 3, rotation=turn)
+    stored = decode_all(path)
+    made = read_video(path, num_frames=3).frames.numpy()
+    assert made.shape == ((3, 64, 48, 3) if turn % 180 else (3, 48, 64, 3))
+    assert np.array_equal(made, np.rot90(stored, k=turn // 90, axes=(1, 2)))
+
+
+def test_bytes_streams_and_paths_are_the_same(clip: Any) -> None:
+    path = clip("short_gop.mp4")
+    expected = read_video(path, num_frames=5)
+    for source in (str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), open(path, "rb")):
+        assert torch.equal(read_video(source, num_frames=5).frames, expected.frames)
+        getattr(source, "close", lambda: None)()
+
+
+def test_pictures_as_a_clip(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (12, 8, 10, 3), dtype=np.uint8)
+    for i, frame in enumerate(frames):
+        Image.fromarray(frame).save(tmp_path / f"frame_{i}.png")
+    (tmp_path / "notes.txt").write_text("not a frame")
+    made = read_video(tmp_path, source_fps=4)
+    assert np.array_equal(made.frames.numpy(), frames), "frame_2 comes before frame_10"
+    assert made.times[:3] == (0.0, 0.25, 0.5)
+    assert (made.duration, made.backend, made.total_frames) == (3.0, "memory", 12)
+    assert np.array_equal(read_video(list(frames), num_frames=3).frames.numpy(), frames[[0, 5, 11]])
+    assert read_video(made, fps=2).times == (0.0, 0.5, 1.0, 1.5, 2.0, 2.5)
+
+
+@given(total=st.integers(1, 5000), wanted=st.integers(1, 200))
+@settings(max_examples=200, deadline=None)
+def test_indices_are_those_of_the_papers(total: int, wanted: int) -> None:
+    made = sample_indices(total, wanted)
+    if wanted >= total:
+        assert made == list(range(total))
+    else:
+        assert made == np.linspace(0, total - 1, wanted, dtype=int).tolist()
+    assert made == sorted(set(made))
+
+
+def test_rate_sampling() -> None:
+    options: dict[str, Any] = {"num_frames": None, "max_frames": 10}
+    assert choose_indices(100, 29.97, fps=1, **options) == [0, 30, 60, 90]
+    assert choose_indices(100, 29.97, fps=10, **options) == sample_indices(100, 10)
+    assert choose_indices(5, 25.0, fps=100, **options) == [0, 1, 2, 3, 4]
+    assert choose_indices(20, 0.0, num_frames=None, fps=None, max_frames=10) == sample_indices(20, 10)
+
+
+def test_frames_are_checked() -> None:
+    with pytest.raises(ValueError, match="pass one per frame"):
+        VideoFrames(torch.zeros(2, 4, 4, 3, dtype=torch.uint8), (0.0,), 1.0, 1.0, 2, "memory", "x")

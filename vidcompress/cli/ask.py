@@ -1,0 +1,175 @@
+"""`vidcompress ask`: one question about an image, several images or a video."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .quiet import quiet
+
+if TYPE_CHECKING:
+    from vidcompress.qa import Answer, VisualQA
+
+
+def ask(
+    question: Annotated[str, typer.Option("--question", "-q", help="What to ask.")],
+    image: Annotated[
+        list[Path] | None,
+        typer.Option("--image", "--images", help="A picture; repeat it for several.", show_default=False),
+    ] = None,
+    video: Annotated[Path | None, typer.Option(help="A video file, or a folder of frames.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Embedded model (see `models`), folder, or hub id.", show_default="tiny-onevision"),
+    ] = None,
+    method: Annotated[str, typer.Option(help="How tokens are chosen (see `methods`).")] = "globalcom2",
+    retention_ratio: Annotated[
+        str | None,
+        typer.Option(
+            help="Share of the visual tokens to keep, above 0 and up to 1.",
+            metavar="<float>",
+            show_default="0.25",
+        ),
+    ] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Visual tokens to keep, instead of a share.")] = None,
+    num_frames: Annotated[
+        int | None, typer.Option(help="Frames taken from a video.", show_default="32")
+    ] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames taken per second, instead.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 64,
+    policy: Annotated[
+        str, typer.Option(help="exact (the budget to the token) or reference (as published).")
+    ] = "exact",
+    separators: Annotated[
+        str | None, typer.Option(help="Newline tokens: keep, thin or drop.", show_default="the policy's")
+    ] = None,
+    positions: Annotated[
+        str | None, typer.Option(help="contiguous or original.", show_default="the method's")
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE, an option of the method; repeatable.", show_default=False),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of whatever is drawn at random.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1, ...", show_default="cuda if any")
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="float32, float16, bfloat16 or auto.", show_default="float32 on cpu, else auto"),
+    ] = None,
+    attn_implementation: Annotated[
+        str | None,
+        typer.Option(help="sdpa, eager, flash_attention_2, ...", show_default="transformers' choice"),
+    ] = None,
+    overlay: Annotated[Path | None, typer.Option(help="Write a picture of what was kept.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Ask a question about an image, several images or a video; with none of them, about text only."""
+    _check_overlay(overlay, bool(image) or video is not None)
+    options = _method_options(method, option or [], seed)
+    if separators is not None:
+        options["separators"] = separators
+    if positions is not None:
+        options["positions"] = positions
+    with quiet():
+        if seed is not None:
+            from transformers import set_seed
+
+            set_seed(seed)
+        from vidcompress.qa import VisualQA
+
+        qa = VisualQA.from_pretrained(
+            model,
+            method=method,
+            retention_ratio=retention_ratio,
+            max_tokens=max_tokens,
+            device=device,
+            dtype=dtype,
+            attn_implementation=attn_implementation,
+            num_frames=num_frames,
+            fps=fps,
+            policy=policy,
+            **options,
+        )
+        answer = qa.ask(question, images=image or None, video=video, max_new_tokens=max_new_tokens)
+        drawn = _save_overlays(answer, overlay) if overlay else []
+    entry = _entry(answer, qa, model, drawn)
+    if as_json:
+        typer.echo(json.dumps(entry, ensure_ascii=False))
+    else:
+        _print(answer, entry)
+
+
+def _check_overlay(path: Path | None, media: bool) -> None:
+    from vidcompress.errors import ArgumentError
+
+    if path is None:
+        return
+    if not media:
+        raise ArgumentError(f"--overlay={str(path)!r}: there is nothing to draw over; add --image or --video")
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise ArgumentError(f"--overlay={str(path)!r}: must end in .png, .jpg or .webp")
+    if not path.absolute().parent.is_dir():
+        raise ArgumentError(f"--overlay={str(path)!r}: its folder does not exist; make it first")
+
+
+def _method_options(method: str, pairs: list[str], seed: int | None) -> dict[str, Any]:
+    """Read NAME=VALUE pairs, values as JSON where they are JSON; add the seed where the method takes one."""
+    from vidcompress.errors import ArgumentError
+    from vidcompress.registry import METHODS
+
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise ArgumentError(f"--option={pair!r}: must look like NAME=VALUE, for example --option tau=5")
+        try:
+            options[name] = json.loads(value)
+        except json.JSONDecodeError:
+            options[name] = value
+    if seed is not None and method in METHODS.names():
+        if "seed" in getattr(METHODS.get(method), "__dataclass_fields__", {}):
+            options.setdefault("seed", seed)
+    return options
+
+
+def _save_overlays(answer: Answer, path: Path) -> list[str]:
+    """One picture per image or video: kept.png, kept-1.png, ..."""
+    written = []
+    for index in range(len(answer.media)):
+        target = path if index == 0 else path.with_stem(f"{path.stem}-{index}")
+        answer.overlay(index).save(target)
+        written.append(str(target))
+    return written
+
+
+def _entry(answer: Answer, qa: VisualQA, model: str | None, drawn: list[str]) -> dict[str, Any]:
+    from vidcompress.qa.pretrained import DEFAULT_MODEL
+
+    details = answer.to_dict()
+    return {
+        "answer": details.pop("answer"),
+        "question": details.pop("question"),
+        "model": model or DEFAULT_MODEL,
+        **details,
+        "device": str(qa.model.device),
+        "dtype": str(qa.model.dtype).removeprefix("torch."),
+        "attn_implementation": str(getattr(qa.model.config, "_attn_implementation", "")),
+        "overlay": drawn,
+    }
+
+
+def _print(answer: Answer, entry: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(answer.text or "(no words)", style="bold", markup=False)
+    console.print(str(answer.report), style="dim", markup=False)
+    timing = "  ".join(f"{phase} {ms:.0f}" for phase, ms in entry["timing_ms"].items())
+    console.print(f"ms: {timing}", style="dim", markup=False)
+    for path in entry["overlay"]:
+        console.print(f"wrote {path}", style="dim", markup=False)

@@ -1,0 +1,87 @@
+"""The controls without which no method's number means anything: none, random, uniform."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..budget import Plan
+from ..errors import ArgumentError
+from ..registry import register_method
+from ..selection import Selection, with_separators
+from ..views import Modality, VisualTokens
+from .base import Method, tokens_to_keep
+
+BOTH: frozenset[Modality] = frozenset({"image", "video"})
+
+
+@register_method
+@dataclass(frozen=True)
+class Keep(Method):
+    """Every position is sent, whatever the budget: the uncompressed model through the same path."""
+
+    name: ClassVar[str] = "none"
+    summary: ClassVar[str] = "keeps everything; ignores the budget"
+    modalities: ClassVar[frozenset[Modality]] = BOTH
+    exact: ClassVar[bool] = False
+
+    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+        """All N positions in order."""
+        return Selection(torch.arange(len(tokens), device=tokens.layout.view.device))
+
+
+@register_method
+@dataclass(frozen=True)
+class Random(Method):
+    """Tokens drawn uniformly without replacement over the whole input, sent in order.
+
+    Attributes:
+        seed: of the draw. The same seed and number of tokens give the same tokens on every device and at every
+            place in a batch; repeat with several seeds to see the spread.
+
+    Raises:
+        ArgumentError: the seed is not an integer.
+    """
+
+    name: ClassVar[str] = "random"
+    summary: ClassVar[str] = "tokens drawn uniformly without replacement, seeded"
+    modalities: ClassVar[frozenset[Modality]] = BOTH
+
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
+            raise ArgumentError(f"seed must be an integer, got {self.seed!r}")
+
+    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+        """The first B of a seeded permutation, ascending."""
+        count = tokens_to_keep(tokens.layout, plan)
+        # On the CPU whatever the device: accelerators have generators of their own.
+        generator = torch.Generator().manual_seed(self.seed)
+        drawn = torch.randperm(tokens.layout.num_tokens, generator=generator)[:count].sort().values
+        return _of_tokens(tokens, drawn.to(tokens.layout.view.device), plan)
+
+
+@register_method
+@dataclass(frozen=True)
+class Uniform(Method):
+    """Every N/B-th token of the sequence, from the middle of each stride."""
+
+    name: ClassVar[str] = "uniform"
+    summary: ClassVar[str] = "evenly strided tokens over the sequence"
+    modalities: ClassVar[frozenset[Modality]] = BOTH
+
+    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+        """Token floor((i + 1/2) N / B) for i = 0 .. B - 1."""
+        count = tokens_to_keep(tokens.layout, plan)
+        i = torch.arange(count, device=tokens.layout.view.device)
+        return _of_tokens(tokens, (2 * i + 1) * tokens.layout.num_tokens // max(1, 2 * count), plan)
+
+
+def _of_tokens(tokens: VisualTokens, numbers: Tensor, plan: Plan) -> Selection:
+    """Turn numbers among the tokens, ascending, into positions, and add the planned separators."""
+    index = tokens.layout.token_index[numbers]
+    return Selection(with_separators(tokens.layout, index, plan.separators))

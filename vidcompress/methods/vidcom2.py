@@ -1,0 +1,182 @@
+"""VidCom2 (EMNLP 2025): frames and tokens that differ from the rest are worth keeping. Videos only.
+
+Formulas from the paper and its code (xuyang-liu16/VidCom2 @ 944a17d); the global reconciliation to an exact count
+follows the port in vLLM (module video_prune.vidcom2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..budget import Plan
+from ..errors import ArgumentError
+from ..moments import (
+    EPSILON,
+    blocks,
+    products,
+    products_with,
+    rows_per_block,
+    to_positions,
+    weighted_sums,
+    working_dtype,
+)
+from ..registry import register_method
+from ..scoring import softmax_of_views
+from ..selection import Selection, rank_within_views, with_separators
+from ..views import Layout, Modality, VisualTokens, _first
+from .base import ScoredMethod, by_view, tokens_to_keep
+
+Reconcile = Literal["largest_remainder", "global"]
+
+
+class VidCom2Scores(NamedTuple):
+    """What VidCom2 computes of a clip.
+
+    Attributes:
+        channels: (C share,) int64, the least varying channels, ascending.
+        similarity: (N,) v + f, Gaussian similarity to the clip mean plus to the frame mean; low is kept.
+        frame: (T,) float64, u_t = minus the mean of v over frame t; high is worth more.
+    """
+
+    channels: Tensor
+    similarity: Tensor
+    frame: Tensor
+
+
+@register_method
+@dataclass(frozen=True)
+class VidCom2(ScoredMethod):
+    """Frames unlike the clip keep more, and of each frame the tokens unlike both the clip and the frame.
+
+    Attributes:
+        tau: temperature of the softmax over frames; above 0.
+        channel_share: share of the channels that is used, those of least variance over the clip; (0, 1].
+        widths: squared widths a of the Gaussian kernels exp(-d^2 / 2a); each above 0.
+        reconcile: how the exact policy reaches the budget. `largest_remainder` splits it over the frames like every
+            other method; `global` rounds per frame as the authors do, then drops or adds the tokens of least
+            difference anywhere.
+
+    Raises:
+        ArgumentError: an option out of range.
+    """
+
+    name: ClassVar[str] = "vidcom2"
+    summary: ClassVar[str] = "frames unlike the clip keep more, tokens unlike clip and frame are kept"
+    modalities: ClassVar[frozenset[Modality]] = frozenset({"video"})
+
+    tau: float = 0.01
+    channel_share: float = 0.5
+    widths: tuple[float, ...] = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0)
+    reconcile: Reconcile = "largest_remainder"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.tau < float("inf"):
+            raise ArgumentError(f"tau must be a number above 0, got {self.tau!r}; the paper uses 0.01")
+        if not 0 < self.channel_share <= 1:
+            raise ArgumentError(
+                f"channel_share must be above 0 and at most 1, got {self.channel_share!r}; use 0.5"
+            )
+        if not self.widths or not all(width > 0 for width in self.widths):
+            raise ArgumentError(f"widths must be one or more numbers above 0, got {self.widths!r}")
+        if self.reconcile not in ("largest_remainder", "global"):
+            raise ArgumentError(f"reconcile must be one of largest_remainder, global, got {self.reconcile!r}")
+
+    def measure(self, tokens: VisualTokens) -> VidCom2Scores:
+        """Channels, similarities and frame scores of a clip, in float32 (float64 for float64 features)."""
+        features, layout = tokens.features, tokens.layout
+        variance = channel_variance(features, layout)
+        size = max(1, int(variance.shape[0] * self.channel_share))
+        channels = torch.argsort(variance, stable=True)[:size].sort().values
+        close, squares, scales, total = [], [], [], variance.new_zeros(size, dtype=working_dtype(features))
+        for x, mask in blocks(features, layout):
+            x = x[..., channels]
+            norm = torch.linalg.vector_norm(x, dim=-1)
+            scale = mask / norm.clamp(min=EPSILON)
+            sums = weighted_sums(scale, x)
+            means = sums / mask.sum(1, keepdim=True).clamp(min=1)
+            square = (norm * scale).square()  # 1, or 0 for a token that is zero
+            distance = square + means.square().sum(-1, keepdim=True) - 2 * products(x, means) * scale
+            close.append(self._kernels(distance))
+            squares.append(square)
+            scales.append(scale)
+            total = total + sums.sum(0)
+        mean = total / max(1, layout.num_tokens)
+        row = mean.new_zeros(features.shape[1]).index_copy(0, channels, mean)
+        distance = (
+            to_positions(squares, layout)
+            + mean.square().sum()
+            - 2 * products_with(features, row) * to_positions(scales, layout)
+        )
+        to_clip = self._kernels(distance)
+        frame = -by_view(to_clip.to(torch.float64), layout) / layout.sizes_tensor[:-1].clamp(min=1)
+        return VidCom2Scores(channels, to_clip + to_positions(close, layout), frame)
+
+    def scores(self, tokens: VisualTokens, plan: Plan) -> tuple[Tensor, Tensor]:
+        """Minus the similarity (N,), and tokens wanted per frame (T,) float64."""
+        measured = self.measure(tokens)
+        return -measured.similarity, tokens.layout.sizes_tensor[:-1] * self.scales(measured.frame, plan.ratio)
+
+    def scales(self, frame: Tensor, ratio: float) -> Tensor:
+        """scale_t = min(1, R (1 + p_t - mean p)) with p = softmax((u - max u) / tau): (T,) float64."""
+        share = softmax_of_views(frame, torch.ones_like(frame, dtype=torch.bool), self.tau)
+        rates = ratio * (1 + share - share.mean())
+        return torch.where(rates.isnan(), ratio, rates).clamp(max=1.0)
+
+    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+        """Dispatch on the policy of the plan and on `reconcile`."""
+        if plan.policy == "exact" and self.reconcile == "global":
+            return self._reconciled(tokens, plan)
+        return super().select(tokens, plan)
+
+    def reference(self, tokens: VisualTokens, plan: Plan) -> Selection:
+        """The authors' counts; per frame first its kept tokens, then all its separators."""
+        layout = tokens.layout
+        scores, wanted = self.scores(tokens, plan)
+        kept = self._rounded(scores, wanted, layout) | layout.separator
+        index = _first(kept, int(kept.sum().item()))
+        # A separator belongs to the frame whose tokens precede it.
+        frame = layout.view.masked_fill(layout.separator, -1).cummax(0).values
+        order = torch.argsort(frame[index] * 2 + layout.separator[index], stable=True)
+        return Selection(index[order])
+
+    def _reconciled(self, tokens: VisualTokens, plan: Plan) -> Selection:
+        layout, total = tokens.layout, tokens_to_keep(tokens.layout, plan)
+        scores, wanted = self.scores(tokens, plan)
+        kept = self._rounded(scores, wanted, layout)
+        # Kept tokens first, then dropped ones, best first in both: the first `total` are what adding or dropping
+        # one token at a time arrives at.
+        best = torch.argsort(scores.masked_fill(layout.separator, -torch.inf), descending=True, stable=True)
+        tier = torch.where(layout.separator, 2, torch.where(kept, 0, 1))
+        chosen = best[torch.argsort(tier[best], stable=True)][:total].sort().values
+        return Selection(with_separators(layout, chosen, plan.separators))
+
+    def _rounded(self, scores: Tensor, wanted: Tensor, layout: Layout) -> Tensor:
+        """(N,) bool: the best k_t = max(1, round half to even(scale_t n)) tokens of each frame."""
+        counts = torch.cat((wanted.round().clamp(min=1), wanted.new_zeros(1)))
+        return rank_within_views(scores, layout) < counts[layout.view]
+
+    def _kernels(self, squared: Tensor) -> Tensor:
+        squared = squared.clamp(min=0)  # rounding may leave a token at its own mean a hair below zero
+        return sum((torch.exp(squared / (-2 * width)) for width in self.widths), torch.zeros_like(squared))
+
+
+def channel_variance(features: Tensor, layout: Layout) -> Tensor:
+    """(C,) float64: biased variance of each channel over all tokens, separators left out.
+
+    One pass: moments about the first token's values, which are near enough to the mean for float32.
+    """
+    mask = (~layout.separator).to(working_dtype(features))
+    count = max(1, layout.num_tokens)
+    shift = features[:1].to(mask.dtype)
+    first = mask.new_zeros(features.shape[1], dtype=torch.float64)
+    second = first.clone()
+    step = rows_per_block(features, features.shape[1])
+    for x, m in zip(features.split(step), mask.split(step), strict=True):
+        y = x.to(mask.dtype) - shift
+        first += weighted_sums(m[None], y[None])[0]
+        second += weighted_sums(m[None], y.square_()[None])[0]
+    return second / count - (first / count).square()

@@ -1,0 +1,8 @@
+"""Questions about images and videos: load a model, ask one or many."""
+
+from __future__ import annotations
+
+from .answer import Answer
+from .visual_qa import VisualQA
+
+__all__ = ["Answer", "VisualQA"]

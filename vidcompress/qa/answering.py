@@ -1,0 +1,124 @@
+"""One batch of questions through decoding, encoding, selection and generation, with every step timed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..media import VideoFrames
+from ..report import Report
+from ..session import compress_inputs
+from .answer import Answer
+from .phases import FirstToken, Phases
+from .question import Question
+
+Media = tuple[list[Any], VideoFrames | None]
+"""The opened PIL images of a question, and its sampled clip."""
+
+
+def answer_batch(
+    model: Any,
+    processor: Any,
+    questions: list[Question],
+    *,
+    compression: Mapping[str, Any],
+    sampling: Mapping[str, Any],
+    generation: Mapping[str, Any],
+) -> list[Answer]:
+    """Answer questions together.
+
+    Args:
+        model: a transformers vision-language model.
+        processor: from `load_processor`.
+        questions: at least one; text only, pictures, clips, in any mixture that the model takes.
+        compression: arguments of `compress_inputs` beyond model and inputs.
+        sampling: arguments of `read_video` beyond the source.
+        generation: arguments of the model's `generate`.
+
+    Returns:
+        One answer per question, in order.
+    """
+    phases = Phases(model.device)
+    media = [question.open(**sampling) for question in questions]
+    phases.cut("decode")
+    inputs = prepare(model, processor, questions, media)
+    phases.cut("preprocess")
+    compressed = compress_inputs(model, inputs, **compression)
+    phases.cut("compress")
+    phases.move(compressed.report.timing_ms.get("encode", 0.0), "compress", "encode")
+    first = FirstToken(model.device)
+    settings = {"pad_token_id": _pad_token_id(processor.tokenizer), **generation}
+    settings["logits_processor"] = [*settings.get("logits_processor", ()), first]
+    with torch.no_grad():
+        out = model.generate(**compressed, **settings)
+    phases.cut("prefill", at=first.at)
+    rows = _answer_ids(out, compressed["input_ids"].shape[1], len(questions))
+    texts = processor.batch_decode(rows, skip_special_tokens=True)
+    phases.cut("generate")
+    return [
+        Answer(
+            text=text.strip(),
+            question=question.text,
+            report=_with_times(compressed.report.for_row(number), clip),
+            timing_ms=phases.with_total(),
+            batch_size=len(questions),
+            new_tokens=int((row != settings["pad_token_id"]).sum()),
+            media=(*pictures, *([] if clip is None else [clip])),
+        )
+        for number, (question, (pictures, clip), text, row) in enumerate(
+            zip(questions, media, texts, rows, strict=True)
+        )
+    ]
+
+
+def prepare(model: Any, processor: Any, questions: list[Question], media: list[Media]) -> Any:
+    """Make the model inputs of a batch: left-padded, on the model's device, pixels in its dtype."""
+    prompts = [processor.apply_chat_template(question.messages()) for question in questions]
+    pictures = [images for images, _ in media]
+    clips = [clip for _, clip in media if clip is not None]
+    inputs = processor(
+        text=[_without_second_start(prompt, processor.tokenizer) for prompt in prompts],
+        images=pictures if any(pictures) else None,
+        videos=clips or None,
+    )
+    return type(inputs)({key: _placed(value, model) for key, value in inputs.items()})
+
+
+def _placed(value: Any, model: Any) -> Any:
+    """Move a tensor, or each of a list of tensors; floating-point ones take the model's dtype too."""
+    if isinstance(value, list):
+        return [_placed(entry, model) for entry in value]
+    return value.to(model.device, model.dtype if value.is_floating_point() else None)
+
+
+def _answer_ids(out: Any, prompt_length: int, questions: int) -> Tensor:
+    """(question, token) ids after the prompt; the first one where several sequences come back per question."""
+    sequences: Tensor = out if isinstance(out, Tensor) else out.sequences
+    return sequences[:: sequences.shape[0] // questions, prompt_length:]
+
+
+def _without_second_start(prompt: str, tokenizer: Any) -> str:
+    """Take the start token off a prompt when the tokenizer puts one there itself."""
+    start = getattr(tokenizer, "bos_token", None)
+    if start and prompt.startswith(start) and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]:
+        return prompt[len(start) :]
+    return prompt
+
+
+def _pad_token_id(tokenizer: Any) -> int:
+    pad = tokenizer.pad_token_id
+    return int(pad if pad is not None else tokenizer.eos_token_id or 0)
+
+
+def _with_times(report: Report, clip: VideoFrames | None) -> Report:
+    """Put the times of the sampled frames, in seconds, into the report of a question about a clip."""
+    for visual in report.visuals:
+        if clip is not None and visual.modality == "video" and len(visual.layout.views) == len(clip.times):
+            pairs = zip(visual.layout.views, clip.times, strict=True)
+            views = tuple(replace(view, time=time) for view, time in pairs)
+            visual.layout = replace(visual.layout, views=views)
+    return report
