@@ -102,7 +102,9 @@ def pictures(sizes: list[Any]) -> list[Any]:
     flat = iter(range(1000))
 
     def make(size: Any) -> Any:
-        return [make(s) for s in size] if isinstance(size, list) else Image.fromarray(checker(next(flat), *size))
+        return (
+            [make(s) for s in size] if isinstance(size, list) else Image.fromarray(checker(next(flat), *size))
+        )
 
     return [make(size) for size in sizes]
 
@@ -122,7 +124,11 @@ def main() -> None:
         library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     import torchvision
     import transformers
-    from transformers import LlavaNextImageProcessor, LlavaOnevisionImageProcessor, LlavaOnevisionVideoProcessor
+    from transformers import (
+        LlavaNextImageProcessor,
+        LlavaOnevisionImageProcessor,
+        LlavaOnevisionVideoProcessor,
+    )
 
     torch.set_num_threads(1)
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -132,8 +138,13 @@ def main() -> None:
         np.savez_compressed(FOLDER / f"{name}.npz", **{key: value.numpy() for key, value in made.items()})
     for name, (settings, shapes) in VIDEO_CASES.items():
         processor = LlavaOnevisionVideoProcessor(**settings)
-        made = [processor(list(clip[None]), return_tensors="pt")["pixel_values_videos"][0] for clip in clips(shapes)]
-        np.savez_compressed(FOLDER / f"{name}.npz", **{f"clip_{i}": clip.numpy() for i, clip in enumerate(made)})
+        made = [
+            processor(list(clip[None]), return_tensors="pt")["pixel_values_videos"][0]
+            for clip in clips(shapes)
+        ]
+        np.savez_compressed(
+            FOLDER / f"{name}.npz", **{f"clip_{i}": clip.numpy() for i, clip in enumerate(made)}
+        )
     versions = {m.__name__: m.__version__ for m in (torch, torchvision, transformers, np)}
     (FOLDER / "versions.json").write_text(json.dumps(versions, indent=2) + "\n")
 

@@ -96,7 +96,8 @@ def allocate(
         (V,) float64 in [0, 1]; R for the thumbnail.
     """
     local = [
-        view.kind != "thumbnail" and (policy == "reference" or size > 0) for view, size in _sized(layout)
+        view.kind != "thumbnail" and (policy == "reference" or size > 0)
+        for view, size in zip(layout.views, layout.sizes, strict=True)
     ]
     device = layout.view.device
     uniform = torch.full((len(local),), ratio, dtype=torch.float64, device=device)
@@ -129,7 +130,8 @@ def token_scores(commander: Tensor, local: Tensor, layout: Layout, *, score: Sco
     """s = alpha c^ + (1 - alpha) l^ at every position; thumbnails are scored by the commander alone.
 
     Args:
-        commander, local: (N,) scores at the positions.
+        commander: (N,) what the global view says of each position.
+        local: (N,) what the view itself says.
         layout: hats are values over the L2 norm of all values of the same view.
         score: `holistic` is the sum above, `global` is c alone and `local` is l alone.
         alpha: weight of the commander, 0 to 1.
@@ -153,10 +155,6 @@ def unit_norm(values: Tensor, layout: Layout) -> Tensor:
     """(N,) values divided by the L2 norm over the tokens of their view."""
     norm = torch.linalg.vector_norm(per_view(values, layout), dim=1, dtype=torch.float64).clamp(min=EPSILON)
     return values / torch.cat((norm, norm.new_ones(1)))[layout.view].to(values.dtype)
-
-
-def _sized(layout: Layout) -> list[tuple[object, int]]:
-    return list(zip(layout.views, layout.sizes, strict=True))
 
 
 def _top_places(commander: Commander, layout: Layout, ratio: float) -> Commander:

@@ -107,10 +107,10 @@ class Layout:
         """Number of positions that are not separators."""
         return len(self) - self.num_separators
 
-    @cached_property
+    @property
     def trailing_separator(self) -> bool:
-        """Whether the only separator is one newline at the very end."""
-        return self.num_separators == 1 and bool(self.separator[-1].item())
+        """Whether the only separator is one newline, which then ends the sequence."""
+        return self.num_separators == 1
 
     @cached_property
     def sizes_tensor(self) -> Tensor:

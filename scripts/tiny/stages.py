@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from tiny.material import SMALLER
@@ -59,10 +59,19 @@ class Stage:
         return self.passes * sum(count // size for count, size in sizes)
 
 
-_LOOK: Final = Stage("look", "views", rounds=36, pictures=3200, passes=2, batch=64, lr=1.5e-3, encoder_lr=1.5e-3)
+_LOOK: Final = Stage("look", "views", rounds=30, pictures=3200, passes=2, batch=64, lr=1.5e-3, encoder_lr=1.5e-3)
+
+_FRAMES: Final = Stage(
+    "frames", "talk", rounds=12, pictures=2048, passes=2, batch=64, lr=2e-3, encoder_lr=0.0, floor=0.5, warmup=150,
+    mix=(("frame", 1.0),),
+)  # fmt: skip
+_THUMBS: Final = Stage(
+    "thumbs", "talk", rounds=12, pictures=2048, passes=2, batch=64, lr=2e-3, encoder_lr=0.0, floor=0.5, warmup=150,
+    mix=(("thumb", 1.0),),
+)  # fmt: skip
 
 CURRICULA: Final[dict[str, tuple[Stage, ...]]] = {
-    "tiny-onevision": (_LOOK,),
-    "tiny-next": (_LOOK,),
+    "tiny-onevision": (replace(_LOOK, rounds=31), _FRAMES),
+    "tiny-next": (_LOOK, _THUMBS),
 }
 """Model name to its stages, in order."""

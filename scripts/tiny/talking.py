@@ -13,7 +13,7 @@ from tiny.material import SMALLER, TURNS, Piece, clip_piece, conversation, make_
 from tiny.sequences import answers_loss, answers_right, talk
 from tiny.stages import Stage
 from tiny.views import Views, labelled_views
-from vidcompress.evaluate.shapes import held_out_questions
+from vidcompress.evaluate.shapes import HELD_OUT_SEEDS, ask_all, held_out_questions
 from vidcompress.evaluate.shapes.clip import ClipScene
 
 MEASURED: Final = 240
@@ -68,14 +68,25 @@ def encode(model: Any, name: str, pieces: list[Piece]) -> list[torch.Tensor]:
     return list(features.split([len(piece.views) for piece in pieces]))
 
 
+def simple_question(seed: int, material: str, name: str) -> tuple[Piece, Any]:
+    """Make a single-view piece of a held-out seed with one question of any type."""
+    piece = make_piece(material, seed, name, worn=False)
+    questions = ask_all(piece.scene, np.random.default_rng([seed, 8]))
+    return piece, questions[seed % len(questions)]
+
+
 def held_out_pieces(name: str, medium: str, count: int) -> list[tuple[Piece, Any]]:
-    """Prepare the first `count` held-out questions of a medium, each with its piece."""
+    """Prepare the first `count` held-out questions of a medium (or of single views), each with its piece."""
     key = f"{name} {medium} {count}"
     if key not in _held_out:
         found = []
-        for seed, scene, question in held_out_questions(medium, count):  # type: ignore[arg-type]
-            piece = clip_piece(scene) if isinstance(scene, ClipScene) else make_piece("image", seed, name, worn=False)
-            found.append((piece, question))
+        if medium in ("frame", "thumb"):
+            found = [simple_question(seed, medium, name) for seed in HELD_OUT_SEEDS[:count]]
+        else:
+            for seed, scene, question in held_out_questions(medium, count):  # type: ignore[arg-type]
+                still = not isinstance(scene, ClipScene)
+                piece = make_piece("image", seed, name, worn=False) if still else clip_piece(scene)
+                found.append((piece, question))
         _held_out[key] = found
     return _held_out[key]
 
@@ -87,7 +98,7 @@ def accuracy(model: Any, name: str, medium: str, count: int) -> dict[str, float]
     Args:
         model: the model.
         name: its name.
-        medium: "image" or "clip".
+        medium: "image" or "clip", or "frame" or "thumb" for single views.
         count: how many questions.
 
     Returns:
@@ -166,11 +177,8 @@ class Talking:
     def measure(self) -> dict[str, float]:
         """Accuracy on held-out questions, per medium and type."""
         found = {}
-        media = ("image", "clip") if self.name == "tiny-onevision" else ("image",)
         materials = {material for material, _ in self.stage.mix}
-        for medium in media:
-            if medium == "image" and not materials & {"image", "thumb"}:
-                continue
+        for medium in [name for name in ("frame", "thumb", "clip", "image") if name in materials]:
             scores = accuracy(self.state.model, self.name, medium, MEASURED)
             found.update({f"{medium} {kind}": value for kind, value in scores.items()})
         return found

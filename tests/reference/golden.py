@@ -29,7 +29,8 @@ def cases(name: str) -> list[str]:
 
 def ragged(data: dict[str, np.ndarray], key: str, item: int) -> np.ndarray:
     """Item `item` of a list stored flat with offsets."""
-    offsets = data[key.removesuffix("_kept").removesuffix("_index") + "_offsets"]
+    stem = key if f"{key}_offsets" in data else key.removesuffix("_kept").removesuffix("_index")
+    offsets = data[f"{stem}_offsets"]
     return data[key][offsets[item] : offsets[item + 1]]
 
 
@@ -50,7 +51,9 @@ def image(case: str, dtype: torch.dtype) -> tuple[VisualTokens, list[int]]:
     top, left, _, _ = unpadded_box((height, width), (down * SIDE, across * SIDE))
     values = np.zeros(len(layout), dtype=np.float64)
     names: list[int] = []
-    for i, (view, row, col) in enumerate(zip(*(x.tolist() for x in (layout.view, layout.row, layout.col)), strict=True)):
+    for i, (view, row, col) in enumerate(
+        zip(*(x.tolist() for x in (layout.view, layout.row, layout.col)), strict=True)
+    ):
         if view == len(layout.views):
             names.append(-1)
         elif view == 0:
@@ -67,7 +70,9 @@ def image(case: str, dtype: torch.dtype) -> tuple[VisualTokens, list[int]]:
 def clip(name: str, case: str, dtype: torch.dtype) -> tuple[VisualTokens, Layout]:
     """One clip of a video file, newlines included (their features are far off on purpose)."""
     data = load(name)
-    features = torch.from_numpy(data[f"{case}_feat_q"].astype(np.float32) * data[f"{case}_feat_step"]).to(dtype)
+    features = torch.from_numpy(data[f"{case}_feat_q"].astype(np.float32) * data[f"{case}_feat_step"]).to(
+        dtype
+    )
     if f"{case}_thw" in data:
         frames, rows, cols = (int(v) for v in data[f"{case}_thw"])
         merge = int(data[f"{case}_spatial_merge_size"])

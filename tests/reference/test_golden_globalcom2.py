@@ -53,7 +53,7 @@ def test_float32_sums_would_not_do() -> None:
     for case in cases("globalcom2"):
         tokens, _ = image(case, torch.float32)
         commander = commander_of_image(tokens.evidence[CLS], tokens.layout)
-        for number, ratio in enumerate(data[f"{case}_R"].tolist()):
+        for ratio in data[f"{case}_R"].tolist():
             rates = allocate(commander, tokens.layout, ratio, policy="reference")[1:]
             sizes = torch.tensor(tokens.layout.sizes[1:])
             wrong += int(((sizes * rates).long() != (sizes * rates.float()).long()).sum())

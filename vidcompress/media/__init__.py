@@ -6,6 +6,8 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
+    "Family": "families",
+    "Geometry": "families",
     "MediaError": "errors",
     "Processor": "processor",
     "VideoFrames": "video",

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from .backends import Clip, Request, register_backend
+from .container import read_index
 from .errors import MediaError
 from .sampling import choose_indices
 from .video import VideoFrames
@@ -25,8 +26,6 @@ class DecordBackend:
         Raises:
             MediaError: decord is not installed, the clip is a stream or AV1 (use "pyav"), or as the "pyav" backend.
         """
-        from .pyav_backend import read_index
-
         if clip.path is None:
             raise MediaError(
                 f"video={clip.name!r}: backend='decord' reads local files only; use backend='pyav'"

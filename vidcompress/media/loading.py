@@ -85,15 +85,19 @@ class _Files:
             return path if os.path.isfile(path) else None
         from transformers.utils import cached_file
 
-        found = cached_file(
-            self.name,
-            filename,
-            local_files_only=self.local_files_only,
-            revision=self.revision or "main",
-            _raise_exceptions_for_gated_repo=False,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )
+        try:
+            found = cached_file(
+                self.name,
+                filename,
+                local_files_only=self.local_files_only,
+                revision=self.revision or "main",
+                _raise_exceptions_for_missing_entries=False,
+            )
+        except OSError as error:
+            reason = _first_line(error)
+            raise MediaError(
+                f"{filename} of {self.name!r} cannot be fetched ({reason}); retry, or pass a folder"
+            ) from error
         return None if found is None else str(found)
 
     def text(self, filename: str) -> str | None:
@@ -186,6 +190,10 @@ def _check_token(tokenizer: Any, token: str, expected: int, kind: str) -> None:
             f"the tokenizer gives {token!r} the id {found}, the model's config has {kind}_token_id={expected}; "
             "add the token to the tokenizer, or take the tokenizer that belongs to the model"
         )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _find_template(files: _Files, tokenizer: Any) -> str | None:

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 
 from .backends import Clip, Request, register_backend
+from .container import ClipFacts, open_clip, read_index
 from .errors import MediaError
 from .packets import PacketIndex, Segment, plan_segments
 from .sampling import choose_indices
 from .video import VideoFrames
-
-# Containers that hold one clip in one file. Play lists (HLS, DASH, concat) are left out: they make the reader open
-# other files and addresses of the sender's choosing.
-FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,gif,apng,asf,h264,hevc,obu,ivf,m4v,"
-    "mjpeg,nut,mxf,dv,rm"
-)
-_ATTACHED_PICTURE = 0x400
 
 
 class _Missed(Exception):
@@ -45,98 +37,6 @@ class PyAVBackend:
             except _Missed:
                 pass  # hidden frames, fields, broken key flags: rare, and reading everything is always right
         return _read_all(clip, request, facts)
-
-
-class ClipFacts:
-    """What the container says about the clip as a whole.
-
-    Attributes:
-        codec: name of the video codec, for example "h264".
-        fps: average frames per second, 0.0 when it is not known.
-        tick: seconds per unit of a time stamp.
-        last_duration: how long the last frame is shown, in seconds.
-    """
-
-    def __init__(self, stream: Any) -> None:
-        self.codec = str(stream.codec_context.name)
-        self.fps = float(stream.average_rate or stream.guessed_rate or 0.0)
-        self.tick = float(stream.time_base or 0.0)
-        self.last_duration = 1.0 / self.fps if self.fps > 0 else 0.0
-
-
-@contextmanager
-def open_clip(clip: Clip, request: Request) -> Iterator[tuple[Any, Any]]:
-    """Open a clip and yield (container, video stream); every FFmpeg error becomes a MediaError.
-
-    Raises:
-        MediaError: no known container, no video in it, frames over `request.max_pixels`, or damage found while reading.
-    """
-    import av
-
-    if clip.stream is not None:
-        clip.stream.seek(0)
-    # The prefix keeps FFmpeg from reading a protocol into a file name such as "concat:a|b".
-    source: Any = clip.stream if clip.path is None else f"file:{clip.path}"
-    options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
-    try:
-        with av.open(
-            source, container_options=options, metadata_errors="replace", buffer_size=1 << 18
-        ) as container:
-            streams = [s for s in container.streams.video if not int(s.disposition) & _ATTACHED_PICTURE]
-            if not streams:
-                raise MediaError(
-                    f"video={clip.name!r} holds no video, only sound or pictures; pass a file with video"
-                )
-            stream = streams[0]
-            if stream.codec_context is None:
-                raise MediaError(
-                    f"video={clip.name!r}: its codec is not known to this build; convert it to H.264"
-                )
-            request.check_picture(clip.name, stream.codec_context.height, stream.codec_context.width)
-            stream.codec_context.options = {"max_pixels": str(request.max_pixels)}
-            stream.thread_type = "AUTO"
-            yield container, stream
-    except av.FFmpegError as error:
-        raise MediaError(
-            f"video={clip.name!r} is not a video in a known format, or is damaged or cut short ({error.strerror}); "
-            "play it once to check, fetch it again, or convert it to H.264 in MP4"
-        ) from error
-
-
-def read_index(clip: Clip, request: Request) -> tuple[PacketIndex | None, ClipFacts]:
-    """List the packets of a clip without decoding any.
-
-    Returns:
-        The index, or None when packets do not tell which frames they make (time stamps missing or repeated,
-        VP8), and the clip's facts.
-
-    Raises:
-        MediaError: as `open_clip`; also when the clip has no frames, has more than `request.max_source_frames`, or
-            announces more frames than it holds (cut short).
-    """
-    rows: list[tuple[int, int, bool, bool]] = []
-    timed, coded = True, 0
-    with open_clip(clip, request) as (container, stream):
-        facts, announced = ClipFacts(stream), int(stream.frames)
-        for packet in container.demux(stream):
-            if packet.size == 0:
-                continue
-            coded += 1
-            timed = timed and packet.pts is not None
-            if timed:
-                dts = packet.pts if packet.dts is None else packet.dts
-                rows.append((packet.pts, dts, packet.is_keyframe, packet.is_discard))
-            request.check_length(clip.name, coded)
-            if packet.duration:
-                facts.last_duration = float(packet.duration) * facts.tick
-    if coded == 0:
-        raise MediaError(f"video={clip.name!r} holds no frame; it is empty or cut short, fetch it again")
-    if coded < announced:
-        raise MediaError(
-            f"video={clip.name!r} is cut short: it announces {announced} frames and holds {coded}; fetch it again"
-        )
-    # VP8 stores frames that are never shown as packets of their own, so its packets cannot be counted as frames.
-    return (PacketIndex.build(rows) if timed and facts.codec != "vp8" else None), facts
 
 
 def _read_indexed(clip: Clip, request: Request, index: PacketIndex, facts: ClipFacts) -> VideoFrames:

@@ -83,7 +83,9 @@ def read_recipe(raw: Mapping[str, Any], geometry: Geometry, origin: str) -> Pixe
     """
     side = geometry.image_size
     if raw.get("do_resize") is False:
-        raise MediaError(f"{origin}: do_resize=False; the encoder takes {side} x {side} only, remove the entry")
+        raise MediaError(
+            f"{origin}: do_resize=False; the encoder takes {side} x {side} only, remove the entry"
+        )
     size, edge = _read_size(raw.get("size") or {"height": side, "width": side}, "size", origin)
     crop: Size | None = None
     if raw.get("do_center_crop") and raw.get("crop_size") is not None:

@@ -7,7 +7,7 @@ for which no code was published.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal, cast, get_args
 
 import torch
 from torch import Tensor
@@ -124,10 +124,9 @@ class GlobalCom2(ScoredMethod):
         return Selection(torch.cat((best, _first(rest, _count(rest)))))
 
     def _wanted(self) -> Evidence:
-        quantity: Quantity = (
-            "cls_logits" if self.evidence_from in ("auto", "distance") else self.evidence_from
-        )
-        return Evidence(quantity, self.layer)
+        if self.evidence_from in get_args(Quantity):
+            return Evidence(cast(Quantity, self.evidence_from), self.layer)
+        return Evidence("cls_logits", self.layer)
 
     def _attention_evidence(self, tokens: VisualTokens) -> Tensor | None:
         """(N,) attention evidence in float32 or better, or None where distances are to be used."""

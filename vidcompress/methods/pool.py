@@ -31,9 +31,10 @@ class _State:
         return sum(n * rows * cols for n, (rows, cols) in zip(self.copies, self.grids, strict=True))
 
     def separators(self) -> int:
-        each = {"row": lambda rows: rows, "grid": lambda rows: 1, "none": lambda rows: 0}
         parts = zip(self.copies, self.grids, self.newline, strict=True)
-        return self.trailing + sum(n * each[newline](rows) for n, (rows, _), newline in parts)
+        return self.trailing + sum(
+            n * {"row": rows, "grid": 1, "none": 0}[rule] for n, (rows, _), rule in parts
+        )
 
 
 @register_method
@@ -149,7 +150,7 @@ def _pooled(features: Tensor, places: Tensor, size: tuple[int, int], copies: int
     dtype, width = working_dtype(features), features.shape[1]
     step = max(1, DEVICE_BLOCK // max(1, places[0].numel() * width * dtype.itemsize))
     parts = []
-    for some in places.split(step):
+    for some in torch.split(places, step):
         cells = features[some].to(dtype).permute(0, 3, 1, 2)
         parts.append(adaptive_avg_pool2d(cells, size).permute(0, 2, 3, 1))
     pooled = torch.cat(parts)

@@ -93,7 +93,7 @@ class VidCom2(ScoredMethod):
         channels = torch.argsort(variance, stable=True)[:size].sort().values
         close, squares, scales, total = [], [], [], variance.new_zeros(size, dtype=working_dtype(features))
         for x, mask in blocks(features, layout):
-            x = x[..., channels]
+            x = x.index_select(2, channels)
             norm = torch.linalg.vector_norm(x, dim=-1)
             scale = mask / norm.clamp(min=EPSILON)
             sums = weighted_sums(scale, x)
@@ -175,7 +175,7 @@ def channel_variance(features: Tensor, layout: Layout) -> Tensor:
     first = mask.new_zeros(features.shape[1], dtype=torch.float64)
     second = first.clone()
     step = rows_per_block(features, features.shape[1])
-    for x, m in zip(features.split(step), mask.split(step), strict=True):
+    for x, m in zip(torch.split(features, step), torch.split(mask, step), strict=True):
         y = x.to(mask.dtype) - shift
         first += weighted_sums(m[None], y[None])[0]
         second += weighted_sums(m[None], y.square_()[None])[0]

@@ -27,7 +27,9 @@ def tokenizer() -> Any:
     core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Whitespace()
     core.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 2)])
-    made = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", unk_token="<unk>", bos_token="<s>")
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="<pad>", unk_token="<unk>", bos_token="<s>"
+    )
     made.add_special_tokens({"additional_special_tokens": ["<image>", "<video>"]})
     made.padding_side = "left"
     made.chat_template = (
@@ -144,7 +146,9 @@ def write_clip(tmp_path_factory: Any) -> Callable[..., Path]:
             return path
         made[name] = (count, options)
         with av.open(str(path), "w") as container:
-            stream = container.add_stream(codec, rate=rate, options={k.replace("_", "-"): v for k, v in options.items()})
+            stream = container.add_stream(
+                codec, rate=rate, options={k.replace("_", "-"): v for k, v in options.items()}
+            )
             stream.height, stream.width, stream.pix_fmt = height, width, pix_fmt
             if rotation:
                 stream.set_display_rotation(rotation)

@@ -86,8 +86,14 @@ def models(make_config: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
 
 
 @settings(max_examples=40, deadline=None)
-@given(family=st.sampled_from(["llava_next", "llava_onevision"]), height=st.integers(1, 700), width=st.integers(1, 700))
-def test_counts_equal_what_the_model_packs(family: str, height: int, width: int, models: dict[str, Any]) -> None:
+@given(
+    family=st.sampled_from(["llava_next", "llava_onevision"]),
+    height=st.integers(1, 700),
+    width=st.integers(1, 700),
+)
+def test_counts_equal_what_the_model_packs(
+    family: str, height: int, width: int, models: dict[str, Any]
+) -> None:
     model, geometry = models[family]
     canvas = geometry.canvas((height, width))
     views = 1 + canvas[0] * canvas[1] // 56**2
@@ -116,7 +122,9 @@ def test_the_models_take_the_inputs(models: dict[str, Any], tokenizer: Any) -> N
     model = models["llava_onevision"][0]
     processor = load_processor(model, tokenizer=tokenizer)
     inputs = processor(
-        text=["<image> and <image>", "<video> ?"], images=[[picture, picture[:, :31]]], videos=picture[None].repeat(3, 0)
+        text=["<image> and <image>", "<video> ?"],
+        images=[[picture, picture[:, :31]]],
+        videos=picture[None].repeat(3, 0),
     )
     assert inputs["batch_num_images"].tolist() == [2]
     assert inputs["pixel_values"].shape == (2, 1, 3, 56, 56)
@@ -124,9 +132,13 @@ def test_the_models_take_the_inputs(models: dict[str, Any], tokenizer: Any) -> N
         assert model(**inputs).logits.shape[:2] == inputs["input_ids"].shape
 
 
-def test_geometry_refuses_what_the_model_could_not_run(models: dict[str, Any], make_config: Callable[..., Any]) -> None:
+def test_geometry_refuses_what_the_model_could_not_run(
+    models: dict[str, Any], make_config: Callable[..., Any]
+) -> None:
     geometry = models["llava_onevision"][1]
-    with pytest.raises(MediaError, match=r"image_grid_pinpoints.*\[60, 56\]|image_grid_pinpoints.*\(60, 56\)"):
+    with pytest.raises(
+        MediaError, match=r"image_grid_pinpoints.*\[60, 56\]|image_grid_pinpoints.*\(60, 56\)"
+    ):
         read_geometry(make_config("llava_next", 56, [[60, 56]]))
     config = make_config("llava_next", 56, [[56, 56]])
     config.vision_feature_select_strategy = "full"

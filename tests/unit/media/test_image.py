@@ -25,7 +25,14 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_every_form_is_the_same_picture(file: Path) -> None:
-    forms: list[Any] = [file, str(file), file.read_bytes(), io.BytesIO(file.read_bytes()), Image.open(file), PIXELS]
+    forms: list[Any] = [
+        file,
+        str(file),
+        file.read_bytes(),
+        io.BytesIO(file.read_bytes()),
+        Image.open(file),
+        PIXELS,
+    ]
     forms += [torch.from_numpy(PIXELS), PIXELS.transpose(2, 0, 1), torch.from_numpy(PIXELS).permute(2, 0, 1)]
     for form in forms:
         made = load_image(form)

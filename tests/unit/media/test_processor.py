@@ -21,7 +21,9 @@ GRID = [[28, 56], [56, 28], [56, 56], [28, 84]]
 
 
 def picture(height: int, width: int) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(height * width).integers(0, 256, (height, width, 3), dtype=np.uint8))
+    return Image.fromarray(
+        np.random.default_rng(height * width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,11 @@ def test_inputs_equal_transformers_processor(family: str, next_: Any, onevision:
             size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}, **shared
         )
         reference = transformers.LlavaNextProcessor(
-            pixels, tokenizer, patch_size=14, vision_feature_select_strategy="default", num_additional_image_tokens=1
+            pixels,
+            tokenizer,
+            patch_size=14,
+            vision_feature_select_strategy="default",
+            num_additional_image_tokens=1,
         )
     else:
         pixels = transformers.LlavaOnevisionImageProcessorPil(size={"height": 28, "width": 28}, **shared)
@@ -129,14 +135,22 @@ def test_a_file_gives_32_frames_unless_asked(onevision: Any, write_clip: Callabl
     path = write_clip("forty.mp4", 40)
     assert onevision("<video>", videos=str(path))["pixel_values_videos"].shape[1] == 32
     assert onevision("<video>", videos=path, fps=3)["pixel_values_videos"].shape[1] == 4
-    assert onevision("<video>", videos=io.BytesIO(path.read_bytes()), num_frames=5)["pixel_values_videos"].shape[1] == 5
+    assert (
+        onevision("<video>", videos=io.BytesIO(path.read_bytes()), num_frames=5)["pixel_values_videos"].shape[
+            1
+        ]
+        == 5
+    )
 
 
 def test_chat_template(onevision: Any, next_: Any) -> None:
     talk = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "is this blue ?"}]}]
     prompt = onevision.apply_chat_template(talk)
     assert prompt == "user:<image> is this blue ? assistant:"
-    assert onevision.apply_chat_template([talk, talk], add_generation_prompt=False) == [prompt[: -len("assistant:")]] * 2
+    assert (
+        onevision.apply_chat_template([talk, talk], add_generation_prompt=False)
+        == [prompt[: -len("assistant:")]] * 2
+    )
     assert onevision.decode([5, 9, 10]) == onevision.batch_decode([[5, 9, 10]])[0] == "what blue square"
     with pytest.raises(MediaError, match="tokenize=True"):
         onevision.apply_chat_template(talk, tokenize=True)
@@ -152,7 +166,10 @@ def test_chat_template(onevision: Any, next_: Any) -> None:
     "arguments, message",
     [
         ({"text": "<image> a"}, r"images: 0 given, but text has \[1\] '<image>'"),
-        ({"text": ["a", "<image> <image>"], "images": [picture(9, 9)]}, r"images: 1 given, but text has \[0, 2\]"),
+        (
+            {"text": ["a", "<image> <image>"], "images": [picture(9, 9)]},
+            r"images: 1 given, but text has \[0, 2\]",
+        ),
         (
             {"text": ["<image> <image>", "<image>"], "images": [[picture(9, 9)], [picture(9, 9)] * 2]},
             r"images: lists of \[1, 2\], but text has \[2, 1\]",
@@ -180,7 +197,10 @@ def test_a_family_without_clips_says_so(next_: Any) -> None:
 
 
 def test_expand_repeats_masks_alongside() -> None:
-    rows = [{"input_ids": [2, 3, 5, 3], "attention_mask": [1, 1, 1, 1], "token_type_ids": [0, 1, 0, 1]}, {"input_ids": [3]}]
+    rows = [
+        {"input_ids": [2, 3, 5, 3], "attention_mask": [1, 1, 1, 1], "token_type_ids": [0, 1, 0, 1]},
+        {"input_ids": [3]},
+    ]
     first, second = expand(rows, {3: iter([2, 0, 3])})
     assert first == {
         "input_ids": [2, 3, 3, 5],
@@ -193,9 +213,16 @@ def test_expand_repeats_masks_alongside() -> None:
 # Loading ------------------------------------------------------------------------------------------------------------
 
 
-def test_files_win_over_defaults_and_nested_over_single(make_config: Callable[..., Any], make_processor: Any) -> None:
+def test_files_win_over_defaults_and_nested_over_single(
+    make_config: Callable[..., Any], make_processor: Any
+) -> None:
     config = make_config("llava_onevision", 28, GRID)
-    single = {"size": {"height": 28, "width": 28}, "image_mean": [0.1, 0.2, 0.3], "image_std": [1, 1, 1], "resample": 2}
+    single = {
+        "size": {"height": 28, "width": 28},
+        "image_mean": [0.1, 0.2, 0.3],
+        "image_std": [1, 1, 1],
+        "resample": 2,
+    }
     assert make_processor(config).image_recipe.mean == (0.5, 0.5, 0.5)
     processor = make_processor(config, preprocessor_config=single)
     assert processor.image_recipe.mean == processor.video_recipe.mean == (0.1, 0.2, 0.3)
@@ -213,7 +240,9 @@ def test_a_model_in_memory(make_config: Callable[..., Any], tokenizer: Any) -> N
     model = transformers.LlavaNextForConditionalGeneration(make_config("llava_next", 28, GRID))
     processor = load_processor(model, tokenizer=tokenizer)
     assert processor.resize_device == model.device
-    assert load_processor(model, tokenizer=tokenizer, resize_device="cpu").resize_device == torch.device("cpu")
+    assert load_processor(model, tokenizer=tokenizer, resize_device="cpu").resize_device == torch.device(
+        "cpu"
+    )
     with pytest.raises(MediaError, match="pass tokenizer="):
         load_processor(model)
 
@@ -221,7 +250,11 @@ def test_a_model_in_memory(make_config: Callable[..., Any], tokenizer: Any) -> N
 @pytest.mark.parametrize(
     "stem, content, message",
     [
-        ("preprocessor_config", {"size": {"height": 30, "width": 30}}, r"preprocessor_config.json.*\(30, 30\).*28 x 28"),
+        (
+            "preprocessor_config",
+            {"size": {"height": 30, "width": 30}},
+            r"preprocessor_config.json.*\(30, 30\).*28 x 28",
+        ),
         ("preprocessor_config", {"size": "big"}, "size='big'"),
         ("preprocessor_config", {"image_mean": [0.5, 0.5]}, r"image_mean=\[0.5, 0.5\]"),
         ("preprocessor_config", {"image_std": [0.5, 0, 0.5]}, "image_std"),
@@ -232,7 +265,9 @@ def test_a_model_in_memory(make_config: Callable[..., Any], tokenizer: Any) -> N
         ("processor_config", [1], "processor_config.json.*list"),
     ],
 )
-def test_bad_files_are_named(stem: str, content: Any, message: str, make_config: Any, make_processor: Any) -> None:
+def test_bad_files_are_named(
+    stem: str, content: Any, message: str, make_config: Any, make_processor: Any
+) -> None:
     with pytest.raises(MediaError, match=message):
         make_processor(make_config("llava_onevision", 28, GRID), **{stem: content})
 
@@ -240,6 +275,8 @@ def test_bad_files_are_named(stem: str, content: Any, message: str, make_config:
 def test_bad_checkpoints(make_config: Callable[..., Any], tokenizer: Any, tmp_path: Any) -> None:
     with pytest.raises(MediaError, match="holds no config.json"):
         load_processor(tmp_path)
+    with pytest.raises(MediaError, match="model_or_path='no-such/model'"):
+        load_processor("no-such/model", local_files_only=True)
     with pytest.raises(MediaError, match="model_or_path: got int"):
         load_processor(3)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
@@ -257,7 +294,9 @@ def test_bad_checkpoints(make_config: Callable[..., Any], tokenizer: Any, tmp_pa
         load_processor(tmp_path, tokenizer=tokenizer)
 
 
-def test_loading_runs_no_code_from_the_checkpoint(make_config: Callable[..., Any], tokenizer: Any, tmp_path: Any) -> None:
+def test_loading_runs_no_code_from_the_checkpoint(
+    make_config: Callable[..., Any], tokenizer: Any, tmp_path: Any
+) -> None:
     config = make_config("llava_next", 28, GRID).to_dict()
     config["auto_map"] = {"AutoConfig": "evil.Config"}
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -269,6 +308,7 @@ def test_the_package_imports_nothing_heavy() -> None:
     import subprocess
     import sys
 
-    code = "import sys, vidcompress.media; print([m for m in ('torch', 'av', 'transformers', 'PIL') if m in sys.modules])"
+    heavy = ("torch", "av", "decord", "transformers", "PIL")
+    code = f"import sys, vidcompress.media; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -12,7 +12,17 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
-from record_media import CLIP_MEAN, CLIP_STD, FOLDER, IMAGE_CASES, VIDEO_CASES, canvases, checker, clips, pictures
+from record_media import (
+    CLIP_MEAN,
+    CLIP_STD,
+    FOLDER,
+    IMAGE_CASES,
+    VIDEO_CASES,
+    canvases,
+    checker,
+    clips,
+    pictures,
+)
 
 
 def recorded(name: str) -> dict[str, torch.Tensor]:
@@ -21,11 +31,19 @@ def recorded(name: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", IMAGE_CASES)
-def test_images_equal_the_recording(name: str, make_config: Callable[..., Any], make_processor: Callable[..., Any]):
+def test_images_equal_the_recording(
+    name: str, make_config: Callable[..., Any], make_processor: Callable[..., Any]
+):
     family, raw, sizes = IMAGE_CASES[name]
-    processor = make_processor(make_config(family, 28, raw["image_grid_pinpoints"]), preprocessor_config=_saved(raw))
+    processor = make_processor(
+        make_config(family, 28, raw["image_grid_pinpoints"]), preprocessor_config=_saved(raw)
+    )
     nested = isinstance(sizes[0], list)
-    text = [" ".join(["<image>"] * len(group)) for group in sizes] if nested else " ".join(["<image>"] * len(sizes))
+    text = (
+        [" ".join(["<image>"] * len(group)) for group in sizes]
+        if nested
+        else " ".join(["<image>"] * len(sizes))
+    )
     made = processor(text=text, images=pictures(sizes))
     expected = recorded(name)
     assert set(made) == set(expected) | {"input_ids", "attention_mask"}
@@ -36,7 +54,9 @@ def test_images_equal_the_recording(name: str, make_config: Callable[..., Any], 
 
 
 @pytest.mark.parametrize("name", VIDEO_CASES)
-def test_clips_equal_the_recording(name: str, make_config: Callable[..., Any], make_processor: Callable[..., Any]):
+def test_clips_equal_the_recording(
+    name: str, make_config: Callable[..., Any], make_processor: Callable[..., Any]
+):
     raw, shapes = VIDEO_CASES[name]
     config = make_config("llava_onevision", 28, canvases(28, 2, 2))
     processor = make_processor(config, video_preprocessor_config={**raw, "resample": 3})
@@ -51,13 +71,21 @@ def test_a_chunk_of_frames_is_like_all_frames(monkeypatch, make_config, make_pro
     clip = clips([(7, 40, 33)])[0]
     whole = processor(text="<video>", videos=clip)["pixel_values_videos"]
     monkeypatch.setattr("vidcompress.media.pixels.CHUNK_PIXELS", 2 * 40 * 33)
-    torch.testing.assert_close(processor(text="<video>", videos=clip)["pixel_values_videos"], whole, rtol=0, atol=0)
+    torch.testing.assert_close(
+        processor(text="<video>", videos=clip)["pixel_values_videos"], whole, rtol=0, atol=0
+    )
     assert whole.std() > 0.1
 
 
 @settings(max_examples=40, deadline=None)
-@given(family=st.sampled_from(["llava_next", "llava_onevision"]), height=st.integers(20, 200), width=st.integers(20, 200))
-def test_pixels_are_close_to_the_pillow_processors(family: str, height: int, width: int, loaded: dict[str, Any]):
+@given(
+    family=st.sampled_from(["llava_next", "llava_onevision"]),
+    height=st.integers(20, 200),
+    width=st.integers(20, 200),
+)
+def test_pixels_are_close_to_the_pillow_processors(
+    family: str, height: int, width: int, loaded: dict[str, Any]
+):
     """More than 2 grey levels apart on at most 1 % of the values, for pictures without pixel-sharp full contrast.
 
     Both kernels round and clamp after each of their two passes, in different order: where a pass overshoots black or

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -40,7 +41,9 @@ CLIPS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def clip(write_clip: Callable[..., Path]) -> Callable[[str], Path]:
-    return lambda name: write_clip(name, CLIPS[name]["count"], **{k: v for k, v in CLIPS[name].items() if k != "count"})
+    return lambda name: write_clip(
+        name, CLIPS[name]["count"], **{k: v for k, v in CLIPS[name].items() if k != "count"}
+    )
 
 
 @pytest.mark.parametrize("name", CLIPS)
@@ -85,6 +88,30 @@ def _read_frame(source: Any, request: Any, index: PacketIndex, facts: Any, wante
     return keeper.finish((0.0,), 1.0, facts.fps, 1).frames[0].numpy()
 
 
+def test_frames_hidden_by_an_edit_list(clip: Any, tmp_path: Path, decode_all: Any, monkeypatch: Any) -> None:
+    """A cut that starts between key frames: the frames before it are decoded and never shown."""
+    path = tmp_path / "edited.mp4"
+    with (
+        av.open(str(clip("short_gop.mp4"))) as old,
+        av.open(
+            str(path), "w", container_options={"avoid_negative_ts": "disabled", "use_editlist": "1"}
+        ) as new,
+    ):
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(video=0):
+            if packet.dts is not None:
+                shift = int(0.5 / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, stream
+                new.mux(packet)
+    everything = decode_all(path)
+    assert len(everything) < 120, "the edit list hides frames"
+    monkeypatch.setattr(pyav_backend, "_read_all", lambda *a: pytest.fail("the index was not used"))
+    made = read_video(path, num_frames=9)
+    assert made.total_frames == len(everything)
+    assert made.times[0] == 0.0
+    assert np.array_equal(made.frames.numpy(), everything[sample_indices(len(everything), 9)])
+
+
 def test_sparse_samples_do_not_decode_everything(clip: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = []
     original = pyav_backend._packets_from
@@ -121,7 +148,9 @@ def test_plans_start_at_or_before_their_targets(groups: list[int], wanted: int, 
     for segment in segments:
         assert index.key[segment.start]
         if segment.start:
-            assert int(index.pts[segment.start]) <= min(segment.targets), "a leading frame leans on the group before"
+            assert int(index.pts[segment.start]) <= min(segment.targets), (
+                "a leading frame leans on the group before"
+            )
     starts = [segment.start for segment in segments]
     assert starts == sorted(set(starts))
 
@@ -146,9 +175,20 @@ def test_times_and_rates(clip: Any) -> None:
     assert ten_seconds.fps == pytest.approx(30.0)
     variable = read_video(clip("variable.mp4"), num_frames=120)
     assert variable.times == pytest.approx(tuple((np.cumsum(GAPS) - GAPS[0]) / 1000), abs=1e-3)
-    assert read_video(clip("long_gop.mp4"), fps=2).times == pytest.approx(tuple(i / 2 for i in range(20)), abs=1e-3)
+    assert read_video(clip("long_gop.mp4"), fps=2).times == pytest.approx(
+        tuple(i / 2 for i in range(20)), abs=1e-3
+    )
     assert len(read_video(clip("long_gop.mp4"), fps=30, max_frames=7)) == 7
     assert len(read_video(clip("long_gop.mp4"))) == 32
+
+
+def test_decord_turns_clips_the_same_way(write_clip: Any) -> None:
+    """An opinion from outside on which way is up."""
+    pytest.importorskip("decord")
+    path = write_clip("turned_wide.mp4", 3, height=64, width=128, rotation=90)
+    one, two = (read_video(path, num_frames=3, backend=backend) for backend in ("pyav", "decord"))
+    assert one.frames.shape == two.frames.shape == (3, 128, 64, 3)
+    assert int((one.frames.int() - two.frames.int()).abs().max()) <= 2
 
 
 @pytest.mark.parametrize("turn", [90, 180, -90])

@@ -1,0 +1,44 @@
+"""A method of your own: one frozen dataclass that turns tokens into scores and view weights.
+
+python examples/own_method.py
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+import vidcompress
+from vidcompress.budget import Plan
+from vidcompress.methods.base import ScoredMethod
+
+HERE = Path(__file__).parent
+
+
+@vidcompress.register_method
+@dataclass(frozen=True)
+class Loudest(ScoredMethod):
+    """Keeps the tokens with the largest features; every view gets tokens in proportion to its size."""
+
+    name = "loudest"
+    summary = "tokens with the largest feature norm"
+    modalities = frozenset({"image", "video"})
+
+    power: float = 2.0
+
+    def scores(self, tokens: vidcompress.VisualTokens, plan: Plan) -> tuple[torch.Tensor, torch.Tensor]:
+        loudness = tokens.features.float().norm(p=self.power, dim=-1)
+        weights = tokens.layout.sizes_tensor[:-1].double()
+        return loudness, weights
+
+
+def main() -> vidcompress.Answer:
+    qa = vidcompress.VisualQA.from_pretrained(method="loudest", retention_ratio=0.25)
+    answer = qa.ask("how many objects are there?", image=HERE / "scene.png")
+    print(answer.text)
+    print(answer.report)
+    return answer
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""Writing a checkpoint that plain `from_pretrained` loads, with tokenizer, processor files and provenance."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import GenerationConfig
+
+from tiny.architecture import GRID, PATCH, PINPOINTS, VIEW
+from tiny.encoder import STATISTICS
+from tiny.words import TEMPLATES, load_tokenizer
+
+_CLASSES = {
+    "tiny-onevision": ("LlavaOnevisionProcessor", "LlavaOnevisionImageProcessor"),
+    "tiny-next": ("LlavaNextProcessor", "LlavaNextImageProcessor"),
+}
+
+
+def preprocessor_config(name: str) -> dict[str, Any]:
+    """Return the image processor's settings, in the form transformers stores them."""
+    mean, std = STATISTICS[name]
+    square = {"height": VIEW, "width": VIEW}
+    config: dict[str, Any] = {
+        "image_processor_type": _CLASSES[name][1],
+        "processor_class": _CLASSES[name][0],
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "do_rescale": True,
+        "do_normalize": True,
+        "do_pad": True,
+        "resample": 3,
+        "rescale_factor": 1 / 255,
+        "image_mean": mean,
+        "image_std": std,
+        "image_grid_pinpoints": PINPOINTS[name],
+    }
+    if name == "tiny-onevision":
+        return {**config, "size": square}
+    return {**config, "do_center_crop": True, "size": {"shortest_edge": VIEW}, "crop_size": square}
+
+
+def video_preprocessor_config(name: str) -> dict[str, Any]:
+    """Return the video processor's settings, in the form transformers stores them."""
+    mean, std = STATISTICS[name]
+    return {
+        "video_processor_type": "LlavaOnevisionVideoProcessor",
+        "processor_class": _CLASSES[name][0],
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "do_rescale": True,
+        "do_normalize": True,
+        "do_sample_frames": False,
+        "resample": 3,
+        "rescale_factor": 1 / 255,
+        "image_mean": mean,
+        "image_std": std,
+        "size": {"height": VIEW, "width": VIEW},
+    }
+
+
+def processor_config(name: str) -> dict[str, Any]:
+    """Return the processor's settings, in the form transformers stores them."""
+    config: dict[str, Any] = {"processor_class": _CLASSES[name][0], "image_token": "<image>"}
+    if name == "tiny-onevision":
+        return {
+            **config,
+            "video_token": "<video>",
+            "num_image_tokens": GRID * GRID,
+            "vision_feature_select_strategy": "full",
+            "vision_aspect_ratio": "anyres_max_9",
+        }
+    return {
+        **config,
+        "patch_size": PATCH,
+        "num_additional_image_tokens": 1,
+        "vision_feature_select_strategy": "default",
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that matter for a rerun."""
+    return {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__}
+
+
+def export(model: Any, name: str, out: Path, provenance: dict[str, Any]) -> None:
+    """Write everything `from_pretrained` needs, file by file, each replaced in one go.
+
+    Args:
+        model: the model, float32.
+        name: "tiny-onevision" or "tiny-next".
+        out: the folder; created if missing.
+        provenance: what goes into TRAINING.json besides the versions.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    tokenizer = load_tokenizer(name)
+    attention = model.config._attn_implementation
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{name}-") as folder:
+        fresh = Path(folder)
+        model.set_attn_implementation("sdpa")
+        model.generation_config = GenerationConfig(
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            do_sample=False,
+            max_new_tokens=16,
+        )
+        try:
+            model.save_pretrained(fresh)
+        finally:
+            model.set_attn_implementation(attention)
+        tokenizer.save_pretrained(fresh)
+        files = {
+            "preprocessor_config.json": preprocessor_config(name),
+            "processor_config.json": processor_config(name),
+            "chat_template.json": {"chat_template": TEMPLATES[name]},
+            "TRAINING.json": {**provenance, "versions": versions()},
+        }
+        if name == "tiny-onevision":
+            files["video_preprocessor_config.json"] = video_preprocessor_config(name)
+        for file, content in files.items():
+            (fresh / file).write_text(json.dumps(content, indent=2) + "\n")
+        for path in sorted(fresh.iterdir()):
+            path.chmod(0o644)
+            os.replace(path, out / path.name)
+        shutil.rmtree(fresh / ".cache", ignore_errors=True)
+
+
+def command() -> str:
+    """Return the command line that is running, without the interpreter's path."""
+    return " ".join(["python", *sys.argv])

@@ -1,0 +1,61 @@
+"""Invariant 7: what the device is asked for does not grow with the number of views."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from cases import CASES
+from tiny_models import Scene, batch, tiny_model
+from vidcompress.session import compress_inputs
+
+ASKING = {"aten._local_scalar_dense.default", "aten.nonzero.default", "aten.masked_select.default"}
+
+
+class CountSyncs(TorchDispatchMode):
+    """Counts operations whose result the host must wait for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = str(func)
+        masks = args[1] if name == "aten.index.Tensor" else ()
+        if name in ASKING or any(i is not None and i.dtype == torch.bool for i in masks):
+            self.seen[name] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def syncs(method: str, family: str, modality: str, what: Any) -> Counter[str]:
+    model = tiny_model(family)
+    inputs = batch(model, [Scene(((modality, what),))])
+    compress_inputs(model, inputs, method, retention_ratio=0.5)  # layouts are made once per geometry
+    with CountSyncs() as counter:
+        compress_inputs(model, inputs, method, retention_ratio=0.5, max_views=64)
+    return counter.seen
+
+
+@pytest.mark.parametrize(("method", "family", "modality"), [c for c in CASES if c[1] == "llava_onevision"])
+def test_5_and_37_views_ask_alike(method: str, family: str, modality: str) -> None:
+    few, many = ((112, 112), (336, 336)) if modality == "image" else (5, 37)
+    model = tiny_model(family)
+    if modality == "image":
+        from vidcompress.registry import adapter_for
+
+        assert [len(adapter_for(model).image_layout(s, False, "cpu").views) for s in (few, many)] == [5, 37]
+    assert syncs(method, family, modality, few) == syncs(method, family, modality, many)
+
+
+def test_the_counter_counts() -> None:
+    with CountSyncs() as counter:
+        mask = torch.tensor([True, False])
+        mask.nonzero()
+        torch.arange(2)[mask]
+        mask[0].item()
+        torch.arange(2).masked_select(mask)
+    assert sum(counter.seen.values()) == 4

@@ -1,0 +1,100 @@
+"""`vidcompress ask` on the embedded model, in a process of its own and in this one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from vidcompress.cli import main
+
+PHASES = {"decode", "preprocess", "encode", "compress", "prefill", "generate", "total"}
+
+
+def ask(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Stdout of a successful `ask`."""
+    with pytest.raises(SystemExit) as stop:
+        main(["ask", "--question", "how many objects are there?", "--max-new-tokens", "4", *words])
+    written = capsys.readouterr()
+    assert stop.value.code == 0, written.err
+    return written.out
+
+
+@pytest.mark.slow
+def test_a_process_prints_one_object_and_nothing_else(clip: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from vidcompress.cli import main; main()", "ask", "--video", str(clip)]
+    command += ["--question", "which shape appears first?", "--retention-ratio", "0.25", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    entry = json.loads(done.stdout)
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""
+    assert entry["answer"]
+    assert (entry["model"], entry["method"], entry["retention_ratio"]) == (
+        "tiny-onevision",
+        "globalcom2",
+        0.25,
+    )
+    assert set(entry["timing_ms"]) == PHASES
+    tokens = entry["visual_tokens"]
+    assert set(tokens) == {"total", "budget", "kept", "per_view"}
+    assert tokens["kept"] == tokens["budget"]
+    assert all(view["kind"] == "frame" for view in tokens["per_view"])
+
+
+def test_image_with_overlay(capsys: pytest.CaptureFixture[str], image: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "kept.png"
+    words = (
+        "--image",
+        str(image),
+        "--image",
+        str(image),
+        "--overlay",
+        str(kept),
+        "--max-tokens",
+        "40",
+        "--json",
+    )
+    entry = json.loads(ask(capsys, *words))
+    assert (entry["max_tokens"], entry["retention_ratio"], entry["visual_tokens"]["kept"]) == (40, None, 40)
+    assert entry["overlay"] == [str(kept), str(tmp_path / "kept-1.png")]
+    for path in entry["overlay"]:
+        assert Image.open(path).width > 300
+
+
+def test_words_for_people(capsys: pytest.CaptureFixture[str], image: Path) -> None:
+    out = ask(capsys, "--image", str(image), "--retention-ratio", "0.1", "--method", "random", "--seed", "3")
+    assert "random (exact):" in out
+    assert "thumbnail" in out
+    assert "prefill" in out
+
+
+def test_same_seed_same_tokens(capsys: pytest.CaptureFixture[str], clip: Path) -> None:
+    words = ("--video", str(clip), "--num-frames", "4", "--method", "random", "--json")
+    entries = [json.loads(ask(capsys, *words, "--seed", seed)) for seed in "11234"]
+    kept = [[view["kept"] for view in entry["visual_tokens"]["per_view"]] for entry in entries]
+    assert kept[0] == kept[1]
+    assert any(kept[0] != other for other in kept[2:])
+    assert len(kept[0]) == 4
+
+
+def test_text_only_and_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--dtype", "bfloat16", "--attn-implementation", "eager", "--device", "cpu", "--json")
+    entry = json.loads(
+        ask(capsys, *words, "--policy", "reference", "--separators", "keep", "--positions", "original")
+    )
+    assert (entry["dtype"], entry["attn_implementation"], entry["device"]) == ("bfloat16", "eager", "cpu")
+    assert (entry["policy"], entry["separators"], entry["positions"]) == ("reference", "keep", "original")
+    assert entry["visual_tokens"]["total"] == 0
+
+
+def test_files_that_cannot_be_read_exit_1(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["ask", "--question", "what?", "--image", str(tmp_path / "missing.png")])
+    written = capsys.readouterr()
+    assert (stop.value.code, written.out) == (1, "")
+    assert "no such file" in written.err
+    assert written.err.count("\n") == 1

@@ -1,0 +1,144 @@
+"""The command line: one object on stdout, one line on stderr, and the right exit code. No model is loaded here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+import vidcompress
+from vidcompress.cli import main
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command."""
+    with pytest.raises(SystemExit) as stop:
+        main(list(words))
+    written = capsys.readouterr()
+    return int(stop.value.code or 0), written.out, written.err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "--version") == (0, f"vidcompress {vidcompress.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    "words", [("--help",), ("ask", "--help"), ("methods", "--help"), ("models", "--help")]
+)
+def test_help(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+    code, out, _ = run(capsys, *words)
+    assert code == 0
+    assert "Usage" in out
+
+
+def test_help_names_every_option_of_ask(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    out = run(capsys, "ask", "--help")[1]
+    for option in (
+        "image images video question model method retention-ratio max-tokens num-frames fps device dtype "
+        "attn-implementation policy separators positions option seed overlay max-new-tokens json"
+    ).split():
+        assert f"--{option}" in out
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    probe = (
+        "import sys\n"
+        "from vidcompress.cli import main\n"
+        "try: main(['ask', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('torch', 'transformers', 'av') if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_methods(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "methods", "--json")
+    entries = {entry["name"]: entry for entry in json.loads(out)["methods"]}
+    assert code == 0
+    assert set(entries) == set(vidcompress.available_methods())
+    assert entries["vidcom2"]["modalities"] == ["video"]
+    assert entries["globalcom2"]["options"]["tau"] == 10.0
+    text = run(capsys, "methods")[1]
+    for name, entry in entries.items():
+        assert name in text
+        assert entry["summary"] in text
+
+
+def test_models(capsys: pytest.CaptureFixture[str]) -> None:
+    entry = json.loads(run(capsys, "models", "--json")[1])
+    families = {family["model_type"]: family["modalities"] for family in entry["families"]}
+    assert families["llava_next"] == ["image"]
+    assert families["llava_onevision"] == ["image", "video"]
+    assert {"tiny-onevision", "tiny-next"} <= {model["name"] for model in entry["embedded"]}
+    text = run(capsys, "models")[1]
+    assert "tiny-onevision" in text
+    assert "llava_next" in text
+
+
+ASK = ("ask", "--question", "what?")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("ask",), 2, "Missing option '--question'"),
+        (("aks",), 2, "No such command 'aks'"),
+        ((*ASK, "--imaeg", "x"), 2, "No such option: --imaeg"),
+        (
+            (*ASK, "--retention-ratio", "1.5"),
+            2,
+            "retention_ratio must be a number with 0 < R <= 1, got '1.5'",
+        ),
+        ((*ASK, "--retention-ratio", "lots"), 2, "got 'lots'"),
+        ((*ASK, "--retention-ratio", "0.5", "--max-tokens", "5"), 2, "exactly one of retention_ratio"),
+        ((*ASK, "--max-tokens", "0"), 2, "max_tokens must be an integer of at least 1, got 0"),
+        ((*ASK, "--method", "globalcom"), 2, "unknown method 'globalcom'"),
+        ((*ASK, "--policy", "strict"), 2, "policy must be one of exact, reference, got 'strict'"),
+        ((*ASK, "--separators", "all"), 2, "separators must be one of"),
+        ((*ASK, "--positions", "all"), 2, "positions must be one of"),
+        ((*ASK, "--option", "tau"), 2, "--option='tau': must look like NAME=VALUE"),
+        ((*ASK, "--option", "tua=1"), 2, "has no option 'tua'"),
+        ((*ASK, "--overlay", "kept.png"), 2, "there is nothing to draw over"),
+        ((*ASK, "--image", "a.png", "--overlay", "kept.gif"), 2, "must end in .png, .jpg or .webp"),
+        ((*ASK, "--image", "a.png", "--overlay", "no/such/kept.png"), 2, "its folder does not exist"),
+        ((*ASK, "--model", "tiny-onevison"), 2, "did you mean 'tiny-onevision'"),
+        ((*ASK, "--dtype", "int8"), 2, "dtype='int8'"),
+        ((*ASK, "--device", "toaster"), 2, "device='toaster' is not a device"),
+    ],
+)
+def test_errors_are_one_line(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], code: int, message: str
+) -> None:
+    got, out, err = run(capsys, *words)
+    assert (got, out) == (code, "")
+    assert err.startswith("vidcompress: error: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_unforeseen_errors_are_one_line_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("out\nof luck")
+
+    monkeypatch.setattr("vidcompress.qa.VisualQA.from_pretrained", broken)
+    assert run(capsys, *ASK) == (1, "", "vidcompress: error: RuntimeError: out of luck\n")
+    monkeypatch.setenv("VIDCOMPRESS_TRACEBACK", "1")
+    with pytest.raises(RuntimeError, match="of luck"):
+        main(list(ASK))
+
+
+def test_method_options_are_read_as_json() -> None:
+    from vidcompress.cli.ask import _method_options
+
+    assert _method_options("globalcom2", ["tau=5", "score=local"], 3) == {"tau": 5, "score": "local"}
+    assert _method_options("random", [], 3) == {"seed": 3}
+    assert _method_options("random", ["seed=1"], 3) == {"seed": 1}

@@ -1,0 +1,294 @@
+"""Accuracy against retention on the shapes questions: every method sees the same inputs in one run.
+
+The run is journalled batch by batch and resumes where it was killed; the result holds one right-or-wrong mark
+per question, so differences between methods can be paired.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from ..adapters.base import Adapter, Visual
+from ..errors import ArgumentError, BudgetError
+from ..methods.base import Method
+from ..registry import METHODS, adapter_for, available_methods, get_method
+from ..session import compress_with, make_settings
+from ..views import Evidence, VisualTokens
+from .shapes import ClipExample, held_out, write_clip
+
+Medium = Literal["image", "clip"]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What to measure.
+
+    Attributes:
+        medium: `image` or `clip`.
+        questions: held-out questions, one per scene.
+        ratios: retention ratios; 1.0 is run once, with `none`.
+        methods: names; all that serve the medium by default.
+        batch_size: questions per batch.
+        frames: frames per clip.
+        max_new_tokens: longest answer.
+    """
+
+    medium: Medium
+    questions: int = 1000
+    ratios: tuple[float, ...] = (1.0, 0.5, 0.25, 0.1)
+    methods: tuple[str, ...] = ()
+    batch_size: int = 20
+    frames: int = 8
+    max_new_tokens: int = 6
+
+    def cells(self) -> list[tuple[str, float]]:
+        """(method, ratio) pairs in order, the uncompressed model first.
+
+        Raises:
+            ArgumentError: a method that does not serve the medium.
+        """
+        modality = "video" if self.medium == "clip" else "image"
+        serving = [name for name in available_methods() if modality in METHODS.get(name).modalities]
+        for name in self.methods:
+            if name not in serving:
+                raise ArgumentError(f"methods: {name!r} does not serve {modality}s; choose from {', '.join(serving)}")
+        names = [name for name in (self.methods or serving) if name != "none"]
+        return [("none", 1.0), *((name, ratio) for ratio in self.ratios if ratio < 1 for name in names)]
+
+
+@dataclass
+class Cell:
+    """One method at one ratio.
+
+    Attributes:
+        correct: one character per question, `1` right and `0` wrong.
+        kept, budget, total: visual positions summed over the questions.
+        unreachable: why the cell is empty, when it is.
+    """
+
+    correct: str = ""
+    kept: int = 0
+    budget: int = 0
+    total: int = 0
+    unreachable: str | None = None
+
+
+@dataclass
+class Progress:
+    """Marks so far, by cell, and how many batches they cover."""
+
+    cells: dict[str, Cell] = field(default_factory=dict)
+    types: list[str] = field(default_factory=list)
+    batches: int = 0
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Take in one journal line."""
+        self.types += line["types"]
+        self.batches += 1
+        for key, entry in line["cells"].items():
+            cell = self.cells.setdefault(key, Cell())
+            cell.correct += entry["correct"]
+            cell.kept += entry["kept"]
+            cell.budget += entry["budget"]
+            cell.total += entry["total"]
+            cell.unreachable = entry.get("unreachable") or cell.unreachable
+
+
+class EncodeOnce(Adapter):
+    """Wraps an adapter for one batch: what was encoded for one method is not encoded again for the next."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        super().__init__(adapter.model)
+        self._inner = adapter
+        self._seen: dict[Any, list[VisualTokens]] = {}
+        self.image_keys, self.video_keys = adapter.image_keys, adapter.video_keys  # type: ignore[misc]
+        self.refused_keys = adapter.refused_keys  # type: ignore[misc]
+
+    @property
+    def has_cls(self) -> bool:
+        return self._inner.has_cls
+
+    def visuals(self, inputs: Mapping[str, Any]) -> tuple[list[Visual], list[Visual]]:
+        return self._inner.visuals(inputs)
+
+    def encode(
+        self,
+        visuals: Sequence[Visual],
+        evidence: Sequence[Evidence] = (),
+        frames: Sequence[tuple[int, ...] | None] | None = None,
+        max_views: int = 16,
+    ) -> list[VisualTokens]:
+        key = (visuals[0].modality, tuple(evidence), tuple(frames or ()))
+        if key not in self._seen:
+            self._seen[key] = self._inner.encode(visuals, evidence, frames, max_views)
+        return self._seen[key]
+
+
+def run_sweep(
+    model: Any, processor: Any, sweep: Sweep, journal: Path, on_batch: Any = lambda done, of: None
+) -> Progress:
+    """Ask every question with every method and ratio.
+
+    Args:
+        model: a loaded model. processor: from `load_processor`.
+        sweep: what to measure.
+        journal: a JSONL file that is appended to and read back on resumption; it must belong to the same sweep.
+        on_batch: called with (batches done, batches in all).
+
+    Raises:
+        ArgumentError: the journal belongs to another sweep.
+    """
+    cells = sweep.cells()
+    head = {"sweep": repr(sweep), "model": str(model.config._name_or_path), "weights": _fingerprint(model)}
+    progress = _resume(journal, head)
+    adapter = adapter_for(model)
+    of = math.ceil(sweep.questions / sweep.batch_size)
+    on_batch(progress.batches, of)
+    for number, examples in enumerate(_batches(sweep)):
+        if number < progress.batches:
+            continue
+        inputs = _prepare(processor, sweep, [example for example, _ in examples])
+        questions = [question for _, question in examples]
+        once = EncodeOnce(adapter)
+        line: dict[str, Any] = {"types": [q.type for q in questions], "cells": {}}
+        for name, ratio in cells:
+            method = get_method(name, seed=number) if name == "random" else get_method(name)
+            answers = [q.answer for q in questions]
+            line["cells"][f"{name}@{ratio:g}"] = _ask(once, processor, inputs, method, ratio, answers, sweep)
+        with journal.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        progress.add(line)
+        on_batch(progress.batches, of)
+    return progress
+
+
+def _ask(
+    adapter: Adapter,
+    processor: Any,
+    inputs: Mapping[str, Any],
+    method: Method,
+    ratio: float,
+    answers: Sequence[str],
+    sweep: Sweep,
+) -> dict[str, Any]:
+    try:
+        compressed = compress_with(adapter, inputs, make_settings(method, retention_ratio=ratio))
+    except BudgetError as error:
+        return {"correct": "", "kept": 0, "budget": 0, "total": 0, "unreachable": str(error)}
+    out = adapter.model.generate(**compressed, max_new_tokens=sweep.max_new_tokens, do_sample=False)
+    said = processor.batch_decode(out[:, compressed["input_ids"].shape[1] :], skip_special_tokens=True)
+    marks = ["01"[" ".join(text.lower().split()) == answer] for text, answer in zip(said, answers, strict=True)]
+    report = compressed.report
+    return {"correct": "".join(marks), "kept": report.kept, "budget": report.budget, "total": report.total}
+
+
+def _batches(sweep: Sweep) -> Iterator[list[tuple[Any, Any]]]:
+    stream = held_out(sweep.medium, sweep.questions) if sweep.medium == "image" else held_out(
+        sweep.medium, sweep.questions, sweep.frames
+    )
+    while batch := list(islice(stream, sweep.batch_size)):
+        yield batch
+
+
+def _prepare(processor: Any, sweep: Sweep, examples: Sequence[Any]) -> Mapping[str, Any]:
+    """Processor outputs; clips go through a real H.264 file."""
+    kind = "video" if sweep.medium == "clip" else "image"
+    texts = [
+        processor.apply_chat_template(
+            [{"role": "user", "content": [{"type": kind}, {"type": "text", "text": example.questions[0].text}]}],
+            add_generation_prompt=True,
+        )
+        for example in examples
+    ]
+    if sweep.medium == "image":
+        return processor(text=texts, images=[[example.image] for example in examples])  # type: ignore[no-any-return]
+    with tempfile.TemporaryDirectory() as folder:
+        paths = []
+        for i, example in enumerate(examples):
+            assert isinstance(example, ClipExample)
+            paths.append(str(Path(folder) / f"{i}.mp4"))
+            write_clip(example, paths[-1])
+        return processor(text=texts, videos=paths, num_frames=sweep.frames)  # type: ignore[no-any-return]
+
+
+def _resume(journal: Path, head: Mapping[str, str]) -> Progress:
+    """Read a journal back, dropping a last line that a kill left unfinished."""
+    progress = Progress()
+    if not journal.exists():
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        journal.write_text(json.dumps(head) + "\n")
+        return progress
+    whole = [line for line in journal.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    if not whole or json.loads(whole[0]) != head:
+        raise ArgumentError(f"journal {journal} belongs to another sweep or model; delete it or name another")
+    for line in whole[1:]:
+        progress.add(json.loads(line))
+    journal.write_text("".join(whole))
+    return progress
+
+
+def _fingerprint(model: Any) -> str:
+    """A short number that changes when the weights do."""
+    with torch.no_grad():
+        return f"{sum(float(p.double().abs().sum()) for p in model.parameters()):.6f}"
+
+
+def wilson(right: int, of: int, z: float = 1.96) -> tuple[float, float]:
+    """95 % confidence interval of a share (Wilson's score interval)."""
+    if of == 0:
+        return 0.0, 1.0
+    p, spread = right / of, z * z / of
+    middle = (p + spread / 2) / (1 + spread)
+    half = z * math.sqrt(p * (1 - p) / of + spread / (4 * of)) / (1 + spread)
+    return middle - half, middle + half
+
+
+def summary(progress: Progress) -> list[dict[str, Any]]:
+    """One entry per cell: accuracy with interval, per type, difference from `none` with a paired interval."""
+    rows = []
+    base = progress.cells["none@1"].correct
+    for key, cell in progress.cells.items():
+        name, _, ratio = key.partition("@")
+        entry: dict[str, Any] = {"method": name, "retention_ratio": float(ratio)}
+        if cell.unreachable is not None:
+            rows.append(entry | {"unreachable": cell.unreachable})
+            continue
+        count = len(cell.correct)
+        right = cell.correct.count("1")
+        low, high = wilson(right, count)
+        difference, half = paired(cell.correct, base)
+        per_type = {
+            kind: round(sum(m == "1" for m, t in zip(cell.correct, progress.types, strict=True) if t == kind)
+                        / progress.types.count(kind), 4)
+            for kind in dict.fromkeys(progress.types)
+        }
+        rows.append(
+            entry
+            | {
+                "questions": count,
+                "accuracy": round(right / count, 4),
+                "interval": [round(low, 4), round(high, 4)],
+                "difference": [round(difference, 4), round(half, 4)],
+                "per_type": per_type,
+                "tokens": {k: round(getattr(cell, k) / count, 2) for k in ("total", "budget", "kept")},
+                "correct": cell.correct,
+            }
+        )
+    return rows
+
+
+def paired(marks: str, base: str, z: float = 1.96) -> tuple[float, float]:
+    """Mean difference of two strings of marks on the same questions, and the half-width of its 95 % interval."""
+    differences = [int(a) - int(b) for a, b in zip(marks, base, strict=True)]
+    mean = sum(differences) / len(differences)
+    variance = sum((d - mean) ** 2 for d in differences) / max(1, len(differences) - 1)
+    return mean, z * math.sqrt(variance / len(differences))

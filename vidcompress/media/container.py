@@ -1,0 +1,161 @@
+"""Opening clips with care, and listing their packets. Nothing is decoded here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from .backends import Clip, Request
+from .errors import MediaError
+from .packets import PacketIndex
+
+# Containers that hold one clip in one file. Play lists (HLS, DASH, concat) are left out: they make the reader open
+# other files and addresses of the sender's choosing.
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,gif,apng,asf,h264,hevc,obu,ivf,m4v,"
+    "mjpeg,nut,mxf,dv,rm"
+)
+_ATTACHED_PICTURE = 0x400
+
+
+class ClipFacts:
+    """What the container says about the clip as a whole.
+
+    Attributes:
+        codec: name of the video codec, for example "h264".
+        fps: average frames per second, 0.0 when it is not known.
+        tick: seconds per unit of a time stamp.
+        last_duration: how long the last frame is shown, in seconds.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        # The decoder may be called otherwise: "libdav1d" reads "av1".
+        self.codec = str(stream.codec_context.codec.canonical_name)
+        self.fps = float(stream.average_rate or stream.guessed_rate or 0.0)
+        self.tick = float(stream.time_base or 0.0)
+        self.last_duration = 1.0 / self.fps if self.fps > 0 else 0.0
+
+
+@contextmanager
+def open_clip(clip: Clip, request: Request) -> Iterator[tuple[Any, Any]]:
+    """Open a clip and yield (container, video stream); every FFmpeg error becomes a MediaError.
+
+    Raises:
+        MediaError: no known container, no video in it, frames over `request.max_pixels`, or damage found while reading.
+    """
+    import av
+
+    if clip.stream is not None:
+        clip.stream.seek(0)
+    # The prefix keeps FFmpeg from reading a protocol into a file name such as "concat:a|b".
+    source: Any = clip.stream if clip.path is None else f"file:{clip.path}"
+    options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
+    try:
+        with av.open(
+            source, container_options=options, metadata_errors="replace", buffer_size=1 << 18
+        ) as container:
+            streams = [s for s in container.streams.video if not int(s.disposition) & _ATTACHED_PICTURE]
+            if not streams:
+                raise MediaError(
+                    f"video={clip.name!r} holds no video, only sound or pictures; pass a file with video"
+                )
+            stream = streams[0]
+            if stream.codec_context is None:
+                raise MediaError(
+                    f"video={clip.name!r}: its codec is not known to this build; convert it to H.264"
+                )
+            request.check_picture(clip.name, stream.codec_context.height, stream.codec_context.width)
+            stream.codec_context.options = {"max_pixels": str(request.max_pixels)}
+            stream.thread_type = "AUTO"
+            yield container, stream
+    except av.FFmpegError as error:
+        raise MediaError(
+            f"video={clip.name!r} is not a video in a known format, or is damaged or cut short ({error.strerror}); "
+            "play it once to check, fetch it again, or convert it to H.264 in MP4"
+        ) from error
+
+
+def read_index(clip: Clip, request: Request) -> tuple[PacketIndex | None, ClipFacts]:
+    """List the packets of a clip without decoding any.
+
+    Returns:
+        The index, or None when packets do not tell which frames they make (time stamps missing or repeated,
+        VP8), and the clip's facts.
+
+    Raises:
+        MediaError: as `open_clip`; also when the clip has no frames, has more than `request.max_source_frames`, or
+            is cut short.
+    """
+    rows: list[tuple[int, int, bool, bool]] = []
+    timed, coded, end = True, 0, 0.0
+    with open_clip(clip, request) as (container, stream):
+        facts = ClipFacts(stream)
+        stated = _stated_length(container, stream)
+        for packet in container.demux() if stated.all_streams else container.demux(stream):
+            if packet.dts is None and packet.size == 0:
+                continue  # the marker at the end of a stream
+            end = max(end, _end(packet))
+            if packet.stream_index != stream.index:
+                continue
+            coded += 1
+            request.check_length(clip.name, coded)
+            timed = timed and packet.pts is not None and packet.size > 0
+            if timed:
+                dts = packet.pts if packet.dts is None else packet.dts
+                rows.append((packet.pts, dts, packet.is_keyframe, packet.is_discard))
+            if packet.duration:
+                facts.last_duration = float(packet.duration) * facts.tick
+        stated.check(clip.name, coded, end)
+    # VP8 stores frames that are never shown as packets of their own, so its packets cannot be counted as frames.
+    return (PacketIndex.build(rows) if timed and facts.codec != "vp8" else None), facts
+
+
+@dataclass(frozen=True)
+class _Stated:
+    """What a container's header promises.
+
+    Attributes:
+        frames: packets of the video stream, 0 when not stated.
+        seconds: time at which the last stream ends, or the video stream in MP4; 0.0 when not stated.
+        all_streams: whether `seconds` is about all streams together.
+    """
+
+    frames: int
+    seconds: float
+    all_streams: bool
+
+    def check(self, name: str, coded: int, end: float) -> None:
+        """Raise MediaError when the clip holds less than promised."""
+        if coded == 0:
+            raise MediaError(f"video={name!r} holds no frame; it is empty or cut short, fetch it again")
+        if coded < self.frames:
+            raise MediaError(
+                f"video={name!r} is cut short: it announces {self.frames} frames and holds {coded}; fetch it again"
+            )
+        if end < self.seconds - max(1.0, 0.05 * self.seconds):
+            raise MediaError(
+                f"video={name!r} is cut short: it announces {self.seconds:.1f} s and ends at {end:.1f}; fetch it again"
+            )
+
+
+def _stated_length(container: Any, stream: Any) -> _Stated:
+    """Read the promise; containers without one (transport streams, raw streams) guess from what there is."""
+    kind = str(container.format.name)
+    if "mov" in kind:
+        # The demuxer's own list: `stream.frames` would count frames that an edit list leaves out. Not in older PyAV.
+        frames = len(getattr(stream, "index_entries", ()))
+        return _Stated(frames, float((stream.duration or 0) * stream.time_base), all_streams=False)
+    if "matroska" in kind or kind == "flv":
+        return _Stated(0, (container.duration or 0) / 1_000_000, all_streams=True)
+    if kind == "avi":  # often off by a few
+        return _Stated(int(stream.frames * 0.9), 0.0, all_streams=False)
+    return _Stated(0, 0.0, all_streams=False)
+
+
+def _end(packet: Any) -> float:
+    stamp = packet.pts if packet.pts is not None else packet.dts
+    if stamp is None or packet.time_base is None:
+        return 0.0
+    return float((stamp + (packet.duration or 0)) * packet.time_base)
