@@ -2,8 +2,8 @@
 
     python scripts/bench_select.py --threads 2 --json runs/bench_select.json
 
-Every number is the median of `--repeats` runs. Next to each method stand a loop-style transcription of the same formulas
-(what a straightforward port costs) and the encoder's own time for the same input, with random weights.
+Every number is the median of `--repeats` runs. Next to each method stand a loop-style transcription of the same
+formulas (what a straightforward port costs) and the encoder's own time for the same input, with random weights.
 Layouts are made anew in every run, so nothing that a cache would hide is left out.
 """
 
@@ -179,11 +179,17 @@ def tokens_for(layout: Layout, dim: int) -> VisualTokens:
 
 def main() -> None:
     """Print the table, and write it as JSON when asked to."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=20, help="runs per number (default 20)")
-    parser.add_argument("--loop-repeats", type=int, default=3, help="runs of the loop-style transcriptions (default 3)")
+    parser.add_argument(
+        "--loop-repeats", type=int, default=3, help="runs of the loop-style transcriptions (default 3)"
+    )
     parser.add_argument("--threads", type=int, default=2, help="torch threads (default 2)")
-    parser.add_argument("--no-encoder", action="store_true", help="leave the encoders out (they take minutes)")
+    parser.add_argument(
+        "--no-encoder", action="store_true", help="leave the encoders out (they take minutes)"
+    )
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -198,7 +204,7 @@ def main() -> None:
         Row(
             "GlobalCom2, image 5 x 576 x 4096, CLS logits",
             time_method(get_method("globalcom2"), image, args.repeats),
-            median_ms(lambda: loop_globalcom2_image(image), args.loop_repeats, 1),
+            median_ms(lambda image=image: loop_globalcom2_image(image), args.loop_repeats, 1),
             clip_ms,
             4.0,
             "encoder: CLIP-L/14-336, 5 views" if clip_ms else "",
@@ -224,7 +230,9 @@ def main() -> None:
                 scaled,
             )
         )
-    table = Table(title=f"evidence to gathered features, R = {float(RATIO)}, float32, {args.threads} threads, median ms")
+    table = Table(
+        title=f"evidence to gathered features, R = {float(RATIO)}, float32, {args.threads} threads, median ms"
+    )
     for column in ("what", "vidcompress", "loop-style", "encoder", "target", "note"):
         table.add_column(column, justify="left" if column in ("what", "note") else "right")
     for row in rows:
@@ -232,9 +240,15 @@ def main() -> None:
         table.add_row(row.what, *("-" if x is None else f"{x:,.1f}" for x in numbers), row.note)
     Console(width=140).print(table)
     if args.json:
-        machine = {"cpu": platform.processor() or platform.machine(), "torch": torch.__version__, "threads": args.threads}
+        machine = {
+            "cpu": platform.processor() or platform.machine(),
+            "torch": torch.__version__,
+            "threads": args.threads,
+        }
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=2) + "\n")
+        args.json.write_text(
+            json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=2) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Train one of the two embedded models; run again to go on where it stopped."""
+"""Train one of the two embedded models; run it again and it goes on where it stopped."""
 
 from __future__ import annotations
 
@@ -8,24 +8,36 @@ from typing import Annotated
 import torch
 import typer
 
+from tiny.export import export, provenance
 from tiny.stages import CURRICULA
-from tiny.trainer import train
+from tiny.trainer import State, train
+
+EXPORT_EVERY = 3
+"""Rounds between exports."""
 
 
 def main(
     model: Annotated[str, typer.Option(help="tiny-onevision or tiny-next")],
     out: Annotated[Path, typer.Option(help="folder of the exported checkpoint")],
     run_dir: Annotated[Path, typer.Option(help="folder of the run's state and log")],
-    seed: int = 0,
-    resume: bool = True,
-    threads: int = 0,
+    seed: Annotated[int, typer.Option(help="of the weights, the pictures and the questions")] = 0,
+    resume: Annotated[bool, typer.Option(help="go on from the state in --run-dir if there is one")] = True,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves the choice to torch")] = 0,
 ) -> None:
-    """Train a model on shapes and export it."""
+    """Train a model on shapes and export it every few rounds and at the end."""
     if model not in CURRICULA:
-        raise typer.BadParameter(f"--model {model!r} is not one of {', '.join(CURRICULA)}; choose one of them")
+        raise typer.BadParameter(
+            f"--model {model!r} is not one of {', '.join(CURRICULA)}; choose one of them"
+        )
     if threads:
         torch.set_num_threads(threads)
-    train(model, run_dir, CURRICULA[model], seed, resume)
+    stages = CURRICULA[model]
+
+    def after_round(state: State) -> None:
+        if len(state.history) % EXPORT_EVERY == 0 or state.stage == len(stages):
+            export(state.model, model, out, provenance(state, model, seed, stages))
+
+    train(model, run_dir, stages, seed, resume, after_round=after_round)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,9 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
-def make_tokens(layout: Layout, *, dim: int = 12, seed: int = 0, dtype: torch.dtype = torch.float32) -> VisualTokens:
+def make_tokens(
+    layout: Layout, *, dim: int = 12, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> VisualTokens:
     """Seeded features and CLS logits for a layout; separators all carry one and the same, outlying, row."""
     generator = torch.Generator().manual_seed(seed)
     features = torch.randn(len(layout), dim, generator=generator, dtype=torch.float64)

@@ -31,7 +31,7 @@ _PUBLIC = {
     "compress": "block",
     "compress_inputs": "session",
     "get_method": "registry",
-    "load_processor": "media.processor",
+    "load_processor": "media.loading",
     "register_adapter": "registry",
     "register_method": "registry",
 }
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from .errors import UnsupportedInputError as UnsupportedInputError
     from .errors import UnsupportedModelError as UnsupportedModelError
     from .errors import VidcompressError as VidcompressError
-    from .media.processor import load_processor as load_processor
+    from .media.loading import load_processor as load_processor
     from .methods.base import Method as Method
     from .qa import Answer as Answer
     from .qa import VisualQA as VisualQA

@@ -15,6 +15,7 @@ from typing import Any
 from weakref import WeakSet
 
 import torch
+import transformers
 from torch import Tensor
 
 from .budget import Policy, Separators
@@ -24,6 +25,7 @@ from .registry import adapter_for
 from .report import Report
 from .session import CompressedInputs, Settings, compress_with, make_settings
 
+CHUNKED_PREFILL_SINCE = (5, 23)  # earlier versions hand the encoder outputs to every chunk, silently
 _active: WeakSet[Any] = WeakSet()
 
 
@@ -71,6 +73,12 @@ class CompressSession:
             raise UnsupportedInputError(
                 "use_cache=False cannot go with positions='original': without a cache transformers reads the gaps as "
                 "packed sequences; use positions='contiguous' or keep the cache"
+            )
+        chunk = _option("prefill_chunk_size", generation_config, kwargs, self._model)
+        if chunk is not None and _transformers() < CHUNKED_PREFILL_SINCE:
+            raise UnsupportedInputError(
+                f"prefill_chunk_size={chunk} goes wrong with encoded images before transformers "
+                f"{'.'.join(map(str, CHUNKED_PREFILL_SINCE))} (this is {transformers.__version__}); upgrade or leave it out"
             )
         own = ("streamer", "use_cache")
         compressed = self._compress({k: v for k, v in kwargs.items() if k not in own})
@@ -158,6 +166,11 @@ def compress(
         if theirs is not None:
             model.generate = theirs
         _active.discard(model)
+
+
+def _transformers() -> tuple[int, ...]:
+    """(major, minor) of the transformers in use."""
+    return tuple(int(part) for part in transformers.__version__.split(".")[:2])
 
 
 def _option(name: str, config: Any, kwargs: Mapping[str, Any], model: Any) -> Any:

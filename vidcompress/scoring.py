@@ -21,7 +21,7 @@ from .errors import UnsupportedInputError
 from .moments import EPSILON, per_view
 from .views import Layout
 
-Allocation = Literal["uniform", "topk", "softmax_max", "softmax_sum", "softmax_mean"]
+Allocation = Literal["uniform", "topk", "softmax_max", "softmax_sum"]
 Score = Literal["local", "global", "holistic"]
 
 
@@ -78,7 +78,7 @@ def allocate(
 ) -> Tensor:
     """Share of its tokens that each view keeps.
 
-    With S_j = sum (max, mean) of the commander's score over what view j covers,
+    With S_j = sum (or max) of the commander's score over what view j covers,
     sigma = exp((S - max S) / tau) / (sum + 1e-8) and r_j = min(1, R (1 + sigma_j - mean sigma)). `uniform` is
     r_j = R; `topk` is R times view j's part of the commander's top round(R M) places, over the mean part. All in
     float64: with float32 sums a tenth of the authors' counts come out wrong.
@@ -153,7 +153,9 @@ def token_scores(commander: Tensor, local: Tensor, layout: Layout, *, score: Sco
 
 def unit_norm(values: Tensor, layout: Layout) -> Tensor:
     """(N,) values divided by the L2 norm over the tokens of their view."""
-    norm = torch.linalg.vector_norm(per_view(values, layout), dim=1, dtype=torch.float64).clamp(min=EPSILON)
+    # One broken value spoils its own token, not its view.
+    rows = torch.nan_to_num(per_view(values, layout), nan=0.0)
+    norm = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).clamp(min=EPSILON)
     return values / torch.cat((norm, norm.new_ones(1)))[layout.view].to(values.dtype)
 
 
@@ -171,20 +173,18 @@ def _top_places(commander: Commander, layout: Layout, ratio: float) -> Commander
 
 
 def _over_views(commander: Commander, layout: Layout, how: str, policy: Policy) -> Tensor:
-    """Sum, mean or max of the commander over what each view covers: (V,) float64; nothing covered is zero."""
+    """Sum or max of the commander over what each view covers: (V,) float64; nothing covered is zero."""
     if commander.grid is None:
         if how == "max":
             return per_view(commander.tokens, layout, -torch.inf).amax(1).to(torch.float64)
-        sums = per_view(commander.tokens.to(torch.float64), layout).sum(1)
-        return sums if how == "sum" else sums / layout.sizes_tensor[:-1].clamp(min=1)
+        return per_view(commander.tokens.to(torch.float64), layout).sum(1)
     rows, cols = _coverage(layout, policy)
     grid = commander.grid.to(torch.float64)
     if how == "max":
         covered = (rows[:, :, None] > 0) & (cols[:, None, :] > 0)
         best = torch.where(covered, grid, -torch.inf).amax((1, 2))
         return torch.where(best == -torch.inf, 0.0, best)
-    sums = ((rows @ grid) * cols).sum(1)
-    return sums if how == "sum" else sums / (rows.sum(1) * cols.sum(1)).clamp(min=EPSILON)
+    return ((rows @ grid) * cols).sum(1)
 
 
 def _coverage(layout: Layout, policy: Policy) -> tuple[Tensor, Tensor]:

@@ -8,16 +8,19 @@ import platform
 import shutil
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from transformers import GenerationConfig
+from transformers.utils import logging
 
 from tiny.architecture import GRID, PATCH, PINPOINTS, VIEW
 from tiny.encoder import STATISTICS
-from tiny.words import TEMPLATES, load_tokenizer
+from tiny.stages import Stage
+from tiny.words import load_tokenizer
 
 _CLASSES = {
     "tiny-onevision": ("LlavaOnevisionProcessor", "LlavaOnevisionImageProcessor"),
@@ -86,23 +89,58 @@ def processor_config(name: str) -> dict[str, Any]:
     }
 
 
+def provenance(state: Any, name: str, seed: int, stages: tuple[Stage, ...]) -> dict[str, Any]:
+    """Return what a reader needs to know about a run: how, how long, on what, how well (see TRAINING.json).
+
+    Args:
+        state: the run's state.
+        name: the model.
+        seed: of the run.
+        stages: its curriculum.
+    """
+    lessons = []
+    for index, stage in enumerate(stages[: state.stage + 1]):
+        rounds = stage.rounds if index < state.stage else state.round
+        if rounds:
+            lessons.append({**asdict(stage), "rounds": rounds, "steps": rounds * stage.round_steps})
+    return {
+        "model": name,
+        "command": " ".join(["python", *sys.argv]),
+        "seed": seed,
+        "machine": f"{os.cpu_count()} CPU cores, one of them used by this run",
+        "steps": state.step,
+        "pictures": {
+            kind: sum(lesson["rounds"] * lesson["pictures"] for lesson in lessons if lesson["kind"] == kind)
+            for kind in ("views", "talk")
+        },
+        "seconds": round(state.seconds),
+        "stages": lessons,
+        "last_round": state.history[-1] if state.history else None,
+    }
+
+
 def versions() -> dict[str, str]:
     """Return the versions that matter for a rerun."""
-    return {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__}
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
 
 
-def export(model: Any, name: str, out: Path, provenance: dict[str, Any]) -> None:
+def export(model: Any, name: str, out: Path, training: dict[str, Any]) -> None:
     """Write everything `from_pretrained` needs, file by file, each replaced in one go.
 
     Args:
         model: the model, float32.
         name: "tiny-onevision" or "tiny-next".
         out: the folder; created if missing.
-        provenance: what goes into TRAINING.json besides the versions.
+        training: what goes into TRAINING.json besides the versions.
     """
     out.mkdir(parents=True, exist_ok=True)
     tokenizer = load_tokenizer(name)
     attention = model.config._attn_implementation
+    logging.disable_progress_bar()
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{name}-") as folder:
         fresh = Path(folder)
         model.set_attn_implementation("sdpa")
@@ -121,8 +159,7 @@ def export(model: Any, name: str, out: Path, provenance: dict[str, Any]) -> None
         files = {
             "preprocessor_config.json": preprocessor_config(name),
             "processor_config.json": processor_config(name),
-            "chat_template.json": {"chat_template": TEMPLATES[name]},
-            "TRAINING.json": {**provenance, "versions": versions()},
+            "TRAINING.json": {**training, "versions": versions()},
         }
         if name == "tiny-onevision":
             files["video_preprocessor_config.json"] = video_preprocessor_config(name)
@@ -132,8 +169,3 @@ def export(model: Any, name: str, out: Path, provenance: dict[str, Any]) -> None
             path.chmod(0o644)
             os.replace(path, out / path.name)
         shutil.rmtree(fresh / ".cache", ignore_errors=True)
-
-
-def command() -> str:
-    """Return the command line that is running, without the interpreter's path."""
-    return " ".join(["python", *sys.argv])

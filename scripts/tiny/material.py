@@ -11,7 +11,15 @@ import numpy.typing as npt
 from tiny import prepare
 from tiny.architecture import VIEW
 from tiny.views import jpeg
-from vidcompress.evaluate.shapes import CLIP_TYPES, IMAGE_TYPES, ask, paint, paint_clip, sample_clip, sample_scene
+from vidcompress.evaluate.shapes import (
+    CLIP_TYPES,
+    IMAGE_TYPES,
+    ask,
+    paint,
+    paint_clip,
+    sample_clip,
+    sample_scene,
+)
 from vidcompress.evaluate.shapes.clip import ClipScene
 from vidcompress.evaluate.shapes.scene import Scene, place_of
 
@@ -94,13 +102,19 @@ def caption(scene: Scene | ClipScene) -> tuple[str, str]:
         digits = list(scene.digits)
         for item in scene.items:
             place = place_of(item.center, scene.width, scene.height)
-            described.append((0, place.startswith("bottom"), item.center, f"{item.color} {item.shape} {place}"))
+            described.append(
+                (0, place.startswith("bottom"), item.center, f"{item.color} {item.shape} {place}")
+            )
     else:
         request = "describe the clip."
         digits = [] if scene.flash is None else [scene.flash]
         for actor in scene.actors:
             item = actor.item
-            place = place_of(item.center, scene.width, scene.height) if actor.direction is None else actor.direction
+            place = (
+                place_of(item.center, scene.width, scene.height)
+                if actor.direction is None
+                else actor.direction
+            )
             low = item.center[1] >= scene.height / 2
             described.append((actor.appears, low, item.center, f"{item.color} {item.shape} {place}"))
     parts = [text for *_, text in sorted(described)] + [f"digit {digit.value}" for digit in digits]

@@ -16,7 +16,10 @@ from tiny.words import load_tokenizer
 
 HEADS: Final = {"tiny-onevision": ["<|im_start|>", "user"], "tiny-next": ["<s>", "user", ":"]}
 """Model name to the tokens before the picture."""
-TAILS: Final = {"tiny-onevision": ["<|im_end|>", "<|im_start|>", "assistant"], "tiny-next": ["assistant", ":"]}
+TAILS: Final = {
+    "tiny-onevision": ["<|im_end|>", "<|im_start|>", "assistant"],
+    "tiny-next": ["assistant", ":"],
+}
 """Model name to the tokens between the question and the answer."""
 BLOCKED: Final = -1e4
 
@@ -59,7 +62,9 @@ def talk(
     batch, length = len(visuals), start + longest
     tokens = torch.full((batch, longest), load_tokenizer(name).pad_token_id)
     positions = torch.arange(length).repeat(batch, 1)
-    block = torch.full((batch, length), -1)  # -1 is seen by all that follows, -2 by none, else the turn's number
+    block = torch.full(
+        (batch, length), -1
+    )  # -1 is seen by all that follows, -2 by none, else the turn's number
     rows, columns, targets, weights, owners = [], [], [], [], []
     number = 0
     for row, turns in enumerate(encoded):

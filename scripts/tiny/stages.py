@@ -55,23 +55,46 @@ class Stage:
         """Optimizer steps of one round."""
         if self.kind == "views":
             return self.passes * (self.pictures // self.batch)
-        sizes = ((round(self.pictures * share), self.batch // SMALLER[material]) for material, share in self.mix)
+        sizes = (
+            (round(self.pictures * share), self.batch // SMALLER[material]) for material, share in self.mix
+        )
         return self.passes * sum(count // size for count, size in sizes)
 
 
-_LOOK: Final = Stage("look", "views", rounds=30, pictures=3200, passes=2, batch=64, lr=1.5e-3, encoder_lr=1.5e-3)
+_LOOK: Final = Stage(
+    "look", "views", rounds=30, pictures=3200, passes=2, batch=64, lr=1.5e-3, encoder_lr=1.5e-3
+)
+
+_HARD_ONES: Final = (
+    ("existence", 2.0), ("place", 1.5), ("count", 1.5), ("direction", 2.0), ("order", 2.0), ("digit", 0.6),
+    ("shape", 0.7), ("color", 1.0),
+)  # fmt: skip
+"""The types that take longest to learn are asked most."""
 
 _FRAMES: Final = Stage(
     "frames", "talk", rounds=12, pictures=2048, passes=2, batch=64, lr=2e-3, encoder_lr=0.0, floor=0.5, warmup=150,
-    mix=(("frame", 1.0),),
+    mix=(("frame", 1.0),), weights=(("caption", 0.7), *_HARD_ONES),
 )  # fmt: skip
 _THUMBS: Final = Stage(
     "thumbs", "talk", rounds=12, pictures=2048, passes=2, batch=64, lr=2e-3, encoder_lr=0.0, floor=0.5, warmup=150,
-    mix=(("thumb", 1.0),),
+    mix=(("thumb", 1.0),), weights=(("caption", 0.7), *_HARD_ONES),
+)  # fmt: skip
+
+_CLIPS: Final = Stage(
+    "clips", "talk", rounds=18, pictures=1024, passes=2, batch=64, lr=1.2e-3, encoder_lr=0.0, floor=0.5, warmup=50,
+    mix=(("frame", 0.15), ("short", 0.35), ("clip", 0.5)), weights=(("caption", 0.5), *_HARD_ONES),
+)  # fmt: skip
+_IMAGES_AND_CLIPS: Final = Stage(
+    "images and clips", "talk", rounds=24, pictures=768, passes=2, batch=64, lr=1.2e-3, encoder_lr=0.0, floor=0.2,
+    warmup=50, mix=(("thumb", 0.2), ("image", 0.45), ("clip", 0.35)), weights=(("caption", 0.3), *_HARD_ONES),
+)  # fmt: skip
+_IMAGES: Final = Stage(
+    "images", "talk", rounds=40, pictures=768, passes=2, batch=64, lr=1.2e-3, encoder_lr=0.0, floor=0.2, warmup=50,
+    mix=(("thumb", 0.3), ("image", 0.7)), weights=(("caption", 0.3), *_HARD_ONES),
 )  # fmt: skip
 
 CURRICULA: Final[dict[str, tuple[Stage, ...]]] = {
-    "tiny-onevision": (replace(_LOOK, rounds=31), _FRAMES),
-    "tiny-next": (_LOOK, _THUMBS),
+    "tiny-onevision": (replace(_LOOK, rounds=31), _FRAMES, _CLIPS, _IMAGES_AND_CLIPS),
+    "tiny-next": (_LOOK, _THUMBS, _IMAGES),
 }
 """Model name to its stages, in order."""

@@ -121,7 +121,9 @@ def accuracy(model: Any, name: str, medium: str, count: int) -> dict[str, float]
 class Talking:
     """One round: its pieces, with cached features while the encoder is frozen."""
 
-    def __init__(self, state: Any, stage: Stage, name: str, rng: np.random.Generator, first_seed: int) -> None:
+    def __init__(
+        self, state: Any, stage: Stage, name: str, rng: np.random.Generator, first_seed: int
+    ) -> None:
         self.state, self.stage, self.name = state, stage, name
         self.pieces: dict[str, list[Piece]] = {}
         self.features: dict[str, list[torch.Tensor]] = {}

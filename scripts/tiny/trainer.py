@@ -52,7 +52,11 @@ def make_optimizer(state: State, stage: Stage) -> torch.optim.AdamW:
     known = {id(parameter) for parameter in tower}
     others = [parameter for parameter in state.model.parameters() if id(parameter) not in known]
     groups: list[dict[str, Any]] = []
-    for parameters, rate in ((tower, stage.encoder_lr), (others, stage.lr), (list(state.heads.parameters()), stage.lr)):
+    for parameters, rate in (
+        (tower, stage.encoder_lr),
+        (others, stage.lr),
+        (list(state.heads.parameters()), stage.lr),
+    ):
         if rate > 0:
             matrices = [parameter for parameter in parameters if parameter.ndim > 1]
             vectors = [parameter for parameter in parameters if parameter.ndim <= 1]
@@ -123,13 +127,22 @@ def train(
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     checkpoint = run_dir / "state.pt"
-    state = load(checkpoint, name, seed, stages) if resume and checkpoint.exists() else fresh_state(name, seed)
+    state = (
+        load(checkpoint, name, seed, stages) if resume and checkpoint.exists() else fresh_state(name, seed)
+    )
     rounds = 0
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[loss]}"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[loss]}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns) as progress, (run_dir / "log.txt").open("a", buffering=1) as log:
         for index in range(state.stage, len(stages)):
             stage = stages[index]
-            bar = progress.add_task(f"{name} {stage.name}", total=stage.rounds, completed=state.round, loss="")
+            bar = progress.add_task(
+                f"{name} {stage.name}", total=stage.rounds, completed=state.round, loss=""
+            )
             while state.round < stage.rounds:
                 if state.optimizer is None or state.round == 0:
                     state.optimizer = make_optimizer(state, stage)
@@ -141,7 +154,9 @@ def train(
                 state.history.append(report)
                 log.write(
                     f"{time.strftime('%H:%M:%S')} {state.seconds:7.0f} s  "
-                    + "  ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in report.items())
+                    + "  ".join(
+                        f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in report.items()
+                    )
                     + "\n"
                 )
                 progress.update(bar, advance=1, loss=f"loss {report['loss']:.3f}")

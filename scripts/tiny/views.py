@@ -100,7 +100,9 @@ def _label(
         pixels = cells.sum()
         if pixels == 0:
             continue
-        fill = {"circle": 0.78, "ring": 0.6, "square": 0.77, "triangle": 0.46, "star": 0.3, "cross": 0.54}[item.shape]
+        fill = {"circle": 0.78, "ring": 0.6, "square": 0.77, "triangle": 0.46, "star": 0.3, "cross": 0.54}[
+            item.shape
+        ]
         share = pixels / (fill * (item.size * scale) ** 2)
         mine = (cells == covered.max(axis=0)) & (cells >= 20)
         hue, form = COLOR_NAMES.index(item.color), SHAPE_NAMES.index(item.shape)
@@ -137,7 +139,9 @@ def _cut(
     for top in (0, VIEW):
         for left in (0, VIEW):
             window = (slice(top, top + VIEW), slice(left, left + VIEW))
-            views.append({"pixels": picture[window], **_label(maps[0][window], maps[1][window], items, digits, 1.0)})
+            views.append(
+                {"pixels": picture[window], **_label(maps[0][window], maps[1][window], items, digits, 1.0)}
+            )
     return views
 
 

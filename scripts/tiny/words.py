@@ -34,7 +34,9 @@ _MEDIA: Final = (
     "{%- endfor -%}"
 )
 _CONTENT: Final = (
-    "{%- if message['content'] is string -%}{{ ' ' + message['content'] }}{%- else -%}" + _MEDIA + "{%- endif -%}"
+    "{%- if message['content'] is string -%}{{ ' ' + message['content'] }}{%- else -%}"
+    + _MEDIA
+    + "{%- endif -%}"
 )
 
 TEMPLATES: Final = {
@@ -65,7 +67,9 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
     vocabulary = {word: index for index, word in enumerate([*special, *ordinary])}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     core.normalizer = normalizers.Lowercase()
-    core.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()])
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()]
+    )
     core.post_processor = processors.TemplateProcessing(single="$A", pair="$A $B", special_tokens=[])
     return PreTrainedTokenizerFast(
         tokenizer_object=core,

@@ -7,6 +7,7 @@ import torch
 from transformers import GenerationConfig
 
 import vidcompress
+from vidcompress import block
 from tiny_models import Scene, batch, tiny_model
 from vidcompress.errors import CompressionStateError, UnsupportedInputError
 from vidcompress.session import compress_inputs
@@ -181,3 +182,15 @@ def test_text_only_passes_through() -> None:
     with vidcompress.compress(model, retention_ratio=0.3) as session:
         assert torch.equal(model.generate(**raw, max_new_tokens=4, **GREEDY), expected)
     assert session.report is None
+
+
+def test_chunked_prefill_works_or_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model("llava_next")
+    raw = batch(model, ROWS)
+    with vidcompress.compress(model, retention_ratio=0.3):
+        expected = model.generate(**raw, max_new_tokens=4, **GREEDY)
+        if block._transformers() >= block.CHUNKED_PREFILL_SINCE:
+            assert torch.equal(model.generate(**raw, max_new_tokens=4, prefill_chunk_size=8, **GREEDY), expected)
+        monkeypatch.setattr(block.transformers, "__version__", "5.18.0")
+        with pytest.raises(UnsupportedInputError, match="prefill_chunk_size=8 goes wrong"):
+            model.generate(**raw, max_new_tokens=4, prefill_chunk_size=8, **GREEDY)

@@ -7,8 +7,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from reference.golden import CLS, cases, image, load, ragged
 
+from reference.golden import CLS, cases, image, load, ragged
 from vidcompress.budget import make_plan
 from vidcompress.methods.globalcom2 import GlobalCom2
 from vidcompress.scoring import allocate, commander_of_image

@@ -7,8 +7,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from reference.golden import cases, clip, load, ragged
 
+from reference.golden import cases, clip, load, ragged
 from vidcompress.budget import Plan, make_plan
 from vidcompress.methods.vidcom2 import VidCom2
 

@@ -71,6 +71,15 @@ def test_methods(capsys: pytest.CaptureFixture[str]) -> None:
         assert entry["summary"] in text
 
 
+def test_card_of_a_method(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "2505.14454" in run(capsys, "methods", "vidcom2")[1]
+    entry = json.loads(run(capsys, "methods", "vidcom2", "--json")[1])
+    assert (entry["name"], entry["card"]["modalities"]) == ("vidcom2", ["video"])
+    code, out, err = run(capsys, "methods", "vidcom")
+    assert (code, out) == (2, "")
+    assert "did you mean 'vidcom2'" in err
+
+
 def test_models(capsys: pytest.CaptureFixture[str]) -> None:
     entry = json.loads(run(capsys, "models", "--json")[1])
     families = {family["model_type"]: family["modalities"] for family in entry["families"]}

@@ -13,8 +13,16 @@ import typer
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
-def methods(as_json: Json = False) -> None:
-    """List the compression methods with their options."""
+def methods(
+    name: Annotated[
+        str | None, typer.Argument(help="Print the card of this one.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the compression methods with their options, or print the card of one."""
+    if name is not None:
+        _print_card(name, as_json)
+        return
     entries = method_entries()
     if as_json:
         typer.echo(json.dumps({"methods": entries}))
@@ -28,6 +36,33 @@ def methods(as_json: Json = False) -> None:
         if entry["options"]:
             pairs = ", ".join(f"{name}={value}" for name, value in entry["options"].items())
             console.print(f"    options: {pairs}", style="dim", markup=False)
+
+
+def _print_card(name: str, as_json: bool) -> None:
+    from vidcompress.errors import ArgumentError
+    from vidcompress.methods.card import read_card
+    from vidcompress.registry import METHODS
+
+    try:
+        cls = METHODS.get(name)
+    except KeyError as error:
+        raise ArgumentError(error.args[0]) from None
+    card = read_card(name)
+    if as_json:
+        entry = next(entry for entry in method_entries() if entry["name"] == name)
+        typer.echo(json.dumps({**entry, "card": None if card is None else dataclasses.asdict(card)}))
+        return
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    console = Console(highlight=False)
+    if card is None:
+        console.print(f"{name}: {cls.summary}; it has no card", markup=False)
+        return
+    console.print(Markdown(card.text))
+    for label, value in (("paper", card.paper), ("code", card.code), ("needs", card.needs)):
+        if value:
+            console.print(f"{label}: {value}", style="dim", markup=False)
 
 
 def models(as_json: Json = False) -> None:

@@ -22,7 +22,6 @@ from ..views import Evidence, Modality, Quantity, VisualTokens, _first
 from .base import ScoredMethod
 
 EvidenceOption = Literal["auto", "cls_logits", "cls_attention", "attention_received", "distance"]
-ALLOCATIONS = ("uniform", "topk", "softmax_max", "softmax_sum")
 
 
 @register_method
@@ -63,7 +62,7 @@ class GlobalCom2(ScoredMethod):
         if not 0 <= self.alpha <= 1:
             raise ArgumentError(f"alpha must be a number from 0 (local) to 1 (global), got {self.alpha!r}")
         for option, allowed in (
-            ("allocation", ALLOCATIONS),
+            ("allocation", get_args(Allocation)),
             ("score", get_args(Score)),
             ("evidence_from", get_args(EvidenceOption)),
         ):

@@ -93,7 +93,7 @@ class VidCom2(ScoredMethod):
         channels = torch.argsort(variance, stable=True)[:size].sort().values
         close, squares, scales, total = [], [], [], variance.new_zeros(size, dtype=working_dtype(features))
         for x, mask in blocks(features, layout):
-            x = x.index_select(2, channels)
+            x = x.flatten(0, 1).index_select(1, channels).view(*x.shape[:2], size)
             norm = torch.linalg.vector_norm(x, dim=-1)
             scale = mask / norm.clamp(min=EPSILON)
             sums = weighted_sums(scale, x)

@@ -33,25 +33,30 @@ class Bare:
 @example(height=1, width=4000)
 @example(height=4000, width=1)
 @example(height=336, width=336)
+@example(height=55, width=176)  # 14.999999999999998 rows
 def test_next_counts(height: int, width: int) -> None:
-    geometry = Geometry("clip_vision_model", 336, 14, tuple(map(tuple, NEXT_CANVASES)), "", 3, None)
+    canvases = NEXT_CANVASES[:: 1 if (height + width) % 2 else -1]  # the order decides between equal fits
+    geometry = Geometry("clip_vision_model", 336, 14, tuple(map(tuple, canvases)), "", 3, None)
     reference = LlavaNextProcessor.__new__(LlavaNextProcessor)
-    reference.image_processor = Bare(image_grid_pinpoints=NEXT_CANVASES)
+    reference.image_processor = Bare(image_grid_pinpoints=canvases)
     reference.patch_size, reference.num_additional_image_tokens = 14, 1
     expected = reference._get_number_of_features(height, width, 336, 336) - 1  # "default" drops CLS
     assert get_family("llava_next").image_tokens(geometry, (height, width)) == expected
 
 
 @settings(max_examples=300, deadline=None)
-@given(height=SIDES, width=SIDES, cap=st.sampled_from([1, 4, 9]))
-@example(height=4000, width=4000, cap=9)
-@example(height=1, width=4000, cap=9)
-def test_onevision_counts(height: int, width: int, cap: int) -> None:
+@given(height=SIDES, width=SIDES, cap=st.sampled_from([1, 4, 9]), turned=st.booleans())
+@example(height=4000, width=4000, cap=9, turned=False)
+@example(height=1, width=4000, cap=9, turned=False)
+@example(height=738, width=820, cap=9, turned=False)  # 59.99999999999999 rows
+@example(height=20, width=20, cap=9, turned=True)  # every canvas fits, the last one wastes least
+def test_onevision_counts(height: int, width: int, cap: int, turned: bool) -> None:
+    canvases = ONEVISION_CANVASES[:: -1 if turned else 1]
     geometry = Geometry(
-        "siglip_vision_model", 384, 14, tuple(map(tuple, ONEVISION_CANVASES)), f"anyres_max_{cap}", 3, 4
+        "siglip_vision_model", 384, 14, tuple(map(tuple, canvases)), f"anyres_max_{cap}", 3, 4
     )
     reference = LlavaOnevisionProcessor.__new__(LlavaOnevisionProcessor)
-    reference.image_processor = Bare(image_grid_pinpoints=ONEVISION_CANVASES)
+    reference.image_processor = Bare(image_grid_pinpoints=canvases)
     reference.num_image_tokens, reference.vision_aspect_ratio = 27 * 27, f"anyres_max_{cap}"
     expected = reference._get_number_of_features(height, width, 384, 384)
     assert get_family("llava_onevision").image_tokens(geometry, (height, width)) == expected

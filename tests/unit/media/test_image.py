@@ -117,6 +117,9 @@ def test_normalise_and_crop() -> None:
     padded = center_crop(pictures, (10, 4))
     assert torch.equal(padded[..., 1:8, :], pictures[..., 3:7])
     assert padded[..., 0, :].sum() == padded[..., 8:, :].sum() == 0
+    assert torch.equal(center_crop(pictures, (7, 14))[..., 1:12], pictures), (
+        "the odd column goes to the right"
+    )
 
 
 @pytest.mark.gpu

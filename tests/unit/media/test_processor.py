@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from PIL import Image
 from record_media import CLIP_MEAN, CLIP_STD
 
 from vidcompress.media.errors import MediaError
+from vidcompress.media.families import read_geometry
 from vidcompress.media.loading import load_processor
 from vidcompress.media.prompt import expand
+from vidcompress.media.recipe import read_recipe
 
 GRID = [[28, 56], [56, 28], [56, 56], [28, 84]]
 
@@ -232,6 +235,20 @@ def test_files_win_over_defaults_and_nested_over_single(
     assert processor.image_recipe.mean == (0.25, 0.25, 0.25)
     assert processor.video_recipe.mean == (0.1, 0.2, 0.3)
     assert make_processor(make_config("llava_next", 28, GRID)).image_recipe.mean == tuple(CLIP_MEAN)
+
+
+def test_recipes_read_what_the_file_says(make_config: Callable[..., Any]) -> None:
+    geometry = read_geometry(make_config("llava_onevision", 28, GRID))
+    raw = {"size": 28, "crop_size": 14, "do_center_crop": False}
+    assert read_recipe(raw, geometry, "file").crop is None
+    shorter = read_recipe(raw, geometry, "file")
+    assert (shorter.target((50, 37)), shorter.target((37, 50))) == ((37, 28), (28, 37)), (
+        "28 * 50 / 37 = 37.8, cut off"
+    )
+    plain = read_recipe({"do_rescale": False, "do_normalize": False}, geometry, "file")
+    assert (plain.rescale, plain.mean, plain.std) == (1.0, (0.0,) * 3, (1.0,) * 3)
+    with pytest.raises(MediaError, match="file has no image_mean, and radio has no known one"):
+        read_recipe({}, replace(geometry, encoder="radio"), "file")
 
 
 def test_a_model_in_memory(make_config: Callable[..., Any], tokenizer: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vidcompress.media import pyav_backend
-from vidcompress.media.packets import PacketIndex, plan_segments
+from vidcompress.media.packets import PacketIndex, Segment, plan_segments
 from vidcompress.media.sampling import choose_indices, sample_indices
 from vidcompress.media.video import VideoFrames, read_video
 
@@ -153,6 +154,42 @@ def test_plans_start_at_or_before_their_targets(groups: list[int], wanted: int, 
             )
     starts = [segment.start for segment in segments]
     assert starts == sorted(set(starts))
+
+
+def test_key_packets_shown_out_of_order_start_earlier() -> None:
+    times = {0: True, 50: True, 30: True, 40: False, 60: True}  # pts: key, in the order of the file
+    index = PacketIndex.build([(pts, place, key, False) for place, (pts, key) in enumerate(times.items())])
+    assert index is not None
+    assert plan_segments(index, [2], seek_gap=0) == [Segment(0, (40,))]
+    assert plan_segments(index, [3], seek_gap=0) == [Segment(2, (50,))]
+
+
+class FakeContainer:
+    """Seeks always land on the packet with this time stamp."""
+
+    def __init__(self, landing: int) -> None:
+        self.landing, self.asked = landing, []
+
+    def seek(self, stamp: int, **options: Any) -> None:
+        self.asked.append(stamp)
+
+    def demux(self, stream: Any) -> Any:
+        frame = SimpleNamespace(pts=self.landing, interlaced_frame=False, is_corrupt=True)
+        yield SimpleNamespace(pts=self.landing, decode=lambda: [frame])
+
+
+def test_a_seek_that_lands_too_late_is_noticed() -> None:
+    index = PacketIndex.build([(i * 10, i * 10 - 5, i % 5 == 0, False) for i in range(20)])
+    assert index is not None
+    late, early = FakeContainer(150), FakeContainer(50)
+    with pytest.raises(pyav_backend._Missed):
+        next(pyav_backend._packets_from(late, None, index, 10))
+    assert late.asked == [100, 95], "by presentation time, then by decode time"
+    assert next(pyav_backend._packets_from(early, None, index, 10)).pts == 50
+    with pytest.raises(pyav_backend._Missed):
+        pyav_backend._decode_segment(
+            early, None, index, Segment(10, (50,)), None
+        )  # a corrupt frame is not kept
 
 
 @pytest.mark.parametrize("name", ["long_gop.mp4", "short_gop.mp4", "matroska.mkv", "odd_size.mp4", "one.mp4"])

@@ -18,7 +18,15 @@ from vidcompress.evaluate.shapes.examples import (
 )
 from vidcompress.evaluate.shapes.questions import Question, ask, ask_all
 from vidcompress.evaluate.shapes.scene import Digit, Item, Scene, sample_scene
-from vidcompress.evaluate.shapes.vocabulary import CLIP_TYPES, COLORS, DIRECTIONS, IMAGE_TYPES, PLACES, SHAPES, words
+from vidcompress.evaluate.shapes.vocabulary import (
+    CLIP_TYPES,
+    COLORS,
+    DIRECTIONS,
+    IMAGE_TYPES,
+    PLACES,
+    SHAPES,
+    words,
+)
 
 __all__ = [
     "CLIP_TYPES",

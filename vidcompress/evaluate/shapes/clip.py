@@ -22,7 +22,14 @@ from vidcompress.evaluate.shapes.scene import (
 )
 from vidcompress.evaluate.shapes.vocabulary import DIRECTIONS
 
-CLIP_SIZES: Final[tuple[tuple[int, int], ...]] = ((112, 112), (160, 120), (128, 96), (96, 128), (192, 144), (176, 160))
+CLIP_SIZES: Final[tuple[tuple[int, int], ...]] = (
+    (112, 112),
+    (160, 120),
+    (128, 96),
+    (96, 128),
+    (192, 144),
+    (176, 160),
+)
 """(width, height) of clips, pixels; drawn with equal chances."""
 
 MAX_CLIP_ITEMS: Final = 4
@@ -87,7 +94,12 @@ def _swept(first: Box, last: Box) -> Box:
 
 
 def _sample_actor(
-    rng: np.random.Generator, kind: tuple[str, str], appears: int, moves: bool, size: tuple[int, int], frames: int
+    rng: np.random.Generator,
+    kind: tuple[str, str],
+    appears: int,
+    moves: bool,
+    size: tuple[int, int],
+    frames: int,
 ) -> Actor | None:
     """Draw where an object stands and how it moves, or None if it does not fit."""
     width, height = size
@@ -211,7 +223,9 @@ def write_frames(frames: npt.NDArray[np.uint8], path: str | Path, fps: int = 2, 
     """
     height, width = frames.shape[1:3]
     if height % 2 or width % 2:
-        raise ValueError(f"frames are {width}x{height}; H.264 needs even sides, so crop or pad them by one pixel")
+        raise ValueError(
+            f"frames are {width}x{height}; H.264 needs even sides, so crop or pad them by one pixel"
+        )
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": str(crf), "preset": "medium"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"

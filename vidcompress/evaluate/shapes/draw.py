@@ -54,8 +54,10 @@ def background(seed: int, width: int, height: int) -> Pixels:
         rows, columns = (top + np.arange(height)) % 700, (left + np.arange(width)) % 700
         noise = _grain()[rows[:, None], columns[None, :]]
     noise = noise * np.float32(rng.uniform(0, 12))
-    painted = base.astype(np.float32) + field.astype(np.float32)[..., None] + noise
-    return np.clip(painted, 0, 255).astype(np.uint8)
+    painted: Pixels = np.clip(
+        base.astype(np.float32) + field.astype(np.float32)[..., None] + noise, 0, 255
+    ).astype(np.uint8)
+    return painted
 
 
 def _blend(canvas: Pixels, mask: Mask, x: int, y: int, rgb: tuple[int, int, int]) -> None:
@@ -66,7 +68,9 @@ def _blend(canvas: Pixels, mask: Mask, x: int, y: int, rgb: tuple[int, int, int]
         return
     alpha = mask[y0 - y : y1 - y, x0 - x : x1 - x, None]
     region = canvas[y0:y1, x0:x1]
-    canvas[y0:y1, x0:x1] = (region + alpha * (np.array(rgb, dtype=np.float32) - region) + 0.5).astype(np.uint8)
+    canvas[y0:y1, x0:x1] = (region + alpha * (np.array(rgb, dtype=np.float32) - region) + 0.5).astype(
+        np.uint8
+    )
 
 
 def paint_item(canvas: Pixels, item: Item) -> None:

@@ -118,12 +118,19 @@ def _digit(facts: _Facts, rng: np.random.Generator) -> list[Question]:
         host = facts.items[digit.on]
         text = f"which digit is on the {host.color} {host.shape}?"
         return [Question("digit", text, str(digit.value), (digit.on,))]
-    return [Question("digit", "what digit is shown?", str(digit.value), () if digit.on is None else (digit.on,))]
+    return [
+        Question("digit", "what digit is shown?", str(digit.value), () if digit.on is None else (digit.on,))
+    ]
 
 
 def _direction(facts: _Facts, rng: np.random.Generator) -> list[Question]:
     return [
-        Question("direction", f"which way does the {actor.item.color} {actor.item.shape} move?", actor.direction, (index,))
+        Question(
+            "direction",
+            f"which way does the {actor.item.color} {actor.item.shape} move?",
+            actor.direction,
+            (index,),
+        )
         for index, actor in enumerate(facts.actors)
         if actor.direction is not None
     ]

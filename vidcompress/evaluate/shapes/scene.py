@@ -100,7 +100,10 @@ class Scene:
 def overlaps(box: Box, others: list[Box], gap: int = _GAP) -> bool:
     """Say whether `box` comes closer than `gap` pixels to any of `others`."""
     return any(
-        box[0] < other[2] + gap and other[0] < box[2] + gap and box[1] < other[3] + gap and other[1] < box[3] + gap
+        box[0] < other[2] + gap
+        and other[0] < box[2] + gap
+        and box[1] < other[3] + gap
+        and other[1] < box[3] + gap
         for other in others
     )
 
@@ -143,12 +146,19 @@ def sample_position(rng: np.random.Generator, width: int, height: int, size: int
 
 
 def place_digit(
-    rng: np.random.Generator, width: int, height: int, items: list[Item], taken: list[Box], tall: tuple[int, int]
+    rng: np.random.Generator,
+    width: int,
+    height: int,
+    items: list[Item],
+    taken: list[Box],
+    tall: tuple[int, int],
 ) -> Digit | None:
     """Draw one digit `tall[0]` to `tall[1]` pixels high, on a large enough object or in a free spot, or None."""
     value, size = int(rng.integers(10)), int(rng.integers(tall[0], tall[1] + 1))
     wide = round(size * 5 / 7)
-    hosts = [i for i, item in enumerate(items) if item.shape in ("circle", "square") and item.size >= 1.45 * size]
+    hosts = [
+        i for i, item in enumerate(items) if item.shape in ("circle", "square") and item.size >= 1.45 * size
+    ]
     if hosts and rng.random() < 0.6:
         on = hosts[int(rng.integers(len(hosts)))]
         host = items[on]

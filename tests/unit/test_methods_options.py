@@ -1,0 +1,149 @@
+"""Options of the methods: what they ask of the encoder, what they refuse, and that the cards tell the truth."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+
+from layouts import IMAGES, VIDEOS, make_tokens
+from vidcompress.budget import make_plan
+from vidcompress.errors import ArgumentError, UnsupportedInputError
+from vidcompress.methods.card import parse_card, read_card
+from vidcompress.methods.globalcom2 import GlobalCom2
+from vidcompress.methods.vidcom2 import VidCom2
+from vidcompress.registry import METHODS, available_methods, get_method
+from vidcompress.views import Evidence, VisualTokens
+
+
+@pytest.mark.parametrize(
+    "name, options, message",
+    [
+        ("globalcom2", {"tau": 0}, "tau must be a number above 0, got 0"),
+        ("globalcom2", {"tau": float("inf")}, "tau must be a number above 0"),
+        ("globalcom2", {"alpha": 1.5}, "alpha must be a number from 0 .* to 1 .*got 1.5"),
+        ("globalcom2", {"allocation": "softmax"}, "allocation must be one of uniform, topk, .*got 'softmax'"),
+        ("globalcom2", {"score": "both"}, "score must be one of local, global, holistic, got 'both'"),
+        ("globalcom2", {"evidence_from": "keys"}, "evidence_from must be one of auto, .*got 'keys'"),
+        ("globalcom2", {"layer": 1.0}, "layer must be an integer .*got 1.0"),
+        ("vidcom2", {"tau": -1}, "tau must be a number above 0, got -1"),
+        ("vidcom2", {"channel_share": 0}, "channel_share must be above 0 and at most 1, got 0"),
+        ("vidcom2", {"widths": ()}, r"widths must be one or more numbers above 0, got \(\)"),
+        ("vidcom2", {"widths": (1.0, 0.0)}, "widths must be one or more numbers above 0"),
+        (
+            "vidcom2",
+            {"reconcile": "local"},
+            "reconcile must be one of largest_remainder, global, got 'local'",
+        ),
+        ("random", {"seed": 1.5}, "seed must be an integer, got 1.5"),
+        ("random", {"seed": True}, "seed must be an integer, got True"),
+    ],
+)
+def test_bad_options_are_refused(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        get_method(name, **options)
+
+
+LOGITS = (Evidence("cls_logits", -1),)
+
+
+@pytest.mark.parametrize(
+    "options, modality, has_cls, wanted",
+    [
+        ({}, "image", True, LOGITS),
+        ({}, "image", False, ()),
+        ({}, "video", True, ()),
+        ({"layer": -2}, "image", True, (Evidence("cls_logits", -2),)),
+        ({"evidence_from": "distance"}, "image", True, ()),
+        ({"evidence_from": "cls_attention"}, "image", True, (Evidence("cls_attention", -1),)),
+        ({"evidence_from": "attention_received"}, "video", False, (Evidence("attention_received", -1),)),
+    ],
+)
+def test_globalcom2_names_its_evidence(
+    options: dict[str, Any], modality: Any, has_cls: bool, wanted: Any
+) -> None:
+    assert GlobalCom2(**options).evidence(modality, has_cls) == wanted
+
+
+def test_only_globalcom2_asks_the_encoder_for_anything() -> None:
+    for name in available_methods():
+        if name != "globalcom2":
+            assert get_method(name).evidence("video", True) == ()
+
+
+def test_missing_evidence_is_named() -> None:
+    tokens = make_tokens(IMAGES["two by two"])
+    method = GlobalCom2(evidence_from="cls_attention")
+    with pytest.raises(
+        UnsupportedInputError, match="needs Evidence.*cls_attention.*evidence_from='distance'"
+    ):
+        method.select(tokens, make_plan(tokens.layout, 20))
+
+
+def test_evidence_decides() -> None:
+    """CLS logits, attention and distances lead to different tokens; on videos the commander is always the clip."""
+    tokens = make_tokens(IMAGES["two by two"])
+    other = Evidence("cls_attention", -1)
+    tokens = VisualTokens(tokens.features, tokens.layout, {**tokens.evidence, other: torch.rand(len(tokens))})
+    plan = make_plan(tokens.layout, 40)
+    chosen = [
+        GlobalCom2(evidence_from=source).select(tokens, plan).index.tolist()
+        for source in ("auto", "cls_attention", "distance")
+    ]
+    assert chosen[0] != chosen[1] != chosen[2] != chosen[0]
+    clip = make_tokens(VIDEOS["one newline"])
+    by_logits, _ = GlobalCom2(evidence_from="cls_logits").commander_and_local(clip)
+    by_distance, _ = GlobalCom2().commander_and_local(clip)
+    assert torch.equal(by_logits.tokens, by_distance.tokens)
+
+
+def test_vidcom2_scores_do_not_see_separators() -> None:
+    tokens = make_tokens(VIDEOS["newline per row"])
+    before = VidCom2().measure(tokens)
+    tokens.features[tokens.layout.separator] = -7e3
+    after = VidCom2().measure(tokens)
+    keep = ~tokens.layout.separator
+    assert torch.equal(before.channels, after.channels)
+    assert torch.equal(before.similarity[keep], after.similarity[keep])
+    assert torch.equal(before.frame, after.frame)
+
+
+def test_every_method_has_a_card_that_tells_its_defaults() -> None:
+    assert {"globalcom2", "vidcom2", "none", "random", "uniform", "pool", "frames"} <= set(
+        available_methods()
+    )
+    for name in available_methods():
+        cls = METHODS.get(name)
+        if not cls.__module__.startswith("vidcompress.methods."):
+            continue
+        card = read_card(name)
+        assert card is not None, f"method {name} has no card"
+        assert card.name == name
+        assert set(card.modalities) == set(cls.modalities)
+        defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+        stated = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in card.defaults.items()
+        }
+        assert stated == defaults
+        assert card.effect.endswith(".")
+        assert len(card.text) > 200
+
+
+@pytest.mark.parametrize(
+    "source, message",
+    [
+        ("no head", "must begin with a TOML head between two lines"),
+        ("+++\nname = 1", "must begin with a TOML head"),
+        ("+++\nname = \n+++\n", "has a head that is not TOML"),
+        ("+++\nname = 'x'\n+++\ntext", "card 'x' lacks the key 'effect'"),
+    ],
+)
+def test_malformed_cards_are_refused(source: str, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        parse_card("x", source)
+
+
+def test_methods_without_a_card() -> None:
+    assert read_card("somebody_elses") is None

@@ -1,0 +1,63 @@
+"""No loop over views or tokens, and no question to the device that grows with them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from layouts import CLS, make_tokens
+from vidcompress.adapters.geometry import image_layout, video_layout
+from vidcompress.budget import make_plan
+from vidcompress.registry import available_methods, get_method
+from vidcompress.views import Layout, VisualTokens
+
+WATCHED = ("_local_scalar_dense", "nonzero", "masked_select", "boolean index")
+
+
+class Count(TorchDispatchMode):
+    """Counts the operations that make an accelerator wait, and all others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        indices = args[1] if name in ("index", "index_put", "index_put_") else ()
+        if any(isinstance(i, torch.Tensor) and i.dtype in (torch.bool, torch.uint8) for i in indices):
+            name = "boolean index"
+        self.seen[name] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def counted(name: str, layout: Layout, policy: str, ratio: Fraction) -> Counter[str]:
+    tokens = make_tokens(layout)
+    separators: Any = "keep" if policy == "reference" else "thin"
+    policy_: Any = policy
+    plan = make_plan(layout, int(len(layout) * ratio), ratio=ratio, separators=separators, policy=policy_)
+    fresh = VisualTokens(tokens.features, replace(layout), {CLS: tokens.evidence[CLS]})
+    with Count() as count:
+        get_method(name).select(fresh, plan).gather(fresh)
+    return count.seen
+
+
+@pytest.mark.parametrize("policy", ["exact", "reference"])
+@pytest.mark.parametrize("name", available_methods())
+def test_as_many_syncs_for_37_views_as_for_5(name: str, policy: str) -> None:
+    pairs = [(video_layout(5, (4, 4), "row"), video_layout(37, (4, 4), "row"))]
+    if "image" in get_method(name).modalities:
+        pairs.append((image_layout((4, 4), (2, 2)), image_layout((4, 4), (6, 6))))
+    for few, many in pairs:
+        ratio = Fraction(1, 2)
+        a, b = counted(name, few, policy, ratio), counted(name, many, policy, ratio)
+        assert [a[op] for op in WATCHED] == [b[op] for op in WATCHED]
+        assert sum(a.values()) == sum(b.values()), "the same kernels whatever the number of views"
+        if policy == "exact":
+            assert a["nonzero"] == a["masked_select"] == a["boolean index"] == 0
+            assert a["_local_scalar_dense"] <= 1, "at most the check that frames are runs"

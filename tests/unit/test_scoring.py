@@ -1,0 +1,156 @@
+"""The two verbs: every allocation, every score, and what they do where there is nothing to go by."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from layouts import CLS, IMAGES, VIDEOS, make_tokens
+from vidcompress.errors import UnsupportedInputError
+from vidcompress.moments import distances, products_with
+from vidcompress.scoring import Commander, allocate, commander_of_image, token_scores, unit_norm
+from vidcompress.views import Layout
+
+TWO_BY_TWO = IMAGES["two by two"]
+
+
+def commander(grid: torch.Tensor, layout: Layout) -> Commander:
+    values = torch.zeros(len(layout), dtype=grid.dtype)
+    values[layout.view == 0] = grid.flatten()
+    return commander_of_image(values, layout)
+
+
+def one_hot(row: int, col: int, value: float = 30.0) -> torch.Tensor:
+    grid = torch.zeros(6, 6, dtype=torch.float64)
+    grid[row, col] = value
+    return grid
+
+
+@pytest.mark.parametrize("allocation", ["softmax_sum", "softmax_max", "topk"])
+def test_the_crop_under_the_peak_gets_most(allocation: Any) -> None:
+    rates = allocate(commander(one_hot(1, 4), TWO_BY_TWO), TWO_BY_TWO, 0.02, allocation=allocation)
+    assert rates[0] == 0.02, "the thumbnail keeps R"
+    assert rates[1:].argmax() == 1, "row 1, column 4 lies in the crop at the top right"
+
+
+@pytest.mark.parametrize("layout", [*IMAGES.values(), *VIDEOS.values()], ids=[*IMAGES, *VIDEOS])
+@pytest.mark.parametrize("allocation", ["uniform", "softmax_sum", "softmax_max", "topk"])
+def test_mean_rate_is_the_ratio_unless_capped(layout: Layout, allocation: Any) -> None:
+    tokens = make_tokens(layout, seed=4)
+    if layout.modality == "image":
+        chief = commander_of_image(tokens.evidence[CLS], layout)
+    else:
+        whole = distances(tokens.features, layout, whole=True).whole
+        assert whole is not None
+        chief = Commander(whole)
+    rates = allocate(chief, layout, 0.05, allocation=allocation)
+    assert rates.dtype == torch.float64
+    assert bool(((rates >= 0) & (rates <= 1)).all())
+    live = [j for j, view in enumerate(layout.views) if view.kind != "thumbnail" and layout.sizes[j]]
+    if live and rates.max() < 1:
+        assert rates[live].mean().item() == pytest.approx(0.05, abs=1e-9)
+
+
+def test_topk_counts_the_best_places() -> None:
+    grid = torch.zeros(6, 6)
+    grid[0, 0], grid[0, 1], grid[5, 5], grid[2, 2] = 4, 3, 2, 1
+    rates = allocate(commander(grid, TWO_BY_TWO), TWO_BY_TWO, 4 / 36, allocation="topk")
+    # Three of the best four places lie in the first crop, one in the last; the mean stays R.
+    assert rates[1:].tolist() == pytest.approx([4 / 36 * 3, 0, 0, 4 / 36 * 1])
+
+
+def test_a_box_with_fractions_counts_fractions() -> None:
+    views = list(TWO_BY_TWO.views)
+    views[1] = replace(views[1], box=(0.5, 0.0, 1.5, 1.0))
+    layout = replace(TWO_BY_TWO, views=tuple(views))
+    grid = torch.zeros(6, 6, dtype=torch.float64)
+    grid[0, 0], grid[1, 0] = 2.0, 4.0
+    worth = torch.log(allocate(commander(grid, layout), layout, 0.1, tau=1.0)[1:] / 0.1 - 0.75)
+    assert (worth[0] - worth[1]).item() == pytest.approx(0.5 * 2 + 0.5 * 4, rel=1e-6)
+
+
+def test_padding_is_ignored_in_reference_and_left_out_in_exact() -> None:
+    layout = IMAGES["fully padded crops"]
+    assert layout.sizes[1:] != (12, 12, 12)
+    logits = -torch.rand(
+        len(layout), dtype=torch.float64
+    )  # negative sums: an empty crop must not win with zero
+    chief = commander_of_image(logits, layout)
+    exact = allocate(chief, layout, 0.3)
+    reference = allocate(chief, layout, 0.3, policy="reference")
+    full = [j for j, size in enumerate(layout.sizes) if size and j]
+    assert exact[full].mean().item() == pytest.approx(0.3)
+    assert not torch.equal(exact, reference)
+
+
+@pytest.mark.parametrize("allocation", ["softmax_sum", "softmax_max", "topk"])
+def test_broken_evidence_means_no_preference(allocation: Any) -> None:
+    chief = commander(torch.full((6, 6), torch.nan), TWO_BY_TWO)
+    rates = allocate(chief, TWO_BY_TWO, 0.2, allocation=allocation)
+    assert bool(rates.isfinite().all())
+
+
+def test_rates_never_exceed_one() -> None:
+    assert allocate(commander(one_hot(0, 0), TWO_BY_TWO), TWO_BY_TWO, 0.9).max() == 1.0
+
+
+def test_scores_local_global_holistic() -> None:
+    layout = TWO_BY_TWO
+    local = make_tokens(layout, seed=1, dtype=torch.float64).evidence[CLS]
+    chief = commander_of_image(local, layout)
+    crops = (layout.view > 0) & ~layout.separator
+    both = token_scores(chief.tokens, local, layout, score="holistic", alpha=0.5)
+    assert torch.equal(token_scores(chief.tokens, local, layout, score="global", alpha=0.5), chief.tokens)
+    own = token_scores(chief.tokens, local, layout, score="local", alpha=0.5)
+    assert torch.equal(own[crops], local[crops])
+    expected = (unit_norm(chief.tokens, layout) + unit_norm(local, layout)) / 2
+    torch.testing.assert_close(both[crops], expected[crops])
+    thumb = layout.view == 0
+    for scores in (both, own):
+        assert torch.equal(scores[thumb], chief.tokens[thumb])
+
+
+def test_zero_evidence_has_zero_hats() -> None:
+    assert not unit_norm(torch.zeros(len(TWO_BY_TWO)), TWO_BY_TWO).any()
+
+
+def test_an_image_without_a_thumbnail_has_no_commander() -> None:
+    views = tuple(replace(view, kind="crop") for view in TWO_BY_TWO.views)
+    with pytest.raises(UnsupportedInputError, match="without a thumbnail has no commander"):
+        commander_of_image(torch.zeros(len(TWO_BY_TWO)), replace(TWO_BY_TWO, views=views))
+
+
+def test_distances_do_not_see_separators() -> None:
+    layout = VIDEOS["newline per row"]
+    tokens = make_tokens(layout)
+    before = distances(tokens.features, layout, whole=True)
+    tokens.features[layout.separator] = -1e4
+    after = distances(tokens.features, layout, whole=True)
+    keep = ~layout.separator
+    assert before.whole is not None
+    assert after.whole is not None
+    assert torch.equal(before.view[keep], after.view[keep])
+    assert torch.equal(before.whole[keep], after.whole[keep])
+
+
+@pytest.mark.parametrize("layout", VIDEOS.values(), ids=VIDEOS)
+def test_runs_and_gathers_agree(layout: Layout) -> None:
+    """The zero-copy path of ordinary clips and the general one give the same distances."""
+    tokens = make_tokens(layout, dtype=torch.float64)
+    general = replace(layout)
+    general.__dict__["run"] = None  # as for a layout whose frames are no runs
+    fast, slow = (
+        distances(tokens.features, layout, whole=True),
+        distances(tokens.features, general, whole=True),
+    )
+    assert fast.whole is not None
+    assert slow.whole is not None
+    torch.testing.assert_close(fast.view, slow.view, atol=1e-12, rtol=0)
+    torch.testing.assert_close(fast.whole, slow.whole, atol=1e-12, rtol=0)
+
+
+def test_products_of_nothing() -> None:
+    assert products_with(torch.zeros(0, 3), torch.zeros(3)).shape == (0,)
