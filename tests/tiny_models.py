@@ -39,7 +39,7 @@ _VISION = dict(
 NEXT_PINPOINTS = [[SIDE, 2 * SIDE], [2 * SIDE, SIDE], [2 * SIDE, 2 * SIDE], [3 * SIDE, SIDE], [SIDE, 3 * SIDE]]
 ONE_PINPOINTS = [[SIDE * i, SIDE * j] for i in range(1, 7) for j in range(1, 7)]
 FAMILIES = ("llava_next", "llava_onevision")
-SIZES = ((112, 112), (112, 80), (56, 168), (40, 100), (200, 56))
+SIZES = ((112, 112), (112, 80), (56, 168), (40, 100), (200, 56), (56, 56), (8, 300), (300, 8))
 
 
 @lru_cache(maxsize=16)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from tiny.material import SMALLER
 
@@ -80,21 +80,32 @@ _THUMBS: Final = Stage(
     mix=(("thumb", 1.0),), weights=(("caption", 0.7), *_HARD_ONES),
 )  # fmt: skip
 
+_MANY_STEPS: Final[dict[str, Any]] = {"kind": "talk", "encoder_lr": 0.0, "batch": 16, "passes": 2, "warmup": 50}
+"""Small batches: how often the weights move matters more than how sure each move is."""
+
+_MORE_FRAMES: Final = Stage(
+    "more frames", rounds=16, pictures=1280, lr=1.2e-3, floor=0.7, **_MANY_STEPS,
+    mix=(("frame", 1.0),), weights=(("caption", 0.5), *_HARD_ONES),
+)  # fmt: skip
+_MORE_THUMBS: Final = Stage(
+    "more thumbs", rounds=16, pictures=1280, lr=1.2e-3, floor=0.7, **_MANY_STEPS,
+    mix=(("thumb", 1.0),), weights=(("caption", 0.5), *_HARD_ONES),
+)  # fmt: skip
 _CLIPS: Final = Stage(
-    "clips", "talk", rounds=18, pictures=1024, passes=2, batch=64, lr=1.2e-3, encoder_lr=0.0, floor=0.5, warmup=50,
-    mix=(("frame", 0.15), ("short", 0.35), ("clip", 0.5)), weights=(("caption", 0.5), *_HARD_ONES),
+    "clips", rounds=18, pictures=768, lr=8e-4, floor=0.5, **_MANY_STEPS,
+    mix=(("frame", 0.15), ("short", 0.35), ("clip", 0.5)), weights=(("caption", 0.4), *_HARD_ONES),
 )  # fmt: skip
 _IMAGES_AND_CLIPS: Final = Stage(
-    "images and clips", "talk", rounds=24, pictures=768, passes=2, batch=64, lr=1.2e-3, encoder_lr=0.0, floor=0.2,
-    warmup=50, mix=(("thumb", 0.2), ("image", 0.45), ("clip", 0.35)), weights=(("caption", 0.3), *_HARD_ONES),
+    "images and clips", rounds=24, pictures=512, lr=6e-4, floor=0.2, **_MANY_STEPS,
+    mix=(("thumb", 0.2), ("image", 0.45), ("clip", 0.35)), weights=(("caption", 0.3), *_HARD_ONES),
 )  # fmt: skip
 _IMAGES: Final = Stage(
-    "images", "talk", rounds=40, pictures=768, passes=2, batch=64, lr=1.2e-3, encoder_lr=0.0, floor=0.2, warmup=50,
+    "images", rounds=40, pictures=512, lr=8e-4, floor=0.2, **_MANY_STEPS,
     mix=(("thumb", 0.3), ("image", 0.7)), weights=(("caption", 0.3), *_HARD_ONES),
 )  # fmt: skip
 
 CURRICULA: Final[dict[str, tuple[Stage, ...]]] = {
-    "tiny-onevision": (replace(_LOOK, rounds=31), _FRAMES, _CLIPS, _IMAGES_AND_CLIPS),
-    "tiny-next": (_LOOK, _THUMBS, _IMAGES),
+    "tiny-onevision": (replace(_LOOK, rounds=31), _FRAMES, _MORE_FRAMES, _CLIPS, _IMAGES_AND_CLIPS),
+    "tiny-next": (_LOOK, replace(_THUMBS, rounds=9), _MORE_THUMBS, _IMAGES),
 }
 """Model name to its stages, in order."""

@@ -140,6 +140,9 @@ def train(
     with Progress(*columns) as progress, (run_dir / "log.txt").open("a", buffering=1) as log:
         for index in range(state.stage, len(stages)):
             stage = stages[index]
+            if state.round >= stage.rounds:  # the stage was shortened while it ran
+                state.stage, state.round = index + 1, 0
+                continue
             bar = progress.add_task(
                 f"{name} {stage.name}", total=stage.rounds, completed=state.round, loss=""
             )

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layouts import LAYOUTS
@@ -59,6 +59,7 @@ def test_ratio_rounds_half_up_on_decimals_not_on_floats() -> None:
     assert Budget(1).split([7]) == [7]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 500), st.lists(st.integers(0, 400), min_size=1, max_size=8))
 def test_tokens_are_split_in_proportion(total: int, lengths: list[int]) -> None:
     parts = Budget(max_tokens=total).split(lengths)

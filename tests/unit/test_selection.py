@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layouts import IMAGES, LAYOUTS, VIDEOS, make_tokens
@@ -43,6 +43,7 @@ def test_splits(weights: list[float], total: int, caps: list[int], wanted: list[
     assert split(weights, total, caps) == wanted
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_splits_always_sum_to_the_total(data: st.DataObject) -> None:
     caps = data.draw(st.lists(st.integers(0, 700), min_size=1, max_size=40))

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from record_media import CLIP_MEAN, CLIP_STD
 
+from record_media import CLIP_MEAN, CLIP_STD
 from vidcompress.media.errors import MediaError
 from vidcompress.media.families import read_geometry
 from vidcompress.media.loading import load_processor

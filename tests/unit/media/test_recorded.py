@@ -12,6 +12,7 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
+
 from record_media import (
     CLIP_MEAN,
     CLIP_STD,
