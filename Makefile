@@ -21,7 +21,7 @@ PYTEST_ARGS ?=
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-oldest lint format wheel-test clean
+.PHONY: help install demo test test-oldest lint format readme wheel-test clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ lint: $(STAMP)  ## check style, formatting and types
 format: $(STAMP)  ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+readme: $(STAMP)  ## write beneath the README's snippets what they print
+	$(OFFLINE) $(BIN)/python scripts/refresh_readme.py
 
 $(OLD_STAMP): pyproject.toml constraints.txt
 	@test -x $(OLD_BIN)/python || $(PYTHON) -m venv $(OLD_VENV)

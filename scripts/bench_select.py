@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import time
@@ -186,6 +187,7 @@ def main() -> None:
     parser.add_argument(
         "--loop-repeats", type=int, default=3, help="runs of the loop-style transcriptions (default 3)"
     )
+    parser.add_argument("--encoder-repeats", type=int, default=3, help="runs of the encoders (default 3)")
     parser.add_argument("--threads", type=int, default=2, help="torch threads (default 2)")
     parser.add_argument(
         "--no-encoder", action="store_true", help="leave the encoders out (they take minutes)"
@@ -193,11 +195,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    load = os.getloadavg()[0]  # other work on the machine stretches two-thread runs many times over
 
     clip_ms = siglip_ms = None
     if not args.no_encoder:
-        clip_ms = encoder_ms("clip", 5, 3)
-        siglip_ms = encoder_ms("siglip", 1, 3) * 64
+        clip_ms = encoder_ms("clip", 5, args.encoder_repeats)
+        siglip_ms = encoder_ms("siglip", 1, args.encoder_repeats) * 64
     scaled = "encoder: 1 SigLIP-so400m frame x 64" if siglip_ms else ""
     image = tokens_for(image_layout((24, 24), (2, 2)), 4096)
     rows = [
@@ -231,7 +234,8 @@ def main() -> None:
             )
         )
     table = Table(
-        title=f"evidence to gathered features, R = {float(RATIO)}, float32, {args.threads} threads, median ms"
+        title=f"evidence to gathered features, R = {float(RATIO)}, float32, {args.threads} threads, median ms, "
+        f"load average before: {load:.1f}"
     )
     for column in ("what", "vidcompress", "loop-style", "encoder", "target", "note"):
         table.add_column(column, justify="left" if column in ("what", "note") else "right")

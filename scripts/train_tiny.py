@@ -22,6 +22,9 @@ def main(
     run_dir: Annotated[Path, typer.Option(help="folder of the run's state and log")],
     seed: Annotated[int, typer.Option(help="of the weights, the pictures and the questions")] = 0,
     resume: Annotated[bool, typer.Option(help="go on from the state in --run-dir if there is one")] = True,
+    decoder: Annotated[
+        Path | None, typer.Option(help="exported tiny-onevision; tiny-next adopts its decoder")
+    ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves the choice to torch")] = 0,
 ) -> None:
     """Train a model on shapes and export it every few rounds and at the end."""
@@ -37,7 +40,7 @@ def main(
         if len(state.history) % EXPORT_EVERY == 0 or state.stage == len(stages):
             export(state.model, model, out, provenance(state, model, seed, stages))
 
-    train(model, run_dir, stages, seed, resume, after_round=after_round)
+    train(model, run_dir, stages, seed, resume, after_round=after_round, decoder=decoder)
 
 
 if __name__ == "__main__":

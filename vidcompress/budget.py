@@ -78,11 +78,10 @@ class Budget:
         Returns:
             One integer per visual, 0 <= B <= N. `max_tokens` below the number of visuals leaves some with none.
         """
-        ratio = self.ratio
-        if ratio is not None:
-            return [min(n, max(1, half_up(ratio * n))) for n in lengths]
-        assert self.max_tokens is not None
-        return split_in_proportion(min(self.max_tokens, sum(lengths)), lengths)
+        if self.max_tokens is not None:
+            return split_in_proportion(min(self.max_tokens, sum(lengths)), lengths)
+        ratio = self.ratio or Fraction(1)
+        return [min(n, max(1, half_up(ratio * n))) for n in lengths]
 
 
 def exact_ratio(value: float | str | Decimal | Fraction) -> Fraction:
@@ -98,7 +97,9 @@ def exact_ratio(value: float | str | Decimal | Fraction) -> Fraction:
     except (ValueError, InvalidOperation, OverflowError, TypeError):
         raise BudgetError(f"retention_ratio must be a number with 0 < R <= 1, got {value!r}") from None
     if not 0 < fraction <= 1:
-        raise BudgetError(f"retention_ratio must be a number with 0 < R <= 1, got {value!r}; 0.25 keeps a quarter")
+        raise BudgetError(
+            f"retention_ratio must be a number with 0 < R <= 1, got {value!r}; 0.25 keeps a quarter"
+        )
     return fraction
 
 
@@ -172,8 +173,12 @@ def make_plan(
     if policy == "reference":
         # The authors prune tokens only: every separator is sent on top of the budget.
         if separators != "keep":
-            raise ArgumentError(f"policy='reference' sends every separator, got separators={separators!r}; use 'keep'")
-        return Plan(total, budget, in_all, float(ratio) if ratio is not None else budget / max(total, 1), policy)
+            raise ArgumentError(
+                f"policy='reference' sends every separator, got separators={separators!r}; use 'keep'"
+            )
+        return Plan(
+            total, budget, in_all, float(ratio) if ratio is not None else budget / max(total, 1), policy
+        )
     if separators == "keep":
         if budget < in_all:
             raise BudgetError(

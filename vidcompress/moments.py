@@ -76,14 +76,16 @@ def per_view(values: Tensor, layout: Layout, start: float = 0.0) -> Tensor:
 def weighted_sums(weights: Tensor, x: Tensor) -> Tensor:
     """Sum w (v, L) * x (v, L, D) over L: (v, D)."""
     if x.device.type == "cpu":
-        return torch.bmm(weights[:, None], x)[:, 0]
+        with torch.autocast("cpu", enabled=False):  # scores are float32 inside a caller's autocast block too
+            return torch.bmm(weights[:, None], x)[:, 0]
     return (weights[:, :, None] * x).sum(1)  # matrix products may run in TF32 there, as the caller has set it
 
 
 def products(x: Tensor, rows: Tensor) -> Tensor:
     """Inner products of x (v, L, D) with one row per view (v, D): (v, L)."""
     if x.device.type == "cpu":
-        return torch.bmm(x, rows[:, :, None])[..., 0]
+        with torch.autocast("cpu", enabled=False):
+            return torch.bmm(x, rows[:, :, None])[..., 0]
     return (x * rows[:, None]).sum(-1)
 
 

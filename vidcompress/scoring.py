@@ -19,6 +19,7 @@ from torch.nn.functional import interpolate
 from .budget import Policy, half_up, ratio_fraction
 from .errors import UnsupportedInputError
 from .moments import EPSILON, per_view
+from .selection import best_first
 from .views import Layout
 
 Allocation = Literal["uniform", "topk", "softmax_max", "softmax_sum"]
@@ -165,9 +166,7 @@ def _top_places(commander: Commander, layout: Layout, ratio: float) -> Commander
         values, places = commander.grid.flatten(), commander.grid.numel()
     else:
         values, places = commander.tokens.masked_fill(layout.separator, -torch.inf), layout.num_tokens
-    best = torch.argsort(values, descending=True, stable=True)[
-        : max(1, half_up(ratio_fraction(ratio) * places))
-    ]
+    best = best_first(values)[: max(1, half_up(ratio_fraction(ratio) * places))]
     marks = torch.zeros_like(values).index_fill(0, best, 1.0)
     return Commander(marks, None if commander.grid is None else marks.view_as(commander.grid))
 

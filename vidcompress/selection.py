@@ -58,7 +58,9 @@ def largest_remainder(weights: Tensor, total: int, caps: Tensor) -> Tensor:
     # A floor far below any real weight lets a view of weight zero take tokens only when all others are full.
     weights = torch.nan_to_num(weights, nan=0.0)
     largest = weights.max().clamp(min=0.0)
-    weights = torch.where(largest > 0, weights.to(torch.float64) / largest, torch.ones_like(weights)).clamp(min=1e-9)
+    weights = torch.where(largest > 0, weights.to(torch.float64) / largest, torch.ones_like(weights)).clamp(
+        min=1e-9
+    )
     weights = torch.where(caps > 0, weights, torch.zeros_like(weights))
     saturation = torch.where(caps > 0, caps_f / weights.clamp(min=1e-12), torch.zeros_like(caps_f))
     order = torch.argsort(saturation, stable=True)
@@ -79,10 +81,15 @@ def largest_remainder(weights: Tensor, total: int, caps: Tensor) -> Tensor:
     return (counts + ((rank < left) & (counts < caps_f))).to(torch.int64)
 
 
+def best_first(scores: Tensor) -> Tensor:
+    """Return (N,) indices, best score first, ties by position; NaN comes last."""
+    return torch.argsort(torch.nan_to_num(scores, nan=-torch.inf), descending=True, stable=True)
+
+
 def order_within_views(scores: Tensor, view: Tensor) -> Tensor:
     """Return (N,) indices grouped by view, best score first inside each, ties by position; NaN comes last."""
-    best_first = torch.argsort(torch.nan_to_num(scores, nan=-torch.inf), descending=True, stable=True)
-    return best_first[torch.argsort(view[best_first], stable=True)]
+    best = best_first(scores)
+    return best[torch.argsort(view[best], stable=True)]
 
 
 def rank_within_views(scores: Tensor, layout: Layout) -> Tensor:

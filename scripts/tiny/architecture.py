@@ -97,7 +97,7 @@ def build(name: str, vocabulary: int, tokens: dict[str, int]) -> PreTrainedModel
         return LlavaNextForConditionalGeneration(
             LlavaNextConfig(
                 vision_config=vision_config,
-                text_config=LlamaConfig(**text),
+                text_config=LlamaConfig(**text, attention_bias=True),
                 vision_feature_layer=-2,
                 vision_feature_select_strategy="default",
                 image_seq_length=GRID * GRID,

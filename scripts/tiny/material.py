@@ -25,14 +25,15 @@ from vidcompress.evaluate.shapes.scene import Scene, place_of
 
 Pixels = npt.NDArray[np.uint8]
 
-SMALLER: Final = {"frame": 1, "thumb": 1, "short": 1, "clip": 2, "image": 4}
+SMALLER: Final = {"frame": 1, "glance": 1, "thumb": 1, "short": 1, "clip": 2, "image": 4}
 """Material name to the divisor of the batch size: long sequences come in smaller batches.
 
-frame: a one-frame video; thumb: a single small image without crops; short: a clip of 2 to 6 frames; clip: a clip of
-8 frames, or now and then of 9 to 16; image: an image of any size, in crops.
+frame: a one-frame video; glance: a single small image of which only a quarter of the tokens are kept, by averaging
+(what a frame is to a model without videos); thumb: a single small image without crops; short: a clip of 2 to 6 frames;
+clip: a clip of 8 frames, or now and then of 9 to 16; image: an image of any size, in crops.
 """
 
-TURNS: Final = {"frame": 1.0, "thumb": 1.0, "short": 1.0, "clip": 1.5, "image": 2.0}
+TURNS: Final = {"frame": 1.0, "glance": 1.0, "thumb": 1.0, "short": 1.0, "clip": 1.5, "image": 2.0}
 """Material name to the factor on the number of questions per scene: long sequences carry more of them."""
 
 
@@ -42,7 +43,7 @@ class Piece:
 
     Attributes:
         scene: the truth.
-        layout: "video", "image" (thumbnail and crops) or "single" (one view).
+        layout: "video", "image" (thumbnail and crops), "single" (one view) or "glance" (one view, fewer tokens).
         views: uint8 (n, 112, 112, 3).
         size: (height, width) of the picture before it was cut, pixels.
     """
@@ -68,12 +69,12 @@ def make_piece(material: str, seed: int, name: str, worn: bool = True) -> Piece:
     rng = np.random.default_rng([seed, 7])
     quality = int(rng.integers(60, 96)) if worn and rng.random() < 0.25 else 0
     scene: Scene | ClipScene
-    if material in ("image", "thumb"):
+    if material in ("image", "thumb", "glance"):
         scene = sample_scene(seed, size=None if material == "image" else (VIEW, VIEW))
         picture = paint(scene)
         picture = jpeg(picture, quality) if quality else picture
-        if material == "thumb":
-            return Piece(scene, "single", picture[None], (VIEW, VIEW))
+        if material != "image":
+            return Piece(scene, "single" if material == "thumb" else "glance", picture[None], (VIEW, VIEW))
         return Piece(scene, "image", prepare.any_resolution(picture, name), (scene.height, scene.width))
     if material == "frame":
         count = 1

@@ -29,6 +29,7 @@ class Stage:
         mix: material name to share of the scenes, for kind "talk" (see `material.py`).
         turns: questions per scene and step, for kind "talk" (more for long sequences, see `material.TURNS`).
         weights: question type to how often it is asked (1 if not named), and "caption" to the chance of a caption.
+        adopt: begin with the decoder of another model, as real models begin with a trained language model.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Stage:
     mix: tuple[tuple[str, float], ...] = ()
     turns: int = 8
     weights: tuple[tuple[str, float], ...] = ()
+    adopt: bool = False
 
     @property
     def steps(self) -> int:
@@ -80,7 +82,13 @@ _THUMBS: Final = Stage(
     mix=(("thumb", 1.0),), weights=(("caption", 0.7), *_HARD_ONES),
 )  # fmt: skip
 
-_MANY_STEPS: Final[dict[str, Any]] = {"kind": "talk", "encoder_lr": 0.0, "batch": 16, "passes": 2, "warmup": 50}
+_MANY_STEPS: Final[dict[str, Any]] = {
+    "kind": "talk",
+    "encoder_lr": 0.0,
+    "batch": 16,
+    "passes": 2,
+    "warmup": 50,
+}
 """Small batches: how often the weights move matters more than how sure each move is."""
 
 _MORE_FRAMES: Final = Stage(
@@ -91,8 +99,16 @@ _MORE_THUMBS: Final = Stage(
     "more thumbs", rounds=16, pictures=1280, lr=1.2e-3, floor=0.7, **_MANY_STEPS,
     mix=(("thumb", 1.0),), weights=(("caption", 0.5), *_HARD_ONES),
 )  # fmt: skip
+_GLANCES: Final = Stage(
+    "glances", rounds=14, pictures=1280, lr=1.2e-3, floor=0.7, **_MANY_STEPS,
+    mix=(("glance", 1.0),), weights=(("caption", 0.5), *_HARD_ONES),
+)  # fmt: skip
+_GLANCES_AND_THUMBS: Final = Stage(
+    "glances and thumbs", rounds=3, pictures=1280, lr=8e-4, floor=0.7, **_MANY_STEPS, adopt=True,
+    mix=(("glance", 0.4), ("thumb", 0.6)), weights=(("caption", 0.5), *_HARD_ONES),
+)  # fmt: skip
 _CLIPS: Final = Stage(
-    "clips", rounds=18, pictures=768, lr=8e-4, floor=0.5, **_MANY_STEPS,
+    "clips", rounds=6, pictures=768, lr=8e-4, floor=0.5, **_MANY_STEPS,
     mix=(("frame", 0.15), ("short", 0.35), ("clip", 0.5)), weights=(("caption", 0.4), *_HARD_ONES),
 )  # fmt: skip
 _IMAGES_AND_CLIPS: Final = Stage(
@@ -106,6 +122,13 @@ _IMAGES: Final = Stage(
 
 CURRICULA: Final[dict[str, tuple[Stage, ...]]] = {
     "tiny-onevision": (replace(_LOOK, rounds=31), _FRAMES, _MORE_FRAMES, _CLIPS, _IMAGES_AND_CLIPS),
-    "tiny-next": (_LOOK, replace(_THUMBS, rounds=9), _MORE_THUMBS, _IMAGES),
+    "tiny-next": (
+        _LOOK,
+        replace(_THUMBS, rounds=9),
+        replace(_MORE_THUMBS, rounds=4),
+        replace(_GLANCES, rounds=10),
+        _GLANCES_AND_THUMBS,
+        _IMAGES,
+    ),
 }
 """Model name to its stages, in order."""

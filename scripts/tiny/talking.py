@@ -7,7 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
+from tiny.architecture import GRID
 from tiny.encoder import labels_loss, look, normalise
 from tiny.material import SMALLER, TURNS, Piece, clip_piece, conversation, make_piece
 from tiny.sequences import answers_loss, answers_right, talk
@@ -32,6 +34,7 @@ def project(model: Any, pieces: list[Piece], features: list[torch.Tensor]) -> li
 
     Returns:
         Per scene, (V, D): projected, pooled (videos), unpadded, with newlines, as the model's own code does it.
+        (Glances have no counterpart there: a quarter of the tokens of a single view, for the first steps only.)
     """
     inner = model.model
     counts = [len(part) for part in features]
@@ -43,7 +46,12 @@ def project(model: Any, pieces: list[Piece], features: list[torch.Tensor]) -> li
         for index, part in zip(clips, pooled.split([counts[index] for index in clips]), strict=True):
             newline = inner.image_newline[None].to(part.dtype)
             visuals[index] = torch.cat([part.flatten(0, 1), newline])
-    images = [index for index, piece in enumerate(pieces) if piece.layout != "video"]
+    for index, piece in enumerate(pieces):
+        if piece.layout == "glance":
+            square = projected[index].view(GRID, GRID, -1).permute(2, 0, 1)
+            few = F.avg_pool2d(square.float(), 2).flatten(1).T.to(square.dtype)
+            visuals[index] = torch.cat([few, inner.image_newline[None].to(few.dtype)])
+    images = [index for index, piece in enumerate(pieces) if piece.layout in ("image", "single")]
     if images:
         extra = {}
         if hasattr(model.config, "vision_aspect_ratio"):
@@ -80,7 +88,7 @@ def held_out_pieces(name: str, medium: str, count: int) -> list[tuple[Piece, Any
     key = f"{name} {medium} {count}"
     if key not in _held_out:
         found = []
-        if medium in ("frame", "thumb"):
+        if medium in ("frame", "glance", "thumb"):
             found = [simple_question(seed, medium, name) for seed in HELD_OUT_SEEDS[:count]]
         else:
             for seed, scene, question in held_out_questions(medium, count):  # type: ignore[arg-type]
@@ -98,7 +106,7 @@ def accuracy(model: Any, name: str, medium: str, count: int) -> dict[str, float]
     Args:
         model: the model.
         name: its name.
-        medium: "image" or "clip", or "frame" or "thumb" for single views.
+        medium: "image" or "clip", or "frame", "glance" or "thumb" for single views.
         count: how many questions.
 
     Returns:
@@ -180,7 +188,7 @@ class Talking:
         """Accuracy on held-out questions, per medium and type."""
         found = {}
         materials = {material for material, _ in self.stage.mix}
-        for medium in [name for name in ("frame", "thumb", "clip", "image") if name in materials]:
+        for medium in [name for name in ("frame", "glance", "thumb", "clip", "image") if name in materials]:
             scores = accuracy(self.state.model, self.name, medium, MEASURED)
             found.update({f"{medium} {kind}": value for kind, value in scores.items()})
         return found

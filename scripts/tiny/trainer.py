@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from transformers import LlavaOnevisionForConditionalGeneration
 
 from tiny import attention, encoder, lessons
 from tiny.architecture import build
@@ -65,6 +66,30 @@ def make_optimizer(state: State, stage: Stage) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98))
 
 
+def adopt_decoder(state: State, folder: Path | None) -> None:
+    """Give the model the decoder of another exported one with the same words.
+
+    Args:
+        state: whose model receives it.
+        folder: the exported tiny-onevision.
+
+    Raises:
+        ValueError: if there is no such folder.
+    """
+    if folder is None or not (folder / "model.safetensors").exists():
+        raise ValueError(
+            f"decoder={folder} holds no exported model; train tiny-onevision and pass its folder"
+        )
+    donor = LlavaOnevisionForConditionalGeneration.from_pretrained(
+        folder, dtype=torch.float32
+    ).model.language_model
+    decoder = state.model.model.language_model
+    missing = decoder.load_state_dict(donor.state_dict(), strict=False).missing_keys
+    with torch.no_grad():
+        for key in missing:
+            decoder.get_parameter(key).zero_()
+
+
 def rate(stage: Stage, step: int) -> float:
     """Return the share of the peak learning rate at `step` of a stage: linear warm-up, then cosine to the floor."""
     if step < stage.warmup:
@@ -110,6 +135,7 @@ def train(
     resume: bool = True,
     stop_after: int | None = None,
     after_round: Callable[[State], None] | None = None,
+    decoder: Path | None = None,
 ) -> State:
     """Train, or go on training.
 
@@ -121,6 +147,7 @@ def train(
         resume: continue from `run_dir/state.pt` if it is there.
         stop_after: end after this many rounds of this call.
         after_round: called after every checkpoint (for exports).
+        decoder: folder of the exported model whose decoder a stage with `adopt` begins with.
 
     Returns:
         The final state.
@@ -147,6 +174,8 @@ def train(
                 f"{name} {stage.name}", total=stage.rounds, completed=state.round, loss=""
             )
             while state.round < stage.rounds:
+                if stage.adopt and state.round == 0:
+                    adopt_decoder(state, decoder)
                 if state.optimizer is None or state.round == 0:
                     state.optimizer = make_optimizer(state, stage)
                 began = time.monotonic()

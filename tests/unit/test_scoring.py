@@ -152,5 +152,17 @@ def test_runs_and_gathers_agree(layout: Layout) -> None:
     torch.testing.assert_close(fast.whole, slow.whole, atol=1e-12, rtol=0)
 
 
+@pytest.mark.parametrize("layout", [TWO_BY_TWO, VIDEOS["one newline"]], ids=["image", "video"])
+def test_autocast_has_no_say(layout: Layout) -> None:
+    tokens = make_tokens(layout, dim=64)
+    plain = distances(tokens.features, layout, whole=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = distances(tokens.features, layout, whole=True)
+    assert torch.equal(plain.view, inside.view)
+    assert plain.whole is not None
+    assert inside.whole is not None
+    assert torch.equal(plain.whole, inside.whole)
+
+
 def test_products_of_nothing() -> None:
     assert products_with(torch.zeros(0, 3), torch.zeros(3)).shape == (0,)

@@ -70,6 +70,7 @@ def ask(
 ) -> None:
     """Ask a question about an image, several images or a video; with none of them, about text only."""
     _check_overlay(overlay, bool(image) or video is not None)
+    _check_media(image or [], video)
     options = _method_options(method, option or [], seed)
     if separators is not None:
         options["separators"] = separators
@@ -102,6 +103,16 @@ def ask(
         typer.echo(json.dumps(entry, ensure_ascii=False))
     else:
         _print(answer, entry)
+
+
+def _check_media(images: list[Path], video: Path | None) -> None:
+    """Miss a file before a model is loaded, not after."""
+    from vidcompress.media.image import local_path
+
+    for path in images:
+        local_path(path, "image")
+    if video is not None and not video.is_dir():
+        local_path(video, "video")
 
 
 def _check_overlay(path: Path | None, media: bool) -> None:
@@ -169,7 +180,5 @@ def _print(answer: Answer, entry: dict[str, Any]) -> None:
     console = Console(highlight=False)
     console.print(answer.text or "(no words)", style="bold", markup=False)
     console.print(str(answer.report), style="dim", markup=False)
-    timing = "  ".join(f"{phase} {ms:.0f}" for phase, ms in entry["timing_ms"].items())
-    console.print(f"ms: {timing}", style="dim", markup=False)
     for path in entry["overlay"]:
         console.print(f"wrote {path}", style="dim", markup=False)

@@ -17,7 +17,7 @@ from ..errors import ArgumentError, UnsupportedInputError
 from ..moments import distances, working_dtype
 from ..registry import register_method
 from ..scoring import Allocation, Commander, Score, allocate, commander_of_image, token_scores
-from ..selection import Selection, rank_within_views
+from ..selection import Selection, best_first, rank_within_views
 from ..views import Evidence, Modality, Quantity, VisualTokens, _first
 from .base import ScoredMethod
 
@@ -118,7 +118,8 @@ class GlobalCom2(ScoredMethod):
             return Selection(_first(kept, _count(kept)))
         mine = layout.view == thumb
         first = int(layout.sizes[thumb] * plan.ratio)
-        best = torch.argsort(scores.masked_fill(~mine, -torch.inf), descending=True, stable=True)[:first]
+        best = best_first(scores)
+        best = best[torch.argsort((~mine)[best], stable=True)][:first]  # the thumbnail's, best first
         rest = kept & ~mine
         return Selection(torch.cat((best, _first(rest, _count(rest)))))
 

@@ -26,7 +26,7 @@ from ..moments import (
 )
 from ..registry import register_method
 from ..scoring import softmax_of_views
-from ..selection import Selection, rank_within_views, with_separators
+from ..selection import Selection, best_first, rank_within_views, with_separators
 from ..views import Layout, Modality, VisualTokens, _first
 from .base import ScoredMethod, by_view, tokens_to_keep
 
@@ -149,7 +149,7 @@ class VidCom2(ScoredMethod):
         kept = self._rounded(scores, wanted, layout)
         # Kept tokens first, then dropped ones, best first in both: the first `total` are what adding or dropping
         # one token at a time arrives at.
-        best = torch.argsort(scores.masked_fill(layout.separator, -torch.inf), descending=True, stable=True)
+        best = best_first(scores)
         tier = torch.where(layout.separator, 2, torch.where(kept, 0, 1))
         chosen = best[torch.argsort(tier[best], stable=True)][:total].sort().values
         return Selection(with_separators(layout, chosen, plan.separators))

@@ -59,12 +59,13 @@ def answer_batch(
     rows = _answer_ids(out, compressed["input_ids"].shape[1], len(questions))
     texts = processor.batch_decode(rows, skip_special_tokens=True)
     phases.cut("generate")
+    timing = compressed.report.timing_ms = phases.with_total()
     return [
         Answer(
             text=text.strip(),
             question=question.text,
             report=_with_times(compressed.report.for_row(number), clip),
-            timing_ms=phases.with_total(),
+            timing_ms=timing,
             batch_size=len(questions),
             new_tokens=int((row != settings["pad_token_id"]).sum()),
             media=(*pictures, *([] if clip is None else [clip])),

@@ -1,0 +1,77 @@
+"""Run the Python snippets of README.md and write what they print beneath them, as comments.
+
+python scripts/refresh_readme.py            # rewrites README.md
+python scripts/refresh_readme.py --check    # fails where README.md says something else (times may differ)
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import io
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BLOCK = re.compile(r"^```python\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
+
+
+def refreshed(text: str) -> str:
+    """Return `text` with the comments beneath each statement of its snippets replaced by what it prints.
+
+    The snippets run one after another in one namespace, in a temporary folder that sees `examples/`.
+    """
+    names: dict[str, object] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "examples").symlink_to(ROOT / "examples")
+        before = os.getcwd()
+        os.chdir(folder)
+        try:
+            return BLOCK.sub(lambda match: f"```python\n{_with_output(match[1], names)}```", text)
+        finally:
+            os.chdir(before)
+
+
+def without_times(text: str) -> str:
+    """Blank out milliseconds, which no two runs share."""
+    return re.sub(r"\d+\.\d+ ms", "... ms", text)
+
+
+def _with_output(block: str, names: dict[str, object]) -> str:
+    lines = block.splitlines()
+    statements = ast.parse(block).body
+    ends = [statement.end_lineno or 0 for statement in statements]
+    written = lines[: statements[0].lineno - 1]
+    for number, (statement, end) in enumerate(zip(statements, ends, strict=True)):
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            exec(compile(ast.Module([statement], []), "README.md", "exec"), names)
+        written += lines[statement.lineno - 1 : end]
+        written += [f"# {line}".rstrip() for line in said.getvalue().splitlines()]
+        until = statements[number + 1].lineno - 1 if number + 1 < len(statements) else len(lines)
+        written += [line for line in lines[end:until] if not line.startswith("# ")]
+    return "\n".join(written) + "\n"
+
+
+def main() -> None:
+    """Rewrite or check README.md."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing; exit 1 where the README is out of date"
+    )
+    path = ROOT / "README.md"
+    old = path.read_text(encoding="utf-8")
+    check = parser.parse_args().check
+    new = refreshed(old)
+    if not check:
+        path.write_text(new, encoding="utf-8")
+    elif without_times(new) != without_times(old):
+        sys.exit("README.md does not say what its snippets print; run python scripts/refresh_readme.py")
+
+
+if __name__ == "__main__":
+    main()
