@@ -26,11 +26,15 @@ def main(
     model: Annotated[Path, typer.Option(help="Folder of the checkpoint.")] = Path("models/tiny-onevision"),
     medium: Annotated[Medium, typer.Option(help="Ask about still images or about clips.")] = "image",
     questions: Annotated[int, typer.Option(min=1, help="Held-out questions, one per scene.")] = 1000,
-    ratios: Annotated[str, typer.Option(help="Retention ratios below 1, separated by commas.")] = "0.5,0.25,0.1",
+    ratios: Annotated[
+        str, typer.Option(help="Retention ratios below 1, separated by commas.")
+    ] = "0.5,0.25,0.1",
     methods: Annotated[str, typer.Option(help="Methods, separated by commas; all by default.")] = "",
     batch_size: Annotated[int, typer.Option(min=1, help="Questions per batch.")] = 20,
     frames: Annotated[int, typer.Option(min=1, help="Frames per clip.")] = 8,
-    out: Annotated[Path | None, typer.Option(help="Result file; docs/results/shapes/MODEL-MEDIUM.json.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Result file; docs/results/shapes/MODEL-MEDIUM.json.")
+    ] = None,
     journal: Annotated[Path | None, typer.Option(help="Journal; runs/accuracy/MODEL-MEDIUM.jsonl.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of torch.")] = 2,
 ) -> None:
@@ -47,7 +51,9 @@ def main(
         batch_size,
         frames,
     )
-    loaded = AutoModelForImageTextToText.from_pretrained(model, dtype=torch.float32, local_files_only=True).eval()
+    loaded = AutoModelForImageTextToText.from_pretrained(
+        model, dtype=torch.float32, local_files_only=True
+    ).eval()
     start = time.perf_counter()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as bar:
@@ -62,7 +68,11 @@ def main(
     result = {
         "model": model.name,
         "medium": medium,
-        "sweep": {"questions": questions, "batch_size": batch_size, "frames": frames if medium == "clip" else None},
+        "sweep": {
+            "questions": questions,
+            "batch_size": batch_size,
+            "frames": frames if medium == "clip" else None,
+        },
         "dtype": "float32",
         "attention": loaded.config._attn_implementation,
         "seconds_of_this_run": round(time.perf_counter() - start, 1),

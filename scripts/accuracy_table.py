@@ -21,7 +21,16 @@ MARK = re.compile(r"(<!-- accuracy:([\w-]+) -->\n).*?(<!-- /accuracy -->)", re.D
 def table(result: dict[str, Any]) -> str:
     """A result file as a Markdown table: overall with interval, tokens, then one column per question type."""
     types = list(dict.fromkeys(result["types"]))
-    head = ["retention", "method", "tokens kept", "of", "accuracy %", "95 % interval", "vs all tokens", *types]
+    head = [
+        "retention",
+        "method",
+        "tokens kept",
+        "of",
+        "accuracy %",
+        "95 % interval",
+        "vs all tokens",
+        *types,
+    ]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     best = best_per_ratio(result)
     for row in result["rows"]:
@@ -45,11 +54,12 @@ def table(result: dict[str, Any]) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     where = result["provenance"]
     versions = where["versions"]
+    commit = (where["commit"] or "unknown")[:10] + (" (with local changes)" if where["dirty"] else "")
     lines += [
         "",
         f"{len(result['types'])} held-out questions, one per scene; tokens are means per question, separators "
         f"included; `–`: the budget is below what the method can reach. `{where['command']}` at commit "
-        f"{(where['commit'] or 'unknown')[:10]}{' (with local changes)' if where['dirty'] else ''}, torch {versions['torch']}, "
+        f"{commit}, torch {versions['torch']}, "
         f"transformers {versions['transformers']}, {where['machine']}.",
     ]
     return "\n".join(lines) + "\n"
@@ -76,7 +86,9 @@ def fill(text: str, results: Path) -> str:
 
 def main(
     results: Annotated[Path, typer.Option(help="Folder of result files.")] = ROOT / "docs/results/shapes",
-    check: Annotated[bool, typer.Option("--check", help="Change nothing; fail if a card is out of date.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; fail if a card is out of date.")
+    ] = False,
 ) -> None:
     """Fill the tables of all model cards."""
     stale = []
@@ -87,7 +99,9 @@ def main(
             stale.append(str(card.relative_to(ROOT)))
             if not check:
                 card.write_text(new)
-    print("out of date: " + ", ".join(stale) if check and stale else f"updated: {', '.join(stale) or 'nothing'}")
+    print(
+        "out of date: " + ", ".join(stale) if check and stale else f"updated: {', '.join(stale) or 'nothing'}"
+    )
     raise typer.Exit(int(check and bool(stale)))
 
 

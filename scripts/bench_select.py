@@ -214,7 +214,7 @@ def main() -> None:
         ),
         Row(
             "GlobalCom2, the same image, distance",
-            time_method(get_method("globalcom2", evidence_from="distance"), image, args.repeats),
+            time_method(get_method("globalcom2", evidence="distance"), image, args.repeats),
             None,
             clip_ms,
             None,

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
 
 from tiny.export import export, provenance
 from tiny.stages import CURRICULA
+from tiny.talking import accuracy
 from tiny.trainer import State, train
 
 EXPORT_EVERY = 3
 """Rounds between exports."""
+
+MEDIA = {"tiny-onevision": ("image", "clip"), "tiny-next": ("image",)}
+"""Model name to the media it is asked about."""
 
 
 def main(
@@ -25,9 +29,10 @@ def main(
     decoder: Annotated[
         Path | None, typer.Option(help="exported tiny-onevision; tiny-next adopts its decoder")
     ] = None,
+    questions: Annotated[int, typer.Option(help="held-out questions per medium asked at the end")] = 1000,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves the choice to torch")] = 0,
 ) -> None:
-    """Train a model on shapes and export it every few rounds and at the end."""
+    """Train a model on shapes; export it every few rounds, and at the end with its held-out accuracy."""
     if model not in CURRICULA:
         raise typer.BadParameter(
             f"--model {model!r} is not one of {', '.join(CURRICULA)}; choose one of them"
@@ -36,11 +41,23 @@ def main(
         torch.set_num_threads(threads)
     stages = CURRICULA[model]
 
-    def after_round(state: State) -> None:
-        if len(state.history) % EXPORT_EVERY == 0 or state.stage == len(stages):
-            export(state.model, model, out, provenance(state, model, seed, stages))
+    def describe(state: State) -> dict[str, Any]:
+        notes = run_dir / "remarks.txt"
+        remarks = notes.read_text().splitlines() if notes.exists() else []
+        return provenance(state, model, seed, stages, remarks)
 
-    train(model, run_dir, stages, seed, resume, after_round=after_round, decoder=decoder)
+    def after_round(state: State) -> None:
+        if len(state.history) % EXPORT_EVERY == 0:
+            export(state.model, model, out, describe(state))
+
+    state = train(model, run_dir, stages, seed, resume, after_round=after_round, decoder=decoder)
+    scores = {medium: accuracy(state.model, model, medium, questions) for medium in MEDIA[model] if questions}
+    export(
+        state.model,
+        model,
+        out,
+        {**describe(state), "held_out": {"questions": questions, "all tokens": scores}},
+    )
 
 
 if __name__ == "__main__":

@@ -34,9 +34,20 @@ _DECODER = dict(
     eos_token_id=None,
 )
 _VISION = dict(
-    hidden_size=32, intermediate_size=64, num_hidden_layers=4, num_attention_heads=4, image_size=SIDE, patch_size=PATCH
+    hidden_size=32,
+    intermediate_size=64,
+    num_hidden_layers=4,
+    num_attention_heads=4,
+    image_size=SIDE,
+    patch_size=PATCH,
 )
-NEXT_PINPOINTS = [[SIDE, 2 * SIDE], [2 * SIDE, SIDE], [2 * SIDE, 2 * SIDE], [3 * SIDE, SIDE], [SIDE, 3 * SIDE]]
+NEXT_PINPOINTS = [
+    [SIDE, 2 * SIDE],
+    [2 * SIDE, SIDE],
+    [2 * SIDE, 2 * SIDE],
+    [3 * SIDE, SIDE],
+    [SIDE, 3 * SIDE],
+]
 ONE_PINPOINTS = [[SIDE * i, SIDE * j] for i in range(1, 7) for j in range(1, 7)]
 FAMILIES = ("llava_next", "llava_onevision")
 SIZES = ((112, 112), (112, 80), (56, 168), (40, 100), (200, 56), (56, 56), (8, 300), (300, 8))
@@ -113,7 +124,9 @@ def batch(model: Any, scenes: list[Scene], pad_right: bool = False) -> dict[str,
     order = (lambda r, p: r + p) if pad_right else (lambda r, p: p + r)
     out = {
         "input_ids": torch.tensor([order(r, [PAD] * p) for r, p in zip(rows, pads, strict=True)]),
-        "attention_mask": torch.tensor([order([1] * len(r), [0] * p) for r, p in zip(rows, pads, strict=True)]),
+        "attention_mask": torch.tensor(
+            [order([1] * len(r), [0] * p) for r, p in zip(rows, pads, strict=True)]
+        ),
     }
     if image_pixels:
         most = max(p.shape[0] for p in image_pixels)

@@ -54,7 +54,9 @@ class CompressSession:
         keys = (*self._adapter.image_keys[:1], *self._adapter.video_keys[:1])
         return any(kwargs.get(key) is not None for key in keys)
 
-    def generate(self, inputs: Tensor | None = None, generation_config: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def generate(
+        self, inputs: Tensor | None = None, generation_config: Any = None, *args: Any, **kwargs: Any
+    ) -> Any:
         """Stand in for `model.generate`: compress, generate, and give back the caller's own prompt ids.
 
         Raises:
@@ -69,7 +71,10 @@ class CompressSession:
             kwargs["input_ids"] = inputs
         if not self._has_pixels(kwargs):
             return self._generate(None, generation_config, *args, **kwargs)
-        if self.settings.positions == "original" and _option("use_cache", generation_config, kwargs, self._model) is False:
+        if (
+            self.settings.positions == "original"
+            and _option("use_cache", generation_config, kwargs, self._model) is False
+        ):
             raise UnsupportedInputError(
                 "use_cache=False cannot go with positions='original': without a cache transformers reads the gaps as "
                 "packed sequences; use positions='contiguous' or keep the cache"
@@ -78,7 +83,7 @@ class CompressSession:
         if chunk is not None and _transformers() < CHUNKED_PREFILL_SINCE:
             raise UnsupportedInputError(
                 f"prefill_chunk_size={chunk} goes wrong with encoded images before transformers "
-                f"{'.'.join(map(str, CHUNKED_PREFILL_SINCE))} (this is {transformers.__version__}); upgrade or leave it out"
+                f"{'.'.join(map(str, CHUNKED_PREFILL_SINCE))} (this is {transformers.__version__}); leave it out"
             )
         own = ("streamer", "use_cache")
         compressed = self._compress({k: v for k, v in kwargs.items() if k not in own})
@@ -186,22 +191,28 @@ def _shorten_limits(call: dict[str, Any], config: Any, model: Any, shorter: int)
 
     Returns the generation config to use; the caller's own is not changed.
     """
-    for name in ("max_length", "min_length"):
-        newer = "max_new_tokens" if name == "max_length" else "min_new_tokens"
+    for name, newer in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")):
         if call.get(name) is not None:
             call[name] = max(call[name] - shorter, 0)
             continue
-        for source in (config, getattr(model, "generation_config", None)):
-            value = getattr(source, name, None)
-            # transformers adds the prompt to a default max_length by itself, so only explicit limits count.
-            explicit = value and value != type(source)().__dict__.get(name)
-            if explicit and _option(newer, config, call, model) is None:
-                call[name] = max(value - shorter, 0)
-                if source is config:
-                    config = copy.deepcopy(config)
-                    setattr(config, name, call.pop(name))
-                break
+        if _option(newer, config, call, model) is not None:
+            continue
+        limit = _explicit(name, config) or _explicit(name, getattr(model, "generation_config", None))
+        if limit is None:
+            continue
+        call[name] = max(limit - shorter, 0)
+        if config is not None:  # a given config outranks keywords that transformers would warn about
+            config = copy.deepcopy(config)
+            setattr(config, name, call.pop(name))
     return config
+
+
+def _explicit(name: str, config: Any) -> int | None:
+    """A limit that somebody set; transformers adds the prompt to a default one by itself."""
+    value = getattr(config, name, None)
+    if not isinstance(value, int) or value == getattr(transformers.GenerationConfig(), name):
+        return None
+    return value or None
 
 
 def _with_prompt(output: Any, prompt: Tensor, length: int) -> Any:

@@ -38,11 +38,20 @@ class Registry(Generic[T]):
         Raises:
             ArgumentError: empty, ill-formed or duplicate name.
         """
-        if not isinstance(name, str) or not name or name != name.lower() or not name.replace("_", "").isalnum():
-            raise ArgumentError(f"{self.what} name must be lower-case letters, digits and underscores, got {name!r}")
+        if (
+            not isinstance(name, str)
+            or not name
+            or name != name.lower()
+            or not name.replace("_", "").isalnum()
+        ):
+            raise ArgumentError(
+                f"{self.what} name must be lower-case letters, digits and underscores, got {name!r}"
+            )
         taken = self._classes.get(name)
         if taken is not None and taken is not cls:
-            raise ArgumentError(f"{self.what} {name!r} is already registered by {taken.__module__}.{taken.__name__}")
+            raise ArgumentError(
+                f"{self.what} {name!r} is already registered by {taken.__module__}.{taken.__name__}"
+            )
         self._classes[name] = cls
 
     def get(self, name: str) -> T:
@@ -70,7 +79,7 @@ class Registry(Generic[T]):
         for entry in entry_points(group=self.group):
             try:
                 entry.load()
-            except Exception as error:  # a third party's module may raise anything
+            except Exception as error:  # noqa: BLE001  (a third party's module may raise anything)
                 self.broken[entry.name] = f"{type(error).__name__}: {error}"
                 warnings.warn(
                     f"{self.what} {entry.name!r} of entry point {entry.value!r} failed to load "
@@ -92,7 +101,9 @@ def register_method(cls: T) -> T:
     from .methods.base import Method
 
     if not (isinstance(cls, type) and issubclass(cls, Method)):
-        raise ArgumentError(f"register_method takes a subclass of vidcompress.methods.base.Method, got {cls!r}")
+        raise ArgumentError(
+            f"register_method takes a subclass of vidcompress.methods.base.Method, got {cls!r}"
+        )
     if not dataclasses.is_dataclass(cls) or not cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         raise ArgumentError(f"method {cls.__name__} must be a frozen dataclass: its fields are its options")
     for name in ("name", "summary", "modalities"):
@@ -111,7 +122,9 @@ def register_adapter(cls: T) -> T:
     from .adapters.base import Adapter
 
     if not (isinstance(cls, type) and issubclass(cls, Adapter)):
-        raise ArgumentError(f"register_adapter takes a subclass of vidcompress.adapters.base.Adapter, got {cls!r}")
+        raise ArgumentError(
+            f"register_adapter takes a subclass of vidcompress.adapters.base.Adapter, got {cls!r}"
+        )
     if not cls.model_types:
         raise ArgumentError(f"adapter {cls.__name__} must define model_types, such as ('llava_next',)")
     for model_type in cls.model_types:
@@ -134,10 +147,14 @@ def get_method(method: Any, **options: Any) -> Any:
 
     if isinstance(method, Method):
         if options:
-            raise ArgumentError(f"options {sorted(options)} cannot go with a method instance; put them into {method!r}")
+            raise ArgumentError(
+                f"options {sorted(options)} cannot go with a method instance; put them into {method!r}"
+            )
         return method
     if not isinstance(method, str):
-        raise ArgumentError(f"method must be a name or a Method, got {method!r}; {nearest('', METHODS.names())}")
+        raise ArgumentError(
+            f"method must be a name or a Method, got {method!r}; {nearest('', METHODS.names())}"
+        )
     try:
         cls = METHODS.get(method)
     except KeyError as error:
@@ -158,7 +175,9 @@ def adapter_for(model: Any) -> Any:
     config = getattr(model, "config", None)
     model_type = getattr(config, "model_type", None)
     if model_type is None:
-        raise UnsupportedModelError(f"model must be a transformers model with a config, got {type(model).__name__}")
+        raise UnsupportedModelError(
+            f"model must be a transformers model with a config, got {type(model).__name__}"
+        )
     try:
         cls = ADAPTERS.get(model_type)
     except KeyError as error:

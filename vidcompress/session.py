@@ -41,7 +41,7 @@ class CompressedInputs(Mapping[str, Any]):
 
     def __getitem__(self, key: str) -> Any:
         if key == "mm_encoder_outputs" and self._features:
-            return {"image": BaseModelOutputWithPooling(pooler_output=list(self._features))}  # type: ignore[arg-type]
+            return {"image": BaseModelOutputWithPooling(pooler_output=list(self._features))}
         return self._values[key]
 
     def __iter__(self) -> Iterator[str]:
@@ -53,7 +53,9 @@ class CompressedInputs(Mapping[str, Any]):
         return len(self._values) + bool(self._features)
 
     def __repr__(self) -> str:
-        shapes = {k: tuple(v.shape) if isinstance(v, Tensor) else type(v).__name__ for k, v in self._values.items()}
+        shapes = {
+            k: tuple(v.shape) if isinstance(v, Tensor) else type(v).__name__ for k, v in self._values.items()
+        }
         return f"CompressedInputs({shapes}, features={[tuple(f.shape) for f in self._features]}, {self.report!r})"
 
 
@@ -188,7 +190,7 @@ def compress_with(adapter: Adapter, inputs: Mapping[str, Any], settings: Setting
             selections = {key: settings.method.select(tokens[key], plans[key]) for key in visuals}
             kept = {key: selection.source(tokens[key].layout) for key, selection in selections.items()}
             features = _row_features(prompt, tokens, selections)
-    values = splice(
+    values: dict[str, Any] = splice(
         inputs,
         prompt,
         kept,
@@ -197,7 +199,9 @@ def compress_with(adapter: Adapter, inputs: Mapping[str, Any], settings: Setting
         original_positions=settings.positions == "original",
     )
     if "position_ids" in values and features:
-        values["use_cache"] = True  # without a cache transformers reads a gap as the start of another sequence
+        values["use_cache"] = (
+            True  # without a cache transformers reads a gap as the start of another sequence
+        )
     dropped = {*values, *adapter.image_keys, *adapter.video_keys}
     values |= {key: value for key, value in inputs.items() if key not in dropped}
     for row, spans in enumerate(prompt.spans):
@@ -226,9 +230,13 @@ def _check_inputs(adapter: Adapter, inputs: Mapping[str, Any]) -> Tensor:
     for key in adapter.refused_keys:
         value = inputs.get(key)
         if value is not None and value != getattr(adapter.model.config, key, None):
-            raise UnsupportedInputError(f"{key}={value!r} differs from the model's config; set it there or leave it out")
+            raise UnsupportedInputError(
+                f"{key}={value!r} differs from the model's config; set it there or leave it out"
+            )
     if not adapter.video_keys and inputs.get("pixel_values_videos") is not None:
-        raise UnsupportedInputError(f"{type(adapter.model).__name__} takes images only, got pixel_values_videos")
+        raise UnsupportedInputError(
+            f"{type(adapter.model).__name__} takes images only, got pixel_values_videos"
+        )
     return ids
 
 
@@ -265,7 +273,7 @@ def _encode(
         keys = [key for key in visuals if key[0] == modality]
         if not keys:
             continue
-        wanted = settings.method.evidence(modality, adapter.has_cls)
+        wanted = settings.method.needs(modality, adapter.has_cls)
         frames = [settings.method.frames(visuals[key].layout, plans[key]) for key in keys]
         encoded = adapter.encode([visuals[key] for key in keys], wanted, frames, settings.max_views)
         tokens |= dict(zip(keys, encoded, strict=True))

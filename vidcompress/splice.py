@@ -78,7 +78,9 @@ def parse_prompt(
         if len(where) == 0 or int(where[-1] - where[0]) + 1 != len(where):
             raise UnsupportedInputError(
                 f"attention_mask row {number} must be one run of ones, padded on one side; got {len(where)} ones "
-                "with gaps" if len(where) else f"attention_mask row {number} has no ones"
+                "with gaps"
+                if len(where)
+                else f"attention_mask row {number} has no ones"
             )
         rows.append(row[where])
         columns.append(where)
@@ -119,7 +121,8 @@ def _row_spans(
 
 def _runs(mask: Tensor) -> list[tuple[int, int]]:
     """(start, length) of every run of true entries."""
-    edges = torch.diff(mask.to(torch.int8), prepend=torch.zeros(1, dtype=torch.int8), append=torch.zeros(1, dtype=torch.int8))
+    outside = torch.zeros(1, dtype=torch.int8)
+    edges = torch.diff(mask.to(torch.int8), prepend=outside, append=outside)
     starts, stops = (edges == 1).nonzero().flatten().tolist(), (edges == -1).nonzero().flatten().tolist()
     return [(a, b - a) for a, b in zip(starts, stops, strict=True)]
 

@@ -202,7 +202,9 @@ class VisualTokens:
             )
         for key, value in self.evidence.items():
             if value.shape != self.features.shape[:1]:
-                raise ValueError(f"evidence[{key}] must have shape (N,) = ({len(self)},), got {tuple(value.shape)}")
+                raise ValueError(
+                    f"evidence[{key}] must have shape (N,) = ({len(self)},), got {tuple(value.shape)}"
+                )
 
     def __len__(self) -> int:
         return int(self.features.shape[0])

@@ -89,7 +89,9 @@ def processor_config(name: str) -> dict[str, Any]:
     }
 
 
-def provenance(state: Any, name: str, seed: int, stages: tuple[Stage, ...]) -> dict[str, Any]:
+def provenance(
+    state: Any, name: str, seed: int, stages: tuple[Stage, ...], remarks: list[str] | None = None
+) -> dict[str, Any]:
     """Return what a reader needs to know about a run: how, how long, on what, how well (see TRAINING.json).
 
     Args:
@@ -97,6 +99,7 @@ def provenance(state: Any, name: str, seed: int, stages: tuple[Stage, ...]) -> d
         name: the model.
         seed: of the run.
         stages: its curriculum.
+        remarks: what happened besides, in words.
     """
     lessons = []
     for index, stage in enumerate(stages[: state.stage + 1]):
@@ -115,6 +118,7 @@ def provenance(state: Any, name: str, seed: int, stages: tuple[Stage, ...]) -> d
         },
         "seconds": round(state.seconds),
         "stages": lessons,
+        "remarks": remarks or [],
         "last_round": state.history[-1] if state.history else None,
     }
 

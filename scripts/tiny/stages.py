@@ -82,6 +82,12 @@ _THUMBS: Final = Stage(
     mix=(("thumb", 1.0),), weights=(("caption", 0.7), *_HARD_ONES),
 )  # fmt: skip
 
+_HARDEST: Final = (
+    ("existence", 1.5), ("place", 1.5), ("count", 2.5), ("direction", 1.2), ("order", 3.0), ("digit", 0.7),
+    ("shape", 0.5), ("color", 0.8),
+)  # fmt: skip
+"""Later, what is left to learn."""
+
 _MANY_STEPS: Final[dict[str, Any]] = {
     "kind": "talk",
     "encoder_lr": 0.0,
@@ -113,11 +119,11 @@ _CLIPS: Final = Stage(
 )  # fmt: skip
 _IMAGES_AND_CLIPS: Final = Stage(
     "images and clips", rounds=24, pictures=512, lr=6e-4, floor=0.2, **_MANY_STEPS,
-    mix=(("thumb", 0.2), ("image", 0.45), ("clip", 0.35)), weights=(("caption", 0.3), *_HARD_ONES),
+    mix=(("thumb", 0.2), ("image", 0.45), ("clip", 0.35)), weights=(("caption", 0.3), *_HARDEST),
 )  # fmt: skip
 _IMAGES: Final = Stage(
     "images", rounds=40, pictures=512, lr=8e-4, floor=0.2, **_MANY_STEPS,
-    mix=(("thumb", 0.3), ("image", 0.7)), weights=(("caption", 0.3), *_HARD_ONES),
+    mix=(("thumb", 0.3), ("image", 0.7)), weights=(("caption", 0.3), *_HARDEST),
 )  # fmt: skip
 
 CURRICULA: Final[dict[str, tuple[Stage, ...]]] = {

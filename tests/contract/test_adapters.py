@@ -26,7 +26,9 @@ def test_features_are_the_stock_models_to_the_bit(family: str, max_views: int) -
     images, _ = adapter.visuals(inputs)
     options = {} if family == "llava_next" else {"batch_num_images": inputs["batch_num_images"]}
     with torch.no_grad():
-        stock = model.get_image_features(inputs["pixel_values"], inputs["image_sizes"], **options).pooler_output
+        stock = model.get_image_features(
+            inputs["pixel_values"], inputs["image_sizes"], **options
+        ).pooler_output
         mine = adapter.encode(images, max_views=max_views)
     assert len(mine) == len(stock)
     assert all(torch.equal(a.features, b) for a, b in zip(mine, stock, strict=True))
@@ -48,7 +50,9 @@ def test_only_the_frames_asked_for_are_encoded() -> None:
     adapter = adapter_for(model)
     _, videos = adapter.visuals(batch(model, [Scene((("video", 7),), seed=1)]))
     seen = []
-    handle = model.model.vision_tower.register_forward_pre_hook(lambda module, args: seen.append(args[0].shape[0]))
+    handle = model.model.vision_tower.register_forward_pre_hook(
+        lambda module, args: seen.append(args[0].shape[0])
+    )
     try:
         with torch.no_grad():
             (some,) = adapter.encode(videos, frames=[(0, 3, 6)])
@@ -97,9 +101,11 @@ def test_evidence_of_video_is_pooled_like_features() -> None:
     key = Evidence("attention_received", -1)
     with torch.no_grad():
         (tokens,) = adapter.encode(videos, [key], max_views=2)
-        maps = tiny_model("llava_onevision", attention="eager").model.vision_tower(
-            videos[0].pixels, output_attentions=True
-        ).attentions[-1]
+        maps = (
+            tiny_model("llava_onevision", attention="eager")
+            .model.vision_tower(videos[0].pixels, output_attentions=True)
+            .attentions[-1]
+        )
         pooled = model.model.apply_pooling(maps.mean((1, 2))[..., None])
     assert torch.allclose(tokens.evidence[key][:-1], pooled.flatten(), atol=1e-6)
 
@@ -108,7 +114,9 @@ def test_evidence_that_cannot_be_had_is_named() -> None:
     model = tiny_model("llava_onevision")
     adapter = adapter_for(model)
     images, _ = adapter.visuals(batch(model, [Scene((("image", (112, 112)),))]))
-    with pytest.raises(UnsupportedModelError, match="'cls_logits', -1.* needs a CLS token and SiglipVisionModel has none"):
+    with pytest.raises(
+        UnsupportedModelError, match="'cls_logits', -1.* needs a CLS token and SiglipVisionModel has none"
+    ):
         adapter.encode(images, [Evidence("cls_logits")])
     with pytest.raises(UnsupportedModelError, match="layer 9 is out of range for 4"):
         adapter.encode(images, [Evidence("attention_received", 9)])
@@ -116,10 +124,12 @@ def test_evidence_that_cannot_be_had_is_named() -> None:
 
 def test_an_unknown_model_type_lists_the_known() -> None:
     class Stranger:
-        class config:  # noqa: N801
+        class config:
             model_type = "llava_nxt"
 
-    with pytest.raises(UnsupportedModelError, match="known: llava_next, llava_onevision.*did you mean 'llava_next'"):
+    with pytest.raises(
+        UnsupportedModelError, match="known: llava_next, llava_onevision.*did you mean 'llava_next'"
+    ):
         adapter_for(Stranger())
     with pytest.raises(UnsupportedModelError, match="must be a transformers model"):
         adapter_for(3)

@@ -7,8 +7,8 @@ import torch
 from transformers import GenerationConfig
 
 import vidcompress
-from vidcompress import block
 from tiny_models import Scene, batch, tiny_model
+from vidcompress import block
 from vidcompress.errors import CompressionStateError, UnsupportedInputError
 from vidcompress.session import compress_inputs
 
@@ -19,7 +19,12 @@ GREEDY = {"do_sample": False}
 
 def footprint(model):  # type: ignore[no-untyped-def]
     """Every attribute and hook that something could leave on a model."""
-    hooks = ("_forward_hooks", "_forward_pre_hooks", "_forward_hooks_with_kwargs", "_forward_pre_hooks_with_kwargs")
+    hooks = (
+        "_forward_hooks",
+        "_forward_pre_hooks",
+        "_forward_hooks_with_kwargs",
+        "_forward_pre_hooks_with_kwargs",
+    )
     return {
         name: (sorted(vars(module)), [list(getattr(module, hook)) for hook in hooks])
         for name, module in model.named_modules()
@@ -32,7 +37,9 @@ def test_the_usual_slice_is_the_answer(family: str, options: dict[str, int]) -> 
     model = tiny_model(family)
     raw = batch(model, ROWS)
     plain = compress_inputs(model, raw, retention_ratio=0.3)
-    expected = model.generate(**plain, max_new_tokens=6, **GREEDY, **options)[:, plain["input_ids"].shape[1] :]
+    expected = model.generate(**plain, max_new_tokens=6, **GREEDY, **options)[
+        :, plain["input_ids"].shape[1] :
+    ]
     with vidcompress.compress(model, retention_ratio=0.3) as session:
         out = model.generate(**raw, max_new_tokens=6, **GREEDY, **options)
         again = model.generate(**raw, max_new_tokens=6, **GREEDY, **options)
@@ -46,10 +53,14 @@ def test_the_usual_slice_is_the_answer(family: str, options: dict[str, int]) -> 
 def test_return_dict_and_config_object() -> None:
     model = tiny_model("llava_onevision")
     raw = batch(model, ROWS)
-    config = GenerationConfig(max_new_tokens=4, do_sample=False, return_dict_in_generate=True, output_scores=True)
+    config = GenerationConfig(
+        max_new_tokens=4, do_sample=False, return_dict_in_generate=True, output_scores=True
+    )
     with vidcompress.compress(model, retention_ratio=0.3):
         out = model.generate(**raw, generation_config=config)
-        direct = model.generate(raw["input_ids"], max_new_tokens=4, **GREEDY, **{k: v for k, v in raw.items() if k != "input_ids"})
+        direct = model.generate(
+            raw["input_ids"], max_new_tokens=4, **GREEDY, **{k: v for k, v in raw.items() if k != "input_ids"}
+        )
     assert torch.equal(out.sequences, direct) and len(out.scores) == 4
 
 
@@ -129,7 +140,10 @@ def test_nothing_is_left_behind(family: str) -> None:
             1 / 0  # noqa: B018
         assert footprint(model) == mark
         broken = raw | {"image_sizes": torch.tensor([[5, 5]])}
-        with pytest.raises(UnsupportedInputError), vidcompress.compress(model, "globalcom2", retention_ratio=0.3):
+        with (
+            pytest.raises(UnsupportedInputError),
+            vidcompress.compress(model, "globalcom2", retention_ratio=0.3),
+        ):
             model.generate(**broken, max_new_tokens=2)
         assert footprint(model) == mark
         assert torch.equal(model(**raw).logits, before)
@@ -165,7 +179,9 @@ def test_no_cache_under_original_positions_is_refused() -> None:
     model = tiny_model("llava_next")
     raw = batch(model, ROWS)
     with vidcompress.compress(model, retention_ratio=0.3, positions="original"):
-        with pytest.raises(UnsupportedInputError, match="use_cache=False cannot go with positions='original'"):
+        with pytest.raises(
+            UnsupportedInputError, match="use_cache=False cannot go with positions='original'"
+        ):
             model.generate(**raw, use_cache=False, max_new_tokens=2)
         with pytest.raises(UnsupportedInputError, match="use_cache=False"):
             model(**raw, use_cache=False)
@@ -190,7 +206,9 @@ def test_chunked_prefill_works_or_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     with vidcompress.compress(model, retention_ratio=0.3):
         expected = model.generate(**raw, max_new_tokens=4, **GREEDY)
         if block._transformers() >= block.CHUNKED_PREFILL_SINCE:
-            assert torch.equal(model.generate(**raw, max_new_tokens=4, prefill_chunk_size=8, **GREEDY), expected)
+            assert torch.equal(
+                model.generate(**raw, max_new_tokens=4, prefill_chunk_size=8, **GREEDY), expected
+            )
         monkeypatch.setattr(block.transformers, "__version__", "5.18.0")
         with pytest.raises(UnsupportedInputError, match="prefill_chunk_size=8 goes wrong"):
             model.generate(**raw, max_new_tokens=4, prefill_chunk_size=8, **GREEDY)

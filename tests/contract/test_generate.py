@@ -74,7 +74,9 @@ def test_static_cache_and_chunked_prefill(family: str, positions: str) -> None:
     model = tiny_model(family)
     inputs = compress_inputs(model, batch(model, ROWS), retention_ratio=0.4, positions=positions)
     expected = new_tokens(model, inputs)
-    assert torch.equal(new_tokens(model, inputs, cache_implementation="static", disable_compile=True), expected)
+    assert torch.equal(
+        new_tokens(model, inputs, cache_implementation="static", disable_compile=True), expected
+    )
     chunked = torch.equal(new_tokens(model, inputs, prefill_chunk_size=8), expected)
     # Older versions get this silently wrong, with plain inputs too; the block refuses it there.
     assert chunked == (_transformers() >= CHUNKED_PREFILL_SINCE)
@@ -89,7 +91,9 @@ def test_generation_equals_a_recompute_without_cache(family: str) -> None:
         fast = new_tokens(model, inputs)
         slow = dict(inputs)
         for _ in range(6):
-            step = dict(inputs) | {k: slow[k] for k in ("input_ids", "attention_mask", "position_ids") if k in slow}
+            step = dict(inputs) | {
+                k: slow[k] for k in ("input_ids", "attention_mask", "position_ids") if k in slow
+            }
             with torch.no_grad():
                 following = model(**step).logits[:, -1].argmax(-1, keepdim=True)
             slow["input_ids"] = torch.cat((slow["input_ids"], following), 1)
@@ -102,7 +106,9 @@ def test_generation_equals_a_recompute_without_cache(family: str) -> None:
 def test_labels_and_right_padding_are_shortened_alike() -> None:
     model = tiny_model("llava_next")
     raw = batch(model, ROWS, pad_right=True)
-    labels = torch.where(raw["input_ids"] == IMAGE, -100, raw["input_ids"]).masked_fill(raw["attention_mask"] == 0, -100)
+    labels = torch.where(raw["input_ids"] == IMAGE, -100, raw["input_ids"]).masked_fill(
+        raw["attention_mask"] == 0, -100
+    )
     inputs = compress_inputs(model, raw | {"labels": labels}, retention_ratio=0.4)
     ids, mask, new = inputs["input_ids"], inputs["attention_mask"], inputs["labels"]
     assert (mask[:, 0] == 1).all() and (mask[1, -1] == 0)

@@ -79,7 +79,9 @@ def test_a_mistral_decoder(positions: str) -> None:
 def test_every_evidence_reaches_the_method(evidence: str) -> None:
     model = tiny_model("llava_next")
     kept = {
-        name: compress_inputs(model, batch(model, ROWS[:1]), retention_ratio=0.3, evidence=name).report.visuals[0]
+        name: compress_inputs(
+            model, batch(model, ROWS[:1]), retention_ratio=0.3, evidence=name
+        ).report.visuals[0]
         for name in (evidence, "auto")
     }
     same = kept[evidence].kept_positions.tolist() == kept["auto"].kept_positions.tolist()
@@ -90,9 +92,13 @@ def test_weights_that_accelerate_moves() -> None:
     """With accelerate's hooks on the tower the probe may not stop early, and the answer is the same."""
     model = copy.deepcopy(tiny_model("llava_next"))
     inputs = batch(model, ROWS)
-    expected = compress_inputs(model, inputs, retention_ratio=0.3)["mm_encoder_outputs"]["image"].pooler_output
+    expected = compress_inputs(model, inputs, retention_ratio=0.3)["mm_encoder_outputs"][
+        "image"
+    ].pooler_output
     for layer in model.model.vision_tower.encoder.layers:
-        add_hook_to_module(layer, AlignDevicesHook(execution_device="cpu", offload=True, place_submodules=True))
+        add_hook_to_module(
+            layer, AlignDevicesHook(execution_device="cpu", offload=True, place_submodules=True)
+        )
     got = compress_inputs(model, inputs, retention_ratio=0.3)["mm_encoder_outputs"]["image"].pooler_output
     assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
     assert next(model.model.vision_tower.encoder.layers[0].parameters()).device.type == "meta"
@@ -104,7 +110,9 @@ def test_the_encoder_stops_once_everything_is_seen() -> None:
     ran: list[int] = []
     handles = [m.register_forward_hook(lambda *_, i=i: ran.append(i)) for i, m in enumerate(layers)]
     try:
-        compress_inputs(model, batch(model, ROWS[:1]), "uniform", retention_ratio=0.3)  # features from layer -2
+        compress_inputs(
+            model, batch(model, ROWS[:1]), "uniform", retention_ratio=0.3
+        )  # features from layer -2
         assert ran == [0, 1, 2]
     finally:
         for handle in handles:

@@ -109,16 +109,22 @@ def test_the_table_is_filled_from_the_result_file(sweep: Sweep, tmp_path: Path) 
         "types": done.types,
         "rows": summary(done),
         "provenance": {
-            "command": "python x", "commit": "abcdef0123456789", "dirty": False, "machine": "m",
+            "command": "python x",
+            "commit": "abcdef0123456789",
+            "dirty": False,
+            "machine": "m",
             "versions": {"torch": "1", "transformers": "2"},
         },
     }
     (tmp_path / "m-clip.json").write_text(json.dumps(result))
     script = load_script("accuracy_table")
-    text = script.fill("a\n<!-- accuracy:m-clip -->\nold\n<!-- /accuracy -->\n<!-- accuracy:n -->\nkept\n<!-- /accuracy -->\n", tmp_path)
+    text = script.fill(
+        "a\n<!-- accuracy:m-clip -->\nold\n<!-- /accuracy -->\n<!-- accuracy:n -->\nkept\n<!-- /accuracy -->\n",
+        tmp_path,
+    )
     assert "old" not in text and "kept" in text
     right = done.cells["globalcom2@0.5"].correct.count("1")
-    assert f"| 0.5 | globalcom2 | 9 | 17 | " in text.replace("**", "") and f" {100 * right / 10:.1f}" in text
+    assert "| 0.5 | globalcom2 | 9 | 17 | " in text.replace("**", "") and f" {100 * right / 10:.1f}" in text
     assert "| 0.1 | frames | – |" in text  # one frame of 4 tokens is above a budget of 2
     assert script.fill(text, tmp_path) == text
 

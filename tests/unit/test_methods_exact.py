@@ -28,7 +28,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"allocation": "topk"},
         {"allocation": "softmax_max", "score": "global"},
         {"score": "local", "tau": 0.5},
-        {"evidence_from": "distance", "alpha": 0.25},
+        {"evidence": "distance", "alpha": 0.25},
     ],
     "vidcom2": [{}, {"reconcile": "global"}, {"channel_share": 1.0, "widths": (1.0,), "tau": 1.0}],
     "random": [{}, {"seed": 7}],
@@ -149,7 +149,7 @@ def test_equal_and_broken_features_still_meet_the_budget(method: Method, value: 
 @pytest.mark.parametrize("method", EXACT, ids=EXACT_IDS)
 def test_one_broken_token_is_not_preferred(method: Method) -> None:
     layout = IMAGES["landscape"]
-    if method.evidence("image", True) == () or not serves(method, layout):
+    if method.needs("image", True) == () or not serves(method, layout):
         return
     tokens = make_tokens(layout)
     position = int(layout.token_index[40])
@@ -219,6 +219,6 @@ def test_globalcom2_reference_counts_per_view() -> None:
 def test_scores_do_not_depend_on_what_else_is_there() -> None:
     """A caller may hand extra evidence; methods read only what they asked for."""
     tokens = make_tokens(IMAGES["landscape"])
-    method = get_method("globalcom2", evidence_from="distance")
+    method = get_method("globalcom2", evidence="distance")
     bare = replace(tokens, evidence={})
     assert torch.equal(run(method, tokens, 0.3)[0].index, run(method, bare, 0.3)[0].index)

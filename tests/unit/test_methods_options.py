@@ -26,7 +26,7 @@ from vidcompress.views import Evidence, VisualTokens
         ("globalcom2", {"alpha": 1.5}, "alpha must be a number from 0 .* to 1 .*got 1.5"),
         ("globalcom2", {"allocation": "softmax"}, "allocation must be one of uniform, topk, .*got 'softmax'"),
         ("globalcom2", {"score": "both"}, "score must be one of local, global, holistic, got 'both'"),
-        ("globalcom2", {"evidence_from": "keys"}, "evidence_from must be one of auto, .*got 'keys'"),
+        ("globalcom2", {"evidence": "keys"}, "evidence must be one of auto, .*got 'keys'"),
         ("globalcom2", {"layer": 1.0}, "layer must be an integer .*got 1.0"),
         ("vidcom2", {"tau": -1}, "tau must be a number above 0, got -1"),
         ("vidcom2", {"channel_share": 0}, "channel_share must be above 0 and at most 1, got 0"),
@@ -56,28 +56,28 @@ LOGITS = (Evidence("cls_logits", -1),)
         ({}, "image", False, ()),
         ({}, "video", True, ()),
         ({"layer": -2}, "image", True, (Evidence("cls_logits", -2),)),
-        ({"evidence_from": "distance"}, "image", True, ()),
-        ({"evidence_from": "cls_attention"}, "image", True, (Evidence("cls_attention", -1),)),
-        ({"evidence_from": "attention_received"}, "video", False, (Evidence("attention_received", -1),)),
+        ({"evidence": "distance"}, "image", True, ()),
+        ({"evidence": "cls_attention"}, "image", True, (Evidence("cls_attention", -1),)),
+        ({"evidence": "attention_received"}, "video", False, (Evidence("attention_received", -1),)),
     ],
 )
 def test_globalcom2_names_its_evidence(
     options: dict[str, Any], modality: Any, has_cls: bool, wanted: Any
 ) -> None:
-    assert GlobalCom2(**options).evidence(modality, has_cls) == wanted
+    assert GlobalCom2(**options).needs(modality, has_cls) == wanted
 
 
 def test_only_globalcom2_asks_the_encoder_for_anything() -> None:
     for name in available_methods():
         if name != "globalcom2":
-            assert get_method(name).evidence("video", True) == ()
+            assert get_method(name).needs("video", True) == ()
 
 
 def test_missing_evidence_is_named() -> None:
     tokens = make_tokens(IMAGES["two by two"])
-    method = GlobalCom2(evidence_from="cls_attention")
+    method = GlobalCom2(evidence="cls_attention")
     with pytest.raises(
-        UnsupportedInputError, match="needs Evidence.*cls_attention.*evidence_from='distance'"
+        UnsupportedInputError, match="needs Evidence.*cls_attention.*evidence='distance'"
     ):
         method.select(tokens, make_plan(tokens.layout, 20))
 
@@ -89,12 +89,12 @@ def test_evidence_decides() -> None:
     tokens = VisualTokens(tokens.features, tokens.layout, {**tokens.evidence, other: torch.rand(len(tokens))})
     plan = make_plan(tokens.layout, 40)
     chosen = [
-        GlobalCom2(evidence_from=source).select(tokens, plan).index.tolist()
+        GlobalCom2(evidence=source).select(tokens, plan).index.tolist()
         for source in ("auto", "cls_attention", "distance")
     ]
     assert chosen[0] != chosen[1] != chosen[2] != chosen[0]
     clip = make_tokens(VIDEOS["one newline"])
-    by_logits, _ = GlobalCom2(evidence_from="cls_logits").commander_and_local(clip)
+    by_logits, _ = GlobalCom2(evidence="cls_logits").commander_and_local(clip)
     by_distance, _ = GlobalCom2().commander_and_local(clip)
     assert torch.equal(by_logits.tokens, by_distance.tokens)
 

@@ -69,13 +69,15 @@ def parameters(model: Any) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_an_interrupted_run_ends_where_an_unbroken_one_does(name: str, tmp_path: Path) -> None:
-    frozen = replace(TALK, name="frozen", encoder_lr=0.0, rounds=1, mix=(("thumb", 1.0),))
+    frozen = replace(TALK, name="frozen", encoder_lr=0.0, rounds=1, batch=2, mix=(("thumb", 1.0),))
     curriculum = (LOOK, frozen, TALK)
     whole = trainer.train(name, tmp_path / "whole", curriculum, seed=3)
-    for _ in range(4):
-        broken = trainer.train(name, tmp_path / "broken", curriculum, seed=3, stop_after=1)
+    for _ in range(3):
+        trainer.train(name, tmp_path / "broken", curriculum, seed=3, stop_after=1)
+    broken = trainer.train(name, tmp_path / "broken", curriculum, seed=3)
     assert torch.equal(parameters(whole.model), parameters(broken.model))
-    assert whole.step == broken.step == 4 and (tmp_path / "broken" / "log.txt").read_text().count("\n") == 4
+    assert whole.step == broken.step == sum(stage.steps for stage in curriculum)
+    assert (tmp_path / "broken" / "log.txt").read_text().count("\n") == 4
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -120,6 +122,18 @@ def test_frames_of_a_clip_agree_with_the_models_own_features() -> None:
         (visual,) = project(model, [piece], encode(model, "tiny-onevision", [piece]))
         own = model.get_video_features(normalise(piece.views, "tiny-onevision")[None]).pooler_output[0]
     torch.testing.assert_close(visual, own, atol=1e-5, rtol=0)
+
+
+def test_a_decoder_can_be_adopted(tmp_path: Path) -> None:
+    donor = trainer.fresh_state("tiny-onevision", seed=1)
+    export(donor.model, "tiny-onevision", tmp_path, {})
+    state = trainer.fresh_state("tiny-next", seed=2)
+    trainer.adopt_decoder(state, tmp_path)
+    ids = torch.tensor([[1, 20, 30]])
+    theirs = donor.model.eval()(input_ids=ids).logits
+    torch.testing.assert_close(state.model.eval()(input_ids=ids).logits, theirs)
+    with pytest.raises(ValueError, match="holds no exported model"):
+        trainer.adopt_decoder(state, tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -61,13 +61,13 @@ class EncoderProbe:
         self.tower, self.layers, self.has_cls = tower, layers, has_cls
         self.hidden = [_resolve(i, len(layers) + 1, "vision_feature_layer") for i in hidden]
         self.evidence = list(evidence)
-        self._attention: dict[int, nn.Module] = {}
+        self._attention: dict[int, Any] = {}
         for item in self.evidence:
             self._attention[item.layer] = self._projections(item)
         # Stopping early skips the hooks that accelerate puts around offloaded modules, so only without them.
         self._may_stop = not any(hasattr(m, "_hf_hook") for m in tower.modules())
 
-    def _projections(self, item: Evidence) -> nn.Module:
+    def _projections(self, item: Evidence) -> Any:
         if item.quantity.startswith("cls") and not self.has_cls:
             raise UnsupportedModelError(
                 f"evidence {tuple(item)} needs a CLS token and {type(self.tower).__name__} has none; use "
@@ -107,7 +107,7 @@ class EncoderProbe:
 
         def note(key: tuple[str, int]) -> Callable[..., None]:
             def hook(module: nn.Module, args: Any, output: Any = None) -> None:
-                value = (args[0] if args else None) if output is None else output
+                value: Any = (args[0] if args else None) if output is None else output
                 seen[key] = value[0] if isinstance(value, tuple) else value
                 if self._may_stop and len(seen) == len(wanted):
                     raise _EncoderDone
@@ -131,7 +131,7 @@ class EncoderProbe:
 
     def _compute(self, item: Evidence, seen: dict[tuple[str, int], Tensor]) -> Tensor:
         attention = self._attention[item.layer]
-        heads = int(getattr(attention, "num_heads"))  # noqa: B009  (untyped attribute of a third party's module)
+        heads = int(attention.num_heads)
         scale = getattr(attention, "scale", None) or getattr(attention, "scaling", None)
         query, key = (seen[kind, item.layer].unflatten(-1, (heads, -1)).float() for kind in ("q", "k"))
         scale = float(scale) if scale is not None else query.shape[-1] ** -0.5
@@ -146,5 +146,7 @@ class EncoderProbe:
 
 def _resolve(index: int, length: int, name: str) -> int:
     if not -length <= index < length:
-        raise UnsupportedModelError(f"{name} {index} is out of range for {length} entries; use {-length} to {length - 1}")
+        raise UnsupportedModelError(
+            f"{name} {index} is out of range for {length} entries; use {-length} to {length - 1}"
+        )
     return index % length

@@ -70,7 +70,13 @@ def image_layout(
     thumbnail = View("thumbnail", rows, cols)
     if crops is None:
         flat = (torch.zeros(size), thumb // cols, thumb % cols, torch.zeros(size), torch.zeros(size))
-        end = (torch.tensor([1]), torch.tensor([rows - 1]), torch.tensor([cols]), torch.tensor([0]), torch.tensor([1]))
+        end = (
+            torch.tensor([1]),
+            torch.tensor([rows - 1]),
+            torch.tensor([cols]),
+            torch.tensor([0]),
+            torch.tensor([1]),
+        )
         return _layout("image", (thumbnail,), flat, end, grid, None, (size,), 1, device)
     full = (crops[0] * rows, crops[1] * cols)
     top, left, height, width = unpadded or (0, 0, *full)

@@ -48,7 +48,10 @@ class LlavaOnevisionAdapter(LlavaNextAdapter):
 
     def pack_image(self, features: Tensor, sizes: Tensor, newline: Tensor) -> Tensor:
         packed, _ = self.core.pack_image_features(
-            [features], sizes, image_newline=newline, vision_aspect_ratio=self.model.config.vision_aspect_ratio
+            [features],
+            sizes,
+            image_newline=newline,
+            vision_aspect_ratio=self.model.config.vision_aspect_ratio,
         )
         return packed[0]  # type: ignore[no-any-return]
 
@@ -66,13 +69,16 @@ class LlavaOnevisionAdapter(LlavaNextAdapter):
             sizes = image_sizes(inputs, len(pixels))
             single = _single_views(inputs.get("batch_num_images"), len(pixels))
             images = [
-                self.image(views, size, single=one) for views, size, one in zip(pixels, sizes, single, strict=True)
+                self.image(views, size, single=one)
+                for views, size, one in zip(pixels, sizes, single, strict=True)
             ]
         videos: list[Visual] = []
         if inputs.get("pixel_values_videos") is not None:
             for frames in view_lists(inputs["pixel_values_videos"], "pixel_values_videos"):
                 if frames.shape[0] < 1:
-                    raise UnsupportedInputError("pixel_values_videos has a video of 0 frames; give at least 1 frame")
+                    raise UnsupportedInputError(
+                        "pixel_values_videos has a video of 0 frames; give at least 1 frame"
+                    )
                 layout = video_layout(int(frames.shape[0]), self.frame_grid, "end", device=str(frames.device))
                 videos.append(Visual("video", layout, frames))
         return images, videos

@@ -23,7 +23,7 @@ from ..methods.base import Method
 from ..registry import METHODS, adapter_for, available_methods, get_method
 from ..session import compress_with, make_settings
 from ..views import Evidence, VisualTokens
-from .shapes import ClipExample, held_out, write_clip
+from .shapes import held_out, write_clip
 
 Medium = Literal["image", "clip"]
 
@@ -60,7 +60,9 @@ class Sweep:
         serving = [name for name in available_methods() if modality in METHODS.get(name).modalities]
         for name in self.methods:
             if name not in serving:
-                raise ArgumentError(f"methods: {name!r} does not serve {modality}s; choose from {', '.join(serving)}")
+                raise ArgumentError(
+                    f"methods: {name!r} does not serve {modality}s; choose from {', '.join(serving)}"
+                )
         names = [name for name in (self.methods or serving) if name != "none"]
         return [("none", 1.0), *((name, ratio) for ratio in self.ratios if ratio < 1 for name in names)]
 
@@ -115,9 +117,11 @@ class EncodeOnce(Adapter):
 
     @property
     def has_cls(self) -> bool:
+        """As the wrapped adapter."""
         return self._inner.has_cls
 
     def visuals(self, inputs: Mapping[str, Any]) -> tuple[list[Visual], list[Visual]]:
+        """As the wrapped adapter."""
         return self._inner.visuals(inputs)
 
     def encode(
@@ -127,6 +131,7 @@ class EncodeOnce(Adapter):
         frames: Sequence[tuple[int, ...] | None] | None = None,
         max_views: int = 16,
     ) -> list[VisualTokens]:
+        """As the wrapped adapter, or what it returned before for the same evidence and frames."""
         key = (visuals[0].modality, tuple(evidence), tuple(frames or ()))
         if key not in self._seen:
             self._seen[key] = self._inner.encode(visuals, evidence, frames, max_views)
@@ -186,14 +191,18 @@ def _ask(
         return {"correct": "", "kept": 0, "budget": 0, "total": 0, "unreachable": str(error)}
     out = adapter.model.generate(**compressed, max_new_tokens=sweep.max_new_tokens, do_sample=False)
     said = processor.batch_decode(out[:, compressed["input_ids"].shape[1] :], skip_special_tokens=True)
-    marks = ["01"[" ".join(text.lower().split()) == answer] for text, answer in zip(said, answers, strict=True)]
+    marks = [
+        "01"[" ".join(text.lower().split()) == answer] for text, answer in zip(said, answers, strict=True)
+    ]
     report = compressed.report
     return {"correct": "".join(marks), "kept": report.kept, "budget": report.budget, "total": report.total}
 
 
 def _batches(sweep: Sweep) -> Iterator[list[tuple[Any, Any]]]:
-    stream = held_out(sweep.medium, sweep.questions) if sweep.medium == "image" else held_out(
-        sweep.medium, sweep.questions, sweep.frames
+    stream = (
+        held_out(sweep.medium, sweep.questions)
+        if sweep.medium == "image"
+        else held_out(sweep.medium, sweep.questions, sweep.frames)
     )
     while batch := list(islice(stream, sweep.batch_size)):
         yield batch
@@ -204,7 +213,12 @@ def _prepare(processor: Any, sweep: Sweep, examples: Sequence[Any]) -> Mapping[s
     kind = "video" if sweep.medium == "clip" else "image"
     texts = [
         processor.apply_chat_template(
-            [{"role": "user", "content": [{"type": kind}, {"type": "text", "text": example.questions[0].text}]}],
+            [
+                {
+                    "role": "user",
+                    "content": [{"type": kind}, {"type": "text", "text": example.questions[0].text}],
+                }
+            ],
             add_generation_prompt=True,
         )
         for example in examples
@@ -214,7 +228,6 @@ def _prepare(processor: Any, sweep: Sweep, examples: Sequence[Any]) -> Mapping[s
     with tempfile.TemporaryDirectory() as folder:
         paths = []
         for i, example in enumerate(examples):
-            assert isinstance(example, ClipExample)
             paths.append(str(Path(folder) / f"{i}.mp4"))
             write_clip(example, paths[-1])
         return processor(text=texts, videos=paths, num_frames=sweep.frames)  # type: ignore[no-any-return]
@@ -267,8 +280,11 @@ def summary(progress: Progress) -> list[dict[str, Any]]:
         low, high = wilson(right, count)
         difference, half = paired(cell.correct, base)
         per_type = {
-            kind: round(sum(m == "1" for m, t in zip(cell.correct, progress.types, strict=True) if t == kind)
-                        / progress.types.count(kind), 4)
+            kind: round(
+                sum(m == "1" for m, t in zip(cell.correct, progress.types, strict=True) if t == kind)
+                / progress.types.count(kind),
+                4,
+            )
             for kind in dict.fromkeys(progress.types)
         }
         rows.append(

@@ -36,7 +36,7 @@ class Method(ABC):
     positions: ClassVar[Positions] = "contiguous"
     exact: ClassVar[bool] = True
 
-    def evidence(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
+    def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
         """Which encoder quantities `select` will read; features are always there.
 
         Args:

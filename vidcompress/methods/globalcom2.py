@@ -34,7 +34,7 @@ class GlobalCom2(ScoredMethod):
         alpha: weight of the global score, 0 to 1; the local score has 1 - alpha.
         allocation: `softmax_sum` (the paper's), `softmax_max`, `topk`, `uniform`.
         score: `holistic` (the paper's), `global`, `local`.
-        evidence_from: `auto` is `cls_logits` for images when the encoder has a CLS token, else `distance`.
+        evidence: `auto` is `cls_logits` for images when the encoder has a CLS token, else `distance`.
         layer: encoder layer of attention evidence; negative counts from the last.
 
     Raises:
@@ -51,7 +51,7 @@ class GlobalCom2(ScoredMethod):
     alpha: float = 0.5
     allocation: Allocation = "softmax_sum"
     score: Score = "holistic"
-    evidence_from: EvidenceOption = "auto"
+    evidence: EvidenceOption = "auto"
     layer: int = -1
 
     def __post_init__(self) -> None:
@@ -64,7 +64,7 @@ class GlobalCom2(ScoredMethod):
         for option, allowed in (
             ("allocation", get_args(Allocation)),
             ("score", get_args(Score)),
-            ("evidence_from", get_args(EvidenceOption)),
+            ("evidence", get_args(EvidenceOption)),
         ):
             if getattr(self, option) not in allowed:
                 raise ArgumentError(
@@ -75,10 +75,10 @@ class GlobalCom2(ScoredMethod):
                 f"layer must be an integer such as -1 for the last encoder layer, got {self.layer!r}"
             )
 
-    def evidence(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
+    def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
         """The one attention quantity that the scores start from; none where they start from distances."""
-        if self.evidence_from == "distance" or (
-            self.evidence_from == "auto" and (modality == "video" or not has_cls)
+        if self.evidence == "distance" or (
+            self.evidence == "auto" and (modality == "video" or not has_cls)
         ):
             return ()
         return (self._wanted(),)
@@ -124,21 +124,21 @@ class GlobalCom2(ScoredMethod):
         return Selection(torch.cat((best, _first(rest, _count(rest)))))
 
     def _wanted(self) -> Evidence:
-        if self.evidence_from in get_args(Quantity):
-            return Evidence(cast(Quantity, self.evidence_from), self.layer)
+        if self.evidence in get_args(Quantity):
+            return Evidence(cast(Quantity, self.evidence), self.layer)
         return Evidence("cls_logits", self.layer)
 
     def _attention_evidence(self, tokens: VisualTokens) -> Tensor | None:
         """(N,) attention evidence in float32 or better, or None where distances are to be used."""
-        if self.evidence_from == "distance" or (
-            self.evidence_from == "auto" and tokens.layout.modality == "video"
+        if self.evidence == "distance" or (
+            self.evidence == "auto" and tokens.layout.modality == "video"
         ):
             return None
         found = tokens.evidence.get(self._wanted())
-        if found is None and self.evidence_from != "auto":
+        if found is None and self.evidence != "auto":
             raise UnsupportedInputError(
-                f"evidence_from={self.evidence_from!r} needs {self._wanted()}, but the tokens came with "
-                f"{list(tokens.evidence) or 'no evidence'}; use evidence_from='distance' or pass it in VisualTokens"
+                f"evidence={self.evidence!r} needs {self._wanted()}, but the tokens came with "
+                f"{list(tokens.evidence) or 'no evidence'}; use evidence='distance' or pass it in VisualTokens"
             )
         return None if found is None else found.to(working_dtype(found))
 
