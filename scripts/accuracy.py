@@ -29,7 +29,12 @@ def main(
     ratios: Annotated[
         str, typer.Option(help="Retention ratios below 1, separated by commas.")
     ] = "0.5,0.25,0.1",
-    methods: Annotated[str, typer.Option(help="Methods, separated by commas; all by default.")] = "",
+    methods: Annotated[
+        str,
+        typer.Option(
+            help="Methods, separated by spaces, with options as in globalcom2:tau=5; all by default."
+        ),
+    ] = "",
     batch_size: Annotated[int, typer.Option(min=1, help="Questions per batch.")] = 20,
     frames: Annotated[int, typer.Option(min=1, help="Frames per clip.")] = 8,
     out: Annotated[
@@ -47,7 +52,7 @@ def main(
         medium,
         questions,
         tuple(float(r) for r in ratios.split(",") if r),
-        tuple(m for m in methods.split(",") if m),
+        tuple(m for m in methods.split() if m),
         batch_size,
         frames,
     )

@@ -73,6 +73,15 @@ def test_cells_start_with_the_uncompressed_model_and_know_who_serves_what() -> N
         Sweep("image", methods=("vidcom2",)).cells()
 
 
+def test_labels_carry_options() -> None:
+    method = accuracy.method_of("globalcom2:allocation=uniform,tau=5")
+    assert (method.allocation, method.tau, method.alpha) == ("uniform", 5, 0.5)  # type: ignore[attr-defined]
+    with pytest.raises(ArgumentError, match="key=value, got 'tau'"):
+        accuracy.method_of("globalcom2:tau")
+    with pytest.raises(ArgumentError, match="no option 'taw'"):
+        accuracy.method_of("globalcom2:taw=1")
+
+
 def test_encoding_is_shared_and_right() -> None:
     model = tiny_model("llava_onevision")
     once = EncodeOnce(adapter_for(model))

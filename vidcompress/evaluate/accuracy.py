@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -36,7 +37,8 @@ class Sweep:
         medium: `image` or `clip`.
         questions: held-out questions, one per scene.
         ratios: retention ratios; 1.0 is run once, with `none`.
-        methods: names; all that serve the medium by default.
+        methods: names, with options as in `globalcom2:allocation=uniform,tau=5`; all that serve the medium by
+            default.
         batch_size: questions per batch.
         frames: frames per clip.
         max_new_tokens: longest answer.
@@ -58,7 +60,7 @@ class Sweep:
         """
         modality = "video" if self.medium == "clip" else "image"
         serving = [name for name in available_methods() if modality in METHODS.get(name).modalities]
-        for name in self.methods:
+        for name in (method.partition(":")[0] for method in self.methods):
             if name not in serving:
                 raise ArgumentError(
                     f"methods: {name!r} does not serve {modality}s; choose from {', '.join(serving)}"
@@ -166,7 +168,7 @@ def run_sweep(
         once = EncodeOnce(adapter)
         line: dict[str, Any] = {"types": [q.type for q in questions], "cells": {}}
         for name, ratio in cells:
-            method = get_method(name, seed=number) if name == "random" else get_method(name)
+            method = method_of(name, {"seed": number} if name == "random" else {})
             answers = [q.answer for q in questions]
             line["cells"][f"{name}@{ratio:g}"] = _ask(once, processor, inputs, method, ratio, answers, sweep)
         with journal.open("a") as file:
@@ -174,6 +176,26 @@ def run_sweep(
         progress.add(line)
         on_batch(progress.batches, of)
     return progress
+
+
+def method_of(label: str, options: Mapping[str, Any] = MappingProxyType({})) -> Method:
+    """The method of a label such as `globalcom2:allocation=uniform,tau=5`; numbers are read as numbers.
+
+    Raises:
+        ArgumentError: an option without a value, or one the method does not have.
+    """
+    name, _, listed = label.partition(":")
+    chosen = dict(options)
+    for pair in filter(None, listed.split(",")):
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise ArgumentError(f"methods: {label!r} must list options as key=value, got {pair!r}")
+        try:
+            chosen[key] = json.loads(value)
+        except json.JSONDecodeError:
+            chosen[key] = value
+    method: Method = get_method(name, **chosen)
+    return method
 
 
 def _ask(
