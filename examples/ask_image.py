@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 
 def main(overlay: Path = Path("kept-image.png")) -> vidcompress.Answer:
     qa = vidcompress.VisualQA.from_pretrained(retention_ratio=0.25)  # the embedded tiny-onevision
-    answer = qa.ask("how many objects are there?", image=HERE / "scene.png")
+    answer = qa.ask("what shape is the red object?", image=HERE / "scene.png")
     print(answer.text)
     print(answer.report)
     answer.overlay().save(overlay)

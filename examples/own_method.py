@@ -34,7 +34,7 @@ class Loudest(ScoredMethod):
 
 def main() -> vidcompress.Answer:
     qa = vidcompress.VisualQA.from_pretrained(method="loudest", retention_ratio=0.25)
-    answer = qa.ask("how many objects are there?", image=HERE / "scene.png")
+    answer = qa.ask("what shape is the red object?", image=HERE / "scene.png")
     print(answer.text)
     print(answer.report)
     return answer

@@ -20,7 +20,7 @@ def main() -> str:
 
     message = {
         "role": "user",
-        "content": [{"type": "image"}, {"type": "text", "text": "how many objects are there?"}],
+        "content": [{"type": "image"}, {"type": "text", "text": "what shape is the red object?"}],
     }
     prompt = processor.apply_chat_template([message])
     inputs = processor(text=[prompt], images=[HERE / "scene.png"])

@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 def main() -> tuple[str, str]:
     model = AutoModelForImageTextToText.from_pretrained(find("models/tiny-next")).eval()
     processor = vidcompress.load_processor(model)
-    content = [{"type": "image"}, {"type": "text", "text": "how many objects are there?"}]
+    content = [{"type": "image"}, {"type": "text", "text": "what shape is the red object?"}]
     inputs = processor(
         text=[processor.apply_chat_template([{"role": "user", "content": content}])],
         images=[HERE / "scene.png"],

@@ -159,7 +159,9 @@ def _columns(count: int, aspect: float) -> int:
     """Frames to a row: about half as wide again as high, and few places left empty in the last row."""
     target = max(1.0, math.sqrt(count * 1.5 / aspect))
     around = range(max(1, math.floor(target * 0.7)), math.ceil(target * 1.4) + 1)
-    return min(count, min(around, key=lambda columns: (-count % columns) / count + 0.3 * abs(columns / target - 1)))
+    return min(
+        count, min(around, key=lambda columns: (-count % columns) / count + 0.3 * abs(columns / target - 1))
+    )
 
 
 def _kept_cells(visual: VisualReport) -> list[Mask]:

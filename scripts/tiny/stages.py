@@ -126,15 +126,30 @@ _IMAGES: Final = Stage(
     mix=(("thumb", 0.3), ("image", 0.7)), weights=(("caption", 0.3), *_HARDEST),
 )  # fmt: skip
 
+_EVERYTHING: Final = Stage(
+    "everything", rounds=17, pictures=512, lr=5e-4, floor=0.04, **{**_MANY_STEPS, "encoder_lr": 1e-4},
+    mix=(("thumb", 0.08), ("image", 0.38), ("short", 0.14), ("clip", 0.4)),
+    weights=(("caption", 0.25), *_HARDEST, ("order", 8.0)),
+)  # fmt: skip
+_EVERYTHING_STILL: Final = replace(_EVERYTHING, rounds=19, mix=(("thumb", 0.25), ("image", 0.75)))
+
 CURRICULA: Final[dict[str, tuple[Stage, ...]]] = {
-    "tiny-onevision": (replace(_LOOK, rounds=31), _FRAMES, _MORE_FRAMES, _CLIPS, _IMAGES_AND_CLIPS),
+    "tiny-onevision": (
+        replace(_LOOK, rounds=31),
+        _FRAMES,
+        _MORE_FRAMES,
+        _CLIPS,
+        replace(_IMAGES_AND_CLIPS, rounds=11),
+        _EVERYTHING,
+    ),
     "tiny-next": (
         _LOOK,
         replace(_THUMBS, rounds=9),
         replace(_MORE_THUMBS, rounds=4),
         replace(_GLANCES, rounds=10),
         _GLANCES_AND_THUMBS,
-        _IMAGES,
+        replace(_IMAGES, rounds=15),
+        _EVERYTHING_STILL,
     ),
 }
-"""Model name to its stages, in order."""
+"""Model name to its stages, in order, as the committed checkpoints went through them."""
