@@ -77,10 +77,13 @@ def tiny_model(family: str, decoder: str = "default", attention: str = "sdpa") -
         )
         model = LlavaOnevisionForConditionalGeneration(config)
     model.set_attn_implementation(attention)
-    with torch.no_grad():  # larger logits, so that wrong features cannot hide in the noise
-        for parameter in model.parameters():
+    # Larger weights, so that wrong features cannot hide in the noise and answers differ between inputs.
+    scale = 8.0 if family == "llava_next" else 3.0
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
             if parameter.ndim > 1:
-                parameter.mul_(3.0)
+                parameter.mul_(3.0 if "vision" in name else scale)
+    model.generation_config.suppress_tokens = [IMAGE, VIDEO]  # generated placeholders would ask for features
     return model.eval()
 
 

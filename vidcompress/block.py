@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
@@ -23,7 +24,7 @@ from .errors import CompressionStateError, UnsupportedInputError
 from .methods.base import Method, Positions
 from .registry import adapter_for
 from .report import Report
-from .session import CompressedInputs, Settings, compress_with, make_settings
+from .session import CompressedInputs, EncodedVisuals, Settings, compress_with, make_settings
 
 CHUNKED_PREFILL_SINCE = (5, 23)  # earlier versions hand the encoder outputs to every chunk, silently
 _active: WeakSet[Any] = WeakSet()
@@ -44,9 +45,19 @@ class CompressSession:
         self._model = model
         self._generate = model.generate
         self._forward_parameters = list(inspect.signature(model.forward).parameters)
+        self._inside = threading.local()
 
-    def _compress(self, inputs: Mapping[str, Any]) -> CompressedInputs:
-        compressed = compress_with(self._adapter, inputs, self.settings)
+    def __deepcopy__(self, memo: Any) -> CompressSession:
+        raise CompressionStateError(
+            f"{type(self._model).__name__} is inside a compress block and cannot be copied there; leave the block first"
+        )
+
+    def close(self) -> None:
+        """Let go of the model; the report stays."""
+        self._model = self._generate = self._adapter = None
+
+    def _compress(self, inputs: Mapping[str, Any], *, for_generate: bool) -> CompressedInputs:
+        compressed = compress_with(self._adapter, inputs, self.settings, for_generate=for_generate)
         self.report = compressed.report
         return compressed
 
@@ -54,27 +65,49 @@ class CompressSession:
         keys = (*self._adapter.image_keys[:1], *self._adapter.video_keys[:1])
         return any(kwargs.get(key) is not None for key in keys)
 
+    def _call(self, *args: Any, **kwargs: Any) -> Any:
+        """The model's own generate, noted so that the forward hook knows who is calling."""
+        self._inside.depth = getattr(self._inside, "depth", 0) + 1
+        try:
+            return self._generate(*args, **kwargs)
+        finally:
+            self._inside.depth -= 1
+
     def generate(
         self, inputs: Tensor | None = None, generation_config: Any = None, *args: Any, **kwargs: Any
     ) -> Any:
         """Stand in for `model.generate`: compress, generate, and give back the caller's own prompt ids.
 
         Raises:
-            UnsupportedInputError: a cache from another call, or no cache under original positions.
+            UnsupportedInputError: a filled cache, no cache under original positions, a `max_length` within the
+                prompt, chunked prefill on a version of transformers that gets it wrong.
         """
-        if kwargs.get("past_key_values") is not None:
+        if _filled(kwargs.get("past_key_values")):
             raise UnsupportedInputError(
-                "past_key_values cannot be continued inside a compress block: its entries do not line up with the "
-                "uncompressed prompt; pass the whole prompt without a cache"
+                "past_key_values cannot be continued inside a compress block: what a cache of this block holds does "
+                "not line up with the uncompressed prompt; pass the whole prompt with an empty cache or none"
             )
         if inputs is not None:
             kwargs["input_ids"] = inputs
         if not self._has_pixels(kwargs):
-            return self._generate(None, generation_config, *args, **kwargs)
-        if (
-            self.settings.positions == "original"
-            and _option("use_cache", generation_config, kwargs, self._model) is False
-        ):
+            return self._call(None, generation_config, *args, **kwargs)
+        self._check_options(generation_config, kwargs)
+        own = ("streamer", "use_cache", "past_key_values")
+        with torch.no_grad():
+            compressed = self._compress({k: v for k, v in kwargs.items() if k not in own}, for_generate=True)
+        prompt: Tensor = kwargs["input_ids"]
+        call = {**compressed, **{k: kwargs[k] for k in own if kwargs.get(k) is not None}}
+        generation_config = _shorten_limits(
+            call, generation_config, self._model, prompt.shape[1], compressed["input_ids"].shape[1]
+        )
+        if call.get("streamer") is not None:
+            call["streamer"] = _PromptStreamer(call["streamer"], prompt)
+        output = self._call(None, generation_config, *args, **call)
+        return _with_prompt(output, prompt, compressed["input_ids"].shape[1])
+
+    def _check_options(self, generation_config: Any, kwargs: Mapping[str, Any]) -> None:
+        cache = _option("use_cache", generation_config, kwargs, self._model)
+        if self.settings.positions == "original" and cache is False:
             raise UnsupportedInputError(
                 "use_cache=False cannot go with positions='original': without a cache transformers reads the gaps as "
                 "packed sequences; use positions='contiguous' or keep the cache"
@@ -85,32 +118,32 @@ class CompressSession:
                 f"prefill_chunk_size={chunk} goes wrong with encoded images before transformers "
                 f"{'.'.join(map(str, CHUNKED_PREFILL_SINCE))} (this is {transformers.__version__}); leave it out"
             )
-        own = ("streamer", "use_cache")
-        compressed = self._compress({k: v for k, v in kwargs.items() if k not in own})
-        prompt: Tensor = kwargs["input_ids"]
-        shorter = prompt.shape[1] - compressed["input_ids"].shape[1]
-        call = {**compressed, **{k: kwargs[k] for k in own if kwargs.get(k) is not None}}
-        generation_config = _shorten_limits(call, generation_config, self._model, shorter)
-        if call.get("streamer") is not None:
-            call["streamer"] = _PromptStreamer(call["streamer"], prompt)
-        output = self._generate(None, generation_config, *args, **call)
-        return _with_prompt(output, prompt, compressed["input_ids"].shape[1])
 
     def before_forward(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Forward pre-hook: compress the inputs of a direct `model(**inputs)`."""
+        """Forward pre-hook: compress the inputs of a direct `model(**inputs)`.
+
+        Raises:
+            UnsupportedInputError: a filled cache together with pixels.
+            CompressionStateError: encoder outputs that did not come through the block, as from a `generate` that
+                was bound before it.
+        """
+        if getattr(self._inside, "depth", 0):
+            return None
         if args:
             kwargs = {**dict(zip(self._forward_parameters, args, strict=False)), **kwargs}
         if not self._has_pixels(kwargs):
+            encoded = (kwargs.get("mm_encoder_outputs") or {}).values()
+            if any(value is not None and not isinstance(value, EncodedVisuals) for value in encoded):
+                raise CompressionStateError(
+                    "this call inside a compress block brings images or videos that were encoded past it; call "
+                    "model.generate or model(...) on the model itself, not a generate that was bound before the block"
+                )
             return None
-        if kwargs.get("past_key_values") is not None:
+        if _filled(kwargs.get("past_key_values")):
             raise UnsupportedInputError(
                 "past_key_values together with pixels cannot be compressed; encode the pixels in the first call only"
             )
-        if self.settings.positions == "original" and kwargs.get("use_cache") is False:
-            raise UnsupportedInputError(
-                "use_cache=False cannot go with positions='original'; use positions='contiguous' or keep the cache"
-            )
-        return (), dict(self._compress(kwargs))
+        return (), dict(self._compress(kwargs, for_generate=False))
 
 
 @contextmanager
@@ -166,11 +199,13 @@ def compress(
     try:
         yield session
     finally:
-        handle.remove()
-        del model.generate
-        if theirs is not None:
-            model.generate = theirs
         _active.discard(model)
+        handle.remove()
+        if vars(model).get("generate") == session.generate:  # not one that the caller put there meanwhile
+            del model.generate
+            if theirs is not None:
+                model.generate = theirs
+        session.close()
 
 
 def _transformers() -> tuple[int, ...]:
@@ -186,24 +221,46 @@ def _option(name: str, config: Any, kwargs: Mapping[str, Any], model: Any) -> An
     return value if value is not None else getattr(getattr(model, "generation_config", None), name, None)
 
 
-def _shorten_limits(call: dict[str, Any], config: Any, model: Any, shorter: int) -> Any:
+def _filled(cache: Any) -> bool:
+    """Whether a cache holds anything; what is no cache at all counts as filled."""
+    if cache is None:
+        return False
+    length = getattr(cache, "get_seq_length", None)
+    return length is None or length() > 0
+
+
+def _shorten_limits(call: dict[str, Any], config: Any, model: Any, full: int, short: int) -> Any:
     """Make `max_length` and `min_length`, which count the prompt, count the caller's prompt.
 
-    Returns the generation config to use; the caller's own is not changed.
+    Args:
+        call: keyword arguments for generate; changed.
+        config: the generation config given, or None; not changed.
+        model: for its own generation config.
+        full: length of the caller's prompt, columns.
+        short: length of the compressed prompt, columns.
+
+    Returns:
+        The generation config to use.
+
+    Raises:
+        UnsupportedInputError: `max_length` leaves no room after the caller's prompt.
     """
     for name, newer in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")):
-        if call.get(name) is not None:
-            call[name] = max(call[name] - shorter, 0)
-            continue
-        if _option(newer, config, call, model) is not None:
-            continue
-        limit = _explicit(name, config) or _explicit(name, getattr(model, "generation_config", None))
+        limit = call.get(name)
+        if limit is None and _option(newer, config, call, model) is None:
+            limit = _explicit(name, config) or _explicit(name, getattr(model, "generation_config", None))
         if limit is None:
             continue
-        call[name] = max(limit - shorter, 0)
-        if config is not None:  # a given config outranks keywords that transformers would warn about
+        if name == "max_length" and limit <= full:
+            raise UnsupportedInputError(
+                f"max_length={limit} leaves no room after the prompt of {full} tokens; raise it or use max_new_tokens"
+            )
+        value = max(limit - full + short, 0)
+        if name not in call and config is not None:
             config = copy.deepcopy(config)
-            setattr(config, name, call.pop(name))
+            setattr(config, name, value)
+        else:
+            call[name] = value
     return config
 
 

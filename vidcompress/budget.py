@@ -58,7 +58,7 @@ class Budget:
         if self.retention_ratio is not None:
             self.ratio  # noqa: B018  (validates)
         if self.max_tokens is not None and (
-            isinstance(self.max_tokens, bool) or not isinstance(self.max_tokens, int) or self.max_tokens < 1
+            isinstance(self.max_tokens, bool) or not hasattr(self.max_tokens, "__index__") or self.max_tokens < 1
         ):
             raise BudgetError(f"max_tokens must be an integer of at least 1, got {self.max_tokens!r}")
 
@@ -79,7 +79,7 @@ class Budget:
             One integer per visual, 0 <= B <= N. `max_tokens` below the number of visuals leaves some with none.
         """
         if self.max_tokens is not None:
-            return split_in_proportion(min(self.max_tokens, sum(lengths)), lengths)
+            return split_in_proportion(min(int(self.max_tokens), sum(lengths)), lengths)
         ratio = self.ratio or Fraction(1)
         return [min(n, max(1, half_up(ratio * n))) for n in lengths]
 

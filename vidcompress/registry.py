@@ -7,9 +7,11 @@ that fails to load is remembered by name with its error and harms no other.
 from __future__ import annotations
 
 import dataclasses
+import re
 import warnings
 from importlib import import_module
 from importlib.metadata import entry_points
+from threading import RLock
 from typing import Any, Generic, TypeVar
 
 from .errors import ArgumentError, UnsupportedModelError, nearest
@@ -30,7 +32,8 @@ class Registry(Generic[T]):
         self.what, self.group, self.builtin = what, group, builtin
         self.broken: dict[str, str] = {}
         self._classes: dict[str, T] = {}
-        self._loaded = False
+        self._loaded = self._loading = False
+        self._lock = RLock()
 
     def add(self, name: str, cls: T) -> None:
         """Register `cls`; refuses a name that is taken by another class.
@@ -38,14 +41,9 @@ class Registry(Generic[T]):
         Raises:
             ArgumentError: empty, ill-formed or duplicate name.
         """
-        if (
-            not isinstance(name, str)
-            or not name
-            or name != name.lower()
-            or not name.replace("_", "").isalnum()
-        ):
+        if not isinstance(name, str) or name != name.lower() or not re.fullmatch(r"\w[\w-]*", name, re.ASCII):
             raise ArgumentError(
-                f"{self.what} name must be lower-case letters, digits and underscores, got {name!r}"
+                f"{self.what} name must be lower-case letters, digits, underscores and hyphens, got {name!r}"
             )
         taken = self._classes.get(name)
         if taken is not None and taken is not cls:
@@ -74,7 +72,19 @@ class Registry(Generic[T]):
     def _load(self) -> None:
         if self._loaded:
             return
-        self._loaded = True
+        with (
+            self._lock
+        ):  # a second thread waits until everything is there; the import below may come back here
+            if self._loaded or self._loading:
+                return
+            self._loading = True
+            try:
+                self._load_all()
+                self._loaded = True
+            finally:
+                self._loading = False
+
+    def _load_all(self) -> None:
         import_module(self.builtin)
         for entry in entry_points(group=self.group):
             try:

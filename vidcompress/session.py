@@ -25,6 +25,10 @@ from .views import Modality, VisualTokens
 from .visual_report import VisualReport
 
 
+class EncodedVisuals(BaseModelOutputWithPooling):  # type: ignore[misc]
+    """Encoder outputs that this package made, so that a `compress` block knows its own."""
+
+
 class CompressedInputs(Mapping[str, Any]):
     """Model inputs whose visual tokens are encoded and selected already.
 
@@ -41,7 +45,7 @@ class CompressedInputs(Mapping[str, Any]):
 
     def __getitem__(self, key: str) -> Any:
         if key == "mm_encoder_outputs" and self._features:
-            return {"image": BaseModelOutputWithPooling(pooler_output=list(self._features))}
+            return {"image": EncodedVisuals(pooler_output=list(self._features))}
         return self._values[key]
 
     def __iter__(self) -> Iterator[str]:
@@ -79,7 +83,7 @@ class Settings:
             self.separators,
             self.positions,
             None if ratio is None else float(ratio),
-            self.budget.max_tokens,
+            None if self.budget.max_tokens is None else int(self.budget.max_tokens),
         )
 
 
@@ -105,6 +109,11 @@ def make_settings(
     budget = Budget(retention_ratio, max_tokens)
     if policy not in POLICIES:
         raise ArgumentError(f"policy must be one of {', '.join(POLICIES)}, got {policy!r}")
+    if policy == "reference" and max_tokens is not None:
+        raise ArgumentError(
+            f"max_tokens={max_tokens} cannot go with policy='reference': the authors' code knows shares only and "
+            "sends every separator on top; use retention_ratio, or policy='exact'"
+        )
     separators = separators if separators is not None else ("keep" if policy == "reference" else "thin")
     if separators not in SEPARATORS:
         raise ArgumentError(f"separators must be one of {', '.join(SEPARATORS)}, got {separators!r}")
@@ -166,8 +175,18 @@ def compress_inputs(
     return compress_with(adapter_for(model), inputs, settings)
 
 
-def compress_with(adapter: Adapter, inputs: Mapping[str, Any], settings: Settings) -> CompressedInputs:
-    """`compress_inputs` with settings and adapter at hand."""
+def compress_with(
+    adapter: Adapter, inputs: Mapping[str, Any], settings: Settings, *, for_generate: bool = True
+) -> CompressedInputs:
+    """`compress_inputs` with settings and adapter at hand.
+
+    Args:
+        adapter: of the model.
+        inputs: as in `compress_inputs`.
+        settings: from `make_settings`.
+        for_generate: read a missing `attention_mask` as `generate` does (leading or trailing padding ids are
+            padding), not as `forward` does (nothing is), and force the cache where gaps in positions need it.
+    """
     report = settings.report()
     timings = report.timing_ms = Timings()
     ids = _check_inputs(adapter, inputs)
@@ -181,12 +200,16 @@ def compress_with(adapter: Adapter, inputs: Mapping[str, Any], settings: Setting
         "video": [visual.layout.full_length for visual in videos],
     }
     placeholders = {"image": adapter.image_token_id, "video": adapter.video_token_id}
-    prompt = parse_prompt(ids, inputs.get("attention_mask"), placeholders, lengths)
+    mask = inputs.get("attention_mask")
+    if mask is None and for_generate:
+        mask = _inferred_mask(adapter.model, ids)
+    prompt = parse_prompt(ids, mask, placeholders, lengths)
     plans = _plans(prompt, visuals, settings)
+    device = getattr(adapter.model, "device", ids.device)
     with _gradient_mode(adapter.model):
-        with phase(timings, "encode", ids.device):
+        with phase(timings, "encode", device):
             tokens = _encode(adapter, visuals, plans, settings)
-        with phase(timings, "compress", ids.device):
+        with phase(timings, "compress", device):
             selections = {key: settings.method.select(tokens[key], plans[key]) for key in visuals}
             kept = {key: selection.source(tokens[key].layout) for key, selection in selections.items()}
             features = _row_features(prompt, tokens, selections)
@@ -195,10 +218,10 @@ def compress_with(adapter: Adapter, inputs: Mapping[str, Any], settings: Setting
         prompt,
         kept,
         image_token_id=adapter.image_token_id,
-        pad_token_id=_pad_token_id(adapter.model, inputs),
+        pad_token_id=_pad_token_id(adapter.model, ids, mask),
         original_positions=settings.positions == "original",
     )
-    if "position_ids" in values and features:
+    if settings.positions == "original" and features and for_generate:
         values["use_cache"] = (
             True  # without a cache transformers reads a gap as the start of another sequence
         )
@@ -250,6 +273,7 @@ def _plans(
         for key, budget in zip(keys, settings.budget.split([span.length for span in spans]), strict=True):
             layout = visuals[key].layout
             settings.method.check(layout)
+            budget = budget if settings.method.uses_budget else layout.full_length
             plans[key] = make_plan(
                 layout,
                 budget,
@@ -300,11 +324,10 @@ def _gradient_mode(model: Any) -> AbstractContextManager[Any]:
     return nullcontext() if getattr(model, "training", False) else torch.no_grad()
 
 
-def _pad_token_id(model: Any, inputs: Mapping[str, Any]) -> int:
+def _pad_token_id(model: Any, ids: Tensor, mask: Tensor | None) -> int:
     """The id that fills padding: what the caller's padding holds, else what the model's configs name."""
-    mask = inputs.get("attention_mask")
     if mask is not None and not bool(mask.all()):
-        return int(inputs["input_ids"][mask == 0][0])
+        return int(ids[mask == 0][0])
     for config in (getattr(model, "generation_config", None), model.config, model.config.get_text_config()):
         for name in ("pad_token_id", "eos_token_id"):
             value = getattr(config, name, None)
@@ -314,15 +337,25 @@ def _pad_token_id(model: Any, inputs: Mapping[str, Any]) -> int:
     return 0
 
 
+def _inferred_mask(model: Any, ids: Tensor) -> Tensor | None:
+    """The mask that `generate` infers when none is given: padding ids are padding, unless they also end answers."""
+    config = getattr(model, "generation_config", None)
+    pad, ends = getattr(config, "pad_token_id", None), getattr(config, "eos_token_id", None)
+    if pad is None or pad in (ends if isinstance(ends, list) else [ends]):
+        return None
+    mask: Tensor = ids != pad
+    return mask.to(torch.int64)
+
+
 def _notes(
     plans: Mapping[tuple[str, int], Plan], visuals: Mapping[tuple[str, int], Visual], settings: Settings
 ) -> list[str]:
     notes = []
     for (modality, number), plan in plans.items():
         views = sum(size > 0 for size in visuals[modality, number].layout.sizes)
-        if settings.method.exact and plan.policy == "exact" and plan.tokens < views:
+        if settings.method.uses_budget and plan.policy == "exact" and plan.tokens < views:
             notes.append(
                 f"{modality} {number}: a budget of {plan.budget} leaves {plan.tokens} tokens for {views} views; "
-                "the views with the highest allocation get them, the others get none"
+                "what no view can have it does not send; see kept per view"
             )
     return notes

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .errors import UnsupportedInputError
+from .views import ordinary
 
 PER_TOKEN_KEYS = ("labels", "token_type_ids", "mm_token_type_ids", "position_ids")
 
@@ -47,6 +48,7 @@ class Prompt:
     pad_right: bool
 
 
+@ordinary
 def parse_prompt(
     input_ids: Tensor,
     attention_mask: Tensor | None,
@@ -144,7 +146,8 @@ def splice(
         kept: for each (modality, number) the (K,) source positions of its surviving tokens, in the order sent.
         image_token_id: written for every surviving visual token, images and videos alike.
         pad_token_id: fills the padding.
-        original_positions: also return `position_ids` with the gaps that dropped tokens leave.
+        original_positions: also return `position_ids` with the gaps that dropped tokens leave; otherwise
+            position_ids that the caller gave are renumbered without gaps.
 
     Returns:
         input_ids, attention_mask and, where given or asked for, labels, type ids and position_ids; padded on
@@ -157,7 +160,7 @@ def splice(
         pieces, at = [], 0
         for span in spans:
             count = int(kept[span.modality, span.number].shape[0])
-            pieces += [row[at : span.start], torch.full((count,), image_token_id)]
+            pieces += [row[at : span.start], torch.full((count,), image_token_id, device="cpu")]
             at = span.start + span.length
         ids.append(torch.cat([*pieces, row[at:]]))
     out = {
@@ -177,6 +180,8 @@ def splice(
             value[i, columns.to(value.device)][pick.to(value.device)]
             for i, (columns, pick) in enumerate(zip(prompt.columns, picks, strict=True))
         ]
+        if key == "position_ids" and not original_positions:
+            rows = [torch.arange(len(row), dtype=row.dtype, device=row.device) for row in rows]
         out[key] = _pad(rows, -100 if key == "labels" else 0, prompt.pad_right)
     if original_positions and "position_ids" not in out:
         out["position_ids"] = _pad([p.to(device) for p in picks], 0, prompt.pad_right)
@@ -186,7 +191,7 @@ def splice(
 def _picks(length: int, spans: Sequence[Span], kept: Mapping[tuple[str, int], Tensor]) -> Tensor:
     """Which tokens of an unpadded row survive: (new length,) int64, on the device of the selections."""
     if not spans:
-        return torch.arange(length)
+        return torch.arange(length, device="cpu")
     device = kept[spans[0].modality, spans[0].number].device
     pieces, at = [], 0
     for span in spans:

@@ -52,9 +52,9 @@ def phase(into: Timings, name: str, device: torch.device) -> Iterator[None]:
     """Time the block in milliseconds as `into[name]`, on the device's own clock where it has one."""
     if device.type == "cuda":
         start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
+        start.record(torch.cuda.current_stream(device))
         yield
-        stop.record()
+        stop.record(torch.cuda.current_stream(device))
         into.pending(name, start, stop)
         return
     begin = time.perf_counter()

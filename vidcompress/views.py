@@ -7,10 +7,10 @@ An image is a thumbnail plus crops, a video is its frames. Both become one flat 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Literal, NamedTuple
+from functools import cached_property, wraps
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -42,6 +42,20 @@ class View:
     nominal_box: tuple[float, float, float, float] | None = None
 
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def ordinary(function: Function) -> Function:
+    """Shield what is cached from the caller's modes: no inference tensors, new tensors on the CPU unless placed."""
+
+    @wraps(function)
+    def inner(*args: Any, **kwargs: Any) -> Any:
+        with torch.inference_mode(False), torch.device("cpu"):
+            return function(*args, **kwargs)
+
+    return cast(Function, inner)
+
+
 class Evidence(NamedTuple):
     """A quantity that a method wants from one encoder layer.
 
@@ -59,6 +73,8 @@ class Evidence(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class Layout:
     """Geometry of one image or one video as a sequence of N positions.
+
+    Layouts are shared between calls: read their tensors, never write into them.
 
     Attributes:
         modality: `image` or `video`.
@@ -113,21 +129,25 @@ class Layout:
         return self.num_separators == 1
 
     @cached_property
+    @ordinary
     def sizes_tensor(self) -> Tensor:
         """(V + 1,) int64: positions per view, then the number of separators; on the layout's device."""
         return torch.tensor((*self.sizes, self.num_separators), dtype=torch.int64, device=self.view.device)
 
     @cached_property
+    @ordinary
     def token_index(self) -> Tensor:
         """(num_tokens,) int64: positions that are not separators, ascending."""
         return _first(~self.separator, self.num_tokens)
 
     @cached_property
+    @ordinary
     def separator_index(self) -> Tensor:
         """(num_separators,) int64: positions of the separators, ascending."""
         return _first(self.separator, self.num_separators)
 
     @cached_property
+    @ordinary
     def run(self) -> int | None:
         """Positions per frame, its own separators included, when every frame is one contiguous run of equal length
         in order (and what follows the last frame are separators); None for images and for any other order."""
@@ -141,6 +161,7 @@ class Layout:
         return length if bool(own.all().item()) else None
 
     @cached_property
+    @ordinary
     def table(self) -> Tensor:
         """(V, max size) int64: the positions of each view, ascending, then N, so that it can index an (N + 1,) row."""
         width = max(self.sizes, default=0)
@@ -151,6 +172,7 @@ class Layout:
         place = (sizes.cumsum(0) - sizes)[:, None] + column
         return torch.where(column < sizes[:, None], order[place], len(self))
 
+    @ordinary
     def to(self, device: torch.device | str) -> Layout:
         """Return the layout with its index tensors on `device` (itself when it is there already)."""
         if self.view.device == torch.device(device):
@@ -158,6 +180,7 @@ class Layout:
         names = ("view", "row", "col", "line", "separator", "source")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
+    @ordinary
     def restrict_to_frames(self, frames: Tensor, indices: tuple[int, ...]) -> Layout:
         """Return the layout of a video of which only some frames are encoded; separators stay.
 

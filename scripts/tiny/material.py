@@ -25,15 +25,24 @@ from vidcompress.evaluate.shapes.scene import Scene, place_of
 
 Pixels = npt.NDArray[np.uint8]
 
-SMALLER: Final = {"frame": 1, "glance": 1, "thumb": 1, "short": 1, "clip": 2, "image": 4}
+SMALLER: Final = {"frame": 1, "glance": 1, "thumb": 1, "short": 1, "clip": 2, "parade": 2, "image": 4}
 """Material name to the divisor of the batch size: long sequences come in smaller batches.
 
 frame: a one-frame video; glance: a single small image of which only a quarter of the tokens are kept, by averaging
 (what a frame is to a model without videos); thumb: a single small image without crops; short: a clip of 2 to 6 frames;
-clip: a clip of 8 frames, or now and then of 9 to 16; image: an image of any size, in crops.
+clip: a clip of 8 frames, or now and then of 9 to 16; parade: a clip of 4 to 8 frames in which one object appears
+before or after all others; image: an image of any size, in crops.
 """
 
-TURNS: Final = {"frame": 1.0, "glance": 1.0, "thumb": 1.0, "short": 1.0, "clip": 1.5, "image": 2.0}
+TURNS: Final = {
+    "frame": 1.0,
+    "glance": 1.0,
+    "thumb": 1.0,
+    "short": 1.0,
+    "clip": 1.5,
+    "parade": 1.5,
+    "image": 2.0,
+}
 """Material name to the factor on the number of questions per scene: long sequences carry more of them."""
 
 
@@ -76,6 +85,9 @@ def make_piece(material: str, seed: int, name: str, worn: bool = True) -> Piece:
         if material != "image":
             return Piece(scene, "single" if material == "thumb" else "glance", picture[None], (VIEW, VIEW))
         return Piece(scene, "image", prepare.any_resolution(picture, name), (scene.height, scene.width))
+    if material == "parade":
+        count = 8 if rng.random() < 0.75 else int(rng.integers(4, 8))
+        return clip_piece(_parade(seed, count, 2 if rng.random() < 0.5 else 4), quality)
     if material == "frame":
         count = 1
     elif material == "short":
@@ -85,6 +97,15 @@ def make_piece(material: str, seed: int, name: str, worn: bool = True) -> Piece:
     else:
         raise ValueError(f"material={material!r} is not one of {', '.join(SMALLER)}; choose one of them")
     return clip_piece(sample_clip(seed, count), quality)
+
+
+def _parade(seed: int, frames: int, most: int) -> ClipScene:
+    """Draw the first clip of at most `most` objects after `seed` that allows a question about the order."""
+    while True:
+        scene = sample_clip(seed, frames, max_items=most)
+        if ask(scene, "order", np.random.default_rng(seed)) is not None:
+            return scene
+        seed += 2**44
 
 
 def clip_piece(scene: ClipScene, quality: int = 0) -> Piece:

@@ -131,6 +131,10 @@ _EVERYTHING: Final = Stage(
     mix=(("thumb", 0.08), ("image", 0.38), ("short", 0.14), ("clip", 0.4)),
     weights=(("caption", 0.25), *_HARDEST, ("order", 8.0)),
 )  # fmt: skip
+_PARADES: Final = Stage(
+    "parades", rounds=8, pictures=640, lr=8e-4, floor=0.5, **_MANY_STEPS,
+    mix=(("parade", 0.7), ("clip", 0.1), ("image", 0.2)), weights=(("caption", 0.5), *_HARDEST, ("order", 6.0)),
+)  # fmt: skip
 _EVERYTHING_STILL: Final = replace(_EVERYTHING, rounds=19, mix=(("thumb", 0.25), ("image", 0.75)))
 
 CURRICULA: Final[dict[str, tuple[Stage, ...]]] = {
@@ -140,7 +144,8 @@ CURRICULA: Final[dict[str, tuple[Stage, ...]]] = {
         _MORE_FRAMES,
         _CLIPS,
         replace(_IMAGES_AND_CLIPS, rounds=11),
-        _EVERYTHING,
+        replace(_EVERYTHING, rounds=7),
+        _PARADES,
     ),
     "tiny-next": (
         _LOOK,

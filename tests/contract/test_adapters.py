@@ -185,3 +185,41 @@ def test_video_layout_counts(newlines: str) -> None:
     for position in layout.separator_index.tolist():
         line = layout.line[position]
         assert (layout.line[layout.token_index] == line).sum() == {"end": 24, "row": 4}[newlines]
+
+
+@pytest.mark.parametrize("max_views", [1, 3, 16])
+def test_the_encoder_sees_at_most_max_views(max_views: int) -> None:
+    model = tiny_model("llava_next")
+    adapter = adapter_for(model)
+    images, _ = adapter.visuals(batch(model, [Scene((("image", size),), seed=1) for size in SIZES[:3]]))
+    seen: list[int] = []
+    handle = model.model.vision_tower.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[0]))
+    try:
+        adapter.encode(images, max_views=max_views)
+    finally:
+        handle.remove()
+    views = sum(len(image.layout.views) for image in images)
+    assert sum(seen) == views and max(seen) == min(max_views, views)
+    assert len(seen) == -(-views // max_views)
+
+
+def test_a_token_of_a_resized_canvas_belongs_to_the_view_its_centre_lies_in() -> None:
+    """A 6 x 6 grid of views of 4 x 4 tokens, 24 rows, shrunk to 14: row i has its centre at (i + 1/2) 24/14."""
+    layout = image_layout((4, 4), (6, 6), shrunk=shrunk_canvas((24, 24), (4, 4), 9))
+    assert layout.canvas == (12, 12)
+    layout = image_layout((4, 4), (6, 6), shrunk=(14, 14))
+    first = [(layout.view[layout.row == i][-2] - 1).item() // 6 for i in range(14)]
+    assert first == [int((i + 0.5) * 24 / 14 // 4) for i in range(14)]
+    assert first != [int(i * 24 / 14 // 4) for i in range(14)]
+    assert [v.rows for v in layout.views[1::6]] == [first.count(j) for j in range(6)]
+
+
+def test_evidence_is_float32_under_autocast() -> None:
+    model = tiny_model("llava_next")
+    adapter = adapter_for(model)
+    images, _ = adapter.visuals(batch(model, [Scene((("image", (112, 112)),))]))
+    key = Evidence("cls_logits", -1)
+    with torch.autocast("cpu", torch.bfloat16):
+        (tokens,) = adapter.encode(images, [key])
+    values = tokens.evidence[key][tokens.layout.token_index]
+    assert values.dtype == torch.float32 and not torch.equal(values, values.bfloat16().float())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
-from transformers import GenerationConfig
+from transformers import DynamicCache, GenerationConfig
 
 import vidcompress
 from tiny_models import Scene, batch, tiny_model
@@ -170,6 +172,12 @@ def test_a_second_block_and_a_foreign_cache_are_refused() -> None:
                 pass
         with pytest.raises(UnsupportedInputError, match="past_key_values cannot be continued"):
             model.generate(**raw, past_key_values=object())
+        filled = DynamicCache()
+        filled.update(torch.zeros(1, 2, 3, 8), torch.zeros(1, 2, 3, 8), 0)
+        with pytest.raises(UnsupportedInputError, match="past_key_values together with pixels"):
+            model(**raw, past_key_values=filled)
+        empty = model.generate(**raw, past_key_values=DynamicCache(), max_new_tokens=3, **GREEDY)
+        assert torch.equal(empty, model.generate(**raw, max_new_tokens=3, **GREEDY))
         model.generate(**raw, max_new_tokens=1)  # still the first block
     with vidcompress.compress(model, retention_ratio=0.5):
         pass
@@ -183,8 +191,8 @@ def test_no_cache_under_original_positions_is_refused() -> None:
             UnsupportedInputError, match="use_cache=False cannot go with positions='original'"
         ):
             model.generate(**raw, use_cache=False, max_new_tokens=2)
-        with pytest.raises(UnsupportedInputError, match="use_cache=False"):
-            model(**raw, use_cache=False)
+        with torch.no_grad():  # a forward passes its mask on, so gaps are gaps
+            assert torch.allclose(model(**raw, use_cache=False).logits, model(**raw).logits, atol=1e-6)
     with vidcompress.compress(model, retention_ratio=0.3):
         with_cache = model.generate(**raw, max_new_tokens=4, **GREEDY)
         without = model.generate(**raw, max_new_tokens=4, use_cache=False, **GREEDY)
@@ -212,3 +220,75 @@ def test_chunked_prefill_works_or_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(block.transformers, "__version__", "5.18.0")
         with pytest.raises(UnsupportedInputError, match="prefill_chunk_size=8 goes wrong"):
             model.generate(**raw, max_new_tokens=4, prefill_chunk_size=8, **GREEDY)
+
+
+@pytest.mark.parametrize("through", ["keyword", "config"])
+def test_min_length_counts_the_callers_prompt(through: str) -> None:
+    """With every answer token allowed to end, min_length alone keeps generation going."""
+    model = tiny_model("llava_onevision")
+    raw = batch(model, ROWS[:1])
+    length = raw["input_ids"].shape[1]
+    options: dict[str, object] = {
+        "min_length": length + 3,
+        "eos_token_id": list(range(2, 90)),
+        "do_sample": False,
+    }
+    if through == "config":
+        options = {"generation_config": GenerationConfig(**options, max_new_tokens=9)}
+    else:
+        options["max_new_tokens"] = 9
+    with vidcompress.compress(model, retention_ratio=0.3):
+        out = model.generate(**raw, **options)
+    assert out.shape[1] - length in (3, 4)  # ends as soon as it may
+
+
+def test_a_limit_within_the_prompt_is_named() -> None:
+    model = tiny_model("llava_next")
+    raw = batch(model, ROWS)
+    with vidcompress.compress(model, retention_ratio=0.3):
+        with pytest.raises(UnsupportedInputError, match="max_length=10 leaves no room after the prompt of"):
+            model.generate(**raw, max_length=10)
+
+
+def test_a_generate_bound_before_the_block_is_refused() -> None:
+    model = tiny_model("llava_next")
+    raw = batch(model, ROWS)
+    early = model.generate
+    with vidcompress.compress(model, retention_ratio=0.3):
+        with pytest.raises(CompressionStateError, match="encoded past it"):
+            early(**raw, max_new_tokens=2)
+        with pytest.raises(CompressionStateError, match="encoded past it"):
+            type(model).generate(model, **raw, max_new_tokens=2)
+        ready = compress_inputs(model, raw, retention_ratio=0.3)
+        assert early(**ready, max_new_tokens=2).shape[1] == ready["input_ids"].shape[1] + 2
+
+
+def test_leaving_works_whatever_happened_inside() -> None:
+    model = tiny_model("llava_next")
+    with vidcompress.compress(model, retention_ratio=0.3):
+        del model.generate
+    with vidcompress.compress(model, retention_ratio=0.3) as session:
+        model.generate = "theirs"
+    assert vars(model).pop("generate") == "theirs"
+    assert session._model is None
+    with vidcompress.compress(model, retention_ratio=0.3):
+        with pytest.raises(CompressionStateError, match="cannot be copied there"):
+            copy.deepcopy(model)
+    copy.deepcopy(model)
+
+
+def test_generate_holds_no_graph() -> None:
+    model = tiny_model("llava_next")
+    raw = batch(model, ROWS[:1])
+    seen = []
+    model.train()
+    handle = model.model.language_model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs["inputs_embeds"].requires_grad), with_kwargs=True
+    )
+    try:
+        with vidcompress.compress(model, retention_ratio=0.3):
+            model.generate(**raw, max_new_tokens=2, **GREEDY)
+    finally:
+        handle.remove()
+        model.eval()
+    assert seen == [False, False]

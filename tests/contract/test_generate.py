@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
-from tiny_models import IMAGE, Scene, batch, tiny_model
+import vidcompress
+from tiny_models import IMAGE, SIZES, VIDEO, Scene, batch, tiny_model
+from vidcompress.adapters.geometry import image_layout
 from vidcompress.block import CHUNKED_PREFILL_SINCE, _transformers
 from vidcompress.errors import UnsupportedInputError
 from vidcompress.session import compress_inputs
@@ -15,6 +20,12 @@ ROWS = [
     Scene((("image", (112, 80)),), before=3, seed=1),
     Scene((), before=5, seed=2),
     Scene((("image", (40, 100)),), before=11, seed=3),
+]
+REFERENCE = [
+    ("llava_next", "image", "globalcom2"),
+    ("llava_onevision", "image", "globalcom2"),
+    ("llava_onevision", "video", "globalcom2"),
+    ("llava_onevision", "video", "vidcom2"),
 ]
 
 
@@ -34,6 +45,48 @@ def test_a_ragged_batch_equals_single_runs(family: str, beams: int, sequences: i
     for i, row in enumerate(ROWS):
         alone = new_tokens(model, compress_inputs(model, batch(model, [row]), **settings), **options)
         assert together[i * sequences : (i + 1) * sequences].tolist() == alone.tolist()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_answers_depend_on_the_image(family: str) -> None:
+    """Otherwise equal answers would show nothing."""
+    model = tiny_model(family)
+    scenes = [Scene((("image", (112, 80)),), seed=seed) for seed in range(6)]
+    answers = [
+        new_tokens(model, compress_inputs(model, batch(model, [s]), retention_ratio=0.4)) for s in scenes
+    ]
+    assert len({tuple(a[0].tolist()) for a in answers}) >= 3
+
+
+@pytest.mark.parametrize("positions", ["contiguous", "original"])
+@pytest.mark.parametrize(("family", "kind", "method"), REFERENCE)
+def test_reference_order_reaches_the_model(family: str, kind: str, method: str, positions: str) -> None:
+    """Features and positions follow the order in which the authors send tokens, in ragged batches and beams too."""
+    model = tiny_model(family)
+    what = (112, 80) if kind == "image" else 5
+    rows = [
+        Scene(((kind, what),), before=3, seed=1),
+        Scene((), seed=2),
+        Scene(((kind, what),), before=9, seed=3),
+    ]
+    settings = {"retention_ratio": 0.4, "policy": "reference", "positions": positions}
+    together = compress_inputs(model, batch(model, rows), method, **settings)
+    full = compress_inputs(model, batch(model, rows), "none")["mm_encoder_outputs"]["image"].pooler_output
+    sent = together["mm_encoder_outputs"]["image"].pooler_output
+    for visual, all_of_it, some in zip(together.report.visuals, full, sent, strict=True):
+        assert torch.equal(some, all_of_it[visual.kept_positions])
+    if kind == "image":
+        first = together.report.visuals[0].kept_positions
+        assert first.tolist() != sorted(first.tolist())
+    alone = [compress_inputs(model, batch(model, [row]), method, **settings) for row in rows]
+    if positions == "original":
+        start = 3
+        ids = alone[0]["input_ids"][0] == IMAGE
+        expected = start + alone[0].report.visuals[0].kept_positions
+        assert torch.equal(alone[0]["position_ids"][0][ids], expected)
+    answers = new_tokens(model, together, num_beams=2)
+    for i, one in enumerate(alone):
+        assert answers[i].tolist() == new_tokens(model, one, num_beams=2)[0].tolist()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -64,8 +117,98 @@ def test_original_positions_keep_the_gaps_and_insist_on_the_cache() -> None:
     length = int((raw["input_ids"][0] == IMAGE).sum())
     tail = torch.arange(start + length, raw["input_ids"].shape[1])
     assert inputs["position_ids"][0].tolist() == [*range(start), *(start + kept).tolist(), *tail.tolist()]
+    assert inputs["attention_mask"].shape == inputs["input_ids"].shape  # without it gaps would mean packing
     with pytest.raises(TypeError, match="use_cache"):
         model.generate(**inputs, use_cache=False)
+
+
+def test_position_ids_of_the_caller_follow_the_policy() -> None:
+    model = tiny_model("llava_next")
+    raw = batch(model, [ROWS[0]])
+    given = raw | {"position_ids": 7 + torch.arange(raw["input_ids"].shape[1])[None]}
+    renumbered = compress_inputs(model, given, retention_ratio=0.4)
+    assert renumbered["position_ids"][0].tolist() == list(range(renumbered["input_ids"].shape[1]))
+    assert "use_cache" not in renumbered
+    kept = compress_inputs(model, given, retention_ratio=0.4, positions="original")
+    own = compress_inputs(model, raw, retention_ratio=0.4, positions="original")
+    assert torch.equal(kept["position_ids"], own["position_ids"] + 7)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_missing_mask_means_what_it_means_to_generate(family: str) -> None:
+    """transformers takes padding ids for padding; forward alone does not."""
+    model = tiny_model(family)
+    raw = batch(model, ROWS)
+    bare = {key: value for key, value in raw.items() if key != "attention_mask"}
+    one, two = (compress_inputs(model, inputs, retention_ratio=0.4) for inputs in (raw, bare))
+    assert torch.equal(one["attention_mask"], two["attention_mask"])
+    assert torch.equal(one["input_ids"], two["input_ids"])
+    length = raw["input_ids"].shape[1]
+    with vidcompress.compress(model, "none"):
+        out = model.generate(**bare, max_new_tokens=4, do_sample=False)[:, length:]
+        logits = model(**bare).logits
+    assert torch.equal(out, model.generate(**bare, max_new_tokens=4, do_sample=False)[:, length:])
+    assert torch.equal(logits, model(**bare).logits)
+
+
+def test_a_default_device_and_inference_mode_leave_no_trace() -> None:
+    model = tiny_model("llava_onevision")
+    raw = batch(model, [Scene((("image", (104, 90)),), seed=1)])
+
+    def features() -> torch.Tensor:
+        return compress_inputs(model, raw, retention_ratio=0.4)["mm_encoder_outputs"]["image"].pooler_output[
+            0
+        ]
+
+    expected = features()
+    image_layout.cache_clear()
+    with torch.inference_mode():
+        features()
+    with torch.device("meta"):
+        assert torch.equal(features(), expected)
+    model.train()
+    try:
+        inputs = compress_inputs(model, raw, retention_ratio=0.4)
+        model(**inputs).logits.sum().backward()
+        assert model.model.multi_modal_projector.linear_1.weight.grad.abs().sum() > 0
+    finally:
+        model.eval().zero_grad(set_to_none=True)
+    assert not features().requires_grad
+
+
+def test_threads_do_not_see_each_others_activations() -> None:
+    model = tiny_model("llava_next")
+    raws = [batch(model, [Scene((("image", size),), seed=i)]) for i, size in enumerate(SIZES[:4])]
+
+    def features(raw: dict[str, torch.Tensor]) -> torch.Tensor:
+        return compress_inputs(model, raw, retention_ratio=0.4)["mm_encoder_outputs"]["image"].pooler_output[
+            0
+        ]
+
+    expected = [features(raw) for raw in raws]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(10):
+            got = list(pool.map(features, raws))
+            assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
+
+
+def test_timings_are_milliseconds() -> None:
+    model = tiny_model("llava_onevision")
+    raw = batch(model, ROWS)
+    start = time.perf_counter()
+    timing = compress_inputs(model, raw, retention_ratio=0.4).report.timing_ms
+    wall = (time.perf_counter() - start) * 1e3
+    assert set(timing) == {"encode", "compress"}
+    assert 0.2 * wall < sum(timing.values()) <= wall
+
+
+def test_a_total_cannot_be_met_in_the_authors_way() -> None:
+    model = tiny_model("llava_onevision")
+    with pytest.raises(ValueError, match="max_tokens=9 cannot go with policy='reference'"):
+        compress_inputs(model, batch(model, ROWS), max_tokens=9, policy="reference")
+    compress_inputs(
+        model, batch(model, ROWS), "none", retention_ratio=0.01, separators="keep"
+    )  # ignores the budget
 
 
 @pytest.mark.parametrize("positions", ["contiguous", "original"])
@@ -95,7 +238,10 @@ def test_generation_equals_a_recompute_without_cache(family: str) -> None:
                 k: slow[k] for k in ("input_ids", "attention_mask", "position_ids") if k in slow
             }
             with torch.no_grad():
-                following = model(**step).logits[:, -1].argmax(-1, keepdim=True)
+                last = model(**step).logits[:, -1]
+                following = last.index_fill(1, torch.tensor([IMAGE, VIDEO]), -torch.inf).argmax(
+                    -1, keepdim=True
+                )
             slow["input_ids"] = torch.cat((slow["input_ids"], following), 1)
             slow["attention_mask"] = torch.cat((slow["attention_mask"], torch.ones_like(following)), 1)
             if "position_ids" in slow:

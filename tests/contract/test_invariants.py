@@ -35,6 +35,8 @@ def test_1_full_retention_is_the_stock_model_to_the_bit(
     compressed = compress_inputs(model, inputs, method, retention_ratio=1.0, max_views=max_views)
     assert compressed["input_ids"].shape == inputs["input_ids"].shape
     assert torch.equal(logits(model, compressed), logits(model, inputs))
+    gaps = compress_inputs(model, inputs, method, retention_ratio=1.0, positions="original")
+    assert torch.allclose(logits(model, gaps)[0], logits(model, inputs)[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("ratio", RATIOS)
@@ -140,9 +142,13 @@ def test_4_equal_to_the_full_model_with_dropped_tokens_masked(
     visual = ((ids == IMAGE) | (ids == VIDEO)).nonzero().flatten()
     kept = visual[compressed.report.visuals[0].kept_positions]
     features = full["mm_encoder_outputs"]["image"].pooler_output[0].clone()
-    features[compressed.report.visuals[0].kept_positions] = compressed["mm_encoder_outputs"][
-        "image"
-    ].pooler_output[0]
+    sent = compressed["mm_encoder_outputs"]["image"].pooler_output[0]
+    if method == "pool":  # merged features at their source positions
+        features[compressed.report.visuals[0].kept_positions] = sent
+    elif method == "frames":  # encoded in another batch
+        assert torch.allclose(sent, features[compressed.report.visuals[0].kept_positions], atol=1e-6)
+    else:
+        assert torch.equal(sent, features[compressed.report.visuals[0].kept_positions])
     mask = torch.ones_like(ids)
     mask[visual] = 0
     mask[kept] = 1
@@ -155,6 +161,31 @@ def test_4_equal_to_the_full_model_with_dropped_tokens_masked(
     slow |= {"attention_mask": mask[None], "position_ids": position_ids[None]}
     expected = logits(model, slow)[0, alive]
     assert (logits(model, compressed)[0] - expected).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("between", [0, 2])
+def test_5_any_order_of_visuals_is_the_stock_model(between: int) -> None:
+    """Videos before images, several of each, with and without text between them."""
+    model = tiny_model("llava_onevision")
+    image, video = ("image", (112, 80)), ("video", 3)
+    rows = [
+        Scene((), seed=1),
+        Scene((video, image, video, image), between=between, seed=2),
+        Scene((video, video), between=between, seed=3),
+        Scene((image,), between=between, seed=4),
+    ]
+    inputs = batch(model, rows)
+    assert torch.equal(logits(model, compress_inputs(model, inputs, "none")), logits(model, inputs))
+    some = compress_inputs(model, inputs, "uniform", retention_ratio=0.5)
+    full = compress_inputs(model, inputs, "none")
+    where = 0
+    for row in (1, 2, 3):
+        mine = [v for v in some.report.visuals if v.row == row]
+        offsets = [sum(v.total for v in mine[:i]) for i in range(len(mine))]
+        kept = torch.cat([offset + v.kept_positions for offset, v in zip(offsets, mine, strict=True)])
+        everything = full["mm_encoder_outputs"]["image"].pooler_output[where]
+        assert torch.equal(some["mm_encoder_outputs"]["image"].pooler_output[where], everything[kept])
+        where += 1
 
 
 @pytest.mark.parametrize("family", ["llava_next", "llava_onevision"])

@@ -76,9 +76,7 @@ def test_only_globalcom2_asks_the_encoder_for_anything() -> None:
 def test_missing_evidence_is_named() -> None:
     tokens = make_tokens(IMAGES["two by two"])
     method = GlobalCom2(evidence="cls_attention")
-    with pytest.raises(
-        UnsupportedInputError, match="needs Evidence.*cls_attention.*evidence='distance'"
-    ):
+    with pytest.raises(UnsupportedInputError, match="needs Evidence.*cls_attention.*evidence='distance'"):
         method.select(tokens, make_plan(tokens.layout, 20))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -98,15 +99,22 @@ class EncoderProbe:
             except _EncoderDone:
                 pass
         hidden = [seen["hidden", i] for i in self.hidden]
-        return hidden, [self._compute(item, seen) for item in self.evidence]
+        with torch.autocast(
+            pixels.device.type, enabled=False
+        ):  # scores are float32 whatever the caller's autocast
+            return hidden, [self._compute(item, seen) for item in self.evidence]
 
     @contextmanager
     def _hooks(self, seen: dict[tuple[str, int], Tensor]) -> Iterator[None]:
         wanted = {("hidden", i) for i in self.hidden}
         wanted |= {(kind, layer) for layer in self._attention for kind in ("q", "k")}
 
+        caller = get_ident()
+
         def note(key: tuple[str, int]) -> Callable[..., None]:
             def hook(module: nn.Module, args: Any, output: Any = None) -> None:
+                if get_ident() != caller:  # somebody else's forward through the same tower
+                    return
                 value: Any = (args[0] if args else None) if output is None else output
                 seen[key] = value[0] if isinstance(value, tuple) else value
                 if self._may_stop and len(seen) == len(wanted):

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..views import Layout, View
+from ..views import Layout, View, ordinary
 
 Newlines = Literal["none", "end", "row"]
 
@@ -44,6 +44,7 @@ def shrunk_canvas(canvas: tuple[int, int], grid: tuple[int, int], max_views: int
 
 
 @lru_cache(maxsize=256)
+@ordinary
 def image_layout(
     grid: tuple[int, int],
     crops: tuple[int, int] | None = None,
@@ -106,6 +107,7 @@ def image_layout(
 
 
 @lru_cache(maxsize=256)
+@ordinary
 def video_layout(
     frames: int,
     grid: tuple[int, int],

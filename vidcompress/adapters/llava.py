@@ -124,7 +124,7 @@ class LlavaAdapter(Adapter):
             packed = self.join_frames(features, newline)
             extra = self.join_frames(extras, extras.new_zeros(extras.shape[-1])) if evidence else None
         else:
-            sizes = torch.tensor([visual.size])
+            sizes = torch.tensor([visual.size], device="cpu")
             packed = self.pack_image(features, sizes, newline)
             extra = self.pack_image(extras, sizes, extras.new_zeros(extras.shape[-1])) if evidence else None
         if packed.shape[0] != len(layout):

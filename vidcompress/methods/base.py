@@ -27,6 +27,7 @@ class Method(ABC):
         name: the public name. summary: its effect in one line.
         modalities: which of `image` and `video` it serves.
         positions: the position policy the authors use, the default for this method.
+        uses_budget: False for a method that keeps everything.
         exact: whether the realised count equals the budget (`pool`, `frames` reach the largest count below).
     """
 
@@ -35,6 +36,7 @@ class Method(ABC):
     modalities: ClassVar[frozenset[Modality]] = frozenset()
     positions: ClassVar[Positions] = "contiguous"
     exact: ClassVar[bool] = True
+    uses_budget: ClassVar[bool] = True
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
         """Which encoder quantities `select` will read; features are always there.

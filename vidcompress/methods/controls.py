@@ -25,6 +25,7 @@ class Keep(Method):
 
     name: ClassVar[str] = "none"
     summary: ClassVar[str] = "keeps everything; ignores the budget"
+    uses_budget: ClassVar[bool] = False
     modalities: ClassVar[frozenset[Modality]] = BOTH
     exact: ClassVar[bool] = False
 
@@ -60,8 +61,8 @@ class Random(Method):
         """The first B of a seeded permutation, ascending."""
         count = tokens_to_keep(tokens.layout, plan)
         # On the CPU whatever the device: accelerators have generators of their own.
-        generator = torch.Generator().manual_seed(self.seed)
-        drawn = torch.randperm(tokens.layout.num_tokens, generator=generator)[:count].sort().values
+        generator = torch.Generator("cpu").manual_seed(self.seed)
+        drawn = torch.randperm(tokens.layout.num_tokens, generator=generator, device="cpu")[:count].sort().values
         return _of_tokens(tokens, drawn.to(tokens.layout.view.device), plan)
 
 
