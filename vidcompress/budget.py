@@ -58,7 +58,9 @@ class Budget:
         if self.retention_ratio is not None:
             self.ratio  # noqa: B018  (validates)
         if self.max_tokens is not None and (
-            isinstance(self.max_tokens, bool) or not hasattr(self.max_tokens, "__index__") or self.max_tokens < 1
+            isinstance(self.max_tokens, bool)
+            or not hasattr(self.max_tokens, "__index__")
+            or self.max_tokens < 1
         ):
             raise BudgetError(f"max_tokens must be an integer of at least 1, got {self.max_tokens!r}")
 

@@ -21,6 +21,7 @@ from tiny.architecture import GRID, PATCH, PINPOINTS, VIEW
 from tiny.encoder import STATISTICS
 from tiny.stages import Stage
 from tiny.words import load_tokenizer
+from vidcompress.evaluate.shapes.examples import CLIP_FRAMES
 
 _CLASSES = {
     "tiny-onevision": ("LlavaOnevisionProcessor", "LlavaOnevisionImageProcessor"),
@@ -62,6 +63,7 @@ def video_preprocessor_config(name: str) -> dict[str, Any]:
         "do_rescale": True,
         "do_normalize": True,
         "do_sample_frames": False,
+        "num_frames": CLIP_FRAMES,
         "resample": 3,
         "rescale_factor": 1 / 255,
         "image_mean": mean,

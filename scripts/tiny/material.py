@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -31,7 +31,7 @@ SMALLER: Final = {"frame": 1, "glance": 1, "thumb": 1, "short": 1, "clip": 2, "p
 frame: a one-frame video; glance: a single small image of which only a quarter of the tokens are kept, by averaging
 (what a frame is to a model without videos); thumb: a single small image without crops; short: a clip of 2 to 6 frames;
 clip: a clip of 8 frames, or now and then of 9 to 16; parade: a clip of 4 to 8 frames in which one object appears
-before or after all others; image: an image of any size, in crops.
+before or after all others, often only two to four frames of it; image: an image of any size, in crops.
 """
 
 TURNS: Final = {
@@ -87,7 +87,8 @@ def make_piece(material: str, seed: int, name: str, worn: bool = True) -> Piece:
         return Piece(scene, "image", prepare.any_resolution(picture, name), (scene.height, scene.width))
     if material == "parade":
         count = 8 if rng.random() < 0.75 else int(rng.integers(4, 8))
-        return clip_piece(_parade(seed, count, 2 if rng.random() < 0.5 else 4), quality)
+        scene = _parade(seed, count, 2 if rng.random() < 0.5 else 4)
+        return _skim(scene, rng) if rng.random() < 0.6 else clip_piece(scene, quality)
     if material == "frame":
         count = 1
     elif material == "short":
@@ -106,6 +107,19 @@ def _parade(seed: int, frames: int, most: int) -> ClipScene:
         if ask(scene, "order", np.random.default_rng(seed)) is not None:
             return scene
         seed += 2**44
+
+
+def _skim(scene: ClipScene, rng: np.random.Generator) -> Piece:
+    """Keep two to four frames of a clip, the first and the last among them: what comes first is easier to see."""
+    between = 1 + rng.permutation(scene.frames - 2)[: int(rng.integers(0, 3))]
+    kept = sorted({0, *(int(frame) for frame in between), scene.frames - 1})
+    actors = tuple(
+        replace(actor, appears=next(index for index, frame in enumerate(kept) if frame >= actor.appears))
+        for actor in scene.actors
+    )
+    flash = scene.flash if scene.flash_frame in kept else None
+    told = replace(scene, frames=len(kept), actors=actors, flash=flash)
+    return Piece(told, "video", prepare.frames(paint_clip(scene)[kept]), (scene.height, scene.width))
 
 
 def clip_piece(scene: ClipScene, quality: int = 0) -> Piece:

@@ -36,7 +36,7 @@ def ask(
     ] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Visual tokens to keep, instead of a share.")] = None,
     num_frames: Annotated[
-        int | None, typer.Option(help="Frames taken from a video.", show_default="32")
+        int | None, typer.Option(help="Frames taken from a video.", show_default="the checkpoint's, else 32")
     ] = None,
     fps: Annotated[float | None, typer.Option(help="Frames taken per second, instead.")] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 64,

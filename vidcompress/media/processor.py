@@ -69,7 +69,8 @@ class Processor:
                 On LLaVA-OneVision a list of two or more for one prompt sends each picture as a single view; in a
                 flat list each is cut into crops, as transformers does.
             videos: None, a clip or a list of clips. A clip is anything `read_video` takes.
-            num_frames: frames per clip; with neither this nor `fps`, 32 of a file and all of a clip in memory.
+            num_frames: frames per clip; with neither this nor `fps`, what the checkpoint's video processor states
+                as `num_frames` (else 32) of a file, and all of a clip in memory.
             fps: frames per second of clip time, in place of `num_frames`.
             max_frames: most frames per clip.
             video_backend: "auto", "pyav" or "decord".
@@ -101,7 +102,14 @@ class Processor:
 
         image_inputs, image_lengths = self.prepare_images(pictures, groups)
         clips = [
-            read_video(s, num_frames=num_frames, fps=fps, max_frames=max_frames, backend=video_backend)
+            read_video(
+                s,
+                num_frames=num_frames,
+                fps=fps,
+                max_frames=max_frames,
+                backend=video_backend,
+                default_frames=self.video_recipe.num_frames,
+            )
             for s in sources
         ]
         video_inputs, video_lengths = self.prepare_videos(clips)

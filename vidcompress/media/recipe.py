@@ -34,6 +34,7 @@ class PixelRecipe:
         mean: per channel, after rescaling.
         std: per channel, after rescaling.
         rescale: factor from grey levels 0 to 255.
+        num_frames: frames that the checkpoint wants of a clip file, or None where it does not say.
     """
 
     size: Size | None
@@ -43,6 +44,7 @@ class PixelRecipe:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     rescale: float
+    num_frames: int | None = None
 
     def target(self, picture: Size) -> Size:
         """(height, width) that a picture of (height, width) pixels is resized to, before the crop."""
@@ -92,7 +94,12 @@ def read_recipe(raw: Mapping[str, Any], geometry: Geometry, origin: str) -> Pixe
         crop_size, crop_edge = _read_size(raw["crop_size"], "crop_size", origin)
         crop = crop_size or (crop_edge or 0, crop_edge or 0)
     mean, std = _statistics(raw, geometry, origin)
-    recipe = PixelRecipe(size, edge, crop, _filter(raw, origin), mean, std, _factor(raw, origin))
+    frames = raw.get("num_frames")
+    if frames is not None and (isinstance(frames, bool) or not isinstance(frames, int) or frames < 1):
+        raise MediaError(
+            f"{origin}: num_frames={frames!r}; expected a whole number of at least 1, or no entry"
+        )
+    recipe = PixelRecipe(size, edge, crop, _filter(raw, origin), mean, std, _factor(raw, origin), frames)
     made = recipe.crop or recipe.square
     if made != (side, side):
         raise MediaError(

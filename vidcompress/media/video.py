@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -67,6 +67,7 @@ def read_video(
     fps: float | None = None,
     max_frames: int = DEFAULT_MAX_FRAMES,
     backend: str = "auto",
+    default_frames: int | None = None,
     source_fps: float = 1.0,
     max_pixels: int = MAX_FRAME_PIXELS,
     max_source_frames: int = MAX_SOURCE_FRAMES,
@@ -79,11 +80,12 @@ def read_video(
             are frames already: a folder of them (in natural name order), a list of pictures, a uint8 array or tensor
             (frame, height, width, 3), or VideoFrames. URLs and play lists are refused.
         num_frames: how many frames, 1 to `max_frames`, spread from the first to the last. A shorter clip gives all it
-            has. With neither this nor `fps`, 32 are taken from a file and all of them from pictures.
+            has. With neither this nor `fps`, `default_frames` are taken from a file and all of them from pictures.
         fps: frames per second of clip time, in place of `num_frames`; where that makes more than `max_frames`, that
             many are spread over the whole clip.
         max_frames: the most frames to return.
         backend: "auto" (PyAV), "pyav" or "decord".
+        default_frames: see `num_frames`; 32 unless a checkpoint says otherwise.
         source_fps: frame rate of pictures, which have no clock of their own. Files state theirs.
         max_pixels: largest height x width of a frame.
         max_source_frames: longest clip that is looked through, in frames.
@@ -106,6 +108,8 @@ def read_video(
     if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
         return _subsample(_from_folder(os.fsdecode(source), request, source_fps), request)
     if isinstance(source, (str, os.PathLike, bytes)) or hasattr(source, "read"):
+        if num_frames is None and fps is None and default_frames is not None:
+            request = replace(request, num_frames=min(default_frames, max_frames))
         return reader.read(open_source(source), request)
     if isinstance(source, (list, tuple)):
         return _subsample(_from_pictures(source, "<list of pictures>", request, source_fps), request)

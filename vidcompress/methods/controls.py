@@ -62,7 +62,9 @@ class Random(Method):
         count = tokens_to_keep(tokens.layout, plan)
         # On the CPU whatever the device: accelerators have generators of their own.
         generator = torch.Generator("cpu").manual_seed(self.seed)
-        drawn = torch.randperm(tokens.layout.num_tokens, generator=generator, device="cpu")[:count].sort().values
+        drawn = (
+            torch.randperm(tokens.layout.num_tokens, generator=generator, device="cpu")[:count].sort().values
+        )
         return _of_tokens(tokens, drawn.to(tokens.layout.view.device), plan)
 
 

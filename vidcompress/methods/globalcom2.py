@@ -77,9 +77,7 @@ class GlobalCom2(ScoredMethod):
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
         """The one attention quantity that the scores start from; none where they start from distances."""
-        if self.evidence == "distance" or (
-            self.evidence == "auto" and (modality == "video" or not has_cls)
-        ):
+        if self.evidence == "distance" or (self.evidence == "auto" and (modality == "video" or not has_cls)):
             return ()
         return (self._wanted(),)
 
@@ -130,9 +128,7 @@ class GlobalCom2(ScoredMethod):
 
     def _attention_evidence(self, tokens: VisualTokens) -> Tensor | None:
         """(N,) attention evidence in float32 or better, or None where distances are to be used."""
-        if self.evidence == "distance" or (
-            self.evidence == "auto" and tokens.layout.modality == "video"
-        ):
+        if self.evidence == "distance" or (self.evidence == "auto" and tokens.layout.modality == "video"):
             return None
         found = tokens.evidence.get(self._wanted())
         if found is None and self.evidence != "auto":

@@ -43,7 +43,8 @@ def answer_batch(
         One answer per question, in order.
     """
     phases = Phases(model.device)
-    media = [question.open(**sampling) for question in questions]
+    default = processor.video_recipe.num_frames
+    media = [question.open(**sampling, default_frames=default) for question in questions]
     phases.cut("decode")
     inputs = prepare(model, processor, questions, media)
     phases.cut("preprocess")

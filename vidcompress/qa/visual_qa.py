@@ -34,7 +34,8 @@ class VisualQA:
         retention_ratio: share of the visual tokens that reach the language model, 0 < R <= 1. With neither this
             nor `max_tokens`: 0.25, and 1.0 for the method "none".
         max_tokens: visual tokens per question instead, at least 1.
-        num_frames: frames taken from a clip; with neither this nor `fps`, 32 of a file and all of a list of frames.
+        num_frames: frames taken from a clip; with neither this nor `fps`, the checkpoint's own number (else 32) of
+            a file and all of a list of frames.
         fps: frames taken per second of clip time, instead.
         max_frames: most frames of a clip.
         backend: video decoder, "auto", "pyav" or "decord".

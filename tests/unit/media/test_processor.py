@@ -329,3 +329,19 @@ def test_the_package_imports_nothing_heavy() -> None:
     code = f"import sys, vidcompress.media; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_checkpoint_may_state_its_frames(onevision: Any, write_clip: Callable[..., Any]) -> None:
+    """`num_frames` of the video processor file is the default for files; what is in memory stays whole."""
+    path = write_clip("twelve.mp4", 12)
+    eight = replace(onevision, video_recipe=replace(onevision.video_recipe, num_frames=8))
+    prompt = "<video> what"
+    assert onevision(text=prompt, videos=[path])["pixel_values_videos"].shape[1] == 12
+    assert eight(text=prompt, videos=[path])["pixel_values_videos"].shape[1] == 8
+    assert eight(text=prompt, videos=[path], num_frames=3)["pixel_values_videos"].shape[1] == 3
+    frames = np.zeros((12, 28, 28, 3), dtype=np.uint8)
+    assert eight(text=prompt, videos=[frames])["pixel_values_videos"].shape[1] == 12
+    geometry = onevision.geometry
+    assert read_recipe({"num_frames": 8}, geometry, "f.json").num_frames == 8
+    with pytest.raises(MediaError, match=r"f.json: num_frames=0; expected a whole number"):
+        read_recipe({"num_frames": 0}, geometry, "f.json")

@@ -50,7 +50,7 @@ def words() -> list[str]:
         found.update(place.split())
     found.update(str(number) for number in range(10))
     found.update(
-        "what color is the shape object how many objects are there a an yes no where digit shown on which way does move "
-        "appears first last ?".split()
+        "what color is the shape object how many objects are there a an yes no where digit shown on which way "
+        "does move appears first last ?".split()
     )
     return sorted(found)
