@@ -18,8 +18,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from transformers import AutoModelForImageTextToText
 
 from vidcompress import load_processor
-from vidcompress.evaluate.accuracy import Medium, Sweep, run_sweep, summary
+from vidcompress.evaluate.accuracy import Medium, Sweep, run_sweep
 from vidcompress.evaluate.provenance import provenance
+from vidcompress.evaluate.statistics import summary
 
 
 def main(

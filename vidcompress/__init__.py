@@ -15,7 +15,7 @@ _PUBLIC = {
     "ArgumentError": "errors",
     "Budget": "budget",
     "BudgetError": "errors",
-    "CompressedInputs": "session",
+    "CompressedInputs": "inputs",
     "Evidence": "views",
     "Layout": "views",
     "Method": "methods.base",
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .errors import UnsupportedInputError as UnsupportedInputError
     from .errors import UnsupportedModelError as UnsupportedModelError
     from .errors import VidcompressError as VidcompressError
+    from .inputs import CompressedInputs as CompressedInputs
     from .media.loading import load_processor as load_processor
     from .methods.base import Method as Method
     from .qa import Answer as Answer
@@ -55,7 +56,6 @@ if TYPE_CHECKING:
     from .registry import register_method as register_method
     from .report import Report as Report
     from .selection import Selection as Selection
-    from .session import CompressedInputs as CompressedInputs
     from .session import compress_inputs as compress_inputs
     from .views import Evidence as Evidence
     from .views import Layout as Layout

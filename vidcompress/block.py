@@ -6,7 +6,6 @@ registered; both are gone on exit, also after an exception.
 
 from __future__ import annotations
 
-import copy
 import inspect
 import threading
 from collections.abc import Iterator, Mapping
@@ -21,12 +20,22 @@ from torch import Tensor
 
 from .budget import Policy, Separators
 from .errors import CompressionStateError, UnsupportedInputError
+from .generation import (
+    CHUNKED_PREFILL_SINCE,
+    PromptStreamer,
+    is_filled,
+    option,
+    shorten_limits,
+    transformers_version,
+    with_prompt,
+)
+from .inputs import CompressedInputs, EncodedVisuals
 from .methods.base import Method, Positions
 from .registry import adapter_for
 from .report import Report
-from .session import CompressedInputs, EncodedVisuals, Settings, compress_with, make_settings
+from .session import compress_with
+from .settings import Settings, make_settings
 
-CHUNKED_PREFILL_SINCE = (5, 23)  # earlier versions hand the encoder outputs to every chunk, silently
 _active: WeakSet[Any] = WeakSet()
 
 
@@ -82,7 +91,7 @@ class CompressSession:
             UnsupportedInputError: a filled cache, no cache under original positions, a `max_length` within the
                 prompt, chunked prefill on a version of transformers that gets it wrong.
         """
-        if _filled(kwargs.get("past_key_values")):
+        if is_filled(kwargs.get("past_key_values")):
             raise UnsupportedInputError(
                 "past_key_values cannot be continued inside a compress block: what a cache of this block holds does "
                 "not line up with the uncompressed prompt; pass the whole prompt with an empty cache or none"
@@ -97,23 +106,23 @@ class CompressSession:
             compressed = self._compress({k: v for k, v in kwargs.items() if k not in own}, for_generate=True)
         prompt: Tensor = kwargs["input_ids"]
         call = {**compressed, **{k: kwargs[k] for k in own if kwargs.get(k) is not None}}
-        generation_config = _shorten_limits(
+        generation_config = shorten_limits(
             call, generation_config, self._model, prompt.shape[1], compressed["input_ids"].shape[1]
         )
         if call.get("streamer") is not None:
-            call["streamer"] = _PromptStreamer(call["streamer"], prompt)
+            call["streamer"] = PromptStreamer(call["streamer"], prompt)
         output = self._call(None, generation_config, *args, **call)
-        return _with_prompt(output, prompt, compressed["input_ids"].shape[1])
+        return with_prompt(output, prompt, compressed["input_ids"].shape[1])
 
     def _check_options(self, generation_config: Any, kwargs: Mapping[str, Any]) -> None:
-        cache = _option("use_cache", generation_config, kwargs, self._model)
+        cache = option("use_cache", generation_config, kwargs, self._model)
         if self.settings.positions == "original" and cache is False:
             raise UnsupportedInputError(
                 "use_cache=False cannot go with positions='original': without a cache transformers reads the gaps as "
                 "packed sequences; use positions='contiguous' or keep the cache"
             )
-        chunk = _option("prefill_chunk_size", generation_config, kwargs, self._model)
-        if chunk is not None and _transformers() < CHUNKED_PREFILL_SINCE:
+        chunk = option("prefill_chunk_size", generation_config, kwargs, self._model)
+        if chunk is not None and transformers_version() < CHUNKED_PREFILL_SINCE:
             raise UnsupportedInputError(
                 f"prefill_chunk_size={chunk} goes wrong with encoded images before transformers "
                 f"{'.'.join(map(str, CHUNKED_PREFILL_SINCE))} (this is {transformers.__version__}); leave it out"
@@ -139,7 +148,7 @@ class CompressSession:
                     "model.generate or model(...) on the model itself, not a generate that was bound before the block"
                 )
             return None
-        if _filled(kwargs.get("past_key_values")):
+        if is_filled(kwargs.get("past_key_values")):
             raise UnsupportedInputError(
                 "past_key_values together with pixels cannot be compressed; encode the pixels in the first call only"
             )
@@ -206,95 +215,3 @@ def compress(
             if theirs is not None:
                 model.generate = theirs
         session.close()
-
-
-def _transformers() -> tuple[int, ...]:
-    """(major, minor) of the transformers in use."""
-    return tuple(int(part) for part in transformers.__version__.split(".")[:2])
-
-
-def _option(name: str, config: Any, kwargs: Mapping[str, Any], model: Any) -> Any:
-    """A generation option as generate would resolve it: keyword, given config, model's config."""
-    if kwargs.get(name) is not None:
-        return kwargs[name]
-    value = getattr(config, name, None)
-    return value if value is not None else getattr(getattr(model, "generation_config", None), name, None)
-
-
-def _filled(cache: Any) -> bool:
-    """Whether a cache holds anything; what is no cache at all counts as filled."""
-    if cache is None:
-        return False
-    length = getattr(cache, "get_seq_length", None)
-    return length is None or length() > 0
-
-
-def _shorten_limits(call: dict[str, Any], config: Any, model: Any, full: int, short: int) -> Any:
-    """Make `max_length` and `min_length`, which count the prompt, count the caller's prompt.
-
-    Args:
-        call: keyword arguments for generate; changed.
-        config: the generation config given, or None; not changed.
-        model: for its own generation config.
-        full: length of the caller's prompt, columns.
-        short: length of the compressed prompt, columns.
-
-    Returns:
-        The generation config to use.
-
-    Raises:
-        UnsupportedInputError: `max_length` leaves no room after the caller's prompt.
-    """
-    for name, newer in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")):
-        limit = call.get(name)
-        if limit is None and _option(newer, config, call, model) is None:
-            limit = _explicit(name, config) or _explicit(name, getattr(model, "generation_config", None))
-        if limit is None:
-            continue
-        if name == "max_length" and limit <= full:
-            raise UnsupportedInputError(
-                f"max_length={limit} leaves no room after the prompt of {full} tokens; raise it or use max_new_tokens"
-            )
-        value = max(limit - full + short, 0)
-        if name not in call and config is not None:
-            config = copy.deepcopy(config)
-            setattr(config, name, value)
-        else:
-            call[name] = value
-    return config
-
-
-def _explicit(name: str, config: Any) -> int | None:
-    """A limit that somebody set; transformers adds the prompt to a default one by itself."""
-    value = getattr(config, name, None)
-    if not isinstance(value, int) or value == getattr(transformers.GenerationConfig(), name):
-        return None
-    return value or None
-
-
-def _with_prompt(output: Any, prompt: Tensor, length: int) -> Any:
-    """Replace the shortened prompt at the head of the generated sequences by the caller's own."""
-    sequences: Tensor = output if isinstance(output, Tensor) else output.sequences
-    copies = sequences.shape[0] // prompt.shape[0]
-    head = prompt.to(sequences.device).repeat_interleave(copies, dim=0)
-    whole = torch.cat((head, sequences[:, length:]), dim=1)
-    if isinstance(output, Tensor):
-        return whole
-    output.sequences = whole
-    return output
-
-
-class _PromptStreamer:
-    """Gives a streamer the caller's prompt where generate would put the shortened one."""
-
-    def __init__(self, streamer: Any, prompt: Tensor) -> None:
-        self._streamer, self._prompt = streamer, prompt
-        self._started = False
-
-    def put(self, value: Any) -> None:
-        if not self._started:
-            self._started, value = True, self._prompt.cpu()
-        self._streamer.put(value)
-
-    def end(self) -> None:
-        self._streamer.end()

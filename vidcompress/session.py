@@ -2,127 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from .adapters.base import Adapter, Visual
-from .budget import POLICIES, SEPARATORS, Budget, Plan, Policy, Separators, make_plan
-from .errors import ArgumentError, UnsupportedInputError
+from .budget import Plan, Policy, Separators, make_plan
+from .errors import UnsupportedInputError
+from .inputs import CompressedInputs
 from .methods.base import Method, Positions
-from .registry import adapter_for, get_method
-from .report import Report
+from .registry import adapter_for
 from .selection import Selection
+from .settings import Settings, make_settings
 from .splice import Prompt, parse_prompt, splice
 from .timing import Timings, phase
 from .views import Modality, VisualTokens
 from .visual_report import VisualReport
-
-
-class EncodedVisuals(BaseModelOutputWithPooling):  # type: ignore[misc]
-    """Encoder outputs that this package made, so that a `compress` block knows its own."""
-
-
-class CompressedInputs(Mapping[str, Any]):
-    """Model inputs whose visual tokens are encoded and selected already.
-
-    A read-only mapping: `model.generate(**inputs)` or `model(**inputs)`. Every unpacking hands out fresh
-    encoder outputs, because `generate` writes into the ones it is given. The answer is
-    `out[:, inputs["input_ids"].shape[1]:]`.
-
-    Attributes:
-        report: what was kept, where, and what it cost.
-    """
-
-    def __init__(self, values: dict[str, Any], features: list[Tensor], report: Report) -> None:
-        self._values, self._features, self.report = values, features, report
-
-    def __getitem__(self, key: str) -> Any:
-        if key == "mm_encoder_outputs" and self._features:
-            return {"image": EncodedVisuals(pooler_output=list(self._features))}
-        return self._values[key]
-
-    def __iter__(self) -> Iterator[str]:
-        yield from self._values
-        if self._features:
-            yield "mm_encoder_outputs"
-
-    def __len__(self) -> int:
-        return len(self._values) + bool(self._features)
-
-    def __repr__(self) -> str:
-        shapes = {
-            k: tuple(v.shape) if isinstance(v, Tensor) else type(v).__name__ for k, v in self._values.items()
-        }
-        return f"CompressedInputs({shapes}, features={[tuple(f.shape) for f in self._features]}, {self.report!r})"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to compress; see `compress_inputs` for the meaning of each field."""
-
-    method: Method
-    budget: Budget
-    separators: Separators
-    positions: Positions
-    policy: Policy
-    max_views: int
-
-    def report(self) -> Report:
-        """An empty report that states these settings."""
-        ratio = self.budget.ratio
-        return Report(
-            self.method.name,
-            self.policy,
-            self.separators,
-            self.positions,
-            None if ratio is None else float(ratio),
-            None if self.budget.max_tokens is None else int(self.budget.max_tokens),
-        )
-
-
-def make_settings(
-    method: str | Method = "globalcom2",
-    *,
-    retention_ratio: float | str | Fraction | None = None,
-    max_tokens: int | None = None,
-    separators: Separators | None = None,
-    positions: Positions | None = None,
-    policy: Policy = "exact",
-    max_views: int = 16,
-    **options: Any,
-) -> Settings:
-    """Check the arguments of `compress_inputs` and `compress`, and fill in what depends on the method.
-
-    Raises:
-        ArgumentError, BudgetError: as described in `compress_inputs`.
-    """
-    chosen: Method = get_method(method, **options)
-    if chosen.name == "none" and retention_ratio is None and max_tokens is None:
-        retention_ratio = 1
-    budget = Budget(retention_ratio, max_tokens)
-    if policy not in POLICIES:
-        raise ArgumentError(f"policy must be one of {', '.join(POLICIES)}, got {policy!r}")
-    if policy == "reference" and max_tokens is not None:
-        raise ArgumentError(
-            f"max_tokens={max_tokens} cannot go with policy='reference': the authors' code knows shares only and "
-            "sends every separator on top; use retention_ratio, or policy='exact'"
-        )
-    separators = separators if separators is not None else ("keep" if policy == "reference" else "thin")
-    if separators not in SEPARATORS:
-        raise ArgumentError(f"separators must be one of {', '.join(SEPARATORS)}, got {separators!r}")
-    positions = positions if positions is not None else chosen.positions
-    if positions not in ("contiguous", "original"):
-        raise ArgumentError(f"positions must be one of contiguous, original, got {positions!r}")
-    if isinstance(max_views, bool) or not isinstance(max_views, int) or max_views < 1:
-        raise ArgumentError(f"max_views must be an integer of at least 1, got {max_views!r}")
-    return Settings(chosen, budget, separators, positions, policy, max_views)
 
 
 def compress_inputs(

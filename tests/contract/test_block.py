@@ -10,7 +10,7 @@ from transformers import DynamicCache, GenerationConfig
 
 import vidcompress
 from tiny_models import Scene, batch, tiny_model
-from vidcompress import block
+from vidcompress import generation
 from vidcompress.errors import CompressionStateError, UnsupportedInputError
 from vidcompress.session import compress_inputs
 
@@ -213,11 +213,11 @@ def test_chunked_prefill_works_or_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     raw = batch(model, ROWS)
     with vidcompress.compress(model, retention_ratio=0.3):
         expected = model.generate(**raw, max_new_tokens=4, **GREEDY)
-        if block._transformers() >= block.CHUNKED_PREFILL_SINCE:
+        if generation.transformers_version() >= generation.CHUNKED_PREFILL_SINCE:
             assert torch.equal(
                 model.generate(**raw, max_new_tokens=4, prefill_chunk_size=8, **GREEDY), expected
             )
-        monkeypatch.setattr(block.transformers, "__version__", "5.18.0")
+        monkeypatch.setattr(generation.transformers, "__version__", "5.18.0")
         with pytest.raises(UnsupportedInputError, match="prefill_chunk_size=8 goes wrong"):
             model.generate(**raw, max_new_tokens=4, prefill_chunk_size=8, **GREEDY)
 

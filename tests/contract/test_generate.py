@@ -11,8 +11,8 @@ import torch
 import vidcompress
 from tiny_models import IMAGE, SIZES, VIDEO, Scene, batch, tiny_model
 from vidcompress.adapters.geometry import image_layout
-from vidcompress.block import CHUNKED_PREFILL_SINCE, _transformers
 from vidcompress.errors import UnsupportedInputError
+from vidcompress.generation import CHUNKED_PREFILL_SINCE, transformers_version
 from vidcompress.session import compress_inputs
 
 FAMILIES = ["llava_next", "llava_onevision"]
@@ -222,7 +222,7 @@ def test_static_cache_and_chunked_prefill(family: str, positions: str) -> None:
     )
     chunked = torch.equal(new_tokens(model, inputs, prefill_chunk_size=8), expected)
     # Older versions get this silently wrong, with plain inputs too; the block refuses it there.
-    assert chunked == (_transformers() >= CHUNKED_PREFILL_SINCE)
+    assert chunked == (transformers_version() >= CHUNKED_PREFILL_SINCE)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -13,7 +13,8 @@ import torch
 from tiny_models import Scene, batch, tiny_model
 from vidcompress.errors import ArgumentError
 from vidcompress.evaluate import accuracy
-from vidcompress.evaluate.accuracy import EncodeOnce, Sweep, paired, run_sweep, summary, wilson
+from vidcompress.evaluate.accuracy import EncodeOnce, Sweep, run_sweep
+from vidcompress.evaluate.statistics import paired, summary, wilson
 from vidcompress.registry import adapter_for
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -22,7 +22,8 @@ from ..adapters.base import Adapter, Visual
 from ..errors import ArgumentError, BudgetError
 from ..methods.base import Method
 from ..registry import METHODS, adapter_for, available_methods, get_method
-from ..session import compress_with, make_settings
+from ..session import compress_with
+from ..settings import make_settings
 from ..views import Evidence, VisualTokens
 from .shapes import held_out, write_clip
 
@@ -275,58 +276,3 @@ def _fingerprint(model: Any) -> str:
     """A short number that changes when the weights do."""
     with torch.no_grad():
         return f"{sum(float(p.double().abs().sum()) for p in model.parameters()):.6f}"
-
-
-def wilson(right: int, of: int, z: float = 1.96) -> tuple[float, float]:
-    """95 % confidence interval of a share (Wilson's score interval)."""
-    if of == 0:
-        return 0.0, 1.0
-    p, spread = right / of, z * z / of
-    middle = (p + spread / 2) / (1 + spread)
-    half = z * math.sqrt(p * (1 - p) / of + spread / (4 * of)) / (1 + spread)
-    return middle - half, middle + half
-
-
-def summary(progress: Progress) -> list[dict[str, Any]]:
-    """One entry per cell: accuracy with interval, per type, difference from `none` with a paired interval."""
-    rows = []
-    base = progress.cells["none@1"].correct
-    for key, cell in progress.cells.items():
-        name, _, ratio = key.partition("@")
-        entry: dict[str, Any] = {"method": name, "retention_ratio": float(ratio)}
-        if cell.unreachable is not None:
-            rows.append(entry | {"unreachable": cell.unreachable})
-            continue
-        count = len(cell.correct)
-        right = cell.correct.count("1")
-        low, high = wilson(right, count)
-        difference, half = paired(cell.correct, base)
-        per_type = {
-            kind: round(
-                sum(m == "1" for m, t in zip(cell.correct, progress.types, strict=True) if t == kind)
-                / progress.types.count(kind),
-                4,
-            )
-            for kind in dict.fromkeys(progress.types)
-        }
-        rows.append(
-            entry
-            | {
-                "questions": count,
-                "accuracy": round(right / count, 4),
-                "interval": [round(low, 4), round(high, 4)],
-                "difference": [round(difference, 4), round(half, 4)],
-                "per_type": per_type,
-                "tokens": {k: round(getattr(cell, k) / count, 2) for k in ("total", "budget", "kept")},
-                "correct": cell.correct,
-            }
-        )
-    return rows
-
-
-def paired(marks: str, base: str, z: float = 1.96) -> tuple[float, float]:
-    """Mean difference of two strings of marks on the same questions, and the half-width of its 95 % interval."""
-    differences = [int(a) - int(b) for a, b in zip(marks, base, strict=True)]
-    mean = sum(differences) / len(differences)
-    variance = sum((d - mean) ** 2 for d in differences) / max(1, len(differences) - 1)
-    return mean, z * math.sqrt(variance / len(differences))

@@ -11,7 +11,7 @@ import torch
 
 from ..errors import ArgumentError
 from ..media import load_processor
-from ..session import make_settings
+from ..settings import make_settings
 from .answer import Answer
 from .answering import answer_batch
 from .pretrained import load_model

@@ -1,0 +1,75 @@
+"""How to compress: the arguments of the public functions, checked once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from .budget import POLICIES, SEPARATORS, Budget, Policy, Separators
+from .errors import ArgumentError
+from .methods.base import Method, Positions
+from .registry import get_method
+from .report import Report
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to compress; see `compress_inputs` for the meaning of each field."""
+
+    method: Method
+    budget: Budget
+    separators: Separators
+    positions: Positions
+    policy: Policy
+    max_views: int
+
+    def report(self) -> Report:
+        """An empty report that states these settings."""
+        ratio = self.budget.ratio
+        return Report(
+            self.method.name,
+            self.policy,
+            self.separators,
+            self.positions,
+            None if ratio is None else float(ratio),
+            None if self.budget.max_tokens is None else int(self.budget.max_tokens),
+        )
+
+
+def make_settings(
+    method: str | Method = "globalcom2",
+    *,
+    retention_ratio: float | str | Fraction | None = None,
+    max_tokens: int | None = None,
+    separators: Separators | None = None,
+    positions: Positions | None = None,
+    policy: Policy = "exact",
+    max_views: int = 16,
+    **options: Any,
+) -> Settings:
+    """Check the arguments of `compress_inputs` and `compress`, and fill in what depends on the method.
+
+    Raises:
+        ArgumentError, BudgetError: as described in `compress_inputs`.
+    """
+    chosen: Method = get_method(method, **options)
+    if chosen.name == "none" and retention_ratio is None and max_tokens is None:
+        retention_ratio = 1
+    budget = Budget(retention_ratio, max_tokens)
+    if policy not in POLICIES:
+        raise ArgumentError(f"policy must be one of {', '.join(POLICIES)}, got {policy!r}")
+    if policy == "reference" and max_tokens is not None:
+        raise ArgumentError(
+            f"max_tokens={max_tokens} cannot go with policy='reference': the authors' code knows shares only and "
+            "sends every separator on top; use retention_ratio, or policy='exact'"
+        )
+    separators = separators if separators is not None else ("keep" if policy == "reference" else "thin")
+    if separators not in SEPARATORS:
+        raise ArgumentError(f"separators must be one of {', '.join(SEPARATORS)}, got {separators!r}")
+    positions = positions if positions is not None else chosen.positions
+    if positions not in ("contiguous", "original"):
+        raise ArgumentError(f"positions must be one of contiguous, original, got {positions!r}")
+    if isinstance(max_views, bool) or not isinstance(max_views, int) or max_views < 1:
+        raise ArgumentError(f"max_views must be an integer of at least 1, got {max_views!r}")
+    return Settings(chosen, budget, separators, positions, policy, max_views)
