@@ -30,6 +30,7 @@ def main(
         Path | None, typer.Option(help="exported tiny-onevision; tiny-next adopts its decoder")
     ] = None,
     questions: Annotated[int, typer.Option(help="held-out questions per medium asked at the end")] = 1000,
+    device: Annotated[str, typer.Option(help="where to train, as torch spells it: cpu, cuda, ...")] = "cpu",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves the choice to torch")] = 0,
 ) -> None:
     """Train a model on shapes; export it every few rounds, and at the end with its held-out accuracy."""
@@ -50,7 +51,9 @@ def main(
         if len(state.history) % EXPORT_EVERY == 0:
             export(state.model, model, out, describe(state))
 
-    state = train(model, run_dir, stages, seed, resume, after_round=after_round, decoder=decoder)
+    state = train(
+        model, run_dir, stages, seed, resume, after_round=after_round, decoder=decoder, device=device
+    )
     scores = {medium: accuracy(state.model, model, medium, questions) for medium in MEDIA[model] if questions}
     export(
         state.model,

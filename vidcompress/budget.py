@@ -136,6 +136,7 @@ class Plan:
         separators: how many of B are separators; the other B - separators are tokens.
         ratio: R as a float; B / N when the budget was given in tokens.
         policy: `exact` meets B to the token, `reference` reproduces the authors' counts and order.
+        keep_separators: whether every separator was asked for (`separators="keep"`).
     """
 
     total: int
@@ -143,6 +144,7 @@ class Plan:
     separators: int
     ratio: float
     policy: Policy = "exact"
+    keep_separators: bool = False
 
     @property
     def tokens(self) -> int:
@@ -178,9 +180,8 @@ def make_plan(
             raise ArgumentError(
                 f"policy='reference' sends every separator, got separators={separators!r}; use 'keep'"
             )
-        return Plan(
-            total, budget, in_all, float(ratio) if ratio is not None else budget / max(total, 1), policy
-        )
+        share = float(ratio) if ratio is not None else budget / max(total, 1)
+        return Plan(total, budget, in_all, share, policy, keep_separators=True)
     if separators == "keep":
         if budget < in_all:
             raise BudgetError(
@@ -197,4 +198,5 @@ def make_plan(
     tokens_in_all = total - in_all
     kept = max(kept, min(in_all, budget - tokens_in_all)) if separators != "drop" else 0
     budget = min(budget, kept + tokens_in_all)
-    return Plan(total, budget, kept, float(ratio) if ratio is not None else budget / max(total, 1), policy)
+    share = float(ratio) if ratio is not None else budget / max(total, 1)
+    return Plan(total, budget, kept, share, policy, keep_separators=separators == "keep")

@@ -66,20 +66,21 @@ def tags_loss(heads: Heads, cls: torch.Tensor, tags: torch.Tensor) -> torch.Tens
 
 def labels_loss(model: Any, heads: Heads, views: Views, name: str) -> torch.Tensor:
     """Loss of the first lesson on a batch of labelled views."""
-    features, cls = look(model, normalise(views.pixels, name))
-    total = torch.zeros(())
+    features, cls = look(model, normalise(views.pixels, name).to(model.device))
+    device = features.device
+    total = torch.zeros((), device=device)
     for key, weight in (("color", 1.0), ("shape", 1.0), ("digit", 1.5)):
         logits = getattr(heads, key)(features).float().flatten(0, 1)
-        target = torch.as_tensor(getattr(views, key)).flatten()
-        importance = torch.ones(logits.shape[-1])
+        target = torch.as_tensor(getattr(views, key)).flatten().to(device)
+        importance = torch.ones(logits.shape[-1], device=device)
         importance[0] = 0.25
         total = total + weight * F.cross_entropy(logits, target, weight=importance, ignore_index=IGNORE)
-    place = torch.arange(GRID * GRID)
+    place = torch.arange(GRID * GRID, device=device)
     for head, target in ((heads.row, place // GRID), (heads.column, place % GRID)):
         logits = head(features).float().flatten(0, 1)
         total = total + 0.1 * F.cross_entropy(logits, target.repeat(len(features)))
     if cls is not None:
-        total = total + 4.0 * tags_loss(heads, cls, torch.as_tensor(views.tags))
+        total = total + 4.0 * tags_loss(heads, cls, torch.as_tensor(views.tags).to(device))
     return total
 
 
@@ -89,15 +90,15 @@ def labels_accuracy(model: Any, heads: Heads, views: Views, name: str) -> dict[s
     hits: dict[str, list[float]] = {}
     for start in range(0, len(views.pixels), 64):
         part = slice(start, start + 64)
-        features, cls = look(model, normalise(views.pixels[part], name))
+        features, cls = look(model, normalise(views.pixels[part], name).to(model.device))
         for key in ("color", "shape", "digit"):
             target = torch.as_tensor(getattr(views, key)[part])
-            guess = getattr(heads, key)(features).argmax(-1)
+            guess = getattr(heads, key)(features).argmax(-1).cpu()
             hits.setdefault(key, []).extend((guess == target)[target > 0].float().tolist())
             hits.setdefault(f"no {key}", []).extend((guess == 0)[target == 0].float().tolist())
         if cls is not None:
             tags = torch.as_tensor(views.tags[part])
-            guess = heads.tags(cls) > 0
+            guess = (heads.tags(cls) > 0).cpu()
             hits.setdefault("tags found", []).extend(guess[tags == 1].float().tolist())
             hits.setdefault("tags rejected", []).extend((~guess)[tags == 0].float().tolist())
     return {key: float(np.mean(values)) for key, values in hits.items()}

@@ -112,7 +112,7 @@ def provenance(
         "model": name,
         "command": " ".join(["python", *sys.argv]),
         "seed": seed,
-        "machine": f"{os.cpu_count()} CPU cores, one of them used by this run",
+        "machine": f"{os.cpu_count()} CPU cores, threads: {torch.get_num_threads()}, device: {state.model.device}",
         "steps": state.step,
         "pictures": {
             kind: sum(lesson["rounds"] * lesson["pictures"] for lesson in lessons if lesson["kind"] == kind)

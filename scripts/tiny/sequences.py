@@ -54,8 +54,8 @@ def talk(
         Over all answer tokens of the batch: logits (A, vocabulary) float32, targets (A,), weights (A,), and the
         number of the turn each belongs to (A,), counted over the whole batch.
     """
-    embed = model.get_input_embeddings()
-    head = torch.tensor(load_tokenizer(name).convert_tokens_to_ids(HEADS[name]))
+    embed, device = model.get_input_embeddings(), model.device
+    head = torch.tensor(load_tokenizer(name).convert_tokens_to_ids(HEADS[name]), device=device)
     start = len(head) + max(len(visual) for visual in visuals)
     encoded = [[(*turn_ids(name, q, a), w) for q, a, w in turns] for turns in conversations]
     longest = max(sum(len(ids) for ids, _, _ in turns) for turns in encoded)
@@ -86,18 +86,23 @@ def talk(
             number += 1
     padded = torch.stack([F.pad(visual, (0, 0, 0, start - len(head) - len(visual))) for visual in visuals])
     first = embed(head).unsqueeze(0).expand(batch, -1, -1).to(padded.dtype)
-    embeddings = torch.cat([first, padded, embed(tokens).to(padded.dtype)], dim=1)
+    embeddings = torch.cat([first, padded, embed(tokens.to(device)).to(padded.dtype)], dim=1)
     seen = (block[:, None, :] == -1) | (block[:, None, :] == block[:, :, None])
     seen &= torch.ones(length, length, dtype=torch.bool).tril()
     mask = torch.zeros(batch, 1, length, length).masked_fill_(~seen[:, None], BLOCKED)
     hidden = model.model.language_model(
         inputs_embeds=embeddings,
-        attention_mask=mask.to(torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32),
-        position_ids=positions,
+        attention_mask=mask.to(
+            device, torch.bfloat16 if torch.is_autocast_enabled(device.type) else torch.float32
+        ),
+        position_ids=positions.to(device),
         use_cache=False,
     ).last_hidden_state
-    logits = model.lm_head(hidden[torch.tensor(rows), torch.tensor(columns)]).float()
-    return logits, torch.tensor(targets), torch.tensor(weights), torch.tensor(owners)
+    logits = model.lm_head(
+        hidden[torch.tensor(rows, device=device), torch.tensor(columns, device=device)]
+    ).float()
+    answers = torch.tensor(targets, device=device), torch.tensor(weights, device=device)
+    return logits, *answers, torch.tensor(owners, device=device)
 
 
 def answers_loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -108,4 +113,5 @@ def answers_loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Ten
 def answers_right(logits: torch.Tensor, targets: torch.Tensor, owners: torch.Tensor) -> torch.Tensor:
     """Say per turn whether greedy decoding gives exactly the answer: bool (turns,)."""
     wrong = (logits.argmax(-1) != targets).long()
-    return torch.zeros(int(owners.max()) + 1, dtype=torch.long).index_add_(0, owners, wrong) == 0
+    mistakes = torch.zeros(int(owners.max()) + 1, dtype=torch.long, device=owners.device)
+    return (mistakes.index_add_(0, owners, wrong) == 0).cpu()

@@ -135,6 +135,18 @@ _PARADES: Final = Stage(
     "parades", rounds=8, pictures=640, lr=8e-4, floor=0.5, **_MANY_STEPS,
     mix=(("parade", 0.7), ("clip", 0.1), ("image", 0.2)), weights=(("caption", 0.5), *_HARDEST, ("order", 6.0)),
 )  # fmt: skip
+_MORE_PARADES: Final = Stage(
+    "more parades", rounds=7, pictures=640, lr=1.2e-3, floor=0.5, **_MANY_STEPS,
+    mix=(("parade", 0.9), ("image", 0.1)), weights=(("caption", 0.7), *_HARDEST, ("order", 8.0)),
+)  # fmt: skip
+_EVERYTHING_AGAIN: Final = replace(
+    _EVERYTHING,
+    name="everything again",
+    rounds=15,
+    lr=6e-4,
+    mix=(("thumb", 0.07), ("image", 0.4), ("parade", 0.13), ("clip", 0.4)),
+    weights=(("caption", 0.25), *_HARDEST),
+)
 _EVERYTHING_STILL: Final = replace(_EVERYTHING, rounds=19, mix=(("thumb", 0.25), ("image", 0.75)))
 
 CURRICULA: Final[dict[str, tuple[Stage, ...]]] = {
@@ -146,6 +158,8 @@ CURRICULA: Final[dict[str, tuple[Stage, ...]]] = {
         replace(_IMAGES_AND_CLIPS, rounds=11),
         replace(_EVERYTHING, rounds=7),
         _PARADES,
+        _MORE_PARADES,
+        _EVERYTHING_AGAIN,
     ),
     "tiny-next": (
         _LOOK,

@@ -72,7 +72,7 @@ def project(model: Any, pieces: list[Piece], features: list[torch.Tensor]) -> li
 def encode(model: Any, name: str, pieces: list[Piece]) -> list[torch.Tensor]:
     """Encode the views of pieces: per piece (n_views, 64, width)."""
     pixels = np.concatenate([piece.views for piece in pieces])
-    features, _ = look(model, normalise(pixels, name))
+    features, _ = look(model, normalise(pixels, name).to(model.device))
     return list(features.split([len(piece.views) for piece in pieces]))
 
 
@@ -142,7 +142,7 @@ class Talking:
             self.pieces[material] = [make_piece(material, seed + index, name) for index in range(count)]
             seed += count
         if stage.encoder_lr == 0:
-            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            with torch.no_grad(), torch.autocast(state.model.device.type, torch.bfloat16):
                 for material, pieces in self.pieces.items():
                     self.features[material] = []
                     for start in range(0, len(pieces), 32):
@@ -170,7 +170,7 @@ class Talking:
         material, indices, rng = batch
         model, name = self.state.model, self.name
         pieces = [self.pieces[material][index] for index in indices]
-        extra = torch.zeros(())
+        extra = torch.zeros((), device=model.device)
         if self.labelled is not None:
             features = encode(model, name, pieces)
             chosen = rng.integers(0, len(self.labelled.pixels), 24)

@@ -15,7 +15,7 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import LlavaOnevisionForConditionalGeneration
 
-from tiny import attention, encoder, lessons
+from tiny import attention, lessons
 from tiny.architecture import build
 from tiny.encoder import Heads
 from tiny.stages import Stage
@@ -28,6 +28,7 @@ class State:
 
     model: Any
     heads: Heads
+    seed: int = 0
     optimizer: torch.optim.Optimizer | None = None
     stage: int = 0
     round: int = 0
@@ -36,13 +37,14 @@ class State:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def fresh_state(name: str, seed: int) -> State:
-    """Build an untrained state; the same seed gives the same weights."""
+def fresh_state(name: str, seed: int, device: str = "cpu") -> State:
+    """Build an untrained state on `device`; the same seed gives the same weights."""
     torch.manual_seed(seed)
     tokenizer = load_tokenizer(name)
     model = build(name, len(tokenizer), special_ids(tokenizer))
-    attention.use(model)
-    return State(model, Heads(model.config.vision_config.hidden_size))
+    if torch.device(device).type == "cpu":
+        attention.use(model)
+    return State(model.to(device), Heads(model.config.vision_config.hidden_size).to(device), seed)
 
 
 def make_optimizer(state: State, stage: Stage) -> torch.optim.AdamW:
@@ -105,17 +107,25 @@ def save(state: State, path: Path) -> None:
         "heads": state.heads.state_dict(),
         "optimizer": state.optimizer.state_dict() if state.optimizer else None,
         "torch_rng": torch.get_rng_state(),
-        **{key: getattr(state, key) for key in ("stage", "round", "step", "seconds", "history")},
+        **{key: getattr(state, key) for key in ("seed", "stage", "round", "step", "seconds", "history")},
     }
     partial = path.with_suffix(".partial")
     torch.save(payload, partial)
     os.replace(partial, path)
 
 
-def load(path: Path, name: str, seed: int, stages: tuple[Stage, ...]) -> State:
-    """Read a checkpoint back; the next round continues from it."""
-    state = fresh_state(name, seed)
+def load(path: Path, name: str, seed: int, stages: tuple[Stage, ...], device: str = "cpu") -> State:
+    """Read a checkpoint back, onto `device`; the next round continues from it.
+
+    Raises:
+        ValueError: if the checkpoint was begun with another seed.
+    """
     payload = torch.load(path, map_location="cpu", weights_only=True)
+    if payload.get("seed", seed) != seed:
+        raise ValueError(
+            f"seed={seed}, but {path} was begun with {payload['seed']}; use that one or another run_dir"
+        )
+    state = fresh_state(name, seed, device)
     state.model.load_state_dict(payload["model"])
     state.heads.load_state_dict(payload["heads"])
     for key in ("stage", "round", "step", "seconds", "history"):
@@ -127,6 +137,12 @@ def load(path: Path, name: str, seed: int, stages: tuple[Stage, ...]) -> State:
     return state
 
 
+def log_line(state: State) -> str:
+    """Return the last round's report as one line of plain text."""
+    words = (f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in state.history[-1].items())
+    return f"{time.strftime('%H:%M:%S')} {state.seconds:7.0f} s  {'  '.join(words)}\n"
+
+
 def train(
     name: str,
     run_dir: Path,
@@ -136,6 +152,7 @@ def train(
     stop_after: int | None = None,
     after_round: Callable[[State], None] | None = None,
     decoder: Path | None = None,
+    device: str = "cpu",
 ) -> State:
     """Train, or go on training.
 
@@ -148,15 +165,15 @@ def train(
         stop_after: end after this many rounds of this call.
         after_round: called after every checkpoint (for exports).
         decoder: folder of the exported model whose decoder a stage with `adopt` begins with.
+        device: where to train, as torch spells it.
 
     Returns:
         The final state.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     checkpoint = run_dir / "state.pt"
-    state = (
-        load(checkpoint, name, seed, stages) if resume and checkpoint.exists() else fresh_state(name, seed)
-    )
+    going_on = resume and checkpoint.exists()
+    state = load(checkpoint, name, seed, stages, device) if going_on else fresh_state(name, seed, device)
     rounds = 0
     columns = (
         TextColumn("{task.description}"),
@@ -184,13 +201,7 @@ def train(
                 state.seconds += time.monotonic() - began
                 report = {"stage": stage.name, "round": state.round, "step": state.step, **report}
                 state.history.append(report)
-                log.write(
-                    f"{time.strftime('%H:%M:%S')} {state.seconds:7.0f} s  "
-                    + "  ".join(
-                        f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in report.items()
-                    )
-                    + "\n"
-                )
+                log.write(log_line(state))
                 progress.update(bar, advance=1, loss=f"loss {report['loss']:.3f}")
                 last = state.round == stage.rounds
                 if last:
@@ -219,7 +230,7 @@ def run_round(state: State, stage: Stage, name: str, seed: int) -> dict[str, Any
         share = rate(stage, done + local)
         for group in optimizer.param_groups:
             group["lr"] = share * group["peak"]
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(state.model.device.type, torch.bfloat16):
             loss = lesson.loss(batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -229,9 +240,6 @@ def run_round(state: State, stage: Stage, name: str, seed: int) -> dict[str, Any
         losses.append(float(loss.detach()))
         state.step += 1
     state.model.eval()
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(state.model.device.type, torch.bfloat16):
         measured = lesson.measure()
     return {"loss": float(np.mean(losses)), "seen": state.step, **measured}
-
-
-__all__ = ["State", "encoder", "fresh_state", "load", "make_optimizer", "rate", "run_round", "save", "train"]

@@ -78,6 +78,8 @@ def test_an_interrupted_run_ends_where_an_unbroken_one_does(name: str, tmp_path:
     assert torch.equal(parameters(whole.model), parameters(broken.model))
     assert whole.step == broken.step == sum(stage.steps for stage in curriculum)
     assert (tmp_path / "broken" / "log.txt").read_text().count("\n") == 4
+    with pytest.raises(ValueError, match="was begun with 3"):
+        trainer.train(name, tmp_path / "broken", curriculum, seed=4)
 
 
 @pytest.mark.parametrize("name", MODELS)

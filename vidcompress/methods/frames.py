@@ -58,26 +58,28 @@ class Frames(Method):
         return Selection(with_separators(layout, index, separators))
 
     def _reach(self, layout: Layout, plan: Plan) -> tuple[int, int]:
-        """How many frames fit, and how many separators go with them; from geometry alone."""
+        """How many frames, and how many separators with them, make the largest count; from geometry alone."""
         size, in_all = layout.sizes[0], layout.num_separators
         total = (layout.full_length - in_all) // size
         if plan.budget == 0:
             return 0, 0
-        if plan.policy == "reference":
-            room, per_frame = tokens_to_keep(layout, plan), 0
+        reference = plan.policy == "reference"
+        room = tokens_to_keep(layout, plan) if reference else plan.budget
+        if plan.keep_separators:
+            most, floor = (room, 0) if reference else (room - in_all, in_all)
+            reached = (min(total, most // size), in_all)
         else:
-            room, per_frame = plan.budget, in_all // total if in_all % total == 0 else 0
-        for count in range(min(total, room // size), 0, -1):
-            # Newlines of frames that are not there are of no use, unless all were asked for.
-            all_wanted = per_frame == 0 or plan.separators == in_all
-            separators = plan.separators if all_wanted else min(plan.separators, count * per_frame)
-            if plan.policy == "reference" or count * size + separators <= room:
-                return count, separators
-        thinnable = plan.policy == "exact" and (plan.separators < in_all or in_all == 1)
-        if thinnable and room >= size:
-            return 1, room - size  # newlines give way to the one frame
-        lowest = size if thinnable or plan.policy == "reference" else size + in_all
-        raise BudgetError(
-            f"method 'frames' sends whole frames of {size} tokens, but this video's budget is {room} positions; it "
-            f"needs at least {lowest}: raise retention_ratio or max_tokens, or use method 'pool' or 'uniform'"
-        )
+            # Newlines of frames that are not there are of no use; those of frames that are, fill what is left.
+            per_frame, shared = (in_all // total, 0) if in_all % total == 0 else (0, in_all)
+            own = [n * per_frame + shared if plan.separators else 0 for n in range(total + 1)]
+            counts = [(n, min(own[n], room - n * size)) for n in range(1, min(total, room // size) + 1)]
+            floor, reached = (
+                0,
+                max(counts, key=lambda pair: (pair[0] * size + pair[1], pair[1]), default=(0, 0)),
+            )
+        if reached[0] < 1:
+            raise BudgetError(
+                f"method 'frames' sends whole frames of {size} tokens, but this video's budget is {room} positions; it "
+                f"needs at least {size + floor}: raise retention_ratio or max_tokens, or use method 'pool' or 'uniform'"
+            )
+        return reached

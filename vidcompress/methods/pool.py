@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from fractions import Fraction
-from typing import ClassVar
+from functools import lru_cache
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d
@@ -42,9 +43,10 @@ class _State:
 class Pool(Method):
     """Average pooling over space: thumbnail, crop canvas and frames shrink together.
 
-    One scale runs down from 1 and every grid follows it, one dimension at a time, until the count fits: a side of
-    D tokens shrinks to k when the scale reaches k / D. Each pooled row keeps one newline (if the plan has any). Where
-    a single token per view is still too many, newlines go first, then crops, and frames are averaged over time.
+    Of all sizes whose sides shrink by factors within 2 of one another, the one of the largest count that is not above
+    the budget is taken. Each pooled row keeps its newline (unless the plan has none); the lone newline of a clip is
+    kept where that does not cost tokens. Where a single token per view is still too many, newlines go first, then
+    crops, and frames are averaged over time.
     """
 
     name: ClassVar[str] = "pool"
@@ -100,33 +102,64 @@ def _start(layout: Layout, plan: Plan) -> _State:
 
 
 def _reach(state: _State, layout: Layout, plan: Plan) -> _State:
-    """Follow the scale down to the first state that fits."""
+    """The largest count that fits: newlines are given up last, then crops, then time."""
     reference = plan.policy == "reference"  # there every separator comes on top of the budget
     room = tokens_to_keep(layout, plan) if reference else plan.budget
+    best = finest(state, room, reference, may_drop_newline=not plan.keep_separators)
+    if best is not None:
+        return best
+    state = replace(state, grids=((1, 1),) * len(state.grids))
+    bare = state if reference else replace(state, newline=("none",) * len(state.grids), trailing=0)
 
     def fits(candidate: _State) -> bool:
         return candidate.tokens() + (0 if reference else candidate.separators()) <= room
 
-    sides = [(grid, axis) for grid in range(len(state.grids)) for axis in (0, 1)]
-    steps = sorted(
-        (-Fraction(k, state.grids[grid][axis]), order, k)
-        for order, (grid, axis) in enumerate(sides)
-        for k in range(1, state.grids[grid][axis])
-    )
-    for _, order, k in steps:
-        if fits(state):
-            return state
-        grid, axis = sides[order]
-        size = list(state.grids[grid])
-        size[axis] = k
-        state = replace(state, grids=(*state.grids[:grid], (size[0], size[1]), *state.grids[grid + 1 :]))
-    if fits(state):
-        return state
-    if not reference:
-        state = replace(state, newline=("none",) * len(state.grids), trailing=0)
-    if not fits(state) and len(state.grids) > 1:
-        state = _State(state.grids[:1], state.copies[:1], state.newline[:1], state.trailing)
-    return state if fits(state) else replace(state, copies=(min(room, state.copies[0]), *state.copies[1:]))
+    if not fits(bare) and len(bare.grids) > 1:
+        bare = _State(bare.grids[:1], bare.copies[:1], bare.newline[:1], bare.trailing)
+    return bare if fits(bare) else replace(bare, copies=(min(room, bare.copies[0]), *bare.copies[1:]))
+
+
+@lru_cache(maxsize=512)
+def finest(state: _State, room: int, newlines_are_free: bool, may_drop_newline: bool) -> _State | None:
+    """The state of largest count that fits, of all whose sides shrink by factors within 2 of one another.
+
+    Ties go to the state that keeps the newline of a clip, then to the one whose factors are closest.
+    """
+    shapes = [_shapes(grid) for grid in state.grids]
+    costs = []
+    for (rows, cols, _), copies, rule in zip(shapes, state.copies, state.newline, strict=True):
+        newlines = {"row": rows, "grid": np.ones_like(rows), "none": np.zeros_like(rows)}[rule]
+        costs.append(copies * (rows * cols + (0 if newlines_are_free else newlines)))
+    low = [np.log2(scales.min(0)) for _, _, scales in shapes]
+    high = [np.log2(scales.max(0)) for _, _, scales in shapes]
+    cost, lowest, highest = costs[0], low[0], high[0]
+    if len(shapes) == 2:
+        cost = costs[0][:, None] + costs[1]
+        lowest = np.minimum(low[0][:, None], low[1])
+        highest = np.maximum(high[0][:, None], high[1])
+    spread = highest - lowest
+    found: list[tuple[int, int, float, _State]] = []
+    for trailing in {state.trailing, 0} if may_drop_newline else {state.trailing}:
+        total = cost + (0 if newlines_are_free else trailing)
+        allowed = (total <= room) & (spread <= 1 + 1e-9)
+        if not allowed.any():
+            continue
+        most = int(total[allowed].max())
+        squarest = np.where(allowed & (total == most), spread, np.inf)
+        where = np.unravel_index(int(squarest.argmin()), squarest.shape)
+        grids = tuple((int(s[0][i]), int(s[1][i])) for s, i in zip(shapes, where, strict=True))
+        found.append(
+            (most, trailing, -float(squarest[where]), replace(state, grids=grids, trailing=trailing))
+        )
+    return max(found, key=lambda entry: entry[:3])[3] if found else None
+
+
+def _shapes(grid: tuple[int, int]) -> tuple[Any, Any, Any]:
+    """All (rows, cols) a grid can be pooled to whose two factors are within 2 of one another, and the factors."""
+    rows, cols = (side.ravel() for side in np.meshgrid(*(np.arange(1, n + 1) for n in grid), indexing="ij"))
+    scales = np.stack((rows / grid[0], cols / grid[1]))
+    near = scales.max(0) <= scales.min(0) * 2 + 1e-9
+    return rows[near], cols[near], scales[:, near]
 
 
 def _places(layout: Layout) -> list[Tensor]:
