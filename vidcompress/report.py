@@ -30,7 +30,7 @@ class Report:
         max_tokens: the tokens per prompt that were asked for, or None.
         visuals: one entry per image or video, in the order of the batch and of each prompt.
         timing_ms: milliseconds per phase, of those phases that were measured.
-        notes: what the caller should know, such as a fallback or a count that could not be reached.
+        notes: what the caller should know about the whole call; `all_notes` has those of its inputs too.
     """
 
     method: str
@@ -57,6 +57,12 @@ class Report:
     def kept(self) -> int:
         """Visual positions that were sent."""
         return sum(visual.kept for visual in self.visuals)
+
+    @property
+    def all_notes(self) -> list[str]:
+        """Notes of the call, then those of its images and videos, numbered as in `visuals`."""
+        named = [f"{v.modality} {number}: {v.note}" for number, v in enumerate(self.visuals) if v.note]
+        return [*self.notes, *named]
 
     def for_row(self, row: int) -> Report:
         """Return the report of one prompt of a batch; timings stay those of the whole call."""
@@ -93,7 +99,7 @@ class Report:
             "visual_tokens": self.visual_tokens(),
             "visuals": [visual.to_dict() for visual in self.visuals],
             "timing_ms": {phase: round(ms, 3) for phase, ms in self.timing_ms.items()},
-            "notes": list(self.notes),
+            "notes": self.all_notes,
         }
 
     def overlay(self, picture: Picture | Sequence[Picture], *, index: int = 0) -> Image:
@@ -133,7 +139,7 @@ class Report:
             lines += [f"    {line}" for line in _view_lines(visual)]
         if self.timing_ms:
             lines.append("  " + ", ".join(f"{phase} {ms:.1f} ms" for phase, ms in self.timing_ms.items()))
-        lines += [f"  note: {note}" for note in self.notes]
+        lines += [f"  note: {note}" for note in self.all_notes]
         return "\n".join(lines)
 
 

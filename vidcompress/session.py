@@ -86,6 +86,11 @@ def compress_with(
         for_generate: read a missing `attention_mask` as `generate` does (leading or trailing padding ids are
             padding), not as `forward` does (nothing is), and force the cache where gaps in positions need it.
     """
+    if not isinstance(inputs, Mapping):
+        raise UnsupportedInputError(
+            f"inputs must be a mapping with input_ids and pixels, got {type(inputs).__name__}; pass what the processor "
+            "returns"
+        )
     report = settings.report()
     timings = report.timing_ms = Timings()
     ids = _check_inputs(adapter, inputs)
@@ -130,9 +135,14 @@ def compress_with(
         for span in spans:
             key = (span.modality, span.number)
             report.visuals.append(
-                VisualReport.from_selection(visuals[key].layout, kept[key], budget=plans[key].budget, row=row)
+                VisualReport.from_selection(
+                    visuals[key].layout,
+                    kept[key],
+                    budget=plans[key].budget,
+                    row=row,
+                    note=_note(plans[key], visuals[key], settings),
+                )
             )
-    report.notes += _notes(plans, visuals, settings)
     return CompressedInputs(values, features, report)
 
 
@@ -246,15 +256,12 @@ def _inferred_mask(model: Any, ids: Tensor) -> Tensor | None:
     return mask.to(torch.int64)
 
 
-def _notes(
-    plans: Mapping[tuple[str, int], Plan], visuals: Mapping[tuple[str, int], Visual], settings: Settings
-) -> list[str]:
-    notes = []
-    for (modality, number), plan in plans.items():
-        views = sum(size > 0 for size in visuals[modality, number].layout.sizes)
-        if settings.method.uses_budget and plan.policy == "exact" and plan.tokens < views:
-            notes.append(
-                f"{modality} {number}: a budget of {plan.budget} leaves {plan.tokens} tokens for {views} views; "
-                "what no view can have it does not send; see kept per view"
-            )
-    return notes
+def _note(plan: Plan, visual: Visual, settings: Settings) -> str | None:
+    """What becomes of an input whose budget is smaller than its number of views."""
+    views = sum(size > 0 for size in visual.layout.sizes)
+    if not settings.method.uses_budget or plan.policy == "reference" or plan.tokens >= views:
+        return None
+    return (
+        f"its budget of {plan.budget} leaves {plan.tokens} tokens for {views} views, so at least "
+        f"{views - plan.tokens} of them send nothing"
+    )

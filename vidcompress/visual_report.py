@@ -63,15 +63,19 @@ class VisualReport:
         source: (K,) int64, for each position sent, in the order sent, where it stood in the full sequence.
         budget: B, positions that might be sent, separators included.
         row: index of its prompt in the batch.
+        note: what the caller should know about it, or None.
     """
 
     layout: Layout
     source: Tensor
     budget: int
     row: int = 0
+    note: str | None = None
 
     @classmethod
-    def from_selection(cls, layout: Layout, source: Tensor, *, budget: int, row: int = 0) -> VisualReport:
+    def from_selection(
+        cls, layout: Layout, source: Tensor, *, budget: int, row: int = 0, note: str | None = None
+    ) -> VisualReport:
         """Keep what a report needs; reads nothing from the device.
 
         Args:
@@ -79,13 +83,14 @@ class VisualReport:
             source: (K,) int64 positions in the full sequence, in the order sent, on any device.
             budget: positions that might be sent.
             row: index of the prompt in the batch.
+            note: what the caller should know.
 
         Raises:
             ArgumentError: `source` is not one-dimensional.
         """
         if source.ndim != 1:
             raise ArgumentError(f"source must have shape (K,), got {tuple(source.shape)}")
-        return cls(layout, source.detach(), int(budget), int(row))
+        return cls(layout, source.detach(), int(budget), int(row), note)
 
     @property
     def modality(self) -> Modality:

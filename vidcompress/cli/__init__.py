@@ -81,6 +81,6 @@ def _exit_code(error: Exception) -> int:
     """2 where the caller can mend the command, 1 where the machine, a file or the model is at fault."""
     if hasattr(error, "format_message"):
         return int(getattr(error, "exit_code", 2))
-    from vidcompress.errors import ArgumentError
+    from vidcompress.errors import ArgumentError, UnsupportedInputError
 
-    return 2 if isinstance(error, ArgumentError) else 1
+    return 2 if isinstance(error, (ArgumentError, UnsupportedInputError)) else 1

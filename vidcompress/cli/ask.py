@@ -130,7 +130,7 @@ def _check_overlay(path: Path | None, media: bool) -> None:
 
 def _method_options(method: str, pairs: list[str], seed: int | None) -> dict[str, Any]:
     """Read NAME=VALUE pairs, values as JSON where they are JSON; add the seed where the method takes one."""
-    from vidcompress.errors import ArgumentError
+    from vidcompress.errors import ArgumentError, nearest
     from vidcompress.registry import METHODS
 
     options: dict[str, Any] = {}
@@ -138,6 +138,14 @@ def _method_options(method: str, pairs: list[str], seed: int | None) -> dict[str
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise ArgumentError(f"--option={pair!r}: must look like NAME=VALUE, for example --option tau=5")
+        known = (
+            getattr(METHODS.get(method), "__dataclass_fields__", {}) if method in METHODS.names() else {name}
+        )
+        if name not in known:
+            raise ArgumentError(
+                f"--option={pair!r}: method {method!r} has no option {name!r}; {nearest(name, known)}. What is not an "
+                "option of the method has a flag of its own: see vidcompress ask --help"
+            )
         try:
             options[name] = json.loads(value)
         except json.JSONDecodeError:

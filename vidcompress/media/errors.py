@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vidcompress.errors import VidcompressError
+from vidcompress.errors import ArgumentError, VidcompressError
 
 MAX_FRAME_PIXELS = 64 * 1024 * 1024
 """Largest picture that is decoded, in pixels (height x width): 8192 x 8192."""
@@ -25,3 +25,7 @@ class MediaError(VidcompressError, ValueError):
 
     The message names the argument or file, says what was found, what would be accepted, and what to do next.
     """
+
+
+class SamplingError(MediaError, ArgumentError):
+    """A sampling argument that is not allowed, whatever the clip."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .errors import DEFAULT_NUM_FRAMES, MediaError
+from .errors import DEFAULT_NUM_FRAMES, MediaError, SamplingError
 
 
 def sample_indices(total: int, num_frames: int) -> list[int]:
@@ -64,17 +64,15 @@ def check_request(*, num_frames: int | None, fps: float | None, max_frames: int)
     """Refuse an impossible sampling request before any file is opened.
 
     Raises:
-        MediaError: both `num_frames` and `fps` were given, or a value is out of range.
+        SamplingError: both `num_frames` and `fps` were given, or a value is out of range.
     """
     if max_frames < 1:
-        raise MediaError(f"max_frames={max_frames}: must be at least 1")
+        raise SamplingError(f"max_frames={max_frames}: must be at least 1")
     if num_frames is not None and fps is not None:
-        raise MediaError(f"num_frames={num_frames} and fps={fps} exclude each other; pass one of them")
+        raise SamplingError(f"num_frames={num_frames} and fps={fps} exclude each other; pass one of them")
     if num_frames is not None and (isinstance(num_frames, bool) or not isinstance(num_frames, int)):
-        raise MediaError(f"num_frames={num_frames!r}: must be a whole number of frames")
+        raise SamplingError(f"num_frames={num_frames!r}: must be a whole number of frames")
     if num_frames is not None and not 1 <= num_frames <= max_frames:
-        raise MediaError(
-            f"num_frames={num_frames}: must be from 1 to max_frames={max_frames}; raise max_frames for more"
-        )
+        raise SamplingError(f"num_frames={num_frames}: must be from 1 to {max_frames} (max_frames)")
     if fps is not None and not 0 < fps < float("inf"):
-        raise MediaError(f"fps={fps}: must be a positive number of frames per second")
+        raise SamplingError(f"fps={fps}: must be a positive number of frames per second")

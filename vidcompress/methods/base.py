@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from numbers import Real
 from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from ..budget import Plan, half_up, ratio_fraction
-from ..errors import UnsupportedInputError
+from ..errors import ArgumentError, UnsupportedInputError
 from ..moments import per_view
 from ..selection import Selection, largest_remainder, top_per_view, with_separators
 from ..views import Evidence, Layout, Modality, VisualTokens
@@ -67,11 +68,10 @@ class Method(ABC):
             UnsupportedInputError: naming the method, the input and the way out.
         """
         if layout.modality not in self.modalities:
-            served = " and ".join(sorted(self.modalities))
+            served, got = " and ".join(sorted(self.modalities)), layout.modality
             raise UnsupportedInputError(
-                f"method {self.name!r} serves {served} inputs only, got an {layout.modality}"
-                if layout.modality == "image"
-                else f"method {self.name!r} serves {served} inputs only, got a {layout.modality}"
+                f"method {self.name!r} serves {served} inputs only, got {'an' if got == 'image' else 'a'} {got}; use "
+                "globalcom2, or a control such as uniform"
             )
 
 
@@ -102,6 +102,17 @@ class ScoredMethod(Method):
         counts = largest_remainder(weights, total, layout.sizes_tensor[:-1])
         kept = top_per_view(scores, layout, counts, total)
         return Selection(with_separators(layout, kept, plan.separators))
+
+
+def require_numbers(**options: object) -> None:
+    """Refuse options that are not real numbers.
+
+    Raises:
+        ArgumentError: naming the option and its value.
+    """
+    for name, value in options.items():
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise ArgumentError(f"{name} must be a number, got {value!r}")
 
 
 def by_view(values: Tensor, layout: Layout) -> Tensor:

@@ -54,8 +54,8 @@ class Random(Method):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
-            raise ArgumentError(f"seed must be an integer, got {self.seed!r}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
+            raise ArgumentError(f"seed must be an integer from 0 to 2**63 - 1, got {self.seed!r}")
 
     def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
         """The first B of a seeded permutation, ascending."""

@@ -19,7 +19,7 @@ from ..registry import register_method
 from ..scoring import Allocation, Commander, Score, allocate, commander_of_image, token_scores
 from ..selection import Selection, best_first, rank_within_views
 from ..views import Evidence, Modality, Quantity, VisualTokens, _first
-from .base import ScoredMethod
+from .base import ScoredMethod, require_numbers
 
 EvidenceOption = Literal["auto", "cls_logits", "cls_attention", "attention_received", "distance"]
 
@@ -55,6 +55,7 @@ class GlobalCom2(ScoredMethod):
     layer: int = -1
 
     def __post_init__(self) -> None:
+        require_numbers(tau=self.tau, alpha=self.alpha)
         if not 0 < self.tau < float("inf"):
             raise ArgumentError(
                 f"tau must be a number above 0, got {self.tau!r}; the paper uses 10, 5 to 20 are alike"

@@ -28,7 +28,7 @@ from ..registry import register_method
 from ..scoring import softmax_of_views
 from ..selection import Selection, best_first, rank_within_views, with_separators
 from ..views import Layout, Modality, VisualTokens, _first
-from .base import ScoredMethod, by_view, tokens_to_keep
+from .base import ScoredMethod, by_view, require_numbers, tokens_to_keep
 
 Reconcile = Literal["largest_remainder", "global"]
 
@@ -74,6 +74,11 @@ class VidCom2(ScoredMethod):
     reconcile: Reconcile = "largest_remainder"
 
     def __post_init__(self) -> None:
+        require_numbers(tau=self.tau, channel_share=self.channel_share)
+        if not isinstance(self.widths, (tuple, list)):
+            raise ArgumentError(f"widths must be a list of numbers above 0, got {self.widths!r}")
+        require_numbers(**{f"widths[{i}]": width for i, width in enumerate(self.widths)})
+        object.__setattr__(self, "widths", tuple(float(width) for width in self.widths))
         if not 0 < self.tau < float("inf"):
             raise ArgumentError(f"tau must be a number above 0, got {self.tau!r}; the paper uses 0.01")
         if not 0 < self.channel_share <= 1:

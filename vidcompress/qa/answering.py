@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import ArgumentError
 from ..media import VideoFrames
 from ..report import Report
 from ..session import compress_inputs
@@ -42,6 +43,8 @@ def answer_batch(
     Returns:
         One answer per question, in order.
     """
+    for question in questions:
+        _check_text(question.text, processor)
     phases = Phases(model.device)
     default = processor.video_recipe.num_frames
     media = [question.open(**sampling, default_frames=default) for question in questions]
@@ -65,7 +68,7 @@ def answer_batch(
         Answer(
             text=text.strip(),
             question=question.text,
-            report=_with_times(compressed.report.for_row(number), clip),
+            report=_noted(_with_times(compressed.report.for_row(number), clip), question.text, processor),
             timing_ms=timing,
             batch_size=len(questions),
             new_tokens=int((row != settings["pad_token_id"]).sum()),
@@ -75,6 +78,25 @@ def answer_batch(
             zip(questions, media, texts, rows, strict=True)
         )
     ]
+
+
+def _check_text(text: str, processor: Any) -> None:
+    for token in filter(None, (processor.image_token, processor.video_token)):
+        if token in text:
+            raise ArgumentError(
+                f"question={text!r} holds {token!r}, which stands for a picture or clip in a prompt; leave it out and "
+                "pass image=, images= or video="
+            )
+
+
+def _noted(report: Report, text: str, processor: Any) -> Report:
+    """Say so when the tokenizer has no word for parts of the question, as the embedded models' have not."""
+    unknown = getattr(processor.tokenizer, "unk_token_id", None)
+    ids = processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+    count = sum(token == unknown for token in ids) if unknown is not None else 0
+    if count:
+        report.notes.append(f"{count} of {len(ids)} words of the question are unknown to this model")
+    return report
 
 
 def prepare(model: Any, processor: Any, questions: list[Question], media: list[Media]) -> Any:

@@ -11,6 +11,8 @@ import torch
 
 from ..errors import ArgumentError
 from ..media import load_processor
+from ..media.backends import get_backend
+from ..media.sampling import check_request
 from ..settings import make_settings
 from .answer import Answer
 from .answering import answer_batch
@@ -60,6 +62,8 @@ class VisualQA:
         **options: Any,
     ) -> None:
         self.model, self.processor = model, processor
+        check_request(num_frames=num_frames, fps=fps, max_frames=max_frames)
+        get_backend(backend)
         self.sampling = {"num_frames": num_frames, "fps": fps, "max_frames": max_frames, "backend": backend}
         self._configure(method, retention_ratio, max_tokens, options)
 

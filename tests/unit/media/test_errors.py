@@ -141,8 +141,8 @@ def test_limits(good: Path) -> None:
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"num_frames": 0}, "num_frames=0: must be from 1 to max_frames=300"),
-        ({"num_frames": 301}, "num_frames=301.*max_frames=300"),
+        ({"num_frames": 0}, "num_frames=0: must be from 1 to 300"),
+        ({"num_frames": 301}, "num_frames=301: must be from 1 to 300"),
         ({"num_frames": 2.0}, "num_frames=2.0: must be a whole number"),
         ({"fps": 0}, "fps=0: must be a positive"),
         ({"fps": float("nan")}, "fps=nan"),
