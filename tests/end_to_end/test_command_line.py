@@ -98,3 +98,34 @@ def test_files_that_cannot_be_read_exit_1(capsys: pytest.CaptureFixture[str], tm
     assert (stop.value.code, written.out) == (1, "")
     assert "no such file" in written.err
     assert written.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--num-frames", "0"), "num_frames=0: must be from 1 to 300"),
+        (("--num-frames", "3", "--fps", "2"), "num_frames=3 and fps=2.0 exclude each other"),
+        (("--option", "policy=reference"), "has no option 'policy'"),
+        (("--option", "tau=x"), "tau must be a number, got 'x'"),
+        (("--method", "vidcom2"), "serves video inputs only, got an image; use globalcom2"),
+        (("--retention-ratio", "2"), "retention_ratio must be a number with 0 < R <= 1"),
+        (("--question", "what <image> is it?"), "holds '<image>', which stands for a picture"),
+    ],
+)
+def test_what_the_caller_can_mend_exits_2(
+    capsys: pytest.CaptureFixture[str], image: Path, words: tuple[str, ...], message: str
+) -> None:
+    given = ["ask", "--image", str(image), *words]
+    with pytest.raises(SystemExit) as stop:
+        main(given if "--question" in words else [*given, "--question", "how many objects are there?"])
+    out, err = capsys.readouterr()
+    assert (stop.value.code, out) == (2, "")
+    assert message in err and len(err.strip().splitlines()) == 1
+
+
+def test_unknown_words_are_said(capsys: pytest.CaptureFixture[str], image: Path) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["ask", "--image", str(image), "--question", "where is the zeppelin?", "--json"])
+    entry = json.loads(capsys.readouterr().out)
+    assert stop.value.code == 0
+    assert entry["notes"] == ["1 of 5 words of the question are unknown to this model"]

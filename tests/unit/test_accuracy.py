@@ -68,8 +68,9 @@ def test_a_foreign_journal_is_refused(sweep: Sweep, tmp_path: Path) -> None:
 
 def test_cells_start_with_the_uncompressed_model_and_know_who_serves_what() -> None:
     assert Sweep("image", ratios=(1.0, 0.5)).cells()[0] == ("none", 1.0)
-    assert {name for name, _ in Sweep("image").cells()} == {"none", "globalcom2", "random", "uniform", "pool"}
-    assert {"vidcom2", "frames"} <= {name for name, _ in Sweep("clip").cells()}
+    images, clips = ({name for name, _ in Sweep(medium).cells()} for medium in ("image", "clip"))
+    assert {"none", "globalcom2", "random", "uniform", "pool"} <= images
+    assert {"vidcom2", "frames"} <= clips - images
     with pytest.raises(ArgumentError, match="'vidcom2' does not serve images"):
         Sweep("image", methods=("vidcom2",)).cells()
 
