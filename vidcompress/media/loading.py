@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..registry import ADAPTERS
 from .errors import MediaError
 from .families import Geometry, get_family, read_geometry
 from .processor import Processor
@@ -147,6 +148,7 @@ def _find_config(model_or_path: Any, local_files_only: bool, revision: str | Non
         return config, str(getattr(config, "_name_or_path", "") or "")
     from transformers import AutoConfig
 
+    ADAPTERS.names()  # adapters make known to transformers what it does not know itself
     name = os.fspath(model_or_path)
     if os.path.exists(name) and not os.path.isfile(os.path.join(name, "config.json")):
         raise MediaError(

@@ -76,11 +76,12 @@ def load_model(
         )
     target = None if device_map is not None else _device(device)
     where: dict[str, Any] = {"revision": revision or "main", "local_files_only": local_files_only}
+    families = ADAPTERS.names()  # importing the adapters makes LLaVA-Video known to transformers
     config = _load(source, "AutoConfig", trust_remote_code=False, **where)
-    if config.model_type not in ADAPTERS.names():
+    if config.model_type not in families:
         raise UnsupportedModelError(
             f"model={source!r} is of type {config.model_type!r}, which no adapter serves; "
-            f"{nearest(config.model_type, ADAPTERS.names())}"
+            f"{nearest(config.model_type, families)}"
         )
     model = _load(
         source,
