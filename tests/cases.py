@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from tiny_models import Scene
+from tiny_models import FAMILIES, VIDEO_FAMILIES, Scene
 from vidcompress.registry import METHODS, available_methods
 
 IMAGE_SCENE = Scene((("image", (112, 80)),))
 VIDEO_SCENE = Scene((("video", 5),))
 SCENES = {
-    ("llava_next", "image"): IMAGE_SCENE,
-    ("llava_onevision", "image"): IMAGE_SCENE,
-    ("llava_onevision", "video"): VIDEO_SCENE,
+    **{(family, "image"): IMAGE_SCENE for family in FAMILIES},
+    **{(family, "video"): VIDEO_SCENE for family in VIDEO_FAMILIES},
 }
 
 

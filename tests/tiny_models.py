@@ -12,12 +12,16 @@ from transformers import (
     LlamaConfig,
     LlavaNextConfig,
     LlavaNextForConditionalGeneration,
+    LlavaNextVideoConfig,
+    LlavaNextVideoForConditionalGeneration,
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
     MistralConfig,
     Qwen2Config,
     SiglipVisionConfig,
 )
+
+from vidcompress.adapters.llava_video_model import LlavaVideoConfig, LlavaVideoForConditionalGeneration
 
 IMAGE, VIDEO, PAD, EOS = 90, 91, 0, 1
 SIDE, PATCH = 56, 14
@@ -49,36 +53,54 @@ NEXT_PINPOINTS = [
     [SIDE, 3 * SIDE],
 ]
 ONE_PINPOINTS = [[SIDE * i, SIDE * j] for i in range(1, 7) for j in range(1, 7)]
-FAMILIES = ("llava_next", "llava_onevision")
+FAMILIES = ("llava_next", "llava_next_video", "llava_onevision", "llava_video")
+ANYRES_MAX = ("llava_onevision", "llava_video")
+"""Families that shrink large canvases, and send several images of one prompt as one view each."""
+VIDEO_FAMILIES = ("llava_next_video", "llava_onevision", "llava_video")
+CLASSES: dict[str, tuple[Any, Any]] = {
+    "llava_next": (LlavaNextConfig, LlavaNextForConditionalGeneration),
+    "llava_next_video": (LlavaNextVideoConfig, LlavaNextVideoForConditionalGeneration),
+    "llava_onevision": (LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration),
+    "llava_video": (LlavaVideoConfig, LlavaVideoForConditionalGeneration),
+}
 SIZES = ((112, 112), (112, 80), (56, 168), (40, 100), (200, 56), (56, 56), (8, 300), (300, 8))
 
 
 @lru_cache(maxsize=16)
-def tiny_model(family: str, decoder: str = "default", attention: str = "sdpa") -> Any:
-    """A random model in float32 and eval mode; cached, so tests may not change it for good."""
+def tiny_model(
+    family: str, decoder: str = "default", attention: str = "sdpa", side: int = SIDE, **settings: Any
+) -> Any:
+    """A random model in float32 and eval mode; cached, so tests may not change it for good.
+
+    `side` is that of the encoder's pictures in pixels; `settings` go into the config.
+    """
     torch.manual_seed(0)
-    if family == "llava_next":
+    vision = {**_VISION, "image_size": side}
+    config_class, model_class = CLASSES[family]
+    if "next" in family:
         text = {"default": LlamaConfig, "mistral": MistralConfig}[decoder](**_DECODER)
-        config = LlavaNextConfig(
-            vision_config=CLIPVisionConfig(**_VISION),
+        config = config_class(
+            vision_config=CLIPVisionConfig(**vision),
             text_config=text,
             image_grid_pinpoints=NEXT_PINPOINTS,
             image_token_id=IMAGE,
-            image_seq_length=(SIDE // PATCH) ** 2,
+            image_seq_length=(side // PATCH) ** 2,
+            **({"video_token_id": VIDEO} if "video" in family else {}),
+            **settings,
         )
-        model: Any = LlavaNextForConditionalGeneration(config)
     else:
-        config = LlavaOnevisionConfig(
-            vision_config=SiglipVisionConfig(**_VISION, vision_use_head=False),
+        config = config_class(
+            vision_config=SiglipVisionConfig(**vision, vision_use_head=False),
             text_config=Qwen2Config(**_DECODER),
             image_grid_pinpoints=ONE_PINPOINTS,
             image_token_id=IMAGE,
             video_token_id=VIDEO,
+            **settings,
         )
-        model = LlavaOnevisionForConditionalGeneration(config)
+    model = model_class(config)
     model.set_attn_implementation(attention)
     # Larger weights, so that wrong features cannot hide in the noise and answers differ between inputs.
-    scale = 8.0 if family == "llava_next" else 3.0
+    scale = 8.0 if "next" in family else 3.0
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim > 1:
@@ -111,15 +133,14 @@ def batch(model: Any, scenes: list[Scene], pad_right: bool = False) -> dict[str,
         row = _text(scene.before, generator)
         for kind, what in scene.visuals:
             if kind == "image":
-                single = images > 1 and model.config.model_type != "llava_next"
+                single = images > 1 and model.config.model_type in ANYRES_MAX
                 layout = adapter.image_layout(tuple(what), single, "cpu")
                 image_pixels.append(torch.randn(len(layout.views), 3, SIDE, SIDE, generator=generator))
                 sizes.append(tuple(what))
                 row += [IMAGE] * len(layout)
             else:
-                side = -(-(SIDE // PATCH) // 2)
                 videos.append(torch.randn(what, 3, SIDE, SIDE, generator=generator))
-                row += [VIDEO] * (what * side * side + 1)
+                row += [VIDEO] * video_length(model.config.model_type, what)
             row += _text(scene.between, generator)
         rows.append(row + _text(scene.after, generator))
     width = max(map(len, rows))
@@ -137,11 +158,18 @@ def batch(model: Any, scenes: list[Scene], pad_right: bool = False) -> dict[str,
         for i, pixels in enumerate(image_pixels):
             stacked[i, : pixels.shape[0]] = pixels
         out |= {"pixel_values": stacked, "image_sizes": torch.tensor(sizes)}
-        if model.config.model_type != "llava_next":
+        if model.config.model_type in ANYRES_MAX:
             out["batch_num_images"] = torch.tensor(counts)
     if videos:
         out["pixel_values_videos"] = torch.stack(videos)
     return out
+
+
+def video_length(family: str, frames: int) -> int:
+    """Placeholders of a clip: frames of 4 x 4 patches pooled to 2 x 2."""
+    return {"llava_next_video": 4 * frames, "llava_onevision": 4 * frames + 1, "llava_video": 6 * frames}[
+        family
+    ]
 
 
 def _text(count: int, generator: torch.Generator) -> list[int]:

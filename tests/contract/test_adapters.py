@@ -7,13 +7,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tiny_models import PATCH, SIDE, SIZES, Scene, batch, tiny_model
+from tiny_models import ANYRES_MAX, FAMILIES, PATCH, SIDE, SIZES, VIDEO_FAMILIES, Scene, batch, tiny_model
 from vidcompress.adapters.geometry import image_layout, shrunk_canvas, unpadded_box, video_layout
 from vidcompress.errors import UnsupportedModelError
 from vidcompress.registry import adapter_for
 from vidcompress.views import Evidence
 
-FAMILIES = ["llava_next", "llava_onevision"]
 GRID = (SIDE // PATCH, SIDE // PATCH)
 
 
@@ -24,7 +23,7 @@ def test_features_are_the_stock_models_to_the_bit(family: str, max_views: int) -
     adapter = adapter_for(model)
     inputs = batch(model, [Scene((("image", size),), seed=i) for i, size in enumerate(SIZES)])
     images, _ = adapter.visuals(inputs)
-    options = {} if family == "llava_next" else {"batch_num_images": inputs["batch_num_images"]}
+    options = {"batch_num_images": inputs["batch_num_images"]} if family in ANYRES_MAX else {}
     with torch.no_grad():
         stock = model.get_image_features(
             inputs["pixel_values"], inputs["image_sizes"], **options
@@ -35,18 +34,20 @@ def test_features_are_the_stock_models_to_the_bit(family: str, max_views: int) -
 
 
 @pytest.mark.parametrize("max_views", [1, 3, 64])
-def test_video_features_are_the_stock_models_to_the_bit(max_views: int) -> None:
-    model = tiny_model("llava_onevision")
+@pytest.mark.parametrize("family", VIDEO_FAMILIES)
+def test_video_features_are_the_stock_models_to_the_bit(family: str, max_views: int) -> None:
+    model = tiny_model(family)
     adapter = adapter_for(model)
     inputs = batch(model, [Scene((("video", 7),), seed=1), Scene((("video", 7),), seed=2)])
     with torch.no_grad():
         stock = model.get_video_features(inputs["pixel_values_videos"]).pooler_output
         mine = adapter.encode(adapter.visuals(inputs)[1], max_views=max_views)
-    assert torch.equal(torch.stack([t.features for t in mine]), stock)
+    assert all(torch.equal(t.features, s.flatten(0, -2)) for t, s in zip(mine, stock, strict=True))
 
 
-def test_only_the_frames_asked_for_are_encoded() -> None:
-    model = tiny_model("llava_onevision")
+@pytest.mark.parametrize("family", VIDEO_FAMILIES)
+def test_only_the_frames_asked_for_are_encoded(family: str) -> None:
+    model = tiny_model(family)
     adapter = adapter_for(model)
     _, videos = adapter.visuals(batch(model, [Scene((("video", 7),), seed=1)]))
     seen = []
@@ -61,7 +62,11 @@ def test_only_the_frames_asked_for_are_encoded() -> None:
         handle.remove()
     assert seen == [3, 7]
     assert torch.allclose(some.features, every.features[some.layout.source], atol=1e-6)
-    assert some.layout.source.tolist() == [*range(4), *range(12, 16), *range(24, 28), 28]
+    size = 6 if family == "llava_video" else 4
+    newlines = every.layout.separator_index.tolist()  # all of them stay, for the method to choose from
+    tokens = {number * size + i for number in (0, 3, 6) for i in range(size)}
+    assert some.layout.source.tolist() == sorted(tokens | set(newlines))
+    assert len(newlines) == {"llava_next_video": 0, "llava_onevision": 1, "llava_video": 14}[family]
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
@@ -94,20 +99,24 @@ def test_evidence_equals_attention_maps(family: str, layer: int, attention: str)
         assert torch.allclose((tokens.evidence[wanted[2]][crop] - logs).diff(), torch.zeros(15), atol=1e-4)
 
 
-def test_evidence_of_video_is_pooled_like_features() -> None:
-    model = tiny_model("llava_onevision")
+@pytest.mark.parametrize("family", VIDEO_FAMILIES)
+def test_evidence_of_video_is_pooled_like_features(family: str) -> None:
+    model = tiny_model(family)
     adapter = adapter_for(model)
     _, videos = adapter.visuals(batch(model, [Scene((("video", 3),))]))
     key = Evidence("attention_received", -1)
     with torch.no_grad():
         (tokens,) = adapter.encode(videos, [key], max_views=2)
         maps = (
-            tiny_model("llava_onevision", attention="eager")
+            tiny_model(family, attention="eager")
             .model.vision_tower(videos[0].pixels, output_attentions=True)
             .attentions[-1]
         )
-        pooled = model.model.apply_pooling(maps.mean((1, 2))[..., None])
-    assert torch.allclose(tokens.evidence[key][:-1], pooled.flatten(), atol=1e-6)
+        received = maps.mean((1, 2))[:, int(adapter.has_cls) :].view(3, *GRID)
+    pooled = (
+        received.unflatten(1, (2, 2)).unflatten(3, (2, 2)).mean((2, 4))
+    )  # 4 x 4: all three poolings agree
+    assert torch.allclose(tokens.evidence[key][tokens.layout.token_index], pooled.flatten(), atol=1e-6)
 
 
 def test_evidence_that_cannot_be_had_is_named() -> None:
@@ -128,7 +137,8 @@ def test_an_unknown_model_type_lists_the_known() -> None:
             model_type = "llava_nxt"
 
     with pytest.raises(
-        UnsupportedModelError, match="known: llava_next, llava_onevision.*did you mean 'llava_next'"
+        UnsupportedModelError,
+        match="known: llava_next, llava_next_video, llava_onevision, llava_video.*did you mean 'llava_next'",
     ):
         adapter_for(Stranger())
     with pytest.raises(UnsupportedModelError, match="must be a transformers model"):
@@ -155,7 +165,7 @@ def test_geometry_equals_stock_packing(family: str, height: int, width: int) -> 
     assert packed.shape[0] == len(layout)
     assert torch.equal(packed[:, 0] == -1, layout.separator)
     box = unpadded_box((height, width), (crops[0] * GRID[0], crops[1] * GRID[1]))
-    shrunk = family == "llava_onevision" and shrunk_canvas(box[2:], GRID, 9) != box[2:]
+    shrunk = family in ANYRES_MAX and shrunk_canvas(box[2:], GRID, 9) != box[2:]
     if not shrunk:  # resizing blends the indices of neighbouring patches
         tokens = layout.token_index
         assert torch.equal(packed[tokens, 2].long(), layout.view[tokens])
@@ -223,3 +233,12 @@ def test_evidence_is_float32_under_autocast() -> None:
         (tokens,) = adapter.encode(images, [key])
     values = tokens.evidence[key][tokens.layout.token_index]
     assert values.dtype == torch.float32 and not torch.equal(values, values.bfloat16().float())
+
+
+def test_a_packing_that_does_not_fit_the_geometry_is_named() -> None:
+    model = tiny_model("llava_video")
+    adapter = adapter_for(model)
+    _, videos = adapter.visuals(batch(model, [Scene((("video", 2),))]))
+    adapter.pool_frames = lambda features: features  # 16 tokens per frame instead of 4
+    with pytest.raises(RuntimeError, match="LlavaVideoFor.* packed 36 tokens where its geometry says 12"):
+        adapter.encode(videos)

@@ -9,12 +9,11 @@ import torch
 from transformers import DynamicCache, GenerationConfig
 
 import vidcompress
-from tiny_models import Scene, batch, tiny_model
+from tiny_models import FAMILIES, Scene, batch, tiny_model
 from vidcompress import generation
 from vidcompress.errors import CompressionStateError, UnsupportedInputError
 from vidcompress.session import compress_inputs
 
-FAMILIES = ["llava_next", "llava_onevision"]
 ROWS = [Scene((("image", (112, 80)),), before=3, seed=1), Scene((("image", (40, 100)),), before=11, seed=3)]
 GREEDY = {"do_sample": False}
 

@@ -9,23 +9,20 @@ import pytest
 import torch
 
 import vidcompress
-from tiny_models import IMAGE, SIZES, VIDEO, Scene, batch, tiny_model
+from tiny_models import FAMILIES, IMAGE, SIZES, VIDEO, VIDEO_FAMILIES, Scene, batch, tiny_model
 from vidcompress.adapters.geometry import image_layout
 from vidcompress.errors import UnsupportedInputError
 from vidcompress.generation import CHUNKED_PREFILL_SINCE, transformers_version
 from vidcompress.session import compress_inputs
 
-FAMILIES = ["llava_next", "llava_onevision"]
 ROWS = [
     Scene((("image", (112, 80)),), before=3, seed=1),
     Scene((), before=5, seed=2),
     Scene((("image", (40, 100)),), before=11, seed=3),
 ]
 REFERENCE = [
-    ("llava_next", "image", "globalcom2"),
-    ("llava_onevision", "image", "globalcom2"),
-    ("llava_onevision", "video", "globalcom2"),
-    ("llava_onevision", "video", "vidcom2"),
+    *((family, "image", "globalcom2") for family in FAMILIES),
+    *((family, "video", method) for family in VIDEO_FAMILIES for method in ("globalcom2", "vidcom2")),
 ]
 
 

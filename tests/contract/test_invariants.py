@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from cases import CASES, SCENES, VIDEO_SCENE
-from tiny_models import IMAGE, SIZES, VIDEO, Scene, batch, tiny_model
+from tiny_models import FAMILIES, IMAGE, SIZES, VIDEO, VIDEO_FAMILIES, Scene, batch, tiny_model
 from vidcompress.budget import half_up
 from vidcompress.errors import BudgetError
 from vidcompress.registry import METHODS, adapter_for
@@ -187,9 +187,10 @@ def test_4_equal_to_the_full_model_with_dropped_tokens_masked(
 
 
 @pytest.mark.parametrize("between", [0, 2])
-def test_5_any_order_of_visuals_is_the_stock_model(between: int) -> None:
+@pytest.mark.parametrize("family", VIDEO_FAMILIES)
+def test_5_any_order_of_visuals_is_the_stock_model(family: str, between: int) -> None:
     """Videos before images, several of each, with and without text between them."""
-    model = tiny_model("llava_onevision")
+    model = tiny_model(family)
     image, video = ("image", (112, 80)), ("video", 3)
     rows = [
         Scene((), seed=1),
@@ -211,10 +212,12 @@ def test_5_any_order_of_visuals_is_the_stock_model(between: int) -> None:
         where += 1
 
 
-@pytest.mark.parametrize("family", ["llava_next", "llava_onevision"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_5_text_is_untouched_and_mixed_prompts_work(family: str) -> None:
     model = tiny_model(family)
-    visuals = [("image", (112, 80)), ("image", (56, 56))] + ([("video", 3)] if family != "llava_next" else [])
+    visuals = [("image", (112, 80)), ("image", (56, 56))] + (
+        [("video", 3)] if family in VIDEO_FAMILIES else []
+    )
     rows = [Scene(tuple(visuals), seed=1), Scene((), before=9, seed=2), Scene((visuals[-1],), seed=3)]
     inputs = batch(model, rows)
     compressed = compress_inputs(model, inputs, "globalcom2", retention_ratio=0.3)

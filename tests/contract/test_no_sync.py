@@ -10,7 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cases import CASES
-from tiny_models import Scene, batch, tiny_model
+from tiny_models import ANYRES_MAX, Scene, batch, tiny_model
 from vidcompress.session import compress_inputs
 
 ASKING = {"aten._local_scalar_dense.default", "aten.nonzero.default", "aten.masked_select.default"}
@@ -40,7 +40,9 @@ def syncs(method: str, family: str, modality: str, what: Any) -> Counter[str]:
     return counter.seen
 
 
-@pytest.mark.parametrize(("method", "family", "modality"), [c for c in CASES if c[1] == "llava_onevision"])
+@pytest.mark.parametrize(
+    ("method", "family", "modality"), [c for c in CASES if c[1] in ANYRES_MAX or c[2] == "video"]
+)
 def test_5_and_37_views_ask_alike(method: str, family: str, modality: str) -> None:
     few, many = ((112, 112), (336, 336)) if modality == "image" else (5, 37)
     model = tiny_model(family)

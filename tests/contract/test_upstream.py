@@ -10,9 +10,7 @@ from transformers.generation import GenerationMixin
 from transformers.masking_utils import find_packed_sequence_indices
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from tiny_models import IMAGE, tiny_model
-
-FAMILIES = ["llava_next", "llava_onevision"]
+from tiny_models import FAMILIES, IMAGE, tiny_model
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -8,14 +8,14 @@ import pytest
 import torch
 from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 
-from tiny_models import Scene, batch, tiny_model
+from tiny_models import FAMILIES, Scene, batch, tiny_model
 from vidcompress.session import compress_inputs
 
 ROWS = [Scene((("image", (112, 80)),), before=3, seed=1), Scene((("image", (40, 100)),), before=11, seed=3)]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("family", ["llava_next", "llava_onevision"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_half_precision_is_the_stock_model_at_full_retention(family: str, dtype: torch.dtype) -> None:
     model = copy.deepcopy(tiny_model(family)).to(dtype)
     inputs = batch(model, ROWS)

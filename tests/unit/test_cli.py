@@ -84,7 +84,8 @@ def test_models(capsys: pytest.CaptureFixture[str]) -> None:
     entry = json.loads(run(capsys, "models", "--json")[1])
     families = {family["model_type"]: family["modalities"] for family in entry["families"]}
     assert families["llava_next"] == ["image"]
-    assert families["llava_onevision"] == ["image", "video"]
+    for family in ("llava_onevision", "llava_video", "llava_next_video"):
+        assert families[family] == ["image", "video"]
     assert {"tiny-onevision", "tiny-next"} <= {model["name"] for model in entry["embedded"]}
     text = run(capsys, "models")[1]
     assert "tiny-onevision" in text

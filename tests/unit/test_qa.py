@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import torch
 
 from vidcompress import VisualQA
 from vidcompress.errors import ArgumentError, UnsupportedModelError
-from vidcompress.media import MediaError
+from vidcompress.media import MediaError, VideoFrames, time_instruction
+from vidcompress.media.families import get_family
 from vidcompress.qa import phases, pretrained
-from vidcompress.qa.answering import _without_second_start
+from vidcompress.qa.answering import _without_second_start, clip_note
 from vidcompress.qa.progress import bar
-from vidcompress.qa.question import read_question
+from vidcompress.qa.question import Question, read_question
 
 
 @pytest.fixture
@@ -112,6 +114,26 @@ def test_questions_open_their_media() -> None:
         read_question({"question": "q", "image": "missing.png"}).open()
     both = read_question({"question": "q", "images": ["a", "b"], "video": "c"})
     assert [part["type"] for part in both.messages()[0]["content"]] == ["image", "image", "video", "text"]
+
+
+def test_llava_video_is_told_when_its_frames_were_taken() -> None:
+    """For files, and frames that come with times; frames without times of their own get none."""
+    note = time_instruction(10.0, [0.0, 3.25, 9.5])
+    assert note == (
+        "The video lasts for 10.00 seconds, and 3 frames are uniformly sampled from it. These frames are located at "
+        "0.00s,3.25s,9.50s.Please answer the following questions related to this video."
+    )
+    read = VideoFrames(torch.zeros(3, 2, 2, 3).byte(), (0.0, 3.25, 9.5), 10.0, 4.0, 40, "pyav", "clip.mp4")
+    held = replace(read, backend="memory")
+    family = get_family("llava_video")
+    assert clip_note(family, Question("q", video="clip.mp4"), read) == note
+    assert clip_note(family, Question("q", video=held), held) == note
+    assert clip_note(family, Question("q", video=["a.png"]), held) == ""
+    assert clip_note(family, Question("q"), None) == ""
+    assert clip_note(get_family("llava_onevision"), Question("q", video="clip.mp4"), read) == ""
+    (message,) = Question("what?", video="clip.mp4").messages(note)
+    assert message["content"] == [{"type": "video"}, {"type": "text", "text": f"{note}\nwhat?"}]
+    assert Question("what?").messages()[0]["content"] == [{"type": "text", "text": "what?"}]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ packing as extra channels, so it lands on the right tokens whatever unpadding or
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,17 @@ from ..errors import UnsupportedInputError
 from ..views import Evidence, Layout, VisualTokens
 from .base import Adapter, Visual
 from .evidence import EncoderProbe, encoder_layers
+from .geometry import Newlines, video_layout
 
 
 class LlavaAdapter(Adapter):
-    """Encoding shared by the LLaVA families; subclasses state geometry and packing."""
+    """Encoding shared by the LLaVA families; subclasses state geometry and packing.
+
+    Class attributes:
+        newlines: where a clip has newlines, as in `video_layout`.
+    """
+
+    newlines: ClassVar[Newlines] = "end"
 
     @property
     def core(self) -> Any:
@@ -56,13 +63,40 @@ class LlavaAdapter(Adapter):
         """Stock packing of one image: (view, patch, channel) -> (N, channel); sizes (1, 2) height, width."""
         raise NotImplementedError
 
-    def pool_frames(self, features: Tensor) -> Tensor:
-        """Stock pooling of frames: (frame, patch, channel) -> (frame, token, channel)."""
+    @property
+    def frame_grid(self) -> tuple[int, int]:
+        """(rows, cols) of tokens of one pooled frame."""
         raise NotImplementedError
 
-    def join_frames(self, features: Tensor, newline: Tensor) -> Tensor:
-        """(frame, token, channel) -> (N, channel) with the family's separators."""
+    def pool_frames(self, features: Tensor) -> Tensor:
+        """Stock pooling of frames, with any channels: (frame, patch, channel) -> (frame, token, channel)."""
         raise NotImplementedError
+
+    # -- what follows from it, unless a family says otherwise -------------------------------------------------
+
+    def project_frames(self, features: Tensor) -> Tensor:
+        """Encoder outputs of frames without CLS (frame, patch, channel) -> (frame, token, D)."""
+        return self.pool_frames(self.core.multi_modal_projector(features))
+
+    def clips(self, inputs: Mapping[str, Any]) -> list[Visual]:
+        """The videos of processor outputs.
+
+        Raises:
+            UnsupportedInputError: ill-shaped pixels, or a video without frames.
+        """
+        if inputs.get("pixel_values_videos") is None:
+            return []
+        videos = []
+        for frames in view_lists(inputs["pixel_values_videos"], "pixel_values_videos"):
+            if frames.shape[0] < 1:
+                raise UnsupportedInputError(
+                    "pixel_values_videos has a video of 0 frames; give at least 1 frame"
+                )
+            layout = video_layout(
+                int(frames.shape[0]), self.frame_grid, self.newlines, device=str(frames.device)
+            )
+            videos.append(Visual("video", layout, frames))
+        return videos
 
     # -- encoding ------------------------------------------------------------------------------------------
 
@@ -107,11 +141,13 @@ class LlavaAdapter(Adapter):
         for chunk in _chunks(pixels, max_views):
             hidden, values = probe(chunk if device is None else chunk.to(device))
             joined = hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=-1)
-            projected = self.core.multi_modal_projector(joined[:, 1:] if drop_cls else joined)
-            extra = torch.stack(values, -1) if values else projected.new_zeros((*projected.shape[:2], 0))
-            if is_video:
-                projected = self.pool_frames(projected)
-                extra = self.pool_frames(extra) if values else extra[:, : projected.shape[1]]
+            joined = joined[:, 1:] if drop_cls else joined
+            projected = self.project_frames(joined) if is_video else self.core.multi_modal_projector(joined)
+            if values:
+                extra = torch.stack(values, -1)
+                extra = self.pool_frames(extra) if is_video else extra
+            else:
+                extra = projected.new_zeros((*projected.shape[:2], 0))
             features.append(projected)
             extras.append(extra)
         return _join(features), _join(extras)
@@ -120,20 +156,38 @@ class LlavaAdapter(Adapter):
         self, layout: Layout, features: Tensor, extras: Tensor, evidence: Sequence[Evidence], visual: Visual
     ) -> VisualTokens:
         newline = self.core.image_newline
+        layout = layout.to(features.device)
         if layout.modality == "video":
-            packed = self.join_frames(features, newline)
-            extra = self.join_frames(extras, extras.new_zeros(extras.shape[-1])) if evidence else None
+            made = features.shape[:2].numel() + layout.num_separators
+            self._check_length(made, layout)
+            packed = _place(features, newline, layout)
+            extra = _place(extras, extras.new_zeros(extras.shape[-1]), layout) if evidence else None
         else:
             sizes = torch.tensor([visual.size], device="cpu")
             packed = self.pack_image(features, sizes, newline)
+            self._check_length(packed.shape[0], layout)
             extra = self.pack_image(extras, sizes, extras.new_zeros(extras.shape[-1])) if evidence else None
-        if packed.shape[0] != len(layout):
+        columns = {} if extra is None else {key: extra[:, i].float() for i, key in enumerate(evidence)}
+        return VisualTokens(packed, layout, columns)
+
+    def _check_length(self, made: int, layout: Layout) -> None:
+        if made != len(layout):
             raise RuntimeError(
-                f"{type(self.model).__name__} packed {packed.shape[0]} tokens where its geometry says {len(layout)}; "
+                f"{type(self.model).__name__} packed {made} tokens where its geometry says {len(layout)}; "
                 "this version of transformers packs differently, please report it"
             )
-        columns = {} if extra is None else {key: extra[:, i].float() for i, key in enumerate(evidence)}
-        return VisualTokens(packed, layout.to(packed.device), columns)
+
+
+def _place(features: Tensor, newline: Tensor, layout: Layout) -> Tensor:
+    """(frame, token, channel) -> (N, channel), with `newline` (channel,) where the layout has separators.
+
+    The layout keeps the separators of frames that were left out, so it alone knows where they stand.
+    """
+    flat = features.flatten(0, 1)
+    if layout.num_separators == 0:
+        return flat
+    rows = newline.to(flat.device, flat.dtype).expand(len(layout), -1)
+    return rows.index_copy(0, layout.token_index, flat)
 
 
 def _chunks(pixels: Sequence[Tensor], size: int) -> Iterator[Tensor]:

@@ -6,14 +6,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..errors import UnsupportedInputError
 from ..registry import register_adapter
 from ..views import Layout
 from .base import Visual
-from .geometry import image_layout, shrunk_canvas, unpadded_box, video_layout
+from .geometry import image_layout, shrunk_canvas, unpadded_box
 from .llava import image_sizes, view_lists
 from .llava_next import LlavaNextAdapter
 
@@ -29,7 +28,6 @@ class LlavaOnevisionAdapter(LlavaNextAdapter):
 
     @property
     def frame_grid(self) -> tuple[int, int]:
-        """(rows, cols) of tokens of one pooled frame."""
         return math.ceil(self.grid[0] / 2), math.ceil(self.grid[1] / 2)
 
     @property
@@ -58,10 +56,6 @@ class LlavaOnevisionAdapter(LlavaNextAdapter):
     def pool_frames(self, features: Tensor) -> Tensor:
         return self.core.apply_pooling(features)  # type: ignore[no-any-return]
 
-    def join_frames(self, features: Tensor, newline: Tensor) -> Tensor:
-        flat = features.flatten(0, 1)
-        return torch.cat((flat, newline[None].to(flat.device, flat.dtype)))
-
     def visuals(self, inputs: Mapping[str, Any]) -> tuple[list[Visual], list[Visual]]:
         images: list[Visual] = []
         if inputs.get("pixel_values") is not None:
@@ -72,16 +66,7 @@ class LlavaOnevisionAdapter(LlavaNextAdapter):
                 self.image(views, size, single=one)
                 for views, size, one in zip(pixels, sizes, single, strict=True)
             ]
-        videos: list[Visual] = []
-        if inputs.get("pixel_values_videos") is not None:
-            for frames in view_lists(inputs["pixel_values_videos"], "pixel_values_videos"):
-                if frames.shape[0] < 1:
-                    raise UnsupportedInputError(
-                        "pixel_values_videos has a video of 0 frames; give at least 1 frame"
-                    )
-                layout = video_layout(int(frames.shape[0]), self.frame_grid, "end", device=str(frames.device))
-                videos.append(Visual("video", layout, frames))
-        return images, videos
+        return images, self.clips(inputs)
 
 
 def _single_views(counts: Any, images: int) -> list[bool]:

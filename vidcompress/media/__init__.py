@@ -17,6 +17,7 @@ _HOME = {
     "register_backend": "backends",
     "register_family": "families",
     "sample_indices": "sampling",
+    "time_instruction": "families",
 }
 
 __all__ = sorted(_HOME)

@@ -7,7 +7,7 @@ cut. The processor knows nothing else about families; a new one is one `register
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ class Geometry:
         aspect_ratio: "anyres_max_<k>", or "" where the family has no cap.
         image_token_id: placeholder of a picture.
         video_token_id: placeholder of a clip, or None.
+        pool_stride: patches along one side that become one token of a frame.
     """
 
     encoder: str
@@ -38,6 +39,7 @@ class Geometry:
     aspect_ratio: str
     image_token_id: int
     video_token_id: int | None
+    pool_stride: int = 2
 
     @property
     def side(self) -> int:
@@ -67,6 +69,8 @@ class Family:
             several pictures cuts each into crops like any other.
         video_tokens: (geometry, frames) to the placeholders of a clip, or None where the family takes no clips.
         counts_images: whether `batch_num_images` is among the inputs.
+        clip_note: (duration, times of the frames, both in seconds) to what the family was trained to read before a
+            question about a clip, or None.
     """
 
     model_type: str
@@ -74,6 +78,7 @@ class Family:
     single_view_tokens: Callable[[Geometry], int] | None
     video_tokens: Callable[[Geometry, int], int] | None
     counts_images: bool
+    clip_note: Callable[[float, Sequence[float]], str] | None = None
 
 
 _FAMILIES: dict[str, Family] = {}
@@ -133,6 +138,7 @@ def read_geometry(config: Any) -> Geometry:
         aspect_ratio=str(getattr(config, "vision_aspect_ratio", "") or ""),
         image_token_id=int(_need(config, "image_token_id", "the model's config")),
         video_token_id=None if video_token_id is None else int(video_token_id),
+        pool_stride=_stride(config),
     )
 
 
@@ -164,6 +170,29 @@ def _side(config: Any, key: str, where: str) -> int:
     return value
 
 
+def _stride(config: Any) -> int:
+    value = getattr(config, "spatial_pool_stride", 2)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise MediaError(
+            f"spatial_pool_stride={value!r} in the model's config: expected a whole number of at least 1"
+        )
+    return value
+
+
+def time_instruction(duration: float, times: Sequence[float]) -> str:
+    """The sentences with which LLaVA-Video was trained to be told when its frames were taken.
+
+    Args:
+        duration: of the clip, in seconds.
+        times: of the frames, in seconds.
+    """
+    places = ",".join(f"{time:.2f}s" for time in times)
+    return (
+        f"The video lasts for {duration:.2f} seconds, and {len(times)} frames are uniformly sampled from it. "
+        f"These frames are located at {places}.Please answer the following questions related to this video."
+    )
+
+
 def _next_image_tokens(geometry: Geometry, picture: Size) -> int:
     rows, cols = geometry.covered_grid(picture)
     return geometry.side**2 + rows * (cols + 1)  # thumbnail, then crop rows with a newline each
@@ -184,6 +213,15 @@ def _onevision_video_tokens(geometry: Geometry, frames: int) -> int:
     )  # frames pooled 2 x 2, then one newline for the clip
 
 
+def _next_video_tokens(geometry: Geometry, frames: int) -> int:
+    return frames * (geometry.side // geometry.pool_stride) ** 2  # no newline
+
+
+def _video_video_tokens(geometry: Geometry, frames: int) -> int:
+    rows = cols = geometry.side // 2
+    return frames * rows * (cols + 1)  # a newline after every row of every frame
+
+
 register_family(Family("llava_next", _next_image_tokens, None, None, counts_images=False))
 register_family(
     Family(
@@ -192,5 +230,16 @@ register_family(
         _onevision_single_view_tokens,
         _onevision_video_tokens,
         counts_images=True,
+    )
+)
+register_family(Family("llava_next_video", _next_image_tokens, None, _next_video_tokens, counts_images=False))
+register_family(
+    Family(
+        "llava_video",
+        _onevision_image_tokens,
+        _onevision_single_view_tokens,
+        _video_video_tokens,
+        counts_images=True,
+        clip_note=time_instruction,
     )
 )

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..registry import ADAPTERS
 from .errors import MediaError
 from .families import Geometry, get_family, read_geometry
 from .processor import Processor
@@ -43,6 +44,8 @@ def load_processor(
         MediaError: the checkpoint is not found or its family is not known; a file is not what it should be; the
             tokenizer lacks a placeholder.
     """
+    from ..adapters.original import CHAT_TEMPLATE, add_placeholders
+
     config, name = _find_config(model_or_path, local_files_only, revision)
     files = _Files(name, local_files_only, revision)
     family, geometry = get_family(str(config.model_type)), read_geometry(config)
@@ -53,6 +56,9 @@ def load_processor(
     )
     _warn_about_pinpoints(image_raw, geometry, image_origin)
     tokenizer = tokenizer if tokenizer is not None else _load_tokenizer(files)
+    original = _is_original(files)
+    if original:
+        add_placeholders(tokenizer)
     image_token = str(getattr(tokenizer, "image_token", None) or nested.get("image_token") or "<image>")
     video_token = str(getattr(tokenizer, "video_token", None) or nested.get("video_token") or "<video>")
     _check_token(tokenizer, image_token, geometry.image_token_id, "image")
@@ -66,7 +72,7 @@ def load_processor(
         tokenizer=tokenizer,
         image_token=image_token,
         video_token=video_token if geometry.video_token_id is not None else None,
-        chat_template=_find_template(files, tokenizer),
+        chat_template=_find_template(files, tokenizer, CHAT_TEMPLATE if original else None),
         resize_device=torch.device(resize_device or getattr(model_or_path, "device", None) or "cpu"),
     )
 
@@ -147,13 +153,17 @@ def _find_config(model_or_path: Any, local_files_only: bool, revision: str | Non
         return config, str(getattr(config, "_name_or_path", "") or "")
     from transformers import AutoConfig
 
+    from ..adapters.original import read_config
+
+    ADAPTERS.names()  # adapters make known to transformers what it does not know itself
     name = os.fspath(model_or_path)
     if os.path.exists(name) and not os.path.isfile(os.path.join(name, "config.json")):
         raise MediaError(
             f"model_or_path={name!r} holds no config.json; pass the folder of a saved transformers model"
         )
     try:
-        config = AutoConfig.from_pretrained(
+        where = {"local_files_only": local_files_only, "revision": revision or "main"}
+        config = read_config(name, **where) or AutoConfig.from_pretrained(
             name, local_files_only=local_files_only, revision=revision or "main", trust_remote_code=False
         )
     except (OSError, ValueError, KeyError) as error:
@@ -196,12 +206,18 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _find_template(files: _Files, tokenizer: Any) -> str | None:
+def _is_original(files: _Files) -> bool:
+    from ..adapters.original import is_original
+
+    return is_original(files.json("config.json"))
+
+
+def _find_template(files: _Files, tokenizer: Any, default: str | None) -> str | None:
     template = files.text("chat_template.jinja")
     if template is None:
         template = files.json("chat_template.json").get("chat_template")
     if template is None:
-        template = getattr(tokenizer, "chat_template", None)
+        template = default or getattr(tokenizer, "chat_template", None)
     if template is not None and not isinstance(template, str):
         raise MediaError(
             f"the chat template of {files.name!r} is a {type(template).__name__}; expected one Jinja text"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import ArgumentError
 from ..media import VideoFrames
+from ..media.families import Family
 from ..report import Report
 from ..session import compress_inputs
 from .answer import Answer
@@ -101,7 +102,10 @@ def _noted(report: Report, text: str, processor: Any) -> Report:
 
 def prepare(model: Any, processor: Any, questions: list[Question], media: list[Media]) -> Any:
     """Make the model inputs of a batch: left-padded, on the model's device, pixels in its dtype."""
-    prompts = [processor.apply_chat_template(question.messages()) for question in questions]
+    prompts = [
+        processor.apply_chat_template(question.messages(clip_note(processor.family, question, clip)))
+        for question, (_, clip) in zip(questions, media, strict=True)
+    ]
     pictures = [images for images, _ in media]
     clips = [clip for _, clip in media if clip is not None]
     inputs = processor(
@@ -110,6 +114,18 @@ def prepare(model: Any, processor: Any, questions: list[Question], media: list[M
         videos=clips or None,
     )
     return type(inputs)({key: _placed(value, model) for key, value in inputs.items()})
+
+
+def clip_note(family: Family, question: Question, clip: VideoFrames | None) -> str:
+    """What the model's family reads before a question about a clip (LLaVA-Video: when its frames were taken).
+
+    Nothing for frames without times of their own: a list or folder of pictures, an array.
+    """
+    if clip is None or family.clip_note is None:
+        return ""
+    if clip.backend == "memory" and not isinstance(question.video, VideoFrames):
+        return ""
+    return family.clip_note(clip.duration, clip.times)
 
 
 def _placed(value: Any, model: Any) -> Any:

@@ -69,6 +69,8 @@ def load_model(
         ArgumentError: an argument is not allowed, or the checkpoint cannot be found or read.
         UnsupportedModelError: no adapter serves this family.
     """
+    from ..adapters.original import KEY_MAPPING
+
     source = resolve(name_or_path)
     if device is not None and device_map is not None:
         raise ArgumentError(
@@ -76,11 +78,13 @@ def load_model(
         )
     target = None if device_map is not None else _device(device)
     where: dict[str, Any] = {"revision": revision or "main", "local_files_only": local_files_only}
-    config = _load(source, "AutoConfig", trust_remote_code=False, **where)
-    if config.model_type not in ADAPTERS.names():
+    families = ADAPTERS.names()  # importing the adapters makes LLaVA-Video known to transformers
+    original = _original_config(source, where)
+    config = original or _load(source, "AutoConfig", trust_remote_code=False, **where)
+    if config.model_type not in families:
         raise UnsupportedModelError(
             f"model={source!r} is of type {config.model_type!r}, which no adapter serves; "
-            f"{nearest(config.model_type, ADAPTERS.names())}"
+            f"{nearest(config.model_type, families)}"
         )
     model = _load(
         source,
@@ -91,9 +95,42 @@ def load_model(
         device_map=device_map,
         use_safetensors=True,
         trust_remote_code=False,
+        **({} if original is None else {"key_mapping": KEY_MAPPING, **_REPORTED}),
         **where,
     )
+    if original is not None:
+        model = _checked(source, *model)
     return (model if target is None else model.to(target)).eval()
+
+
+_REPORTED = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+"""Every tensor that does not fit is listed by transformers, and then refused by `_checked`."""
+
+
+def _original_config(source: str, where: dict[str, Any]) -> Any:
+    from ..adapters.original import read_config
+
+    try:
+        return read_config(source, **where)
+    except ArgumentError:
+        raise
+    except (OSError, ValueError):
+        return None  # what is wrong is said where the config is loaded
+
+
+def _checked(source: str, model: Any, info: Any) -> Any:
+    """Refuse an original checkpoint whose tensors are not just those of the model (SigLIP's head apart: unused)."""
+    missing = sorted(info["missing_keys"])
+    unexpected = sorted(key for key in info["unexpected_keys"] if "vision_tower.head." not in key)
+    misshaped = sorted(info["mismatched_keys"])
+    if missing or unexpected or misshaped:
+        raise ArgumentError(
+            f"model={source!r} does not load: missing tensors {missing}, unexpected {unexpected}, of another shape "
+            f"{misshaped}; fetch the checkpoint again"
+        )
+    # Else save_pretrained would go back to the original names, beside a translated config.
+    vars(model).pop("_weight_conversions", None)
+    return model
 
 
 def _load(source: str, auto_class: str, **kwargs: Any) -> Any:

@@ -38,10 +38,15 @@ class Question:
         pictures = [load_image(image) for image in self.images]
         return pictures, None if self.video is None else read_video(self.video, **sampling)
 
-    def messages(self) -> list[dict[str, Any]]:
-        """The conversation for a chat template: pictures, then the clip, then the text."""
+    def messages(self, note: str = "") -> list[dict[str, Any]]:
+        """The conversation for a chat template: pictures, then the clip, then the text.
+
+        Args:
+            note: a line that stands before the question.
+        """
         media = [{"type": "image"} for _ in self.images] + ([] if self.video is None else [{"type": "video"}])
-        return [{"role": "user", "content": [*media, {"type": "text", "text": self.text}]}]
+        text = f"{note}\n{self.text}" if note else self.text
+        return [{"role": "user", "content": [*media, {"type": "text", "text": text}]}]
 
 
 def read_question(item: Mapping[str, Any], *, where: str = "") -> Question:

@@ -73,6 +73,26 @@ def next_config(image_size: int, canvases: list[list[int]]) -> Any:
     )
 
 
+def next_video_config(image_size: int, canvases: list[list[int]], **settings: Any) -> Any:
+    from transformers import CLIPVisionConfig, LlamaConfig, LlavaNextVideoConfig
+
+    return LlavaNextVideoConfig(
+        vision_config=CLIPVisionConfig(**vision_settings(image_size)),
+        text_config=LlamaConfig(**text_settings()),
+        image_grid_pinpoints=canvases,
+        image_token_index=3,
+        video_token_index=4,
+        **settings,
+    )
+
+
+def video_config(image_size: int, canvases: list[list[int]], aspect_ratio: str = "anyres_max_9") -> Any:
+    from vidcompress.adapters.llava_video_model import LlavaVideoConfig
+
+    alike = onevision_config(image_size, canvases, aspect_ratio).to_dict()
+    return LlavaVideoConfig(**{key: value for key, value in alike.items() if key != "model_type"})
+
+
 def onevision_config(image_size: int, canvases: list[list[int]], aspect_ratio: str = "anyres_max_9") -> Any:
     from transformers import LlavaOnevisionConfig, Qwen2Config, SiglipVisionConfig
 
@@ -91,7 +111,13 @@ def make_config() -> Callable[..., Any]:
     """make_config(model_type, image_size, canvases[, aspect_ratio]) to a transformers config."""
 
     def make(model_type: str, *args: Any, **kwargs: Any) -> Any:
-        return {"llava_next": next_config, "llava_onevision": onevision_config}[model_type](*args, **kwargs)
+        made = {
+            "llava_next": next_config,
+            "llava_next_video": next_video_config,
+            "llava_onevision": onevision_config,
+            "llava_video": video_config,
+        }
+        return made[model_type](*args, **kwargs)
 
     return make
 

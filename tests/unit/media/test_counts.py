@@ -11,6 +11,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers.models.llava_next.processing_llava_next import LlavaNextProcessor
+from transformers.models.llava_next_video.processing_llava_next_video import LlavaNextVideoProcessor
 from transformers.models.llava_onevision.processing_llava_onevision import LlavaOnevisionProcessor
 
 from vidcompress.media.errors import MediaError
@@ -74,6 +75,42 @@ def test_onevision_clip_counts(frames: int, side: int) -> None:
     assert family.video_tokens(geometry, frames) == len(expected)
 
 
+@given(frames=st.integers(1, 400), side=st.integers(1, 20).map(lambda half: 2 * half))
+@settings(max_examples=60, deadline=None)
+def test_next_video_clip_counts(frames: int, side: int) -> None:
+    """An odd side is where transformers' count is not what its model makes (5 x 5 patches: 6 of 4 tokens)."""
+    geometry = Geometry("clip_vision_model", side * 14, 14, ((side * 14, side * 14),), "", 3, 4)
+    reference = LlavaNextVideoProcessor.__new__(LlavaNextVideoProcessor)
+    reference.patch_size, reference.video_token = 14, "V"
+    pixels = torch.zeros(frames, 3, 1, 1).expand(-1, -1, side * 14, side * 14)
+    expected = reference.replace_video_token({"pixel_values_videos": [pixels]}, 0)
+    family = get_family("llava_next_video")
+    assert family.video_tokens is not None
+    assert family.video_tokens(geometry, frames) == len(expected)
+
+
+@pytest.mark.parametrize("side", [4, 5, 7])
+def test_odd_grids_count_what_the_models_make(side: int, make_config: Callable[..., Any]) -> None:
+    import transformers
+
+    size = side * 14
+    for family, extra in (("llava_video", {}), ("llava_next_video", {"spatial_pool_stride": 3})):
+        config = make_config(family, size, [[size, size]], **extra)
+        model = transformers.AutoModelForImageTextToText.from_config(config).eval()
+        with torch.no_grad():
+            made = model.get_video_features(torch.zeros(1, 3, 3, size, size)).pooler_output[0]
+        tokens = get_family(family).video_tokens
+        assert tokens is not None
+        assert tokens(read_geometry(config), 3) == made.flatten(0, -2).shape[0]
+
+
+def test_llava_video_counts_of_the_published_model() -> None:
+    geometry = Geometry("siglip_vision_model", 384, 14, ((384, 384),), "anyres_max_9", 3, 4)
+    tokens = get_family("llava_video").video_tokens
+    assert tokens is not None
+    assert tokens(geometry, 64) == 64 * 13 * 14 == 11648
+
+
 @pytest.fixture(scope="module")
 def models(make_config: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
     """Per family: a random model, and its geometry."""
@@ -81,18 +118,18 @@ def models(make_config: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
 
     grid = [[56 * r, 56 * c] for r in range(1, 4) for c in range(1, 4)]
     made = {}
-    for family, kind in (("llava_next", "LlavaNext"), ("llava_onevision", "LlavaOnevision")):
-        extra = {"aspect_ratio": "anyres_max_2"} if family == "llava_onevision" else {}
+    for family in ("llava_next", "llava_next_video", "llava_onevision", "llava_video"):
+        extra = {} if "next" in family else {"aspect_ratio": "anyres_max_2"}
         config = make_config(family, 56, grid, **extra)
         torch.manual_seed(0)
-        model = getattr(transformers, f"{kind}ForConditionalGeneration")(config).eval()
+        model = transformers.AutoModelForImageTextToText.from_config(config).eval()
         made[family] = (model, read_geometry(config))
     return made
 
 
 @settings(max_examples=40, deadline=None)
 @given(
-    family=st.sampled_from(["llava_next", "llava_onevision"]),
+    family=st.sampled_from(["llava_next", "llava_next_video", "llava_onevision", "llava_video"]),
     height=st.integers(1, 700),
     width=st.integers(1, 700),
 )
@@ -106,8 +143,8 @@ def test_counts_equal_what_the_model_packs(
         [torch.zeros(views, geometry.side**2, 32)],
         [[height, width]],
         image_newline=torch.zeros(32),
-        **({"vision_feature_select_strategy": "default"} if family == "llava_next" else {}),
-        **({"vision_aspect_ratio": geometry.aspect_ratio} if family == "llava_onevision" else {}),
+        **({"vision_feature_select_strategy": "default"} if "next" in family else {}),
+        **({} if "next" in family else {"vision_aspect_ratio": geometry.aspect_ratio}),
     )[0]
     assert get_family(family).image_tokens(geometry, (height, width)) == len(features[0])
 
@@ -124,17 +161,24 @@ def test_the_models_take_the_inputs(models: dict[str, Any], tokenizer: Any) -> N
         inputs = load_processor(model, tokenizer=tokenizer)(text=text, images=[picture, picture[:40, :30]])
         with torch.no_grad():
             assert model(**inputs).logits.shape[:2] == inputs["input_ids"].shape
-    model = models["llava_onevision"][0]
-    processor = load_processor(model, tokenizer=tokenizer)
-    inputs = processor(
-        text=["<image> and <image>", "<video> ?"],
-        images=[[picture, picture[:, :31]]],
-        videos=picture[None].repeat(3, 0),
-    )
-    assert inputs["batch_num_images"].tolist() == [2]
-    assert inputs["pixel_values"].shape == (2, 1, 3, 56, 56)
-    with torch.no_grad():
-        assert model(**inputs).logits.shape[:2] == inputs["input_ids"].shape
+    for family, tokens in (
+        ("llava_next_video", 3 * 4),
+        ("llava_onevision", 3 * 4 + 1),
+        ("llava_video", 3 * 6),
+    ):
+        model = models[family][0]
+        processor = load_processor(model, tokenizer=tokenizer)
+        inputs = processor(
+            text=["<image> and <image>", "<video> ?"],
+            images=[[picture, picture[:, :31]]],
+            videos=picture[None].repeat(3, 0),
+        )
+        assert processor.video_tokens(3) == int((inputs["input_ids"] == 4).sum()) == tokens
+        if family != "llava_next_video":
+            assert inputs["batch_num_images"].tolist() == [2]
+            assert inputs["pixel_values"].shape == (2, 1, 3, 56, 56)
+        with torch.no_grad():
+            assert model(**inputs).logits.shape[:2] == inputs["input_ids"].shape
 
 
 def test_geometry_refuses_what_the_model_could_not_run(
@@ -148,6 +192,10 @@ def test_geometry_refuses_what_the_model_could_not_run(
     config = make_config("llava_next", 56, [[56, 56]])
     config.vision_feature_select_strategy = "full"
     with pytest.raises(MediaError, match="vision_feature_select_strategy='full'.*'default'"):
+        read_geometry(config)
+    config = make_config("llava_next_video", 56, [[56, 56]])
+    config.spatial_pool_stride = 0
+    with pytest.raises(MediaError, match="spatial_pool_stride=0 .*whole number of at least 1"):
         read_geometry(config)
     with pytest.raises(MediaError, match="vision_aspect_ratio='pad'"):
         get_family("llava_onevision").image_tokens(replace(geometry, aspect_ratio="pad"), (10, 10))

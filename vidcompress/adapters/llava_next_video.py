@@ -1,0 +1,42 @@
+"""LLaVA-NeXT-Video: images as in LLaVA-NeXT; frames pooled before the projector, without newlines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from ..registry import register_adapter
+from .base import Visual
+from .geometry import Newlines
+from .llava_next import LlavaNextAdapter
+
+
+@register_adapter
+class LlavaNextVideoAdapter(LlavaNextAdapter):
+    """`LlavaNextVideoForConditionalGeneration`."""
+
+    model_types = ("llava_next_video",)
+    video_keys = ("pixel_values_videos",)
+    newlines: ClassVar[Newlines] = "none"
+
+    @property
+    def frame_grid(self) -> tuple[int, int]:
+        stride = int(self.model.config.spatial_pool_stride)
+        return self.grid[0] // stride, self.grid[1] // stride
+
+    def project_frames(self, features: Tensor) -> Tensor:
+        return self.core.multi_modal_projector(self.core.vision_resampler(features))  # type: ignore[no-any-return]
+
+    def pool_frames(self, features: Tensor) -> Tensor:
+        if self.model.config.spatial_pool_mode != "conv":
+            return self.core.vision_resampler(features)  # type: ignore[no-any-return]
+        # A convolution mixes the encoder's channels; evidence, which has others, is averaged over the same patches.
+        grid = features.unflatten(1, self.grid).permute(0, 3, 1, 2)
+        return avg_pool2d(grid, int(self.model.config.spatial_pool_stride)).flatten(2).transpose(1, 2)
+
+    def visuals(self, inputs: Mapping[str, Any]) -> tuple[list[Visual], list[Visual]]:
+        images, _ = super().visuals(inputs)
+        return images, self.clips(inputs)
