@@ -57,6 +57,7 @@ def main(
         batch_size,
         frames,
     )
+    where_from = provenance()  # before the run: what is edited meanwhile does not count
     loaded = AutoModelForImageTextToText.from_pretrained(
         model, dtype=torch.float32, local_files_only=True
     ).eval()
@@ -84,7 +85,7 @@ def main(
         "seconds_of_this_run": round(time.perf_counter() - start, 1),
         "types": done.types,
         "rows": summary(done),
-        "provenance": provenance(),
+        "provenance": where_from,
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n")

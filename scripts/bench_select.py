@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from torch import Tensor
 
 from vidcompress.adapters.geometry import image_layout, video_layout
 from vidcompress.budget import Budget, make_plan
+from vidcompress.evaluate.provenance import provenance
 from vidcompress.methods.base import Method
 from vidcompress.registry import get_method
 from vidcompress.views import Evidence, Layout, VisualTokens
@@ -244,14 +244,9 @@ def main() -> None:
         table.add_row(row.what, *("-" if x is None else f"{x:,.1f}" for x in numbers), row.note)
     Console(width=140).print(table)
     if args.json:
-        machine = {
-            "cpu": platform.processor() or platform.machine(),
-            "torch": torch.__version__,
-            "threads": args.threads,
-        }
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(
-            json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=2) + "\n"
+            json.dumps({"rows": [asdict(row) for row in rows], "provenance": provenance()}, indent=2) + "\n"
         )
 
 

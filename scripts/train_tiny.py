@@ -22,8 +22,10 @@ MEDIA = {"tiny-onevision": ("image", "clip"), "tiny-next": ("image",)}
 
 def main(
     model: Annotated[str, typer.Option(help="tiny-onevision or tiny-next")],
-    out: Annotated[Path, typer.Option(help="folder of the exported checkpoint")],
-    run_dir: Annotated[Path, typer.Option(help="folder of the run's state and log")],
+    out: Annotated[Path | None, typer.Option(help="folder of the exported checkpoint; models/MODEL")] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="folder of the run's state and log; runs/MODEL")
+    ] = None,
     seed: Annotated[int, typer.Option(help="of the weights, the pictures and the questions")] = 0,
     resume: Annotated[bool, typer.Option(help="go on from the state in --run-dir if there is one")] = True,
     decoder: Annotated[
@@ -38,6 +40,7 @@ def main(
         raise typer.BadParameter(
             f"--model {model!r} is not one of {', '.join(CURRICULA)}; choose one of them"
         )
+    out, run_dir = out or Path("models") / model, run_dir or Path("runs") / model
     if threads:
         torch.set_num_threads(threads)
     stages = CURRICULA[model]
