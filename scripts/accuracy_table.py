@@ -2,7 +2,8 @@
 
     python scripts/accuracy_table.py
 
-Each table stands between `<!-- accuracy:MODEL-MEDIUM -->` and `<!-- /accuracy -->`; what is between is replaced.
+Each table stands between `<!-- accuracy:MODEL-MEDIUM -->` and `<!-- /accuracy -->`; what is between is replaced. The
+one of the README, `accuracy:all`, has the overall figures of all result files.
 """
 
 from __future__ import annotations
@@ -65,6 +66,33 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def overview(results: list[dict[str, Any]]) -> str:
+    """Overall accuracy: one line per result file and ratio, one column per method, the best in bold."""
+    methods = list(dict.fromkeys(row["method"] for result in results for row in result["rows"][1:]))
+    lines = [
+        f"| model, medium | all tokens | retention | {' | '.join(f'`{name}`' for name in methods)} |",
+        "|---|---:|---:|" + "---:|" * len(methods),
+    ]
+    for result in results:
+        best, full = best_per_ratio(result), result["rows"][0]["accuracy"]
+        for ratio in dict.fromkeys(row["retention_ratio"] for row in result["rows"][1:]):
+            of_ratio = {row["method"]: row for row in result["rows"] if row["retention_ratio"] == ratio}
+            cells = [_overall(of_ratio.get(name), best.get(ratio)) for name in methods]
+            head = f"| {result['model']}, {result['medium']}s | {100 * full:.1f} | {ratio:g} | "
+            lines.append(head + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _overall(row: dict[str, Any] | None, best: float | None) -> str:
+    """Per cent; empty where a method does not serve the medium, a dash where it does not reach the budget."""
+    if row is None:
+        return ""
+    if "accuracy" not in row:
+        return "–"
+    text = f"{100 * row['accuracy']:.1f}"
+    return f"**{text}**" if row["accuracy"] == best else text
+
+
 def best_per_ratio(result: dict[str, Any]) -> dict[float, float]:
     """The highest accuracy at each ratio."""
     best: dict[float, float] = {}
@@ -78,6 +106,9 @@ def fill(text: str, results: Path) -> str:
     """Replace every marked table for which there is a result file."""
 
     def one(match: re.Match[str]) -> str:
+        if match[2] == "all":
+            found = [json.loads(p.read_text()) for p in sorted(results.glob("*.json"))]
+            return match[1] + overview(found) + match[3] if found else match[0]
         path = results / f"{match[2]}.json"
         return match[1] + table(json.loads(path.read_text())) + match[3] if path.exists() else match[0]
 
@@ -90,9 +121,9 @@ def main(
         bool, typer.Option("--check", help="Change nothing; fail if a card is out of date.")
     ] = False,
 ) -> None:
-    """Fill the tables of all model cards."""
+    """Fill the tables of the README and of all model cards."""
     stale = []
-    for card in sorted(ROOT.glob("models/*/README.md")):
+    for card in [ROOT / "README.md", *sorted(ROOT.glob("models/*/README.md"))]:
         text = card.read_text()
         new = fill(text, results)
         if new != text:
