@@ -76,12 +76,14 @@ def test_cells_start_with_the_uncompressed_model_and_know_who_serves_what() -> N
 
 
 def test_labels_carry_options() -> None:
-    method = accuracy.method_of("globalcom2:allocation=uniform,tau=5")
+    settings = accuracy.settings_of("globalcom2:allocation=uniform,tau=5,positions=original", 0.5)
+    method = settings.method
     assert (method.allocation, method.tau, method.alpha) == ("uniform", 5, 0.5)  # type: ignore[attr-defined]
+    assert (settings.positions, settings.budget.retention_ratio) == ("original", 0.5)
     with pytest.raises(ArgumentError, match="key=value, got 'tau'"):
-        accuracy.method_of("globalcom2:tau")
+        accuracy.settings_of("globalcom2:tau", 0.5)
     with pytest.raises(ArgumentError, match="no option 'taw'"):
-        accuracy.method_of("globalcom2:taw=1")
+        accuracy.settings_of("globalcom2:taw=1", 0.5)
 
 
 def test_encoding_is_shared_and_right() -> None:

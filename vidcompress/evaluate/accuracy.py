@@ -13,17 +13,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
 
 from ..adapters.base import Adapter, Visual
 from ..errors import ArgumentError, BudgetError
-from ..methods.base import Method
-from ..registry import METHODS, adapter_for, available_methods, get_method
+from ..registry import METHODS, adapter_for, available_methods
 from ..session import compress_with
-from ..settings import make_settings
+from ..settings import Settings, make_settings
 from ..views import Evidence, VisualTokens
 from .shapes import held_out, write_clip
 
@@ -169,9 +167,9 @@ def run_sweep(
         once = EncodeOnce(adapter)
         line: dict[str, Any] = {"types": [q.type for q in questions], "cells": {}}
         for name, ratio in cells:
-            method = method_of(name, {"seed": number} if name == "random" else {})
+            settings = settings_of(name, ratio, **({"seed": number} if name == "random" else {}))
             answers = [q.answer for q in questions]
-            line["cells"][f"{name}@{ratio:g}"] = _ask(once, processor, inputs, method, ratio, answers, sweep)
+            line["cells"][f"{name}@{ratio:g}"] = _ask(once, processor, inputs, settings, answers, sweep)
         with journal.open("a") as file:
             file.write(json.dumps(line) + "\n")
         progress.add(line)
@@ -179,37 +177,39 @@ def run_sweep(
     return progress
 
 
-def method_of(label: str, options: Mapping[str, Any] = MappingProxyType({})) -> Method:
-    """The method of a label such as `globalcom2:allocation=uniform,tau=5`; numbers are read as numbers.
+def settings_of(label: str, ratio: float, **options: Any) -> Settings:
+    """The settings of a label such as `globalcom2:allocation=uniform,positions=original`; numbers are read as numbers.
+
+    Args:
+        label: a method's name and, after a colon, any arguments of `compress_inputs` as key=value.
+        ratio: retention ratio.
+        options: further arguments.
 
     Raises:
-        ArgumentError: an option without a value, or one the method does not have.
+        ArgumentError: an option without a value, or one that neither the method nor `compress_inputs` has.
     """
     name, _, listed = label.partition(":")
-    chosen = dict(options)
     for pair in filter(None, listed.split(",")):
         key, equals, value = pair.partition("=")
         if not equals:
             raise ArgumentError(f"methods: {label!r} must list options as key=value, got {pair!r}")
         try:
-            chosen[key] = json.loads(value)
+            options[key] = json.loads(value)
         except json.JSONDecodeError:
-            chosen[key] = value
-    method: Method = get_method(name, **chosen)
-    return method
+            options[key] = value
+    return make_settings(name, retention_ratio=ratio, **options)
 
 
 def _ask(
     adapter: Adapter,
     processor: Any,
     inputs: Mapping[str, Any],
-    method: Method,
-    ratio: float,
+    settings: Settings,
     answers: Sequence[str],
     sweep: Sweep,
 ) -> dict[str, Any]:
     try:
-        compressed = compress_with(adapter, inputs, make_settings(method, retention_ratio=ratio))
+        compressed = compress_with(adapter, inputs, settings)
     except BudgetError as error:
         return {"correct": "", "kept": 0, "budget": 0, "total": 0, "unreachable": str(error)}
     out = adapter.model.generate(**compressed, max_new_tokens=sweep.max_new_tokens, do_sample=False)
