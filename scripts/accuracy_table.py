@@ -3,7 +3,8 @@
     python scripts/accuracy_table.py
 
 Each table stands between `<!-- accuracy:MODEL-MEDIUM -->` and `<!-- /accuracy -->`; what is between is replaced. The
-one of the README, `accuracy:all`, has the overall figures of all result files.
+one of the README, `accuracy:all`, has the overall figures of all result files; `accuracy:FOLDER/NAME` takes the file
+docs/results/FOLDER/NAME.json.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 ROOT = Path(__file__).resolve().parent.parent
-MARK = re.compile(r"(<!-- accuracy:([\w-]+) -->\n).*?(<!-- /accuracy -->)", re.DOTALL)
+MARK = re.compile(r"(<!-- accuracy:([\w/-]+) -->\n).*?(<!-- /accuracy -->)", re.DOTALL)
 
 
 def table(result: dict[str, Any]) -> str:
@@ -109,7 +110,7 @@ def fill(text: str, results: Path) -> str:
         if match[2] == "all":
             found = [json.loads(p.read_text()) for p in sorted(results.glob("*.json"))]
             return match[1] + overview(found) + match[3] if found else match[0]
-        path = results / f"{match[2]}.json"
+        path = (results.parent if "/" in match[2] else results) / f"{match[2]}.json"
         return match[1] + table(json.loads(path.read_text())) + match[3] if path.exists() else match[0]
 
     return MARK.sub(one, text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -25,7 +26,7 @@ def provenance(root: Path | None = None) -> dict[str, Any]:
 
     root = root or Path(vidcompress.__file__).resolve().parent.parent
     return {
-        "command": " ".join(["python", os.path.relpath(sys.argv[0], root), *sys.argv[1:]]),
+        "command": shlex.join(["python", os.path.relpath(sys.argv[0], root), *sys.argv[1:]]),
         "commit": _git(root, "rev-parse", "HEAD"),
         "dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no")),
         "vidcompress": vidcompress.__version__,
