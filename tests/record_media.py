@@ -3,8 +3,8 @@
 The recordings under `tests/data/media/` are what `vidcompress.media` is held to; the package and its tests need no
 torchvision, only this script does. To make them again, with torchvision beside a CPU build of torch:
 
-    pip install --no-deps --target /tmp/torchvision torchvision==0.28.0
-    PYTHONPATH=/tmp/torchvision python tests/record_media.py
+    pip install --no-deps --target runs/torchvision torchvision==0.28.0
+    PYTHONPATH=runs/torchvision python tests/record_media.py
 
 A CPU build of torch lacks the compiled operators torchvision registers itself for, so `main` declares two of them
 first. Encoder and canvases are small (28 and 56 px), which keeps the files small and changes no step of the work.
