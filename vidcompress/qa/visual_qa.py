@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from .answering import answer_batch
 from .pretrained import load_model
 from .progress import bar
 from .question import Question, read_question
+from .streaming import stream_text
 
 DEFAULT_RATIO = 0.25
 _CALL_OPTIONS = ("policy", "separators", "positions")
@@ -188,6 +189,44 @@ class VisualQA:
         """
         item = {"question": question, "image": image, "images": images, "video": video}
         return self._answer([read_question(item)], max_new_tokens, generate)[0]
+
+    def stream(
+        self,
+        question: str,
+        *,
+        image: Any = None,
+        images: Sequence[Any] | None = None,
+        video: Any = None,
+        max_new_tokens: int = 64,
+        **generate: Any,
+    ) -> Iterator[str]:
+        """Answer one question piece by piece: `for piece in qa.stream(...)`.
+
+        Args:
+            question, image, images, video, max_new_tokens: as in `ask`.
+            **generate: as in `ask`; beams cannot be streamed.
+
+        Returns:
+            An iterator over pieces of text that join to the answer of `ask`. Leaving the loop early stops the
+            generation.
+
+        Raises:
+            ArgumentError: an argument is not allowed, at once. What goes wrong later is raised by the loop.
+        """
+        item = {"question": question, "image": image, "images": images, "video": video}
+        asked = read_question(item)
+        for name in ("streamer", "stopping_criteria"):
+            if generate.get(name) is not None:
+                raise ArgumentError(f"{name}={generate[name]!r}: stream brings its own; use ask with yours")
+        if generate.get("num_beams", 1) != 1:
+            raise ArgumentError(
+                f"num_beams={generate['num_beams']!r}: beams cannot be streamed; use ask, or 1 beam"
+            )
+
+        def run(**extra: Any) -> None:
+            self._answer([asked], max_new_tokens, {**generate, **extra})
+
+        return stream_text(self.processor.tokenizer, run)
 
     def ask_batch(
         self,

@@ -1,0 +1,47 @@
+"""An answer piece by piece, while it is being generated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from threading import Event, Thread
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def stream_text(tokenizer: Any, generate: Callable[..., Any]) -> Iterator[str]:
+    """Run a call of `generate` in a thread and yield its text as it comes.
+
+    Args:
+        tokenizer: turns ids into text.
+        generate: called with `streamer` and `stopping_criteria`; what it raises is raised here.
+
+    Yields:
+        Pieces of text in order. Leaving the loop early stops the generation at its next token.
+    """
+    from transformers import TextIteratorStreamer
+
+    streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+    left, failed = Event(), list[BaseException]()
+
+    def stop(ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        return torch.full((ids.shape[0],), left.is_set(), dtype=torch.bool, device=ids.device)
+
+    def work() -> None:
+        try:
+            generate(streamer=streamer, stopping_criteria=[stop])
+        except BaseException as error:  # noqa: BLE001  (handed to the reader, who is in another thread)
+            failed.append(error)
+        finally:
+            streamer.on_finalized_text("", stream_end=True)
+
+    worker = Thread(target=work, daemon=True)
+    worker.start()
+    try:
+        yield from (piece for piece in streamer if piece)
+    finally:
+        left.set()
+        worker.join()
+    if failed:
+        raise failed[0]
