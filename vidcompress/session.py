@@ -126,9 +126,8 @@ def compress_with(
         original_positions=settings.positions == "original",
     )
     if settings.positions == "original" and features and for_generate:
-        values["use_cache"] = (
-            True  # without a cache transformers reads a gap as the start of another sequence
-        )
+        # Without a cache transformers reads a gap as the start of another sequence.
+        values["use_cache"] = True
     dropped = {*values, *adapter.image_keys, *adapter.video_keys}
     values |= {key: value for key, value in inputs.items() if key not in dropped}
     for row, spans in enumerate(prompt.spans):

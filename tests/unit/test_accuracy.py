@@ -73,6 +73,8 @@ def test_cells_start_with_the_uncompressed_model_and_know_who_serves_what() -> N
     assert {"vidcom2", "frames"} <= clips - images
     with pytest.raises(ArgumentError, match="'vidcom2' does not serve images"):
         Sweep("image", methods=("vidcom2",)).cells()
+    with pytest.raises(ArgumentError, match="retention_ratio must be a number with 0 < R <= 1, got 2"):
+        Sweep("image", ratios=(2,)).cells()
 
 
 def test_labels_carry_options() -> None:

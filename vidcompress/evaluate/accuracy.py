@@ -18,6 +18,7 @@ from typing import Any, Literal
 import torch
 
 from ..adapters.base import Adapter, Visual
+from ..budget import exact_ratio
 from ..errors import ArgumentError, BudgetError
 from ..registry import METHODS, adapter_for, available_methods
 from ..session import compress_with
@@ -55,8 +56,10 @@ class Sweep:
         """(method, ratio) pairs in order, the uncompressed model first.
 
         Raises:
-            ArgumentError: a method that does not serve the medium.
+            ArgumentError: a method that does not serve the medium, or a ratio out of range.
         """
+        for ratio in self.ratios:
+            exact_ratio(ratio)
         modality = "video" if self.medium == "clip" else "image"
         serving = [name for name in available_methods() if modality in METHODS.get(name).modalities]
         for name in (method.partition(":")[0] for method in self.methods):
