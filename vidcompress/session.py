@@ -106,7 +106,7 @@ def compress_with(
     placeholders = {"image": adapter.image_token_id, "video": adapter.video_token_id}
     mask = inputs.get("attention_mask")
     if mask is None and for_generate:
-        mask = _inferred_mask(adapter.model, ids)
+        mask = inferred_mask(adapter.model, ids)
     prompt = parse_prompt(ids, mask, placeholders, lengths)
     plans = _plans(prompt, visuals, settings)
     device = getattr(adapter.model, "device", ids.device)
@@ -245,7 +245,7 @@ def _pad_token_id(model: Any, ids: Tensor, mask: Tensor | None) -> int:
     return 0
 
 
-def _inferred_mask(model: Any, ids: Tensor) -> Tensor | None:
+def inferred_mask(model: Any, ids: Tensor) -> Tensor | None:
     """The mask that `generate` infers when none is given: padding ids are padding, unless they also end answers."""
     config = getattr(model, "generation_config", None)
     pad, ends = getattr(config, "pad_token_id", None), getattr(config, "eos_token_id", None)

@@ -14,7 +14,7 @@ from vidcompress.errors import ArgumentError, UnsupportedModelError
 from vidcompress.media import MediaError, VideoFrames, time_instruction
 from vidcompress.media.families import get_family
 from vidcompress.qa import phases, pretrained
-from vidcompress.qa.answering import _without_second_start, clip_note
+from vidcompress.qa.answering import clip_note, without_second_start
 from vidcompress.qa.progress import bar
 from vidcompress.qa.question import Question, read_question
 
@@ -226,7 +226,7 @@ class _Tokenizer:
 
 @pytest.mark.parametrize(("adds", "expected"), [(True, " USER: hi"), (False, "<s> USER: hi")])
 def test_start_token_comes_once(adds: bool, expected: str) -> None:
-    assert _without_second_start("<s> USER: hi", _Tokenizer(adds)) == expected
+    assert without_second_start("<s> USER: hi", _Tokenizer(adds)) == expected
 
 
 def test_progress_bar_writes_to_stderr_only(capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,7 +45,7 @@ def answer_batch(
         One answer per question, in order.
     """
     for question in questions:
-        _check_text(question.text, processor)
+        check_text(question.text, processor)
     phases = Phases(model.device)
     default = processor.video_recipe.num_frames
     media = [question.open(**sampling, default_frames=default) for question in questions]
@@ -55,12 +55,7 @@ def answer_batch(
     compressed = compress_inputs(model, inputs, **compression)
     phases.cut("compress")
     phases.move(compressed.report.timing_ms.get("encode", 0.0), "compress", "encode")
-    first = FirstToken(model.device)
-    settings = {"pad_token_id": _pad_token_id(processor.tokenizer), **generation}
-    settings["logits_processor"] = [*settings.get("logits_processor", ()), first]
-    with torch.no_grad():
-        out = model.generate(**compressed, **settings)
-    phases.cut("prefill", at=first.at)
+    out, pad = run_generate(model, processor, compressed, generation, phases)
     rows = _answer_ids(out, compressed["input_ids"].shape[1], len(questions))
     texts = processor.batch_decode(rows, skip_special_tokens=True)
     phases.cut("generate")
@@ -69,10 +64,10 @@ def answer_batch(
         Answer(
             text=text.strip(),
             question=question.text,
-            report=_noted(_with_times(compressed.report.for_row(number), clip), question.text, processor),
+            report=noted(with_times(compressed.report.for_row(number), clip), question.text, processor),
             timing_ms=timing,
             batch_size=len(questions),
-            new_tokens=int((row != settings["pad_token_id"]).sum()),
+            new_tokens=int((row != pad).sum()),
             media=(*pictures, *([] if clip is None else [clip])),
         )
         for number, (question, (pictures, clip), text, row) in enumerate(
@@ -81,7 +76,29 @@ def answer_batch(
     ]
 
 
-def _check_text(text: str, processor: Any) -> None:
+def run_generate(
+    model: Any, processor: Any, inputs: Mapping[str, Any], generation: Mapping[str, Any], phases: Phases
+) -> tuple[Any, int]:
+    """Generate, with the time to the first token cut off as `prefill`.
+
+    Returns:
+        What `generate` returns, and the id that fills rows which ended early.
+    """
+    first = FirstToken(model.device)
+    settings = {"pad_token_id": _pad_token_id(processor.tokenizer), **generation}
+    settings["logits_processor"] = [*settings.get("logits_processor", ()), first]
+    with torch.no_grad():
+        out = model.generate(**inputs, **settings)
+    phases.cut("prefill", at=first.at)
+    return out, settings["pad_token_id"]
+
+
+def check_text(text: str, processor: Any) -> None:
+    """Refuse a question that holds placeholders.
+
+    Raises:
+        ArgumentError: it does.
+    """
     for token in filter(None, (processor.image_token, processor.video_token)):
         if token in text:
             raise ArgumentError(
@@ -90,7 +107,7 @@ def _check_text(text: str, processor: Any) -> None:
             )
 
 
-def _noted(report: Report, text: str, processor: Any) -> Report:
+def noted(report: Report, text: str, processor: Any) -> Report:
     """Say so when the tokenizer has no word for parts of the question, as the embedded models' have not."""
     unknown = getattr(processor.tokenizer, "unk_token_id", None)
     ids = processor.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -109,7 +126,7 @@ def prepare(model: Any, processor: Any, questions: list[Question], media: list[M
     pictures = [images for images, _ in media]
     clips = [clip for _, clip in media if clip is not None]
     inputs = processor(
-        text=[_without_second_start(prompt, processor.tokenizer) for prompt in prompts],
+        text=[without_second_start(prompt, processor.tokenizer) for prompt in prompts],
         images=pictures if any(pictures) else None,
         videos=clips or None,
     )
@@ -141,7 +158,7 @@ def _answer_ids(out: Any, prompt_length: int, questions: int) -> Tensor:
     return sequences[:: sequences.shape[0] // questions, prompt_length:]
 
 
-def _without_second_start(prompt: str, tokenizer: Any) -> str:
+def without_second_start(prompt: str, tokenizer: Any) -> str:
     """Take the start token off a prompt when the tokenizer puts one there itself."""
     start = getattr(tokenizer, "bos_token", None)
     if start and prompt.startswith(start) and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]:
@@ -154,7 +171,7 @@ def _pad_token_id(tokenizer: Any) -> int:
     return int(pad if pad is not None else tokenizer.eos_token_id or 0)
 
 
-def _with_times(report: Report, clip: VideoFrames | None) -> Report:
+def with_times(report: Report, clip: VideoFrames | None) -> Report:
     """Put the times of the sampled frames, in seconds, into the report of a question about a clip."""
     for visual in report.visuals:
         if clip is not None and visual.modality == "video" and len(visual.layout.views) == len(clip.times):

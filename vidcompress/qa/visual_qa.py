@@ -16,10 +16,11 @@ from ..media.sampling import check_request
 from ..settings import make_settings
 from .answer import Answer
 from .answering import answer_batch
+from .chat import Chat
 from .pretrained import load_model
 from .progress import bar
-from .question import Question, read_question
-from .streaming import stream_text
+from .question import Question, check_length, read_question
+from .streaming import check_streamable, stream_text
 
 DEFAULT_RATIO = 0.25
 _CALL_OPTIONS = ("policy", "separators", "positions")
@@ -215,18 +216,36 @@ class VisualQA:
         """
         item = {"question": question, "image": image, "images": images, "video": video}
         asked = read_question(item)
-        for name in ("streamer", "stopping_criteria"):
-            if generate.get(name) is not None:
-                raise ArgumentError(f"{name}={generate[name]!r}: stream brings its own; use ask with yours")
-        if generate.get("num_beams", 1) != 1:
-            raise ArgumentError(
-                f"num_beams={generate['num_beams']!r}: beams cannot be streamed; use ask, or 1 beam"
-            )
+        check_streamable(generate)
 
         def run(**extra: Any) -> None:
             self._answer([asked], max_new_tokens, {**generate, **extra})
 
         return stream_text(self.processor.tokenizer, run)
+
+    def chat(
+        self,
+        *,
+        image: Any = None,
+        images: Sequence[Any] | None = None,
+        video: Any = None,
+        history: bool = True,
+    ) -> Chat:
+        """Begin a conversation: the media are encoded and compressed once, for all its questions.
+
+        Args:
+            image, images, video: as in `ask`; later turns cannot bring more.
+            history: whether a question sees the earlier ones and their answers. Without, each is answered as `ask`
+                would answer it.
+
+        Returns:
+            A conversation: `chat.ask(question)`, `chat.stream(question)`.
+
+        Raises:
+            ArgumentError: an argument is not allowed. The media are opened by the first question.
+        """
+        item = {"question": "-", "image": image, "images": images, "video": video}
+        return Chat(self, read_question(item), history=history)
 
     def ask_batch(
         self,
@@ -270,8 +289,7 @@ class VisualQA:
     def _answer(
         self, questions: list[Question], max_new_tokens: int, generate: dict[str, Any]
     ) -> list[Answer]:
-        if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or max_new_tokens < 1:
-            raise ArgumentError(f"max_new_tokens={max_new_tokens!r}: must be a whole number of at least 1")
+        check_length(max_new_tokens)
         return answer_batch(
             self.model,
             self.processor,
