@@ -73,7 +73,10 @@ def answer_batch(
             timing_ms=timing,
             batch_size=len(questions),
             new_tokens=int((row != settings["pad_token_id"]).sum()),
-            media=(*pictures, *([] if clip is None else [clip])),
+            media=(
+                *(processor.as_seen(picture, alone=len(pictures) == 1) for picture in pictures),
+                *([] if clip is None else [clip]),
+            ),
         )
         for number, (question, (pictures, clip), text, row) in enumerate(
             zip(questions, media, texts, rows, strict=True)
