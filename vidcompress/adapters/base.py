@@ -36,7 +36,8 @@ class Adapter(ABC):
 
     Class attributes:
         model_types: values of `config.model_type` it serves.
-        image_keys, video_keys: processor outputs that describe pixels; they leave the inputs once encoded.
+        image_keys, video_keys: processor outputs that describe pixels, the pixels themselves first; they leave the
+            inputs once encoded. None of a kind means that the family does not take it.
         refused_keys: inputs that would change the features in ways the adapter does not follow.
     """
 

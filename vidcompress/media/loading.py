@@ -48,7 +48,8 @@ def load_processor(
 
     config, name = _find_config(model_or_path, local_files_only, revision)
     files = _Files(name, local_files_only, revision)
-    family, geometry = get_family(str(config.model_type)), read_geometry(config)
+    family = get_family(str(config.model_type))
+    geometry = read_geometry(config, crops=family.crops)
     nested = files.json("processor_config.json")
     image_raw, image_origin = files.section(nested, "image_processor", ["preprocessor_config.json"])
     video_raw, video_origin = files.section(

@@ -68,7 +68,7 @@ def answer_batch(
             timing_ms=timing,
             batch_size=len(questions),
             new_tokens=int((row != pad).sum()),
-            media=(*pictures, *([] if clip is None else [clip])),
+            media=as_seen(processor, pictures, clip),
         )
         for number, (question, (pictures, clip), text, row) in enumerate(
             zip(questions, media, texts, rows, strict=True)
@@ -91,6 +91,12 @@ def run_generate(
         out = model.generate(**inputs, **settings)
     phases.cut("prefill", at=first.at)
     return out, settings["pad_token_id"]
+
+
+def as_seen(processor: Any, pictures: list[Any], clip: VideoFrames | None) -> tuple[Any, ...]:
+    """The pictures as the model got them, then the clip: what overlays are drawn over."""
+    shown = (processor.as_seen(picture, alone=len(pictures) == 1) for picture in pictures)
+    return (*shown, *([] if clip is None else [clip]))
 
 
 def check_text(text: str, processor: Any) -> None:

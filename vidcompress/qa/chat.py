@@ -17,7 +17,16 @@ from ..inputs import CompressedInputs
 from ..media.prompt import expand, tokenize
 from ..session import compress_inputs
 from .answer import Answer
-from .answering import check_text, clip_note, noted, prepare, run_generate, with_times, without_second_start
+from .answering import (
+    as_seen,
+    check_text,
+    clip_note,
+    noted,
+    prepare,
+    run_generate,
+    with_times,
+    without_second_start,
+)
 from .phases import Phases
 from .question import Question, check_length
 from .streaming import check_streamable, stream_text
@@ -137,7 +146,7 @@ class Chat:
             report=noted(report, text, qa.processor),
             timing_ms=timing,
             new_tokens=int((new != pad).sum()),
-            media=(*pictures, *([] if clip is None else [clip])),
+            media=as_seen(qa.processor, pictures, clip),
         )
         self.answers.append(answer)
         return answer

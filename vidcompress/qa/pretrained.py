@@ -84,7 +84,7 @@ def load_model(
     if config.model_type not in families:
         raise UnsupportedModelError(
             f"model={source!r} is of type {config.model_type!r}, which no adapter serves; "
-            f"{nearest(config.model_type, families)}"
+            f"{ADAPTERS.unknown(config.model_type)}"
         )
     model = _load(
         source,
