@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
+from functools import cache
+from typing import Any
 
 import pytest
 import torch
@@ -19,19 +22,13 @@ DTYPES = (torch.bfloat16, torch.float16)
 ROWS = [Scene((("image", (112, 80)),), before=3, seed=1), Scene((("image", (40, 100)),), before=11, seed=3)]
 
 
-@pytest.fixture
-def halves():  # type: ignore[no-untyped-def]
-    """Cached models in a half precision; given back in float32 with the weights they had."""
-    lent = []
-
-    def lend(family: str, dtype: torch.dtype):  # type: ignore[no-untyped-def]
-        model = tiny_model(family)
-        lent.append((model, {name: value.clone() for name, value in model.state_dict().items()}))
-        return model.to(dtype)
-
-    yield lend
-    for model, weights in reversed(lent):
-        model.to(torch.float32).load_state_dict(weights)
+@cache
+def in_dtype(family: str, dtype: torch.dtype) -> Any:
+    """A model as `from_pretrained(dtype=...)` makes it: weights in that dtype, buffers of the rotations in float32."""
+    model = copy.deepcopy(tiny_model(family))
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model
 
 
 def half(inputs: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
@@ -40,8 +37,8 @@ def half(inputs: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_plain_and_block_answer_alike(family: str, dtype: torch.dtype, halves) -> None:  # type: ignore[no-untyped-def]
-    model = halves(family, dtype)
+def test_plain_and_block_answer_alike(family: str, dtype: torch.dtype) -> None:
+    model = in_dtype(family, dtype)
     scenes = [*ROWS, SCENES[family, "video"]] if (family, "video") in SCENES else ROWS
     raw = half(batch(model, scenes), dtype)
     length = raw["input_ids"].shape[1]
@@ -60,8 +57,8 @@ def test_plain_and_block_answer_alike(family: str, dtype: torch.dtype, halves) -
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("family", "modality"), list(SCENES))
-def test_full_retention_is_the_stock_model_to_the_bit(family: str, modality: str, dtype, halves) -> None:  # type: ignore[no-untyped-def]
-    model = halves(family, dtype)
+def test_full_retention_is_the_stock_model_to_the_bit(family: str, modality: str, dtype: torch.dtype) -> None:
+    model = in_dtype(family, dtype)
     raw = half(batch(model, [SCENES[family, modality]]), dtype)
     full = compress_inputs(model, raw, retention_ratio=1.0)
     with torch.no_grad():
@@ -75,10 +72,9 @@ def test_scores_are_float32_whatever_the_dtype(
     family: str,
     modality: str,
     dtype: torch.dtype,
-    halves,  # type: ignore[no-untyped-def]
 ) -> None:
     """The same half-precision features, once as they are and once upcast, are selected from alike."""
-    model = halves(family, dtype)
+    model = in_dtype(family, dtype)
     adapter = adapter_for(model)
     method: Method = get_method(name)
     images, videos = adapter.visuals(half(batch(model, [SCENES[family, modality]]), dtype))
