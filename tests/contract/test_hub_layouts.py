@@ -350,6 +350,17 @@ def test_what_cannot_be_loaded_says_so(
         load_processor(ORIGINAL)
 
 
+def test_a_config_cannot_name_other_weights(hub: Path) -> None:
+    folder = save_repository(NAME, hub)
+    torch.save({"a": torch.zeros(1)}, folder / "adapter_model.bin")
+    raw = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(raw | {"transformers_weights": "adapter_model.bin"}))
+    assert torch.equal(
+        load_model(NAME, device="cpu", dtype="auto").model.image_newline,
+        random_tensors(REPOSITORIES[NAME].shapes)["image_newline"].half(),
+    )
+
+
 def test_one_whole_file_comes_before_shards(hub: Path) -> None:
     """As transformers chooses; what is not read is not asked for."""
     folder = save_repository(NAME, hub)

@@ -153,9 +153,7 @@ def _config(source: str, where: dict[str, Any]) -> tuple[Any, dict[str, str] | N
         config.transformers_weights = None  # it would name other weights than those just read
     vision: Any = getattr(config, "vision_config", None)
     if str(getattr(vision, "model_type", "")).startswith("siglip") and not has_pooling_head(names):
-        vision.vision_use_head = (
-            False  # the default is True: it would be made up at random, and is never used
-        )
+        vision.vision_use_head = False  # by default it is built, at random; nothing uses it
     return config, None if original is None else KEY_MAPPING
 
 
