@@ -15,6 +15,7 @@ from .budget import Plan, Policy, Separators, make_plan
 from .errors import UnsupportedInputError
 from .inputs import CompressedInputs
 from .methods.base import Method, Positions
+from .placement import input_device
 from .registry import adapter_for
 from .selection import Selection
 from .settings import Settings, make_settings
@@ -109,7 +110,7 @@ def compress_with(
         mask = inferred_mask(adapter.model, ids)
     prompt = parse_prompt(ids, mask, placeholders, lengths)
     plans = _plans(prompt, visuals, settings)
-    device = getattr(adapter.model, "device", ids.device)
+    device = input_device(adapter.model)
     with _gradient_mode(adapter.model):
         with phase(timings, "encode", device):
             tokens = _encode(adapter, visuals, plans, settings)

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import ArgumentError
 from ..media import VideoFrames
 from ..media.families import Family
+from ..placement import input_device
 from ..report import Report
 from ..session import compress_inputs
 from .answer import Answer
@@ -46,7 +47,7 @@ def answer_batch(
     """
     for question in questions:
         check_text(question.text, processor)
-    phases = Phases(model.device)
+    phases = Phases(input_device(model))
     default = processor.video_recipe.num_frames
     media = [question.open(**sampling, default_frames=default) for question in questions]
     phases.cut("decode")
@@ -84,7 +85,7 @@ def run_generate(
     Returns:
         What `generate` returns, and the id that fills rows which ended early.
     """
-    first = FirstToken(model.device)
+    first = FirstToken(input_device(model))
     settings = {"pad_token_id": _pad_token_id(processor.tokenizer), **generation}
     settings["logits_processor"] = [*settings.get("logits_processor", ()), first]
     with torch.no_grad():
@@ -136,7 +137,8 @@ def prepare(model: Any, processor: Any, questions: list[Question], media: list[M
         images=pictures if any(pictures) else None,
         videos=clips or None,
     )
-    return type(inputs)({key: _placed(value, model) for key, value in inputs.items()})
+    device = input_device(model)
+    return type(inputs)({key: _placed(value, device, model.dtype) for key, value in inputs.items()})
 
 
 def clip_note(family: Family, question: Question, clip: VideoFrames | None) -> str:
@@ -151,11 +153,11 @@ def clip_note(family: Family, question: Question, clip: VideoFrames | None) -> s
     return family.clip_note(clip.duration, clip.times)
 
 
-def _placed(value: Any, model: Any) -> Any:
+def _placed(value: Any, device: torch.device, dtype: torch.dtype) -> Any:
     """Move a tensor, or each of a list of tensors; floating-point ones take the model's dtype too."""
     if isinstance(value, list):
-        return [_placed(entry, model) for entry in value]
-    return value.to(model.device, model.dtype if value.is_floating_point() else None)
+        return [_placed(entry, device, dtype) for entry in value]
+    return value.to(device, dtype if value.is_floating_point() else None)
 
 
 def _answer_ids(out: Any, prompt_length: int, questions: int) -> Tensor:

@@ -15,6 +15,7 @@ from ..errors import ArgumentError
 from ..generation import option
 from ..inputs import CompressedInputs
 from ..media.prompt import expand, tokenize
+from ..placement import input_device
 from ..session import compress_inputs
 from .answer import Answer
 from .answering import (
@@ -125,7 +126,7 @@ class Chat:
     def _turn(self, text: str, generation: dict[str, Any]) -> Answer:
         qa = self._qa
         check_text(text, qa.processor)
-        phases = Phases(qa.model.device)
+        phases = Phases(input_device(qa.model))
         ids, call = self._begin(text, phases) if self._first is None else self._go_on(text, phases)
         out, pad = run_generate(
             qa.model, qa.processor, call, {**generation, "return_dict_in_generate": True}, phases

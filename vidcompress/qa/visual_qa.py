@@ -79,8 +79,10 @@ class VisualQA:
         max_tokens: int | None = None,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
-        attn_implementation: str | None = None,
+        attn_implementation: Any = None,
         device_map: Any = None,
+        quantization: str | None = None,
+        quantization_config: Any = None,
         revision: str | None = None,
         local_files_only: bool = False,
         resize_device: str | torch.device | None = None,
@@ -97,7 +99,10 @@ class VisualQA:
             device: None is "cuda" where there is one, else "cpu".
             dtype: None is float32 on the CPU and the checkpoint's own elsewhere.
             attn_implementation: "sdpa", "eager", ... as in transformers.
-            device_map: as in transformers; not together with `device`.
+            device_map: as in transformers ("auto", {"": "cpu"}, ...); not together with `device`. Quantised or not,
+                dtype is then the checkpoint's own unless it is given.
+            quantization: "4bit" or "8bit" quantises the language model, and nothing else, with bitsandbytes.
+            quantization_config: instead, a quantization config of transformers.
             revision: of the hub repository.
             local_files_only: do not ask the hub.
             resize_device: where pixels are resized; "cpu" gives the same pixels on every machine. None is the model's.
@@ -115,6 +120,8 @@ class VisualQA:
             dtype=dtype,
             attn_implementation=attn_implementation,
             device_map=device_map,
+            quantization=quantization,
+            quantization_config=quantization_config,
             revision=revision,
             local_files_only=local_files_only,
         )
