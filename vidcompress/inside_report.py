@@ -35,6 +35,11 @@ class InsideReport:
         return [sum(layer) for layer in zip(*counts, strict=True)]
 
     @property
+    def requested(self) -> int:
+        """Visual tokens wanted on average over the layers' inputs."""
+        return sum(self._plan.budgets[row] for row in self._rows)
+
+    @property
     def mean(self) -> float:
         """Visual tokens averaged over the layers' inputs."""
         layers = self.per_layer
@@ -72,10 +77,16 @@ class InsideReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Counts as JSON types."""
-        return {"method": self.method, "mean": round(self.mean, 3), "per_layer": self.per_layer}
+        return {
+            "method": self.method,
+            "requested": self.requested,
+            "mean": round(self.mean, 3),
+            "per_layer": self.per_layer,
+        }
 
     def __str__(self) -> str:
-        return f"{self.method}: {self.mean:.1f} on average over the layers ({_runs(self.per_layer)})"
+        means = f"{self.mean:.1f} of {self.requested} wanted"
+        return f"{self.method}: {means} on average over the layers ({_runs(self.per_layer)})"
 
 
 def _runs(counts: Sequence[int]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidcompress import BudgetError, get_method
@@ -16,6 +16,7 @@ from vidcompress.registry import METHODS, available_methods
 INSIDE = [name for name in available_methods() if METHODS.get(name).where == "inside"]
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     total=st.integers(1, 3000),
     budget=st.integers(1, 3000),
@@ -37,6 +38,7 @@ def test_a_schedule_fits_its_budget_and_never_grows(total: int, budget: int, lay
         assert stage.layer >= 1 and stage.kept >= 1
 
 
+@settings(deadline=None, max_examples=50)
 @given(total=st.integers(2, 900), share=st.integers(1, 99), layers=st.sampled_from([3, 4, 28, 32, 40]))
 def test_fastv_leaves_no_token_of_the_budget_unused(total: int, share: int, layers: int) -> None:
     budget = max(1, total * share // 100)
@@ -49,6 +51,7 @@ def test_fastv_leaves_no_token_of_the_budget_unused(total: int, share: int, laye
     assert get_method("fastv").plan_layers(total, budget, layers).per_layer()[-1] == max(most)
 
 
+@settings(deadline=None, max_examples=50)
 @given(total=st.integers(20, 700), share=st.integers(26, 99))
 def test_pdrop_takes_the_largest_pyramid(total: int, share: int) -> None:
     """Against every pyramid that 4,000 values of lambda give."""

@@ -31,6 +31,7 @@ class InsidePlan:
         lengths: tokens of each row of the shortened prompt, padding on the left.
         spans: visual columns of each row.
         schedules: of each row; without stages for a row that has nothing to prune.
+        budgets: visual tokens wanted of each row, on average over the layers' inputs.
         contiguous: whether positions are renumbered in each layer.
         outcome: what became of it; filled by each prefill, read by reports.
     """
@@ -39,6 +40,7 @@ class InsidePlan:
     lengths: list[int]
     spans: list[Spans]
     schedules: list[Schedule]
+    budgets: list[int]
     contiguous: bool
     outcome: Outcome = field(default_factory=lambda: Outcome())
 
@@ -120,13 +122,14 @@ def plan_inside(
     lengths = [len(row) - sum(missing) for row, missing in zip(prompt.rows, gone, strict=True)]
     width = max(lengths)
     columns: list[Spans] = []
-    schedules = []
+    schedules, budgets = [], []
     for row, spans in enumerate(prompt.spans):
         at, placed = width - lengths[row], []
         for number, span in enumerate(spans):
             placed.append((at + span.start - sum(gone[row][:number]), counts[row][number]))
         columns.append(placed)
         budget = sum(settings.budget.split([span.length for span in spans]))
+        budgets.append(budget)
         schedules.append(
             method.plan_layers(
                 sum(counts[row]),
@@ -136,7 +139,7 @@ def plan_inside(
                 reference=settings.policy == "reference",
             )
         )
-    return InsidePlan(method, lengths, columns, schedules, settings.inside_positions == "contiguous")
+    return InsidePlan(method, lengths, columns, schedules, budgets, settings.inside_positions == "contiguous")
 
 
 @dataclass(eq=False)
