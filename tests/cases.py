@@ -18,4 +18,5 @@ def served(method: str) -> list[tuple[str, str]]:
     return [key for key in SCENES if key[1] in METHODS.get(method).modalities]
 
 
-CASES = [(method, *key) for method in available_methods() for key in served(method)]
+BEFORE = [method for method in available_methods() if METHODS.get(method).where == "before"]
+CASES = [(method, *key) for method in BEFORE for key in served(method)]

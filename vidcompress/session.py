@@ -12,8 +12,11 @@ from torch import Tensor
 
 from .adapters.base import Adapter, Visual
 from .budget import Plan, Policy, Separators, make_plan
+from .decoder.plan import plan_inside
+from .decoder.pruner import Pruning
 from .errors import UnsupportedInputError
 from .inputs import CompressedInputs
+from .inside_report import InsideReport
 from .methods.base import Method, Positions
 from .placement import input_device
 from .registry import adapter_for
@@ -94,7 +97,7 @@ def compress_with(
         )
     report = settings.report()
     timings = report.timing_ms = Timings()
-    ids = _check_inputs(adapter, inputs)
+    ids = _check_inputs(adapter, inputs, settings)
     images, videos = adapter.visuals(inputs)
     visuals: dict[tuple[str, int], Visual] = {
         **{("image", i): visual for i, visual in enumerate(images)},
@@ -143,10 +146,14 @@ def compress_with(
                     note=_note(plans[key], visuals[key], settings),
                 )
             )
-    return CompressedInputs(values, features, report)
+    if settings.method.inside is None:
+        return CompressedInputs(values, features, report)
+    plan = plan_inside(prompt, kept, settings, len(adapter.decoder.layers))
+    report.inside = InsideReport(plan)
+    return CompressedInputs(values, features, report, Pruning(adapter, plan))
 
 
-def _check_inputs(adapter: Adapter, inputs: Mapping[str, Any]) -> Tensor:
+def _check_inputs(adapter: Adapter, inputs: Mapping[str, Any], settings: Settings) -> Tensor:
     ids = inputs.get("input_ids")
     if not isinstance(ids, Tensor) or ids.ndim != 2 or ids.shape[1] == 0:
         got = tuple(ids.shape) if isinstance(ids, Tensor) else type(ids).__name__
@@ -165,6 +172,11 @@ def _check_inputs(adapter: Adapter, inputs: Mapping[str, Any]) -> Tensor:
             raise UnsupportedInputError(
                 f"{key}={value!r} differs from the model's config; set it there or leave it out"
             )
+    if settings.method.inside is not None and inputs.get("labels") is not None:
+        raise UnsupportedInputError(
+            f"labels cannot go with method {settings.method.name!r}, which shortens the sequence inside the model; "
+            "leave them out"
+        )
     if not adapter.video_keys and inputs.get("pixel_values_videos") is not None:
         raise UnsupportedInputError(
             f"{type(adapter.model).__name__} takes images only, got pixel_values_videos"
@@ -182,11 +194,11 @@ def _plans(
         for key, budget in zip(keys, settings.budget.split([span.length for span in spans]), strict=True):
             layout = visuals[key].layout
             settings.method.check(layout)
-            budget = budget if settings.method.uses_budget else layout.full_length
+            sent = settings.method.sent(budget, layout.full_length)
             plans[key] = make_plan(
                 layout,
-                budget,
-                ratio=settings.budget.ratio,
+                sent,
+                ratio=settings.budget.ratio if sent == budget else None,
                 separators=settings.separators,
                 policy=settings.policy,
             )

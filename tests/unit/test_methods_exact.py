@@ -11,12 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cases import BEFORE
 from layouts import CLS, IMAGES, LAYOUTS, VIDEOS, make_tokens
 from vidcompress.adapters.geometry import image_layout, video_layout
 from vidcompress.budget import Budget, Plan, Separators, make_plan
 from vidcompress.errors import BudgetError, UnsupportedInputError
 from vidcompress.methods.base import Method
-from vidcompress.registry import available_methods, get_method
+from vidcompress.registry import get_method
 from vidcompress.selection import Selection
 from vidcompress.views import Layout, VisualTokens
 
@@ -34,7 +35,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "random": [{}, {"seed": 7}],
 }
 METHODS: list[Method] = [
-    get_method(name, **options) for name in available_methods() for options in VARIANTS.get(name, [{}])
+    get_method(name, **options) for name in BEFORE for options in VARIANTS.get(name, [{}])
 ]
 EXACT = [method for method in METHODS if method.exact]
 IDS = [repr(method) for method in METHODS]

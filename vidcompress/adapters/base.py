@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ..errors import UnsupportedModelError
 from ..views import Evidence, Layout, Modality, VisualTokens
 
 
@@ -66,6 +67,21 @@ class Adapter(ABC):
     @abstractmethod
     def has_cls(self) -> bool:
         """Whether the vision encoder has a CLS token."""
+
+    @property
+    def decoder(self) -> Any:
+        """The language model: its `layers`, its `rotary_emb`, its `config`; for methods that prune inside it.
+
+        Raises:
+            UnsupportedModelError: the family does not say where it is.
+        """
+        decoder = getattr(getattr(self.model, "model", None), "language_model", None)
+        if not hasattr(decoder, "layers") or not hasattr(decoder, "rotary_emb"):
+            raise UnsupportedModelError(
+                f"{type(self).__name__} names no decoder with layers and rotary_emb; override `decoder`, or use a "
+                "method before the language model"
+            )
+        return decoder
 
     @abstractmethod
     def visuals(self, inputs: Mapping[str, Any]) -> tuple[list[Visual], list[Visual]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from numbers import Real
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
@@ -30,6 +30,7 @@ class Method(ABC):
         positions: the position policy the authors use, the default for this method.
         uses_budget: False for a method that keeps everything.
         exact: whether the realised count equals the budget (`pool`, `frames` reach the largest count below).
+        where: "before" the language model, or "inside" it.
     """
 
     name: ClassVar[str] = ""
@@ -38,6 +39,16 @@ class Method(ABC):
     positions: ClassVar[Positions] = "contiguous"
     exact: ClassVar[bool] = True
     uses_budget: ClassVar[bool] = True
+    where: ClassVar[Literal["before", "inside"]] = "before"
+
+    @property
+    def inside(self) -> Any:
+        """What goes on pruning inside the language model: an `InsideMethod`, or None."""
+        return None
+
+    def sent(self, budget: int, total: int) -> int:
+        """How many of N positions may be sent for a budget of B, both with separators."""
+        return budget if self.uses_budget else total
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
         """Which encoder quantities `select` will read; features are always there.

@@ -56,7 +56,8 @@ def answer_batch(
     compressed = compress_inputs(model, inputs, **compression)
     phases.cut("compress")
     phases.move(compressed.report.timing_ms.get("encode", 0.0), "compress", "encode")
-    out, pad = run_generate(model, processor, compressed, generation, phases)
+    with compressed.pruning():
+        out, pad = run_generate(model, processor, compressed, generation, phases)
     rows = _answer_ids(out, compressed["input_ids"].shape[1], len(questions))
     texts = processor.batch_decode(rows, skip_special_tokens=True)
     phases.cut("generate")

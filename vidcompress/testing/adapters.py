@@ -44,7 +44,8 @@ def check_adapter(
     )
     held = {"image"} if not videos else {"video"} if not images else {"image", "video"}
     chosen = [get_method(method) for method in (available_methods() if methods is None else methods)]
-    chosen = [method for method in chosen if held <= method.modalities]
+    # What prunes inside the language model depends on the decoder, not on the adapter.
+    chosen = [method for method in chosen if held <= method.modalities and method.inside is None]
     for visuals, modality in ((images, "image"), (videos, "video")):
         for visual in visuals:
             _check_visual(adapter, visual, modality)
