@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -18,7 +19,7 @@ from .methods.base import Method, Positions
 from .registry import adapter_for
 from .selection import Selection
 from .settings import Settings, make_settings
-from .splice import Prompt, parse_prompt, splice
+from .splice import Prompt, parse_prompt, questions, splice
 from .timing import Timings, phase
 from .views import Modality, VisualTokens
 from .visual_report import VisualReport
@@ -108,6 +109,8 @@ def compress_with(
     if mask is None and for_generate:
         mask = _inferred_mask(adapter.model, ids)
     prompt = parse_prompt(ids, mask, placeholders, lengths)
+    asked = questions(prompt)
+    visuals = {key: replace(visual, question=asked[key]) for key, visual in visuals.items()}
     plans = _plans(prompt, visuals, settings)
     device = getattr(adapter.model, "device", ids.device)
     with _gradient_mode(adapter.model):
