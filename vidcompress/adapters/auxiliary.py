@@ -215,10 +215,9 @@ def question_text(model: Any, ids: Tensor) -> str:
 
 
 def _check_folder(folder: str) -> None:
-    if not Path(folder).is_dir():
-        raise ArgumentError(
-            f"auxiliary={folder!r} is not a folder; pass one with a checkpoint's config and safetensors"
-        )
+    if not (Path(folder) / "config.json").is_file():
+        what = "has no config.json" if Path(folder).is_dir() else "is not a folder"
+        raise ArgumentError(f"auxiliary={folder!r} {what}; pass the folder of a saved checkpoint")
 
 
 def _filled(module: Any, config_class: str, folder: str) -> Any:
