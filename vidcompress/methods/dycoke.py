@@ -89,9 +89,8 @@ class DyCoke(Method):
         limits = torch.tensor((*counts, 0), device=layout.view.device)
         novelty = self._novelty(tokens, partner)
         mask = (rank_within_views(novelty, layout) < limits[layout.view]) | layout.separator
-        # Whole frames keep their order; a separator belongs to the frame whose tokens precede it.
-        whole = torch.tensor([*(partner[t] == t for t in range(frames)), True], device=mask.device)
-        best = order_within_views(novelty.masked_fill(whole[layout.view], 0.0), layout.view)
+        # Whole frames keep their order, having equal scores; a separator belongs to the frame whose tokens precede it.
+        best = order_within_views(novelty, layout.view)
         index = best[torch.argsort((~mask)[best], stable=True)][: sum(counts) + layout.num_separators]
         frame = layout.view.masked_fill(layout.separator, -1).cummax(0).values
         return Selection(index[torch.argsort(frame[index] * 2 + layout.separator[index], stable=True)])
