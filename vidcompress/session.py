@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -22,7 +23,7 @@ from .placement import input_device
 from .registry import adapter_for
 from .selection import Selection
 from .settings import Settings, make_settings
-from .splice import Prompt, parse_prompt, splice
+from .splice import Prompt, parse_prompt, questions, splice
 from .timing import Timings, phase
 from .views import Modality, VisualTokens
 from .visual_report import VisualReport
@@ -112,6 +113,8 @@ def compress_with(
     if mask is None and for_generate:
         mask = inferred_mask(adapter.model, ids)
     prompt = parse_prompt(ids, mask, placeholders, lengths)
+    asked = questions(prompt)
+    visuals = {key: replace(visual, question=asked[key]) for key, visual in visuals.items()}
     plans = _plans(prompt, visuals, settings)
     device = input_device(adapter.model)
     with _gradient_mode(adapter.model):

@@ -17,7 +17,23 @@ from torch import Tensor
 
 ViewKind = Literal["thumbnail", "crop", "frame"]
 Modality = Literal["image", "video"]
-Quantity = Literal["cls_logits", "cls_attention", "attention_received"]
+Quantity = Literal[
+    "cls_logits",
+    "cls_attention",
+    "attention_received",
+    "question",
+    "pooling_attention",
+    "pooled",
+    "patch_embedding",
+    "text_embedding",
+]
+AXES: dict[Quantity, str] = {
+    "question": "TD",
+    "pooled": "VC",
+    "patch_embedding": "NE",
+    "text_embedding": "SE",
+}
+"""Axes of the quantities that are not one number per position (N,): see `Evidence`."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +73,29 @@ def ordinary(function: Function) -> Function:
 
 
 class Evidence(NamedTuple):
-    """A quantity that a method wants from one encoder layer.
+    """A quantity that a method wants beside the features.
+
+    Of an encoder layer, one number per position (N,): `cls_logits` (head-mean of q_cls . k / sqrt(head size), before
+    softmax), `cls_attention` (head-mean of its softmax over all encoder tokens), `attention_received` (mean over heads
+    and queries of the attention that each token receives).
+
+    Of the prompt: `question` (T, D), the language model's embeddings of the text that follows the visual in its row
+    (of the text before it where none follows).
+
+    With weights that the checkpoint lacks, from the folder `auxiliary`: `pooling_attention` (N,) and `pooled` (V, C),
+    where the encoder's own pooling head looks and what it makes of each view; `patch_embedding` (N, E) and
+    `text_embedding` (S, E), the patches and the S segments of the question in the space that encoder and text tower
+    share.
 
     Attributes:
-        quantity: `cls_logits` (head-mean of q_cls . k / sqrt(head size), before softmax), `cls_attention`
-            (head-mean of its softmax over all encoder tokens) or `attention_received` (mean over heads and
-            queries of the attention that each token receives).
-        layer: index into the encoder's layers; negative counts from the last layer.
+        quantity: its name.
+        layer: index into the encoder's layers, for the first kind; negative counts from the last layer.
+        auxiliary: folder of a checkpoint, for the last kind.
     """
 
     quantity: Quantity
     layer: int = -1
+    auxiliary: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,7 +238,7 @@ class VisualTokens:
     Attributes:
         features: (N, D) in sequence order, separators included, in the model's dtype.
         layout: the geometry of those N positions, on the same device.
-        evidence: for each `Evidence` asked for, (N,) float32; values at separators mean nothing.
+        evidence: for each `Evidence` asked for its values in float32, mostly (N,); those at separators mean nothing.
     """
 
     features: Tensor
@@ -224,9 +252,15 @@ class VisualTokens:
                 f"got {tuple(self.features.shape)}; pass separators and all, in sequence order"
             )
         for key, value in self.evidence.items():
-            if value.shape != self.features.shape[:1]:
+            axes, known = AXES.get(key[0], "N"), {"N": len(self), "V": len(self.layout.views)}
+            right = value.ndim == len(axes) and all(
+                known.get(axis, size) == size for axis, size in zip(axes, value.shape, strict=True)
+            )
+            if not right:
+                expected = ", ".join(f"{axis} = {known[axis]}" if axis in known else axis for axis in axes)
                 raise ValueError(
-                    f"evidence[{key}] must have shape (N,) = ({len(self)},), got {tuple(value.shape)}"
+                    f"evidence[{key}] must have shape ({expected}), got {tuple(value.shape)}; values belong to "
+                    "positions in sequence order, or to views in order"
                 )
 
     def __len__(self) -> int:

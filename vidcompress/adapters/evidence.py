@@ -16,7 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UnsupportedModelError
-from ..views import Evidence
+from ..views import Evidence, Quantity
+
+PROBED: tuple[Quantity, ...] = ("cls_logits", "cls_attention", "attention_received")
+"""Quantities that are read from an encoder layer while it runs."""
 
 
 class _EncoderDone(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from numbers import Real
@@ -29,6 +30,8 @@ class Method(ABC):
         modalities: which of `image` and `video` it serves.
         positions: the position policy the authors use, the default for this method.
         uses_budget: False for a method that keeps everything.
+        sequential: whether it chooses tokens one after another, in as many rounds of kernels as tokens are kept.
+        merges: whether some features it sends are new ones, made of several tokens.
         exact: whether the realised count equals the budget (`pool`, `frames` reach the largest count below).
         where: "before" the language model, or "inside" it.
     """
@@ -40,6 +43,8 @@ class Method(ABC):
     exact: ClassVar[bool] = True
     uses_budget: ClassVar[bool] = True
     where: ClassVar[Literal["before", "inside"]] = "before"
+    merges: ClassVar[bool] = False
+    sequential: ClassVar[bool] = False
 
     @property
     def inside(self) -> Any:
@@ -124,6 +129,16 @@ def require_numbers(**options: object) -> None:
     for name, value in options.items():
         if isinstance(value, bool) or not isinstance(value, Real):
             raise ArgumentError(f"{name} must be a number, got {value!r}")
+
+
+_said: set[str] = set()
+
+
+def say_once(message: str) -> None:
+    """Warn once per process: of a fallback, say, that a method takes in place of weights it was not given."""
+    if message not in _said:
+        _said.add(message)
+        warnings.warn(message, stacklevel=3)
 
 
 def by_view(values: Tensor, layout: Layout) -> Tensor:

@@ -46,7 +46,12 @@ class Composed(Method):
         if self.before_ratio is not None:
             exact_ratio(self.before_ratio)
         names = {"name": f"{self.before.name}+{self.within.name}", "modalities": self.before.modalities}
-        for field, value in {**names, "positions": self.before.positions, "exact": False}.items():
+        for field, value in {
+            **names,
+            "positions": self.before.positions,
+            "exact": False,
+            "merges": self.before.merges,
+        }.items():
             object.__setattr__(self, field, value)
 
     @property
