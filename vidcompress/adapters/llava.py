@@ -18,7 +18,7 @@ from ..errors import UnsupportedInputError
 from ..views import AXES, Evidence, Layout, VisualTokens
 from .auxiliary import read_patches
 from .base import Adapter, Visual
-from .evidence import PROBED, EncoderProbe, encoder_layers
+from .evidence import EncoderProbe, encoder_layers
 from .geometry import Newlines, video_layout
 
 
@@ -148,8 +148,7 @@ class LlavaAdapter(Adapter):
         """
         wanted = self.model.config.vision_feature_layer
         indices = [wanted] if isinstance(wanted, int) else list(wanted)
-        probed = [item for item in evidence if item.quantity in PROBED]
-        probe = EncoderProbe(self.core.vision_tower, self.vision_layers(), indices, probed, self.has_cls)
+        probe = EncoderProbe(self.core.vision_tower, self.vision_layers(), indices, evidence, self.has_cls)
         drop_cls = self.model.config.vision_feature_select_strategy == "default"
         device = _device(self.core.vision_tower)
         features: list[Tensor] = []
@@ -161,7 +160,9 @@ class LlavaAdapter(Adapter):
             joined = joined[:, 1:] if drop_cls else joined
             projected = self.project_frames(joined) if is_video else self.core.multi_modal_projector(joined)
             features.append(projected)
-            found = dict(zip(probed, values, strict=True)) | read_patches(patches, evidence, self.has_cls)
+            found = dict(zip(probe.evidence, values, strict=True)) | read_patches(
+                patches, evidence, self.has_cls
+            )
             for item, value in found.items():
                 if _of_tokens(item):
                     value = value if value.ndim == 3 else value[..., None]
