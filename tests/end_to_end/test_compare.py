@@ -18,26 +18,29 @@ import vidcompress
 from vidcompress import UnsupportedInputError
 from vidcompress.cli import main
 from vidcompress.errors import ArgumentError
+from vidcompress.labels import read_label
 from vidcompress.media import MediaError
 from vidcompress.methods.base import Method
 from vidcompress.qa import Comparison
 from vidcompress.qa import compare as compare_module
 from vidcompress.qa.sheet import draw_small
-from vidcompress.registry import METHODS
+from vidcompress.registry import METHODS, available_methods
 
 QUESTION = "how many objects are there?"
 
 
 @pytest.fixture(scope="module")
 def comparison(qa: vidcompress.VisualQA, image: Path) -> Comparison:
-    return qa.compare(QUESTION, image=image, retention_ratios=[0.5, "0.1"], max_new_tokens=4)
+    methods = "globalcom2:tau=5,pool"
+    return qa.compare(QUESTION, image=image, methods=methods, retention_ratios=[0.5, "0.1"], max_new_tokens=4)
 
 
 def test_rows_say_what_ask_says(qa: vidcompress.VisualQA, image: Path, comparison: Comparison) -> None:
     assert [row.asked for row in comparison.rows[:3]] == ["all", "0.5", "0.1"]
     assert comparison.baseline.kept == comparison.baseline.total == 464
     for row in comparison.rows:
-        alone = qa.using(method=row.label, retention_ratio=row.retention_ratio)
+        method, options = read_label(row.label)
+        alone = qa.using(method=method, retention_ratio=row.retention_ratio, **options)
         answer = alone.ask(QUESTION, image=image, max_new_tokens=4)
         assert (row.text, row.kept, row.total) == (answer.text, answer.report.kept, answer.report.total)
         assert row.agreement == (
@@ -124,12 +127,37 @@ def failing() -> Iterator[str]:
 def test_a_method_that_fails_is_left_out_unless_named(
     qa: vidcompress.VisualQA, image: Path, failing: str
 ) -> None:
-    made = qa.compare(QUESTION, image=image, retention_ratios=[0.5, 0.1], repeats=2, max_new_tokens=2)
+    made = qa.compare(QUESTION, image=image, retention_ratios=0.5, repeats=2, max_new_tokens=2)
     assert made.skipped[failing] == "ZeroDivisionError: by zero"
-    assert failing not in {row.label for row in made.rows} and len(made.rows) == 9
+    serving = {name for name in available_methods() if "image" in METHODS.get(name).modalities}
+    assert {row.label for row in made.rows} == serving - {failing}
+    assert "left out: vidcom2: serves video inputs only" in str(made)
     assert "left out: failing: ZeroDivisionError: by zero" in str(made)
     with pytest.raises(ZeroDivisionError):
         qa.compare(QUESTION, image=image, methods=[failing], repeats=2)
+
+
+def test_methods_inside_the_language_model(qa: vidcompress.VisualQA, image: Path) -> None:
+    made = qa.compare(
+        QUESTION,
+        image=image,
+        methods=["fastv", "globalcom2+fastv:schedule=fit"],
+        retention_ratios=[0.5, 0.1],
+        controls=False,
+        repeats=2,
+        max_new_tokens=2,
+    )
+    _, fast, lost, both, _ = made.rows
+    assert fast.answer is not None and fast.answer.report.inside is not None
+    assert fast.kept == fast.total == 464 and fast.retention == pytest.approx(0.5, abs=0.01)
+    assert "floor" in lost.note
+    assert both.kept is not None and both.effective is not None and both.effective < both.kept < 464
+    assert both.retention == pytest.approx(0.5, abs=0.01)
+    assert made.to_dict()["rows"][1]["inside"]["mean"] == pytest.approx(fast.effective, abs=1e-3)
+    assert "on average over its layers" in str(made) and "on average" not in str(
+        qa.compare(QUESTION, image=image, methods="pool", retention_ratios=0.5, controls=False, repeats=2)
+    )
+    assert made.overlay().width > 600
 
 
 def test_settings_of_the_object_and_of_the_call(qa: vidcompress.VisualQA, image: Path) -> None:
@@ -159,7 +187,6 @@ def test_table_and_json(comparison: Comparison) -> None:
     text = str(comparison)
     lines = text.splitlines()
     assert len({line.index(" ms") for line in lines[1 : 1 + len(comparison.rows)]}) == 1  # columns line up
-    assert "left out: vidcom2: serves video inputs only" in text
     assert "no benchmark" in text
     entry = json.loads(json.dumps(comparison.to_dict()))
     assert entry["model"] == "tiny-onevision" and entry["runs"] == 2

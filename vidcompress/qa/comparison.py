@@ -55,6 +55,22 @@ class Row:
         return None if self.answer is None else self.answer.report.total
 
     @property
+    def effective(self) -> float | None:
+        """Visual tokens that a layer of the language model takes in, on average over its layers.
+
+        It is `kept`, except for methods that go on inside the language model.
+        """
+        if self.answer is None:
+            return None
+        report = self.answer.report
+        return float(report.kept) if report.inside is None else report.inside.mean
+
+    @property
+    def retention(self) -> float | None:
+        """Realised share: `effective` of `total`, 0 to 1."""
+        return None if self.effective is None else self.effective / max(1, self.total or 0)
+
+    @property
     def asked(self) -> str:
         """The budget in words: "all", "0.25" or "64 tokens"."""
         if self.max_tokens is not None:
@@ -78,8 +94,9 @@ class Row:
         return entry | {
             "answer": self.answer.text,
             "new_tokens": self.answer.new_tokens,
-            "realised_retention": round(self.answer.report.kept / max(1, self.answer.report.total), 6),
+            "realised_retention": round(self.retention or 0.0, 6),
             **kept,
+            **({"inside": report["inside"]} if "inside" in report else {}),
             "median_ms": {name: round(ms, 3) for name, ms in self.median_ms.items()},
             "fastest_ms": {name: round(ms, 3) for name, ms in self.fastest_ms.items()},
             "speedup": {name: round(times, 3) for name, times in self.speedup.items()},

@@ -65,7 +65,12 @@ def _cell(row: Row | None, box: tuple[int, int]) -> Image.Image:
         return _captioned(picture, [] if row is None else [f"{row.label}   {row.asked}", said], box[0])
     pictures = _pictures(row.answer, box)
     text = " ".join(row.answer.text.split()) or "(no words)"
-    return _captioned(pictures, [f"{row.label}   {row.asked}   {row.kept} of {row.total}", text], box[0])
+    count = f"{row.kept} of {row.total}"
+    if (
+        row.answer.report.inside is not None
+    ):  # drawn is what was sent; which of it stays differs from layer to layer
+        count += f", then {row.effective:.0f} on average"
+    return _captioned(pictures, [f"{row.label}   {row.asked}   {count}", text], box[0])
 
 
 def _pictures(answer: Answer, box: tuple[int, int]) -> Image.Image:

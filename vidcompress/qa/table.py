@@ -51,7 +51,7 @@ def _cells(row: Row) -> list[str]:
     if row.answer is None:
         return [row.label, row.asked, *[""] * (len(_COLUMNS) - 1), "(out of reach)"]
     times = [f"{row.median_ms[name]:.1f} ms" for name in _MS]
-    share = f"{100 * row.answer.report.kept / max(1, row.answer.report.total):.1f} %"
+    share = f"{100 * (row.retention or 0):.1f} %"
     faster = f"{row.speedup['first_token']:.2f} x"
     agrees = "" if row.agreement is None else f"{100 * row.agreement:.0f} %"
     said = " ".join(row.answer.text.split()) or "(no words)"
@@ -68,6 +68,8 @@ def remarks(comparison: Comparison) -> list[str]:
         f"machine is no benchmark. Done once for all rows and in none of them: {shared}.",
         "speed-up: of the first token, against the first row; agrees: words in common with its answer (F1).",
     ]
+    if any(row.answer is not None and row.answer.report.inside is not None for row in comparison.rows):
+        lines.append("kept: of methods that go on inside the language model, on average over its layers.")
     lines += [f"note: {row.label} at {row.asked}: {row.note}" for row in comparison.rows if row.note]
     if comparison.baseline.answer is not None:  # what is to be known of the question and the input themselves
         lines += [f"note: {note}" for note in comparison.baseline.answer.report.all_notes]
