@@ -39,6 +39,12 @@ def ask(
         int | None, typer.Option(help="Frames taken from a video.", show_default="the checkpoint's, else 32")
     ] = None,
     fps: Annotated[float | None, typer.Option(help="Frames taken per second, instead.")] = None,
+    backend: Annotated[
+        str, typer.Option(help="Video decoder: auto, pyav, decord, torchcodec or pillow.")
+    ] = "auto",
+    time_instruction: Annotated[
+        bool, typer.Option(help="Tell LLaVA-Video when its frames were taken, as in its training.")
+    ] = True,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 64,
     policy: Annotated[
         str, typer.Option(help="exact (the budget to the token) or reference (as published).")
@@ -93,6 +99,8 @@ def ask(
             attn_implementation=attn_implementation,
             num_frames=num_frames,
             fps=fps,
+            backend=backend,
+            time_instruction=time_instruction,
             policy=policy,
             **options,
         )

@@ -72,21 +72,28 @@ def open_clip(clip: Clip, request: Request) -> Iterator[tuple[Any, Any]]:
     limits = {
         "max_pixels": str(request.max_pixels)
     }  # also for the frames that are decoded to find the streams
+    opened = sized = False
     try:
         with av.open(
             source, options=limits, container_options=options, metadata_errors="replace", buffer_size=1 << 18
         ) as container:
+            opened = True
             stream = _pick(container, clip)
+            sized = stream.codec_context.height * stream.codec_context.width > 0
             request.check_picture(clip.name, stream.codec_context.height, stream.codec_context.width)
             stream.codec_context.options = limits
             stream.thread_type = "AUTO"
             yield container, stream
     except av.FFmpegError as error:
-        unknown = (
+        reason = (
             f"is not a video in a known format, or is damaged or cut short ({error.strerror}); "
             "play it once to check, fetch it again, or convert it to H.264 in MP4"
         )
-        raise MediaError(f"video={clip.name!r} {instead_of_video(clip.head()) or unknown}") from error
+        if opened and not sized:  # FFmpeg forgets a size that it refuses
+            reason = f"has frames of more than max_pixels={request.max_pixels}, or none that can be read; scale it down"
+        elif not opened:
+            reason = instead_of_video(clip.head()) or reason
+        raise MediaError(f"video={clip.name!r} {reason}") from error
     except OverflowError as error:
         raise MediaError(
             f"video={clip.name!r} is damaged: it holds numbers beyond all bounds ({error}); fetch it again"

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import ArgumentError
 from ..media import VideoFrames
 from ..media.families import Family
+from ..media.image import NOTE
 from ..report import Report
 from ..session import compress_inputs
 from .answer import Answer
@@ -30,6 +31,7 @@ def answer_batch(
     compression: Mapping[str, Any],
     sampling: Mapping[str, Any],
     generation: Mapping[str, Any],
+    time_instruction: bool = True,
 ) -> list[Answer]:
     """Answer questions together.
 
@@ -40,6 +42,7 @@ def answer_batch(
         compression: arguments of `compress_inputs` beyond model and inputs.
         sampling: arguments of `read_video` beyond the source.
         generation: arguments of the model's `generate`.
+        time_instruction: put the family's line about a clip's times before questions about clips.
 
     Returns:
         One answer per question, in order.
@@ -50,7 +53,7 @@ def answer_batch(
     default = processor.video_recipe.num_frames
     media = [question.open(**sampling, default_frames=default) for question in questions]
     phases.cut("decode")
-    inputs = prepare(model, processor, questions, media)
+    inputs = prepare(model, processor, questions, media, time_instruction=time_instruction)
     phases.cut("preprocess")
     compressed = compress_inputs(model, inputs, **compression)
     phases.cut("compress")
@@ -69,7 +72,7 @@ def answer_batch(
         Answer(
             text=text.strip(),
             question=question.text,
-            report=_noted(_with_times(compressed.report.for_row(number), clip), question.text, processor),
+            report=_noted(_with_media(compressed.report.for_row(number), pictures, clip), question.text, processor),
             timing_ms=timing,
             batch_size=len(questions),
             new_tokens=int((row != settings["pad_token_id"]).sum()),
@@ -100,10 +103,19 @@ def _noted(report: Report, text: str, processor: Any) -> Report:
     return report
 
 
-def prepare(model: Any, processor: Any, questions: list[Question], media: list[Media]) -> Any:
+def prepare(
+    model: Any,
+    processor: Any,
+    questions: list[Question],
+    media: list[Media],
+    *,
+    time_instruction: bool = True,
+) -> Any:
     """Make the model inputs of a batch: left-padded, on the model's device, pixels in its dtype."""
     prompts = [
-        processor.apply_chat_template(question.messages(clip_note(processor.family, question, clip)))
+        processor.apply_chat_template(
+            question.messages(clip_note(processor.family, question, clip) if time_instruction else "")
+        )
         for question, (_, clip) in zip(questions, media, strict=True)
     ]
     pictures = [images for images, _ in media]
@@ -152,6 +164,15 @@ def _without_second_start(prompt: str, tokenizer: Any) -> str:
 def _pad_token_id(tokenizer: Any) -> int:
     pad = tokenizer.pad_token_id
     return int(pad if pad is not None else tokenizer.eos_token_id or 0)
+
+
+def _with_media(report: Report, pictures: list[Any], clip: VideoFrames | None) -> Report:
+    """Add the times of a clip's frames, and what there is to say about how the media were read."""
+    for number, picture in enumerate(pictures):
+        if NOTE in picture.info:
+            report.notes.append(f"image {number}: {picture.info[NOTE]}")
+    report.notes.extend(f"video: {note}" for note in (clip.notes if clip is not None else ()))
+    return _with_times(report, clip)
 
 
 def _with_times(report: Report, clip: VideoFrames | None) -> Report:
