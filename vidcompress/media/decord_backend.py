@@ -8,23 +8,21 @@ import numpy as np
 import torch
 
 from .backends import Clip, Request, register_backend
-from .container import ClipFacts
 from .errors import MediaError
-from .orientation import Matrix, is_mirrored
-from .pyav_backend import read_timeline, stream_notes
+from .orientation import is_mirrored
+from .pyav_backend import Survey, stream_notes, survey
 from .video import VideoFrames
 
 UNREADABLE = ("av1",)
 """Codecs that decord's bundled FFmpeg has no decoder for; it aborts or hangs on some of them instead of raising."""
 
-SEEKS_WRONG = ("hevc", "mpeg1video", "mpeg2video", "vc1")
-"""Codecs in which decord's seeking was found to return neighbours of the frame asked for, or may: open groups of
-pictures are the rule in them. They are read from the start instead, which is right and slow."""
-
 
 @register_backend("decord")
 class DecordBackend:
-    """decord's reader: local files only; no AV1, no transport streams, no mirrored clips, no animations."""
+    """decord's reader: local files only; no AV1, no transport streams, no mirrored clips, no animations.
+
+    It decodes every frame up to the last one wanted, so it is slow on long clips.
+    """
 
     def read(self, clip: Clip, request: Request) -> VideoFrames:
         """Decode the requested frames.
@@ -38,8 +36,9 @@ class DecordBackend:
             )
         decord = _import_decord()
         # decord's FFmpeg is old and takes any URL or play list: look at the file with the careful reader first.
-        timeline, facts, matrix = read_timeline(clip, request)
-        reason = _cannot(facts, matrix)
+        found = survey(clip, request)
+        timeline, facts = found.timeline, found.facts
+        reason = _cannot(found)
         if reason:
             raise MediaError(
                 f"video={clip.name!r}: backend='decord' cannot read {reason}; use backend='pyav'"
@@ -53,34 +52,41 @@ class DecordBackend:
                     f"video={clip.name!r}: backend='decord' finds {len(reader)} frames where {len(timeline)} are "
                     "shown; use backend='pyav'"
                 )
-            frames = torch.from_numpy(_take(reader, chosen, seek=facts.codec not in SEEKS_WRONG))
+            frames = torch.from_numpy(_take(reader, chosen))
         except decord.DECORDError as error:
             lines = str(error).strip().splitlines()[-1:] or ["no reason given"]
             raise MediaError(
                 f"video={clip.name!r}: decord failed ({lines[0]}); use backend='pyav'"
             ) from error
+        if frames.shape[-1] != 3:
+            raise MediaError(
+                f"video={clip.name!r}: backend='decord' garbles turned clips of this size; use backend='pyav'"
+            )
         return VideoFrames.on(timeline, chosen, frames, "decord", clip.name, stream_notes(facts))
 
 
-def _cannot(facts: ClipFacts, matrix: Matrix) -> str | None:
+def _cannot(found: Survey) -> str | None:
+    facts = found.facts
     if facts.codec in UNREADABLE:
         return facts.codec
     if facts.container == "mpegts":
         return "transport streams (it returns other frames than were asked for)"
     if facts.others:
         return "files with several video streams (it chooses one by itself)"
-    return "mirrored clips (it shows them as stored)" if is_mirrored(matrix) else None
+    return "mirrored clips (it shows them as stored)" if is_mirrored(found.matrix) else None
 
 
-def _take(reader: Any, chosen: list[int], *, seek: bool) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """uint8 (frame, height, width, 3) of the chosen frames."""
-    if seek:
-        return np.asarray(reader.get_batch(chosen).asnumpy())[..., :3]
+def _take(reader: Any, chosen: list[int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """uint8 (frame, height, width, 3) of the chosen frames, read from the start on.
+
+    decord's own `get_batch`, `seek` and `skip_frames` return neighbours of the frame asked for where groups of pictures
+    are open, near the end of a clip, and in FLV, AVI, ASF and MPEG files. One frame after the other is always right.
+    """
     wanted, kept = set(chosen), []
     for position in range(chosen[-1] + 1):
         frame = reader.next()
         if position in wanted:
-            kept.append(frame.asnumpy()[..., :3])
+            kept.append(frame.asnumpy())
     return np.stack(kept)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,8 +41,23 @@ class PyAVBackend:
         return _read_all(clip, request, facts)
 
 
-def read_timeline(clip: Clip, request: Request) -> tuple[Timeline, ClipFacts, Matrix]:
-    """When the frames of a clip are shown, its facts and its display matrix, for backends that bring frames only.
+@dataclass(frozen=True)
+class Survey:
+    """What a backend that brings frames only has to know about a clip.
+
+    Attributes:
+        timeline: when its frames are shown.
+        facts: of its container.
+        matrix: its display matrix.
+    """
+
+    timeline: Timeline
+    facts: ClipFacts
+    matrix: Matrix
+
+
+def survey(clip: Clip, request: Request) -> Survey:
+    """List a clip's packets and decode its first frame (all of them where the packets do not tell the frames).
 
     Raises:
         MediaError: as `PyAVBackend.read`.
@@ -55,7 +71,7 @@ def read_timeline(clip: Clip, request: Request) -> tuple[Timeline, ClipFacts, Ma
         frame = next(container.decode(stream), None)
     if frame is None:
         raise MediaError(f"video={clip.name!r}: no frame could be decoded; it is damaged, fetch it again")
-    return timeline, facts, display_matrix(frame)
+    return Survey(timeline, facts, display_matrix(frame))
 
 
 def _read_indexed(clip: Clip, request: Request, index: PacketIndex, facts: ClipFacts) -> VideoFrames:

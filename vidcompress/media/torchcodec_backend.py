@@ -9,7 +9,7 @@ import torch
 from .backends import Clip, Request, register_backend
 from .errors import MediaError
 from .orientation import is_mirrored
-from .pyav_backend import read_timeline, stream_notes
+from .pyav_backend import stream_notes, survey
 from .timeline import Timeline
 from .video import VideoFrames
 
@@ -19,7 +19,11 @@ MAX_SLIP = 2e-3
 
 @register_backend("torchcodec")
 class TorchCodecBackend:
-    """torchcodec's `VideoDecoder` in exact seek mode, on the CPU. Needs torchcodec 0.11 and FFmpeg's libraries."""
+    """torchcodec's `VideoDecoder` in exact seek mode, on the CPU. Needs torchcodec 0.11 and FFmpeg's libraries.
+
+    It shows mirrored clips as stored and loses its way in transport streams: both are refused. Versions 0.11 to 0.13
+    take full-range colours of yuv420p and of 10 bits for limited ones, up to 12 grey levels too contrasty.
+    """
 
     def read(self, clip: Clip, request: Request) -> VideoFrames:
         """Decode the requested frames.
@@ -29,8 +33,9 @@ class TorchCodecBackend:
         """
         decoder_class = _import_decoder()
         # torchcodec takes any URL or play list: look at the file with the careful reader first.
-        timeline, facts, matrix = read_timeline(clip, request)
-        if is_mirrored(matrix):
+        found = survey(clip, request)
+        timeline, facts = found.timeline, found.facts
+        if is_mirrored(found.matrix):
             raise MediaError(
                 f"video={clip.name!r}: backend='torchcodec' shows mirrored clips as stored; use backend='pyav'"
             )

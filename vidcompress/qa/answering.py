@@ -72,7 +72,9 @@ def answer_batch(
         Answer(
             text=text.strip(),
             question=question.text,
-            report=_noted(_with_media(compressed.report.for_row(number), pictures, clip), question.text, processor),
+            report=_noted(
+                _with_media(compressed.report.for_row(number), pictures, clip), question.text, processor
+            ),
             timing_ms=timing,
             batch_size=len(questions),
             new_tokens=int((row != settings["pad_token_id"]).sum()),

@@ -163,21 +163,25 @@ def write_clip(tmp_path_factory: Any) -> Callable[..., Path]:
         rate: int = 30,
         stamps: list[int] | None = None,
         rotation: int = 0,
+        mirror: bool = False,
         pix_fmt: str = "yuv420p",
+        container_format: str | None = None,
         **options: str,
     ) -> Path:
         path = folder / name
         if name in made:
             assert made[name] == (count, options), f"two different clips are called {name}"
             return path
+        if codec not in av.codecs_available:
+            pytest.skip(f"this FFmpeg build has no {codec}")
         made[name] = (count, options)
-        with av.open(str(path), "w") as container:
+        with av.open(str(path), "w", format=container_format) as container:
             stream = container.add_stream(
                 codec, rate=rate, options={k.replace("_", "-"): v for k, v in options.items()}
             )
             stream.height, stream.width, stream.pix_fmt = height, width, pix_fmt
-            if rotation:
-                stream.set_display_rotation(rotation)
+            if rotation or mirror:
+                stream.set_display_rotation(rotation, hflip=mirror)
             if stamps:
                 stream.codec_context.time_base = Fraction(1, 1000)
             for number in range(count):
