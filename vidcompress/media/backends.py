@@ -163,7 +163,12 @@ def open_source(source: Any) -> Iterator[Clip]:
         yield Clip(name=path, path=os.path.abspath(path))
         return
     with borrowed(source, "video") as (stream, name):
-        yield Clip(name=name, stream=stream)
+        try:
+            yield Clip(name=name, stream=stream)
+        except OSError as error:
+            raise MediaError(
+                f"video={name!r} cannot be read ({error}); read it into io.BytesIO first"
+            ) from error
 
 
 def _load_builtin() -> None:

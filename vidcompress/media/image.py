@@ -106,7 +106,7 @@ def _finish(picture: Image, called: str, max_pixels: int, *, upright: bool = Fal
             f"{called} is damaged or cut short ({_first_line(error)}); fetch it again"
         ) from error
     _check_size(picture, called, max_pixels)  # a frame may reach beyond the picture its header describes
-    made = to_rgb(_turned(picture) if upright else picture)
+    made = to_rgb(_turned(picture) if upright else picture, picture.format)
     if first_of_many:
         made = made.copy() if made is picture else made
         made.info[NOTE] = "the first frame of several was taken; pass the file as video= to show them all"

@@ -17,8 +17,12 @@ _HINTS = {
 }
 
 
-def to_rgb(picture: Image) -> Image:
+def to_rgb(picture: Image, kind: str | None = None) -> Image:
     """A loaded picture in mode RGB, transparency over white.
+
+    Args:
+        picture: of any mode.
+        kind: Pillow's name of the file format it came from, if any.
 
     Raises:
         MediaError: its mode has no stated range (I, F).
@@ -28,7 +32,7 @@ def to_rgb(picture: Image) -> Image:
     if picture.mode == "RGB" and "transparency" not in picture.info:
         return picture
     if picture.mode.startswith("I") or picture.mode == "F":
-        return _from_deep(picture).convert("RGB")
+        return _from_deep(picture, kind).convert("RGB")
     if picture.mode in ("RGBa", "La"):  # colours multiplied by alpha
         picture = picture.convert(picture.mode.upper())
     # The A of LAB is a colour. Only these modes can have a transparent colour.
@@ -39,13 +43,13 @@ def to_rgb(picture: Image) -> Image:
     return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
 
 
-def _from_deep(picture: Image) -> Image:
+def _from_deep(picture: Image, kind: str | None) -> Image:
     """16 bits to 8, rounded. Pillow's own conversion cuts off at 255 instead, which turns most pictures white."""
     import numpy as np
     from PIL import Image
 
     # Older Pillow opens 16-bit PNG as "I"; PPM comes as "I" scaled to 65535.
-    if not picture.mode.startswith("I;16") and getattr(picture, "format", None) not in ("PNG", "PPM"):
+    if not picture.mode.startswith("I;16") and kind not in ("PNG", "PPM"):
         raise MediaError(
             f"image: mode {picture.mode} (32 bits per pixel) has no stated range; "
             "scale it to 8 bits first, for example Image.fromarray((x * 255).astype('uint8')) for x from 0 to 1"

@@ -37,6 +37,7 @@ _HOLDERS = (
 )
 _TABLES = (b"hdlr", b"stts", b"stsz", b"stsc", b"stco", b"co64", b"trun")
 _HANDLERS = (b"soun", b"vide", b"m1a ", b"subp", b"clcp")  # what FFmpeg takes as the kind of a track
+_CHUNKS = (b"stsc", b"stco", b"co64")
 _PER_SAMPLE = 0xF00  # flags of a trun box: any of them means 4 bytes or more for each sample
 
 
@@ -63,7 +64,7 @@ def check_tables(stream: BinaryIO, name: str) -> None:
             if kind == b"trun":
                 samples += _promise(tables[kind].pop(), name, size)
             elif _is_plain_sound(tables):
-                samples += _sound_entries(tables) if kind in (b"stsc", b"stco", b"co64") else 0
+                samples += _promise((_sound_entries(tables), 1), name, size) if kind in _CHUNKS else 0
             else:  # FFmpeg sets memory aside for each one it meets
                 samples += sum(_promise(table, name, size) for table in tables.pop(b"stsz", ()))
             if samples > MAX_SAMPLES:
