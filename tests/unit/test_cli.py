@@ -40,8 +40,9 @@ def test_help_names_every_option_of_ask(
     monkeypatch.setenv("COLUMNS", "200")
     out = run(capsys, "ask", "--help")[1]
     for option in (
-        "image images video question model method retention-ratio max-tokens num-frames fps device dtype "
-        "attn-implementation policy separators positions option seed overlay max-new-tokens json"
+        "image images video question model method retention-ratio max-tokens num-frames fps backend device dtype "
+        "attn-implementation policy separators positions option seed overlay max-new-tokens json "
+        "time-instruction no-time-instruction"
     ).split():
         assert f"--{option}" in out
 
@@ -113,6 +114,7 @@ ASK = ("ask", "--question", "what?")
         ((*ASK, "--policy", "strict"), 2, "policy must be one of exact, reference, got 'strict'"),
         ((*ASK, "--separators", "all"), 2, "separators must be one of"),
         ((*ASK, "--positions", "all"), 2, "positions must be one of"),
+        ((*ASK, "--backend", "ffmpeg"), 2, "backend='ffmpeg': not known; use one of ['auto', 'decord',"),
         ((*ASK, "--option", "tau"), 2, "--option='tau': must look like NAME=VALUE"),
         ((*ASK, "--option", "tua=1"), 2, "has no option 'tua'"),
         ((*ASK, "--overlay", "kept.png"), 2, "there is nothing to draw over"),

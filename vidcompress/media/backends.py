@@ -12,7 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from .errors import MAX_DECODED_BYTES, MAX_FRAME_PIXELS, MAX_SIDE, MAX_SOURCE_FRAMES, MediaError
+from .errors import (
+    MAX_DECODED_BYTES,
+    MAX_FRAME_PIXELS,
+    MAX_SIDE,
+    MAX_SOURCE_FRAMES,
+    MediaError,
+    SamplingError,
+)
 from .files import BUFFERS, borrowed, local_path
 from .sniff import HEAD_BYTES
 
@@ -139,12 +146,12 @@ def get_backend(name: str) -> Backend:
     """The reader of that name; "auto" is PyAV here (`read_video` lets it be Pillow for WebP and AVIF).
 
     Raises:
-        MediaError: no reader has that name.
+        SamplingError: no reader has that name.
     """
     _load_builtin()
     chosen = "pyav" if name == "auto" else name
     if chosen not in _BACKENDS:
-        raise MediaError(f"backend={name!r}: not known; use one of {backend_names()}")
+        raise SamplingError(f"backend={name!r}: not known; use one of {backend_names()}")
     return _BACKENDS[chosen]()
 
 

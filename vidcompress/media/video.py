@@ -104,7 +104,7 @@ def read_video(
             has. With neither this nor `fps`, `default_frames` are taken from a file and all of them from pictures.
         fps: frames per second of clip time, in place of `num_frames`; where that makes more than `max_frames`, that
             many are spread over the whole clip, and a note says so.
-        max_frames: the most frames to return.
+        max_frames: the most frames to return; `VideoFrames` pass as they are unless asked otherwise.
         backend: "auto" (PyAV; Pillow for WebP and AVIF), "pyav", "decord", "torchcodec" or "pillow". Whichever can read
             a clip returns the same frames at the same times; one that cannot raises, and nothing falls back silently.
         default_frames: see `num_frames`; 32 unless a checkpoint says otherwise.
@@ -135,8 +135,8 @@ def read_video(
     check_request(num_frames=num_frames, fps=fps, max_frames=max_frames)
     get_backend(backend)
     request = Request(num_frames, fps, max_frames, max_pixels, max_source_frames, max_bytes)
-    if isinstance(source, VideoFrames):
-        return _subsample(source, request)
+    if isinstance(source, VideoFrames):  # sampled already: only an explicit wish samples it again
+        return source if num_frames is None and fps is None else _subsample(source, request)
     if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
         from .frames import from_folder
 

@@ -40,6 +40,27 @@ def tokenizer() -> Any:
     return made
 
 
+@pytest.fixture(scope="session")
+def asked(make_config: Callable[..., Any], tokenizer: Any) -> Callable[[str], Any]:
+    """A VisualQA around a random model of a family, sending all tokens or half of them."""
+    import transformers
+
+    from vidcompress import VisualQA, load_processor
+
+    made: dict[str, Any] = {}
+
+    def make(family: str) -> Any:
+        if family not in made:
+            grid = [[28 * r, 28 * c] for r in range(1, 4) for c in range(1, 4)]
+            torch.manual_seed(0)
+            model = transformers.AutoModelForImageTextToText.from_config(make_config(family, 28, grid)).eval()
+            made[family] = VisualQA(model, load_processor(model, tokenizer=tokenizer), retention_ratio=0.5)
+            made[family].processor.chat_template = tokenizer.chat_template
+        return made[family]
+
+    return make
+
+
 def text_settings() -> dict[str, Any]:
     return {
         "hidden_size": 32,

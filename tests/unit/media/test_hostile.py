@@ -1,9 +1,10 @@
-"""Hostile and mistaken input: one clear error each, within bounds of time and memory. The files are in `hostile_media.py`."""
+"""Hostile and mistaken input: one clear error each, bounded time and memory. The files are in `hostile_media.py`."""
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -167,3 +168,19 @@ def test_files_that_only_others_may_read(tmp_path: Path) -> None:
     finally:
         if root:
             os.seteuid(0)
+
+
+@pytest.mark.parametrize("backend", ["auto", "decord", "torchcodec", "pillow"])
+def test_nothing_is_fetched(backend: str, tmp_path: Path) -> None:
+    """Lists that name an address where somebody listens: nobody calls."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.05)
+        address = f"127.0.0.1:{server.getsockname()[1]}".encode()
+        for case in (c for c in hostile.VIDEOS if c.message == hostile.PLAY_LIST or c.name == "session.sdp"):
+            path = tmp_path / case.name
+            path.write_bytes(case.make().replace(b"127.0.0.1:1", address))
+            for source in (path, path.read_bytes(), f"http://{address.decode()}/{case.name}"):
+                with pytest.raises(MediaError):
+                    read_video(source, backend=backend)
+        with pytest.raises(TimeoutError):
+            server.accept()

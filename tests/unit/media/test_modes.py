@@ -351,27 +351,6 @@ def test_arrays_in_odd_memory() -> None:
 SHAPES = [(1, 1), (1, 10_000), (10_000, 1), (2, 3), (1, MAX_SIDE), (MAX_SIDE, 1)]
 
 
-@pytest.fixture(scope="module")
-def asked(make_config: Callable[..., Any], tokenizer: Any) -> Callable[[str], Any]:
-    """A VisualQA around a random model of a family, sending all tokens or half of them."""
-    import transformers
-
-    from vidcompress import VisualQA, load_processor
-
-    made: dict[str, Any] = {}
-
-    def make(family: str) -> Any:
-        if family not in made:
-            grid = [[28 * r, 28 * c] for r in range(1, 4) for c in range(1, 4)]
-            torch.manual_seed(0)
-            model = transformers.AutoModelForImageTextToText.from_config(make_config(family, 28, grid)).eval()
-            made[family] = VisualQA(model, load_processor(model, tokenizer=tokenizer), retention_ratio=0.5)
-            made[family].processor.chat_template = tokenizer.chat_template
-        return made[family]
-
-    return make
-
-
 @pytest.mark.parametrize("family", ["llava_next", "llava_next_video", "llava_onevision", "llava_video"])
 def test_extreme_shapes_get_an_answer(family: str, asked: Any) -> None:
     qa = asked(family)
