@@ -239,7 +239,7 @@ def cost(argument: str, path: Path, backend: str) -> dict[str, Any]:
     """What one read costs, and its outcome."""
     from vidcompress.media import MediaError, load_image, read_video
 
-    before, start = _peak(), time.process_time()
+    before, start = _peak(anew=True), time.process_time()
     try:
         if argument == "image":
             load_image(path)
@@ -258,9 +258,15 @@ def cost(argument: str, path: Path, backend: str) -> dict[str, Any]:
     }
 
 
-def _peak() -> float:
-    """Most resident memory so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def _peak(*, anew: bool = False) -> float:
+    """Most resident memory since the last call with `anew`, in MB; since the start where the system cannot forget."""
+    status, forget = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    if not (status.exists() and forget.exists()):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if anew:
+        forget.write_text("5")
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
 
 
 def main(folder: str) -> None:

@@ -105,7 +105,6 @@ def _finish(picture: Image, called: str, max_pixels: int, *, upright: bool = Fal
         raise MediaError(
             f"{called} is damaged or cut short ({_first_line(error)}); fetch it again"
         ) from error
-    _check_size(picture, called, max_pixels)  # a frame may reach beyond the picture its header describes
     made = to_rgb(_turned(picture) if upright else picture, picture.format)
     if first_of_many:
         made = made.copy() if made is picture else made

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -15,6 +16,7 @@ import pytest
 from vidcompress.media import read_video
 from vidcompress.media.errors import MediaError
 from vidcompress.media.sampling import sample_indices
+from vidcompress.media.timeline import Timeline
 
 X265 = {"codec": "libx265", "x265_params": "log-level=none:keyint=8"}
 VP9 = {"codec": "libvpx-vp9", "deadline": "realtime", "cpu_used": "8"}
@@ -301,6 +303,24 @@ def test_stated_rates_that_the_times_contradict(tmp_path: Path, clip: Any) -> No
         MediaError, match="fps=1: the clip claims 2.15e\\+09 frames per second.*pass num_frames"
     ):
         read_video(bytes(content), fps=1)
+
+
+@pytest.mark.parametrize(
+    "stated, believed", [(30.0, 30.0), (25.0, 25.0), (0.0, 30.0), (60_000.0, 30.0), (1.0, 30.0)]
+)
+def test_rates_that_the_times_contradict_are_not_believed(stated: float, believed: float) -> None:
+    """DV files come with 60,000 frames a second; a rate that is a little off is the author's business."""
+    facts = SimpleNamespace(fps=stated, tick=1 / 90_000, last_duration=1 / 30)
+    made = Timeline.from_stamps([5 + 3000 * i for i in range(10)], facts, "x")  # type: ignore[arg-type]
+    assert made.fps == pytest.approx(believed)
+    assert made.at([0, 9]) == pytest.approx((0.0, 0.3))
+    assert made.duration == pytest.approx(1 / 3)
+    unknown = Timeline.from_stamps([None, 3, None], facts, "x")  # type: ignore[arg-type]
+    assert unknown.at([0, 1, 2]) == pytest.approx(tuple(i / (stated or 1.0) for i in range(3)))
+    with pytest.raises(
+        MediaError, match="video='x' is damaged: its time stamps run from -9223372036854775807 to"
+    ):
+        Timeline.from_stamps([-(2**63) + 1, 2**63 - 1], facts, "x")  # type: ignore[arg-type]
 
 
 def test_a_tiny_fps_is_one_frame(clip: Any) -> None:
