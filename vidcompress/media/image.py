@@ -40,7 +40,7 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_FRAME_PIXELS) -> Im
 
         - Files and bytes are turned upright by their EXIF orientation (a broken EXIF block is ignored); a PIL image
           or array is taken as it is, since its owner may have done so.
-        - Transparency is laid over white, as transformers does.
+        - Transparency is laid over white, as transformers 5.23 does.
         - 16-bit grey is scaled to 8 bits (65535 is white); 32-bit integers and floats are refused, because nothing
           says which value is white.
         - CMYK and LAB are converted by Pillow's formulas (CMYK JPEG is read as inverted, as Adobe writes it). Colour

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -150,24 +151,25 @@ def test_standard_input_does_not_hang() -> None:
     assert "video='/dev/stdin' is not a regular file" in run("-c", code, typed="x")
 
 
-def test_files_that_only_others_may_read(tmp_path: Path) -> None:
-    path = tmp_path / "locked.mp4"
-    path.write_bytes(hostile.clip())
-    path.chmod(0)
+def test_files_that_only_others_may_read() -> None:
+    """Root may read everything, so it becomes nobody for a moment."""
     root = os.geteuid() == 0
-    if root:
-        for folder in (tmp_path, *tmp_path.parents[:2]):
-            folder.chmod(0o755)
-        os.seteuid(65534)
-    try:
-        for argument, read in READERS.items():
-            with pytest.raises(
-                MediaError, match=rf"{argument}='.*locked.mp4' cannot be opened \(Permission denied\)"
-            ):
-                read(path)
-    finally:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "locked.mp4"
+        path.write_bytes(hostile.clip())
+        path.chmod(0)
+        Path(folder).chmod(0o755)
         if root:
-            os.seteuid(0)
+            os.seteuid(65534)
+        try:
+            for argument, read in READERS.items():
+                with pytest.raises(
+                    MediaError, match=rf"{argument}='.*locked.mp4' cannot be opened \(Permission"
+                ):
+                    read(path)
+        finally:
+            if root:
+                os.seteuid(0)
 
 
 @pytest.mark.parametrize("backend", ["auto", "decord", "torchcodec", "pillow"])
