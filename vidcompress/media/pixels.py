@@ -79,7 +79,7 @@ def _surround(picture: torch.Tensor, size: Size, recipe: PixelRecipe) -> torch.T
 
 
 def seen_part(picture: Image, recipe: PixelRecipe, *, pad: bool) -> Image:
-    """The part of a picture that `single_view` shows the encoder, at the picture's own resolution where that is bounded.
+    """The part of a picture that `single_view` shows the encoder, at the picture's own resolution where bounded.
 
     Args:
         picture: RGB.
