@@ -7,7 +7,7 @@ packing as extra channels, so it lands on the right tokens whatever unpadding or
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import UnsupportedInputError
 from ..views import Evidence, Layout, VisualTokens
+from .assembly import ClipAssembly, Encoded, ImageAssembly, Source, chunks, hand_out
 from .base import Adapter, Visual
 from .evidence import EncoderProbe, encoder_layers
 from .geometry import Newlines, video_layout
@@ -109,66 +110,47 @@ class LlavaAdapter(Adapter):
     ) -> list[VisualTokens]:
         if not visuals:
             return []
-        chosen = frames or [None] * len(visuals)
-        layouts, pixels = [], []
-        for visual, keep in zip(visuals, chosen, strict=True):
-            layout, views = visual.layout, visual.pixels
-            if keep is not None and len(keep) < len(layout.views):
-                index = torch.tensor(keep, dtype=torch.int64, device=views.device)
-                layout, views = layout.restrict_to_frames(index.to(layout.view.device), keep), views[index]
-            layouts.append(layout)
-            pixels.append(views)
         is_video = visuals[0].modality == "video"
-        features, extras = self._encode_views(pixels, evidence, is_video, max_views)
-        counts = [p.shape[0] for p in pixels]
-        return [
-            self._pack(layout, f, e, evidence, visual)
-            for layout, f, e, visual in zip(
-                layouts, features.split(counts), extras.split(counts), visuals, strict=True
-            )
-        ]
-
-    def _encode_views(
-        self, pixels: Sequence[Tensor], evidence: Sequence[Evidence], is_video: bool, max_views: int
-    ) -> tuple[Tensor, Tensor]:
-        """Return features (view, token, D) and evidence (view, token, E) of all views, chunk by chunk."""
+        sources, assemblies = [], []
+        for visual, keep in zip(visuals, frames or [None] * len(visuals), strict=True):
+            layout, index = visual.layout, None
+            if keep is not None and len(keep) < len(layout.views):
+                index = torch.tensor(keep, dtype=torch.int64, device=visual.pixels.device)
+                layout = layout.restrict_to_frames(index.to(layout.view.device), keep)
+            sources.append(Source(visual.pixels, index))
+            assemblies.append(self._assembly(visual, layout, sources[-1].views))
         wanted = self.model.config.vision_feature_layer
         indices = [wanted] if isinstance(wanted, int) else list(wanted)
         probe = EncoderProbe(self.core.vision_tower, self.vision_layers(), indices, evidence, self.has_cls)
-        drop_cls = self.model.config.vision_feature_select_strategy == "default"
-        device = _device(self.core.vision_tower)
-        features, extras = [], []
-        for chunk in _chunks(pixels, max_views):
-            hidden, values = probe(chunk if device is None else chunk.to(device))
-            joined = hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=-1)
-            joined = joined[:, 1:] if drop_cls else joined
-            projected = self.project_frames(joined) if is_video else self.core.multi_modal_projector(joined)
-            if values:
-                extra = torch.stack(values, -1)
-                extra = self.pool_frames(extra) if is_video else extra
-            else:
-                extra = projected.new_zeros((*projected.shape[:2], 0))
-            features.append(projected)
-            extras.append(extra)
-        return _join(features), _join(extras)
+        for pixels, owners in chunks(sources, max_views):
+            encoded = self._encode_views(probe, pixels, is_video)
+            hand_out(encoded, owners, assemblies)
+            del encoded  # or it would still be there while the next chunk is in the encoder
+        return [_tokens(assembly, evidence) for assembly in assemblies]
 
-    def _pack(
-        self, layout: Layout, features: Tensor, extras: Tensor, evidence: Sequence[Evidence], visual: Visual
-    ) -> VisualTokens:
+    def _encode_views(self, probe: EncoderProbe, pixels: Tensor, is_video: bool) -> Encoded:
+        """Features (view, token, D) and evidence (view, token, E) of one chunk of views."""
+        device = _device(self.core.vision_tower)
+        hidden, values = probe(pixels if device is None else pixels.to(device))
+        joined = hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=-1)
+        if self.model.config.vision_feature_select_strategy == "default":
+            joined = joined[:, 1:]  # without CLS
+        projected = self.project_frames(joined) if is_video else self.core.multi_modal_projector(joined)
+        if not values:
+            return projected, None
+        extra = torch.stack(values, -1)
+        return projected, self.pool_frames(extra) if is_video else extra
+
+    def _assembly(self, visual: Visual, layout: Layout, views: int) -> ClipAssembly | ImageAssembly:
         newline = self.core.image_newline
-        layout = layout.to(features.device)
-        if layout.modality == "video":
-            made = features.shape[:2].numel() + layout.num_separators
-            self._check_length(made, layout)
-            packed = _place(features, newline, layout)
-            extra = _place(extras, extras.new_zeros(extras.shape[-1]), layout) if evidence else None
-        else:
-            sizes = torch.tensor([visual.size], device="cpu")
-            packed = self.pack_image(features, sizes, newline)
-            self._check_length(packed.shape[0], layout)
-            extra = self.pack_image(extras, sizes, extras.new_zeros(extras.shape[-1])) if evidence else None
-        columns = {} if extra is None else {key: extra[:, i].float() for i, key in enumerate(evidence)}
-        return VisualTokens(packed, layout, columns)
+        if visual.modality == "video":
+            return ClipAssembly(layout, newline, self._check_length)
+        sizes = torch.tensor([visual.size], device="cpu")
+
+        def pack(features: Tensor, line: Tensor) -> Tensor:
+            return self.pack_image(features, sizes, line)
+
+        return ImageAssembly(layout, views, newline, pack, self._check_length)
 
     def _check_length(self, made: int, layout: Layout) -> None:
         if made != len(layout):
@@ -178,43 +160,16 @@ class LlavaAdapter(Adapter):
             )
 
 
-def _place(features: Tensor, newline: Tensor, layout: Layout) -> Tensor:
-    """(frame, token, channel) -> (N, channel), with `newline` (channel,) where the layout has separators.
-
-    The layout keeps the separators of frames that were left out, so it alone knows where they stand.
-    """
-    flat = features.flatten(0, 1)
-    if layout.num_separators == 0:
-        return flat
-    rows = newline.to(flat.device, flat.dtype).expand(len(layout), -1)
-    return rows.index_copy(0, layout.token_index, flat)
-
-
-def _chunks(pixels: Sequence[Tensor], size: int) -> Iterator[Tensor]:
-    """Views of all visuals in order, `size` at a time, joined across visuals."""
-    held: list[Tensor] = []
-    count = 0
-    for views in pixels:
-        start = 0
-        while start < views.shape[0]:
-            part = views[start : start + size - count]
-            held.append(part)
-            start, count = start + part.shape[0], count + part.shape[0]
-            if count == size:
-                yield held[0] if len(held) == 1 else torch.cat(held)
-                held, count = [], 0
-    if held:
-        yield held[0] if len(held) == 1 else torch.cat(held)
+def _tokens(assembly: ClipAssembly | ImageAssembly, evidence: Sequence[Evidence]) -> VisualTokens:
+    layout, features, extra = assembly.finish()
+    columns = {} if extra is None else {key: extra[:, i].float() for i, key in enumerate(evidence)}
+    return VisualTokens(features, layout, columns)
 
 
 def _device(module: nn.Module) -> torch.device | None:
     """Where a module wants its inputs; None when accelerate moves them itself (offloaded weights)."""
     device = next(module.parameters()).device
     return None if device.type == "meta" else device
-
-
-def _join(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def view_lists(pixels: Any, name: str) -> list[Tensor]:
