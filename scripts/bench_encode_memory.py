@@ -2,11 +2,11 @@
 
     python scripts/bench_encode_memory.py --json docs/results/encode_memory.json
 
-Every case runs in a process of its own, which makes a model of the real width (random weights, few encoder layers, smaller
-frames, which save time) and the pixels of a clip, then encodes it. Stated are the resident memory before, the peak during `adapter.encode` (VmHWM,
-reset before; Linux only), what is kept per frame (the features and the evidence that `encode` returns; the pixels were
-there before) and what is left of the peak beside these. The last, for 256 frames, over that for 64 is the claim: at
-most 1.3.
+Every case runs in a process of its own, which makes a model of the real width (random weights, few encoder layers,
+smaller frames, which save time) and the pixels of a clip, then encodes it. Stated are the resident memory before, the
+peak during `adapter.encode` (VmHWM, reset before; Linux only), what is kept per frame (the features and the evidence
+that `encode` returns; the pixels were there before) and what is left of the peak beside these. The last, for 256
+frames, over that for 64 is the claim: at most 1.3.
 """
 
 from __future__ import annotations
