@@ -197,6 +197,12 @@ def main() -> None:
     parser.add_argument(
         "--max-views", type=int, default=16, help="frames in the encoder at once (default 16)"
     )
+    parser.add_argument(
+        "--side",
+        type=int,
+        default=224,
+        help="of a frame in pixels (default 224; the real encoders take 384 and 336)",
+    )
     parser.add_argument("--threads", type=int, default=2, help="torch threads (default 2)")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     parser.add_argument("--case", help=argparse.SUPPRESS)

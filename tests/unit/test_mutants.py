@@ -83,8 +83,8 @@ def test_words_pick_by_name_kind_and_file() -> None:
     assert {mutant.kind for mutant in pick(mutants, ["off by one"])} == {"off by one"}
     assert {mutant.file for mutant in pick(mutants, ["budget.py"])} == {"vidcompress/budget.py"}
     assert pick(mutants, []) == mutants
-    with pytest.raises(TableError, match="--only 'nothing' matches no name"):
-        pick(mutants, ["nothing"])
+    with pytest.raises(TableError, match="--only 'no such' matches no name"):
+        pick(mutants, ["no such"])
 
 
 # -- trying them, on a toy that starts fast ----------------------------------------------------------------------------
