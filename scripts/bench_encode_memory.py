@@ -173,7 +173,6 @@ def table(rows: list[dict[str, Any]], ratios: list[dict[str, Any]]) -> Table:
         "kept",
         "beside",
         "ratio",
-        "select",
     )
     for column in columns:
         out.add_column(column, justify="left" if column in columns[:2] else "right")
