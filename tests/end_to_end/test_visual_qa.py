@@ -118,8 +118,12 @@ def test_max_tokens_holds_per_question(qa: vidcompress.VisualQA, image: Path) ->
 def test_beams_and_sampling_pass_through(qa: vidcompress.VisualQA, image: Path) -> None:
     items = [{"question": QUESTION, "image": image}, {"question": QUESTION}]
     greedy = qa.ask_batch(items, max_new_tokens=4)
-    beams = qa.ask_batch(items, max_new_tokens=4, num_beams=2, num_return_sequences=2)
-    assert len(beams) == len(greedy) == 2
+    assert len(greedy) == 2
+    options = {"max_new_tokens": 4, "min_new_tokens": 4, "num_beams": 3, "num_return_sequences": 3}
+    beams = qa.ask_batch(items, **options)  # type: ignore[arg-type]
+    alone = [qa.ask(**item, **options).text for item in items]  # type: ignore[arg-type]
+    assert [answer.text for answer in beams] == alone, "the best sequence of each question"
+    assert alone[0] != alone[1]
 
 
 def test_overlay_of_the_right_visual(qa: vidcompress.VisualQA, image: Path, clip: Path) -> None:

@@ -7,7 +7,7 @@ packing as extra channels, so it lands on the right tokens whatever unpadding or
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import UnsupportedInputError
 from ..views import AXES, Evidence, Layout, VisualTokens
+from .assembly import ClipAssembly, Encoded, ImageAssembly, Source, at_tokens, chunks, hand_out
 from .auxiliary import read_patches
 from .base import Adapter, Visual
 from .evidence import EncoderProbe, encoder_layers
@@ -116,90 +117,70 @@ class LlavaAdapter(Adapter):
     ) -> list[VisualTokens]:
         if not visuals:
             return []
-        chosen = frames or [None] * len(visuals)
-        layouts, pixels = [], []
-        for visual, keep in zip(visuals, chosen, strict=True):
-            layout, views = visual.layout, visual.pixels
-            if keep is not None and len(keep) < len(layout.views):
-                index = torch.tensor(keep, dtype=torch.int64, device=views.device)
-                layout, views = layout.restrict_to_frames(index.to(layout.view.device), keep), views[index]
-            layouts.append(layout)
-            pixels.append(views)
         is_video = visuals[0].modality == "video"
-        features, extras = self._encode_views(pixels, evidence, is_video, max_views)
-        counts = [p.shape[0] for p in pixels]
-        return [
-            self._pack(layout, f, dict(zip(extras, values, strict=True)), evidence, visual)
-            for layout, f, visual, *values in zip(
-                layouts,
-                features.split(counts),
-                visuals,
-                *(value.split(counts) for value in extras.values()),
-                strict=True,
-            )
-        ]
-
-    def _encode_views(
-        self, pixels: Sequence[Tensor], evidence: Sequence[Evidence], is_video: bool, max_views: int
-    ) -> tuple[Tensor, dict[Evidence, Tensor]]:
-        """Return features (view, token, D) and evidence of all views, chunk by chunk.
-
-        Evidence of tokens is (view, token, E), with E = 1 for plain numbers; evidence of views is (view, C).
-        """
+        sources, assemblies = [], []
+        for visual, keep in zip(visuals, frames or [None] * len(visuals), strict=True):
+            layout, index = visual.layout, None
+            if keep is not None and len(keep) < len(layout.views):
+                index = torch.tensor(keep, dtype=torch.int64, device=visual.pixels.device)
+                layout = layout.restrict_to_frames(index.to(layout.view.device), keep)
+            sources.append(Source(visual.pixels, index))
+            assemblies.append(self._assembly(visual, layout, sources[-1].views))
         wanted = self.model.config.vision_feature_layer
         indices = [wanted] if isinstance(wanted, int) else list(wanted)
         probe = EncoderProbe(self.core.vision_tower, self.vision_layers(), indices, evidence, self.has_cls)
-        drop_cls = self.model.config.vision_feature_select_strategy == "default"
-        device = _device(self.core.vision_tower)
-        features: list[Tensor] = []
-        extras: dict[Evidence, list[Tensor]] = {}
-        for chunk in _chunks(pixels, max_views):
-            hidden, values = probe(chunk if device is None else chunk.to(device))
-            joined = hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=-1)
-            patches = joined[:, 1:] if self.has_cls else joined
-            joined = joined[:, 1:] if drop_cls else joined
-            projected = self.project_frames(joined) if is_video else self.core.multi_modal_projector(joined)
-            features.append(projected)
-            found = dict(zip(probe.evidence, values, strict=True)) | read_patches(
-                patches, evidence, self.has_cls
-            )
-            for item, value in found.items():
-                if _of_tokens(item):
-                    value = value if value.ndim == 3 else value[..., None]
-                    value = self.pool_frames(value) if is_video else value
-                extras.setdefault(item, []).append(value)
-        return _join(features), {item: _join(parts) for item, parts in extras.items()}
+        for pixels, owners in chunks(sources, max_views):
+            encoded = self._encode_views(probe, pixels, evidence, is_video)
+            hand_out(encoded, owners, assemblies)
+            del encoded  # or it would still be there while the next chunk is in the encoder
+        return [
+            self._tokens(assembly, visual, evidence)
+            for assembly, visual in zip(assemblies, visuals, strict=True)
+        ]
 
-    def _pack(
-        self,
-        layout: Layout,
-        features: Tensor,
-        extras: Mapping[Evidence, Tensor],
-        evidence: Sequence[Evidence],
-        visual: Visual,
-    ) -> VisualTokens:
-        layout = layout.to(features.device)
+    def _encode_views(
+        self, probe: EncoderProbe, pixels: Tensor, evidence: Sequence[Evidence], is_video: bool
+    ) -> Encoded:
+        """One chunk of views through the tower, the projector and, of clips, the pooling."""
+        device = _device(self.core.vision_tower)
+        hidden, values = probe(pixels if device is None else pixels.to(device))
+        joined = hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=-1)
+        patches = joined[:, 1:] if self.has_cls else joined
+        if self.model.config.vision_feature_select_strategy == "default":
+            joined = joined[:, 1:]  # without CLS
+        projected = self.project_frames(joined) if is_video else self.core.multi_modal_projector(joined)
+        found = dict(zip(probe.evidence, values, strict=True))
+        found |= read_patches(patches, evidence, self.has_cls)
+        of_tokens = {
+            item: value if value.ndim == 3 else value[..., None]
+            for item, value in found.items()
+            if at_tokens(item)
+        }
+        if is_video:
+            of_tokens = {item: self.pool_frames(value) for item, value in of_tokens.items()}
+        of_views = {item: value for item, value in found.items() if not at_tokens(item)}
+        return Encoded(projected, of_tokens, of_views)
+
+    def _assembly(self, visual: Visual, layout: Layout, views: int) -> ClipAssembly | ImageAssembly:
         newline = self._newline()
-        of_tokens = {item: value for item, value in extras.items() if _of_tokens(item)}
-        extra = torch.cat([*of_tokens.values()], -1) if of_tokens else None
-        if layout.modality == "video":
-            made = features.shape[:2].numel() + layout.num_separators
-            self._check_length(made, layout)
-            packed = _place(features, newline, layout)
-            extra = None if extra is None else _place(extra, extra.new_zeros(extra.shape[-1]), layout)
-        else:
-            sizes = torch.tensor([visual.size], device="cpu")
-            packed = self.pack_image(features, sizes, newline)
-            self._check_length(packed.shape[0], layout)
-            if extra is not None:
-                extra = self.pack_image(extra, sizes, extra.new_zeros(extra.shape[-1]))
-        found = {item: value.float() for item, value in extras.items() if not _of_tokens(item)}
-        if extra is not None:
-            widths = [value.shape[-1] for value in of_tokens.values()]
-            for item, value in zip(of_tokens, extra.float().split(widths, -1), strict=True):
-                found[item] = value if item.quantity in AXES else value[:, 0]
+        if visual.modality == "video":
+            return ClipAssembly(layout, newline, self._check_length)
+        sizes = torch.tensor([visual.size], device="cpu")
+
+        def pack(features: Tensor, line: Tensor) -> Tensor:
+            return self.pack_image(features, sizes, line)
+
+        return ImageAssembly(layout, views, newline, pack, self._check_length)
+
+    def _tokens(
+        self, assembly: ClipAssembly | ImageAssembly, visual: Visual, evidence: Sequence[Evidence]
+    ) -> VisualTokens:
+        layout, features, values = assembly.finish()
+        found = {
+            item: (value if item.quantity in AXES else value[:, 0]).float() for item, value in values.items()
+        }
         found |= self.text_evidence(visual, evidence)
-        return VisualTokens(packed, layout, {item: found[item] for item in evidence if item in found})
+        return VisualTokens(features, layout, {item: found[item] for item in evidence if item in found})
 
     def _newline(self) -> Tensor:
         """The newline (channel,). Accelerate brings offloaded weights only for their module's own forward."""
@@ -215,48 +196,10 @@ class LlavaAdapter(Adapter):
             )
 
 
-def _of_tokens(item: Evidence) -> bool:
-    """Whether a quantity has values at tokens, which are packed like features."""
-    return AXES.get(item.quantity, "N").startswith("N")
-
-
-def _place(features: Tensor, newline: Tensor, layout: Layout) -> Tensor:
-    """(frame, token, channel) -> (N, channel), with `newline` (channel,) where the layout has separators.
-
-    The layout keeps the separators of frames that were left out, so it alone knows where they stand.
-    """
-    flat = features.flatten(0, 1)
-    if layout.num_separators == 0:
-        return flat
-    rows = newline.to(flat.device, flat.dtype).expand(len(layout), -1)
-    return rows.index_copy(0, layout.token_index, flat)
-
-
-def _chunks(pixels: Sequence[Tensor], size: int) -> Iterator[Tensor]:
-    """Views of all visuals in order, `size` at a time, joined across visuals."""
-    held: list[Tensor] = []
-    count = 0
-    for views in pixels:
-        start = 0
-        while start < views.shape[0]:
-            part = views[start : start + size - count]
-            held.append(part)
-            start, count = start + part.shape[0], count + part.shape[0]
-            if count == size:
-                yield held[0] if len(held) == 1 else torch.cat(held)
-                held, count = [], 0
-    if held:
-        yield held[0] if len(held) == 1 else torch.cat(held)
-
-
 def _device(module: nn.Module) -> torch.device | None:
     """Where a module wants its inputs; None when accelerate moves them itself (offloaded weights)."""
     device = next(module.parameters()).device
     return None if device.type == "meta" else device
-
-
-def _join(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def view_lists(pixels: Any, name: str) -> list[Tensor]:
