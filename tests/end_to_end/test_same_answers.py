@@ -122,6 +122,14 @@ def stream(setting: Setting, items: list[Item], **options: Any) -> list[str]:
     return ["".join(setting.configured.stream(**item, **options)).strip() for item in items]
 
 
+def first_turn(setting: Setting, items: list[Item], **options: Any) -> list[str]:
+    answers = []
+    for item in items:
+        media = {key: value for key, value in item.items() if key != "question"}
+        answers.append(setting.configured.chat(**media).ask(item["question"], **options).text)
+    return answers
+
+
 def ask_batch(setting: Setting, items: list[Item], **options: Any) -> list[str]:
     return [answer.text for answer in setting.configured.ask_batch(items, batch_size=len(items), **options)]
 
@@ -132,7 +140,7 @@ ALONE: dict[str, Way] = {
     "block, TextIteratorStreamer": block_streamer,
     "VisualQA.ask": ask,
     "VisualQA.stream": stream,
-    # A conversation's first turn joins here: "VisualQA.chat, first turn": (setting, [item], **options) -> [text]
+    "VisualQA.chat, first turn": first_turn,
 }
 TOGETHER: dict[str, Way] = {"VisualQA.ask_batch": ask_batch, "plain": plain, "block": block}
 
