@@ -14,7 +14,7 @@ from ..errors import BudgetError
 from ..methods.base import Method
 from ..registry import get_method
 from ..selection import Selection
-from ..views import Layout, VisualTokens
+from ..views import AXES, Layout, VisualTokens
 from .expect import require
 from .inside import check_inside
 from .models import check_counts, check_identity, check_masked
@@ -83,7 +83,7 @@ def check_selections(method: Method, layout: Layout, where: str = "layout") -> N
                     )
     _check_purity(method, layout, where)
     for name, features in _odd_features(layout).items():
-        tokens = VisualTokens(features, layout, made_up(layout, method).evidence)
+        tokens = VisualTokens(features, layout, made_up(layout, method, width=8).evidence)
         plan = make_plan(layout, max(1, len(layout) // 2))
         try:
             _check_selection(
@@ -173,7 +173,11 @@ def made_up(layout: Layout, method: Method, *, has_cls: bool = True, width: int 
     generator = torch.Generator("cpu").manual_seed(0)
     features = torch.randn(len(layout), width, generator=generator, device="cpu")
     wanted = method.needs(layout.modality, has_cls)
-    evidence = {key: torch.rand(len(layout), generator=generator, device="cpu") for key in wanted}
+    sizes = {"N": len(layout), "V": len(layout.views), "T": 5, "S": 2}  # any other axis is a width
+    evidence = {}
+    for key in wanted:
+        shape = [sizes.get(axis, width) for axis in AXES.get(key.quantity, "N")]
+        evidence[key] = torch.rand(shape, generator=generator, device="cpu")
     return VisualTokens(features, layout, evidence)
 
 
