@@ -17,7 +17,18 @@ from torch import Tensor
 
 ViewKind = Literal["thumbnail", "crop", "frame"]
 Modality = Literal["image", "video"]
-Quantity = Literal["cls_logits", "cls_attention", "attention_received"]
+Quantity = Literal[
+    "cls_logits",
+    "cls_attention",
+    "cls_attention_whole",
+    "attention_received",
+    "keys",
+    "mean_keys",
+    "hidden",
+    "cls_hidden",
+]
+AXES: dict[Quantity, str] = {"keys": "NC", "mean_keys": "NC", "hidden": "NC", "cls_hidden": "VC"}
+"""Axes of the quantities that are not one number per position (N,): see `Evidence`."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +70,23 @@ def ordinary(function: Function) -> Function:
 class Evidence(NamedTuple):
     """A quantity that a method wants from one encoder layer.
 
+    One number per position (N,): `cls_logits` (head-mean of q_cls . k / sqrt(head size), before softmax),
+    `cls_attention` (head-mean of its softmax over all encoder tokens), `cls_attention_whole` (the same with the heads
+    not split: softmax of q_cls . k / sqrt(width)) and `attention_received` (mean over heads and queries of the
+    attention that each token receives).
+
+    One vector per position (N, C): `keys` (the key projection, heads side by side), `mean_keys` (its mean over heads)
+    and `hidden` (what the projector reads; only of the layer "features"). Of the CLS token of each view, (V, C):
+    `cls_hidden` (likewise).
+
     Attributes:
-        quantity: `cls_logits` (head-mean of q_cls . k / sqrt(head size), before softmax), `cls_attention`
-            (head-mean of its softmax over all encoder tokens) or `attention_received` (mean over heads and
-            queries of the attention that each token receives).
-        layer: index into the encoder's layers; negative counts from the last layer.
+        quantity: its name.
+        layer: index into the encoder's layers; negative counts from the last layer; "features" is the layer whose
+            output the projector reads.
     """
 
     quantity: Quantity
-    layer: int = -1
+    layer: int | Literal["features"] = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,12 +229,15 @@ class VisualTokens:
     Attributes:
         features: (N, D) in sequence order, separators included, in the model's dtype.
         layout: the geometry of those N positions, on the same device.
-        evidence: for each `Evidence` asked for, (N,) float32; values at separators mean nothing.
+        evidence: for each `Evidence` asked for its values in float32, mostly (N,); those at separators mean nothing.
+        project: the model's projector, (n, C) -> (n, D) in the dtype of the features, where it makes them position by
+            position out of the evidence `hidden`; None where pooling or resizing comes after it.
     """
 
     features: Tensor
     layout: Layout
     evidence: Mapping[Evidence, Tensor] = field(default_factory=dict)
+    project: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
         if self.features.ndim != 2 or self.features.shape[0] != len(self.layout):
@@ -224,9 +246,15 @@ class VisualTokens:
                 f"got {tuple(self.features.shape)}; pass separators and all, in sequence order"
             )
         for key, value in self.evidence.items():
-            if value.shape != self.features.shape[:1]:
+            axes, known = AXES.get(key[0], "N"), {"N": len(self), "V": len(self.layout.views)}
+            right = value.ndim == len(axes) and all(
+                known.get(axis, size) == size for axis, size in zip(axes, value.shape, strict=True)
+            )
+            if not right:
+                expected = ", ".join(f"{axis} = {known[axis]}" if axis in known else axis for axis in axes)
                 raise ValueError(
-                    f"evidence[{key}] must have shape (N,) = ({len(self)},), got {tuple(value.shape)}"
+                    f"evidence[{key}] must have shape ({expected}), got {tuple(value.shape)}; values belong to "
+                    "positions in sequence order, or to views in order"
                 )
 
     def __len__(self) -> int:

@@ -169,7 +169,7 @@ def test_4_equal_to_the_full_model_with_dropped_tokens_masked(
     kept = visual[compressed.report.visuals[0].kept_positions]
     features = full["mm_encoder_outputs"]["image"].pooler_output[0].clone()
     sent = compressed["mm_encoder_outputs"]["image"].pooler_output[0]
-    if method == "pool":  # merged features at their source positions
+    if METHODS.get(method).merges:  # merged features at their source positions
         features[compressed.report.visuals[0].kept_positions] = sent
     elif method == "frames":  # encoded in another batch
         assert torch.allclose(sent, features[compressed.report.visuals[0].kept_positions], atol=1e-6)

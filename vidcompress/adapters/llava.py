@@ -13,11 +13,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..errors import UnsupportedInputError
-from ..views import Evidence, Layout, VisualTokens
+from ..errors import UnsupportedInputError, UnsupportedModelError
+from ..views import AXES, Evidence, Layout, VisualTokens
 from .base import Adapter, Visual
 from .evidence import EncoderProbe, encoder_layers
 from .geometry import Newlines, video_layout
+
+HIDDEN = ("hidden", "cls_hidden")  # what the projector reads; everything else is read by a probe
 
 
 class LlavaAdapter(Adapter):
@@ -74,6 +76,14 @@ class LlavaAdapter(Adapter):
 
     # -- what follows from it, unless a family says otherwise -------------------------------------------------
 
+    def projects_positions(self, visual: Visual) -> bool:
+        """Whether the projector comes last: features are then its outputs for the packed `hidden`, one by one."""
+        return visual.modality == "image"
+
+    def pool_hidden(self, hidden: Tensor) -> Tensor:
+        """Pooling of the encoder's outputs, where the projector comes after it; else as of any other channels."""
+        return self.pool_frames(hidden)
+
     def project_frames(self, features: Tensor) -> Tensor:
         """Encoder outputs of frames without CLS (frame, patch, channel) -> (frame, token, D)."""
         return self.pool_frames(self.core.multi_modal_projector(features))
@@ -121,54 +131,88 @@ class LlavaAdapter(Adapter):
         is_video = visuals[0].modality == "video"
         features, extras = self._encode_views(pixels, evidence, is_video, max_views)
         counts = [p.shape[0] for p in pixels]
+        split = {key: value.split(counts) for key, value in extras.items()}
         return [
-            self._pack(layout, f, e, evidence, visual)
-            for layout, f, e, visual in zip(
-                layouts, features.split(counts), extras.split(counts), visuals, strict=True
+            self._pack(layout, f, {key: value[i] for key, value in split.items()}, visual)
+            for i, (layout, f, visual) in enumerate(
+                zip(layouts, features.split(counts), visuals, strict=True)
             )
         ]
 
     def _encode_views(
         self, pixels: Sequence[Tensor], evidence: Sequence[Evidence], is_video: bool, max_views: int
-    ) -> tuple[Tensor, Tensor]:
-        """Return features (view, token, D) and evidence (view, token, E) of all views, chunk by chunk."""
+    ) -> tuple[Tensor, dict[Evidence, Tensor]]:
+        """Features (view, token, D) of all views and their evidence (view, token, C) or (view, C), chunk by chunk."""
         wanted = self.model.config.vision_feature_layer
         indices = [wanted] if isinstance(wanted, int) else list(wanted)
-        probe = EncoderProbe(self.core.vision_tower, self.vision_layers(), indices, evidence, self.has_cls)
+        probed = [item for item in evidence if item.quantity not in HIDDEN]
+        probe = EncoderProbe(self.core.vision_tower, self.vision_layers(), indices, probed, self.has_cls)
         drop_cls = self.model.config.vision_feature_select_strategy == "default"
         device = _device(self.core.vision_tower)
-        features, extras = [], []
+        features: list[Tensor] = []
+        extras: dict[Evidence, list[Tensor]] = {item: [] for item in evidence}
         for chunk in _chunks(pixels, max_views):
             hidden, values = probe(chunk if device is None else chunk.to(device))
-            joined = hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=-1)
-            joined = joined[:, 1:] if drop_cls else joined
-            projected = self.project_frames(joined) if is_video else self.core.multi_modal_projector(joined)
-            if values:
-                extra = torch.stack(values, -1)
-                extra = self.pool_frames(extra) if is_video else extra
-            else:
-                extra = projected.new_zeros((*projected.shape[:2], 0))
-            features.append(projected)
-            extras.append(extra)
-        return _join(features), _join(extras)
+            every = hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=-1)
+            joined = every[:, 1:] if drop_cls else every
+            features.append(
+                self.project_frames(joined) if is_video else self.core.multi_modal_projector(joined)
+            )
+            found = dict(zip(probed, values, strict=True))
+            for item, parts in extras.items():
+                value = found[item] if item in found else self._hidden(item, every)
+                if "N" in AXES.get(item.quantity, "N"):
+                    value = value.unsqueeze(-1) if value.ndim == 2 else value
+                    pool = self.pool_hidden if item.quantity == "hidden" else self.pool_frames
+                    value = pool(value) if is_video else value
+                parts.append(value)
+        return _join(features), {item: _join(parts) for item, parts in extras.items()}
+
+    def _hidden(self, item: Evidence, hidden: Tensor) -> Tensor:
+        """What the projector reads of the patches (view, patch, C), or of the CLS token (view, C).
+
+        Raises:
+            UnsupportedModelError: of another layer, or of a CLS token where there is none.
+        """
+        if item.layer != "features":
+            raise UnsupportedModelError(
+                f"evidence {tuple(item)} is known of the layer that the projector reads only; use layer 'features'"
+            )
+        if item.quantity == "cls_hidden" and not self.has_cls:
+            raise UnsupportedModelError(
+                f"evidence {tuple(item)} needs a CLS token and {type(self.core.vision_tower).__name__} has none"
+            )
+        return hidden[:, 0] if item.quantity == "cls_hidden" else hidden[:, int(self.has_cls) :]
 
     def _pack(
-        self, layout: Layout, features: Tensor, extras: Tensor, evidence: Sequence[Evidence], visual: Visual
+        self, layout: Layout, features: Tensor, evidence: dict[Evidence, Tensor], visual: Visual
     ) -> VisualTokens:
         newline = self.core.image_newline
         layout = layout.to(features.device)
+        # What belongs to positions goes through the packing of the features as so many channels more.
+        widths = {k: v.shape[-1] for k, v in evidence.items() if "N" in AXES.get(k.quantity, "N")}
+        extras = torch.cat([evidence[key].float() for key in widths], -1) if widths else features[..., :0]
         if layout.modality == "video":
             made = features.shape[:2].numel() + layout.num_separators
             self._check_length(made, layout)
             packed = _place(features, newline, layout)
-            extra = _place(extras, extras.new_zeros(extras.shape[-1]), layout) if evidence else None
+            extra = _place(extras, extras.new_zeros(extras.shape[-1]), layout) if widths else None
         else:
             sizes = torch.tensor([visual.size], device="cpu")
             packed = self.pack_image(features, sizes, newline)
             self._check_length(packed.shape[0], layout)
-            extra = self.pack_image(extras, sizes, extras.new_zeros(extras.shape[-1])) if evidence else None
-        columns = {} if extra is None else {key: extra[:, i].float() for i, key in enumerate(evidence)}
-        return VisualTokens(packed, layout, columns)
+            extra = self.pack_image(extras, sizes, extras.new_zeros(extras.shape[-1])) if widths else None
+        columns = (
+            {} if extra is None else dict(zip(widths, extra.split(list(widths.values()), -1), strict=True))
+        )
+        found = {
+            key: (columns[key] if key.quantity in AXES else columns[key][:, 0])
+            if key in columns
+            else value.float()
+            for key, value in evidence.items()
+        }
+        projector = self.core.multi_modal_projector if self.projects_positions(visual) else None
+        return VisualTokens(packed, layout, found, projector)
 
     def _check_length(self, made: int, layout: Layout) -> None:
         if made != len(layout):

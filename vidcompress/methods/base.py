@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from numbers import Real
@@ -29,6 +30,7 @@ class Method(ABC):
         modalities: which of `image` and `video` it serves.
         positions: the position policy the authors use, the default for this method.
         uses_budget: False for a method that keeps everything.
+        merges: whether some features it sends are new ones, made of several tokens.
         exact: whether the realised count equals the budget (`pool`, `frames` reach the largest count below).
     """
 
@@ -38,6 +40,7 @@ class Method(ABC):
     positions: ClassVar[Positions] = "contiguous"
     exact: ClassVar[bool] = True
     uses_budget: ClassVar[bool] = True
+    merges: ClassVar[bool] = False
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
         """Which encoder quantities `select` will read; features are always there.
@@ -113,6 +116,38 @@ def require_numbers(**options: object) -> None:
     for name, value in options.items():
         if isinstance(value, bool) or not isinstance(value, Real):
             raise ArgumentError(f"{name} must be a number, got {value!r}")
+
+
+def require_one_of(allowed: tuple[str, ...], **options: object) -> None:
+    """Refuse options that are not among the allowed names.
+
+    Raises:
+        ArgumentError: naming the option, its value and what is allowed.
+    """
+    for name, value in options.items():
+        if value not in allowed:
+            raise ArgumentError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+
+
+def require_flags(**options: object) -> None:
+    """Refuse options that are neither True nor False.
+
+    Raises:
+        ArgumentError: naming the option and its value.
+    """
+    for name, value in options.items():
+        if not isinstance(value, bool):
+            raise ArgumentError(f"{name} must be true or false, got {value!r}")
+
+
+_said: set[str] = set()
+
+
+def say_once(message: str) -> None:
+    """Warn once per process: of a fallback, say, that a method takes in place of weights it was not given."""
+    if message not in _said:
+        _said.add(message)
+        warnings.warn(message, stacklevel=3)
 
 
 def by_view(values: Tensor, layout: Layout) -> Tensor:
