@@ -124,7 +124,9 @@ def test_the_layer_of_the_features_is_the_models(family: str) -> None:
 
 
 def test_of_several_feature_layers_it_is_the_last() -> None:
-    model = tiny_model("llava_next", vision_feature_layer=[-4, -2])
+    model = copy.deepcopy(tiny_model("llava_next"))
+    model.config.vision_feature_layer = [-4, -2]
+    model.model.multi_modal_projector.linear_1 = torch.nn.Linear(64, 32)
     adapter = adapter_for(model)
     images, _ = adapter.visuals(batch(model, [Scene((("image", (112, 80)),))]))
     keys = [Evidence("keys", "features"), Evidence("keys", -2)]

@@ -5,9 +5,8 @@ Formulas as in the authors' code (dvlab-research/VisionZip @ 3151f6d).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, cast, get_args
+from typing import ClassVar, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -117,34 +116,48 @@ class VisionZip(Method):
 
     def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
         """Dominant tokens as they are, contextual ones at their centres, CLS at a position nobody else takes."""
-        layout, none = tokens.layout, len(tokens)
-        counts = self.counts(tokens, plan)
+        layout, counts = tokens.layout, self.counts(tokens, plan)
         groups = self.groups(self.scores(tokens, plan)[0], layout, counts)
-        table = torch.cat((layout.table, layout.table.new_full((len(layout.views), 1), none)), 1)
+        table = torch.cat((layout.table, layout.table.new_full((len(layout.views), 1), len(layout))), 1)
         centre = table.gather(1, groups.centre)
+        index, stage = self._sent(layout, groups.dominant, centre, counts, plan)
+        features = tokens.features[index]
+        if sum(counts.contextual):
+            rows = _first(stage == CONTEXTUAL, sum(counts.contextual))
+            number = torch.arange(centre.numel(), device=centre.device)
+            slot = index.new_zeros(len(layout) + 1).index_copy_(0, centre.flatten(), number)[index[rows]]
+            merged, sizes = self._merged(tokens, groups)
+            # A centre that absorbed nothing is sent as it is, to the bit.
+            made = torch.where(sizes[slot, None] > 0, merged[slot], features[rows])
+            features = features.index_copy(0, rows, made)
+        if sum(counts.cls) and tokens.project is not None:
+            rows = _first(stage == CLS, sum(counts.cls))
+            hidden = evidence_of(tokens, CLS_HIDDEN)[layout.view[index[rows]]]
+            features = features.index_copy(0, rows, tokens.project(hidden.to(features.dtype)))
+        return Selection(index, features)
+
+    def _sent(
+        self, layout: Layout, dominant: Tensor, centre: Tensor, counts: Counts, plan: Plan
+    ) -> tuple[Tensor, Tensor]:
+        """(K,) positions and stages, in the order sent; CLS takes the first position of its view that is not sent."""
+        none = len(layout)
         stage = layout.view.new_full((none + 1,), UNSENT)
-        stage[torch.where(groups.dominant, layout.table, none)] = DOMINANT
+        stage[torch.where(dominant, layout.table, none)] = DOMINANT
         stage[centre] = CONTEXTUAL
         index = _first(stage[:-1] > UNSENT, sum(counts.dominant) + sum(counts.contextual))
-        features, stages = tokens.features[index], stage[index]
-        if sum(counts.contextual):
-            merged, sizes = self._merged(tokens, groups)
-            slot = layout.view.new_full((none + 1,), -1)
-            number = torch.arange(centre.numel(), device=slot.device).view_as(centre)
-            slot[torch.where(sizes > 0, centre, none)] = number
-            mine = slot[index]
-            # A centre that absorbed nothing is sent as it is, to the bit.
-            features = torch.where((mine >= 0)[:, None], merged[mine.clamp(min=0)], features)
-        parts = [(index, features, stages)]
+        parts = [(index, stage[index])]
         if sum(counts.cls):
-            parts.append(self._cls(tokens, stage, counts))
+            views = torch.tensor([i for i, count in enumerate(counts.cls) if count], device=stage.device)
+            table = layout.table[views]
+            free = torch.where((table < none) & (stage[table] == UNSENT), table, none).amin(1)
+            parts.append((free, torch.full_like(free, CLS)))
         if plan.separators:
             separators = separators_for(layout, index, plan.separators)
-            parts.append((separators, tokens.features[separators], torch.full_like(separators, SEPARATOR)))
-        index, features, stages = (torch.cat(column) for column in zip(*parts, strict=True))
+            parts.append((separators, torch.full_like(separators, SEPARATOR)))
+        index, stage = (torch.cat(column) for column in zip(*parts, strict=True))
         appended = self.order == "appended" or (self.order == "auto" and plan.policy == "reference")
-        order = torch.argsort(_appended(layout, index, stages) if appended else index)
-        return Selection(index[order], features[order])
+        order = torch.argsort(_appended(layout, index, stage) if appended else index)
+        return index[order], stage[order]
 
     def counts(self, tokens: VisualTokens, plan: Plan) -> Counts:
         """How a view's budget k falls into C = round(share k) contextual positions, one CLS and k - C - 1 dominant."""
@@ -179,7 +192,7 @@ class VisionZip(Method):
         return nearest_centre(side_by_side(keys, tokens.layout.table[rows]), groups.centre[rows])
 
     def _merged(self, tokens: VisualTokens, groups: Groups) -> tuple[Tensor, Tensor]:
-        """New features (V * C, D) in the features' dtype, and how many tokens went into each (V, C)."""
+        """New features (V * C, D) in the features' dtype, and how many tokens went into each (V * C,)."""
         table = tokens.layout.table
         project = tokens.project if self.space == "encoder" else None
         source = tokens.features if project is None else evidence_of(tokens, HIDDEN)
@@ -197,16 +210,7 @@ class VisionZip(Method):
             merged.append(made)
             sizes.append(size)
         flat = torch.cat(merged).flatten(0, 1).to(tokens.features.dtype)
-        return flat if project is None else project(flat), torch.cat(sizes)
-
-    def _cls(self, tokens: VisualTokens, stage: Tensor, counts: Counts) -> tuple[Tensor, Tensor, Tensor]:
-        """Positions, features and stages of the CLS tokens: each at the first position of its view that is not sent."""
-        project = cast(Callable[[Tensor], Tensor], tokens.project)  # `counts` has asked for it
-        views = torch.tensor([i for i, count in enumerate(counts.cls) if count], device=stage.device)
-        table = tokens.layout.table[views]
-        index = torch.where(stage[table] == UNSENT, table, len(tokens)).amin(1)
-        hidden = evidence_of(tokens, CLS_HIDDEN)[views].to(tokens.features.dtype)
-        return index, project(hidden), torch.full_like(index, CLS)
+        return flat if project is None else project(flat), torch.cat(sizes).flatten()
 
 
 def _appended(layout: Layout, index: Tensor, stage: Tensor) -> Tensor:
