@@ -173,8 +173,9 @@ class PruMerge(Method):
             return largest_remainder(weights, tokens_to_keep(layout, plan), size)
         if plan.budget == 0:
             return torch.zeros_like(size)
-        ratio = weights / size.clamp(min=1) if self.count == "iqr" else torch.full_like(weights, plan.ratio)
-        return torch.minimum((size * ratio).to(torch.int64).clamp(min=1), size)
+        # The authors' int(n (count / n)) is the count for their n = 576, where it loses one for some others.
+        wanted = weights if self.count == "iqr" else size * plan.ratio
+        return torch.minimum(wanted.to(torch.int64).clamp(min=1), size)
 
     def _without_extra(self, counts: Tensor, layout: Layout, plan: Plan) -> Tensor:
         """Of each view's budget what is left for kept tokens."""
