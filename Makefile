@@ -50,7 +50,7 @@ format: $(STAMP)  ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-readme: $(STAMP)  ## write beneath the README's snippets what they print
+readme: $(STAMP)  ## write beneath the README's snippets what they print, and its table of methods
 	$(OFFLINE) $(BIN)/python scripts/refresh_readme.py
 
 $(OLD_STAMP): pyproject.toml constraints.txt

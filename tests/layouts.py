@@ -8,6 +8,8 @@ from vidcompress.adapters.geometry import image_layout, unpadded_box, video_layo
 from vidcompress.views import Evidence, Layout, VisualTokens
 
 CLS = Evidence("cls_logits", -1)
+QUESTION = Evidence("question")
+RECEIVED = Evidence("attention_received", -1)
 EVIDENCE = (
     Evidence("cls_attention", "features"),
     Evidence("cls_attention", 0),
@@ -15,7 +17,7 @@ EVIDENCE = (
     Evidence("cls_attention_whole", -1),
     Evidence("attention_received", "features"),
     Evidence("attention_received", 0),
-    Evidence("attention_received", -1),
+    RECEIVED,
     Evidence("cls_logits", "features"),
     Evidence("cls_logits", 0),
     Evidence("keys", -1),
@@ -64,12 +66,14 @@ LAYOUTS: dict[str, Layout] = {
 def make_tokens(
     layout: Layout, *, dim: int = 12, seed: int = 0, dtype: torch.dtype = torch.float32
 ) -> VisualTokens:
-    """Seeded features and evidence of every kind for a layout; separators all carry one and the same, outlying, row."""
+    """Seeded features, evidence of every kind and a question; separators all carry one and the same, outlying, row."""
     generator = torch.Generator().manual_seed(seed)
     features = torch.randn(len(layout), dim, generator=generator, dtype=torch.float64)
     features[layout.separator] = 50.0
     logits = torch.randn(len(layout), generator=generator, dtype=torch.float64)
+    question = torch.randn(6, dim, generator=generator, dtype=torch.float64)
     evidence = {CLS: logits} | {key: _drawn(key, layout, generator) for key in EVIDENCE}
+    evidence[QUESTION] = question
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     weight = torch.randn(WIDTHS["hidden"], dim, generator=generator, dtype=torch.float64).to(dtype)
     return VisualTokens(

@@ -23,6 +23,7 @@ class Settings:
     positions: Positions
     policy: Policy
     max_views: int
+    inside_positions: Positions = "original"
 
     def report(self) -> Report:
         """An empty report that states these settings."""
@@ -31,7 +32,7 @@ class Settings:
             self.method.name,
             self.policy,
             self.separators,
-            self.positions,
+            self.inside_positions if self.method.inside is self.method else self.positions,
             None if ratio is None else float(ratio),
             None if self.budget.max_tokens is None else int(self.budget.max_tokens),
         )
@@ -64,12 +65,33 @@ def make_settings(
             f"max_tokens={max_tokens} cannot go with policy='reference': the authors' code knows shares only and "
             "sends every separator on top; use retention_ratio, or policy='exact'"
         )
+    _check_inside(chosen, separators, policy)
+    given = positions
     separators = separators if separators is not None else ("keep" if policy == "reference" else "thin")
     if separators not in SEPARATORS:
         raise ArgumentError(f"separators must be one of {', '.join(SEPARATORS)}, got {separators!r}")
-    positions = positions if positions is not None else chosen.positions
+    if positions is None:
+        # Nothing is left out of the prompt by a method inside the model, so it needs no positions of ours.
+        positions = "contiguous" if chosen.inside is chosen else chosen.positions
     if positions not in ("contiguous", "original"):
         raise ArgumentError(f"positions must be one of contiguous, original, got {positions!r}")
     if isinstance(max_views, bool) or not isinstance(max_views, int) or max_views < 1:
         raise ArgumentError(f"max_views must be an integer of at least 1, got {max_views!r}")
-    return Settings(chosen, budget, separators, positions, policy, max_views)
+    inside = given or (chosen.inside.positions if chosen.inside is not None else positions)
+    return Settings(chosen, budget, separators, positions, policy, max_views, inside)
+
+
+def _check_inside(method: Method, separators: str | None, policy: str) -> None:
+    """Refuse what means nothing to a method inside the language model."""
+    if method.inside is None:
+        return
+    if method.inside is not method and policy == "reference":
+        raise ArgumentError(
+            f"policy='reference' names the counts of one method's authors, and {method.name!r} is two methods; use "
+            "policy='exact'"
+        )
+    if method.inside is method and separators is not None:
+        raise ArgumentError(
+            f"separators={separators!r} cannot go with method {method.name!r}: inside the language model newline "
+            "tokens are ranked like any other; leave it out"
+        )

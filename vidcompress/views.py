@@ -26,8 +26,22 @@ Quantity = Literal[
     "mean_keys",
     "hidden",
     "cls_hidden",
+    "question",
+    "pooling_attention",
+    "pooled",
+    "patch_embedding",
+    "text_embedding",
 ]
-AXES: dict[Quantity, str] = {"keys": "NC", "mean_keys": "NC", "hidden": "NC", "cls_hidden": "VC"}
+AXES: dict[Quantity, str] = {
+    "keys": "NC",
+    "mean_keys": "NC",
+    "hidden": "NC",
+    "cls_hidden": "VC",
+    "question": "TD",
+    "pooled": "VC",
+    "patch_embedding": "NE",
+    "text_embedding": "SE",
+}
 """Axes of the quantities that are not one number per position (N,): see `Evidence`."""
 
 
@@ -68,25 +82,35 @@ def ordinary(function: Function) -> Function:
 
 
 class Evidence(NamedTuple):
-    """A quantity that a method wants from one encoder layer.
+    """A quantity that a method wants beside the features.
 
-    One number per position (N,): `cls_logits` (head-mean of q_cls . k / sqrt(head size), before softmax),
-    `cls_attention` (head-mean of its softmax over all encoder tokens), `cls_attention_whole` (the same with the heads
-    not split: softmax of q_cls . k / sqrt(width)) and `attention_received` (mean over heads and queries of the
-    attention that each token receives).
+    Of an encoder layer, one number per position (N,): `cls_logits` (head-mean of q_cls . k / sqrt(head size), before
+    softmax), `cls_attention` (head-mean of its softmax over all encoder tokens), `cls_attention_whole` (the same with
+    the heads not split: softmax of q_cls . k / sqrt(width)) and `attention_received` (mean over heads and queries of
+    the attention that each token receives).
 
-    One vector per position (N, C): `keys` (the key projection, heads side by side), `mean_keys` (its mean over heads)
-    and `hidden` (what the projector reads; only of the layer "features"). Of the CLS token of each view, (V, C):
-    `cls_hidden` (likewise).
+    Of an encoder layer, one vector per position (N, C): `keys` (the key projection, heads side by side), `mean_keys`
+    (its mean over heads) and `hidden` (what the projector reads; only of the layer "features"). Of the CLS token of
+    each view, (V, C): `cls_hidden` (likewise).
+
+    Of the prompt: `question` (T, D), the language model's embeddings of the text that follows the visual in its row
+    (of the text before it where none follows).
+
+    With weights that the checkpoint lacks, from the folder `auxiliary`: `pooling_attention` (N,) and `pooled` (V, C),
+    where the encoder's own pooling head looks and what it makes of each view; `patch_embedding` (N, E) and
+    `text_embedding` (S, E), the patches and the S segments of the question in the space that encoder and text tower
+    share.
 
     Attributes:
         quantity: its name.
-        layer: index into the encoder's layers; negative counts from the last layer; "features" is the layer whose
-            output the projector reads.
+        layer: index into the encoder's layers, for the first two kinds; negative counts from the last layer; "features"
+            is the layer whose output the projector reads.
+        auxiliary: folder of a checkpoint, for the last kind.
     """
 
     quantity: Quantity
     layer: int | Literal["features"] = -1
+    auxiliary: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

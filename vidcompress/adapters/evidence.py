@@ -17,7 +17,17 @@ from torch import Tensor, nn
 
 from ..errors import UnsupportedModelError
 from ..moments import DEVICE_BLOCK
-from ..views import Evidence
+from ..views import Evidence, Quantity
+
+PROBED: tuple[Quantity, ...] = (
+    "cls_logits",
+    "cls_attention",
+    "cls_attention_whole",
+    "attention_received",
+    "keys",
+    "mean_keys",
+)
+"""Quantities that are read from an encoder layer while it runs."""
 
 
 class _EncoderDone(Exception):
@@ -48,8 +58,8 @@ class EncoderProbe:
         layers: its transformer layers.
         hidden: indices of the hidden states wanted, as in `output_hidden_states` (0 is the embedding output,
             -1 the output of the last layer).
-        evidence: quantities wanted, `hidden` and `cls_hidden` apart; the layer "features" is the last one whose
-            output is among the hidden states.
+        evidence: quantities wanted; those of the encoder's attention are read, and are in `.evidence` of the probe. The
+            layer "features" is the last one whose output is among the hidden states.
         has_cls: whether token 0 is a CLS token.
     """
 
@@ -63,13 +73,14 @@ class EncoderProbe:
     ) -> None:
         self.tower, self.layers, self.has_cls = tower, layers, has_cls
         self.hidden = [_resolve(i, len(layers) + 1, "vision_feature_layer") for i in hidden]
-        self.evidence: list[tuple[str, int]] = []
+        self.evidence = [item for item in evidence if item.quantity in PROBED]
+        self._numbers: dict[Evidence, int] = {}
         self._attention: dict[int, Any] = {}
-        for item in evidence:
+        for item in self.evidence:
             layer = max(self.hidden) - 1 if item.layer == "features" else item.layer
             layer = _resolve(layer, len(layers), f"evidence {tuple(item)}: layer")
             self._attention[layer] = self._projections(item, layer)
-            self.evidence.append((item.quantity, layer))
+            self._numbers[item] = layer
         # Stopping early skips the hooks that accelerate puts around offloaded modules, so only without them.
         self._may_stop = not any(hasattr(m, "_hf_hook") for m in tower.modules())
 
@@ -142,12 +153,11 @@ class EncoderProbe:
             for handle in handles:
                 handle.remove()
 
-    def _compute(self, item: tuple[str, int], seen: dict[tuple[str, int], Tensor]) -> Tensor:
-        quantity, layer = item
+    def _compute(self, item: Evidence, seen: dict[tuple[str, int], Tensor]) -> Tensor:
+        quantity, layer = item.quantity, self._numbers[item]
         attention = self._attention[layer]
-        whole = (
-            quantity == "cls_attention_whole"
-        )  # one head of the whole width, and the scale that goes with it
+        # "Whole" is one head of the whole width, and the scale that goes with it.
+        whole = quantity == "cls_attention_whole"
         heads = 1 if whole else int(attention.num_heads)
         scale = getattr(attention, "scale", None) or getattr(attention, "scaling", None)
         query: Tensor = seen["q", layer].unflatten(-1, (heads, -1)).float()

@@ -11,15 +11,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
+from accelerate.utils import align_module_device
 from torch import Tensor, nn
 
 from ..errors import UnsupportedInputError, UnsupportedModelError
 from ..views import AXES, Evidence, Layout, VisualTokens
+from .auxiliary import read_patches
 from .base import Adapter, Visual
 from .evidence import EncoderProbe, encoder_layers
 from .geometry import Newlines, video_layout
 
-HIDDEN = ("hidden", "cls_hidden")  # what the projector reads; everything else is read by a probe
+HIDDEN = ("hidden", "cls_hidden")  # what the projector reads
 
 
 class LlavaAdapter(Adapter):
@@ -30,6 +32,11 @@ class LlavaAdapter(Adapter):
     """
 
     newlines: ClassVar[Newlines] = "end"
+    full_precision: ClassVar[tuple[str, ...]] = (
+        "model.vision_tower",
+        "model.multi_modal_projector",
+        "lm_head",
+    )
 
     @property
     def core(self) -> Any:
@@ -131,88 +138,108 @@ class LlavaAdapter(Adapter):
         is_video = visuals[0].modality == "video"
         features, extras = self._encode_views(pixels, evidence, is_video, max_views)
         counts = [p.shape[0] for p in pixels]
-        split = {key: value.split(counts) for key, value in extras.items()}
         return [
-            self._pack(layout, f, {key: value[i] for key, value in split.items()}, visual)
-            for i, (layout, f, visual) in enumerate(
-                zip(layouts, features.split(counts), visuals, strict=True)
+            self._pack(layout, f, dict(zip(extras, values, strict=True)), evidence, visual)
+            for layout, f, visual, *values in zip(
+                layouts,
+                features.split(counts),
+                visuals,
+                *(value.split(counts) for value in extras.values()),
+                strict=True,
             )
         ]
 
     def _encode_views(
         self, pixels: Sequence[Tensor], evidence: Sequence[Evidence], is_video: bool, max_views: int
     ) -> tuple[Tensor, dict[Evidence, Tensor]]:
-        """Features (view, token, D) of all views and their evidence (view, token, C) or (view, C), chunk by chunk."""
+        """Return features (view, token, D) and evidence of all views, chunk by chunk.
+
+        Evidence of tokens is (view, token, E), with E = 1 for plain numbers; evidence of views is (view, C).
+        """
         wanted = self.model.config.vision_feature_layer
         indices = [wanted] if isinstance(wanted, int) else list(wanted)
-        probed = [item for item in evidence if item.quantity not in HIDDEN]
-        probe = EncoderProbe(self.core.vision_tower, self.vision_layers(), indices, probed, self.has_cls)
+        probe = EncoderProbe(self.core.vision_tower, self.vision_layers(), indices, evidence, self.has_cls)
         drop_cls = self.model.config.vision_feature_select_strategy == "default"
         device = _device(self.core.vision_tower)
         features: list[Tensor] = []
-        extras: dict[Evidence, list[Tensor]] = {item: [] for item in evidence}
+        extras: dict[Evidence, list[Tensor]] = {}
         for chunk in _chunks(pixels, max_views):
             hidden, values = probe(chunk if device is None else chunk.to(device))
             every = hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=-1)
             joined = every[:, 1:] if drop_cls else every
-            features.append(
-                self.project_frames(joined) if is_video else self.core.multi_modal_projector(joined)
-            )
-            found = dict(zip(probed, values, strict=True))
-            for item, parts in extras.items():
-                value = found[item] if item in found else self._hidden(item, every)
-                if "N" in AXES.get(item.quantity, "N"):
-                    value = value.unsqueeze(-1) if value.ndim == 2 else value
+            projected = self.project_frames(joined) if is_video else self.core.multi_modal_projector(joined)
+            features.append(projected)
+            found = dict(zip(probe.evidence, values, strict=True)) | self._hidden(every, evidence)
+            found |= read_patches(every[:, int(self.has_cls) :], evidence, self.has_cls)
+            for item, value in found.items():
+                if _of_tokens(item):
+                    value = value if value.ndim == 3 else value[..., None]
                     pool = self.pool_hidden if item.quantity == "hidden" else self.pool_frames
                     value = pool(value) if is_video else value
-                parts.append(value)
+                extras.setdefault(item, []).append(value)
         return _join(features), {item: _join(parts) for item, parts in extras.items()}
 
-    def _hidden(self, item: Evidence, hidden: Tensor) -> Tensor:
-        """What the projector reads of the patches (view, patch, C), or of the CLS token (view, C).
+    def _hidden(self, hidden: Tensor, wanted: Sequence[Evidence]) -> dict[Evidence, Tensor]:
+        """What the projector reads of the patches (view, patch, C), and of the CLS token (view, C), where wanted.
 
         Raises:
             UnsupportedModelError: of another layer, or of a CLS token where there is none.
         """
-        if item.layer != "features":
-            raise UnsupportedModelError(
-                f"evidence {tuple(item)} is known of the layer that the projector reads only; use layer 'features'"
-            )
-        if item.quantity == "cls_hidden" and not self.has_cls:
-            raise UnsupportedModelError(
-                f"evidence {tuple(item)} needs a CLS token and {type(self.core.vision_tower).__name__} has none"
-            )
-        return hidden[:, 0] if item.quantity == "cls_hidden" else hidden[:, int(self.has_cls) :]
+        found: dict[Evidence, Tensor] = {}
+        for item in wanted:
+            if item.quantity not in HIDDEN:
+                continue
+            if item.layer != "features":
+                raise UnsupportedModelError(
+                    f"evidence {tuple(item)} is known of the layer that the projector reads only; use layer 'features'"
+                )
+            if item.quantity == "cls_hidden" and not self.has_cls:
+                raise UnsupportedModelError(
+                    f"evidence {tuple(item)} needs a CLS token and {type(self.core.vision_tower).__name__} has none"
+                )
+            found[item] = hidden[:, 0] if item.quantity == "cls_hidden" else hidden[:, int(self.has_cls) :]
+        return found
 
     def _pack(
-        self, layout: Layout, features: Tensor, evidence: dict[Evidence, Tensor], visual: Visual
+        self,
+        layout: Layout,
+        features: Tensor,
+        extras: Mapping[Evidence, Tensor],
+        evidence: Sequence[Evidence],
+        visual: Visual,
     ) -> VisualTokens:
-        newline = self.core.image_newline
         layout = layout.to(features.device)
+        newline = self._newline()
         # What belongs to positions goes through the packing of the features as so many channels more.
-        widths = {k: v.shape[-1] for k, v in evidence.items() if "N" in AXES.get(k.quantity, "N")}
-        extras = torch.cat([evidence[key].float() for key in widths], -1) if widths else features[..., :0]
+        of_tokens = {item: value for item, value in extras.items() if _of_tokens(item)}
+        extra = torch.cat([value.float() for value in of_tokens.values()], -1) if of_tokens else None
         if layout.modality == "video":
             made = features.shape[:2].numel() + layout.num_separators
             self._check_length(made, layout)
             packed = _place(features, newline, layout)
-            extra = _place(extras, extras.new_zeros(extras.shape[-1]), layout) if widths else None
+            extra = None if extra is None else _place(extra, extra.new_zeros(extra.shape[-1]), layout)
         else:
             sizes = torch.tensor([visual.size], device="cpu")
             packed = self.pack_image(features, sizes, newline)
             self._check_length(packed.shape[0], layout)
-            extra = self.pack_image(extras, sizes, extras.new_zeros(extras.shape[-1])) if widths else None
-        columns = (
-            {} if extra is None else dict(zip(widths, extra.split(list(widths.values()), -1), strict=True))
-        )
-        found = {
-            key: (columns[key] if key.quantity in AXES else columns[key][:, 0])
-            if key in columns
-            else value.float()
-            for key, value in evidence.items()
-        }
+            if extra is not None:
+                extra = self.pack_image(extra, sizes, extra.new_zeros(extra.shape[-1]))
+        found = {item: value.float() for item, value in extras.items() if not _of_tokens(item)}
+        if extra is not None:
+            widths = [value.shape[-1] for value in of_tokens.values()]
+            for item, value in zip(of_tokens, extra.split(widths, -1), strict=True):
+                found[item] = value if item.quantity in AXES else value[:, 0]
+        found |= self.text_evidence(visual, evidence)
         projector = self.core.multi_modal_projector if self.projects_positions(visual) else None
-        return VisualTokens(packed, layout, found, projector)
+        return VisualTokens(
+            packed, layout, {item: found[item] for item in evidence if item in found}, projector
+        )
+
+    def _newline(self) -> Tensor:
+        """The newline (channel,). Accelerate brings offloaded weights only for their module's own forward."""
+        with align_module_device(self.core):
+            newline: Tensor = self.core.image_newline
+        return newline
 
     def _check_length(self, made: int, layout: Layout) -> None:
         if made != len(layout):
@@ -220,6 +247,11 @@ class LlavaAdapter(Adapter):
                 f"{type(self.model).__name__} packed {made} tokens where its geometry says {len(layout)}; "
                 "this version of transformers packs differently, please report it"
             )
+
+
+def _of_tokens(item: Evidence) -> bool:
+    """Whether a quantity has values at tokens, which are packed like features."""
+    return AXES.get(item.quantity, "N").startswith("N")
 
 
 def _place(features: Tensor, newline: Tensor, layout: Layout) -> Tensor:

@@ -215,13 +215,17 @@ def _ask(
         compressed = compress_with(adapter, inputs, settings)
     except BudgetError as error:
         return {"correct": "", "kept": 0, "budget": 0, "total": 0, "unreachable": str(error)}
-    out = adapter.model.generate(**compressed, max_new_tokens=sweep.max_new_tokens, do_sample=False)
+    with compressed.pruning():
+        out = adapter.model.generate(**compressed, max_new_tokens=sweep.max_new_tokens, do_sample=False)
     said = processor.batch_decode(out[:, compressed["input_ids"].shape[1] :], skip_special_tokens=True)
     marks = [
         "01"[" ".join(text.lower().split()) == answer] for text, answer in zip(said, answers, strict=True)
     ]
     report = compressed.report
-    return {"correct": "".join(marks), "kept": report.kept, "budget": report.budget, "total": report.total}
+    kept = (
+        report.kept if report.inside is None else round(report.inside.mean, 3)
+    )  # averaged over layer inputs
+    return {"correct": "".join(marks), "kept": kept, "budget": report.budget, "total": report.total}
 
 
 def _batches(sweep: Sweep) -> Iterator[list[tuple[Any, Any]]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..placement import input_device
 from ..registry import ADAPTERS
 from .errors import MediaError
 from .families import Geometry, get_family, read_geometry
@@ -48,7 +49,8 @@ def load_processor(
 
     config, name = _find_config(model_or_path, local_files_only, revision)
     files = _Files(name, local_files_only, revision)
-    family, geometry = get_family(str(config.model_type)), read_geometry(config)
+    family = get_family(str(config.model_type))
+    geometry = read_geometry(config, crops=family.crops)
     nested = files.json("processor_config.json")
     image_raw, image_origin = files.section(nested, "image_processor", ["preprocessor_config.json"])
     video_raw, video_origin = files.section(
@@ -73,7 +75,7 @@ def load_processor(
         image_token=image_token,
         video_token=video_token if geometry.video_token_id is not None else None,
         chat_template=_find_template(files, tokenizer, CHAT_TEMPLATE if original else None),
-        resize_device=torch.device(resize_device or getattr(model_or_path, "device", None) or "cpu"),
+        resize_device=_resize_device(resize_device, model_or_path),
     )
 
 
@@ -172,6 +174,14 @@ def _find_config(model_or_path: Any, local_files_only: bool, revision: str | Non
             f"model_or_path={name!r}: {reason}; pass a folder or a hub id of a known model"
         ) from error
     return config, str(name)
+
+
+def _resize_device(stated: str | torch.device | None, model_or_path: Any) -> torch.device:
+    if stated is not None:
+        return torch.device(stated)
+    return (
+        input_device(model_or_path) if hasattr(model_or_path, "get_input_embeddings") else torch.device("cpu")
+    )
 
 
 def _load_tokenizer(files: _Files) -> Any:

@@ -1,17 +1,8 @@
 """Compression methods, one short file each: tensors in, `Selection` out. Importing this registers them all."""
 
-from . import (  # noqa: F401
-    controls,
-    fastervlm,
-    frames,
-    globalcom2,
-    hired,
-    pool,
-    prumerge,
-    prumerge_plus,
-    vidcom2,
-    visionzip,
-)
+from ..discovery import import_modules
 from .base import Method
 
 __all__ = ["Method"]
+
+import_modules(__name__, __path__)

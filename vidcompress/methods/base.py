@@ -6,7 +6,7 @@ import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from numbers import Real
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
@@ -26,12 +26,14 @@ class Method(ABC):
     A subclass is a pure function on tensors: it may not look at files, at transformers or at other visuals.
 
     Class attributes:
-        name: the public name. summary: its effect in one line.
+        name: the public name. summary: its effect in one line, for lists where it has no card.
         modalities: which of `image` and `video` it serves.
         positions: the position policy the authors use, the default for this method.
         uses_budget: False for a method that keeps everything.
+        sequential: whether it chooses tokens one after another, in as many rounds of kernels as tokens are kept.
         merges: whether some features it sends are new ones, made of several tokens.
         exact: whether the realised count equals the budget (`pool`, `frames` reach the largest count below).
+        where: "before" the language model, or "inside" it.
     """
 
     name: ClassVar[str] = ""
@@ -40,7 +42,18 @@ class Method(ABC):
     positions: ClassVar[Positions] = "contiguous"
     exact: ClassVar[bool] = True
     uses_budget: ClassVar[bool] = True
+    where: ClassVar[Literal["before", "inside"]] = "before"
     merges: ClassVar[bool] = False
+    sequential: ClassVar[bool] = False
+
+    @property
+    def inside(self) -> Any:
+        """What goes on pruning inside the language model: an `InsideMethod`, or None."""
+        return None
+
+    def sent(self, budget: int, total: int) -> int:
+        """How many of N positions may be sent for a budget of B, both with separators."""
+        return budget if self.uses_budget else total
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
         """Which encoder quantities `select` will read; features are always there.

@@ -82,3 +82,13 @@ def read_question(item: Mapping[str, Any], *, where: str = "") -> Question:
         )
     pictures = (image,) if image is not None else tuple(images or ())
     return Question(text, pictures, video)
+
+
+def check_length(max_new_tokens: Any) -> None:
+    """Refuse what is no length of an answer.
+
+    Raises:
+        ArgumentError: not a whole number of at least 1.
+    """
+    if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or max_new_tokens < 1:
+        raise ArgumentError(f"max_new_tokens={max_new_tokens!r}: must be a whole number of at least 1")
