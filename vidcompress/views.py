@@ -32,6 +32,7 @@ Quantity = Literal[
     "patch_embedding",
     "text_embedding",
 ]
+OF_QUESTION: frozenset[Quantity] = frozenset({"question", "text_embedding"})
 AXES: dict[Quantity, str] = {
     "keys": "NC",
     "mean_keys": "NC",

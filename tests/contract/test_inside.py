@@ -324,7 +324,7 @@ def test_what_cannot_go_together_is_refused(option: dict[str, Any], message: str
             BudgetError,
             "the first 1 take in all of them, so its floor is 3",
         ),
-        ("pdrop", {"retention_ratio": 0.2}, BudgetError, "or pass schedule='fit'"),
+        ("pdrop", {"retention_ratio": 0.2}, BudgetError, "as in 'globalcom2[+]pdrop'"),
         ("pdrop", {"retention_ratio": 0.2, "schedule": "fit"}, BudgetError, "as in 'globalcom2[+]pdrop'"),
         (
             "fastv",

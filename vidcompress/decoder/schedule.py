@@ -121,7 +121,7 @@ def largest_within(
 
 
 def unreachable(name: str, budget: int, floor: Schedule, *, fit: bool) -> BudgetError:
-    """The error for a budget below what a schedule reaches."""
+    """The error for a budget below what a schedule reaches; `fit` where earlier layers are no way out."""
     share = floor.summed / (floor.layers * max(floor.total, 1))
     way_out = (
         "raise the budget, or put a method before the language model in front, as in 'globalcom2+"

@@ -20,6 +20,7 @@ import torch
 from ..adapters.base import Adapter, Visual
 from ..budget import exact_ratio
 from ..errors import ArgumentError, BudgetError
+from ..labels import read_label
 from ..registry import METHODS, adapter_for, available_methods
 from ..session import compress_with
 from ..settings import Settings, make_settings
@@ -191,16 +192,8 @@ def settings_of(label: str, ratio: float, **options: Any) -> Settings:
     Raises:
         ArgumentError: an option without a value, or one that neither the method nor `compress_inputs` has.
     """
-    name, _, listed = label.partition(":")
-    for pair in filter(None, listed.split(",")):
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise ArgumentError(f"methods: {label!r} must list options as key=value, got {pair!r}")
-        try:
-            options[key] = json.loads(value)
-        except json.JSONDecodeError:
-            options[key] = value
-    return make_settings(name, retention_ratio=ratio, **options)
+    name, listed = read_label(label)
+    return make_settings(name, retention_ratio=ratio, **{**options, **listed})
 
 
 def _ask(

@@ -157,7 +157,7 @@ class InsideMethod(Method):
         found = largest_within(layers * budget, total, layers, starts, self.counts, self.merged)
         if found is None:
             floor = make_schedule(total, layers, starts, self.counts(total, Fraction(0)), self.merged)
-            raise unreachable(self.name, budget, floor, fit=self.schedule == "fit")
+            raise unreachable(self.name, budget, floor, fit=self.schedule == "fit" or starts[0] == 1)
         return found
 
 

@@ -11,7 +11,7 @@ import torch
 from ..adapters.base import Adapter, Visual
 from ..methods.base import Method
 from ..registry import adapter_for, available_methods, get_method
-from ..views import AXES, Evidence, VisualTokens
+from ..views import AXES, OF_QUESTION, Evidence, VisualTokens
 from .block import check_block, check_refusals
 from .expect import require, same
 from .models import check_counts, check_identity, check_masked
@@ -89,7 +89,9 @@ def _check_encoding(adapter: Adapter, visuals: Sequence[Visual], methods: Sequen
     if not visuals:
         return
     modality, who = visuals[0].modality, f"{type(adapter).__name__}.encode"
-    wanted = {key: None for method in methods for key in method.needs(modality, adapter.has_cls)}
+    needs = [key for method in methods for key in method.needs(modality, adapter.has_cls)]
+    # What is asked of the question comes with a prompt, which these visuals are without.
+    wanted = {key: None for key in needs if key.quantity not in OF_QUESTION}
     with torch.no_grad():
         bare, rich = adapter.encode(visuals), adapter.encode(visuals, tuple(wanted))
     require(len(bare) == len(visuals), f"{who} returns {len(bare)} for {len(visuals)} visuals")
