@@ -10,6 +10,7 @@ import typer
 
 from .options import (
     Attention,
+    Backend,
     Device,
     DeviceMap,
     Dtype,
@@ -25,6 +26,7 @@ from .options import (
     Question,
     Seed,
     Separators,
+    TimeInstruction,
     Video,
 )
 from .quiet import quiet
@@ -50,6 +52,8 @@ def ask(
     max_tokens: Annotated[int | None, typer.Option(help="Visual tokens to keep, instead of a share.")] = None,
     num_frames: NumFrames = None,
     fps: Fps = None,
+    backend: Backend = "auto",
+    time_instruction: TimeInstruction = True,
     max_new_tokens: MaxNewTokens = 64,
     policy: Policy = "exact",
     separators: Separators = None,
@@ -94,6 +98,8 @@ def ask(
             quantization=quantization,
             num_frames=num_frames,
             fps=fps,
+            backend=backend,
+            time_instruction=time_instruction,
             policy=policy,
             **options,
         )

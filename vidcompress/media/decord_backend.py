@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from .backends import Clip, Request, register_backend
-from .container import read_index
 from .errors import MediaError
-from .sampling import choose_indices
+from .orientation import is_mirrored
+from .pyav_backend import Survey, stream_notes, survey
 from .video import VideoFrames
 
 UNREADABLE = ("av1",)
@@ -18,13 +19,16 @@ UNREADABLE = ("av1",)
 
 @register_backend("decord")
 class DecordBackend:
-    """decord's reader: local files only, no AV1."""
+    """decord's reader: local files only; no AV1, no transport streams, no mirrored clips, no animations.
+
+    It decodes every frame up to the last one wanted, so it is slow on long clips.
+    """
 
     def read(self, clip: Clip, request: Request) -> VideoFrames:
         """Decode the requested frames.
 
         Raises:
-            MediaError: decord is not installed, the clip is a stream or AV1 (use "pyav"), or as the "pyav" backend.
+            MediaError: decord is not installed, cannot serve the clip (use "pyav"), or as the "pyav" backend.
         """
         if clip.path is None:
             raise MediaError(
@@ -32,32 +36,58 @@ class DecordBackend:
             )
         decord = _import_decord()
         # decord's FFmpeg is old and takes any URL or play list: look at the file with the careful reader first.
-        _, facts = read_index(clip, request)
-        if facts.codec in UNREADABLE:
+        found = survey(clip, request)
+        timeline, facts = found.timeline, found.facts
+        reason = _cannot(found)
+        if reason:
             raise MediaError(
-                f"video={clip.name!r}: backend='decord' cannot read {facts.codec}; use backend='pyav'"
+                f"video={clip.name!r}: backend='decord' cannot read {reason}; use backend='pyav'"
             )
+        chosen = timeline.choose(request)
+        request.check_memory(clip.name, len(chosen), facts.height, facts.width)
         try:
             reader = decord.VideoReader(clip.path, ctx=decord.cpu(0), num_threads=1)
-            return _take(reader, clip, request)
+            if len(reader) != len(timeline):
+                raise MediaError(
+                    f"video={clip.name!r}: backend='decord' finds {len(reader)} frames where {len(timeline)} are "
+                    "shown; use backend='pyav'"
+                )
+            frames = torch.from_numpy(_take(reader, chosen))
         except decord.DECORDError as error:
-            reason = str(error).strip().splitlines()[-1:] or ["no reason given"]
+            lines = str(error).strip().splitlines()[-1:] or ["no reason given"]
             raise MediaError(
-                f"video={clip.name!r}: decord failed ({reason[0]}); use backend='pyav'"
+                f"video={clip.name!r}: decord failed ({lines[0]}); use backend='pyav'"
             ) from error
+        if frames.shape[-1] != 3:
+            raise MediaError(
+                f"video={clip.name!r}: backend='decord' garbles turned clips of this size; use backend='pyav'"
+            )
+        return VideoFrames.on(timeline, chosen, frames, "decord", clip.name, stream_notes(facts))
 
 
-def _take(reader: Any, clip: Clip, request: Request) -> VideoFrames:
-    total, fps = len(reader), float(reader.get_avg_fps())
-    chosen = choose_indices(
-        total, fps, num_frames=request.num_frames, fps=request.fps, max_frames=request.max_frames
-    )
-    height, width = reader[0].shape[:2]
-    request.check_memory(clip.name, len(chosen), height, width)
-    frames = torch.from_numpy(reader.get_batch(chosen).asnumpy())
-    stamps = reader.get_frame_timestamp(list(range(total)))  # (frame, 2): shown from, shown until, in seconds
-    times = tuple(float(stamps[i][0] - stamps[0][0]) for i in chosen)
-    return VideoFrames(frames, times, float(stamps[-1][1] - stamps[0][0]), fps, total, "decord", clip.name)
+def _cannot(found: Survey) -> str | None:
+    facts = found.facts
+    if facts.codec in UNREADABLE:
+        return facts.codec
+    if facts.container == "mpegts":
+        return "transport streams (it returns other frames than were asked for)"
+    if facts.others:
+        return "files with several video streams (it chooses one by itself)"
+    return "mirrored clips (it shows them as stored)" if is_mirrored(found.matrix) else None
+
+
+def _take(reader: Any, chosen: list[int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """uint8 (frame, height, width, 3) of the chosen frames, read from the start on.
+
+    decord's own `get_batch`, `seek` and `skip_frames` return neighbours of the frame asked for where groups of pictures
+    are open, near the end of a clip, and in FLV, AVI, ASF and MPEG files. One frame after the other is always right.
+    """
+    wanted, kept = set(chosen), []
+    for position in range(chosen[-1] + 1):
+        frame = reader.next()
+        if position in wanted:
+            kept.append(frame.asnumpy())
+    return np.stack(kept)
 
 
 def _import_decord() -> Any:
