@@ -20,7 +20,12 @@ Modality = Literal["image", "video"]
 Quantity = Literal[
     "cls_logits",
     "cls_attention",
+    "cls_attention_whole",
     "attention_received",
+    "keys",
+    "mean_keys",
+    "hidden",
+    "cls_hidden",
     "question",
     "pooling_attention",
     "pooled",
@@ -29,6 +34,10 @@ Quantity = Literal[
 ]
 OF_QUESTION: frozenset[Quantity] = frozenset({"question", "text_embedding"})
 AXES: dict[Quantity, str] = {
+    "keys": "NC",
+    "mean_keys": "NC",
+    "hidden": "NC",
+    "cls_hidden": "VC",
     "question": "TD",
     "pooled": "VC",
     "patch_embedding": "NE",
@@ -77,8 +86,13 @@ class Evidence(NamedTuple):
     """A quantity that a method wants beside the features.
 
     Of an encoder layer, one number per position (N,): `cls_logits` (head-mean of q_cls . k / sqrt(head size), before
-    softmax), `cls_attention` (head-mean of its softmax over all encoder tokens), `attention_received` (mean over heads
-    and queries of the attention that each token receives).
+    softmax), `cls_attention` (head-mean of its softmax over all encoder tokens), `cls_attention_whole` (the same with
+    the heads not split: softmax of q_cls . k / sqrt(width)) and `attention_received` (mean over heads and queries of
+    the attention that each token receives).
+
+    Of an encoder layer, one vector per position (N, C): `keys` (the key projection, heads side by side), `mean_keys`
+    (its mean over heads) and `hidden` (what the projector reads; only of the layer "features"). Of the CLS token of
+    each view, (V, C): `cls_hidden` (likewise).
 
     Of the prompt: `question` (T, D), the language model's embeddings of the text that follows the visual in its row
     (of the text before it where none follows).
@@ -90,12 +104,13 @@ class Evidence(NamedTuple):
 
     Attributes:
         quantity: its name.
-        layer: index into the encoder's layers, for the first kind; negative counts from the last layer.
+        layer: index into the encoder's layers, for the first two kinds; negative counts from the last layer; "features"
+            is the layer whose output the projector reads.
         auxiliary: folder of a checkpoint, for the last kind.
     """
 
     quantity: Quantity
-    layer: int = -1
+    layer: int | Literal["features"] = -1
     auxiliary: str | None = None
 
 
@@ -240,11 +255,14 @@ class VisualTokens:
         features: (N, D) in sequence order, separators included, in the model's dtype.
         layout: the geometry of those N positions, on the same device.
         evidence: for each `Evidence` asked for its values in float32, mostly (N,); those at separators mean nothing.
+        project: the model's projector, (n, C) -> (n, D) in the dtype of the features, where it makes them position by
+            position out of the evidence `hidden`; None where pooling or resizing comes after it.
     """
 
     features: Tensor
     layout: Layout
     evidence: Mapping[Evidence, Tensor] = field(default_factory=dict)
+    project: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
         if self.features.ndim != 2 or self.features.shape[0] != len(self.layout):

@@ -102,7 +102,9 @@ def test_all_tokens_give_the_stock_answer(qa: vidcompress.VisualQA, image: Path)
     assert qa.using(method="none").ask(QUESTION, image=image, max_new_tokens=8).text == stock
 
 
-@pytest.mark.parametrize("method", vidcompress.available_methods())
+@pytest.mark.parametrize(
+    "method", [m for m in vidcompress.available_methods() if "video" in METHODS.get(m).modalities]
+)
 def test_every_method_answers_about_a_clip(qa: vidcompress.VisualQA, clip: Path, method: str) -> None:
     share = 0.5 if METHODS.get(method).where == "inside" else 0.25  # one of four layers takes in everything
     answer = qa.using(method=method, retention_ratio=share).ask(QUESTION, video=clip, max_new_tokens=3)

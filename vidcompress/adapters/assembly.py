@@ -173,7 +173,9 @@ class ImageAssembly:
         packed = self._pack(join([part.features for part in self._held]), self._newline)
         self._check(packed.shape[0], self._layout)
         for item in encoded.of_tokens:
-            joined = join([part.of_tokens[item] for part in self._held])
+            joined = join(
+                [part.of_tokens[item] for part in self._held]
+            ).float()  # resizing goes in full precision
             self._values[item] = self._pack(joined, joined.new_zeros(joined.shape[-1])).to(packed.device)
         for item in encoded.of_views:
             self._values[item] = join([part.of_views[item] for part in self._held])

@@ -14,13 +14,15 @@ import torch
 from accelerate.utils import align_module_device
 from torch import Tensor, nn
 
-from ..errors import UnsupportedInputError
+from ..errors import UnsupportedInputError, UnsupportedModelError
 from ..views import AXES, Evidence, Layout, VisualTokens
 from .assembly import ClipAssembly, Encoded, ImageAssembly, Source, at_tokens, chunks, hand_out
 from .auxiliary import read_patches
 from .base import Adapter, Visual
 from .evidence import EncoderProbe, encoder_layers
 from .geometry import Newlines, video_layout
+
+HIDDEN = ("hidden", "cls_hidden")  # what the projector reads
 
 
 class LlavaAdapter(Adapter):
@@ -81,6 +83,14 @@ class LlavaAdapter(Adapter):
         raise NotImplementedError
 
     # -- what follows from it, unless a family says otherwise -------------------------------------------------
+
+    def projects_positions(self, visual: Visual) -> bool:
+        """Whether the projector comes last: features are then its outputs for the packed `hidden`, one by one."""
+        return visual.modality == "image"
+
+    def pool_hidden(self, hidden: Tensor) -> Tensor:
+        """Pooling of the encoder's outputs, where the projector comes after it; else as of any other channels."""
+        return self.pool_frames(hidden)
 
     def project_frames(self, features: Tensor) -> Tensor:
         """Encoder outputs of frames without CLS (frame, patch, channel) -> (frame, token, D)."""
@@ -144,22 +154,46 @@ class LlavaAdapter(Adapter):
         """One chunk of views through the tower, the projector and, of clips, the pooling."""
         device = _device(self.core.vision_tower)
         hidden, values = probe(pixels if device is None else pixels.to(device))
-        joined = hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=-1)
-        patches = joined[:, 1:] if self.has_cls else joined
-        if self.model.config.vision_feature_select_strategy == "default":
-            joined = joined[:, 1:]  # without CLS
+        every = hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=-1)
+        drop_cls = self.model.config.vision_feature_select_strategy == "default"
+        joined = every[:, 1:] if drop_cls else every
         projected = self.project_frames(joined) if is_video else self.core.multi_modal_projector(joined)
         found = dict(zip(probe.evidence, values, strict=True))
-        found |= read_patches(patches, evidence, self.has_cls)
+        found |= self._hidden(every, evidence)
+        found |= read_patches(every[:, int(self.has_cls) :], evidence, self.has_cls)
         of_tokens = {
             item: value if value.ndim == 3 else value[..., None]
             for item, value in found.items()
             if at_tokens(item)
         }
         if is_video:
-            of_tokens = {item: self.pool_frames(value) for item, value in of_tokens.items()}
+            of_tokens = {
+                item: (self.pool_hidden if item.quantity == "hidden" else self.pool_frames)(value)
+                for item, value in of_tokens.items()
+            }
         of_views = {item: value for item, value in found.items() if not at_tokens(item)}
         return Encoded(projected, of_tokens, of_views)
+
+    def _hidden(self, hidden: Tensor, wanted: Sequence[Evidence]) -> dict[Evidence, Tensor]:
+        """What the projector reads of the patches (view, patch, C), and of the CLS token (view, C), where wanted.
+
+        Raises:
+            UnsupportedModelError: of another layer, or of a CLS token where there is none.
+        """
+        found: dict[Evidence, Tensor] = {}
+        for item in wanted:
+            if item.quantity not in HIDDEN:
+                continue
+            if item.layer != "features":
+                raise UnsupportedModelError(
+                    f"evidence {tuple(item)} is known of the layer that the projector reads only; use layer 'features'"
+                )
+            if item.quantity == "cls_hidden" and not self.has_cls:
+                raise UnsupportedModelError(
+                    f"evidence {tuple(item)} needs a CLS token and {type(self.core.vision_tower).__name__} has none"
+                )
+            found[item] = hidden[:, 0] if item.quantity == "cls_hidden" else hidden[:, int(self.has_cls) :]
+        return found
 
     def _assembly(self, visual: Visual, layout: Layout, views: int) -> ClipAssembly | ImageAssembly:
         newline = self._newline()
@@ -180,7 +214,10 @@ class LlavaAdapter(Adapter):
             item: (value if item.quantity in AXES else value[:, 0]).float() for item, value in values.items()
         }
         found |= self.text_evidence(visual, evidence)
-        return VisualTokens(features, layout, {item: found[item] for item in evidence if item in found})
+        projector = self.core.multi_modal_projector if self.projects_positions(visual) else None
+        return VisualTokens(
+            features, layout, {item: found[item] for item in evidence if item in found}, projector
+        )
 
     def _newline(self) -> Tensor:
         """The newline (channel,). Accelerate brings offloaded weights only for their module's own forward."""

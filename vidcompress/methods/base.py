@@ -131,6 +131,28 @@ def require_numbers(**options: object) -> None:
             raise ArgumentError(f"{name} must be a number, got {value!r}")
 
 
+def require_one_of(allowed: tuple[str, ...], **options: object) -> None:
+    """Refuse options that are not among the allowed names.
+
+    Raises:
+        ArgumentError: naming the option, its value and what is allowed.
+    """
+    for name, value in options.items():
+        if value not in allowed:
+            raise ArgumentError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+
+
+def require_flags(**options: object) -> None:
+    """Refuse options that are neither True nor False.
+
+    Raises:
+        ArgumentError: naming the option and its value.
+    """
+    for name, value in options.items():
+        if not isinstance(value, bool):
+            raise ArgumentError(f"{name} must be true or false, got {value!r}")
+
+
 _said: set[str] = set()
 
 
