@@ -53,7 +53,7 @@ def stream_text(tokenizer: Any, generate: Callable[..., Any]) -> Iterator[str]:
         finally:
             streamer.on_finalized_text("", stream_end=True)
 
-    worker = Thread(target=work, daemon=True)
+    worker = Thread(target=work, name="vidcompress-stream", daemon=True)
     worker.start()
     try:
         yield from (piece for piece in streamer if piece)
