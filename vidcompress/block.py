@@ -196,6 +196,7 @@ def compress(
         max_views=max_views,
         **options,
     )
+    adapter_for(model)  # else anything might be asked whether it is active
     if model in _active:
         raise CompressionStateError(
             f"{type(model).__name__} is inside a compress block already; leave it before opening another"

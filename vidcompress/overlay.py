@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
-from .errors import ArgumentError
-from .media import load_image
+from .errors import ArgumentError, shown
+from .media import MediaError, load_image
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -117,7 +117,7 @@ def _image_tiles(visual: VisualReport, picture: Picture | Sequence[Picture]) -> 
         if len(picture) != 1:
             raise ArgumentError(f"picture: an image is drawn over one picture, got a list of {len(picture)}")
         picture = picture[0]
-    image = load_image(picture)
+    image = _open(picture)
     masks = _kept_cells(visual)
     whole = [view for view in visual.views if view.kind != "crop"]
     crops = [view for view in visual.views if view.kind == "crop"]
@@ -136,13 +136,18 @@ def _image_tiles(visual: VisualReport, picture: Picture | Sequence[Picture]) -> 
 
 
 def _video_tiles(visual: VisualReport, picture: Picture | Sequence[Picture]) -> list[tuple[_Tile, int]]:
-    frames = [picture] if isinstance(picture, (str, PathLike, Image.Image)) else list(picture)
+    if isinstance(picture, (str, PathLike, Image.Image)):
+        frames: list[Any] = [picture]
+    elif isinstance(picture, (list, tuple)) or getattr(picture, "ndim", 0) > 0:
+        frames = list(picture)
+    else:
+        raise ArgumentError(f"picture={shown(picture)}: pass the list of {len(visual.views)} sampled frames")
     if len(frames) != len(visual.views):
         raise ArgumentError(
             f"picture: {len(visual.views)} frames were encoded, got {len(frames)}; "
             f"pass the frames that were sampled"
         )
-    pictures = [load_image(frame) for frame in frames]
+    pictures = [_open(frame) for frame in frames]
     aspect = pictures[0].width / pictures[0].height
     columns = _columns(len(frames), aspect)
     width = min(360, (_WIDTH - _MARGIN * (columns + 1)) // columns)
@@ -153,6 +158,14 @@ def _video_tiles(visual: VisualReport, picture: Picture | Sequence[Picture]) -> 
         when = f"{view.time:.1f} s" if view.time is not None else f"#{number}"
         tiles.append((_Tile(image, keep, f"{when}   {view.kept} of {view.total}", ([], [])), width))
     return tiles
+
+
+def _open(picture: Any) -> Image.Image:
+    try:
+        image: Image.Image = load_image(picture)
+        return image
+    except MediaError as error:
+        raise MediaError(f"picture: {error}") from error
 
 
 def _columns(count: int, aspect: float) -> int:

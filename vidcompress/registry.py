@@ -14,7 +14,7 @@ from importlib.metadata import entry_points
 from threading import RLock
 from typing import Any, Generic, TypeVar
 
-from .errors import ArgumentError, UnsupportedModelError, nearest
+from .errors import ArgumentError, UnsupportedModelError, nearest, shown
 
 T = TypeVar("T", bound=type[Any])
 
@@ -112,7 +112,7 @@ def register_method(cls: T) -> T:
 
     if not (isinstance(cls, type) and issubclass(cls, Method)):
         raise ArgumentError(
-            f"register_method takes a subclass of vidcompress.methods.base.Method, got {cls!r}"
+            f"register_method takes a subclass of vidcompress.methods.base.Method, got {shown(cls)}"
         )
     if not dataclasses.is_dataclass(cls) or not cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         raise ArgumentError(f"method {cls.__name__} must be a frozen dataclass: its fields are its options")
@@ -133,7 +133,7 @@ def register_adapter(cls: T) -> T:
 
     if not (isinstance(cls, type) and issubclass(cls, Adapter)):
         raise ArgumentError(
-            f"register_adapter takes a subclass of vidcompress.adapters.base.Adapter, got {cls!r}"
+            f"register_adapter takes a subclass of vidcompress.adapters.base.Adapter, got {shown(cls)}"
         )
     if not cls.model_types:
         raise ArgumentError(f"adapter {cls.__name__} must define model_types, such as ('llava_next',)")
@@ -163,7 +163,7 @@ def get_method(method: Any, **options: Any) -> Any:
         return method
     if not isinstance(method, str):
         raise ArgumentError(
-            f"method must be a name or a Method, got {method!r}; {nearest('', METHODS.names())}"
+            f"method must be a name or a Method, got {shown(method)}; {nearest('', METHODS.names())}"
         )
     try:
         cls = METHODS.get(method)
@@ -184,9 +184,10 @@ def adapter_for(model: Any) -> Any:
     """
     config = getattr(model, "config", None)
     model_type = getattr(config, "model_type", None)
-    if model_type is None:
+    if not isinstance(model_type, str):
         raise UnsupportedModelError(
-            f"model must be a transformers model with a config, got {type(model).__name__}"
+            f"model must be a transformers model with a config, got {type(model).__name__}; pass one that "
+            "from_pretrained returned"
         )
     try:
         cls = ADAPTERS.get(model_type)

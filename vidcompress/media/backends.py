@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
+from ..checks import whole_number, word
+from ..errors import shown
 from .errors import MAX_DECODED_BYTES, MAX_FRAME_PIXELS, MAX_SOURCE_FRAMES, MediaError
 from .image import local_path
 
@@ -52,6 +54,10 @@ class Request:
     max_pixels: int = MAX_FRAME_PIXELS
     max_source_frames: int = MAX_SOURCE_FRAMES
     max_bytes: int = MAX_DECODED_BYTES
+
+    def __post_init__(self) -> None:
+        for name in ("max_pixels", "max_source_frames", "max_bytes"):
+            whole_number(name, getattr(self, name), error=MediaError)
 
     def check_picture(self, name: str, height: int, width: int) -> None:
         """Raise MediaError when a frame of this size is over `max_pixels`."""
@@ -98,6 +104,7 @@ def register_backend(name: str) -> Callable[[type[Backend]], type[Backend]]:
     """
 
     def register(cls: type[Backend]) -> type[Backend]:
+        word("name", name, "torchcodec", error=MediaError)
         if name == "auto" or name in _BACKENDS:
             raise MediaError(
                 f"backend name {name!r} is taken; choose another than {['auto', *sorted(_BACKENDS)]}"
@@ -121,9 +128,9 @@ def get_backend(name: str) -> Backend:
         MediaError: no reader has that name.
     """
     _load_builtin()
+    if not isinstance(name, str) or name not in backend_names():
+        raise MediaError(f"backend={shown(name)}: not known; use one of {backend_names()}")
     chosen = "pyav" if name == "auto" else name
-    if chosen not in _BACKENDS:
-        raise MediaError(f"backend={name!r}: not known; use one of {backend_names()}")
     return _BACKENDS[chosen]()
 
 

@@ -40,7 +40,7 @@ class DecordBackend:
         try:
             reader = decord.VideoReader(clip.path, ctx=decord.cpu(0), num_threads=1)
             return _take(reader, clip, request)
-        except decord.DECORDError as error:
+        except (decord.DECORDError, RuntimeError, IndexError) as error:
             reason = str(error).strip().splitlines()[-1:] or ["no reason given"]
             raise MediaError(
                 f"video={clip.name!r}: decord failed ({reason[0]}); use backend='pyav'"

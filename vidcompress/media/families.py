@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..checks import is_number, word
+from ..errors import shown
 from .anyres import Size, best_canvas, capped_grid, unpadded_grid
 from .errors import MediaError
 
@@ -90,6 +92,9 @@ def register_family(family: Family) -> Family:
     Raises:
         MediaError: that model type is registered already.
     """
+    if not isinstance(family, Family):
+        raise MediaError(f"family={shown(family)}: must be a vidcompress.media.Family")
+    word("model_type", family.model_type, "llava_next", error=MediaError)
     if family.model_type in _FAMILIES:
         raise MediaError(f"model_type={family.model_type!r} is registered already; choose another")
     _FAMILIES[family.model_type] = family
@@ -186,6 +191,12 @@ def time_instruction(duration: float, times: Sequence[float]) -> str:
         duration: of the clip, in seconds.
         times: of the frames, in seconds.
     """
+    if not is_number(duration):
+        raise MediaError(f"duration={shown(duration)}: must be a number of seconds")
+    if not isinstance(times, Sequence) or not all(map(is_number, times)):
+        raise MediaError(
+            f"times={shown(times)}: must be a list of numbers, the seconds at which frames are shown"
+        )
     places = ",".join(f"{time:.2f}s" for time in times)
     return (
         f"The video lasts for {duration:.2f} seconds, and {len(times)} frames are uniformly sampled from it. "

@@ -6,6 +6,7 @@ import io
 import os
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from ..checks import whole_number
 from .errors import MAX_FRAME_PIXELS, MediaError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_FRAME_PIXELS) -> Im
     """
     from PIL import Image
 
+    whole_number("max_pixels", max_pixels, error=MediaError)
     if isinstance(source, Image.Image):
         _check_size(source, "image", max_pixels)
         return _to_rgb(source)

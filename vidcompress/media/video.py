@@ -10,8 +10,17 @@ from typing import Any
 
 import torch
 
+from ..checks import is_number, positive, whole_number, word
+from ..errors import shown
 from .backends import Request, get_backend, open_source
-from .errors import DEFAULT_MAX_FRAMES, MAX_DECODED_BYTES, MAX_FRAME_PIXELS, MAX_SOURCE_FRAMES, MediaError
+from .errors import (
+    DEFAULT_MAX_FRAMES,
+    MAX_DECODED_BYTES,
+    MAX_FRAME_PIXELS,
+    MAX_SOURCE_FRAMES,
+    MediaError,
+    SamplingError,
+)
 from .image import load_image
 from .sampling import check_request, choose_indices, sample_indices
 
@@ -46,15 +55,25 @@ class VideoFrames:
     source: str
 
     def __post_init__(self) -> None:
+        if not isinstance(self.frames, torch.Tensor):
+            raise MediaError(f"frames={shown(self.frames)}: pass a uint8 tensor (frame, height, width, 3)")
         shape = tuple(self.frames.shape)
         if self.frames.dtype != torch.uint8 or len(shape) != 4 or shape[-1] != 3 or 0 in shape:
             raise MediaError(
                 f"frames: {self.frames.dtype} of shape {shape}; pass uint8 (frame, height, width, 3), 1 frame or more"
             )
-        if len(self.times) != shape[0]:
+        times = self.times if isinstance(self.times, (tuple, list)) else ()
+        if len(times) != shape[0] or not all(is_number(time) for time in times):
             raise MediaError(
-                f"times: {len(self.times)} for {shape[0]} frames; pass one per frame, in seconds"
+                f"times={shown(self.times)}: {len(times)} for {shape[0]} frames; pass one per frame, a number of seconds"
             )
+        for name in ("duration", "fps"):
+            if not is_number(getattr(self, name)) or getattr(self, name) < 0:
+                raise MediaError(f"{name}={shown(getattr(self, name))}: must be a number of at least 0")
+        whole_number("total_frames", self.total_frames, error=MediaError)
+        word("backend", self.backend, "memory", error=MediaError)
+        if not isinstance(self.source, str):
+            raise MediaError(f"source={shown(self.source)}: must be a text that names the clip")
 
     def __len__(self) -> int:
         return int(self.frames.shape[0])
@@ -101,6 +120,9 @@ def read_video(
             a limit; not served by `backend`; or an argument is out of range.
     """
     check_request(num_frames=num_frames, fps=fps, max_frames=max_frames)
+    if default_frames is not None:
+        whole_number("default_frames", default_frames, error=SamplingError)
+    positive("source_fps", source_fps, "frames per second", error=SamplingError)
     reader = get_backend(backend)
     request = Request(num_frames, fps, max_frames, max_pixels, max_source_frames, max_bytes)
     if isinstance(source, VideoFrames):
@@ -135,8 +157,6 @@ def _subsample(clip: VideoFrames, request: Request) -> VideoFrames:
 
 
 def _in_memory(frames: torch.Tensor, source: str, rate: float) -> VideoFrames:
-    if not 0 < rate < float("inf"):
-        raise MediaError(f"source_fps={rate}: must be a positive number of frames per second")
     count = int(frames.shape[0])
     return VideoFrames(
         frames, tuple(i / rate for i in range(count)), count / rate, rate, count, "memory", source

@@ -10,12 +10,13 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from ..budget import Plan, half_up, ratio_fraction
-from ..errors import ArgumentError, UnsupportedInputError
+from ..errors import ArgumentError, UnsupportedInputError, shown
 from ..moments import per_view
 from ..selection import Selection, largest_remainder, top_per_view, with_separators
 from ..views import Evidence, Layout, Modality, VisualTokens
 
 Positions = Literal["contiguous", "original"]
+POSITIONS: tuple[Positions, ...] = ("contiguous", "original")
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def require_numbers(**options: object) -> None:
     """
     for name, value in options.items():
         if isinstance(value, bool) or not isinstance(value, Real):
-            raise ArgumentError(f"{name} must be a number, got {value!r}")
+            raise ArgumentError(f"{name} must be a number, got {shown(value)}")
 
 
 def by_view(values: Tensor, layout: Layout) -> Tensor:

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, VidcompressError, one_line, shown
 from ..media import VideoFrames
 from ..media.families import Family
 from ..report import Report
 from ..session import compress_inputs
 from .answer import Answer
+from .arguments import check_generation, check_present
 from .phases import FirstToken, Phases
 from .question import Question
 
@@ -44,6 +45,10 @@ def answer_batch(
     Returns:
         One answer per question, in order.
     """
+    check_present(model, processor)
+    check_generation(
+        model, {name: value for name, value in generation.items() if name not in ("max_new_tokens",)}
+    )
     for question in questions:
         _check_text(question.text, processor)
     phases = Phases(model.device)
@@ -59,7 +64,7 @@ def answer_batch(
     settings = {"pad_token_id": _pad_token_id(processor.tokenizer), **generation}
     settings["logits_processor"] = [*settings.get("logits_processor", ()), first]
     with torch.no_grad():
-        out = model.generate(**compressed, **settings)
+        out = _generate(model, compressed, settings)
     phases.cut("prefill", at=first.at)
     rows = _answer_ids(out, compressed["input_ids"].shape[1], len(questions))
     texts = processor.batch_decode(rows, skip_special_tokens=True)
@@ -79,6 +84,22 @@ def answer_batch(
             zip(questions, media, texts, rows, strict=True)
         )
     ]
+
+
+def _generate(model: Any, inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
+    try:
+        return model.generate(**inputs, **settings)
+    except (ValueError, TypeError, AttributeError, RuntimeError) as error:
+        # transformers checks values such as num_beams=0 by itself or not at all, and fails in many ways.
+        given = {k: v for k, v in settings.items() if k not in _OURS and (k, v) != ("do_sample", False)}
+        if not given or isinstance(error, (torch.OutOfMemoryError, VidcompressError)):
+            raise
+        raise ArgumentError(
+            f"generate refuses {shown(given, 200)}: {one_line(error)}; see transformers' GenerationConfig"
+        ) from error
+
+
+_OURS = ("max_new_tokens", "pad_token_id", "logits_processor", "streamer", "stopping_criteria")
 
 
 def _check_text(text: str, processor: Any) -> None:

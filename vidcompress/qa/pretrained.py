@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 import torch
 
-from ..errors import ArgumentError, UnsupportedModelError, nearest
+from .. import checks
+from ..checks import check_source
+from ..errors import ArgumentError, UnsupportedModelError, nearest, one_line, shown
 from ..registry import ADAPTERS
 from ..resources import embedded_models
+from .arguments import check_placement
 
 DEFAULT_MODEL = "tiny-onevision"
 DTYPES = ("float32", "float16", "bfloat16", "auto")
@@ -25,13 +29,17 @@ def resolve(name_or_path: str | os.PathLike[str] | None) -> str:
     Raises:
         ArgumentError: neither a folder nor an embedded model, and no hub id either.
     """
-    name = DEFAULT_MODEL if name_or_path is None else os.fspath(name_or_path)
+    if name_or_path is not None and not isinstance(name_or_path, (str, os.PathLike)):
+        raise ArgumentError(
+            f"name_or_path={shown(name_or_path)}: must be the name of an embedded model, a folder or a hub id"
+        )
+    name = DEFAULT_MODEL if name_or_path is None else os.fsdecode(name_or_path)
     if name_or_path is not None and os.path.isdir(name):
         return name
     embedded = embedded_models()
     if name in embedded:
         return str(embedded[name])
-    looks_like_hub_id = name.count("/") == 1 and not name.startswith((".", "/", "~"))
+    looks_like_hub_id = re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name, re.ASCII) is not None
     if not looks_like_hub_id:
         raise ArgumentError(
             f"model={name!r} is neither a folder nor an embedded model ({nearest(name, embedded)}); "
@@ -71,6 +79,8 @@ def load_model(
     """
     from ..adapters.original import KEY_MAPPING
 
+    check_source(revision, local_files_only)
+    check_placement(attn_implementation, device_map)
     source = resolve(name_or_path)
     if device is not None and device_map is not None:
         raise ArgumentError(
@@ -114,7 +124,7 @@ def _original_config(source: str, where: dict[str, Any]) -> Any:
         return read_config(source, **where)
     except ArgumentError:
         raise
-    except (OSError, ValueError):
+    except Exception:  # noqa: BLE001  (a broken config or tokenizer makes transformers raise anything)
         return None  # what is wrong is said where the config is loaded
 
 
@@ -138,10 +148,9 @@ def _load(source: str, auto_class: str, **kwargs: Any) -> Any:
 
     try:
         return getattr(transformers, auto_class).from_pretrained(source, **kwargs)
-    except (OSError, ValueError, ImportError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(" .:")
+    except Exception as error:
         raise ArgumentError(
-            f"model={source!r} does not load: {reason}; pass the folder or hub id of a transformers model "
+            f"model={source!r} does not load: {one_line(error)}; pass the folder or hub id of a transformers model "
             f"with safetensors weights"
         ) from error
 
@@ -149,22 +158,18 @@ def _load(source: str, auto_class: str, **kwargs: Any) -> Any:
 def _device(device: str | torch.device | None) -> torch.device:
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        target = torch.device(device)
-    except RuntimeError as error:
-        raise ArgumentError(f"device={device!r} is not a device; pass 'cpu', 'cuda' or 'cuda:0'") from error
-    if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
-        raise ArgumentError(
-            f"device={device!r}: this machine has {torch.cuda.device_count()} CUDA devices; pass 'cpu' or leave it out"
-        )
-    return target
+    return checks.device("device", device)
 
 
 def _dtype(dtype: str | torch.dtype | None, target: torch.device | None) -> str | torch.dtype:
     if dtype is None:
         return torch.float32 if target is not None and target.type == "cpu" else "auto"
     if isinstance(dtype, torch.dtype):
+        if not dtype.is_floating_point:
+            raise ArgumentError(
+                f"dtype={dtype}: must be a floating-point torch dtype or one of {', '.join(DTYPES)}"
+            )
         return dtype
-    if dtype not in DTYPES:
-        raise ArgumentError(f"dtype={dtype!r}: must be a torch dtype or one of {', '.join(DTYPES)}")
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise ArgumentError(f"dtype={shown(dtype)}: must be a torch dtype or one of {', '.join(DTYPES)}")
     return dtype if dtype == "auto" else getattr(torch, dtype)

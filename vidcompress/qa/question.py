@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, shown
 from ..media import VideoFrames, load_image, read_video
 
 KEYS = ("question", "image", "images", "video")
@@ -69,7 +69,7 @@ def read_question(item: Mapping[str, Any], *, where: str = "") -> Question:
         raise ArgumentError(f"{where}unknown keys {unknown}; allowed are {', '.join(KEYS)}")
     text, image, images, video = (item.get(key) for key in KEYS)
     if not isinstance(text, str) or not text.strip():
-        raise ArgumentError(f"{where}question={text!r}: must be a text that is not empty")
+        raise ArgumentError(f"{where}question={shown(text)}: must be a text that is not empty")
     if image is not None and images is not None:
         raise ArgumentError(f"{where}image and images exclude each other; pass one picture or a list of them")
     if isinstance(image, (list, tuple)):

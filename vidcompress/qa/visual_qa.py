@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..checks import flag, whole_number
 from ..errors import ArgumentError
 from ..media import load_processor
 from ..media.backends import get_backend
@@ -16,6 +17,7 @@ from ..media.sampling import check_request
 from ..settings import make_settings
 from .answer import Answer
 from .answering import answer_batch
+from .arguments import check_model
 from .pretrained import load_model
 from .progress import bar
 from .question import Question, read_question
@@ -62,6 +64,7 @@ class VisualQA:
         backend: str = "auto",
         **options: Any,
     ) -> None:
+        check_model(model, processor)
         self.model, self.processor = model, processor
         check_request(num_frames=num_frames, fps=fps, max_frames=max_frames)
         get_backend(backend)
@@ -156,7 +159,7 @@ class VisualQA:
         self, method: Any, ratio: float | str | None, max_tokens: int | None, options: dict[str, Any]
     ) -> None:
         if ratio is None and max_tokens is None:
-            ratio = 1.0 if method == "none" else DEFAULT_RATIO
+            ratio = 1.0 if isinstance(method, str) and method == "none" else DEFAULT_RATIO
         make_settings(method, retention_ratio=ratio, max_tokens=max_tokens, **options)
         self.method, self.options = method, dict(options)
         self.budget: dict[str, Any] = {"retention_ratio": ratio, "max_tokens": max_tokens}
@@ -252,9 +255,10 @@ class VisualQA:
         Raises:
             ArgumentError: an argument is not allowed; the message names the entry.
         """
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise ArgumentError(f"batch_size={batch_size!r}: must be a whole number of at least 1")
-        if isinstance(items, (str, Mapping)) or not isinstance(items, Sequence):
+        whole_number("batch_size", batch_size)
+        if progress is not None:
+            flag("progress", progress)
+        if isinstance(items, (str, bytes, bytearray, Mapping)) or not isinstance(items, Sequence):
             raise ArgumentError(
                 f"items must be a list of dicts, got {type(items).__name__}; for one question use ask"
             )
@@ -270,8 +274,7 @@ class VisualQA:
     def _answer(
         self, questions: list[Question], max_new_tokens: int, generate: dict[str, Any]
     ) -> list[Answer]:
-        if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or max_new_tokens < 1:
-            raise ArgumentError(f"max_new_tokens={max_new_tokens!r}: must be a whole number of at least 1")
+        whole_number("max_new_tokens", max_new_tokens)
         return answer_batch(
             self.model,
             self.processor,

@@ -1,0 +1,113 @@
+"""Arguments that are handed on to transformers, checked before it sees them: its own complaints name none of ours."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ..errors import ArgumentError, nearest, shown
+from ..media import Processor
+from ..registry import adapter_for
+
+OWN = (
+    "inputs",
+    "input_ids",
+    "attention_mask",
+    "position_ids",
+    "inputs_embeds",
+    "mm_encoder_outputs",
+    "past_key_values",
+)
+"""What `VisualQA` makes itself and hands to `generate`."""
+
+
+def check_model(model: Any, processor: Any) -> None:
+    """Check what a `VisualQA` is made around; None stands for what is filled in later.
+
+    Raises:
+        ArgumentError: `processor` is not one of `load_processor`.
+        UnsupportedModelError: no adapter serves `model`.
+    """
+    if model is not None:
+        adapter_for(model)
+    if processor is not None and not isinstance(processor, Processor):
+        raise ArgumentError(
+            f"processor={shown(processor)}: must be one that vidcompress.load_processor(model) returned"
+        )
+
+
+def check_present(model: Any, processor: Any) -> None:
+    """Refuse to answer without a model and a processor.
+
+    Raises:
+        ArgumentError: one of them is None.
+    """
+    for name, value in (("model", model), ("processor", processor)):
+        if value is None:
+            raise ArgumentError(
+                f"{name}=None: nothing to answer with; use VisualQA.from_pretrained, or pass a {name}"
+            )
+
+
+def check_placement(attn_implementation: Any, device_map: Any) -> None:
+    """Check the kinds of two arguments of `from_pretrained`; what they say is left to transformers.
+
+    Raises:
+        ArgumentError: of another kind than transformers reads.
+    """
+    if attn_implementation is not None and (
+        not isinstance(attn_implementation, (str, Mapping)) or not attn_implementation
+    ):
+        raise ArgumentError(
+            f"attn_implementation={shown(attn_implementation)}: must be a name such as 'sdpa' or 'eager', or None"
+        )
+    known = isinstance(device_map, (str, torch.device)) or (
+        isinstance(device_map, Mapping) and bool(device_map)
+    )
+    if device_map is not None and not known:
+        raise ArgumentError(
+            f"device_map={shown(device_map)}: must be 'auto', the name of a device, or a dict of module to device"
+        )
+
+
+def check_generation(model: Any, options: Mapping[str, Any]) -> None:
+    """Refuse what the model's `generate` does not know, before anything is opened or encoded.
+
+    Args:
+        model: its `generate` and `forward` and transformers' GenerationConfig say what is known.
+        options: what the caller gave beyond the arguments of `ask`.
+
+    Raises:
+        ArgumentError: an unknown name, or one that `VisualQA` fills in itself.
+    """
+    if not options:
+        return
+    for name in options:
+        if name in OWN:
+            raise ArgumentError(
+                f"{name} cannot be passed on to generate: it is made from the question and its media"
+            )
+    known = _known(model)
+    for name, value in options.items():
+        if name not in known:
+            raise ArgumentError(
+                f"{name}={shown(value)}: neither an argument of ask nor of the model's generate; {_near(name, known)}"
+            )
+
+
+def _known(model: Any) -> set[str]:
+    from transformers import GenerationConfig
+
+    named = {name for name in vars(GenerationConfig()) if not name.startswith("_")}
+    for function in (model.generate, model.forward):
+        named |= set(inspect.signature(function).parameters)
+    return named - {"self", "kwargs", "max_new_tokens"}
+
+
+def _near(name: str, known: set[str]) -> str:
+    """The nearest of a hundred names, without the list of them."""
+    _, _, hint = nearest(name, known).partition("; ")
+    return hint or "see transformers' GenerationConfig for what there is"
