@@ -76,7 +76,12 @@ class Budget:
 
         Returns:
             One integer per visual, 0 <= B <= N. `max_tokens` below the number of visuals leaves some with none.
+
+        Raises:
+            ArgumentError: `lengths` holds something else than whole numbers.
         """
+        if not isinstance(lengths, Sequence) or not all(is_whole(n) and n >= 0 for n in lengths):
+            raise ArgumentError(f"lengths={shown(lengths)}: must be a list of whole numbers of at least 0")
         if self.max_tokens is not None:
             return split_in_proportion(min(int(self.max_tokens), sum(lengths)), lengths)
         ratio = self.ratio or Fraction(1)

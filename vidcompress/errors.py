@@ -43,10 +43,8 @@ def shown(value: object, length: int = 80) -> str:
     if isinstance(value, (bytes, bytearray)) and len(value) > 20:
         return f"{len(value)} bytes"
     shape = getattr(value, "shape", None)
-    if shape is not None and not callable(shape):
-        return (
-            f"{type(value).__name__} of shape {tuple(shape)}" if shape else f"{type(value).__name__}({value})"
-        )
+    if isinstance(shape, tuple) and shape:
+        return f"{type(value).__name__} of shape {tuple(shape)}"
     try:
         text = " ".join(repr(value).split())
     except Exception:  # noqa: BLE001  (a stranger's __repr__ may raise anything)

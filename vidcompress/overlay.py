@@ -115,7 +115,9 @@ def _image_tiles(visual: VisualReport, picture: Picture | Sequence[Picture]) -> 
     """The thumbnail, and the crops on their common canvas; each with its width in pixels."""
     if isinstance(picture, (list, tuple)):
         if len(picture) != 1:
-            raise ArgumentError(f"picture: an image is drawn over one picture, got a list of {len(picture)}")
+            raise ArgumentError(
+                f"picture: an image is drawn over one, got a list of {len(picture)}; pass the one"
+            )
         picture = picture[0]
     image = _open(picture)
     masks = _kept_cells(visual)

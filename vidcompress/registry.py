@@ -48,7 +48,7 @@ class Registry(Generic[T]):
         taken = self._classes.get(name)
         if taken is not None and taken is not cls:
             raise ArgumentError(
-                f"{self.what} {name!r} is already registered by {taken.__module__}.{taken.__name__}"
+                f"{self.what} {name!r} is already registered by {taken.__module__}.{taken.__name__}; take another"
             )
         self._classes[name] = cls
 

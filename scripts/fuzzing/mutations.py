@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import struct
@@ -252,21 +253,12 @@ def _mutate_tree(tree: Any, rng: random.Random) -> str:
         node[key] = node[key] * rng.choice((-1, 0, 2, 3, 0.5, 1000))
     elif how == "copy":
         other, where = rng.choice(places)
-        if not _inside(node, other[where] if _has(other, where) else None):
-            node[key] = other[where] if _has(other, where) else None
+        node[key] = copy.deepcopy(other[where])
     elif how == "deep":
         node[key] = _nested(rng.choice((5, 100, 500)))
     else:
         node[key] = rng.choice(VALUES)
     return f"{how} {key}"[:60]
-
-
-def _inside(node: Any, tree: Any) -> bool:
-    return any(node is part for part in _nodes(tree))
-
-
-def _has(node: Any, key: Any) -> bool:
-    return key in node if isinstance(node, dict) else key < len(node)
 
 
 def _keys(node: Any) -> list[Any]:

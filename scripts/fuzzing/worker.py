@@ -48,7 +48,6 @@ def serve(folder: Path, seed: int, memory_mb: int) -> None:
     transformers.logging.disable_progress_bar()
     material = make_material(folder / "material")
     readers = Readers(folder / "material" / "checkpoint", folder / "room")
-    start_mb = _status("VmRSS")
     limit = (_status("VmData") + memory_mb) << 20
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     print("ready", file=out)
@@ -56,8 +55,12 @@ def serve(folder: Path, seed: int, memory_mb: int) -> None:
         case = make_case(material, seed, int(line))
         path = readers.place(case)
         _reset_peak()
+        start_mb = _status("VmRSS")
         before = time.perf_counter()
         outcome, said = readers.outcome(case, path)
+        taken_mb = max(0, _status("VmHWM") - start_mb)
+        if "MemoryError" in said or taken_mb > memory_mb:
+            outcome = "memory"
         result = {
             "case": case.number,
             "kind": case.kind,
@@ -67,7 +70,7 @@ def serve(folder: Path, seed: int, memory_mb: int) -> None:
             "outcome": outcome,
             "said": said[:1500],
             "ms": round(1e3 * (time.perf_counter() - before), 1),
-            "mb": max(0, _status("VmHWM") - start_mb),
+            "mb": taken_mb,
         }
         print(json.dumps(result), file=out)
 
@@ -129,7 +132,7 @@ class Crew:
 
     def _start(self) -> None:
         code = (
-            f"import sys; sys.path.insert(0, {str(SCRIPTS)!r}); from pathlib import Path; "
+            f"import sys; sys.path[:0] = [{str(SCRIPTS)!r}, {str(SCRIPTS.parent)!r}]; from pathlib import Path; "
             f"from fuzzing.worker import serve; serve(Path({str(self.folder)!r}), {self.seed}, {self.memory_mb})"
         )
         environment = {

@@ -100,11 +100,16 @@ def register_backend(name: str) -> Callable[[type[Backend]], type[Backend]]:
     """Class decorator that makes a reader available as `backend=name`.
 
     Raises:
-        MediaError: `name` is "auto" or already taken.
+        MediaError: `name` is no text, is "auto" or already taken, or what is decorated has no method `read`.
     """
 
+    word("name", name, "torchcodec", error=MediaError)
+
     def register(cls: type[Backend]) -> type[Backend]:
-        word("name", name, "torchcodec", error=MediaError)
+        if not isinstance(cls, type) or not hasattr(cls, "read"):
+            raise MediaError(
+                f"register_backend takes a class with a method read(clip, request), got {shown(cls)}"
+            )
         if name == "auto" or name in _BACKENDS:
             raise MediaError(
                 f"backend name {name!r} is taken; choose another than {['auto', *sorted(_BACKENDS)]}"

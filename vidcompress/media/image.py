@@ -43,6 +43,8 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_FRAME_PIXELS) -> Im
     if hasattr(source, "__array__") or hasattr(source, "numpy"):
         return _from_array(source, max_pixels)
     if isinstance(source, (bytes, bytearray)):
+        if not source:
+            raise MediaError("image: got 0 bytes; read the file again and pass its content")
         return _decode(io.BytesIO(source), f"<{len(source)} bytes>", max_pixels)
     if isinstance(source, (str, os.PathLike)):
         path = local_path(source, "image")
@@ -93,7 +95,7 @@ def _decode(stream: BinaryIO, name: str, max_pixels: int) -> Image:
         raise
     except UnidentifiedImageError as error:
         raise MediaError(
-            f"image={name!r} is not a picture in a known format (PNG, JPEG, WebP, ...)"
+            f"image={name!r} is not a picture in a known format (PNG, JPEG, WebP, ...); check it, or convert it"
         ) from error
     except Image.DecompressionBombError as error:
         raise MediaError(f"image={name!r} is larger than Pillow accepts: {error}") from error

@@ -65,6 +65,7 @@ def load_processor(
     )
     _warn_about_pinpoints(image_raw, geometry, image_origin)
     tokenizer = tokenizer if tokenizer is not None else _load_tokenizer(files)
+    _try_tokenizer(tokenizer, files.name)
     original = _is_original(files)
     if original:
         add_placeholders(tokenizer)
@@ -201,6 +202,17 @@ def _load_tokenizer(files: _Files) -> Any:
     except Exception as error:
         raise MediaError(
             f"the tokenizer of {files.name!r} does not load ({one_line(error)}); pass tokenizer=..."
+        ) from error
+
+
+def _try_tokenizer(tokenizer: Any, name: str) -> None:
+    """Find out now, not in the middle of an answer, whether it works; some broken files load and then fail."""
+    try:
+        tokenizer.decode(tokenizer("what is this?")["input_ids"])
+        _ = tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id
+    except Exception as error:
+        raise MediaError(
+            f"the tokenizer of {name!r} does not work ({one_line(error)}); pass tokenizer=..., or fetch it again"
         ) from error
 
 

@@ -18,7 +18,7 @@ from .backends import get_backend
 from .errors import DEFAULT_MAX_FRAMES, MediaError
 from .families import Family, Geometry
 from .image import ImageSource, load_image
-from .inputs import arrange_images, arrange_videos, check_counts
+from .inputs import arrange_images, arrange_videos, check_counts, check_groups
 from .pixels import frame_views, image_views, single_view, stack_views
 from .prompt import count_placeholders, expand, pad_left, tokenize
 from .recipe import PixelRecipe
@@ -141,6 +141,7 @@ class Processor:
         Returns:
             The inputs (empty for no pictures) and the number of placeholders of each picture.
         """
+        check_groups(pictures, groups)
         if not pictures:
             return {}, []
         counts = groups if groups is not None else [1] * len(pictures)
@@ -170,6 +171,11 @@ class Processor:
         Returns:
             The inputs (empty for no clips) and the number of placeholders of each clip.
         """
+        for number, clip in enumerate(clips if isinstance(clips, (list, tuple)) else [clips]):
+            if not isinstance(clip, VideoFrames):
+                raise MediaError(
+                    f"clips: entry {number} is {shown(clip)}; pass a list of VideoFrames from read_video"
+                )
         if not clips:
             return {}, []
         views = [frame_views(clip.frames, self.video_recipe, self.resize_device) for clip in clips]
@@ -240,7 +246,7 @@ class Processor:
             )
         check_conversation(conversation)
         kwargs.setdefault("chat_template", self.chat_template)
-        with bounded_template():
+        with bounded_template(conversation):
             return self.tokenizer.apply_chat_template(
                 conversation, add_generation_prompt=add_generation_prompt, tokenize=False, **kwargs
             )

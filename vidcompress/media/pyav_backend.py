@@ -109,7 +109,7 @@ def _read_all(clip: Clip, request: Request, facts: ClipFacts) -> VideoFrames:
             if position >= chosen[-1]:
                 break
     known = [stamp for stamp in stamps if stamp is not None]
-    if len(known) == total:
+    if len(known) == total and known == sorted(known):  # damaged and joined clips go back in time
         times = [(stamp - known[0]) * facts.tick for stamp in known]
     else:
         times = [position / facts.fps if facts.fps > 0 else float(position) for position in range(total)]

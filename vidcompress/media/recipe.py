@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..checks import is_whole
+from ..errors import shown
 from .anyres import Size
 from .errors import MediaError
 from .families import Geometry
@@ -97,7 +99,7 @@ def read_recipe(raw: Mapping[str, Any], geometry: Geometry, origin: str) -> Pixe
     frames = raw.get("num_frames")
     if frames is not None and (isinstance(frames, bool) or not isinstance(frames, int) or frames < 1):
         raise MediaError(
-            f"{origin}: num_frames={frames!r}; expected a whole number of at least 1, or no entry"
+            f"{origin}: num_frames={shown(frames)}; expected a whole number of at least 1, or no entry"
         )
     recipe = PixelRecipe(size, edge, crop, _filter(raw, origin), mean, std, _factor(raw, origin), frames)
     made = recipe.crop or recipe.square
@@ -119,7 +121,7 @@ def _read_size(value: Any, key: str, origin: str) -> tuple[Size | None, int | No
         if isinstance(edge, int) and edge > 0:
             return None, edge
     raise MediaError(
-        f"{origin}: {key}={value!r}; expected {{'height': h, 'width': w}} or {{'shortest_edge': s}} in pixels"
+        f"{origin}: {key}={shown(value)}; expected {{'height': h, 'width': w}} or {{'shortest_edge': s}} in pixels"
     )
 
 
@@ -136,7 +138,9 @@ def _statistics(raw: Mapping[str, Any], geometry: Geometry, origin: str) -> tupl
             )
         values = tuple(value) if isinstance(value, (list, tuple)) else (value,) * 3
         if len(values) != 3 or not all(isinstance(v, (int, float)) for v in values):
-            raise MediaError(f"{origin}: {key}={value!r}; expected three numbers, for red, green and blue")
+            raise MediaError(
+                f"{origin}: {key}={shown(value)}; expected three numbers, for red, green and blue"
+            )
         found.append(tuple(float(v) for v in values))
     if min(found[1]) <= 0:
         raise MediaError(f"{origin}: image_std={list(found[1])}; every entry must be above 0")
@@ -145,8 +149,10 @@ def _statistics(raw: Mapping[str, Any], geometry: Geometry, origin: str) -> tupl
 
 def _filter(raw: Mapping[str, Any], origin: str) -> Mode:
     number = raw.get("resample", 3)
-    if number not in _FILTERS:
-        raise MediaError(f"{origin}: resample={number!r}; expected 0 (nearest), 2 (bilinear) or 3 (bicubic)")
+    if not is_whole(number) or number not in _FILTERS:
+        raise MediaError(
+            f"{origin}: resample={shown(number)}; expected 0 (nearest), 2 (bilinear) or 3 (bicubic)"
+        )
     return _FILTERS[number]
 
 
@@ -155,5 +161,7 @@ def _factor(raw: Mapping[str, Any], origin: str) -> float:
     if raw.get("do_rescale") is False:
         factor = 1.0
     if not isinstance(factor, (int, float)) or not factor > 0:
-        raise MediaError(f"{origin}: rescale_factor={factor!r}; expected a positive number such as 1/255")
+        raise MediaError(
+            f"{origin}: rescale_factor={shown(factor)}; expected a positive number such as 1/255"
+        )
     return float(factor)

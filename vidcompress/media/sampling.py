@@ -23,7 +23,7 @@ def sample_indices(total: int, num_frames: int) -> list[int]:
     Raises:
         MediaError: `total` or `num_frames` is below 1.
     """
-    if not is_whole(total) or total < 1:
+    if not is_whole(total) or not 1 <= total < 2**53:
         raise MediaError(
             f"total={shown(total)}: must be a whole number, a clip needs at least one frame; check that the file holds "
             "video"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, ValuesView
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -24,14 +24,17 @@ MAX_TEMPLATE = 200_000
 MAX_NUMBER = 1_000_000
 """Largest whole number that may stand in a template."""
 
-MAX_LINES = 1_000_000
+MAX_LINES = 200_000
 """Lines of a compiled template that one rendering may execute; an ordinary one takes hundreds."""
 
 MAX_SECONDS = 10.0
 """Longest rendering."""
 
-MAX_TEXT = 16_000_000
-"""Longest prompt, and longest text that a template may hold in between, in characters."""
+MAX_ADDED = 20_000
+"""Longest prompt in characters, beyond four times the text of the conversation."""
+
+MAX_HELD = 1_000_000
+"""Longest text that a template may hold in between, counted likewise."""
 
 
 def check_template(template: str, origin: str) -> str:
@@ -82,18 +85,17 @@ def check_conversation(conversation: Any) -> None:
 
 
 @contextmanager
-def bounded_template(seconds: float = MAX_SECONDS, lines: int = MAX_LINES) -> Iterator[None]:
-    """Watch a template that is rendered inside the block.
+def bounded_template(conversation: Any) -> Iterator[None]:
+    """Watch a template that is rendered over a conversation inside the block.
 
     Args:
-        seconds: how long it may take.
-        lines: how many lines of it may be executed.
+        conversation: its length decides how much text is plausible.
 
     Raises:
         MediaError: it fails, does what the sandbox forbids, or does not come to an end.
     """
     before = sys.gettrace()
-    sys.settrace(_Watch(seconds, lines))
+    sys.settrace(_Watch(_length(conversation)))
     try:
         yield
     except MediaError:
@@ -110,8 +112,9 @@ def bounded_template(seconds: float = MAX_SECONDS, lines: int = MAX_LINES) -> It
 class _Watch:
     """A trace function of this thread that follows frames of compiled templates and no others."""
 
-    def __init__(self, seconds: float, lines: int) -> None:
-        self.deadline, self.lines, self.room = time.monotonic() + seconds, lines, MAX_TEXT
+    def __init__(self, length: int) -> None:
+        self.deadline, self.lines = time.monotonic() + MAX_SECONDS, MAX_LINES
+        self.room, self.held = MAX_ADDED + 4 * length, MAX_HELD + 4 * length
 
     def __call__(self, frame: FrameType, event: str, value: Any) -> Any:
         """Decide, for every function that is entered, whether to follow it."""
@@ -121,25 +124,30 @@ class _Watch:
         self.lines -= 1
         if event == "return" and isinstance(value, str):  # a template yields its text in pieces
             self.room -= len(value)
-        if self.lines < 0 or self.room < 0 or time.monotonic() > self.deadline or _too_long(frame):
+        held = max((len(text) for text in _values(frame.f_locals) if isinstance(text, str)), default=0)
+        if self.lines < 0 or self.room < 0 or held > self.held or time.monotonic() > self.deadline:
             raise MediaError(
-                "the chat template does not come to an end within "
-                f"{MAX_LINES} lines, {MAX_SECONDS:g} seconds and {MAX_TEXT} characters; take the template of "
-                "another checkpoint of this family, or write the prompt yourself"
+                f"the chat template does not come to an end within {MAX_LINES} lines and {MAX_SECONDS:g} seconds, or "
+                "makes far more text than it was given; take the template of another checkpoint of this family, or "
+                "write the prompt yourself"
             )
         return self._step
 
 
-def _too_long(frame: FrameType) -> bool:
-    return any(isinstance(text, str) and len(text) > MAX_TEXT for text in _values(frame.f_locals))
+def _length(conversation: Any) -> int:
+    """Characters of all texts in a conversation."""
+    if isinstance(conversation, str):
+        return len(conversation)
+    parts = conversation.values() if isinstance(conversation, Mapping) else conversation
+    return sum(map(_length, parts)) if isinstance(parts, (list, tuple, ValuesView)) else 0
 
 
 def _values(names: Mapping[str, Any]) -> Iterator[Any]:
     """Values of a template's variables, those inside a `namespace()` too."""
     for value in names.values():
-        if type(value).__name__ == "Namespace":
+        if type(value).__name__.endswith("Namespace"):
             inside = object.__getattribute__(value, "__dict__")
-            for kept in inside.values():
+            for kept in (inside, *inside.values()):
                 yield from kept.values() if isinstance(kept, dict) else ()
         else:
             yield value

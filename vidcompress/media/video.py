@@ -65,7 +65,7 @@ class VideoFrames:
         times = self.times if isinstance(self.times, (tuple, list)) else ()
         if len(times) != shape[0] or not all(is_number(time) for time in times):
             raise MediaError(
-                f"times={shown(self.times)}: {len(times)} for {shape[0]} frames; pass one per frame, a number of seconds"
+                f"times={shown(self.times)}: {len(times)} for {shape[0]} frames; pass one per frame, in seconds"
             )
         for name in ("duration", "fps"):
             if not is_number(getattr(self, name)) or getattr(self, name) < 0:
@@ -171,6 +171,10 @@ def _from_array(source: Any, rate: float) -> VideoFrames:
         if isinstance(source, torch.Tensor)
         else torch.from_numpy(np.ascontiguousarray(source))
     )
+    if frames.ndim == 0:
+        raise MediaError(
+            f"video: got the number {shown(source)}; pass a uint8 array (frame, height, width, 3)"
+        )
     if frames.ndim == 4 and frames.shape[-1] != 3 and frames.shape[1] == 3:
         frames = frames.permute(0, 2, 3, 1)
     return _in_memory(frames, f"<array {tuple(frames.shape)}>", rate)

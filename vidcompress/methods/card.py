@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, one_line, shown
 
 FENCE = "+++\n"
 
@@ -64,6 +64,12 @@ def parse_card(name: str, source: str) -> Card:
         raise ArgumentError(f"card {name!r} must begin with a TOML head between two lines '+++'")
     try:
         head = tomllib.loads(head_text)
+        kinds = {"modalities": list, "defaults": dict}
+        for key in ("name", "effect", "paper", "code", "modalities", "needs", "defaults"):
+            if not isinstance(head[key], kinds.get(key, str)):
+                raise ArgumentError(
+                    f"card {name!r}: {key}={shown(head[key])}, must be a {kinds.get(key, str).__name__}"
+                )
         return Card(
             name=head["name"],
             effect=head["effect"],
@@ -74,7 +80,7 @@ def parse_card(name: str, source: str) -> Card:
             defaults=dict(head["defaults"]),
             text=text.strip() + "\n",
         )
-    except tomllib.TOMLDecodeError as error:
-        raise ArgumentError(f"card {name!r} has a head that is not TOML: {error}") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ArgumentError(f"card {name!r} has a head that is not TOML: {one_line(error)}") from None
     except KeyError as error:
         raise ArgumentError(f"card {name!r} lacks the key {error.args[0]!r} in its head") from None

@@ -89,7 +89,7 @@ def answer_batch(
 def _generate(model: Any, inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
     try:
         return model.generate(**inputs, **settings)
-    except (ValueError, TypeError, AttributeError, RuntimeError) as error:
+    except (ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError) as error:
         # transformers checks values such as num_beams=0 by itself or not at all, and fails in many ways.
         given = {k: v for k, v in settings.items() if k not in _OURS and (k, v) != ("do_sample", False)}
         if not given or isinstance(error, (torch.OutOfMemoryError, VidcompressError)):
@@ -106,8 +106,8 @@ def _check_text(text: str, processor: Any) -> None:
     for token in filter(None, (processor.image_token, processor.video_token)):
         if token in text:
             raise ArgumentError(
-                f"question={text!r} holds {token!r}, which stands for a picture or clip in a prompt; leave it out and "
-                "pass image=, images= or video="
+                f"question={shown(text)} holds {token!r}, which stands for a picture or clip in a prompt; leave it out "
+                "and pass image=, images= or video="
             )
 
 

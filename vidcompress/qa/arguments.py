@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..checks import is_whole
 from ..errors import ArgumentError, nearest, shown
 from ..media import Processor
 from ..registry import adapter_for
@@ -73,6 +74,22 @@ def check_placement(attn_implementation: Any, device_map: Any) -> None:
         )
 
 
+def check_special_ids(source: str, model: Any) -> None:
+    """Check the ids in a checkpoint's generation_config.json, which `generate` turns into tensors unseen.
+
+    Raises:
+        ArgumentError: an id is no whole number of at least 0.
+    """
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        value = getattr(model.generation_config, name, None)
+        ids: list[Any] = value if isinstance(value, list) else [] if value is None else [value]
+        if not all(is_whole(entry) and 0 <= entry < 2**31 for entry in ids):
+            raise ArgumentError(
+                f"model={source!r}: {name}={shown(value)} in its generation_config.json must be a token id or a list "
+                "of them; fetch the checkpoint again"
+            )
+
+
 def check_generation(model: Any, options: Mapping[str, Any]) -> None:
     """Refuse what the model's `generate` does not know, before anything is opened or encoded.
 
@@ -88,7 +105,7 @@ def check_generation(model: Any, options: Mapping[str, Any]) -> None:
     for name in options:
         if name in OWN:
             raise ArgumentError(
-                f"{name} cannot be passed on to generate: it is made from the question and its media"
+                f"{name} cannot be passed on to generate; leave it out, it is made from the question and its media"
             )
     known = _known(model)
     for name, value in options.items():

@@ -13,7 +13,7 @@ from ..checks import check_source
 from ..errors import ArgumentError, UnsupportedModelError, nearest, one_line, shown
 from ..registry import ADAPTERS
 from ..resources import embedded_models
-from .arguments import check_placement
+from .arguments import check_placement, check_special_ids
 
 DEFAULT_MODEL = "tiny-onevision"
 DTYPES = ("float32", "float16", "bfloat16", "auto")
@@ -110,6 +110,7 @@ def load_model(
     )
     if original is not None:
         model = _checked(source, *model)
+    check_special_ids(source, model)
     return (model if target is None else model.to(target)).eval()
 
 
