@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import random
 import struct
@@ -253,9 +252,9 @@ def _mutate_tree(tree: Any, rng: random.Random) -> str:
         node[key] = node[key] * rng.choice((-1, 0, 2, 3, 0.5, 1000))
     elif how == "copy":
         other, where = rng.choice(places)
-        node[key] = copy.deepcopy(other[where])
+        node[key] = json.loads(json.dumps(other[where]))
     elif how == "deep":
-        node[key] = _nested(rng.choice((5, 100, 500)))
+        node[key] = _nested(rng.choice((5, 60, 200)))
     else:
         node[key] = rng.choice(VALUES)
     return f"{how} {key}"[:60]

@@ -17,7 +17,7 @@ PHASES = {"decode", "preprocess", "encode", "compress", "prefill", "generate", "
 
 def ask(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     """Stdout of a successful `ask`."""
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(SystemExit, match="^[012]$") as stop:
         main(["ask", "--question", "how many objects are there?", "--max-new-tokens", "4", *words])
     written = capsys.readouterr()
     assert stop.value.code == 0, written.err
@@ -92,7 +92,7 @@ def test_text_only_and_settings(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_files_that_cannot_be_read_exit_1(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(SystemExit, match="^1$") as stop:
         main(["ask", "--question", "what?", "--image", str(tmp_path / "missing.png")])
     written = capsys.readouterr()
     assert (stop.value.code, written.out) == (1, "")
@@ -116,7 +116,7 @@ def test_what_the_caller_can_mend_exits_2(
     capsys: pytest.CaptureFixture[str], image: Path, words: tuple[str, ...], message: str
 ) -> None:
     given = ["ask", "--image", str(image), *words]
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(SystemExit, match="^2$") as stop:
         main(given if "--question" in words else [*given, "--question", "how many objects are there?"])
     out, err = capsys.readouterr()
     assert (stop.value.code, out) == (2, "")
@@ -124,7 +124,7 @@ def test_what_the_caller_can_mend_exits_2(
 
 
 def test_unknown_words_are_said(capsys: pytest.CaptureFixture[str], image: Path) -> None:
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(SystemExit, match="^[012]$") as stop:
         main(["ask", "--image", str(image), "--question", "where is the zeppelin?", "--json"])
     entry = json.loads(capsys.readouterr().out)
     assert stop.value.code == 0

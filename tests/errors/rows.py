@@ -11,7 +11,7 @@ from vidcompress.errors import ArgumentError, VidcompressError, shown
 
 NEXT = re.compile(
     r"must |pass |use |choose |expected|known: |allowed|give |exclude|takes |only|need|see |leave it out|did you mean|"
-    r"fetch |check |download|supported|write one|make it|read it|raise max|cannot go with|another"
+    r"fetch |check |download|supported|write one|make it|read it|raise max|cannot go with|another|add |name a"
 )
 """Every message says what is allowed, or what to do next."""
 

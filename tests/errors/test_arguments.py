@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +37,7 @@ def here() -> Iterator[SimpleNamespace]:
 def test_a_wrong_argument_is_refused(row: Row, here: SimpleNamespace) -> None:
     function, valid = here.calls[row.call]
     value = row.value.make(here) if isinstance(row.value, Make) else row.value
-    with pytest.raises(VidcompressError) as caught:  # the row's message is looked for below
+    with pytest.raises(VidcompressError, match=re.escape(row.message)) as caught:
         function(**{**valid, **row.others, row.parameter: value})
     assert type(caught.value) is row.error, repr(caught.value)
     assert complaints(row, value, str(caught.value)) == [], str(caught.value)

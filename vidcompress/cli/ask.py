@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,6 +70,7 @@ def ask(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Ask a question about an image, several images or a video; with none of them, about text only."""
+    _check_numbers(max_new_tokens, seed)
     _check_overlay(overlay, bool(image) or video is not None)
     _check_media(image or [], video)
     options = _method_options(method, option or [], seed)
@@ -105,6 +107,15 @@ def ask(
         _print(answer, entry)
 
 
+def _check_numbers(max_new_tokens: int, seed: int | None) -> None:
+    """Miss what the answer would, before a model is loaded."""
+    from vidcompress.checks import whole_number
+
+    whole_number("max_new_tokens", max_new_tokens)
+    if seed is not None:
+        whole_number("seed", seed, least=0, most=2**32 - 1)
+
+
 def _check_media(images: list[Path], video: Path | None) -> None:
     """Miss a file before a model is loaded, not after."""
     from vidcompress.media.image import local_path
@@ -124,8 +135,13 @@ def _check_overlay(path: Path | None, media: bool) -> None:
         raise ArgumentError(f"--overlay={str(path)!r}: there is nothing to draw over; add --image or --video")
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise ArgumentError(f"--overlay={str(path)!r}: must end in .png, .jpg or .webp")
-    if not path.absolute().parent.is_dir():
-        raise ArgumentError(f"--overlay={str(path)!r}: its folder does not exist; make it first")
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        what = (
+            "is a folder; name a file in it" if path.is_dir() else "its folder does not exist; make it first"
+        )
+        raise ArgumentError(f"--overlay={str(path)!r}: {what}")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise ArgumentError(f"--overlay={str(path)!r}: its folder may not be written to; name another")
 
 
 def _method_options(method: str, pairs: list[str], seed: int | None) -> dict[str, Any]:
@@ -157,13 +173,24 @@ def _method_options(method: str, pairs: list[str], seed: int | None) -> dict[str
 
 
 def _save_overlays(answer: Answer, path: Path) -> list[str]:
-    """One picture per image or video: kept.png, kept-1.png, ..."""
-    written = []
-    for index in range(len(answer.media)):
-        target = path if index == 0 else path.with_stem(f"{path.stem}-{index}")
-        answer.overlay(index).save(target)
-        written.append(str(target))
-    return written
+    """One picture per image or video: kept.png, kept-1.png, ...; all of them, or none where one cannot be written."""
+    from vidcompress.errors import VidcompressError, one_line
+
+    pictures = [answer.overlay(index) for index in range(len(answer.media))]
+    targets = [path, *(path.with_stem(f"{path.stem}-{index}") for index in range(1, len(pictures)))]
+    parts = [target.with_stem(f".{target.stem}-part") for target in targets]
+    try:
+        for picture, part in zip(pictures, parts, strict=False):
+            picture.save(part)
+    except (OSError, ValueError) as error:
+        for part in parts:
+            part.unlink(missing_ok=True)
+        raise VidcompressError(
+            f"--overlay={str(path)!r}: cannot be written ({one_line(error)}); name another file"
+        ) from error
+    for part, target in zip(parts, targets, strict=True):
+        part.replace(target)
+    return [str(target) for target in targets]
 
 
 def _entry(answer: Answer, qa: VisualQA, model: str | None, drawn: list[str]) -> dict[str, Any]:

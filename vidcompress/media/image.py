@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..checks import whole_number
+from ..errors import one_line
 from .errors import MAX_FRAME_PIXELS, MediaError
 
 if TYPE_CHECKING:
@@ -98,7 +99,9 @@ def _decode(stream: BinaryIO, name: str, max_pixels: int) -> Image:
             f"image={name!r} is not a picture in a known format (PNG, JPEG, WebP, ...); check it, or convert it"
         ) from error
     except Image.DecompressionBombError as error:
-        raise MediaError(f"image={name!r} is larger than Pillow accepts: {error}") from error
+        raise MediaError(
+            f"image={name!r} is larger than Pillow accepts ({one_line(error)}); make it smaller"
+        ) from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise MediaError(f"image={name!r} is damaged or cut short ({error}); fetch it again") from error
 

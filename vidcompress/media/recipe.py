@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..checks import is_whole
+from ..checks import is_number, is_whole
 from ..errors import shown
 from .anyres import Size
 from .errors import MediaError
@@ -21,6 +21,9 @@ _CHANNELS = {
     ),
     "siglip_vision_model": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 }
+LARGEST = 1e6
+"""Means, deviations and factors of real checkpoints lie below, and above its inverse; beyond it pixels overflow."""
+
 _FILTERS: dict[int, Mode] = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}  # numbered as in Pillow
 
 
@@ -137,13 +140,15 @@ def _statistics(raw: Mapping[str, Any], geometry: Geometry, origin: str) -> tupl
                 f"{origin} has no {key}, and {geometry.encoder} has no known one; add it to that file"
             )
         values = tuple(value) if isinstance(value, (list, tuple)) else (value,) * 3
-        if len(values) != 3 or not all(isinstance(v, (int, float)) for v in values):
+        if len(values) != 3 or not all(is_number(v) and abs(v) < LARGEST for v in values):
             raise MediaError(
                 f"{origin}: {key}={shown(value)}; expected three numbers, for red, green and blue"
             )
         found.append(tuple(float(v) for v in values))
-    if min(found[1]) <= 0:
-        raise MediaError(f"{origin}: image_std={list(found[1])}; every entry must be above 0")
+    if min(found[1]) <= 1 / LARGEST:
+        raise MediaError(
+            f"{origin}: image_std={shown(list(found[1]))}; every entry must be above {1 / LARGEST}"
+        )
     return found[0], found[1]
 
 
@@ -160,7 +165,7 @@ def _factor(raw: Mapping[str, Any], origin: str) -> float:
     factor = raw.get("rescale_factor") or 1 / 255
     if raw.get("do_rescale") is False:
         factor = 1.0
-    if not isinstance(factor, (int, float)) or not factor > 0:
+    if not is_number(factor) or not 1 / LARGEST < factor < LARGEST:
         raise MediaError(
             f"{origin}: rescale_factor={shown(factor)}; expected a positive number such as 1/255"
         )
