@@ -1,4 +1,4 @@
-"""Run the Python snippets of README.md and write what they print beneath them, as comments.
+"""Write into README.md what its Python snippets print, beneath them as comments, and its table of methods.
 
 python scripts/refresh_readme.py            # rewrites README.md
 python scripts/refresh_readme.py --check    # fails where README.md says something else (times may differ)
@@ -16,12 +16,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+from vidcompress.cli.listings import method_entries
+
 ROOT = Path(__file__).resolve().parent.parent
+TABLE = re.compile(r"(<!-- methods -->)\n.*?\n(<!-- /methods -->)", flags=re.DOTALL)
 BLOCK = re.compile(r"^```python\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
 
 
 def refreshed(text: str) -> str:
-    """Return `text` with the comments beneath each statement of its snippets replaced by what it prints.
+    """Return `text` with the comments beneath each statement of its snippets replaced by what it prints, and the table.
 
     The snippets run one after another in one namespace, in a temporary folder that sees `examples/`.
     """
@@ -31,9 +34,25 @@ def refreshed(text: str) -> str:
         before = os.getcwd()
         os.chdir(folder)
         try:
-            return BLOCK.sub(lambda match: f"```python\n{_with_output(match[1], names)}```", text)
+            return BLOCK.sub(lambda match: f"```python\n{_with_output(match[1], names)}```", with_table(text))
         finally:
             os.chdir(before)
+
+
+def with_table(text: str) -> str:
+    """Return `text` with the table of methods made anew from their cards."""
+    return TABLE.sub(lambda match: f"{match[1]}\n{methods_table()}\n{match[2]}", text)
+
+
+def methods_table() -> str:
+    """The methods that come with the package as a Markdown table: those with a paper first, then by name."""
+    entries = [entry for entry in method_entries() if entry["package"] is None]
+    rows = ["| method | serves | what it does |", "|---|---|---|"]
+    for entry in sorted(entries, key=lambda entry: (not entry["paper"], entry["name"])):
+        number = re.search(r"arXiv (\d+\.\d+)", entry["paper"])
+        paper = f" ([paper](https://arxiv.org/abs/{number[1]}))" if number else ""
+        rows.append(f"| `{entry['name']}` | {', '.join(entry['modalities'])} | {entry['summary']}{paper} |")
+    return "\n".join(rows)
 
 
 def without_times(text: str) -> str:
@@ -70,7 +89,7 @@ def main() -> None:
     if not check:
         path.write_text(new, encoding="utf-8")
     elif without_times(new) != without_times(old):
-        sys.exit("README.md does not say what its snippets print; run python scripts/refresh_readme.py")
+        sys.exit("README.md does not say what its snippets print; run make readme")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ import torch
 
 torch.set_num_threads(1)
 
+collect_ignore = ["outside"]  # a package of its own, installed and run by end_to_end/test_outside.py
+
 
 @pytest.fixture(autouse=True)
 def _restored_random_state() -> Iterator[None]:

@@ -15,6 +15,7 @@ _PUBLIC = {
     "ArgumentError": "errors",
     "Budget": "budget",
     "BudgetError": "errors",
+    "Chat": "qa",
     "CompressedInputs": "inputs",
     "Evidence": "views",
     "Layout": "views",
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from .media.loading import load_processor as load_processor
     from .methods.base import Method as Method
     from .qa import Answer as Answer
+    from .qa import Chat as Chat
     from .qa import VisualQA as VisualQA
     from .registry import available_methods as available_methods
     from .registry import get_method as get_method

@@ -44,7 +44,8 @@ def shown(value: object, length: int = 80) -> str:
         return f"{len(value)} bytes"
     shape = getattr(value, "shape", None)
     if isinstance(shape, tuple) and shape:
-        return f"{type(value).__name__} of shape {tuple(shape)}"
+        kind = getattr(value, "dtype", "")
+        return f"{type(value).__name__} of shape {tuple(shape)}{kind and f', {kind}'}"
     try:
         text = " ".join(repr(value).split())
     except Exception:  # noqa: BLE001  (a stranger's __repr__ may raise anything)

@@ -36,6 +36,11 @@ def is_filled(cache: Any) -> bool:
     return length is None or length() > 0
 
 
+def cache_rows(cache: Any) -> int:
+    """Rows of a filled cache: prompts, or beams of them."""
+    return int(cache.layers[0].keys.shape[0])
+
+
 def shorten_limits(call: dict[str, Any], config: Any, model: Any, full: int, short: int) -> Any:
     """Make `max_length` and `min_length`, which count the prompt, count the caller's prompt.
 

@@ -15,6 +15,7 @@ from .budget import Plan, Policy, Separators, make_plan
 from .errors import UnsupportedInputError
 from .inputs import CompressedInputs
 from .methods.base import Method, Positions
+from .placement import input_device
 from .registry import adapter_for
 from .selection import Selection
 from .settings import Settings, make_settings
@@ -106,10 +107,10 @@ def compress_with(
     placeholders = {"image": adapter.image_token_id, "video": adapter.video_token_id}
     mask = inputs.get("attention_mask")
     if mask is None and for_generate:
-        mask = _inferred_mask(adapter.model, ids)
+        mask = inferred_mask(adapter.model, ids)
     prompt = parse_prompt(ids, mask, placeholders, lengths)
     plans = _plans(prompt, visuals, settings)
-    device = getattr(adapter.model, "device", ids.device)
+    device = input_device(adapter.model)
     with _gradient_mode(adapter.model):
         with phase(timings, "encode", device):
             tokens = _encode(adapter, visuals, plans, settings)
@@ -245,7 +246,7 @@ def _pad_token_id(model: Any, ids: Tensor, mask: Tensor | None) -> int:
     return 0
 
 
-def _inferred_mask(model: Any, ids: Tensor) -> Tensor | None:
+def inferred_mask(model: Any, ids: Tensor) -> Tensor | None:
     """The mask that `generate` infers when none is given: padding ids are padding, unless they also end answers."""
     config = getattr(model, "generation_config", None)
     pad, ends = getattr(config, "pad_token_id", None), getattr(config, "eos_token_id", None)

@@ -137,9 +137,9 @@ def test_a_tensor_too_few_or_too_many_is_refused(change: str, tmp_path: Path) ->
         tensors[name] = torch.zeros(3)
     save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
     place = {
-        "missing": r"missing tensors \['model.multi_modal_projector.linear_2.bias'\], unexpected \[\]",
-        "unexpected": r"missing tensors \[\], unexpected \['model.mm_projector.4.bias'\]",
-        "misshaped": r"of another shape \[\('model.multi_modal_projector.linear_2.bias'",
+        "missing": r"tensors 1 missing \(model.multi_modal_projector.linear_2.bias\);",
+        "unexpected": r"tensors 1 unexpected \(model.mm_projector.4.bias\);",
+        "misshaped": r"1 of another shape \(model.multi_modal_projector.linear_2.bias \(3,\) instead of \(32,\)\)",
     }
     with pytest.raises(ArgumentError, match=f"does not load: .*{place[change]}"):
         load_model(tmp_path, device="cpu")

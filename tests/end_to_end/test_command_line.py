@@ -45,6 +45,14 @@ def test_a_process_prints_one_object_and_nothing_else(clip: Path, tmp_path: Path
     assert all(view["kind"] == "frame" for view in tokens["per_view"])
 
 
+def test_device_map_and_dtype(capsys: pytest.CaptureFixture[str], image: Path) -> None:
+    words = ("--image", str(image), "--device-map", "auto", "--dtype", "bfloat16", "--json")
+    entry = json.loads(ask(capsys, *words))
+    assert entry["dtype"] == "bfloat16"
+    assert entry["device"].split(":")[0] in ("cpu", "cuda")
+    assert entry["visual_tokens"]["kept"] == entry["visual_tokens"]["budget"]
+
+
 def test_image_with_overlay(capsys: pytest.CaptureFixture[str], image: Path, tmp_path: Path) -> None:
     kept = tmp_path / "kept.png"
     words = (

@@ -25,7 +25,7 @@ def load(name: str) -> ModuleType:
 
 
 def test_every_example_is_tested() -> None:
-    tested = {"ask_image", "ask_video", "plain", "plug_and_play", "own_method"}
+    tested = {"ask_image", "ask_video", "plain", "plug_and_play", "conversation", "own_method"}
     assert {path.stem for path in EXAMPLES.glob("*.py")} == tested
 
 
@@ -50,6 +50,13 @@ def test_plug_and_play() -> None:
     stock, compressed = load("plug_and_play").main()
     assert stock
     assert compressed
+
+
+def test_conversation(capsys: pytest.CaptureFixture[str]) -> None:
+    first, *later = load("conversation").main()
+    assert first.timing_ms["encode"] > 0
+    assert len(later) == 2 and not any(answer.timing_ms["encode"] for answer in later)
+    assert f"what digit is shown? {later[0]}" in capsys.readouterr().out.replace("  ", " ")
 
 
 def test_own_method() -> None:

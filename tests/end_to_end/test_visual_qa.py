@@ -25,6 +25,20 @@ def test_image(qa: vidcompress.VisualQA, image: Path) -> None:
     assert {view.kind for view in answer.report.visuals[0].views} == {"thumbnail", "crop"}
 
 
+def test_the_overlay_is_drawn_over_what_the_encoder_saw(qa: vidcompress.VisualQA) -> None:
+    wide = Image.new("RGB", (60, 40), (255, 0, 0))
+    (picture,) = qa.ask(QUESTION, image=wide, max_new_tokens=2).media
+    assert picture.size == (60, 40)
+    both = qa.ask(QUESTION, images=[wide, wide.rotate(90, expand=True)], max_new_tokens=2)
+    for seen, band in zip(
+        both.media, ((30, 5), (5, 30)), strict=True
+    ):  # each is one view, padded to a square
+        assert seen.size == (60, 60)
+        assert seen.getpixel((30, 30)) == (255, 0, 0)
+        assert seen.getpixel(band) == tuple(int(255 * m) for m in qa.processor.image_recipe.mean)
+    assert both.overlay(1).size[0] > 100
+
+
 def test_video_report_knows_the_times(qa: vidcompress.VisualQA, clip: Path) -> None:
     answer = qa.ask(QUESTION, video=clip, max_new_tokens=4)
     views = answer.report.visuals[0].views

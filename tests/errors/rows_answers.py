@@ -13,15 +13,27 @@ from vidcompress.errors import UnsupportedModelError
 from vidcompress.media.errors import MediaError
 
 
-def question_rows(call: str) -> list[Row]:
-    """Rows of what `ask` and `stream` share."""
-    photo = Make(lambda here: here.photo)
+def text_rows(call: str) -> list[Row]:
+    """Rows of the question, its answer's length, and what goes to `generate`."""
     return [
         *(
             Row(call, "question", value, ": must be a text that is not empty")
             for value in ("", "  ", None, 7, True, b"what?", ["what?"])
         ),
         Row(call, "question", "a <image>?", "stands for a picture or clip in a prompt; leave it out"),
+        *(Row(call, "max_new_tokens", value, WHOLE) for value in (0, -1, 2.5, None, True, "many", math.inf)),
+        Row(call, "num_beems", 2, "did you mean 'num_beams'?"),
+        Row(call, "input_ids", [[1]], "it is made from the question and its media", says="input_ids"),
+        Row(call, "temperature", math.nan, "must be a finite number", others={"do_sample": True}),
+        Row(call, "top_p", math.inf, "must be a finite number", others={"do_sample": True}),
+        Row(call, "temperature", "hot", "generate refuses {", others={"do_sample": True}),
+    ]  # fmt: skip
+
+
+def media_rows(call: str) -> list[Row]:
+    """Rows of the pictures and the clip."""
+    photo = Make(lambda here: here.photo)
+    return [
         Row(call, "image", "no.png", "image='no.png': no such file; check the path", MediaError),
         Row(call, "image", "", "no such file", MediaError),
         Row(call, "image", "https://example.org/a.png", "URLs are not opened; download it", MediaError),
@@ -47,10 +59,6 @@ def question_rows(call: str) -> list[Row]:
         Row(call, "video", photo, "is not a video in a known format", MediaError),
         Row(call, "video", np.zeros((2, 4, 4, 3)), "pass uint8 (frame, height, width, 3)", MediaError, says="float64",
             names="frames"),
-        *(Row(call, "max_new_tokens", value, WHOLE) for value in (0, -1, 2.5, None, True, "many", math.inf)),
-        Row(call, "num_beems", 2, "did you mean 'num_beams'?"),
-        Row(call, "input_ids", [[1]], "it is made from the question and its media", says="input_ids"),
-        Row(call, "temperature", "hot", "generate refuses {", others={"do_sample": True}),
     ]  # fmt: skip
 
 
@@ -116,28 +124,40 @@ FROM_PRETRAINED = [
         for value in ("int8", "", 16, True, np.float32)
     ),
     Row("VisualQA.from_pretrained", "dtype", torch.int8, "must be a floating-point torch dtype"),
-    Row(
-        "VisualQA.from_pretrained",
-        "attn_implementation",
-        "fast",
-        "does not load: Specified `attn_impl",
-        says="fast",
-    ),
     *(
         Row(
             "VisualQA.from_pretrained",
             "attn_implementation",
             value,
-            "must be a name such as 'sdpa' or 'eager'",
+            "is no attention implementation of transformers; known",
         )
-        for value in (7, "", True, ["sdpa"])
+        for value in ("fast", 7, "", True, ["sdpa"])
     ),
-    Row("VisualQA.from_pretrained", "device_map", "nowhere", "does not load: ", says=""),
+    Row("VisualQA.from_pretrained", "attn_implementation", "spda", "did you mean 'sdpa'?"),
+    *(
+        Row("VisualQA.from_pretrained", "device_map", value, "must be one of auto, balanced")
+        for value in ("nowhere", -1, 99, 2.5, {}, [], True)
+    ),
+    *(
+        Row("VisualQA.from_pretrained", "quantization", value, "must be one of 4bit, 8bit, or None")
+        for value in ("2bit", 4, [])
+    ),
+    Row(
+        "VisualQA.from_pretrained",
+        "quantization",
+        "4bit",
+        "exclude each other; pass one",
+        others={"quantization_config": {}},
+    ),
     *(
         Row(
-            "VisualQA.from_pretrained", "device_map", value, "must be 'auto', the name of a device, or a dict"
+            "VisualQA.from_pretrained",
+            "quantization_config",
+            value,
+            "pass a config of transformers",
+            says=type(value).__name__,
         )
-        for value in (0, 2.5, {}, [], True)
+        for value in (4, "4bit", [])
     ),
     *(
         Row("VisualQA.from_pretrained", "revision", value, "must be a text that is not empty, such as 'main'")
@@ -190,10 +210,20 @@ ROWS = [
     *VISUAL_QA,
     *FROM_PRETRAINED,
     *settings_rows("VisualQA.using"),
-    *question_rows("VisualQA.ask"),
+    *(
+        row
+        for call in ("VisualQA.ask", "VisualQA.stream", "Chat.ask", "Chat.stream")
+        for row in text_rows(call)
+    ),
+    *(row for call in ("VisualQA.ask", "VisualQA.stream", "VisualQA.chat") for row in media_rows(call)),
+    *(Row("VisualQA.chat", "history", value, "must be True or False") for value in (1, "yes", None)),
+    Row("Chat.ask", "num_beams", 2, "a chat goes on from one row of a growing cache, only with 1"),
+    Row("Chat.ask", "use_cache", False, "a chat goes on from one row of a growing cache, only with True"),
+    Row("Chat.ask", "return_dict_in_generate", True, "a chat keeps its own cache; leave it out"),
+    Row("Chat.stream", "num_beams", 2, "beams cannot be streamed; use ask"),
+    Row("VisualQA.stream", "streamer", 5, "stream brings its own; use ask"),
     Row("VisualQA.ask", "num_beams", 0, "generate refuses {'num_beams': 0}", says="0"),
     Row("VisualQA.stream", "num_beams", 2, "beams cannot be streamed; use ask"),
-    *question_rows("VisualQA.stream"),
     *ASK_BATCH,
     *OVERLAYS,
 ]

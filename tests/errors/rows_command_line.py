@@ -147,8 +147,30 @@ ROWS = [
     ask("device", "--device", "cuda:99", message="this machine has"),
     ask("dtype", "--dtype", "int8", message="dtype='int8': must be a torch dtype or one of float32"),
     ask("dtype", "--dtype", "", message="dtype='': must be a torch dtype or one of float32"),
-    ask("attn_implementation", "--attn-implementation", "fast", message="does not load: Specified"),
-    ask("attn_implementation", "--attn-implementation", "", message="must be a name such as 'sdpa'"),
+    ask(
+        "attn_implementation",
+        "--attn-implementation",
+        "fast",
+        message="is no attention implementation of transformers; known",
+    ),
+    ask(
+        "attn_implementation",
+        "--attn-implementation",
+        "",
+        message="is no attention implementation of transformers; known",
+    ),
+    ask(
+        "device_map", "--device-map", "nowhere", message="device_map='nowhere': must be one of auto, balanced"
+    ),
+    ask(
+        "device_map",
+        "--device-map",
+        "auto",
+        "--device",
+        "cpu",
+        message="exclude each other; pass one of them",
+    ),
+    ask("quantization", "--quantization", "2bit", message="quantization='2bit': must be one of 4bit, 8bit"),
     ask("overlay", "--overlay", "kept.png", message="there is nothing to draw over; add --image or --video"),
     ask("overlay", "--image", "a.png", "--overlay", "kept.gif", message="must end in .png, .jpg or .webp"),
     ask(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -95,9 +96,13 @@ SMALL = [
     *(media("sample_indices", "total", value, "must be a whole number") for value in (*NO_COUNTS, 10**30)),
     *limits("sample_indices", "num_frames", error=SamplingError),
     *(media("register_backend", "name", value, "must be a text that is not empty") for value in ("", None, 5, ["x"])),
-    *(media("register_family", "family", value, "must be a vidcompress.media.Family") for value in (None, "x", 5)),
-    media("register_family", "family", Make(lambda here: here.processor.family), "is registered already; choose another",
-          names="model_type", says="'llava_onevision'"),
+    *(media("register_family", "family", value, "register_family takes a vidcompress.media.Family, got") for value in (None, "x", 5)),
+    media("register_family", "family", Make(lambda here: replace(here.processor.family, counts_images=False)),
+          "is registered already; choose another", names="model_type", says="'llava_onevision'"),
+    media("register_family", "family", Make(lambda here: replace(here.processor.family, image_tokens=5)),
+          "must be a function of (geometry, size)", names="image_tokens", says="image_tokens=5"),
+    media("register_family", "family", Make(lambda here: replace(here.processor.family, model_type="")),
+          "must be a text that is not empty", names="model_type", says="model_type=''"),
     *(media("time_instruction", "duration", value, "must be a number of seconds") for value in (None, "3", math.nan, True)),
     *(media("time_instruction", "times", value, "must be a list of numbers") for value in (None, 5, "1", ["1"], [math.nan])),
 ]  # fmt: skip

@@ -11,6 +11,7 @@ import torch
 
 from errors.rows import Row
 from vidcompress.adapters.base import Adapter
+from vidcompress.adapters.llava_next import LlavaNextAdapter
 from vidcompress.methods.base import Method
 
 
@@ -22,19 +23,17 @@ def _method(**attributes: Any) -> Any:
 
 
 class Loose(Method):
-    """Not a dataclass of its own, and nothing it must have."""
+    """Not a dataclass of its own."""
 
-    name: ClassVar[str] = ""
+    name: ClassVar[str] = "loose"
 
 
 class Nobody(Adapter):
     """Serves no model type."""
 
 
-class Taken(Adapter):
+class Taken(LlavaNextAdapter):
     """Serves a model type that is served."""
-
-    model_types = ("llava_next",)
 
 
 REGISTRY = [
@@ -42,13 +41,14 @@ REGISTRY = [
         Row("register_method", "cls", value, "takes a subclass of vidcompress.methods.base.Method", names="register_method")
         for value in (None, 5, "mine", object, Adapter)
     ),
-    Row("register_method", "cls", Loose, "must define the class attribute 'name'", names="Loose", says="Loose"),
+    Row("register_method", "cls", Loose, "must be a frozen dataclass", names="Loose", says="Loose"),
+    Row("register_method", "cls", _method(name=""), "must define the class attribute 'name'", names="Mine", says="Mine"),
     Row("register_method", "cls", _method(summary=""), "must define the class attribute 'summary'", names="Mine", says="Mine"),
     Row("register_method", "cls", _method(modalities=()), "must define the class attribute 'modalities'", names="Mine",
         says="Mine"),
     Row("register_method", "cls", _method(name="My Method"), "must be lower-case letters, digits", names="method name",
         says="'My Method'"),
-    Row("register_method", "cls", _method(name="random"), "'random' is already registered by", names="method",
+    Row("register_method", "cls", _method(name="random"), "is already registered by", names="method",
         says="'random'"),
     *(
         Row("register_adapter", "cls", value, "takes a subclass of vidcompress.adapters.base.Adapter",
@@ -56,7 +56,7 @@ REGISTRY = [
         for value in (None, 5, "mine", object, Method)
     ),
     Row("register_adapter", "cls", Nobody, "must define model_types, such as", names="Nobody", says="Nobody"),
-    Row("register_adapter", "cls", Taken, "'llava_next' is already registered by", names="adapter", says="'llava_next'"),
+    Row("register_adapter", "cls", Taken, "is already registered by", names="adapter", says="'llava_next'"),
     Row("get_method", "method", "globalcom3", "did you mean 'globalcom2'?"),
     *(
         Row("get_method", "method", value, "method must be a name or a Method, got ")

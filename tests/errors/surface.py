@@ -25,6 +25,7 @@ EXEMPT = {
     "Answer": "made by VisualQA",
     "Report": "made by the session",
     "CompressedInputs": "made by the session",
+    "Chat": "made by VisualQA.chat",
     "Processor": "made by load_processor, which checks the files it is made from",
     "Geometry": "made from a config, which is checked there",
     "Family": "checked by register_family",
@@ -38,6 +39,7 @@ EXEMPT = {
     "Selection.source": "called by the session with what it made",
     "Geometry.canvas": "called by the processor with the size of a loaded picture",
     "Geometry.covered_grid": "called by the processor with the size of a loaded picture",
+    "Processor.as_seen": "called with a picture that was opened",
     "Processor.decode": "handed to the tokenizer",
     "Processor.batch_decode": "handed to the tokenizer",
 }
@@ -76,6 +78,13 @@ def calls(here: SimpleNamespace) -> dict[str, tuple[Call, dict[str, Any]]]:
         "VisualQA.using": (qa.using, {}),
         "VisualQA.ask": (qa.ask, question),
         "VisualQA.stream": (lambda **given: list(qa.stream(**given)), question),
+        "VisualQA.chat": (
+            lambda **given: qa.chat(**given).ask("what digit is shown?", max_new_tokens=1),
+            {},
+        ),
+        "Chat.ask": (qa.chat().ask, question),
+        "Chat.stream": (lambda **given: list(qa.chat().stream(**given)), question),
+        "Chat.reset": (qa.chat().reset, {}),
         "VisualQA.ask_batch": (
             qa.ask_batch,
             {"items": [{"question": "what digit is shown?"}], "max_new_tokens": 1},

@@ -40,8 +40,8 @@ def test_help_names_every_option_of_ask(
     monkeypatch.setenv("COLUMNS", "200")
     out = run(capsys, "ask", "--help")[1]
     for option in (
-        "image images video question model method retention-ratio max-tokens num-frames fps device dtype "
-        "attn-implementation policy separators positions option seed overlay max-new-tokens json"
+        "image images video question model method retention-ratio max-tokens num-frames fps device dtype device-map "
+        "quantization attn-implementation policy separators positions option seed overlay max-new-tokens json"
     ).split():
         assert f"--{option}" in out
 
@@ -121,6 +121,14 @@ ASK = ("ask", "--question", "what?")
         ((*ASK, "--model", "tiny-onevison"), 2, "did you mean 'tiny-onevision'"),
         ((*ASK, "--dtype", "int8"), 2, "dtype='int8'"),
         ((*ASK, "--device", "toaster"), 2, "device='toaster' is not a device"),
+        ((*ASK, "--device-map", "everywhere"), 2, "device_map='everywhere': must be one of auto"),
+        ((*ASK, "--device", "cpu", "--device-map", "auto"), 2, "exclude each other"),
+        ((*ASK, "--quantization", "2bit"), 2, "quantization='2bit': must be one of 4bit, 8bit"),
+        (
+            (*ASK, "--attn-implementation", "foo"),
+            2,
+            "attn_implementation='foo' is no attention implementation",
+        ),
     ],
 )
 def test_errors_are_one_line(

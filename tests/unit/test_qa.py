@@ -15,7 +15,8 @@ from vidcompress.errors import ArgumentError, UnsupportedModelError
 from vidcompress.media import MediaError, VideoFrames, time_instruction
 from vidcompress.media.families import get_family
 from vidcompress.qa import phases, pretrained
-from vidcompress.qa.answering import _without_second_start, clip_note
+from vidcompress.qa.answering import clip_note, without_second_start
+from vidcompress.qa.attention import check_attention
 from vidcompress.qa.progress import bar
 from vidcompress.qa.question import Question, read_question
 
@@ -145,6 +146,20 @@ def test_llava_video_is_told_when_its_frames_were_taken() -> None:
         ),
         ({"device": "cpu", "device_map": "auto"}, "exclude each other"),
         ({"device": "toaster"}, "device='toaster' is not a device"),
+        (
+            {"attn_implementation": "foo"},
+            "attn_implementation='foo' is no attention .*known: eager, flash_.*sdpa",
+        ),
+        ({"attn_implementation": "spda"}, "attn_implementation='spda'.*did you mean 'sdpa'"),
+        (
+            {"attn_implementation": "kernels-community/flash-attn"},
+            "attn_implementation='kernels-community/flash",
+        ),
+        (
+            {"attn_implementation": {"text_config": "sdpa", "vision_config": "foo"}},
+            "attn_implementation='foo'",
+        ),
+        ({"attn_implementation": 3}, "attn_implementation=3 is no attention implementation"),
         ({"device": "cuda:99"}, "device='cuda:99': this machine has"),
     ],
 )
@@ -154,12 +169,31 @@ def test_load_model_refuses(arguments: dict[str, Any], message: str, tmp_path: P
         pretrained.load_model(**arguments)
 
 
+@pytest.mark.parametrize("number", [2, 3, 4])
+def test_flash_attention_without_its_package_names_it(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    import transformers.utils
+
+    name = f"flash_attention_{number}"
+    monkeypatch.setattr(transformers.utils, f"is_flash_attn_{number}_available", lambda: False)
+    with pytest.raises(
+        ArgumentError, match=f"attn_implementation='{name}' needs a CUDA device and the package flash-attn"
+    ):
+        pretrained.load_model(attn_implementation=name)
+    monkeypatch.setattr(transformers.utils, f"is_flash_attn_{number}_available", lambda: True)
+    check_attention(name)
+
+
+@pytest.mark.parametrize("value", ["sdpa", "eager", {"text_config": "eager", "vision_config": "sdpa"}])
+def test_attention_that_transformers_has(value: Any) -> None:
+    assert pretrained.load_model(device="cpu", attn_implementation=value) is not None
+
+
 def test_load_model_says_why_a_folder_does_not_load(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="does not load"):
         pretrained.load_model(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(
-        UnsupportedModelError, match="of type 'bert', which no adapter serves; known: llava_next"
+        UnsupportedModelError, match="of type 'bert', which no adapter serves; known: .*llava_next"
     ):
         pretrained.load_model(tmp_path)
 
@@ -170,7 +204,9 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(
         '{"model_type": "evil", "auto_map": {"AutoConfig": "evil.Evil", "AutoModelForImageTextToText": "evil.Evil"}}'
     )
-    with pytest.raises(ArgumentError, match="does not load"):
+    with pytest.raises(
+        UnsupportedModelError, match="of type 'evil', which no adapter serves.*code .* is never run"
+    ):
         pretrained.load_model(tmp_path)
     assert not marker.exists()
 
@@ -224,7 +260,7 @@ class _Tokenizer:
 
 @pytest.mark.parametrize(("adds", "expected"), [(True, " USER: hi"), (False, "<s> USER: hi")])
 def test_start_token_comes_once(adds: bool, expected: str) -> None:
-    assert _without_second_start("<s> USER: hi", _Tokenizer(adds)) == expected
+    assert without_second_start("<s> USER: hi", _Tokenizer(adds)) == expected
 
 
 def test_progress_bar_writes_to_stderr_only(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pytest
 
 from vidcompress import registry
+from vidcompress.adapters.base import Adapter
 from vidcompress.errors import ArgumentError, UnsupportedModelError
-from vidcompress.methods.base import Method
+from vidcompress.methods.base import Method, ScoredMethod
 from vidcompress.registry import (
     METHODS,
     Registry,
     adapter_for,
     available_methods,
     get_method,
+    register_adapter,
     register_method,
 )
 from vidcompress.selection import Selection
+from vidcompress.signatures import CALL_ARGUMENTS
+
+IMAGES = frozenset({"image"})
 
 
-def make(frozen: bool = True, **attributes: Any) -> Any:
+def make(decorated: bool = True, **attributes: Any) -> Any:
     def select(self: Any, tokens: Any, plan: Any) -> Selection:
         raise NotImplementedError
 
@@ -33,13 +39,15 @@ def make(frozen: bool = True, **attributes: Any) -> Any:
         **attributes,
     }
     cls = type("Mine", (Method,), body)
-    return dataclass(frozen=True)(cls) if frozen else cls
+    return dataclass(frozen=True)(cls) if decorated else cls
 
 
 @pytest.fixture
 def empty(monkeypatch: pytest.MonkeyPatch) -> Registry[Any]:
     """A registry that nothing else sees."""
-    fresh: Registry[Any] = Registry("method", "vidcompress.no_such_group", "vidcompress.methods")
+    fresh: Registry[Any] = Registry(
+        "method", "vidcompress.no_such_group", "vidcompress.methods", register_method
+    )
     monkeypatch.setattr(registry, "METHODS", fresh)
     return fresh
 
@@ -60,7 +68,9 @@ def test_bad_names(empty: Registry[Any], name: Any) -> None:
 
 def test_taken_names(empty: Registry[Any]) -> None:
     register_method(make())
-    with pytest.raises(ArgumentError, match="method 'mine' is already registered by .*Mine"):
+    with pytest.raises(
+        ArgumentError, match="method 'mine' of .*Mine is already registered by .*Mine; give it another"
+    ):
         register_method(make())
 
 
@@ -104,36 +114,174 @@ def test_instances_pass_through_and_take_no_options() -> None:
         get_method(method, seed=5)
 
 
-class _Entry:
-    """Stands for an installed entry point."""
-
-    def __init__(self, name: str, load: Any) -> None:
-        self.name, self.value, self.load = name, f"package:{name}", load
-
-
-def test_a_broken_entry_point_harms_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    fresh: Registry[Any] = Registry("method", "some.group", "vidcompress.methods")
-
-    def broken() -> None:
-        raise RuntimeError("no such library")
-
-    good = make()
-    entries = [_Entry("theirs", broken), _Entry("mine", lambda: fresh.add("mine", good))]
-    monkeypatch.setattr(registry, "entry_points", lambda group: entries)
-    with pytest.warns(UserWarning, match="method 'theirs' .* failed to load .*RuntimeError: no such library"):
-        assert fresh.names() == ["mine"]
-    with pytest.raises(
-        KeyError, match="unknown method 'theirs'.*failed to load: RuntimeError: no such library"
-    ):
-        fresh.get("theirs")
-    assert fresh.get("mine") is good
-
-
 def test_the_real_registry_has_the_methods() -> None:
     names = available_methods()
     assert names == sorted(names)
     assert METHODS.get("vidcom2").name == "vidcom2"
-    assert METHODS.broken == {}
+    assert METHODS.broken == []
+    assert METHODS.package("vidcom2") is None
+
+
+def swapped(self: Any, plan: Any) -> Selection:
+    raise NotImplementedError
+
+
+def more(self: Any, tokens: Any, plan: Any, budget: Any) -> Selection:
+    raise NotImplementedError
+
+
+def by_keyword(self: Any, *, tokens: Any, plan: Any) -> Selection:
+    raise NotImplementedError
+
+
+def wider(self: Any, tokens: Any, plan: Any, verbose: bool = False, **rest: Any) -> Selection:
+    raise NotImplementedError
+
+
+BAD_METHODS: list[tuple[dict[str, Any], str]] = [
+    (
+        {"select": swapped},
+        r"Mine: select\(self, plan\) cannot be called as select\(self, tokens, plan\) .*too many",
+    ),
+    (
+        {"select": more},
+        r"select\(self, tokens, plan, budget\) cannot be called.*missing a required argument: 'budget'",
+    ),
+    ({"select": by_keyword}, r"select\(self, \*, tokens, plan\) cannot be called.*too many positional"),
+    ({"select": 3}, "Mine: select must be a method, got 3"),
+    (
+        {"needs": lambda self, modality: ()},
+        r"needs\(self, modality\) cannot be called as needs\(self, modality, has_cls\)",
+    ),
+    ({"frames": lambda self: None}, r"frames\(self\) cannot be called as frames\(self, layout, plan\)"),
+    ({"modalities": "image"}, "modalities must be a frozenset of 'image' and 'video', got 'image'"),
+    (
+        {"modalities": frozenset({"sound"})},
+        "modalities must be a frozenset of 'image' and 'video', got .*sound",
+    ),
+    ({"summary": "two\nlines"}, "summary must be one line of text"),
+    ({"summary": 3}, "summary must be one line of text, got 3"),
+    ({"positions": "renumbered"}, "positions must be one of contiguous, original, got 'renumbered'"),
+    ({"exact": "yes"}, "exact must be True or False, got 'yes'"),
+    (
+        {"k": 3, "__annotations__": {"k": int}, "__post_init__": lambda self: 1 / 0},
+        "cannot be made with its own defaults",
+    ),
+    ({"__annotations__": {"k": int}}, "option 'k' has no default; give it one"),
+    ({"__annotations__": {"name": str}}, "annotates 'name', which makes it an option.*ClassVar"),
+    (
+        {"policy": "x", "__annotations__": {"policy": str}},
+        "option 'policy', which is an argument of compress_inputs",
+    ),
+]
+
+
+@pytest.mark.parametrize(("body", "message"), BAD_METHODS)
+def test_methods_that_cannot_work_are_refused(
+    empty: Registry[Any], body: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        register_method(make(**body))
+    assert "mine" not in empty._classes
+
+
+def test_abstract_methods_are_named(empty: Registry[Any]) -> None:
+    cls = dataclass(frozen=True)(
+        type("Mine", (ScoredMethod,), {"name": "mine", "summary": "s", "modalities": IMAGES})
+    )
+    with pytest.raises(
+        ArgumentError, match="method Mine does not define scores, which its base class leaves to it"
+    ):
+        register_method(cls)
+
+
+def test_the_decorators_in_the_wrong_order_are_refused(empty: Registry[Any]) -> None:
+    with pytest.raises(ArgumentError, match=r"put @dataclass\(frozen=True\) directly above the class"):
+        register_method(make(decorated=False))
+
+
+def test_overrides_may_take_more(empty: Registry[Any]) -> None:
+    register_method(make(select=wider))
+    assert empty.get("mine").name == "mine"
+
+
+def test_options_that_would_never_arrive_are_those_of_the_public_functions() -> None:
+    import vidcompress
+
+    takers = (vidcompress.compress_inputs, vidcompress.compress, vidcompress.VisualQA.__init__)
+    named: set[str] = set()
+    for taker in (*takers, vidcompress.VisualQA.from_pretrained, vidcompress.VisualQA.using):
+        kinds = inspect.signature(taker).parameters.values()
+        named |= {p.name for p in kinds if p.kind is not inspect.Parameter.VAR_KEYWORD} - {"self"}
+    assert named == CALL_ARGUMENTS
+
+
+def adapter(**attributes: Any) -> Any:
+    body = {
+        "model_types": ("nobodys",),
+        "has_cls": True,
+        "visuals": lambda self, inputs: ([], []),
+        "encode": lambda self, visuals, evidence=(), frames=None, max_views=16: [],
+        **attributes,
+    }
+    return type("Theirs", (Adapter,), {key: value for key, value in body.items() if value is not None})
+
+
+BAD_ADAPTERS: list[tuple[dict[str, Any], str]] = [
+    (
+        {"model_types": "llava"},
+        r"model_types must be a tuple of names, such as \('llava_next',\), got 'llava'",
+    ),
+    ({"model_types": ()}, "must define model_types"),
+    ({"model_types": (3,)}, "model_types must be a tuple of names"),
+    ({"model_types": ("LLaVA",)}, "adapter name must be lower-case"),
+    ({"image_keys": ["pixel_values"]}, "image_keys must be a tuple of names"),
+    ({"image_keys": ()}, "must name inputs with pixels in image_keys or video_keys"),
+    ({"has_cls": lambda self: True}, "has_cls must be a property or a plain value; put @property above it"),
+    ({"has_cls": None}, "does not define has_cls, which its base class leaves to it"),
+    ({"encode": None, "visuals": None}, "does not define encode, visuals"),
+    (
+        {"encode": lambda self, visuals: []},
+        r"encode\(self, visuals\) cannot be called as encode\(self, visuals, evidence=",
+    ),
+    (
+        {"encode": lambda self, visuals, evidence, frames, max_views: []},
+        "missing a required argument: 'evidence'",
+    ),
+    ({"visuals": lambda self: ([], [])}, r"visuals\(self\) cannot be called as visuals\(self, inputs\)"),
+    (
+        {"__init__": lambda self, model, path: None},
+        r"__init__\(self, model, path\) cannot be called as __init__",
+    ),
+]
+
+
+@pytest.mark.parametrize(("body", "message"), BAD_ADAPTERS)
+def test_adapters_that_cannot_work_are_refused(
+    monkeypatch: pytest.MonkeyPatch, body: dict[str, Any], message: str
+) -> None:
+    fresh: Registry[Any] = Registry(
+        "adapter", "vidcompress.no_such_group", "vidcompress.adapters", register_adapter
+    )
+    monkeypatch.setattr(registry, "ADAPTERS", fresh)
+    assert register_adapter(adapter()).model_types == ("nobodys",)
+    fresh._classes.clear()
+    with pytest.raises(ArgumentError, match=message):
+        register_adapter(adapter(**body))
+    assert not fresh._classes
+
+
+def test_of_two_model_types_of_which_one_is_taken_none_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh: Registry[Any] = Registry(
+        "adapter", "vidcompress.no_such_group", "vidcompress.adapters", register_adapter
+    )
+    monkeypatch.setattr(registry, "ADAPTERS", fresh)
+    register_adapter(adapter())
+    with pytest.raises(
+        ArgumentError, match="adapter 'nobodys' of .*Theirs is already registered by .*Theirs"
+    ):
+        register_adapter(adapter(model_types=("new", "nobodys")))
+    assert set(fresh._classes) == {"nobodys"}
 
 
 def test_models_that_nobody_serves() -> None:

@@ -36,14 +36,17 @@ class Adapter(ABC):
 
     Class attributes:
         model_types: values of `config.model_type` it serves.
-        image_keys, video_keys: processor outputs that describe pixels; they leave the inputs once encoded.
+        image_keys, video_keys: processor outputs that describe pixels, the pixels themselves first; they leave the
+            inputs once encoded. None of a kind means that the family does not take it.
         refused_keys: inputs that would change the features in ways the adapter does not follow.
+        full_precision: modules that quantising the decoder leaves alone, as paths from the model's root.
     """
 
     model_types: ClassVar[tuple[str, ...]] = ()
     image_keys: ClassVar[tuple[str, ...]] = ("pixel_values", "image_sizes")
     video_keys: ClassVar[tuple[str, ...]] = ()
     refused_keys: ClassVar[tuple[str, ...]] = ("vision_feature_layer", "vision_feature_select_strategy")
+    full_precision: ClassVar[tuple[str, ...]] = ("lm_head",)
 
     def __init__(self, model: Any) -> None:
         self.model = model

@@ -52,6 +52,7 @@ def image_layout(
     unpadded: tuple[int, int, int, int] | None = None,
     shrunk: tuple[int, int] | None = None,
     padded_rows_keep_newline: bool = False,
+    newline: bool = True,
     device: str = "cpu",
 ) -> Layout:
     """Layout of a thumbnail, then (with crops) a canvas of crops in row order with a newline after every row.
@@ -63,6 +64,7 @@ def image_layout(
         shrunk: (rows, cols) of the unpadded canvas after a further resize, if any. A token belongs to the crop
             in which its centre lies.
         padded_rows_keep_newline: also emit the newline of rows that are all padding, as the authors' code does.
+        newline: whether a single view is followed by its newline.
         device: where the index tensors live.
     """
     rows, cols = grid
@@ -78,7 +80,8 @@ def image_layout(
             torch.tensor([0]),
             torch.tensor([1]),
         )
-        return _layout("image", (thumbnail,), flat, end, grid, None, (size,), 1, device)
+        last = end if newline else None
+        return _layout("image", (thumbnail,), flat, last, grid, None, (size,), int(newline), device)
     full = (crops[0] * rows, crops[1] * cols)
     top, left, height, width = unpadded or (0, 0, *full)
     out_rows, out_cols = shrunk or (height, width)
@@ -88,10 +91,10 @@ def image_layout(
     r, c = torch.meshgrid(torch.arange(-before, out_rows + after), torch.arange(out_cols + 1), indexing="ij")
     inside = ((r >= 0) & (r < out_rows)) | (c == out_cols)
     r, c = r[inside], c[inside]
-    newline = c == out_cols
+    is_newline = c == out_cols
     num_views = 1 + crops[0] * crops[1]
     owner = torch.full_like(r, num_views)
-    owner[~newline] = 1 + row_view[r[~newline]] * crops[1] + col_view[c[~newline]]
+    owner[~is_newline] = 1 + row_view[r[~is_newline]] * crops[1] + col_view[c[~is_newline]]
     lines = out_rows + before + after
     flat = (torch.zeros(size), thumb // cols, thumb % cols, torch.full((size,), lines), torch.zeros(size))
     views, sizes = [thumbnail], [size]
@@ -101,7 +104,7 @@ def image_layout(
             n_rows, n_cols = (n_rows, n_cols) if n_rows and n_cols else (0, 0)
             views.append(_crop(i, j, n_rows, n_cols, grid, crops, (top, left, height, width)))
             sizes.append(n_rows * n_cols)
-    rest = (owner, r, c, r + before, newline)
+    rest = (owner, r, c, r + before, is_newline)
     canvas = (out_rows, out_cols) if out_rows and out_cols else None
     return _layout("image", tuple(views), flat, rest, grid, canvas, tuple(sizes), lines, device)
 

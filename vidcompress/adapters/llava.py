@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
+from accelerate.utils import align_module_device
 from torch import Tensor, nn
 
 from ..errors import UnsupportedInputError
@@ -28,6 +29,11 @@ class LlavaAdapter(Adapter):
     """
 
     newlines: ClassVar[Newlines] = "end"
+    full_precision: ClassVar[tuple[str, ...]] = (
+        "model.vision_tower",
+        "model.multi_modal_projector",
+        "lm_head",
+    )
 
     @property
     def core(self) -> Any:
@@ -155,8 +161,8 @@ class LlavaAdapter(Adapter):
     def _pack(
         self, layout: Layout, features: Tensor, extras: Tensor, evidence: Sequence[Evidence], visual: Visual
     ) -> VisualTokens:
-        newline = self.core.image_newline
         layout = layout.to(features.device)
+        newline = self._newline()
         if layout.modality == "video":
             made = features.shape[:2].numel() + layout.num_separators
             self._check_length(made, layout)
@@ -169,6 +175,12 @@ class LlavaAdapter(Adapter):
             extra = self.pack_image(extras, sizes, extras.new_zeros(extras.shape[-1])) if evidence else None
         columns = {} if extra is None else {key: extra[:, i].float() for i, key in enumerate(evidence)}
         return VisualTokens(packed, layout, columns)
+
+    def _newline(self) -> Tensor:
+        """The newline (channel,). Accelerate brings offloaded weights only for their module's own forward."""
+        with align_module_device(self.core):
+            newline: Tensor = self.core.image_newline
+        return newline
 
     def _check_length(self, made: int, layout: Layout) -> None:
         if made != len(layout):

@@ -1,7 +1,8 @@
 """Checkpoints in the layout of the LLaVA-NeXT repository (lmms-lab's LLaVA-OneVision and LLaVA-Video with Qwen2).
 
 Their config.json is flat (a Qwen2 config with `mm_*` keys), their tensors have other names, and their tokenizer has no
-placeholders. Nothing in them is run: the config is translated, the names are mapped while loading.
+placeholders. Nothing in them is run: the config is translated, the names are mapped while loading. The older ones with
+Llama and Mistral have no row of the embedding free for a placeholder, so they are recognised and refused.
 """
 
 from __future__ import annotations
@@ -16,7 +17,12 @@ from transformers import LlavaOnevisionConfig
 from ..errors import ArgumentError
 from .llava_video_model import LlavaVideoConfig
 
-ARCHITECTURE = "LlavaQwenForCausalLM"
+ARCHITECTURE, MODEL_TYPE = "LlavaQwenForCausalLM", "llava_qwen"
+CONVERTED = {
+    "LlavaLlamaForCausalLM": ("llava-hf/llava-v1.6-vicuna-7b-hf", "llava-hf/LLaVA-NeXT-Video-7B-hf"),
+    "LlavaMistralForCausalLM": ("llava-hf/llava-v1.6-mistral-7b-hf", "llava-hf/LLaVA-NeXT-Video-7B-32K-hf"),
+}
+"""What of this layout is refused, with examples of what to load instead (images, clips)."""
 PLACEHOLDERS = ("<image>", "<video>")
 KEY_MAPPING = {
     r"^model\.vision_tower\.vision_tower\.vision_model\.": "model.vision_tower.",
@@ -43,9 +49,7 @@ CHAT_TEMPLATE = (
 )
 """Qwen2's conversation with each picture and clip on a line before the question."""
 
-_ENCODERS = {
-    "google/siglip-so400m-patch14-384": None
-}  # None: what transformers' OneVision config has by default
+_ENCODERS = {"siglip-so400m-patch14-384": None}  # None: what transformers' OneVision config has by default
 _TEXT_KEYS = (
     "vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads hidden_act "
     "max_position_embeddings initializer_range rms_norm_eps use_cache rope_theta rope_scaling use_sliding_window "
@@ -54,22 +58,23 @@ _TEXT_KEYS = (
 
 
 def is_original(raw: Mapping[str, Any]) -> bool:
-    """Whether a config.json is of this layout."""
-    return raw.get("architectures") == [ARCHITECTURE] and "mm_vision_tower" in raw
+    """Whether a config.json is of this layout: a vision tower by name beside the keys of a Qwen2 decoder."""
+    return "mm_vision_tower" in raw and (
+        ARCHITECTURE in _architectures(raw) or raw.get("model_type") == MODEL_TYPE
+    )
+
+
+def _architectures(raw: Mapping[str, Any]) -> list[Any]:
+    found = raw.get("architectures")
+    return found if isinstance(found, list) else []
 
 
 def read_config(source: str, **where: Any) -> Any:
-    """The translated config of a checkpoint of this layout; None for any other.
-
-    Args:
-        source: a folder or a hub id.
-        **where: `revision`, `local_files_only` of the hub.
+    """`translated_config` of a checkpoint that is yet to be read.
 
     Raises:
-        ArgumentError: the layout is this one, and it says something that the model classes cannot do.
         OSError: the checkpoint cannot be found.
     """
-    from transformers import AutoTokenizer
     from transformers.utils import cached_file
 
     path = cached_file(source, "config.json", _raise_exceptions_for_missing_entries=False, **where)
@@ -77,7 +82,24 @@ def read_config(source: str, **where: Any) -> Any:
         return None
     with open(path, encoding="utf-8") as file:
         raw = json.load(file)
-    if not isinstance(raw, dict) or not is_original(raw):
+    return translated_config(source, raw, **where) if isinstance(raw, dict) else None
+
+
+def translated_config(source: str, raw: Mapping[str, Any], **where: Any) -> Any:
+    """The translated config of a checkpoint of this layout; None for any other.
+
+    Args:
+        source: a folder or a hub id.
+        raw: its config.json.
+        **where: `revision`, `local_files_only` of the hub.
+
+    Raises:
+        ArgumentError: the layout is this one, and it says something that the model classes cannot do.
+    """
+    from transformers import AutoTokenizer
+
+    _refuse_small_vocabularies(source, raw)
+    if not is_original(raw):
         return None
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **where)
@@ -88,6 +110,15 @@ def read_config(source: str, **where: Any) -> Any:
     config = translate_config(raw, add_placeholders(tokenizer))
     config._name_or_path = source
     return config
+
+
+def _refuse_small_vocabularies(source: str, raw: Mapping[str, Any]) -> None:
+    for architecture in _architectures(raw) if "mm_vision_tower" in raw else []:
+        if architecture in CONVERTED:
+            raise ArgumentError(
+                f"model={source!r} is a {architecture} in its original layout, whose embedding has no row for image "
+                f"placeholders; pass its conversion for transformers, such as {' or '.join(CONVERTED[architecture])}"
+            )
 
 
 def add_placeholders(tokenizer: Any) -> tuple[int, int]:
@@ -120,12 +151,17 @@ def translate_config(raw: Mapping[str, Any], placeholders: tuple[int, int]) -> A
     _allow(raw, "mm_projector_type", ("mlp2x_gelu",), "mlp2x_gelu")
     _allow(raw, "mm_patch_merge_type", ("spatial_unpad",), "spatial_unpad")
     _allow(raw, "mm_spatial_pool_stride", (None, 2), 2)
+    _allow(raw, "add_faster_video", (None, False), False)
     if newline == "one_token":
         _allow(raw, "mm_spatial_pool_mode", ("bilinear",), "bilinear")
     vision = raw.get("vision_config")
     if vision is None:
-        _allow(raw, "mm_vision_tower", tuple(_ENCODERS), None)
-        vision = _ENCODERS[raw["mm_vision_tower"]]
+        tower = (
+            str(raw.get("mm_vision_tower")).rstrip("/").rsplit("/", 1)[-1]
+        )  # some name a folder of their own
+        if tower not in _ENCODERS:
+            _allow(raw, "mm_vision_tower", tuple(_ENCODERS), None)
+        vision = _ENCODERS[tower]
     ratio = str(raw.get("image_aspect_ratio"))
     if not re.fullmatch(r"anyres_max_\d+", ratio):
         raise ArgumentError(f"image_aspect_ratio={ratio!r} in config.json: expected 'anyres_max_<k>'")
@@ -141,7 +177,10 @@ def translate_config(raw: Mapping[str, Any], placeholders: tuple[int, int]) -> A
     settings: dict[str, Any] = {} if vision is None else {"vision_config": dict(vision)}
     side = 384 if vision is None else int(vision["image_size"])
     made = (LlavaVideoConfig if newline == "grid" else LlavaOnevisionConfig)(
-        text_config={"model_type": "qwen2", **{key: raw[key] for key in _TEXT_KEYS if key in raw}},
+        text_config={
+            "model_type": "qwen2",
+            **{key: raw[key] for key in _TEXT_KEYS if raw.get(key) is not None},
+        },
         image_token_index=placeholders[0],
         video_token_index=placeholders[1],
         image_grid_pinpoints=_pinpoints(raw.get("image_grid_pinpoints"), side),

@@ -66,6 +66,12 @@ def ask(
         str | None,
         typer.Option(help="sdpa, eager, flash_attention_2, ...", show_default="transformers' choice"),
     ] = None,
+    device_map: Annotated[
+        str | None, typer.Option(help="auto, ...: spread the model over devices.", show_default=False)
+    ] = None,
+    quantization: Annotated[
+        str | None, typer.Option(help="4bit or 8bit decoder; needs bitsandbytes.", show_default=False)
+    ] = None,
     overlay: Annotated[Path | None, typer.Option(help="Write a picture of what was kept.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -93,6 +99,8 @@ def ask(
             device=device,
             dtype=dtype,
             attn_implementation=attn_implementation,
+            device_map=device_map,
+            quantization=quantization,
             num_frames=num_frames,
             fps=fps,
             policy=policy,
@@ -194,6 +202,7 @@ def _save_overlays(answer: Answer, path: Path) -> list[str]:
 
 
 def _entry(answer: Answer, qa: VisualQA, model: str | None, drawn: list[str]) -> dict[str, Any]:
+    from vidcompress.placement import input_device
     from vidcompress.qa.pretrained import DEFAULT_MODEL
 
     details = answer.to_dict()
@@ -202,7 +211,7 @@ def _entry(answer: Answer, qa: VisualQA, model: str | None, drawn: list[str]) ->
         "question": details.pop("question"),
         "model": model or DEFAULT_MODEL,
         **details,
-        "device": str(qa.model.device),
+        "device": str(input_device(qa.model)),
         "dtype": str(qa.model.dtype).removeprefix("torch."),
         "attn_implementation": str(getattr(qa.model.config, "_attn_implementation", "")),
         "overlay": drawn,

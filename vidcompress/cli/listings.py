@@ -23,9 +23,9 @@ def methods(
     if name is not None:
         _print_card(name, as_json)
         return
-    entries = method_entries()
+    entries, broken = method_entries(), broken_entries("methods")
     if as_json:
-        typer.echo(json.dumps({"methods": entries}))
+        typer.echo(json.dumps({"methods": entries, "broken": broken}))
         return
     from rich.console import Console
 
@@ -36,18 +36,21 @@ def methods(
         if entry["options"]:
             pairs = ", ".join(f"{name}={value}" for name, value in entry["options"].items())
             console.print(f"    options: {pairs}", style="dim", markup=False)
+        for note in filter(None, (entry["package"] and f"from {entry['package']}", entry["card_problem"])):
+            console.print(f"    {note}", style="dim", markup=False)
+    _print_broken(broken)
 
 
 def _print_card(name: str, as_json: bool) -> None:
     from vidcompress.errors import ArgumentError
-    from vidcompress.methods.card import read_card
+    from vidcompress.methods.card import card_of
     from vidcompress.registry import METHODS
 
     try:
         cls = METHODS.get(name)
     except KeyError as error:
         raise ArgumentError(error.args[0]) from None
-    card = read_card(name)
+    card = card_of(cls)
     if as_json:
         entry = next(entry for entry in method_entries() if entry["name"] == name)
         typer.echo(json.dumps({**entry, "card": None if card is None else dataclasses.asdict(card)}))
@@ -67,9 +70,9 @@ def _print_card(name: str, as_json: bool) -> None:
 
 def models(as_json: Json = False) -> None:
     """List the embedded models and the model families that can be loaded."""
-    embedded, families = embedded_entries(), family_entries()
+    embedded, families, broken = embedded_entries(), family_entries(), broken_entries("adapters")
     if as_json:
-        typer.echo(json.dumps({"embedded": embedded, "families": families}))
+        typer.echo(json.dumps({"embedded": embedded, "families": families, "broken": broken}))
         return
     _table(
         ("embedded model", "family", "takes", "size"),
@@ -84,42 +87,97 @@ def models(as_json: Json = False) -> None:
         ],
     )
     _table(
-        ("family (model_type)", "takes", "adapter"),
-        [(entry["model_type"], " ".join(entry["modalities"]), entry["adapter"]) for entry in families],
+        ("family (model_type)", "takes", "adapter", "from"),
+        [
+            (
+                entry["model_type"],
+                " ".join(entry["modalities"]),
+                entry["adapter"],
+                entry["package"] or "vidcompress",
+            )
+            for entry in families
+        ],
     )
+    _print_broken(broken)
 
 
 def method_entries() -> list[dict[str, Any]]:
-    """Return name, summary, modalities and options with their defaults of every registered method, by name."""
+    """Return what there is to say in a line about every registered method, by name.
+
+    Returns:
+        Dicts of name, summary (the effect its card states, else the class's own), paper, modalities, options with
+        their defaults, the third-party package it comes from or None, and what is wrong with its card or None.
+    """
+    from vidcompress.errors import ArgumentError
+    from vidcompress.methods.card import card_of
     from vidcompress.registry import METHODS
 
     entries = []
     for name in METHODS.names():
         cls = METHODS.get(name)
-        options = {field.name: _default(field) for field in dataclasses.fields(cls) if field.init}
+        problem, card = None, None
+        try:
+            card = card_of(cls)
+        except ArgumentError as error:
+            problem = str(error)
+        made = cls()
         entries.append(
-            {"name": name, "summary": cls.summary, "modalities": sorted(cls.modalities), "options": options}
+            {
+                "name": name,
+                "summary": card.effect if card else cls.summary,
+                "paper": card.paper if card else "",
+                "modalities": sorted(cls.modalities),
+                "options": {f.name: _plain(getattr(made, f.name)) for f in dataclasses.fields(cls) if f.init},
+                "package": METHODS.package(name),
+                "card_problem": problem,
+            }
         )
     return entries
 
 
-def _default(field: dataclasses.Field[Any]) -> Any:
-    value = field.default
-    if value is dataclasses.MISSING:
-        value = field.default_factory() if field.default_factory is not dataclasses.MISSING else None
+def _plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
 def family_entries() -> list[dict[str, Any]]:
-    """Return model type, adapter and modalities of every model family that an adapter serves."""
+    """Return model type, adapter, modalities and third-party package of every family that an adapter serves."""
     from vidcompress.registry import ADAPTERS
 
     entries = []
     for model_type in ADAPTERS.names():
         cls = ADAPTERS.get(model_type)
-        modalities = ["image", *(["video"] if cls.video_keys else [])]
-        entries.append({"model_type": model_type, "adapter": cls.__name__, "modalities": modalities})
+        taken = (("image", cls.image_keys), ("video", cls.video_keys))
+        entries.append(
+            {
+                "model_type": model_type,
+                "adapter": cls.__name__,
+                "modalities": [m for m, keys in taken if keys],
+                "package": ADAPTERS.package(model_type),
+            }
+        )
     return entries
+
+
+def broken_entries(group: str) -> list[dict[str, str]]:
+    """Return name, value, package and reason of the entry points of third-party packages that could not be used.
+
+    Args:
+        group: "methods" or "adapters".
+    """
+    from vidcompress.registry import ADAPTERS, METHODS
+
+    registry = {"methods": METHODS, "adapters": ADAPTERS}[group]
+    registry.names()
+    return [entry.to_dict() for entry in registry.broken]
+
+
+def _print_broken(broken: Sequence[dict[str, str]]) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    for entry in broken:
+        console.print(f"[bold]{entry['name'].replace('[', chr(92) + '[')}[/bold] is broken and was left out")
+        console.print(f"    {entry['value']}, from {entry['package']}: {entry['reason']}", markup=False)
 
 
 def embedded_entries() -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """What tells one model family's inputs from another's, as data.
 
-A family says how many placeholder tokens a picture and a clip become, and how several pictures in one prompt are
-cut. The processor knows nothing else about families; a new one is one `register_family` call.
+A family says how many placeholder tokens a picture and a clip become, whether pictures are cut into crops, and how
+several pictures in one prompt are cut. The processor knows nothing else about families; a new one is one
+`register_family` call, here or in the package that brings its adapter.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..checks import is_number, is_whole, word
-from ..errors import shown
+from ..errors import nearest, shown
 from .anyres import Size, best_canvas, capped_grid, unpadded_grid
 from .errors import MAX_FRAME_PIXELS, MediaError
 
@@ -27,7 +28,8 @@ class Geometry:
         encoder: `model_type` of the vision encoder.
         image_size: side of the square picture the encoder takes, in pixels.
         patch_size: side of a patch, in pixels.
-        canvases: (height, width) of the crop canvases, in pixels, multiples of `image_size`.
+        canvases: (height, width) of the crop canvases, in pixels, multiples of `image_size`; none where the family
+            makes no crops.
         aspect_ratio: "anyres_max_<k>", or "" where the family has no cap.
         image_token_id: placeholder of a picture.
         video_token_id: placeholder of a clip, or None.
@@ -66,59 +68,71 @@ class Family:
 
     Attributes:
         model_type: of the model's config.
-        image_tokens: (geometry, (height, width) in pixels) to the placeholders of a picture cut into crops.
+        image_tokens: (geometry, (height, width) in pixels) to the placeholders of a picture that stands alone.
         single_view_tokens: geometry to the placeholders of a picture sent as one view, or None where a prompt with
             several pictures cuts each into crops like any other.
         video_tokens: (geometry, frames) to the placeholders of a clip, or None where the family takes no clips.
         counts_images: whether `batch_num_images` is among the inputs.
+        crops: whether pictures are cut into crops on a canvas of `image_grid_pinpoints`. Where not, a picture is one
+            view: `pixel_values` is (picture, channel, height, width) and there are no `image_sizes`.
         clip_note: (duration, times of the frames, both in seconds) to what the family was trained to read before a
             question about a clip, or None.
     """
 
     model_type: str
     image_tokens: Callable[[Geometry, Size], int]
-    single_view_tokens: Callable[[Geometry], int] | None
-    video_tokens: Callable[[Geometry, int], int] | None
-    counts_images: bool
+    single_view_tokens: Callable[[Geometry], int] | None = None
+    video_tokens: Callable[[Geometry, int], int] | None = None
+    counts_images: bool = False
     clip_note: Callable[[float, Sequence[float]], str] | None = None
+    crops: bool = True
 
 
-_FAMILIES: dict[str, Family] = {}
+FAMILIES: dict[str, Family] = {}
+"""By model type; see `register_family`."""
 
 
 def register_family(family: Family) -> Family:
     """Make a family known under its `model_type`.
 
     Raises:
-        MediaError: that model type is registered already.
+        MediaError: not a `Family`, or that model type is registered already.
     """
     if not isinstance(family, Family):
-        raise MediaError(f"family={shown(family)}: must be a vidcompress.media.Family")
+        raise MediaError(f"register_family takes a vidcompress.media.Family, got {shown(family)}")
     word("model_type", family.model_type, "llava_next", error=MediaError)
     if not callable(family.image_tokens):
         raise MediaError(f"image_tokens={shown(family.image_tokens)}: must be a function of (geometry, size)")
-    if family.model_type in _FAMILIES:
+    if FAMILIES.get(family.model_type, family) != family:
         raise MediaError(f"model_type={family.model_type!r} is registered already; choose another")
-    _FAMILIES[family.model_type] = family
+    FAMILIES[family.model_type] = family
     return family
 
 
 def get_family(model_type: str) -> Family:
-    """The family of a model type.
+    """The family of a model type; those of third-party packages come with their adapters.
 
     Raises:
         MediaError: it is not registered.
     """
-    if model_type not in _FAMILIES:
-        raise MediaError(
-            f"model_type={model_type!r} has no processor here; known: {sorted(_FAMILIES)}. "
-            "Use the model's own processor, or add the family with vidcompress.media.register_family"
-        )
-    return _FAMILIES[model_type]
+    if model_type not in FAMILIES:
+        from ..registry import ADAPTERS
+
+        ADAPTERS.names()
+        if model_type not in FAMILIES:
+            raise MediaError(
+                f"model_type={model_type!r} has no processor here; {nearest(model_type, FAMILIES)}. "
+                "Use the model's own processor, or add the family with vidcompress.media.register_family"
+            )
+    return FAMILIES[model_type]
 
 
-def read_geometry(config: Any) -> Geometry:
+def read_geometry(config: Any, *, crops: bool = True) -> Geometry:
     """Take the geometry from a model config.
+
+    Args:
+        config: of the model.
+        crops: whether the family cuts pictures into crops, so that the canvases are needed.
 
     Raises:
         MediaError: a needed number is missing or impossible; the message names the key.
@@ -127,21 +141,13 @@ def read_geometry(config: Any) -> Geometry:
     where = "vision_config in the model's config"
     encoder = str(_need(vision, "model_type", where))
     image_size, patch_size = _side(vision, "image_size", where), _side(vision, "patch_size", where)
-    pinpoints = _need(config, "image_grid_pinpoints", "the model's config")
-    canvases = _canvases(pinpoints)
-    uneven = [c for c in canvases if min(c) < image_size or c[0] % image_size or c[1] % image_size]
-    if not canvases or uneven:
-        raise MediaError(
-            f"image_grid_pinpoints in the model's config: {shown(uneven) if uneven else 'no entry'}; each side must "
-            f"be a multiple of the encoder's image_size={image_size}"
-        )
     _check_strategy(config, encoder)
     video_token_id = getattr(config, "video_token_id", None)
     return Geometry(
         encoder=encoder,
         image_size=image_size,
         patch_size=patch_size,
-        canvases=canvases,
+        canvases=_canvases(config, image_size) if crops else (),
         aspect_ratio=str(getattr(config, "vision_aspect_ratio", "") or ""),
         image_token_id=_token_id("image_token_id", _need(config, "image_token_id", "the model's config")),
         video_token_id=None if video_token_id is None else _token_id("video_token_id", video_token_id),
@@ -149,7 +155,19 @@ def read_geometry(config: Any) -> Geometry:
     )
 
 
-def _canvases(pinpoints: Any) -> tuple[Size, ...]:
+def _canvases(config: Any, image_size: int) -> tuple[Size, ...]:
+    pinpoints = _need(config, "image_grid_pinpoints", "the model's config")
+    canvases = _pairs(pinpoints)
+    uneven = [c for c in canvases if min(c) < image_size or c[0] % image_size or c[1] % image_size]
+    if not canvases or uneven:
+        raise MediaError(
+            f"image_grid_pinpoints in the model's config: {shown(uneven) if uneven else 'no entry'}; each side must "
+            f"be a multiple of the encoder's image_size={image_size}"
+        )
+    return canvases
+
+
+def _pairs(pinpoints: Any) -> tuple[Size, ...]:
     pairs = pinpoints if isinstance(pinpoints, (list, tuple)) else [pinpoints]
     for pair in pairs:
         if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not all(map(is_whole, pair)):

@@ -11,6 +11,7 @@ import torch
 
 from ..checks import check_source, device
 from ..errors import one_line, shown
+from ..placement import input_device
 from ..registry import ADAPTERS
 from .errors import MediaError
 from .families import Geometry, get_family, read_geometry
@@ -50,14 +51,15 @@ def load_processor(
     from ..adapters.original import CHAT_TEMPLATE, add_placeholders
 
     check_source(revision, local_files_only, error=MediaError)
-    where = None if resize_device is None else device("resize_device", resize_device, error=MediaError)
+    target = _resize_device(resize_device, model_or_path)
     if tokenizer is not None and not hasattr(tokenizer, "convert_tokens_to_ids"):
         raise MediaError(
             f"tokenizer={shown(tokenizer)}: must be a transformers tokenizer, or None for the checkpoint's"
         )
     config, name = _find_config(model_or_path, local_files_only, revision)
     files = _Files(name, local_files_only, revision)
-    family, geometry = get_family(str(config.model_type)), read_geometry(config)
+    family = get_family(str(config.model_type))
+    geometry = read_geometry(config, crops=family.crops)
     nested = files.json("processor_config.json")
     image_raw, image_origin = files.section(nested, "image_processor", ["preprocessor_config.json"])
     video_raw, video_origin = files.section(
@@ -83,7 +85,7 @@ def load_processor(
         image_token=image_token,
         video_token=video_token if geometry.video_token_id is not None else None,
         chat_template=_find_template(files, tokenizer, CHAT_TEMPLATE if original else None),
-        resize_device=torch.device(where or getattr(model_or_path, "device", None) or "cpu"),
+        resize_device=target,
     )
 
 
@@ -185,6 +187,14 @@ def _find_config(model_or_path: Any, local_files_only: bool, revision: str | Non
             f"model_or_path={name!r}: {one_line(error)}; pass a folder or a hub id of a known model"
         ) from error
     return config, str(name)
+
+
+def _resize_device(stated: str | torch.device | None, model_or_path: Any) -> torch.device:
+    if stated is not None:
+        return device("resize_device", stated, error=MediaError)
+    return (
+        input_device(model_or_path) if hasattr(model_or_path, "get_input_embeddings") else torch.device("cpu")
+    )
 
 
 def _load_tokenizer(files: _Files) -> Any:

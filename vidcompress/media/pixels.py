@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 
@@ -9,6 +11,9 @@ from .anyres import Size, fit_inside
 from .families import Geometry
 from .recipe import PixelRecipe
 from .resize import center_crop, normalise, resize
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 CHUNK_PIXELS = 16 * 1024 * 1024
 """Source pixels that are resized in one go; about 200 MB at most on the float32 path."""
@@ -34,16 +39,19 @@ def image_views(picture: torch.Tensor, geometry: Geometry, recipe: PixelRecipe) 
     return torch.cat([_finish(thumbnail, recipe), _finish(crops, recipe)])
 
 
-def single_view(picture: torch.Tensor, recipe: PixelRecipe) -> torch.Tensor:
+def single_view(picture: torch.Tensor, recipe: PixelRecipe, *, pad: bool = True) -> torch.Tensor:
     """A picture as one view: padded to a square with the mean colour, then resized.
 
     Args:
         picture: uint8 (channel, height, width).
         recipe: of the processor.
+        pad: whether to pad; without, the recipe's own size and crop decide what of the picture is seen.
 
     Returns:
         float32 (1, channel, image_size, image_size).
     """
+    if not pad:
+        return _finish(picture[None], recipe)
     height, width = int(picture.shape[-2]), int(picture.shape[-1])
     side = max(height, width)
     square = (
@@ -52,6 +60,34 @@ def single_view(picture: torch.Tensor, recipe: PixelRecipe) -> torch.Tensor:
     top, left = (side - height) // 2, (side - width) // 2
     square[:, top : top + height, left : left + width] = picture
     return _finish(square[None], recipe)
+
+
+def seen_part(picture: Image, recipe: PixelRecipe, *, pad: bool) -> Image:
+    """The part of a picture that `single_view` shows the encoder, at the picture's own resolution.
+
+    Args:
+        picture: RGB.
+        recipe: of the processor.
+        pad: as in `single_view`.
+
+    Returns:
+        The picture on a square of the mean colour, or what is left of it between the edges that are cut off.
+    """
+    from PIL import Image
+
+    width, height = picture.size
+    if pad:
+        side = max(width, height)
+        red, green, blue = (int(level * 255) for level in recipe.mean)
+        square = Image.new("RGB", (side, side), (red, green, blue))
+        square.paste(picture, ((side - width) // 2, (side - height) // 2))
+        return square
+    if recipe.crop is None:
+        return picture
+    resized = recipe.target((height, width))
+    seen_h, seen_w = (min(1.0, cut / full) for cut, full in zip(recipe.crop, resized, strict=True))
+    left, top = round(width * (1 - seen_w) / 2), round(height * (1 - seen_h) / 2)
+    return picture.crop((left, top, width - left, height - top))
 
 
 def stack_views(views: list[torch.Tensor]) -> torch.Tensor:

@@ -7,7 +7,7 @@ own files.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,12 +19,15 @@ from .errors import DEFAULT_MAX_FRAMES, MediaError
 from .families import Family, Geometry
 from .image import ImageSource, load_image
 from .inputs import arrange_images, arrange_videos, check_counts, check_groups
-from .pixels import frame_views, image_views, single_view, stack_views
+from .pixels import frame_views, image_views, seen_part, single_view, stack_views
 from .prompt import count_placeholders, expand, pad_left, tokenize
 from .recipe import PixelRecipe
 from .sampling import check_request
 from .template import bounded_template, check_conversation
 from .video import VideoFrames, read_video
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 @dataclass
@@ -86,7 +89,8 @@ class Processor:
             A transformers `BatchFeature` with what applies of
 
             - `input_ids`, `attention_mask`: int64 (row, token)
-            - `pixel_values`: float32 (picture, most views, channel, height, width), missing views zero
+            - `pixel_values`: float32 (picture, most views, channel, height, width), missing views zero; (picture,
+              channel, height, width) for a family that makes no crops, without `image_sizes`
             - `image_sizes`: int64 (picture, 2), height and width of each picture in pixels
             - `batch_num_images`: int64 (list,), pictures per list, or 1 per picture of a flat list (OneVision)
             - `pixel_values_videos`: float32 (clip, frame, channel, height, width); a list of (frame, channel,
@@ -151,16 +155,31 @@ class Processor:
             pixels = torch.from_numpy(np.array(load_image(source))).to(self.resize_device).permute(2, 0, 1)
             pixels, size = pixels.contiguous(), (int(pixels.shape[1]), int(pixels.shape[2]))
             alone = self.family.single_view_tokens is None or shared_with == 1
-            if alone:
+            if not self.family.crops:
+                views.append(single_view(pixels, self.image_recipe, pad=self.image_recipe.pad))
+            elif alone:
                 views.append(image_views(pixels, self.geometry, self.image_recipe))
             else:
                 views.append(single_view(pixels, self.image_recipe))
             sizes.append(size)
             lengths.append(self.image_tokens(size, single_view=not alone))
+        if not self.family.crops:
+            return {"pixel_values": torch.cat(views)}, lengths
         inputs = {"pixel_values": stack_views(views), "image_sizes": torch.tensor(sizes, dtype=torch.long)}
         if self.family.counts_images:
             inputs["batch_num_images"] = torch.tensor(counts, dtype=torch.long)
         return inputs, lengths
+
+    def as_seen(self, picture: Image, *, alone: bool = True) -> Image:
+        """What the thumbnail of a picture shows of it: what its token grid can be drawn over.
+
+        Args:
+            picture: RGB.
+            alone: whether it was the only picture of its prompt.
+        """
+        if self.family.crops and (alone or self.family.single_view_tokens is None):
+            return picture
+        return seen_part(picture, self.image_recipe, pad=self.family.crops or self.image_recipe.pad)
 
     def prepare_videos(self, clips: list[VideoFrames]) -> tuple[dict[str, Any], list[int]]:
         """Pixel inputs and placeholder counts of clips.

@@ -40,6 +40,7 @@ class PixelRecipe:
         std: per channel, after rescaling.
         rescale: factor from grey levels 0 to 255.
         num_frames: frames that the checkpoint wants of a clip file, or None where it does not say.
+        pad: whether the file asks for pictures padded to a square; read by families that make no crops.
     """
 
     size: Size | None
@@ -50,6 +51,7 @@ class PixelRecipe:
     std: tuple[float, ...]
     rescale: float
     num_frames: int | None = None
+    pad: bool = False
 
     def target(self, picture: Size) -> Size:
         """(height, width) that a picture of (height, width) pixels is resized to, before the crop."""
@@ -104,7 +106,8 @@ def read_recipe(raw: Mapping[str, Any], geometry: Geometry, origin: str) -> Pixe
         raise MediaError(
             f"{origin}: num_frames={shown(frames)}; expected a whole number of at least 1, or no entry"
         )
-    recipe = PixelRecipe(size, edge, crop, _filter(raw, origin), mean, std, _factor(raw, origin), frames)
+    pad = raw.get("do_pad") is True
+    recipe = PixelRecipe(size, edge, crop, _filter(raw, origin), mean, std, _factor(raw, origin), frames, pad)
     made = recipe.crop or recipe.square
     if made != (side, side):
         raise MediaError(

@@ -26,7 +26,7 @@ class Method(ABC):
     A subclass is a pure function on tensors: it may not look at files, at transformers or at other visuals.
 
     Class attributes:
-        name: the public name. summary: its effect in one line.
+        name: the public name. summary: its effect in one line, for lists where it has no card.
         modalities: which of `image` and `video` it serves.
         positions: the position policy the authors use, the default for this method.
         uses_budget: False for a method that keeps everything.

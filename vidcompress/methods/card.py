@@ -1,18 +1,33 @@
 """Method cards: what is known about each method, as text with a head that machines read.
 
-A card is `cards/<name>.md` beside this module: a TOML head between two lines `+++`, then half a page of prose.
+A card is `cards/<name>.md` in the package of the module that the method is written in, here or elsewhere: a TOML head
+between two lines `+++`, then half a page of prose.
 """
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError, one_line, shown
 
+if TYPE_CHECKING:
+    from .base import Method
+
 FENCE = "+++\n"
+_HEAD = {
+    "name": str,
+    "effect": str,
+    "paper": str,
+    "code": str,
+    "modalities": list,
+    "needs": str,
+    "defaults": dict,
+}
+_NOUNS = {str: "text", list: "list", dict: "table"}
 
 
 @dataclass(frozen=True)
@@ -40,16 +55,39 @@ class Card:
     text: str
 
 
-def read_card(name: str) -> Card | None:
-    """Return the card of an in-tree method, or None when it has none (third-party methods bring their own).
+def card_of(method: type[Method]) -> Card | None:
+    """Return the card of a method, or None when its package holds none.
+
+    Args:
+        method: the class; its card is `cards/<name>.md` beside the module it is written in.
+
+    Raises:
+        ArgumentError: the card is there and malformed, or it is another method's.
+    """
+    package = getattr(sys.modules.get(method.__module__), "__package__", None)
+    card = read_card(method.name, package) if package else None
+    if card is not None and (card.name != method.name or set(card.modalities) != method.modalities):
+        raise ArgumentError(
+            f"card {method.name!r} states name {card.name!r} and modalities {list(card.modalities)}, the method has "
+            f"{method.name!r} and {sorted(method.modalities)}; make them alike"
+        )
+    return card
+
+
+def read_card(name: str, package: str = __package__) -> Card | None:
+    """Return the card `cards/<name>.md` of a package, or None when there is none.
 
     Raises:
         ArgumentError: the card is there and malformed.
     """
-    path = files(__package__).joinpath("cards", f"{name}.md")
+    path = files(package).joinpath("cards", f"{name}.md")
     if not path.is_file():
         return None
-    return parse_card(name, path.read_text(encoding="utf-8"))
+    try:
+        source = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ArgumentError(f"card {name!r} is not UTF-8: {error}") from None
+    return parse_card(name, source)
 
 
 def parse_card(name: str, source: str) -> Card:
@@ -64,23 +102,14 @@ def parse_card(name: str, source: str) -> Card:
         raise ArgumentError(f"card {name!r} must begin with a TOML head between two lines '+++'")
     try:
         head = tomllib.loads(head_text)
-        kinds = {"modalities": list, "defaults": dict}
-        for key in ("name", "effect", "paper", "code", "modalities", "needs", "defaults"):
-            if not isinstance(head[key], kinds.get(key, str)):
-                raise ArgumentError(
-                    f"card {name!r}: {key}={shown(head[key])}, must be a {kinds.get(key, str).__name__}"
-                )
-        return Card(
-            name=head["name"],
-            effect=head["effect"],
-            paper=head["paper"],
-            code=head["code"],
-            modalities=tuple(head["modalities"]),
-            needs=head["needs"],
-            defaults=dict(head["defaults"]),
-            text=text.strip() + "\n",
-        )
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ArgumentError(f"card {name!r} has a head that is not TOML: {one_line(error)}") from None
-    except KeyError as error:
-        raise ArgumentError(f"card {name!r} lacks the key {error.args[0]!r} in its head") from None
+    for key, kind in _HEAD.items():
+        if key not in head:
+            raise ArgumentError(f"card {name!r} lacks the key {key!r} in its head")
+        if not isinstance(head[key], kind):
+            raise ArgumentError(
+                f"card {name!r} has {key} = {shown(head[key])} in its head; it must be a {_NOUNS[kind]}"
+            )
+    fields = {key: head[key] for key in _HEAD}
+    return Card(**{**fields, "modalities": tuple(map(str, head["modalities"]))}, text=text.strip() + "\n")

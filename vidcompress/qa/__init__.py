@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .answer import Answer
+from .chat import Chat
 from .visual_qa import VisualQA
 
-__all__ = ["Answer", "VisualQA"]
+__all__ = ["Answer", "Chat", "VisualQA"]

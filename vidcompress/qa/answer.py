@@ -25,7 +25,7 @@ class Answer:
             first token) and total, which is their sum; of the whole batch this question was answered in.
         batch_size: how many questions that batch held.
         new_tokens: tokens of the answer.
-        media: the PIL image or `VideoFrames` of each of `report.visuals`.
+        media: the PIL image, as the encoder saw it, or `VideoFrames` of each of `report.visuals`.
     """
 
     text: str

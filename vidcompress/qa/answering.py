@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import ArgumentError, VidcompressError, one_line, shown
 from ..media import VideoFrames
 from ..media.families import Family
+from ..placement import input_device
 from ..report import Report
 from ..session import compress_inputs
 from .answer import Answer
@@ -46,12 +47,10 @@ def answer_batch(
         One answer per question, in order.
     """
     check_present(model, processor)
-    check_generation(
-        model, {name: value for name, value in generation.items() if name not in ("max_new_tokens",)}
-    )
+    check_generation(model, generation)
     for question in questions:
-        _check_text(question.text, processor)
-    phases = Phases(model.device)
+        check_text(question.text, processor)
+    phases = Phases(input_device(model))
     default = processor.video_recipe.num_frames
     media = [question.open(**sampling, default_frames=default) for question in questions]
     phases.cut("decode")
@@ -60,12 +59,7 @@ def answer_batch(
     compressed = compress_inputs(model, inputs, **compression)
     phases.cut("compress")
     phases.move(compressed.report.timing_ms.get("encode", 0.0), "compress", "encode")
-    first = FirstToken(model.device)
-    settings = {"pad_token_id": _pad_token_id(processor.tokenizer), **generation}
-    settings["logits_processor"] = [*settings.get("logits_processor", ()), first]
-    with torch.no_grad():
-        out = _generate(model, compressed, settings)
-    phases.cut("prefill", at=first.at)
+    out, pad = run_generate(model, processor, compressed, generation, phases)
     rows = _answer_ids(out, compressed["input_ids"].shape[1], len(questions))
     texts = processor.batch_decode(rows, skip_special_tokens=True)
     phases.cut("generate")
@@ -74,11 +68,11 @@ def answer_batch(
         Answer(
             text=text.strip(),
             question=question.text,
-            report=_noted(_with_times(compressed.report.for_row(number), clip), question.text, processor),
+            report=noted(with_times(compressed.report.for_row(number), clip), question.text, processor),
             timing_ms=timing,
             batch_size=len(questions),
-            new_tokens=int((row != settings["pad_token_id"]).sum()),
-            media=(*pictures, *([] if clip is None else [clip])),
+            new_tokens=int((row != pad).sum()),
+            media=as_seen(processor, pictures, clip),
         )
         for number, (question, (pictures, clip), text, row) in enumerate(
             zip(questions, media, texts, rows, strict=True)
@@ -86,13 +80,30 @@ def answer_batch(
     ]
 
 
+def run_generate(
+    model: Any, processor: Any, inputs: Mapping[str, Any], generation: Mapping[str, Any], phases: Phases
+) -> tuple[Any, int]:
+    """Generate, with the time to the first token cut off as `prefill`.
+
+    Returns:
+        What `generate` returns, and the id that fills rows which ended early.
+    """
+    first = FirstToken(input_device(model))
+    settings = {"pad_token_id": _pad_token_id(processor.tokenizer), **generation}
+    settings["logits_processor"] = [*settings.get("logits_processor", ()), first]
+    with torch.no_grad():
+        out = _generate(model, inputs, settings)
+    phases.cut("prefill", at=first.at)
+    return out, settings["pad_token_id"]
+
+
 def _generate(model: Any, inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
     try:
         return model.generate(**inputs, **settings)
-    except (ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError) as error:
+    except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
         # transformers checks values such as num_beams=0 by itself or not at all, and fails in many ways.
         given = {k: v for k, v in settings.items() if k not in _OURS and (k, v) != ("do_sample", False)}
-        if not given or isinstance(error, (torch.OutOfMemoryError, VidcompressError)):
+        if not given or isinstance(error, VidcompressError):
             raise
         raise ArgumentError(
             f"generate refuses {shown(given, 200)}: {one_line(error)}; see transformers' GenerationConfig"
@@ -102,7 +113,18 @@ def _generate(model: Any, inputs: Mapping[str, Any], settings: Mapping[str, Any]
 _OURS = ("max_new_tokens", "pad_token_id", "logits_processor", "streamer", "stopping_criteria")
 
 
-def _check_text(text: str, processor: Any) -> None:
+def as_seen(processor: Any, pictures: list[Any], clip: VideoFrames | None) -> tuple[Any, ...]:
+    """The pictures as the model got them, then the clip: what overlays are drawn over."""
+    shown = (processor.as_seen(picture, alone=len(pictures) == 1) for picture in pictures)
+    return (*shown, *([] if clip is None else [clip]))
+
+
+def check_text(text: str, processor: Any) -> None:
+    """Refuse a question that holds placeholders.
+
+    Raises:
+        ArgumentError: it does.
+    """
     for token in filter(None, (processor.image_token, processor.video_token)):
         if token in text:
             raise ArgumentError(
@@ -111,7 +133,7 @@ def _check_text(text: str, processor: Any) -> None:
             )
 
 
-def _noted(report: Report, text: str, processor: Any) -> Report:
+def noted(report: Report, text: str, processor: Any) -> Report:
     """Say so when the tokenizer has no word for parts of the question, as the embedded models' have not."""
     unknown = getattr(processor.tokenizer, "unk_token_id", None)
     ids = processor.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -130,11 +152,12 @@ def prepare(model: Any, processor: Any, questions: list[Question], media: list[M
     pictures = [images for images, _ in media]
     clips = [clip for _, clip in media if clip is not None]
     inputs = processor(
-        text=[_without_second_start(prompt, processor.tokenizer) for prompt in prompts],
+        text=[without_second_start(prompt, processor.tokenizer) for prompt in prompts],
         images=pictures if any(pictures) else None,
         videos=clips or None,
     )
-    return type(inputs)({key: _placed(value, model) for key, value in inputs.items()})
+    device = input_device(model)
+    return type(inputs)({key: _placed(value, device, model.dtype) for key, value in inputs.items()})
 
 
 def clip_note(family: Family, question: Question, clip: VideoFrames | None) -> str:
@@ -149,11 +172,11 @@ def clip_note(family: Family, question: Question, clip: VideoFrames | None) -> s
     return family.clip_note(clip.duration, clip.times)
 
 
-def _placed(value: Any, model: Any) -> Any:
+def _placed(value: Any, device: torch.device, dtype: torch.dtype) -> Any:
     """Move a tensor, or each of a list of tensors; floating-point ones take the model's dtype too."""
     if isinstance(value, list):
-        return [_placed(entry, model) for entry in value]
-    return value.to(model.device, model.dtype if value.is_floating_point() else None)
+        return [_placed(entry, device, dtype) for entry in value]
+    return value.to(device, dtype if value.is_floating_point() else None)
 
 
 def _answer_ids(out: Any, prompt_length: int, questions: int) -> Tensor:
@@ -162,7 +185,7 @@ def _answer_ids(out: Any, prompt_length: int, questions: int) -> Tensor:
     return sequences[:: sequences.shape[0] // questions, prompt_length:]
 
 
-def _without_second_start(prompt: str, tokenizer: Any) -> str:
+def without_second_start(prompt: str, tokenizer: Any) -> str:
     """Take the start token off a prompt when the tokenizer puts one there itself."""
     start = getattr(tokenizer, "bos_token", None)
     if start and prompt.startswith(start) and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]:
@@ -175,7 +198,7 @@ def _pad_token_id(tokenizer: Any) -> int:
     return int(pad if pad is not None else tokenizer.eos_token_id or 0)
 
 
-def _with_times(report: Report, clip: VideoFrames | None) -> Report:
+def with_times(report: Report, clip: VideoFrames | None) -> Report:
     """Put the times of the sampled frames, in seconds, into the report of a question about a clip."""
     for visual in report.visuals:
         if clip is not None and visual.modality == "video" and len(visual.layout.views) == len(clip.times):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from typing import Any
-
-import torch
 
 from ..checks import is_whole
 from ..errors import ArgumentError, nearest, shown
@@ -53,27 +52,6 @@ def check_present(model: Any, processor: Any) -> None:
             )
 
 
-def check_placement(attn_implementation: Any, device_map: Any) -> None:
-    """Check the kinds of two arguments of `from_pretrained`; what they say is left to transformers.
-
-    Raises:
-        ArgumentError: of another kind than transformers reads.
-    """
-    if attn_implementation is not None and (
-        not isinstance(attn_implementation, (str, Mapping)) or not attn_implementation
-    ):
-        raise ArgumentError(
-            f"attn_implementation={shown(attn_implementation)}: must be a name such as 'sdpa' or 'eager', or None"
-        )
-    known = isinstance(device_map, (str, torch.device)) or (
-        isinstance(device_map, Mapping) and bool(device_map)
-    )
-    if device_map is not None and not known:
-        raise ArgumentError(
-            f"device_map={shown(device_map)}: must be 'auto', the name of a device, or a dict of module to device"
-        )
-
-
 def check_special_ids(source: str, model: Any) -> None:
     """Check the ids in a checkpoint's generation_config.json, which `generate` turns into tensors unseen.
 
@@ -109,6 +87,8 @@ def check_generation(model: Any, options: Mapping[str, Any]) -> None:
             )
     known = _known(model)
     for name, value in options.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ArgumentError(f"{name}={value}: must be a finite number to be passed on to generate")
         if name not in known:
             raise ArgumentError(
                 f"{name}={shown(value)}: neither an argument of ask nor of the model's generate; {_near(name, known)}"
@@ -121,7 +101,7 @@ def _known(model: Any) -> set[str]:
     named = {name for name in vars(GenerationConfig()) if not name.startswith("_")}
     for function in (model.generate, model.forward):
         named |= set(inspect.signature(function).parameters)
-    return named - {"self", "kwargs", "max_new_tokens"}
+    return named - {"self", "kwargs"}
 
 
 def _near(name: str, known: set[str]) -> str:

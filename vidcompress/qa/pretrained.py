@@ -11,9 +11,13 @@ import torch
 from .. import checks
 from ..checks import check_source
 from ..errors import ArgumentError, UnsupportedModelError, nearest, one_line, shown
+from ..placement import check_device_map
 from ..registry import ADAPTERS
 from ..resources import embedded_models
-from .arguments import check_placement, check_special_ids
+from .arguments import check_special_ids
+from .attention import check_attention
+from .checkpoint import check_loaded, has_pooling_head, read_json, tensor_names
+from .quantization import check_quantization, make_quantization_config
 
 DEFAULT_MODEL = "tiny-onevision"
 DTYPES = ("float32", "float16", "bfloat16", "auto")
@@ -53,20 +57,24 @@ def load_model(
     *,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    attn_implementation: str | None = None,
+    attn_implementation: Any = None,
     device_map: Any = None,
+    quantization: str | None = None,
+    quantization_config: Any = None,
     revision: str | None = None,
     local_files_only: bool = False,
 ) -> Any:
-    """Load a vision-language model from safetensors, ready to answer.
+    """Load a vision-language model from safetensors, ready to answer, and only with all of its tensors.
 
     Args:
         name_or_path: see `resolve`.
         device: where the model goes; None is "cuda" where there is one, else "cpu". Not together with `device_map`.
         dtype: torch dtype or its name, or "auto" for the checkpoint's own. None is float32 on the CPU and "auto"
-            elsewhere.
+            elsewhere, also with `device_map`.
         attn_implementation: "sdpa", "eager", "flash_attention_2", ... as in transformers; None lets it choose.
         device_map: as in transformers, to spread a model over devices.
+        quantization: "4bit" or "8bit" quantises the decoder while loading, with bitsandbytes.
+        quantization_config: instead, a quantization config of transformers.
         revision: of the hub repository.
         local_files_only: do not ask the hub.
 
@@ -74,74 +82,93 @@ def load_model(
         The stock transformers model, in eval mode.
 
     Raises:
-        ArgumentError: an argument is not allowed, or the checkpoint cannot be found or read.
+        ArgumentError: an argument is not allowed, the checkpoint cannot be found or read, or its tensors are not
+            just those of the model.
         UnsupportedModelError: no adapter serves this family.
     """
-    from ..adapters.original import KEY_MAPPING
-
     check_source(revision, local_files_only)
-    check_placement(attn_implementation, device_map)
     source = resolve(name_or_path)
     if device is not None and device_map is not None:
         raise ArgumentError(
             f"device={device!r} and device_map={device_map!r} exclude each other; pass one of them"
         )
+    check_device_map(device_map)
+    check_attention(attn_implementation)
+    check_quantization(quantization, quantization_config)
     target = None if device_map is not None else _device(device)
+    chosen = _dtype(dtype, target)
     where: dict[str, Any] = {"revision": revision or "main", "local_files_only": local_files_only}
-    families = ADAPTERS.names()  # importing the adapters makes LLaVA-Video known to transformers
-    original = _original_config(source, where)
-    config = original or _load(source, "AutoConfig", trust_remote_code=False, **where)
-    if config.model_type not in families:
-        raise UnsupportedModelError(
-            f"model={source!r} is of type {config.model_type!r}, which no adapter serves; "
-            f"{nearest(config.model_type, families)}"
-        )
-    model = _load(
+    config, key_mapping = _config(source, where)
+    quantized = make_quantization_config(
+        quantization,
+        quantization_config,
+        full_precision=ADAPTERS.get(config.model_type).full_precision,
+        dtype=chosen,
+    )
+    if target is not None and (quantized is not None or _is_quantized(config)):
+        device_map, target = (
+            {"": target},
+            None,
+        )  # quantised weights are placed while loading, and cannot be moved
+    model, info = _load(
         source,
         "AutoModelForImageTextToText",
         config=config,
-        dtype=_dtype(dtype, target),
+        dtype=chosen,
         attn_implementation=attn_implementation,
         device_map=device_map,
+        quantization_config=quantized,
         use_safetensors=True,
         trust_remote_code=False,
-        **({} if original is None else {"key_mapping": KEY_MAPPING, **_REPORTED}),
+        key_mapping=key_mapping,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # so that they are listed with the rest, and refused
         **where,
     )
-    if original is not None:
-        model = _checked(source, *model)
+    check_loaded(source, info)
     check_special_ids(source, model)
+    if key_mapping is not None:
+        # Else save_pretrained would go back to the original names, beside a translated config.
+        vars(model).pop("_weight_conversions", None)
     return (model if target is None else model.to(target)).eval()
 
 
-_REPORTED = {"output_loading_info": True, "ignore_mismatched_sizes": True}
-"""Every tensor that does not fit is listed by transformers, and then refused by `_checked`."""
+def _config(source: str, where: dict[str, Any]) -> tuple[Any, dict[str, str] | None]:
+    """The config of a checkpoint of any layout, and the pattern of its tensor names where these are original."""
+    from ..adapters.original import KEY_MAPPING, translated_config
 
-
-def _original_config(source: str, where: dict[str, Any]) -> Any:
-    from ..adapters.original import read_config
-
-    try:
-        return read_config(source, **where)
-    except ArgumentError:
-        raise
-    except Exception:  # noqa: BLE001  (a broken config or tokenizer makes transformers raise anything)
-        return None  # what is wrong is said where the config is loaded
-
-
-def _checked(source: str, model: Any, info: Any) -> Any:
-    """Refuse an original checkpoint whose tensors are not just those of the model (SigLIP's head apart: unused)."""
-    missing = sorted(info["missing_keys"])
-    unexpected = sorted(key for key in info["unexpected_keys"] if "vision_tower.head." not in key)
-    misshaped = sorted(info["mismatched_keys"])
-    if missing or unexpected or misshaped:
-        raise ArgumentError(
-            f"model={source!r} does not load: missing tensors {missing}, unexpected {unexpected}, of another shape "
-            f"{misshaped}; fetch the checkpoint again"
+    raw = read_json(source, "config.json", where)
+    if raw is None:
+        lack = (
+            "it holds no config.json"
+            if os.path.isdir(source)
+            else "config.json is neither on the hub nor in its cache"
         )
-    # Else save_pretrained would go back to the original names, beside a translated config.
-    vars(model).pop("_weight_conversions", None)
-    return model
+        raise ArgumentError(
+            f"model={source!r} does not load: {lack}; pass the folder or hub id of a transformers model with "
+            "safetensors weights"
+        )
+    families = ADAPTERS.names()  # importing the adapters makes LLaVA-Video known to transformers
+    config = original = translated_config(source, raw, **where)
+    if original is None:
+        kind = raw.get("model_type")
+        if kind not in families:
+            code = "; code in a checkpoint is never run" if "auto_map" in raw else ""
+            raise UnsupportedModelError(
+                f"model={source!r} is of type {kind!r}, which no adapter serves; {ADAPTERS.unknown(str(kind))}{code}"
+            )
+        config = _load(source, "AutoConfig", trust_remote_code=False, **where)
+    names = tensor_names(source, where)
+    if getattr(config, "transformers_weights", None) is not None:
+        config.transformers_weights = None  # it would name other weights than those just read
+    vision: Any = getattr(config, "vision_config", None)
+    if str(getattr(vision, "model_type", "")).startswith("siglip") and not has_pooling_head(names):
+        vision.vision_use_head = False  # by default it is built, at random; nothing uses it
+    return config, None if original is None else KEY_MAPPING
+
+
+def _is_quantized(config: Any) -> bool:
+    return getattr(config, "quantization_config", None) is not None
 
 
 def _load(source: str, auto_class: str, **kwargs: Any) -> Any:

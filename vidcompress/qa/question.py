@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..checks import whole_number
 from ..errors import ArgumentError, shown
 from ..media import VideoFrames, load_image, read_video
 
@@ -82,3 +83,12 @@ def read_question(item: Mapping[str, Any], *, where: str = "") -> Question:
         )
     pictures = (image,) if image is not None else tuple(images or ())
     return Question(text, pictures, video)
+
+
+def check_length(max_new_tokens: Any) -> None:
+    """Refuse what is no length of an answer.
+
+    Raises:
+        ArgumentError: not a whole number of at least 1.
+    """
+    whole_number("max_new_tokens", max_new_tokens)

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from threading import Event, Thread
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from ..errors import ArgumentError
+
+
+def check_streamable(generate: Mapping[str, Any]) -> None:
+    """Refuse arguments of `generate` with which an answer cannot be streamed.
+
+    Raises:
+        ArgumentError: beams, or a streamer or stopping criteria of the caller's own.
+    """
+    for name in ("streamer", "stopping_criteria"):
+        if generate.get(name) is not None:
+            raise ArgumentError(f"{name}={generate[name]!r}: stream brings its own; use ask with yours")
+    if generate.get("num_beams", 1) != 1:
+        raise ArgumentError(
+            f"num_beams={generate['num_beams']!r}: beams cannot be streamed; use ask, or 1 beam"
+        )
 
 
 def stream_text(tokenizer: Any, generate: Callable[..., Any]) -> Iterator[str]:

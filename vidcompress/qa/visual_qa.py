@@ -18,10 +18,11 @@ from ..settings import make_settings
 from .answer import Answer
 from .answering import answer_batch
 from .arguments import check_model
+from .chat import Chat
 from .pretrained import load_model
 from .progress import bar
-from .question import Question, read_question
-from .streaming import stream_text
+from .question import Question, check_length, read_question
+from .streaming import check_streamable, stream_text
 
 DEFAULT_RATIO = 0.25
 _CALL_OPTIONS = ("policy", "separators", "positions")
@@ -81,8 +82,10 @@ class VisualQA:
         max_tokens: int | None = None,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
-        attn_implementation: str | None = None,
+        attn_implementation: Any = None,
         device_map: Any = None,
+        quantization: str | None = None,
+        quantization_config: Any = None,
         revision: str | None = None,
         local_files_only: bool = False,
         resize_device: str | torch.device | None = None,
@@ -99,7 +102,10 @@ class VisualQA:
             device: None is "cuda" where there is one, else "cpu".
             dtype: None is float32 on the CPU and the checkpoint's own elsewhere.
             attn_implementation: "sdpa", "eager", ... as in transformers.
-            device_map: as in transformers; not together with `device`.
+            device_map: as in transformers ("auto", {"": "cpu"}, ...); not together with `device`. Quantised or not,
+                dtype is then the checkpoint's own unless it is given.
+            quantization: "4bit" or "8bit" quantises the language model, and nothing else, with bitsandbytes.
+            quantization_config: instead, a quantization config of transformers.
             revision: of the hub repository.
             local_files_only: do not ask the hub.
             resize_device: where pixels are resized; "cpu" gives the same pixels on every machine. None is the model's.
@@ -117,6 +123,8 @@ class VisualQA:
             dtype=dtype,
             attn_implementation=attn_implementation,
             device_map=device_map,
+            quantization=quantization,
+            quantization_config=quantization_config,
             revision=revision,
             local_files_only=local_files_only,
         )
@@ -218,18 +226,36 @@ class VisualQA:
         """
         item = {"question": question, "image": image, "images": images, "video": video}
         asked = read_question(item)
-        for name in ("streamer", "stopping_criteria"):
-            if generate.get(name) is not None:
-                raise ArgumentError(f"{name}={generate[name]!r}: stream brings its own; use ask with yours")
-        if generate.get("num_beams", 1) != 1:
-            raise ArgumentError(
-                f"num_beams={generate['num_beams']!r}: beams cannot be streamed; use ask, or 1 beam"
-            )
+        check_streamable(generate)
 
         def run(**extra: Any) -> None:
             self._answer([asked], max_new_tokens, {**generate, **extra})
 
         return stream_text(self.processor.tokenizer, run)
+
+    def chat(
+        self,
+        *,
+        image: Any = None,
+        images: Sequence[Any] | None = None,
+        video: Any = None,
+        history: bool = True,
+    ) -> Chat:
+        """Begin a conversation: the media are encoded and compressed once, for all its questions.
+
+        Args:
+            image, images, video: as in `ask`; later turns cannot bring more.
+            history: whether a question sees the earlier ones and their answers. Without, each is answered as `ask`
+                would answer it.
+
+        Returns:
+            A conversation: `chat.ask(question)`, `chat.stream(question)`.
+
+        Raises:
+            ArgumentError: an argument is not allowed. The media are opened by the first question.
+        """
+        item = {"question": "-", "image": image, "images": images, "video": video}
+        return Chat(self, read_question(item), history=history)
 
     def ask_batch(
         self,
@@ -274,7 +300,7 @@ class VisualQA:
     def _answer(
         self, questions: list[Question], max_new_tokens: int, generate: dict[str, Any]
     ) -> list[Answer]:
-        whole_number("max_new_tokens", max_new_tokens)
+        check_length(max_new_tokens)
         return answer_batch(
             self.model,
             self.processor,

@@ -1,0 +1,222 @@
+"""A second generate over the cache of the first, inside the block: equal to a recompute, nothing encoded again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from transformers import DynamicCache, StaticCache
+
+import vidcompress
+from cases import CASES, SCENES
+from tiny_models import FAMILIES, IMAGE, PAD, Scene, batch, tiny_model
+from vidcompress.errors import UnsupportedInputError
+
+STEPS = {"max_new_tokens": 4, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}
+TURN = torch.tensor([[7, 8, 9, 10, 11]])
+
+
+@contextmanager
+def encodings(model: Any) -> Iterator[list[int]]:
+    """Counts how often the vision tower runs."""
+    seen: list[int] = []
+    handle = model.model.vision_tower.register_forward_pre_hook(lambda module, args: seen.append(1))
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+class Streamer:
+    """Keeps what generate streams."""
+
+    def __init__(self) -> None:
+        self.got: list[torch.Tensor] = []
+
+    def put(self, value: torch.Tensor) -> None:
+        self.got.append(value.reshape(-1))
+
+    def end(self) -> None:
+        assert self.got
+
+
+def ids_only(ids: torch.Tensor, mask: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids) if mask is None else mask}
+
+
+def same(one: Any, other: Any, rows: slice = slice(None), first: int = 0) -> None:
+    """Equal tokens and, to 1e-5, equal logits of every step."""
+    assert len(one.logits) == len(other.logits) == STEPS["max_new_tokens"]
+    for a, b in zip(one.logits, other.logits, strict=True):
+        torch.testing.assert_close(a[rows], b, atol=1e-5, rtol=1e-5)
+    new = STEPS["max_new_tokens"]
+    assert one.sequences[rows, -new:].tolist() == other.sequences[:, -new:].tolist()
+
+
+@pytest.mark.parametrize("positions", ["contiguous", "original"])
+@pytest.mark.parametrize(("method", "family", "modality"), CASES)
+def test_later_turns_equal_a_recompute(method: str, family: str, modality: str, positions: str) -> None:
+    model = tiny_model(family)
+    raw = batch(model, [SCENES[family, modality]])
+    pixels = {k: v for k, v in raw.items() if k not in ("input_ids", "attention_mask")}
+    with vidcompress.compress(model, method, retention_ratio=0.4, positions=positions) as session:
+        out = model.generate(**raw, **STEPS)
+        report = session.report
+        with encodings(model) as seen:
+            for give_pixels in (False, True):
+                ids = torch.cat((out.sequences, TURN), dim=1)
+                extra = pixels if give_pixels else {}
+                out = model.generate(**ids_only(ids), **extra, past_key_values=out.past_key_values, **STEPS)
+                assert not seen
+                assert torch.equal(out.sequences[:, : ids.shape[1]], ids)
+                streamer = Streamer()
+                again = model.generate(**ids_only(ids), **pixels, streamer=streamer, **STEPS)
+                assert torch.cat(streamer.got).tolist() == again.sequences[0].tolist()
+                assert seen
+                seen.clear()
+                same(out, again)
+        assert report is not None
+
+
+@pytest.mark.parametrize("positions", ["contiguous", "original"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rows_of_unequal_length_go_on_together(family: str, positions: str) -> None:
+    """A ragged batch with a text-only row; the second turn masks part of one row's answer."""
+    model = tiny_model(family)
+    rows = [
+        Scene((("image", (112, 80)),), before=3, seed=1),
+        Scene((), before=5, seed=2),
+        Scene((("image", (40, 100)),), before=11, seed=3),
+    ]
+    raw = batch(model, rows)
+    width = raw["input_ids"].shape[1]
+    with vidcompress.compress(model, retention_ratio=0.4, positions=positions):
+        out = model.generate(**raw, **STEPS)
+        ids = torch.cat((out.sequences, TURN.repeat(3, 1)), dim=1)
+        mask = torch.cat((raw["attention_mask"], torch.ones_like(ids[:, width:])), dim=1)
+        # What generate does to a row that ended early: padding behind its end, masked in the next turn.
+        ended = width + 3
+        ids[2, ended : width + 4], mask[2, ended : width + 4] = PAD, 0
+        cache = out.past_key_values
+        later = model.generate(**ids_only(ids, mask), past_key_values=cache, **STEPS)
+        for number, scene in enumerate(rows):
+            alone = batch(model, [scene])
+            tail = ids[number, width:][mask[number, width:] == 1]
+            whole = torch.cat((alone["input_ids"], tail[None]), dim=1)
+            again = model.generate(**{**alone, **ids_only(whole)}, **STEPS)
+            same(later, again, slice(number, number + 1))
+
+
+@pytest.mark.parametrize("positions", ["contiguous", "original"])
+def test_a_cache_may_be_the_callers_own_or_static_or_cut(positions: str) -> None:
+    model = tiny_model("llava_onevision")
+    raw = batch(model, [Scene((("video", 5),))])
+    plain = {k: v for k, v in STEPS.items() if k != "return_dict_in_generate" and k != "output_logits"}
+    with vidcompress.compress(model, retention_ratio=0.4, positions=positions):
+        expected = None
+        for cache in (DynamicCache(), StaticCache(model.config.get_text_config(), max_cache_len=128)):
+            first = model.generate(**raw, past_key_values=cache, disable_compile=True, **plain)
+            ids = torch.cat((first, TURN), dim=1)
+            second = model.generate(**ids_only(ids), past_key_values=cache, disable_compile=True, **plain)
+            expected = second if expected is None else expected
+            assert second.tolist() == expected.tolist()
+        cache = DynamicCache()
+        model.generate(**raw, past_key_values=cache, **plain)
+        cache.crop(-3)  # the answer away: another one is put into the assistant's mouth
+        other = torch.cat((raw["input_ids"], TURN), dim=1)
+        out = model.generate(**ids_only(other), past_key_values=cache, **STEPS)
+        same(out, model.generate(**{**raw, **ids_only(other)}, **STEPS))
+
+
+def test_text_turns_limits_and_streamers() -> None:
+    model = tiny_model("llava_next")
+    text = batch(model, [Scene((), seed=4)])
+    raw = batch(model, [SCENES["llava_next", "image"]])
+
+    with vidcompress.compress(model, retention_ratio=0.3):
+        out = model.generate(**text, **STEPS)
+        ids = torch.cat((out.sequences, TURN), dim=1)
+        later = model.generate(**ids_only(ids), past_key_values=out.past_key_values, **STEPS)
+        same(later, model.generate(**ids_only(ids), **STEPS))
+
+        out = model.generate(**raw, **STEPS)
+        ids = torch.cat((out.sequences, TURN), dim=1)
+        streamer = Streamer()
+        more = {"max_length": ids.shape[1] + 2, "do_sample": False, "streamer": streamer}
+        later = model.generate(**ids_only(ids), past_key_values=out.past_key_values, **more)
+        assert later.shape[1] == ids.shape[1] + 2
+        assert torch.cat(streamer.got).tolist() == later[0].tolist()
+
+
+def test_what_does_not_go_on_is_refused() -> None:
+    model = tiny_model("llava_onevision")
+    raw = batch(model, [Scene((("image", (112, 80)),))])
+    other = batch(model, [Scene((("image", (112, 80)),), seed=5)])
+    with vidcompress.compress(model, retention_ratio=0.4) as session:
+        out = model.generate(**raw, **STEPS)
+        cache = out.past_key_values
+        good = torch.cat((out.sequences, TURN), dim=1)
+
+        def refused(match: str, ids: torch.Tensor = good, **kwargs: Any) -> None:
+            call = {**ids_only(ids), "past_key_values": cache, **STEPS, **kwargs}
+            with pytest.raises(UnsupportedInputError, match=match):
+                model.generate(**call)
+
+        refused("pixel_values differs", pixel_values=other["pixel_values"])
+        refused("pixel_values differs", pixel_values=raw["pixel_values"][:, :1])
+        refused("pass all of it, from the first prompt on", TURN)
+        refused("pass all of it, from the first prompt on", out.sequences[:, :-1])
+        changed = good.clone()
+        changed[0, 2] = 50
+        refused("differs in column 2 ", changed)
+        refused("later turn cannot bring", torch.cat((good, torch.tensor([[IMAGE, 3]])), dim=1))
+        refused("must have 1 rows", good.repeat(2, 1))
+        mask = torch.ones_like(good)
+        mask[0, 0] = 0
+        refused("attention_mask differs in the first prompt", attention_mask=mask)
+        refused("use_cache=False cannot go with past_key_values", use_cache=False)
+        foreign = DynamicCache()
+        model.model.language_model(torch.tensor([[3, 4]]), past_key_values=foreign)
+        refused("was not filled by model.generate inside this compress block", past_key_values=foreign)
+        refused("was not filled by model.generate inside this compress block", past_key_values="cache")
+        beams = model.generate(**raw, num_beams=2, max_new_tokens=2, return_dict_in_generate=True)
+        refused("was not filled", past_key_values=beams.past_key_values)
+        static = model.generate(
+            **raw,
+            max_new_tokens=2,
+            return_dict_in_generate=True,
+            cache_implementation="static",
+            disable_compile=True,
+        )
+        refused("was not filled", past_key_values=static.past_key_values)
+        same(
+            model.generate(**ids_only(good), past_key_values=cache, **STEPS),
+            model.generate(**{**raw, **ids_only(good)}, **STEPS),
+        )
+        refused("holds 2 tokens more than", past_key_values=_longer(model, cache))
+        cache.crop(-(cache.get_seq_length() - 8))
+        refused("was cut to 8 tokens, within the visual tokens")
+        last = model.generate(**raw, **STEPS)
+    with vidcompress.compress(model, retention_ratio=0.4):
+        ids = torch.cat((last.sequences, TURN), dim=1)
+        refused("was not filled", ids, past_key_values=last.past_key_values)
+    assert not session._transcripts
+
+
+def _longer(model: Any, cache: Any) -> Any:
+    """The same cache after somebody else's three tokens."""
+    model.model.language_model(torch.tensor([[3, 4, 5]]), past_key_values=cache)
+    return cache
+
+
+def test_caches_are_not_held() -> None:
+    model = tiny_model("llava_onevision")
+    raw = batch(model, [Scene((("image", (112, 80)),))])
+    with vidcompress.compress(model, retention_ratio=0.4) as session:
+        out = model.generate(**raw, **STEPS)
+        assert len(session._transcripts) == 1
+        del out
+        assert len(session._transcripts) == 0

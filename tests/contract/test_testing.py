@@ -1,0 +1,228 @@
+"""The checks that other packages run: everything here passes them, and each finds what it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+
+from cases import SCENES
+from tiny_models import Scene, batch, tiny_model
+from vidcompress import testing
+from vidcompress.adapters.llava_next import LlavaNextAdapter
+from vidcompress.adapters.llava_onevision import LlavaOnevisionAdapter
+from vidcompress.block import CompressSession
+from vidcompress.budget import Plan
+from vidcompress.errors import ArgumentError
+from vidcompress.methods.base import ScoredMethod
+from vidcompress.methods.controls import Uniform
+from vidcompress.registry import available_methods
+from vidcompress.selection import Selection
+from vidcompress.testing.block import check_refusals
+from vidcompress.testing.methods import layouts
+from vidcompress.views import VisualTokens
+
+
+@pytest.mark.parametrize("method", available_methods())
+def test_every_method_keeps_the_contract(method: str) -> None:
+    testing.check_method(method)
+
+
+@pytest.mark.parametrize(("family", "modality"), list(SCENES))
+def test_every_adapter_keeps_the_contract(family: str, modality: str) -> None:
+    model = tiny_model(family)
+    testing.check_adapter(model, batch(model, [SCENES[family, modality], Scene((), seed=7)]))
+
+
+@dataclass(frozen=True)
+class Wrong(Uniform):
+    """Uniform with one thing wrong."""
+
+    how: str = ""
+
+    def select(self, tokens: VisualTokens, plan: Plan) -> Any:
+        index = super().select(tokens, plan).index
+        if self.how == "one more" and len(index) < len(tokens):
+            return Selection(torch.arange(len(index) + 1))
+        if self.how == "twice":
+            return Selection(index[:1].expand(len(index)))
+        if self.how == "reversed":
+            return Selection(index.flip(0))
+        if self.how == "outside":
+            return Selection(index + len(tokens) - 1)
+        if self.how == "floats":
+            return Selection(index.float())
+        if self.how == "no separators":
+            return Selection(tokens.layout.token_index[: len(index)])
+        if self.how == "drawn":
+            return Selection(torch.randperm(len(tokens))[: len(index)].sort().values)
+        if self.how == "seeded once":
+            offset = torch.initial_seed() % 2  # the same as long as nobody seeds
+            return Selection(index if len(index) == len(tokens) else (index - offset).clamp(min=0))
+        if self.how == "written":
+            tokens.features[0] = 0
+        if self.how == "float64":
+            return Selection(index, tokens.features[index].double())
+        if self.how == "narrow":
+            return Selection(index, tokens.features[index][:, 1:])
+        return index if self.how == "bare" else Selection(index)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("one more", "selects 3, the budget is 2"),
+        ("twice", "a position is selected twice"),
+        ("reversed", "the whole input is not in its own order"),
+        ("outside", "index leaves 0 to"),
+        ("floats", r"torch.float32: must be a tensor \(K,\) of torch.int64"),  # the Selection itself says so
+        ("no separators", "0 separators, the plan has 1"),
+        ("drawn", "two calls select differently"),
+        ("seeded once", "the global random state decides; take a seed as option"),
+        ("written", "features or evidence were written into"),
+        ("float64", "features are torch.float64, they came as torch.float32"),
+        ("narrow", r"features of shape .*15\), expected .*16\)"),
+        ("bare", "returns Tensor, not a Selection"),
+    ],
+)
+def test_a_method_with_one_thing_wrong_is_found(how: str, message: str) -> None:
+    where = "a clip with a newline per row" if how == "no separators" else "a clip without newlines"
+    testing.check_selections(Wrong(), layouts()[where], where)
+    with pytest.raises((testing.ContractError, ArgumentError), match=message):
+        testing.check_selections(Wrong(how), layouts()[where], where)
+
+
+@dataclass(frozen=True)
+class Moved(ScoredMethod):
+    """Keeps tokens by a score that depends on what else is in the batch: the address of the features."""
+
+    name = "moved"
+    modalities = frozenset({"image", "video"})
+
+    def scores(self, tokens: VisualTokens, plan: Plan) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(len(tokens))
+        scores = tokens.features.float().norm(dim=-1) * (-1) ** len(seen)
+        return scores, tokens.layout.sizes_tensor[:-1].double()
+
+
+seen: list[int] = []
+
+
+def scene(family: str = "llava_next", modality: str = "image") -> tuple[Any, Any]:
+    model = tiny_model(family)
+    return model, batch(model, [SCENES[family, modality]])
+
+
+def test_a_row_that_depends_on_its_neighbours_is_found() -> None:
+    with pytest.raises(
+        testing.ContractError, match="moved: row 0 keeps other tokens beside other rows than alone"
+    ):
+        testing.check_rows(*scene(), Moved())
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """broken(cls, name, change): a member of a class, changed for this test."""
+
+    def change(cls: Any, name: str, wrap: Any) -> None:
+        true = getattr(cls, name)
+        monkeypatch.setattr(cls, name, lambda self, *args, **kwargs: wrap(true(self, *args, **kwargs)))
+
+    return change  # type: ignore[return-value]
+
+
+def shifted(tokens: list[VisualTokens]) -> list[VisualTokens]:
+    return [VisualTokens(t.features + 1e-3, t.layout, t.evidence) for t in tokens]
+
+
+def test_wrong_features_are_found(broken: Any) -> None:
+    broken(LlavaNextAdapter, "encode", shifted)
+    with pytest.raises(
+        testing.ContractError, match="none at retention 1.0, max_views=1: logits: differs by up to"
+    ):
+        testing.check_identity(*scene())
+
+
+def test_features_in_the_wrong_order_are_found(broken: Any) -> None:
+    broken(LlavaNextAdapter, "encode", lambda ts: [VisualTokens(t.features.flip(0), t.layout) for t in ts])
+    with pytest.raises(testing.ContractError, match="logits: differs"):
+        testing.check_adapter(*scene(), methods=["uniform"])
+
+
+def test_videos_taken_for_images_are_found(broken: Any) -> None:
+    broken(LlavaOnevisionAdapter, "visuals", lambda found: (found[1], found[0]))
+    with pytest.raises(testing.ContractError, match="the layout of an image is that of a video"):
+        testing.check_adapter(*scene("llava_onevision", "video"))
+
+
+def test_a_model_that_takes_no_encoder_outputs_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, inputs = scene()
+    monkeypatch.setattr(model, "forward", lambda input_ids, pixel_values: None)
+    with pytest.raises(testing.ContractError, match="LlavaNextFor.*forward takes no mm_encoder_outputs"):
+        testing.check_adapter(model, inputs)
+
+
+def test_missing_visuals_are_found(broken: Any) -> None:
+    broken(LlavaNextAdapter, "visuals", lambda found: ([], []))
+    with pytest.raises(testing.ContractError, match="visuals finds neither images nor videos"):
+        testing.check_adapter(*scene())
+
+
+def test_evidence_that_is_not_finite_or_left_out_is_found(broken: Any) -> None:
+    def spoilt(tokens: list[VisualTokens]) -> list[VisualTokens]:
+        return [
+            VisualTokens(t.features, t.layout, {k: v * float("nan") for k, v in t.evidence.items()})
+            for t in tokens
+        ]
+
+    broken(LlavaNextAdapter, "encode", spoilt)
+    with pytest.raises(testing.ContractError, match="must be float32 and finite at every token"):
+        testing.check_adapter(*scene(), methods=["globalcom2"])
+
+
+def test_evidence_that_is_left_out_is_found(broken: Any) -> None:
+    broken(LlavaNextAdapter, "encode", lambda ts: [VisualTokens(t.features, t.layout) for t in ts])
+    with pytest.raises(testing.ContractError, match="was asked for .*cls_logits.*, gave"):
+        testing.check_adapter(*scene(), methods=["globalcom2"])
+
+
+def test_lost_positions_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vidcompress import session
+
+    true = session.splice
+
+    def flat(*args: Any, **kwargs: Any) -> Any:
+        return true(*args, **{**kwargs, "original_positions": False})
+
+    monkeypatch.setattr(session, "splice", flat)
+    with pytest.raises(
+        testing.ContractError, match="uniform at 0.5, original positions, against .*masked: logits"
+    ):
+        testing.check_masked(*scene(), "uniform", positions="original")
+
+
+def test_what_a_block_leaves_behind_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, inputs = scene()
+    true = CompressSession.close
+
+    def forgetful(self: CompressSession) -> None:
+        self._model.left_behind = 1
+        true(self)
+
+    monkeypatch.setattr(CompressSession, "close", forgetful)
+    with pytest.raises(testing.ContractError, match="left an attribute or a hook"):
+        testing.check_block(model, inputs)
+    del model.left_behind
+
+
+def test_mismatches_that_get_through_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vidcompress.testing import block
+
+    monkeypatch.setattr(block, "compress_inputs", lambda *args, **kwargs: None)
+    with pytest.raises(
+        testing.ContractError, match="placeholders without pixels must raise UnsupportedInputError"
+    ):
+        check_refusals(*scene())

@@ -1,0 +1,1 @@
+"""A compression method and a model family that are no part of vidcompress."""

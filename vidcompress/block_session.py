@@ -1,0 +1,228 @@
+"""What stands in for `generate` and hooks `forward` inside a `compress` block."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+import transformers
+from torch import Tensor
+from transformers.cache_utils import Cache
+
+from .continuation import Transcript, check_pixels, open_transcript, resume, sample_pixels
+from .errors import CompressionStateError, UnsupportedInputError
+from .generation import (
+    CHUNKED_PREFILL_SINCE,
+    PromptStreamer,
+    cache_rows,
+    is_filled,
+    option,
+    shorten_limits,
+    transformers_version,
+    with_prompt,
+)
+from .inputs import CompressedInputs, EncodedVisuals
+from .registry import adapter_for
+from .report import Report
+from .session import compress_with, inferred_mask
+from .settings import Settings
+from .splice import PER_TOKEN_KEYS
+
+_OWN = ("streamer", "use_cache", "past_key_values")
+"""Arguments of generate that are no inputs of the model."""
+
+
+class CompressSession:
+    """Handle of an open `compress` block.
+
+    Attributes:
+        settings: what the block compresses with.
+        report: of the latest call that had images or videos; None before the first.
+    """
+
+    def __init__(self, model: Any, settings: Settings) -> None:
+        self.settings = settings
+        self.report: Report | None = None
+        self._adapter = adapter_for(model)
+        self._model = model
+        self._generate = model.generate
+        self._forward_parameters = list(inspect.signature(model.forward).parameters)
+        self._inside = threading.local()
+        self._transcripts: WeakKeyDictionary[Any, Transcript] = WeakKeyDictionary()
+
+    def __deepcopy__(self, memo: Any) -> CompressSession:
+        raise CompressionStateError(
+            f"{type(self._model).__name__} is inside a compress block and cannot be copied there; leave the block first"
+        )
+
+    def close(self) -> None:
+        """Let go of the model; the report stays."""
+        self._model = self._generate = self._adapter = None
+        self._transcripts.clear()
+
+    def _compress(self, inputs: Mapping[str, Any], *, for_generate: bool) -> CompressedInputs:
+        compressed = compress_with(self._adapter, inputs, self.settings, for_generate=for_generate)
+        self.report = compressed.report
+        return compressed
+
+    def _has_pixels(self, kwargs: Mapping[str, Any]) -> bool:
+        return any(kwargs.get(key) is not None for key in self._pixel_keys)
+
+    def _call(self, *args: Any, **kwargs: Any) -> Any:
+        """The model's own generate, noted so that the forward hook knows who is calling."""
+        self._inside.depth = getattr(self._inside, "depth", 0) + 1
+        try:
+            return self._generate(*args, **kwargs)
+        finally:
+            self._inside.depth -= 1
+
+    def generate(
+        self, inputs: Tensor | None = None, generation_config: Any = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Stand in for `model.generate`: compress, generate, and give back the caller's own prompt ids.
+
+        A cache that an earlier call filled (`past_key_values`, its own or returned with `return_dict_in_generate`)
+        may come back with the whole conversation so far as uncompressed ids; nothing is encoded again then.
+
+        Raises:
+            UnsupportedInputError: a filled cache that is not of this block or does not hold the beginning of the
+                prompt, no cache under original positions, a `max_length` within the prompt, chunked prefill on a
+                version of transformers that gets it wrong.
+        """
+        if inputs is not None:
+            kwargs["input_ids"] = inputs
+        cache = kwargs.get("past_key_values")
+        short: Mapping[str, Any]
+        if is_filled(cache):
+            self._check_options(generation_config, kwargs)
+            transcript, short = self._resume(cache, kwargs)
+        elif self._has_pixels(kwargs):
+            self._check_options(generation_config, kwargs)
+            transcript, short = self._begin(kwargs)
+        else:
+            output = self._call(None, generation_config, *args, **kwargs)
+            self._note_text(kwargs, output)
+            return output
+        prompt: Tensor = kwargs["input_ids"]
+        length = short["input_ids"].shape[1]
+        call = {**short, **{k: kwargs[k] for k in _OWN if kwargs.get(k) is not None}}
+        generation_config = shorten_limits(call, generation_config, self._model, prompt.shape[1], length)
+        if call.get("streamer") is not None:
+            call["streamer"] = PromptStreamer(call["streamer"], prompt)
+        output = with_prompt(self._call(None, generation_config, *args, **call), prompt, length)
+        self._note(transcript, cache, output)
+        return output
+
+    def _begin(self, kwargs: Mapping[str, Any]) -> tuple[Transcript, Mapping[str, Any]]:
+        """Compress a first prompt."""
+        with torch.no_grad():
+            short = self._compress({k: v for k, v in kwargs.items() if k not in _OWN}, for_generate=True)
+        transcript = open_transcript(kwargs, self._mask(kwargs), short, self._placeholders)
+        transcript.samples = sample_pixels(kwargs, self._pixel_keys)
+        return transcript, short
+
+    def _resume(self, cache: Any, kwargs: Mapping[str, Any]) -> tuple[Transcript, dict[str, Any]]:
+        """Translate a later prompt into what the cache holds and what is new."""
+        transcript = self._transcripts.get(cache) if isinstance(cache, Cache) else None
+        if transcript is None:
+            raise UnsupportedInputError(
+                f"past_key_values ({type(cache).__name__}) was not filled by model.generate inside this compress "
+                "block, so nobody knows what it holds; pass the whole prompt with an empty cache or none"
+            )
+        if not isinstance(kwargs.get("input_ids"), Tensor):
+            raise UnsupportedInputError(
+                "input_ids must be a tensor with the whole conversation, to go with past_key_values; got "
+                f"{type(kwargs.get('input_ids')).__name__}"
+            )
+        check_pixels(transcript, kwargs, self._pixel_keys)
+        short = resume(
+            transcript,
+            kwargs,
+            self._mask(kwargs),
+            cache.get_seq_length(),
+            caller_positions=self.settings.positions == "original",
+        )
+        visual = {*self._adapter.image_keys, *self._adapter.video_keys}
+        rest = {
+            k: v for k, v in kwargs.items() if k not in visual and k not in _OWN and k not in PER_TOKEN_KEYS
+        }
+        return transcript, {**rest, **short}
+
+    def _note(self, transcript: Transcript, cache: Any, output: Any) -> None:
+        """Remember what the cache of a finished call holds."""
+        if cache is None:
+            cache = getattr(output, "past_key_values", None)
+            if getattr(cache, "is_compileable", False):
+                return  # a static cache that generate made is the model's own, filled anew by its next call
+        sequences: Tensor = output if isinstance(output, Tensor) else output.sequences
+        rows = transcript.mask.shape[0]
+        if isinstance(cache, Cache) and sequences.shape[0] == rows == cache_rows(cache):  # not that of beams
+            transcript.sequences = sequences
+            self._transcripts[cache] = transcript
+
+    def _note_text(self, kwargs: Mapping[str, Any], output: Any) -> None:
+        ids = kwargs.get("input_ids")
+        if isinstance(ids, Tensor) and ids.ndim == 2:
+            self._note(
+                open_transcript(kwargs, self._mask(kwargs), kwargs, ()), kwargs.get("past_key_values"), output
+            )
+
+    def _mask(self, kwargs: Mapping[str, Any]) -> Tensor | None:
+        mask = kwargs.get("attention_mask")
+        return mask if mask is not None else inferred_mask(self._model, kwargs["input_ids"])
+
+    @property
+    def _placeholders(self) -> tuple[int | None, int | None]:
+        return self._adapter.image_token_id, self._adapter.video_token_id
+
+    @property
+    def _pixel_keys(self) -> tuple[str, ...]:
+        return (*self._adapter.image_keys[:1], *self._adapter.video_keys[:1])
+
+    def _check_options(self, generation_config: Any, kwargs: Mapping[str, Any]) -> None:
+        cache = option("use_cache", generation_config, kwargs, self._model)
+        if self.settings.positions == "original" and cache is False:
+            raise UnsupportedInputError(
+                "use_cache=False cannot go with positions='original': without a cache transformers reads the gaps as "
+                "packed sequences; use positions='contiguous' or keep the cache"
+            )
+        if cache is False and is_filled(kwargs.get("past_key_values")):
+            raise UnsupportedInputError(
+                "use_cache=False cannot go with past_key_values; leave one of them out"
+            )
+        chunk = option("prefill_chunk_size", generation_config, kwargs, self._model)
+        if chunk is not None and transformers_version() < CHUNKED_PREFILL_SINCE:
+            raise UnsupportedInputError(
+                f"prefill_chunk_size={chunk} goes wrong with encoded images before transformers "
+                f"{'.'.join(map(str, CHUNKED_PREFILL_SINCE))} (this is {transformers.__version__}); leave it out"
+            )
+
+    def before_forward(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Forward pre-hook: compress the inputs of a direct `model(**inputs)`.
+
+        Raises:
+            UnsupportedInputError: a filled cache together with pixels.
+            CompressionStateError: encoder outputs that did not come through the block, as from a `generate` that
+                was bound before it.
+        """
+        if getattr(self._inside, "depth", 0):
+            return None
+        if args:
+            kwargs = {**dict(zip(self._forward_parameters, args, strict=False)), **kwargs}
+        if not self._has_pixels(kwargs):
+            encoded = (kwargs.get("mm_encoder_outputs") or {}).values()
+            if any(value is not None and not isinstance(value, EncodedVisuals) for value in encoded):
+                raise CompressionStateError(
+                    "this call inside a compress block brings images or videos that were encoded past it; call "
+                    "model.generate or model(...) on the model itself, not a generate that was bound before the block"
+                )
+            return None
+        if is_filled(kwargs.get("past_key_values")):
+            raise UnsupportedInputError(
+                "past_key_values together with pixels cannot be compressed; encode the pixels in the first call only"
+            )
+        return (), dict(self._compress(kwargs, for_generate=False))

@@ -1,0 +1,227 @@
+"""Going on with a key-value cache: the same conversation in the caller's columns and in the shortened ones.
+
+The caller's token ids are those of the uncompressed prompt; what the cache holds is shorter. From the last visual
+token on, the two differ by a constant number of columns, so whatever comes later is translated by shifting it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import UnsupportedInputError
+from .splice import PER_TOKEN_KEYS
+
+_SAMPLES = 4096
+
+
+@dataclass(eq=False)
+class Transcript:
+    """A conversation that a cache holds.
+
+    Attributes:
+        sequences: (row, column) int64, what was said so far in the caller's ids, answers included.
+        mask: (row, L) the caller's attention mask of the first prompt, or ones.
+        short: the first prompt as the model was given it: input_ids, attention_mask, maybe position_ids and type
+            ids, each (row, C).
+        placeholders: token ids that stand for visual tokens in the caller's prompt.
+        samples: some values of each tensor of pixels, to know them again.
+    """
+
+    sequences: Tensor
+    mask: Tensor
+    short: dict[str, Tensor]
+    placeholders: tuple[int, ...]
+    samples: dict[str, list[Tensor]] = field(default_factory=dict)
+
+    @cached_property
+    def settled(self) -> int:
+        """Number of leading columns of the first prompt that hold all visual tokens; read only when it is needed."""
+        columns = self._visual(self.sequences[:, : self.mask.shape[1]]).any(dim=0).nonzero()
+        return int(columns[-1]) + 1 if len(columns) else 0
+
+    def brings_visuals(self, ids: Tensor) -> bool:
+        """Whether any of (row, column) ids stands for visual tokens."""
+        return bool(self._visual(ids).any())
+
+    def _visual(self, ids: Tensor) -> Tensor:
+        return torch.isin(ids, torch.tensor(self.placeholders, dtype=ids.dtype, device=ids.device))
+
+    def cut_behind_visuals(self) -> Transcript:
+        """The same with a first prompt that ends at its last visual token, so that any text may follow."""
+        cut = self.settled - self.shift
+        short = {key: value[:, :cut] for key, value in self.short.items()}
+        return replace(self, mask=self.mask[:, : self.settled], short=short)
+
+    @property
+    def shift(self) -> int:
+        """Columns that the caller's prompt has more than the shortened one."""
+        return int(self.mask.shape[1] - self.short["input_ids"].shape[1])
+
+    def held(self, cached: int) -> int:
+        """Columns of `sequences` that a cache of `cached` columns holds.
+
+        Raises:
+            UnsupportedInputError: the cache was cut within the visual tokens, or went on without this transcript.
+        """
+        held = cached + self.shift
+        if held < self.settled:
+            raise UnsupportedInputError(
+                f"past_key_values was cut to {cached} tokens, within the visual tokens; cut it behind them, or pass "
+                "the whole prompt with pixels and no cache"
+            )
+        if held > self.sequences.shape[1]:
+            raise UnsupportedInputError(
+                f"past_key_values holds {held - self.sequences.shape[1]} tokens more than this block put there; pass "
+                "the whole prompt with pixels and no cache"
+            )
+        return held
+
+
+def open_transcript(
+    inputs: Mapping[str, Any],
+    mask: Tensor | None,
+    short: Mapping[str, Any],
+    placeholders: Iterable[int | None],
+) -> Transcript:
+    """Begin a transcript with a first prompt.
+
+    Args:
+        inputs: the caller's, with input_ids (row, L).
+        mask: (row, L) as the prompt was read; None for no padding.
+        short: the inputs that the model gets instead, with input_ids (row, C).
+        placeholders: token ids that stand for visual tokens in the caller's prompt.
+    """
+    ids: Tensor = inputs["input_ids"]
+    mask = torch.ones_like(ids) if mask is None else mask
+    kept = {key: short[key] for key in ("input_ids", "attention_mask", *PER_TOKEN_KEYS) if key in short}
+    kept.setdefault("attention_mask", mask)
+    return Transcript(ids, mask, kept, tuple(token for token in placeholders if token is not None))
+
+
+def resume(
+    transcript: Transcript,
+    inputs: Mapping[str, Any],
+    mask: Tensor | None,
+    cached: int,
+    *,
+    caller_positions: bool,
+) -> dict[str, Tensor]:
+    """Translate a later prompt of the same conversation.
+
+    Args:
+        transcript: what was said before.
+        inputs: the caller's, with the whole conversation in input_ids (row, L'), uncompressed.
+        mask: (row, L') as the prompt is read, zeros allowed in earlier answers; None for no padding.
+        cached: columns that the cache holds.
+        caller_positions: whether position_ids that the caller passes are used.
+
+    Returns:
+        input_ids, attention_mask and the other per-token inputs of the first prompt, in shortened columns, whole.
+
+    Raises:
+        UnsupportedInputError: not the conversation that the cache holds, or nothing new in it.
+    """
+    ids: Tensor = inputs["input_ids"]
+    held = transcript.held(cached)
+    first = transcript.mask.shape[1]
+    mask = torch.ones_like(ids) if mask is None else mask
+    _check_same(transcript, ids, mask, held)
+    if transcript.brings_visuals(ids[:, held:]):
+        raise UnsupportedInputError(
+            "input_ids has image or video placeholders behind what past_key_values holds: a later turn cannot bring "
+            "new pictures or clips; pass the whole prompt with all pixels and no cache"
+        )
+    short = transcript.short
+    out = {
+        "input_ids": torch.cat((short["input_ids"], ids[:, first:].to(short["input_ids"].device)), dim=1),
+        "attention_mask": torch.cat(
+            (short["attention_mask"], mask[:, first:].to(short["attention_mask"])), dim=1
+        ),
+    }
+    for key in PER_TOKEN_KEYS:
+        if key in short:
+            given = inputs.get(key) if key != "position_ids" or caller_positions else None
+            tail = _tail(key, given, short[key], ids, mask[:, first:])
+            out[key] = torch.cat((short[key], tail.to(short[key])), dim=1)
+    return out
+
+
+def _check_same(transcript: Transcript, ids: Tensor, mask: Tensor, held: int) -> None:
+    rows, known = ids.shape[0], transcript.sequences.shape[0]
+    if rows != known or mask.shape != ids.shape:
+        raise UnsupportedInputError(
+            f"input_ids and attention_mask must have {known} rows and equal shapes to go with past_key_values, got "
+            f"{tuple(ids.shape)} and {tuple(mask.shape)}"
+        )
+    if ids.shape[1] <= held:
+        raise UnsupportedInputError(
+            f"input_ids has {ids.shape[1]} columns and past_key_values holds {held} of the uncompressed conversation; "
+            "pass all of it, from the first prompt on, followed by the new turn"
+        )
+    same = (ids[:, :held] == transcript.sequences[:, :held].to(ids.device)).all(dim=0)
+    if not bool(same.all()):
+        raise UnsupportedInputError(
+            f"input_ids differs in column {int((~same).nonzero()[0])} from what past_key_values holds; go on from the "
+            "ids that generate returned, or cut the cache (past_key_values.crop)"
+        )
+    first = transcript.mask.shape[1]
+    if not torch.equal(mask[:, :first].bool(), transcript.mask.to(mask.device).bool()):
+        raise UnsupportedInputError(
+            "attention_mask differs in the first prompt from the one that past_key_values was made with; pass the same"
+        )
+
+
+def _tail(key: str, given: Any, head: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+    """(row, L' - L) values of a per-token input behind the first prompt."""
+    if given is not None:
+        if not isinstance(given, Tensor) or given.shape != ids.shape:
+            got = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+            raise UnsupportedInputError(
+                f"{key} must have the shape of input_ids {tuple(ids.shape)}, got {got}"
+            )
+        return given[:, -mask.shape[1] :]
+    if key == "position_ids":
+        last = head.amax(dim=1, keepdim=True) if head.shape[1] else head.new_full((len(head), 1), -1)
+        return last + mask.to(head).cumsum(dim=1)
+    return torch.zeros_like(mask)
+
+
+def sample_pixels(inputs: Mapping[str, Any], keys: Iterable[str]) -> dict[str, list[Tensor]]:
+    """A few thousand values of each tensor, evenly taken, by which the same pictures are known again; not synced."""
+    taken = {}
+    for key in keys:
+        value = inputs.get(key)
+        tensors = value if isinstance(value, (list, tuple)) else [value]
+        found = [tensor for tensor in tensors if isinstance(tensor, Tensor)]
+        if found:
+            taken[key] = [_sample(tensor) for tensor in found]
+    return taken
+
+
+def _sample(tensor: Tensor) -> Tensor:
+    flat = tensor.detach().reshape(-1)
+    return flat[:: max(1, flat.shape[0] // _SAMPLES)].clone()
+
+
+def check_pixels(transcript: Transcript, inputs: Mapping[str, Any], keys: Iterable[str]) -> None:
+    """Refuse pixels that are not those of the transcript; none at all are fine.
+
+    Raises:
+        UnsupportedInputError: other pixels than those that the cache was made with.
+    """
+    for key, now in sample_pixels(inputs, keys).items():
+        before = transcript.samples.get(key, [])
+        alike = len(now) == len(before) and all(
+            a.shape == b.shape and torch.equal(a, b.to(a)) for a, b in zip(now, before, strict=True)
+        )
+        if not alike:
+            raise UnsupportedInputError(
+                f"{key} differs from what past_key_values was made with; leave the pixels out in later turns, or begin "
+                "again without a cache"
+            )

@@ -1,0 +1,55 @@
+"""On which device a model takes its inputs, whether it is on one device, spread over several, or offloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from .checks import is_whole
+from .errors import ArgumentError, shown
+
+STRATEGIES = ("auto", "balanced", "balanced_low_0", "sequential")
+
+
+def input_device(model: Any) -> torch.device:
+    """The device on which a model wants its token ids: that of its embeddings.
+
+    `model.device` is that of any first parameter, which may be another one where a model is spread over devices, and
+    "meta" where accelerate keeps weights on disk or in host memory until they are needed.
+
+    Args:
+        model: a transformers model.
+    """
+    embeddings = model.get_input_embeddings()
+    device: torch.device = next(embeddings.parameters()).device
+    if device.type != "meta":
+        return device
+    hook = getattr(embeddings, "_hf_hook", None)
+    return torch.device(getattr(hook, "execution_device", None) or "cpu")
+
+
+def check_device_map(value: Any) -> None:
+    """Refuse what cannot be a device map before anything is read.
+
+    Raises:
+        ArgumentError: neither None, a strategy of accelerate, a device, nor a mapping of modules to devices.
+    """
+    if value is None or isinstance(value, torch.device) or (isinstance(value, Mapping) and value):
+        return
+    if is_whole(value) and 0 <= value < torch.cuda.device_count():
+        return
+    if isinstance(value, str):
+        if value in STRATEGIES:
+            return
+        try:
+            torch.device(value)
+        except RuntimeError:
+            pass
+        else:
+            return
+    raise ArgumentError(
+        f"device_map={shown(value)}: must be one of {', '.join(STRATEGIES)}, a device that is there, or a dict of "
+        "modules to devices, such as {'': 'cpu'}"
+    )

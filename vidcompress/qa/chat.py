@@ -1,0 +1,236 @@
+"""Many questions about the same pictures or clip: encoded and compressed once, answered over one key-value cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..checks import flag
+from ..continuation import Transcript, open_transcript, resume
+from ..errors import ArgumentError, shown
+from ..generation import option
+from ..inputs import CompressedInputs
+from ..media.prompt import expand, tokenize
+from ..placement import input_device
+from ..session import compress_inputs
+from .answer import Answer
+from .answering import (
+    as_seen,
+    check_text,
+    clip_note,
+    noted,
+    prepare,
+    run_generate,
+    with_times,
+    without_second_start,
+)
+from .arguments import check_generation, check_present
+from .phases import Phases
+from .question import Question, check_length
+from .streaming import check_streamable, stream_text
+
+if TYPE_CHECKING:
+    from ..media import VideoFrames
+    from .visual_qa import VisualQA
+
+_FIXED = {"num_beams": 1, "num_return_sequences": 1, "use_cache": True, "cache_implementation": None}
+_OURS = ("past_key_values", "return_dict_in_generate")
+
+
+class Chat:
+    """A conversation about pictures, a clip, both or nothing; made by `VisualQA.chat`.
+
+    The first question encodes and compresses the media. Later ones go on from the key-value cache: only the text
+    that is new runs through the language model, and the answer is that of a run from the beginning. A method that
+    reads the question reads the first one. Calls from several threads wait for each other.
+
+    Args:
+        qa: what loads, compresses and answers.
+        media: a question whose pictures and clip the conversation is about; its text is not used.
+        history: whether a question sees the earlier questions and answers; without, each is answered as if it were
+            the first.
+
+    Attributes:
+        answers: the answers so far, in order; a streamed one is there once its stream has ended.
+    """
+
+    def __init__(self, qa: VisualQA, media: Question, *, history: bool = True) -> None:
+        flag("history", history)
+        self.answers: list[Answer] = []
+        self._qa, self._media, self._history = qa, media, history
+        self._lock = Lock()
+        self._first: CompressedInputs | None = None
+        self._transcript: Transcript | None = None
+        self._cache: Any = None
+        self._opened: tuple[list[Any], VideoFrames | None] = ([], None)
+
+    def ask(self, question: str, *, max_new_tokens: int = 64, **generate: Any) -> Answer:
+        """Answer the next question.
+
+        Args:
+            question: the text.
+            max_new_tokens: longest answer, in tokens, at least 1.
+            **generate: further arguments of the model's `generate`; no beams, and the cache stays on.
+
+        Raises:
+            ArgumentError: an argument is not allowed. MediaError: a picture or clip cannot be read. After an error
+            the conversation stands where it stood.
+        """
+        if not isinstance(question, str) or not question.strip():
+            raise ArgumentError(f"question={shown(question)}: must be a text that is not empty")
+        check_length(max_new_tokens)
+        self._check(generate)
+        with self._lock:
+            return self._turn(question, {"do_sample": False, **generate, "max_new_tokens": max_new_tokens})
+
+    def stream(self, question: str, *, max_new_tokens: int = 64, **generate: Any) -> Iterator[str]:
+        """Answer the next question piece by piece, as `VisualQA.stream` does.
+
+        Leaving the loop early ends the answer there; what was said of it stays in the conversation.
+
+        Raises:
+            ArgumentError: an argument is not allowed, some at once, others by the loop.
+        """
+        check_streamable(generate)
+
+        def run(**extra: Any) -> None:
+            self.ask(question, max_new_tokens=max_new_tokens, **{**generate, **extra})
+
+        return stream_text(self._qa.processor.tokenizer, run)
+
+    def reset(self) -> None:
+        """Forget the questions and answers, not the media: what they were compressed to is used again."""
+        with self._lock:
+            self.answers.clear()
+
+    def __repr__(self) -> str:
+        clips = int(self._media.video is not None)
+        return f"Chat({len(self._media.images)} images, {clips} clips, {len(self.answers)} answers)"
+
+    def _check(self, generate: dict[str, Any]) -> None:
+        for name in _OURS:
+            if generate.get(name) is not None:
+                raise ArgumentError(
+                    f"{name}={shown(generate[name])}: a chat keeps its own cache; leave it out"
+                )
+        for name, allowed in _FIXED.items():
+            value = option(name, generate.get("generation_config"), generate, self._qa.model)
+            if value not in (None, allowed):
+                raise ArgumentError(
+                    f"{name}={shown(value)}: a chat goes on from one row of a growing cache, only with {allowed!r}; "
+                    "use ask of VisualQA for one answer of another kind"
+                )
+
+    def _turn(self, text: str, generation: dict[str, Any]) -> Answer:
+        qa = self._qa
+        check_present(qa.model, qa.processor)
+        check_generation(qa.model, generation)
+        check_text(text, qa.processor)
+        phases = Phases(input_device(qa.model))
+        ids, call = self._begin(text, phases) if self._first is None else self._go_on(text, phases)
+        out, pad = run_generate(
+            qa.model, qa.processor, call, {**generation, "return_dict_in_generate": True}, phases
+        )
+        new: Tensor = out.sequences[:, call["input_ids"].shape[1] :]
+        assert self._transcript is not None and self._first is not None  # noqa: S101  (for the type checker)
+        self._transcript.sequences = torch.cat((ids, new.to(ids.device)), dim=1)
+        self._cache = out.past_key_values
+        said = qa.processor.batch_decode(new, skip_special_tokens=True)[0].strip()
+        phases.cut("generate")
+        pictures, clip = self._opened
+        timing = phases.with_total()
+        report = with_times(self._first.report.for_row(0), clip)
+        report.timing_ms = timing
+        answer = Answer(
+            text=said,
+            question=text,
+            report=noted(report, text, qa.processor),
+            timing_ms=timing,
+            new_tokens=int((new != pad).sum()),
+            media=as_seen(qa.processor, pictures, clip),
+        )
+        self.answers.append(answer)
+        return answer
+
+    def _begin(self, text: str, phases: Phases) -> tuple[Tensor, CompressedInputs]:
+        """Open, encode and compress the media together with the first question."""
+        qa = self._qa
+        question = replace(self._media, text=text)
+        self._opened = question.open(**qa.sampling, default_frames=qa.processor.video_recipe.num_frames)
+        phases.cut("decode")
+        inputs = prepare(qa.model, qa.processor, [question], [self._opened])
+        phases.cut("preprocess")
+        first = compress_inputs(qa.model, inputs, method=qa.method, **qa.budget, **qa.options)
+        phases.cut("compress")
+        phases.move(first.report.timing_ms.get("encode", 0.0), "compress", "encode")
+        geometry = qa.processor.geometry
+        placeholders = (geometry.image_token_id, geometry.video_token_id)
+        whole = open_transcript(inputs, inputs.get("attention_mask"), first, placeholders)
+        self._first, self._transcript = first, whole.cut_behind_visuals()
+        return whole.sequences, first
+
+    def _go_on(self, text: str, phases: Phases) -> tuple[Tensor, dict[str, Any]]:
+        """Cut the cache back to what the new prompt shares with it, and translate the prompt."""
+        assert self._transcript is not None and self._first is not None  # noqa: S101  (for the type checker)
+        transcript = self._transcript
+        ids = self._ids(text).to(transcript.sequences.device)
+        shared = _shared(ids, transcript.sequences)
+        if self._cache is not None and shared < transcript.settled:
+            self._cache = None
+        cached = self._cut_cache(shared - transcript.shift)
+        transcript.sequences = ids[:, : cached + transcript.shift]
+        short = resume(transcript, {"input_ids": ids}, None, cached, caller_positions=False)
+        phases.cut("preprocess")
+        call: dict[str, Any] = {**short}
+        for key, value in self._first.items():
+            if key not in call and (key != "mm_encoder_outputs" or self._cache is None):
+                call[key] = value
+        return ids, call if self._cache is None else {**call, "past_key_values": self._cache}
+
+    def _cut_cache(self, columns: int) -> int:
+        """Leave at most that many columns in the cache; none of it where it cannot be cut. Returns what the prompt is
+        taken to share: the columns left, or those of the visual tokens, which are there as features."""
+        if self._cache is not None:
+            surplus = self._cache.get_seq_length() - columns
+            try:
+                if surplus > 0:
+                    self._cache.crop(-surplus)
+            except RuntimeError:  # a sliding window that has moved on
+                self._cache = None
+        assert self._transcript is not None  # noqa: S101  (for the type checker)
+        if self._cache is None:
+            return int(self._transcript.short["input_ids"].shape[1])
+        return int(self._cache.get_seq_length())
+
+    def _ids(self, text: str) -> Tensor:
+        """(1, column) ids of the whole conversation up to the new question, placeholders written out."""
+        processor = self._qa.processor
+        before = self.answers if self._history else []
+        texts = [*(answer.question for answer in before), text]
+        first = replace(self._media, text=texts[0])
+        messages = first.messages(clip_note(processor.family, first, self._opened[1]))
+        for answer, following in zip(before, texts[1:], strict=True):
+            messages.append({"role": "assistant", "content": [{"type": "text", "text": answer.text}]})
+            messages.append({"role": "user", "content": [{"type": "text", "text": following}]})
+        prompt = without_second_start(processor.apply_chat_template(messages), processor.tokenizer)
+        lengths = {}
+        assert self._first is not None  # noqa: S101  (for the type checker)
+        for kind in ("image", "video"):
+            token = getattr(processor.geometry, f"{kind}_token_id")
+            totals = [visual.total for visual in self._first.report.visuals if visual.modality == kind]
+            if token is not None:
+                lengths[token] = iter(totals)
+        (row,) = expand(tokenize(processor.tokenizer, [prompt]), lengths)
+        return torch.tensor([row["input_ids"]])
+
+
+def _shared(ids: Tensor, known: Tensor) -> int:
+    """Leading columns that two (1, column) prompts have in common, at least one short of the new prompt."""
+    width = min(ids.shape[1] - 1, known.shape[1])
+    differs = (ids[0, :width] != known[0, :width]).nonzero()
+    return int(differs[0]) if len(differs) else width

@@ -1,0 +1,29 @@
+"""The contract as checks that any package can run on its own method or model family.
+
+    from vidcompress import testing
+
+    testing.check_method("my_method")             # on made-up layouts and on the embedded models
+    testing.check_adapter(model, inputs)          # every method that serves these inputs, on your model
+
+Each raises a `ContractError`, which is an AssertionError, that says what does not hold. The single checks can be
+called on their own, and are what the tests of vidcompress call.
+"""
+
+from .adapters import check_adapter
+from .block import check_block
+from .expect import ContractError
+from .methods import check_method, check_selections
+from .models import check_counts, check_identity, check_masked
+from .rows import check_rows
+
+__all__ = [
+    "ContractError",
+    "check_adapter",
+    "check_block",
+    "check_counts",
+    "check_identity",
+    "check_masked",
+    "check_method",
+    "check_rows",
+    "check_selections",
+]

@@ -1,0 +1,107 @@
+"""The whole contract of an adapter, on one model and one batch of inputs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from ..adapters.base import Adapter, Visual
+from ..methods.base import Method
+from ..registry import adapter_for, available_methods, get_method
+from .block import check_block, check_refusals
+from .expect import require
+from .models import check_counts, check_identity, check_masked
+from .rows import check_rows
+
+
+def check_adapter(
+    model: Any, inputs: Mapping[str, Any], methods: Sequence[str | Method] | None = None
+) -> None:
+    """Run every check on a model: geometry, evidence, each method that serves the inputs, the block, refusals.
+
+    Args:
+        model: a model that a registered adapter serves, in eval mode; a small one with random weights will do, and in
+            float32 on the CPU the checks are sharpest.
+        inputs: what its processor returns for one prompt row or several, with images, videos or both.
+        methods: names or instances; None for all registered ones that serve what the inputs hold.
+
+    Raises:
+        ContractError: what does not hold.
+    """
+    adapter: Adapter = adapter_for(model)
+    taken = "mm_encoder_outputs" in inspect.signature(model.forward).parameters
+    require(
+        taken,
+        f"{type(model).__name__}.forward takes no mm_encoder_outputs, so nothing can be handed to it encoded",
+    )
+    images, videos = adapter.visuals(inputs)
+    require(
+        bool(images or videos),
+        f"{type(adapter).__name__}.visuals finds neither images nor videos in the inputs",
+    )
+    held = {"image"} if not videos else {"video"} if not images else {"image", "video"}
+    chosen = [get_method(method) for method in (available_methods() if methods is None else methods)]
+    chosen = [method for method in chosen if held <= method.modalities]
+    for visuals, modality in ((images, "image"), (videos, "video")):
+        for visual in visuals:
+            _check_visual(adapter, visual, modality)
+        _check_encoding(adapter, visuals, chosen)
+    for method in chosen:
+        check_identity(model, inputs, method)
+        check_counts(model, inputs, method)
+        check_masked(model, inputs, method, positions="contiguous")
+        check_masked(model, inputs, method, positions="original")
+        check_rows(model, inputs, method)
+    check_block(model, inputs)
+    check_refusals(model, inputs)
+
+
+def _check_visual(adapter: Adapter, visual: Visual, modality: str) -> None:
+    """A visual's views, pixels and layout fit together."""
+    layout, who = visual.layout, f"{type(adapter).__name__}.visuals: the layout of an {modality}"
+    require(visual.modality == layout.modality == modality, f"{who} is that of a {layout.modality}")
+    require(
+        len(layout) == layout.full_length,
+        f"{who} has {len(layout)} positions and a full length of {layout.full_length}",
+    )
+    views, pixels = len(layout.views), tuple(visual.pixels.shape)
+    require(len(pixels) == 4 and pixels[0] == views, f"{who} has {views} views, pixels of shape {pixels}")
+    counts = torch.bincount(layout.view, minlength=views + 1).tolist()
+    require(
+        counts == [*layout.sizes, layout.num_separators],
+        f"{who} counts {layout.sizes}, its positions say {counts}",
+    )
+    require(
+        int(layout.separator.sum()) == layout.num_separators, f"{who} marks other separators than it counts"
+    )
+
+
+def _check_encoding(adapter: Adapter, visuals: Sequence[Visual], methods: Sequence[Method]) -> None:
+    """Evidence comes as float32 and finite, and features do not need it."""
+    if not visuals:
+        return
+    modality, who = visuals[0].modality, f"{type(adapter).__name__}.encode"
+    wanted = {key: None for method in methods for key in method.needs(modality, adapter.has_cls)}
+    with torch.no_grad():
+        bare, rich = adapter.encode(visuals), adapter.encode(visuals, tuple(wanted))
+    require(len(bare) == len(visuals), f"{who} returns {len(bare)} for {len(visuals)} visuals")
+    for visual, plain, tokens in zip(visuals, bare, rich, strict=True):
+        require(
+            len(plain) == len(visual.layout),
+            f"{who} makes {len(plain)} tokens, the layout has {len(visual.layout)}",
+        )
+        require(
+            torch.equal(plain.features, tokens.features),
+            f"{who} makes other features when evidence is asked for",
+        )
+        require(
+            set(tokens.evidence) == set(wanted),
+            f"{who} was asked for {list(wanted)}, gave {list(tokens.evidence)}",
+        )
+        for key, value in tokens.evidence.items():
+            values = value[tokens.layout.token_index]
+            fine = values.dtype == torch.float32 and bool(values.isfinite().all())
+            require(fine, f"{who}: {key} must be float32 and finite at every token, got {values.dtype}")

@@ -1,0 +1,78 @@
+"""How a check fails, and what several checks need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import BudgetError
+from ..inputs import CompressedInputs
+from ..methods.base import Method
+from ..registry import adapter_for
+from ..session import compress_inputs
+
+
+class ContractError(AssertionError):
+    """Something that must hold of every method or adapter does not."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise a `ContractError` with the message unless the condition holds."""
+    if not condition:
+        raise ContractError(message)
+
+
+def logits(model: Any, inputs: Mapping[str, Any]) -> Tensor:
+    """The model's logits (row, column, vocabulary), without a graph."""
+    with torch.no_grad():
+        out: Tensor = model(**inputs).logits
+    return out
+
+
+def same(a: Tensor, b: Tensor, what: str, tolerance: float) -> None:
+    """Compare logits: bit for bit where the tolerance is 0, else to the tolerance relative to the largest of b, or 1.
+
+    Raises:
+        ContractError: they differ; the message begins with `what`.
+    """
+    require(a.shape == b.shape, f"{what}: shape {tuple(a.shape)} where {tuple(b.shape)} is expected")
+    if not a.numel():
+        return
+    apart = float((a.double() - b.double()).abs().max())
+    scale = max(1.0, float(b.double().abs().max()))
+    require(
+        apart <= tolerance * scale,
+        f"{what}: differs by up to {apart:.3g}, allowed is {tolerance * scale:.3g}",
+    )
+
+
+def precision(model: Any) -> float:
+    """The tolerance for values that are computed in another order: 1e-5 in float32, more below."""
+    return max(1e-5, 50 * torch.finfo(model.dtype).eps)
+
+
+def placeholder_mask(model: Any, ids: Tensor) -> Tensor:
+    """Where ids (row, column) hold placeholders of images or videos: bool of the same shape."""
+    adapter = adapter_for(model)
+    wanted = [token for token in (adapter.image_token_id, adapter.video_token_id) if token is not None]
+    return torch.isin(ids, torch.tensor(wanted, device=ids.device))
+
+
+def compressed(
+    model: Any, inputs: Mapping[str, Any], method: Method, **settings: Any
+) -> CompressedInputs | None:
+    """Compress; None where a method that cannot meet every budget says that it cannot meet this one."""
+    try:
+        return compress_inputs(model, inputs, method, **settings)
+    except BudgetError:
+        if method.exact:
+            raise
+        return None
+
+
+def name_of(method: str | Method) -> str:
+    """The name of a method."""
+    return method if isinstance(method, str) else method.name

@@ -1,0 +1,204 @@
+"""The whole contract of a method: on made-up layouts of every kind, and on the embedded models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from ..adapters.geometry import image_layout, unpadded_box, video_layout
+from ..budget import POLICIES, SEPARATORS, Budget, Plan, make_plan
+from ..errors import BudgetError
+from ..methods.base import Method
+from ..registry import get_method
+from ..selection import Selection
+from ..views import Layout, VisualTokens
+from .expect import require
+from .models import check_counts, check_identity, check_masked
+from .rows import check_rows
+
+EMBEDDED = (("tiny-next", "image"), ("tiny-onevision", "image"), ("tiny-onevision", "video"))
+
+
+def check_method(method: str | Method, **options: Any) -> None:
+    """Run every check on a method.
+
+    Args:
+        method: a registered name or an instance.
+        **options: of the method, with a name.
+
+    Raises:
+        ContractError: what does not hold.
+    """
+    chosen = get_method(method, **options)
+    for name, layout in layouts().items():
+        if layout.modality in chosen.modalities:
+            check_selections(chosen, layout, name)
+    for model, inputs in (embedded_case(*case) for case in EMBEDDED if case[1] in chosen.modalities):
+        check_identity(model, inputs, chosen, max_views=(16,))
+        check_counts(model, inputs, chosen)
+        check_masked(model, inputs, chosen, positions="contiguous")
+        check_masked(model, inputs, chosen, positions="original")
+        check_rows(model, inputs, chosen)
+
+
+def check_selections(method: Method, layout: Layout, where: str = "layout") -> None:
+    """What a method selects is well formed and of the size that was asked for, at every ratio and separator policy.
+
+    Args:
+        method: the method.
+        layout: geometry of an image or video that it serves.
+        where: how messages call the layout.
+
+    Raises:
+        ContractError: counts, types or order are wrong; it is not a pure function.
+    """
+    for has_cls in (False, True):
+        tokens = made_up(layout, method, has_cls=has_cls)
+        for ratio in ("0.05", "0.25", "0.6", "1"):
+            for policy in POLICIES:
+                for separators in SEPARATORS if policy == "exact" else ("keep",):
+                    budget = Budget(ratio)
+                    try:
+                        (positions,) = budget.split([len(layout)])
+                        plan = make_plan(
+                            layout, positions, ratio=budget.ratio, separators=separators, policy=policy
+                        )
+                        selection = method.select(tokens, plan)
+                    except BudgetError:
+                        continue  # said so, with what would do
+                    what = f"{method.name} on {where} at {ratio}, policy {policy}, separators {separators}"
+                    _check_selection(selection, tokens, plan, method, what)
+                    again = method.select(tokens, plan)
+                    require(
+                        torch.equal(selection.index, again.index), f"{what}: two calls select differently"
+                    )
+    _check_purity(method, layout, where)
+    for name, features in _odd_features(layout).items():
+        tokens = VisualTokens(features, layout, made_up(layout, method).evidence)
+        plan = make_plan(layout, max(1, len(layout) // 2))
+        try:
+            _check_selection(
+                method.select(tokens, plan), tokens, plan, method, f"{method.name} on {where}, {name}"
+            )
+        except BudgetError:
+            continue
+
+
+def _check_selection(
+    selection: Selection, tokens: VisualTokens, plan: Plan, method: Method, what: str
+) -> None:
+    require(isinstance(selection, Selection), f"{what}: returns {type(selection).__name__}, not a Selection")
+    index, layout = selection.index, tokens.layout
+    require(
+        index.ndim == 1 and index.dtype == torch.int64, f"{what}: index must be (K,) int64, got {index.dtype}"
+    )
+    inside = not len(index) or 0 <= int(index.min()) <= int(index.max()) < len(tokens)
+    require(inside, f"{what}: index leaves 0 to {len(tokens) - 1}")
+    require(len(index.unique()) == len(index), f"{what}: a position is selected twice")
+    if selection.features is not None:
+        shape, expected = tuple(selection.features.shape), (len(index), tokens.features.shape[1])
+        require(shape == expected, f"{what}: features of shape {shape}, expected {expected}")
+        alike = selection.features.dtype == tokens.features.dtype
+        require(
+            alike, f"{what}: features are {selection.features.dtype}, they came as {tokens.features.dtype}"
+        )
+    if plan.policy == "reference" or not method.uses_budget:
+        return
+    count, separators = len(index), int(layout.separator[index].sum())
+    if not method.exact:
+        require(count <= plan.budget, f"{what}: selects {count}, the budget is {plan.budget}")
+        return
+    require(count == plan.budget, f"{what}: selects {count}, the budget is {plan.budget}")
+    require(separators == plan.separators, f"{what}: {separators} separators, the plan has {plan.separators}")
+    if count == len(tokens):
+        require(index.tolist() == list(range(count)), f"{what}: the whole input is not in its own order")
+
+
+def _check_purity(method: Method, layout: Layout, where: str) -> None:
+    """Nothing that came in is written into, and the global generator has no say."""
+    tokens = made_up(layout, method)
+    features, evidence = (
+        tokens.features.clone(),
+        {key: value.clone() for key, value in tokens.evidence.items()},
+    )
+    plan = make_plan(layout, max(1, len(layout) // 3))
+    picked = []
+    with torch.random.fork_rng(devices=[]):
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            try:
+                picked.append(method.select(tokens, plan).index)
+            except BudgetError:
+                return
+    require(
+        torch.equal(*picked),
+        f"{method.name} on {where}: the global random state decides; take a seed as option",
+    )
+    unwritten = torch.equal(features, tokens.features)
+    unwritten &= all(torch.equal(value, tokens.evidence[key]) for key, value in evidence.items())
+    require(unwritten, f"{method.name} on {where}: features or evidence were written into")
+
+
+@lru_cache(maxsize=1)
+def layouts() -> dict[str, Layout]:
+    """Geometry of every kind, small, by name: with and without newlines, padded, shrunk, single views and tokens."""
+    padded = unpadded_box((480, 640), (12, 12))
+    return {
+        "a picture of 2 x 2 crops": image_layout((6, 6), (2, 2)),
+        "a padded picture": image_layout((6, 6), (2, 2), unpadded=padded),
+        "a picture with crops that are all padding": image_layout((4, 4), (1, 3), unpadded=(0, 4, 4, 4)),
+        "a shrunk canvas": image_layout((5, 5), (3, 3), shrunk=(9, 11)),
+        "one view with a newline": image_layout((4, 5)),
+        "one view without a newline": image_layout((4, 5), newline=False),
+        "one token": image_layout((1, 1), newline=False),
+        "a clip with one newline": video_layout(8, (4, 4), "end"),
+        "a clip with a newline per row": video_layout(6, (3, 5), "row"),
+        "a clip without newlines": video_layout(5, (3, 3), "none"),
+        "one frame": video_layout(1, (5, 5), "end"),
+        "frames of one token": video_layout(9, (1, 1), "row"),
+    }
+
+
+def made_up(layout: Layout, method: Method, *, has_cls: bool = True, width: int = 16) -> VisualTokens:
+    """Seeded random features (N, width) and the evidence that the method asks for, float32."""
+    generator = torch.Generator("cpu").manual_seed(0)
+    features = torch.randn(len(layout), width, generator=generator, device="cpu")
+    wanted = method.needs(layout.modality, has_cls)
+    evidence = {key: torch.rand(len(layout), generator=generator, device="cpu") for key in wanted}
+    return VisualTokens(features, layout, evidence)
+
+
+def _odd_features(layout: Layout) -> Mapping[str, torch.Tensor]:
+    made = torch.linspace(-1, 1, len(layout) * 8, device="cpu").view(len(layout), 8)
+    return {
+        "features that are all zero": torch.zeros_like(made),
+        "features that are all alike": torch.ones_like(made),
+        "bfloat16 features": made.to(torch.bfloat16),
+        "float16 features of any size": (made * 6e4).to(torch.float16),
+    }
+
+
+@lru_cache(maxsize=len(EMBEDDED))
+def embedded_case(name: str, modality: str) -> tuple[Any, dict[str, Any]]:
+    """An embedded model on the CPU, and its inputs for one made-up picture or clip.
+
+    Args:
+        name: "tiny-next" or "tiny-onevision".
+        modality: `image` or `video`.
+    """
+    from ..media import load_processor
+    from ..qa.pretrained import load_model
+
+    model = load_model(name, device="cpu")
+    processor = load_processor(model)
+    size = processor.geometry.image_size
+    generator = torch.Generator("cpu").manual_seed(0)
+    shape = (2 * size, 3 * size // 2, 3) if modality == "image" else (3, size, size, 3)
+    pixels = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8, device="cpu").numpy()
+    message = {"role": "user", "content": [{"type": modality}, {"type": "text", "text": "what is shown?"}]}
+    prompt = processor.apply_chat_template([message])
+    media = {"images": [pixels]} if modality == "image" else {"videos": [pixels]}
+    return model, dict(processor(text=prompt, **media))

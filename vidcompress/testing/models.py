@@ -1,0 +1,168 @@
+"""What must hold of a method on a model: the stock model at 1.0, exact counts, masked equivalence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..inputs import CompressedInputs
+from ..methods.base import Method, Positions
+from ..registry import get_method
+from ..session import compress_inputs
+from .expect import compressed, logits, name_of, placeholder_mask, precision, require, same
+
+RATIOS = ("0.01", "0.1", "0.25", "0.5", "0.77", "1")
+
+
+def check_identity(
+    model: Any,
+    inputs: Mapping[str, Any],
+    method: str | Method = "none",
+    max_views: Sequence[int] = (1, 2, 16),
+) -> None:
+    """At retention 1.0 the logits are those of the stock model: to the bit on the CPU in float32.
+
+    Args:
+        model: a model that an adapter serves, in eval mode.
+        inputs: what its processor returns, one prompt row or several.
+        method: a name or a `Method`.
+        max_views: sizes of the chunks in which views are encoded; the result may not depend on them.
+
+    Raises:
+        ContractError: logits, prompt or the caller's inputs have changed.
+    """
+    before = {key: value.clone() for key, value in inputs.items() if isinstance(value, Tensor)}
+    stock = logits(model, inputs)
+    exact = stock.dtype == torch.float32 and stock.device.type == "cpu"
+    for size in max_views:
+        what = f"{name_of(method)} at retention 1.0, max_views={size}"
+        got = compress_inputs(model, inputs, method, retention_ratio=1.0, max_views=size)
+        require(got["input_ids"].shape == inputs["input_ids"].shape, f"{what}: the prompt has another length")
+        same(logits(model, got), stock, f"{what}: logits", 0.0 if exact else precision(model))
+    gaps = compress_inputs(model, inputs, method, retention_ratio=1.0, positions="original")
+    real = gaps["attention_mask"].bool()
+    what = f"{name_of(method)} at retention 1.0 with original positions: logits"
+    same(logits(model, gaps)[real], stock[real], what, precision(model))
+    for key, value in before.items():
+        require(
+            torch.equal(value, inputs[key]),
+            f"{name_of(method)}: {key} of the caller's inputs was written into",
+        )
+
+
+def check_counts(
+    model: Any, inputs: Mapping[str, Any], method: str | Method, ratios: Sequence[str] = RATIOS
+) -> None:
+    """Each image and video sends B = max(1, floor(R N + 1/2)) of its N positions; inexact methods no more than that.
+
+    Args:
+        model, inputs, method: as in `check_identity`.
+        ratios: retention ratios, as decimals.
+
+    Raises:
+        ContractError: another count, a position sent twice, or text that has changed.
+    """
+    chosen = get_method(method)
+    total = int(placeholder_mask(model, inputs["input_ids"]).sum())
+    for ratio in ratios:
+        got = compressed(model, inputs, chosen, retention_ratio=ratio)
+        if got is None:
+            continue
+        sent = 0
+        for number, visual in enumerate(got.report.visuals):
+            what = f"{chosen.name} at {ratio}, visual {number} of {visual.total} positions"
+            budget = max(1, math.floor(Fraction(ratio) * visual.total + Fraction(1, 2)))
+            budget = budget if chosen.uses_budget else visual.total
+            require(visual.budget == budget, f"{what}: budget {visual.budget}, expected {budget}")
+            right = visual.kept == budget if chosen.exact or not chosen.uses_budget else visual.kept <= budget
+            require(right, f"{what}: sends {visual.kept}, its budget is {budget}")
+            positions = visual.kept_positions
+            require(len(set(positions.tolist())) == visual.kept, f"{what}: a position is sent twice")
+            per_view = sum(view.kept for view in visual.views) + visual.separators_kept
+            require(
+                per_view == visual.kept,
+                f"{what}: its views and separators add up to {per_view}, not {visual.kept}",
+            )
+            sent += visual.kept
+        require(
+            sum(v.total for v in got.report.visuals) == total,
+            f"{total} placeholders, not all of them visuals",
+        )
+        require(
+            int(placeholder_mask(model, got["input_ids"]).sum()) == sent,
+            f"{chosen.name}: placeholders are not {sent}",
+        )
+        _check_text(model, inputs, got, chosen.name)
+
+
+def check_masked(
+    model: Any,
+    inputs: Mapping[str, Any],
+    method: str | Method,
+    *,
+    ratio: str = "0.5",
+    positions: Positions = "contiguous",
+) -> None:
+    """The logits are those of the uncompressed model in which every dropped token is masked.
+
+    The uncompressed model gets the same position ids, and at the place of each token that was sent what was sent: the
+    token itself, or what it was merged into.
+
+    Args:
+        model, inputs, method: as in `check_identity`.
+        ratio: the retention ratio.
+        positions: `contiguous` or `original`.
+
+    Raises:
+        ContractError: they differ by more than 1e-5 (in float32).
+    """
+    got = compressed(model, inputs, get_method(method), retention_ratio=ratio, positions=positions)
+    if got is None:
+        return
+    full = compress_inputs(model, inputs, "none")
+    ids, mask = full["input_ids"], full["attention_mask"].clone()
+    encoded = full["mm_encoder_outputs"]
+    sent = got["mm_encoder_outputs"]["image"].pooler_output if got.report.visuals else []
+    rows = sorted({visual.row for visual in got.report.visuals})
+    for number, row in enumerate(rows):
+        where = placeholder_mask(model, ids[row]).nonzero().flatten()
+        kept = _kept_in_row(got, row).to(where.device)
+        mask[row, where] = 0
+        mask[row, where[kept]] = 1
+        features = encoded["image"].pooler_output[number].clone()
+        features[kept] = sent[number].to(features)
+        encoded["image"].pooler_output[number] = features
+    originals = (full["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+    renumbered = (mask.cumsum(-1) - 1).clamp(min=0)
+    slow = dict(full) | {
+        "mm_encoder_outputs": encoded,
+        "attention_mask": mask,
+        "position_ids": originals if positions == "original" else renumbered,
+    }
+    expected, found = logits(model, slow)[mask.bool()], logits(model, got)[got["attention_mask"].bool()]
+    what = f"{name_of(method)} at {ratio}, {positions} positions, against the model with dropped tokens masked: logits"
+    same(found, expected, what, precision(model))
+
+
+def _kept_in_row(got: CompressedInputs, row: int) -> Tensor:
+    """Numbers, among the placeholders of a row, of those that were sent, in the order sent."""
+    parts, before = [], 0
+    for visual in got.report.visuals:
+        if visual.row == row:
+            parts.append(before + visual.kept_positions)
+            before += visual.total
+    return torch.cat(parts)
+
+
+def _check_text(model: Any, inputs: Mapping[str, Any], got: CompressedInputs, name: str) -> None:
+    def words(ids: Tensor, mask: Tensor) -> list[int]:
+        return ids[mask.bool() & ~placeholder_mask(model, ids)].tolist()
+
+    before = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"]))
+    unchanged = words(inputs["input_ids"], before) == words(got["input_ids"], got["attention_mask"])
+    require(unchanged, f"{name}: the text of a prompt has changed")

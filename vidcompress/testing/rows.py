@@ -1,0 +1,61 @@
+"""What must hold of a row among others: the same tokens and logits as alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..methods.base import Method
+from ..registry import get_method
+from ..session import compress_inputs
+from .expect import compressed, logits, name_of, placeholder_mask, precision, require, same
+
+
+def check_rows(model: Any, inputs: Mapping[str, Any], method: str | Method, *, ratio: str = "0.5") -> None:
+    """A row keeps the same tokens and gets the same logits alone and, left-padded, beside a longer row of other pixels.
+
+    Args:
+        model, inputs, method: as in `check_identity`; every tensor has its rows or visuals along its first dimension.
+        ratio: the retention ratio.
+
+    Raises:
+        ContractError: the neighbour makes a difference.
+    """
+    settings: dict[str, Any] = {"retention_ratio": ratio, "max_views": 1}
+    alone = compressed(model, inputs, get_method(method), **settings)
+    if alone is None:
+        return
+    together = compress_inputs(model, _with_neighbours(model, inputs), method, **settings)
+    rows, visuals = inputs["input_ids"].shape[0], len(alone.report.visuals)
+    for first, second in zip(alone.report.visuals, together.report.visuals[:visuals], strict=True):
+        equal = torch.equal(first.kept_positions, second.kept_positions)
+        require(equal, f"{name_of(method)}: row {first.row} keeps other tokens beside other rows than alone")
+    real = alone["attention_mask"].bool()
+    mine = together["attention_mask"][:rows].bool()
+    what = f"{name_of(method)}: logits of a row beside other rows"
+    same(logits(model, together)[:rows][mine], logits(model, alone)[real], what, precision(model))
+
+
+def _with_neighbours(model: Any, inputs: Mapping[str, Any], extra: int = 3) -> dict[str, Any]:
+    """The batch twice: as it is, and with other pixels and `extra` more tokens of text in front."""
+    ids = inputs["input_ids"]
+    mask = inputs.get("attention_mask", torch.ones_like(ids)).bool()
+    rows = [row[real] for row, real in zip(ids, mask, strict=True)]
+    word = ids[~placeholder_mask(model, ids) & mask][:1].expand(extra)
+    rows += [torch.cat((word, row)) for row in rows]
+    width = max(len(row) for row in rows)
+    padded = [torch.cat((word[:1].expand(width - len(row)), row)) for row in rows]
+    real = [torch.arange(width, device=ids.device) >= width - len(row) for row in rows]
+    batch: dict[str, Any] = {"input_ids": torch.stack(padded), "attention_mask": torch.stack(real).long()}
+    for key, value in inputs.items():
+        if key in batch:
+            continue
+        if isinstance(value, Tensor):
+            other = value.flip(-1) * -0.5 if value.is_floating_point() else value
+            batch[key] = torch.cat((value, other))
+        else:
+            batch[key] = [*value, *value] if isinstance(value, list) else value
+    return batch
