@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .adapters.base import Adapter, Visual
 from .budget import Plan, Policy, Separators, make_plan
-from .errors import UnsupportedInputError
+from .errors import UnsupportedInputError, shown
 from .inputs import CompressedInputs
 from .methods.base import Method, Positions
 from .placement import input_device
@@ -158,6 +158,11 @@ def _check_inputs(adapter: Adapter, inputs: Mapping[str, Any]) -> Tensor:
         raise UnsupportedInputError(
             "inputs_embeds and mm_encoder_outputs cannot be compressed: pass input_ids and pixels as the processor "
             "returns them"
+        )
+    mask = inputs.get("attention_mask")
+    if mask is not None and not isinstance(mask, Tensor):
+        raise UnsupportedInputError(
+            f"attention_mask={shown(mask)}: must be a tensor (row, column) like input_ids, or left out"
         )
     for key in adapter.refused_keys:
         value = inputs.get(key)

@@ -256,7 +256,7 @@ def _mutate_tree(tree: Any, rng: random.Random) -> str:
     elif how == "deep":
         node[key] = _nested(rng.choice((5, 60, 200)))
     else:
-        node[key] = rng.choice(VALUES)
+        node[key] = json.loads(json.dumps(rng.choice(VALUES)))  # a copy: it may be mutated in its turn
     return f"{how} {key}"[:60]
 
 

@@ -11,7 +11,8 @@ from vidcompress.errors import ArgumentError, VidcompressError, shown
 
 NEXT = re.compile(
     r"must |pass |use |choose |expected|known: |allowed|give |exclude|takes |only|need|see |leave it out|did you mean|"
-    r"fetch |check |download|supported|write one|make it|read it|raise max|cannot go with|another|add |name a"
+    r"fetch |check |download|supported|write one|make it|read it|raise max|cannot go with|another|add |name a|"
+    r"take |set it "
 )
 """Every message says what is allowed, or what to do next."""
 

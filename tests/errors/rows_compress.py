@@ -22,6 +22,9 @@ COMPRESS = [
 ]  # fmt: skip
 
 ids = torch.ones(1, 4, dtype=torch.int64)
+gaps = torch.tensor([[1, 0, 1, 1]])
+pixels = torch.zeros(1, 2, 3, 56, 56)
+image = {"input_ids": torch.tensor([[5, *[90] * 36, 5]]), "pixel_values": pixels, "image_sizes": [[56, 56]]}
 COMPRESS_INPUTS = [
     *settings_rows("compress_inputs"),
     *(
@@ -39,6 +42,18 @@ COMPRESS_INPUTS = [
             ({"input_ids": ids[:, :0]}, "with at least one column", "input_ids", "(1, 0)"),
             ({"input_ids": ids, "inputs_embeds": 1}, "cannot be compressed: pass input_ids", "inputs_embeds", ""),
             ({"input_ids": ids, "pixel_values": 5}, "pass the processor's output unchanged", "pixel_values", "int"),
+            ({"input_ids": ids, "attention_mask": [[1]]}, "must be a tensor (row, column)", "attention_mask", "[[1]]"),
+            ({"input_ids": ids, "attention_mask": ids[:, :2]}, "must have the shape of input_ids", "attention_mask", "(1, 2)"),
+            ({"input_ids": ids, "attention_mask": gaps}, "must be one run of ones", "attention_mask", "3 ones"),
+            ({"input_ids": ids, "attention_mask": ids * 0}, "has no ones", "attention_mask", "no ones"),
+            ({**image, "pixel_values": pixels[..., :28]}, "pass the processor's output", "pixel_values", "(3, 56, 28)"),
+            ({**image, "image_sizes": None}, "pass the processor's output", "image_sizes", "got nothing"),
+            ({**image, "image_sizes": [["a", 5]]}, "must be whole numbers", "image_sizes", "'a'"),
+            ({**image, "image_sizes": [[0, 5]]}, "must be positive", "image_sizes", "(0, 5)"),
+            ({**image, "batch_num_images": [2]}, "pass the processor's output", "batch_num_images", "adds up to 2"),
+            ({**image, "batch_num_images": "x"}, "must be whole numbers", "batch_num_images", "'x'"),
+            ({"input_ids": ids, "pixel_values_videos": torch.zeros(1, 0, 3, 56, 56)}, "give at least 1 frame",
+             "pixel_values_videos", "0 frames"),
         )
     ),
 ]  # fmt: skip

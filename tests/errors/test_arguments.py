@@ -17,7 +17,7 @@ import vidcompress
 from errors import rows_answers, rows_compress, rows_media, rows_registry
 from errors.rows import Make, Row, complaints
 from errors.surface import EXEMPT, calls, parameters, world
-from tiny_models import tiny_model
+from tiny_models import VIDEO_FAMILIES, Scene, batch, tiny_model
 from vidcompress import media
 from vidcompress.errors import VidcompressError
 
@@ -89,6 +89,31 @@ def test_no_junk_gets_a_stranger_error(entry: str, here: SimpleNamespace) -> Non
             said = _said(function, {**valid, name: value})
             assert "\n" not in said, f"{entry}({name})"
             assert said == "" or 20 <= len(said) <= 700, f"{entry}({name}): {said}"
+
+
+@pytest.mark.parametrize("family", VIDEO_FAMILIES)
+def test_no_junk_among_the_inputs_gets_a_stranger_error(family: str) -> None:
+    model = tiny_model(family)
+    inputs = batch(model, [Scene((("image", (112, 80)), ("video", 3))), Scene((("image", (56, 56)),))])
+    for key, good in inputs.items():
+        near = (
+            good[:0],
+            good[:1],
+            good.float(),
+            good * 0,
+            good * 0 - 1,
+            torch.cat([good, good]),
+            good.bool(),
+        )
+        for value in (*JUNK, *near, good[..., :1]):
+            said = _said(
+                vidcompress.compress_inputs, {"model": model, "inputs": {**inputs, key: value}, **HALF}
+            )
+            assert "\n" not in said, key
+            assert len(said) <= 600, f"{key}: {said}"
+
+
+HALF = {"retention_ratio": 0.5}
 
 
 def _said(function: Any, arguments: dict[str, Any]) -> str:

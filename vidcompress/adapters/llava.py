@@ -14,7 +14,8 @@ import torch
 from accelerate.utils import align_module_device
 from torch import Tensor, nn
 
-from ..errors import UnsupportedInputError
+from ..checks import is_number
+from ..errors import UnsupportedInputError, shown
 from ..views import Evidence, Layout, VisualTokens
 from .base import Adapter, Visual
 from .evidence import EncoderProbe, encoder_layers
@@ -116,6 +117,7 @@ class LlavaAdapter(Adapter):
         if not visuals:
             return []
         chosen = frames or [None] * len(visuals)
+        self._check_pixels(visuals)
         layouts, pixels = [], []
         for visual, keep in zip(visuals, chosen, strict=True):
             layout, views = visual.layout, visual.pixels
@@ -133,6 +135,17 @@ class LlavaAdapter(Adapter):
                 layouts, features.split(counts), extras.split(counts), visuals, strict=True
             )
         ]
+
+    def _check_pixels(self, visuals: Sequence[Visual]) -> None:
+        vision = self.model.config.vision_config
+        made = (int(getattr(vision, "num_channels", 3)), int(vision.image_size), int(vision.image_size))
+        for visual in visuals:
+            if tuple(visual.pixels.shape[1:]) != made:
+                key = "pixel_values" if visual.modality == "image" else "pixel_values_videos"
+                raise UnsupportedInputError(
+                    f"{key} has views of shape {tuple(visual.pixels.shape[1:])}, the encoder takes {made} (channel, "
+                    "height, width); pass the processor's output unchanged"
+                )
 
     def _encode_views(
         self, pixels: Sequence[Tensor], evidence: Sequence[Evidence], is_video: bool, max_views: int
@@ -257,12 +270,15 @@ def image_sizes(inputs: Mapping[str, Any], count: int) -> list[tuple[int, int]]:
     """
     sizes = inputs.get("image_sizes")
     pairs = sizes.tolist() if isinstance(sizes, Tensor) else sizes
-    if pairs is None or len(pairs) != count:
+    found = pairs if isinstance(pairs, (list, tuple)) else []
+    if len(found) != count or not all(isinstance(p, (list, tuple)) and len(p) == 2 for p in found):
         raise UnsupportedInputError(
             f"image_sizes must have one (height, width) per image, {count} here, got "
-            f"{'nothing' if pairs is None else len(pairs)}; pass the processor's output unchanged"
+            f"{'nothing' if pairs is None else len(found)}; pass the processor's output unchanged"
         )
-    checked = [(int(p[0]), int(p[1])) for p in pairs]
+    if not all(is_number(side) for pair in found for side in pair):
+        raise UnsupportedInputError(f"image_sizes must be whole numbers of pixels, got {shown(found)}")
+    checked = [(int(p[0]), int(p[1])) for p in found]
     if any(h < 1 or w < 1 for h, w in checked):
-        raise UnsupportedInputError(f"image_sizes must be positive pixels, got {checked}")
+        raise UnsupportedInputError(f"image_sizes must be positive pixels, got {shown(checked)}")
     return checked

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from importlib.util import find_spec
 
 import torch
 
 from .backends import Clip, Request, register_backend
 from .container import read_index
+from .decord_process import PROCESS, DecordProcess
 from .errors import MediaError
 from .sampling import choose_indices
 from .video import VideoFrames
@@ -18,7 +19,11 @@ UNREADABLE = ("av1",)
 
 @register_backend("decord")
 class DecordBackend:
-    """decord's reader: local files only, no AV1."""
+    """decord's reader: local files only, no AV1.
+
+    On damaged files decord may abort, hang or take all memory, so it runs in a process of its own, which is started at
+    the first clip (about a quarter of a second) and again when it has died.
+    """
 
     def read(self, clip: Clip, request: Request) -> VideoFrames:
         """Decode the requested frames.
@@ -30,41 +35,25 @@ class DecordBackend:
             raise MediaError(
                 f"video={clip.name!r}: backend='decord' reads local files only; use backend='pyav'"
             )
-        decord = _import_decord()
+        if find_spec("decord") is None:
+            raise MediaError("backend='decord': decord is not installed; pip install decord, or use 'pyav'")
         # decord's FFmpeg is old and takes any URL or play list: look at the file with the careful reader first.
         _, facts = read_index(clip, request)
         if facts.codec in UNREADABLE:
             raise MediaError(
                 f"video={clip.name!r}: backend='decord' cannot read {facts.codec}; use backend='pyav'"
             )
-        try:
-            reader = decord.VideoReader(clip.path, ctx=decord.cpu(0), num_threads=1)
-            return _take(reader, clip, request)
-        except (decord.DECORDError, RuntimeError, IndexError) as error:
-            reason = str(error).strip().splitlines()[-1:] or ["no reason given"]
-            raise MediaError(
-                f"video={clip.name!r}: decord failed ({reason[0]}); use backend='pyav'"
-            ) from error
+        with PROCESS.lock:
+            return _take(PROCESS, clip.path, clip, request)
 
 
-def _take(reader: Any, clip: Clip, request: Request) -> VideoFrames:
-    total, fps = len(reader), float(reader.get_avg_fps())
+def _take(process: DecordProcess, path: str, clip: Clip, request: Request) -> VideoFrames:
+    facts = process.open(path)
+    total, fps, stamps = facts["frames"], facts["fps"], facts["stamps"]
     chosen = choose_indices(
         total, fps, num_frames=request.num_frames, fps=request.fps, max_frames=request.max_frames
     )
-    height, width = reader[0].shape[:2]
-    request.check_memory(clip.name, len(chosen), height, width)
-    frames = torch.from_numpy(reader.get_batch(chosen).asnumpy())
-    stamps = reader.get_frame_timestamp(list(range(total)))  # (frame, 2): shown from, shown until, in seconds
-    times = tuple(float(stamps[i][0] - stamps[0][0]) for i in chosen)
-    return VideoFrames(frames, times, float(stamps[-1][1] - stamps[0][0]), fps, total, "decord", clip.name)
-
-
-def _import_decord() -> Any:
-    try:
-        import decord
-    except ImportError as error:
-        raise MediaError(
-            "backend='decord': decord is not installed; pip install decord, or use 'pyav'"
-        ) from error
-    return decord
+    request.check_memory(clip.name, len(chosen), *facts["shape"][:2])
+    frames = torch.from_numpy(process.take(path, chosen))
+    times = tuple(stamps[i][0] - stamps[0][0] for i in chosen)
+    return VideoFrames(frames, times, stamps[-1][1] - stamps[0][0], fps, total, "decord", clip.name)

@@ -141,6 +141,10 @@ def read_geometry(config: Any, *, crops: bool = True) -> Geometry:
     where = "vision_config in the model's config"
     encoder = str(_need(vision, "model_type", where))
     image_size, patch_size = _side(vision, "image_size", where), _side(vision, "patch_size", where)
+    if patch_size > image_size:
+        raise MediaError(
+            f"patch_size={patch_size} in {where}: must be at most image_size={image_size}; fetch the checkpoint again"
+        )
     _check_strategy(config, encoder)
     video_token_id = getattr(config, "video_token_id", None)
     return Geometry(
@@ -196,7 +200,7 @@ def _check_strategy(config: Any, encoder: str) -> None:
         fitting = "default" if has_cls else "full"
         raise MediaError(
             f"vision_feature_select_strategy={shown(strategy)} in the model's config does not fit {encoder}, whose "
-            f"features {'start with' if has_cls else 'have no'} a CLS token; set it to {fitting!r}"
+            f"features {'start with a' if has_cls else 'have no'} CLS token; set it to {fitting!r}"
         )
 
 

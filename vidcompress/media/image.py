@@ -102,6 +102,10 @@ def _decode(stream: BinaryIO, name: str, max_pixels: int) -> Image:
         raise MediaError(
             f"image={name!r} is larger than Pillow accepts ({one_line(error)}); make it smaller"
         ) from error
+    except MemoryError as error:
+        raise MediaError(
+            f"image={name!r} asks for more memory than there is; it is damaged or too large, fetch it again"
+        ) from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise MediaError(f"image={name!r} is damaged or cut short ({error}); fetch it again") from error
 

@@ -18,6 +18,7 @@ from .arguments import check_special_ids
 from .attention import check_attention
 from .checkpoint import check_loaded, has_pooling_head, read_json, tensor_names
 from .quantization import check_quantization, make_quantization_config
+from .size import check_size
 
 DEFAULT_MODEL = "tiny-onevision"
 DTYPES = ("float32", "float16", "bfloat16", "auto")
@@ -105,6 +106,8 @@ def load_model(
         full_precision=ADAPTERS.get(config.model_type).full_precision,
         dtype=chosen,
     )
+    if not _is_quantized(config):
+        check_size(source, config, where)
     if target is not None and (quantized is not None or _is_quantized(config)):
         device_map, target = (
             {"": target},
