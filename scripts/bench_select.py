@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from bench_loops import loop_cdpruner, loop_divprune, loop_dycoke, loop_evs, loop_fastvid
 from vidcompress.adapters.geometry import image_layout, video_layout
 from vidcompress.budget import Budget, make_plan
 from vidcompress.evaluate.provenance import provenance
@@ -33,6 +35,17 @@ from vidcompress.registry import get_method
 from vidcompress.views import Evidence, Layout, VisualTokens
 
 RATIO = Fraction(1, 4)
+Bench = tuple[str, str, Callable[[VisualTokens], Tensor] | None, dict[str, Any]]
+GREEDY: tuple[Bench, ...] = (
+    ("DivPrune", "divprune", loop_divprune, {}),
+    ("DivPrune per view", "divprune", None, {"scope": "view"}),
+    ("CDPruner", "cdpruner", loop_cdpruner, {}),
+)
+TEMPORAL: tuple[Bench, ...] = (
+    ("EVS", "evs", loop_evs, {}),
+    ("DyCoke, window 8", "dycoke", loop_dycoke, {"window": 8}),
+    ("FastVID", "fastvid", loop_fastvid, {}),
+)
 
 
 @dataclass
@@ -171,11 +184,15 @@ def encoder_ms(name: str, views: int, repeats: int) -> float:
 
 
 def tokens_for(layout: Layout, dim: int) -> VisualTokens:
-    """Seeded features (N, dim) and CLS logits (N,)."""
+    """Seeded features (N, dim), CLS logits and attention (N,), and a question of 20 tokens."""
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(len(layout), dim, generator=generator)
-    logits = torch.randn(len(layout), generator=generator)
-    return VisualTokens(features, layout, {Evidence("cls_logits"): logits})
+    evidence = {
+        Evidence("cls_logits"): torch.randn(len(layout), generator=generator),
+        Evidence("attention_received"): torch.rand(len(layout), generator=generator),
+        Evidence("question"): torch.randn(20, dim, generator=generator),
+    }
+    return VisualTokens(features, layout, evidence)
 
 
 def main() -> None:
@@ -220,6 +237,16 @@ def main() -> None:
             None,
         ),
     ]
+    for title, name, loop, options in GREEDY:
+        rows.append(
+            Row(
+                f"{title}, image 5 x 576 x 4096",
+                time_method(get_method(name, **options), image, args.repeats),
+                None if loop is None else median_ms(partial(loop, image), args.loop_repeats, 1),
+                clip_ms,
+                None,
+            )
+        )
     del image
     video = tokens_for(video_layout(64, (14, 14), "none"), 3584)
     for name, loop, target in (("vidcom2", loop_vidcom2, 500.0), ("globalcom2", loop_globalcom2_video, None)):
@@ -233,6 +260,10 @@ def main() -> None:
                 scaled,
             )
         )
+    for title, name, loop, options in (*TEMPORAL, *GREEDY[1:]):
+        slow = None if loop is None else median_ms(partial(loop, video), args.loop_repeats, 1)
+        ours = time_method(get_method(name, **options), video, args.repeats)
+        rows.append(Row(f"{title}, video 64 x 196 x 3584", ours, slow, siglip_ms, None, scaled))
     table = Table(
         title=f"evidence to gathered features, R = {float(RATIO)}, float32, {args.threads} threads, median ms, "
         f"load average before: {load:.1f}"

@@ -8,6 +8,8 @@ from vidcompress.adapters.geometry import image_layout, unpadded_box, video_layo
 from vidcompress.views import Evidence, Layout, VisualTokens
 
 CLS = Evidence("cls_logits", -1)
+QUESTION = Evidence("question")
+RECEIVED = Evidence("attention_received", -1)
 
 
 def padded_image(grid: tuple[int, int], crops: tuple[int, int], size: tuple[int, int]) -> Layout:
@@ -47,10 +49,16 @@ LAYOUTS: dict[str, Layout] = {
 def make_tokens(
     layout: Layout, *, dim: int = 12, seed: int = 0, dtype: torch.dtype = torch.float32
 ) -> VisualTokens:
-    """Seeded features and CLS logits for a layout; separators all carry one and the same, outlying, row."""
+    """Seeded features, CLS logits, attention and a question; separators all carry one and the same, outlying, row."""
     generator = torch.Generator().manual_seed(seed)
     features = torch.randn(len(layout), dim, generator=generator, dtype=torch.float64)
     features[layout.separator] = 50.0
     logits = torch.randn(len(layout), generator=generator, dtype=torch.float64)
-    evidence = {CLS: logits.to(torch.float64 if dtype == torch.float64 else torch.float32)}
+    attention = torch.rand(len(layout), generator=generator, dtype=torch.float64)
+    question = torch.randn(6, dim, generator=generator, dtype=torch.float64)
+    made = {CLS: logits, RECEIVED: attention, QUESTION: question}
+    evidence = {
+        key: value.to(torch.float64 if dtype == torch.float64 else torch.float32)
+        for key, value in made.items()
+    }
     return VisualTokens(features.to(dtype), layout, evidence)

@@ -76,7 +76,8 @@ def compress(
     handle = model.register_forward_pre_hook(session.before_forward, with_kwargs=True)
     model.generate = session.generate
     try:
-        yield session
+        with session.hooks():
+            yield session
     finally:
         _active.discard(model)
         handle.remove()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from .continuation import Transcript, check_pixels, open_transcript, resume, sample_pixels
+from .decoder.pruner import Pruner
 from .errors import CompressionStateError, UnsupportedInputError
 from .generation import (
     CHUNKED_PREFILL_SINCE,
@@ -53,11 +55,25 @@ class CompressSession:
         self._forward_parameters = list(inspect.signature(model.forward).parameters)
         self._inside = threading.local()
         self._transcripts: WeakKeyDictionary[Any, Transcript] = WeakKeyDictionary()
+        self.pruner = None if settings.method.inside is None else Pruner(self._adapter)
 
     def __deepcopy__(self, memo: Any) -> CompressSession:
         raise CompressionStateError(
             f"{type(self._model).__name__} is inside a compress block and cannot be copied there; leave the block first"
         )
+
+    @contextmanager
+    def hooks(self) -> Iterator[None]:
+        """What a method inside the language model needs beside the pre-hook."""
+        if self.pruner is None:
+            yield
+            return
+        handle = self._model.register_forward_hook(self.after_forward, always_call=True)
+        try:
+            with self.pruner.attached():
+                yield
+        finally:
+            handle.remove()
 
     def close(self) -> None:
         """Let go of the model; the report stays."""
@@ -107,15 +123,29 @@ class CompressSession:
             output = self._call(None, generation_config, *args, **kwargs)
             self._note_text(kwargs, output)
             return output
-        prompt: Tensor = kwargs["input_ids"]
-        length = short["input_ids"].shape[1]
-        call = {**short, **{k: kwargs[k] for k in _OWN if kwargs.get(k) is not None}}
-        generation_config = shorten_limits(call, generation_config, self._model, prompt.shape[1], length)
-        if call.get("streamer") is not None:
-            call["streamer"] = PromptStreamer(call["streamer"], prompt)
-        output = with_prompt(self._call(None, generation_config, *args, **call), prompt, length)
+        with self._pruning(short):
+            call = {**short, **{k: kwargs[k] for k in _OWN if kwargs.get(k) is not None}}
+            prompt, length = kwargs["input_ids"], call["input_ids"].shape[1]
+            generation_config = shorten_limits(call, generation_config, self._model, prompt.shape[1], length)
+            if call.get("streamer") is not None:
+                call["streamer"] = PromptStreamer(call["streamer"], prompt)
+            output = with_prompt(self._call(None, generation_config, *args, **call), prompt, length)
         self._note(transcript, cache, output)
         return output
+
+    @contextmanager
+    def _pruning(self, inputs: Any) -> Iterator[None]:
+        """Let a method inside the language model prune in the prefill of these inputs."""
+        inside = getattr(inputs, "inside", None)
+        if self.pruner is None or inside is None:
+            yield
+            return
+        inside.on = True
+        try:
+            with self.pruner.armed(inside.plan):
+                yield
+        finally:
+            inside.on = False
 
     def _begin(self, kwargs: Mapping[str, Any]) -> tuple[Transcript, Mapping[str, Any]]:
         """Compress a first prompt."""
@@ -194,12 +224,38 @@ class CompressSession:
             raise UnsupportedInputError(
                 "use_cache=False cannot go with past_key_values; leave one of them out"
             )
+        if self.pruner is not None:
+            self._check_inside(generation_config, kwargs)
         chunk = option("prefill_chunk_size", generation_config, kwargs, self._model)
         if chunk is not None and transformers_version() < CHUNKED_PREFILL_SINCE:
             raise UnsupportedInputError(
                 f"prefill_chunk_size={chunk} goes wrong with encoded images before transformers "
                 f"{'.'.join(map(str, CHUNKED_PREFILL_SINCE))} (this is {transformers.__version__}); leave it out"
             )
+
+    def _check_inside(self, generation_config: Any, kwargs: Mapping[str, Any]) -> None:
+        """Refuse what a method inside the language model does not go with."""
+        refused = {
+            "use_cache": False,
+            "cache_implementation": ("static", "offloaded_static", "quantized", "hybrid", "sliding_window"),
+            "prefill_chunk_size": int,
+            "assistant_model": object,
+            "prompt_lookup_num_tokens": int,
+        }
+        for name, bad in refused.items():
+            value = option(name, generation_config, kwargs, self._model)
+            hit = (
+                value in bad
+                if isinstance(bad, tuple)
+                else isinstance(value, bad)
+                if isinstance(bad, type)
+                else value is bad
+            )
+            if value is not None and hit:
+                raise UnsupportedInputError(
+                    f"{name}={value!r} cannot go with method {self.settings.method.name!r}, whose layers hold "
+                    "different numbers of tokens in one growing cache; leave it out"
+                )
 
     def before_forward(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Forward pre-hook: compress the inputs of a direct `model(**inputs)`.
@@ -225,4 +281,14 @@ class CompressSession:
             raise UnsupportedInputError(
                 "past_key_values together with pixels cannot be compressed; encode the pixels in the first call only"
             )
-        return (), dict(self._compress(kwargs, for_generate=False))
+        compressed = self._compress(kwargs, for_generate=False)
+        self._inside.forward = ExitStack()
+        self._inside.forward.enter_context(self._pruning(compressed))
+        return (), dict(compressed)
+
+    def after_forward(self, module: Any, args: Any, output: Any) -> None:
+        """Forward hook, called after errors too: the prefill of a direct call is over."""
+        stack = getattr(self._inside, "forward", None)
+        if stack is not None:
+            self._inside.forward = None
+            stack.close()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from .decoder.pruner import Pruning
+from .errors import CompressionStateError
 from .report import Report
 
 
@@ -24,13 +27,28 @@ class CompressedInputs(Mapping[str, Any]):
 
     Attributes:
         report: what was kept, where, and what it cost.
+        inside: what is pruned inside the language model, or None.
     """
 
-    def __init__(self, values: dict[str, Any], features: list[Tensor], report: Report) -> None:
-        self._values, self._features, self.report = values, features, report
+    def __init__(
+        self, values: dict[str, Any], features: list[Tensor], report: Report, inside: Pruning | None = None
+    ) -> None:
+        self._values, self._features, self.report, self.inside = values, features, report, inside
+
+    def pruning(self) -> AbstractContextManager[None]:
+        """The block in which the model is called: `with inputs.pruning(): model.generate(**inputs)`.
+
+        A method inside the language model prunes there; for any other the block does nothing.
+        """
+        return nullcontext() if self.inside is None else self.inside.run()
 
     def __getitem__(self, key: str) -> Any:
         if key == "mm_encoder_outputs" and self._features:
+            if self.inside is not None and not self.inside.on:
+                raise CompressionStateError(
+                    f"method {self.report.method!r} prunes inside the language model: call it within "
+                    "`with inputs.pruning():`, or use the vidcompress.compress block"
+                )
             return {"image": EncodedVisuals(pooler_output=list(self._features))}
         return self._values[key]
 

@@ -8,6 +8,7 @@ as a whole. Sums run in float32 (float64 for float64 features) whatever the mode
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import torch
@@ -16,12 +17,18 @@ from torch import Tensor
 from .views import Layout
 
 EPSILON = 1e-12
+NOISE = 1e-6  # what rounding leaves of a distance or a variance that is zero
 CPU_BLOCK, DEVICE_BLOCK = 4 << 20, 256 << 20  # bytes: within a cache; large enough to fill an accelerator
 
 
 def working_dtype(values: Tensor) -> torch.dtype:
     """float64 for float64 values, else float32."""
     return torch.float64 if values.dtype == torch.float64 else torch.float32
+
+
+def full_precision(values: Tensor) -> AbstractContextManager[None]:
+    """Keep matrix products in the precision of their arguments, also inside a caller's autocast block."""
+    return torch.autocast(values.device.type, enabled=False)
 
 
 def rows_per_block(values: Tensor, row_elements: int) -> int:
@@ -94,6 +101,40 @@ def products_with(features: Tensor, row: Tensor) -> Tensor:
     step = rows_per_block(features, features.shape[1])
     parts = [products(x.to(row.dtype)[None], row[None])[0] for x in torch.split(features, step)]
     return torch.cat(parts) if parts else row.new_zeros(0)
+
+
+def view_sums(features: Tensor, layout: Layout) -> Tensor:
+    """(V, D) sums of the L2-normalised tokens of each view; their directions are those of the means."""
+    sums = []
+    for x, mask in blocks(features, layout):
+        sums.append(weighted_sums(mask / torch.linalg.vector_norm(x, dim=-1).clamp(min=EPSILON), x))
+    return (
+        torch.cat(sums) if sums else features.new_zeros(0, features.shape[1], dtype=working_dtype(features))
+    )
+
+
+def cosines_to_frames(features: Tensor, layout: Layout, partner: Tensor) -> Tensor:
+    """Cosine of each token of a video to the token at the same place of another frame.
+
+    Args:
+        features: (N, D) in any float dtype.
+        layout: of a video of T frames of L tokens.
+        partner: (T,) int64, the frame that each frame is compared with.
+
+    Returns:
+        (N,) in float32 or better, exactly 1 for copies; zero at separators, NaN where a token or its partner is broken.
+    """
+    table, parts = layout.table, []
+    step = rows_per_block(features, max(1, 2 * table.shape[1] * features.shape[1]))
+    for mine, theirs in zip(torch.split(table, step), torch.split(table[partner], step), strict=True):
+        x, y = (features[index].to(working_dtype(features)) for index in (mine, theirs))
+        norms = torch.linalg.vector_norm(x, dim=-1) * torch.linalg.vector_norm(y, dim=-1)
+        parts.append((x * y).sum(-1) / norms.clamp(min=EPSILON))
+    flat = torch.cat(parts) if parts else table.to(working_dtype(features))
+    flat = flat.masked_fill(flat > 1 - NOISE, 1.0)
+    out = flat.new_zeros(len(layout) + 1)
+    out[table] = flat
+    return out[:-1]
 
 
 class Distances(NamedTuple):

@@ -23,9 +23,9 @@ Picture: TypeAlias = "Image.Image | NDArray[Any] | Tensor | str | PathLike[str]"
 Mask: TypeAlias = NDArray[np.bool_]
 Cuts: TypeAlias = tuple[list[int], list[int]]
 
-_PAPER = (250, 250, 248)
-_INK = (32, 34, 40)
-_FAINT = (110, 114, 124)
+PAPER = (250, 250, 248)
+INK = (32, 34, 40)
+FAINT = (110, 114, 124)
 _MARGIN = 16
 _WIDTH = 1440
 """Width to aim at, pixels; a sheet is a little wider or narrower, so that every cell has whole pixels."""
@@ -52,8 +52,25 @@ def draw(
     heading = f"{title + ': ' if title else ''}{visual.kept} of {visual.total} visual tokens ({share})"
     if visual.separators_total:
         heading += f", {visual.separators_kept} of {visual.separators_total} separators among them"
-    tiles = _video_tiles(visual, picture) if visual.modality == "video" else _image_tiles(visual, picture)
-    return _sheet(tiles, heading)
+    return _sheet(make_tiles(visual, picture, _WIDTH), heading)
+
+
+def make_tiles(
+    visual: VisualReport, picture: Picture | Sequence[Picture], width: int, *, most_frames: int | None = None
+) -> list[tuple[_Tile, int]]:
+    """The pictures to draw, each with its width in pixels.
+
+    Args:
+        visual, picture: as for `draw`.
+        width: of the sheet that they are for, in pixels.
+        most_frames: of a longer clip, so many frames, evenly spaced.
+
+    Raises:
+        As `draw`.
+    """
+    if visual.modality == "video":
+        return _video_tiles(visual, picture, width, most_frames)
+    return _image_tiles(visual, picture, width)
 
 
 class _Tile:
@@ -111,7 +128,9 @@ def _outline(pen: ImageDraw.ImageDraw, keep: Mask, cell_w: int, cell_h: int) -> 
         pen.line([(x, int(row) * cell_h), (x, (int(row) + 1) * cell_h)], fill=ink, width=width)
 
 
-def _image_tiles(visual: VisualReport, picture: Picture | Sequence[Picture]) -> list[tuple[_Tile, int]]:
+def _image_tiles(
+    visual: VisualReport, picture: Picture | Sequence[Picture], sheet_width: int
+) -> list[tuple[_Tile, int]]:
     """The thumbnail, and the crops on their common canvas; each with its width in pixels."""
     if isinstance(picture, (list, tuple)):
         if len(picture) != 1:
@@ -123,7 +142,7 @@ def _image_tiles(visual: VisualReport, picture: Picture | Sequence[Picture]) -> 
     masks = _kept_cells(visual)
     whole = [view for view in visual.views if view.kind != "crop"]
     crops = [view for view in visual.views if view.kind == "crop"]
-    room = _WIDTH - 2 * _MARGIN
+    room = sheet_width - 2 * _MARGIN
     tiles: list[tuple[_Tile, int]] = []
     for view, keep in zip(whole, masks, strict=False):
         caption = f"{view.kind}   {view.kept} of {view.total}"
@@ -137,7 +156,12 @@ def _image_tiles(visual: VisualReport, picture: Picture | Sequence[Picture]) -> 
     return tiles
 
 
-def _video_tiles(visual: VisualReport, picture: Picture | Sequence[Picture]) -> list[tuple[_Tile, int]]:
+def _video_tiles(
+    visual: VisualReport,
+    picture: Picture | Sequence[Picture],
+    sheet_width: int,
+    most_frames: int | None,
+) -> list[tuple[_Tile, int]]:
     if isinstance(picture, (str, PathLike, Image.Image)):
         frames: list[Any] = [picture]
     elif isinstance(picture, (list, tuple)) or getattr(picture, "ndim", 0) > 0:
@@ -151,12 +175,14 @@ def _video_tiles(visual: VisualReport, picture: Picture | Sequence[Picture]) -> 
         )
     pictures = [_open(frame) for frame in frames]
     aspect = pictures[0].width / pictures[0].height
-    columns = _columns(len(frames), aspect)
-    width = min(360, (_WIDTH - _MARGIN * (columns + 1)) // columns)
+    count = min(len(frames), most_frames or len(frames))
+    drawn = [number * len(frames) // count for number in range(count)]
+    columns = _columns(count, aspect)
+    width = min(360, (sheet_width - _MARGIN * (columns + 1)) // columns)
+    masks = _kept_cells(visual)
     tiles = []
-    for number, (view, image, keep) in enumerate(
-        zip(visual.views, pictures, _kept_cells(visual), strict=True)
-    ):
+    for number in drawn:
+        view, image, keep = visual.views[number], pictures[number], masks[number]
         when = f"{view.time:.1f} s" if view.time is not None else f"#{number}"
         tiles.append((_Tile(image, keep, f"{when}   {view.kept} of {view.total}", ([], [])), width))
     return tiles
@@ -210,7 +236,8 @@ def _crop_cuts(visual: VisualReport) -> Cuts:
     return sorted(tops - {0}), sorted(lefts - {0})
 
 
-def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+def font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    """The font of headings and captions, `size` pixels high."""
     return ImageFont.load_default(size=size)
 
 
@@ -218,7 +245,7 @@ def _sheet(tiles: list[tuple[_Tile, int]], heading: str) -> Image.Image:
     """Lay the tiles out in rows under a heading."""
     drawn = [(tile.render(width), tile.caption) for tile, width in tiles]
     caption_size = 20 if max(image.width for image, _ in drawn) >= 260 else 15
-    small, large = _font(caption_size), _font(24)
+    small, large = font(caption_size), font(24)
     rows: list[list[tuple[Image.Image, str]]] = [[]]
     used = _MARGIN
     for image, caption in drawn:
@@ -232,14 +259,14 @@ def _sheet(tiles: list[tuple[_Tile, int]], heading: str) -> Image.Image:
     width = max(width, int(large.getlength(heading)) + 2 * _MARGIN)
     top = 24 + 2 * _MARGIN
     height = top + sum(max(image.height for image, _ in row) + below + 8 for row in rows)
-    sheet = Image.new("RGB", (width, height), _PAPER)
+    sheet = Image.new("RGB", (width, height), PAPER)
     pen = ImageDraw.Draw(sheet)
-    pen.text((_MARGIN, _MARGIN), heading, fill=_INK, font=large)
+    pen.text((_MARGIN, _MARGIN), heading, fill=INK, font=large)
     for row in rows:
         left = _MARGIN
         for image, caption in row:
             sheet.paste(image, (left, top))
-            pen.text((left, top + image.height + 6), caption, fill=_FAINT, font=small)
+            pen.text((left, top + image.height + 6), caption, fill=FAINT, font=small)
             left += image.width + _MARGIN
         top += max(image.height for image, _ in row) + below + 8
     return sheet

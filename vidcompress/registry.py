@@ -84,6 +84,8 @@ def get_method(method: Any, **options: Any) -> Any:
         raise ArgumentError(
             f"method must be a name or a Method, got {shown(method)}; {nearest('', METHODS.names())}"
         )
+    if "+" in method:
+        return _composed(method, options)
     try:
         cls = METHODS.get(method)
     except KeyError as error:
@@ -93,6 +95,36 @@ def get_method(method: Any, **options: Any) -> Any:
         if name not in known:
             raise ArgumentError(f"method {method!r} has no option {name!r}; {nearest(name, known)}")
     return cls(**options)
+
+
+def _composed(name: str, options: dict[str, Any]) -> Any:
+    """Two methods by a name such as "globalcom2+fastv"; each option goes to the one that has it."""
+    from .methods.composed import Composed
+
+    parts = name.split("+")
+    if len(parts) != 2:
+        raise ArgumentError(
+            f"method={name!r}: two names, one before the language model and one inside it, as in 'globalcom2+fastv'"
+        )
+    chosen: list[dict[str, Any]] = [{}, {}]
+    fields = []
+    for part in parts:
+        get_method(part)
+        fields.append({f.name for f in dataclasses.fields(METHODS.get(part)) if f.init})
+    own = {"before_ratio": options.pop("before_ratio")} if "before_ratio" in options else {}
+    for option, value in options.items():
+        owners = [number for number, known in enumerate(fields) if option in known]
+        if len(owners) > 1:
+            raise ArgumentError(
+                f"option {option!r} belongs to both parts of {name!r}; pass Composed(before=..., within=...) with "
+                "methods that have it set"
+            )
+        if not owners:
+            known = {*fields[0], *fields[1], "before_ratio"}
+            raise ArgumentError(f"method {name!r} has no option {option!r}; {nearest(option, known)}")
+        chosen[owners[0]][option] = value
+    before, inside = (get_method(part, **given) for part, given in zip(parts, chosen, strict=True))
+    return Composed(before, inside, **own)
 
 
 def adapter_for(model: Any) -> Any:

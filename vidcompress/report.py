@@ -13,6 +13,7 @@ from .visual_report import ViewReport, VisualReport
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from .inside_report import InsideReport
     from .overlay import Picture
 
 __all__ = ["Report", "ViewReport", "VisualReport"]
@@ -32,6 +33,7 @@ class Report:
         visuals: one entry per image or video, in the order of the batch and of each prompt.
         timing_ms: milliseconds per phase, of those phases that were measured.
         notes: what the caller should know about the whole call; `all_notes` has those of its inputs too.
+        inside: visual tokens from layer to layer, where the method goes on inside the language model.
     """
 
     method: str
@@ -43,6 +45,7 @@ class Report:
     visuals: list[VisualReport] = field(default_factory=list)
     timing_ms: MutableMapping[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    inside: InsideReport | None = None
 
     @property
     def total(self) -> int:
@@ -85,6 +88,7 @@ class Report:
             [visual for visual in self.visuals if visual.row == row],
             self.timing_ms,
             list(self.notes),
+            None if self.inside is None else self.inside.for_row(row),
         )
 
     def visual_tokens(self) -> dict[str, Any]:
@@ -107,6 +111,7 @@ class Report:
             "max_tokens": self.max_tokens,
             "visual_tokens": self.visual_tokens(),
             "visuals": [visual.to_dict() for visual in self.visuals],
+            **({} if self.inside is None else {"inside": self.inside.to_dict()}),
             "timing_ms": {phase: round(ms, 3) for phase, ms in self.timing_ms.items()},
             "notes": self.all_notes,
         }
@@ -147,6 +152,8 @@ class Report:
         for number, visual in enumerate(self.visuals):
             lines.append(f"  {visual.modality} {number}: {_share(visual.kept, visual.total)}")
             lines += [f"    {line}" for line in _view_lines(visual)]
+        if self.inside is not None:
+            lines.append(f"  inside, {self.inside}")
         if self.timing_ms:
             lines.append("  " + ", ".join(f"{phase} {ms:.1f} ms" for phase, ms in self.timing_ms.items()))
         lines += [f"  note: {note}" for note in self.all_notes]

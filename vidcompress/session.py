@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -12,14 +13,17 @@ from torch import Tensor
 
 from .adapters.base import Adapter, Visual
 from .budget import Plan, Policy, Separators, make_plan
+from .decoder.plan import plan_inside
+from .decoder.pruner import Pruning
 from .errors import UnsupportedInputError, shown
 from .inputs import CompressedInputs
+from .inside_report import InsideReport
 from .methods.base import Method, Positions
 from .placement import input_device
 from .registry import adapter_for
 from .selection import Selection
 from .settings import Settings, make_settings
-from .splice import Prompt, parse_prompt, splice
+from .splice import Prompt, parse_prompt, questions, splice
 from .timing import Timings, phase
 from .views import Modality, VisualTokens
 from .visual_report import VisualReport
@@ -94,7 +98,7 @@ def compress_with(
         )
     report = settings.report()
     timings = report.timing_ms = Timings()
-    ids = _check_inputs(adapter, inputs)
+    ids = _check_inputs(adapter, inputs, settings)
     images, videos = adapter.visuals(inputs)
     visuals: dict[tuple[str, int], Visual] = {
         **{("image", i): visual for i, visual in enumerate(images)},
@@ -109,6 +113,8 @@ def compress_with(
     if mask is None and for_generate:
         mask = inferred_mask(adapter.model, ids)
     prompt = parse_prompt(ids, mask, placeholders, lengths)
+    asked = questions(prompt)
+    visuals = {key: replace(visual, question=asked[key]) for key, visual in visuals.items()}
     plans = _plans(prompt, visuals, settings)
     device = input_device(adapter.model)
     with _gradient_mode(adapter.model):
@@ -143,10 +149,14 @@ def compress_with(
                     note=_note(plans[key], visuals[key], settings),
                 )
             )
-    return CompressedInputs(values, features, report)
+    if settings.method.inside is None:
+        return CompressedInputs(values, features, report)
+    plan = plan_inside(prompt, kept, settings, len(adapter.decoder.layers))
+    report.inside = InsideReport(plan)
+    return CompressedInputs(values, features, report, Pruning(adapter, plan))
 
 
-def _check_inputs(adapter: Adapter, inputs: Mapping[str, Any]) -> Tensor:
+def _check_inputs(adapter: Adapter, inputs: Mapping[str, Any], settings: Settings) -> Tensor:
     ids = inputs.get("input_ids")
     if not isinstance(ids, Tensor) or ids.ndim != 2 or ids.shape[1] == 0:
         got = tuple(ids.shape) if isinstance(ids, Tensor) else type(ids).__name__
@@ -170,6 +180,11 @@ def _check_inputs(adapter: Adapter, inputs: Mapping[str, Any]) -> Tensor:
             raise UnsupportedInputError(
                 f"{key}={value!r} differs from the model's config; set it there or leave it out"
             )
+    if settings.method.inside is not None and inputs.get("labels") is not None:
+        raise UnsupportedInputError(
+            f"labels cannot go with method {settings.method.name!r}, which shortens the sequence inside the model; "
+            "leave them out"
+        )
     if not adapter.video_keys and inputs.get("pixel_values_videos") is not None:
         raise UnsupportedInputError(
             f"{type(adapter.model).__name__} takes images only, got pixel_values_videos"
@@ -187,11 +202,11 @@ def _plans(
         for key, budget in zip(keys, settings.budget.split([span.length for span in spans]), strict=True):
             layout = visuals[key].layout
             settings.method.check(layout)
-            budget = budget if settings.method.uses_budget else layout.full_length
+            sent = settings.method.sent(budget, layout.full_length)
             plans[key] = make_plan(
                 layout,
-                budget,
-                ratio=settings.budget.ratio,
+                sent,
+                ratio=settings.budget.ratio if sent == budget else None,
                 separators=settings.separators,
                 policy=settings.policy,
             )

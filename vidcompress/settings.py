@@ -24,6 +24,7 @@ class Settings:
     positions: Positions
     policy: Policy
     max_views: int
+    inside_positions: Positions = "original"
 
     def report(self) -> Report:
         """An empty report that states these settings."""
@@ -32,7 +33,7 @@ class Settings:
             self.method.name,
             self.policy,
             self.separators,
-            self.positions,
+            self.inside_positions if self.method.inside is self.method else self.positions,
             None if ratio is None else float(ratio),
             None if self.budget.max_tokens is None else int(self.budget.max_tokens),
         )
@@ -64,10 +65,31 @@ def make_settings(
             f"max_tokens={max_tokens} cannot go with policy='reference': the authors' code knows shares only and "
             "sends every separator on top; use retention_ratio, or policy='exact'"
         )
+    _check_inside(chosen, separators, policy)
+    given = positions
     separators = separators if separators is not None else ("keep" if policy == "reference" else "thin")
     one_of("separators", separators, SEPARATORS)
-    positions = positions if positions is not None else chosen.positions
+    if positions is None:
+        # Nothing is left out of the prompt by a method inside the model, so it needs no positions of ours.
+        positions = "contiguous" if chosen.inside is chosen else chosen.positions
     one_of("positions", positions, POSITIONS)
     if not is_whole(max_views) or max_views < 1:
         raise ArgumentError(f"max_views must be an integer of at least 1, got {shown(max_views)}")
-    return Settings(chosen, budget, separators, positions, policy, int(max_views))
+    inside = given or (chosen.inside.positions if chosen.inside is not None else positions)
+    return Settings(chosen, budget, separators, positions, policy, int(max_views), inside)
+
+
+def _check_inside(method: Method, separators: str | None, policy: str) -> None:
+    """Refuse what means nothing to a method inside the language model."""
+    if method.inside is None:
+        return
+    if method.inside is not method and policy == "reference":
+        raise ArgumentError(
+            f"policy='reference' names the counts of one method's authors, and {method.name!r} is two methods; use "
+            "policy='exact'"
+        )
+    if method.inside is method and separators is not None:
+        raise ArgumentError(
+            f"separators={shown(separators)} cannot go with method {method.name!r}: inside the language model newline "
+            "tokens are ranked like any other; leave it out"
+        )

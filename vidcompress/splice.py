@@ -129,6 +129,27 @@ def _runs(mask: Tensor) -> list[tuple[int, int]]:
     return [(a, b - a) for a, b in zip(starts, stops, strict=True)]
 
 
+@ordinary
+def questions(prompt: Prompt) -> dict[tuple[str, int], Tensor]:
+    """The text about every visual: what follows it in its row, or what precedes it where nothing follows.
+
+    Returns:
+        For each (modality, number) the ids (T,) int64 of that text on the CPU, without placeholders.
+    """
+    found = {}
+    for row, spans in zip(prompt.rows, prompt.spans, strict=True):
+        is_text = torch.ones_like(row, dtype=torch.bool)
+        for span in spans:
+            is_text[span.start : span.start + span.length] = False
+        for span in spans:
+            stop = span.start + span.length
+            after = row[stop:][is_text[stop:]]
+            found[span.modality, span.number] = (
+                after if len(after) else row[: span.start][is_text[: span.start]]
+            )
+    return found
+
+
 def splice(
     inputs: Mapping[str, Any],
     prompt: Prompt,

@@ -15,12 +15,29 @@ from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args
 import torch
 from torch import Tensor
 
-from .checks import is_number, is_whole, one_of, whole_number
+from .checks import is_number, is_whole, one_of, whole_number, word
 from .errors import ArgumentError, shown
 
 ViewKind = Literal["thumbnail", "crop", "frame"]
 Modality = Literal["image", "video"]
-Quantity = Literal["cls_logits", "cls_attention", "attention_received"]
+Quantity = Literal[
+    "cls_logits",
+    "cls_attention",
+    "attention_received",
+    "question",
+    "pooling_attention",
+    "pooled",
+    "patch_embedding",
+    "text_embedding",
+]
+OF_QUESTION: frozenset[Quantity] = frozenset({"question", "text_embedding"})
+AXES: dict[Quantity, str] = {
+    "question": "TD",
+    "pooled": "VC",
+    "patch_embedding": "NE",
+    "text_embedding": "SE",
+}
+"""Axes of the quantities that are not one number per position (N,): see `Evidence`."""
 
 
 @dataclass(frozen=True)
@@ -76,31 +93,45 @@ def ordinary(function: Function) -> Function:
 class _Wanted(NamedTuple):
     quantity: Quantity
     layer: int = -1
+    auxiliary: str | None = None
 
 
 class Evidence(_Wanted):
-    """A quantity that a method wants from one encoder layer.
+    """A quantity that a method wants beside the features.
+
+    Of an encoder layer, one number per position (N,): `cls_logits` (head-mean of q_cls . k / sqrt(head size), before
+    softmax), `cls_attention` (head-mean of its softmax over all encoder tokens), `attention_received` (mean over heads
+    and queries of the attention that each token receives).
+
+    Of the prompt: `question` (T, D), the language model's embeddings of the text that follows the visual in its row
+    (of the text before it where none follows).
+
+    With weights that the checkpoint lacks, from the folder `auxiliary`: `pooling_attention` (N,) and `pooled` (V, C),
+    where the encoder's own pooling head looks and what it makes of each view; `patch_embedding` (N, E) and
+    `text_embedding` (S, E), the patches and the S segments of the question in the space that encoder and text tower
+    share.
 
     Attributes:
-        quantity: `cls_logits` (head-mean of q_cls . k / sqrt(head size), before softmax), `cls_attention`
-            (head-mean of its softmax over all encoder tokens) or `attention_received` (mean over heads and
-            queries of the attention that each token receives).
-        layer: index into the encoder's layers; negative counts from the last layer.
+        quantity: its name.
+        layer: index into the encoder's layers, for the first kind; negative counts from the last layer.
+        auxiliary: folder of a checkpoint, for the last kind.
 
     Raises:
-        ArgumentError: there is no such quantity, or the layer is no whole number.
+        ArgumentError: there is no such quantity, the layer is no whole number, or the folder no text.
     """
 
     __slots__ = ()
 
-    def __new__(cls, quantity: Quantity, layer: int = -1) -> Evidence:
-        """Check both."""
+    def __new__(cls, quantity: Quantity, layer: int = -1, auxiliary: str | None = None) -> Evidence:
+        """Check all."""
         one_of("quantity", quantity, get_args(Quantity))
         if not is_whole(layer):
             raise ArgumentError(
                 f"layer={shown(layer)}: must be a whole number, such as -1 for the last layer"
             )
-        return super().__new__(cls, quantity, layer)
+        if auxiliary is not None:
+            word("auxiliary", auxiliary, "clip-text")
+        return super().__new__(cls, quantity, layer, auxiliary)
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,7 +298,7 @@ class VisualTokens:
     Attributes:
         features: (N, D) in sequence order, separators included, in the model's dtype.
         layout: the geometry of those N positions, on the same device.
-        evidence: for each `Evidence` asked for, (N,) float32; values at separators mean nothing.
+        evidence: for each `Evidence` asked for its values in float32, mostly (N,); those at separators mean nothing.
     """
 
     features: Tensor
@@ -283,14 +314,19 @@ class VisualTokens:
                 f"features must have shape (N, D) with N = {len(self.layout)} positions of the layout, "
                 f"got {found}; pass separators and all, in sequence order"
             )
-        if not isinstance(self.evidence, Mapping):
-            raise ArgumentError(
-                f"evidence={shown(self.evidence)}: must be a dict of Evidence to tensors (N,)"
-            )
+        if not isinstance(self.evidence, Mapping) or not all(isinstance(key, tuple) for key in self.evidence):
+            raise ArgumentError(f"evidence={shown(self.evidence)}: must be a dict of Evidence to tensors")
         for key, value in self.evidence.items():
-            if not isinstance(value, Tensor) or value.shape != self.features.shape[:1]:
+            axes, known = AXES.get(key[0], "N"), {"N": len(self), "V": len(self.layout.views)}
+            shape = tuple(value.shape) if isinstance(value, Tensor) else ()
+            right = len(shape) == len(axes) and all(
+                known.get(axis, size) == size for axis, size in zip(axes, shape, strict=True)
+            )
+            if not right:
+                expected = ", ".join(f"{axis} = {known[axis]}" if axis in known else axis for axis in axes)
                 raise ArgumentError(
-                    f"evidence[{key}] must have shape (N,) = ({len(self)},), got {shown(value)}"
+                    f"evidence[{key}] must have shape ({expected}), got {shown(value)}; values belong to "
+                    "positions in sequence order, or to views in order"
                 )
 
     def __len__(self) -> int:

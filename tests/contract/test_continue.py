@@ -11,7 +11,7 @@ import torch
 from transformers import DynamicCache, StaticCache
 
 import vidcompress
-from cases import CASES, SCENES
+from cases import CASES, SCENES, reads_question
 from tiny_models import FAMILIES, IMAGE, PAD, Scene, batch, tiny_model
 from vidcompress.errors import UnsupportedInputError
 
@@ -77,7 +77,8 @@ def test_later_turns_equal_a_recompute(method: str, family: str, modality: str, 
                 assert torch.cat(streamer.got).tolist() == again.sequences[0].tolist()
                 assert seen
                 seen.clear()
-                same(out, again)
+                if not reads_question(method):  # which goes by the first question, a recompute by all of them
+                    same(out, again)
         assert report is not None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -33,7 +34,8 @@ def test_1_full_retention_is_the_stock_model_to_the_bit(
 ) -> None:
     model = tiny_model(family)
     inputs = batch(model, [SCENES[family, modality], Scene((), seed=7)])
-    compressed = compress_inputs(model, inputs, method, retention_ratio=1.0, max_views=max_views)
+    settings = {"retention_ratio": 1.0, "positions": "contiguous", "max_views": max_views}
+    compressed = compress_inputs(model, inputs, method, **settings)
     assert compressed["input_ids"].shape == inputs["input_ids"].shape
     assert torch.equal(logits(model, compressed), logits(model, inputs))
     gaps = compress_inputs(model, inputs, method, retention_ratio=1.0, positions="original")
@@ -130,7 +132,7 @@ def test_3_a_row_does_not_depend_on_its_neighbours(
     first = alone.report.visuals[0]
     assume(
         torch.equal(first.kept_positions, mine.kept_positions)
-        or not near_tie(model, batch(model, [row]), method)
+        or not near_tie(model, batch(model, [row]), method, Fraction(str(ratio)))
     )
     assert torch.equal(first.kept_positions, mine.kept_positions)
     length = alone["input_ids"].shape[1]
@@ -139,17 +141,24 @@ def test_3_a_row_does_not_depend_on_its_neighbours(
     assert (a - b).abs().max() <= 1e-5
 
 
-def near_tie(model, inputs, method: str) -> bool:  # type: ignore[no-untyped-def]
-    """Whether the scores of this scene have gaps below 1e-5, where rounding may decide."""
+def near_tie(model, inputs, method: str, ratio: Fraction) -> bool:  # type: ignore[no-untyped-def]
+    """Whether rounding may decide in this scene: scores with gaps below 1e-5, or other choices under such noise."""
     adapter = adapter_for(model)
     from vidcompress.budget import make_plan
     from vidcompress.registry import get_method
 
     chosen = get_method(method)
-    if not hasattr(chosen, "scores"):
-        return False
     visual = sum(adapter.visuals(inputs), [])[0]
     (tokens,) = adapter.encode([visual], chosen.needs(visual.modality, adapter.has_cls))
+    if not hasattr(chosen, "scores"):
+        plan = make_plan(visual.layout, half_up(ratio * len(visual.layout)), ratio=ratio)
+        first = chosen.select(tokens, plan).index
+        for seed in range(8):
+            noise = torch.randn(tokens.features.shape, generator=torch.Generator().manual_seed(seed))
+            moved = replace(tokens, features=tokens.features * (1 + 1e-5 * noise))
+            if not torch.equal(chosen.select(moved, plan).index, first):
+                return True
+        return False
     scores, _ = chosen.scores(tokens, make_plan(visual.layout, 5))
     return bool((scores.sort().values.diff().abs() < 1e-5).any())
 
@@ -169,7 +178,7 @@ def test_4_equal_to_the_full_model_with_dropped_tokens_masked(
     kept = visual[compressed.report.visuals[0].kept_positions]
     features = full["mm_encoder_outputs"]["image"].pooler_output[0].clone()
     sent = compressed["mm_encoder_outputs"]["image"].pooler_output[0]
-    if method == "pool":  # merged features at their source positions
+    if METHODS.get(method).merges:  # merged features at their source positions
         features[compressed.report.visuals[0].kept_positions] = sent
     elif method == "frames":  # encoded in another batch
         assert torch.allclose(sent, features[compressed.report.visuals[0].kept_positions], atol=1e-6)

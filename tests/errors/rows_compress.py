@@ -9,6 +9,7 @@ import torch
 
 from errors.rows import Make, Row
 from errors.rows_settings import budget_rows, settings_rows
+from vidcompress import Evidence
 from vidcompress.errors import CompressionStateError, UnsupportedInputError, UnsupportedModelError
 
 COMPRESS = [
@@ -117,7 +118,10 @@ NOUNS = [
     ),
     Row("VisualTokens", "layout", None, "must be a Layout"),
     Row("VisualTokens", "evidence", 5, "must be a dict of Evidence to tensors"),
-    Row("VisualTokens", "evidence", {"a": torch.zeros(3)}, "must have shape (N,)", says="(3,)"),
+    Row("VisualTokens", "evidence", {"a": torch.zeros(3)}, "must be a dict of Evidence to tensors"),
+    Row("VisualTokens", "evidence", {Evidence("cls_logits"): torch.zeros(3)}, "must have shape (N = ", says="(3,)"),
+    Row("VisualTokens", "evidence", {Evidence("cls_logits"): [1]}, "must have shape (N = ", says="got [1]"),
+    *(Row("Evidence", "auxiliary", value, "must be a text that is not empty") for value in (5, "", [])),
 ]  # fmt: skip
 
 ROWS = [*COMPRESS, *COMPRESS_INPUTS, *BUDGETS, *NOUNS]

@@ -26,7 +26,11 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("--help",), ("ask", "--help"), ("methods", "--help"), ("models", "--help")]
+    "words",
+    [
+        ("--help",),
+        *((command, "--help") for command in ("ask", "compare", "doctor", "methods", "models")),
+    ],
 )
 def test_help(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
     code, out, _ = run(capsys, *words)
@@ -34,23 +38,35 @@ def test_help(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> Non
     assert "Usage" in out
 
 
-def test_help_names_every_option_of_ask(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+SHARED = (
+    "image images video question model max-tokens num-frames fps device dtype device-map quantization "
+    "attn-implementation policy separators positions seed overlay max-new-tokens json"
+)
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("ask", f"{SHARED} method retention-ratio option"),
+        ("compare", f"{SHARED} methods only retention-ratios repeats"),
+        ("doctor", "model image video size frames fps timeout json"),
+    ],
+)
+def test_help_names_every_option(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str, options: str
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    out = run(capsys, "ask", "--help")[1]
-    for option in (
-        "image images video question model method retention-ratio max-tokens num-frames fps device dtype device-map "
-        "quantization attn-implementation policy separators positions option seed overlay max-new-tokens json"
-    ).split():
+    out = run(capsys, command, "--help")[1]
+    for option in options.split():
         assert f"--{option}" in out
 
 
-def test_help_does_not_wait_for_torch() -> None:
+@pytest.mark.parametrize("command", ["ask", "compare", "doctor"])
+def test_help_does_not_wait_for_torch(command: str) -> None:
     probe = (
         "import sys\n"
         "from vidcompress.cli import main\n"
-        "try: main(['ask', '--help'])\n"
+        f"try: main([{command!r}, '--help'])\n"
         "except SystemExit: pass\n"
         "print([name for name in ('torch', 'transformers', 'av') if name in sys.modules], file=sys.stderr)"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from typing import Any
 
 import pytest
@@ -37,6 +38,30 @@ from vidcompress.views import Evidence, VisualTokens
             {"reconcile": "local"},
             "reconcile must be one of largest_remainder, global, got 'local'",
         ),
+        ("divprune", {"scope": "views"}, "scope must be one of whole, view, got 'views'"),
+        (
+            "divprune",
+            {"start": "first"},
+            "start must be one of farthest_neighbour, farthest_pair, got 'first'",
+        ),
+        ("cdpruner", {"relevance": "yes"}, "relevance must be one of auto, .*got 'yes'"),
+        ("cdpruner", {"kernel": "rbf"}, "kernel must be one of product, exponential, got 'rbf'"),
+        ("cdpruner", {"theta": 1}, "theta must be at least 0 and below 1, got 1"),
+        ("cdpruner", {"scope": ""}, "scope must be one of view, whole, got ''"),
+        ("cdpruner", {"auxiliary": 3}, "auxiliary must be a folder, got 3"),
+        ("evs", {"first_frame": "keep"}, "first_frame must be one of forced, next, got 'keep'"),
+        ("dycoke", {"window": 0}, "window must be an integer of at least 1, got 0"),
+        ("dycoke", {"window": 4.0}, "window must be an integer of at least 1, got 4.0"),
+        ("fastvid", {"segments": 0}, "segments must be an integer of at least 1, got 0"),
+        ("fastvid", {"stride": 1.5}, "stride must be an integer of at least 1, got 1.5"),
+        ("fastvid", {"neighbours": True}, "neighbours must be an integer of at least 1, got True"),
+        ("fastvid", {"context_share": 1.1}, "context_share must be a number from 0 to 1, got 1.1"),
+        ("fastvid", {"beta": -0.1}, "beta must be a number from 0 to 1, got -0.1"),
+        ("fastvid", {"tau": "high"}, "tau must be a number, got 'high'"),
+        ("fastvid", {"layer": None}, "layer must be an integer such as -1, got None"),
+        ("fastvid", {"saliency": "norm"}, "saliency must be one of auto, .*got 'norm'"),
+        ("fastvid", {"saliency": "pooling_attention"}, "saliency='pooling_attention' needs auxiliary="),
+        ("fastvid", {"auxiliary": 3}, "auxiliary must be a folder, got 3"),
         ("random", {"seed": 1.5}, "seed must be an integer from 0 to .*, got 1.5"),
         ("random", {"seed": True}, "seed must be an integer from 0 to .*, got True"),
     ],
@@ -67,9 +92,47 @@ def test_globalcom2_names_its_evidence(
     assert GlobalCom2(**options).needs(modality, has_cls) == wanted
 
 
-def test_only_globalcom2_asks_the_encoder_for_anything() -> None:
+@pytest.mark.parametrize(
+    "name, options, has_cls, wanted",
+    [
+        ("cdpruner", {}, True, (Evidence("question"),)),
+        ("cdpruner", {"relevance": "none"}, True, ()),
+        (
+            "cdpruner",
+            {"auxiliary": "a"},
+            True,
+            (Evidence("patch_embedding", -1, "a"), Evidence("text_embedding", -1, "a")),
+        ),
+        ("fastvid", {}, True, (Evidence("cls_attention", -1),)),
+        ("fastvid", {"layer": -2}, False, (Evidence("attention_received", -2),)),
+        ("fastvid", {"saliency": "distance"}, False, ()),
+        (
+            "fastvid",
+            {"auxiliary": "a"},
+            False,
+            (Evidence("pooling_attention", -1, "a"), Evidence("pooled", -1, "a")),
+        ),
+        ("fastvid", {"auxiliary": "a", "saliency": "distance"}, False, (Evidence("pooled", -1, "a"),)),
+    ],
+)
+def test_methods_name_their_evidence(name: str, options: dict[str, Any], has_cls: bool, wanted: Any) -> None:
+    assert get_method(name, **options).needs("video", has_cls) == wanted
+
+
+@pytest.mark.parametrize("name", ["cdpruner", "fastvid"])
+def test_a_fallback_is_said_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vidcompress.methods.base._said", set())
+    with pytest.warns(UserWarning, match=f"method '{name}' has no auxiliary="):
+        get_method(name).needs("video", False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        get_method(name).needs("video", False)
+        get_method(name, auxiliary="a").needs("video", False)
+
+
+def test_most_methods_ask_for_features_alone() -> None:
     for name in available_methods():
-        if name != "globalcom2":
+        if name not in ("globalcom2", "cdpruner", "fastvid"):
             assert get_method(name).needs("video", True) == ()
 
 
@@ -120,7 +183,10 @@ def test_every_method_has_a_card_that_tells_its_defaults() -> None:
         assert card is not None, f"method {name} has no card"
         assert card.name == name
         assert set(card.modalities) == set(cls.modalities)
-        defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+        fields = dataclasses.fields(cls)
+        defaults = {
+            field.name: field.default for field in fields if field.default is not None
+        }  # TOML has no null
         stated = {
             key: tuple(value) if isinstance(value, list) else value for key, value in card.defaults.items()
         }

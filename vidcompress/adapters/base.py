@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ..errors import UnsupportedModelError
 from ..views import Evidence, Layout, Modality, VisualTokens
+from .auxiliary import question_text, text_tower
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,12 +23,15 @@ class Visual:
         layout: its geometry, on the device of the pixels.
         pixels: (view, channel, height, width), a view of the caller's tensor without padding views.
         size: (height, width) of the original image in pixels; None for videos.
+        question: (T,) int64 ids, on the CPU, of the prompt's text about it, for methods that read it; None where it is
+            not known.
     """
 
     modality: Modality
     layout: Layout
     pixels: Tensor
     size: tuple[int, int] | None = None
+    question: Tensor | None = None
 
 
 class Adapter(ABC):
@@ -67,6 +72,21 @@ class Adapter(ABC):
     def has_cls(self) -> bool:
         """Whether the vision encoder has a CLS token."""
 
+    @property
+    def decoder(self) -> Any:
+        """The language model: its `layers`, its `rotary_emb`, its `config`; for methods that prune inside it.
+
+        Raises:
+            UnsupportedModelError: the family does not say where it is.
+        """
+        decoder = getattr(getattr(self.model, "model", None), "language_model", None)
+        if not hasattr(decoder, "layers") or not hasattr(decoder, "rotary_emb"):
+            raise UnsupportedModelError(
+                f"{type(self).__name__} names no decoder with layers and rotary_emb; override `decoder`, or use a "
+                "method before the language model"
+            )
+        return decoder
+
     @abstractmethod
     def visuals(self, inputs: Mapping[str, Any]) -> tuple[list[Visual], list[Visual]]:
         """Return the images and the videos of processor outputs, each in the order of their placeholders.
@@ -74,6 +94,25 @@ class Adapter(ABC):
         Raises:
             UnsupportedInputError: ill-shaped pixels or sizes.
         """
+
+    def text_evidence(self, visual: Visual, evidence: Sequence[Evidence]) -> dict[Evidence, Tensor]:
+        """What methods want of the question about a visual; nothing where the question is not known.
+
+        Returns:
+            For `question` the language model's input embeddings (T, D), for `text_embedding` the auxiliary text
+            tower's (S, E); both float32.
+        """
+        found: dict[Evidence, Tensor] = {}
+        if visual.question is None:
+            return found
+        for item in evidence:
+            if item.quantity == "question":
+                table = self.model.get_input_embeddings()
+                device = table.weight.device if table.weight.device.type != "meta" else self.model.device
+                found[item] = table(visual.question.to(device)).float()
+            elif item.quantity == "text_embedding":
+                found[item] = text_tower(str(item.auxiliary))(question_text(self.model, visual.question))
+        return found
 
     @abstractmethod
     def encode(

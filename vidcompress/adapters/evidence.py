@@ -16,7 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UnsupportedModelError
-from ..views import Evidence
+from ..views import Evidence, Quantity
+
+PROBED: tuple[Quantity, ...] = ("cls_logits", "cls_attention", "attention_received")
+"""Quantities that are read from an encoder layer while it runs."""
 
 
 class _EncoderDone(Exception):
@@ -47,7 +50,7 @@ class EncoderProbe:
         layers: its transformer layers.
         hidden: indices of the hidden states wanted, as in `output_hidden_states` (0 is the embedding output,
             -1 the output of the last layer).
-        evidence: quantities wanted.
+        evidence: quantities wanted; those of the encoder's layers are read, and are in `.evidence` of the probe.
         has_cls: whether token 0 is a CLS token.
     """
 
@@ -61,7 +64,7 @@ class EncoderProbe:
     ) -> None:
         self.tower, self.layers, self.has_cls = tower, layers, has_cls
         self.hidden = [_resolve(i, len(layers) + 1, "vision_feature_layer") for i in hidden]
-        self.evidence = list(evidence)
+        self.evidence = [item for item in evidence if item.quantity in PROBED]
         self._attention: dict[int, Any] = {}
         for item in self.evidence:
             self._attention[item.layer] = self._projections(item)

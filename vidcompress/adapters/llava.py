@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from ..checks import is_number
 from ..errors import UnsupportedInputError, shown
-from ..views import Evidence, Layout, VisualTokens
+from ..views import AXES, Evidence, Layout, VisualTokens
+from .auxiliary import read_patches
 from .base import Adapter, Visual
 from .evidence import EncoderProbe, encoder_layers
 from .geometry import Newlines, video_layout
@@ -130,9 +131,13 @@ class LlavaAdapter(Adapter):
         features, extras = self._encode_views(pixels, evidence, is_video, max_views)
         counts = [p.shape[0] for p in pixels]
         return [
-            self._pack(layout, f, e, evidence, visual)
-            for layout, f, e, visual in zip(
-                layouts, features.split(counts), extras.split(counts), visuals, strict=True
+            self._pack(layout, f, dict(zip(extras, values, strict=True)), evidence, visual)
+            for layout, f, visual, *values in zip(
+                layouts,
+                features.split(counts),
+                visuals,
+                *(value.split(counts) for value in extras.values()),
+                strict=True,
             )
         ]
 
@@ -149,45 +154,65 @@ class LlavaAdapter(Adapter):
 
     def _encode_views(
         self, pixels: Sequence[Tensor], evidence: Sequence[Evidence], is_video: bool, max_views: int
-    ) -> tuple[Tensor, Tensor]:
-        """Return features (view, token, D) and evidence (view, token, E) of all views, chunk by chunk."""
+    ) -> tuple[Tensor, dict[Evidence, Tensor]]:
+        """Return features (view, token, D) and evidence of all views, chunk by chunk.
+
+        Evidence of tokens is (view, token, E), with E = 1 for plain numbers; evidence of views is (view, C).
+        """
         wanted = self.model.config.vision_feature_layer
         indices = [wanted] if isinstance(wanted, int) else list(wanted)
         probe = EncoderProbe(self.core.vision_tower, self.vision_layers(), indices, evidence, self.has_cls)
         drop_cls = self.model.config.vision_feature_select_strategy == "default"
         device = _device(self.core.vision_tower)
-        features, extras = [], []
+        features: list[Tensor] = []
+        extras: dict[Evidence, list[Tensor]] = {}
         for chunk in _chunks(pixels, max_views):
             hidden, values = probe(chunk if device is None else chunk.to(device))
             joined = hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=-1)
+            patches = joined[:, 1:] if self.has_cls else joined
             joined = joined[:, 1:] if drop_cls else joined
             projected = self.project_frames(joined) if is_video else self.core.multi_modal_projector(joined)
-            if values:
-                extra = torch.stack(values, -1)
-                extra = self.pool_frames(extra) if is_video else extra
-            else:
-                extra = projected.new_zeros((*projected.shape[:2], 0))
             features.append(projected)
-            extras.append(extra)
-        return _join(features), _join(extras)
+            found = dict(zip(probe.evidence, values, strict=True)) | read_patches(
+                patches, evidence, self.has_cls
+            )
+            for item, value in found.items():
+                if _of_tokens(item):
+                    value = value if value.ndim == 3 else value[..., None]
+                    value = self.pool_frames(value) if is_video else value
+                extras.setdefault(item, []).append(value)
+        return _join(features), {item: _join(parts) for item, parts in extras.items()}
 
     def _pack(
-        self, layout: Layout, features: Tensor, extras: Tensor, evidence: Sequence[Evidence], visual: Visual
+        self,
+        layout: Layout,
+        features: Tensor,
+        extras: Mapping[Evidence, Tensor],
+        evidence: Sequence[Evidence],
+        visual: Visual,
     ) -> VisualTokens:
         layout = layout.to(features.device)
         newline = self._newline()
+        of_tokens = {item: value for item, value in extras.items() if _of_tokens(item)}
+        extra = torch.cat([*of_tokens.values()], -1) if of_tokens else None
         if layout.modality == "video":
             made = features.shape[:2].numel() + layout.num_separators
             self._check_length(made, layout)
             packed = _place(features, newline, layout)
-            extra = _place(extras, extras.new_zeros(extras.shape[-1]), layout) if evidence else None
+            extra = None if extra is None else _place(extra, extra.new_zeros(extra.shape[-1]), layout)
         else:
             sizes = torch.tensor([visual.size], device="cpu")
             packed = self.pack_image(features, sizes, newline)
             self._check_length(packed.shape[0], layout)
-            extra = self.pack_image(extras, sizes, extras.new_zeros(extras.shape[-1])) if evidence else None
-        columns = {} if extra is None else {key: extra[:, i].float() for i, key in enumerate(evidence)}
-        return VisualTokens(packed, layout, columns)
+            if extra is not None:
+                extra = self.pack_image(extra, sizes, extra.new_zeros(extra.shape[-1]))
+        found = {item: value.float() for item, value in extras.items() if not _of_tokens(item)}
+        if extra is not None:
+            widths = [value.shape[-1] for value in of_tokens.values()]
+            for item, value in zip(of_tokens, extra.float().split(widths, -1), strict=True):
+                found[item] = value if item.quantity in AXES else value[:, 0]
+        found |= self.text_evidence(visual, evidence)
+        return VisualTokens(packed, layout, {item: found[item] for item in evidence if item in found})
 
     def _newline(self) -> Tensor:
         """The newline (channel,). Accelerate brings offloaded weights only for their module's own forward."""
@@ -201,6 +226,11 @@ class LlavaAdapter(Adapter):
                 f"{type(self.model).__name__} packed {made} tokens where its geometry says {len(layout)}; "
                 "this version of transformers packs differently, please report it"
             )
+
+
+def _of_tokens(item: Evidence) -> bool:
+    """Whether a quantity has values at tokens, which are packed like features."""
+    return AXES.get(item.quantity, "N").startswith("N")
 
 
 def _place(features: Tensor, newline: Tensor, layout: Layout) -> Tensor:

@@ -1,4 +1,4 @@
-"""The command line: `vidcompress ask`, `vidcompress methods`, `vidcompress models`.
+"""The command line: `vidcompress ask | compare | doctor | methods | models`.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 for success, 1 for a failure, 2 for bad usage.
 Set VIDCOMPRESS_TRACEBACK=1 to see where an error comes from.
@@ -13,6 +13,8 @@ from typing import Annotated
 import typer
 
 from .ask import ask
+from .compare import compare
+from .doctor import doctor
 from .listings import methods, models
 
 app = typer.Typer(
@@ -23,6 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(ask)
+app.command()(compare)
+app.command()(doctor)
 app.command()(methods)
 app.command()(models)
 

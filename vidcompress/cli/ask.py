@@ -9,6 +9,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .options import (
+    Attention,
+    Device,
+    DeviceMap,
+    Dtype,
+    Fps,
+    Images,
+    Json,
+    MaxNewTokens,
+    Model,
+    NumFrames,
+    Policy,
+    Positions,
+    Quantization,
+    Question,
+    Seed,
+    Separators,
+    Video,
+)
 from .quiet import quiet
 
 if TYPE_CHECKING:
@@ -16,16 +35,10 @@ if TYPE_CHECKING:
 
 
 def ask(
-    question: Annotated[str, typer.Option("--question", "-q", help="What to ask.")],
-    image: Annotated[
-        list[Path] | None,
-        typer.Option("--image", "--images", help="A picture; repeat it for several.", show_default=False),
-    ] = None,
-    video: Annotated[Path | None, typer.Option(help="A video file, or a folder of frames.")] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Embedded model (see `models`), folder, or hub id.", show_default="tiny-onevision"),
-    ] = None,
+    question: Question,
+    image: Images = None,
+    video: Video = None,
+    model: Model = None,
     method: Annotated[str, typer.Option(help="How tokens are chosen (see `methods`).")] = "globalcom2",
     retention_ratio: Annotated[
         str | None,
@@ -36,49 +49,29 @@ def ask(
         ),
     ] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Visual tokens to keep, instead of a share.")] = None,
-    num_frames: Annotated[
-        int | None, typer.Option(help="Frames taken from a video.", show_default="the checkpoint's, else 32")
-    ] = None,
-    fps: Annotated[float | None, typer.Option(help="Frames taken per second, instead.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 64,
-    policy: Annotated[
-        str, typer.Option(help="exact (the budget to the token) or reference (as published).")
-    ] = "exact",
-    separators: Annotated[
-        str | None, typer.Option(help="Newline tokens: keep, thin or drop.", show_default="the policy's")
-    ] = None,
-    positions: Annotated[
-        str | None, typer.Option(help="contiguous or original.", show_default="the method's")
-    ] = None,
+    num_frames: NumFrames = None,
+    fps: Fps = None,
+    max_new_tokens: MaxNewTokens = 64,
+    policy: Policy = "exact",
+    separators: Separators = None,
+    positions: Positions = None,
     option: Annotated[
         list[str] | None,
         typer.Option(help="NAME=VALUE, an option of the method; repeatable.", show_default=False),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of whatever is drawn at random.")] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, ...", show_default="cuda if any")
-    ] = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(help="float32, float16, bfloat16 or auto.", show_default="float32 on cpu, else auto"),
-    ] = None,
-    attn_implementation: Annotated[
-        str | None,
-        typer.Option(help="sdpa, eager, flash_attention_2, ...", show_default="transformers' choice"),
-    ] = None,
-    device_map: Annotated[
-        str | None, typer.Option(help="auto, ...: spread the model over devices.", show_default=False)
-    ] = None,
-    quantization: Annotated[
-        str | None, typer.Option(help="4bit or 8bit decoder; needs bitsandbytes.", show_default=False)
-    ] = None,
+    seed: Seed = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    attn_implementation: Attention = None,
+    device_map: DeviceMap = None,
+    quantization: Quantization = None,
     overlay: Annotated[Path | None, typer.Option(help="Write a picture of what was kept.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Ask a question about an image, several images or a video; with none of them, about text only."""
-    _check_numbers(max_new_tokens, seed)
-    _check_overlay(overlay, bool(image) or video is not None)
-    _check_media(image or [], video)
+    check_numbers(max_new_tokens, seed)
+    check_overlay(overlay, bool(image) or video is not None)
+    check_media(image or [], video)
     options = _method_options(method, option or [], seed)
     if separators is not None:
         options["separators"] = separators
@@ -115,7 +108,7 @@ def ask(
         _print(answer, entry)
 
 
-def _check_numbers(max_new_tokens: int, seed: int | None) -> None:
+def check_numbers(max_new_tokens: int, seed: int | None) -> None:
     """Miss what the answer would, before a model is loaded."""
     from vidcompress.checks import whole_number
 
@@ -124,7 +117,7 @@ def _check_numbers(max_new_tokens: int, seed: int | None) -> None:
         whole_number("seed", seed, least=0, most=2**32 - 1)
 
 
-def _check_media(images: list[Path], video: Path | None) -> None:
+def check_media(images: list[Path], video: Path | None) -> None:
     """Miss a file before a model is loaded, not after."""
     from vidcompress.media.image import local_path
 
@@ -134,7 +127,8 @@ def _check_media(images: list[Path], video: Path | None) -> None:
         local_path(video, "video")
 
 
-def _check_overlay(path: Path | None, media: bool) -> None:
+def check_overlay(path: Path | None, media: bool) -> None:
+    """Refuse a picture that could not be written or drawn, before a model is loaded."""
     from vidcompress.errors import ArgumentError
 
     if path is None:
@@ -155,6 +149,7 @@ def _check_overlay(path: Path | None, media: bool) -> None:
 def _method_options(method: str, pairs: list[str], seed: int | None) -> dict[str, Any]:
     """Read NAME=VALUE pairs, values as JSON where they are JSON; add the seed where the method takes one."""
     from vidcompress.errors import ArgumentError, nearest
+    from vidcompress.labels import read_value
     from vidcompress.registry import METHODS
 
     options: dict[str, Any] = {}
@@ -170,10 +165,7 @@ def _method_options(method: str, pairs: list[str], seed: int | None) -> dict[str
                 f"--option={pair!r}: method {method!r} has no option {name!r}; {nearest(name, known)}. What is not an "
                 "option of the method has a flag of its own: see vidcompress ask --help"
             )
-        try:
-            options[name] = json.loads(value)
-        except json.JSONDecodeError:
-            options[name] = value
+        options[name] = read_value(value)
     if seed is not None and method in METHODS.names():
         if "seed" in getattr(METHODS.get(method), "__dataclass_fields__", {}):
             options.setdefault("seed", seed)

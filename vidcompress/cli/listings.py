@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+from .options import Json
 
 
 def methods(

@@ -20,6 +20,7 @@ import torch
 from ..adapters.base import Adapter, Visual
 from ..budget import exact_ratio
 from ..errors import ArgumentError, BudgetError, one_line
+from ..labels import read_label
 from ..registry import METHODS, adapter_for, available_methods
 from ..session import compress_with
 from ..settings import Settings, make_settings
@@ -191,16 +192,8 @@ def settings_of(label: str, ratio: float, **options: Any) -> Settings:
     Raises:
         ArgumentError: an option without a value, or one that neither the method nor `compress_inputs` has.
     """
-    name, _, listed = label.partition(":")
-    for pair in filter(None, listed.split(",")):
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise ArgumentError(f"methods: {label!r} must list options as key=value, got {pair!r}")
-        try:
-            options[key] = json.loads(value)
-        except json.JSONDecodeError:
-            options[key] = value
-    return make_settings(name, retention_ratio=ratio, **options)
+    name, listed = read_label(label)
+    return make_settings(name, retention_ratio=ratio, **{**options, **listed})
 
 
 def _ask(
@@ -215,13 +208,17 @@ def _ask(
         compressed = compress_with(adapter, inputs, settings)
     except BudgetError as error:
         return {"correct": "", "kept": 0, "budget": 0, "total": 0, "unreachable": str(error)}
-    out = adapter.model.generate(**compressed, max_new_tokens=sweep.max_new_tokens, do_sample=False)
+    with compressed.pruning():
+        out = adapter.model.generate(**compressed, max_new_tokens=sweep.max_new_tokens, do_sample=False)
     said = processor.batch_decode(out[:, compressed["input_ids"].shape[1] :], skip_special_tokens=True)
     marks = [
         "01"[" ".join(text.lower().split()) == answer] for text, answer in zip(said, answers, strict=True)
     ]
     report = compressed.report
-    return {"correct": "".join(marks), "kept": report.kept, "budget": report.budget, "total": report.total}
+    kept = (
+        report.kept if report.inside is None else round(report.inside.mean, 3)
+    )  # averaged over layer inputs
+    return {"correct": "".join(marks), "kept": kept, "budget": report.budget, "total": report.total}
 
 
 def _batches(sweep: Sweep) -> Iterator[list[tuple[Any, Any]]]:

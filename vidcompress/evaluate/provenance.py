@@ -18,17 +18,20 @@ def provenance(root: Path | None = None) -> dict[str, Any]:
     """Return what a published figure must state, as JSON types.
 
     Args:
-        root: the checkout whose commit is stated; the one this package lies in by default.
+        root: the checkout whose commit is stated; the one this package lies in by default. None is stated of what
+            is no checkout.
     """
     import torch
 
     import vidcompress
 
     root = root or Path(vidcompress.__file__).resolve().parent.parent
+    # An installed package may lie in a repository of somebody else, whose commit says nothing.
+    is_checkout = (root / "pyproject.toml").is_file()
     return {
         "command": shlex.join(["python", os.path.relpath(sys.argv[0], root), *sys.argv[1:]]),
-        "commit": _git(root, "rev-parse", "HEAD"),
-        "dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no")),
+        "commit": _git(root, "rev-parse", "HEAD") if is_checkout else None,
+        "dirty": is_checkout and bool(_git(root, "status", "--porcelain", "--untracked-files=no")),
         "vidcompress": vidcompress.__version__,
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in PACKAGES},

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from numbers import Real
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
@@ -30,7 +31,10 @@ class Method(ABC):
         modalities: which of `image` and `video` it serves.
         positions: the position policy the authors use, the default for this method.
         uses_budget: False for a method that keeps everything.
+        sequential: whether it chooses tokens one after another, in as many rounds of kernels as tokens are kept.
+        merges: whether some features it sends are new ones, made of several tokens.
         exact: whether the realised count equals the budget (`pool`, `frames` reach the largest count below).
+        where: "before" the language model, or "inside" it.
     """
 
     name: ClassVar[str] = ""
@@ -39,6 +43,18 @@ class Method(ABC):
     positions: ClassVar[Positions] = "contiguous"
     exact: ClassVar[bool] = True
     uses_budget: ClassVar[bool] = True
+    where: ClassVar[Literal["before", "inside"]] = "before"
+    merges: ClassVar[bool] = False
+    sequential: ClassVar[bool] = False
+
+    @property
+    def inside(self) -> Any:
+        """What goes on pruning inside the language model: an `InsideMethod`, or None."""
+        return None
+
+    def sent(self, budget: int, total: int) -> int:
+        """How many of N positions may be sent for a budget of B, both with separators."""
+        return budget if self.uses_budget else total
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
         """Which encoder quantities `select` will read; features are always there.
@@ -114,6 +130,16 @@ def require_numbers(**options: object) -> None:
     for name, value in options.items():
         if isinstance(value, bool) or not isinstance(value, Real):
             raise ArgumentError(f"{name} must be a number, got {shown(value)}")
+
+
+_said: set[str] = set()
+
+
+def say_once(message: str) -> None:
+    """Warn once per process: of a fallback, say, that a method takes in place of weights it was not given."""
+    if message not in _said:
+        _said.add(message)
+        warnings.warn(message, stacklevel=3)
 
 
 def by_view(values: Tensor, layout: Layout) -> Tensor:

@@ -53,6 +53,7 @@ class Pool(Method):
     summary: ClassVar[str] = "spatial average pooling; over time too when one token per frame is too many"
     modalities: ClassVar[frozenset[Modality]] = frozenset({"image", "video"})
     exact: ClassVar[bool] = False
+    merges: ClassVar[bool] = True
 
     def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
         """Pooled features, each at the position of the source token at the pooled cell's centre."""

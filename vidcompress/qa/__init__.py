@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .answer import Answer
 from .chat import Chat
+from .comparison import Comparison
 from .visual_qa import VisualQA
 
-__all__ = ["Answer", "Chat", "VisualQA"]
+__all__ = ["Answer", "Chat", "Comparison", "VisualQA"]

@@ -48,18 +48,65 @@ def answer_batch(
     """
     check_present(model, processor)
     check_generation(model, generation)
+    phases = Phases(input_device(model))
+    media, inputs = open_and_prepare(model, processor, questions, sampling, phases)
+    return answer_prepared(
+        model,
+        processor,
+        questions,
+        media,
+        inputs,
+        phases,
+        compression=compression,
+        generation=generation,
+    )
+
+
+def open_and_prepare(
+    model: Any, processor: Any, questions: list[Question], sampling: Mapping[str, Any], phases: Phases
+) -> tuple[list[Media], Any]:
+    """Read the media of a batch and make model inputs of them, each timed as a phase.
+
+    Args:
+        model, processor, questions, sampling: as in `answer_batch`.
+        phases: the clock; `decode` and `preprocess` are cut.
+
+    Returns:
+        What each question's `open` gave, and the inputs.
+    """
     for question in questions:
         check_text(question.text, processor)
-    phases = Phases(input_device(model))
     default = processor.video_recipe.num_frames
     media = [question.open(**sampling, default_frames=default) for question in questions]
     phases.cut("decode")
     inputs = prepare(model, processor, questions, media)
     phases.cut("preprocess")
+    return media, inputs
+
+
+def answer_prepared(
+    model: Any,
+    processor: Any,
+    questions: list[Question],
+    media: list[Media],
+    inputs: Any,
+    phases: Phases,
+    *,
+    compression: Mapping[str, Any],
+    generation: Mapping[str, Any],
+) -> list[Answer]:
+    """What `answer_batch` does after `open_and_prepare`; it may be called again with what that returned.
+
+    Args:
+        model, processor, questions, compression, generation: as in `answer_batch`.
+        media, inputs: from `open_and_prepare`.
+        phases: the clock, cut at the end of what was done so far.
+    """
     compressed = compress_inputs(model, inputs, **compression)
     phases.cut("compress")
     phases.move(compressed.report.timing_ms.get("encode", 0.0), "compress", "encode")
-    out, pad = run_generate(model, processor, compressed, generation, phases)
+    with compressed.pruning():
+        out, pad = run_generate(model, processor, compressed, generation, phases)
     rows = _answer_ids(out, compressed["input_ids"].shape[1], len(questions))
     texts = processor.batch_decode(rows, skip_special_tokens=True)
     phases.cut("generate")

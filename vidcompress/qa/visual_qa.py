@@ -19,6 +19,9 @@ from .answer import Answer
 from .answering import answer_batch
 from .arguments import check_model
 from .chat import Chat
+from .compare import run_comparison
+from .comparison import Comparison
+from .lineup import plan_comparison
 from .pretrained import load_model
 from .progress import bar
 from .question import Question, check_length, read_question
@@ -296,6 +299,70 @@ class VisualQA:
                 answers += self._answer(chunk, max_new_tokens, generate)
                 advance(len(chunk))
         return answers
+
+    def compare(
+        self,
+        question: str,
+        *,
+        image: Any = None,
+        images: Sequence[Any] | None = None,
+        video: Any = None,
+        methods: str | Sequence[Any] | None = None,
+        retention_ratios: float | str | Sequence[float | str] | None = None,
+        max_tokens: int | Sequence[int] | None = None,
+        controls: bool = True,
+        repeats: int = 3,
+        seed: int | None = None,
+        max_new_tokens: int = 64,
+        progress: bool | None = None,
+        **options: Any,
+    ) -> Comparison:
+        """Put one question with several methods and budgets, beside the uncompressed model.
+
+        The media are read and preprocessed once; then the rows are run in turns, so that a machine that grows slower
+        favours none. It tells of one input on one machine and is no benchmark.
+
+        Args:
+            question, image, images, video, max_new_tokens: as in `ask`; there must be something to look at.
+            methods: names with options, such as `["globalcom2:tau=5", "vidcom2"]` or one text with commas, or
+                `Method` instances; None takes every registered method that serves the input.
+            retention_ratios: shares of the tokens to try; with neither these nor `max_tokens`, 0.5, 0.25 and 0.1.
+            max_tokens: numbers of tokens to try instead.
+            controls: let `random` and `uniform` stand beside the methods.
+            repeats: runs of every row, at least 2; the first warms up and is not counted.
+            seed: for methods that draw at random.
+            progress: show a bar on stderr; None shows it on a terminal.
+            **options: `policy`, `separators` and `positions` for all rows, instead of this object's; all others are
+                arguments of the model's `generate`. The method, its options and the budget of this object play no part.
+
+        Raises:
+            ArgumentError: an argument is not allowed, or there is neither picture nor clip.
+            UnsupportedInputError: a method that was named does not serve the input.
+            MediaError: a picture or clip cannot be read, or the model takes none.
+        """
+        check_length(max_new_tokens)
+        common = {key: value for key, value in {**self.options, **options}.items() if key in _CALL_OPTIONS}
+        asked, entries, skipped = plan_comparison(
+            {"question": question, "image": image, "images": images, "video": video},
+            methods,
+            retention_ratios=retention_ratios,
+            max_tokens=max_tokens,
+            controls=controls,
+            repeats=repeats,
+            seed=seed,
+            common={key: value for key, value in common.items() if value is not None},
+            options=options,
+        )
+        generate = {key: value for key, value in options.items() if key not in _CALL_OPTIONS}
+        return run_comparison(
+            self,
+            asked,
+            entries,
+            skipped,
+            repeats=repeats,
+            generation={"do_sample": False, **generate, "max_new_tokens": max_new_tokens},
+            progress=progress,
+        )
 
     def _answer(
         self, questions: list[Question], max_new_tokens: int, generate: dict[str, Any]

@@ -11,6 +11,7 @@ import torch
 from ..adapters.base import Adapter, Visual
 from ..methods.base import Method
 from ..registry import adapter_for, available_methods, get_method
+from ..views import AXES, OF_QUESTION
 from .block import check_block, check_refusals
 from .expect import require
 from .models import check_counts, check_identity, check_masked
@@ -44,7 +45,8 @@ def check_adapter(
     )
     held = {"image"} if not videos else {"video"} if not images else {"image", "video"}
     chosen = [get_method(method) for method in (available_methods() if methods is None else methods)]
-    chosen = [method for method in chosen if held <= method.modalities]
+    # What prunes inside the language model depends on the decoder, not on the adapter.
+    chosen = [method for method in chosen if held <= method.modalities and method.inside is None]
     for visuals, modality in ((images, "image"), (videos, "video")):
         for visual in visuals:
             _check_visual(adapter, visual, modality)
@@ -84,7 +86,9 @@ def _check_encoding(adapter: Adapter, visuals: Sequence[Visual], methods: Sequen
     if not visuals:
         return
     modality, who = visuals[0].modality, f"{type(adapter).__name__}.encode"
-    wanted = {key: None for method in methods for key in method.needs(modality, adapter.has_cls)}
+    needs = [key for method in methods for key in method.needs(modality, adapter.has_cls)]
+    # What is asked of the question comes with a prompt, which these visuals are without.
+    wanted = {key: None for key in needs if key.quantity not in OF_QUESTION}
     with torch.no_grad():
         bare, rich = adapter.encode(visuals), adapter.encode(visuals, tuple(wanted))
     require(len(bare) == len(visuals), f"{who} returns {len(bare)} for {len(visuals)} visuals")
@@ -102,6 +106,8 @@ def _check_encoding(adapter: Adapter, visuals: Sequence[Visual], methods: Sequen
             f"{who} was asked for {list(wanted)}, gave {list(tokens.evidence)}",
         )
         for key, value in tokens.evidence.items():
-            values = value[tokens.layout.token_index]
+            values = (
+                value[tokens.layout.token_index] if AXES.get(key.quantity, "N").startswith("N") else value
+            )
             fine = values.dtype == torch.float32 and bool(values.isfinite().all())
             require(fine, f"{who}: {key} must be float32 and finite at every token, got {values.dtype}")

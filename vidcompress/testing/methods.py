@@ -16,6 +16,7 @@ from ..registry import get_method
 from ..selection import Selection
 from ..views import Layout, VisualTokens
 from .expect import require
+from .inside import check_inside
 from .models import check_counts, check_identity, check_masked
 from .rows import check_rows
 
@@ -33,6 +34,11 @@ def check_method(method: str | Method, **options: Any) -> None:
         ContractError: what does not hold.
     """
     chosen = get_method(method, **options)
+    if chosen.inside is not None:
+        for case in EMBEDDED:
+            if case[1] in chosen.modalities:
+                check_inside(*embedded_case(*case), chosen)
+        return
     for name, layout in layouts().items():
         if layout.modality in chosen.modalities:
             check_selections(chosen, layout, name)

@@ -64,7 +64,8 @@ class Llava15Adapter(Adapter):
             patches = torch.cat(states, dim=-1)[:, int(self.has_cls) :]
             features = core.multi_modal_projector(patches)
             for i, visual in enumerate(chunk):
-                found = {key: value[i] for key, value in zip(evidence, values, strict=True)}
+                found = {key: value[i] for key, value in zip(probe.evidence, values, strict=True)}
+                found |= self.text_evidence(visual, evidence)
                 tokens.append(VisualTokens(features[i], visual.layout.to(features.device), found))
         return tokens
 

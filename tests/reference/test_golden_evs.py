@@ -1,0 +1,30 @@
+"""EVS against recorded outputs of vLLM."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from reference.golden import cases, clip, load
+from vidcompress.budget import Plan
+from vidcompress.methods.evs import EVS
+
+
+@pytest.mark.parametrize("dtype", (torch.float32, torch.float64), ids=str)
+@pytest.mark.parametrize("case", cases("vllm_evs"))
+def test_dissimilarity_count_and_mask_match(case: str, dtype: torch.dtype) -> None:
+    data, method = load("vllm_evs"), EVS()
+    tokens, layout = clip("vllm_evs", case, dtype)
+    np.testing.assert_allclose(
+        method.dissimilarity(tokens).numpy(), data[f"{case}_dissimilarity"], rtol=0, atol=2e-6
+    )
+    for number, rate in enumerate(data[f"{case}_q"].tolist()):
+        kept = np.flatnonzero(data[f"{case}_mask"][number]).tolist()
+        share = Plan(len(layout), 1, 0, 1 - rate, "reference")
+        assert method.select(tokens, share).index.tolist() == kept
+        assert len(kept) == data[f"{case}_count"][number]
+        exact = replace(share, budget=len(kept), policy="exact")
+        assert method.select(tokens, exact).index.tolist() == kept

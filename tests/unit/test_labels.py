@@ -1,0 +1,48 @@
+"""Methods with options as one word."""
+
+from __future__ import annotations
+
+import pytest
+
+from vidcompress.errors import ArgumentError
+from vidcompress.labels import read_label, split_labels
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("globalcom2", ["globalcom2"]),
+        (" random, globalcom2 ,,", ["random", "globalcom2"]),
+        ("a:tau=5,alpha=0.3,b", ["a:tau=5,alpha=0.3", "b"]),
+        ("a+b:tau=5,c", ["a+b:tau=5", "c"]),
+        ("a,tau=5", ["a:tau=5"]),
+        ("a:x=1,b:y=2,z=3", ["a:x=1", "b:y=2,z=3"]),
+        ("", []),
+    ],
+)
+def test_commas_before_an_option_belong_to_the_label(text: str, labels: list[str]) -> None:
+    assert split_labels(text) == labels
+
+
+def test_values_are_read_as_json() -> None:
+    name, options = read_label("m:tau=5,alpha=0.5,flag=true,score=local,empty=")
+    assert name == "m"
+    assert options == {"tau": 5, "alpha": 0.5, "flag": True, "score": "local", "empty": ""}
+    assert read_label("globalcom2+fastv") == ("globalcom2+fastv", {})
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("m:tau", "must list options as key=value, got 'tau'"),
+        ("m:=5", "got '=5'"),
+        (
+            "m:retention_ratio=0.5",
+            "'m:retention_ratio=0.5' sets retention_ratio, which is not an option of a method",
+        ),
+        ("m:max_tokens=5", "sets max_tokens"),
+    ],
+)
+def test_bad_labels(label: str, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        read_label(label)

@@ -1,0 +1,137 @@
+"""`vidcompress compare`: one input, several methods and budgets side by side."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .ask import check_media, check_overlay
+from .options import (
+    Attention,
+    Device,
+    DeviceMap,
+    Dtype,
+    Fps,
+    Images,
+    Json,
+    MaxNewTokens,
+    Model,
+    NumFrames,
+    Policy,
+    Positions,
+    Quantization,
+    Question,
+    Seed,
+    Separators,
+    Video,
+)
+from .quiet import quiet
+
+
+def compare(
+    question: Question,
+    image: Images = None,
+    video: Video = None,
+    model: Model = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Methods, with commas between them or one at a time; options as in globalcom2:tau=5.",
+            show_default="all that serve the input",
+        ),
+    ] = None,
+    only: Annotated[
+        bool, typer.Option("--only", help="Leave out the controls random and uniform unless named.")
+    ] = False,
+    retention_ratios: Annotated[
+        str | None,
+        typer.Option(
+            help="Shares of the visual tokens to try.", metavar="R,R,...", show_default="0.5,0.25,0.1"
+        ),
+    ] = None,
+    max_tokens: Annotated[
+        str | None, typer.Option(help="Numbers of visual tokens to try, instead.", metavar="N,N,...")
+    ] = None,
+    repeats: Annotated[int, typer.Option(help="Runs of every row, the first of which is not counted.")] = 3,
+    num_frames: NumFrames = None,
+    fps: Fps = None,
+    max_new_tokens: MaxNewTokens = 64,
+    policy: Policy = "exact",
+    separators: Separators = None,
+    positions: Positions = None,
+    seed: Seed = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    attn_implementation: Attention = None,
+    device_map: DeviceMap = None,
+    quantization: Quantization = None,
+    overlay: Annotated[
+        Path | None, typer.Option(help="Write one picture of what every method kept at every budget.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Ask one question with several methods and budgets, beside the uncompressed model, and time them in turns."""
+    check_overlay(overlay, bool(image) or video is not None)
+    check_media(image or [], video)
+    given = {"policy": policy, "separators": separators, "positions": positions}
+    common: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    asked: dict[str, Any] = {
+        "methods": None if not methods else ",".join(methods),
+        "retention_ratios": None if retention_ratios is None else _listed(retention_ratios),
+        "max_tokens": None if max_tokens is None else [_whole(part) for part in _listed(max_tokens)],
+        "controls": not only,
+        "repeats": repeats,
+        "seed": seed,
+    }
+    media: dict[str, Any] = {"images": image or None, "video": video}
+    with quiet():
+        if seed is not None:
+            from transformers import set_seed
+
+            set_seed(seed)
+        from vidcompress.qa import VisualQA
+        from vidcompress.qa.lineup import plan_comparison
+
+        # What can be refused without a model is refused before one is loaded.
+        plan_comparison({"question": question, **media}, common=common, **asked)
+        qa = VisualQA.from_pretrained(
+            model,
+            device=device,
+            dtype=dtype,
+            attn_implementation=attn_implementation,
+            device_map=device_map,
+            quantization=quantization,
+            num_frames=num_frames,
+            fps=fps,
+            **common,
+        )
+        comparison = qa.compare(question, **media, **asked, max_new_tokens=max_new_tokens)
+        if overlay is not None:
+            comparison.overlay().save(overlay)
+        entry = comparison.to_dict() if as_json else {}
+    if as_json:
+        typer.echo(
+            json.dumps({**entry, "overlay": None if overlay is None else str(overlay)}, ensure_ascii=False)
+        )
+        return
+    typer.echo(str(comparison))
+    if overlay is not None:
+        typer.echo(f"wrote {overlay}")
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _whole(text: str) -> int:
+    from vidcompress.errors import ArgumentError
+
+    try:
+        return int(text)
+    except ValueError:
+        raise ArgumentError(
+            f"--max-tokens={text!r}: must be whole numbers with commas between them, as 128,64"
+        ) from None

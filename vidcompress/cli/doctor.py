@@ -1,0 +1,87 @@
+"""`vidcompress doctor`: what works on this machine, or what a checkpoint is."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import Fps, Images, Json, Video
+
+if TYPE_CHECKING:
+    from vidcompress.doctor import Check
+
+
+def doctor(
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Examine this checkpoint instead: embedded model, folder, or hub id.", show_default=False
+        ),
+    ] = None,
+    image: Images = None,
+    video: Video = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="With --model: a picture of this size, instead of --image.", metavar="WIDTHxHEIGHT"
+        ),
+    ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(help="With --model: frames taken of --video, or of any clip.", show_default=False),
+    ] = None,
+    fps: Fps = None,
+    timeout: Annotated[float, typer.Option(help="Most seconds for one check.")] = 60.0,
+    as_json: Json = False,
+) -> None:
+    """Say which packages, decoders, devices, plug-ins and embedded models work; exit code 1 if a needed one fails.
+
+    With --model it examines a checkpoint without loading its weights: whether it is supported and complete, and
+    what views and tokens it makes of a picture or a clip.
+    """
+    from rich.console import Console
+
+    from vidcompress.doctor import run
+
+    console = Console(highlight=False, soft_wrap=True)
+    topics: list[str] = []
+
+    def show(check: Check) -> None:
+        if check.topic not in topics:
+            topics.append(check.topic)
+            console.print(check.topic, style="bold", markup=False)
+        style = (
+            "bold red" if check.is_problem else {"ok": "", "missing": "dim", "failed": "yellow"}[check.status]
+        )
+        console.print(check.line(), style=style, markup=False)
+
+    diagnosis = run(
+        model,
+        images=[str(path) for path in image or ()],
+        video=None if video is None else str(video),
+        size=None if size is None else _size(size),
+        frames=frames,
+        fps=fps,
+        timeout_s=timeout,
+        on_check=(lambda check: None) if as_json else show,
+    )
+    if as_json:
+        typer.echo(json.dumps(diagnosis.to_dict(), ensure_ascii=False))
+    else:
+        for line in diagnosis.verdict():
+            console.print(line, style="bold", markup=False)
+    if not diagnosis.ok:
+        raise typer.Exit(1)
+
+
+def _size(text: str) -> tuple[int, int]:
+    """(height, width) from "640x480"."""
+    from vidcompress.errors import ArgumentError
+
+    found = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text.strip(), re.IGNORECASE)
+    if found is None:
+        raise ArgumentError(f"--size={text!r}: must be WIDTHxHEIGHT in pixels, such as 640x480")
+    return int(found[2]), int(found[1])

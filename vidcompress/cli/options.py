@@ -1,0 +1,45 @@
+"""Options that several commands share, each described once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Question = Annotated[str, typer.Option("--question", "-q", help="What to ask.")]
+Images = Annotated[
+    list[Path] | None,
+    typer.Option("--image", "--images", help="A picture; repeat it for several.", show_default=False),
+]
+Video = Annotated[Path | None, typer.Option(help="A video file, or a folder of frames.")]
+Model = Annotated[
+    str | None,
+    typer.Option(help="Embedded model (see `models`), folder, or hub id.", show_default="tiny-onevision"),
+]
+NumFrames = Annotated[
+    int | None, typer.Option(help="Frames taken from a video.", show_default="the checkpoint's, else 32")
+]
+Fps = Annotated[float | None, typer.Option(help="Frames taken per second, instead.")]
+MaxNewTokens = Annotated[int, typer.Option(help="Longest answer, in tokens.")]
+Policy = Annotated[str, typer.Option(help="exact (the budget to the token) or reference (as published).")]
+Separators = Annotated[
+    str | None, typer.Option(help="Newline tokens: keep, thin or drop.", show_default="the policy's")
+]
+Positions = Annotated[str | None, typer.Option(help="contiguous or original.", show_default="the method's")]
+Seed = Annotated[int | None, typer.Option(help="Seed of whatever is drawn at random.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...", show_default="cuda if any")]
+Dtype = Annotated[
+    str | None,
+    typer.Option(help="float32, float16, bfloat16 or auto.", show_default="float32 on cpu, else auto"),
+]
+Attention = Annotated[
+    str | None, typer.Option(help="sdpa, eager, flash_attention_2, ...", show_default="transformers' choice")
+]
+DeviceMap = Annotated[
+    str | None, typer.Option(help="auto, ...: spread the model over devices.", show_default=False)
+]
+Quantization = Annotated[
+    str | None, typer.Option(help="4bit or 8bit decoder; needs bitsandbytes.", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

@@ -1,0 +1,79 @@
+"""Some rows of a decoder layer's attention, from its queries and keys; never the whole map."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import UnsupportedModelError
+
+
+def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Apply rotary position embeddings in the half-split form of Llama, Qwen2 and Mistral.
+
+    Args:
+        states: (b, heads, n, d).
+        cos, sin: (b or 1, n, d).
+    """
+    first, second = states.chunk(2, dim=-1)
+    turned = torch.cat((-second, first), dim=-1)
+    rotated: Tensor = states * cos.unsqueeze(1) + turned * sin.unsqueeze(1)
+    return rotated
+
+
+def split_heads(states: Tensor, head_dim: int) -> Tensor:
+    """(b, n, heads * d) -> (b, heads, n, d)."""
+    split: Tensor = states.unflatten(-1, (-1, head_dim))
+    return split.transpose(1, 2)
+
+
+def attention_rows(
+    queries: Tensor,
+    keys: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    *,
+    head_dim: int,
+    scaling: float,
+    real: Tensor,
+) -> Tensor:
+    """Softmax attention of the last q columns to all columns.
+
+    Args:
+        queries: (b, q, H * d) outputs of the layer's q_proj for the last q columns, before rotation.
+        keys: (b, n, G * d) outputs of k_proj for all columns; G divides H (grouped queries).
+        cos, sin: (b or 1, n, d) rotary embeddings of the columns.
+        head_dim: d.
+        scaling: of the scores, usually d ** -0.5.
+        real: (b, n) bool, False at padding.
+
+    Returns:
+        (b, H, q, n) float32; rows of padding columns are spread over nothing real and mean nothing.
+    """
+    count, width = queries.shape[1], keys.shape[1]
+    q = rotate(split_heads(queries.float(), head_dim), cos[:, -count:].float(), sin[:, -count:].float())
+    k = rotate(split_heads(keys.float(), head_dim), cos.float(), sin.float())
+    b, heads, _, _ = q.shape
+    groups = k.shape[1]
+    grouped = q.reshape(b, groups, heads // groups * count, head_dim)
+    scores = (grouped @ k.transpose(-1, -2)).reshape(b, heads, count, width) * scaling
+    column = torch.arange(width, device=scores.device)
+    visible = (column <= column[-count:, None]) & real[:, None, :]
+    hidden = scores.masked_fill(~visible[:, None], torch.finfo(scores.dtype).min)
+    return hidden.softmax(dim=-1)
+
+
+def check_layer(layer: object) -> None:
+    """Refuse a decoder layer whose attention is built otherwise.
+
+    Raises:
+        UnsupportedModelError: no separate q_proj and k_proj, or normalised queries and keys.
+    """
+    attention = getattr(layer, "self_attn", None)
+    parts = ("q_proj", "k_proj", "head_dim", "scaling")
+    missing = [part for part in parts if not hasattr(attention, part)]
+    if missing or hasattr(attention, "q_norm") or not hasattr(layer, "input_layernorm"):
+        raise UnsupportedModelError(
+            f"decoder layer {type(layer).__name__} cannot be pruned inside: its self_attn must have {', '.join(parts)} "
+            "and no q_norm, as in Llama, Qwen2 and Mistral; use a method before the language model"
+        )

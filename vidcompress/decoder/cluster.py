@@ -1,0 +1,38 @@
+"""Density-peak clustering with k nearest neighbours: few tokens that stand for many."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def density_peaks(tokens: Tensor, clusters: int, neighbours: int) -> tuple[Tensor, Tensor]:
+    """Cluster tokens around those that lie dense and far from anything denser (Rodriguez and Laio 2014).
+
+    Args:
+        tokens: (r, D) float32.
+        clusters: c, 1 <= c <= r.
+        neighbours: k of the density exp(-mean squared distance to the k nearest, itself included), 1 <= k <= r.
+
+    Returns:
+        (c,) int64 centres, best first, and (r,) int64 the number of each token's cluster. Ties go to the earlier token,
+        where the authors add noise.
+    """
+    distance = torch.cdist(tokens, tokens) / tokens.shape[1] ** 0.5
+    nearest = distance.topk(neighbours, dim=1, largest=False).values
+    density = (-nearest.square().mean(dim=1)).exp()
+    position = torch.arange(len(tokens), device=tokens.device)
+    earlier = (density[None] == density[:, None]) & (position[None] < position[:, None])
+    denser = (density[None] > density[:, None]) | earlier
+    apart = distance.masked_fill(~denser, torch.inf).amin(dim=1)
+    apart = torch.where(denser.any(dim=1), apart, distance.max())
+    centres = (density * apart).argsort(descending=True, stable=True)[:clusters]
+    cluster = distance[:, centres].argmin(dim=1)
+    cluster = cluster.scatter(0, centres, torch.arange(clusters, device=tokens.device))
+    return centres, cluster
+
+
+def cluster_means(tokens: Tensor, cluster: Tensor, clusters: int) -> Tensor:
+    """Mean of each cluster: (r, D), (r,) -> (c, D); by a product, so the same on every device and run."""
+    member = (cluster[None] == torch.arange(clusters, device=tokens.device)[:, None]).to(tokens.dtype)
+    return member @ tokens / member.sum(dim=1, keepdim=True)

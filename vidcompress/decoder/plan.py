@@ -1,0 +1,158 @@
+"""What is to be pruned in one call: which columns of the shortened prompt are visual, and the schedule of each row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..errors import UnsupportedInputError
+from .schedule import Schedule
+
+if TYPE_CHECKING:
+    from ..methods.inside import InsideMethod
+    from ..settings import Settings
+    from ..splice import Prompt
+
+Spans = Sequence[tuple[int, int]]
+"""(start, length) of the visual inputs of one row, columns of the padded prompt, in order."""
+
+
+@dataclass(eq=False)
+class InsidePlan:
+    """One call's pruning.
+
+    Attributes:
+        method: what ranks the tokens.
+        lengths: tokens of each row of the shortened prompt, padding on the left.
+        spans: visual columns of each row.
+        schedules: of each row; without stages for a row that has nothing to prune.
+        budgets: visual tokens wanted of each row, on average over the layers' inputs.
+        contiguous: whether positions are renumbered in each layer.
+        outcome: what became of it; filled by each prefill, read by reports.
+    """
+
+    method: InsideMethod
+    lengths: list[int]
+    spans: list[Spans]
+    schedules: list[Schedule]
+    budgets: list[int]
+    contiguous: bool
+    outcome: Outcome = field(default_factory=lambda: Outcome())
+
+    @property
+    def width(self) -> int:
+        """C, columns of the shortened prompt."""
+        return max(self.lengths)
+
+    @cached_property
+    def real(self) -> Tensor:
+        """(row, C) bool, on the CPU: False at padding."""
+        width = max(self.lengths)
+        return torch.arange(width, device="cpu") >= width - torch.tensor(self.lengths, device="cpu")[:, None]
+
+    @cached_property
+    def texts(self) -> list[int]:
+        """Tokens of each row that are not visual."""
+        return [
+            n - sum(length for _, length in spans) for n, spans in zip(self.lengths, self.spans, strict=True)
+        ]
+
+    @cached_property
+    def layers(self) -> list[int]:
+        """Layers at which any row loses tokens, ascending."""
+        return sorted({stage.layer for schedule in self.schedules for stage in schedule.stages})
+
+    @cached_property
+    def visual(self) -> Tensor:
+        """(row, C) bool, on the CPU."""
+        flags = torch.zeros_like(self.real)
+        for row, spans in enumerate(self.spans):
+            for start, length in spans:
+                flags[row, start : start + length] = True
+        return flags
+
+    @cached_property
+    def ends(self) -> list[int]:
+        """For each row the column behind its last visual token; the width where it has none."""
+        width = self.real.shape[1]
+        return [max((start + length for start, length in spans), default=width) for spans in self.spans]
+
+    def tokens_in(self, layer: int) -> list[int]:
+        """For each row the visual tokens that `layer` takes in."""
+        return [sum(pair) for pair in self.tokens_from(layer)]
+
+    def tokens_from(self, layer: int) -> list[tuple[int, int]]:
+        """For each row the visual tokens (kept, merged) that `layer` takes in."""
+        counts = []
+        for schedule in self.schedules:
+            now = (schedule.total, 0)
+            for stage in schedule.stages:
+                now = (stage.kept, stage.merged) if stage.layer <= layer else now
+            counts.append(now)
+        return counts
+
+
+def plan_inside(
+    prompt: Prompt, kept: Mapping[tuple[str, int], Tensor], settings: Settings, layers: int
+) -> InsidePlan:
+    """Settle what is pruned inside the language model, from counts alone.
+
+    Args:
+        prompt: the parsed rows of the uncompressed prompt.
+        kept: for each (modality, number) the (K,) positions that are sent.
+        settings: how to compress.
+        layers: of the decoder.
+
+    Raises:
+        BudgetError: a budget that the method's schedule does not reach.
+        UnsupportedInputError: a batch that is padded on the right.
+    """
+    method: InsideMethod = settings.method.inside
+    if prompt.pad_right and len(prompt.rows) > 1:
+        raise UnsupportedInputError(
+            f"attention_mask ends with padding, and method {method.name!r} ranks by each prompt's last tokens; pad on "
+            "the left"
+        )
+    counts = [[int(kept[s.modality, s.number].shape[0]) for s in spans] for spans in prompt.spans]
+    gone = [
+        [s.length - count for s, count in zip(r, c, strict=True)]
+        for r, c in zip(prompt.spans, counts, strict=True)
+    ]
+    lengths = [len(row) - sum(missing) for row, missing in zip(prompt.rows, gone, strict=True)]
+    width = max(lengths)
+    columns: list[Spans] = []
+    schedules, budgets = [], []
+    for row, spans in enumerate(prompt.spans):
+        at, placed = width - lengths[row], []
+        for number, span in enumerate(spans):
+            placed.append((at + span.start - sum(gone[row][:number]), counts[row][number]))
+        columns.append(placed)
+        budget = sum(settings.budget.split([span.length for span in spans]))
+        budgets.append(budget)
+        schedules.append(
+            method.plan_layers(
+                sum(counts[row]),
+                budget,
+                layers,
+                ratio=settings.budget.ratio,
+                reference=settings.policy == "reference",
+            )
+        )
+    return InsidePlan(method, lengths, columns, schedules, budgets, settings.inside_positions == "contiguous")
+
+
+@dataclass(eq=False)
+class Outcome:
+    """What the latest prefill kept.
+
+    Attributes:
+        kept: for each layer of `InsidePlan.layers` a (row, C) bool, on the device: columns still there; a merged token
+            counts at its centre.
+    """
+
+    kept: dict[int, Tensor] = field(default_factory=dict)

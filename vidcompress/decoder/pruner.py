@@ -1,0 +1,180 @@
+"""Hooks on decoder layers that leave out visual tokens from some layer on.
+
+At prefill the sequence is gathered once per stage, and every layer behind a stage gets a mask, positions and rotary
+embeddings of its own; each layer's key-value cache then has its own length. While decoding, nothing is dropped, but
+masks and positions still go by layer. What a cache holds is remembered with the cache.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from ..errors import UnsupportedInputError
+from .attention import check_layer
+from .masks import check_implementation, layer_mask
+from .plan import InsidePlan
+from .segment import Capture, Prefill, Segment, next_segment, start
+
+
+class Pruner:
+    """Prunes inside one model's decoder while it is attached.
+
+    Args:
+        adapter: of the model; names its decoder.
+
+    Raises:
+        UnsupportedModelError: the decoder's layers or its attention implementation cannot be pruned inside.
+    """
+
+    def __init__(self, adapter: Any) -> None:
+        self._decoder = adapter.decoder
+        for layer in self._decoder.layers:
+            check_layer(layer)
+        check_implementation(self._decoder.config._attn_implementation)
+        self._handles: list[Any] = []
+        self._local = threading.local()
+        self._segments: WeakKeyDictionary[Any, dict[int, Segment]] = WeakKeyDictionary()
+
+    @contextmanager
+    def attached(self) -> Iterator[Pruner]:
+        """Put the hooks on for a while."""
+        for number, layer in enumerate(self._decoder.layers):
+            hook = partial(layer.register_forward_pre_hook, with_kwargs=True)
+            self._handles.append(hook(partial(self._before_layer, number)))
+        try:
+            yield self
+        finally:
+            for handle in self._handles:
+                handle.remove()
+            self._handles.clear()
+            self._forget()
+
+    @contextmanager
+    def armed(self, plan: InsidePlan | None) -> Iterator[None]:
+        """Prune by `plan` in the prefills of this thread for a while."""
+        before = getattr(self._local, "plan", None)
+        self._local.plan = plan
+        try:
+            yield
+        finally:
+            self._local.plan = before
+            self._forget()
+
+    def _forget(self) -> None:
+        prefill = getattr(self._local, "prefill", None)
+        if prefill is not None:
+            prefill.capture.remove()
+        self._local.prefill = None
+
+    def _before_layer(self, number: int, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        hidden: Tensor = args[0] if args else kwargs["hidden_states"]
+        cache = kwargs.get("past_key_values")
+        if number == 0:
+            self._begin(hidden, kwargs, cache)
+        prefill: Prefill | None = getattr(self._local, "prefill", None)
+        if prefill is not None:
+            hidden, changed = self._prefill(number, prefill, hidden, kwargs, cache)
+        else:
+            changed = self._decode(number, hidden, kwargs, cache)
+        if changed is None:
+            return None
+        rest = {**kwargs, **changed}
+        rest.pop("hidden_states", None)
+        return (hidden, *args[1:]), rest
+
+    def _begin(self, hidden: Tensor, kwargs: dict[str, Any], cache: Any) -> None:
+        """Decide at the first layer whether this is a prefill of an armed plan."""
+        self._forget()
+        plan: InsidePlan | None = getattr(self._local, "plan", None)
+        if plan is None or (cache is not None and cache.get_seq_length() > 0):
+            return
+        if getattr(cache, "is_compileable", False):
+            raise UnsupportedInputError(
+                f"cache_implementation: a {type(cache).__name__} cannot go with method {plan.method.name!r}, whose "
+                "layers hold different numbers of tokens; use the default dynamic cache"
+            )
+        if hidden.shape[1] != plan.width:
+            raise UnsupportedInputError(
+                f"the decoder got {hidden.shape[1]} columns where the prompt has {plan.width}: method "
+                f"{plan.method.name!r} needs the whole prompt in one prefill and a key-value cache after it; leave out "
+                "prefill_chunk_size and use_cache=False"
+            )
+        if plan.layers:
+            self._local.prefill = start(plan, hidden, kwargs, self._decoder)
+            if cache is not None:
+                self._segments[cache] = self._local.prefill.segments
+
+    def _prefill(
+        self, number: int, prefill: Prefill, hidden: Tensor, kwargs: dict[str, Any], cache: Any
+    ) -> tuple[Tensor, dict[str, Any] | None]:
+        if number in prefill.plan.layers:
+            hidden = next_segment(prefill, number, hidden, self._decoder)
+        if number + 1 in prefill.plan.layers and prefill.plan.method.source == "previous":
+            prefill.capture = Capture(self._decoder.layers[number], prefill.queries)
+        segment = prefill.at(number)
+        if segment is None:
+            return hidden, None
+        width = hidden.shape[1]
+        kind = check_implementation(self._decoder.config._attn_implementation)
+        key = ("mask", hidden.device)
+        if key not in segment.made:
+            real = None if segment.real is None else segment.real.to(hidden.device)
+            segment.made[key] = layer_mask(kind, real, width, width, hidden)
+        return hidden, {
+            "attention_mask": segment.made[key],
+            "position_ids": segment.position_ids,
+            "position_embeddings": tuple(part.to(hidden.device) for part in segment.embeddings),
+        }
+
+    def _decode(
+        self, number: int, hidden: Tensor, kwargs: dict[str, Any], cache: Any
+    ) -> dict[str, Any] | None:
+        segments = self._segments.get(cache) if cache is not None else None
+        segment = segments.get(number) if segments else None
+        if segment is None:
+            return None
+        count = hidden.shape[1]
+        width = cache.get_seq_length(number) + count
+        kind = check_implementation(self._decoder.config._attn_implementation)
+        real = None
+        if segment.real is not None:
+            held = segment.real.to(hidden.device)[:, : width - count]
+            later = held.new_ones((held.shape[0], width - held.shape[1]))
+            real = torch.cat((held, later), dim=1)
+        changed: dict[str, Any] = {"attention_mask": layer_mask(kind, real, width, count, hidden)}
+        if segment.dropped is not None:
+            ids = kwargs["position_ids"] - segment.dropped.to(hidden.device)
+            embeddings = self._decoder.rotary_emb(hidden, ids)
+            changed |= {"position_ids": ids, "position_embeddings": embeddings}
+        return changed
+
+
+class Pruning:
+    """What compressed inputs carry when a method goes on inside the model.
+
+    Attributes:
+        plan: what is pruned.
+        on: whether somebody has put the hooks on.
+    """
+
+    def __init__(self, adapter: Any, plan: InsidePlan) -> None:
+        self.plan, self.on = plan, False
+        self._adapter = adapter
+
+    @contextmanager
+    def run(self) -> Iterator[None]:
+        """Prune in the model's prefills for a while."""
+        with Pruner(self._adapter).attached() as pruner, pruner.armed(self.plan):
+            self.on = True
+            try:
+                yield
+            finally:
+                self.on = False

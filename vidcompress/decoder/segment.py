@@ -1,0 +1,243 @@
+"""One prefill, segment by segment: from the layer where tokens are left out to the next such layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..methods.inside import Between
+from .attention import attention_rows
+from .plan import InsidePlan
+
+
+class Capture:
+    """Keeps what a layer's q_proj and k_proj give out in its next run: the last `queries` columns, and all keys."""
+
+    def __init__(self, layer: Any, queries: int) -> None:
+        self.queries: Tensor | None = None
+        self.keys: Tensor | None = None
+        self._count = queries
+        attention = layer.self_attn
+        self._handles = [
+            attention.q_proj.register_forward_hook(self._take_queries),
+            attention.k_proj.register_forward_hook(self._take_keys),
+        ]
+
+    def _take_queries(self, module: Any, args: Any, output: Tensor) -> None:
+        self.queries = output[:, -self._count :].detach()
+
+    def _take_keys(self, module: Any, args: Any, output: Tensor) -> None:
+        self.keys = output.detach()
+
+    def remove(self) -> None:
+        """Take the hooks off."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+
+class _NoCapture:
+    def remove(self) -> None:
+        """Nothing to take off."""
+
+
+@dataclass(eq=False)
+class Segment:
+    """The sequence of some consecutive layers.
+
+    Attributes:
+        columns: (b, n) int64, for each entry its column in the shortened prompt (a merged token's: its centre's).
+        real: (b, n) bool, False at padding; None when all are real.
+        visual: (b, n) bool, real visual entries.
+        position_ids: (b, n) int64.
+        embeddings: rotary (cos, sin), each (b, n, d).
+        dropped: (b, 1) int64, by how much later positions are behind the caller's; None when they are not.
+        made: masks built for it.
+    """
+
+    columns: Tensor
+    real: Tensor | None
+    visual: Tensor
+    position_ids: Tensor
+    embeddings: tuple[Tensor, Tensor]
+    dropped: Tensor | None = None
+    made: dict[Any, Any] = field(default_factory=dict)
+
+    def flags(self) -> Tensor:
+        """(b, n) bool: real entries."""
+        return torch.ones_like(self.visual) if self.real is None else self.real
+
+
+@dataclass(eq=False)
+class Prefill:
+    """State of one prefill.
+
+    Attributes:
+        plan: what to prune.
+        copies: rows of the model's batch per prompt (beams, several sequences).
+        now: the current segment.
+        segments: by layer, of the layers behind a first stage.
+        queries: how many last columns ask; the same in all layers, as only visual columns go.
+        weights: (b, q) float32, how much each of them counts.
+    """
+
+    plan: InsidePlan
+    copies: int
+    now: Segment
+    queries: int
+    weights: Tensor
+    segments: dict[int, Segment] = field(default_factory=dict)
+    capture: Any = field(default_factory=_NoCapture)
+
+    def at(self, layer: int) -> Segment | None:
+        """The segment of a layer; None before the first stage."""
+        return self.segments.get(layer)
+
+
+def start(plan: InsidePlan, hidden: Tensor, kwargs: dict[str, Any], decoder: Any) -> Prefill:
+    """Begin a prefill with everything that the first layer takes in."""
+    rows, width = plan.real.shape
+    copies = hidden.shape[0] // rows
+    device = hidden.device
+
+    def spread(tensor: Tensor) -> Tensor:
+        return tensor.to(device).repeat_interleave(copies, dim=0)
+
+    real = spread(plan.real)
+    visual = spread(plan.visual)
+    b = hidden.shape[0]
+    ids = kwargs.get("position_ids")
+    ids = torch.arange(width, device=device)[None] if ids is None else ids.to(device)
+    cos, sin = kwargs["position_embeddings"]
+    now = Segment(
+        columns=torch.arange(width, device=device).expand(b, width),
+        real=real,
+        visual=visual,
+        position_ids=ids.expand(b, width),
+        embeddings=(cos.expand(b, -1, -1), sin.expand(b, -1, -1)),
+    )
+    queries = width - min(plan.ends) if plan.method.asks == "text" else 1
+    queries = max(queries, 1)
+    behind = torch.tensor(plan.ends, device="cpu")[:, None] <= torch.arange(
+        width - queries, width, device="cpu"
+    )
+    if plan.method.asks == "text":
+        weights = plan.method.weigh(hidden, visual, spread(behind) & real[:, -queries:])
+    else:
+        weights = torch.ones((b, 1), device=device)
+    return Prefill(plan, copies, now, queries, weights)
+
+
+def next_segment(prefill: Prefill, layer: int, hidden: Tensor, decoder: Any) -> Tensor:
+    """Rank the visual tokens before `layer`, leave out the worst, and return what stays: (b, n', D)."""
+    plan, now = prefill.plan, prefill.now
+    between = Between(
+        hidden=hidden,
+        attention=_attention(prefill, layer, hidden, decoder),
+        weights=prefill.weights.to(hidden.device),
+        visual=now.visual.to(hidden.device),
+        real=now.flags().to(hidden.device),
+        rotary=_on(now.embeddings, hidden.device),
+    )
+    counts = [pair for pair in plan.tokens_from(layer) for _ in range(prefill.copies)]
+    scores = plan.method.score(between).masked_fill(~between.visual, -torch.inf)
+    kept = _best(scores, [count for count, _ in counts]) & between.visual
+    whole, visual = hidden, kept
+    stays = kept | (between.real & ~between.visual)
+    position = torch.arange(hidden.shape[1], device=hidden.device, dtype=torch.float64)
+    key = torch.where(stays, position, -1.0)
+    source = position.to(torch.int64).expand(hidden.shape[0], -1)
+    if any(merged for _, merged in counts):
+        before = [sum(pair) for pair in plan.tokens_from(layer - 1) for _ in range(prefill.copies)]
+        pruned = [have - stay for have, (stay, _) in zip(before, counts, strict=True)]
+        made, centre, there = plan.method.merge(between, scores, kept, pruned)
+        whole = torch.cat((hidden, made.to(hidden.dtype)), dim=1)
+        behind = (between.visual * (position + 1)).amax(
+            dim=1, keepdim=True
+        ) - 1  # the last visual entry of each row
+        steps = torch.arange(1, made.shape[1] + 1, device=hidden.device) / (made.shape[1] + 1)
+        key = torch.cat((key, torch.where(there, behind + steps, -1.0)), dim=1)
+        source = torch.cat((source, centre), dim=1)
+        visual = torch.cat((kept, there), dim=1)
+    # Known on the host: what stays of each row, and so the width of the longest.
+    lengths = [plan.texts[i // prefill.copies] + sum(pair) for i, pair in enumerate(counts)]
+    width = max(lengths)
+    index = key.argsort(dim=1, stable=True)[:, -width:]
+    real = key.gather(1, index) >= 0
+    entry = source.gather(1, index)
+    now = Segment(
+        columns=now.columns.gather(1, entry),
+        real=None if min(lengths) == width else real,
+        visual=visual.gather(1, index),
+        position_ids=now.position_ids.gather(1, entry),
+        embeddings=(_pick(now.embeddings[0], entry), _pick(now.embeddings[1], entry)),
+    )
+    if plan.contiguous:
+        _renumber(now, prefill.now, real, hidden, decoder)
+    prefill.now = now
+    for number in range(layer, len(decoder.layers)):
+        prefill.segments[number] = now
+    _note(prefill, layer, now, real)
+    return _pick(whole, index)
+
+
+def _attention(prefill: Prefill, layer: int, hidden: Tensor, decoder: Any) -> Tensor:
+    """(b, H, q, n) rows of the layer before, or of this one where the method asks its weights."""
+    plan, now = prefill.plan, prefill.now
+    if plan.method.source == "previous":
+        attention = decoder.layers[layer - 1].self_attn
+        capture = prefill.capture
+        queries, keys = capture.queries.to(hidden.device), capture.keys.to(hidden.device)
+        capture.remove()
+        prefill.capture = _NoCapture()
+    else:
+        attention = decoder.layers[layer].self_attn
+        normed = decoder.layers[layer].input_layernorm(hidden)
+        queries, keys = attention.q_proj(normed[:, -prefill.queries :]), attention.k_proj(normed)
+    cos, sin = _on(now.embeddings, hidden.device)
+    return attention_rows(
+        queries,
+        keys,
+        cos,
+        sin,
+        head_dim=attention.head_dim,
+        scaling=attention.scaling,
+        real=now.flags().to(hidden.device),
+    )
+
+
+def _on(embeddings: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+    return embeddings[0].to(device), embeddings[1].to(device)
+
+
+def _best(scores: Tensor, counts: list[int]) -> Tensor:
+    """(b, n) bool: the best `counts[b]` of each row, ties by column; NaN comes last."""
+    order = torch.nan_to_num(scores, nan=-torch.inf).argsort(dim=1, descending=True, stable=True)
+    limit = torch.tensor(counts, device="cpu").to(scores.device)[:, None]
+    first = torch.arange(scores.shape[1], device=scores.device) < limit
+    return torch.zeros_like(scores, dtype=torch.bool).scatter(1, order, first)
+
+
+def _pick(states: Tensor, index: Tensor) -> Tensor:
+    """Gather (b, n, D) along its columns."""
+    index = index.to(states.device)
+    return states.gather(1, index[:, :, None].expand(-1, -1, states.shape[-1]))
+
+
+def _renumber(now: Segment, before: Segment, real: Tensor, hidden: Tensor, decoder: Any) -> None:
+    """Positions without gaps, and how far they are behind those that later tokens come with."""
+    ids = (real.to(torch.int64).cumsum(dim=1) - 1).clamp(min=0)
+    given = before.position_ids[:, -1:] + (0 if before.dropped is None else before.dropped)
+    now.dropped = given.to(ids.device) - ids[:, -1:]
+    now.position_ids = ids
+    now.embeddings = decoder.rotary_emb(hidden, ids)
+
+
+def _note(prefill: Prefill, layer: int, now: Segment, real: Tensor) -> None:
+    """Write into the plan's outcome which columns are still there, of the first copy of each row."""
+    there = torch.zeros((real.shape[0], prefill.plan.real.shape[1]), dtype=torch.bool, device=real.device)
+    there.scatter_reduce_(1, now.columns, real, reduce="amax", include_self=True)
+    prefill.plan.outcome.kept[layer] = there[:: prefill.copies]

@@ -1,0 +1,125 @@
+"""Density peaks: tokens with many near neighbours and no denser one close by, and merging into them.
+
+Clustering by density peaks (Rodriguez and Laio, 2014; k nearest neighbours as in Du, Ding and Jia, 2016), in the form
+that FastVID gives it (arXiv 2503.11187). All frames at once and without asking the device anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .greedy import unit_rows
+from .moments import NOISE, rows_per_block, working_dtype
+from .views import Layout, _first
+
+
+@dataclass(frozen=True, eq=False)
+class Merged:
+    """Merged tokens.
+
+    Attributes:
+        index: (A,) int64, positions of the peaks, ascending.
+        features: (A, D) what is sent for them, float32 or better.
+    """
+
+    index: Tensor
+    features: Tensor
+
+
+def density_scores(features: Tensor, layout: Layout, taken: Tensor, neighbours: int) -> Tensor:
+    """(N,) density times distance to the nearest denser token, within each view and among tokens not taken.
+
+    With d = |x_i - x_j| / sqrt(D): density = exp(-mean of d^2 over the k nearest, itself among them). The densest token
+    has the largest distance within its view; of equally dense ones the earlier counts as denser.
+
+    Args:
+        features: (N, D).
+        layout: views are scored each by itself.
+        taken: (S,) int64, positions that take no part; their scores are minus infinity.
+        neighbours: k, at least 1; fewer where a view has fewer tokens.
+    """
+    table, parts = layout.table, []
+    free = torch.ones(len(layout) + 1, dtype=torch.bool, device=table.device)
+    free[taken], free[-1] = False, False
+    width = table.shape[1]
+    for index in torch.split(
+        table, rows_per_block(features, max(1, width * (features.shape[1] + 2 * width)))
+    ):
+        x = features[index.clamp(max=len(layout) - 1)].to(working_dtype(features))
+        parts.append(_scores_of(torch.nan_to_num(x), free[index], neighbours))
+    out = features.new_full((len(layout) + 1,), -torch.inf, dtype=working_dtype(features))
+    out[table] = torch.cat(parts)
+    return out[:-1]
+
+
+def _scores_of(x: Tensor, free: Tensor, neighbours: int) -> Tensor:
+    """Scores (v, L) of tokens x (v, L, D) of which those free (v, L) take part."""
+    x = x - (x * free[..., None]).sum(1, keepdim=True) / free.sum(1).clamp(min=1)[:, None, None]
+    square = x.square().sum(-1)
+    squared = square[:, :, None] + square[:, None] - 2 * torch.bmm(x, x.mT)
+    noise = NOISE * (square[:, :, None] + square[:, None])  # of copies rounding is all that is left
+    squared = torch.where(squared > noise, squared, 0.0) / x.shape[-1]
+    both = free[:, :, None] & free[:, None]
+    k = min(neighbours, x.shape[1])
+    near = torch.where(both, squared, torch.inf).topk(k, dim=-1, largest=False).values
+    found = near.isfinite()
+    mean = torch.where(found, near, 0.0).sum(-1) / found.sum(-1).clamp(min=1)
+    density = torch.exp(-mean)
+    distance = torch.where(both, squared, 0.0).sqrt()
+    largest = distance.amax((1, 2))[:, None]
+    order = torch.arange(x.shape[1], device=x.device)
+    denser = (density[:, None] > density[:, :, None]) | (
+        (density[:, None] == density[:, :, None]) & (order < order[:, None])
+    )
+    nearest = torch.where(denser & both, distance, largest[..., None]).amin(-1)
+    return torch.where(free, torch.nan_to_num(density * nearest), -torch.inf)
+
+
+def merge_into(
+    features: Tensor, layout: Layout, taken: Tensor, peaks: Tensor, segment: Tensor, beta: float
+) -> Merged:
+    """Let every peak absorb the tokens of its segment that are most like it among the peaks of its view.
+
+    Every token of the segment that is not taken, peaks included, joins one peak of each view that has any. A peak
+    becomes w x + (1 - w) mean of what joined it, with w = max(1 / (joined + 1), beta).
+
+    Args:
+        features: (N, D). layout: of a video.
+        taken: (S,) int64 positions that are kept as they are.
+        peaks: (A,) int64 positions, ascending.
+        segment: (T,) int64, the segment of each frame.
+        beta: least weight of the peak, 0 to 1.
+    """
+    own = features[peaks].to(working_dtype(features))
+    rest = torch.ones(len(layout), dtype=torch.bool, device=peaks.device)
+    rest[taken] = False
+    rest = _first(rest & ~layout.separator, layout.num_tokens - taken.shape[0])
+    if peaks.shape[0] == 0 or rest.shape[0] == peaks.shape[0]:
+        return Merged(peaks, own)
+    directions, frame = unit_rows(own), layout.view[peaks]
+    sums, joined = torch.zeros_like(own), own.new_zeros(peaks.shape[0])
+    for index in torch.split(rest, rows_per_block(features, peaks.shape[0] + features.shape[1])):
+        x = torch.nan_to_num(features[index].to(own.dtype))
+        joins = _joins(unit_rows(x) @ directions.T, frame, len(layout.views))
+        joins &= segment[layout.view[index]][:, None] == segment[frame]
+        weights = joins.to(own.dtype)
+        sums += weights.T @ x
+        joined += weights.sum(0)
+    weight = (1 / (joined + 1)).clamp(min=beta)[:, None]
+    mean = sums / joined.clamp(min=1)[:, None]
+    return Merged(peaks, weight * own + (1 - weight) * mean)
+
+
+def _joins(alike: Tensor, frame: Tensor, frames: int) -> Tensor:
+    """(M, A) bool: the first best of the peaks of each frame, for every row of cosines (M, A)."""
+    where = frame.expand_as(alike)
+    best = alike.new_full((alike.shape[0], frames), -torch.inf).scatter_reduce(1, where, alike, "amax")
+    number = torch.arange(alike.shape[1], device=alike.device)
+    candidate = torch.where(alike == best.gather(1, where), number, alike.shape[1])
+    first = number.new_full((alike.shape[0], frames), alike.shape[1]).scatter_reduce(
+        1, where, candidate, "amin"
+    )
+    return candidate == first.gather(1, where)

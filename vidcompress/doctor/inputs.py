@@ -1,0 +1,103 @@
+"""What a picture or a clip becomes: views, tokens, separators, and what a budget leaves; from sizes alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+
+from ..budget import Budget, make_plan
+from ..registry import adapter_for
+from ..views import Layout
+
+RATIOS = ("0.5", "0.25", "0.1")
+
+
+def describe_images(model: Any, processor: Any, pictures: Sequence[Image.Image]) -> list[dict[str, Any]]:
+    """Say what pictures of one question become.
+
+    Args:
+        model: a model of a family that an adapter serves; on the meta device will do.
+        processor: from `load_processor`.
+        pictures: RGB, all of one prompt; only their sizes matter.
+
+    Returns:
+        One entry per picture; see `_entry`.
+    """
+    prepared, lengths = processor.prepare_images(list(pictures), [len(pictures)])
+    # The pixels are of no further interest: where they lie is where layouts are made.
+    inputs = {
+        name: value.to("meta") if value.is_floating_point() else value for name, value in prepared.items()
+    }
+    visuals, _ = adapter_for(model).visuals(inputs)
+    return [
+        _entry(visual.layout, placeholders, f"{picture.width} x {picture.height}")
+        for visual, placeholders, picture in zip(visuals, lengths, pictures, strict=True)
+    ]
+
+
+def describe_clip(model: Any, processor: Any, frames: int) -> dict[str, Any]:
+    """Say what a clip of so many frames becomes.
+
+    Args:
+        model, processor: as in `describe_images`.
+        frames: at least 1.
+
+    Returns:
+        Its entry; see `_entry`.
+
+    Raises:
+        MediaError: the family takes no clips.
+    """
+    placeholders = processor.video_tokens(frames)
+    side = processor.geometry.image_size
+    pixels = torch.empty((1, frames, 3, side, side), device="meta")
+    _, (visual,) = adapter_for(model).visuals({"pixel_values_videos": pixels})
+    return _entry(visual.layout, placeholders, f"{frames} frames")
+
+
+def _entry(layout: Layout, placeholders: int, what: str) -> dict[str, Any]:
+    """Modality, views, separators, full length, placeholders that the processor writes, and what budgets leave."""
+    budgets = {}
+    for ratio in RATIOS:
+        budget = Budget(retention_ratio=ratio)
+        plan = make_plan(layout, budget.split([layout.full_length])[0], ratio=budget.ratio)
+        budgets[ratio] = {"kept": plan.budget, "tokens": plan.tokens, "separators": plan.separators}
+    views = [
+        {"kind": view.kind, "grid": [view.rows, view.cols], "tokens": size}
+        for view, size in zip(layout.views, layout.sizes, strict=True)
+    ]
+    return {
+        "modality": layout.modality,
+        "input": what,
+        "views": views,
+        "crops": _crops(layout),
+        "separators": layout.num_separators,
+        "full_length": layout.full_length,
+        "placeholders": placeholders,
+        "budgets": budgets,
+    }
+
+
+def _crops(layout: Layout) -> list[int] | None:
+    """(rows, cols) of the crops, or None without any."""
+    boxes = [view.nominal_box for view in layout.views if view.nominal_box is not None]
+    return [len({box[0] for box in boxes}), len({box[1] for box in boxes})] if boxes else None
+
+
+def in_words(entry: dict[str, Any]) -> str:
+    """An entry on one line."""
+    parts = []
+    for kind in dict.fromkeys(view["kind"] for view in entry["views"]):
+        of_kind = [view for view in entry["views"] if view["kind"] == kind]
+        counts = Counter(view["tokens"] for view in of_kind)
+        many = " + ".join(f"{n} x {tokens}" if n > 1 else str(tokens) for tokens, n in counts.items())
+        laid = " ({} x {})".format(*entry["crops"]) if kind == "crop" and entry["crops"] else ""
+        parts.append(f"{kind + 's' * (len(of_kind) > 1)}{laid} {many}")
+    if entry["separators"]:
+        parts.append(f"separators {entry['separators']}")
+    kept = ", ".join(f"{plan['kept']} at {ratio}" for ratio, plan in entry["budgets"].items())
+    return f"{entry['full_length']} tokens: {'; '.join(parts)}; kept {kept}"

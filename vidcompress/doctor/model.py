@@ -1,0 +1,117 @@
+"""A model without weights, built from its config on the meta device: its names and shapes, its geometry."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ..errors import ArgumentError, UnsupportedModelError
+from ..qa.checkpoint import has_pooling_head, read_json
+from ..registry import ADAPTERS
+
+
+def read_model_config(source: str, **where: Any) -> tuple[Any, str]:
+    """The config of a checkpoint, and the layout it was written in: "transformers" or "original".
+
+    Args:
+        source: a folder or a hub id.
+        **where: `revision`, `local_files_only` of the hub.
+
+    Raises:
+        UnsupportedModelError: no adapter serves its model type.
+        ArgumentError, OSError, ValueError: it cannot be found or read.
+    """
+    from transformers import AutoConfig
+
+    from ..adapters.original import translated_config
+
+    families = ADAPTERS.names()  # importing the adapters makes known to transformers what it has no class for
+    raw = read_json(source, "config.json", where)
+    if raw is None:
+        raise ArgumentError("there is no config.json; pass the folder or hub id of a transformers model")
+    original = translated_config(source, raw, **where)
+    kind = raw.get("model_type")
+    if original is None and kind not in families:
+        raise UnsupportedModelError(
+            f"it is of type {kind!r}, which no adapter serves; {ADAPTERS.unknown(str(kind))}"
+        )
+    config = original or AutoConfig.from_pretrained(source, trust_remote_code=False, **where)
+    return config, "transformers" if original is None else "original"
+
+
+def empty_model(config: Any) -> Any:
+    """The model of a config with every tensor on the meta device: shapes without numbers."""
+    from transformers import AutoModelForImageTextToText
+
+    plain = copy.deepcopy(config)
+    if getattr(plain, "quantization_config", None) is not None:
+        del plain.quantization_config  # asks for packages, and changes shapes
+    if str(getattr(getattr(plain, "vision_config", None), "model_type", "")).startswith("siglip"):
+        plain.vision_config.vision_use_head = False  # nothing uses it, and most checkpoints have none
+    with torch.device("meta"):
+        return AutoModelForImageTextToText.from_config(plain)
+
+
+def fit(
+    model: Any, shapes: Mapping[str, tuple[int, ...]], *, original: bool, packed: bool
+) -> dict[str, list[str]]:
+    """What transformers would say on loading tensors of these names and shapes, its renaming of old names included.
+
+    Args:
+        model: from `empty_model`.
+        shapes: of the checkpoint's tensors.
+        original: whether they have the names of the LLaVA-NeXT repository.
+        packed: whether the checkpoint is quantised; its shapes, and the scales beside its tensors, say nothing then.
+
+    Returns:
+        Names under `missing` and `unexpected`, and under `misshaped` lines that state both shapes. Tensors that are
+        tied to others, and SigLIP's unused head, are neither missing nor unexpected.
+    """
+    from ..adapters.original import KEY_MAPPING
+
+    tensors = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    _, info = type(model).from_pretrained(
+        None,
+        config=copy.deepcopy(model.config),
+        state_dict=tensors,
+        device_map={"": "meta"},
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+        **({"key_mapping": KEY_MAPPING} if original else {}),
+    )
+    unexpected = [name for name in info["unexpected_keys"] if not has_pooling_head([name])]
+    misshaped = [
+        f"{name}: {tuple(got)} instead of {tuple(expected)}"
+        for name, got, expected in info["mismatched_keys"]
+    ]
+    return {
+        "missing": sorted(info["missing_keys"]),
+        "unexpected": [] if packed else sorted(unexpected),
+        "misshaped": [] if packed else sorted(misshaped),
+    }
+
+
+def geometry(config: Any) -> dict[str, dict[str, Any]]:
+    """The numbers of encoder and decoder that people ask for, those that the config has."""
+    text, vision = config.get_text_config(), config.vision_config
+    shared = ("hidden_size", "num_hidden_layers", "num_attention_heads")
+    parts = {
+        "encoder": (vision, ("model_type", *shared, "image_size", "patch_size")),
+        "decoder": (
+            text,
+            ("model_type", *shared, "num_key_value_heads", "vocab_size", "max_position_embeddings"),
+        ),
+    }
+    return {
+        part: {key: getattr(of, key) for key in keys if getattr(of, key, None) is not None}
+        for part, (of, keys) in parts.items()
+    }
+
+
+def parameter_count(model: Any) -> int:
+    """Numbers in the model's tensors, tied ones once."""
+    tied = getattr(model, "all_tied_weights_keys", {})
+    return sum(p.numel() for name, p in model.named_parameters(remove_duplicate=False) if name not in tied)

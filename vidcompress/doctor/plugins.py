@@ -1,0 +1,27 @@
+"""Methods and adapters of other packages: which were found, and which do not load."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..plugins import installed
+from ..registry import ADAPTERS, METHODS
+
+
+def plugins() -> list[dict[str, Any]]:
+    """Kind, name, module, package and error (None where it loads) of every third-party entry point."""
+    found = []
+    for registry in (METHODS, ADAPTERS):
+        registry.names()  # loads them
+        reasons = {(entry.name, entry.package): entry.reason for entry in registry.broken}
+        for plugin in installed(registry.group):
+            found.append(
+                {
+                    "kind": registry.what,
+                    "name": plugin.entry.name,
+                    "module": plugin.entry.value,
+                    "package": plugin.package,
+                    "error": reasons.get((plugin.entry.name, plugin.package)),
+                }
+            )
+    return found

@@ -1,0 +1,201 @@
+"""Choosing tokens one after another, for all groups of tokens at once and without asking the device what was chosen.
+
+The number of the chosen token stays a tensor: a round is a handful of kernels that are queued and never waited for, and
+G groups take as many rounds as the largest needs. Cosines are one matrix product where the matrix fits, and one row per
+round where it does not. Products run in the precision that the caller has set for matrix products (full by default).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .moments import EPSILON, NOISE, rows_per_block, working_dtype
+from .views import Layout
+
+Start = Literal["farthest_neighbour", "farthest_pair"]
+MATRIX_ELEMENTS = 1 << 28  # cosines that are held at once, 1 GiB of float32
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Tokens side by side, in groups that are chosen from independently.
+
+    Attributes:
+        index: (G, L) int64, positions of each group, ascending, filled up with N.
+        inside: (G, L) bool, what is not filling.
+        unit: (G, L, D) L2-normalised features, float32 or better; zero where there is none.
+        live: (G, L) bool, tokens that have a direction: neither filling nor all zero nor broken.
+    """
+
+    index: Tensor
+    inside: Tensor
+    unit: Tensor
+    live: Tensor
+
+
+def unit_rows(values: Tensor) -> Tensor:
+    """Rows over their L2 norm, float32 or better; rows that are zero or not finite become zero."""
+    values = values.to(working_dtype(values))
+    norm = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
+    usable = norm.isfinite() & (norm > EPSILON)
+    return torch.where(usable, values / norm, 0.0)
+
+
+def groups_of(features: Tensor, layout: Layout, *, whole: bool) -> Groups:
+    """The tokens of each view as a group, or with `whole` all of them as one; separators are left out."""
+    index = layout.token_index[None] if whole else layout.table
+    return grouped(features, index)
+
+
+def grouped(features: Tensor, index: Tensor) -> Groups:
+    """Groups of the given positions (G, L), filled up with N."""
+    inside = index < features.shape[0]
+    unit = unit_rows(features[torch.where(inside, index, 0)]) * inside[..., None]
+    return Groups(index, inside, unit, unit.any(-1))
+
+
+class Cosines:
+    """Cosines within each group, or what `made_of` makes of them.
+
+    Args:
+        unit: (G, L, D) L2-normalised rows.
+        made_of: applied to cosines of any shape, elementwise.
+    """
+
+    def __init__(self, unit: Tensor, made_of: Callable[[Tensor], Tensor] = lambda cosine: cosine) -> None:
+        self._unit, self._made_of = unit, made_of
+        self._matrix: Tensor | None = None
+        if unit.shape[0] * unit.shape[1] ** 2 <= MATRIX_ELEMENTS:
+            parts = [part for _, part in self.parts()]
+            self._matrix = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+    def parts(self) -> Iterator[tuple[int, Tensor]]:
+        """Yield the first row and the values (G, l, L) of l rows of every group with all L, in order."""
+        groups, size = self._unit.shape[:2]
+        step = size
+        if self._matrix is None and groups * size**2 > MATRIX_ELEMENTS:
+            step = rows_per_block(self._unit, groups * size)
+        for start in range(0, size, max(1, step)):
+            rows = slice(start, start + max(1, step))
+            if self._matrix is not None:
+                yield start, self._matrix[:, rows]
+            else:
+                yield start, self._made_of(torch.bmm(self._unit[:, rows], self._unit.mT))
+
+    def row(self, picked: Tensor) -> Tensor:
+        """Values (G, L) of one token of each group, numbered by `picked` (G, 1), with all of its group."""
+        if self._matrix is not None:
+            return self._matrix.gather(1, picked[..., None].expand(-1, -1, self._matrix.shape[2]))[:, 0]
+        mine = self._unit.gather(1, picked[..., None].expand(-1, -1, self._unit.shape[2]))
+        return self._made_of(torch.bmm(self._unit, mine.mT)[..., 0])
+
+
+def chosen(groups: Groups, order: Tensor, counts: Tensor, total: int) -> Tensor:
+    """Positions of the first `counts` (G,) picks of each group, ascending; `total` is the sum of the counts."""
+    taken = torch.arange(order.shape[1], device=order.device) < counts[:, None]
+    columns = torch.where(taken, order, groups.index.shape[1])
+    mask = torch.zeros_like(groups.inside[:, :1]).expand(-1, groups.index.shape[1] + 1)
+    mask = mask.scatter(1, columns, True)[:, :-1]
+    return torch.where(mask, groups.index, torch.iinfo(torch.int64).max).flatten().sort().values[:total]
+
+
+def farthest_points(groups: Groups, rounds: int, start: Start = "farthest_neighbour") -> Tensor:
+    """Max-min diversity: each next token is the one whose nearest chosen token is farthest, by cosine distance.
+
+    Ties fall to the earlier position. Tokens without a direction come last.
+
+    Args:
+        groups: the tokens.
+        rounds: how many to choose of each group, at most L.
+        start: the first is the token whose nearest neighbour is farthest (`farthest_neighbour`), or one of the two
+            that are farthest apart (`farthest_pair`).
+
+    Returns:
+        (G, rounds) int64, columns of `groups.index` in the order chosen; meaningless beyond a group's size.
+    """
+    distances, live = Cosines(groups.unit, _distance), groups.live
+    last = torch.where(groups.inside, -1.0, -torch.inf).to(groups.unit.dtype)
+    score = torch.where(live, _start_scores(distances, live, start), last)
+    far = torch.where(live, torch.inf, last)
+    order = []
+    for _ in range(rounds):
+        picked = score.argmax(1, keepdim=True)
+        order.append(picked)
+        far = torch.minimum(far, distances.row(picked)).scatter_(1, picked, -torch.inf)
+        score = far
+    return torch.cat(order, 1) if order else groups.index[:, :0]
+
+
+def _distance(cosine: Tensor) -> Tensor:
+    """1 - cosine; zero where rounding is all there is, so that copies of a token tie."""
+    distance = 1 - cosine
+    return torch.where(distance > NOISE, distance, 0.0)
+
+
+def _start_scores(distances: Cosines, live: Tensor, start: Start) -> Tensor:
+    """(G, L) distance of each token to its nearest neighbour, or to the token farthest from it."""
+    found = []
+    for begin, part in distances.parts():
+        rows = torch.arange(begin, begin + part.shape[1], device=part.device)
+        other = live[:, None] & (rows[:, None] != torch.arange(live.shape[1], device=part.device))
+        if start == "farthest_neighbour":
+            found.append(torch.where(other, part, 2.0).amin(2))
+        else:
+            found.append(torch.where(other, part, 0.0).amax(2))
+    return torch.cat(found, 1) if found else live.to(torch.float32)
+
+
+class Picks(NamedTuple):
+    """What `most_volume` chose of each group.
+
+    Attributes:
+        order: (G, rounds) int64, columns of `groups.index`.
+        gain: (G, rounds) conditional variance of each at its pick; zero once no volume is left.
+    """
+
+    order: Tensor
+    gain: Tensor
+
+
+def most_volume(groups: Groups, weight: Tensor, otherwise: Tensor, rounds: int) -> Picks:
+    """Greedy maximum a posteriori of a determinantal point process with kernel w_i cos(x_i, x_j) w_j.
+
+    Each next token is the one of largest variance given those chosen, by a growing Cholesky factor (Chen, Zhang and
+    Zhou, 2018). Tokens that add nothing to the volume (copies, and any beyond the rank) come after all others, by
+    `otherwise`; ties fall to the earlier position.
+
+    Args:
+        groups: the tokens.
+        weight: (G, L), non-negative.
+        otherwise: (G, L), the larger the earlier among tokens that add nothing.
+        rounds: how many to choose of each group, at most L.
+    """
+    cosines = Cosines(groups.unit)
+    variance = torch.where(groups.live, weight.square(), 0.0)
+    floor = NOISE * variance
+    # Squeezed below every variance; without a direction below those that have one.
+    rest = torch.sigmoid(otherwise) - torch.where(groups.live, 2.0, 3.0)
+    rest = torch.where(groups.inside, rest, -torch.inf).to(variance.dtype)
+    factor = variance.new_zeros(variance.shape[0], rounds, variance.shape[1])
+    order, gains = [], []
+    for t in range(rounds):
+        picked = torch.where(variance > floor, variance, rest).argmax(1, keepdim=True)
+        gain = variance.gather(1, picked)
+        useful = gain > floor.gather(1, picked)
+        row = cosines.row(picked) * weight * weight.gather(1, picked)
+        if t:
+            before = factor[:, :t].gather(2, picked[:, None].expand(-1, t, -1))
+            row = row - torch.bmm(before.mT, factor[:, :t])[:, 0]
+        row = torch.where(useful, row / gain.clamp(min=1e-30).sqrt(), 0.0)
+        factor[:, t] = row
+        variance = (variance - row.square()).scatter_(1, picked, -torch.inf)
+        rest = rest.scatter(1, picked, -torch.inf)
+        order.append(picked)
+        gains.append(torch.where(useful, gain, 0.0))
+    empty = groups.index[:, :0]
+    return Picks(torch.cat(order or [empty], 1), torch.cat(gains or [variance[:, :0]], 1))

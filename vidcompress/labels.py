@@ -1,0 +1,60 @@
+"""Methods as one word on a command line or in a table: `globalcom2:tau=5,policy=reference`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .errors import ArgumentError
+
+
+def read_value(text: str) -> Any:
+    """Read an option's value as JSON where it is JSON (5, 0.5, true), as text otherwise."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+_BUDGET = ("method", "retention_ratio", "max_tokens")
+
+
+def read_label(label: str) -> tuple[str, dict[str, Any]]:
+    """Take a label apart.
+
+    Args:
+        label: a method's name and, after a colon, any arguments of `compress_inputs` as key=value, joined by commas.
+
+    Returns:
+        The name and the arguments.
+
+    Raises:
+        ArgumentError: an argument without a key or a value, or a budget, which all methods share.
+    """
+    name, _, listed = label.partition(":")
+    options = {}
+    for pair in filter(None, listed.split(",")):
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise ArgumentError(f"methods: {label!r} must list options as key=value, got {pair!r}")
+        if key in _BUDGET:
+            raise ArgumentError(
+                f"methods: {label!r} sets {key}, which is not an option of a method; pass it beside them"
+            )
+        options[key] = read_value(value)
+    return name, options
+
+
+def split_labels(text: str) -> list[str]:
+    """Split a comma-separated list of labels; a comma before key=value belongs to the label before it.
+
+    Args:
+        text: such as `random,globalcom2:tau=5,alpha=0.3,uniform`, which is three labels.
+    """
+    labels: list[str] = []
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        if labels and "=" in part and ":" not in part.partition("=")[0]:
+            labels[-1] += ("," if ":" in labels[-1] else ":") + part
+        else:
+            labels.append(part)
+    return labels

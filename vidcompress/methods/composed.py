@@ -1,0 +1,85 @@
+"""Two methods one after the other: one before the language model, one inside it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+from ..budget import Plan, exact_ratio, half_up
+from ..errors import ArgumentError
+from ..selection import Selection
+from ..views import Evidence, Layout, Modality, VisualTokens
+from .base import Method
+from .inside import InsideMethod
+
+
+@dataclass(frozen=True)
+class Composed(Method):
+    """`before` chooses what is sent, `within` leaves out more from layer to layer; one budget for both.
+
+    The budget B of N means B on average over the layers' inputs. `before` sends N sqrt(B / N), so that each of the
+    two takes the same factor, or the share that `before_ratio` says.
+
+    Attributes:
+        before: a method before the language model.
+        within: a method inside it.
+        before_ratio: share of the visual tokens that `before` sends, not below that of the budget; None as above.
+
+    Raises:
+        ArgumentError: the wrong kind of method at one of the two places, a share out of range.
+    """
+
+    before: Method
+    within: InsideMethod
+    before_ratio: float | str | Fraction | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.before, Method) or self.before.inside is not None:
+            raise ArgumentError(
+                f"before must be a method before the language model, got {self.before!r}; write 'globalcom2+fastv'"
+            )
+        if not isinstance(self.within, InsideMethod):
+            raise ArgumentError(
+                f"within must be a method inside the language model, got {self.within!r}; write 'globalcom2+fastv'"
+            )
+        if self.before_ratio is not None:
+            exact_ratio(self.before_ratio)
+        names = {"name": f"{self.before.name}+{self.within.name}", "modalities": self.before.modalities}
+        for field, value in {
+            **names,
+            "positions": self.before.positions,
+            "exact": False,
+            "merges": self.before.merges,
+        }.items():
+            object.__setattr__(self, field, value)
+
+    @property
+    def inside(self) -> InsideMethod:
+        """`within`."""
+        return self.within
+
+    def sent(self, budget: int, total: int) -> int:
+        """What `before` sends of N for a budget of B."""
+        if self.before_ratio is not None:
+            wanted = half_up(exact_ratio(self.before_ratio) * total)
+        else:
+            wanted = half_up(Fraction(math.sqrt(budget * total)))
+        return self.before.sent(max(budget, min(total, wanted)), total)
+
+    def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
+        """What `before` needs."""
+        return self.before.needs(modality, has_cls)
+
+    def frames(self, layout: Layout, plan: Plan) -> tuple[int, ...] | None:
+        """What `before` has encoded."""
+        return self.before.frames(layout, plan)
+
+    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+        """What `before` selects."""
+        return self.before.select(tokens, plan)
+
+    def check(self, layout: Layout) -> None:
+        """Refuse what either refuses."""
+        self.before.check(layout)
+        self.within.check(layout)

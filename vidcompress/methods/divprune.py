@@ -1,0 +1,76 @@
+"""DivPrune (CVPR 2025): keep the tokens that are farthest from one another.
+
+Formulas from the paper and from reading its code (vbdi/divprune @ 799e2d9); nothing is derived from that code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import torch
+
+from ..budget import Plan, split_in_proportion
+from ..errors import ArgumentError
+from ..greedy import Start, chosen, farthest_points, grouped, groups_of
+from ..moments import full_precision
+from ..registry import register_method
+from ..selection import Selection, with_separators
+from ..views import Modality, VisualTokens
+from .base import Method
+
+Scope = Literal["whole", "view"]
+
+
+@register_method
+@dataclass(frozen=True)
+class DivPrune(Method):
+    """Max-min diversity: each next token is the one whose nearest kept token is farthest, by cosine distance.
+
+    Attributes:
+        scope: `whole` (the authors') lets all views compete; `view` chooses within each view, which keeps R of every
+            crop and frame and takes as many rounds as one view keeps instead of as many as the whole input keeps.
+        start: the first token: whose nearest neighbour is farthest (`farthest_neighbour`, the authors' code), or one
+            of the two that are farthest apart (`farthest_pair`, as others read the paper).
+
+    Raises:
+        ArgumentError: an option out of range.
+    """
+
+    name: ClassVar[str] = "divprune"
+    summary: ClassVar[str] = "the tokens that are farthest from one another (max-min diversity)"
+    modalities: ClassVar[frozenset[Modality]] = frozenset({"image", "video"})
+    sequential: ClassVar[bool] = True
+
+    scope: Scope = "whole"
+    start: Start = "farthest_neighbour"
+
+    def __post_init__(self) -> None:
+        for option, allowed in (("scope", get_args(Scope)), ("start", get_args(Start))):
+            if getattr(self, option) not in allowed:
+                raise ArgumentError(
+                    f"{option} must be one of {', '.join(allowed)}, got {getattr(self, option)!r}"
+                )
+
+    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+        """`exact`: the plan's tokens, then its separators. `reference`: separators compete, as in the authors' code."""
+        if plan.policy == "reference":
+            return self.reference(tokens, plan)
+        with full_precision(tokens.features):
+            groups = groups_of(tokens.features, tokens.layout, whole=self.scope == "whole")
+            sizes = tokens.layout.sizes if self.scope == "view" else (tokens.layout.num_tokens,)
+            counts = split_in_proportion(plan.tokens, sizes)
+            order = farthest_points(groups, max(counts, default=0), self.start)
+            limits = torch.tensor(counts, device=order.device)
+            kept = chosen(groups, order, limits, plan.tokens)
+        return Selection(with_separators(tokens.layout, kept, plan.separators))
+
+    def reference(self, tokens: VisualTokens, plan: Plan) -> Selection:
+        """round(R N) of all N positions, separators among them (they are all alike, so few survive), in order."""
+        layout = tokens.layout
+        count = min(len(layout), max(1, round(plan.ratio * layout.full_length)))
+        with full_precision(tokens.features):
+            everything = torch.arange(len(layout), device=layout.view.device)[None]
+            groups = grouped(tokens.features, everything)
+            order = farthest_points(groups, count, self.start)
+        return Selection(order[0].sort().values)

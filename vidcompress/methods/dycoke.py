@@ -1,0 +1,104 @@
+"""DyCoke's temporal stage (CVPR 2025): of every four frames one stays whole, the others lose what they repeat.
+
+Formulas from the paper and its code (KD-TAO/DyCoke, `dycole_ttm`). Its second stage prunes the key-value cache while
+decoding and is not part of this.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from ..budget import Plan, split_in_proportion
+from ..errors import ArgumentError
+from ..moments import cosines_to_frames
+from ..registry import register_method
+from ..selection import Selection, order_within_views, rank_within_views, top_per_view, with_separators
+from ..views import Modality, VisualTokens
+from .base import Method
+from .evs import strided
+
+
+@register_method
+@dataclass(frozen=True)
+class DyCoke(Method):
+    """Windows of frames: the first is kept whole, of each other the tokens least like the same place in its partner.
+
+    With offset o of a frame in its window, the partner is the frame o & -o earlier: the frame before for odd offsets,
+    two earlier for offset 2, which is the window's first.
+
+    Attributes:
+        window: frames per window, at least 1.
+
+    Raises:
+        ArgumentError: an option out of range.
+    """
+
+    name: ClassVar[str] = "dycoke"
+    summary: ClassVar[str] = (
+        "one whole frame per window of four, of the others what their partner frame does not show"
+    )
+    modalities: ClassVar[frozenset[Modality]] = frozenset({"video"})
+
+    window: int = 4
+
+    def __post_init__(self) -> None:
+        if isinstance(self.window, bool) or not isinstance(self.window, int) or self.window < 1:
+            raise ArgumentError(f"window must be an integer of at least 1, got {self.window!r}; use 4")
+
+    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+        """Dispatch on the policy of the plan."""
+        return self.reference(tokens, plan) if plan.policy == "reference" else self._exact(tokens, plan)
+
+    def _exact(self, tokens: VisualTokens, plan: Plan) -> Selection:
+        """First frames whole, the rest of the budget alike on all others. A window whose first frames alone are above
+        the budget is doubled; less than one frame is the first, evenly strided."""
+        layout, size = tokens.layout, tokens.layout.sizes[0]
+        frames, total, window = len(layout.views), plan.tokens, self.window
+        if total < size:
+            kept = strided(layout.table[0], size, total)
+            return Selection(with_separators(layout, kept, plan.separators))
+        while -(-frames // window) * size > total:
+            window *= 2
+        pruned = [t for t in range(frames) if t % window]
+        counts = [size] * frames
+        spare = total - (frames - len(pruned)) * size
+        for t, count in zip(pruned, split_in_proportion(spare, [size] * len(pruned)), strict=True):
+            counts[t] = count
+        partner = [t - (t % window & -(t % window)) for t in range(frames)]
+        limits = torch.tensor(counts, device=layout.view.device)
+        kept = top_per_view(self._novelty(tokens, partner), layout, limits, total)
+        return Selection(with_separators(layout, kept, plan.separators))
+
+    def reference(self, tokens: VisualTokens, plan: Plan) -> Selection:
+        """int(R n) tokens of each pruned frame, most novel first, then the frame's separators. As in the code, the
+        third frame of the last window is not pruned, and neither is what lies beyond the last pair."""
+        layout, size = tokens.layout, tokens.layout.sizes[0]
+        if plan.budget == 0:
+            return Selection(layout.view.new_zeros(0))
+        frames, kept = len(layout.views), int(plan.ratio * size)
+        partner = list(range(frames))
+        for t in range(frames):
+            offset = t % self.window
+            closed = offset % 2 or t - offset < frames - self.window
+            if offset and closed:
+                partner[t] = t - (offset & -offset)
+        counts = [size if partner[t] == t else kept for t in range(frames)]
+        limits = torch.tensor((*counts, 0), device=layout.view.device)
+        novelty = self._novelty(tokens, partner)
+        mask = (rank_within_views(novelty, layout) < limits[layout.view]) | layout.separator
+        # Whole frames keep their order, having equal scores; a separator belongs to the frame whose tokens precede it.
+        best = order_within_views(novelty, layout.view)
+        index = best[torch.argsort((~mask)[best], stable=True)][: sum(counts) + layout.num_separators]
+        frame = layout.view.masked_fill(layout.separator, -1).cummax(0).values
+        return Selection(index[torch.argsort(frame[index] * 2 + layout.separator[index], stable=True)])
+
+    def _novelty(self, tokens: VisualTokens, partner: list[int]) -> torch.Tensor:
+        """(N,) minus the cosine to the same place of the partner frame; equal within frames without one."""
+        layout = tokens.layout
+        alone = torch.tensor([*(t == p for t, p in enumerate(partner)), True], device=layout.view.device)
+        index = torch.tensor(partner, device=layout.view.device)
+        novelty = -cosines_to_frames(tokens.features, layout, index)
+        return novelty.masked_fill(alone[layout.view], 0.0)

@@ -1,0 +1,83 @@
+"""EVS, efficient video sampling: tokens that changed since the frame before are kept.
+
+Formulas from the implementation in vLLM (module video_prune.evs, as of 0.32).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from ..budget import Plan
+from ..errors import ArgumentError
+from ..moments import cosines_to_frames
+from ..registry import register_method
+from ..selection import Selection, best_first, with_separators
+from ..views import Modality, VisualTokens
+from .base import Method, Positions, tokens_to_keep
+
+FirstFrame = Literal["forced", "next"]
+FORCED = 255.0
+
+
+@register_method
+@dataclass(frozen=True)
+class EVS(Method):
+    """The tokens least like the token at their place one frame earlier, over the whole clip.
+
+    Attributes:
+        first_frame: `forced` (vLLM's) sends the whole first frame before anything else, or as much of it as the
+            budget allows, evenly strided; `next` scores it by its difference to the second frame.
+
+    Raises:
+        ArgumentError: an option out of range.
+    """
+
+    name: ClassVar[str] = "evs"
+    summary: ClassVar[str] = "the first frame, then the tokens that changed most since the frame before"
+    modalities: ClassVar[frozenset[Modality]] = frozenset({"video"})
+    positions: ClassVar[Positions] = "original"
+
+    first_frame: FirstFrame = "forced"
+
+    def __post_init__(self) -> None:
+        if self.first_frame not in get_args(FirstFrame):
+            raise ArgumentError(
+                f"first_frame must be one of {', '.join(get_args(FirstFrame))}, got {self.first_frame!r}"
+            )
+
+    def dissimilarity(self, tokens: VisualTokens) -> Tensor:
+        """(N,) 1 - cosine to the token at the same place one frame earlier, 255 in a forced first frame."""
+        layout, frames = tokens.layout, len(tokens.layout.views)
+        partner = (torch.arange(frames, device=layout.view.device) - 1).clamp(min=0)
+        if self.first_frame == "next" and frames > 1:
+            partner = torch.where(torch.arange(frames, device=partner.device) == 0, 1, partner)
+        change = 1 - cosines_to_frames(tokens.features, layout, partner)
+        return torch.where(layout.view == 0, FORCED, change) if self.first_frame == "forced" else change
+
+    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+        """The plan's tokens of greatest change; under `reference` max(n, int(R N)), n being the tokens of a frame."""
+        layout, size = tokens.layout, tokens.layout.sizes[0]
+        if plan.policy == "reference":
+            total = tokens_to_keep(layout, plan)
+            if total:
+                total = min(layout.num_tokens, max(size, int(plan.ratio * layout.num_tokens)))
+        else:
+            total = plan.tokens
+        if self.first_frame == "forced" and total < size:
+            kept = strided(layout.table[0], size, total)
+        else:
+            change = torch.where(
+                layout.separator, -torch.inf, self.dissimilarity(tokens).nan_to_num(nan=-1.0)
+            )
+            kept = best_first(change)[:total].sort().values
+        return Selection(with_separators(layout, kept, plan.separators))
+
+
+def strided(positions: Tensor, size: int, count: int) -> Tensor:
+    """`count` of the first `size` positions, evenly spaced."""
+    i = torch.arange(count, device=positions.device)
+    return positions[(2 * i + 1) * size // max(1, 2 * count)]

@@ -1,0 +1,205 @@
+"""FastVID (NeurIPS 2025): segments of alike frames; salient tokens stay, density peaks absorb the rest of a segment.
+
+Formulas from the paper and its code (LunarShen/FastVID @ ea8b57e).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from ..budget import Plan, split_in_proportion
+from ..density import Merged, density_scores, merge_into
+from ..errors import ArgumentError
+from ..greedy import unit_rows
+from ..moments import distances, full_precision, view_sums
+from ..registry import register_method
+from ..selection import Selection, largest_remainder, top_per_view, with_separators
+from ..views import Evidence, Modality, VisualTokens
+from .base import Method, Positions, require_numbers, say_once
+
+Saliency = Literal["auto", "pooling_attention", "cls_attention", "attention_received", "distance"]
+
+
+@register_method
+@dataclass(frozen=True)
+class FastVID(Method):
+    """Frames are cut into segments; per frame the salient tokens are kept, and per segment the peaks of what is left.
+
+    Attributes:
+        auxiliary: folder of the SigLIP checkpoint that the encoder comes from, for its pooling head.
+        segments: cuts fall at the `segments` - 1 least alike pairs of neighbours (DySeg's c), at least 1.
+        tau: and wherever the cosine of neighbours is below this.
+        context_share: share d of the budget for merged tokens, 0 to 1; the rest is salient tokens.
+        stride: every how many frames of a segment, from its last, one carries merged tokens (p), at least 1.
+        neighbours: of a density peak, itself among them (k), at least 1.
+        beta: least weight of a peak against the mean of what it absorbs, 0 to 1.
+        saliency: what is salient; `auto` is the pooling head's attention with `auxiliary`, else the CLS token's, else
+            the attention that a token receives.
+        layer: encoder layer of the latter two; negative counts from the last.
+
+    Raises:
+        ArgumentError: an option out of range.
+    """
+
+    name: ClassVar[str] = "fastvid"
+    summary: ClassVar[str] = "segments of alike frames: salient tokens stay, density peaks absorb the rest"
+    modalities: ClassVar[frozenset[Modality]] = frozenset({"video"})
+    positions: ClassVar[Positions] = "original"
+    merges: ClassVar[bool] = True
+
+    auxiliary: str | None = None
+    segments: int = 8
+    tau: float = 0.9
+    context_share: float = 0.4
+    stride: int = 4
+    neighbours: int = 4
+    beta: float = 0.6
+    saliency: Saliency = "auto"
+    layer: int = -1
+
+    def __post_init__(self) -> None:
+        if self.auxiliary is not None and not isinstance(self.auxiliary, (str, os.PathLike)):
+            raise ArgumentError(f"auxiliary must be a folder, got {self.auxiliary!r}")
+        if self.auxiliary is not None:
+            object.__setattr__(self, "auxiliary", os.fspath(self.auxiliary))
+        for option in ("segments", "stride", "neighbours"):
+            value = getattr(self, option)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ArgumentError(f"{option} must be an integer of at least 1, got {value!r}")
+        require_numbers(tau=self.tau, context_share=self.context_share, beta=self.beta)
+        for option in ("context_share", "beta"):
+            if not 0 <= getattr(self, option) <= 1:
+                raise ArgumentError(f"{option} must be a number from 0 to 1, got {getattr(self, option)!r}")
+        if self.saliency not in get_args(Saliency):
+            raise ArgumentError(
+                f"saliency must be one of {', '.join(get_args(Saliency))}, got {self.saliency!r}"
+            )
+        if self.saliency == "pooling_attention" and self.auxiliary is None:
+            raise ArgumentError(
+                "saliency='pooling_attention' needs auxiliary=, a folder with the encoder's pooling head; pass it, "
+                "or use saliency='auto'"
+            )
+        if isinstance(self.layer, bool) or not isinstance(self.layer, int):
+            raise ArgumentError(f"layer must be an integer such as -1, got {self.layer!r}")
+
+    def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
+        """The pooling head's attention and output with `auxiliary`, else the attention of one encoder layer."""
+        if self.auxiliary is not None:
+            pair = (self._wanted("pooling_attention"), Evidence("pooled", auxiliary=self.auxiliary))
+            if self.saliency in ("auto", "pooling_attention"):
+                return pair
+            return pair[1:] if self.saliency == "distance" else (self._wanted(self.saliency), pair[1])
+        if self.saliency == "distance":
+            return ()
+        kind: Saliency = self.saliency
+        if kind == "auto":
+            kind = "cls_attention" if has_cls else "attention_received"
+            say_once(
+                f"method 'fastvid' has no auxiliary= (a folder with SigLIP's pooling head): saliency is {kind}, and "
+                "frames are compared by the mean of their tokens, as its card says"
+            )
+        return (self._wanted(kind),)
+
+    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+        """Salient tokens and merged ones, each at the place of its peak, in sequence order, and separators."""
+        if plan.budget == 0:
+            return Selection(tokens.layout.view.new_zeros(0))
+        with full_precision(tokens.features):
+            parts = self._reference if plan.policy == "reference" else self._exact
+            salient, peaks, segment, separators = parts(tokens, plan)
+            merged = merge_into(tokens.features, tokens.layout, salient, peaks, segment, self.beta)
+        return _assembled(tokens, salient, merged, separators)
+
+    def segments_of(self, tokens: VisualTokens) -> Tensor:
+        """(T,) int64, the segment of each frame, numbered from 0."""
+        pooled = tokens.evidence.get(Evidence("pooled", auxiliary=self.auxiliary))
+        layout, frames = tokens.layout, len(tokens.layout.views)
+        if pooled is None:
+            pooled = view_sums(tokens.features, layout)
+        unit = unit_rows(pooled.to(layout.view.device))
+        alike = (unit[:-1] * unit[1:]).sum(-1)
+        rank = torch.argsort(torch.argsort(alike, stable=True), stable=True)
+        cut = (rank < self.segments - 1) | (alike < self.tau)
+        return torch.cat((cut.new_zeros(min(1, frames)), cut)).cumsum(0)
+
+    def _exact(self, tokens: VisualTokens, plan: Plan) -> tuple[Tensor, Tensor, Tensor, int]:
+        """The plan's tokens: floor(d x tokens) peaks in proportion to what each anchor frame stands for, the rest
+        salient tokens, alike for all frames."""
+        layout, device = tokens.layout, tokens.layout.view.device
+        segment = self.segments_of(tokens)
+        context = int(plan.tokens * self.context_share)
+        alike = split_in_proportion(plan.tokens - context, layout.sizes)
+        salient_counts = torch.tensor(alike, device=device)
+        salient = top_per_view(self._saliency(tokens), layout, salient_counts, sum(alike))
+        counts = largest_remainder(
+            self._stands_for(segment), context, layout.sizes_tensor[:-1] - salient_counts
+        )
+        scores = self._peak_scores(tokens, salient)
+        return salient, top_per_view(scores, layout, counts, context), segment, plan.separators
+
+    def _reference(self, tokens: VisualTokens, plan: Plan) -> tuple[Tensor, Tensor, Tensor, int]:
+        """int(R n) tokens per frame, int(d int(R n)) of them for peaks, whole numbers per anchor frame, and the
+        separators of every line with a kept token."""
+        layout, size = tokens.layout, tokens.layout.sizes[0]
+        segment = self.segments_of(tokens)
+        each = int(size * plan.ratio)
+        context = int(each * self.context_share)
+        frames = layout.sizes_tensor[:-1]
+        salient = top_per_view(
+            self._saliency(tokens),
+            layout,
+            torch.full_like(frames, each - context),
+            (each - context) * len(layout.views),
+        )
+        stands = self._stands_for(segment)
+        counts = (context * stands + 1e-9).floor().to(torch.int64).clamp(max=size - each + context)
+        peaks = top_per_view(self._peak_scores(tokens, salient), layout, counts, int(counts.sum().item()))
+        in_line = torch.zeros(layout.num_lines + 1, dtype=torch.int64, device=segment.device)
+        in_line[layout.line[torch.cat((salient, peaks))]] = 1
+        lines = in_line[layout.line[layout.separator_index]]
+        return salient, peaks, segment, int(lines.sum().item())
+
+    def _stands_for(self, segment: Tensor) -> Tensor:
+        """(T,) float64: frames of its segment per anchor frame, at anchor frames; zero at the others."""
+        frames = segment.shape[0]
+        length = torch.zeros(frames, dtype=torch.int64, device=segment.device).scatter_add(
+            0, segment, torch.ones_like(segment)
+        )
+        last = length.cumsum(0) - 1
+        anchor = (last[segment] - torch.arange(frames, device=segment.device)) % self.stride == 0
+        of = length[segment]
+        anchors = (of + self.stride - 1).div(self.stride, rounding_mode="floor")
+        return torch.where(anchor, of.to(torch.float64) / anchors, 0.0)
+
+    def _saliency(self, tokens: VisualTokens) -> Tensor:
+        """(N,) the first of the wanted quantities that came with the tokens, else distances from the frame's mean."""
+        if self.saliency != "distance":
+            kinds: tuple[Saliency, ...] = ("pooling_attention", "cls_attention", "attention_received")
+            for kind in kinds if self.saliency == "auto" else (self.saliency,):
+                found = tokens.evidence.get(self._wanted(kind))
+                if found is not None:
+                    return found
+        return distances(tokens.features, tokens.layout).view
+
+    def _wanted(self, kind: Saliency) -> Evidence:
+        if kind == "pooling_attention":
+            return Evidence("pooling_attention", auxiliary=self.auxiliary)
+        return Evidence("cls_attention" if kind == "cls_attention" else "attention_received", self.layer)
+
+    def _peak_scores(self, tokens: VisualTokens, salient: Tensor) -> Tensor:
+        return density_scores(tokens.features, tokens.layout, salient, self.neighbours)
+
+
+def _assembled(tokens: VisualTokens, salient: Tensor, merged: Merged, separators: int) -> Selection:
+    """Everything in sequence order, with the new features in place of the peaks' own."""
+    layout = tokens.layout
+    index, _ = torch.cat((salient, merged.index)).sort()
+    index = with_separators(layout, index, separators)
+    features = tokens.features[index]
+    place = torch.searchsorted(index, merged.index)
+    return Selection(index, features.index_copy(0, place, merged.features.to(features.dtype)))

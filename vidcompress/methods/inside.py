@@ -1,0 +1,167 @@
+"""Methods that leave out tokens between the layers of the language model: what they rank by, and how many they keep."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from ..budget import Plan
+from ..decoder.schedule import Schedule, largest_within, make_schedule, stage_layers, unreachable
+from ..errors import ArgumentError
+from ..selection import Selection
+from ..views import Modality, VisualTokens
+from .base import Method
+
+SCHEDULES = ("published", "fit")
+
+
+@dataclass(frozen=True, eq=False)
+class Between:
+    """What a method sees between two decoder layers: b rows, n columns.
+
+    Attributes:
+        hidden: (b, n, D) what the next layer would take in.
+        attention: (b, H, q, n) float32 softmax attention of the last q columns.
+        weights: (b, q) float32 how much each of these q counts; 0 at what is no query.
+        visual: (b, n) bool. real: (b, n) bool, False at padding.
+        rotary: (cos, sin) of the columns, each (b, n, d).
+    """
+
+    hidden: Tensor
+    attention: Tensor
+    weights: Tensor
+    visual: Tensor
+    real: Tensor
+    rotary: tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class InsideMethod(Method):
+    """A method that prunes inside the language model; before it, everything is sent.
+
+    Class attributes:
+        where: "inside".
+        source: whose attention it reads: that of the layer before, as it ran ("previous"), or rows computed with
+            the weights of the layer that would come next ("next").
+        asks: which queries: the "last" column, or the "text" behind the last visual token.
+        depths: first layers of the published stages as fractions of depth, ascending.
+        usual: visual tokens averaged over layer inputs under the published schedule, as a share.
+
+    Attributes:
+        schedule: `published` layers, at which a budget may be out of reach, or `fit`: the layers move earlier in
+            the proportion in which the budget is smaller than the published average.
+
+    Raises:
+        ArgumentError: another schedule.
+    """
+
+    where: ClassVar[Literal["before", "inside"]] = "inside"
+    uses_budget: ClassVar[bool] = False
+    exact: ClassVar[bool] = False
+    modalities: ClassVar[frozenset[Modality]] = frozenset({"image", "video"})
+    source: ClassVar[Literal["previous", "next"]] = "previous"
+    asks: ClassVar[Literal["last", "text"]] = "last"
+    depths: ClassVar[tuple[Fraction, ...]] = ()
+    usual: ClassVar[Fraction] = Fraction(1, 2)
+
+    schedule: str = "published"
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise ArgumentError(f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
+
+    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+        """All N positions in order: the language model prunes."""
+        return Selection(torch.arange(len(tokens), device=tokens.layout.view.device))
+
+    @property
+    def inside(self) -> InsideMethod:
+        """Itself."""
+        return self
+
+    @abstractmethod
+    def counts(self, total: int, level: Fraction) -> list[int]:
+        """Visual tokens kept at each stage, at a level between the fewest (0) and all (1) of `total`.
+
+        At least one, and not fewer at a higher level.
+        """
+
+    @abstractmethod
+    def reference_counts(self, total: int, ratio: Fraction) -> list[int]:
+        """The authors' counts when asked for `ratio` in their meaning of it."""
+
+    def merged(self, pruned: int) -> int:
+        """How many tokens are made of that many left out at a stage."""
+        return 0
+
+    @abstractmethod
+    def score(self, between: Between) -> Tensor:
+        """Return (b, n) float32 scores; of the visual columns the highest stay."""
+
+    def weigh(self, embeddings: Tensor, visual: Tensor, queries: Tensor) -> Tensor:
+        """Weigh the text columns that ask, once, from what the first layer takes in.
+
+        Args:
+            embeddings: (b, n, D). visual: (b, n) bool.
+            queries: (b, q) bool, which of the last q columns are text behind the last visual token.
+
+        Returns:
+            (b, q) float32, 0 where `queries` is False.
+        """
+        return queries.float()
+
+    def merge(
+        self, between: Between, scores: Tensor, kept: Tensor, pruned: list[int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Make tokens of those left out.
+
+        Args:
+            between: as for `score`. scores: (b, n), -inf at what is not visual. kept: (b, n) bool.
+            pruned: how many are left out of each row.
+
+        Returns:
+            (b, c, D) tokens, (b, c) int64 columns of their centres, (b, c) bool which of them there are.
+        """
+        raise NotImplementedError
+
+    def plan_layers(
+        self, total: int, budget: int, layers: int, *, ratio: Fraction | None = None, reference: bool = False
+    ) -> Schedule:
+        """Settle how many visual tokens each layer takes in.
+
+        Args:
+            total: N, visual tokens of one prompt row that reach the first layer.
+            budget: B, wanted on average over the layers' inputs.
+            layers: decoder layers.
+            ratio: R as asked for; what `reference` goes by.
+            reference: the authors' counts instead.
+
+        Raises:
+            BudgetError: the schedule does not go so low; the message has its floor and the way out.
+        """
+        if total == 0 or layers < 2:
+            return Schedule(total, layers, ())
+        starts = stage_layers(self.depths, layers)
+        if reference:
+            share = ratio if ratio is not None else Fraction(budget, total)
+            return make_schedule(total, layers, starts, self.reference_counts(total, share), self.merged)
+        if budget >= total:
+            return Schedule(total, layers, ())
+        if self.schedule == "fit":
+            starts = stage_layers(self.depths, layers, min(Fraction(1), Fraction(budget, total) / self.usual))
+        found = largest_within(layers * budget, total, layers, starts, self.counts, self.merged)
+        if found is None:
+            floor = make_schedule(total, layers, starts, self.counts(total, Fraction(0)), self.merged)
+            raise unreachable(self.name, budget, floor, fit=self.schedule == "fit" or starts[0] == 1)
+        return found
+
+
+def visual_attention(between: Between) -> Tensor:
+    """Head-mean attention of the weighted queries: (b, H, q, n) -> (b, n)."""
+    weights = between.weights / between.weights.sum(dim=1, keepdim=True).clamp(min=1e-12)
+    return torch.einsum("bhqn,bq->bn", between.attention, weights) / between.attention.shape[1]

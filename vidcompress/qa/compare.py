@@ -1,0 +1,159 @@
+"""One input, several methods and budgets side by side: decoded and preprocessed once, timed in turns."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BudgetError
+from ..placement import input_device
+from ..resources import embedded_models
+from .answer import Answer
+from .answering import answer_prepared, open_and_prepare
+from .comparison import TIMES, Comparison, Row
+from .lineup import Entry
+from .phases import Phases
+from .progress import bar
+from .question import Question
+
+if TYPE_CHECKING:
+    from .visual_qa import VisualQA
+
+
+@dataclass
+class _Runs:
+    """What the runs of one row gave: the first timed answer, and the times and texts of all timed ones."""
+
+    entry: Entry
+    answer: Answer | None = None
+    times: list[dict[str, float]] = field(default_factory=list)
+    texts: set[str] = field(default_factory=set)
+    failed: str = ""
+
+    def add(self, answer: Answer) -> None:
+        self.answer = self.answer or answer
+        ms = answer.timing_ms
+        first = ms["encode"] + ms["compress"] + ms["prefill"]
+        self.times.append({**ms, "first_token": first, "total": first + ms["generate"]})
+        self.texts.add(answer.text)
+
+
+def run_comparison(
+    qa: VisualQA,
+    question: Question,
+    entries: Sequence[Entry],
+    skipped: Mapping[str, str],
+    *,
+    repeats: int,
+    generation: Mapping[str, Any],
+    progress: bool | None,
+) -> Comparison:
+    """Measure the rows of a comparison.
+
+    Args:
+        qa: model, processor and sampling; its own method and budget play no part.
+        question: what is asked.
+        entries: the rows, the uncompressed model first; see `line_up`.
+        skipped: what `line_up` left out.
+        repeats: runs per row, the first of which is not counted.
+        generation: arguments of the model's `generate`.
+        progress: show a bar on stderr; None shows it on a terminal.
+
+    Raises:
+        VidcompressError: what a method that was asked for, or the uncompressed model, raises. A budget out of reach
+            becomes a row without an answer, and a method that was not asked for is left out.
+    """
+    phases = Phases(input_device(qa.model))
+    media, inputs = open_and_prepare(qa.model, qa.processor, [question], qa.sampling, phases)
+    shared = {phase: phases.ms[phase] for phase in ("decode", "preprocess")}
+    lost = dict(skipped)
+
+    def run(entry: Entry) -> Answer:
+        return answer_prepared(
+            qa.model,
+            qa.processor,
+            [question],
+            media,
+            inputs,
+            Phases(input_device(qa.model)),
+            compression=entry.compression,
+            generation=generation,
+        )[0]
+
+    rows = [_Runs(entry) for entry in entries]
+    with bar(len(rows) * repeats, progress, len(rows) * repeats) as advance:
+        for row in rows:
+            _warm_up(row, run, lost)
+            advance(1)
+        rows = [row for row in rows if row.entry.label not in lost]
+        advance((len(entries) - len(rows)) * (repeats - 1))
+        for number in range(1, repeats):
+            # There and back, so that a machine that grows slower or faster favours no row.
+            for row in rows if number % 2 else reversed(rows):
+                if not row.failed:
+                    row.add(run(row.entry))
+                advance(1)
+    return Comparison(
+        question=question.text,
+        rows=tuple(_row(row, rows[0]) for row in rows),
+        skipped=lost,
+        shared_ms=shared,
+        runs=repeats - 1,
+        model=_name(qa.model),
+        settings={
+            "dtype": str(qa.model.dtype).removeprefix("torch."),
+            "device": str(input_device(qa.model)),
+            "attn_implementation": str(getattr(qa.model.config, "_attn_implementation", "")),
+        },
+    )
+
+
+def _name(model: Any) -> str:
+    """What `from_pretrained` was given: an embedded model's own name, else the folder or hub id."""
+    source = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
+    embedded = {str(folder): name for name, folder in embedded_models().items()}
+    return embedded.get(source, source)
+
+
+def _warm_up(row: _Runs, run: Callable[[Entry], Answer], lost: dict[str, str]) -> None:
+    """Run a row for the first time, and find out whether it can be run."""
+    if row.entry.label in lost:
+        return
+    try:
+        run(row.entry)
+    except BudgetError as error:
+        row.failed = str(error)
+    except Exception as error:
+        if row.entry.asked:
+            raise
+        lost[row.entry.label] = f"{type(error).__name__}: {error}"
+
+
+def _row(row: _Runs, baseline: _Runs) -> Row:
+    budget = row.entry.settings.budget
+    ratio = None if budget.ratio is None else float(budget.ratio)
+    if row.answer is None or baseline.answer is None:
+        return Row(row.entry.label, ratio, budget.max_tokens, note=row.failed)
+    middle, best = ({name: pick(t[name] for t in row.times) for name in TIMES} for pick in (median, min))
+    against = {name: median(t[name] for t in baseline.times) for name in ("first_token", "total")}
+    return Row(
+        row.entry.label,
+        ratio,
+        budget.max_tokens,
+        answer=row.answer,
+        median_ms=middle,
+        fastest_ms=best,
+        speedup={name: ms / middle[name] for name, ms in against.items()},
+        agreement=None if row is baseline else agreement(row.answer.text, baseline.answer.text),
+        note="" if len(row.texts) == 1 else f"its runs gave {len(row.texts)} different answers",
+    )
+
+
+def agreement(one: str, other: str) -> float:
+    """F1 of the words of two texts, upper and lower case alike, as in SQuAD; 1.0 for two empty ones."""
+    ours, theirs = Counter(one.casefold().split()), Counter(other.casefold().split())
+    longest = ours.total() + theirs.total()
+    return 2 * (ours & theirs).total() / longest if longest else 1.0

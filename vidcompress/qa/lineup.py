@@ -1,0 +1,217 @@
+"""Who takes part in a comparison: methods with their options, times budgets, after the uncompressed model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import ArgumentError, UnsupportedInputError
+from ..labels import read_label, split_labels
+from ..methods.base import Method
+from ..registry import available_methods
+from ..settings import Settings, make_settings
+from .question import Question, read_question
+
+BASELINE = "none"
+CONTROLS = ("random", "uniform")
+DEFAULT_RATIOS = (0.5, 0.25, 0.1)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row to be measured.
+
+    Attributes:
+        label: the method as it was named.
+        settings: how it compresses, checked.
+        compression: the same as arguments of `compress_inputs`.
+        asked: whether the caller named it; what was not asked for may be left out.
+    """
+
+    label: str
+    settings: Settings
+    compression: Mapping[str, Any] = field(repr=False)
+    asked: bool
+
+
+def plan_comparison(
+    item: Mapping[str, Any],
+    methods: str | Sequence[str | Method] | None,
+    *,
+    retention_ratios: float | str | Iterable[float | str] | None,
+    max_tokens: int | Iterable[int] | None,
+    controls: bool,
+    repeats: int,
+    seed: int | None,
+    common: Mapping[str, Any],
+    options: Mapping[str, Any] | None = None,
+) -> tuple[Question, list[Entry], dict[str, str]]:
+    """Check the arguments of `VisualQA.compare` before any model runs.
+
+    Args:
+        item: the question and its media, as `read_question` takes them.
+        methods, retention_ratios, max_tokens, controls, repeats, seed: as in `VisualQA.compare`.
+        common: `policy`, `separators` and `positions` for all rows.
+        options: further arguments, for `generate`; looked through for misnomers.
+
+    Returns:
+        The question, then what `line_up` returns.
+
+    Raises:
+        As `VisualQA.compare`, but for what only opening the media can tell.
+    """
+    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 2:
+        raise ArgumentError(
+            f"repeats={repeats!r}: must be a whole number of at least 2; the first run is not counted"
+        )
+    singular = {"method": "methods", "retention_ratio": "retention_ratios"}
+    for name in singular.keys() & (options or {}).keys():
+        raise ArgumentError(
+            f"{name}={dict(options or {})[name]!r}: compare takes several; pass {singular[name]}=[...]"
+        )
+    question, budgets = read_question(item), read_budgets(retention_ratios, max_tokens)
+    return question, *line_up(question, methods, budgets, controls=controls, seed=seed, common=common)
+
+
+def line_up(
+    question: Question,
+    methods: str | Sequence[str | Method] | None,
+    budgets: Sequence[Mapping[str, Any]],
+    *,
+    controls: bool,
+    seed: int | None,
+    common: Mapping[str, Any],
+) -> tuple[list[Entry], dict[str, str]]:
+    """Check everything that can be checked before a model runs.
+
+    Args:
+        question: what is asked; decides which methods serve.
+        methods: labels, or methods; None takes every registered one that serves the input.
+        budgets: `retention_ratio` or `max_tokens` of each column.
+        controls: whether `random` and `uniform` stand beside `methods`.
+        seed: for methods that have an option `seed` and whose label does not set it.
+        common: `policy`, `separators` and `positions` for all of them.
+
+    Returns:
+        The rows, the uncompressed model first, and why each method of the default set was left out.
+
+    Raises:
+        ArgumentError: as `compress_inputs`, or nothing to compress. UnsupportedInputError: a method that was asked
+            for does not serve the input.
+    """
+    modalities = {*(["image"] if question.images else []), *(["video"] if question.video is not None else [])}
+    if not modalities:
+        raise ArgumentError("compare: there is nothing to compress; pass image=, images= or video=")
+    asked = _named(methods)
+    names = _unique([*(_others() if methods is None else asked), *(CONTROLS if controls else ())])
+    for budget in budgets:  # what is wrong with these is wrong for every method
+        _entry(BASELINE, budget, None, common, asked=True)
+    skipped: dict[str, str] = {}
+    entries = [_entry(BASELINE, {"retention_ratio": 1.0}, None, common, asked=True)]
+    for name in names:
+        named = name in asked
+        try:
+            rows = [_entry(name, budget, seed, common, asked=named) for budget in budgets]
+        except Exception as error:
+            if named:
+                raise
+            skipped[_label(name)] = f"{type(error).__name__}: {error}"
+            continue
+        served = rows[0].settings.method.modalities
+        if not modalities <= served:
+            reason = f"serves {' and '.join(sorted(served))} inputs only"
+            if named:
+                about = " and ".join(sorted(modalities))
+                raise UnsupportedInputError(
+                    f"methods: {_label(name)!r} {reason}, and the question is about {about}; leave it out"
+                )
+            skipped[_label(name)] = reason
+            continue
+        entries += rows
+    return entries, skipped
+
+
+def read_budgets(
+    retention_ratios: float | str | Iterable[float | str] | None, max_tokens: int | Iterable[int] | None
+) -> list[dict[str, Any]]:
+    """Turn lists of ratios or of token counts into the budgets of the columns, without repetitions.
+
+    Raises:
+        ArgumentError: both lists, or an empty one. What they hold is checked by `line_up`.
+    """
+    if retention_ratios is not None and max_tokens is not None:
+        raise ArgumentError(
+            f"retention_ratios={retention_ratios!r} and max_tokens={max_tokens!r} exclude each other; pass one of them"
+        )
+    name = "retention_ratio" if max_tokens is None else "max_tokens"
+    given: Any = max_tokens if max_tokens is not None else retention_ratios
+    values = DEFAULT_RATIOS if given is None else given
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        values = [values]
+    values = list(values)
+    budgets = [{name: value} for place, value in enumerate(values) if value not in values[:place]]
+    if not budgets:
+        raise ArgumentError(f"{name if name == 'max_tokens' else 'retention_ratios'}=[]: give at least one")
+    return budgets
+
+
+def _named(methods: str | Sequence[str | Method] | None) -> list[str | Method]:
+    """The labels and methods that were asked for, the baseline apart, which takes part anyway."""
+    if methods is None:
+        return []
+    listed = split_labels(methods) if isinstance(methods, str) else list(methods)
+    if not listed:
+        raise ArgumentError(
+            f"methods={methods!r}: name at least one, or leave it out for all that serve the input"
+        )
+    for method in listed:
+        if not isinstance(method, (str, Method)):
+            raise ArgumentError(
+                f"methods: {method!r} is of type {type(method).__name__}; pass names, or methods"
+            )
+    return [method for method in listed if method != BASELINE]
+
+
+def _others() -> list[str]:
+    """Every registered method beside the controls and the baseline."""
+    return [name for name in available_methods() if name not in (*CONTROLS, BASELINE)]
+
+
+def _unique(methods: Iterable[str | Method]) -> list[str | Method]:
+    """The first of each label, in order."""
+    first: dict[str, str | Method] = {}
+    for method in methods:
+        first.setdefault(_label(method), method)
+    return list(first.values())
+
+
+def _label(method: str | Method) -> str:
+    """The name, with the options of an instance that are not the defaults."""
+    if not isinstance(method, Method):
+        return str(method)
+    changed = {
+        f.name: getattr(method, f.name)
+        for f in dataclasses.fields(method)
+        if f.init and f.default != getattr(method, f.name)
+    }
+    return method.name + ":" * bool(changed) + ",".join(f"{key}={value}" for key, value in changed.items())
+
+
+def _entry(
+    method: str | Method,
+    budget: Mapping[str, Any],
+    seed: int | None,
+    common: Mapping[str, Any],
+    *,
+    asked: bool,
+) -> Entry:
+    chosen, options = (method, {}) if isinstance(method, Method) else read_label(method)
+    compression = {"method": chosen, **budget, **common, **options}
+    settings = make_settings(**compression)
+    seeded = any(f.name == "seed" for f in dataclasses.fields(settings.method))
+    if seed is not None and seeded and "seed" not in options and not isinstance(method, Method):
+        compression["seed"] = seed
+        settings = make_settings(**compression)
+    return Entry(_label(method), settings, compression, asked)

@@ -1,0 +1,77 @@
+"""A comparison as a table of fixed-width text."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .comparison import Comparison, Row
+
+WIDTH = 400
+"""Never reached: the columns are as wide as what they hold, answers are cut short."""
+ANSWER_WIDTH = 40
+_COLUMNS = (
+    ("asked", 5),
+    ("sent", 4),
+    ("kept", 7),
+    ("first token", 11),
+    ("encode", 9),
+    ("compress", 9),
+    ("prefill", 9),
+    ("total", 10),
+    ("speed-up", 8),
+    ("agrees", 6),
+)
+"""Headings with the least width of their column, so that tables of other times look alike."""
+_MS = ("first_token", "encode", "compress", "prefill", "total")
+
+
+def as_table(comparison: Comparison) -> str:
+    """Return rows, then the remarks that belong to them."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("method", no_wrap=True, min_width=10)
+    for name, width in _COLUMNS:
+        table.add_column(name, justify="right", no_wrap=True, min_width=width)
+    table.add_column("answer", no_wrap=True, overflow="ellipsis", max_width=ANSWER_WIDTH)
+    for row in comparison.rows:
+        table.add_row(*map(Text, _cells(row)))
+    console = Console(file=io.StringIO(), width=WIDTH, color_system=None, highlight=False)
+    console.print(table)
+    written: io.StringIO = console.file  # type: ignore[assignment]
+    lines = [line.rstrip() for line in written.getvalue().splitlines()]
+    return "\n".join([*lines, *remarks(comparison)])
+
+
+def _cells(row: Row) -> list[str]:
+    if row.answer is None:
+        return [row.label, row.asked, *[""] * (len(_COLUMNS) - 1), "(out of reach)"]
+    times = [f"{row.median_ms[name]:.1f} ms" for name in _MS]
+    share = f"{100 * (row.retention or 0):.1f} %"
+    faster = f"{row.speedup['first_token']:.2f} x"
+    agrees = "" if row.agreement is None else f"{100 * row.agreement:.0f} %"
+    said = " ".join(row.answer.text.split()) or "(no words)"
+    return [row.label, row.asked, str(row.kept), share, *times, faster, agrees, said]
+
+
+def remarks(comparison: Comparison) -> list[str]:
+    """What the table leaves unsaid: what the times are, which rows are special, what was left out."""
+    shared = ", ".join(f"{phase} {ms:.1f} ms" for phase, ms in comparison.shared_ms.items())
+    ran = ", ".join(comparison.settings.values())
+    runs = f"{comparison.runs} timed run{'s' * (comparison.runs != 1)} per row"
+    lines = [
+        f"{comparison.model}, {ran}; medians of {runs}, in turns, after one that is not counted. One input on this",
+        f"machine is no benchmark. Done once for all rows and in none of them: {shared}.",
+        "speed-up: of the first token, against the first row; agrees: words in common with its answer (F1).",
+    ]
+    if any(row.answer is not None and row.answer.report.inside is not None for row in comparison.rows):
+        lines.append("kept: of methods that go on inside the language model, on average over its layers.")
+    lines += [f"note: {row.label} at {row.asked}: {row.note}" for row in comparison.rows if row.note]
+    if comparison.baseline.answer is not None:  # what is to be known of the question and the input themselves
+        lines += [f"note: {note}" for note in comparison.baseline.answer.report.all_notes]
+    lines += [f"left out: {label}: {reason}" for label, reason in comparison.skipped.items()]
+    return lines

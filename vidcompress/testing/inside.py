@@ -1,0 +1,45 @@
+"""What must hold of a method that prunes inside the language model, on a model and inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ..methods.base import Method
+from ..session import compress_inputs
+from .expect import require
+
+
+def check_inside(model: Any, inputs: Mapping[str, Any], method: Method) -> None:
+    """Everything kept is the stock model; else each layer takes in what was planned, and a batch what its rows would.
+
+    Args:
+        model: a loaded model. inputs: processor outputs, padded on the left. method: one with `inside`.
+
+    Raises:
+        ContractError: what does not hold.
+    """
+    with torch.no_grad():
+        stock = model(**inputs).logits
+        whole = compress_inputs(model, inputs, method, retention_ratio=1, positions="contiguous")
+        with whole.pruning():
+            kept = model(**whole).logits
+        require(torch.equal(stock, kept), f"{method.name} at 1.0 differs from the stock model")
+        some = compress_inputs(model, inputs, method, retention_ratio="0.6")
+        with some.pruning():
+            cache = model(**{**some, "use_cache": True}).past_key_values
+    report = some.report.inside
+    require(report is not None, f"{method.name} leaves no report of its layers")
+    plan = some.inside.plan  # type: ignore[union-attr]
+    for layer, tokens in enumerate(plan.tokens_in(layer) for layer in range(len(report.per_layer))):  # type: ignore[union-attr]
+        widest = max(text + count for text, count in zip(plan.texts, tokens, strict=True))
+        held = cache.get_seq_length(layer)
+        require(held == widest, f"{method.name}: layer {layer} holds {held} columns, {widest} were planned")
+    for row, schedule in enumerate(plan.schedules):
+        wanted = plan.budgets[row] * len(schedule.per_layer())
+        require(
+            schedule.summed <= wanted or schedule.total == 0,
+            f"{method.name}: row {row} takes in {schedule.summed} over all layers, the budget is {wanted}",
+        )
