@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from errors.rows import Make, Row
-from errors.rows_settings import WHOLE, sampling_rows, settings_rows
-from vidcompress.errors import UnsupportedModelError
+from errors.rows_settings import RATIO, TOKENS, WHOLE, sampling_rows, settings_rows
+from vidcompress.errors import BudgetError, UnsupportedInputError, UnsupportedModelError
 from vidcompress.media.errors import MediaError
 
 
@@ -190,6 +190,39 @@ ASK_BATCH = [
     Row("VisualQA.ask_batch", "num_beems", 2, "did you mean 'num_beams'?"),
 ]  # fmt: skip
 
+NO_MEDIA = {"image": None}
+C = "VisualQA.compare"
+COMPARE = [
+    *(Row(C, "question", value, ": must be a text that is not empty") for value in ("", None, 7)),
+    Row(C, "image", None, "there is nothing to compress; pass image=", says=""),
+    Row(C, "image", "no.png", "no such file", MediaError),
+    Row(C, "images", 5, "images must be a list, got int", others=NO_MEDIA),
+    Row(C, "video", "no.mp4", "no such file", MediaError, NO_MEDIA),
+    Row(C, "methods", "globalcom3", "did you mean 'globalcom2'?", names="method"),
+    Row(C, "methods", "globalcom2:tau", "must list options as key=value"),
+    Row(C, "methods", "vidcom2", "serves video inputs only", UnsupportedInputError),
+    *(Row(C, "methods", value, "must be a list of names or methods") for value in (5, {}, b"random")),
+    Row(C, "methods", [], "name at least one, or leave it out"),
+    Row(C, "methods", [5], "pass names, or methods", says="5"),
+    *(
+        Row(C, "retention_ratios", value, RATIO, BudgetError, names="retention_ratio")
+        for value in (0, 1.5, "a lot", math.nan, True)
+    ),
+    Row(C, "retention_ratios", [], "give at least one"),
+    *(
+        Row(C, "max_tokens", value, TOKENS, BudgetError, {"retention_ratios": None})
+        for value in (0, 2.5, "10", True)
+    ),
+    Row(C, "max_tokens", 5, "exclude each other; pass one of them"),
+    *(Row(C, "controls", value, "must be True or False") for value in (1, "yes", None)),
+    *(Row(C, "repeats", value, "must be a whole number of at least 2") for value in (0, 1, 2.5, True, None)),
+    *(Row(C, "seed", value, "must be a whole number of at least 0") for value in (-1, 2.5, "1", True)),
+    *(Row(C, "max_new_tokens", value, WHOLE) for value in (0, 2.5, None)),
+    *(Row(C, "progress", value, "must be True or False") for value in (1, "yes")),
+    Row(C, "num_beems", 2, "did you mean 'num_beams'?"),
+    Row(C, "method", "random", "compare takes several; pass methods=[...]"),
+]
+
 OVERLAYS = [
     *(
         Row(call, "index", value, "counted from 0; pass a whole number below that")
@@ -216,6 +249,7 @@ ROWS = [
         for row in text_rows(call)
     ),
     *(row for call in ("VisualQA.ask", "VisualQA.stream", "VisualQA.chat") for row in media_rows(call)),
+    *COMPARE,
     *(Row("VisualQA.chat", "history", value, "must be True or False") for value in (1, "yes", None)),
     Row("Chat.ask", "num_beams", 2, "a chat goes on from one row of a growing cache, only with 1"),
     Row("Chat.ask", "use_cache", False, "a chat goes on from one row of a growing cache, only with True"),

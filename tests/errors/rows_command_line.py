@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 USAGE, FAILURE = 2, 1
 
@@ -35,6 +35,27 @@ class Words:
 def ask(parameter: str, *words: str, message: str, code: int = USAGE, names: str | None = None) -> Words:
     """A row of `ask` with a question."""
     return Words("ask", parameter, ("--question", "what?", *words), message, code, names)
+
+
+def shared(command: str) -> list[Words]:
+    """Rows of `ask` that hold for `compare` too: the same options, checked in the same way; it needs a picture."""
+    alike = "question image video model num_frames fps max_new_tokens policy separators positions seed device dtype"
+    alike += " attn_implementation device_map quantization overlay as_json"
+    rows = [row for row in ROWS if row.command == "ask" and row.parameter in alike.split()]
+    return [
+        replace(
+            row, command=command, words=row.words if _has_media(row) else (*row.words, "--image", "{photo}")
+        )
+        for row in rows
+    ]
+
+
+def _has_media(row: Words) -> bool:
+    return (
+        row.words[-1:] == ("--question",)
+        or row.parameter == "overlay"
+        or bool({"--image", "--video"} & {*row.words})
+    )
 
 
 NOT_WHOLE = "valid integer"
@@ -196,4 +217,81 @@ ROWS = [
     Words("methods", "as_json", ("--json=yes",), "does not take a value", names="--json"),
     Words("models", "as_json", ("--json=yes",), "does not take a value", names="--json"),
     Words("models", "as_json", ("--jsn",), "No such option: --jsn", names="--jsn"),
+]
+COMPARE = ("--question", "what?", "--image", "{photo}")
+ROWS += [
+    *(
+        row
+        for row in shared("compare")
+        if (row.parameter, row.words[2:3]) != ("policy", ("--policy=reference",))
+    ),
+    Words(
+        "compare",
+        "methods",
+        (*COMPARE, "--methods", "globalcom3"),
+        "did you mean 'globalcom2'?",
+        names="method",
+    ),
+    Words("compare", "methods", (*COMPARE, "--methods", "globalcom2:tau"), "must list options as key=value"),
+    Words("compare", "methods", (*COMPARE, "--methods", ","), "name at least one, or leave it out"),
+    Words("compare", "only", (*COMPARE, "--only=yes"), "does not take a value", names="--only"),
+    Words(
+        "compare",
+        "retention_ratios",
+        (*COMPARE, "--retention-ratios", "2"),
+        "0 < R <= 1, got '2'",
+        names="retention_ratio",
+    ),
+    Words("compare", "retention_ratios", (*COMPARE, "--retention-ratios", ","), "give at least one"),
+    Words(
+        "compare",
+        "max_tokens",
+        (*COMPARE, "--max-tokens", "5,x"),
+        "must be whole numbers with commas between",
+    ),
+    Words(
+        "compare",
+        "max_tokens",
+        (*COMPARE, "--max-tokens", "0"),
+        "max_tokens must be an integer of at least 1, got 0",
+    ),
+    Words(
+        "compare",
+        "max_tokens",
+        (*COMPARE, "--max-tokens", "5", "--retention-ratios", "0.5"),
+        "exclude each other; pass",
+    ),
+    Words(
+        "compare", "repeats", (*COMPARE, "--repeats", "1"), "repeats=1: must be a whole number of at least 2"
+    ),
+    Words("compare", "repeats", (*COMPARE, "--repeats", "x"), NOT_WHOLE, names="--repeats"),
+    Words("compare", "image", ("--question", "what?"), "there is nothing to compress; pass image="),
+    Words(
+        "doctor", "model", ("--size", "5x5"), "only a model can say what it makes of an input; pass model="
+    ),
+    Words(
+        "doctor",
+        "image",
+        ("--model", "tiny-next", "--image", "no.png"),
+        "no such file; check the path",
+        FAILURE,
+    ),
+    Words(
+        "doctor",
+        "video",
+        ("--model", "tiny-next", "--video", "no.mp4"),
+        "no such file; check the path",
+        FAILURE,
+    ),
+    Words("doctor", "size", ("--model", "tiny-next", "--size", "5"), "must be WIDTHxHEIGHT in pixels"),
+    Words(
+        "doctor", "size", ("--model", "tiny-next", "--size", "0x5"), "must be (height, width), whole pixels"
+    ),
+    Words(
+        "doctor", "frames", ("--model", "tiny-next", "--frames", "0"), "num_frames=0: must be from 1 to 300"
+    ),
+    Words("doctor", "fps", ("--model", "tiny-next", "--fps", "2"), "fps=2.0: needs video="),
+    Words("doctor", "timeout", ("--timeout", "0"), "must be a number of seconds above 0"),
+    Words("doctor", "timeout", ("--timeout", "nan"), "must be a number of seconds above 0"),
+    Words("doctor", "as_json", ("--json=5",), "does not take a value", names="--json"),
 ]

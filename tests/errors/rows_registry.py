@@ -100,4 +100,42 @@ OPTIONS = [
     ),
 ]  # fmt: skip
 
-ROWS = [*REGISTRY, *OPTIONS]
+FASTVID, CDPRUNER = "method fastvid", "method cdpruner"
+MORE = [
+    *(Row(call, "auxiliary", value, "auxiliary must be a folder, got ") for call in (FASTVID, CDPRUNER) for value in (5, True, [])),
+    Row(CDPRUNER, "relevance", "much", "relevance must be one of "),
+    Row(CDPRUNER, "kernel", 3, "kernel must be one of "),
+    Row(CDPRUNER, "scope", "veiw", "did you mean 'view'?"),
+    *(Row(CDPRUNER, "theta", value, "theta must be a number, got ") for value in NO_NUMBERS),
+    *(Row(CDPRUNER, "theta", value, "theta must be at least 0 and below 1") for value in (-0.1, 1, math.nan)),
+    Row("method divprune", "scope", "hole", "did you mean 'whole'?"),
+    Row("method divprune", "start", [], "start must be one of "),
+    *(Row("method dycoke", "window", value, "window must be an integer of at least 1") for value in (0, 1.5, "4", True, None)),
+    Row("method evs", "first_frame", "force", "did you mean 'forced'?"),
+    *(
+        Row(f"method {name}", "schedule", value, "schedule must be one of published")
+        for name in ("fastv", "pdrop", "sparsevlm", "sparsevlm2")
+        for value in ("publishd", 3, None)
+    ),
+    *(
+        Row(f"method {name}", "recycle", value, "must be True or False")
+        for name in ("sparsevlm", "sparsevlm2")
+        for value in (1, "no", None)
+    ),
+    *(
+        Row(FASTVID, name, value, "must be an integer of at least 1")
+        for name in ("segments", "stride", "neighbours")
+        for value in (0, 1.5, "4", True, None)
+    ),
+    *(
+        Row(FASTVID, name, value, "must be a number, got ")
+        for name in ("tau", "context_share", "beta")
+        for value in NO_NUMBERS
+    ),
+    *(Row(FASTVID, name, value, "must be a number from 0 to 1") for name in ("context_share", "beta") for value in (-1, 1.1)),
+    Row(FASTVID, "saliency", "atuo", "did you mean 'auto'?"),
+    Row(FASTVID, "saliency", "pooling_attention", "needs auxiliary=, a folder with the encoder's pooling head"),
+    *(Row(FASTVID, "layer", value, "layer must be an integer such as -1") for value in (1.5, "last", True)),
+]  # fmt: skip
+
+ROWS = [*REGISTRY, *OPTIONS, *MORE]

@@ -53,7 +53,7 @@ def settings_rows(call: str) -> list[Row]:
     return [
         *budget_rows(call),
         Row(call, "method", "globalcom3", "did you mean 'globalcom2'?"),
-        Row(call, "method", "", "unknown method ''; known: frames, globalcom2, none"),
+        Row(call, "method", "", "unknown method ''; known: "),
         *(
             Row(call, "method", value, "method must be a name or a Method, got ")
             for value in (7, ["globalcom2"], True, b"globalcom2", torch.zeros(2), np.zeros(2), object)

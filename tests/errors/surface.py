@@ -32,6 +32,7 @@ EXEMPT = {
     "Method.needs": "called by the session with what it made",
     "Method.frames": "called by the session with what it made",
     "Method.select": "called by the session with what it made",
+    "Method.sent": "called by the session with what it made",
     "Method.check": "called by the session with what it made",
     "Layout.to": "handed to torch",
     "Layout.restrict_to_frames": "called by adapters with what a method returned",
@@ -81,6 +82,11 @@ def calls(here: SimpleNamespace) -> dict[str, tuple[Call, dict[str, Any]]]:
         "VisualQA.chat": (
             lambda **given: qa.chat(**given).ask("what digit is shown?", max_new_tokens=1),
             {},
+        ),
+        "VisualQA.compare": (
+            qa.compare,
+            {"question": "what digit is shown?", "image": here.picture, "methods": "random", "repeats": 2}
+            | {"retention_ratios": 0.5, "controls": False, "max_new_tokens": 1},
         ),
         "Chat.ask": (qa.chat().ask, question),
         "Chat.stream": (lambda **given: list(qa.chat().stream(**given)), question),

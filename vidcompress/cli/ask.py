@@ -31,6 +31,8 @@ from .options import (
 from .quiet import quiet
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from vidcompress.qa import Answer, VisualQA
 
 
@@ -100,7 +102,8 @@ def ask(
             **options,
         )
         answer = qa.ask(question, images=image or None, video=video, max_new_tokens=max_new_tokens)
-        drawn = _save_overlays(answer, overlay) if overlay else []
+        pictures = [answer.overlay(index) for index in range(len(answer.media))] if overlay else []
+        drawn = save_pictures(pictures, overlay) if overlay else []
     entry = _entry(answer, qa, model, drawn)
     if as_json:
         typer.echo(json.dumps(entry, ensure_ascii=False))
@@ -172,11 +175,10 @@ def _method_options(method: str, pairs: list[str], seed: int | None) -> dict[str
     return options
 
 
-def _save_overlays(answer: Answer, path: Path) -> list[str]:
-    """One picture per image or video: kept.png, kept-1.png, ...; all of them, or none where one cannot be written."""
+def save_pictures(pictures: list[Image], path: Path) -> list[str]:
+    """Write kept.png, kept-1.png, ...: all of them, or none where one cannot be written."""
     from vidcompress.errors import VidcompressError, one_line
 
-    pictures = [answer.overlay(index) for index in range(len(answer.media))]
     targets = [path, *(path.with_stem(f"{path.stem}-{index}") for index in range(1, len(pictures)))]
     parts = [target.with_stem(f".{target.stem}-part") for target in targets]
     try:

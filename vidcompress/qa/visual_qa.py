@@ -17,7 +17,7 @@ from ..media.sampling import check_request
 from ..settings import make_settings
 from .answer import Answer
 from .answering import answer_batch
-from .arguments import check_model
+from .arguments import check_generation, check_model, check_present
 from .chat import Chat
 from .compare import run_comparison
 from .comparison import Comparison
@@ -341,6 +341,8 @@ class VisualQA:
             MediaError: a picture or clip cannot be read, or the model takes none.
         """
         check_length(max_new_tokens)
+        if progress is not None:
+            flag("progress", progress)
         common = {key: value for key, value in {**self.options, **options}.items() if key in _CALL_OPTIONS}
         asked, entries, skipped = plan_comparison(
             {"question": question, "image": image, "images": images, "video": video},
@@ -352,6 +354,10 @@ class VisualQA:
             seed=seed,
             common={key: value for key, value in common.items() if value is not None},
             options=options,
+        )
+        check_present(self.model, self.processor)
+        check_generation(
+            self.model, {key: value for key, value in options.items() if key not in _CALL_OPTIONS}
         )
         generate = {key: value for key, value in options.items() if key not in _CALL_OPTIONS}
         return run_comparison(
