@@ -75,6 +75,11 @@ def open_clip(clip: Clip, request: Request) -> Iterator[tuple[Any, Any]]:
             f"video={clip.name!r} is not a video in a known format, or is damaged or cut short ({error.strerror}); "
             "play it once to check, fetch it again, or convert it to H.264 in MP4"
         ) from error
+    except (IndexError, OverflowError) as error:  # PyAV's own, over a stream that turns up late or a huge number
+        raise MediaError(
+            f"video={clip.name!r} is damaged: its packets belong to no stream, or hold numbers beyond all bounds "
+            f"({error}); fetch it again"
+        ) from error
 
 
 def read_index(clip: Clip, request: Request) -> tuple[PacketIndex | None, ClipFacts]:
