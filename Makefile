@@ -19,10 +19,11 @@ WHEEL_VENV := runs/wheel-venv
 JOBS ?= 2
 PYTEST_ARGS ?=
 FUZZ_ARGS ?=
+MUTANTS_ARGS ?=
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-oldest lint format readme fuzz wheel-test clean
+.PHONY: help install demo test test-oldest mutants fuzz lint format readme wheel-test clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -67,6 +68,9 @@ $(OLD_STAMP): pyproject.toml constraints.txt
 
 test-oldest: $(OLD_STAMP)  ## run the contract and unit tests on the oldest transformers we support
 	$(OFFLINE) OMP_NUM_THREADS=1 $(OLD_BIN)/python -m pytest -q -n $(JOBS) tests/contract tests/unit $(PYTEST_ARGS)
+
+mutants: $(STAMP)  ## break the code on purpose, mistake by mistake, and print which test notices each
+	$(OFFLINE) $(BIN)/python scripts/mutants.py --jobs $(JOBS) $(MUTANTS_ARGS)
 
 wheel-test: $(STAMP)  ## build the wheel, install it into an empty environment, use it from an empty folder
 	@rm -rf dist $(WHEEL_VENV)

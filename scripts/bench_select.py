@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from attention_loops import LOOPS, attention_image
 from bench_loops import loop_cdpruner, loop_divprune, loop_dycoke, loop_evs, loop_fastvid
 from vidcompress.adapters.geometry import image_layout, video_layout
 from vidcompress.budget import Budget, make_plan
@@ -79,7 +80,7 @@ def time_method(method: Method, tokens: VisualTokens, repeats: int) -> float:
         layout = replace(tokens.layout)
         budget = Budget(RATIO).split([layout.full_length])[0]
         plan = make_plan(layout, budget, ratio=RATIO)
-        fresh = VisualTokens(tokens.features, layout, tokens.evidence)
+        fresh = replace(tokens, layout=layout)
         return method.select(fresh, plan).gather(fresh)
 
     return median_ms(run, repeats)
@@ -237,6 +238,19 @@ def main() -> None:
             None,
         ),
     ]
+    attention = attention_image(image)
+    for name, loop in LOOPS.items():
+        rows.append(
+            Row(
+                f"{name}, the same image, without the projector",
+                time_method(get_method(name), attention, args.repeats),
+                median_ms(
+                    lambda loop=loop, given=attention: loop(given, float(RATIO)), min(1, args.loop_repeats), 0
+                ),
+                clip_ms,
+                None,
+            )
+        )
     for title, name, loop, options in GREEDY:
         rows.append(
             Row(
@@ -247,7 +261,7 @@ def main() -> None:
                 None,
             )
         )
-    del image
+    del image, attention
     video = tokens_for(video_layout(64, (14, 14), "none"), 3584)
     for name, loop, target in (("vidcom2", loop_vidcom2, 500.0), ("globalcom2", loop_globalcom2_video, None)):
         rows.append(

@@ -10,6 +10,23 @@ from vidcompress.views import Evidence, Layout, VisualTokens
 CLS = Evidence("cls_logits", -1)
 QUESTION = Evidence("question")
 RECEIVED = Evidence("attention_received", -1)
+EVIDENCE = (
+    Evidence("cls_attention", "features"),
+    Evidence("cls_attention", 0),
+    Evidence("cls_attention", -1),
+    Evidence("cls_attention_whole", -1),
+    Evidence("attention_received", "features"),
+    Evidence("attention_received", 0),
+    RECEIVED,
+    Evidence("cls_logits", "features"),
+    Evidence("cls_logits", 0),
+    Evidence("keys", -1),
+    Evidence("mean_keys", "features"),
+    Evidence("hidden", "features"),
+    Evidence("cls_hidden", "features"),
+)
+"""What methods ask for besides the logits."""
+WIDTHS = {"keys": 8, "mean_keys": 5, "hidden": 10, "cls_hidden": 10}
 
 
 def padded_image(grid: tuple[int, int], crops: tuple[int, int], size: tuple[int, int]) -> Layout:
@@ -49,16 +66,28 @@ LAYOUTS: dict[str, Layout] = {
 def make_tokens(
     layout: Layout, *, dim: int = 12, seed: int = 0, dtype: torch.dtype = torch.float32
 ) -> VisualTokens:
-    """Seeded features, CLS logits, attention and a question; separators all carry one and the same, outlying, row."""
+    """Seeded features, evidence of every kind and a question; separators all carry one and the same, outlying, row."""
     generator = torch.Generator().manual_seed(seed)
     features = torch.randn(len(layout), dim, generator=generator, dtype=torch.float64)
     features[layout.separator] = 50.0
     logits = torch.randn(len(layout), generator=generator, dtype=torch.float64)
-    attention = torch.rand(len(layout), generator=generator, dtype=torch.float64)
     question = torch.randn(6, dim, generator=generator, dtype=torch.float64)
-    made = {CLS: logits, RECEIVED: attention, QUESTION: question}
-    evidence = {
-        key: value.to(torch.float64 if dtype == torch.float64 else torch.float32)
-        for key, value in made.items()
-    }
-    return VisualTokens(features.to(dtype), layout, evidence)
+    evidence = {CLS: logits} | {key: _drawn(key, layout, generator) for key in EVIDENCE}
+    evidence[QUESTION] = question
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    weight = torch.randn(WIDTHS["hidden"], dim, generator=generator, dtype=torch.float64).to(dtype)
+    return VisualTokens(
+        features.to(dtype),
+        layout,
+        {k: v.to(wide) for k, v in evidence.items()},
+        lambda x: x @ weight.to(x.dtype),
+    )
+
+
+def _drawn(key: Evidence, layout: Layout, generator: torch.Generator) -> torch.Tensor:
+    """Attention is positive and sums to about one per view, as after a softmax; everything else is normal."""
+    rows = len(layout.views) if key.quantity == "cls_hidden" else len(layout)
+    shape = (rows, WIDTHS[key.quantity]) if key.quantity in WIDTHS else (rows,)
+    values = torch.randn(shape, generator=generator, dtype=torch.float64)
+    attention = key.quantity.startswith("cls_attention") or key.quantity == "attention_received"
+    return values.exp() / max(1, max(layout.sizes)) if attention else values

@@ -19,6 +19,7 @@ _PUBLIC = {
     "CompressedInputs": "inputs",
     "Evidence": "views",
     "Layout": "views",
+    "MediaError": "media.errors",
     "Method": "methods.base",
     "Report": "report",
     "Selection": "selection",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from .errors import UnsupportedModelError as UnsupportedModelError
     from .errors import VidcompressError as VidcompressError
     from .inputs import CompressedInputs as CompressedInputs
+    from .media.errors import MediaError as MediaError
     from .media.loading import load_processor as load_processor
     from .methods.base import Method as Method
     from .qa import Answer as Answer

@@ -108,11 +108,11 @@ def allocate(
     live = torch.tensor(local, device=device)
     if allocation == "topk":
         part = torch.where(
-            live, _over_views(_top_places(commander, layout, ratio), layout, "sum", policy), 0.0
+            live, over_views(_top_places(commander, layout, ratio), layout, "sum", policy), 0.0
         )
         rates = ratio * part * (count / part.sum())
     else:
-        worth = _over_views(commander, layout, allocation.removeprefix("softmax_"), policy)
+        worth = over_views(commander, layout, allocation.removeprefix("softmax_"), policy)
         sigma = softmax_of_views(worth, live, tau)
         rates = ratio * (1 + sigma - sigma.sum() / count)
     # No evidence at all (NaN from broken features, no top place in any view) means no preference.
@@ -160,18 +160,23 @@ def unit_norm(values: Tensor, layout: Layout) -> Tensor:
     return values / torch.cat((norm, norm.new_ones(1)))[layout.view].to(values.dtype)
 
 
+def top_places(values: Tensor, count: int) -> Tensor:
+    """Ones at the `count` best of the values (any shape), zeros elsewhere; ties by position, NaN last."""
+    best = best_first(values.flatten())[:count]
+    return torch.zeros_like(values).view(-1).index_fill(0, best, 1.0).view_as(values)
+
+
 def _top_places(commander: Commander, layout: Layout, ratio: float) -> Commander:
     """The commander's best round(R M) of M places as ones, the others as zeros; ties by position."""
     if commander.grid is not None:
-        values, places = commander.grid.flatten(), commander.grid.numel()
+        values, places = commander.grid, commander.grid.numel()
     else:
         values, places = commander.tokens.masked_fill(layout.separator, -torch.inf), layout.num_tokens
-    best = best_first(values)[: max(1, half_up(ratio_fraction(ratio) * places))]
-    marks = torch.zeros_like(values).index_fill(0, best, 1.0)
-    return Commander(marks, None if commander.grid is None else marks.view_as(commander.grid))
+    marks = top_places(values, max(1, half_up(ratio_fraction(ratio) * places)))
+    return Commander(marks.flatten(), None if commander.grid is None else marks)
 
 
-def _over_views(commander: Commander, layout: Layout, how: str, policy: Policy) -> Tensor:
+def over_views(commander: Commander, layout: Layout, how: str, policy: Policy) -> Tensor:
     """Sum or max of the commander over what each view covers: (V,) float64; nothing covered is zero."""
     if commander.grid is None:
         if how == "max":

@@ -114,6 +114,12 @@ def rank_within_views(scores: Tensor, layout: Layout) -> Tensor:
     return rank
 
 
+def rank_table(scores: Tensor, layout: Layout) -> Tensor:
+    """(V, L) int64: `rank_within_views` of the tokens of each view, in the layout's table; N where there is none."""
+    rank = rank_within_views(scores, layout)
+    return torch.cat((rank, rank.new_full((1,), len(layout))))[layout.table]
+
+
 def top_per_view(scores: Tensor, layout: Layout, counts: Tensor, total: int) -> Tensor:
     """Return the `total` = sum of counts positions with the best scores of each view, ascending.
 
@@ -137,10 +143,15 @@ def with_separators(layout: Layout, index: Tensor, count: int) -> Tensor:
     """
     if count == 0:
         return index
+    return torch.cat((index, separators_for(layout, index, count))).sort().values
+
+
+def separators_for(layout: Layout, index: Tensor, count: int) -> Tensor:
+    """The (count,) int64 separators that go with kept tokens (K,): those of the lines with most kept tokens."""
     positions = layout.separator_index
     if count < layout.num_separators:
         kept_in_line = torch.zeros(layout.num_lines + 1, dtype=torch.int64, device=index.device)
         kept_in_line.scatter_add_(0, layout.line[index], torch.ones_like(index))
         fullest = torch.argsort(kept_in_line[layout.line[positions]], descending=True, stable=True)
         positions = positions[fullest[:count]]
-    return torch.cat((index, positions)).sort().values
+    return positions

@@ -23,7 +23,12 @@ Modality = Literal["image", "video"]
 Quantity = Literal[
     "cls_logits",
     "cls_attention",
+    "cls_attention_whole",
     "attention_received",
+    "keys",
+    "mean_keys",
+    "hidden",
+    "cls_hidden",
     "question",
     "pooling_attention",
     "pooled",
@@ -32,6 +37,10 @@ Quantity = Literal[
 ]
 OF_QUESTION: frozenset[Quantity] = frozenset({"question", "text_embedding"})
 AXES: dict[Quantity, str] = {
+    "keys": "NC",
+    "mean_keys": "NC",
+    "hidden": "NC",
+    "cls_hidden": "VC",
     "question": "TD",
     "pooled": "VC",
     "patch_embedding": "NE",
@@ -92,7 +101,7 @@ def ordinary(function: Function) -> Function:
 
 class _Wanted(NamedTuple):
     quantity: Quantity
-    layer: int = -1
+    layer: int | Literal["features"] = -1
     auxiliary: str | None = None
 
 
@@ -100,8 +109,13 @@ class Evidence(_Wanted):
     """A quantity that a method wants beside the features.
 
     Of an encoder layer, one number per position (N,): `cls_logits` (head-mean of q_cls . k / sqrt(head size), before
-    softmax), `cls_attention` (head-mean of its softmax over all encoder tokens), `attention_received` (mean over heads
-    and queries of the attention that each token receives).
+    softmax), `cls_attention` (head-mean of its softmax over all encoder tokens), `cls_attention_whole` (the same with
+    the heads not split: softmax of q_cls . k / sqrt(width)) and `attention_received` (mean over heads and queries of
+    the attention that each token receives).
+
+    Of an encoder layer, one vector per position (N, C): `keys` (the key projection, heads side by side), `mean_keys`
+    (its mean over heads) and `hidden` (what the projector reads; only of the layer "features"). Of the CLS token of
+    each view, (V, C): `cls_hidden` (likewise).
 
     Of the prompt: `question` (T, D), the language model's embeddings of the text that follows the visual in its row
     (of the text before it where none follows).
@@ -113,7 +127,8 @@ class Evidence(_Wanted):
 
     Attributes:
         quantity: its name.
-        layer: index into the encoder's layers, for the first kind; negative counts from the last layer.
+        layer: index into the encoder's layers, for the first two kinds; negative counts from the last layer; "features"
+            is the layer whose output the projector reads.
         auxiliary: folder of a checkpoint, for the last kind.
 
     Raises:
@@ -122,12 +137,14 @@ class Evidence(_Wanted):
 
     __slots__ = ()
 
-    def __new__(cls, quantity: Quantity, layer: int = -1, auxiliary: str | None = None) -> Evidence:
+    def __new__(
+        cls, quantity: Quantity, layer: int | Literal["features"] = -1, auxiliary: str | None = None
+    ) -> Evidence:
         """Check all."""
         one_of("quantity", quantity, get_args(Quantity))
-        if not is_whole(layer):
+        if not is_whole(layer) and not (isinstance(layer, str) and layer == "features"):
             raise ArgumentError(
-                f"layer={shown(layer)}: must be a whole number, such as -1 for the last layer"
+                f"layer={shown(layer)}: must be a whole number, such as -1 for the last layer, or 'features'"
             )
         if auxiliary is not None:
             word("auxiliary", auxiliary, "clip-text")
@@ -299,11 +316,14 @@ class VisualTokens:
         features: (N, D) in sequence order, separators included, in the model's dtype.
         layout: the geometry of those N positions, on the same device.
         evidence: for each `Evidence` asked for its values in float32, mostly (N,); those at separators mean nothing.
+        project: the model's projector, (n, C) -> (n, D) in the dtype of the features, where it makes them position by
+            position out of the evidence `hidden`; None where pooling or resizing comes after it.
     """
 
     features: Tensor
     layout: Layout
     evidence: Mapping[Evidence, Tensor] = field(default_factory=dict)
+    project: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.layout, Layout):
@@ -314,6 +334,8 @@ class VisualTokens:
                 f"features must have shape (N, D) with N = {len(self.layout)} positions of the layout, "
                 f"got {found}; pass separators and all, in sequence order"
             )
+        if self.project is not None and not callable(self.project):
+            raise ArgumentError(f"project={shown(self.project)}: must be a function of features, or None")
         if not isinstance(self.evidence, Mapping) or not all(isinstance(key, tuple) for key in self.evidence):
             raise ArgumentError(f"evidence={shown(self.evidence)}: must be a dict of Evidence to tensors")
         for key, value in self.evidence.items():

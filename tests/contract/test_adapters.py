@@ -45,8 +45,9 @@ def test_video_features_are_the_stock_models_to_the_bit(family: str, max_views: 
     assert all(torch.equal(t.features, s.flatten(0, -2)) for t, s in zip(mine, stock, strict=True))
 
 
+@pytest.mark.parametrize("max_views", [2, 16])
 @pytest.mark.parametrize("family", VIDEO_FAMILIES)
-def test_only_the_frames_asked_for_are_encoded(family: str) -> None:
+def test_only_the_frames_asked_for_are_encoded(family: str, max_views: int) -> None:
     model = tiny_model(family)
     adapter = adapter_for(model)
     _, videos = adapter.visuals(batch(model, [Scene((("video", 7),), seed=1)]))
@@ -56,11 +57,11 @@ def test_only_the_frames_asked_for_are_encoded(family: str) -> None:
     )
     try:
         with torch.no_grad():
-            (some,) = adapter.encode(videos, frames=[(0, 3, 6)])
+            (some,) = adapter.encode(videos, frames=[(0, 3, 6)], max_views=max_views)
             (every,) = adapter.encode(videos)
     finally:
         handle.remove()
-    assert seen == [3, 7]
+    assert seen == {2: [2, 1, 7], 16: [3, 7]}[max_views]
     assert torch.allclose(some.features, every.features[some.layout.source], atol=1e-6)
     size = 6 if family == "llava_video" else 4
     newlines = every.layout.separator_index.tolist()  # all of them stay, for the method to choose from
@@ -242,3 +243,24 @@ def test_a_packing_that_does_not_fit_the_geometry_is_named() -> None:
     adapter.pool_frames = lambda features: features  # 16 tokens per frame instead of 4
     with pytest.raises(RuntimeError, match="LlavaVideoFor.* packed 36 tokens where its geometry says 12"):
         adapter.encode(videos)
+
+
+@pytest.mark.parametrize("family", VIDEO_FAMILIES)
+def test_gradients_reach_projector_and_newline_through_chunks(family: str) -> None:
+    """Chunks are written into one tensor, which must not cut the graph."""
+    model = tiny_model(family)
+    adapter = adapter_for(model)
+    inputs = batch(model, [Scene((("video", 5),), seed=1)])
+    weights = [model.model.multi_modal_projector.linear_1.weight, model.model.image_newline]
+
+    def gradients(features: torch.Tensor) -> list[torch.Tensor]:
+        scale = torch.linspace(-1, 1, features.numel()).view_as(features)
+        found = torch.autograd.grad((features * scale).sum(), weights, allow_unused=True)
+        return [torch.zeros(1) if gradient is None else gradient for gradient in found]
+
+    stock = gradients(model.get_video_features(inputs["pixel_values_videos"]).pooler_output[0].flatten(0, -2))
+    (tokens,) = adapter.encode(adapter.visuals(inputs)[1], max_views=2)
+    mine = gradients(tokens.features)
+    assert stock[0].abs().max() > 0
+    for a, b in zip(mine, stock, strict=True):
+        assert torch.allclose(a, b, rtol=1e-4, atol=1e-5)

@@ -126,6 +126,21 @@ def test_a_direct_forward_is_compressed_alike(family: str) -> None:
     assert torch.equal(positional.logits, expected.logits)
 
 
+def test_a_direct_forward_after_generate_is_compressed_too() -> None:
+    model = tiny_model("llava_next")
+    raw = batch(model, ROWS)
+    plain = compress_inputs(model, raw, retention_ratio=0.3)
+    with torch.no_grad(), vidcompress.compress(model, retention_ratio=0.3):
+        model.generate(**raw, max_new_tokens=2, **GREEDY)
+        got = model(**raw).logits
+        with pytest.raises(UnsupportedInputError, match="max_length=1 leaves no room"):
+            model.generate(**raw, max_length=1)
+        again = model(**raw).logits
+    assert torch.equal(got, again)
+    with torch.no_grad():
+        assert torch.equal(got, model(**plain).logits)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_nothing_is_left_behind(family: str) -> None:
     model = tiny_model(family)

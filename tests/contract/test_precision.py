@@ -87,5 +87,7 @@ def test_scores_are_float32_whatever_the_dtype(
         assert tokens.features.dtype == dtype
         assert {value.dtype for value in tokens.evidence.values()} <= {torch.float32}
         upcast = replace(tokens, features=tokens.features.float())
+        if tokens.project is not None:
+            upcast = replace(upcast, project=lambda x: tokens.project(x.to(dtype)).float())
         kept, again = (method.select(t, plan).source(t.layout) for t in (tokens, upcast))
     assert torch.equal(kept, again)

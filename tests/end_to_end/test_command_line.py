@@ -111,6 +111,33 @@ def test_files_that_cannot_be_read_exit_1(capsys: pytest.CaptureFixture[str], tm
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (("--image", "clip.mp4"), "is a video, not a picture; pass it as video= (--video)"),
+        (("--video", "scene.png"), "is a still picture, not a video; pass it as image= (--image)"),
+        (("--video", "clip.mp4", "--backend", "pillow"), "clip.mp4' is not an animation that Pillow reads"),
+    ],
+)
+def test_media_in_the_wrong_place_exit_1(
+    capsys: pytest.CaptureFixture[str], clip: Path, words: tuple[str, ...], message: str
+) -> None:
+    given = [str(clip.parent / word) if "." in word else word for word in words]
+    with pytest.raises(SystemExit, match="^[012]$") as stop:
+        main(["ask", "--question", "what?", *given])
+    out, err = capsys.readouterr()
+    assert (stop.value.code, out) == (1, "")
+    assert message in err and err.count("\n") == 1
+
+
+def test_a_rate_that_cannot_be_met_is_noted(capsys: pytest.CaptureFixture[str], clip: Path) -> None:
+    words = ["--video", str(clip), "--fps", "100", "--backend", "pyav", "--no-time-instruction", "--json"]
+    with pytest.raises(SystemExit, match="^[012]$"):
+        main(["ask", "--question", "how many objects are there?", *words])
+    entry = json.loads(capsys.readouterr().out)
+    assert entry["notes"] == ["video: fps=100 is more than the clip's own 2; every frame was taken"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
         (("--num-frames", "0"), "num_frames=0: must be from 1 to 300"),
         (("--num-frames", "3", "--fps", "2"), "num_frames=3 and fps=2.0 exclude each other"),
         (("--option", "policy=reference"), "has no option 'policy'"),

@@ -80,7 +80,9 @@ def test_rows_take_turns_and_media_are_read_once(
 
     monkeypatch.setattr(compare_module, "answer_prepared", watched)
     monkeypatch.setattr(
-        compare_module, "open_and_prepare", lambda *args: prepared.append(args) or prepare(*args)
+        compare_module,
+        "open_and_prepare",
+        lambda *args, **kwargs: prepared.append(args) or prepare(*args, **kwargs),
     )
     made = qa.compare(
         QUESTION, video=clip, methods="vidcom2", retention_ratios=0.25, repeats=4, max_new_tokens=2
@@ -224,7 +226,7 @@ def test_sheets_stay_small(qa: vidcompress.VisualQA, tmp_path: Path) -> None:
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(SystemExit, match="^[012]$") as stop:
         main(["compare", *words])
     written = capsys.readouterr()
     return int(stop.value.code or 0), written.out, written.err

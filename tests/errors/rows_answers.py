@@ -10,7 +10,7 @@ import torch
 from errors.rows import Make, Row
 from errors.rows_settings import RATIO, TOKENS, WHOLE, sampling_rows, settings_rows
 from vidcompress.errors import BudgetError, UnsupportedInputError, UnsupportedModelError
-from vidcompress.media.errors import MediaError
+from vidcompress.media.errors import MediaError, SamplingError
 
 
 def text_rows(call: str) -> list[Row]:
@@ -40,7 +40,7 @@ def media_rows(call: str) -> list[Row]:
         Row(call, "image", 5, "image: got int; pass a path, bytes", MediaError),
         Row(call, "image", True, "image: got bool; pass a path, bytes", MediaError),
         Row(call, "image", ["a.png"], "image is a list of 1; pass a list as images", says="list of 1"),
-        Row(call, "image", b"", "got 0 bytes; read the file again", MediaError, says="0 bytes"),
+        Row(call, "image", b"", "is empty (0 bytes); fetch or write it again", MediaError, says="0 bytes"),
         Row(call, "image", b"no picture", "is not a picture in a known format", MediaError, says="10 bytes"),
         Row(call, "image", np.zeros((4, 4, 3)), "array of dtype float64; pass uint8", MediaError, says="float64"),
         Row(call, "image", np.zeros((4, 0, 3), np.uint8), "holds no pixel", MediaError, says="(4, 0, 3)"),
@@ -55,10 +55,9 @@ def media_rows(call: str) -> list[Row]:
         Row(call, "video", 5, "video: got int; pass a path, bytes", MediaError),
         Row(call, "video", [], "video is an empty list; pass", says="empty list"),
         Row(call, "video", b"", "is empty (0 bytes)", MediaError, says="0 bytes"),
-        Row(call, "video", b"no clip", "is not a video in a known format", MediaError, says="BytesIO"),
-        Row(call, "video", photo, "is not a video in a known format", MediaError),
-        Row(call, "video", np.zeros((2, 4, 4, 3)), "pass uint8 (frame, height, width, 3)", MediaError, says="float64",
-            names="frames"),
+        Row(call, "video", b"no clip", "is not a video in a known format", MediaError, says="7 bytes"),
+        Row(call, "video", photo, "is a still picture, not a video; pass it as image=", MediaError),
+        Row(call, "video", np.zeros((2, 4, 4, 3)), "array of dtype float64; pass uint8", MediaError, says="float64"),
     ]  # fmt: skip
 
 
@@ -79,9 +78,10 @@ VISUAL_QA = [
         Row("VisualQA", "processor", value, "must be one that vidcompress.load_processor(model) returned")
         for value in (7, "tiny-onevision", Make(lambda here: here.processor.tokenizer))
     ),
-    Row("VisualQA", "backend", "ffmpeg", "not known; use one of ['auto'", MediaError),
-    Row("VisualQA", "backend", 3, "not known; use one of ['auto'", MediaError),
-    Row("VisualQA", "backend", ["pyav"], "not known; use one of ['auto'", MediaError),
+    *(Row("VisualQA", "time_instruction", value, "must be True or False") for value in (1, "yes", None)),
+    Row("VisualQA", "backend", "ffmpeg", "not known; use one of ['auto'", SamplingError),
+    Row("VisualQA", "backend", 3, "not known; use one of ['auto'", SamplingError),
+    Row("VisualQA", "backend", ["pyav"], "not known; use one of ['auto'", SamplingError),
 ]
 
 FROM_PRETRAINED = [

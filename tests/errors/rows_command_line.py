@@ -40,7 +40,7 @@ def ask(parameter: str, *words: str, message: str, code: int = USAGE, names: str
 def shared(command: str) -> list[Words]:
     """Rows of `ask` that hold for `compare` too: the same options, checked in the same way; it needs a picture."""
     alike = "question image video model num_frames fps max_new_tokens policy separators positions seed device dtype"
-    alike += " attn_implementation device_map quantization overlay as_json"
+    alike += " attn_implementation device_map quantization backend time_instruction overlay as_json"
     rows = [row for row in ROWS if row.command == "ask" and row.parameter in alike.split()]
     return [
         replace(
@@ -79,13 +79,19 @@ ROWS = [
     ask("image", "--image", "", message="is a folder; pass a file inside it", code=FAILURE),
     ask("image", "--image", "https:/example.org/a.png", message="no such file", code=FAILURE),
     ask("image", "--image", "{broken}", message="is not a picture in a known format", code=FAILURE),
-    ask("image", "--image", "{clip}", message="is not a picture in a known format", code=FAILURE),
+    ask("image", "--image", "{clip}", message="is a video, not a picture; pass it as video=", code=FAILURE),
     ask("video", "--video", "no.mp4", message="video='no.mp4': no such file; check the path", code=FAILURE),
     ask(
         "video", "--video", "{empty}", message="is a folder without pictures; pass a video file", code=FAILURE
     ),
     ask("video", "--video", "{broken}", message="is not a video in a known format", code=FAILURE),
-    ask("video", "--video", "{photo}", message="is not a video in a known format", code=FAILURE),
+    ask(
+        "video",
+        "--video",
+        "{photo}",
+        message="is a still picture, not a video; pass it as image=",
+        code=FAILURE,
+    ),
     ask("video", "--model", "tiny-next", "--video", "{clip}", message="takes no", code=FAILURE),
     ask("model", "--model", "tiny-onevison", message="did you mean 'tiny-onevision'?"),
     ask("model", "--model", "", message="is neither a folder nor an embedded model"),
@@ -180,6 +186,8 @@ ROWS = [
         "",
         message="is no attention implementation of transformers; known",
     ),
+    ask("backend", "--backend", "ffmpeg", message="backend='ffmpeg': not known; use one of ['auto'"),
+    ask("time_instruction", "--time-instruction=5", message="does not take a value", names="--time"),
     ask(
         "device_map", "--device-map", "nowhere", message="device_map='nowhere': must be one of auto, balanced"
     ),

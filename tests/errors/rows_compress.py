@@ -85,7 +85,7 @@ NOUNS = [
     *(Row("View", "time", value, "must be a number of seconds, or None") for value in ("1", math.nan, True)),
     Row("Evidence", "quantity", "cls_logit", "did you mean 'cls_logits'?"),
     Row("Evidence", "quantity", 3, "quantity must be one of cls_logits, cls_attention"),
-    *(Row("Evidence", "layer", value, "must be a whole number, such as -1") for value in (1.5, "last", None, True)),
+    *(Row("Evidence", "layer", value, "must be a whole number, such as -1 for the last layer, or") for value in (1.5, "last", None, True)),
     Row("Layout", "modality", "audio", "modality must be one of image, video, got 'audio'"),
     *(Row("Layout", "views", value, "must be a tuple of View") for value in ([], None, (1,))),
     *(
@@ -117,6 +117,7 @@ NOUNS = [
         for value, says in ((None, "None"), (torch.zeros(3, 4), "(3, 4)"), (torch.zeros(3), "(3,)"))
     ),
     Row("VisualTokens", "layout", None, "must be a Layout"),
+    Row("VisualTokens", "project", 5, "must be a function of features, or None"),
     Row("VisualTokens", "evidence", 5, "must be a dict of Evidence to tensors"),
     Row("VisualTokens", "evidence", {"a": torch.zeros(3)}, "must be a dict of Evidence to tensors"),
     Row("VisualTokens", "evidence", {Evidence("cls_logits"): torch.zeros(3)}, "must have shape (N = ", says="(3,)"),

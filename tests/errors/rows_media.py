@@ -51,7 +51,11 @@ def sources(call: str, parameter: str) -> list[Row]:
         media(call, parameter, b"", "is empty (0 bytes)", names="video", says="0 bytes"),
         media(call, parameter, [], "got an empty list; pass at least one", names="video", says="empty list"),
         media(
-            call, parameter, Make(lambda here: here.photo), "is not a video in a known format", names="video"
+            call,
+            parameter,
+            Make(lambda here: here.photo),
+            "is a still picture, not a video; pass it as image=",
+            names="video",
         ),
     ]
 
@@ -59,9 +63,9 @@ def sources(call: str, parameter: str) -> list[Row]:
 READ_VIDEO = [
     *sources("read_video", "source"),
     media("read_video", "source", [5], "image: got int", names="image", says="int"),
-    media("read_video", "source", np.zeros((4, 4, 3), np.uint8), "pass uint8 (frame, height", names="frames", says="(4, 4, 3)"),
+    media("read_video", "source", np.zeros((4, 4, 3), np.uint8), "pass (frame, height, width, 3)", names="video", says="(4, 4, 3)"),
     *sampling_rows("read_video"),
-    *(media("read_video", "backend", value, "not known; use one of ['auto'") for value in ("ffmpeg", None, 3, [])),
+    *(Row("read_video", "backend", value, "not known; use one of ['auto'", SamplingError) for value in ("ffmpeg", None, 3, [])),
     *(row for row in limits("read_video", "default_frames", error=SamplingError) if row.value is not None),
     *(
         Row("read_video", "source_fps", value, "must be a positive number of frames per second", SamplingError)
@@ -80,12 +84,19 @@ LOAD_IMAGE = [
     ),
     media("load_image", "source", "no.png", "no such file; check the path", names="image"),
     media("load_image", "source", "/", "is a folder; pass a file inside it", names="image"),
-    media("load_image", "source", b"", "got 0 bytes; read the file again", names="image", says="0 bytes"),
+    media(
+        "load_image",
+        "source",
+        b"",
+        "is empty (0 bytes); fetch or write it again",
+        names="image",
+        says="0 bytes",
+    ),
     media(
         "load_image",
         "source",
         Make(lambda here: here.clip),
-        "is not a picture in a known format",
+        "is a video, not a picture; pass it as video=",
         names="image",
     ),
     *limits("load_image", "max_pixels"),
@@ -124,6 +135,7 @@ VIDEO_FRAMES = [
         for name in ("duration", "fps")
         for value in (None, "1", -1, math.nan, math.inf, True)
     ),
+    *(media("VideoFrames", "notes", value, "must be a tuple of texts") for value in (None, "cut", [1], (1,))),
     *limits("VideoFrames", "total_frames"),
     *(media("VideoFrames", "backend", value, "must be a text") for value in (None, "", 5)),
     *(media("VideoFrames", "source", value, "must be a text that names the clip") for value in (None, 5)),
@@ -142,7 +154,7 @@ PROCESSOR = [
     media(CALL, "videos", "a.mp4", "placeholders per row; write one for each", says="1 given"),
     media(CALL, "videos", "a.mp4", "no such file", others={"text": "<video>"}, names="video"),
     *sampling_rows(CALL),
-    *(media(CALL, "video_backend", value, "not known; use one of ['auto'", names="backend") for value in ("ffmpeg", 5, None)),
+    *(Row(CALL, "video_backend", value, "not known; use one of ['auto'", SamplingError, names="backend") for value in ("ffmpeg", 5, None)),
     *(media(CALL, "padding", value, "must be True, 'longest' or False") for value in ("left", None, 1, [])),
     media(CALL, "padding", False, "but the rows have [1, 2] tokens; pass padding=True", others={"text": ["what", "what is"]}),
     *(media(CALL, "return_tensors", value, "only 'pt' is supported") for value in ("np", None, 5)),

@@ -138,4 +138,45 @@ MORE = [
     *(Row(FASTVID, "layer", value, "layer must be an integer such as -1") for value in (1.5, "last", True)),
 ]  # fmt: skip
 
-ROWS = [*REGISTRY, *OPTIONS, *MORE]
+AUTHORS = {
+    "fastervlm": ("evidence",),
+    "hired": ("evidence",),
+    "prumerge": ("count", "space", "order", "evidence", "heads"),
+    "prumerge_plus": ("count", "space", "order", "evidence", "heads"),
+    "visionzip": ("formula", "space", "order", "evidence"),
+}
+SHARES = (("hired", "alpha"), ("prumerge_plus", "spatial_share"), ("visionzip", "contextual_share"))
+CLS = [
+    *(
+        Row(f"method {name}", option, value, f"{option} must be one of ")
+        for name, options in AUTHORS.items()
+        for option in options
+        for value in ("nonsense", 3, None, [])
+    ),
+    *(
+        Row(f"method {name}", layer, value, "must be an integer such as -1 for the last encoder layer, or 'features'")
+        for name in AUTHORS
+        for layer in (("layer", "budget_layer") if name == "hired" else ("layer",))
+        for value in (1.5, "last", True, None)
+    ),
+    *(Row(f"method {name}", share, value, f"{share} must be a number, got ") for name, share in SHARES for value in NO_NUMBERS),
+    *(Row(f"method {name}", share, value, f"{share} must be a number from 0") for name, share in SHARES for value in (-1, 1.1, math.nan)),
+    *(
+        Row(f"method {name}", option, value, "must be True or False")
+        for name, option in (
+            ("prumerge", "merge"),
+            ("prumerge", "extra_token"),
+            ("prumerge_plus", "merge"),
+            ("prumerge_plus", "extra_token"),
+            ("visionzip", "cls_token"),
+        )
+        for value in (1, "no", None)
+    ),
+    *(
+        Row(f"method {name}", "neighbours", value, "neighbours must be an integer of at least 0")
+        for name in ("prumerge", "prumerge_plus")
+        for value in (-1, 1.5, "4", True, None)
+    ),
+]  # fmt: skip
+
+ROWS = [*REGISTRY, *OPTIONS, *MORE, *CLS]

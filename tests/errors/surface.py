@@ -40,6 +40,7 @@ EXEMPT = {
     "Selection.source": "called by the session with what it made",
     "Geometry.canvas": "called by the processor with the size of a loaded picture",
     "Geometry.covered_grid": "called by the processor with the size of a loaded picture",
+    "VideoFrames.on": "called by readers with what they decoded",
     "Processor.as_seen": "called with a picture that was opened",
     "Processor.decode": "handed to the tokenizer",
     "Processor.batch_decode": "handed to the tokenizer",

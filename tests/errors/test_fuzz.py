@@ -69,7 +69,7 @@ def test_valid_files_are_read(material: dict[str, list[Path]], readers: Readers)
     for kind, paths in material.items():
         for path in paths:
             for reader in READERS[kind]:
-                if "decord" in reader and path.name in ("av1.mp4", "animated.gif"):
+                if "decord" in reader and path.name in ("av1.mp4", "animated.gif", "h264.ts"):
                     continue
                 case = Case(0, kind, path.name, reader, (), path.read_bytes())
                 outcome, said = readers.outcome(case, readers.place(case))

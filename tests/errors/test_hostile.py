@@ -89,11 +89,17 @@ ROWS = [
     Hostile("words.mp4", read_video, lambda clip: b"just words " * 99, "is not a video in a known format"),
     Hostile("zeroes.mp4", read_video, lambda clip: bytes(5000), "is not a video in a known format"),
     Hostile(
-        "picture.mp4", read_video, lambda clip: _png(8, 8, bytes(16)), "is not a video in a known format"
+        "picture.mp4",
+        read_video,
+        lambda clip: _png(8, 8, bytes(16)),
+        "is a still picture, not a video; pass it as image=",
     ),
     Hostile("sound.mp4", read_video, _sound, "is not a video in a known format"),
     Hostile(
-        "list.mp4", read_video, lambda clip: b"#EXTM3U\n#EXTINF:1,\nfile:/etc/passwd\n", "is not a video in a"
+        "list.mp4",
+        read_video,
+        lambda clip: b"#EXTM3U\n#EXTINF:1,\nfile:/etc/passwd\n",
+        "is a play list, not a video in a known format",
     ),
     Hostile("half.mp4", read_video, lambda clip: clip[: len(clip) // 2], "cut short"),
     Hostile("head.mp4", read_video, lambda clip: clip[:40], "video="),
@@ -101,7 +107,7 @@ ROWS = [
     Hostile("wide.mp4", read_video, _table(b"tkhd", 76, 0xFFFF0000), ""),
     Hostile("empty.png", load_image, lambda clip: b"", "is empty (0 bytes); fetch or write it again"),
     Hostile("words.png", load_image, lambda clip: b"just words " * 99, "is not a picture in a known format"),
-    Hostile("clip.png", load_image, lambda clip: clip, "is not a picture in a known format"),
+    Hostile("clip.png", load_image, lambda clip: clip, "is a video, not a picture; pass it as video="),
     Hostile("half.png", load_image, lambda clip: _png(64, 64, bytes(576))[:-30], "fetch it again"),
     Hostile("vast.png", load_image, lambda clip: _png(20_000, 20_000, bytes(100)), "pixels"),
     Hostile("bomb.png", load_image, lambda clip: _png(60_000, 60_000, bytes(60_000 * 751)), "pixels"),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vidcompress.adapters.geometry import image_layout, unpadded_box, video_layout
+from vidcompress.budget import Plan, make_plan
 from vidcompress.views import Evidence, Layout, VisualTokens
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
@@ -83,3 +86,20 @@ def clip(name: str, case: str, dtype: torch.dtype) -> tuple[VisualTokens, Layout
     full = torch.full((len(layout), features.shape[1]), 1e3, dtype=dtype)
     full[layout.token_index] = features
     return VisualTokens(full, layout), layout
+
+
+def quantised(name: str, case: str, key: str, dtype: torch.dtype) -> Tensor:
+    """One of the inputs that are stored as integers and a step."""
+    data = load(name)
+    values = data[f"{case}_{key}_q"].astype(np.float32) * data[f"{case}_{key}_step"]
+    return torch.from_numpy(values).to(dtype)
+
+
+def views_layout(views: int) -> Layout:
+    """Views of 24 x 24 patches with no newline, one after another."""
+    return video_layout(views, (SIDE, SIDE), "none")
+
+
+def ratio_plan(layout: Layout, ratio: Fraction) -> Plan:
+    """The plan of a retention ratio under `reference`."""
+    return make_plan(layout, 1, ratio=ratio, separators="keep", policy="reference")

@@ -39,7 +39,8 @@ def test_help(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> Non
 
 
 SHARED = (
-    "image images video question model max-tokens num-frames fps device dtype device-map quantization "
+    "image images video question model max-tokens num-frames fps backend time-instruction no-time-instruction "
+    "device dtype device-map quantization "
     "attn-implementation policy separators positions seed overlay max-new-tokens json"
 )
 
@@ -129,6 +130,7 @@ ASK = ("ask", "--question", "what?")
         ((*ASK, "--policy", "strict"), 2, "policy must be one of exact, reference, got 'strict'"),
         ((*ASK, "--separators", "all"), 2, "separators must be one of"),
         ((*ASK, "--positions", "all"), 2, "positions must be one of"),
+        ((*ASK, "--backend", "ffmpeg"), 2, "backend='ffmpeg': not known; use one of ['auto', 'decord',"),
         ((*ASK, "--option", "tau"), 2, "--option='tau': must look like NAME=VALUE"),
         ((*ASK, "--option", "tua=1"), 2, "has no option 'tua'"),
         ((*ASK, "--overlay", "kept.png"), 2, "there is nothing to draw over"),

@@ -115,6 +115,12 @@ def test_pyav_decodes_what_it_encodes(codec: str) -> None:
     assert found["status"] == ("ok" if "not tried" not in found["detail"] else "missing"), found
 
 
+@pytest.mark.parametrize("kind", decoders.formats("pillow"))
+def test_pillow_decodes_animations(kind: str) -> None:
+    found = decoders.decode("pillow", kind)
+    assert found["status"] == ("ok" if "not tried" not in found["detail"] else "missing"), found
+
+
 class _Grey:
     """A reader that returns frames of one grey, whatever the clip."""
 

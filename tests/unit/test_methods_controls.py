@@ -34,6 +34,18 @@ def test_random_is_seeded_and_spreads() -> None:
     assert torch.equal(get_method("random").select(tokens, plan).index, first), "the global seed has no say"
 
 
+@pytest.mark.parametrize("seed", [0, 5])
+def test_random_depends_on_the_seed_and_the_number_of_tokens_alone(seed: int) -> None:
+    drawn = []
+    for newlines in ("none", "end", "row"):
+        layout = video_layout(5, (3, 4), newlines)  # type: ignore[arg-type]
+        plan = make_plan(layout, 20, separators="drop")
+        index = get_method("random", seed=seed).select(make_tokens(layout, seed=len(drawn)), plan).index
+        drawn.append(torch.isin(layout.token_index, index).tolist())
+    assert sum(drawn[0]) == 20
+    assert drawn[0] == drawn[1] == drawn[2]
+
+
 def test_uniform_takes_the_middle_of_each_stride() -> None:
     layout = VIDEOS["no newline"]
     index = get_method("uniform").select(make_tokens(layout), make_plan(layout, 10)).index

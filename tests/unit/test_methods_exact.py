@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cases import BEFORE
-from layouts import CLS, IMAGES, LAYOUTS, VIDEOS, make_tokens
+from layouts import IMAGES, LAYOUTS, VIDEOS, make_tokens
 from vidcompress.adapters.geometry import image_layout, video_layout
 from vidcompress.budget import Budget, Plan, Separators, make_plan
 from vidcompress.errors import BudgetError, UnsupportedInputError
 from vidcompress.methods.base import Method
 from vidcompress.registry import get_method
 from vidcompress.selection import Selection
-from vidcompress.views import Layout, VisualTokens
+from vidcompress.views import AXES, Layout, VisualTokens
 
 RATIOS = (0.01, 0.03, 0.1, 0.25, 0.5, 0.77, 0.99, 1.0)
 VARIANTS: dict[str, list[dict[str, Any]]] = {
@@ -33,6 +33,15 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
     "vidcom2": [{}, {"reconcile": "global"}, {"channel_share": 1.0, "widths": (1.0,), "tau": 1.0}],
     "random": [{}, {"seed": 7}],
+    "fastervlm": [{}, {"evidence": "attention_received"}, {"evidence": "distance"}],
+    "hired": [{}, {"alpha": 0.0}, {"alpha": 1}, {"alpha": 0.2, "evidence": "cls_logits"}],
+    "visionzip": [
+        {},
+        {"contextual_share": 1.0, "space": "features", "formula": "mean"},
+        {"contextual_share": 0, "cls_token": False},
+    ],
+    "prumerge": [{}, {"count": "iqr"}, {"merge": False}, {"extra_token": False, "space": "features"}],
+    "prumerge_plus": [{}, {"count": "iqr", "spatial_share": 0.5}, {"spatial_share": 1, "heads": "mean"}],
     "divprune": [{}, {"scope": "view"}, {"start": "farthest_pair"}],
     "cdpruner": [{}, {"scope": "whole", "relevance": "negative"}, {"kernel": "exponential"}],
     "evs": [{}, {"first_frame": "next"}],
@@ -153,7 +162,8 @@ def test_equal_and_broken_features_still_meet_the_budget(method: Method, value: 
         if not serves(method, layout):
             continue
         features = torch.full((len(layout), 8), value)
-        tokens = VisualTokens(features, layout, {CLS: torch.full((len(layout),), value)})
+        tokens = replace(make_tokens(layout, dim=8), features=features)
+        tokens.evidence = {key: torch.full_like(held, value) for key, held in tokens.evidence.items()}
         selection, plan = run(method, tokens, 0.4 if method.name != "frames" else 1.0)
         if method.exact:
             assert len(selection) == plan.budget
@@ -164,11 +174,13 @@ def test_equal_and_broken_features_still_meet_the_budget(method: Method, value: 
 @pytest.mark.parametrize("method", EXACT, ids=EXACT_IDS)
 def test_one_broken_token_is_not_preferred(method: Method) -> None:
     layout = IMAGES["landscape"]
-    if not serves(method, layout) or CLS not in method.needs("image", True):
+    ranked = [key for key in method.needs("image", True) if AXES.get(key.quantity, "N") in ("N", "NC")]
+    if not serves(method, layout) or not ranked:
         return
     tokens = make_tokens(layout)
     position = int(layout.token_index[40])
-    tokens.evidence[CLS][position] = torch.nan
+    for key in ranked:
+        tokens.evidence[key][position] = torch.nan
     assert position not in run(method, tokens, 0.25)[0].index.tolist()
 
 
@@ -180,7 +192,7 @@ def test_any_float_dtype(method: Method, dtype: torch.dtype) -> None:
             tokens = make_tokens(layout, dtype=dtype)
             selection, _ = run(method, tokens, 0.5)
             assert selection.gather(tokens).dtype == dtype
-            wide = VisualTokens(tokens.features.float(), layout, tokens.evidence)
+            wide = replace(tokens, features=tokens.features.float())
             if method.exact and dtype != torch.float64:
                 assert torch.equal(selection.index, run(method, wide, 0.5)[0].index), "scores are float32"
 

@@ -38,6 +38,25 @@ from vidcompress.views import Evidence, VisualTokens
             {"reconcile": "local"},
             "reconcile must be one of largest_remainder, global, got 'local'",
         ),
+        ("fastervlm", {"evidence": "keys"}, "evidence must be one of auto, cls_attention, .*got 'keys'"),
+        ("fastervlm", {"layer": "last"}, "layer must be an integer .* or 'features' .*got 'last'"),
+        ("fastervlm", {"layer": True}, "layer must be an integer .*got True"),
+        ("hired", {"alpha": -0.1}, "alpha must be a number from 0 .* to 1 .*got -0.1"),
+        ("hired", {"alpha": "x"}, "alpha must be a number, got 'x'"),
+        ("hired", {"budget_layer": 0.5}, "budget_layer must be an integer .*got 0.5"),
+        ("hired", {"evidence": "distance"}, "evidence must be one of .*got 'distance'"),
+        ("visionzip", {"contextual_share": 1.1}, "contextual_share must be a number from 0 to 1, got 1.1"),
+        ("visionzip", {"cls_token": 1}, "cls_token must be true or false, got 1"),
+        ("visionzip", {"formula": "max"}, "formula must be one of sum, mean, got 'max'"),
+        ("visionzip", {"space": "decoder"}, "space must be one of encoder, features, got 'decoder'"),
+        ("visionzip", {"order": "score"}, "order must be one of auto, sequence, appended, got 'score'"),
+        ("prumerge", {"count": "training"}, "count must be one of budget, iqr, got 'training'"),
+        ("prumerge", {"neighbours": -1}, "neighbours must be an integer of at least 0, got -1"),
+        ("prumerge", {"heads": "all"}, "heads must be one of whole, mean, got 'all'"),
+        ("prumerge", {"merge": None}, "merge must be true or false, got None"),
+        ("prumerge", {"evidence": "cls_logits"}, "evidence must be one of .*got 'cls_logits'"),
+        ("prumerge_plus", {"count": "all"}, "count must be one of budget, iqr, training, got 'all'"),
+        ("prumerge_plus", {"spatial_share": 2}, "spatial_share must be a number from 0 to 1, got 2"),
         ("divprune", {"scope": "views"}, "scope must be one of whole, view, got 'views'"),
         (
             "divprune",
@@ -130,14 +149,19 @@ def test_a_fallback_is_said_once(name: str, monkeypatch: pytest.MonkeyPatch) -> 
         get_method(name, auxiliary="a").needs("video", False)
 
 
-def test_most_methods_ask_for_features_alone() -> None:
+def test_methods_ask_the_encoder_only_for_what_their_card_says() -> None:
     for name in available_methods():
-        if name not in ("globalcom2", "cdpruner", "fastvid"):
-            assert get_method(name).needs("video", True) == ()
+        card = read_card(name)
+        if card is None or METHODS.get(name).__module__.startswith("tests"):
+            continue
+        asked = [get_method(name).needs(modality, True) for modality in card.modalities]
+        encoder = METHODS.get(name).where == "before" and card.needs not in ("nothing", "features")
+        assert any(asked) == encoder, name
 
 
 def test_missing_evidence_is_named() -> None:
     tokens = make_tokens(IMAGES["two by two"])
+    tokens.evidence = {Evidence("cls_logits", -1): tokens.evidence[Evidence("cls_logits", -1)]}
     method = GlobalCom2(evidence="cls_attention")
     with pytest.raises(UnsupportedInputError, match="needs Evidence.*cls_attention.*evidence='distance'"):
         method.select(tokens, make_plan(tokens.layout, 20))

@@ -15,7 +15,7 @@ from layouts import make_tokens
 from vidcompress.adapters.geometry import image_layout, video_layout
 from vidcompress.budget import make_plan
 from vidcompress.registry import available_methods, get_method
-from vidcompress.views import Layout, VisualTokens
+from vidcompress.views import Layout
 
 WATCHED = ("_local_scalar_dense", "nonzero", "masked_select", "boolean index")
 
@@ -41,7 +41,7 @@ def counted(name: str, layout: Layout, policy: str, ratio: Fraction) -> Counter[
     separators: Any = "keep" if policy == "reference" else "thin"
     policy_: Any = policy
     plan = make_plan(layout, int(len(layout) * ratio), ratio=ratio, separators=separators, policy=policy_)
-    fresh = VisualTokens(tokens.features, replace(layout), tokens.evidence)
+    fresh = replace(tokens, layout=replace(layout))
     with Count() as count:
         get_method(name).select(fresh, plan).gather(fresh)
     return count.seen
@@ -50,7 +50,9 @@ def counted(name: str, layout: Layout, policy: str, ratio: Fraction) -> Counter[
 @pytest.mark.parametrize("policy", ["exact", "reference"])
 @pytest.mark.parametrize("name", available_methods())
 def test_as_many_syncs_for_37_views_as_for_5(name: str, policy: str) -> None:
-    pairs = [(video_layout(5, (4, 4), "row"), video_layout(37, (4, 4), "row"))]
+    pairs = []
+    if "video" in get_method(name).modalities:
+        pairs.append((video_layout(5, (4, 4), "row"), video_layout(37, (4, 4), "row")))
     if "image" in get_method(name).modalities:
         pairs.append((image_layout((4, 4), (2, 2)), image_layout((4, 4), (6, 6))))
     for few, many in pairs:

@@ -71,7 +71,10 @@ def test_restriction_to_frames_keeps_places(layout: Layout) -> None:
     for new, (old, owner) in enumerate(zip(fewer.source.tolist(), fewer.view.tolist(), strict=True)):
         before = int(layout.view[old])
         assert owner == (len(frames) if before == len(layout.views) else frames.index(before))
-        assert int(fewer.row[new]) == int(layout.row[old])
+        for name in ("row", "col", "line", "separator"):
+            assert int(getattr(fewer, name)[new]) == int(getattr(layout, name)[old]), name
+    for name in ("row", "col", "line", "separator", "source"):
+        assert getattr(fewer, name).shape == fewer.view.shape, name
     assert fewer.num_separators == layout.num_separators
 
 

@@ -16,9 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UnsupportedModelError
+from ..moments import DEVICE_BLOCK
 from ..views import Evidence, Quantity
 
-PROBED: tuple[Quantity, ...] = ("cls_logits", "cls_attention", "attention_received")
+PROBED: tuple[Quantity, ...] = (
+    "cls_logits",
+    "cls_attention",
+    "cls_attention_whole",
+    "attention_received",
+    "keys",
+    "mean_keys",
+)
 """Quantities that are read from an encoder layer while it runs."""
 
 
@@ -50,7 +58,8 @@ class EncoderProbe:
         layers: its transformer layers.
         hidden: indices of the hidden states wanted, as in `output_hidden_states` (0 is the embedding output,
             -1 the output of the last layer).
-        evidence: quantities wanted; those of the encoder's layers are read, and are in `.evidence` of the probe.
+        evidence: quantities wanted; those of the encoder's attention are read, and are in `.evidence` of the probe. The
+            layer "features" is the last one whose output is among the hidden states.
         has_cls: whether token 0 is a CLS token.
     """
 
@@ -65,19 +74,23 @@ class EncoderProbe:
         self.tower, self.layers, self.has_cls = tower, layers, has_cls
         self.hidden = [_resolve(i, len(layers) + 1, "vision_feature_layer") for i in hidden]
         self.evidence = [item for item in evidence if item.quantity in PROBED]
+        self._numbers: dict[Evidence, int] = {}
         self._attention: dict[int, Any] = {}
         for item in self.evidence:
-            self._attention[item.layer] = self._projections(item)
+            layer = max(self.hidden) - 1 if item.layer == "features" else item.layer
+            layer = _resolve(layer, len(layers), f"evidence {tuple(item)}: layer")
+            self._attention[layer] = self._projections(item, layer)
+            self._numbers[item] = layer
         # Stopping early skips the hooks that accelerate puts around offloaded modules, so only without them.
         self._may_stop = not any(hasattr(m, "_hf_hook") for m in tower.modules())
 
-    def _projections(self, item: Evidence) -> Any:
+    def _projections(self, item: Evidence, number: int) -> Any:
         if item.quantity.startswith("cls") and not self.has_cls:
             raise UnsupportedModelError(
                 f"evidence {tuple(item)} needs a CLS token and {type(self.tower).__name__} has none; use "
                 "evidence='distance' or 'attention_received'"
             )
-        layer = self.layers[_resolve(item.layer, len(self.layers), f"evidence {tuple(item)}: layer")]
+        layer = self.layers[number]
         attention = getattr(layer, "self_attn", None)
         if attention is None or not hasattr(attention, "q_proj") or not hasattr(attention, "k_proj"):
             raise UnsupportedModelError(
@@ -93,7 +106,7 @@ class EncoderProbe:
 
         Returns:
             The hidden states asked for, each (view, token, channel) with CLS if there is one, and the evidence,
-            each (view, patch) float32 without CLS, both in the order asked.
+            each (view, patch) or (view, patch, C) float32 without CLS, both in the order asked.
         """
         seen: dict[tuple[str, int], Tensor] = {}
         with self._hooks(seen):
@@ -141,18 +154,36 @@ class EncoderProbe:
                 handle.remove()
 
     def _compute(self, item: Evidence, seen: dict[tuple[str, int], Tensor]) -> Tensor:
-        attention = self._attention[item.layer]
-        heads = int(attention.num_heads)
+        quantity, layer = item.quantity, self._numbers[item]
+        attention = self._attention[layer]
+        # "Whole" is one head of the whole width, and the scale that goes with it.
+        whole = quantity == "cls_attention_whole"
+        heads = 1 if whole else int(attention.num_heads)
         scale = getattr(attention, "scale", None) or getattr(attention, "scaling", None)
-        query, key = (seen[kind, item.layer].unflatten(-1, (heads, -1)).float() for kind in ("q", "k"))
-        scale = float(scale) if scale is not None else query.shape[-1] ** -0.5
+        query: Tensor = seen["q", layer].unflatten(-1, (heads, -1)).float()
+        key: Tensor = seen["k", layer].unflatten(-1, (heads, -1)).float()
+        scale = float(scale) if scale is not None and not whole else query.shape[-1] ** -0.5
         first = int(self.has_cls)
-        if item.quantity == "attention_received":
-            logits = torch.einsum("vqhd,vkhd->vhqk", query, key) * scale
-            return logits.softmax(-1).mean((1, 2))[:, first:]
+        if quantity == "keys":
+            return key.flatten(2)[:, first:]
+        if quantity == "mean_keys":
+            return key.mean(2)[:, first:]
+        if quantity == "attention_received":
+            return _received(query, key, scale)[:, first:]
         logits = torch.einsum("vhd,vkhd->vhk", query[:, 0], key) * scale
-        row = logits if item.quantity == "cls_logits" else logits.softmax(-1)
+        row = logits if quantity == "cls_logits" else logits.softmax(-1)
         return row.mean(1)[:, 1:]
+
+
+def _received(query: Tensor, key: Tensor, scale: float) -> Tensor:
+    """Column means of the attention maps, (view, token), a few views at a time: maps are large."""
+    views, tokens, heads = query.shape[:3]
+    step = max(1, DEVICE_BLOCK // (heads * tokens * tokens * query.element_size()))
+    parts = []
+    for q, k in zip(query.split(step), key.split(step), strict=True):
+        logits = torch.einsum("vqhd,vkhd->vhqk", q, k) * scale
+        parts.append(logits.softmax(-1).mean((1, 2)))
+    return torch.cat(parts) if views > step else parts[0]
 
 
 def _resolve(index: int, length: int, name: str) -> int:

@@ -7,7 +7,7 @@ packing as extra channels, so it lands on the right tokens whatever unpadding or
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -15,12 +15,15 @@ from accelerate.utils import align_module_device
 from torch import Tensor, nn
 
 from ..checks import is_number
-from ..errors import UnsupportedInputError, shown
+from ..errors import UnsupportedInputError, UnsupportedModelError, shown
 from ..views import AXES, Evidence, Layout, VisualTokens
+from .assembly import ClipAssembly, Encoded, ImageAssembly, Source, at_tokens, chunks, hand_out
 from .auxiliary import read_patches
 from .base import Adapter, Visual
 from .evidence import EncoderProbe, encoder_layers
 from .geometry import Newlines, video_layout
+
+HIDDEN = ("hidden", "cls_hidden")  # what the projector reads
 
 
 class LlavaAdapter(Adapter):
@@ -82,6 +85,14 @@ class LlavaAdapter(Adapter):
 
     # -- what follows from it, unless a family says otherwise -------------------------------------------------
 
+    def projects_positions(self, visual: Visual) -> bool:
+        """Whether the projector comes last: features are then its outputs for the packed `hidden`, one by one."""
+        return visual.modality == "image"
+
+    def pool_hidden(self, hidden: Tensor) -> Tensor:
+        """Pooling of the encoder's outputs, where the projector comes after it; else as of any other channels."""
+        return self.pool_frames(hidden)
+
     def project_frames(self, features: Tensor) -> Tensor:
         """Encoder outputs of frames without CLS (frame, patch, channel) -> (frame, token, D)."""
         return self.pool_frames(self.core.multi_modal_projector(features))
@@ -117,28 +128,26 @@ class LlavaAdapter(Adapter):
     ) -> list[VisualTokens]:
         if not visuals:
             return []
-        chosen = frames or [None] * len(visuals)
         self._check_pixels(visuals)
-        layouts, pixels = [], []
-        for visual, keep in zip(visuals, chosen, strict=True):
-            layout, views = visual.layout, visual.pixels
-            if keep is not None and len(keep) < len(layout.views):
-                index = torch.tensor(keep, dtype=torch.int64, device=views.device)
-                layout, views = layout.restrict_to_frames(index.to(layout.view.device), keep), views[index]
-            layouts.append(layout)
-            pixels.append(views)
         is_video = visuals[0].modality == "video"
-        features, extras = self._encode_views(pixels, evidence, is_video, max_views)
-        counts = [p.shape[0] for p in pixels]
+        sources, assemblies = [], []
+        for visual, keep in zip(visuals, frames or [None] * len(visuals), strict=True):
+            layout, index = visual.layout, None
+            if keep is not None and len(keep) < len(layout.views):
+                index = torch.tensor(keep, dtype=torch.int64, device=visual.pixels.device)
+                layout = layout.restrict_to_frames(index.to(layout.view.device), keep)
+            sources.append(Source(visual.pixels, index))
+            assemblies.append(self._assembly(visual, layout, sources[-1].views))
+        wanted = self.model.config.vision_feature_layer
+        indices = [wanted] if isinstance(wanted, int) else list(wanted)
+        probe = EncoderProbe(self.core.vision_tower, self.vision_layers(), indices, evidence, self.has_cls)
+        for pixels, owners in chunks(sources, max_views):
+            encoded = self._encode_views(probe, pixels, evidence, is_video)
+            hand_out(encoded, owners, assemblies)
+            del encoded  # or it would still be there while the next chunk is in the encoder
         return [
-            self._pack(layout, f, dict(zip(extras, values, strict=True)), evidence, visual)
-            for layout, f, visual, *values in zip(
-                layouts,
-                features.split(counts),
-                visuals,
-                *(value.split(counts) for value in extras.values()),
-                strict=True,
-            )
+            self._tokens(assembly, visual, evidence)
+            for assembly, visual in zip(assemblies, visuals, strict=True)
         ]
 
     def _check_pixels(self, visuals: Sequence[Visual]) -> None:
@@ -153,66 +162,75 @@ class LlavaAdapter(Adapter):
                 )
 
     def _encode_views(
-        self, pixels: Sequence[Tensor], evidence: Sequence[Evidence], is_video: bool, max_views: int
-    ) -> tuple[Tensor, dict[Evidence, Tensor]]:
-        """Return features (view, token, D) and evidence of all views, chunk by chunk.
-
-        Evidence of tokens is (view, token, E), with E = 1 for plain numbers; evidence of views is (view, C).
-        """
-        wanted = self.model.config.vision_feature_layer
-        indices = [wanted] if isinstance(wanted, int) else list(wanted)
-        probe = EncoderProbe(self.core.vision_tower, self.vision_layers(), indices, evidence, self.has_cls)
-        drop_cls = self.model.config.vision_feature_select_strategy == "default"
+        self, probe: EncoderProbe, pixels: Tensor, evidence: Sequence[Evidence], is_video: bool
+    ) -> Encoded:
+        """One chunk of views through the tower, the projector and, of clips, the pooling."""
         device = _device(self.core.vision_tower)
-        features: list[Tensor] = []
-        extras: dict[Evidence, list[Tensor]] = {}
-        for chunk in _chunks(pixels, max_views):
-            hidden, values = probe(chunk if device is None else chunk.to(device))
-            joined = hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=-1)
-            patches = joined[:, 1:] if self.has_cls else joined
-            joined = joined[:, 1:] if drop_cls else joined
-            projected = self.project_frames(joined) if is_video else self.core.multi_modal_projector(joined)
-            features.append(projected)
-            found = dict(zip(probe.evidence, values, strict=True)) | read_patches(
-                patches, evidence, self.has_cls
-            )
-            for item, value in found.items():
-                if _of_tokens(item):
-                    value = value if value.ndim == 3 else value[..., None]
-                    value = self.pool_frames(value) if is_video else value
-                extras.setdefault(item, []).append(value)
-        return _join(features), {item: _join(parts) for item, parts in extras.items()}
+        hidden, values = probe(pixels if device is None else pixels.to(device))
+        every = hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=-1)
+        drop_cls = self.model.config.vision_feature_select_strategy == "default"
+        joined = every[:, 1:] if drop_cls else every
+        projected = self.project_frames(joined) if is_video else self.core.multi_modal_projector(joined)
+        found = dict(zip(probe.evidence, values, strict=True))
+        found |= self._hidden(every, evidence)
+        found |= read_patches(every[:, int(self.has_cls) :], evidence, self.has_cls)
+        of_tokens = {
+            item: value if value.ndim == 3 else value[..., None]
+            for item, value in found.items()
+            if at_tokens(item)
+        }
+        if is_video:
+            of_tokens = {
+                item: (self.pool_hidden if item.quantity == "hidden" else self.pool_frames)(value)
+                for item, value in of_tokens.items()
+            }
+        of_views = {item: value for item, value in found.items() if not at_tokens(item)}
+        return Encoded(projected, of_tokens, of_views)
 
-    def _pack(
-        self,
-        layout: Layout,
-        features: Tensor,
-        extras: Mapping[Evidence, Tensor],
-        evidence: Sequence[Evidence],
-        visual: Visual,
-    ) -> VisualTokens:
-        layout = layout.to(features.device)
+    def _hidden(self, hidden: Tensor, wanted: Sequence[Evidence]) -> dict[Evidence, Tensor]:
+        """What the projector reads of the patches (view, patch, C), and of the CLS token (view, C), where wanted.
+
+        Raises:
+            UnsupportedModelError: of another layer, or of a CLS token where there is none.
+        """
+        found: dict[Evidence, Tensor] = {}
+        for item in wanted:
+            if item.quantity not in HIDDEN:
+                continue
+            if item.layer != "features":
+                raise UnsupportedModelError(
+                    f"evidence {tuple(item)} is known of the layer that the projector reads only; use layer 'features'"
+                )
+            if item.quantity == "cls_hidden" and not self.has_cls:
+                raise UnsupportedModelError(
+                    f"evidence {tuple(item)} needs a CLS token and {type(self.core.vision_tower).__name__} has none"
+                )
+            found[item] = hidden[:, 0] if item.quantity == "cls_hidden" else hidden[:, int(self.has_cls) :]
+        return found
+
+    def _assembly(self, visual: Visual, layout: Layout, views: int) -> ClipAssembly | ImageAssembly:
         newline = self._newline()
-        of_tokens = {item: value for item, value in extras.items() if _of_tokens(item)}
-        extra = torch.cat([*of_tokens.values()], -1) if of_tokens else None
-        if layout.modality == "video":
-            made = features.shape[:2].numel() + layout.num_separators
-            self._check_length(made, layout)
-            packed = _place(features, newline, layout)
-            extra = None if extra is None else _place(extra, extra.new_zeros(extra.shape[-1]), layout)
-        else:
-            sizes = torch.tensor([visual.size], device="cpu")
-            packed = self.pack_image(features, sizes, newline)
-            self._check_length(packed.shape[0], layout)
-            if extra is not None:
-                extra = self.pack_image(extra, sizes, extra.new_zeros(extra.shape[-1]))
-        found = {item: value.float() for item, value in extras.items() if not _of_tokens(item)}
-        if extra is not None:
-            widths = [value.shape[-1] for value in of_tokens.values()]
-            for item, value in zip(of_tokens, extra.float().split(widths, -1), strict=True):
-                found[item] = value if item.quantity in AXES else value[:, 0]
+        if visual.modality == "video":
+            return ClipAssembly(layout, newline, self._check_length)
+        sizes = torch.tensor([visual.size], device="cpu")
+
+        def pack(features: Tensor, line: Tensor) -> Tensor:
+            return self.pack_image(features, sizes, line)
+
+        return ImageAssembly(layout, views, newline, pack, self._check_length)
+
+    def _tokens(
+        self, assembly: ClipAssembly | ImageAssembly, visual: Visual, evidence: Sequence[Evidence]
+    ) -> VisualTokens:
+        layout, features, values = assembly.finish()
+        found = {
+            item: (value if item.quantity in AXES else value[:, 0]).float() for item, value in values.items()
+        }
         found |= self.text_evidence(visual, evidence)
-        return VisualTokens(packed, layout, {item: found[item] for item in evidence if item in found})
+        projector = self.core.multi_modal_projector if self.projects_positions(visual) else None
+        return VisualTokens(
+            features, layout, {item: found[item] for item in evidence if item in found}, projector
+        )
 
     def _newline(self) -> Tensor:
         """The newline (channel,). Accelerate brings offloaded weights only for their module's own forward."""
@@ -228,48 +246,10 @@ class LlavaAdapter(Adapter):
             )
 
 
-def _of_tokens(item: Evidence) -> bool:
-    """Whether a quantity has values at tokens, which are packed like features."""
-    return AXES.get(item.quantity, "N").startswith("N")
-
-
-def _place(features: Tensor, newline: Tensor, layout: Layout) -> Tensor:
-    """(frame, token, channel) -> (N, channel), with `newline` (channel,) where the layout has separators.
-
-    The layout keeps the separators of frames that were left out, so it alone knows where they stand.
-    """
-    flat = features.flatten(0, 1)
-    if layout.num_separators == 0:
-        return flat
-    rows = newline.to(flat.device, flat.dtype).expand(len(layout), -1)
-    return rows.index_copy(0, layout.token_index, flat)
-
-
-def _chunks(pixels: Sequence[Tensor], size: int) -> Iterator[Tensor]:
-    """Views of all visuals in order, `size` at a time, joined across visuals."""
-    held: list[Tensor] = []
-    count = 0
-    for views in pixels:
-        start = 0
-        while start < views.shape[0]:
-            part = views[start : start + size - count]
-            held.append(part)
-            start, count = start + part.shape[0], count + part.shape[0]
-            if count == size:
-                yield held[0] if len(held) == 1 else torch.cat(held)
-                held, count = [], 0
-    if held:
-        yield held[0] if len(held) == 1 else torch.cat(held)
-
-
 def _device(module: nn.Module) -> torch.device | None:
     """Where a module wants its inputs; None when accelerate moves them itself (offloaded weights)."""
     device = next(module.parameters()).device
     return None if device.type == "meta" else device
-
-
-def _join(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def view_lists(pixels: Any, name: str) -> list[Tensor]:

@@ -30,6 +30,12 @@ class LlavaNextVideoAdapter(LlavaNextAdapter):
     def project_frames(self, features: Tensor) -> Tensor:
         return self.core.multi_modal_projector(self.core.vision_resampler(features))  # type: ignore[no-any-return]
 
+    def projects_positions(self, visual: Visual) -> bool:
+        return True
+
+    def pool_hidden(self, hidden: Tensor) -> Tensor:
+        return self.core.vision_resampler(hidden)  # type: ignore[no-any-return]
+
     def pool_frames(self, features: Tensor) -> Tensor:
         if self.model.config.spatial_pool_mode != "conv":
             return self.core.vision_resampler(features)  # type: ignore[no-any-return]

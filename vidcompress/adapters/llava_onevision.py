@@ -54,6 +54,15 @@ class LlavaOnevisionAdapter(LlavaNextAdapter):
         )
         return packed[0]  # type: ignore[no-any-return]
 
+    def projects_positions(self, visual: Visual) -> bool:
+        """Not for clips, nor for canvases that `anyres_max_k` shrinks: both are resized after the projector."""
+        canvas = visual.layout.canvas
+        if visual.modality == "video" or visual.size is None or canvas is None:
+            return visual.modality == "image"
+        crops = self.crop_grid(visual.size)
+        full = (crops[0] * self.grid[0], crops[1] * self.grid[1])
+        return unpadded_box(visual.size, full)[2:] == canvas
+
     def pool_frames(self, features: Tensor) -> Tensor:
         return self.core.apply_pooling(features)  # type: ignore[no-any-return]
 

@@ -11,6 +11,7 @@ import typer
 
 from .options import (
     Attention,
+    Backend,
     Device,
     DeviceMap,
     Dtype,
@@ -26,6 +27,7 @@ from .options import (
     Question,
     Seed,
     Separators,
+    TimeInstruction,
     Video,
 )
 from .quiet import quiet
@@ -53,6 +55,8 @@ def ask(
     max_tokens: Annotated[int | None, typer.Option(help="Visual tokens to keep, instead of a share.")] = None,
     num_frames: NumFrames = None,
     fps: Fps = None,
+    backend: Backend = "auto",
+    time_instruction: TimeInstruction = True,
     max_new_tokens: MaxNewTokens = 64,
     policy: Policy = "exact",
     separators: Separators = None,
@@ -98,6 +102,8 @@ def ask(
             quantization=quantization,
             num_frames=num_frames,
             fps=fps,
+            backend=backend,
+            time_instruction=time_instruction,
             policy=policy,
             **options,
         )

@@ -11,6 +11,7 @@ import typer
 from .ask import check_media, check_numbers, check_overlay, save_pictures
 from .options import (
     Attention,
+    Backend,
     Device,
     DeviceMap,
     Dtype,
@@ -26,6 +27,7 @@ from .options import (
     Question,
     Seed,
     Separators,
+    TimeInstruction,
     Video,
 )
 from .quiet import quiet
@@ -58,6 +60,8 @@ def compare(
     repeats: Annotated[int, typer.Option(help="Runs of every row, the first of which is not counted.")] = 3,
     num_frames: NumFrames = None,
     fps: Fps = None,
+    backend: Backend = "auto",
+    time_instruction: TimeInstruction = True,
     max_new_tokens: MaxNewTokens = 64,
     policy: Policy = "exact",
     separators: Separators = None,
@@ -107,6 +111,8 @@ def compare(
             quantization=quantization,
             num_frames=num_frames,
             fps=fps,
+            backend=backend,
+            time_instruction=time_instruction,
             **common,
         )
         comparison = qa.compare(question, **media, **asked, max_new_tokens=max_new_tokens)

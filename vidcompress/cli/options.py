@@ -21,6 +21,10 @@ NumFrames = Annotated[
     int | None, typer.Option(help="Frames taken from a video.", show_default="the checkpoint's, else 32")
 ]
 Fps = Annotated[float | None, typer.Option(help="Frames taken per second, instead.")]
+Backend = Annotated[str, typer.Option(help="Video decoder: auto, pyav, decord, torchcodec or pillow.")]
+TimeInstruction = Annotated[
+    bool, typer.Option(help="Tell LLaVA-Video when its frames were taken, as in its training.")
+]
 MaxNewTokens = Annotated[int, typer.Option(help="Longest answer, in tokens.")]
 Policy = Annotated[str, typer.Option(help="exact (the budget to the token) or reference (as published).")]
 Separators = Annotated[

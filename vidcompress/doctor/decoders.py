@@ -15,6 +15,8 @@ CODECS = {
     "av1": (("libsvtav1", "libaom-av1", "librav1e"), "mkv"),
 }
 """Codec -> encoders that may make a clip of it, and the container it usually comes in."""
+ANIMATIONS = ("webp", "avif", "gif")
+"""What the reader of pictures, Pillow, reads instead; each needs a part of Pillow that may be missing."""
 _FRAMES, _SIZE = 9, (64, 96)
 _TOLERANCE = 8
 """Grey levels between what was encoded and what came back; lossy codecs keep flat frames to 1 or 2."""
@@ -29,12 +31,17 @@ def backends() -> list[str]:
     return [name for name in backend_names() if name != "auto"]
 
 
+def formats(backend: str) -> tuple[str, ...]:
+    """What a reader is to be tried with."""
+    return ANIMATIONS if backend == "pillow" else tuple(CODECS)
+
+
 def decode(backend: str, codec: str) -> dict[str, Any]:
     """Have a reader read a clip of a codec that was made for it.
 
     Args:
         backend: name of a registered reader.
-        codec: a key of `CODECS`.
+        codec: one of `formats`.
 
     Returns:
         `status` and `detail` of a check.
@@ -48,7 +55,7 @@ def decode(backend: str, codec: str) -> dict[str, Any]:
     if codec not in av.codecs_available and backend == "pyav":
         return {"status": "missing", "detail": f"FFmpeg was built without {codec}"}
     with tempfile.TemporaryDirectory() as folder:
-        path = _write(Path(folder), codec)
+        path = _animate(Path(folder), codec) if codec in ANIMATIONS else _write(Path(folder), codec)
         if path is None:
             return {"status": "missing", "detail": f"not tried: no {codec} encoder here to make a clip with"}
         try:
@@ -66,6 +73,19 @@ def decode(backend: str, codec: str) -> dict[str, Any]:
 def _level(number: int) -> int:
     """Grey level of a frame."""
     return 40 + 20 * number
+
+
+def _animate(folder: Path, kind: str) -> Path | None:
+    """The same as an animation, or None where Pillow cannot write it."""
+    from PIL import Image
+
+    first, *others = [Image.new("RGB", _SIZE[::-1], (_level(n),) * 3) for n in range(_FRAMES)]
+    path = folder / f"clip.{kind}"
+    try:
+        first.save(path, save_all=True, append_images=others, duration=111)
+    except (OSError, KeyError, ValueError):
+        return None
+    return path
 
 
 def _write(folder: Path, codec: str) -> Path | None:

@@ -148,13 +148,13 @@ def _packages(worker: Isolated) -> Iterator[Check]:
 
 
 def _decoders(worker: Isolated) -> Iterator[Check]:
-    from .decoders import CODECS
+    from .decoders import formats
 
     names, failed = _listing(worker, "video decoders", "backends", "decoders:backends")
     if failed is not None:
         yield failed
     for backend in sorted(names, key=lambda name: name != "pyav"):  # the default first
-        for codec in CODECS:
+        for codec in formats(backend):
             # Every other codec can be converted to H.264, which is what most clips are.
             needed = (backend, codec) == ("pyav", "h264")
             arguments = {"backend": backend, "codec": codec}

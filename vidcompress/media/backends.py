@@ -7,14 +7,23 @@ may differ by a grey level or a frame, and whoever compares results has to know 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from ..checks import whole_number, word
 from ..errors import shown
-from .errors import MAX_DECODED_BYTES, MAX_FRAME_PIXELS, MAX_SOURCE_FRAMES, MediaError
-from .image import local_path
+from .errors import (
+    MAX_DECODED_BYTES,
+    MAX_FRAME_PIXELS,
+    MAX_SIDE,
+    MAX_SOURCE_FRAMES,
+    MediaError,
+    SamplingError,
+)
+from .files import BUFFERS, borrowed, local_path
+from .sniff import HEAD_BYTES
 
 if TYPE_CHECKING:
     from .video import VideoFrames
@@ -33,6 +42,21 @@ class Clip:
     name: str
     path: str | None = None
     stream: BinaryIO | None = None
+
+    @contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        """The clip as an open binary file at its beginning."""
+        if self.stream is not None:
+            self.stream.seek(0)
+            yield self.stream
+        else:
+            with open(str(self.path), "rb") as stream:
+                yield stream
+
+    def head(self) -> bytes:
+        """Its first bytes."""
+        with self.opened() as stream:
+            return stream.read(HEAD_BYTES)
 
 
 @dataclass(frozen=True)
@@ -65,6 +89,10 @@ class Request:
             raise MediaError(
                 f"video={name!r}: frames of {height} x {width} are over max_pixels={self.max_pixels}; "
                 "scale the clip down first, or raise max_pixels if you trust it"
+            )
+        if max(height, width) > MAX_SIDE:
+            raise MediaError(
+                f"video={name!r}: frames of {height} x {width} have a side of over {MAX_SIDE} pixels; scale it down"
             )
 
     def check_length(self, name: str, frames: int) -> None:
@@ -127,39 +155,45 @@ def backend_names() -> list[str]:
 
 
 def get_backend(name: str) -> Backend:
-    """The reader of that name; "auto" is PyAV.
+    """The reader of that name; "auto" is PyAV here (`read_video` lets it be Pillow for WebP and AVIF).
 
     Raises:
-        MediaError: no reader has that name.
+        SamplingError: no reader has that name.
     """
     _load_builtin()
     if not isinstance(name, str) or name not in backend_names():
-        raise MediaError(f"backend={shown(name)}: not known; use one of {backend_names()}")
+        raise SamplingError(f"backend={shown(name)}: not known; use one of {backend_names()}")
     chosen = "pyav" if name == "auto" else name
     return _BACKENDS[chosen]()
 
 
-def open_source(source: str | os.PathLike[str] | bytes | BinaryIO) -> Clip:
-    """Check an encoded source and give it a name.
+@contextmanager
+def open_source(source: Any) -> Iterator[Clip]:
+    """Check an encoded source and give it a name; a file object is put back to where it was afterwards.
+
+    Args:
+        source: a path, bytes, bytearray, memoryview, or a seekable binary file object.
 
     Raises:
-        MediaError: a URL, a missing or empty file, a folder, or a stream that cannot seek.
+        MediaError: a URL, a missing or empty file, a folder, a stream that cannot seek or was opened as text.
     """
-    if isinstance(source, (str, os.PathLike)):
+    if not isinstance(source, BUFFERS) and isinstance(source, (str, os.PathLike)):
         path = local_path(source, "video")
-        return Clip(name=path, path=os.path.abspath(path))
-    if isinstance(source, bytes):
-        import io
-
-        source = io.BytesIO(source)
-    name = str(getattr(source, "name", f"<{type(source).__name__}>"))
-    if not hasattr(source, "read") or not (hasattr(source, "seekable") and source.seekable()):
-        raise MediaError(f"video={name!r}: the stream cannot seek; read it into io.BytesIO first")
-    if source.seek(0, os.SEEK_END) == 0:
-        raise MediaError(f"video={name!r} is empty (0 bytes); fetch or write it again")
-    source.seek(0)
-    return Clip(name=name, stream=source)
+        yield Clip(name=path, path=os.path.abspath(path))
+        return
+    with borrowed(source, "video") as (stream, name):
+        try:
+            yield Clip(name=name, stream=stream)
+        except OSError as error:
+            raise MediaError(
+                f"video={name!r} cannot be read ({error}); read it into io.BytesIO first"
+            ) from error
 
 
 def _load_builtin() -> None:
-    from . import decord_backend, pyav_backend  # noqa: F401  (importing them registers them)
+    from . import (  # noqa: F401  (importing them registers them)
+        decord_backend,
+        pillow_backend,
+        pyav_backend,
+        torchcodec_backend,
+    )

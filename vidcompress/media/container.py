@@ -1,23 +1,29 @@
-"""Opening clips with care, and listing their packets. Nothing is decoded here."""
+"""Opening clips with care, and listing their packets. Nothing is decoded here but what finding the streams takes."""
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from .backends import Clip, Request
 from .errors import MediaError
 from .packets import PacketIndex
+from .sniff import instead_of_video
+from .tables import check_tables
 
 # Containers that hold one clip in one file. Play lists (HLS, DASH, concat) are left out: they make the reader open
 # other files and addresses of the sender's choosing.
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,gif,apng,asf,h264,hevc,obu,ivf,m4v,"
-    "mjpeg,nut,mxf,dv,rm"
+    "mjpeg,nut,mxf,dv,rm,yuv4mpegpipe"
 )
 _ATTACHED_PICTURE = 0x400
+_DEFAULT = 0x1
 
 
 class ClipFacts:
@@ -25,14 +31,23 @@ class ClipFacts:
 
     Attributes:
         codec: name of the video codec, for example "h264".
+        container: FFmpeg's name of the container, for example "mpegts".
+        stream: number of the video stream among all streams of the file.
+        others: whether there are further video streams.
+        height: of the coded frames, in pixels.
+        width: of the coded frames, in pixels.
         fps: average frames per second, 0.0 when it is not known.
         tick: seconds per unit of a time stamp.
         last_duration: how long the last frame is shown, in seconds.
     """
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, container: Any, stream: Any) -> None:
         # The decoder may be called otherwise: "libdav1d" reads "av1".
         self.codec = str(stream.codec_context.codec.canonical_name)
+        self.container = str(container.format.name)
+        self.stream = int(stream.index)
+        self.others = len(_videos(container)) > 1
+        self.height, self.width = int(stream.codec_context.height), int(stream.codec_context.width)
         self.fps = float(stream.average_rate or stream.guessed_rate or 0.0)
         self.tick = float(stream.time_base or 0.0)
         self.last_duration = 1.0 / self.fps if self.fps > 0 else 0.0
@@ -41,6 +56,8 @@ class ClipFacts:
 @contextmanager
 def open_clip(clip: Clip, request: Request) -> Iterator[tuple[Any, Any]]:
     """Open a clip and yield (container, video stream); every FFmpeg error becomes a MediaError.
+
+    The stream is the first one marked as default, else the first; attached cover pictures do not count.
 
     Raises:
         MediaError: no known container, no video in it, frames over `request.max_pixels`, or damage found while reading.
@@ -52,34 +69,52 @@ def open_clip(clip: Clip, request: Request) -> Iterator[tuple[Any, Any]]:
     # The prefix keeps FFmpeg from reading a protocol into a file name such as "concat:a|b".
     source: Any = clip.stream if clip.path is None else f"file:{clip.path}"
     options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
+    limits = {
+        "max_pixels": str(request.max_pixels)
+    }  # also for the frames that are decoded to find the streams
+    opened = sized = False
     try:
         with av.open(
-            source, container_options=options, metadata_errors="replace", buffer_size=1 << 18
+            source, options=limits, container_options=options, metadata_errors="replace", buffer_size=1 << 18
         ) as container:
-            streams = [s for s in container.streams.video if not int(s.disposition) & _ATTACHED_PICTURE]
-            if not streams:
-                raise MediaError(
-                    f"video={clip.name!r} holds no video, only sound or pictures; pass a file with video"
-                )
-            stream = streams[0]
-            if stream.codec_context is None:
-                raise MediaError(
-                    f"video={clip.name!r}: its codec is not known to this build; convert it to H.264"
-                )
+            opened = True
+            stream = _pick(container, clip)
+            sized = stream.codec_context.height * stream.codec_context.width > 0
             request.check_picture(clip.name, stream.codec_context.height, stream.codec_context.width)
-            stream.codec_context.options = {"max_pixels": str(request.max_pixels)}
+            stream.codec_context.options = limits
             stream.thread_type = "AUTO"
             yield container, stream
     except av.FFmpegError as error:
-        raise MediaError(
-            f"video={clip.name!r} is not a video in a known format, or is damaged or cut short ({error.strerror}); "
+        reason = (
+            f"is not a video in a known format, or is damaged or cut short ({error.strerror}); "
             "play it once to check, fetch it again, or convert it to H.264 in MP4"
-        ) from error
-    except (IndexError, OverflowError) as error:  # PyAV's own, over a stream that turns up late or a huge number
+        )
+        if opened and not sized:  # FFmpeg forgets a size that it refuses
+            reason = f"has frames of more than max_pixels={request.max_pixels}, or none that can be read; scale it down"
+        elif not opened:
+            reason = instead_of_video(clip.head()) or reason
+        raise MediaError(f"video={clip.name!r} {reason}") from error
+    except (IndexError, OverflowError) as error:  # PyAV's own: a stream that turns up late, a huge number
         raise MediaError(
             f"video={clip.name!r} is damaged: its packets belong to no stream, or hold numbers beyond all bounds "
             f"({error}); fetch it again"
         ) from error
+
+
+def _videos(container: Any) -> list[Any]:
+    return [s for s in container.streams.video if not int(s.disposition) & _ATTACHED_PICTURE]
+
+
+def _pick(container: Any, clip: Clip) -> Any:
+    streams = _videos(container)
+    if not streams:
+        raise MediaError(
+            f"video={clip.name!r} holds no video, only sound or pictures; pass a file with video"
+        )
+    stream = next((s for s in streams if int(s.disposition) & _DEFAULT), streams[0])
+    if stream.codec_context is None:
+        raise MediaError(f"video={clip.name!r}: its codec is not known to this build; convert it to H.264")
+    return stream
 
 
 def read_index(clip: Clip, request: Request) -> tuple[PacketIndex | None, ClipFacts]:
@@ -93,10 +128,12 @@ def read_index(clip: Clip, request: Request) -> tuple[PacketIndex | None, ClipFa
         MediaError: as `open_clip`; also when the clip has no frames, has more than `request.max_source_frames`, or
             is cut short.
     """
-    rows: list[tuple[int, int, bool, bool]] = []
+    with clip.opened() as stream:
+        check_tables(stream, clip.name)
+    pts, dts, flags = array("q"), array("q"), array("B")  # 17 bytes per frame: a clip may have two million
     timed, coded, end = True, 0, 0.0
     with open_clip(clip, request) as (container, stream):
-        facts = ClipFacts(stream)
+        facts = ClipFacts(container, stream)
         stated = _stated_length(container, stream)
         for packet in container.demux() if stated.all_streams else container.demux(stream):
             if packet.dts is None and packet.size == 0:
@@ -108,13 +145,17 @@ def read_index(clip: Clip, request: Request) -> tuple[PacketIndex | None, ClipFa
             request.check_length(clip.name, coded)
             timed = timed and packet.pts is not None and packet.size > 0
             if timed:
-                dts = packet.pts if packet.dts is None else packet.dts
-                rows.append((packet.pts, dts, packet.is_keyframe, packet.is_discard))
+                pts.append(packet.pts)
+                dts.append(packet.pts if packet.dts is None else packet.dts)
+                flags.append(packet.is_keyframe + 2 * packet.is_discard)
             if packet.duration:
                 facts.last_duration = float(packet.duration) * facts.tick
         stated.check(clip.name, coded, end)
     # VP8 stores frames that are never shown as packets of their own, so its packets cannot be counted as frames.
-    return (PacketIndex.build(rows) if timed and facts.codec != "vp8" else None), facts
+    if not timed or facts.codec == "vp8":
+        return None, facts
+    marks = np.array(flags)
+    return PacketIndex.build(np.array(pts), np.array(dts), marks % 2 == 1, marks >= 2), facts
 
 
 @dataclass(frozen=True)

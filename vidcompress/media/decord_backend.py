@@ -7,10 +7,10 @@ from importlib.util import find_spec
 import torch
 
 from .backends import Clip, Request, register_backend
-from .container import read_index
-from .decord_process import PROCESS, DecordProcess
+from .decord_process import PROCESS
 from .errors import MediaError
-from .sampling import choose_indices
+from .orientation import is_mirrored
+from .pyav_backend import Survey, stream_notes, survey
 from .video import VideoFrames
 
 UNREADABLE = ("av1",)
@@ -19,17 +19,18 @@ UNREADABLE = ("av1",)
 
 @register_backend("decord")
 class DecordBackend:
-    """decord's reader: local files only, no AV1.
+    """decord's reader: local files only; no AV1, no transport streams, no mirrored clips, no animations.
 
-    On damaged files decord may abort, hang or take all memory, so it runs in a process of its own, which is started at
-    the first clip (about a quarter of a second) and again when it has died.
+    It decodes every frame up to the last one wanted, so it is slow on long clips. On damaged files decord may abort,
+    hang or take all memory, so it runs in a process of its own, which is started at the first clip (about a quarter of
+    a second) and again when it has died.
     """
 
     def read(self, clip: Clip, request: Request) -> VideoFrames:
         """Decode the requested frames.
 
         Raises:
-            MediaError: decord is not installed, the clip is a stream or AV1 (use "pyav"), or as the "pyav" backend.
+            MediaError: decord is not installed, cannot serve the clip (use "pyav"), or as the "pyav" backend.
         """
         if clip.path is None:
             raise MediaError(
@@ -38,22 +39,36 @@ class DecordBackend:
         if find_spec("decord") is None:
             raise MediaError("backend='decord': decord is not installed; pip install decord, or use 'pyav'")
         # decord's FFmpeg is old and takes any URL or play list: look at the file with the careful reader first.
-        _, facts = read_index(clip, request)
-        if facts.codec in UNREADABLE:
+        found = survey(clip, request)
+        timeline, facts = found.timeline, found.facts
+        reason = _cannot(found)
+        if reason:
             raise MediaError(
-                f"video={clip.name!r}: backend='decord' cannot read {facts.codec}; use backend='pyav'"
+                f"video={clip.name!r}: backend='decord' cannot read {reason}; use backend='pyav'"
             )
+        chosen = timeline.choose(request)
+        request.check_memory(clip.name, len(chosen), facts.height, facts.width)
         with PROCESS.lock:
-            return _take(PROCESS, clip.path, clip, request)
+            count = PROCESS.open(clip.path)
+            if count != len(timeline):
+                raise MediaError(
+                    f"video={clip.name!r}: backend='decord' finds {count} frames where {len(timeline)} are shown; "
+                    "use backend='pyav'"
+                )
+            frames = torch.from_numpy(PROCESS.take(clip.path, chosen))
+        if frames.shape[-1] != 3:
+            raise MediaError(
+                f"video={clip.name!r}: backend='decord' garbles turned clips of this size; use backend='pyav'"
+            )
+        return VideoFrames.on(timeline, chosen, frames, "decord", clip.name, stream_notes(facts))
 
 
-def _take(process: DecordProcess, path: str, clip: Clip, request: Request) -> VideoFrames:
-    facts = process.open(path)
-    total, fps, stamps = facts["frames"], facts["fps"], facts["stamps"]
-    chosen = choose_indices(
-        total, fps, num_frames=request.num_frames, fps=request.fps, max_frames=request.max_frames
-    )
-    request.check_memory(clip.name, len(chosen), *facts["shape"][:2])
-    frames = torch.from_numpy(process.take(path, chosen))
-    times = tuple(stamps[i][0] - stamps[0][0] for i in chosen)
-    return VideoFrames(frames, times, stamps[-1][1] - stamps[0][0], fps, total, "decord", clip.name)
+def _cannot(found: Survey) -> str | None:
+    facts = found.facts
+    if facts.codec in UNREADABLE:
+        return facts.codec
+    if facts.container == "mpegts":
+        return "transport streams (it returns other frames than were asked for)"
+    if facts.others:
+        return "files with several video streams (it chooses one by itself)"
+    return "mirrored clips (it shows them as stored)" if is_mirrored(found.matrix) else None

@@ -40,18 +40,18 @@ class DecordProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
 
-    def open(self, path: str) -> dict[str, Any]:
-        """Open a clip and return what decord says of it: `frames`, `fps`, `shape` of a frame and `stamps`.
+    def open(self, path: str) -> int:
+        """Open a clip and return how many frames decord finds in it.
 
         Raises:
             MediaError: decord refuses the file, crashes over it, or does not come back.
         """
         if self._process is None or self._process.poll() is not None or self._owner != os.getpid():
             self._start()  # a forked process may not talk to its parent's
-        return self._ask({"path": path}, path)
+        return int(self._ask({"path": path}, path)["frames"])
 
     def take(self, path: str, frames: list[int]) -> Frames:
-        """Frames of the clip that was opened last: uint8 (frame, height, width, channel).
+        """Frames of the clip that was opened last, once: uint8 (frame, height, width, channel).
 
         Raises:
             MediaError: as `open`.

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import io
 import os
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..checks import whole_number
 from ..errors import one_line
-from .errors import MAX_FRAME_PIXELS, MediaError
+from .errors import MAX_FRAME_PIXELS, MAX_SIDE, MediaError
+from .files import BUFFERS, borrowed, local_path
+from .rgb import picture_from_array, to_rgb
+from .sniff import HEAD_BYTES, instead_of_picture
 
 if TYPE_CHECKING:
-    import numpy as np
     from PIL.Image import Image
+
+__all__ = ["ImageSource", "load_image", "local_path"]
 
 ImageSource = Any
 """A path, bytes, a binary file object, a PIL image, or a uint8 array or tensor (height, width[, channel])."""
+
+FORMATS = ("AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+"""Pillow's names of the formats that are opened. Others run programs (EPS), hold pictures of a size that their
+header does not say (ICO, ICNS), or have no mark to be known by."""
+
+NOTE = "vidcompress_note"
+"""Key in a picture's `info` of what the caller should know about how it was loaded."""
 
 
 def load_image(source: ImageSource, *, max_pixels: int = MAX_FRAME_PIXELS) -> Image:
@@ -28,86 +38,99 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_FRAME_PIXELS) -> Im
         max_pixels: the largest height x width accepted. It is checked on the header, before anything is decoded.
 
     Returns:
-        A PIL image in mode RGB. Transparency is laid over white, as transformers does. Files and bytes are turned
-        upright by their EXIF orientation; a PIL image or array is taken as it is, since its owner may have done so.
+        A PIL image in mode RGB.
+
+        - Files and bytes are turned upright by their EXIF orientation (a broken EXIF block is ignored); a PIL image
+          or array is taken as it is, since its owner may have done so.
+        - Transparency is laid over white, as transformers 5.23 does.
+        - 16-bit grey is scaled to 8 bits (65535 is white); 32-bit integers and floats are refused, because nothing
+          says which value is white.
+        - CMYK and LAB are converted by Pillow's formulas (CMYK JPEG is read as inverted, as Adobe writes it). Colour
+          profiles are ignored, as transformers does.
+        - Of an animation or a file of several pages, the first frame is taken, and
+          `picture.info["vidcompress_note"]` says so; the whole animation is what `read_video` gives.
+        - A file object is read from its beginning and put back to where it was; one that cannot seek is buffered,
+          up to 256 MiB.
 
     Raises:
-        MediaError: the file is missing, is a directory, is empty or is no picture; it is damaged or too large;
-            the array has another shape or dtype; or `source` is a URL or of another type.
+        MediaError: the file is missing, is a directory, is empty or is no picture; it is damaged, cut short or too
+            large; the array has another shape or dtype; or `source` is a URL (also `file://`) or of another type.
     """
     from PIL import Image
 
     whole_number("max_pixels", max_pixels, error=MediaError)
     if isinstance(source, Image.Image):
-        _check_size(source, "image", max_pixels)
-        return _to_rgb(source)
-    if hasattr(source, "__array__") or hasattr(source, "numpy"):
-        return _from_array(source, max_pixels)
-    if isinstance(source, (bytes, bytearray)):
-        if not source:
-            raise MediaError("image: got 0 bytes; read the file again and pass its content")
-        return _decode(io.BytesIO(source), f"<{len(source)} bytes>", max_pixels)
+        return _finish(source, "image", max_pixels)
     if isinstance(source, (str, os.PathLike)):
         path = local_path(source, "image")
         with open(path, "rb") as stream:
             return _decode(stream, path, max_pixels)
-    if hasattr(source, "read"):
-        return _decode(source, getattr(source, "name", "<file object>"), max_pixels)
+    if isinstance(source, BUFFERS) or hasattr(source, "read"):
+        with borrowed(source, "image", buffer=True) as (stream, name):
+            return _decode(stream, name, max_pixels)
+    if hasattr(source, "__array__") or hasattr(source, "numpy"):
+        return _finish(picture_from_array(source), "image", max_pixels)
     raise MediaError(
         f"image: got {type(source).__name__}; pass a path, bytes, a binary file object, a PIL image or a uint8 array"
     )
 
 
-def local_path(source: str | os.PathLike[Any], argument: str) -> str:
-    """Check that `source` names a readable, non-empty local file and return it as a string.
-
-    Raises:
-        MediaError: naming `argument`, when it is a URL, missing, a directory, not a regular file, or empty.
-    """
-    path = os.fsdecode(source)
-    if not os.path.exists(path):
-        if "://" in path or path.startswith("data:"):
-            raise MediaError(
-                f"{argument}={path[:120]!r}: URLs are not opened; download it and pass the local file"
-            )
-        raise MediaError(f"{argument}={path!r}: no such file; check the path (current folder: {os.getcwd()})")
-    if os.path.isdir(path):
-        raise MediaError(f"{argument}={path!r} is a folder; pass a file inside it")
-    if not os.path.isfile(path):
-        raise MediaError(
-            f"{argument}={path!r} is not a regular file; copy its content to a file and pass that"
-        )
-    if not os.access(path, os.R_OK):
-        raise MediaError(f"{argument}={path!r} may not be read by this user; change its permissions")
-    if os.path.getsize(path) == 0:
-        raise MediaError(f"{argument}={path!r} is empty (0 bytes); fetch or write it again")
-    return path
-
-
 def _decode(stream: BinaryIO, name: str, max_pixels: int) -> Image:
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
+    called = f"image={name!r}"
+    Image.init()
     try:
-        with Image.open(stream) as picture:
-            _check_size(picture, f"image={name!r}", max_pixels)
-            picture.load()
-            return _to_rgb(ImageOps.exif_transpose(picture))
+        with Image.open(stream, formats=[f for f in FORMATS if f in Image.OPEN]) as picture:
+            return _finish(picture, called, max_pixels, upright=True)
     except MediaError:
         raise
     except UnidentifiedImageError as error:
-        raise MediaError(
-            f"image={name!r} is not a picture in a known format (PNG, JPEG, WebP, ...); check it, or convert it"
-        ) from error
+        stream.seek(0)
+        known = "PNG, JPEG, WebP, GIF, BMP, TIFF, JPEG 2000, PPM or AVIF"
+        other = (
+            instead_of_picture(stream.read(HEAD_BYTES))
+            or f"is not a picture in a known format ({known}); check it, or convert it"
+        )
+        raise MediaError(f"{called} {other}") from error
     except Image.DecompressionBombError as error:
         raise MediaError(
-            f"image={name!r} is larger than Pillow accepts ({one_line(error)}); make it smaller"
+            f"{called} is larger than Pillow accepts ({one_line(error)}); make it smaller"
         ) from error
     except MemoryError as error:
         raise MediaError(
-            f"image={name!r} asks for more memory than there is; it is damaged or too large, fetch it again"
+            f"{called} asks for more memory than there is; it is damaged or too large, fetch it again"
         ) from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise MediaError(f"image={name!r} is damaged or cut short ({error}); fetch it again") from error
+    except Exception as error:
+        raise MediaError(
+            f"{called} is damaged or cut short ({_first_line(error)}); fetch it again"
+        ) from error
+
+
+def _finish(picture: Image, called: str, max_pixels: int, *, upright: bool = False) -> Image:
+    """Check the size, decode, turn and convert."""
+    _check_size(picture, called, max_pixels)
+    try:
+        first_of_many = getattr(picture, "is_animated", False) and picture.format != "MPO"
+        picture.load()
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise MediaError(
+            f"{called} is damaged or cut short ({_first_line(error)}); fetch it again"
+        ) from error
+    made = to_rgb(_turned(picture) if upright else picture, picture.format)
+    if first_of_many:
+        made = made.copy() if made is picture else made
+        made.info[NOTE] = "the first frame of several was taken; pass the file as video= to show them all"
+    return made
+
+
+def _turned(picture: Image) -> Image:
+    from PIL import ImageOps
+
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # noqa: BLE001  (a broken EXIF block raises anything; the pixels are good)
+        return picture
 
 
 def _check_size(picture: Image, name: str, max_pixels: int) -> None:
@@ -121,37 +144,9 @@ def _check_size(picture: Image, name: str, max_pixels: int) -> None:
             f"{name}: {height} x {width} is {height * width} pixels, more than max_pixels={max_pixels}; "
             "make it smaller, or raise max_pixels if you trust it"
         )
+    if max(width, height) > MAX_SIDE:
+        raise MediaError(f"{name}: {height} x {width} has a side of more than {MAX_SIDE} pixels; cut it up")
 
 
-def _to_rgb(picture: Image) -> Image:
-    from PIL import Image
-
-    if "A" not in picture.getbands() and "transparency" not in picture.info:
-        return picture if picture.mode == "RGB" else picture.convert("RGB")
-    white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
-    return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
-
-
-def _from_array(source: Any, max_pixels: int) -> Image:
-    import numpy as np
-    from PIL import Image
-
-    # A tensor on an accelerator refuses __array__; detach and cpu are no-ops where they are not needed.
-    array: np.ndarray[Any, Any] = np.asarray(source.detach().cpu() if hasattr(source, "detach") else source)
-    if array.dtype != np.uint8:
-        raise MediaError(f"image: array of dtype {array.dtype}; pass uint8 with values 0 to 255")
-    if array.ndim == 3 and array.shape[-1] not in (1, 3, 4) and array.shape[0] in (1, 3, 4):
-        array = array.transpose(1, 2, 0)
-    if array.ndim == 3 and array.shape[-1] == 1:
-        array = array[..., 0]
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (3, 4)):
-        raise MediaError(
-            f"image: array of shape {array.shape}; pass (height, width) or (height, width, 1, 3 or 4)"
-        )
-    if 0 in array.shape:
-        raise MediaError(
-            f"image: array of shape {array.shape} holds no pixel; pass a picture of at least 1 x 1"
-        )
-    picture = Image.fromarray(np.ascontiguousarray(array))
-    _check_size(picture, "image", max_pixels)
-    return _to_rgb(picture)
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -11,6 +11,7 @@ SEEK_GAP = 12
 """Packets worth skipping: a seek empties the decoder's pipeline, which costs about as much as this many frames."""
 
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
+BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -27,20 +28,24 @@ class PacketIndex:
 
     pts: IntArray
     dts: IntArray
-    key: np.ndarray[Any, np.dtype[np.bool_]]
+    key: BoolArray
     by_time: IntArray
     shown: IntArray
 
     @classmethod
-    def build(cls, rows: list[tuple[int, int, bool, bool]]) -> PacketIndex | None:
-        """Make an index from (pts, dts, key, hidden) rows; None when the times do not identify the packets."""
-        pts = np.array([row[0] for row in rows], dtype=np.int64)
-        dts = np.array([row[1] for row in rows], dtype=np.int64)
-        key = np.array([row[2] for row in rows], dtype=bool)
-        hidden = np.array([row[3] for row in rows], dtype=bool)
+    def build(cls, pts: IntArray, dts: IntArray, key: BoolArray, hidden: BoolArray) -> PacketIndex | None:
+        """Make an index of packets in file order; None when their times do not identify them.
+
+        Args:
+            pts: int64 (packet,).
+            dts: int64 (packet,).
+            key: bool (packet,).
+            hidden: bool (packet,), True for packets that are decoded but never shown.
+        """
         by_time = np.argsort(pts, kind="stable")
         shown = by_time[~hidden[by_time]]
-        usable = len(shown) > 0 and bool(key[0]) and bool(np.all(np.diff(pts[by_time]) > 0))
+        ordered = pts[by_time]
+        usable = len(shown) > 0 and bool(key[0]) and bool(np.all(ordered[1:] > ordered[:-1]))
         return cls(pts, dts, key, by_time, shown) if usable else None
 
     def position(self, pts: int | None) -> int | None:

@@ -39,6 +39,10 @@ def image_views(picture: torch.Tensor, geometry: Geometry, recipe: PixelRecipe) 
     return torch.cat([_finish(thumbnail, recipe), _finish(crops, recipe)])
 
 
+MAX_SQUARE_PIXELS = 16 * 1024 * 1024
+"""Largest padded square that is made at once; a picture of 1 x 60,000 pixels would make one of 10 GB."""
+
+
 def single_view(picture: torch.Tensor, recipe: PixelRecipe, *, pad: bool = True) -> torch.Tensor:
     """A picture as one view: padded to a square with the mean colour, then resized.
 
@@ -48,22 +52,34 @@ def single_view(picture: torch.Tensor, recipe: PixelRecipe, *, pad: bool = True)
         pad: whether to pad; without, the recipe's own size and crop decide what of the picture is seen.
 
     Returns:
-        float32 (1, channel, image_size, image_size).
+        float32 (1, channel, image_size, image_size). Very long pictures are resized along their long side before
+        they are padded, which may differ by one grey level.
     """
     if not pad:
         return _finish(picture[None], recipe)
     height, width = int(picture.shape[-2]), int(picture.shape[-1])
     side = max(height, width)
-    square = (
-        picture.new_tensor([int(level * 255) for level in recipe.mean]).view(-1, 1, 1).repeat(1, side, side)
-    )
-    top, left = (side - height) // 2, (side - width) // 2
-    square[:, top : top + height, left : left + width] = picture
-    return _finish(square[None], recipe)
+    if side * side <= MAX_SQUARE_PIXELS:
+        return _finish(_surround(picture, (side, side), recipe)[None], recipe)
+    rows, cols = recipe.square
+    shorter = (height, cols) if width >= height else (rows, width)
+    padded = (side, cols) if width >= height else (rows, side)
+    strip = _surround(resize(picture[None], shorter, recipe.mode)[0], padded, recipe)
+    return _finish(resize(strip[None], recipe.square, recipe.mode), recipe)
+
+
+def _surround(picture: torch.Tensor, size: Size, recipe: PixelRecipe) -> torch.Tensor:
+    """Centre a picture (channel, height, width) on the mean colour."""
+    height, width = int(picture.shape[-2]), int(picture.shape[-1])
+    colour = picture.new_tensor([int(level * 255) for level in recipe.mean]).view(-1, 1, 1)
+    made = colour.repeat(1, *size)
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    made[:, top : top + height, left : left + width] = picture
+    return made
 
 
 def seen_part(picture: Image, recipe: PixelRecipe, *, pad: bool) -> Image:
-    """The part of a picture that `single_view` shows the encoder, at the picture's own resolution.
+    """The part of a picture that `single_view` shows the encoder, at the picture's own resolution where bounded.
 
     Args:
         picture: RGB.
@@ -78,6 +94,10 @@ def seen_part(picture: Image, recipe: PixelRecipe, *, pad: bool) -> Image:
     width, height = picture.size
     if pad:
         side = max(width, height)
+        if side * side > MAX_SQUARE_PIXELS:
+            shrunk = MAX_SQUARE_PIXELS**0.5 / side
+            width, height = max(1, int(width * shrunk)), max(1, int(height * shrunk))
+            picture, side = picture.resize((width, height)), max(width, height)
         red, green, blue = (int(level * 255) for level in recipe.mean)
         square = Image.new("RGB", (side, side), (red, green, blue))
         square.paste(picture, ((side - width) // 2, (side - height) // 2))

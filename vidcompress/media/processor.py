@@ -81,7 +81,7 @@ class Processor:
                 as `num_frames` (else 32) of a file, and all of a clip in memory.
             fps: frames per second of clip time, in place of `num_frames`.
             max_frames: most frames per clip.
-            video_backend: "auto", "pyav" or "decord".
+            video_backend: "auto", "pyav", "decord", "torchcodec" or "pillow".
             padding: True or "longest" fills shorter rows on the left; False refuses rows of different length.
             return_tensors: "pt", the only one.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ import torch
 from .backends import Clip, Request, register_backend
 from .container import ClipFacts, open_clip, read_index
 from .errors import MediaError
+from .orientation import Matrix, display_matrix, upright
 from .packets import PacketIndex, Segment, plan_segments
-from .sampling import choose_indices
+from .timeline import Timeline
 from .video import VideoFrames
 
 
@@ -39,20 +41,47 @@ class PyAVBackend:
         return _read_all(clip, request, facts)
 
 
-def _read_indexed(clip: Clip, request: Request, index: PacketIndex, facts: ClipFacts) -> VideoFrames:
-    chosen = choose_indices(
-        len(index), facts.fps, num_frames=request.num_frames, fps=request.fps, max_frames=request.max_frames
-    )
-    segments = plan_segments(index, chosen)
+@dataclass(frozen=True)
+class Survey:
+    """What a backend that brings frames only has to know about a clip.
+
+    Attributes:
+        timeline: when its frames are shown.
+        facts: of its container.
+        matrix: its display matrix.
+    """
+
+    timeline: Timeline
+    facts: ClipFacts
+    matrix: Matrix
+
+
+def survey(clip: Clip, request: Request) -> Survey:
+    """List a clip's packets and decode its first frame (all of them where the packets do not tell the frames).
+
+    Raises:
+        MediaError: as `PyAVBackend.read`.
+    """
+    index, facts = read_index(clip, request)
+    if index is None:
+        timeline = _count(clip, request, facts)
+    else:
+        timeline = Timeline.from_index(index, facts, clip.name)
     with open_clip(clip, request) as (container, stream):
-        keeper = _Keeper(clip, request, len(chosen))
-        for segment in segments:
+        frame = next(container.decode(stream), None)
+    if frame is None:
+        raise MediaError(f"video={clip.name!r}: no frame could be decoded; it is damaged, fetch it again")
+    return Survey(timeline, facts, display_matrix(frame))
+
+
+def _read_indexed(clip: Clip, request: Request, index: PacketIndex, facts: ClipFacts) -> VideoFrames:
+    timeline = Timeline.from_index(index, facts, clip.name)
+    chosen = timeline.choose(request)
+    keeper = _Keeper(clip, request, len(chosen))
+    with open_clip(clip, request) as (container, stream):
+        for segment in plan_segments(index, chosen):
             _decode_segment(container, stream, index, segment, keeper)
-    ticks = index.pts[index.shown]
-    times = (ticks - ticks[0]) * facts.tick
-    return keeper.finish(
-        tuple(float(times[i]) for i in chosen), float(times[-1]) + facts.last_duration, facts.fps, len(index)
-    )
+    return keeper.finish(timeline, chosen, facts)
 
 
 def _decode_segment(
@@ -88,19 +117,22 @@ def _packets_from(container: Any, stream: Any, index: PacketIndex, start: int) -
     raise _Missed
 
 
-def _read_all(clip: Clip, request: Request, facts: ClipFacts) -> VideoFrames:
-    """Decode twice: once to count, once to keep. For streams whose packets do not tell which frames they make."""
+def _count(clip: Clip, request: Request, facts: ClipFacts) -> Timeline:
+    """Decode everything to learn when frames are shown."""
     stamps: list[int | None] = []
     with open_clip(clip, request) as (container, stream):
         for frame in container.decode(stream):
             stamps.append(frame.pts)
             request.check_length(clip.name, len(stamps))
-    total = len(stamps)
-    if total == 0:
+    if not stamps:
         raise MediaError(f"video={clip.name!r}: no frame could be decoded; it is damaged, fetch it again")
-    chosen = choose_indices(
-        total, facts.fps, num_frames=request.num_frames, fps=request.fps, max_frames=request.max_frames
-    )
+    return Timeline.from_stamps(stamps, facts, clip.name)
+
+
+def _read_all(clip: Clip, request: Request, facts: ClipFacts) -> VideoFrames:
+    """Decode twice: once to count, once to keep. For streams whose packets do not tell which frames they make."""
+    timeline = _count(clip, request, facts)
+    chosen = timeline.choose(request)
     with open_clip(clip, request) as (container, stream):
         keeper, wanted = _Keeper(clip, request, len(chosen)), set(chosen)
         for position, frame in enumerate(container.decode(stream)):
@@ -108,12 +140,7 @@ def _read_all(clip: Clip, request: Request, facts: ClipFacts) -> VideoFrames:
                 keeper.keep(frame)
             if position >= chosen[-1]:
                 break
-    known = [stamp for stamp in stamps if stamp is not None]
-    if len(known) == total and known == sorted(known):  # damaged and joined clips go back in time
-        times = [(stamp - known[0]) * facts.tick for stamp in known]
-    else:
-        times = [position / facts.fps if facts.fps > 0 else float(position) for position in range(total)]
-    return keeper.finish(tuple(times[i] for i in chosen), times[-1] + facts.last_duration, facts.fps, total)
+    return keeper.finish(timeline, chosen, facts)
 
 
 class _Keeper:
@@ -123,14 +150,15 @@ class _Keeper:
         self.clip, self.request, self.count, self.filled = clip, request, count, 0
         self.block: np.ndarray[Any, np.dtype[np.uint8]] | None = None
         self.height = self.width = 0
+        self.scaled = False
 
     def keep(self, frame: Any) -> None:
         """Add one decoded frame, upright, in the size of the first one (a stream may change size on the way)."""
         if self.block is None:
             self.height, self.width = frame.height, frame.width
+        self.scaled |= (frame.height, frame.width) != (self.height, self.width)
         picture = frame.to_ndarray(format="rgb24", width=self.width, height=self.height)
-        if frame.rotation % 90 == 0:
-            picture = np.rot90(picture, k=frame.rotation // 90)
+        picture = upright(picture, display_matrix(frame))
         if self.block is None:
             self.request.check_picture(self.clip.name, *picture.shape[:2])
             self.request.check_memory(self.clip.name, self.count, *picture.shape[:2])
@@ -138,11 +166,19 @@ class _Keeper:
         self.block[self.filled] = picture
         self.filled += 1
 
-    def finish(self, times: tuple[float, ...], duration: float, fps: float, total: int) -> VideoFrames:
+    def finish(self, timeline: Timeline, chosen: list[int], facts: ClipFacts) -> VideoFrames:
         """Hand the block over."""
         if self.block is None or self.filled != self.count:
             raise MediaError(
-                f"video={self.clip.name!r}: {self.filled} of {self.count} frames could be decoded"
+                f"video={self.clip.name!r}: {self.filled} of {self.count} frames could be decoded; fetch it again"
             )
-        rate = fps if fps > 0 else (total / duration if duration > 0 else 0.0)
-        return VideoFrames(torch.from_numpy(self.block), times, duration, rate, total, "pyav", self.clip.name)
+        notes = ["frames of other sizes were scaled to that of the first"] if self.scaled else []
+        frames = torch.from_numpy(self.block)
+        return VideoFrames.on(
+            timeline, chosen, frames, "pyav", self.clip.name, [*notes, *stream_notes(facts)]
+        )
+
+
+def stream_notes(facts: ClipFacts) -> list[str]:
+    """What the caller should know about the choice of the stream."""
+    return [f"the file has several video streams; number {facts.stream} was read"] if facts.others else []

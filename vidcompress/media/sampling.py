@@ -8,6 +8,9 @@ from ..checks import is_whole, positive, whole_number
 from ..errors import shown
 from .errors import DEFAULT_NUM_FRAMES, MediaError, SamplingError
 
+MAX_SOURCE_FPS = 100_000
+"""Highest frame rate that is believed where `fps` leans on it: high-speed cameras are below."""
+
 
 def sample_indices(total: int, num_frames: int) -> list[int]:
     """Spread `num_frames` indices evenly over a clip, first and last frame included.
@@ -59,9 +62,34 @@ def choose_indices(
         return sample_indices(total, wanted)
     if not source_fps > 0:
         raise MediaError(f"fps={fps}: the clip does not state its own frame rate; pass num_frames instead")
-    step = max(1, round(source_fps / fps))
-    indices = list(range(0, total, step))
-    return indices if len(indices) <= max_frames else sample_indices(total, max_frames)
+    if source_fps > MAX_SOURCE_FPS:
+        raise MediaError(
+            f"fps={fps}: the clip claims {source_fps:.3g} frames per second, which no camera makes; "
+            "pass num_frames instead"
+        )
+    indices = range(0, total, _step(source_fps, fps, total))
+    return list(indices) if len(indices) <= max_frames else sample_indices(total, max_frames)
+
+
+def _step(source_fps: float, fps: float, total: int) -> int:
+    return max(1, round(min(source_fps / fps, float(total))))
+
+
+def sampling_note(total: int, source_fps: float, *, fps: float | None, max_frames: int) -> tuple[str, ...]:
+    """What to tell a caller whose `fps` could not be met, of a clip that `choose_indices` has served.
+
+    Returns:
+        One sentence, or none.
+    """
+    if fps is None:
+        return ()
+    made = len(range(0, total, _step(source_fps, fps, total)))
+    if made > max_frames:
+        taken = f"max_frames={max_frames} of them were taken, spread over all"
+        return (f"fps={fps:g} makes {made} frames of this clip; {taken}",)
+    if fps > source_fps * 1.01:
+        return (f"fps={fps:g} is more than the clip's own {source_fps:g}; every frame was taken",)
+    return ()
 
 
 def check_request(*, num_frames: int | None, fps: float | None, max_frames: int) -> None:

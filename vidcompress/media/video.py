@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -21,15 +20,17 @@ from .errors import (
     MediaError,
     SamplingError,
 )
-from .image import load_image
-from .sampling import check_request, choose_indices, sample_indices
+from .files import BUFFERS
+from .sampling import check_request, choose_indices, sample_indices, sampling_note
+from .sniff import is_animated_container
+
+if TYPE_CHECKING:
+    from .timeline import Timeline
 
 __all__ = ["VideoFrames", "VideoSource", "read_video", "sample_indices"]
 
 VideoSource = Any
 """A path, bytes, a binary file object, a folder of pictures, a list of pictures, a uint8 array, or VideoFrames."""
-
-_PICTURE_NAME = re.compile(r"\.(png|jpe?g|webp|bmp|tiff?)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,10 @@ class VideoFrames:
         duration: length of the clip in seconds, to the end of its last frame.
         fps: average frame rate of the clip in frames per second (of the source, not of the sample).
         total_frames: frames in the whole clip.
-        backend: who decoded it: "pyav", "decord", or "memory" when nothing had to be decoded.
+        backend: who decoded it: "pyav", "decord", "torchcodec", "pillow" (WebP and AVIF), or "memory" for pictures
+            and arrays, whose times are made up from `source_fps`.
         source: the file, or what stood in its place.
+        notes: what the caller should know about how the frames were taken.
     """
 
     frames: torch.Tensor
@@ -53,6 +56,7 @@ class VideoFrames:
     total_frames: int
     backend: str
     source: str
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.frames, torch.Tensor):
@@ -72,11 +76,29 @@ class VideoFrames:
                 raise MediaError(f"{name}={shown(getattr(self, name))}: must be a number of at least 0")
         whole_number("total_frames", self.total_frames, error=MediaError)
         word("backend", self.backend, "memory", error=MediaError)
+        if not isinstance(self.notes, tuple) or not all(isinstance(note, str) for note in self.notes):
+            raise MediaError(f"notes={shown(self.notes)}: must be a tuple of texts")
         if not isinstance(self.source, str):
             raise MediaError(f"source={shown(self.source)}: must be a text that names the clip")
 
     def __len__(self) -> int:
         return int(self.frames.shape[0])
+
+    @classmethod
+    def on(
+        cls,
+        timeline: Timeline,
+        chosen: list[int],
+        frames: torch.Tensor,
+        backend: str,
+        source: str,
+        notes: Iterable[str] = (),
+    ) -> VideoFrames:
+        """The chosen frames of a timeline, uint8 (frame, height, width, 3)."""
+        times = timeline.at(chosen)
+        return cls(
+            frames, times, timeline.duration, timeline.fps, len(timeline), backend, source, tuple(notes)
+        )
 
 
 def read_video(
@@ -95,15 +117,17 @@ def read_video(
     """Take frames evenly from a clip.
 
     Args:
-        source: a local video file (str or PathLike), its bytes or a seekable binary file object; or pictures that
-            are frames already: a folder of them (in natural name order), a list of pictures, a uint8 array or tensor
-            (frame, height, width, 3), or VideoFrames. URLs and play lists are refused.
+        source: a local video file (str or PathLike), its bytes (bytes, bytearray, memoryview) or a seekable binary file
+            object; or pictures that are frames already: a folder of them (png, jpg, webp, bmp, tif, avif, ppm; in
+            natural name order; hidden files and all others are left out), a list of what `load_image` takes, a
+            uint8 array or tensor (frame, height, width, 3) or (frame, 3, height, width), or VideoFrames.
         num_frames: how many frames, 1 to `max_frames`, spread from the first to the last. A shorter clip gives all it
             has. With neither this nor `fps`, `default_frames` are taken from a file and all of them from pictures.
         fps: frames per second of clip time, in place of `num_frames`; where that makes more than `max_frames`, that
-            many are spread over the whole clip.
-        max_frames: the most frames to return.
-        backend: "auto" (PyAV), "pyav" or "decord".
+            many are spread over the whole clip, and a note says so.
+        max_frames: the most frames to return; `VideoFrames` pass as they are unless asked otherwise.
+        backend: "auto" (PyAV; Pillow for WebP and AVIF), "pyav", "decord", "torchcodec" or "pillow". Whichever can read
+            a clip returns the same frames at the same times; one that cannot raises, and nothing falls back silently.
         default_frames: see `num_frames`; 32 unless a checkpoint says otherwise.
         source_fps: frame rate of pictures, which have no clock of their own. Files state theirs.
         max_pixels: largest height x width of a frame.
@@ -111,110 +135,93 @@ def read_video(
         max_bytes: most memory of the frames that are returned.
 
     Returns:
-        The frames with their times. Rotation stored in the file is applied; non-square pixels are left as they are.
-        A file is listed once without decoding; then only the stretches that lead to the wanted frames are decoded,
-        and only wanted frames are converted. The frames are those that decoding everything would give.
+        The frames with their times, counted from the first frame whatever the file calls its start.
+
+        - A file is listed once without decoding; then only the stretches that lead to the wanted frames are decoded,
+          and only wanted frames are converted. The frames are those that decoding everything would give.
+        - Quarter turns and mirroring stored in the file are applied; other angles and non-square pixels are left.
+        - Fields of interlaced video are left interleaved. Frames that an edit list hides do not exist.
+        - Colours follow the matrix and range that the file states (BT.601 where it states none), reduced to 8 bits;
+          HDR is not tone-mapped. Transparency of videos is ignored; that of animated pictures lies over white.
+        - Of several video streams the default one is read, else the first; attached cover pictures do not count.
+        - Frames whose size differs from the first kept one are scaled to it. Pictures of a list or folder must agree.
+        - An animated GIF, PNG, WebP or AVIF is a clip; a still picture is refused (GIF: a clip of one frame).
+        - A file object is read from its beginning and put back to where it was.
 
     Raises:
-        MediaError: the source is missing, empty, a folder without pictures, not a video, damaged or cut short; over
-            a limit; not served by `backend`; or an argument is out of range.
+        MediaError: the source is missing, empty, a URL (also `file://`), a play list, a pipe or device, a folder
+            without pictures, not a video, damaged or cut short; over a limit; not served by `backend`; or an argument
+            is out of range.
     """
     check_request(num_frames=num_frames, fps=fps, max_frames=max_frames)
     if default_frames is not None:
         whole_number("default_frames", default_frames, error=SamplingError)
     positive("source_fps", source_fps, "frames per second", error=SamplingError)
-    reader = get_backend(backend)
+    get_backend(backend)
     request = Request(num_frames, fps, max_frames, max_pixels, max_source_frames, max_bytes)
-    if isinstance(source, VideoFrames):
-        return _subsample(source, request)
+    if isinstance(source, VideoFrames):  # sampled already: only an explicit wish samples it again
+        return source if num_frames is None and fps is None else _subsample(source, request)
     if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
-        return _subsample(_from_folder(os.fsdecode(source), request, source_fps), request)
-    if isinstance(source, (str, os.PathLike, bytes)) or hasattr(source, "read"):
+        from .frames import from_folder
+
+        return from_folder(os.fsdecode(source), request, source_fps)
+    if isinstance(source, (str, os.PathLike, *BUFFERS)) or hasattr(source, "read"):
         if num_frames is None and fps is None and default_frames is not None:
             request = replace(request, num_frames=min(default_frames, max_frames))
-        return reader.read(open_source(source), request)
+        return _from_file(source, request, backend)
     if isinstance(source, (list, tuple)):
-        return _subsample(_from_pictures(source, "<list of pictures>", request, source_fps), request)
+        from .frames import from_pictures
+
+        return from_pictures(source, "<list of pictures>", request, source_fps)
     if hasattr(source, "__array__"):
-        return _subsample(_from_array(source, source_fps), request)
+        from .frames import from_array
+
+        return _subsample(from_array(source, source_fps), request)
+    single = "; a single picture is passed as image" if hasattr(source, "getbands") else ""
     raise MediaError(
         f"video: got {type(source).__name__}; pass a path, bytes, a binary file object, a folder or list of pictures, "
-        "or a uint8 array (frame, height, width, 3)"
+        f"or a uint8 array (frame, height, width, 3){single}"
     )
+
+
+def _from_file(source: Any, request: Request, backend: str) -> VideoFrames:
+    with open_source(source) as clip:
+        if backend == "auto" and is_animated_container(clip.head()):
+            backend = "pillow"
+        made = get_backend(backend).read(clip, request)
+    note = sampling_note(made.total_frames, made.fps, fps=request.fps, max_frames=request.max_frames)
+    return replace(made, notes=(*made.notes, *note))
+
+
+def pick(total: int, rate: float, request: Request) -> tuple[list[int], tuple[str, ...]]:
+    """Indices of frames that need no decoding, and what to note; all up to `max_frames` unless asked otherwise."""
+    if request.num_frames is None and request.fps is None:
+        if total <= request.max_frames:
+            return list(range(total)), ()
+        note = f"{request.max_frames} (max_frames) of {total} frames were taken, spread over all"
+        return sample_indices(total, request.max_frames), (note,)
+    chosen = choose_indices(
+        total, rate, num_frames=request.num_frames, fps=request.fps, max_frames=request.max_frames
+    )
+    return chosen, sampling_note(total, rate, fps=request.fps, max_frames=request.max_frames)
 
 
 def _subsample(clip: VideoFrames, request: Request) -> VideoFrames:
-    """Sample frames that are in memory already; keep all of them unless asked otherwise."""
-    if request.num_frames is None and request.fps is None:
-        return clip
-    chosen = choose_indices(
-        len(clip), clip.fps, num_frames=request.num_frames, fps=request.fps, max_frames=request.max_frames
-    )
+    """Sample frames that are in memory already."""
+    chosen, notes = pick(len(clip), clip.fps, request)
+    if len(chosen) == len(clip):
+        return replace(clip, notes=(*clip.notes, *notes))
     times = tuple(clip.times[i] for i in chosen)
-    return VideoFrames(
-        clip.frames[chosen], times, clip.duration, clip.fps, clip.total_frames, clip.backend, clip.source
-    )
+    return replace(clip, frames=clip.frames[chosen], times=times, notes=(*clip.notes, *notes))
 
 
-def _in_memory(frames: torch.Tensor, source: str, rate: float) -> VideoFrames:
-    count = int(frames.shape[0])
-    return VideoFrames(
-        frames, tuple(i / rate for i in range(count)), count / rate, rate, count, "memory", source
-    )
+def in_memory(
+    frames: torch.Tensor, chosen: Sequence[int], total: int, source: str, rate: float, notes: tuple[str, ...]
+) -> VideoFrames:
+    """Frames without a clock, `chosen` of `total`, shown `rate` times a second.
 
-
-def _from_array(source: Any, rate: float) -> VideoFrames:
-    import numpy as np
-
-    frames = (
-        source.detach()
-        if isinstance(source, torch.Tensor)
-        else torch.from_numpy(np.ascontiguousarray(source))
-    )
-    if frames.ndim == 0:
-        raise MediaError(
-            f"video: got the number {shown(source)}; pass a uint8 array (frame, height, width, 3)"
-        )
-    if frames.ndim == 4 and frames.shape[-1] != 3 and frames.shape[1] == 3:
-        frames = frames.permute(0, 2, 3, 1)
-    return _in_memory(frames, f"<array {tuple(frames.shape)}>", rate)
-
-
-def _from_folder(folder: str, request: Request, rate: float) -> VideoFrames:
-    names = sorted((n for n in os.listdir(folder) if _PICTURE_NAME.search(n)), key=_natural)
-    if not names:
-        raise MediaError(
-            f"video={folder!r} is a folder without pictures; pass a video file or a folder of frames"
-        )
-    return _from_pictures([os.path.join(folder, name) for name in names], folder, request, rate)
-
-
-def _natural(name: str) -> list[tuple[int, int, str]]:
-    """Sort key under which frame_2 comes before frame_10."""
-    parts = re.split(r"(\d+)", name)
-    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts]
-
-
-def _from_pictures(pictures: Sequence[Any], name: str, request: Request, rate: float) -> VideoFrames:
-    import numpy as np
-
-    if not pictures:
-        raise MediaError("video: got an empty list; pass at least one frame")
-    request.check_length(name, len(pictures))
-
-    def load(picture: Any) -> torch.Tensor:
-        return torch.from_numpy(np.array(load_image(picture, max_pixels=request.max_pixels)))
-
-    first = load(pictures[0])
-    request.check_memory(name, len(pictures), first.shape[0], first.shape[1])
-    block = torch.empty((len(pictures), *first.shape), dtype=torch.uint8)
-    block[0] = first
-    for position, picture in enumerate(pictures[1:], start=1):
-        frame = load(picture)
-        if frame.shape != first.shape:
-            raise MediaError(
-                f"video: frame {position} is {tuple(frame.shape[:2])}, the first one {tuple(first.shape[:2])} "
-                "(height, width); resize them to one size"
-            )
-        block[position] = frame
-    return _in_memory(block, name, rate)
+    Raises:
+        MediaError: the frames are not uint8 (frame, height, width, 3).
+    """
+    times = tuple(i / rate for i in chosen)
+    return VideoFrames(frames, times, total / rate, rate, total, "memory", source, notes)

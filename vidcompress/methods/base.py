@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from ..budget import Plan, half_up, ratio_fraction
+from ..checks import one_of
 from ..errors import ArgumentError, UnsupportedInputError, shown
 from ..moments import per_view
 from ..selection import Selection, largest_remainder, top_per_view, with_separators
@@ -130,6 +131,27 @@ def require_numbers(**options: object) -> None:
     for name, value in options.items():
         if isinstance(value, bool) or not isinstance(value, Real):
             raise ArgumentError(f"{name} must be a number, got {shown(value)}")
+
+
+def require_one_of(allowed: tuple[str, ...], **options: object) -> None:
+    """Refuse options that are not among the allowed names.
+
+    Raises:
+        ArgumentError: naming the option, its value and what is allowed.
+    """
+    for name, value in options.items():
+        one_of(name, value, allowed)
+
+
+def require_flags(**options: object) -> None:
+    """Refuse options that are neither True nor False.
+
+    Raises:
+        ArgumentError: naming the option and its value.
+    """
+    for name, value in options.items():
+        if not isinstance(value, bool):
+            raise ArgumentError(f"{name} must be True or False, got {shown(value)}")
 
 
 _said: set[str] = set()

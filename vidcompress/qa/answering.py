@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import ArgumentError, VidcompressError, one_line, shown
 from ..media import VideoFrames
 from ..media.families import Family
+from ..media.image import NOTE
 from ..placement import input_device
 from ..report import Report
 from ..session import compress_inputs
@@ -32,6 +33,7 @@ def answer_batch(
     compression: Mapping[str, Any],
     sampling: Mapping[str, Any],
     generation: Mapping[str, Any],
+    time_instruction: bool = True,
 ) -> list[Answer]:
     """Answer questions together.
 
@@ -42,6 +44,7 @@ def answer_batch(
         compression: arguments of `compress_inputs` beyond model and inputs.
         sampling: arguments of `read_video` beyond the source.
         generation: arguments of the model's `generate`.
+        time_instruction: put the family's line about a clip's times before questions about clips.
 
     Returns:
         One answer per question, in order.
@@ -49,7 +52,9 @@ def answer_batch(
     check_present(model, processor)
     check_generation(model, generation)
     phases = Phases(input_device(model))
-    media, inputs = open_and_prepare(model, processor, questions, sampling, phases)
+    media, inputs = open_and_prepare(
+        model, processor, questions, sampling, phases, time_instruction=time_instruction
+    )
     return answer_prepared(
         model,
         processor,
@@ -63,12 +68,18 @@ def answer_batch(
 
 
 def open_and_prepare(
-    model: Any, processor: Any, questions: list[Question], sampling: Mapping[str, Any], phases: Phases
+    model: Any,
+    processor: Any,
+    questions: list[Question],
+    sampling: Mapping[str, Any],
+    phases: Phases,
+    *,
+    time_instruction: bool = True,
 ) -> tuple[list[Media], Any]:
     """Read the media of a batch and make model inputs of them, each timed as a phase.
 
     Args:
-        model, processor, questions, sampling: as in `answer_batch`.
+        model, processor, questions, sampling, time_instruction: as in `answer_batch`.
         phases: the clock; `decode` and `preprocess` are cut.
 
     Returns:
@@ -79,7 +90,7 @@ def open_and_prepare(
     default = processor.video_recipe.num_frames
     media = [question.open(**sampling, default_frames=default) for question in questions]
     phases.cut("decode")
-    inputs = prepare(model, processor, questions, media)
+    inputs = prepare(model, processor, questions, media, time_instruction=time_instruction)
     phases.cut("preprocess")
     return media, inputs
 
@@ -115,7 +126,9 @@ def answer_prepared(
         Answer(
             text=text.strip(),
             question=question.text,
-            report=noted(with_times(compressed.report.for_row(number), clip), question.text, processor),
+            report=noted(
+                with_media(compressed.report.for_row(number), pictures, clip), question.text, processor
+            ),
             timing_ms=timing,
             batch_size=len(questions),
             new_tokens=int((row != pad).sum()),
@@ -190,10 +203,19 @@ def noted(report: Report, text: str, processor: Any) -> Report:
     return report
 
 
-def prepare(model: Any, processor: Any, questions: list[Question], media: list[Media]) -> Any:
+def prepare(
+    model: Any,
+    processor: Any,
+    questions: list[Question],
+    media: list[Media],
+    *,
+    time_instruction: bool = True,
+) -> Any:
     """Make the model inputs of a batch: left-padded, on the model's device, pixels in its dtype."""
     prompts = [
-        processor.apply_chat_template(question.messages(clip_note(processor.family, question, clip)))
+        processor.apply_chat_template(
+            question.messages(clip_note(processor.family, question, clip) if time_instruction else "")
+        )
         for question, (_, clip) in zip(questions, media, strict=True)
     ]
     pictures = [images for images, _ in media]
@@ -245,7 +267,16 @@ def _pad_token_id(tokenizer: Any) -> int:
     return int(pad if pad is not None else tokenizer.eos_token_id or 0)
 
 
-def with_times(report: Report, clip: VideoFrames | None) -> Report:
+def with_media(report: Report, pictures: list[Any], clip: VideoFrames | None) -> Report:
+    """Add the times of a clip's frames, and what there is to say about how the media were read."""
+    for number, picture in enumerate(pictures):
+        if NOTE in picture.info:
+            report.notes.append(f"image {number}: {picture.info[NOTE]}")
+    report.notes.extend(f"video: {note}" for note in (clip.notes if clip is not None else ()))
+    return _with_times(report, clip)
+
+
+def _with_times(report: Report, clip: VideoFrames | None) -> Report:
     """Put the times of the sampled frames, in seconds, into the report of a question about a clip."""
     for visual in report.visuals:
         if clip is not None and visual.modality == "video" and len(visual.layout.views) == len(clip.times):

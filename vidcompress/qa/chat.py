@@ -26,7 +26,7 @@ from .answering import (
     noted,
     prepare,
     run_generate,
-    with_times,
+    with_media,
     without_second_start,
 )
 from .arguments import check_generation, check_present
@@ -144,7 +144,7 @@ class Chat:
         phases.cut("generate")
         pictures, clip = self._opened
         timing = phases.with_total()
-        report = with_times(self._first.report.for_row(0), clip)
+        report = with_media(self._first.report.for_row(0), pictures, clip)
         report.timing_ms = timing
         answer = Answer(
             text=said,
@@ -163,7 +163,9 @@ class Chat:
         question = replace(self._media, text=text)
         self._opened = question.open(**qa.sampling, default_frames=qa.processor.video_recipe.num_frames)
         phases.cut("decode")
-        inputs = prepare(qa.model, qa.processor, [question], [self._opened])
+        inputs = prepare(
+            qa.model, qa.processor, [question], [self._opened], time_instruction=qa.time_instruction
+        )
         phases.cut("preprocess")
         first = compress_inputs(qa.model, inputs, method=qa.method, **qa.budget, **qa.options)
         phases.cut("compress")
@@ -213,7 +215,8 @@ class Chat:
         before = self.answers if self._history else []
         texts = [*(answer.question for answer in before), text]
         first = replace(self._media, text=texts[0])
-        messages = first.messages(clip_note(processor.family, first, self._opened[1]))
+        note = clip_note(processor.family, first, self._opened[1]) if self._qa.time_instruction else ""
+        messages = first.messages(note)
         for answer, following in zip(before, texts[1:], strict=True):
             messages.append({"role": "assistant", "content": [{"type": "text", "text": answer.text}]})
             messages.append({"role": "user", "content": [{"type": "text", "text": following}]})

@@ -67,7 +67,9 @@ def run_comparison(
             becomes a row without an answer, and a method that was not asked for is left out.
     """
     phases = Phases(input_device(qa.model))
-    media, inputs = open_and_prepare(qa.model, qa.processor, [question], qa.sampling, phases)
+    media, inputs = open_and_prepare(
+        qa.model, qa.processor, [question], qa.sampling, phases, time_instruction=qa.time_instruction
+    )
     shared = {phase: phases.ms[phase] for phase in ("decode", "preprocess")}
     lost = dict(skipped)
 

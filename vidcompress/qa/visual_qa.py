@@ -47,7 +47,9 @@ class VisualQA:
             a file and all of a list of frames.
         fps: frames taken per second of clip time, instead.
         max_frames: most frames of a clip.
-        backend: video decoder, "auto", "pyav" or "decord".
+        backend: video decoder, "auto", "pyav", "decord", "torchcodec" or "pillow"; see `vidcompress.media.read_video`.
+        time_instruction: tell LLaVA-Video when its frames were taken, as it was trained to be told; other families
+            know no such line.
         **options: `policy`, `separators` and `positions` as for `compress_inputs`; all others are the method's own.
 
     Raises:
@@ -66,6 +68,7 @@ class VisualQA:
         fps: float | None = None,
         max_frames: int = 300,
         backend: str = "auto",
+        time_instruction: bool = True,
         **options: Any,
     ) -> None:
         check_model(model, processor)
@@ -73,6 +76,7 @@ class VisualQA:
         check_request(num_frames=num_frames, fps=fps, max_frames=max_frames)
         get_backend(backend)
         self.sampling = {"num_frames": num_frames, "fps": fps, "max_frames": max_frames, "backend": backend}
+        self.time_instruction = flag("time_instruction", time_instruction)
         self._configure(method, retention_ratio, max_tokens, options)
 
     @classmethod
@@ -380,5 +384,6 @@ class VisualQA:
             questions,
             compression={"method": self.method, **self.budget, **self.options},
             sampling=self.sampling,
+            time_instruction=self.time_instruction,
             generation={"do_sample": False, **generate, "max_new_tokens": max_new_tokens},
         )

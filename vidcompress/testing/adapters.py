@@ -11,11 +11,14 @@ import torch
 from ..adapters.base import Adapter, Visual
 from ..methods.base import Method
 from ..registry import adapter_for, available_methods, get_method
-from ..views import AXES, OF_QUESTION
+from ..views import AXES, OF_QUESTION, Evidence, VisualTokens
 from .block import check_block, check_refusals
-from .expect import require
+from .expect import require, same
 from .models import check_counts, check_identity, check_masked
 from .rows import check_rows
+
+PROJECTED = ("hidden", "cls_hidden")
+"""Evidence that is of use only with the projector that reads it."""
 
 
 def check_adapter(
@@ -82,7 +85,7 @@ def _check_visual(adapter: Adapter, visual: Visual, modality: str) -> None:
 
 
 def _check_encoding(adapter: Adapter, visuals: Sequence[Visual], methods: Sequence[Method]) -> None:
-    """Evidence comes as float32 and finite, and features do not need it."""
+    """Evidence comes as float32 and finite, and features do not need it; a projector makes them of what it reads."""
     if not visuals:
         return
     modality, who = visuals[0].modality, f"{type(adapter).__name__}.encode"
@@ -101,13 +104,26 @@ def _check_encoding(adapter: Adapter, visuals: Sequence[Visual], methods: Sequen
             torch.equal(plain.features, tokens.features),
             f"{who} makes other features when evidence is asked for",
         )
+        spared = PROJECTED if tokens.project is None else ()
+        given, due = set(tokens.evidence), {key for key in wanted if key.quantity not in spared}
         require(
-            set(tokens.evidence) == set(wanted),
-            f"{who} was asked for {list(wanted)}, gave {list(tokens.evidence)}",
+            due <= given <= set(wanted),
+            f"{who} was asked for {[*wanted]}, gave {[*tokens.evidence]}; what a projector reads may be left out, "
+            "where the tokens come without `project`",
         )
-        for key, value in tokens.evidence.items():
-            values = (
-                value[tokens.layout.token_index] if AXES.get(key.quantity, "N").startswith("N") else value
-            )
-            fine = values.dtype == torch.float32 and bool(values.isfinite().all())
-            require(fine, f"{who}: {key} must be float32 and finite at every token, got {values.dtype}")
+        _check_evidence(tokens, who)
+
+
+def _check_evidence(tokens: VisualTokens, who: str) -> None:
+    index = tokens.layout.token_index
+    for key, value in tokens.evidence.items():
+        values = value[index] if AXES.get(key.quantity, "N").startswith("N") else value
+        fine = values.dtype == torch.float32 and bool(values.isfinite().all())
+        require(fine, f"{who}: {key} must be float32 and finite at every token, got {values.dtype}")
+    hidden = tokens.evidence.get(Evidence("hidden", "features"))
+    if tokens.project is not None and hidden is not None:
+        features = tokens.features[index]
+        with torch.no_grad():
+            made = tokens.project(hidden[index].to(features.dtype))
+        tolerance = max(1e-5, 50 * torch.finfo(features.dtype).eps)
+        same(made, features, f"{who}: what `project` makes of the evidence hidden", tolerance)

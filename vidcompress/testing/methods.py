@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -14,13 +15,15 @@ from ..errors import BudgetError
 from ..methods.base import Method
 from ..registry import get_method
 from ..selection import Selection
-from ..views import Layout, VisualTokens
+from ..views import AXES, Layout, VisualTokens
 from .expect import require
 from .inside import check_inside
 from .models import check_counts, check_identity, check_masked
 from .rows import check_rows
 
 EMBEDDED = (("tiny-next", "image"), ("tiny-onevision", "image"), ("tiny-onevision", "video"))
+LENGTHS = {"C": 12, "E": 8, "T": 5, "S": 2}
+"""Of the axes of evidence that neither layout nor features fix."""
 
 
 def check_method(method: str | Method, **options: Any) -> None:
@@ -83,7 +86,7 @@ def check_selections(method: Method, layout: Layout, where: str = "layout") -> N
                     )
     _check_purity(method, layout, where)
     for name, features in _odd_features(layout).items():
-        tokens = VisualTokens(features, layout, made_up(layout, method).evidence)
+        tokens = replace(made_up(layout, method, width=features.shape[1]), features=features)
         plan = make_plan(layout, max(1, len(layout) // 2))
         try:
             _check_selection(
@@ -169,12 +172,16 @@ def layouts() -> dict[str, Layout]:
 
 
 def made_up(layout: Layout, method: Method, *, has_cls: bool = True, width: int = 16) -> VisualTokens:
-    """Seeded random features (N, width) and the evidence that the method asks for, float32."""
+    """Seeded random features (N, width) and the evidence that the method asks for, float32, with a projector of it."""
     generator = torch.Generator("cpu").manual_seed(0)
     features = torch.randn(len(layout), width, generator=generator, device="cpu")
-    wanted = method.needs(layout.modality, has_cls)
-    evidence = {key: torch.rand(len(layout), generator=generator, device="cpu") for key in wanted}
-    return VisualTokens(features, layout, evidence)
+    sizes = {"N": len(layout), "V": len(layout.views), "D": width, **LENGTHS}
+    evidence = {}
+    for key in method.needs(layout.modality, has_cls):
+        shape = [sizes[axis] for axis in AXES.get(key.quantity, "N")]
+        evidence[key] = torch.rand(shape, generator=generator, device="cpu")
+    weight = torch.randn(LENGTHS["C"], width, generator=generator, device="cpu")
+    return VisualTokens(features, layout, evidence, lambda hidden: hidden @ weight.to(hidden.dtype))
 
 
 def _odd_features(layout: Layout) -> Mapping[str, torch.Tensor]:

@@ -41,7 +41,9 @@ def check_identity(
     exact = stock.dtype == torch.float32 and stock.device.type == "cpu"
     for size in max_views:
         what = f"{name_of(method)} at retention 1.0, max_views={size}"
-        got = compress_inputs(model, inputs, method, retention_ratio=1.0, max_views=size)
+        got = compress_inputs(
+            model, inputs, method, retention_ratio=1.0, positions="contiguous", max_views=size
+        )
         require(got["input_ids"].shape == inputs["input_ids"].shape, f"{what}: the prompt has another length")
         same(logits(model, got), stock, f"{what}: logits", 0.0 if exact else precision(model))
     gaps = compress_inputs(model, inputs, method, retention_ratio=1.0, positions="original")

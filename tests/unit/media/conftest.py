@@ -40,6 +40,27 @@ def tokenizer() -> Any:
     return made
 
 
+@pytest.fixture(scope="session")
+def asked(make_config: Callable[..., Any], tokenizer: Any) -> Callable[[str], Any]:
+    """A VisualQA around a random model of a family, sending all tokens or half of them."""
+    import transformers
+
+    from vidcompress import VisualQA, load_processor
+
+    made: dict[str, Any] = {}
+
+    def make(family: str) -> Any:
+        if family not in made:
+            grid = [[28 * r, 28 * c] for r in range(1, 4) for c in range(1, 4)]
+            torch.manual_seed(0)
+            model = transformers.AutoModelForImageTextToText.from_config(make_config(family, 28, grid)).eval()
+            made[family] = VisualQA(model, load_processor(model, tokenizer=tokenizer), retention_ratio=0.5)
+            made[family].processor.chat_template = tokenizer.chat_template
+        return made[family]
+
+    return make
+
+
 def text_settings() -> dict[str, Any]:
     return {
         "hidden_size": 32,
@@ -163,21 +184,25 @@ def write_clip(tmp_path_factory: Any) -> Callable[..., Path]:
         rate: int = 30,
         stamps: list[int] | None = None,
         rotation: int = 0,
+        mirror: bool = False,
         pix_fmt: str = "yuv420p",
+        container_format: str | None = None,
         **options: str,
     ) -> Path:
         path = folder / name
         if name in made:
             assert made[name] == (count, options), f"two different clips are called {name}"
             return path
+        if codec not in av.codecs_available:
+            pytest.skip(f"this FFmpeg build has no {codec}")
         made[name] = (count, options)
-        with av.open(str(path), "w") as container:
+        with av.open(str(path), "w", format=container_format) as container:
             stream = container.add_stream(
                 codec, rate=rate, options={k.replace("_", "-"): v for k, v in options.items()}
             )
             stream.height, stream.width, stream.pix_fmt = height, width, pix_fmt
-            if rotation:
-                stream.set_display_rotation(rotation)
+            if rotation or mirror:
+                stream.set_display_rotation(rotation, hflip=mirror)
             if stamps:
                 stream.codec_context.time_base = Fraction(1, 1000)
             for number in range(count):

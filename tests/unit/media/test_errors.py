@@ -112,8 +112,8 @@ def test_play_lists_open_nothing(tmp_path: Path, good: Path) -> None:
     }.items():
         path = tmp_path / name
         path.write_text(text)
-        refused(path, "is not a video in a known format")
-        refused(io.BytesIO(text.encode()), "is not a video in a known format")
+        refused(path, "is a play list, not a video in a known format")
+        refused(io.BytesIO(text.encode()), "is a play list, not a video in a known format")
 
 
 def test_names_with_protocols_are_files(tmp_path: Path, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +148,7 @@ def test_limits(good: Path) -> None:
         ({"fps": float("nan")}, "fps=nan"),
         ({"fps": 1, "num_frames": 1}, "num_frames=1 and fps=1 exclude each other"),
         ({"max_frames": 0}, "max_frames=0"),
-        ({"backend": "ffmpeg"}, r"backend='ffmpeg'.*\['auto', 'decord', 'pyav'\]"),
+        ({"backend": "ffmpeg"}, r"backend='ffmpeg'.*\['auto', 'decord', 'pillow', 'pyav', 'torchcodec'\]"),
     ],
 )
 def test_bad_arguments(options: dict[str, Any], message: str, good: Path) -> None:
@@ -202,7 +202,7 @@ def test_decord_names_the_backend_that_would_serve(good: Path, write_clip: Calla
 
 
 def test_backends_are_registered_once() -> None:
-    assert backend_names() == ["auto", "decord", "pyav"]
+    assert backend_names() == ["auto", "decord", "pillow", "pyav", "torchcodec"]
     assert type(get_backend("auto")) is type(get_backend("pyav"))
     for taken in ("auto", "pyav"):
         with pytest.raises(MediaError, match=f"'{taken}' is taken"):

@@ -76,7 +76,7 @@ def test_bad_pictures(tmp_path: Path, file: Path) -> None:
         (tmp_path / "cut.png", "cut.png' is damaged or cut short"),
         ("https://example.org/a.png", "URLs are not opened"),
         ("data:image/png;base64,AAAA", "URLs are not opened"),
-        (b"", "got 0 bytes; read the file again"),
+        (b"", r"is empty \(0 bytes\)"),
         (7, "image: got int"),
         (PIXELS / 255, "float64; pass uint8"),
         (PIXELS[..., :2], r"shape \(7, 11, 2\)"),

@@ -183,7 +183,10 @@ def test_chat_template(onevision: Any, next_: Any) -> None:
         ({"text": []}, "text: got list"),
         ({"text": "a", "return_tensors": "np"}, "return_tensors='np'"),
         ({"text": ["a", "a blue"], "padding": "max_length"}, "padding='max_length'"),
-        ({"text": "<video>", "videos": np.zeros((2, 4, 4, 3), np.float32)}, "torch.float32"),
+        (
+            {"text": "<video>", "videos": np.zeros((2, 4, 4, 3), np.float32)},
+            r"video: array of dtype float32; pass uint8 .*x \* 255",
+        ),
         ({"text": "<image>", "images": 5}, "image: got int"),
     ],
 )

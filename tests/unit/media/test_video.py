@@ -47,6 +47,12 @@ def clip(write_clip: Callable[..., Path]) -> Callable[[str], Path]:
     )
 
 
+def indexed(rows: list[tuple[int, int, bool, bool]]) -> PacketIndex | None:
+    """An index of (pts, dts, key, hidden) rows."""
+    pts, dts, key, hidden = (np.array(column) for column in zip(*rows, strict=True))
+    return PacketIndex.build(pts, dts, key, hidden)
+
+
 @pytest.mark.parametrize("name", CLIPS)
 def test_sampling_gives_the_frames_of_a_full_decode(name: str, clip: Any, decode_all: Any) -> None:
     path = clip(name)
@@ -86,7 +92,8 @@ def _read_frame(source: Any, request: Any, index: PacketIndex, facts: Any, wante
                 pyav_backend._decode_segment(container, stream, index, segment, keeper)
         except pyav_backend._Missed:
             return None
-    return keeper.finish((0.0,), 1.0, facts.fps, 1).frames[0].numpy()
+    assert keeper.block is not None
+    return keeper.block[0]
 
 
 def test_frames_hidden_by_an_edit_list(clip: Any, tmp_path: Path, decode_all: Any, monkeypatch: Any) -> None:
@@ -140,7 +147,7 @@ def test_plans_start_at_or_before_their_targets(groups: list[int], wanted: int, 
         shift = {0: 2, 1: -1, 2: -1} if group > 2 and rows else {}
         for place in range(group):
             rows.append(((len(rows) + shift.get(place, 0)) * 10, len(rows) * 10, place == 0, False))
-    index = PacketIndex.build(rows)
+    index = indexed(rows)
     assert index is not None
     frames = sample_indices(len(index), wanted)
     segments = plan_segments(index, frames, seek_gap=gap)
@@ -158,7 +165,7 @@ def test_plans_start_at_or_before_their_targets(groups: list[int], wanted: int, 
 
 def test_key_packets_shown_out_of_order_start_earlier() -> None:
     times = {0: True, 50: True, 30: True, 40: False, 60: True}  # pts: key, in the order of the file
-    index = PacketIndex.build([(pts, place, key, False) for place, (pts, key) in enumerate(times.items())])
+    index = indexed([(pts, place, key, False) for place, (pts, key) in enumerate(times.items())])
     assert index is not None
     assert plan_segments(index, [2], seek_gap=0) == [Segment(0, (40,))]
     assert plan_segments(index, [3], seek_gap=0) == [Segment(2, (50,))]
@@ -179,7 +186,7 @@ class FakeContainer:
 
 
 def test_a_seek_that_lands_too_late_is_noticed() -> None:
-    index = PacketIndex.build([(i * 10, i * 10 - 5, i % 5 == 0, False) for i in range(20)])
+    index = indexed([(i * 10, i * 10 - 5, i % 5 == 0, False) for i in range(20)])
     assert index is not None
     late, early = FakeContainer(150), FakeContainer(50)
     with pytest.raises(pyav_backend._Missed):

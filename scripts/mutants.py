@@ -1,0 +1,189 @@
+"""Break the package on purpose, one small mistake at a time, and see which test notices.
+
+    make mutants
+    python scripts/mutants.py --list
+    python scripts/mutants.py --only "reverse the sort" splice.py --jobs 2
+
+The mistakes stand in scripts/mutation/mutants.toml. Each is made in a copy of the checkout; the tests that are likely
+to notice run first, the whole suite after them. Results are kept in a journal as they come, so a run that was stopped
+goes on where it was; it starts anew when the package or a test has changed. The exit code is 1 when a mistake goes
+unnoticed, and 2 when the table or the tests do not allow an answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import queue
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from mutation.table import Mutant, TableError, check, load, pick
+from mutation.trial import BrokenRun, Result, Workspace, fingerprint
+from vidcompress.evaluate.provenance import provenance
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Journal:
+    """Results so far, on disk after every one of them.
+
+    Args:
+        path: the file, or None to keep nothing.
+        code: fingerprint of the code they hold for.
+    """
+
+    def __init__(self, path: Path | None, code: str) -> None:
+        self._path, self._code = path, code
+        self.results: dict[str, Result] = {}
+        if path is not None and path.exists():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if found.get("code") == code:
+                self.results = {name: Result(**entry) for name, entry in found["results"].items()}
+
+    def known(self, mutant: Mutant) -> bool:
+        """Whether this very mutant was tried on this very code, and caught."""
+        result = self.results.get(mutant.name)
+        return result is not None and result.caught and result.digest == mutant.digest
+
+    def add(self, result: Result) -> None:
+        """Write a result down."""
+        self.results[result.name] = result
+        if self._path is None:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        entries = {name: entry.to_dict() for name, entry in self.results.items()}
+        unfinished = self._path.with_suffix(".part")
+        unfinished.write_text(json.dumps({"code": self._code, "results": entries}, indent=2) + "\n")
+        os.replace(unfinished, self._path)
+
+
+def attempts(
+    mutants: list[Mutant],
+    root: Path,
+    jobs: int,
+    limit: float,
+    suite_limit: float,
+    package: str = "vidcompress",
+) -> Iterator[Result]:
+    """Try mutants, `jobs` at a time, each in a copy of its own; results as they come.
+
+    Raises:
+        BrokenRun: the likely tests do not pass as it is, or a run says nothing.
+    """
+    with ExitStack() as stack:
+        free: queue.Queue[Workspace] = queue.Queue()
+        for _ in range(min(jobs, len(mutants))):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mutants-")))
+            free.put(Workspace(root, folder, package))
+        files = sorted({test for mutant in mutants for test in mutant.tests})
+        first = free.get()
+        first.baseline(files, suite_limit)
+        free.put(first)
+
+        def attempt(mutant: Mutant) -> Result:
+            workspace = free.get()
+            try:
+                return workspace.attempt(mutant, limit, suite_limit, suite_jobs=max(1, 2 // jobs))
+            finally:
+                free.put(workspace)
+
+        with ThreadPoolExecutor(jobs) as pool:
+            waiting = [pool.submit(attempt, mutant) for mutant in mutants]
+            try:
+                for done in as_completed(waiting):
+                    yield done.result()
+            finally:
+                for one in waiting:
+                    one.cancel()
+
+
+def table(results: list[Result]) -> Table:
+    """One line per mutant: what noticed it."""
+    out = Table(title="mutants")
+    for column in ("kind", "mutant", "caught by", "s"):
+        out.add_column(column, justify="right" if column == "s" else "left", overflow="fold")
+    for result in sorted(results, key=lambda entry: (entry.kind, entry.name)):
+        by = result.by or "[bold red]nothing: it survived[/]"
+        out.add_row(result.kind, result.name, by, f"{result.seconds:.0f}")
+    return out
+
+
+def listing(mutants: list[Mutant]) -> Table:
+    """One line per mutant: what it is and why it hurts."""
+    out = Table(title=f"{len(mutants)} mutants")
+    for column in ("kind", "mutant", "file", "why"):
+        out.add_column(column, overflow="fold")
+    for mutant in sorted(mutants, key=lambda entry: (entry.kind, entry.name)):
+        out.add_row(mutant.kind, mutant.name, mutant.file.removeprefix("vidcompress/"), mutant.why)
+    return out
+
+
+def write(path: Path, results: list[Result], source: dict[str, Any]) -> None:
+    """Write the results with where they come from."""
+    entries = [result.to_dict() for result in sorted(results, key=lambda entry: (entry.kind, entry.name))]
+    caught = sum(result.caught for result in results)
+    whole = {"mutants": len(results), "caught": caught, "results": entries, "provenance": source}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", default=[], help="words in the name, kind or file of a mutant")
+    parser.add_argument("--jobs", type=int, default=1, help="mutants at a time (default 1)")
+    parser.add_argument("--limit", type=float, default=240, help="seconds for the likely tests (default 240)")
+    parser.add_argument(
+        "--suite-limit", type=float, default=1800, help="seconds for the suite (default 1800)"
+    )
+    parser.add_argument("--journal", type=Path, default=ROOT / "runs" / "mutants.json", help="results so far")
+    parser.add_argument("--fresh", action="store_true", help="try also what the journal says was caught")
+    parser.add_argument("--json", type=Path, help="write the results to this file")
+    parser.add_argument("--list", action="store_true", help="print the mutants and stop")
+    args = parser.parse_args(arguments)
+    out, err = Console(width=150), Console(stderr=True)
+    source = provenance()  # as of the start
+    try:
+        mutants = pick(load(), args.only)
+        check(mutants, ROOT)
+        if args.list:
+            out.print(listing(mutants))
+            return 0
+        journal = Journal(args.journal, fingerprint(ROOT))
+        todo = [mutant for mutant in mutants if args.fresh or not journal.known(mutant)]
+        if len(todo) < len(mutants):
+            err.print(f"{len(mutants) - len(todo)} of {len(mutants)} are in {args.journal}, caught")
+        coming = attempts(todo, ROOT, args.jobs, args.limit, args.suite_limit) if todo else iter(())
+        for result in track(coming, description="mutants", total=len(todo), console=err):
+            journal.add(result)
+            err.print(
+                f"{result.name}: {result.by or 'SURVIVED'} ({result.seconds:.0f} s)",
+                highlight=False,
+                soft_wrap=True,
+            )
+    except (TableError, BrokenRun) as error:
+        err.print(str(error), style="bold red", markup=False)
+        return 2
+    results = [journal.results[mutant.name] for mutant in mutants]
+    out.print(table(results))
+    if args.json:
+        write(args.json, results, source)
+    survived = [result.name for result in results if not result.caught]
+    out.print(f"{len(results) - len(survived)} of {len(results)} caught")
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,216 @@
+"""FasterVLM, HiRED, PruMerge, PruMerge+ and VisionZip: what they ask for, what stands in, what their options do."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from layouts import IMAGES, VIDEOS, make_tokens
+from vidcompress.adapters.geometry import image_layout
+from vidcompress.budget import Plan, make_plan
+from vidcompress.errors import UnsupportedInputError
+from vidcompress.merging import cosines, merge_groups, merge_neighbours, nearest
+from vidcompress.methods import base
+from vidcompress.registry import get_method
+from vidcompress.views import Evidence, VisualTokens
+
+NAMES = ("fastervlm", "hired", "prumerge", "prumerge_plus", "visionzip")
+CLS, RECEIVED = Evidence("cls_attention", "features"), Evidence("attention_received", "features")
+HIDDEN, CLS_HIDDEN = Evidence("hidden", "features"), Evidence("cls_hidden", "features")
+WHOLE, KEYS = Evidence("cls_attention_whole", -1), Evidence("keys", -1)
+MEAN_KEYS = Evidence("mean_keys", "features")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "has_cls", "wanted"),
+    [
+        ("fastervlm", {}, True, (CLS,)),
+        ("fastervlm", {}, False, (RECEIVED,)),
+        ("fastervlm", {"evidence": "distance"}, True, ()),
+        ("fastervlm", {"evidence": "cls_logits", "layer": -1}, True, (Evidence("cls_logits", -1),)),
+        ("hired", {}, True, (CLS, Evidence("cls_attention", 0))),
+        ("hired", {}, False, (RECEIVED, Evidence("attention_received", 0))),
+        ("hired", {"budget_layer": "features"}, True, (CLS,)),
+        ("visionzip", {}, True, (CLS, MEAN_KEYS, HIDDEN, CLS_HIDDEN)),
+        ("visionzip", {}, False, (RECEIVED, MEAN_KEYS, HIDDEN)),
+        ("visionzip", {"space": "features", "cls_token": False}, True, (CLS, MEAN_KEYS)),
+        ("prumerge", {}, True, (WHOLE, KEYS, HIDDEN)),
+        ("prumerge", {"merge": False}, True, (WHOLE,)),
+        ("prumerge", {"heads": "mean", "space": "features"}, True, (Evidence("cls_attention", -1), KEYS)),
+        ("prumerge_plus", {"evidence": "cls_attention"}, True, (WHOLE, KEYS, HIDDEN)),
+        ("prumerge_plus", {}, False, (Evidence("attention_received", -1), KEYS, HIDDEN)),
+    ],
+)
+def test_evidence_asked_for(name: str, options: dict[str, Any], has_cls: bool, wanted: Any) -> None:
+    for modality in ("image", "video"):
+        assert get_method(name, **options).needs(modality, has_cls) == wanted
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_fallback_is_said_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "_said", set())
+    method = get_method(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        method.needs("image", True)
+        get_method(name, evidence="attention_received").needs("image", False)
+    with pytest.warns(UserWarning, match=f"method '{name}' wants .* CLS token, which this encoder does not"):
+        method.needs("image", False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        method.needs("image", False)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_attention_received_stands_in_where_there_is_no_cls(name: str) -> None:
+    tokens = make_tokens(IMAGES["two by two"])
+    received = {key: value for key, value in tokens.evidence.items() if "cls" not in key.quantity}
+    plan = make_plan(tokens.layout, 60)
+    without = get_method(name).select(replace(tokens, evidence=received), plan)
+    options = {"evidence": "attention_received"} | ({"cls_token": False} if name == "visionzip" else {})
+    asked = get_method(name, **options).select(tokens, plan)
+    assert torch.equal(without.index, asked.index)
+    assert without.index.tolist() != get_method(name).select(tokens, plan).index.tolist()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_missing_evidence_is_named(name: str) -> None:
+    tokens = make_tokens(IMAGES["two by two"])
+    plan = make_plan(tokens.layout, 20)
+    for key in get_method(name).needs("image", True):
+        if key == CLS_HIDDEN:
+            continue  # without it no CLS token is sent
+        some = {k: v for k, v in tokens.evidence.items() if k != key and k.quantity != "attention_received"}
+        with pytest.raises(UnsupportedInputError, match=f"needs .*{key.quantity}.*but the tokens came with"):
+            get_method(name).select(replace(tokens, evidence=some), plan)
+
+
+def test_hired_follows_the_marks() -> None:
+    """All marks in one quadrant: its crop takes what the thumbnail leaves, in boxes as in stripes."""
+    layout = image_layout((4, 4), (2, 2))
+    tokens = make_tokens(layout)
+    early = torch.zeros(len(layout))
+    early[[2, 3, 6, 7]] = (
+        1.0  # top right of the thumbnail: the second crop, but the upper two stripes of four
+    )
+    tokens.evidence[Evidence("cls_attention", 0)] = early
+    method = get_method("hired", alpha=0.75)  # int(0.25 x 16) = 4 marks
+    index = method.select(tokens, Plan(len(layout), 16, 0, 0.2)).index
+    assert layout.view[index].bincount(minlength=5).tolist() == [12, 0, 4, 0, 0]
+    plan = Plan(len(layout), 16, 8, 0.2, "reference", keep_separators=True)
+    index = method.select(tokens, plan).index
+    assert layout.view[index].bincount(minlength=6).tolist() == [12, 2, 2, 0, 0, 8]
+
+
+@pytest.mark.parametrize("order", ["sequence", "authors"])
+@pytest.mark.parametrize("name", ["visionzip", "prumerge", "prumerge_plus"])
+def test_order_is_an_option_under_either_policy(name: str, order: str) -> None:
+    tokens = make_tokens(VIDEOS["newline per row"])
+    value = order if order == "sequence" else {"visionzip": "appended"}.get(name, "score")
+    exact = make_plan(tokens.layout, 60)
+    reference = make_plan(tokens.layout, 60, separators="keep", policy="reference")
+    for plan in (exact, reference):
+        auto, other = (get_method(name, order=o).select(tokens, plan) for o in ("auto", value))
+        index = other.index
+        assert sorted(index.tolist()) == sorted(auto.index.tolist())
+        assert (index[1:] > index[:-1]).all().item() == (order == "sequence")
+        torch.testing.assert_close(
+            other.gather(tokens)[index.argsort()], auto.gather(tokens)[auto.index.argsort()]
+        )
+        same = (order == "sequence") == (plan is exact)
+        assert torch.equal(index, auto.index) == same
+
+
+def test_prumerge_sends_newlines_last_in_score_order() -> None:
+    tokens = make_tokens(VIDEOS["newline per row"])
+    plan = make_plan(tokens.layout, 60, separators="keep", policy="reference")
+    index = get_method("prumerge").select(tokens, plan).index
+    ends = tokens.layout.separator[index].tolist()
+    assert ends == sorted(ends) and sum(ends) == tokens.layout.num_separators
+    views = tokens.layout.view[index].tolist()
+    assert views == sorted(views)
+
+
+def test_prumerge_without_merging_is_a_selection() -> None:
+    tokens = make_tokens(IMAGES["landscape"])
+    plan = make_plan(tokens.layout, 40)
+    plain = get_method("prumerge", merge=False).select(tokens, plan)
+    assert torch.equal(plain.gather(tokens), tokens.features[plain.index])
+    ranked = get_method("fastervlm", layer=-1).select(
+        replace(tokens, evidence={Evidence("cls_attention", -1): tokens.evidence[WHOLE]}), plan
+    )
+    assert torch.equal(plain.index, ranked.index)
+
+
+def test_iqr_gives_more_to_views_that_stand_out_more() -> None:
+    tokens = make_tokens(VIDEOS["no newline"])
+    values = torch.full((5, 9), 0.1)
+    values[0, :2], values[3, 4] = 1.0, 1.0
+    tokens.evidence[WHOLE] = (values + torch.arange(9) / 1e3).flatten()
+    index = get_method("prumerge", count="iqr").select(tokens, make_plan(tokens.layout, 9)).index
+    assert tokens.layout.view[index].bincount(minlength=5).tolist() == [6, 0, 0, 3, 0]
+    index = get_method("prumerge").select(tokens, make_plan(tokens.layout, 10)).index
+    assert tokens.layout.view[index].bincount(minlength=5).tolist() == [2] * 5
+
+
+def test_visionzip_counts_cls_and_contextual_tokens_in_the_budget() -> None:
+    tokens = make_tokens(VIDEOS["no newline"])
+    method = get_method("visionzip", contextual_share=0.5)
+    counts = method.counts(tokens, make_plan(tokens.layout, 20))
+    assert counts == ([1] * 5, [1] * 5, [2] * 5)
+    bare = VisualTokens(tokens.features, tokens.layout, tokens.evidence)
+    assert method.counts(bare, make_plan(tokens.layout, 20)) == ([2] * 5, [0] * 5, [2] * 5)
+    assert method.counts(tokens, make_plan(tokens.layout, 45)) == ([4] * 5, [0] * 5, [5] * 5)
+
+
+@pytest.mark.parametrize("name", ["visionzip", "prumerge", "prumerge_plus"])
+def test_one_broken_token_spoils_no_merged_one(name: str) -> None:
+    tokens = make_tokens(VIDEOS["one frame"], seed=3)
+    plan = make_plan(tokens.layout, 9)
+    whole = get_method(name, space="features", **({"cls_token": False} if name == "visionzip" else {}))
+    sent = set(whole.select(tokens, plan).index.tolist())
+    victim = next(i for i in range(25) if i not in sent)
+    tokens.features[victim] = torch.nan
+    selection = whole.select(tokens, plan)
+    assert bool(selection.gather(tokens).isfinite().all())
+
+
+@pytest.mark.parametrize("name", ["visionzip", "prumerge", "prumerge_plus"])
+def test_blocks_of_views_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = make_tokens(IMAGES["37 views"], dtype=torch.float64)
+    plan = make_plan(tokens.layout, 150)
+    whole = get_method(name).select(tokens, plan)
+    monkeypatch.setattr("vidcompress.moments.CPU_BLOCK", 1)
+    parts = get_method(name).select(tokens, plan)
+    assert torch.equal(whole.index, parts.index)
+    torch.testing.assert_close(whole.gather(tokens), parts.gather(tokens))
+
+
+def test_nearest_takes_ties_in_order_and_only_what_is_allowed() -> None:
+    values = torch.tensor([[[1.0, 0.5, 0.5, 0.5, 2.0]]])
+    allowed = torch.tensor([[[True, True, True, True, False]]])
+    assert nearest(values, allowed, 2).tolist() == [[[True, True, False, False, False]]]
+    assert nearest(values, allowed, 5).tolist() == [[[True, True, True, True, False]]]
+
+
+def test_cosines_of_zero_and_broken_vectors() -> None:
+    x = torch.tensor([[[3.0, 4.0], [0.0, 0.0], [torch.nan, 1.0]]])
+    assert cosines(x[:, :1], x).flatten().tolist() == pytest.approx([1.0, 0.0, -2.0])
+
+
+def test_merging_by_hand() -> None:
+    x = torch.tensor([[[1.0], [10.0], [100.0], [1000.0]]])
+    group, member = torch.tensor([[0, 0, 1, 0]]), torch.tensor([[False, True, False, True]])
+    centre = torch.tensor([[0, 2]])
+    merged, size = merge_groups(x, group, member, centre, average=False)
+    assert (merged.flatten().tolist(), size.tolist()) == ([506.0, 100.0], [[2.0, 0.0]])
+    assert merge_groups(x, group, member, centre, average=True)[0].flatten().tolist() == [337.0, 100.0]
+    keys = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [1.0, 0.1], [0.0, 2.0]]])
+    weight = torch.tensor([[0.5, 0.25, 2.0, 4.0]])
+    kept, size = torch.tensor([2]), torch.tensor([4])
+    made = merge_neighbours(x, keys, weight, kept, size, most=2, neighbours=1)
+    assert made.flatten().tolist() == [1 + 2 * 100, 10 + 4 * 1000, 2 * 100 + 4 * 1000]

@@ -1,0 +1,209 @@
+"""Encoded views to tokens in place, chunk by chunk, so that nothing but the result grows with the length of a clip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..views import AXES, Evidence, Layout
+
+Values = dict[Evidence, Tensor]
+
+
+class Encoded(NamedTuple):
+    """Some views as encoded.
+
+    Attributes:
+        features: (view, token, D).
+        of_tokens: evidence with values at tokens, (view, token, E), E = 1 for plain numbers.
+        of_views: evidence of whole views, (view, C).
+    """
+
+    features: Tensor
+    of_tokens: Values
+    of_views: Values
+
+    def part(self, start: int, stop: int) -> Encoded:
+        """The views [start, stop)."""
+
+        def cut(values: Mapping[Evidence, Tensor]) -> Values:
+            return {item: value[start:stop] for item, value in values.items()}
+
+        return Encoded(self.features[start:stop], cut(self.of_tokens), cut(self.of_views))
+
+
+def at_tokens(item: Evidence) -> bool:
+    """Whether a quantity has values at tokens, which are packed like features."""
+    return AXES.get(item.quantity, "N").startswith("N")
+
+
+class Source(NamedTuple):
+    """The views of one visual that are to be encoded.
+
+    Attributes:
+        pixels: (view, channel, height, width), the caller's.
+        chosen: (F,) int64 on the device of the pixels, which of them; None for all.
+    """
+
+    pixels: Tensor
+    chosen: Tensor | None
+
+    @property
+    def views(self) -> int:
+        """How many views are encoded."""
+        return int((self.pixels if self.chosen is None else self.chosen).shape[0])
+
+    def part(self, start: int, stop: int) -> Tensor:
+        """Pixels of the views [start, stop) of those to encode; a view of the caller's tensor where it can be."""
+        return self.pixels[start:stop] if self.chosen is None else self.pixels[self.chosen[start:stop]]
+
+
+def chunks(sources: Sequence[Source], size: int) -> Iterator[tuple[Tensor, list[tuple[int, int]]]]:
+    """Views of all visuals in order, `size` at a time, joined across visuals.
+
+    Yields:
+        Pixels (view, channel, height, width), and of which visual how many of these views are, in order.
+    """
+    held: list[Tensor] = []
+    owners: list[tuple[int, int]] = []
+    room = size
+    for number, source in enumerate(sources):
+        start = 0
+        while start < source.views:
+            part = source.part(start, min(start + room, source.views))
+            held.append(part)
+            owners.append((number, part.shape[0]))
+            start, room = start + part.shape[0], room - part.shape[0]
+            if room == 0:
+                yield join(held), owners
+                held, owners, room = [], [], size
+    if held:
+        yield join(held), owners
+
+
+def join(parts: list[Tensor]) -> Tensor:
+    """Parts one after the other along the first axis; a single one as it is."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+class ClipAssembly:
+    """Writes the frames of one clip where the layout has them, and the newline where it has separators.
+
+    A layout keeps the separators of frames that were left out, so it alone knows where they stand.
+
+    Args:
+        layout: of the frames to encode.
+        newline: (D,) the separator's features.
+        check: called with the number of positions that the frames will make, before anything is written.
+    """
+
+    def __init__(self, layout: Layout, newline: Tensor, check: Callable[[int, Layout], None]) -> None:
+        self._layout, self._newline, self._check = layout, newline, check
+        self._features: Tensor | None = None
+        self._values: Values = {}
+        self._of_views: dict[Evidence, list[Tensor]] = {}
+        self._written = 0
+
+    def add(self, encoded: Encoded) -> None:
+        """Take the next frames."""
+        features = encoded.features
+        if self._features is None:
+            self._features = self._start(features)
+        count = features.shape[:2].numel()
+        index = self._layout.token_index[self._written : self._written + count]
+        self._written += count
+        self._features.index_copy_(0, index, features.flatten(0, 1))
+        for item, value in encoded.of_tokens.items():
+            if item not in self._values:
+                shape = (len(self._layout), value.shape[-1])
+                self._values[item] = value.new_zeros(shape, device=features.device)
+            self._values[item].index_copy_(0, index, value.flatten(0, 1).to(features.device))
+        for item, value in encoded.of_views.items():
+            self._of_views.setdefault(item, []).append(value)
+
+    def _start(self, features: Tensor) -> Tensor:
+        layout = self._layout = self._layout.to(features.device)
+        self._check(len(layout.views) * features.shape[1] + layout.num_separators, layout)
+        made = features.new_empty((len(layout), features.shape[-1]))
+        if layout.num_separators:
+            rows = self._newline.to(features.device, features.dtype).expand(layout.num_separators, -1)
+            made.index_copy_(0, layout.separator_index, rows)
+        return made
+
+    def finish(self) -> tuple[Layout, Tensor, Values]:
+        """The layout, features (N, D) and evidence, (N, E) with zeros at separators or (V, C)."""
+        of_views = {item: join(parts) for item, parts in self._of_views.items()}
+        return self._layout, _there(self._features), {**self._values, **of_views}
+
+
+class ImageAssembly:
+    """Holds the views of one image until the last one is there, and packs them as the stock model does.
+
+    Args:
+        layout: of the image.
+        views: how many there will be.
+        newline: (D,) the separator's features.
+        pack: (view, token, channel) and a newline (channel,) to (N, channel).
+        check: called with the number of positions packed.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        views: int,
+        newline: Tensor,
+        pack: Callable[[Tensor, Tensor], Tensor],
+        check: Callable[[int, Layout], None],
+    ) -> None:
+        self._layout, self._missing, self._newline = layout, views, newline
+        self._pack, self._check = pack, check
+        self._held: list[Encoded] = []
+        self._features: Tensor | None = None
+        self._values: Values = {}
+
+    def add(self, encoded: Encoded) -> None:
+        """Take the next views."""
+        self._held.append(encoded)
+        self._missing -= encoded.features.shape[0]
+        if self._missing > 0:
+            return
+        packed = self._pack(join([part.features for part in self._held]), self._newline)
+        self._check(packed.shape[0], self._layout)
+        for item in encoded.of_tokens:
+            joined = join(
+                [part.of_tokens[item] for part in self._held]
+            ).float()  # resizing goes in full precision
+            self._values[item] = self._pack(joined, joined.new_zeros(joined.shape[-1])).to(packed.device)
+        for item in encoded.of_views:
+            self._values[item] = join([part.of_views[item] for part in self._held])
+        self._features, self._held = packed, []
+
+    def finish(self) -> tuple[Layout, Tensor, Values]:
+        """The layout, features (N, D) and evidence, (N, E) with zeros at separators or (V, C)."""
+        features = _there(self._features)
+        return self._layout.to(features.device), features, self._values
+
+
+def hand_out(
+    encoded: Encoded, owners: Sequence[tuple[int, int]], assemblies: Sequence[ClipAssembly | ImageAssembly]
+) -> None:
+    """Give the views of one chunk to the visuals they belong to.
+
+    Args:
+        encoded: the chunk.
+        owners: as `chunks` yields them.
+        assemblies: one per visual.
+    """
+    start = 0
+    for number, count in owners:
+        assemblies[number].add(encoded.part(start, start + count))
+        start += count
+
+
+def _there(features: Tensor | None) -> Tensor:
+    if features is None:
+        raise RuntimeError("a visual has views that were never encoded; this is a mistake, please report it")
+    return features

@@ -1,0 +1,81 @@
+"""Reading animated WebP and AVIF with Pillow, which FFmpeg reads in part or not at all; GIF, APNG and TIFF as well."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from .backends import Clip, Request, register_backend
+from .errors import MediaError
+from .image import FORMATS
+from .rgb import to_rgb
+from .timeline import Timeline
+from .video import VideoFrames
+
+DEFAULT_DELAY = 0.1
+"""Seconds that a frame without a duration is shown, as browsers do."""
+
+
+@register_backend("pillow")
+class PillowBackend:
+    """Pillow's animations: transparency over white, one time per frame from its delay."""
+
+    def read(self, clip: Clip, request: Request) -> VideoFrames:
+        """Decode the requested frames.
+
+        Raises:
+            MediaError: no animation that Pillow reads, damaged, or over a limit of `request`.
+        """
+        from PIL import Image
+
+        Image.init()
+        try:
+            with clip.opened() as stream, Image.open(stream, formats=_formats()) as picture:
+                return _read(picture, clip, request)
+        except MediaError:
+            raise
+        except Image.DecompressionBombError as error:
+            raise MediaError(f"video={clip.name!r} is larger than Pillow accepts: {error}") from error
+        except Exception as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise MediaError(
+                f"video={clip.name!r} is not an animation that Pillow reads, or is damaged or cut short ({reason}); "
+                "fetch it again, or use backend='pyav'"
+            ) from error
+
+
+def _formats() -> list[str]:
+    from PIL import Image
+
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _read(picture: Any, clip: Clip, request: Request) -> VideoFrames:
+    width, height = picture.size
+    request.check_picture(clip.name, height, width)
+    total = int(getattr(picture, "n_frames", 1))
+    if total == 1:
+        raise MediaError(f"video={clip.name!r} is a still picture, not a video; pass it as image= (--image)")
+    request.check_length(clip.name, total)
+    timeline = _timeline(picture, total)
+    chosen = timeline.choose(request)
+    request.check_memory(clip.name, len(chosen), height, width)
+    block = np.empty((len(chosen), height, width, 3), dtype=np.uint8)
+    for row, position in zip(block, chosen, strict=True):
+        picture.seek(position)
+        request.check_picture(clip.name, *picture.size[::-1])
+        row[...] = np.asarray(to_rgb(picture))
+    return VideoFrames.on(timeline, chosen, torch.from_numpy(block), "pillow", clip.name)
+
+
+def _timeline(picture: Any, total: int) -> Timeline:
+    """Go through the animation once for its delays, which some formats tell only of a frame that was decoded."""
+    delays = []
+    for position in range(total):
+        picture.seek(position)
+        picture.load()
+        delays.append(float(picture.info.get("duration") or 0.0) / 1000 or DEFAULT_DELAY)
+    ends = np.cumsum(delays, dtype=np.float64)
+    return Timeline(np.concatenate([[0.0], ends[:-1]]), float(ends[-1]), total / float(ends[-1]))

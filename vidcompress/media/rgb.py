@@ -1,0 +1,114 @@
+"""Any Pillow mode, any array, to 8-bit RGB."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .errors import MediaError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image
+
+_HINTS = {
+    "bool": "x.astype('uint8') * 255",
+    "uint16": "(x // 257).astype('uint8') where white is 65535",
+    "float": "(x * 255).round().astype('uint8') where white is 1.0",
+}
+
+
+def to_rgb(picture: Image, kind: str | None = None) -> Image:
+    """A loaded picture in mode RGB, transparency over white.
+
+    Args:
+        picture: of any mode.
+        kind: Pillow's name of the file format it came from, if any.
+
+    Raises:
+        MediaError: its mode has no stated range (I, F).
+    """
+    from PIL import Image
+
+    if picture.mode == "RGB" and "transparency" not in picture.info:
+        return picture
+    if picture.mode.startswith("I") or picture.mode == "F":
+        return _from_deep(picture, kind).convert("RGB")
+    if picture.mode in ("RGBa", "La"):  # colours multiplied by alpha
+        picture = picture.convert(picture.mode.upper())
+    # The A of LAB is a colour. Only these modes can have a transparent colour.
+    keyed = "transparency" in picture.info and picture.mode in ("1", "L", "P", "RGB")
+    if picture.mode not in ("LA", "PA", "RGBA") and not keyed:
+        return picture.convert("RGB")
+    white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
+
+
+def _from_deep(picture: Image, kind: str | None) -> Image:
+    """16 bits to 8, rounded. Pillow's own conversion cuts off at 255 instead, which turns most pictures white."""
+    import numpy as np
+    from PIL import Image
+
+    # Older Pillow opens 16-bit PNG as "I"; PPM comes as "I" scaled to 65535.
+    if not picture.mode.startswith("I;16") and kind not in ("PNG", "PPM"):
+        raise MediaError(
+            f"image: mode {picture.mode} (32 bits per pixel) has no stated range; "
+            "scale it to 8 bits first, for example Image.fromarray((x * 255).astype('uint8')) for x from 0 to 1"
+        )
+    levels = np.asarray(picture).astype(np.int64).clip(0, 65535)
+    return Image.fromarray(((levels + 128) // 257).astype(np.uint8))
+
+
+def check_uint8(source: Any, argument: str) -> None:
+    """Refuse an array or tensor that does not hold grey levels of 8 bits, and say how to make some.
+
+    Raises:
+        MediaError: naming the dtype.
+    """
+    name = str(getattr(source, "dtype", type(source).__name__)).removeprefix("torch.")
+    if name == "uint8":
+        return
+    hint = _HINTS.get("float" if "float" in name else name)
+    more = f", for example {hint}" if hint else ""
+    raise MediaError(f"{argument}: array of dtype {name}; pass uint8 with values 0 to 255{more}")
+
+
+def as_array(source: Any, argument: str) -> np.ndarray[Any, Any]:
+    """A uint8 numpy array of an array, a tensor on any device, or what can be made one.
+
+    Raises:
+        MediaError: of another dtype.
+    """
+    import numpy as np
+
+    if hasattr(source, "detach"):
+        check_uint8(source, argument)
+        return np.asarray(source.detach().cpu())
+    array = np.asarray(source)
+    check_uint8(array, argument)
+    return array
+
+
+def picture_from_array(source: Any) -> Image:
+    """A Pillow image of a uint8 array (height, width), (height, width, channel) or (channel, height, width).
+
+    Raises:
+        MediaError: of another dtype or shape.
+    """
+    import numpy as np
+    from PIL import Image
+
+    array = as_array(source, "image")
+    if array.ndim == 3 and array.shape[-1] not in (1, 3, 4) and array.shape[0] in (1, 3, 4):
+        array = array.transpose(1, 2, 0)
+    if array.ndim == 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (3, 4)):
+        several = "; a clip is passed as video" if array.ndim == 4 else ""
+        raise MediaError(
+            f"image: array of shape {array.shape}; pass (height, width) or (height, width, 1, 3 or 4){several}"
+        )
+    if 0 in array.shape:
+        raise MediaError(
+            f"image: array of shape {array.shape} holds no pixel; pass a picture of at least 1 x 1"
+        )
+    return Image.fromarray(np.ascontiguousarray(array))

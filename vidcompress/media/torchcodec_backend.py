@@ -1,0 +1,86 @@
+"""Reading clips with torchcodec, PyTorch's decoder on top of the FFmpeg of the system."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from .backends import Clip, Request, register_backend
+from .errors import MediaError
+from .orientation import is_mirrored
+from .pyav_backend import stream_notes, survey
+from .timeline import Timeline
+from .video import VideoFrames
+
+MAX_SLIP = 2e-3
+"""Seconds by which a returned frame's time may differ from the one asked for: a tick of Matroska's clock, and a bit."""
+
+
+@register_backend("torchcodec")
+class TorchCodecBackend:
+    """torchcodec's `VideoDecoder` in exact seek mode, on the CPU. Needs torchcodec 0.11 and FFmpeg's libraries.
+
+    It shows mirrored clips as stored and loses its way in transport streams: both are refused. Versions 0.11 to 0.13
+    take full-range colours of yuv420p and of 10 bits for limited ones, up to 12 grey levels too contrasty.
+    """
+
+    def read(self, clip: Clip, request: Request) -> VideoFrames:
+        """Decode the requested frames.
+
+        Raises:
+            MediaError: torchcodec does not import, cannot serve the clip (use "pyav"), or as the "pyav" backend.
+        """
+        decoder_class = _import_decoder()
+        # torchcodec takes any URL or play list: look at the file with the careful reader first.
+        found = survey(clip, request)
+        timeline, facts = found.timeline, found.facts
+        if is_mirrored(found.matrix):
+            raise MediaError(
+                f"video={clip.name!r}: backend='torchcodec' shows mirrored clips as stored; use backend='pyav'"
+            )
+        chosen = timeline.choose(request)
+        request.check_memory(clip.name, len(chosen), facts.height, facts.width)
+        if clip.stream is not None:
+            clip.stream.seek(0)
+        try:
+            decoder = decoder_class(
+                clip.stream if clip.path is None else clip.path,
+                stream_index=facts.stream,
+                dimension_order="NHWC",
+                num_ffmpeg_threads=0,
+                device="cpu",
+                seek_mode="exact",
+            )
+            batch = decoder.get_frames_at(indices=chosen)
+        except (RuntimeError, ValueError, IndexError, OSError) as error:
+            reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+            raise MediaError(
+                f"video={clip.name!r}: torchcodec failed ({reason}); use backend='pyav'"
+            ) from error
+        _check(decoder, batch, timeline, chosen, clip.name)
+        return VideoFrames.on(timeline, chosen, batch.data, "torchcodec", clip.name, stream_notes(facts))
+
+
+def _check(decoder: Any, batch: Any, timeline: Timeline, chosen: list[int], name: str) -> None:
+    """Refuse frames other than those that were asked for, which transport streams can give."""
+    start = float(decoder.metadata.begin_stream_seconds or 0.0)
+    expected = torch.tensor(timeline.at(chosen), dtype=torch.float64)
+    slip = float((batch.pts_seconds.cpu().double() - start - expected).abs().max())
+    if len(decoder) != len(timeline) or slip > MAX_SLIP:
+        raise MediaError(
+            f"video={name!r}: torchcodec finds {len(decoder)} frames where {len(timeline)} are shown, or returned one "
+            f"{slip:.3f} s from the one asked for; use backend='pyav'"
+        )
+
+
+def _import_decoder() -> Any:
+    try:
+        from torchcodec.decoders import VideoDecoder
+    except (ImportError, OSError, RuntimeError) as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise MediaError(
+            f"backend='torchcodec': torchcodec does not import ({reason}); pip install 'torchcodec>=0.11' built for "
+            "this torch, with FFmpeg's shared libraries on the system, or use 'pyav'"
+        ) from error
+    return VideoDecoder

@@ -1,0 +1,99 @@
+"""What methods that follow the encoder's attention share: where it is read, and what stands in for a CLS token."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from torch import Tensor
+
+from ..budget import Plan, half_up, ratio_fraction, split_in_proportion
+from ..checks import is_whole
+from ..errors import ArgumentError, UnsupportedInputError, shown
+from ..moments import distances, working_dtype
+from ..views import Evidence, Layout, Quantity, VisualTokens
+from .base import say_once
+
+Attention = Literal["auto", "cls_attention", "cls_logits", "attention_received", "distance"]
+Layer = int | Literal["features"]
+
+
+def require_layer(**options: object) -> None:
+    """Refuse what names no encoder layer.
+
+    Raises:
+        ArgumentError: naming the option and its value.
+    """
+    for name, value in options.items():
+        if not is_whole(value) and not (isinstance(value, str) and value == "features"):
+            raise ArgumentError(
+                f"{name} must be an integer such as -1 for the last encoder layer, or 'features' for the layer that "
+                f"the projector reads, got {shown(value)}"
+            )
+
+
+def attention_wanted(
+    method: str, option: str, layer: Layer, has_cls: bool, cls: Quantity = "cls_attention"
+) -> tuple[Evidence, ...]:
+    """The evidence behind the option `evidence`: none for distances.
+
+    `auto` is `cls`, or, said once, the attention received where the encoder has no CLS token.
+    """
+    if option == "distance":
+        return ()
+    if option == "auto" and not has_cls:
+        say_once(
+            f"method {method!r} wants the attention of a CLS token, which this encoder does not have: tokens are "
+            "ranked by the attention they receive on average instead (evidence='attention_received')"
+        )
+    return (_choices(option, layer, cls)[0 if has_cls else -1],)
+
+
+def attention_of(tokens: VisualTokens, option: str, layer: Layer, cls: Quantity = "cls_attention") -> Tensor:
+    """(N,) the evidence behind the option `evidence`, float32 or better.
+
+    Raises:
+        UnsupportedInputError: the tokens came without it.
+    """
+    if option == "distance":
+        return distances(tokens.features, tokens.layout).view
+    choices = _choices(option, layer, cls)
+    for key in choices:
+        if key in tokens.evidence:
+            return evidence_of(tokens, key)
+    return evidence_of(tokens, choices[0])
+
+
+def evidence_of(tokens: VisualTokens, key: Evidence) -> Tensor:
+    """One piece of evidence, float32 or better.
+
+    Raises:
+        UnsupportedInputError: the tokens came without it.
+    """
+    if key not in tokens.evidence:
+        raise UnsupportedInputError(
+            f"the method needs {key}, but the tokens came with {list(tokens.evidence) or 'no evidence'}; pass what "
+            "its needs() names in VisualTokens"
+        )
+    value = tokens.evidence[key]
+    return value.to(working_dtype(value))
+
+
+def _choices(option: str, layer: Layer, cls: Quantity) -> tuple[Evidence, ...]:
+    if option == "auto":
+        return Evidence(cls, layer), Evidence("attention_received", layer)
+    named = next(quantity for quantity in get_args(Quantity) if quantity == option)
+    return (Evidence(named, layer),)
+
+
+def shares(layout: Layout, plan: Plan) -> list[int]:
+    """Positions that each view may send, from geometry alone; the authors know views of one size only.
+
+    Under `exact` the plan's tokens in proportion to the views' sizes, to the token; under `reference` the ratio of
+    every view by itself, half up and at least one.
+    """
+    if plan.policy == "exact":
+        return split_in_proportion(plan.tokens, layout.sizes)
+    if plan.budget == 0:
+        return [0] * len(layout.sizes)
+    ratio = ratio_fraction(plan.ratio)
+    return [min(size, max(1, half_up(ratio * size))) for size in layout.sizes]

@@ -1,0 +1,64 @@
+"""FasterVLM (arXiv 2412.01818): of each view the patches that the encoder's CLS token attends to.
+
+Formulas as in the authors' code (Theia-4869/FasterVLM @ f5d5f12).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, get_args
+
+import torch
+from torch import Tensor
+
+from ..budget import Plan
+from ..registry import register_method
+from ..selection import Selection, top_per_view, with_separators
+from ..views import Evidence, Modality, VisualTokens
+from .attention import Attention, Layer, attention_of, attention_wanted, require_layer, shares
+from .base import ScoredMethod, require_one_of
+
+
+@register_method
+@dataclass(frozen=True)
+class FasterVLM(ScoredMethod):
+    """Every view keeps the same share of its tokens: those of most CLS attention, heads averaged.
+
+    Attributes:
+        evidence: what ranks tokens. `auto` is `cls_attention` (after the softmax, the authors' choice), or
+            `attention_received` where the encoder has no CLS token; `cls_logits` is before the softmax, `distance`
+            minus the cosine to the view's mean.
+        layer: encoder layer of the attention; `features` is the one whose output the projector reads, as the
+            authors do, negative numbers count from the last.
+
+    Raises:
+        ArgumentError: an option out of range.
+    """
+
+    name: ClassVar[str] = "fastervlm"
+    summary: ClassVar[str] = "of each view the tokens that the encoder's CLS token attends to most"
+    modalities: ClassVar[frozenset[Modality]] = frozenset({"image", "video"})
+
+    evidence: Attention = "auto"
+    layer: Layer = "features"
+
+    def __post_init__(self) -> None:
+        require_one_of(get_args(Attention), evidence=self.evidence)
+        require_layer(layer=self.layer)
+
+    def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
+        """The one quantity that ranks tokens."""
+        return attention_wanted(self.name, self.evidence, self.layer, has_cls)
+
+    def scores(self, tokens: VisualTokens, plan: Plan) -> tuple[Tensor, Tensor]:
+        """Attention (N,), and views in proportion to their sizes (V,) float64."""
+        weights = tokens.layout.sizes_tensor[:-1].to(torch.float64)
+        return attention_of(tokens, self.evidence, self.layer), weights
+
+    def reference(self, tokens: VisualTokens, plan: Plan) -> Selection:
+        """Of every view its share by itself, rounded; in sequence order, with every separator."""
+        layout = tokens.layout
+        counts = shares(layout, plan)
+        scores, _ = self.scores(tokens, plan)
+        kept = top_per_view(scores, layout, torch.tensor(counts, device=scores.device), sum(counts))
+        return Selection(with_separators(layout, kept, plan.separators))

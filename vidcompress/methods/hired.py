@@ -1,0 +1,116 @@
+"""HiRED (arXiv 2408.10945, AAAI 2025): the thumbnail's first-layer attention shares the budget among the crops.
+
+Formulas as in the authors' code (hasanar1f/HiRED @ 502d6dd). Images only: the thumbnail is what shares.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, cast, get_args
+
+import torch
+from torch import Tensor
+
+from ..budget import Plan
+from ..errors import ArgumentError
+from ..registry import register_method
+from ..scoring import Commander, commander_of_image, over_views, top_places
+from ..selection import Selection, rank_within_views
+from ..views import Evidence, Layout, Modality, VisualTokens, _first
+from .attention import Layer, attention_of, attention_wanted, require_layer
+from .base import ScoredMethod, require_numbers, require_one_of
+
+CrossAttention = Literal["auto", "cls_attention", "cls_logits", "attention_received"]
+
+
+@register_method
+@dataclass(frozen=True)
+class HiRED(ScoredMethod):
+    """The thumbnail takes alpha of the budget; each crop a part of the rest, by the thumbnail's early attention.
+
+    Attributes:
+        alpha: share of the budget that the thumbnail takes, 0 to 1; of its M places the int((1 - alpha) M) of most
+            attention in `budget_layer` count towards the crops.
+        evidence: what both steps read. `auto` is `cls_attention`, or `attention_received` where the encoder has no
+            CLS token.
+        budget_layer: encoder layer that shares the budget; 0 is the first.
+        layer: encoder layer that ranks tokens; `features` is the one whose output the projector reads.
+
+    Raises:
+        ArgumentError: an option out of range.
+    """
+
+    name: ClassVar[str] = "hired"
+    summary: ClassVar[str] = (
+        "the thumbnail's early attention shares the budget, each crop's late attention spends it"
+    )
+    modalities: ClassVar[frozenset[Modality]] = frozenset({"image"})
+
+    alpha: float = 0.5
+    evidence: CrossAttention = "auto"
+    budget_layer: Layer = 0
+    layer: Layer = "features"
+
+    def __post_init__(self) -> None:
+        require_numbers(alpha=self.alpha)
+        if not 0 <= self.alpha <= 1:
+            raise ArgumentError(
+                f"alpha must be a number from 0 (crops only) to 1 (thumbnail only), got {self.alpha!r}"
+            )
+        require_one_of(get_args(CrossAttention), evidence=self.evidence)
+        require_layer(budget_layer=self.budget_layer, layer=self.layer)
+
+    def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
+        """One quantity of two layers."""
+        both = (
+            attention_wanted(self.name, self.evidence, layer, has_cls)
+            for layer in (self.layer, self.budget_layer)
+        )
+        return tuple(dict.fromkeys(item for wanted in both for item in wanted))
+
+    def scores(self, tokens: VisualTokens, plan: Plan) -> tuple[Tensor, Tensor]:
+        """Late attention (N,), and the views' parts of the budget (V,) float64: alpha, and (1 - alpha) p_j."""
+        layout, scores = tokens.layout, attention_of(tokens, self.evidence, self.layer)
+        crops = over_views(Commander(scores, self._marked(tokens)), layout, "sum", "exact")
+        thumb = _thumbnail(layout)
+        crops = torch.where(thumb, 0.0, crops)
+        # No marked place in any crop (alpha = 1, or all of them in the padding): by size.
+        sizes = torch.where(thumb, 0.0, layout.sizes_tensor[:-1].to(torch.float64))
+        crops = torch.where(crops.sum() > 0, crops, sizes)
+        weights = torch.where(thumb, self.alpha, (1 - self.alpha) * crops / crops.sum().clamp(min=1e-300))
+        return scores, weights
+
+    def reference(self, tokens: VisualTokens, plan: Plan) -> Selection:
+        """min(int(B alpha), N_0) tokens of the thumbnail and int(p_j rest) of crop j, in sequence order.
+
+        p_j counts marks in the j-th of as many equal runs of the thumbnail's flattened map as there are crops: stripes,
+        not boxes, as in the released code.
+        """
+        layout = tokens.layout
+        number = next(i for i, view in enumerate(layout.views) if view.kind == "thumbnail")
+        size, crops = layout.sizes[number], len(layout.views) - 1
+        total = 0 if plan.budget == 0 else int(layout.num_tokens * plan.ratio)
+        first = min(int(total * self.alpha), size)
+        rest = min(total - first, sum(layout.sizes) - size)
+        counts = torch.full((len(layout.views) + 1,), first, dtype=torch.int64, device=layout.view.device)
+        if crops:
+            marks = self._marked(tokens).flatten()
+            stripes = marks[: size // crops * crops].view(crops, -1).sum(1).to(torch.float32)
+            # The authors divide counts in float32 and cut the product off.
+            share = stripes / stripes.sum().clamp(min=1) * rest
+            caps = torch.tensor([s for i, s in enumerate(layout.sizes) if i != number], device=share.device)
+            counts[1:-1] = torch.minimum(share.to(torch.int64), caps)
+        counts[-1] = 0
+        scores = attention_of(tokens, self.evidence, self.layer)
+        kept = (rank_within_views(scores, layout) < counts[layout.view]) | layout.separator
+        return Selection(_first(kept, int(kept.sum().item())))
+
+    def _marked(self, tokens: VisualTokens) -> Tensor:
+        """(rows, cols) of the thumbnail: 1 at its int((1 - alpha) M) places of most early attention, else 0."""
+        early = attention_of(tokens, self.evidence, self.budget_layer)
+        grid = cast(Tensor, commander_of_image(early, tokens.layout).grid)
+        return top_places(grid, int(grid.numel() * (1 - self.alpha)))
+
+
+def _thumbnail(layout: Layout) -> Tensor:
+    return torch.tensor([view.kind == "thumbnail" for view in layout.views], device=layout.view.device)

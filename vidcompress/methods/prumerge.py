@@ -1,0 +1,253 @@
+"""LLaVA-PruMerge (arXiv 2403.15388, ICCV 2025): outliers of the CLS attention, each merged with its neighbours.
+
+Formulas as in the authors' code (42Shawn/LLaVA-PruMerge @ 097c041).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+from ..budget import Plan
+from ..checks import is_whole
+from ..errors import ArgumentError, shown
+from ..merging import merge_neighbours, side_by_side
+from ..moments import per_view, rows_per_block
+from ..registry import register_method
+from ..selection import Selection, largest_remainder, rank_table, separators_for
+from ..views import Evidence, Layout, Modality, Quantity, VisualTokens, _first
+from .attention import Layer, attention_of, attention_wanted, evidence_of, require_layer
+from .base import Method, require_flags, require_one_of, tokens_to_keep
+
+HIDDEN = Evidence("hidden", "features")
+Count = Literal["budget", "iqr"]
+Order = Literal["auto", "sequence", "score"]
+Space = Literal["encoder", "features"]
+Source = Literal["auto", "cls_attention", "attention_received"]
+Heads = Literal["whole", "mean"]
+
+
+class Candidates(NamedTuple):
+    """The tokens of each view in the order in which they are merged: kept ones, then pruned ones.
+
+    Attributes:
+        column: (V, L) int64, columns of the layout's table; beyond a view's tokens they mean nothing.
+        kept: (V,) int64, how many come first.
+    """
+
+    column: Tensor
+    kept: Tensor
+
+
+@register_method
+@dataclass(frozen=True)
+class PruMerge(Method):
+    """Of each view the tokens of most CLS attention, each with its nearest neighbours added, and one for the rest.
+
+    Attributes:
+        count: `budget` keeps what was asked for; `iqr` what stands out, tokens of attention above Q3 + 1.5 (Q3 - Q1) of
+            their view. `exact` always meets the budget, and `iqr` then says how the views share it; `reference` with
+            `iqr` is the authors' adaptive count, whatever the budget.
+        merge: whether kept tokens absorb neighbours; False sends plain tokens.
+        neighbours: how many.
+        extra_token: whether the pruned tokens of a view, weighted and summed, are sent as one more, within the budget.
+        space: where tokens are merged. `encoder`: before the projector, as the authors do, where the features are
+            projected position by position, else in `features`.
+        order: `sequence`; or `score`, the authors': best first, view by view, newlines last; `auto` is the former under
+            `exact` and the latter under `reference`.
+        evidence: what ranks and weighs tokens. `auto` is `cls_attention`, or `attention_received` where the encoder has
+            no CLS token.
+        heads: of CLS attention: `whole` is one softmax of the unsplit q . k, as the authors do; `mean` averages heads.
+        layer: encoder layer of attention and keys; the authors read the last, which comes after the features.
+
+    Raises:
+        ArgumentError: an option out of range.
+    """
+
+    name: ClassVar[str] = "prumerge"
+    summary: ClassVar[str] = "of each view the tokens of most CLS attention, with their neighbours merged in"
+    modalities: ClassVar[frozenset[Modality]] = frozenset({"image", "video"})
+    merges: ClassVar[bool] = True
+    counts_known: ClassVar[tuple[str, ...]] = get_args(Count)
+
+    count: str = "budget"
+    merge: bool = True
+    neighbours: int = 32
+    extra_token: bool = True
+    space: Space = "encoder"
+    order: Order = "auto"
+    evidence: Source = "auto"
+    heads: Heads = "whole"
+    layer: Layer = -1
+
+    def __post_init__(self) -> None:
+        require_one_of(self.counts_known, count=self.count)
+        require_flags(merge=self.merge, extra_token=self.extra_token)
+        if not is_whole(self.neighbours) or self.neighbours < 0:
+            raise ArgumentError(
+                f"neighbours must be an integer of at least 0, got {shown(self.neighbours)}; the authors use 32"
+            )
+        require_one_of(get_args(Space), space=self.space)
+        require_one_of(get_args(Order), order=self.order)
+        require_one_of(get_args(Source), evidence=self.evidence)
+        require_one_of(get_args(Heads), heads=self.heads)
+        require_layer(layer=self.layer)
+
+    def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
+        """Attention; and, where tokens are merged, the keys of that layer and what the projector reads."""
+        wanted = attention_wanted(self.name, self._option, self.layer, has_cls, self._cls)
+        if not self.merge:
+            return wanted
+        return (*wanted, self._keys, HIDDEN) if self.space == "encoder" else (*wanted, self._keys)
+
+    def scores(self, tokens: VisualTokens, plan: Plan) -> tuple[Tensor, Tensor]:
+        """Attention (N,), and the views' weights (V,) float64: their sizes, or how many of their tokens stand out."""
+        scores = attention_of(tokens, self._option, self.layer, self._cls)
+        if self.count == "iqr":
+            return scores, outliers(scores, tokens.layout).to(torch.float64)
+        return scores, tokens.layout.sizes_tensor[:-1].to(torch.float64)
+
+    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+        """Kept tokens at their own positions; the extra one of a view at the position of its last pruned token."""
+        layout, size = tokens.layout, tokens.layout.sizes_tensor[:-1]
+        scores, weights = self.scores(tokens, plan)
+        counts = self._counts(weights, layout, plan)
+        chosen = self.candidates(scores, counts, layout, plan)
+        extra = (chosen.kept < size) & (chosen.kept > 0)
+        extra = (
+            extra & self._sums_pruned & (chosen.kept < counts)
+            if plan.policy == "exact"
+            else extra & self._sums_pruned
+        )
+        most = self._most(layout, plan)
+        positions = layout.table.gather(1, chosen.column)
+        positions = torch.cat((positions[:, :most], positions.gather(1, (size - 1).clamp(min=0)[:, None])), 1)
+        slots = torch.arange(most, device=positions.device)
+        live = torch.cat((slots < chosen.kept[:, None], extra[:, None]), 1).flatten()
+        # Only the authors' own counts need to be asked for.
+        exact = plan.policy == "exact"
+        total = tokens_to_keep(layout, plan) if exact else int(live.sum().item())
+        pick = _first(live, total)
+        index = positions.flatten()[pick]
+        features = tokens.features[index]
+        if self.merge and total:
+            # A view that is sent whole is sent as it is, to the bit.
+            changed = (chosen.kept < size)[:, None].expand(-1, most + 1).flatten()[pick]
+            features = torch.where(changed[:, None], self._merged(tokens, chosen, most, pick), features)
+        separators = separators_for(layout, index, plan.separators) if plan.separators else index[:0]
+        features = torch.cat((features, tokens.features[separators]))
+        index = torch.cat((index, separators))
+        if self.order == "score" or (self.order == "auto" and not exact):
+            return Selection(index, features)
+        order = torch.argsort(index, stable=True)
+        return Selection(index[order], features[order])
+
+    def candidates(self, scores: Tensor, counts: Tensor, layout: Layout, plan: Plan) -> Candidates:
+        """Kept tokens of every view, best first, then its pruned ones, ascending.
+
+        Args:
+            scores: (N,).
+            counts: (V,) int64, what each view may send; under `exact` the extra token is part of it.
+            layout: of the input.
+            plan: its policy decides about the counts.
+        """
+        kept = self._without_extra(counts, layout, plan)
+        rank, inside = rank_table(scores, layout), layout.table < len(layout)
+        width = rank.shape[1]
+        column = torch.arange(width, device=rank.device)
+        key = torch.where(rank < kept[:, None], rank, torch.where(inside, width, 2 * width) + column)
+        return Candidates(torch.argsort(key, 1), kept)
+
+    # -- counts -------------------------------------------------------------------------------------------------
+
+    @property
+    def _sums_pruned(self) -> bool:
+        return self.merge and self.extra_token
+
+    def _counts(self, weights: Tensor, layout: Layout, plan: Plan) -> Tensor:
+        """(V,) int64: the budget of each view; under `reference` int(n ratio) kept ones, at least one."""
+        size = layout.sizes_tensor[:-1]
+        if plan.policy == "exact":
+            return largest_remainder(weights, tokens_to_keep(layout, plan), size)
+        if plan.budget == 0:
+            return torch.zeros_like(size)
+        # The authors' int(n (count / n)) is the count for their n = 576, where it loses one for some others.
+        wanted = weights if self.count == "iqr" else size * plan.ratio
+        return torch.minimum(wanted.to(torch.int64).clamp(min=1), size)
+
+    def _without_extra(self, counts: Tensor, layout: Layout, plan: Plan) -> Tensor:
+        """Of each view's budget what is left for kept tokens."""
+        if plan.policy != "exact" or not self._sums_pruned:
+            return counts
+        return counts - ((counts > 1) & (counts < layout.sizes_tensor[:-1])).to(torch.int64)
+
+    def _most(self, layout: Layout, plan: Plan) -> int:
+        """A bound on the tokens that a view keeps, without asking the device."""
+        width = layout.table.shape[1]
+        if plan.policy != "exact":
+            return width
+        total = tokens_to_keep(layout, plan)
+        if self.count != "iqr":
+            total = -(-total * width // max(1, layout.num_tokens))
+        return min(width, total)
+
+    # -- merging ------------------------------------------------------------------------------------------------
+
+    def _merged(self, tokens: VisualTokens, chosen: Candidates, most: int, pick: Tensor) -> Tensor:
+        """(K, D): features of the picked ones among all views' kept and extra tokens."""
+        project = tokens.project if self.space == "encoder" else None
+        source = tokens.features if project is None else evidence_of(tokens, HIDDEN)
+        width, made = max(1, chosen.column.shape[1]), []
+        step = rows_per_block(source, width * (2 * source.shape[1] + most))
+        for start in range(0, chosen.column.shape[0], step):
+            made.append(self.merged(tokens, chosen, source, most, slice(start, start + step)))
+        flat = torch.cat(made).flatten(0, 1)[pick].to(tokens.features.dtype)
+        return flat if project is None else project(flat)
+
+    def merged(
+        self, tokens: VisualTokens, chosen: Candidates, source: Tensor, most: int, rows: slice
+    ) -> Tensor:
+        """(v, most + 1, C): kept tokens of some views with their neighbours added, then the sum of the pruned."""
+        table = tokens.layout.table[rows].gather(1, chosen.column[rows])
+        weight = attention_of(tokens, self._option, self.layer, self._cls)
+        return merge_neighbours(
+            side_by_side(source, table),
+            side_by_side(evidence_of(tokens, self._keys), table),
+            side_by_side(weight[:, None], table)[..., 0],
+            chosen.kept[rows],
+            tokens.layout.sizes_tensor[:-1][rows],
+            most=most,
+            neighbours=self.neighbours,
+        )
+
+    @property
+    def _cls(self) -> Quantity:
+        return "cls_attention_whole" if self.heads == "whole" else "cls_attention"
+
+    @property
+    def _option(self) -> str:
+        return self._cls if self.evidence == "cls_attention" else self.evidence
+
+    @property
+    def _keys(self) -> Evidence:
+        return Evidence("keys", self.layer)
+
+
+def outliers(values: Tensor, layout: Layout) -> Tensor:
+    """(V,) int64: how many tokens of each view lie above Q3 + 1.5 (Q3 - Q1), quartiles interpolated linearly."""
+    size = layout.sizes_tensor[:-1]
+    rows = per_view(torch.nan_to_num(values.to(torch.float64), nan=-torch.inf), layout, torch.inf)
+    rows = rows.sort(1).values
+    quartiles = []
+    for share in (0.25, 0.75):
+        place = (size - 1).clamp(min=0) * share
+        low = place.floor().to(torch.int64)
+        high = torch.minimum(low + 1, (size - 1).clamp(min=0))
+        below, above = rows.gather(1, low[:, None]), rows.gather(1, high[:, None])
+        quartiles.append(below + (above - below) * (place - low)[:, None])
+    fence = quartiles[1] + 1.5 * (quartiles[1] - quartiles[0])
+    inside = torch.arange(rows.shape[1], device=rows.device) < size[:, None]
+    return ((rows > fence) & inside).sum(1)

@@ -1,0 +1,123 @@
+"""LLaVA-PruMerge+ (arXiv 2403.15388): PruMerge with evenly spaced tokens kept beside those of most attention.
+
+Formulas as in the authors' code (42Shawn/LLaVA-PruMerge @ 097c041).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from ..budget import Plan
+from ..errors import ArgumentError
+from ..merging import columns_of
+from ..registry import register_method
+from ..selection import rank_table
+from ..views import Layout
+from .base import require_numbers
+from .prumerge import Candidates, PruMerge
+
+Count = Literal["budget", "iqr", "training"]
+TRAINED_STEP = 8  # the authors train with an eighth of the tokens by attention and every eighth of the raster
+
+
+@register_method
+@dataclass(frozen=True)
+class PruMergePlus(PruMerge):
+    """As PruMerge; part of the kept tokens are evenly spaced over the view, so that no region goes without.
+
+    Attributes:
+        count: as in PruMerge; `training` is, under `reference`, the count that the authors trained with: an eighth by
+            attention, then every eighth token of the view, with those of both twice.
+        spatial_share: part of the kept tokens that is evenly spaced, 0 to 1. The authors' spacing, a third of
+            int(1 / ratio), comes to about three quarters; `reference` uses theirs unless `count` is `budget`.
+    """
+
+    name: ClassVar[str] = "prumerge_plus"
+    summary: ClassVar[str] = "PruMerge with evenly spaced tokens kept beside those of most CLS attention"
+    counts_known: ClassVar[tuple[str, ...]] = get_args(Count)
+
+    spatial_share: float = 0.75
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_numbers(spatial_share=self.spatial_share)
+        if not 0 <= self.spatial_share <= 1:
+            raise ArgumentError(
+                f"spatial_share must be a number from 0 to 1, got {self.spatial_share!r}; the authors' is about 0.75"
+            )
+
+    def candidates(self, scores: Tensor, counts: Tensor, layout: Layout, plan: Plan) -> Candidates:
+        """Of every view the tokens of most attention, then the spaced ones, ascending, then the pruned, ascending."""
+        size, rank = layout.sizes_tensor[:-1], rank_table(scores, layout)
+        kept = self._without_extra(counts, layout, plan)
+        own_counts = plan.policy == "exact" or self.count == "budget"
+        if own_counts:
+            spaced = (kept * self.spatial_share + 0.5).floor().to(torch.int64)
+            best = kept - spaced
+            columns = _evenly_spaced(rank, best, spaced, size)
+        elif self.count == "iqr":
+            best = kept
+            step = (1 / (best.clamp(min=1) / size.double().clamp(min=1))).to(torch.int64)
+            stride = step.div(3, rounding_mode="floor")
+            columns, spaced = _every(rank, best, stride.clamp(min=1), size)
+        else:
+            best = torch.minimum((size // TRAINED_STEP).clamp(min=1), kept)
+            columns, spaced = _trained(size, rank.shape[1])
+        return _listed(rank, best, columns, spaced, size)
+
+    def _counts(self, weights: Tensor, layout: Layout, plan: Plan) -> Tensor:
+        counts = super()._counts(weights, layout, plan)
+        if self.count == "training" and plan.policy == "reference" and plan.budget:
+            return layout.sizes_tensor[:-1]
+        return counts
+
+
+def _evenly_spaced(rank: Tensor, best: Tensor, spaced: Tensor, size: Tensor) -> Tensor:
+    """(V, L) columns: token floor((i + 1/2) r / s) of the r that are not among the best, i = 0 .. s - 1."""
+    width = rank.shape[1]
+    column = torch.arange(width, device=rank.device)
+    rest = columns_of((rank >= best[:, None]) & (column < size[:, None]), width)
+    many, few = (size - best)[:, None], spaced[:, None].clamp(min=1)
+    return rest.gather(1, ((2 * column + 1) * many // (2 * few)).clamp(max=width - 1))
+
+
+def _every(rank: Tensor, best: Tensor, stride: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+    """Columns 0, stride, ... below n - 1 that are not among the best, and how many: (V, L), (V,)."""
+    column = torch.arange(rank.shape[1], device=rank.device)
+    mask = (column < size[:, None] - 1) & (column % stride[:, None] == 0) & (rank >= best[:, None])
+    return columns_of(mask, rank.shape[1]), mask.sum(1)
+
+
+def _trained(size: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Columns 4, 12, ... below n - 1, and how many, whatever the scores: (V, L), (V,)."""
+    start = TRAINED_STEP // 2
+    columns = start + TRAINED_STEP * torch.arange(width, device=size.device)
+    count = (size - 1 - start + TRAINED_STEP - 1).div(TRAINED_STEP, rounding_mode="floor").clamp(min=0)
+    return columns.clamp(max=max(0, width - 1)).expand(len(size), -1), count
+
+
+def _listed(rank: Tensor, best: Tensor, columns: Tensor, spaced: Tensor, size: Tensor) -> Candidates:
+    """Best ones, spaced ones, pruned ones in one list of n; for every token listed twice one pruned one is lost.
+
+    The authors' list has that length too: it is the pruned tokens of lowest position that it loses.
+    """
+    width = rank.shape[1]
+    slot = torch.arange(width, device=rank.device)
+    by_rank = torch.argsort(rank, dim=1, stable=True)
+    live = slot < spaced[:, None]
+    marks = torch.zeros((len(rank), width + 1), dtype=torch.bool, device=rank.device)
+    marks.scatter_(1, torch.where(live, columns, width), True)
+    taken = (rank < best[:, None]) | marks[:, :-1]
+    pruned = columns_of(~taken & (slot < size[:, None]), width)
+    lost = best + spaced - taken.sum(1)
+    after = slot - (best + spaced - lost)[:, None]
+    rest = pruned.gather(1, after.clamp(0, width - 1))
+    second = columns.gather(1, (slot - best[:, None]).clamp(0, width - 1))
+    column = torch.where(
+        slot < best[:, None], by_rank, torch.where(slot < (best + spaced)[:, None], second, rest)
+    )
+    return Candidates(column.clamp(max=width - 1), best + spaced)

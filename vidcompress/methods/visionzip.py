@@ -1,0 +1,232 @@
+"""VisionZip (arXiv 2412.04467, CVPR 2025): dominant tokens by CLS attention, the rest merged into contextual ones.
+
+Formulas as in the authors' code (dvlab-research/VisionZip @ 3151f6d).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+from ..budget import Plan, half_up, ratio_fraction
+from ..errors import ArgumentError
+from ..merging import columns_of, merge_groups, nearest_centre, side_by_side
+from ..moments import rows_per_block
+from ..registry import register_method
+from ..selection import Selection, rank_table, separators_for
+from ..views import Evidence, Layout, Modality, VisualTokens, _first
+from .attention import Attention, Layer, attention_of, attention_wanted, evidence_of, require_layer, shares
+from .base import Method, require_flags, require_numbers, require_one_of
+
+HIDDEN, CLS_HIDDEN = Evidence("hidden", "features"), Evidence("cls_hidden", "features")
+Order = Literal["auto", "sequence", "appended"]
+Formula = Literal["sum", "mean"]
+Space = Literal["encoder", "features"]
+
+
+UNSENT, CLS, DOMINANT, CONTEXTUAL, SEPARATOR = range(
+    -1, 4
+)  # stages, in the order in which the authors send them
+
+
+class Counts(NamedTuple):
+    """Positions of each view, V ints each: what is sent as it is, of the CLS token, and merged."""
+
+    dominant: list[int]
+    cls: list[int]
+    contextual: list[int]
+
+
+class Groups(NamedTuple):
+    """Who is merged into whom, views side by side.
+
+    Attributes:
+        dominant: (V, L) bool, tokens sent as they are.
+        centre: (V, C) int64, columns of the contextual tokens, ascending, filled up with L.
+        member: (V, L) bool, tokens merged into a centre.
+    """
+
+    dominant: Tensor
+    centre: Tensor
+    member: Tensor
+
+
+@register_method
+@dataclass(frozen=True)
+class VisionZip(Method):
+    """Of each view the tokens of most CLS attention, and evenly spaced others that each absorb what is like them.
+
+    Attributes:
+        contextual_share: part of a view's budget that is contextual, 0 to 1; the authors' 10 of 54 + 10, 20 of 108 + 20
+            and 5 of 27 + 5 are all 0.15625.
+        cls_token: whether the CLS token's own feature is sent with each view, within its budget, where the encoder has
+            one and the view is not sent whole.
+        formula: `sum` adds the mean of its group to a centre, as the authors do; `mean` averages centre and group.
+        space: where tokens are merged. `encoder`: before the projector, as the authors do, where the features are
+            projected position by position, else in `features`.
+        order: `sequence`; or `appended`, the authors': contextual tokens after the others; `auto` is the former under
+            `exact` and the latter under `reference`.
+        evidence: what ranks tokens. `auto` is `cls_attention`, or `attention_received` where the encoder has no CLS.
+        layer: encoder layer of attention and keys; `features` is the one whose output the projector reads.
+
+    Raises:
+        ArgumentError: an option out of range.
+    """
+
+    name: ClassVar[str] = "visionzip"
+    summary: ClassVar[str] = "of each view the tokens of most CLS attention; the others merged into a few"
+    modalities: ClassVar[frozenset[Modality]] = frozenset({"image", "video"})
+    merges: ClassVar[bool] = True
+
+    contextual_share: float = 0.15625
+    cls_token: bool = True
+    formula: Formula = "sum"
+    space: Space = "encoder"
+    order: Order = "auto"
+    evidence: Attention = "auto"
+    layer: Layer = "features"
+
+    def __post_init__(self) -> None:
+        require_numbers(contextual_share=self.contextual_share)
+        if not 0 <= self.contextual_share <= 1:
+            raise ArgumentError(
+                f"contextual_share must be a number from 0 to 1, got {self.contextual_share!r}; the authors use 0.15625"
+            )
+        require_flags(cls_token=self.cls_token)
+        require_one_of(get_args(Formula), formula=self.formula)
+        require_one_of(get_args(Space), space=self.space)
+        require_one_of(get_args(Order), order=self.order)
+        require_one_of(get_args(Attention), evidence=self.evidence)
+        require_layer(layer=self.layer)
+
+    def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
+        """Attention and keys of one layer, and what the projector reads."""
+        wanted = attention_wanted(self.name, self.evidence, self.layer, has_cls)
+        wanted += (Evidence("mean_keys", self.layer),)
+        wanted += (HIDDEN,) if self.space == "encoder" else ()
+        return (*wanted, CLS_HIDDEN) if self.cls_token and has_cls else wanted
+
+    def scores(self, tokens: VisualTokens, plan: Plan) -> tuple[Tensor, Tensor]:
+        """Attention (N,), and views in proportion to their sizes (V,) float64."""
+        weights = tokens.layout.sizes_tensor[:-1].to(torch.float64)
+        return attention_of(tokens, self.evidence, self.layer), weights
+
+    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+        """Dominant tokens as they are, contextual ones at their centres, CLS at a position nobody else takes."""
+        layout, counts = tokens.layout, self.counts(tokens, plan)
+        groups = self.groups(self.scores(tokens, plan)[0], layout, counts)
+        table = torch.cat((layout.table, layout.table.new_full((len(layout.views), 1), len(layout))), 1)
+        centre = table.gather(1, groups.centre)
+        index, stage = self._sent(layout, groups.dominant, centre, counts, plan)
+        features = tokens.features[index]
+        if sum(counts.contextual):
+            rows = _first(stage == CONTEXTUAL, sum(counts.contextual))
+            number = torch.arange(centre.numel(), device=centre.device)
+            slot = index.new_zeros(len(layout) + 1).index_copy_(0, centre.flatten(), number)[index[rows]]
+            merged, sizes = self._merged(tokens, groups)
+            # A centre that absorbed nothing is sent as it is, to the bit.
+            made = torch.where(sizes[slot, None] > 0, merged[slot], features[rows])
+            features = features.index_copy(0, rows, made)
+        if sum(counts.cls) and tokens.project is not None:
+            rows = _first(stage == CLS, sum(counts.cls))
+            hidden = evidence_of(tokens, CLS_HIDDEN)[layout.view[index[rows]]]
+            features = features.index_copy(0, rows, tokens.project(hidden.to(features.dtype)))
+        return Selection(index, features)
+
+    def _sent(
+        self, layout: Layout, dominant: Tensor, centre: Tensor, counts: Counts, plan: Plan
+    ) -> tuple[Tensor, Tensor]:
+        """(K,) positions and stages, in the order sent; CLS takes the first position of its view that is not sent."""
+        none = len(layout)
+        stage = layout.view.new_full((none + 1,), UNSENT)
+        stage[torch.where(dominant, layout.table, none)] = DOMINANT
+        stage[centre] = CONTEXTUAL
+        index = _first(stage[:-1] > UNSENT, sum(counts.dominant) + sum(counts.contextual))
+        parts = [(index, stage[index])]
+        if sum(counts.cls):
+            views = torch.tensor([i for i, count in enumerate(counts.cls) if count], device=stage.device)
+            table = layout.table[views]
+            free = torch.where((table < none) & (stage[table] == UNSENT), table, none).amin(1)
+            parts.append((free, torch.full_like(free, CLS)))
+        if plan.separators:
+            separators = separators_for(layout, index, plan.separators)
+            parts.append((separators, torch.full_like(separators, SEPARATOR)))
+        index, stage = (torch.cat(column) for column in zip(*parts, strict=True))
+        appended = self.order == "appended" or (self.order == "auto" and plan.policy == "reference")
+        order = torch.argsort(_appended(layout, index, stage) if appended else index)
+        return index[order], stage[order]
+
+    def counts(self, tokens: VisualTokens, plan: Plan) -> Counts:
+        """How a view's budget k falls into C = round(share k) contextual positions, one CLS and k - C - 1 dominant."""
+        share = ratio_fraction(self.contextual_share)
+        with_cls = self.cls_token and CLS_HIDDEN in tokens.evidence and tokens.project is not None
+        dominant, cls, contextual = [], [], []
+        for k, size in zip(shares(tokens.layout, plan), tokens.layout.sizes, strict=True):
+            contextual.append(half_up(share * k))
+            cls.append(int(with_cls and contextual[-1] < k < size))
+            dominant.append(k - contextual[-1] - cls[-1])
+        return Counts(dominant, cls, contextual)
+
+    def groups(self, scores: Tensor, layout: Layout, counts: Counts) -> Groups:
+        """Dominant tokens by rank; of the R others every s-th is a centre, s = max(1, R // C), C in all."""
+        steps = [
+            max(1, (size - d) // max(1, c))
+            for size, d, c in zip(layout.sizes, counts.dominant, counts.contextual, strict=True)
+        ]
+        host = torch.tensor([counts.dominant, counts.contextual, steps], dtype=torch.int64)
+        first, wanted, step = host.to(scores.device)[:, :, None]
+        inside = layout.table < len(layout)
+        dominant = inside & (rank_table(scores, layout) < first)
+        rest = inside & ~dominant
+        number = rest.cumsum(1) - 1
+        centre = rest & (number % step == 0) & (number // step < wanted)
+        columns = columns_of(centre, max(counts.contextual, default=0))
+        return Groups(dominant, columns, rest & ~centre & (wanted > 0))
+
+    def assignment(self, tokens: VisualTokens, groups: Groups, rows: slice) -> Tensor:
+        """(v, L) int64: the number of the centre that each token of some views is most like, by cosine of mean keys."""
+        keys = evidence_of(tokens, Evidence("mean_keys", self.layer))
+        return nearest_centre(side_by_side(keys, tokens.layout.table[rows]), groups.centre[rows])
+
+    def _merged(self, tokens: VisualTokens, groups: Groups) -> tuple[Tensor, Tensor]:
+        """New features (V * C, D) in the features' dtype, and how many tokens went into each (V * C,)."""
+        table = tokens.layout.table
+        project = tokens.project if self.space == "encoder" else None
+        source = tokens.features if project is None else evidence_of(tokens, HIDDEN)
+        merged, sizes = [], []
+        step = rows_per_block(source, table.shape[1] * (source.shape[1] + 2 * groups.centre.shape[1]))
+        for start in range(0, table.shape[0], step):
+            rows = slice(start, start + step)
+            made, size = merge_groups(
+                side_by_side(source, table[rows]),
+                self.assignment(tokens, groups, rows),
+                groups.member[rows],
+                groups.centre[rows],
+                average=self.formula == "mean",
+            )
+            merged.append(made)
+            sizes.append(size)
+        flat = torch.cat(merged).flatten(0, 1).to(tokens.features.dtype)
+        return flat if project is None else project(flat), torch.cat(sizes).flatten()
+
+
+def _appended(layout: Layout, index: Tensor, stage: Tensor) -> Tensor:
+    """The authors' order as a sorting key (K,).
+
+    View by view CLS, dominant, contextual, newlines. The crops of an image all at once: dominant tokens and newlines in
+    sequence, then their CLS tokens, then their contextual ones, each by view.
+    """
+    views = len(layout.views)
+    view, inner = layout.view[index], stage
+    if layout.modality == "video":  # a newline belongs to the frame whose tokens precede it
+        view = layout.view.masked_fill(layout.separator, -1).cummax(0).values[index]
+    else:
+        canvas = (view > 0) | (stage == SEPARATOR)
+        inner = torch.where(canvas, torch.where(stage < DOMINANT, view, 0), stage)
+        inner = torch.where(canvas & (stage == CONTEXTUAL), view, inner)
+        block = torch.where(stage == CLS, 1, torch.where(stage == CONTEXTUAL, 2, 0))
+        view = torch.where(canvas, views + block, view)
+    return (view * (views + SEPARATOR + 1) + inner) * (len(layout) + 1) + index
