@@ -18,11 +18,12 @@ WHEEL_VENV := runs/wheel-venv
 # Two test processes with one torch thread each use two cores better than one process with two threads.
 JOBS ?= 2
 PYTEST_ARGS ?=
+FUZZ_ARGS ?=
 MUTANTS_ARGS ?=
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-oldest mutants lint format readme wheel-test clean
+.PHONY: help install demo test test-oldest mutants fuzz lint format readme wheel-test clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -53,6 +54,9 @@ format: $(STAMP)  ## rewrite the code in the house style
 
 readme: $(STAMP)  ## write beneath the README's snippets what they print, and its table of methods
 	$(OFFLINE) $(BIN)/python scripts/refresh_readme.py
+
+fuzz: $(STAMP)  ## read 10,000 broken clips, pictures and checkpoints; findings and the journal go to runs/fuzz
+	$(OFFLINE) $(BIN)/python scripts/fuzz.py --out docs/results/fuzz.json $(FUZZ_ARGS)
 
 $(OLD_STAMP): pyproject.toml constraints.txt
 	@test -x $(OLD_BIN)/python || $(PYTHON) -m venv $(OLD_VENV)

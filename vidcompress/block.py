@@ -16,6 +16,7 @@ from .block_session import CompressSession
 from .budget import Policy, Separators
 from .errors import CompressionStateError
 from .methods.base import Method, Positions
+from .registry import adapter_for
 from .settings import make_settings
 
 __all__ = ["CompressSession", "compress"]
@@ -64,6 +65,7 @@ def compress(
         max_views=max_views,
         **options,
     )
+    adapter_for(model)  # else anything might be asked whether it is active
     if model in _active:
         raise CompressionStateError(
             f"{type(model).__name__} is inside a compress block already; leave it before opening another"

@@ -14,7 +14,8 @@ from fractions import Fraction
 from numbers import Real
 from typing import Literal
 
-from .errors import ArgumentError, BudgetError
+from .checks import is_whole, one_of
+from .errors import ArgumentError, BudgetError, shown
 from .views import Layout
 
 Separators = Literal["keep", "thin", "drop"]
@@ -52,17 +53,13 @@ class Budget:
     def __post_init__(self) -> None:
         if (self.retention_ratio is None) == (self.max_tokens is None):
             raise BudgetError(
-                f"give exactly one of retention_ratio (got {self.retention_ratio!r}) and max_tokens (got "
-                f"{self.max_tokens!r}); for example retention_ratio=0.25"
+                f"give exactly one of retention_ratio (got {shown(self.retention_ratio)}) and max_tokens (got "
+                f"{shown(self.max_tokens)}); for example retention_ratio=0.25"
             )
         if self.retention_ratio is not None:
             self.ratio  # noqa: B018  (validates)
-        if self.max_tokens is not None and (
-            isinstance(self.max_tokens, bool)
-            or not hasattr(self.max_tokens, "__index__")
-            or self.max_tokens < 1
-        ):
-            raise BudgetError(f"max_tokens must be an integer of at least 1, got {self.max_tokens!r}")
+        if self.max_tokens is not None and (not is_whole(self.max_tokens) or self.max_tokens < 1):
+            raise BudgetError(f"max_tokens must be an integer of at least 1, got {shown(self.max_tokens)}")
 
     @property
     def ratio(self) -> Fraction | None:
@@ -79,7 +76,12 @@ class Budget:
 
         Returns:
             One integer per visual, 0 <= B <= N. `max_tokens` below the number of visuals leaves some with none.
+
+        Raises:
+            ArgumentError: `lengths` holds something else than whole numbers.
         """
+        if not isinstance(lengths, Sequence) or not all(is_whole(n) and n >= 0 for n in lengths):
+            raise ArgumentError(f"lengths={shown(lengths)}: must be a list of whole numbers of at least 0")
         if self.max_tokens is not None:
             return split_in_proportion(min(int(self.max_tokens), sum(lengths)), lengths)
         ratio = self.ratio or Fraction(1)
@@ -95,14 +97,21 @@ def exact_ratio(value: float | str | Decimal | Fraction) -> Fraction:
     try:
         if isinstance(value, bool):
             raise ValueError
-        fraction = value if isinstance(value, Fraction) else Fraction(Decimal(_decimal_text(value)))
+        fraction = value if isinstance(value, Fraction) else _fraction(Decimal(_decimal_text(value)))
     except (ValueError, InvalidOperation, OverflowError, TypeError):
-        raise BudgetError(f"retention_ratio must be a number with 0 < R <= 1, got {value!r}") from None
+        fraction = Fraction(0)
     if not 0 < fraction <= 1:
         raise BudgetError(
-            f"retention_ratio must be a number with 0 < R <= 1, got {value!r}; 0.25 keeps a quarter"
+            f"retention_ratio must be a number with 0 < R <= 1, got {shown(value)}; 0.25 keeps a quarter"
         )
     return fraction
+
+
+def _fraction(decimal: Decimal) -> Fraction:
+    """The same number; one so small that it would be an integer of a million digits is refused."""
+    if not decimal.is_finite() or not -30 < decimal.adjusted() < 30:
+        raise ValueError
+    return Fraction(decimal)
 
 
 def _decimal_text(value: object) -> str:
@@ -169,10 +178,8 @@ def make_plan(
         BudgetError: `keep` with fewer positions than separators.
         ArgumentError: unknown `separators` or `policy`.
     """
-    if separators not in SEPARATORS:
-        raise ArgumentError(f"separators must be one of {', '.join(SEPARATORS)}, got {separators!r}")
-    if policy not in POLICIES:
-        raise ArgumentError(f"policy must be one of {', '.join(POLICIES)}, got {policy!r}")
+    one_of("separators", separators, SEPARATORS)
+    one_of("policy", policy, POLICIES)
     total, in_all = layout.full_length, layout.num_separators
     if policy == "reference":
         # The authors prune tokens only: every separator is sent on top of the budget.

@@ -36,3 +36,29 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return f"known: {', '.join(names) if names else 'none'}{hint}"
+
+
+def shown(value: object, length: int = 80) -> str:
+    """Return a value as a message shows it: its repr on one line, cut to `length`; of bytes and arrays the size."""
+    if isinstance(value, (bytes, bytearray)) and len(value) > 20:
+        return f"{len(value)} bytes"
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple) and shape:
+        kind = getattr(value, "dtype", "")
+        return f"{type(value).__name__} of shape {tuple(shape)}{kind and f', {kind}'}"
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # noqa: BLE001  (a stranger's __repr__ may raise anything)
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def one_line(error: BaseException, length: int = 300) -> str:
+    """Return what an error of another library says, on one line of at most `length`; its type where it says nothing."""
+    text = " ".join(str(error).split()).rstrip(" .:")
+    text = (
+        text
+        if isinstance(error, (OSError, ValueError)) and text
+        else f"{type(error).__name__}: {text}".rstrip(": ")
+    )
+    return text if len(text) <= length else f"{text[: length - 3]}..."

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
-from .errors import ArgumentError
-from .media import load_image
+from .errors import ArgumentError, shown
+from .media import MediaError, load_image
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -134,9 +134,11 @@ def _image_tiles(
     """The thumbnail, and the crops on their common canvas; each with its width in pixels."""
     if isinstance(picture, (list, tuple)):
         if len(picture) != 1:
-            raise ArgumentError(f"picture: an image is drawn over one picture, got a list of {len(picture)}")
+            raise ArgumentError(
+                f"picture: an image is drawn over one, got a list of {len(picture)}; pass the one"
+            )
         picture = picture[0]
-    image = load_image(picture)
+    image = _open(picture)
     masks = _kept_cells(visual)
     whole = [view for view in visual.views if view.kind != "crop"]
     crops = [view for view in visual.views if view.kind == "crop"]
@@ -160,25 +162,38 @@ def _video_tiles(
     sheet_width: int,
     most_frames: int | None,
 ) -> list[tuple[_Tile, int]]:
-    frames = [picture] if isinstance(picture, (str, PathLike, Image.Image)) else list(picture)
+    if isinstance(picture, (str, PathLike, Image.Image)):
+        frames: list[Any] = [picture]
+    elif isinstance(picture, (list, tuple)) or getattr(picture, "ndim", 0) > 0:
+        frames = list(picture)
+    else:
+        raise ArgumentError(f"picture={shown(picture)}: pass the list of {len(visual.views)} sampled frames")
     if len(frames) != len(visual.views):
         raise ArgumentError(
             f"picture: {len(visual.views)} frames were encoded, got {len(frames)}; "
             f"pass the frames that were sampled"
         )
-    pictures = [load_image(frame) for frame in frames]
+    pictures = [_open(frame) for frame in frames]
     aspect = pictures[0].width / pictures[0].height
     count = min(len(frames), most_frames or len(frames))
-    shown = [number * len(frames) // count for number in range(count)]
+    drawn = [number * len(frames) // count for number in range(count)]
     columns = _columns(count, aspect)
     width = min(360, (sheet_width - _MARGIN * (columns + 1)) // columns)
     masks = _kept_cells(visual)
     tiles = []
-    for number in shown:
+    for number in drawn:
         view, image, keep = visual.views[number], pictures[number], masks[number]
         when = f"{view.time:.1f} s" if view.time is not None else f"#{number}"
         tiles.append((_Tile(image, keep, f"{when}   {view.kept} of {view.total}", ([], [])), width))
     return tiles
+
+
+def _open(picture: Any) -> Image.Image:
+    try:
+        image: Image.Image = load_image(picture)
+        return image
+    except MediaError as error:
+        raise MediaError(f"picture: {error}") from error
 
 
 def _columns(count: int, aspect: float) -> int:

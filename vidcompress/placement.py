@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from .errors import ArgumentError
+from .checks import is_whole
+from .errors import ArgumentError, shown
 
 STRATEGIES = ("auto", "balanced", "balanced_low_0", "sequential")
 
@@ -35,9 +36,9 @@ def check_device_map(value: Any) -> None:
     Raises:
         ArgumentError: neither None, a strategy of accelerate, a device, nor a mapping of modules to devices.
     """
-    if value is None or isinstance(value, (Mapping, torch.device)):
+    if value is None or isinstance(value, torch.device) or (isinstance(value, Mapping) and value):
         return
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+    if is_whole(value) and 0 <= value < torch.cuda.device_count():
         return
     if isinstance(value, str):
         if value in STRATEGIES:
@@ -49,6 +50,6 @@ def check_device_map(value: Any) -> None:
         else:
             return
     raise ArgumentError(
-        f"device_map={value!r}: must be one of {', '.join(STRATEGIES)}, a device, or a dict of modules to devices, "
-        "such as {'': 'cpu'}"
+        f"device_map={shown(value)}: must be one of {', '.join(STRATEGIES)}, a device that is there, or a dict of "
+        "modules to devices, such as {'': 'cpu'}"
     )

@@ -11,7 +11,7 @@ import dataclasses
 from typing import Any, TypeVar
 
 from .catalogue import Registry
-from .errors import ArgumentError, UnsupportedModelError, nearest
+from .errors import ArgumentError, UnsupportedModelError, nearest, shown
 from .signatures import check_adapter_class, check_method_class
 
 T = TypeVar("T", bound=type[Any])
@@ -28,7 +28,7 @@ def register_method(cls: T) -> T:
 
     if not (isinstance(cls, type) and issubclass(cls, Method)):
         raise ArgumentError(
-            f"register_method takes a subclass of vidcompress.methods.base.Method, got {cls!r}"
+            f"register_method takes a subclass of vidcompress.methods.base.Method, got {shown(cls)}"
         )
     check_method_class(cls, Method)
     METHODS.add([cls.name], cls)
@@ -46,7 +46,7 @@ def register_adapter(cls: T) -> T:
 
     if not (isinstance(cls, type) and issubclass(cls, Adapter)):
         raise ArgumentError(
-            f"register_adapter takes a subclass of vidcompress.adapters.base.Adapter, got {cls!r}"
+            f"register_adapter takes a subclass of vidcompress.adapters.base.Adapter, got {shown(cls)}"
         )
     check_adapter_class(cls)
     ADAPTERS.add(cls.model_types, cls)
@@ -82,7 +82,7 @@ def get_method(method: Any, **options: Any) -> Any:
         return method
     if not isinstance(method, str):
         raise ArgumentError(
-            f"method must be a name or a Method, got {method!r}; {nearest('', METHODS.names())}"
+            f"method must be a name or a Method, got {shown(method)}; {nearest('', METHODS.names())}"
         )
     if "+" in method:
         return _composed(method, options)
@@ -135,9 +135,10 @@ def adapter_for(model: Any) -> Any:
     """
     config = getattr(model, "config", None)
     model_type = getattr(config, "model_type", None)
-    if model_type is None:
+    if not isinstance(model_type, str):
         raise UnsupportedModelError(
-            f"model must be a transformers model with a config, got {type(model).__name__}"
+            f"model must be a transformers model with a config, got {type(model).__name__}; pass one that "
+            "from_pretrained returned"
         )
     try:
         cls = ADAPTERS.get(model_type)

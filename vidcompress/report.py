@@ -6,7 +6,8 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .errors import ArgumentError
+from .checks import is_whole, whole_number
+from .errors import ArgumentError, shown
 from .visual_report import ViewReport, VisualReport
 
 if TYPE_CHECKING:
@@ -68,7 +69,15 @@ class Report:
         return [*self.notes, *named]
 
     def for_row(self, row: int) -> Report:
-        """Return the report of one prompt of a batch; timings stay those of the whole call."""
+        """Return the report of one prompt of a batch; timings stay those of the whole call.
+
+        Args:
+            row: index of the prompt, counted from 0; a prompt without images and videos has no `visuals`.
+
+        Raises:
+            ArgumentError: no whole number of at least 0.
+        """
+        row = whole_number("row", row, least=0)
         return Report(
             self.method,
             self.policy,
@@ -121,9 +130,10 @@ class Report:
         Raises:
             ArgumentError: there is no such visual, or the frames are not as many as were encoded.
         """
-        if not 0 <= index < len(self.visuals):
+        if not is_whole(index) or not 0 <= index < len(self.visuals):
             raise ArgumentError(
-                f"index={index}: this report has {len(self.visuals)} visual inputs, counted from 0"
+                f"index={shown(index)}: this report has {len(self.visuals)} visual inputs, counted from 0; "
+                "pass a whole number below that"
             )
         return self.visuals[index].overlay(picture, title=self.method)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .errors import ArgumentError, shown
 from .views import Layout, VisualTokens, _first
 
 
@@ -26,6 +27,17 @@ class Selection:
 
     index: Tensor
     features: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        index, features = self.index, self.features
+        if not isinstance(index, Tensor) or index.ndim != 1 or index.dtype != torch.int64:
+            raise ArgumentError(f"index={shown(index)}: must be a tensor (K,) of torch.int64")
+        if features is not None and (
+            not isinstance(features, Tensor) or features.ndim != 2 or features.shape[0] != index.shape[0]
+        ):
+            raise ArgumentError(
+                f"features={shown(features)}: must be a tensor (K, D) with K = {index.shape[0]} rows as index, or None"
+            )
 
     def __len__(self) -> int:
         return int(self.index.shape[0])

@@ -15,7 +15,7 @@ from .adapters.base import Adapter, Visual
 from .budget import Plan, Policy, Separators, make_plan
 from .decoder.plan import plan_inside
 from .decoder.pruner import Pruning
-from .errors import UnsupportedInputError
+from .errors import UnsupportedInputError, shown
 from .inputs import CompressedInputs
 from .inside_report import InsideReport
 from .methods.base import Method, Positions
@@ -168,6 +168,11 @@ def _check_inputs(adapter: Adapter, inputs: Mapping[str, Any], settings: Setting
         raise UnsupportedInputError(
             "inputs_embeds and mm_encoder_outputs cannot be compressed: pass input_ids and pixels as the processor "
             "returns them"
+        )
+    mask = inputs.get("attention_mask")
+    if mask is not None and not isinstance(mask, Tensor):
+        raise UnsupportedInputError(
+            f"attention_mask={shown(mask)}: must be a tensor (row, column) like input_ids, or left out"
         )
     for key in adapter.refused_keys:
         value = inputs.get(key)

@@ -7,8 +7,9 @@ from fractions import Fraction
 from typing import Any
 
 from .budget import POLICIES, SEPARATORS, Budget, Policy, Separators
-from .errors import ArgumentError
-from .methods.base import Method, Positions
+from .checks import is_whole, one_of
+from .errors import ArgumentError, shown
+from .methods.base import POSITIONS, Method, Positions
 from .registry import get_method
 from .report import Report
 
@@ -58,8 +59,7 @@ def make_settings(
     if chosen.name == "none" and retention_ratio is None and max_tokens is None:
         retention_ratio = 1
     budget = Budget(retention_ratio, max_tokens)
-    if policy not in POLICIES:
-        raise ArgumentError(f"policy must be one of {', '.join(POLICIES)}, got {policy!r}")
+    one_of("policy", policy, POLICIES)
     if policy == "reference" and max_tokens is not None:
         raise ArgumentError(
             f"max_tokens={max_tokens} cannot go with policy='reference': the authors' code knows shares only and "
@@ -68,17 +68,15 @@ def make_settings(
     _check_inside(chosen, separators, policy)
     given = positions
     separators = separators if separators is not None else ("keep" if policy == "reference" else "thin")
-    if separators not in SEPARATORS:
-        raise ArgumentError(f"separators must be one of {', '.join(SEPARATORS)}, got {separators!r}")
+    one_of("separators", separators, SEPARATORS)
     if positions is None:
         # Nothing is left out of the prompt by a method inside the model, so it needs no positions of ours.
         positions = "contiguous" if chosen.inside is chosen else chosen.positions
-    if positions not in ("contiguous", "original"):
-        raise ArgumentError(f"positions must be one of contiguous, original, got {positions!r}")
-    if isinstance(max_views, bool) or not isinstance(max_views, int) or max_views < 1:
-        raise ArgumentError(f"max_views must be an integer of at least 1, got {max_views!r}")
+    one_of("positions", positions, POSITIONS)
+    if not is_whole(max_views) or max_views < 1:
+        raise ArgumentError(f"max_views must be an integer of at least 1, got {shown(max_views)}")
     inside = given or (chosen.inside.positions if chosen.inside is not None else positions)
-    return Settings(chosen, budget, separators, positions, policy, max_views, inside)
+    return Settings(chosen, budget, separators, positions, policy, int(max_views), inside)
 
 
 def _check_inside(method: Method, separators: str | None, policy: str) -> None:
@@ -92,6 +90,6 @@ def _check_inside(method: Method, separators: str | None, policy: str) -> None:
         )
     if method.inside is method and separators is not None:
         raise ArgumentError(
-            f"separators={separators!r} cannot go with method {method.name!r}: inside the language model newline "
+            f"separators={shown(separators)} cannot go with method {method.name!r}: inside the language model newline "
             "tokens are ranked like any other; leave it out"
         )

@@ -80,9 +80,9 @@ def parse_prompt(
         if len(where) == 0 or int(where[-1] - where[0]) + 1 != len(where):
             raise UnsupportedInputError(
                 f"attention_mask row {number} must be one run of ones, padded on one side; got {len(where)} ones "
-                "with gaps"
+                "with gaps, pass the processor's output unchanged"
                 if len(where)
-                else f"attention_mask row {number} has no ones"
+                else f"attention_mask row {number} has no ones; pass the processor's output unchanged"
             )
         rows.append(row[where])
         columns.append(where)

@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, wraps
-from typing import Any, Literal, NamedTuple, TypeVar, cast
+from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args
 
 import torch
 from torch import Tensor
+
+from .checks import is_number, is_whole, one_of, whole_number, word
+from .errors import ArgumentError, shown
 
 ViewKind = Literal["thumbnail", "crop", "frame"]
 Modality = Literal["image", "video"]
@@ -67,6 +70,20 @@ class View:
     time: float | None = None
     nominal_box: tuple[float, float, float, float] | None = None
 
+    def __post_init__(self) -> None:
+        one_of("kind", self.kind, get_args(ViewKind))
+        whole_number("rows", self.rows, least=0)
+        whole_number("cols", self.cols, least=0)
+        for name, box in (("box", self.box), ("nominal_box", self.nominal_box)):
+            if box is not None and (
+                not isinstance(box, (tuple, list)) or len(box) != 4 or not all(map(is_number, box))
+            ):
+                raise ArgumentError(
+                    f"{name}={shown(box)}: must be (top, left, bottom, right) in tokens of the thumbnail, or None"
+                )
+        if self.time is not None and not is_number(self.time):
+            raise ArgumentError(f"time={shown(self.time)}: must be a number of seconds, or None")
+
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -82,7 +99,13 @@ def ordinary(function: Function) -> Function:
     return cast(Function, inner)
 
 
-class Evidence(NamedTuple):
+class _Wanted(NamedTuple):
+    quantity: Quantity
+    layer: int | Literal["features"] = -1
+    auxiliary: str | None = None
+
+
+class Evidence(_Wanted):
     """A quantity that a method wants beside the features.
 
     Of an encoder layer, one number per position (N,): `cls_logits` (head-mean of q_cls . k / sqrt(head size), before
@@ -107,11 +130,25 @@ class Evidence(NamedTuple):
         layer: index into the encoder's layers, for the first two kinds; negative counts from the last layer; "features"
             is the layer whose output the projector reads.
         auxiliary: folder of a checkpoint, for the last kind.
+
+    Raises:
+        ArgumentError: there is no such quantity, the layer is no whole number, or the folder no text.
     """
 
-    quantity: Quantity
-    layer: int | Literal["features"] = -1
-    auxiliary: str | None = None
+    __slots__ = ()
+
+    def __new__(
+        cls, quantity: Quantity, layer: int | Literal["features"] = -1, auxiliary: str | None = None
+    ) -> Evidence:
+        """Check all."""
+        one_of("quantity", quantity, get_args(Quantity))
+        if not is_whole(layer) and not (isinstance(layer, str) and layer == "features"):
+            raise ArgumentError(
+                f"layer={shown(layer)}: must be a whole number, such as -1 for the last layer, or 'features'"
+            )
+        if auxiliary is not None:
+            word("auxiliary", auxiliary, "clip-text")
+        return super().__new__(cls, quantity, layer, auxiliary)
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +189,30 @@ class Layout:
     num_lines: int
     source: Tensor
     full_length: int
+
+    def __post_init__(self) -> None:
+        """Check kinds and shapes; nothing is read from the device."""
+        one_of("modality", self.modality, get_args(Modality))
+        if not isinstance(self.views, tuple) or not all(isinstance(view, View) for view in self.views):
+            raise ArgumentError(f"views={shown(self.views)}: must be a tuple of View")
+        for name in ("view", "row", "col", "line", "source", "separator"):
+            _check_index(name, getattr(self, name), self.view)
+        for name, grid in (("grid", self.grid), ("canvas", self.canvas)):
+            pair = isinstance(grid, tuple) and len(grid) == 2 and all(is_whole(n) and n >= 0 for n in grid)
+            if not pair and (name == "grid" or grid is not None):
+                raise ArgumentError(f"{name}={shown(grid)}: must be (rows, cols), whole numbers of tokens")
+        for name in ("num_separators", "num_lines", "full_length"):
+            whole_number(name, getattr(self, name), least=0)
+        sizes = self.sizes if isinstance(self.sizes, tuple) and all(map(is_whole, self.sizes)) else ()
+        if len(sizes) != len(self.views) or sum(sizes) + self.num_separators != len(self):
+            raise ArgumentError(
+                f"sizes={shown(self.sizes)}: must be one number of tokens for each of {len(self.views)} views, and "
+                f"with num_separators={self.num_separators} sum to the {len(self)} positions"
+            )
+        if self.full_length < len(self):
+            raise ArgumentError(
+                f"full_length={self.full_length}: must be at least the {len(self)} positions there are"
+            )
 
     def __len__(self) -> int:
         return int(self.view.shape[0])
@@ -265,20 +326,28 @@ class VisualTokens:
     project: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
-        if self.features.ndim != 2 or self.features.shape[0] != len(self.layout):
-            raise ValueError(
+        if not isinstance(self.layout, Layout):
+            raise ArgumentError(f"layout={shown(self.layout)}: must be a Layout")
+        found = tuple(self.features.shape) if isinstance(self.features, Tensor) else shown(self.features)
+        if len(found) != 2 or found[0] != len(self.layout):
+            raise ArgumentError(
                 f"features must have shape (N, D) with N = {len(self.layout)} positions of the layout, "
-                f"got {tuple(self.features.shape)}; pass separators and all, in sequence order"
+                f"got {found}; pass separators and all, in sequence order"
             )
+        if self.project is not None and not callable(self.project):
+            raise ArgumentError(f"project={shown(self.project)}: must be a function of features, or None")
+        if not isinstance(self.evidence, Mapping) or not all(isinstance(key, tuple) for key in self.evidence):
+            raise ArgumentError(f"evidence={shown(self.evidence)}: must be a dict of Evidence to tensors")
         for key, value in self.evidence.items():
             axes, known = AXES.get(key[0], "N"), {"N": len(self), "V": len(self.layout.views)}
-            right = value.ndim == len(axes) and all(
-                known.get(axis, size) == size for axis, size in zip(axes, value.shape, strict=True)
+            shape = tuple(value.shape) if isinstance(value, Tensor) else ()
+            right = len(shape) == len(axes) and all(
+                known.get(axis, size) == size for axis, size in zip(axes, shape, strict=True)
             )
             if not right:
                 expected = ", ".join(f"{axis} = {known[axis]}" if axis in known else axis for axis in axes)
-                raise ValueError(
-                    f"evidence[{key}] must have shape ({expected}), got {tuple(value.shape)}; values belong to "
+                raise ArgumentError(
+                    f"evidence[{key}] must have shape ({expected}), got {shown(value)}; values belong to "
                     "positions in sequence order, or to views in order"
                 )
 
@@ -287,6 +356,16 @@ class VisualTokens:
 
     def __repr__(self) -> str:
         return f"VisualTokens(features={tuple(self.features.shape)}, {self.layout!r}, evidence={list(self.evidence)})"
+
+
+def _check_index(name: str, value: Any, like: Any) -> None:
+    dtype = torch.bool if name == "separator" else torch.int64
+    if not isinstance(value, Tensor) or value.ndim != 1 or value.dtype != dtype:
+        raise ArgumentError(f"{name}={shown(value)}: must be a tensor (N,) of {dtype}")
+    if value.shape != like.shape:
+        raise ArgumentError(
+            f"{name}={shown(value)}: must have one entry per position, {len(like)} as in view"
+        )
 
 
 def _first(mask: Tensor, count: int) -> Tensor:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .errors import ArgumentError
+from .errors import ArgumentError, shown
 from .views import Layout, Modality, View, ViewKind
 
 if TYPE_CHECKING:
@@ -88,8 +88,8 @@ class VisualReport:
         Raises:
             ArgumentError: `source` is not one-dimensional.
         """
-        if source.ndim != 1:
-            raise ArgumentError(f"source must have shape (K,), got {tuple(source.shape)}")
+        if not isinstance(source, Tensor) or source.ndim != 1:
+            raise ArgumentError(f"source must have shape (K,), got {shown(source)}; pass a tensor")
         return cls(layout, source.detach(), int(budget), int(row), note)
 
     @property

@@ -17,7 +17,7 @@ PHASES = {"decode", "preprocess", "encode", "compress", "prefill", "generate", "
 
 def ask(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     """Stdout of a successful `ask`."""
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(SystemExit, match="^[012]$") as stop:
         main(["ask", "--question", "how many objects are there?", "--max-new-tokens", "4", *words])
     written = capsys.readouterr()
     assert stop.value.code == 0, written.err
@@ -100,7 +100,7 @@ def test_text_only_and_settings(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_files_that_cannot_be_read_exit_1(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(SystemExit, match="^1$") as stop:
         main(["ask", "--question", "what?", "--image", str(tmp_path / "missing.png")])
     written = capsys.readouterr()
     assert (stop.value.code, written.out) == (1, "")
@@ -120,7 +120,7 @@ def test_media_in_the_wrong_place_exit_1(
     capsys: pytest.CaptureFixture[str], clip: Path, words: tuple[str, ...], message: str
 ) -> None:
     given = [str(clip.parent / word) if "." in word else word for word in words]
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(SystemExit, match="^[012]$") as stop:
         main(["ask", "--question", "what?", *given])
     out, err = capsys.readouterr()
     assert (stop.value.code, out) == (1, "")
@@ -129,7 +129,7 @@ def test_media_in_the_wrong_place_exit_1(
 
 def test_a_rate_that_cannot_be_met_is_noted(capsys: pytest.CaptureFixture[str], clip: Path) -> None:
     words = ["--video", str(clip), "--fps", "100", "--backend", "pyav", "--no-time-instruction", "--json"]
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit, match="^[012]$"):
         main(["ask", "--question", "how many objects are there?", *words])
     entry = json.loads(capsys.readouterr().out)
     assert entry["notes"] == ["video: fps=100 is more than the clip's own 2; every frame was taken"]
@@ -151,7 +151,7 @@ def test_what_the_caller_can_mend_exits_2(
     capsys: pytest.CaptureFixture[str], image: Path, words: tuple[str, ...], message: str
 ) -> None:
     given = ["ask", "--image", str(image), *words]
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(SystemExit, match="^2$") as stop:
         main(given if "--question" in words else [*given, "--question", "how many objects are there?"])
     out, err = capsys.readouterr()
     assert (stop.value.code, out) == (2, "")
@@ -159,7 +159,7 @@ def test_what_the_caller_can_mend_exits_2(
 
 
 def test_unknown_words_are_said(capsys: pytest.CaptureFixture[str], image: Path) -> None:
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(SystemExit, match="^[012]$") as stop:
         main(["ask", "--image", str(image), "--question", "where is the zeppelin?", "--json"])
     entry = json.loads(capsys.readouterr().out)
     assert stop.value.code == 0

@@ -226,7 +226,7 @@ def test_sheets_stay_small(qa: vidcompress.VisualQA, tmp_path: Path) -> None:
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(SystemExit, match="^[012]$") as stop:
         main(["compare", *words])
     written = capsys.readouterr()
     return int(stop.value.code or 0), written.out, written.err

@@ -23,7 +23,7 @@ REPO = "somebody/tiny-onevision"
 
 
 def doctor(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(SystemExit, match="^[012]$") as stop:
         main(["doctor", *words])
     written = capsys.readouterr()
     return int(stop.value.code or 0), written.out, written.err

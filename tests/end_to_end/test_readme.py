@@ -60,7 +60,7 @@ def test_every_option_of_ask_is_in_the_readme(capsys: pytest.CaptureFixture[str]
     from vidcompress.cli import app, main
 
     assert app is not None
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit, match="^0$"):
         main(["ask", "--help"])
     for option in re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out):
         if option not in ("--help", "--images"):

@@ -257,7 +257,7 @@ def test_command_line(
     items = kinds(fitting(setting, questions))
     item = items[ROWS.index((setting.model, setting.method, setting.positions)) % len(items)]
     capsys.readouterr()
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(SystemExit, match="^[012]$") as stop:
         main(words_of(setting, item))
     assert stop.value.code == 0
     assert json.loads(capsys.readouterr().out)["answer"] == plain(setting, [item], **SHORT)[0]

@@ -15,7 +15,7 @@ from vidcompress.cli import main
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of a command."""
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(SystemExit, match="^[012]$") as stop:
         main(list(words))
     written = capsys.readouterr()
     return int(stop.value.code or 0), written.out, written.err

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from tiny_models import tiny_model
 from vidcompress import VisualQA
 from vidcompress.errors import ArgumentError, UnsupportedModelError
 from vidcompress.media import MediaError, VideoFrames, time_instruction
@@ -54,9 +55,8 @@ def test_default_budget_is_a_quarter_and_all_for_none() -> None:
 
 
 def test_using_changes_only_what_is_named() -> None:
-    first = VisualQA(
-        "model", "processor", method="globalcom2", max_tokens=9, tau=5.0, separators="drop", num_frames=4
-    )
+    model = tiny_model("llava_onevision")
+    first = VisualQA(model, None, method="globalcom2", max_tokens=9, tau=5.0, separators="drop", num_frames=4)
     second = first.using(retention_ratio=0.5)
     assert (second.method, second.budget["retention_ratio"], second.budget["max_tokens"]) == (
         "globalcom2",
@@ -66,7 +66,7 @@ def test_using_changes_only_what_is_named() -> None:
     assert second.options == {"tau": 5.0, "separators": "drop"}
     third = first.using(method="random", seed=3)
     assert (third.options, third.budget["max_tokens"]) == ({"separators": "drop", "seed": 3}, 9)
-    assert (third.model, third.sampling["num_frames"]) == ("model", 4)
+    assert (third.model, third.sampling["num_frames"]) == (model, 4)
     assert first.options == {"tau": 5.0, "separators": "drop"}
     with pytest.raises(ArgumentError, match="has no option 'tau'"):
         first.using(method="random", tau=5.0)
@@ -212,8 +212,6 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path: Path) -> None:
 
 
 def test_pickled_weights_are_refused(tmp_path: Path) -> None:
-    from tiny_models import tiny_model
-
     model = tiny_model("llava_next")
     model.config.save_pretrained(tmp_path)
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")

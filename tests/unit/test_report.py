@@ -143,7 +143,7 @@ def test_making_a_report_reads_nothing() -> None:
 
 
 def test_source_of_another_shape_is_refused() -> None:
-    with pytest.raises(ArgumentError, match=r"source must have shape \(K,\), got \(1, 3\)"):
+    with pytest.raises(ArgumentError, match=r"source must have shape \(K,\), got Tensor of shape \(1, 3\)"):
         VisualReport.from_selection(video_layout(), torch.zeros(1, 3, dtype=torch.int64), budget=1)
 
 

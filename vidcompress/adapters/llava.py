@@ -14,7 +14,8 @@ import torch
 from accelerate.utils import align_module_device
 from torch import Tensor, nn
 
-from ..errors import UnsupportedInputError, UnsupportedModelError
+from ..checks import is_number
+from ..errors import UnsupportedInputError, UnsupportedModelError, shown
 from ..views import AXES, Evidence, Layout, VisualTokens
 from .assembly import ClipAssembly, Encoded, ImageAssembly, Source, at_tokens, chunks, hand_out
 from .auxiliary import read_patches
@@ -127,6 +128,7 @@ class LlavaAdapter(Adapter):
     ) -> list[VisualTokens]:
         if not visuals:
             return []
+        self._check_pixels(visuals)
         is_video = visuals[0].modality == "video"
         sources, assemblies = [], []
         for visual, keep in zip(visuals, frames or [None] * len(visuals), strict=True):
@@ -147,6 +149,17 @@ class LlavaAdapter(Adapter):
             self._tokens(assembly, visual, evidence)
             for assembly, visual in zip(assemblies, visuals, strict=True)
         ]
+
+    def _check_pixels(self, visuals: Sequence[Visual]) -> None:
+        vision = self.model.config.vision_config
+        made = (int(getattr(vision, "num_channels", 3)), int(vision.image_size), int(vision.image_size))
+        for visual in visuals:
+            if tuple(visual.pixels.shape[1:]) != made:
+                key = "pixel_values" if visual.modality == "image" else "pixel_values_videos"
+                raise UnsupportedInputError(
+                    f"{key} has views of shape {tuple(visual.pixels.shape[1:])}, the encoder takes {made} (channel, "
+                    "height, width); pass the processor's output unchanged"
+                )
 
     def _encode_views(
         self, probe: EncoderProbe, pixels: Tensor, evidence: Sequence[Evidence], is_video: bool
@@ -267,12 +280,15 @@ def image_sizes(inputs: Mapping[str, Any], count: int) -> list[tuple[int, int]]:
     """
     sizes = inputs.get("image_sizes")
     pairs = sizes.tolist() if isinstance(sizes, Tensor) else sizes
-    if pairs is None or len(pairs) != count:
+    found = pairs if isinstance(pairs, (list, tuple)) else []
+    if len(found) != count or not all(isinstance(p, (list, tuple)) and len(p) == 2 for p in found):
         raise UnsupportedInputError(
             f"image_sizes must have one (height, width) per image, {count} here, got "
-            f"{'nothing' if pairs is None else len(pairs)}; pass the processor's output unchanged"
+            f"{'nothing' if pairs is None else len(found)}; pass the processor's output unchanged"
         )
-    checked = [(int(p[0]), int(p[1])) for p in pairs]
+    if not all(is_number(side) for pair in found for side in pair):
+        raise UnsupportedInputError(f"image_sizes must be whole numbers of pixels, got {shown(found)}")
+    checked = [(int(p[0]), int(p[1])) for p in found]
     if any(h < 1 or w < 1 for h, w in checked):
-        raise UnsupportedInputError(f"image_sizes must be positive pixels, got {checked}")
+        raise UnsupportedInputError(f"image_sizes must be positive pixels, got {shown(checked)}")
     return checked

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import UnsupportedInputError
+from ..checks import is_whole
+from ..errors import UnsupportedInputError, shown
 from ..registry import register_adapter
 from ..views import Layout
 from .base import Visual
@@ -86,10 +87,15 @@ def _single_views(counts: Any, images: int) -> list[bool]:
     """
     if counts is None:
         return [False] * images
-    per_row = [int(n) for n in (counts.flatten().tolist() if isinstance(counts, Tensor) else counts)]
+    per_row = counts.flatten().tolist() if isinstance(counts, Tensor) else counts
+    if not isinstance(per_row, (list, tuple)) or not all(map(is_whole, per_row)):
+        raise UnsupportedInputError(
+            f"batch_num_images={shown(counts)}: must be whole numbers, images per prompt; pass the processor's output "
+            "unchanged"
+        )
     if sum(per_row) != images:
         raise UnsupportedInputError(
-            f"batch_num_images {per_row} adds up to {sum(per_row)}, but pixel_values holds {images} images; pass the "
-            "processor's output unchanged"
+            f"batch_num_images {shown(list(per_row))} adds up to {sum(per_row)}, but pixel_values holds {images} "
+            "images; pass the processor's output unchanged"
         )
     return [n > 1 for n in per_row for _ in range(n)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +33,8 @@ from .options import (
 from .quiet import quiet
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from vidcompress.qa import Answer, VisualQA
 
 
@@ -72,6 +75,7 @@ def ask(
     as_json: Json = False,
 ) -> None:
     """Ask a question about an image, several images or a video; with none of them, about text only."""
+    check_numbers(max_new_tokens, seed)
     check_overlay(overlay, bool(image) or video is not None)
     check_media(image or [], video)
     options = _method_options(method, option or [], seed)
@@ -104,12 +108,22 @@ def ask(
             **options,
         )
         answer = qa.ask(question, images=image or None, video=video, max_new_tokens=max_new_tokens)
-        drawn = _save_overlays(answer, overlay) if overlay else []
+        pictures = [answer.overlay(index) for index in range(len(answer.media))] if overlay else []
+        drawn = save_pictures(pictures, overlay) if overlay else []
     entry = _entry(answer, qa, model, drawn)
     if as_json:
         typer.echo(json.dumps(entry, ensure_ascii=False))
     else:
         _print(answer, entry)
+
+
+def check_numbers(max_new_tokens: int, seed: int | None) -> None:
+    """Miss what the answer would, before a model is loaded."""
+    from vidcompress.checks import whole_number
+
+    whole_number("max_new_tokens", max_new_tokens)
+    if seed is not None:
+        whole_number("seed", seed, least=0, most=2**32 - 1)
 
 
 def check_media(images: list[Path], video: Path | None) -> None:
@@ -132,8 +146,13 @@ def check_overlay(path: Path | None, media: bool) -> None:
         raise ArgumentError(f"--overlay={str(path)!r}: there is nothing to draw over; add --image or --video")
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise ArgumentError(f"--overlay={str(path)!r}: must end in .png, .jpg or .webp")
-    if not path.absolute().parent.is_dir():
-        raise ArgumentError(f"--overlay={str(path)!r}: its folder does not exist; make it first")
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        what = (
+            "is a folder; name a file in it" if path.is_dir() else "its folder does not exist; make it first"
+        )
+        raise ArgumentError(f"--overlay={str(path)!r}: {what}")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise ArgumentError(f"--overlay={str(path)!r}: its folder may not be written to; name another")
 
 
 def _method_options(method: str, pairs: list[str], seed: int | None) -> dict[str, Any]:
@@ -162,14 +181,24 @@ def _method_options(method: str, pairs: list[str], seed: int | None) -> dict[str
     return options
 
 
-def _save_overlays(answer: Answer, path: Path) -> list[str]:
-    """One picture per image or video: kept.png, kept-1.png, ..."""
-    written = []
-    for index in range(len(answer.media)):
-        target = path if index == 0 else path.with_stem(f"{path.stem}-{index}")
-        answer.overlay(index).save(target)
-        written.append(str(target))
-    return written
+def save_pictures(pictures: list[Image], path: Path) -> list[str]:
+    """Write kept.png, kept-1.png, ...: all of them, or none where one cannot be written."""
+    from vidcompress.errors import VidcompressError, one_line
+
+    targets = [path, *(path.with_stem(f"{path.stem}-{index}") for index in range(1, len(pictures)))]
+    parts = [target.with_stem(f".{target.stem}-part") for target in targets]
+    try:
+        for picture, part in zip(pictures, parts, strict=False):
+            picture.save(part)
+    except (OSError, ValueError) as error:
+        for part in parts:
+            part.unlink(missing_ok=True)
+        raise VidcompressError(
+            f"--overlay={str(path)!r}: cannot be written ({one_line(error)}); name another file"
+        ) from error
+    for part, target in zip(parts, targets, strict=True):
+        part.replace(target)
+    return [str(target) for target in targets]
 
 
 def _entry(answer: Answer, qa: VisualQA, model: str | None, drawn: list[str]) -> dict[str, Any]:

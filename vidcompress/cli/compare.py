@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .ask import check_media, check_overlay
+from .ask import check_media, check_numbers, check_overlay, save_pictures
 from .options import (
     Attention,
     Backend,
@@ -78,6 +78,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Ask one question with several methods and budgets, beside the uncompressed model, and time them in turns."""
+    check_numbers(max_new_tokens, seed)
     check_overlay(overlay, bool(image) or video is not None)
     check_media(image or [], video)
     given = {"policy": policy, "separators": separators, "positions": positions}
@@ -116,7 +117,7 @@ def compare(
         )
         comparison = qa.compare(question, **media, **asked, max_new_tokens=max_new_tokens)
         if overlay is not None:
-            comparison.overlay().save(overlay)
+            save_pictures([comparison.overlay()], overlay)
         entry = comparison.to_dict() if as_json else {}
     if as_json:
         typer.echo(

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, shown
 from .checks import Check, Diagnosis
 from .isolated import Isolated, ProbeError
 
@@ -50,7 +50,7 @@ def run(
         MediaError: a picture or clip is not there.
     """
     if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not 0 < timeout_s < 1e6:
-        raise ArgumentError(f"timeout_s={timeout_s!r}: must be a number of seconds above 0")
+        raise ArgumentError(f"timeout_s={shown(timeout_s)}: must be a number of seconds above 0")
     inputs = {"images": images, "video": video, "size": size, "frames": frames, "fps": fps}
     with Isolated(timeout_s) as worker:
         if model is None:
@@ -72,7 +72,7 @@ def _refuse_inputs(inputs: dict[str, Any]) -> None:
     for name, value in inputs.items():
         if value is not None and not (name == "images" and not value):
             raise ArgumentError(
-                f"{name}={value!r}: only a model can say what it makes of an input; pass model= too"
+                f"{name}={shown(value)}: only a model can say what it makes of an input; pass model= too"
             )
 
 
@@ -88,15 +88,15 @@ def _checked_inputs(
     from ..media.sampling import check_request
 
     if images and size is not None:
-        raise ArgumentError(f"size={size!r} and images exclude each other; pass one of them")
+        raise ArgumentError(f"size={shown(size)} and images exclude each other; pass one of them")
     if size is not None:
         whole = len(size) == 2 and all(type(n) is int and n >= 1 for n in size)
         if not whole or size[0] * size[1] > MAX_FRAME_PIXELS:
             raise ArgumentError(
-                f"size={size!r}: must be (height, width), whole pixels, at most {MAX_FRAME_PIXELS} in all"
+                f"size={shown(size)}: must be (height, width), whole pixels, at most {MAX_FRAME_PIXELS} in all"
             )
     if fps is not None and video is None:
-        raise ArgumentError(f"fps={fps!r}: needs video=, whose length it divides")
+        raise ArgumentError(f"fps={shown(fps)}: needs video=, whose length it divides")
     check_request(num_frames=frames, fps=fps, max_frames=DEFAULT_MAX_FRAMES)
     if video is not None and not os.path.isdir(video):
         local_path(video, "video")

@@ -19,7 +19,7 @@ import torch
 
 from ..adapters.base import Adapter, Visual
 from ..budget import exact_ratio
-from ..errors import ArgumentError, BudgetError
+from ..errors import ArgumentError, BudgetError, one_line
 from ..labels import read_label
 from ..registry import METHODS, adapter_for, available_methods
 from ..session import compress_with
@@ -263,11 +263,25 @@ def _resume(journal: Path, head: Mapping[str, str]) -> Progress:
         journal.parent.mkdir(parents=True, exist_ok=True)
         journal.write_text(json.dumps(head) + "\n")
         return progress
-    whole = [line for line in journal.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    if not whole or json.loads(whole[0]) != head:
-        raise ArgumentError(f"journal {journal} belongs to another sweep or model; delete it or name another")
-    for line in whole[1:]:
-        progress.add(json.loads(line))
+    try:
+        whole = [line for line in journal.read_text("utf-8").splitlines(keepends=True) if line.endswith("\n")]
+        if not whole or json.loads(whole[0]) != head:
+            raise ArgumentError(
+                f"journal {journal} belongs to another sweep or model; delete it or name another"
+            )
+        for line in whole[1:]:
+            progress.add(json.loads(line))
+    except (
+        UnicodeDecodeError,
+        json.JSONDecodeError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
+        raise ArgumentError(
+            f"journal {journal} is damaged ({one_line(error)}); delete it or name another"
+        ) from error
     journal.write_text("".join(whole))
     return progress
 

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+from ..checks import whole_number, word
+from ..errors import shown
 from .errors import (
     MAX_DECODED_BYTES,
     MAX_FRAME_PIXELS,
@@ -77,6 +79,10 @@ class Request:
     max_source_frames: int = MAX_SOURCE_FRAMES
     max_bytes: int = MAX_DECODED_BYTES
 
+    def __post_init__(self) -> None:
+        for name in ("max_pixels", "max_source_frames", "max_bytes"):
+            whole_number(name, getattr(self, name), error=MediaError)
+
     def check_picture(self, name: str, height: int, width: int) -> None:
         """Raise MediaError when a frame of this size is over `max_pixels`."""
         if height * width > self.max_pixels:
@@ -122,10 +128,16 @@ def register_backend(name: str) -> Callable[[type[Backend]], type[Backend]]:
     """Class decorator that makes a reader available as `backend=name`.
 
     Raises:
-        MediaError: `name` is "auto" or already taken.
+        MediaError: `name` is no text, is "auto" or already taken, or what is decorated has no method `read`.
     """
 
+    word("name", name, "torchcodec", error=MediaError)
+
     def register(cls: type[Backend]) -> type[Backend]:
+        if not isinstance(cls, type) or not hasattr(cls, "read"):
+            raise MediaError(
+                f"register_backend takes a class with a method read(clip, request), got {shown(cls)}"
+            )
         if name == "auto" or name in _BACKENDS:
             raise MediaError(
                 f"backend name {name!r} is taken; choose another than {['auto', *sorted(_BACKENDS)]}"
@@ -149,9 +161,9 @@ def get_backend(name: str) -> Backend:
         SamplingError: no reader has that name.
     """
     _load_builtin()
+    if not isinstance(name, str) or name not in backend_names():
+        raise SamplingError(f"backend={shown(name)}: not known; use one of {backend_names()}")
     chosen = "pyav" if name == "auto" else name
-    if chosen not in _BACKENDS:
-        raise SamplingError(f"backend={name!r}: not known; use one of {backend_names()}")
     return _BACKENDS[chosen]()
 
 

@@ -94,9 +94,10 @@ def open_clip(clip: Clip, request: Request) -> Iterator[tuple[Any, Any]]:
         elif not opened:
             reason = instead_of_video(clip.head()) or reason
         raise MediaError(f"video={clip.name!r} {reason}") from error
-    except OverflowError as error:
+    except (IndexError, OverflowError) as error:  # PyAV's own: a stream that turns up late, a huge number
         raise MediaError(
-            f"video={clip.name!r} is damaged: it holds numbers beyond all bounds ({error}); fetch it again"
+            f"video={clip.name!r} is damaged: its packets belong to no stream, or hold numbers beyond all bounds "
+            f"({error}); fetch it again"
         ) from error
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from importlib.util import find_spec
 
-import numpy as np
 import torch
 
 from .backends import Clip, Request, register_backend
+from .decord_process import PROCESS
 from .errors import MediaError
 from .orientation import is_mirrored
 from .pyav_backend import Survey, stream_notes, survey
@@ -21,7 +21,9 @@ UNREADABLE = ("av1",)
 class DecordBackend:
     """decord's reader: local files only; no AV1, no transport streams, no mirrored clips, no animations.
 
-    It decodes every frame up to the last one wanted, so it is slow on long clips.
+    It decodes every frame up to the last one wanted, so it is slow on long clips. On damaged files decord may abort,
+    hang or take all memory, so it runs in a process of its own, which is started at the first clip (about a quarter of
+    a second) and again when it has died.
     """
 
     def read(self, clip: Clip, request: Request) -> VideoFrames:
@@ -34,7 +36,8 @@ class DecordBackend:
             raise MediaError(
                 f"video={clip.name!r}: backend='decord' reads local files only; use backend='pyav'"
             )
-        decord = _import_decord()
+        if find_spec("decord") is None:
+            raise MediaError("backend='decord': decord is not installed; pip install decord, or use 'pyav'")
         # decord's FFmpeg is old and takes any URL or play list: look at the file with the careful reader first.
         found = survey(clip, request)
         timeline, facts = found.timeline, found.facts
@@ -45,19 +48,14 @@ class DecordBackend:
             )
         chosen = timeline.choose(request)
         request.check_memory(clip.name, len(chosen), facts.height, facts.width)
-        try:
-            reader = decord.VideoReader(clip.path, ctx=decord.cpu(0), num_threads=1)
-            if len(reader) != len(timeline):
+        with PROCESS.lock:
+            count = PROCESS.open(clip.path)
+            if count != len(timeline):
                 raise MediaError(
-                    f"video={clip.name!r}: backend='decord' finds {len(reader)} frames where {len(timeline)} are "
-                    "shown; use backend='pyav'"
+                    f"video={clip.name!r}: backend='decord' finds {count} frames where {len(timeline)} are shown; "
+                    "use backend='pyav'"
                 )
-            frames = torch.from_numpy(_take(reader, chosen))
-        except decord.DECORDError as error:
-            lines = str(error).strip().splitlines()[-1:] or ["no reason given"]
-            raise MediaError(
-                f"video={clip.name!r}: decord failed ({lines[0]}); use backend='pyav'"
-            ) from error
+            frames = torch.from_numpy(PROCESS.take(clip.path, chosen))
         if frames.shape[-1] != 3:
             raise MediaError(
                 f"video={clip.name!r}: backend='decord' garbles turned clips of this size; use backend='pyav'"
@@ -74,27 +72,3 @@ def _cannot(found: Survey) -> str | None:
     if facts.others:
         return "files with several video streams (it chooses one by itself)"
     return "mirrored clips (it shows them as stored)" if is_mirrored(found.matrix) else None
-
-
-def _take(reader: Any, chosen: list[int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """uint8 (frame, height, width, 3) of the chosen frames, read from the start on.
-
-    decord's own `get_batch`, `seek` and `skip_frames` return neighbours of the frame asked for where groups of pictures
-    are open, near the end of a clip, and in FLV, AVI, ASF and MPEG files. One frame after the other is always right.
-    """
-    wanted, kept = set(chosen), []
-    for position in range(chosen[-1] + 1):
-        frame = reader.next()
-        if position in wanted:
-            kept.append(frame.asnumpy())
-    return np.stack(kept)
-
-
-def _import_decord() -> Any:
-    try:
-        import decord
-    except ImportError as error:
-        raise MediaError(
-            "backend='decord': decord is not installed; pip install decord, or use 'pyav'"
-        ) from error
-    return decord

@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import nearest
+from ..checks import is_number, is_whole, word
+from ..errors import nearest, shown
 from .anyres import Size, best_canvas, capped_grid, unpadded_grid
-from .errors import MediaError
+from .errors import MAX_FRAME_PIXELS, MediaError
 
 ENCODERS_WITH_CLS = {"clip_vision_model": True, "siglip_vision_model": False}
 
@@ -98,7 +99,10 @@ def register_family(family: Family) -> Family:
         MediaError: not a `Family`, or that model type is registered already.
     """
     if not isinstance(family, Family):
-        raise MediaError(f"register_family takes a vidcompress.media.Family, got {family!r}")
+        raise MediaError(f"register_family takes a vidcompress.media.Family, got {shown(family)}")
+    word("model_type", family.model_type, "llava_next", error=MediaError)
+    if not callable(family.image_tokens):
+        raise MediaError(f"image_tokens={shown(family.image_tokens)}: must be a function of (geometry, size)")
     if FAMILIES.get(family.model_type, family) != family:
         raise MediaError(f"model_type={family.model_type!r} is registered already; choose another")
     FAMILIES[family.model_type] = family
@@ -137,6 +141,10 @@ def read_geometry(config: Any, *, crops: bool = True) -> Geometry:
     where = "vision_config in the model's config"
     encoder = str(_need(vision, "model_type", where))
     image_size, patch_size = _side(vision, "image_size", where), _side(vision, "patch_size", where)
+    if patch_size > image_size:
+        raise MediaError(
+            f"patch_size={patch_size} in {where}: must be at most image_size={image_size}; fetch the checkpoint again"
+        )
     _check_strategy(config, encoder)
     video_token_id = getattr(config, "video_token_id", None)
     return Geometry(
@@ -145,22 +153,43 @@ def read_geometry(config: Any, *, crops: bool = True) -> Geometry:
         patch_size=patch_size,
         canvases=_canvases(config, image_size) if crops else (),
         aspect_ratio=str(getattr(config, "vision_aspect_ratio", "") or ""),
-        image_token_id=int(_need(config, "image_token_id", "the model's config")),
-        video_token_id=None if video_token_id is None else int(video_token_id),
+        image_token_id=_token_id("image_token_id", _need(config, "image_token_id", "the model's config")),
+        video_token_id=None if video_token_id is None else _token_id("video_token_id", video_token_id),
         pool_stride=_stride(config),
     )
 
 
 def _canvases(config: Any, image_size: int) -> tuple[Size, ...]:
     pinpoints = _need(config, "image_grid_pinpoints", "the model's config")
-    canvases = tuple((int(height), int(width)) for height, width in pinpoints)
+    canvases = _pairs(pinpoints)
     uneven = [c for c in canvases if min(c) < image_size or c[0] % image_size or c[1] % image_size]
     if not canvases or uneven:
         raise MediaError(
-            f"image_grid_pinpoints in the model's config: {uneven or 'no entry'}; each height and width must be a "
-            f"multiple of the encoder's image_size={image_size}"
+            f"image_grid_pinpoints in the model's config: {shown(uneven) if uneven else 'no entry'}; each side must "
+            f"be a multiple of the encoder's image_size={image_size}"
         )
     return canvases
+
+
+def _pairs(pinpoints: Any) -> tuple[Size, ...]:
+    pairs = pinpoints if isinstance(pinpoints, (list, tuple)) else [pinpoints]
+    for pair in pairs:
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not all(map(is_whole, pair)):
+            raise MediaError(
+                f"image_grid_pinpoints in the model's config holds {shown(pair)}; expected a list of [height, width]"
+            )
+        if pair[0] * pair[1] > MAX_FRAME_PIXELS:
+            raise MediaError(
+                f"image_grid_pinpoints in the model's config holds {shown(pair)}, more than {MAX_FRAME_PIXELS} pixels; "
+                "take the config that belongs to the model"
+            )
+    return tuple((int(height), int(width)) for height, width in pairs)
+
+
+def _token_id(key: str, value: Any) -> int:
+    if not is_whole(value) or value < 0:
+        raise MediaError(f"{key}={shown(value)} in the model's config: expected a whole number of at least 0")
+    return int(value)
 
 
 def _check_strategy(config: Any, encoder: str) -> None:
@@ -170,8 +199,8 @@ def _check_strategy(config: Any, encoder: str) -> None:
     if has_cls is not None and (strategy == "default") != has_cls:
         fitting = "default" if has_cls else "full"
         raise MediaError(
-            f"vision_feature_select_strategy={strategy!r} in the model's config does not fit {encoder}, whose features "
-            f"{'start with' if has_cls else 'have no'} a CLS token; set it to {fitting!r}"
+            f"vision_feature_select_strategy={shown(strategy)} in the model's config does not fit {encoder}, whose "
+            f"features {'start with a' if has_cls else 'have no'} CLS token; set it to {fitting!r}"
         )
 
 
@@ -187,7 +216,9 @@ def _side(config: Any, key: str, where: str) -> int:
     if isinstance(value, (list, tuple)) and len(set(value)) == 1:
         value = value[0]
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise MediaError(f"{key}={value!r} in {where}: expected one positive whole number of pixels (square)")
+        raise MediaError(
+            f"{key}={shown(value)} in {where}: expected one positive whole number of pixels (square)"
+        )
     return value
 
 
@@ -195,7 +226,7 @@ def _stride(config: Any) -> int:
     value = getattr(config, "spatial_pool_stride", 2)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise MediaError(
-            f"spatial_pool_stride={value!r} in the model's config: expected a whole number of at least 1"
+            f"spatial_pool_stride={shown(value)} in the model's config: expected a whole number of at least 1"
         )
     return value
 
@@ -207,6 +238,12 @@ def time_instruction(duration: float, times: Sequence[float]) -> str:
         duration: of the clip, in seconds.
         times: of the frames, in seconds.
     """
+    if not is_number(duration):
+        raise MediaError(f"duration={shown(duration)}: must be a number of seconds")
+    if not isinstance(times, Sequence) or not all(map(is_number, times)):
+        raise MediaError(
+            f"times={shown(times)}: must be a list of numbers, the seconds at which frames are shown"
+        )
     places = ",".join(f"{time:.2f}s" for time in times)
     return (
         f"The video lasts for {duration:.2f} seconds, and {len(times)} frames are uniformly sampled from it. "

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from ..checks import whole_number
+from ..errors import one_line
 from .errors import MAX_FRAME_PIXELS, MAX_SIDE, MediaError
 from .files import BUFFERS, borrowed, local_path
 from .rgb import picture_from_array, to_rgb
@@ -56,6 +58,7 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_FRAME_PIXELS) -> Im
     """
     from PIL import Image
 
+    whole_number("max_pixels", max_pixels, error=MediaError)
     if isinstance(source, Image.Image):
         return _finish(source, "image", max_pixels)
     if isinstance(source, (str, os.PathLike)):
@@ -85,10 +88,19 @@ def _decode(stream: BinaryIO, name: str, max_pixels: int) -> Image:
     except UnidentifiedImageError as error:
         stream.seek(0)
         known = "PNG, JPEG, WebP, GIF, BMP, TIFF, JPEG 2000, PPM or AVIF"
-        other = instead_of_picture(stream.read(HEAD_BYTES)) or f"is not a picture in a known format ({known})"
+        other = (
+            instead_of_picture(stream.read(HEAD_BYTES))
+            or f"is not a picture in a known format ({known}); check it, or convert it"
+        )
         raise MediaError(f"{called} {other}") from error
     except Image.DecompressionBombError as error:
-        raise MediaError(f"{called} is larger than Pillow accepts: {error}") from error
+        raise MediaError(
+            f"{called} is larger than Pillow accepts ({one_line(error)}); make it smaller"
+        ) from error
+    except MemoryError as error:
+        raise MediaError(
+            f"{called} asks for more memory than there is; it is damaged or too large, fetch it again"
+        ) from error
     except Exception as error:
         raise MediaError(
             f"{called} is damaged or cut short ({_first_line(error)}); fetch it again"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..checks import is_whole
+from ..errors import shown
 from .errors import MediaError
 from .video import VideoFrames
 
@@ -84,6 +86,24 @@ def check_counts(
         raise MediaError(
             f"{kind}: lists of {groups}, but text has {list(in_text)} {token!r} placeholders per row; "
             "pass one list per row, with as many entries as the row has placeholders"
+        )
+
+
+def check_groups(pictures: Any, groups: Any) -> None:
+    """Check that pictures come as a list, and that their grouping accounts for each of them.
+
+    Raises:
+        MediaError: otherwise.
+    """
+    if not isinstance(pictures, (list, tuple)):
+        raise MediaError(f"pictures={shown(pictures)}: must be a list of what load_image takes")
+    if groups is None:
+        return
+    fine = isinstance(groups, (list, tuple)) and all(is_whole(count) and count > 0 for count in groups)
+    if not fine or sum(groups) != len(pictures):
+        raise MediaError(
+            f"groups={shown(groups)}: must be whole numbers of at least 1 that sum to the {len(pictures)} pictures, or "
+            "None"
         )
 
 

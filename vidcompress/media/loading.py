@@ -9,12 +9,15 @@ from typing import Any
 
 import torch
 
+from ..checks import check_source, device
+from ..errors import one_line, shown
 from ..placement import input_device
 from ..registry import ADAPTERS
 from .errors import MediaError
 from .families import Geometry, get_family, read_geometry
 from .processor import Processor
 from .recipe import read_recipe
+from .template import check_template
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +50,12 @@ def load_processor(
     """
     from ..adapters.original import CHAT_TEMPLATE, add_placeholders
 
+    check_source(revision, local_files_only, error=MediaError)
+    target = _resize_device(resize_device, model_or_path)
+    if tokenizer is not None and not hasattr(tokenizer, "convert_tokens_to_ids"):
+        raise MediaError(
+            f"tokenizer={shown(tokenizer)}: must be a transformers tokenizer, or None for the checkpoint's"
+        )
     config, name = _find_config(model_or_path, local_files_only, revision)
     files = _Files(name, local_files_only, revision)
     family = get_family(str(config.model_type))
@@ -58,6 +67,7 @@ def load_processor(
     )
     _warn_about_pinpoints(image_raw, geometry, image_origin)
     tokenizer = tokenizer if tokenizer is not None else _load_tokenizer(files)
+    _try_tokenizer(tokenizer, files.name)
     original = _is_original(files)
     if original:
         add_placeholders(tokenizer)
@@ -75,7 +85,7 @@ def load_processor(
         image_token=image_token,
         video_token=video_token if geometry.video_token_id is not None else None,
         chat_template=_find_template(files, tokenizer, CHAT_TEMPLATE if original else None),
-        resize_device=_resize_device(resize_device, model_or_path),
+        resize_device=target,
     )
 
 
@@ -102,7 +112,7 @@ class _Files:
                 _raise_exceptions_for_missing_entries=False,
             )
         except OSError as error:
-            reason = _first_line(error)
+            reason = one_line(error)
             raise MediaError(
                 f"{filename} of {self.name!r} cannot be fetched ({reason}); retry, or pass a folder"
             ) from error
@@ -124,7 +134,7 @@ class _Files:
             return {}
         try:
             content = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise MediaError(
                 f"{filename} of {self.name!r} is not JSON ({error}); fetch the checkpoint again"
             ) from error
@@ -158,7 +168,11 @@ def _find_config(model_or_path: Any, local_files_only: bool, revision: str | Non
     from ..adapters.original import read_config
 
     ADAPTERS.names()  # adapters make known to transformers what it does not know itself
-    name = os.fspath(model_or_path)
+    name = os.fsdecode(model_or_path)
+    if not name.strip() or "\0" in name:
+        raise MediaError(
+            f"model_or_path={name!r}: names nothing; pass a folder, a hub id or a transformers model"
+        )
     if os.path.exists(name) and not os.path.isfile(os.path.join(name, "config.json")):
         raise MediaError(
             f"model_or_path={name!r} holds no config.json; pass the folder of a saved transformers model"
@@ -168,17 +182,16 @@ def _find_config(model_or_path: Any, local_files_only: bool, revision: str | Non
         config = read_config(name, **where) or AutoConfig.from_pretrained(
             name, local_files_only=local_files_only, revision=revision or "main", trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError) as error:
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+    except Exception as error:
         raise MediaError(
-            f"model_or_path={name!r}: {reason}; pass a folder or a hub id of a known model"
+            f"model_or_path={name!r}: {one_line(error)}; pass a folder or a hub id of a known model"
         ) from error
     return config, str(name)
 
 
 def _resize_device(stated: str | torch.device | None, model_or_path: Any) -> torch.device:
     if stated is not None:
-        return torch.device(stated)
+        return device("resize_device", stated, error=MediaError)
     return (
         input_device(model_or_path) if hasattr(model_or_path, "get_input_embeddings") else torch.device("cpu")
     )
@@ -196,10 +209,20 @@ def _load_tokenizer(files: _Files) -> Any:
             revision=files.revision or "main",
             trust_remote_code=False,
         )
-    except (OSError, ValueError, KeyError) as error:
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+    except Exception as error:
         raise MediaError(
-            f"the tokenizer of {files.name!r} does not load ({reason}); pass tokenizer=..."
+            f"the tokenizer of {files.name!r} does not load ({one_line(error)}); pass tokenizer=..."
+        ) from error
+
+
+def _try_tokenizer(tokenizer: Any, name: str) -> None:
+    """Find out now, not in the middle of an answer, whether it works; some broken files load and then fail."""
+    try:
+        tokenizer.decode(tokenizer("what is this?")["input_ids"])
+        _ = tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id
+    except Exception as error:
+        raise MediaError(
+            f"the tokenizer of {name!r} does not work ({one_line(error)}); pass tokenizer=..., or fetch it again"
         ) from error
 
 
@@ -210,10 +233,6 @@ def _check_token(tokenizer: Any, token: str, expected: int, kind: str) -> None:
             f"the tokenizer gives {token!r} the id {found}, the model's config has {kind}_token_id={expected}; "
             "add the token to the tokenizer, or take the tokenizer that belongs to the model"
         )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _is_original(files: _Files) -> bool:
@@ -232,12 +251,12 @@ def _find_template(files: _Files, tokenizer: Any, default: str | None) -> str | 
         raise MediaError(
             f"the chat template of {files.name!r} is a {type(template).__name__}; expected one Jinja text"
         )
-    return template
+    return template if template is None else check_template(template, f"the chat template of {files.name!r}")
 
 
 def _warn_about_pinpoints(raw: dict[str, Any], geometry: Geometry, origin: str) -> None:
     stated = raw.get("image_grid_pinpoints")
-    if stated is not None and [list(c) for c in stated] != [list(c) for c in geometry.canvases]:
+    if stated is not None and stated != [list(canvas) for canvas in geometry.canvases]:
         logger.warning(
             "%s states other image_grid_pinpoints than the model's config; the config's are used, as the model does",
             origin,

@@ -12,13 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ..checks import flag, whole_number
+from ..errors import shown
+from .backends import get_backend
 from .errors import DEFAULT_MAX_FRAMES, MediaError
 from .families import Family, Geometry
 from .image import ImageSource, load_image
-from .inputs import arrange_images, arrange_videos, check_counts
+from .inputs import arrange_images, arrange_videos, check_counts, check_groups
 from .pixels import frame_views, image_views, seen_part, single_view, stack_views
 from .prompt import count_placeholders, expand, pad_left, tokenize
 from .recipe import PixelRecipe
+from .sampling import check_request
+from .template import bounded_template, check_conversation
 from .video import VideoFrames, read_video
 
 if TYPE_CHECKING:
@@ -95,8 +100,10 @@ class Processor:
             MediaError: an argument is of the wrong kind, placeholders and media differ in number, or a
                 picture or clip cannot be read.
         """
-        if return_tensors != "pt":
-            raise MediaError(f"return_tensors={return_tensors!r}: only 'pt' is supported")
+        check_request(num_frames=num_frames, fps=fps, max_frames=max_frames)
+        get_backend(video_backend)
+        if not isinstance(return_tensors, str) or return_tensors != "pt":
+            raise MediaError(f"return_tensors={shown(return_tensors)}: only 'pt' is supported")
         rows = tokenize(self.tokenizer, _as_rows(text))
         pictures, groups = arrange_images(images)
         sources = arrange_videos(videos)
@@ -138,6 +145,7 @@ class Processor:
         Returns:
             The inputs (empty for no pictures) and the number of placeholders of each picture.
         """
+        check_groups(pictures, groups)
         if not pictures:
             return {}, []
         counts = groups if groups is not None else [1] * len(pictures)
@@ -182,6 +190,11 @@ class Processor:
         Returns:
             The inputs (empty for no clips) and the number of placeholders of each clip.
         """
+        for number, clip in enumerate(clips if isinstance(clips, (list, tuple)) else [clips]):
+            if not isinstance(clip, VideoFrames):
+                raise MediaError(
+                    f"clips: entry {number} is {shown(clip)}; pass a list of VideoFrames from read_video"
+                )
         if not clips:
             return {}, []
         views = [frame_views(clip.frames, self.video_recipe, self.resize_device) for clip in clips]
@@ -190,7 +203,16 @@ class Processor:
         return {"pixel_values_videos": torch.stack(views) if alike else views}, lengths
 
     def image_tokens(self, size: tuple[int, int], *, single_view: bool = False) -> int:
-        """Placeholders of a picture of `size` = (height, width) pixels, newlines included."""
+        """Placeholders of a picture of `size` = (height, width) pixels, newlines included.
+
+        Raises:
+            MediaError: `size` is no pair of whole numbers of at least 1, or `single_view` neither True nor False.
+        """
+        if not isinstance(size, (tuple, list)) or len(size) != 2:
+            raise MediaError(f"size={shown(size)}: must be (height, width) in pixels")
+        for side in size:
+            whole_number("size", side, error=MediaError)
+        flag("single_view", single_view, error=MediaError)
         if single_view and self.family.single_view_tokens is not None:
             return self.family.single_view_tokens(self.geometry)
         return self.family.image_tokens(self.geometry, size)
@@ -205,7 +227,7 @@ class Processor:
             raise MediaError(
                 f"videos: {self.family.model_type} takes no clips; pass frames as images, or another model"
             )
-        return self.family.video_tokens(self.geometry, frames)
+        return self.family.video_tokens(self.geometry, whole_number("frames", frames, error=MediaError))
 
     def apply_chat_template(
         self,
@@ -228,9 +250,11 @@ class Processor:
             The prompt, or a list of prompts.
 
         Raises:
-            MediaError: the checkpoint has no template, or `tokenize` is True.
+            MediaError: the checkpoint has no template, or one that fails, does forbidden things or does not come to
+                an end; or `tokenize` is True.
         """
-        if tokenize:
+        flag("add_generation_prompt", add_generation_prompt, error=MediaError)
+        if flag("tokenize", tokenize, error=MediaError):
             raise MediaError(
                 "tokenize=True: placeholders need the media; call processor(text=..., images=...) instead"
             )
@@ -239,10 +263,12 @@ class Processor:
                 "this checkpoint has no chat template (chat_template.jinja or chat_template.json); "
                 f"write the prompt yourself, with {self.image_token!r} where the picture belongs"
             )
+        check_conversation(conversation)
         kwargs.setdefault("chat_template", self.chat_template)
-        return self.tokenizer.apply_chat_template(
-            conversation, add_generation_prompt=add_generation_prompt, tokenize=False, **kwargs
-        )
+        with bounded_template(conversation):
+            return self.tokenizer.apply_chat_template(
+                conversation, add_generation_prompt=add_generation_prompt, tokenize=False, **kwargs
+            )
 
     def decode(self, *args: Any, **kwargs: Any) -> Any:
         """The tokenizer's `decode`."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ..errors import shown
 from .errors import MediaError
 
 
@@ -64,8 +65,8 @@ def pad_left(rows: list[dict[str, list[int]]], pad_id: int, padding: bool | str)
     Raises:
         MediaError: the rows differ in length and padding is off, or `padding` is something else.
     """
-    if padding not in (True, False, "longest"):
-        raise MediaError(f"padding={padding!r}: must be True, 'longest' or False")
+    if not isinstance(padding, bool) and not (isinstance(padding, str) and padding == "longest"):
+        raise MediaError(f"padding={shown(padding)}: must be True, 'longest' or False")
     longest = max(len(row["input_ids"]) for row in rows)
     lengths = [len(row["input_ids"]) for row in rows]
     if not padding and min(lengths) != longest:

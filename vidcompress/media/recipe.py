@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..checks import is_number, is_whole
+from ..errors import shown
 from .anyres import Size
 from .errors import MediaError
 from .families import Geometry
@@ -19,6 +21,9 @@ _CHANNELS = {
     ),
     "siglip_vision_model": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 }
+LARGEST = 1e6
+"""Means, deviations and factors of real checkpoints lie below, and above its inverse; beyond it pixels overflow."""
+
 _FILTERS: dict[int, Mode] = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}  # numbered as in Pillow
 
 
@@ -99,7 +104,7 @@ def read_recipe(raw: Mapping[str, Any], geometry: Geometry, origin: str) -> Pixe
     frames = raw.get("num_frames")
     if frames is not None and (isinstance(frames, bool) or not isinstance(frames, int) or frames < 1):
         raise MediaError(
-            f"{origin}: num_frames={frames!r}; expected a whole number of at least 1, or no entry"
+            f"{origin}: num_frames={shown(frames)}; expected a whole number of at least 1, or no entry"
         )
     pad = raw.get("do_pad") is True
     recipe = PixelRecipe(size, edge, crop, _filter(raw, origin), mean, std, _factor(raw, origin), frames, pad)
@@ -122,7 +127,7 @@ def _read_size(value: Any, key: str, origin: str) -> tuple[Size | None, int | No
         if isinstance(edge, int) and edge > 0:
             return None, edge
     raise MediaError(
-        f"{origin}: {key}={value!r}; expected {{'height': h, 'width': w}} or {{'shortest_edge': s}} in pixels"
+        f"{origin}: {key}={shown(value)}; expected {{'height': h, 'width': w}} or {{'shortest_edge': s}} in pixels"
     )
 
 
@@ -138,18 +143,24 @@ def _statistics(raw: Mapping[str, Any], geometry: Geometry, origin: str) -> tupl
                 f"{origin} has no {key}, and {geometry.encoder} has no known one; add it to that file"
             )
         values = tuple(value) if isinstance(value, (list, tuple)) else (value,) * 3
-        if len(values) != 3 or not all(isinstance(v, (int, float)) for v in values):
-            raise MediaError(f"{origin}: {key}={value!r}; expected three numbers, for red, green and blue")
+        if len(values) != 3 or not all(is_number(v) and abs(v) < LARGEST for v in values):
+            raise MediaError(
+                f"{origin}: {key}={shown(value)}; expected three numbers, for red, green and blue"
+            )
         found.append(tuple(float(v) for v in values))
-    if min(found[1]) <= 0:
-        raise MediaError(f"{origin}: image_std={list(found[1])}; every entry must be above 0")
+    if min(found[1]) <= 1 / LARGEST:
+        raise MediaError(
+            f"{origin}: image_std={shown(list(found[1]))}; every entry must be above {1 / LARGEST}"
+        )
     return found[0], found[1]
 
 
 def _filter(raw: Mapping[str, Any], origin: str) -> Mode:
     number = raw.get("resample", 3)
-    if number not in _FILTERS:
-        raise MediaError(f"{origin}: resample={number!r}; expected 0 (nearest), 2 (bilinear) or 3 (bicubic)")
+    if not is_whole(number) or number not in _FILTERS:
+        raise MediaError(
+            f"{origin}: resample={shown(number)}; expected 0 (nearest), 2 (bilinear) or 3 (bicubic)"
+        )
     return _FILTERS[number]
 
 
@@ -157,6 +168,8 @@ def _factor(raw: Mapping[str, Any], origin: str) -> float:
     factor = raw.get("rescale_factor") or 1 / 255
     if raw.get("do_rescale") is False:
         factor = 1.0
-    if not isinstance(factor, (int, float)) or not factor > 0:
-        raise MediaError(f"{origin}: rescale_factor={factor!r}; expected a positive number such as 1/255")
+    if not is_number(factor) or not 1 / LARGEST < factor < LARGEST:
+        raise MediaError(
+            f"{origin}: rescale_factor={shown(factor)}; expected a positive number such as 1/255"
+        )
     return float(factor)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..checks import is_whole, positive, whole_number
+from ..errors import shown
 from .errors import DEFAULT_NUM_FRAMES, MediaError, SamplingError
 
 MAX_SOURCE_FPS = 100_000
@@ -24,13 +26,15 @@ def sample_indices(total: int, num_frames: int) -> list[int]:
     Raises:
         MediaError: `total` or `num_frames` is below 1.
     """
-    if total < 1:
-        raise MediaError(f"total={total}: a clip needs at least one frame; check that the file holds video")
-    if num_frames < 1:
-        raise MediaError(f"num_frames={num_frames}: must be at least 1")
+    if not is_whole(total) or not 1 <= total < 2**53:
+        raise MediaError(
+            f"total={shown(total)}: must be a whole number, a clip needs at least one frame; check that the file holds "
+            "video"
+        )
+    whole_number("num_frames", num_frames, error=SamplingError)
     if total <= num_frames:
         return list(range(total))
-    return [int(i) for i in np.linspace(0, total - 1, num_frames, dtype=int)]
+    return [int(i) for i in np.linspace(0, total - 1, num_frames, dtype=np.int64)]
 
 
 def choose_indices(
@@ -94,13 +98,14 @@ def check_request(*, num_frames: int | None, fps: float | None, max_frames: int)
     Raises:
         SamplingError: both `num_frames` and `fps` were given, or a value is out of range.
     """
-    if max_frames < 1:
-        raise SamplingError(f"max_frames={max_frames}: must be at least 1")
+    whole_number("max_frames", max_frames, error=SamplingError)
     if num_frames is not None and fps is not None:
-        raise SamplingError(f"num_frames={num_frames} and fps={fps} exclude each other; pass one of them")
-    if num_frames is not None and (isinstance(num_frames, bool) or not isinstance(num_frames, int)):
-        raise SamplingError(f"num_frames={num_frames!r}: must be a whole number of frames")
+        raise SamplingError(
+            f"num_frames={shown(num_frames)} and fps={shown(fps)} exclude each other; pass one of them"
+        )
+    if num_frames is not None and not is_whole(num_frames):
+        raise SamplingError(f"num_frames={shown(num_frames)}: must be a whole number of frames")
     if num_frames is not None and not 1 <= num_frames <= max_frames:
         raise SamplingError(f"num_frames={num_frames}: must be from 1 to {max_frames} (max_frames)")
-    if fps is not None and not 0 < fps < float("inf"):
-        raise SamplingError(f"fps={fps}: must be a positive number of frames per second")
+    if fps is not None:
+        positive("fps", fps, "frames per second", error=SamplingError)

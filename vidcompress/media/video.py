@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..checks import is_number, positive, whole_number, word
+from ..errors import shown
 from .backends import Request, get_backend, open_source
-from .errors import DEFAULT_MAX_FRAMES, MAX_DECODED_BYTES, MAX_FRAME_PIXELS, MAX_SOURCE_FRAMES, MediaError
+from .errors import (
+    DEFAULT_MAX_FRAMES,
+    MAX_DECODED_BYTES,
+    MAX_FRAME_PIXELS,
+    MAX_SOURCE_FRAMES,
+    MediaError,
+    SamplingError,
+)
 from .files import BUFFERS
 from .sampling import check_request, choose_indices, sample_indices, sampling_note
 from .sniff import is_animated_container
@@ -50,15 +59,27 @@ class VideoFrames:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.frames, torch.Tensor):
+            raise MediaError(f"frames={shown(self.frames)}: pass a uint8 tensor (frame, height, width, 3)")
         shape = tuple(self.frames.shape)
         if self.frames.dtype != torch.uint8 or len(shape) != 4 or shape[-1] != 3 or 0 in shape:
             raise MediaError(
                 f"frames: {self.frames.dtype} of shape {shape}; pass uint8 (frame, height, width, 3), 1 frame or more"
             )
-        if len(self.times) != shape[0]:
+        times = self.times if isinstance(self.times, (tuple, list)) else ()
+        if len(times) != shape[0] or not all(is_number(time) for time in times):
             raise MediaError(
-                f"times: {len(self.times)} for {shape[0]} frames; pass one per frame, in seconds"
+                f"times={shown(self.times)}: {len(times)} for {shape[0]} frames; pass one per frame, in seconds"
             )
+        for name in ("duration", "fps"):
+            if not is_number(getattr(self, name)) or getattr(self, name) < 0:
+                raise MediaError(f"{name}={shown(getattr(self, name))}: must be a number of at least 0")
+        whole_number("total_frames", self.total_frames, error=MediaError)
+        word("backend", self.backend, "memory", error=MediaError)
+        if not isinstance(self.notes, tuple) or not all(isinstance(note, str) for note in self.notes):
+            raise MediaError(f"notes={shown(self.notes)}: must be a tuple of texts")
+        if not isinstance(self.source, str):
+            raise MediaError(f"source={shown(self.source)}: must be a text that names the clip")
 
     def __len__(self) -> int:
         return int(self.frames.shape[0])
@@ -133,6 +154,9 @@ def read_video(
             is out of range.
     """
     check_request(num_frames=num_frames, fps=fps, max_frames=max_frames)
+    if default_frames is not None:
+        whole_number("default_frames", default_frames, error=SamplingError)
+    positive("source_fps", source_fps, "frames per second", error=SamplingError)
     get_backend(backend)
     request = Request(num_frames, fps, max_frames, max_pixels, max_source_frames, max_bytes)
     if isinstance(source, VideoFrames):  # sampled already: only an explicit wish samples it again
@@ -197,9 +221,7 @@ def in_memory(
     """Frames without a clock, `chosen` of `total`, shown `rate` times a second.
 
     Raises:
-        MediaError: `rate` is not positive, or the frames are not uint8 (frame, height, width, 3).
+        MediaError: the frames are not uint8 (frame, height, width, 3).
     """
-    if not 0 < rate < float("inf"):
-        raise MediaError(f"source_fps={rate}: must be a positive number of frames per second")
     times = tuple(i / rate for i in chosen)
     return VideoFrames(frames, times, total / rate, rate, total, "memory", source, notes)

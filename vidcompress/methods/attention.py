@@ -7,7 +7,8 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from ..budget import Plan, half_up, ratio_fraction, split_in_proportion
-from ..errors import ArgumentError, UnsupportedInputError
+from ..checks import is_whole
+from ..errors import ArgumentError, UnsupportedInputError, shown
 from ..moments import distances, working_dtype
 from ..views import Evidence, Layout, Quantity, VisualTokens
 from .base import say_once
@@ -23,10 +24,10 @@ def require_layer(**options: object) -> None:
         ArgumentError: naming the option and its value.
     """
     for name, value in options.items():
-        if value != "features" and (isinstance(value, bool) or not isinstance(value, int)):
+        if not is_whole(value) and not (isinstance(value, str) and value == "features"):
             raise ArgumentError(
                 f"{name} must be an integer such as -1 for the last encoder layer, or 'features' for the layer that "
-                f"the projector reads, got {value!r}"
+                f"the projector reads, got {shown(value)}"
             )
 
 

@@ -11,12 +11,14 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from ..budget import Plan, half_up, ratio_fraction
-from ..errors import ArgumentError, UnsupportedInputError
+from ..checks import one_of
+from ..errors import ArgumentError, UnsupportedInputError, shown
 from ..moments import per_view
 from ..selection import Selection, largest_remainder, top_per_view, with_separators
 from ..views import Evidence, Layout, Modality, VisualTokens
 
 Positions = Literal["contiguous", "original"]
+POSITIONS: tuple[Positions, ...] = ("contiguous", "original")
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def require_numbers(**options: object) -> None:
     """
     for name, value in options.items():
         if isinstance(value, bool) or not isinstance(value, Real):
-            raise ArgumentError(f"{name} must be a number, got {value!r}")
+            raise ArgumentError(f"{name} must be a number, got {shown(value)}")
 
 
 def require_one_of(allowed: tuple[str, ...], **options: object) -> None:
@@ -138,8 +140,7 @@ def require_one_of(allowed: tuple[str, ...], **options: object) -> None:
         ArgumentError: naming the option, its value and what is allowed.
     """
     for name, value in options.items():
-        if value not in allowed:
-            raise ArgumentError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+        one_of(name, value, allowed)
 
 
 def require_flags(**options: object) -> None:
@@ -150,7 +151,7 @@ def require_flags(**options: object) -> None:
     """
     for name, value in options.items():
         if not isinstance(value, bool):
-            raise ArgumentError(f"{name} must be true or false, got {value!r}")
+            raise ArgumentError(f"{name} must be True or False, got {shown(value)}")
 
 
 _said: set[str] = set()

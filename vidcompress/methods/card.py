@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, one_line, shown
 
 if TYPE_CHECKING:
     from .base import Method
@@ -102,14 +102,14 @@ def parse_card(name: str, source: str) -> Card:
         raise ArgumentError(f"card {name!r} must begin with a TOML head between two lines '+++'")
     try:
         head = tomllib.loads(head_text)
-    except tomllib.TOMLDecodeError as error:
-        raise ArgumentError(f"card {name!r} has a head that is not TOML: {error}") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ArgumentError(f"card {name!r} has a head that is not TOML: {one_line(error)}") from None
     for key, kind in _HEAD.items():
         if key not in head:
             raise ArgumentError(f"card {name!r} lacks the key {key!r} in its head")
         if not isinstance(head[key], kind):
             raise ArgumentError(
-                f"card {name!r} has {key} = {head[key]!r} in its head; it must be a {_NOUNS[kind]}"
+                f"card {name!r} has {key} = {shown(head[key])} in its head; it must be a {_NOUNS[kind]}"
             )
     fields = {key: head[key] for key in _HEAD}
     return Card(**{**fields, "modalities": tuple(map(str, head["modalities"]))}, text=text.strip() + "\n")

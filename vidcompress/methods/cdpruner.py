@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from ..budget import Plan, half_up, ratio_fraction, split_in_proportion
-from ..errors import ArgumentError
+from ..checks import one_of
+from ..errors import ArgumentError, shown
 from ..greedy import Groups, Picks, chosen, groups_of, most_volume, unit_rows
 from ..moments import full_precision, products_with, working_dtype
 from ..registry import register_method
@@ -60,7 +61,7 @@ class CDPruner(Method):
 
     def __post_init__(self) -> None:
         if self.auxiliary is not None and not isinstance(self.auxiliary, (str, os.PathLike)):
-            raise ArgumentError(f"auxiliary must be a folder, got {self.auxiliary!r}")
+            raise ArgumentError(f"auxiliary must be a folder, got {shown(self.auxiliary)}; pass one, or None")
         if self.auxiliary is not None:
             object.__setattr__(self, "auxiliary", os.fspath(self.auxiliary))
         for option, allowed in (
@@ -68,13 +69,10 @@ class CDPruner(Method):
             ("kernel", get_args(Kernel)),
             ("scope", get_args(Scope)),
         ):
-            if getattr(self, option) not in allowed:
-                raise ArgumentError(
-                    f"{option} must be one of {', '.join(allowed)}, got {getattr(self, option)!r}"
-                )
+            one_of(option, getattr(self, option), allowed)
         require_numbers(theta=self.theta)
         if not 0 <= self.theta < 1:
-            raise ArgumentError(f"theta must be at least 0 and below 1, got {self.theta!r}; use 0.5")
+            raise ArgumentError(f"theta must be at least 0 and below 1, got {shown(self.theta)}; use 0.5")
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
         """Patches and question in one space: CLIP's with `auxiliary`, else the language model's."""

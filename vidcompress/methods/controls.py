@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ..budget import Plan
-from ..errors import ArgumentError
+from ..checks import is_whole
+from ..errors import ArgumentError, shown
 from ..registry import register_method
 from ..selection import Selection, with_separators
 from ..views import Modality, VisualTokens
@@ -54,8 +55,8 @@ class Random(Method):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
-            raise ArgumentError(f"seed must be an integer from 0 to 2**63 - 1, got {self.seed!r}")
+        if not is_whole(self.seed) or not 0 <= self.seed < 2**63:
+            raise ArgumentError(f"seed must be an integer from 0 to 2**63 - 1, got {shown(self.seed)}")
 
     def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
         """The first B of a seeded permutation, ascending."""

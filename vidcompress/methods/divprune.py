@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, get_args
 import torch
 
 from ..budget import Plan, split_in_proportion
-from ..errors import ArgumentError
+from ..checks import one_of
 from ..greedy import Start, chosen, farthest_points, grouped, groups_of
 from ..moments import full_precision
 from ..registry import register_method
@@ -47,10 +47,7 @@ class DivPrune(Method):
 
     def __post_init__(self) -> None:
         for option, allowed in (("scope", get_args(Scope)), ("start", get_args(Start))):
-            if getattr(self, option) not in allowed:
-                raise ArgumentError(
-                    f"{option} must be one of {', '.join(allowed)}, got {getattr(self, option)!r}"
-                )
+            one_of(option, getattr(self, option), allowed)
 
     def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
         """`exact`: the plan's tokens, then its separators. `reference`: separators compete, as in the authors' code."""

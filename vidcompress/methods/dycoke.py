@@ -12,7 +12,8 @@ from typing import ClassVar
 import torch
 
 from ..budget import Plan, split_in_proportion
-from ..errors import ArgumentError
+from ..checks import is_whole
+from ..errors import ArgumentError, shown
 from ..moments import cosines_to_frames
 from ..registry import register_method
 from ..selection import Selection, order_within_views, rank_within_views, top_per_view, with_separators
@@ -45,8 +46,8 @@ class DyCoke(Method):
     window: int = 4
 
     def __post_init__(self) -> None:
-        if isinstance(self.window, bool) or not isinstance(self.window, int) or self.window < 1:
-            raise ArgumentError(f"window must be an integer of at least 1, got {self.window!r}; use 4")
+        if not is_whole(self.window) or self.window < 1:
+            raise ArgumentError(f"window must be an integer of at least 1, got {shown(self.window)}; use 4")
 
     def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
         """Dispatch on the policy of the plan."""

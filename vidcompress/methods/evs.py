@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..budget import Plan
-from ..errors import ArgumentError
+from ..checks import one_of
 from ..moments import cosines_to_frames
 from ..registry import register_method
 from ..selection import Selection, best_first, with_separators
@@ -44,10 +44,7 @@ class EVS(Method):
     first_frame: FirstFrame = "forced"
 
     def __post_init__(self) -> None:
-        if self.first_frame not in get_args(FirstFrame):
-            raise ArgumentError(
-                f"first_frame must be one of {', '.join(get_args(FirstFrame))}, got {self.first_frame!r}"
-            )
+        one_of("first_frame", self.first_frame, get_args(FirstFrame))
 
     def dissimilarity(self, tokens: VisualTokens) -> Tensor:
         """(N,) 1 - cosine to the token at the same place one frame earlier, 255 in a forced first frame."""

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from ..budget import Plan, split_in_proportion
+from ..checks import is_whole, one_of
 from ..density import Merged, density_scores, merge_into
-from ..errors import ArgumentError
+from ..errors import ArgumentError, shown
 from ..greedy import unit_rows
 from ..moments import distances, full_precision, view_sums
 from ..registry import register_method
@@ -64,28 +65,27 @@ class FastVID(Method):
 
     def __post_init__(self) -> None:
         if self.auxiliary is not None and not isinstance(self.auxiliary, (str, os.PathLike)):
-            raise ArgumentError(f"auxiliary must be a folder, got {self.auxiliary!r}")
+            raise ArgumentError(f"auxiliary must be a folder, got {shown(self.auxiliary)}; pass one, or None")
         if self.auxiliary is not None:
             object.__setattr__(self, "auxiliary", os.fspath(self.auxiliary))
         for option in ("segments", "stride", "neighbours"):
             value = getattr(self, option)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ArgumentError(f"{option} must be an integer of at least 1, got {value!r}")
+            if not is_whole(value) or value < 1:
+                raise ArgumentError(f"{option} must be an integer of at least 1, got {shown(value)}")
         require_numbers(tau=self.tau, context_share=self.context_share, beta=self.beta)
         for option in ("context_share", "beta"):
             if not 0 <= getattr(self, option) <= 1:
-                raise ArgumentError(f"{option} must be a number from 0 to 1, got {getattr(self, option)!r}")
-        if self.saliency not in get_args(Saliency):
-            raise ArgumentError(
-                f"saliency must be one of {', '.join(get_args(Saliency))}, got {self.saliency!r}"
-            )
+                raise ArgumentError(
+                    f"{option} must be a number from 0 to 1, got {shown(getattr(self, option))}"
+                )
+        one_of("saliency", self.saliency, get_args(Saliency))
         if self.saliency == "pooling_attention" and self.auxiliary is None:
             raise ArgumentError(
                 "saliency='pooling_attention' needs auxiliary=, a folder with the encoder's pooling head; pass it, "
                 "or use saliency='auto'"
             )
-        if isinstance(self.layer, bool) or not isinstance(self.layer, int):
-            raise ArgumentError(f"layer must be an integer such as -1, got {self.layer!r}")
+        if not is_whole(self.layer):
+            raise ArgumentError(f"layer must be an integer such as -1, got {shown(self.layer)}")
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
         """The pooling head's attention and output with `auxiliary`, else the attention of one encoder layer."""

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ..budget import Plan
-from ..errors import ArgumentError, UnsupportedInputError
+from ..checks import is_whole, one_of
+from ..errors import ArgumentError, UnsupportedInputError, shown
 from ..moments import distances, working_dtype
 from ..registry import register_method
 from ..scoring import Allocation, Commander, Score, allocate, commander_of_image, token_scores
@@ -67,13 +68,10 @@ class GlobalCom2(ScoredMethod):
             ("score", get_args(Score)),
             ("evidence", get_args(EvidenceOption)),
         ):
-            if getattr(self, option) not in allowed:
-                raise ArgumentError(
-                    f"{option} must be one of {', '.join(allowed)}, got {getattr(self, option)!r}"
-                )
-        if isinstance(self.layer, bool) or not isinstance(self.layer, int):
+            one_of(option, getattr(self, option), allowed)
+        if not is_whole(self.layer):
             raise ArgumentError(
-                f"layer must be an integer such as -1 for the last encoder layer, got {self.layer!r}"
+                f"layer must be an integer such as -1 for the last encoder layer, got {shown(self.layer)}"
             )
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:

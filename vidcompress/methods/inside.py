@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ..budget import Plan
+from ..checks import one_of
 from ..decoder.schedule import Schedule, largest_within, make_schedule, stage_layers, unreachable
-from ..errors import ArgumentError
 from ..selection import Selection
 from ..views import Modality, VisualTokens
 from .base import Method
@@ -72,8 +72,7 @@ class InsideMethod(Method):
     schedule: str = "published"
 
     def __post_init__(self) -> None:
-        if self.schedule not in SCHEDULES:
-            raise ArgumentError(f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
+        one_of("schedule", self.schedule, SCHEDULES)
 
     def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
         """All N positions in order: the language model prunes."""

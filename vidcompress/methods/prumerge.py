@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ..budget import Plan
-from ..errors import ArgumentError
+from ..checks import is_whole
+from ..errors import ArgumentError, shown
 from ..merging import merge_neighbours, side_by_side
 from ..moments import per_view, rows_per_block
 from ..registry import register_method
@@ -85,9 +86,9 @@ class PruMerge(Method):
     def __post_init__(self) -> None:
         require_one_of(self.counts_known, count=self.count)
         require_flags(merge=self.merge, extra_token=self.extra_token)
-        if isinstance(self.neighbours, bool) or not isinstance(self.neighbours, int) or self.neighbours < 0:
+        if not is_whole(self.neighbours) or self.neighbours < 0:
             raise ArgumentError(
-                f"neighbours must be an integer of at least 0, got {self.neighbours!r}; the authors use 32"
+                f"neighbours must be an integer of at least 0, got {shown(self.neighbours)}; the authors use 32"
             )
         require_one_of(get_args(Space), space=self.space)
         require_one_of(get_args(Order), order=self.order)

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..checks import flag
 from ..decoder.cluster import cluster_means, density_peaks
 from ..methods.base import Positions
 from ..registry import register_method
@@ -55,6 +56,10 @@ class SparseVLM(InsideMethod):
     named: ClassVar[dict[int, tuple[int, ...]]] = _NAMED
 
     recycle: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        flag("recycle", self.recycle)
 
     def counts(self, total: int, level: Fraction) -> list[int]:
         """Piecewise linear in the level: none, the setting "64", the setting "192", all."""

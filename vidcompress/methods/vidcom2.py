@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ..budget import Plan
-from ..errors import ArgumentError
+from ..checks import one_of
+from ..errors import ArgumentError, shown
 from ..moments import (
     EPSILON,
     blocks,
@@ -76,7 +77,7 @@ class VidCom2(ScoredMethod):
     def __post_init__(self) -> None:
         require_numbers(tau=self.tau, channel_share=self.channel_share)
         if not isinstance(self.widths, (tuple, list)):
-            raise ArgumentError(f"widths must be a list of numbers above 0, got {self.widths!r}")
+            raise ArgumentError(f"widths must be a list of numbers above 0, got {shown(self.widths)}")
         require_numbers(**{f"widths[{i}]": width for i, width in enumerate(self.widths)})
         object.__setattr__(self, "widths", tuple(float(width) for width in self.widths))
         if not 0 < self.tau < float("inf"):
@@ -87,8 +88,7 @@ class VidCom2(ScoredMethod):
             )
         if not self.widths or not all(width > 0 for width in self.widths):
             raise ArgumentError(f"widths must be one or more numbers above 0, got {self.widths!r}")
-        if self.reconcile not in ("largest_remainder", "global"):
-            raise ArgumentError(f"reconcile must be one of largest_remainder, global, got {self.reconcile!r}")
+        one_of("reconcile", self.reconcile, ("largest_remainder", "global"))
 
     def measure(self, tokens: VisualTokens) -> VidCom2Scores:
         """Channels, similarities and frame scores of a clip, in float32 (float64 for float64 features)."""

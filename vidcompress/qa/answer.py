@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ArgumentError
+from ..checks import is_whole
+from ..errors import ArgumentError, shown
 from ..report import Report
 
 if TYPE_CHECKING:
@@ -44,9 +45,10 @@ class Answer:
         Raises:
             ArgumentError: the question was about no such image or video.
         """
-        if not 0 <= index < len(self.media):
+        if not is_whole(index) or not 0 <= index < len(self.media):
             raise ArgumentError(
-                f"index={index}: the question had {len(self.media)} images and videos, counted from 0"
+                f"index={shown(index)}: the question had {len(self.media)} images and videos, counted from 0; "
+                "pass a whole number below that"
             )
         media = self.media[index]
         return self.report.overlay(getattr(media, "frames", media), index=index)

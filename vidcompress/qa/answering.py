@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, VidcompressError, one_line, shown
 from ..media import VideoFrames
 from ..media.families import Family
 from ..media.image import NOTE
@@ -17,6 +17,7 @@ from ..placement import input_device
 from ..report import Report
 from ..session import compress_inputs
 from .answer import Answer
+from .arguments import check_generation, check_present
 from .phases import FirstToken, Phases
 from .question import Question
 
@@ -48,6 +49,8 @@ def answer_batch(
     Returns:
         One answer per question, in order.
     """
+    check_present(model, processor)
+    check_generation(model, generation)
     phases = Phases(input_device(model))
     media, inputs = open_and_prepare(
         model, processor, questions, sampling, phases, time_instruction=time_instruction
@@ -149,9 +152,25 @@ def run_generate(
     settings = {"pad_token_id": _pad_token_id(processor.tokenizer), **generation}
     settings["logits_processor"] = [*settings.get("logits_processor", ()), first]
     with torch.no_grad():
-        out = model.generate(**inputs, **settings)
+        out = _generate(model, inputs, settings)
     phases.cut("prefill", at=first.at)
     return out, settings["pad_token_id"]
+
+
+def _generate(model: Any, inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
+    try:
+        return model.generate(**inputs, **settings)
+    except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
+        # transformers checks values such as num_beams=0 by itself or not at all, and fails in many ways.
+        given = {k: v for k, v in settings.items() if k not in _OURS and (k, v) != ("do_sample", False)}
+        if not given or isinstance(error, VidcompressError):
+            raise
+        raise ArgumentError(
+            f"generate refuses {shown(given, 200)}: {one_line(error)}; see transformers' GenerationConfig"
+        ) from error
+
+
+_OURS = ("max_new_tokens", "pad_token_id", "logits_processor", "streamer", "stopping_criteria")
 
 
 def as_seen(processor: Any, pictures: list[Any], clip: VideoFrames | None) -> tuple[Any, ...]:
@@ -169,8 +188,8 @@ def check_text(text: str, processor: Any) -> None:
     for token in filter(None, (processor.image_token, processor.video_token)):
         if token in text:
             raise ArgumentError(
-                f"question={text!r} holds {token!r}, which stands for a picture or clip in a prompt; leave it out and "
-                "pass image=, images= or video="
+                f"question={shown(text)} holds {token!r}, which stands for a picture or clip in a prompt; leave it out "
+                "and pass image=, images= or video="
             )
 
 

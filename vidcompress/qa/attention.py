@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import ArgumentError, nearest
+from ..errors import ArgumentError, nearest, shown
 
 
 def check_attention(value: Any) -> None:
@@ -33,9 +33,10 @@ def _check_name(name: Any) -> None:
     )
 
     known = {"eager", *(key for key in ALL_ATTENTION_FUNCTIONS.valid_keys() if "|" not in key)}
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise ArgumentError(
-            f"attn_implementation={name!r} is no attention implementation of transformers; {nearest(str(name), known)}"
+            f"attn_implementation={shown(name)} is no attention implementation of transformers; "
+            f"{nearest(name if isinstance(name, str) else '', known)}"
         )
     packages = {
         "flash_attention_2": ("flash-attn", is_flash_attn_2_available),

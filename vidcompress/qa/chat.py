@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..checks import flag
 from ..continuation import Transcript, open_transcript, resume
-from ..errors import ArgumentError
+from ..errors import ArgumentError, shown
 from ..generation import option
 from ..inputs import CompressedInputs
 from ..media.prompt import expand, tokenize
@@ -28,6 +29,7 @@ from .answering import (
     with_media,
     without_second_start,
 )
+from .arguments import check_generation, check_present
 from .phases import Phases
 from .question import Question, check_length
 from .streaming import check_streamable, stream_text
@@ -58,8 +60,7 @@ class Chat:
     """
 
     def __init__(self, qa: VisualQA, media: Question, *, history: bool = True) -> None:
-        if not isinstance(history, bool):
-            raise ArgumentError(f"history={history!r}: must be True or False")
+        flag("history", history)
         self.answers: list[Answer] = []
         self._qa, self._media, self._history = qa, media, history
         self._lock = Lock()
@@ -81,7 +82,7 @@ class Chat:
             the conversation stands where it stood.
         """
         if not isinstance(question, str) or not question.strip():
-            raise ArgumentError(f"question={question!r}: must be a text that is not empty")
+            raise ArgumentError(f"question={shown(question)}: must be a text that is not empty")
         check_length(max_new_tokens)
         self._check(generate)
         with self._lock:
@@ -114,17 +115,21 @@ class Chat:
     def _check(self, generate: dict[str, Any]) -> None:
         for name in _OURS:
             if generate.get(name) is not None:
-                raise ArgumentError(f"{name}={generate[name]!r}: a chat keeps its own cache; leave it out")
+                raise ArgumentError(
+                    f"{name}={shown(generate[name])}: a chat keeps its own cache; leave it out"
+                )
         for name, allowed in _FIXED.items():
             value = option(name, generate.get("generation_config"), generate, self._qa.model)
             if value not in (None, allowed):
                 raise ArgumentError(
-                    f"{name}={value!r}: a chat goes on from one row of a growing cache and takes only {allowed!r}; use "
-                    "ask of VisualQA for one answer of another kind"
+                    f"{name}={shown(value)}: a chat goes on from one row of a growing cache, only with {allowed!r}; "
+                    "use ask of VisualQA for one answer of another kind"
                 )
 
     def _turn(self, text: str, generation: dict[str, Any]) -> Answer:
         qa = self._qa
+        check_present(qa.model, qa.processor)
+        check_generation(qa.model, generation)
         check_text(text, qa.processor)
         phases = Phases(input_device(qa.model))
         ids, call = self._begin(text, phases) if self._first is None else self._go_on(text, phases)

@@ -60,7 +60,7 @@ def tensor_names(source: str, where: Mapping[str, Any]) -> frozenset[str]:
     from safetensors import SafetensorError, safe_open
 
     names: set[str] = set()
-    for filename, path in _weight_files(source, where).items():
+    for filename, path in weight_files(source, where).items():
         try:
             with safe_open(path, framework="pt") as file:
                 names.update(file.keys())
@@ -100,7 +100,7 @@ def check_loaded(source: str, info: Mapping[str, Any]) -> None:
         )
 
 
-def _weight_files(source: str, where: Mapping[str, Any]) -> dict[str, str]:
+def weight_files(source: str, where: Mapping[str, Any]) -> dict[str, str]:
     """Paths of the weight files by name, chosen as transformers does: one whole file before shards."""
     whole = _find(source, _WEIGHTS, where)
     if whole is not None:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import ArgumentError, UnsupportedInputError
+from ..checks import flag, is_whole, whole_number
+from ..errors import ArgumentError, UnsupportedInputError, shown
 from ..labels import read_label, split_labels
 from ..methods.base import Method
 from ..registry import available_methods
@@ -62,14 +63,17 @@ def plan_comparison(
     Raises:
         As `VisualQA.compare`, but for what only opening the media can tell.
     """
-    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 2:
+    if not is_whole(repeats) or repeats < 2:
         raise ArgumentError(
-            f"repeats={repeats!r}: must be a whole number of at least 2; the first run is not counted"
+            f"repeats={shown(repeats)}: must be a whole number of at least 2; the first run is not counted"
         )
+    flag("controls", controls)
+    if seed is not None:
+        whole_number("seed", seed, least=0)
     singular = {"method": "methods", "retention_ratio": "retention_ratios"}
     for name in singular.keys() & (options or {}).keys():
         raise ArgumentError(
-            f"{name}={dict(options or {})[name]!r}: compare takes several; pass {singular[name]}=[...]"
+            f"{name}={shown(dict(options or {})[name])}: compare takes several; pass {singular[name]}=[...]"
         )
     question, budgets = read_question(item), read_budgets(retention_ratios, max_tokens)
     return question, *line_up(question, methods, budgets, controls=controls, seed=seed, common=common)
@@ -143,12 +147,13 @@ def read_budgets(
     """
     if retention_ratios is not None and max_tokens is not None:
         raise ArgumentError(
-            f"retention_ratios={retention_ratios!r} and max_tokens={max_tokens!r} exclude each other; pass one of them"
+            f"retention_ratios={shown(retention_ratios)} and max_tokens={shown(max_tokens)} exclude each other; "
+            "pass one of them"
         )
     name = "retention_ratio" if max_tokens is None else "max_tokens"
     given: Any = max_tokens if max_tokens is not None else retention_ratios
     values = DEFAULT_RATIOS if given is None else given
-    if isinstance(values, str) or not isinstance(values, Iterable):
+    if isinstance(values, (str, bytes)) or not isinstance(values, (list, tuple)):
         values = [values]
     values = list(values)
     budgets = [{name: value} for place, value in enumerate(values) if value not in values[:place]]
@@ -161,15 +166,19 @@ def _named(methods: str | Sequence[str | Method] | None) -> list[str | Method]:
     """The labels and methods that were asked for, the baseline apart, which takes part anyway."""
     if methods is None:
         return []
+    if not isinstance(methods, (str, list, tuple)):
+        raise ArgumentError(
+            f"methods={shown(methods)}: must be a list of names or methods, or a text with commas"
+        )
     listed = split_labels(methods) if isinstance(methods, str) else list(methods)
     if not listed:
         raise ArgumentError(
-            f"methods={methods!r}: name at least one, or leave it out for all that serve the input"
+            f"methods={shown(methods)}: name at least one, or leave it out for all that serve the input"
         )
     for method in listed:
         if not isinstance(method, (str, Method)):
             raise ArgumentError(
-                f"methods: {method!r} is of type {type(method).__name__}; pass names, or methods"
+                f"methods: {shown(method)} is of type {type(method).__name__}; pass names, or methods"
             )
     return [method for method in listed if method != BASELINE]
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 import torch
 
-from ..errors import ArgumentError, UnsupportedModelError, nearest
+from .. import checks
+from ..checks import check_source
+from ..errors import ArgumentError, UnsupportedModelError, nearest, one_line, shown
 from ..placement import check_device_map
 from ..registry import ADAPTERS
 from ..resources import embedded_models
+from .arguments import check_special_ids
 from .attention import check_attention
-from .checkpoint import check_loaded, first_line, has_pooling_head, read_json, tensor_names
+from .checkpoint import check_loaded, has_pooling_head, read_json, tensor_names
 from .quantization import check_quantization, make_quantization_config
+from .size import check_size
 
 DEFAULT_MODEL = "tiny-onevision"
 DTYPES = ("float32", "float16", "bfloat16", "auto")
@@ -29,13 +34,17 @@ def resolve(name_or_path: str | os.PathLike[str] | None) -> str:
     Raises:
         ArgumentError: neither a folder nor an embedded model, and no hub id either.
     """
-    name = DEFAULT_MODEL if name_or_path is None else os.fspath(name_or_path)
+    if name_or_path is not None and not isinstance(name_or_path, (str, os.PathLike)):
+        raise ArgumentError(
+            f"name_or_path={shown(name_or_path)}: must be the name of an embedded model, a folder or a hub id"
+        )
+    name = DEFAULT_MODEL if name_or_path is None else os.fsdecode(name_or_path)
     if name_or_path is not None and os.path.isdir(name):
         return name
     embedded = embedded_models()
     if name in embedded:
         return str(embedded[name])
-    looks_like_hub_id = name.count("/") == 1 and not name.startswith((".", "/", "~"))
+    looks_like_hub_id = re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name, re.ASCII) is not None
     if not looks_like_hub_id:
         raise ArgumentError(
             f"model={name!r} is neither a folder nor an embedded model ({nearest(name, embedded)}); "
@@ -78,6 +87,7 @@ def load_model(
             just those of the model.
         UnsupportedModelError: no adapter serves this family.
     """
+    check_source(revision, local_files_only)
     source = resolve(name_or_path)
     if device is not None and device_map is not None:
         raise ArgumentError(
@@ -96,6 +106,8 @@ def load_model(
         full_precision=ADAPTERS.get(config.model_type).full_precision,
         dtype=chosen,
     )
+    if not _is_quantized(config):
+        check_size(source, config, where)
     if target is not None and (quantized is not None or _is_quantized(config)):
         device_map, target = (
             {"": target},
@@ -117,6 +129,7 @@ def load_model(
         **where,
     )
     check_loaded(source, info)
+    check_special_ids(source, model)
     if key_mapping is not None:
         # Else save_pretrained would go back to the original names, beside a translated config.
         vars(model).pop("_weight_conversions", None)
@@ -166,9 +179,9 @@ def _load(source: str, auto_class: str, **kwargs: Any) -> Any:
 
     try:
         return getattr(transformers, auto_class).from_pretrained(source, **kwargs)
-    except (OSError, ValueError, ImportError) as error:
+    except Exception as error:
         raise ArgumentError(
-            f"model={source!r} does not load: {first_line(error)}; pass the folder or hub id of a transformers model "
+            f"model={source!r} does not load: {one_line(error)}; pass the folder or hub id of a transformers model "
             f"with safetensors weights"
         ) from error
 
@@ -176,22 +189,18 @@ def _load(source: str, auto_class: str, **kwargs: Any) -> Any:
 def _device(device: str | torch.device | None) -> torch.device:
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        target = torch.device(device)
-    except RuntimeError as error:
-        raise ArgumentError(f"device={device!r} is not a device; pass 'cpu', 'cuda' or 'cuda:0'") from error
-    if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
-        raise ArgumentError(
-            f"device={device!r}: this machine has {torch.cuda.device_count()} CUDA devices; pass 'cpu' or leave it out"
-        )
-    return target
+    return checks.device("device", device)
 
 
 def _dtype(dtype: str | torch.dtype | None, target: torch.device | None) -> str | torch.dtype:
     if dtype is None:
         return torch.float32 if target is not None and target.type == "cpu" else "auto"
     if isinstance(dtype, torch.dtype):
+        if not dtype.is_floating_point:
+            raise ArgumentError(
+                f"dtype={dtype}: must be a floating-point torch dtype or one of {', '.join(DTYPES)}"
+            )
         return dtype
-    if dtype not in DTYPES:
-        raise ArgumentError(f"dtype={dtype!r}: must be a torch dtype or one of {', '.join(DTYPES)}")
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise ArgumentError(f"dtype={shown(dtype)}: must be a torch dtype or one of {', '.join(DTYPES)}")
     return dtype if dtype == "auto" else getattr(torch, dtype)

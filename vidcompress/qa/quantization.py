@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, shown
 
 QUANTIZATIONS = ("4bit", "8bit")
 
@@ -48,9 +48,10 @@ def make_quantization_config(
 
 def check_quantization(quantization: str | None, quantization_config: Any) -> None:
     """Refuse bad arguments before anything is read; see `make_quantization_config`."""
-    if quantization is not None and quantization not in QUANTIZATIONS:
+    known = isinstance(quantization, str) and quantization in QUANTIZATIONS
+    if quantization is not None and not known:
         raise ArgumentError(
-            f"quantization={quantization!r}: must be one of {', '.join(QUANTIZATIONS)}, or None"
+            f"quantization={shown(quantization)}: must be one of {', '.join(QUANTIZATIONS)}, or None"
         )
     if quantization is not None and quantization_config is not None:
         raise ArgumentError(

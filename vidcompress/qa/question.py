@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import ArgumentError
+from ..checks import whole_number
+from ..errors import ArgumentError, shown
 from ..media import VideoFrames, load_image, read_video
 
 KEYS = ("question", "image", "images", "video")
@@ -69,7 +70,7 @@ def read_question(item: Mapping[str, Any], *, where: str = "") -> Question:
         raise ArgumentError(f"{where}unknown keys {unknown}; allowed are {', '.join(KEYS)}")
     text, image, images, video = (item.get(key) for key in KEYS)
     if not isinstance(text, str) or not text.strip():
-        raise ArgumentError(f"{where}question={text!r}: must be a text that is not empty")
+        raise ArgumentError(f"{where}question={shown(text)}: must be a text that is not empty")
     if image is not None and images is not None:
         raise ArgumentError(f"{where}image and images exclude each other; pass one picture or a list of them")
     if isinstance(image, (list, tuple)):
@@ -90,5 +91,4 @@ def check_length(max_new_tokens: Any) -> None:
     Raises:
         ArgumentError: not a whole number of at least 1.
     """
-    if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or max_new_tokens < 1:
-        raise ArgumentError(f"max_new_tokens={max_new_tokens!r}: must be a whole number of at least 1")
+    whole_number("max_new_tokens", max_new_tokens)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..checks import flag, whole_number
 from ..errors import ArgumentError
 from ..media import load_processor
 from ..media.backends import get_backend
@@ -16,6 +17,7 @@ from ..media.sampling import check_request
 from ..settings import make_settings
 from .answer import Answer
 from .answering import answer_batch
+from .arguments import check_generation, check_model, check_present
 from .chat import Chat
 from .compare import run_comparison
 from .comparison import Comparison
@@ -69,13 +71,12 @@ class VisualQA:
         time_instruction: bool = True,
         **options: Any,
     ) -> None:
+        check_model(model, processor)
         self.model, self.processor = model, processor
         check_request(num_frames=num_frames, fps=fps, max_frames=max_frames)
         get_backend(backend)
         self.sampling = {"num_frames": num_frames, "fps": fps, "max_frames": max_frames, "backend": backend}
-        if not isinstance(time_instruction, bool):
-            raise ArgumentError(f"time_instruction={time_instruction!r}: must be True or False")
-        self.time_instruction = time_instruction
+        self.time_instruction = flag("time_instruction", time_instruction)
         self._configure(method, retention_ratio, max_tokens, options)
 
     @classmethod
@@ -173,7 +174,7 @@ class VisualQA:
         self, method: Any, ratio: float | str | None, max_tokens: int | None, options: dict[str, Any]
     ) -> None:
         if ratio is None and max_tokens is None:
-            ratio = 1.0 if method == "none" else DEFAULT_RATIO
+            ratio = 1.0 if isinstance(method, str) and method == "none" else DEFAULT_RATIO
         make_settings(method, retention_ratio=ratio, max_tokens=max_tokens, **options)
         self.method, self.options = method, dict(options)
         self.budget: dict[str, Any] = {"retention_ratio": ratio, "max_tokens": max_tokens}
@@ -287,9 +288,10 @@ class VisualQA:
         Raises:
             ArgumentError: an argument is not allowed; the message names the entry.
         """
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise ArgumentError(f"batch_size={batch_size!r}: must be a whole number of at least 1")
-        if isinstance(items, (str, Mapping)) or not isinstance(items, Sequence):
+        whole_number("batch_size", batch_size)
+        if progress is not None:
+            flag("progress", progress)
+        if isinstance(items, (str, bytes, bytearray, Mapping)) or not isinstance(items, Sequence):
             raise ArgumentError(
                 f"items must be a list of dicts, got {type(items).__name__}; for one question use ask"
             )
@@ -343,6 +345,8 @@ class VisualQA:
             MediaError: a picture or clip cannot be read, or the model takes none.
         """
         check_length(max_new_tokens)
+        if progress is not None:
+            flag("progress", progress)
         common = {key: value for key, value in {**self.options, **options}.items() if key in _CALL_OPTIONS}
         asked, entries, skipped = plan_comparison(
             {"question": question, "image": image, "images": images, "video": video},
@@ -354,6 +358,10 @@ class VisualQA:
             seed=seed,
             common={key: value for key, value in common.items() if value is not None},
             options=options,
+        )
+        check_present(self.model, self.processor)
+        check_generation(
+            self.model, {key: value for key, value in options.items() if key not in _CALL_OPTIONS}
         )
         generate = {key: value for key, value in options.items() if key not in _CALL_OPTIONS}
         return run_comparison(

@@ -1,0 +1,305 @@
+"""Wrong options of every command: what stderr says in one line, and the exit code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+USAGE, FAILURE = 2, 1
+
+
+@dataclass(frozen=True)
+class Words:
+    """One wrong command line.
+
+    Attributes:
+        command: of `vidcompress`; "" for what stands before a command.
+        parameter: which is wrong, by its Python name.
+        words: what is typed after the command; "{photo}" and "{clip}" are files that can be read, "{broken}" a text
+            that is called .mp4, "{room}" the current folder, "{empty}" an empty one.
+        message: part of the line on stderr.
+        code: exit code.
+        names: what the line calls the parameter, where it does not by its name.
+    """
+
+    command: str
+    parameter: str
+    words: tuple[str, ...]
+    message: str
+    code: int = USAGE
+    names: str | None = None
+
+    def __str__(self) -> str:
+        return " ".join(("vidcompress", self.command, *self.words))
+
+
+def ask(parameter: str, *words: str, message: str, code: int = USAGE, names: str | None = None) -> Words:
+    """A row of `ask` with a question."""
+    return Words("ask", parameter, ("--question", "what?", *words), message, code, names)
+
+
+def shared(command: str) -> list[Words]:
+    """Rows of `ask` that hold for `compare` too: the same options, checked in the same way; it needs a picture."""
+    alike = "question image video model num_frames fps max_new_tokens policy separators positions seed device dtype"
+    alike += " attn_implementation device_map quantization backend time_instruction overlay as_json"
+    rows = [row for row in ROWS if row.command == "ask" and row.parameter in alike.split()]
+    return [
+        replace(
+            row, command=command, words=row.words if _has_media(row) else (*row.words, "--image", "{photo}")
+        )
+        for row in rows
+    ]
+
+
+def _has_media(row: Words) -> bool:
+    return (
+        row.words[-1:] == ("--question",)
+        or row.parameter == "overlay"
+        or bool({"--image", "--video"} & {*row.words})
+    )
+
+
+NOT_WHOLE = "valid integer"
+ONE_OF = "must be one of "
+ROWS = [
+    Words("", "command", ("aks",), "No such command 'aks'", names="command"),
+    Words("", "command", ("--verison",), "No such option: --verison", names="--verison"),
+    Words("", "version", ("--version=5",), "does not take a value", names="--version"),
+    Words("ask", "question", (), "Missing option '--question'"),
+    Words("ask", "question", ("--question",), "requires an argument", names="--question"),
+    Words("ask", "question", ("--question", ""), "question='': must be a text that is not empty"),
+    Words(
+        "ask",
+        "question",
+        ("--question", "a <image>?"),
+        "stands for a picture or clip in a prompt; leave it out",
+    ),
+    ask("question", "extra", message="unexpected extra argument", names="argument"),
+    ask("image", "--imaeg", "x", message="No such option: --imaeg"),
+    ask("image", "--image", "no.png", message="image='no.png': no such file; check the path", code=FAILURE),
+    ask("image", "--image", "", message="is a folder; pass a file inside it", code=FAILURE),
+    ask("image", "--image", "https:/example.org/a.png", message="no such file", code=FAILURE),
+    ask("image", "--image", "{broken}", message="is not a picture in a known format", code=FAILURE),
+    ask("image", "--image", "{clip}", message="is a video, not a picture; pass it as video=", code=FAILURE),
+    ask("video", "--video", "no.mp4", message="video='no.mp4': no such file; check the path", code=FAILURE),
+    ask(
+        "video", "--video", "{empty}", message="is a folder without pictures; pass a video file", code=FAILURE
+    ),
+    ask("video", "--video", "{broken}", message="is not a video in a known format", code=FAILURE),
+    ask(
+        "video",
+        "--video",
+        "{photo}",
+        message="is a still picture, not a video; pass it as image=",
+        code=FAILURE,
+    ),
+    ask("video", "--model", "tiny-next", "--video", "{clip}", message="takes no", code=FAILURE),
+    ask("model", "--model", "tiny-onevison", message="did you mean 'tiny-onevision'?"),
+    ask("model", "--model", "", message="is neither a folder nor an embedded model"),
+    ask("model", "--model", "owner/nothing", message="model='owner/nothing' does not load"),
+    ask("model", "--model", "{room}", message="does not load"),
+    ask("method", "--method", "globalcom", message="unknown method 'globalcom'; known: "),
+    ask("method", "--method", "", message="unknown method ''; known: "),
+    ask(
+        "method",
+        "--method",
+        "vidcom2",
+        "--image",
+        "{photo}",
+        message="serves video inputs only, got an image",
+    ),
+    ask("retention_ratio", "--retention-ratio", "1.5", message="must be a number with 0 < R <= 1, got '1.5'"),
+    ask("retention_ratio", "--retention-ratio", "0", message="must be a number with 0 < R <= 1, got '0'"),
+    ask(
+        "retention_ratio", "--retention-ratio", "-0.1", message="must be a number with 0 < R <= 1, got '-0.1'"
+    ),
+    ask("retention_ratio", "--retention-ratio", "nan", message="must be a number with 0 < R <= 1, got 'nan'"),
+    ask("retention_ratio", "--retention-ratio", "1e-999999999", message="must be a number with 0 < R <= 1"),
+    ask("retention_ratio", "--retention-ratio", "lots", message="got 'lots'; 0.25 keeps a quarter"),
+    ask(
+        "max_tokens",
+        "--retention-ratio",
+        "0.5",
+        "--max-tokens",
+        "5",
+        message="give exactly one of retention_ratio",
+    ),
+    ask("max_tokens", "--max-tokens", "0", message="max_tokens must be an integer of at least 1, got 0"),
+    ask("max_tokens", "--max-tokens", "-4", message="max_tokens must be an integer of at least 1, got -4"),
+    ask("max_tokens", "--max-tokens", "2.5", message=NOT_WHOLE, names="--max-tokens"),
+    ask("num_frames", "--num-frames", "0", message="num_frames=0: must be from 1 to 300"),
+    ask("num_frames", "--num-frames", "301", message="num_frames=301: must be from 1 to 300"),
+    ask("num_frames", "--num-frames", "few", message=NOT_WHOLE, names="--num-frames"),
+    ask("fps", "--fps", "0", message="fps=0.0: must be a positive number of frames per second"),
+    ask("fps", "--fps", "inf", message="fps=inf: must be a positive number of frames per second"),
+    ask("fps", "--fps", "nan", message="fps=nan: must be a positive number of frames per second"),
+    ask("fps", "--fps", "fast", message="valid "),
+    ask("fps", "--fps", "1", "--num-frames", "4", message="num_frames=4 and fps=1.0 exclude each other"),
+    ask(
+        "max_new_tokens",
+        "--max-new-tokens",
+        "0",
+        message="max_new_tokens=0: must be a whole number of at least 1",
+    ),
+    ask("max_new_tokens", "--max-new-tokens", "-1", message="max_new_tokens=-1: must be a whole number"),
+    ask("max_new_tokens", "--max-new-tokens", "x", message=NOT_WHOLE, names="--max-new-tokens"),
+    ask("policy", "--policy", "strict", message="policy must be one of exact, reference, got 'strict'"),
+    ask(
+        "policy",
+        "--policy",
+        "reference",
+        "--max-tokens",
+        "5",
+        message="use retention_ratio, or policy='exact'",
+    ),
+    ask("separators", "--separators", "all", message="separators must be one of keep, thin, drop, got 'all'"),
+    ask("separators", "--separators", "", message="separators must be one of keep, thin, drop, got ''"),
+    ask("positions", "--positions", "orginal", message="did you mean 'original'?"),
+    ask("option", "--option", "tau", message="--option='tau': must look like NAME=VALUE"),
+    ask("option", "--option", "=5", message="--option='=5': must look like NAME=VALUE"),
+    ask("option", "--option", "tua=1", message="has no option 'tua'; known: allocation"),
+    ask("option", "--option", "tau=0", message="tau must be a number above 0, got 0", names="tau"),
+    ask("option", "--option", "tau=NaN", message="tau must be a number above 0, got nan", names="tau"),
+    ask("option", "--option", "tau=hot", message="tau must be a number, got 'hot'", names="tau"),
+    ask(
+        "option",
+        "--option",
+        "policy=exact",
+        message="What is not an option of the method has a flag of its own",
+    ),
+    ask("seed", "--seed", "-1", message="seed=-1: must be a whole number from 0 to 4294967295"),
+    ask("seed", "--seed", "4294967296", message="seed=4294967296: must be a whole number from 0 to"),
+    ask("seed", "--seed", "x", message=NOT_WHOLE),
+    ask("device", "--device", "toaster", message="device='toaster' is not a device; pass 'cpu'"),
+    ask("device", "--device", "", message="device='' is not a device; pass 'cpu'"),
+    ask("device", "--device", "cuda:99", message="this machine has"),
+    ask("dtype", "--dtype", "int8", message="dtype='int8': must be a torch dtype or one of float32"),
+    ask("dtype", "--dtype", "", message="dtype='': must be a torch dtype or one of float32"),
+    ask(
+        "attn_implementation",
+        "--attn-implementation",
+        "fast",
+        message="is no attention implementation of transformers; known",
+    ),
+    ask(
+        "attn_implementation",
+        "--attn-implementation",
+        "",
+        message="is no attention implementation of transformers; known",
+    ),
+    ask("backend", "--backend", "ffmpeg", message="backend='ffmpeg': not known; use one of ['auto'"),
+    ask("time_instruction", "--time-instruction=5", message="does not take a value", names="--time"),
+    ask(
+        "device_map", "--device-map", "nowhere", message="device_map='nowhere': must be one of auto, balanced"
+    ),
+    ask(
+        "device_map",
+        "--device-map",
+        "auto",
+        "--device",
+        "cpu",
+        message="exclude each other; pass one of them",
+    ),
+    ask("quantization", "--quantization", "2bit", message="quantization='2bit': must be one of 4bit, 8bit"),
+    ask("overlay", "--overlay", "kept.png", message="there is nothing to draw over; add --image or --video"),
+    ask("overlay", "--image", "a.png", "--overlay", "kept.gif", message="must end in .png, .jpg or .webp"),
+    ask(
+        "overlay",
+        "--image",
+        "a.png",
+        "--overlay",
+        "no/such/kept.png",
+        message="its folder does not exist; make it",
+    ),
+    ask(
+        "overlay",
+        "--image",
+        "{photo}",
+        "--overlay",
+        "{room}/sub.png",
+        message="is a folder; name a file in it",
+    ),
+    ask("as_json", "--json=yes", message="does not take a value", names="--json"),
+    Words("methods", "name", ("globalcom",), "unknown method 'globalcom'; known: ", names="method"),
+    Words("methods", "name", ("../x",), "unknown method '../x'; known: ", names="method"),
+    Words("methods", "name", ("a", "b"), "unexpected extra argument", names="argument"),
+    Words("methods", "as_json", ("--json=yes",), "does not take a value", names="--json"),
+    Words("models", "as_json", ("--json=yes",), "does not take a value", names="--json"),
+    Words("models", "as_json", ("--jsn",), "No such option: --jsn", names="--jsn"),
+]
+COMPARE = ("--question", "what?", "--image", "{photo}")
+ROWS += [
+    *(
+        row
+        for row in shared("compare")
+        if (row.parameter, row.words[2:3]) != ("policy", ("--policy=reference",))
+    ),
+    Words(
+        "compare",
+        "methods",
+        (*COMPARE, "--methods", "globalcom3"),
+        "did you mean 'globalcom2'?",
+        names="method",
+    ),
+    Words("compare", "methods", (*COMPARE, "--methods", "globalcom2:tau"), "must list options as key=value"),
+    Words("compare", "methods", (*COMPARE, "--methods", ","), "name at least one, or leave it out"),
+    Words("compare", "only", (*COMPARE, "--only=yes"), "does not take a value", names="--only"),
+    Words(
+        "compare",
+        "retention_ratios",
+        (*COMPARE, "--retention-ratios", "2"),
+        "0 < R <= 1, got '2'",
+        names="retention_ratio",
+    ),
+    Words("compare", "retention_ratios", (*COMPARE, "--retention-ratios", ","), "give at least one"),
+    Words(
+        "compare",
+        "max_tokens",
+        (*COMPARE, "--max-tokens", "5,x"),
+        "must be whole numbers with commas between",
+    ),
+    Words(
+        "compare",
+        "max_tokens",
+        (*COMPARE, "--max-tokens", "0"),
+        "max_tokens must be an integer of at least 1, got 0",
+    ),
+    Words(
+        "compare",
+        "max_tokens",
+        (*COMPARE, "--max-tokens", "5", "--retention-ratios", "0.5"),
+        "exclude each other; pass",
+    ),
+    Words(
+        "compare", "repeats", (*COMPARE, "--repeats", "1"), "repeats=1: must be a whole number of at least 2"
+    ),
+    Words("compare", "repeats", (*COMPARE, "--repeats", "x"), NOT_WHOLE, names="--repeats"),
+    Words("compare", "image", ("--question", "what?"), "there is nothing to compress; pass image="),
+    Words(
+        "doctor", "model", ("--size", "5x5"), "only a model can say what it makes of an input; pass model="
+    ),
+    Words(
+        "doctor",
+        "image",
+        ("--model", "tiny-next", "--image", "no.png"),
+        "no such file; check the path",
+        FAILURE,
+    ),
+    Words(
+        "doctor",
+        "video",
+        ("--model", "tiny-next", "--video", "no.mp4"),
+        "no such file; check the path",
+        FAILURE,
+    ),
+    Words("doctor", "size", ("--model", "tiny-next", "--size", "5"), "must be WIDTHxHEIGHT in pixels"),
+    Words(
+        "doctor", "size", ("--model", "tiny-next", "--size", "0x5"), "must be (height, width), whole pixels"
+    ),
+    Words(
+        "doctor", "frames", ("--model", "tiny-next", "--frames", "0"), "num_frames=0: must be from 1 to 300"
+    ),
+    Words("doctor", "fps", ("--model", "tiny-next", "--fps", "2"), "fps=2.0: needs video="),
+    Words("doctor", "timeout", ("--timeout", "0"), "must be a number of seconds above 0"),
+    Words("doctor", "timeout", ("--timeout", "nan"), "must be a number of seconds above 0"),
+    Words("doctor", "as_json", ("--json=5",), "does not take a value", names="--json"),
+]

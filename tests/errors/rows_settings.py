@@ -1,0 +1,116 @@
+"""Wrong settings: what VisualQA, `compress` and `compress_inputs` take alike, and how frames are sampled."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import torch
+
+from errors.rows import Row
+from vidcompress.errors import BudgetError
+from vidcompress.media.errors import SamplingError
+
+RATIO = "retention_ratio must be a number with 0 < R <= 1, got "
+TOKENS = "max_tokens must be an integer of at least 1, got "
+WHOLE = ": must be a whole number of at least 1"
+BOTH = "give exactly one of retention_ratio"
+
+
+def budget_rows(call: str) -> list[Row]:
+    """Rows of `retention_ratio` and `max_tokens`, for whatever takes both."""
+    ratios = (
+        0,
+        -0.1,
+        1.01,
+        math.nan,
+        math.inf,
+        True,
+        "",
+        "a quarter",
+        "1e-999999999",
+        "1e999999999",
+        [0.5],
+        b"0.5",
+    )
+    arrays = (np.zeros(2), torch.zeros(2))
+    counts = (0, -3, 2.5, math.nan, True, "10", [4], torch.zeros(2))
+    clean = {"retention_ratio": None} if call.startswith("compress") else {}
+    return [
+        *(
+            Row(call, "retention_ratio", value, RATIO, BudgetError)
+            for value in (*ratios, Fraction(3, 2), *arrays)
+        ),
+        *(Row(call, "max_tokens", value, TOKENS, BudgetError, clean) for value in counts),
+        Row(call, "max_tokens", 9, BOTH, BudgetError, {"retention_ratio": 0.5}, says="(got 9)"),
+    ]
+
+
+def settings_rows(call: str) -> list[Row]:
+    """Rows of everything that `make_settings` checks."""
+    whole = {"retention_ratio": None} if call.startswith("compress") else {}
+    return [
+        *budget_rows(call),
+        Row(call, "method", "globalcom3", "did you mean 'globalcom2'?"),
+        Row(call, "method", "", "unknown method ''; known: "),
+        *(
+            Row(call, "method", value, "method must be a name or a Method, got ")
+            for value in (7, ["globalcom2"], True, b"globalcom2", torch.zeros(2), np.zeros(2), object)
+        ),
+        Row(
+            call,
+            "policy",
+            "exakt",
+            "policy must be one of exact, reference, got 'exakt'; did you mean 'exact'?",
+        ),
+        Row(call, "policy", 3, "policy must be one of exact, reference, got 3"),
+        Row(call, "policy", np.zeros(2), "policy must be one of exact, reference"),
+        Row(
+            call,
+            "policy",
+            "reference",
+            "use retention_ratio, or policy='exact'",
+            others={**whole, "max_tokens": 5},
+        ),
+        Row(call, "separators", "all", "separators must be one of keep, thin, drop, got 'all'"),
+        Row(call, "separators", True, "separators must be one of keep, thin, drop, got True"),
+        Row(call, "positions", "orginal", "did you mean 'original'?"),
+        Row(call, "positions", [], "positions must be one of contiguous, original, got []"),
+        *(
+            Row(call, "max_views", value, "max_views must be an integer of at least 1, got ")
+            for value in (0, -1, 1.5, True, "16", None, math.inf)
+        ),
+        Row(call, "tua", 5, "has no option 'tua'; known: allocation", names="tua", says="'tua'"),
+        Row(call, "tau", 0, "tau must be a number above 0, got 0"),
+        Row(call, "alpha", math.nan, "alpha must be a number from 0", others={"tau": 5}),
+    ]
+
+
+def sampling_rows(call: str) -> list[Row]:
+    """Rows of `num_frames`, `fps` and `max_frames`."""
+    pair = {"num_frames": 4}
+    return [
+        *(
+            Row(call, "num_frames", value, "num_frames=", SamplingError)
+            for value in (0, -1, 301, 2.5, math.nan, True, "4", [4], torch.zeros(2))
+        ),
+        *(
+            Row(call, "fps", value, ": must be a positive number of frames per second", SamplingError)
+            for value in (0, -1, math.nan, math.inf, True, "2", [2], np.ones(2))
+        ),
+        Row(call, "fps", 2, "num_frames=4 and fps=2 exclude each other", SamplingError, pair, says="fps=2"),
+        *(
+            Row(call, "max_frames", value, WHOLE, SamplingError)
+            for value in (0, -1, 1.5, math.inf, None, True, "8", [8])
+        ),
+        Row(
+            call,
+            "max_frames",
+            3,
+            "num_frames=4: must be from 1 to 3 (max_frames)",
+            SamplingError,
+            pair,
+            says="3",
+        ),
+    ]

@@ -1,0 +1,152 @@
+"""A slice of the fuzz run, in this process, and what `scripts/fuzz.py` promises: cases are the same every time,
+a worker that crashes or hangs is noticed and replaced."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+import fuzz
+from fuzzing.cases import READERS, Case, make_case
+from fuzzing.material import CLIPS, make_material
+from fuzzing.mutations import BLIND, TEMPLATES, chunks, mutate_json, mutate_safetensors
+from fuzzing.readers import Readers, _judge
+from fuzzing.worker import Crew
+
+CASES = 150
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
+    return make_material(tmp_path_factory.mktemp("fuzz") / "material")
+
+
+@pytest.fixture(scope="module")
+def readers(material: dict[str, list[Path]], tmp_path_factory: pytest.TempPathFactory) -> Readers:
+    return Readers(material["checkpoint"][0].parent, tmp_path_factory.mktemp("room"))
+
+
+def test_broken_files_give_a_result_or_a_clear_error(
+    material: dict[str, list[Path]], readers: Readers
+) -> None:
+    outcomes: Counter[str] = Counter()
+    for number in range(CASES):
+        case = make_case(material, 7, number)
+        if "decord" in case.reader:
+            pytest.importorskip("decord")
+        outcome, said = readers.outcome(case, readers.place(case))
+        assert outcome in fuzz.FINE, f"python scripts/fuzz.py --seed 7 --case {number}: {case}: {said}"
+        outcomes[outcome] += 1
+    assert min(outcomes["answer"], outcomes["refused"]) > CASES // 10, outcomes
+
+
+@pytest.mark.parametrize("number", range(len(TEMPLATES)))
+def test_hostile_templates_end(number: int, material: dict[str, list[Path]], readers: Readers) -> None:
+    whole = next(path for path in material["checkpoint"] if path.suffix == ".jinja").read_text()
+    case = Case(
+        0, "checkpoint", "chat_template.jinja", "load_processor", (), (TEMPLATES[number] + whole).encode()
+    )
+    outcome, said = readers.outcome(case, readers.place(case))
+    assert outcome in fuzz.FINE, said
+    assert "MemoryError" not in said
+
+
+def test_valid_files_are_read(material: dict[str, list[Path]], readers: Readers) -> None:
+    """Otherwise every broken one would be refused for the wrong reason."""
+    assert {path.name for path in material["video"]} >= {"h264.mp4", "animated.gif"}
+    assert len(material["video"]) > len(CLIPS) // 2
+    for kind, paths in material.items():
+        for path in paths:
+            for reader in READERS[kind]:
+                if "decord" in reader and path.name in ("av1.mp4", "animated.gif", "h264.ts"):
+                    continue
+                case = Case(0, kind, path.name, reader, (), path.read_bytes())
+                outcome, said = readers.outcome(case, readers.place(case))
+                assert outcome == "answer", f"{path.name} by {reader}: {said}"
+
+
+def test_cases_depend_on_seed_and_number_alone(material: dict[str, list[Path]]) -> None:
+    first, again, other = (make_case(material, seed, 3) for seed in (0, 0, 1))
+    assert (first, first.data) == (again, again.data)
+    assert first.data != other.data
+    drawn = [make_case(material, 0, number) for number in range(200)]
+    assert {case.kind for case in drawn} == set(READERS)
+    assert sum(case.data != (material[case.kind][0].parent / case.base).read_bytes() for case in drawn) > 180
+
+
+def test_mutations_break_what_they_say(material: dict[str, list[Path]]) -> None:
+    rng = random.Random(0)
+    clip = next(path for path in material["video"] if path.name == "h264.mp4").read_bytes()
+    for mutation in BLIND:
+        assert any(bytes(mutation(bytearray(clip), rng)) != clip for _ in range(20)), mutation.__name__
+    assert {clip[start + 4 : start + 8] for start, _ in chunks(clip)} >= {b"ftyp", b"moov", b"stbl", b"stsz"}
+    assert all(json.loads(mutate_json(b'{"a": [1, {"b": 2}]}', rng)[0]) is not None for _ in range(50))
+    weights = next(path for path in material["checkpoint"] if path.suffix == ".safetensors").read_bytes()
+    assert all(mutate_safetensors(weights, rng)[0] != weights for _ in range(10))
+
+
+@pytest.mark.parametrize(
+    "message", ["no", "two\nlines of an error", "x" * 5000, "<vidcompress.Thing object at 0x7f00> is wrong"]
+)
+def test_messages_that_say_nothing_are_findings(message: str) -> None:
+    assert _judge(message)[0] == "absurd"
+    assert _judge("video='a.mp4' is cut short; fetch it again")[0] == "refused"
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_or_hangs_is_replaced(tmp_path: Path) -> None:
+    """A real worker, stopped and killed from outside."""
+    crew = Crew(tmp_path, 7, seconds=1.5, memory_mb=2048)
+    assert crew.run(0)["outcome"] in fuzz.FINE
+    assert crew.process is not None
+    os.kill(crew.process.pid, signal.SIGSTOP)
+    assert crew.run(1)["outcome"] == "hang"
+    entry = crew.run(1)
+    assert (entry["outcome"] in fuzz.FINE, crew.starts) == (True, 2)
+    assert crew.process is not None
+    os.kill(crew.process.pid, signal.SIGSEGV)
+    crew.process.wait(10)
+    crashed = crew.run(2)
+    assert (crashed["outcome"], crashed["said"][:7]) == ("crash", "SIGSEGV")
+    crew.close()
+
+
+def test_a_run_goes_on_from_its_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    class Fake:
+        def __init__(self, *settings: Any) -> None:
+            pass
+
+        def run(self, number: int) -> dict[str, Any]:
+            asked.append(number)
+            outcome = "crash" if number == 4 else "refused"
+            return {"case": number, "outcome": outcome, "said": "why", "ms": 1.0, "mb": number}
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(fuzz, "Crew", Fake)
+    fuzz.run(3, 7, 1.0, 64, tmp_path)
+    results, took = fuzz.run(6, 7, 1.0, 64, tmp_path)
+    assert asked == [0, 1, 2, 3, 4, 5]
+    assert [entry["case"] for entry in results] == asked
+    found = list((tmp_path / "findings").iterdir())
+    assert len(found) == 1 and found[0].name.startswith("4-") and (found[0] / "broken").is_file()
+    stated = fuzz.summary(results, took, 1.0, 64, 7)
+    assert (stated["cases"], stated["findings"], stated["outcomes"]) == (6, 1, {"crash": 1, "refused": 5})
+    assert stated["largest"]["mb"] == 5
+    with pytest.raises(fuzz.typer.BadParameter, match="belongs to a run with"):
+        fuzz.run(6, 8, 1.0, 64, tmp_path)
+    assert torch.get_num_threads() == 1

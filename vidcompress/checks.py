@@ -1,0 +1,123 @@
+"""Checks of arguments, and the one form of what they say: the name, the value, and what is allowed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+from .errors import ArgumentError, VidcompressError, nearest, shown
+
+if TYPE_CHECKING:
+    import torch
+
+Error = type[VidcompressError]
+
+
+def is_whole(value: object) -> bool:
+    """Whether a value is an integer of Python or numpy, and no bool."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a finite real number of Python or numpy, and no bool."""
+    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
+
+
+def whole_number(
+    name: str, value: Any, *, least: int = 1, most: int | None = None, error: Error = ArgumentError
+) -> int:
+    """Return `value` as an int.
+
+    Raises:
+        error: it is no whole number from `least` to `most`.
+    """
+    if not is_whole(value) or value < least or (most is not None and value > most):
+        allowed = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise error(f"{name}={shown(value)}: must be a whole number {allowed}")
+    return int(value)
+
+
+def positive(name: str, value: Any, unit: str = "", *, error: Error = ArgumentError) -> float:
+    """Return `value` as a float.
+
+    Args:
+        name: of the argument.
+        value: to check.
+        unit: what is counted, such as "frames per second"; part of the message.
+        error: class of what is raised.
+
+    Raises:
+        error: it is no finite number above 0.
+    """
+    if not is_number(value) or value <= 0:
+        raise error(f"{name}={shown(value)}: must be a positive number{unit and ' of ' + unit}")
+    return float(value)
+
+
+def one_of(name: str, value: Any, allowed: Iterable[str], *, error: Error = ArgumentError) -> None:
+    """Refuse what is not one of the words.
+
+    Raises:
+        error: with the nearest of the allowed words.
+    """
+    words = tuple(allowed)
+    if not isinstance(value, str) or value not in words:
+        _, _, hint = nearest(value, words).partition("; ") if isinstance(value, str) else ("", "", "")
+        raise error(f"{name} must be one of {', '.join(words)}, got {shown(value)}{hint and '; ' + hint}")
+
+
+def flag(name: str, value: Any, *, error: Error = ArgumentError) -> bool:
+    """Return `value`.
+
+    Raises:
+        error: it is neither True nor False.
+    """
+    if not isinstance(value, bool):
+        raise error(f"{name}={shown(value)}: must be True or False")
+    return value
+
+
+def word(name: str, value: Any, example: str, *, error: Error = ArgumentError) -> str:
+    """Return `value`.
+
+    Raises:
+        error: it is no text, or an empty one.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise error(f"{name}={shown(value)}: must be a text that is not empty, such as {example!r}")
+    return value
+
+
+def check_source(revision: Any, local_files_only: Any, *, error: Error = ArgumentError) -> None:
+    """Check what is said about a hub.
+
+    Raises:
+        error: `revision` is no text, or `local_files_only` neither True nor False.
+    """
+    if revision is not None:
+        word("revision", revision, "main", error=error)
+    flag("local_files_only", local_files_only, error=error)
+
+
+def device(name: str, value: Any, *, error: Error = ArgumentError) -> torch.device:
+    """Read a device and look whether this machine has it.
+
+    Raises:
+        error: it is no device, or a CUDA device that is not there.
+    """
+    import torch
+
+    if not isinstance(value, (str, torch.device)):
+        raise error(f"{name}={shown(value)} is not a device; pass 'cpu', 'cuda' or 'cuda:0'")
+    try:
+        target = torch.device(value)
+    except (RuntimeError, ValueError) as problem:
+        raise error(f"{name}={shown(value)} is not a device; pass 'cpu', 'cuda' or 'cuda:0'") from problem
+    if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
+        raise error(
+            f"{name}={shown(value)}: this machine has {torch.cuda.device_count()} CUDA devices; "
+            "pass 'cpu' or leave it out"
+        )
+    return target

@@ -1,0 +1,110 @@
+"""Arguments that are handed on to transformers, checked before it sees them: its own complaints name none of ours."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ..checks import is_whole
+from ..errors import ArgumentError, nearest, shown
+from ..media import Processor
+from ..registry import adapter_for
+
+OWN = (
+    "inputs",
+    "input_ids",
+    "attention_mask",
+    "position_ids",
+    "inputs_embeds",
+    "mm_encoder_outputs",
+    "past_key_values",
+)
+"""What `VisualQA` makes itself and hands to `generate`."""
+
+
+def check_model(model: Any, processor: Any) -> None:
+    """Check what a `VisualQA` is made around; None stands for what is filled in later.
+
+    Raises:
+        ArgumentError: `processor` is not one of `load_processor`.
+        UnsupportedModelError: no adapter serves `model`.
+    """
+    if model is not None:
+        adapter_for(model)
+    if processor is not None and not isinstance(processor, Processor):
+        raise ArgumentError(
+            f"processor={shown(processor)}: must be one that vidcompress.load_processor(model) returned"
+        )
+
+
+def check_present(model: Any, processor: Any) -> None:
+    """Refuse to answer without a model and a processor.
+
+    Raises:
+        ArgumentError: one of them is None.
+    """
+    for name, value in (("model", model), ("processor", processor)):
+        if value is None:
+            raise ArgumentError(
+                f"{name}=None: nothing to answer with; use VisualQA.from_pretrained, or pass a {name}"
+            )
+
+
+def check_special_ids(source: str, model: Any) -> None:
+    """Check the ids in a checkpoint's generation_config.json, which `generate` turns into tensors unseen.
+
+    Raises:
+        ArgumentError: an id is no whole number of at least 0.
+    """
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        value = getattr(model.generation_config, name, None)
+        ids: list[Any] = value if isinstance(value, list) else [] if value is None else [value]
+        if not all(is_whole(entry) and 0 <= entry < 2**31 for entry in ids):
+            raise ArgumentError(
+                f"model={source!r}: {name}={shown(value)} in its generation_config.json must be a token id or a list "
+                "of them; fetch the checkpoint again"
+            )
+
+
+def check_generation(model: Any, options: Mapping[str, Any]) -> None:
+    """Refuse what the model's `generate` does not know, before anything is opened or encoded.
+
+    Args:
+        model: its `generate` and `forward` and transformers' GenerationConfig say what is known.
+        options: what the caller gave beyond the arguments of `ask`.
+
+    Raises:
+        ArgumentError: an unknown name, or one that `VisualQA` fills in itself.
+    """
+    if not options:
+        return
+    for name in options:
+        if name in OWN:
+            raise ArgumentError(
+                f"{name} cannot be passed on to generate; leave it out, it is made from the question and its media"
+            )
+    known = _known(model)
+    for name, value in options.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ArgumentError(f"{name}={value}: must be a finite number to be passed on to generate")
+        if name not in known:
+            raise ArgumentError(
+                f"{name}={shown(value)}: neither an argument of ask nor of the model's generate; {_near(name, known)}"
+            )
+
+
+def _known(model: Any) -> set[str]:
+    from transformers import GenerationConfig
+
+    named = {name for name in vars(GenerationConfig()) if not name.startswith("_")}
+    for function in (model.generate, model.forward):
+        named |= set(inspect.signature(function).parameters)
+    return named - {"self", "kwargs"}
+
+
+def _near(name: str, known: set[str]) -> str:
+    """The nearest of a hundred names, without the list of them."""
+    _, _, hint = nearest(name, known).partition("; ")
+    return hint or "see transformers' GenerationConfig for what there is"
