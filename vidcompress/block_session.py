@@ -224,6 +224,8 @@ class CompressSession:
             raise UnsupportedInputError(
                 "use_cache=False cannot go with past_key_values; leave one of them out"
             )
+        if is_filled(kwargs.get("past_key_values")):
+            self._check_later_turn(generation_config, kwargs)
         if self.pruner is not None:
             self._check_inside(generation_config, kwargs)
         chunk = option("prefill_chunk_size", generation_config, kwargs, self._model)
@@ -232,6 +234,20 @@ class CompressSession:
                 f"prefill_chunk_size={chunk} goes wrong with encoded images before transformers "
                 f"{'.'.join(map(str, CHUNKED_PREFILL_SINCE))} (this is {transformers.__version__}); leave it out"
             )
+
+    def _check_later_turn(self, generation_config: Any, kwargs: Mapping[str, Any]) -> None:
+        """Refuse what does not go with a filled cache: stock transformers gets the first two wrong, silently."""
+        for name in ("prompt_lookup_num_tokens", "assistant_model"):
+            if option(name, generation_config, kwargs, self._model) is not None:
+                raise UnsupportedInputError(
+                    f"{name} cannot go with a filled past_key_values: leave one of them out"
+                )
+        for name in ("num_beams", "num_return_sequences"):
+            value = option(name, generation_config, kwargs, self._model)
+            if value not in (None, 1):
+                raise UnsupportedInputError(
+                    f"{name}={value!r} cannot go with past_key_values, which has one row per prompt: use 1, or no cache"
+                )
 
     def _check_inside(self, generation_config: Any, kwargs: Mapping[str, Any]) -> None:
         """Refuse what a method inside the language model does not go with."""

@@ -179,6 +179,10 @@ def test_what_does_not_go_on_is_refused() -> None:
         mask[0, 0] = 0
         refused("attention_mask differs in the first prompt", attention_mask=mask)
         refused("use_cache=False cannot go with past_key_values", use_cache=False)
+        refused(
+            "prompt_lookup_num_tokens cannot go with a filled past_key_values", prompt_lookup_num_tokens=2
+        )
+        refused("num_beams=2 cannot go with past_key_values", num_beams=2)
         foreign = DynamicCache()
         model.model.language_model(torch.tensor([[3, 4]]), past_key_values=foreign)
         refused("was not filled by model.generate inside this compress block", past_key_values=foreign)

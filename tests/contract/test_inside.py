@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -376,3 +377,38 @@ def test_options_of_a_composition_reach_their_part() -> None:
     assert (chosen.name, chosen.before.tau, chosen.within.recycle) == ("globalcom2+sparsevlm", 5.0, False)
     assert chosen.within.schedule == "fit" and chosen.sent(10, 100) == 50 and chosen.sent(70, 100) == 70
     assert get_method("random+fastv").sent(25, 100) == 50
+
+
+def test_threads_do_not_read_each_others_attention() -> None:
+    """In the block, and through inputs of their own; also while another thread runs the model plainly."""
+    model = tiny_model("llava_onevision")
+    raws = [batch(model, [scene("image", seed=seed, before=3 + seed % 4)]) for seed in range(12)]
+    for method in ("fastv", "sparsevlm"):
+        ready = [compress_inputs(model, raw, method, retention_ratio=0.6) for raw in raws]
+        alone = [logits(model, inputs) for inputs in ready]
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(partial(logits, model), ready))
+            with vidcompress.compress(model, method, retention_ratio=0.6), torch.no_grad():
+                inside = list(pool.map(lambda raw: model(**raw).logits, raws))
+        for one, other, third in zip(alone, together, inside, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(one, third, atol=1e-5, rtol=1e-5)
+
+
+def test_copies_of_a_pruned_cache_and_sliding_windows_are_refused() -> None:
+    model = tiny_model("llava_onevision")
+    raw = batch(model, [scene("image")])
+    token = torch.tensor([[5]])
+    with vidcompress.compress(model, "pdrop", retention_ratio=0.6), torch.no_grad():
+        out = model(**raw, use_cache=True)
+        with pytest.raises(
+            CompressionStateError, match="past_key_values was pruned inside the language model"
+        ):
+            model(input_ids=token, past_key_values=copy.deepcopy(out.past_key_values))
+        model(input_ids=token, past_key_values=out.past_key_values)
+    narrow = copy.deepcopy(tiny_model("llava_next", "mistral"))
+    for layer in narrow.model.language_model.layers:
+        layer.self_attn.sliding_window = 16
+    with vidcompress.compress(narrow, "pdrop", retention_ratio=0.9):
+        with pytest.raises(UnsupportedInputError, match="sliding window of 16, which pruning inside it"):
+            narrow.generate(**batch(narrow, [scene("image")]), max_new_tokens=2)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,14 @@ def test_threads_take_turns(qa: VisualQA, image: Path) -> None:
         (lambda chat: chat.ask("?", use_cache=False), "use_cache=False: a chat goes on"),
         (lambda chat: chat.ask("?", cache_implementation="static"), "cache_implementation='static': a chat"),
         (lambda chat: chat.ask("?", past_key_values=1), "past_key_values=1: a chat keeps its own cache"),
+        (
+            lambda chat: chat.ask("?", prompt_lookup_num_tokens=3),
+            "prompt_lookup_num_tokens=3: a chat goes on",
+        ),
+        (
+            lambda chat: chat._qa.using(method="fastv", retention_ratio=0.5).chat(),
+            "method='fastv': a chat keeps one",
+        ),
         (lambda chat: chat.stream("?", num_beams=2), "num_beams=2: beams cannot be streamed"),
         (lambda chat: chat._qa.chat(history=1), "history=1: must be True or False"),
         (lambda chat: chat._qa.chat(image=1, images=[2]), "image and images exclude each other"),
@@ -211,3 +220,27 @@ def test_wrong_arguments_are_named(qa: VisualQA, image: Path, call: Any, message
 
 def test_what_it_is_can_be_read(qa: VisualQA, image: Path, clip: Path) -> None:
     assert repr(qa.chat(image=image, video=clip)) == "Chat(1 images, 1 clips, 0 answers)"
+
+
+def test_an_interrupt_inside_a_forward_leaves_the_conversation_usable(qa: VisualQA, image: Path) -> None:
+    """Layers of the cache may be of different lengths then."""
+    chat, sound = qa.chat(image=image), qa.chat(image=image)
+    chat.ask(QUESTIONS[0]), sound.ask(QUESTIONS[0])
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    handle = qa.model.model.language_model.layers[-1].register_forward_pre_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        chat.ask(QUESTIONS[1])
+    handle.remove()
+    with encodings(qa) as seen:
+        assert chat.ask(QUESTIONS[1]).text == sound.ask(QUESTIONS[1]).text
+    assert not seen
+
+
+def test_a_placeholder_in_an_answer_stands_for_no_picture(qa: VisualQA, image: Path) -> None:
+    chat = qa.chat(image=image)
+    chat.ask(QUESTIONS[0], logits_processor=None)
+    chat.answers[0] = replace(chat.answers[0], text="an <image>")
+    assert chat.ask(QUESTIONS[1]).text

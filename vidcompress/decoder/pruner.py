@@ -17,11 +17,19 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from ..errors import UnsupportedInputError
+from ..errors import CompressionStateError, UnsupportedInputError
 from .attention import check_layer
 from .masks import check_implementation, layer_mask
 from .plan import InsidePlan
 from .segment import Capture, Prefill, Segment, next_segment, start
+
+_locks: WeakKeyDictionary[Any, threading.RLock] = WeakKeyDictionary()
+_locks_lock = threading.Lock()
+
+
+def _lock_of(model: Any) -> threading.RLock:
+    with _locks_lock:
+        return _locks.setdefault(model, threading.RLock())
 
 
 class Pruner:
@@ -39,6 +47,8 @@ class Pruner:
         for layer in self._decoder.layers:
             check_layer(layer)
         check_implementation(self._decoder.config._attn_implementation)
+        windows = [getattr(layer.self_attn, "sliding_window", None) for layer in self._decoder.layers]
+        self._window = min((window for window in windows if window is not None), default=None)
         self._handles: list[Any] = []
         self._local = threading.local()
         self._segments: WeakKeyDictionary[Any, dict[int, Segment]] = WeakKeyDictionary()
@@ -74,7 +84,11 @@ class Pruner:
             prefill.capture.remove()
         self._local.prefill = None
 
-    def _before_layer(self, number: int, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _before_layer(
+        self, number: int, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if kwargs is None:  # another thread's forward, while the hooks were taken off
+            return None
         hidden: Tensor = args[0] if args else kwargs["hidden_states"]
         cache = kwargs.get("past_key_values")
         if number == 0:
@@ -107,10 +121,18 @@ class Pruner:
                 f"{plan.method.name!r} needs the whole prompt in one prefill and a key-value cache after it; leave out "
                 "prefill_chunk_size and use_cache=False"
             )
+        self._check_window(hidden.shape[1])
         if plan.layers:
             self._local.prefill = start(plan, hidden, kwargs, self._decoder)
             if cache is not None:
                 self._segments[cache] = self._local.prefill.segments
+
+    def _check_window(self, columns: int) -> None:
+        if self._window is not None and columns > self._window:
+            raise UnsupportedInputError(
+                f"the sequence has {columns} tokens and the decoder a sliding window of {self._window}, which pruning "
+                "inside it does not follow; use a method before the language model"
+            )
 
     def _prefill(
         self, number: int, prefill: Prefill, hidden: Tensor, kwargs: dict[str, Any], cache: Any
@@ -139,10 +161,13 @@ class Pruner:
     ) -> dict[str, Any] | None:
         segments = self._segments.get(cache) if cache is not None else None
         segment = segments.get(number) if segments else None
-        if segment is None:
-            return None
         count = hidden.shape[1]
+        if segment is None:
+            if segments is None and number and cache is not None:
+                _check_whole(cache, number, count)
+            return None
         width = cache.get_seq_length(number) + count
+        self._check_window(width)
         kind = check_implementation(self._decoder.config._attn_implementation)
         real = None
         if segment.real is not None:
@@ -155,6 +180,15 @@ class Pruner:
             embeddings = self._decoder.rotary_emb(hidden, ids)
             changed |= {"position_ids": ids, "position_embeddings": embeddings}
         return changed
+
+
+def _check_whole(cache: Any, number: int, count: int) -> None:
+    """Refuse a cache whose layers differ though nobody here pruned it, such as a copy."""
+    if cache.get_seq_length(0) - count != cache.get_seq_length(number):
+        raise CompressionStateError(
+            "past_key_values was pruned inside the language model elsewhere, so its layers hold different tokens and "
+            "nobody here knows which; go on with the cache itself, in the block that filled it"
+        )
 
 
 class Pruning:
@@ -172,7 +206,11 @@ class Pruning:
     @contextmanager
     def run(self) -> Iterator[None]:
         """Prune in the model's prefills for a while."""
-        with Pruner(self._adapter).attached() as pruner, pruner.armed(self.plan):
+        with (
+            _lock_of(self._adapter.model),  # calls from several threads wait for each other
+            Pruner(self._adapter).attached() as pruner,
+            pruner.armed(self.plan),
+        ):
             self.on = True
             try:
                 yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ class Capture:
     def __init__(self, layer: Any, queries: int) -> None:
         self.queries: Tensor | None = None
         self.keys: Tensor | None = None
-        self._count = queries
+        self._count, self._thread = queries, get_ident()  # other threads may run the same layer meanwhile
         attention = layer.self_attn
         self._handles = [
             attention.q_proj.register_forward_hook(self._take_queries),
@@ -27,10 +28,12 @@ class Capture:
         ]
 
     def _take_queries(self, module: Any, args: Any, output: Tensor) -> None:
-        self.queries = output[:, -self._count :].detach()
+        if get_ident() == self._thread:
+            self.queries = output[:, -self._count :].detach()
 
     def _take_keys(self, module: Any, args: Any, output: Tensor) -> None:
-        self.keys = output.detach()
+        if get_ident() == self._thread:
+            self.keys = output.detach()
 
     def remove(self) -> None:
         """Take the hooks off."""

@@ -150,7 +150,7 @@ def run_generate(
     """
     first = FirstToken(input_device(model))
     settings = {"pad_token_id": _pad_token_id(processor.tokenizer), **generation}
-    settings["logits_processor"] = [*settings.get("logits_processor", ()), first]
+    settings["logits_processor"] = [*(settings.get("logits_processor") or ()), first]
     with torch.no_grad():
         out = _generate(model, inputs, settings)
     phases.cut("prefill", at=first.at)

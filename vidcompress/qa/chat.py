@@ -18,6 +18,7 @@ from ..inputs import CompressedInputs
 from ..media.prompt import expand, tokenize
 from ..placement import input_device
 from ..session import compress_inputs
+from ..settings import make_settings
 from .answer import Answer
 from .answering import (
     as_seen,
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 _FIXED = {"num_beams": 1, "num_return_sequences": 1, "use_cache": True, "cache_implementation": None}
 _OURS = ("past_key_values", "return_dict_in_generate")
+_SPECULATIVE = ("prompt_lookup_num_tokens", "assistant_model")
+"""Over a filled cache stock transformers gets these wrong, silently."""
 
 
 class Chat:
@@ -47,7 +50,8 @@ class Chat:
 
     The first question encodes and compresses the media. Later ones go on from the key-value cache: only the text
     that is new runs through the language model, and the answer is that of a run from the beginning. A method that
-    reads the question reads the first one. Calls from several threads wait for each other.
+    reads the question reads the first one; one that prunes inside the language model is refused. Calls from several
+    threads wait for each other.
 
     Args:
         qa: what loads, compresses and answers.
@@ -61,6 +65,12 @@ class Chat:
 
     def __init__(self, qa: VisualQA, media: Question, *, history: bool = True) -> None:
         flag("history", history)
+        method = make_settings(qa.method, **qa.budget, **qa.options).method
+        if method.inside is not None:
+            raise ArgumentError(
+                f"method={method.name!r}: a chat keeps one cache for all questions, which this method prunes by the "
+                "first; use a method before the language model, as in qa.using(method='globalcom2').chat(...)"
+            )
         self.answers: list[Answer] = []
         self._qa, self._media, self._history = qa, media, history
         self._lock = Lock()
@@ -118,6 +128,13 @@ class Chat:
                 raise ArgumentError(
                     f"{name}={shown(generate[name])}: a chat keeps its own cache; leave it out"
                 )
+        for name in _SPECULATIVE:
+            value = option(name, generate.get("generation_config"), generate, self._qa.model)
+            if value is not None:
+                raise ArgumentError(
+                    f"{name}={shown(value)}: a chat goes on from a filled cache, which transformers gets wrong with "
+                    "it; leave it out"
+                )
         for name, allowed in _FIXED.items():
             value = option(name, generate.get("generation_config"), generate, self._qa.model)
             if value not in (None, allowed):
@@ -133,9 +150,15 @@ class Chat:
         check_text(text, qa.processor)
         phases = Phases(input_device(qa.model))
         ids, call = self._begin(text, phases) if self._first is None else self._go_on(text, phases)
-        out, pad = run_generate(
-            qa.model, qa.processor, call, {**generation, "return_dict_in_generate": True}, phases
-        )
+        try:
+            out, pad = run_generate(
+                qa.model, qa.processor, call, {**generation, "return_dict_in_generate": True}, phases
+            )
+        except BaseException:
+            self._cache = (
+                None  # its layers may hold different numbers of tokens now; the features are still there
+            )
+            raise
         new: Tensor = out.sequences[:, call["input_ids"].shape[1] :]
         assert self._transcript is not None and self._first is not None  # noqa: S101  (for the type checker)
         self._transcript.sequences = torch.cat((ids, new.to(ids.device)), dim=1)
@@ -218,7 +241,10 @@ class Chat:
         note = clip_note(processor.family, first, self._opened[1]) if self._qa.time_instruction else ""
         messages = first.messages(note)
         for answer, following in zip(before, texts[1:], strict=True):
-            messages.append({"role": "assistant", "content": [{"type": "text", "text": answer.text}]})
+            said = answer.text
+            for token in filter(None, (processor.image_token, processor.video_token)):
+                said = said.replace(token, "")  # else it would stand for a picture in the next prompt
+            messages.append({"role": "assistant", "content": [{"type": "text", "text": said}]})
             messages.append({"role": "user", "content": [{"type": "text", "text": following}]})
         prompt = without_second_start(processor.apply_chat_template(messages), processor.tokenizer)
         lengths = {}

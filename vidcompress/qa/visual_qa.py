@@ -253,7 +253,7 @@ class VisualQA:
         Args:
             image, images, video: as in `ask`; later turns cannot bring more.
             history: whether a question sees the earlier ones and their answers. Without, each is answered as `ask`
-                would answer it.
+                would answer it (a method that reads the question reads the first one).
 
         Returns:
             A conversation: `chat.ask(question)`, `chat.stream(question)`.
