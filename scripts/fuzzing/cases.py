@@ -12,7 +12,13 @@ WEIGHTS = {"video": 45, "image": 20, "checkpoint": 31, "card": 2, "journal": 2}
 """How often each kind of file is drawn."""
 
 READERS = {
-    "video": {"read_video pyav": 5, "read_video decord": 4, "read_video stream": 2, "VisualQA": 1},
+    "video": {
+        "read_video auto": 2,
+        "read_video pyav": 4,
+        "read_video decord": 4,
+        "read_video stream": 2,
+        "VisualQA": 1,
+    },
     "image": {"load_image": 6, "load_image bytes": 2, "VisualQA": 1},
     "checkpoint": {"load_processor": 4, "load_model": 3, "VisualQA.from_pretrained": 3},
     "card": {"parse_card": 1},

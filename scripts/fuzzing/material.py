@@ -84,7 +84,8 @@ def make_material(folder: Path) -> dict[str, list[Path]]:
     for name, (codec, options, container) in CLIPS.items():
         if codec in av.codecs_available:
             keep("video", name, lambda n=name, c=codec, o=options, m=container: _clip(n, c, o, m))
-    keep("video", "animated.gif", _animated)
+    for kind in ("gif", "png", "webp"):
+        keep("video", f"animated.{kind}", lambda k=kind: _animated(k))
     for name, make in _pictures().items():
         keep("image", name, make)
     source = find(CHECKPOINT)
@@ -119,8 +120,8 @@ def _write_clip(path: Path, codec: str, options: dict[str, str], container: dict
             file.mux(packet)
 
 
-def _animated() -> bytes:
-    return _saved([Image.fromarray(f) for f in frames(8)], "GIF", save_all=True, duration=80, loop=0)
+def _animated(kind: str) -> bytes:
+    return _saved([Image.fromarray(f) for f in frames(8)], kind.upper(), save_all=True, duration=80, loop=0)
 
 
 def _saved(pictures: list[Image.Image], kind: str, **options: Any) -> bytes:
@@ -150,8 +151,7 @@ def _pictures() -> dict[str, Callable[[], bytes]]:
         "plain.bmp": lambda: _saved([picture], "BMP"),
         "still.gif": lambda: _saved([picture], "GIF"),
         "plain.ppm": lambda: _saved([picture], "PPM"),
-        "plain.tga": lambda: _saved([picture], "TGA"),
-        "icon.ico": lambda: _saved([picture], "ICO"),
+        "lossy.avif": lambda: _saved([picture], "AVIF"),
         "page.jp2": lambda: _saved([picture], "JPEG2000"),
     }
 

@@ -46,6 +46,7 @@ class Readers:
         self.qa = vidcompress.VisualQA.from_pretrained(str(checkpoint), local_files_only=True, num_frames=4)
         self.picture = Image.linear_gradient("L").resize((40, 30))
         self.read: dict[str, Callable[[Case, Path], str]] = {
+            "read_video auto": lambda case, path: self._video(path, case),
             "read_video pyav": lambda case, path: self._video(path, case, backend="pyav"),
             "read_video decord": lambda case, path: self._video(path, case, backend="decord"),
             "read_video stream": lambda case, path: self._video(io.BytesIO(path.read_bytes()), case),

@@ -162,7 +162,7 @@ CLS = [
     *(Row(f"method {name}", share, value, f"{share} must be a number, got ") for name, share in SHARES for value in NO_NUMBERS),
     *(Row(f"method {name}", share, value, f"{share} must be a number from 0") for name, share in SHARES for value in (-1, 1.1, math.nan)),
     *(
-        Row(f"method {name}", option, value, "must be True or False")
+        Row(f"method {name}", option, value, "must be true or false")
         for name, option in (
             ("prumerge", "merge"),
             ("prumerge", "extra_token"),

@@ -34,7 +34,7 @@ def sample_indices(total: int, num_frames: int) -> list[int]:
     whole_number("num_frames", num_frames, error=SamplingError)
     if total <= num_frames:
         return list(range(total))
-    return [int(i) for i in np.linspace(0, total - 1, num_frames, dtype=np.int64)]
+    return [int(i) for i in np.linspace(0, total - 1, num_frames, dtype=int)]
 
 
 def choose_indices(

@@ -151,7 +151,7 @@ def require_flags(**options: object) -> None:
     """
     for name, value in options.items():
         if not isinstance(value, bool):
-            raise ArgumentError(f"{name} must be True or False, got {shown(value)}")
+            raise ArgumentError(f"{name} must be true or false, got {shown(value)}")
 
 
 _said: set[str] = set()
