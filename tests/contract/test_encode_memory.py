@@ -38,24 +38,24 @@ def clip(family: str, frames: int) -> Visual:
 @pytest.mark.parametrize("evidence", [(), (RECEIVED,)], ids=["features", "evidence"])
 @pytest.mark.parametrize("family", VIDEO_FAMILIES)
 def test_longer_clips_need_no_more(family: str, evidence: tuple[Evidence, ...]) -> None:
-    short, long = (beside(family, [clip(family, n)], evidence=evidence) for n in (64, 256))
+    short, long = (beside(family, [clip(family, n)], evidence=evidence) for n in (32, 128))
     assert long <= 1.05 * short
 
 
 @pytest.mark.parametrize("family", VIDEO_FAMILIES)
 def test_more_clips_need_no_more(family: str) -> None:
-    few, many = (beside(family, [clip(family, 7) for _ in range(n)]) for n in (6, 24))
+    few, many = (beside(family, [clip(family, 7) for _ in range(n)]) for n in (4, 16))
     assert many <= 1.05 * few
 
 
 @pytest.mark.parametrize("family", VIDEO_FAMILIES)
 def test_leaving_frames_out_copies_no_pixels(family: str) -> None:
     """Every other frame: the pixels of those that stay are gathered a chunk at a time."""
-    short, long = (beside(family, [clip(family, n)], frames=[tuple(range(0, n, 2))]) for n in (64, 256))
+    short, long = (beside(family, [clip(family, n)], frames=[tuple(range(0, n, 2))]) for n in (32, 128))
     frame = (
         3 * SIDE * SIDE * 4
     )  # bytes of one frame's pixels; the layout of the frames that stay is small against it
-    assert long - short < (128 - 32) * frame / 20
+    assert long - short < (64 - 16) * frame / 20
 
 
 @pytest.mark.parametrize("evidence", [(), (RECEIVED,)], ids=["features", "evidence"])
@@ -66,5 +66,5 @@ def test_more_pictures_need_no_more(family: str, evidence: tuple[Evidence, ...])
         adapter = adapter_for(tiny_model(family))
         return [adapter.image(views, (112, 80), single=False) for _ in range(count)]  # type: ignore[attr-defined]
 
-    few, many = (beside(family, pictures(n), evidence=evidence) for n in (8, 32))
+    few, many = (beside(family, pictures(n), evidence=evidence) for n in (4, 16))
     assert many <= 1.05 * few
