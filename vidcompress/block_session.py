@@ -37,6 +37,8 @@ from .splice import PER_TOKEN_KEYS
 _OWN = ("streamer", "use_cache", "past_key_values")
 """Arguments of generate that are no inputs of the model."""
 
+_SPECULATIVE = ("prompt_lookup_num_tokens", "assistant_model")
+
 
 class CompressSession:
     """Handle of an open `compress` block.
@@ -237,7 +239,7 @@ class CompressSession:
 
     def _check_later_turn(self, generation_config: Any, kwargs: Mapping[str, Any]) -> None:
         """Refuse what does not go with a filled cache: stock transformers gets the first two wrong, silently."""
-        for name in ("prompt_lookup_num_tokens", "assistant_model"):
+        for name in _SPECULATIVE:
             if option(name, generation_config, kwargs, self._model) is not None:
                 raise UnsupportedInputError(
                     f"{name} cannot go with a filled past_key_values: leave one of them out"
@@ -251,23 +253,11 @@ class CompressSession:
 
     def _check_inside(self, generation_config: Any, kwargs: Mapping[str, Any]) -> None:
         """Refuse what a method inside the language model does not go with."""
-        refused = {
-            "use_cache": False,
-            "cache_implementation": ("static", "offloaded_static", "quantized", "hybrid", "sliding_window"),
-            "prefill_chunk_size": int,
-            "assistant_model": object,
-            "prompt_lookup_num_tokens": int,
-        }
-        for name, bad in refused.items():
+        growing = (None, "dynamic", "offloaded")
+        allowed: dict[str, tuple[Any, ...]] = {"use_cache": (None, True), "cache_implementation": growing}
+        for name in ("use_cache", "cache_implementation", "prefill_chunk_size", *_SPECULATIVE):
             value = option(name, generation_config, kwargs, self._model)
-            hit = (
-                value in bad
-                if isinstance(bad, tuple)
-                else isinstance(value, bad)
-                if isinstance(bad, type)
-                else value is bad
-            )
-            if value is not None and hit:
+            if not any(value is fine or value == fine for fine in allowed.get(name, (None,))):
                 raise UnsupportedInputError(
                     f"{name}={value!r} cannot go with method {self.settings.method.name!r}, whose layers hold "
                     "different numbers of tokens in one growing cache; leave it out"

@@ -49,14 +49,14 @@ def density_scores(features: Tensor, layout: Layout, taken: Tensor, neighbours: 
         table, rows_per_block(features, max(1, width * (features.shape[1] + 2 * width)))
     ):
         x = features[index.clamp(max=len(layout) - 1)].to(working_dtype(features))
-        parts.append(_scores_of(torch.nan_to_num(x), free[index], neighbours))
+        parts.append(peak_scores(torch.nan_to_num(x), free[index], neighbours))
     out = features.new_full((len(layout) + 1,), -torch.inf, dtype=working_dtype(features))
     out[table] = torch.cat(parts)
     return out[:-1]
 
 
-def _scores_of(x: Tensor, free: Tensor, neighbours: int) -> Tensor:
-    """Scores (v, L) of tokens x (v, L, D) of which those free (v, L) take part."""
+def peak_scores(x: Tensor, free: Tensor, neighbours: int) -> Tensor:
+    """Density times distance, (v, L), of tokens x (v, L, D), as in `density_scores`; those free (v, L) take part."""
     x = x - (x * free[..., None]).sum(1, keepdim=True) / free.sum(1).clamp(min=1)[:, None, None]
     square = x.square().sum(-1)
     squared = square[:, :, None] + square[:, None] - 2 * torch.bmm(x, x.mT)

@@ -108,8 +108,13 @@ def _composed(name: str, options: dict[str, Any]) -> Any:
         )
     chosen: list[dict[str, Any]] = [{}, {}]
     fields = []
-    for part in parts:
-        get_method(part)
+    for part, where in zip(parts, ("before", "inside"), strict=True):
+        if get_method(part).where != where:
+            fitting = [known for known in METHODS.names() if METHODS.get(known).where == where]
+            raise ArgumentError(
+                f"method={name!r}: {part!r} stands where a method {where} the language model belongs; "
+                f"{nearest(part, fitting)}"
+            )
         fields.append({f.name for f in dataclasses.fields(METHODS.get(part)) if f.init})
     own = {"before_ratio": options.pop("before_ratio")} if "before_ratio" in options else {}
     for option, value in options.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -126,13 +127,13 @@ def check_numbers(max_new_tokens: int, seed: int | None) -> None:
         whole_number("seed", seed, least=0, most=2**32 - 1)
 
 
-def check_media(images: list[Path], video: Path | None) -> None:
+def check_media(images: list[str], video: str | None) -> None:
     """Miss a file before a model is loaded, not after."""
     from vidcompress.media.image import local_path
 
     for path in images:
         local_path(path, "image")
-    if video is not None and not video.is_dir():
+    if video is not None and not Path(video).is_dir():
         local_path(video, "video")
 
 
@@ -166,19 +167,23 @@ def _method_options(method: str, pairs: list[str], seed: int | None) -> dict[str
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise ArgumentError(f"--option={pair!r}: must look like NAME=VALUE, for example --option tau=5")
-        known = (
-            getattr(METHODS.get(method), "__dataclass_fields__", {}) if method in METHODS.names() else {name}
-        )
+        known = _options_of(method) if method in METHODS.names() else {name}
         if name not in known:
             raise ArgumentError(
-                f"--option={pair!r}: method {method!r} has no option {name!r}; {nearest(name, known)}. What is not an "
-                "option of the method has a flag of its own: see vidcompress ask --help"
+                f"--option={pair!r}: method {method!r} has no option {name!r}; {nearest(name, known)} (what is "
+                "not an option of the method has a flag of its own: see vidcompress ask --help)"
             )
         options[name] = read_value(value)
     if seed is not None and method in METHODS.names():
-        if "seed" in getattr(METHODS.get(method), "__dataclass_fields__", {}):
+        if "seed" in _options_of(method):
             options.setdefault("seed", seed)
     return options
+
+
+def _options_of(method: str) -> set[str]:
+    from vidcompress.registry import METHODS
+
+    return {field.name for field in dataclasses.fields(METHODS.get(method)) if field.init}
 
 
 def save_pictures(pictures: list[Image], path: Path) -> list[str]:

@@ -60,8 +60,8 @@ def doctor(
 
     diagnosis = run(
         model,
-        images=[str(path) for path in image or ()],
-        video=None if video is None else str(video),
+        images=list(image or ()),
+        video=video,
         size=None if size is None else _size(size),
         frames=frames,
         fps=fps,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 Question = Annotated[str, typer.Option("--question", "-q", help="What to ask.")]
+# Text, not Path, which would take a slash from a URL and have it called a missing file.
 Images = Annotated[
-    list[Path] | None,
+    list[str] | None,
     typer.Option("--image", "--images", help="A picture; repeat it for several.", show_default=False),
 ]
-Video = Annotated[Path | None, typer.Option(help="A video file, or a folder of frames.")]
+Video = Annotated[str | None, typer.Option(help="A video file, or a folder of frames.")]
 Model = Annotated[
     str | None,
     typer.Option(help="Embedded model (see `models`), folder, or hub id.", show_default="tiny-onevision"),

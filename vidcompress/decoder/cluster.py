@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..density import peak_scores
+
 
 def density_peaks(tokens: Tensor, clusters: int, neighbours: int) -> tuple[Tensor, Tensor]:
     """Cluster tokens around those that lie dense and far from anything denser (Rodriguez and Laio 2014).
@@ -18,16 +20,10 @@ def density_peaks(tokens: Tensor, clusters: int, neighbours: int) -> tuple[Tenso
         (c,) int64 centres, best first, and (r,) int64 the number of each token's cluster. Ties go to the earlier token,
         where the authors add noise.
     """
-    distance = torch.cdist(tokens, tokens) / tokens.shape[1] ** 0.5
-    nearest = distance.topk(neighbours, dim=1, largest=False).values
-    density = (-nearest.square().mean(dim=1)).exp()
-    position = torch.arange(len(tokens), device=tokens.device)
-    earlier = (density[None] == density[:, None]) & (position[None] < position[:, None])
-    denser = (density[None] > density[:, None]) | earlier
-    apart = distance.masked_fill(~denser, torch.inf).amin(dim=1)
-    apart = torch.where(denser.any(dim=1), apart, distance.max())
-    centres = (density * apart).argsort(descending=True, stable=True)[:clusters]
-    cluster = distance[:, centres].argmin(dim=1)
+    free = torch.ones((1, len(tokens)), dtype=torch.bool, device=tokens.device)
+    scores = peak_scores(tokens[None], free, neighbours)[0]
+    centres = scores.argsort(descending=True, stable=True)[:clusters]
+    cluster = torch.cdist(tokens, tokens[centres]).argmin(dim=1)
     cluster = cluster.scatter(0, centres, torch.arange(clusters, device=tokens.device))
     return centres, cluster
 

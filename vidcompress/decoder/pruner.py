@@ -123,7 +123,7 @@ class Pruner:
             )
         self._check_window(hidden.shape[1])
         if plan.layers:
-            self._local.prefill = start(plan, hidden, kwargs, self._decoder)
+            self._local.prefill = start(plan, hidden, kwargs)
             if cache is not None:
                 self._segments[cache] = self._local.prefill.segments
 

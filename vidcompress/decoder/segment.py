@@ -100,7 +100,7 @@ class Prefill:
         return self.segments.get(layer)
 
 
-def start(plan: InsidePlan, hidden: Tensor, kwargs: dict[str, Any], decoder: Any) -> Prefill:
+def start(plan: InsidePlan, hidden: Tensor, kwargs: dict[str, Any]) -> Prefill:
     """Begin a prefill with everything that the first layer takes in."""
     rows, width = plan.real.shape
     copies = hidden.shape[0] // rows
