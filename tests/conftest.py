@@ -9,11 +9,29 @@ from collections.abc import Iterator
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
 
 torch.set_num_threads(1)
+
+# The same examples at every run, so that one commit is always red or always green; HYPOTHESIS_PROFILE=explore draws others.
+hypothesis.settings.register_profile("repeatable", derandomize=True)
+hypothesis.settings.register_profile("explore", derandomize=False)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+class _TorchRandom:
+    """torch's generator as hypothesis wants it, so that an example that failed fails again."""
+
+    seed = staticmethod(torch.manual_seed)
+    getstate = staticmethod(torch.get_rng_state)
+    setstate = staticmethod(torch.set_rng_state)
+
+
+_TORCH_RANDOM = _TorchRandom()  # hypothesis holds it weakly
+hypothesis.register_random(_TORCH_RANDOM)
 
 collect_ignore = ["outside"]  # a package of its own, installed and run by end_to_end/test_outside.py
 

@@ -59,7 +59,9 @@ def peak_scores(x: Tensor, free: Tensor, neighbours: int) -> Tensor:
     """Density times distance, (v, L), of tokens x (v, L, D), as in `density_scores`; those free (v, L) take part."""
     x = x - (x * free[..., None]).sum(1, keepdim=True) / free.sum(1).clamp(min=1)[:, None, None]
     square = x.square().sum(-1)
-    squared = square[:, :, None] + square[:, None] - 2 * torch.bmm(x, x.mT)
+    product = torch.bmm(x, x.mT)
+    # A product of matrices need not be symmetric to the last bit, and two tokens that are each other's nearest must tie.
+    squared = square[:, :, None] + square[:, None] - (product + product.mT)
     noise = NOISE * (square[:, :, None] + square[:, None])  # of copies rounding is all that is left
     squared = torch.where(squared > noise, squared, 0.0) / x.shape[-1]
     both = free[:, :, None] & free[:, None]
