@@ -23,7 +23,7 @@ MUTANTS_ARGS ?=
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-oldest mutants fuzz lint format readme wheel-test clean
+.PHONY: help install demo test test-oldest mutants fuzz lint format readme accuracy wheel-test clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -71,6 +71,12 @@ test-oldest: $(OLD_STAMP)  ## run the contract and unit tests on the oldest tran
 
 mutants: $(STAMP)  ## break the code on purpose, mistake by mistake, and print which test notices each
 	$(OFFLINE) $(BIN)/python scripts/mutants.py --jobs $(JOBS) $(MUTANTS_ARGS)
+
+accuracy: $(STAMP)  ## measure every method on the embedded models, 1,000 questions each, and draw the tables and plots
+	$(OFFLINE) $(BIN)/python scripts/accuracy.py --model models/tiny-onevision --medium image
+	$(OFFLINE) $(BIN)/python scripts/accuracy.py --model models/tiny-onevision --medium clip
+	$(OFFLINE) $(BIN)/python scripts/accuracy.py --model models/tiny-next --medium image
+	$(OFFLINE) $(BIN)/python scripts/accuracy_table.py
 
 wheel-test: $(STAMP)  ## build the wheel, install it into an empty environment, use it from an empty folder
 	@rm -rf dist $(WHEEL_VENV)

@@ -33,7 +33,8 @@ def main(
     methods: Annotated[
         str,
         typer.Option(
-            help="Methods, separated by spaces, with options as in globalcom2:tau=5; all by default."
+            help="Methods, separated by spaces, with options as in globalcom2:tau=5; `all` for all that serve the "
+            "medium; all and eight compositions by default."
         ),
     ] = "",
     batch_size: Annotated[int, typer.Option(min=1, help="Questions per batch.")] = 20,

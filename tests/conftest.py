@@ -16,7 +16,8 @@ import torch
 
 torch.set_num_threads(1)
 
-# The same examples at every run, so that one commit is always red or always green; HYPOTHESIS_PROFILE=explore draws others.
+# The same examples at every run, so that one commit is always red or always green; set HYPOTHESIS_PROFILE=explore
+# to draw others.
 hypothesis.settings.register_profile("repeatable", derandomize=True)
 hypothesis.settings.register_profile("explore", derandomize=False)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))

@@ -60,7 +60,7 @@ def peak_scores(x: Tensor, free: Tensor, neighbours: int) -> Tensor:
     x = x - (x * free[..., None]).sum(1, keepdim=True) / free.sum(1).clamp(min=1)[:, None, None]
     square = x.square().sum(-1)
     product = torch.bmm(x, x.mT)
-    # A product of matrices need not be symmetric to the last bit, and two tokens that are each other's nearest must tie.
+    # A product of matrices need not be symmetric to the last bit; two tokens that are each other's nearest must tie.
     squared = square[:, :, None] + square[:, None] - (product + product.mT)
     noise = NOISE * (square[:, :, None] + square[:, None])  # of copies rounding is all that is left
     squared = torch.where(squared > noise, squared, 0.0) / x.shape[-1]

@@ -71,8 +71,13 @@ def test_cells_start_with_the_uncompressed_model_and_know_who_serves_what() -> N
     images, clips = ({name for name, _ in Sweep(medium).cells()} for medium in ("image", "clip"))
     assert {"none", "globalcom2", "random", "uniform", "pool"} <= images
     assert {"vidcom2", "frames"} <= clips - images
-    with pytest.raises(ArgumentError, match="'vidcom2' does not serve images"):
-        Sweep("image", methods=("vidcom2",)).cells()
+    assert set(accuracy.COMPOSITIONS) <= images & clips
+    listed = Sweep("image", ratios=(0.5,), methods=("all", "pool", "random+fastv:rank=0.5")).cells()
+    assert {name for name, _ in listed} == images - set(accuracy.COMPOSITIONS) | {"random+fastv:rank=0.5"}
+    assert len(listed) == len(set(listed))
+    for method in ("vidcom2", "vidcom2+fastv"):
+        with pytest.raises(ArgumentError, match="'vidcom2' does not serve images"):
+            Sweep("image", methods=(method,)).cells()
     with pytest.raises(ArgumentError, match="retention_ratio must be a number with 0 < R <= 1, got 2"):
         Sweep("image", ratios=(2,)).cells()
 

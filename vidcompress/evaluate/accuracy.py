@@ -11,7 +11,7 @@ import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +29,13 @@ from .shapes import held_out, write_clip
 
 Medium = Literal["image", "clip"]
 
+COMPOSITIONS = tuple(
+    f"{before}+{within}"
+    for before in ("globalcom2", "random")
+    for within in ("fastv", "pdrop", "sparsevlm", "sparsevlm2")
+)
+"""Each method inside the language model behind the one this package is about, and behind a control."""
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -38,8 +45,8 @@ class Sweep:
         medium: `image` or `clip`.
         questions: held-out questions, one per scene.
         ratios: retention ratios; 1.0 is run once, with `none`.
-        methods: names, with options as in `globalcom2:allocation=uniform,tau=5`; all that serve the medium by
-            default.
+        methods: names, compositions (`globalcom2+fastv`), with options as in `globalcom2:allocation=uniform,tau=5`;
+            `all` stands for all that serve the medium; all and `COMPOSITIONS` by default.
         batch_size: questions per batch.
         frames: frames per clip.
         max_new_tokens: longest answer.
@@ -63,12 +70,15 @@ class Sweep:
             exact_ratio(ratio)
         modality = "video" if self.medium == "clip" else "image"
         serving = [name for name in available_methods() if modality in METHODS.get(name).modalities]
-        for name in (method.partition(":")[0] for method in self.methods):
-            if name not in serving:
+        listed = self.methods or ("all", *COMPOSITIONS)
+        for name in (part for method in listed for part in _parts(method)):
+            if name not in (*serving, "all"):
                 raise ArgumentError(
-                    f"methods: {name!r} does not serve {modality}s; choose from {', '.join(serving)}"
+                    f"methods: {name!r} does not serve {modality}s; choose from {', '.join(serving)}, compositions "
+                    "of two such as globalcom2+fastv, or all"
                 )
-        names = [name for name in (self.methods or serving) if name != "none"]
+        whole = chain.from_iterable(serving if name == "all" else [name] for name in listed)
+        names = [name for name in dict.fromkeys(whole) if name != "none"]
         return [("none", 1.0), *((name, ratio) for ratio in self.ratios if ratio < 1 for name in names)]
 
 
@@ -171,7 +181,7 @@ def run_sweep(
         once = EncodeOnce(adapter)
         line: dict[str, Any] = {"types": [q.type for q in questions], "cells": {}}
         for name, ratio in cells:
-            settings = settings_of(name, ratio, **({"seed": number} if name == "random" else {}))
+            settings = settings_of(name, ratio, **({"seed": number} if "random" in _parts(name) else {}))
             answers = [q.answer for q in questions]
             line["cells"][f"{name}@{ratio:g}"] = _ask(once, processor, inputs, settings, answers, sweep)
         with journal.open("a") as file:
@@ -179,6 +189,11 @@ def run_sweep(
         progress.add(line)
         on_batch(progress.batches, of)
     return progress
+
+
+def _parts(label: str) -> list[str]:
+    """The methods of a label: `globalcom2+fastv:rank=0.1` has two."""
+    return label.partition(":")[0].split("+")
 
 
 def settings_of(label: str, ratio: float, **options: Any) -> Settings:
