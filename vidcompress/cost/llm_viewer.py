@@ -153,7 +153,7 @@ def _attention(shape: DecoderGeometry, queries: int, keys: int, size: int, prefi
 
 
 def _fused(shape: DecoderGeometry, queries: int, keys: int, size: int) -> list[Operation]:
-    """One operation; keys and values, of all heads, are read once per block of queries; scores count as output, twice."""
+    """One operation; keys and values of all heads are read once per block of queries; scores are output, twice."""
     d = shape.hidden
     blocks = math.ceil(queries / min(BLOCK, d // shape.heads))
     return [
