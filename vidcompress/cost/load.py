@@ -236,4 +236,4 @@ def visuals_of(adapter: Adapter, geometry: Geometry, asked: Asked) -> list[Visua
 
 def _most_crops(adapter: Adapter, side: int) -> int:
     pinpoints = adapter.model.config.image_grid_pinpoints
-    return max((height // side) * (width // side) for height, width in pinpoints)
+    return max(int(height // side) * int(width // side) for height, width in pinpoints)

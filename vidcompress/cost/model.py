@@ -8,7 +8,8 @@ from typing import Any
 
 from ..adapters.base import Adapter
 from ..errors import ArgumentError, UnsupportedModelError, nearest, shown
-from ..geometry import GEOMETRIES, Geometry, config_of, geometry_of
+from ..geometries import GEOMETRIES
+from ..geometry import Geometry, config_of, geometry_of
 
 
 @dataclass(frozen=True)
