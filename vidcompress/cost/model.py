@@ -29,6 +29,15 @@ class Model:
     parameters: int
 
 
+def check_geometry(name: str) -> None:
+    """Refuse what is no named geometry.
+
+    Raises:
+        ArgumentError: with the nearest of those there are.
+    """
+    config_of(name)
+
+
 def model_of(model: Any) -> Model:
     """Find a model and build it without weights.
 
