@@ -96,7 +96,7 @@ def _read(name: str) -> Any:
         config, _ = read_model_config(source, revision="main", local_files_only=False)
     except VidcompressError as error:
         raise type(error)(f"model={name!r}: {error}") from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except Exception as error:
         raise ArgumentError(
             f"model={name!r}: its config.json cannot be read ({one_line(error)}); fetch it again"
         ) from error

@@ -55,8 +55,8 @@ def _meaning(rows: Sequence[Estimate]) -> list[str]:
     last = rows[-1]
     left = f"{_tera(last.left_out)} of {_tera(last.prefill_flops['everything'])} T"
     return [
-        "llm_viewer and fastv are how papers count, the language model at its visual tokens alone. They differ by about\n"
-        "2.5 times, and both leave out encoder, projector, selection, separators and text:\n"
+        "llm_viewer and fastv are how papers count: the language model at its visual tokens alone. They differ by\n"
+        "about 2.5 times, and both leave out encoder, projector, selection, separators and text:\n"
         f"of {label(last)} {left}. ratio: the speed-up of the first token that the operations allow."
     ]
 
