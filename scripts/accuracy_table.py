@@ -116,7 +116,7 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
 
     methods = methods_of(results)[::-1]
     figure = Figure(figsize=(4 * len(results) + 1.6, 0.24 * len(methods) + 1.3), layout="constrained")
-    panels = figure.subplots(1, len(results), sharey=True, squeeze=False)[0]
+    panels = figure.subplots(1, len(results), sharex=True, sharey=True, squeeze=False)[0]
     for axes, result in zip(panels, results, strict=True):
         for number, ratio in enumerate(sorted(ratios_of(result))):
             cells, color = cells_of(result, ratio), COLORS[number % len(COLORS)]
@@ -142,7 +142,7 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
         )
         axes.grid(axis="y", lw=0.3)
     panels[0].set_yticks(range(len(methods)), methods)
-    panels[0].legend(loc="lower left", fontsize=7)
+    panels[0].legend(loc="upper left", fontsize=7)
     figure.supxlabel(
         "black: all tokens; dotted: the best control of that ratio; grey band: controls", fontsize=8
     )
