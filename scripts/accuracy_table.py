@@ -1,10 +1,12 @@
-"""Write the accuracy tables of the embedded models, from the committed result files, into their cards.
+"""Write the accuracy tables of the embedded models, from the committed result files, where they are marked.
 
     python scripts/accuracy_table.py
 
-Each table stands between `<!-- accuracy:MODEL-MEDIUM -->` and `<!-- /accuracy -->`; what is between is replaced. The
-one of the README, `accuracy:all`, has the overall figures of all result files; `accuracy:FOLDER/NAME` takes the file
-docs/results/FOLDER/NAME.json.
+A table stands between `<!-- accuracy:WHAT -->` and `<!-- /accuracy -->` in the README, the models' cards or
+docs/results/accuracy.md; what is between is replaced. WHAT is `all` (every method, model, medium and ratio), `standing`
+(which methods beat the controls), `MODEL-MEDIUM` (one result, a line per method), `full/MODEL-MEDIUM` (with tokens and
+question types), `boosts/MODEL-MEDIUM` (compositions) or `FOLDER/NAME` (docs/results/FOLDER/NAME.json, in full).
+The plot beside them, docs/results/accuracy.png, is drawn again where matplotlib is installed.
 """
 
 from __future__ import annotations
@@ -16,7 +18,20 @@ from typing import Annotated, Any
 
 import typer
 
+from vidcompress.evaluate.overview import (
+    CONTROLS,
+    best_control,
+    boosts,
+    cells_of,
+    condensed,
+    methods_of,
+    overview,
+    ratios_of,
+    verdicts,
+)
+
 ROOT = Path(__file__).resolve().parent.parent
+COLORS = ("tab:red", "tab:orange", "tab:blue", "tab:green")
 MARK = re.compile(r"(<!-- accuracy:([\w/-]+) -->\n).*?(<!-- /accuracy -->)", re.DOTALL)
 
 
@@ -67,33 +82,6 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def overview(results: list[dict[str, Any]]) -> str:
-    """Overall accuracy: one line per result file and ratio, one column per method, the best in bold."""
-    methods = list(dict.fromkeys(row["method"] for result in results for row in result["rows"][1:]))
-    lines = [
-        f"| model, medium | all tokens | retention | {' | '.join(f'`{name}`' for name in methods)} |",
-        "|---|---:|---:|" + "---:|" * len(methods),
-    ]
-    for result in results:
-        best, full = best_per_ratio(result), result["rows"][0]["accuracy"]
-        for ratio in dict.fromkeys(row["retention_ratio"] for row in result["rows"][1:]):
-            of_ratio = {row["method"]: row for row in result["rows"] if row["retention_ratio"] == ratio}
-            cells = [_overall(of_ratio.get(name), best.get(ratio)) for name in methods]
-            head = f"| {result['model']}, {result['medium']}s | {100 * full:.1f} | {ratio:g} | "
-            lines.append(head + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _overall(row: dict[str, Any] | None, best: float | None) -> str:
-    """Per cent; empty where a method does not serve the medium, a dash where it does not reach the budget."""
-    if row is None:
-        return ""
-    if "accuracy" not in row:
-        return "–"
-    text = f"{100 * row['accuracy']:.1f}"
-    return f"**{text}**" if row["accuracy"] == best else text
-
-
 def best_per_ratio(result: dict[str, Any]) -> dict[float, float]:
     """The highest accuracy at each ratio."""
     best: dict[float, float] = {}
@@ -103,15 +91,84 @@ def best_per_ratio(result: dict[str, Any]) -> dict[float, float]:
     return best
 
 
+def standing(results: list[dict[str, Any]]) -> str:
+    """Which methods are better than, alike or worse than the best control, result by result and ratio by ratio."""
+    lines = ["| | best control | better | no clear difference | worse |", "|---|---|---|---|---|"]
+    for result in results:
+        for ratio in ratios_of(result):
+            best, found = best_control(result, ratio), verdicts(result, ratio)
+            figure = f"{100 * cells_of(result, ratio)[best]['accuracy']:.1f}"
+            lists = " | ".join(", ".join(found[kind]) or "none" for kind in ("better", "alike", "worse"))
+            lines.append(
+                f"| {result['model']}, {result['medium']}s, {ratio:g} | {best} ({figure}) | {lists} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def pages() -> list[Path]:
+    """The files that hold marked tables."""
+    return [ROOT / "README.md", ROOT / "docs/results/accuracy.md", *sorted(ROOT.glob("models/*/README.md"))]
+
+
+def draw(results: list[dict[str, Any]], path: Path) -> None:
+    """A panel per result: methods downwards, accuracy to the right, a colour per retention ratio, 95 % intervals."""
+    from matplotlib.figure import Figure
+
+    methods = methods_of(results)[::-1]
+    figure = Figure(figsize=(4 * len(results) + 1.6, 0.24 * len(methods) + 1.3), layout="constrained")
+    panels = figure.subplots(1, len(results), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, result in zip(panels, results, strict=True):
+        for number, ratio in enumerate(sorted(ratios_of(result))):
+            cells, color = cells_of(result, ratio), COLORS[number % len(COLORS)]
+            shown = [(at, cells[name]) for at, name in enumerate(methods) if name in cells]
+            middle = [100 * row["accuracy"] for _, row in shown]
+            low, high = ([100 * row["interval"][side] for _, row in shown] for side in (0, 1))
+            error = [
+                [m - x for m, x in zip(middle, low, strict=True)],
+                [x - m for m, x in zip(middle, high, strict=True)],
+            ]
+            where = [at for at, _ in shown]
+            axes.errorbar(
+                middle, where, xerr=error, fmt="o", ms=4, lw=1, color=color, label=f"{ratio:g} of the tokens"
+            )
+            control = cells[best_control(result, ratio)]["accuracy"]
+            axes.axvline(100 * control, color=color, lw=0.8, ls=":")
+        axes.axvline(100 * result["rows"][0]["accuracy"], color="black", lw=0.8)
+        axes.axhspan(-0.5, sum(name in CONTROLS for name in methods) - 0.5, color="0.93", zorder=0)
+        axes.set(
+            title=f"{result['model']}, {result['medium']}s",
+            xlabel="questions answered right, %",
+            ylim=(-0.6, len(methods) - 0.4),
+        )
+        axes.grid(axis="y", lw=0.3)
+    panels[0].set_yticks(range(len(methods)), methods)
+    panels[0].legend(loc="upper left", fontsize=7)
+    figure.supxlabel(
+        "black: all tokens; dotted: the best control of that ratio; grey band: controls", fontsize=8
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+def content(what: str, results: Path) -> str | None:
+    """The text between a pair of marks, or None where there is no result file for it."""
+    if what in ("all", "standing"):
+        found = [json.loads(p.read_text()) for p in sorted(results.glob("*.json"))]
+        return (overview if what == "all" else standing)(found) if found else None
+    kind, _, name = what.rpartition("/")
+    path = (results if kind in ("", "full", "boosts") else results.parent / kind) / f"{name}.json"
+    if not path.exists():
+        return None
+    result = json.loads(path.read_text())
+    return {"": condensed, "boosts": boosts}.get(kind, table)(result)
+
+
 def fill(text: str, results: Path) -> str:
     """Replace every marked table for which there is a result file."""
 
     def one(match: re.Match[str]) -> str:
-        if match[2] == "all":
-            found = [json.loads(p.read_text()) for p in sorted(results.glob("*.json"))]
-            return match[1] + overview(found) + match[3] if found else match[0]
-        path = (results.parent if "/" in match[2] else results) / f"{match[2]}.json"
-        return match[1] + table(json.loads(path.read_text())) + match[3] if path.exists() else match[0]
+        new = content(match[2], results)
+        return match[0] if new is None else match[1] + new + match[3]
 
     return MARK.sub(one, text)
 
@@ -122,9 +179,9 @@ def main(
         bool, typer.Option("--check", help="Change nothing; fail if a card is out of date.")
     ] = False,
 ) -> None:
-    """Fill the tables of the README and of all model cards."""
+    """Fill the tables of the README, of all model cards and of docs/results/accuracy.md, and draw the plot."""
     stale = []
-    for card in [ROOT / "README.md", *sorted(ROOT.glob("models/*/README.md"))]:
+    for card in pages():
         text = card.read_text()
         new = fill(text, results)
         if new != text:
@@ -134,6 +191,9 @@ def main(
     print(
         "out of date: " + ", ".join(stale) if check and stale else f"updated: {', '.join(stale) or 'nothing'}"
     )
+    if not check:
+        found = [json.loads(p.read_text()) for p in sorted(results.glob("*.json"))]
+        draw(found, ROOT / "docs/results/accuracy.png")
     raise typer.Exit(int(check and bool(stale)))
 
 

@@ -139,7 +139,7 @@ def test_the_table_is_filled_from_the_result_file(sweep: Sweep, tmp_path: Path) 
     (tmp_path / "m-clip.json").write_text(json.dumps(result))
     script = load_script("accuracy_table")
     text = script.fill(
-        "a\n<!-- accuracy:m-clip -->\nold\n<!-- /accuracy -->\n<!-- accuracy:n -->\nkept\n<!-- /accuracy -->\n",
+        "a\n<!-- accuracy:full/m-clip -->\nold\n<!-- /accuracy -->\n<!-- accuracy:n -->\nkept\n<!-- /accuracy -->\n",
         tmp_path,
     )
     assert "old" not in text and "kept" in text
@@ -151,5 +151,5 @@ def test_the_table_is_filled_from_the_result_file(sweep: Sweep, tmp_path: Path) 
 
 def test_the_cards_are_up_to_date() -> None:
     script = load_script("accuracy_table")
-    for card in [ROOT / "README.md", *ROOT.glob("models/*/README.md")]:
+    for card in script.pages():
         assert script.fill(card.read_text(), ROOT / "docs/results/shapes") == card.read_text(), card
