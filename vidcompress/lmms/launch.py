@@ -93,11 +93,12 @@ def run_lmms(
         )
     out, journal = Path(out).resolve(), Path(journal).resolve()
     given = {**model_args, "journal": str(journal)}
+    written = _written(given)
     read_settings({**given, "batch_size": batch_size, "device": device})
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix="attempt-") as attempt:
         command = [*_starter(processes), "eval", "--model", prompts_of or "vidcompress"]
-        command += ["--model_args", _written(given), "--tasks", task, "--batch_size", str(batch_size)]
+        command += ["--model_args", written, "--tasks", task, "--batch_size", str(batch_size)]
         command += ["--device", device, "--output_path", attempt, "--log_samples", "--verbosity", "DEBUG"]
         command += ["--force_simple"] if simple else []
         command += ["--include_path", str(Path(include_path).resolve())] if include_path is not None else []

@@ -21,8 +21,8 @@ def merge_ranks(path: Path) -> None:
     """
     if not path.exists():
         return
-    with path.open("rb") as file:
-        head = json.loads(file.readline())["head"]
+    with path.open("rb") as opened:
+        head = json.loads(opened.readline())["head"]
     journal = Journal(path, head)
     others = rank_files(path)
     for other in others:

@@ -1,4 +1,4 @@
-"""lmms-eval's requests as questions: prompt, pictures and clip, opened one by one so that a broken file harms no other."""
+"""lmms-eval's requests as questions: a prompt, pictures, a clip."""
 
 from __future__ import annotations
 

@@ -108,6 +108,10 @@ class Record:
         fresh = [outcome for outcome in outcomes if outcome.id not in self._done]
         self._done.update((outcome.id, outcome) for outcome in fresh)
         self._pending += fresh
+        for outcome in fresh:
+            self.note(
+                {"id": outcome.id, "timing_ms": dict(outcome.timing_ms), "batch_size": outcome.batch_size}
+            )
         if self._journal is None or not self._pending:
             self._pending = []
             return
@@ -117,8 +121,6 @@ class Record:
             logger.warning("%s (%d answers wait in memory)", error, len(self._pending))
             return
         self._pending = []
-        for outcome in fresh:
-            self.note({"id": outcome.id, "timing_ms": outcome.timing_ms, "batch_size": outcome.batch_size})
 
     def note(self, entry: Mapping[str, Any]) -> None:
         """Append to the file of times; what cannot be written there is let go."""

@@ -49,7 +49,7 @@ def answer_rounds(engine: Engine, ask: Ask, following: NextRound) -> Outcome:
             said.append(outcome.answer)
             first = first or outcome
             prompt = following(list(said))
-    except (Exception, SystemExit) as error:  # noqa: BLE001  (a task's code, and the media it opens)
+    except (VidcompressError, OSError, ValueError, SystemExit) as error:  # a task opens media as it likes
         first = replace(failure(ask, error), kept=first.kept if first else 0)
         said = said or [""]
     assert first is not None  # noqa: S101  (for the type checker)
@@ -109,9 +109,9 @@ def likelihoods(
         continuations: makes the text of the answer to each.
 
     Returns:
-        Outcomes whose answer is [loss, greedy]; [inf, False] where there is an error.
+        Outcomes whose answer is [loss, greedy]; [1e9, False] where there is an error.
     """
-    last: tuple[str, Any] | None = None
+    last: tuple[str, tuple[Prompt, str, Any]] | None = None
     outcomes = []
     for ask, continuation in zip(asks, continuations, strict=True):
         known = engine.known(ask)
@@ -119,10 +119,9 @@ def likelihoods(
             try:
                 if last is None or last[0] != ask.digest:
                     last = ask.digest, _compressed(engine, ask)
-                known = _scored(engine, ask, *last[1], continuation())
-            except (Exception, SystemExit) as error:  # noqa: BLE001  (a task's code, and the media it opens)
-                if isinstance(error, torch.OutOfMemoryError):
-                    raise
+                prompt, note, compressed = last[1]
+                known = _scored(engine, ask, prompt.messages(note), compressed, continuation())
+            except VidcompressError as error:
                 known = replace(failure(ask, error), answer=[1e9, False])
             engine.keep([known])
         outcomes.append(known)
@@ -146,8 +145,8 @@ def _compressed(engine: Engine, ask: Ask) -> tuple[Prompt, str, Any]:
     return prompt, note, compress_inputs(qa.model, inputs, method=qa.method, **qa.budget, **qa.options)
 
 
-def _scored(engine: Engine, ask: Ask, prompt: Prompt, note: str, compressed: Any, text: str) -> Outcome:
-    answer = _answer_ids(engine.qa.processor, prompt.messages(note), text).to(compressed["input_ids"].device)
+def _scored(engine: Engine, ask: Ask, messages: list[dict[str, Any]], compressed: Any, text: str) -> Outcome:
+    answer = _answer_ids(engine.qa.processor, messages, text).to(compressed["input_ids"].device)
     call = {**compressed, "input_ids": torch.cat((compressed["input_ids"], answer), dim=1)}
     call["attention_mask"] = torch.ones_like(call["input_ids"])
     if "position_ids" in call:
