@@ -8,7 +8,7 @@ from typing import Any
 
 from vidcompress.evaluate.shapes.examples import held_out, write_clip
 
-UTILS = '''
+UTILS = """
 import os
 from PIL import Image
 
@@ -47,7 +47,7 @@ def choices(doc):
 
 def right(doc):
     return int(doc["answer"] != "yes")
-'''
+"""
 
 TASK = """
 task: {name}
@@ -81,15 +81,15 @@ def shapes(folder: Path, images: int = 12, clips: int = 4) -> None:
         for number, (example, question) in enumerate(_examples(medium, count)):
             media = f"{name}{number}.{'png' if medium == 'image' else 'mp4'}"
             example.image.save(folder / media) if medium == "image" else write_clip(example, folder / media)
-            rows.append(
-                {"id": number, "media": media, "question": question.text, "answer": question.answer}
-            )
+            rows.append({"id": number, "media": media, "question": question.text, "answer": question.answer})
         _jsonl(folder / f"{name}.jsonl", rows)
     scored = "process_results: !function shapes_utils.score"
     _task(folder, "vc_images", "images.jsonl", "generate_until", "image", "text", "answer", scored)
     _task(folder, "vc_clips", "clips.jsonl", "generate_until", "clip", "text", "answer", scored)
     last = "process_results: !function shapes_utils.last"
-    _task(folder, "vc_rounds", "images.jsonl", "generate_until_multi_round", "image", "rounds", "answer", last)
+    _task(
+        folder, "vc_rounds", "images.jsonl", "generate_until_multi_round", "image", "rounds", "answer", last
+    )
     listed = "doc_to_choice: !function shapes_utils.choices"
     target = "!function shapes_utils.right"
     _task(folder, "vc_choices", "images.jsonl", "multiple_choice", "image", "text", target, listed)
@@ -105,7 +105,7 @@ def official(folder: Path, package: Path, hub: Path, rows: int = 4) -> None:
     from datasets import Dataset, DatasetDict, Features, Image, Value
 
     text = Value("string")
-    pope = {name: text for name in ("id", "question_id", "question", "answer", "image_source", "category")}
+    pope = dict.fromkeys(("id", "question_id", "question", "answer", "image_source", "category"), text)
     asked = [
         {
             "id": str(number),
