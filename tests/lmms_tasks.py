@@ -144,6 +144,8 @@ def official(folder: Path, package: Path, hub: Path, rows: int = 4) -> None:
     for name in ("pope", "videomme"):
         original = package / "tasks" / name / f"{name}.yaml"
         written = OFFICIAL.format(official=original, name=f"{name}_local", data=folder / name)
+        if name == "pope":  # the small models know few words, and none of POPE's instruction
+            written += 'lmms_eval_specific_kwargs: {default: {pre_prompt: "", post_prompt: ""}}\n'
         (folder / f"{name}_local.yaml").write_text(written)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,6 +31,9 @@ from .results import read_results
 from .settings import read_settings
 
 GROUP = "lmms_eval.models"
+_OF_LAUNCHERS = re.compile(
+    r"((LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE)|ROLE_NAME|MASTER_(ADDR|PORT)|TORCHELASTIC_.*|ACCELERATE_.*)$"
+)
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -75,7 +79,8 @@ def run_lmms(
 
     Returns:
         `main`, `scores`, `samples` (`id`, `score`, `facts`), `tokens`, `times_ms`, `time_to_first_token_ms`,
-        `questions_per_second`, `failed`, `version`, `revision`, `split`, `per_kind`, `starts`.
+        `questions_per_second`, `failed`, `version`, `revision`, `split`, `per_kind`, `peak_memory_bytes`, `model`,
+        `settings` and `starts`.
 
     Raises:
         ArgumentError: an argument is not allowed.
@@ -140,7 +145,9 @@ def _written(model_args: Mapping[str, Any]) -> str:
 @contextmanager
 def _environment(device: str, processes: int, prompts_of: str | None) -> Iterator[dict[str, str]]:
     """What the processes are started with; they find this copy of the package, installed or not."""
-    environment = {**os.environ, LAUNCHED: "1", "TOKENIZERS_PARALLELISM": "false"}
+    # Started by torchrun or accelerate ourselves, we hand on none of what they say of our process.
+    environment = {name: value for name, value in os.environ.items() if not _OF_LAUNCHERS.match(name)}
+    environment |= {LAUNCHED: "1", "TOKENIZERS_PARALLELISM": "false"}
     if device == "cpu":
         environment["ACCELERATE_USE_CPU"] = "true"
         if processes > 1:

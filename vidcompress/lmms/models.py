@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from ..qa.visual_qa import VisualQA
 from .counts import Counts, log_throughput
-from .datasets import describe
 from .engine import Ask, Engine
+from .facts import describe, facts, peak_memory
 from .frames import frame_rule
 from .prompts import Prompt, chat_prompt, simple_prompt
 from .record import Outcome, Record
@@ -58,6 +58,7 @@ class _Model(lmms):  # type: ignore[misc]
         )
         head = {"form": "simple" if self.is_simple else "chat", **chosen.head()}
         self.record = Record(chosen.journal, head, rank=self._rank, world_size=self._world_size)
+        self.record.note({"facts": facts(qa, self.rule, chosen.batch_size)})
         self.engine: Engine | None = Engine(qa, self.record, chosen.batch_size)
 
     @property
@@ -86,7 +87,7 @@ class _Model(lmms):  # type: ignore[misc]
             outcomes = {
                 ask.id: outcome for ask, outcome in zip(own, engine.answer(own, bar.update), strict=True)
             }
-        log_throughput(engine.fresh[begun:])
+        self._tell(engine.fresh[begun:])
         return [_result(outcomes[asks[name].id]) for name in names]
 
     def generate_until_multi_round(self, requests: Sequence[Any]) -> Results:
@@ -101,7 +102,7 @@ class _Model(lmms):  # type: ignore[misc]
             if name not in outcomes:
                 ask = self._ask(request, name)
                 outcomes[name] = answer_rounds(engine, ask, self._following(request))
-        log_throughput(engine.fresh[begun:])
+        self._tell(engine.fresh[begun:])
         return [_result(outcomes[name]) for name in names]
 
     def loglikelihood(self, requests: Sequence[Any]) -> Results:
@@ -125,6 +126,10 @@ class _Model(lmms):  # type: ignore[misc]
             if task in self.task_dict:
                 self.record.note({"task": task, "dataset": describe(self.task_dict[task], split)})
         return self.engine
+
+    def _tell(self, fresh: Sequence[Outcome]) -> None:
+        log_throughput(fresh)
+        self.record.note({"peak_memory_bytes": peak_memory(self._device)})
 
     def _choose_device(self) -> torch.device:
         wanted = self.settings.device

@@ -161,9 +161,11 @@ def read_times(path: Path) -> dict[Any, dict[str, Any]]:
     """What the files of times of a journal and its rank files know.
 
     Returns:
-        By id of a request, its `timing_ms` and `batch_size`; under None, all else: `starts` and `datasets`.
+        By id of a request, its `timing_ms` and `batch_size`; under None, all else: `starts`, `datasets`, `facts` of
+        model and settings, and the highest `peak_memory_bytes` of a process.
     """
-    found: dict[Any, dict[str, Any]] = {None: {"starts": [], "datasets": {}}}
+    told: dict[str, Any] = {"starts": [], "datasets": {}, "facts": {}, "peak_memory_bytes": None}
+    found: dict[Any, dict[str, Any]] = {None: told}
     for file in [path, *rank_files(path)]:
         for line in _lines(times_file(file)):
             if isinstance(line.get("timing_ms"), dict):
@@ -172,9 +174,13 @@ def read_times(path: Path) -> dict[Any, dict[str, Any]]:
                     "batch_size": int(line.get("batch_size", 1)),
                 }
             elif "start" in line:
-                found[None]["starts"].append(line)
+                told["starts"].append(line)
             elif isinstance(line.get("dataset"), dict):
-                found[None]["datasets"][line.get("task")] = line["dataset"]
+                told["datasets"][line.get("task")] = line["dataset"]
+            elif isinstance(line.get("facts"), dict):
+                told["facts"] = line["facts"]
+            elif isinstance(line.get("peak_memory_bytes"), int):
+                told["peak_memory_bytes"] = max(told["peak_memory_bytes"] or 0, line["peak_memory_bytes"])
     return found
 
 

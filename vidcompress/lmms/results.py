@@ -61,6 +61,8 @@ def read_results(folder: Path, task: str, journal: Path) -> dict[str, Any] | Non
         "version": results.get("versions", {}).get(task),
         "revision": ", ".join(sorted({str(entry["revision"]) for entry in data if entry})) or None,
         "split": ", ".join(sorted({str(entry["split"]) for entry in data if entry})) or None,
+        **known[None]["facts"],
+        "peak_memory_bytes": known[None]["peak_memory_bytes"],
         "starts": known[None]["starts"],
     }
 
