@@ -51,6 +51,7 @@ def evaluate(evaluator: Any, manager: Any, job: dict[str, Any]) -> dict[str, Any
             sample["filtered_resps"][0] if len(sample["filtered_resps"]) == 1 else sample["filtered_resps"]
             for sample in samples
         ],
+        "prompts": [sample["arguments"][0] for sample in samples],
         "counts": [sample["token_counts"] for sample in samples],
     }
 

@@ -27,7 +27,7 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     def run(jobs: list[dict[str, Any]], include_path: Path, hub: Path, path: str = "") -> Any:
         out = tmp_path_factory.mktemp("probe") / "found.json"
         given = {"jobs": jobs, "include_path": [str(include_path)], "out": str(out)}
-        with _environment("cpu", 1, None) as environment:
+        with _environment("cpu", 1, "llava_vid") as environment:
             environment |= {"HF_HOME": str(hub), "HF_DATASETS_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, [path, environment["PYTHONPATH"]]))
             done = subprocess.run(

@@ -51,6 +51,9 @@ def found(folder: Path, probe: Callable[..., Any]) -> Any:
         job("pope chat", "pope_local", batch_size=3, simple=False),
         job("videomme simple", "videomme_local"),
         job("videomme chat", "videomme_local", simple=False),
+        job("videomme as llava_vid", "videomme_local", limit=1) | {"model": "llava_vid"},
+        job("cached", "pope_local", use_cache=str(folder.parent / "cache"), limit=2),
+        job("cached again", "pope_local", use_cache=str(folder.parent / "cache"), limit=2),
         job("clips", "vc_clips", f"{ONEVISION},max_frames_num=8", batch_size=4),
         job("next chat", "vc_images", ONEVISION.replace("onevision", "next"), batch_size=4, simple=False),
         job("rounds", "vc_rounds"),
@@ -94,6 +97,18 @@ def test_official_task_files_score_local_rows(found: Any) -> None:
         for answer, wanted in zip(found["pope simple"]["answers"], ["yes", "no"] * 2, strict=True)
     ]
     assert found["pope simple"]["results"]["pope_accuracy,none"] == sum(right) / 4
+
+
+def test_a_task_s_prompts_for_llava_video_can_be_had(found: Any) -> None:
+    assert found["videomme as llava_vid"]["prompts"][0].endswith("The best answer is:")
+    assert found["videomme simple"]["prompts"][0].endswith("from the given choices directly.")
+
+
+def test_the_harness_finds_its_cached_answers_again(found: Any) -> None:
+    """It does not where a model changes the generation arguments it is given."""
+    assert found["cached"]["answers"] == found["cached again"]["answers"]
+    assert counts(found["cached"])[0]["total"] > 0
+    assert [sample[0] for sample in found["cached again"]["counts"]] == [None, None]
 
 
 def test_a_clip_is_shown_as_its_family_is_evaluated(found: Any) -> None:
