@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from vidcompress.lmms.launch import _environment
 from vidcompress.lmms.merge import merge_ranks
 from vidcompress.lmms.prompts import Prompt, chat_prompt, simple_prompt
 from vidcompress.lmms.record import Outcome, Record, rank_file, read_answers
+from vidcompress.lmms.rounds import likelihoods
 from vidcompress.lmms.settings import read_settings
 from vidcompress.media.families import time_instruction
+from vidcompress.qa.answering import without_second_start
 
 ROOT = Path(__file__).parents[2]
 SCENE, CLIP = ROOT / "examples" / "scene.png", ROOT / "examples" / "clip.mp4"
@@ -200,6 +203,39 @@ def test_sampled_answers_follow_from_the_request_alone(qa: VisualQA) -> None:
         outcome.answer for ask in reversed(hot) for outcome in Engine(qa, Record(None, {}), 1).answer([ask])
     ]
     assert together == apart[::-1] and len(set(together)) > 1
+
+
+@pytest.mark.parametrize("name", ["tiny-onevision", "tiny-next"])
+def test_uncompressed_likelihoods_are_the_model_s_own_loss(name: str) -> None:
+    qa = VisualQA.from_pretrained(name, method="none", device="cpu")
+    ask = asks(1)[0]
+    texts = ("yes", "two red")
+    named = [replace(ask, id=text) for text in texts]
+    found = likelihoods(Engine(qa, Record(None, {})), named, [lambda text=text: text for text in texts])
+    prompt = qa.processor.apply_chat_template(ask.prompt().messages())
+    for text, outcome in zip(texts, found, strict=True):
+        end = qa.processor.tokenizer.eos_token
+        inputs = qa.processor(
+            text=without_second_start(f"{prompt} {text}{end}", qa.processor.tokenizer), images=[[SCENE]]
+        )
+        labels = inputs["input_ids"].clone()
+        labels[:, : -len(text.split()) - 1] = -100
+        with torch.no_grad():
+            stock = qa.model(**inputs, labels=labels)
+        assert outcome.answer[0] == pytest.approx(float(stock.loss), abs=1e-5)
+        assert outcome.output_tokens == len(text.split()) + 1
+    said = Engine(qa, Record(None, {})).answer([ask])[0].answer
+    greedy = likelihoods(Engine(qa, Record(None, {})), [ask], [lambda: said])[0]
+    assert greedy.answer[1] is True and found[1].answer[1] is False
+
+
+def test_likelihoods_of_nothing_are_errors(qa: VisualQA) -> None:
+    inside = qa.using(method="fastv", retention_ratio=0.5)
+    for model, text, said in ((qa, "", "is empty"), (inside, "yes", "prunes inside the language model")):
+        made = likelihoods(
+            Engine(model, Record(None, {})), [replace(asks(1)[0], id="t")], [lambda text=text: text]
+        )
+        assert said in str(made[0].error) and made[0].answer == [1e9, False]
 
 
 def test_what_fails_fails_alone(qa: VisualQA) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,7 +65,7 @@ def run_lmms(
     Args:
         task: its name.
         model_args: as in `--model_args`; see `LmmsSettings`. Not `journal`, `batch_size` and `device`.
-        out: folder for what lmms-eval writes and says (`lmms-eval.log`); made where it is missing.
+        out: folder for what lmms-eval writes (`lmms-eval/`) and says (`lmms-eval.log`); made where it is missing.
         journal: JSONL file of the answers; afterwards in the order of the documents. Times and starts are in the file
             beside it that ends in `.times`.
         include_path: folder with task files of your own.
@@ -101,24 +102,24 @@ def run_lmms(
     written = _written(given)
     read_settings({**given, "batch_size": batch_size, "device": device})
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix="attempt-") as attempt:
-        command = [*_starter(processes), "eval", "--model", prompts_of or "vidcompress"]
-        command += ["--model_args", written, "--tasks", task, "--batch_size", str(batch_size)]
-        command += ["--device", device, "--output_path", attempt, "--log_samples", "--verbosity", "DEBUG"]
-        command += ["--force_simple"] if simple else []
-        command += ["--include_path", str(Path(include_path).resolve())] if include_path is not None else []
-        command += ["--limit", str(limit)] if limit is not None else []
-        with _environment(device, processes, prompts_of) as environment:
-            code = _watched(command, environment, out / "lmms-eval.log", journal, silence)
-        said = f"its last words, from {out / 'lmms-eval.log'}:\n{_tail(out / 'lmms-eval.log')}"
-        if code != 0:
-            raise LmmsError(
-                f"lmms-eval failed over {task!r} ({_ending(code)}); run it again to go on; {said}"
-            )
-        merge_ranks(journal)
-        found = read_results(Path(attempt), task, journal)
-        if found is None:
-            raise LmmsError(f"lmms-eval ended over {task!r} without writing results; {said}")
+    results = out / "lmms-eval"
+    shutil.rmtree(results, ignore_errors=True)  # of a run before this one, which could be taken for its own
+    command = [*_starter(processes), "eval", "--model", prompts_of or "vidcompress"]
+    command += ["--model_args", written, "--tasks", task, "--batch_size", str(batch_size)]
+    command += ["--device", device, "--output_path", str(results), "--log_samples", "--verbosity", "DEBUG"]
+    command += ["--force_simple"] if simple else []
+    command += ["--include_path", str(Path(include_path).resolve())] if include_path is not None else []
+    command += ["--limit", str(limit)] if limit is not None else []
+    log = out / "lmms-eval.log"
+    with _environment(device, processes, prompts_of) as environment:
+        code = _watched(command, environment, log, journal, silence)
+    said = f"its last words, from {log}:\n{_tail(log)}"
+    if code != 0:
+        raise LmmsError(f"lmms-eval failed over {task!r} ({_ending(code)}); run it again to go on; {said}")
+    merge_ranks(journal)
+    found = read_results(results, task, journal)
+    if found is None:
+        raise LmmsError(f"lmms-eval ended over {task!r} without writing results; {said}")
     failed = found["failed"]
     if failed and len(failed) == len(found["samples"]["id"]):
         raise LmmsError(

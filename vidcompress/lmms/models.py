@@ -133,7 +133,7 @@ class _Model(lmms):  # type: ignore[misc]
 
     def _choose_device(self) -> torch.device:
         wanted = self.settings.device
-        if self._world_size > 1 and (wanted is None or wanted == "cuda") and torch.cuda.is_available():
+        if self._world_size > 1 and (wanted or "cuda").startswith("cuda") and torch.cuda.is_available():
             return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         return torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
 

@@ -172,6 +172,8 @@ def _scored(engine: Engine, ask: Ask, messages: list[dict[str, Any]], compressed
 
 def _answer_ids(processor: Any, messages: list[dict[str, Any]], text: str) -> Tensor:
     """(1, token) ids of an answer as the chat template writes it behind the prompt, end included."""
+    if not text.strip():
+        raise UnsupportedInputError("the answer whose likelihood is asked for is empty")
     said = {"role": "assistant", "content": [{"type": "text", "text": text}]}
     asked = processor.apply_chat_template(messages)
     whole = processor.apply_chat_template([*messages, said], add_generation_prompt=False)
@@ -180,6 +182,4 @@ def _answer_ids(processor: Any, messages: list[dict[str, Any]], text: str) -> Te
     ids = after[len(before) :] if after[: len(before)] == before else []
     if not ids:  # a template that writes answers otherwise than it opens them
         ids = processor.tokenizer(text, add_special_tokens=False)["input_ids"]
-    if not ids:
-        raise UnsupportedInputError("the answer whose likelihood is asked for is empty")
     return torch.tensor([ids])
