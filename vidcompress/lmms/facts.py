@@ -26,6 +26,8 @@ def describe(dataset: Any, split: str | None) -> dict[str, Any]:
         `split`; `revision`, the commit on the hub where the data came from there, else the library's fingerprint of
         the data, with "fingerprint:" before it; `rows`.
     """
+    if split not in dataset:
+        return {"split": split, "revision": "unknown", "rows": None}
     part = dataset[split]
     sources = getattr(getattr(part, "info", None), "download_checksums", None) or {}
     commits = sorted({found[1] for name in sources if (found := _COMMIT.search(str(name)))})
