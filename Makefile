@@ -8,6 +8,10 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 STAMP := $(VENV)/.installed
 TORCH := $(shell grep '^torch==' constraints.txt)
 
+# lmms-eval asks for av<16 and a hundred packages; these are the ones that an evaluation imports. torchvision does not
+# import beside a torch without CUDA and breaks transformers there: it stays where only the tests that need it look.
+LMMS_NEEDS := datasets evaluate sacrebleu loguru tenacity pytablewriter
+
 OLD_VENV := .venv-oldest
 OLD_BIN := $(OLD_VENV)/bin
 OLD_STAMP := $(OLD_VENV)/.installed
@@ -32,7 +36,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || { echo "creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "installing into $(VENV) (the first time takes a few minutes)"
 	@$(PIP) -c constraints.txt $(TORCH)
-	@$(PIP) -c constraints.txt -e '.[dev,decord,plot]'
+	@$(PIP) -c constraints.txt -e '.[dev,decord,plot]' $(LMMS_NEEDS)
+	@$(PIP) -c constraints.txt --no-deps lmms-eval opencv-python-headless
+	@$(PIP) -c constraints.txt --no-deps --upgrade --target $(VENV)/torchvision torchvision
 	@touch $@
 
 install: $(STAMP)  ## set up .venv

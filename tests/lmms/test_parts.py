@@ -1,0 +1,309 @@
+"""The plugin's parts, without lmms-eval."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from vidcompress import ArgumentError, UnsupportedInputError, VisualQA
+from vidcompress.lmms.engine import LAUNCHED, Ask, Engine, generation_options
+from vidcompress.lmms.frames import FrameRule, frame_rule
+from vidcompress.lmms.launch import _environment
+from vidcompress.lmms.merge import merge_ranks
+from vidcompress.lmms.prompts import Prompt, chat_prompt, simple_prompt
+from vidcompress.lmms.record import Outcome, Record, rank_file, read_answers
+from vidcompress.lmms.rounds import likelihoods
+from vidcompress.lmms.settings import read_settings
+from vidcompress.media.families import time_instruction
+from vidcompress.qa.answering import without_second_start
+
+ROOT = Path(__file__).parents[2]
+SCENE, CLIP = ROOT / "examples" / "scene.png", ROOT / "examples" / "clip.mp4"
+
+
+@pytest.fixture(scope="module")
+def qa() -> VisualQA:
+    return VisualQA.from_pretrained("tiny-onevision", device="cpu")
+
+
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        (
+            {"retention_ration": 0.5},
+            "retention_ration=0.5: no such model argument.*did you mean 'retention_ratio'",
+        ),
+        ({"method": "globalcom2", "tua": 5}, "tua=5: no such model argument.*did you mean 'tau'"),
+        ({"batch_size": "auto"}, "batch_size='auto': must be a whole number of at least 1"),
+        ({"batch_size": 0}, "batch_size=0: must be a whole number"),
+        ({"max_frames_num": 0}, "max_frames_num=0: must be a whole number of at least 1"),
+        ({"fps": -1.0}, "fps=-1.0: must be a positive number of frames per second"),
+        ({"force_sample": "yes"}, "force_sample='yes': must be True or False"),
+        ({"time_instruction": 1}, "time_instruction=1: must be True or False"),
+        ({"journal": 5}, "journal=5: must be a text"),
+        ({"device": 0}, "device=0: must be a text"),
+        ({"pretrained": "None"}, "pretrained is missing"),
+    ],
+)
+def test_model_arguments_are_refused_by_name(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ArgumentError, match=said):
+        read_settings({"pretrained": "tiny-next", **given})
+
+
+def test_model_arguments_are_sorted_out() -> None:
+    found = read_settings(
+        {
+            "pretrained": "x",
+            "method": "globalcom2:tau=5",
+            "alpha": 0.3,
+            "policy": "reference",
+            "dtype": "float32",
+        }
+        | {"retention_ratio": 0.25, "batch_size": "4", "revision": "None", "max_batch_size": 64}
+    )
+    assert found.method == "globalcom2" and found.options == {"tau": 5, "alpha": 0.3, "policy": "reference"}
+    assert found.loading == {"dtype": "float32"} and found.batch_size == 4
+    joined = read_settings({"pretrained": "x", "method": "globalcom2+fastv", "before_ratio": 0.5, "tau": 2})
+    assert joined.options == {"before_ratio": 0.5, "tau": 2}
+
+
+def test_generation_is_that_of_llava_hf_and_nothing_is_changed() -> None:
+    given = {
+        "until": ["\n\n"],
+        "max_new_tokens": 16,
+        "temperature": 0,
+        "top_p": 1.0,
+        "num_beams": 1,
+        "do_sample": True,
+    }
+    kept = dict(given)
+    assert generation_options(given, 2) == {
+        "max_new_tokens": 16, "num_beams": 1, "do_sample": False, "eos_token_id": 2
+    }  # fmt: skip
+    assert given == kept
+    assert generation_options({"until": ["x"]}, None) == {
+        "max_new_tokens": 1024,
+        "num_beams": 1,
+        "do_sample": False,
+    }
+    assert generation_options({"temperature": 0.2, "top_p": 0.9, "do_sample": False}, None) == {
+        "max_new_tokens": 1024, "num_beams": 1, "do_sample": True, "temperature": 0.2, "top_p": 0.9
+    }  # fmt: skip
+
+
+def test_frames_are_those_of_the_families_evaluations() -> None:
+    free = {"max_frames": None, "fps": None, "force_sample": False, "backend": "auto"}
+    assert frame_rule("llava_onevision", **free) == FrameRule(32, None)
+    assert frame_rule("llava_video", **free) == FrameRule(64, 1.0)
+    assert frame_rule("llava_video", **{**free, "force_sample": True, "max_frames": 16}) == FrameRule(
+        16, None
+    )
+    whole = FrameRule(8).read(CLIP)
+    assert whole.total_frames == 8
+    longer = FrameRule(12).read(CLIP)  # linspace(0, 7, 12), rounded down
+    assert torch.equal(longer.frames, whole.frames[[0, 0, 1, 1, 2, 3, 3, 4, 5, 5, 6, 7]])
+    assert "some were taken more than once to make 12" in longer.notes[-1]
+    seconds = FrameRule(64, 1.0).read(CLIP)
+    assert [round(time) for time in seconds.times] == list(range(len(seconds)))
+    assert len(FrameRule(2, 1.0).read(CLIP)) == 2
+
+
+def test_prompts_of_the_simple_form(qa: VisualQA) -> None:
+    rule, processor = FrameRule(4), qa.processor
+    picture = Image.open(SCENE)
+    plain = simple_prompt("what", [picture], rule, processor, {})
+    assert plain.messages() == [
+        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "what"}]}
+    ]
+    placed = simple_prompt("first <image> then <image>", [[picture], picture], rule, processor, {})
+    assert placed.messages()[0]["content"] == [{"type": "text", "text": "first <image> then <image>"}]
+    clip = simple_prompt("<image>\nwhat", [str(CLIP)], rule, processor, {})
+    assert clip.messages("Note.")[0]["content"] == [{"type": "text", "text": "Note.\n<video>\nwhat"}]
+    assert simple_prompt("what", None, rule, processor, {}).images == ()
+    frames = simple_prompt(
+        "what", [picture] * 9, FrameRule(64, 1.0), processor, {"task_type": "video", "sample_frames": 4}
+    )
+    assert len(frames.open()[1] or ()) == 4 and frames.images == ()
+    for visuals, said in (
+        ([str(CLIP)] * 2, "2 clips"),
+        (["a.wav"], "with audio"),
+        ([{"array": 0}], "with audio"),
+    ):
+        with pytest.raises(UnsupportedInputError, match=said):
+            simple_prompt("what", visuals, rule, processor, {})
+
+
+def test_prompts_of_the_chat_form() -> None:
+    note = time_instruction(4.0, [0.0, 1.0])
+    messages = [
+        {"role": "system", "content": "be brief"},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "look"},
+                {"type": "video", "url": str(CLIP)},
+                {"type": "text", "text": "what"},
+            ],
+        },
+    ]
+    prompt = chat_prompt(messages, FrameRule(4))
+    assert prompt.video == str(CLIP) and prompt.text == "be brief\nlook\nwhat"
+    system, user = prompt.messages(note)
+    assert system == {"role": "system", "content": [{"type": "text", "text": "be brief"}]}
+    assert user["content"] == [
+        {"type": "text", "text": "look"}, {"type": "video"}, {"type": "text", "text": f"{note}\nwhat"}
+    ]  # fmt: skip
+    with pytest.raises(UnsupportedInputError, match="with audio"):
+        chat_prompt([{"role": "user", "content": [{"type": "audio", "url": "a.wav"}]}], FrameRule())
+
+
+def asks(count: int, **generation: Any) -> list[Ask]:
+    return [
+        Ask(
+            f"t/{number}",
+            lambda: Prompt("what color is the circle", (SCENE,)),
+            {"max_new_tokens": 6, **generation},
+        )
+        for number in range(count)
+    ]
+
+
+def test_batches_are_those_of_an_unbroken_run(
+    qa: VisualQA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = Record(tmp_path / "a.jsonl", {"x": 1})
+    engine = Engine(qa, record, batch_size=2)
+    sizes: list[list[str]] = []
+    answer = engine.answer_batch
+    monkeypatch.setattr(
+        engine, "answer_batch", lambda batch: sizes.append([a.id for a in batch]) or answer(batch)
+    )
+    engine.answer(asks(3))
+    engine.answer(asks(5))
+    assert sizes == [["t/0", "t/1"], ["t/2"], ["t/2", "t/3"], ["t/4"]]
+    assert [line["id"] for line in read_answers(tmp_path / "a.jsonl")] == [
+        f"t/{number}" for number in range(5)
+    ]
+    changed = [Ask("t/0", asks(1)[0].prompt, {"max_new_tokens": 6}, digest="another prompt")]
+    assert engine.known(changed[0]) is None
+
+
+def test_sampled_answers_follow_from_the_request_alone(qa: VisualQA) -> None:
+    hot = asks(4, temperature=5.0)
+    together = [outcome.answer for outcome in Engine(qa, Record(None, {}), 4).answer(hot)]
+    torch.manual_seed(77)
+    apart = [
+        outcome.answer for ask in reversed(hot) for outcome in Engine(qa, Record(None, {}), 1).answer([ask])
+    ]
+    assert together == apart[::-1] and len(set(together)) > 1
+
+
+@pytest.mark.parametrize("name", ["tiny-onevision", "tiny-next"])
+def test_uncompressed_likelihoods_are_the_model_s_own_loss(name: str) -> None:
+    qa = VisualQA.from_pretrained(name, method="none", device="cpu")
+    ask = asks(1)[0]
+    texts = ("yes", "two red")
+    named = [replace(ask, id=text) for text in texts]
+    found = likelihoods(Engine(qa, Record(None, {})), named, [lambda text=text: text for text in texts])
+    prompt = qa.processor.apply_chat_template(ask.prompt().messages())
+    for text, outcome in zip(texts, found, strict=True):
+        end = qa.processor.tokenizer.eos_token
+        inputs = qa.processor(
+            text=without_second_start(f"{prompt} {text}{end}", qa.processor.tokenizer), images=[[SCENE]]
+        )
+        labels = inputs["input_ids"].clone()
+        labels[:, : -len(text.split()) - 1] = -100
+        with torch.no_grad():
+            stock = qa.model(**inputs, labels=labels)
+        assert outcome.answer[0] == pytest.approx(float(stock.loss), abs=1e-5)
+        assert outcome.output_tokens == len(text.split()) + 1
+    said = Engine(qa, Record(None, {})).answer([ask])[0].answer
+    greedy = likelihoods(Engine(qa, Record(None, {})), [ask], [lambda: said])[0]
+    assert greedy.answer[1] is True and found[1].answer[1] is False
+
+
+def test_likelihoods_of_nothing_are_errors(qa: VisualQA) -> None:
+    inside = qa.using(method="fastv", retention_ratio=0.5)
+    for model, text, said in ((qa, "", "is empty"), (inside, "yes", "prunes inside the language model")):
+        made = likelihoods(
+            Engine(model, Record(None, {})), [replace(asks(1)[0], id="t")], [lambda text=text: text]
+        )
+        assert said in str(made[0].error) and made[0].answer == [1e9, False]
+
+
+def test_what_fails_fails_alone(qa: VisualQA) -> None:
+    def leave() -> Prompt:
+        raise SystemExit("video path does not exist")
+
+    bad = [
+        Ask("t/exit", leave, {"max_new_tokens": 6}),
+        Ask(
+            "t/placeholders",
+            lambda: Prompt("<image> or <image>", (SCENE,), placed=True),
+            {"max_new_tokens": 6},
+        ),
+        Ask("t/gone", lambda: Prompt("what", (ROOT / "no.png",)), {"max_new_tokens": 6}),
+    ]
+    found = Engine(qa, Record(None, {}), 8).answer([*asks(1), *bad, *asks(1)])
+    assert [bool(outcome.error) for outcome in found] == [False, True, True, True, False]
+    assert "video path does not exist" in str(found[1].error) and "<image>" in str(found[2].error)
+    assert found[0].answer == found[4].answer != ""
+
+
+def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = Record(tmp_path / "a.jsonl", {"x": 1})
+    with monkeypatch.context() as patch:
+
+        def full(*args: Any) -> Any:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        patch.setattr(os, "fsync", full)
+        record.add([Outcome("t/0", "red")])
+        assert [line["id"] for line in read_answers(tmp_path / "a.jsonl")] == []
+    assert record.get("t/0") == Outcome("t/0", "red")
+    record.add([Outcome("t/1", "blue")])
+    assert [line["answer"] for line in read_answers(tmp_path / "a.jsonl")] == ["red", "blue"]
+
+
+def test_processes_read_each_others_answers_and_are_merged(tmp_path: Path) -> None:
+    path, head = tmp_path / "a.jsonl", {"x": 1}
+    first, second = (Record(path, head, rank=rank, world_size=2) for rank in (0, 1))
+    first.add([Outcome("t/10", "c", timing_ms={"total": 3.0, "generate": 1.0}), Outcome("t/2", "b")])
+    second.add([Outcome("t/1", "a")])
+    rank_file(path, 2).write_bytes(rank_file(path, 1).read_bytes().replace(b'"x":1', b'"x":2'))
+    again = Record(path, head)
+    assert [again.get(f"t/{number}") is not None for number in (1, 2, 10)] == [True] * 3
+    assert again.get("t/10").time_to_first_token_ms == 2.0  # type: ignore[union-attr]
+    with pytest.raises(ArgumentError, match="x is 1 there and 5 here"):
+        Record(path, {"x": 5})
+    merge_ranks(path)
+    assert [line["id"] for line in read_answers(path)] == ["t/1", "t/2", "t/10"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.jsonl", "a.times"]
+
+
+def test_a_run_whose_launcher_is_gone_stops(qa: VisualQA, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(qa, Record(None, {}))
+    monkeypatch.setenv(LAUNCHED, "1")
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    with pytest.raises(SystemExit, match="the process that started this run is gone"):
+        engine.answer(asks(1))
+
+
+def test_processes_are_started_as_if_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.setenv(name, "1")
+    with _environment("cpu", 2, "llava_vid") as environment:
+        assert not {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT", "TORCHELASTIC_RUN_ID"} & set(
+            environment
+        )
+        assert (
+            environment["ACCELERATE_USE_CPU"] == "true"
+            and environment["VIDCOMPRESS_PROMPTS_OF"] == "llava_vid"
+        )

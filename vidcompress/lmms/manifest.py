@@ -1,0 +1,22 @@
+"""What lmms-eval reads of us through the entry-point group `lmms_eval.models`.
+
+One entry point that raises makes lmms-eval drop every other one as well, so nothing is imported or decided here.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+PROMPTS_OF = "VIDCOMPRESS_PROMPTS_OF"
+"""Environment variable: answer under the name of this built-in model, too, for one run. A task's own prompts are keyed
+by the name in `--model`; LLaVA-Video's ("The best answer is:") have the key `llava_vid`."""
+
+
+def manifests() -> list[Any]:
+    """The model ids and their classes, in lmms-eval's own terms."""
+    from lmms_eval.models.registry_v2 import ModelManifest
+
+    simple, chat = "vidcompress.lmms.models.Simple", "vidcompress.lmms.models.Chat"
+    names = dict.fromkeys(["vidcompress", os.environ.get(PROMPTS_OF) or "vidcompress"])
+    return [ModelManifest(name, simple_class_path=simple, chat_class_path=chat) for name in names]

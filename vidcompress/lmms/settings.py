@@ -1,0 +1,127 @@
+"""The model arguments: `--model_args name=value,...`, checked before a weight is read."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..checks import flag, positive, whole_number, word
+from ..errors import ArgumentError, nearest, shown
+from ..labels import read_label
+from ..registry import METHODS
+
+_COMPRESSION = ("policy", "separators", "positions")
+_LOADING = (
+    "dtype",
+    "attn_implementation",
+    "device_map",
+    "quantization",
+    "revision",
+    "local_files_only",
+    "resize_device",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class LmmsSettings:
+    """What one run of the harness does.
+
+    Attributes:
+        pretrained: folder, embedded model or hub id.
+        method: registered name of the method, two joined by `+`, options behind a colon as in `globalcom2:tau=5`.
+        retention_ratio: share of the visual tokens to keep; with neither this nor `max_tokens`, as `VisualQA` does.
+        max_tokens: visual tokens per question instead.
+        max_frames_num: most frames of a clip; None is what the family's own evaluation takes (`frames.FrameRule`).
+        fps: frames per second of clip time, up to `max_frames_num`; None is what the family's own evaluation takes.
+        force_sample: spread `max_frames_num` frames over the clip also where `fps` would make fewer.
+        video_backend: decoder, see `read_video`.
+        time_instruction: tell LLaVA-Video when its frames were taken.
+        journal: JSONL file in which every answer is kept as it is made; a run that is repeated goes on there.
+        batch_size: questions that go through the model together.
+        device: where the model goes; None is the one lmms-eval says.
+        loading: further arguments of `VisualQA.from_pretrained`.
+        options: `policy`, `separators`, `positions` and the method's own options.
+    """
+
+    pretrained: str
+    method: str = "globalcom2"
+    retention_ratio: float | str | None = None
+    max_tokens: int | None = None
+    max_frames_num: int | None = None
+    fps: float | None = None
+    force_sample: bool = False
+    video_backend: str = "auto"
+    time_instruction: bool = True
+    journal: Path | None = None
+    batch_size: int = 1
+    device: str | None = None
+    loading: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def head(self) -> dict[str, Any]:
+        """What answers depend on, as JSON values: the head of the journal."""
+        values = {name: value for name, value in vars(self).items() if name not in ("journal", "device")}
+        return {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+
+
+_OWN = {field.name for field in dataclasses.fields(LmmsSettings) if field.name not in ("loading", "options")}
+
+
+def read_settings(given: Mapping[str, Any]) -> LmmsSettings:
+    """Check the model arguments.
+
+    Args:
+        given: as lmms-eval read them from the command line: whole and decimal numbers, True and False, texts; its
+            `batch_size` is a text. The text "None" stands for an argument that is left out.
+
+    Raises:
+        ArgumentError: a name that is not known (the message has the nearest one), or a value that is not allowed.
+    """
+    values = {name: value for name, value in given.items() if value is not None and value != "None"}
+    values.pop("max_batch_size", None)  # of lmms-eval's own, for batch_size=auto, which is refused
+    if "pretrained" not in values:
+        raise ArgumentError("pretrained is missing; pass --model_args pretrained=<folder or hub id>,...")
+    for name in ("pretrained", "method", "video_backend", "journal", "device"):
+        if name in values:
+            word(name, values[name], "globalcom2" if name == "method" else "owner/name")
+    method, listed = read_label(values.get("method", "globalcom2"))
+    options = {**listed, **{name: values.pop(name) for name in sorted(values) if name in _COMPRESSION}}
+    loading = {name: values.pop(name) for name in sorted(values) if name in _LOADING}
+    for name in sorted(set(values) - _OWN):
+        known = {*_OWN, *_COMPRESSION, *_LOADING, *_method_options(method)}
+        if name not in known:
+            raise ArgumentError(
+                f"{name}={shown(values[name])}: no such model argument; {nearest(name, known)}"
+            )
+        options[name] = values.pop(name)
+    return _checked({**values, "method": method}, loading, options)
+
+
+def _checked(values: dict[str, Any], loading: Mapping[str, Any], options: Mapping[str, Any]) -> LmmsSettings:
+    size = values.get("batch_size", 1)
+    if isinstance(size, str):
+        if not size.isdecimal():
+            raise ArgumentError(f"batch_size={shown(size)}: must be a whole number of at least 1, such as 8")
+        size = int(size)
+    values["batch_size"] = whole_number("batch_size", size)
+    if "max_frames_num" in values:
+        whole_number("max_frames_num", values["max_frames_num"])
+    if "fps" in values:
+        positive("fps", values["fps"], "frames per second")
+    for name in ("force_sample", "time_instruction"):
+        if name in values:
+            flag(name, values[name])
+    if "journal" in values:
+        values["journal"] = Path(values["journal"])
+    return LmmsSettings(**values, loading=loading, options=options)
+
+
+def _method_options(method: str) -> set[str]:
+    """Names of a method's own options; those of both parts of a composition."""
+    found = {"before_ratio"} if "+" in method else set()
+    for part in method.split("+"):
+        if part in METHODS.names():
+            found |= {field.name for field in dataclasses.fields(METHODS.get(part)) if field.init}
+    return found
