@@ -77,7 +77,7 @@ def _newcombe(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
     p1, p2 = right_1 / n, right_2 / n
     (l1, u1), (l2, u2) = wilson(right_1, n), wilson(right_2, n)
     margins = right_1 * (n - right_1) * right_2 * (n - right_2)
-    cross = both * neither - only_first * only_second
+    cross = float(both * neither - only_first * only_second)
     if cross > 0:  # the continuity correction of method 10
         cross = max(cross - n / 2, 0)
     phi = cross / math.sqrt(margins) if margins else 0.0

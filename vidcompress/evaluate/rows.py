@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError, one_line, shown
+from .fields import Fields, is_number, no_constant
 
 SCHEMA = 1
 LARGEST = 256 * 2**20
@@ -141,7 +141,7 @@ def read_row(path: Path) -> Row:
     try:
         if path.stat().st_size > LARGEST:
             raise ArgumentError(f"{path}: is larger than {LARGEST} bytes; no result file is")
-        found = json.loads(path.read_text("utf-8"), parse_constant=_no_constant)
+        found = json.loads(path.read_text("utf-8"), parse_constant=no_constant)
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, ArgumentError):
             raise
@@ -194,73 +194,3 @@ def _row(file: Fields) -> Row:
 def _named(file: Fields, field: str) -> Sequence[str]:
     """Names of an object's numbers; what is null was not measured."""
     return [name for name, value in file.of(field, dict, default={}).items() if value is not None]
-
-
-def is_number(value: object) -> bool:
-    """Whether a JSON value is a finite number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")
-
-
-class Fields:
-    """A parsed file whose fields are looked up by dotted path and checked one by one."""
-
-    def __init__(self, path: Path, found: Any) -> None:
-        self.path, self._found = path, found
-        if not isinstance(found, dict):
-            raise ArgumentError(f"{path}: must hold one object, got {shown(found)}")
-
-    def wrong(self, field: str, expected: str) -> ArgumentError:
-        """The error over a field."""
-        return ArgumentError(f"{self.path}: {field} must be {expected}, got {shown(self._at(field))}")
-
-    def of(self, field: str, kind: type, default: Any = None) -> Any:
-        """A field of one type; the default where it is missing or null."""
-        value = self._at(field)
-        if value is None and default is not None:
-            return default
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise self.wrong(field, f"of type {kind.__name__}")
-        return value
-
-    def text(self, field: str, optional: bool = False) -> Any:
-        """Printable text of up to 2,000 characters, so that it may stand in a table."""
-        value = self._at(field)
-        if value is None and optional:
-            return None
-        if not isinstance(value, str) or not value or len(value) > 2000 or not value.isprintable():
-            raise self.wrong(field, "text of 1 to 2000 printable characters")
-        return value
-
-    def number(self, field: str, low: float = -math.inf, high: float = math.inf) -> float | None:
-        """A finite number, or None where it is missing or null."""
-        value = self._at(field)
-        if value is None:
-            return None
-        if not is_number(value) or not low <= value <= high:
-            raise self.wrong(field, f"a finite number from {low:g} to {high:g}")
-        return float(value)
-
-    def whole(self, field: str) -> int | None:
-        """A whole number of at least 0, or None where it is missing or null."""
-        value = self.number(field, 0)
-        if value is not None and value != int(value):
-            raise self.wrong(field, "a whole number")
-        return None if value is None else int(value)
-
-    def listed(self, field: str, fits: Any, default: list[Any] | None = None) -> list[Any]:
-        """A list whose entries all fit."""
-        value = self.of(field, list, default=default)
-        if not all(fits(entry) for entry in value):
-            raise self.wrong(field, "a list of the right kind of entries")
-        return list(value)
-
-    def _at(self, field: str) -> Any:
-        value: Any = self._found
-        head, _, rest = field.partition(".")  # the rest may hold dots itself: names of scores do
-        for part in filter(None, (head, rest)):
-            value = value.get(part) if isinstance(value, dict) else None
-        return value
