@@ -186,9 +186,15 @@ def _row(file: Fields) -> Row:
         tokens={name: file.number(f"tokens.{name}", 0) or 0.0 for name in _named(file, "tokens")},
         unreachable=file.text("unreachable", optional=True),
         first_token_ms=file.number("time_to_first_token_ms.median", 0),
-        limit=file.whole("task.limit"),
+        limit=_limit(file),
         path=file.path,
     )
+
+
+def _limit(file: Fields) -> int | None:
+    """How many questions were asked for; what a run depends on is stated in the head of its journal."""
+    head = file.of("provenance", dict, default={}).get("head")
+    return Fields(file.path, head).whole("limit") if isinstance(head, dict) else None
 
 
 def _named(file: Fields, field: str) -> Sequence[str]:
