@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ArgumentError, nearest, shown
 from .boards import Board, Column, Line, boards_of
 from .rows import Row
-from .sheets import Sheet, drawn, written
+from .sheets import Sheet, drawn, plain, written
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -39,6 +39,18 @@ def markdown(rows: Iterable[Row], pairs: Sequence[tuple[str, str]] = ()) -> str:
         ArgumentError: a pair names a method that no row has.
     """
     return "\n".join(written(sheet) for sheet in sheets_of(rows, pairs))
+
+
+def text(rows: Iterable[Row], pairs: Sequence[tuple[str, str]] = ()) -> str:
+    """Return the same tables as text, as wide as they are.
+
+    Args:
+        rows: from `read_rows`. pairs: as in `render`.
+
+    Raises:
+        ArgumentError: a pair names a method that no row has.
+    """
+    return "\n".join(plain(sheet) for sheet in sheets_of(rows, pairs))
 
 
 def sheets_of(rows: Iterable[Row], pairs: Sequence[tuple[str, str]] = ()) -> list[Sheet]:
