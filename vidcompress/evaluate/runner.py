@@ -102,11 +102,11 @@ class Runner:
         Raises:
             ArgumentError: a folder of a "data:" task is not as it must be, or another run is at work in this folder.
         """
+        rows = self.sweep.rows()
+        for row in rows:
+            if row.task.kind != "lmms":
+                self.tasks(row.task)  # what is malformed is refused before anything is written or loaded
         with self._alone():
-            rows = self.sweep.rows()
-            for row in rows:
-                if row.task.kind != "lmms":
-                    self.tasks(row.task)  # refused before anything is loaded
             outcomes = []
             for row in rows:
                 outcome = self._lmms(row) if row.task.kind == "lmms" else self._row(row)
@@ -241,6 +241,7 @@ class Runner:
             "device": torch.device(spec.device or ("cuda" if torch.cuda.is_available() else "cpu")).type,
             "task": row.task.name,
             "data": task.revision,
+            "limit": row.task.limit,
             "questions": len(items),
             "metric": task.metric,
             "max_new_tokens": row.task.max_new_tokens or task.max_new_tokens,
