@@ -1,8 +1,9 @@
 """Runs an evaluation that is killed again and again: `python killed_runs.py BENCHMARK OUT KILLS SEED`.
 
 The model is loaded once; every run is a process of its own, made by fork, that works the real runner, and dies of
-SIGKILL at a random moment. The last one is left alone; where one comes to its end before, the next begins another folder.
-Prints one JSON object: how many answers there were at every kill, and which folders came of them.
+SIGKILL at a random moment: after none to three batches and a random time. The last one is left alone; where one comes
+to its end before, the next begins another folder.
+Prints one JSON object: how many bytes of answers there were at every kill, and which folders came of them.
 """
 
 from __future__ import annotations
@@ -45,19 +46,24 @@ def start(run: Runner) -> int:
     return child
 
 
-def ended(child: int, seconds: float) -> bool:
-    """Whether a process comes to its end within some seconds."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+def ended(child: int, out: Path, batches: int, seconds: float) -> bool:
+    """Whether a process comes to its end before it has written so many batches and worked some seconds more."""
+    size, until = written(out), None
+    while True:
         if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
             return True
+        if written(out) != size:
+            size, batches = written(out), batches - 1
+        if batches <= 0:
+            until = until or time.monotonic() + seconds
+            if time.monotonic() >= until:
+                return False
         time.sleep(0.002)
-    return False
 
 
-def answered(out: Path) -> int:
-    """Lines of all journals, whole or torn."""
-    return sum(path.read_bytes().count(b"\n") for path in out.glob("*/answers.jsonl"))
+def written(out: Path) -> int:
+    """Bytes of all journals."""
+    return sum(path.stat().st_size for path in out.glob("*/answers.jsonl"))
 
 
 def main(folder: str, out: Path, kills: int, seed: int) -> None:
@@ -77,14 +83,13 @@ def main(folder: str, out: Path, kills: int, seed: int) -> None:
     folders, moments = [out / "killed0"], []
     while len(moments) < kills:
         child = start(runner(folders[-1]))
-        # Half of the moments come early, so that starting, reading back and going on are hit as well as answering.
-        if ended(child, rng.uniform(0, took / (4 if rng.random() < 0.5 else 12))):
+        if ended(child, folders[-1], rng.randint(0, 3), rng.uniform(0, took / 12)):
             assert os.waitpid(child, 0)[1] == 0
             folders.append(out / f"killed{len(folders)}")
             continue
         os.kill(child, signal.SIGKILL)
         assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
-        moments.append(answered(folders[-1]))
+        moments.append(written(folders[-1]))
     assert os.waitpid(start(runner(folders[-1])), 0)[1] == 0
     print(json.dumps({"moments": moments, "folders": [folder.name for folder in folders], "seconds": took}))
 

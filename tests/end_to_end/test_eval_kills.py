@@ -26,7 +26,7 @@ def test_twenty_kills_leave_no_trace_in_the_answers(tmp_path):
         [sys.executable, str(SCRIPT), str(data), str(tmp_path), str(KILLS), "3"],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stderr
