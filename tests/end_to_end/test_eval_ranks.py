@@ -1,6 +1,7 @@
 """Several processes share a run: two give what one gives, and one that dies is noticed and made up for."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -87,7 +88,6 @@ def test_two_processes_give_what_one_gives(whole, data, tmp_path):
 
 
 def test_a_process_that_dies_fails_the_run_and_the_next_one_goes_on(whole, data, qa, tmp_path):
-    begin = time.monotonic()
     done = subprocess.run(
         [*TORCHRUN, DYING, "1", "2", *words(data, tmp_path)],
         capture_output=True,
@@ -95,9 +95,10 @@ def test_a_process_that_dies_fails_the_run_and_the_next_one_goes_on(whole, data,
         timeout=900,
         check=False,
     )
-    assert done.returncode not in (0, 1, 2) or "exitcode" in done.stderr, done.stderr[-2000:]
-    assert "-9" in done.stderr or "SIGKILL" in done.stderr or "Signal 9" in done.stderr
-    took = time.monotonic() - begin
+    (died,) = re.findall(r"dying at ([\d.]+)", done.stderr)
+    assert time.time() - float(died) < 60, "seconds, on a machine that does nothing else"
+    assert done.returncode != 0
+    assert re.search(r"exitcode\s*: -9 .*", done.stderr), done.stderr[-2000:]
     kept = [line for path in tmp_path.glob("*/answers*.jsonl") for line in path.read_bytes().splitlines()[1:]]
     assert 0 < len(kept) < 2 * 16
     assert list(tmp_path.glob("*/answers.rank1.jsonl")), "what the dead one had answered is there"
@@ -105,7 +106,6 @@ def test_a_process_that_dies_fails_the_run_and_the_next_one_goes_on(whole, data,
     outcomes = run_here(data, tmp_path, qa)
     assert outcomes[0].resumed == len({json.loads(line)["id"] for line in kept}) > 2
     assert same(whole, tmp_path)
-    assert took < 600
 
 
 def test_a_lost_connection_is_one_error(monkeypatch):

@@ -141,7 +141,7 @@ def test_a_broken_line_is_refused_by_number(folder, line, message):
         ("name = ''", r"benchmark.toml: name='': must be a text that is not empty"),
         ("list_choices = 1", r"benchmark.toml: list_choices=1: must be True or False"),
         ("prompt_suffix = 1", r"benchmark.toml: prompt_suffix=1: must be a text"),
-        ("= 5", r"benchmark.toml is no TOML file that can be read \(Invalid.*\); mend it"),
+        ("= 5", r"benchmark.toml is no TOML file that can be read \(Invalid.*\); check its syntax"),
     ],
 )
 def test_broken_settings_are_refused(folder, toml, message):
