@@ -42,7 +42,7 @@ def two_tasks(tmp_path: Path) -> list[Row]:
         row("lmms:mme", "globalcom2", 0.1, score=marks(100, 0.6, 1), **less),
         row("lmms:gqa", "pdrop", 0.1, unreachable=REASON),
         row("lmms:mme", "pdrop", 0.1, unreachable=REASON),
-        row("lmms:gqa", FIT, 0.1, score=[*marks(99, 0.6, 0), None]),
+        row("lmms:gqa", FIT, 0.1, score=[*marks(99, 0.7, 0), None]),
         row("lmms:gqa", "globalcom2", 0.5, score=marks(100, 0.7, 0)),
     )
 
@@ -83,9 +83,9 @@ def test_the_best_of_a_group_is_bold_and_ties_are_all(two_tasks: list[Row]) -> N
     scores = sheets_of(two_tasks)[0]
     bold = {line[1][0]: [cell for cell, is_bold in line if is_bold] for line in scores.groups[2]}
     assert bold == {
-        "globalcom2": ["60.0 (75.0)", "1200.0 (80.0)", "77.5"],
+        "globalcom2": ["1200.0 (80.0)", "77.5"],
         "pdrop": [],
-        "pdrop †": [],
+        "pdrop †": ["69.7 (87.1)"],  # its average is of one task only
         "random": ["1200.0 (80.0)"],
     }
     assert not any(is_bold for _, is_bold in scores.groups[0][0]), (
@@ -112,7 +112,7 @@ def test_what_stdout_and_markdown_show_is_the_same(two_tasks: list[Row]) -> None
         console.print(render(two_tasks))
     assert captured.get().split() == text(two_tasks).split()
     written = markdown(two_tasks)
-    assert "| 10 % | globalcom2 | 10.0 | **60.0 (75.0)** | **1200.0 (80.0)** | **77.5** |" in written
+    assert "| 10 % | globalcom2 | 10.0 | 60.0 (75.0) | **1200.0 (80.0)** | **77.5** |" in written
 
 
 def test_markdown_shows_a_hostile_label_as_it_is(tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ NESTED = ("model", "task", "samples", "settings", "tokens")
 PLACES = [*row(), *(f"{top}.{name}" for top in NESTED for name in row()[top])]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.sampled_from(PLACES), JSON)
 def test_any_field_may_hold_anything(
     tmp_path_factory: pytest.TempPathFactory, place: str, value: Any
