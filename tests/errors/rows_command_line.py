@@ -15,7 +15,7 @@ class Words:
         command: of `vidcompress`; "" for what stands before a command.
         parameter: which is wrong, by its Python name.
         words: what is typed after the command; "{photo}" and "{clip}" are files that can be read, "{broken}" a text
-            that is called .mp4, "{room}" the current folder, "{empty}" an empty one.
+            that is called .mp4, "{room}" the current folder, "{empty}" an empty one, "{run}" one of results.
         message: part of the line on stderr.
         code: exit code.
         names: what the line calls the parameter, where it does not by its name.
@@ -382,4 +382,21 @@ ROWS += [
     sweep("quantization", "--quantization", "2bit", message="quantization='2bit': must be one of 4bit, 8bit"),
     sweep("dry_run", "--dry-run=5", message="does not take a value", names="--dry"),
     sweep("as_json", "--json=5", message="does not take a value", names="--json"),
+
+ROWS += [
+    Words("results", "runs", (), "Missing argument 'RUNS", names="RUNS"),
+    Words("results", "runs", ("no-such-run",), "no such file or folder; pass what", names="no-such-run"),
+    Words("results", "runs", ("{empty}",), "holds no result.json; pass what", names="result.json"),
+    Words("results", "runs", ("{photo}",), "is no result file (", names="scene.png"),
+    Words("results", "against", ("{run}", "--against", "no.toml"), "is no TOML table (", names="no.toml"),
+    Words("results", "against", ("{run}", "--against", "{photo}"), "is no TOML table (", names="scene.png"),
+    Words("results", "pairs", ("{run}", "--pairs", "globalcom2"), "must be two methods with a comma between"),
+    Words("results", "pairs", ("{run}", "--pairs", "globalcom2,globalcom3"), "did you mean 'globalcom2'?"),
+    Words("results", "plot", ("{run}", "--plot", "{photo}/plots"), "cannot be made ("),
+    Words("results", "plot", ("{run}", "--plot", "{photo}"), "cannot be made ("),
+    Words("results", "as_markdown", ("{run}", "--markdown=yes"), "does not take a value", names="--markdown"),
+    Words(
+        "results", "as_markdown", ("{run}", "--markdown", "--json"), "exclude each other", names="--markdown"
+    ),
+    Words("results", "as_json", ("{run}", "--json=yes"), "does not take a value", names="--json"),
 ]
