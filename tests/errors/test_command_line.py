@@ -12,6 +12,7 @@ from PIL import Image
 
 from errors.rows import NEXT
 from errors.rows_command_line import FAILURE, ROWS, Words
+from result_files import run_of
 from vidcompress.cli import app, main
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -40,6 +41,8 @@ def test_a_wrong_option_is_refused(
     broken.write_text("this is no clip " * 50)
     files = {"photo": EXAMPLES / "scene.png", "clip": EXAMPLES / "clip.mp4", "broken": broken, "room": room}
     files["empty"] = tmp_path_factory.mktemp("empty")
+    if "{run}" in row.words:
+        files["run"] = run_of(tmp_path_factory.mktemp("run"), questions=4)
     words = [word.format(**files) if "{" in word else word for word in row.words]
     code, out, err = run(capsys, *filter(None, [row.command]), *words)
     assert (code, out) == (row.code, ""), err

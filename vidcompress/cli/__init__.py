@@ -1,4 +1,4 @@
-"""The command line: `vidcompress ask | compare | cost | doctor | methods | models`.
+"""The command line: `vidcompress ask | compare | cost | eval | results | doctor | methods | models`.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 for success, 1 for a failure, 2 for bad usage.
 Set VIDCOMPRESS_TRACEBACK=1 to see where an error comes from.
@@ -16,7 +16,9 @@ from .ask import ask
 from .compare import compare
 from .cost import cost
 from .doctor import doctor
+from .eval import evaluate
 from .listings import methods, models
+from .results import results
 
 app = typer.Typer(
     name="vidcompress",
@@ -28,6 +30,8 @@ app = typer.Typer(
 app.command()(ask)
 app.command()(compare)
 app.command()(cost)
+app.command("eval")(evaluate)
+app.command()(results)
 app.command()(doctor)
 app.command()(methods)
 app.command()(models)
