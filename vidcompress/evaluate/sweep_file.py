@@ -83,7 +83,7 @@ def parse_sweep(path: Path) -> dict[str, Any]:
         if isinstance(error, ArgumentError):
             raise
         raise ArgumentError(
-            f"sweep={str(path)!r} is no TOML file that can be read ({one_line(error)}); mend it"
+            f"sweep={str(path)!r} is no TOML file that can be read ({one_line(error)}); check its syntax"
         ) from error
 
 
