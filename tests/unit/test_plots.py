@@ -55,7 +55,7 @@ def test_many_methods_get_panels_of_their_own() -> None:
     assert sorted(axes.get_title(loc="left") for axes in shown) == sorted(f"m{i}" for i in range(20))
     assert len({axes.get_ylim() for axes in shown}) == 1, "heights can be compared"
     for axes in shown:
-        assert len(axes.get_lines()) == 22, "20 methods, a control, the baseline"
+        assert len(axes.get_lines()) == 23, "20 methods, a control, the baseline and its point"
     assert {"random", "all tokens", *LABELS.values()} <= set(words(figure))
     assert len(accuracy_plot(series(20), panels=False, **LABELS).axes) == 1
 

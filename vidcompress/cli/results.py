@@ -20,7 +20,10 @@ PUBLISHED = "published"
 def results(
     runs: Annotated[
         list[str],
-        typer.Argument(help="What `vidcompress eval --out` wrote: folders of runs or rows, or result files."),
+        typer.Argument(
+            help="What `vidcompress eval --out` wrote: folders of runs or rows, or result files.",
+            metavar="RUNS...",
+        ),
     ],
     against: Annotated[
         str | None,

@@ -70,6 +70,7 @@ def _of_board(board: Board) -> Iterator[tuple[str, Figure]]:
                         x_label=label,
                         y_label=_unit(board, column),
                         title=f"{board.title}, {name}",
+                        join_as_given=kind == "time",
                     ),
                 )
         for line in [board.baseline, *board.lines]:

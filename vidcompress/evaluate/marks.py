@@ -64,7 +64,7 @@ def small_panels(
     down = math.ceil(len(methods) / across)
     figure = figure_of((0.6 + 2.3 * across, 1.1 + 1.9 * down))
     grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
-    ticks = sorted({p.x for points in series.values() for p in points})
+    ticks = ticks_at(series, baseline)
     for axes, label in zip(grid.flat, methods, strict=False):
         for other in methods:
             if other != label:
@@ -87,6 +87,11 @@ def small_panels(
         labels = [str(line.get_label()) for line in names]
         figure.legend(names, labels, loc="outside upper right", ncols=6, fontsize=8, frameon=False)
     return figure
+
+
+def ticks_at(series: Mapping[str, Sequence[Point]], baseline: Point | None) -> list[float]:
+    """Where points lie on the x axis."""
+    return sorted({p.x for points in series.values() for p in points} | ({baseline.x} if baseline else set()))
 
 
 def draw_line(axes: Axes, points: Sequence[Point], colour: str, width: float) -> None:
@@ -117,10 +122,12 @@ def dress(axes: Axes, baseline: Point | None, log_x: bool, xs: Sequence[float]) 
     """Baseline, scale, ticks at the points (round numbers where these are many), no frame."""
     if baseline is not None:
         axes.axhline(baseline.y, color="black", lw=0.8, ls=(0, (6, 3)), label="all tokens")
+        axes.plot([baseline.x], [baseline.y], color="black", marker="D", ms=3.5)
     if log_x:
         axes.set_xscale("log")
-    ticks = xs if len(xs) <= 5 else _round_ticks(xs[0], xs[-1], log_x)
-    axes.set_xticks(ticks, [f"{x:g}" for x in ticks])
+    spread = xs[-1] / xs[0] > 1.2 ** len(xs) if log_x else False
+    ticks = xs if len(xs) <= 5 and spread else _round_ticks(xs[0], xs[-1], log_x)
+    axes.set_xticks(ticks, [f"{x:.0f}" if x >= 100 else f"{x:.3g}" for x in ticks])
     axes.minorticks_off()
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
@@ -132,7 +139,10 @@ def _round_ticks(low: float, high: float, log_x: bool) -> list[float]:
     """About four round numbers within the range; its ends where there are none."""
     if log_x:
         first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-        tens = [m * 10.0**e for e in range(first, last + 1) for m in (1, 2, 5)]
+        decades = [10.0**e for e in range(first, last + 1)]
+        tens = [m * decade for decade in decades for m in (1, 2, 5)]
+        if sum(low <= tick <= high for tick in tens) < 3:
+            tens = [m * decade for decade in decades for m in (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)]
     else:
         step = 10.0 ** math.floor(math.log10((high - low) or 1.0))
         tens = [step * i for i in range(math.ceil(low / step), math.floor(high / step) + 1)]

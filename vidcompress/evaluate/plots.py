@@ -24,6 +24,7 @@ from .marks import (
     figure_of,
     label_ends,
     small_panels,
+    ticks_at,
 )
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def accuracy_plot(
     title: str = "",
     log_x: bool = True,
     panels: bool | None = None,
+    join_as_given: bool = False,
 ) -> Figure:
     """Draw scores against tokens or time.
 
@@ -54,20 +56,25 @@ def accuracy_plot(
     Args:
         series: label -> points, in any order; a label without points is left out.
         x_label: what x is, with its unit. y_label: what y is, with its unit.
-        baseline: the uncompressed model, a dashed line at its y.
+        baseline: the uncompressed model, a diamond and a dashed line at its y.
         controls: labels that are drawn in grey.
         title: above the figure.
         log_x: logarithmic x; all x must then be above 0.
+        join_as_given: join a label's points in the order given, such as that of the budgets, instead of by x.
         panels: True for small panels, False for one; None chooses by the number of methods.
 
     Raises:
         ArgumentError: nothing to draw, or a number that cannot be drawn.
         UnsupportedInputError: matplotlib is not installed.
     """
-    drawn = {label: sorted(points, key=lambda p: p.x) for label, points in series.items() if points}
+    drawn = {
+        label: list(points) if join_as_given else sorted(points, key=lambda p: p.x)
+        for label, points in series.items()
+        if points
+    }
     if not drawn:
         raise ArgumentError("series: has no points; pass at least one label with one Point")
-    _check_points(drawn, log_x)
+    _check_points({**drawn, "baseline": [baseline]} if baseline is not None else drawn, log_x)
     methods = [label for label in drawn if label not in controls]
     if panels is None:
         panels = len(methods) > TOGETHER
@@ -80,10 +87,11 @@ def accuracy_plot(
     draw_controls(axes, grey)
     for label in methods:
         draw_line(axes, drawn[label], colours[label], width=1.8)
-    dress(axes, baseline, log_x, sorted({p.x for points in drawn.values() for p in points}))
-    ends = [(label, points[-1], colours.get(label, GREY)) for label, points in drawn.items()]
+    dress(axes, baseline, log_x, ticks_at(drawn, baseline))
+    last = {label: max(points, key=lambda p: p.x) for label, points in drawn.items()}
+    ends = [(label, point, colours.get(label, GREY)) for label, point in last.items()]
     if baseline is not None:
-        ends.append(("all tokens", Point(max(end.x for _, end, _ in ends), baseline.y), "black"))
+        ends.append(("all tokens", baseline, "black"))
     label_ends(axes, ends, log_x)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
