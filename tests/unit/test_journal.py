@@ -1,0 +1,133 @@
+"""The journal of an evaluation: what a kill, a full disk or a flipped bit can do to it, and what is left."""
+
+import json
+import resource
+import signal
+
+import pytest
+
+from vidcompress.errors import ArgumentError
+from vidcompress.evaluate import journal as module
+from vidcompress.evaluate.journal import Journal, JournalError
+
+HEAD = {"model": "m", "data": "d"}
+
+
+def line(name, answer="red"):
+    return {"id": name, "answer": answer, "score": 1.0, "kept": 3, "budget": 3, "total": 12}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "row" / "answers.jsonl"
+
+
+def ids(path):
+    return [json.loads(text).get("id") for text in path.read_text().splitlines()[1:]]
+
+
+def test_answers_are_read_back_and_the_file_ends_in_item_order(path):
+    journal = Journal(path, HEAD)
+    journal.add([line("b"), line("a")])
+    journal.add([])
+    again = Journal(path, HEAD)
+    assert again.done == {"b": line("b"), "a": line("a")}
+    again.add([line("c")])
+    again.finish(["a", "b", "c", "d"])
+    assert ids(path) == ["a", "b", "c"]
+    assert list(again.done) == ["a", "b", "c"]
+    assert path.read_bytes().splitlines()[1] == (
+        b'{"answer":"red","budget":3,"id":"a","kept":3,"score":1.0,"total":12}'
+    )
+
+
+def test_every_length_a_kill_can_leave_is_read_and_completed_to_the_same_bytes(path):
+    Journal(path, HEAD).add([line("a"), line("b"), line("c")])
+    whole = path.read_bytes()
+    for length in range(len(whole) + 1):
+        path.write_bytes(whole[:length])
+        journal = Journal(path, HEAD)
+        assert journal.corrupt == 0
+        assert path.read_bytes().endswith(b"\n")
+        journal.add([line(name) for name in "abc" if name not in journal.done])
+        journal.finish("abc")
+        assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "spoilt", [b"\xff\x00", b"[1]", b"{}", b'{"id": 3, "answer": ""}', b'{"id": "b"}', b"[" * 9999]
+)
+def test_a_corrupt_line_is_set_aside_and_its_neighbours_stay(path, spoilt):
+    Journal(path, HEAD).add([line("a"), line("b"), line("c")])
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([*lines[:2], spoilt, lines[3]]) + b"\n")
+    journal = Journal(path, HEAD)
+    assert (journal.corrupt, list(journal.done)) == (1, ["a", "c"])
+    assert path.with_name("answers.jsonl.corrupt").read_bytes() == spoilt + b"\n"
+    assert Journal(path, HEAD).corrupt == 0, "set aside once"
+
+
+def test_a_journal_of_another_run_is_refused(path):
+    Journal(path, HEAD)
+    with pytest.raises(
+        ArgumentError, match=r"belongs to another run: data is 'd' there and 'x' here; choose"
+    ):
+        Journal(path, {**HEAD, "data": "x"})
+    path.write_bytes(b'{"head": 3}\n')
+    with pytest.raises(ArgumentError, match=r"its first line is damaged; move the file away"):
+        Journal(path, HEAD)
+
+
+@pytest.mark.parametrize("lines", [[line("a")], [{"answer": "x"}], [line("b"), line("b")]])
+def test_an_id_is_written_once(path, lines):
+    journal = Journal(path, HEAD)
+    journal.add([line("a")])
+    before = path.read_bytes()
+    with pytest.raises(
+        ArgumentError, match=r"lines: id=.* must be a text that the journal does not hold yet"
+    ):
+        journal.add(lines)
+    assert path.read_bytes() == before
+
+
+def test_a_full_disk_leaves_the_file_as_it_was(path):
+    journal = Journal(path, HEAD)
+    journal.add([line("a")])
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 100, limits[1]))  # the second line does not fit
+    try:
+        with pytest.raises(
+            JournalError, match=r"answers.jsonl cannot be written \(File too large\); make room"
+        ):
+            journal.add([line("b"), line("c")])
+        assert path.read_bytes() == before
+        assert list(journal.done) == ["a"]
+        journal.add([line("b")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    journal.add([line("c")])
+    assert ids(path) == ["a", "b", "c"]
+
+
+def test_what_cannot_be_put_in_order_stays_as_it_was(path, monkeypatch):
+    journal = Journal(path, HEAD)
+    journal.add([line("b"), line("a")])
+    before = path.read_bytes()
+
+    def full(target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module.os, "fsync", full)
+    with pytest.raises(JournalError, match=r"cannot be put in order \(No space left on device\); make room"):
+        journal.finish("ab")
+    assert path.read_bytes() == before
+    assert [entry.name for entry in path.parent.iterdir()] == ["answers.jsonl"]
+
+
+def test_a_journal_that_cannot_be_made_says_so(path):
+    path.mkdir(parents=True)
+    with pytest.raises(JournalError, match=r"answers.jsonl cannot be opened \(Is a directory\)"):
+        Journal(path, HEAD)

@@ -1,0 +1,68 @@
+"""Several processes that share one run: who they are, and what they tell one another."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, TypeVar
+
+Value = TypeVar("Value")
+
+_PATIENCE = timedelta(days=7)
+"""A rank may wait this long for a slower one; one that has died is noticed at once, by its closed connection."""
+
+
+class Ranks:
+    """The processes that torchrun or `accelerate launch` started, or this one alone.
+
+    They talk over gloo, on the CPU, whatever the model runs on. Use it as a context manager.
+
+    Attributes:
+        rank: number of this process, 0 to size - 1.
+        size: how many there are.
+        local: number of this process on its machine; which of its GPUs it takes.
+    """
+
+    def __init__(self) -> None:
+        self.size = int(os.environ.get("WORLD_SIZE", "1"))
+        self.rank = int(os.environ.get("RANK", "0")) if self.size > 1 else 0
+        self.local = int(os.environ.get("LOCAL_RANK", "0")) if self.size > 1 else 0
+
+    def __enter__(self) -> Ranks:
+        if self.size > 1:
+            import torch.distributed as dist
+
+            dist.init_process_group("gloo", timeout=_PATIENCE)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.size > 1:
+            import torch.distributed as dist
+
+            dist.destroy_process_group()
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes the results."""
+        return self.rank == 0
+
+    def gather(self, value: Value) -> list[Value]:
+        """Everybody's value, in order of rank, for everybody; waits for all.
+
+        Raises:
+            RuntimeError: another process is gone.
+        """
+        if self.size == 1:
+            return [value]
+        import torch.distributed as dist
+
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def from_first(self, value: Value) -> Value:
+        """What the first process has, for everybody; waits for all."""
+        return self.gather(value)[0]

@@ -1,0 +1,220 @@
+"""What a sweep consists of: models x tasks x methods x budgets, each combination a row."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import ArgumentError, shown
+from ..labels import read_label
+from ..settings import Settings, make_settings
+
+BASELINE = "none"
+DEFAULT_BATCH = 8
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model and how it is run; None leaves a value to the checkpoint or the machine.
+
+    Attributes:
+        name: embedded model, folder or hub id.
+        label: what tables and folders call it where `name` stands in a sweep twice.
+        revision: of the hub repository.
+        dtype, attn_implementation, device, device_map, quantization: as in `VisualQA.from_pretrained`.
+        batch_size: questions per batch.
+        num_frames, fps, max_frames: as in `VisualQA`.
+    """
+
+    name: str
+    label: str | None = None
+    revision: str | None = None
+    dtype: str | None = None
+    attn_implementation: str | None = None
+    device: str | None = None
+    device_map: str | None = None
+    quantization: str | None = None
+    batch_size: int | None = None
+    num_frames: int | None = None
+    fps: float | None = None
+    max_frames: int | None = None
+
+    @property
+    def shown(self) -> str:
+        """What it is called."""
+        return self.label or self.name
+
+    def loading(self) -> dict[str, Any]:
+        """Arguments of `VisualQA.from_pretrained` beyond the name."""
+        names = ("revision", "dtype", "attn_implementation", "device", "device_map", "quantization")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    def sampling(self) -> dict[str, Any]:
+        """Arguments of `VisualQA` that say which frames are taken."""
+        names = ("num_frames", "fps", "max_frames")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """A benchmark and how much of it.
+
+    Attributes:
+        name: "shapes:image", "shapes:clip", "data:FOLDER" or "lmms:NAME".
+        label: what tables and folders call it where `name` stands in a sweep twice.
+        limit: only the first so many questions.
+        max_new_tokens: longest answer; None is the task's own.
+        questions, seed, frames: of `shapes:` tasks, see `ShapesTask`.
+        include_path: of `lmms:` tasks, a folder with further task files.
+    """
+
+    name: str
+    label: str | None = None
+    limit: int | None = None
+    max_new_tokens: int | None = None
+    questions: int | None = None
+    seed: int | None = None
+    frames: int | None = None
+    include_path: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """ "shapes", "data" or "lmms"."""
+        return self.name.partition(":")[0]
+
+    @property
+    def rest(self) -> str:
+        """What stands behind the colon."""
+        return self.name.partition(":")[2]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell of the table that a sweep fills.
+
+    Attributes:
+        model, task: what is asked what.
+        method: label, such as "globalcom2:tau=5".
+        budget: `retention_ratio` or `max_tokens`.
+        batch_size: questions per batch.
+        seed: of whatever is drawn at random.
+        settings: the method and its budget, checked.
+    """
+
+    model: ModelSpec
+    task: TaskSpec
+    method: str
+    budget: Mapping[str, Any]
+    batch_size: int
+    seed: int
+    settings: Settings = field(repr=False)
+
+    @property
+    def id(self) -> str:
+        """Name of its folder: readable, and different for different rows."""
+        return row_id(self.model, self.task, self.method, self.budget)
+
+    @property
+    def baseline(self) -> str | None:
+        """Id of the uncompressed row of the same model and task; None for itself."""
+        base = row_id(self.model, self.task, BASELINE, {"retention_ratio": 1.0})
+        return None if base == self.id else base
+
+    @property
+    def asked(self) -> str:
+        """The budget as a table shows it: 0.25, or "64 tokens"."""
+        ratio = self.budget.get("retention_ratio")
+        return f"{float(ratio):g}" if ratio is not None else f"{self.budget['max_tokens']} tokens"
+
+    def compression(self, batch: int) -> dict[str, Any]:
+        """Arguments of `compress_inputs`; what draws at random draws anew in every batch, the same in every run.
+
+        Args:
+            batch: number of the batch.
+        """
+        name, options = read_label(self.method)
+        seeded = any(entry.name == "seed" for entry in dataclasses.fields(self.settings.method))
+        drawn = {"seed": self.seed + batch} if seeded and "seed" not in options else {}
+        return {"method": name, **self.budget, **drawn, **options}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is measured.
+
+    Attributes:
+        name: of the sweep.
+        models, tasks: see there.
+        methods: labels, without "none", which is always run at 1.0.
+        budgets: one dict per budget, with `retention_ratio` or `max_tokens`.
+        published: name of the table of published figures that this is compared with.
+        seed: of whatever is drawn at random.
+        batch_size: questions per batch, of models that do not say it.
+    """
+
+    name: str
+    models: tuple[ModelSpec, ...]
+    tasks: tuple[TaskSpec, ...]
+    methods: tuple[str, ...] = ()
+    budgets: tuple[Mapping[str, Any], ...] = ()
+    published: str | None = None
+    seed: int = 0
+    batch_size: int = DEFAULT_BATCH
+
+    def rows(self) -> list[Row]:
+        """All rows: by model, of each the tasks that run here before those of lmms-eval, the baseline of a task first.
+
+        Raises:
+            ArgumentError: a method or budget is not allowed, or two rows would have the same folder.
+        """
+        rows = list(self._rows())
+        seen: dict[str, Row] = {}
+        for row in rows:
+            other = seen.setdefault(row.id, row)
+            if other is not row:
+                raise ArgumentError(
+                    f"models and tasks: {row.model.shown} on {row.task.label or row.task.name} with {row.method} at "
+                    f"{row.asked} stands in the sweep twice; give one of the models or tasks another label"
+                )
+        return rows
+
+    def _rows(self) -> Iterator[Row]:
+        cells: list[tuple[str, Mapping[str, Any]]] = [(BASELINE, {"retention_ratio": 1.0})]
+        cells += [(method, budget) for budget in self.budgets for method in self.methods if not _full(budget)]
+        checked = [(label, budget, check_label(label, budget)) for label, budget in cells]
+        for model in self.models:
+            for task in sorted(self.tasks, key=lambda task: task.kind == "lmms"):
+                for label, budget, settings in checked:
+                    size = model.batch_size or self.batch_size
+                    yield Row(model, task, label, budget, size, self.seed, settings)
+
+
+def _full(budget: Mapping[str, Any]) -> bool:
+    ratio = budget.get("retention_ratio")
+    return ratio is not None and float(ratio) == 1.0
+
+
+def check_label(label: str, budget: Mapping[str, Any]) -> Settings:
+    """Check a method's label with a budget, without a model.
+
+    Raises:
+        ArgumentError, BudgetError: as `compress_inputs`.
+    """
+    if not isinstance(label, str) or not label.strip():
+        raise ArgumentError(f"methods: {shown(label)} must be a name, such as 'globalcom2:tau=5'")
+    name, options = read_label(label)
+    return make_settings(name, **{**options, **budget})
+
+
+def row_id(model: ModelSpec, task: TaskSpec, method: str, budget: Mapping[str, Any]) -> str:
+    """A folder name made of what the row is; the digest at its end tells apart what looks alike in letters."""
+    whole = [model.name, model.label, model.revision, task.name, task.label, method, sorted(budget.items())]
+    digest = hashlib.sha256(json.dumps(whole, default=str).encode()).hexdigest()[:6]
+    (amount,) = budget.values()
+    parts = (model.shown.rstrip("/").rpartition("/")[2], task.label or task.name, method, str(amount))
+    return "--".join(re.sub(r"[^A-Za-z0-9.+=-]+", "_", part)[:40] for part in parts) + f"--{digest}"
