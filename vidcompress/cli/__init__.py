@@ -1,4 +1,4 @@
-"""The command line: `vidcompress ask | compare | doctor | methods | models`.
+"""The command line: `vidcompress ask | compare | doctor | methods | models | suite`.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 for success, 1 for a failure, 2 for bad usage.
 Set VIDCOMPRESS_TRACEBACK=1 to see where an error comes from.
@@ -16,6 +16,7 @@ from .ask import ask
 from .compare import compare
 from .doctor import doctor
 from .listings import methods, models
+from .suite import suite
 
 app = typer.Typer(
     name="vidcompress",
@@ -29,6 +30,7 @@ app.command()(compare)
 app.command()(doctor)
 app.command()(methods)
 app.command()(models)
+app.add_typer(suite)
 
 
 def _print_version(wanted: bool) -> None:
