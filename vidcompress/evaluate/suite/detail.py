@@ -1,7 +1,7 @@
 """High-resolution pictures with a digit that crops show and the thumbnail does not.
 
-Two ways of being small. A `small` digit is 14 to 18 pixels high, a fifth of that or less beyond reading in the thumbnail. A
-`hidden` digit is the same digit less all that the thumbnail could show of it: what is left is invisible there by
+In two ways. A `small` digit is 14 to 18 pixels high: a speck in the thumbnail, where it is half or a third of that. A
+`hidden` digit is the same less all that the thumbnail could show of it; what is left is invisible there by
 construction, down to the rounding of pixels.
 """
 
@@ -94,8 +94,8 @@ def _place(
 def paint_hidden(scene: Scene, digit: Digit, view: int) -> Pixels:
     """Paint a square scene and on it the part of a digit that a thumbnail cannot hold.
 
-    With A the matrix of the bicubic, antialiased reduction of one side to `view` pixels and P = pinv(A) A, the part of a
-    picture M that the thumbnail shows is P M P; M - P M P has a thumbnail of zeros.
+    With A the matrix of the bicubic, antialiased reduction of one side to `view` pixels and P = pinv(A) A, the part of
+    a picture M that the thumbnail shows is P M P; M - P M P has a thumbnail of zeros.
 
     Returns:
         uint8 (height, width, 3).

@@ -1,4 +1,4 @@
-"""Writing a benchmark of the suite as a folder, file by file; a killed run goes on, and the folder comes out the same."""
+"""Writing a benchmark as a folder, file by file; a killed run is gone on with, and the folder comes out the same."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vidcompress.evaluate.shapes.clip import write_frames
 from vidcompress.evaluate.shapes.examples import CLIP_FPS
 from vidcompress.evaluate.suite.benchmark import MAX_NEW_TOKENS, Benchmark, benchmark_of, check_seed
 from vidcompress.evaluate.suite.detail import VIEW
-from vidcompress.evaluate.suite.entry import Entry, Media, first_seed
+from vidcompress.evaluate.suite.entry import Media, first_seed
 
 QUESTIONS, SETTINGS, MANIFEST = "questions.jsonl", "benchmark.toml", "manifest.json"
 PART: Final = "questions.jsonl.part"

@@ -1,7 +1,7 @@
 """The suite as tasks of lmms-eval: rows, media, prompts and marks. The task files are in `tasks/`.
 
-A task file names one line of JSON, the benchmark and the type of question; `docs` puts the drawn questions in its place.
-What is drawn, and where, is chosen by environment variables, because lmms-eval has no other way to tell a task.
+A task file names one line of JSON, the benchmark and the type of question; `docs` puts the drawn questions in its
+place. What is drawn, and where, is chosen by environment variables, because lmms-eval has no other way to tell a task.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def docs(dataset: Any) -> Any:
     Raises:
         ArgumentError: an environment variable says what is not allowed.
     """
-    from datasets import Dataset
+    from datasets import Dataset  # type: ignore[import-untyped, unused-ignore]
 
     wanted = dataset[0]
     folder = drawn(wanted["benchmark"])
@@ -63,7 +63,7 @@ def doc_to_visual(doc: Mapping[str, Any]) -> list[Any]:
 
 
 def doc_to_text(doc: Mapping[str, Any], lmms_eval_specific_kwargs: Mapping[str, str] | None = None) -> str:
-    """The question between the task's `pre_prompt` and `post_prompt`, then VIDCOMPRESS_SUITE_SUFFIX; all empty by default."""
+    """The question in the task's `pre_prompt` and `post_prompt`, then VIDCOMPRESS_SUITE_SUFFIX; all empty unless set."""
     around = lmms_eval_specific_kwargs or {}
     words = (around.get("pre_prompt", ""), doc["question"], around.get("post_prompt", ""))
     return "".join((*words, os.environ.get(SUFFIX, "")))

@@ -12,6 +12,8 @@ import numpy as np
 
 from vidcompress.evaluate.shapes import (
     ClipScene,
+    Digit,
+    Item,
     Question,
     Scene,
     ask,
@@ -88,7 +90,8 @@ def _one_digit(scenes: list[Scene], seed: int) -> list[Scene]:
 
 def _together(scenes: list[Scene]) -> Scene:
     """One scene that holds the objects and the digit of all, for the makers of questions."""
-    items, digits = [], []
+    items: list[Item] = []
+    digits: list[Digit] = []
     for scene in scenes:
         digits += [
             replace(digit, on=None if digit.on is None else digit.on + len(items)) for digit in scene.digits
