@@ -1,4 +1,4 @@
-"""The command line: `vidcompress ask | compare | doctor | methods | models | suite`.
+"""The command line: `vidcompress ask | compare | eval | results | doctor | methods | models | suite`.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 for success, 1 for a failure, 2 for bad usage.
 Set VIDCOMPRESS_TRACEBACK=1 to see where an error comes from.
@@ -15,7 +15,9 @@ import typer
 from .ask import ask
 from .compare import compare
 from .doctor import doctor
+from .eval import evaluate
 from .listings import methods, models
+from .results import results
 from .suite import suite
 
 app = typer.Typer(
@@ -27,6 +29,8 @@ app = typer.Typer(
 )
 app.command()(ask)
 app.command()(compare)
+app.command("eval")(evaluate)
+app.command()(results)
 app.command()(doctor)
 app.command()(methods)
 app.command()(models)

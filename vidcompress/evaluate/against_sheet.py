@@ -27,7 +27,7 @@ def notes_of(comparison: Comparison) -> Iterator[str]:
         off = [
             f"{name} {mean:.0f}"
             for name, mean in means.items()
-            if abs(mean / table.visual_tokens - 1) > _SAME_TOKENS
+            if abs(mean / table.visual_tokens - 1) > SAME_TOKENS
         ]
         if off:
             advice = '; preset = "2880" on the model makes them alike' if table.visual_tokens == 2880 else ""
@@ -49,19 +49,45 @@ def notes_of(comparison: Comparison) -> Iterator[str]:
 
 def _missing(comparison: Comparison) -> Iterator[str]:
     """Published figures without a counterpart, those of one reason together."""
+    matched = [
+        row for row, *_ in comparison.averages if any(m.row is row and m.ours for m in comparison.matches)
+    ]
     reasons: dict[str, list[str]] = {}
+    for task in comparison.table.tasks:  # a task that is missing from every row that has a match is said once
+        mine = [match for match in comparison.matches if match.task is task and match.row in matched]
+        whys = {match.why for match in mine}
+        if mine and len(whys) == 1 and mine[0].ours is None:
+            reasons.setdefault(mine[0].why, []).append(task.name)
+    said = {
+        (match.task.name, match.why)
+        for match in comparison.matches
+        if match.task.name in sum(reasons.values(), [])
+    }
     for row, *_ in comparison.averages:
         mine = [match for match in comparison.matches if match.row is row]
         what = f"{row.method} at {100 * row.retention_ratio:g} %"
         for why in dict.fromkeys(match.why for match in mine if match.ours is None):
             names = [match.task.name for match in mine if match.why == why]
-            reasons.setdefault(why, []).append(
-                what if len(names) == len(mine) else f"{what} ({', '.join(names)})"
-            )
+            left = [name for name in names if row not in matched or (name, why) not in said]
+            if left:
+                part = "" if len(names) == len(mine) else f" ({', '.join(left)})"
+                reasons.setdefault(why, []).append(what + part)
         if not mine:
             reasons.setdefault("only its average is held here", []).append(what)
     for why, rows in reasons.items():
         yield f"not matched, {why}: {'; '.join(rows)}"
+
+
+def is_met(comparison: Comparison) -> bool:
+    """Whether any figure but the uncompressed model's has a counterpart."""
+    return any(match.ours is not None and match.row.retention_ratio < 1 for match in comparison.matches)
+
+
+def unmet(comparison: Comparison) -> str:
+    """One line for a table of which nothing was matched: why."""
+    whys = dict.fromkeys(m.why for m in comparison.matches if m.ours is None and m.row.retention_ratio < 1)
+    said = "; ".join(whys) or "; ".join(comparison.table.absent) or "only averages are held here"
+    return f"nothing to compare with {comparison.table.title} ({comparison.table.name}): {said}"
 
 
 def sheet_of(comparison: Comparison) -> Sheet:

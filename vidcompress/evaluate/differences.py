@@ -66,6 +66,17 @@ def difference(first: Mapping[str, float | None], second: Mapping[str, float | N
     return Difference(mean, low, high, len(pairs), better, worse)
 
 
+def interval(marks: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of a mean of marks: Wilson's of right-or-wrong ones, else percentiles of a seeded bootstrap.
+
+    Args:
+        marks: at least one.
+    """
+    if all(mark in (0, 1) for mark in marks):
+        return wilson(sum(mark == 1 for mark in marks), len(marks))
+    return _bootstrap(marks)
+
+
 def _newcombe(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
     """Wilson's limits of both shares, joined under the correlation of the pairs."""
     n = len(pairs)

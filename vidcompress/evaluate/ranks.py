@@ -7,7 +7,14 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, TypeVar
 
+from ..errors import VidcompressError, one_line
+
 Value = TypeVar("Value")
+
+
+class RankError(VidcompressError, RuntimeError):
+    """Another process of the same run has ended before its time."""
+
 
 _PATIENCE = timedelta(days=7)
 """A rank may wait this long for a slower one; one that has died is noticed at once, by its closed connection."""
@@ -53,14 +60,20 @@ class Ranks:
         """Everybody's value, in order of rank, for everybody; waits for all.
 
         Raises:
-            RuntimeError: another process is gone.
+            RankError: another process is gone.
         """
         if self.size == 1:
             return [value]
         import torch.distributed as dist
 
         values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, value)
+        try:
+            dist.all_gather_object(values, value)
+        except RuntimeError as error:
+            raise RankError(
+                f"process {self.rank} of {self.size}: another one has ended ({one_line(error, 120)}); run the same "
+                "command again to go on from the answers that are there"
+            ) from error
         return values
 
     def from_first(self, value: Value) -> Value:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import ArgumentError, one_line, shown
+from ..errors import ArgumentError, one_line
 from .fields import Fields, is_number, no_constant
 
 SCHEMA = 1
@@ -94,10 +94,11 @@ def read_rows(places: Iterable[Path]) -> tuple[list[Row], list[str]]:
         places: result files, folders of rows, or folders of runs.
 
     Returns:
-        The rows, by path, and remarks about rows that were begun and have no result yet.
+        The rows, by path, and remarks: rows that have no result yet, and those that are in several runs, of which the
+        first counts.
 
     Raises:
-        ArgumentError: a place without results, a file that is no result file, two files of one row.
+        ArgumentError: a place without results, or a file that is no result file.
     """
     rows: dict[str, Row] = {}
     notes = []
@@ -105,11 +106,10 @@ def read_rows(places: Iterable[Path]) -> tuple[list[Row], list[str]]:
         found, begun = _files(place)
         for path in found:
             row = read_row(path)
-            if row.id in rows:
-                raise ArgumentError(
-                    f"{path}: row {shown(row.id)} is in {rows[row.id].path} too; pass only one of the runs"
-                )
-            rows[row.id] = row
+            first = rows.setdefault(row.id, row)
+            if first is not row:  # sweeps that share a table share its uncompressed rows
+                alike = "alike" if first.scores == row.scores else "and their scores differ"
+                notes.append(f"{row.id} is in {first.path} and {path}, {alike}; the first is shown")
         notes += [
             f"{path} has no result yet; `vidcompress eval` with the same --out goes on" for path in begun
         ]
@@ -186,9 +186,15 @@ def _row(file: Fields) -> Row:
         tokens={name: file.number(f"tokens.{name}", 0) or 0.0 for name in _named(file, "tokens")},
         unreachable=file.text("unreachable", optional=True),
         first_token_ms=file.number("time_to_first_token_ms.median", 0),
-        limit=file.whole("task.limit"),
+        limit=_limit(file),
         path=file.path,
     )
+
+
+def _limit(file: Fields) -> int | None:
+    """How many questions were asked for; what a run depends on is stated in the head of its journal."""
+    head = file.of("provenance", dict, default={}).get("head")
+    return Fields(file.path, head).whole("limit") if isinstance(head, dict) else None
 
 
 def _named(file: Fields, field: str) -> Sequence[str]:

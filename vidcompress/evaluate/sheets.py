@@ -48,6 +48,16 @@ def drawn(sheet: Sheet) -> RenderableType:
     return Group(table, *(Text(note, style="dim") for note in sheet.notes), Text(""))
 
 
+def plain(sheet: Sheet) -> str:
+    """A sheet as text; bold where stdout is a terminal, and never broken to its width."""
+    from rich.console import Console
+
+    console = Console(width=WIDTH, highlight=False, emoji=False, markup=False, soft_wrap=True)
+    with console.capture() as captured:
+        console.print(drawn(sheet))
+    return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
+
+
 def written(sheet: Sheet) -> str:
     """A sheet in Markdown."""
     lines = [

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .accuracy import Progress
+if TYPE_CHECKING:
+    from .accuracy import Progress
 
 
 def wilson(right: int, of: int, z: float = 1.96) -> tuple[float, float]:

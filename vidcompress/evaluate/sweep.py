@@ -26,7 +26,7 @@ class ModelSpec:
         name: embedded model, folder or hub id.
         label: what tables and folders call it where `name` stands in a sweep twice.
         revision: of the hub repository.
-        dtype, attn_implementation, device, device_map, quantization: as in `VisualQA.from_pretrained`.
+        dtype, attn_implementation, device, device_map, quantization, preset: as in `VisualQA.from_pretrained`.
         batch_size: questions per batch.
         num_frames, fps, max_frames: as in `VisualQA`.
     """
@@ -39,6 +39,7 @@ class ModelSpec:
     device: str | None = None
     device_map: str | None = None
     quantization: str | None = None
+    preset: str | None = None
     batch_size: int | None = None
     num_frames: int | None = None
     fps: float | None = None
@@ -51,7 +52,7 @@ class ModelSpec:
 
     def loading(self) -> dict[str, Any]:
         """Arguments of `VisualQA.from_pretrained` beyond the name."""
-        names = ("revision", "dtype", "attn_implementation", "device", "device_map", "quantization")
+        names = ("revision", "dtype", "attn_implementation", "device", "device_map", "quantization", "preset")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def sampling(self) -> dict[str, Any]:
@@ -71,6 +72,8 @@ class TaskSpec:
         max_new_tokens: longest answer; None is the task's own.
         questions, seed, frames: of `shapes:` tasks, see `ShapesTask`.
         include_path: of `lmms:` tasks, a folder with further task files.
+        form: of `lmms:` tasks, "simple" (the default) or "chat".
+        prompts_of: of `lmms:` tasks, a built-in model whose prompts are used, such as "llava_vid".
     """
 
     name: str
@@ -81,6 +84,8 @@ class TaskSpec:
     seed: int | None = None
     frames: int | None = None
     include_path: str | None = None
+    form: str | None = None
+    prompts_of: str | None = None
 
     @property
     def kind(self) -> str:

@@ -41,7 +41,14 @@ KEYS = (
 )
 KINDS = ("shapes", "data", "lmms")
 MAX_FILE_BYTES = 1024**2
-_ONLY = {"questions": "shapes", "seed": "shapes", "frames": "shapes", "include_path": "lmms"}
+_ONLY = {
+    "questions": "shapes",
+    "seed": "shapes",
+    "frames": "shapes",
+    "include_path": "lmms",
+    "form": "lmms",
+    "prompts_of": "lmms",
+}
 
 
 def load_sweep(path: Path) -> Sweep:
@@ -50,6 +57,15 @@ def load_sweep(path: Path) -> Sweep:
     Raises:
         ArgumentError: the file is not there, is not TOML, or says something that is not allowed.
     """
+    return read_sweep(parse_sweep(path), where=f"{path}: ", name=path.stem)
+
+
+def parse_sweep(path: Path) -> dict[str, Any]:
+    """The keys of a sweep file, not checked yet.
+
+    Raises:
+        ArgumentError: the file is not there or is not TOML.
+    """
     try:
         if not path.is_file():
             raise ArgumentError(f"sweep={str(path)!r}: no such file; pass a TOML file, see configs/")
@@ -57,14 +73,13 @@ def load_sweep(path: Path) -> Sweep:
             content = file.read(MAX_FILE_BYTES + 1)
         if len(content) > MAX_FILE_BYTES:
             raise ArgumentError(f"sweep={str(path)!r}: longer than {MAX_FILE_BYTES} bytes; pass a sweep file")
-        found = tomllib.loads(content.decode())
+        return tomllib.loads(content.decode())
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, ArgumentError):
             raise
         raise ArgumentError(
             f"sweep={str(path)!r} is no TOML file that can be read ({one_line(error)}); mend it"
         ) from error
-    return read_sweep(found, where=f"{path}: ", name=path.stem)
 
 
 def read_sweep(found: Mapping[str, Any], *, where: str = "", name: str = "sweep") -> Sweep:
@@ -121,7 +136,16 @@ def _budgets(found: Mapping[str, Any], where: str) -> tuple[Mapping[str, Any], .
 
 def _model(entry: Any, where: str) -> ModelSpec:
     given = _table(entry, ModelSpec, where)
-    texts = ("name", "label", "revision", "dtype", "attn_implementation", "device_map", "quantization")
+    texts = (
+        "name",
+        "label",
+        "revision",
+        "dtype",
+        "attn_implementation",
+        "device_map",
+        "quantization",
+        "preset",
+    )
     _check(given, where, texts, ("batch_size",))
     if given.get("device") is not None:
         checks.device(f"{where}device", given["device"])
@@ -135,9 +159,12 @@ def _model(entry: Any, where: str) -> ModelSpec:
 
 
 def _task(entry: Any, where: str, common: Mapping[str, Any]) -> TaskSpec:
-    given = {**common, **_table(entry, TaskSpec, where)}
+    given = _table(entry, TaskSpec, where)
     _check(
-        given, where, ("name", "label", "include_path"), ("limit", "max_new_tokens", "questions", "frames")
+        given,
+        where,
+        ("name", "label", "include_path", "prompts_of"),
+        ("limit", "max_new_tokens", "questions", "frames"),
     )
     if given.get("seed") is not None:
         whole_number(f"{where}seed", given["seed"], least=0, most=1000)
@@ -150,7 +177,14 @@ def _task(entry: Any, where: str, common: Mapping[str, Any]) -> TaskSpec:
     for key, kind in _ONLY.items():
         if key in given and task.kind != kind:
             raise ArgumentError(f"{where}{key}={shown(given[key])}: only for {kind}: tasks; leave it out")
-    return task
+    if "form" in given:
+        checks.one_of(f"{where}form", given["form"], ("simple", "chat"))
+    if task.kind == "lmms" and "max_new_tokens" in given:
+        raise ArgumentError(
+            f"{where}max_new_tokens={given['max_new_tokens']}: the task file of lmms-eval says it; leave it out"
+        )
+    common = {key: value for key, value in common.items() if task.kind != "lmms" or key != "max_new_tokens"}
+    return TaskSpec(**{**common, **given})
 
 
 def _table(entry: Any, spec: Any, where: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ArgumentError, nearest, shown
 from .boards import Board, Column, Line, boards_of
 from .rows import Row
-from .sheets import Sheet, drawn, written
+from .sheets import Sheet, drawn, plain, written
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -39,6 +39,18 @@ def markdown(rows: Iterable[Row], pairs: Sequence[tuple[str, str]] = ()) -> str:
         ArgumentError: a pair names a method that no row has.
     """
     return "\n".join(written(sheet) for sheet in sheets_of(rows, pairs))
+
+
+def text(rows: Iterable[Row], pairs: Sequence[tuple[str, str]] = ()) -> str:
+    """Return the same tables as text, as wide as they are.
+
+    Args:
+        rows: from `read_rows`. pairs: as in `render`.
+
+    Raises:
+        ArgumentError: a pair names a method that no row has.
+    """
+    return "\n".join(plain(sheet) for sheet in sheets_of(rows, pairs))
 
 
 def sheets_of(rows: Iterable[Row], pairs: Sequence[tuple[str, str]] = ()) -> list[Sheet]:
@@ -149,8 +161,10 @@ def _differences(board: Board, title: str, lines: Sequence[Line], second: str | 
             other = next((o for o in board.lines if (o.method, o.budget) == (second, budget)), None)
             if second is None or other is not None:
                 gaps = [_gap_text(board, line, column, other) for column in board.columns]
-                group.append([(budget, False), (line.method, False), *gaps])
-        groups.append(group)
+                if any(text for text, _ in gaps):
+                    group.append([(budget, False), (line.method, False), *gaps])
+        if group:
+            groups.append(group)
     notes = [
         "Means over the questions that both answered, with 95 % intervals; in points of a hundred where questions "
         "count from 0 to 1. Bold: 0 is outside."
@@ -208,3 +222,33 @@ def to_dict(board: Board) -> dict[str, Any]:
             }
         )
     return {"title": board.title, "tasks": list(names.values()), "rows": lines, "notes": board.notes}
+
+
+def pairs_to_dict(boards: Sequence[Board], pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Differences between two methods, by board, budget and task.
+
+    Raises:
+        ArgumentError: a pair names a method that no row has.
+    """
+    check_pairs(pairs, boards)
+    found = []
+    for board in boards:
+        names = names_of(board.columns)
+        for first, second in pairs:
+            for line in (line for line in board.lines if line.method == first):
+                other = next((o for o in board.lines if (o.method, o.budget) == (second, line.budget)), None)
+                if other is None:
+                    continue
+                gaps = {
+                    names[c]: vars(gap) for c in line.cells if (gap := board.gap(line, c, other)) is not None
+                }
+                found.append(
+                    {
+                        "title": board.title,
+                        "first": first,
+                        "second": second,
+                        "budget": line.budget,
+                        "differences": gaps,
+                    }
+                )
+    return found

@@ -63,7 +63,7 @@ def doc_to_visual(doc: Mapping[str, Any]) -> list[Any]:
 
 
 def doc_to_text(doc: Mapping[str, Any], lmms_eval_specific_kwargs: Mapping[str, str] | None = None) -> str:
-    """The question in the task's `pre_prompt` and `post_prompt`, then VIDCOMPRESS_SUITE_SUFFIX; all empty unless set."""
+    """The question in `pre_prompt` and `post_prompt` of the task, then VIDCOMPRESS_SUITE_SUFFIX; empty unless set."""
     around = lmms_eval_specific_kwargs or {}
     words = (around.get("pre_prompt", ""), doc["question"], around.get("post_prompt", ""))
     return "".join((*words, os.environ.get(SUFFIX, "")))

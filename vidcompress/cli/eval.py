@@ -1,0 +1,255 @@
+"""`vidcompress eval`: a sweep of models, methods and budgets over benchmarks, which goes on where it was stopped."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .options import Attention, Device, DeviceMap, Dtype, Fps, Json, Model, NumFrames, Quantization
+from .quiet import quiet
+
+if TYPE_CHECKING:
+    from vidcompress.evaluate.runner import Outcome
+    from vidcompress.evaluate.sweep import Sweep
+
+INTERRUPTED = 130
+DEFAULT_METHODS = "globalcom2,random"
+
+
+def evaluate(
+    sweep: Annotated[
+        Path | None, typer.Argument(help="Sweep file (TOML); options come before it.", show_default=False)
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Folder with questions.jsonl and media; repeat it for several.", show_default=False
+        ),
+    ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="shapes:image, shapes:clip or lmms:NAME; repeat it for several.", show_default=False
+        ),
+    ] = None,
+    model: Model = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Methods, with commas between them or one at a time; options as in globalcom2:tau=5.",
+            show_default=DEFAULT_METHODS,
+        ),
+    ] = None,
+    retention_ratios: Annotated[
+        str | None,
+        typer.Option(help="Shares of the visual tokens.", metavar="R,R,...", show_default="0.5,0.25,0.1"),
+    ] = None,
+    max_tokens: Annotated[
+        str | None, typer.Option(help="Numbers of visual tokens, instead.", metavar="N,N,...")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.", show_default="runs/NAME")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first so many questions of a task.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Questions per batch.", show_default="8")] = None,
+    num_frames: NumFrames = None,
+    fps: Fps = None,
+    max_frames: Annotated[
+        int | None, typer.Option(help="Most frames of a video.", show_default="300")
+    ] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(help="Longest answer, in tokens.", show_default="the task's")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of random draws.", show_default="0")] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    attn_implementation: Attention = None,
+    device_map: DeviceMap = None,
+    quantization: Quantization = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the rows, and run none.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure accuracy: models x tasks x methods x budgets, each task with the uncompressed model first.
+
+    Every answer is on disk as soon as it is made: the same command goes on with a run that was stopped or killed, also
+    with another number of processes (torchrun --nproc_per_node 2 -m vidcompress eval ...). The exit code is 1 if a row
+    or a question failed.
+    """
+    loading = {
+        "device": device,
+        "dtype": dtype,
+        "attn_implementation": attn_implementation,
+        "device_map": device_map,
+        "quantization": quantization,
+        "num_frames": num_frames,
+        "fps": fps,
+        "max_frames": max_frames,
+    }
+    common = {"limit": limit, "batch_size": batch_size, "max_new_tokens": max_new_tokens, "seed": seed}
+    listed = None if methods is None else ",".join(methods)
+    lists = {"methods": listed, "ratios": retention_ratios, "max_tokens": max_tokens}
+    tasks = [*(f"data:{folder}" for folder in data or ()), *(task or ())]
+    with quiet():
+        plan = _plan(sweep, model, tasks, lists, _given(loading), _given(common))
+        folder = out or Path("runs") / plan.name
+        outcomes = None if dry_run else _run(plan, folder)
+    if outcomes is None:
+        _print_plan(plan, folder, as_json)
+    elif outcomes:
+        _print_outcomes(outcomes, folder, as_json)
+        if not all(outcome.good for outcome in outcomes):
+            _list_failures(outcomes, folder)
+            raise typer.Exit(1)
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _plan(
+    path: Path | None,
+    model: str | None,
+    tasks: list[str],
+    lists: dict[str, str | None],
+    loading: dict[str, Any],
+    common: dict[str, Any],
+) -> Sweep:
+    """The sweep of a file with what the command line says over it, or of the command line alone."""
+    from vidcompress.errors import ArgumentError
+    from vidcompress.evaluate.sweep_file import parse_sweep, read_sweep
+    from vidcompress.labels import split_labels
+    from vidcompress.qa.pretrained import DEFAULT_MODEL
+
+    if path is None and not tasks:
+        raise ArgumentError("data: there is nothing to ask; pass a sweep file, --data or --task")
+    found: dict[str, Any] = (
+        {"models": [DEFAULT_MODEL], "methods": split_labels(DEFAULT_METHODS)}
+        if path is None
+        else parse_sweep(path)
+    )
+    if model is not None:
+        found["models"] = [model]
+    if tasks:
+        found["tasks"] = tasks
+    if lists["methods"] is not None:
+        found["methods"] = split_labels(lists["methods"])
+    if lists["ratios"] is not None or lists["max_tokens"] is not None:
+        found.pop("ratios", None)
+        found.pop("max_tokens", None)
+        found |= {
+            name: _numbers(name, lists[name]) for name in ("ratios", "max_tokens") if lists[name] is not None
+        }
+    if loading and isinstance(found.get("models"), list):
+        found["models"] = [
+            {**({"name": entry} if isinstance(entry, str) else entry), **loading}
+            if isinstance(entry, (str, dict))
+            else entry
+            for entry in found["models"]
+        ]
+    name = path.stem if path is not None else Path(tasks[0].partition(":")[2]).name or "sweep"
+    return read_sweep({**found, **common}, where="" if path is None else f"{path}: ", name=name)
+
+
+def _numbers(name: str, text: str | None) -> list[Any]:
+    from vidcompress.errors import ArgumentError
+
+    parts = [part.strip() for part in (text or "").split(",") if part.strip()]
+    if name == "ratios":
+        return list(parts)
+    try:
+        return [int(part) for part in parts]
+    except ValueError:
+        raise ArgumentError(
+            f"--max-tokens={text!r}: must be whole numbers with commas between them, as 128,64"
+        ) from None
+
+
+def _run(plan: Sweep, folder: Path) -> Sequence[Outcome]:
+    """Run it; nothing comes back on other processes than the first."""
+    from vidcompress.evaluate.ranks import Ranks
+    from vidcompress.evaluate.runner import Runner
+    from vidcompress.evaluate.watching import watching
+
+    with Ranks() as ranks:
+        try:
+            with watching(len(plan.rows()), ranks.first) as watcher:
+                outcomes = Runner(plan, folder, ranks, watcher).run()
+        except KeyboardInterrupt:
+            if ranks.first:
+                print(
+                    f"vidcompress: interrupted; the answers so far are in {folder}, and the same command goes on from "
+                    "there",
+                    file=sys.stderr,
+                )
+            raise typer.Exit(INTERRUPTED) from None
+    return outcomes if ranks.first else ()
+
+
+def _print_plan(plan: Sweep, folder: Path, as_json: bool) -> None:
+    from vidcompress.evaluate.result_file import read_result
+    from vidcompress.evaluate.row_run import ANSWERS
+
+    entries = []
+    for row in plan.rows():
+        place = folder / row.id
+        begun = "begun" if (place / ANSWERS).exists() else "new"
+        entries.append(
+            {
+                "row": row.id,
+                "model": row.model.shown,
+                "task": row.task.label or row.task.name,
+                "method": row.method,
+                **row.budget,
+                "state": begun if read_result(place) is None else "there",
+            }
+        )
+    if as_json:
+        typer.echo(json.dumps({"out": str(folder), "rows": entries}, ensure_ascii=False))
+        return
+    typer.echo(f"{len(entries)} rows in {folder}")
+    for entry in entries:
+        typer.echo(f"{entry['state']:5} {entry['row']}")
+
+
+def _print_outcomes(outcomes: Sequence[Outcome], folder: Path, as_json: bool) -> None:
+    if not as_json:
+        _print_table(outcomes, folder)
+        return
+    names = ("model", "task", "scores", "tokens", "unreachable", "failed")
+    rows = [
+        {
+            "row": outcome.row.id,
+            "method": outcome.row.method,
+            **outcome.row.budget,
+            "error": outcome.error,
+            **({} if outcome.result is None else {name: outcome.result[name] for name in names}),
+        }
+        for outcome in outcomes
+    ]
+    typer.echo(json.dumps({"out": str(folder), "rows": rows}, ensure_ascii=False))
+
+
+def _print_table(outcomes: Sequence[Outcome], folder: Path) -> None:
+    """The tables of `vidcompress results`."""
+    from vidcompress.evaluate.watching import line
+
+    for outcome in outcomes:
+        typer.echo(line(outcome))
+
+
+def _list_failures(outcomes: Sequence[Outcome], folder: Path, most: int = 5) -> None:
+    """What failed, on stderr: whole rows, and the first few questions of each."""
+    for outcome in outcomes:
+        if outcome.error is not None:
+            print(f"failed: {outcome.row.id}: {' '.join(outcome.error.split())}", file=sys.stderr)
+        listed = [] if outcome.result is None else list(outcome.result["failed"])
+        for entry in listed[:most]:
+            print(f"failed: {outcome.row.id}: question {entry['id']!r}: {entry['error']}", file=sys.stderr)
+        if len(listed) > most:
+            print(
+                f"failed: {outcome.row.id}: {len(listed) - most} more, see {folder / outcome.row.id / 'result.json'}",
+                file=sys.stderr,
+            )

@@ -1,0 +1,131 @@
+"""`vidcompress results`: tables, paired differences, plots, and published figures beside ours."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .options import Json
+
+if TYPE_CHECKING:
+    from vidcompress.evaluate.against import Comparison
+    from vidcompress.evaluate.rows import Row
+
+PUBLISHED = "published"
+
+
+def results(
+    runs: Annotated[
+        list[str],
+        typer.Argument(help="What `vidcompress eval --out` wrote: folders of runs or rows, or result files."),
+    ],
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="Put published figures beside ours: `published` for those that come with the package, or a file.",
+            metavar="published|FILE",
+            show_default=False,
+        ),
+    ] = None,
+    pairs: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Compare two methods on the same questions; repeat it for more.",
+            metavar="METHOD,METHOD",
+            show_default=False,
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write plots into this folder; needs matplotlib.", show_default=False)
+    ] = None,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show scores per task, the average share of the uncompressed model, and paired differences with intervals."""
+    from vidcompress.errors import ArgumentError
+    from vidcompress.evaluate.rows import read_rows
+
+    if as_json and as_markdown:
+        raise ArgumentError("--json and --markdown exclude each other; pass one of them")
+    compared = [_pair(text) for text in pairs or ()]
+    rows, notes = read_rows([Path(run) for run in runs])
+    published, unknown = ([], []) if against is None else _published(rows, against)
+    notes += unknown
+    if as_json:
+        entry = _entry(rows, compared, published, notes)
+    else:
+        text = _text(rows, compared, published, as_markdown)
+    files = []
+    if plot is not None:
+        from vidcompress.evaluate.figures import plot_rows
+
+        files = plot_rows(rows, plot)
+    if as_json:
+        typer.echo(json.dumps({**entry, "plots": [str(path) for path in files]}, ensure_ascii=False))
+        return
+    typer.echo(text)
+    for note in notes:
+        typer.echo(f"- {note}" if as_markdown else f"note: {note}")
+    if files:
+        typer.echo(f"{'- ' * as_markdown}wrote {len(files)} plots to {plot}")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    from vidcompress.errors import ArgumentError
+    from vidcompress.labels import split_labels
+
+    labels = split_labels(text)
+    if len(labels) != 2:
+        raise ArgumentError(
+            f"--pairs={text!r}: must be two methods with a comma between them, as globalcom2,random"
+        )
+    return labels[0], labels[1]
+
+
+def _published(rows: list[Row], against: str) -> tuple[list[Comparison], list[str]]:
+    """Comparisons with the tables about our models, and what to say where there is none."""
+    from vidcompress.evaluate.against import compare_with, is_of
+    from vidcompress.evaluate.against_sheet import is_met, unmet
+    from vidcompress.evaluate.published import published_tables, read_table
+
+    if against != PUBLISHED:
+        return [compare_with(read_table(Path(against)), rows)], []
+    tables = published_tables()
+    models = list(dict.fromkeys(row.model for row in rows))
+    notes = []
+    for model in models:
+        if not any(is_of(table, model) for table in tables):
+            known = ", ".join(dict.fromkeys(name for table in tables for name in table.models))
+            notes.append(f"no published table is about {model}; they are about {known}")
+    found = [compare_with(t, rows) for t in tables if any(is_of(t, model) for model in models)]
+    notes += [unmet(comparison) for comparison in found if not is_met(comparison)]
+    return [comparison for comparison in found if is_met(comparison)], notes
+
+
+def _text(
+    rows: list[Row], pairs: list[tuple[str, str]], published: list[Comparison], as_markdown: bool
+) -> str:
+    from vidcompress.evaluate.against_sheet import sheet_of
+    from vidcompress.evaluate.sheets import plain, written
+    from vidcompress.evaluate.tables import sheets_of
+
+    sheets = [*sheets_of(rows, pairs), *map(sheet_of, published)]
+    return "\n".join(written(sheet) if as_markdown else plain(sheet) for sheet in sheets)
+
+
+def _entry(
+    rows: list[Row], pairs: list[tuple[str, str]], published: list[Comparison], notes: list[str]
+) -> dict[str, Any]:
+    from vidcompress.evaluate import against_sheet, tables
+    from vidcompress.evaluate.boards import boards_of
+
+    boards = boards_of(rows)
+    return {
+        "tables": [tables.to_dict(board) for board in boards],
+        "pairs": tables.pairs_to_dict(boards, pairs),
+        "published": [against_sheet.to_dict(comparison) for comparison in published],
+        "notes": notes,
+    }

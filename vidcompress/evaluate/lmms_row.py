@@ -1,0 +1,144 @@
+"""A row whose questions lmms-eval asks, through the plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import VidcompressError
+from ..labels import read_label
+from .journal import JournalError
+from .result_file import common_part, read_result, write_result
+from .row_run import ANSWERS
+from .run_log import RunLog, read_events, starts
+from .runner import Outcome
+from .sweep import Row
+from .tasks import task_name
+
+
+def run_lmms_row(row: Row, folder: Path, processes: int, where_from: Mapping[str, Any]) -> Outcome:
+    """Run one task of lmms-eval, unless its result is there.
+
+    Args:
+        row: with an "lmms:" task.
+        folder: of the row.
+        processes: how many the harness starts.
+        where_from: provenance.
+
+    Raises:
+        VidcompressError: lmms-eval or the plugin is not installed, or the run left no results.
+    """
+    try:
+        run_lmms = import_module("vidcompress.lmms.launch").run_lmms
+        harness = version("lmms-eval")
+    except (ImportError, PackageNotFoundError) as error:
+        raise VidcompressError(
+            f"task={row.task.name!r} needs lmms-eval, which is not installed ({error}); pip install 'vidcompress[eval]'"
+        ) from error
+    arguments = model_arguments(row)
+    gpu = torch.cuda.is_available() if row.model.device is None else row.model.device.startswith("cuda")
+    device = "cuda" if gpu else "cpu"
+    head = {
+        "model": arguments,
+        "task": row.task.name,
+        "limit": row.task.limit,
+        "batch_size": row.batch_size,
+        "max_new_tokens": None,
+        "include_path": row.task.include_path,
+        "form": row.task.form,
+        "prompts_of": row.task.prompts_of,
+        "device": device,
+        "harness": harness,
+    }
+    there = read_result(folder)
+    if there is not None and there["provenance"].get("head") == head:
+        return Outcome(row, there)
+    log = RunLog(folder)
+    log.add("start", processes=processes, provenance=dict(where_from))
+    found = run_lmms(
+        row.task.rest,
+        model_args=arguments,
+        out=folder,
+        journal=folder / ANSWERS,
+        include_path=None if row.task.include_path is None else Path(row.task.include_path),
+        limit=row.task.limit,
+        batch_size=row.batch_size,
+        device=device,
+        processes=processes,
+        simple=row.task.form != "chat",
+        prompts_of=row.task.prompts_of,
+    )
+    result = lmms_result(row, head, found, read_events(folder))
+    try:
+        write_result(folder, result)
+    except OSError as error:
+        raise JournalError(
+            f"{folder} cannot be written ({error.strerror}); make room and run again"
+        ) from error
+    return Outcome(row, result)
+
+
+def model_arguments(row: Row) -> dict[str, Any]:
+    """Model arguments of the plugin."""
+    method, options = read_label(row.method)
+    spec = row.model
+    names = ("revision", "dtype", "attn_implementation", "device_map", "quantization", "fps", "preset")
+    frames = spec.num_frames or spec.max_frames
+    return {
+        "pretrained": spec.name,
+        "method": method,
+        **row.budget,
+        **options,
+        **({} if frames is None else {"max_frames_num": frames}),
+        **{name: getattr(spec, name) for name in names if getattr(spec, name) is not None},
+    }
+
+
+def lmms_result(
+    row: Row, head: Mapping[str, Any], found: Mapping[str, Any], events: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """The result of a row in the form of `build_result`.
+
+    Args:
+        row: the row.
+        head: what its answers depend on.
+        found: what `run_lmms` returned.
+        events: of the run log.
+    """
+    begun = starts(events)
+    where_from = begun[-1].get("provenance", {}) if begun else {}
+    result = common_part(row, head, where_from)
+    result["settings"] |= found.get("settings", {})
+    samples = found["samples"]
+    copied = (
+        "main",
+        "scores",
+        "tokens",
+        "times_ms",
+        "time_to_first_token_ms",
+        "questions_per_second",
+        "failed",
+    )
+    return {
+        **result,
+        "model": {"name": row.model.shown, "checkpoint": row.model.name, "revision": row.model.revision}
+        | dict(found.get("model", {})),
+        "task": {
+            "name": task_name(row.task, None),
+            "split": found.get("split"),
+            "revision": found.get("revision"),
+            "questions": len(samples["id"]),
+            "metric": found["main"],
+            "harness": f"lmms-eval {head['harness']}",
+        },
+        **{name: found.get(name) for name in copied},
+        "per_kind": found.get("per_kind", {}),
+        "samples": samples,
+        "peak_memory_bytes": found.get("peak_memory_bytes"),
+        "restarts": max(0, len(begun) - 1),
+    }
