@@ -26,6 +26,7 @@ from vidcompress.evaluate.suite.entry import Media, first_seed
 QUESTIONS, SETTINGS, MANIFEST = "questions.jsonl", "benchmark.toml", "manifest.json"
 PART: Final = "questions.jsonl.part"
 LOCK: Final = ".lock"
+UNFINISHED: Final = "unfinished"
 SCHEMA: Final = 1
 VIEWS: Final = (56, 512)
 """Least and largest side of a view for which details are drawn."""
@@ -89,6 +90,7 @@ def make(
     }
     recipe |= {"prompt_suffix": _suffix(prompt_suffix), **_options(benchmark, view=view)}
     target = Path(folder)
+    _check_target(target)
     with _alone(target):
         if (target / MANIFEST).exists():
             return _finished(target, recipe)
@@ -120,6 +122,19 @@ def _suffix(text: str) -> str:
     return text
 
 
+def _check_target(folder: Path) -> None:
+    """Refuse what is no folder, or one with files of somebody else, before anything is written."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ArgumentError(f"folder={shown(str(folder))} is a file; name a new folder")
+    strange = sorted(path.name for path in folder.iterdir() if path.name not in (LOCK, f"{PART}.new"))
+    if strange and not {PART, MANIFEST} & set(strange):
+        raise ArgumentError(
+            f"folder={shown(str(folder))} is not empty: it holds {shown(strange[0])}; name a new one"
+        )
+
+
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Make the folder and hold its lock; the lock of a process that died is free."""
@@ -131,9 +146,11 @@ def _alone(folder: Path) -> Iterator[None]:
         raise ArgumentError(
             f"folder={shown(str(folder))} cannot be made ({one_line(error)}); name another"
         ) from error
-    with FileLock(folder / LOCK):
-        yield
-    (folder / LOCK).unlink(missing_ok=True)
+    try:
+        with FileLock(folder / LOCK):
+            yield
+    finally:
+        (folder / LOCK).unlink(missing_ok=True)
 
 
 def _finished(folder: Path, recipe: Mapping[str, Any]) -> Made:
@@ -165,11 +182,6 @@ def _begun(folder: Path, recipe: Mapping[str, Any]) -> int:
     """Open or mend the journal; returns how many questions it holds."""
     part = folder / PART
     if not part.exists():
-        strange = sorted(path.name for path in folder.iterdir() if path.name not in (LOCK, f"{PART}.new"))
-        if strange:
-            raise ArgumentError(
-                f"folder={shown(str(folder))} is not empty: it holds {shown(strange[0])}; name a new one"
-            )
         _write(part, (json.dumps(recipe) + "\n").encode())
         return 0
     whole = 0
@@ -211,7 +223,7 @@ def _write_questions(
 def _draw(media: Media, folder: Path) -> None:
     """Write one file, whole or not at all."""
     path = folder / media.path
-    scratch = path.with_name(f"unfinished{path.suffix}")
+    scratch = path.with_name(f"{UNFINISHED}{path.suffix}")
     if media.is_clip:
         write_frames(media.paint(), scratch, CLIP_FPS, threads=1)
     else:
@@ -221,6 +233,8 @@ def _draw(media: Media, folder: Path) -> None:
 
 def _finish(folder: Path, benchmark: Benchmark, recipe: Mapping[str, Any]) -> Made:
     """Write what describes the questions, and at the very end the manifest, which says that all is there."""
+    for path in (folder / "media").glob(f"{UNFINISHED}.*"):
+        path.unlink()
     scratch = folder / f"{PART}.new"
     with (folder / PART).open("rb") as source, scratch.open("wb") as copy:
         source.readline()
