@@ -49,11 +49,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         scores = [score for score in row["samples"]["score"] if score is not None]
         low, high = wilson(round(sum(scores)), len(scores))
-        cells = [
-            f"{row['retention_ratio']:g}",
-            row["method"],
-            f"{row['tokens']['kept']:.0f} of {row['tokens']['total']:.0f}",
-        ]
+        kept, total = row["tokens"]["kept"], row["tokens"]["total"]
+        cells = [f"{row['retention_ratio']:g}", row["method"], f"{kept:.0f} of {total:.0f}"]
         cells += [f"{100 * row['scores']['accuracy']:.1f}", f"{100 * low:.0f} to {100 * high:.0f}"]
         cells += [f"{100 * row['per_kind'][kind]['value']:.0f}" for kind in kinds]
         lines.append(f"| {' | '.join(cells)} |")
