@@ -326,12 +326,12 @@ def test_another_benchmark_is_not_mixed_in(tmp_path: Path) -> None:
         make("multi-turn", tmp_path / "begun", questions=5, seed=1)
     lost = next((made.folder / "media").iterdir())
     lost.unlink()
-    with pytest.raises(
-        ArgumentError, match=f"media/{lost.name} is gone; delete manifest.json and questions.jsonl"
-    ):
+    with pytest.raises(ArgumentError, match=f"'media/{lost.name}' is gone; delete the folder"):
         make("multi-turn", made.folder, questions=5)
-    for path in ("manifest.json", "questions.jsonl"):
-        (made.folder / path).unlink()
+    part = tmp_path / "begun" / "questions.jsonl.part"
+    part.write_text(part.read_text().replace('"pillow": "', '"pillow": "0.'))
+    with pytest.raises(ArgumentError, match=r"holds another benchmark .*name another folder, or delete it"):
+        make("multi-turn", tmp_path / "begun", questions=5)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"files": 5, "revision": "x"}'])

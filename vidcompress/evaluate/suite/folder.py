@@ -2,51 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from PIL import Image
 
 from vidcompress.checks import whole_number
-from vidcompress.errors import ArgumentError, one_line, shown
+from vidcompress.errors import ArgumentError, shown
 from vidcompress.evaluate.shapes.clip import write_frames
 from vidcompress.evaluate.shapes.examples import CLIP_FPS
 from vidcompress.evaluate.suite.benchmark import MAX_NEW_TOKENS, Benchmark, benchmark_of, check_seed
 from vidcompress.evaluate.suite.detail import VIEW
 from vidcompress.evaluate.suite.entry import Media, first_seed
+from vidcompress.evaluate.suite.target import (
+    MANIFEST,
+    PART,
+    QUESTIONS,
+    UNFINISHED,
+    Made,
+    alone,
+    begun,
+    check_target,
+    finish,
+    finished,
+)
 
-QUESTIONS, SETTINGS, MANIFEST = "questions.jsonl", "benchmark.toml", "manifest.json"
-PART: Final = "questions.jsonl.part"
-LOCK: Final = ".lock"
-UNFINISHED: Final = "unfinished"
-SCHEMA: Final = 1
+__all__ = ["QUESTIONS", "Made", "make", "tasks_folder"]
+
 VIEWS: Final = (56, 512)
 """Least and largest side of a view for which details are drawn."""
-
-
-@dataclass(frozen=True)
-class Made:
-    """A finished folder.
-
-    Attributes:
-        folder: where it is.
-        questions: how many it asks.
-        files: how many media it holds.
-        revision: SHA-256 over names and contents of all files but the manifest, in hexadecimal.
-    """
-
-    folder: Path
-    questions: int
-    files: int
-    revision: str
 
 
 def make(
@@ -90,13 +77,13 @@ def make(
     }
     recipe |= {"prompt_suffix": _suffix(prompt_suffix), **_options(benchmark, view=view)}
     target = Path(folder)
-    _check_target(target)
-    with _alone(target):
+    check_target(target)
+    with alone(target):
         if (target / MANIFEST).exists():
-            return _finished(target, recipe)
-        done = _begun(target, recipe)
+            return finished(target, recipe)
+        done = begun(target, recipe)
         _write_questions(target, benchmark, recipe, done, on_question)
-        return _finish(target, benchmark, recipe)
+        return finish(target, _settings(benchmark, recipe), recipe)
 
 
 def tasks_folder() -> Path:
@@ -120,82 +107,6 @@ def _suffix(text: str) -> str:
             f"prompt_suffix={shown(text)}: must be a text of printable characters; leave it out for none"
         )
     return text
-
-
-def _check_target(folder: Path) -> None:
-    """Refuse what is no folder, or one with files of somebody else, before anything is written."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise ArgumentError(f"folder={shown(str(folder))} is a file; name a new folder")
-    strange = sorted(path.name for path in folder.iterdir() if path.name not in (LOCK, f"{PART}.new"))
-    if strange and not {PART, MANIFEST} & set(strange):
-        raise ArgumentError(
-            f"folder={shown(str(folder))} is not empty: it holds {shown(strange[0])}; name a new one"
-        )
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Make the folder and hold its lock; the lock of a process that died is free."""
-    from filelock import FileLock
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ArgumentError(
-            f"folder={shown(str(folder))} cannot be made ({one_line(error)}); name another"
-        ) from error
-    try:
-        with FileLock(folder / LOCK):
-            yield
-    finally:
-        (folder / LOCK).unlink(missing_ok=True)
-
-
-def _finished(folder: Path, recipe: Mapping[str, Any]) -> Made:
-    found = _read(folder / MANIFEST)
-    if found.get("recipe") != recipe:
-        raise ArgumentError(_other(folder, found.get("recipe"), recipe))
-    (folder / PART).unlink(missing_ok=True)  # a kill may have come between the manifest and this
-    lost = next((path for path in found["files"] if not (folder / path).is_file()), None)
-    if lost is not None:
-        raise ArgumentError(
-            f"folder={shown(str(folder))}: {lost} is gone; delete {MANIFEST} and {QUESTIONS} to have it drawn again"
-        )
-    return _made(folder, found)
-
-
-def _made(folder: Path, manifest: Mapping[str, Any]) -> Made:
-    media = sum(path.startswith("media/") for path in manifest["files"])
-    return Made(folder, manifest["recipe"]["questions"], media, manifest["revision"])
-
-
-def _other(folder: Path, found: Any, wanted: Mapping[str, Any]) -> str:
-    return (
-        f"folder={shown(str(folder))} holds another benchmark ({shown(found, 160)}, not {shown(dict(wanted), 160)}); "
-        "name another folder, or delete it"
-    )
-
-
-def _begun(folder: Path, recipe: Mapping[str, Any]) -> int:
-    """Open or mend the journal; returns how many questions it holds."""
-    part = folder / PART
-    if not part.exists():
-        _write(part, (json.dumps(recipe) + "\n").encode())
-        return 0
-    whole = 0
-    with part.open("rb+") as file:
-        head = file.readline()
-        if head != (json.dumps(recipe) + "\n").encode():
-            raise ArgumentError(_other(folder, head.decode(errors="replace").strip(), recipe))
-        end = file.tell()
-        for line in file:
-            if not line.endswith(b"\n"):
-                break
-            whole, end = whole + 1, end + len(line)
-        file.truncate(end)  # what a kill cut short
-    return whole
 
 
 def _write_questions(
@@ -231,33 +142,6 @@ def _draw(media: Media, folder: Path) -> None:
     scratch.replace(path)
 
 
-def _finish(folder: Path, benchmark: Benchmark, recipe: Mapping[str, Any]) -> Made:
-    """Write what describes the questions, and at the very end the manifest, which says that all is there."""
-    for path in (folder / "media").glob(f"{UNFINISHED}.*"):
-        path.unlink()
-    scratch = folder / f"{PART}.new"
-    with (folder / PART).open("rb") as source, scratch.open("wb") as copy:
-        source.readline()
-        shutil.copyfileobj(source, copy)
-    scratch.replace(folder / QUESTIONS)
-    _write(folder / SETTINGS, _settings(benchmark, recipe).encode())
-    names = [QUESTIONS, SETTINGS, *sorted(f"media/{path.name}" for path in (folder / "media").iterdir())]
-    files = {
-        name: {"sha256": _digest(folder / name), "bytes": (folder / name).stat().st_size} for name in names
-    }
-    listed = "".join(f"{entry['sha256']}  {name}\n" for name, entry in files.items())
-    manifest = {
-        "schema": SCHEMA,
-        "recipe": dict(recipe),
-        "revision": hashlib.sha256(listed.encode()).hexdigest(),
-        "made_with": {name: version(name) for name in ("vidcompress", "numpy", "pillow", "av")},
-        "files": files,
-    }
-    _write(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
-    (folder / PART).unlink()
-    return _made(folder, manifest)
-
-
 def _settings(benchmark: Benchmark, recipe: Mapping[str, Any]) -> str:
     note = f"# {benchmark.summary}" + (f"; {benchmark.note}" if benchmark.note else "")
     suffix = recipe["prompt_suffix"]
@@ -267,28 +151,3 @@ def _settings(benchmark: Benchmark, recipe: Mapping[str, Any]) -> str:
         f"prompt_suffix = {json.dumps(suffix, ensure_ascii=False)}",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write(path: Path, content: bytes) -> None:
-    scratch = path.with_name(f"{PART}.new")
-    scratch.write_bytes(content)
-    scratch.replace(path)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_bytes())
-        if (
-            isinstance(found, dict)
-            and isinstance(found["files"], dict)
-            and isinstance(found["revision"], str)
-        ):
-            return found
-    except (OSError, ValueError, KeyError, RecursionError) as error:
-        raise ArgumentError(f"{path} cannot be read ({one_line(error)}); delete its folder") from error
-    raise ArgumentError(f"{path} is no manifest of the suite; delete its folder or name another")
