@@ -188,10 +188,10 @@ def test_details_come_in_turns_and_in_every_crop() -> None:
 
 
 def test_several_pictures_hold_the_answer_together() -> None:
-    entries = planned("multi-image", 60)
+    entries, hosts = planned("multi-image", 240), 0
     assert {len(entry.media) for entry in entries} == {2, 3, 4}
-    assert Counter(entry.kind for entry in entries) == dict.fromkeys(MULTI_IMAGE_TYPES, 12)
-    assert Counter(e.answer for e in entries if e.kind == "existence") == {"yes": 6, "no": 6}
+    assert Counter(entry.kind for entry in entries) == dict.fromkeys(MULTI_IMAGE_TYPES, 48)
+    assert Counter(e.answer for e in entries if e.kind == "existence") == {"yes": 24, "no": 24}
     for entry in entries:
         where = entry.facts["where"]
         scenes: list[Any] = [media.paint.args[0] for media in entry.media]  # type: ignore[attr-defined]
@@ -203,6 +203,9 @@ def test_several_pictures_hold_the_answer_together() -> None:
         elif entry.kind == "digit":
             shown = [[str(digit.value) for digit in scene.digits] for scene in scenes]
             assert shown[where] == [entry.answer] and sum(map(len, shown)) == 1
+            if named[0] == "which":
+                hosts += 1
+                assert items[where][scenes[where].digits[0].on] == (named[-2], named[-1])
         elif entry.question == "how many objects are there?":
             assert entry.answer == str(sum(map(len, items))) and where is None
         elif entry.kind == "existence":
