@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from typing import Final
 
 from vidcompress.evaluate.shapes import ClipScene, paint_clip, sample_clip
@@ -18,22 +19,19 @@ POSITIONS: Final = tuple(eighth / 8 for eighth in range(9))
 
 SIDE: Final = 112
 MAX_ITEMS: Final = 2
-_SEEDS_PER_ROUND: Final = 60
 
 
 def needle(questions: int, first: int) -> Iterator[Entry]:
     """Round after round of every length with every position.
 
-    The clips of one round and length are the same but for the digit and its frame. Every frame has to be looked at
-    (`num_frames` at least 256): a sampler that skips the frame makes the question unanswerable.
+    Every clip is another one, so that no cell hangs on a few scenes. Every frame has to be looked at (`num_frames` at
+    least 256): a sampler that skips the frame makes the question unanswerable.
     """
-    cells = [(frames, position) for frames in LENGTHS for position in POSITIONS]
+    cells, seeds = [(frames, position) for frames in LENGTHS for position in POSITIONS], count(first)
     for number in range(questions):
         turn, place = divmod(number, len(cells))
         frames, position = cells[place]
-        scene = with_needle(
-            _haystack(first + turn * _SEEDS_PER_ROUND, frames), position, (place + 7 * turn) % 10
-        )
+        scene = with_needle(_haystack(seeds, frames), position, (place + 7 * turn) % 10)
         name = f"{frames:03d}-{round(1000 * position):04d}-{turn}"
         facts = {"frames": frames, "position": position, "frame": scene.flash_frame}
         media = Media(f"media/{name}.mp4", partial(paint_clip, scene))
@@ -52,9 +50,9 @@ def with_needle(scene: ClipScene, position: float, digit: int) -> ClipScene:
     )
 
 
-def _haystack(seed: int, frames: int) -> ClipScene:
-    """The first clip from `seed` on with a free spot for a digit."""
-    found = (sample_clip(at, frames, MAX_ITEMS, (SIDE, SIDE)) for at in range(seed, seed + _SEEDS_PER_ROUND))
+def _haystack(seeds: Iterator[int], frames: int) -> ClipScene:
+    """The clip of the next seed that has a free spot for a digit."""
+    found = (sample_clip(seed, frames, MAX_ITEMS, (SIDE, SIDE)) for seed in seeds)
     return next(scene for scene in found if scene.flash is not None)
 
 
