@@ -89,5 +89,7 @@ def run_of(folder: Path, tasks: Sequence[str] = ("lmms:gqa", "lmms:pope"), quest
         rows.append(row(task, score=marks(questions, 0.8, n)))
         for ratio in (0.5, 0.25, 0.1):
             for k, (method, loss) in enumerate((("globalcom2", 0.1), ("random", 0.3), ("uniform", 0.35))):
-                rows.append(row(task, method, ratio, score=marks(questions, 0.8 - loss * (1 - ratio), 9 * n + k)))
+                rows.append(
+                    row(task, method, ratio, score=marks(questions, 0.8 - loss * (1 - ratio), 9 * n + k))
+                )
     return write(folder, rows)

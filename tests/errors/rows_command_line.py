@@ -15,7 +15,7 @@ class Words:
         command: of `vidcompress`; "" for what stands before a command.
         parameter: which is wrong, by its Python name.
         words: what is typed after the command; "{photo}" and "{clip}" are files that can be read, "{broken}" a text
-            that is called .mp4, "{room}" the current folder, "{empty}" an empty one.
+            that is called .mp4, "{room}" the current folder, "{empty}" an empty one, "{run}" one of results.
         message: part of the line on stderr.
         code: exit code.
         names: what the line calls the parameter, where it does not by its name.
@@ -315,4 +315,88 @@ ROWS += [
     Words("doctor", "timeout", ("--timeout", "0"), "must be a number of seconds above 0"),
     Words("doctor", "timeout", ("--timeout", "nan"), "must be a number of seconds above 0"),
     Words("doctor", "as_json", ("--json=5",), "does not take a value", names="--json"),
+]
+
+SHAPES = ("--task", "shapes:image")
+
+
+def sweep(parameter: str, *words: str, message: str, code: int = USAGE, names: str | None = None) -> Words:
+    """A row of `eval` with a task."""
+    return Words("eval", parameter, (*SHAPES, *words), message, code, names)
+
+
+ROWS += [
+    Words("eval", "sweep", (), "there is nothing to ask; pass a sweep file, --data or --task", names="sweep"),
+    Words("eval", "sweep", ("no.toml",), "sweep='no.toml': no such file; pass a TOML file"),
+    Words("eval", "sweep", ("{broken}",), "is no TOML file that can be read"),
+    Words("eval", "sweep", ("{room}",), "no such file; pass a TOML file"),
+    Words("eval", "data", ("--data", "nowhere"), "data='nowhere': holds no questions.jsonl; pass a folder"),
+    Words("eval", "data", ("--data", ""), "name='data:': must say which", names="data"),
+    Words(
+        "eval",
+        "task",
+        ("--task", "shape:image"),
+        "must be one of shapes, data, lmms, got 'shape'; did you mean",
+    ),
+    Words("eval", "task", ("--task", "shapes:film"), "must be one of image, clip, got 'film'"),
+    Words("eval", "task", ("--task", "gqa"), "must be one of shapes, data, lmms, got 'gqa'"),
+    sweep("model", "--model", "tiny-onevison", message="did you mean 'tiny-onevision'?"),
+    sweep("methods", "--methods", "globalcom3", message="did you mean 'globalcom2'?", names="method"),
+    sweep("methods", "--methods", "globalcom2:tau", message="must list options as key=value"),
+    sweep(
+        "retention_ratios", "--retention-ratios", "2", message="0 < R <= 1, got '2'", names="retention_ratio"
+    ),
+    sweep("retention_ratios", "--retention-ratios", ",", message="retention_ratios=[]: give at least one"),
+    sweep("max_tokens", "--max-tokens", "5,x", message="must be whole numbers with commas between"),
+    sweep("max_tokens", "--max-tokens", "0", message="max_tokens must be an integer of at least 1, got 0"),
+    sweep("max_tokens", "--max-tokens", "5", "--retention-ratios", "0.5", message="exclude each other; pass"),
+    sweep("out", "--limit", "1", "--out", "{broken}", message="cannot be used: ", code=FAILURE),
+    sweep("limit", "--limit", "0", message="limit=0: must be a whole number of at least 1"),
+    sweep("limit", "--limit", "x", message=NOT_WHOLE, names="--limit"),
+    sweep("batch_size", "--batch-size", "0", message="batch_size=0: must be a whole number of at least 1"),
+    sweep("num_frames", "--num-frames", "0", message="num_frames=0: must be from 1 to 300"),
+    sweep("fps", "--fps", "0", message="fps=0.0: must be a positive number of frames per second"),
+    sweep("fps", "--fps", "1", "--num-frames", "4", message="num_frames=4 and fps=1.0 exclude each other"),
+    sweep("max_frames", "--max-frames", "0", message="max_frames=0"),
+    sweep(
+        "max_new_tokens", "--max-new-tokens", "0", message="max_new_tokens=0: must be a whole number of at"
+    ),
+    sweep("seed", "--seed", "-1", message="seed=-1: must be a whole number from 0 to 4294967295"),
+    sweep("device", "--device", "toaster", message="device='toaster' is not a device; pass 'cpu'"),
+    sweep(
+        "dtype",
+        "--dtype",
+        "int8",
+        message="dtype must be one of float32, float16, bfloat16, auto, got 'int8'",
+    ),
+    sweep("attn_implementation", "--attn-implementation", "fast", message="is no attention implementation"),
+    sweep("device_map", "--device-map", "nowhere", message="device_map='nowhere': must be one of auto"),
+    sweep(
+        "device_map",
+        "--device-map",
+        "auto",
+        "--device",
+        "cpu",
+        message="exclude each other; pass one of them",
+    ),
+    sweep("quantization", "--quantization", "2bit", message="quantization='2bit': must be one of 4bit, 8bit"),
+    sweep("dry_run", "--dry-run=5", message="does not take a value", names="--dry"),
+    sweep("as_json", "--json=5", message="does not take a value", names="--json"),
+
+ROWS += [
+    Words("results", "runs", (), "Missing argument 'RUNS", names="RUNS"),
+    Words("results", "runs", ("no-such-run",), "no such file or folder; pass what", names="no-such-run"),
+    Words("results", "runs", ("{empty}",), "holds no result.json; pass what", names="result.json"),
+    Words("results", "runs", ("{photo}",), "is no result file (", names="scene.png"),
+    Words("results", "against", ("{run}", "--against", "no.toml"), "is no TOML table (", names="no.toml"),
+    Words("results", "against", ("{run}", "--against", "{photo}"), "is no TOML table (", names="scene.png"),
+    Words("results", "pairs", ("{run}", "--pairs", "globalcom2"), "must be two methods with a comma between"),
+    Words("results", "pairs", ("{run}", "--pairs", "globalcom2,globalcom3"), "did you mean 'globalcom2'?"),
+    Words("results", "plot", ("{run}", "--plot", "{photo}/plots"), "cannot be made ("),
+    Words("results", "plot", ("{run}", "--plot", "{photo}"), "cannot be made ("),
+    Words("results", "as_markdown", ("{run}", "--markdown=yes"), "does not take a value", names="--markdown"),
+    Words(
+        "results", "as_markdown", ("{run}", "--markdown", "--json"), "exclude each other", names="--markdown"
+    ),
+    Words("results", "as_json", ("{run}", "--json=yes"), "does not take a value", names="--json"),
 ]

@@ -14,6 +14,7 @@ from PIL import Image
 from errors import rows_command_line, rows_suite
 from errors.rows import NEXT
 from errors.rows_command_line import FAILURE, Words
+from result_files import run_of
 from vidcompress.cli import app, main
 
 ROWS = rows_command_line.ROWS + rows_suite.ROWS
@@ -43,6 +44,8 @@ def test_a_wrong_option_is_refused(
     broken.write_text("this is no clip " * 50)
     files = {"photo": EXAMPLES / "scene.png", "clip": EXAMPLES / "clip.mp4", "broken": broken, "room": room}
     files["empty"] = tmp_path_factory.mktemp("empty")
+    if "{run}" in row.words:
+        files["run"] = run_of(tmp_path_factory.mktemp("run"), questions=4)
     words = [word.format(**files) if "{" in word else word for word in row.words]
     code, out, err = run(capsys, *row.command.split(), *words)
     assert (code, out) == (row.code, ""), err

@@ -233,11 +233,16 @@ def _print_outcomes(outcomes: Sequence[Outcome], folder: Path, as_json: bool) ->
 
 
 def _print_table(outcomes: Sequence[Outcome], folder: Path) -> None:
-    """The tables of `vidcompress results`."""
-    from vidcompress.evaluate.watching import line
+    """The tables of `vidcompress results` for the rows of this sweep."""
+    from vidcompress.evaluate.result_file import NAME
+    from vidcompress.evaluate.rows import read_rows
+    from vidcompress.evaluate.sheets import plain
+    from vidcompress.evaluate.tables import sheets_of
 
-    for outcome in outcomes:
-        typer.echo(line(outcome))
+    there = [folder / outcome.row.id / NAME for outcome in outcomes if outcome.result is not None]
+    if there:
+        rows, _ = read_rows(there)
+        typer.echo("\n".join(plain(sheet) for sheet in sheets_of(rows)))
 
 
 def _list_failures(outcomes: Sequence[Outcome], folder: Path, most: int = 5) -> None:

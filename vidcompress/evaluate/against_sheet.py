@@ -32,6 +32,10 @@ def notes_of(comparison: Comparison) -> Iterator[str]:
         if off:
             advice = '; preset = "2880" on the model makes them alike' if table.visual_tokens == 2880 else ""
             yield f"visual tokens before compression: theirs {table.visual_tokens}, ours {', '.join(off)}{advice}"
+    if table.num_frames is not None and any(
+        match.ours is not None and match.ours.settings.get("num_frames") is None for match in found
+    ):
+        yield f"theirs has {table.num_frames} frames; our rows do not say how many"
     few = {
         f"{m.task.name} {m.ours.questions}" for m in found if m.ours is not None and m.ours.limit is not None
     }

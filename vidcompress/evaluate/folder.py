@@ -144,7 +144,7 @@ def _settings(folder: Path) -> tuple[dict[str, Any], bytes]:
         found = tomllib.loads(content.decode())
     except (OSError, ValueError, RecursionError) as error:
         raise ArgumentError(
-            f"{path} is no TOML file that can be read ({one_line(error)}); mend it"
+            f"{path} is no TOML file that can be read ({one_line(error)}); check its syntax"
         ) from error
     where = f"{path}: "
     known_keys(found, SETTING_KEYS, where)

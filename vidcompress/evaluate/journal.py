@@ -147,7 +147,7 @@ def write_whole(path: Path, lines: Iterable[bytes]) -> None:
     Raises:
         OSError: the disk is full or gone; the old content is still there.
     """
-    scratch = path.with_name(f"{path.name}.{os.getpid()}.new")
+    scratch = path.with_name(f"{path.name}.new")  # one name, so that what a kill leaves is written over
     try:
         with scratch.open("wb") as file:
             file.writelines(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -11,7 +12,6 @@ from typing import Any
 import torch
 
 from ..errors import VidcompressError
-from ..labels import read_label
 from .journal import JournalError
 from .result_file import common_part, read_result, write_result
 from .row_run import ANSWERS
@@ -19,6 +19,17 @@ from .run_log import RunLog, read_events, starts
 from .runner import Outcome
 from .sweep import Row
 from .tasks import task_name
+
+_NOTHING: Mapping[str, Any] = {
+    "main": "score",
+    "scores": {},
+    "samples": {"id": [], "score": [], "facts": []},
+    "tokens": {},
+    "times_ms": {},
+    "time_to_first_token_ms": {},
+    "questions_per_second": None,
+    "failed": [],
+}
 
 
 def run_lmms_row(row: Row, folder: Path, processes: int, where_from: Mapping[str, Any]) -> Outcome:
@@ -41,8 +52,7 @@ def run_lmms_row(row: Row, folder: Path, processes: int, where_from: Mapping[str
             f"task={row.task.name!r} needs lmms-eval, which is not installed ({error}); pip install 'vidcompress[eval]'"
         ) from error
     arguments = model_arguments(row)
-    gpu = torch.cuda.is_available() if row.model.device is None else row.model.device.startswith("cuda")
-    device = "cuda" if gpu else "cpu"
+    device = row.model.device or ("cuda" if torch.cuda.is_available() else "cpu")
     head = {
         "model": arguments,
         "task": row.task.name,
@@ -60,19 +70,27 @@ def run_lmms_row(row: Row, folder: Path, processes: int, where_from: Mapping[str
         return Outcome(row, there)
     log = RunLog(folder)
     log.add("start", processes=processes, provenance=dict(where_from))
-    found = run_lmms(
-        row.task.rest,
-        model_args=arguments,
-        out=folder,
-        journal=folder / ANSWERS,
-        include_path=None if row.task.include_path is None else Path(row.task.include_path),
-        limit=row.task.limit,
-        batch_size=row.batch_size,
-        device=device,
-        processes=processes,
-        simple=row.task.form != "chat",
-        prompts_of=row.task.prompts_of,
-    )
+    try:
+        found = run_lmms(
+            row.task.rest,
+            model_args=arguments,
+            out=folder,
+            journal=folder / ANSWERS,
+            include_path=None if row.task.include_path is None else Path(row.task.include_path),
+            limit=row.task.limit,
+            batch_size=row.batch_size,
+            device=device,
+            processes=processes,
+            simple=row.task.form != "chat",
+            prompts_of=row.task.prompts_of,
+        )
+    except VidcompressError as error:
+        log.add("error", error=str(error))
+        reason = unreachable_reason(folder / ANSWERS)
+        if reason is None:
+            raise
+        found = {**_NOTHING, "unreachable": reason}
+    log.add("finish")
     result = lmms_result(row, head, found, read_events(folder))
     try:
         write_result(folder, result)
@@ -83,17 +101,28 @@ def run_lmms_row(row: Row, folder: Path, processes: int, where_from: Mapping[str
     return Outcome(row, result)
 
 
+def unreachable_reason(journal: Path) -> str | None:
+    """Why a method cannot serve a task at all; None where anything else went wrong.
+
+    The plugin asks every question by itself, so a budget out of reach or a medium that the method does not serve is in
+    every line, as an error that begins with the method.
+    """
+    try:
+        lines = [json.loads(line) for line in journal.read_bytes().splitlines()[1:]]
+        errors = [str(line.get("error") or "") for line in lines]
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
+    return errors[0] if errors and all(error.startswith("method ") for error in errors) else None
+
+
 def model_arguments(row: Row) -> dict[str, Any]:
     """Model arguments of the plugin."""
-    method, options = read_label(row.method)
     spec = row.model
     names = ("revision", "dtype", "attn_implementation", "device_map", "quantization", "fps", "preset")
     frames = spec.num_frames or spec.max_frames
     return {
         "pretrained": spec.name,
-        "method": method,
-        **row.budget,
-        **options,
+        **row.compression(0),
         **({} if frames is None else {"max_frames_num": frames}),
         **{name: getattr(spec, name) for name in names if getattr(spec, name) is not None},
     }
@@ -137,6 +166,7 @@ def lmms_result(
             "harness": f"lmms-eval {head['harness']}",
         },
         **{name: found.get(name) for name in copied},
+        "unreachable": found.get("unreachable"),
         "per_kind": found.get("per_kind", {}),
         "samples": samples,
         "peak_memory_bytes": found.get("peak_memory_bytes"),

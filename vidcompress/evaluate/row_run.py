@@ -164,7 +164,7 @@ def run_part(
                 )
                 advance(len(batch.items))
     except UNREACHABLE as error:
-        part.unreachable = str(error)
+        part.unreachable = " ".join(str(error).split())
     except (torch.OutOfMemoryError, MemoryError) as error:
         part.error = f"out of memory ({one_line(error)}); choose a smaller batch_size and another folder"
         if torch.cuda.is_available():

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,6 @@ class Runner:
         self.sweep, self.out = sweep, Path(out)
         self.ranks, self.watcher = ranks or Ranks(), watcher or Watcher()
         self.models, self.tasks = models or Checkpoints(), Tasks(self.out / MEDIA)
-        self._where_from: dict[str, Any] | None = None
 
     def run(self) -> list[Outcome]:
         """Run every row that is not finished.
@@ -102,11 +102,11 @@ class Runner:
         Raises:
             ArgumentError: a folder of a "data:" task is not as it must be, or another run is at work in this folder.
         """
+        rows = self.sweep.rows()
+        for row in rows:
+            if row.task.kind != "lmms":
+                self.tasks(row.task)  # what is malformed is refused before anything is written or loaded
         with self._alone():
-            rows = self.sweep.rows()
-            for row in rows:
-                if row.task.kind != "lmms":
-                    self.tasks(row.task)  # refused before anything is loaded
             outcomes = []
             for row in rows:
                 outcome = self._lmms(row) if row.task.kind == "lmms" else self._row(row)
@@ -136,7 +136,7 @@ class Runner:
                     processes=self.ranks.size,
                     answered=len(plan.done),
                     corrupt=plan.corrupt,
-                    provenance=self._provenance(),
+                    provenance=_where_from(),
                     **facts(row.model, loaded[0]),
                 )
             return loaded
@@ -241,6 +241,7 @@ class Runner:
             "device": torch.device(spec.device or ("cuda" if torch.cuda.is_available() else "cpu")).type,
             "task": row.task.name,
             "data": task.revision,
+            "limit": row.task.limit,
             "questions": len(items),
             "metric": task.metric,
             "max_new_tokens": row.task.max_new_tokens or task.max_new_tokens,
@@ -258,7 +259,7 @@ class Runner:
         if self.ranks.first:
             self.watcher.row(row, 0, 0)
             try:
-                outcome = run_lmms_row(row, self.out / row.id, self.ranks.size, self._provenance())
+                outcome = run_lmms_row(row, self.out / row.id, self.ranks.size, _where_from())
             except Exception as error:  # noqa: BLE001  (the other rows of the sweep go on)
                 known = isinstance(error, VidcompressError)
                 outcome = Outcome(row, error=str(error) if known else one_line(error))
@@ -270,10 +271,6 @@ class Runner:
         if several and spec.device in (None, "cuda"):
             return dataclasses.replace(spec, device=f"cuda:{self.ranks.local}")
         return spec
-
-    def _provenance(self) -> dict[str, Any]:
-        self._where_from = self._where_from or provenance()
-        return self._where_from
 
     def _advance(self, left: int) -> Callable[[int], None]:
         """The first process speaks for all: they answer about as many questions as it does."""
@@ -310,6 +307,12 @@ class Runner:
                     f"out={str(self.out)!r}: another run is at work in this folder; wait for it or choose another"
                 ) from error
             yield
+
+
+@cache
+def _where_from() -> dict[str, Any]:
+    """Where the results of this process come from; what is edited while it runs does not count."""
+    return provenance()
 
 
 @dataclass(frozen=True)

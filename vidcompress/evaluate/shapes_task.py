@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -85,7 +84,7 @@ class ShapesTask:
             if path.exists():
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
-            scratch = path.with_name(f"{os.getpid()}-{path.name}")
+            scratch = path.with_name(f"new-{path.name}")  # what a kill leaves is written over
             try:
                 _draw(scene, at, scratch)
                 scratch.replace(path)

@@ -20,8 +20,13 @@ from .. import checks
 from ..budget import Budget
 from ..checks import whole_number, word
 from ..errors import ArgumentError, one_line, shown
+from ..media.errors import DEFAULT_MAX_FRAMES
 from ..media.sampling import check_request
+from ..placement import check_device_map
+from ..qa.attention import check_attention
 from ..qa.lineup import read_budgets
+from ..qa.pretrained import DTYPES, resolve
+from ..qa.quantization import check_quantization
 from .folder import known_keys
 from .shapes_task import MEDIA
 from .sweep import BASELINE, DEFAULT_BATCH, ModelSpec, Sweep, TaskSpec
@@ -78,7 +83,7 @@ def parse_sweep(path: Path) -> dict[str, Any]:
         if isinstance(error, ArgumentError):
             raise
         raise ArgumentError(
-            f"sweep={str(path)!r} is no TOML file that can be read ({one_line(error)}); mend it"
+            f"sweep={str(path)!r} is no TOML file that can be read ({one_line(error)}); check its syntax"
         ) from error
 
 
@@ -147,15 +152,25 @@ def _model(entry: Any, where: str) -> ModelSpec:
         "preset",
     )
     _check(given, where, texts, ("batch_size",))
-    if given.get("device") is not None:
-        checks.device(f"{where}device", given["device"])
+    spec = ModelSpec(**given)
     try:
-        check_request(
-            num_frames=given.get("num_frames"), fps=given.get("fps"), max_frames=given.get("max_frames", 300)
-        )
+        resolve(spec.name)
+        if spec.device is not None:
+            checks.device("device", spec.device)
+        if spec.dtype is not None:
+            checks.one_of("dtype", spec.dtype, DTYPES)
+        check_attention(spec.attn_implementation)
+        check_device_map(spec.device_map)
+        check_quantization(spec.quantization, None)
+        if spec.device is not None and spec.device_map is not None:
+            raise ArgumentError(
+                f"device={spec.device!r} and device_map={spec.device_map!r} exclude each other; pass one of them"
+            )
+        most = DEFAULT_MAX_FRAMES if spec.max_frames is None else spec.max_frames
+        check_request(num_frames=spec.num_frames, fps=spec.fps, max_frames=most)
     except ArgumentError as error:
         raise ArgumentError(f"{where}{error}") from error
-    return ModelSpec(**given)
+    return spec
 
 
 def _task(entry: Any, where: str, common: Mapping[str, Any]) -> TaskSpec:

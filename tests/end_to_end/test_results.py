@@ -1,0 +1,127 @@
+"""`vidcompress results` and the launchers, from a sweep of the embedded model to the tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from result_files import row, run_of, write
+from vidcompress.cli import main
+
+ROOT = Path(__file__).parents[2]
+LAUNCHERS = sorted((ROOT / "scripts").glob("eval_*.sh"))
+SWEEP = """
+name = "tiny"
+ratios = [0.25]
+methods = ["globalcom2", "random"]
+tasks = [{ name = "shapes:image", questions = 4 }]
+[[models]]
+name = "tiny-onevision"
+"""
+
+
+def shown(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    with pytest.raises(SystemExit, match="^0$"):
+        main(["results", *words])
+    return capsys.readouterr().out
+
+
+def test_tables_pairs_plots_and_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    run = str(run_of(tmp_path / "run", questions=40))
+    words = (run, "--pairs", "globalcom2,random", "--against", "published")
+    out = shown(capsys, *words, "--plot", str(tmp_path / "plots"))
+    assert "globalcom2 minus random" in out
+    assert "against GlobalCom2 on LLaVA-NeXT-7B" not in out, "their scores have other names"
+    assert "note: nothing to compare with GlobalCom2 on LLaVA-NeXT-7B" in out
+    assert f"wrote 5 plots to {tmp_path / 'plots'}" in out
+    entry = json.loads(shown(capsys, *words, "--json"))
+    assert entry.keys() == {"tables", "pairs", "published", "notes", "plots"}
+    assert [(pair["first"], pair["second"], pair["budget"]) for pair in entry["pairs"]] == [
+        ("globalcom2", "random", budget) for budget in ("50 %", "25 %", "10 %")
+    ]
+    gap = entry["pairs"][0]["differences"]["gqa"]
+    assert gap["low"] <= gap["mean"] <= gap["high"]
+    assert gap["questions"] == 40
+
+
+def test_ours_beside_theirs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    given: dict[str, Any] = {"main": "exact_match"}
+    entries = [
+        row("lmms:gqa", scores={"exact_match": 0.64}, **given),
+        row("lmms:gqa", "globalcom2", 0.25, scores={"exact_match": 0.6}, **given),
+    ]
+    out = shown(capsys, str(write(tmp_path / "run", entries)), "--against", "published")
+    assert "64.0 / 64.2 (-0.2)" in out
+    assert "60.0 / 61.5 (-1.5)" in out
+    assert "not matched, not run: prumerge: PruMerge at 10 %" in out
+    marked = shown(capsys, str(tmp_path / "run"), "--against", "published", "--markdown")
+    assert "| 25 % | GlobalCom2 | 60.0 / 61.5 (-1.5) | – / 55.7 |" in marked
+    own = str(ROOT / "configs" / "published" / "globalcom2-ablation-score.toml")
+    assert "– / 68.1" in shown(capsys, str(tmp_path / "run"), "--against", own), (
+        "a file is shown even if nothing fits"
+    )
+
+
+def test_reading_results_needs_no_torch(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", questions=4)
+    probe = (
+        "import sys\nfrom vidcompress.cli import main\n"
+        f"try: main(['results', {str(run)!r}, '--against', 'published'])\n"
+        "except SystemExit: pass\n"
+        "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, env=environment())
+
+
+def environment(**more: str) -> dict[str, str]:
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    return {**os.environ, **offline, "PYTHONPATH": path, "PYTHON": sys.executable, **more}
+
+
+@pytest.mark.parametrize("script", LAUNCHERS, ids=lambda path: path.name)
+def test_launchers_are_sound(script: Path) -> None:
+    subprocess.run(["bash", "-n", str(script)], check=True)
+    if script.name != "eval_lib.sh":
+        assert os.access(script, os.X_OK)
+        done = subprocess.run([str(script)], capture_output=True, text=True, env=environment())
+        assert done.returncode != 0
+        assert "name a sweep of configs/, or a TOML file" in done.stderr
+
+
+@pytest.mark.slow
+def test_one_gpu_from_sweep_to_table(tmp_path: Path) -> None:
+    """From another folder, with options of eval."""
+    (tmp_path / "tiny.toml").write_text(SWEEP)
+    command = [str(ROOT / "scripts" / "eval_one_gpu.sh"), "tiny.toml", "--batch-size", "2"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, env=environment(), check=True
+    )
+    assert done.stdout.startswith("tiny-onevision\nretention   method")
+    assert "note: no published table is about tiny-onevision" in done.stdout
+    results = sorted((tmp_path / "runs" / "tiny").glob("*/result.json"))
+    assert len(results) == 3
+
+
+@pytest.mark.slow
+def test_several_gpus_means_several_processes(tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(SWEEP)
+    command = [
+        str(ROOT / "scripts" / "eval_gpus.sh"),
+        "tiny.toml",
+        "--batch-size",
+        "2",
+        "--methods",
+        "random",
+    ]
+    environ = environment(GPUS="2", OUT=str(tmp_path / "out"))
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environ, check=True)
+    assert "25 %        random" in done.stdout
+    begun = [json.loads(line) for log in (tmp_path / "out").glob("*/run.jsonl") for line in log.open()]
+    assert {entry["processes"] for entry in begun if entry["event"] == "start"} == {2}

@@ -1,0 +1,109 @@
+"""Rows that lmms-eval runs: what it is told, what is kept of what it says, and what makes a row empty."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from vidcompress.errors import VidcompressError
+from vidcompress.evaluate import lmms_row
+from vidcompress.evaluate.rows import read_rows
+from vidcompress.evaluate.runner import Runner
+from vidcompress.evaluate.sweep_file import read_sweep
+
+FOUND = {
+    "main": "acc",
+    "scores": {"acc": 0.5},
+    "samples": {"id": ["a/0", "a/1"], "score": [1.0, 0.0], "facts": [{}, {}]},
+    "tokens": {"total": 10, "budget": 5, "kept": 5},
+    "times_ms": {},
+    "time_to_first_token_ms": {},
+    "questions_per_second": 2.0,
+    "failed": [],
+    "version": 3,
+    "revision": "abc",
+    "split": "test",
+}
+SWEEP = {
+    "models": [{"name": "tiny-onevision", "num_frames": 4, "dtype": "float32", "device": "cpu"}],
+    "tasks": [{"name": "lmms:pope", "limit": 2, "form": "chat", "include_path": "mine"}],
+    "methods": ["random:policy=exact"],
+    "ratios": [0.5],
+    "seed": 7,
+}
+
+
+@pytest.fixture
+def harness(monkeypatch):
+    """Stands for the plugin: `asked` is what it was told; `say` what it does."""
+    made = SimpleNamespace(asked=[], say=lambda given: FOUND)
+
+    def run_lmms(task, **given):
+        made.asked.append((task, given))
+        return made.say(given)
+
+    monkeypatch.setattr(lmms_row, "import_module", lambda name: SimpleNamespace(run_lmms=run_lmms))
+    monkeypatch.setattr(lmms_row, "version", lambda name: "0.7.3")
+    return made
+
+
+def test_a_row_is_run_once_and_kept_in_our_form(harness, tmp_path):
+    base, row = Runner(read_sweep(SWEEP), tmp_path).run()
+    task, given = harness.asked[1]
+    assert (task, given["limit"], given["batch_size"], given["simple"], given["device"]) == (
+        "pope",
+        2,
+        8,
+        False,
+        "cpu",
+    )
+    assert str(given["include_path"]) == "mine"
+    assert given["model_args"] == {
+        "pretrained": "tiny-onevision",
+        "method": "random",
+        "retention_ratio": 0.5,
+        "seed": 7,
+        "policy": "exact",
+        "max_frames_num": 4,
+        "dtype": "float32",
+    }
+    assert row.good and row.result["baseline"] == base.row.id
+    assert row.result["task"] == {
+        "name": "pope",
+        "split": "test",
+        "revision": "abc",
+        "questions": 2,
+        "metric": "acc",
+        "harness": "lmms-eval 0.7.3",
+    }
+    assert row.result["scores"] == {"acc": 0.5}
+    assert {entry.id for entry in read_rows([tmp_path])[0]} == {base.row.id, row.row.id}
+    again = Runner(read_sweep(SWEEP), tmp_path).run()
+    assert [outcome.result for outcome in again] == [base.result, row.result]
+    assert len(harness.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("errors", "reason"),
+    [
+        (["method 'fastv' cannot keep 3"] * 2, "method 'fastv' cannot keep 3"),
+        (["method 'fastv' cannot keep 3", None], None),
+        (["no such file"] * 2, None),
+        ([], None),
+    ],
+)
+def test_only_a_method_that_cannot_makes_a_row_empty(harness, tmp_path, errors, reason):
+    def fails(given):
+        lines = [
+            {"head": {}},
+            *({"id": str(n), "answer": "", "error": error} for n, error in enumerate(errors)),
+        ]
+        given["out"].mkdir(parents=True, exist_ok=True)
+        given["journal"].write_text("".join(json.dumps(line) + "\n" for line in lines))
+        raise VidcompressError("none of the questions could be answered")
+
+    harness.say = fails
+    _, outcome = Runner(read_sweep(SWEEP), tmp_path).run()
+    assert (outcome.result and outcome.result["unreachable"]) == reason
+    assert outcome.error == (None if reason else "none of the questions could be answered")
+    assert (tmp_path / outcome.row.id / "result.json").exists() == (reason is not None)

@@ -1,0 +1,170 @@
+"""Plots: what is drawn where, the same bytes twice, and what is refused."""
+
+from __future__ import annotations
+
+import builtins
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from result_files import marks, row, run_of, write
+from vidcompress.errors import ArgumentError, UnsupportedInputError
+from vidcompress.evaluate.figures import needle_cells, plot_rows
+from vidcompress.evaluate.marks import GREY
+from vidcompress.evaluate.plots import Point, accuracy_plot, heat_map, save
+from vidcompress.evaluate.rows import read_rows
+
+LABELS = {"x_label": "visual tokens", "y_label": "accuracy, %"}
+
+
+def series(count: int) -> dict[str, list[Point]]:
+    """Methods m0, m1, ... a point apart, and a control."""
+    lines = {f"m{i}": [Point(x, 50 + i + x / 10, 48, 52) for x in (64, 16)] for i in range(count)}
+    return {**lines, "random": [Point(16, 20), Point(64, 40)]}
+
+
+def words(figure: Any) -> list[str]:
+    from matplotlib.text import Text
+
+    return [text.get_text() for text in figure.findobj(Text)]
+
+
+def test_few_methods_share_a_panel_with_labels_at_their_lines() -> None:
+    figure = accuracy_plot(series(3), baseline=Point(100, 90), title="model", **LABELS)
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.texts] == ["random", "m0", "m1", "m2", "all tokens"]
+    heights = [text.xyann[1] for text in axes.texts]
+    gaps = [b - a for a, b in zip(heights, heights[1:], strict=False)]
+    assert min(gaps) > 0.04 * (axes.get_ylim()[1] - axes.get_ylim()[0]), "labels do not overlap"
+    drawn = {
+        tuple(line.get_xdata()): line.get_color() for line in axes.get_lines() if len(line.get_xdata()) == 2
+    }
+    assert drawn[(16, 64)] != GREY or len(drawn) == 1
+    greys = [line for line in axes.get_lines() if line.get_color() == GREY]
+    assert [list(line.get_ydata()) for line in greys] == [[20, 40]], "only the control is grey"
+    bars = [path for bars in axes.collections for path in bars.get_segments()]
+    assert len(bars) == 6, "one bar per point with an interval"
+
+
+def test_many_methods_get_panels_of_their_own() -> None:
+    figure = accuracy_plot(series(20), baseline=Point(100, 90), **LABELS)
+    shown = [axes for axes in figure.axes if axes.axison]
+    assert sorted(axes.get_title(loc="left") for axes in shown) == sorted(f"m{i}" for i in range(20))
+    assert len({axes.get_ylim() for axes in shown}) == 1, "heights can be compared"
+    for axes in shown:
+        assert len(axes.get_lines()) == 22, "20 methods, a control, the baseline"
+    assert {"random", "all tokens", *LABELS.values()} <= set(words(figure))
+    assert len(accuracy_plot(series(20), panels=False, **LABELS).axes) == 1
+
+
+def test_controls_alone_can_be_drawn() -> None:
+    assert "random" in words(accuracy_plot(series(0), **LABELS))
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".png", ".pdf"])
+def test_the_same_data_give_the_same_bytes(tmp_path: Path, suffix: str) -> None:
+    one, two = (
+        save(accuracy_plot(series(2), **LABELS), tmp_path / f"{name}{suffix}").read_bytes() for name in "ab"
+    )
+    assert one == two
+    assert [path.name for path in sorted(tmp_path.iterdir())] == [f"a{suffix}", f"b{suffix}"]
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({}, "has no points"),
+        ({"m": []}, "has no points"),
+        ({"m": [Point(math.nan, 1)]}, "'m' must have finite numbers"),
+        ({"m": [Point(1, 1, 0, math.inf)]}, "'m' must have finite numbers"),
+        ({"m": [Point(0, 1)]}, "on a logarithmic axis, x above 0"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(given: dict[str, list[Point]], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        accuracy_plot(given, **LABELS)
+
+
+def test_a_heat_map_has_a_cell_per_place() -> None:
+    cells = {(8.0, 0.0): (1.0, 4), (8.0, 0.5): (0.25, 4), (64.0, 0.0): (0.5, 2)}
+    figure = heat_map(cells, x_label="frames", y_label="position")
+    axes = figure.axes[0]
+    assert [text.get_text() for text in axes.texts] == ["100\nn=4", "25\nn=4", "50\nn=2"]
+    grid = axes.images[0].get_array()
+    assert grid[0, 0] == 1 and grid[1, 0] == 0.25 and grid[0, 1] == 0.5
+    assert math.isnan(grid.data[1, 1]), "what is missing stays blank"
+    with pytest.raises(ArgumentError, match="nothing to draw"):
+        heat_map({}, x_label="x", y_label="y")
+    with pytest.raises(ArgumentError, match=r"share at \(1, 2\) must be from 0 to 1, got 2"):
+        heat_map({(1, 2): (2, 1)}, x_label="x", y_label="y")
+
+
+def test_where_it_cannot_be_saved(tmp_path: Path) -> None:
+    figure = accuracy_plot(series(1), **LABELS)
+    with pytest.raises(ArgumentError, match=r"must end in .svg, .png, .pdf"):
+        save(figure, tmp_path / "a.gif")
+    with pytest.raises(ArgumentError, match=r"cannot be written \("):
+        save(figure, tmp_path / "no" / "a.svg")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_matplotlib_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name.startswith("matplotlib"):
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(UnsupportedInputError, match=re.escape("pip install 'vidcompress[plot]'")):
+        accuracy_plot(series(1), **LABELS)
+
+
+def test_a_run_is_drawn_against_tokens_and_time(tmp_path: Path) -> None:
+    rows, _ = read_rows([run_of(tmp_path / "run", questions=20)])
+    files = plot_rows(rows, tmp_path / "new" / "plots")
+    kinds = sorted(re.sub(r"-[0-9a-f]{8}\.svg$", "", path.name).partition("--")[2] for path in files)
+    assert kinds == ["average", "gqa--time", "gqa--tokens", "pope--time", "pope--tokens"]
+    drawn = next(path for path in files if "gqa--tokens" in path.name).read_text()
+    for said in ("visual tokens per question", "accuracy, %", "globalcom2", "random", "all tokens"):
+        assert said in drawn
+    assert "time to first token, ms" in next(p for p in files if "gqa--time" in p.name).read_text()
+
+
+def test_a_needle_task_is_drawn_as_heat_maps(tmp_path: Path) -> None:
+    facts = [{"frames": f, "position": p} for f in (8, 64) for p in (0.0, 0.5, 1.0)] * 2
+    entries = [
+        row("needle", score=[1.0] * 12, facts=facts),
+        row("needle", "random", 0.5, score=[*([0.0] * 6), *([1.0] * 5), None], facts=facts),
+    ]
+    rows, _ = read_rows([write(tmp_path / "run", entries)])
+    files = plot_rows(rows, tmp_path / "plots")
+    assert len([path for path in files if "--needle--needle--" in path.name]) == 2
+    cells = needle_cells(rows[1])
+    assert cells[(8.0, 0.0)] == (0.5, 2)
+    assert cells[(64.0, 1.0)] == (0.0, 1), "the failed question is left out"
+
+
+def test_many_positions_are_put_together(tmp_path: Path) -> None:
+    facts = [{"frames": 8, "position": i / 100} for i in range(100)]
+    rows, _ = read_rows([write(tmp_path / "run", [row("needle", score=marks(100, 0.5, 0), facts=facts)])])
+    cells = needle_cells(rows[0])
+    assert sorted({position for _, position in cells}) == [i / 10 for i in range(11)]
+    assert sum(count for _, count in cells.values()) == 100
+
+
+def test_hostile_facts_draw_nothing(tmp_path: Path) -> None:
+    facts = [{"frames": "8", "position": 0.5}, {"frames": 8, "position": None}]
+    rows, _ = read_rows([write(tmp_path / "run", [row("needle", facts=facts)])])
+    assert needle_cells(rows[0]) == {}
+
+
+def test_nothing_to_draw(tmp_path: Path) -> None:
+    rows, _ = read_rows([write(tmp_path / "run", [row("d", "fastv", 0.1, unreachable="floor")])])
+    with pytest.raises(ArgumentError, match="no row has a score to draw"):
+        plot_rows(rows, tmp_path / "plots")
+    assert not (tmp_path / "plots").exists()
