@@ -382,7 +382,7 @@ ROWS += [
     sweep("quantization", "--quantization", "2bit", message="quantization='2bit': must be one of 4bit, 8bit"),
     sweep("dry_run", "--dry-run=5", message="does not take a value", names="--dry"),
     sweep("as_json", "--json=5", message="does not take a value", names="--json"),
-
+]
 ROWS += [
     Words("results", "runs", (), "Missing argument 'RUNS", names="RUNS"),
     Words("results", "runs", ("no-such-run",), "no such file or folder; pass what", names="no-such-run"),
