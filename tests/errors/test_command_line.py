@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import pytest
 import typer
 from PIL import Image
 
+from errors import rows_command_line, rows_suite
 from errors.rows import NEXT
-from errors.rows_command_line import FAILURE, ROWS, Words
+from errors.rows_command_line import FAILURE, Words
 from result_files import run_of
 from vidcompress.cli import app, main
 
+ROWS = rows_command_line.ROWS + rows_suite.ROWS
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -44,7 +47,7 @@ def test_a_wrong_option_is_refused(
     if "{run}" in row.words:
         files["run"] = run_of(tmp_path_factory.mktemp("run"), questions=4)
     words = [word.format(**files) if "{" in word else word for word in row.words]
-    code, out, err = run(capsys, *filter(None, [row.command]), *words)
+    code, out, err = run(capsys, *row.command.split(), *words)
     assert (code, out) == (row.code, ""), err
     assert err.startswith("vidcompress: error: ")
     assert err.count("\n") == 1
@@ -55,12 +58,18 @@ def test_a_wrong_option_is_refused(
     assert [path.name for path in room.iterdir()] == ["sub.png"], "nothing is left behind"
 
 
+def commands(group: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The group, its commands and those of the groups within it, with the words that call them."""
+    yield name, group
+    for word, command in getattr(group, "commands", {}).items():
+        yield from commands(command, f"{name} {word}".strip())
+
+
 def test_every_option_has_a_row() -> None:
     """A new command or option without a row turns this red; so does a row of one that is gone."""
     group: Any = typer.main.get_command(app)
-    wanted = {(name, option.name) for name, command in group.commands.items() for option in command.params}
-    wanted |= {("", option.name) for option in group.params}
-    known = {(row.command, row.parameter) for row in ROWS}
+    wanted = {(name, option.name) for name, command in commands(group) for option in command.params}
+    known = {(row.command, row.parameter) for row in ROWS if row.parameter}
     assert sorted(wanted - known) == []
     assert sorted(known - wanted) == [("", "command")]
 

@@ -97,6 +97,9 @@ def test_wheel_holds_the_data_and_no_code_among_it(wheel: list[str]) -> None:
         "vidcompress/_models/tiny-onevision/model.safetensors",
         "vidcompress/_models/tiny-next/model.safetensors",
         "vidcompress/methods/cards/globalcom2.md",
+        "vidcompress/evaluate/suite/tasks/_template_yaml",
+        "vidcompress/evaluate/suite/tasks/shapes_image.yaml",
+        "vidcompress/evaluate/suite/tasks/kinds/shapes_image_color.jsonl",
     ):
         assert name in wheel
     assert not [name for name in wheel if "/_models/" in name and name.endswith(".py")]

@@ -1,4 +1,4 @@
-"""The command line: `vidcompress ask | compare | cost | eval | results | doctor | methods | models`.
+"""The command line: `vidcompress ask | compare | cost | eval | results | suite | doctor | methods | models`.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 for success, 1 for a failure, 2 for bad usage.
 Set VIDCOMPRESS_TRACEBACK=1 to see where an error comes from.
@@ -19,6 +19,7 @@ from .doctor import doctor
 from .eval import evaluate
 from .listings import methods, models
 from .results import results
+from .suite import suite
 
 app = typer.Typer(
     name="vidcompress",
@@ -35,6 +36,7 @@ app.command()(results)
 app.command()(doctor)
 app.command()(methods)
 app.command()(models)
+app.add_typer(suite)
 
 
 def _print_version(wanted: bool) -> None:

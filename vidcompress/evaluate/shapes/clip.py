@@ -209,7 +209,9 @@ def paint_clip(scene: ClipScene) -> npt.NDArray[np.uint8]:
     return frames
 
 
-def write_frames(frames: npt.NDArray[np.uint8], path: str | Path, fps: int = 2, crf: int = 16) -> None:
+def write_frames(
+    frames: npt.NDArray[np.uint8], path: str | Path, fps: int = 2, crf: int = 16, threads: int | None = None
+) -> None:
     """Write frames as an H.264 file (x264, yuv420p).
 
     Args:
@@ -217,6 +219,7 @@ def write_frames(frames: npt.NDArray[np.uint8], path: str | Path, fps: int = 2, 
         path: the file to write; its ending names the container (".mp4").
         fps: frames per second.
         crf: x264's constant rate factor; lower is better and larger.
+        threads: of the encoder, on which its bytes depend; None is one per core or so, as x264 chooses.
 
     Raises:
         ValueError: if a side of the frames is odd.
@@ -226,8 +229,9 @@ def write_frames(frames: npt.NDArray[np.uint8], path: str | Path, fps: int = 2, 
         raise ValueError(
             f"frames are {width}x{height}; H.264 needs even sides, so crop or pad them by one pixel"
         )
+    options = {"crf": str(crf), "preset": "medium"} | ({} if threads is None else {"threads": str(threads)})
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=fps, options={"crf": str(crf), "preset": "medium"})
+        stream = container.add_stream("libx264", rate=fps, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for picture in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))

@@ -99,7 +99,10 @@ def write_clip(example: ClipExample, path: str | Path) -> None:
 
 
 def held_out_questions(
-    medium: Literal["image", "clip"], count: int, frames: int = CLIP_FRAMES
+    medium: Literal["image", "clip"],
+    count: int,
+    frames: int = CLIP_FRAMES,
+    first: int = HELD_OUT_SEEDS.start,
 ) -> Iterator[tuple[int, Scene | ClipScene, Question]]:
     """Pick the held-out questions without painting anything.
 
@@ -110,6 +113,7 @@ def held_out_questions(
         medium: "image" or "clip".
         count: how many questions.
         frames: frames per clip.
+        first: the held-out seed to begin with.
 
     Yields:
         The seed, the scene or clip, and the question.
@@ -122,7 +126,7 @@ def held_out_questions(
     types = IMAGE_TYPES if medium == "image" else CLIP_TYPES
     asked = dict.fromkeys(types, 0)
     wanted = "yes"
-    seed = HELD_OUT_SEEDS.start
+    seed = first
     while sum(asked.values()) < count:
         scene = sample_scene(seed) if medium == "image" else sample_clip(seed, frames)
         rng = np.random.default_rng([seed, 6])

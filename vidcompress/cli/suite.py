@@ -1,0 +1,106 @@
+"""`vidcompress suite`: benchmarks that are drawn here, as folders and as tasks of lmms-eval."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from .options import Json
+
+suite = typer.Typer(
+    name="suite",
+    help="Draw the offline benchmarks, for `vidcompress eval --data` and for lmms-eval.",
+    no_args_is_help=True,
+)
+
+
+@suite.command("list")
+def list_suite(as_json: Json = False) -> None:
+    """List the benchmarks of the suite."""
+    from vidcompress.evaluate.suite import BENCHMARKS
+
+    if as_json:
+        entries = [
+            {"name": b.name, "summary": b.summary, "questions": b.questions, "most": b.most, "note": b.note}
+            for b in BENCHMARKS.values()
+        ]
+        typer.echo(json.dumps({"benchmarks": entries}))
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    for benchmark in BENCHMARKS.values():
+        console.print(f"[bold]{benchmark.name:<14}[/bold]{benchmark.summary}")
+        console.print(f"    {benchmark.questions} questions unless asked otherwise", style="dim")
+        if benchmark.note:
+            console.print(f"    {benchmark.note}", style="dim", markup=False)
+
+
+@suite.command()
+def make(
+    name: Annotated[str, typer.Argument(help="A benchmark; `suite list` shows them.")],
+    out: Annotated[
+        str, typer.Option(help="New folder; one that was begun with the same options is gone on with.")
+    ],
+    questions: Annotated[
+        int | None, typer.Option(help="How many questions.", show_default="the benchmark's")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="0 to 99, each with scenes of its own.")] = 0,
+    view: Annotated[
+        int | None,
+        typer.Option(help="Side of the model's views in pixels (detail only).", show_default="112"),
+    ] = None,
+    prompt_suffix: Annotated[
+        str, typer.Option(help="Put behind every question, for models that answer in sentences.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Draw a benchmark into a folder; the same options give the same questions and pictures."""
+    from vidcompress.errors import ArgumentError
+    from vidcompress.evaluate.suite import make as draw
+
+    if not out:
+        raise ArgumentError("out='': must be the name of a folder, such as data/needle")
+    with _bar(name) as show:
+        made = draw(
+            name,
+            out,
+            questions=questions,
+            seed=seed,
+            view=view,
+            prompt_suffix=prompt_suffix,
+            on_question=show,
+        )
+    if as_json:
+        told = {"folder": str(made.folder), "questions": made.questions, "files": made.files}
+        typer.echo(json.dumps({"benchmark": name, **told, "revision": made.revision}))
+    else:
+        typer.echo(f"{made.folder}: {made.questions} questions, {made.files} files, sha256 {made.revision}")
+
+
+@suite.command()
+def path() -> None:
+    """Print the folder of the lmms-eval tasks, for its --include_path."""
+    from vidcompress.evaluate.suite import tasks_folder
+
+    typer.echo(str(tasks_folder()))
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr, where somebody can see it."""
+    if not sys.stderr.isatty():
+        yield lambda done, of: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(f"drawing {name}", total=None)
+        yield lambda done, of: progress.update(task, completed=done, total=of)

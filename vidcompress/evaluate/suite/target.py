@@ -1,0 +1,193 @@
+"""The state of a folder that is drawn into: new, begun, finished, or somebody else's.
+
+A folder that was begun has a journal: the recipe on its first line, then a line per question whose media are all there.
+One that is finished has a manifest instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from vidcompress.errors import ArgumentError, one_line, shown
+
+QUESTIONS, SETTINGS, MANIFEST = "questions.jsonl", "benchmark.toml", "manifest.json"
+PART: Final = "questions.jsonl.part"
+LOCK: Final = ".lock"
+UNFINISHED: Final = "unfinished"
+SCHEMA: Final = 1
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finished folder.
+
+    Attributes:
+        folder: where it is.
+        questions: how many it asks.
+        files: how many media it holds.
+        revision: SHA-256 over names and contents of all files but the manifest, in hexadecimal.
+    """
+
+    folder: Path
+    questions: int
+    files: int
+    revision: str
+
+
+def check_target(folder: Path) -> None:
+    """Look at a folder before anything is written.
+
+    Raises:
+        ArgumentError: it is no folder, or one with files of somebody else.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ArgumentError(f"folder={shown(str(folder))} is a file; name a new folder")
+    strange = sorted(path.name for path in folder.iterdir() if path.name not in (LOCK, f"{PART}.new"))
+    if strange and not {PART, MANIFEST} & set(strange):
+        raise ArgumentError(
+            f"folder={shown(str(folder))} is not empty: it holds {shown(strange[0])}; name a new one"
+        )
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Make the folder and hold its lock; the lock of a process that died is free.
+
+    Raises:
+        ArgumentError: the folder cannot be made.
+    """
+    from filelock import FileLock
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArgumentError(
+            f"folder={shown(str(folder))} cannot be made ({one_line(error)}); name another"
+        ) from error
+    try:
+        with FileLock(folder / LOCK):
+            yield
+    finally:
+        (folder / LOCK).unlink(missing_ok=True)
+
+
+def begun(folder: Path, recipe: Mapping[str, Any]) -> int:
+    """Open or mend the journal; returns how many questions it holds.
+
+    Raises:
+        ArgumentError: it was begun for another recipe, or with other versions of the encoders.
+    """
+    part = folder / PART
+    wanted = {"recipe": dict(recipe), "made_with": made_with()}
+    if not part.exists():
+        _write(part, (json.dumps(wanted) + "\n").encode())
+        return 0
+    whole = 0
+    with part.open("rb+") as file:
+        head = file.readline()
+        if head != (json.dumps(wanted) + "\n").encode():
+            raise ArgumentError(_other(folder, head.decode(errors="replace").strip(), wanted))
+        end = file.tell()
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            whole, end = whole + 1, end + len(line)
+        file.truncate(end)  # what a kill cut short
+    return whole
+
+
+def finished(folder: Path, recipe: Mapping[str, Any]) -> Made:
+    """What a folder with a manifest holds.
+
+    Raises:
+        ArgumentError: it is of another recipe, cannot be read, or a file is gone.
+    """
+    found = _read(folder / MANIFEST)
+    if found.get("recipe") != recipe:
+        raise ArgumentError(_other(folder, found.get("recipe"), recipe))
+    (folder / PART).unlink(missing_ok=True)  # a kill may have come between the manifest and this
+    lost = next((path for path in found["files"] if not (folder / path).is_file()), None)
+    if lost is not None:
+        raise ArgumentError(
+            f"folder={shown(str(folder))}: {shown(lost)} is gone; delete the folder to have all of it drawn again"
+        )
+    return _made(folder, found)
+
+
+def finish(folder: Path, settings: str, recipe: Mapping[str, Any]) -> Made:
+    """Write what describes the questions, and at the very end the manifest, which says that all is there."""
+    for path in (folder / "media").glob(f"{UNFINISHED}.*"):
+        path.unlink()
+    scratch = folder / f"{PART}.new"
+    with (folder / PART).open("rb") as source, scratch.open("wb") as copy:
+        source.readline()
+        shutil.copyfileobj(source, copy)
+    scratch.replace(folder / QUESTIONS)
+    _write(folder / SETTINGS, settings.encode())
+    names = [QUESTIONS, SETTINGS, *sorted(f"media/{path.name}" for path in (folder / "media").iterdir())]
+    files = {
+        name: {"sha256": _digest(folder / name), "bytes": (folder / name).stat().st_size} for name in names
+    }
+    listed = "".join(f"{entry['sha256']}  {name}\n" for name, entry in files.items())
+    manifest = {
+        "schema": SCHEMA,
+        "recipe": dict(recipe),
+        "revision": hashlib.sha256(listed.encode()).hexdigest(),
+        "made_with": made_with(),
+        "files": files,
+    }
+    _write(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+    (folder / PART).unlink()
+    return _made(folder, manifest)
+
+
+def made_with() -> dict[str, str]:
+    """The versions on which the bytes of the media depend."""
+    return {name: version(name) for name in ("vidcompress", "numpy", "pillow", "av")}
+
+
+def _made(folder: Path, manifest: Mapping[str, Any]) -> Made:
+    media = sum(path.startswith("media/") for path in manifest["files"])
+    return Made(folder, manifest["recipe"]["questions"], media, manifest["revision"])
+
+
+def _other(folder: Path, found: Any, wanted: Mapping[str, Any]) -> str:
+    return (
+        f"folder={shown(str(folder))} holds another benchmark ({shown(found, 160)}, not {shown(dict(wanted), 160)}); "
+        "name another folder, or delete it"
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+        if (
+            isinstance(found, dict)
+            and isinstance(found["files"], dict)
+            and isinstance(found["revision"], str)
+        ):
+            return found
+    except (OSError, ValueError, KeyError, RecursionError) as error:
+        raise ArgumentError(f"{path} cannot be read ({one_line(error)}); delete its folder") from error
+    raise ArgumentError(f"{path} is no manifest of the suite; delete its folder or name another")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    scratch = path.with_name(f"{PART}.new")
+    scratch.write_bytes(content)
+    scratch.replace(path)
