@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers.image_processing_utils import select_best_resolution
 
 from ..errors import UnsupportedInputError
+from ..presets import TOKENS_2880, Preset
 from ..registry import register_adapter
 from ..views import Layout
 from .base import Visual
@@ -21,6 +22,8 @@ class LlavaNextAdapter(LlavaAdapter):
     """`LlavaNextForConditionalGeneration` with Vicuna, Mistral, Llama-3 or any other decoder."""
 
     model_types = ("llava_next",)
+    image_keys = ("pixel_values", "image_sizes", "preset")
+    presets = (TOKENS_2880,)
 
     def image_layout(self, size: tuple[int, int], single: bool, device: str) -> Layout:
         crops = self.crop_grid(size)
@@ -33,6 +36,14 @@ class LlavaNextAdapter(LlavaAdapter):
         side = int(self.model.config.vision_config.image_size)
         return int(height) // side, int(width) // side
 
+    def preset_layout(self, preset: Preset, size: tuple[int, int], device: str) -> Layout:
+        """Layout of an image of (height, width) pixels on the canvas of a preset."""
+        rows, cols = preset.canvas(self.grid[0])
+        top, left, height, width = unpadded_box(size, (rows, cols))
+        # Of a picture that is thinner than a patch nothing would be left; it shows in the one row or column there.
+        seen = min(top, rows - 1), min(left, cols - 1), max(height, 1), max(width, 1)
+        return image_layout(self.grid, preset.crops, picture=seen, newline=False, device=device)
+
     def pack_image(self, features: Tensor, sizes: Tensor, newline: Tensor) -> Tensor:
         strategy = self.model.config.vision_feature_select_strategy
         packed, _ = self.core.pack_image_features([features], sizes, strategy, image_newline=newline)
@@ -41,21 +52,29 @@ class LlavaNextAdapter(LlavaAdapter):
     def visuals(self, inputs: Mapping[str, Any]) -> tuple[list[Visual], list[Visual]]:
         if inputs.get("pixel_values") is None:
             return [], []
-        pixels = view_lists(inputs["pixel_values"], "pixel_values")
+        pixels, preset = view_lists(inputs["pixel_values"], "pixel_values"), self.preset(inputs)
         sizes = image_sizes(inputs, len(pixels))
-        return [self.image(views, size, single=False) for views, size in zip(pixels, sizes, strict=True)], []
+        return [
+            self.image(views, size, single=False, preset=preset)
+            for views, size in zip(pixels, sizes, strict=True)
+        ], []
 
-    def image(self, views: Tensor, size: tuple[int, int], *, single: bool) -> Visual:
+    def image(
+        self, views: Tensor, size: tuple[int, int], *, single: bool, preset: Preset | None = None
+    ) -> Visual:
         """One image: its layout, and its views without the padding views of a batch.
 
         Raises:
-            UnsupportedInputError: fewer views than the anyres rule makes for this size.
+            UnsupportedInputError: fewer views than the anyres rule, or the preset, makes for this size.
         """
-        layout = self.image_layout(size, single, str(views.device))
+        device = str(views.device)
+        layout = (
+            self.preset_layout(preset, size, device) if preset else self.image_layout(size, single, device)
+        )
         needed = len(layout.views)
         if views.shape[0] < needed:
             raise UnsupportedInputError(
                 f"pixel_values has {views.shape[0]} views for an image of {size[0]} x {size[1]} pixels that needs "
                 f"{needed}; use a processor with the model's image_grid_pinpoints"
             )
-        return Visual("image", layout, views[:needed], size)
+        return Visual("image", layout, views[:needed], size, preset=preset)
