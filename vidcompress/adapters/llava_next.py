@@ -40,8 +40,11 @@ class LlavaNextAdapter(LlavaAdapter):
         """Layout of an image of (height, width) pixels on the canvas of a preset."""
         rows, cols = preset.canvas(self.grid[0])
         top, left, height, width = unpadded_box(size, (rows, cols))
-        # Of a picture that is thinner than a patch nothing would be left; it shows in the one row or column there.
-        seen = min(top, rows - 1), min(left, cols - 1), max(height, 1), max(width, 1)
+        if height == 0:  # thinner than a patch: it shows where the rows in the middle meet
+            top, height = top - 1, 2
+        if width == 0:
+            left, width = left - 1, 2
+        seen = (top, left, height, width)
         return image_layout(self.grid, preset.crops, picture=seen, newline=False, device=device)
 
     def pack_image(self, features: Tensor, sizes: Tensor, newline: Tensor) -> Tensor:
