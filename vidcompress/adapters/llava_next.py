@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from transformers.image_processing_utils import select_best_resolution
@@ -23,7 +23,7 @@ class LlavaNextAdapter(LlavaAdapter):
 
     model_types = ("llava_next",)
     image_keys = ("pixel_values", "image_sizes", "preset")
-    presets = (TOKENS_2880,)
+    presets: ClassVar[tuple[Preset, ...]] = (TOKENS_2880,)
 
     def image_layout(self, size: tuple[int, int], single: bool, device: str) -> Layout:
         crops = self.crop_grid(size)
