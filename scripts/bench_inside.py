@@ -84,9 +84,12 @@ def _turned(vector: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return vector * cos + torch.cat((-vector[half:], vector[:half])) * sin
 
 
-def _rows(scene: Scene, hidden: Tensor, asks: list[int], reads_next: bool) -> list[list[Tensor]]:
-    """Attention of each head, for each asking token, over all tokens."""
-    attention, (cos, sin) = scene.decoder.layers[0].self_attn, scene.given["position_embeddings"]
+def _rows(
+    scene: Scene, hidden: Tensor, at: list[int], asks: list[int], reads_next: bool
+) -> list[list[Tensor]]:
+    """Attention of each head, for each asking token, over all tokens, which are at these positions."""
+    attention = scene.decoder.layers[0].self_attn
+    cos, sin = (part[0][at] for part in scene.given["position_embeddings"])
     n, d = hidden.shape[0], attention.head_dim
     if reads_next:
         normed = scene.decoder.layers[0].input_layernorm(hidden)
@@ -97,10 +100,10 @@ def _rows(scene: Scene, hidden: Tensor, asks: list[int], reads_next: bool) -> li
     rows = []
     for h in range(queries.shape[1] // d):
         g = h // share
-        k = torch.stack([_turned(keys[i, g * d : (g + 1) * d], cos[0, i], sin[0, i]) for i in range(n)])
+        k = torch.stack([_turned(keys[i, g * d : (g + 1) * d], cos[i], sin[i]) for i in range(n)])
         of_head = []
         for i in asks:
-            q = _turned(queries[i, h * d : (h + 1) * d], cos[0, i], sin[0, i])
+            q = _turned(queries[i, h * d : (h + 1) * d], cos[i], sin[i])
             of_head.append(torch.softmax(k[: i + 1] @ q * attention.scaling, dim=0))
         rows.append(of_head)
     return rows
@@ -140,11 +143,12 @@ def loop(scene: Scene, method: InsideMethod, ratio: Fraction) -> Tensor:
     if method.asks == "text":
         text = [i - scene.width for i in range(BEFORE + scene.visual, scene.width)]
         raters = _raters(hidden, [i for i, seen in enumerate(kinds) if seen], text)
-    cos, sin = (part[0] for part in scene.given["position_embeddings"])
+    at = list(range(scene.width))
     for stage in plan.schedules[0].stages:
         visual = [i for i, seen in enumerate(kinds) if seen]
         asks = [len(kinds) + t for t in raters] if raters else [len(kinds) - 1]
-        heads = _rows(scene, hidden, asks, method.source == "next")
+        heads = _rows(scene, hidden, at, asks, method.source == "next")
+        cos, sin = (part[0][at] for part in scene.given["position_embeddings"])
         scores = []
         for rows in heads:
             score = torch.zeros(len(kinds))
@@ -160,13 +164,15 @@ def loop(scene: Scene, method: InsideMethod, ratio: Fraction) -> Tensor:
         order = sorted(visual, key=lambda i: -float(mean[i]))
         stay, gone = set(order[: stage.kept]), order[stage.kept :]
         parts = [hidden[i] for i, seen in enumerate(kinds) if not seen or i in stay]
+        at = [at[i] for i, seen in enumerate(kinds) if not seen or i in stay]
         kinds = [seen for i, seen in enumerate(kinds) if not seen or i in stay]
         if stage.merged:
             members = gone[: int(0.3 * len(gone)) + 1]
             made = _clusters(torch.stack([hidden[i] for i in members]), stage.merged)
-            at = BEFORE + stage.kept
-            parts[at:at], kinds[at:at] = list(made), [True] * len(made)
+            end = BEFORE + stage.kept
+            parts[end:end], kinds[end:end] = list(made), [True] * len(made)
         hidden = torch.stack(parts)
+        at = list(range(len(parts))) if plan.contiguous else at
     return hidden[None]
 
 
