@@ -6,7 +6,6 @@ set of projection weights stands for all layers. Beside it the same steps writte
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
@@ -32,15 +31,18 @@ class Scene:
     def __init__(self, medium: str, visual: int) -> None:
         torch.manual_seed(0)
         if medium == "image":
-            config: Any = LlamaConfig(num_hidden_layers=32)
+            config: Any = LlamaConfig(num_hidden_layers=32, intermediate_size=1)
             layer: Any = LlamaDecoderLayer(config, 0)
             rotary: Any = LlamaRotaryEmbedding(config)
         else:
             config = Qwen2Config(
-                hidden_size=3584, num_hidden_layers=28, num_attention_heads=28, num_key_value_heads=4
+                hidden_size=3584,
+                num_hidden_layers=28,
+                num_attention_heads=28,
+                num_key_value_heads=4,
+                intermediate_size=1,
             )
             layer, rotary = Qwen2DecoderLayer(config, 0), Qwen2RotaryEmbedding(config)
-        del layer.mlp
         self.layers, self.visual = config.num_hidden_layers, visual
         self.decoder = SimpleNamespace(layers=[layer.eval()] * self.layers, rotary_emb=rotary)
         self.width = BEFORE + visual + AFTER
@@ -176,4 +178,5 @@ def loop(scene: Scene, method: InsideMethod, ratio: Fraction) -> Tensor:
     return hidden[None]
 
 
-Run = Callable[[Scene, InsideMethod, Fraction], Tensor]
+LOOPED = ("fastv", "pdrop", "sparsevlm", "sparsevlm2")
+"""What `loop` knows."""

@@ -48,6 +48,7 @@ MEDIA = {"image": "image 5 x 576 x 4096", "clip": "clip 64 x 196 x 3584"}
 FRAMES, FEWER = 64, 16
 SLOW = ("divprune", "fastv", "pdrop", "sparsevlm", "sparsevlm2")
 """Loops that take minutes on the whole clip; they and ours are compared on its first scenes."""
+LOOPED = {*attention_loops.LOOPS, *bench_loops.LOOPS, *bench_inside.LOOPED}
 ENOUGH_S, MOST = 0.3, 10
 
 
@@ -92,6 +93,8 @@ def all_cases(methods: list[str], encoders: bool) -> list[Case]:
             if ("video" if medium == "clip" else "image") not in get_method(name).modalities:
                 continue
             cases.append(Case(name, medium, "ours"))
+            if name not in LOOPED:
+                continue
             few = medium == "clip" and name in SLOW
             if few:
                 cases.append(Case(name, medium, "ours", FEWER))
@@ -218,7 +221,9 @@ def rows_of(cases: list[Case], journal: Journal) -> list[Row]:
     """The table, from all that was measured."""
     rows = []
     for case in (case for case in cases if case.side == "ours" and case.frames == FRAMES):
-        slow = next(c for c in cases if (c.method, c.medium, c.side) == (case.method, case.medium, "loop"))
+        slow = replace(case, side="loop")
+        if slow not in cases:
+            slow = replace(slow, frames=FEWER)
         own, loop, alike = journal.of(case), journal.of(slow), journal.of(replace(slow, side="ours"))
         views = FRAMES if case.medium == "clip" else 1
         tower = [time * views for time in journal.of(Case("", case.medium, "encoder"))]
@@ -231,7 +236,7 @@ def rows_of(cases: list[Case], journal: Journal) -> list[Row]:
                 statistics.median(own),
                 min(loop) if loop else None,
                 statistics.median(loop) if loop else None,
-                FEWER if slow.frames != FRAMES else None,
+                slow.frames if loop and slow.frames != FRAMES else None,
                 min(loop) / min(alike) if loop else None,
                 min(tower) if tower else None,
                 min(own) / min(tower) if tower else None,
