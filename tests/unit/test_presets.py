@@ -95,7 +95,8 @@ def test_the_overlay_shows_the_padding_that_is_kept(qa: vidcompress.VisualQA) ->
 
 
 def test_the_doctor_counts_under_the_preset() -> None:
-    found = json.loads(json.dumps(run("tiny-next", size=(30, 200), preset="2880").to_dict()))
+    diagnosis = run("tiny-next", size=(30, 200), preset="2880", timeout_s=600)
+    found = json.loads(json.dumps(diagnosis.to_dict()))
     (image,) = [check for check in found["checks"] if check["name"].startswith("image")]
     (entry,) = image["data"]["inputs"]
     assert entry["full_length"] == entry["placeholders"] == 5 * VIEW
