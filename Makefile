@@ -58,7 +58,7 @@ format: $(STAMP)  ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-readme: $(STAMP)  ## write beneath the README's snippets what they print, and its table of methods
+readme: $(STAMP)  ## write beneath the README's snippets what they print, and its tables of methods and costs
 	$(OFFLINE) $(BIN)/python scripts/refresh_readme.py
 
 fuzz: $(STAMP)  ## read 10,000 broken clips, pictures and checkpoints; findings and the journal go to runs/fuzz

@@ -1,9 +1,11 @@
-"""The methods of CLS attention token by token, the way they read on paper: what a straightforward port costs.
+"""The methods of encoder attention token by token, the way they read on paper: what a straightforward port costs.
 
-Image inputs only: views of one size, a thumbnail first. Each function returns the features to send.
+For views of one size. Each function returns the features to send.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -17,6 +19,29 @@ def _views(tokens: VisualTokens) -> list[list[int]]:
     return [[i for i, owner in enumerate(owners) if owner == v] for v in range(len(tokens.layout.views))]
 
 
+def _read(tokens: VisualTokens, *quantities: str) -> Tensor | None:
+    """The first of the quantities that is there, of whatever layer."""
+    for quantity in quantities:
+        for item, value in tokens.evidence.items():
+            if item.quantity == quantity:
+                return value
+    return None
+
+
+def _attention(tokens: VisualTokens) -> Tensor:
+    found = _read(tokens, "cls_attention_whole", "cls_attention", "attention_received")
+    assert found is not None
+    return found
+
+
+def _merged(tokens: VisualTokens) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """What is merged, and what makes features of it: the projector's inputs, or the features themselves."""
+    hidden = _read(tokens, "hidden")
+    if hidden is None or tokens.project is None:
+        return tokens.features, lambda made: made
+    return hidden, tokens.project
+
+
 def _with_separators(tokens: VisualTokens, sent: dict[int, Tensor]) -> Tensor:
     for i in range(len(tokens)):
         if bool(tokens.layout.separator[i]):
@@ -26,7 +51,7 @@ def _with_separators(tokens: VisualTokens, sent: dict[int, Tensor]) -> Tensor:
 
 def loop_fastervlm(tokens: VisualTokens, ratio: float) -> Tensor:
     """Of each view the best by CLS attention."""
-    attention, sent = tokens.evidence[Evidence("cls_attention", "features")], {}
+    attention, sent = _attention(tokens), {}
     for places in _views(tokens):
         order = torch.argsort(torch.stack([attention[i] for i in places]), descending=True)
         for k in range(round(ratio * len(places))):
@@ -59,15 +84,18 @@ def loop_hired(tokens: VisualTokens, ratio: float, alpha: float = 0.5) -> Tensor
     return _with_separators(tokens, sent)
 
 
-def loop_prumerge(tokens: VisualTokens, ratio: float) -> Tensor:
+def loop_prumerge(tokens: VisualTokens, ratio: float, spatial: float = 0.0) -> Tensor:
     """Kept tokens one after another, each with its 32 nearest neighbours added; then one token for the pruned."""
-    attention = tokens.evidence[Evidence("cls_attention_whole", -1)]
+    attention = _attention(tokens)
     keys = torch.nn.functional.normalize(tokens.evidence[Evidence("keys", -1)], dim=-1)
-    hidden, sent = tokens.evidence[Evidence("hidden", "features")], {}
-    assert tokens.project is not None
+    (hidden, project), sent = _merged(tokens), {}
     for places in _views(tokens):
         order = torch.argsort(torch.stack([attention[i] for i in places]), descending=True)
-        kept = [places[int(k)] for k in order[: int(ratio * len(places)) - 1]]
+        count = int(ratio * len(places)) - 1
+        best = count - int(count * spatial + 0.5)
+        kept = [places[int(k)] for k in order[:best]]
+        rest = [i for i in places if i not in kept]
+        kept += [rest[int((k + 0.5) * len(rest) / (count - best))] for k in range(count - best)]
         for i in kept:
             near = (
                 torch.stack([keys[i] @ keys[j] if j != i else torch.tensor(-2.0) for j in places])
@@ -77,26 +105,25 @@ def loop_prumerge(tokens: VisualTokens, ratio: float) -> Tensor:
             made = hidden[i].clone()
             for k in near:
                 made += attention[places[int(k)]] * hidden[places[int(k)]]
-            sent[i] = tokens.project(made[None])[0]
+            sent[i] = project(made[None])[0]
         pruned = [i for i in places if i not in kept]
         extra = torch.zeros_like(hidden[0])
         for i in pruned:
             extra += attention[i] * hidden[i]
-        sent[pruned[-1]] = tokens.project(extra[None])[0]
+        sent[pruned[-1]] = project(extra[None])[0]
     return _with_separators(tokens, sent)
 
 
 def loop_visionzip(tokens: VisualTokens, ratio: float, share: float = 0.15625) -> Tensor:
     """Dominant tokens, then every other token to its nearest centre."""
-    attention = tokens.evidence[Evidence("cls_attention", "features")]
+    attention, of_cls = _attention(tokens), _read(tokens, "cls_hidden")
     keys = torch.nn.functional.normalize(tokens.evidence[Evidence("mean_keys", "features")], dim=-1)
-    hidden, sent = tokens.evidence[Evidence("hidden", "features")], {}
-    assert tokens.project is not None
+    (hidden, project), sent = _merged(tokens), {}
     for number, places in enumerate(_views(tokens)):
         budget = round(ratio * len(places))
         contextual = round(share * budget)
         order = torch.argsort(torch.stack([attention[i] for i in places]), descending=True)
-        dominant = [places[int(k)] for k in order[: budget - contextual - 1]]
+        dominant = [places[int(k)] for k in order[: budget - contextual - (of_cls is not None)]]
         for i in dominant:
             sent[i] = tokens.features[i]
         rest = [i for i in places if i not in dominant]
@@ -108,41 +135,22 @@ def loop_visionzip(tokens: VisualTokens, ratio: float, share: float = 0.15625) -
                 groups[centres[int(near.argmax())]].append(hidden[i])
         for c, members in groups.items():
             made = hidden[c] + torch.stack(members).mean(0) if members else hidden[c]
-            sent[c] = tokens.project(made[None])[0]
-        free = next(i for i in places if i not in sent)
-        sent[free] = tokens.project(tokens.evidence[Evidence("cls_hidden", "features")][number][None])[0]
+            sent[c] = project(made[None])[0]
+        if of_cls is not None:
+            free = next(i for i in places if i not in sent)
+            sent[free] = project(of_cls[number][None])[0]
     return _with_separators(tokens, sent)
+
+
+def loop_prumerge_plus(tokens: VisualTokens, ratio: float) -> Tensor:
+    """Three quarters of the kept tokens are evenly spaced ones."""
+    return loop_prumerge(tokens, ratio, 0.75)
 
 
 LOOPS = {
     "fastervlm": loop_fastervlm,
     "hired": loop_hired,
     "prumerge": loop_prumerge,
+    "prumerge_plus": loop_prumerge_plus,
     "visionzip": loop_visionzip,
 }
-
-
-def attention_image(layout_tokens: VisualTokens, width: int = 1024) -> VisualTokens:
-    """The same tokens with seeded evidence of a CLIP-L of `width` channels; its projector only repeats channels."""
-    layout, features = layout_tokens.layout, layout_tokens.features
-    generator = torch.Generator().manual_seed(1)
-
-    def drawn(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator)
-
-    attention = {
-        key: drawn(len(layout)).exp() / 577
-        for key in (
-            Evidence("cls_attention", "features"),
-            Evidence("cls_attention", 0),
-            Evidence("cls_attention_whole", -1),
-        )
-    }
-    vectors = {
-        Evidence("keys", -1): drawn(len(layout), width),
-        Evidence("mean_keys", "features"): drawn(len(layout), 64),
-        Evidence("hidden", "features"): drawn(len(layout), width),
-        Evidence("cls_hidden", "features"): drawn(len(layout.views), width),
-    }
-    times = features.shape[1] // width
-    return VisualTokens(features, layout, attention | vectors, lambda hidden: hidden.repeat(1, times))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import interpolate, normalize
 
 from vidcompress.views import Evidence, VisualTokens
 
@@ -139,3 +139,146 @@ def loop_fastvid(tokens: VisualTokens) -> Tensor:
                 mean = joined.mean(0) if len(joined) else torch.zeros_like(own[peak])
                 rows.append(weight * own[peak] + (1 - weight) * mean)
     return torch.stack(rows)
+
+
+def loop_globalcom2_image(tokens: VisualTokens) -> Tensor:
+    """The image formulas token by token, the way they read on paper."""
+    layout, logits = tokens.layout, next(iter(tokens.evidence.values()))
+    rows, cols = layout.grid
+    position = {}
+    for i in range(len(layout)):
+        position[int(layout.view[i]), int(layout.row[i]), int(layout.col[i])] = i
+    grid = torch.zeros(rows, cols)
+    for r in range(rows):
+        for c in range(cols):
+            grid[r, c] = logits[position[0, r, c]]
+    kept = []
+    order = torch.argsort(grid.flatten(), descending=True)
+    for k in range(int(rows * cols * RATIO)):
+        kept.append(position[0, int(order[k]) // cols, int(order[k]) % cols])
+    worth = []
+    for view in layout.views[1:]:
+        assert view.box is not None
+        total = 0.0
+        for r in range(int(view.box[0]), int(view.box[2])):
+            for c in range(int(view.box[1]), int(view.box[3])):
+                total += grid[r, c].item()
+        worth.append(total)
+    power = torch.exp((torch.tensor(worth, dtype=torch.float64) - max(worth)) / 10)
+    sigma = power / (power.sum() + 1e-8)
+    assert layout.canvas is not None
+    large = interpolate(grid[None, None], size=layout.canvas, mode="bilinear")[0, 0]
+    for j in range(1, len(layout.views)):
+        places = [i for i in range(len(layout)) if int(layout.view[i]) == j]
+        own = torch.stack([logits[i] for i in places])
+        ours = torch.stack([large[int(layout.row[i]), int(layout.col[i])] for i in places])
+        score = own / own.norm() + ours / ours.norm()
+        rate = min(1.0, RATIO * (1 + sigma[j - 1].item() - sigma.mean().item()))
+        best = torch.argsort(score, descending=True)[: int(len(places) * rate)]
+        kept += [places[int(b)] for b in best]
+    kept += [i for i in range(len(layout)) if bool(layout.separator[i])]
+    return torch.stack([tokens.features[i] for i in sorted(kept)])
+
+
+def loop_vidcom2(tokens: VisualTokens) -> Tensor:
+    """The VidCom2 formulas frame by frame."""
+    layout, frames = tokens.layout, len(tokens.layout.views)
+    flat = torch.stack([tokens.features[i] for i in range(len(layout)) if not bool(layout.separator[i])])
+    channels = torch.argsort(flat.var(0, correction=0))[: flat.shape[1] // 2]
+    unit = normalize(flat[:, channels], dim=-1).view(frames, -1, len(channels))
+    clip, kept, similar, worth = unit.mean((0, 1)), [], [], []
+    for t in range(frames):
+        to_clip, to_frame = torch.zeros(unit.shape[1]), torch.zeros(unit.shape[1])
+        for a in (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0):
+            to_clip += torch.exp(-(unit[t] - clip).square().sum(-1) / (2 * a))
+            to_frame += torch.exp(-(unit[t] - unit[t].mean(0)).square().sum(-1) / (2 * a))
+        similar.append(to_clip + to_frame)
+        worth.append(-to_clip.mean().item())
+    share = torch.softmax((torch.tensor(worth) - max(worth)) / 0.01, 0)
+    for t in range(frames):
+        rate = min(1.0, RATIO * (1 + share[t].item() - share.mean().item()))
+        best = torch.argsort(similar[t])[: max(1, round(rate * unit.shape[1]))]
+        kept += [t * unit.shape[1] + int(b) for b in sorted(best)]
+    return torch.stack([tokens.features[i] for i in kept])
+
+
+def loop_globalcom2_video(tokens: VisualTokens) -> Tensor:
+    """The video form of GlobalCom2 frame by frame."""
+    layout, frames = tokens.layout, len(tokens.layout.views)
+    flat = torch.stack([tokens.features[i] for i in range(len(layout)) if not bool(layout.separator[i])])
+    unit = normalize(flat, dim=-1).view(frames, -1, flat.shape[1])
+    clip = normalize(unit.mean((0, 1)), dim=0)
+    far, own, worth, kept = [], [], [], []
+    for t in range(frames):
+        far.append(-(unit[t] @ clip))
+        own.append(-(unit[t] @ normalize(unit[t].mean(0), dim=0)))
+        worth.append(sum(x.item() for x in far[-1]))
+    power = torch.exp((torch.tensor(worth, dtype=torch.float64) - max(worth)) / 10)
+    sigma = power / (power.sum() + 1e-8)
+    for t in range(frames):
+        score = far[t] / far[t].norm() + own[t] / own[t].norm()
+        rate = min(1.0, RATIO * (1 + sigma[t].item() - sigma.mean().item()))
+        best = torch.argsort(score, descending=True)[: int(unit.shape[1] * rate)]
+        kept += [t * unit.shape[1] + int(b) for b in sorted(best)]
+    return torch.stack([tokens.features[i] for i in kept])
+
+
+def loop_none(tokens: VisualTokens) -> Tensor:
+    """Everything, token by token."""
+    return torch.stack([tokens.features[i] for i in range(len(tokens))])
+
+
+def loop_random(tokens: VisualTokens) -> Tensor:
+    """The first of a shuffled list of all tokens."""
+    places = [i for i in range(len(tokens)) if not bool(tokens.layout.separator[i])]
+    order = torch.randperm(len(places), generator=torch.Generator().manual_seed(0))
+    return _send(tokens, [places[int(k)] for k in order[: int(RATIO * len(places))]])
+
+
+def loop_uniform(tokens: VisualTokens) -> Tensor:
+    """Every fourth token."""
+    places = [i for i in range(len(tokens)) if not bool(tokens.layout.separator[i])]
+    count = int(RATIO * len(places))
+    return _send(tokens, [places[int((k + 0.5) * len(places) / count)] for k in range(count)])
+
+
+def loop_frames(tokens: VisualTokens) -> Tensor:
+    """Every fourth frame."""
+    views = _views(tokens)
+    count = int(RATIO * len(views))
+    chosen = [i * (len(views) - 1) // (count - 1) for i in range(count)]
+    return _send(tokens, [i for t in chosen for i in views[t]])
+
+
+def loop_pool(tokens: VisualTokens) -> Tensor:
+    """The mean of every two by two cells of a view."""
+    made = []
+    for number, places in enumerate(_views(tokens)):
+        view = tokens.layout.views[number]
+        for r in range(0, view.rows, 2):
+            for c in range(0, view.cols, 2):
+                cells = [(r + dr) * view.cols + c + dc for dr in (0, 1) for dc in (0, 1)]
+                made.append(torch.stack([tokens.features[places[k]] for k in cells]).mean(0))
+    return torch.stack(made)
+
+
+def loop_globalcom2(tokens: VisualTokens) -> Tensor:
+    """By medium."""
+    video = tokens.layout.modality == "video"
+    return loop_globalcom2_video(tokens) if video else loop_globalcom2_image(tokens)
+
+
+LOOPS = {
+    "cdpruner": loop_cdpruner,
+    "divprune": loop_divprune,
+    "dycoke": loop_dycoke,
+    "evs": loop_evs,
+    "fastvid": loop_fastvid,
+    "frames": loop_frames,
+    "globalcom2": loop_globalcom2,
+    "none": loop_none,
+    "pool": loop_pool,
+    "random": loop_random,
+    "uniform": loop_uniform,
+    "vidcom2": loop_vidcom2,
+}

@@ -1,10 +1,13 @@
-"""How long compression itself takes: from evidence to gathered features, on this machine.
+"""What selection costs, method by method: from evidence to gathered features, on this machine.
 
-    python scripts/bench_select.py --threads 2 --json runs/bench_select.json
+    python scripts/bench_select.py --threads 2 --json docs/results/bench_select.json
 
-Every number is the median of `--repeats` runs. Next to each method stand a loop-style transcription of the same
-formulas (what a straightforward port costs) and the encoder's own time for the same input, with random weights.
-Layouts are made anew in every run, so nothing that a cache would hide is left out.
+Every method at R = 0.25 on an image of LLaVA-NeXT (5 x 576 x 4096) and a clip of LLaVA-OneVision (64 x 196 x 3584),
+beside its own formulas written token by token, which is what a straightforward port costs, and the encoder's time for
+the same input (random weights of the real size). Of a method inside the language model it is what pruning adds to a
+prefill. Everything is measured in turns, round by round, so that other work on the machine hits all alike; layouts are
+made anew in every run, so nothing that a cache would hide is left out. What is measured is kept beside the result in
+FILE.partial: a run that was stopped goes on where it was. `make readme` writes the table into README.md.
 """
 
 from __future__ import annotations
@@ -14,285 +17,292 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from torch import Tensor
 
-from attention_loops import LOOPS, attention_image
-from bench_loops import loop_cdpruner, loop_divprune, loop_dycoke, loop_evs, loop_fastvid
-from vidcompress.adapters.geometry import image_layout, video_layout
+import attention_loops
+import bench_inside
+import bench_loops
+from bench_inputs import clip_tokens, image_tokens, with_evidence
 from vidcompress.budget import Budget, make_plan
 from vidcompress.evaluate.provenance import provenance
 from vidcompress.methods.base import Method
-from vidcompress.registry import get_method
-from vidcompress.views import Evidence, Layout, VisualTokens
+from vidcompress.registry import available_methods, get_method
+from vidcompress.views import VisualTokens
 
 RATIO = Fraction(1, 4)
-Bench = tuple[str, str, Callable[[VisualTokens], Tensor] | None, dict[str, Any]]
-GREEDY: tuple[Bench, ...] = (
-    ("DivPrune", "divprune", loop_divprune, {}),
-    ("DivPrune per view", "divprune", None, {"scope": "view"}),
-    ("CDPruner", "cdpruner", loop_cdpruner, {}),
-)
-TEMPORAL: tuple[Bench, ...] = (
-    ("EVS", "evs", loop_evs, {}),
-    ("DyCoke, window 8", "dycoke", loop_dycoke, {"window": 8}),
-    ("FastVID", "fastvid", loop_fastvid, {}),
-)
+OPTIONS: dict[str, dict[str, Any]] = {"dycoke": {"window": 8}, "pdrop": {"schedule": "fit"}}
+"""Where the default has nothing to choose at this ratio, or does not reach it."""
+MEDIA = {"image": "image 5 x 576 x 4096", "clip": "clip 64 x 196 x 3584"}
+FRAMES, FEWER = 64, 16
+SLOW = ("divprune", "fastv", "pdrop", "sparsevlm", "sparsevlm2")
+"""Loops that take minutes on the whole clip; they and ours are compared on its first scenes."""
+LOOPED = {*attention_loops.LOOPS, *bench_loops.LOOPS, *bench_inside.LOOPED}
+ENOUGH_S, MOST = 0.3, 10
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to time: `side` is "ours" or "loop" of a method, or "encoder" of no method."""
+
+    method: str
+    medium: str
+    side: str
+    frames: int = FRAMES
+
+    @property
+    def key(self) -> str:
+        """Its name in the journal."""
+        return f"{self.medium} {self.method} {self.side} {self.frames}"
 
 
 @dataclass
 class Row:
-    """One line of the table; times in milliseconds."""
+    """One line of the table; the fastest times of all rounds in milliseconds, medians beside them."""
 
-    what: str
+    method: str
+    medium: str
+    options: dict[str, Any]
     select_ms: float
+    select_median_ms: float
     loop_ms: float | None
+    loop_median_ms: float | None
+    loop_frames: int | None
+    times_faster: float | None
     encoder_ms: float | None
-    target_ms: float | None
-    note: str = ""
+    share_of_encoder: float | None
 
 
-def median_ms(run: Callable[[], Any], repeats: int, warmup: int = 2) -> float:
-    """Median wall time of `run`, in milliseconds."""
-    for _ in range(warmup):
-        run()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        times.append((time.perf_counter() - start) * 1000)
-    return statistics.median(times)
+def all_cases(methods: list[str], encoders: bool) -> list[Case]:
+    """Everything to time in one round."""
+    cases = []
+    for medium in MEDIA:
+        cases += [Case("", medium, "encoder")] if encoders else []
+        for name in methods:
+            if ("video" if medium == "clip" else "image") not in get_method(name).modalities:
+                continue
+            cases.append(Case(name, medium, "ours"))
+            if name not in LOOPED:
+                continue
+            few = medium == "clip" and name in SLOW
+            if few:
+                cases.append(Case(name, medium, "ours", FEWER))
+            cases.append(Case(name, medium, "loop", FEWER if few else FRAMES))
+    return cases
 
 
-def time_method(method: Method, tokens: VisualTokens, repeats: int) -> float:
+@lru_cache(maxsize=3)
+def tokens_of(medium: str, frames: int) -> VisualTokens:
+    """Features of an input, without evidence."""
+    return image_tokens() if medium == "image" else clip_tokens(frames)
+
+
+@lru_cache(maxsize=1)
+def scene_of(medium: str, frames: int) -> bench_inside.Scene:
+    """The same between the layers of a decoder; one at a time, for they are large."""
+    return bench_inside.Scene(medium, len(tokens_of(medium, frames)))
+
+
+def selecting(method: Method, tokens: VisualTokens) -> Callable[[], Tensor]:
     """Evidence to gathered features, with a layout whose derived tables are not there yet."""
 
     def run() -> Tensor:
         layout = replace(tokens.layout)
         budget = Budget(RATIO).split([layout.full_length])[0]
-        plan = make_plan(layout, budget, ratio=RATIO)
         fresh = replace(tokens, layout=layout)
+        plan = make_plan(layout, method.sent(budget, layout.full_length), ratio=RATIO)
         return method.select(fresh, plan).gather(fresh)
 
-    return median_ms(run, repeats)
+    return run
 
 
-def loop_globalcom2_image(tokens: VisualTokens) -> Tensor:
-    """The image formulas token by token, the way they read on paper."""
-    layout, logits = tokens.layout, next(iter(tokens.evidence.values()))
-    rows, cols = layout.grid
-    position = {}
-    for i in range(len(layout)):
-        position[int(layout.view[i]), int(layout.row[i]), int(layout.col[i])] = i
-    grid = torch.zeros(rows, cols)
-    for r in range(rows):
-        for c in range(cols):
-            grid[r, c] = logits[position[0, r, c]]
-    kept = []
-    order = torch.argsort(grid.flatten(), descending=True)
-    for k in range(int(rows * cols * float(RATIO))):
-        kept.append(position[0, int(order[k]) // cols, int(order[k]) % cols])
-    worth = []
-    for view in layout.views[1:]:
-        assert view.box is not None
-        total = 0.0
-        for r in range(int(view.box[0]), int(view.box[2])):
-            for c in range(int(view.box[1]), int(view.box[3])):
-                total += grid[r, c].item()
-        worth.append(total)
-    power = torch.exp((torch.tensor(worth, dtype=torch.float64) - max(worth)) / 10)
-    sigma = power / (power.sum() + 1e-8)
-    assert layout.canvas is not None
-    large = torch.nn.functional.interpolate(grid[None, None], size=layout.canvas, mode="bilinear")[0, 0]
-    for j in range(1, len(layout.views)):
-        places = [i for i in range(len(layout)) if int(layout.view[i]) == j]
-        own = torch.stack([logits[i] for i in places])
-        ours = torch.stack([large[int(layout.row[i]), int(layout.col[i])] for i in places])
-        score = own / own.norm() + ours / ours.norm()
-        rate = min(1.0, float(RATIO) * (1 + sigma[j - 1].item() - sigma.mean().item()))
-        best = torch.argsort(score, descending=True)[: int(len(places) * rate)]
-        kept += [places[int(b)] for b in best]
-    kept += [i for i in range(len(layout)) if bool(layout.separator[i])]
-    return torch.stack([tokens.features[i] for i in sorted(kept)])
+def prepared(case: Case) -> Callable[[], Any]:
+    """What to time of a case, with its input made."""
+    if case.side == "encoder":
+        return encoder(case.medium)
+    method = get_method(case.method, **OPTIONS.get(case.method, {}))
+    if method.inside is not None:
+        step = bench_inside.ours if case.side == "ours" else bench_inside.loop
+        return partial(step, scene_of(case.medium, case.frames), method.inside, RATIO)
+    tokens = with_evidence(tokens_of(case.medium, case.frames), method)
+    if case.side == "ours":
+        return selecting(method, tokens)
+    if case.method in attention_loops.LOOPS:
+        return partial(attention_loops.LOOPS[case.method], tokens, float(RATIO))
+    return partial(bench_loops.LOOPS[case.method], tokens)
 
 
-def loop_vidcom2(tokens: VisualTokens) -> Tensor:
-    """The VidCom2 formulas frame by frame."""
-    layout, frames = tokens.layout, len(tokens.layout.views)
-    flat = torch.stack([tokens.features[i] for i in range(len(layout)) if not bool(layout.separator[i])])
-    channels = torch.argsort(flat.var(0, correction=0))[: flat.shape[1] // 2]
-    unit = torch.nn.functional.normalize(flat[:, channels], dim=-1).view(frames, -1, len(channels))
-    clip, kept, similar, worth = unit.mean((0, 1)), [], [], []
-    for t in range(frames):
-        to_clip, to_frame = torch.zeros(unit.shape[1]), torch.zeros(unit.shape[1])
-        for a in (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0):
-            to_clip += torch.exp(-(unit[t] - clip).square().sum(-1) / (2 * a))
-            to_frame += torch.exp(-(unit[t] - unit[t].mean(0)).square().sum(-1) / (2 * a))
-        similar.append(to_clip + to_frame)
-        worth.append(-to_clip.mean().item())
-    share = torch.softmax((torch.tensor(worth) - max(worth)) / 0.01, 0)
-    for t in range(frames):
-        rate = min(1.0, float(RATIO) * (1 + share[t].item() - share.mean().item()))
-        best = torch.argsort(similar[t])[: max(1, round(rate * unit.shape[1]))]
-        kept += [t * unit.shape[1] + int(b) for b in sorted(best)]
-    return torch.stack([tokens.features[i] for i in kept])
-
-
-def loop_globalcom2_video(tokens: VisualTokens) -> Tensor:
-    """The video form of GlobalCom2 frame by frame."""
-    layout, frames = tokens.layout, len(tokens.layout.views)
-    flat = torch.stack([tokens.features[i] for i in range(len(layout)) if not bool(layout.separator[i])])
-    unit = torch.nn.functional.normalize(flat, dim=-1).view(frames, -1, flat.shape[1])
-    clip = torch.nn.functional.normalize(unit.mean((0, 1)), dim=0)
-    far, own, worth, kept = [], [], [], []
-    for t in range(frames):
-        far.append(-(unit[t] @ clip))
-        own.append(-(unit[t] @ torch.nn.functional.normalize(unit[t].mean(0), dim=0)))
-        worth.append(sum(x.item() for x in far[-1]))
-    power = torch.exp((torch.tensor(worth, dtype=torch.float64) - max(worth)) / 10)
-    sigma = power / (power.sum() + 1e-8)
-    for t in range(frames):
-        score = far[t] / far[t].norm() + own[t] / own[t].norm()
-        rate = min(1.0, float(RATIO) * (1 + sigma[t].item() - sigma.mean().item()))
-        best = torch.argsort(score, descending=True)[: int(unit.shape[1] * rate)]
-        kept += [t * unit.shape[1] + int(b) for b in sorted(best)]
-    return torch.stack([tokens.features[i] for i in kept])
-
-
-def encoder_ms(name: str, views: int, repeats: int) -> float:
-    """Time of a randomly initialised vision tower on `views` views, float32, in milliseconds."""
+@lru_cache(maxsize=2)
+def encoder(medium: str) -> Callable[[], Any]:
+    """A vision tower with random weights, float32, on the views of an image or on one frame of a clip."""
     from transformers import CLIPVisionConfig, CLIPVisionModel, SiglipVisionConfig, SiglipVisionModel
 
     common = {"patch_size": 14, "num_attention_heads": 16}
-    if name == "clip":
+    if medium == "image":
         sizes = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "image_size": 336}
         model: Any = CLIPVisionModel(CLIPVisionConfig(**common, **sizes))
     else:
         sizes = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 26, "image_size": 384}
         model = SiglipVisionModel(SiglipVisionConfig(**common, **sizes, vision_use_head=False))
-    pixels = torch.rand(views, 3, sizes["image_size"], sizes["image_size"])
+    pixels = torch.rand(5 if medium == "image" else 1, 3, sizes["image_size"], sizes["image_size"])
+    return lambda: model(pixel_values=pixels)
+
+
+def times_of(case: Case) -> list[float]:
+    """Milliseconds of the runs of one round: one of a loop, of ours as many as fit into a moment, the first apart."""
+    run = prepared(case)
     with torch.inference_mode():
-        return median_ms(lambda: model(pixel_values=pixels), repeats, warmup=1)
+        if case.side == "ours":
+            run()
+        found: list[float] = []
+        while not found or (case.side == "ours" and sum(found) < ENOUGH_S * 1000 and len(found) < MOST):
+            start = time.perf_counter()
+            run()
+            found.append((time.perf_counter() - start) * 1000)
+    return found
 
 
-def tokens_for(layout: Layout, dim: int) -> VisualTokens:
-    """Seeded features (N, dim), CLS logits and attention (N,), and a question of 20 tokens."""
-    generator = torch.Generator().manual_seed(0)
-    features = torch.randn(len(layout), dim, generator=generator)
-    evidence = {
-        Evidence("cls_logits"): torch.randn(len(layout), generator=generator),
-        Evidence("attention_received"): torch.rand(len(layout), generator=generator),
-        Evidence("question"): torch.randn(20, dim, generator=generator),
-    }
-    return VisualTokens(features, layout, evidence)
+class Journal:
+    """What was measured so far, one line each, beside the result; begun anew where the settings are others."""
+
+    def __init__(self, path: Path | None, settings: dict[str, Any]) -> None:
+        self._path, self.entries = path, {}
+        head = json.dumps(settings, sort_keys=True)
+        if path is None:
+            return
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        if lines[:1] == [head]:
+            for line in lines[1:]:
+                entry = _read(line)
+                if entry is not None:
+                    self.entries[entry[0], entry[1]] = entry[2]
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(head + "\n", encoding="utf-8")
+
+    def add(self, number: int, key: str, times: list[float]) -> None:
+        """Keep one measurement, at once."""
+        self.entries[number, key] = times
+        if self._path is not None:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps([number, key, times]) + "\n")
+
+    def of(self, case: Case) -> list[float]:
+        """All times of a case."""
+        return [time for (_, key), times in self.entries.items() if key == case.key for time in times]
+
+
+def _read(line: str) -> tuple[int, str, list[float]] | None:
+    try:
+        number, key, times = json.loads(line)
+    except ValueError:  # cut short when the run was stopped
+        return None
+    return number, key, times
+
+
+def rounds_of(cases: list[Case], rounds: dict[str, int]) -> Iterator[tuple[int, Case]]:
+    """All measurements in order: every case once a round, as long as its side has rounds."""
+    for number in range(max(rounds.values())):
+        yield from ((number, case) for case in cases if number < rounds[case.side])
+
+
+def rows_of(cases: list[Case], journal: Journal) -> list[Row]:
+    """The table, from all that was measured."""
+    rows = []
+    for case in (case for case in cases if case.side == "ours" and case.frames == FRAMES):
+        slow = replace(case, side="loop")
+        if slow not in cases:
+            slow = replace(slow, frames=FEWER)
+        own, loop, alike = journal.of(case), journal.of(slow), journal.of(replace(slow, side="ours"))
+        views = FRAMES if case.medium == "clip" else 1
+        tower = [time * views for time in journal.of(Case("", case.medium, "encoder"))]
+        rows.append(
+            Row(
+                case.method,
+                case.medium,
+                OPTIONS.get(case.method, {}),
+                min(own),
+                statistics.median(own),
+                min(loop) if loop else None,
+                statistics.median(loop) if loop else None,
+                slow.frames if loop and slow.frames != FRAMES else None,
+                min(loop) / min(alike) if loop else None,
+                min(tower) if tower else None,
+                min(own) / min(tower) if tower else None,
+            )
+        )
+    return rows
+
+
+def show(rows: list[Row]) -> None:
+    """Print the table."""
+    table = Table(
+        title=f"evidence to gathered features, R = {float(RATIO)}, float32, fastest of all rounds, ms"
+    )
+    for column in ("method", "input", "vidcompress", "loop-style", "faster", "encoder", "of encoder"):
+        table.add_column(column, justify="left" if column in ("method", "input") else "right")
+    for row in rows:
+        loop = "-" if row.loop_ms is None else f"{row.loop_ms:,.0f}"
+        table.add_row(
+            row.method,
+            MEDIA[row.medium],
+            f"{row.select_ms:,.2f}",
+            loop + (f" ({row.loop_frames} frames)" if row.loop_frames else ""),
+            "-" if row.times_faster is None else f"{row.times_faster:,.1f} x",
+            "-" if row.encoder_ms is None else f"{row.encoder_ms:,.0f}",
+            "-" if row.share_of_encoder is None else f"{100 * row.share_of_encoder:.2f} %",
+        )
+    Console(width=130).print(table)
 
 
 def main() -> None:
-    """Print the table, and write it as JSON when asked to."""
+    """Measure, print the table, and write it as JSON when asked to."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repeats", type=int, default=20, help="runs per number (default 20)")
-    parser.add_argument(
-        "--loop-repeats", type=int, default=3, help="runs of the loop-style transcriptions (default 3)"
-    )
-    parser.add_argument("--encoder-repeats", type=int, default=3, help="runs of the encoders (default 3)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of our methods (default 5)")
+    parser.add_argument("--loop-rounds", type=int, default=2, help="rounds of the loops; 0 leaves them out")
+    parser.add_argument("--encoder-rounds", type=int, default=3, help="rounds of the encoders; 0: none")
     parser.add_argument("--threads", type=int, default=2, help="torch threads (default 2)")
-    parser.add_argument(
-        "--no-encoder", action="store_true", help="leave the encoders out (they take minutes)"
-    )
-    parser.add_argument("--json", type=Path, help="also write the rows to this file")
+    parser.add_argument("--methods", help="only these, with commas between them")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table to this file")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    load = os.getloadavg()[0]  # other work on the machine stretches two-thread runs many times over
-
-    clip_ms = siglip_ms = None
-    if not args.no_encoder:
-        clip_ms = encoder_ms("clip", 5, args.encoder_repeats)
-        siglip_ms = encoder_ms("siglip", 1, args.encoder_repeats) * 64
-    scaled = "encoder: 1 SigLIP-so400m frame x 64" if siglip_ms else ""
-    image = tokens_for(image_layout((24, 24), (2, 2)), 4096)
-    rows = [
-        Row(
-            "GlobalCom2, image 5 x 576 x 4096, CLS logits",
-            time_method(get_method("globalcom2"), image, args.repeats),
-            median_ms(lambda image=image: loop_globalcom2_image(image), args.loop_repeats, 1),
-            clip_ms,
-            4.0,
-            "encoder: CLIP-L/14-336, 5 views" if clip_ms else "",
-        ),
-        Row(
-            "GlobalCom2, the same image, distance",
-            time_method(get_method("globalcom2", evidence="distance"), image, args.repeats),
-            None,
-            clip_ms,
-            None,
-        ),
-    ]
-    attention = attention_image(image)
-    for name, loop in LOOPS.items():
-        rows.append(
-            Row(
-                f"{name}, the same image, without the projector",
-                time_method(get_method(name), attention, args.repeats),
-                median_ms(
-                    lambda loop=loop, given=attention: loop(given, float(RATIO)), min(1, args.loop_repeats), 0
-                ),
-                clip_ms,
-                None,
-            )
-        )
-    for title, name, loop, options in GREEDY:
-        rows.append(
-            Row(
-                f"{title}, image 5 x 576 x 4096",
-                time_method(get_method(name, **options), image, args.repeats),
-                None if loop is None else median_ms(partial(loop, image), args.loop_repeats, 1),
-                clip_ms,
-                None,
-            )
-        )
-    del image, attention
-    video = tokens_for(video_layout(64, (14, 14), "none"), 3584)
-    for name, loop, target in (("vidcom2", loop_vidcom2, 500.0), ("globalcom2", loop_globalcom2_video, None)):
-        rows.append(
-            Row(
-                f"{'VidCom2' if name == 'vidcom2' else 'GlobalCom2'}, video 64 x 196 x 3584",
-                time_method(get_method(name), video, args.repeats),
-                median_ms(lambda loop=loop: loop(video), args.loop_repeats, 1),
-                siglip_ms,
-                target,
-                scaled,
-            )
-        )
-    for title, name, loop, options in (*TEMPORAL, *GREEDY[1:]):
-        slow = None if loop is None else median_ms(partial(loop, video), args.loop_repeats, 1)
-        ours = time_method(get_method(name, **options), video, args.repeats)
-        rows.append(Row(f"{title}, video 64 x 196 x 3584", ours, slow, siglip_ms, None, scaled))
-    table = Table(
-        title=f"evidence to gathered features, R = {float(RATIO)}, float32, {args.threads} threads, median ms, "
-        f"load average before: {load:.1f}"
-    )
-    for column in ("what", "vidcompress", "loop-style", "encoder", "target", "note"):
-        table.add_column(column, justify="left" if column in ("what", "note") else "right")
-    for row in rows:
-        numbers = (row.select_ms, row.loop_ms, row.encoder_ms, row.target_ms)
-        table.add_row(row.what, *("-" if x is None else f"{x:,.1f}" for x in numbers), row.note)
-    Console(width=140).print(table)
+    warnings.simplefilter("ignore")  # of fallbacks, which are what is measured
+    methods = args.methods.split(",") if args.methods else list(available_methods())
+    rounds = {"ours": max(1, args.rounds), "loop": args.loop_rounds, "encoder": args.encoder_rounds}
+    cases = all_cases(methods, args.encoder_rounds > 0)
+    origin = provenance()
+    settings = {"rounds": rounds, "methods": methods, "commit": origin["commit"], "threads": args.threads}
+    journal = Journal(args.json and args.json.with_suffix(".json.partial"), settings)
+    plan = list(rounds_of(cases, rounds))
+    load = os.getloadavg()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=len(plan))
+        for number, case in plan:
+            progress.update(task, description=f"round {number + 1}: {case.key:<32}")
+            if (number, case.key) not in journal.entries:
+                journal.add(number, case.key, times_of(case))
+            progress.advance(task)
+    rows = rows_of(cases, journal)
+    show(rows)
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(
-            json.dumps({"rows": [asdict(row) for row in rows], "provenance": provenance()}, indent=2) + "\n"
-        )
+        result = {"ratio": float(RATIO), "rounds": rounds, "load_average_before": load}
+        result |= {"rows": [asdict(row) for row in rows], "provenance": origin}
+        args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        args.json.with_suffix(".json.partial").unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write into README.md what its Python snippets print, beneath them as comments, and its table of methods.
+"""Write into README.md what its Python snippets print, beneath them as comments, and its tables of methods and costs.
 
 python scripts/refresh_readme.py            # rewrites README.md
 python scripts/refresh_readme.py --check    # fails where README.md says something else (times may differ)
@@ -10,15 +10,19 @@ import argparse
 import ast
 import contextlib
 import io
+import json
 import os
 import re
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from vidcompress.cli.listings import method_entries
 
 ROOT = Path(__file__).resolve().parent.parent
+COST = re.compile(r"(<!-- selection -->)\n.*?\n(<!-- /selection -->)", flags=re.DOTALL)
+COST_FILE = ROOT / "docs" / "results" / "bench_select.json"
 TABLE = re.compile(r"(<!-- methods -->)\n.*?\n(<!-- /methods -->)", flags=re.DOTALL)
 BLOCK = re.compile(r"^```python\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
 
@@ -40,8 +44,44 @@ def refreshed(text: str) -> str:
 
 
 def with_table(text: str) -> str:
-    """Return `text` with the table of methods made anew from their cards."""
-    return TABLE.sub(lambda match: f"{match[1]}\n{methods_table()}\n{match[2]}", text)
+    """Return `text` with the table of methods made anew from their cards, and that of costs from the last run."""
+    text = TABLE.sub(lambda match: f"{match[1]}\n{methods_table()}\n{match[2]}", text)
+    result = json.loads(COST_FILE.read_text(encoding="utf-8"))
+    return COST.sub(lambda match: f"{match[1]}\n{cost_table(result)}\n{match[2]}", text)
+
+
+def cost_table(result: dict[str, Any]) -> str:
+    """What `scripts/bench_select.py` measured as a Markdown table, and the command and commit behind it."""
+    columns = ("method", "image", "loop", "of encoding", "clip", "loop", "of encoding")
+    lines = [f"| {' | '.join(columns)} |", "|---" + "|---:" * 6 + "|"]
+    found = {(row["method"], row["medium"]): row for row in result["rows"]}
+    for name in dict.fromkeys(row["method"] for row in result["rows"]):
+        cells = [cell for medium in ("image", "clip") for cell in _costs(found.get((name, medium)))]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    towers = {row["medium"]: row["encoder_ms"] for row in result["rows"]}
+    origin = result["provenance"]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Encoding took {towers['image'] / 1000:.1f} s (image) and {towers['clip'] / 1000:.0f} s (clip, one frame "
+            f"x 64) in the same rounds, on {origin['threads']} threads of {origin['machine']}, with other work on it. "
+            f"`{origin['command']}` at commit {origin['commit'][:10]}.",
+        ]
+    )
+
+
+def _costs(row: dict[str, Any] | None) -> list[str]:
+    """Milliseconds, how many times slower the loop is, and the share of the encoder's time."""
+    if row is None:
+        return ["", "", ""]
+    loop = "" if row["times_faster"] is None else f"{row['times_faster']:.1f} x"
+    share = row["share_of_encoder"]
+    return [
+        f"{row['select_ms']:,.1f}" if row["select_ms"] < 100 else f"{row['select_ms']:,.0f}",
+        loop + (" \u2020" if row["loop_frames"] else ""),
+        "" if share is None else f"{100 * share:.2f} %",
+    ]
 
 
 def methods_table() -> str:

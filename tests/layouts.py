@@ -45,6 +45,7 @@ IMAGES: dict[str, Layout] = {
     "one column": image_layout((9, 1), (3, 1)),
     "fully padded crops": padded_image((6, 6), (1, 3), (999, 333)),
     "shrunk canvas": image_layout((7, 7), (3, 3), unpadded=(1, 0, 19, 21), shrunk=(13, 15)),
+    "padding kept, no newlines": image_layout((6, 6), (2, 2), picture=(2, 0, 7, 12), newline=False),
     "37 views": image_layout((3, 3), (6, 6)),
 }
 VIDEOS: dict[str, Layout] = {

@@ -120,8 +120,10 @@ class Scene:
     seed: int = 0
 
 
-def batch(model: Any, scenes: list[Scene], pad_right: bool = False) -> dict[str, torch.Tensor]:
-    """Inputs as a processor would make them, left-padded."""
+def batch(
+    model: Any, scenes: list[Scene], pad_right: bool = False, preset: str | None = None
+) -> dict[str, Any]:
+    """Inputs as a processor would make them, left-padded; under a preset each image has five views and no newlines."""
     from vidcompress.registry import adapter_for
 
     adapter = adapter_for(model)
@@ -135,9 +137,10 @@ def batch(model: Any, scenes: list[Scene], pad_right: bool = False) -> dict[str,
             if kind == "image":
                 single = images > 1 and model.config.model_type in ANYRES_MAX
                 layout = adapter.image_layout(tuple(what), single, "cpu")
-                image_pixels.append(torch.randn(len(layout.views), 3, SIDE, SIDE, generator=generator))
+                views, length = (5, 5 * (SIDE // PATCH) ** 2) if preset else (len(layout.views), len(layout))
+                image_pixels.append(torch.randn(views, 3, SIDE, SIDE, generator=generator))
                 sizes.append(tuple(what))
-                row += [IMAGE] * len(layout)
+                row += [IMAGE] * length
             else:
                 videos.append(torch.randn(what, 3, SIDE, SIDE, generator=generator))
                 row += [VIDEO] * video_length(model.config.model_type, what)
@@ -160,6 +163,8 @@ def batch(model: Any, scenes: list[Scene], pad_right: bool = False) -> dict[str,
         out |= {"pixel_values": stacked, "image_sizes": torch.tensor(sizes)}
         if model.config.model_type in ANYRES_MAX:
             out["batch_num_images"] = torch.tensor(counts)
+        if preset:
+            out["preset"] = preset
     if videos:
         out["pixel_values_videos"] = torch.stack(videos)
     return out

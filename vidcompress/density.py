@@ -6,6 +6,7 @@ that FastVID gives it (arXiv 2503.11187). All frames at once and without asking 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -103,16 +104,32 @@ def merge_into(
         return Merged(peaks, own)
     directions, frame = unit_rows(own), layout.view[peaks]
     sums, joined = torch.zeros_like(own), own.new_zeros(peaks.shape[0])
-    for index in torch.split(rest, rows_per_block(features, peaks.shape[0] + features.shape[1])):
+    parts = torch.split(rest, rows_per_block(features, peaks.shape[0] + features.shape[1]))
+    for index, near in zip(parts, _within_reach(parts, layout.view, segment, segment[frame]), strict=True):
         x = torch.nan_to_num(features[index].to(own.dtype))
-        joins = _joins(unit_rows(x) @ directions.T, frame, len(layout.views))
-        joins &= segment[layout.view[index]][:, None] == segment[frame]
+        joins = _joins(unit_rows(x) @ directions[near].T, frame[near], len(layout.views))
+        joins &= segment[layout.view[index]][:, None] == segment[frame[near]]
         weights = joins.to(own.dtype)
-        sums += weights.T @ x
-        joined += weights.sum(0)
+        sums[near] += weights.T @ x
+        joined[near] += weights.sum(0)
     weight = (1 / (joined + 1)).clamp(min=beta)[:, None]
     mean = sums / joined.clamp(min=1)[:, None]
     return Merged(peaks, weight * own + (1 - weight) * mean)
+
+
+def _within_reach(parts: Sequence[Tensor], view: Tensor, segment: Tensor, of_peak: Tensor) -> list[slice]:
+    """Which peaks lie in the segments of each part of the tokens; of an accelerator, which would have to be asked, all.
+
+    Args:
+        parts: positions of tokens, ascending.
+        view: (N,) int64. segment: (T,) int64, ascending. of_peak: (A,) the segment of each peak, ascending.
+    """
+    if view.device.type != "cpu":
+        return [slice(None)] * len(parts)
+    ends = segment[view[torch.stack([part[[0, -1]] for part in parts], 1)]]
+    first = torch.searchsorted(of_peak, ends[0]).tolist()
+    last = torch.searchsorted(of_peak, ends[1], right=True).tolist()
+    return [slice(low, high) for low, high in zip(first, last, strict=True)]
 
 
 def _joins(alike: Tensor, frame: Tensor, frames: int) -> Tensor:

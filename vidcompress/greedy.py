@@ -13,12 +13,14 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import threshold
 
 from .moments import EPSILON, NOISE, rows_per_block, working_dtype
 from .views import Layout
 
 Start = Literal["farthest_neighbour", "farthest_pair"]
 MATRIX_ELEMENTS = 1 << 28  # cosines that are held at once, 1 GiB of float32
+LEAST_BLOCK, MOST_BLOCKS = 256, 12  # rows of a block of products, and blocks: large enough for full speed
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,15 +73,12 @@ class Cosines:
         self._unit, self._made_of = unit, made_of
         self._matrix: Tensor | None = None
         if unit.shape[0] * unit.shape[1] ** 2 <= MATRIX_ELEMENTS:
-            parts = [part for _, part in self.parts()]
-            self._matrix = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+            self._matrix = made_of(_products(unit))
 
     def parts(self) -> Iterator[tuple[int, Tensor]]:
         """Yield the first row and the values (G, l, L) of l rows of every group with all L, in order."""
         groups, size = self._unit.shape[:2]
-        step = size
-        if self._matrix is None and groups * size**2 > MATRIX_ELEMENTS:
-            step = rows_per_block(self._unit, groups * size)
+        step = size if self._matrix is not None else rows_per_block(self._unit, groups * size)
         for start in range(0, size, max(1, step)):
             rows = slice(start, start + max(1, step))
             if self._matrix is not None:
@@ -93,6 +92,21 @@ class Cosines:
             return self._matrix.gather(1, picked[..., None].expand(-1, -1, self._matrix.shape[2]))[:, 0]
         mine = self._unit.gather(1, picked[..., None].expand(-1, -1, self._unit.shape[2]))
         return self._made_of(torch.bmm(self._unit, mine.mT)[..., 0])
+
+
+def _products(unit: Tensor) -> Tensor:
+    """Products (G, L, L) of all pairs of rows (G, L, D): a block of rows at a time from the diagonal on, mirrored."""
+    size = unit.shape[1]
+    step = max(LEAST_BLOCK, -(-size // MOST_BLOCKS))
+    if size <= step:
+        return torch.bmm(unit, unit.mT)
+    made = unit.new_empty(unit.shape[0], size, size)
+    for start in range(0, size, step):
+        stop = min(start + step, size)
+        part = torch.bmm(unit[:, start:stop], unit[:, start:].mT)
+        made[:, start:stop, start:] = part
+        made[:, stop:, start:stop] = part[:, :, stop - start :].mT
+    return made
 
 
 def chosen(groups: Groups, order: Tensor, counts: Tensor, total: int) -> Tensor:
@@ -133,8 +147,7 @@ def farthest_points(groups: Groups, rounds: int, start: Start = "farthest_neighb
 
 def _distance(cosine: Tensor) -> Tensor:
     """1 - cosine; zero where rounding is all there is, so that copies of a token tie."""
-    distance = 1 - cosine
-    return torch.where(distance > NOISE, distance, 0.0)
+    return threshold(1 - cosine, NOISE, 0.0)
 
 
 def _start_scores(distances: Cosines, live: Tensor, start: Start) -> Tensor:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageEnhance, ImageFont
+from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
 from .errors import ArgumentError, shown
 from .media import MediaError, load_image
@@ -152,8 +152,21 @@ def _image_tiles(
         kept, total = sum(view.kept for view in crops), sum(view.total for view in crops)
         label = "1 crop" if len(crops) == 1 else f"{len(crops)} crops"
         caption = f"{label}   {kept} of {total}" + (f"   ({counts})" if len(crops) > 1 else "")
-        tiles.append((_Tile(image, masks[-1], caption, _crop_cuts(visual)), room - room // 3 - _MARGIN))
+        shown_on = _on_canvas(image, visual)
+        tiles.append((_Tile(shown_on, masks[-1], caption, _crop_cuts(visual)), room - room // 3 - _MARGIN))
     return tiles
+
+
+def _on_canvas(image: Image.Image, visual: VisualReport) -> Image.Image:
+    """The picture as the crops show it: on black where the canvas keeps its padding."""
+    canvas, box = visual.layout.canvas, visual.layout.picture
+    if canvas is None or box is None:
+        return image
+    top, left, rows, cols = box
+    down, right = canvas[0] - top - rows, canvas[1] - left - cols
+    cell_w, cell_h = image.width / cols, image.height / rows
+    border = (round(left * cell_w), round(top * cell_h), round(right * cell_w), round(down * cell_h))
+    return ImageOps.expand(image, border)
 
 
 def _video_tiles(

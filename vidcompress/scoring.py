@@ -42,6 +42,8 @@ class Commander:
 def commander_of_image(values: Tensor, layout: Layout) -> Commander:
     """The thumbnail as commander: its evidence on its grid, resized bilinearly onto the crop canvas.
 
+    The thumbnail does not show padding: where a canvas keeps its own, that is worth what the worst place is.
+
     Args:
         values: (N,) evidence; only the thumbnail's positions are read.
         layout: of an image; the thumbnail's tokens fill its grid.
@@ -62,7 +64,12 @@ def commander_of_image(values: Tensor, layout: Layout) -> Commander:
     grid = flat.view(rows, cols)
     maps = [flat]
     if layout.canvas is not None:
-        resized = interpolate(grid[None, None], size=layout.canvas, mode="bilinear", align_corners=False)
+        top, left, *size = layout.picture or (0, 0, *layout.canvas)
+        resized = interpolate(grid[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
+        if layout.picture is not None:
+            canvas = grid.min().expand(layout.canvas).clone()
+            canvas[top : top + size[0], left : left + size[1]] = resized
+            resized = canvas
         maps.append(resized.flatten())
         cell = torch.where(mine, cell, rows * cols + layout.row * layout.canvas[1] + layout.col)
     return Commander(torch.cat(maps)[cell.masked_fill(layout.separator, 0)], grid)

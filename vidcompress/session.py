@@ -46,7 +46,8 @@ def compress_inputs(
 
     Args:
         model: a stock transformers model of a supported family; it is not changed.
-        inputs: what the processor returned (`input_ids` (row, column), `attention_mask`, pixels, sizes);
+        inputs: what the processor returned (`input_ids` (row, column), `attention_mask`, pixels, sizes, and
+            `preset` where `load_processor` was given one);
             further per-token inputs such as `labels` are shortened alike, anything else passes through.
         method: name of a registered method, or a `Method`.
         retention_ratio: 0 < R <= 1, share of each image's or video's positions to keep.
@@ -185,6 +186,7 @@ def _check_inputs(adapter: Adapter, inputs: Mapping[str, Any], settings: Setting
             f"labels cannot go with method {settings.method.name!r}, which shortens the sequence inside the model; "
             "leave them out"
         )
+    adapter.preset(inputs)  # refused here, or a family that has none would not look
     if not adapter.video_keys and inputs.get("pixel_values_videos") is not None:
         raise UnsupportedInputError(
             f"{type(adapter.model).__name__} takes images only, got pixel_values_videos"

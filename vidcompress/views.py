@@ -168,6 +168,8 @@ class Layout:
         separator: (N,) bool.
         grid: (rows, cols) of the commander's grid (thumbnail, or one frame).
         canvas: (rows, cols) of the crop canvas after unpadding and resizing; None without crops.
+        picture: (top, left, rows, cols) of the canvas that shows the picture, where its padding was not cut off; None
+            where all of it does.
         sizes: V ints, how many positions belong to each view.
         num_separators, num_lines: ints.
         source: (N,) int64, position of each token in the full sequence; differs from 0..N-1 only when frames
@@ -189,6 +191,7 @@ class Layout:
     num_lines: int
     source: Tensor
     full_length: int
+    picture: tuple[int, int, int, int] | None = None
 
     def __post_init__(self) -> None:
         """Check kinds and shapes; nothing is read from the device."""
@@ -203,6 +206,11 @@ class Layout:
                 raise ArgumentError(f"{name}={shown(grid)}: must be (rows, cols), whole numbers of tokens")
         for name in ("num_separators", "num_lines", "full_length"):
             whole_number(name, getattr(self, name), least=0)
+        if self.picture is not None and not _is_inside(self.picture, self.canvas):
+            raise ArgumentError(
+                f"picture={shown(self.picture)}: must be (top, left, rows, cols) inside the canvas {self.canvas}, "
+                "with at least one row and column, or None"
+            )
         sizes = self.sizes if isinstance(self.sizes, tuple) and all(map(is_whole, self.sizes)) else ()
         if len(sizes) != len(self.views) or sum(sizes) + self.num_separators != len(self):
             raise ArgumentError(
@@ -356,6 +364,14 @@ class VisualTokens:
 
     def __repr__(self) -> str:
         return f"VisualTokens(features={tuple(self.features.shape)}, {self.layout!r}, evidence={list(self.evidence)})"
+
+
+def _is_inside(box: Any, canvas: tuple[int, int] | None) -> bool:
+    if canvas is None or not isinstance(box, tuple) or len(box) != 4 or not all(map(is_whole, box)):
+        return False
+    top, left, rows, cols = box
+    inside = top + rows <= canvas[0] and left + cols <= canvas[1]
+    return bool(inside and min(top, left) >= 0 and min(rows, cols) >= 1)
 
 
 def _check_index(name: str, value: Any, like: Any) -> None:

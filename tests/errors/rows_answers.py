@@ -171,6 +171,10 @@ FROM_PRETRAINED = [
         Row("VisualQA.from_pretrained", "resize_device", value, "is not a device; pass 'cpu'", MediaError)
         for value in ("toaster", "", 0, ["cpu"])
     ),
+    *(
+        Row("VisualQA.from_pretrained", "preset", value, message, others={"name_or_path": "tiny-next"})
+        for value, message in (("288", "did you mean '2880'?"), ("", "known: 2880"), (2880, "must be a text"))
+    ),
 ]
 
 ASK_BATCH = [

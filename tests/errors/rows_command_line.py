@@ -40,7 +40,7 @@ def ask(parameter: str, *words: str, message: str, code: int = USAGE, names: str
 def shared(command: str) -> list[Words]:
     """Rows of `ask` that hold for `compare` too: the same options, checked in the same way; it needs a picture."""
     alike = "question image video model num_frames fps max_new_tokens policy separators positions seed device dtype"
-    alike += " attn_implementation device_map quantization backend time_instruction overlay as_json"
+    alike += " attn_implementation device_map quantization preset backend time_instruction overlay as_json"
     rows = [row for row in ROWS if row.command == "ask" and row.parameter in alike.split()]
     return [
         replace(
@@ -231,6 +231,8 @@ ROWS = [
         "{room}/sub.png",
         message="is a folder; name a file in it",
     ),
+    ask("preset", "--preset", "288", "--model", "tiny-next", message="did you mean '2880'?"),
+    ask("preset", "--preset", "2880", message="with llava_onevision: it has no presets; leave it out"),
     ask("as_json", "--json=yes", message="does not take a value", names="--json"),
     Words("methods", "name", ("globalcom",), "unknown method 'globalcom'; known: ", names="method"),
     Words("methods", "name", ("../x",), "unknown method '../x'; known: ", names="method"),
@@ -312,6 +314,7 @@ ROWS += [
         "doctor", "frames", ("--model", "tiny-next", "--frames", "0"), "num_frames=0: must be from 1 to 300"
     ),
     Words("doctor", "fps", ("--model", "tiny-next", "--fps", "2"), "fps=2.0: needs video="),
+    Words("doctor", "preset", ("--preset", "2880"), "only a model can say what it makes of an input"),
     Words("doctor", "timeout", ("--timeout", "0"), "must be a number of seconds above 0"),
     Words("doctor", "timeout", ("--timeout", "nan"), "must be a number of seconds above 0"),
     Words("doctor", "as_json", ("--json=5",), "does not take a value", names="--json"),

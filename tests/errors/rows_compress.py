@@ -96,6 +96,11 @@ NOUNS = [
     Row("Layout", "row", ids[0], "must have one entry per position", says="Tensor of shape (4,)"),
     *(Row("Layout", "grid", value, "must be (rows, cols), whole numbers") for value in (None, 4, (1,), (1.5, 2), (-1, 2))),
     *(Row("Layout", "canvas", value, "must be (rows, cols), whole numbers") for value in (4, (1,), (True, 2))),
+    *(
+        Row("Layout", "picture", value, "must be (top, left, rows, cols) inside the canvas (12, 12)")
+        for value in (4, (0, 0, 12), (0, 0, 13, 12), (-1, 0, 5, 5), (0, 0, 0, 5), (0, 0, 5, 1.5), (8, 0, 5, 5))
+    ),
+    Row("Layout", "picture", (0, 0, 1, 1), "inside the canvas None", others={"canvas": None}),
     Row("Layout", "sizes", (1,), "must be one number of tokens for each of "),
     Row("Layout", "sizes", None, "must be one number of tokens for each of "),
     *(

@@ -13,6 +13,7 @@ from errors.rows import Make, Row
 from errors.rows_settings import WHOLE, sampling_rows
 from vidcompress.errors import VidcompressError
 from vidcompress.media.errors import MediaError, SamplingError
+from vidcompress.presets import TOKENS_2880
 
 NO_COUNTS = (0, -1, 1.5, math.nan, math.inf, True, None, "8")
 NO_FLAGS = (1, "yes", None)
@@ -110,6 +111,10 @@ SMALL = [
     *(media("register_family", "family", value, "register_family takes a vidcompress.media.Family, got") for value in (None, "x", 5)),
     media("register_family", "family", Make(lambda here: replace(here.processor.family, counts_images=False)),
           "is registered already; choose another", names="model_type", says="'llava_onevision'"),
+    media("register_family", "family", Make(lambda here: replace(here.processor.family, presets=["2880"])),
+          "must be a tuple of vidcompress.presets.Preset", names="presets", says="['2880']"),
+    media("register_family", "family", Make(lambda here: replace(here.processor.family, presets=(TOKENS_2880,), crops=False)),
+          "need crops=True", names="presets", says="Preset(name='2880', crops=(2, 2))"),
     media("register_family", "family", Make(lambda here: replace(here.processor.family, image_tokens=5)),
           "must be a function of (geometry, size)", names="image_tokens", says="image_tokens=5"),
     media("register_family", "family", Make(lambda here: replace(here.processor.family, model_type="")),
@@ -186,6 +191,7 @@ LOAD_PROCESSOR = [
     media("load_processor", "model_or_path", "/", "holds no config.json; pass the folder of a saved"),
     media("load_processor", "model_or_path", "owner/nothing", "pass a folder or a hub id of a known model"),
     *(media("load_processor", "resize_device", value, "is not a device; pass 'cpu'") for value in ("toaster", "", 0, 2.5)),
+    *(Row("load_processor", "preset", value, "with llava_onevision: it has no presets; leave it out") for value in ("2880", "", 5)),
     media("load_processor", "resize_device", "cuda:99", "this machine has"),
     *(media("load_processor", "tokenizer", value, "must be a transformers tokenizer") for value in (5, "bert", [])),
     *(media("load_processor", "local_files_only", value, "must be True or False") for value in NO_FLAGS),

@@ -9,9 +9,12 @@ import pytest
 import torch
 
 from reference.golden import CLS, cases, image, load, ragged
+from vidcompress.adapters.geometry import image_layout
 from vidcompress.budget import make_plan
 from vidcompress.methods.globalcom2 import GlobalCom2
+from vidcompress.presets import TOKENS_2880
 from vidcompress.scoring import allocate, commander_of_image
+from vidcompress.views import VisualTokens
 
 DTYPES = (torch.float32, torch.float64)
 
@@ -40,6 +43,22 @@ def test_geometry_scales_tokens_and_order_match(case: str, dtype: torch.dtype) -
             valid = _valid(data, case, crop)
             kept = valid[ragged(data, f"{case}_crop_kept", number * crops + crop)]
             assert sorted(n - crop * 576 for n in sent if n >= 0 and n // 576 == crop) == kept.tolist()
+
+
+@pytest.mark.parametrize("case", ["c00", "c01"])
+def test_the_2880_convention_is_the_same_selection_without_newlines(case: str) -> None:
+    """Of a picture that fills the canvas the authors unpad nothing, so all that the convention changes is newlines."""
+    data, (tokens, names) = load("globalcom2"), image(case, torch.float64)
+    inner = tokens.layout.token_index
+    layout = image_layout((24, 24), TOKENS_2880.crops, newline=False)
+    assert len(layout) == TOKENS_2880.tokens(24) == 2880
+    bare = VisualTokens(tokens.features[inner], layout, {CLS: tokens.evidence[CLS][inner]})
+    for number, ratio in enumerate(data[f"{case}_R"].tolist()):
+        plan = make_plan(layout, 1, ratio=Fraction(str(ratio)), separators="keep", policy="reference")
+        sent = [names[inner[i]] for i in GlobalCom2().select(bare, plan).index.tolist()]
+        thumb = [-2 - patch for patch in ragged(data, f"{case}_thumb_kept", number).tolist()]
+        crops = [name for name in ragged(data, f"{case}_seq_fixed", number).tolist() if name != -1]
+        assert sent == thumb + crops
 
 
 def _valid(data: dict[str, np.ndarray], case: str, crop: int) -> np.ndarray:

@@ -140,7 +140,15 @@ def test_image_scores_match(name: str) -> None:
         assert ours[i].item() == values[i].item(), "the thumbnail is scored by the commander alone"
     if layout.canvas is None:
         return
-    large = slow.bilinear(grid, *layout.canvas)
+    top, left, height, width = layout.picture or (0, 0, *layout.canvas)
+    seen, worst = slow.bilinear(grid, height, width), min(map(min, grid))
+    large = [
+        [
+            seen[r - top][c - left] if top <= r < top + height and left <= c < left + width else worst
+            for c in range(layout.canvas[1])
+        ]
+        for r in range(layout.canvas[0])
+    ]
     rows, cols = layout.row.tolist(), layout.col.tolist()
     resized = {i: large[rows[i]][cols[i]] for group in groups[1:] for i in group}
     global_hat = slow.hats(resized, groups[1:])

@@ -40,7 +40,7 @@ def test_help(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> Non
 
 SHARED = (
     "image images video question model max-tokens num-frames fps backend time-instruction no-time-instruction "
-    "device dtype device-map quantization "
+    "device dtype device-map quantization preset "
     "attn-implementation policy separators positions seed overlay max-new-tokens json"
 )
 
@@ -55,7 +55,7 @@ SHARED = (
             "model geometry visual-tokens image size images frames method option retention-ratio max-tokens "
             "text-tokens new-tokens batch-size dtype json",
         ),
-        ("doctor", "model image video size frames fps timeout json"),
+        ("doctor", "model image video size frames fps preset timeout json"),
     ],
 )
 def test_help_names_every_option(

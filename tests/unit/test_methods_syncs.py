@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from layouts import make_tokens
 from vidcompress.adapters.geometry import image_layout, video_layout
 from vidcompress.budget import make_plan
+from vidcompress.decoder.cluster import cluster_means, density_peaks
 from vidcompress.registry import available_methods, get_method
 from vidcompress.views import Layout
 
@@ -67,3 +68,31 @@ def test_as_many_syncs_for_37_views_as_for_5(name: str, policy: str) -> None:
         if policy == "exact":
             assert a["nonzero"] == a["masked_select"] == a["boolean index"] == 0
             assert a["_local_scalar_dense"] <= 1, "at most the check that frames are runs"
+
+
+@pytest.mark.parametrize("name", ["divprune", "cdpruner"])
+def test_no_question_per_picked_token(name: str) -> None:
+    """Four times as many picks: more kernels, and still nothing that a device would be waited for."""
+    layout = image_layout((12, 12), (2, 2))
+    few, many = (counted(name, layout, "exact", Fraction(part, 10)) for part in (2, 8))
+    assert sum(many.values()) > sum(few.values()), "chosen one after another"
+    for seen in (few, many):
+        assert sum(seen[op] for op in WATCHED) == 0
+
+
+def test_no_question_per_density_peak() -> None:
+    """Neither where FastVID's segments absorb, nor where SparseVLM's pruned tokens are clustered inside the model."""
+    seen = []
+    for frames, ratio in ((4, Fraction(1, 4)), (32, Fraction(3, 4))):
+        seen.append(counted("fastvid", video_layout(frames, (6, 6), "none"), "exact", ratio))
+    for members, clusters in ((40, 4), (400, 80)):
+        with Count() as count:
+            tokens = torch.randn(members, 16)
+            peaks, cluster = density_peaks(tokens, clusters, clusters)
+            cluster_means(tokens, cluster, clusters)
+        seen.append(count.seen)
+    for few, many in (seen[:2], seen[2:]):
+        assert sum(few.values()) == sum(many.values())
+        assert all(few[op] == many[op] for op in WATCHED)
+    assert [sum(count[op] for op in WATCHED[1:]) for count in seen] == [0] * 4
+    assert sum(count["_local_scalar_dense"] for count in seen[2:]) == 0

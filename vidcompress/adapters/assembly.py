@@ -187,6 +187,21 @@ class ImageAssembly:
         return self._layout.to(features.device), features, self._values
 
 
+def on_canvas(features: Tensor, grid: tuple[int, int], crops: tuple[int, int]) -> Tensor:
+    """A thumbnail and crops as a preset packs them: the crops' rows put side by side, nothing cut off, no newlines.
+
+    Args:
+        features: (view, patch, channel), the thumbnail first, then the crops row by row.
+        grid: (rows, cols) of patches of a view.
+        crops: (rows, cols) of crops.
+
+    Returns:
+        (N, channel), the thumbnail, then the canvas row by row.
+    """
+    canvas = features[1:].unflatten(1, grid).unflatten(0, crops)
+    return torch.cat((features[0], canvas.transpose(1, 2).flatten(0, 3)))
+
+
 def hand_out(
     encoded: Encoded, owners: Sequence[tuple[int, int]], assemblies: Sequence[ClipAssembly | ImageAssembly]
 ) -> None:

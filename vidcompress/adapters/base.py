@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..errors import UnsupportedModelError
+from ..errors import UnsupportedInputError, UnsupportedModelError
+from ..presets import Preset, find_preset
 from ..views import Evidence, Layout, Modality, VisualTokens
 from .auxiliary import question_text, text_tower
 
@@ -23,6 +24,7 @@ class Visual:
         layout: its geometry, on the device of the pixels.
         pixels: (view, channel, height, width), a view of the caller's tensor without padding views.
         size: (height, width) of the original image in pixels; None for videos.
+        preset: the named layout that an image is in; None for the model's own.
         question: (T,) int64 ids, on the CPU, of the prompt's text about it, for methods that read it; None where it is
             not known.
     """
@@ -32,6 +34,7 @@ class Visual:
     pixels: Tensor
     size: tuple[int, int] | None = None
     question: Tensor | None = None
+    preset: Preset | None = None
 
 
 class Adapter(ABC):
@@ -43,6 +46,8 @@ class Adapter(ABC):
         model_types: values of `config.model_type` it serves.
         image_keys, video_keys: processor outputs that describe pixels, the pixels themselves first; they leave the
             inputs once encoded. None of a kind means that the family does not take it.
+        presets: named layouts of pictures that the inputs may be in, which then hold the name as `preset`; it is one of
+            the `image_keys` of a family that has any.
         refused_keys: inputs that would change the features in ways the adapter does not follow.
         full_precision: modules that quantising the decoder leaves alone, as paths from the model's root.
     """
@@ -50,6 +55,7 @@ class Adapter(ABC):
     model_types: ClassVar[tuple[str, ...]] = ()
     image_keys: ClassVar[tuple[str, ...]] = ("pixel_values", "image_sizes")
     video_keys: ClassVar[tuple[str, ...]] = ()
+    presets: ClassVar[tuple[Preset, ...]] = ()
     refused_keys: ClassVar[tuple[str, ...]] = ("vision_feature_layer", "vision_feature_select_strategy")
     full_precision: ClassVar[tuple[str, ...]] = ("lm_head",)
 
@@ -102,6 +108,15 @@ class Adapter(ABC):
         """
         vision = self.model.config.vision_config
         return len(layout.views) * (int(vision.image_size) // int(vision.patch_size)) ** 2
+
+    def preset(self, inputs: Mapping[str, Any]) -> Preset | None:
+        """The preset that processor outputs are laid out in; None for the model's own layout.
+
+        Raises:
+            UnsupportedInputError: the family has no such preset.
+        """
+        family = str(self.model.config.model_type)
+        return find_preset(inputs.get("preset"), self.presets, family, error=UnsupportedInputError)
 
     def text_evidence(self, visual: Visual, evidence: Sequence[Evidence]) -> dict[Evidence, Tensor]:
         """What methods want of the question about a visual; nothing where the question is not known.

@@ -51,6 +51,7 @@ def image_layout(
     *,
     unpadded: tuple[int, int, int, int] | None = None,
     shrunk: tuple[int, int] | None = None,
+    picture: tuple[int, int, int, int] | None = None,
     padded_rows_keep_newline: bool = False,
     newline: bool = True,
     device: str = "cpu",
@@ -61,10 +62,12 @@ def image_layout(
         grid: (rows, cols) of tokens of one view.
         crops: (rows, cols) of the crop grid, or None for a single view followed by one newline.
         unpadded: (top, left, rows, cols) of the canvas that survives unpadding; the whole canvas by default.
+        picture: (top, left, rows, cols) of the canvas that shows the picture, where the padding stays; the whole canvas
+            by default.
         shrunk: (rows, cols) of the unpadded canvas after a further resize, if any. A token belongs to the crop
             in which its centre lies.
         padded_rows_keep_newline: also emit the newline of rows that are all padding, as the authors' code does.
-        newline: whether a single view is followed by its newline.
+        newline: whether rows of the canvas, or a single view, are followed by their newline.
         device: where the index tensors live.
     """
     rows, cols = grid
@@ -88,25 +91,27 @@ def image_layout(
     row_view = _owner(out_rows, height, top, rows)
     col_view = _owner(out_cols, width, left, cols)
     before, after = (top, full[0] - top - height) if padded_rows_keep_newline else (0, 0)
-    r, c = torch.meshgrid(torch.arange(-before, out_rows + after), torch.arange(out_cols + 1), indexing="ij")
+    width_of_line = out_cols + newline
+    r, c = torch.meshgrid(torch.arange(-before, out_rows + after), torch.arange(width_of_line), indexing="ij")
     inside = ((r >= 0) & (r < out_rows)) | (c == out_cols)
     r, c = r[inside], c[inside]
     is_newline = c == out_cols
     num_views = 1 + crops[0] * crops[1]
     owner = torch.full_like(r, num_views)
     owner[~is_newline] = 1 + row_view[r[~is_newline]] * crops[1] + col_view[c[~is_newline]]
-    lines = out_rows + before + after
+    lines = out_rows + before + after if newline else 0
     flat = (torch.zeros(size), thumb // cols, thumb % cols, torch.full((size,), lines), torch.zeros(size))
     views, sizes = [thumbnail], [size]
     for i in range(crops[0]):
         for j in range(crops[1]):
             n_rows, n_cols = int((row_view == i).sum()), int((col_view == j).sum())
             n_rows, n_cols = (n_rows, n_cols) if n_rows and n_cols else (0, 0)
-            views.append(_crop(i, j, n_rows, n_cols, grid, crops, (top, left, height, width)))
+            views.append(_crop(i, j, n_rows, n_cols, grid, crops, picture or (top, left, height, width)))
             sizes.append(n_rows * n_cols)
-    rest = (owner, r, c, r + before, is_newline)
+    rest = (owner, r, c, r + before if newline else torch.zeros_like(r), is_newline)
     canvas = (out_rows, out_cols) if out_rows and out_cols else None
-    return _layout("image", tuple(views), flat, rest, grid, canvas, tuple(sizes), lines, device)
+    seen = None if picture == (0, 0, *full) else picture
+    return _layout("image", tuple(views), flat, rest, grid, canvas, tuple(sizes), lines, device, seen)
 
 
 @lru_cache(maxsize=256)
@@ -190,6 +195,7 @@ def _layout(
     sizes: tuple[int, ...],
     lines: int,
     device: str,
+    picture: tuple[int, int, int, int] | None = None,
 ) -> Layout:
     parts = (first, second) if second is not None else (first,)
     view, row, col, line, newline = (torch.cat(column) for column in zip(*parts, strict=True))
@@ -207,6 +213,7 @@ def _layout(
         sizes=sizes,
         num_separators=separators,
         num_lines=lines,
+        picture=picture,
         source=torch.arange(view.shape[0], device=device),
         full_length=int(view.shape[0]),
         **index,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..checks import is_number
 from ..errors import UnsupportedInputError, UnsupportedModelError, shown
 from ..views import AXES, Evidence, Layout, VisualTokens
-from .assembly import ClipAssembly, Encoded, ImageAssembly, Source, at_tokens, chunks, hand_out
+from .assembly import ClipAssembly, Encoded, ImageAssembly, Source, at_tokens, chunks, hand_out, on_canvas
 from .auxiliary import read_patches
 from .base import Adapter, Visual
 from .evidence import EncoderProbe, encoder_layers
@@ -212,6 +212,11 @@ class LlavaAdapter(Adapter):
         newline = self._newline()
         if visual.modality == "video":
             return ClipAssembly(layout, newline, self._check_length)
+        if visual.preset is not None:
+            crops = visual.preset.crops
+            return ImageAssembly(
+                layout, views, newline, lambda x, _: on_canvas(x, self.grid, crops), self._check_length
+            )
         sizes = torch.tensor([visual.size], device="cpu")
 
         def pack(features: Tensor, line: Tensor) -> Tensor:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from transformers.image_processing_utils import select_best_resolution
 
 from ..errors import UnsupportedInputError
+from ..presets import TOKENS_2880, Preset
 from ..registry import register_adapter
 from ..views import Layout
 from .base import Visual
@@ -21,6 +22,8 @@ class LlavaNextAdapter(LlavaAdapter):
     """`LlavaNextForConditionalGeneration` with Vicuna, Mistral, Llama-3 or any other decoder."""
 
     model_types = ("llava_next",)
+    image_keys = ("pixel_values", "image_sizes", "preset")
+    presets: ClassVar[tuple[Preset, ...]] = (TOKENS_2880,)
 
     def image_layout(self, size: tuple[int, int], single: bool, device: str) -> Layout:
         crops = self.crop_grid(size)
@@ -33,6 +36,17 @@ class LlavaNextAdapter(LlavaAdapter):
         side = int(self.model.config.vision_config.image_size)
         return int(height) // side, int(width) // side
 
+    def preset_layout(self, preset: Preset, size: tuple[int, int], device: str) -> Layout:
+        """Layout of an image of (height, width) pixels on the canvas of a preset."""
+        rows, cols = preset.canvas(self.grid[0])
+        top, left, height, width = unpadded_box(size, (rows, cols))
+        if height == 0:  # thinner than a patch: it shows where the rows in the middle meet
+            top, height = top - 1, 2
+        if width == 0:
+            left, width = left - 1, 2
+        seen = (top, left, height, width)
+        return image_layout(self.grid, preset.crops, picture=seen, newline=False, device=device)
+
     def pack_image(self, features: Tensor, sizes: Tensor, newline: Tensor) -> Tensor:
         strategy = self.model.config.vision_feature_select_strategy
         packed, _ = self.core.pack_image_features([features], sizes, strategy, image_newline=newline)
@@ -41,21 +55,29 @@ class LlavaNextAdapter(LlavaAdapter):
     def visuals(self, inputs: Mapping[str, Any]) -> tuple[list[Visual], list[Visual]]:
         if inputs.get("pixel_values") is None:
             return [], []
-        pixels = view_lists(inputs["pixel_values"], "pixel_values")
+        pixels, preset = view_lists(inputs["pixel_values"], "pixel_values"), self.preset(inputs)
         sizes = image_sizes(inputs, len(pixels))
-        return [self.image(views, size, single=False) for views, size in zip(pixels, sizes, strict=True)], []
+        return [
+            self.image(views, size, single=False, preset=preset)
+            for views, size in zip(pixels, sizes, strict=True)
+        ], []
 
-    def image(self, views: Tensor, size: tuple[int, int], *, single: bool) -> Visual:
+    def image(
+        self, views: Tensor, size: tuple[int, int], *, single: bool, preset: Preset | None = None
+    ) -> Visual:
         """One image: its layout, and its views without the padding views of a batch.
 
         Raises:
-            UnsupportedInputError: fewer views than the anyres rule makes for this size.
+            UnsupportedInputError: fewer views than the anyres rule, or the preset, makes for this size.
         """
-        layout = self.image_layout(size, single, str(views.device))
+        device = str(views.device)
+        layout = (
+            self.preset_layout(preset, size, device) if preset else self.image_layout(size, single, device)
+        )
         needed = len(layout.views)
         if views.shape[0] < needed:
             raise UnsupportedInputError(
                 f"pixel_values has {views.shape[0]} views for an image of {size[0]} x {size[1]} pixels that needs "
                 f"{needed}; use a processor with the model's image_grid_pinpoints"
             )
-        return Visual("image", layout, views[:needed], size)
+        return Visual("image", layout, views[:needed], size, preset=preset)

@@ -24,6 +24,7 @@ class LlavaOnevisionAdapter(LlavaNextAdapter):
 
     model_types = ("llava_onevision",)
     image_keys = ("pixel_values", "image_sizes", "batch_num_images")
+    presets = ()
     video_keys = ("pixel_values_videos", "image_sizes_videos")
     refused_keys = (*LlavaNextAdapter.refused_keys, "vision_aspect_ratio")
 

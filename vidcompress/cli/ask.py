@@ -24,6 +24,7 @@ from .options import (
     NumFrames,
     Policy,
     Positions,
+    Preset,
     Quantization,
     Question,
     Seed,
@@ -72,6 +73,7 @@ def ask(
     attn_implementation: Attention = None,
     device_map: DeviceMap = None,
     quantization: Quantization = None,
+    preset: Preset = None,
     overlay: Annotated[Path | None, typer.Option(help="Write a picture of what was kept.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -101,6 +103,7 @@ def ask(
             attn_implementation=attn_implementation,
             device_map=device_map,
             quantization=quantization,
+            preset=preset,
             num_frames=num_frames,
             fps=fps,
             backend=backend,

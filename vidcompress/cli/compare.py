@@ -23,6 +23,7 @@ from .options import (
     NumFrames,
     Policy,
     Positions,
+    Preset,
     Quantization,
     Question,
     Seed,
@@ -72,6 +73,7 @@ def compare(
     attn_implementation: Attention = None,
     device_map: DeviceMap = None,
     quantization: Quantization = None,
+    preset: Preset = None,
     overlay: Annotated[
         Path | None, typer.Option(help="Write one picture of what every method kept at every budget.")
     ] = None,
@@ -109,6 +111,7 @@ def compare(
             attn_implementation=attn_implementation,
             device_map=device_map,
             quantization=quantization,
+            preset=preset,
             num_frames=num_frames,
             fps=fps,
             backend=backend,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Fps, Images, Json, Video, read_size
+from .options import Fps, Images, Json, Preset, Video, read_size
 
 if TYPE_CHECKING:
     from vidcompress.doctor import Check
@@ -33,6 +33,7 @@ def doctor(
         typer.Option(help="With --model: frames taken of --video, or of any clip.", show_default=False),
     ] = None,
     fps: Fps = None,
+    preset: Preset = None,
     timeout: Annotated[float, typer.Option(help="Most seconds for one check.")] = 60.0,
     as_json: Json = False,
 ) -> None:
@@ -64,6 +65,7 @@ def doctor(
         size=None if size is None else read_size("--size", size),
         frames=frames,
         fps=fps,
+        preset=preset,
         timeout_s=timeout,
         on_check=(lambda check: None) if as_json else show,
     )

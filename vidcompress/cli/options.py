@@ -47,6 +47,13 @@ DeviceMap = Annotated[
 Quantization = Annotated[
     str | None, typer.Option(help="4bit or 8bit decoder; needs bitsandbytes.", show_default=False)
 ]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        help="Lay pictures out as published numbers do: 2880 (LLaVA-NeXT; 672 x 672, no unpadding, no newlines).",
+        show_default="the model's own layout",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 

@@ -35,6 +35,7 @@ def inspect(
     size: Sequence[int] | None = None,
     frames: int | None = None,
     fps: float | None = None,
+    preset: str | None = None,
     revision: str | None = None,
     local_files_only: bool = False,
 ) -> list[Finding]:
@@ -47,6 +48,7 @@ def inspect(
         size: (height, width) of a picture in pixels, instead of `images`.
         frames: frames taken of the clip, or of one that is only imagined.
         fps: frames taken per second of `video`, instead.
+        preset: a named layout of pictures instead of the model's own.
         revision: of the hub repository.
         local_files_only: do not ask the hub.
 
@@ -76,7 +78,7 @@ def inspect(
     empty = look("geometry", lambda: _geometry(made))
     if empty is not None and found is not None:
         look("tensors", lambda: _tensors(empty, found, layout == "original", made))
-    processor = look("processor", lambda: _processor(source, revision, local_files_only))
+    processor = look("processor", lambda: _processor(source, preset, revision, local_files_only))
     if empty is None or processor is None:
         return findings
     for name, at in _inputs(empty, processor, images, video, size, frames, fps):
@@ -138,22 +140,25 @@ def _tensors(empty: Any, found: weights.Weights, original: bool, config: Any) ->
     return {"detail": f"all {len(found.shapes)} fit the model {matched}", "data": differences}
 
 
-def _processor(source: str, revision: str | None, local: bool) -> tuple[Any, Finding]:
+def _processor(source: str, preset: str | None, revision: str | None, local: bool) -> tuple[Any, Finding]:
     from ..media import load_processor
 
-    processor = load_processor(source, revision=revision, local_files_only=local)
+    processor = load_processor(source, preset=preset, revision=revision, local_files_only=local)
     template = processor.chat_template is not None
     data = {
         "image_token": processor.image_token,
         "video_token": processor.video_token,
         "chat_template": template,
+        "preset": preset,
     }
     if not template:
         detail = (
             "no chat template, so questions cannot be put; fetch chat_template.jinja or chat_template.json"
         )
         return processor, {"status": "failed", "detail": detail, "data": data}
-    return processor, {"detail": f"{len(processor.tokenizer):,} words, with a chat template", "data": data}
+    laid_out = "" if preset is None else f"; pictures laid out by the preset {preset}"
+    detail = f"{len(processor.tokenizer):,} words, with a chat template{laid_out}"
+    return processor, {"detail": detail, "data": data}
 
 
 def _inputs(

@@ -21,6 +21,7 @@ def run(
     size: tuple[int, int] | None = None,
     frames: int | None = None,
     fps: float | None = None,
+    preset: str | None = None,
     revision: str | None = None,
     local_files_only: bool = False,
     timeout_s: float = DEFAULT_TIMEOUT,
@@ -37,6 +38,7 @@ def run(
         size: with `model`, (height, width) in pixels of a picture that is only imagined.
         frames: with `model`, frames taken of the clip, or of one that is only imagined.
         fps: with `video`, frames taken per second instead.
+        preset: with `model`, a named layout of pictures instead of its own; see `load_processor`.
         revision: of the hub repository.
         local_files_only: do not ask the hub.
         timeout_s: most seconds for one check, above 0.
@@ -51,16 +53,15 @@ def run(
     """
     if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not 0 < timeout_s < 1e6:
         raise ArgumentError(f"timeout_s={shown(timeout_s)}: must be a number of seconds above 0")
-    inputs = {"images": images, "video": video, "size": size, "frames": frames, "fps": fps}
+    inputs = {"images": images, "video": video, "size": size, "frames": frames, "fps": fps, "preset": preset}
     with Isolated(timeout_s) as worker:
         if model is None:
             _refuse_inputs(inputs)
             made = _installation(worker)
         else:
             asked = _checked_inputs(images, video, size, frames, fps)
-            made = _checkpoint(
-                worker, model, {**asked, "revision": revision, "local_files_only": local_files_only}
-            )
+            where = {"revision": revision, "local_files_only": local_files_only}
+            made = _checkpoint(worker, model, {**asked, "preset": preset, **where})
         checks = []
         for check in made:
             on_check(check)

@@ -30,7 +30,8 @@ def describe_images(model: Any, processor: Any, pictures: Sequence[Image.Image])
     prepared, lengths = processor.prepare_images(list(pictures), [len(pictures)])
     # The pixels are of no further interest: where they lie is where layouts are made.
     inputs = {
-        name: value.to("meta") if value.is_floating_point() else value for name, value in prepared.items()
+        name: value.to("meta") if torch.is_tensor(value) and value.is_floating_point() else value
+        for name, value in prepared.items()
     }
     visuals, _ = adapter_for(model).visuals(inputs)
     return [

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..checks import is_number, is_whole, word
 from ..errors import nearest, shown
+from ..presets import TOKENS_2880, Preset
 from .anyres import Size, best_canvas, capped_grid, unpadded_grid
 from .errors import MAX_FRAME_PIXELS, MediaError
 
@@ -75,6 +76,7 @@ class Family:
         counts_images: whether `batch_num_images` is among the inputs.
         crops: whether pictures are cut into crops on a canvas of `image_grid_pinpoints`. Where not, a picture is one
             view: `pixel_values` is (picture, channel, height, width) and there are no `image_sizes`.
+        presets: named layouts of pictures that differ from the family's own, where it has crops.
         clip_note: (duration, times of the frames, both in seconds) to what the family was trained to read before a
             question about a clip, or None.
     """
@@ -86,6 +88,7 @@ class Family:
     counts_images: bool = False
     clip_note: Callable[[float, Sequence[float]], str] | None = None
     crops: bool = True
+    presets: tuple[Preset, ...] = ()
 
 
 FAMILIES: dict[str, Family] = {}
@@ -103,6 +106,11 @@ def register_family(family: Family) -> Family:
     word("model_type", family.model_type, "llava_next", error=MediaError)
     if not callable(family.image_tokens):
         raise MediaError(f"image_tokens={shown(family.image_tokens)}: must be a function of (geometry, size)")
+    presets = family.presets
+    if not isinstance(presets, tuple) or not all(isinstance(x, Preset) for x in presets):
+        raise MediaError(f"presets={shown(presets)}: must be a tuple of vidcompress.presets.Preset")
+    if presets and not family.crops:
+        raise MediaError(f"presets={shown(presets)}: need crops=True, for a preset is a canvas of crops")
     if FAMILIES.get(family.model_type, family) != family:
         raise MediaError(f"model_type={family.model_type!r} is registered already; choose another")
     FAMILIES[family.model_type] = family
@@ -280,7 +288,7 @@ def _video_video_tokens(geometry: Geometry, frames: int) -> int:
     return frames * rows * (cols + 1)  # a newline after every row of every frame
 
 
-register_family(Family("llava_next", _next_image_tokens, None, None, counts_images=False))
+register_family(Family("llava_next", _next_image_tokens, counts_images=False, presets=(TOKENS_2880,)))
 register_family(
     Family(
         "llava_onevision",
@@ -290,7 +298,9 @@ register_family(
         counts_images=True,
     )
 )
-register_family(Family("llava_next_video", _next_image_tokens, None, _next_video_tokens, counts_images=False))
+register_family(
+    Family("llava_next_video", _next_image_tokens, None, _next_video_tokens, presets=(TOKENS_2880,))
+)
 register_family(
     Family(
         "llava_video",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ import torch
 from ..checks import check_source, device
 from ..errors import one_line, shown
 from ..placement import input_device
+from ..presets import find_preset
 from ..registry import ADAPTERS
 from .errors import MediaError
 from .families import Geometry, get_family, read_geometry
@@ -27,6 +29,7 @@ def load_processor(
     *,
     resize_device: str | torch.device | None = None,
     tokenizer: Any = None,
+    preset: str | None = None,
     local_files_only: bool = False,
     revision: str | None = None,
 ) -> Processor:
@@ -38,6 +41,10 @@ def load_processor(
         resize_device: where pixels are resized. None is the loaded model's device, else "cpu". "cpu" gives the same
             pixels on every machine.
         tokenizer: use this one instead of the checkpoint's; a model that was built in memory needs it.
+        preset: put every picture into a named layout instead of the model's own. "2880" (LLaVA-NeXT) is that of the
+            numbers which FasterVLM, CDPruner and others publish: a picture of any shape is fitted onto one canvas of
+            2 x 2 crops (672 x 672 pixels), no padding is removed and there are no newlines, so that it makes
+            5 x 576 = 2880 tokens, thumbnail first. The inputs say so under `preset`, and only compression reads them.
         local_files_only: do not ask the hub.
         revision: of the hub repository.
 
@@ -45,6 +52,7 @@ def load_processor(
         The processor. Where processor files are missing, the model's config stands in for them.
 
     Raises:
+        ArgumentError: the family has no such preset.
         MediaError: the checkpoint is not found or its family is not known; a file is not what it should be; the
             tokenizer lacks a placeholder.
     """
@@ -60,6 +68,7 @@ def load_processor(
     files = _Files(name, local_files_only, revision)
     family = get_family(str(config.model_type))
     geometry = read_geometry(config, crops=family.crops)
+    laid_out = find_preset(preset, family.presets, family.model_type)
     nested = files.json("processor_config.json")
     image_raw, image_origin = files.section(nested, "image_processor", ["preprocessor_config.json"])
     video_raw, video_origin = files.section(
@@ -76,6 +85,8 @@ def load_processor(
     _check_token(tokenizer, image_token, geometry.image_token_id, "image")
     if geometry.video_token_id is not None:
         _check_token(tokenizer, video_token, geometry.video_token_id, "video")
+    if laid_out is not None:
+        geometry = replace(geometry, canvases=(laid_out.canvas(geometry.image_size),))
     return Processor(
         family=family,
         geometry=geometry,
@@ -86,6 +97,7 @@ def load_processor(
         video_token=video_token if geometry.video_token_id is not None else None,
         chat_template=_find_template(files, tokenizer, CHAT_TEMPLATE if original else None),
         resize_device=target,
+        preset=laid_out,
     )
 
 

@@ -14,6 +14,7 @@ import torch
 
 from ..checks import flag, whole_number
 from ..errors import shown
+from ..presets import Preset
 from .backends import get_backend
 from .errors import DEFAULT_MAX_FRAMES, MediaError
 from .families import Family, Geometry
@@ -44,6 +45,7 @@ class Processor:
         video_token: placeholder of a clip in text, or None.
         chat_template: the checkpoint's Jinja template, or None.
         resize_device: where pixels are resized; "cpu" gives the same numbers on every machine. Pixels stay there.
+        preset: the named layout that every picture is put in, on the only canvas of `geometry`; None for the model's.
     """
 
     family: Family
@@ -55,6 +57,7 @@ class Processor:
     video_token: str | None
     chat_template: str | None = None
     resize_device: torch.device = torch.device("cpu")
+    preset: Preset | None = None
 
     def __call__(
         self,
@@ -92,6 +95,8 @@ class Processor:
             - `pixel_values`: float32 (picture, most views, channel, height, width), missing views zero; (picture,
               channel, height, width) for a family that makes no crops, without `image_sizes`
             - `image_sizes`: int64 (picture, 2), height and width of each picture in pixels
+            - `preset`: the name of the layout that pictures are in, where the processor has one; for `compress_inputs`
+              and `compress` only, since the stock model knows none
             - `batch_num_images`: int64 (list,), pictures per list, or 1 per picture of a flat list (OneVision)
             - `pixel_values_videos`: float32 (clip, frame, channel, height, width); a list of (frame, channel,
               height, width) when clips have different numbers of frames, which a stock model cannot take
@@ -135,7 +140,7 @@ class Processor:
 
     def prepare_images(
         self, pictures: list[ImageSource], groups: list[int] | None = None
-    ) -> tuple[dict[str, torch.Tensor], list[int]]:
+    ) -> tuple[dict[str, Any], list[int]]:
         """Pixel inputs and placeholder counts of pictures.
 
         Args:
@@ -165,7 +170,9 @@ class Processor:
             lengths.append(self.image_tokens(size, single_view=not alone))
         if not self.family.crops:
             return {"pixel_values": torch.cat(views)}, lengths
-        inputs = {"pixel_values": stack_views(views), "image_sizes": torch.tensor(sizes, dtype=torch.long)}
+        inputs: dict[str, Any] = {"pixel_values": stack_views(views), "image_sizes": torch.tensor(sizes)}
+        if self.preset is not None:
+            inputs["preset"] = self.preset.name
         if self.family.counts_images:
             inputs["batch_num_images"] = torch.tensor(counts, dtype=torch.long)
         return inputs, lengths
@@ -213,6 +220,8 @@ class Processor:
         for side in size:
             whole_number("size", side, error=MediaError)
         flag("single_view", single_view, error=MediaError)
+        if self.preset is not None:
+            return self.preset.tokens(self.geometry.side)
         if single_view and self.family.single_view_tokens is not None:
             return self.family.single_view_tokens(self.geometry)
         return self.family.image_tokens(self.geometry, size)

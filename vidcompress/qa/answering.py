@@ -245,6 +245,8 @@ def _placed(value: Any, device: torch.device, dtype: torch.dtype) -> Any:
     """Move a tensor, or each of a list of tensors; floating-point ones take the model's dtype too."""
     if isinstance(value, list):
         return [_placed(entry, device, dtype) for entry in value]
+    if not isinstance(value, Tensor):  # the name of a preset
+        return value
     return value.to(device, dtype if value.is_floating_point() else None)
 
 

@@ -22,7 +22,7 @@ from .chat import Chat
 from .compare import run_comparison
 from .comparison import Comparison
 from .lineup import plan_comparison
-from .pretrained import load_model
+from .pretrained import load_model, resolve
 from .progress import bar
 from .question import Question, check_length, read_question
 from .streaming import check_streamable, stream_text
@@ -93,6 +93,7 @@ class VisualQA:
         device_map: Any = None,
         quantization: str | None = None,
         quantization_config: Any = None,
+        preset: str | None = None,
         revision: str | None = None,
         local_files_only: bool = False,
         resize_device: str | torch.device | None = None,
@@ -113,6 +114,7 @@ class VisualQA:
                 dtype is then the checkpoint's own unless it is given.
             quantization: "4bit" or "8bit" quantises the language model, and nothing else, with bitsandbytes.
             quantization_config: instead, a quantization config of transformers.
+            preset: a named layout of pictures instead of the model's own, such as "2880"; see `load_processor`.
             revision: of the hub repository.
             local_files_only: do not ask the hub.
             resize_device: where pixels are resized; "cpu" gives the same pixels on every machine. None is the model's.
@@ -124,6 +126,15 @@ class VisualQA:
         """
         # Made before the weights are read, so that bad options are refused at once.
         qa = cls(None, None, method=method, retention_ratio=retention_ratio, max_tokens=max_tokens, **options)
+        files: dict[str, Any] = {
+            "preset": preset,
+            "local_files_only": local_files_only,
+            "revision": revision,
+        }
+        if preset is not None:
+            load_processor(
+                resolve(name_or_path), **files
+            )  # so that it is refused before the weights are read
         qa.model = load_model(
             name_or_path,
             device=device,
@@ -135,9 +146,7 @@ class VisualQA:
             revision=revision,
             local_files_only=local_files_only,
         )
-        qa.processor = load_processor(
-            qa.model, resize_device=resize_device, local_files_only=local_files_only, revision=revision
-        )
+        qa.processor = load_processor(qa.model, resize_device=resize_device, **files)
         return qa
 
     def using(

@@ -1,0 +1,86 @@
+"""The benchmark of selection: every method is in it, it goes on after a stop, and its loops compute what ours do."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+import bench_inputs
+import bench_inside
+import bench_select
+from refresh_readme import cost_table
+from vidcompress.registry import available_methods, get_method
+
+QUARTER = Fraction(1, 4)
+
+
+@pytest.fixture(scope="module")
+def scene() -> bench_inside.Scene:
+    return bench_inside.Scene("clip", 200)
+
+
+@pytest.mark.parametrize("name", bench_inside.LOOPED)
+def test_loops_inside_the_model_are_what_ours_compute(name: str, scene: bench_inside.Scene) -> None:
+    method = get_method(name, **bench_select.OPTIONS.get(name, {}))
+    ours = bench_inside.ours(scene, method, QUARTER)
+    assert ours.shape[1] < scene.width
+    assert torch.allclose(ours, bench_inside.loop(scene, method, QUARTER), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["divprune", "cdpruner", "fastervlm", "evs", "random", "uniform"])
+def test_loops_before_the_model_keep_what_ours_keep(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(bench_inputs.WIDTH, "clip", 128)
+    method = get_method(name)
+    tokens = bench_inputs.with_evidence(bench_inputs.clip_tokens(4, 128), method)
+    loops = {**bench_select.bench_loops.LOOPS, "fastervlm": bench_select.attention_loops.LOOPS["fastervlm"]}
+    loop = loops[name](tokens, 0.25) if name == "fastervlm" else loops[name](tokens)
+    ours = bench_select.selecting(method, tokens)()
+    same = (ours[:, None] == loop[None]).all(-1).any(1).float().mean()
+    assert ours.shape == loop.shape
+    assert same > 0.95, "all but where rounding decides between two tokens"
+
+
+def test_every_method_is_timed_on_what_it_serves() -> None:
+    cases = bench_select.all_cases(list(available_methods()), encoders=True)
+    for side in ("ours", "loop"):
+        timed = {(case.method, case.medium) for case in cases if case.side == side}
+        assert timed >= {
+            (name, "clip" if medium == "video" else "image")
+            for name in available_methods()
+            for medium in get_method(name).modalities
+        }
+    assert [case.medium for case in cases if case.side == "encoder"] == ["image", "clip"]
+
+
+def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
+    path, settings = tmp_path / "out.json.partial", {"commit": "a", "threads": 1}
+    journal = bench_select.Journal(path, settings)
+    journal.add(0, "image none ours 64", [1.5, 2.5])
+    path.write_text(path.read_text() + '[1, "image none ours 64", [3.')
+    again = bench_select.Journal(path, settings)
+    assert again.entries == {(0, "image none ours 64"): [1.5, 2.5]}
+    assert bench_select.Journal(path, {**settings, "commit": "b"}).entries == {}
+
+
+def test_the_table_says_what_was_measured() -> None:
+    journal = bench_select.Journal(None, {})
+    cases = bench_select.all_cases(["divprune"], encoders=True)
+    for number, case in enumerate(cases):
+        journal.add(0, case.key, [100.0 * (number + 1)])
+    rows = [asdict(row) for row in bench_select.rows_of(cases, journal)]
+    assert [(row["medium"], row["select_ms"], row["loop_frames"]) for row in rows] == [
+        ("image", 200.0, None),
+        ("clip", 500.0, 16),
+    ]
+    assert [row["times_faster"] for row in rows] == [300 / 200, 700 / 600]
+    origin = {"threads": 2, "machine": "two cores", "command": "python x.py", "commit": "0123456789abcdef"}
+    text = cost_table({"rows": rows, "provenance": origin})
+    assert "| divprune | 200 | 1.5 x | 200.00 % | 500 | 1.2 x † | 1.95 % |" in text
+    assert "`python x.py` at commit 0123456789." in text
