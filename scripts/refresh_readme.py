@@ -65,7 +65,8 @@ def cost_table(result: dict[str, Any]) -> str:
             *lines,
             "",
             f"Encoding took {towers['image'] / 1000:.1f} s (image) and {towers['clip'] / 1000:.0f} s (clip, one frame "
-            f"x 64) in the same rounds, on {origin['threads']} threads of {origin['machine']}, with other work on it. "
+            f"x 64) in the same rounds; {'processor' if result['clock'] == 'processor' else 'wall'} time of "
+            f"{origin['threads']} {'thread' if origin['threads'] == 1 else 'threads'}, {origin['machine']}. "
             f"`{origin['command']}` at commit {origin['commit'][:10]}.",
         ]
     )
