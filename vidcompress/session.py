@@ -61,7 +61,9 @@ def compress_inputs(
         max_views: how many views the encoder sees at once; bounds its memory.
         encoder_saving: `off`, or `frames`: frames of a clip that look like an earlier one are not encoded and take
             over its tokens. With `frames:0.2:0.05` a frame is new when more than 5 % of its cells of 8 x 8 pixels
-            changed by more than 0.2 (of `pixel_values`); the default is 0.1 and 1 %.
+            changed by more than 0.2 (of `pixel_values`); the default is 0.1 and 1 %. With `crops` the thumbnail of an
+            image is encoded first, and crops that `globalcom2` with allocation="gated" gives nothing never are; on a
+            canvas that the model resizes this is refused. `frames+crops` is both.
         **options: options of the method, such as tau=10.0.
 
     Returns:
@@ -125,7 +127,7 @@ def compress_with(
     device = input_device(adapter.model)
     with _gradient_mode(adapter.model):
         with phase(timings, "encode", device):
-            tokens, spared = _encode(adapter, visuals, plans, settings)
+            tokens, alike = _encode(adapter, visuals, plans, settings)
         with phase(timings, "compress", device):
             selections = {key: settings.method.select(tokens[key], plans[key]) for key in visuals}
             kept = {key: selection.source(tokens[key].layout) for key, selection in selections.items()}
@@ -152,7 +154,8 @@ def compress_with(
                     kept[key],
                     budget=plans[key].budget,
                     row=row,
-                    note=_note(plans[key], visuals[key], settings, spared.get(key, 0)),
+                    note=_note(plans[key], visuals[key], settings, alike.get(key, 0)),
+                    spared=len(visuals[key].layout.views) - len(tokens[key].layout.views) + alike.get(key, 0),
                 )
             )
     if settings.method.inside is None:
@@ -225,9 +228,9 @@ def _encode(
     plans: Mapping[tuple[str, int], Plan],
     settings: Settings,
 ) -> tuple[dict[tuple[str, int], VisualTokens], dict[tuple[str, int], int]]:
-    """Encode images together and videos together; and say of how many frames the encoder was spared."""
+    """Encode images together and videos together; and count the views that the encoder was spared."""
     tokens: dict[tuple[str, int], VisualTokens] = {}
-    spared: dict[tuple[str, int], int] = {}
+    alike: dict[tuple[str, int], int] = {}
     modalities: Sequence[Modality] = ("image", "video")
     for modality in modalities:
         keys = [key for key in visuals if key[0] == modality]
@@ -237,12 +240,17 @@ def _encode(
         frames = [settings.method.frames(visuals[key].layout, plans[key]) for key in keys]
         part = [visuals[key] for key in keys]
         if modality == "video" and settings.saving.frames:
-            encoded, less = _encode_new_frames(adapter, part, wanted, frames, settings)
-            spared |= dict(zip(keys, less, strict=True))
+            encoded, fewer = _encode_new_frames(adapter, part, wanted, frames, settings)
+            alike |= dict(zip(keys, fewer, strict=True))
+        elif modality == "image" and settings.saving.crops:
+            encoded, fewer = _encode_worthy_crops(
+                adapter, part, [plans[key] for key in keys], wanted, settings
+            )
+            alike |= dict(zip(keys, fewer, strict=True))
         else:
             encoded = adapter.encode(part, wanted, frames, settings.max_views)
         tokens |= dict(zip(keys, encoded, strict=True))
-    return tokens, spared
+    return tokens, alike
 
 
 def _encode_new_frames(
@@ -271,6 +279,24 @@ def _encode_new_frames(
         for tokens, layout, follow, less in zip(encoded, layouts, follows, spared, strict=True)
     ]
     return whole, spared
+
+
+def _encode_worthy_crops(
+    adapter: Adapter,
+    visuals: Sequence[Visual],
+    plans: Sequence[Plan],
+    wanted: Sequence[Evidence],
+    settings: Settings,
+) -> tuple[list[VisualTokens], list[int]]:
+    """Encode of each image the thumbnail and the crops that the method gives anything, and count the others."""
+
+    def choose(number: int, thumbnail: VisualTokens) -> tuple[int, ...] | None:
+        return settings.method.crops(thumbnail, visuals[number].layout, plans[number])
+
+    made = adapter.encode_chosen(visuals, wanted, choose, settings.max_views)
+    return [tokens for tokens, _ in made], [
+        len(v.layout.views) - n for v, (_, n) in zip(visuals, made, strict=True)
+    ]
 
 
 def _row_features(
@@ -320,9 +346,10 @@ def _note(plan: Plan, visual: Visual, settings: Settings, spared: int) -> str | 
     """What becomes of an input whose budget is smaller than its number of views, or of frames not encoded."""
     notes = []
     if spared:
-        notes.append(
-            f"{spared} of {len(visual.layout.views)} frames look like an earlier one and were not encoded"
+        why = (
+            "frames look like an earlier one" if visual.modality == "video" else "views are worth too little"
         )
+        notes.append(f"{spared} of {len(visual.layout.views)} {why} and were not encoded")
     views = sum(size > 0 for size in visual.layout.sizes)
     if settings.method.uses_budget and plan.policy != "reference" and plan.tokens < views:
         notes.append(
