@@ -20,7 +20,7 @@ from .errors import ArgumentError, shown
 from .labels import read_value
 from .views import AXES, Layout, VisualTokens
 
-THRESHOLD = 0.1  # of pixel_values: 13 grey levels where the processor divides by a deviation of 0.5
+THRESHOLD = 0.15  # of pixel_values: 19 grey levels where the processor divides by a deviation of 0.5
 AREA = 0.01
 CELL = 8  # pixels: above sensor and coding noise, below anything that can be read
 BLOCK = 1 << 24  # numbers compared at once

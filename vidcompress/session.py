@@ -61,7 +61,7 @@ def compress_inputs(
         max_views: how many views the encoder sees at once; bounds its memory.
         encoder_saving: `off`, or `frames`: frames of a clip that look like an earlier one are not encoded and take
             over its tokens. With `frames:0.2:0.05` a frame is new when more than 5 % of its cells of 8 x 8 pixels
-            changed by more than 0.2 (of `pixel_values`); the default is 0.1 and 1 %. With `crops` the thumbnail of an
+            changed by more than 0.2 (of `pixel_values`); the default is 0.15 and 1 %. With `crops` the thumbnail of an
             image is encoded first, and crops that `globalcom2` with allocation="gated" gives nothing never are; on a
             canvas that the model resizes this is refused. `frames+crops` is both.
         **options: options of the method, such as tau=10.0.

@@ -52,7 +52,7 @@ def test_noise_within_a_cell_is_no_change() -> None:
 def test_small_changes_do_not_add_up_unseen() -> None:
     frame = clip(1)[0]
     pixels = torch.stack([frame + 0.06 * t for t in range(5)])
-    assert leaders(pixels, Saving(frames=True)) == (0, 0, 2, 2, 4)
+    assert leaders(pixels, Saving(True, threshold=0.1)) == (0, 0, 2, 2, 4)
 
 
 def test_a_frame_follows_the_one_most_like_it() -> None:
