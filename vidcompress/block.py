@@ -17,6 +17,7 @@ from .budget import Policy, Separators
 from .errors import CompressionStateError
 from .methods.base import Method, Positions
 from .registry import adapter_for
+from .saving import Saving
 from .settings import make_settings
 
 __all__ = ["CompressSession", "compress"]
@@ -35,6 +36,7 @@ def compress(
     positions: Positions | None = None,
     policy: Policy = "exact",
     max_views: int = 16,
+    encoder_saving: str | Saving = "off",
     **options: Any,
 ) -> Iterator[CompressSession]:
     """Compress every image and video that `model` is given inside the block.
@@ -45,8 +47,8 @@ def compress(
 
     Args:
         model: a stock transformers model of a supported family.
-        method, retention_ratio, max_tokens, separators, positions, policy, max_views, options: as in
-            `compress_inputs`.
+        method, retention_ratio, max_tokens, separators, positions, policy, max_views, encoder_saving,
+            options: as in `compress_inputs`.
 
     Yields:
         A session whose `.report` describes the latest call.
@@ -63,6 +65,7 @@ def compress(
         positions=positions,
         policy=policy,
         max_views=max_views,
+        encoder_saving=encoder_saving,
         **options,
     )
     adapter_for(model)  # else anything might be asked whether it is active

@@ -22,7 +22,7 @@ from .moments import EPSILON, per_view
 from .selection import best_first
 from .views import Layout
 
-Allocation = Literal["uniform", "topk", "softmax_max", "softmax_sum"]
+Allocation = Literal["uniform", "topk", "softmax_max", "softmax_sum", "gated"]
 Score = Literal["local", "global", "holistic"]
 
 
@@ -88,8 +88,9 @@ def allocate(
 
     With S_j = sum (or max) of the commander's score over what view j covers,
     sigma = exp((S - max S) / tau) / (sum + 1e-8) and r_j = min(1, R (1 + sigma_j - mean sigma)). `uniform` is
-    r_j = R; `topk` is R times view j's part of the commander's top round(R M) places, over the mean part. All in
-    float64: with float32 sums a tenth of the authors' counts come out wrong.
+    r_j = R; `gated` is as `softmax_sum` here, and `worth_keeping` says the rest; `topk` is R times view j's part of the
+    commander's top round(R M) places, over the mean part. All in float64: with float32 sums a tenth of the authors'
+    counts come out wrong.
 
     Args:
         commander: scores, higher is worth more.
@@ -119,12 +120,46 @@ def allocate(
         )
         rates = ratio * part * (count / part.sum())
     else:
-        worth = over_views(commander, layout, allocation.removeprefix("softmax_"), policy)
+        how = "max" if allocation == "softmax_max" else "sum"
+        worth = over_views(commander, layout, how, policy)
         sigma = softmax_of_views(worth, live, tau)
         rates = ratio * (1 + sigma - sigma.sum() / count)
     # No evidence at all (NaN from broken features, no top place in any view) means no preference.
     rates = torch.where(live & ~rates.isnan(), rates, uniform)
     return rates.clamp(max=1.0)
+
+
+def worth_keeping(commander: Commander, layout: Layout, needed: float, policy: Policy = "exact") -> Tensor:
+    """Which views of an image may send anything when the crops worth least are to send nothing.
+
+    The thumbnail, and the crops of largest commander sum until together they hold the tokens needed, at least one.
+
+    Args:
+        commander: of an image.
+        layout: its views.
+        needed: tokens that the views must hold.
+        policy: as in `allocate`.
+
+    Returns:
+        (V,) bool.
+    """
+    crops = [view.kind == "crop" and size > 0 for view, size in zip(layout.views, layout.sizes, strict=True)]
+    live = torch.tensor(crops, device=layout.view.device)
+    worth = torch.where(live, torch.nan_to_num(over_views(commander, layout, "sum", policy)), -torch.inf)
+    order = best_first(worth)
+    sizes = layout.sizes_tensor[:-1][order]
+    others = sum(size for size, crop in zip(layout.sizes, crops, strict=True) if not crop)
+    held = others + sizes.cumsum(0) - sizes  # before each crop, the best first
+    place = torch.arange(len(crops), device=order.device)
+    stays = torch.zeros_like(live).index_copy(0, order, (held < needed) | (place == 0))
+    return stays & live | ~live
+
+
+def hand_on(weights: Tensor, stays: Tensor, crops: Tensor) -> Tensor:
+    """(V,) tokens wanted per view, with those of crops that do not stay handed on to the crops that do."""
+    left = torch.where(crops & stays, weights, 0.0)
+    share = torch.where(crops, weights, 0.0).sum() / left.sum().clamp(min=EPSILON)
+    return torch.where(crops, left * share, weights)
 
 
 def softmax_of_views(worth: Tensor, live: Tensor, tau: float) -> Tensor:

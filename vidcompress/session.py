@@ -21,11 +21,12 @@ from .inside_report import InsideReport
 from .methods.base import Method, Positions
 from .placement import input_device
 from .registry import adapter_for
+from .saving import Saving, leaders, spread
 from .selection import Selection
 from .settings import Settings, make_settings
 from .splice import Prompt, parse_prompt, questions, splice
 from .timing import Timings, phase
-from .views import Modality, VisualTokens
+from .views import Evidence, Modality, VisualTokens
 from .visual_report import VisualReport
 
 
@@ -40,6 +41,7 @@ def compress_inputs(
     positions: Positions | None = None,
     policy: Policy = "exact",
     max_views: int = 16,
+    encoder_saving: str | Saving = "off",
     **options: Any,
 ) -> CompressedInputs:
     """Encode the images and videos of processor outputs and keep only part of their tokens.
@@ -58,6 +60,11 @@ def compress_inputs(
         policy: `exact` meets the budget to the token; `reference` reproduces the authors' counts and order,
             with every separator on top.
         max_views: how many views the encoder sees at once; bounds its memory.
+        encoder_saving: `off`, or `frames`: frames of a clip that look like an earlier one are not encoded and take
+            over its tokens. With `frames:0.2:0.05` a frame is new when more than 5 % of its cells of 8 x 8 pixels
+            changed by more than 0.2 (of `pixel_values`); the default is 0.15 and 1 %. With `crops` the thumbnail of an
+            image is encoded first, and crops that `globalcom2` with allocation="gated" gives nothing never are; on a
+            canvas that the model resizes this is refused. `frames+crops` is both.
         **options: options of the method, such as tau=10.0.
 
     Returns:
@@ -75,6 +82,7 @@ def compress_inputs(
         positions=positions,
         policy=policy,
         max_views=max_views,
+        encoder_saving=encoder_saving,
         **options,
     )
     return compress_with(adapter_for(model), inputs, settings)
@@ -120,7 +128,7 @@ def compress_with(
     device = input_device(adapter.model)
     with _gradient_mode(adapter.model):
         with phase(timings, "encode", device):
-            tokens = _encode(adapter, visuals, plans, settings)
+            tokens, alike = _encode(adapter, visuals, plans, settings)
         with phase(timings, "compress", device):
             selections = {key: settings.method.select(tokens[key], plans[key]) for key in visuals}
             kept = {key: selection.source(tokens[key].layout) for key, selection in selections.items()}
@@ -147,7 +155,8 @@ def compress_with(
                     kept[key],
                     budget=plans[key].budget,
                     row=row,
-                    note=_note(plans[key], visuals[key], settings),
+                    note=_note(plans[key], visuals[key], settings, alike.get(key, 0)),
+                    spared=len(visuals[key].layout.views) - len(tokens[key].layout.views) + alike.get(key, 0),
                 )
             )
     if settings.method.inside is None:
@@ -220,9 +229,10 @@ def _encode(
     visuals: Mapping[tuple[str, int], Visual],
     plans: Mapping[tuple[str, int], Plan],
     settings: Settings,
-) -> dict[tuple[str, int], VisualTokens]:
-    """Encode images together and videos together."""
+) -> tuple[dict[tuple[str, int], VisualTokens], dict[tuple[str, int], int]]:
+    """Encode images together and videos together; and count the views that the encoder was spared."""
     tokens: dict[tuple[str, int], VisualTokens] = {}
+    alike: dict[tuple[str, int], int] = {}
     modalities: Sequence[Modality] = ("image", "video")
     for modality in modalities:
         keys = [key for key in visuals if key[0] == modality]
@@ -230,9 +240,65 @@ def _encode(
             continue
         wanted = settings.method.needs(modality, adapter.has_cls)
         frames = [settings.method.frames(visuals[key].layout, plans[key]) for key in keys]
-        encoded = adapter.encode([visuals[key] for key in keys], wanted, frames, settings.max_views)
+        part = [visuals[key] for key in keys]
+        if modality == "video" and settings.saving.frames:
+            encoded, fewer = _encode_new_frames(adapter, part, wanted, frames, settings)
+            alike |= dict(zip(keys, fewer, strict=True))
+        elif modality == "image" and settings.saving.crops:
+            encoded, fewer = _encode_worthy_crops(
+                adapter, part, [plans[key] for key in keys], wanted, settings
+            )
+            alike |= dict(zip(keys, fewer, strict=True))
+        else:
+            encoded = adapter.encode(part, wanted, frames, settings.max_views)
         tokens |= dict(zip(keys, encoded, strict=True))
-    return tokens
+    return tokens, alike
+
+
+def _encode_new_frames(
+    adapter: Adapter,
+    visuals: Sequence[Visual],
+    wanted: Sequence[Evidence],
+    frames: Sequence[tuple[int, ...] | None],
+    settings: Settings,
+) -> tuple[list[VisualTokens], list[int]]:
+    """Encode of each clip the frames that are new, spread their tokens over all, and count the others."""
+    asked, follows, layouts = [], [], []
+    for visual, some in zip(visuals, frames, strict=True):
+        every = tuple(range(len(visual.layout.views))) if some is None else some
+        index = torch.tensor(every, device=visual.pixels.device)
+        pixels = visual.pixels if some is None else visual.pixels[index]
+        follows.append(leaders(pixels, settings.saving))
+        asked.append(tuple(every[frame] for frame in sorted(set(follows[-1]))))
+        device = visual.layout.view.device
+        layouts.append(
+            visual.layout if some is None else visual.layout.restrict_to_frames(index.to(device), every)
+        )
+    encoded = adapter.encode(visuals, wanted, asked, settings.max_views)
+    spared = [len(follow) - len(new) for follow, new in zip(follows, asked, strict=True)]
+    whole = [
+        spread(tokens, layout, follow) if less else tokens
+        for tokens, layout, follow, less in zip(encoded, layouts, follows, spared, strict=True)
+    ]
+    return whole, spared
+
+
+def _encode_worthy_crops(
+    adapter: Adapter,
+    visuals: Sequence[Visual],
+    plans: Sequence[Plan],
+    wanted: Sequence[Evidence],
+    settings: Settings,
+) -> tuple[list[VisualTokens], list[int]]:
+    """Encode of each image the thumbnail and the crops that the method gives anything, and count the others."""
+
+    def choose(number: int, thumbnail: VisualTokens) -> tuple[int, ...] | None:
+        return settings.method.crops(thumbnail, visuals[number].layout, plans[number])
+
+    made = adapter.encode_chosen(visuals, wanted, choose, settings.max_views)
+    return [tokens for tokens, _ in made], [
+        len(v.layout.views) - n for v, (_, n) in zip(visuals, made, strict=True)
+    ]
 
 
 def _row_features(
@@ -278,12 +344,18 @@ def inferred_mask(model: Any, ids: Tensor) -> Tensor | None:
     return mask.to(torch.int64)
 
 
-def _note(plan: Plan, visual: Visual, settings: Settings) -> str | None:
-    """What becomes of an input whose budget is smaller than its number of views."""
+def _note(plan: Plan, visual: Visual, settings: Settings, spared: int) -> str | None:
+    """What becomes of an input whose budget is smaller than its number of views, or of frames not encoded."""
+    notes = []
+    if spared:
+        why = (
+            "frames look like an earlier one" if visual.modality == "video" else "views are worth too little"
+        )
+        notes.append(f"{spared} of {len(visual.layout.views)} {why} and were not encoded")
     views = sum(size > 0 for size in visual.layout.sizes)
-    if not settings.method.uses_budget or plan.policy == "reference" or plan.tokens >= views:
-        return None
-    return (
-        f"its budget of {plan.budget} leaves {plan.tokens} tokens for {views} views, so at least "
-        f"{views - plan.tokens} of them send nothing"
-    )
+    if settings.method.uses_budget and plan.policy != "reference" and plan.tokens < views:
+        notes.append(
+            f"its budget of {plan.budget} leaves {plan.tokens} tokens for {views} views, so at least "
+            f"{views - plan.tokens} of them send nothing"
+        )
+    return "; ".join(notes) or None

@@ -12,6 +12,7 @@ from .errors import ArgumentError, shown
 from .methods.base import POSITIONS, Method, Positions
 from .registry import get_method
 from .report import Report
+from .saving import Saving, read_saving
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Settings:
     policy: Policy
     max_views: int
     inside_positions: Positions = "original"
+    saving: Saving = Saving()
 
     def report(self) -> Report:
         """An empty report that states these settings."""
@@ -48,6 +50,7 @@ def make_settings(
     positions: Positions | None = None,
     policy: Policy = "exact",
     max_views: int = 16,
+    encoder_saving: str | Saving = "off",
     **options: Any,
 ) -> Settings:
     """Check the arguments of `compress_inputs` and `compress`, and fill in what depends on the method.
@@ -76,7 +79,9 @@ def make_settings(
     if not is_whole(max_views) or max_views < 1:
         raise ArgumentError(f"max_views must be an integer of at least 1, got {shown(max_views)}")
     inside = given or (chosen.inside.positions if chosen.inside is not None else positions)
-    return Settings(chosen, budget, separators, positions, policy, int(max_views), inside)
+    return Settings(
+        chosen, budget, separators, positions, policy, int(max_views), inside, read_saving(encoder_saving)
+    )
 
 
 def _check_inside(method: Method, separators: str | None, policy: str) -> None:

@@ -64,6 +64,7 @@ class VisualReport:
         budget: B, positions that might be sent, separators included.
         row: index of its prompt in the batch.
         note: what the caller should know about it, or None.
+        spared: how many of its views were never encoded, because of the method `frames` or of `encoder_saving`.
     """
 
     layout: Layout
@@ -71,10 +72,18 @@ class VisualReport:
     budget: int
     row: int = 0
     note: str | None = None
+    spared: int = 0
 
     @classmethod
     def from_selection(
-        cls, layout: Layout, source: Tensor, *, budget: int, row: int = 0, note: str | None = None
+        cls,
+        layout: Layout,
+        source: Tensor,
+        *,
+        budget: int,
+        row: int = 0,
+        note: str | None = None,
+        spared: int = 0,
     ) -> VisualReport:
         """Keep what a report needs; reads nothing from the device.
 
@@ -84,18 +93,24 @@ class VisualReport:
             budget: positions that might be sent.
             row: index of the prompt in the batch.
             note: what the caller should know.
+            spared: views that were not encoded.
 
         Raises:
             ArgumentError: `source` is not one-dimensional.
         """
         if not isinstance(source, Tensor) or source.ndim != 1:
             raise ArgumentError(f"source must have shape (K,), got {shown(source)}; pass a tensor")
-        return cls(layout, source.detach(), int(budget), int(row), note)
+        return cls(layout, source.detach(), int(budget), int(row), note, int(spared))
 
     @property
     def modality(self) -> Modality:
         """`image` or `video`."""
         return self.layout.modality
+
+    @property
+    def encoded(self) -> int:
+        """How many of its views the encoder saw."""
+        return len(self.layout.views) - self.spared
 
     @property
     def total(self) -> int:
@@ -155,6 +170,7 @@ class VisualReport:
             "total": self.total,
             "budget": self.budget,
             "kept": self.kept,
+            "encoded_views": self.encoded,
             "separators": {"total": self.separators_total, "kept": self.separators_kept},
             "per_view": [view.to_dict() for view in self.views],
         }

@@ -30,6 +30,7 @@ EXEMPT = {
     "Geometry": "made from a config, which is checked there",
     "Family": "checked by register_family",
     "Method.needs": "called by the session with what it made",
+    "Method.crops": "called by the session with what it made",
     "Method.frames": "called by the session with what it made",
     "Method.select": "called by the session with what it made",
     "Method.sent": "called by the session with what it made",

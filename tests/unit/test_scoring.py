@@ -9,9 +9,18 @@ import pytest
 import torch
 
 from layouts import CLS, IMAGES, VIDEOS, make_tokens
+from vidcompress.adapters.geometry import image_layout
 from vidcompress.errors import UnsupportedInputError
 from vidcompress.moments import distances, products_with
-from vidcompress.scoring import Commander, allocate, commander_of_image, token_scores, unit_norm
+from vidcompress.scoring import (
+    Commander,
+    allocate,
+    commander_of_image,
+    hand_on,
+    token_scores,
+    unit_norm,
+    worth_keeping,
+)
 from vidcompress.views import Layout
 
 TWO_BY_TWO = IMAGES["two by two"]
@@ -166,3 +175,22 @@ def test_autocast_has_no_say(layout: Layout) -> None:
 
 def test_products_of_nothing() -> None:
     assert products_with(torch.zeros(0, 3), torch.zeros(3)).shape == (0,)
+
+
+def test_crops_worth_least_send_nothing_and_hand_on_what_they_had() -> None:
+    layout = image_layout((4, 4), (2, 2))  # thumbnail and four crops of 16 tokens each
+    grid = torch.zeros(4, 4)
+    grid[:2, :2], grid[2:, 2:], grid[2:, :2] = 3.0, 5.0, 1.0  # crops are worth 12, 0, 4 and 20
+    chief = Commander(torch.zeros(len(layout)), grid)
+    for needed, wanted in ((1, "10001"), (32, "10001"), (33, "11001"), (49, "11011"), (65, "11111")):
+        assert worth_keeping(chief, layout, needed).tolist() == [mark == "1" for mark in wanted]
+    crops = torch.tensor([False, True, True, True, True])
+    weights = torch.tensor([8.0, 1.0, 2.0, 3.0, 4.0], dtype=torch.float64)
+    handed = hand_on(weights, torch.tensor([True, True, False, False, True]), crops)
+    assert handed.tolist() == pytest.approx([8, 2, 0, 0, 8])
+
+
+def test_fully_padded_crops_are_never_worth_keeping_others_for() -> None:
+    layout = image_layout((4, 4), (2, 2), unpadded=(0, 0, 4, 8))  # the lower crops are padding
+    chief = Commander(torch.zeros(len(layout)), torch.arange(16.0).view(4, 4))
+    assert worth_keeping(chief, layout, 1).tolist() == [True, False, True, True, True]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -87,6 +87,13 @@ def chunks(sources: Sequence[Source], size: int) -> Iterator[tuple[Tensor, list[
 def join(parts: list[Tensor]) -> Tensor:
     """Parts one after the other along the first axis; a single one as it is."""
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+class Taker(Protocol):
+    """Takes encoded views in order."""
+
+    def add(self, encoded: Encoded) -> None:
+        """Take the next views."""
 
 
 class ClipAssembly:
@@ -202,9 +209,7 @@ def on_canvas(features: Tensor, grid: tuple[int, int], crops: tuple[int, int]) -
     return torch.cat((features[0], canvas.transpose(1, 2).flatten(0, 3)))
 
 
-def hand_out(
-    encoded: Encoded, owners: Sequence[tuple[int, int]], assemblies: Sequence[ClipAssembly | ImageAssembly]
-) -> None:
+def hand_out(encoded: Encoded, owners: Sequence[tuple[int, int]], assemblies: Sequence[Taker]) -> None:
     """Give the views of one chunk to the visuals they belong to.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -158,3 +158,29 @@ class Adapter(ABC):
             `cls_hidden` goes with `VisualTokens.project`; without a projector both may be left out, and methods that
             merge what it reads merge the features instead.
         """
+
+    def encode_chosen(
+        self,
+        visuals: Sequence[Visual],
+        evidence: Sequence[Evidence],
+        choose: Callable[[int, VisualTokens], Sequence[int] | None],
+        max_views: int = 16,
+    ) -> list[tuple[VisualTokens, int]]:
+        """Encode images, their thumbnails first, and then only the crops that these make worth it.
+
+        Args:
+            visuals: images.
+            evidence: quantities to collect.
+            choose: given an image's number and the tokens of its thumbnail, the views to encode beside it; None for
+                every one.
+            max_views: bound on views in the encoder at once.
+
+        Returns:
+            For each image its tokens, with zeros for what was not encoded, and how many views were encoded.
+
+        Raises:
+            UnsupportedModelError: the family's adapter cannot.
+        """
+        raise UnsupportedModelError(
+            f"encoder_saving='crops' is not known to {type(self).__name__}; leave it out, or define encode_chosen there"
+        )

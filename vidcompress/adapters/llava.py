@@ -7,7 +7,7 @@ packing as extra channels, so it lands on the right tokens whatever unpadding or
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -17,11 +17,22 @@ from torch import Tensor, nn
 from ..checks import is_number
 from ..errors import UnsupportedInputError, UnsupportedModelError, shown
 from ..views import AXES, Evidence, Layout, VisualTokens
-from .assembly import ClipAssembly, Encoded, ImageAssembly, Source, at_tokens, chunks, hand_out, on_canvas
+from .assembly import (
+    ClipAssembly,
+    Encoded,
+    ImageAssembly,
+    Source,
+    Taker,
+    at_tokens,
+    chunks,
+    hand_out,
+    on_canvas,
+)
 from .auxiliary import read_patches
 from .base import Adapter, Visual
 from .evidence import EncoderProbe, encoder_layers
-from .geometry import Newlines, video_layout
+from .gaps import Collected, with_gaps
+from .geometry import Newlines, image_layout, video_layout
 
 HIDDEN = ("hidden", "cls_hidden")  # what the projector reads
 
@@ -138,17 +149,76 @@ class LlavaAdapter(Adapter):
                 layout = layout.restrict_to_frames(index.to(layout.view.device), keep)
             sources.append(Source(visual.pixels, index))
             assemblies.append(self._assembly(visual, layout, sources[-1].views))
+        self._run(sources, assemblies, evidence, max_views, is_video)
+        return [
+            self._tokens(assembly, visual, evidence)
+            for assembly, visual in zip(assemblies, visuals, strict=True)
+        ]
+
+    def encode_chosen(
+        self,
+        visuals: Sequence[Visual],
+        evidence: Sequence[Evidence],
+        choose: Callable[[int, VisualTokens], Sequence[int] | None],
+        max_views: int = 16,
+    ) -> list[tuple[VisualTokens, int]]:
+        self._check_pixels(visuals)
+        for visual in visuals:
+            if not self.projects_positions(visual):
+                raise UnsupportedInputError(
+                    "encoder_saving='crops' cannot leave out crops of a canvas that the model resizes, since every "
+                    f"token then mixes crops ({type(self.model).__name__}, image of {visual.size} pixels); leave it out"
+                )
+        thumbnails = [Collected() for _ in visuals]
+        sources = [Source(visual.pixels[:1], None) for visual in visuals]
+        self._run(sources, thumbnails, evidence, max_views, is_video=False)
+        chosen = []
+        for number, (visual, thumbnail) in enumerate(zip(visuals, thumbnails, strict=True)):
+            picked = choose(number, self._thumbnail_tokens(thumbnail.encoded))
+            chosen.append(range(1, visual.pixels.shape[0]) if picked is None else picked)
+        crops = [Collected() for _ in visuals]
+        sources = [
+            Source(visual.pixels, torch.tensor(list(some), dtype=torch.int64, device=visual.pixels.device))
+            for visual, some in zip(visuals, chosen, strict=True)
+        ]
+        self._run(sources, crops, evidence, max_views, is_video=False)
+        made = []
+        for visual, thumbnail, crop, some in zip(visuals, thumbnails, crops, chosen, strict=True):
+            assembly = self._assembly(visual, visual.layout, visual.pixels.shape[0])
+            assembly.add(with_gaps(thumbnail.encoded, crop, some, visual.pixels.shape[0]))
+            made.append((self._tokens(assembly, visual, evidence), 1 + len(some)))
+        return made
+
+    def _run(
+        self,
+        sources: Sequence[Source],
+        takers: Sequence[Taker],
+        evidence: Sequence[Evidence],
+        max_views: int,
+        is_video: bool,
+    ) -> None:
+        """Encode the views of all sources, chunk by chunk, and hand each one's to its taker."""
         wanted = self.model.config.vision_feature_layer
         indices = [wanted] if isinstance(wanted, int) else list(wanted)
         probe = EncoderProbe(self.core.vision_tower, self.vision_layers(), indices, evidence, self.has_cls)
         for pixels, owners in chunks(sources, max_views):
             encoded = self._encode_views(probe, pixels, evidence, is_video)
-            hand_out(encoded, owners, assemblies)
+            hand_out(encoded, owners, takers)
             del encoded  # or it would still be there while the next chunk is in the encoder
-        return [
-            self._tokens(assembly, visual, evidence)
-            for assembly, visual in zip(assemblies, visuals, strict=True)
-        ]
+
+    def _thumbnail_tokens(self, encoded: Encoded) -> VisualTokens:
+        """The first of some encoded views as an image of its own, without separators."""
+        layout = image_layout(self.grid, newline=False, device=str(encoded.features.device))
+        values = {
+            **{
+                item: value[0] if item.quantity in AXES else value[0, :, 0]
+                for item, value in encoded.of_tokens.items()
+            },
+            **{item: value[:1] for item, value in encoded.of_views.items()},
+        }
+        return VisualTokens(
+            encoded.features[0], layout, {item: value.float() for item, value in values.items()}
+        )
 
     def _check_pixels(self, visuals: Sequence[Visual]) -> None:
         vision = self.model.config.vision_config

@@ -16,6 +16,7 @@ from .options import (
     Device,
     DeviceMap,
     Dtype,
+    EncoderSaving,
     Fps,
     Images,
     Json,
@@ -63,6 +64,7 @@ def ask(
     policy: Policy = "exact",
     separators: Separators = None,
     positions: Positions = None,
+    encoder_saving: EncoderSaving = "off",
     option: Annotated[
         list[str] | None,
         typer.Option(help="NAME=VALUE, an option of the method; repeatable.", show_default=False),
@@ -109,6 +111,7 @@ def ask(
             backend=backend,
             time_instruction=time_instruction,
             policy=policy,
+            encoder_saving=encoder_saving,
             **options,
         )
         answer = qa.ask(question, images=image or None, video=video, max_new_tokens=max_new_tokens)

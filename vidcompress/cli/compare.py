@@ -15,6 +15,7 @@ from .options import (
     Device,
     DeviceMap,
     Dtype,
+    EncoderSaving,
     Fps,
     Images,
     Json,
@@ -67,6 +68,7 @@ def compare(
     policy: Policy = "exact",
     separators: Separators = None,
     positions: Positions = None,
+    encoder_saving: EncoderSaving = "off",
     seed: Seed = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -83,7 +85,12 @@ def compare(
     check_numbers(max_new_tokens, seed)
     check_overlay(overlay, bool(image) or video is not None)
     check_media(image or [], video)
-    given = {"policy": policy, "separators": separators, "positions": positions}
+    given = {
+        "policy": policy,
+        "separators": separators,
+        "positions": positions,
+        "encoder_saving": encoder_saving,
+    }
     common: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     asked: dict[str, Any] = {
         "methods": None if not methods else ",".join(methods),

@@ -32,6 +32,12 @@ Separators = Annotated[
     str | None, typer.Option(help="Newline tokens: keep, thin or drop.", show_default="the policy's")
 ]
 Positions = Annotated[str | None, typer.Option(help="contiguous or original.", show_default="the method's")]
+EncoderSaving = Annotated[
+    str,
+    typer.Option(
+        help="off, or frames: frames like an earlier one are not encoded; `frames:0.2:0.05` sets how like."
+    ),
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of whatever is drawn at random.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...", show_default="cuda if any")]
 Dtype = Annotated[

@@ -89,6 +89,7 @@ class Cell:
     Attributes:
         correct: one character per question, `1` right and `0` wrong.
         kept, budget, total: visual positions summed over the questions.
+        encoded, views: views that the encoder saw, of how many, likewise.
         unreachable: why the cell is empty, when it is.
     """
 
@@ -96,6 +97,8 @@ class Cell:
     kept: int = 0
     budget: int = 0
     total: int = 0
+    encoded: int = 0
+    views: int = 0
     unreachable: str | None = None
 
 
@@ -117,6 +120,8 @@ class Progress:
             cell.kept += entry["kept"]
             cell.budget += entry["budget"]
             cell.total += entry["total"]
+            cell.encoded += entry.get("encoded", 0)
+            cell.views += entry.get("views", 0)
             cell.unreachable = entry.get("unreachable") or cell.unreachable
 
 
@@ -233,7 +238,14 @@ def _ask(
     kept = (
         report.kept if report.inside is None else round(report.inside.mean, 3)
     )  # averaged over layer inputs
-    return {"correct": "".join(marks), "kept": kept, "budget": report.budget, "total": report.total}
+    return {
+        "correct": "".join(marks),
+        "kept": kept,
+        "budget": report.budget,
+        "total": report.total,
+        "encoded": sum(visual.encoded for visual in report.visuals),
+        "views": sum(len(visual.views) for visual in report.visuals),
+    }
 
 
 def _batches(sweep: Sweep) -> Iterator[list[tuple[Any, Any]]]:

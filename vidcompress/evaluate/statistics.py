@@ -52,6 +52,11 @@ def summary(progress: Progress) -> list[dict[str, Any]]:
                 "tokens": {k: round(getattr(cell, k) / count, 2) for k in ("total", "budget", "kept")},
                 "correct": cell.correct,
             }
+            | (
+                {"views": {k: round(getattr(cell, k) / count, 2) for k in ("views", "encoded")}}
+                if cell.views
+                else {}
+            )
         )
     return rows
 

@@ -75,6 +75,24 @@ class Method(ABC):
         """Which frames of a video to encode at all, or None for every one."""
         return None
 
+    def crops(self, thumbnail: VisualTokens, layout: Layout, plan: Plan) -> tuple[int, ...] | None:
+        """Which crops of an image to encode beside its thumbnail, or None for every one.
+
+        Asked under `encoder_saving="crops"` only. `select` must send nothing of the others.
+
+        Args:
+            thumbnail: its tokens, with the evidence asked for.
+            layout: of the whole image.
+            plan: of the whole image.
+
+        Raises:
+            ArgumentError: the method never gives a crop nothing.
+        """
+        raise ArgumentError(
+            f"encoder_saving='crops' leaves out crops that get nothing, which method {self.name!r} does not decide by "
+            "the thumbnail; use globalcom2 with allocation='gated', or leave it out"
+        )
+
     @abstractmethod
     def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
         """Choose what the language model sees of one image or one video.

@@ -77,6 +77,10 @@ class Composed(Method):
         """What `before` has encoded."""
         return self.before.frames(layout, plan)
 
+    def crops(self, thumbnail: VisualTokens, layout: Layout, plan: Plan) -> tuple[int, ...] | None:
+        """What `before` has encoded."""
+        return self.before.crops(thumbnail, layout, plan)
+
     def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
         """What `before` selects."""
         return self.before.select(tokens, plan)

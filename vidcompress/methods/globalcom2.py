@@ -17,10 +17,19 @@ from ..checks import is_whole, one_of
 from ..errors import ArgumentError, UnsupportedInputError, shown
 from ..moments import distances, working_dtype
 from ..registry import register_method
-from ..scoring import Allocation, Commander, Score, allocate, commander_of_image, token_scores
+from ..scoring import (
+    Allocation,
+    Commander,
+    Score,
+    allocate,
+    commander_of_image,
+    hand_on,
+    token_scores,
+    worth_keeping,
+)
 from ..selection import Selection, best_first, rank_within_views
-from ..views import Evidence, Modality, Quantity, VisualTokens, _first
-from .base import ScoredMethod, require_numbers
+from ..views import Evidence, Layout, Modality, Quantity, VisualTokens, _first
+from .base import ScoredMethod, require_numbers, tokens_to_keep
 
 EvidenceOption = Literal["auto", "cls_logits", "cls_attention", "attention_received", "distance"]
 
@@ -33,7 +42,10 @@ class GlobalCom2(ScoredMethod):
     Attributes:
         tau: temperature of the softmax over views, in units of summed evidence; above 0.
         alpha: weight of the global score, 0 to 1; the local score has 1 - alpha.
-        allocation: `softmax_sum` (the paper's), `softmax_max`, `topk`, `uniform`.
+        allocation: `softmax_sum` (the paper's), `softmax_max`, `topk`, `uniform`; `gated` (ours) is `softmax_sum` with
+            nothing for the crops worth least, so that `encoder_saving="crops"` need not encode them. Of clips it is
+            `softmax_sum`.
+        gate: for `gated`, how many times the tokens to keep the thumbnail and the crops that stay hold, at least 1.
         score: `holistic` (the paper's), `global`, `local`.
         evidence: `auto` is `cls_logits` for images when the encoder has a CLS token, else `distance`.
         layer: encoder layer of attention evidence; negative counts from the last.
@@ -54,9 +66,15 @@ class GlobalCom2(ScoredMethod):
     score: Score = "holistic"
     evidence: EvidenceOption = "auto"
     layer: int = -1
+    gate: float = 2.0
 
     def __post_init__(self) -> None:
-        require_numbers(tau=self.tau, alpha=self.alpha)
+        require_numbers(tau=self.tau, alpha=self.alpha, gate=self.gate)
+        if not 1 <= self.gate < float("inf"):
+            raise ArgumentError(
+                f"gate must be a number of at least 1, got {self.gate!r}: the views that stay hold that many times the "
+                "tokens to keep"
+            )
         if not 0 < self.tau < float("inf"):
             raise ArgumentError(
                 f"tau must be a number above 0, got {self.tau!r}; the paper uses 10, 5 to 20 are alike"
@@ -100,7 +118,31 @@ class GlobalCom2(ScoredMethod):
             commander, layout, plan.ratio, allocation=self.allocation, tau=self.tau, policy=plan.policy
         )
         scores = token_scores(commander.tokens, local, layout, score=self.score, alpha=self.alpha)
-        return scores, layout.sizes_tensor[:-1] * rates
+        wanted = layout.sizes_tensor[:-1] * rates
+        if self.allocation == "gated" and commander.grid is not None:
+            crops = torch.tensor([view.kind == "crop" for view in layout.views], device=wanted.device)
+            wanted = hand_on(wanted, self._staying(commander, layout, plan), crops)
+        return scores, wanted
+
+    def crops(self, thumbnail: VisualTokens, layout: Layout, plan: Plan) -> tuple[int, ...] | None:
+        """The crops that `gated` gives something, by the same rule as `scores`; asks the device once."""
+        if self.allocation != "gated":
+            raise ArgumentError(
+                f"encoder_saving='crops' leaves out crops that get nothing, but allocation={self.allocation!r} gives "
+                "every crop something; add allocation='gated'"
+            )
+        local = self._attention_evidence(thumbnail)
+        if local is None:
+            local = distances(thumbnail.features, thumbnail.layout).view
+        layout = layout.to(local.device)
+        first = torch.cat((local, local.new_zeros(len(layout) - len(local))))  # the thumbnail comes first
+        stays = self._staying(commander_of_image(first, layout), layout, plan).tolist()
+        return tuple(
+            n for n, view in enumerate(layout.views) if view.kind == "crop" and layout.sizes[n] and stays[n]
+        )
+
+    def _staying(self, commander: Commander, layout: Layout, plan: Plan) -> Tensor:
+        return worth_keeping(commander, layout, self.gate * tokens_to_keep(layout, plan), plan.policy)
 
     def reference(self, tokens: VisualTokens, plan: Plan) -> Selection:
         """int(N_j r_j) tokens per view; the thumbnail first, best token first; then crops or frames in order, with

@@ -28,7 +28,7 @@ from .question import Question, check_length, read_question
 from .streaming import check_streamable, stream_text
 
 DEFAULT_RATIO = 0.25
-_CALL_OPTIONS = ("policy", "separators", "positions")
+_CALL_OPTIONS = ("policy", "separators", "positions", "encoder_saving")
 
 
 class VisualQA:
@@ -50,7 +50,8 @@ class VisualQA:
         backend: video decoder, "auto", "pyav", "decord", "torchcodec" or "pillow"; see `vidcompress.media.read_video`.
         time_instruction: tell LLaVA-Video when its frames were taken, as it was trained to be told; other families
             know no such line.
-        **options: `policy`, `separators` and `positions` as for `compress_inputs`; all others are the method's own.
+        **options: `policy`, `separators`, `positions` and `encoder_saving` as for `compress_inputs`; all others are the
+            method's own.
 
     Raises:
         ArgumentError: an argument is not allowed; the message says what is.

@@ -1,0 +1,91 @@
+"""Frames that look alike: which follow which, and what the option says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from vidcompress.errors import ArgumentError
+from vidcompress.saving import Saving, leaders, read_saving
+
+
+def clip(*pictures: int, size: int = 32) -> torch.Tensor:
+    """Frames (F, 3, size, size) of random pictures, by number."""
+    return torch.stack(
+        [torch.randn(3, size, size, generator=torch.Generator().manual_seed(n)) for n in pictures]
+    )
+
+
+def with_cells(frame: torch.Tensor, cells: int, by: float) -> torch.Tensor:
+    """The frame with its first cells of 8 x 8 pixels brighter."""
+    changed = frame.clone()
+    for n in range(cells):
+        row, col = divmod(n, frame.shape[-1] // 8)
+        changed[:, 8 * row : 8 * row + 8, 8 * col : 8 * col + 8] += by
+    return changed
+
+
+def test_frames_follow_the_first_of_their_kind() -> None:
+    assert leaders(clip(1, 2, 1, 1, 3, 2), Saving(frames=True)) == (0, 1, 0, 0, 4, 1)
+    assert leaders(clip(7), Saving(frames=True)) == (0,)
+    assert leaders(clip(7)[:0], Saving(frames=True)) == ()
+
+
+def test_threshold_is_per_cell_and_area_is_their_share() -> None:
+    frame = clip(1)[0]  # 16 cells
+    pixels = torch.stack([frame, with_cells(frame, 2, 0.3)])
+    assert leaders(pixels, Saving(True, threshold=0.31, area=0.0)) == (0, 0)
+    assert leaders(pixels, Saving(True, threshold=0.29, area=2 / 16)) == (0, 0)
+    assert leaders(pixels, Saving(True, threshold=0.29, area=1.9 / 16)) == (0, 1)
+    one_channel = torch.stack([frame, frame + torch.tensor([0.3, 0, 0])[:, None, None]])
+    assert leaders(one_channel, Saving(True, threshold=0.29)) == (0, 1)
+
+
+def test_noise_within_a_cell_is_no_change() -> None:
+    frame = clip(1)[0]
+    noise = 0.05 * torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(9))
+    assert set(leaders(frame + noise, Saving(frames=True))) == {0}
+
+
+def test_small_changes_do_not_add_up_unseen() -> None:
+    frame = clip(1)[0]
+    pixels = torch.stack([frame + 0.06 * t for t in range(5)])
+    assert leaders(pixels, Saving(True, threshold=0.1)) == (0, 0, 2, 2, 4)
+
+
+def test_a_frame_follows_the_one_most_like_it() -> None:
+    frame = clip(1)[0]
+    pixels = torch.stack([frame, with_cells(frame, 4, 1.0), with_cells(frame, 3, 1.0)])
+    assert leaders(pixels, Saving(True, area=0.2)) == (0, 1, 1)  # 3/16 from the first, 1/16 from the second
+
+
+def test_frames_smaller_than_a_cell() -> None:
+    assert leaders(clip(1, 2, 1, size=4), Saving(frames=True)) == (0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("off", Saving()),
+        ("frames", Saving(frames=True)),
+        ("crops", Saving(crops=True)),
+        ("crops+frames", Saving(frames=True, crops=True)),
+        ("frames:0.2", Saving(frames=True, threshold=0.2)),
+        ("frames:0.2:0", Saving(frames=True, threshold=0.2, area=0)),
+    ],
+)
+def test_the_option(text: str, wanted: Saving) -> None:
+    assert read_saving(text) == wanted
+    assert read_saving(wanted) is wanted
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "on", "frames+frames", "off:1", "off+frames", "crops:0.2", "frames:x", "frames:-1", "frames:nan",
+     "frames:0.1:2", "frames:0.1:0.1:0.1", True, None, 3, ["frames"], torch.zeros(2)],
+)  # fmt: skip
+def test_anything_else_is_refused(value: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"encoder_saving=.*: must be 'off', 'frames', 'crops' or"):
+        read_saving(value)

@@ -1,0 +1,135 @@
+"""Fewer views through the encoder: frames that look like an earlier one take over its tokens.
+
+The encoder is the next wall once the language model reads a tenth of the tokens. What is done here needs no training:
+two frames whose pixels hardly differ have tokens that hardly differ. It is off unless asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from .checks import is_number
+from .errors import ArgumentError, shown
+from .labels import read_value
+from .views import AXES, Layout, VisualTokens
+
+THRESHOLD = 0.15  # of pixel_values: 19 grey levels where the processor divides by a deviation of 0.5
+AREA = 0.01
+CELL = 8  # pixels: above sensor and coding noise, below anything that can be read
+BLOCK = 1 << 24  # numbers compared at once
+
+
+@dataclass(frozen=True)
+class Saving:
+    """What the encoder may be spared.
+
+    Attributes:
+        frames: frames that look like an earlier one are not encoded.
+        crops: crops that the method would give nothing, by the thumbnail alone, are not encoded.
+        threshold: how much a cell of 8 x 8 pixels may change, in units of `pixel_values`, before it counts as changed.
+        area: share of the cells, 0 to 1, that may change before a frame counts as new.
+    """
+
+    frames: bool = False
+    crops: bool = False
+    threshold: float = THRESHOLD
+    area: float = AREA
+
+
+def read_saving(value: Any) -> Saving:
+    """The argument `encoder_saving`: `off`, `frames`, `crops` or `frames+crops`; `frames:THRESHOLD:AREA` sets both.
+
+    Raises:
+        ArgumentError: anything else.
+    """
+    if isinstance(value, Saving):
+        return value
+    kinds, *numbers = value.split(":") if isinstance(value, str) else ("",)
+    names = kinds.split("+")
+    known = names == ["off"] or (set(names) <= {"frames", "crops"} and len(names) == len(set(names)))
+    read = [read_value(text) for text in numbers]
+    limits = (math.inf, 1.0)
+    if (
+        not known
+        or len(read) > (2 if "frames" in names else 0)
+        or not all(
+            is_number(number) and 0 <= number <= limit for number, limit in zip(read, limits, strict=False)
+        )
+    ):
+        raise ArgumentError(
+            f"encoder_saving={shown(value)}: must be 'off', 'frames', 'crops' or 'frames+crops'; 'frames:0.2:0.05' "
+            "lets 5 % of the picture change by more than 0.2 (of pixel_values) before a frame counts as new"
+        )
+    return Saving("frames" in names, "crops" in names, *map(float, read))
+
+
+def leaders(pixels: Tensor, saving: Saving) -> tuple[int, ...]:
+    """For each frame the frame whose tokens it takes, itself if it is new.
+
+    A frame follows the earlier new frame from which the smallest share of its cells has changed, where that share is
+    at most `area`. It is compared with new frames only, so small changes cannot add up unseen. One transfer from the
+    device.
+
+    Args:
+        pixels: (frame, channel, height, width), as for the encoder.
+        saving: threshold and area.
+
+    Returns:
+        One frame number per frame, at most its own.
+    """
+    count = pixels.shape[0]
+    if count < 2:
+        return tuple(range(count))
+    size = min(CELL, *pixels.shape[-2:])
+    cells = torch.cat([avg_pool2d(part.float(), size) for part in pixels.split(64)])
+    cells = cells.flatten(2)  # (frame, channel, cell)
+    step = max(1, BLOCK // cells.numel())
+    changed = torch.cat(
+        [
+            ((part[:, None] - cells).abs().amax(2) > saving.threshold).float().mean(-1)
+            for part in cells.split(step)
+        ]
+    )
+    shares: list[list[float]] = changed.tolist()
+    new: list[int] = []
+    found = []
+    for number, row in enumerate(shares):
+        best = min(new, key=lambda other: row[other], default=number)
+        if best == number or row[best] > saving.area:
+            new.append(number)
+            best = number
+        found.append(best)
+    return tuple(found)
+
+
+def spread(tokens: VisualTokens, layout: Layout, follows: Sequence[int]) -> VisualTokens:
+    """The tokens of a whole clip from those of its new frames.
+
+    Args:
+        tokens: of the frames that follow themselves, in order.
+        layout: of the whole clip.
+        follows: (F) as `leaders` gives them.
+
+    Returns:
+        Tokens whose frames share the features and the evidence of the frame they follow.
+    """
+    device = tokens.layout.view.device
+    layout = layout.to(device)
+    order = {frame: rank for rank, frame in enumerate(sorted(set(follows)))}
+    rank = torch.tensor([order[frame] for frame in follows], device=device)
+    index = torch.empty(len(layout), dtype=torch.int64, device=device)
+    index[layout.table] = tokens.layout.table[rank]
+    index[layout.separator_index] = tokens.layout.separator_index
+    by_axis = {"N": index, "V": rank}
+    evidence = {
+        item: value[by_axis[axis]] if (axis := AXES.get(item.quantity, "N")[0]) in by_axis else value
+        for item, value in tokens.evidence.items()
+    }
+    return replace(tokens, features=tokens.features[index], layout=layout, evidence=evidence)
