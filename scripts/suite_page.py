@@ -89,7 +89,7 @@ def sheet() -> None:
     for tile in tiles:
         page.paste(Image.fromarray(tile), (left, height - len(tile)))
         left += tile.shape[1] + 8
-    page.save(RESULTS / "samples.png", optimize=True)
+    page.save(RESULTS / "samples.jpg", quality=90)
 
 
 def _first(name: str, number: int) -> Entry:
