@@ -95,6 +95,14 @@ class Adapter(ABC):
             UnsupportedInputError: ill-shaped pixels or sizes.
         """
 
+    def projected_rows(self, layout: Layout) -> int:
+        """How many rows go through the projector for an image or a video: every patch of its views.
+
+        Families that pool before the projector override this; `vidcompress cost` asks.
+        """
+        vision = self.model.config.vision_config
+        return len(layout.views) * (int(vision.image_size) // int(vision.patch_size)) ** 2
+
     def text_evidence(self, visual: Visual, evidence: Sequence[Evidence]) -> dict[Evidence, Tensor]:
         """What methods want of the question about a visual; nothing where the question is not known.
 

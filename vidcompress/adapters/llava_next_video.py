@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from ..registry import register_adapter
+from ..views import Layout
 from .base import Visual
 from .geometry import Newlines
 from .llava_next import LlavaNextAdapter
@@ -29,6 +30,12 @@ class LlavaNextVideoAdapter(LlavaNextAdapter):
 
     def project_frames(self, features: Tensor) -> Tensor:
         return self.core.multi_modal_projector(self.core.vision_resampler(features))  # type: ignore[no-any-return]
+
+    def projected_rows(self, layout: Layout) -> int:
+        """Frames are pooled before the projector."""
+        if layout.modality == "video":
+            return len(layout.views) * self.frame_grid[0] * self.frame_grid[1]
+        return super().projected_rows(layout)
 
     def projects_positions(self, visual: Visual) -> bool:
         return True

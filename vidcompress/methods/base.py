@@ -35,6 +35,9 @@ class Method(ABC):
         sequential: whether it chooses tokens one after another, in as many rounds of kernels as tokens are kept.
         merges: whether some features it sends are new ones, made of several tokens.
         exact: whether the realised count equals the budget (`pool`, `frames` reach the largest count below).
+        compares: features with "nothing", with a few "means", with those of their "views" or with "all" of the input;
+            what `vidcompress cost` goes by.
+        changes_views: whether it leaves views out before the encoder.
         where: "before" the language model, or "inside" it.
     """
 
@@ -47,6 +50,8 @@ class Method(ABC):
     where: ClassVar[Literal["before", "inside"]] = "before"
     merges: ClassVar[bool] = False
     sequential: ClassVar[bool] = False
+    compares: ClassVar[Literal["nothing", "means", "views", "all"]] = "means"
+    changes_views: ClassVar[bool] = False
 
     @property
     def inside(self) -> Any:

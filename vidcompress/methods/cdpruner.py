@@ -51,6 +51,7 @@ class CDPruner(Method):
         "diverse tokens (a determinantal point process), weighted by relevance to the question"
     )
     modalities: ClassVar[frozenset[Modality]] = frozenset({"image", "video"})
+    compares: ClassVar = "views"
     sequential: ClassVar[bool] = True
 
     auxiliary: str | None = None

@@ -51,6 +51,8 @@ class Composed(Method):
             "positions": self.before.positions,
             "exact": False,
             "merges": self.before.merges,
+            "compares": self.before.compares,
+            "changes_views": self.before.changes_views,
         }.items():
             object.__setattr__(self, field, value)
 

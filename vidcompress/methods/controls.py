@@ -28,6 +28,7 @@ class Keep(Method):
     summary: ClassVar[str] = "keeps everything; ignores the budget"
     uses_budget: ClassVar[bool] = False
     modalities: ClassVar[frozenset[Modality]] = BOTH
+    compares: ClassVar = "nothing"
     exact: ClassVar[bool] = False
 
     def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
@@ -51,6 +52,7 @@ class Random(Method):
     name: ClassVar[str] = "random"
     summary: ClassVar[str] = "tokens drawn uniformly without replacement, seeded"
     modalities: ClassVar[frozenset[Modality]] = BOTH
+    compares: ClassVar = "nothing"
 
     seed: int = 0
 
@@ -77,6 +79,7 @@ class Uniform(Method):
     name: ClassVar[str] = "uniform"
     summary: ClassVar[str] = "evenly strided tokens over the sequence"
     modalities: ClassVar[frozenset[Modality]] = BOTH
+    compares: ClassVar = "nothing"
 
     def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
         """Token floor((i + 1/2) N / B) for i = 0 .. B - 1."""

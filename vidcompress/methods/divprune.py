@@ -40,6 +40,7 @@ class DivPrune(Method):
     name: ClassVar[str] = "divprune"
     summary: ClassVar[str] = "the tokens that are farthest from one another (max-min diversity)"
     modalities: ClassVar[frozenset[Modality]] = frozenset({"image", "video"})
+    compares: ClassVar = "all"
     sequential: ClassVar[bool] = True
 
     scope: Scope = "whole"

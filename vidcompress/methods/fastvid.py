@@ -50,6 +50,7 @@ class FastVID(Method):
     name: ClassVar[str] = "fastvid"
     summary: ClassVar[str] = "segments of alike frames: salient tokens stay, density peaks absorb the rest"
     modalities: ClassVar[frozenset[Modality]] = frozenset({"video"})
+    compares: ClassVar = "views"
     positions: ClassVar[Positions] = "original"
     merges: ClassVar[bool] = True
 

@@ -26,6 +26,8 @@ class Frames(Method):
     name: ClassVar[str] = "frames"
     summary: ClassVar[str] = "fewer frames, evenly spaced, left out before the encoder"
     modalities: ClassVar[frozenset[Modality]] = frozenset({"video"})
+    compares: ClassVar = "nothing"
+    changes_views: ClassVar[bool] = True
     exact: ClassVar[bool] = False
 
     def frames(self, layout: Layout, plan: Plan) -> tuple[int, ...]:

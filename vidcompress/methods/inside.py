@@ -63,6 +63,7 @@ class InsideMethod(Method):
     where: ClassVar[Literal["before", "inside"]] = "inside"
     uses_budget: ClassVar[bool] = False
     exact: ClassVar[bool] = False
+    compares: ClassVar = "nothing"
     modalities: ClassVar[frozenset[Modality]] = frozenset({"image", "video"})
     source: ClassVar[Literal["previous", "next"]] = "previous"
     asks: ClassVar[Literal["last", "text"]] = "last"

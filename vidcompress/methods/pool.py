@@ -52,6 +52,7 @@ class Pool(Method):
     name: ClassVar[str] = "pool"
     summary: ClassVar[str] = "spatial average pooling; over time too when one token per frame is too many"
     modalities: ClassVar[frozenset[Modality]] = frozenset({"image", "video"})
+    compares: ClassVar = "nothing"
     exact: ClassVar[bool] = False
     merges: ClassVar[bool] = True
 

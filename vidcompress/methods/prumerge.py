@@ -70,6 +70,7 @@ class PruMerge(Method):
     name: ClassVar[str] = "prumerge"
     summary: ClassVar[str] = "of each view the tokens of most CLS attention, with their neighbours merged in"
     modalities: ClassVar[frozenset[Modality]] = frozenset({"image", "video"})
+    compares: ClassVar = "views"
     merges: ClassVar[bool] = True
     counts_known: ClassVar[tuple[str, ...]] = get_args(Count)
 

@@ -79,6 +79,7 @@ class VisionZip(Method):
     name: ClassVar[str] = "visionzip"
     summary: ClassVar[str] = "of each view the tokens of most CLS attention; the others merged into a few"
     modalities: ClassVar[frozenset[Modality]] = frozenset({"image", "video"})
+    compares: ClassVar = "views"
     merges: ClassVar[bool] = True
 
     contextual_share: float = 0.15625

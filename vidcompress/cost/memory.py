@@ -1,0 +1,90 @@
+"""Bytes that a run holds at its fullest: weights, keys and values, and what the widest moment needs besides.
+
+The widest moment of a decoder layer is its MLP: residual, normed input and embeddings (3 D per token), gate and up
+with their product (3 m). Of the encoder it is its MLP too, on one chunk of views, beside the pixels and the features
+that are already there. Attention is taken to be fused, so that it holds no map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..geometry import DecoderGeometry, Geometry
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes, of the whole batch.
+
+    Attributes:
+        weights: of all tensors of the model.
+        kv_cache: keys and values after the last new token.
+        encode: most that encoding holds beside the weights: pixels, features, the widest layer.
+        prefill: most that prefill holds beside the weights: keys and values so far, features, the widest layer.
+        peak: weights and the most of the three above.
+    """
+
+    weights: int
+    kv_cache: int
+    encode: int
+    prefill: int
+    peak: int
+
+
+def kv_bytes(shape: DecoderGeometry, rows: int, tokens: Sequence[int], size: int) -> int:
+    """Keys and values of n tokens in each layer."""
+    return 2 * rows * sum(tokens) * shape.kv_heads * shape.head_dim * size
+
+
+def memory(
+    shape: Geometry,
+    *,
+    parameters: int,
+    rows: int,
+    views: int,
+    features: int,
+    tokens: Sequence[int],
+    new_tokens: int,
+    size: int,
+    chunk: int,
+) -> Memory:
+    """What a run holds.
+
+    Args:
+        shape: of the model.
+        parameters: of it.
+        rows: prompts of the batch.
+        views: encoded per prompt.
+        features: visual positions per prompt before compression.
+        tokens: that each decoder layer takes in at prefill, per prompt.
+        new_tokens: generated per prompt.
+        size: bytes of a number.
+        chunk: most views in the encoder at once.
+    """
+    weights = parameters * size
+    cache = kv_bytes(shape.decoder, rows, [n + max(0, new_tokens - 1) for n in tokens], size)
+    encode, prefill = (
+        _encode(shape, rows, views, features, size, chunk),
+        _prefill(shape.decoder, rows, tokens, size),
+    )
+    return Memory(weights, cache, encode, prefill, weights + max(encode, prefill, cache))
+
+
+def _encode(shape: Geometry, rows: int, views: int, features: int, size: int, chunk: int) -> int:
+    vision, width = shape.encoder, shape.decoder.hidden
+    if not views:
+        return 0
+    pixels = rows * views * vision.channels * vision.image_size**2
+    at_once = min(chunk, rows * views)
+    layer = at_once * vision.tokens * (2 * vision.ffn + 2 * vision.hidden)
+    project = at_once * vision.patches * (2 * width + vision.hidden)
+    return (pixels + rows * features * width + max(layer, project)) * size
+
+
+def _prefill(shape: DecoderGeometry, rows: int, tokens: Sequence[int], size: int) -> int:
+    cached, most = 0, 0
+    for n in tokens:
+        cached += kv_bytes(shape, rows, [n], size)
+        most = max(most, cached + rows * n * 3 * (shape.hidden + shape.ffn) * size)
+    return most

@@ -1,0 +1,93 @@
+"""Which model is meant, and its config without its weights."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from ..adapters.base import Adapter
+from ..errors import ArgumentError, UnsupportedModelError, nearest, shown
+from ..geometry import GEOMETRIES, Geometry, config_of, geometry_of
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model without weights.
+
+    Attributes:
+        name: as it was asked for, or the `model_type`.
+        adapter: of the model on the meta device.
+        geometry: its numbers.
+        parameters: numbers in its tensors, tied ones once.
+    """
+
+    name: str
+    adapter: Adapter
+    geometry: Geometry
+    parameters: int
+
+
+def model_of(model: Any) -> Model:
+    """Find a model and build it without weights.
+
+    Args:
+        model: a named geometry, an embedded model, a folder, a hub id, or a config or model of transformers. A folder
+            of the name of a geometry comes first.
+
+    Raises:
+        ArgumentError: nothing of that name, or a config.json that cannot be read.
+        UnsupportedModelError: no adapter serves it.
+    """
+    from ..doctor.model import empty_model, parameter_count
+    from ..registry import ADAPTERS, adapter_for
+
+    name, config = _config(model)
+    if getattr(config, "model_type", None) not in ADAPTERS.names():
+        kind = getattr(config, "model_type", None)
+        raise UnsupportedModelError(
+            f"model={name!r} is of type {kind!r}, which no adapter serves; {ADAPTERS.unknown(str(kind))}"
+        )
+    geometry = geometry_of(config)
+    empty = empty_model(config)
+    return Model(name, adapter_for(empty), geometry, parameter_count(empty))
+
+
+def _config(model: Any) -> tuple[str, Any]:
+    if isinstance(model, (str, os.PathLike)):
+        name = os.fspath(model)
+        if isinstance(name, str) and name in GEOMETRIES and not os.path.isdir(name):
+            return name, config_of(name)
+        return str(name), _read(str(name))
+    config = getattr(model, "config", model)
+    if not callable(getattr(config, "get_text_config", None)):
+        raise ArgumentError(
+            f"model={shown(model)}: must be a named geometry ({nearest('', GEOMETRIES)}), an embedded model, a folder, "
+            "a hub id, or a config"
+        )
+    return str(getattr(config, "model_type", "")), config
+
+
+def _read(name: str) -> Any:
+    from ..doctor.model import read_model_config
+    from ..errors import VidcompressError, one_line
+    from ..qa.pretrained import resolve
+    from ..resources import embedded_models
+
+    known = {*GEOMETRIES, *embedded_models()}
+    try:
+        source = resolve(name)
+    except ArgumentError:
+        raise ArgumentError(
+            f"model={name!r} is neither a named geometry nor an embedded model ({nearest(name, known)}), nor a folder; "
+            "pass one of these, or a hub id such as 'owner/name'"
+        ) from None
+    try:
+        config, _ = read_model_config(source, revision="main", local_files_only=False)
+    except VidcompressError as error:
+        raise type(error)(f"model={name!r}: {error}") from error
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ArgumentError(
+            f"model={name!r}: its config.json cannot be read ({one_line(error)}); fetch it again"
+        ) from error
+    return config
