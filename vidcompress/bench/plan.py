@@ -158,7 +158,7 @@ class BenchPlan:
                 "random weights or a checkpoint"
             )
         if self.geometry is not None:
-            from ..geometry import GEOMETRIES
+            from ..geometries import GEOMETRIES
 
             if self.geometry not in GEOMETRIES:
                 raise ArgumentError(
@@ -252,7 +252,7 @@ class BenchPlan:
 
 def _toy(side: int, geometry: str | None) -> int:
     """A side in pixels that makes as many crops at the toy's resolution as `side` at the real one."""
-    from ..geometry import GEOMETRIES
+    from ..geometries import GEOMETRIES
 
     real = int(GEOMETRIES[str(geometry)][1]["image_size"])
     return max(1, round(side * TINY_SIDE / real))

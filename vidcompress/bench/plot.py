@@ -61,7 +61,9 @@ def draw(result: dict[str, Any], path: Path) -> None:
     for (group, rows), (bars, lines) in zip(groups, axes, strict=True):
         _bars(bars, group, rows)
         _against_tokens(lines, group, rows)
-    figure.savefig(path, dpi=80)
+    handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in COLOURS.values()]
+    figure.legend(handles, list(COLOURS), loc="outside upper center", ncols=len(COLOURS), fontsize=8)
+    figure.savefig(path, dpi=70)
     plt.close(figure)
 
 
@@ -82,12 +84,12 @@ def _bars(axis: Any, group: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     axis.set_xlabel("ms to the last token")
     axis.set_title(group["name"], fontsize=10)
     axis.tick_params(labelsize=8)
-    axis.legend(fontsize=7, loc="lower right")
 
 
 def _against_tokens(axis: Any, group: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    for method in dict.fromkeys(row["method"] for row in rows):
-        mine = [row["summary"] for row in rows if row["method"] == method and row["summary"]["visual"]]
+    whole = [row["summary"] for row in rows if row["method"] == "none"]
+    for method in dict.fromkeys(row["method"] for row in rows if row["summary"]["visual"]):
+        mine = whole + [row["summary"] for row in rows if row["method"] == method != "none"]
         points = sorted((tokens_of(s["visual"]), s["first_token_ms"]["median"]) for s in mine)
         axis.plot(
             [x for x, _ in points], [y for _, y in points], "o-", markersize=3, linewidth=1, label=method

@@ -19,6 +19,7 @@ from .journal import Journal
 from .measure import measure, measure_peaks, measure_threads
 from .media import media_file, open_media, pixel_processor
 from .models import describe, make_model
+from .paper import on_paper
 from .plan import BenchPlan, Row, Workload
 
 MEMORY = -1
@@ -165,7 +166,15 @@ class _Runner:
             "skipped": self.journal.skipped(group.name, row.key),
             "rounds": list(self.journal.rounds(group.name, row.key)),
             "memory": self.journal.lines.get((group.name, row.key, MEMORY)),
+            "paper": self._paper(group, row),
         }
+
+    def _paper(self, group: Group, row: Row) -> Any:
+        if self.journal.skipped(group.name, row.key) is not None:
+            return None
+        batch = 1 if self.plan.concurrency == "threads" else group.batch
+        tokens = max(self.plan.new_tokens)
+        return on_paper(self.model, group.workload, batch, row, self.plan.text_tokens, tokens)
 
     def _wanted(self, group: Group, row: Row, number: int) -> bool:
         if self.journal.skipped(group.name, row.key) is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-from .allowed import flops_of
 from .measure import PHASES
 from .media import MEDIA_PHASES
 
@@ -61,7 +60,6 @@ def _summarised(
     summary["total_ms"], summary["samples_per_s"] = _totals(rounds, group, result["plan"]["new_tokens"])
     summary["share"] = _share(summary, media, rounds)
     summary["peak_bytes"] = _peaks(row["memory"], result["model"]["weights_bytes"])
-    summary["flops"] = flops_of(result["model"]["geometry"], group, row)
     return {**row, "summary": summary}
 
 
@@ -128,7 +126,7 @@ def _against(row: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
     if mine["peak_bytes"] and other["peak_bytes"]:
         found["peak"] = mine["peak_bytes"]["all"] / other["peak_bytes"]["all"]
         found["peak_above"] = mine["peak_bytes"]["above"] / other["peak_bytes"]["above"]
-    if mine["flops"] and other["flops"]:
-        found["flops"] = other["flops"] / mine["flops"]
+    if row["paper"] and base["paper"]:
+        found["flops"] = base["paper"]["first_token_flops"] / row["paper"]["first_token_flops"]
         found["of_allowed"] = first["paired"] / found["flops"]
     return found

@@ -99,8 +99,8 @@ def _footer(result: dict[str, Any]) -> str:
     return (
         f"{plan['geometry'] or model['name']}, {layers[0]} encoder and {layers[1]} decoder layers, {model['dtype']}, "
         f"{model['attention']}, {result['provenance']['device']}{weights}. Medians of {plan['rounds']} rounds, rows in "
-        f"turns; several requests as {kind}. first token: from pixels; speed-up and allowed: of the first token against "
-        "`none`, measured and by operations; samples/s to the last token; peak: memory above weights and inputs, and as "
-        "a share of that of `none`."
+        f"turns; several requests as {kind}. first token: from pixels; speed-up and allowed: of the first token "
+        "against `none`, measured and by operations; samples/s: to the last token; peak: memory above weights and "
+        "inputs, and as a share of that of `none`."
         + ("" if result["complete"] else " INCOMPLETE: the run stopped before its end.")
     )
