@@ -176,6 +176,10 @@ class BenchPlan:
                 )
         if self.dtype is not None:
             one_of("dtype", self.dtype, DTYPES)
+        if self.attn_implementation is not None:
+            from ..qa.attention import check_attention
+
+            check_attention(self.attn_implementation)
         if self.device is not None:
             checked_device("device", self.device)
 

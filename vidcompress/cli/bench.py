@@ -103,9 +103,12 @@ def bench(
 ) -> None:
     """Measure time to the first token, decoding, throughput and peak memory, by phase and against no compression."""
     from vidcompress.checks import positive, whole_number
+    from vidcompress.errors import ArgumentError
 
     for path, name in ((journal, "journal"), (out, "out"), (plot, "plot")):
         _check_target(path, name)
+    if probes and plot is not None:
+        raise ArgumentError(f"--plot={str(plot)!r}: cannot go with --probes; leave it out")
     if minutes is not None:
         positive("minutes", minutes)
     if threads is not None:
