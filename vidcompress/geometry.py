@@ -49,6 +49,10 @@ def config_of(name: str, *, decoder_layers: int | None = None, encoder_layers: i
     )
 
 
+MOST_LAYERS, MOST_PIXELS = 1000, 16_384
+"""Beyond what any model has; a config.json from elsewhere may say anything."""
+
+
 @dataclass(frozen=True)
 class EncoderGeometry:
     """A vision transformer.
@@ -144,7 +148,8 @@ def geometry_of(config: Any) -> Geometry:
             f"config of type {shown(getattr(config, 'model_type', None))} has no vision_config; cost is known of "
             "models with a vision encoder in front of a language model"
         )
-    layers, heads = _number(vision, "num_hidden_layers"), _number(text, "num_attention_heads")
+    layers = _number(vision, "num_hidden_layers", most=MOST_LAYERS)
+    heads = _number(text, "num_attention_heads")
     wanted = getattr(config, "vision_feature_layer", -1)
     chosen = [wanted] if isinstance(wanted, int) else list(wanted)
     hidden, width = _number(vision, "hidden_size"), _number(text, "hidden_size")
@@ -154,7 +159,7 @@ def geometry_of(config: Any) -> Geometry:
         layers=layers,
         heads=_number(vision, "num_attention_heads"),
         runs=max(index if index >= 0 else layers + 1 + index for index in chosen),
-        image_size=_number(vision, "image_size"),
+        image_size=_number(vision, "image_size", most=MOST_PIXELS),
         patch_size=_number(vision, "patch_size"),
         channels=getattr(vision, "num_channels", 3),
         cls=int(str(getattr(vision, "model_type", "")).startswith("clip")),
@@ -162,7 +167,7 @@ def geometry_of(config: Any) -> Geometry:
     decoder = DecoderGeometry(
         hidden=width,
         ffn=_number(text, "intermediate_size"),
-        layers=_number(text, "num_hidden_layers"),
+        layers=_number(text, "num_hidden_layers", most=MOST_LAYERS),
         heads=heads,
         kv_heads=getattr(text, "num_key_value_heads", None) or heads,
         head_dim=getattr(text, "head_dim", None) or width // heads,
@@ -173,11 +178,11 @@ def geometry_of(config: Any) -> Geometry:
     return Geometry(config.model_type, encoder, ((hidden * len(chosen), width), (width, width)), decoder)
 
 
-def _number(config: Any, key: str) -> int:
+def _number(config: Any, key: str, most: int = 2**40) -> int:
     value = getattr(config, key, None)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
         raise UnsupportedModelError(
             f"{key}={shown(value)} in the {getattr(config, 'model_type', 'model')} config: expected a whole number "
-            "of at least 1"
+            f"of at least 1 and at most {most}; fetch the checkpoint again"
         )
     return value

@@ -315,6 +315,62 @@ ROWS += [
     Words("doctor", "timeout", ("--timeout", "0"), "must be a number of seconds above 0"),
     Words("doctor", "timeout", ("--timeout", "nan"), "must be a number of seconds above 0"),
     Words("doctor", "as_json", ("--json=5",), "does not take a value", names="--json"),
+    Words("cost", "model", ("--model", "tiny-onevison"), "did you mean 'tiny-onevision'?"),
+    Words("cost", "model", ("--model", "owner/nothing"), "model='owner/nothing'"),
+    Words("cost", "model", ("--model", "{empty}"), "there is no config.json; pass the folder"),
+    Words("cost", "geometry", ("--geometry", "llava-nxt-7b"), "did you mean 'llava-next-7b'?"),
+    Words("cost", "geometry", ("--geometry", "tiny-next"), "no such geometry; known: "),
+    Words(
+        "cost",
+        "geometry",
+        ("--geometry", "llava-next-7b", "--model", "tiny-next"),
+        "exclude each other; pass one",
+    ),
+    Words(
+        "cost", "visual_tokens", ("--visual-tokens", "0"), "visual_tokens=0: must be a whole number from 1"
+    ),
+    Words("cost", "visual_tokens", ("--visual-tokens", "few"), NOT_WHOLE, names="--visual-tokens"),
+    Words(
+        "cost",
+        "visual_tokens",
+        ("--visual-tokens", "5", "--image", "9x9"),
+        "how many tokens it has; pass either",
+    ),
+    Words("cost", "size", ("--image", "5"), "--image='5': must be WIDTHxHEIGHT in pixels", names="image"),
+    Words("cost", "size", ("--size", "0x5"), "must be (height, width), whole pixels"),
+    Words("cost", "images", ("--images", "0", "--image", "9x9"), "images=0: must be a whole number from 1"),
+    Words("cost", "images", ("--images", "2"), "of which size? pass size="),
+    Words("cost", "frames", ("--frames", "0"), "frames=0: must be a whole number from 1"),
+    Words("cost", "frames", ("--frames", "8"), "take no clips; pass a picture"),
+    Words("cost", "method", ("--method", "globalcom"), "unknown method 'globalcom'; known: "),
+    Words(
+        "cost", "method", ("--method", "vidcom2", "--image", "9x9"), "serves video inputs only, got an image"
+    ),
+    Words("cost", "method", ("--method", "frames"), "the clip must be described; pass frames="),
+    Words("cost", "option", ("--option", "tau"), "--option='tau': must look like NAME=VALUE"),
+    Words("cost", "option", ("--option", "tua=1"), "has no option 'tua'; known: allocation"),
+    Words("cost", "retention_ratio", ("--retention-ratio", "2"), "must be a number with 0 < R <= 1, got '2'"),
+    Words(
+        "cost",
+        "retention_ratio",
+        ("--method", "fastv", "--retention-ratio", "0.01"),
+        "so its floor is 6.3 %; raise the budget, or pass schedule='fit'",
+        names="budget",
+    ),
+    Words("cost", "max_tokens", ("--max-tokens", "0"), "max_tokens must be an integer of at least 1, got 0"),
+    Words(
+        "cost",
+        "max_tokens",
+        ("--max-tokens", "5", "--retention-ratio", "1"),
+        "give exactly one of retention_ratio",
+    ),
+    Words("cost", "text_tokens", ("--text-tokens", "-1"), "text_tokens=-1: must be a whole number from 0"),
+    Words("cost", "new_tokens", ("--new-tokens", "0"), "new_tokens=0: must be a whole number from 1"),
+    Words("cost", "batch_size", ("--batch-size", "0"), "batch_size=0: must be a whole number from 1"),
+    Words(
+        "cost", "dtype", ("--dtype", "int8"), "dtype must be one of float32, bfloat16, float16, got 'int8'"
+    ),
+    Words("cost", "as_json", ("--json=5",), "does not take a value", names="--json"),
 ]
 BENCH = ("--geometry", "llava-onevision-0.5b", "--frames", "4")
 

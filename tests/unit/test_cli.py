@@ -29,7 +29,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     "words",
     [
         ("--help",),
-        *((command, "--help") for command in ("ask", "compare", "doctor", "methods", "models")),
+        *((command, "--help") for command in ("ask", "compare", "cost", "doctor", "methods", "models")),
     ],
 )
 def test_help(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
@@ -50,6 +50,11 @@ SHARED = (
     [
         ("ask", f"{SHARED} method retention-ratio option"),
         ("compare", f"{SHARED} methods only retention-ratios repeats"),
+        (
+            "cost",
+            "model geometry visual-tokens image size images frames method option retention-ratio max-tokens "
+            "text-tokens new-tokens batch-size dtype json",
+        ),
         ("doctor", "model image video size frames fps timeout json"),
     ],
 )
@@ -62,7 +67,7 @@ def test_help_names_every_option(
         assert f"--{option}" in out
 
 
-@pytest.mark.parametrize("command", ["ask", "compare", "doctor"])
+@pytest.mark.parametrize("command", ["ask", "compare", "cost", "doctor"])
 def test_help_does_not_wait_for_torch(command: str) -> None:
     probe = (
         "import sys\n"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Fps, Images, Json, Video
+from .options import Fps, Images, Json, Video, read_size
 
 if TYPE_CHECKING:
     from vidcompress.doctor import Check
@@ -62,7 +61,7 @@ def doctor(
         model,
         images=list(image or ()),
         video=video,
-        size=None if size is None else _size(size),
+        size=None if size is None else read_size("--size", size),
         frames=frames,
         fps=fps,
         timeout_s=timeout,
@@ -75,13 +74,3 @@ def doctor(
             console.print(line, style="bold", markup=False)
     if not diagnosis.ok:
         raise typer.Exit(1)
-
-
-def _size(text: str) -> tuple[int, int]:
-    """(height, width) from "640x480"."""
-    from vidcompress.errors import ArgumentError
-
-    found = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text.strip(), re.IGNORECASE)
-    if found is None:
-        raise ArgumentError(f"--size={text!r}: must be WIDTHxHEIGHT in pixels, such as 640x480")
-    return int(found[2]), int(found[1])

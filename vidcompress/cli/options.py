@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
@@ -47,3 +48,13 @@ Quantization = Annotated[
     str | None, typer.Option(help="4bit or 8bit decoder; needs bitsandbytes.", show_default=False)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def read_size(name: str, text: str) -> tuple[int, int]:
+    """(height, width) from "640x480"."""
+    from vidcompress.errors import ArgumentError
+
+    found = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text.strip(), re.IGNORECASE)
+    if found is None:
+        raise ArgumentError(f"{name}={text!r}: must be WIDTHxHEIGHT in pixels, such as 640x480")
+    return int(found[2]), int(found[1])

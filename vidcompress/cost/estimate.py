@@ -191,7 +191,7 @@ def _asked(
     if images != 1 and size is None:
         raise ArgumentError(f"images={images}: of which size? pass size= too")
     if frames is not None:
-        whole_number("frames", frames, most=100_000)
+        whole_number("frames", frames, most=10_000)
     text = whole_number("text_tokens", text_tokens, least=0, most=MOST)
     count = None if described else int(visual_tokens or HEADLINE_TOKENS)
     return Asked(count, size, int(images), frames, text)

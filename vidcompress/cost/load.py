@@ -205,7 +205,7 @@ def visuals_of(adapter: Adapter, geometry: Geometry, asked: Asked) -> list[Visua
         UnsupportedInputError: the family takes no clips.
     """
     from ..media.errors import MediaError
-    from ..media.families import get_family
+    from ..media.families import get_family, read_geometry
 
     shape = geometry.encoder
     try:
@@ -215,6 +215,7 @@ def visuals_of(adapter: Adapter, geometry: Geometry, asked: Asked) -> list[Visua
             f"model_type={geometry.model_type!r} has no registered processor, so what a picture becomes is not known; "
             "pass visual_tokens= instead"
         ) from error
+    read_geometry(adapter.model.config, crops=family.crops)  # refuses canvases that no picture has
     view = (shape.channels, shape.image_size, shape.image_size)
     inputs: dict[str, Any] = {}
     if asked.size is not None:
@@ -236,4 +237,4 @@ def visuals_of(adapter: Adapter, geometry: Geometry, asked: Asked) -> list[Visua
 
 def _most_crops(adapter: Adapter, side: int) -> int:
     pinpoints = adapter.model.config.image_grid_pinpoints
-    return max((height // side) * (width // side) for height, width in pinpoints)
+    return max(int(height // side) * int(width // side) for height, width in pinpoints)

@@ -8,7 +8,8 @@ from typing import Any
 
 from ..adapters.base import Adapter
 from ..errors import ArgumentError, UnsupportedModelError, nearest, shown
-from ..geometry import GEOMETRIES, Geometry, config_of, geometry_of
+from ..geometries import GEOMETRIES
+from ..geometry import Geometry, config_of, geometry_of
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,15 @@ class Model:
     adapter: Adapter
     geometry: Geometry
     parameters: int
+
+
+def check_geometry(name: str) -> None:
+    """Refuse what is no named geometry.
+
+    Raises:
+        ArgumentError: with the nearest of those there are.
+    """
+    config_of(name)
 
 
 def model_of(model: Any) -> Model:
@@ -86,7 +96,7 @@ def _read(name: str) -> Any:
         config, _ = read_model_config(source, revision="main", local_files_only=False)
     except VidcompressError as error:
         raise type(error)(f"model={name!r}: {error}") from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except Exception as error:
         raise ArgumentError(
             f"model={name!r}: its config.json cannot be read ({one_line(error)}); fetch it again"
         ) from error

@@ -50,7 +50,7 @@ _NUMBERS = tuple(field.name for field in fields(Operation) if field.name != "nam
 
 def total(operations: Iterable[Operation], key: str = "flops") -> float:
     """Sum of one of the numbers of `Operation`, or of `moved`."""
-    return sum(getattr(operation, key) for operation in operations)
+    return sum(float(getattr(operation, key)) for operation in operations)
 
 
 def total_seconds(operations: Iterable[Operation], device: Device, dtype: str) -> float:

@@ -1,4 +1,4 @@
-"""What choosing tokens costs: evidence read of the encoder, features compared, attention rows between decoder layers."""
+"""What choosing tokens costs: evidence of the encoder, features compared, attention rows between decoder layers."""
 
 from __future__ import annotations
 

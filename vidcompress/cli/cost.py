@@ -1,0 +1,125 @@
+"""`vidcompress cost`: operations, memory and roofline time on paper, from a config alone."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from .options import Json, read_size
+from .quiet import quiet
+
+HEADLINE = {"method": "globalcom2", "retention_ratio": "0.1"}
+"""What the table shows beside the uncompressed model where no method is named."""
+
+
+def cost(
+    model: Annotated[
+        str | None,
+        typer.Option(help="Embedded model, folder, or hub id (only its config.json).", show_default=False),
+    ] = None,
+    geometry: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead, a named one: llava-next-7b, llava-next-13b, llava-next-mistral-7b, llava-onevision-0.5b, "
+            "llava-onevision-7b or llava-video-7b.",
+            show_default="llava-next-7b",
+        ),
+    ] = None,
+    visual_tokens: Annotated[
+        int | None, typer.Option(help="Visual tokens of a prompt, without separators.", show_default="2880")
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            "--image",
+            "--size",
+            help="Instead, a picture of this size.",
+            metavar="WIDTHxHEIGHT",
+            show_default=False,
+        ),
+    ] = None,
+    images: Annotated[int, typer.Option(help="How many such pictures.")] = 1,
+    frames: Annotated[
+        int | None, typer.Option(help="Instead, a clip of so many frames.", show_default=False)
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="How tokens are chosen (see `methods`).", show_default="none")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="An option of the method, as schedule=fit.", metavar="NAME=VALUE")
+    ] = None,
+    retention_ratio: Annotated[
+        str | None,
+        typer.Option(help="Share of the visual tokens to keep.", metavar="<float>", show_default=False),
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Visual tokens to keep, instead of a share.", show_default=False)
+    ] = None,
+    text_tokens: Annotated[int, typer.Option(help="Tokens of the prompt's text.")] = 64,
+    new_tokens: Annotated[int, typer.Option(help="Tokens that are generated.")] = 1,
+    batch_size: Annotated[int, typer.Option(help="Prompts at once.")] = 1,
+    dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "bfloat16",
+    as_json: Json = False,
+) -> None:
+    """Say what a run costs on paper: operations by three conventions, memory, and roofline time by device.
+
+    Nothing is loaded or run: a config is enough. Without a method the table has globalcom2 at 10 % beside the
+    uncompressed model, and --json describes the uncompressed model.
+    """
+    from vidcompress.errors import ArgumentError
+
+    if model is not None and geometry is not None:
+        raise ArgumentError(
+            f"--model={model!r} and --geometry={geometry!r} exclude each other; pass one of them"
+        )
+    named = method is not None or retention_ratio is not None or max_tokens is not None
+    chosen = _chosen(method, option or [], retention_ratio, max_tokens)
+    asked: dict[str, Any] = {
+        "visual_tokens": visual_tokens,
+        "size": None if size is None else read_size("--image", size),
+        "images": images,
+        "frames": frames,
+        "text_tokens": text_tokens,
+        "new_tokens": new_tokens,
+        "batch_size": batch_size,
+        "dtype": dtype,
+    }
+    with quiet():
+        from vidcompress.cost import estimate
+        from vidcompress.cost.model import check_geometry
+        from vidcompress.cost.table import as_table
+
+        if geometry is not None:
+            check_geometry(geometry)
+        of = model or geometry or "llava-next-7b"
+        whole = estimate(of, **asked)
+        rows = [whole]
+        if named and method != "none" or not (named or as_json):
+            rows.append(estimate(of, **asked, **chosen))
+        text = json.dumps(_entry(rows), ensure_ascii=False) if as_json else as_table(rows)
+    typer.echo(text)
+
+
+def _chosen(
+    method: str | None, option: list[str], retention_ratio: str | None, max_tokens: int | None
+) -> dict[str, Any]:
+    from .ask import _method_options
+
+    name = method or HEADLINE["method"]
+    given = {"retention_ratio": retention_ratio, "max_tokens": max_tokens}
+    budget = {key: value for key, value in given.items() if value is not None}
+    if not budget and name != "none":
+        budget = {"retention_ratio": HEADLINE["retention_ratio"]}
+    return {"method": name, **budget, **_method_options(name, option, None)}
+
+
+def _entry(rows: list[Any]) -> dict[str, Any]:
+    """The last row; where it compresses, with the uncompressed one and the speed-up that operations allow."""
+    entry: dict[str, Any] = rows[-1].to_dict()
+    if len(rows) > 1:
+        first = rows[0].to_dict()
+        entry["uncompressed"] = first
+        entry["allowed_ratio"] = first["prefill_flops"]["everything"] / entry["prefill_flops"]["everything"]
+    return entry
