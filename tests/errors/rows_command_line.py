@@ -454,7 +454,9 @@ ROWS += [
     bench("threads", "--threads", "0", message="must be a whole number from 1 to 1024"),
     bench("seed", "--seed", "-1", message="must be a whole number from 0"),
     bench("journal", "--journal", "{room}", message="is a folder; name a file in it"),
-    bench("journal", "--scale", "tiny", "--journal", "{broken}", message="belongs to something else; delete it"),
+    bench(
+        "journal", "--scale", "tiny", "--journal", "{broken}", message="belongs to something else; delete it"
+    ),
     bench("minutes", "--minutes", "0", message="must be a positive number"),
     bench("out", "--out", "no/such/x.json", message="its folder does not exist; make it first"),
     bench("plot", "--plot", "x.txt", message="must end in .png, .svg"),

@@ -11,9 +11,6 @@ from ..media.families import Geometry, get_family, read_geometry
 from ..placement import input_device
 from .plan import Workload
 
-FIRST_WORD = 3
-"""Ids below mean padding or an end in most vocabularies."""
-
 
 def make_inputs(
     model: Any,
@@ -47,13 +44,7 @@ def make_inputs(
     geometry = read_geometry(config, crops=family.crops)
     generator = torch.Generator(device).manual_seed(seed)
     shape, count, token = visual_shape(config, workload)
-    words = torch.randint(
-        FIRST_WORD,
-        min(geometry.image_token_id, config.get_text_config().vocab_size, 1 << 15) - FIRST_WORD,
-        (batch, text_tokens),
-        generator=generator,
-        device=device,
-    )
+    words = _words((batch, text_tokens), config, geometry, generator)
     before = text_tokens // 2
     visual = words.new_full((batch, count), token)
     ids = torch.cat((words[:, :before], visual, words[:, before:]), dim=1)
@@ -72,6 +63,20 @@ def make_inputs(
     if family.counts_images:
         made["batch_num_images"] = torch.ones(batch, dtype=torch.int64, device=device)
     return made
+
+
+def _words(
+    shape: tuple[int, int], config: Any, geometry: Geometry, generator: torch.Generator
+) -> torch.Tensor:
+    """Ids of any words but the placeholders."""
+    taken = {geometry.image_token_id, geometry.video_token_id}
+    words = torch.randint(
+        config.get_text_config().vocab_size, shape, generator=generator, device=generator.device
+    )
+    other = min({0, 1, 2} - taken)
+    for placeholder in taken - {None}:
+        words = words.masked_fill(words == placeholder, other)
+    return words
 
 
 def visual_shape(config: Any, workload: Workload) -> tuple[tuple[int, ...], int, int]:

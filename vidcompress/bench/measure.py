@@ -36,7 +36,9 @@ def measure(
 
     Returns:
         `phases` (milliseconds of encode, compress, prefill, without the first two for the stock model),
-        `first_token` (milliseconds from pixels to the scores of the first token, measured as one stretch), `tokens`
+        `first_token` (milliseconds from pixels to the scores of the first token, measured as one stretch), `busy`
+        (milliseconds for which the process kept processors busy until then, which other programs do not lengthen),
+        `tokens`
         (milliseconds of each later token) and `visual` (`sent` and `per_layer`: visual tokens of the batch).
     """
     device = input_device(adapter.model)
@@ -56,7 +58,14 @@ def measure(
     first = clock.marks[0]
     phases["prefill"] = first.since(sent)
     later = [b.since(a) for a, b in zip(clock.marks, clock.marks[1:], strict=False)]
-    return {"phases": phases, "first_token": first.since(begin), "tokens": later, "visual": visual}
+    busy = (first.cpu - begin.cpu) * 1e3
+    return {
+        "phases": phases,
+        "first_token": first.since(begin),
+        "busy": busy,
+        "tokens": later,
+        "visual": visual,
+    }
 
 
 def measure_peaks(

@@ -18,6 +18,9 @@ class Mark:
 
     Args:
         device: whose work up to here counts.
+
+    Attributes:
+        cpu: seconds that this process has kept processors busy, in all its threads.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -28,6 +31,7 @@ class Mark:
             self._event.record(torch.cuda.current_stream(device))
         else:
             self._at = time.perf_counter()
+        self.cpu = time.process_time()
 
     def since(self, earlier: Mark) -> float:
         """Milliseconds from an earlier mark; waits for the device to have come here."""

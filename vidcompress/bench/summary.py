@@ -19,14 +19,15 @@ def summarise(result: dict[str, Any]) -> dict[str, Any]:
         The same with `summary` in every measured row:
 
         - `phases_ms`, `first_token_ms`, `token_ms`: `min` and `median` over the rounds; `first_token_ms` is measured as
-          one stretch, `summed` is encode + compress + prefill; `token_ms` is per later token
+          one stretch, `summed` is encode + compress + prefill, `busy` the processor time; `token_ms` is per later token
         - `total_ms` and `samples_per_s` by length of the answer, medians; decoding and preparing files is not in them
         - `share`: of the time to the last token of the longest answer, by phase, files included
         - `peak_bytes`: by phase and at all; `above` without weights and inputs
         - `visual`: visual tokens sent, of how many; `per_layer` inside the language model
-        - `against`: the uncompressed row over this one: `first_token` (`min`, `median`, and `paired`: the median of the
-          ratios of the same round), `samples_per_s` by length, `peak` and `peak_above` as shares, and `flops` (how much
-          faster the first token would be if time were operations), `of_allowed` (what part of that was reached)
+        - `against`: the uncompressed row over this one: `first_token` (`min`, `median`, `paired`: the median of the
+          ratios of the same round, and on the CPU `busy`), `samples_per_s` by length, `peak` and `peak_above` as
+          shares, `flops` (how much faster the first token would be if time were operations) and `of_allowed` (what
+          part of that was reached)
     """
     groups = []
     for group in result["groups"]:
@@ -35,7 +36,7 @@ def summarise(result: dict[str, Any]) -> dict[str, Any]:
         base = next((row for row in rows if row["method"] == "none" and "summary" in row), None)
         for row in rows:
             if "summary" in row and base is not None:
-                row["summary"]["against"] = _against(row, base)
+                row["summary"]["against"] = _against(row, base, result["model"]["device"])
         groups.append({**group, "rows": rows, "media_ms": media})
     return {**result, "groups": groups}
 
@@ -54,6 +55,7 @@ def _summarised(
         "token_ms": _spread(tokens) if tokens else None,
         "visual": rounds[0]["visual"],
     }
+    summary["first_token_ms"]["busy"] = median(r["busy"] for r in rounds)
     if "encode" in phases:
         summed = [sum(r["phases"][name] for name in ("encode", "compress", "prefill")) for r in rounds]
         summary["first_token_ms"]["summed"] = median(summed)
@@ -114,11 +116,13 @@ def _peaks(memory: dict[str, Any] | None, weights: int) -> dict[str, Any] | None
     }
 
 
-def _against(row: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
+def _against(row: dict[str, Any], base: dict[str, Any], device: str) -> dict[str, Any]:
     mine, other = row["summary"], base["summary"]
     pairs = zip(row["rounds"], base["rounds"], strict=False)
     first = {name: other["first_token_ms"][name] / mine["first_token_ms"][name] for name in ("min", "median")}
     first["paired"] = median(b["first_token"] / a["first_token"] for a, b in pairs)
+    if "cuda" not in device:
+        first["busy"] = other["first_token_ms"]["busy"] / mine["first_token_ms"]["busy"]
     found: dict[str, Any] = {
         "first_token": first,
         "samples_per_s": {n: rate / other["samples_per_s"][n] for n, rate in mine["samples_per_s"].items()},
