@@ -418,6 +418,7 @@ ROWS += [
     bench("methods", "--methods", "globalcom3", message="did you mean 'globalcom2'?", names="method"),
     bench("methods", "--methods", ",", message="name at least one, or leave it out"),
     bench("methods", "--methods", "hired", message="serves image inputs only"),
+    bench("baseline", "--baseline=yes", message=TAKES_NO_VALUE, names="--baseline"),
     bench("only", "--only=yes", message=TAKES_NO_VALUE, names="--only"),
     bench(
         "retention_ratios", "--retention-ratios", "2", message="0 < R <= 1, got '2'", names="retention_ratio"

@@ -75,7 +75,7 @@ def _words(
     )
     other = min({0, 1, 2} - taken)
     for placeholder in taken - {None}:
-        words = words.masked_fill(words == placeholder, other)
+        words[words == placeholder] = other
     return words
 
 

@@ -81,6 +81,7 @@ class BenchPlan:
         methods: labels as in `VisualQA.compare`, compositions too, and `stock`; None for all that serve an input.
         retention_ratios, max_tokens: budgets; 0.25 and 0.1 by default.
         controls: whether `random` and `uniform` take part unasked.
+        baseline: whether the uncompressed model takes part, which every ratio is against.
         batch_sizes: requests at once.
         concurrency: how several requests come: as one `batch`, or from `threads` with one request each.
         new_tokens: lengths of the answer for which totals are stated.
@@ -107,6 +108,7 @@ class BenchPlan:
     retention_ratios: Sequence[float | str] | None = None
     max_tokens: Sequence[int] | None = None
     controls: bool = True
+    baseline: bool = True
     batch_sizes: Sequence[int] = (1,)
     concurrency: Literal["batch", "threads"] = "batch"
     new_tokens: Sequence[int] = (8,)
@@ -141,7 +143,7 @@ class BenchPlan:
                 raise ArgumentError(f"{name}=[]: give at least one")
         for name, least in (("text_tokens", 2), ("rounds", 1), ("warmup", 0), ("seed", 0)):
             whole_number(name, getattr(self, name), least=least, most=2**31 - 1)
-        for name in ("controls", "memory", "media"):
+        for name in ("controls", "baseline", "memory", "media"):
             flag(name, getattr(self, name))
         self._check_files()
         if not self.workloads:
@@ -247,7 +249,8 @@ class BenchPlan:
             common={},
         )
         rows = [Row(entry.label, _budget(entry), entry) for entry in entries]
-        return ([rows[0], Row(STOCK, "1", None), *rows[1:]] if stock else rows), skipped
+        first = rows[:1] if self.baseline else []
+        return [*first, *([Row(STOCK, "1", None)] if stock else []), *rows[1:]], skipped
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""

@@ -48,6 +48,9 @@ def bench(
     only: Annotated[
         bool, typer.Option("--only", help="Leave out the controls random and uniform unless named.")
     ] = False,
+    baseline: Annotated[
+        bool, typer.Option(help="Measure the uncompressed model too, which ratios are against.")
+    ] = True,
     retention_ratios: Annotated[
         str | None,
         typer.Option(help="Shares of the visual tokens.", metavar="R,R,...", show_default="0.25,0.1"),
@@ -128,6 +131,7 @@ def bench(
             retention_ratios=None if retention_ratios is None else _listed(retention_ratios),
             max_tokens=None if max_tokens is None else _numbers("max_tokens", max_tokens),
             controls=not only,
+            baseline=baseline,
             batch_sizes=_numbers("batch_sizes", batch_sizes),
             concurrency=concurrency,  # type: ignore[arg-type]
             new_tokens=_numbers("new_tokens", new_tokens),
