@@ -37,16 +37,20 @@ METHODS = {"sizes": "globalcom2,fastervlm,fastv", "frames": "globalcom2,vidcom2,
 
 def plans(scale: str, rounds: int) -> dict[str, BenchPlan]:
     """One run per model."""
-    cut = (
-        {"scale": "tiny", "device": "cpu", "dtype": "float32"}
-        if scale == "tiny"
-        else {"device": "cuda", "dtype": "bfloat16"}
-    )
+    cut: dict[str, Any] = {"device": "cuda", "dtype": "bfloat16"}
+    if scale == "tiny":
+        cut = {
+            "device": "cpu",
+            "dtype": "float32",
+            "scale": "tiny",
+            "encoder_layers": 2,
+            "decoder_layers": 16,
+        }
     return {
         name: BenchPlan(
             geometry=name,
             **inputs,
-            **cut,  # type: ignore[arg-type]
+            **cut,
             methods=METHODS[next(iter(inputs))],
             retention_ratios=[0.25, 0.1],
             batch_sizes=[1, 8],
@@ -86,7 +90,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=9.0, help="of this call (default 9)")
     parser.add_argument("--journals", type=Path, default=Path("runs/bench"), help="folder of the journals")
     parser.add_argument(
-        "--out", type=Path, default=Path("docs/results"), help="folder of bench_h200.json and the plots"
+        "--out", type=Path, default=Path("docs/results"), help="folder of the result and the plots"
     )
     args = parser.parse_args()
     if args.scale == "full" and not torch.cuda.is_available():

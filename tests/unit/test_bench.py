@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +144,7 @@ def test_tied_weights_count_once(model: Any) -> None:
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, int]]]:
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """What is measured, without measuring it: times that say which call they were."""
     made: list[tuple[str, int]] = []
 
@@ -164,7 +163,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, int]]]:
         }
 
     monkeypatch.setattr(running, "measure", fake)
-    yield made
+    return made
 
 
 def test_rows_take_turns_and_a_killed_run_goes_on(model: Any, calls: list[Any], tmp_path: Path) -> None:
@@ -277,33 +276,19 @@ def test_probes_add_their_evidence_and_nothing_else(model: Any) -> None:
 
 def test_verdicts_go_by_operations_and_predicted_memory() -> None:
     def row(method: str, ratio: float | None, first: float, peak: int, paper: int) -> dict[str, Any]:
-        rounds = [
-            {
-                "phases": {"encode": 1.0, "compress": 1.0, "prefill": 1.0},
-                "first_token": first,
-                "busy": first,
-                "tokens": [],
-                "visual": {},
-            }
-        ]
-        memory = {"peaks": {"encode": 10, "prefill": peak}, "inputs_bytes": 3, "counts_weights": False}
-        on_paper = {"first_token_flops": paper, "encode_bytes": 5, "prefill_bytes": paper}
+        phases = {"encode": 1.0, "compress": 1.0, "prefill": 1.0}
         return {
             "method": method,
             "budget": "x",
             "retention_ratio": ratio,
             "skipped": None,
-            "rounds": rounds,
-            "memory": memory,
-            "paper": on_paper,
+            "rounds": [{"phases": phases, "first_token": first, "busy": first, "tokens": [], "visual": {}}],
+            "memory": {"peaks": {"encode": 10, "prefill": peak}, "inputs_bytes": 3, "counts_weights": False},
+            "paper": {"first_token_flops": paper, "encode_bytes": 5, "prefill_bytes": paper},
         }
 
-    rows = [
-        row("none", 1.0, 100, 200, 400),
-        row("fast", 0.25, 28, 54, 100),
-        row("slow", 0.25, 31, 56, 100),
-        row("slow", 0.1, 31, 50, 100),
-    ]
+    rows = [row("none", 1.0, 100, 200, 400), row("fast", 0.25, 28, 54, 100), row("slow", 0.25, 31, 56, 100)]
+    rows.append(row("slow", 0.1, 31, 50, 100))
     group = {"name": "g", "batch": 1, "media": [], "rows": rows, "modality": "video", "views": 64}
     model = {"weights_bytes": 7, "device": "cpu"}
     result = {"groups": [group], "plan": {"new_tokens": [1]}, "model": model}
