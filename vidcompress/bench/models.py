@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -114,7 +115,7 @@ def describe(model: Any) -> dict[str, Any]:
     from ..geometry import geometry_of
 
     return {
-        "name": str(getattr(model.config, "_name_or_path", "") or model.config.model_type),
+        "name": Path(str(getattr(model.config, "_name_or_path", "") or model.config.model_type)).name,
         "class": type(model).__name__,
         "geometry": geometry_of(model.config).to_dict(),
         "parameters": sum(p.numel() for p in model.parameters()),
