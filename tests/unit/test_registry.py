@@ -208,7 +208,12 @@ def test_overrides_may_take_more(empty: Registry[Any]) -> None:
 def test_options_that_would_never_arrive_are_those_of_the_public_functions() -> None:
     import vidcompress
 
-    takers = (vidcompress.compress_inputs, vidcompress.compress, vidcompress.VisualQA.__init__)
+    takers = (
+        vidcompress.compress_inputs,
+        vidcompress.compress,
+        vidcompress.VisualQA.__init__,
+        vidcompress.cost.estimate,
+    )
     named: set[str] = set()
     for taker in (*takers, vidcompress.VisualQA.from_pretrained, vidcompress.VisualQA.using):
         kinds = inspect.signature(taker).parameters.values()
