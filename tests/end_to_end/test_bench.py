@@ -64,7 +64,7 @@ def test_the_embedded_model_and_probes(capsys: pytest.CaptureFixture[str]) -> No
         "1",
         "--probes",
     )
-    assert "attention_received of -1" in said and "fastervlm@0.25" in said
+    assert "attention_received of features" in said and "fastervlm@0.25" in said
 
 
 def test_the_table_of_a_gpu_is_filled_by_one_command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ def describe(model: Any) -> dict[str, Any]:
     return {
         "name": Path(str(getattr(model.config, "_name_or_path", "") or model.config.model_type)).name,
         "class": type(model).__name__,
-        "geometry": geometry_of(model.config).to_dict(),
+        "geometry": json.loads(json.dumps(geometry_of(model.config).to_dict())),
         "parameters": sum(p.numel() for p in model.parameters()),
         "weights_bytes": weights_bytes(model),
         "dtype": str(model.dtype).removeprefix("torch."),

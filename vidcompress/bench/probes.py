@@ -18,10 +18,9 @@ from ..evaluate.provenance import provenance
 from ..placement import input_device
 from ..registry import adapter_for
 from ..settings import Settings
-from ..timing import Timings, phase
 from .inputs import make_inputs
 from .journal import Journal
-from .meters import wait_for
+from .meters import Mark, wait_for
 from .models import describe, make_model
 from .plan import BenchPlan, Row, Workload
 from .run import OnStep
@@ -50,7 +49,8 @@ def run_probes(
 
     Returns:
         `plan`, `model`, `inputs` (each with `evidence`: milliseconds of encoding per set, and what it adds to encoding
-        without; and `methods`: milliseconds of selection, and its share of the encoding), `complete`, `provenance`.
+        without: the median of the ratios of the same round, of the minima, and of the processor time; and `methods`:
+        milliseconds of selection, and its share of the encoding, minima both), `complete`, `provenance`.
     """
     until = None if seconds is None else time.perf_counter() + seconds
     source = provenance()
@@ -131,41 +131,38 @@ class _Probe:
         begun = time.perf_counter()
         names = list(self.sets)
         turn = number % len(names)
-        encode, select = {}, {}
+        encode, busy, select = dict[str, float](), dict[str, float](), {}
         with torch.no_grad():
             for name in (*names[turn:], *names[:turn]):
-                timings = Timings()
                 wait_for(self.device)
-                with phase(timings, "encode", self.device):
-                    (tokens,) = self.adapter.encode([self.visual], self.sets[name])
-                encode[name] = timings["encode"]
+                begin = Mark(self.device)
+                (tokens,) = self.adapter.encode([self.visual], self.sets[name])
+                end = Mark(self.device)
+                encode[name], busy[name] = end.since(begin), (end.cpu - begin.cpu) * 1e3
                 for row, wanted in self.rows:
                     if wanted == name:
                         select[row.key] = self._select(row, tokens)
         self.longest = max(self.longest, time.perf_counter() - begun)
-        return {
-            "encode": {name: encode[name] for name in names},
-            "select": select,
-            "sets": dict(self._keys()),
-        }
+        times = {"encode": encode, "busy": busy}
+        found = {key: {name: ms[name] for name in names} for key, ms in times.items()}
+        return {**found, "select": select, "sets": dict(self._keys())}
 
     def _keys(self) -> list[tuple[str, str]]:
         return [(row.key, name) for row, name in self.rows]
 
     def _select(self, row: Row, tokens: Any) -> float | str:
-        """Milliseconds of one selection with the gathering of its features, the median of a few."""
+        """Milliseconds of one selection with the gathering of its features, the least of a few."""
         assert row.entry is not None  # noqa: S101  (the stock model is no row here)
         settings, times = row.entry.settings, []
         try:
             plan = self._plan(settings)
             for _ in range(SELECTS):
-                timings = Timings()
-                with phase(timings, "compress", self.device):
-                    settings.method.select(tokens, plan).gather(tokens)
-                times.append(timings["compress"])
+                begin = Mark(self.device)
+                settings.method.select(tokens, plan).gather(tokens)
+                times.append(Mark(self.device).since(begin))
         except VidcompressError as error:
             return one_line(error)
-        return median(times)
+        return min(times)
 
 
 def _named(item: Any) -> str:
@@ -183,6 +180,7 @@ def _figures(rounds: list[dict[str, Any]], workload: Workload) -> dict[str, Any]
             "adds": {
                 "paired": median(t / p for t, p in zip(times, plain, strict=True)) - 1,
                 "min": min(times) / min(plain) - 1,
+                "busy": min(r["busy"][name] for r in rounds) / min(r["busy"][NOTHING] for r in rounds) - 1,
             },
         }
         for name, times in ((name, [r["encode"][name] for r in rounds]) for name in rounds[0]["encode"])
@@ -193,7 +191,7 @@ def _figures(rounds: list[dict[str, Any]], workload: Workload) -> dict[str, Any]
         if any(isinstance(t, str) for t in times):
             methods.append({"row": key, "skipped": next(t for t in times if isinstance(t, str))})
             continue
-        share = median(t / p for t, p in zip(times, plain, strict=True))
+        share = min(times) / min(plain)
         methods.append(
             {
                 "row": key,
@@ -220,17 +218,24 @@ def render_probes(result: dict[str, Any], width: int = 120) -> str:
             console.print(_method_table(entry))
         layers = result["model"]["geometry"]["encoder"]["layers"]
         console.print(
-            f"{layers} encoder layers, {result['model']['dtype']}; encode: median of the rounds, in turns."
+            f"{layers} encoder layers, {result['model']['dtype']}; encode: medians of the rounds, in turns; compress and its share: minima."
         )
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
 def _evidence_table(entry: dict[str, Any]) -> Table:
     out = Table(
-        "evidence", "encode", "adds", "adds, minima", title=entry["workload"], title_justify="left", box=None
+        "evidence",
+        "encode",
+        "adds",
+        "adds, minima",
+        "adds, processor time",
+        title=entry["workload"],
+        title_justify="left",
+        box=None,
     )
     for e in entry["evidence"]:
-        adds = [f"{100 * e['adds'][name]:+.2f} %" for name in ("paired", "min")]
+        adds = [f"{100 * e['adds'][name]:+.2f} %" for name in ("paired", "min", "busy")]
         out.add_row(e["evidence"], milliseconds(e["encode_ms"]["median"]), *adds)
     return out
 
@@ -242,6 +247,6 @@ def _method_table(entry: dict[str, Any]) -> Table:
             out.add_row(m["row"], m["skipped"], "", "")
         else:
             out.add_row(
-                m["row"], m["evidence"], milliseconds(m["select_ms"]["median"]), f"{100 * m['share']:.2f} %"
+                m["row"], m["evidence"], milliseconds(m["select_ms"]["min"]), f"{100 * m['share']:.2f} %"
             )
     return out
