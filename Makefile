@@ -82,6 +82,7 @@ accuracy: $(STAMP)  ## measure every method on the embedded models, 1,000 questi
 bench: $(STAMP)  ## measure on this CPU whether savings show, and how cost grows with length; goes on where it was stopped
 	$(OFFLINE) $(BIN)/python scripts/bench_cpu.py $(BENCH_ARGS)
 	$(OFFLINE) $(BIN)/python scripts/bench_length.py
+	$(BIN)/python scripts/bench_tables.py
 
 bench-gpu: $(STAMP)  ## fill the table of a large GPU, nine minutes at a time; goes on where it was stopped
 	$(OFFLINE) $(BIN)/python scripts/bench_h200.py $(BENCH_ARGS)

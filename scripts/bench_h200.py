@@ -32,7 +32,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     "llava-onevision-7b": {"frames": [32, 128]},
     "llava-video-7b": {"frames": [64]},
 }
-METHODS = {"sizes": "globalcom2,fastervlm,fastv", "frames": "globalcom2,vidcom2,fastervlm,fastv"}
+METHODS = {"sizes": "stock,globalcom2,fastervlm,fastv", "frames": "stock,globalcom2,vidcom2,fastervlm,fastv"}
 
 
 def plans(scale: str, rounds: int) -> dict[str, BenchPlan]:

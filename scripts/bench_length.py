@@ -18,6 +18,7 @@ import torch
 
 from vidcompress.bench import BenchPlan, run_bench, summarise
 from vidcompress.bench.growth import draw_growth, growth
+from vidcompress.bench.models import depth
 from vidcompress.bench.progress import bar
 from vidcompress.bench.table import render
 
@@ -80,9 +81,7 @@ def main() -> None:
     if not result["complete"]:
         raise SystemExit("not everything was measured; the same command goes on")
     found = growth(result)
-    layers = [result["model"]["geometry"][part]["layers"] for part in ("encoder", "decoder")]
-    depth = f"{layers[0]} encoder and {layers[1]} decoder layers"
-    title = f"{args.geometry or 'tiny-onevision'}: {depth}, {result['model']['dtype']}, CPU"
+    title = f"{args.geometry or 'tiny-onevision'}: {depth(result['model'])}, {result['model']['dtype']}, CPU"
     args.out.mkdir(parents=True, exist_ok=True)
     draw_growth(found, args.out / f"{name}.png", QUANTITIES, title)
     for modality, quantities in found.items():

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..errors import UnsupportedModelError
 from ..placement import input_device
 from .plan import TINY_SIDE, BenchPlan
 
@@ -67,12 +68,13 @@ def random_model(
 
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     kind = getattr(torch, dtype or ("float32" if where.type == "cpu" else "bfloat16"))
+    attention = {}
     if attn_implementation is not None:
         check_attention(attn_implementation)
-        config._attn_implementation = attn_implementation
+        attention = {"attn_implementation": attn_implementation}
     torch.manual_seed(seed)
     with where:
-        model = AutoModelForImageTextToText.from_config(config, dtype=kind)
+        model = AutoModelForImageTextToText.from_config(config, dtype=kind, **attention)
     model.generation_config.eos_token_id = None  # an answer is as long as it is asked to be
     model.generation_config.pad_token_id = 0
     return model.to(where).eval()
@@ -113,15 +115,32 @@ def weights_bytes(model: Any) -> int:
 
 def describe(model: Any) -> dict[str, Any]:
     """What a result must state of its model, as JSON types."""
-    from ..geometry import geometry_of
-
     return {
         "name": Path(str(getattr(model.config, "_name_or_path", "") or model.config.model_type)).name,
         "class": type(model).__name__,
-        "geometry": json.loads(json.dumps(geometry_of(model.config).to_dict())),
+        "geometry": _geometry(model),
         "parameters": sum(p.numel() for p in model.parameters()),
         "weights_bytes": weights_bytes(model),
         "dtype": str(model.dtype).removeprefix("torch."),
         "attention": model.config._attn_implementation,
         "device": str(input_device(model)),
     }
+
+
+def _geometry(model: Any) -> dict[str, Any] | None:
+    """The numbers of a model; None where its config does not have them, as those of other packages may not."""
+    from ..geometry import geometry_of
+
+    try:
+        found: dict[str, Any] = json.loads(json.dumps(geometry_of(model.config).to_dict()))
+    except UnsupportedModelError:
+        return None
+    return found
+
+
+def depth(described: dict[str, Any]) -> str:
+    """Such as `2 encoder and 4 decoder layers`, of what `describe` returned."""
+    geometry = described["geometry"]
+    if geometry is None:
+        return "unknown layers"
+    return f"{geometry['encoder']['layers']} encoder and {geometry['decoder']['layers']} decoder layers"

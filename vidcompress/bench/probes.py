@@ -21,7 +21,7 @@ from ..settings import Settings
 from .inputs import make_inputs
 from .journal import Journal
 from .meters import Mark, wait_for
-from .models import describe, make_model
+from .models import depth, describe, make_model
 from .plan import BenchPlan, Row, Workload
 from .run import OnStep
 from .table import milliseconds
@@ -216,24 +216,14 @@ def render_probes(result: dict[str, Any], width: int = 120) -> str:
         for entry in result["inputs"]:
             console.print(_evidence_table(entry))
             console.print(_method_table(entry))
-        layers = result["model"]["geometry"]["encoder"]["layers"]
-        console.print(
-            f"{layers} encoder layers, {result['model']['dtype']}; encode: medians of the rounds, in turns; compress and its share: minima."
-        )
+        how = "encode: medians of the rounds, in turns; compress and its share: minima"
+        console.print(f"{depth(result['model'])}, {result['model']['dtype']}; {how}.")
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
 def _evidence_table(entry: dict[str, Any]) -> Table:
-    out = Table(
-        "evidence",
-        "encode",
-        "adds",
-        "adds, minima",
-        "adds, processor time",
-        title=entry["workload"],
-        title_justify="left",
-        box=None,
-    )
+    columns = ("evidence", "encode", "adds", "adds, minima", "adds, processor time")
+    out = Table(*columns, title=entry["workload"], title_justify="left", box=None)
     for e in entry["evidence"]:
         adds = [f"{100 * e['adds'][name]:+.2f} %" for name in ("paired", "min", "busy")]
         out.add_row(e["evidence"], milliseconds(e["encode_ms"]["median"]), *adds)

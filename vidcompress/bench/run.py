@@ -135,8 +135,7 @@ class _Runner:
 
     def result(self, group: Group) -> dict[str, Any]:
         """What is known of a group."""
-        _, visual, _ = visual_shape(self.model.config, group.workload)
-        views = visual_shape(self.model.config, group.workload)[0][0]
+        (views, *_), visual, _ = visual_shape(self.model.config, group.workload)
         media = list(self.journal.rounds(group.name, MEDIA))
         return {
             "name": group.name,

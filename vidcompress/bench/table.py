@@ -7,6 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from .models import depth
+
 MIB = 2**20
 COLUMNS = (
     "method", "budget", "sent", "first token", "encode", "compress", "prefill", "per token", "samples/s", "peak",
@@ -93,11 +95,10 @@ def _notes(group: dict[str, Any]) -> list[str]:
 
 def _footer(result: dict[str, Any]) -> str:
     model, plan = result["model"], result["plan"]
-    layers = [model["geometry"][part]["layers"] for part in ("encoder", "decoder")]
     kind = "batch" if plan["concurrency"] == "batch" else "threads with one request each"
     weights = ", random weights" if plan["geometry"] else ""
     return (
-        f"{plan['geometry'] or model['name']}, {layers[0]} encoder and {layers[1]} decoder layers, {model['dtype']}, "
+        f"{plan['geometry'] or model['name']}, {depth(model)}, {model['dtype']}, "
         f"{model['attention']}, {result['provenance']['device']}{weights}. Medians of {plan['rounds']} rounds, rows in "
         f"turns; several requests as {kind}. first token: from pixels; speed-up and allowed: of the first token "
         "against `none`, measured and by operations; samples/s: to the last token; peak: memory above weights and "
