@@ -2,8 +2,8 @@
 
     python scripts/bench_tables.py
 
-Each table stands between `<!-- bench:NAME -->` and `<!-- /bench -->`; what is between is replaced where there is a result
-file docs/results/NAME.json, and left alone where there is none.
+Each table stands between `<!-- bench:NAME -->` and `<!-- /bench -->`; what is between is replaced where there is a
+result file docs/results/NAME.json, and left alone where there is none.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def source(result: dict[str, Any]) -> str:
     """The line that says where figures come from."""
     where = result["provenance"]
     commit = (where["commit"] or "unknown")[:10] + (" with local changes" if where["dirty"] else "")
-    return f"\n`{where['command']}` at commit {commit}; {where['machine']}, {where['threads']} threads, {where['device']}.\n"
+    machine = f"{where['machine']}, {where['threads']} threads, {where['device']}"
+    return f"\n`{where['command']}` at commit {commit}; {machine}.\n"
 
 
 def cpu(result: dict[str, Any]) -> str:
@@ -59,14 +60,10 @@ def probes(result: dict[str, Any]) -> str:
     """What evidence adds, and selection's share."""
     text = ""
     for entry in result["inputs"]:
-        adds = [
-            [
-                e["evidence"],
-                f"{e['encode_ms']['min']:,.0f}",
-                *(f"{100 * e['adds'][k]:+.1f}" for k in ("min", "paired", "busy")),
-            ]
-            for e in entry["evidence"]
-        ]
+        adds = []
+        for e in entry["evidence"]:
+            shares = [f"{100 * e['adds'][key]:+.1f}" for key in ("min", "paired", "busy")]
+            adds.append([e["evidence"], f"{e['encode_ms']['min']:,.0f}", *shares])
         head = [f"evidence, {entry['workload']}", "encode, ms", "adds %", "paired", "processor time"]
         took = [
             [f"`{m['row']}`", f"{m['select_ms']['min']:.1f}", f"{100 * m['share']:.2f}"]
