@@ -197,7 +197,7 @@ class BenchPlan:
             if not (name == "video" and Path(path).is_dir()):
                 local_path(path, name)
         if self.image is not None and self.sizes:
-            raise ArgumentError(f"image={shown(self.image)} has a size of its own; leave out sizes=")
+            raise ArgumentError(f"image={shown(self.image)} has a size of its own; use it without sizes=")
 
     @property
     def workloads(self) -> list[Workload]:
