@@ -34,13 +34,13 @@ SHAPE = {"geometry": "llava-onevision-0.5b", "encoder_layers": 2, "decoder_layer
 METHODS = {"image": "globalcom2,globalcom2+pdrop", "video": "globalcom2,vidcom2"}
 
 
-def plans(rounds: int, tiny: bool) -> dict[str, BenchPlan]:
+def plans(rounds: int, warmup: int, tiny: bool, side: tuple[int, int], frames: int) -> dict[str, BenchPlan]:
     """The cases: image and clip of the cut 0.5B shape, and the embedded model."""
     shape: dict[str, Any] = {**SHAPE, "scale": "tiny"} if tiny else SHAPE
-    common: dict[str, Any] = {"rounds": rounds, "new_tokens": [4], "device": "cpu"}
+    common: dict[str, Any] = {"rounds": rounds, "warmup": warmup, "new_tokens": [4], "device": "cpu"}
     return {
-        "image": BenchPlan(**shape, sizes=[(768, 384)], methods=METHODS["image"], **common),
-        "video": BenchPlan(**shape, frames=[8], methods=METHODS["video"], **common),
+        "image": BenchPlan(**shape, sizes=[side], methods=METHODS["image"], **common),
+        "video": BenchPlan(**shape, frames=[frames], methods=METHODS["video"], **common),
         "embedded": BenchPlan(
             model="tiny-onevision", sizes=[(640, 480)], frames=[8], methods="globalcom2,stock", **common
         ),
@@ -86,6 +86,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=5, help="timed runs per row (default 5)")
+    parser.add_argument("--warmup", type=int, default=1, help="runs per row before these (default 1)")
+    parser.add_argument("--width", type=int, default=768, help="of the image, pixels (default 768)")
+    parser.add_argument("--height", type=int, default=384, help="of the image, pixels (default 384)")
+    parser.add_argument("--frames", type=int, default=8, help="of the clip (default 8)")
     parser.add_argument("--threads", type=int, default=2, help="torch threads (default 2)")
     parser.add_argument("--minutes", type=float, help="stop in time; the same command goes on")
     parser.add_argument(
@@ -95,10 +99,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("docs/results/bench_cpu.json"), help="result file")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    side = (args.width, args.height)
+    cases = plans(args.rounds, args.warmup, args.scale == "tiny", side, args.frames)
     source, begun, console = provenance(), time.perf_counter(), Console(width=150)
     result: dict[str, Any] = {"cases": {}, "verdicts": {}, "provenance": source}
     complete = True
-    for name, plan in plans(args.rounds, args.scale == "tiny").items():
+    for name, plan in cases.items():
         left = None if args.minutes is None else args.minutes * 60 - (time.perf_counter() - begun)
         journal = args.journals / f"cpu-{args.scale}-{name}.jsonl"
         with bar() as on_step:

@@ -444,7 +444,14 @@ ROWS += [
     ),
     bench("decode", "--decode=yes", message=TAKES_NO_VALUE, names="--decode"),
     bench("image", "--image", "no.png", message="no such file; check the path", code=FAILURE),
-    bench("image", "--image", "{photo}", "--sizes", "9x9", message="has a size of its own; use it without sizes="),
+    bench(
+        "image",
+        "--image",
+        "{photo}",
+        "--sizes",
+        "9x9",
+        message="has a size of its own; use it without sizes=",
+    ),
     bench("video", "--video", "no.mp4", message="no such file; check the path", code=FAILURE),
     Words(
         "bench", "video", (*BENCH[:2], "--sizes", "9x9", "--video", "{clip}"), "say how many frames to take"
