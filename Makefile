@@ -24,10 +24,11 @@ JOBS ?= 2
 PYTEST_ARGS ?=
 FUZZ_ARGS ?=
 MUTANTS_ARGS ?=
+BENCH_ARGS ?=
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-oldest mutants fuzz lint format readme accuracy wheel-test clean
+.PHONY: help install demo test test-oldest mutants fuzz lint format readme accuracy bench bench-gpu wheel-test clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -83,6 +84,14 @@ accuracy: $(STAMP)  ## measure every method on the embedded models, 1,000 questi
 	$(OFFLINE) $(BIN)/python scripts/accuracy.py --model models/tiny-onevision --medium clip
 	$(OFFLINE) $(BIN)/python scripts/accuracy.py --model models/tiny-next --medium image
 	$(OFFLINE) $(BIN)/python scripts/accuracy_table.py
+
+bench: $(STAMP)  ## measure on this CPU whether savings show, and how cost grows with length; goes on where it was stopped
+	$(OFFLINE) $(BIN)/python scripts/bench_cpu.py $(BENCH_ARGS)
+	$(OFFLINE) $(BIN)/python scripts/bench_length.py
+	$(BIN)/python scripts/bench_tables.py
+
+bench-gpu: $(STAMP)  ## fill the table of a large GPU, nine minutes at a time; goes on where it was stopped
+	$(OFFLINE) $(BIN)/python scripts/bench_h200.py $(BENCH_ARGS)
 
 wheel-test: $(STAMP)  ## build the wheel, install it into an empty environment, use it from an empty folder
 	@rm -rf dist $(WHEEL_VENV)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -47,9 +48,25 @@ class Timings(MutableMapping[str, float]):
         return f"Timings({dict(self)})"
 
 
+_watcher: ContextVar[Callable[[str], None] | None] = ContextVar("_watcher", default=None)
+
+
+@contextmanager
+def watched(begins: Callable[[str], None]) -> Iterator[None]:
+    """Have `begins(name)` called when a phase begins in this block, in this thread: for meters of something else."""
+    token = _watcher.set(begins)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
+
+
 @contextmanager
 def phase(into: Timings, name: str, device: torch.device) -> Iterator[None]:
     """Time the block in milliseconds as `into[name]`, on the device's own clock where it has one."""
+    begins = _watcher.get()
+    if begins is not None:
+        begins(name)
     if device.type == "cuda":
         start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record(torch.cuda.current_stream(device))

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from live_bytes import LiveBytes
 from tiny_models import FAMILIES, SIDE, VIDEO_FAMILIES, tiny_model
 from vidcompress.adapters.base import Visual
+from vidcompress.bench.live_bytes import LiveBytes
 from vidcompress.registry import adapter_for
 from vidcompress.views import Evidence
 

@@ -460,3 +460,101 @@ ROWS += [
     ),
     Words("results", "as_json", ("{run}", "--json=yes"), "does not take a value", names="--json"),
 ]
+BENCH = ("--geometry", "llava-onevision-0.5b", "--frames", "4")
+
+
+def bench(parameter: str, *words: str, message: str, code: int = USAGE, names: str | None = None) -> Words:
+    """A row of `bench` with a geometry and a clip."""
+    return Words("bench", parameter, (*BENCH, *words), message, code, names)
+
+
+TAKES_NO_VALUE = "does not take a value"
+ROWS += [
+    Words("bench", "geometry", ("--frames", "4"), "give one of them, a named shape with random weights"),
+    Words(
+        "bench", "geometry", ("--geometry", "llava-next-8b", "--frames", "4"), "did you mean 'llava-next-7b'?"
+    ),
+    Words("bench", "model", (*BENCH, "--model", "tiny-next"), "give one of them, a named shape"),
+    Words("bench", "model", ("--model", "no-such-model", "--frames", "4"), "no-such-model"),
+    bench("decoder_layers", "--decoder-layers", "0", message="must be a whole number of at least 1"),
+    Words(
+        "bench",
+        "decoder_layers",
+        ("--model", "tiny-next", "--sizes", "9x9", "--decoder-layers", "2"),
+        "a checkpoint is as it is; use geometry= instead",
+    ),
+    bench("encoder_layers", "--encoder-layers", "1", message="must be a whole number of at least 2"),
+    bench("scale", "--scale", "small", message="scale must be one of full, tiny"),
+    Words("bench", "sizes", ("--geometry", "llava-next-7b"), "there is nothing to measure: give sizes="),
+    Words(
+        "bench", "sizes", ("--geometry", "llava-next-7b", "--sizes", "672"), "must be WIDTHxHEIGHT in pixels"
+    ),
+    Words(
+        "bench",
+        "sizes",
+        ("--geometry", "llava-next-7b", "--sizes", "0x9"),
+        "must be a whole number from 1 to",
+    ),
+    Words("bench", "frames", (*BENCH[:2], "--frames", "4,x"), "must be whole numbers with commas between"),
+    Words("bench", "frames", (*BENCH[:2], "--frames", "0"), "must be a whole number from 1 to 4096"),
+    Words(
+        "bench",
+        "frames",
+        ("--geometry", "llava-next-7b", "--frames", "4", "--scale", "tiny"),
+        "takes no clips",
+    ),
+    bench("methods", "--methods", "globalcom3", message="did you mean 'globalcom2'?", names="method"),
+    bench("methods", "--methods", ",", message="name at least one, or leave it out"),
+    bench("methods", "--methods", "hired", message="serves image inputs only"),
+    bench("baseline", "--baseline=yes", message=TAKES_NO_VALUE, names="--baseline"),
+    bench("only", "--only=yes", message=TAKES_NO_VALUE, names="--only"),
+    bench(
+        "retention_ratios", "--retention-ratios", "2", message="0 < R <= 1, got '2'", names="retention_ratio"
+    ),
+    bench("max_tokens", "--max-tokens", "5,x", message="must be whole numbers with commas between"),
+    bench("max_tokens", "--max-tokens", "5", "--retention-ratios", "1", message="exclude each other; pass"),
+    bench("batch_sizes", "--batch-sizes", "0", message="must be a whole number of at least 1"),
+    bench("batch_sizes", "--batch-sizes", ",", message="give at least one"),
+    bench("concurrency", "--concurrency", "processes", message="concurrency must be one of batch, threads"),
+    bench("new_tokens", "--new-tokens", "0", message="must be a whole number of at least 1"),
+    bench("text_tokens", "--text-tokens", "1", message="must be a whole number from 2"),
+    bench("rounds", "--rounds", "0", message="must be a whole number from 1"),
+    bench("warmup", "--warmup", "-1", message="must be a whole number from 0"),
+    bench("memory", "--memory=yes", message=TAKES_NO_VALUE, names="--memory"),
+    bench("probes", "--probes=yes", message=TAKES_NO_VALUE, names="--probes"),
+    bench(
+        "probes",
+        "--probes",
+        "--plot",
+        "x.png",
+        message="cannot go with --probes; leave it out",
+        names="probes",
+    ),
+    bench("decode", "--decode=yes", message=TAKES_NO_VALUE, names="--decode"),
+    bench("image", "--image", "no.png", message="no such file; check the path", code=FAILURE),
+    bench(
+        "image",
+        "--image",
+        "{photo}",
+        "--sizes",
+        "9x9",
+        message="has a size of its own; use it without sizes=",
+    ),
+    bench("video", "--video", "no.mp4", message="no such file; check the path", code=FAILURE),
+    Words(
+        "bench", "video", (*BENCH[:2], "--sizes", "9x9", "--video", "{clip}"), "say how many frames to take"
+    ),
+    bench("device", "--device", "tpu9", message="is not a device; pass 'cpu'"),
+    bench("dtype", "--dtype", "int8", message="dtype must be one of float32, float16, bfloat16"),
+    bench("attn_implementation", "--attn-implementation", "sdap", message="did you mean 'sdpa'?"),
+    bench("threads", "--threads", "0", message="must be a whole number from 1 to 1024"),
+    bench("seed", "--seed", "-1", message="must be a whole number from 0"),
+    bench("journal", "--journal", "{room}", message="is a folder; name a file in it"),
+    bench(
+        "journal", "--scale", "tiny", "--journal", "{broken}", message="belongs to something else; delete it"
+    ),
+    bench("minutes", "--minutes", "0", message="must be a positive number"),
+    bench("out", "--out", "no/such/x.json", message="its folder does not exist; make it first"),
+    bench("plot", "--plot", "x.txt", message="must end in .png, .svg"),
+    bench("as_json", "--json=5", message=TAKES_NO_VALUE, names="--json"),
+]

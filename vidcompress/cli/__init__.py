@@ -1,4 +1,4 @@
-"""The command line: `vidcompress ask | compare | cost | eval | results | suite | doctor | methods | models`.
+"""The command line: `vidcompress ask | bench | compare | cost | eval | results | suite | doctor | methods | models`.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 for success, 1 for a failure, 2 for bad usage.
 Set VIDCOMPRESS_TRACEBACK=1 to see where an error comes from.
@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from .ask import ask
+from .bench import bench
 from .compare import compare
 from .cost import cost
 from .doctor import doctor
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.command()(ask)
 app.command()(compare)
+app.command()(bench)
 app.command()(cost)
 app.command("eval")(evaluate)
 app.command()(results)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,11 +76,13 @@ def plan_comparison(
             f"{name}={shown(dict(options or {})[name])}: compare takes several; pass {singular[name]}=[...]"
         )
     question, budgets = read_question(item), read_budgets(retention_ratios, max_tokens)
-    return question, *line_up(question, methods, budgets, controls=controls, seed=seed, common=common)
+    images, video = question.images, question.video
+    modalities = {*(["image"] if images else []), *(["video"] if video is not None else [])}
+    return question, *line_up(modalities, methods, budgets, controls=controls, seed=seed, common=common)
 
 
 def line_up(
-    question: Question,
+    modalities: Set[str],
     methods: str | Sequence[str | Method] | None,
     budgets: Sequence[Mapping[str, Any]],
     *,
@@ -91,7 +93,7 @@ def line_up(
     """Check everything that can be checked before a model runs.
 
     Args:
-        question: what is asked; decides which methods serve.
+        modalities: which of `image` and `video` are asked about; decides which methods serve.
         methods: labels, or methods; None takes every registered one that serves the input.
         budgets: `retention_ratio` or `max_tokens` of each column.
         controls: whether `random` and `uniform` stand beside `methods`.
@@ -105,7 +107,6 @@ def line_up(
         ArgumentError: as `compress_inputs`, or nothing to compress. UnsupportedInputError: a method that was asked
             for does not serve the input.
     """
-    modalities = {*(["image"] if question.images else []), *(["video"] if question.video is not None else [])}
     if not modalities:
         raise ArgumentError("compare: there is nothing to compress; pass image=, images= or video=")
     asked = _named(methods)

@@ -21,7 +21,7 @@ class LiveBytes(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
         # A weak reference keeps the address of a storage from being given to another.
         self._foreign: dict[int, StorageWeakRef] = {}
@@ -32,6 +32,11 @@ class LiveBytes(TorchDispatchMode):
         """Bytes alive."""
         self._alive = {key: entry for key, entry in self._alive.items() if not entry[0].expired()}
         return sum(size for _, size in self._alive.values())
+
+    def restart(self) -> int:
+        """Return the peak so far, and let the next one begin with what is alive."""
+        peak, self.peak = self.peak, self.now
+        return peak
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

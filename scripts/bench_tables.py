@@ -1,0 +1,166 @@
+"""Write the tables of docs/performance.md from the committed result files.
+
+    python scripts/bench_tables.py
+
+Each table stands between `<!-- bench:NAME -->` and `<!-- /bench -->`; what is between is replaced where there is a
+result file docs/results/NAME.json, and left alone where there is none.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+MARK = re.compile(r"(<!-- bench:([\w-]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A table; the first column is text, the others are numbers."""
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
+
+
+def source(result: dict[str, Any]) -> str:
+    """The line that says where figures come from."""
+    where = result["provenance"]
+    commit = (where["commit"] or "unknown")[:10] + (" with local changes" if where["dirty"] else "")
+    machine = f"{where['machine']}, {where['threads']} threads, {where['device']}"
+    return f"\n`{where['command']}` at commit {commit}; {machine}.\n"
+
+
+def cpu(result: dict[str, Any]) -> str:
+    """Verdicts of every case."""
+    rows = []
+    for name, found in result["verdicts"].items():
+        for v in found:
+            reached = v["of_allowed"]
+            rows.append(
+                [
+                    f"{name}, `{v['method']}`",
+                    f"{v['retention_ratio']:g}",
+                    f"{v['allowed']:.2f}",
+                    f"{v['speed_up']['min']:.2f}",
+                    f"{v['speed_up']['busy']:.2f}",
+                    f"{100 * reached['min']:.0f} / {100 * reached['busy']:.0f}",
+                    f"{100 * v['wanted']:.0f}",
+                    f"{100 * v['memory']:.0f} ({100 * v['predicted']:.0f})",
+                    f"{100 * v['prefill_memory']:.0f} ({100 * v['prefill_predicted']:.0f})",
+                ]
+            )
+    head = ["input, method", "retention", "allowed", "measured", "in processor time", "reached %, both"]
+    head += ["wanted %", "peak % (predicted)", "prefill peak % (predicted)"]
+    return markdown(head, rows) + source(result)
+
+
+def probes(result: dict[str, Any]) -> str:
+    """What evidence adds, and selection's share."""
+    text = ""
+    for entry in result["inputs"]:
+        adds = []
+        for e in entry["evidence"]:
+            shares = [f"{100 * e['adds'][key]:+.1f}" for key in ("min", "paired", "busy")]
+            adds.append([e["evidence"], f"{e['encode_ms']['min']:,.0f}", *shares])
+        head = [f"evidence, {entry['workload']}", "encode, ms", "adds %", "paired", "processor time"]
+        took = [
+            [f"`{m['row']}`", f"{m['select_ms']['min']:.1f}", f"{100 * m['share']:.2f}"]
+            for m in entry["methods"]
+            if "skipped" not in m
+        ]
+        text += markdown(head, adds) + "\n" + markdown(["method", "compress, ms", "of encode %"], took) + "\n"
+    return text.rstrip("\n") + "\n" + source(result)
+
+
+def length(result: dict[str, Any]) -> str:
+    """Exponents of growth."""
+    rows = [
+        [
+            f"{modality}, {quantity}, `{name}`",
+            f"{curve['exponent']:.2f}",
+            f"{curve['r2']:.4f}",
+            f"{curve['slope']:.3g}",
+        ]
+        for modality, quantities in result["growth"].items()
+        for quantity in ("encode, ms", "compress, ms", "first token, ms", "peak, MiB")
+        for name, curve in quantities.get(quantity, {}).items()
+    ]
+    return markdown(["curve", "exponent", "R²", "per view"], rows) + source(result)
+
+
+def gpu(result: dict[str, Any]) -> str:
+    """Rows of every model, and the aims that were missed."""
+    rows = []
+    for name, run in result["runs"].items():
+        longest = str(max(run["plan"]["new_tokens"]))
+        for group in run["groups"]:
+            rows += [
+                [
+                    f"{name}, {group['name']}, `{row['method']}`",
+                    row["budget"],
+                    *_gpu_cells(row["summary"], longest),
+                ]
+                for row in group["rows"]
+                if "summary" in row
+            ]
+    head = [
+        "model, input, method",
+        "retention",
+        "first token, ms",
+        "samples/s",
+        "peak, GB",
+        "encode / compress / prefill %",
+    ]
+    head += ["speed-up (allowed)", "samples/s", "peak above weights %"]
+    missed = [e for entries in result["aims"].values() for e in entries if not e["met"]]
+    of = sum(len(entries) for entries in result["aims"].values())
+    return markdown(head, rows) + f"\n{of - len(missed)} of {of} aims met.\n" + source(result)
+
+
+def _gpu_cells(s: dict[str, Any], longest: str) -> list[str]:
+    against, peak = s.get("against", {}), s["peak_bytes"]
+    shares = " / ".join(f"{100 * s['share'].get(k, 0):.0f}" for k in ("encode", "compress", "prefill"))
+    return [
+        f"{s['first_token_ms']['median']:.1f}",
+        f"{s['samples_per_s'][longest]:.2f}",
+        f"{peak['all'] / 1e9:.1f}" if peak else "",
+        shares,
+        f"{against['first_token']['median']:.2f} ({against.get('flops', 1):.2f})" if against else "",
+        f"{against['samples_per_s'][longest]:.2f} x" if against else "",
+        f"{100 * against['peak_above']:.0f}" if "peak_above" in against else "",
+    ]
+
+
+TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "bench_cpu": cpu,
+    "bench_probes": probes,
+    "length": length,
+    "bench_h200": gpu,
+}
+
+
+def fill(text: str, results: Path) -> str:
+    """Replace every marked table for which there is a result file."""
+
+    def one(match: re.Match[str]) -> str:
+        path = results / f"{match[2]}.json"
+        return (
+            match[1] + TABLES[match[2]](json.loads(path.read_text())) + match[3]
+            if path.exists()
+            else match[0]
+        )
+
+    return MARK.sub(one, text)
+
+
+def main() -> None:
+    """Fill docs/performance.md."""
+    page = ROOT / "docs" / "performance.md"
+    page.write_text(fill(page.read_text(), ROOT / "docs" / "results"))
+    print(f"wrote {page.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,339 @@
+"""The bench: what it feeds the model, what it times and counts, its journal, and the figures it makes of them."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from vidcompress.bench import BenchPlan, run_bench, summarise
+from vidcompress.bench import run as running
+from vidcompress.bench.aims import aims
+from vidcompress.bench.growth import fit, growth
+from vidcompress.bench.inputs import make_inputs, visual_shape
+from vidcompress.bench.journal import Journal
+from vidcompress.bench.measure import measure, measure_peaks
+from vidcompress.bench.meters import PeakMeter
+from vidcompress.bench.models import make_model, weights_bytes
+from vidcompress.bench.plan import Workload
+from vidcompress.bench.plot import draw
+from vidcompress.bench.probes import NOTHING, render_probes, run_probes
+from vidcompress.bench.summary import _summarised
+from vidcompress.bench.table import render
+from vidcompress.bench.verdict import verdicts
+from vidcompress.errors import ArgumentError
+from vidcompress.registry import adapter_for
+from vidcompress.session import compress_inputs
+from vidcompress.timing import Timings, phase, watched
+
+TOY: dict[str, Any] = {"scale": "tiny", "encoder_layers": 2, "decoder_layers": 3, "device": "cpu"}
+GEOMETRIES = ("llava-next-7b", "llava-onevision-0.5b", "llava-video-7b")
+
+
+def plan(geometry: str = "llava-onevision-0.5b", **changes: Any) -> BenchPlan:
+    small = {
+        "methods": "globalcom2",
+        "retention_ratios": [0.25],
+        "controls": False,
+        "rounds": 2,
+        "new_tokens": [3],
+    }
+    return BenchPlan(geometry=geometry, **{**TOY, **small, "warmup": 0, **changes})
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return make_model(plan(frames=[4]))
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_inputs_are_what_the_stock_model_takes(geometry: str) -> None:
+    made = make_model(plan(geometry, sizes=[(672, 672)]))
+    workloads = plan(
+        geometry, sizes=[(672, 672), (336, 900)], frames=[] if "next" in geometry else [3]
+    ).workloads
+    for workload in workloads:
+        inputs = make_inputs(made, workload, 2, text_tokens=10, seed=0)
+        _, count, token = visual_shape(made.config, workload)
+        assert inputs["input_ids"].shape == (2, count + 10)
+        assert int((inputs["input_ids"] == token).sum()) == 2 * count
+        with torch.no_grad():  # raises where placeholders and features differ in number
+            stock = made(**inputs).logits
+            ours = made(**compress_inputs(made, inputs, "none")).logits
+        assert torch.equal(stock, ours)
+
+
+def test_words_are_never_placeholders(model: Any) -> None:
+    ids = make_inputs(model, Workload("video", frames=1), 64, text_tokens=100, seed=1)["input_ids"]
+    count = visual_shape(model.config, Workload("video", frames=1))[1]
+    taken = (ids == model.config.image_token_id) | (ids == model.config.video_token_id)
+    assert taken.sum(1).tolist() == [count] * 64
+
+
+def test_phases_follow_one_another_and_fill_the_first_token(model: Any) -> None:
+    chosen = plan(frames=[4], methods="globalcom2,globalcom2+fastv,stock")
+    inputs = make_inputs(model, chosen.workloads[0], 2, text_tokens=10, seed=0)
+    rows = {row.key: row for row in chosen.rows(chosen.workloads[0])}
+    assert list(rows) == ["none@1", "stock@1", "globalcom2@0.25", "globalcom2+fastv@0.25"]
+    for key in ("none@1", "globalcom2@0.25"):
+        begun = time.perf_counter()
+        got = measure(adapter_for(model), inputs, rows[key].entry.settings, 4)  # type: ignore[union-attr]
+        wall = (time.perf_counter() - begun) * 1e3
+        assert list(got["phases"]) == ["encode", "compress", "prefill"]
+        assert 0 < sum(got["phases"].values()) <= got["first_token"] < wall
+        assert len(got["tokens"]) == 3 and got["first_token"] + sum(got["tokens"]) < wall
+    assert got["visual"]["total"] == 2 * 17 and got["visual"]["sent"] == 2 * 4
+    inside = measure(adapter_for(model), inputs, rows["globalcom2+fastv@0.25"].entry.settings, 1)  # type: ignore[union-attr]
+    assert sum(inside["visual"]["per_layer"]) <= 3 * 8 and inside["tokens"] == []
+    stock = measure(adapter_for(model), inputs, None, 2)
+    assert list(stock["phases"]) == ["prefill"] and stock["visual"] == {}
+
+
+def test_phases_of_the_session_are_watched_in_this_thread_alone(model: Any) -> None:
+    seen: list[str] = []
+    inputs = make_inputs(model, Workload("video", frames=2), 1, text_tokens=4, seed=0)
+    with watched(seen.append):
+        compress_inputs(model, inputs, "random", retention_ratio=0.5)
+    compress_inputs(model, inputs, "random", retention_ratio=0.5)
+    assert seen == ["encode", "compress"]
+    with (
+        pytest.raises(ValueError, match="stop"),
+        watched(seen.append),
+        phase(Timings(), "x", torch.device("cpu")),
+    ):
+        raise ValueError("stop")
+    assert seen[2:] == ["x"]
+
+
+def test_peaks_are_counted_by_phase_and_are_the_same_every_time(model: Any) -> None:
+    chosen = plan(frames=[16])
+    inputs = make_inputs(model, chosen.workloads[0], 1, text_tokens=10, seed=0)
+    none, small = (row.entry.settings for row in chosen.rows(chosen.workloads[0]) if row.entry is not None)
+    measure(adapter_for(model), inputs, none, 1)  # layouts and the like are made once
+    peaks, meter = measure_peaks(adapter_for(model), inputs, none, 3)
+    assert list(peaks) == ["encode", "compress", "prefill", "decode"] and not meter.counts_weights
+    assert measure_peaks(adapter_for(model), inputs, none, 3)[0] == peaks
+    fewer, _ = measure_peaks(adapter_for(model), inputs, small, 3)
+    assert fewer["encode"] == peaks["encode"]
+    text = model.config.text_config
+    cache = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim * 4
+    dropped = 65 - 16
+    assert peaks["decode"] - fewer["decode"] >= dropped * cache  # keys and values of what was dropped
+    assert peaks["prefill"] > fewer["prefill"]
+
+
+def test_a_meter_keeps_the_largest_of_a_phase_that_comes_back() -> None:
+    meter = PeakMeter(torch.device("cpu"))
+    with meter.on():
+        for size in (1000, 10):
+            meter.begin("a")
+            held = torch.zeros(size)
+            meter.begin("b")
+            del held
+    assert meter.peaks["a"] == 4000 and meter.peaks["b"] == 4000  # alive when the phase began
+
+
+def test_tied_weights_count_once(model: Any) -> None:
+    assert model.config.tie_word_embeddings
+    assert weights_bytes(model) == sum(p.nbytes for p in model.parameters()) + sum(
+        b.nbytes for b in model.buffers()
+    )
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """What is measured, without measuring it: times that say which call they were."""
+    made: list[tuple[str, int]] = []
+
+    def fake(adapter: Any, inputs: Any, settings: Any, new_tokens: int) -> dict[str, Any]:
+        name = "stock" if settings is None else settings.method.name
+        made.append((name, inputs["input_ids"].shape[0]))
+        time_ = float(len(made))
+        phases = {"encode": time_, "compress": 1.0, "prefill": 2.0}
+        visual = {"total": 10, "sent": 5, "per_layer": None}
+        return {
+            "phases": phases,
+            "first_token": time_ + 3,
+            "busy": time_,
+            "tokens": [1.0] * (new_tokens - 1),
+            "visual": visual,
+        }
+
+    monkeypatch.setattr(running, "measure", fake)
+    return made
+
+
+def test_rows_take_turns_and_a_killed_run_goes_on(model: Any, calls: list[Any], tmp_path: Path) -> None:
+    chosen = plan(frames=[2], controls=True, rounds=3, memory=False)
+    journal = tmp_path / "run.jsonl"
+
+    def stop(done: int, of: int, what: str) -> None:
+        assert of == 12
+        if done == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_bench(chosen, journal=journal, model=model, on_step=stop)
+    order = ["none", "globalcom2", "random", "uniform"]
+    assert [name for name, _ in calls] == [*order, *order[1:3]]
+    with journal.open("a") as file:
+        file.write('{"group": "2 frames, ba')  # the kill came while a line was written
+    result = run_bench(chosen, journal=journal, model=model)
+    assert [name for name, _ in calls][6:] == ["uniform", "none", *order[2:], *order[:2]]
+    assert result["complete"]
+    assert [len(row["rounds"]) for row in result["groups"][0]["rows"]] == [3] * 4
+    again = run_bench(chosen, journal=journal, model=model)
+    assert len(calls) == 12 and again["groups"] == result["groups"]
+    with pytest.raises(ArgumentError, match=r"journal=.* belongs to another run \(plan differ\); delete it"):
+        run_bench(plan(frames=[3]), journal=journal, model=model)
+    journal.write_text(journal.read_text().replace('"round"', '"ruond"', 1))
+    with pytest.raises(ArgumentError, match=r"journal=.* is damaged \(KeyError.*delete it or name another"):
+        run_bench(chosen, journal=journal, model=model)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ArgumentError, match=r"journal=.* cannot be used \(.*name another file"):
+        Journal(tmp_path / "file" / "x", {})
+
+
+def test_a_run_stops_in_time(model: Any, calls: list[Any]) -> None:
+    result = run_bench(plan(frames=[2], memory=False), model=model, seconds=0)
+    assert not result["complete"] and calls == []
+    assert "INCOMPLETE" in render(summarise(result))
+
+
+def test_a_row_that_cannot_run_says_why_and_the_others_run(model: Any) -> None:
+    result = summarise(
+        run_bench(plan(frames=[2], methods="globalcom2,fastv", retention_ratios=[0.05]), model=model)
+    )
+    none, fine, floor = result["groups"][0]["rows"]
+    assert none["skipped"] is None and "summary" in fine and "summary" not in floor
+    assert "its floor is" in floor["skipped"]
+    assert "not measured: fastv at 0.05: method 'fastv' cannot keep" in render(result)
+
+
+def test_what_is_quoted_against_the_uncompressed_row(model: Any, calls: list[Any]) -> None:
+    found = summarise(run_bench(plan(frames=[2], memory=False, new_tokens=[1, 3]), model=model))
+    none, row = found["groups"][0]["rows"]
+    # Rounds: none 1, globalcom2 2; globalcom2 3, none 4; three milliseconds beside the encoder.
+    assert [r["first_token"] for r in none["rounds"]] == [4, 7] and [
+        r["first_token"] for r in row["rounds"]
+    ] == [5, 6]
+    first = row["summary"]["against"]["first_token"]
+    assert first == pytest.approx(
+        {"min": 4 / 5, "median": 5.5 / 5.5, "paired": (4 / 5 + 7 / 6) / 2, "busy": 2.5 / 2.5}
+    )
+    assert row["summary"]["total_ms"] == {"1": 5.5, "3": 7.5}
+    assert row["summary"]["samples_per_s"]["3"] == pytest.approx(1e3 / 7.5)
+    assert sum(row["summary"]["share"].values()) == pytest.approx(1)
+    assert row["summary"]["share"]["decode"] == pytest.approx(2 / 7.5)
+    allowed = row["summary"]["against"]["flops"]
+    assert allowed == none["paper"]["first_token_flops"] / row["paper"]["first_token_flops"] > 1
+    assert row["summary"]["against"]["of_allowed"] == pytest.approx(first["paired"] / allowed)
+
+
+def test_threads_send_one_request_each(model: Any) -> None:
+    chosen = plan(frames=[2], batch_sizes=[3], concurrency="threads", rounds=1, memory=False)
+    found = summarise(run_bench(chosen, model=model))
+    row = found["groups"][0]["rows"][1]
+    measured = row["rounds"][0]
+    assert measured["visual"]["total"] == 9  # of one request, not of three
+    assert measured["wall"] >= measured["first_token"]
+    assert row["summary"]["samples_per_s"]["3"] == pytest.approx(3e3 / measured["wall"])
+
+
+def test_a_file_is_decoded_in_every_round(model: Any) -> None:
+    found = summarise(run_bench(plan(frames=[3], sizes=[(768, 384)], media=True, memory=False), model=model))
+    for group in found["groups"]:
+        assert len(group["media"]) == 2
+        assert {name for name, spread in group["media_ms"].items() if spread["min"] > 0} == {
+            "decode_video",
+            "preprocess",
+        }
+        share = group["rows"][1]["summary"]["share"]
+        assert sum(share.values()) == pytest.approx(1) and share["decode_video"] > 0
+
+
+def test_probes_add_their_evidence_and_nothing_else(model: Any) -> None:
+    chosen = plan(
+        frames=[4],
+        methods="globalcom2,vidcom2,fastervlm,fastv,frames,globalcom2+fastv",
+        controls=True,
+        rounds=2,
+    )
+    found = run_probes(chosen, model=model)
+    (entry,) = found["inputs"]
+    assert [e["evidence"] for e in entry["evidence"]] == [NOTHING, "attention_received of features"]
+    assert entry["evidence"][0]["adds"] == {"paired": 0, "min": 0, "busy": 0}
+    rows = {m["row"]: m for m in entry["methods"]}
+    assert set(rows) == {
+        f"{name}@0.25" for name in ("globalcom2", "vidcom2", "fastervlm", "random", "uniform")
+    }
+    assert all(m["share"] > 0 for m in rows.values())
+    assert "attention_received of features" in render_probes(found)
+
+
+def test_verdicts_go_by_operations_and_predicted_memory() -> None:
+    def row(method: str, ratio: float | None, first: float, peak: int, paper: int) -> dict[str, Any]:
+        phases = {"encode": 1.0, "compress": 1.0, "prefill": 1.0}
+        return {
+            "method": method,
+            "budget": "x",
+            "retention_ratio": ratio,
+            "skipped": None,
+            "rounds": [{"phases": phases, "first_token": first, "busy": first, "tokens": [], "visual": {}}],
+            "memory": {"peaks": {"encode": 10, "prefill": peak}, "inputs_bytes": 3, "counts_weights": False},
+            "paper": {"first_token_flops": paper, "encode_bytes": 5, "prefill_bytes": paper},
+        }
+
+    rows = [row("none", 1.0, 100, 200, 400), row("fast", 0.25, 28, 54, 100), row("slow", 0.25, 31, 56, 100)]
+    rows.append(row("slow", 0.1, 31, 50, 100))
+    group = {"name": "g", "batch": 1, "media": [], "rows": rows, "modality": "video", "views": 64}
+    model = {"weights_bytes": 7, "device": "cpu"}
+    result = {"groups": [group], "plan": {"new_tokens": [1]}, "model": model}
+    assert _summarised(rows[0], group, {}, result)["summary"]["peak_bytes"]["all"] == 210
+    found = summarise(result)
+    judged = [(v["method"], v["retention_ratio"], v["fast"], v["small"]) for v in verdicts(found)]
+    assert judged == [("fast", 0.25, True, True), ("slow", 0.25, False, False), ("slow", 0.1, True, True)]
+    assert verdicts(found)[0]["of_allowed"]["min"] == pytest.approx(100 / 28 / 4)
+    missed = {(a["method"], a["retention_ratio"], a["aim"]) for a in aims(found) if not a["met"]}
+    assert ("slow", 0.1, "first token, of the allowed speed-up") in missed
+    assert ("slow", 0.1, "compress, share of encode") in missed
+    assert ("slow", 0.1, "samples/s against none") not in missed and (
+        "slow",
+        0.1,
+        "peak above weights, share of none",
+    ) in missed
+
+
+def test_growth_tells_a_line_from_a_parabola() -> None:
+    lengths = [8, 16, 32, 64, 128]
+    line, curve = fit(lengths, [5 + 2 * n for n in lengths]), fit(lengths, [n * n for n in lengths])
+    assert line["linear"] and line["slope"] == pytest.approx(2) and line["intercept"] == pytest.approx(5)
+    assert line["r2"] == pytest.approx(1)
+    assert not curve["linear"] and curve["exponent"] == pytest.approx(2)
+
+
+def test_growth_takes_its_curves_from_a_run(model: Any) -> None:
+    found = growth(summarise(run_bench(plan(frames=[2, 4, 8], rounds=1), model=model)))
+    curve = found["video"]["encode, MiB"]["globalcom2 0.25"]
+    assert [n for n, _ in curve["points"]] == [2, 4, 8] and curve["slope"] > 0
+    assert found["image"] == {}
+
+
+def test_a_picture_needs_something_measured(model: Any, tmp_path: Path) -> None:
+    result = summarise(run_bench(plan(frames=[2], memory=False), model=model, seconds=0))
+    with pytest.raises(ArgumentError, match="plot=.*nothing was measured"):
+        draw(result, tmp_path / "x.png")
+
+
+def test_results_are_json(model: Any) -> None:
+    result = summarise(run_bench(plan(frames=[2], controls=True), model=model))
+    assert json.loads(json.dumps(result)) == result
+    assert (
+        result["provenance"]["versions"]["torch"] == torch.__version__.split("+")[0]
+        or result["provenance"]["versions"]["torch"]
+    )
+    assert result["model"]["geometry"]["decoder"]["layers"] == 3

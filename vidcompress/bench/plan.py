@@ -1,0 +1,294 @@
+"""What to measure: a model, inputs, methods and budgets, checked before any model is made."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ..checks import device as checked_device
+from ..checks import flag, one_of, whole_number
+from ..errors import ArgumentError, nearest, shown
+from ..qa.lineup import Entry, line_up, read_budgets
+from ..views import Modality
+
+STOCK = "stock"
+"""The row of the untouched model: its own `generate`, with nothing of this package in between."""
+DTYPES = ("float32", "float16", "bfloat16")
+CONCURRENCY = ("batch", "threads")
+SCALES = ("full", "tiny")
+TINY_SIDE = 56
+"""Resolution of the encoder at scale `tiny`, in pixels."""
+MOST_FRAMES = 4096
+MOST_PIXELS = 1 << 14
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One kind of input.
+
+    Attributes:
+        modality: `image` or `video`.
+        size: (height, width) of the image in pixels, or None.
+        frames: of the clip, or 0.
+    """
+
+    modality: Modality
+    size: tuple[int, int] | None = None
+    frames: int = 0
+
+    @property
+    def name(self) -> str:
+        """Such as `image 672x672` (width x height) or `32 frames`."""
+        if self.size is None:
+            return f"{self.frames} frame{'s' * (self.frames > 1)}"
+        return f"image {self.size[1]}x{self.size[0]}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a method at a budget, or the stock model.
+
+    Attributes:
+        label: the method as it was named.
+        budget: `1`, `0.25`, or `128 tokens`.
+        entry: how it compresses; None for the stock model.
+    """
+
+    label: str
+    budget: str
+    entry: Entry | None = field(repr=False)
+
+    @property
+    def key(self) -> str:
+        """Names the row within its group."""
+        return f"{self.label}@{self.budget}"
+
+
+@dataclass(frozen=True)
+class BenchPlan:
+    """What to measure. Everything is checked when it is made.
+
+    Attributes:
+        geometry: a named shape with random weights (`vidcompress.geometry.GEOMETRIES`), or
+        model: instead, an embedded model, a folder or a hub id.
+        decoder_layers, encoder_layers: fewer layers than the geometry has.
+        scale: `full`, or `tiny`: widths and resolution of the geometry cut to a toy's, for trying a run out.
+        sizes: (width, height) of images in pixels, one workload each.
+        frames: lengths of clips, one workload each.
+        methods: labels as in `VisualQA.compare`, compositions too, and `stock`; None for all that serve an input.
+        retention_ratios, max_tokens: budgets; 0.25 and 0.1 by default.
+        controls: whether `random` and `uniform` take part unasked.
+        baseline: whether the uncompressed model takes part, which every ratio is against.
+        batch_sizes: requests at once.
+        concurrency: how several requests come: as one `batch`, or from `threads` with one request each.
+        new_tokens: lengths of the answer for which totals are stated.
+        text_tokens: words of the prompt beside the visual tokens.
+        rounds: timed runs per row, in turns. warmup: runs per row before these.
+        memory: whether peak memory is measured, in a run of its own.
+        media: whether a drawn file is decoded and prepared in every round, and its pixels used.
+        image, video: instead of a drawn one, a file of yours.
+        device, dtype, attn_implementation: as in `VisualQA.from_pretrained`.
+        seed: of weights, pixels and prompts.
+
+    Raises:
+        ArgumentError: naming the argument. UnsupportedInputError: a named method that does not serve the input.
+    """
+
+    geometry: str | None = None
+    model: str | None = None
+    decoder_layers: int | None = None
+    encoder_layers: int | None = None
+    scale: Literal["full", "tiny"] = "full"
+    sizes: Sequence[tuple[int, int]] = ()
+    frames: Sequence[int] = ()
+    methods: str | Sequence[str] | None = None
+    retention_ratios: Sequence[float | str] | None = None
+    max_tokens: Sequence[int] | None = None
+    controls: bool = True
+    baseline: bool = True
+    batch_sizes: Sequence[int] = (1,)
+    concurrency: Literal["batch", "threads"] = "batch"
+    new_tokens: Sequence[int] = (8,)
+    text_tokens: int = 40
+    rounds: int = 3
+    warmup: int = 1
+    memory: bool = True
+    media: bool = False
+    image: str | None = None
+    video: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    attn_implementation: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self._check_model()
+        one_of("concurrency", self.concurrency, CONCURRENCY)
+        for name in ("sizes", "frames", "batch_sizes", "new_tokens"):
+            _check_list(name, getattr(self, name))
+        for size in self.sizes:
+            if not isinstance(size, (list, tuple)) or len(size) != 2:
+                raise ArgumentError(f"sizes: {shown(size)} must be (width, height) in pixels")
+            for side in size:
+                whole_number("sizes", side, most=MOST_PIXELS)
+        for count in self.frames:
+            whole_number("frames", count, most=MOST_FRAMES)
+        for name, least in (("batch_sizes", 1), ("new_tokens", 1)):
+            for count in getattr(self, name):
+                whole_number(name, count, least=least)
+            if not getattr(self, name):
+                raise ArgumentError(f"{name}=[]: give at least one")
+        for name, least in (("text_tokens", 2), ("rounds", 1), ("warmup", 0), ("seed", 0)):
+            whole_number(name, getattr(self, name), least=least, most=2**31 - 1)
+        for name in ("controls", "baseline", "memory", "media"):
+            flag(name, getattr(self, name))
+        self._check_files()
+        if not self.workloads:
+            raise ArgumentError(
+                "there is nothing to measure: give sizes= (images) or frames= (clips), or both"
+            )
+        for workload in self.workloads:
+            self.rows(workload)
+
+    def _check_model(self) -> None:
+        if (self.geometry is None) == (self.model is None):
+            raise ArgumentError(
+                f"geometry={shown(self.geometry)} and model={shown(self.model)}: give one of them, a named shape with "
+                "random weights or a checkpoint"
+            )
+        if self.geometry is not None:
+            from ..geometries import GEOMETRIES
+
+            if self.geometry not in GEOMETRIES:
+                raise ArgumentError(
+                    f"geometry={shown(self.geometry)}: no such geometry; {nearest(str(self.geometry), GEOMETRIES)}"
+                )
+        one_of("scale", self.scale, SCALES)
+        for name, least in (("decoder_layers", 1), ("encoder_layers", 2)):
+            value = getattr(self, name)
+            if value is not None:
+                whole_number(name, value, least=least)
+        for name, unset in (("decoder_layers", None), ("encoder_layers", None), ("scale", "full")):
+            if self.geometry is None and getattr(self, name) != unset:
+                raise ArgumentError(
+                    f"{name}={shown(getattr(self, name))}: a checkpoint is as it is; use geometry= instead"
+                )
+        if self.dtype is not None:
+            one_of("dtype", self.dtype, DTYPES)
+        if self.attn_implementation is not None:
+            from ..qa.attention import check_attention
+
+            check_attention(self.attn_implementation)
+        if self.device is not None:
+            checked_device("device", self.device)
+
+    def _check_files(self) -> None:
+        from ..media.image import local_path
+
+        for name, count in (("image", len(self.sizes)), ("video", len(self.frames))):
+            path = getattr(self, name)
+            if path is None:
+                continue
+            if name == "video" and not count:
+                raise ArgumentError(f"video={shown(path)}: say how many frames to take of it; add frames=")
+            if not (name == "video" and Path(path).is_dir()):
+                local_path(path, name)
+        if self.image is not None and self.sizes:
+            raise ArgumentError(f"image={shown(self.image)} has a size of its own; use it without sizes=")
+
+    @property
+    def workloads(self) -> list[Workload]:
+        """Images, then clips."""
+        sizes = list(self.sizes)
+        if self.image is not None:
+            from ..media.image import load_image
+
+            sizes = [load_image(self.image).size]
+        if self.scale == "tiny":
+            sizes = [(_toy(width, self.geometry), _toy(height, self.geometry)) for width, height in sizes]
+        return [
+            *(Workload("image", size=(int(height), int(width))) for width, height in sizes),
+            *(Workload("video", frames=int(count)) for count in self.frames),
+        ]
+
+    def rows(self, workload: Workload) -> list[Row]:
+        """The rows of a workload, the uncompressed model first; methods of the default set that do not serve it are not
+        among them.
+        """
+        return self._line_up(workload)[0]
+
+    def left_out(self, workload: Workload) -> dict[str, str]:
+        """Why each method of the default set has no row."""
+        return self._line_up(workload)[1]
+
+    def _line_up(self, workload: Workload) -> tuple[list[Row], dict[str, str]]:
+        from ..labels import split_labels
+
+        named = split_labels(self.methods) if isinstance(self.methods, str) else self.methods
+        stock = named is not None and STOCK in named
+        if named is not None:
+            named = [label for label in named if label != STOCK]
+        budgets = read_budgets(
+            (0.25, 0.1)
+            if self.retention_ratios is None and self.max_tokens is None
+            else self.retention_ratios,
+            self.max_tokens,
+        )
+        both = bool(self.sizes or self.image) and bool(self.frames)
+        if stock and not named:
+            named = ["none"]
+        entries, skipped = line_up(
+            {workload.modality},
+            _serving(named, workload.modality) if both and named is not None else named,
+            budgets,
+            controls=self.controls,
+            seed=self.seed,
+            common={},
+        )
+        rows = [Row(entry.label, _budget(entry), entry) for entry in entries]
+        first = rows[:1] if self.baseline else []
+        return [*first, *([Row(STOCK, "1", None)] if stock else []), *rows[1:]], skipped
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+
+
+def _toy(side: int, geometry: str | None) -> int:
+    """A side in pixels that makes as many crops at the toy's resolution as `side` at the real one."""
+    from ..geometries import GEOMETRIES
+
+    real = int(GEOMETRIES[str(geometry)][1]["image_size"])
+    return max(1, round(side * TINY_SIDE / real))
+
+
+def _serving(labels: Sequence[str], modality: str) -> list[str]:
+    """Those of the labels that serve a modality, where images and clips are measured in one run."""
+    from ..labels import read_label
+    from ..registry import get_method
+
+    found = []
+    for label in labels:
+        name, _ = read_label(label)
+        if name == "none" or modality in get_method(name).modalities:
+            found.append(label)
+    return found or ["none"]
+
+
+def _budget(entry: Entry) -> str:
+    budget = entry.settings.budget
+    return f"{float(budget.ratio):g}" if budget.ratio is not None else f"{budget.max_tokens} tokens"
+
+
+def _check_list(name: str, value: Any) -> None:
+    if not isinstance(value, (list, tuple)):
+        raise ArgumentError(f"{name}={shown(value)}: must be a list")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

@@ -1,0 +1,227 @@
+"""`vidcompress bench`: latency and memory of methods and budgets on a model, compressed and uncompressed in turns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .options import Attention, Device, Dtype, Json
+from .quiet import quiet
+
+
+def bench(
+    geometry: Annotated[
+        str | None,
+        typer.Option(
+            help="A named shape with random weights: llava-next-7b, llava-onevision-0.5b, ...",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Instead, an embedded model, a folder or a hub id.", show_default=False)
+    ] = None,
+    decoder_layers: Annotated[
+        int | None, typer.Option(help="Fewer decoder layers than the geometry has.", show_default="all")
+    ] = None,
+    encoder_layers: Annotated[
+        int | None, typer.Option(help="Fewer encoder layers, at least 2.", show_default="all")
+    ] = None,
+    scale: Annotated[
+        str, typer.Option(help="full, or tiny: the geometry with a toy's widths, to try a run out.")
+    ] = "full",
+    sizes: Annotated[
+        str | None, typer.Option(help="Images, by size in pixels.", metavar="WxH,WxH,...", show_default=False)
+    ] = None,
+    frames: Annotated[
+        str | None, typer.Option(help="Clips, by number of frames.", metavar="N,N,...", show_default=False)
+    ] = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Methods, with commas between them or one at a time, as in compare; `stock` is the model by itself.",
+            show_default="all that serve the input",
+        ),
+    ] = None,
+    only: Annotated[
+        bool, typer.Option("--only", help="Leave out the controls random and uniform unless named.")
+    ] = False,
+    baseline: Annotated[
+        bool, typer.Option(help="Measure the uncompressed model too, which ratios are against.")
+    ] = True,
+    retention_ratios: Annotated[
+        str | None,
+        typer.Option(help="Shares of the visual tokens.", metavar="R,R,...", show_default="0.25,0.1"),
+    ] = None,
+    max_tokens: Annotated[
+        str | None,
+        typer.Option(help="Numbers of visual tokens, instead.", metavar="N,N,...", show_default=False),
+    ] = None,
+    batch_sizes: Annotated[str, typer.Option(help="Requests at once.", metavar="N,N,...")] = "1",
+    concurrency: Annotated[
+        str, typer.Option(help="Several requests as one `batch`, or from `threads` with one each.")
+    ] = "batch",
+    new_tokens: Annotated[str, typer.Option(help="Lengths of the answer.", metavar="N,N,...")] = "8",
+    text_tokens: Annotated[int, typer.Option(help="Words of the prompt beside the visual tokens.")] = 40,
+    rounds: Annotated[int, typer.Option(help="Timed runs of every row, in turns.")] = 3,
+    warmup: Annotated[int, typer.Option(help="Runs of every row before these.")] = 1,
+    memory: Annotated[bool, typer.Option(help="Measure peak memory, in a run of its own.")] = True,
+    probes: Annotated[
+        bool,
+        typer.Option(
+            "--probes", help="Instead: what evidence adds to encoding, and what selection takes of it."
+        ),
+    ] = False,
+    decode: Annotated[
+        bool,
+        typer.Option("--decode", help="Decode and prepare a drawn file in every round, and use its pixels."),
+    ] = False,
+    image: Annotated[
+        str | None, typer.Option(help="A picture of yours instead of --sizes.", show_default=False)
+    ] = None,
+    video: Annotated[
+        str | None, typer.Option(help="A clip of yours for --frames.", show_default=False)
+    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    attn_implementation: Attention = None,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads of torch.", show_default="torch's choice")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights, pixels and prompts.")] = 0,
+    journal: Annotated[
+        Path | None,
+        typer.Option(
+            help="Note every measurement here, and go on from here after a kill.", show_default=False
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Stop in time; the same command goes on.", show_default=False)
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write everything as JSON.", show_default=False)] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw where the time goes.", show_default=False)] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure time to the first token, decoding, throughput and peak memory, by phase and against no compression."""
+    from vidcompress.checks import positive, whole_number
+    from vidcompress.errors import ArgumentError
+
+    for path, name in ((journal, "journal"), (out, "out"), (plot, "plot")):
+        _check_target(path, name)
+    if probes and plot is not None:
+        raise ArgumentError(f"--plot={str(plot)!r}: cannot go with --probes; leave it out")
+    if minutes is not None:
+        positive("minutes", minutes)
+    if threads is not None:
+        whole_number("threads", threads, most=1024)
+    with quiet():
+        from vidcompress.bench import BenchPlan
+
+        plan = BenchPlan(
+            geometry=geometry,
+            model=model,
+            decoder_layers=decoder_layers,
+            encoder_layers=encoder_layers,
+            scale=scale,  # type: ignore[arg-type]
+            sizes=[_size(part) for part in _listed(sizes)],
+            frames=_numbers("frames", frames),
+            methods=None if not methods else ",".join(methods),
+            retention_ratios=None if retention_ratios is None else _listed(retention_ratios),
+            max_tokens=None if max_tokens is None else _numbers("max_tokens", max_tokens),
+            controls=not only,
+            baseline=baseline,
+            batch_sizes=_numbers("batch_sizes", batch_sizes),
+            concurrency=concurrency,  # type: ignore[arg-type]
+            new_tokens=_numbers("new_tokens", new_tokens),
+            text_tokens=text_tokens,
+            rounds=rounds,
+            warmup=warmup,
+            memory=memory,
+            media=decode or image is not None or video is not None,
+            image=image,
+            video=video,
+            device=device,
+            dtype=dtype,
+            attn_implementation=attn_implementation,
+            seed=seed,
+        )
+        result, text = measured(
+            plan, probes=probes, threads=threads, journal=journal, minutes=minutes, plot=plot
+        )
+        if out is not None:
+            out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    typer.echo(json.dumps(result) if as_json else text)
+
+
+def measured(
+    plan: Any,
+    *,
+    probes: bool = False,
+    threads: int | None = None,
+    journal: Path | None = None,
+    minutes: float | None = None,
+    plot: Path | None = None,
+) -> tuple[dict[str, Any], str]:
+    """Run a plan with a progress bar on stderr; the summarised result, and it as text."""
+    import torch
+
+    from vidcompress.bench import run_bench, summarise
+    from vidcompress.bench.plot import draw, pyplot
+    from vidcompress.bench.probes import render_probes, run_probes
+    from vidcompress.bench.progress import bar
+    from vidcompress.bench.table import render
+
+    if plot is not None:
+        pyplot()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    seconds = None if minutes is None else minutes * 60
+    with bar() as on_step:
+        if probes:
+            found = run_probes(plan, journal=journal, seconds=seconds, on_step=on_step)
+            return found, render_probes(found)
+        result = summarise(run_bench(plan, journal=journal, seconds=seconds, on_step=on_step))
+    if plot is not None and result["complete"]:
+        draw(result, plot)
+    return result, render(result)
+
+
+def _listed(text: str | None) -> list[str]:
+    return [] if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _numbers(name: str, text: str | None) -> list[int]:
+    from vidcompress.errors import ArgumentError
+
+    try:
+        return [int(part) for part in _listed(text)]
+    except ValueError:
+        raise ArgumentError(
+            f"--{name.replace('_', '-')}={text!r}: must be whole numbers with commas between them, as 8,32"
+        ) from None
+
+
+def _size(text: str) -> tuple[int, int]:
+    from vidcompress.errors import ArgumentError
+
+    width, _, height = text.lower().partition("x")
+    try:
+        return int(width), int(height)
+    except ValueError:
+        raise ArgumentError(f"--sizes={text!r}: must be WIDTHxHEIGHT in pixels, as 672x672") from None
+
+
+def _check_target(path: Path | None, name: str) -> None:
+    from vidcompress.errors import ArgumentError
+
+    if path is None:
+        return
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        what = (
+            "is a folder; name a file in it" if path.is_dir() else "its folder does not exist; make it first"
+        )
+        raise ArgumentError(f"--{name}={str(path)!r}: {what}")
+    if name == "plot" and path.suffix.lower() not in (".png", ".svg", ".pdf", ".webp", ".jpg"):
+        raise ArgumentError(f"--plot={str(path)!r}: must end in .png, .svg, .pdf, .webp or .jpg")
