@@ -44,7 +44,7 @@ class Selection:
 
     def gather(self, tokens: VisualTokens) -> Tensor:
         """Return the (K, D) features to send."""
-        return tokens.features.index_select(0, self.index) if self.features is None else self.features
+        return tokens.rows(self.index) if self.features is None else self.features
 
     def source(self, layout: Layout) -> Tensor:
         """Return (K,) int64 positions in the full, uncompressed sequence."""

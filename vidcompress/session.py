@@ -227,8 +227,13 @@ def _encode(
         if not keys:
             continue
         wanted = settings.method.needs(modality, adapter.has_cls)
+        reads = settings.method.reads_features(modality, adapter.has_cls)
         frames = [settings.method.frames(visuals[key].layout, plans[key]) for key in keys]
-        encoded = adapter.encode([visuals[key] for key in keys], wanted, frames, settings.max_views)
+        chosen = [
+            replace(visuals[key], may_defer=not reads and plans[key].budget < plans[key].total)
+            for key in keys
+        ]
+        encoded = adapter.encode(chosen, wanted, frames, settings.max_views)
         tokens |= dict(zip(keys, encoded, strict=True))
     return tokens
 

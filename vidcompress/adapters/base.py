@@ -25,6 +25,8 @@ class Visual:
         size: (height, width) of the original image in pixels; None for videos.
         question: (T,) int64 ids, on the CPU, of the prompt's text about it, for methods that read it; None where it is
             not known.
+        may_defer: whether only features of tokens that are sent will be read, so that `encode` may leave the projector
+            to `VisualTokens.rows`, which runs it on those alone.
     """
 
     modality: Modality
@@ -32,6 +34,7 @@ class Visual:
     pixels: Tensor
     size: tuple[int, int] | None = None
     question: Tensor | None = None
+    may_defer: bool = False
 
 
 class Adapter(ABC):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..checks import is_number
 from ..errors import UnsupportedInputError, UnsupportedModelError, shown
+from ..unprojected import UnprojectedTokens
 from ..views import AXES, Evidence, Layout, VisualTokens
 from .assembly import ClipAssembly, Encoded, ImageAssembly, Source, at_tokens, chunks, hand_out
 from .auxiliary import read_patches
@@ -24,6 +25,7 @@ from .evidence import EncoderProbe, encoder_layers
 from .geometry import Newlines, video_layout
 
 HIDDEN = ("hidden", "cls_hidden")  # what the projector reads
+HIDDEN_ITEM = Evidence("hidden", "features")
 
 
 class LlavaAdapter(Adapter):
@@ -126,27 +128,45 @@ class LlavaAdapter(Adapter):
         frames: Sequence[tuple[int, ...] | None] | None = None,
         max_views: int = 16,
     ) -> list[VisualTokens]:
-        if not visuals:
-            return []
         self._check_pixels(visuals)
+        frames = frames or [None] * len(visuals)
+        defer = [visual.may_defer and self.projects_positions(visual) for visual in visuals]
+        found: dict[int, VisualTokens] = {}
+        for deferred in sorted(set(defer)):  # views are joined over visuals that take the same way
+            alike = [number for number, value in enumerate(defer) if value == deferred]
+            made = self._encode_alike(
+                [visuals[i] for i in alike], evidence, [frames[i] for i in alike], max_views, deferred
+            )
+            found |= dict(zip(alike, made, strict=True))
+        return [found[number] for number in range(len(visuals))]
+
+    def _encode_alike(
+        self,
+        visuals: Sequence[Visual],
+        evidence: Sequence[Evidence],
+        frames: Sequence[tuple[int, ...] | None],
+        max_views: int,
+        deferred: bool,
+    ) -> list[VisualTokens]:
+        """Encode visuals, all of them with the projector or all without."""
         is_video = visuals[0].modality == "video"
         sources, assemblies = [], []
-        for visual, keep in zip(visuals, frames or [None] * len(visuals), strict=True):
+        for visual, keep in zip(visuals, frames, strict=True):
             layout, index = visual.layout, None
             if keep is not None and len(keep) < len(layout.views):
                 index = torch.tensor(keep, dtype=torch.int64, device=visual.pixels.device)
                 layout = layout.restrict_to_frames(index.to(layout.view.device), keep)
             sources.append(Source(visual.pixels, index))
-            assemblies.append(self._assembly(visual, layout, sources[-1].views))
+            assemblies.append(self._assembly(visual, layout, sources[-1].views, deferred))
         wanted = self.model.config.vision_feature_layer
         indices = [wanted] if isinstance(wanted, int) else list(wanted)
         probe = EncoderProbe(self.core.vision_tower, self.vision_layers(), indices, evidence, self.has_cls)
         for pixels, owners in chunks(sources, max_views):
-            encoded = self._encode_views(probe, pixels, evidence, is_video)
+            encoded = self._encode_views(probe, pixels, evidence, is_video, deferred)
             hand_out(encoded, owners, assemblies)
             del encoded  # or it would still be there while the next chunk is in the encoder
         return [
-            self._tokens(assembly, visual, evidence)
+            self._tokens(assembly, visual, evidence, deferred)
             for assembly, visual in zip(assemblies, visuals, strict=True)
         ]
 
@@ -162,15 +182,25 @@ class LlavaAdapter(Adapter):
                 )
 
     def _encode_views(
-        self, probe: EncoderProbe, pixels: Tensor, evidence: Sequence[Evidence], is_video: bool
+        self,
+        probe: EncoderProbe,
+        pixels: Tensor,
+        evidence: Sequence[Evidence],
+        is_video: bool,
+        deferred: bool,
     ) -> Encoded:
-        """One chunk of views through the tower, the projector and, of clips, the pooling."""
+        """One chunk of views through the tower, the projector unless deferred and, of clips, the pooling."""
         device = _device(self.core.vision_tower)
         hidden, values = probe(pixels if device is None else pixels.to(device))
         every = hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=-1)
         drop_cls = self.model.config.vision_feature_select_strategy == "default"
         joined = every[:, 1:] if drop_cls else every
-        projected = self.project_frames(joined) if is_video else self.core.multi_modal_projector(joined)
+        if deferred:
+            features = self.pool_hidden(joined) if is_video else joined
+            if drop_cls == self.has_cls:  # then it is the evidence as well
+                evidence = [item for item in evidence if item != HIDDEN_ITEM]
+        else:
+            features = self.project_frames(joined) if is_video else self.core.multi_modal_projector(joined)
         found = dict(zip(probe.evidence, values, strict=True))
         found |= self._hidden(every, evidence)
         found |= read_patches(every[:, int(self.has_cls) :], evidence, self.has_cls)
@@ -185,7 +215,7 @@ class LlavaAdapter(Adapter):
                 for item, value in of_tokens.items()
             }
         of_views = {item: value for item, value in found.items() if not at_tokens(item)}
-        return Encoded(projected, of_tokens, of_views)
+        return Encoded(features, of_tokens, of_views)
 
     def _hidden(self, hidden: Tensor, wanted: Sequence[Evidence]) -> dict[Evidence, Tensor]:
         """What the projector reads of the patches (view, patch, C), and of the CLS token (view, C), where wanted.
@@ -208,8 +238,10 @@ class LlavaAdapter(Adapter):
             found[item] = hidden[:, 0] if item.quantity == "cls_hidden" else hidden[:, int(self.has_cls) :]
         return found
 
-    def _assembly(self, visual: Visual, layout: Layout, views: int) -> ClipAssembly | ImageAssembly:
-        newline = self._newline()
+    def _assembly(
+        self, visual: Visual, layout: Layout, views: int, deferred: bool
+    ) -> ClipAssembly | ImageAssembly:
+        newline = None if deferred else self._newline()
         if visual.modality == "video":
             return ClipAssembly(layout, newline, self._check_length)
         sizes = torch.tensor([visual.size], device="cpu")
@@ -220,17 +252,24 @@ class LlavaAdapter(Adapter):
         return ImageAssembly(layout, views, newline, pack, self._check_length)
 
     def _tokens(
-        self, assembly: ClipAssembly | ImageAssembly, visual: Visual, evidence: Sequence[Evidence]
+        self,
+        assembly: ClipAssembly | ImageAssembly,
+        visual: Visual,
+        evidence: Sequence[Evidence],
+        deferred: bool,
     ) -> VisualTokens:
         layout, features, values = assembly.finish()
         found = {
             item: (value if item.quantity in AXES else value[:, 0]).float() for item, value in values.items()
         }
         found |= self.text_evidence(visual, evidence)
-        projector = self.core.multi_modal_projector if self.projects_positions(visual) else None
-        return VisualTokens(
-            features, layout, {item: found[item] for item in evidence if item in found}, projector
-        )
+        if deferred:
+            found.setdefault(HIDDEN_ITEM, features.float())
+        found = {item: found[item] for item in evidence if item in found}
+        projector = self.core.multi_modal_projector
+        if deferred:
+            return UnprojectedTokens(features, layout, found, projector, self._newline())
+        return VisualTokens(features, layout, found, projector if self.projects_positions(visual) else None)
 
     def _newline(self) -> Tensor:
         """The newline (channel,). Accelerate brings offloaded weights only for their module's own forward."""

@@ -66,6 +66,18 @@ class Method(ABC):
         """
         return ()
 
+    def reads_features(self, modality: Modality, has_cls: bool) -> bool:
+        """Whether `select` reads features of tokens that it does not send.
+
+        Where it does not, it takes what it sends by `VisualTokens.rows` if at all, and a projector that works position
+        by position runs on those tokens only.
+
+        Args:
+            modality: of the visual input.
+            has_cls: whether the encoder has a CLS token.
+        """
+        return True
+
     def frames(self, layout: Layout, plan: Plan) -> tuple[int, ...] | None:
         """Which frames of a video to encode at all, or None for every one."""
         return None

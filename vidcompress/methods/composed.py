@@ -71,6 +71,10 @@ class Composed(Method):
         """What `before` needs."""
         return self.before.needs(modality, has_cls)
 
+    def reads_features(self, modality: Modality, has_cls: bool) -> bool:
+        """What `before` reads."""
+        return self.before.reads_features(modality, has_cls)
+
     def frames(self, layout: Layout, plan: Plan) -> tuple[int, ...] | None:
         """What `before` has encoded."""
         return self.before.frames(layout, plan)

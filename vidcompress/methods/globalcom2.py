@@ -80,6 +80,10 @@ class GlobalCom2(ScoredMethod):
             return ()
         return (self._wanted(),)
 
+    def reads_features(self, modality: Modality, has_cls: bool) -> bool:
+        """Where the scores start from distances: of every clip, and of pictures without attention evidence."""
+        return modality == "video" or not self.needs(modality, has_cls)
+
     def commander_and_local(self, tokens: VisualTokens) -> tuple[Commander, Tensor]:
         """The two scores everything is made of: the commander's, and (N,) each token's within its own view."""
         layout = tokens.layout
