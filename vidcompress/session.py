@@ -25,6 +25,7 @@ from .selection import Selection
 from .settings import Settings, make_settings
 from .splice import Prompt, parse_prompt, questions, splice
 from .timing import Timings, phase
+from .unprojected import UnprojectedTokens
 from .views import Modality, VisualTokens
 from .visual_report import VisualReport
 
@@ -121,9 +122,12 @@ def compress_with(
         with phase(timings, "encode", device):
             tokens = _encode(adapter, visuals, plans, settings)
         with phase(timings, "compress", device):
-            selections = {key: settings.method.select(tokens[key], plans[key]) for key in visuals}
+            selections = _select(tokens, plans, settings.method)
             kept = {key: selection.source(tokens[key].layout) for key, selection in selections.items()}
-            features = _row_features(prompt, tokens, selections)
+        with phase(timings, "encode", device):
+            sent = _projected(tokens, selections)
+        with phase(timings, "compress", device):
+            features = _row_features(prompt, tokens, selections, sent)
     values: dict[str, Any] = splice(
         inputs,
         prompt,
@@ -238,16 +242,45 @@ def _encode(
     return tokens
 
 
+def _select(
+    tokens: Mapping[tuple[str, int], VisualTokens], plans: Mapping[tuple[str, int], Plan], method: Method
+) -> dict[tuple[str, int], Selection]:
+    """Select from images together and from videos together."""
+    chosen: dict[tuple[str, int], Selection] = {}
+    for modality in ("image", "video"):
+        keys = [key for key in tokens if key[0] == modality]
+        if keys:
+            made = method.select_batch([tokens[key] for key in keys], [plans[key] for key in keys])
+            chosen |= dict(zip(keys, made, strict=True))
+    return chosen
+
+
+def _projected(
+    tokens: Mapping[tuple[str, int], VisualTokens], selections: Mapping[tuple[str, int], Selection]
+) -> dict[tuple[str, int], Tensor]:
+    """What is sent of visuals that the projector has not seen, projected together."""
+    late: dict[tuple[str, int], UnprojectedTokens] = {
+        key: one
+        for key, one in tokens.items()
+        if isinstance(one, UnprojectedTokens) and one.waits and selections[key].features is None
+    }
+    if not late:
+        return {}
+    made = UnprojectedTokens.rows_of(list(late.values()), [selections[key].index for key in late])
+    return dict(zip(late, made, strict=True))
+
+
 def _row_features(
     prompt: Prompt,
     tokens: Mapping[tuple[str, int], VisualTokens],
     selections: Mapping[tuple[str, int], Selection],
+    sent: Mapping[tuple[str, int], Tensor],
 ) -> list[Tensor]:
     """One (k, D) tensor per prompt row that has visuals, images and videos in the order of the prompt."""
     rows = []
     for spans in prompt.spans:
         keys = [(span.modality, span.number) for span in spans]
-        parts = [selections[key].gather(tokens[key]) for key in keys]
+        parts = [sent[key] if key in sent else selections[key].gather(tokens[key]) for key in keys]
         if parts:
             rows.append(parts[0] if len(parts) == 1 else torch.cat([p.to(parts[0].device) for p in parts]))
     return rows

@@ -175,7 +175,9 @@ def splice(
         the side on which the inputs were padded.
     """
     device = inputs["input_ids"].device
-    picks = [_picks(len(r), s, kept) for r, s in zip(prompt.rows, prompt.spans, strict=True)]
+    picks: list[Tensor] = []
+    if original_positions or any(inputs.get(key) is not None for key in PER_TOKEN_KEYS):
+        picks = [_picks(len(r), s, kept) for r, s in zip(prompt.rows, prompt.spans, strict=True)]
     ids = []
     for row, spans in zip(prompt.rows, prompt.spans, strict=True):
         pieces, at = [], 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import torch
@@ -49,7 +49,7 @@ class UnprojectedTokens(VisualTokens):
 
     def rows(self, index: Tensor) -> Tensor:
         """The features (K, D) at positions (K,), projected here unless all of them were."""
-        if "features" in vars(self):
+        if not self.waits:
             return super().rows(index)
         return self._projected(
             self.hidden.index_select(0, index), self.layout.separator.index_select(0, index)
@@ -57,10 +57,30 @@ class UnprojectedTokens(VisualTokens):
 
     def _projected(self, hidden: Tensor, separator: Tensor) -> Tensor:
         made = self._projector(hidden)
-        if not self.layout.num_separators:
-            return made
         newline = self.newline.to(made.device, made.dtype)
         return torch.where(separator.to(made.device)[:, None], newline, made)
+
+    @property
+    def waits(self) -> bool:
+        """Whether the projector has not run on all positions."""
+        return "features" not in vars(self)
+
+    @staticmethod
+    def rows_of(tokens: Sequence[UnprojectedTokens], indices: Sequence[Tensor]) -> list[Tensor]:
+        """The `rows` of several visuals of one model, projected together.
+
+        Args:
+            tokens: at least one visual.
+            indices: for each the positions (K,).
+
+        Returns:
+            For each the features (K, D).
+        """
+        pairs = list(zip(tokens, indices, strict=True))
+        hidden = torch.cat([one.hidden.index_select(0, index) for one, index in pairs])
+        separator = torch.cat([one.layout.separator.index_select(0, index) for one, index in pairs])
+        made = tokens[0]._projected(hidden, separator)
+        return list(made.split([len(index) for index in indices]))
 
     def __repr__(self) -> str:
         return f"UnprojectedTokens(hidden={tuple(self.hidden.shape)}, {self.layout!r}, evidence={list(self.evidence)})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -82,6 +83,10 @@ class Composed(Method):
     def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
         """What `before` selects."""
         return self.before.select(tokens, plan)
+
+    def select_batch(self, tokens: Sequence[VisualTokens], plans: Sequence[Plan]) -> list[Selection]:
+        """What `before` selects."""
+        return self.before.select_batch(tokens, plans)
 
     def check(self, layout: Layout) -> None:
         """Refuse what either refuses."""

@@ -6,6 +6,7 @@ for which no code was published.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, cast, get_args
 
@@ -16,10 +17,11 @@ from ..budget import Plan
 from ..checks import is_whole, one_of
 from ..errors import ArgumentError, UnsupportedInputError, shown
 from ..moments import distances, working_dtype
+from ..ragged import Joined
 from ..registry import register_method
 from ..scoring import Allocation, Commander, Score, allocate, commander_of_image, token_scores
 from ..selection import Selection, best_first, rank_within_views
-from ..views import Evidence, Modality, Quantity, VisualTokens, _first
+from ..views import Evidence, Layout, Modality, Quantity, VisualTokens, _first
 from .base import ScoredMethod, require_numbers
 
 EvidenceOption = Literal["auto", "cls_logits", "cls_attention", "attention_received", "distance"]
@@ -100,11 +102,26 @@ class GlobalCom2(ScoredMethod):
         """Token scores (N,) float32 or better, and tokens wanted per view (V,) float64: N_j r_j."""
         layout = tokens.layout
         commander, local = self.commander_and_local(tokens)
-        rates = allocate(
+        scores = token_scores(commander.tokens, local, layout, score=self.score, alpha=self.alpha)
+        return scores, layout.sizes_tensor[:-1] * self._rates(commander, layout, plan)
+
+    def scores_batch(
+        self, joined: Joined, tokens: Sequence[VisualTokens], plans: Sequence[Plan]
+    ) -> tuple[Tensor, Tensor]:
+        """Commanders and rates one by one, the rest for all at once."""
+        said = [self.commander_and_local(one) for one in tokens]
+        rates = [
+            self._rates(commander, one.layout, plan)
+            for (commander, _), one, plan in zip(said, tokens, plans, strict=True)
+        ]
+        worth, local = torch.cat([c.tokens for c, _ in said]), torch.cat([own for _, own in said])
+        scores = token_scores(worth, local, joined.layout, score=self.score, alpha=self.alpha)
+        return scores, joined.layout.sizes_tensor[:-1] * torch.cat(rates)
+
+    def _rates(self, commander: Commander, layout: Layout, plan: Plan) -> Tensor:
+        return allocate(
             commander, layout, plan.ratio, allocation=self.allocation, tau=self.tau, policy=plan.policy
         )
-        scores = token_scores(commander.tokens, local, layout, score=self.score, alpha=self.alpha)
-        return scores, layout.sizes_tensor[:-1] * rates
 
     def reference(self, tokens: VisualTokens, plan: Plan) -> Selection:
         """int(N_j r_j) tokens per view; the thumbnail first, best token first; then crops or frames in order, with
