@@ -80,7 +80,7 @@ class Count(TorchDispatchMode):
 
 @pytest.mark.parametrize(("name", "each"), [("fastervlm", 2), ("globalcom2", 50), ("hired", 70)])
 def test_one_more_picture_costs_its_scores_only(name: str, each: int) -> None:
-    """Ranking, counting and separators are about 110 kernels, whatever the number of pictures."""
+    """Ranking, counting and separators are about 130 kernels, whatever the number of pictures."""
     method, layout = get_method(name), IMAGES["landscape"]
     plan = make_plan(layout, len(layout) // 4, ratio=Fraction(1, 4))
     seen = {}
@@ -91,7 +91,7 @@ def test_one_more_picture_costs_its_scores_only(name: str, each: int) -> None:
             method.select_batch(tokens, [plan] * count)
         seen[count] = counter.seen
     assert seen[6] - seen[2] <= 4 * each
-    assert seen[2] - 2 * each <= 130
+    assert seen[2] - 2 * each <= 140
 
 
 def test_rows_of_shares_are_those_of_each_alone() -> None:
