@@ -133,7 +133,7 @@ def compress_with(
         prompt,
         kept,
         image_token_id=adapter.image_token_id,
-        pad_token_id=_pad_token_id(adapter.model, ids, mask),
+        pad_token_id=_pad_token_id(adapter.model, prompt),
         original_positions=settings.positions == "original",
     )
     if settings.positions == "original" and features and for_generate:
@@ -291,10 +291,10 @@ def _gradient_mode(model: Any) -> AbstractContextManager[Any]:
     return nullcontext() if getattr(model, "training", False) else torch.no_grad()
 
 
-def _pad_token_id(model: Any, ids: Tensor, mask: Tensor | None) -> int:
+def _pad_token_id(model: Any, prompt: Prompt) -> int:
     """The id that fills padding: what the caller's padding holds, else what the model's configs name."""
-    if mask is not None and not bool(mask.all()):
-        return int(ids[mask == 0][0])
+    if prompt.padding is not None:
+        return prompt.padding
     for config in (getattr(model, "generation_config", None), model.config, model.config.get_text_config()):
         for name in ("pad_token_id", "eos_token_id"):
             value = getattr(config, name, None)
