@@ -134,7 +134,8 @@ class Adapter(ABC):
             max_views: bound on views in the encoder at once, hence on its memory.
 
         Returns:
-            For each visual its tokens exactly as the stock model would splice them. The evidence `hidden` and
+            For each visual its tokens exactly as the stock model would splice them; where `may_defer` is set, they may
+            be `UnprojectedTokens`. The evidence `hidden` and
             `cls_hidden` goes with `VisualTokens.project`; without a projector both may be left out, and methods that
             merge what it reads merge the features instead.
         """

@@ -146,16 +146,16 @@ def frame_views(frames: torch.Tensor, recipe: PixelRecipe, device: torch.device)
     step = max(1, CHUNK_PIXELS // (height * width))
     for start in range(0, count, step):
         chunk = upload(frames[start : start + step], device).permute(0, 3, 1, 2).contiguous()
-        out[start : start + step] = _finish(chunk, recipe)
+        _finish(chunk, recipe, out[start : start + step])
     return out
 
 
-def _finish(pictures: torch.Tensor, recipe: PixelRecipe) -> torch.Tensor:
+def _finish(pictures: torch.Tensor, recipe: PixelRecipe, out: torch.Tensor | None = None) -> torch.Tensor:
     height, width = int(pictures.shape[-2]), int(pictures.shape[-1])
     pictures = resize(pictures, recipe.target((height, width)), recipe.mode)
     if recipe.crop is not None:
         pictures = center_crop(pictures, recipe.crop)
-    return normalise(pictures, mean=recipe.mean, std=recipe.std, rescale=recipe.rescale)
+    return normalise(pictures, mean=recipe.mean, std=recipe.std, rescale=recipe.rescale, out=out)
 
 
 def _pad(pictures: torch.Tensor, canvas: Size) -> torch.Tensor:
