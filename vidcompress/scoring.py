@@ -10,6 +10,7 @@ Formulas: GlobalCom2 (arXiv 2501.05179; code xuyang-liu16/GlobalCom2 @ 96b2d00).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -20,7 +21,7 @@ from .budget import Policy, half_up, ratio_fraction
 from .errors import UnsupportedInputError
 from .moments import EPSILON, per_view
 from .selection import best_first
-from .views import Layout
+from .views import Layout, ordinary
 
 Allocation = Literal["uniform", "topk", "softmax_max", "softmax_sum", "gated"]
 Score = Literal["local", "global", "holistic"]
@@ -104,16 +105,10 @@ def allocate(
     Returns:
         (V,) float64 in [0, 1]; R for the thumbnail.
     """
-    local = [
-        view.kind != "thumbnail" and (policy == "reference" or size > 0)
-        for view, size in zip(layout.views, layout.sizes, strict=True)
-    ]
-    device = layout.view.device
-    uniform = torch.full((len(local),), ratio, dtype=torch.float64, device=device)
-    count = sum(local)
+    live, count = _live(layout, policy)
+    uniform = torch.full_like(live, ratio, dtype=torch.float64)
     if allocation == "uniform" or count == 0:
         return uniform
-    live = torch.tensor(local, device=device)
     if allocation == "topk":
         part = torch.where(
             live, over_views(_top_places(commander, layout, ratio), layout, "sum", policy), 0.0
@@ -162,6 +157,17 @@ def hand_on(weights: Tensor, stays: Tensor, crops: Tensor) -> Tensor:
     return torch.where(crops, left * share, weights)
 
 
+@lru_cache(maxsize=64)
+@ordinary
+def _live(layout: Layout, policy: Policy) -> tuple[Tensor, int]:
+    """(V,) bool, the views that the budget is shared by, and how many they are."""
+    local = [
+        view.kind != "thumbnail" and (policy == "reference" or size > 0)
+        for view, size in zip(layout.views, layout.sizes, strict=True)
+    ]
+    return torch.tensor(local, dtype=torch.bool, device=layout.view.device), sum(local)
+
+
 def softmax_of_views(worth: Tensor, live: Tensor, tau: float) -> Tensor:
     """exp((S - max S) / tau) / (sum + 1e-8) over the live views, zero elsewhere: (V,) float64."""
     lowest = torch.where(live, worth, -torch.inf)
@@ -188,10 +194,17 @@ def token_scores(commander: Tensor, local: Tensor, layout: Layout, *, score: Sco
         scores = local
     else:
         scores = alpha * unit_norm(commander, layout) + (1 - alpha) * unit_norm(local, layout)
-    thumbs = [i for i, view in enumerate(layout.views) if view.kind == "thumbnail"]
-    for number in thumbs:
-        scores = torch.where(layout.view == number, commander, scores)
-    return scores
+    thumbnail = _thumbnail(layout)
+    return scores if thumbnail is None else torch.where(thumbnail, commander, scores)
+
+
+@lru_cache(maxsize=64)
+@ordinary
+def _thumbnail(layout: Layout) -> Tensor | None:
+    """(N,) bool, the positions of thumbnails; None where there is none."""
+    kinds = [view.kind == "thumbnail" for view in layout.views]
+    table = torch.tensor([*kinds, False], device=layout.view.device)
+    return table[layout.view] if any(kinds) else None
 
 
 def unit_norm(values: Tensor, layout: Layout) -> Tensor:
@@ -233,6 +246,8 @@ def over_views(commander: Commander, layout: Layout, how: str, policy: Policy) -
     return ((rows @ grid) * cols).sum(1)
 
 
+@lru_cache(maxsize=64)
+@ordinary
 def _coverage(layout: Layout, policy: Policy) -> tuple[Tensor, Tensor]:
     """How much of each row and column of the commander's grid each view's box covers: (V, rows), (V, cols)."""
     boxes = [

@@ -44,14 +44,14 @@ class Selection:
 
     def gather(self, tokens: VisualTokens) -> Tensor:
         """Return the (K, D) features to send."""
-        return tokens.features.index_select(0, self.index) if self.features is None else self.features
+        return tokens.rows(self.index) if self.features is None else self.features
 
     def source(self, layout: Layout) -> Tensor:
         """Return (K,) int64 positions in the full, uncompressed sequence."""
         return layout.source.index_select(0, self.index)
 
 
-def largest_remainder(weights: Tensor, total: int, caps: Tensor) -> Tensor:
+def largest_remainder(weights: Tensor, total: int | Tensor, caps: Tensor) -> Tensor:
     """Split an integer over views in proportion to weights, capped, to the last token.
 
     The shares are min(cap_j, lambda w_j) with the one lambda at which they sum to `total`, so what a full view
@@ -59,37 +59,39 @@ def largest_remainder(weights: Tensor, total: int, caps: Tensor) -> Tensor:
     remainders, ties to the earlier view.
 
     Args:
-        weights: (V,) float64, non-negative; all-zero weights count as equal, NaN counts as zero.
-        total: 0 <= total <= sum of caps.
-        caps: (V,) int64, the most that each view can take.
+        weights: (V,) float64, non-negative; all-zero weights count as equal, NaN counts as zero. Or (B, V), one row per
+            visual, filled up with views of cap 0.
+        total: 0 <= total <= sum of caps; of rows (B, 1) int64.
+        caps: (V,) or (B, V) int64, the most that each view can take.
 
     Returns:
-        (V,) int64 that sums to `total`, each at most its cap.
+        (V,) or (B, V) int64; a row sums to its `total`, each entry is at most its cap. Rows are alike to the bit alone
+        and side by side.
     """
     caps_f = caps.to(torch.float64)
     # A floor far below any real weight lets a view of weight zero take tokens only when all others are full.
     weights = torch.nan_to_num(weights, nan=0.0)
-    largest = weights.max().clamp(min=0.0)
+    largest = weights.amax(-1, keepdim=True).clamp(min=0.0)
     weights = torch.where(largest > 0, weights.to(torch.float64) / largest, torch.ones_like(weights)).clamp(
         min=1e-9
     )
     weights = torch.where(caps > 0, weights, torch.zeros_like(weights))
     saturation = torch.where(caps > 0, caps_f / weights.clamp(min=1e-12), torch.zeros_like(caps_f))
-    order = torch.argsort(saturation, stable=True)
-    sorted_caps, sorted_weights = caps_f[order], weights[order]
-    filled = sorted_caps.cumsum(0) - sorted_caps
+    order = torch.argsort(saturation, dim=-1, stable=True)
+    sorted_caps, sorted_weights = caps_f.gather(-1, order), weights.gather(-1, order)
+    filled = sorted_caps.cumsum(-1) - sorted_caps
     # Reversed cumulative sum: the weight still open when the views before this one are full.
-    still_open = sorted_weights.flip(0).cumsum(0).flip(0)
+    still_open = sorted_weights.flip(-1).cumsum(-1).flip(-1)
     level = (total - filled) / still_open.clamp(min=1e-300)
     # Filling is concave in lambda, so the lambda that reaches `total` is the largest of the candidates.
-    lam = level.max().clamp(min=0.0)
+    lam = level.amax(-1, keepdim=True).clamp(min=0.0)
     shares = torch.minimum(caps_f, torch.where(weights > 0, lam * weights, torch.zeros_like(weights)))
     counts = shares.floor().clamp(min=0)
     remainder = torch.where(counts < caps_f, shares - counts, torch.full_like(shares, -1.0))
-    left = total - counts.sum()
-    rank = torch.empty_like(order)
-    by_remainder = torch.argsort(remainder, descending=True, stable=True)
-    rank[by_remainder] = torch.arange(order.shape[0], device=order.device)
+    left = total - counts.sum(-1, keepdim=True)
+    by_remainder = torch.argsort(remainder, dim=-1, descending=True, stable=True)
+    number = torch.arange(order.shape[-1], device=order.device).expand_as(order)
+    rank = torch.empty_like(order).scatter_(-1, by_remainder, number)
     return (counts + ((rank < left) & (counts < caps_f))).to(torch.int64)
 
 

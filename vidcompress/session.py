@@ -26,6 +26,7 @@ from .selection import Selection
 from .settings import Settings, make_settings
 from .splice import Prompt, parse_prompt, questions, splice
 from .timing import Timings, phase
+from .unprojected import UnprojectedTokens
 from .views import Evidence, Modality, VisualTokens
 from .visual_report import VisualReport
 
@@ -130,15 +131,18 @@ def compress_with(
         with phase(timings, "encode", device):
             tokens, alike = _encode(adapter, visuals, plans, settings)
         with phase(timings, "compress", device):
-            selections = {key: settings.method.select(tokens[key], plans[key]) for key in visuals}
+            selections = _select(tokens, plans, settings.method)
             kept = {key: selection.source(tokens[key].layout) for key, selection in selections.items()}
-            features = _row_features(prompt, tokens, selections)
+        with phase(timings, "encode", device):
+            sent = _projected(tokens, selections)
+        with phase(timings, "compress", device):
+            features = _row_features(prompt, tokens, selections, sent)
     values: dict[str, Any] = splice(
         inputs,
         prompt,
         kept,
         image_token_id=adapter.image_token_id,
-        pad_token_id=_pad_token_id(adapter.model, ids, mask),
+        pad_token_id=_pad_token_id(adapter.model, prompt),
         original_positions=settings.positions == "original",
     )
     if settings.positions == "original" and features and for_generate:
@@ -239,6 +243,7 @@ def _encode(
         if not keys:
             continue
         wanted = settings.method.needs(modality, adapter.has_cls)
+        reads = settings.method.reads_features(modality, adapter.has_cls)
         frames = [settings.method.frames(visuals[key].layout, plans[key]) for key in keys]
         part = [visuals[key] for key in keys]
         if modality == "video" and settings.saving.frames:
@@ -250,6 +255,10 @@ def _encode(
             )
             alike |= dict(zip(keys, fewer, strict=True))
         else:
+            part = [
+                replace(visuals[key], may_defer=not reads and plans[key].budget < plans[key].total)
+                for key in keys
+            ]
             encoded = adapter.encode(part, wanted, frames, settings.max_views)
         tokens |= dict(zip(keys, encoded, strict=True))
     return tokens, alike
@@ -301,16 +310,45 @@ def _encode_worthy_crops(
     ]
 
 
+def _select(
+    tokens: Mapping[tuple[str, int], VisualTokens], plans: Mapping[tuple[str, int], Plan], method: Method
+) -> dict[tuple[str, int], Selection]:
+    """Select from images together and from videos together."""
+    chosen: dict[tuple[str, int], Selection] = {}
+    for modality in ("image", "video"):
+        keys = [key for key in tokens if key[0] == modality]
+        if keys:
+            made = method.select_batch([tokens[key] for key in keys], [plans[key] for key in keys])
+            chosen |= dict(zip(keys, made, strict=True))
+    return chosen
+
+
+def _projected(
+    tokens: Mapping[tuple[str, int], VisualTokens], selections: Mapping[tuple[str, int], Selection]
+) -> dict[tuple[str, int], Tensor]:
+    """What is sent of visuals that the projector has not seen, projected together."""
+    late: dict[tuple[str, int], UnprojectedTokens] = {
+        key: one
+        for key, one in tokens.items()
+        if isinstance(one, UnprojectedTokens) and one.waits and selections[key].features is None
+    }
+    if not late:
+        return {}
+    made = UnprojectedTokens.rows_of(list(late.values()), [selections[key].index for key in late])
+    return dict(zip(late, made, strict=True))
+
+
 def _row_features(
     prompt: Prompt,
     tokens: Mapping[tuple[str, int], VisualTokens],
     selections: Mapping[tuple[str, int], Selection],
+    sent: Mapping[tuple[str, int], Tensor],
 ) -> list[Tensor]:
     """One (k, D) tensor per prompt row that has visuals, images and videos in the order of the prompt."""
     rows = []
     for spans in prompt.spans:
         keys = [(span.modality, span.number) for span in spans]
-        parts = [selections[key].gather(tokens[key]) for key in keys]
+        parts = [sent[key] if key in sent else selections[key].gather(tokens[key]) for key in keys]
         if parts:
             rows.append(parts[0] if len(parts) == 1 else torch.cat([p.to(parts[0].device) for p in parts]))
     return rows
@@ -321,10 +359,10 @@ def _gradient_mode(model: Any) -> AbstractContextManager[Any]:
     return nullcontext() if getattr(model, "training", False) else torch.no_grad()
 
 
-def _pad_token_id(model: Any, ids: Tensor, mask: Tensor | None) -> int:
+def _pad_token_id(model: Any, prompt: Prompt) -> int:
     """The id that fills padding: what the caller's padding holds, else what the model's configs name."""
-    if mask is not None and not bool(mask.all()):
-        return int(ids[mask == 0][0])
+    if prompt.padding is not None:
+        return prompt.padding
     for config in (getattr(model, "generation_config", None), model.config, model.config.get_text_config()):
         for name in ("pad_token_id", "eos_token_id"):
             value = getattr(config, name, None)

@@ -40,12 +40,14 @@ class Prompt:
         columns: for each row the columns of the padded tensor its tokens come from.
         spans: for each row its visuals in order.
         pad_right: whether the batch was padded on the right.
+        padding: the id that fills its padding; None without any.
     """
 
     rows: list[Tensor]
     columns: list[Tensor]
     spans: list[list[Span]]
     pad_right: bool
+    padding: int | None = None
 
 
 @ordinary
@@ -93,7 +95,9 @@ def parse_prompt(
                 f"the inputs hold {len(lengths[kind])} {kind}s, but the prompts have placeholders for only "
                 f"{len(lengths[kind]) - len(rest)}; put one {kind} placeholder per {kind} into the text"
             )
-    return Prompt(rows, columns, spans, bool((mask[:, -1] == 0).any()))
+    pads = ids[mask == 0]  # looked at here, where ids and mask are on the host already
+    padding = int(pads[0]) if len(pads) else None
+    return Prompt(rows, columns, spans, bool((mask[:, -1] == 0).any()), padding)
 
 
 def _row_spans(
@@ -175,7 +179,9 @@ def splice(
         the side on which the inputs were padded.
     """
     device = inputs["input_ids"].device
-    picks = [_picks(len(r), s, kept) for r, s in zip(prompt.rows, prompt.spans, strict=True)]
+    picks: list[Tensor] = []
+    if original_positions or any(inputs.get(key) is not None for key in PER_TOKEN_KEYS):
+        picks = [_picks(len(r), s, kept) for r, s in zip(prompt.rows, prompt.spans, strict=True)]
     ids = []
     for row, spans in zip(prompt.rows, prompt.spans, strict=True):
         pieces, at = [], 0

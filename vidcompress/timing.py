@@ -16,18 +16,21 @@ class Timings(MutableMapping[str, float]):
 
     def __init__(self) -> None:
         self._known: dict[str, float] = {}
-        self._events: dict[str, tuple[Any, Any]] = {}
+        self._events: dict[str, list[tuple[Any, Any]]] = {}
 
     def pending(self, name: str, start: Any, stop: Any) -> None:
-        """Note two recorded events whose distance is the phase's time."""
-        self._known[name] = float("nan")
-        self._events[name] = (start, stop)
+        """Note two recorded events whose distance is part of the phase's time."""
+        self._known.setdefault(name, 0.0)
+        self._events.setdefault(name, []).append((start, stop))
+
+    def add(self, name: str, ms: float) -> None:
+        """Note part of the phase's time."""
+        self._known[name] = self._known.get(name, 0.0) + ms
 
     def __getitem__(self, name: str) -> float:
-        if name in self._events:
-            start, stop = self._events.pop(name)
+        for start, stop in self._events.pop(name, ()):
             stop.synchronize()
-            self._known[name] = float(start.elapsed_time(stop))
+            self.add(name, float(start.elapsed_time(stop)))
         return self._known[name]
 
     def __setitem__(self, name: str, value: float) -> None:
@@ -63,7 +66,7 @@ def watched(begins: Callable[[str], None]) -> Iterator[None]:
 
 @contextmanager
 def phase(into: Timings, name: str, device: torch.device) -> Iterator[None]:
-    """Time the block in milliseconds as `into[name]`, on the device's own clock where it has one."""
+    """Add the time of the block to `into[name]`, in milliseconds, on the device's own clock where it has one."""
     begins = _watcher.get()
     if begins is not None:
         begins(name)
@@ -76,4 +79,4 @@ def phase(into: Timings, name: str, device: torch.device) -> Iterator[None]:
         return
     begin = time.perf_counter()
     yield
-    into[name] = (time.perf_counter() - begin) * 1e3
+    into.add(name, (time.perf_counter() - begin) * 1e3)

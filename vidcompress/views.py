@@ -334,9 +334,12 @@ class VisualTokens:
     project: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
+        self._check(self.features)
+
+    def _check(self, features: Any) -> None:
         if not isinstance(self.layout, Layout):
             raise ArgumentError(f"layout={shown(self.layout)}: must be a Layout")
-        found = tuple(self.features.shape) if isinstance(self.features, Tensor) else shown(self.features)
+        found = tuple(features.shape) if isinstance(features, Tensor) else shown(features)
         if len(found) != 2 or found[0] != len(self.layout):
             raise ArgumentError(
                 f"features must have shape (N, D) with N = {len(self.layout)} positions of the layout, "
@@ -359,8 +362,17 @@ class VisualTokens:
                     "positions in sequence order, or to views in order"
                 )
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the features."""
+        return self.features.dtype
+
+    def rows(self, index: Tensor) -> Tensor:
+        """The features (K, D) at positions (K,): all that a method should read of tokens it only sends."""
+        return self.features.index_select(0, index)
+
     def __len__(self) -> int:
-        return int(self.features.shape[0])
+        return len(self.layout)
 
     def __repr__(self) -> str:
         return f"VisualTokens(features={tuple(self.features.shape)}, {self.layout!r}, evidence={list(self.evidence)})"

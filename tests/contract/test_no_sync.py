@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cases import CASES
+from cases import CASES, SCENES
 from tiny_models import ANYRES_MAX, Scene, batch, tiny_model
+from vidcompress import session
 from vidcompress.session import compress_inputs
 
 ASKING = {"aten._local_scalar_dense.default", "aten.nonzero.default", "aten.masked_select.default"}
@@ -51,6 +52,36 @@ def test_5_and_37_views_ask_alike(method: str, family: str, modality: str) -> No
 
         assert [len(adapter_for(model).image_layout(s, False, "cpu").views) for s in (few, many)] == [5, 37]
     assert syncs(method, family, modality, few) == syncs(method, family, modality, many)
+
+
+@pytest.mark.parametrize(("method", "family", "modality"), CASES)
+def test_encode_select_and_splice_ask_for_nothing(
+    method: str, family: str, modality: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two rows, padding and all: only reading the prompt, once on the host, asks."""
+    model = tiny_model(family)
+    scene = SCENES[family, modality]
+    inputs = batch(model, [scene, Scene(scene.visuals, before=9, seed=1)])
+    compress_inputs(model, inputs, method, retention_ratio=0.5)  # layouts are made once per geometry
+    seen: dict[str, Counter[str]] = {}
+
+    def watched(name: str) -> Any:
+        original = getattr(session, name)
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with CountSyncs() as counter:
+                made = original(*args, **kwargs)
+            seen[name] = counter.seen
+            return made
+
+        return run
+
+    steps = ("_encode", "_select", "_projected", "_row_features", "_pad_token_id", "splice")
+    for name in (*steps, "parse_prompt"):
+        monkeypatch.setattr(session, name, watched(name))
+    compress_inputs(model, inputs, method, retention_ratio=0.5, positions="original")
+    assert {name: dict(seen[name]) for name in steps} == {name: {} for name in steps}
+    assert seen["parse_prompt"], "which does ask, so that the counting counts"
 
 
 def test_the_counter_counts() -> None:

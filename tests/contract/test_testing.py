@@ -64,11 +64,18 @@ class Wrong(Uniform):
             return Selection(index if len(index) == len(tokens) else (index - offset).clamp(min=0))
         if self.how == "written":
             tokens.features[0] = 0
+        if self.how == "by features":
+            best = torch.linalg.vector_norm(tokens.features, dim=-1).argsort()
+            return Selection(best[: plan.budget].sort().values)
         if self.how == "float64":
             return Selection(index, tokens.features[index].double())
         if self.how == "narrow":
             return Selection(index, tokens.features[index][:, 1:])
         return index if self.how == "bare" else Selection(index)
+
+    def select_batch(self, tokens: Any, plans: Any) -> Any:
+        made = super().select_batch(tokens, plans)
+        return made[:1] if self.how == "one of two" else made
 
 
 @pytest.mark.parametrize(
@@ -86,6 +93,8 @@ class Wrong(Uniform):
         ("float64", "features are torch.float64, they came as torch.float32"),
         ("narrow", r"features of shape .*15\), expected .*16\)"),
         ("bare", "returns Tensor, not a Selection"),
+        ("by features", r"reads features, which reads_features\(\) denies"),
+        ("one of two", "select_batch selects other tokens than select"),
     ],
 )
 def test_a_method_with_one_thing_wrong_is_found(how: str, message: str) -> None:

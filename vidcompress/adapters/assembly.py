@@ -103,11 +103,11 @@ class ClipAssembly:
 
     Args:
         layout: of the frames to encode.
-        newline: (D,) the separator's features.
+        newline: (D,) the separator's features; None for zeros.
         check: called with the number of positions that the frames will make, before anything is written.
     """
 
-    def __init__(self, layout: Layout, newline: Tensor, check: Callable[[int, Layout], None]) -> None:
+    def __init__(self, layout: Layout, newline: Tensor | None, check: Callable[[int, Layout], None]) -> None:
         self._layout, self._newline, self._check = layout, newline, check
         self._features: Tensor | None = None
         self._values: Values = {}
@@ -136,7 +136,7 @@ class ClipAssembly:
         self._check(len(layout.views) * features.shape[1] + layout.num_separators, layout)
         made = features.new_empty((len(layout), features.shape[-1]))
         if layout.num_separators:
-            rows = self._newline.to(features.device, features.dtype).expand(layout.num_separators, -1)
+            rows = _line(self._newline, features).expand(layout.num_separators, -1)
             made.index_copy_(0, layout.separator_index, rows)
         return made
 
@@ -152,7 +152,7 @@ class ImageAssembly:
     Args:
         layout: of the image.
         views: how many there will be.
-        newline: (D,) the separator's features.
+        newline: (D,) the separator's features; None for zeros.
         pack: (view, token, channel) and a newline (channel,) to (N, channel).
         check: called with the number of positions packed.
     """
@@ -161,7 +161,7 @@ class ImageAssembly:
         self,
         layout: Layout,
         views: int,
-        newline: Tensor,
+        newline: Tensor | None,
         pack: Callable[[Tensor, Tensor], Tensor],
         check: Callable[[int, Layout], None],
     ) -> None:
@@ -177,7 +177,8 @@ class ImageAssembly:
         self._missing -= encoded.features.shape[0]
         if self._missing > 0:
             return
-        packed = self._pack(join([part.features for part in self._held]), self._newline)
+        features = join([part.features for part in self._held])
+        packed = self._pack(features, _line(self._newline, features))
         self._check(packed.shape[0], self._layout)
         for item in encoded.of_tokens:
             joined = join(
@@ -221,6 +222,13 @@ def hand_out(encoded: Encoded, owners: Sequence[tuple[int, int]], assemblies: Se
     for number, count in owners:
         assemblies[number].add(encoded.part(start, start + count))
         start += count
+
+
+def _line(newline: Tensor | None, features: Tensor) -> Tensor:
+    """The newline, (channel,) as the features are."""
+    if newline is None:
+        return features.new_zeros(features.shape[-1])
+    return newline.to(features.device, features.dtype)
 
 
 def _there(features: Tensor | None) -> Tensor:

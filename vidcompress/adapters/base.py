@@ -27,6 +27,8 @@ class Visual:
         preset: the named layout that an image is in; None for the model's own.
         question: (T,) int64 ids, on the CPU, of the prompt's text about it, for methods that read it; None where it is
             not known.
+        may_defer: whether only features of tokens that are sent will be read, so that `encode` may leave the projector
+            to `VisualTokens.rows`, which runs it on those alone.
     """
 
     modality: Modality
@@ -35,6 +37,7 @@ class Visual:
     size: tuple[int, int] | None = None
     question: Tensor | None = None
     preset: Preset | None = None
+    may_defer: bool = False
 
 
 class Adapter(ABC):
@@ -154,7 +157,8 @@ class Adapter(ABC):
             max_views: bound on views in the encoder at once, hence on its memory.
 
         Returns:
-            For each visual its tokens exactly as the stock model would splice them. The evidence `hidden` and
+            For each visual its tokens exactly as the stock model would splice them; where `may_defer` is set, they may
+            be `UnprojectedTokens`. The evidence `hidden` and
             `cls_hidden` goes with `VisualTokens.project`; without a projector both may be left out, and methods that
             merge what it reads merge the features instead.
         """

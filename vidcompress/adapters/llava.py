@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..checks import is_number
 from ..errors import UnsupportedInputError, UnsupportedModelError, shown
+from ..unprojected import UnprojectedTokens
 from ..views import AXES, Evidence, Layout, VisualTokens
 from .assembly import (
     ClipAssembly,
@@ -35,6 +36,7 @@ from .gaps import Collected, with_gaps
 from .geometry import Newlines, image_layout, video_layout
 
 HIDDEN = ("hidden", "cls_hidden")  # what the projector reads
+HIDDEN_ITEM = Evidence("hidden", "features")
 
 
 class LlavaAdapter(Adapter):
@@ -137,21 +139,39 @@ class LlavaAdapter(Adapter):
         frames: Sequence[tuple[int, ...] | None] | None = None,
         max_views: int = 16,
     ) -> list[VisualTokens]:
-        if not visuals:
-            return []
         self._check_pixels(visuals)
+        frames = frames or [None] * len(visuals)
+        defer = [visual.may_defer and self.projects_positions(visual) for visual in visuals]
+        found: dict[int, VisualTokens] = {}
+        for deferred in sorted(set(defer)):  # views are joined over visuals that take the same way
+            alike = [number for number, value in enumerate(defer) if value == deferred]
+            made = self._encode_alike(
+                [visuals[i] for i in alike], evidence, [frames[i] for i in alike], max_views, deferred
+            )
+            found |= dict(zip(alike, made, strict=True))
+        return [found[number] for number in range(len(visuals))]
+
+    def _encode_alike(
+        self,
+        visuals: Sequence[Visual],
+        evidence: Sequence[Evidence],
+        frames: Sequence[tuple[int, ...] | None],
+        max_views: int,
+        deferred: bool,
+    ) -> list[VisualTokens]:
+        """Encode visuals, all of them with the projector or all without."""
         is_video = visuals[0].modality == "video"
         sources, assemblies = [], []
-        for visual, keep in zip(visuals, frames or [None] * len(visuals), strict=True):
+        for visual, keep in zip(visuals, frames, strict=True):
             layout, index = visual.layout, None
             if keep is not None and len(keep) < len(layout.views):
                 index = torch.tensor(keep, dtype=torch.int64, device=visual.pixels.device)
                 layout = layout.restrict_to_frames(index.to(layout.view.device), keep)
             sources.append(Source(visual.pixels, index))
-            assemblies.append(self._assembly(visual, layout, sources[-1].views))
-        self._run(sources, assemblies, evidence, max_views, is_video)
+            assemblies.append(self._assembly(visual, layout, sources[-1].views, deferred))
+        self._run(sources, assemblies, evidence, max_views, is_video, deferred)
         return [
-            self._tokens(assembly, visual, evidence)
+            self._tokens(assembly, visual, evidence, deferred)
             for assembly, visual in zip(assemblies, visuals, strict=True)
         ]
 
@@ -171,7 +191,7 @@ class LlavaAdapter(Adapter):
                 )
         thumbnails = [Collected() for _ in visuals]
         sources = [Source(visual.pixels[:1], None) for visual in visuals]
-        self._run(sources, thumbnails, evidence, max_views, is_video=False)
+        self._run(sources, thumbnails, evidence, max_views, is_video=False, deferred=False)
         chosen = []
         for number, (visual, thumbnail) in enumerate(zip(visuals, thumbnails, strict=True)):
             picked = choose(number, self._thumbnail_tokens(thumbnail.encoded))
@@ -181,12 +201,12 @@ class LlavaAdapter(Adapter):
             Source(visual.pixels, torch.tensor(list(some), dtype=torch.int64, device=visual.pixels.device))
             for visual, some in zip(visuals, chosen, strict=True)
         ]
-        self._run(sources, crops, evidence, max_views, is_video=False)
+        self._run(sources, crops, evidence, max_views, is_video=False, deferred=False)
         made = []
         for visual, thumbnail, crop, some in zip(visuals, thumbnails, crops, chosen, strict=True):
-            assembly = self._assembly(visual, visual.layout, visual.pixels.shape[0])
+            assembly = self._assembly(visual, visual.layout, visual.pixels.shape[0], deferred=False)
             assembly.add(with_gaps(thumbnail.encoded, crop, some, visual.pixels.shape[0]))
-            made.append((self._tokens(assembly, visual, evidence), 1 + len(some)))
+            made.append((self._tokens(assembly, visual, evidence, deferred=False), 1 + len(some)))
         return made
 
     def _run(
@@ -196,13 +216,14 @@ class LlavaAdapter(Adapter):
         evidence: Sequence[Evidence],
         max_views: int,
         is_video: bool,
+        deferred: bool,
     ) -> None:
         """Encode the views of all sources, chunk by chunk, and hand each one's to its taker."""
         wanted = self.model.config.vision_feature_layer
         indices = [wanted] if isinstance(wanted, int) else list(wanted)
         probe = EncoderProbe(self.core.vision_tower, self.vision_layers(), indices, evidence, self.has_cls)
         for pixels, owners in chunks(sources, max_views):
-            encoded = self._encode_views(probe, pixels, evidence, is_video)
+            encoded = self._encode_views(probe, pixels, evidence, is_video, deferred)
             hand_out(encoded, owners, takers)
             del encoded  # or it would still be there while the next chunk is in the encoder
 
@@ -232,15 +253,25 @@ class LlavaAdapter(Adapter):
                 )
 
     def _encode_views(
-        self, probe: EncoderProbe, pixels: Tensor, evidence: Sequence[Evidence], is_video: bool
+        self,
+        probe: EncoderProbe,
+        pixels: Tensor,
+        evidence: Sequence[Evidence],
+        is_video: bool,
+        deferred: bool,
     ) -> Encoded:
-        """One chunk of views through the tower, the projector and, of clips, the pooling."""
+        """One chunk of views through the tower, the projector unless deferred and, of clips, the pooling."""
         device = _device(self.core.vision_tower)
         hidden, values = probe(pixels if device is None else pixels.to(device))
         every = hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=-1)
         drop_cls = self.model.config.vision_feature_select_strategy == "default"
         joined = every[:, 1:] if drop_cls else every
-        projected = self.project_frames(joined) if is_video else self.core.multi_modal_projector(joined)
+        if deferred:
+            features = self.pool_hidden(joined) if is_video else joined
+            if drop_cls == self.has_cls:  # then it is the evidence as well
+                evidence = [item for item in evidence if item != HIDDEN_ITEM]
+        else:
+            features = self.project_frames(joined) if is_video else self.core.multi_modal_projector(joined)
         found = dict(zip(probe.evidence, values, strict=True))
         found |= self._hidden(every, evidence)
         found |= read_patches(every[:, int(self.has_cls) :], evidence, self.has_cls)
@@ -255,7 +286,7 @@ class LlavaAdapter(Adapter):
                 for item, value in of_tokens.items()
             }
         of_views = {item: value for item, value in found.items() if not at_tokens(item)}
-        return Encoded(projected, of_tokens, of_views)
+        return Encoded(features, of_tokens, of_views)
 
     def _hidden(self, hidden: Tensor, wanted: Sequence[Evidence]) -> dict[Evidence, Tensor]:
         """What the projector reads of the patches (view, patch, C), and of the CLS token (view, C), where wanted.
@@ -278,8 +309,10 @@ class LlavaAdapter(Adapter):
             found[item] = hidden[:, 0] if item.quantity == "cls_hidden" else hidden[:, int(self.has_cls) :]
         return found
 
-    def _assembly(self, visual: Visual, layout: Layout, views: int) -> ClipAssembly | ImageAssembly:
-        newline = self._newline()
+    def _assembly(
+        self, visual: Visual, layout: Layout, views: int, deferred: bool
+    ) -> ClipAssembly | ImageAssembly:
+        newline = None if deferred else self._newline()
         if visual.modality == "video":
             return ClipAssembly(layout, newline, self._check_length)
         if visual.preset is not None:
@@ -295,17 +328,24 @@ class LlavaAdapter(Adapter):
         return ImageAssembly(layout, views, newline, pack, self._check_length)
 
     def _tokens(
-        self, assembly: ClipAssembly | ImageAssembly, visual: Visual, evidence: Sequence[Evidence]
+        self,
+        assembly: ClipAssembly | ImageAssembly,
+        visual: Visual,
+        evidence: Sequence[Evidence],
+        deferred: bool,
     ) -> VisualTokens:
         layout, features, values = assembly.finish()
         found = {
             item: (value if item.quantity in AXES else value[:, 0]).float() for item, value in values.items()
         }
         found |= self.text_evidence(visual, evidence)
-        projector = self.core.multi_modal_projector if self.projects_positions(visual) else None
-        return VisualTokens(
-            features, layout, {item: found[item] for item in evidence if item in found}, projector
-        )
+        if deferred:
+            found.setdefault(HIDDEN_ITEM, features.float())
+        found = {item: found[item] for item in evidence if item in found}
+        projector = self.core.multi_modal_projector
+        if deferred:
+            return UnprojectedTokens(features, layout, found, projector, self._newline())
+        return VisualTokens(features, layout, found, projector if self.projects_positions(visual) else None)
 
     def _newline(self) -> Tensor:
         """The newline (channel,). Accelerate brings offloaded weights only for their module's own forward."""

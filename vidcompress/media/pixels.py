@@ -11,6 +11,7 @@ from .anyres import Size, fit_inside
 from .families import Geometry
 from .recipe import PixelRecipe
 from .resize import center_crop, normalise, resize
+from .transfer import upload
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -120,6 +121,8 @@ def stack_views(views: list[torch.Tensor]) -> torch.Tensor:
         float32 (picture, most views, channel, height, width); views that are missing are zero.
     """
     most = max(len(view) for view in views)
+    if len(views) == 1:
+        return views[0][None]
     stacked = views[0].new_zeros((len(views), most, *views[0].shape[1:]))
     for row, view in zip(stacked, views, strict=True):
         row[: len(view)] = view
@@ -142,17 +145,17 @@ def frame_views(frames: torch.Tensor, recipe: PixelRecipe, device: torch.device)
     out = torch.empty((count, 3, *made), dtype=torch.float32, device=device)
     step = max(1, CHUNK_PIXELS // (height * width))
     for start in range(0, count, step):
-        chunk = frames[start : start + step].to(device).permute(0, 3, 1, 2).contiguous()
-        out[start : start + step] = _finish(chunk, recipe)
+        chunk = upload(frames[start : start + step], device).permute(0, 3, 1, 2).contiguous()
+        _finish(chunk, recipe, out[start : start + step])
     return out
 
 
-def _finish(pictures: torch.Tensor, recipe: PixelRecipe) -> torch.Tensor:
+def _finish(pictures: torch.Tensor, recipe: PixelRecipe, out: torch.Tensor | None = None) -> torch.Tensor:
     height, width = int(pictures.shape[-2]), int(pictures.shape[-1])
     pictures = resize(pictures, recipe.target((height, width)), recipe.mode)
     if recipe.crop is not None:
         pictures = center_crop(pictures, recipe.crop)
-    return normalise(pictures, mean=recipe.mean, std=recipe.std, rescale=recipe.rescale)
+    return normalise(pictures, mean=recipe.mean, std=recipe.std, rescale=recipe.rescale, out=out)
 
 
 def _pad(pictures: torch.Tensor, canvas: Size) -> torch.Tensor:

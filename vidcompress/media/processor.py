@@ -25,6 +25,7 @@ from .prompt import count_placeholders, expand, pad_left, tokenize
 from .recipe import PixelRecipe
 from .sampling import check_request
 from .template import bounded_template, check_conversation
+from .transfer import upload
 from .video import VideoFrames, read_video
 
 if TYPE_CHECKING:
@@ -157,7 +158,9 @@ class Processor:
         in_group = [count for count in counts for _ in range(count)]
         views, sizes, lengths = [], [], []
         for source, shared_with in zip(pictures, in_group, strict=True):
-            pixels = torch.from_numpy(np.array(load_image(source))).to(self.resize_device).permute(2, 0, 1)
+            pixels = upload(torch.from_numpy(np.array(load_image(source))), self.resize_device).permute(
+                2, 0, 1
+            )
             pixels, size = pixels.contiguous(), (int(pixels.shape[1]), int(pixels.shape[2]))
             alone = self.family.single_view_tokens is None or shared_with == 1
             if not self.family.crops:
@@ -207,6 +210,8 @@ class Processor:
         views = [frame_views(clip.frames, self.video_recipe, self.resize_device) for clip in clips]
         alike = len({view.shape for view in views}) == 1
         lengths = [self.video_tokens(len(clip)) for clip in clips]
+        if len(views) == 1:
+            return {"pixel_values_videos": views[0][None]}, lengths  # without a copy
         return {"pixel_values_videos": torch.stack(views) if alike else views}, lengths
 
     def image_tokens(self, size: tuple[int, int], *, single_view: bool = False) -> int:

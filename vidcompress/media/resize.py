@@ -67,7 +67,12 @@ def center_crop(pictures: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def normalise(
-    pictures: torch.Tensor, *, mean: tuple[float, ...], std: tuple[float, ...], rescale: float = 1 / 255
+    pictures: torch.Tensor,
+    *,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    rescale: float = 1 / 255,
+    out: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Bring grey levels to the range an encoder was trained on: (x * rescale - mean) / std, in one pass.
 
@@ -76,13 +81,15 @@ def normalise(
         mean: per channel, in rescaled units.
         std: per channel, in rescaled units, above 0.
         rescale: factor from grey levels to those units.
+        out: float32 of the same shape, on the same device, to write to.
 
     Returns:
-        float32 of the same shape, on the same device.
+        `out`, or float32 of the same shape, on the same device.
     """
     # Folding the factor into mean and std, instead of scaling first, is what torchvision's users do: same roundings.
     scale = 1.0 / rescale
     shape = (1, -1, 1, 1)
     centre = (torch.tensor(mean, device=pictures.device) * scale).view(shape)
     spread = (torch.tensor(std, device=pictures.device) * scale).view(shape)
-    return pictures.to(torch.float32, copy=True).sub_(centre).div_(spread)
+    made = pictures.to(torch.float32, copy=True) if out is None else out.copy_(pictures)
+    return made.sub_(centre).div_(spread)

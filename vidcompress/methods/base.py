@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from ..budget import Plan, half_up, ratio_fraction
 from ..checks import one_of
 from ..errors import ArgumentError, UnsupportedInputError, shown
 from ..moments import per_view
+from ..ragged import Joined, join, spend
 from ..selection import Selection, largest_remainder, top_per_view, with_separators
 from ..views import Evidence, Layout, Modality, VisualTokens
 
@@ -71,6 +74,18 @@ class Method(ABC):
         """
         return ()
 
+    def reads_features(self, modality: Modality, has_cls: bool) -> bool:
+        """Whether `select` reads features of tokens that it does not send.
+
+        Where it does not, it takes what it sends by `VisualTokens.rows` if at all, and a projector that works position
+        by position runs on those tokens only.
+
+        Args:
+            modality: of the visual input.
+            has_cls: whether the encoder has a CLS token.
+        """
+        return True
+
     def frames(self, layout: Layout, plan: Plan) -> tuple[int, ...] | None:
         """Which frames of a video to encode at all, or None for every one."""
         return None
@@ -101,6 +116,23 @@ class Method(ABC):
             tokens: N positions with features (N, D), layout and the evidence asked for.
             plan: how many positions may be sent, of which how many separators.
         """
+
+    def select_batch(self, tokens: Sequence[VisualTokens], plans: Sequence[Plan]) -> list[Selection]:
+        """Choose for several images, or several videos, what `select` chooses for each; here one by one.
+
+        A method that can do it in one pass says how; the selections are the same as alone, to the last token.
+
+        Args:
+            tokens: one entry per visual, at least one.
+            plans: one per visual.
+        """
+        return [self.select(one, plan) for one, plan in zip(tokens, plans, strict=True)]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        # Whoever writes a `select` of their own is asked for each visual, whatever a base class does for batches.
+        super().__init_subclass__(**kwargs)
+        if "select" in vars(cls) and "select_batch" not in vars(cls):
+            cls.select_batch = Method.select_batch  # type: ignore[method-assign]
 
     def check(self, layout: Layout) -> None:
         """Refuse an input this method does not serve.
@@ -135,6 +167,23 @@ class ScoredMethod(Method):
     def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
         """Dispatch on the policy of the plan."""
         return self.reference(tokens, plan) if plan.policy == "reference" else self._exact(tokens, plan)
+
+    def scores_batch(
+        self, joined: Joined, tokens: Sequence[VisualTokens], plans: Sequence[Plan]
+    ) -> tuple[Tensor, Tensor]:
+        """The `scores` of several visuals, one after the other: of tokens (N,), of views (V,)."""
+        pairs = [self.scores(one, plan) for one, plan in zip(tokens, plans, strict=True)]
+        return torch.cat([scores for scores, _ in pairs]), torch.cat([weights for _, weights in pairs])
+
+    def select_batch(self, tokens: Sequence[VisualTokens], plans: Sequence[Plan]) -> list[Selection]:
+        """Under `exact` the tokens of all visuals are ranked and chosen in one pass."""
+        alike = len({(one.layout.modality, one.layout.view.device) for one in tokens}) == 1
+        if len(tokens) == 1 or not alike or any(plan.policy != "exact" for plan in plans):
+            return super().select_batch(tokens, plans)
+        joined = join(tuple(one.layout for one in tokens))
+        scores, weights = self.scores_batch(joined, tokens, plans)
+        totals = [tokens_to_keep(one.layout, plan) for one, plan in zip(tokens, plans, strict=True)]
+        return spend(joined, scores, weights, totals, [plan.separators for plan in plans])
 
     def _exact(self, tokens: VisualTokens, plan: Plan) -> Selection:
         layout = tokens.layout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -73,6 +74,10 @@ class Composed(Method):
         """What `before` needs."""
         return self.before.needs(modality, has_cls)
 
+    def reads_features(self, modality: Modality, has_cls: bool) -> bool:
+        """What `before` reads."""
+        return self.before.reads_features(modality, has_cls)
+
     def frames(self, layout: Layout, plan: Plan) -> tuple[int, ...] | None:
         """What `before` has encoded."""
         return self.before.frames(layout, plan)
@@ -84,6 +89,10 @@ class Composed(Method):
     def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
         """What `before` selects."""
         return self.before.select(tokens, plan)
+
+    def select_batch(self, tokens: Sequence[VisualTokens], plans: Sequence[Plan]) -> list[Selection]:
+        """What `before` selects."""
+        return self.before.select_batch(tokens, plans)
 
     def check(self, layout: Layout) -> None:
         """Refuse what either refuses."""

@@ -60,6 +60,10 @@ class Random(Method):
         if not is_whole(self.seed) or not 0 <= self.seed < 2**63:
             raise ArgumentError(f"seed must be an integer from 0 to 2**63 - 1, got {shown(self.seed)}")
 
+    def reads_features(self, modality: Modality, has_cls: bool) -> bool:
+        """Never."""
+        return False
+
     def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
         """The first B of a seeded permutation, ascending."""
         count = tokens_to_keep(tokens.layout, plan)
@@ -80,6 +84,10 @@ class Uniform(Method):
     summary: ClassVar[str] = "evenly strided tokens over the sequence"
     modalities: ClassVar[frozenset[Modality]] = BOTH
     compares: ClassVar = "nothing"
+
+    def reads_features(self, modality: Modality, has_cls: bool) -> bool:
+        """Never."""
+        return False
 
     def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
         """Token floor((i + 1/2) N / B) for i = 0 .. B - 1."""

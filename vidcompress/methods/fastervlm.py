@@ -50,6 +50,10 @@ class FasterVLM(ScoredMethod):
         """The one quantity that ranks tokens."""
         return attention_wanted(self.name, self.evidence, self.layer, has_cls)
 
+    def reads_features(self, modality: Modality, has_cls: bool) -> bool:
+        """For distances only."""
+        return self.evidence == "distance"
+
     def scores(self, tokens: VisualTokens, plan: Plan) -> tuple[Tensor, Tensor]:
         """Attention (N,), and views in proportion to their sizes (V,) float64."""
         weights = tokens.layout.sizes_tensor[:-1].to(torch.float64)

@@ -6,6 +6,7 @@ for which no code was published.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, cast, get_args
 
@@ -16,6 +17,7 @@ from ..budget import Plan
 from ..checks import is_whole, one_of
 from ..errors import ArgumentError, UnsupportedInputError, shown
 from ..moments import distances, working_dtype
+from ..ragged import Joined
 from ..registry import register_method
 from ..scoring import (
     Allocation,
@@ -98,6 +100,10 @@ class GlobalCom2(ScoredMethod):
             return ()
         return (self._wanted(),)
 
+    def reads_features(self, modality: Modality, has_cls: bool) -> bool:
+        """Where the scores start from distances: of every clip, and of pictures without attention evidence."""
+        return modality == "video" or not self.needs(modality, has_cls)
+
     def commander_and_local(self, tokens: VisualTokens) -> tuple[Commander, Tensor]:
         """The two scores everything is made of: the commander's, and (N,) each token's within its own view."""
         layout = tokens.layout
@@ -114,15 +120,32 @@ class GlobalCom2(ScoredMethod):
         """Token scores (N,) float32 or better, and tokens wanted per view (V,) float64: N_j r_j."""
         layout = tokens.layout
         commander, local = self.commander_and_local(tokens)
+        scores = token_scores(commander.tokens, local, layout, score=self.score, alpha=self.alpha)
+        return scores, self._wanted_of_views(commander, layout, plan)
+
+    def scores_batch(
+        self, joined: Joined, tokens: Sequence[VisualTokens], plans: Sequence[Plan]
+    ) -> tuple[Tensor, Tensor]:
+        """Commanders and what views want one by one, the rest for all at once."""
+        said = [self.commander_and_local(one) for one in tokens]
+        wanted = [
+            self._wanted_of_views(commander, one.layout, plan)
+            for (commander, _), one, plan in zip(said, tokens, plans, strict=True)
+        ]
+        worth, local = torch.cat([c.tokens for c, _ in said]), torch.cat([own for _, own in said])
+        scores = token_scores(worth, local, joined.layout, score=self.score, alpha=self.alpha)
+        return scores, torch.cat(wanted)
+
+    def _wanted_of_views(self, commander: Commander, layout: Layout, plan: Plan) -> Tensor:
+        """(V,) float64, tokens wanted of each view: N_j r_j, after the gate if there is one."""
         rates = allocate(
             commander, layout, plan.ratio, allocation=self.allocation, tau=self.tau, policy=plan.policy
         )
-        scores = token_scores(commander.tokens, local, layout, score=self.score, alpha=self.alpha)
         wanted = layout.sizes_tensor[:-1] * rates
         if self.allocation == "gated" and commander.grid is not None:
             crops = torch.tensor([view.kind == "crop" for view in layout.views], device=wanted.device)
             wanted = hand_on(wanted, self._staying(commander, layout, plan), crops)
-        return scores, wanted
+        return wanted
 
     def crops(self, thumbnail: VisualTokens, layout: Layout, plan: Plan) -> tuple[int, ...] | None:
         """The crops that `gated` gives something, by the same rule as `scores`; asks the device once."""

@@ -68,6 +68,10 @@ class HiRED(ScoredMethod):
         )
         return tuple(dict.fromkeys(item for wanted in both for item in wanted))
 
+    def reads_features(self, modality: Modality, has_cls: bool) -> bool:
+        """Never: attention says it all."""
+        return False
+
     def scores(self, tokens: VisualTokens, plan: Plan) -> tuple[Tensor, Tensor]:
         """Late attention (N,), and the views' parts of the budget (V,) float64: alpha, and (1 - alpha) p_j."""
         layout, scores = tokens.layout, attention_of(tokens, self.evidence, self.layer)

@@ -104,6 +104,10 @@ class PruMerge(Method):
             return wanted
         return (*wanted, self._keys, HIDDEN) if self.space == "encoder" else (*wanted, self._keys)
 
+    def reads_features(self, modality: Modality, has_cls: bool) -> bool:
+        """Where tokens are merged after the projector."""
+        return self.merge and self.space == "features"
+
     def scores(self, tokens: VisualTokens, plan: Plan) -> tuple[Tensor, Tensor]:
         """Attention (N,), and the views' weights (V,) float64: their sizes, or how many of their tokens stand out."""
         scores = attention_of(tokens, self._option, self.layer, self._cls)
@@ -133,13 +137,13 @@ class PruMerge(Method):
         total = tokens_to_keep(layout, plan) if exact else int(live.sum().item())
         pick = _first(live, total)
         index = positions.flatten()[pick]
-        features = tokens.features[index]
+        features = tokens.rows(index)
         if self.merge and total:
             # A view that is sent whole is sent as it is, to the bit.
             changed = (chosen.kept < size)[:, None].expand(-1, most + 1).flatten()[pick]
             features = torch.where(changed[:, None], self._merged(tokens, chosen, most, pick), features)
         separators = separators_for(layout, index, plan.separators) if plan.separators else index[:0]
-        features = torch.cat((features, tokens.features[separators]))
+        features = torch.cat((features, tokens.rows(separators)))
         index = torch.cat((index, separators))
         if self.order == "score" or (self.order == "auto" and not exact):
             return Selection(index, features)
@@ -205,7 +209,7 @@ class PruMerge(Method):
         step = rows_per_block(source, width * (2 * source.shape[1] + most))
         for start in range(0, chosen.column.shape[0], step):
             made.append(self.merged(tokens, chosen, source, most, slice(start, start + step)))
-        flat = torch.cat(made).flatten(0, 1)[pick].to(tokens.features.dtype)
+        flat = torch.cat(made).flatten(0, 1)[pick].to(tokens.dtype)
         return flat if project is None else project(flat)
 
     def merged(

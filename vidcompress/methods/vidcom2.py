@@ -6,6 +6,7 @@ follows the port in vLLM (module video_prune.vidcom2).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
@@ -29,7 +30,7 @@ from ..registry import register_method
 from ..scoring import softmax_of_views
 from ..selection import Selection, best_first, rank_within_views, with_separators
 from ..views import Layout, Modality, VisualTokens, _first
-from .base import ScoredMethod, by_view, require_numbers, tokens_to_keep
+from .base import Method, ScoredMethod, by_view, require_numbers, tokens_to_keep
 
 Reconcile = Literal["largest_remainder", "global"]
 
@@ -136,6 +137,12 @@ class VidCom2(ScoredMethod):
         if plan.policy == "exact" and self.reconcile == "global":
             return self._reconciled(tokens, plan)
         return super().select(tokens, plan)
+
+    def select_batch(self, tokens: Sequence[VisualTokens], plans: Sequence[Plan]) -> list[Selection]:
+        """In one pass, unless counts are reconciled over the clip."""
+        if self.reconcile == "global":
+            return Method.select_batch(self, tokens, plans)
+        return super().select_batch(tokens, plans)
 
     def reference(self, tokens: VisualTokens, plan: Plan) -> Selection:
         """The authors' counts; per frame first its kept tokens, then all its separators."""

@@ -110,6 +110,10 @@ class VisionZip(Method):
         wanted += (HIDDEN,) if self.space == "encoder" else ()
         return (*wanted, CLS_HIDDEN) if self.cls_token and has_cls else wanted
 
+    def reads_features(self, modality: Modality, has_cls: bool) -> bool:
+        """Where tokens are merged after the projector, or ranked by distances."""
+        return self.space == "features" or self.evidence == "distance"
+
     def scores(self, tokens: VisualTokens, plan: Plan) -> tuple[Tensor, Tensor]:
         """Attention (N,), and views in proportion to their sizes (V,) float64."""
         weights = tokens.layout.sizes_tensor[:-1].to(torch.float64)
@@ -122,7 +126,7 @@ class VisionZip(Method):
         table = torch.cat((layout.table, layout.table.new_full((len(layout.views), 1), len(layout))), 1)
         centre = table.gather(1, groups.centre)
         index, stage = self._sent(layout, groups.dominant, centre, counts, plan)
-        features = tokens.features[index]
+        features = tokens.rows(index)
         if sum(counts.contextual):
             rows = _first(stage == CONTEXTUAL, sum(counts.contextual))
             number = torch.arange(centre.numel(), device=centre.device)
@@ -210,7 +214,7 @@ class VisionZip(Method):
             )
             merged.append(made)
             sizes.append(size)
-        flat = torch.cat(merged).flatten(0, 1).to(tokens.features.dtype)
+        flat = torch.cat(merged).flatten(0, 1).to(tokens.dtype)
         return flat if project is None else project(flat), torch.cat(sizes).flatten()
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,9 +13,11 @@ from ..errors import ArgumentError, VidcompressError, one_line, shown
 from ..media import VideoFrames
 from ..media.families import Family
 from ..media.image import NOTE
+from ..media.transfer import upload
 from ..placement import input_device
 from ..report import Report
 from ..session import compress_inputs
+from .ahead import ahead
 from .answer import Answer
 from .arguments import check_generation, check_present
 from .phases import FirstToken, Phases
@@ -25,46 +27,58 @@ Media = tuple[list[Any], VideoFrames | None]
 """The opened PIL images of a question, and its sampled clip."""
 
 
-def answer_batch(
+class Ready(NamedTuple):
+    """A batch that the model can go to work on: its questions, media, inputs and clock."""
+
+    questions: list[Question]
+    media: list[Media]
+    inputs: Any
+    phases: Phases
+
+
+def answer_batches(
     model: Any,
     processor: Any,
-    questions: list[Question],
+    batches: Sequence[list[Question]],
     *,
     compression: Mapping[str, Any],
     sampling: Mapping[str, Any],
     generation: Mapping[str, Any],
     time_instruction: bool = True,
-) -> list[Answer]:
-    """Answer questions together.
+) -> Iterator[list[Answer]]:
+    """Answer batch after batch; the media of the next one are read and preprocessed in a thread meanwhile.
+
+    Of several batches, `decode` and `preprocess` are the thread's own times.
 
     Args:
         model: a transformers vision-language model.
         processor: from `load_processor`.
-        questions: at least one; text only, pictures, clips, in any mixture that the model takes.
+        batches: lists of questions, at least one each; text only, pictures, clips, in any mixture that the model takes.
         compression: arguments of `compress_inputs` beyond model and inputs.
         sampling: arguments of `read_video` beyond the source.
         generation: arguments of the model's `generate`.
         time_instruction: put the family's line about a clip's times before questions about clips.
 
-    Returns:
-        One answer per question, in order.
+    Yields:
+        The answers of a batch, one per question, in order.
     """
     check_present(model, processor)
     check_generation(model, generation)
-    phases = Phases(input_device(model))
-    media, inputs = open_and_prepare(
-        model, processor, questions, sampling, phases, time_instruction=time_instruction
-    )
-    return answer_prepared(
-        model,
-        processor,
-        questions,
-        media,
-        inputs,
-        phases,
-        compression=compression,
-        generation=generation,
-    )
+    device = input_device(model)
+
+    def make(questions: list[Question]) -> Ready:
+        phases = Phases(device if len(batches) == 1 else "cpu")
+        media, inputs = open_and_prepare(
+            model, processor, questions, sampling, phases, time_instruction=time_instruction
+        )
+        return Ready(questions, media, inputs, phases)
+
+    for questions, media, inputs, phases in ahead(make, batches, device, lambda ready: ready.inputs):
+        if len(batches) > 1:
+            phases.resume(device)
+        yield answer_prepared(
+            model, processor, questions, media, inputs, phases, compression=compression, generation=generation
+        )
 
 
 def open_and_prepare(
@@ -79,7 +93,7 @@ def open_and_prepare(
     """Read the media of a batch and make model inputs of them, each timed as a phase.
 
     Args:
-        model, processor, questions, sampling, time_instruction: as in `answer_batch`.
+        model, processor, questions, sampling, time_instruction: as in `answer_batches`.
         phases: the clock; `decode` and `preprocess` are cut.
 
     Returns:
@@ -106,10 +120,10 @@ def answer_prepared(
     compression: Mapping[str, Any],
     generation: Mapping[str, Any],
 ) -> list[Answer]:
-    """What `answer_batch` does after `open_and_prepare`; it may be called again with what that returned.
+    """What `answer_batches` does after `open_and_prepare`; it may be called again with what that returned.
 
     Args:
-        model, processor, questions, compression, generation: as in `answer_batch`.
+        model, processor, questions, compression, generation: as in `answer_batches`.
         media, inputs: from `open_and_prepare`.
         phases: the clock, cut at the end of what was done so far.
     """
@@ -247,7 +261,8 @@ def _placed(value: Any, device: torch.device, dtype: torch.dtype) -> Any:
         return [_placed(entry, device, dtype) for entry in value]
     if not isinstance(value, Tensor):  # the name of a preset
         return value
-    return value.to(device, dtype if value.is_floating_point() else None)
+    value = upload(value, device)
+    return value.to(dtype) if value.is_floating_point() else value
 
 
 def _answer_ids(out: Any, prompt_length: int, questions: int) -> Tensor:

@@ -46,6 +46,10 @@ class Phases:
         self.ms[phase] += moment - self._last
         self._last = moment
 
+    def resume(self, device: torch.device | str) -> None:
+        """Go on from this moment with the clock of a device; the time since the last cut belongs to nobody."""
+        self.device, self._last = device, now(device)
+
     def move(self, ms: float, source: str, target: str) -> None:
         """Give part of one phase to another: at most what it has."""
         ms = min(max(ms, 0.0), self.ms[source])

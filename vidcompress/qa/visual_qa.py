@@ -16,7 +16,7 @@ from ..media.backends import get_backend
 from ..media.sampling import check_request
 from ..settings import make_settings
 from .answer import Answer
-from .answering import answer_batch
+from .answering import answer_batches
 from .arguments import check_generation, check_model, check_present
 from .chat import Chat
 from .compare import run_comparison
@@ -285,6 +285,8 @@ class VisualQA:
     ) -> list[Answer]:
         """Answer many questions, `batch_size` at a time; each gets the answer it would get alone.
 
+        While the model answers a batch, the pictures and clips of the next one are read and preprocessed in a thread.
+
         Args:
             items: one dict per question: `question`, and `image`, `images` or `video` as in `ask`.
             batch_size: questions that go through the model together, at least 1.
@@ -309,9 +311,9 @@ class VisualQA:
         chunks = [questions[start : start + batch_size] for start in range(0, len(questions), batch_size)]
         answers: list[Answer] = []
         with bar(len(questions), progress, len(chunks)) as advance:
-            for chunk in chunks:
-                answers += self._answer(chunk, max_new_tokens, generate)
-                advance(len(chunk))
+            for made in self._answers(chunks, max_new_tokens, generate) if chunks else ():
+                answers += made
+                advance(len(made))
         return answers
 
     def compare(
@@ -387,11 +389,17 @@ class VisualQA:
     def _answer(
         self, questions: list[Question], max_new_tokens: int, generate: dict[str, Any]
     ) -> list[Answer]:
+        (answers,) = self._answers([questions], max_new_tokens, generate)
+        return answers
+
+    def _answers(
+        self, batches: list[list[Question]], max_new_tokens: int, generate: dict[str, Any]
+    ) -> Iterator[list[Answer]]:
         check_length(max_new_tokens)
-        return answer_batch(
+        return answer_batches(
             self.model,
             self.processor,
-            questions,
+            batches,
             compression={"method": self.method, **self.budget, **self.options},
             sampling=self.sampling,
             time_instruction=self.time_instruction,

@@ -85,6 +85,7 @@ def check_selections(method: Method, layout: Layout, where: str = "layout") -> N
                         torch.equal(selection.index, again.index), f"{what}: two calls select differently"
                     )
     _check_purity(method, layout, where)
+    _check_batch(method, layout, where)
     for name, features in _odd_features(layout).items():
         tokens = replace(made_up(layout, method, width=features.shape[1]), features=features)
         plan = make_plan(layout, max(1, len(layout) // 2))
@@ -124,6 +125,30 @@ def _check_selection(
     require(separators == plan.separators, f"{what}: {separators} separators, the plan has {plan.separators}")
     if count == len(tokens):
         require(index.tolist() == list(range(count)), f"{what}: the whole input is not in its own order")
+
+
+def _check_batch(method: Method, layout: Layout, where: str) -> None:
+    """Several at once are selected from as each alone; features that a method says it does not read have no say."""
+    for has_cls in (False, True):
+        tokens = made_up(layout, method, has_cls=has_cls)
+        turned = {key: value.flip(0) for key, value in tokens.evidence.items()}
+        batch = [tokens, replace(tokens, features=tokens.features.flip(0), evidence=turned)]
+        plan = make_plan(layout, max(1, len(layout) // 3))
+        try:
+            alone = [method.select(one, plan).index for one in batch]
+        except BudgetError:
+            return
+        together = [selection.index for selection in method.select_batch(batch, [plan, plan])]
+        require(
+            len(together) == 2 and all(map(torch.equal, alone, together)),
+            f"{method.name} on {where}: select_batch selects other tokens than select",
+        )
+        if not method.reads_features(layout.modality, has_cls):
+            others = replace(tokens, features=tokens.features.flip(0))
+            require(
+                torch.equal(method.select(others, plan).index, alone[0]),
+                f"{method.name} on {where}: reads features, which reads_features() denies",
+            )
 
 
 def _check_purity(method: Method, layout: Layout, where: str) -> None:

@@ -1,0 +1,160 @@
+"""Where selection needs no features, the projector runs on the tokens that are sent, and on no others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+
+from cases import CASES, SCENES
+from tiny_models import FAMILIES, Scene, batch, tiny_model
+from vidcompress.budget import Plan, make_plan
+from vidcompress.methods.base import Method
+from vidcompress.methods.controls import Uniform
+from vidcompress.registry import METHODS, adapter_for, get_method
+from vidcompress.selection import Selection
+from vidcompress.session import compress_inputs
+from vidcompress.unprojected import UnprojectedTokens
+from vidcompress.views import Modality, VisualTokens
+
+
+def defers(method: str, family: str, modality: Any) -> bool:
+    """Whether a method may leave the projector for later on a scene, and the family's projector comes last there."""
+    adapter = adapter_for(tiny_model(family))
+    images, videos = adapter.visuals(batch(adapter.model, [SCENES[family, modality]]))
+    reads = get_method(method).reads_features(modality, adapter.has_cls)
+    return not reads and adapter.projects_positions((images or videos)[0])  # type: ignore[attr-defined]
+
+
+DEFERRED = [case for case in CASES if defers(*case)]
+
+
+def test_who_defers() -> None:
+    """Attention methods and the controls on pictures; clips only where frames are pooled before the projector."""
+    by_modality = {
+        kind: {name for name, _, modality in DEFERRED if modality == kind} for kind in ("image", "video")
+    }
+    plain = {"fastervlm", "hired", "prumerge", "prumerge_plus", "visionzip", "random", "uniform"}
+    assert by_modality["image"] == plain | {"globalcom2"}
+    assert by_modality["video"] == plain - {"hired"}
+    assert {family for _, family, modality in DEFERRED if modality == "video"} == {"llava_next_video"}
+    assert {family for name, family, _ in DEFERRED if name == "globalcom2"} == {
+        "llava_next",
+        "llava_next_video",
+    }
+
+
+@contextmanager
+def projected_rows(model: Any) -> Iterator[list[int]]:
+    """How many rows each call of the projector gets."""
+    rows: list[int] = []
+    projector = model.model.multi_modal_projector
+    handle = projector.register_forward_hook(lambda m, args, out: rows.append(out.shape[:-1].numel()))
+    try:
+        yield rows
+    finally:
+        handle.remove()
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.4])
+@pytest.mark.parametrize(("method", "family", "modality"), DEFERRED)
+def test_same_tokens_and_features(method: str, family: str, modality: Any, ratio: float) -> None:
+    model = tiny_model(family)
+    adapter, chosen = adapter_for(model), get_method(method)
+    (visual,) = [v for kind in adapter.visuals(batch(model, [SCENES[family, modality]])) for v in kind]
+    plan = make_plan(visual.layout, max(1, int(ratio * len(visual.layout))))
+    wanted = chosen.needs(modality, adapter.has_cls)
+    with torch.no_grad(), projected_rows(model) as rows:
+        (eager,) = adapter.encode([visual], wanted, max_views=2)
+        everything, expected = sum(rows), chosen.select(eager, plan)
+        rows.clear()
+        (late,) = adapter.encode([replace(visual, may_defer=True)], wanted, max_views=2)
+        assert isinstance(late, UnprojectedTokens) and not rows
+        found = chosen.select(late, plan)
+        sent = found.gather(late)
+    assert torch.equal(found.index, expected.index)
+    reference = expected.gather(eager)
+    assert (sent - reference).abs().max() <= 1e-6 * reference.abs().max()
+    # Merging methods project what is sent as it is and what is merged: at most twice what is sent.
+    assert sum(rows) <= plan.budget * (2 if chosen.merges else 1) < everything
+    for item in wanted:
+        # Evidence of positions means nothing at separators.
+        where = eager.layout.token_index if len(eager.evidence[item]) == len(eager) else slice(None)
+        assert torch.equal(late.evidence[item][where], eager.evidence[item][where])
+    newlines = late.layout.separator_index
+    assert torch.equal(late.rows(newlines), eager.features[newlines])
+
+
+@pytest.mark.parametrize(("family", "modality"), [("llava_next", "image"), ("llava_next_video", "video")])
+def test_full_retention_projects_all_as_the_stock_model(family: str, modality: str) -> None:
+    model = tiny_model(family)
+    inputs = batch(model, [SCENES[family, modality]])
+    for ratio, deferred in ((1.0, False), (0.5, True)):
+        with projected_rows(model) as rows:
+            report = compress_inputs(model, inputs, "fastervlm", retention_ratio=ratio).report
+        tokens = report.total - report.visuals[0].separators_total
+        assert (sum(rows) < tokens) == deferred, (
+            "all views are projected, padding and all, or only what is sent"
+        )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_resized_canvases_and_plain_ones_in_one_batch(family: str) -> None:
+    """Each visual takes its own way; the order of the results is that of the inputs."""
+    model = tiny_model(family)
+    adapter = adapter_for(model)
+    sizes = [
+        (112, 80),
+        (336, 336) if family in ("llava_onevision", "llava_video") else (112, 112),
+        (112, 112),
+    ]
+    scenes = [Scene((("image", size),), seed=seed) for seed, size in enumerate(sizes)]
+    images, _ = adapter.visuals(batch(model, scenes))
+    with torch.no_grad():
+        eager = adapter.encode(images, max_views=3)
+        late = adapter.encode([replace(image, may_defer=True) for image in images], max_views=3)
+    resized = [family in ("llava_onevision", "llava_video") and size == (336, 336) for size in sizes]
+    assert [isinstance(tokens, UnprojectedTokens) for tokens in late] == [not one for one in resized]
+    for one, other in zip(eager, late, strict=True):
+        assert one.dtype == other.dtype and len(one) == len(other)
+        assert (one.features - other.features).abs().max() <= 1e-6 * one.features.abs().max()
+
+
+@dataclass(frozen=True)
+class Forgetful(Uniform):
+    """Says that it reads no features, and does."""
+
+    def reads_features(self, modality: Modality, has_cls: bool) -> bool:
+        return False
+
+    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+        norms = torch.linalg.vector_norm(tokens.features, dim=-1)
+        return Selection(norms.argsort(descending=True)[: plan.budget].sort().values)
+
+
+def test_a_method_that_reads_them_all_the_same_gets_features() -> None:
+    model = tiny_model("llava_next")
+    inputs = batch(model, [SCENES["llava_next", "image"]])
+    with projected_rows(model) as rows:
+        found = compress_inputs(model, inputs, Forgetful(), retention_ratio=0.3)
+        assert len(rows) == 1, "all at once, and not again for those that are sent"
+    full = compress_inputs(model, inputs, "none")["mm_encoder_outputs"]["image"].pooler_output[0]
+    (visual,) = found.report.visuals
+    expected = torch.linalg.vector_norm(full, dim=-1).argsort(descending=True)[: visual.budget].sort().values
+    assert torch.equal(visual.kept_positions, expected)
+    assert torch.allclose(found["mm_encoder_outputs"]["image"].pooler_output[0], full[expected], rtol=1e-6)
+
+
+def test_every_method_that_says_so_keeps_its_word() -> None:
+    """Whatever else a method is told to do: none that defers reads features it does not send."""
+    assert not any(
+        METHODS.get(name).merges and get_method(name, **options).reads_features("image", True) is False
+        for name, options in (("prumerge", {"space": "features"}), ("visionzip", {"space": "features"}))
+    )
+    assert Method.reads_features(get_method("fastervlm"), "image", True), "who says nothing reads them"
+    for name in ("fastervlm", "visionzip", "globalcom2"):
+        assert get_method(name, evidence="distance").reads_features("image", True)

@@ -1,0 +1,137 @@
+"""Several visuals selected in one pass: the same tokens as one by one, and hardly more kernels than for one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from layouts import IMAGES, VIDEOS, make_tokens
+from vidcompress.budget import Budget, Plan, make_plan
+from vidcompress.errors import BudgetError
+from vidcompress.methods.base import ScoredMethod
+from vidcompress.methods.fastervlm import FasterVLM
+from vidcompress.ragged import join
+from vidcompress.registry import get_method
+from vidcompress.selection import Selection, largest_remainder
+from vidcompress.views import Layout, VisualTokens
+
+SCORED: list[tuple[str, dict[str, Any], dict[str, Layout]]] = [
+    ("fastervlm", {}, IMAGES),
+    ("fastervlm", {}, VIDEOS),
+    ("fastervlm", {"evidence": "distance"}, IMAGES),
+    ("hired", {}, IMAGES),
+    ("globalcom2", {}, IMAGES),
+    ("globalcom2", {"evidence": "distance"}, IMAGES),
+    ("globalcom2", {"allocation": "topk"}, IMAGES),
+    ("globalcom2", {}, VIDEOS),
+    ("vidcom2", {}, VIDEOS),
+    ("vidcom2", {"reconcile": "global"}, VIDEOS),
+    ("random", {}, IMAGES),
+    ("uniform", {}, VIDEOS),
+]
+
+
+def batch_of(layouts: dict[str, Layout], ratio: str, **how: Any) -> tuple[list[VisualTokens], list[Plan]]:
+    """Tokens and plans of all layouts that the budget can serve, seeded differently."""
+    tokens, plans = [], []
+    for number, layout in enumerate(layouts.values()):
+        (positions,) = Budget(ratio).split([len(layout)])
+        try:
+            plans.append(make_plan(layout, positions, ratio=Fraction(ratio), **how))
+        except BudgetError:
+            continue
+        tokens.append(make_tokens(layout, seed=number))
+    return tokens, plans
+
+
+@pytest.mark.parametrize("how", [{}, {"separators": "drop"}, {"separators": "keep"}, {"policy": "reference"}])
+@pytest.mark.parametrize(("name", "options", "layouts"), SCORED)
+def test_the_same_tokens_as_alone(
+    name: str, options: dict[str, Any], layouts: dict[str, Layout], how: dict[str, Any]
+) -> None:
+    method = get_method(name, **options)
+    for ratio in ("0.02", "0.1", "0.3", "0.9", "1"):
+        if how.get("policy") == "reference":
+            how = {**how, "separators": "keep"}
+        tokens, plans = batch_of(layouts, ratio, **how)
+        alone = [method.select(one, plan) for one, plan in zip(tokens, plans, strict=True)]
+        together = method.select_batch(tokens, plans)
+        assert len(together) == len(alone) >= 3
+        for one, other in zip(alone, together, strict=True):
+            assert torch.equal(one.index, other.index)
+
+
+class Count(TorchDispatchMode):
+    """Counts operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.seen += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("name", "each"), [("fastervlm", 2), ("globalcom2", 50), ("hired", 70)])
+def test_one_more_picture_costs_its_scores_only(name: str, each: int) -> None:
+    """Ranking, counting and separators are about 130 kernels, whatever the number of pictures."""
+    method, layout = get_method(name), IMAGES["landscape"]
+    plan = make_plan(layout, len(layout) // 4, ratio=Fraction(1, 4))
+    seen = {}
+    for count in (2, 6):
+        tokens = [make_tokens(layout, seed=number) for number in range(count)]
+        method.select_batch(tokens, [plan] * count)  # layouts are joined once per geometry
+        with Count() as counter:
+            method.select_batch(tokens, [plan] * count)
+        seen[count] = counter.seen
+    assert seen[6] - seen[2] <= 4 * each
+    assert seen[2] - 2 * each <= 140
+
+
+def test_rows_of_shares_are_those_of_each_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.rand(50, 9, generator=generator, dtype=torch.float64)
+    weights[:10, 3] = torch.nan
+    weights[10:20] = 0
+    weights[20:30] = weights[20:30].round(decimals=1)  # ties
+    caps = torch.randint(0, 12, (50, 9), generator=generator)
+    caps[30:, 6:] = 0  # views that are not there
+    totals = (caps.sum(1) * torch.rand(50, generator=generator)).to(torch.int64)
+    rows = largest_remainder(weights, totals[:, None], caps)
+    for row, weight, total, cap in zip(rows, weights, totals.tolist(), caps, strict=True):
+        assert torch.equal(row, largest_remainder(weight, total, cap)) and int(row.sum()) == total
+        assert torch.equal(row[:6], largest_remainder(weight[:6], total, cap[:6])) or int(cap[6:].sum())
+
+
+def test_joined_layouts_count_through() -> None:
+    layouts = (VIDEOS["newline per row"], VIDEOS["one newline"], VIDEOS["no newline"])
+    joined = join(layouts)
+    whole = joined.layout
+    assert len(whole) == sum(map(len, layouts)) and len(whole.views) == 8 + 8 + 5
+    assert whole.sizes_tensor[:-1].tolist() == [15] * 8 + [16] * 8 + [9] * 5
+    assert torch.equal(torch.bincount(whole.view), whole.sizes_tensor)
+    assert torch.equal(torch.bincount(joined.owner), torch.tensor([len(one) for one in layouts]))
+    assert whole.num_lines == 8 * 3 + 1 + 0 and joined.caps.tolist()[2] == [9] * 5 + [0] * 3
+    assert join(layouts) is joined
+
+
+@dataclass(frozen=True)
+class Own(FasterVLM):
+    """Selects in its own way."""
+
+    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+        return Selection(torch.arange(plan.budget))
+
+
+def test_whoever_selects_alone_is_asked_alone() -> None:
+    tokens, plans = batch_of(IMAGES, "0.3")
+    assert [len(one) for one in Own().select_batch(tokens, plans)] == [plan.budget for plan in plans]
+    last = [int(one.index[-1]) for one in Own().select_batch(tokens, plans)]
+    assert last == [plan.budget - 1 for plan in plans]
+    assert FasterVLM.select_batch is ScoredMethod.select_batch
