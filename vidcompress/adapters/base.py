@@ -121,6 +121,10 @@ class Adapter(ABC):
         family = str(self.model.config.model_type)
         return find_preset(inputs.get("preset"), self.presets, family, error=UnsupportedInputError)
 
+    def projects_late(self, visual: Visual) -> bool:
+        """Whether `encode` leaves the projector of an image or a video for later where it may be deferred."""
+        return False
+
     def text_evidence(self, visual: Visual, evidence: Sequence[Evidence]) -> dict[Evidence, Tensor]:
         """What methods want of the question about a visual; nothing where the question is not known.
 

@@ -102,6 +102,9 @@ class LlavaAdapter(Adapter):
         """Whether the projector comes last: features are then its outputs for the packed `hidden`, one by one."""
         return visual.modality == "image"
 
+    def projects_late(self, visual: Visual) -> bool:
+        return self.projects_positions(visual)
+
     def pool_hidden(self, hidden: Tensor) -> Tensor:
         """Pooling of the encoder's outputs, where the projector comes after it; else as of any other channels."""
         return self.pool_frames(hidden)
@@ -141,7 +144,7 @@ class LlavaAdapter(Adapter):
     ) -> list[VisualTokens]:
         self._check_pixels(visuals)
         frames = frames or [None] * len(visuals)
-        defer = [visual.may_defer and self.projects_positions(visual) for visual in visuals]
+        defer = [visual.may_defer and self.projects_late(visual) for visual in visuals]
         found: dict[int, VisualTokens] = {}
         for deferred in sorted(set(defer)):  # views are joined over visuals that take the same way
             alike = [number for number, value in enumerate(defer) if value == deferred]

@@ -136,7 +136,10 @@ def _undescribed(total: int, geometry: Geometry, settings: Settings) -> list[_Pa
     views = -(-total // patches)
     sent = method.sent(settings.budget.split([total])[0], total)
     needs = method.needs("image" if "image" in method.modalities else "video", bool(geometry.encoder.cls))
-    return [_Part(total, sent, 0, views, views * patches, _compared(method, [patches] * views, total), needs)]
+    # Canvases of encoders with a CLS token are never resized, so there the projector can wait for the selection.
+    late = geometry.encoder.cls and sent < total and not method.reads_features("image", True)
+    projected = sent if late else views * patches
+    return [_Part(total, sent, 0, views, projected, _compared(method, [patches] * views, total), needs)]
 
 
 def _described(adapter: Adapter, geometry: Geometry, asked: Asked, settings: Settings) -> list[_Part]:
@@ -167,10 +170,17 @@ def _part(adapter: Adapter, visual: Visual, budget: int, settings: Settings) -> 
         sent,
         separators,
         len(encoded.views),
-        adapter.projected_rows(encoded),
+        sent if _projected_late(adapter, visual, plan, method) else adapter.projected_rows(encoded),
         _compared(method, encoded.sizes, encoded.num_tokens),
         needs,
     )
+
+
+def _projected_late(adapter: Adapter, visual: Visual, plan: Plan, method: Method) -> bool:
+    """Whether the projector runs on what is sent only, as `compress_inputs` has it."""
+    if plan.budget >= plan.total or method.reads_features(visual.modality, adapter.has_cls):
+        return False
+    return adapter.projects_late(visual)
 
 
 def _sent(method: Method, layout: Layout, plan: Plan, needs: Sequence[Evidence]) -> tuple[int, int]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
@@ -154,8 +154,19 @@ class EncodeOnce(Adapter):
         """As the wrapped adapter, or what it returned before for the same evidence and frames."""
         key = (visuals[0].modality, tuple(evidence), tuple(frames or ()))
         if key not in self._seen:
-            self._seen[key] = self._inner.encode(visuals, evidence, frames, max_views)
+            whole = [replace(visual, may_defer=False) for visual in visuals]  # the next method may read all features
+            self._seen[key] = self._inner.encode(whole, evidence, frames, max_views)
         return self._seen[key]
+
+    def encode_chosen(
+        self,
+        visuals: Sequence[Visual],
+        evidence: Sequence[Evidence],
+        choose: Callable[[int, VisualTokens], Sequence[int] | None],
+        max_views: int = 16,
+    ) -> list[tuple[VisualTokens, int]]:
+        """As the wrapped adapter; what is chosen is the method's own."""
+        return self._inner.encode_chosen(visuals, evidence, choose, max_views)
 
 
 def run_sweep(
