@@ -66,11 +66,21 @@ def probes(result: dict[str, Any]) -> str:
             adds.append([e["evidence"], f"{e['encode_ms']['min']:,.0f}", *shares])
         head = [f"evidence, {entry['workload']}", "encode, ms", "adds %", "paired", "processor time"]
         took = [
-            [f"`{m['row']}`", f"{m['select_ms']['min']:.1f}", f"{100 * m['share']:.2f}"]
+            [
+                f"`{m['row']}`",
+                f"{m['select_ms']['min']:.1f}",
+                f"{100 * m['share']:.2f}",
+                f"{100 * m['share_busy']:.2f}",
+            ]
             for m in entry["methods"]
             if "skipped" not in m
         ]
-        text += markdown(head, adds) + "\n" + markdown(["method", "compress, ms", "of encode %"], took) + "\n"
+        text += (
+            markdown(head, adds)
+            + "\n"
+            + markdown(["method", "compress, ms", "of encode %", "in processor time %"], took)
+            + "\n"
+        )
     return text.rstrip("\n") + "\n" + source(result)
 
 

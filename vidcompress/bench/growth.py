@@ -82,7 +82,7 @@ def growth(result: dict[str, Any]) -> dict[str, Any]:
     return {
         modality: {
             quantity: {
-                name: {"points": points, **fit(*zip(*points, strict=True))}
+                name: {"points": points, **fit(*zip(*sorted(dict(points).items()), strict=True))}
                 for name, points in rows.items()
                 if len({n for n, _ in points}) > 2
             }
