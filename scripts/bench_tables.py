@@ -75,12 +75,8 @@ def probes(result: dict[str, Any]) -> str:
             for m in entry["methods"]
             if "skipped" not in m
         ]
-        text += (
-            markdown(head, adds)
-            + "\n"
-            + markdown(["method", "compress, ms", "of encode %", "in processor time %"], took)
-            + "\n"
-        )
+        columns = ["method", "compress, ms", "of encode %", "in processor time %"]
+        text += markdown(head, adds) + "\n" + markdown(columns, took) + "\n"
     return text.rstrip("\n") + "\n" + source(result)
 
 
@@ -94,7 +90,7 @@ def length(result: dict[str, Any]) -> str:
             f"{curve['slope']:.3g}",
         ]
         for modality, quantities in result["growth"].items()
-        for quantity in ("encode, ms", "compress, ms", "first token, ms", "peak, MiB")
+        for quantity in ("first token, ms", "first token, processor ms", "compress, ms", "peak, MiB")
         for name, curve in quantities.get(quantity, {}).items()
     ]
     return markdown(["curve", "exponent", "R²", "per view"], rows) + source(result)
