@@ -66,11 +66,17 @@ def probes(result: dict[str, Any]) -> str:
             adds.append([e["evidence"], f"{e['encode_ms']['min']:,.0f}", *shares])
         head = [f"evidence, {entry['workload']}", "encode, ms", "adds %", "paired", "processor time"]
         took = [
-            [f"`{m['row']}`", f"{m['select_ms']['min']:.1f}", f"{100 * m['share']:.2f}"]
+            [
+                f"`{m['row']}`",
+                f"{m['select_ms']['min']:.1f}",
+                f"{100 * m['share']:.2f}",
+                f"{100 * m['share_busy']:.2f}",
+            ]
             for m in entry["methods"]
             if "skipped" not in m
         ]
-        text += markdown(head, adds) + "\n" + markdown(["method", "compress, ms", "of encode %"], took) + "\n"
+        columns = ["method", "compress, ms", "of encode %", "in processor time %"]
+        text += markdown(head, adds) + "\n" + markdown(columns, took) + "\n"
     return text.rstrip("\n") + "\n" + source(result)
 
 
@@ -84,7 +90,7 @@ def length(result: dict[str, Any]) -> str:
             f"{curve['slope']:.3g}",
         ]
         for modality, quantities in result["growth"].items()
-        for quantity in ("encode, ms", "compress, ms", "first token, ms", "peak, MiB")
+        for quantity in ("first token, ms", "first token, processor ms", "compress, ms", "peak, MiB")
         for name, curve in quantities.get(quantity, {}).items()
     ]
     return markdown(["curve", "exponent", "R²", "per view"], rows) + source(result)

@@ -40,11 +40,13 @@ def test_a_table_takes_the_place_of_what_stood_there(script: ModuleType, tmp_pat
     }
     curve = {"exponent": 1.04, "r2": 0.999, "slope": 2.5}
     result: dict[str, Any] = {
-        "growth": {"video": {"encode, ms": {"globalcom2 0.1": curve}}},
+        "growth": {"video": {"first token, ms": {"globalcom2 0.1": curve}}},
         "provenance": where,
     }
     (tmp_path / "length.json").write_text(json.dumps(result))
     filled = script.fill("<!-- bench:length -->\nold\n<!-- /bench -->\n", tmp_path)
-    assert "old" not in filled and "| video, encode, ms, `globalcom2 0.1` | 1.04 | 0.9990 | 2.5 |" in filled
+    assert (
+        "old" not in filled and "| video, first token, ms, `globalcom2 0.1` | 1.04 | 0.9990 | 2.5 |" in filled
+    )
     assert "`python x.py` at commit aaaaaaaaaa; m, 1 threads, cpu." in filled
     assert script.fill("<!-- bench:bench_cpu -->\nold\n<!-- /bench -->\n", tmp_path).count("old") == 1

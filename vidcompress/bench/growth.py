@@ -49,7 +49,8 @@ def series(result: dict[str, Any], modality: str) -> dict[str, dict[str, list[tu
         modality: `image` or `video`; of images the thumbnail counts as a view.
 
     Returns:
-        Milliseconds of `encode`, `compress`, `prefill` and to the `first token`, and MiB of `peak` memory above weights
+        Milliseconds of `encode`, `compress`, `prefill` and to the `first token`, least of the rounds, and the processor
+        time of the last, median; and MiB of `peak` memory above weights
         and pixels and of the `encode`, `compress` and `prefill` peaks.
     """
     curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
@@ -68,6 +69,7 @@ def series(result: dict[str, Any], modality: str) -> dict[str, dict[str, list[tu
 def _quantities(summary: dict[str, Any]) -> dict[str, float]:
     found = {f"{name}, ms": spread["min"] for name, spread in summary["phases_ms"].items()}
     found["first token, ms"] = summary["first_token_ms"]["min"]
+    found["first token, processor ms"] = summary["first_token_ms"]["busy"]
     if summary["peak_bytes"] is not None:
         above = summary["peak_bytes"]["above_by_phase"]
         found |= {
@@ -82,7 +84,7 @@ def growth(result: dict[str, Any]) -> dict[str, Any]:
     return {
         modality: {
             quantity: {
-                name: {"points": points, **fit(*zip(*points, strict=True))}
+                name: {"points": points, **fit(*zip(*sorted(dict(points).items()), strict=True))}
                 for name, points in rows.items()
                 if len({n for n, _ in points}) > 2
             }

@@ -131,7 +131,7 @@ class _Probe:
         begun = time.perf_counter()
         names = list(self.sets)
         turn = number % len(names)
-        encode, busy, select = dict[str, float](), dict[str, float](), {}
+        encode, busy, select, selecting = dict[str, float](), dict[str, float](), {}, {}
         with torch.no_grad():
             for name in (*names[turn:], *names[:turn]):
                 wait_for(self.device)
@@ -141,28 +141,30 @@ class _Probe:
                 encode[name], busy[name] = end.since(begin), (end.cpu - begin.cpu) * 1e3
                 for row, wanted in self.rows:
                     if wanted == name:
-                        select[row.key] = self._select(row, tokens)
+                        select[row.key], selecting[row.key] = self._select(row, tokens)
         self.longest = max(self.longest, time.perf_counter() - begun)
         times = {"encode": encode, "busy": busy}
         found = {key: {name: ms[name] for name in names} for key, ms in times.items()}
-        return {**found, "select": select, "sets": dict(self._keys())}
+        return {**found, "select": select, "selecting": selecting, "sets": dict(self._keys())}
 
     def _keys(self) -> list[tuple[str, str]]:
         return [(row.key, name) for row, name in self.rows]
 
-    def _select(self, row: Row, tokens: Any) -> float | str:
-        """Milliseconds of one selection with the gathering of its features, the least of a few."""
+    def _select(self, row: Row, tokens: Any) -> tuple[float | str, float]:
+        """Milliseconds, and those of processor time, of one selection with the gathering of its features."""
         assert row.entry is not None  # noqa: S101  (the stock model is no row here)
-        settings, times = row.entry.settings, []
+        settings, times, busy = row.entry.settings, [], []
         try:
             plan = self._plan(settings)
             for _ in range(SELECTS):
                 begin = Mark(self.device)
                 settings.method.select(tokens, plan).gather(tokens)
-                times.append(Mark(self.device).since(begin))
+                end = Mark(self.device)
+                times.append(end.since(begin))
+                busy.append((end.cpu - begin.cpu) * 1e3)
         except VidcompressError as error:
-            return one_line(error)
-        return min(times)
+            return one_line(error), 0.0
+        return min(times), min(busy)
 
 
 def _named(item: Any) -> str:
@@ -192,12 +194,14 @@ def _figures(rounds: list[dict[str, Any]], workload: Workload) -> dict[str, Any]
             methods.append({"row": key, "skipped": next(t for t in times if isinstance(t, str))})
             continue
         share = min(times) / min(plain)
+        of_busy = min(r["selecting"][key] for r in rounds) / min(r["busy"][NOTHING] for r in rounds)
         methods.append(
             {
                 "row": key,
                 "evidence": name,
                 "select_ms": {"min": min(times), "median": median(times)},
                 "share": share,
+                "share_busy": of_busy,
             }
         )
     return {
@@ -231,12 +235,14 @@ def _evidence_table(entry: dict[str, Any]) -> Table:
 
 
 def _method_table(entry: dict[str, Any]) -> Table:
-    out = Table("method", "evidence", "compress", "of encode", box=None)
+    out = Table("method", "evidence", "compress", "of encode", "in processor time", box=None)
     for m in entry["methods"]:
         if "skipped" in m:
-            out.add_row(m["row"], m["skipped"], "", "")
+            out.add_row(m["row"], m["skipped"], "", "", "")
         else:
-            out.add_row(
-                m["row"], m["evidence"], milliseconds(m["select_ms"]["min"]), f"{100 * m['share']:.2f} %"
-            )
+            out.add_row(m["row"], m["evidence"], milliseconds(m["select_ms"]["min"]), *_percent(m))
     return out
+
+
+def _percent(method: dict[str, Any]) -> list[str]:
+    return [f"{100 * method[key]:.2f} %" for key in ("share", "share_busy")]

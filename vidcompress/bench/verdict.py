@@ -16,7 +16,8 @@ def verdicts(result: dict[str, Any]) -> list[dict[str, Any]]:
     Returns:
         One entry per row: `group`, `method`, `retention_ratio`; `speed_up` measured (of the minima, of the medians,
         the median of the ratios of the same round, and of the processor time), `allowed`, `of_allowed`, `wanted` and
-        `fast`, which goes by the minima: what else runs on a machine only ever adds time; `memory` and `predicted`,
+        `fast`, which goes by the minima: what else runs on a machine only ever adds time; on the CPU also
+        `fast_when_alone`, which goes by processor time and means something with one thread; `memory` and `predicted`,
         shares of the uncompressed row's peak above weights and pixels, `prefill_memory` and `prefill_predicted`, the
         same of the phase that compression is about, and `small`: whether neither is above `MEMORY_SLACK` times what
         is predicted.
@@ -47,6 +48,8 @@ def _judged(row: dict[str, Any], base: dict[str, Any], wanted: float) -> dict[st
             "of_allowed": {k: v / against["flops"] for k, v in first.items()},
         }
         entry |= {"wanted": wanted, "fast": entry["of_allowed"]["min"] >= wanted}
+        if "busy" in first:
+            entry["fast_when_alone"] = entry["of_allowed"]["busy"] >= wanted
     if "peak_above" in against and row["paper"]:
         predicted = _predicted(row) / _predicted(base)
         prefill = _measured(row) / _measured(base)
