@@ -342,11 +342,10 @@ def main() -> None:
         if args.copies:
             found["copies"] = copies(case)
         show(name, found)
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        how = {"threads": args.threads, "repeats": args.repeats, "clock": args.clock}
-        result = {**how, "cases": results, "provenance": source}
-        args.json.write_text(json.dumps(result, indent=2) + "\n")
+        if args.json:  # after every case, for those who stop it
+            how = {"threads": args.threads, "repeats": args.repeats, "clock": args.clock}
+            args.json.parent.mkdir(parents=True, exist_ok=True)
+            args.json.write_text(json.dumps({**how, "cases": results, "provenance": source}, indent=2) + "\n")
 
 
 if __name__ == "__main__":
