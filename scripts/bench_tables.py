@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-MARK = re.compile(r"(<!-- bench:([\w-]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
+MARK = re.compile(r"(<!-- bench:([\w/-]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
@@ -125,6 +125,51 @@ def gpu(result: dict[str, Any]) -> str:
     return markdown(head, rows) + f"\n{of - len(missed)} of {of} aims met.\n" + source(result)
 
 
+def saving(result: dict[str, Any]) -> str:
+    """What `encoder_saving` spares of encoding."""
+    rows = [
+        [
+            f"{r['input']}, `{r['method']}`",
+            f"{r['retention_ratio']:g}",
+            f"`{r['encoder_saving']}`",
+            f"{r['encoded']} of {r['views']}",
+            f"{r['off_ms']:,.0f}",
+            f"{r['on_ms']:,.0f}",
+            f"{r['speed_up']:.2f} ({r['speed_up_median']:.2f})",
+        ]
+        for r in result["rows"]
+    ]
+    head = [
+        "input, method",
+        "retention",
+        "encoder_saving",
+        "views encoded",
+        "off, ms",
+        "on, ms",
+        "times faster (paired)",
+    ]
+    return markdown(head, rows) + source(result)
+
+
+def saved(result: dict[str, Any]) -> str:
+    """What it costs in answers: rows of an accuracy sweep."""
+    kinds = list(result["rows"][0]["per_type"])
+    rows = [
+        [
+            f"`{r['method']}`",
+            f"{r['retention_ratio']:g}",
+            f"{r['views']['encoded']:g} of {r['views']['views']:g}",
+            f"{100 * r['accuracy']:.1f}",
+            f"{100 * r['interval'][0]:.1f} to {100 * r['interval'][1]:.1f}",
+            *(f"{100 * r['per_type'][kind]:.0f}" for kind in kinds),
+        ]
+        for r in result["rows"]
+        if "accuracy" in r
+    ]
+    head = ["method", "retention", "views encoded", "accuracy %", "95 % interval", *kinds]
+    return markdown(head, rows) + source(result)
+
+
 def _gpu_cells(s: dict[str, Any], longest: str) -> list[str]:
     against, peak = s.get("against", {}), s["peak_bytes"]
     shares = " / ".join(f"{100 * s['share'].get(k, 0):.0f}" for k in ("encode", "compress", "prefill"))
@@ -144,6 +189,9 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "bench_probes": probes,
     "length": length,
     "bench_h200": gpu,
+    "encoder_saving": saving,
+    "ablations/tiny-onevision-clip-saving": saved,
+    "ablations/tiny-next-image-saving": saved,
 }
 
 

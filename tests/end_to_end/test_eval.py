@@ -363,7 +363,11 @@ def test_ctrl_c_says_how_to_go_on(capsys, tmp_path, monkeypatch):
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(Asker, "__call__", interrupted)
-    code, out, err = run(capsys, "--data", data, "--out", tmp_path / "out")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+    try:
+        code, out, err = run(capsys, "--data", data, "--out", tmp_path / "out")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (code, out) == (130, "")
     assert f"interrupted; the answers so far are in {tmp_path / 'out'}, and the same command goes on" in err
 
