@@ -1,10 +1,11 @@
-"""How do time and memory grow with the length of an input? Clips of 8 to 512 frames, pictures of 1 to 36 crops.
+"""How do time and memory grow with the length of an input? Clips of 8 to 512 frames, pictures of 1 to 36 crops (9).
 
     python scripts/bench_length.py                           # the embedded model: minutes
     python scripts/bench_length.py --geometry llava-onevision-0.5b --no-baseline    # 2 encoder layers, 1 decoder layer
 
 Writes docs/results/length.json and length.png (with a geometry length-GEOMETRY.*). Runs resume from runs/bench/*.jsonl;
-`--minutes 9` stops in time. The uncompressed model's prefill is quadratic; that is one more reason to compress.
+`--minutes 9` stops in time. The embedded model cuts a picture into 9 crops at most, the geometry into 36. The
+uncompressed model's prefill is quadratic; that is one more reason to compress.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ QUANTITIES = ("first token, ms", "first token, processor ms", "compress, ms", "p
 def make_plan(args: argparse.Namespace) -> BenchPlan:
     """One workload per length."""
     model: dict[str, Any] = {"model": "tiny-onevision"}
-    side = 112
+    side, most = 112, 3  # its canvases end at 3 x 3
     if args.geometry is not None:
         model = {"geometry": args.geometry, "encoder_layers": 2, "decoder_layers": 1, "scale": args.scale}
-        side = 384
+        side, most = 384, 6
     return BenchPlan(
         **model,
         frames=[n for n in FRAMES if n <= args.longest],
-        sizes=[(side * n, side * n) for n in CROPS if n * n <= args.longest],
+        sizes=[(side * n, side * n) for n in CROPS if n <= most and n * n <= args.longest],
         methods="globalcom2",
         retention_ratios=[0.1],
         baseline=not args.no_baseline,
