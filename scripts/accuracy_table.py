@@ -6,7 +6,7 @@ A table stands between `<!-- accuracy:WHAT -->` and `<!-- /accuracy -->` in the 
 docs/results/accuracy.md; what is between is replaced. WHAT is `all` (every method, model, medium and ratio), `standing`
 (which methods beat the controls), `MODEL-MEDIUM` (one result, a line per method), `full/MODEL-MEDIUM` (with tokens and
 question types), `boosts/MODEL-MEDIUM` (compositions) or `FOLDER/NAME` (docs/results/FOLDER/NAME.json, in full).
-The plot beside them, docs/results/accuracy.png, is drawn again where matplotlib is installed.
+The plots beside them, docs/results/accuracy*.png and .svg, are drawn again where matplotlib is installed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,6 +29,10 @@ from vidcompress.evaluate.overview import (
     ratios_of,
     verdicts,
 )
+from vidcompress.evaluate.plots import Point, accuracy_plot, save
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ROOT = Path(__file__).resolve().parent.parent
 COLORS = ("tab:red", "tab:orange", "tab:blue", "tab:green")
@@ -150,6 +154,23 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+def curves(result: dict[str, Any]) -> Figure:
+    """Accuracy against the tokens kept, a small panel per method with the controls in grey."""
+    series: dict[str, list[Point]] = {}
+    for row in result["rows"]:
+        if "accuracy" in row:
+            kept, ends = row["tokens"]["kept"], (100 * row["interval"][0], 100 * row["interval"][1])
+            series.setdefault(row["method"], []).append(Point(kept, 100 * row["accuracy"], *ends))
+    (whole,) = series.pop("none")
+    return accuracy_plot(
+        series,
+        x_label="visual tokens, mean per question",
+        y_label="right, %",
+        baseline=whole,
+        title=f"{result['model']}, {result['medium']}s",
+    )
+
+
 def content(what: str, results: Path) -> str | None:
     """The text between a pair of marks, or None where there is no result file for it."""
     if what in ("all", "standing"):
@@ -194,6 +215,8 @@ def main(
     if not check:
         found = [json.loads(p.read_text()) for p in sorted(results.glob("*.json"))]
         draw(found, ROOT / "docs/results/accuracy.png")
+        for result in found:
+            save(curves(result), ROOT / f"docs/results/accuracy-{result['model']}-{result['medium']}.svg")
     raise typer.Exit(int(check and bool(stale)))
 
 
