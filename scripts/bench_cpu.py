@@ -120,7 +120,7 @@ def main() -> None:
     for key in ("fast", "fast_when_alone", "small"):
         result[key] = all(v[key] for v in every)
     args.json.parent.mkdir(parents=True, exist_ok=True)
-    args.json.write_text(json.dumps(result, indent=1) + "\n")
+    args.json.write_text(json.dumps(result) + "\n")
     met = {key: "met" if result[key] else "NOT MET" for key in ("fast", "fast_when_alone", "small")}
     print(
         f"time: {met['fast']}, in processor time: {met['fast_when_alone']}, memory: {met['small']}; wrote {args.json}"

@@ -117,7 +117,7 @@ def main() -> None:
     for name, result in runs.items():
         draw(result, args.out / f"bench_h200-{name}.png")
     result = {"headline": HEADLINE, "scale": args.scale, "runs": runs, "aims": found, "provenance": source}
-    (args.out / "bench_h200.json").write_text(json.dumps(result, indent=1) + "\n")
+    (args.out / "bench_h200.json").write_text(json.dumps(result) + "\n")
     print(f"all is measured; wrote {args.out / 'bench_h200.json'}")
 
 
