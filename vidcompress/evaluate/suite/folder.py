@@ -49,7 +49,8 @@ def make(
     """Draw a benchmark into a folder.
 
     The bytes follow from the arguments and from the versions of the encoders, which the manifest states. A run that was
-    stopped is gone on with by the same call, and ends with the same bytes; two at once wait for each other. One
+    stopped is gone on with by the same call, and ends with the same bytes, but for a bit of a clip that x264 now and
+    then sets otherwise; two at once wait for each other. One
     question's media are in memory at a time.
 
     Args:
