@@ -49,7 +49,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def assert_alike(one: Path, other: Path) -> None:
-    """The same files with the same bytes; clips with the same frames up to x264, which now and then differs by a bit."""
+    """The same files and bytes; clips the same frames up to x264, which now and then differs by a bit."""
     ours, theirs = contents(one), contents(other)
     assert ours.keys() == theirs.keys()
     differ = {name for name in ours if ours[name] != theirs[name]}
