@@ -282,6 +282,12 @@ def copies(case: dict[str, Any]) -> dict[str, int]:
     return dict(written.most_common())
 
 
+def commit_of(checkout: Path) -> str:
+    """The commit that is checked out there."""
+    done = subprocess.run(["git", "-C", str(checkout), "rev-parse", "HEAD"], capture_output=True, text=True)
+    return done.stdout.strip() or "unknown"
+
+
 def show(name: str, found: dict[str, Any]) -> None:
     """Print the phases of a case."""
     from rich.console import Console
@@ -323,6 +329,9 @@ def main() -> None:
         "--copies", action="store_true", help="also count bytes that copying operations write"
     )
     parser.add_argument("--json", type=Path, help="also write everything to this file")
+    parser.add_argument(
+        "--add", action="store_true", help="keep the other cases of the file that --json names"
+    )
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
@@ -333,17 +342,19 @@ def main() -> None:
     source = provenance()
     checkouts = {"before": args.against.resolve()} if args.against else {}
     checkouts["now"] = ROOT
-    results: dict[str, Any] = {}
+    results: dict[str, Any] = json.loads(args.json.read_text())["cases"] if args.add else {}
+    commits = {name: commit_of(path) for name, path in checkouts.items()}
     for name in args.cases:
         case = CASES[name]
-        found = results[name] = {"case": case, **measure(checkouts, case, args)}
+        found = results[name] = {"case": case, "repeats": args.repeats, "commits": commits}
+        found |= measure(checkouts, case, args)
         if args.functions:
             found["functions"] = functions(case, 3, args.functions)
         if args.copies:
             found["copies"] = copies(case)
         show(name, found)
         if args.json:  # after every case, for those who stop it
-            how = {"threads": args.threads, "repeats": args.repeats, "clock": args.clock}
+            how = {"threads": args.threads, "clock": args.clock}
             args.json.parent.mkdir(parents=True, exist_ok=True)
             args.json.write_text(json.dumps({**how, "cases": results, "provenance": source}, indent=2) + "\n")
 

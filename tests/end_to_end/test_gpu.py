@@ -47,3 +47,12 @@ def test_half_precision_and_pixels_made_on_the_device(dtype: str, image: Path, c
 
 def test_overlay_of_what_was_selected_on_the_device(on_gpu: vidcompress.VisualQA, image: Path) -> None:
     assert on_gpu.ask(QUESTION, image=image, max_new_tokens=2).overlay().width > 1000
+
+
+def test_batches_read_ahead_are_answered_as_alone(image: Path, clip: Path) -> None:
+    """Pixels made on the thread's own stream are there when the model reads them."""
+    qa = vidcompress.VisualQA.from_pretrained(device="cuda", dtype="float32")
+    items = [{"question": QUESTION, "image": image}, {"question": QUESTION, "video": clip}] * 3
+    alone = [qa.ask(**item, max_new_tokens=4) for item in items]  # type: ignore[arg-type]
+    together = qa.ask_batch(items, batch_size=1, max_new_tokens=4)
+    assert [one.text for one in together] == [one.text for one in alone]
