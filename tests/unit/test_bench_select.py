@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 import bench_inputs
 import bench_inside
 import bench_select
-from refresh_readme import cost_table
+from refresh_readme import ROOT, cost_table, with_table
 from vidcompress.registry import available_methods, get_method
 
 QUARTER = Fraction(1, 4)
@@ -84,3 +84,11 @@ def test_the_table_says_what_was_measured() -> None:
     text = cost_table({"rows": rows, "provenance": origin, "clock": "processor"})
     assert "| divprune | 200 | 1.5 x | 200.00 % | 500 | 1.2 x † | 1.95 % |" in text
     assert "`python x.py` at commit 0123456789." in text
+
+
+def test_the_readme_holds_the_table_of_the_committed_run() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert with_table(text) == text
+    start, end = "<!-- selection -->\n", "<!-- /selection -->"
+    emptied = text[: text.index(start) + len(start)] + text[text.index(end) :]
+    assert with_table(emptied) == text
