@@ -21,9 +21,9 @@ from typing import Any
 from vidcompress.cli.listings import method_entries
 
 ROOT = Path(__file__).resolve().parent.parent
-COST = re.compile(r"(<!-- selection -->)\n.*?\n(<!-- /selection -->)", flags=re.DOTALL)
+COST = re.compile(r"(<!-- selection -->)\n.*?(<!-- /selection -->)", flags=re.DOTALL)
 COST_FILE = ROOT / "docs" / "results" / "bench_select.json"
-TABLE = re.compile(r"(<!-- methods -->)\n.*?\n(<!-- /methods -->)", flags=re.DOTALL)
+TABLE = re.compile(r"(<!-- methods -->)\n.*?(<!-- /methods -->)", flags=re.DOTALL)
 BLOCK = re.compile(r"^```python\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
 
 

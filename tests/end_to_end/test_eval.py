@@ -131,6 +131,9 @@ def test_other_settings_need_another_folder(whole, folder, models):
     out, _ = whole
     outcomes = Runner(sweep_of(f"data:{folder}", batch_size=4), out, models=models).run()
     assert all("batch_size is 3 there and 4 here; choose another folder" in o.error for o in outcomes)
+    laid_out = sweep_of(f"data:{folder}", models=[{"name": "tiny-onevision", "preset": "2880"}])
+    outcomes = Runner(laid_out, out, models=models).run()
+    assert all("preset is None there and '2880' here" in o.error for o in outcomes)
     assert models.asked == []
 
 

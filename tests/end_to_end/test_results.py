@@ -50,6 +50,37 @@ def test_tables_pairs_plots_and_json(capsys: pytest.CaptureFixture[str], tmp_pat
     assert gap["questions"] == 40
 
 
+def test_parts_and_stars(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    unanswered = {"questions": 10, "value": None}
+    kinds = {"popular": {"questions": 30, "value": 0.8}, "adversarial": unanswered}
+    scores = {"accuracy": 0.9, "precision": 0.75, "yes_rate": 0.4, "other": 12.0}
+    right, wrong = [1.0] * 40, [1.0] * 10 + [0.0] * 30
+    entries = [
+        row("data:mine", score=right, scores={**scores, "accuracy": 1.0}, per_kind=kinds),
+        row("data:mine", "globalcom2", 0.25, score=right, scores=scores, per_kind=kinds),
+        row("data:mine", "random", 0.25, score=wrong, scores={"accuracy": 0.25}),
+    ]
+    run = str(write(tmp_path / "run", entries))
+    out = shown(capsys, run)
+    assert "in parts" not in out and "Bold" not in out
+    assert "90.0 (90.0)*" in out and "*: best of its group" in out
+    (clear,) = (line for line in out.splitlines() if "-75.0 [" in line)
+    assert clear.endswith("]*")
+    lines = shown(capsys, run, "--parts").splitlines()
+    head = next(line for line in lines if "popular" in line)
+    assert head.split()[2:] == ["precision", "yes_rate", "other", "popular", "(30)"]
+    assert "25 %        globalcom2       75.0      40.0   12.0          80.0" in lines
+    assert "| 25 % | globalcom2 | 75.0 | 40.0 | 12.0 | 80.0 |" in shown(capsys, run, "--parts", "--markdown")
+    entry = json.loads(shown(capsys, run, "--json"))["tables"][0]["rows"][1]["parts"]["data:mine"]
+    assert entry == {"scores": scores, "kinds": {"popular": {"questions": 30, "value": 0.8}}}
+
+
+def test_what_is_not_ours_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="^2$"):
+        main(["results", str(ROOT / "docs" / "results" / "shapes" / "tiny-next-image.json")])
+    assert "is not of `vidcompress eval`, it has no schema" in capsys.readouterr().err
+
+
 def test_ours_beside_theirs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     given: dict[str, Any] = {"main": "exact_match"}
     entries = [

@@ -448,12 +448,19 @@ ROWS += [
     Words("results", "runs", ("no-such-run",), "no such file or folder; pass what", names="no-such-run"),
     Words("results", "runs", ("{empty}",), "holds no result.json; pass what", names="result.json"),
     Words("results", "runs", ("{photo}",), "is no result file (", names="scene.png"),
-    Words("results", "against", ("{run}", "--against", "no.toml"), "is no TOML table (", names="no.toml"),
+    Words(
+        "results",
+        "against",
+        ("{run}", "--against", "no.toml"),
+        "no such file; pass `published`",
+        names="no.toml",
+    ),
     Words("results", "against", ("{run}", "--against", "{photo}"), "is no TOML table (", names="scene.png"),
     Words("results", "pairs", ("{run}", "--pairs", "globalcom2"), "must be two methods with a comma between"),
     Words("results", "pairs", ("{run}", "--pairs", "globalcom2,globalcom3"), "did you mean 'globalcom2'?"),
     Words("results", "plot", ("{run}", "--plot", "{photo}/plots"), "cannot be made ("),
     Words("results", "plot", ("{run}", "--plot", "{photo}"), "cannot be made ("),
+    Words("results", "parts", ("{run}", "--parts=yes"), "does not take a value", names="--parts"),
     Words("results", "as_markdown", ("{run}", "--markdown=yes"), "does not take a value", names="--markdown"),
     Words(
         "results", "as_markdown", ("{run}", "--markdown", "--json"), "exclude each other", names="--markdown"

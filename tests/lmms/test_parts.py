@@ -72,6 +72,8 @@ def test_model_arguments_are_sorted_out() -> None:
     assert found.loading == {"dtype": "float32"} and found.batch_size == 4
     joined = read_settings({"pretrained": "x", "method": "globalcom2+fastv", "before_ratio": 0.5, "tau": 2})
     assert joined.options == {"before_ratio": 0.5, "tau": 2}
+    named = read_settings({"pretrained": "x", "preset": 2880})  # lmms-eval reads it as a number
+    assert named.loading == {"preset": "2880"}
 
 
 def test_generation_is_that_of_llava_hf_and_nothing_is_changed() -> None:

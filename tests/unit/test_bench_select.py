@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 import bench_inputs
 import bench_inside
 import bench_select
-from refresh_readme import COST_FILE, cost_table
+from refresh_readme import COST_FILE, ROOT, cost_table, with_table
 from vidcompress.registry import available_methods, get_method
 
 QUARTER = Fraction(1, 4)
@@ -94,3 +94,11 @@ def test_the_readme_has_the_last_run_with_every_method() -> None:
     assert bench_select.LOOPED <= timed <= set(available_methods()), "a new method comes with the next run"
     readme = (COST_FILE.parents[2] / "README.md").read_text(encoding="utf-8")
     assert f"<!-- selection -->\n{cost_table(result)}\n<!-- /selection -->" in readme
+
+
+def test_the_readme_holds_the_table_of_the_committed_run() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert with_table(text) == text
+    start, end = "<!-- selection -->\n", "<!-- /selection -->"
+    emptied = text[: text.index(start) + len(start)] + text[text.index(end) :]
+    assert with_table(emptied) == text

@@ -8,10 +8,12 @@ import pytest
 
 from vidcompress.errors import BudgetError
 from vidcompress.evaluate.against import is_of
+from vidcompress.evaluate.lmms_row import model_arguments
 from vidcompress.evaluate.published import published_tables
 from vidcompress.evaluate.sweep import Sweep
 from vidcompress.evaluate.sweep_file import load_sweep
 from vidcompress.labels import read_label
+from vidcompress.lmms.settings import read_settings
 from vidcompress.registry import METHODS
 from vidcompress.resources import find
 
@@ -53,6 +55,15 @@ def test_a_sweep_measures_what_its_table_publishes(name: str) -> None:
             0.3,
         ):  # its file says how
             assert row.retention_ratio in ratios, row
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_the_plugin_takes_what_a_sweep_tells_it(name: str) -> None:
+    for row in SWEEPS[name].rows():
+        if row.task.kind == "lmms":
+            found = read_settings(model_arguments(row))
+            assert (found.pretrained, found.method) == (row.model.name, read_label(row.method)[0])
+            assert found.loading.get("preset") == row.model.preset
 
 
 def test_every_table_about_a_method_of_ours_has_a_sweep() -> None:

@@ -34,7 +34,8 @@ def evaluate(
     task: Annotated[
         list[str] | None,
         typer.Option(
-            help="shapes:image, shapes:clip or lmms:NAME; repeat it for several.", show_default=False
+            help="shapes:image, shapes:clip, data:FOLDER or lmms:NAME; repeat it for several.",
+            show_default=False,
         ),
     ] = None,
     model: Model = None,

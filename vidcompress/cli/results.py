@@ -41,6 +41,13 @@ def results(
             show_default=False,
         ),
     ] = None,
+    parts: Annotated[
+        bool,
+        typer.Option(
+            "--parts",
+            help="Show also a task's other scores (precision, recall, ...) and its kinds of question.",
+        ),
+    ] = False,
     plot: Annotated[
         Path | None, typer.Option(help="Write plots into this folder; needs matplotlib.", show_default=False)
     ] = None,
@@ -60,7 +67,7 @@ def results(
     if as_json:
         entry = _entry(rows, compared, published, notes)
     else:
-        text = _text(rows, compared, published, as_markdown)
+        text = _text(rows, compared, published, parts, as_markdown)
     files = []
     if plot is not None:
         from vidcompress.evaluate.figures import plot_rows
@@ -109,13 +116,17 @@ def _published(rows: list[Row], against: str) -> tuple[list[Comparison], list[st
 
 
 def _text(
-    rows: list[Row], pairs: list[tuple[str, str]], published: list[Comparison], as_markdown: bool
+    rows: list[Row],
+    pairs: list[tuple[str, str]],
+    published: list[Comparison],
+    parts: bool,
+    as_markdown: bool,
 ) -> str:
     from vidcompress.evaluate.against_sheet import sheet_of
     from vidcompress.evaluate.sheets import plain, written
     from vidcompress.evaluate.tables import sheets_of
 
-    sheets = [*sheets_of(rows, pairs), *map(sheet_of, published)]
+    sheets = [*sheets_of(rows, pairs, parts), *map(sheet_of, published)]
     return "\n".join(written(sheet) if as_markdown else plain(sheet) for sheet in sheets)
 
 

@@ -11,7 +11,17 @@ from .differences import Difference, difference
 from .marks import CONTROLS
 from .rows import Row
 
-_APART = ("num_frames", "fps", "dtype", "attention", "batch_size", "seed", "device", "max_new_tokens")
+_APART = (
+    "preset",
+    "num_frames",
+    "fps",
+    "dtype",
+    "attention",
+    "batch_size",
+    "seed",
+    "device",
+    "max_new_tokens",
+)
 """Settings that make a board of their own where one cell would otherwise hold two rows."""
 
 

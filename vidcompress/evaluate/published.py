@@ -115,6 +115,10 @@ def read_table(path: Path) -> PublishedTable:
     Raises:
         ArgumentError: it cannot be read or is not of this form; the message names file and field.
     """
+    if not path.is_file():
+        raise ArgumentError(
+            f"{path}: no such file; pass `published`, or a TOML file in the form of configs/published/"
+        )
     try:
         if path.stat().st_size > LARGEST:
             raise ArgumentError(f"{path}: is larger than {LARGEST} bytes; no table is")

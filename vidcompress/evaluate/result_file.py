@@ -58,6 +58,7 @@ def common_part(row: Row, head: Mapping[str, Any], where_from: Mapping[str, Any]
             "num_frames": row.model.num_frames,
             "fps": row.model.fps,
             "max_frames": row.model.max_frames,
+            "preset": row.model.preset,
             "dtype": row.model.dtype,
             "attention": row.model.attn_implementation,
             "device": row.model.device,

@@ -146,6 +146,10 @@ def read_row(path: Path) -> Row:
         if isinstance(error, ArgumentError):
             raise
         raise ArgumentError(f"{path}: is no result file ({one_line(error)}); pass another") from error
+    if isinstance(found, dict) and "schema" not in found:
+        raise ArgumentError(
+            f"{path}: is not of `vidcompress eval`, it has no schema; pass its folder or result.json"
+        )
     fields = Fields(path, found)
     if fields.of("schema", int) != SCHEMA:
         raise fields.wrong("schema", f"{SCHEMA}, the one this version reads; run the sweep again")

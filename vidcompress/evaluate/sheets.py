@@ -49,13 +49,32 @@ def drawn(sheet: Sheet) -> RenderableType:
 
 
 def plain(sheet: Sheet) -> str:
-    """A sheet as text; bold where stdout is a terminal, and never broken to its width."""
+    """A sheet as text, never broken to the width of the terminal; where nothing can be bold, a star stands for it."""
     from rich.console import Console
 
     console = Console(width=WIDTH, highlight=False, emoji=False, markup=False, soft_wrap=True)
     with console.capture() as captured:
-        console.print(drawn(sheet))
+        console.print(drawn(sheet if console.color_system else starred(sheet)))
     return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
+
+
+def starred(sheet: Sheet) -> Sheet:
+    """A sheet with stars in place of bold; figures stay below one another."""
+    lines = [cells for group in sheet.groups for cells in group]
+    marked = [any(i < len(cells) and cells[i][1] for cells in lines) for i in range(len(sheet.head))]
+
+    def cell(i: int, text: str, bold: bool) -> tuple[str, bool]:
+        return (f"{text}{'*' if bold else ' '}" if marked[i] else text), False
+
+    return Sheet(
+        sheet.title,
+        [f"{name} " if mark else name for name, mark in zip(sheet.head, marked, strict=True)],
+        [
+            [[cell(i, text, bold) for i, (text, bold) in enumerate(cells)] for cells in group]
+            for group in sheet.groups
+        ],
+        [note.replace("Bold: ", "*: ") for note in sheet.notes],
+    )
 
 
 def written(sheet: Sheet) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError, nearest, shown
 from .boards import Board, Column, Line, boards_of
+from .parts import parts_entry, parts_of
 from .rows import Row
 from .sheets import Sheet, drawn, plain, written
 
@@ -53,13 +54,22 @@ def text(rows: Iterable[Row], pairs: Sequence[tuple[str, str]] = ()) -> str:
     return "\n".join(plain(sheet) for sheet in sheets_of(rows, pairs))
 
 
-def sheets_of(rows: Iterable[Row], pairs: Sequence[tuple[str, str]] = ()) -> list[Sheet]:
-    """All tables of some rows: per model the scores, the differences to the baseline, and those of the pairs."""
+def sheets_of(rows: Iterable[Row], pairs: Sequence[tuple[str, str]] = (), parts: bool = False) -> list[Sheet]:
+    """All tables of some rows: per model the scores, the differences to the baseline, and those of the pairs.
+
+    Args:
+        rows: from `read_rows`. pairs: as in `render`.
+        parts: also every other score of a task, and the main one by kind of question.
+
+    Raises:
+        ArgumentError: a pair names a method that no row has.
+    """
     sheets: list[Sheet] = []
     boards = boards_of(rows)
     check_pairs(pairs, boards)
     for board in boards:
         sheets.append(_scores(board))
+        sheets += parts_of(board, names_of(board.columns)) if parts else ()
         if board.lines and board.baseline.cells:
             sheets.append(_differences(board, "difference to the uncompressed model", board.lines, None))
         for first, second in pairs:
@@ -211,6 +221,9 @@ def to_dict(board: Board) -> dict[str, Any]:
                 "per_cent": {names[c]: board.share(line, c) for c in line.cells},
                 "average_per_cent": None if mean is None else mean[0],
                 "tasks_in_average": 0 if mean is None else mean[1],
+                "parts": {
+                    names[c]: parts_entry(row) for c, row in line.cells.items() if row.value is not None
+                },
                 "differences": {
                     names[c]: vars(gap)
                     for c in line.cells

@@ -21,6 +21,7 @@ _LOADING = (
     "revision",
     "local_files_only",
     "resize_device",
+    "preset",
 )
 
 
@@ -89,6 +90,8 @@ def read_settings(given: Mapping[str, Any]) -> LmmsSettings:
     method, listed = read_label(values.get("method", "globalcom2"))
     options = {**listed, **{name: values.pop(name) for name in sorted(values) if name in _COMPRESSION}}
     loading = {name: values.pop(name) for name in sorted(values) if name in _LOADING}
+    if isinstance(loading.get("preset"), int):  # lmms-eval reads the name "2880" as a number
+        loading["preset"] = str(loading["preset"])
     for name in sorted(set(values) - _OWN):
         known = {*_OWN, *_COMPRESSION, *_LOADING, *_method_options(method)}
         if name not in known:
