@@ -235,6 +235,7 @@ class Runner:
         )
         return {
             **{name: getattr(spec, name) for name in names},
+            **({} if spec.preset is None else {"preset": spec.preset}),
             "model": spec.name,
             "revision": spec.revision,
             "weights": self.models.weights(self._placed(spec)),
