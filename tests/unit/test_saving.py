@@ -13,7 +13,6 @@ from vidcompress.budget import make_plan
 from vidcompress.errors import ArgumentError
 from vidcompress.methods import globalcom2
 from vidcompress.saving import Saving, leaders, read_saving
-from vidcompress.scoring import worth_keeping
 from vidcompress.views import VisualTokens
 
 
@@ -110,18 +109,20 @@ def test_edges_that_are_no_whole_cells_count() -> None:
 
 
 def test_crops_are_judged_as_the_scores_judge_them(monkeypatch: Any) -> None:
-    """To the last bit, or crops that are worth the same could be left out and sent all the same."""
-    grid = (8, 8)
-    layout = image_layout(grid, (2, 2), unpadded=(0, 0, 16, 16), device="cpu")
-    features = torch.randn(len(layout), 896, generator=torch.Generator().manual_seed(0))
-    single, seen = image_layout(grid, newline=False, device="cpu"), []
-    monkeypatch.setattr(
-        globalcom2,
-        "worth_keeping",
-        lambda commander, *rest: seen.append(commander.grid) or worth_keeping(commander, *rest),
-    )
+    """From tensors of one shape, to the last bit, or crops that are worth the same could be left out and yet sent."""
+    layout = image_layout((8, 8), (2, 2), unpadded=(0, 0, 16, 16), device="cpu")
+    features = torch.randn(len(layout), 96, generator=torch.Generator().manual_seed(0))
+    single, shapes, grids = image_layout((8, 8), newline=False, device="cpu"), [], []
+    for name, seen in (("distances", shapes), ("worth_keeping", grids)):
+        real = getattr(globalcom2, name)
+        monkeypatch.setattr(
+            globalcom2,
+            name,
+            lambda first, *rest, real=real, seen=seen: seen.append(first) or real(first, *rest),
+        )
     method = globalcom2.GlobalCom2(allocation="gated", evidence="distance")
     plan = make_plan(layout, len(layout) // 8, ratio=Fraction(1, 8))
     stay = method.crops(VisualTokens(features[: len(single)], single), layout, plan)
     method.scores(VisualTokens(features, layout), plan)
-    assert torch.equal(*seen) and stay is not None and 1 <= len(stay) < 4
+    assert [seen.shape for seen in shapes] == [features.shape] * 2
+    assert torch.equal(*(seen.grid for seen in grids)) and stay is not None and 1 <= len(stay) < 4
