@@ -75,7 +75,9 @@ def _usable(event: Mapping[str, Any]) -> bool:
         return False
     counts, peak = (event.get("questions"), event.get("processes")), event.get("peak_memory_bytes")
     numbers = (event.get("seconds"), *(times.get(phase) for phase in PHASES), *first, peak or 0)
-    return all(is_whole(count) and 1 <= count <= _MOST for count in counts) and all(map(is_number, numbers))
+    return all(is_whole(count) and 1 <= (count or 0) <= _MOST for count in counts) and all(
+        map(is_number, numbers)
+    )
 
 
 def starts(events: list[dict[str, Any]]) -> list[Mapping[str, Any]]:
