@@ -88,12 +88,12 @@ def leaders(pixels: Tensor, saving: Saving) -> tuple[int, ...]:
     if count < 2:
         return tuple(range(count))
     size = min(CELL, *pixels.shape[-2:])
-    cells = torch.cat([avg_pool2d(part.float(), size) for part in pixels.split(64)])
+    cells = torch.cat([avg_pool2d(part.float(), size, ceil_mode=True) for part in pixels.split(64)])
     cells = cells.flatten(2)  # (frame, channel, cell)
     step = max(1, BLOCK // cells.numel())
     changed = torch.cat(
         [
-            ((part[:, None] - cells).abs().amax(2) > saving.threshold).float().mean(-1)
+            (~((part[:, None] - cells).abs().amax(2) <= saving.threshold)).float().mean(-1)  # NaN has changed
             for part in cells.split(step)
         ]
     )

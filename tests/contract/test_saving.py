@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from tiny_models import FAMILIES, VIDEO_FAMILIES, Scene, batch, tiny_model
-from vidcompress import compress, compress_inputs
+from vidcompress import VisualQA, compress, compress_inputs
 from vidcompress.errors import ArgumentError, UnsupportedInputError
 
 COPIES = (0, 1, 0, 0, 4, 1)
@@ -170,6 +171,34 @@ def test_both_at_once_and_before_a_method_inside() -> None:
     assert [visual.encoded for visual in made.report.visuals] == [3, 1]
     with made.pruning():
         assert model.generate(**made, max_new_tokens=2).shape[1] == made["input_ids"].shape[1] + 2
+
+
+def test_a_comparison_has_the_whole_model_first_and_its_controls() -> None:
+    qa = VisualQA.from_pretrained("tiny-next", encoder_saving="crops", device="cpu", allocation="gated")
+    compared = qa.compare(
+        "what digit is shown?",
+        image="examples/scene.png",
+        methods=["globalcom2:allocation=gated"],
+        retention_ratios=0.1,
+        repeats=2,
+        max_new_tokens=1,
+    )
+    encoded = {row.label: row.answer.report.visuals[0].encoded for row in compared.rows}
+    assert encoded == {"none": 5, "globalcom2:allocation=gated": 2, "random": 5, "uniform": 5}
+
+
+def test_the_whole_model_of_a_comparison_encodes_copies_too() -> None:
+    qa = VisualQA.from_pretrained("tiny-onevision", encoder_saving="frames", device="cpu")
+    still = np.zeros((4, 112, 112, 3), dtype=np.uint8)
+    made = {
+        "video": still,
+        "methods": "globalcom2",
+        "retention_ratios": 0.5,
+        "repeats": 2,
+        "max_new_tokens": 1,
+    }
+    compared = qa.compare("what digit is shown?", **made)
+    assert [row.answer.report.visuals[0].encoded for row in compared.rows] == [4, 1, 1, 1]
 
 
 def rows(compressed: Any) -> list[torch.Tensor]:

@@ -262,6 +262,15 @@ def test_a_row_that_fails_does_not_stop_the_others(models, tmp_path, monkeypatch
     assert events.count('"event":"start"') == 2 and events.count('"event":"error"') == 1
 
 
+def test_answers_under_a_preset_are_no_answers_without(tmp_path, models):
+    data = write_benchmark(tmp_path / "data", 1, broken=False, clip=False)
+    sweep = sweep_of(f"data:{data}", methods=[])
+    assert Runner(sweep, tmp_path / "out", models=models).run()[0].good
+    preset = sweep_of(f"data:{data}", methods=[], models=[{"name": "tiny-onevision", "preset": "2880"}])
+    (outcome,) = Runner(preset, tmp_path / "out", models=models).run()
+    assert "belongs to another run: preset is None there and '2880' here" in outcome.error
+
+
 def test_a_model_that_does_not_load_fails_its_rows_alone(tmp_path):
     data = write_benchmark(tmp_path / "data", 1, broken=False, clip=False)
     tried = []

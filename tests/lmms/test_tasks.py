@@ -56,6 +56,13 @@ def found(folder: Path, probe: Callable[..., Any]) -> Any:
         job("cached again", "pope_local", use_cache=str(folder.parent / "cache"), limit=2),
         job("clips", "vc_clips", f"{ONEVISION},max_frames_num=8", batch_size=4),
         job("next chat", "vc_images", ONEVISION.replace("onevision", "next"), batch_size=4, simple=False),
+        job(
+            "preset",
+            "vc_images",
+            ONEVISION.replace("onevision", "next") + ",preset=2880",
+            batch_size=4,
+            limit=4,
+        ),
         job("rounds", "vc_rounds"),
         job(
             "rounds inside",
@@ -126,6 +133,10 @@ def test_answers_are_those_of_visual_qa(found: Any, folder: Path) -> None:
     assert [entry["kept"] for entry in counts(found["next chat"])] == [
         answer.report.kept for answer in answers
     ]
+    qa = VisualQA.from_pretrained("tiny-next", device="cpu", preset="2880")
+    answers = qa.ask_batch(items[:4], batch_size=4)
+    assert found["preset"]["answers"] == [answer.text for answer in answers]
+    assert {entry["total"] for entry in counts(found["preset"])} == {answers[0].report.total}
     clips = [json.loads(line) for line in (folder / "clips.jsonl").read_text().splitlines()]
     qa = VisualQA.from_pretrained("tiny-onevision", device="cpu")
     asked = [

@@ -8,7 +8,12 @@ import pytest
 
 from vidcompress.errors import ArgumentError
 from vidcompress.evaluate import journal as module
+from vidcompress.evaluate.asking import failed_line
 from vidcompress.evaluate.journal import Journal, JournalError
+from vidcompress.evaluate.result_file import read_result
+from vidcompress.evaluate.row_run import is_answer
+from vidcompress.evaluate.run_log import RunLog, read_events
+from vidcompress.qa.phases import PHASES
 
 HEAD = {"model": "m", "data": "d"}
 
@@ -55,7 +60,17 @@ def test_every_length_a_kill_can_leave_is_read_and_completed_to_the_same_bytes(p
 
 
 @pytest.mark.parametrize(
-    "spoilt", [b"\xff\x00", b"[1]", b"{}", b'{"id": 3, "answer": ""}', b'{"id": "b"}', b"[" * 9999]
+    "spoilt",
+    [
+        b"\xff\x00",
+        b"[1]",
+        b"{}",
+        b'{"id": 3, "answer": ""}',
+        b'{"id": "b"}',
+        b"[" * 9999,
+        b'{"id": "b", "answer": "x", "score": NaN}',
+        b'{"id": "b", "answer": "x", "score": -Infinity}',
+    ],
 )
 def test_a_corrupt_line_is_set_aside_and_its_neighbours_stay(path, spoilt):
     Journal(path, HEAD).add([line("a"), line("b"), line("c")])
@@ -131,3 +146,57 @@ def test_a_journal_that_cannot_be_made_says_so(path):
     path.mkdir(parents=True)
     with pytest.raises(JournalError, match=r"answers.jsonl cannot be opened \(Is a directory\)"):
         Journal(path, HEAD)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"score": "1"}, {"score": None}, {"score": True}, {"score": 10**400}, {"score": {}}, {"kept": "3"},
+     {"total": [12]}, {"answer": {"a": 1}}, {"answer": None}, {"error": {"x": 1}}, {"error": None}],
+)  # fmt: skip
+def test_a_line_of_wrong_types_is_asked_again(path, change):
+    Journal(path, HEAD).add([line("a"), {**line("b"), **change}, line("c")])
+    journal = Journal(path, HEAD, is_answer)
+    assert (journal.corrupt, list(journal.done)) == (1, ["a", "c"])
+
+
+def test_lines_that_a_row_writes_are_read_back(path):
+    lines = [line("a"), {**line("b"), "kept": 2.5}, failed_line("c", "no picture")]
+    Journal(path, HEAD).add(lines)
+    assert list(Journal(path, HEAD, is_answer).done.values()) == lines
+
+
+BATCH = {
+    "questions": 2,
+    "seconds": 1.5,
+    "ms": dict.fromkeys(PHASES, 1.0),
+    "first_token_ms": [3.0],
+    "processes": 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("event", "told"),
+    [("start", {"provenance": 3}), ("start", {"model": []}), ("start", {"settings": "x"}),
+     ("batch", {**BATCH, "questions": 0}), ("batch", {**BATCH, "questions": 10**9}), ("batch", {**BATCH, "ms": {}}),
+     ("batch", {**BATCH, "ms": 3}), ("batch", {**BATCH, "first_token_ms": ["x"]}),
+     ("batch", {**BATCH, "seconds": None}), ("batch", {**BATCH, "peak_memory_bytes": "x"})],
+)  # fmt: skip
+def test_events_of_wrong_types_are_left_out(tmp_path, event, told):
+    log = RunLog(tmp_path)
+    log.add("start", provenance={})
+    log.add(event, **told)
+    log.add("batch", **BATCH)
+    assert [entry["event"] for entry in read_events(tmp_path)] == ["start", "batch"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"provenance": []}, {"failed": 3}, {"failed": [{"id": "a"}]}, {"unreachable": 3}, {"schema": 2}],
+)
+def test_a_result_of_wrong_types_is_none(tmp_path, change):
+    result = {"schema": 1, "provenance": {}, "failed": [{"id": "a", "error": "x"}], "unreachable": None}
+    result |= {"model": {}, "task": {}, "scores": {}, "tokens": {}}
+    (tmp_path / "result.json").write_text(json.dumps(result))
+    assert read_result(tmp_path) == result
+    (tmp_path / "result.json").write_text(json.dumps({**result, **change}))
+    assert read_result(tmp_path) is None

@@ -7,9 +7,11 @@ import pytest
 
 from vidcompress.errors import VidcompressError
 from vidcompress.evaluate import lmms_row
+from vidcompress.evaluate.ranks import Ranks
 from vidcompress.evaluate.rows import read_rows
 from vidcompress.evaluate.runner import Runner
 from vidcompress.evaluate.sweep_file import read_sweep
+from vidcompress.lmms.settings import read_settings
 
 FOUND = {
     "main": "acc",
@@ -107,3 +109,23 @@ def test_only_a_method_that_cannot_makes_a_row_empty(harness, tmp_path, errors, 
     assert (outcome.result and outcome.result["unreachable"]) == reason
     assert outcome.error == (None if reason else "none of the questions could be answered")
     assert (tmp_path / outcome.row.id / "result.json").exists() == (reason is not None)
+
+
+def test_of_several_machines_the_first_takes_its_own_processes(harness, tmp_path, monkeypatch):
+    for name, value in (("WORLD_SIZE", "16"), ("LOCAL_WORLD_SIZE", "8"), ("RANK", "0")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(Ranks, "gather", lambda self, value: [value])
+    Runner(read_sweep(SWEEP), tmp_path, Ranks()).run()
+    assert [given["processes"] for _, given in harness.asked] == [8, 8]
+
+
+def test_a_row_tells_the_plugin_only_what_it_takes(harness, tmp_path):
+    """What a sweep may say of a model and in a label, as lmms-eval would read it back: 2880 is a number to it."""
+    model = {"name": "tiny-next", "preset": "2880", "attn_implementation": "sdpa", "revision": "main"}
+    methods = ["globalcom2:encoder_saving=crops,allocation=gated,max_views=4"]
+    Runner(read_sweep({**SWEEP, "models": [model], "methods": methods}), tmp_path).run()
+    _, (_, given) = harness.asked
+    read = {name: int(v) if str(v).isnumeric() else v for name, v in given["model_args"].items()}
+    found = read_settings(read)
+    assert read["preset"] == 2880 and found.loading["preset"] == "2880"
+    assert found.options == {"allocation": "gated", "encoder_saving": "crops", "max_views": 4}

@@ -13,8 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from layouts import IMAGES, VIDEOS, make_tokens
 from vidcompress.budget import Budget, Plan, make_plan
 from vidcompress.errors import BudgetError
-from vidcompress.methods.base import ScoredMethod
+from vidcompress.methods.base import Method, ScoredMethod
 from vidcompress.methods.fastervlm import FasterVLM
+from vidcompress.methods.globalcom2 import GlobalCom2
 from vidcompress.ragged import join
 from vidcompress.registry import get_method
 from vidcompress.selection import Selection, largest_remainder
@@ -135,3 +136,42 @@ def test_whoever_selects_alone_is_asked_alone() -> None:
     last = [int(one.index[-1]) for one in Own().select_batch(tokens, plans)]
     assert last == [plan.budget - 1 for plan in plans]
     assert FasterVLM.select_batch is ScoredMethod.select_batch
+
+
+@dataclass(frozen=True)
+class Reversed(GlobalCom2):
+    """Scores in its own way, without a word on batches."""
+
+    def scores(self, tokens: VisualTokens, plan: Plan) -> tuple[torch.Tensor, torch.Tensor]:
+        scores, weights = super().scores(tokens, plan)
+        return -scores, weights
+
+
+class FirstOnes:
+    """A `select` to mix into a method."""
+
+    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+        return Selection(torch.arange(plan.budget))
+
+
+@dataclass(frozen=True)
+class Mixed(FirstOnes, FasterVLM):
+    """Takes `select` from a class that is no method."""
+
+
+@dataclass(frozen=True)
+class Unscored(Method):
+    """Has a function called `scores` and no batches of it."""
+
+    def scores(self) -> int:
+        return 3
+
+    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+        return Selection(torch.arange(self.scores()))
+
+
+@pytest.mark.parametrize("method", [Reversed(), Mixed(), Unscored()])
+def test_what_a_subclass_overrides_is_asked_in_batches_too(method: Method) -> None:
+    tokens, plans = batch_of(IMAGES, "0.3")
+    for one, plan, made in zip(tokens, plans, method.select_batch(tokens, plans), strict=True):
+        assert torch.equal(made.index, method.select(one, plan).index)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import pytest
 import torch
 
+from vidcompress.adapters.geometry import image_layout
+from vidcompress.budget import make_plan
 from vidcompress.errors import ArgumentError
+from vidcompress.methods import globalcom2
 from vidcompress.saving import Saving, leaders, read_saving
+from vidcompress.views import VisualTokens
 
 
 def clip(*pictures: int, size: int = 32) -> torch.Tensor:
@@ -89,3 +94,35 @@ def test_the_option(text: str, wanted: Saving) -> None:
 def test_anything_else_is_refused(value: Any) -> None:
     with pytest.raises(ArgumentError, match=r"encoder_saving=.*: must be 'off', 'frames', 'crops' or"):
         read_saving(value)
+
+
+def test_frames_that_are_no_numbers_are_new() -> None:
+    pixels = clip(1, 1, 1)
+    pixels[1] = torch.nan
+    assert leaders(pixels, Saving(frames=True)) == (0, 1, 0)
+
+
+def test_edges_that_are_no_whole_cells_count() -> None:
+    pixels = clip(1, 1, size=30)
+    pixels[1, :, 24:, 24:] += 1
+    assert leaders(pixels, Saving(frames=True)) == (0, 1)
+
+
+def test_crops_are_judged_as_the_scores_judge_them(monkeypatch: Any) -> None:
+    """From tensors of one shape, to the last bit, or crops that are worth the same could be left out and yet sent."""
+    layout = image_layout((8, 8), (2, 2), unpadded=(0, 0, 16, 16), device="cpu")
+    features = torch.randn(len(layout), 96, generator=torch.Generator().manual_seed(0))
+    single, shapes, grids = image_layout((8, 8), newline=False, device="cpu"), [], []
+    for name, seen in (("distances", shapes), ("worth_keeping", grids)):
+        real = getattr(globalcom2, name)
+        monkeypatch.setattr(
+            globalcom2,
+            name,
+            lambda first, *rest, real=real, seen=seen: seen.append(first) or real(first, *rest),
+        )
+    method = globalcom2.GlobalCom2(allocation="gated", evidence="distance")
+    plan = make_plan(layout, len(layout) // 8, ratio=Fraction(1, 8))
+    stay = method.crops(VisualTokens(features[: len(single)], single), layout, plan)
+    method.scores(VisualTokens(features, layout), plan)
+    assert [seen.shape for seen in shapes] == [features.shape] * 2
+    assert torch.equal(*(seen.grid for seen in grids)) and stay is not None and 1 <= len(stay) < 4

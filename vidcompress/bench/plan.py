@@ -23,6 +23,10 @@ TINY_SIDE = 56
 """Resolution of the encoder at scale `tiny`, in pixels."""
 MOST_FRAMES = 4096
 MOST_PIXELS = 1 << 14
+MOST_REQUESTS = 1024
+MOST_NEW_TOKENS = 1 << 16
+MOST_TEXT = 1 << 20
+MOST_LAYERS = 1000
 
 
 @dataclass(frozen=True)
@@ -136,12 +140,13 @@ class BenchPlan:
                 whole_number("sizes", side, most=MOST_PIXELS)
         for count in self.frames:
             whole_number("frames", count, most=MOST_FRAMES)
-        for name, least in (("batch_sizes", 1), ("new_tokens", 1)):
+        for name, most in (("batch_sizes", MOST_REQUESTS), ("new_tokens", MOST_NEW_TOKENS)):
             for count in getattr(self, name):
-                whole_number(name, count, least=least)
+                whole_number(name, count, most=most)
             if not getattr(self, name):
                 raise ArgumentError(f"{name}=[]: give at least one")
-        for name, least in (("text_tokens", 2), ("rounds", 1), ("warmup", 0), ("seed", 0)):
+        whole_number("text_tokens", self.text_tokens, least=2, most=MOST_TEXT)
+        for name, least in (("rounds", 1), ("warmup", 0), ("seed", 0)):
             whole_number(name, getattr(self, name), least=least, most=2**31 - 1)
         for name in ("controls", "baseline", "memory", "media"):
             flag(name, getattr(self, name))
@@ -170,7 +175,7 @@ class BenchPlan:
         for name, least in (("decoder_layers", 1), ("encoder_layers", 2)):
             value = getattr(self, name)
             if value is not None:
-                whole_number(name, value, least=least)
+                whole_number(name, value, least=least, most=MOST_LAYERS)
         for name, unset in (("decoder_layers", None), ("encoder_layers", None), ("scale", "full")):
             if self.geometry is None and getattr(self, name) != unset:
                 raise ArgumentError(

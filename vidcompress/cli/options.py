@@ -35,7 +35,8 @@ Positions = Annotated[str | None, typer.Option(help="contiguous or original.", s
 EncoderSaving = Annotated[
     str,
     typer.Option(
-        help="off, or frames: frames like an earlier one are not encoded; `frames:0.2:0.05` sets how like."
+        help="off; frames: frames like an earlier one are not encoded, `frames:0.2:0.05` sets how like; crops: nor are "
+        "crops that globalcom2:allocation=gated gives nothing; frames+crops."
     ),
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed of whatever is drawn at random.")]

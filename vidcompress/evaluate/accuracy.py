@@ -154,9 +154,8 @@ class EncodeOnce(Adapter):
         """As the wrapped adapter, or what it returned before for the same evidence and frames."""
         key = (visuals[0].modality, tuple(evidence), tuple(frames or ()))
         if key not in self._seen:
-            whole = [
-                replace(visual, may_defer=False) for visual in visuals
-            ]  # the next method may read all features
+            # The next method may read all features.
+            whole = [replace(visual, may_defer=False) for visual in visuals]
             self._seen[key] = self._inner.encode(whole, evidence, frames, max_views)
         return self._seen[key]
 

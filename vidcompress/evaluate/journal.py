@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError, VidcompressError, one_line, shown
+from .fields import no_constant
 
 
 class JournalError(VidcompressError, OSError):
@@ -28,6 +29,7 @@ class Journal:
     Args:
         path: the JSONL file; made, with its folder, where it is missing.
         head: what the answers belong to, as JSON values: model, data, settings. It must not change between runs.
+        whole: whether a line, which has an id and an answer, is all that it must be; others cannot be read either.
 
     Attributes:
         path: the file.
@@ -39,8 +41,10 @@ class Journal:
         JournalError: the file cannot be made or read.
     """
 
-    def __init__(self, path: Path, head: Mapping[str, Any]) -> None:
-        self.path = Path(path)
+    def __init__(
+        self, path: Path, head: Mapping[str, Any], whole: Callable[[Mapping[str, Any]], bool] = bool
+    ) -> None:
+        self.path, self._whole = Path(path), whole
         self.done: dict[str, dict[str, Any]] = {}
         self.corrupt = 0
         self._head = as_line({"head": dict(head)})
@@ -109,7 +113,7 @@ class Journal:
         bad = []
         for line in lines:
             entry = _entry(line)
-            if entry is None:
+            if entry is None or not self._whole(entry):
                 bad.append(line + b"\n")
             else:
                 self.done.setdefault(entry["id"], entry)
@@ -178,7 +182,7 @@ def _append(path: Path, content: bytes) -> None:
 def _entry(line: bytes) -> dict[str, Any] | None:
     """An answer line, or None where it is none."""
     try:
-        entry = json.loads(line)
+        entry = json.loads(line, parse_constant=no_constant)
     except (ValueError, RecursionError):
         return None
     whole = isinstance(entry, dict) and isinstance(entry.get("id"), str) and "answer" in entry

@@ -29,12 +29,14 @@ class Ranks:
         rank: number of this process, 0 to size - 1.
         size: how many there are.
         local: number of this process on its machine; which of its GPUs it takes.
+        here: how many of them are on this machine.
     """
 
     def __init__(self) -> None:
         self.size = int(os.environ.get("WORLD_SIZE", "1"))
         self.rank = int(os.environ.get("RANK", "0")) if self.size > 1 else 0
         self.local = int(os.environ.get("LOCAL_RANK", "0")) if self.size > 1 else 0
+        self.here = int(os.environ.get("LOCAL_WORLD_SIZE", self.size)) if self.size > 1 else 1
 
     def __enter__(self) -> Ranks:
         if self.size > 1:

@@ -18,6 +18,7 @@ from .tasks import task_name
 
 NAME = "result.json"
 SCHEMA = 1
+_TOLD = {"model", "task", "scores", "tokens"}
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
@@ -26,7 +27,14 @@ def read_result(folder: Path) -> dict[str, Any] | None:
         found = json.loads((folder / NAME).read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) and found.get("schema") == SCHEMA else None
+    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+        return None
+    failed, reason = found.get("failed"), found.get("unreachable")
+    listed = isinstance(failed, list) and all(
+        isinstance(one, dict) and {"id", "error"} <= one.keys() for one in failed
+    )
+    fine = listed and isinstance(found.get("provenance"), dict) and isinstance(reason, (str, type(None)))
+    return found if fine and _TOLD <= found.keys() else None
 
 
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from ..errors import one_line
 from ..placement import input_device
 from .asking import UNREACHABLE, Asker, Batch, make_batches
 from .checkpoints import Loaded
+from .fields import is_number
 from .items import Item, Task
 from .journal import Journal, JournalError
 from .memory import peak_bytes, reset_peak
@@ -70,6 +71,14 @@ class Writer:
         return {line["id"]: self.why for line in self.waiting}
 
 
+def is_answer(line: Mapping[str, Any]) -> bool:
+    """Whether a line of a journal, read back, is one that a row writes: with an answer and numbers, or an error."""
+    if "error" in line:
+        return isinstance(line["error"], str)
+    numbers = ("score", "kept", "budget", "total")
+    return isinstance(line["answer"], str) and all(is_number(line.get(name)) for name in numbers)
+
+
 def part_paths(folder: Path) -> list[Path]:
     """Journals of further processes that are not merged yet."""
     return sorted(path for path in folder.glob("answers.rank*.jsonl"))
@@ -86,7 +95,7 @@ def merge_parts(folder: Path, journal: Journal, head: Mapping[str, Any]) -> dict
     """
     lost: dict[str, str] = {}
     for path in part_paths(folder):
-        part, writer = Journal(path, head), Writer(journal)
+        part, writer = Journal(path, head, is_answer), Writer(journal)
         journal.corrupt += part.corrupt
         writer.add(part.done.values())
         left = writer.lost()

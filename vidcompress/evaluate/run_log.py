@@ -8,11 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..checks import is_whole
+from ..qa.phases import PHASES
+from .fields import is_number
 from .journal import as_line
 
 NAME = "run.jsonl"
-_WANTED = {"batch": {"questions", "seconds", "ms", "first_token_ms", "processes"}}
-"""Keys without which an event is of no use."""
+_MOST = 1_000_000  # questions of a batch, processes of a run
+_DICTS = ("provenance", "model", "settings")
 
 
 class RunLog:
@@ -56,9 +59,25 @@ def read_events(folder: Path) -> list[dict[str, Any]]:
                 event = json.loads(line)
             except (ValueError, RecursionError):
                 continue
-            if isinstance(event, dict) and _WANTED.get(str(event.get("event")), set()) <= event.keys():
+            if isinstance(event, dict) and _usable(event):
                 events.append(event)
     return events
+
+
+def _usable(event: Mapping[str, Any]) -> bool:
+    """Whether an event has what results are made of, as it must be."""
+    if event.get("event") == "start":
+        return all(isinstance(event.get(name, {}), dict) for name in _DICTS)
+    if event.get("event") != "batch":
+        return True
+    times, first = event.get("ms"), event.get("first_token_ms")
+    if not isinstance(times, dict) or not isinstance(first, list):
+        return False
+    counts, peak = (event.get("questions"), event.get("processes")), event.get("peak_memory_bytes")
+    numbers = (event.get("seconds"), *(times.get(phase) for phase in PHASES), *first, peak or 0)
+    return all(is_whole(count) and 1 <= (count or 0) <= _MOST for count in counts) and all(
+        map(is_number, numbers)
+    )
 
 
 def starts(events: list[dict[str, Any]]) -> list[Mapping[str, Any]]:

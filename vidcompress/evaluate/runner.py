@@ -19,7 +19,7 @@ from .journal import Journal, JournalError
 from .provenance import provenance
 from .ranks import Ranks
 from .result_file import build_result, read_result, write_result
-from .row_run import ANSWERS, Part, merge_parts, open_batches, run_part
+from .row_run import ANSWERS, Part, is_answer, merge_parts, open_batches, run_part
 from .run_log import RunLog, read_events
 from .sweep import ModelSpec, Row, Sweep
 from .tasks import Tasks
@@ -143,7 +143,7 @@ class Runner:
 
         batches = open_batches(items, row.batch_size, plan.done)[self.ranks.rank :: self.ranks.size]
         try:
-            mine = journal or Journal(folder / f"answers.rank{self.ranks.rank}.jsonl", plan.head)
+            mine = journal or Journal(folder / f"answers.rank{self.ranks.rank}.jsonl", plan.head, is_answer)
             part = run_part(
                 row,
                 task,
@@ -170,7 +170,7 @@ class Runner:
             same = result is not None and result["provenance"].get("head") == head
             if same and result is not None and result["unreachable"]:
                 return Plan(Outcome(row, result))
-            journal = Journal(folder / ANSWERS, head)
+            journal = Journal(folder / ANSWERS, head, is_answer)
             merge_parts(folder, journal, head)
             done = [item.id for item in items if item.id in journal.done]
             if same and len(done) == len(items):
@@ -216,7 +216,7 @@ class Runner:
                 corrupt=plan.corrupt,
             )
             write_result(folder, result)
-        except (OSError, VidcompressError) as problem:
+        except Exception as problem:  # noqa: BLE001  (a full disk, a damaged file; the other rows of the sweep go on)
             said = str(problem) if isinstance(problem, VidcompressError) else f"{folder}: {one_line(problem)}"
             return Outcome(row, error=said, resumed=len(plan.done))
         return Outcome(row, result, resumed=len(plan.done))
@@ -260,7 +260,7 @@ class Runner:
         if self.ranks.first:
             self.watcher.row(row, 0, 0)
             try:
-                outcome = run_lmms_row(row, self.out / row.id, self.ranks.size, _where_from())
+                outcome = run_lmms_row(row, self.out / row.id, self.ranks.here, _where_from())
             except Exception as error:  # noqa: BLE001  (the other rows of the sweep go on)
                 known = isinstance(error, VidcompressError)
                 outcome = Outcome(row, error=str(error) if known else one_line(error))

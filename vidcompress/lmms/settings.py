@@ -7,17 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..checks import flag, positive, whole_number, word
+from ..checks import flag, is_whole, positive, whole_number, word
 from ..errors import ArgumentError, nearest, shown
 from ..labels import read_label
 from ..registry import METHODS
 
-_COMPRESSION = ("policy", "separators", "positions")
+_COMPRESSION = ("policy", "separators", "positions", "max_views", "encoder_saving")
 _LOADING = (
     "dtype",
     "attn_implementation",
     "device_map",
     "quantization",
+    "preset",
     "revision",
     "local_files_only",
     "resize_device",
@@ -43,7 +44,7 @@ class LmmsSettings:
         batch_size: questions that go through the model together.
         device: where the model goes; None is the one lmms-eval says.
         loading: further arguments of `VisualQA.from_pretrained`.
-        options: `policy`, `separators`, `positions` and the method's own options.
+        options: `policy`, `separators`, `positions`, `max_views`, `encoder_saving` and the method's own options.
     """
 
     pretrained: str
@@ -66,6 +67,9 @@ class LmmsSettings:
         values = {name: value for name, value in vars(self).items() if name not in ("journal", "device")}
         return {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
 
+
+_NAMES = ("preset", "revision")
+"""Texts that may look like whole numbers, such as "2880", which lmms-eval then reads as such."""
 
 _OWN = {field.name for field in dataclasses.fields(LmmsSettings) if field.name not in ("loading", "options")}
 
@@ -90,8 +94,7 @@ def read_settings(given: Mapping[str, Any]) -> LmmsSettings:
     method, listed = read_label(values.get("method", "globalcom2"))
     options = {**listed, **{name: values.pop(name) for name in sorted(values) if name in _COMPRESSION}}
     loading = {name: values.pop(name) for name in sorted(values) if name in _LOADING}
-    if isinstance(loading.get("preset"), int):  # lmms-eval reads the name "2880" as a number
-        loading["preset"] = str(loading["preset"])
+    loading |= {name: str(loading[name]) for name in _NAMES if is_whole(loading.get(name))}
     for name in sorted(set(values) - _OWN):
         known = {*_OWN, *_COMPRESSION, *_LOADING, *_method_options(method)}
         if name not in known:

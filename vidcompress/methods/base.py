@@ -24,6 +24,11 @@ Positions = Literal["contiguous", "original"]
 POSITIONS: tuple[Positions, ...] = ("contiguous", "original")
 
 
+def _maker(cls: type, name: str) -> float:
+    """Place in the method resolution order of the class that a function is of; infinite where none has it."""
+    return next((place for place, base in enumerate(cls.__mro__) if name in vars(base)), float("inf"))
+
+
 @dataclass(frozen=True)
 class Method(ABC):
     """Base of all methods. Fields are options; everything else is a class attribute.
@@ -129,10 +134,12 @@ class Method(ABC):
         return [self.select(one, plan) for one, plan in zip(tokens, plans, strict=True)]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        # Whoever writes a `select` of their own is asked for each visual, whatever a base class does for batches.
+        # Whoever writes a `select` or `scores` of their own is asked for each visual, whatever a base does for batches.
         super().__init_subclass__(**kwargs)
-        if "select" in vars(cls) and "select_batch" not in vars(cls):
-            cls.select_batch = Method.select_batch  # type: ignore[method-assign]
+        for one, batch in (("select", "select_batch"), ("scores", "scores_batch")):
+            if _maker(cls, one) < _maker(cls, batch) < float("inf"):
+                general = next(base for base in reversed(cls.__mro__) if batch in vars(base))
+                setattr(cls, batch, vars(general)[batch])
 
     def check(self, layout: Layout) -> None:
         """Refuse an input this method does not serve.

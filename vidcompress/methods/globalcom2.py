@@ -12,6 +12,7 @@ from typing import ClassVar, Literal, cast, get_args
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ..budget import Plan
 from ..checks import is_whole, one_of
@@ -154,11 +155,12 @@ class GlobalCom2(ScoredMethod):
                 f"encoder_saving='crops' leaves out crops that get nothing, but allocation={self.allocation!r} gives "
                 "every crop something; add allocation='gated'"
             )
-        local = self._attention_evidence(thumbnail)
+        layout = layout.to(thumbnail.features.device)
+        # The thumbnail comes first; as long as the whole, it is summed in the order in which `scores` will sum it.
+        local, rest = self._attention_evidence(thumbnail), len(layout) - len(thumbnail)
         if local is None:
-            local = distances(thumbnail.features, thumbnail.layout).view
-        layout = layout.to(local.device)
-        first = torch.cat((local, local.new_zeros(len(layout) - len(local))))  # the thumbnail comes first
+            local = distances(pad(thumbnail.features, (0, 0, 0, rest)), layout).view
+        first = local if len(local) == len(layout) else pad(local, (0, rest))
         stays = self._staying(commander_of_image(first, layout), layout, plan).tolist()
         return tuple(
             n for n, view in enumerate(layout.views) if view.kind == "crop" and layout.sizes[n] and stays[n]

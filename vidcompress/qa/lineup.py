@@ -12,6 +12,7 @@ from ..errors import ArgumentError, UnsupportedInputError, shown
 from ..labels import read_label, split_labels
 from ..methods.base import Method
 from ..registry import available_methods
+from ..saving import read_saving
 from ..settings import Settings, make_settings
 from .question import Question, read_question
 
@@ -54,7 +55,7 @@ def plan_comparison(
     Args:
         item: the question and its media, as `read_question` takes them.
         methods, retention_ratios, max_tokens, controls, repeats, seed: as in `VisualQA.compare`.
-        common: `policy`, `separators` and `positions` for all rows.
+        common: `policy`, `separators`, `positions` and `encoder_saving` for all rows, as `line_up` takes them.
         options: further arguments, for `generate`; looked through for misnomers.
 
     Returns:
@@ -98,7 +99,8 @@ def line_up(
         budgets: `retention_ratio` or `max_tokens` of each column.
         controls: whether `random` and `uniform` stand beside `methods`.
         seed: for methods that have an option `seed` and whose label does not set it.
-        common: `policy`, `separators` and `positions` for all of them.
+        common: `policy`, `separators`, `positions` and `encoder_saving` for all of them; the uncompressed model encodes
+            everything all the same, and methods that were not named encode every crop.
 
     Returns:
         The rows, the uncompressed model first, and why each method of the default set was left out.
@@ -114,11 +116,13 @@ def line_up(
     for budget in budgets:  # what is wrong with these is wrong for every method
         _entry(BASELINE, budget, None, common, asked=True)
     skipped: dict[str, str] = {}
-    entries = [_entry(BASELINE, {"retention_ratio": 1.0}, None, common, asked=True)]
+    whole = {name: value for name, value in common.items() if name != "encoder_saving"}
+    entries = [_entry(BASELINE, {"retention_ratio": 1.0}, None, whole, asked=True)]
     for name in names:
         named = name in asked
         try:
-            rows = [_entry(name, budget, seed, common, asked=named) for budget in budgets]
+            shared = common if named else _without_crops(common)
+            rows = [_entry(name, budget, seed, shared, asked=named) for budget in budgets]
         except Exception as error:
             if named:
                 raise
@@ -161,6 +165,12 @@ def read_budgets(
     if not budgets:
         raise ArgumentError(f"{name if name == 'max_tokens' else 'retention_ratios'}=[]: give at least one")
     return budgets
+
+
+def _without_crops(common: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for methods that were not named, of which few decide what crops need no encoding."""
+    saving = read_saving(common.get("encoder_saving", "off"))
+    return {**common, "encoder_saving": dataclasses.replace(saving, crops=False)}
 
 
 def _named(methods: str | Sequence[str | Method] | None) -> list[str | Method]:

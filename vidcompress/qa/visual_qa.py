@@ -348,8 +348,10 @@ class VisualQA:
             repeats: runs of every row, at least 2; the first warms up and is not counted.
             seed: for methods that draw at random.
             progress: show a bar on stderr; None shows it on a terminal.
-            **options: `policy`, `separators` and `positions` for all rows, instead of this object's; all others are
-                arguments of the model's `generate`. The method, its options and the budget of this object play no part.
+            **options: `policy`, `separators`, `positions` and `encoder_saving` for all rows, instead of this object's
+                (the uncompressed model encodes everything all the same, and methods that are not named encode every
+                crop); all others are arguments of the model's `generate`. The method, its options and the budget of
+                this object play no part.
 
         Raises:
             ArgumentError: an argument is not allowed, or there is neither picture nor clip.
