@@ -341,6 +341,8 @@ def test_command_line(capsys, folder, tmp_path):
     assert [row["row"] for row in entries] == [row["row"] for row in planned]
     assert [len(row["failed"]) for row in entries] == [2, 2]
     assert run(capsys, *words, "--dry-run")[1].count("there ") == 2
+    code, _, err = run(capsys, "--data", tmp_path / "nowhere", "--dry-run")
+    assert code == 2 and "holds no questions.jsonl" in err, "a plan that cannot run is no plan"
 
 
 def test_a_sweep_file_and_what_is_said_over_it(capsys, tmp_path):

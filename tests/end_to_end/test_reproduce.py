@@ -96,6 +96,7 @@ def test_the_dry_run_of_doctor_s_command_is_right() -> None:
     sweep = tomllib.loads((ROOT / "configs" / "globalcom2-llava-next-7b.toml").read_text(encoding="utf-8"))
     (doctor,) = [words for words in OURS if words[:2] == ["doctor", "--model"]]
     assert doctor[2] == sweep["models"][0]["name"]
+    assert doctor[doctor.index("--preset") + 1] == sweep["models"][0]["preset"]
 
 
 def test_links_and_options_in_the_text() -> None:

@@ -192,7 +192,11 @@ def _run(plan: Sweep, folder: Path) -> Sequence[Outcome]:
 def _print_plan(plan: Sweep, folder: Path, as_json: bool) -> None:
     from vidcompress.evaluate.result_file import read_result
     from vidcompress.evaluate.row_run import ANSWERS
+    from vidcompress.evaluate.tasks import make_task
 
+    for task in plan.tasks:
+        if task.kind == "data":
+            make_task(task, folder).items()  # what a run would refuse is refused now
     entries = []
     for row in plan.rows():
         place = folder / row.id
