@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +25,10 @@ class UnprojectedTokens(VisualTokens):
         project: (n, C) -> (n, D).
         newline: (D,) the feature of every separator.
     """
+
+    def __new__(cls, *given: Any, **named: Any) -> Any:
+        """`dataclasses.replace` hands over the features: it makes plain tokens."""
+        return VisualTokens(**named) if "features" in named else super().__new__(cls)
 
     def __init__(
         self,

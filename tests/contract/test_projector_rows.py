@@ -15,6 +15,7 @@ from tiny_models import FAMILIES, Scene, batch, tiny_model
 from vidcompress.budget import Plan, make_plan
 from vidcompress.methods.base import Method
 from vidcompress.methods.controls import Uniform
+from vidcompress.methods.fastervlm import FasterVLM
 from vidcompress.registry import METHODS, adapter_for, get_method
 from vidcompress.selection import Selection
 from vidcompress.session import compress_inputs
@@ -146,6 +147,28 @@ def test_a_method_that_reads_them_all_the_same_gets_features() -> None:
     expected = torch.linalg.vector_norm(full, dim=-1).argsort(descending=True)[: visual.budget].sort().values
     assert torch.equal(visual.kept_positions, expected)
     assert torch.allclose(found["mm_encoder_outputs"]["image"].pooler_output[0], full[expected], rtol=1e-6)
+
+
+@dataclass(frozen=True)
+class Rewriting(FasterVLM):
+    """Changes the evidence before the method sees it, and says nothing of features."""
+
+    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+        evidence = {item: -value for item, value in tokens.evidence.items()}
+        return super().select(replace(tokens, evidence=evidence), plan)
+
+
+def test_tokens_may_be_replaced_by_others() -> None:
+    model = tiny_model("llava_next")
+    inputs = batch(model, [SCENES["llava_next", "image"]])
+    plain, other = (
+        compress_inputs(model, inputs, m, retention_ratio=0.3) for m in (FasterVLM(), Rewriting())
+    )
+    (visual,), (least,) = plain.report.visuals, other.report.visuals
+    assert least.kept == visual.kept and not torch.equal(least.kept_positions, visual.kept_positions)
+    full = compress_inputs(model, inputs, "none")["mm_encoder_outputs"]["image"].pooler_output[0]
+    sent = other["mm_encoder_outputs"]["image"].pooler_output[0]
+    assert torch.allclose(sent, full[least.kept_positions], rtol=1e-6, atol=1e-6)
 
 
 def test_every_method_that_says_so_keeps_its_word() -> None:
