@@ -22,7 +22,6 @@ _LOADING = (
     "revision",
     "local_files_only",
     "resize_device",
-    "preset",
 )
 
 
