@@ -48,6 +48,17 @@ def still(side: int, frames: int) -> np.ndarray:
     return noisy.clip(0, 255).astype(np.uint8)
 
 
+def oval(
+    draw: ImageDraw.ImageDraw,
+    unit: float,
+    shape: tuple[float, float, float, float],
+    color: tuple[int, int, int],
+) -> None:
+    """Fill an ellipse given by its centre and radii, (x, y, rx, ry) in units."""
+    x, y, rx, ry = shape
+    draw.ellipse([v * unit for v in (x - rx, y - ry, x + rx, y + ry)], fill=color)
+
+
 def talking(side: int, frames: int) -> np.ndarray:
     """A head that sways by 1 %, opens its mouth and blinks, before a still background."""
     rng, out = np.random.default_rng(0), []
@@ -56,14 +67,11 @@ def talking(side: int, frames: int) -> np.ndarray:
         frame = background.copy()
         draw = ImageDraw.Draw(frame)
         x, y = 50 + math.sin(t / 5), 55 + 0.5 * math.sin(t / 3)
-
-        def oval(cx: float, cy: float, rx: float, ry: float, color: tuple[int, int, int]) -> None:
-            draw.ellipse([v * unit for v in (cx - rx, cy - ry, cx + rx, cy + ry)], fill=color)  # noqa: B023
-
-        oval(x, y, 18, 25, (220, 180, 150))
+        oval(draw, unit, (x, y, 18, 25), (220, 180, 150))
         for side_of in (-7, 7):
-            oval(x + side_of, y - 6, 2.2, 0.3 if rng.random() < 0.08 else 1.4, (40, 40, 60))
-        oval(x, y + 10, 5, 0.4 + 2.2 * abs(math.sin(1.7 * t)), (120, 40, 50))
+            lid = 0.3 if rng.random() < 0.08 else 1.4
+            oval(draw, unit, (x + side_of, y - 6, 2.2, lid), (40, 40, 60))
+        oval(draw, unit, (x, y + 10, 5, 0.4 + 2.2 * abs(math.sin(1.7 * t))), (120, 40, 50))
         noisy = np.asarray(frame, dtype=np.float32) + rng.normal(0, 3, (side, side, 3))
         out.append(noisy.clip(0, 255).astype(np.uint8))
     return np.stack(out)

@@ -35,12 +35,23 @@ class Saving:
         crops: crops that the method would give nothing, by the thumbnail alone, are not encoded.
         threshold: how much a cell of 8 x 8 pixels may change, in units of `pixel_values`, before it counts as changed.
         area: share of the cells, 0 to 1, that may change before a frame counts as new.
+
+    Raises:
+        ArgumentError: a threshold below 0, or an area that is no share.
     """
 
     frames: bool = False
     crops: bool = False
     threshold: float = THRESHOLD
     area: float = AREA
+
+    def __post_init__(self) -> None:
+        for name, most in (("threshold", math.inf), ("area", 1.0)):
+            value = getattr(self, name)
+            if not is_number(value) or not 0 <= value <= most:
+                raise ArgumentError(
+                    f"{name}={shown(value)}: must be a number from 0" + (" to 1" if name == "area" else "")
+                )
 
 
 def read_saving(value: Any) -> Saving:

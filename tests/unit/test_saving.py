@@ -126,3 +126,13 @@ def test_crops_are_judged_as_the_scores_judge_them(monkeypatch: Any) -> None:
     method.scores(VisualTokens(features, layout), plan)
     assert [seen.shape for seen in shapes] == [features.shape] * 2
     assert torch.equal(*(seen.grid for seen in grids)) and stay is not None and 1 <= len(stay) < 4
+
+
+@pytest.mark.parametrize("value", [-0.1, float("nan"), "much", None, True])
+def test_an_object_is_checked_as_the_text_is(value: Any) -> None:
+    with pytest.raises(ArgumentError, match="threshold=.*: must be a number from 0$"):
+        Saving(frames=True, threshold=value)
+    with pytest.raises(ArgumentError, match="area=.*: must be a number from 0 to 1"):
+        Saving(frames=True, area=value)
+    with pytest.raises(ArgumentError, match="area=1.5: must be a number from 0 to 1"):
+        Saving(frames=True, area=1.5)
