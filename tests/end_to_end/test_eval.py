@@ -101,6 +101,7 @@ def test_a_result_says_what_it_stands_for(whole, folder):
     settings = result["settings"]
     assert (settings["batch_size"], settings["max_new_tokens"], settings["dtype"]) == (3, 4, "float32")
     assert (settings["policy"], settings["attention"], settings["device"]) == ("exact", "sdpa", "cpu")
+    assert settings["num_frames"] == 8, "what the checkpoint takes of a clip, since nobody said"
     scores = [score for score in result["samples"]["score"] if score is not None]
     assert result["scores"] == {"accuracy": sum(scores) / 8}
     assert result["samples"]["facts"][0] == {"seed": 0}

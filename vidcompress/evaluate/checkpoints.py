@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ..errors import ArgumentError
+from ..media.errors import DEFAULT_NUM_FRAMES
 from ..placement import input_device
 from ..qa import VisualQA
 from ..qa.pretrained import resolve
@@ -126,9 +127,19 @@ def _files(folder: Path) -> Iterable[Path]:
     return [names[name] for name in sorted(names) if name != "TRAINING.json"]
 
 
-def facts(spec: ModelSpec, model: Any) -> dict[str, Any]:
-    """What a result states about a loaded model, as JSON values: `model` and `settings`."""
+def facts(spec: ModelSpec, model: Any, processor: Any, *, clips: bool) -> dict[str, Any]:
+    """What a result states about a loaded model, as JSON values: `model` and `settings`.
+
+    Args:
+        spec: what was asked for.
+        model, processor: what was loaded.
+        clips: whether there are clips, of which then so many frames are taken as the checkpoint says if nobody did.
+    """
     config = model.config
+    frames = spec.num_frames
+    if clips and frames is None and spec.fps is None:
+        frames = processor.video_recipe.num_frames or DEFAULT_NUM_FRAMES
+        frames = min(frames, spec.max_frames or frames)
     return {
         "model": {
             "name": spec.shown,
@@ -141,5 +152,6 @@ def facts(spec: ModelSpec, model: Any) -> dict[str, Any]:
             "dtype": str(model.dtype).removeprefix("torch."),
             "attention": str(getattr(config, "_attn_implementation", "")),
             "device": str(input_device(model)),
+            "num_frames": frames,
         },
     }

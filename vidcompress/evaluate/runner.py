@@ -137,7 +137,7 @@ class Runner:
                     answered=len(plan.done),
                     corrupt=plan.corrupt,
                     provenance=_where_from(),
-                    **facts(row.model, loaded[0]),
+                    **facts(row.model, *loaded, clips=any(item.video is not None for item in items)),
                 )
             return loaded
 
