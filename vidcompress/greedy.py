@@ -20,7 +20,7 @@ from .views import Layout
 
 Start = Literal["farthest_neighbour", "farthest_pair"]
 MATRIX_ELEMENTS = 1 << 28  # cosines that are held at once, 1 GiB of float32
-LEAST_BLOCK, MOST_BLOCKS = 256, 12  # rows of a block of products, and blocks: large enough for full speed
+LEAST_BLOCK, MOST_BLOCKS = 128, 24  # rows of a block of products, and blocks: large enough for full speed
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +43,14 @@ class Groups:
 def unit_rows(values: Tensor) -> Tensor:
     """Rows over their L2 norm, float32 or better; rows that are zero or not finite become zero."""
     values = values.to(working_dtype(values))
-    norm = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
-    usable = norm.isfinite() & (norm > EPSILON)
+    norm, usable = _norms(values)
     return torch.where(usable, values / norm, 0.0)
+
+
+def _norms(values: Tensor) -> tuple[Tensor, Tensor]:
+    """L2 norms (..., 1) of rows, and whether a row has a direction: neither zero nor broken."""
+    norm = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
+    return norm, norm.isfinite() & (norm > EPSILON)
 
 
 def groups_of(features: Tensor, layout: Layout, *, whole: bool) -> Groups:
@@ -57,8 +62,13 @@ def groups_of(features: Tensor, layout: Layout, *, whole: bool) -> Groups:
 def grouped(features: Tensor, index: Tensor) -> Groups:
     """Groups of the given positions (G, L), filled up with N."""
     inside = index < features.shape[0]
-    unit = unit_rows(features[torch.where(inside, index, 0)]) * inside[..., None]
-    return Groups(index, inside, unit, unit.any(-1))
+    unit = features[torch.where(inside, index, 0)].to(
+        working_dtype(features)
+    )  # a copy, made unit in its place
+    norm, usable = _norms(unit)
+    live = usable & inside[..., None]
+    unit.div_(torch.where(live, norm, torch.inf)).masked_fill_(~live, 0.0)
+    return Groups(index, inside, unit, live[..., 0])
 
 
 class Cosines:
@@ -66,14 +76,14 @@ class Cosines:
 
     Args:
         unit: (G, L, D) L2-normalised rows.
-        made_of: applied to cosines of any shape, elementwise.
+        made_of: applied to cosines of any shape, elementwise; may write into them.
     """
 
     def __init__(self, unit: Tensor, made_of: Callable[[Tensor], Tensor] = lambda cosine: cosine) -> None:
         self._unit, self._made_of = unit, made_of
         self._matrix: Tensor | None = None
         if unit.shape[0] * unit.shape[1] ** 2 <= MATRIX_ELEMENTS:
-            self._matrix = made_of(_products(unit))
+            self._matrix = _products(unit, made_of)
 
     def parts(self) -> Iterator[tuple[int, Tensor]]:
         """Yield the first row and the values (G, l, L) of l rows of every group with all L, in order."""
@@ -94,16 +104,19 @@ class Cosines:
         return self._made_of(torch.bmm(self._unit, mine.mT)[..., 0])
 
 
-def _products(unit: Tensor) -> Tensor:
-    """Products (G, L, L) of all pairs of rows (G, L, D): a block of rows at a time from the diagonal on, mirrored."""
+def _products(unit: Tensor, made_of: Callable[[Tensor], Tensor]) -> Tensor:
+    """(G, L, L) what is made of the products of all pairs of rows (G, L, D).
+
+    A block of rows at a time from the diagonal on, mirrored: half of the products.
+    """
     size = unit.shape[1]
     step = max(LEAST_BLOCK, -(-size // MOST_BLOCKS))
     if size <= step:
-        return torch.bmm(unit, unit.mT)
+        return made_of(torch.bmm(unit, unit.mT))
     made = unit.new_empty(unit.shape[0], size, size)
     for start in range(0, size, step):
         stop = min(start + step, size)
-        part = torch.bmm(unit[:, start:stop], unit[:, start:].mT)
+        part = made_of(torch.bmm(unit[:, start:stop], unit[:, start:].mT))
         made[:, start:stop, start:] = part
         made[:, stop:, start:stop] = part[:, :, stop - start :].mT
     return made
@@ -146,20 +159,21 @@ def farthest_points(groups: Groups, rounds: int, start: Start = "farthest_neighb
 
 
 def _distance(cosine: Tensor) -> Tensor:
-    """1 - cosine; zero where rounding is all there is, so that copies of a token tie."""
-    return threshold(1 - cosine, NOISE, 0.0)
+    """1 - cosine in its place; zero where rounding is all there is, so that copies of a token tie."""
+    return threshold(cosine.neg_().add_(1), NOISE, 0.0, inplace=True)
 
 
 def _start_scores(distances: Cosines, live: Tensor, start: Start) -> Tensor:
-    """(G, L) distance of each token to its nearest neighbour, or to the token farthest from it."""
-    found = []
+    """(G, L) distance of each token to its nearest neighbour, or to the token farthest from it.
+
+    What a token is to itself and to tokens without a direction is overwritten; no later round looks at it.
+    """
+    nearest = start == "farthest_neighbour"
+    nothing, dead, found = 2.0 if nearest else 0.0, ~live[:, None], []
     for begin, part in distances.parts():
-        rows = torch.arange(begin, begin + part.shape[1], device=part.device)
-        other = live[:, None] & (rows[:, None] != torch.arange(live.shape[1], device=part.device))
-        if start == "farthest_neighbour":
-            found.append(torch.where(other, part, 2.0).amin(2))
-        else:
-            found.append(torch.where(other, part, 0.0).amax(2))
+        part.masked_fill_(dead, nothing)
+        part.diagonal(begin, 1, 2).fill_(nothing)
+        found.append(part.amin(2) if nearest else part.amax(2))
     return torch.cat(found, 1) if found else live.to(torch.float32)
 
 
