@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-MARK = re.compile(r"(<!-- bench:([\w/-]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
+MARK = re.compile(r"(<!-- bench:([\w./-]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
@@ -81,19 +81,20 @@ def probes(result: dict[str, Any]) -> str:
 
 
 def length(result: dict[str, Any]) -> str:
-    """Exponents of growth."""
-    rows = [
-        [
-            f"{modality}, {quantity}, `{name}`",
-            f"{curve['exponent']:.2f}",
-            f"{curve['r2']:.4f}",
-            f"{curve['slope']:.3g}",
-        ]
-        for modality, quantities in result["growth"].items()
-        for quantity in ("first token, ms", "first token, processor ms", "compress, ms", "peak, MiB")
-        for name, curve in quantities.get(quantity, {}).items()
+    """Exponents of growth with how well they fit, and what one more view costs."""
+    quantities = ("first token, ms", "first token, processor ms", "compress, ms", "peak, MiB")
+    rows = []
+    for modality, curves in result["growth"].items():
+        for name in curves.get(quantities[0], {}):
+            found = [curves[quantity][name] for quantity in quantities]
+            cells = [f"{curve['exponent']:.2f} ({curve['r2']:.4f})" for curve in found]
+            per_view = [f"{found[number]['slope']:.3g}" for number in (0, 3)]
+            rows.append([f"{modality}, `{name}`", *cells, *per_view])
+    head = [
+        "input, method",
+        *(f"{quantity.split(',')[0]} {quantity.split(', ')[1]}" for quantity in quantities),
     ]
-    return markdown(["curve", "exponent", "R²", "per view"], rows) + source(result)
+    return markdown([*head, "ms per view", "MiB per view"], rows) + source(result)
 
 
 def gpu(result: dict[str, Any]) -> str:
@@ -187,7 +188,9 @@ def _gpu_cells(s: dict[str, Any], longest: str) -> list[str]:
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "bench_cpu": cpu,
     "bench_probes": probes,
+    "bench_probes_next": probes,
     "length": length,
+    "length-llava-onevision-0.5b": length,
     "bench_h200": gpu,
     "encoder_saving": saving,
     "ablations/tiny-onevision-clip-saving": saved,

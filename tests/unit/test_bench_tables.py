@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+QUANTITIES = ("first token, ms", "first token, processor ms", "compress, ms", "peak, MiB")
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +41,13 @@ def test_a_table_takes_the_place_of_what_stood_there(script: ModuleType, tmp_pat
     }
     curve = {"exponent": 1.04, "r2": 0.999, "slope": 2.5}
     result: dict[str, Any] = {
-        "growth": {"video": {"first token, ms": {"globalcom2 0.1": curve}}},
+        "growth": {"video": {quantity: {"globalcom2 0.1": curve} for quantity in QUANTITIES}},
         "provenance": where,
     }
     (tmp_path / "length.json").write_text(json.dumps(result))
     filled = script.fill("<!-- bench:length -->\nold\n<!-- /bench -->\n", tmp_path)
-    assert (
-        "old" not in filled and "| video, first token, ms, `globalcom2 0.1` | 1.04 | 0.9990 | 2.5 |" in filled
-    )
+    cells = " | ".join(["1.04 (0.9990)"] * 4)
+    assert "old" not in filled
+    assert f"| video, `globalcom2 0.1` | {cells} | 2.5 | 2.5 |" in filled
     assert "`python x.py` at commit aaaaaaaaaa; m, 1 threads, cpu." in filled
     assert script.fill("<!-- bench:bench_cpu -->\nold\n<!-- /bench -->\n", tmp_path).count("old") == 1
