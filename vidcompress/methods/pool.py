@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d
 
 from ..budget import Plan
-from ..moments import DEVICE_BLOCK, working_dtype
+from ..moments import rows_per_block, working_dtype
 from ..registry import register_method
 from ..selection import Selection
 from ..views import Layout, Modality, VisualTokens
@@ -183,7 +183,7 @@ def _places(layout: Layout) -> list[Tensor]:
 def _pooled(features: Tensor, places: Tensor, size: tuple[int, int], copies: int) -> tuple[Tensor, Tensor]:
     """Pool cells (copies', rows, cols): positions (copies, *size), and features (copies, *size, D)."""
     dtype, width = working_dtype(features), features.shape[1]
-    step = max(1, DEVICE_BLOCK // max(1, places[0].numel() * width * dtype.itemsize))
+    step = rows_per_block(features, places[0].numel() * width)
     parts = []
     for some in torch.split(places, step):
         cells = features[some].to(dtype).permute(0, 3, 1, 2)
