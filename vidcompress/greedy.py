@@ -20,7 +20,10 @@ from .views import Layout
 
 Start = Literal["farthest_neighbour", "farthest_pair"]
 MATRIX_ELEMENTS = 1 << 28  # cosines that are held at once, 1 GiB of float32
-LEAST_BLOCK, MOST_BLOCKS = 128, 24  # rows of a block of products, and blocks: large enough for full speed
+LEAST_BLOCK, MOST_BLOCKS = (
+    256,
+    16,
+)  # rows that are multiplied with themselves, and blocks: large for full speed
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,20 +108,27 @@ class Cosines:
 
 
 def _products(unit: Tensor, made_of: Callable[[Tensor], Tensor]) -> Tensor:
-    """(G, L, L) what is made of the products of all pairs of rows (G, L, D).
+    """(G, L, L) what is made of the products of all pairs of rows (G, L, D), little more than half of them computed.
 
-    A block of rows at a time from the diagonal on, mirrored: half of the products.
+    Halves against each other, mirrored, and each half within itself in the same way: few products, all of them large.
     """
     size = unit.shape[1]
-    step = max(LEAST_BLOCK, -(-size // MOST_BLOCKS))
-    if size <= step:
+    least = max(LEAST_BLOCK, -(-size // MOST_BLOCKS))
+    if size <= least:
         return made_of(torch.bmm(unit, unit.mT))
     made = unit.new_empty(unit.shape[0], size, size)
-    for start in range(0, size, step):
-        stop = min(start + step, size)
-        part = made_of(torch.bmm(unit[:, start:stop], unit[:, start:].mT))
-        made[:, start:stop, start:] = part
-        made[:, stop:, start:stop] = part[:, :, stop - start :].mT
+    spans = [(0, size)]
+    while spans:
+        start, stop = spans.pop()
+        middle = (start + stop) // 2 if stop - start > least else stop
+        mine, other = unit[:, start:middle], unit[:, middle:stop]
+        if middle == stop:
+            made[:, start:stop, start:stop] = made_of(torch.bmm(mine, mine.mT))
+            continue
+        part = made_of(torch.bmm(mine, other.mT))
+        made[:, start:middle, middle:stop] = part
+        made[:, middle:stop, start:middle] = part.mT
+        spans += [(start, middle), (middle, stop)]
     return made
 
 
