@@ -272,6 +272,30 @@ def test_answers_under_a_preset_are_no_answers_without(tmp_path, models):
     assert "belongs to another run: preset is None there and '2880' here" in outcome.error
 
 
+def test_the_command_line_says_the_preset(capsys, tmp_path):
+    data = write_benchmark(tmp_path / "data", 1, broken=False, clip=False)
+    out = tmp_path / "out"
+    run(
+        capsys,
+        "--data",
+        data,
+        "--model",
+        "tiny-next",
+        "--preset",
+        "2880",
+        "--methods",
+        "random",
+        "--retention-ratios",
+        "0.1",
+        "--out",
+        out,
+    )
+    rows = read_rows([out])[0]
+    assert [row.settings["preset"] for row in rows] == ["2880", "2880"]
+    assert {row.tokens["total"] for row in rows} == {5 * 64}, "thumbnail and four crops, no newlines"
+    assert sorted(row.tokens["kept"] for row in rows) == [32, 320]
+
+
 def test_a_model_that_does_not_load_fails_its_rows_alone(tmp_path):
     data = write_benchmark(tmp_path / "data", 1, broken=False, clip=False)
     tried = []

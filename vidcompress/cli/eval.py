@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import Attention, Device, DeviceMap, Dtype, Fps, Json, Model, NumFrames, Quantization
+from .options import Attention, Device, DeviceMap, Dtype, Fps, Json, Model, NumFrames, Preset, Quantization
 from .quiet import quiet
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def evaluate(
     attn_implementation: Attention = None,
     device_map: DeviceMap = None,
     quantization: Quantization = None,
+    preset: Preset = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the rows, and run none.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -85,6 +86,7 @@ def evaluate(
         "attn_implementation": attn_implementation,
         "device_map": device_map,
         "quantization": quantization,
+        "preset": preset,
         "num_frames": num_frames,
         "fps": fps,
         "max_frames": max_frames,
