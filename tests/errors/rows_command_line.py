@@ -443,6 +443,7 @@ ROWS += [
         message="exclude each other; pass one of them",
     ),
     sweep("quantization", "--quantization", "2bit", message="quantization='2bit': must be one of 4bit, 8bit"),
+    sweep("failed", "--failed", "left", message="must be one of wrong, left-out, got 'left'"),
     sweep("preset", "--preset", "", message="preset='': must be a text that is not empty"),
     sweep("dry_run", "--dry-run=5", message="does not take a value", names="--dry"),
     sweep("as_json", "--json=5", message="does not take a value", names="--json"),

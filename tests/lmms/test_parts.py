@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from vidcompress.lmms.launch import _environment
 from vidcompress.lmms.merge import merge_ranks
 from vidcompress.lmms.prompts import Prompt, chat_prompt, simple_prompt
 from vidcompress.lmms.record import Outcome, Record, rank_file, read_answers
+from vidcompress.lmms.results import read_results
 from vidcompress.lmms.rounds import likelihoods
 from vidcompress.lmms.settings import read_settings
 from vidcompress.media.families import time_instruction
@@ -309,3 +311,23 @@ def test_processes_are_started_as_if_by_hand(monkeypatch: pytest.MonkeyPatch) ->
             environment["ACCELERATE_USE_CPU"] == "true"
             and environment["VIDCOMPRESS_PROMPTS_OF"] == "llava_vid"
         )
+
+
+def test_a_failed_question_has_the_mark_that_the_harness_gave_its_empty_answer(tmp_path: Path) -> None:
+    """So that the marks, which are compared, are those that the score is the mean of."""
+    results = {"results": {"t": {"acc,none": 0.5}}, "configs": {"t": {"metric_list": [{"metric": "acc"}]}}}
+    (tmp_path / "x_results.json").write_text(json.dumps(results))
+    counted = {"kept": 1, "budget": 1, "total": 4}
+    lines = [
+        {"doc_id": 0, "acc": 1.0, "target": "a", "token_counts": [counted]},
+        {"doc_id": 1, "acc": 0.0, "target": "b", "token_counts": [{"error": "no such file"}]},
+    ]
+    (tmp_path / "x_samples_t.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    journal = tmp_path / "answers.jsonl"
+    record = Record(journal, {})
+    record.add([Outcome("t/0", "a"), Outcome("t/1", error="no such file")])
+    found = read_results(tmp_path, "t", journal)
+    assert found is not None
+    assert found["failed"] == [{"id": "t/1", "error": "no such file"}]
+    assert found["samples"]["score"] == [1.0, 0.0]
+    assert found["scores"] == {"acc": sum(found["samples"]["score"]) / 2}

@@ -78,7 +78,8 @@ def test_the_unreachable_is_empty_with_its_reason_and_the_fitted_is_marked(two_t
     assert line_of(table, "pdrop") == ["10 %", "pdrop"]
     assert f"pdrop at 10 % is empty: {REASON}" in table
     assert "†: schedule=fit" in table
-    assert "pdrop:schedule=fit at 10 %: questions that failed: 1 on lmms:gqa" in table
+    assert f"{FIT} at 10 %: questions that failed and are in no score: 1 on lmms:gqa" in table
+    assert line_of(table, "pdrop †")[3] == "69.7 (87.1), 1 failed*"
 
 
 def test_the_best_of_a_group_is_bold_and_ties_are_all(two_tasks: list[Row]) -> None:
@@ -87,7 +88,7 @@ def test_the_best_of_a_group_is_bold_and_ties_are_all(two_tasks: list[Row]) -> N
     assert bold == {
         "globalcom2": ["1200.0 (80.0)", "77.5"],
         "pdrop": [],
-        "pdrop †": ["69.7 (87.1)"],  # its average is of one task only
+        "pdrop †": ["69.7 (87.1), 1 failed"],  # its average is of one task only
         "random": ["1200.0 (80.0)"],
     }
     assert not any(is_bold for _, is_bold in scores.groups[0][0]), (
@@ -133,6 +134,44 @@ def test_json_says_the_same(two_tasks: list[Row]) -> None:
     assert line["differences"]["gqa"]["mean"] == pytest.approx(-0.4)
     assert line["differences"]["gqa"]["questions"] == 100
     json.dumps(entry, allow_nan=False)
+
+
+def test_what_failed_and_what_it_counts_is_said(tmp_path: Path) -> None:
+    """Two rows whose files broke at different questions are compared on all questions, where failures are wrong."""
+    broken = [{"id": "1", "error": "broken file"}]
+    wrong = {"settings": {"failed": "wrong"}, "failed": broken}
+    rows = rows_of(
+        tmp_path / "run",
+        row(score=[1.0, 0.0, 1.0, 1.0], **wrong),
+        row(
+            method="random",
+            ratio=0.1,
+            score=[0.0, 1.0, 1.0, 0.0],
+            **{**wrong, "failed": [{**broken[0], "id": "0"}]},
+        ),
+        row(method="uniform", ratio=0.1, score=[0.0, None, 1.0, 0.0]),  # of before it was a choice
+    )
+    assert [found.leaves_out_failed for found in rows] == [False, False, True]
+    table = text(rows)
+    assert line_of(table, "none", "all tokens")[3] == "75.0, 1 failed"
+    assert "none at 100 %: questions that failed and count as wrong: 1 on lmms:gqa" in table
+    assert "uniform at 10 %: questions that failed and are in no score: 1 on lmms:gqa" in table
+    assert (
+        "count in some rows of lmms:gqa and not in others, which cannot be compared; run `vidcompress eval`"
+        in table
+    )
+    assert "cannot be compared" not in text(rows[:2])
+    entries = to_dict(boards_of(rows)[0])["rows"]
+    assert [line["failed"]["gqa"]["left_out"] for line in entries] == [False, False, True]
+    assert entries[1]["differences"]["gqa"]["questions"] == 4
+    assert entries[1]["differences"]["gqa"]["mean"] == -0.25
+    assert entries[2]["differences"]["gqa"]["questions"] == 3
+
+
+def test_rows_of_lmms_eval_count_their_failures(tmp_path: Path) -> None:
+    entry = row(score=[1.0, 0.0], failed=[{"id": "1", "error": "broken file"}])
+    entry["task"]["harness"] = "lmms-eval 0.7.3"
+    assert not rows_of(tmp_path / "run", entry)[0].leaves_out_failed
 
 
 def test_rows_that_differ_in_frames_get_tables_of_their_own(tmp_path: Path) -> None:

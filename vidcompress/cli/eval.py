@@ -65,6 +65,12 @@ def evaluate(
         int | None, typer.Option(help="Longest answer, in tokens.", show_default="the task's")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of random draws.", show_default="0")] = None,
+    failed: Annotated[
+        str | None,
+        typer.Option(
+            help="What a question that failed is in the scores: wrong or left-out.", show_default="wrong"
+        ),
+    ] = None,
     device: Device = None,
     dtype: Dtype = None,
     attn_implementation: Attention = None,
@@ -91,7 +97,13 @@ def evaluate(
         "fps": fps,
         "max_frames": max_frames,
     }
-    common = {"limit": limit, "batch_size": batch_size, "max_new_tokens": max_new_tokens, "seed": seed}
+    common = {
+        "limit": limit,
+        "batch_size": batch_size,
+        "max_new_tokens": max_new_tokens,
+        "seed": seed,
+        "failed": failed,
+    }
     listed = None if methods is None else ",".join(methods)
     lists = {"methods": listed, "ratios": retention_ratios, "max_tokens": max_tokens}
     tasks = [*(f"data:{folder}" for folder in data or ()), *(task or ())]

@@ -20,7 +20,7 @@ class Difference:
     Attributes:
         mean: mean difference, in the unit of the marks.
         low, high: ends of its 95 % interval.
-        questions: how many both answered.
+        questions: how many count in both.
         better, worse: on how many the first scored higher, and lower.
     """
 
@@ -38,13 +38,13 @@ class Difference:
 
 
 def difference(first: Mapping[str, float | None], second: Mapping[str, float | None]) -> Difference | None:
-    """Compare the marks of two methods on the questions that both answered.
+    """Compare the marks of two methods on the questions that count in both.
 
     The interval is `paired_limits`, which holds for a handful of questions too and does not shrink to nothing where the
     two never differ; marks that are more than right or wrong enter it by the mean and the mean square of their gaps.
 
     Args:
-        first, second: question id -> mark; None where the question failed.
+        first, second: question id -> mark; None where the question does not count.
 
     Returns:
         The difference, or None where they share no question.
