@@ -445,6 +445,16 @@ ROWS += [
     sweep("quantization", "--quantization", "2bit", message="quantization='2bit': must be one of 4bit, 8bit"),
     sweep("failed", "--failed", "left", message="must be one of wrong, left-out, got 'left'"),
     sweep("preset", "--preset", "", message="preset='': must be a text that is not empty"),
+    Words(
+        "eval",
+        "dry_run",
+        ("--task", "lmms:pope", "--dry-run", "--out", "a,b"),
+        "lmms:pope with tiny-onevision, none at 1: model_args: journal=",
+        names="holds a comma",
+    ),
+    sweep(
+        "dry_run", "--dry-run", "--preset", "2880", message="it has no presets; leave it out", names="preset"
+    ),
     sweep("dry_run", "--dry-run=5", message="does not take a value", names="--dry"),
     sweep("as_json", "--json=5", message="does not take a value", names="--json"),
 ]

@@ -77,7 +77,9 @@ def evaluate(
     device_map: DeviceMap = None,
     quantization: Quantization = None,
     preset: Preset = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the rows, and run none.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the rows, check their arguments, and run none.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Measure accuracy: models x tasks x methods x budgets, each task with the uncompressed model first.
@@ -204,13 +206,21 @@ def _run(plan: Sweep, folder: Path) -> Sequence[Outcome]:
 
 
 def _print_plan(plan: Sweep, folder: Path, as_json: bool) -> None:
+    from vidcompress.evaluate.lmms_row import check_lmms_row
     from vidcompress.evaluate.result_file import read_result
     from vidcompress.evaluate.row_run import ANSWERS
     from vidcompress.evaluate.tasks import make_task
+    from vidcompress.media.loading import check_preset
+    from vidcompress.qa.pretrained import resolve
 
-    for task in plan.tasks:
+    for task in plan.tasks:  # what a run would refuse is refused now
         if task.kind == "data":
-            make_task(task, folder).items()  # what a run would refuse is refused now
+            make_task(task, folder).items()
+    for model in plan.models:
+        check_preset(resolve(model.name), model.preset, model.revision)
+    for row in plan.rows():
+        if row.task.kind == "lmms":
+            check_lmms_row(row, folder / row.id)
     entries = []
     for row in plan.rows():
         place = folder / row.id
