@@ -17,6 +17,7 @@ from vidcompress.evaluate.checkpoints import Checkpoints
 from vidcompress.evaluate.rows import read_rows
 from vidcompress.evaluate.runner import Runner
 from vidcompress.evaluate.sweep_file import read_sweep
+from vidcompress.evaluate.tables import text
 
 RESULT = ("samples", "scores", "per_kind", "tokens", "failed", "unreachable")
 """What a run that was interrupted has in common with one that was not."""
@@ -102,8 +103,9 @@ def test_a_result_says_what_it_stands_for(whole, folder):
     assert (settings["batch_size"], settings["max_new_tokens"], settings["dtype"]) == (3, 4, "float32")
     assert (settings["policy"], settings["attention"], settings["device"]) == ("exact", "sdpa", "cpu")
     assert settings["num_frames"] == 8, "what the checkpoint takes of a clip, since nobody said"
-    scores = [score for score in result["samples"]["score"] if score is not None]
-    assert result["scores"] == {"accuracy": sum(scores) / 8}
+    scores = dict(zip(result["samples"]["id"], result["samples"]["score"], strict=True))
+    assert [scores[name] for name in BROKEN] == [0.0] * 3, "what failed is wrong"
+    assert result["scores"] == {"accuracy": sum(scores.values()) / 11} and settings["failed"] == "wrong"
     assert result["samples"]["facts"][0] == {"seed": 0}
     assert sum(kind["questions"] for kind in result["per_kind"].values()) == 3
     kept = [kept for kept in result["samples"]["kept"] if kept is not None]
@@ -136,6 +138,32 @@ def test_other_settings_need_another_folder(whole, folder, models):
     outcomes = Runner(laid_out, out, models=models).run()
     assert all("preset is None there and '2880' here" in o.error for o in outcomes)
     assert models.asked == []
+
+
+def test_what_failed_can_be_left_out_and_counted_anew(folder, models, tmp_path):
+    """Neither changes an answer or asks again; results of before there was a choice are counted anew too."""
+    data = f"data:{folder}"
+    before = Runner(sweep_of(data), tmp_path, models=models).run()
+    answers = {path: path.read_bytes() for path in tmp_path.rglob("answers.jsonl")}
+    models.asked.clear()
+    left_out = Runner(sweep_of(data, failed="left-out"), tmp_path, models=models).run()
+    for counted, outcome in zip(before, left_out, strict=True):
+        result = outcome.result
+        scores = dict(zip(result["samples"]["id"], result["samples"]["score"], strict=True))
+        assert [scores[name] for name in BROKEN] == [None] * 3
+        assert result["scores"]["accuracy"] == pytest.approx(counted.result["scores"]["accuracy"] * 11 / 8)
+        assert result["failed"] == counted.result["failed"] and result["settings"]["failed"] == "left-out"
+        path = tmp_path / outcome.row.id / "result.json"
+        assert json.loads(path.read_text()) == result
+        del result["settings"]["failed"]
+        path.write_text(json.dumps(result))  # as it was written before
+    again = Runner(sweep_of(data), tmp_path, models=models).run()
+    assert [outcome.result for outcome in again] == [outcome.result for outcome in before]
+    assert models.asked == []
+    assert {path: path.read_bytes() for path in tmp_path.rglob("answers.jsonl")} == answers
+    table = text(read_rows([tmp_path])[0])
+    assert table.count(", 3 failed") == 2
+    assert "questions that failed and count as wrong: 3 on small" in table
 
 
 def same_as(whole, out, outcomes):
@@ -197,7 +225,8 @@ def test_a_disk_that_stays_full_is_reported_per_question(whole, folder, models, 
     )
     assert first.result["failed"][-1]["error"].endswith("No space left on device); make room and run again: all "
                                                         "answers before this are kept")  # fmt: skip
-    assert [score is None for score in first.result["samples"]["score"]] == [False, *[True] * 10]
+    assert first.result["samples"]["score"][1:] == [0.0] * 10
+    assert set(second.result["samples"]["score"]) == {None}, "a row without any answer has no score"
     assert second.result["scores"] == {}
     assert len(second.result["failed"]) == 11
     assert same_as(whole, tmp_path, Runner(sweep, tmp_path, models=models).run())
@@ -270,6 +299,30 @@ def test_answers_under_a_preset_are_no_answers_without(tmp_path, models):
     preset = sweep_of(f"data:{data}", methods=[], models=[{"name": "tiny-onevision", "preset": "2880"}])
     (outcome,) = Runner(preset, tmp_path / "out", models=models).run()
     assert "belongs to another run: preset is None there and '2880' here" in outcome.error
+
+
+def test_the_command_line_says_the_preset(capsys, tmp_path):
+    data = write_benchmark(tmp_path / "data", 1, broken=False, clip=False)
+    out = tmp_path / "out"
+    run(
+        capsys,
+        "--data",
+        data,
+        "--model",
+        "tiny-next",
+        "--preset",
+        "2880",
+        "--methods",
+        "random",
+        "--retention-ratios",
+        "0.1",
+        "--out",
+        out,
+    )
+    rows = read_rows([out])[0]
+    assert [row.settings["preset"] for row in rows] == ["2880", "2880"]
+    assert {row.tokens["total"] for row in rows} == {5 * 64}, "thumbnail and four crops, no newlines"
+    assert sorted(row.tokens["kept"] for row in rows) == [32, 320]
 
 
 def test_a_model_that_does_not_load_fails_its_rows_alone(tmp_path):

@@ -344,6 +344,9 @@ ROWS += [
     Words("cost", "size", ("--size", "0x5"), "must be (height, width), whole pixels"),
     Words("cost", "images", ("--images", "0", "--image", "9x9"), "images=0: must be a whole number from 1"),
     Words("cost", "images", ("--images", "2"), "of which size? pass size="),
+    Words("cost", "preset", ("--preset", "288", "--image", "9x9"), "did you mean '2880'?"),
+    Words("cost", "preset", ("--preset", "2880"), "it lays out pictures, and none is described; pass size="),
+    Words("cost", "preset", ("--preset", "2880", "--visual-tokens", "2880"), "(instead of visual_tokens)"),
     Words("cost", "frames", ("--frames", "0"), "frames=0: must be a whole number from 1"),
     Words("cost", "frames", ("--frames", "8"), "take no clips; pass a picture"),
     Words("cost", "method", ("--method", "globalcom"), "unknown method 'globalcom'; known: "),
@@ -440,6 +443,18 @@ ROWS += [
         message="exclude each other; pass one of them",
     ),
     sweep("quantization", "--quantization", "2bit", message="quantization='2bit': must be one of 4bit, 8bit"),
+    sweep("failed", "--failed", "left", message="must be one of wrong, left-out, got 'left'"),
+    sweep("preset", "--preset", "", message="preset='': must be a text that is not empty"),
+    Words(
+        "eval",
+        "dry_run",
+        ("--task", "lmms:pope", "--dry-run", "--out", "a,b"),
+        "lmms:pope with tiny-onevision, none at 1: model_args: journal=",
+        names="holds a comma",
+    ),
+    sweep(
+        "dry_run", "--dry-run", "--preset", "2880", message="it has no presets; leave it out", names="preset"
+    ),
     sweep("dry_run", "--dry-run=5", message="does not take a value", names="--dry"),
     sweep("as_json", "--json=5", message="does not take a value", names="--json"),
 ]

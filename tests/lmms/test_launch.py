@@ -13,6 +13,7 @@ import pytest
 from lmms_tasks import shapes
 from vidcompress import ArgumentError
 from vidcompress.lmms import launch
+from vidcompress.lmms.arguments import as_read
 from vidcompress.lmms.launch import LmmsError, run_lmms
 from vidcompress.lmms.record import rank_files, read_times
 
@@ -134,6 +135,16 @@ def test_without_lmms_eval_it_says_how_to_get_it(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(launch, "find_spec", lambda name: None)
     with pytest.raises(LmmsError, match=r"lmms-eval is not installed; pip install 'vidcompress\[eval\]'"):
         run(tmp_path, tmp_path)
+
+
+def test_values_are_read_as_lmms_eval_reads_them() -> None:
+    from lmms_eval.utils import simple_parse_args_string
+
+    texts = ("true", "False", "2880", "0.25", "1e5", "-3", "nan", "x=y", "a/b", "[1]", "None", "٣")
+    for text in texts:
+        assert repr(simple_parse_args_string(f"name={text}")["name"]) == repr(as_read(text))
+    for text in ("it's", "a[b"):  # refused, for what comes next would be lost
+        assert simple_parse_args_string(f"name={text},next=1") != {"name": text, "next": 1}
 
 
 def test_arguments_are_refused_before_anything_is_started(tmp_path: Path) -> None:

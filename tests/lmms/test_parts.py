@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +14,18 @@ import torch
 from PIL import Image
 
 from vidcompress import ArgumentError, UnsupportedInputError, VisualQA
+from vidcompress.lmms.arguments import as_read, check_arguments
 from vidcompress.lmms.engine import LAUNCHED, Ask, Engine, generation_options
 from vidcompress.lmms.frames import FrameRule, frame_rule
 from vidcompress.lmms.launch import _environment
 from vidcompress.lmms.merge import merge_ranks
 from vidcompress.lmms.prompts import Prompt, chat_prompt, simple_prompt
 from vidcompress.lmms.record import Outcome, Record, rank_file, read_answers
+from vidcompress.lmms.results import read_results
 from vidcompress.lmms.rounds import likelihoods
 from vidcompress.lmms.settings import read_settings
 from vidcompress.media.families import time_instruction
+from vidcompress.qa import pretrained
 from vidcompress.qa.answering import without_second_start
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +59,73 @@ def qa() -> VisualQA:
 def test_model_arguments_are_refused_by_name(given: dict[str, Any], said: str) -> None:
     with pytest.raises(ArgumentError, match=said):
         read_settings({"pretrained": "tiny-next", **given})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"max_frames": 8}, r"max_frames=8: no such model argument.*did you mean 'max_frames_num'"),
+        ({"method": "globalcom3"}, r"unknown method 'globalcom3'.*did you mean 'globalcom2'"),
+        ({"tau": 0}, r"tau must be a number above 0, got 0"),
+        ({"allocation": "softmaxx"}, r"allocation must be one of .*got 'softmaxx'"),
+        ({"retention_ratio": 2}, r"retention_ratio must be a number with 0 < R <= 1, got 2"),
+        ({"retention_ratio": 0.5, "max_tokens": 9}, r"give exactly one of retention_ratio"),
+        ({"separators": "all"}, r"separators must be one of keep, thin, drop, got 'all'"),
+        ({"max_views": 0}, r"max_views must be an integer of at least 1, got 0"),
+        ({"video_backend": "ffmpeg"}, r"backend='ffmpeg': not known; use one of"),
+        ({"pretrained": "tiny-nxt"}, r"model='tiny-nxt' is neither a folder .*did you mean 'tiny-next'"),
+        ({"pretrained": "7"}, r"pretrained=7: must be a text"),  # as lmms-eval reads it
+        ({"revision": "1e5"}, r"revision=100000.0: must be a text"),
+        ({"dtype": "int8"}, r"dtype='int8': must be a torch dtype or one of float32"),
+        ({"attn_implementation": "fast"}, r"is no attention implementation of transformers"),
+        ({"device_map": "nowhere"}, r"device_map='nowhere': must be one of auto, balanced"),
+        ({"quantization": "2bit"}, r"quantization='2bit': must be one of 4bit, 8bit"),
+        ({"resize_device": "toaster"}, r"resize_device='toaster' is not a device"),
+        ({"local_files_only": "yes"}, r"local_files_only='yes': must be True or False"),
+        ({"preset": "288"}, r"preset='288' with llava_next: .*did you mean '2880'"),
+        (
+            {"pretrained": "tiny-onevision", "preset": "2880"},
+            r"with llava_onevision: it has no presets; leave it",
+        ),
+        ({"auxiliary": "a,b"}, r"auxiliary='a,b' holds a comma, which lmms-eval splits at; use another"),
+        ({"auxiliary": "it's"}, r"holds a quote or half a pair of brackets, .*; use another value or name"),
+        ({"auxiliary": "a[b"}, r"holds a quote or half a pair of brackets"),
+    ],
+    ids=str,
+)
+def test_what_a_run_would_refuse_is_refused_without_a_model(
+    given: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pretrained, "_load", lambda *args, **more: pytest.fail("a model was loaded"))
+    whole = {
+        "pretrained": "tiny-next",
+        **({} if "max_tokens" in given else {"retention_ratio": 0.5}),
+        **given,
+    }
+    with pytest.raises(ArgumentError, match=said):
+        check_arguments(whole, journal=tmp_path / "answers.jsonl")
+
+
+def test_what_is_allowed_is_written_as_it_is_read(tmp_path: Path) -> None:
+    given = {
+        "pretrained": "tiny-next",
+        "method": "globalcom2",
+        "max_tokens": 64,
+        "preset": "2880",
+        "tau": 2.5,
+    }
+    given |= {"force_sample": True, "encoder_saving": "crops", "allocation": "gated", "revision": None}
+    written = check_arguments(given, journal=tmp_path / "a.jsonl", batch_size=4)
+    named = dict(pair.split("=", 1) for pair in written.split(","))
+    assert named.pop("journal") == str(tmp_path / "a.jsonl")
+    assert {name: as_read(text) for name, text in named.items()} == {
+        name: 2880 if name == "preset" else value for name, value in given.items() if value is not None
+    }
+
+
+def test_a_preset_of_a_model_that_is_not_here_is_not_judged(tmp_path: Path) -> None:
+    given = {"pretrained": "owner/not-fetched", "preset": "288", "retention_ratio": 0.5}
+    assert "preset=288" in check_arguments(given, journal=tmp_path / "a.jsonl")
 
 
 def test_model_arguments_are_sorted_out() -> None:
@@ -309,3 +380,23 @@ def test_processes_are_started_as_if_by_hand(monkeypatch: pytest.MonkeyPatch) ->
             environment["ACCELERATE_USE_CPU"] == "true"
             and environment["VIDCOMPRESS_PROMPTS_OF"] == "llava_vid"
         )
+
+
+def test_a_failed_question_has_the_mark_that_the_harness_gave_its_empty_answer(tmp_path: Path) -> None:
+    """So that the marks, which are compared, are those that the score is the mean of."""
+    results = {"results": {"t": {"acc,none": 0.5}}, "configs": {"t": {"metric_list": [{"metric": "acc"}]}}}
+    (tmp_path / "x_results.json").write_text(json.dumps(results))
+    counted = {"kept": 1, "budget": 1, "total": 4}
+    lines = [
+        {"doc_id": 0, "acc": 1.0, "target": "a", "token_counts": [counted]},
+        {"doc_id": 1, "acc": 0.0, "target": "b", "token_counts": [{"error": "no such file"}]},
+    ]
+    (tmp_path / "x_samples_t.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    journal = tmp_path / "answers.jsonl"
+    record = Record(journal, {})
+    record.add([Outcome("t/0", "a"), Outcome("t/1", error="no such file")])
+    found = read_results(tmp_path, "t", journal)
+    assert found is not None
+    assert found["failed"] == [{"id": "t/1", "error": "no such file"}]
+    assert found["samples"]["score"] == [1.0, 0.0]
+    assert found["scores"] == {"acc": sum(found["samples"]["score"]) / 2}

@@ -52,7 +52,7 @@ SHARED = (
         ("compare", f"{SHARED} methods only retention-ratios repeats"),
         (
             "cost",
-            "model geometry visual-tokens image size images frames method option retention-ratio max-tokens "
+            "model geometry visual-tokens image size images preset frames method option retention-ratio max-tokens "
             "text-tokens new-tokens batch-size dtype json",
         ),
         ("doctor", "model image video size frames fps preset timeout json"),

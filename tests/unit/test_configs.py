@@ -8,7 +8,7 @@ import pytest
 
 from vidcompress.errors import BudgetError
 from vidcompress.evaluate.against import is_of
-from vidcompress.evaluate.lmms_row import model_arguments
+from vidcompress.evaluate.lmms_row import check_lmms_row, model_arguments
 from vidcompress.evaluate.published import published_tables
 from vidcompress.evaluate.sweep import Sweep
 from vidcompress.evaluate.sweep_file import load_sweep
@@ -58,12 +58,14 @@ def test_a_sweep_measures_what_its_table_publishes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SWEEPS)
-def test_the_plugin_takes_what_a_sweep_tells_it(name: str) -> None:
+def test_the_plugin_takes_what_a_sweep_tells_it(name: str, tmp_path: Path) -> None:
     for row in SWEEPS[name].rows():
         if row.task.kind == "lmms":
             found = read_settings(model_arguments(row))
             assert (found.pretrained, found.method) == (row.model.name, read_label(row.method)[0])
             assert found.loading.get("preset") == row.model.preset
+            check_lmms_row(row, tmp_path / row.id)
+    assert not any(tmp_path.iterdir()), "a check leaves nothing behind"
 
 
 def test_every_table_about_a_method_of_ours_has_a_sweep() -> None:

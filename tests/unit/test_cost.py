@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 import vidcompress
@@ -243,6 +244,38 @@ def test_any_registered_model_without_its_weights(tmp_path: Path) -> None:
         assert json.loads(json.dumps(estimate(name, visual_tokens=100).to_dict()))["model"] == name
 
 
+@pytest.mark.parametrize("size", [(768, 1024), (1024, 768), (30, 4000)])
+def test_under_the_preset_every_picture_is_five_views(size: tuple[int, int]) -> None:
+    laid_out = estimate("llava-next-7b", size=size, preset="2880", method="globalcom2", retention_ratio=0.1)
+    assert laid_out.visual["total"] == 2880 != estimate("llava-next-7b", size=size).visual["total"]
+    assert (laid_out.visual["sent"], laid_out.visual["separators"], laid_out.views) == (288, 0, 5)
+    headline = estimate("llava-next-7b", visual_tokens=2880, method="globalcom2", retention_ratio=0.1)
+    assert laid_out.prefill_flops["llm_viewer"] == headline.prefill_flops["llm_viewer"]
+    two = estimate("llava-next-7b", size=size, images=2, preset="2880")
+    assert (two.visual["total"], two.views) == (5760, 10)
+    described = {"size": size, "preset": "2880", "method": "globalcom2", "retention_ratio": 0.1}
+    counted_alone = {"visual_tokens": 2880, "method": "globalcom2", "retention_ratio": 0.1}
+    assert allowed_ratio(**described) == pytest.approx(allowed_ratio(**counted_alone), rel=1e-3)
+
+
+def test_the_preset_counts_what_a_run_sends() -> None:
+    qa = vidcompress.VisualQA.from_pretrained("tiny-next", preset="2880", local_files_only=True)
+    picture = Image.new("RGB", (200, 90), (200, 10, 10))
+    for method, ratio in (("globalcom2", 0.25), ("fastervlm", 0.1)):
+        report = (
+            qa.using(method=method, retention_ratio=ratio).ask("?", image=picture, max_new_tokens=1).report
+        )
+        on_paper = estimate("tiny-next", size=(90, 200), preset="2880", method=method, retention_ratio=ratio)
+        assert (on_paper.visual["total"], on_paper.visual["sent"]) == (report.total, report.kept)
+        assert on_paper.views == sum(len(visual.views) for visual in report.visuals)
+
+
+def test_the_preset_has_its_canvas_whatever_the_model_s_are() -> None:
+    config = config_of("llava-next-7b")
+    config.image_grid_pinpoints = [[336, 336]]  # one crop at most
+    assert estimate(config, size=(500, 500), preset="2880").visual["total"] == 2880
+
+
 def test_it_is_there_without_an_import_of_its_own() -> None:
     assert vidcompress.cost.estimate is estimate
 
@@ -257,6 +290,20 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"size": 5}, ArgumentError, "must be (height, width), whole pixels"),
     ({"images": 2}, ArgumentError, "of which size? pass size= too"),
     ({"images": 0, "size": (5, 5)}, ArgumentError, "images=0: must be a whole number from 1"),
+    ({"preset": "2880"}, ArgumentError, "it lays out pictures, and none is described; pass size="),
+    ({"preset": "2880", "visual_tokens": 2880}, ArgumentError, "pass size= (instead of visual_tokens)"),
+    (
+        {"preset": "2880", "visual_tokens": 2880, "size": (5, 5)},
+        ArgumentError,
+        "how many tokens it has; pass",
+    ),
+    ({"preset": "288", "size": (5, 5)}, ArgumentError, "did you mean '2880'?; leave it out"),
+    ({"preset": 2880, "size": (5, 5)}, ArgumentError, "preset=2880 with llava_next: must be a text"),
+    (
+        {"model": "llava-onevision-7b", "preset": "2880", "size": (5, 5)},
+        ArgumentError,
+        "preset='2880' with llava_onevision: it has no presets; leave it out",
+    ),
     ({"frames": 0}, ArgumentError, "frames=0: must be a whole number from 1"),
     ({"frames": 3}, UnsupportedInputError, "take no clips; pass a picture"),
     ({"text_tokens": -1}, ArgumentError, "text_tokens=-1: must be a whole number from 0"),
@@ -349,6 +396,8 @@ def test_command(capsys: pytest.CaptureFixture[str]) -> None:
         size=(672, 672), method="globalcom2", retention_ratio=0.1, new_tokens=5
     )
     assert "a later token" in run(*words, "--new-tokens", "5")
+    laid_out = json.loads(run("--size", "1024x768", "--preset", "2880", "--json"))
+    assert laid_out["visual"]["total"] == 2880
     text = run()
     assert "41.7" in text
     assert "3.8" in text

@@ -1,12 +1,14 @@
 """Rows that lmms-eval runs: what it is told, what is kept of what it says, and what makes a row empty."""
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
 import pytest
 
-from vidcompress.errors import VidcompressError
+from vidcompress.errors import ArgumentError, VidcompressError
 from vidcompress.evaluate import lmms_row
+from vidcompress.evaluate.lmms_row import check_lmms_row
 from vidcompress.evaluate.ranks import Ranks
 from vidcompress.evaluate.rows import read_rows
 from vidcompress.evaluate.runner import Runner
@@ -83,6 +85,21 @@ def test_a_row_is_run_once_and_kept_in_our_form(harness, tmp_path):
     again = Runner(read_sweep(SWEEP), tmp_path).run()
     assert [outcome.result for outcome in again] == [base.result, row.result]
     assert len(harness.asked) == 2
+
+
+def test_a_dry_run_checks_the_model_arguments_of_a_row(tmp_path):
+    base, row = read_sweep({**SWEEP, "methods": ["random"]}).rows()
+    check_lmms_row(base, tmp_path / base.id)
+    with pytest.raises(
+        ArgumentError, match=r"^lmms:pope with tiny-onevision, random at 0.5: .*journal=.*a comma"
+    ):
+        check_lmms_row(row, tmp_path / "a,b")
+    spec = dataclasses.replace(row.model, preset="2880")
+    with pytest.raises(
+        ArgumentError, match=r"random at 0.5: preset='2880' with llava_onevision: it has no presets"
+    ):
+        check_lmms_row(dataclasses.replace(row, model=spec), tmp_path)
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

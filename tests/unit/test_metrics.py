@@ -174,10 +174,38 @@ def test_anls_by_hand(accepted, answer, value):
     assert judge(item(*accepted), answer, "anls") == pytest.approx(value)
 
 
-def test_summaries_leave_out_what_failed():
+def test_what_failed_is_wrong_or_left_out():
     items = [item("red"), item("blue"), item("green")]
-    assert summarise(items, ["red", None, "red"], "exact") == {"accuracy": 0.5}
-    assert summarise(items, [None, None, None], "exact") == {}
+    assert summarise(items, ["red", None, "red"], "exact") == {"accuracy": pytest.approx(1 / 3)}
+    assert summarise(items, ["red", None, "red"], "exact", leave_out_failed=True) == {"accuracy": 0.5}
+    for left_out in (False, True):
+        assert summarise(items, [None, None, None], "exact", leave_out_failed=left_out) == {}, (
+            "no score, not 0"
+        )
+    unknown = [*items, item()]
+    assert summarise(unknown, ["red", "blue", "green", None], "exact") == {"accuracy": 1.0}, (
+        "no answer is known"
+    )
+
+
+def test_what_failed_is_wrong_even_where_no_words_are_right():
+    assert judge(item(""), "", "anls") == 1.0
+    assert judge(item(""), None, "anls") == 0.0
+
+
+def test_what_failed_said_neither_yes_nor_no():
+    items = [item(truth) for truth in ("yes", "yes", "no", "no")]
+    assert summarise(items, ["yes", None, "yes", None], "yes_no") == {
+        "accuracy": 1 / 4,
+        "precision": 1 / 2,
+        "recall": 1 / 2,
+        "f1": 1 / 2,
+        "yes_rate": 1 / 2,
+    }
+
+
+def test_other_summaries():
+    items = [item("red"), item("blue"), item("green")]
     assert summarise(items[:1], ["red"], "anls") == {"anls": 1.0}
 
 

@@ -202,6 +202,8 @@ def test_what_is_not_like_for_like_is_said(tmp_path: Path) -> None:
     assert 'theirs 2880, ours GQA 2340; preset = "2880" on the model makes them alike' in notes
     assert "not all questions were asked: GQA 2" in notes
     assert "not held here: PruMerge at 0.5 and 0.25" in notes
+    entry["failed"] = [{"id": "1", "error": "broken file"}]
+    assert "questions of ours that failed: GlobalCom2 GQA 1" in list(notes_of(against(tmp_path / "c", entry)))
     whole = "\n".join(notes_of(against(tmp_path / "b", row("lmms:gqa", "globalcom2", 0.25, **gqa(0.6)))))
     assert "ours GQA" not in whole
     assert "not all" not in whole

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from vidcompress.errors import ArgumentError
 from vidcompress.evaluate.boards import boards_of
 from vidcompress.evaluate.differences import difference, interval
 from vidcompress.evaluate.rows import Row, read_row, read_rows
+from vidcompress.evaluate.statistics import paired_limits
 from vidcompress.evaluate.tables import markdown, render, sheets_of, text, to_dict
 
 FIT = "pdrop:schedule=fit"
@@ -76,7 +78,8 @@ def test_the_unreachable_is_empty_with_its_reason_and_the_fitted_is_marked(two_t
     assert line_of(table, "pdrop") == ["10 %", "pdrop"]
     assert f"pdrop at 10 % is empty: {REASON}" in table
     assert "†: schedule=fit" in table
-    assert "pdrop:schedule=fit at 10 %: questions that failed: 1 on lmms:gqa" in table
+    assert f"{FIT} at 10 %: questions that failed and are in no score: 1 on lmms:gqa" in table
+    assert line_of(table, "pdrop †")[3] == "69.7 (87.1), 1 failed*"
 
 
 def test_the_best_of_a_group_is_bold_and_ties_are_all(two_tasks: list[Row]) -> None:
@@ -85,7 +88,7 @@ def test_the_best_of_a_group_is_bold_and_ties_are_all(two_tasks: list[Row]) -> N
     assert bold == {
         "globalcom2": ["1200.0 (80.0)", "77.5"],
         "pdrop": [],
-        "pdrop †": ["69.7 (87.1)"],  # its average is of one task only
+        "pdrop †": ["69.7 (87.1), 1 failed"],  # its average is of one task only
         "random": ["1200.0 (80.0)"],
     }
     assert not any(is_bold for _, is_bold in scores.groups[0][0]), (
@@ -131,6 +134,44 @@ def test_json_says_the_same(two_tasks: list[Row]) -> None:
     assert line["differences"]["gqa"]["mean"] == pytest.approx(-0.4)
     assert line["differences"]["gqa"]["questions"] == 100
     json.dumps(entry, allow_nan=False)
+
+
+def test_what_failed_and_what_it_counts_is_said(tmp_path: Path) -> None:
+    """Two rows whose files broke at different questions are compared on all questions, where failures are wrong."""
+    broken = [{"id": "1", "error": "broken file"}]
+    wrong = {"settings": {"failed": "wrong"}, "failed": broken}
+    rows = rows_of(
+        tmp_path / "run",
+        row(score=[1.0, 0.0, 1.0, 1.0], **wrong),
+        row(
+            method="random",
+            ratio=0.1,
+            score=[0.0, 1.0, 1.0, 0.0],
+            **{**wrong, "failed": [{**broken[0], "id": "0"}]},
+        ),
+        row(method="uniform", ratio=0.1, score=[0.0, None, 1.0, 0.0]),  # of before it was a choice
+    )
+    assert [found.leaves_out_failed for found in rows] == [False, False, True]
+    table = text(rows)
+    assert line_of(table, "none", "all tokens")[3] == "75.0, 1 failed"
+    assert "none at 100 %: questions that failed and count as wrong: 1 on lmms:gqa" in table
+    assert "uniform at 10 %: questions that failed and are in no score: 1 on lmms:gqa" in table
+    assert (
+        "count in some rows of lmms:gqa and not in others, which cannot be compared; run `vidcompress eval`"
+        in table
+    )
+    assert "cannot be compared" not in text(rows[:2])
+    entries = to_dict(boards_of(rows)[0])["rows"]
+    assert [line["failed"]["gqa"]["left_out"] for line in entries] == [False, False, True]
+    assert entries[1]["differences"]["gqa"]["questions"] == 4
+    assert entries[1]["differences"]["gqa"]["mean"] == -0.25
+    assert entries[2]["differences"]["gqa"]["questions"] == 3
+
+
+def test_rows_of_lmms_eval_count_their_failures(tmp_path: Path) -> None:
+    entry = row(score=[1.0, 0.0], failed=[{"id": "1", "error": "broken file"}])
+    entry["task"]["harness"] = "lmms-eval 0.7.3"
+    assert not rows_of(tmp_path / "run", entry)[0].leaves_out_failed
 
 
 def test_rows_that_differ_in_frames_get_tables_of_their_own(tmp_path: Path) -> None:
@@ -254,17 +295,71 @@ def test_any_field_may_hold_anything(
         json.dumps(to_dict(boards_of([found])[0]), allow_nan=False)
 
 
-def test_newcombe_s_own_example() -> None:
-    """Table III, row 1 of the 1998 paper: 36 both, 12 and 2 one of them, none neither."""
-    cells = [(36, 1, 1), (12, 1, 0), (2, 0, 1)]
-    pairs = [(float(a), float(b)) for count, a, b in cells for _ in range(count)]
-    gap = difference(
-        {str(i): a for i, (a, _) in enumerate(pairs)}, {str(i): b for i, (_, b) in enumerate(pairs)}
-    )
-    assert gap is not None
-    assert (gap.mean, gap.better, gap.worse, gap.questions) == (0.2, 12, 2, 50)
-    assert (round(gap.low, 4), round(gap.high, 4)) == (0.0569, 0.3404)
-    assert gap.is_clear
+def test_a_published_example() -> None:
+    """Tango's interval of 1 and 7 discordant pairs of 21, as Fagerland, Lydersen and Laake (2014) have it."""
+    low, high = paired_limits(1, 7, 21, correction=0)
+    assert (round(low, 3), round(high, 3)) == (-0.517, -0.026)
+
+
+@settings(max_examples=200)
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 400))
+def test_clear_is_what_mcnemar_s_test_rejects(better: int, worse: int, others: int) -> None:
+    of = max(1, better + worse + others)
+    low, high = paired_limits(better, worse, of)
+    surplus, spread = abs(better - worse) - 1, 1.96 * math.sqrt(better + worse)
+    assert (low > 0 or high < 0) == (surplus > spread)
+
+
+@pytest.mark.parametrize("of", [1, 2, 3, 5, 10, 30])
+def test_a_handful_of_questions_is_covered_as_often_as_is_said(of: int) -> None:
+    """By adding up every outcome: at least 95 %, whatever the shares of questions that differ are."""
+    outcomes = np.array([(b, c) for b in range(of + 1) for c in range(of + 1 - b)])
+    ends = np.array([paired_limits(b, c, of) for b, c in outcomes.tolist()])
+    counts = np.column_stack((outcomes, of - outcomes.sum(axis=1)))
+    ways = np.array([math.factorial(of) / math.prod(map(math.factorial, row)) for row in counts.tolist()])
+    for first in np.linspace(0, 1, 41):
+        for second in np.linspace(0, 1 - first, 21):
+            shares = np.array([first, second, max(0.0, 1 - first - second)])
+            chances = ways * (shares**counts).prod(axis=1)
+            held = (ends[:, 0] <= first - second + 1e-9) & (first - second - 1e-9 <= ends[:, 1])
+            assert chances.sum() == pytest.approx(1)
+            assert chances[held].sum() >= 0.95 - 1e-6, (first, second)
+
+
+@pytest.mark.parametrize("of", [3, 5, 10, 30])
+def test_graded_marks_of_a_handful_are_covered_too(of: int) -> None:
+    """Marks as ANLS gives them, 0 or from 0.5 to 1, half of the pairs alike; at 3 a bootstrap covers half the time."""
+    draw = np.random.default_rng(of)
+
+    def marks(count: int) -> Any:
+        return np.where(draw.random(count) < 0.35, 0, draw.uniform(0.5, 1, count))
+
+    first, second = marks(200_000), marks(200_000)
+    alike = draw.random(200_000) < 0.5
+    second[alike] = first[alike]
+    truth, held = (first - second).mean(), 0
+    for start in range(0, 500 * of, of):
+        pair = [dict(enumerate(map(float, one[start : start + of]))) for one in (first, second)]
+        gap = difference(*({str(key): mark for key, mark in one.items()} for one in pair))
+        assert gap is not None
+        held += gap.low <= truth <= gap.high
+    assert held / 500 >= 0.95 - 0.02  # two standard errors of 500 draws
+
+
+def test_of_many_questions_it_is_the_normal_interval() -> None:
+    low, high = paired_limits(120, 80, 1000)
+    half = 1.96 * math.sqrt((0.2 - 0.04**2) / 1000)
+    assert low == pytest.approx(0.04 - half, abs=2e-3)  # the correction alone is 1e-3
+    assert high == pytest.approx(0.04 + half, abs=2e-3)
+
+
+def test_the_unit_of_the_marks_does_not_matter() -> None:
+    first = {str(i): (i * 7 % 5) / 4 for i in range(9)}
+    second = {str(i): (i * 3 % 4) / 4 for i in range(9)}
+    small = difference(first, second)
+    large = difference({k: 100 * v for k, v in first.items()}, {k: 100 * v for k, v in second.items()})
+    assert small is not None and large is not None
+    assert (large.low, large.high) == pytest.approx((100 * small.low, 100 * small.high))
 
 
 def test_two_alike_are_not_called_certain() -> None:
@@ -276,8 +371,7 @@ def test_two_alike_are_not_called_certain() -> None:
     assert not gap.is_clear
 
 
-def test_other_scores_are_resampled() -> None:
-    """Graded marks: the bootstrap agrees with the normal interval of a large sample, and repeats itself."""
+def test_graded_marks_of_many_questions_have_the_normal_interval() -> None:
     first = {str(i): (i % 11) / 10 for i in range(2000)}
     second = {str(i): (i % 7) / 10 for i in range(2000)}
     gap, again = difference(first, second), difference(first, second)

@@ -101,6 +101,12 @@ BASE = {"models": ["tiny-next"], "tasks": ["shapes:image"], "methods": ["random"
             {"methods": ["fastv:retention_ratio=1"]},
             r"x: methods: .* sets retention_ratio, which is not an option",
         ),
+        ({"failed": "right"}, r"x: failed must be one of wrong, left-out, got 'right'"),
+        ({"failed": 3}, r"x: failed must be one of wrong, left-out, got 3"),
+        (
+            {"failed": "left-out", "tasks": ["shapes:image", "lmms:pope"]},
+            r"x: failed='left-out': lmms-eval counts a question that failed as an empty answer; leave it out, or",
+        ),
         ({"tasks": []}, r"x: tasks is missing or empty; name at least one"),
         ({"tasks": [3]}, r"x: tasks\[0\]: 3 must be a name, or a table with a name"),
         ({"tasks": [{}]}, r"x: tasks\[0\]: name is missing; add it"),

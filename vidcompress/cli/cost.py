@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import Json, read_size
+from .options import Json, Preset, read_size
 from .quiet import quiet
 
 HEADLINE = {"method": "globalcom2", "retention_ratio": "0.1"}
@@ -41,6 +41,7 @@ def cost(
         ),
     ] = None,
     images: Annotated[int, typer.Option(help="How many such pictures.")] = 1,
+    preset: Preset = None,
     frames: Annotated[
         int | None, typer.Option(help="Instead, a clip of so many frames.", show_default=False)
     ] = None,
@@ -80,6 +81,7 @@ def cost(
         "visual_tokens": visual_tokens,
         "size": None if size is None else read_size("--image", size),
         "images": images,
+        "preset": preset,
         "frames": frames,
         "text_tokens": text_tokens,
         "new_tokens": new_tokens,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import Attention, Device, DeviceMap, Dtype, Fps, Json, Model, NumFrames, Quantization
+from .options import Attention, Device, DeviceMap, Dtype, Fps, Json, Model, NumFrames, Preset, Quantization
 from .quiet import quiet
 
 if TYPE_CHECKING:
@@ -65,12 +65,21 @@ def evaluate(
         int | None, typer.Option(help="Longest answer, in tokens.", show_default="the task's")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of random draws.", show_default="0")] = None,
+    failed: Annotated[
+        str | None,
+        typer.Option(
+            help="What a question that failed is in the scores: wrong or left-out.", show_default="wrong"
+        ),
+    ] = None,
     device: Device = None,
     dtype: Dtype = None,
     attn_implementation: Attention = None,
     device_map: DeviceMap = None,
     quantization: Quantization = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the rows, and run none.")] = False,
+    preset: Preset = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the rows, check their arguments, and run none.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Measure accuracy: models x tasks x methods x budgets, each task with the uncompressed model first.
@@ -85,11 +94,18 @@ def evaluate(
         "attn_implementation": attn_implementation,
         "device_map": device_map,
         "quantization": quantization,
+        "preset": preset,
         "num_frames": num_frames,
         "fps": fps,
         "max_frames": max_frames,
     }
-    common = {"limit": limit, "batch_size": batch_size, "max_new_tokens": max_new_tokens, "seed": seed}
+    common = {
+        "limit": limit,
+        "batch_size": batch_size,
+        "max_new_tokens": max_new_tokens,
+        "seed": seed,
+        "failed": failed,
+    }
     listed = None if methods is None else ",".join(methods)
     lists = {"methods": listed, "ratios": retention_ratios, "max_tokens": max_tokens}
     tasks = [*(f"data:{folder}" for folder in data or ()), *(task or ())]
@@ -190,13 +206,21 @@ def _run(plan: Sweep, folder: Path) -> Sequence[Outcome]:
 
 
 def _print_plan(plan: Sweep, folder: Path, as_json: bool) -> None:
+    from vidcompress.evaluate.lmms_row import check_lmms_row
     from vidcompress.evaluate.result_file import read_result
     from vidcompress.evaluate.row_run import ANSWERS
     from vidcompress.evaluate.tasks import make_task
+    from vidcompress.media.loading import check_preset
+    from vidcompress.qa.pretrained import resolve
 
-    for task in plan.tasks:
+    for task in plan.tasks:  # what a run would refuse is refused now
         if task.kind == "data":
-            make_task(task, folder).items()  # what a run would refuse is refused now
+            make_task(task, folder).items()
+    for model in plan.models:
+        check_preset(resolve(model.name), model.preset, model.revision)
+    for row in plan.rows():
+        if row.task.kind == "lmms":
+            check_lmms_row(row, folder / row.id)
     entries = []
     for row in plan.rows():
         place = folder / row.id

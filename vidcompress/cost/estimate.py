@@ -90,6 +90,7 @@ def estimate(
     visual_tokens: int | None = None,
     size: tuple[int, int] | None = None,
     images: int = 1,
+    preset: str | None = None,
     frames: int | None = None,
     text_tokens: int = 64,
     new_tokens: int = 1,
@@ -109,6 +110,7 @@ def estimate(
             separators, from as many views as they take.
         size: (height, width) in pixels of a picture.
         images: how many of that size are in each prompt.
+        preset: a named layout of these pictures instead of the model's own, such as "2880"; see `load_processor`.
         frames: of a clip in each prompt.
         text_tokens: of each prompt's text.
         new_tokens: generated per prompt, the first included.
@@ -127,7 +129,7 @@ def estimate(
     settings = make_settings(
         method, retention_ratio=retention_ratio, max_tokens=max_tokens, max_views=max_views, **options
     )
-    asked = _asked(visual_tokens, size, images, frames, text_tokens)
+    asked = _asked(visual_tokens, size, images, preset, frames, text_tokens)
     one_of("dtype", dtype, PRECISIONS)
     rows = whole_number("batch_size", batch_size, most=MOST)
     new = whole_number("new_tokens", new_tokens, most=MOST)
@@ -155,6 +157,7 @@ _OF_INPUT = (
     "visual_tokens",
     "size",
     "images",
+    "preset",
     "frames",
     "text_tokens",
     "new_tokens",
@@ -165,7 +168,12 @@ _OF_INPUT = (
 
 
 def _asked(
-    visual_tokens: int | None, size: tuple[int, int] | None, images: int, frames: int | None, text_tokens: int
+    visual_tokens: int | None,
+    size: tuple[int, int] | None,
+    images: int,
+    preset: str | None,
+    frames: int | None,
+    text_tokens: int,
 ) -> Asked:
     from ..media.errors import MAX_FRAME_PIXELS
 
@@ -190,11 +198,16 @@ def _asked(
     whole_number("images", images, most=10_000)
     if images != 1 and size is None:
         raise ArgumentError(f"images={images}: of which size? pass size= too")
+    if preset is not None and size is None:
+        raise ArgumentError(
+            f"preset={shown(preset)}: it lays out pictures, and none is described; pass size= (instead of "
+            "visual_tokens), or leave it out"
+        )
     if frames is not None:
         whole_number("frames", frames, most=10_000)
     text = whole_number("text_tokens", text_tokens, least=0, most=MOST)
     count = None if described else int(visual_tokens or HEADLINE_TOKENS)
-    return Asked(count, size, int(images), frames, text)
+    return Asked(count, size, int(images), frames, text, preset)
 
 
 def _estimate(model: Model, load: Load, settings: Settings, rows: int, new: int, dtype: str) -> Estimate:

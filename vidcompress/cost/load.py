@@ -5,6 +5,7 @@ Everything here comes from the planning that the runs themselves use: layouts of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from ..errors import ArgumentError, UnsupportedInputError, UnsupportedModelError
 from ..geometry import Geometry
 from ..methods.base import Method, tokens_to_keep
 from ..methods.composed import Composed
+from ..presets import find_preset
 from ..settings import Settings
 from ..views import Evidence, Layout, VisualTokens
 
@@ -30,6 +32,7 @@ class Asked:
         size: (height, width) in pixels of its pictures, or None. images: how many.
         frames: of its clip, or None.
         text_tokens: of its text.
+        preset: name of the layout that its pictures are in; None for the model's own.
     """
 
     visual_tokens: int | None
@@ -37,6 +40,7 @@ class Asked:
     images: int
     frames: int | None
     text_tokens: int
+    preset: str | None = None
 
 
 @dataclass(frozen=True)
@@ -212,7 +216,7 @@ def visuals_of(adapter: Adapter, geometry: Geometry, asked: Asked) -> list[Visua
 
     Raises:
         UnsupportedModelError: the family's processor is not known here, so nobody can say how it cuts pictures.
-        UnsupportedInputError: the family takes no clips.
+        UnsupportedInputError: the family takes no clips. ArgumentError: it has no such preset.
     """
     from ..media.errors import MediaError
     from ..media.families import get_family, read_geometry
@@ -227,9 +231,13 @@ def visuals_of(adapter: Adapter, geometry: Geometry, asked: Asked) -> list[Visua
         ) from error
     read_geometry(adapter.model.config, crops=family.crops)  # refuses canvases that no picture has
     view = (shape.channels, shape.image_size, shape.image_size)
+    preset = find_preset(asked.preset, adapter.presets, geometry.model_type)
     inputs: dict[str, Any] = {}
     if asked.size is not None:
-        many = (asked.images, 1 + _most_crops(adapter, shape.image_size)) if family.crops else (asked.images,)
+        crops = _most_crops(adapter, shape.image_size) if family.crops else 0
+        if preset is not None:
+            crops, inputs["preset"] = math.prod(preset.crops), preset.name
+        many = (asked.images, 1 + crops) if family.crops else (asked.images,)
         inputs["pixel_values"] = torch.zeros(()).expand(*many, *view)
         if family.crops:
             inputs["image_sizes"] = torch.tensor([asked.size] * asked.images)

@@ -41,6 +41,11 @@ def notes_of(comparison: Comparison) -> Iterator[str]:
     }
     if few:
         yield f"not all questions were asked: {', '.join(sorted(few))}"
+    failed = [
+        f"{m.row.method} {m.task.name} {m.ours.failed}" for m in found if m.ours is not None and m.ours.failed
+    ]
+    if failed:
+        yield f"questions of ours that failed: {', '.join(failed)}"
     for task in dict.fromkeys(match.task for match in found):
         if task.remark:
             yield f"{task.name}: {task.remark}"

@@ -186,10 +186,34 @@ def _notes(board: Board) -> Iterator[str]:
     for (method, budget, reason), tasks in reasons.items():
         where = "" if len(tasks) == len(board.columns) else f" on {', '.join(tasks)}"
         yield f"{method} at {budget}{where} is empty: {reason}"
-    for line in [board.baseline, *board.lines]:
-        failed = {column.task: row.failed for column, row in line.cells.items() if row.failed}
-        if failed:
-            said = ", ".join(f"{count} on {task}" for task, count in failed.items())
-            yield f"{line.method} at {line.budget}: questions that failed: {said}"
+    yield from _failures(board)
     if any(line.is_fitted for line in board.lines):
         yield "†: schedule=fit, pruned in earlier layers than published, to reach the budget"
+
+
+def _failures(board: Board) -> Iterator[str]:
+    """Questions that failed, and what they are in the scores."""
+    ways = {True: "are in no score", False: "count as wrong"}
+    cells = [
+        (line, column, row)
+        for line in [board.baseline, *board.lines]
+        for column, row in line.cells.items()
+        if row.failed and row.unreachable is None
+    ]
+    for left_out, words in ways.items():
+        of_lines: dict[str, list[str]] = {}
+        for line, column, row in cells:
+            if row.leaves_out_failed == left_out:
+                of_lines.setdefault(f"{line.method} at {line.budget}", []).append(
+                    f"{row.failed} on {column.task}"
+                )
+        for line_name, counts in of_lines.items():
+            yield f"{line_name}: questions that failed and {words}: {', '.join(counts)}"
+    mixed = {c.task for _, c, row in cells if row.leaves_out_failed} & {
+        c.task for _, c, row in cells if not row.leaves_out_failed
+    }
+    if mixed:
+        yield (
+            f"questions that failed count in some rows of {', '.join(sorted(mixed))} and not in others, which cannot "
+            "be compared; run `vidcompress eval` again, which then only counts anew"
+        )

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .statistics import wilson
+from .statistics import paired_limits, wilson
 
 RESAMPLES = 4000
-_Z = 1.96
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class Difference:
     Attributes:
         mean: mean difference, in the unit of the marks.
         low, high: ends of its 95 % interval.
-        questions: how many both answered.
+        questions: how many count in both.
         better, worse: on how many the first scored higher, and lower.
     """
 
@@ -39,14 +38,13 @@ class Difference:
 
 
 def difference(first: Mapping[str, float | None], second: Mapping[str, float | None]) -> Difference | None:
-    """Compare the marks of two methods on the questions that both answered.
+    """Compare the marks of two methods on the questions that count in both.
 
-    Right-or-wrong marks get Newcombe's interval for paired shares (Statistics in Medicine 17, 1998, method 10), which
-    does not shrink to nothing when the two never differ. Other marks get the percentiles of a seeded bootstrap over the
-    questions.
+    The interval is `paired_limits`, which holds for a handful of questions too and does not shrink to nothing where the
+    two never differ; marks that are more than right or wrong enter it by the mean and the mean square of their gaps.
 
     Args:
-        first, second: question id -> mark; None where the question failed.
+        first, second: question id -> mark; None where the question does not count.
 
     Returns:
         The difference, or None where they share no question.
@@ -60,8 +58,7 @@ def difference(first: Mapping[str, float | None], second: Mapping[str, float | N
         return None
     gaps = [a - b for a, b in pairs]
     mean = math.fsum(gaps) / len(gaps)
-    binary = all(mark in (0, 1) for pair in pairs for mark in pair)
-    low, high = _newcombe(pairs) if binary else _bootstrap(gaps)
+    low, high = _limits(gaps, max(1.0, *(abs(mark) for pair in pairs for mark in pair)))
     better, worse = sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)
     return Difference(mean, low, high, len(pairs), better, worse)
 
@@ -77,24 +74,21 @@ def interval(marks: Sequence[float]) -> tuple[float, float]:
     return _bootstrap(marks)
 
 
-def _newcombe(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Wilson's limits of both shares, joined under the correlation of the pairs."""
-    n = len(pairs)
-    both = sum(a == 1 and b == 1 for a, b in pairs)
-    only_first = sum(a == 1 and b == 0 for a, b in pairs)
-    only_second = sum(a == 0 and b == 1 for a, b in pairs)
-    neither = n - both - only_first - only_second
-    right_1, right_2 = both + only_first, both + only_second
-    p1, p2 = right_1 / n, right_2 / n
-    (l1, u1), (l2, u2) = wilson(right_1, n), wilson(right_2, n)
-    margins = right_1 * (n - right_1) * right_2 * (n - right_2)
-    cross = float(both * neither - only_first * only_second)
-    if cross > 0:  # the continuity correction of method 10
-        cross = max(cross - n / 2, 0)
-    phi = cross / math.sqrt(margins) if margins else 0.0
-    down = (p1 - l1) ** 2 - 2 * phi * (p1 - l1) * (u2 - p2) + (u2 - p2) ** 2
-    up = (p2 - l2) ** 2 - 2 * phi * (p2 - l2) * (u1 - p1) + (u1 - p1) ** 2
-    return p1 - p2 - math.sqrt(max(down, 0)), p1 - p2 + math.sqrt(max(up, 0))
+def _limits(gaps: Sequence[float], largest: float) -> tuple[float, float]:
+    """`paired_limits` of gaps of any size: so many steps of one size up and down as have their mean and mean square.
+
+    Steps of right-or-wrong marks are 1. Fewer steps of a larger size stand for gaps of unequal sizes, as an effective
+    number of answers stands for weighted ones.
+
+    Args:
+        gaps: differences of marks.
+        largest: a mark can be; the step where no gap tells.
+    """
+    up = math.fsum(gap for gap in gaps if gap > 0)
+    down = -math.fsum(gap for gap in gaps if gap < 0)
+    step = math.fsum(gap * gap for gap in gaps) / (up + down) if up + down else largest
+    low, high = paired_limits(up / step, down / step, len(gaps))
+    return step * low, step * high
 
 
 def _bootstrap(gaps: Sequence[float]) -> tuple[float, float]:

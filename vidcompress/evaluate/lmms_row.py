@@ -52,7 +52,7 @@ def run_lmms_row(row: Row, folder: Path, processes: int, where_from: Mapping[str
             f"task={row.task.name!r} needs lmms-eval, which is not installed ({error}); pip install 'vidcompress[eval]'"
         ) from error
     arguments = model_arguments(row)
-    device = row.model.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = _device(row)
     head = {
         "model": arguments,
         "task": row.task.name,
@@ -99,6 +99,33 @@ def run_lmms_row(row: Row, folder: Path, processes: int, where_from: Mapping[str
             f"{folder} cannot be written ({error.strerror}); make room and run again"
         ) from error
     return Outcome(row, result)
+
+
+def check_lmms_row(row: Row, folder: Path) -> None:
+    """Refuse what a run would refuse of the model arguments, without a model and without lmms-eval.
+
+    Args:
+        row: with an "lmms:" task.
+        folder: of the row.
+
+    Raises:
+        VidcompressError: the message begins with the row.
+    """
+    check = import_module("vidcompress.lmms.arguments").check_arguments
+    try:
+        check(
+            model_arguments(row),
+            journal=(folder / ANSWERS).resolve(),
+            batch_size=row.batch_size,
+            device=_device(row),
+        )
+    except VidcompressError as error:
+        said = f"{row.task.name} with {row.model.shown}, {row.method} at {row.asked}: {error}"
+        raise type(error)(said) from error
+
+
+def _device(row: Row) -> str:
+    return row.model.device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def unreachable_reason(journal: Path) -> str | None:

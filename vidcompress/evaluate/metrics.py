@@ -19,12 +19,12 @@ _NEGATIVE = frozenset(("no", "not", "nope", "cannot"))
 _STATED = re.compile(r"\b(?:answer|option|choice)\b(?:\s+is)?\s*:?\s*\(?([A-Za-z])\b\)?", re.IGNORECASE)
 
 
-def judge(item: Item, answer: str, metric: str) -> float | None:
+def judge(item: Item, answer: str | None, metric: str) -> float | None:
     """Score one answer.
 
     Args:
         item: its own `metric` comes before `metric`.
-        answer: what the model said.
+        answer: what the model said; None where the question failed, which is wrong.
         metric: one of `METRICS`, or "mixed", with which every item must have one of its own.
 
     Returns:
@@ -35,23 +35,31 @@ def judge(item: Item, answer: str, metric: str) -> float | None:
     """
     chosen = item.metric or metric
     one_of("metric", chosen, METRICS)
-    return _JUDGES[chosen](item, answer) if item.answers else None
+    if not item.answers:
+        return None
+    return 0.0 if answer is None else _JUDGES[chosen](item, answer)
 
 
-def summarise(items: Sequence[Item], answers: Sequence[str | None], metric: str) -> dict[str, float]:
+def summarise(
+    items: Sequence[Item], answers: Sequence[str | None], metric: str, *, leave_out_failed: bool = False
+) -> dict[str, float]:
     """What is reported of a whole task, the main score first.
 
     Args:
         items: the questions.
-        answers: one per question; None for those that failed, which are left out.
+        answers: one per question; None for those that failed.
         metric: of the task.
+        leave_out_failed: failed questions are in no score, instead of wrong in all.
 
     Returns:
         `accuracy` of "exact" and "choice"; `accuracy`, `precision`, `recall`, `f1` and `yes_rate` of "yes_no"; `anls`
         of "anls"; of "mixed" the mean `score` and the mean of each metric by its name. All from 0 to 1; empty when
         nothing was answered.
     """
-    told = [(item, answer) for item, answer in zip(items, answers, strict=True) if answer is not None]
+    pairs = zip(items, answers, strict=True)
+    told = [(item, answer) for item, answer in pairs if answer is not None or not leave_out_failed]
+    if all(answer is None for _, answer in told):
+        return {}
     scores = [(item.metric or metric, judge(item, answer, metric)) for item, answer in told]
     known = [(name, score) for name, score in scores if score is not None]
     if not known:
@@ -223,9 +231,9 @@ _JUDGES: Mapping[str, Callable[[Item, str], float]] = {
 }
 
 
-def _detection(told: Sequence[tuple[Item, str]]) -> dict[str, float]:
-    """Precision, recall and F1 of "yes", and how often it is said."""
-    pairs = [(yes_or_no(item.answers[0]), yes_or_no(said)) for item, said in told if item.answers]
+def _detection(told: Sequence[tuple[Item, str | None]]) -> dict[str, float]:
+    """Precision, recall and F1 of "yes", and how often it is said; a question that failed says neither."""
+    pairs = [(yes_or_no(item.answers[0]), yes_or_no(said or "")) for item, said in told if item.answers]
     said_yes = sum(said == "yes" for _, said in pairs)
     is_yes = sum(truth == "yes" for truth, _ in pairs)
     both = sum(truth == said == "yes" for truth, said in pairs)

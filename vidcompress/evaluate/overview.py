@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .statistics import paired
+from .statistics import paired, paired_limits
 
 CONTROLS = ("random", "uniform", "pool", "frames")
 Row = dict[str, Any]
@@ -79,8 +79,8 @@ def condensed(result: dict[str, Any]) -> str:
 def verdicts(result: dict[str, Any], ratio: float) -> dict[str, list[str]]:
     """Methods by how they stand to the best control of the ratio: `better`, `alike` or `worse`.
 
-    Better and worse are paired differences on the same questions whose 95 % interval leaves out zero; nothing is
-    corrected for how many methods there are.
+    Better and worse are paired differences on the same questions whose 95 % interval (`paired_limits`) leaves out zero;
+    nothing is corrected for how many methods there are.
     """
     cells = cells_of(result, ratio)
     best = best_control(result, ratio)
@@ -88,8 +88,9 @@ def verdicts(result: dict[str, Any], ratio: float) -> dict[str, list[str]]:
     for method in methods_of([result]):
         if method in CONTROLS or method not in cells:
             continue
-        mean, half = paired(cells[method]["correct"], cells[best]["correct"])
-        out["better" if mean > half else "worse" if mean < -half else "alike"].append(method)
+        marks = list(zip(cells[method]["correct"], cells[best]["correct"], strict=True))
+        low, high = paired_limits(sum(a > b for a, b in marks), sum(a < b for a, b in marks), len(marks))
+        out["better" if low > 0 else "worse" if high < 0 else "alike"].append(method)
     return out
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from ..qa.phases import PHASES
 from .items import Item, Task
 from .journal import write_whole
-from .metrics import main_score, summarise
+from .metrics import judge, main_score, summarise
 from .run_log import starts
 from .sweep import Row
 from .tasks import task_name
@@ -71,6 +71,7 @@ def common_part(row: Row, head: Mapping[str, Any], where_from: Mapping[str, Any]
             "attention": row.model.attn_implementation,
             "device": row.model.device,
             "max_new_tokens": head["max_new_tokens"],
+            "failed": row.failed,
         },
         "unreachable": None,
         "provenance": {**where_from, "head": dict(head)},
@@ -110,7 +111,11 @@ def build_result(
     result["provenance"]["commits"] = list(dict.fromkeys(_commit(start) for start in begun))
     found = [None if unreachable else lines.get(item.id) for item in items]
     good = [line if line is not None and "error" not in line else None for line in found]
-    scores = [None if line is None else line["score"] for line in good]
+    left_out = row.failed == "left-out" or not any(good)
+    scores = [
+        line["score"] if line is not None else None if left_out else judge(item, None, task.metric)
+        for item, line in zip(items, good, strict=True)
+    ]
     failed = [
         {"id": item.id, "error": line["error"]}
         for item, line in zip(items, found, strict=True)
@@ -130,7 +135,12 @@ def build_result(
             "harness": "vidcompress",
         },
         "main": main_score(metric),
-        "scores": summarise(items, [None if line is None else line["answer"] for line in good], metric),
+        "scores": summarise(
+            items,
+            [None if line is None else line["answer"] for line in good],
+            metric,
+            leave_out_failed=left_out,
+        ),
         "per_kind": _per_kind(items, scores),
         "samples": {
             "id": [item.id for item in items],

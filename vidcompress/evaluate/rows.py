@@ -29,7 +29,7 @@ class Row:
         settings: how it ran (policy, num_frames, dtype, ...).
         main: name of the main score. scores: name -> value, in the task's own units.
         kinds: question type -> (questions, value).
-        marks: question id -> main score of that question; None where it failed.
+        marks: question id -> main score of that question; None where it is in no score.
         facts: question id -> what is known about it.
         questions: how many were asked. failed: how many of them failed.
         tokens: means per question of `total`, `budget` and `kept`.
@@ -68,6 +68,12 @@ class Row:
     def value(self) -> float | None:
         """The main score; None where the budget is out of reach or no question was answered."""
         return None if self.unreachable is not None else self.scores.get(self.main)
+
+    @property
+    def leaves_out_failed(self) -> bool:
+        """Whether questions failed and are in no score, as in all results from before that was a choice."""
+        chosen = self.settings.get("failed")
+        return self.failed > 0 and chosen != "wrong" and not self.harness.startswith("lmms-eval")
 
     @property
     def is_share(self) -> bool:

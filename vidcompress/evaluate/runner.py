@@ -173,8 +173,12 @@ class Runner:
             journal = Journal(folder / ANSWERS, head, is_answer)
             merge_parts(folder, journal, head)
             done = [item.id for item in items if item.id in journal.done]
-            if same and len(done) == len(items):
-                return Plan(Outcome(row, result, resumed=len(done)))
+            if result is not None and same and len(done) == len(items):
+                if not result["failed"] or _counts_failed(result) == row.failed:
+                    return Plan(Outcome(row, result, resumed=len(done)))
+                corrupt = int(result.get("corrupt_lines", 0))
+                rescored = Plan(None, head, done, corrupt, journal)
+                return Plan(self._finish(row, task, items, journal, rescored, ()))
             self.tasks.write_media(row.task)
             return Plan(None, head, done, journal.corrupt, journal)
         except OSError as error:
@@ -308,6 +312,12 @@ class Runner:
                     f"out={str(self.out)!r}: another run is at work in this folder; wait for it or choose another"
                 ) from error
             yield
+
+
+def _counts_failed(result: Mapping[str, Any]) -> str | None:
+    """What questions that failed are in the scores of a result; results from before there was a choice do not say."""
+    settings = result.get("settings")
+    return settings.get("failed") if isinstance(settings, dict) else None
 
 
 @cache

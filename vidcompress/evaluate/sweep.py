@@ -15,6 +15,8 @@ from ..labels import read_label
 from ..settings import Settings, make_settings
 
 BASELINE = "none"
+FAILED = ("wrong", "left-out")
+"""What becomes of a question that failed: wrong in every score, as in lmms-eval, or in none."""
 DEFAULT_BATCH = 8
 
 
@@ -109,6 +111,7 @@ class Row:
         batch_size: questions per batch.
         seed: of whatever is drawn at random.
         settings: the method and its budget, checked.
+        failed: one of `FAILED`.
     """
 
     model: ModelSpec
@@ -118,6 +121,7 @@ class Row:
     batch_size: int
     seed: int
     settings: Settings = field(repr=False)
+    failed: str = FAILED[0]
 
     @property
     def id(self) -> str:
@@ -160,6 +164,7 @@ class Sweep:
         published: name of the table of published figures that this is compared with.
         seed: of whatever is drawn at random.
         batch_size: questions per batch, of models that do not say it.
+        failed: one of `FAILED`; answers do not depend on it.
     """
 
     name: str
@@ -170,6 +175,7 @@ class Sweep:
     published: str | None = None
     seed: int = 0
     batch_size: int = DEFAULT_BATCH
+    failed: str = FAILED[0]
 
     def rows(self) -> list[Row]:
         """All rows: by model, of each the tasks that run here before those of lmms-eval, the baseline of a task first.
@@ -196,7 +202,7 @@ class Sweep:
             for task in sorted(self.tasks, key=lambda task: task.kind == "lmms"):
                 for label, budget, settings in checked:
                     size = model.batch_size or self.batch_size
-                    yield Row(model, task, label, budget, size, self.seed, settings)
+                    yield Row(model, task, label, budget, size, self.seed, settings, self.failed)
 
 
 def _full(budget: Mapping[str, Any]) -> bool:

@@ -4,6 +4,7 @@ name = "first-look"
 ratios = [0.5, 0.25, 0.1]            # or max_tokens = [128, 64]
 methods = ["globalcom2", "fastv:schedule=fit", "globalcom2+fastv"]
 tasks = ["shapes:image", "data:my-benchmark", {name = "lmms:pope", limit = 100, max_new_tokens = 16}]
+failed = "wrong"                     # or "left-out": what a question that failed is in the scores
 [[models]]
 name = "tiny-onevision"
 """
@@ -29,7 +30,7 @@ from ..qa.pretrained import DTYPES, resolve
 from ..qa.quantization import check_quantization
 from .folder import known_keys
 from .shapes_task import MEDIA
-from .sweep import BASELINE, DEFAULT_BATCH, ModelSpec, Sweep, TaskSpec
+from .sweep import BASELINE, DEFAULT_BATCH, FAILED, ModelSpec, Sweep, TaskSpec
 
 KEYS = (
     "name",
@@ -43,6 +44,7 @@ KEYS = (
     "batch_size",
     "limit",
     "max_new_tokens",
+    "failed",
 )
 KINDS = ("shapes", "data", "lmms")
 MAX_FILE_BYTES = 1024**2
@@ -117,7 +119,14 @@ def read_sweep(found: Mapping[str, Any], *, where: str = "", name: str = "sweep"
             published=_optional(found, "published", where),
             seed=whole_number(f"{where}seed", found.get("seed", 0), least=0, most=2**32 - 1),
             batch_size=whole_number(f"{where}batch_size", found.get("batch_size", DEFAULT_BATCH)),
+            failed=found.get("failed", FAILED[0]),
         )
+        checks.one_of(f"{where}failed", sweep.failed, FAILED)
+        if sweep.failed != FAILED[0] and any(task.kind == "lmms" for task in sweep.tasks):
+            raise ArgumentError(
+                f"failed={sweep.failed!r}: lmms-eval counts a question that failed as an empty answer; leave it out, "
+                "or put the lmms: tasks into a sweep of their own"
+            )
         sweep.rows()
     except ArgumentError as error:
         if str(error).startswith(where):

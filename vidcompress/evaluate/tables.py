@@ -135,7 +135,8 @@ def _score_line(board: Board, line: Line, budget: str) -> list[str]:
     for column in board.columns:
         row, share = line.cells.get(column), board.share(line, column)
         score = "" if row is None else score_text(row)
-        cells.append(f"{score} ({share:.1f})" if share is not None and line is not board.baseline else score)
+        score += f" ({share:.1f})" if share is not None and line is not board.baseline else ""
+        cells.append(f"{score}, {row.failed} failed" if row is not None and row.failed and score else score)
     mean = board.average(line)
     partial = "" if mean is None or mean[1] == len(board.columns) else f" (of {mean[1]})"
     return [*cells, "" if mean is None else f"{mean[0]:.1f}{partial}"]
@@ -176,7 +177,7 @@ def _differences(board: Board, title: str, lines: Sequence[Line], second: str | 
         if group:
             groups.append(group)
     notes = [
-        "Means over the questions that both answered, with 95 % intervals; in points of a hundred where questions "
+        "Means over the questions that count in both, with 95 % intervals; in points of a hundred where questions "
         "count from 0 to 1. Bold: 0 is outside."
     ]
     odd = [names[column] for column in board.columns if _is_odd(board, column)]
@@ -228,6 +229,11 @@ def to_dict(board: Board) -> dict[str, Any]:
                     names[c]: vars(gap)
                     for c in line.cells
                     if line is not board.baseline and (gap := board.gap(line, c)) is not None
+                },
+                "failed": {
+                    names[c]: {"questions": row.failed, "left_out": row.leaves_out_failed}
+                    for c, row in line.cells.items()
+                    if row.failed
                 },
                 "unreachable": {
                     names[c]: row.unreachable for c, row in line.cells.items() if row.unreachable

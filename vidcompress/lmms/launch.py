@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from ..checks import positive, whole_number
-from ..errors import ArgumentError, VidcompressError, shown
+from ..errors import VidcompressError
+from .arguments import check_arguments
 from .engine import LAUNCHED
 from .manifest import PROMPTS_OF
 from .merge import merge_ranks
 from .record import rank_files, times_file
 from .results import read_results
-from .settings import read_settings
 
 GROUP = "lmms_eval.models"
 _OF_LAUNCHERS = re.compile(
@@ -98,9 +98,7 @@ def run_lmms(
             "lmms-eval is not installed; pip install 'vidcompress[eval]', or --no-deps lmms-eval==0.7.3"
         )
     out, journal = Path(out).resolve(), Path(journal).resolve()
-    given = {**model_args, "journal": str(journal)}
-    written = _written(given)
-    read_settings({**given, "batch_size": batch_size, "device": device})
+    written = check_arguments(model_args, journal=journal, batch_size=batch_size, device=device)
     out.mkdir(parents=True, exist_ok=True)
     results = out / "lmms-eval"
     shutil.rmtree(results, ignore_errors=True)  # of a run before this one, which could be taken for its own
@@ -133,14 +131,6 @@ def _starter(processes: int) -> list[str]:
         return [sys.executable, "-m", "lmms_eval"]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     return [sys.executable, *torchrun, "-m", "lmms_eval"]
-
-
-def _written(model_args: Mapping[str, Any]) -> str:
-    """The arguments as lmms-eval parses them; a comma inside a value would start another one."""
-    for name, value in model_args.items():
-        if "," in str(value):
-            raise ArgumentError(f"model_args: {name}={shown(value)} holds a comma, which lmms-eval splits at")
-    return ",".join(f"{name}={value}" for name, value in model_args.items() if value is not None)
 
 
 @contextmanager

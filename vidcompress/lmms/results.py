@@ -41,9 +41,10 @@ def read_results(folder: Path, task: str, journal: Path) -> dict[str, Any] | Non
     for name in subtasks:
         for line in sorted(_samples_of(files, name) or [], key=lambda line: line["doc_id"]):
             own: dict[str, Any] = next((entry for entry in line["token_counts"] if entry), {})
-            failed = own.get("error") is not None
             samples["id"].append(f"{name}/{line['doc_id']}")
-            samples["score"].append(None if failed else _score(line.get(main), line.get("target")))
+            samples["score"].append(
+                _score(line.get(main), line.get("target"))
+            )  # also of the answer "" of a failure
             samples["facts"].append(_facts(line.get(main)))
             counts.append(own)
     known = read_times(journal)

@@ -101,6 +101,27 @@ def load_processor(
     )
 
 
+def check_preset(source: str, preset: str | None, revision: str | None = None) -> None:
+    """Refuse a preset that the family of a checkpoint lacks, if its config.json is on this machine; else say nothing.
+
+    Args:
+        source: a folder or a hub id.
+        preset: as in `load_processor`.
+        revision: of the hub repository.
+
+    Raises:
+        ArgumentError: the family has no such preset. MediaError: the family is not known.
+    """
+    if preset is None:
+        return
+    try:
+        config, _ = _find_config(source, True, revision)
+    except MediaError:
+        return
+    family = get_family(str(config.model_type))
+    find_preset(preset, family.presets, family.model_type)
+
+
 class _Files:
     """The files of one checkpoint, in a folder or on the hub; none at all for a model made in memory."""
 

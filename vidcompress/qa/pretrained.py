@@ -87,17 +87,17 @@ def load_model(
             just those of the model.
         UnsupportedModelError: no adapter serves this family.
     """
-    check_source(revision, local_files_only)
-    source = resolve(name_or_path)
-    if device is not None and device_map is not None:
-        raise ArgumentError(
-            f"device={device!r} and device_map={device_map!r} exclude each other; pass one of them"
-        )
-    check_device_map(device_map)
-    check_attention(attn_implementation)
-    check_quantization(quantization, quantization_config)
-    target = None if device_map is not None else _device(device)
-    chosen = _dtype(dtype, target)
+    source, target, chosen = check_loading(
+        name_or_path,
+        device=device,
+        dtype=dtype,
+        attn_implementation=attn_implementation,
+        device_map=device_map,
+        quantization=quantization,
+        quantization_config=quantization_config,
+        revision=revision,
+        local_files_only=local_files_only,
+    )
     where: dict[str, Any] = {"revision": revision or "main", "local_files_only": local_files_only}
     config, key_mapping = _config(source, where)
     quantized = make_quantization_config(
@@ -134,6 +134,39 @@ def load_model(
         # Else save_pretrained would go back to the original names, beside a translated config.
         vars(model).pop("_weight_conversions", None)
     return (model if target is None else model.to(target)).eval()
+
+
+def check_loading(
+    name_or_path: str | os.PathLike[str] | None = None,
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    attn_implementation: Any = None,
+    device_map: Any = None,
+    quantization: str | None = None,
+    quantization_config: Any = None,
+    revision: str | None = None,
+    local_files_only: bool = False,
+) -> tuple[str, torch.device | None, str | torch.dtype]:
+    """Check the arguments of `load_model` without reading a file of the checkpoint.
+
+    Returns:
+        What `from_pretrained` takes for the name; the device, or None with `device_map`; the dtype.
+
+    Raises:
+        ArgumentError: an argument is not allowed.
+    """
+    check_source(revision, local_files_only)
+    source = resolve(name_or_path)
+    if device is not None and device_map is not None:
+        raise ArgumentError(
+            f"device={device!r} and device_map={device_map!r} exclude each other; pass one of them"
+        )
+    check_device_map(device_map)
+    check_attention(attn_implementation)
+    check_quantization(quantization, quantization_config)
+    target = None if device_map is not None else _device(device)
+    return source, target, _dtype(dtype, target)
 
 
 def _config(source: str, where: dict[str, Any]) -> tuple[Any, dict[str, str] | None]:
