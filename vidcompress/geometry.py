@@ -49,7 +49,7 @@ def config_of(name: str, *, decoder_layers: int | None = None, encoder_layers: i
     )
 
 
-MOST_LAYERS, MOST_PIXELS = 1000, 16_384
+MOST_LAYERS, MOST_PIXELS, MOST_WIDTH, MOST_WORDS, MOST_CHANNELS = 1000, 16_384, 2**20, 2**30, 1024
 """Beyond what any model has; a config.json from elsewhere may say anything."""
 
 
@@ -150,36 +150,60 @@ def geometry_of(config: Any) -> Geometry:
         )
     layers = _number(vision, "num_hidden_layers", most=MOST_LAYERS)
     heads = _number(text, "num_attention_heads")
-    wanted = getattr(config, "vision_feature_layer", -1)
-    chosen = [wanted] if isinstance(wanted, int) else list(wanted)
+    chosen = _feature_layers(config, layers)
     hidden, width = _number(vision, "hidden_size"), _number(text, "hidden_size")
     encoder = EncoderGeometry(
         hidden=hidden,
         ffn=_number(vision, "intermediate_size"),
         layers=layers,
         heads=_number(vision, "num_attention_heads"),
-        runs=max(index if index >= 0 else layers + 1 + index for index in chosen),
+        runs=max(chosen),
         image_size=_number(vision, "image_size", most=MOST_PIXELS),
-        patch_size=_number(vision, "patch_size"),
-        channels=getattr(vision, "num_channels", 3),
+        patch_size=_number(vision, "patch_size", most=MOST_PIXELS),
+        channels=_number(vision, "num_channels", 3, most=MOST_CHANNELS),
         cls=int(str(getattr(vision, "model_type", "")).startswith("clip")),
     )
+    vocab = _number(text, "vocab_size", most=MOST_WORDS)
     decoder = DecoderGeometry(
         hidden=width,
         ffn=_number(text, "intermediate_size"),
         layers=_number(text, "num_hidden_layers", most=MOST_LAYERS),
         heads=heads,
-        kv_heads=getattr(text, "num_key_value_heads", None) or heads,
-        head_dim=getattr(text, "head_dim", None) or width // heads,
-        vocab=_number(text, "vocab_size"),
+        kv_heads=_kv_heads(text, heads),
+        head_dim=_number(text, "head_dim", width // heads),
+        vocab=vocab,
         tied=bool(getattr(config, "tie_word_embeddings", getattr(text, "tie_word_embeddings", False))),
-        base_vocab=getattr(text, "base_vocab_size", None) or _number(text, "vocab_size"),
+        base_vocab=_number(text, "base_vocab_size", vocab, most=MOST_WORDS),
     )
     return Geometry(config.model_type, encoder, ((hidden * len(chosen), width), (width, width)), decoder)
 
 
-def _number(config: Any, key: str, most: int = 2**40) -> int:
+def _feature_layers(config: Any, layers: int) -> list[int]:
+    """How many layers run for each of the hidden states that the projector reads."""
+    wanted = getattr(config, "vision_feature_layer", -1)
+    chosen = [wanted] if isinstance(wanted, int) else list(wanted)
+    if not chosen or not all(-layers - 1 <= index <= layers for index in chosen):
+        raise UnsupportedModelError(
+            f"vision_feature_layer={shown(wanted)} in the {config.model_type} config: an encoder of {layers} layers has "
+            f"hidden states from {-layers - 1} to {layers}; fetch the checkpoint again"
+        )
+    return [index if index >= 0 else layers + 1 + index for index in chosen]
+
+
+def _kv_heads(text: Any, heads: int) -> int:
+    found = _number(text, "num_key_value_heads", heads, most=heads)
+    if heads % found:
+        raise UnsupportedModelError(
+            f"num_key_value_heads={found} in the {text.model_type} config: must divide num_attention_heads={heads}; "
+            "fetch the checkpoint again"
+        )
+    return found
+
+
+def _number(config: Any, key: str, default: int | None = None, *, most: int = MOST_WIDTH) -> int:
     value = getattr(config, key, None)
+    if value is None and default is not None:
+        return default
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
         raise UnsupportedModelError(
             f"{key}={shown(value)} in the {getattr(config, 'model_type', 'model')} config: expected a whole number "

@@ -357,6 +357,59 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
         estimate(str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("part", "key", "value", "message"),
+    [
+        ("text_config", "num_key_value_heads", 0, "expected a whole number of at least 1 and at most 14"),
+        ("text_config", "num_key_value_heads", 10**30, "and at most 14"),
+        ("text_config", "num_key_value_heads", 4, "must divide num_attention_heads=14"),
+        ("text_config", "head_dim", -8, "expected a whole number"),
+        ("text_config", "base_vocab_size", "x", "expected a whole number"),
+        ("text_config", "hidden_size", 10**12, "and at most 1048576"),
+        ("vision_config", "num_channels", -3, "expected a whole number"),
+        (None, "vision_feature_layer", 99, "has hidden states from -27 to 26"),
+        (None, "vision_feature_layer", -99, "has hidden states from -27 to 26"),
+        (None, "vision_feature_layer", [], "has hidden states from -27 to 26"),
+    ],
+)
+def test_a_number_that_no_model_has_is_named(part: str | None, key: str, value: Any, message: str) -> None:
+    config = config_of("llava-onevision-0.5b")
+    setattr(config if part is None else getattr(config, part), key, value)
+    with pytest.raises(UnsupportedModelError) as caught:
+        estimate(config, frames=2)
+    said = str(caught.value)
+    assert said.startswith(f"{key}={value!r} in the ")
+    assert message in said and said.endswith("fetch the checkpoint again")
+
+
+def test_a_config_of_which_no_model_can_be_made_is_refused() -> None:
+    config = config_of("llava-onevision-0.5b")
+    config.vision_config.num_attention_heads = 7
+    with pytest.raises(ArgumentError, match=r"no model can be made of its config \(.*\); fetch it again"):
+        estimate(config, frames=2)
+
+
+def test_the_original_layout_needs_no_tokenizer(tmp_path: Path) -> None:
+    flat = {
+        "architectures": ["LlavaQwenForCausalLM"],
+        "model_type": "llava_qwen",
+        "mm_vision_tower": "google/siglip-so400m-patch14-384",
+        "mm_newline_position": "grid",
+        "image_aspect_ratio": "anyres_max_9",
+        "image_grid_pinpoints": [[384, 384], [384, 768]],
+        "hidden_size": 3584,
+        "intermediate_size": 18944,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+        "vocab_size": 152064,
+        "tie_word_embeddings": False,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(flat))
+    found, named = (estimate(model, frames=4) for model in (str(tmp_path), "llava-video-7b"))
+    assert found.parameters == named.parameters and found.parts == named.parts
+
+
 def test_a_family_without_processor_counts_tokens_only(monkeypatch: pytest.MonkeyPatch) -> None:
     from vidcompress.media.families import FAMILIES as PROCESSORS
 

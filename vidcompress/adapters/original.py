@@ -85,31 +85,38 @@ def read_config(source: str, **where: Any) -> Any:
     return translated_config(source, raw, **where) if isinstance(raw, dict) else None
 
 
-def translated_config(source: str, raw: Mapping[str, Any], **where: Any) -> Any:
+def translated_config(
+    source: str, raw: Mapping[str, Any], *, placeholders: tuple[int, int] | None = None, **where: Any
+) -> Any:
     """The translated config of a checkpoint of this layout; None for any other.
 
     Args:
         source: a folder or a hub id.
         raw: its config.json.
+        placeholders: ids of the image and the video placeholder; asked of the checkpoint's tokenizer if None.
         **where: `revision`, `local_files_only` of the hub.
 
     Raises:
         ArgumentError: the layout is this one, and it says something that the model classes cannot do.
     """
-    from transformers import AutoTokenizer
-
     _refuse_small_vocabularies(source, raw)
     if not is_original(raw):
         return None
+    config = translate_config(raw, placeholders or _placeholders_of(source, **where))
+    config._name_or_path = source
+    return config
+
+
+def _placeholders_of(source: str, **where: Any) -> tuple[int, int]:
+    from transformers import AutoTokenizer
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **where)
     except (OSError, ValueError, KeyError) as error:
         raise ArgumentError(
             f"the tokenizer of {source!r} does not load ({error}); fetch the checkpoint again"
         ) from error
-    config = translate_config(raw, add_placeholders(tokenizer))
-    config._name_or_path = source
-    return config
+    return add_placeholders(tokenizer)
 
 
 def _refuse_small_vocabularies(source: str, raw: Mapping[str, Any]) -> None:

@@ -95,7 +95,7 @@ def cost(
 
         if geometry is not None:
             check_geometry(geometry)
-        of = model or geometry or "llava-next-7b"
+        of = next((name for name in (model, geometry) if name is not None), "llava-next-7b")
         whole = estimate(of, **asked)
         rows = [whole]
         if named and method != "none" or not (named or as_json):

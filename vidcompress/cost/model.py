@@ -43,13 +43,15 @@ def model_of(model: Any) -> Model:
 
     Args:
         model: a named geometry, an embedded model, a folder, a hub id, or a config or model of transformers. A folder
-            of the name of a geometry comes first.
+            of the name of a geometry comes first. A `Model` is returned as it is.
 
     Raises:
-        ArgumentError: nothing of that name, or a config.json that cannot be read.
-        UnsupportedModelError: no adapter serves it.
+        ArgumentError: nothing of that name, or a config.json that cannot be read or describes no model.
+        UnsupportedModelError: no adapter serves it, or its config lacks a number.
     """
-    from ..doctor.model import empty_model, parameter_count
+    if isinstance(model, Model):
+        return model
+    from ..doctor.model import parameter_count
     from ..registry import ADAPTERS, adapter_for
 
     name, config = _config(model)
@@ -59,8 +61,20 @@ def model_of(model: Any) -> Model:
             f"model={name!r} is of type {kind!r}, which no adapter serves; {ADAPTERS.unknown(str(kind))}"
         )
     geometry = geometry_of(config)
-    empty = empty_model(config)
+    empty = _empty(name, config)
     return Model(name, adapter_for(empty), geometry, parameter_count(empty))
+
+
+def _empty(name: str, config: Any) -> Any:
+    from ..doctor.model import empty_model
+    from ..errors import one_line
+
+    try:
+        return empty_model(config)
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"model={name!r}: no model can be made of its config ({one_line(error)}); fetch it again"
+        ) from error
 
 
 def _config(model: Any) -> tuple[str, Any]:
@@ -93,7 +107,9 @@ def _read(name: str) -> Any:
             "pass one of these, or a hub id such as 'owner/name'"
         ) from None
     try:
-        config, _ = read_model_config(source, revision="main", local_files_only=False)
+        config, _ = read_model_config(
+            source, placeholders=(0, 1), revision="main", local_files_only=False
+        )  # which words they are costs nothing, so no tokenizer is needed
     except VidcompressError as error:
         raise type(error)(f"model={name!r}: {error}") from error
     except Exception as error:

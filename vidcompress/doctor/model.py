@@ -13,11 +13,14 @@ from ..qa.checkpoint import has_pooling_head, read_json
 from ..registry import ADAPTERS
 
 
-def read_model_config(source: str, **where: Any) -> tuple[Any, str]:
+def read_model_config(
+    source: str, *, placeholders: tuple[int, int] | None = None, **where: Any
+) -> tuple[Any, str]:
     """The config of a checkpoint, and the layout it was written in: "transformers" or "original".
 
     Args:
         source: a folder or a hub id.
+        placeholders: ids of the image and the video placeholder of an original layout; asked of its tokenizer if None.
         **where: `revision`, `local_files_only` of the hub.
 
     Raises:
@@ -32,7 +35,7 @@ def read_model_config(source: str, **where: Any) -> tuple[Any, str]:
     raw = read_json(source, "config.json", where)
     if raw is None:
         raise ArgumentError("there is no config.json; pass the folder or hub id of a transformers model")
-    original = translated_config(source, raw, **where)
+    original = translated_config(source, raw, placeholders=placeholders, **where)
     kind = raw.get("model_type")
     if original is None and kind not in families:
         raise UnsupportedModelError(
