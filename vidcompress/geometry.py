@@ -184,8 +184,8 @@ def _feature_layers(config: Any, layers: int) -> list[int]:
     chosen = [wanted] if isinstance(wanted, int) else list(wanted)
     if not chosen or not all(-layers - 1 <= index <= layers for index in chosen):
         raise UnsupportedModelError(
-            f"vision_feature_layer={shown(wanted)} in the {config.model_type} config: an encoder of {layers} layers has "
-            f"hidden states from {-layers - 1} to {layers}; fetch the checkpoint again"
+            f"vision_feature_layer={shown(wanted)} in the {config.model_type} config: an encoder of {layers} layers "
+            f"has hidden states from {-layers - 1} to {layers}; fetch the checkpoint again"
         )
     return [index if index >= 0 else layers + 1 + index for index in chosen]
 

@@ -583,6 +583,8 @@ ROWS += [
     ),
     bench("minutes", "--minutes", "0", message="must be a positive number"),
     bench("out", "--out", "no/such/x.json", message="its folder does not exist; make it first"),
+    bench("out", "--out", "x" * 300, message="cannot be written"),
     bench("plot", "--plot", "x.txt", message="must end in .png, .svg"),
+    bench("plot", "--plot", "x" * 300 + ".png", message="cannot be written"),
     bench("as_json", "--json=5", message=TAKES_NO_VALUE, names="--json"),
 ]

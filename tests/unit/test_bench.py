@@ -214,6 +214,120 @@ def test_a_row_that_cannot_run_says_why_and_the_others_run(model: Any) -> None:
     assert "not measured: fastv at 0.05: method 'fastv' cannot keep" in render(result)
 
 
+FULL = "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), "out of memory"),
+        (RuntimeError(FULL), "out of memory"),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+            "out of memory",
+        ),
+        (MemoryError(), "out of memory"),
+        (KeyError("x"), "KeyError: 'x'"),
+        (ValueError("odd"), "ValueError: odd"),
+    ],
+)
+def test_a_row_that_fails_is_left_out_and_stays_out(
+    model: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception, reason: str
+) -> None:
+    real, tried = running.measure, []
+
+    def fail(adapter: Any, inputs: Any, settings: Any, new_tokens: int) -> dict[str, Any]:
+        if (
+            settings is not None
+            and settings.method.name == "globalcom2"
+            and inputs["input_ids"].shape[0] == 2
+        ):
+            tried.append(1)
+            raise error
+        return real(adapter, inputs, settings, new_tokens)
+
+    monkeypatch.setattr(running, "measure", fail)
+    chosen = plan(frames=[2], batch_sizes=[2, 1], controls=True, memory=False, rounds=1, warmup=1)
+    for _ in range(2):
+        result = summarise(run_bench(chosen, model=model, journal=tmp_path / "run.jsonl"))
+    assert len(tried) == 1 and result["complete"]
+    two, one = ({row["method"]: row for row in group["rows"]} for group in result["groups"])
+    assert two["globalcom2"]["skipped"] == reason and "summary" not in two["globalcom2"]
+    assert (
+        all("summary" in two[name] for name in ("none", "random", "uniform"))
+        and "summary" in one["globalcom2"]
+    )
+    assert f"not measured: globalcom2 at 0.25: {reason}" in render(result)
+
+
+def test_times_stay_where_only_memory_cannot_be_measured(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(running, "measure_peaks", fail)
+    result = summarise(run_bench(plan(frames=[2], rounds=1), model=model))
+    assert all(
+        row["summary"]["peak_bytes"] is None and row["skipped"] is None for row in result["groups"][0]["rows"]
+    )
+    assert result["complete"] and "memory not measured: globalcom2 at 0.25: out of memory" in render(result)
+    assert verdicts(result)[0]["fast"] in (True, False) and "small" not in verdicts(result)[0]
+
+
+def test_no_room_for_pixels_is_said_by_every_row(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise RuntimeError(FULL)
+
+    monkeypatch.setattr(running, "make_inputs", fail)
+    result = run_bench(plan(frames=[2]), model=model)
+    assert {row["skipped"] for row in result["groups"][0]["rows"]} == {"out of memory for its pixels"}
+    monkeypatch.setattr(running, "make_inputs", lambda *_, **__: [][0])
+    with pytest.raises(IndexError):
+        run_bench(plan(frames=[2]), model=model)
+
+
+@pytest.mark.skipif(not hasattr(torch, "AcceleratorError"), reason="torch before 2.8 has no such error")
+def test_a_device_that_is_lost_ends_the_run_and_the_next_one_goes_on(
+    model: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(adapter: Any, inputs: Any, settings: Any, new_tokens: int) -> dict[str, Any]:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered", 700)
+
+    monkeypatch.setattr(running, "measure", fail)
+    chosen = plan(frames=[2], memory=False)
+    runner = running._Runner(chosen, model, Journal(tmp_path / "run.jsonl", {}), None, lambda *_: None)
+    runner.device = torch.device("cuda")
+    with pytest.raises(
+        SystemExit, match="batch 1, none@1: AcceleratorError: .*illegal memory.*goes on with the others"
+    ):
+        runner.run_group(runner.groups[0])
+    again = running._Runner(chosen, model, Journal(tmp_path / "run.jsonl", {}), None, lambda *_: None)
+    assert "illegal memory access" in str(again.journal.skipped(runner.groups[0].name, "none@1"))
+
+
+def test_a_journal_of_another_machine_or_other_threads_is_refused(
+    model: Any, calls: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = tmp_path / "run.jsonl"
+    journal.touch()  # a kill came before the first line
+    source = running.provenance()
+    run_bench(plan(frames=[2], memory=False), model=model, journal=journal)
+    for key, value in (("threads", source["threads"] + 1), ("machine", "another")):
+        monkeypatch.setattr(running, "provenance", lambda key=key, value=value: source | {key: value})
+        with pytest.raises(ArgumentError, match=rf"belongs to another run \({key} differ\)"):
+            run_bench(plan(frames=[2], memory=False), model=model, journal=journal)
+
+
+def test_the_model_is_put_on_paper_once(
+    model: Any, calls: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vidcompress.doctor import model as without_weights
+
+    made, real = [], without_weights.empty_model
+    monkeypatch.setattr(without_weights, "empty_model", lambda config: made.append(1) or real(config))
+    result = run_bench(plan(frames=[2, 3], controls=True, memory=False), model=model)
+    assert len(made) == 1 and all(row["paper"] for group in result["groups"] for row in group["rows"])
+
+
 def test_what_is_quoted_against_the_uncompressed_row(model: Any, calls: list[Any]) -> None:
     found = summarise(run_bench(plan(frames=[2], memory=False, new_tokens=[1, 3]), model=model))
     none, row = found["groups"][0]["rows"]
@@ -242,6 +356,7 @@ def test_threads_send_one_request_each(model: Any) -> None:
     assert measured["visual"]["total"] == 9  # of one request, not of three
     assert measured["wall"] >= measured["first_token"]
     assert row["summary"]["samples_per_s"]["3"] == pytest.approx(3e3 / measured["wall"])
+    assert "peak: memory of one request above weights" in render(found)
 
 
 def test_a_file_is_decoded_in_every_round(model: Any) -> None:

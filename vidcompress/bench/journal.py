@@ -13,6 +13,14 @@ Key = tuple[str, str, int]
 """(group, row, round); a group is an input and a number of requests, round -1 is the one that measured memory."""
 
 
+def head_of(kind: str, plan: Mapping[str, Any], source: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be the same for measurements to belong together: what is measured, by what, and on what."""
+    return {
+        kind: plan,
+        **{key: source[key] for key in ("commit", "versions", "device", "machine", "threads")},
+    }
+
+
 class Journal:
     """What was measured so far, in a file or in memory.
 
@@ -31,7 +39,7 @@ class Journal:
             return
         head = json.loads(json.dumps(head))
         try:
-            if path.exists():
+            if path.exists() and path.stat().st_size:
                 self._read(path, head)
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)

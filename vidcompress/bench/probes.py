@@ -19,7 +19,7 @@ from ..placement import input_device
 from ..registry import adapter_for
 from ..settings import Settings
 from .inputs import make_inputs
-from .journal import Journal
+from .journal import Journal, head_of
 from .meters import Mark, wait_for
 from .models import depth, describe, make_model
 from .plan import BenchPlan, Row, Workload
@@ -55,13 +55,7 @@ def run_probes(
     until = None if seconds is None else time.perf_counter() + seconds
     source = provenance()
     model = make_model(plan) if model is None else model
-    head = {
-        "probes": plan.to_dict(),
-        "commit": source["commit"],
-        "versions": source["versions"],
-        "device": source["device"],
-    }
-    log = Journal(journal, head)
+    log = Journal(journal, head_of("probes", plan.to_dict(), source))
     complete = True
     for workload in plan.workloads:
         probe = _Probe(plan, model, workload)

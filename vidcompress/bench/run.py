@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,20 +11,27 @@ from typing import Any
 
 import torch
 
+from ..cost.model import Model
 from ..errors import VidcompressError, one_line
 from ..evaluate.provenance import provenance
 from ..placement import input_device
 from ..registry import adapter_for
 from .inputs import make_inputs, visual_shape
-from .journal import Journal
+from .journal import Journal, head_of
 from .measure import measure, measure_peaks, measure_threads
 from .media import media_file, open_media, pixel_processor
 from .models import describe, make_model
-from .paper import on_paper
+from .paper import model_on_paper, on_paper
 from .plan import BenchPlan, Row, Workload
 
 MEMORY = -1
 MEDIA = "media"
+NO_MEMORY = (
+    "DefaultCPUAllocator: ",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "not enough memory",
+)
 OnStep = Callable[[int, int, str], None]
 """Called with measurements done, measurements in all, and what comes next."""
 
@@ -72,13 +80,7 @@ def run_bench(
     begun = time.perf_counter()
     source = provenance()
     model = make_model(plan) if model is None else model
-    head = {
-        "plan": plan.to_dict(),
-        "commit": source["commit"],
-        "versions": source["versions"],
-        "device": source["device"],
-    }
-    log = Journal(journal, head)
+    log = Journal(journal, head_of("plan", plan.to_dict(), source))
     runner = _Runner(plan, model, log, None if seconds is None else begun + seconds, on_step)
     complete = True
     try:
@@ -109,6 +111,7 @@ class _Runner:
         each = plan.rounds + int(plan.memory)
         self._of = sum(len(self._rows[group.workload]) * each for group in self.groups)
         self._longest: dict[str, float] = {}
+        self._on_paper: Model | None = model_on_paper(model)
 
     def run_group(self, group: Group) -> None:
         """Measure what is not in the journal yet."""
@@ -119,7 +122,9 @@ class _Runner:
         with media_file(self.plan, group.workload) as path:
             processor = None if path is None else pixel_processor(self.model)
             pixels = self._media(group, processor, path, self.plan.rounds)
-            inputs = self._inputs(group, pixels)
+            inputs = self._inputs_or_why(group, rows, pixels)
+            if inputs is None:
+                return
             for row in rows:
                 if any(self._wanted(group, row, number) for number in numbers):
                     self._warm_up(group, row, inputs)
@@ -173,12 +178,29 @@ class _Runner:
             return None
         batch = 1 if self.plan.concurrency == "threads" else group.batch
         tokens = max(self.plan.new_tokens)
-        return on_paper(self.model, group.workload, batch, row, self.plan.text_tokens, tokens)
+        if self._on_paper is None:
+            return None
+        kind = str(self.model.dtype).removeprefix("torch.")
+        return on_paper(self._on_paper, kind, group.workload, batch, row, self.plan.text_tokens, tokens)
 
     def _wanted(self, group: Group, row: Row, number: int) -> bool:
         if self.journal.skipped(group.name, row.key) is not None:
             return False
         return (group.name, row.key, number) not in self.journal.lines
+
+    def _inputs_or_why(
+        self, group: Group, rows: list[Row], pixels: dict[str, Any] | None
+    ) -> list[dict[str, Any]] | None:
+        """The batch; where there is no room even for its pixels, its rows say so."""
+        try:
+            return self._inputs(group, pixels)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        for row in rows:
+            if self.journal.skipped(group.name, row.key) is None:
+                self.journal.add((group.name, row.key, 0), {"skipped": "out of memory for its pixels"})
+        return None
 
     def _inputs(self, group: Group, pixels: dict[str, Any] | None) -> list[dict[str, Any]]:
         """The batch as one, or one of each request."""
@@ -206,7 +228,7 @@ class _Runner:
     def _warm_up(self, group: Group, row: Row, inputs: list[dict[str, Any]]) -> None:
         for _ in range(self.plan.warmup):
             self._step(group, row, f"warm-up of {row.key}")
-            self._try(group, row, lambda: self._once(row, inputs))
+            self._try(group, row, 0, lambda: self._once(row, inputs))
 
     def _measure(self, group: Group, row: Row, number: int, inputs: list[dict[str, Any]]) -> None:
         if not self._wanted(group, row, number):
@@ -214,7 +236,10 @@ class _Runner:
         self._step(group, row, f"{row.key}, {'memory' if number == MEMORY else f'round {number + 1}'}")
         begun = time.perf_counter()
         values = self._try(
-            group, row, lambda: self._peaks(row, inputs) if number == MEMORY else self._once(row, inputs)
+            group,
+            row,
+            number,
+            lambda: self._peaks(row, inputs) if number == MEMORY else self._once(row, inputs),
         )
         if values is not None:
             self.journal.add((group.name, row.key, number), values)
@@ -230,18 +255,24 @@ class _Runner:
         if self.until is not None and time.perf_counter() + self._longest.get(group.name, 0.0) > self.until:
             raise TimeIsUp
 
-    def _try(self, group: Group, row: Row, run: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
-        """A row that cannot be run says why and does not end the run."""
+    def _try(
+        self, group: Group, row: Row, number: int, run: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any] | None:
+        """A row that cannot be run says why and does not end the run; its times stay where only its memory fails."""
         if self.journal.skipped(group.name, row.key) is not None:
             return None
         try:
             return run()
-        except (VidcompressError, torch.cuda.OutOfMemoryError) as error:
-            reason = "out of memory" if isinstance(error, torch.cuda.OutOfMemoryError) else one_line(error)
-            self.journal.add((group.name, row.key, 0), {"skipped": reason})
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            return None
+        except Exception as error:  # noqa: BLE001  (the other rows go on)
+            reason, broken = _reason(error), self.device.type == "cuda" and is_broken(error)
+        key = "failed" if number == MEMORY else "skipped"
+        self.journal.add((group.name, row.key, number), {key: reason})
+        if broken:  # nothing runs on this device until the process ends; the next one leaves out this row
+            raise SystemExit(f"{group.name}, {row.key}: {reason}; the same command goes on with the others")
+        if self.device.type == "cuda":
+            gc.collect()
+            torch.cuda.empty_cache()  # only now is what the traceback held free
+        return None
 
     def _once(self, row: Row, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         settings, tokens = None if row.entry is None else row.entry.settings, max(self.plan.new_tokens)
@@ -252,5 +283,26 @@ class _Runner:
     def _peaks(self, row: Row, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         settings = None if row.entry is None else row.entry.settings
         peaks, meter = measure_peaks(self.adapter, inputs[0], settings, min(max(self.plan.new_tokens), 2))
-        given = sum(value.nbytes for value in inputs[0].values())
+        given = sum(value.nbytes for one in inputs for value in one.values())
         return {"peaks": peaks, "inputs_bytes": given, "counts_weights": meter.counts_weights}
+
+
+def _reason(error: Exception) -> str:
+    if is_out_of_memory(error):
+        return "out of memory"
+    said, kind = one_line(error), type(error).__name__
+    return said if isinstance(error, VidcompressError) or said.startswith(kind) else f"{kind}: {said}"
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out: the allocator of CUDA has an error of its own, everybody else a sentence."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    said = str(error)
+    return isinstance(error, RuntimeError) and any(text in said for text in NO_MEMORY)
+
+
+def is_broken(error: Exception) -> bool:
+    """Whether the device is lost to this process, as after an illegal access."""
+    kind = getattr(torch, "AcceleratorError", None)  # as of torch 2.8
+    return kind is not None and isinstance(error, kind) and not is_out_of_memory(error)

@@ -85,6 +85,11 @@ def _notes(group: dict[str, Any]) -> list[str]:
         f"{row['method']} at {row['budget']}: {row['skipped']}" for row in group["rows"] if row["skipped"]
     ]
     notes = [f"not measured: {text}" for text in skipped]
+    notes += [
+        f"memory not measured: {row['method']} at {row['budget']}: {row['memory']['failed']}"
+        for row in group["rows"]
+        if "failed" in (row["memory"] or {})
+    ]
     if group["media_ms"]:
         parts = ", ".join(
             f"{name} {milliseconds(value['median'])}" for name, value in group["media_ms"].items()
@@ -97,11 +102,12 @@ def _footer(result: dict[str, Any]) -> str:
     model, plan = result["model"], result["plan"]
     kind = "batch" if plan["concurrency"] == "batch" else "threads with one request each"
     weights = ", random weights" if plan["geometry"] else ""
+    held = "" if plan["concurrency"] == "batch" else " of one request"
     return (
         f"{plan['geometry'] or model['name']}, {depth(model)}, {model['dtype']}, "
         f"{model['attention']}, {result['provenance']['device']}{weights}. Medians of {plan['rounds']} rounds, rows in "
         f"turns; several requests as {kind}. first token: from pixels; speed-up and allowed: of the first token "
-        "against `none`, measured and by operations; samples/s: to the last token; peak: memory above weights and "
-        "inputs, and as a share of that of `none`."
+        f"against `none`, measured and by operations; samples/s: to the last token; peak: memory{held} above weights "
+        "and inputs, and as a share of that of `none`."
         + ("" if result["complete"] else " INCOMPLETE: the run stopped before its end.")
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -218,10 +219,30 @@ def _check_target(path: Path | None, name: str) -> None:
 
     if path is None:
         return
-    if path.is_dir() or not path.absolute().parent.is_dir():
+    if os.path.isdir(path) or not os.path.isdir(path.absolute().parent):
         what = (
-            "is a folder; name a file in it" if path.is_dir() else "its folder does not exist; make it first"
+            "is a folder; name a file in it"
+            if os.path.isdir(path)
+            else "its folder does not exist; make it first"
         )
         raise ArgumentError(f"--{name}={str(path)!r}: {what}")
     if name == "plot" and path.suffix.lower() not in (".png", ".svg", ".pdf", ".webp", ".jpg"):
         raise ArgumentError(f"--plot={str(path)!r}: must end in .png, .svg, .pdf, .webp or .jpg")
+    if name != "journal":  # which is written before anything is measured
+        _check_writable(path, name)
+
+
+def _check_writable(path: Path, name: str) -> None:
+    """Hours of measuring should not end at a file that cannot be written."""
+    from vidcompress.errors import ArgumentError, one_line
+
+    there = os.path.exists(path)
+    try:
+        with path.open("ab"):
+            pass
+        if not there:
+            path.unlink()
+    except OSError as error:
+        raise ArgumentError(
+            f"--{name}={str(path)!r} cannot be written ({one_line(error)}); name another file"
+        ) from error
