@@ -92,6 +92,7 @@ bench: $(STAMP)  ## measure on this CPU whether savings show, and how cost grows
 
 bench-gpu: $(STAMP)  ## fill the table of a large GPU, nine minutes at a time; goes on where it was stopped
 	$(OFFLINE) $(BIN)/python scripts/bench_h200.py $(BENCH_ARGS)
+	$(BIN)/python scripts/bench_tables.py
 
 wheel-test: $(STAMP)  ## build the wheel, install it into an empty environment, use it from an empty folder
 	@rm -rf dist $(WHEEL_VENV)

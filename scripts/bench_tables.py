@@ -98,8 +98,8 @@ def length(result: dict[str, Any]) -> str:
 
 
 def gpu(result: dict[str, Any]) -> str:
-    """Rows of every model, and the aims that were missed."""
-    rows = []
+    """Rows of every part, what was not measured, and how many aims were met."""
+    rows, notes = [], []
     for name, run in result["runs"].items():
         longest = str(max(run["plan"]["new_tokens"]))
         for group in run["groups"]:
@@ -112,6 +112,13 @@ def gpu(result: dict[str, Any]) -> str:
                 for row in group["rows"]
                 if "summary" in row
             ]
+            notes += [
+                f"Not measured: {name}, {group['name']}, `{row['method']}` at {row['budget']}: {row['skipped']}."
+                for row in group["rows"]
+                if row["skipped"]
+            ]
+        if not run["complete"]:
+            notes.append(f"Incomplete: {name}; time was up before its end.")
     head = [
         "model, input, method",
         "retention",
@@ -123,7 +130,10 @@ def gpu(result: dict[str, Any]) -> str:
     head += ["speed-up (allowed)", "samples/s", "peak above weights %"]
     missed = [e for entries in result["aims"].values() for e in entries if not e["met"]]
     of = sum(len(entries) for entries in result["aims"].values())
-    return markdown(head, rows) + f"\n{of - len(missed)} of {of} aims met.\n" + source(result)
+    said = "".join(f"\n{note}\n" for note in [*notes, f"{of - len(missed)} of {of} aims met."])
+    return (
+        markdown(head, rows) + said + "".join(dict.fromkeys(source(run) for run in result["runs"].values()))
+    )
 
 
 def saving(result: dict[str, Any]) -> str:

@@ -70,34 +70,47 @@ def test_the_embedded_model_and_probes(capsys: pytest.CaptureFixture[str]) -> No
 def test_the_table_of_a_gpu_is_filled_by_one_command(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script = str(ROOT / "scripts" / "bench_h200.py")
-    words = [
-        "--scale",
-        "tiny",
-        "--part",
-        "llava-next-7b",
-        "--rounds",
-        "1",
-        "--journals",
-        str(tmp_path),
-        "--out",
-        str(tmp_path),
-    ]
-    monkeypatch.setattr("sys.argv", [script, *words, "--minutes", "0.0001"])
-    with pytest.raises(SystemExit, match="llava-next-7b: time is up; the same command goes on"):
+    script, out = str(ROOT / "scripts" / "bench_h200.py"), tmp_path / "bench_h200-tiny.json"
+
+    def call(*more: str) -> str:
+        words = [
+            "--scale",
+            "tiny",
+            "--rounds",
+            "1",
+            "--journals",
+            str(tmp_path / "journals"),
+            "--out",
+            str(tmp_path),
+        ]
+        monkeypatch.setattr("sys.argv", [script, *words, *more])
         runpy.run_path(script, run_name="__main__")
-    monkeypatch.setattr("sys.argv", [script, *words])
-    runpy.run_path(script, run_name="__main__")
-    assert "all is measured" in capsys.readouterr().out
-    result = json.loads((tmp_path / "bench_h200.json").read_text())
+        return capsys.readouterr().out
+
+    image = ("--part", "llava-next-7b")
+    with pytest.raises(SystemExit, match="^llava-next-7b: time is up; the same command goes on$"):
+        call(*image, "--minutes", "0.0001")
+    assert not out.exists()
+    assert "not measured yet: llava-onevision-7b, llava-video-7b, llava-onevision-7b-128" in call(*image)
+    result = json.loads(out.read_text())
+    assert list(result["runs"]) == ["llava-next-7b"] and not result["complete"] and result["scale"] == "tiny"
     groups = {group["name"]: group for group in result["runs"]["llava-next-7b"]["groups"]}
     assert [group["batch"] for group in groups.values()] == [1, 8]
-    measured = {
-        (row["method"], row["budget"]) for row in groups["image 112x112, batch 8"]["rows"] if "summary" in row
-    }
+    rows = groups["image 112x112, batch 8"]["rows"]
+    measured = {(row["method"], row["budget"]) for row in rows if "summary" in row}
     methods = ("globalcom2", "fastervlm", "fastv", "random", "uniform")
     assert measured >= {("none", "1"), *((name, budget) for name in methods for budget in ("0.25", "0.1"))}
     assert {entry["aim"] for entry in result["aims"]["llava-next-7b"]} >= {
         "samples/s against none",
         "compress, ms per image",
     }
+    (tmp_path / "journals" / "h200-tiny-llava-next-7b.jsonl").unlink()  # on a machine that is gone
+    with pytest.raises(
+        SystemExit, match="^llava-onevision-7b, .*-128: time is up; the same command goes on$"
+    ):
+        call("--minutes", "0.06")  # enough to make a model and to measure a row or two
+    later = json.loads(out.read_text())
+    assert later["runs"]["llava-next-7b"] == result["runs"]["llava-next-7b"]  # not measured again
+    out.write_text("{")
+    with pytest.raises(SystemExit, match=r"bench_h200-tiny\.json is damaged \(.*delete it"):
+        call(*image)

@@ -70,3 +70,35 @@ def test_a_verdict_is_not_met_by_rows_that_were_not_measured() -> None:
     assert settled(cases, {"image": [good, good | {"fast": False}]}) == good | {"fast": False}
     unmeasured = {"fast": True, "fast_when_alone": True}  # memory failed
     assert settled(cases, {"image": [good, unmeasured]}) == good | {"small": False}
+
+
+def test_the_table_of_a_gpu_says_what_is_not_in_it(script: ModuleType) -> None:
+    where = {"commit": None, "dirty": False, "command": "c", "machine": "m", "threads": 1, "device": "H200"}
+    spread = {"min": 10.0, "median": 12.0}
+    summary = {
+        "first_token_ms": spread,
+        "samples_per_s": {"16": 3.5},
+        "peak_bytes": {"all": 23e9},
+        "share": {"encode": 0.2, "compress": 0.01, "prefill": 0.5},
+        "against": {
+            "first_token": {"median": 2.5},
+            "flops": 2.75,
+            "samples_per_s": {"16": 1.9},
+            "peak_above": 0.2,
+        },
+    }
+    fine = {"method": "globalcom2", "budget": "0.1", "skipped": None, "summary": summary}
+    full = {"method": "none", "budget": "1", "skipped": "out of memory"}
+    run = {
+        "plan": {"new_tokens": [1, 16]},
+        "groups": [{"name": "128 frames, batch 8", "rows": [full, fine]}],
+        "complete": False,
+        "provenance": where,
+    }
+    aims = {"x": [{"met": True}, {"met": False}]}
+    said = script.gpu({"runs": {"x": run, "y": run | {"complete": True}}, "aims": aims, "provenance": where})
+    cells = "0.1 | 12.0 | 3.50 | 23.0 | 20 / 1 / 50 | 2.50 (2.75) | 1.90 x | 20 |"
+    assert f"| x, 128 frames, batch 8, `globalcom2` | {cells}" in said
+    assert "Not measured: y, 128 frames, batch 8, `none` at 1: out of memory." in said
+    assert said.count("Incomplete: ") == 1 and "1 of 2 aims met." in said
+    assert said.count("`c` at commit unknown; m, 1 threads, H200.") == 1
