@@ -4,7 +4,7 @@
     python scripts/bench_h200.py --scale tiny        # the same on a CPU with toy widths, to try the script out
 
 Each call stops after 9 minutes (`--minutes`) and the next one goes on: what was measured is in the journals of
-`--journals`, a file per part. At half of an H200's peak all parts take about a quarter of an hour; those worth most come
+`--journals`, a file per part. At half of the peak of an H200 all take a quarter of an hour; those worth most come
 first. Every call prints tables and aims and writes what there is so far to docs/results/bench_h200.json (of toys to
 bench_h200-tiny.json); with `--part NAME` one part is measured alone, and the others stay in the file as they are. Rows
 for which memory does not suffice say so, and the others go on. Nothing is downloaded.

@@ -131,7 +131,7 @@ class _Runner:
             for number in range(self.plan.rounds):
                 if any(self._wanted(group, row, number) for row in rows):
                     self._media(group, processor, path, number)
-                turn = number % len(rows)  # no row is always behind the same one
+                turn = number % len(rows)  # no row is always the first
                 for row in (*rows[turn:], *rows[:turn]):
                     self._measure(group, row, number, inputs)
             if self.plan.memory:
