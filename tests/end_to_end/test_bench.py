@@ -89,7 +89,7 @@ def test_the_table_of_a_gpu_is_filled_by_one_command(
 
     image = ("--part", "llava-next-7b")
     with pytest.raises(SystemExit, match="^llava-next-7b: time is up; the same command goes on$"):
-        call(*image, "--minutes", "0.0001")
+        call(*image, "--minutes", "1e-9")
     assert not out.exists()
     assert "not measured yet: llava-onevision-7b, llava-video-7b, llava-onevision-7b-128" in call(*image)
     result = json.loads(out.read_text())
