@@ -276,7 +276,7 @@ def _encode_new_frames(
     for visual, some in zip(visuals, frames, strict=True):
         every = tuple(range(len(visual.layout.views))) if some is None else some
         index = torch.tensor(every, device=visual.pixels.device)
-        pixels = visual.pixels if some is None else visual.pixels[index]
+        pixels = visual.pixels[:] if some is None else visual.pixels[index]
         follows.append(leaders(pixels, settings.saving))
         asked.append(tuple(every[frame] for frame in sorted(set(follows[-1]))))
         device = visual.layout.view.device

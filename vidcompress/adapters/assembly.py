@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from ..views import AXES, Evidence, Layout
+
+if TYPE_CHECKING:
+    from ..media.stream import FrameViews
 
 Values = dict[Evidence, Tensor]
 
@@ -44,11 +47,11 @@ class Source(NamedTuple):
     """The views of one visual that are to be encoded.
 
     Attributes:
-        pixels: (view, channel, height, width), the caller's.
+        pixels: (view, channel, height, width), the caller's, or frames that are waited for chunk by chunk.
         chosen: (F,) int64 on the device of the pixels, which of them; None for all.
     """
 
-    pixels: Tensor
+    pixels: Tensor | FrameViews
     chosen: Tensor | None
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
@@ -13,6 +13,9 @@ from ..errors import UnsupportedInputError, UnsupportedModelError
 from ..presets import Preset, find_preset
 from ..views import Evidence, Layout, Modality, VisualTokens
 from .auxiliary import question_text, text_tower
+
+if TYPE_CHECKING:
+    from ..media.stream import FrameViews
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +25,8 @@ class Visual:
     Attributes:
         modality: `image` or `video`.
         layout: its geometry, on the device of the pixels.
-        pixels: (view, channel, height, width), a view of the caller's tensor without padding views.
+        pixels: (view, channel, height, width), a view of the caller's tensor without padding views; or frames that are
+            still being decoded, for an adapter that says it `reads_ahead`.
         size: (height, width) of the original image in pixels; None for videos.
         preset: the named layout that an image is in; None for the model's own.
         question: (T,) int64 ids, on the CPU, of the prompt's text about it, for methods that read it; None where it is
@@ -33,7 +37,7 @@ class Visual:
 
     modality: Modality
     layout: Layout
-    pixels: Tensor
+    pixels: Tensor | FrameViews
     size: tuple[int, int] | None = None
     question: Tensor | None = None
     preset: Preset | None = None
@@ -53,6 +57,8 @@ class Adapter(ABC):
             the `image_keys` of a family that has any.
         refused_keys: inputs that would change the features in ways the adapter does not follow.
         full_precision: modules that quantising the decoder leaves alone, as paths from the model's root.
+        reads_ahead: whether `visuals` and `encode` take clips as a list of `FrameViews`, and ask these by slices for the
+            frames that are about to be encoded, so that the others are decoded meanwhile.
     """
 
     model_types: ClassVar[tuple[str, ...]] = ()
@@ -61,6 +67,7 @@ class Adapter(ABC):
     presets: ClassVar[tuple[Preset, ...]] = ()
     refused_keys: ClassVar[tuple[str, ...]] = ("vision_feature_layer", "vision_feature_select_strategy")
     full_precision: ClassVar[tuple[str, ...]] = ("lm_head",)
+    reads_ahead: ClassVar[bool] = False
 
     def __init__(self, model: Any) -> None:
         self.model = model

@@ -129,20 +129,30 @@ def stack_views(views: list[torch.Tensor]) -> torch.Tensor:
     return stacked
 
 
-def frame_views(frames: torch.Tensor, recipe: PixelRecipe, device: torch.device) -> torch.Tensor:
+def views_shape(frames: torch.Tensor, recipe: PixelRecipe) -> tuple[int, int, int, int]:
+    """(frame, channel, image_size, image_size) that `frame_views` makes of frames (frame, height, width, channel)."""
+    count, height, width = (int(n) for n in frames.shape[:3])
+    return count, 3, *(recipe.crop or recipe.target((height, width)))
+
+
+def frame_views(
+    frames: torch.Tensor, recipe: PixelRecipe, device: torch.device, out: torch.Tensor | None = None
+) -> torch.Tensor:
     """Frames of one clip as encoder input.
 
     Args:
         frames: uint8 (frame, height, width, channel), values 0 to 255.
         recipe: of the video processor.
         device: where to resize.
+        out: float32 of the shape of the result, on `device`, to write to.
 
     Returns:
-        float32 (frame, channel, image_size, image_size) on `device`. Only a chunk of the frames is in work at any time.
+        `out`, or float32 (frame, channel, image_size, image_size) on `device`. Only a chunk of the frames is in work at
+        any time.
     """
     count, height, width = (int(n) for n in frames.shape[:3])
-    made = recipe.crop or recipe.target((height, width))
-    out = torch.empty((count, 3, *made), dtype=torch.float32, device=device)
+    if out is None:
+        out = torch.empty(views_shape(frames, recipe), dtype=torch.float32, device=device)
     step = max(1, CHUNK_PIXELS // (height * width))
     for start in range(0, count, step):
         chunk = upload(frames[start : start + step], device).permute(0, 3, 1, 2).contiguous()

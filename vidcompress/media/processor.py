@@ -24,6 +24,7 @@ from .pixels import frame_views, image_views, seen_part, single_view, stack_view
 from .prompt import count_placeholders, expand, pad_left, tokenize
 from .recipe import PixelRecipe
 from .sampling import check_request
+from .stream import ArrivingFrames
 from .template import bounded_template, check_conversation
 from .transfer import upload
 from .video import VideoFrames, read_video
@@ -207,12 +208,19 @@ class Processor:
                 )
         if not clips:
             return {}, []
-        views = [frame_views(clip.frames, self.video_recipe, self.resize_device) for clip in clips]
-        alike = len({view.shape for view in views}) == 1
         lengths = [self.video_tokens(len(clip)) for clip in clips]
-        if len(views) == 1:
-            return {"pixel_values_videos": views[0][None]}, lengths  # without a copy
-        return {"pixel_values_videos": torch.stack(views) if alike else views}, lengths
+        recipe, device = self.video_recipe, self.resize_device
+        views = [
+            clip.views(recipe, device)
+            if isinstance(clip, ArrivingFrames)
+            else frame_views(clip.frames, recipe, device)
+            for clip in clips
+        ]
+        there = [view for view in views if isinstance(view, torch.Tensor)]
+        if len(there) < len(views) or len({view.shape for view in there}) > 1:
+            return {"pixel_values_videos": views}, lengths
+        stacked = there[0][None] if len(there) == 1 else torch.stack(there)  # one alone without a copy
+        return {"pixel_values_videos": stacked}, lengths
 
     def image_tokens(self, size: tuple[int, int], *, single_view: bool = False) -> int:
         """Placeholders of a picture of `size` = (height, width) pixels, newlines included.

@@ -14,12 +14,9 @@ from .container import ClipFacts, open_clip, read_index
 from .errors import MediaError
 from .orientation import Matrix, display_matrix, upright
 from .packets import PacketIndex, Segment, plan_segments
+from .parts import Part, Reread, whole
 from .timeline import Timeline
 from .video import VideoFrames
-
-
-class _Missed(Exception):
-    """The index did not lead to the frames; the clip has to be read from its start."""
 
 
 @register_backend("pyav")
@@ -35,10 +32,22 @@ class PyAVBackend:
         index, facts = read_index(clip, request)
         if index is not None:
             try:
-                return _read_indexed(clip, request, index, facts)
-            except _Missed:
+                return whole(_read_indexed(clip, request, index, facts))
+            except Reread:
                 pass  # hidden frames, fields, broken key flags: rare, and reading everything is always right
-        return _read_all(clip, request, facts)
+        return whole(_read_all(clip, request, facts))
+
+    def parts(self, clip: Clip, request: Request) -> Iterator[Part]:
+        """Decode the requested frames, and yield after each of them what there is.
+
+        Raises:
+            MediaError: as `read`, when it is found.
+            Reread: the packets did not lead to the frames; only `read` serves the clip.
+        """
+        index, facts = read_index(clip, request)
+        if index is None:
+            return _read_all(clip, request, facts)
+        return _read_indexed(clip, request, index, facts)
 
 
 @dataclass(frozen=True)
@@ -74,33 +83,31 @@ def survey(clip: Clip, request: Request) -> Survey:
     return Survey(timeline, facts, display_matrix(frame))
 
 
-def _read_indexed(clip: Clip, request: Request, index: PacketIndex, facts: ClipFacts) -> VideoFrames:
+def _read_indexed(clip: Clip, request: Request, index: PacketIndex, facts: ClipFacts) -> Iterator[Part]:
     timeline = Timeline.from_index(index, facts, clip.name)
-    chosen = timeline.choose(request)
-    keeper = _Keeper(clip, request, len(chosen))
+    keeper = _Keeper(clip, request, timeline, timeline.choose(request), facts)
     with open_clip(clip, request) as (container, stream):
-        for segment in plan_segments(index, chosen):
-            _decode_segment(container, stream, index, segment, keeper)
-    return keeper.finish(timeline, chosen, facts)
+        for segment in plan_segments(index, keeper.chosen):
+            for frame in _decode_segment(container, stream, index, segment):
+                yield keeper.keep(frame)
+    yield keeper.finish()
 
 
-def _decode_segment(
-    container: Any, stream: Any, index: PacketIndex, segment: Segment, keeper: _Keeper
-) -> None:
-    """Append the segment's targets to `keeper`, in order of presentation."""
+def _decode_segment(container: Any, stream: Any, index: PacketIndex, segment: Segment) -> Iterator[Any]:
+    """The frames that are the segment's targets, in order of presentation."""
     waiting = set(segment.targets)
     for packet in _packets_from(container, stream, index, segment.start):
         for frame in packet.decode():
             if frame.interlaced_frame:
-                raise _Missed  # two packets may make one frame
+                raise Reread  # two packets may make one frame
             if frame.pts in waiting:
                 if frame.is_corrupt:
-                    raise _Missed
+                    raise Reread
                 waiting.discard(frame.pts)
-                keeper.keep(frame)
+                yield frame
         if not waiting:
             return
-    raise _Missed
+    raise Reread
 
 
 def _packets_from(container: Any, stream: Any, index: PacketIndex, start: int) -> Iterator[Any]:
@@ -114,7 +121,7 @@ def _packets_from(container: Any, stream: Any, index: PacketIndex, start: int) -
             yield first
             yield from packets
             return
-    raise _Missed
+    raise Reread
 
 
 def _count(clip: Clip, request: Request, facts: ClipFacts) -> Timeline:
@@ -129,30 +136,34 @@ def _count(clip: Clip, request: Request, facts: ClipFacts) -> Timeline:
     return Timeline.from_stamps(stamps, facts, clip.name)
 
 
-def _read_all(clip: Clip, request: Request, facts: ClipFacts) -> VideoFrames:
+def _read_all(clip: Clip, request: Request, facts: ClipFacts) -> Iterator[Part]:
     """Decode twice: once to count, once to keep. For streams whose packets do not tell which frames they make."""
     timeline = _count(clip, request, facts)
-    chosen = timeline.choose(request)
+    keeper = _Keeper(clip, request, timeline, timeline.choose(request), facts)
+    wanted = set(keeper.chosen)
     with open_clip(clip, request) as (container, stream):
-        keeper, wanted = _Keeper(clip, request, len(chosen)), set(chosen)
         for position, frame in enumerate(container.decode(stream)):
             if position in wanted:
-                keeper.keep(frame)
-            if position >= chosen[-1]:
+                yield keeper.keep(frame)
+            if position >= keeper.chosen[-1]:
                 break
-    return keeper.finish(timeline, chosen, facts)
+    yield keeper.finish()
 
 
 class _Keeper:
     """Converts the frames that are kept, and only those, into one block of memory."""
 
-    def __init__(self, clip: Clip, request: Request, count: int) -> None:
-        self.clip, self.request, self.count, self.filled = clip, request, count, 0
+    def __init__(
+        self, clip: Clip, request: Request, timeline: Timeline, chosen: list[int], facts: ClipFacts
+    ) -> None:
+        self.clip, self.request, self.timeline, self.chosen = clip, request, timeline, chosen
+        self.facts, self.count, self.filled = facts, len(chosen), 0
         self.block: np.ndarray[Any, np.dtype[np.uint8]] | None = None
         self.height = self.width = 0
         self.scaled = False
+        self.made: VideoFrames | None = None
 
-    def keep(self, frame: Any) -> None:
+    def keep(self, frame: Any) -> Part:
         """Add one decoded frame, upright, in the size of the first one (a stream may change size on the way)."""
         if self.block is None:
             self.height, self.width = frame.height, frame.width
@@ -165,18 +176,23 @@ class _Keeper:
             self.block = np.empty((self.count, *picture.shape), dtype=np.uint8)
         self.block[self.filled] = picture
         self.filled += 1
+        if self.made is None:
+            self.made = self._clip(self.block)
+        return Part(self.made, self.filled)
 
-    def finish(self, timeline: Timeline, chosen: list[int], facts: ClipFacts) -> VideoFrames:
-        """Hand the block over."""
+    def finish(self) -> Part:
+        """Hand the whole block over."""
         if self.block is None or self.filled != self.count:
             raise MediaError(
                 f"video={self.clip.name!r}: {self.filled} of {self.count} frames could be decoded; fetch it again"
             )
+        return Part(self._clip(self.block), self.filled)
+
+    def _clip(self, block: np.ndarray[Any, np.dtype[np.uint8]]) -> VideoFrames:
         notes = ["frames of other sizes were scaled to that of the first"] if self.scaled else []
-        frames = torch.from_numpy(self.block)
-        return VideoFrames.on(
-            timeline, chosen, frames, "pyav", self.clip.name, [*notes, *stream_notes(facts)]
-        )
+        notes += stream_notes(self.facts)
+        frames, name = torch.from_numpy(block), self.clip.name
+        return VideoFrames.on(self.timeline, self.chosen, frames, "pyav", name, notes)
 
 
 def stream_notes(facts: ClipFacts) -> list[str]:

@@ -11,7 +11,7 @@ import torch
 
 from ..checks import is_number, positive, whole_number, word
 from ..errors import shown
-from .backends import Request, get_backend, open_source
+from .backends import Backend, Clip, Request, get_backend, open_source
 from .errors import (
     DEFAULT_MAX_FRAMES,
     MAX_DECODED_BYTES,
@@ -165,10 +165,8 @@ def read_video(
         from .frames import from_folder
 
         return from_folder(os.fsdecode(source), request, source_fps)
-    if isinstance(source, (str, os.PathLike, *BUFFERS)) or hasattr(source, "read"):
-        if num_frames is None and fps is None and default_frames is not None:
-            request = replace(request, num_frames=min(default_frames, max_frames))
-        return _from_file(source, request, backend)
+    if is_encoded(source):
+        return _from_file(source, with_default(request, default_frames), backend)
     if isinstance(source, (list, tuple)):
         from .frames import from_pictures
 
@@ -184,11 +182,32 @@ def read_video(
     )
 
 
+def is_encoded(source: VideoSource) -> bool:
+    """Whether a source is to be decoded: a path that is no folder, bytes or a file object."""
+    if isinstance(source, (str, os.PathLike)):
+        return not os.path.isdir(source)
+    return isinstance(source, BUFFERS) or hasattr(source, "read")
+
+
+def with_default(request: Request, frames: int | None) -> Request:
+    """The request, for a number of frames where it asks for none and there is a default."""
+    if frames is None or request.num_frames is not None or request.fps is not None:
+        return request
+    return replace(request, num_frames=min(frames, request.max_frames))
+
+
 def _from_file(source: Any, request: Request, backend: str) -> VideoFrames:
     with open_source(source) as clip:
-        if backend == "auto" and is_animated_container(clip.head()):
-            backend = "pillow"
-        made = get_backend(backend).read(clip, request)
+        return noted(reader_of(clip, backend).read(clip, request), request)
+
+
+def reader_of(clip: Clip, backend: str) -> Backend:
+    """The reader of that name; "auto" is Pillow for WebP and AVIF, else PyAV."""
+    return get_backend("pillow" if backend == "auto" and is_animated_container(clip.head()) else backend)
+
+
+def noted(made: VideoFrames, request: Request) -> VideoFrames:
+    """A clip with a note where its rate could not be what was asked for."""
     note = sampling_note(made.total_frames, made.fps, fps=request.fps, max_frames=request.max_frames)
     return replace(made, notes=(*made.notes, *note))
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ArgumentError, VidcompressError, one_line, shown
+from ..inputs import CompressedInputs
 from ..media import VideoFrames
 from ..media.families import Family
 from ..media.image import NOTE
@@ -127,9 +128,31 @@ def answer_prepared(
         media, inputs: from `open_and_prepare`.
         phases: the clock, cut at the end of what was done so far.
     """
+    compressed = compress(model, inputs, compression, phases)
+    return answer_compressed(model, processor, questions, media, compressed, phases, generation=generation)
+
+
+def compress(
+    model: Any, inputs: Mapping[str, Any], compression: Mapping[str, Any], phases: Phases
+) -> CompressedInputs:
+    """`compress_inputs`; `encode` and `compress` are cut."""
     compressed = compress_inputs(model, inputs, **compression)
     phases.cut("compress")
     phases.move(compressed.report.timing_ms.get("encode", 0.0), "compress", "encode")
+    return compressed
+
+
+def answer_compressed(
+    model: Any,
+    processor: Any,
+    questions: list[Question],
+    media: list[Media],
+    compressed: CompressedInputs,
+    phases: Phases,
+    *,
+    generation: Mapping[str, Any],
+) -> list[Answer]:
+    """What `answer_prepared` does after `compress`."""
     with compressed.pruning():
         out, pad = run_generate(model, processor, compressed, generation, phases)
     rows = _answer_ids(out, compressed["input_ids"].shape[1], len(questions))

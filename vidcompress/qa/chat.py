@@ -17,15 +17,14 @@ from ..generation import option
 from ..inputs import CompressedInputs
 from ..media.prompt import expand, tokenize
 from ..placement import input_device
-from ..session import compress_inputs
 from ..settings import make_settings
+from .alone import open_and_compress
 from .answer import Answer
 from .answering import (
     as_seen,
     check_text,
     clip_note,
     noted,
-    prepare,
     run_generate,
     with_media,
     without_second_start,
@@ -183,16 +182,15 @@ class Chat:
     def _begin(self, text: str, phases: Phases) -> tuple[Tensor, CompressedInputs]:
         """Open, encode and compress the media together with the first question."""
         qa = self._qa
-        question = replace(self._media, text=text)
-        self._opened = question.open(**qa.sampling, default_frames=qa.processor.video_recipe.num_frames)
-        phases.cut("decode")
-        inputs = prepare(
-            qa.model, qa.processor, [question], [self._opened], time_instruction=qa.time_instruction
+        self._opened, inputs, first = open_and_compress(
+            qa.model,
+            qa.processor,
+            replace(self._media, text=text),
+            compression={"method": qa.method, **qa.budget, **qa.options},
+            sampling=qa.sampling,
+            time_instruction=qa.time_instruction,
+            phases=phases,
         )
-        phases.cut("preprocess")
-        first = compress_inputs(qa.model, inputs, method=qa.method, **qa.budget, **qa.options)
-        phases.cut("compress")
-        phases.move(first.report.timing_ms.get("encode", 0.0), "compress", "encode")
         geometry = qa.processor.geometry
         placeholders = (geometry.image_token_id, geometry.video_token_id)
         whole = open_transcript(inputs, inputs.get("attention_mask"), first, placeholders)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+import torch
 
 from ..checks import whole_number
 from ..errors import ArgumentError, shown
 from ..media import VideoFrames, load_image, read_video
+from ..media.stream import ArrivingFrames, arriving
 
 KEYS = ("question", "image", "images", "video")
 
@@ -38,6 +42,24 @@ class Question:
         """
         pictures = [load_image(image) for image in self.images]
         return pictures, None if self.video is None else read_video(self.video, **sampling)
+
+    @contextmanager
+    def arriving(
+        self, device: torch.device, dtype: torch.dtype, **sampling: Any
+    ) -> Iterator[tuple[list[Any], ArrivingFrames]]:
+        """Read the pictures, and of the clip the first frame; the others follow in a thread within the block.
+
+        Args:
+            device: where the views of the clip are to lie.
+            dtype: as what.
+            **sampling: as for `open`.
+
+        Raises:
+            Reread: only `open` serves the clip.
+        """
+        pictures = [load_image(image) for image in self.images]
+        with arriving(self.video, device, dtype, **sampling) as clip:
+            yield pictures, clip
 
     def messages(self, note: str = "") -> list[dict[str, Any]]:
         """The conversation for a chat template: pictures, then the clip, then the text.

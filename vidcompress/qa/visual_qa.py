@@ -15,6 +15,7 @@ from ..media import load_processor
 from ..media.backends import get_backend
 from ..media.sampling import check_request
 from ..settings import make_settings
+from .alone import answer_alone
 from .answer import Answer
 from .answering import answer_batches
 from .arguments import check_generation, check_model, check_present
@@ -216,7 +217,7 @@ class VisualQA:
             UnsupportedInputError: the method does not serve this kind of input.
         """
         item = {"question": question, "image": image, "images": images, "video": video}
-        return self._answer([read_question(item)], max_new_tokens, generate)[0]
+        return self._answer(read_question(item), max_new_tokens, generate)
 
     def stream(
         self,
@@ -246,7 +247,7 @@ class VisualQA:
         check_streamable(generate)
 
         def run(**extra: Any) -> None:
-            self._answer([asked], max_new_tokens, {**generate, **extra})
+            self._answer(asked, max_new_tokens, {**generate, **extra})
 
         return stream_text(self.processor.tokenizer, run)
 
@@ -388,22 +389,21 @@ class VisualQA:
             progress=progress,
         )
 
-    def _answer(
-        self, questions: list[Question], max_new_tokens: int, generate: dict[str, Any]
-    ) -> list[Answer]:
-        (answers,) = self._answers([questions], max_new_tokens, generate)
-        return answers
+    def _answer(self, question: Question, max_new_tokens: int, generate: dict[str, Any]) -> Answer:
+        return answer_alone(self.model, self.processor, question, **self._arguments(max_new_tokens, generate))
 
     def _answers(
         self, batches: list[list[Question]], max_new_tokens: int, generate: dict[str, Any]
     ) -> Iterator[list[Answer]]:
-        check_length(max_new_tokens)
         return answer_batches(
-            self.model,
-            self.processor,
-            batches,
-            compression={"method": self.method, **self.budget, **self.options},
-            sampling=self.sampling,
-            time_instruction=self.time_instruction,
-            generation={"do_sample": False, **generate, "max_new_tokens": max_new_tokens},
+            self.model, self.processor, batches, **self._arguments(max_new_tokens, generate)
         )
+
+    def _arguments(self, max_new_tokens: int, generate: dict[str, Any]) -> dict[str, Any]:
+        check_length(max_new_tokens)
+        return {
+            "compression": {"method": self.method, **self.budget, **self.options},
+            "sampling": self.sampling,
+            "time_instruction": self.time_instruction,
+            "generation": {"do_sample": False, **generate, "max_new_tokens": max_new_tokens},
+        }

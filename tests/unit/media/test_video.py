@@ -18,6 +18,7 @@ from PIL import Image
 
 from vidcompress.media import pyav_backend
 from vidcompress.media.packets import PacketIndex, Segment, plan_segments
+from vidcompress.media.parts import Reread
 from vidcompress.media.sampling import choose_indices, sample_indices
 from vidcompress.media.video import VideoFrames, read_video
 
@@ -72,28 +73,26 @@ def test_every_single_frame_can_be_reached(name: str, clip: Any, decode_all: Any
     everything = decode_all(path)
     request = pyav_backend.Request(None, None, 300)
     source = pyav_backend.Clip(str(path), str(path))
-    index, facts = pyav_backend.read_index(source, request)
+    index, _ = pyav_backend.read_index(source, request)
     assert index is not None
     for wanted in range(0, len(everything), 5):
         segments = plan_segments(index, [wanted])
         assert len(segments) == 1
-        made = _read_frame(source, request, index, facts, wanted)
+        made = _read_frame(source, request, index, wanted)
         if made is not None:
             assert np.array_equal(made, everything[wanted]), f"frame {wanted}"
         else:
             assert name == "refresh.mp4", "only a stream without clean key frames may need its start"
 
 
-def _read_frame(source: Any, request: Any, index: PacketIndex, facts: Any, wanted: int) -> Any:
+def _read_frame(source: Any, request: Any, index: PacketIndex, wanted: int) -> Any:
     with pyav_backend.open_clip(source, request) as (container, stream):
-        keeper = pyav_backend._Keeper(source, request, 1)
+        (segment,) = plan_segments(index, [wanted])
         try:
-            for segment in plan_segments(index, [wanted]):
-                pyav_backend._decode_segment(container, stream, index, segment, keeper)
-        except pyav_backend._Missed:
+            (frame,) = pyav_backend._decode_segment(container, stream, index, segment)
+        except Reread:
             return None
-    assert keeper.block is not None
-    return keeper.block[0]
+    return frame.to_ndarray(format="rgb24")
 
 
 def test_frames_hidden_by_an_edit_list(clip: Any, tmp_path: Path, decode_all: Any, monkeypatch: Any) -> None:
@@ -189,14 +188,12 @@ def test_a_seek_that_lands_too_late_is_noticed() -> None:
     index = indexed([(i * 10, i * 10 - 5, i % 5 == 0, False) for i in range(20)])
     assert index is not None
     late, early = FakeContainer(150), FakeContainer(50)
-    with pytest.raises(pyav_backend._Missed):
+    with pytest.raises(Reread):
         next(pyav_backend._packets_from(late, None, index, 10))
     assert late.asked == [100, 95], "by presentation time, then by decode time"
     assert next(pyav_backend._packets_from(early, None, index, 10)).pts == 50
-    with pytest.raises(pyav_backend._Missed):
-        pyav_backend._decode_segment(
-            early, None, index, Segment(10, (50,)), None
-        )  # a corrupt frame is not kept
+    with pytest.raises(Reread):
+        next(pyav_backend._decode_segment(early, None, index, Segment(10, (50,))))  # corrupt: not kept
 
 
 @pytest.mark.parametrize("name", ["long_gop.mp4", "short_gop.mp4", "matroska.mkv", "odd_size.mp4", "one.mp4"])

@@ -1,0 +1,217 @@
+"""Frames of a clip that are decoded and preprocessed in a thread while the encoder works on those that are there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from itertools import chain
+from threading import Condition, Thread
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .parts import Part, read_parts, whole
+from .pixels import frame_views, views_shape
+from .recipe import PixelRecipe
+from .transfer import upload
+from .video import VideoFrames, VideoSource
+
+STEP = 8
+"""Frames that are preprocessed at once: half of what the encoder sees at once where nobody says otherwise."""
+
+Parts = Generator[Part, None, None]
+
+
+class FrameViews:
+    """Encoder input of a clip, (frame, channel, height, width), whose frames become ready in order.
+
+    It is indexed like the tensor that it becomes, and whoever asks for frames waits for them. What goes wrong in the
+    thread is raised when a frame is asked for that is not there because of it. On CUDA the thread has a stream of its
+    own, whose work is waited for on the stream of whoever asks, not by the host.
+
+    Args:
+        first: what there is of the clip.
+        parts: what there will be, until it is whole; run and closed in the thread.
+        recipe: of the video processor.
+        resize_device: where to resize.
+        device: where the views are to lie.
+        dtype: as what.
+
+    Attributes:
+        shape: of the whole, as `ndim`, `device` and `dtype`.
+        waited_ms: milliseconds that somebody waited for frames so far.
+    """
+
+    def __init__(
+        self,
+        first: Part,
+        parts: Parts,
+        recipe: PixelRecipe,
+        *,
+        resize_device: torch.device,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.shape = torch.Size(views_shape(first.clip.frames, recipe))
+        self.ndim, self.device, self.dtype, self.waited_ms = len(self.shape), device, dtype, 0.0
+        self._recipe, self._resize_device = recipe, resize_device
+        self._clip, self._ready, self._over, self._closed = first.clip, 0, False, False
+        self._failed: BaseException | None = None
+        self._views: Tensor | None = None
+        self._made: Any = None
+        self._changed = Condition()
+        self._thread = Thread(target=self._work, args=(first, parts), name="vidcompress-frames", daemon=True)
+        self._thread.start()
+
+    def __getitem__(self, index: slice | Tensor) -> Tensor:
+        """Views of some frames: a slice waits for these, a tensor of frame numbers (which may lie on a device) for all.
+
+        Raises:
+            MediaError, Reread: what the thread came upon. RuntimeError: asked for after `close`.
+        """
+        self._wait(index.indices(len(self))[1] if isinstance(index, slice) else len(self))
+        assert self._views is not None  # noqa: S101  (for the type checker)
+        if self._made is not None:
+            stream = torch.cuda.current_stream(self.device)
+            stream.wait_event(self._made)
+            self._views.record_stream(stream)
+        return self._views[index]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def whole(self) -> VideoFrames:
+        """Wait until the clip is read to its end, whatever was asked for so far, and return it.
+
+        Raises:
+            MediaError, Reread, RuntimeError: as for a frame.
+        """
+        self._wait(None)
+        return self._clip
+
+    def close(self) -> None:
+        """End the thread after the frame that it is at, and let go of the views."""
+        self._closed = True
+        self._thread.join()
+        self._views = self._failed = None  # a failure holds the frames of its stack
+
+    def _wait(self, count: int | None) -> None:
+        """Wait for so many frames, or for the end."""
+        begun = time.perf_counter()
+        with self._changed:
+            self._changed.wait_for(lambda: self._over or (count is not None and self._ready >= count))
+        self.waited_ms += (time.perf_counter() - begun) * 1e3
+        if self._failed is not None and (count is None or self._ready < count):
+            raise self._failed
+        if self._closed:
+            raise RuntimeError(
+                "a clip was closed before its frames were read; this is a mistake, please report it"
+            )
+
+    def _work(self, first: Part, parts: Parts) -> None:
+        stream: Any = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        try:
+            with torch.cuda.stream(stream), closing(parts):  # the former does nothing without a stream
+                # Made here: a tensor of inference mode, which the caller may be in, is not to be written elsewhere.
+                self._views = torch.empty(self.shape, dtype=self.dtype, device=self.device)
+                for part in chain((first,), parts):
+                    self._clip = part.clip
+                    for start in self._due(part.ready):
+                        self._make(part.clip.frames, start, min(start + STEP, part.ready), stream)
+                    if self._closed:
+                        break
+        except BaseException as error:  # noqa: BLE001  (handed to whoever waits, in another thread)
+            self._failed = error
+        finally:
+            with self._changed:
+                self._over = True
+                self._changed.notify_all()
+
+    def _due(self, ready: int) -> Iterator[int]:
+        """Where the next steps start, as long as there are frames for a whole one, or the last ones."""
+        while not self._closed and (ready - self._ready >= STEP or self._ready < ready == len(self)):
+            yield self._ready
+
+    def _make(self, frames: Tensor, start: int, stop: int, stream: Any) -> None:
+        """Preprocess the frames [start, stop)."""
+        assert self._views is not None  # noqa: S101  (for the type checker)
+        out, frames, where = self._views[start:stop], frames[start:stop], self._resize_device
+        if (out.device, out.dtype) == (where, torch.float32):
+            frame_views(frames, self._recipe, where, out)
+        else:
+            out.copy_(upload(frame_views(frames, self._recipe, where), self.device))
+        with self._changed:
+            self._made = None if stream is None else stream.record_event()
+            self._ready = stop
+            self._changed.notify_all()
+
+
+class ArrivingFrames(VideoFrames):
+    """A clip that is still being read: its block of frames is filled from the first one on.
+
+    Made by `arriving`. All but `frames` and `notes` is what it will be.
+
+    Args:
+        parts: of the clip.
+        device: where its views are to lie.
+        dtype: as what.
+    """
+
+    def __init__(self, parts: Parts, device: torch.device, dtype: torch.dtype) -> None:
+        self._first, self._parts, self._device, self._dtype = next(parts), parts, device, dtype
+        self._views: FrameViews | None = None
+        vars(self).update(vars(self._first.clip))
+
+    def views(self, recipe: PixelRecipe, resize_device: torch.device) -> FrameViews:
+        """Begin to read and preprocess the other frames in a thread; once."""
+        if self._views is None:
+            self._views = FrameViews(
+                self._first,
+                self._parts,
+                recipe,
+                resize_device=resize_device,
+                device=self._device,
+                dtype=self._dtype,
+            )
+        return self._views
+
+    @property
+    def waited_ms(self) -> float:
+        """Milliseconds that somebody waited for its views so far."""
+        return 0.0 if self._views is None else self._views.waited_ms
+
+    def whole(self) -> VideoFrames:
+        """Wait for the clip's end and return it, with all its notes.
+
+        Raises:
+            MediaError, Reread: what was come upon on the way.
+        """
+        return whole(chain((self._first,), self._parts)) if self._views is None else self._views.whole()
+
+    def close(self) -> None:
+        """Stop reading."""
+        (self._parts if self._views is None else self._views).close()
+
+
+@contextmanager
+def arriving(
+    source: VideoSource, device: torch.device, dtype: torch.dtype, **sampling: Any
+) -> Iterator[ArrivingFrames]:
+    """A clip of which the first frame is read; nothing goes on reading it once the block is left.
+
+    Args:
+        source: as for `read_video`.
+        device: where its views are to lie.
+        dtype: as what.
+        **sampling: as for `read_parts`.
+
+    Raises:
+        MediaError, Reread: as `read_parts` up to the first frame.
+    """
+    clip = ArrivingFrames(read_parts(source, **sampling), device, dtype)
+    try:
+        yield clip
+    finally:
+        clip.close()

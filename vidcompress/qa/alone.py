@@ -1,0 +1,99 @@
+"""One question by itself: the frames of its clip are decoded and preprocessed while the encoder is at earlier ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from ..inputs import CompressedInputs
+from ..media.parts import Reread
+from ..placement import input_device
+from ..registry import adapter_for
+from .answer import Answer
+from .answering import Media, answer_compressed, check_text, compress, prepare
+from .arguments import check_generation, check_present
+from .phases import Phases
+from .question import Question
+
+
+def answer_alone(
+    model: Any,
+    processor: Any,
+    question: Question,
+    *,
+    compression: Mapping[str, Any],
+    sampling: Mapping[str, Any],
+    generation: Mapping[str, Any],
+    time_instruction: bool = True,
+) -> Answer:
+    """Answer one question as `answer_batches` answers it, its clip being read while it is encoded.
+
+    Args:
+        model, processor, compression, sampling, generation, time_instruction: as in `answer_batches`.
+        question: with its media.
+    """
+    check_present(model, processor)
+    check_generation(model, generation)
+    phases = Phases(input_device(model))
+    media, _, compressed = open_and_compress(
+        model,
+        processor,
+        question,
+        compression=compression,
+        sampling=sampling,
+        time_instruction=time_instruction,
+        phases=phases,
+    )
+    (answer,) = answer_compressed(
+        model, processor, [question], [media], compressed, phases, generation=generation
+    )
+    return answer
+
+
+def open_and_compress(
+    model: Any,
+    processor: Any,
+    question: Question,
+    *,
+    compression: Mapping[str, Any],
+    sampling: Mapping[str, Any],
+    time_instruction: bool,
+    phases: Phases,
+) -> tuple[Media, Any, CompressedInputs]:
+    """Read the media of a question, make model inputs of them and compress these.
+
+    The frames of a clip are read in a thread meanwhile, if the model's adapter can ask for them one by one; nothing of
+    it is left behind. What comes out is the same to the bit.
+
+    Args:
+        model, processor, question, compression, sampling, time_instruction: as in `answer_alone`.
+        phases: the clock. `decode` is the time in which this thread had to wait for frames, until the first one was
+            there and, while encoding, until the next ones were decoded and preprocessed; `preprocess` and `encode` are
+            without it. Where no clip arrives, they are what they are in `answer_batches`.
+
+    Returns:
+        What `question.open` gives, the inputs (a clip that arrived is closed by now), and what they were compressed to.
+    """
+    check_text(question.text, processor)
+    sampling = {**sampling, "default_frames": processor.video_recipe.num_frames}
+
+    def go_on(media: Media) -> tuple[Any, CompressedInputs]:
+        phases.cut("decode")
+        inputs = prepare(model, processor, [question], [media], time_instruction=time_instruction)
+        phases.cut("preprocess")
+        return inputs, compress(model, inputs, compression, phases)
+
+    if question.video is not None and adapter_for(model).reads_ahead:
+        # A clip whose packets mislead is met again below; what was done for it counts as decoding.
+        with (
+            suppress(Reread),
+            question.arriving(input_device(model), model.dtype, **sampling) as (pictures, clip),
+        ):
+            inputs, compressed = go_on((pictures, clip))
+            phases.move(clip.waited_ms, "encode", "decode")
+            read = clip.whole()
+            phases.cut("decode")
+            return (pictures, read), inputs, compressed
+    media = question.open(**sampling)
+    return media, *go_on(media)
