@@ -57,8 +57,8 @@ class Adapter(ABC):
             the `image_keys` of a family that has any.
         refused_keys: inputs that would change the features in ways the adapter does not follow.
         full_precision: modules that quantising the decoder leaves alone, as paths from the model's root.
-        reads_ahead: whether `visuals` and `encode` take clips as a list of `FrameViews`, and ask these by slices for the
-            frames that are about to be encoded, so that the others are decoded meanwhile.
+        reads_ahead: whether `visuals` and `encode` take clips as a list of `FrameViews`, and ask these by slices for
+            the frames that are about to be encoded, so that the others are decoded meanwhile.
     """
 
     model_types: ClassVar[tuple[str, ...]] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from .backends import Request
 from .errors import MediaError
 from .image import load_image
+from .parts import Part
 from .rgb import as_array, check_uint8
 from .video import VideoFrames, in_memory, pick
 
@@ -20,8 +21,11 @@ _PICTURE_NAME = re.compile(r"\.(png|jpe?g|webp|bmp|tiff?|avif|ppm)$", re.IGNOREC
 _VIDEO_NAME = re.compile(r"\.(mp4|m4v|mov|mkv|webm|avi|ts|mpe?g|flv|gif)$", re.IGNORECASE)
 
 
-def from_folder(folder: str, request: Request, rate: float) -> VideoFrames:
+def from_folder(folder: str, request: Request, rate: float) -> Iterator[Part]:
     """Frames of a folder, in natural name order. Hidden files, and files that are not called pictures, are left out.
+
+    Yields:
+        As `from_pictures`.
 
     Raises:
         MediaError: the folder cannot be listed or holds no picture; or as `from_pictures`.
@@ -50,8 +54,11 @@ def natural(name: str) -> list[tuple[int, int, str]]:
     return [(1, int(part), "") if place % 2 else (0, 0, part) for place, part in enumerate(parts)]
 
 
-def from_pictures(pictures: Sequence[Any], name: str, request: Request, rate: float) -> VideoFrames:
+def from_pictures(pictures: Sequence[Any], name: str, request: Request, rate: float) -> Iterator[Part]:
     """Frames of a list of pictures. Only those that are sampled are opened.
+
+    Yields:
+        The clip after every picture.
 
     Raises:
         MediaError: the list is empty or too long, a picture cannot be read, or their sizes differ.
@@ -71,6 +78,8 @@ def from_pictures(pictures: Sequence[Any], name: str, request: Request, rate: fl
     request.check_memory(name, len(chosen), first.shape[0], first.shape[1])
     block = torch.empty((len(chosen), *first.shape), dtype=torch.uint8)
     block[0] = first
+    made = in_memory(block, chosen, len(pictures), name, rate, notes)
+    yield Part(made, 1)
     for row, position in enumerate(chosen[1:], start=1):
         frame = load(position)
         if frame.shape != first.shape:
@@ -79,7 +88,7 @@ def from_pictures(pictures: Sequence[Any], name: str, request: Request, rate: fl
                 "(height, width); resize them to one size"
             )
         block[row] = frame
-    return in_memory(block, chosen, len(pictures), name, rate, notes)
+        yield Part(made, row + 1)
 
 
 def from_array(source: Any, rate: float) -> VideoFrames:

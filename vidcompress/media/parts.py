@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from contextlib import closing
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from .backends import Request, open_source
-from .errors import DEFAULT_MAX_FRAMES
-from .sampling import check_request
-from .video import VideoFrames, VideoSource, is_encoded, noted, read_video, reader_of, with_default
+if TYPE_CHECKING:
+    from .video import VideoFrames
 
 
 class Part(NamedTuple):
@@ -24,6 +21,9 @@ class Part(NamedTuple):
     ready: int
 
 
+Parts = Generator[Part, None, None]
+
+
 class Reread(Exception):
     """What was said of a clip so far may not hold: its packets did not lead to its frames, so read all of it."""
 
@@ -32,7 +32,7 @@ def whole(parts: Iterable[Part]) -> VideoFrames:
     """The clip when all of it is there.
 
     Raises:
-        RuntimeError: there are no parts, which is a mistake of whoever made them.
+        RuntimeError: the last part is not whole, which is a mistake of whoever made it.
     """
     last: Part | None = None
     for part in parts:
@@ -40,48 +40,3 @@ def whole(parts: Iterable[Part]) -> VideoFrames:
     if last is None or last.ready != len(last.clip):
         raise RuntimeError("a reader ended before its clip was there; this is a mistake, please report it")
     return last.clip
-
-
-def read_parts(
-    source: VideoSource,
-    *,
-    num_frames: int | None = None,
-    fps: float | None = None,
-    max_frames: int = DEFAULT_MAX_FRAMES,
-    backend: str = "auto",
-    default_frames: int | None = None,
-) -> Generator[Part, None, None]:
-    """Read a clip as `read_video` does, and say after every frame what there is of it.
-
-    Backends with a method `parts` are followed frame by frame; all other clips come in one part.
-
-    Args:
-        source, num_frames, fps, max_frames, backend, default_frames: as for `read_video`.
-
-    Yields:
-        Parts of one and the same block of frames; the last one is the whole clip, with all its notes.
-
-    Raises:
-        MediaError: as `read_video`, when it is found.
-        Reread: the clip has to be read by `read_video`.
-    """
-    if is_encoded(source):
-        check_request(num_frames=num_frames, fps=fps, max_frames=max_frames)
-        request = with_default(Request(num_frames, fps, max_frames), default_frames)
-        with open_source(source) as clip:
-            reader = reader_of(clip, backend)
-            if hasattr(reader, "parts"):
-                with closing(reader.parts(clip, request)) as parts:
-                    for part in parts:
-                        yield part
-                yield Part(noted(part.clip, request), part.ready)
-                return
-    made = read_video(
-        source,
-        num_frames=num_frames,
-        fps=fps,
-        max_frames=max_frames,
-        backend=backend,
-        default_frames=default_frames,
-    )
-    yield Part(made, len(made))

@@ -15,6 +15,7 @@ import torch
 from ..checks import flag, whole_number
 from ..errors import shown
 from ..presets import Preset
+from .arriving import ArrivingFrames
 from .backends import get_backend
 from .errors import DEFAULT_MAX_FRAMES, MediaError
 from .families import Family, Geometry
@@ -24,7 +25,6 @@ from .pixels import frame_views, image_views, seen_part, single_view, stack_view
 from .prompt import count_placeholders, expand, pad_left, tokenize
 from .recipe import PixelRecipe
 from .sampling import check_request
-from .stream import ArrivingFrames
 from .template import bounded_template, check_conversation
 from .transfer import upload
 from .video import VideoFrames, read_video

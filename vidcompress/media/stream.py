@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import closing
 from itertools import chain
 from threading import Condition, Thread
 from typing import Any
@@ -12,16 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .parts import Part, read_parts, whole
+from .parts import Part, Parts
 from .pixels import frame_views, views_shape
 from .recipe import PixelRecipe
 from .transfer import upload
-from .video import VideoFrames, VideoSource
+from .video import VideoFrames
 
 STEP = 8
 """Frames that are preprocessed at once: half of what the encoder sees at once where nobody says otherwise."""
-
-Parts = Generator[Part, None, None]
 
 
 class FrameViews:
@@ -146,72 +144,3 @@ class FrameViews:
             self._made = None if stream is None else stream.record_event()
             self._ready = stop
             self._changed.notify_all()
-
-
-class ArrivingFrames(VideoFrames):
-    """A clip that is still being read: its block of frames is filled from the first one on.
-
-    Made by `arriving`. All but `frames` and `notes` is what it will be.
-
-    Args:
-        parts: of the clip.
-        device: where its views are to lie.
-        dtype: as what.
-    """
-
-    def __init__(self, parts: Parts, device: torch.device, dtype: torch.dtype) -> None:
-        self._first, self._parts, self._device, self._dtype = next(parts), parts, device, dtype
-        self._views: FrameViews | None = None
-        vars(self).update(vars(self._first.clip))
-
-    def views(self, recipe: PixelRecipe, resize_device: torch.device) -> FrameViews:
-        """Begin to read and preprocess the other frames in a thread; once."""
-        if self._views is None:
-            self._views = FrameViews(
-                self._first,
-                self._parts,
-                recipe,
-                resize_device=resize_device,
-                device=self._device,
-                dtype=self._dtype,
-            )
-        return self._views
-
-    @property
-    def waited_ms(self) -> float:
-        """Milliseconds that somebody waited for its views so far."""
-        return 0.0 if self._views is None else self._views.waited_ms
-
-    def whole(self) -> VideoFrames:
-        """Wait for the clip's end and return it, with all its notes.
-
-        Raises:
-            MediaError, Reread: what was come upon on the way.
-        """
-        return whole(chain((self._first,), self._parts)) if self._views is None else self._views.whole()
-
-    def close(self) -> None:
-        """Stop reading."""
-        (self._parts if self._views is None else self._views).close()
-
-
-@contextmanager
-def arriving(
-    source: VideoSource, device: torch.device, dtype: torch.dtype, **sampling: Any
-) -> Iterator[ArrivingFrames]:
-    """A clip of which the first frame is read; nothing goes on reading it once the block is left.
-
-    Args:
-        source: as for `read_video`.
-        device: where its views are to lie.
-        dtype: as what.
-        **sampling: as for `read_parts`.
-
-    Raises:
-        MediaError, Reread: as `read_parts` up to the first frame.
-    """
-    clip = ArrivingFrames(read_parts(source, **sampling), device, dtype)
-    try:
-        yield clip
-    finally:
-        clip.close()

@@ -21,12 +21,14 @@ from .errors import (
     SamplingError,
 )
 from .files import BUFFERS
+from .parts import whole
 from .sampling import check_request, choose_indices, sample_indices, sampling_note
 from .sniff import is_animated_container
 
 if TYPE_CHECKING:
     from .timeline import Timeline
 
+LIST = "<list of pictures>"
 __all__ = ["VideoFrames", "VideoSource", "read_video", "sample_indices"]
 
 VideoSource = Any
@@ -164,13 +166,13 @@ def read_video(
     if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
         from .frames import from_folder
 
-        return from_folder(os.fsdecode(source), request, source_fps)
+        return whole(from_folder(os.fsdecode(source), request, source_fps))
     if is_encoded(source):
         return _from_file(source, with_default(request, default_frames), backend)
     if isinstance(source, (list, tuple)):
         from .frames import from_pictures
 
-        return from_pictures(source, "<list of pictures>", request, source_fps)
+        return whole(from_pictures(source, LIST, request, source_fps))
     if hasattr(source, "__array__"):
         from .frames import from_array
 

@@ -12,7 +12,7 @@ import torch
 from ..checks import whole_number
 from ..errors import ArgumentError, shown
 from ..media import VideoFrames, load_image, read_video
-from ..media.stream import ArrivingFrames, arriving
+from ..media.arriving import ArrivingFrames, arriving
 
 KEYS = ("question", "image", "images", "video")
 
