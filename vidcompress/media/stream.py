@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .parts import Part, Parts
+from .parts import Part, Parts, whole
 from .pixels import frame_views, views_shape
 from .recipe import PixelRecipe
 from .transfer import upload
@@ -59,7 +59,10 @@ class FrameViews:
         self._failed: BaseException | None = None
         self._views: Tensor | None = None
         self._made: Any = None
-        self._changed = Condition()
+        self._changed, self._inference = Condition(), torch.is_inference_mode_enabled()
+        self._stream: Any = torch.cuda.Stream(device) if device.type == "cuda" else None
+        if self._stream is not None:  # frames on the device may still be in the making
+            self._stream.wait_stream(torch.cuda.current_stream(device))
         self._thread = Thread(target=self._work, args=(first, parts), name="vidcompress-frames", daemon=True)
         self._thread.start()
 
@@ -109,17 +112,16 @@ class FrameViews:
             )
 
     def _work(self, first: Part, parts: Parts) -> None:
-        stream: Any = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
         try:
-            with torch.cuda.stream(stream), closing(parts):  # the former does nothing without a stream
-                # Made here: a tensor of inference mode, which the caller may be in, is not to be written elsewhere.
+            # Tensors of inference mode may be written in that mode only. There need be no CUDA stream.
+            with torch.inference_mode(self._inference), torch.cuda.stream(self._stream), closing(parts):
                 self._views = torch.empty(self.shape, dtype=self.dtype, device=self.device)
                 for part in chain((first,), parts):
-                    self._clip = part.clip
                     for start in self._due(part.ready):
-                        self._make(part.clip.frames, start, min(start + STEP, part.ready), stream)
+                        self._make(part.clip.frames, start, min(start + STEP, part.ready))
                     if self._closed:
-                        break
+                        return
+                self._clip = whole((part,))
         except BaseException as error:  # noqa: BLE001  (handed to whoever waits, in another thread)
             self._failed = error
         finally:
@@ -132,7 +134,7 @@ class FrameViews:
         while not self._closed and (ready - self._ready >= STEP or self._ready < ready == len(self)):
             yield self._ready
 
-    def _make(self, frames: Tensor, start: int, stop: int, stream: Any) -> None:
+    def _make(self, frames: Tensor, start: int, stop: int) -> None:
         """Preprocess the frames [start, stop)."""
         assert self._views is not None  # noqa: S101  (for the type checker)
         out, frames, where = self._views[start:stop], frames[start:stop], self._resize_device
@@ -141,6 +143,6 @@ class FrameViews:
         else:
             out.copy_(upload(frame_views(frames, self._recipe, where), self.device))
         with self._changed:
-            self._made = None if stream is None else stream.record_event()
+            self._made = None if self._stream is None else self._stream.record_event()
             self._ready = stop
             self._changed.notify_all()

@@ -225,3 +225,17 @@ def decode_all() -> Callable[[Path], Array]:
             return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
     return decode
+
+
+@pytest.fixture
+def damaged_clip(write_clip: Callable[..., Path], tmp_path: Path) -> Path:
+    """A clip of 60 frames whose key frame 40 holds nothing but ones."""
+    whole = write_clip("to_damage.mp4", 60, height=48, width=64, g="10", bf="0")
+    content = bytearray(whole.read_bytes())
+    with av.open(str(whole)) as container:
+        packet = list(container.demux(video=0))[40]
+        assert packet.is_keyframe and packet.pos is not None
+        content[packet.pos : packet.pos + packet.size] = b"\xff" * packet.size
+    path = tmp_path / "damaged.mp4"
+    path.write_bytes(content)
+    return path

@@ -1,0 +1,300 @@
+"""Clips that are read in a thread: pixels and errors are those of a clip read whole, and nothing is left running."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from vidcompress.media import arriving as arriving_module
+from vidcompress.media import pyav_backend, read_video
+from vidcompress.media.arriving import ArrivingFrames, arriving, read_parts
+from vidcompress.media.errors import MediaError, SamplingError
+from vidcompress.media.parts import Part, Parts, Reread, whole
+from vidcompress.media.pixels import frame_views
+from vidcompress.media.recipe import PixelRecipe
+from vidcompress.media.stream import STEP, FrameViews
+from vidcompress.media.video import VideoFrames
+
+CPU = torch.device("cpu")
+SQUARE = PixelRecipe((28, 28), None, None, "bicubic", (0.48, 0.46, 0.41), (0.27, 0.26, 0.28), 1 / 255)
+CROPPED = replace(SQUARE, size=None, shortest_edge=32, crop=(28, 28))
+LONG = 30.0
+"""Seconds after which a test gives up waiting."""
+
+
+def running() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name == "vidcompress-frames"]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_running() -> Iterator[None]:
+    yield
+    assert running() == []
+
+
+def clip_of(count: int) -> VideoFrames:
+    frames = torch.randint(0, 256, (count, 20, 36, 3), generator=torch.Generator().manual_seed(count)).byte()
+    return VideoFrames(frames, tuple(map(float, range(count))), float(count), 1.0, count, "memory", "drawn")
+
+
+def stepwise(clip: VideoFrames, steps: list[int], gate: Callable[[int], None] = lambda ready: None) -> Parts:
+    """A reader that fills a block of its own as it goes."""
+    block = torch.zeros_like(clip.frames)
+    known = replace(clip, frames=block)
+    ready = 0
+    for step in steps:
+        gate(ready)
+        block[ready : ready + step] = clip.frames[ready : ready + step]
+        ready = min(ready + step, len(clip))
+        yield Part(known, ready)
+
+
+def views_of(parts: Parts, recipe: PixelRecipe = SQUARE, dtype: torch.dtype = torch.float32) -> FrameViews:
+    return FrameViews(next(parts), parts, recipe, resize_device=CPU, device=CPU, dtype=dtype)
+
+
+@settings(max_examples=25)
+@given(
+    st.lists(st.integers(1, 2 * STEP + 1), min_size=1, max_size=5),
+    st.sampled_from([SQUARE, CROPPED]),
+    st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
+    st.integers(1, 20),
+)
+def test_views_are_those_of_the_whole_clip(
+    steps: list[int], recipe: PixelRecipe, dtype: torch.dtype, chunk: int
+) -> None:
+    clip = clip_of(sum(steps))
+    expected = frame_views(clip.frames, recipe, CPU).to(dtype)
+    views = views_of(stepwise(clip, steps), recipe, dtype)
+    try:
+        assert (views.shape, views.dtype, views.device, views.ndim) == (expected.shape, dtype, CPU, 4)
+        for start in range(0, len(clip), chunk):
+            assert torch.equal(views[start : start + chunk], expected[start : start + chunk])
+        some = torch.tensor([len(clip) - 1, 0])
+        assert torch.equal(views[some], expected[some]) and torch.equal(views[:], expected)
+        assert torch.equal(views.whole().frames, clip.frames)
+    finally:
+        views.close()
+
+
+def test_a_slice_waits_for_its_own_frames_only() -> None:
+    clip, go_on = clip_of(40), Event()
+
+    def gate(ready: int) -> None:
+        assert ready < 24 or go_on.wait(LONG)
+
+    views = views_of(stepwise(clip, [1] * 40, gate))
+    expected = frame_views(clip.frames, SQUARE, CPU)
+    assert torch.equal(views[:16], expected[:16]) and torch.equal(views[16:24], expected[16:24])
+    asked: list[Any] = []
+    waiting = threading.Thread(target=lambda: asked.append(views[24:25]))
+    waiting.start()
+    waiting.join(0.1)
+    assert waiting.is_alive() and not asked, "frame 24 is not there yet"
+    go_on.set()
+    waiting.join(LONG)
+    assert torch.equal(asked[0], expected[24:25]) and views.waited_ms >= 90
+    views.close()
+
+
+def test_what_goes_wrong_is_raised_for_the_frames_that_are_missing() -> None:
+    clip = clip_of(20)
+
+    def break_off(ready: int) -> None:
+        if ready == 18:
+            raise MediaError("frame 18 is damaged")
+
+    views = views_of(stepwise(clip, [1] * 20, break_off))
+    assert torch.equal(views[:16], frame_views(clip.frames[:16], SQUARE, CPU))
+    for _ in range(2):
+        with pytest.raises(MediaError, match="frame 18 is damaged"):
+            views[16:20]
+    with pytest.raises(MediaError, match="frame 18 is damaged"):
+        views.whole()
+    views.close()
+
+
+def test_closing_stops_the_reader_where_it_is() -> None:
+    at, closed = Event(), Event()
+
+    def endless() -> Parts:
+        try:
+            yield Part(clip_of(9), 1)
+            while True:
+                at.set()
+                time.sleep(0.001)
+                yield Part(clip_of(9), 1)
+        finally:
+            closed.set()
+
+    views = views_of(endless())
+    assert at.wait(LONG)
+    views.close()
+    assert closed.is_set() and running() == []
+    with pytest.raises(RuntimeError, match="a clip was closed before its frames were read"):
+        views[:1]
+
+
+def test_a_reader_that_ends_too_early_is_a_mistake() -> None:
+    views = views_of(stepwise(clip_of(9), [4, 4]))
+    with pytest.raises(RuntimeError, match="a reader ended before its clip was there"):
+        views[:]
+    views.close()
+    with pytest.raises(RuntimeError, match="a reader ended before its clip was there"):
+        whole(())
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_in_inference_mode(mode: bool) -> None:
+    """What the reader began in that mode it may go on with; a tensor of it is not to be written outside."""
+    clip = clip_of(20)
+    with torch.inference_mode(mode):
+        views = views_of(stepwise(clip, [5] * 4))
+        assert torch.equal(views[:], frame_views(clip.frames, SQUARE, CPU))
+        assert views[:].is_inference() == mode
+        views.close()
+
+
+# -- readers --------------------------------------------------------------------------------------------------
+
+
+def sources(write_clip: Any, folder: Path) -> dict[str, tuple[Any, str]]:
+    """Every kind of source, and the backend that is asked for it."""
+    small = {"height": 48, "width": 64, "g": "8", "bf": "2"}
+    path = write_clip("arriving.mp4", 40, **small)
+    drawn = [Image.fromarray(np.full((20, 30, 3), 12 * n, np.uint8)) for n in range(12)]
+    for number, picture in enumerate(drawn):
+        picture.save(folder / f"frame_{number}.png")
+    animated = folder / "animated.webp"
+    drawn[0].save(animated, save_all=True, append_images=drawn[1:], lossless=True)
+    return {
+        "h264": (path, "auto"),
+        "bytes": (path.read_bytes(), "pyav"),
+        "stream": (io.BytesIO(path.read_bytes()), "auto"),
+        "vp8": (write_clip("arriving.webm", 40, codec="libvpx", height=48, width=64), "pyav"),
+        "decord": (path, "decord"),
+        "webp": (animated, "auto"),
+        "folder": (folder, "auto"),
+        "list": (drawn, "auto"),
+        "array": (np.stack([np.asarray(picture) for picture in drawn]), "auto"),
+        "frames": (read_video(path, num_frames=20), "auto"),
+    }
+
+
+@pytest.mark.parametrize(
+    "kind", ["h264", "bytes", "stream", "vp8", "decord", "webp", "folder", "list", "array", "frames"]
+)
+@pytest.mark.parametrize("sampling", [{}, {"num_frames": 11}, {"fps": 40.0, "max_frames": 12}])
+def test_every_source_arrives_as_it_is_read(
+    kind: str, sampling: dict[str, Any], write_clip: Any, tmp_path: Path
+) -> None:
+    if kind == "decord":
+        pytest.importorskip("decord")
+    (tmp_path / "frames").mkdir()
+    source, backend = sources(write_clip, tmp_path / "frames")[kind]
+    if kind == "folder":
+        (source / "animated.webp").unlink()
+    options = {**sampling, "backend": backend, "default_frames": 10}
+    expected = read_video(source, **options)
+    *_, last = read_parts(source, **options)
+    with arriving(source, CPU, torch.float32, **options) as clip:
+        assert isinstance(clip, ArrivingFrames) and len(clip) == len(expected)
+        told = ("times", "duration", "fps", "total_frames", "backend", "source")
+        assert [getattr(clip, name) for name in told] == [getattr(expected, name) for name in told]
+        views = clip.views(SQUARE, CPU)
+        assert clip.views(SQUARE, CPU) is views
+        assert torch.equal(views[:], frame_views(expected.frames, SQUARE, CPU))
+        for made in (clip.whole(), last.clip):
+            assert torch.equal(made.frames, expected.frames) and made.notes == expected.notes
+
+
+@pytest.mark.parametrize("kind", ["h264", "folder"])
+def test_frames_come_one_by_one(kind: str, write_clip: Any, tmp_path: Path) -> None:
+    source, _ = sources(write_clip, tmp_path)[kind]
+    ready = [part.ready for part in read_parts(source, num_frames=6)]
+    assert ready[:6] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_clip_may_be_read_without_views(write_clip: Any) -> None:
+    path = write_clip("arriving.mp4", 40, height=48, width=64, g="8", bf="2")
+    with arriving(path, CPU, torch.float32) as clip:
+        assert torch.equal(clip.whole().frames, read_video(path).frames) and clip.waited_ms == 0
+
+
+def interrupted(stream: Any, begin: bool) -> None:
+    with arriving(stream, CPU, torch.float32, num_frames=40) as clip:
+        if begin:
+            clip.views(SQUARE, CPU)[:8]
+        raise KeyboardInterrupt
+
+
+def test_a_file_object_is_put_back_and_a_container_closed(write_clip: Any, monkeypatch: Any) -> None:
+    path = write_clip("arriving.mp4", 40, height=48, width=64, g="8", bf="2")
+    opened: list[Any] = []
+    av_open = pyav_backend.open_clip
+
+    def watched(*args: Any) -> Any:
+        manager = av_open(*args)
+        opened.append(manager)
+        return manager
+
+    monkeypatch.setattr(pyav_backend, "open_clip", watched)
+    for begin in (False, True):
+        stream = io.BytesIO(path.read_bytes())
+        stream.seek(7)
+        with pytest.raises(KeyboardInterrupt):
+            interrupted(stream, begin)
+        assert stream.tell() == 7
+    assert opened and all(manager.gen.gi_frame is None for manager in opened), "every container was closed"
+
+
+def test_damage_is_told_as_when_the_clip_is_read_whole(damaged_clip: Path) -> None:
+    with pytest.raises(MediaError) as expected:
+        read_video(damaged_clip, num_frames=40)
+    with arriving(damaged_clip, CPU, torch.float32, num_frames=40) as clip:
+        views = clip.views(SQUARE, CPU)
+        assert torch.equal(views[:16], frame_views(clip.frames[:16], SQUARE, CPU)), "before the damage"
+        with pytest.raises(MediaError) as found:
+            views[16:40]
+    assert str(found.value) == str(expected.value) and "is damaged" in str(found.value)
+    assert type(found.value.__cause__) is type(expected.value.__cause__)
+
+
+def test_limits_and_wrong_arguments_are_refused_before_a_thread_is_there(
+    write_clip: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    path = write_clip("arriving.mp4", 40, height=48, width=64, g="8", bf="2")
+    with pytest.raises(SamplingError, match="num_frames=5 and fps=2 exclude each other"):
+        next(read_parts(path, num_frames=5, fps=2))
+    (tmp_path / "none.mp4").write_bytes(b"nothing")
+    with (
+        pytest.raises(MediaError, match=r"none\.mp4"),
+        arriving(tmp_path / "none.mp4", CPU, torch.float32),
+    ):
+        pass
+    small = arriving_module.Request
+    monkeypatch.setattr(arriving_module, "Request", lambda *args: replace(small(*args), max_bytes=100))
+    with pytest.raises(MediaError, match="over max_bytes=100"), arriving(path, CPU, torch.float32):
+        pass
+    assert running() == []
+
+
+def test_packets_that_mislead_ask_for_another_reading(write_clip: Any) -> None:
+    """Fields: two packets may make one frame, so nothing that the packets told may hold."""
+    path = write_clip("arriving_fields.mp4", 20, height=48, width=64, x264_params="tff=1:interlaced=1")
+    with pytest.raises(Reread), arriving(path, CPU, torch.float32):
+        pass
+    assert len(read_video(path, num_frames=5)) == 5
