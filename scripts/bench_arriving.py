@@ -2,15 +2,17 @@
 
     python scripts/bench_arriving.py --json docs/results/arriving.json
 
-A drawn H.264 clip, and two models: the embedded tiny-onevision, whose encoder takes less time than decoding does, and a
-random one as wide as LLaVA-OneVision-0.5B with few encoder layers, where both take about as long. "allowed" is what is
-left when the shorter of reading (decode and preprocess) and encoding is hidden entirely behind the other.
+A drawn H.264 clip, and two models: the embedded tiny-onevision, whose encoder takes less time than decoding does, and
+a random one (`middle`) that takes about as long. "Without" the clip is read whole before the encoder begins, as for
+models whose adapter cannot ask for frames one by one. "Allowed" is the ratio if the shorter of the two, reading
+(`decode` and `preprocess`) and encoding, were hidden behind the other. Each needs a core of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import time
 from pathlib import Path
@@ -19,15 +21,9 @@ from typing import Any
 
 import numpy as np
 
-CASES: dict[str, dict[str, Any]] = {
-    "tiny-onevision": {"frames": 64, "size": (1280, 720)},
-    "middle": {"frames": 64, "size": (1280, 720)},
-}
-"""Models, frames taken of the clip, and its (width, height)."""
-
 
 def middle() -> Any:
-    """A random float32 OneVision: an encoder of 64 x 6 layers on 196 patches, a decoder of 128 x 2 layers."""
+    """A random float32 OneVision: 3 encoder layers 192 wide, 196 patches a frame; 2 decoder layers 128 wide."""
     import torch
     from transformers import (
         LlavaOnevisionConfig,
@@ -43,10 +39,10 @@ def middle() -> Any:
     torch.manual_seed(0)
     config = LlavaOnevisionConfig(
         vision_config=SiglipVisionConfig(
-            hidden_size=256,
-            intermediate_size=1024,
-            num_hidden_layers=6,
-            num_attention_heads=4,
+            hidden_size=192,
+            intermediate_size=768,
+            num_hidden_layers=3,
+            num_attention_heads=3,
             image_size=224,
             patch_size=16,
             vision_use_head=False,
@@ -71,20 +67,112 @@ def middle() -> Any:
 
 
 def draw(path: Path, frames: int, size: tuple[int, int]) -> None:
-    """Write a moving picture with grain, three seconds for every eight frames taken, as H.264 with a group of 48."""
+    """Write a moving picture with grain as H.264, a key frame every 48 frames, three frames for each that is taken."""
     import av
 
     width, height = size
-    grain = np.random.default_rng(0).integers(-8, 9, (height, width, 1), dtype=np.int16)
+    grain = np.random.default_rng(0).integers(-8, 9, (height, width, 1))
     y, x = np.mgrid[0:height, 0:width]
+    waves = [np.sin(x * (1 + c) * np.pi * 8 / width + y * (2 - c) / 37) for c in range(3)]
+    picture = ((np.stack(waves, axis=-1) + 1) * 119.5 + 8 + grain).astype(np.uint8)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=24, options={"preset": "veryfast", "g": "48"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for number in range(frames * 3):
-            waves = [np.sin((x * (1 + c) + y * (2 - c)) / 37 + number / (3 + c)) for c in range(3)]
-            picture = (np.stack(waves, axis=-1) + 1) * 119.5 + np.roll(grain, 5 * number, axis=1)
-            frame = av.VideoFrame.from_ndarray(picture.clip(0, 255).astype(np.uint8), format="rgb24")
+            moved = np.roll(picture, (3 * number, 7 * number), axis=(0, 1))
+            frame = av.VideoFrame.from_ndarray(moved, format="rgb24")
             for packet in stream.encode(frame):
                 container.mux(packet)
         for packet in stream.encode():
             container.mux(packet)
+
+
+def once(qa: Any, path: Path, ahead: bool) -> dict[str, Any]:
+    """Wall-clock milliseconds of one question, by phase, and its first token."""
+    from vidcompress.adapters.llava import LlavaAdapter
+
+    LlavaAdapter.reads_ahead = ahead
+    begun = time.perf_counter()
+    answer = qa.ask("what digit is shown?", video=path, max_new_tokens=1)
+    took = (time.perf_counter() - begun) * 1e3
+    return {**answer.timing_ms, "all": took, "text": answer.text}
+
+
+def measure(qa: Any, path: Path, repeats: int) -> dict[str, Any]:
+    """Medians with and without, of runs in turns after one of each that is not counted, and the ratio of each turn."""
+    runs: dict[str, list[dict[str, Any]]] = {"with": [], "without": []}
+    for number in range(repeats + 1):
+        for name in list(runs)[:: 1 if number % 2 else -1]:
+            found = once(qa, path, name == "with")
+            if number:
+                runs[name].append(found)
+    texts = {run["text"] for made in runs.values() for run in made}
+    if len(texts) > 1:
+        raise SystemExit(f"the answers differ: {texts}")
+    ms = {
+        name: {key: round(statistics.median(run[key] for run in made), 1) for key in made[0] if key != "text"}
+        for name, made in runs.items()
+    }
+    plain = ms["without"]
+    hidden = min(plain["decode"] + plain["preprocess"], plain["encode"])
+    ratios = [a["all"] / b["all"] for a, b in zip(runs["without"], runs["with"], strict=True)]
+    return {
+        "ms": ms,
+        "without_over_with": round(statistics.median(ratios), 3),
+        "turns": [round(ratio, 3) for ratio in ratios],
+        "allowed": round(plain["all"] / (plain["all"] - hidden), 3),
+    }
+
+
+def show(name: str, found: dict[str, Any]) -> None:
+    """Print one model's figures."""
+    from rich.console import Console
+    from rich.table import Table
+
+    phases = [key for key, ms in found["ms"]["without"].items() if ms > 0.05 and key != "total"]
+    table = Table("ms", *phases, title=name)
+    for who, row in found["ms"].items():
+        table.add_row(who, *(f"{row[phase]:,.0f}" for phase in phases))
+    console = Console(width=120)
+    console.print(table)
+    console.print(
+        f"without / with: {found['without_over_with']}, allowed {found['allowed']}, by turn {found['turns']}"
+    )
+
+
+def main() -> None:
+    """Measure both models, print tables, write JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--frames", type=int, default=64, help="frames taken of the clip (default 64)")
+    parser.add_argument("--size", type=int, nargs=2, default=(1280, 720), help="width and height of the clip")
+    parser.add_argument("--repeats", type=int, default=7, help="counted turns (default 7)")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads (default 1)")
+    parser.add_argument("--json", type=Path, help="also write everything to this file")
+    args = parser.parse_args()
+    import torch
+
+    from vidcompress import VisualQA
+    from vidcompress.evaluate.provenance import provenance
+
+    torch.set_num_threads(args.threads)
+    sampling = {"num_frames": args.frames, "method": "globalcom2", "retention_ratio": 0.25}
+    tiny = VisualQA.from_pretrained("tiny-onevision", device="cpu", **sampling)
+    wider = middle()
+    models = {"tiny-onevision": tiny, "middle": VisualQA(wider.model, wider.processor, **sampling)}
+    found: dict[str, Any] = {}
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.mp4"
+        draw(path, args.frames, tuple(args.size))
+        for name, qa in models.items():
+            found[name] = measure(qa, path, args.repeats)
+            show(name, found[name])
+    if args.json:
+        plan = {key: value for key, value in vars(args).items() if key != "json"}
+        whole = {"plan": {**plan, "cores": len(os.sched_getaffinity(0))}, "models": found}
+        args.json.write_text(json.dumps({**whole, "provenance": provenance()}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -114,7 +114,11 @@ class Request:
 
 
 class Backend(Protocol):
-    """Reads the requested frames of one clip."""
+    """Reads the requested frames of one clip.
+
+    One that can hand them over before the last is decoded has a method `parts(clip, request)` too, a generator of what
+    there is so far (see `parts`); a clip that is encoded while it is read comes from that.
+    """
 
     def read(self, clip: Clip, request: Request) -> VideoFrames:
         """Return the frames, or raise MediaError naming what is wrong and which backend would serve."""

@@ -7,7 +7,11 @@ import time
 import torch
 
 PHASES = ("decode", "preprocess", "encode", "compress", "prefill", "generate")
-"""In the order in which they happen; `generate` is the decoding after the first token."""
+"""In the order in which they happen; `generate` is the decoding after the first token.
+
+Where a clip is read in a thread while it is encoded, `decode` is the time for which the model waited for frames, be it
+for decoding or preprocessing, and what the thread did while nobody waited is in no phase: still nothing counts twice.
+"""
 
 
 def now(device: torch.device | str) -> float:

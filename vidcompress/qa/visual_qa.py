@@ -200,7 +200,7 @@ class VisualQA:
         max_new_tokens: int = 64,
         **generate: Any,
     ) -> Answer:
-        """Answer one question.
+        """Answer one question. The frames of a clip file are decoded in a thread while the encoder is at earlier ones.
 
         Args:
             question: the text; the model's chat template is put around it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -231,4 +232,17 @@ def test_nothing_is_left_when_the_encoder_is_interrupted(
         compressed(qa, path, frames=60, method="hired")
     assert running() == []
     gc.collect()
-    assert not [item for item in gc.get_objects() if isinstance(item, FrameViews)]
+    assert not [item for item in gc.get_objects() if type(item) is FrameViews]
+
+
+def test_whoever_waits_for_frames_can_be_interrupted(
+    asked: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arriving, "read_parts", endless)
+    me = threading.get_ident()
+    timer = threading.Timer(0.5, signal.pthread_kill, (me, signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        compressed(asked("llava_onevision"), path, frames=60)
+    timer.join()
+    assert running() == []
