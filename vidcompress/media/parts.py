@@ -27,6 +27,9 @@ Parts = Generator[Part, None, None]
 class Reread(Exception):
     """What was said of a clip so far may not hold: its packets did not lead to its frames, so read all of it."""
 
+    def __init__(self) -> None:
+        super().__init__("the packets of a clip did not lead to its frames; it has to be read from its start")
+
 
 def whole(parts: Iterable[Part]) -> VideoFrames:
     """The clip when all of it is there.

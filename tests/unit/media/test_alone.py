@@ -188,14 +188,14 @@ def test_packets_that_mislead_midway(asked: Any, path: Path, monkeypatch: pytest
 
 def test_damage_is_told_as_ever(asked: Any, damaged_clip: Path) -> None:
     qa = asked("llava_onevision")
-    with pytest.raises(MediaError) as expected:
+    with pytest.raises(MediaError, match="is damaged") as expected:
         read_video(damaged_clip, num_frames=40)
-    with pytest.raises(MediaError) as found:
+    with pytest.raises(MediaError, match="is damaged") as found:
         compressed(qa, damaged_clip, frames=40)
     assert str(found.value) == str(expected.value)
     few = VisualQA(qa.model, qa.processor, num_frames=40, method="frames", max_tokens=30)
     for ask in (few.ask, few.chat(video=damaged_clip).ask):
-        with pytest.raises(MediaError) as found:
+        with pytest.raises(MediaError, match="is damaged") as found:
             ask("what is this ?", **({"video": damaged_clip} if ask == few.ask else {}))
         assert str(found.value) == str(expected.value)
 

@@ -188,11 +188,11 @@ def test_a_seek_that_lands_too_late_is_noticed() -> None:
     index = indexed([(i * 10, i * 10 - 5, i % 5 == 0, False) for i in range(20)])
     assert index is not None
     late, early = FakeContainer(150), FakeContainer(50)
-    with pytest.raises(Reread):
+    with pytest.raises(Reread, match="did not lead to its frames"):
         next(pyav_backend._packets_from(late, None, index, 10))
     assert late.asked == [100, 95], "by presentation time, then by decode time"
     assert next(pyav_backend._packets_from(early, None, index, 10)).pts == 50
-    with pytest.raises(Reread):
+    with pytest.raises(Reread, match="did not lead to its frames"):
         next(pyav_backend._decode_segment(early, None, index, Segment(10, (50,))))  # corrupt: not kept
 
 
