@@ -36,6 +36,8 @@ def ahead(
         yield from map(make, items)
         return
     stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+    if stream is not None:  # items that lie on the device were made on the caller's stream
+        stream.wait_stream(torch.cuda.current_stream(device))
 
     def work(item: Item) -> tuple[Made, Any]:
         with torch.cuda.stream(stream):  # does nothing without one
