@@ -96,7 +96,8 @@ class Pile:
 
     def by_visual(self, views: Tensor) -> Tensor:
         """Sum (v, D) over the views of each visual: (B, D)."""
-        return views.unflatten(0, (self.visuals, -1)).sum(1)
+        sums: Tensor = views.unflatten(0, (self.visuals, -1)).sum(1)
+        return sums
 
     def products_with(self, rows: Tensor) -> Tensor:
         """Inner products of all positions with one row per visual (B, D): (N,), in the rows' dtype."""
