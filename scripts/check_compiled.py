@@ -3,10 +3,10 @@
     python scripts/check_compiled.py --json docs/results/compiled.json
 
 On the CPU this needs a C++ compiler and minutes, so no test does it; `tests/contract/test_compiled.py` traces the same
-graphs without inductor. Every embedded model is asked about pictures of several sizes and budgets, alone and several at
-once, with the growing cache and a static one, first as it is and then compiled. Stated are the answers that differ (none
-should), the graphs that were compiled, and how long the calls took: the first with compiling (seconds by the clock, since
-other processes compile), then again and as it is (seconds of this process). The exit code is 1 where an answer differs.
+graphs without inductor. Every embedded model is asked about pictures of several sizes and budgets, alone and several
+at once, with the growing cache and a static one, first as it is and then compiled. Stated are the answers that differ
+(none should), the graphs that were compiled, and how long the calls took: the first with compiling (by the clock, since
+other processes compile), then again and as it is (in this process). The exit code is 1 where an answer differs.
 """
 
 from __future__ import annotations
