@@ -18,6 +18,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,17 +62,16 @@ def graphs() -> int:
     return int(counters["stats"]["unique_graphs"])
 
 
-def measure(name: str, dtype: str) -> list[dict[str, Any]]:
+def measure(name: str, batches: Sequence[int]) -> Iterator[dict[str, Any]]:
     """All cases of one model: each as it is, compiled for the first time, and compiled once more."""
     from torch._dynamo.utils import counters
 
     torch._dynamo.reset()
     counters.clear()
-    plain = VisualQA.from_pretrained(name, device="cpu", dtype=dtype)
-    fast = VisualQA.from_pretrained(name, device="cpu", dtype=dtype, compile=True)
-    cases = []
+    plain = VisualQA.from_pretrained(name, device="cpu")
+    fast = VisualQA.from_pretrained(name, device="cpu", compile=True)
     for cache in CACHES:
-        for batch in (1, len(QUESTIONS)):
+        for batch in batches:
             expected = answers(plain, cache, batch)
             case: dict[str, Any] = {"model": name, "cache": cache, "batch": batch, "asked": len(expected)}
             for run in ("first", "again"):
@@ -87,9 +87,7 @@ def measure(name: str, dtype: str) -> list[dict[str, Any]]:
             answers(plain, cache, batch)
             case["ordinary_busy"] = round(time.process_time() - start, 2)
             case["graph_breaks"] = sum(counters["graph_break"].values())
-            cases.append(case)
-            print(json.dumps(case), file=sys.stderr, flush=True)
-    return cases
+            yield case
 
 
 def main() -> None:
@@ -98,13 +96,21 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--models", nargs="+", default=["tiny-onevision", "tiny-next"])
-    parser.add_argument("--dtype", default="float32")
+    parser.add_argument(
+        "--batches", nargs="+", type=int, default=[1, len(QUESTIONS)], help="questions at a time"
+    )
     parser.add_argument("--json", type=Path, help="write the results here")
     given = parser.parse_args()
     logging.getLogger("transformers").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:  # nothing compiled earlier
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
-        cases = [case for name in given.models for case in measure(name, given.dtype)]
+        cases: list[dict[str, Any]] = []
+        for name in given.models:
+            for case in measure(name, given.batches):
+                cases.append(case)
+                if given.json:  # after every case, for they take minutes
+                    found = {"provenance": provenance(), "cases": cases}
+                    given.json.write_text(json.dumps(found, indent=1) + "\n")
     table = Table("model", "cache", "batch", "answers", "differ", "graphs", "first", "again", "ordinary")
     for case in cases:
         first, again = case["first"], case["again"]
@@ -117,8 +123,6 @@ def main() -> None:
             f"{case['ordinary_busy']} s",
         )
     Console().print(table)
-    if given.json:
-        given.json.write_text(json.dumps({"provenance": provenance(), "cases": cases}, indent=1) + "\n")
     sys.exit(any(case[run]["differ"] for case in cases for run in ("first", "again")))
 
 

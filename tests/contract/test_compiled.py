@@ -45,10 +45,10 @@ def test_a_static_cache_gives_the_same_answer(family: str, method: str) -> None:
 
 
 @pytest.fixture
-def without_inductor(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What is compiled here is traced, and then run as it is."""
-    whole = torch.nn.Module.compile
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **how: whole(self, backend="eager", **how))
+def without_inductor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What is compiled here is traced, and then run as it is; with "aot_eager" as inductor would get it."""
+    whole, backend = torch.nn.Module.compile, getattr(request, "param", "aot_eager")
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **how: whole(self, backend=backend, **how))
     torch._dynamo.reset()
     counters.clear()
     yield
@@ -84,6 +84,7 @@ def test_a_compiled_language_model_gives_the_same_answers_and_two_graphs() -> No
 
 
 @compiles
+@pytest.mark.parametrize("without_inductor", ["eager"], indirect=True)
 @pytest.mark.usefixtures("without_inductor")
 def test_visual_qa_compiles_and_refuses_methods_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vidcompress.compiled.cpp_compiler", lambda: "g++")
