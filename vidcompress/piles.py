@@ -23,7 +23,7 @@ LINE = 64
 
 
 def piles(tokens: Sequence[VisualTokens], used: float = 1.0) -> list[Pile]:
-    """Lay visuals of one shape one after the other, as many as fit in one block.
+    """Lay visuals of one shape one after the other, as many as fit in one block (on the CPU, in a quarter of one).
 
     Args:
         tokens: the visuals of a batch, of one modality, on one device.
@@ -83,10 +83,15 @@ def _filled(tokens: Sequence[VisualTokens], members: list[int]) -> list[list[int
         rows = max(len(one), one.layout.table.numel())
         if rows > room:
             parts.append([])
-            room = rows_per_block(one.features, one.features.shape[1])
+            room = rows_per_block(one.features, one.features.shape[1]) // _parts(one)
         parts[-1].append(number)
         room -= rows
     return parts
+
+
+def _parts(one: VisualTokens) -> int:
+    """The part of a block that several visuals may fill: on the CPU their copy is to stay in the cache as well."""
+    return 4 if one.features.device.type == "cpu" else 1
 
 
 def _laid(tokens: Sequence[VisualTokens], members: list[int]) -> Pile:

@@ -99,14 +99,14 @@ def test_rows_that_begin_anywhere_in_a_cache_line_stay_alone() -> None:
     assert members([batch(layouts, 16, dtype, 1)[0][0] for dtype in (FLOAT, HALF)]) == [(0,), (1,)]
 
 
-def test_a_copy_is_no_larger_than_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_is_no_larger_than_a_quarter_of_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens, _ = batch({"clip": CLIPS["one newline"]}, 16, FLOAT, copies=7)
     rows = len(tokens[0])
-    monkeypatch.setattr(moments, "CPU_BLOCK", 3 * rows * 16 * 4)
+    monkeypatch.setattr(moments, "CPU_BLOCK", 4 * 3 * rows * 16 * 4)
     assert members(tokens) == [(0, 1, 2), (3, 4, 5), (6,)]
     assert len(piles(tokens)[0].features) == 3 * rows
     assert piles(tokens)[2].features is tokens[6].features, "a visual alone is not copied"
-    monkeypatch.setattr(moments, "CPU_BLOCK", rows * 16 * 4 - 1)
+    monkeypatch.setattr(moments, "CPU_BLOCK", 4 * (rows * 16 * 4 - 1))
     assert members(tokens) == [(number,) for number in range(7)]
 
 
