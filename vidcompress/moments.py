@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from .views import Layout
 
@@ -37,39 +39,77 @@ def rows_per_block(values: Tensor, row_elements: int) -> int:
     return max(1, size // max(1, row_elements * working_dtype(values).itemsize))
 
 
-def blocks(features: Tensor, layout: Layout) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield whole views in order as x (v, L, D) with a 0/1 mask (v, L) of what is a token of the view.
+@dataclass(frozen=True, eq=False)
+class Pile:
+    """B visuals as one: B = 1, or as many of one shape as fit in one block together (see `piles`).
 
-    The frames of an ordinary clip are slices of the features; crops, whose rows interleave in the sequence, are
-    gathered block by block.
+    Attributes:
+        features: (N, D) of all of them in any float dtype.
+        layout: of all N positions.
+        run: positions per frame, as `Layout.run` of each visual says. Where it is not None, all have as many frames and
+            as many positions; pictures may differ in both.
+        visuals: B.
+        members: their places in a batch.
     """
-    dtype = working_dtype(features)
-    views, run = len(layout.views), layout.run
-    if run is not None:
-        body = features[: views * run].view(views, run, -1)
-        mask = (~layout.separator[: views * run]).to(dtype).view(views, run)
-        step = rows_per_block(features, run * features.shape[1])
-        for x, m in zip(torch.split(body, step), torch.split(mask, step), strict=True):
-            yield x.to(dtype), m
-        return
-    table = layout.table
-    step = rows_per_block(features, max(1, table.shape[1]) * features.shape[1])
-    for index in torch.split(table, step):
-        inside = index < len(layout)
-        x = features[torch.where(inside, index, 0)].to(dtype)
-        yield x, inside.to(dtype)
+
+    features: Tensor
+    layout: Layout
+    run: int | None
+    visuals: int = 1
+    members: tuple[int, ...] = (0,)
+
+    def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield whole views in order as x (v, L, D) with a 0/1 mask (v, L) of what is a token of the view.
+
+        The frames of an ordinary clip are slices of the features; crops, whose rows interleave in the sequence, are
+        gathered block by block.
+        """
+        features, layout, run = self.features, self.layout, self.run
+        dtype, views = working_dtype(features), len(layout.views)
+        if run is not None:
+            frames = slice(views // self.visuals * run)
+            body = features.unflatten(0, (self.visuals, -1))[:, frames].reshape(views, run, -1)
+            real = (~layout.separator).view(self.visuals, -1)[:, frames]
+            mask = real.to(dtype).reshape(views, run)
+            step = views if self.visuals > 1 else rows_per_block(features, run * features.shape[1])
+            for x, m in zip(torch.split(body, step), torch.split(mask, step), strict=True):
+                yield x.to(dtype), m
+            return
+        table = layout.table
+        step = rows_per_block(features, max(1, table.shape[1]) * features.shape[1])
+        for index in torch.split(table, step):
+            inside = index < len(layout)
+            x = features[torch.where(inside, index, 0)].to(dtype)
+            yield x, inside.to(dtype)
+
+    def to_positions(self, values: list[Tensor]) -> Tensor:
+        """Put per-block values (v, L), as `blocks` yields them, in sequence order: (N,); zero at separators."""
+        table = torch.cat(values)
+        if self.run is not None:
+            rows = table.view(self.visuals, -1)
+            whole: Tensor = pad(rows, (0, len(self.layout) // self.visuals - rows.shape[1]))
+            return whole.flatten()
+        out = table.new_zeros(len(self.layout) + 1)
+        out[self.layout.table] = table
+        out[-1] = 0
+        return out[:-1] * ~self.layout.separator
+
+    def by_visual(self, views: Tensor) -> Tensor:
+        """Sum (v, D) over the views of each visual: (B, D)."""
+        sums: Tensor = views.unflatten(0, (self.visuals, -1)).sum(1)
+        return sums
+
+    def products_with(self, rows: Tensor) -> Tensor:
+        """Inner products of all positions with one row per visual (B, D): (N,), in the rows' dtype."""
+        if self.visuals == 1:
+            return products_with(self.features, rows[0])
+        x = self.features.unflatten(0, (self.visuals, -1)).to(rows.dtype)
+        return products(x, rows).flatten()
 
 
-def to_positions(values: list[Tensor], layout: Layout) -> Tensor:
-    """Put per-block values (v, L), as `blocks` yields them, in sequence order: (N,); zero at separators."""
-    table = torch.cat(values)
-    if layout.run is not None:
-        flat = table.flatten()
-        return torch.cat((flat, flat.new_zeros(len(layout) - flat.shape[0])))
-    out = table.new_zeros(len(layout) + 1)
-    out[layout.table] = table
-    out[-1] = 0
-    return out[:-1] * ~layout.separator
+def pile(features: Tensor, layout: Layout) -> Pile:
+    """One visual, of any size."""
+    return Pile(features, layout, layout.run)
 
 
 def per_view(values: Tensor, layout: Layout, start: float = 0.0) -> Tensor:
@@ -107,7 +147,7 @@ def products_with(features: Tensor, row: Tensor) -> Tensor:
 def view_sums(features: Tensor, layout: Layout) -> Tensor:
     """(V, D) sums of the L2-normalised tokens of each view; their directions are those of the means."""
     sums = []
-    for x, mask in blocks(features, layout):
+    for x, mask in pile(features, layout).blocks():
         sums.append(weighted_sums(mask / torch.linalg.vector_norm(x, dim=-1).clamp(min=EPSILON), x))
     return (
         torch.cat(sums) if sums else features.new_zeros(0, features.shape[1], dtype=working_dtype(features))
@@ -161,18 +201,27 @@ def distances(features: Tensor, layout: Layout, *, whole: bool = False) -> Dista
         layout: says which positions belong to a view; separators enter no mean.
         whole: also compare with the mean of all tokens.
     """
-    own, inverse, total = [], [], features.new_zeros(features.shape[1], dtype=working_dtype(features))
-    for x, mask in blocks(features, layout):
+    return pile_distances(pile(features, layout), whole=whole)
+
+
+def pile_distances(tokens: Pile, *, whole: bool = False) -> Distances:
+    """The `distances` of each of several visuals, one after the other.
+
+    Args:
+        tokens: the visuals; clips, where `whole` is asked for.
+        whole: also compare with the mean of all tokens of the same visual.
+    """
+    own, inverse, total = [], [], tokens.features.new_zeros((), dtype=working_dtype(tokens.features))
+    for x, mask in tokens.blocks():
         scale = mask / torch.linalg.vector_norm(x, dim=-1).clamp(min=EPSILON)
         sums = weighted_sums(scale, x)  # the direction of the mean is all that a cosine needs
         length = torch.linalg.vector_norm(sums, dim=-1).clamp(min=EPSILON)
         own.append(-products(x, sums) * scale / length[:, None])
         if whole:
             inverse.append(scale)
-            total = total + sums.sum(0)
+            total = total + tokens.by_visual(sums)
+    view = tokens.to_positions(own)
     if not whole:
-        return Distances(to_positions(own, layout), None)
-    direction = total / torch.linalg.vector_norm(total).clamp(min=EPSILON)
-    return Distances(
-        to_positions(own, layout), -products_with(features, direction) * to_positions(inverse, layout)
-    )
+        return Distances(view, None)
+    direction = total / torch.linalg.vector_norm(total, dim=-1, keepdim=True).clamp(min=EPSILON)
+    return Distances(view, -tokens.products_with(direction) * tokens.to_positions(inverse))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .selection import Selection, largest_remainder, rank_within_views
-from .views import Layout, _first, ordinary
+from .views import Layout, VisualTokens, _first, ordinary
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,12 @@ class Joined:
         return flat.index_copy_(0, self.slot, values).view(self.caps.shape)
 
 
-@lru_cache(maxsize=32)
+def can_join(tokens: Sequence[VisualTokens]) -> bool:
+    """Whether visuals are several, of one modality and on one device."""
+    return len(tokens) > 1 and len({(one.layout.modality, one.layout.view.device) for one in tokens}) == 1
+
+
+@lru_cache(maxsize=64)
 @ordinary
 def join(layouts: tuple[Layout, ...]) -> Joined:
     """Put layouts one after the other; from geometry alone.
@@ -106,13 +111,32 @@ def spend(
         One selection per visual, in sequence order.
     """
     layout, device = joined.layout, joined.owner.device
-    table = torch.tensor([totals, separators], dtype=torch.int64).to(device)
-    counts = largest_remainder(joined.side_by_side(weights), table[0][:, None], joined.caps)
+    total = torch.tensor(totals, dtype=torch.int64).to(device)
+    counts = largest_remainder(joined.side_by_side(weights), total[:, None], joined.caps)
     limit = torch.cat((counts.flatten()[joined.slot], counts.new_zeros(1)))
-    kept = rank_within_views(scores, layout) < limit[layout.view]
-    if sum(separators):
+    return kept_of_each(joined, rank_within_views(scores, layout) < limit[layout.view], totals, separators)
+
+
+def kept_of_each(
+    joined: Joined, kept: Tensor, totals: Sequence[int], separators: Sequence[int]
+) -> list[Selection]:
+    """Make selections of a mask.
+
+    Args:
+        joined: the B visuals.
+        kept: (N,) bool, tokens to keep; what it says of separators does not count.
+        totals: how many these are of each visual.
+        separators: separators to keep of each, chosen as by `spend`.
+
+    Returns:
+        One selection per visual, in sequence order.
+    """
+    layout = joined.layout
+    if layout.num_separators:
         kept = kept.index_fill(0, layout.separator_index, False)
-        kept = kept.index_copy(0, layout.separator_index, _separators(joined, kept, table[1]))
+    if sum(separators):
+        wanted = torch.tensor(separators, dtype=torch.int64).to(kept.device)
+        kept = kept.index_copy(0, layout.separator_index, _separators(joined, kept, wanted))
     lengths = [total + count for total, count in zip(totals, separators, strict=True)]
     index = _first(kept, sum(lengths))
     index = index - joined.first[joined.owner[index]]

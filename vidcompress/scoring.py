@@ -53,15 +53,8 @@ def commander_of_image(values: Tensor, layout: Layout) -> Commander:
         UnsupportedInputError: the image has no thumbnail.
     """
     rows, cols = layout.grid
-    number = next((i for i, view in enumerate(layout.views) if view.kind == "thumbnail"), None)
-    if number is None:
-        raise UnsupportedInputError(
-            f"an image without a thumbnail has no commander (views: {len(layout.views)} crops); use a method that "
-            "scores every view by itself, or an adapter that sends the thumbnail"
-        )
-    mine = layout.view == number
-    cell = layout.row * cols + layout.col
-    flat = values.new_zeros(rows * cols + 1).scatter(0, torch.where(mine, cell, rows * cols), values)[:-1]
+    to_grid, to_tokens = _places(layout)
+    flat = values.new_zeros(rows * cols + 1).scatter(0, to_grid, values)[:-1]
     grid = flat.view(rows, cols)
     maps = [flat]
     if layout.canvas is not None:
@@ -72,18 +65,40 @@ def commander_of_image(values: Tensor, layout: Layout) -> Commander:
             canvas[top : top + size[0], left : left + size[1]] = resized
             resized = canvas
         maps.append(resized.flatten())
+    return Commander(torch.cat(maps)[to_tokens], grid)
+
+
+@lru_cache(maxsize=64)
+@ordinary
+def _places(layout: Layout) -> tuple[Tensor, Tensor]:
+    """Where each position (N,) lies in the thumbnail's flat grid, and where in that grid and the canvas behind it.
+
+    What is no token of the thumbnail lies behind its grid, at its number of cells.
+    """
+    rows, cols = layout.grid
+    number = next((i for i, view in enumerate(layout.views) if view.kind == "thumbnail"), None)
+    if number is None:
+        raise UnsupportedInputError(
+            f"an image without a thumbnail has no commander (views: {len(layout.views)} crops); use a method that "
+            "scores every view by itself, or an adapter that sends the thumbnail"
+        )
+    mine = layout.view == number
+    cell = layout.row * cols + layout.col
+    to_grid = torch.where(mine, cell, rows * cols)
+    if layout.canvas is not None:
         cell = torch.where(mine, cell, rows * cols + layout.row * layout.canvas[1] + layout.col)
-    return Commander(torch.cat(maps)[cell.masked_fill(layout.separator, 0)], grid)
+    return to_grid, cell.masked_fill(layout.separator, 0)
 
 
 def allocate(
     commander: Commander,
     layout: Layout,
-    ratio: float,
+    ratio: float | Tensor,
     *,
     allocation: Allocation = "softmax_sum",
     tau: float = 10.0,
     policy: Policy = "exact",
+    visuals: int = 1,
 ) -> Tensor:
     """Share of its tokens that each view keeps.
 
@@ -96,32 +111,33 @@ def allocate(
     Args:
         commander: scores, higher is worth more.
         layout: the views; boxes of crops in the commander's grid.
-        ratio: R, 0 <= R <= 1.
-        allocation: the rule above.
+        ratio: R, 0 <= R <= 1; of B clips (B, 1) float64.
+        allocation: the rule above; `topk` serves one visual only.
         tau: temperature, in units of S.
         policy: `reference` ignores padding, as the authors do (`View.nominal_box`); `exact` uses the part of the
             thumbnail that the crop really shows and leaves fully padded crops out.
+        visuals: B, of clips with as many frames each, one after the other.
 
     Returns:
         (V,) float64 in [0, 1]; R for the thumbnail.
     """
     live, count = _live(layout, policy)
-    uniform = torch.full_like(live, ratio, dtype=torch.float64)
+    live, count = live.view(visuals, -1), count // visuals
+    uniform = ratio * torch.ones_like(live, dtype=torch.float64)
     if allocation == "uniform" or count == 0:
-        return uniform
+        return uniform.flatten()
     if allocation == "topk":
-        part = torch.where(
-            live, over_views(_top_places(commander, layout, ratio), layout, "sum", policy), 0.0
-        )
+        marks = _top_places(commander, layout, float(ratio))
+        part = torch.where(live, over_views(marks, layout, "sum", policy), 0.0)
         rates = ratio * part * (count / part.sum())
     else:
         how = "max" if allocation == "softmax_max" else "sum"
-        worth = over_views(commander, layout, how, policy)
+        worth = over_views(commander, layout, how, policy).view(visuals, -1)
         sigma = softmax_of_views(worth, live, tau)
-        rates = ratio * (1 + sigma - sigma.sum() / count)
+        rates = ratio * (1 + sigma - sigma.sum(-1, keepdim=True) / count)
     # No evidence at all (NaN from broken features, no top place in any view) means no preference.
     rates = torch.where(live & ~rates.isnan(), rates, uniform)
-    return rates.clamp(max=1.0)
+    return rates.clamp(max=1.0).flatten()
 
 
 def worth_keeping(commander: Commander, layout: Layout, needed: float, policy: Policy = "exact") -> Tensor:
@@ -169,10 +185,10 @@ def _live(layout: Layout, policy: Policy) -> tuple[Tensor, int]:
 
 
 def softmax_of_views(worth: Tensor, live: Tensor, tau: float) -> Tensor:
-    """exp((S - max S) / tau) / (sum + 1e-8) over the live views, zero elsewhere: (V,) float64."""
+    """exp((S - max S) / tau) / (sum + 1e-8) over the live views, zero elsewhere: (V,) or (B, V) float64."""
     lowest = torch.where(live, worth, -torch.inf)
-    power = torch.where(live, torch.exp((lowest - lowest.max()) / tau), 0.0)
-    return power / (power.sum() + 1e-8)
+    power = torch.where(live, torch.exp((lowest - lowest.amax(-1, keepdim=True)) / tau), 0.0)
+    return power / (power.sum(-1, keepdim=True) + 1e-8)
 
 
 def token_scores(commander: Tensor, local: Tensor, layout: Layout, *, score: Score, alpha: float) -> Tensor:

@@ -17,7 +17,7 @@ from vidcompress.adapters.llava_onevision import LlavaOnevisionAdapter
 from vidcompress.block import CompressSession
 from vidcompress.budget import Plan
 from vidcompress.errors import ArgumentError
-from vidcompress.methods.base import ScoredMethod
+from vidcompress.methods.base import Method, ScoredMethod
 from vidcompress.methods.controls import Uniform
 from vidcompress.registry import available_methods
 from vidcompress.selection import Selection
@@ -74,7 +74,7 @@ class Wrong(Uniform):
         return index if self.how == "bare" else Selection(index)
 
     def select_batch(self, tokens: Any, plans: Any) -> Any:
-        made = super().select_batch(tokens, plans)
+        made = Method.select_batch(self, tokens, plans)
         return made[:1] if self.how == "one of two" else made
 
 

@@ -172,6 +172,19 @@ FROM_PRETRAINED = [
         for value in ("toaster", "", 0, ["cpu"])
     ),
     *(
+        Row("VisualQA.from_pretrained", "compile", value, "must be True or False")
+        for value in (1, "yes", None, "inductor")
+    ),
+    *(
+        Row("VisualQA.from_pretrained", "compile", True, message, others={name: value})
+        for name, value, message in (
+            ("method", "fastv", "cannot go with method 'fastv', which prunes between the layers"),
+            ("method", "globalcom2+pdrop", "cannot go with method 'globalcom2+pdrop'"),
+            ("device_map", "auto", "cannot go with device_map='auto'"),
+            ("quantization_config", {}, "cannot go with quantization_config={}"),
+        )
+    ),
+    *(
         Row("VisualQA.from_pretrained", "preset", value, message, others={"name_or_path": "tiny-next"})
         for value, message in (("288", "did you mean '2880'?"), ("", "known: 2880"), (2880, "must be a text"))
     ),

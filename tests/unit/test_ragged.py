@@ -79,20 +79,34 @@ class Count(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize(("name", "each"), [("fastervlm", 2), ("globalcom2", 50), ("hired", 70)])
-def test_one_more_picture_costs_its_scores_only(name: str, each: int) -> None:
-    """Ranking, counting and separators are about 130 kernels, whatever the number of pictures."""
-    method, layout = get_method(name), IMAGES["landscape"]
+COSTS: list[tuple[str, str, Layout, int, int]] = [
+    ("fastervlm", "auto", IMAGES["landscape"], 2, 140),
+    ("globalcom2", "auto", IMAGES["landscape"], 44, 140),
+    ("globalcom2", "distance", IMAGES["landscape"], 44, 180),
+    ("hired", "auto", IMAGES["landscape"], 40, 140),
+    ("globalcom2", "auto", VIDEOS["one newline"], 0, 230),
+    ("vidcom2", "auto", VIDEOS["newline per row"], 0, 280),
+    ("random", "auto", IMAGES["landscape"], 0, 60),
+    ("uniform", "auto", VIDEOS["one newline"], 0, 60),
+]
+"""Method, evidence, layout; operations for one visual more, and at most for all that is done once."""
+
+
+@pytest.mark.parametrize(("name", "evidence", "layout", "each", "once"), COSTS)
+def test_one_more_visual_costs_its_scores_only(
+    name: str, evidence: str, layout: Layout, each: int, once: int
+) -> None:
+    method = get_method(name, **({} if evidence == "auto" else {"evidence": evidence}))
     plan = make_plan(layout, len(layout) // 4, ratio=Fraction(1, 4))
     seen = {}
     for count in (2, 6):
-        tokens = [make_tokens(layout, seed=number) for number in range(count)]
+        tokens = [make_tokens(layout, dim=64, seed=number) for number in range(count)]
         method.select_batch(tokens, [plan] * count)  # layouts are joined once per geometry
         with Count() as counter:
             method.select_batch(tokens, [plan] * count)
         seen[count] = counter.seen
     assert seen[6] - seen[2] <= 4 * each
-    assert seen[2] - 2 * each <= 140
+    assert seen[2] - 2 * each <= once
 
 
 def test_rows_of_shares_are_those_of_each_alone() -> None:

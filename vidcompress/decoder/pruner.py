@@ -17,7 +17,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from ..errors import CompressionStateError, UnsupportedInputError
+from ..compiled import is_compiled
+from ..errors import CompressionStateError, UnsupportedInputError, UnsupportedModelError
 from .attention import check_layer
 from .masks import check_implementation, layer_mask
 from .plan import InsidePlan
@@ -39,11 +40,18 @@ class Pruner:
         adapter: of the model; names its decoder.
 
     Raises:
-        UnsupportedModelError: the decoder's layers or its attention implementation cannot be pruned inside.
+        UnsupportedModelError: the decoder's layers or its attention implementation cannot be pruned inside, or it is
+            compiled.
     """
 
     def __init__(self, adapter: Any) -> None:
         self._decoder = adapter.decoder
+        if is_compiled(adapter.model, self._decoder):
+            raise UnsupportedModelError(
+                "the language model is compiled (torch.compile), and methods that prune inside it are hooks on its "
+                "layers, which compiled code does not see; use a method before the language model, or one that is not "
+                "compiled"
+            )
         for layer in self._decoder.layers:
             check_layer(layer)
         check_implementation(self._decoder.config._attn_implementation)

@@ -16,7 +16,7 @@ from ..budget import Plan, half_up, ratio_fraction
 from ..checks import one_of
 from ..errors import ArgumentError, UnsupportedInputError, shown
 from ..moments import per_view
-from ..ragged import Joined, join, spend
+from ..ragged import Joined, can_join, join, spend
 from ..selection import Selection, largest_remainder, top_per_view, with_separators
 from ..views import Evidence, Layout, Modality, VisualTokens
 
@@ -184,8 +184,7 @@ class ScoredMethod(Method):
 
     def select_batch(self, tokens: Sequence[VisualTokens], plans: Sequence[Plan]) -> list[Selection]:
         """Under `exact` the tokens of all visuals are ranked and chosen in one pass."""
-        alike = len({(one.layout.modality, one.layout.view.device) for one in tokens}) == 1
-        if len(tokens) == 1 or not alike or any(plan.policy != "exact" for plan in plans):
+        if not can_join(tokens) or any(plan.policy != "exact" for plan in plans):
             return super().select_batch(tokens, plans)
         joined = join(tuple(one.layout for one in tokens))
         scores, weights = self.scores_batch(joined, tokens, plans)

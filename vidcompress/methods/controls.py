@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import ClassVar
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 from ..budget import Plan
 from ..checks import is_whole
 from ..errors import ArgumentError, shown
+from ..ragged import can_join, join, kept_of_each
 from ..registry import register_method
 from ..selection import Selection, with_separators
 from ..views import Modality, VisualTokens
@@ -67,12 +70,30 @@ class Random(Method):
     def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
         """The first B of a seeded permutation, ascending."""
         count = tokens_to_keep(tokens.layout, plan)
+        drawn = self._permutation(tokens.layout.num_tokens)[:count].sort().values
+        return _of_tokens(tokens, drawn.to(tokens.layout.view.device), plan)
+
+    def select_batch(self, tokens: Sequence[VisualTokens], plans: Sequence[Plan]) -> list[Selection]:
+        """One permutation for every number of tokens, and one pass."""
+        if not can_join(tokens):
+            return super().select_batch(tokens, plans)
+        joined, counts = join(tuple(one.layout for one in tokens)), _counts(tokens, plans)
+        sizes = [one.layout.num_tokens for one in tokens]
+        distinct = sorted(set(sizes))
+        drawn = [self._permutation(size).argsort() for size in distinct]  # when each token is drawn
+        start = dict(zip(distinct, _starts(distinct), strict=True))
+        device = joined.owner.device
+        count, first, begin = _table(counts, [start[size] for size in sizes], _starts(sizes)).to(device)
+        owner = joined.owner[joined.layout.token_index]
+        number = torch.arange(len(owner), device=device) - begin[owner]
+        chosen = torch.cat(drawn).to(device)[first[owner] + number] < count[owner]
+        kept = torch.zeros_like(joined.layout.separator).index_copy(0, joined.layout.token_index, chosen)
+        return kept_of_each(joined, kept, counts, [plan.separators for plan in plans])
+
+    def _permutation(self, size: int) -> Tensor:
         # On the CPU whatever the device: accelerators have generators of their own.
         generator = torch.Generator("cpu").manual_seed(self.seed)
-        drawn = (
-            torch.randperm(tokens.layout.num_tokens, generator=generator, device="cpu")[:count].sort().values
-        )
-        return _of_tokens(tokens, drawn.to(tokens.layout.view.device), plan)
+        return torch.randperm(size, generator=generator, device="cpu")
 
 
 @register_method
@@ -95,8 +116,38 @@ class Uniform(Method):
         i = torch.arange(count, device=tokens.layout.view.device)
         return _of_tokens(tokens, (2 * i + 1) * tokens.layout.num_tokens // max(1, 2 * count), plan)
 
+    def select_batch(self, tokens: Sequence[VisualTokens], plans: Sequence[Plan]) -> list[Selection]:
+        """The strides of all in one pass."""
+        if not can_join(tokens):
+            return super().select_batch(tokens, plans)
+        joined, counts = join(tuple(one.layout for one in tokens)), _counts(tokens, plans)
+        sizes, total = [one.layout.num_tokens for one in tokens], sum(counts)
+        device = joined.owner.device
+        count, size, first, begin = _table(counts, sizes, _starts(counts), _starts(sizes)).to(device)
+        visual = torch.arange(len(counts), device=device)
+        owner = visual.repeat_interleave(count, output_size=total)
+        i = torch.arange(total, device=device) - first[owner]
+        number = (2 * i + 1) * size[owner] // (2 * count[owner])
+        kept = torch.zeros_like(joined.layout.separator)
+        kept = kept.index_fill(0, joined.layout.token_index[begin[owner] + number], True)
+        return kept_of_each(joined, kept, counts, [plan.separators for plan in plans])
+
 
 def _of_tokens(tokens: VisualTokens, numbers: Tensor, plan: Plan) -> Selection:
     """Turn numbers among the tokens, ascending, into positions, and add the planned separators."""
     index = tokens.layout.token_index[numbers]
     return Selection(with_separators(tokens.layout, index, plan.separators))
+
+
+def _counts(tokens: Sequence[VisualTokens], plans: Sequence[Plan]) -> list[int]:
+    return [tokens_to_keep(one.layout, plan) for one, plan in zip(tokens, plans, strict=True)]
+
+
+def _starts(sizes: Sequence[int]) -> list[int]:
+    """Where each of several runs begins when they stand one after the other."""
+    return [0, *accumulate(sizes)][:-1]
+
+
+def _table(*columns: Sequence[int]) -> Tensor:
+    """(column, visual) int64, so that one copy brings them all to the device."""
+    return torch.tensor(columns, dtype=torch.int64, device="cpu")

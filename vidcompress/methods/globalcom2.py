@@ -17,7 +17,8 @@ from torch.nn.functional import pad
 from ..budget import Plan
 from ..checks import is_whole, one_of
 from ..errors import ArgumentError, UnsupportedInputError, shown
-from ..moments import distances, working_dtype
+from ..moments import distances, pile_distances, working_dtype
+from ..piles import in_order, piles, ratios_of
 from ..ragged import Joined
 from ..registry import register_method
 from ..scoring import (
@@ -127,15 +128,60 @@ class GlobalCom2(ScoredMethod):
     def scores_batch(
         self, joined: Joined, tokens: Sequence[VisualTokens], plans: Sequence[Plan]
     ) -> tuple[Tensor, Tensor]:
-        """Commanders and what views want one by one, the rest for all at once."""
-        said = [self.commander_and_local(one) for one in tokens]
-        wanted = [
-            self._wanted_of_views(commander, one.layout, plan)
-            for (commander, _), one, plan in zip(said, tokens, plans, strict=True)
-        ]
-        worth, local = torch.cat([c.tokens for c, _ in said]), torch.cat([own for _, own in said])
-        scores = token_scores(worth, local, joined.layout, score=self.score, alpha=self.alpha)
-        return scores, torch.cat(wanted)
+        """Scores at once, distances of visuals of one shape at once; allocation at once for clips of one shape.
+
+        The commanders and what views want of pictures, and of clips with `topk`, are worked out one by one.
+        """
+        far = all(self._attention_evidence(one) is None for one in tokens)
+        if far and joined.layout.modality == "video" and self.allocation != "topk":
+            worth, local, wanted = self._of_clips(tokens, plans)
+        else:
+            said = self._said(tokens) if far else [self.commander_and_local(one) for one in tokens]
+            wishes = [
+                self._wanted_of_views(commander, one.layout, plan)
+                for (commander, _), one, plan in zip(said, tokens, plans, strict=True)
+            ]
+            worth, local = torch.cat([c.tokens for c, _ in said]), torch.cat([own for _, own in said])
+            wanted = torch.cat(wishes)
+        return token_scores(worth, local, joined.layout, score=self.score, alpha=self.alpha), wanted
+
+    def _said(self, tokens: Sequence[VisualTokens]) -> list[tuple[Commander, Tensor]]:
+        """`commander_and_local` of visuals without attention evidence, their distances together."""
+        made, clips = piles(tokens), tokens[0].layout.modality == "video"
+        far = [pile_distances(one, whole=clips) for one in made]
+        lengths = [len(one) for one in tokens]
+        own = in_order(made, [one.view for one in far], lengths).split(lengths)
+        if not clips:
+            return [
+                (commander_of_image(part, one.layout), part) for part, one in zip(own, tokens, strict=True)
+            ]
+        whole = in_order(made, [one.whole for one in far if one.whole is not None], lengths).split(lengths)
+        return [(Commander(part), view) for part, view in zip(whole, own, strict=True)]
+
+    def _of_clips(
+        self, tokens: Sequence[VisualTokens], plans: Sequence[Plan]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What the commander (N,) and the frames (N,) say of clips, and tokens wanted of each frame (V,)."""
+        made = piles(tokens)
+        far = [pile_distances(one, whole=True) for one in made]
+        wholes = [one.whole if one.whole is not None else one.view for one in far]
+        wanted = []
+        for one, whole in zip(made, wholes, strict=True):
+            rates = allocate(
+                Commander(whole),
+                one.layout,
+                ratios_of(one, plans),
+                allocation=self.allocation,
+                tau=self.tau,
+                visuals=one.visuals,
+            )
+            wanted.append(one.layout.sizes_tensor[:-1] * rates)
+        lengths = [len(one) for one in tokens]
+        return (
+            in_order(made, wholes, lengths),
+            in_order(made, [one.view for one in far], lengths),
+            in_order(made, wanted, [len(one.layout.views) for one in tokens]),
+        )
 
     def _wanted_of_views(self, commander: Commander, layout: Layout, plan: Plan) -> Tensor:
         """(V,) float64, tokens wanted of each view: N_j r_j, after the gate if there is one."""

@@ -16,16 +16,9 @@ from torch import Tensor
 from ..budget import Plan
 from ..checks import one_of
 from ..errors import ArgumentError, shown
-from ..moments import (
-    EPSILON,
-    blocks,
-    products,
-    products_with,
-    rows_per_block,
-    to_positions,
-    weighted_sums,
-    working_dtype,
-)
+from ..moments import EPSILON, Pile, pile, products, rows_per_block, weighted_sums, working_dtype
+from ..piles import in_order, piles, ratios_of
+from ..ragged import Joined
 from ..registry import register_method
 from ..scoring import softmax_of_views
 from ..selection import Selection, best_first, rank_within_views, with_separators
@@ -93,13 +86,19 @@ class VidCom2(ScoredMethod):
 
     def measure(self, tokens: VisualTokens) -> VidCom2Scores:
         """Channels, similarities and frame scores of a clip, in float32 (float64 for float64 features)."""
-        features, layout = tokens.features, tokens.layout
-        variance = channel_variance(features, layout)
-        size = max(1, int(variance.shape[0] * self.channel_share))
-        channels = torch.argsort(variance, stable=True)[:size].sort().values
-        close, squares, scales, total = [], [], [], variance.new_zeros(size, dtype=working_dtype(features))
-        for x, mask in blocks(features, layout):
-            x = x.flatten(0, 1).index_select(1, channels).view(*x.shape[:2], size)
+        measured = self._measure(pile(tokens.features, tokens.layout))
+        return measured._replace(channels=measured.channels[0])
+
+    def _measure(self, clips: Pile) -> VidCom2Scores:
+        """The same of B clips of one shape, one after the other, with channels (B, C share)."""
+        layout, visuals = clips.layout, clips.visuals
+        variance = channel_variance(clips)
+        size = max(1, int(variance.shape[1] * self.channel_share))
+        channels = torch.argsort(variance, stable=True)[:, :size].sort().values
+        close, squares, scales = [], [], []
+        total = variance.new_zeros((visuals, size), dtype=working_dtype(clips.features))
+        for x, mask in clips.blocks():
+            x = _columns(x, channels)
             norm = torch.linalg.vector_norm(x, dim=-1)
             scale = mask / norm.clamp(min=EPSILON)
             sums = weighted_sums(scale, x)
@@ -109,27 +108,38 @@ class VidCom2(ScoredMethod):
             close.append(self._kernels(distance))
             squares.append(square)
             scales.append(scale)
-            total = total + sums.sum(0)
-        mean = total / max(1, layout.num_tokens)
-        row = mean.new_zeros(features.shape[1]).index_copy(0, channels, mean)
-        distance = (
-            to_positions(squares, layout)
-            + mean.square().sum()
-            - 2 * products_with(features, row) * to_positions(scales, layout)
-        )
+            total = total + clips.by_visual(sums)
+        mean = total / max(1, layout.num_tokens // visuals)
+        row = mean.new_zeros(variance.shape).scatter(1, channels, mean)
+        to_mean = clips.to_positions(squares).view(visuals, -1) + mean.square().sum(-1, keepdim=True)
+        distance = to_mean.flatten() - 2 * clips.products_with(row) * clips.to_positions(scales)
         to_clip = self._kernels(distance)
         frame = -by_view(to_clip.to(torch.float64), layout) / layout.sizes_tensor[:-1].clamp(min=1)
-        return VidCom2Scores(channels, to_clip + to_positions(close, layout), frame)
+        return VidCom2Scores(channels, to_clip + clips.to_positions(close), frame)
 
     def scores(self, tokens: VisualTokens, plan: Plan) -> tuple[Tensor, Tensor]:
         """Minus the similarity (N,), and tokens wanted per frame (T,) float64."""
         measured = self.measure(tokens)
         return -measured.similarity, tokens.layout.sizes_tensor[:-1] * self.scales(measured.frame, plan.ratio)
 
-    def scales(self, frame: Tensor, ratio: float) -> Tensor:
-        """scale_t = min(1, R (1 + p_t - mean p)) with p = softmax((u - max u) / tau): (T,) float64."""
+    def scores_batch(
+        self, joined: Joined, tokens: Sequence[VisualTokens], plans: Sequence[Plan]
+    ) -> tuple[Tensor, Tensor]:
+        """Clips of one shape at once."""
+        made = piles(tokens, self.channel_share)
+        measured = [self._measure(one) for one in made]
+        scales = [
+            self.scales(clips.frame.view(one.visuals, -1), ratios_of(one, plans)).flatten()
+            for one, clips in zip(made, measured, strict=True)
+        ]
+        similarity = in_order(made, [clips.similarity for clips in measured], [len(one) for one in tokens])
+        scale = in_order(made, scales, [len(one.layout.views) for one in tokens])
+        return -similarity, joined.layout.sizes_tensor[:-1] * scale
+
+    def scales(self, frame: Tensor, ratio: float | Tensor) -> Tensor:
+        """scale_t = min(1, R (1 + p_t - mean p)) with p = softmax((u - max u) / tau): (T,) or (B, T) float64."""
         share = softmax_of_views(frame, torch.ones_like(frame, dtype=torch.bool), self.tau)
-        rates = ratio * (1 + share - share.mean())
+        rates = ratio * (1 + share - share.mean(-1, keepdim=True))
         return torch.where(rates.isnan(), ratio, rates).clamp(max=1.0)
 
     def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
@@ -176,19 +186,29 @@ class VidCom2(ScoredMethod):
         return sum((torch.exp(squared / (-2 * width)) for width in self.widths), torch.zeros_like(squared))
 
 
-def channel_variance(features: Tensor, layout: Layout) -> Tensor:
-    """(C,) float64: biased variance of each channel over all tokens, separators left out.
+def _columns(x: Tensor, channels: Tensor) -> Tensor:
+    """The channels (B, C) of views (v, L, D) of B clips: (v, L, C)."""
+    visuals, size = channels.shape
+    if visuals == 1:
+        return x.flatten(0, 1).index_select(1, channels[0]).view(*x.shape[:2], size)
+    rows = x.view(visuals, -1, x.shape[-1])
+    return rows.gather(2, channels[:, None].expand(-1, rows.shape[1], -1)).view(*x.shape[:2], size)
+
+
+def channel_variance(clips: Pile) -> Tensor:
+    """(B, C) float64: biased variance of each channel over all tokens of a clip, separators left out.
 
     One pass: moments about the first token's values, which are near enough to the mean for float32.
     """
-    mask = (~layout.separator).to(working_dtype(features))
-    count = max(1, layout.num_tokens)
-    shift = features[:1].to(mask.dtype)
-    first = mask.new_zeros(features.shape[1], dtype=torch.float64)
+    features = clips.features.unflatten(0, (clips.visuals, -1))
+    mask = (~clips.layout.separator).to(working_dtype(features)).view(clips.visuals, -1)
+    count = max(1, clips.layout.num_tokens // clips.visuals)
+    shift = features[:, :1].to(mask.dtype)
+    first = mask.new_zeros((clips.visuals, features.shape[-1]), dtype=torch.float64)
     second = first.clone()
-    step = rows_per_block(features, features.shape[1])
-    for x, m in zip(torch.split(features, step), torch.split(mask, step), strict=True):
+    step = max(1, rows_per_block(features, features.shape[-1]) // clips.visuals)
+    for x, m in zip(torch.split(features, step, dim=1), torch.split(mask, step, dim=1), strict=True):
         y = x.to(mask.dtype) - shift
-        first += weighted_sums(m[None], y[None])[0]
-        second += weighted_sums(m[None], y.square_()[None])[0]
+        first += weighted_sums(m, y)
+        second += weighted_sums(m, y.square_())
     return second / count - (first / count).square()

@@ -10,10 +10,12 @@ from typing import Any
 import torch
 
 from ..checks import flag, whole_number
+from ..compiled import check_compile, compile_decoder
 from ..errors import ArgumentError
 from ..media import load_processor
 from ..media.backends import get_backend
 from ..media.sampling import check_request
+from ..registry import adapter_for
 from ..settings import make_settings
 from .alone import answer_alone
 from .answer import Answer
@@ -99,6 +101,7 @@ class VisualQA:
         revision: str | None = None,
         local_files_only: bool = False,
         resize_device: str | torch.device | None = None,
+        compile: bool = False,
         **options: Any,
     ) -> VisualQA:
         """Load a model and its processor.
@@ -120,6 +123,8 @@ class VisualQA:
             revision: of the hub repository.
             local_files_only: do not ask the hub.
             resize_device: where pixels are resized; "cpu" gives the same pixels on every machine. None is the model's.
+            compile: compile the language model with `torch.compile`, for prompts of any length. The first answers take
+                minutes longer, so it is for many questions; not with methods inside the language model.
             **options: further arguments of the class.
 
         Raises:
@@ -133,6 +138,14 @@ class VisualQA:
             "local_files_only": local_files_only,
             "revision": revision,
         }
+        check_compile(
+            compile,
+            make_settings(method, **qa.budget, **qa.options).method,
+            device,
+            device_map=device_map,
+            quantization=quantization,
+            quantization_config=quantization_config,
+        )
         if preset is not None:
             load_processor(
                 resolve(name_or_path), **files
@@ -148,6 +161,8 @@ class VisualQA:
             revision=revision,
             local_files_only=local_files_only,
         )
+        if compile:
+            compile_decoder(adapter_for(qa.model).decoder)
         qa.processor = load_processor(qa.model, resize_device=resize_device, **files)
         return qa
 

@@ -1,0 +1,119 @@
+"""Features of several visuals measured in one pass: the bits of each alone, and copies no larger than a block."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import torch
+
+from layouts import IMAGES, VIDEOS, make_tokens
+from vidcompress import moments
+from vidcompress.budget import Plan, make_plan
+from vidcompress.methods.base import ScoredMethod
+from vidcompress.piles import in_order, piles
+from vidcompress.ragged import join
+from vidcompress.registry import get_method
+from vidcompress.views import Layout, VisualTokens
+
+CLIPS = {name: layout for name, layout in VIDEOS.items() if name != "300 frames"}
+FLOAT, HALF, DOUBLE = torch.float32, torch.bfloat16, torch.float64
+
+
+def batch(
+    layouts: dict[str, Layout], dim: int, dtype: torch.dtype, copies: int = 3
+) -> tuple[list[VisualTokens], list[Plan]]:
+    """Visuals of every shape by turns, each with a ratio of its own."""
+    tokens, plans = [], []
+    for number in range(copies * len(layouts)):
+        layout = list(layouts.values())[number % len(layouts)]
+        if number >= len(layouts):
+            layout = replace(layout)  # alike, and not the same object
+        ratio = Fraction(1 + number % 7, 8)
+        tokens.append(make_tokens(layout, dim=dim, seed=number, dtype=dtype))
+        plans.append(make_plan(layout, max(2, round(len(layout) * ratio)), ratio=ratio))
+    return tokens, plans
+
+
+MEASURED: list[tuple[str, dict[str, Any], dict[str, Layout]]] = [
+    ("globalcom2", {"evidence": "distance"}, IMAGES),
+    ("globalcom2", {"evidence": "distance", "allocation": "gated"}, IMAGES),
+    ("globalcom2", {}, CLIPS),
+    ("globalcom2", {"allocation": "softmax_max"}, CLIPS),
+    ("globalcom2", {"allocation": "uniform", "score": "global"}, CLIPS),
+    ("globalcom2", {"allocation": "topk", "tau": 3.0}, CLIPS),
+    ("vidcom2", {}, CLIPS),
+    ("vidcom2", {"channel_share": 1.0, "widths": (0.5,)}, CLIPS),
+]
+
+
+@pytest.mark.parametrize(("dim", "dtype"), [(64, FLOAT), (64, HALF), (96, DOUBLE), (12, FLOAT)])
+@pytest.mark.parametrize(("name", "options", "layouts"), MEASURED)
+def test_scores_and_wishes_are_those_of_each_alone(
+    name: str, options: dict[str, Any], layouts: dict[str, Layout], dim: int, dtype: torch.dtype
+) -> None:
+    method = get_method(name, **options)
+    assert isinstance(method, ScoredMethod)
+    layouts = {key: layout for key, layout in layouts.items() if len(layout) > 1}
+    tokens, plans = batch(layouts, dim, dtype)
+    joined = join(tuple(one.layout for one in tokens))
+    together = method.scores_batch(joined, tokens, plans)
+    alone = [method.scores(one, plan) for one, plan in zip(tokens, plans, strict=True)]
+    # Norms of the views of a ragged batch are sums over rows of another length: in float64 their last bit may differ.
+    atol = 1e-14 if dtype == DOUBLE else 0.0
+    for one, others in zip(together, zip(*alone, strict=True), strict=True):
+        found, expected = (meaningful(values, joined.layout) for values in (one, torch.cat(others)))
+        torch.testing.assert_close(found, expected, rtol=0.0, atol=atol)
+    chosen = method.select_batch(tokens, plans)
+    for selection, one, plan in zip(chosen, tokens, plans, strict=True):
+        assert torch.equal(selection.index, method.select(one, plan).index)
+
+
+def meaningful(values: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """Scores of separators mean nothing."""
+    return values[~layout.separator] if len(values) == len(layout) else values
+
+
+def members(tokens: list[VisualTokens], used: float = 1.0) -> list[tuple[int, ...]]:
+    return [one.members for one in piles(tokens, used)]
+
+
+def test_visuals_of_one_shape_share_a_pile() -> None:
+    tokens, _ = batch(CLIPS, 64, FLOAT, copies=2)
+    half = len(CLIPS)
+    assert members(tokens) == [(number, number + half) for number in range(half)]
+    pictures, _ = batch(
+        {name: IMAGES[name] for name in ("two by two", "landscape", "one crop")}, 64, FLOAT, 1
+    )
+    assert members(pictures) == [(0, 1), (2,)]  # crops of 6 x 6, and one of 5 x 7
+
+
+def test_rows_that_begin_anywhere_in_a_cache_line_stay_alone() -> None:
+    layouts = {"clip": CLIPS["one newline"]}
+    assert members(batch(layouts, 12, FLOAT)[0]) == [(0,), (1,), (2,)]
+    assert members(batch(layouts, 16, FLOAT)[0]) == [(0, 1, 2)]
+    assert members(batch(layouts, 16, FLOAT)[0], used=0.5) == [(0,), (1,), (2,)]  # 8 of the 16 channels
+    assert members(batch(layouts, 8, DOUBLE)[0]) == [(0, 1, 2)]
+    assert members([batch(layouts, 16, dtype, 1)[0][0] for dtype in (FLOAT, HALF)]) == [(0,), (1,)]
+
+
+def test_a_copy_is_no_larger_than_a_quarter_of_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens, _ = batch({"clip": CLIPS["one newline"]}, 16, FLOAT, copies=7)
+    rows = len(tokens[0])
+    monkeypatch.setattr(moments, "CPU_BLOCK", 4 * 3 * rows * 16 * 4)
+    assert members(tokens) == [(0, 1, 2), (3, 4, 5), (6,)]
+    assert len(piles(tokens)[0].features) == 3 * rows
+    assert piles(tokens)[2].features is tokens[6].features, "a visual alone is not copied"
+    monkeypatch.setattr(moments, "CPU_BLOCK", 4 * (rows * 16 * 4 - 1))
+    assert members(tokens) == [(number,) for number in range(7)]
+
+
+def test_values_go_back_to_their_visuals() -> None:
+    tokens, _ = batch({name: CLIPS[name] for name in ("one newline", "one frame")}, 16, FLOAT, copies=2)
+    made = piles(tokens)
+    assert [one.members for one in made] == [(0, 2), (1, 3)]
+    lengths = [2, 1, 2, 1]
+    values = [torch.tensor([0, 1, 20, 21]), torch.tensor([10, 30])]
+    assert in_order(made, values, lengths).tolist() == [0, 1, 10, 20, 21, 30]

@@ -1,0 +1,89 @@
+"""Language models compiled by `torch.compile`: how one is made, and how one is recognised."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+
+from .checks import flag
+from .errors import ArgumentError, shown
+from .methods.base import Method
+
+
+def check_compile(compile: Any, method: Method, device: Any, **others: Any) -> None:
+    """Refuse what cannot be compiled, before any weights are read.
+
+    Args:
+        compile: the argument.
+        method: that will choose tokens.
+        device: where the model will be, as `load_model` takes it.
+        **others: arguments that do not go with it unless they are None.
+
+    Raises:
+        ArgumentError: no bool; or True with something that does not go with it, or where torch cannot compile.
+    """
+    if not flag("compile", compile):
+        return
+    if method.inside is not None:
+        raise ArgumentError(
+            f"compile=True cannot go with method {method.name!r}, which prunes between the layers of the language "
+            "model; use a method before it, or leave compile out"
+        )
+    for name, value in others.items():
+        if value is not None:
+            raise ArgumentError(
+                f"compile=True cannot go with {name}={shown(value)}, which changes the language model's layers; leave "
+                "one of them out"
+            )
+    from torch._dynamo.eval_frame import is_dynamo_supported  # takes seconds to import
+
+    if not is_dynamo_supported():
+        raise ArgumentError("compile=True: torch.compile does not run on this Python; leave it out")
+    on_cpu = not torch.cuda.is_available() if device is None else str(device).startswith("cpu")
+    if on_cpu and cpp_compiler() is None:
+        raise ArgumentError(
+            "compile=True needs a C++ compiler on the CPU, and there is none; install g++ (or name one in the variable "
+            "CXX), or leave it out"
+        )
+    if not on_cpu and find_spec("triton") is None:
+        raise ArgumentError(
+            "compile=True needs the package triton on an accelerator; install it, or leave compile out"
+        )
+
+
+def cpp_compiler() -> str | None:
+    """Path of the C++ compiler that torch would use, or None."""
+    words = shlex.split(os.environ.get("CXX", "")) or ["clang++" if sys.platform == "darwin" else "g++"]
+    return shutil.which(words[0])
+
+
+def compile_decoder(decoder: torch.nn.Module) -> None:
+    """Have a language model compiled at its next calls, for prompts of any length.
+
+    By torch's own `Module.compile`: neither the class nor the attribute `forward` changes. Prefill and decoding are
+    compiled once each, and again for another kind of mask, of cache, or a batch of one.
+    """
+    decoder.compile(dynamic=True)
+
+
+def is_compiled(model: Any, decoder: Any) -> bool:
+    """Whether hooks on the decoder's layers would be compiled in, or left out, where the code was compiled before.
+
+    Args:
+        model: the whole model.
+        decoder: its language model.
+    """
+    around = (model, getattr(model, "model", None))
+    return any(map(_is_compiled, (*(one for one in around if one is not None), *decoder.modules())))
+
+
+def _is_compiled(module: Any) -> bool:
+    return getattr(module, "_compiled_call_impl", None) is not None or hasattr(
+        getattr(module, "forward", None), "_torchdynamo_orig_callable"
+    )
