@@ -85,14 +85,14 @@ accuracy: $(STAMP)  ## measure every method on the embedded models, 1,000 questi
 	$(OFFLINE) $(BIN)/python scripts/accuracy.py --model models/tiny-next --medium image
 	$(OFFLINE) $(BIN)/python scripts/accuracy_table.py
 
-bench: $(STAMP)  ## measure on this CPU whether savings show, and how cost grows with length; goes on where it was stopped
+bench: $(STAMP)  ## measure on this CPU (half an hour) whether savings show, and how cost grows with length; goes on where it was stopped
 	$(OFFLINE) $(BIN)/python scripts/bench_cpu.py $(BENCH_ARGS)
 	$(OFFLINE) $(BIN)/python scripts/bench_length.py
+	$(OFFLINE) $(BIN)/python scripts/bench_length.py --geometry llava-onevision-0.5b --no-baseline --longest 36 --rounds 2
 	$(BIN)/python scripts/bench_tables.py
 
 bench-gpu: $(STAMP)  ## fill the table of a large GPU, nine minutes at a time; goes on where it was stopped
-	$(OFFLINE) $(BIN)/python scripts/bench_h200.py $(BENCH_ARGS)
-	$(BIN)/python scripts/bench_tables.py
+	$(OFFLINE) $(BIN)/python scripts/bench_h200.py $(BENCH_ARGS); code=$$?; $(BIN)/python scripts/bench_tables.py; exit $$code
 
 wheel-test: $(STAMP)  ## build the wheel, install it into an empty environment, use it from an empty folder
 	@rm -rf dist $(WHEEL_VENV)
