@@ -239,10 +239,14 @@ def test_whoever_waits_for_frames_can_be_interrupted(
     asked: Any, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(arriving, "read_parts", endless)
-    me = threading.get_ident()
+    qa, me = asked("llava_onevision"), threading.get_ident()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background ignores it
     timer = threading.Timer(0.5, signal.pthread_kill, (me, signal.SIGINT))
     timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        compressed(asked("llava_onevision"), path, frames=60)
-    timer.join()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            compressed(qa, path, frames=60)
+    finally:
+        timer.join()
+        signal.signal(signal.SIGINT, before)
     assert running() == []
