@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from .checks import device as device_of
 from .checks import flag
 from .errors import ArgumentError, shown
 from .methods.base import Method
@@ -26,7 +27,8 @@ def check_compile(compile: Any, method: Method, device: Any, **others: Any) -> N
         **others: arguments that do not go with it unless they are None.
 
     Raises:
-        ArgumentError: no bool; or True with something that does not go with it, or where torch cannot compile.
+        ArgumentError: no bool; or True with something that does not go with it, a device that is none, or where torch
+            cannot compile.
     """
     if not flag("compile", compile):
         return
@@ -41,11 +43,11 @@ def check_compile(compile: Any, method: Method, device: Any, **others: Any) -> N
                 f"compile=True cannot go with {name}={shown(value)}, which changes the language model's layers; leave "
                 "one of them out"
             )
+    on_cpu = not torch.cuda.is_available() if device is None else device_of("device", device).type == "cpu"
     from torch._dynamo.eval_frame import is_dynamo_supported  # takes seconds to import
 
     if not is_dynamo_supported():
         raise ArgumentError("compile=True: torch.compile does not run on this Python; leave it out")
-    on_cpu = not torch.cuda.is_available() if device is None else str(device).startswith("cpu")
     if on_cpu and cpp_compiler() is None:
         raise ArgumentError(
             "compile=True needs a C++ compiler on the CPU, and there is none; install g++ (or name one in the variable "

@@ -20,10 +20,7 @@ from .views import Layout
 
 Start = Literal["farthest_neighbour", "farthest_pair"]
 MATRIX_ELEMENTS = 1 << 28  # cosines that are held at once, 1 GiB of float32
-LEAST_BLOCK, MOST_BLOCKS = (
-    256,
-    16,
-)  # rows that are multiplied with themselves, and blocks: large for full speed
+LEAST_BLOCK, MOST_BLOCKS = 256, 16  # rows multiplied with themselves, and blocks: large for full speed
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +62,8 @@ def groups_of(features: Tensor, layout: Layout, *, whole: bool) -> Groups:
 def grouped(features: Tensor, index: Tensor) -> Groups:
     """Groups of the given positions (G, L), filled up with N."""
     inside = index < features.shape[0]
-    unit = features[torch.where(inside, index, 0)].to(
-        working_dtype(features)
-    )  # a copy, made unit in its place
+    # Indexing copies, and the copy is made unit in its place.
+    unit = features[torch.where(inside, index, 0)].to(working_dtype(features))
     norm, usable = _norms(unit)
     live = usable & inside[..., None]
     unit.div_(torch.where(live, norm, torch.inf)).masked_fill_(~live, 0.0)

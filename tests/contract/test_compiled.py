@@ -132,7 +132,10 @@ def test_a_missing_compiler_is_said_before_weights_are_read(
         ArgumentError, match=r"compile=True needs a C\+\+ compiler on the CPU, and there is none"
     ):
         VisualQA.from_pretrained("/no/such/model", device="cpu", compile=True)
+    with pytest.raises(ArgumentError, match="device='toaster' is not a device"):
+        VisualQA.from_pretrained("/no/such/model", device="toaster", compile=True)
     monkeypatch.setattr("vidcompress.compiled.find_spec", lambda name: None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ArgumentError, match="compile=True needs the package triton on an accelerator"):
         VisualQA.from_pretrained("/no/such/model", device="cuda", compile=True)
     monkeypatch.setattr("torch._dynamo.eval_frame.is_dynamo_supported", lambda: False)

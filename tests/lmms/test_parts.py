@@ -90,6 +90,10 @@ def test_model_arguments_are_refused_by_name(given: dict[str, Any], said: str) -
         ({"auxiliary": "a,b"}, r"auxiliary='a,b' holds a comma, which lmms-eval splits at; use another"),
         ({"auxiliary": "it's"}, r"holds a quote or half a pair of brackets, .*; use another value or name"),
         ({"auxiliary": "a[b"}, r"holds a quote or half a pair of brackets"),
+        (
+            {"retention_ratio": "½"},
+            r"retention_ratio='½' is a character for a number, .*; write it in digits",
+        ),
     ],
     ids=str,
 )

@@ -285,19 +285,24 @@ def test_no_room_for_pixels_is_said_by_every_row(model: Any, monkeypatch: pytest
         run_bench(plan(frames=[2]), model=model)
 
 
-@pytest.mark.skipif(not hasattr(torch, "AcceleratorError"), reason="torch before 2.8 has no such error")
+LOST: list[Exception] = [RuntimeError("CUDA error: an illegal memory access was encountered")]
+if hasattr(torch, "AcceleratorError"):  # as of torch 2.8
+    LOST.append(torch.AcceleratorError("an illegal memory access was encountered", 700))
+
+
+@pytest.mark.parametrize("error", LOST, ids=lambda error: type(error).__name__)
 def test_a_device_that_is_lost_ends_the_run_and_the_next_one_goes_on(
-    model: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    error: Exception, model: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def fail(adapter: Any, inputs: Any, settings: Any, new_tokens: int) -> dict[str, Any]:
-        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered", 700)
+        raise error
 
     monkeypatch.setattr(running, "measure", fail)
     chosen = plan(frames=[2], memory=False)
     runner = running._Runner(chosen, model, Journal(tmp_path / "run.jsonl", {}), None, lambda *_: None)
     runner.device = torch.device("cuda")
     with pytest.raises(
-        SystemExit, match="batch 1, none@1: AcceleratorError: .*illegal memory.*goes on with the others"
+        SystemExit, match="batch 1, none@1: .*Error: .*illegal memory.*goes on with the others"
     ):
         runner.run_group(runner.groups[0])
     again = running._Runner(chosen, model, Journal(tmp_path / "run.jsonl", {}), None, lambda *_: None)

@@ -346,6 +346,21 @@ def test_graded_marks_of_a_handful_are_covered_too(of: int) -> None:
     assert held / 500 >= 0.95 - 0.02  # two standard errors of 500 draws
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("of", [3, 5, 10, 30])
+def test_small_gaps_of_a_handful_do_not_rule_out_large_ones(of: int, sign: int) -> None:
+    """One question of ten tells the two apart wholly, the others by 0.3: what few draws show is mostly 0.3 alone."""
+    draw = np.random.default_rng(of)
+    held = 0
+    for _ in range(500):
+        marks = {str(i): float(mark) for i, mark in enumerate(np.where(draw.random(of) < 0.1, 1.0, 0.3))}
+        nothing = dict.fromkeys(marks, 0.0)
+        gap = difference(*((marks, nothing) if sign == 1 else (nothing, marks)))
+        assert gap is not None
+        held += gap.low <= sign * 0.37 <= gap.high
+    assert held / 500 >= 0.95 - 0.02
+
+
 def test_of_many_questions_it_is_the_normal_interval() -> None:
     low, high = paired_limits(120, 80, 1000)
     half = 1.96 * math.sqrt((0.2 - 0.04**2) / 1000)

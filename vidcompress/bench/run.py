@@ -304,5 +304,6 @@ def is_out_of_memory(error: Exception) -> bool:
 
 def is_broken(error: Exception) -> bool:
     """Whether the device is lost to this process, as after an illegal access."""
-    kind = getattr(torch, "AcceleratorError", None)  # as of torch 2.8
-    return kind is not None and isinstance(error, kind) and not is_out_of_memory(error)
+    # Before torch 2.8 there is no AcceleratorError, only a sentence.
+    said = isinstance(error, RuntimeError) and str(error).startswith("CUDA error: ")
+    return (said or isinstance(error, getattr(torch, "AcceleratorError", ()))) and not is_out_of_memory(error)

@@ -107,9 +107,8 @@ def _read(name: str) -> Any:
             "pass one of these, or a hub id such as 'owner/name'"
         ) from None
     try:
-        config, _ = read_model_config(
-            source, placeholders=(0, 1), revision="main", local_files_only=False
-        )  # which words they are costs nothing, so no tokenizer is needed
+        # Which words the placeholders are costs nothing, so no tokenizer is needed.
+        config, _ = read_model_config(source, placeholders=(0, 1), revision="main", local_files_only=False)
     except VidcompressError as error:
         raise type(error)(f"model={name!r}: {error}") from error
     except Exception as error:

@@ -11,6 +11,8 @@ import numpy as np
 from .statistics import paired_limits, wilson
 
 RESAMPLES = 4000
+ADDED = 4
+"""Gaps of the largest size that join those of graded marks where their size is estimated."""
 
 
 @dataclass(frozen=True)
@@ -78,15 +80,18 @@ def _limits(gaps: Sequence[float], largest: float) -> tuple[float, float]:
     """`paired_limits` of gaps of any size: so many steps of one size up and down as have their mean and mean square.
 
     Steps of right-or-wrong marks are 1. Fewer steps of a larger size stand for gaps of unequal sizes, as an effective
-    number of answers stands for weighted ones.
+    number of answers stands for weighted ones. A handful of small gaps does not say that there are no large ones, and
+    no end lies more than a step away from 0: so the size is that of the gaps and of `ADDED` largest ones, as Agresti
+    and Coull (The American Statistician 52, 1998) add four answers to a share.
 
     Args:
         gaps: differences of marks.
-        largest: a mark can be; the step where no gap tells.
+        largest: a mark can be.
     """
     up = math.fsum(gap for gap in gaps if gap > 0)
     down = -math.fsum(gap for gap in gaps if gap < 0)
-    step = math.fsum(gap * gap for gap in gaps) / (up + down) if up + down else largest
+    squares = math.fsum(gap * gap for gap in gaps)
+    step = (squares + ADDED * largest**2) / (up + down + ADDED * largest)
     low, high = paired_limits(up / step, down / step, len(gaps))
     return step * low, step * high
 

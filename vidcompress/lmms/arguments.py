@@ -87,4 +87,9 @@ def _written(model_args: Mapping[str, Any]) -> str:
                 f"model_args: {name}={shown(value)} holds a quote or half a pair of brackets, and lmms-eval would not "
                 "see where it ends; use another value or name"
             )
+        if text.isnumeric() and not text.isdecimal():
+            raise ArgumentError(
+                f"model_args: {name}={shown(value)} is a character for a number, which lmms-eval takes for one and "
+                "cannot read; write it in digits, or use another name"
+            )
     return ",".join(f"{name}={value}" for name, value in model_args.items() if value is not None)

@@ -42,9 +42,8 @@ def read_results(folder: Path, task: str, journal: Path) -> dict[str, Any] | Non
         for line in sorted(_samples_of(files, name) or [], key=lambda line: line["doc_id"]):
             own: dict[str, Any] = next((entry for entry in line["token_counts"] if entry), {})
             samples["id"].append(f"{name}/{line['doc_id']}")
-            samples["score"].append(
-                _score(line.get(main), line.get("target"))
-            )  # also of the answer "" of a failure
+            # A question that failed has the mark of the answer "", which is in the harness's score too.
+            samples["score"].append(_score(line.get(main), line.get("target")))
             samples["facts"].append(_facts(line.get(main)))
             counts.append(own)
     known = read_times(journal)
