@@ -1,8 +1,9 @@
 """Visuals of one shape, laid one after the other, so that what is computed of their features is computed in one pass.
 
 Every view is reduced by itself, over rows of the same length, and what belongs to a whole visual along an axis of its
-own; so the bits are those of each visual alone. A visual stays alone where shapes do not allow that, and where the copy
-that lays them side by side would be larger than a block of `moments`: there reading takes long and launching does not.
+own; so on the CPU the bits are those of each visual alone (an accelerator may sum more rows in another order). A visual
+stays alone where shapes do not allow that, and where the copy that lays them side by side would be larger than a block
+of `moments`: there reading takes long and launching does not.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def open_and_compress(
         return inputs, compress(model, inputs, compression, phases)
 
     if question.video is not None and adapter_for(model).reads_ahead:
-        # A clip whose packets mislead is met again below; what was done for it counts as decoding.
+        # A clip whose packets mislead is met again below; what was encoded of it until then counts as decoding.
         with (
             suppress(Reread),
             question.arriving(input_device(model), model.dtype, **sampling) as (pictures, clip),
