@@ -80,6 +80,14 @@ def test_words_for_people(capsys: pytest.CaptureFixture[str], image: Path) -> No
     assert "prefill" in out
 
 
+def test_no_line_is_broken_for_its_length(capsys: pytest.CaptureFixture[str], image: Path) -> None:
+    times = [line for line in ask(capsys, "--image", str(image)).splitlines() if "decode" in line]
+    assert len(times) == 1
+    assert len(times[0]) > 80
+    assert times[0].endswith("ms")
+    assert "total" in times[0]
+
+
 def test_same_seed_same_tokens(capsys: pytest.CaptureFixture[str], clip: Path) -> None:
     words = ("--video", str(clip), "--num-frames", "4", "--method", "random", "--json")
     entries = [json.loads(ask(capsys, *words, "--seed", seed)) for seed in "11234"]
