@@ -292,6 +292,24 @@ def test_a_row_that_fails_does_not_stop_the_others(models, tmp_path, monkeypatch
     assert events.count('"event":"start"') == 2 and events.count('"event":"error"') == 1
 
 
+@pytest.mark.parametrize("change", ["num_frames", "data", "batch_size"])
+def test_no_row_is_made_beside_an_uncompressed_one_of_another_run(tmp_path, models, change):
+    data = write_benchmark(tmp_path / "data", 2, broken=False, clip=False)
+    assert Runner(sweep_of(f"data:{data}", methods=[]), tmp_path / "out", models=models).run()[0].good
+    given = {"methods": ["globalcom2"], "ratios": [0.5]}
+    if change == "data":
+        write_benchmark(data, 3, broken=False, clip=False)
+    else:
+        given["models"] = [{"name": "tiny-onevision", change: 4}]
+    runner = Runner(sweep_of(f"data:{data}", **given), tmp_path / "out", models=models)
+    with pytest.raises(ArgumentError, match=r"answers.jsonl belongs to another run: "):
+        runner.check_folder()
+    outcomes = runner.run()
+    for outcome in outcomes:
+        assert f"none--1.0--{outcomes[0].row.id[-6:]}/answers.jsonl belongs to another run" in outcome.error
+    assert not (tmp_path / "out" / outcomes[1].row.id).exists()
+
+
 def test_answers_under_a_preset_are_no_answers_without(tmp_path, models):
     data = write_benchmark(tmp_path / "data", 1, broken=False, clip=False)
     sweep = sweep_of(f"data:{data}", methods=[])
@@ -395,6 +413,8 @@ def test_command_line(capsys, folder, tmp_path):
     assert [row["row"] for row in entries] == [row["row"] for row in planned]
     assert [len(row["failed"]) for row in entries] == [2, 2]
     assert run(capsys, *words, "--dry-run")[1].count("there ") == 2
+    code, out, err = run(capsys, *words, "--num-frames", "5", "--dry-run")
+    assert (code, out) == (2, "") and "num_frames is None there and 5 here" in err
     code, _, err = run(capsys, "--data", tmp_path / "nowhere", "--dry-run")
     assert code == 2 and "holds no questions.jsonl" in err, "a plan that cannot run is no plan"
 

@@ -209,6 +209,7 @@ def _print_plan(plan: Sweep, folder: Path, as_json: bool) -> None:
     from vidcompress.evaluate.lmms_row import check_lmms_row
     from vidcompress.evaluate.result_file import read_result
     from vidcompress.evaluate.row_run import ANSWERS
+    from vidcompress.evaluate.runner import Runner
     from vidcompress.evaluate.tasks import make_task
     from vidcompress.media.loading import check_preset
     from vidcompress.qa.pretrained import resolve
@@ -221,6 +222,7 @@ def _print_plan(plan: Sweep, folder: Path, as_json: bool) -> None:
     for row in plan.rows():
         if row.task.kind == "lmms":
             check_lmms_row(row, folder / row.id)
+    Runner(plan, folder).check_folder()
     entries = []
     for row in plan.rows():
         place = folder / row.id

@@ -109,7 +109,7 @@ class Journal:
         if not newline and self._head.startswith(torn):  # killed while the head was written
             write_whole(self.path, [self._head])
             return
-        self._check_head(head)
+        _check_head(self.path, head, self._head)
         bad = []
         for line in lines:
             entry = _entry(line)
@@ -123,21 +123,41 @@ class Journal:
         if torn or bad:
             write_whole(self.path, [self._head, *(as_line(line) for line in self.done.values())])
 
-    def _check_head(self, found: bytes) -> None:
-        if found + b"\n" == self._head:
-            return
-        try:
-            theirs, ours = json.loads(found)["head"], json.loads(self._head)["head"]
-            differs = [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ArgumentError(
-                f"journal {self.path}: its first line is damaged; move the file away or choose another folder"
-            ) from error
-        name = differs[0] if differs else "head"
+
+def check_head(path: Path, head: Mapping[str, Any]) -> None:
+    """Refuse a journal of another run; one that is missing, or whose head a kill left unfinished, is none.
+
+    Args:
+        path: the JSONL file.
+        head: what its answers should belong to, as JSON values.
+
+    Raises:
+        ArgumentError: the file belongs to something else, or its head is damaged.
+        OSError: it cannot be read.
+    """
+    if path.exists():
+        with path.open("rb") as file:
+            found = file.readline()
+        if found.endswith(b"\n"):
+            _check_head(path, found[:-1], as_line({"head": dict(head)}))
+
+
+def _check_head(path: Path, found: bytes, head: bytes) -> None:
+    """Compare the first line of a file, without its end, with what it should be."""
+    if found + b"\n" == head:
+        return
+    try:
+        theirs, ours = json.loads(found)["head"], json.loads(head)["head"]
+        differs = [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ArgumentError(
-            f"journal {self.path} belongs to another run: {name} is {shown(theirs.get(name))} there and "
-            f"{shown(ours.get(name))} here; choose another folder, or move the file away"
-        )
+            f"journal {path}: its first line is damaged; move the file away or choose another folder"
+        ) from error
+    name = differs[0] if differs else "head"
+    raise ArgumentError(
+        f"journal {path} belongs to another run: {name} is {shown(theirs.get(name))} there and "
+        f"{shown(ours.get(name))} here; choose another folder, or move the file away"
+    )
 
 
 def as_line(value: Mapping[str, Any]) -> bytes:

@@ -13,15 +13,15 @@ from typing import Any
 import torch
 
 from ..errors import ArgumentError, VidcompressError, one_line
-from .checkpoints import Checkpoints, facts
+from .checkpoints import Checkpoints, facts, weights_of
 from .items import Item, Task
-from .journal import Journal, JournalError
+from .journal import Journal, JournalError, check_head
 from .provenance import provenance
 from .ranks import Ranks
 from .result_file import build_result, read_result, write_result
 from .row_run import ANSWERS, Part, is_answer, merge_parts, open_batches, run_part
 from .run_log import RunLog, read_events
-from .sweep import ModelSpec, Row, Sweep
+from .sweep import BASELINE, ModelSpec, Row, Sweep
 from .tasks import Tasks
 
 MEDIA = "media"
@@ -116,6 +116,18 @@ class Runner:
             self.ranks.gather(None)  # a process that leaves early would be taken for a dead one
             return outcomes
 
+    def check_folder(self) -> None:
+        """Refuse a folder with answers of another run, as far as that shows without loading a model.
+
+        Raises:
+            ArgumentError: it holds such answers, or a folder of a "data:" task is not as it must be.
+            OSError: a journal cannot be read.
+        """
+        for row in self.sweep.rows():
+            path = self.out / row.id / ANSWERS
+            if row.task.kind != "lmms" and path.exists() and weights_of(row.model) is not None:
+                check_head(path, self._head(row, *self.tasks(row.task)))
+
     def _row(self, row: Row) -> Outcome:
         task, items = self.tasks(row.task)
         folder, plan = self.out / row.id, Plan()
@@ -170,6 +182,9 @@ class Runner:
             same = result is not None and result["provenance"].get("head") == head
             if same and result is not None and result["unreachable"]:
                 return Plan(Outcome(row, result))
+            if row.baseline is not None:
+                base = {**head, "method": BASELINE, "budget": {"retention_ratio": 1.0}}
+                check_head(self.out / row.baseline / ANSWERS, base)  # what it will be compared with
             journal = Journal(folder / ANSWERS, head, is_answer)
             merge_parts(folder, journal, head)
             done = [item.id for item in items if item.id in journal.done]
