@@ -240,7 +240,9 @@ def test_whoever_waits_for_frames_can_be_interrupted(
 ) -> None:
     monkeypatch.setattr(arriving, "read_parts", endless)
     qa, me = asked("llava_onevision"), threading.get_ident()
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background ignores it
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a process in the background ignores it
     timer = threading.Timer(0.5, signal.pthread_kill, (me, signal.SIGINT))
     timer.start()
     try:
