@@ -273,12 +273,15 @@ def test_times_stay_where_only_memory_cannot_be_measured(model: Any, monkeypatch
     assert verdicts(result)[0]["fast"] in (True, False) and "small" not in verdicts(result)[0]
 
 
-def test_no_room_for_pixels_is_said_by_every_row(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("where", ["make_inputs", "open_media"])
+def test_no_room_for_pixels_is_said_by_every_row(
+    where: str, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: Any, **__: Any) -> Any:
         raise RuntimeError(FULL)
 
-    monkeypatch.setattr(running, "make_inputs", fail)
-    result = run_bench(plan(frames=[2]), model=model)
+    monkeypatch.setattr(running, where, fail)
+    result = run_bench(plan(frames=[2], media=where == "open_media"), model=model)
     assert {row["skipped"] for row in result["groups"][0]["rows"]} == {"out of memory for its pixels"}
     monkeypatch.setattr(running, "make_inputs", lambda *_, **__: [][0])
     with pytest.raises(IndexError):

@@ -6,6 +6,7 @@ import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +122,8 @@ class _Runner:
             return
         with media_file(self.plan, group.workload) as path:
             processor = None if path is None else pixel_processor(self.model)
-            pixels = self._media(group, processor, path, self.plan.rounds)
-            inputs = self._inputs_or_why(group, rows, pixels)
+            read = partial(self._media, group, processor, path, self.plan.rounds)
+            inputs = self._inputs_or_why(group, rows, read)
             if inputs is None:
                 return
             for row in rows:
@@ -189,11 +190,11 @@ class _Runner:
         return (group.name, row.key, number) not in self.journal.lines
 
     def _inputs_or_why(
-        self, group: Group, rows: list[Row], pixels: dict[str, Any] | None
+        self, group: Group, rows: list[Row], read: Callable[[], dict[str, Any] | None]
     ) -> list[dict[str, Any]] | None:
-        """The batch; where there is no room even for its pixels, its rows say so."""
+        """The batch; where there is no room even for its pixels, as made or as read, its rows say so."""
         try:
-            return self._inputs(group, pixels)
+            return self._inputs(group, read())
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

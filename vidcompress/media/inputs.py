@@ -77,7 +77,8 @@ def check_counts(
         MediaError: the numbers differ.
     """
     if token is None and given:
-        raise MediaError(f"{kind}: {given} given, but this model takes none; leave the argument out")
+        others = ", or use LLaVA-OneVision, LLaVA-Video or LLaVA-NeXT-Video" if kind == "videos" else ""
+        raise MediaError(f"{kind}: {given} given, but this model takes none; leave the argument out{others}")
     if sum(in_text) != given:
         raise MediaError(
             f"{kind}: {given} given, but text has {list(in_text)} {token!r} placeholders per row; write one for each"
