@@ -29,7 +29,10 @@ def source(result: dict[str, Any]) -> str:
     where = result["provenance"]
     commit = (where["commit"] or "unknown")[:10] + (" with local changes" if where["dirty"] else "")
     machine = f"{where['machine']}, {where['threads']} threads, {where['device']}"
-    return f"\n`{where['command']}` at commit {commit}; {machine}.\n"
+    command = where["command"].replace(
+        "vidcompress/__main__.py", "-m vidcompress"
+    )  # as older results have it
+    return f"\n`{command}` at commit {commit}; {machine}.\n"
 
 
 def cpu(result: dict[str, Any]) -> str:
@@ -199,6 +202,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "bench_cpu": cpu,
     "bench_probes": probes,
     "bench_probes_next": probes,
+    "bench_probes_few": probes,
     "length": length,
     "length-llava-onevision-0.5b": length,
     "bench_h200": gpu,

@@ -29,7 +29,7 @@ def provenance(root: Path | None = None) -> dict[str, Any]:
     # An installed package may lie in a repository of somebody else, whose commit says nothing.
     is_checkout = (root / "pyproject.toml").is_file()
     return {
-        "command": shlex.join(["python", os.path.relpath(sys.argv[0], root), *sys.argv[1:]]),
+        "command": shlex.join(["python", *_started(root), *sys.argv[1:]]),
         "commit": _git(root, "rev-parse", "HEAD") if is_checkout else None,
         "dirty": is_checkout and bool(_git(root, "status", "--porcelain", "--untracked-files=no")),
         "vidcompress": vidcompress.__version__,
@@ -39,6 +39,13 @@ def provenance(root: Path | None = None) -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "threads": torch.get_num_threads(),
     }
+
+
+def _started(root: Path) -> list[str]:
+    """What python was told to run: a file, or a package, whose `__main__.py` does not run as a file."""
+    path = os.path.relpath(sys.argv[0], root)
+    folder, name = os.path.split(path)
+    return ["-m", folder.replace(os.sep, ".")] if name == "__main__.py" and folder[:1].isalpha() else [path]
 
 
 def _version(name: str) -> str | None:
