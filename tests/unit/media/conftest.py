@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -239,3 +240,14 @@ def damaged_clip(write_clip: Callable[..., Path], tmp_path: Path) -> Path:
     path = tmp_path / "damaged.mp4"
     path.write_bytes(content)
     return path
+
+
+@pytest.fixture
+def running() -> Iterator[Callable[[], list[str]]]:
+    """Which threads read a clip; none is left when the test is over."""
+
+    def names() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if thread.name == "vidcompress-frames"]
+
+    yield names
+    assert names() == []

@@ -6,7 +6,6 @@ import gc
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -29,14 +28,7 @@ from vidcompress.qa.question import Question
 LONG = 30.0
 
 
-def running() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name == "vidcompress-frames"]
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left_running() -> Iterator[None]:
-    yield
-    assert running() == []
+pytestmark = pytest.mark.usefixtures("running")
 
 
 @pytest.fixture
@@ -214,7 +206,7 @@ READ = arriving.read_parts
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, MemoryError])
 def test_nothing_is_left_when_the_encoder_is_interrupted(
-    error: type[BaseException], asked: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+    running: Any, error: type[BaseException], asked: Any, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(arriving, "read_parts", endless)
     qa, seen = asked("llava_next_video"), []
@@ -236,7 +228,7 @@ def test_nothing_is_left_when_the_encoder_is_interrupted(
 
 
 def test_whoever_waits_for_frames_can_be_interrupted(
-    asked: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+    running: Any, asked: Any, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(arriving, "read_parts", endless)
     qa, me = asked("llava_onevision"), threading.get_ident()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -35,14 +35,7 @@ LONG = 30.0
 """Seconds after which a test gives up waiting."""
 
 
-def running() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name == "vidcompress-frames"]
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left_running() -> Iterator[None]:
-    yield
-    assert running() == []
+pytestmark = pytest.mark.usefixtures("running")
 
 
 def clip_of(count: int) -> VideoFrames:
@@ -127,7 +120,7 @@ def test_what_goes_wrong_is_raised_for_the_frames_that_are_missing() -> None:
     views.close()
 
 
-def test_closing_stops_the_reader_where_it_is() -> None:
+def test_closing_stops_the_reader_where_it_is(running: Any) -> None:
     at, closed = Event(), Event()
 
     def endless() -> Parts:
@@ -274,7 +267,7 @@ def test_damage_is_told_as_when_the_clip_is_read_whole(damaged_clip: Path) -> No
 
 
 def test_limits_and_wrong_arguments_are_refused_before_a_thread_is_there(
-    write_clip: Any, tmp_path: Path, monkeypatch: Any
+    running: Any, write_clip: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
     path = write_clip("arriving.mp4", 40, height=48, width=64, g="8", bf="2")
     with pytest.raises(SamplingError, match="num_frames=5 and fps=2 exclude each other"):
