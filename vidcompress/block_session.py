@@ -14,6 +14,7 @@ import transformers
 from torch import Tensor
 from transformers.cache_utils import Cache
 
+from .cache_names import CACHE_NAMES, cache_name, given_cache, returned_cache, with_cache_name
 from .continuation import Transcript, check_pixels, open_transcript, resume, sample_pixels
 from .decoder.pruner import Pruner
 from .errors import CompressionStateError, UnsupportedInputError
@@ -34,7 +35,7 @@ from .session import compress_with, inferred_mask
 from .settings import Settings
 from .splice import PER_TOKEN_KEYS
 
-_OWN = ("streamer", "use_cache", "past_key_values")
+_OWN = ("streamer", "use_cache", *CACHE_NAMES)
 """Arguments of generate that are no inputs of the model."""
 
 _SPECULATIVE = ("prompt_lookup_num_tokens", "assistant_model")
@@ -103,8 +104,9 @@ class CompressSession:
     ) -> Any:
         """Stand in for `model.generate`: compress, generate, and give back the caller's own prompt ids.
 
-        A cache that an earlier call filled (`past_key_values`, its own or returned with `return_dict_in_generate`)
-        may come back with the whole conversation so far as uncompressed ids; nothing is encoded again then.
+        A cache that an earlier call filled (`cache` or `past_key_values`, its own or returned with
+        `return_dict_in_generate`) may come back with the whole conversation so far as uncompressed ids; nothing is
+        encoded again then.
 
         Raises:
             UnsupportedInputError: a filled cache that is not of this block or does not hold the beginning of the
@@ -113,7 +115,8 @@ class CompressSession:
         """
         if inputs is not None:
             kwargs["input_ids"] = inputs
-        cache = kwargs.get("past_key_values")
+        kwargs = with_cache_name(kwargs)
+        cache = given_cache(kwargs)
         short: Mapping[str, Any]
         if is_filled(cache):
             self._check_options(generation_config, kwargs)
@@ -162,12 +165,12 @@ class CompressSession:
         transcript = self._transcripts.get(cache) if isinstance(cache, Cache) else None
         if transcript is None:
             raise UnsupportedInputError(
-                f"past_key_values ({type(cache).__name__}) was not filled by model.generate inside this compress "
+                f"{cache_name()} ({type(cache).__name__}) was not filled by model.generate inside this compress "
                 "block, so nobody knows what it holds; pass the whole prompt with an empty cache or none"
             )
         if not isinstance(kwargs.get("input_ids"), Tensor):
             raise UnsupportedInputError(
-                "input_ids must be a tensor with the whole conversation, to go with past_key_values; got "
+                f"input_ids must be a tensor with the whole conversation, to go with {cache_name()}; got "
                 f"{type(kwargs.get('input_ids')).__name__}"
             )
         check_pixels(transcript, kwargs, self._pixel_keys)
@@ -187,7 +190,7 @@ class CompressSession:
     def _note(self, transcript: Transcript, cache: Any, output: Any) -> None:
         """Remember what the cache of a finished call holds."""
         if cache is None:
-            cache = getattr(output, "past_key_values", None)
+            cache = returned_cache(output)
             if getattr(cache, "is_compileable", False):
                 return  # a static cache that generate made is the model's own, filled anew by its next call
         sequences: Tensor = output if isinstance(output, Tensor) else output.sequences
@@ -199,9 +202,7 @@ class CompressSession:
     def _note_text(self, kwargs: Mapping[str, Any], output: Any) -> None:
         ids = kwargs.get("input_ids")
         if isinstance(ids, Tensor) and ids.ndim == 2:
-            self._note(
-                open_transcript(kwargs, self._mask(kwargs), kwargs, ()), kwargs.get("past_key_values"), output
-            )
+            self._note(open_transcript(kwargs, self._mask(kwargs), kwargs, ()), given_cache(kwargs), output)
 
     def _mask(self, kwargs: Mapping[str, Any]) -> Tensor | None:
         mask = kwargs.get("attention_mask")
@@ -222,11 +223,11 @@ class CompressSession:
                 "use_cache=False cannot go with positions='original': without a cache transformers reads the gaps as "
                 "packed sequences; use positions='contiguous' or keep the cache"
             )
-        if cache is False and is_filled(kwargs.get("past_key_values")):
+        if cache is False and is_filled(given_cache(kwargs)):
             raise UnsupportedInputError(
-                "use_cache=False cannot go with past_key_values; leave one of them out"
+                f"use_cache=False cannot go with {cache_name()}; leave one of them out"
             )
-        if is_filled(kwargs.get("past_key_values")):
+        if is_filled(given_cache(kwargs)):
             self._check_later_turn(generation_config, kwargs)
         if self.pruner is not None:
             self._check_inside(generation_config, kwargs)
@@ -242,13 +243,13 @@ class CompressSession:
         for name in _SPECULATIVE:
             if option(name, generation_config, kwargs, self._model) is not None:
                 raise UnsupportedInputError(
-                    f"{name} cannot go with a filled past_key_values: leave one of them out"
+                    f"{name} cannot go with a filled {cache_name()}: leave one of them out"
                 )
         for name in ("num_beams", "num_return_sequences"):
             value = option(name, generation_config, kwargs, self._model)
             if value not in (None, 1):
                 raise UnsupportedInputError(
-                    f"{name}={value!r} cannot go with past_key_values, which has one row per prompt: use 1, or no cache"
+                    f"{name}={value!r} cannot go with {cache_name()}, which has one row per prompt: use 1, or no cache"
                 )
 
     def _check_inside(self, generation_config: Any, kwargs: Mapping[str, Any]) -> None:
@@ -275,6 +276,7 @@ class CompressSession:
             return None
         if args:
             kwargs = {**dict(zip(self._forward_parameters, args, strict=False)), **kwargs}
+        given, kwargs = kwargs, with_cache_name(kwargs)
         if not self._has_pixels(kwargs):
             encoded = (kwargs.get("mm_encoder_outputs") or {}).values()
             if any(value is not None and not isinstance(value, EncodedVisuals) for value in encoded):
@@ -282,11 +284,8 @@ class CompressSession:
                     "this call inside a compress block brings images or videos that were encoded past it; call "
                     "model.generate or model(...) on the model itself, not a generate that was bound before the block"
                 )
-            return None
-        if is_filled(kwargs.get("past_key_values")):
-            raise UnsupportedInputError(
-                "past_key_values together with pixels cannot be compressed; encode the pixels in the first call only"
-            )
+            renamed = given.get(cache_name()) is not kwargs.get(cache_name())
+            return ((), kwargs) if renamed else None
         compressed = self._compress(kwargs, for_generate=False)
         self._inside.forward = ExitStack()
         self._inside.forward.enter_context(self._pruning(compressed))

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .cache_names import cache_name
 from .errors import UnsupportedInputError
 from .splice import PER_TOKEN_KEYS
 
@@ -72,12 +73,12 @@ class Transcript:
         held = cached + self.shift
         if held < self.settled:
             raise UnsupportedInputError(
-                f"past_key_values was cut to {cached} tokens, within the visual tokens; cut it behind them, or pass "
+                f"{cache_name()} was cut to {cached} tokens, within the visual tokens; cut it behind them, or pass "
                 "the whole prompt with pixels and no cache"
             )
         if held > self.sequences.shape[1]:
             raise UnsupportedInputError(
-                f"past_key_values holds {held - self.sequences.shape[1]} tokens more than this block put there; pass "
+                f"{cache_name()} holds {held - self.sequences.shape[1]} tokens more than this block put there; pass "
                 "the whole prompt with pixels and no cache"
             )
         return held
@@ -134,7 +135,7 @@ def resume(
     _check_same(transcript, ids, mask, held)
     if transcript.brings_visuals(ids[:, held:]):
         raise UnsupportedInputError(
-            "input_ids has image or video placeholders behind what past_key_values holds: a later turn cannot bring "
+            f"input_ids has image or video placeholders behind what {cache_name()} holds: a later turn cannot bring "
             "new pictures or clips; pass the whole prompt with all pixels and no cache"
         )
     short = transcript.short
@@ -156,24 +157,24 @@ def _check_same(transcript: Transcript, ids: Tensor, mask: Tensor, held: int) ->
     rows, known = ids.shape[0], transcript.sequences.shape[0]
     if rows != known or mask.shape != ids.shape:
         raise UnsupportedInputError(
-            f"input_ids and attention_mask must have {known} rows and equal shapes to go with past_key_values, got "
+            f"input_ids and attention_mask must have {known} rows and equal shapes to go with {cache_name()}, got "
             f"{tuple(ids.shape)} and {tuple(mask.shape)}"
         )
     if ids.shape[1] <= held:
         raise UnsupportedInputError(
-            f"input_ids has {ids.shape[1]} columns and past_key_values holds {held} of the uncompressed conversation; "
+            f"input_ids has {ids.shape[1]} columns and {cache_name()} holds {held} of the uncompressed conversation; "
             "pass all of it, from the first prompt on, followed by the new turn"
         )
     same = (ids[:, :held] == transcript.sequences[:, :held].to(ids.device)).all(dim=0)
     if not bool(same.all()):
         raise UnsupportedInputError(
-            f"input_ids differs in column {int((~same).nonzero()[0])} from what past_key_values holds; go on from the "
-            "ids that generate returned, or cut the cache (past_key_values.crop)"
+            f"input_ids differs in column {int((~same).nonzero()[0])} from what {cache_name()} holds; go on from the "
+            f"ids that generate returned, or cut the cache ({cache_name()}.crop)"
         )
     first = transcript.mask.shape[1]
     if not torch.equal(mask[:, :first].bool(), transcript.mask.to(mask.device).bool()):
         raise UnsupportedInputError(
-            "attention_mask differs in the first prompt from the one that past_key_values was made with; pass the same"
+            f"attention_mask differs in the first prompt from the one that {cache_name()} was made with; pass the same"
         )
 
 
@@ -222,6 +223,6 @@ def check_pixels(transcript: Transcript, inputs: Mapping[str, Any], keys: Iterab
         )
         if not alike:
             raise UnsupportedInputError(
-                f"{key} differs from what past_key_values was made with; leave the pixels out in later turns, or begin "
+                f"{key} differs from what {cache_name()} was made with; leave the pixels out in later turns, or begin "
                 "again without a cache"
             )

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from .adapters.base import Adapter, Visual
 from .budget import Plan, Policy, Separators, make_plan
+from .cache_names import cache_name, given_cache
 from .decoder.plan import plan_inside
 from .decoder.pruner import Pruning
 from .errors import UnsupportedInputError, shown
+from .generation import is_filled
 from .inputs import CompressedInputs
 from .inside_report import InsideReport
 from .methods.base import Method, Positions
@@ -182,6 +184,11 @@ def _check_inputs(adapter: Adapter, inputs: Mapping[str, Any], settings: Setting
         raise UnsupportedInputError(
             "inputs_embeds and mm_encoder_outputs cannot be compressed: pass input_ids and pixels as the processor "
             "returns them"
+        )
+    pixels = (*adapter.image_keys[:1], *adapter.video_keys[:1])
+    if is_filled(given_cache(inputs)) and any(inputs.get(key) is not None for key in pixels):
+        raise UnsupportedInputError(
+            f"{cache_name()} together with pixels cannot be compressed; encode the pixels in the first call only"
         )
     mask = inputs.get("attention_mask")
     if mask is not None and not isinstance(mask, Tensor):

@@ -11,6 +11,7 @@ from transformers import DynamicCache, GenerationConfig
 import vidcompress
 from tiny_models import FAMILIES, Scene, batch, tiny_model
 from vidcompress import generation
+from vidcompress.cache_names import cache_name
 from vidcompress.errors import CompressionStateError, UnsupportedInputError
 from vidcompress.session import compress_inputs
 
@@ -188,12 +189,12 @@ def test_a_second_block_and_a_foreign_cache_are_refused() -> None:
             with vidcompress.compress(model, retention_ratio=0.5):
                 pass
         with pytest.raises(UnsupportedInputError, match="was not filled by model.generate inside"):
-            model.generate(**raw, past_key_values=object())
+            model.generate(**raw, cache=object())
         filled = DynamicCache()
         filled.update(torch.zeros(1, 2, 3, 8), torch.zeros(1, 2, 3, 8), 0)
-        with pytest.raises(UnsupportedInputError, match="past_key_values together with pixels"):
-            model(**raw, past_key_values=filled)
-        empty = model.generate(**raw, past_key_values=DynamicCache(), max_new_tokens=3, **GREEDY)
+        with pytest.raises(UnsupportedInputError, match=f"{cache_name()} together with pixels"):
+            model(**raw, cache=filled)
+        empty = model.generate(**raw, cache=DynamicCache(), max_new_tokens=3, **GREEDY)
         assert torch.equal(empty, model.generate(**raw, max_new_tokens=3, **GREEDY))
         model.generate(**raw, max_new_tokens=1)  # still the first block
     with vidcompress.compress(model, retention_ratio=0.5):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from transformers import DynamicCache, StaticCache
 import vidcompress
 from cases import CASES, SCENES, reads_question
 from tiny_models import FAMILIES, IMAGE, PAD, Scene, batch, tiny_model
+from vidcompress.cache_names import CACHE_NAMES, cache_name, returned_cache
 from vidcompress.errors import UnsupportedInputError
 
 STEPS = {"max_new_tokens": 4, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}
@@ -66,10 +68,10 @@ def test_later_turns_equal_a_recompute(method: str, family: str, modality: str, 
         out = model.generate(**raw, **STEPS)
         report = session.report
         with encodings(model) as seen:
-            for give_pixels in (False, True):
+            for give_pixels, name in ((False, "cache"), (True, "past_key_values")):
                 ids = torch.cat((out.sequences, TURN), dim=1)
-                extra = pixels if give_pixels else {}
-                out = model.generate(**ids_only(ids), **extra, past_key_values=out.past_key_values, **STEPS)
+                extra = {**(pixels if give_pixels else {}), name: returned_cache(out)}
+                out = model.generate(**ids_only(ids), **extra, **STEPS)
                 assert not seen
                 assert torch.equal(out.sequences[:, : ids.shape[1]], ids)
                 streamer = Streamer()
@@ -101,8 +103,7 @@ def test_rows_of_unequal_length_go_on_together(family: str, positions: str) -> N
         # What generate does to a row that ended early: padding behind its end, masked in the next turn.
         ended = width + 3
         ids[2, ended : width + 4], mask[2, ended : width + 4] = PAD, 0
-        cache = out.past_key_values
-        later = model.generate(**ids_only(ids, mask), past_key_values=cache, **STEPS)
+        later = model.generate(**ids_only(ids, mask), cache=returned_cache(out), **STEPS)
         for number, scene in enumerate(rows):
             alone = batch(model, [scene])
             tail = ids[number, width:][mask[number, width:] == 1]
@@ -118,17 +119,21 @@ def test_a_cache_may_be_the_callers_own_or_static_or_cut(positions: str) -> None
     plain = {k: v for k, v in STEPS.items() if k != "return_dict_in_generate" and k != "output_logits"}
     with vidcompress.compress(model, retention_ratio=0.4, positions=positions):
         expected = None
-        for cache in (DynamicCache(), StaticCache(model.config.get_text_config(), max_cache_len=128)):
-            first = model.generate(**raw, past_key_values=cache, disable_compile=True, **plain)
+        text = model.config.get_text_config()
+        for own, name in (
+            (DynamicCache(), "past_key_values"),
+            (StaticCache(text, max_cache_len=128), "cache"),
+        ):
+            first = model.generate(**raw, **{name: own}, disable_compile=True, **plain)
             ids = torch.cat((first, TURN), dim=1)
-            second = model.generate(**ids_only(ids), past_key_values=cache, disable_compile=True, **plain)
+            second = model.generate(**ids_only(ids), **{name: own}, disable_compile=True, **plain)
             expected = second if expected is None else expected
             assert second.tolist() == expected.tolist()
         cache = DynamicCache()
-        model.generate(**raw, past_key_values=cache, **plain)
+        model.generate(**raw, cache=cache, **plain)
         cache.crop(-3)  # the answer away: another one is put into the assistant's mouth
         other = torch.cat((raw["input_ids"], TURN), dim=1)
-        out = model.generate(**ids_only(other), past_key_values=cache, **STEPS)
+        out = model.generate(**ids_only(other), past_key_values=cache, **STEPS)  # the other name
         same(out, model.generate(**{**raw, **ids_only(other)}, **STEPS))
 
 
@@ -140,14 +145,14 @@ def test_text_turns_limits_and_streamers() -> None:
     with vidcompress.compress(model, retention_ratio=0.3):
         out = model.generate(**text, **STEPS)
         ids = torch.cat((out.sequences, TURN), dim=1)
-        later = model.generate(**ids_only(ids), past_key_values=out.past_key_values, **STEPS)
+        later = model.generate(**ids_only(ids), cache=returned_cache(out), **STEPS)
         same(later, model.generate(**ids_only(ids), **STEPS))
 
         out = model.generate(**raw, **STEPS)
         ids = torch.cat((out.sequences, TURN), dim=1)
         streamer = Streamer()
         more = {"max_length": ids.shape[1] + 2, "do_sample": False, "streamer": streamer}
-        later = model.generate(**ids_only(ids), past_key_values=out.past_key_values, **more)
+        later = model.generate(**ids_only(ids), cache=returned_cache(out), **more)
         assert later.shape[1] == ids.shape[1] + 2
         assert torch.cat(streamer.got).tolist() == later[0].tolist()
 
@@ -158,11 +163,11 @@ def test_what_does_not_go_on_is_refused() -> None:
     other = batch(model, [Scene((("image", (112, 80)),), seed=5)])
     with vidcompress.compress(model, retention_ratio=0.4) as session:
         out = model.generate(**raw, **STEPS)
-        cache = out.past_key_values
+        cache = returned_cache(out)
         good = torch.cat((out.sequences, TURN), dim=1)
 
         def refused(match: str, ids: torch.Tensor = good, **kwargs: Any) -> None:
-            call = {**ids_only(ids), "past_key_values": cache, **STEPS, **kwargs}
+            call = {**ids_only(ids), "cache": cache, **STEPS, **kwargs}
             with pytest.raises(UnsupportedInputError, match=match):
                 model.generate(**call)
 
@@ -178,17 +183,19 @@ def test_what_does_not_go_on_is_refused() -> None:
         mask = torch.ones_like(good)
         mask[0, 0] = 0
         refused("attention_mask differs in the first prompt", attention_mask=mask)
-        refused("use_cache=False cannot go with past_key_values", use_cache=False)
+        refused(f"use_cache=False cannot go with {cache_name()};", use_cache=False)
         refused(
-            "prompt_lookup_num_tokens cannot go with a filled past_key_values", prompt_lookup_num_tokens=2
+            f"prompt_lookup_num_tokens cannot go with a filled {cache_name()}:", prompt_lookup_num_tokens=2
         )
-        refused("num_beams=2 cannot go with past_key_values", num_beams=2)
+        refused(f"num_beams=2 cannot go with {cache_name()}, which", num_beams=2)
+        refused("cache and past_key_values are two names", past_key_values=cache)
         foreign = DynamicCache()
-        model.model.language_model(torch.tensor([[3, 4]]), past_key_values=foreign)
-        refused("was not filled by model.generate inside this compress block", past_key_values=foreign)
-        refused("was not filled by model.generate inside this compress block", past_key_values="cache")
+        model.model.language_model(torch.tensor([[3, 4]]), **{cache_name(): foreign})
+        refused("was not filled by model.generate inside this compress block", cache=foreign)
+        refused("was not filled by model.generate inside this compress block", cache="cache")
         beams = model.generate(**raw, num_beams=2, max_new_tokens=2, return_dict_in_generate=True)
-        refused("was not filled", past_key_values=beams.past_key_values)
+        for name in CACHE_NAMES:
+            refused("was not filled", **{"cache": None, name: returned_cache(beams)})
         static = model.generate(
             **raw,
             max_new_tokens=2,
@@ -196,24 +203,24 @@ def test_what_does_not_go_on_is_refused() -> None:
             cache_implementation="static",
             disable_compile=True,
         )
-        refused("was not filled", past_key_values=static.past_key_values)
+        refused("was not filled", cache=returned_cache(static))
         same(
-            model.generate(**ids_only(good), past_key_values=cache, **STEPS),
+            model.generate(**ids_only(good), cache=cache, **STEPS),
             model.generate(**{**raw, **ids_only(good)}, **STEPS),
         )
-        refused("holds 2 tokens more than", past_key_values=_longer(model, cache))
+        refused("holds 2 tokens more than", cache=_longer(model, cache))
         cache.crop(-(cache.get_seq_length() - 8))
         refused("was cut to 8 tokens, within the visual tokens")
         last = model.generate(**raw, **STEPS)
     with vidcompress.compress(model, retention_ratio=0.4):
         ids = torch.cat((last.sequences, TURN), dim=1)
-        refused("was not filled", ids, past_key_values=last.past_key_values)
+        refused("was not filled", ids, cache=returned_cache(last))
     assert not session._transcripts
 
 
 def _longer(model: Any, cache: Any) -> Any:
     """The same cache after somebody else's three tokens."""
-    model.model.language_model(torch.tensor([[3, 4, 5]]), past_key_values=cache)
+    model.model.language_model(torch.tensor([[3, 4, 5]]), **{cache_name(): cache})
     return cache
 
 
@@ -225,3 +232,42 @@ def test_caches_are_not_held() -> None:
         assert len(session._transcripts) == 1
         del out
         assert len(session._transcripts) == 0
+
+
+def test_a_direct_forward_takes_a_filled_cache_under_any_name() -> None:
+    """One token over a cache that a forward in the block filled; as a fresh prompt it would have other logits."""
+    model = tiny_model("llava_onevision")
+    raw = batch(model, [Scene((("image", (112, 80)),))])
+    token = torch.tensor([[5]])
+    with vidcompress.compress(model, retention_ratio=0.4), torch.no_grad():
+        logits = []
+        for name in ("cache", "past_key_values"):
+            cache = returned_cache(model(**raw, use_cache=True))
+            logits.append(model(input_ids=token, **{name: cache}).logits)
+        assert torch.equal(*logits)
+        assert not torch.allclose(model(input_ids=token).logits, logits[0], atol=1e-3)
+        for name in ("cache", "past_key_values"):
+            with pytest.raises(UnsupportedInputError, match=f"{cache_name()} together with pixels"):
+                model(**raw, **{name: cache})
+        with pytest.raises(UnsupportedInputError, match="cache and past_key_values are two names"):
+            model(input_ids=token, cache=cache, past_key_values=cache)
+
+
+@pytest.mark.parametrize("name", ["cache", "past_key_values"])
+def test_the_cache_of_an_output_that_was_built_by_hand_is_known(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model("llava_next")
+    raw = batch(model, [SCENES["llava_next", "image"]])
+    own = model.generate
+
+    def rebuilt(*args: Any, **kwargs: Any) -> Any:
+        out = own(*args, **kwargs)
+        return SimpleNamespace(sequences=out.sequences, logits=out.logits, **{name: returned_cache(out)})
+
+    monkeypatch.setattr(model, "generate", rebuilt)
+    with vidcompress.compress(model, retention_ratio=0.3):
+        out = model.generate(**raw, **STEPS)
+        ids = torch.cat((out.sequences, TURN), dim=1)
+        later = model.generate(**ids_only(ids), cache=getattr(out, name), **STEPS)
+        same(later, model.generate(**raw | ids_only(ids), **STEPS))

@@ -14,6 +14,7 @@ from transformers import StaticCache
 import vidcompress
 from reference.slow_decoder import Rule, Token, run
 from tiny_models import FAMILIES, VIDEO_FAMILIES, Scene, batch, tiny_model
+from vidcompress.cache_names import cache_name, returned_cache
 from vidcompress.errors import (
     ArgumentError,
     BudgetError,
@@ -257,13 +258,12 @@ def test_half_precision_several_calls_and_later_turns(method: str) -> None:
     with vidcompress.compress(model, method, retention_ratio=0.6) as session:
         out = model.generate(**raw, **call)
         assert torch.equal(model.generate(**raw, **call).sequences, out.sequences)
-        lengths = [out.past_key_values.get_seq_length(i) for i in range(3)]
+        cache = returned_cache(out)
+        lengths = [cache.get_seq_length(i) for i in range(3)]
         assert lengths[0] > lengths[1] >= lengths[2]
         ids = torch.cat((out.sequences, torch.tensor([[7, 8, 9]] * 2)), dim=1)
         mask = torch.cat((raw["attention_mask"], torch.ones_like(ids[:, raw["input_ids"].shape[1] :])), dim=1)
-        later = model.generate(
-            input_ids=ids, attention_mask=mask, past_key_values=out.past_key_values, **call
-        )
+        later = model.generate(input_ids=ids, attention_mask=mask, cache=cache, **call)
         assert later.sequences.shape[1] == ids.shape[1] + 3
         assert "on average" in str(session.report)
     with pytest.raises(CompressionStateError, match=r"call it within `with inputs.pruning\(\):`"):
@@ -290,7 +290,7 @@ def test_a_later_turn_attends_to_what_is_left(method: str, positions: str) -> No
                 out = model.generate(
                     input_ids=ids,
                     attention_mask=mask,
-                    past_key_values=out.past_key_values,
+                    past_key_values=returned_cache(out),
                     output_logits=True,
                     **call,
                 )
@@ -411,11 +411,12 @@ def test_copies_of_a_pruned_cache_and_sliding_windows_are_refused() -> None:
     token = torch.tensor([[5]])
     with vidcompress.compress(model, "pdrop", retention_ratio=0.6), torch.no_grad():
         out = model(**raw, use_cache=True)
+        cache = returned_cache(out)
         with pytest.raises(
-            CompressionStateError, match="past_key_values was pruned inside the language model"
+            CompressionStateError, match=f"{cache_name()} was pruned inside the language model"
         ):
-            model(input_ids=token, past_key_values=copy.deepcopy(out.past_key_values))
-        model(input_ids=token, past_key_values=out.past_key_values)
+            model(input_ids=token, cache=copy.deepcopy(cache))
+        model(input_ids=token, cache=cache)
     narrow = copy.deepcopy(tiny_model("llava_next", "mistral"))
     for layer in narrow.model.language_model.layers:
         layer.self_attn.sliding_window = 16

@@ -11,6 +11,10 @@ from transformers.masking_utils import find_packed_sequence_indices
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from tiny_models import FAMILIES, IMAGE, tiny_model
+from vidcompress.cache_names import CACHE_NAMES, cache_name, given_cache, returned_cache, with_cache_name
+from vidcompress.errors import UnsupportedInputError
+
+DECODER_LAYER_KEYWORDS = ("attention_mask", "position_ids", "position_embeddings")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -65,3 +69,51 @@ def test_generate_drops_a_mask_of_ones_only_with_a_cache_to_tell_the_length() ->
 def test_a_default_max_length_counts_new_tokens() -> None:
     """The block shortens explicit limits only, because transformers adds the prompt to a default one."""
     assert "has_default_max_length" in inspect.getsource(GenerationMixin._prepare_generated_length)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_decoder_layers_get_the_keywords_that_pruning_reads(family: str) -> None:
+    """Methods inside the language model read these from the hooks on decoder layers, and nothing else."""
+    model, calls = tiny_model(family), []
+    hooks = [
+        layer.register_forward_pre_hook(
+            lambda module, args, kwargs: calls.append((args, kwargs)), with_kwargs=True
+        )
+        for layer in model.model.language_model.layers
+    ]
+    with torch.no_grad():
+        out = model(input_ids=torch.tensor([[5, 9, 8]]), use_cache=True)
+    for hook in hooks:
+        hook.remove()
+    assert len(calls) == len(hooks)
+    wanted = {*DECODER_LAYER_KEYWORDS, cache_name()}
+    for args, kwargs in calls:
+        missing = wanted - set(kwargs)
+        assert not missing, (
+            f"a decoder layer of {family} is no longer called with the keywords {sorted(missing)}, which "
+            f"decoder/pruner.py reads; it is called with {sorted(kwargs)}"
+        )
+        assert (args[0] if args else kwargs["hidden_states"]).shape == (1, 3, 32)
+        assert given_cache(kwargs) is returned_cache(out)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_one_name_of_the_cache_serves_forward_generate_and_outputs(family: str) -> None:
+    model = tiny_model(family)
+    known = inspect.signature(model.forward).parameters
+    assert [name for name in CACHE_NAMES if name in known] == [cache_name()]
+    out = model.generate(torch.tensor([[5, 9, 8]]), max_new_tokens=1, return_dict_in_generate=True)
+    assert cache_name() in out.keys() and returned_cache(out) is out[cache_name()]
+
+
+def test_a_cache_is_read_under_every_name_and_passed_on_under_one() -> None:
+    for name in CACHE_NAMES:
+        assert given_cache({name: 3, "use_cache": True}) == 3
+        assert with_cache_name({name: 3, "use_cache": True}) == {cache_name(): 3, "use_cache": True}
+        assert given_cache({**dict.fromkeys(CACHE_NAMES), name: 3}) == 3
+        assert returned_cache({name: 3}) == 3
+    assert given_cache({"use_cache": True}) is None and with_cache_name({"cache": None}) == {}
+    assert returned_cache((1, 2)) is None
+    for read in (given_cache, with_cache_name):
+        with pytest.raises(UnsupportedInputError, match="cache and past_key_values are two names"):
+            read({"cache": 3, "past_key_values": 3})

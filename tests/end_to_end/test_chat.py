@@ -197,6 +197,7 @@ def test_threads_take_turns(qa: VisualQA, image: Path) -> None:
         (lambda chat: chat.ask("?", use_cache=False), "use_cache=False: a chat goes on"),
         (lambda chat: chat.ask("?", cache_implementation="static"), "cache_implementation='static': a chat"),
         (lambda chat: chat.ask("?", past_key_values=1), "past_key_values=1: a chat keeps its own cache"),
+        (lambda chat: chat.ask("?", cache=1), "cache=1: a chat keeps its own cache"),
         (
             lambda chat: chat.ask("?", prompt_lookup_num_tokens=3),
             "prompt_lookup_num_tokens=3: a chat goes on",

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from ..cache_names import CACHE_NAMES, cache_name, given_cache
 from ..compiled import is_compiled
 from ..errors import CompressionStateError, UnsupportedInputError, UnsupportedModelError
 from .attention import check_layer
@@ -98,7 +99,7 @@ class Pruner:
         if kwargs is None:  # another thread's forward, while the hooks were taken off
             return None
         hidden: Tensor = args[0] if args else kwargs["hidden_states"]
-        cache = kwargs.get("past_key_values")
+        cache = given_cache(kwargs)
         if number == 0:
             self._begin(hidden, kwargs, cache)
         prefill: Prefill | None = getattr(self._local, "prefill", None)
@@ -118,6 +119,11 @@ class Pruner:
         plan: InsidePlan | None = getattr(self._local, "plan", None)
         if plan is None or (cache is not None and cache.get_seq_length() > 0):
             return
+        if not any(name in kwargs for name in CACHE_NAMES):
+            raise UnsupportedModelError(
+                f"the decoder's layers are called without any of {', '.join(CACHE_NAMES)}, so a method inside "
+                "the language model cannot tell a prefill from a later token; use a method before the language model"
+            )
         if getattr(cache, "is_compileable", False):
             raise UnsupportedInputError(
                 f"cache_implementation: a {type(cache).__name__} cannot go with method {plan.method.name!r}, whose "
@@ -194,7 +200,7 @@ def _check_whole(cache: Any, number: int, count: int) -> None:
     """Refuse a cache whose layers differ though nobody here pruned it, such as a copy."""
     if cache.get_seq_length(0) - count != cache.get_seq_length(number):
         raise CompressionStateError(
-            "past_key_values was pruned inside the language model elsewhere, so its layers hold different tokens and "
+            f"{cache_name()} was pruned inside the language model elsewhere, so its layers hold different tokens and "
             "nobody here knows which; go on with the cache itself, in the block that filled it"
         )
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from ..cache_names import CACHE_NAMES
 from ..checks import is_whole
 from ..errors import ArgumentError, nearest, shown
 from ..media import Processor
@@ -19,7 +20,7 @@ OWN = (
     "position_ids",
     "inputs_embeds",
     "mm_encoder_outputs",
-    "past_key_values",
+    *CACHE_NAMES,
 )
 """What `VisualQA` makes itself and hands to `generate`."""
 

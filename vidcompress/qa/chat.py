@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..cache_names import CACHE_NAMES, cache_name, returned_cache
 from ..checks import flag
 from ..continuation import Transcript, open_transcript, resume
 from ..errors import ArgumentError, shown
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from .visual_qa import VisualQA
 
 _FIXED = {"num_beams": 1, "num_return_sequences": 1, "use_cache": True, "cache_implementation": None}
-_OURS = ("past_key_values", "return_dict_in_generate")
+_OURS = (*CACHE_NAMES, "return_dict_in_generate")
 _SPECULATIVE = ("prompt_lookup_num_tokens", "assistant_model")
 """Over a filled cache stock transformers gets these wrong, silently."""
 
@@ -161,7 +162,7 @@ class Chat:
         new: Tensor = out.sequences[:, call["input_ids"].shape[1] :]
         assert self._transcript is not None and self._first is not None  # noqa: S101  (for the type checker)
         self._transcript.sequences = torch.cat((ids, new.to(ids.device)), dim=1)
-        self._cache = out.past_key_values
+        self._cache = returned_cache(out)
         said = qa.processor.batch_decode(new, skip_special_tokens=True)[0].strip()
         phases.cut("generate")
         pictures, clip = self._opened
@@ -213,7 +214,7 @@ class Chat:
         for key, value in self._first.items():
             if key not in call and (key != "mm_encoder_outputs" or self._cache is None):
                 call[key] = value
-        return ids, call if self._cache is None else {**call, "past_key_values": self._cache}
+        return ids, call if self._cache is None else {**call, cache_name(): self._cache}
 
     def _cut_cache(self, columns: int) -> int:
         """Leave at most that many columns in the cache; none of it where it cannot be cut. Returns what the prompt is

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ..cache_names import returned_cache
 from ..methods.base import Method
 from ..session import compress_inputs
 from .expect import require
@@ -29,7 +30,7 @@ def check_inside(model: Any, inputs: Mapping[str, Any], method: Method) -> None:
         require(torch.equal(stock, kept), f"{method.name} at 1.0 differs from the stock model")
         some = compress_inputs(model, inputs, method, retention_ratio="0.6")
         with some.pruning():
-            cache = model(**{**some, "use_cache": True}).past_key_values
+            cache = returned_cache(model(**{**some, "use_cache": True}))
     report = some.report.inside
     require(report is not None, f"{method.name} leaves no report of its layers")
     plan = some.inside.plan  # type: ignore[union-attr]
