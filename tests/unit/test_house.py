@@ -63,7 +63,17 @@ def _plain(name: str) -> str:
 
 def test_makefile_has_its_targets_and_explains_them() -> None:
     explained = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, flags=re.MULTILINE))
-    assert {"demo", "test", "lint", "wheel-test", "test-oldest", "clean", "help"} <= explained
+    assert {
+        "demo",
+        "test",
+        "lint",
+        "wheel-test",
+        "test-older",
+        "test-versions",
+        "test-newest",
+        "clean",
+        "help",
+    } <= explained
     assert "set -euo pipefail" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 

@@ -12,6 +12,8 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from ..versions import NEWEST_TESTED, beyond_tested
+
 MODULES = {"pillow": "PIL", "flash-attn": "flash_attn", "lmms-eval": "lmms_eval"}
 """Import names, where they differ."""
 OPTIONAL = ("torchcodec", "bitsandbytes", "flash-attn", "torchvision")
@@ -65,6 +67,8 @@ def package(name: str, versions: str) -> dict[str, Any]:
         f"{found} ({versions})" if versions else found,
         *(f"{key} {value}" for key, value in more.items()),
     ]
+    if name == "transformers" and beyond_tested(found):
+        words.append(f"newer than {NEWEST_TESTED}, the newest that was tested")
     return {"status": "ok", "detail": ", ".join(words), "data": data | more}
 
 
