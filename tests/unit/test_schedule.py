@@ -66,6 +66,47 @@ def test_pdrop_takes_the_largest_pyramid(total: int, share: int) -> None:
     assert get_method("pdrop").plan_layers(total, budget, 32).summed >= best
 
 
+def floors_of_all_pyramids(total: int) -> set[tuple[int, int, int]]:
+    """Every (floor(N x), floor(N x^2), floor(N x^3)) that some x from 0 to 1 has, each at least 1; in whole numbers.
+
+    They change where N x^s is a whole number k, and there floor(N x^t) is the largest j with j^s N^t <= N^s k^t.
+    """
+    found = {(1, 1, 1)}
+    for s in (1, 2, 3):
+        for k in range(1, total + 1):
+            sizes = []
+            for t in (1, 2, 3):
+                wanted = total**s * k**t
+                j = int((wanted / total**t) ** (1 / s))
+                j += (j + 1) ** s * total**t <= wanted
+                j -= j**s * total**t > wanted
+                sizes.append(max(1, j))
+            found.add((sizes[0], sizes[1], sizes[2]))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("total", "budget"), [(23, 11), (64, 17), (64, 30), (101, 40), (129, 64), (196, 80), (464, 216)]
+)
+def test_pdrop_rounds_its_pyramid_down(total: int, budget: int) -> None:
+    """The pyramid is one of whole numbers rounded down, and of these the largest within the budget."""
+    pyramids = floors_of_all_pyramids(total)
+    schedule = get_method("pdrop").plan_layers(total, budget, 32)
+    kept = tuple(stage.kept for stage in schedule.stages)
+    assert kept in pyramids
+    assert sum(kept) == max(sum(sizes) for sizes in pyramids if 8 * (total + sum(sizes)) <= 32 * budget)
+
+
+def test_pdrop_s_pyramids_by_hand() -> None:
+    pdrop = get_method("pdrop")
+    assert pdrop.counts(10, Fraction(1, 2)) == [5, 2, 1]  # 5, 2.5, 1.25
+    assert pdrop.counts(100, Fraction(2, 3)) == [66, 44, 29]  # 66.7, 44.4, 29.6
+    assert pdrop.counts(100, Fraction(0)) == [1, 1, 1]
+    # The authors' 577 // 2, // 4 and // 8 whatever the ratio; nothing is left of 7 at an eighth.
+    assert pdrop.reference_counts(577, Fraction(1, 9)) == [288, 144, 72]
+    assert pdrop.reference_counts(7, Fraction(1, 2)) == [3, 1, 0]
+
+
 def test_the_authors_numbers() -> None:
     pdrop = get_method("pdrop").plan_layers(2928, 1, 32, reference=True)
     assert [stage.tokens for stage in pdrop.stages] == [1464, 732, 366]

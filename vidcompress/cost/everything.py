@@ -37,11 +37,12 @@ def encoder(shape: EncoderGeometry, views: int, size: int, *, chunk: int) -> lis
         return []
     patches, rows = views * shape.patches, views * shape.tokens
     inner = shape.channels * shape.patch_size**2
-    embed = linear("patches", inner, shape.hidden, patches, size)
+    passes = math.ceil(views / chunk)
     return [
-        embed,
-        *(op.times(shape.runs) for op in encoder_layer(shape, views, size, math.ceil(views / chunk))),
-    ] + [pointwise(shape.hidden, rows, size, 1)]
+        linear("patches", inner, shape.hidden, patches, size, passes),
+        *(op.times(shape.runs) for op in encoder_layer(shape, views, size, passes)),
+        pointwise(shape.hidden, rows, size, 1),
+    ]
 
 
 def encoder_layer(shape: EncoderGeometry, views: int, size: int, passes: int) -> list[Operation]:

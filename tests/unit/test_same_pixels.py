@@ -1,0 +1,63 @@
+"""Pixels of a later turn: whatever hides a picture's change would answer about the picture before it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vidcompress.continuation import Transcript, check_pixels, sample_pixels
+from vidcompress.errors import UnsupportedInputError
+
+KEYS = ("pixel_values", "pixel_values_videos")
+
+
+def transcript(**inputs: torch.Tensor) -> Transcript:
+    """A transcript that was opened with these pixels."""
+    ids = torch.zeros(1, 1, dtype=torch.int64)
+    return Transcript(ids, ids, {"input_ids": ids}, (), sample_pixels(inputs, KEYS))
+
+
+def same(before: torch.Tensor, now: torch.Tensor) -> bool:
+    """Whether pixels pass for those of the first turn."""
+    try:
+        check_pixels(transcript(pixel_values=before), {"pixel_values": now}, KEYS)
+    except UnsupportedInputError as error:
+        assert str(error).startswith("pixel_values differs from what past_key_values was made with")
+        return False
+    return True
+
+
+def test_every_value_of_a_small_picture_is_compared() -> None:
+    """A picture of up to 4,096 values is looked at whole, so no single change passes."""
+    pixels = torch.randn(1, 3, 36, 36, generator=torch.Generator().manual_seed(0))
+    assert same(pixels, pixels.clone())
+    for place in range(0, pixels.numel(), 7):
+        changed = pixels.clone()
+        changed.view(-1)[place] += 1
+        assert not same(pixels, changed), place
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 64, 64), (1, 3, 112, 112), (2, 3, 91, 53)])
+def test_no_run_of_a_4096th_of_a_larger_picture_is_overlooked(shape: tuple[int, ...]) -> None:
+    """At least 4,096 values, evenly taken, are compared: a change of a 4,096th, wherever it begins, holds one."""
+    pixels = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    run = pixels.numel() // 4096
+    assert run > 1
+    assert same(pixels, pixels.clone())
+    for start in range(0, pixels.numel() - run, 97 * run + 1):
+        changed = pixels.clone()
+        changed.view(-1)[start : start + run] += 1
+        assert not same(pixels, changed), start
+
+
+def test_each_key_and_each_picture_of_a_list_is_compared() -> None:
+    pictures = [torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(n)) for n in range(3)]
+    clip = pictures[0][None]
+    opened = transcript(pixel_values=pictures, pixel_values_videos=clip)  # type: ignore[arg-type]
+    check_pixels(opened, {"pixel_values": pictures, "pixel_values_videos": clip}, KEYS)
+    check_pixels(opened, {"pixel_values": list(pictures)}, KEYS)
+    for wrong in ([*pictures[:2], clip[0]], pictures[:2], [*pictures, clip[0]], [pictures[1], pictures[0]]):
+        with pytest.raises(UnsupportedInputError, match="^pixel_values differs"):
+            check_pixels(opened, {"pixel_values": wrong}, KEYS)
+    with pytest.raises(UnsupportedInputError, match="^pixel_values_videos differs"):
+        check_pixels(opened, {"pixel_values": pictures, "pixel_values_videos": clip + 1}, KEYS)
