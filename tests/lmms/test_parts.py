@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from vidcompress import ArgumentError, UnsupportedInputError, VisualQA
+from vidcompress.evaluate.journal import as_line
 from vidcompress.lmms.arguments import as_read, check_arguments
 from vidcompress.lmms.engine import LAUNCHED, Ask, Engine, generation_options
 from vidcompress.lmms.frames import FrameRule, frame_rule
@@ -332,6 +333,49 @@ def test_what_fails_fails_alone(qa: VisualQA) -> None:
     assert [bool(outcome.error) for outcome in found] == [False, True, True, True, False]
     assert "video path does not exist" in str(found[1].error) and "<image>" in str(found[2].error)
     assert found[0].answer == found[4].answer != ""
+
+
+@pytest.mark.parametrize(
+    ("method", "kept"),
+    [
+        # By hand, of 464 tokens in four layers: the budget is 232. The first layer takes in 464, so 464 are left for
+        # three, 154 each; or sqrt(232 x 464) = 328 are sent, and 200 each are left.
+        ("fastv", (464 + 3 * 154) / 4),
+        ("globalcom2+fastv", (328 + 3 * 200) / 4),
+        ("globalcom2", 232),
+    ],
+)
+def test_kept_and_budget_are_on_one_basis(qa: VisualQA, method: str, kept: float) -> None:
+    """Averages over the layers' inputs where a method prunes between them, whatever is sent to the first."""
+    chosen = qa.using(method=method, retention_ratio=0.5)
+    (outcome,) = Engine(chosen, Record(None, {}), 1).answer(asks(1))
+    assert (outcome.kept, outcome.budget, outcome.total) == (kept, 232, 464)
+    line = outcome.line()
+    assert (line["kept"], line["budget"], line["total"]) == (kept, 232, 464)
+
+
+def test_of_two_lines_with_one_id_the_first_counts(tmp_path: Path) -> None:
+    """In one journal, and of a journal and what another process left beside it."""
+    path = tmp_path / "a.jsonl"
+    Record(path, {"x": 1}).add([Outcome("t/0", "red"), Outcome("t/1", "one")])
+    Record(path, {"x": 1}, rank=1, world_size=2).add([Outcome("t/2", "two")])
+    for file, line in ((path, Outcome("t/1", "green")), (rank_file(path, 1), Outcome("t/0", "blue"))):
+        with file.open("ab") as opened:
+            opened.write(as_line(line.line()))
+    for rank in (0, 1):
+        record = Record(path, {"x": 1}, rank=rank, world_size=2)
+        said = {name: found.answer for name in ("t/1", "t/2") if (found := record.get(name))}
+        assert said == {"t/1": "one", "t/2": "two"}
+    # A process believes its own journal before those of others.
+    assert [Record(path, {"x": 1}, rank=n, world_size=2).get("t/0").answer for n in (0, 1)] == ["red", "blue"]  # type: ignore[union-attr]
+    with rank_file(path, 1).open("ab") as opened:
+        opened.write(as_line(Outcome("t/2", "three").line()))
+    merge_ranks(path)
+    assert [(line["id"], line["answer"]) for line in read_answers(path)] == [
+        ("t/0", "red"),
+        ("t/1", "one"),
+        ("t/2", "two"),
+    ]
 
 
 def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
