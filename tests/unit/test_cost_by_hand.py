@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from transformers import LlamaConfig, LlamaModel
 from tiny_models import Scene, batch, tiny_model
 from vidcompress import compress_inputs
 from vidcompress.bench.live_bytes import LiveBytes
-from vidcompress.cost import DEVICES, Device, estimate
+from vidcompress.cost import DEVICES, Device, estimate, everything
 from vidcompress.cost.memory import kv_bytes, memory
+from vidcompress.cost.operations import total
 from vidcompress.geometry import DecoderGeometry, EncoderGeometry, Geometry
 
 FLOAT = 4
@@ -31,9 +33,7 @@ ENCODER = EncoderGeometry(
 
 def test_memory_by_hand() -> None:
     """Two rows of three views, 12 visual positions each; the layers take in 10 and 4 tokens; three new tokens."""
-    shape = Geometry(
-        model_type="llava_next", encoder=ENCODER, decoder=DECODER, projector=((6, 8), (8, 8))
-    )
+    shape = Geometry(model_type="llava_next", encoder=ENCODER, decoder=DECODER, projector=((6, 8), (8, 8)))
     got = memory(
         shape,
         parameters=1000,
@@ -115,6 +115,122 @@ def test_the_widest_moment_of_a_prefill_is_what_a_stock_layer_holds() -> None:
         chunk=1,
     )
     assert paper.prefill == pytest.approx(live.peak, rel=0.01)
+
+
+def test_the_cache_of_a_long_answer_is_the_peak() -> None:
+    """By hand: each layer holds its 10 tokens and 999 of 1000 new ones, and nothing else is as much."""
+    shape = Geometry(model_type="llava_next", encoder=ENCODER, decoder=DECODER, projector=((6, 8),))
+    got = memory(
+        shape,
+        parameters=50,
+        rows=1,
+        views=1,
+        features=10,
+        tokens=[10, 10],
+        new_tokens=1000,
+        size=2,
+        chunk=16,
+    )
+    assert got.kv_cache == 2 * (10 + 999) * 2 * 2 * 2 * 2
+    assert got.peak == 50 * 2 + got.kv_cache
+    # One view of 8 x 8 pixels, 10 features, and the MLP of the encoder: 5 tokens of twice 10 and twice 6.
+    assert got.encode == (3 * 64 + 10 * 8 + 5 * (2 * 10 + 2 * 6)) * 2
+
+
+def test_a_projector_wider_than_the_encoder_is_encoding_s_widest_moment() -> None:
+    """By hand: of a decoder of width 500, 4 patches in and twice out."""
+    shape = Geometry(
+        model_type="llava_next",
+        encoder=ENCODER,
+        decoder=replace(DECODER, hidden=500),
+        projector=((6, 500), (500, 500)),
+    )
+    got = memory(
+        shape,
+        parameters=0,
+        rows=1,
+        views=1,
+        features=4,
+        tokens=[4],
+        new_tokens=1,
+        size=2,
+        chunk=16,
+    )
+    assert got.encode == (3 * 64 + 4 * 500 + 4 * (2 * 500 + 6)) * 2
+
+
+# -- operations and bytes ----------------------------------------------------------------------------------------------
+
+
+def test_what_a_decoder_layer_moves_by_hand() -> None:
+    """Weights once; each product reads its input and writes its output; keys and values are read for the attention.
+
+    Norms and additions pass four times over the width of 8, activation and product twice over the 20 of the MLP.
+    """
+    queries, keys = 3, 7
+    made = everything.decoder_layer(DECODER, 2, queries, keys, FLOAT)
+    weights = 8 * 8 + 2 * 8 * 4 + 8 * 8 + 3 * 8 * 20  # q; k and v of two heads of 2; out; gate, up and down
+    assert total(made, "load_weight") == weights * FLOAT
+    products_in = 8 + 2 * 8 + 8 + 2 * 8 + 20
+    products_out = 8 + 2 * 4 + 8 + 2 * 20 + 8
+    passes = 4 * 8 + 2 * 20
+    assert total(made, "load_act") == 2 * queries * (products_in + 8 + passes) * FLOAT
+    assert total(made, "store_act") == 2 * queries * (products_out + 8 + passes) * FLOAT
+    assert total(made, "load_kv") == 2 * keys * (2 * 4) * FLOAT
+    assert total(made) == 2 * 2 * queries * weights + 2 * 4 * queries * keys * 8
+
+
+def test_what_an_encoder_layer_moves_by_hand() -> None:
+    """Four passes over the width of 6, one over the 10 of the MLP; two products of the MLP, four of the attention."""
+    made = everything.encoder_layer(ENCODER, 3, FLOAT, passes=2)
+    rows = 3 * 5
+    weights = 4 * 6 * 6 + 2 * 6 * 10
+    assert total(made, "load_weight") == 2 * weights * FLOAT
+    assert total(made, "load_act") == rows * (4 * 6 + 6 + 10 + 6 + 4 * 6 + 10) * FLOAT
+    assert total(made, "store_act") == rows * (4 * 6 + 10 + 6 + 6 + 4 * 6 + 10) * FLOAT
+    assert total(made, "load_kv") == rows * 2 * 6 * FLOAT
+    assert total(made) == 2 * rows * weights + 4 * 3 * 5 * 5 * 6
+
+
+@pytest.mark.parametrize("new_tokens", [1, 2, 3, 6, 7])
+def test_decoding_is_the_sum_of_its_steps(new_tokens: int) -> None:
+    """By hand, step by step: the first later token attends to the prompt and itself, each next one to one more."""
+    d, m, layers, wide, kv, vocab = 896, 4864, 24, 14 * 64, 2 * 64, 152_000
+    made = estimate("llava-onevision-0.5b", visual_tokens=729, text_tokens=20, new_tokens=new_tokens)
+    assert (made.geometry.decoder.hidden, made.geometry.decoder.vocab) == (d, vocab)
+    weights = layers * (2 * d * wide + 2 * d * kv + 3 * d * m) + d * vocab
+    steps = [2 * weights + layers * 4 * wide * (749 + step) for step in range(1, new_tokens)]
+    assert made.decode_flops["everything"] == sum(steps)
+
+
+def test_times_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four later tokens of a five-token answer; one token more costs one step's bytes and, on slow memory, seconds."""
+    monkeypatch.setitem(DEVICES, "slow memory", SLOW_MEMORY)
+    one, five = (estimate("llava-onevision-0.5b", visual_tokens=729, new_tokens=new) for new in (1, 5))
+    for name in DEVICES:
+        assert one.time_s[name]["total"] == one.time_s[name]["first_token"]
+        times = five.time_s[name]
+        assert times["total"] == pytest.approx(times["first_token"] + 4 * times["per_token"])
+        assert times["per_token"] > 0
+
+
+@pytest.mark.parametrize(
+    ("model", "described"),
+    [
+        ("llava-next-7b", {"size": (672, 672)}),
+        ("llava-video-7b", {"frames": 8}),
+    ],
+)
+def test_papers_count_what_is_sent_without_separators(model: str, described: dict[str, Any]) -> None:
+    """LLM-Viewer's and FastV's figures are those of so many visual tokens that come without newlines."""
+    way: dict[str, Any] = {"method": "random", "retention_ratio": 0.25}
+    made = estimate(model, **described, **way)
+    tokens = made.visual["sent"] - made.visual["separators"]
+    assert made.visual["separators"] > 0
+    plain = estimate(model, visual_tokens=tokens)
+    assert plain.visual["sent"] == tokens
+    for name in ("llm_viewer", "fastv"):
+        assert made.prefill_flops[name] == plain.prefill_flops[name]
 
 
 # -- weights that are read ---------------------------------------------------------------------------------------------

@@ -94,7 +94,7 @@ def test_a_journal_of_another_run_is_refused(path):
 
 
 def test_of_two_lines_with_one_id_the_first_counts(path):
-    """What was scored and reported is the answer that was there first; a line that was put behind it changes nothing."""
+    """What was scored and reported is the answer that was there first; a line behind it changes nothing."""
     Journal(path, HEAD).add([line("a", "red"), line("b", "blue")])
     content = path.read_bytes()
     path.write_bytes(content + module.as_line(line("a", "green")))

@@ -107,6 +107,25 @@ def test_pdrop_s_pyramids_by_hand() -> None:
     assert pdrop.reference_counts(7, Fraction(1, 2)) == [3, 1, 0]
 
 
+def test_the_authors_counts_of_other_totals_by_hand() -> None:
+    """FastV rounds R N half to even; SparseVLM cuts the counts that its settings have of 576 tokens."""
+    fastv, sparse = get_method("fastv"), get_method("sparsevlm")
+    quarters = {n: fastv.reference_counts(n, Fraction(1, 4)) for n in (10, 11, 14)}
+    assert quarters == {10: [2], 11: [3], 14: [4]}  # 2.5, 2.75, 3.5
+    # Of 100 tokens "192" keeps 52.08, 34.7 and 19.1; a ratio halfway between two settings takes the larger one.
+    assert sparse.reference_counts(100, Fraction(1, 3)) == [52, 34, 19]
+    assert sparse.reference_counts(576, Fraction(160, 576)) == [300, 200, 110]
+    # Halfway from setting "64" to "192" of 1000 tokens: (66 + 300) / 2 of 576, and so on, cut.
+    assert sparse.counts(1000, Fraction(1, 2)) == [317, 199, 110]  # 317.7, 199.7, 110.2
+
+
+def test_what_is_sent_in_front_by_hand() -> None:
+    """The nearest whole number to the root of B N: 7.7 of 10 for 6, 328.1 of 464 for 232; never below the budget."""
+    both = get_method("random+fastv")
+    assert [both.sent(budget, total) for budget, total in ((6, 10), (3, 10), (232, 464))] == [8, 5, 328]
+    assert get_method("random+fastv", before_ratio=0.1).sent(6, 10) == 6
+
+
 def test_the_authors_numbers() -> None:
     pdrop = get_method("pdrop").plan_layers(2928, 1, 32, reference=True)
     assert [stage.tokens for stage in pdrop.stages] == [1464, 732, 366]

@@ -67,13 +67,13 @@ def projector(shape: Geometry, rows: int, size: int, *, passes: int) -> list[Ope
     )
 
 
-def decoder_layer(shape: DecoderGeometry, rows: int, queries: int, keys: int, size: int) -> list[Operation]:
+def decoder_layer(shape: DecoderGeometry, rows: int, queries: int, keys: float, size: int) -> list[Operation]:
     """One decoder layer.
 
     Args:
         shape: of the decoder.
         rows: prompts of the batch.
-        queries: tokens of each that it takes in. keys: tokens that they attend to.
+        queries: tokens of each that it takes in. keys: tokens that they attend to; of several steps their mean.
         size: bytes of a number.
     """
     d, wide, kv = shape.hidden, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
@@ -97,7 +97,7 @@ def decoder(shape: DecoderGeometry, rows: int, tokens: Sequence[int], size: int)
 
 def decode_step(shape: DecoderGeometry, rows: int, cached: Sequence[float], size: int) -> list[Operation]:
     """One new token per row; each layer attends to `cached` tokens and the new one."""
-    layers = [op for n in cached for op in decoder_layer(shape, rows, 1, round(n) + 1, size)]
+    layers = [op for n in cached for op in decoder_layer(shape, rows, 1, n + 1, size)]
     return [*layers, head(shape, rows, size)]
 
 
@@ -106,7 +106,7 @@ def head(shape: DecoderGeometry, rows: int, size: int) -> Operation:
     return linear("lm_head", shape.hidden, shape.vocab, rows, size)
 
 
-def _attend(rows: int, queries: int, keys: int, wide: int, kv: int, size: int) -> Operation:
+def _attend(rows: int, queries: int, keys: float, wide: int, kv: int, size: int) -> Operation:
     """Scores and weighted sum; a fused kernel keeps the scores on the chip."""
     return Operation(
         "attention",

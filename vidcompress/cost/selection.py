@@ -57,7 +57,8 @@ def _evidence(
         yield from (op.times(deepest - shape.runs) for op in layer)
         # Of the deepest layer itself only queries and keys are computed.
         yield from (
-            linear(name, shape.hidden, shape.hidden, views * shape.tokens, size, passes) for name in ("q", "k")
+            linear(name, shape.hidden, shape.hidden, views * shape.tokens, size, passes)
+            for name in ("q", "k")
         )
     for items in places.values():
         for item in items:
