@@ -21,8 +21,8 @@ from vidcompress.lmms.frames import FrameRule, frame_rule
 from vidcompress.lmms.launch import _environment
 from vidcompress.lmms.merge import merge_ranks
 from vidcompress.lmms.prompts import Prompt, chat_prompt, simple_prompt
-from vidcompress.lmms.record import Outcome, Record, rank_file, read_answers
-from vidcompress.lmms.results import read_results
+from vidcompress.lmms.record import Outcome, Record, rank_file, read_answers, read_times
+from vidcompress.lmms.results import _times, read_results
 from vidcompress.lmms.rounds import likelihoods
 from vidcompress.lmms.settings import read_settings
 from vidcompress.media.families import time_instruction
@@ -376,6 +376,28 @@ def test_of_two_lines_with_one_id_the_first_counts(tmp_path: Path) -> None:
         ("t/1", "one"),
         ("t/2", "two"),
     ]
+
+
+def test_the_highest_peak_of_a_process_is_the_run_s(tmp_path: Path) -> None:
+    """Whatever the order in which processes, and starts of one process, note theirs."""
+    path = tmp_path / "a.jsonl"
+    first, second = (Record(path, {"x": 1}, rank=rank, world_size=2) for rank in (0, 1))
+    for record, peak in ((first, 300), (first, 500), (first, 200), (second, 400), (second, 100)):
+        record.note({"peak_memory_bytes": peak})
+    assert read_times(path)[None]["peak_memory_bytes"] == 500
+    second.note({"peak_memory_bytes": 600})
+    assert read_times(path)[None]["peak_memory_bytes"] == 600
+
+
+def test_questions_of_a_batch_share_its_time() -> None:
+    """By hand: four at once in 2 s and one in 1 s are five questions in three seconds."""
+    together = {"timing_ms": {"total": 2000.0}, "batch_size": 4, "time_to_first_token_ms": 1500.0}
+    alone = {"timing_ms": {"total": 1000.0}, "batch_size": 1, "time_to_first_token_ms": 900.0}
+    found = _times([together, together, together, together, alone, {}])
+    assert found["questions_per_second"] == pytest.approx(5 / 3)
+    assert found["times_ms"]["total"] == {"mean": 1800.0, "median": 2000.0}
+    assert found["time_to_first_token_ms"]["median"] == 1500.0
+    assert _times([{}])["questions_per_second"] is None
 
 
 def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

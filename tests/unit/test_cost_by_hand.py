@@ -264,21 +264,30 @@ PASSES = {1: 5, 2: 3, 3: 2, 16: 1}
 
 
 @pytest.mark.parametrize(
-    ("family", "settings"),
+    ("family", "config", "settings"),
     [
-        ("llava_next", {"method": "none"}),
-        ("llava_next", {"method": "globalcom2", "retention_ratio": 0.25}),  # evidence of a deeper layer
-        ("llava_next", {"method": "fastervlm", "retention_ratio": 0.25}),  # the projector runs last, once
-        ("llava_onevision", {"method": "globalcom2", "retention_ratio": 0.25}),
+        ("llava_next", {}, {"method": "none"}),
+        (
+            "llava_next",
+            {},
+            {"method": "globalcom2", "retention_ratio": 0.25},
+        ),  # queries and keys of one layer more
+        (
+            "llava_next",
+            {"vision_feature_layer": -3},
+            {"method": "globalcom2", "retention_ratio": 0.25},
+        ),  # and a layer
+        ("llava_next", {}, {"method": "fastervlm", "retention_ratio": 0.25}),  # the projector runs last, once
+        ("llava_onevision", {}, {"method": "globalcom2", "retention_ratio": 0.25}),
     ],
-    ids=["none", "deeper evidence", "projected last", "onevision"],
+    ids=["none", "deeper evidence", "two layers deeper", "projected last", "onevision"],
 )
 def test_every_chunk_of_views_reads_the_weights(
-    family: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    family: str, config: dict[str, Any], settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What smaller chunks add to the traffic is the weights that a run's modules read once more."""
     monkeypatch.setitem(DEVICES, "slow memory", SLOW_MEMORY)
-    model = tiny_model(family)
+    model = tiny_model(family, **config)
     inputs = batch(model, [Scene((("image", (112, 112)),))])
     read, paper = {}, {}
     for max_views in PASSES:

@@ -44,6 +44,9 @@ def test_threshold_is_per_cell_and_area_is_their_share() -> None:
     assert leaders(pixels, Saving(True, threshold=0.31, area=0.0)) == (0, 0)
     assert leaders(pixels, Saving(True, threshold=0.29, area=2 / 16)) == (0, 0)
     assert leaders(pixels, Saving(True, threshold=0.29, area=1.9 / 16)) == (0, 1)
+    by_a_quarter = torch.stack([frame.round(), with_cells(frame.round(), 2, 0.25)])  # exact in binary
+    assert leaders(by_a_quarter, Saving(True, threshold=0.25, area=0.0)) == (0, 0), "as much as may change"
+    assert leaders(by_a_quarter, Saving(True, threshold=0.2499, area=0.0)) == (0, 1)
     one_channel = torch.stack([frame, frame + torch.tensor([0.3, 0, 0])[:, None, None]])
     assert leaders(one_channel, Saving(True, threshold=0.29)) == (0, 1)
 
