@@ -68,6 +68,13 @@ def memory_of_encoding() -> str:
     )
 
 
+@says("README.md")
+def broken_files() -> str:
+    found = result("fuzz")
+    holds(not found["findings"], "the last run found nothing")
+    return f"reads {found['cases']:,} broken clips, pictures, checkpoints and templates"
+
+
 # -- docs/performance.md -----------------------------------------------------------------------------------------------
 
 

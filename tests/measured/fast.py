@@ -9,7 +9,7 @@ from vidcompress.cost import estimate
 from .said import holds, result, says, span
 
 FAST = "docs/performance-fast.md"
-NAMES = {"next-7b image, fastervlm": 3, "next-7b image, all of the encoder": 23}
+NAMES = ("next-7b image, fastervlm", "next-7b image, all of the encoder")
 
 
 def cases() -> dict[str, Any]:
@@ -29,12 +29,13 @@ def what_encode_gains() -> str:
     described: dict[str, Any] = {"size": (672, 672), "retention_ratio": 0.1}
     now = estimate("llava-next-7b", method="fastervlm", **described).parts
     before = estimate("llava-next-7b", size=(672, 672)).parts
+    runs = estimate("llava-next-7b").geometry.encoder.runs
     flops = [parts[name] / 1e12 for parts in (before, now) for name in ("encoder", "projector")]
     says_arithmetic = (flops[0] + flops[1]) / (flops[2] + flops[3])
     return (
         f"What `encode` gains is the projector's share: {ratio(first, 'encode'):.2f} with "
         f"{cases()[first]['case']['encoder']} "
-        f"encoder layers, {ratio(whole, 'encode'):.2f} with the 23 that LLaVA-NeXT-7B runs, where "
+        f"encoder layers, {ratio(whole, 'encode'):.2f} with the {runs} that LLaVA-NeXT-7B runs, where "
         "arithmetic says "
         f"{says_arithmetic:.2f} ({flops[0]:.2f} TFLOP of the encoder and {flops[1]:.2f} of the "
         "projector before, "

@@ -1,11 +1,13 @@
-"""Pixels of a later turn: whatever hides a picture's change would answer about the picture before it."""
+"""What a later turn is compared with: pixels of another picture, and caches that were cut too short or are too long."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 import torch
 
-from vidcompress.continuation import Transcript, check_pixels, sample_pixels
+from vidcompress.continuation import Transcript, check_pixels, open_transcript, resume, sample_pixels
 from vidcompress.errors import UnsupportedInputError
 
 KEYS = ("pixel_values", "pixel_values_videos")
@@ -61,3 +63,25 @@ def test_each_key_and_each_picture_of_a_list_is_compared() -> None:
             check_pixels(opened, {"pixel_values": wrong}, KEYS)
     with pytest.raises(UnsupportedInputError, match="^pixel_values_videos differs"):
         check_pixels(opened, {"pixel_values": pictures, "pixel_values_videos": clip + 1}, KEYS)
+
+
+def test_where_a_cache_may_be_cut_by_hand() -> None:
+    """Ten columns, of which the first eight are the prompt and 2 to 5 its picture; one of these four was sent.
+
+    So the cache holds three columns fewer: three of it end just behind the picture, seven are all that was said.
+    """
+    ids = torch.tensor([[5, 6, 90, 90, 90, 90, 7, 8, 9, 9]])
+    first = {"input_ids": ids[:, :8]}
+    short = {"input_ids": torch.tensor([[5, 6, 90, 7, 8]])}
+    opened = replace(open_transcript(first, None, short, (90,)), sequences=ids)
+    assert (opened.settled, opened.shift) == (6, 3)
+    assert [opened.held(cached) for cached in (3, 4, 7)] == [6, 7, 10]
+    with pytest.raises(UnsupportedInputError, match="was cut to 2 tokens, within the visual tokens"):
+        opened.held(2)
+    with pytest.raises(UnsupportedInputError, match="holds 1 tokens more than this block put there"):
+        opened.held(8)
+    turn = torch.cat((ids, torch.tensor([[3]])), dim=1)
+    later = resume(opened, {"input_ids": turn}, None, 7, caller_positions=False)
+    assert later["input_ids"].tolist() == [[5, 6, 90, 7, 8, 9, 9, 3]]
+    with pytest.raises(UnsupportedInputError, match="input_ids has 10 columns and past_key_values holds 10"):
+        resume(opened, {"input_ids": ids}, None, 7, caller_positions=False)
