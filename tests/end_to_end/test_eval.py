@@ -249,6 +249,23 @@ def test_rows_that_cannot_be_are_empty(folder, models, tmp_path):
     assert models.asked == []
 
 
+def test_tokens_of_an_inside_method_are_averages_beside_an_average(models, tmp_path):
+    """Budget and tokens kept both of the layers' inputs, on average; before the model the two were never apart."""
+    data = write_benchmark(tmp_path / "data", 2, broken=False, clip=False)
+    outcomes = Runner(
+        sweep_of(f"data:{data}", methods=["fastv", "globalcom2+fastv", "globalcom2"], ratios=[0.5]),
+        tmp_path / "out",
+        models=models,
+    ).run()
+    tokens = {outcome.result["method"]: outcome.result["tokens"] for outcome in outcomes}
+    assert len({counts["total"] for counts in tokens.values()}) == 1
+    before = tokens["globalcom2"]
+    assert before["kept"] == before["budget"] == pytest.approx(before["total"] / 2, abs=0.5)
+    for method in ("fastv", "globalcom2+fastv"):
+        assert tokens[method]["budget"] == before["budget"]
+        assert before["budget"] - 1 < tokens[method]["kept"] <= before["budget"]
+
+
 def test_a_budget_out_of_reach_is_a_reason(models, tmp_path):
     data = write_benchmark(tmp_path / "data", 1, broken=False, clip=False)
     _, outcome = Runner(
