@@ -119,3 +119,13 @@ def animated(orientation: int, count: int = 5) -> bytes:
     frames = [Image.open(io.BytesIO(photo(number, 1, "PNG"))) for number in range(count)]
     frames[0].save(out, "PNG", save_all=True, append_images=frames[1:], duration=200, exif=exif)
     return out.getvalue()
+
+
+def write_odd(folder: Path) -> dict[str, bool]:
+    """Four clips that are read with care or not at all: name -> whether it can be read."""
+    write_paletted(folder / "palette.avi", "rawvideo", colours(), 12)
+    write_pictures(folder / "turned.avi", [photo(number, 6) for number in range(5)])
+    joined(folder, "ts", [20, 20])
+    whole = (folder / "part.ts").read_bytes()
+    (folder / "cut.mp4").write_bytes(b"\0\0\0\x18ftypisom" + whole[: len(whole) // 2])
+    return {"palette.avi": True, "turned.avi": True, "joined.ts": True, "cut.mp4": False}

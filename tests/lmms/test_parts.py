@@ -22,7 +22,7 @@ from vidcompress.lmms.merge import merge_ranks
 from vidcompress.lmms.prompts import Prompt, chat_prompt, simple_prompt
 from vidcompress.lmms.record import Outcome, Record, rank_file, read_answers
 from vidcompress.lmms.results import read_results
-from vidcompress.lmms.rounds import likelihoods
+from vidcompress.lmms.rounds import answer_rounds, likelihoods
 from vidcompress.lmms.settings import read_settings
 from vidcompress.media.families import time_instruction
 from vidcompress.qa import pretrained
@@ -332,6 +332,18 @@ def test_what_fails_fails_alone(qa: VisualQA) -> None:
     assert [bool(outcome.error) for outcome in found] == [False, True, True, True, False]
     assert "video path does not exist" in str(found[1].error) and "<image>" in str(found[2].error)
     assert found[0].answer == found[4].answer != ""
+
+
+@pytest.mark.parametrize("error", [KeyError("video"), ZeroDivisionError("frames"), SystemExit("no clip")])
+def test_rounds_whose_media_cannot_be_opened_fail_alone(error: BaseException, qa: VisualQA) -> None:
+    def leave() -> Prompt:
+        raise error
+
+    engine = Engine(qa, Record(None, {}), 1)
+    failed = answer_rounds(engine, Ask("t/bad", leave, {"max_new_tokens": 2}), lambda said: None)
+    assert failed.answer == [""] and str(error.args[0]) in str(failed.error)
+    (ask,) = asks(1)
+    assert answer_rounds(engine, ask, lambda said: None).error is None
 
 
 def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
