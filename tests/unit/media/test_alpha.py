@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from odd_media import transparent, write_transparent
 from vidcompress.media import MediaError, load_image, read_video
 
 COUNT = 6
@@ -26,37 +27,18 @@ VIDEOS = {
 """Name -> codec, pixel format, options."""
 
 
-def drawn(number: int) -> Any:
-    """uint8 (height, width, 4): red, opaque above, half transparent and then wholly transparent below."""
-    pixels = np.zeros((48, 64, 4), np.uint8)
-    pixels[..., :3] = (200, 10 * number, 20)
-    pixels[..., 3] = 255
-    pixels[16:32, :, 3], pixels[32:, :, 3] = 128, 0
-    return pixels
-
-
 def over_white(number: int) -> Any:
-    pixels = drawn(number).astype(float)
+    pixels = transparent(number).astype(float)
     share = pixels[..., 3:] / 255
     return pixels[..., :3] * share + 255 * (1 - share)
 
 
 def animation(kind: str) -> bytes:
     out = io.BytesIO()
-    frames = [Image.fromarray(drawn(number)) for number in range(COUNT)]
+    frames = [Image.fromarray(transparent(number)) for number in range(COUNT)]
     more = {"lossless": True} if kind == "WEBP" else {"disposal": 2} if kind == "GIF" else {}
     frames[0].save(out, kind, save_all=True, append_images=frames[1:], duration=100, loop=0, **more)
     return out.getvalue()
-
-
-def write(path: Path, codec: str, pix_fmt: str, options: dict[str, str]) -> Path:
-    with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream(codec, rate=10, options=options)
-        stream.height, stream.width, stream.pix_fmt = 48, 64, pix_fmt
-        for number in range(COUNT):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(drawn(number), format="rgba")))
-        container.mux(stream.encode())
-    return path
 
 
 def check(made: Any, rows: slice = slice(None), *, close: float = 6.0) -> None:
@@ -91,7 +73,7 @@ def test_gif_has_no_half_transparency(backend: str) -> None:
 @pytest.mark.parametrize("name", VIDEOS)
 def test_videos(name: str, wanted: int, tmp_path: Path) -> None:
     """Lossy codecs blur the edges of the three stripes, which are left out; in between they keep the colours."""
-    path = write(tmp_path / name, *VIDEOS[name])
+    path = write_transparent(tmp_path / name, *VIDEOS[name], COUNT)
     made = read_video(path, num_frames=wanted)
     if wanted == COUNT:
         check(made, close=9.0)
@@ -104,7 +86,7 @@ def test_videos(name: str, wanted: int, tmp_path: Path) -> None:
 def test_decord_refuses_transparency(name: str, tmp_path: Path) -> None:
     pytest.importorskip("decord")
     with pytest.raises(MediaError, match="cannot read the pixel format .*use backend='pyav'"):
-        read_video(write(tmp_path / name, *VIDEOS[name]), backend="decord")
+        read_video(write_transparent(tmp_path / name, *VIDEOS[name], COUNT), backend="decord")
 
 
 def test_opaque_clips_keep_their_colours(tmp_path: Path, decode_all: Any) -> None:
@@ -114,7 +96,7 @@ def test_opaque_clips_keep_their_colours(tmp_path: Path, decode_all: Any) -> Non
         stream: Any = container.add_stream("ffv1", rate=10)
         stream.height, stream.width, stream.pix_fmt = 48, 64, "bgra"
         for number in range(COUNT):
-            pixels = drawn(number)
+            pixels = transparent(number)
             pixels[..., 3] = 255
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgba")))
         container.mux(stream.encode())
