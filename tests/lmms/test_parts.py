@@ -23,7 +23,7 @@ from vidcompress.lmms.merge import merge_ranks
 from vidcompress.lmms.prompts import Prompt, chat_prompt, simple_prompt
 from vidcompress.lmms.record import Outcome, Record, rank_file, read_answers, read_times
 from vidcompress.lmms.results import _times, read_results
-from vidcompress.lmms.rounds import likelihoods
+from vidcompress.lmms.rounds import answer_rounds, likelihoods
 from vidcompress.lmms.settings import read_settings
 from vidcompress.media.families import time_instruction
 from vidcompress.qa import pretrained
@@ -398,6 +398,18 @@ def test_questions_of_a_batch_share_its_time() -> None:
     assert found["times_ms"]["total"] == {"mean": 1800.0, "median": 2000.0}
     assert found["time_to_first_token_ms"]["median"] == 1500.0
     assert _times([{}])["questions_per_second"] is None
+
+
+@pytest.mark.parametrize("error", [KeyError("video"), ZeroDivisionError("frames"), SystemExit("no clip")])
+def test_rounds_whose_media_cannot_be_opened_fail_alone(error: BaseException, qa: VisualQA) -> None:
+    def leave() -> Prompt:
+        raise error
+
+    engine = Engine(qa, Record(None, {}), 1)
+    failed = answer_rounds(engine, Ask("t/bad", leave, {"max_new_tokens": 2}), lambda said: None)
+    assert failed.answer == [""] and str(error.args[0]) in str(failed.error)
+    (ask,) = asks(1)
+    assert answer_rounds(engine, ask, lambda said: None).error is None
 
 
 def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
