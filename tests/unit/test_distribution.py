@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+import vidcompress
 from vidcompress import distribution
 from vidcompress.doctor import packages
+from vidcompress.evaluate.suite import target
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -147,6 +149,14 @@ def test_requirements_are_those_of_the_right_distribution(site: Path) -> None:
     assert entries["torch"] == {"name": "torch", "versions": ">=2.6", "needed": True}
     assert entries["lmms-eval"]["extra"] == "eval"
     assert "somebodys-player" not in entries
+
+
+def test_versions_of_drawn_benchmarks_need_no_metadata(site: Path) -> None:
+    install(site, "vidcompress", "9.9")
+    for name in ("numpy", "pillow", "av"):
+        install(site, name, "1.2")
+    ours = target.made_with()
+    assert ours == {"vidcompress": vidcompress.__version__, "numpy": "1.2", "pillow": "1.2", "av": "1.2"}
 
 
 def test_doctor_names_what_is_not_ours_and_how_to_install_what_is(site: Path) -> None:

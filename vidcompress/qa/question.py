@@ -11,6 +11,7 @@ import torch
 
 from ..checks import whole_number
 from ..errors import ArgumentError, shown
+from ..foreign import ASKING, instead
 from ..media import VideoFrames, load_image, read_video
 from ..media.arriving import ArrivingFrames, arriving
 
@@ -88,6 +89,10 @@ def read_question(item: Mapping[str, Any], *, where: str = "") -> Question:
             f"for example dict(question='...', image='photo.jpg')"
         )
     unknown = sorted(set(item) - set(KEYS))
+    for key in unknown:
+        said = instead(key, item[key], ASKING)
+        if said is not None:
+            raise ArgumentError(f"{where}{said}")
     if unknown:
         raise ArgumentError(f"{where}unknown keys {unknown}; allowed are {', '.join(KEYS)}")
     text, image, images, video = (item.get(key) for key in KEYS)

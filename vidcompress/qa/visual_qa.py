@@ -11,7 +11,8 @@ import torch
 
 from ..checks import flag, whole_number
 from ..compiled import check_compile, compile_decoder
-from ..errors import ArgumentError
+from ..errors import ArgumentError, shown
+from ..foreign import ASKING, LOADING, SAMPLING, instead, refuse
 from ..media import load_processor
 from ..media.backends import get_backend
 from ..media.sampling import check_request
@@ -25,7 +26,7 @@ from .chat import Chat
 from .compare import run_comparison
 from .comparison import Comparison
 from .lineup import plan_comparison
-from .pretrained import load_model, resolve
+from .pretrained import load_model, one_dtype, resolve
 from .progress import bar
 from .question import Question, check_length, read_question
 from .streaming import check_streamable, stream_text
@@ -93,6 +94,7 @@ class VisualQA:
         max_tokens: int | None = None,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
+        torch_dtype: str | torch.dtype | None = None,
         attn_implementation: Any = None,
         device_map: Any = None,
         quantization: str | None = None,
@@ -113,7 +115,8 @@ class VisualQA:
             retention_ratio: share of the visual tokens to keep.
             max_tokens: visual tokens per question to keep.
             device: None is "cuda" where there is one, else "cpu".
-            dtype: None is float32 on the CPU and the checkpoint's own elsewhere.
+            dtype: None is float32 on the CPU and "auto" elsewhere; "auto" is the checkpoint's own.
+            torch_dtype: the former name of `dtype` in transformers, for the same.
             attn_implementation: "sdpa", "eager", ... as in transformers.
             device_map: as in transformers ("auto", {"": "cpu"}, ...); not together with `device`. Quantised or not,
                 dtype is then the checkpoint's own unless it is given.
@@ -131,6 +134,8 @@ class VisualQA:
             ArgumentError: an argument is not allowed or the checkpoint does not load.
             UnsupportedModelError: no adapter serves this family.
         """
+        refuse(options, LOADING, SAMPLING)
+        dtype = one_dtype(dtype, torch_dtype)
         # Made before the weights are read, so that bad options are refused at once.
         qa = cls(None, None, method=method, retention_ratio=retention_ratio, max_tokens=max_tokens, **options)
         files: dict[str, Any] = {
@@ -273,6 +278,7 @@ class VisualQA:
         images: Sequence[Any] | None = None,
         video: Any = None,
         history: bool = True,
+        **unknown: Any,
     ) -> Chat:
         """Begin a conversation: the media are encoded and compressed once, for all its questions.
 
@@ -280,6 +286,7 @@ class VisualQA:
             image, images, video: as in `ask`; later turns cannot bring more.
             history: whether a question sees the earlier ones and their answers. Without, each is answered as `ask`
                 would answer it (a method that reads the question reads the first one).
+            **unknown: refused, with what to do instead.
 
         Returns:
             A conversation: `chat.ask(question)`, `chat.stream(question)`.
@@ -287,6 +294,11 @@ class VisualQA:
         Raises:
             ArgumentError: an argument is not allowed. The media are opened by the first question.
         """
+        for name, value in unknown.items():
+            raise ArgumentError(
+                instead(name, value, ASKING)
+                or f"{name}={shown(value)}: chat takes image, images, video and history; pass it to ask of the chat"
+            )
         item = {"question": "-", "image": image, "images": images, "video": video}
         return Chat(self, read_question(item), history=history)
 

@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from vidcompress import __version__
 from vidcompress.errors import ArgumentError, one_line, shown
 
 QUESTIONS, SETTINGS, MANIFEST = "questions.jsonl", "benchmark.toml", "manifest.json"
@@ -153,7 +154,7 @@ def finish(folder: Path, settings: str, recipe: Mapping[str, Any]) -> Made:
 
 def made_with() -> dict[str, str]:
     """The versions on which the bytes of the media depend."""
-    return {name: version(name) for name in ("vidcompress", "numpy", "pillow", "av")}
+    return {"vidcompress": __version__} | {name: version(name) for name in ("numpy", "pillow", "av")}
 
 
 def _made(folder: Path, manifest: Mapping[str, Any]) -> Made:
