@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -117,6 +118,7 @@ def ask(
         answer = qa.ask(question, images=image or None, video=video, max_new_tokens=max_new_tokens)
         pictures = [answer.overlay(index) for index in range(len(answer.media))] if overlay else []
         drawn = save_pictures(pictures, overlay) if overlay else []
+    say_remarks(answer.report.notes)
     entry = _entry(answer, qa, model, drawn)
     if as_json:
         typer.echo(json.dumps(entry, ensure_ascii=False))
@@ -141,6 +143,14 @@ def check_media(images: list[str], video: str | None) -> None:
         local_path(path, "image")
     if video is not None and not Path(video).is_dir():
         local_path(video, "video")
+
+
+def say_remarks(notes: list[str]) -> None:
+    """Print to stderr, of the notes of an answer or a sweep, that no model was named."""
+    from vidcompress.qa.unnamed import REMARK
+
+    if REMARK in notes:
+        print(f"vidcompress: note: {REMARK}", file=sys.stderr)
 
 
 def check_overlay(path: Path | None, media: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .ask import check_media, check_numbers, check_overlay, save_pictures
+from .ask import check_media, check_numbers, check_overlay, save_pictures, say_remarks
 from .options import (
     Attention,
     Backend,
@@ -129,6 +129,8 @@ def compare(
         if overlay is not None:
             save_pictures([comparison.overlay()], overlay)
         entry = comparison.to_dict() if as_json else {}
+    if comparison.baseline.answer is not None:
+        say_remarks(comparison.baseline.answer.report.notes)
     if as_json:
         typer.echo(
             json.dumps({**entry, "overlay": None if overlay is None else str(overlay)}, ensure_ascii=False)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .ask import say_remarks
 from .options import Attention, Device, DeviceMap, Dtype, Fps, Json, Model, NumFrames, Preset, Quantization
 from .quiet import quiet
 
@@ -112,11 +113,13 @@ def evaluate(
     with quiet():
         plan = _plan(sweep, model, tasks, lists, _given(loading), _given(common))
         folder = out or Path("runs") / plan.name
-        outcomes = None if dry_run else _run(plan, folder)
+        notes = _remarks(plan) if sweep is None and model is None else []
+        outcomes = None if dry_run else _run(plan, folder, notes)
     if outcomes is None:
-        _print_plan(plan, folder, as_json)
+        say_remarks(notes)
+        _print_plan(plan, folder, notes, as_json)
     elif outcomes:
-        _print_outcomes(outcomes, folder, as_json)
+        _print_outcomes(outcomes, folder, notes, as_json)
         if not all(outcome.good for outcome in outcomes):
             _list_failures(outcomes, folder)
             raise typer.Exit(1)
@@ -184,13 +187,27 @@ def _numbers(name: str, text: str | None) -> list[Any]:
         ) from None
 
 
-def _run(plan: Sweep, folder: Path) -> Sequence[Outcome]:
+def _remarks(plan: Sweep) -> list[str]:
+    """What to say of tasks with media that are not the package's own, where the model is the one by default."""
+    from vidcompress.qa.unnamed import REMARK, is_own
+
+    own: dict[str, Callable[[str], bool]] = {
+        "shapes": bool,  # drawn here
+        "data": is_own,
+        "lmms": lambda rest: rest.startswith("vidcompress_"),  # those of the suite
+    }
+    return [] if all(own[task.kind](task.rest) for task in plan.tasks) else [REMARK]
+
+
+def _run(plan: Sweep, folder: Path, notes: list[str]) -> Sequence[Outcome]:
     """Run it; nothing comes back on other processes than the first."""
     from vidcompress.evaluate.ranks import Ranks
     from vidcompress.evaluate.runner import Runner
     from vidcompress.evaluate.watching import watching
 
     with Ranks() as ranks:
+        if ranks.first:
+            say_remarks(notes)
         try:
             with watching(len(plan.rows()), ranks.first) as watcher:
                 outcomes = Runner(plan, folder, ranks, watcher).run()
@@ -205,7 +222,7 @@ def _run(plan: Sweep, folder: Path) -> Sequence[Outcome]:
     return outcomes if ranks.first else ()
 
 
-def _print_plan(plan: Sweep, folder: Path, as_json: bool) -> None:
+def _print_plan(plan: Sweep, folder: Path, notes: list[str], as_json: bool) -> None:
     from vidcompress.evaluate.lmms_row import check_lmms_row
     from vidcompress.evaluate.result_file import read_result
     from vidcompress.evaluate.row_run import ANSWERS
@@ -238,14 +255,14 @@ def _print_plan(plan: Sweep, folder: Path, as_json: bool) -> None:
             }
         )
     if as_json:
-        typer.echo(json.dumps({"out": str(folder), "rows": entries}, ensure_ascii=False))
+        typer.echo(json.dumps({"out": str(folder), "rows": entries, "notes": notes}, ensure_ascii=False))
         return
     typer.echo(f"{len(entries)} rows in {folder}")
     for entry in entries:
         typer.echo(f"{entry['state']:5} {entry['row']}")
 
 
-def _print_outcomes(outcomes: Sequence[Outcome], folder: Path, as_json: bool) -> None:
+def _print_outcomes(outcomes: Sequence[Outcome], folder: Path, notes: list[str], as_json: bool) -> None:
     if not as_json:
         _print_table(outcomes, folder)
         return
@@ -260,7 +277,7 @@ def _print_outcomes(outcomes: Sequence[Outcome], folder: Path, as_json: bool) ->
         }
         for outcome in outcomes
     ]
-    typer.echo(json.dumps({"out": str(folder), "rows": rows}, ensure_ascii=False))
+    typer.echo(json.dumps({"out": str(folder), "rows": rows, "notes": notes}, ensure_ascii=False))
 
 
 def _print_table(outcomes: Sequence[Outcome], folder: Path) -> None:

@@ -26,11 +26,13 @@ class Question:
         text: the question.
         images: pictures it is about, in order; anything that `load_image` takes.
         video: the clip it is about, or None; anything that `read_video` takes.
+        notes: what the report of its answer is to say.
     """
 
     text: str
     images: tuple[Any, ...] = ()
     video: Any = None
+    notes: tuple[str, ...] = ()
 
     def open(self, **sampling: Any) -> tuple[list[Any], VideoFrames | None]:
         """Read the media.

@@ -30,6 +30,7 @@ from .pretrained import load_model, one_dtype, resolve
 from .progress import bar
 from .question import Question, check_length, read_question
 from .streaming import check_streamable, stream_text
+from .unnamed import remarked
 
 DEFAULT_RATIO = 0.25
 _CALL_OPTIONS = ("policy", "separators", "positions", "encoder_saving")
@@ -82,6 +83,7 @@ class VisualQA:
         get_backend(backend)
         self.sampling = {"num_frames": num_frames, "fps": fps, "max_frames": max_frames, "backend": backend}
         self.time_instruction = flag("time_instruction", time_instruction)
+        self._unnamed = False
         self._configure(method, retention_ratio, max_tokens, options)
 
     @classmethod
@@ -169,6 +171,7 @@ class VisualQA:
         if compile:
             compile_decoder(adapter_for(qa.model).decoder)
         qa.processor = load_processor(qa.model, resize_device=resize_device, **files)
+        qa._unnamed = name_or_path is None
         return qa
 
     def using(
@@ -237,7 +240,7 @@ class VisualQA:
             UnsupportedInputError: the method does not serve this kind of input.
         """
         item = {"question": question, "image": image, "images": images, "video": video}
-        return self._answer(read_question(item), max_new_tokens, generate)
+        return self._answer(self._read(item), max_new_tokens, generate)
 
     def stream(
         self,
@@ -263,7 +266,7 @@ class VisualQA:
             ArgumentError: an argument is not allowed, at once. What goes wrong later is raised by the loop.
         """
         item = {"question": question, "image": image, "images": images, "video": video}
-        asked = read_question(item)
+        asked = self._read(item)
         check_streamable(generate)
 
         def run(**extra: Any) -> None:
@@ -300,7 +303,7 @@ class VisualQA:
                 or f"{name}={shown(value)}: chat takes image, images, video and history; pass it to ask of the chat"
             )
         item = {"question": "-", "image": image, "images": images, "video": video}
-        return Chat(self, read_question(item), history=history)
+        return Chat(self, self._read(item), history=history)
 
     def ask_batch(
         self,
@@ -335,7 +338,7 @@ class VisualQA:
             raise ArgumentError(
                 f"items must be a list of dicts, got {type(items).__name__}; for one question use ask"
             )
-        questions = [read_question(item, where=f"items[{number}]: ") for number, item in enumerate(items)]
+        questions = [self._read(item, where=f"items[{number}]: ") for number, item in enumerate(items)]
         chunks = [questions[start : start + batch_size] for start in range(0, len(questions), batch_size)]
         answers: list[Answer] = []
         with bar(len(questions), progress, len(chunks)) as advance:
@@ -408,13 +411,18 @@ class VisualQA:
         generate = {key: value for key, value in options.items() if key not in _CALL_OPTIONS}
         return run_comparison(
             self,
-            asked,
+            remarked(asked) if self._unnamed else asked,
             entries,
             skipped,
             repeats=repeats,
             generation={"do_sample": False, **generate, "max_new_tokens": max_new_tokens},
             progress=progress,
         )
+
+    def _read(self, item: Mapping[str, Any], where: str = "") -> Question:
+        """A question, with what is to be said about its media where no model was named."""
+        question = read_question(item, where=where)
+        return remarked(question) if self._unnamed else question
 
     def _answer(self, question: Question, max_new_tokens: int, generate: dict[str, Any]) -> Answer:
         return answer_alone(self.model, self.processor, question, **self._arguments(max_new_tokens, generate))

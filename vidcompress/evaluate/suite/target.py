@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -123,6 +124,26 @@ def finished(folder: Path, recipe: Mapping[str, Any]) -> Made:
             f"folder={shown(str(folder))}: {shown(lost)} is gone; delete the folder to have all of it drawn again"
         )
     return _made(folder, found)
+
+
+def is_drawn(path: Path) -> bool:
+    """Whether a file is one that a finished folder of the suite lists.
+
+    Args:
+        path: an absolute path, without links.
+    """
+    parents = [path, *path.parents][:3]
+    return any(path.relative_to(folder).as_posix() in _listed(folder) for folder in parents)
+
+
+@lru_cache(maxsize=8)
+def _listed(folder: Path) -> frozenset[str]:
+    """Names of the files in a finished folder, and "." for itself; nothing of any other."""
+    try:
+        found = _read(folder / MANIFEST)
+    except ArgumentError:
+        return frozenset()
+    return frozenset((*found["files"], ".")) if "recipe" in found else frozenset()
 
 
 def finish(folder: Path, settings: str, recipe: Mapping[str, Any]) -> Made:
