@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .options import (
+    COMPRESSION,
+    FILE,
+    OUTPUT,
     Attention,
     Backend,
     Device,
@@ -22,6 +25,7 @@ from .options import (
     Images,
     Json,
     MaxNewTokens,
+    MethodOption,
     Model,
     NumFrames,
     Policy,
@@ -46,38 +50,52 @@ def ask(
     question: Question,
     image: Images = None,
     video: Video = None,
-    model: Model = None,
-    method: Annotated[str, typer.Option(help="How tokens are chosen (see `methods`).")] = "globalcom2",
-    retention_ratio: Annotated[
-        str | None,
-        typer.Option(
-            help="Share of the visual tokens to keep, above 0 and up to 1.",
-            metavar="<float>",
-            show_default="0.25",
-        ),
-    ] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Visual tokens to keep, instead of a share.")] = None,
     num_frames: NumFrames = None,
     fps: Fps = None,
     backend: Backend = "auto",
     time_instruction: TimeInstruction = True,
-    max_new_tokens: MaxNewTokens = 64,
+    preset: Preset = None,
+    method: Annotated[
+        str, typer.Option(help="How tokens are chosen (see `methods`).", rich_help_panel=COMPRESSION)
+    ] = "globalcom2",
+    retention_ratio: Annotated[
+        str | None,
+        typer.Option(
+            "--retention-ratio",
+            "-r",
+            help="Share of the visual tokens to keep, above 0 and up to 1.",
+            metavar="<float>",
+            show_default="0.25",
+            rich_help_panel=COMPRESSION,
+        ),
+    ] = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(help="Visual tokens to keep, instead of a share.", rich_help_panel=COMPRESSION),
+    ] = None,
     policy: Policy = "exact",
     separators: Separators = None,
     positions: Positions = None,
     encoder_saving: EncoderSaving = "off",
-    option: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=VALUE, an option of the method; repeatable.", show_default=False),
-    ] = None,
+    option: MethodOption = None,
     seed: Seed = None,
+    model: Model = None,
     device: Device = None,
     dtype: Dtype = None,
     attn_implementation: Attention = None,
     device_map: DeviceMap = None,
     quantization: Quantization = None,
-    preset: Preset = None,
-    overlay: Annotated[Path | None, typer.Option(help="Write a picture of what was kept.")] = None,
+    max_new_tokens: MaxNewTokens = 64,
+    overlay: Annotated[
+        Path | None,
+        typer.Option(
+            "--overlay",
+            "-o",
+            help="Write a picture of what was kept.",
+            metavar=FILE,
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Ask a question about an image, several images or a video; with none of them, about text only."""
