@@ -45,7 +45,7 @@ LOADING: Final[Mapping[str, str]] = {
     "model_name_or_path": _FIRST,
     "pretrained": _FIRST,
     "pretrained_model_name_or_path": _FIRST,
-    "processor": "from_pretrained makes it; VisualQA(model, processor) and load_processor take one of your own",
+    "processor": "from_pretrained makes it; for one of load_processor use VisualQA(model, processor)",
     **dict.fromkeys(
         ("torch_dtype", "dtype", "device", "device_map", "attn_implementation", "quantization"), _LOADED
     ),
@@ -75,7 +75,6 @@ ASKING: Final[Mapping[str, str]] = {
     "messages": _TEXT + "; for several turns use qa.chat()",
     "max_output_tokens": "pass max_new_tokens=",
     "max_completion_tokens": "pass max_new_tokens=",
-    "stop": "pass stop_strings=[...]",
     "stream": "use qa.stream(...), which yields the answer piece by piece",
 }
 """Where a question is asked: those that are wrong there too, and our own names that belong to the object."""

@@ -127,7 +127,7 @@ FROM_PRETRAINED = [
             ("image", "a.png", "is about one question; pass it to ask"),
             ("model", "tiny-next", "VisualQA.from_pretrained('owner/name')"),
             ("pretrained", "tiny-next", "VisualQA.from_pretrained('owner/name')"),
-            ("processor", None, "load_processor take one of your own"),
+            ("processor", None, "for one of load_processor use VisualQA(model, processor)"),
         ],
     ),
     *(
