@@ -36,6 +36,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || { echo "creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "installing into $(VENV) (the first time takes a few minutes)"
 	@$(PIP) -c constraints.txt $(TORCH)
+	@$(BIN)/python -m pip uninstall -qqy vidcompress  # its former name, in an environment that was made before
 	@$(PIP) -c constraints.txt -e '.[dev,decord,plot]' $(LMMS_NEEDS)
 	@$(PIP) -c constraints.txt --no-deps lmms-eval opencv-python-headless
 	@$(PIP) -c constraints.txt --no-deps --upgrade --target $(VENV)/torchvision torchvision

@@ -97,7 +97,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 def test_wheel_takes_one_top_level_name(wheel: list[str]) -> None:
     tops = {name.split("/")[0] for name in wheel}
-    assert tops == {"vidcompress", f"vidcompress-{vidcompress.__version__}.dist-info"}
+    assert tops == {"vidcompress", f"vidcompress_vlm-{vidcompress.__version__}.dist-info"}
 
 
 def test_wheel_holds_the_data_and_no_code_among_it(wheel: list[str]) -> None:
