@@ -49,7 +49,9 @@ def test_the_remark_says_what_the_model_knows_and_what_to_pass() -> None:
     assert "\n" not in REMARK and "/" in EXAMPLE
 
 
-def test_what_is_the_packages_own(image: Path, clip: Path, drawn: Path, photo: Path, tmp_path: Path) -> None:
+def test_what_is_the_packages_own(
+    image: Path, clip: Path, drawn: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     media = next((drawn / "media").iterdir())
     with image.open("rb") as file:
         own = [
@@ -65,6 +67,13 @@ def test_what_is_the_packages_own(image: Path, clip: Path, drawn: Path, photo: P
         ] * 10
     (tmp_path / "link.png").symlink_to(image)
     assert is_own(tmp_path / "link.png")
+    checkout = tmp_path / "checkout"  # whose examples are a link to another folder
+    checkout.mkdir()
+    (checkout / "examples").symlink_to(image.parent)
+    (checkout / "pyproject.toml").write_text('[project]\nname = "vidcompress-vlm"\n')
+    with monkeypatch.context() as patch:
+        patch.setattr("vidcompress.distribution._BESIDE", checkout)
+        assert is_own(checkout / "examples" / image.name) and not is_own(photo)
     with photo.open("rb") as file:
         pixels = [Image.new("RGB", (4, 4)), photo.read_bytes(), io.BytesIO(photo.read_bytes()), None, 5]
         foreign = [photo, str(photo), file, Image.open(photo), [image, photo], "", "a\0b", *pixels]

@@ -43,6 +43,8 @@ def is_own(source: Any) -> bool:
 
     try:
         path, beside = Path(os.path.realpath(os.fsdecode(name))), checkout()
-        return (beside is not None and path.is_relative_to(beside / "examples")) or is_drawn(path)
+        if beside is not None and path.is_relative_to(os.path.realpath(beside / "examples")):
+            return True
+        return is_drawn(path)
     except (OSError, ValueError):  # a name that no file can have
         return False
