@@ -33,13 +33,24 @@ def colours(alpha: int = 255) -> Any:
     return made
 
 
-def write_paletted(path: Path, codec: str, palette: Any, count: int) -> Path:
-    """Frames of one colour each, with a square of another; a key frame every tenth."""
+def write_paletted(
+    path: Path, codec: str, palette: Any, count: int, later: dict[int, Any] | None = None
+) -> Path:
+    """Frames of one colour each, with a square of another; a key frame every tenth.
+
+    Args:
+        path: of the clip.
+        codec: that keeps palettes.
+        palette: uint8 (colour, 4), as of `colours`.
+        count: of the frames.
+        later: palettes that follow, by the number of their first frame.
+    """
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream(codec, rate=8, options={"g": "10"})
         stream.height = stream.width = SIDE
         stream.pix_fmt = "pal8"
         for number in range(count):
+            palette = (later or {}).get(number, palette)
             frame = av.VideoFrame(SIDE, SIDE, "pal8")
             plane = np.zeros((SIDE, frame.planes[0].line_size), np.uint8)
             plane[:, :SIDE] = number * 6

@@ -166,6 +166,23 @@ def test_odd_files_are_read_and_never_written(material: dict[str, list[Path]]) -
     assert 0 < failed < 40 and not any(file.written for file in files)
 
 
+def test_what_no_reader_expected_is_a_finding(
+    material: dict[str, list[Path]], readers: Readers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A caller gets a clear error; the fuzzer sees through it."""
+    from vidcompress.media import decoding
+
+    def stumble(self: Any, packet: Any) -> Any:
+        raise KeyError("side data 31")
+
+    data = next(path for path in material["video"] if path.name == "h264.mp4").read_bytes()
+    case = Case(0, "video", "h264.mp4", "read_video auto", (), data)
+    assert readers.outcome(case, readers.place(case))[0] == "answer"
+    monkeypatch.setattr(decoding.Decoder, "decode", stumble)
+    outcome, said = readers.outcome(case, readers.place(case))
+    assert outcome == "foreign" and "its reader failed (KeyError: 'side data 31')" in said
+
+
 def test_an_evaluation_around_a_broken_clip_is_judged(
     material: dict[str, list[Path]], readers: Readers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from odd_media import KINDS, RATE, joined
 from vidcompress.media import MediaError, read_video
 from vidcompress.media.clocks import goes_back, join
+from vidcompress.media.families import time_instruction
 from vidcompress.media.timeline import Timeline
 
 WRAP = 2**33 / 90_000
@@ -40,6 +41,16 @@ def test_parts_follow_one_another(kind: str, counts: list[int], tmp_path: Path) 
     """Of Matroska files FFmpeg reads two parts."""
     counts = counts[:2] if kind in ("mkv", "webm") else counts
     check(joined(tmp_path, kind, counts), len(counts), sum(counts))
+
+
+@pytest.mark.parametrize("kind", ["ts", "vob", "mkv"])
+def test_llava_video_is_told_the_joined_times(kind: str, tmp_path: Path) -> None:
+    """Its sentence, of 105 frames at 25 a second of which 5 are taken."""
+    made = read_video(joined(tmp_path, kind, [45, 60]), num_frames=5)
+    assert time_instruction(made.duration, made.times).startswith(
+        "The video lasts for 4.20 seconds, and 5 frames are uniformly sampled from it. "
+        "These frames are located at 0.00s,1.04s,2.08s,3.12s,4.16s."
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)

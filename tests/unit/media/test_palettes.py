@@ -42,6 +42,20 @@ def test_palettes_outlast_a_seek(name: str, wanted: list[int], tmp_path: Path, d
         read_video(path, num_frames=len(wanted), backend="decord")
 
 
+@pytest.mark.parametrize(
+    "name, codec", [("raw.avi", "rawvideo"), ("runs.avi", "msrle"), ("zipped.avi", "zmbv")]
+)
+def test_palettes_that_change_on_the_way(name: str, codec: str, tmp_path: Path, decode_all: Any) -> None:
+    """AVI stores a new palette before the frame from which on it holds; a seek beyond that frame would miss it."""
+    red, green = colours(), colours()
+    red[:, 2], green[:, 1] = 255, 200
+    path = write_paletted(tmp_path / name, codec, colours(), COUNT, later={10: red, 20: green})
+    everything = decode_all(path)
+    made = read_video(path, num_frames=3).frames.numpy()
+    assert np.array_equal(made, everything[[0, 19, 39]])
+    assert made[:, 0, 0, :2].tolist() == [[128, 255], [255, 255 - 19 * 6], [128, 200]]
+
+
 def test_grey_animation_keeps_its_implied_palette(tmp_path: Path, decode_all: Any) -> None:
     path = tmp_path / "grey.mov"
     with av.open(str(path), "w") as container:
