@@ -14,6 +14,7 @@ from transformers import LlamaConfig, LlamaModel
 from tiny_models import Scene, batch, tiny_model
 from vidcompress import compress_inputs
 from vidcompress.bench.live_bytes import LiveBytes
+from vidcompress.cache_names import returned_cache
 from vidcompress.cost import DEVICES, Device, estimate, everything
 from vidcompress.cost.memory import kv_bytes, memory
 from vidcompress.cost.operations import total
@@ -82,7 +83,7 @@ def test_the_cache_of_a_run_has_the_size_on_paper(new_tokens: int) -> None:
         out = model.generate(**inputs, **given, return_dict_in_generate=True)
     held = sum(
         tensor.numel() * tensor.element_size()
-        for layer in out.past_key_values.layers
+        for layer in returned_cache(out).layers
         for tensor in (layer.keys, layer.values)
     )
     paper = estimate(model, size=(112, 112), text_tokens=11, new_tokens=new_tokens, dtype="float32")

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from vidcompress.cache_names import cache_name
 from vidcompress.continuation import Transcript, check_pixels, open_transcript, resume, sample_pixels
 from vidcompress.errors import UnsupportedInputError
 
@@ -83,5 +84,5 @@ def test_where_a_cache_may_be_cut_by_hand() -> None:
     turn = torch.cat((ids, torch.tensor([[3]])), dim=1)
     later = resume(opened, {"input_ids": turn}, None, 7, caller_positions=False)
     assert later["input_ids"].tolist() == [[5, 6, 90, 7, 8, 9, 9, 3]]
-    with pytest.raises(UnsupportedInputError, match="input_ids has 10 columns and past_key_values holds 10"):
+    with pytest.raises(UnsupportedInputError, match=f"input_ids has 10 columns and {cache_name()} holds 10"):
         resume(opened, {"input_ids": ids}, None, 7, caller_positions=False)
