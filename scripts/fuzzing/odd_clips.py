@@ -122,13 +122,14 @@ def write_pictures(
     return path
 
 
-def animated(orientation: int, count: int = 5) -> bytes:
-    """An animated PNG with an eXIf chunk."""
+def animated(orientation: int, count: int = 5, kind: str = "PNG") -> bytes:
+    """An animated PNG or WebP whose EXIF block states an orientation."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     out = io.BytesIO()
-    frames = [Image.open(io.BytesIO(photo(number, 1, "PNG"))) for number in range(count)]
-    frames[0].save(out, "PNG", save_all=True, append_images=frames[1:], duration=200, exif=exif)
+    frames = [Image.open(io.BytesIO(photo(number, 1, "PNG"))).convert("RGB") for number in range(count)]
+    more = {"lossless": True} if kind == "WEBP" else {}
+    frames[0].save(out, kind, save_all=True, append_images=frames[1:], duration=200, exif=exif, **more)
     return out.getvalue()
 
 

@@ -19,6 +19,12 @@ PICTURES = ("mjpeg", "png", "apng", "tiff", "webp", "jpegxl")
 TURNED_ONCE = ("apng",)
 """Codecs whose first frame states the orientation of all."""
 
+_EXIF: dict[int, Matrix] = {
+    2: (-1, 0, 0, 1), 3: (-1, 0, 0, -1), 4: (1, 0, 0, -1), 5: (0, 1, 1, 0), 6: (0, 1, -1, 0), 7: (0, -1, -1, 0),
+    8: (0, -1, 1, 0),
+}  # fmt: skip
+"""EXIF's number of an orientation -> its matrix."""
+
 _SIDE_DATA_KINDS = 64
 """Twice as many as FFmpeg 8 has."""
 
@@ -40,6 +46,14 @@ def display_matrix(frame: Any) -> Matrix:
         if turned > 100 * max(abs(a), abs(d)):
             return 0, int(np.sign(b)), int(np.sign(c)), 0
     return IDENTITY
+
+
+def exif_matrix(picture: Any) -> Matrix:
+    """The orientation that a Pillow picture's EXIF block states; `IDENTITY` where there is none, or it is broken."""
+    try:
+        return _EXIF.get(picture.getexif().get(0x0112), IDENTITY)
+    except Exception:  # noqa: BLE001  (a broken EXIF block raises anything; the pixels are good)
+        return IDENTITY
 
 
 def _side_data(frame: Any) -> list[Any]:

@@ -10,6 +10,7 @@ import torch
 from .backends import Clip, Request, register_backend
 from .errors import MediaError
 from .image import FORMATS
+from .orientation import IDENTITY, exif_matrix, upright
 from .rgb import to_rgb
 from .timeline import Timeline
 from .video import VideoFrames
@@ -64,6 +65,8 @@ def _read(picture: Any, clip: Clip, request: Request) -> VideoFrames:
     if total == 1:
         raise MediaError(f"video={clip.name!r} is a still picture, not a video; pass it as image= (--image)")
     request.check_length(clip.name, total)
+    # Pillow turns TIFF by itself.
+    matrix = exif_matrix(picture) if picture.format in ("PNG", "WEBP", "AVIF") else IDENTITY
     timeline = _timeline(picture, total)
     chosen = timeline.choose(request)
     request.check_memory(clip.name, len(chosen), height, width)
@@ -72,6 +75,8 @@ def _read(picture: Any, clip: Clip, request: Request) -> VideoFrames:
         picture.seek(position)
         request.check_picture(clip.name, *picture.size[::-1])
         row[...] = np.asarray(to_rgb(picture))
+    if matrix != IDENTITY:
+        block = np.stack([upright(row, matrix) for row in block])
     return VideoFrames.on(timeline, chosen, torch.from_numpy(block), "pillow", clip.name)
 
 
