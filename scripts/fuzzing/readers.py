@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import math
 import os
 import random
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,8 +52,10 @@ class Readers:
             "read_video pyav": lambda case, path: self._video(path, case, backend="pyav"),
             "read_video decord": lambda case, path: self._video(path, case, backend="decord"),
             "read_video stream": lambda case, path: self._video(io.BytesIO(path.read_bytes()), case),
+            "read_video upload": lambda case, path: self._video(_upload(path), case),
             "load_image": lambda case, path: _picture(load_image(path)),
             "load_image bytes": lambda case, path: _picture(load_image(path.read_bytes())),
+            "load_image gzip": lambda case, path: _picture(load_image(_compressed(case, path))),
             "VisualQA": self._ask,
             "load_processor": lambda case, path: self._processor(vidcompress.load_processor(path)),
             "load_model": lambda case, path: self._model(load_model(path, local_files_only=True)),
@@ -151,6 +155,20 @@ def _answered(answer: Any) -> str:
 def _picture(picture: Image.Image) -> str:
     _sane(picture.mode == "RGB" and min(picture.size) >= 1, f"{picture.mode} {picture.size}")
     return f"{picture.size}"
+
+
+def _upload(path: Path) -> Any:
+    """A file object that is open for writing too, as web frameworks hand them over."""
+    stream = tempfile.SpooledTemporaryFile(max_size=1 << 20)
+    stream.write(path.read_bytes())
+    return stream
+
+
+def _compressed(case: Case, path: Path) -> Any:
+    """A file object that is decompressed on the way; at times it is cut short."""
+    content = gzip.compress(path.read_bytes())
+    cut = len(content) // 2 if case.mutations and case.seed % 4 == 0 else len(content)
+    return gzip.GzipFile(fileobj=io.BytesIO(content[:cut]))
 
 
 def _text(path: Path) -> str:

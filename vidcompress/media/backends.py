@@ -22,7 +22,7 @@ from .errors import (
     MediaError,
     SamplingError,
 )
-from .files import BUFFERS, borrowed, local_path
+from .files import borrowed, is_path, local_path
 from .sniff import HEAD_BYTES
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def open_source(source: Any) -> Iterator[Clip]:
     Raises:
         MediaError: a URL, a missing or empty file, a folder, a stream that cannot seek or was opened as text.
     """
-    if not isinstance(source, BUFFERS) and isinstance(source, (str, os.PathLike)):
+    if is_path(source):
         path = local_path(source, "video")
         yield Clip(name=path, path=os.path.abspath(path))
         return

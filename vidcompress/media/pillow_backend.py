@@ -11,6 +11,7 @@ from .backends import Clip, Request, register_backend
 from .errors import MediaError
 from .image import FORMATS
 from .rgb import to_rgb
+from .tiff import black_is_zero, grey_levels
 from .timeline import Timeline
 from .video import VideoFrames
 
@@ -32,8 +33,10 @@ class PillowBackend:
 
         Image.init()
         try:
-            with clip.opened() as stream, Image.open(stream, formats=_formats()) as picture:
-                return _read(picture, clip, request)
+            with clip.opened() as stream:
+                shown, turned = black_is_zero(stream)
+                with Image.open(shown, formats=_formats()) as picture:
+                    return _read(picture, clip, request, turned)
         except MediaError:
             raise
         except Image.DecompressionBombError as error:
@@ -52,7 +55,7 @@ def _formats() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-def _read(picture: Any, clip: Clip, request: Request) -> VideoFrames:
+def _read(picture: Any, clip: Clip, request: Request, turned: frozenset[int]) -> VideoFrames:
     width, height = picture.size
     request.check_picture(clip.name, height, width)
     total = int(getattr(picture, "n_frames", 1))
@@ -66,7 +69,7 @@ def _read(picture: Any, clip: Clip, request: Request) -> VideoFrames:
     for row, position in zip(block, chosen, strict=True):
         picture.seek(position)
         request.check_picture(clip.name, *picture.size[::-1])
-        row[...] = np.asarray(to_rgb(picture))
+        row[...] = np.asarray(to_rgb(picture, picture.format, grey_levels(picture, turned)))
     return VideoFrames.on(timeline, chosen, torch.from_numpy(block), "pillow", clip.name)
 
 

@@ -20,6 +20,10 @@ def instead_of_picture(head: bytes) -> str | None:
     """What to do with a file that no picture reader takes; None when it looks like nothing known."""
     if head[4:8] == b"ftyp" and head[8:12] in _ISO_PICTURES:
         return "is HEIC, which Pillow reads with pillow-heif only; register that, or convert it to JPEG"
+    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return (
+            "is a TIFF of a kind that Pillow does not read, or is damaged; convert it to 8 bits per channel"
+        )
     if _is_video(head):
         return "is a video, not a picture; pass it as video= (--video)"
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()

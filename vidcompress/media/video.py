@@ -20,7 +20,7 @@ from .errors import (
     MediaError,
     SamplingError,
 )
-from .files import BUFFERS
+from .files import BUFFERS, is_path
 from .parts import whole
 from .sampling import check_request, choose_indices, sample_indices, sampling_note
 from .sniff import is_animated_container
@@ -148,7 +148,7 @@ def read_video(
         - Of several video streams the default one is read, else the first; attached cover pictures do not count.
         - Frames whose size differs from the first kept one are scaled to it. Pictures of a list or folder must agree.
         - An animated GIF, PNG, WebP or AVIF is a clip; a still picture is refused (GIF: a clip of one frame).
-        - A file object is read from its beginning and put back to where it was.
+        - A file object is read from its beginning and put back to where it was, whatever it was opened for.
 
     Raises:
         MediaError: the source is missing, empty, a URL (also `file://`), a play list, a pipe or device, a folder
@@ -163,7 +163,7 @@ def read_video(
     request = Request(num_frames, fps, max_frames, max_pixels, max_source_frames, max_bytes)
     if isinstance(source, VideoFrames):  # sampled already: only an explicit wish samples it again
         return source if num_frames is None and fps is None else _subsample(source, request)
-    if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
+    if is_path(source) and os.path.isdir(source):
         from .frames import from_folder
 
         return whole(from_folder(os.fsdecode(source), request, source_fps))
@@ -186,7 +186,7 @@ def read_video(
 
 def is_encoded(source: VideoSource) -> bool:
     """Whether a source is to be decoded: a path that is no folder, bytes or a file object."""
-    if isinstance(source, (str, os.PathLike)):
+    if is_path(source):
         return not os.path.isdir(source)
     return isinstance(source, BUFFERS) or hasattr(source, "read")
 
