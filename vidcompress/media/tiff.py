@@ -104,12 +104,13 @@ def grey_levels(picture: Image, turned: frozenset[int] = frozenset()) -> tuple[i
     tags = getattr(picture, "tag_v2", None)
     if tags is None:
         return 0, 65535
-    if _SIGNED in tags.get(_SAMPLE_FORMAT, ()):
+    bits = int(tags.get(_BITS, (1,))[0])
+    if bits < 32 and _SIGNED in tags.get(_SAMPLE_FORMAT, ()):
         raise MediaError(
             "image: a TIFF with levels below 0 has no stated range; scale it to 8 bits without a sign first"
         )
     deep = picture.mode.startswith("I;16")
-    white = 2 ** int(tags.get(_BITS, (16,))[0]) - 1 if deep else 65535
+    white = 2**bits - 1 if deep else 65535
     turn = picture.tell() in turned or (deep and tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO)
     return (white, 0) if turn else (0, white)
 

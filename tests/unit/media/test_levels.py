@@ -39,8 +39,8 @@ def tiff(
     )
     for number, data in enumerate(pages):
         entries: list[tuple[int, int, tuple[int, ...]]] = [
-            (256, 3, (6,)), (257, 3, (1,)), (258, 3, bits), (259, 3, (tags.get("compression", 1),)), (262, 3, (whites[number],)),
-            (273, 4, (0,)), (277, 3, (len(bits),)), (278, 3, (1,)), (279, 4, (len(data),)),
+            (256, 3, (6,)), (257, 3, (1,)), (258, 3, bits), (259, 3, (tags.get("compression", 1),)),
+            (262, 3, (whites[number],)), (273, 4, (0,)), (277, 3, (len(bits),)), (278, 3, (1,)), (279, 4, (len(data),)),
         ]  # fmt: skip
         if len(bits) == 2:
             entries.append((338, 3, (2,)))  # the second sample is alpha
