@@ -159,7 +159,7 @@ def backend_names() -> list[str]:
 
 
 def get_backend(name: str) -> Backend:
-    """The reader of that name; "auto" is PyAV here (`read_video` lets it be Pillow for WebP and AVIF).
+    """The reader of that name; "auto" is PyAV here (`read_video` lets it be Pillow for WebP, AVIF and TIFF).
 
     Raises:
         SamplingError: no reader has that name.

@@ -1,4 +1,7 @@
-"""Reading animated WebP and AVIF with Pillow, which FFmpeg reads in part or not at all; GIF, APNG and TIFF as well."""
+"""Reading animated WebP and AVIF, and TIFF of several pages, with Pillow; GIF and APNG as well.
+
+FFmpeg reads the former in part or not at all.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from .backends import Clip, Request, register_backend
 from .errors import MediaError
 from .image import FORMATS
 from .rgb import to_rgb
+from .sniff import STILL
 from .tiff import black_is_zero, grey_levels
 from .timeline import Timeline
 from .video import VideoFrames
@@ -59,8 +63,8 @@ def _read(picture: Any, clip: Clip, request: Request, turned: frozenset[int]) ->
     width, height = picture.size
     request.check_picture(clip.name, height, width)
     total = int(getattr(picture, "n_frames", 1))
-    if total == 1:
-        raise MediaError(f"video={clip.name!r} is a still picture, not a video; pass it as image= (--image)")
+    if (total == 1 and picture.format != "GIF") or picture.format == "MPO":  # MPO: one picture for each eye
+        raise MediaError(f"video={clip.name!r} {STILL}")
     request.check_length(clip.name, total)
     timeline = _timeline(picture, total)
     chosen = timeline.choose(request)
@@ -69,6 +73,11 @@ def _read(picture: Any, clip: Clip, request: Request, turned: frozenset[int]) ->
     for row, position in zip(block, chosen, strict=True):
         picture.seek(position)
         request.check_picture(clip.name, *picture.size[::-1])
+        if picture.size != (width, height):
+            raise MediaError(
+                f"video={clip.name!r}: page {position} is {picture.size[::-1]}, the first one {(height, width)} "
+                "(height, width), so they are no frames of one clip; pass it as image=, which takes the first page"
+            )
         row[...] = np.asarray(to_rgb(picture, picture.format, grey_levels(picture, turned)))
     return VideoFrames.on(timeline, chosen, torch.from_numpy(block), "pillow", clip.name)
 
