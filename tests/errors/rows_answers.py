@@ -12,6 +12,9 @@ from errors.rows_settings import RATIO, TOKENS, WHOLE, sampling_rows, settings_r
 from vidcompress.errors import BudgetError, UnsupportedInputError, UnsupportedModelError
 from vidcompress.media.errors import MediaError, SamplingError
 
+HALVES = ("what \ud800?", "\udcff")
+"""Half a surrogate pair, and what Python makes of a byte of the command line that is no UTF-8."""
+
 
 def text_rows(call: str) -> list[Row]:
     """Rows of the question, its answer's length, and what goes to `generate`."""
@@ -21,6 +24,7 @@ def text_rows(call: str) -> list[Row]:
             for value in ("", "  ", None, 7, True, b"what?", ["what?"])
         ),
         Row(call, "question", "a <image>?", "stands for a picture or clip in a prompt; leave it out"),
+        *(Row(call, "question", value, "pass Unicode text") for value in HALVES),
         *(Row(call, "max_new_tokens", value, WHOLE) for value in (0, -1, 2.5, None, True, "many", math.inf)),
         Row(call, "num_beems", 2, "did you mean 'num_beams'?"),
         Row(call, "input_ids", [[1]], "it is made from the question and its media", says="input_ids"),
@@ -197,6 +201,7 @@ ASK_BATCH = [
     ),
     Row("VisualQA.ask_batch", "items", [5], "items[0]: must be a dict with the keys question, image", says="got int"),
     Row("VisualQA.ask_batch", "items", [{"question": ""}], "items[0]: question='': must be a text", says="''"),
+    Row("VisualQA.ask_batch", "items", [{"question": "\ud800"}], "items[0]: question='\\ud800': character 0 is", says="ud800"),
     Row("VisualQA.ask_batch", "items", [{"question": "a"}, {}], "items[1]: question=None", says="None"),
     Row("VisualQA.ask_batch", "items", [{"question": "a", "vidoe": "b"}], "unknown keys ['vidoe']; allowed", says="vidoe"),
     Row("VisualQA.ask_batch", "items", [{"question": "a", "video": "no.mp4"}], "no such file", MediaError,
@@ -211,6 +216,7 @@ NO_MEDIA = {"image": None}
 C = "VisualQA.compare"
 COMPARE = [
     *(Row(C, "question", value, ": must be a text that is not empty") for value in ("", None, 7)),
+    *(Row(C, "question", value, "pass Unicode text") for value in HALVES),
     Row(C, "image", None, "there is nothing to compress; pass image=", says=""),
     Row(C, "image", "no.png", "no such file", MediaError),
     Row(C, "images", 5, "images must be a list, got int", others=NO_MEDIA),

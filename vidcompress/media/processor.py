@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..checks import flag, whole_number
+from ..checks import flag, unicode_text, whole_number
 from ..errors import shown
 from ..presets import Preset
 from .arriving import ArrivingFrames
@@ -310,4 +310,6 @@ def _as_rows(text: str | list[str]) -> list[str]:
     rows = [text] if isinstance(text, str) else text
     if not isinstance(rows, (list, tuple)) or not rows or not all(isinstance(row, str) for row in rows):
         raise MediaError(f"text: got {type(text).__name__}; pass a prompt, or a non-empty list of prompts")
+    for row in rows:
+        unicode_text("text", row, error=MediaError)
     return list(rows)

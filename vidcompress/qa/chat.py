@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..checks import flag
+from ..checks import flag, unicode_text
 from ..continuation import Transcript, open_transcript, resume
 from ..errors import ArgumentError, shown
 from ..generation import option
@@ -92,6 +92,7 @@ class Chat:
         """
         if not isinstance(question, str) or not question.strip():
             raise ArgumentError(f"question={shown(question)}: must be a text that is not empty")
+        unicode_text("question", question)
         check_length(max_new_tokens)
         self._check(generate)
         with self._lock:
