@@ -188,7 +188,12 @@ PROCESSOR = [
     ),
     *(media("Processor.apply_chat_template", "add_generation_prompt", value, "must be True or False") for value in NO_FLAGS),
     *(media("Processor.apply_chat_template", "tokenize", value, "must be True or False") for value in NO_FLAGS),
-    media("Processor.apply_chat_template", "tokenize", True, "call processor(text=..., images=...) instead"),
+    *(media("Processor.apply_chat_template", "return_dict", value, "must be True or False") for value in NO_FLAGS),
+    *(
+        media("Processor.apply_chat_template", "processor_kwargs", value, "must be a dict of arguments, or None")
+        for value in (5, "num_frames", [3])
+    ),
+    media(CALL, "truncation", True, "not served by this processor, which takes images, videos, num_frames"),
     media("Processor.apply_chat_template", "chat_template", "{% if %}", "the chat template fails over", names="template", says=""),
 ]  # fmt: skip
 

@@ -15,7 +15,7 @@ from ..continuation import Transcript, open_transcript, resume
 from ..errors import ArgumentError, shown
 from ..generation import option
 from ..inputs import CompressedInputs
-from ..media.prompt import expand, tokenize
+from ..media.prompt import expand, tokenize, without_second_start
 from ..placement import input_device
 from ..settings import make_settings
 from .alone import open_and_compress
@@ -27,7 +27,6 @@ from .answering import (
     noted,
     run_generate,
     with_media,
-    without_second_start,
 )
 from .arguments import check_generation, check_present
 from .phases import Phases
