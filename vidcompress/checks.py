@@ -90,6 +90,27 @@ def word(name: str, value: Any, example: str, *, error: Error = ArgumentError) -
     return value
 
 
+def unicode_text(name: str, value: str, *, error: Error = ArgumentError) -> str:
+    """Return `value`.
+
+    Python keeps bytes that are no UTF-8, as the command line may hold them, and half surrogate pairs of JSON as
+    characters that no tokenizer takes.
+
+    Raises:
+        error: it holds such a character.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError as problem:
+        found = value[problem.start]
+        what = "a byte that is no UTF-8" if "\udc80" <= found <= "\udcff" else "half a surrogate pair"
+        raise error(
+            f"{name}={shown(value)}: character {problem.start} is {found!r}, {what}; pass Unicode text, such as "
+            "value.encode('utf-8', 'replace').decode()"
+        ) from problem
+    return value
+
+
 def check_source(revision: Any, local_files_only: Any, *, error: Error = ArgumentError) -> None:
     """Check what is said about a hub.
 

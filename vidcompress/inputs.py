@@ -6,11 +6,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from .checks import device as check_device
+from .checks import flag, is_whole
 from .decoder.pruner import Pruning
-from .errors import CompressionStateError
+from .errors import ArgumentError, CompressionStateError, shown
 from .report import Report
 
 
@@ -23,7 +26,7 @@ class CompressedInputs(Mapping[str, Any]):
 
     A read-only mapping: `model.generate(**inputs)` or `model(**inputs)`. Every unpacking hands out fresh
     encoder outputs, because `generate` writes into the ones it is given. The answer is
-    `out[:, inputs["input_ids"].shape[1]:]`.
+    `out[:, inputs["input_ids"].shape[1]:]`. Keys are attributes too, as those of transformers' inputs.
 
     Attributes:
         report: what was kept, where, and what it cost.
@@ -41,6 +44,52 @@ class CompressedInputs(Mapping[str, Any]):
         A method inside the language model prunes there; for any other the block does nothing.
         """
         return nullcontext() if self.inside is None else self.inside.run()
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """All of it as a dict, as in transformers' inputs."""
+        return dict(self)
+
+    def to(self, device: Any = None, dtype: Any = None, *, non_blocking: bool = False) -> CompressedInputs:
+        """Move the tensors and features, and return itself, as transformers' `BatchFeature.to` does.
+
+        Args:
+            device: where to; None leaves them. A dtype may stand in its place.
+            dtype: a floating-point dtype for features and pixels; ids and masks keep theirs. None leaves all.
+            non_blocking: as in `torch.Tensor.to`.
+
+        Raises:
+            ArgumentError: no device, one that is not there, or a dtype that is not of floating point.
+        """
+        if isinstance(device, torch.dtype) and dtype is None:
+            device, dtype = None, device
+        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise ArgumentError(
+                f"dtype={shown(dtype)}: must be a floating-point torch.dtype, such as torch.bfloat16"
+            )
+        flag("non_blocking", non_blocking)
+        place = (
+            None
+            if device is None
+            else check_device("device", f"cuda:{device}" if is_whole(device) else device)
+        )
+
+        def moved(value: Any) -> Any:
+            if isinstance(value, list):
+                return [moved(entry) for entry in value]
+            if not isinstance(value, Tensor):
+                return value
+            return value.to(place, dtype if value.is_floating_point() else None, non_blocking=non_blocking)
+
+        self._values = {key: moved(value) for key, value in self._values.items()}
+        self._features = moved(self._features)
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and name in self:
+            return self[name]
+        keys = "" if name.startswith("_") else f"; it has the keys {', '.join(self)}"
+        raise AttributeError(f"CompressedInputs has no attribute {name!r}{keys}")
 
     def __getitem__(self, key: str) -> Any:
         if key == "mm_encoder_outputs" and self._features:

@@ -12,6 +12,8 @@ from errors.rows_settings import RATIO, TOKENS, WHOLE, sampling_rows, settings_r
 from vidcompress.errors import BudgetError, UnsupportedInputError, UnsupportedModelError
 from vidcompress.media.errors import MediaError, SamplingError
 
+HALVES = ("what \ud800?", "\udcff")
+"""Half a surrogate pair, and what Python makes of a byte of the command line that is no UTF-8."""
 SECRET = "hf_secret"
 LOADED = [
     ("token", SECRET, "run `hf auth login` or set HF_TOKEN, and leave it out"),
@@ -53,6 +55,7 @@ def text_rows(call: str) -> list[Row]:
             for value in ("", "  ", None, 7, True, b"what?", ["what?"])
         ),
         Row(call, "question", "a <image>?", "stands for a picture or clip in a prompt; leave it out"),
+        *(Row(call, "question", value, "pass Unicode text") for value in HALVES),
         *(Row(call, "max_new_tokens", value, WHOLE) for value in (0, -1, 2.5, None, True, "many", math.inf)),
         Row(call, "num_beems", 2, "did you mean 'num_beams'?"),
         *foreign_rows(call, ASKED),
@@ -255,6 +258,7 @@ ASK_BATCH = [
     ),
     Row("VisualQA.ask_batch", "items", [5], "items[0]: must be a dict with the keys question, image", says="got int"),
     Row("VisualQA.ask_batch", "items", [{"question": ""}], "items[0]: question='': must be a text", says="''"),
+    Row("VisualQA.ask_batch", "items", [{"question": "\ud800"}], "items[0]: question='\\ud800': character 0 is", says="ud800"),
     Row("VisualQA.ask_batch", "items", [{"question": "a"}, {}], "items[1]: question=None", says="None"),
     Row("VisualQA.ask_batch", "items", [{"question": "a", "videos": []}], "items[0]: videos=[]: a question is about one clip; pass", says="videos=[]"),
     Row("VisualQA.ask_batch", "items", [{"question": "a", "retention_ratio": 0.1}], "items[0]: retention_ratio=0.1: is set once", says="0.1"),
@@ -272,6 +276,7 @@ NO_MEDIA = {"image": None}
 C = "VisualQA.compare"
 COMPARE = [
     *(Row(C, "question", value, ": must be a text that is not empty") for value in ("", None, 7)),
+    *(Row(C, "question", value, "pass Unicode text") for value in HALVES),
     Row(C, "image", None, "there is nothing to compress; pass image=", says=""),
     Row(C, "image", "no.png", "no such file", MediaError),
     Row(C, "images", 5, "images must be a list, got int", others=NO_MEDIA),

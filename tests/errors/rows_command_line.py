@@ -100,6 +100,12 @@ ROWS = [
     Words(
         "ask",
         "question",
+        ("--question", "a\udcff"),
+        "question='a\\udcff': character 1 is '\\udcff', a byte that is no",
+    ),
+    Words(
+        "ask",
+        "question",
         ("--question", "a <image>?"),
         "stands for a picture or clip in a prompt; leave it out",
     ),

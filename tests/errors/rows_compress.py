@@ -130,4 +130,20 @@ NOUNS = [
     *(Row("Evidence", "auxiliary", value, "must be a text that is not empty") for value in (5, "", [])),
 ]  # fmt: skip
 
-ROWS = [*COMPRESS, *COMPRESS_INPUTS, *BUDGETS, *NOUNS]
+MOVED = [
+    *(
+        Row("CompressedInputs.to", "device", value, "is not a device; pass 'cpu'")
+        for value in ("toaster", "", 2.5, [])
+    ),
+    Row("CompressedInputs.to", "device", "cuda:99", "this machine has"),
+    *(
+        Row("CompressedInputs.to", "dtype", value, "must be a floating-point torch.dtype")
+        for value in (torch.int8, torch.bool, "half", 5)
+    ),
+    *(
+        Row("CompressedInputs.to", "non_blocking", value, "must be True or False")
+        for value in (1, None, "yes")
+    ),
+]
+
+ROWS = [*COMPRESS, *COMPRESS_INPUTS, *BUDGETS, *NOUNS, *MOVED]

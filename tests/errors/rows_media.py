@@ -152,6 +152,7 @@ PROCESSOR = [
         media(CALL, "text", value, "pass a prompt, or a non-empty list of prompts", says=f"got {type(value).__name__}")
         for value in (None, 5, [], {}, [5], b"hello")
     ),
+    *(media(CALL, "text", value, "pass Unicode text", says="ud800") for value in ("a \ud800", ["a", "\ud800"])),
     media(CALL, "images", Make(lambda here: here.picture), "placeholders per row; write one for each", says="1 given"),
     media(CALL, "images", 5, "image: got int", others={"text": "<image>"}, names="image", says="int"),
     media(CALL, "images", [["a"], "b"], "are mixed; pass one list per prompt", says=""),
@@ -177,9 +178,22 @@ PROCESSOR = [
     ),
     media("Processor.apply_chat_template", "conversation", [{"role": "user", "content": 5}], "the chat template fails over",
           says=""),
+    *(
+        media("Processor.apply_chat_template", "conversation", value, "pass Unicode text", says="ud800")
+        for value in (
+            [{"role": "user", "content": "\ud800"}],
+            [{"role": "user", "content": [{"type": "text", "text": "a\ud800"}]}],
+            [[{"role": "\ud800", "content": "a"}]],
+        )
+    ),
     *(media("Processor.apply_chat_template", "add_generation_prompt", value, "must be True or False") for value in NO_FLAGS),
     *(media("Processor.apply_chat_template", "tokenize", value, "must be True or False") for value in NO_FLAGS),
-    media("Processor.apply_chat_template", "tokenize", True, "call processor(text=..., images=...) instead"),
+    *(media("Processor.apply_chat_template", "return_dict", value, "must be True or False") for value in NO_FLAGS),
+    *(
+        media("Processor.apply_chat_template", "processor_kwargs", value, "must be a dict of arguments, or None")
+        for value in (5, "num_frames", [3])
+    ),
+    media(CALL, "truncation", True, "not served by this processor, which takes images, videos, num_frames"),
     media("Processor.apply_chat_template", "chat_template", "{% if %}", "the chat template fails over", names="template", says=""),
 ]  # fmt: skip
 

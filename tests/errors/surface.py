@@ -105,6 +105,10 @@ def calls(here: SimpleNamespace) -> dict[str, tuple[Call, dict[str, Any]]]:
             vidcompress.compress_inputs,
             {"model": here.model, "inputs": here.inputs, "retention_ratio": 0.5},
         ),
+        "CompressedInputs.to": (
+            vidcompress.compress_inputs(here.model, here.inputs, retention_ratio=0.5).to,
+            {},
+        ),
         "load_processor": (
             vidcompress.load_processor,
             {"model_or_path": qa.model, "local_files_only": True},

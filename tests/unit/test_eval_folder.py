@@ -73,7 +73,14 @@ def test_the_revision_is_that_of_the_data(folder):
         ("nonsense", r"line 2: not JSON \(Expecting value.*\); write one object per line"),
         ("[" * 100_000, r"line 2: not JSON \(Recursion"),
         ('{"id": NaN}', r"line 2: not JSON \(NaN is no JSON number\)"),
-        ('{"id": "\\ud800"}', r"line 2: not JSON \('?utf-8"),
+        (
+            '{"id": "\\ud800"}',
+            r"line 2: id='\\ud800': character 0 is '\\ud800', half a surrogate pair; pass Unicode",
+        ),
+        (
+            '{"choices": ["a", "\\udfff"]}',
+            r"line 2: choices=.*'\\udfff', half a surrogate pair; pass Unicode",
+        ),
         ("[1]", r"line 2: must be an object with the keys id, .*got \[1\]"),
         ({**GOOD, "anser": 1}, r"line 2: unknown key 'anser'; known: .*did you mean 'answer'\?"),
         (GOOD, r"line 2: id='q1' is there already; give every question its own"),

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
-from ..checks import flag, one_of, whole_number, word
+from ..checks import flag, one_of, unicode_text, whole_number, word
 from ..errors import ArgumentError, nearest, one_line, shown
 from .items import METRICS, Item
 from .metrics import letter_of
@@ -115,12 +115,15 @@ def _object(line: bytes, where: str) -> dict[str, Any]:
 
     try:
         value = json.loads(line, parse_constant=refuse)
-        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError) as error:
         raise ArgumentError(f"{where}not JSON ({one_line(error)}); write one object per line") from error
     if not isinstance(value, dict):
         raise ArgumentError(f"{where}must be an object with the keys {', '.join(KEYS)}, got {shown(value)}")
     known_keys(value, KEYS, where)
+    for name, entry in value.items():
+        unicode_text(
+            f"{where}{name}", entry if isinstance(entry, str) else json.dumps(entry, ensure_ascii=False)
+        )
     return value
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..errors import UnsupportedInputError, VidcompressError
-from ..media.prompt import tokenize
-from ..qa.answering import clip_note, prepare, without_second_start
+from ..media.prompt import tokenize, without_second_start
+from ..qa.answering import clip_note, prepare
 from ..qa.chat import Chat
 from ..session import compress_inputs
 from ..settings import make_settings

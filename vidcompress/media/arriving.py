@@ -12,6 +12,7 @@ import torch
 
 from .backends import Request, open_source
 from .errors import DEFAULT_MAX_FRAMES
+from .files import is_path
 from .frames import from_folder, from_pictures
 from .parts import Part, Parts, whole
 from .recipe import PixelRecipe
@@ -136,7 +137,7 @@ def read_parts(
     elif isinstance(source, (list, tuple)):
         yield from from_pictures(source, LIST, request, 1.0)
         return
-    elif isinstance(source, (str, os.PathLike)):
+    elif is_path(source):
         yield from from_folder(os.fsdecode(source), request, 1.0)
         return
     made = read_video(

@@ -22,7 +22,7 @@ from .errors import (
     MediaError,
     SamplingError,
 )
-from .files import BUFFERS, borrowed, local_path
+from .files import borrowed, is_path, local_path
 from .parts import Reread
 from .sniff import HEAD_BYTES
 
@@ -160,7 +160,7 @@ def backend_names() -> list[str]:
 
 
 def get_backend(name: str) -> Backend:
-    """The reader of that name; "auto" is PyAV here (`read_video` lets it be Pillow for WebP and AVIF).
+    """The reader of that name; "auto" is PyAV here (`read_video` lets it be Pillow for WebP, AVIF and TIFF).
 
     Raises:
         SamplingError: no reader has that name.
@@ -186,7 +186,7 @@ def open_source(source: Any) -> Iterator[Clip]:
         MediaError: a URL, a missing or empty file, a folder, a stream that cannot seek or was opened as text; or what
             the reader raised.
     """
-    if not isinstance(source, BUFFERS) and isinstance(source, (str, os.PathLike)):
+    if is_path(source):
         path = local_path(source, "video")
         with _named_errors(path):
             yield Clip(name=path, path=os.path.abspath(path))

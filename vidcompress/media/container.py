@@ -113,6 +113,10 @@ def _pick(container: Any, clip: Clip) -> Any:
         raise MediaError(
             f"video={clip.name!r} holds no video, only sound or pictures; pass a file with video"
         )
+    if (
+        "mov" in container.format.name
+    ):  # the stills of HEIF come first and have no duration, unlike its tracks
+        streams = [s for s in streams if s.duration is not None] or streams
     stream = next((s for s in streams if int(s.disposition) & _DEFAULT), streams[0])
     if stream.codec_context is None:
         raise MediaError(f"video={clip.name!r}: its codec is not known to this build; convert it to H.264")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
+from ..errors import one_line
 from .errors import MAX_BUFFERED_BYTES, MediaError
 
 BUFFERS = (bytes, bytearray, memoryview)
+_PIECE = 16 * 1024**2
+"""Most bytes that a file object is asked for at once: some set the memory aside before they look what there is."""
 
 
 def local_path(source: str | os.PathLike[Any] | bytes, argument: str) -> str:
@@ -58,9 +62,97 @@ def _refuse_missing(path: str, argument: str) -> None:
     raise MediaError(f"{argument}={shown!r}: no such file; check the path (current folder: {os.getcwd()})")
 
 
+def is_path(source: Any) -> bool:
+    """Whether a source names a file. An open file that also names its path, as those of fsspec do, is read instead."""
+    return isinstance(source, str) or (isinstance(source, os.PathLike) and not hasattr(source, "seek"))
+
+
+class ReadOnlyFile:
+    """A caller's file object with nothing but `read`, `seek` and `tell`.
+
+    Libraries act on whatever else they find: PyAV opens for writing what has the `mode` of a file to be written, and
+    Pillow reads through the file descriptor of a file that is compressed.
+
+    Args:
+        source: a binary file object.
+        called: what messages call it.
+
+    Attributes:
+        failure: what `read` raised last, since a library may take it for the end of the file.
+    """
+
+    def __init__(self, source: Any, called: str) -> None:
+        self._source, self._called = source, called
+        self.failure: MediaError | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes, fewer only at the end; everything, up to `MAX_BUFFERED_BYTES`, where `size` is below 0.
+
+        Raises:
+            MediaError: the source's own `read` raises, or returns something else than bytes.
+        """
+        left, pieces = MAX_BUFFERED_BYTES + 1 if size < 0 else size, []
+        while left > 0 and (piece := self._piece(min(left, _PIECE))):
+            pieces.append(piece)
+            left -= len(piece)
+        if left < 0:
+            raise self._failed("has a read() that returns more bytes than it is asked for")
+        if size < 0 and not left:
+            raise self._failed(
+                f"holds more than {MAX_BUFFERED_BYTES} bytes, and its format needs all of it at once"
+            )
+        return b"".join(pieces)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place and return it.
+
+        Raises:
+            OSError, ValueError: the source refuses the place. MediaError: it failed otherwise, as compressed files may.
+        """
+        try:
+            self._source.seek(offset, whence)
+        except (OSError, ValueError):
+            raise
+        except Exception as error:
+            raise self._failed(f"cannot be read ({one_line(error)})") from error
+        return self.tell()
+
+    def tell(self) -> int:
+        """The place, in bytes from the beginning."""
+        return int(self._source.tell())
+
+    def check(self) -> None:
+        """Look whether it can be read at all.
+
+        Raises:
+            MediaError: it is closed, or opened as text or for writing.
+        """
+        self._piece(0)
+
+    def _piece(self, size: int) -> bytes:
+        try:
+            piece = self._source.read(size)
+        except Exception as error:  # of any library that brings file objects
+            raise self._failed(f"cannot be read ({one_line(error)})") from error
+        if isinstance(piece, BUFFERS):
+            return bytes(piece)
+        if isinstance(piece, str):
+            self.failure = MediaError(f"{self._called} was opened as text; open it with mode 'rb'")
+            raise self.failure
+        if inspect.iscoroutine(piece):
+            piece.close()
+        raise self._failed(f"has a read() that returns {type(piece).__name__} in place of bytes")
+
+    def _failed(self, reason: str) -> MediaError:
+        self.failure = MediaError(f"{self._called} {reason}; pass an open binary file, bytes or a path")
+        return self.failure
+
+
 @contextmanager
 def borrowed(source: Any, argument: str, *, buffer: bool = False) -> Iterator[tuple[BinaryIO, str]]:
     """Read bytes or a file object from its beginning, and put the file object back to where it was.
+
+    A file object is read and nothing else: not written, not closed, and its name is not opened.
 
     Args:
         source: bytes, bytearray, memoryview, or a binary file object.
@@ -68,42 +160,70 @@ def borrowed(source: Any, argument: str, *, buffer: bool = False) -> Iterator[tu
         buffer: take a file object that cannot seek into memory, up to `MAX_BUFFERED_BYTES`, instead of refusing it.
 
     Yields:
-        A seekable stream at its beginning, and its name for messages.
+        A stream with `read`, `seek` and `tell` at its beginning, and its name for messages.
 
     Raises:
-        MediaError: it is empty, closed, opened as text, or cannot seek.
+        MediaError: it is empty, closed, opened as text, or cannot seek; or reading it failed within the block, whatever
+            a library made of that.
     """
     if isinstance(source, BUFFERS):
-        name, stream, place = f"<{memoryview(source).nbytes} bytes>", io.BytesIO(source), None
-    else:
-        name = str(getattr(source, "name", f"<{type(source).__name__}>"))
-        stream, place = _seekable(source, f"{argument}={name!r}", buffer)
-    try:
-        if stream.seek(0, os.SEEK_END) == 0:
-            raise MediaError(f"{argument}={name!r} is empty (0 bytes); fetch or write it again")
-        stream.seek(0)
+        name = f"<{memoryview(source).nbytes} bytes>"
+        stream: Any = io.BytesIO(source)
+        _check_not_empty(stream, f"{argument}={name!r}")
         yield stream, name
+        return
+    name = _name(source)
+    called = f"{argument}={name!r}"
+    reader = ReadOnlyFile(source, called)
+    reader.check()
+    place, stream = _at_beginning(source, reader, called, buffer)
+    try:
+        _check_not_empty(stream, called)
+        yield stream, name
+    except Exception as error:
+        if reader.failure is not None and reader.failure is not error:
+            raise reader.failure from error
+        raise
     finally:
         if place is not None:
-            source.seek(place)
+            with suppress(OSError, ValueError):  # what fails or was closed meanwhile cannot be put back
+                reader.seek(place)
+    if reader.failure is not None:
+        raise reader.failure
 
 
-def _seekable(source: Any, called: str, buffer: bool) -> tuple[Any, int | None]:
-    """The stream to read, and the place to return it to; None for a copy in memory."""
+def _name(source: Any) -> str:
+    """The name that a file object has, for messages; it may be a number, missing, or anything."""
     try:
-        if isinstance(source.read(0), str):
-            raise MediaError(f"{called} was opened as text; open it with mode 'rb'")
-        if hasattr(source, "seekable") and source.seekable():
-            return source, int(source.tell())
-        if not buffer:
-            raise MediaError(f"{called}: the stream cannot seek; read it into io.BytesIO first")
-        content = source.read(MAX_BUFFERED_BYTES + 1)
-    except MediaError:
-        raise
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        name = source.name
+    except Exception:  # noqa: BLE001  (a property of another library)
+        name = None
+    if not isinstance(name, (str, bytes)) or not name:
+        return f"<{type(source).__name__}>"
+    return os.fsdecode(name)[-200:]
+
+
+def _at_beginning(source: Any, reader: ReadOnlyFile, called: str, buffer: bool) -> tuple[int | None, Any]:
+    """The place to return a file object to, and a stream at its beginning; None and a copy of what cannot seek."""
+    try:
+        can_seek = source.seekable() if hasattr(source, "seekable") else hasattr(source, "seek")
+        if can_seek:
+            place = reader.tell()
+            reader.seek(0)
+            return place, reader
+    except Exception as error:
         raise MediaError(
-            f"{called} cannot be read ({error}); pass an open binary file, bytes or a path"
+            f"{called} cannot be read ({one_line(error)}); pass an open binary file, bytes or a path"
         ) from error
+    if not buffer:
+        raise MediaError(f"{called}: the stream cannot seek; read it into io.BytesIO first")
+    content = reader.read(MAX_BUFFERED_BYTES + 1)
     if len(content) > MAX_BUFFERED_BYTES:
         raise MediaError(f"{called}: the stream cannot seek and holds more than {MAX_BUFFERED_BYTES} bytes")
-    return io.BytesIO(content), None
+    return None, io.BytesIO(content)
+
+
+def _check_not_empty(stream: Any, called: str) -> None:
+    if not stream.read(1):
+        raise MediaError(f"{called} is empty (0 bytes); fetch or write it again")
+    stream.seek(0)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..checks import whole_number
 from ..errors import one_line
 from .errors import MAX_FRAME_PIXELS, MAX_SIDE, MediaError
-from .files import BUFFERS, borrowed, local_path
-from .rgb import picture_from_array, to_rgb
+from .files import BUFFERS, borrowed, is_path, local_path
+from .rgb import picture_from_array, scale_key, to_rgb
 from .sniff import HEAD_BYTES, instead_of_picture
+from .tiff import black_is_zero, grey_levels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -43,14 +43,14 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_FRAME_PIXELS) -> Im
         - Files and bytes are turned upright by their EXIF orientation (a broken EXIF block is ignored); a PIL image
           or array is taken as it is, since its owner may have done so.
         - Transparency is laid over white, as transformers 5.23 does.
-        - 16-bit grey is scaled to 8 bits (65535 is white); 32-bit integers and floats are refused, because nothing
-          says which value is white.
+        - 16-bit grey is scaled to 8 bits (65535 is white, or 0 where a TIFF says so; 4095 of 12 bits); 32-bit integers,
+          signed ones and floats are refused, because nothing says which value is white.
         - CMYK and LAB are converted by Pillow's formulas (CMYK JPEG is read as inverted, as Adobe writes it). Colour
           profiles are ignored, as transformers does.
         - Of an animation or a file of several pages, the first frame is taken, and
           `picture.info["vidcompress_note"]` says so; the whole animation is what `read_video` gives.
-        - A file object is read from its beginning and put back to where it was; one that cannot seek is buffered,
-          up to 256 MiB.
+        - A file object is read from its beginning and put back to where it was, whatever it was opened for; one that
+          cannot seek is buffered, up to 256 MiB.
 
     Raises:
         MediaError: the file is missing, is a directory, is empty or is no picture; it is damaged, cut short or too
@@ -61,7 +61,7 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_FRAME_PIXELS) -> Im
     whole_number("max_pixels", max_pixels, error=MediaError)
     if isinstance(source, Image.Image):
         return _finish(source, "image", max_pixels)
-    if isinstance(source, (str, os.PathLike)):
+    if is_path(source):
         path = local_path(source, "image")
         with open(path, "rb") as stream:
             return _decode(stream, path, max_pixels)
@@ -81,8 +81,9 @@ def _decode(stream: BinaryIO, name: str, max_pixels: int) -> Image:
     called = f"image={name!r}"
     Image.init()
     try:
-        with Image.open(stream, formats=[f for f in FORMATS if f in Image.OPEN]) as picture:
-            return _finish(picture, called, max_pixels, upright=True)
+        shown, turned = black_is_zero(stream)
+        with Image.open(shown, formats=[f for f in FORMATS if f in Image.OPEN]) as picture:
+            return _finish(picture, called, max_pixels, upright=True, turned=turned)
     except MediaError:
         raise
     except UnidentifiedImageError as error:
@@ -107,9 +108,18 @@ def _decode(stream: BinaryIO, name: str, max_pixels: int) -> Image:
         ) from error
 
 
-def _finish(picture: Image, called: str, max_pixels: int, *, upright: bool = False) -> Image:
+def _finish(
+    picture: Image,
+    called: str,
+    max_pixels: int,
+    *,
+    upright: bool = False,
+    turned: frozenset[int] = frozenset(),
+) -> Image:
     """Check the size, decode, turn and convert."""
     _check_size(picture, called, max_pixels)
+    levels = grey_levels(picture, turned)
+    scale_key(picture)
     try:
         first_of_many = getattr(picture, "is_animated", False) and picture.format != "MPO"
         picture.load()
@@ -117,7 +127,7 @@ def _finish(picture: Image, called: str, max_pixels: int, *, upright: bool = Fal
         raise MediaError(
             f"{called} is damaged or cut short ({_first_line(error)}); fetch it again"
         ) from error
-    made = to_rgb(_turned(picture) if upright else picture, picture.format)
+    made = to_rgb(_turned(picture) if upright else picture, picture.format, levels)
     if first_of_many:
         made = made.copy() if made is picture else made
         made.info[NOTE] = "the first frame of several was taken; pass the file as video= to show them all"

@@ -106,6 +106,8 @@ def load_processor(
         chat_template=_find_template(files, tokenizer, CHAT_TEMPLATE if original else None),
         resize_device=target,
         preset=laid_out,
+        settings=_settings(nested, image_raw, video_raw),
+        config=config,
     )
 
 
@@ -194,6 +196,16 @@ class _Files:
             if content:
                 return content, f"{filename} of {self.name!r}"
         return {}, f"the config of {self.name or 'the model'!r}"
+
+
+def _settings(nested: dict[str, Any], image: dict[str, Any], video: dict[str, Any]) -> dict[str, Any]:
+    """The content of a checkpoint's processor files, as one processor_config.json."""
+    made = {**nested}
+    for name, raw in (("image_processor", image), ("video_processor", video)):
+        if raw:
+            made.setdefault(name, {key: value for key, value in raw.items() if key != "processor_class"})
+    kind = nested.get("processor_class") or image.get("processor_class")
+    return {**made, "processor_class": kind} if kind else made
 
 
 def _find_config(model_or_path: Any, local_files_only: bool, revision: str | None) -> tuple[Any, str]:

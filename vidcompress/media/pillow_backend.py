@@ -1,4 +1,7 @@
-"""Reading animated WebP and AVIF with Pillow, which FFmpeg reads in part or not at all; GIF, APNG and TIFF as well."""
+"""Reading animated WebP and AVIF, and TIFF of several pages, with Pillow; GIF and APNG as well.
+
+FFmpeg reads the former in part or not at all.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from .errors import MediaError
 from .image import FORMATS
 from .orientation import IDENTITY, exif_matrix, upright
 from .rgb import to_rgb
+from .sniff import STILL
+from .tiff import black_is_zero, grey_levels
 from .timeline import Timeline
 from .video import VideoFrames
 
@@ -33,8 +38,10 @@ class PillowBackend:
 
         Image.init()
         try:
-            with clip.opened() as stream, Image.open(stream, formats=_formats()) as picture:
-                return _read(picture, clip, request)
+            with clip.opened() as stream:
+                shown, turned = black_is_zero(stream)
+                with Image.open(shown, formats=_formats()) as picture:
+                    return _read(picture, clip, request, turned)
         except MediaError:
             raise
         except Image.DecompressionBombError as error:
@@ -58,12 +65,12 @@ def _formats() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-def _read(picture: Any, clip: Clip, request: Request) -> VideoFrames:
+def _read(picture: Any, clip: Clip, request: Request, turned: frozenset[int]) -> VideoFrames:
     width, height = picture.size
     request.check_picture(clip.name, height, width)
     total = int(getattr(picture, "n_frames", 1))
-    if total == 1:
-        raise MediaError(f"video={clip.name!r} is a still picture, not a video; pass it as image= (--image)")
+    if (total == 1 and picture.format != "GIF") or picture.format == "MPO":  # MPO: one picture for each eye
+        raise MediaError(f"video={clip.name!r} {STILL}")
     request.check_length(clip.name, total)
     # Pillow turns TIFF by itself.
     matrix = exif_matrix(picture) if picture.format in ("PNG", "WEBP", "AVIF") else IDENTITY
@@ -74,7 +81,12 @@ def _read(picture: Any, clip: Clip, request: Request) -> VideoFrames:
     for row, position in zip(block, chosen, strict=True):
         picture.seek(position)
         request.check_picture(clip.name, *picture.size[::-1])
-        row[...] = np.asarray(to_rgb(picture))
+        if picture.size != (width, height):
+            raise MediaError(
+                f"video={clip.name!r}: page {position} is {picture.size[::-1]}, the first one {(height, width)} "
+                "(height, width), so they are no frames of one clip; pass it as image=, which takes the first page"
+            )
+        row[...] = np.asarray(to_rgb(picture, picture.format, grey_levels(picture, turned)))
     if matrix != IDENTITY:
         block = np.stack([upright(row, matrix) for row in block])
     return VideoFrames.on(timeline, chosen, torch.from_numpy(block), "pillow", clip.name)

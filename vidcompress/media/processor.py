@@ -6,13 +6,15 @@ own files.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from ..checks import flag, whole_number
+from ..checks import flag, unicode_text, whole_number
 from ..errors import shown
 from ..presets import Preset
 from .arriving import ArrivingFrames
@@ -21,10 +23,12 @@ from .errors import DEFAULT_MAX_FRAMES, MediaError
 from .families import Family, Geometry
 from .image import ImageSource, load_image
 from .inputs import arrange_images, arrange_videos, check_counts, check_groups
+from .messages import part_media
 from .pixels import frame_views, image_views, seen_part, single_view, stack_views
-from .prompt import count_placeholders, expand, pad_left, tokenize
+from .prompt import count_placeholders, expand, pad_left, tokenize, without_second_start
 from .recipe import PixelRecipe
 from .sampling import check_request
+from .stock import StockProcessor
 from .template import bounded_template, check_conversation
 from .transfer import upload
 from .video import VideoFrames, read_video
@@ -34,8 +38,10 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Processor:
+class Processor(StockProcessor):
     """Turns prompts, pictures and clips into the inputs of one model. Make one with `load_processor`.
+
+    It is a `transformers.ProcessorMixin`, so pipelines and `Trainer` take it. It has no parts but the tokenizer.
 
     Attributes:
         family: how the model's family writes pictures and clips into a prompt.
@@ -48,6 +54,8 @@ class Processor:
         chat_template: the checkpoint's Jinja template, or None.
         resize_device: where pixels are resized; "cpu" gives the same numbers on every machine. Pixels stay there.
         preset: the named layout that every picture is put in, on the only canvas of `geometry`; None for the model's.
+        settings: of pictures and clips, as the checkpoint's files state them; `save_pretrained` writes them.
+        config: of the model, or None.
     """
 
     family: Family
@@ -60,6 +68,8 @@ class Processor:
     chat_template: str | None = None
     resize_device: torch.device = torch.device("cpu")
     preset: Preset | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    config: Any = field(default=None, repr=False)
 
     def __call__(
         self,
@@ -73,6 +83,7 @@ class Processor:
         video_backend: str = "auto",
         padding: bool | str = True,
         return_tensors: str = "pt",
+        **others: Any,
     ) -> Any:
         """Prepare one prompt or a batch.
 
@@ -89,6 +100,7 @@ class Processor:
             video_backend: "auto", "pyav", "decord", "torchcodec" or "pillow".
             padding: True or "longest" fills shorter rows on the left; False refuses rows of different length.
             return_tensors: "pt", the only one.
+            **others: further arguments of stock processors (`audio`, `truncation`, ...), which must be None or False.
 
         Returns:
             A transformers `BatchFeature` with what applies of
@@ -111,6 +123,11 @@ class Processor:
         get_backend(video_backend)
         if not isinstance(return_tensors, str) or return_tensors != "pt":
             raise MediaError(f"return_tensors={shown(return_tensors)}: only 'pt' is supported")
+        for name, value in others.items():
+            if value is not None and value is not False:
+                raise MediaError(
+                    f"{name}={shown(value)}: not served by this processor, which takes {', '.join(_CALL)}; leave it out"
+                )
         rows = tokenize(self.tokenizer, _as_rows(text))
         pictures, groups = arrange_images(images)
         sources = arrange_videos(videos)
@@ -257,48 +274,60 @@ class Processor:
         *,
         add_generation_prompt: bool = True,
         tokenize: bool = False,
+        return_dict: bool = False,
+        processor_kwargs: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Write a conversation as prompt text with the checkpoint's template.
+        """Write a conversation as prompt text with the checkpoint's template, or make model inputs of it at once.
 
         Args:
             conversation: messages (`role`, `content`), or a list of conversations; content is text or a list of
-                `{"type": "text", "text": ...}`, `{"type": "image"}` and `{"type": "video"}`.
+                `{"type": "text", "text": ...}`, `{"type": "image"}` and `{"type": "video"}`. The latter may hold
+                what they show under `image` or `video`, `url` or `path`, or `base64`.
             add_generation_prompt: end with the opening of the answer.
-            tokenize: must be False; pass the text to the processor together with the media.
+            tokenize: make the inputs of the prompts and the media inside, as a call does.
+            return_dict: with `tokenize`, return all inputs and not the `input_ids` alone.
+            processor_kwargs: arguments of that call, such as `num_frames`; they may stand among `kwargs` too.
             **kwargs: handed to the tokenizer's `apply_chat_template`.
 
         Returns:
-            The prompt, or a list of prompts.
+            The prompt, or a list of prompts; with `tokenize` what `return_dict` says.
 
         Raises:
             MediaError: the checkpoint has no template, or one that fails, does forbidden things or does not come to
-                an end; or `tokenize` is True.
+                an end; or as a call.
         """
         flag("add_generation_prompt", add_generation_prompt, error=MediaError)
-        if flag("tokenize", tokenize, error=MediaError):
+        flag("tokenize", tokenize, error=MediaError)
+        flag("return_dict", return_dict, error=MediaError)
+        if processor_kwargs is not None and not isinstance(processor_kwargs, Mapping):
             raise MediaError(
-                "tokenize=True: placeholders need the media; call processor(text=..., images=...) instead"
+                f"processor_kwargs={shown(processor_kwargs)}: must be a dict of arguments, or None"
             )
-        if self.chat_template is None:
+        call = {name: kwargs.pop(name) for name in _CALL if name in kwargs} | dict(processor_kwargs or {})
+        if self.chat_template is None and "chat_template" not in kwargs:
             raise MediaError(
                 "this checkpoint has no chat template (chat_template.jinja or chat_template.json); "
                 f"write the prompt yourself, with {self.image_token!r} where the picture belongs"
             )
-        check_conversation(conversation)
+        parted = part_media(conversation)
+        check_conversation(parted.conversation)
         kwargs.setdefault("chat_template", self.chat_template)
-        with bounded_template(conversation):
-            return self.tokenizer.apply_chat_template(
-                conversation, add_generation_prompt=add_generation_prompt, tokenize=False, **kwargs
+        with bounded_template(parted.conversation):
+            prompts = self.tokenizer.apply_chat_template(
+                parted.conversation, add_generation_prompt=add_generation_prompt, tokenize=False, **kwargs
             )
-
-    def decode(self, *args: Any, **kwargs: Any) -> Any:
-        """The tokenizer's `decode`."""
-        return self.tokenizer.decode(*args, **kwargs)
-
-    def batch_decode(self, *args: Any, **kwargs: Any) -> Any:
-        """The tokenizer's `batch_decode`."""
-        return self.tokenizer.batch_decode(*args, **kwargs)
+        if not tokenize:
+            return prompts
+        if any(parted.images):
+            call["images"] = parted.images
+        if parted.videos:
+            call["videos"] = parted.videos
+        if call.get("return_tensors", "pt") in (None, "auto"):
+            call["return_tensors"] = "pt"
+        rows = prompts if parted.batched else [prompts]
+        inputs = self([without_second_start(row, self.tokenizer) for row in rows], **call)
+        return inputs if return_dict else inputs["input_ids"]
 
     def _pad_id(self) -> int:
         # Padding is masked, so any id serves a tokenizer that names none.
@@ -306,8 +335,18 @@ class Processor:
         return int(pad_id if pad_id is not None else self.tokenizer.eos_token_id or 0)
 
 
+_CALL = tuple(
+    name
+    for name, parameter in inspect.signature(Processor.__call__).parameters.items()
+    if parameter.kind != inspect.Parameter.VAR_KEYWORD and name not in ("self", "text")
+)
+"""Arguments of a call beside the text."""
+
+
 def _as_rows(text: str | list[str]) -> list[str]:
     rows = [text] if isinstance(text, str) else text
     if not isinstance(rows, (list, tuple)) or not rows or not all(isinstance(row, str) for row in rows):
         raise MediaError(f"text: got {type(text).__name__}; pass a prompt, or a non-empty list of prompts")
+    for row in rows:
+        unicode_text("text", row, error=MediaError)
     return list(rows)

@@ -77,3 +77,11 @@ def pad_left(rows: list[dict[str, list[int]]], pad_id: int, padding: bool | str)
         padded = [[fill] * (longest - len(row[key])) + row[key] for row in rows]
         stacked[key] = torch.tensor(padded, dtype=torch.long)
     return stacked
+
+
+def without_second_start(prompt: str, tokenizer: Any) -> str:
+    """Take the start token off a prompt when the tokenizer puts one there itself."""
+    start = getattr(tokenizer, "bos_token", None)
+    if start and prompt.startswith(start) and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]:
+        return prompt[len(start) :]
+    return prompt

@@ -17,22 +17,26 @@ _HINTS = {
 }
 
 
-def to_rgb(picture: Image, kind: str | None = None) -> Image:
+def to_rgb(picture: Image, kind: str | None = None, levels: tuple[int, int] = (0, 65535)) -> Image:
     """A loaded picture in mode RGB, transparency over white.
 
     Args:
         picture: of any mode.
         kind: Pillow's name of the file format it came from, if any.
+        levels: those of black and of white in grey of more than 8 bits; of grey with transparency, their order counts.
 
     Raises:
         MediaError: its mode has no stated range (I, F).
     """
-    from PIL import Image
+    from PIL import Image, ImageChops
 
     if picture.mode == "RGB" and "transparency" not in picture.info:
         return picture
     if picture.mode.startswith("I") or picture.mode == "F":
-        return _from_deep(picture, kind).convert("RGB")
+        return _from_deep(picture, kind, levels).convert("RGB")
+    if picture.mode == "LA" and levels[0] > levels[1]:
+        grey, alpha = picture.split()
+        picture = Image.merge("LA", (ImageChops.invert(grey), alpha))
     if picture.mode in ("RGBa", "La"):  # colours multiplied by alpha
         picture = picture.convert(picture.mode.upper())
     # The A of LAB is a colour. Only these modes can have a transparent colour.
@@ -43,19 +47,37 @@ def to_rgb(picture: Image, kind: str | None = None) -> Image:
     return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
 
 
-def _from_deep(picture: Image, kind: str | None) -> Image:
+def _from_deep(picture: Image, kind: str | None, levels: tuple[int, int]) -> Image:
     """16 bits to 8, rounded. Pillow's own conversion cuts off at 255 instead, which turns most pictures white."""
     import numpy as np
     from PIL import Image
 
-    # Older Pillow opens 16-bit PNG as "I"; PPM comes as "I" scaled to 65535.
-    if not picture.mode.startswith("I;16") and kind not in ("PNG", "PPM"):
+    # Older Pillow opens 16-bit PNG as "I"; PGM comes as "I" scaled to 65535, PFM, whose levels may be any, as "F".
+    if not picture.mode.startswith("I;16") and (picture.mode == "F" or kind not in ("PNG", "PPM")):
         raise MediaError(
             f"image: mode {picture.mode} (32 bits per pixel) has no stated range; "
             "scale it to 8 bits first, for example Image.fromarray((x * 255).astype('uint8')) for x from 0 to 1"
         )
-    levels = np.asarray(picture).astype(np.int64).clip(0, 65535)
-    return Image.fromarray(((levels + 128) // 257).astype(np.uint8))
+    stored = np.asarray(picture).astype(np.int64)
+    black, white = levels
+    shares = ((stored - black) * (1 if white > black else -1)).clip(0, span := abs(white - black))
+    made = ((shares * 255 + span // 2) // span).astype(np.uint8)
+    if "transparency" in picture.info:  # one level of a PNG
+        made[stored == picture.info["transparency"]] = 255
+    return Image.fromarray(made)
+
+
+def scale_key(picture: Image) -> None:
+    """State the transparent level of a grey PNG of 2 or 4 bits in 8, as its pixels are; Pillow leaves it as stored.
+
+    Args:
+        picture: opened and not loaded.
+    """
+    tile: Any = (getattr(picture, "tile", None) or [()])[0]
+    times = {"L;2": 85, "L;4": 17}.get(tile[3] if len(tile) == 4 and isinstance(tile[3], str) else "")
+    key = picture.info.get("transparency")
+    if picture.format == "PNG" and times and isinstance(key, int):
+        picture.info["transparency"] = key * times
 
 
 def check_uint8(source: Any, argument: str) -> None:

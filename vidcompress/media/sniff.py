@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from typing import BinaryIO
+
 HEAD_BYTES = 1024
 """How much of a file the tests below want to see."""
 
@@ -9,17 +13,100 @@ _PLAY_LISTS = (b"#extm3u", b"ffconcat", b"<?xml", b"<mpd", b"[playlist]", b"[ref
 _ISO_PICTURES = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
 
 
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_STILLS: tuple[bytes, ...] = (
+    b"\x89PNG",
+    b"\xff\xd8\xff",
+    b"BM",
+    *_TIFF,
+    b"\0\0\0\x0cjP  ",
+    b"\xff\x4f\xff\x51",
+)
+_STILLS += tuple(b"P%d%c" % (kind, space) for kind in range(1, 8) for space in b" \t\r\n")
+STILL = "is a still picture, not a video; pass it as image= (--image)"
+_JPEG = b"\xff\xd8\xff"
+_GAP = 64
+"""Bytes that may stand between two pictures of raw Motion-JPEG."""
+_PIECE = 1 << 20
+_MOST_PARTS = 1000
+"""Boxes or segments that are looked through."""
+
+
 def is_animated_container(head: bytes) -> bool:
-    """Whether this is WebP or AVIF: picture formats that may hold frames, which FFmpeg reads in part at best."""
-    return (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or (
-        head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis")
-    )
+    """Whether this is WebP, AVIF or TIFF: picture formats that may hold frames, which FFmpeg reads in part at best."""
+    webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+    return webp or (head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis")) or head.startswith(_TIFF)
+
+
+def is_still(stream: BinaryIO) -> bool:
+    """Whether this is a single picture that FFmpeg would take for a clip of one frame.
+
+    That is HEIC or AVIF without a track, JPEG with another one inside (a thumbnail, the picture for the other eye), and
+    PNG with the marks of an animation of one frame.
+
+    Args:
+        stream: the file, seekable; left anywhere.
+    """
+    stream.seek(0)
+    head = stream.read(HEAD_BYTES)
+    if head.startswith(b"\x89PNG"):
+        place = head.find(b"acTL")
+        return place >= 0 and head[place + 4 : place + 8] == b"\0\0\0\1"
+    if head.startswith(_JPEG):
+        return _is_one_jpeg(stream)
+    if head[4:8] != b"ftyp":
+        return False
+    kinds = set(_top_boxes(stream))
+    return b"meta" in kinds and not kinds & {b"moov", b"moof"}
+
+
+def _is_one_jpeg(stream: BinaryIO) -> bool:
+    """Whether this is no raw Motion-JPEG, in which one JPEG follows upon another."""
+    place = 2
+    for _ in range(_MOST_PARTS):
+        stream.seek(place)
+        head = stream.read(8)
+        if len(head) < 8 or head[0] != 0xFF:
+            return True
+        if head[1:2] == b"\xe2" and head[4:] == b"MPF\0":  # says that further pictures belong to this one
+            return True
+        if head[1:2] == b"\xda":  # the pixels follow
+            break
+        place += 2 + int.from_bytes(head[2:4], "big")
+    before = b""
+    while piece := stream.read(_PIECE):
+        piece = before + piece
+        end = piece.find(b"\xff\xd9")
+        if end >= 0:
+            return _JPEG not in (piece[end + 2 :] + stream.read(_GAP))[:_GAP]
+        before = piece[-1:]
+    return True
+
+
+def _top_boxes(stream: BinaryIO) -> Iterator[bytes]:
+    """Kinds of the outermost boxes of an ISO base media file."""
+    end, place = stream.seek(0, os.SEEK_END), 0
+    for _ in range(_MOST_PARTS):
+        stream.seek(place)
+        head = stream.read(16)
+        if len(head) < 8:
+            return
+        yield head[4:8]
+        size = int.from_bytes(head[:4], "big")
+        size = int.from_bytes(head[8:], "big") if size == 1 else size
+        if size < 8 or place + size >= end:
+            return
+        place += size
 
 
 def instead_of_picture(head: bytes) -> str | None:
     """What to do with a file that no picture reader takes; None when it looks like nothing known."""
     if head[4:8] == b"ftyp" and head[8:12] in _ISO_PICTURES:
         return "is HEIC, which Pillow reads with pillow-heif only; register that, or convert it to JPEG"
+    if head.startswith(_TIFF):
+        return (
+            "is a TIFF of a kind that Pillow does not read, or is damaged; convert it to 8 bits per channel"
+        )
     if _is_video(head):
         return "is a video, not a picture; pass it as video= (--video)"
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
@@ -32,8 +119,10 @@ def instead_of_picture(head: bytes) -> str | None:
 
 def instead_of_video(head: bytes) -> str | None:
     """What to do with a file that no video reader takes; None when it looks like nothing known."""
-    if head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*")):
-        return "is a still picture, not a video; pass it as image= (--image)"
+    if head.startswith(_STILLS):
+        return STILL + (
+            ", or leave backend on 'auto' if it has several pages" if head.startswith(_TIFF) else ""
+        )
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "is a WebP picture; pass it as image= (--image), or leave backend on 'auto' if it is animated"
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from ..checks import unicode_text
 from ..errors import one_line, shown
 from .errors import MediaError
 
@@ -70,7 +71,7 @@ def check_conversation(conversation: Any) -> None:
     """Refuse what is no conversation.
 
     Raises:
-        MediaError: neither a list of messages nor a list of such lists.
+        MediaError: neither a list of messages nor a list of such lists, or a text in it is no Unicode.
     """
     nested = isinstance(conversation, (list, tuple)) and any(
         isinstance(m, (list, tuple)) for m in conversation
@@ -82,6 +83,8 @@ def check_conversation(conversation: Any) -> None:
                 f"conversation={shown(conversation)}: must be a list of messages such as "
                 "{'role': 'user', 'content': 'what is this?'}, or a list of such lists"
             )
+    for text in _texts(conversation):
+        unicode_text("conversation", text, error=MediaError)
 
 
 @contextmanager
@@ -136,10 +139,16 @@ class _Watch:
 
 def _length(conversation: Any) -> int:
     """Characters of all texts in a conversation."""
+    return sum(map(len, _texts(conversation)))
+
+
+def _texts(conversation: Any) -> Iterator[str]:
+    """All texts in a conversation."""
     if isinstance(conversation, str):
-        return len(conversation)
+        yield conversation
     parts = conversation.values() if isinstance(conversation, Mapping) else conversation
-    return sum(map(_length, parts)) if isinstance(parts, (list, tuple, ValuesView)) else 0
+    for part in parts if isinstance(parts, (list, tuple, ValuesView)) else ():
+        yield from _texts(part)
 
 
 def _values(names: Mapping[str, Any]) -> Iterator[Any]:

@@ -20,10 +20,10 @@ from .errors import (
     MediaError,
     SamplingError,
 )
-from .files import BUFFERS
+from .files import BUFFERS, is_path
 from .parts import whole
 from .sampling import check_request, choose_indices, sample_indices, sampling_note
-from .sniff import is_animated_container
+from .sniff import STILL, is_animated_container, is_still
 
 if TYPE_CHECKING:
     from .timeline import Timeline
@@ -45,7 +45,7 @@ class VideoFrames:
         duration: length of the clip in seconds, to the end of its last frame.
         fps: average frame rate of the clip in frames per second (of the source, not of the sample).
         total_frames: frames in the whole clip.
-        backend: who decoded it: "pyav", "decord", "torchcodec", "pillow" (WebP and AVIF), or "memory" for pictures
+        backend: who decoded it: "pyav", "decord", "torchcodec", "pillow" (WebP, AVIF, TIFF), or "memory" for pictures
             and arrays, whose times are made up from `source_fps`.
         source: the file, or what stood in its place.
         notes: what the caller should know about how the frames were taken.
@@ -126,8 +126,8 @@ def read_video(
         fps: frames per second of clip time, in place of `num_frames`; where that makes more than `max_frames`, that
             many are spread over the whole clip, and a note says so.
         max_frames: the most frames to return; `VideoFrames` pass as they are unless asked otherwise.
-        backend: "auto" (PyAV; Pillow for WebP and AVIF), "pyav", "decord", "torchcodec" or "pillow". Whichever can read
-            a clip returns the same frames at the same times; one that cannot raises, and nothing falls back silently.
+        backend: "auto" (PyAV; Pillow for WebP, AVIF and TIFF), "pyav", "decord", "torchcodec" or "pillow". One that can
+            read a clip returns the same frames at the same times; one that cannot raises, and nothing falls back.
         default_frames: see `num_frames`; 32 unless a checkpoint says otherwise.
         source_fps: frame rate of pictures, which have no clock of their own. Files state theirs.
         max_pixels: largest height x width of a frame.
@@ -147,8 +147,10 @@ def read_video(
           HDR is not tone-mapped. Transparency lies over white, in videos as in pictures.
         - Of several video streams the default one is read, else the first; attached cover pictures do not count.
         - Frames whose size differs from the first kept one are scaled to it. Pictures of a list or folder must agree.
-        - An animated GIF, PNG, WebP or AVIF is a clip; a still picture is refused (GIF: a clip of one frame).
-        - A file object is read from its beginning and put back to where it was.
+        - A picture file that holds several frames is a clip: an animated GIF, PNG, WebP or AVIF, a sequence in HEIF, a
+          TIFF with pages of one size. A still is refused in every format and by every backend: pass it as an image, or
+          in a list as the frame of a clip. GIF alone counts as a video format, of which one frame is a clip too.
+        - A file object is read from its beginning and put back to where it was, whatever it was opened for.
 
     Raises:
         MediaError: the source is missing, empty, a URL (also `file://`), a play list, a pipe or device, a folder
@@ -163,7 +165,7 @@ def read_video(
     request = Request(num_frames, fps, max_frames, max_pixels, max_source_frames, max_bytes)
     if isinstance(source, VideoFrames):  # sampled already: only an explicit wish samples it again
         return source if num_frames is None and fps is None else _subsample(source, request)
-    if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
+    if is_path(source) and os.path.isdir(source):
         from .frames import from_folder
 
         return whole(from_folder(os.fsdecode(source), request, source_fps))
@@ -186,7 +188,7 @@ def read_video(
 
 def is_encoded(source: VideoSource) -> bool:
     """Whether a source is to be decoded: a path that is no folder, bytes or a file object."""
-    if isinstance(source, (str, os.PathLike)):
+    if is_path(source):
         return not os.path.isdir(source)
     return isinstance(source, BUFFERS) or hasattr(source, "read")
 
@@ -204,7 +206,14 @@ def _from_file(source: Any, request: Request, backend: str) -> VideoFrames:
 
 
 def reader_of(clip: Clip, backend: str) -> Backend:
-    """The reader of that name; "auto" is Pillow for WebP and AVIF, else PyAV."""
+    """The reader of that name; "auto" is Pillow for WebP, AVIF and TIFF, else PyAV.
+
+    Raises:
+        MediaError: the clip is a still picture that a reader would take for a clip of one frame.
+    """
+    with clip.opened() as stream:
+        if is_still(stream):
+            raise MediaError(f"video={clip.name!r} {STILL}")
     return get_backend("pillow" if backend == "auto" and is_animated_container(clip.head()) else backend)
 
 

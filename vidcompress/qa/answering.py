@@ -14,6 +14,7 @@ from ..inputs import CompressedInputs
 from ..media import VideoFrames
 from ..media.families import Family
 from ..media.image import NOTE
+from ..media.prompt import without_second_start
 from ..media.transfer import upload
 from ..placement import input_device
 from ..report import Report
@@ -291,14 +292,6 @@ def _answer_ids(out: Any, prompt_length: int, questions: int) -> Tensor:
     """(question, token) ids after the prompt; the first one where several sequences come back per question."""
     sequences: Tensor = out if isinstance(out, Tensor) else out.sequences
     return sequences[:: sequences.shape[0] // questions, prompt_length:]
-
-
-def without_second_start(prompt: str, tokenizer: Any) -> str:
-    """Take the start token off a prompt when the tokenizer puts one there itself."""
-    start = getattr(tokenizer, "bos_token", None)
-    if start and prompt.startswith(start) and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]:
-        return prompt[len(start) :]
-    return prompt
 
 
 def _pad_token_id(tokenizer: Any) -> int:

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from ..cache_names import CACHE_NAMES, cache_name, returned_cache
-from ..checks import flag
+from ..checks import flag, unicode_text
 from ..continuation import Transcript, open_transcript, resume
 from ..errors import ArgumentError, shown
 from ..generation import option
 from ..inputs import CompressedInputs
-from ..media.prompt import expand, tokenize
+from ..media.prompt import expand, tokenize, without_second_start
 from ..placement import input_device
 from ..settings import make_settings
 from .alone import open_and_compress
@@ -28,7 +28,6 @@ from .answering import (
     noted,
     run_generate,
     with_media,
-    without_second_start,
 )
 from .arguments import check_generation, check_present
 from .phases import Phases
@@ -93,6 +92,7 @@ class Chat:
         """
         if not isinstance(question, str) or not question.strip():
             raise ArgumentError(f"question={shown(question)}: must be a text that is not empty")
+        unicode_text("question", question)
         check_length(max_new_tokens)
         self._check(generate)
         with self._lock:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..checks import whole_number
+from ..checks import unicode_text, whole_number
 from ..errors import ArgumentError, shown
 from ..foreign import ASKING, instead
 from ..media import VideoFrames, load_image, read_video
@@ -83,7 +83,7 @@ def read_question(item: Mapping[str, Any], *, where: str = "") -> Question:
         where: put before messages, such as "items[3]: ".
 
     Raises:
-        ArgumentError: unknown or missing keys, an empty question, both `image` and `images`.
+        ArgumentError: unknown or missing keys, a question that is empty or no Unicode text, both `image` and `images`.
     """
     if not isinstance(item, Mapping):
         raise ArgumentError(
@@ -100,6 +100,7 @@ def read_question(item: Mapping[str, Any], *, where: str = "") -> Question:
     text, image, images, video = (item.get(key) for key in KEYS)
     if not isinstance(text, str) or not text.strip():
         raise ArgumentError(f"{where}question={shown(text)}: must be a text that is not empty")
+    unicode_text(f"{where}question", text)
     if image is not None and images is not None:
         raise ArgumentError(f"{where}image and images exclude each other; pass one picture or a list of them")
     if isinstance(image, (list, tuple)):

@@ -1,0 +1,177 @@
+"""What transformers' own users of processors (pipelines, Trainer) ask of one beyond making inputs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from transformers.processing_utils import ProcessorMixin
+
+from ..checks import flag
+from ..errors import shown
+from .errors import MediaError
+from .inputs import arrange_images
+
+if TYPE_CHECKING:
+    from .families import Family
+    from .processor import Processor
+
+
+class NoPart(MediaError, AttributeError):
+    """A part that stock processors have and this one has not."""
+
+
+class StockProcessor(ProcessorMixin):  # type: ignore[misc]
+    """A `ProcessorMixin` that is made of a checkpoint's files and not of image and video processors.
+
+    Attributes:
+        tokenizer: the checkpoint's transformers tokenizer.
+        chat_template: Jinja, or None.
+        settings: what `processor_config.json` is to hold.
+        config: of the model, or None.
+    """
+
+    family: Family
+    settings: Mapping[str, Any]
+    config: Any
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **options: Any) -> Processor:
+        """`load_processor`, by the name that transformers gives it.
+
+        Args:
+            pretrained_model_name_or_path: as `model_or_path` of `load_processor`.
+            **options: of `load_processor`.
+
+        Raises:
+            MediaError: as `load_processor`; or an option that it has not.
+        """
+        import inspect
+
+        from .loading import load_processor
+
+        known = [name for name in inspect.signature(load_processor).parameters if name != "model_or_path"]
+        for name, value in options.items():
+            if name not in known:
+                raise MediaError(
+                    f"{name}={shown(value)}: load_processor takes {', '.join(known)}; leave it out"
+                )
+        return load_processor(pretrained_model_name_or_path, **options)
+
+    def save_pretrained(self, save_directory: Any, push_to_hub: bool = False, **options: Any) -> list[str]:
+        """Write tokenizer, chat template and settings of the pixels, as transformers' processors do.
+
+        The model's config.json is written too where the folder has none, so that `load_processor` reads the folder. A
+        preset and the device of the resizing are not stored.
+
+        Args:
+            save_directory: a folder; made if it is not there.
+            push_to_hub: must be False.
+            **options: none.
+
+        Returns:
+            The path of processor_config.json.
+
+        Raises:
+            MediaError: nothing to save, or an argument that is not served.
+        """
+        if flag("push_to_hub", push_to_hub, error=MediaError):
+            raise MediaError(
+                "push_to_hub=True: only folders are written; leave it out, and upload the folder"
+            )
+        for name, value in options.items():
+            raise MediaError(f"{name}={shown(value)}: save_pretrained takes a folder only; leave it out")
+        if not isinstance(save_directory, (str, os.PathLike)) or not os.fspath(save_directory):
+            raise MediaError(f"save_directory={shown(save_directory)}: must be the path of a folder")
+        folder = os.fsdecode(save_directory)
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except OSError as error:
+            raise MediaError(
+                f"save_directory={folder!r} cannot be made ({error.strerror}); name another folder"
+            ) from error
+        self.tokenizer.save_pretrained(folder)
+        if self.chat_template is not None:
+            _write(folder, "chat_template.jinja", self.chat_template)
+        if self.config is not None and not os.path.exists(os.path.join(folder, "config.json")):
+            self.config.save_pretrained(folder)
+        return [_write(folder, "processor_config.json", self.to_json_string())]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What processor_config.json holds."""
+        return dict(self.settings)
+
+    def to_json_string(self) -> str:
+        """`to_dict` as text."""
+        return json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """Keys that the inputs may have, `input_ids` first."""
+        made = list(self.tokenizer.model_input_names)
+        made += ["pixel_values"] + ["image_sizes"] * self.family.crops
+        made += ["batch_num_images"] * self.family.counts_images
+        return [*made, "pixel_values_videos"] if self.family.video_tokens is not None else made
+
+    @property
+    def image_processor(self) -> ImagePart:
+        """The part that prepares pictures, for who asks for it alone."""
+        return ImagePart(self)
+
+    @property
+    def video_processor(self) -> Any:
+        """Not there: a clip is read and prepared by a call."""
+        raise NoPart(
+            "video_processor: this processor prepares clips itself; use processor(text=..., videos=...)"
+        )
+
+
+class ImagePart:
+    """The part of a processor that prepares pictures. Pipelines batch and save with it.
+
+    Args:
+        processor: a `Processor`.
+    """
+
+    padding_value = 0.0
+    """Of views that a picture has not, in `pixel_values`."""
+
+    def __init__(self, processor: Any) -> None:
+        self._processor = processor
+
+    def __call__(self, images: Any, *, return_tensors: str = "pt") -> Any:
+        """`pixel_values` and what else a processor makes of pictures, as a transformers `BatchFeature`.
+
+        Args:
+            images: as in a call of the processor.
+            return_tensors: "pt", the only one.
+
+        Raises:
+            MediaError: a picture cannot be read, or an argument is not allowed.
+        """
+        from transformers import BatchFeature
+
+        if return_tensors != "pt":
+            raise MediaError(f"return_tensors={shown(return_tensors)}: only 'pt' is supported")
+        inputs, _ = self._processor.prepare_images(*arrange_images(images))
+        return BatchFeature(inputs)
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """Keys that it may make."""
+        names: list[str] = self._processor.model_input_names
+        return [name for name in names if "image" in name or name == "pixel_values"]
+
+    def save_pretrained(self, save_directory: Any, push_to_hub: bool = False, **options: Any) -> list[str]:
+        """`Processor.save_pretrained`."""
+        made: list[str] = self._processor.save_pretrained(save_directory, push_to_hub, **options)
+        return made
+
+
+def _write(folder: str, name: str, content: str) -> str:
+    path = os.path.join(folder, name)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(content)
+    return path
