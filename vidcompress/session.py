@@ -21,6 +21,7 @@ from .generation import is_filled
 from .inputs import CompressedInputs
 from .inside_report import InsideReport
 from .methods.base import Method, Positions
+from .moments import full_precision
 from .placement import input_device
 from .registry import adapter_for
 from .saving import Saving, leaders, spread
@@ -309,7 +310,8 @@ def _encode_worthy_crops(
     """Encode of each image the thumbnail and the crops that the method gives anything, and count the others."""
 
     def choose(number: int, thumbnail: VisualTokens) -> tuple[int, ...] | None:
-        return settings.method.crops(thumbnail, visuals[number].layout, plans[number])
+        with full_precision(thumbnail.layout.view):
+            return settings.method.crops(thumbnail, visuals[number].layout, plans[number])
 
     made = adapter.encode_chosen(visuals, wanted, choose, settings.max_views)
     return [tokens for tokens, _ in made], [
@@ -320,12 +322,16 @@ def _encode_worthy_crops(
 def _select(
     tokens: Mapping[tuple[str, int], VisualTokens], plans: Mapping[tuple[str, int], Plan], method: Method
 ) -> dict[tuple[str, int], Selection]:
-    """Select from images together and from videos together."""
+    """Select from images together and from videos together, in float32 whatever the caller's autocast."""
     chosen: dict[tuple[str, int], Selection] = {}
     for modality in ("image", "video"):
         keys = [key for key in tokens if key[0] == modality]
         if keys:
-            made = method.select_batch([tokens[key] for key in keys], [plans[key] for key in keys])
+            given = [tokens[key] for key in keys]
+            for one in given:
+                one.hold_autocast()
+            with full_precision(given[0].layout.view):
+                made = method.select_batch(given, [plans[key] for key in keys])
             chosen |= dict(zip(keys, made, strict=True))
     return chosen
 

@@ -84,7 +84,7 @@ def _adapted(model: Any) -> Any:
                 f"model is a {type(model).__name__} with activated {how} (alora_invocation_tokens), which counts "
                 "tokens of the uncompressed prompt; use LoRA without invocation tokens"
             )
-    return model.get_base_model()
+    return model.base_model  # a tuner
 
 
 def _check_whole(model: Any) -> None:
