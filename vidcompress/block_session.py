@@ -19,7 +19,7 @@ from .calls import Calls
 from .compiled import outside_compiler
 from .continuation import Transcript, check_pixels, open_transcript, resume, sample_pixels
 from .decoder.pruner import Pruner, Pruning
-from .errors import CompressionStateError, UnsupportedInputError, VidcompressError
+from .errors import CompressionStateError, UnsupportedInputError, VidcompressError, shown
 from .generation import (
     CHUNKED_PREFILL_SINCE,
     PromptStreamer,
@@ -175,7 +175,11 @@ class CompressSession:
             self._check_options(generation_config, kwargs)
             transcript, short = self._begin(kwargs)
         else:
-            output = self._call(None, generation_config, *args, **kwargs)
+            visual = (*self._adapter.image_keys, *self._adapter.video_keys)
+            given = {  # transformers would encode a None
+                key: value for key, value in kwargs.items() if value is not None or key not in visual
+            }
+            output = self._call(None, generation_config, *args, **given)
             self._note_text(kwargs, output)
             return output
         inside: Pruning | None = getattr(short, "inside", None)
@@ -266,6 +270,16 @@ class CompressSession:
         return (*self._adapter.image_keys[:1], *self._adapter.video_keys[:1])
 
     def _check_options(self, generation_config: Any, kwargs: Mapping[str, Any]) -> None:
+        if isinstance(kwargs.get("logits_to_keep"), Tensor):
+            raise UnsupportedInputError(
+                f"logits_to_keep={shown(kwargs['logits_to_keep'])} names columns of the prompt, which generate applies "
+                "to every later token too; leave it out, or call model(...)"
+            )
+        if option("token_healing", generation_config, kwargs, self._model):
+            raise UnsupportedInputError(
+                "token_healing=True rewrites the end of the prompt, which a compress block gives back as it was; leave "
+                "it out"
+            )
         cache = option("use_cache", generation_config, kwargs, self._model)
         if self.settings.positions == "original" and cache is False:
             raise UnsupportedInputError(

@@ -14,6 +14,7 @@ from torch import Tensor
 from .adapters.base import Adapter, Visual
 from .budget import Plan, Policy, Separators, make_plan
 from .cache_names import cache_name, given_cache
+from .columns import ShortColumns, check_counted
 from .decoder.plan import plan_inside
 from .decoder.pruner import Pruning
 from .errors import UnsupportedInputError, shown
@@ -151,6 +152,14 @@ def compress_with(
     if settings.positions == "original" and features and for_generate:
         # Without a cache transformers reads a gap as the start of another sequence.
         values["use_cache"] = True
+    plan = (
+        None
+        if settings.method.inside is None
+        else plan_inside(prompt, kept, settings, len(adapter.decoder.layers))
+    )
+    if inputs.get("logits_to_keep") is not None:
+        columns = ShortColumns(prompt, kept, ids.shape[1], plan)
+        values["logits_to_keep"] = columns.logits_to_keep(inputs["logits_to_keep"])
     dropped = {*values, *adapter.image_keys, *adapter.video_keys}
     values |= {key: value for key, value in inputs.items() if key not in dropped}
     for row, spans in enumerate(prompt.spans):
@@ -166,9 +175,8 @@ def compress_with(
                     spared=len(visuals[key].layout.views) - len(tokens[key].layout.views) + alike.get(key, 0),
                 )
             )
-    if settings.method.inside is None:
+    if plan is None:
         return CompressedInputs(values, features, report)
-    plan = plan_inside(prompt, kept, settings, len(adapter.decoder.layers))
     report.inside = InsideReport(plan)
     return CompressedInputs(values, features, report, Pruning(adapter, plan))
 
@@ -196,6 +204,7 @@ def _check_inputs(adapter: Adapter, inputs: Mapping[str, Any], settings: Setting
         raise UnsupportedInputError(
             f"attention_mask={shown(mask)}: must be a tensor (row, column) like input_ids, or left out"
         )
+    check_counted(inputs)
     for key in adapter.refused_keys:
         value = inputs.get(key)
         if value is not None and value != getattr(adapter.model.config, key, None):
