@@ -12,10 +12,9 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 # import beside a torch without CUDA and breaks transformers there: it stays where only the tests that need it look.
 LMMS_NEEDS := datasets evaluate sacrebleu loguru tenacity pytablewriter
 
-OLD_VENV := .venv-oldest
-OLD_BIN := $(OLD_VENV)/bin
-OLD_STAMP := $(OLD_VENV)/.installed
-OLD_TRANSFORMERS := 5.18.0
+# Older versions lie over the environment, each in a folder of its own that PYTHONPATH puts before it.
+OLDER_TRANSFORMERS := 5.18.0 5.23.0
+OVERLAYS := $(OLDER_TRANSFORMERS:%=.transformers-%/.installed)
 
 WHEEL_VENV := runs/wheel-venv
 
@@ -28,7 +27,7 @@ BENCH_ARGS ?=
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-oldest mutants fuzz lint format readme accuracy bench bench-gpu wheel-test clean
+.PHONY: help install demo test test-older test-versions test-newest mutants fuzz lint format readme accuracy bench bench-gpu wheel-test clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -37,6 +36,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || { echo "creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "installing into $(VENV) (the first time takes a few minutes)"
 	@$(PIP) -c constraints.txt $(TORCH)
+	@$(BIN)/python -m pip uninstall -qqy vidcompress  # its former name, in an environment that was made before
 	@$(PIP) -c constraints.txt -e '.[dev,decord,plot]' $(LMMS_NEEDS)
 	@$(PIP) -c constraints.txt --no-deps lmms-eval opencv-python-headless
 	@$(PIP) -c constraints.txt --no-deps --upgrade --target $(VENV)/torchvision torchvision
@@ -65,16 +65,35 @@ readme: $(STAMP)  ## write beneath the README's snippets what they print, and it
 fuzz: $(STAMP)  ## read 10,000 broken clips, pictures and checkpoints; findings and the journal go to runs/fuzz
 	$(OFFLINE) $(BIN)/python scripts/fuzz.py --out docs/results/fuzz.json $(FUZZ_ARGS)
 
-$(OLD_STAMP): pyproject.toml constraints.txt
-	@test -x $(OLD_BIN)/python || $(PYTHON) -m venv $(OLD_VENV)
-	@grep -vE '^(transformers|huggingface_hub|tokenizers)==' constraints.txt > $(OLD_VENV)/constraints.txt
-	@$(OLD_BIN)/python -m pip install -qq --disable-pip-version-check -c $(OLD_VENV)/constraints.txt $(TORCH)
-	@$(OLD_BIN)/python -m pip install -qq --disable-pip-version-check -c $(OLD_VENV)/constraints.txt \
-		transformers==$(OLD_TRANSFORMERS) -e '.[dev,decord,plot]'
+.transformers-%/.installed: $(STAMP)
+	@echo "installing transformers $* into .transformers-$*"
+	@rm -rf .transformers-$*
+	@$(PIP) --no-deps --target .transformers-$* transformers==$*
 	@touch $@
 
-test-oldest: $(OLD_STAMP)  ## run the contract and unit tests on the oldest transformers we support
-	$(OFFLINE) OMP_NUM_THREADS=1 $(OLD_BIN)/python -m pytest -q -n $(JOBS) tests/contract tests/unit $(PYTEST_ARGS)
+# $(call test_on,VERSION,ARGUMENTS): run tests on an older version; a folder that is not the one imported is an error.
+define test_on
+	$(OFFLINE) OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONPATH=.transformers-$(1) $(BIN)/python -c \
+		"import transformers; assert transformers.__version__ == '$(1)', transformers.__file__"
+	$(OFFLINE) OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONPATH=.transformers-$(1) \
+		$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(2) $(PYTEST_ARGS)
+
+endef
+
+test-older: $(OVERLAYS)  ## run the tests marked transformers on the older versions we support
+	$(foreach version,$(OLDER_TRANSFORMERS),$(call test_on,$(version),-m transformers tests))
+
+test-versions: $(OVERLAYS)  ## run the contract and unit tests on the newest and the older versions we support
+	$(OFFLINE) OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 \
+		$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests/contract tests/unit $(PYTEST_ARGS)
+	$(foreach version,$(OLDER_TRANSFORMERS),$(call test_on,$(version),tests/contract tests/unit))
+
+test-newest: $(STAMP)  ## run the contract and unit tests on whatever transformers is newest, without a pin
+	@rm -rf .transformers-newest
+	@$(PIP) --no-deps --target .transformers-newest --upgrade transformers
+	@PYTHONPATH=.transformers-newest $(BIN)/python -c "import transformers; print('transformers', transformers.__version__)"
+	$(OFFLINE) OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONPATH=.transformers-newest \
+		$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests/contract tests/unit $(PYTEST_ARGS)
 
 mutants: $(STAMP)  ## break the code on purpose, mistake by mistake, and print which test notices each
 	$(OFFLINE) $(BIN)/python scripts/mutants.py --jobs $(JOBS) $(MUTANTS_ARGS)

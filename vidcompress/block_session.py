@@ -155,9 +155,8 @@ class CompressSession:
                 prompt, no cache under original positions, a `max_length` within the prompt, chunked prefill on a
                 version of transformers that gets it wrong.
         """
-        if getattr(self._inside, "depth", 0) and not self._has_pixels(
-            kwargs
-        ):  # by the model itself, as the assistant of its own generate
+        if getattr(self._inside, "depth", 0) and not self._has_pixels(kwargs):
+            # Called by the model itself, as the assistant of its own generate.
             return self._generate(inputs, generation_config, *args, **kwargs)
         with self._call_of(kwargs.get("streamer")):
             return self._answer(inputs, generation_config, *args, **kwargs)

@@ -202,8 +202,6 @@ def make_plan(
         kept = int(budget >= 2)
     else:
         kept = half_up(Fraction(budget * in_all, total))
-    tokens_in_all = total - in_all
-    kept = max(kept, min(in_all, budget - tokens_in_all)) if separators != "drop" else 0
-    budget = min(budget, kept + tokens_in_all)
+    budget = min(budget, kept + total - in_all)  # without separators there may be too few tokens
     share = float(ratio) if ratio is not None else budget / max(total, 1)
     return Plan(total, budget, kept, share, policy, keep_separators=separators == "keep")

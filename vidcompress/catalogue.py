@@ -32,6 +32,7 @@ class Registry(Generic[T]):
         group: entry-point group of third-party packages.
         builtin: package whose import registers the in-tree classes.
         register: what to do with a class that an entry point names and that did not register itself.
+        adding: how a name is added, where the names are no words of the caller's, so that a near one would mislead.
 
     Attributes:
         broken: entry points that could not be used.
@@ -40,8 +41,11 @@ class Registry(Generic[T]):
     loading: Plugin | None = None
     """The entry point that is being loaded, of whichever registry."""
 
-    def __init__(self, what: str, group: str, builtin: str, register: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, what: str, group: str, builtin: str, register: Callable[[Any], Any], adding: str = ""
+    ) -> None:
         self.what, self.group, self.builtin, self.register = what, group, builtin, register
+        self.adding = adding
         self.broken: list[Broken] = []
         self._classes: dict[str, T] = {}
         self._packages: dict[str, str] = {}
@@ -96,9 +100,11 @@ class Registry(Generic[T]):
         return self._packages.get(name)
 
     def unknown(self, name: str) -> str:
-        """What to say about a name that nobody has: the nearest known ones, and what failed to load."""
+        """What to say about a name that is not registered: the known ones, the nearest or how to add one."""
         self._load()
         failed = "".join(f"; failed to load: {entry}" for entry in self.broken)
+        if self.adding:
+            return f"supported: {', '.join(sorted(self._classes))}; {self.adding}{failed}"
         return nearest(name, self._classes) + failed
 
     def _owner(self, cls: Any, plugin: Plugin | None, package: str | None = None) -> str:

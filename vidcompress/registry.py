@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from .catalogue import Registry
 from .errors import ArgumentError, UnsupportedModelError, nearest, shown
+from .foreign import LOADING, refuse
 from .signatures import check_adapter_class, check_method_class
 from .wrappers import check_is_model, unwrap
 
@@ -58,7 +59,11 @@ METHODS: Registry[type[Any]] = Registry(
     "method", "vidcompress.methods", "vidcompress.methods", register_method
 )
 ADAPTERS: Registry[type[Any]] = Registry(
-    "adapter", "vidcompress.adapters", "vidcompress.adapters", register_adapter
+    "adapter",
+    "vidcompress.adapters",
+    "vidcompress.adapters",
+    register_adapter,
+    "a package of yours can add a family, see 'Adding a model family' in CONTRIBUTING.md",
 )
 
 
@@ -77,6 +82,7 @@ def get_method(method: Any, **options: Any) -> Any:
 
     if isinstance(method, Method):
         if options:
+            refuse(options, LOADING)
             raise ArgumentError(
                 f"options {sorted(options)} cannot go with a method instance; put them into {method!r}"
             )
@@ -92,6 +98,7 @@ def get_method(method: Any, **options: Any) -> Any:
     except KeyError as error:
         raise ArgumentError(error.args[0]) from None
     known = {f.name for f in dataclasses.fields(cls) if f.init}
+    refuse(options, LOADING, known)
     for name in options:
         if name not in known:
             raise ArgumentError(f"method {method!r} has no option {name!r}; {nearest(name, known)}")
@@ -117,6 +124,7 @@ def _composed(name: str, options: dict[str, Any]) -> Any:
                 f"{nearest(part, fitting)}"
             )
         fields.append({f.name for f in dataclasses.fields(METHODS.get(part)) if f.init})
+    refuse(options, LOADING, {*fields[0], *fields[1]})
     own = {"before_ratio": options.pop("before_ratio")} if "before_ratio" in options else {}
     for option, value in options.items():
         owners = [number for number, known in enumerate(fields) if option in known]

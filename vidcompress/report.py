@@ -63,6 +63,22 @@ class Report:
         return sum(visual.kept for visual in self.visuals)
 
     @property
+    def mean_budget(self) -> float:
+        """Visual positions that a layer of the language model might take in, on average over its layers.
+
+        It is `budget`, except for methods that go on inside the language model.
+        """
+        return self.budget if self.inside is None else self.inside.requested
+
+    @property
+    def mean_kept(self) -> float:
+        """Visual positions that a layer of the language model takes in, on average over its layers; to 0.001.
+
+        It is `kept`, except for methods that go on inside the language model. Comparable with `mean_budget`.
+        """
+        return self.kept if self.inside is None else round(self.inside.mean, 3)
+
+    @property
     def all_notes(self) -> list[str]:
         """Notes of the call, then those of its images and videos, numbered as in `visuals`."""
         named = [f"{v.modality} {number}: {v.note}" for number, v in enumerate(self.visuals) if v.note]

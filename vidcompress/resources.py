@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from .distribution import checkout
+
 _PACKAGE = Path(__file__).resolve().parent
 ROOMS = ("models", "configs")
 """The two folders of data that belong to the package."""
@@ -29,8 +31,9 @@ def roots(room: str) -> tuple[Path, ...]:
     if room not in ROOMS:
         raise ValueError(f"room={room!r}: must be one of {', '.join(ROOMS)}")
     candidates = [_PACKAGE / f"_{room}"]
-    if (_PACKAGE.parent / "pyproject.toml").is_file():  # a checkout; site-packages must not be searched
-        candidates.append(_PACKAGE.parent / room)
+    beside = checkout(_PACKAGE.parent)
+    if beside is not None:  # what else lies beside a package, in site-packages, must not be searched
+        candidates.append(beside / room)
     return tuple(path for path in candidates if path.is_dir())
 
 

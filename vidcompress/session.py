@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor
 
 from .adapters.base import Adapter, Visual
@@ -21,7 +22,7 @@ from .errors import UnsupportedInputError, shown
 from .generation import is_filled
 from .inputs import CompressedInputs
 from .inside_report import InsideReport
-from .methods.base import Method, Positions
+from .methods.base import Method, Positions, say_once
 from .moments import full_precision
 from .placement import input_device
 from .registry import adapter_for
@@ -31,6 +32,7 @@ from .settings import Settings, make_settings
 from .splice import Prompt, parse_prompt, questions, splice
 from .timing import Timings, phase
 from .unprojected import UnprojectedTokens
+from .versions import beyond_tested
 from .views import Evidence, Modality, VisualTokens
 from .visual_report import VisualReport
 
@@ -110,6 +112,9 @@ def compress_with(
             f"inputs must be a mapping with input_ids and pixels, got {type(inputs).__name__}; pass what the processor "
             "returns"
         )
+    untested = beyond_tested(transformers.__version__)
+    if untested:
+        say_once(untested)
     report = settings.report()
     timings = report.timing_ms = Timings()
     ids = _check_inputs(adapter, inputs, settings)

@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .clip_mutations import KINDS
 from .mutations import mutate_bytes, mutate_json, mutate_safetensors, mutate_template
 
 WEIGHTS = {"video": 45, "image": 20, "checkpoint": 31, "card": 2, "journal": 2}
@@ -17,9 +18,11 @@ READERS = {
         "read_video pyav": 4,
         "read_video decord": 4,
         "read_video stream": 2,
+        "read_video odd file": 2,
         "VisualQA": 1,
+        "eval": 1,
     },
-    "image": {"load_image": 6, "load_image bytes": 2, "VisualQA": 1},
+    "image": {"load_image": 6, "load_image bytes": 2, "load_image odd file": 1, "VisualQA": 1},
     "checkpoint": {"load_processor": 4, "load_model": 3, "VisualQA.from_pretrained": 3},
     "card": {"parse_card": 1},
     "journal": {"run_sweep": 1},
@@ -74,5 +77,6 @@ def make_case(material: dict[str, list[Path]], seed: int, number: int) -> Case:
         broken, done = mutate_json(data, rng)
     else:
         other = rng.choice(material[kind])
-        broken, done = mutate_bytes(data, rng, [other.read_bytes()])
+        special = KINDS if kind in ("video", "image") else ()
+        broken, done = mutate_bytes(data, rng, [other.read_bytes()], special)
     return Case(number, kind, path.name, reader, tuple(done), broken, rng.randrange(1 << 30))

@@ -17,6 +17,8 @@ from PIL import Image
 
 from vidcompress.resources import find
 
+from . import odd_clips
+
 HEIGHT, WIDTH, FRAMES = 48, 64, 24
 CHECKPOINT = "models/tiny-onevision"
 CHECKPOINT_FILES = (
@@ -86,6 +88,8 @@ def make_material(folder: Path) -> dict[str, list[Path]]:
             keep("video", name, lambda n=name, c=codec, o=options, m=container: _clip(n, c, o, m))
     for kind in ("gif", "png", "webp"):
         keep("video", f"animated.{kind}", lambda k=kind: _animated(k))
+    for name, make in _odd_clips().items():
+        keep("video", name, make)
     for name, make in _pictures().items():
         keep("image", name, make)
     source = find(CHECKPOINT)
@@ -118,6 +122,33 @@ def _write_clip(path: Path, codec: str, options: dict[str, str], container: dict
                 file.mux(packet)
         for packet in stream.encode():
             file.mux(packet)
+
+
+def _odd_clips() -> dict[str, Callable[[], bytes]]:
+    """Name -> content of clips whose palette, clock, orientation or transparency is a matter of its own."""
+
+    def written(name: str, write: Callable[[Path], Path]) -> Callable[[], bytes]:
+        def make() -> bytes:
+            with tempfile.TemporaryDirectory() as folder:
+                return write(Path(folder) / name).read_bytes()
+
+        return make
+
+    turned = [odd_clips.photo(number, 6) for number in range(6)]
+    vp9 = {"auto-alt-ref": "0", "g": "4", "cpu-used": "8"}
+    writers: dict[str, Callable[[Path], Path]] = {
+        "palette.avi": lambda path: odd_clips.write_paletted(path, "rawvideo", odd_clips.colours(), 12),
+        "palette.mov": lambda path: odd_clips.write_paletted(path, "smc", odd_clips.colours(), 24),
+        "turned.avi": lambda path: odd_clips.write_pictures(path, turned),
+        "turned.mov": lambda path: odd_clips.write_pictures(path, turned),
+        "joined.ts": lambda path: odd_clips.joined(path.parent, "ts", [12, 12]),
+        "joined.mpg": lambda path: odd_clips.joined(path.parent, "mpg", [12, 12]),
+        "alpha.webm": lambda path: odd_clips.write_transparent(path, "libvpx-vp9", "yuva420p", vp9, 8),
+        "alpha.mov": lambda path: odd_clips.write_transparent(path, "qtrle", "argb", {}, 8),
+    }
+    return {name: written(name, write) for name, write in writers.items()} | {
+        "exif.png": lambda: odd_clips.animated(6)
+    }
 
 
 def _animated(kind: str) -> bytes:

@@ -203,13 +203,16 @@ def field(data: bytearray, rng: random.Random) -> bytearray:
     return data
 
 
-def mutate_bytes(data: bytes, rng: random.Random, others: list[bytes]) -> tuple[bytes, list[str]]:
+def mutate_bytes(
+    data: bytes, rng: random.Random, others: list[bytes], special: tuple[Mutation, ...] = ()
+) -> tuple[bytes, list[str]]:
     """Apply one to three mutations.
 
     Args:
         data: a valid file.
         rng: decides everything.
         others: further valid files, for splices.
+        special: mutations that know this kind of file; every fourth is one of them.
 
     Returns:
         The broken file, at most `MAX_BYTES` long, and the names of what was done.
@@ -223,7 +226,8 @@ def mutate_bytes(data: bytes, rng: random.Random, others: list[bytes]) -> tuple[
             cut, to = rng.randrange(len(broken)), rng.randrange(len(other))
             broken, name = broken[:cut] + bytearray(other[to:]), "splice"
         else:
-            mutation = rng.choice((*BLIND, swap_chunks, chunk_length, field, field, flip))
+            general = (*BLIND, swap_chunks, chunk_length, field, field, flip)
+            mutation = rng.choice(special if special and rng.random() < 0.25 else general)
             broken, name = mutation(broken, rng), mutation.__name__
         done.append(name)
         broken = broken[:MAX_BYTES]

@@ -17,8 +17,10 @@ KINDS = (
     "reuse a consumed encoder output",
     "drop the 2-D mask",
     "mix up neighbours",
+    "wrong term in a sum",
 )
-"""The seven kinds that every table has, and one more: what belongs to one view, row or visual reaches another."""
+"""The seven kinds that every table has, and two more: what belongs to one view, row or visual reaches another; and a
+figure on paper with a term too many, too few or of another size."""
 
 
 class TableError(Exception):

@@ -15,6 +15,8 @@ from vidcompress.cache_names import cache_name
 from vidcompress.errors import CompressionStateError, UnsupportedInputError
 from vidcompress.session import compress_inputs
 
+pytestmark = pytest.mark.transformers
+
 ROWS = [Scene((("image", (112, 80)),), before=3, seed=1), Scene((("image", (40, 100)),), before=11, seed=3)]
 GREEDY = {"do_sample": False}
 

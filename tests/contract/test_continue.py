@@ -17,6 +17,8 @@ from tiny_models import FAMILIES, IMAGE, PAD, Scene, batch, tiny_model
 from vidcompress.cache_names import CACHE_NAMES, cache_name, returned_cache
 from vidcompress.errors import UnsupportedInputError
 
+pytestmark = pytest.mark.transformers
+
 STEPS = {"max_new_tokens": 4, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}
 TURN = torch.tensor([[7, 8, 9, 10, 11]])
 

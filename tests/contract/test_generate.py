@@ -15,6 +15,8 @@ from vidcompress.errors import UnsupportedInputError
 from vidcompress.generation import CHUNKED_PREFILL_SINCE, transformers_version
 from vidcompress.session import compress_inputs
 
+pytestmark = pytest.mark.transformers
+
 ROWS = [
     Scene((("image", (112, 80)),), before=3, seed=1),
     Scene((), before=5, seed=2),

@@ -25,6 +25,8 @@ from vidcompress.errors import (
 from vidcompress.registry import METHODS, available_methods, get_method
 from vidcompress.session import compress_inputs
 
+pytestmark = pytest.mark.transformers
+
 INSIDE = [name for name in available_methods() if METHODS.get(name).where == "inside"]
 COMPOSED = ["globalcom2+fastv", "random+pdrop", "uniform+sparsevlm", "globalcom2+sparsevlm2"]
 ROWS = [

@@ -27,7 +27,7 @@ def logits(model, inputs):  # type: ignore[no-untyped-def]
         return model(**inputs).logits
 
 
-@pytest.mark.parametrize("max_views", [1, 2, 16])
+@pytest.mark.parametrize("max_views", [1, pytest.param(2, marks=pytest.mark.transformers), 16])
 @pytest.mark.parametrize(("method", "family", "modality"), CASES)
 def test_1_full_retention_is_the_stock_model_to_the_bit(
     method: str, family: str, modality: str, max_views: int

@@ -35,6 +35,20 @@ def test_the_text_after_a_visual_is_its_question() -> None:
     }
 
 
+def test_one_token_is_a_question() -> None:
+    """A full stop behind the picture is what is asked; only where nothing follows does the text before it count."""
+    ids = torch.tensor([[5, 6, IMAGE, IMAGE, 7], [0, 0, 8, IMAGE, 9], [5, 6, 7, IMAGE, IMAGE]])
+    mask = torch.tensor([[1] * 5, [0, 0, 1, 1, 1], [1] * 5])
+    found = questions(
+        parse_prompt(ids, mask, {"image": IMAGE, "video": VIDEO}, {"image": [2, 1, 2], "video": []})
+    )
+    assert {key: text.tolist() for key, text in found.items()} == {
+        ("image", 0): [7],
+        ("image", 1): [9],
+        ("image", 2): [5, 6, 7],
+    }
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_adapter_gives_the_language_models_embeddings(family: str) -> None:
     model = tiny_model(family)

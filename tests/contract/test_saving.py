@@ -14,6 +14,8 @@ from tiny_models import FAMILIES, VIDEO_FAMILIES, Scene, batch, tiny_model
 from vidcompress import VisualQA, compress, compress_inputs
 from vidcompress.errors import ArgumentError, UnsupportedInputError
 
+pytestmark = pytest.mark.transformers
+
 COPIES = (0, 1, 0, 0, 4, 1)
 
 

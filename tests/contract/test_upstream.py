@@ -14,6 +14,8 @@ from tiny_models import FAMILIES, IMAGE, tiny_model
 from vidcompress.cache_names import CACHE_NAMES, cache_name, given_cache, returned_cache, with_cache_name
 from vidcompress.errors import UnsupportedInputError
 
+pytestmark = pytest.mark.transformers
+
 DECODER_LAYER_KEYWORDS = ("attention_mask", "position_ids", "position_embeddings")
 
 

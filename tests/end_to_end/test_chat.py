@@ -17,6 +17,8 @@ import vidcompress
 from vidcompress import ArgumentError, Chat, VisualQA
 from vidcompress.media import load_image, read_video
 
+pytestmark = pytest.mark.transformers
+
 QUESTIONS = (
     "where is the white square?",
     "how many shapes are there?",

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from benchmark_folder import BROKEN, write_benchmark
+from odd_media import write_odd
 from vidcompress.cli import main
 from vidcompress.errors import ArgumentError
 from vidcompress.evaluate import journal as journal_module
@@ -83,6 +85,59 @@ def test_what_cannot_be_served_fails_alone(whole):
         assert "no such file" in failed["missing"]
         assert "stands for a picture or clip" in failed["placeholder"]
         assert not outcome.good
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory):
+    """12 questions, 4 of them about clips that are odd or broken; and which of these can be read."""
+    folder = write_benchmark(tmp_path_factory.mktemp("odd") / "bench", broken=False)
+    clips = write_odd(folder)
+    lines = (folder / "questions.jsonl").read_text().splitlines()
+    asked = {"question": "what digit is shown?", "answer": "3"}
+    for place, name in enumerate(clips):  # among the others, so that batches are mixed
+        lines.insert(2 * place, json.dumps({"id": name, "video": name, **asked}))
+    (folder / "questions.jsonl").write_text("\n".join(lines) + "\n")
+    return folder, clips
+
+
+def test_odd_clips_cost_no_row(odd, models, tmp_path):
+    folder, clips = odd
+    for outcome in Runner(sweep_of(f"data:{folder}"), tmp_path, models=models).run():
+        lines = {line["id"]: line for line in lines_of(tmp_path, outcome)}
+        assert len(lines) == 12 and outcome.error is None and not outcome.result["unreachable"]
+        for name, line in lines.items():
+            assert bool(line["answer"]) == (clips.get(name, True)), line
+        failed = {entry["id"]: entry["error"] for entry in outcome.result["failed"]}
+        assert set(failed) == {"cut.mp4"} and "cut.mp4' is not a video in a known format" in failed["cut.mp4"]
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("new"), TypeError("new"), AssertionError("new"), RuntimeError("new")]
+)
+def test_whatever_a_decoder_raises_costs_one_question(error, odd, models, tmp_path, monkeypatch):
+    """A clip of a codec that this PyAV stumbles over, in a mixed batch and in a group of questions."""
+    from vidcompress.media import decoding
+
+    folder = tmp_path / "bench"
+    shutil.copytree(odd[0], folder)
+    lines = (folder / "questions.jsonl").read_text().splitlines()
+    asked = {"question": "what digit is shown?", "answer": "3", "video": "palette.avi", "group": "palette"}
+    lines[1:1] = [json.dumps({"id": f"pair{number}", **asked}) for number in range(2)]
+    (folder / "questions.jsonl").write_text("\n".join(lines) + "\n")
+    decode = decoding.Decoder.decode
+
+    def stumble(self, packet):
+        if packet.stream.codec_context.pix_fmt == "pal8":
+            raise error
+        return decode(self, packet)
+
+    monkeypatch.setattr(decoding.Decoder, "decode", stumble)
+    (outcome, _) = Runner(sweep_of(f"data:{folder}"), tmp_path / "out", models=models).run()
+    failed = {entry["id"]: entry["error"] for entry in outcome.result["failed"]}
+    assert set(failed) == {"cut.mp4", "palette.avi", "pair0", "pair1"}
+    assert f"its reader failed ({type(error).__name__}" in failed["pair0"]
+    answered = [line["id"] for line in lines_of(tmp_path / "out", outcome) if line["answer"]]
+    assert len(answered) == 10 and {"turned.avi", "joined.ts", "clip"} <= set(answered)
 
 
 def test_a_result_says_what_it_stands_for(whole, folder):
@@ -247,6 +302,23 @@ def test_rows_that_cannot_be_are_empty(folder, models, tmp_path):
     again = Runner(sweep_of(f"data:{folder}", methods=methods, ratios=[0.02]), tmp_path, models=models).run()
     assert [outcome.result for outcome in again] == [outcome.result for outcome in outcomes]
     assert models.asked == []
+
+
+def test_tokens_of_an_inside_method_are_averages_beside_an_average(models, tmp_path):
+    """Budget and tokens kept both of the layers' inputs, on average; before the model the two were never apart."""
+    data = write_benchmark(tmp_path / "data", 2, broken=False, clip=False)
+    outcomes = Runner(
+        sweep_of(f"data:{data}", methods=["fastv", "globalcom2+fastv", "globalcom2"], ratios=[0.5]),
+        tmp_path / "out",
+        models=models,
+    ).run()
+    tokens = {outcome.result["method"]: outcome.result["tokens"] for outcome in outcomes}
+    assert len({counts["total"] for counts in tokens.values()}) == 1
+    before = tokens["globalcom2"]
+    assert before["kept"] == before["budget"] == pytest.approx(before["total"] / 2, abs=0.5)
+    for method in ("fastv", "globalcom2+fastv"):
+        assert tokens[method]["budget"] == before["budget"]
+        assert before["budget"] - 1 < tokens[method]["kept"] <= before["budget"]
 
 
 def test_a_budget_out_of_reach_is_a_reason(models, tmp_path):

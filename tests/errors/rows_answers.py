@@ -12,6 +12,38 @@ from errors.rows_settings import RATIO, TOKENS, WHOLE, sampling_rows, settings_r
 from vidcompress.errors import BudgetError, UnsupportedInputError, UnsupportedModelError
 from vidcompress.media.errors import MediaError, SamplingError
 
+SECRET = "hf_secret"
+LOADED = [
+    ("token", SECRET, "run `hf auth login` or set HF_TOKEN, and leave it out"),
+    ("use_auth_token", True, "run `hf auth login` or set HF_TOKEN"),
+    ("cache_dir", "/cache", "set HF_HOME in the environment"),
+    ("trust_remote_code", True, "code in a checkpoint is never run; leave it out"),
+    ("load_in_4bit", True, "pass quantization='4bit'"),
+    ("load_in_8bit", True, "pass quantization='8bit'"),
+    ("use_flash_attention_2", True, "pass attn_implementation='flash_attention_2'"),
+]
+"""Foreign names of loading arguments, and what is said wherever they are passed."""
+ASKED = [
+    *LOADED,
+    ("method", "random", "use qa.using(method='random').ask(...)"),
+    ("retention_ratio", 0.1, "use qa.using(retention_ratio=0.1).ask(...)"),
+    ("max_tokens", 20, "is max_new_tokens; for the number of visual tokens use qa.using(max_tokens=20)"),
+    ("num_frames", 8, "pass it to VisualQA.from_pretrained(..., num_frames=8)"),
+    ("dtype", "auto", "pass it to VisualQA.from_pretrained(..., dtype='auto')"),
+    ("torch_dtype", "auto", "pass it to VisualQA.from_pretrained(..., torch_dtype='auto')"),
+    ("videos", ["a.mp4"], "pass it as video=, and several questions to ask_batch"),
+    ("stream", True, "use qa.stream(...)"),
+]
+"""Foreign names of what is passed with a question."""
+
+
+def foreign_rows(call: str, listed: list[tuple[str, object, str]]) -> list[Row]:
+    """Rows of names of other libraries, or of another function here; a secret is not shown."""
+    return [
+        Row(call, name, value, message, says="..." if "token" == name.split("_")[-1] else None)
+        for name, value, message in listed
+    ]
+
 
 def text_rows(call: str) -> list[Row]:
     """Rows of the question, its answer's length, and what goes to `generate`."""
@@ -23,6 +55,7 @@ def text_rows(call: str) -> list[Row]:
         Row(call, "question", "a <image>?", "stands for a picture or clip in a prompt; leave it out"),
         *(Row(call, "max_new_tokens", value, WHOLE) for value in (0, -1, 2.5, None, True, "many", math.inf)),
         Row(call, "num_beems", 2, "did you mean 'num_beams'?"),
+        *foreign_rows(call, ASKED),
         Row(call, "input_ids", [[1]], "it is made from the question and its media", says="input_ids"),
         Row(call, "temperature", math.nan, "must be a finite number", others={"do_sample": True}),
         Row(call, "top_p", math.inf, "must be a finite number", others={"do_sample": True}),
@@ -86,6 +119,31 @@ VISUAL_QA = [
 
 FROM_PRETRAINED = [
     *settings_rows("VisualQA.from_pretrained"),
+    *foreign_rows("VisualQA.from_pretrained", LOADED),
+    *foreign_rows(
+        "VisualQA.from_pretrained",
+        [
+            ("videos", ["a.mp4"], "pass it to ask as video="),
+            ("image", "a.png", "is about one question; pass it to ask"),
+            ("model", "tiny-next", "VisualQA.from_pretrained('owner/name')"),
+            ("pretrained", "tiny-next", "VisualQA.from_pretrained('owner/name')"),
+            ("processor", None, "for one of load_processor use VisualQA(model, processor)"),
+        ],
+    ),
+    *(
+        Row("VisualQA.from_pretrained", "torch_dtype", value, message, names="dtype")
+        for value, message in (
+            ("int8", "must be a torch dtype or one of"),
+            (torch.int8, "must be a floating-point"),
+        )
+    ),
+    Row(
+        "VisualQA.from_pretrained",
+        "torch_dtype",
+        torch.float16,
+        "two names of one argument; pass one of them",
+        others={"dtype": "float32"},
+    ),
     Row(
         "VisualQA.from_pretrained",
         "name_or_path",
@@ -198,6 +256,9 @@ ASK_BATCH = [
     Row("VisualQA.ask_batch", "items", [5], "items[0]: must be a dict with the keys question, image", says="got int"),
     Row("VisualQA.ask_batch", "items", [{"question": ""}], "items[0]: question='': must be a text", says="''"),
     Row("VisualQA.ask_batch", "items", [{"question": "a"}, {}], "items[1]: question=None", says="None"),
+    Row("VisualQA.ask_batch", "items", [{"question": "a", "videos": []}], "items[0]: videos=[]: a question is about one clip; pass", says="videos=[]"),
+    Row("VisualQA.ask_batch", "items", [{"question": "a", "retention_ratio": 0.1}], "items[0]: retention_ratio=0.1: is set once", says="0.1"),
+    *foreign_rows("VisualQA.ask_batch", ASKED),
     Row("VisualQA.ask_batch", "items", [{"question": "a", "vidoe": "b"}], "unknown keys ['vidoe']; allowed", says="vidoe"),
     Row("VisualQA.ask_batch", "items", [{"question": "a", "video": "no.mp4"}], "no such file", MediaError,
         names="video", says="'no.mp4'"),
@@ -237,6 +298,7 @@ COMPARE = [
     *(Row(C, "max_new_tokens", value, WHOLE) for value in (0, 2.5, None)),
     *(Row(C, "progress", value, "must be True or False") for value in (1, "yes")),
     Row(C, "num_beems", 2, "did you mean 'num_beams'?"),
+    *foreign_rows(C, [*LOADED, ("num_frames", 8, "pass it to VisualQA.from_pretrained(..., num_frames=8)")]),
     Row(C, "method", "random", "compare takes several; pass methods=[...]"),
 ]
 
@@ -260,6 +322,25 @@ ROWS = [
     *VISUAL_QA,
     *FROM_PRETRAINED,
     *settings_rows("VisualQA.using"),
+    *foreign_rows(
+        "VisualQA.using",
+        [
+            (
+                "num_frames",
+                8,
+                "is set where a VisualQA is made; pass it to VisualQA.from_pretrained(..., num_frames=8)",
+            ),
+            ("torch_dtype", "auto", "belongs to loading a model; pass it to VisualQA.from_pretrained"),
+        ],
+    ),
+    *foreign_rows(
+        "VisualQA.chat",
+        [
+            *ASKED,
+            ("question", "what?", "pass it to ask of the chat"),
+            ("tempreature", 1, "chat takes image, images"),
+        ],
+    ),
     *(
         row
         for call in ("VisualQA.ask", "VisualQA.stream", "Chat.ask", "Chat.stream")

@@ -64,6 +64,36 @@ ROWS = [
     Words("", "command", ("aks",), "No such command 'aks'", names="command"),
     Words("", "command", ("--verison",), "No such option: --verison", names="--verison"),
     Words("", "version", ("--version=5",), "does not take a value", names="--version"),
+    Words(
+        "",
+        "install_completion",
+        ("--install-completion=5",),
+        "does not take a value",
+        names="--install-completion",
+    ),
+    Words(
+        "", "show_completion", ("--show-completion=5",), "does not take a value", names="--show-completion"
+    ),
+    ask(
+        "model",
+        "--load-in-4bit",
+        message="No such option: --load-in-4bit; pass --quantization 4bit",
+        names="--load-in-4bit",
+    ),
+    ask(
+        "model",
+        "--token",
+        "x",
+        message="No such option: --token; the hub's client finds your token",
+        names="--token",
+    ),
+    ask("model", "--cache-dir", "x", message="No such option: --cache-dir; set HF_HOME", names="--cache-dir"),
+    ask(
+        "model",
+        "--trust-remote-code",
+        message="code in a checkpoint is never run; leave it out",
+        names="--trust-remote-code",
+    ),
     Words("ask", "question", (), "Missing option '--question'"),
     Words("ask", "question", ("--question",), "requires an argument", names="--question"),
     Words("ask", "question", ("--question", ""), "question='': must be a text that is not empty"),

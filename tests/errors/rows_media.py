@@ -188,6 +188,9 @@ LOAD_PROCESSOR = [
         media("load_processor", "model_or_path", value, "pass a folder, a hub id or a transformers model")
         for value in (None, 5, True, [], "", "x\0")
     ),
+    Row("load_processor", "use_fast", True, "there is one processor; leave it out"),
+    Row("load_processor", "cache_dir", "/cache", "set HF_HOME in the environment before Python starts"),
+    Row("load_processor", "prset", "2880", "load_processor takes no such argument"),
     media("load_processor", "model_or_path", "/", "holds no config.json; pass the folder of a saved"),
     media("load_processor", "model_or_path", "owner/nothing", "pass a folder or a hub id of a known model"),
     *(media("load_processor", "resize_device", value, "is not a device; pass 'cpu'") for value in ("toaster", "", 0, 2.5)),

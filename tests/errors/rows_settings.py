@@ -85,6 +85,7 @@ def settings_rows(call: str) -> list[Row]:
             Row(call, "encoder_saving", value, "must be 'off', 'frames', 'crops' or")
             for value in ("on", "frames:-1", "frames:0.1:2", "off:1", "crops:0.5", True, None, 3)
         ),
+        Row(call, "max_new_tokens", 8, "is an argument of generate; pass it to ask, as in qa.ask(question, "),
         Row(call, "tua", 5, "has no option 'tua'; known: allocation", names="tua", says="'tua'"),
         Row(call, "tau", 0, "tau must be a number above 0, got 0"),
         Row(call, "alpha", math.nan, "alpha must be a number from 0", others={"tau": 5}),

@@ -73,7 +73,7 @@ ROWS = [
     ),
     Broken(load_processor, "tokenizer_config.json", "tokenizer_class", 5, "does not load"),
     Broken(load_processor, "tokenizer.json", "model", 5, "does not load"),
-    Broken(load_model, CONFIG, "model_type", "bert", "which no adapter serves; known: "),
+    Broken(load_model, CONFIG, "model_type", "bert", "which no adapter serves; supported: "),
     Broken(load_model, CONFIG, "text_config.hidden_size", 12288, HUGE),
     Broken(load_model, CONFIG, "text_config.vocab_size", 10**7, HUGE),
     Broken(load_model, CONFIG, "text_config.intermediate_size", 10**9, HUGE),

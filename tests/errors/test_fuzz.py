@@ -19,10 +19,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 import fuzz
 from fuzzing.cases import READERS, Case, make_case
+from fuzzing.clip_mutations import clock, palette, side_data
 from fuzzing.material import CLIPS, make_material
 from fuzzing.mutations import BLIND, TEMPLATES, chunks, mutate_json, mutate_safetensors
+from fuzzing.odd_files import MODES, OddFile
 from fuzzing.readers import Readers, _judge
 from fuzzing.worker import Crew
+from vidcompress.media import read_video
 
 CASES = 150
 UNSERVED = {
@@ -31,6 +34,11 @@ UNSERVED = {
     "animated.gif": ("decord",),
     "animated.png": ("decord",),
     "animated.webp": ("decord", "pyav"),
+    "exif.png": ("decord",),
+    **dict.fromkeys(
+        ("palette.avi", "palette.mov", "turned.avi", "turned.mov", "alpha.mov", "alpha.webm"), ("decord",)
+    ),
+    **dict.fromkeys(("joined.ts", "joined.mpg"), ("decord",)),
 }
 """Backends that say they do not serve a format."""
 
@@ -77,7 +85,9 @@ def test_valid_files_are_read(material: dict[str, list[Path]], readers: Readers)
     for kind, paths in material.items():
         for path in paths:
             for reader in READERS[kind]:
-                if reader.split()[-1] in UNSERVED.get(path.name, ()):
+                if (
+                    reader.split()[-1] in UNSERVED.get(path.name, ()) or "odd file" in reader
+                ):  # their reads may fail
                     continue
                 case = Case(0, kind, path.name, reader, (), path.read_bytes())
                 outcome, said = readers.outcome(case, readers.place(case))
@@ -102,6 +112,90 @@ def test_mutations_break_what_they_say(material: dict[str, list[Path]]) -> None:
     assert all(json.loads(mutate_json(b'{"a": [1, {"b": 2}]}', rng)[0]) is not None for _ in range(50))
     weights = next(path for path in material["checkpoint"] if path.suffix == ".safetensors").read_bytes()
     assert all(mutate_safetensors(weights, rng)[0] != weights for _ in range(10))
+
+
+def test_clip_mutations_break_what_they_say(material: dict[str, list[Path]]) -> None:
+    """EXIF, palettes and clocks are reached; a file without any is broken blindly."""
+    rng = random.Random(0)
+    clips = {path.name: path.read_bytes() for path in material["video"]}
+    changed: dict[str, set[int]] = {}
+    for mutation, name in ((side_data, "turned.avi"), (side_data, "exif.png"), (palette, "palette.avi")):
+        whole = clips[name]
+        for _ in range(30):
+            broken = bytes(mutation(bytearray(whole), rng))
+            assert len(broken) == len(whole), "in its place"
+            places = changed.setdefault(name, set())
+            places |= {at for at, (one, two) in enumerate(zip(whole, broken, strict=True)) if one != two}
+    exif = [at for at in range(len(clips["turned.avi"])) if clips["turned.avi"][at : at + 6] == b"Exif\0\0"]
+    assert (
+        all(any(start < at < start + 50 for start in exif) for at in changed["turned.avi"]) and len(exif) == 6
+    )
+    chunk = clips["exif.png"].index(b"eXIf")
+    assert changed["exif.png"] and all(chunk < at < chunk + 60 for at in changed["exif.png"])
+    assert changed["palette.avi"]
+    blind = [bytes(palette(bytearray(clips["h264.mkv"]), rng)) != clips["h264.mkv"] for _ in range(20)]
+    assert any(blind)
+
+
+def test_broken_clocks_are_clocks(material: dict[str, list[Path]]) -> None:
+    """The stream keeps its frames; when they are shown, changes."""
+    rng = random.Random(0)
+    whole = next(path for path in material["video"] if path.name == "h264.ts").read_bytes()
+    plain = read_video(whole, num_frames=24)
+    made = []
+    for _ in range(12):
+        broken = bytes(clock(bytearray(whole), rng))
+        if len(broken) == len(whole):
+            made.append(read_video(broken, num_frames=24))
+    assert len(made) > 4 and all(clip.total_frames == plain.total_frames for clip in made)
+    assert {len(clip.notes) for clip in made} == {0, 1}, "some jumps are new clocks, some are none"
+    assert any(clip.times != plain.times for clip in made)
+
+
+def test_odd_files_are_read_and_never_written(material: dict[str, list[Path]]) -> None:
+    whole = next(path for path in material["video"] if path.name == "h264.mp4").read_bytes()
+    files = [OddFile(whole, random.Random(seed)) for seed in range(40)]
+    assert {repr(file.mode) for file in files} == {repr(mode) for mode in MODES}
+    failed = 0
+    for file in files:
+        try:
+            while file.read(1000):
+                pass
+        except (OSError, ValueError, EOFError, RuntimeError):
+            failed += 1
+    assert 0 < failed < 40 and not any(file.written for file in files)
+
+
+def test_what_no_reader_expected_is_a_finding(
+    material: dict[str, list[Path]], readers: Readers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A caller gets a clear error; the fuzzer sees through it."""
+    from vidcompress.media import decoding
+
+    def stumble(self: Any, packet: Any) -> Any:
+        raise KeyError("side data 31")
+
+    data = next(path for path in material["video"] if path.name == "h264.mp4").read_bytes()
+    case = Case(0, "video", "h264.mp4", "read_video auto", (), data)
+    assert readers.outcome(case, readers.place(case))[0] == "answer"
+    monkeypatch.setattr(decoding.Decoder, "decode", stumble)
+    outcome, said = readers.outcome(case, readers.place(case))
+    assert outcome == "foreign" and "its reader failed (KeyError: 'side data 31')" in said
+
+
+def test_an_evaluation_around_a_broken_clip_is_judged(
+    material: dict[str, list[Path]], readers: Readers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clip that fails alone is a refusal; a row without answers, or another question that failed, is a finding."""
+    case = Case(0, "video", "h264.mp4", "eval", (), b"no clip")
+    outcome, said = readers.outcome(case, readers.place(case))
+    assert (outcome, "is not a video in a known format" in said) == ("refused", True)
+    lost = {"error": "the row failed", "failed": [], "samples": {"id": []}}
+    monkeypatch.setattr("fuzzing.readers.evaluate", lambda *arguments: lost)
+    assert readers.outcome(case, readers.place(case)) == ("absurd", "the row has no result: the row failed")
+    others = {"error": None, "failed": [{"id": "2", "error": "new"}], "samples": {"id": list("0123")}}
+    monkeypatch.setattr("fuzzing.readers.evaluate", lambda *arguments: others)
+    assert readers.outcome(case, readers.place(case))[0] == "absurd"
 
 
 @pytest.mark.parametrize(

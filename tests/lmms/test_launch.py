@@ -133,7 +133,7 @@ def alive(process: int) -> bool:
 
 def test_without_lmms_eval_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "find_spec", lambda name: None)
-    with pytest.raises(LmmsError, match=r"lmms-eval is not installed; pip install 'vidcompress\[eval\]'"):
+    with pytest.raises(LmmsError, match=r"lmms-eval is not installed; pip install '.\[eval\]'"):
         run(tmp_path, tmp_path)
 
 

@@ -14,15 +14,16 @@ import torch
 from PIL import Image
 
 from vidcompress import ArgumentError, UnsupportedInputError, VisualQA
+from vidcompress.evaluate.journal import as_line
 from vidcompress.lmms.arguments import as_read, check_arguments
 from vidcompress.lmms.engine import LAUNCHED, Ask, Engine, generation_options
 from vidcompress.lmms.frames import FrameRule, frame_rule
 from vidcompress.lmms.launch import _environment
 from vidcompress.lmms.merge import merge_ranks
 from vidcompress.lmms.prompts import Prompt, chat_prompt, simple_prompt
-from vidcompress.lmms.record import Outcome, Record, rank_file, read_answers
-from vidcompress.lmms.results import read_results
-from vidcompress.lmms.rounds import likelihoods
+from vidcompress.lmms.record import Outcome, Record, rank_file, read_answers, read_times
+from vidcompress.lmms.results import _times, read_results
+from vidcompress.lmms.rounds import answer_rounds, likelihoods
 from vidcompress.lmms.settings import read_settings
 from vidcompress.media.families import time_instruction
 from vidcompress.qa import pretrained
@@ -332,6 +333,83 @@ def test_what_fails_fails_alone(qa: VisualQA) -> None:
     assert [bool(outcome.error) for outcome in found] == [False, True, True, True, False]
     assert "video path does not exist" in str(found[1].error) and "<image>" in str(found[2].error)
     assert found[0].answer == found[4].answer != ""
+
+
+@pytest.mark.parametrize(
+    ("method", "kept"),
+    [
+        # By hand, of 464 tokens in four layers: the budget is 232. The first layer takes in 464, so 464 are left for
+        # three, 154 each; or sqrt(232 x 464) = 328 are sent, and 200 each are left.
+        ("fastv", (464 + 3 * 154) / 4),
+        ("globalcom2+fastv", (328 + 3 * 200) / 4),
+        ("globalcom2", 232),
+    ],
+)
+def test_kept_and_budget_are_on_one_basis(qa: VisualQA, method: str, kept: float) -> None:
+    """Averages over the layers' inputs where a method prunes between them, whatever is sent to the first."""
+    chosen = qa.using(method=method, retention_ratio=0.5)
+    (outcome,) = Engine(chosen, Record(None, {}), 1).answer(asks(1))
+    assert (outcome.kept, outcome.budget, outcome.total) == (kept, 232, 464)
+    line = outcome.line()
+    assert (line["kept"], line["budget"], line["total"]) == (kept, 232, 464)
+
+
+def test_of_two_lines_with_one_id_the_first_counts(tmp_path: Path) -> None:
+    """In one journal, and of a journal and what another process left beside it."""
+    path = tmp_path / "a.jsonl"
+    Record(path, {"x": 1}).add([Outcome("t/0", "red"), Outcome("t/1", "one")])
+    Record(path, {"x": 1}, rank=1, world_size=2).add([Outcome("t/2", "two")])
+    for file, line in ((path, Outcome("t/1", "green")), (rank_file(path, 1), Outcome("t/0", "blue"))):
+        with file.open("ab") as opened:
+            opened.write(as_line(line.line()))
+    for rank in (0, 1):
+        record = Record(path, {"x": 1}, rank=rank, world_size=2)
+        said = {name: found.answer for name in ("t/1", "t/2") if (found := record.get(name))}
+        assert said == {"t/1": "one", "t/2": "two"}
+    # A process believes its own journal before those of others.
+    assert [Record(path, {"x": 1}, rank=n, world_size=2).get("t/0").answer for n in (0, 1)] == ["red", "blue"]  # type: ignore[union-attr]
+    with rank_file(path, 1).open("ab") as opened:
+        opened.write(as_line(Outcome("t/2", "three").line()))
+    merge_ranks(path)
+    assert [(line["id"], line["answer"]) for line in read_answers(path)] == [
+        ("t/0", "red"),
+        ("t/1", "one"),
+        ("t/2", "two"),
+    ]
+
+
+def test_the_highest_peak_of_a_process_is_the_run_s(tmp_path: Path) -> None:
+    """Whatever the order in which processes, and starts of one process, note theirs."""
+    path = tmp_path / "a.jsonl"
+    first, second = (Record(path, {"x": 1}, rank=rank, world_size=2) for rank in (0, 1))
+    for record, peak in ((first, 300), (first, 500), (first, 200), (second, 400), (second, 100)):
+        record.note({"peak_memory_bytes": peak})
+    assert read_times(path)[None]["peak_memory_bytes"] == 500
+    second.note({"peak_memory_bytes": 600})
+    assert read_times(path)[None]["peak_memory_bytes"] == 600
+
+
+def test_questions_of_a_batch_share_its_time() -> None:
+    """By hand: four at once in 2 s and one in 1 s are five questions in three seconds."""
+    together = {"timing_ms": {"total": 2000.0}, "batch_size": 4, "time_to_first_token_ms": 1500.0}
+    alone = {"timing_ms": {"total": 1000.0}, "batch_size": 1, "time_to_first_token_ms": 900.0}
+    found = _times([together, together, together, together, alone, {}])
+    assert found["questions_per_second"] == pytest.approx(5 / 3)
+    assert found["times_ms"]["total"] == {"mean": 1800.0, "median": 2000.0}
+    assert found["time_to_first_token_ms"]["median"] == 1500.0
+    assert _times([{}])["questions_per_second"] is None
+
+
+@pytest.mark.parametrize("error", [KeyError("video"), ZeroDivisionError("frames"), SystemExit("no clip")])
+def test_rounds_whose_media_cannot_be_opened_fail_alone(error: BaseException, qa: VisualQA) -> None:
+    def leave() -> Prompt:
+        raise error
+
+    engine = Engine(qa, Record(None, {}), 1)
+    failed = answer_rounds(engine, Ask("t/bad", leave, {"max_new_tokens": 2}), lambda said: None)
+    assert failed.answer == [""] and str(error.args[0]) in str(failed.error)
+    (ask,) = asks(1)
+    assert answer_rounds(engine, ask, lambda said: None).error is None
 
 
 def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

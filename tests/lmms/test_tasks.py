@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lmms_tasks import official, shapes
+from odd_media import write_odd
 from vidcompress import VisualQA
 from vidcompress.lmms.frames import FrameRule
 
@@ -39,7 +40,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (broken / f"images{number}.png").write_bytes((made / f"images{number}.png").read_bytes())
     (broken / "images4.png").write_bytes(b"no picture")
     (broken / "images7.png").unlink()
+    _odd(made, made / "odd")
     return made
+
+
+def _odd(made: Path, folder: Path) -> None:
+    """The task `vc_odd`: 12 questions about clips, 4 of which are odd or broken."""
+    folder.mkdir()
+    (folder / "shapes_utils.py").write_bytes((made / "shapes_utils.py").read_bytes())
+    (folder / "vc_odd.yaml").write_text((made / "vc_clips.yaml").read_text().replace("vc_clips", "vc_odd"))
+    rows = [json.loads(line) for line in (made / "clips.jsonl").read_text().splitlines()]
+    for row in rows:
+        (folder / row["media"]).write_bytes((made / row["media"]).read_bytes())
+    rows = [*rows, *({**rows[0], "media": name} for name in write_odd(folder)), *rows]
+    written = [json.dumps({**row, "id": number}) + "\n" for number, row in enumerate(rows)]
+    (folder / "clips.jsonl").write_text("".join(written))
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +93,7 @@ def found(folder: Path, probe: Callable[..., Any]) -> Any:
             limit=1,
         ),
         job("broken", "vc_broken", batch_size=4),
+        job("odd", "vc_odd", f"{ONEVISION},max_frames_num=8", batch_size=4),
         job("some", "vc_images", kept, batch_size=2, limit=5),
         job("rest", "vc_images", kept, batch_size=2),
         job("whole", "vc_images", f"{ONEVISION},journal={journal}/whole.jsonl", batch_size=2),
@@ -170,6 +186,16 @@ def test_a_broken_picture_fails_alone(found: Any) -> None:
     others = [number for number in range(12) if number not in (4, 7)]
     whole = found["whole"]["answers"]
     assert [found["broken"]["answers"][number] for number in others] == [whole[number] for number in others]
+
+
+def test_odd_clips_are_answered_or_fail_alone(found: Any) -> None:
+    assert "error" not in found["odd"], found["odd"]
+    answers, told = found["odd"]["answers"], counts(found["odd"])
+    assert len(answers) == len(told) == 12
+    errors = {number: entry["error"] for number, entry in enumerate(told) if entry.get("error")}
+    assert set(errors) == {7} and "cut.mp4' is not a video in a known format" in errors[7]
+    assert [bool(answer) for answer in answers] == [number != 7 for number in range(12)]
+    assert answers[:4] == answers[8:] == found["clips"]["answers"]
 
 
 def test_a_run_goes_on_where_its_journal_ends(found: Any, folder: Path) -> None:

@@ -431,6 +431,41 @@ def test_verdicts_go_by_operations_and_predicted_memory() -> None:
     ) in missed
 
 
+def test_what_is_wanted_is_enough() -> None:
+    """At the limits themselves: 85 % of what is allowed, and 1.1 times the predicted memory."""
+
+    def judged(first: float, peak: int) -> dict[str, Any]:
+        paper = {"encode_bytes": 0, "prefill_bytes": 100}
+        phases = {"above_by_phase": {"prefill": peak}}
+        against = {"first_token": {"min": first}, "flops": 4.0, "peak_above": peak / 100}
+        row = {
+            "method": "x",
+            "retention_ratio": 0.25,
+            "paper": paper,
+            "summary": {"against": against, "peak_bytes": phases},
+        }
+        base = {
+            "method": "none",
+            "retention_ratio": 1.0,
+            "paper": paper,
+            "summary": {"against": against, "peak_bytes": {"above_by_phase": {"prefill": 100}}},
+        }
+        (found,) = verdicts({"groups": [{"name": "g", "rows": [base, row]}]})
+        return found
+
+    # 3.4 of the allowed 4.0 are 0.85, and 110 of 100 bytes 1.1, to the last bit.
+    assert (judged(3.4, 110)["fast"], judged(3.4, 110)["small"]) == (True, True)
+    assert (judged(3.39, 111)["fast"], judged(3.39, 111)["small"]) == (False, False)
+
+
+def test_the_exponent_is_of_the_upper_half() -> None:
+    """Time that does not grow at first, as of pictures of a few crops, and then with the square of the length."""
+    lengths = [1, 2, 4, 8, 16, 32, 64, 128]
+    found = fit(lengths, [256.0] * 4 + [n * n for n in lengths[4:]])
+    assert found["exponent"] == pytest.approx(2) and not found["linear"]
+    assert fit(lengths, [n * n for n in lengths[:4]] + [1000.0] * 4)["exponent"] == pytest.approx(0)
+
+
 def test_growth_tells_a_line_from_a_parabola() -> None:
     lengths = [8, 16, 32, 64, 128]
     line, curve = fit(lengths, [5 + 2 * n for n in lengths]), fit(lengths, [n * n for n in lengths])

@@ -91,7 +91,6 @@ def test_share_of_separators(layout: Layout) -> None:
             wanted = int(budget >= 2)
         else:
             wanted = math.floor(Fraction(budget * newlines, total) + Fraction(1, 2))
-        wanted = max(wanted, budget - tokens)
         assert (plan.budget, plan.separators, plan.tokens) == (budget, wanted, budget - wanted)
         assert 0 <= plan.tokens <= tokens
         assert 0 <= plan.separators <= newlines

@@ -209,6 +209,7 @@ def test_roofline_takes_the_longer_of_the_two() -> None:
     device = replace(DEVICES["H200"], flops_16=1e3, flops_32=1e2, bytes_per_s=1e3)
     assert Operation("a", flops=5e3, load_act=1e3).seconds(device, "bfloat16") == 5
     assert Operation("a", flops=5e3, load_act=1e3).seconds(device, "float32") == 50
+    assert Operation("a", flops=5e3, load_act=1e3).seconds(device, "float16") == 5
     assert Operation("a", flops=5, load_weight=1e3, store_kv=1e3).seconds(device, "float16") == 2
 
 

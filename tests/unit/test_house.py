@@ -63,7 +63,17 @@ def _plain(name: str) -> str:
 
 def test_makefile_has_its_targets_and_explains_them() -> None:
     explained = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, flags=re.MULTILINE))
-    assert {"demo", "test", "lint", "wheel-test", "test-oldest", "clean", "help"} <= explained
+    assert {
+        "demo",
+        "test",
+        "lint",
+        "wheel-test",
+        "test-older",
+        "test-versions",
+        "test-newest",
+        "clean",
+        "help",
+    } <= explained
     assert "set -euo pipefail" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
@@ -87,7 +97,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 def test_wheel_takes_one_top_level_name(wheel: list[str]) -> None:
     tops = {name.split("/")[0] for name in wheel}
-    assert tops == {"vidcompress", f"vidcompress-{vidcompress.__version__}.dist-info"}
+    assert tops == {"vidcompress", f"vidcompress_vlm-{vidcompress.__version__}.dist-info"}
 
 
 def test_wheel_holds_the_data_and_no_code_among_it(wheel: list[str]) -> None:

@@ -93,6 +93,17 @@ def test_a_journal_of_another_run_is_refused(path):
         Journal(path, HEAD)
 
 
+def test_of_two_lines_with_one_id_the_first_counts(path):
+    """What was scored and reported is the answer that was there first; a line behind it changes nothing."""
+    Journal(path, HEAD).add([line("a", "red"), line("b", "blue")])
+    content = path.read_bytes()
+    path.write_bytes(content + module.as_line(line("a", "green")))
+    journal = Journal(path, HEAD)
+    assert {name: entry["answer"] for name, entry in journal.done.items()} == {"a": "red", "b": "blue"}
+    journal.finish("ab")
+    assert path.read_bytes() == content
+
+
 @pytest.mark.parametrize("lines", [[line("a")], [{"answer": "x"}], [line("b"), line("b")]])
 def test_an_id_is_written_once(path, lines):
     journal = Journal(path, HEAD)

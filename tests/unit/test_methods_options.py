@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from layouts import IMAGES, VIDEOS, make_tokens
+from vidcompress.adapters.geometry import video_layout
 from vidcompress.budget import make_plan
 from vidcompress.errors import ArgumentError, UnsupportedInputError
 from vidcompress.methods.card import parse_card, read_card
@@ -235,3 +236,17 @@ def test_malformed_cards_are_refused(source: str, message: str) -> None:
 
 def test_methods_without_a_card() -> None:
     assert read_card("somebody_elses") is None
+
+
+def test_fastvid_cuts_below_tau_and_rounds_its_peaks_down() -> None:
+    """By hand: three frames of one kind and three of another; a cosine of tau itself is no cut."""
+    layout = video_layout(6, (2, 2), "none", device="cpu")
+    features = torch.zeros(24, 4)
+    features[:12, 0], features[12:, 1] = 1.0, 1.0  # cosines of frame means: 1, 1, 0, 1, 1
+    tokens = VisualTokens(features, layout)
+    for tau, segments in ((1.0, [0, 0, 0, 1, 1, 1]), (0.5, [0, 0, 0, 1, 1, 1]), (0.0, [0] * 6)):
+        method = get_method("fastvid", segments=1, tau=tau)
+        assert method.segments_of(tokens).tolist() == segments
+    # Of 14 tokens 0.4 are 5.6: five peaks, and nine salient tokens.
+    salient, peaks, _, _ = get_method("fastvid", context_share=0.4)._exact(tokens, make_plan(layout, 14))
+    assert (len(salient), len(peaks)) == (9, 5)

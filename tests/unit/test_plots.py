@@ -120,7 +120,7 @@ def test_without_matplotlib_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(UnsupportedInputError, match=re.escape("pip install 'vidcompress[plot]'")):
+    with pytest.raises(UnsupportedInputError, match=re.escape("pip install '.[plot]' in the checkout")):
         accuracy_plot(series(1), **LABELS)
 
 

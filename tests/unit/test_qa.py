@@ -193,7 +193,7 @@ def test_load_model_says_why_a_folder_does_not_load(tmp_path: Path) -> None:
         pretrained.load_model(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(
-        UnsupportedModelError, match="of type 'bert', which no adapter serves; known: .*llava_next"
+        UnsupportedModelError, match="of type 'bert', which no adapter serves; supported: .*llava_next"
     ):
         pretrained.load_model(tmp_path)
 

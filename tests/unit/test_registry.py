@@ -296,7 +296,7 @@ def test_models_that_nobody_serves() -> None:
     class Model:
         config = Config()
 
-    with pytest.raises(UnsupportedModelError, match="no adapter for Model .*'no_such_family'.*known: "):
+    with pytest.raises(UnsupportedModelError, match="no adapter for Model .*'no_such_family'.*supported: "):
         adapter_for(Model())
     with pytest.raises(
         UnsupportedModelError, match="model must be a transformers model with a config, got int"

@@ -8,6 +8,8 @@ import pytest
 
 from vidcompress import resources
 
+PROJECT = '[project]\nname = "vidcompress-vlm"\n'
+
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -31,13 +33,13 @@ def test_wheel_layout(package: Path) -> None:
 
 
 def test_checkout_layout(package: Path) -> None:
-    _write(package.parent / "pyproject.toml")
+    _write(package.parent / "pyproject.toml", PROJECT)
     run = _write(package.parent / "configs" / "run.toml")
     assert resources.find("configs/run.toml") == run
 
 
 def test_wheel_comes_first(package: Path) -> None:
-    _write(package.parent / "pyproject.toml")
+    _write(package.parent / "pyproject.toml", PROJECT)
     _write(package.parent / "models" / "a", "checkout")
     inside = _write(package / "_models" / "a", "wheel")
     assert resources.find("models/a") == inside
@@ -48,6 +50,14 @@ def test_a_folder_called_models_in_site_packages_is_not_ours(package: Path) -> N
     _write(package.parent / "models" / "somebody" / "config.json")
     with pytest.raises(FileNotFoundError, match="models holds nothing"):
         resources.find("models/somebody")
+
+
+def test_a_project_that_the_package_was_installed_into_is_no_checkout_of_it(package: Path) -> None:
+    """As `pip install --target .` does in the folder of another project with models of its own."""
+    _write(package.parent / "pyproject.toml", PROJECT.replace("vidcompress-vlm", "theirs"))
+    _write(package.parent / "models" / "theirs" / "config.json")
+    with pytest.raises(FileNotFoundError, match="models holds nothing"):
+        resources.find("models/theirs")
 
 
 @pytest.mark.parametrize("name", ["weights/x", "models/../secret", "models//etc/passwd", "/etc/passwd", ""])

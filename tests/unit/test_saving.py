@@ -44,6 +44,9 @@ def test_threshold_is_per_cell_and_area_is_their_share() -> None:
     assert leaders(pixels, Saving(True, threshold=0.31, area=0.0)) == (0, 0)
     assert leaders(pixels, Saving(True, threshold=0.29, area=2 / 16)) == (0, 0)
     assert leaders(pixels, Saving(True, threshold=0.29, area=1.9 / 16)) == (0, 1)
+    by_a_quarter = torch.stack([frame.round(), with_cells(frame.round(), 2, 0.25)])  # exact in binary
+    assert leaders(by_a_quarter, Saving(True, threshold=0.25, area=0.0)) == (0, 0), "as much as may change"
+    assert leaders(by_a_quarter, Saving(True, threshold=0.2499, area=0.0)) == (0, 1)
     one_channel = torch.stack([frame, frame + torch.tensor([0.3, 0, 0])[:, None, None]])
     assert leaders(one_channel, Saving(True, threshold=0.29)) == (0, 1)
 
@@ -64,6 +67,40 @@ def test_a_frame_follows_the_one_most_like_it() -> None:
     frame = clip(1)[0]
     pixels = torch.stack([frame, with_cells(frame, 4, 1.0), with_cells(frame, 3, 1.0)])
     assert leaders(pixels, Saving(True, area=0.2)) == (0, 1, 1)  # 3/16 from the first, 1/16 from the second
+
+
+def with_these_cells(frame: torch.Tensor, cells: set[int]) -> torch.Tensor:
+    """The frame with some of its 16 cells, numbered row by row, brighter."""
+    changed = frame.clone()
+    for n in cells:
+        changed[:, 8 * (n // 4) : 8 * (n // 4) + 8, 8 * (n % 4) : 8 * (n % 4) + 8] += 1.0
+    return changed
+
+
+def test_a_frame_follows_the_new_frame_most_like_it_not_its_likest_neighbour_s() -> None:
+    """By hand, of 16 cells of which 4 may change: the last frame is most like the third, which follows the first."""
+    brighter: list[set[int]] = [set(), {1, 2, 3, 4, 5}, {1, 2, 6}, {1, 2, 3, 6}]
+    # Cells that differ: 5 of the first two, so both are new; the third 3 from the first, 4 from the second; the
+    # fourth 4 from the first, 3 from the second and 1 from the third.
+    pixels = torch.stack([with_these_cells(clip(1)[0], cells) for cells in brighter])
+    assert leaders(pixels, Saving(True, area=4 / 16)) == (0, 1, 0, 1)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_frames_follow_as_sets_of_cells_say(seed: int) -> None:
+    """Against the rule told with sets: the new frame with the fewest differing cells, the earlier of two alike."""
+    draw = torch.Generator().manual_seed(seed)
+    brighter = [{int(n) for n in torch.randperm(16, generator=draw)[: 2 + t % 5]} for t in range(24)]
+    for t in range(1, 24, 2):  # every other frame is one that came before with a cell changed
+        brighter[t] = brighter[int(torch.randint(t, (1,), generator=draw))] ^ {t % 16}
+    wanted: list[int] = []
+    for number, cells in enumerate(brighter):
+        new = sorted(set(wanted))
+        nearest = min(new, key=lambda other: len(cells ^ brighter[other]), default=number)
+        wanted.append(nearest if len(cells ^ brighter[nearest]) <= 3 else number)
+    assert 2 < len(set(wanted)) < 24
+    pixels = torch.stack([with_these_cells(clip(1)[0], cells) for cells in brighter])
+    assert leaders(pixels, Saving(True, area=3 / 16)) == tuple(wanted)
 
 
 def test_frames_smaller_than_a_cell() -> None:

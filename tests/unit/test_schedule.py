@@ -66,6 +66,66 @@ def test_pdrop_takes_the_largest_pyramid(total: int, share: int) -> None:
     assert get_method("pdrop").plan_layers(total, budget, 32).summed >= best
 
 
+def floors_of_all_pyramids(total: int) -> set[tuple[int, int, int]]:
+    """Every (floor(N x), floor(N x^2), floor(N x^3)) that some x from 0 to 1 has, each at least 1; in whole numbers.
+
+    They change where N x^s is a whole number k, and there floor(N x^t) is the largest j with j^s N^t <= N^s k^t.
+    """
+    found = {(1, 1, 1)}
+    for s in (1, 2, 3):
+        for k in range(1, total + 1):
+            sizes = []
+            for t in (1, 2, 3):
+                wanted = total**s * k**t
+                j = int((wanted / total**t) ** (1 / s))
+                j += (j + 1) ** s * total**t <= wanted
+                j -= j**s * total**t > wanted
+                sizes.append(max(1, j))
+            found.add((sizes[0], sizes[1], sizes[2]))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("total", "budget"), [(23, 11), (64, 17), (64, 30), (101, 40), (129, 64), (196, 80), (464, 216)]
+)
+def test_pdrop_rounds_its_pyramid_down(total: int, budget: int) -> None:
+    """The pyramid is one of whole numbers rounded down, and of these the largest within the budget."""
+    pyramids = floors_of_all_pyramids(total)
+    schedule = get_method("pdrop").plan_layers(total, budget, 32)
+    kept = tuple(stage.kept for stage in schedule.stages)
+    assert kept in pyramids
+    assert sum(kept) == max(sum(sizes) for sizes in pyramids if 8 * (total + sum(sizes)) <= 32 * budget)
+
+
+def test_pdrop_s_pyramids_by_hand() -> None:
+    pdrop = get_method("pdrop")
+    assert pdrop.counts(10, Fraction(1, 2)) == [5, 2, 1]  # 5, 2.5, 1.25
+    assert pdrop.counts(100, Fraction(2, 3)) == [66, 44, 29]  # 66.7, 44.4, 29.6
+    assert pdrop.counts(100, Fraction(0)) == [1, 1, 1]
+    # The authors' 577 // 2, // 4 and // 8 whatever the ratio; nothing is left of 7 at an eighth.
+    assert pdrop.reference_counts(577, Fraction(1, 9)) == [288, 144, 72]
+    assert pdrop.reference_counts(7, Fraction(1, 2)) == [3, 1, 0]
+
+
+def test_the_authors_counts_of_other_totals_by_hand() -> None:
+    """FastV rounds R N half to even; SparseVLM cuts the counts that its settings have of 576 tokens."""
+    fastv, sparse = get_method("fastv"), get_method("sparsevlm")
+    quarters = {n: fastv.reference_counts(n, Fraction(1, 4)) for n in (10, 11, 14)}
+    assert quarters == {10: [2], 11: [3], 14: [4]}  # 2.5, 2.75, 3.5
+    # Of 100 tokens "192" keeps 52.08, 34.7 and 19.1; a ratio halfway between two settings takes the larger one.
+    assert sparse.reference_counts(100, Fraction(1, 3)) == [52, 34, 19]
+    assert sparse.reference_counts(576, Fraction(160, 576)) == [300, 200, 110]
+    # Halfway from setting "64" to "192" of 1000 tokens: (66 + 300) / 2 of 576, and so on, cut.
+    assert sparse.counts(1000, Fraction(1, 2)) == [317, 199, 110]  # 317.7, 199.7, 110.2
+
+
+def test_what_is_sent_in_front_by_hand() -> None:
+    """The nearest whole number to the root of B N: 7.7 of 10 for 6, 328.1 of 464 for 232; never below the budget."""
+    both = get_method("random+fastv")
+    assert [both.sent(budget, total) for budget, total in ((6, 10), (3, 10), (232, 464))] == [8, 5, 328]
+    assert get_method("random+fastv", before_ratio=0.1).sent(6, 10) == 6
+
+
 def test_the_authors_numbers() -> None:
     pdrop = get_method("pdrop").plan_layers(2928, 1, 32, reference=True)
     assert [stage.tokens for stage in pdrop.stages] == [1464, 732, 366]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..distribution import how_to_install
 from ..errors import ArgumentError, one_line
 
 COLOURS = {
@@ -29,7 +30,7 @@ def pyplot() -> Any:
         import matplotlib
     except ImportError as error:
         raise ArgumentError(
-            f"plot needs matplotlib ({one_line(error)}); pip install 'vidcompress[plot]', or leave it out"
+            f"plot needs matplotlib ({one_line(error)}); {how_to_install('plot')}, or leave it out"
         ) from error
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt

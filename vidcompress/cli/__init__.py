@@ -7,6 +7,7 @@ Set VIDCOMPRESS_TRACEBACK=1 to see where an error comes from.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Annotated
 
@@ -18,26 +19,65 @@ from .compare import compare
 from .cost import cost
 from .doctor import doctor
 from .eval import evaluate
+from .helping import Command, Group, examples
 from .listings import methods, models
 from .results import results
 from .suite import suite
 
+HUB = "llava-hf/llava-onevision-qwen2-0.5b-ov-hf"
+EXAMPLES = {
+    "ask": (
+        'vidcompress ask -i examples/scene.png -q "what digit is shown?" -r 0.1',
+        f'vidcompress ask -m {HUB} \\\n    -v clip.mp4 -n 16 -q "what happens?" -r 0.25 -o kept.png',
+    ),
+    "compare": (
+        'vidcompress compare -i examples/scene.png -q "what digit is shown?"',
+        f'vidcompress compare -m {HUB} \\\n    -i photo.jpg -q "what is this?" --methods globalcom2,fastv -r 0.25,0.1',
+    ),
+    "bench": (
+        "vidcompress bench -g llava-onevision-0.5b --frames 8 --methods globalcom2",
+        "vidcompress bench -m tiny-onevision --sizes 672x672 -r 0.25,0.1 -o bench.json",
+    ),
+    "cost": (
+        "vidcompress cost -g llava-next-7b -i 672x672 --method globalcom2 -r 0.1",
+        f"vidcompress cost -m {HUB} -n 32 -r 0.25",
+    ),
+    "eval": (
+        "vidcompress eval -t shapes:image --limit 100 -r 0.25,0.1 -o runs/first",
+        f"vidcompress eval -m {HUB} \\\n    -d my-benchmark/ --methods globalcom2,random",
+    ),
+    "results": (
+        "vidcompress results runs/first --pairs globalcom2,random",
+        "vidcompress results runs/first --against published --plot plots",
+    ),
+    "doctor": (
+        "vidcompress doctor",
+        f"vidcompress doctor -m {HUB} \\\n    --size 1280x720 -n 32",
+    ),
+    "methods": ("vidcompress methods", "vidcompress methods globalcom2"),
+    "models": ("vidcompress models", "vidcompress models --json"),
+}
+"""What the help of each command ends with; lines of at most 78 columns, so that they are not broken."""
+
 app = typer.Typer(
     name="vidcompress",
+    cls=Group,
     help="Ask vision-language models about images and videos with fewer visual tokens.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command()(ask)
-app.command()(compare)
-app.command()(bench)
-app.command()(cost)
-app.command("eval")(evaluate)
-app.command()(results)
-app.command()(doctor)
-app.command()(methods)
-app.command()(models)
+for _name, _command in (
+    ("ask", ask),
+    ("compare", compare),
+    ("bench", bench),
+    ("cost", cost),
+    ("eval", evaluate),
+    ("results", results),
+    ("doctor", doctor),
+    ("methods", methods),
+    ("models", models),
+):
+    app.command(_name, cls=Command, epilog=examples(*EXAMPLES[_name]))(_command)
 app.add_typer(suite)
 
 
@@ -53,7 +93,9 @@ def _print_version(wanted: bool) -> None:
 def _root(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+        typer.Option(
+            "--version", "-V", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     pass
@@ -66,7 +108,7 @@ def main(arguments: list[str] | None = None) -> None:
         arguments: words after the program's name; None takes them from the shell.
     """
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, standalone_mode=False, prog_name="vidcompress")
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     except Exception as error:
@@ -86,9 +128,25 @@ def _fail(message: str, code: int) -> None:
 def _message(error: Exception) -> str:
     """One line that says what happened."""
     usage = getattr(error, "format_message", None)
+    foreign = _foreign(str(getattr(error, "option_name", "")))
+    if foreign is not None:
+        return foreign
     text = str(usage() if callable(usage) else error).strip() or type(error).__name__
     known = usage is not None or type(error).__module__.startswith("vidcompress")
     return " ".join(text.split()) if known else f"{type(error).__name__}: {' '.join(text.split())}"
+
+
+def _foreign(option: str) -> str | None:
+    """What to say of an option that other programs have, such as --load-in-4bit; None of any other."""
+    from vidcompress.foreign import LOADING
+
+    advice = LOADING.get(option.removeprefix("--").replace("-", "_"))
+    if advice is None or "(" in advice and "qa" in advice.lower():  # which speaks of Python
+        return None
+    advice = re.sub(
+        r"\b([a-z_]+)='(\w+)'", lambda found: f"--{found[1].replace('_', '-')} {found[2]}", advice
+    )
+    return f"No such option: {option}; {advice}"
 
 
 def _exit_code(error: Exception) -> int:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .options import (
+    COMPRESSION,
+    FILE,
+    OUTPUT,
     Attention,
     Backend,
     Device,
@@ -21,6 +25,7 @@ from .options import (
     Images,
     Json,
     MaxNewTokens,
+    MethodOption,
     Model,
     NumFrames,
     Policy,
@@ -45,38 +50,52 @@ def ask(
     question: Question,
     image: Images = None,
     video: Video = None,
-    model: Model = None,
-    method: Annotated[str, typer.Option(help="How tokens are chosen (see `methods`).")] = "globalcom2",
-    retention_ratio: Annotated[
-        str | None,
-        typer.Option(
-            help="Share of the visual tokens to keep, above 0 and up to 1.",
-            metavar="<float>",
-            show_default="0.25",
-        ),
-    ] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Visual tokens to keep, instead of a share.")] = None,
     num_frames: NumFrames = None,
     fps: Fps = None,
     backend: Backend = "auto",
     time_instruction: TimeInstruction = True,
-    max_new_tokens: MaxNewTokens = 64,
+    preset: Preset = None,
+    method: Annotated[
+        str, typer.Option(help="How tokens are chosen (see `methods`).", rich_help_panel=COMPRESSION)
+    ] = "globalcom2",
+    retention_ratio: Annotated[
+        str | None,
+        typer.Option(
+            "--retention-ratio",
+            "-r",
+            help="Share of the visual tokens to keep, above 0 and up to 1.",
+            metavar="<float>",
+            show_default="0.25",
+            rich_help_panel=COMPRESSION,
+        ),
+    ] = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(help="Visual tokens to keep, instead of a share.", rich_help_panel=COMPRESSION),
+    ] = None,
     policy: Policy = "exact",
     separators: Separators = None,
     positions: Positions = None,
     encoder_saving: EncoderSaving = "off",
-    option: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=VALUE, an option of the method; repeatable.", show_default=False),
-    ] = None,
+    option: MethodOption = None,
     seed: Seed = None,
+    model: Model = None,
     device: Device = None,
     dtype: Dtype = None,
     attn_implementation: Attention = None,
     device_map: DeviceMap = None,
     quantization: Quantization = None,
-    preset: Preset = None,
-    overlay: Annotated[Path | None, typer.Option(help="Write a picture of what was kept.")] = None,
+    max_new_tokens: MaxNewTokens = 64,
+    overlay: Annotated[
+        Path | None,
+        typer.Option(
+            "--overlay",
+            "-o",
+            help="Write a picture of what was kept.",
+            metavar=FILE,
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Ask a question about an image, several images or a video; with none of them, about text only."""
@@ -117,6 +136,7 @@ def ask(
         answer = qa.ask(question, images=image or None, video=video, max_new_tokens=max_new_tokens)
         pictures = [answer.overlay(index) for index in range(len(answer.media))] if overlay else []
         drawn = save_pictures(pictures, overlay) if overlay else []
+    say_remarks(answer.report.notes)
     entry = _entry(answer, qa, model, drawn)
     if as_json:
         typer.echo(json.dumps(entry, ensure_ascii=False))
@@ -141,6 +161,14 @@ def check_media(images: list[str], video: str | None) -> None:
         local_path(path, "image")
     if video is not None and not Path(video).is_dir():
         local_path(video, "video")
+
+
+def say_remarks(notes: list[str]) -> None:
+    """Print to stderr, of the notes of an answer or a sweep, that no model was named."""
+    from vidcompress.qa.unnamed import REMARK
+
+    if REMARK in notes:
+        print(f"vidcompress: note: {REMARK}", file=sys.stderr)
 
 
 def check_overlay(path: Path | None, media: bool) -> None:

@@ -9,100 +9,205 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import Attention, Device, Dtype, Json
+from .options import COMPRESSION, FILE, INPUT, MODEL, OUTPUT, Attention, Device, Dtype, Json, Only
 from .quiet import quiet
 
 
 def bench(
-    geometry: Annotated[
+    sizes: Annotated[
         str | None,
         typer.Option(
-            help="A named shape with random weights: llava-next-7b, llava-onevision-0.5b, ...",
+            help="Images, by size in pixels.",
+            metavar="<w>x<h>,...",
             show_default=False,
+            rich_help_panel=INPUT,
         ),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Instead, an embedded model, a folder or a hub id.", show_default=False)
-    ] = None,
-    decoder_layers: Annotated[
-        int | None, typer.Option(help="Fewer decoder layers than the geometry has.", show_default="all")
-    ] = None,
-    encoder_layers: Annotated[
-        int | None, typer.Option(help="Fewer encoder layers, at least 2.", show_default="all")
-    ] = None,
-    scale: Annotated[
-        str, typer.Option(help="full, or tiny: the geometry with a toy's widths, to try a run out.")
-    ] = "full",
-    sizes: Annotated[
-        str | None, typer.Option(help="Images, by size in pixels.", metavar="WxH,WxH,...", show_default=False)
-    ] = None,
     frames: Annotated[
-        str | None, typer.Option(help="Clips, by number of frames.", metavar="N,N,...", show_default=False)
+        str | None,
+        typer.Option(
+            "--frames",
+            "-n",
+            help="Clips, by number of frames.",
+            metavar="<n,n,...>",
+            show_default=False,
+            rich_help_panel=INPUT,
+        ),
     ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            "--image",
+            "-i",
+            help="A picture of yours instead of --sizes.",
+            metavar=FILE,
+            show_default=False,
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    video: Annotated[
+        str | None,
+        typer.Option(
+            "--video",
+            "-v",
+            help="A clip of yours for --frames.",
+            metavar=FILE,
+            show_default=False,
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    decode: Annotated[
+        bool,
+        typer.Option(
+            "--decode",
+            help="Decode and prepare a drawn file in every round, and use its pixels.",
+            rich_help_panel=INPUT,
+        ),
+    ] = False,
+    text_tokens: Annotated[
+        int, typer.Option(help="Words of the prompt beside the visual tokens.", rich_help_panel=INPUT)
+    ] = 40,
+    batch_sizes: Annotated[
+        str, typer.Option(help="Requests at once.", metavar="<n,n,...>", rich_help_panel=INPUT)
+    ] = "1",
+    concurrency: Annotated[
+        str,
+        typer.Option(
+            help="Several requests as one `batch`, or from `threads` with one each.", rich_help_panel=INPUT
+        ),
+    ] = "batch",
     methods: Annotated[
         list[str] | None,
         typer.Option(
             help="Methods, with commas between them or one at a time, as in compare; `stock` is the model by itself.",
+            metavar="<m,m,...>",
             show_default="all that serve the input",
+            rich_help_panel=COMPRESSION,
         ),
     ] = None,
-    only: Annotated[
-        bool, typer.Option("--only", help="Leave out the controls random and uniform unless named.")
-    ] = False,
+    only: Only = False,
     baseline: Annotated[
-        bool, typer.Option(help="Measure the uncompressed model too, which ratios are against.")
+        bool,
+        typer.Option(
+            help="Measure the uncompressed model too, which ratios are against.", rich_help_panel=COMPRESSION
+        ),
     ] = True,
     retention_ratios: Annotated[
         str | None,
-        typer.Option(help="Shares of the visual tokens.", metavar="R,R,...", show_default="0.25,0.1"),
+        typer.Option(
+            "--retention-ratios",
+            "-r",
+            help="Shares of the visual tokens.",
+            metavar="<r,r,...>",
+            show_default="0.25,0.1",
+            rich_help_panel=COMPRESSION,
+        ),
     ] = None,
     max_tokens: Annotated[
         str | None,
-        typer.Option(help="Numbers of visual tokens, instead.", metavar="N,N,...", show_default=False),
-    ] = None,
-    batch_sizes: Annotated[str, typer.Option(help="Requests at once.", metavar="N,N,...")] = "1",
-    concurrency: Annotated[
-        str, typer.Option(help="Several requests as one `batch`, or from `threads` with one each.")
-    ] = "batch",
-    new_tokens: Annotated[str, typer.Option(help="Lengths of the answer.", metavar="N,N,...")] = "8",
-    text_tokens: Annotated[int, typer.Option(help="Words of the prompt beside the visual tokens.")] = 40,
-    rounds: Annotated[int, typer.Option(help="Timed runs of every row, in turns.")] = 3,
-    warmup: Annotated[int, typer.Option(help="Runs of every row before these.")] = 1,
-    memory: Annotated[bool, typer.Option(help="Measure peak memory, in a run of its own.")] = True,
-    probes: Annotated[
-        bool,
         typer.Option(
-            "--probes", help="Instead: what evidence adds to encoding, and what selection takes of it."
+            help="Numbers of visual tokens, instead.",
+            metavar="<n,n,...>",
+            show_default=False,
+            rich_help_panel=COMPRESSION,
         ),
-    ] = False,
-    decode: Annotated[
-        bool,
-        typer.Option("--decode", help="Decode and prepare a drawn file in every round, and use its pixels."),
-    ] = False,
-    image: Annotated[
-        str | None, typer.Option(help="A picture of yours instead of --sizes.", show_default=False)
     ] = None,
-    video: Annotated[
-        str | None, typer.Option(help="A clip of yours for --frames.", show_default=False)
+    geometry: Annotated[
+        str | None,
+        typer.Option(
+            "--geometry",
+            "-g",
+            help="A named shape with random weights: llava-next-7b, llava-onevision-0.5b, ...",
+            show_default=False,
+            rich_help_panel=MODEL,
+        ),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Instead, an embedded model, a folder or a hub id.",
+            show_default=False,
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    decoder_layers: Annotated[
+        int | None,
+        typer.Option(
+            help="Fewer decoder layers than the geometry has.", show_default="all", rich_help_panel=MODEL
+        ),
+    ] = None,
+    encoder_layers: Annotated[
+        int | None,
+        typer.Option(help="Fewer encoder layers, at least 2.", show_default="all", rich_help_panel=MODEL),
+    ] = None,
+    scale: Annotated[
+        str,
+        typer.Option(
+            help="full, or tiny: the geometry with a toy's widths, to try a run out.", rich_help_panel=MODEL
+        ),
+    ] = "full",
     device: Device = None,
     dtype: Dtype = None,
     attn_implementation: Attention = None,
     threads: Annotated[
-        int | None, typer.Option(help="CPU threads of torch.", show_default="torch's choice")
+        int | None,
+        typer.Option(help="CPU threads of torch.", show_default="torch's choice", rich_help_panel=MODEL),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of weights, pixels and prompts.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Seed of weights, pixels and prompts.", rich_help_panel=MODEL)
+    ] = 0,
+    new_tokens: Annotated[
+        str, typer.Option(help="Lengths of the answer.", metavar="<n,n,...>", rich_help_panel=OUTPUT)
+    ] = "8",
+    rounds: Annotated[
+        int, typer.Option(help="Timed runs of every row, in turns.", rich_help_panel=OUTPUT)
+    ] = 3,
+    warmup: Annotated[int, typer.Option(help="Runs of every row before these.", rich_help_panel=OUTPUT)] = 1,
+    memory: Annotated[
+        bool, typer.Option(help="Measure peak memory, in a run of its own.", rich_help_panel=OUTPUT)
+    ] = True,
+    probes: Annotated[
+        bool,
+        typer.Option(
+            "--probes",
+            help="Instead: what evidence adds to encoding, and what selection takes of it.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     journal: Annotated[
         Path | None,
         typer.Option(
-            help="Note every measurement here, and go on from here after a kill.", show_default=False
+            help="Note every measurement here, and go on from here after a kill.",
+            metavar=FILE,
+            show_default=False,
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="Stop in time; the same command goes on.", show_default=False)
+        float | None,
+        typer.Option(
+            help="Stop in time; the same command goes on.", show_default=False, rich_help_panel=OUTPUT
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write everything as JSON.", show_default=False)] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw where the time goes.", show_default=False)] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Write everything as JSON.",
+            metavar=FILE,
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw where the time goes.", metavar=FILE, show_default=False, rich_help_panel=OUTPUT
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure time to the first token, decoding, throughput and peak memory, by phase and against no compression."""

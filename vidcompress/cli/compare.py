@@ -8,8 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from .ask import check_media, check_numbers, check_overlay, save_pictures
+from .ask import check_media, check_numbers, check_overlay, save_pictures, say_remarks
 from .options import (
+    COMPRESSION,
+    FILE,
+    OUTPUT,
     Attention,
     Backend,
     Device,
@@ -20,8 +23,10 @@ from .options import (
     Images,
     Json,
     MaxNewTokens,
+    Methods,
     Model,
     NumFrames,
+    Only,
     Policy,
     Positions,
     Preset,
@@ -39,45 +44,55 @@ def compare(
     question: Question,
     image: Images = None,
     video: Video = None,
-    model: Model = None,
-    methods: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Methods, with commas between them or one at a time; options as in globalcom2:tau=5.",
-            show_default="all that serve the input",
-        ),
-    ] = None,
-    only: Annotated[
-        bool, typer.Option("--only", help="Leave out the controls random and uniform unless named.")
-    ] = False,
-    retention_ratios: Annotated[
-        str | None,
-        typer.Option(
-            help="Shares of the visual tokens to try.", metavar="R,R,...", show_default="0.5,0.25,0.1"
-        ),
-    ] = None,
-    max_tokens: Annotated[
-        str | None, typer.Option(help="Numbers of visual tokens to try, instead.", metavar="N,N,...")
-    ] = None,
-    repeats: Annotated[int, typer.Option(help="Runs of every row, the first of which is not counted.")] = 3,
     num_frames: NumFrames = None,
     fps: Fps = None,
     backend: Backend = "auto",
     time_instruction: TimeInstruction = True,
-    max_new_tokens: MaxNewTokens = 64,
+    preset: Preset = None,
+    methods: Methods = None,
+    only: Only = False,
+    retention_ratios: Annotated[
+        str | None,
+        typer.Option(
+            "--retention-ratios",
+            "-r",
+            help="Shares of the visual tokens to try.",
+            metavar="<r,r,...>",
+            show_default="0.5,0.25,0.1",
+            rich_help_panel=COMPRESSION,
+        ),
+    ] = None,
+    max_tokens: Annotated[
+        str | None,
+        typer.Option(
+            help="Numbers of visual tokens to try, instead.", metavar="<n,n,...>", rich_help_panel=COMPRESSION
+        ),
+    ] = None,
     policy: Policy = "exact",
     separators: Separators = None,
     positions: Positions = None,
     encoder_saving: EncoderSaving = "off",
     seed: Seed = None,
+    model: Model = None,
     device: Device = None,
     dtype: Dtype = None,
     attn_implementation: Attention = None,
     device_map: DeviceMap = None,
     quantization: Quantization = None,
-    preset: Preset = None,
+    repeats: Annotated[
+        int,
+        typer.Option(help="Runs of every row, the first of which is not counted.", rich_help_panel=OUTPUT),
+    ] = 3,
+    max_new_tokens: MaxNewTokens = 64,
     overlay: Annotated[
-        Path | None, typer.Option(help="Write one picture of what every method kept at every budget.")
+        Path | None,
+        typer.Option(
+            "--overlay",
+            "-o",
+            help="Write one picture of what every method kept at every budget.",
+            metavar=FILE,
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -129,6 +144,8 @@ def compare(
         if overlay is not None:
             save_pictures([comparison.overlay()], overlay)
         entry = comparison.to_dict() if as_json else {}
+    if comparison.baseline.answer is not None:
+        say_remarks(comparison.baseline.answer.report.notes)
     if as_json:
         typer.echo(
             json.dumps({**entry, "overlay": None if overlay is None else str(overlay)}, ensure_ascii=False)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import Json, Preset, read_size
+from .options import COMPRESSION, INPUT, MODEL, OUTPUT, Json, MethodOption, Preset, read_size
 from .quiet import quiet
 
 HEADLINE = {"method": "globalcom2", "retention_ratio": "0.1"}
@@ -15,53 +15,89 @@ HEADLINE = {"method": "globalcom2", "retention_ratio": "0.1"}
 
 
 def cost(
-    model: Annotated[
-        str | None,
-        typer.Option(help="Embedded model, folder, or hub id (only its config.json).", show_default=False),
-    ] = None,
-    geometry: Annotated[
-        str | None,
-        typer.Option(
-            help="Instead, a named one: llava-next-7b, llava-next-13b, llava-next-mistral-7b, llava-onevision-0.5b, "
-            "llava-onevision-7b or llava-video-7b.",
-            show_default="llava-next-7b",
-        ),
-    ] = None,
     visual_tokens: Annotated[
-        int | None, typer.Option(help="Visual tokens of a prompt, without separators.", show_default="2880")
+        int | None,
+        typer.Option(
+            help="Visual tokens of a prompt, without separators.", show_default="2880", rich_help_panel=INPUT
+        ),
     ] = None,
     size: Annotated[
         str | None,
         typer.Option(
             "--image",
             "--size",
-            help="Instead, a picture of this size.",
-            metavar="WIDTHxHEIGHT",
+            "-i",
+            help="Instead, a picture of this size in pixels.",
+            metavar="<w>x<h>",
             show_default=False,
+            rich_help_panel=INPUT,
         ),
     ] = None,
-    images: Annotated[int, typer.Option(help="How many such pictures.")] = 1,
+    images: Annotated[int, typer.Option(help="How many such pictures.", rich_help_panel=INPUT)] = 1,
     preset: Preset = None,
     frames: Annotated[
-        int | None, typer.Option(help="Instead, a clip of so many frames.", show_default=False)
+        int | None,
+        typer.Option(
+            "--frames",
+            "-n",
+            help="Instead, a clip of so many frames.",
+            show_default=False,
+            rich_help_panel=INPUT,
+        ),
     ] = None,
+    text_tokens: Annotated[
+        int, typer.Option(help="Tokens of the prompt's text.", rich_help_panel=INPUT)
+    ] = 64,
+    batch_size: Annotated[int, typer.Option(help="Prompts at once.", rich_help_panel=INPUT)] = 1,
     method: Annotated[
-        str | None, typer.Option(help="How tokens are chosen (see `methods`).", show_default="none")
+        str | None,
+        typer.Option(
+            help="How tokens are chosen (see `methods`).", show_default="none", rich_help_panel=COMPRESSION
+        ),
     ] = None,
-    option: Annotated[
-        list[str] | None, typer.Option(help="An option of the method, as schedule=fit.", metavar="NAME=VALUE")
-    ] = None,
+    option: MethodOption = None,
     retention_ratio: Annotated[
         str | None,
-        typer.Option(help="Share of the visual tokens to keep.", metavar="<float>", show_default=False),
+        typer.Option(
+            "--retention-ratio",
+            "-r",
+            help="Share of the visual tokens to keep.",
+            metavar="<float>",
+            show_default=False,
+            rich_help_panel=COMPRESSION,
+        ),
     ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option(help="Visual tokens to keep, instead of a share.", show_default=False)
+        int | None,
+        typer.Option(
+            help="Visual tokens to keep, instead of a share.", show_default=False, rich_help_panel=COMPRESSION
+        ),
     ] = None,
-    text_tokens: Annotated[int, typer.Option(help="Tokens of the prompt's text.")] = 64,
-    new_tokens: Annotated[int, typer.Option(help="Tokens that are generated.")] = 1,
-    batch_size: Annotated[int, typer.Option(help="Prompts at once.")] = 1,
-    dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "bfloat16",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Embedded model, folder, or hub id (only its config.json).",
+            show_default=False,
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    geometry: Annotated[
+        str | None,
+        typer.Option(
+            "--geometry",
+            "-g",
+            help="Instead, a named one: llava-next-7b, llava-next-13b, llava-next-mistral-7b, llava-onevision-0.5b, "
+            "llava-onevision-7b or llava-video-7b.",
+            show_default="llava-next-7b",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option(help="float32, float16 or bfloat16.", rich_help_panel=MODEL)
+    ] = "bfloat16",
+    new_tokens: Annotated[int, typer.Option(help="Tokens that are generated.", rich_help_panel=OUTPUT)] = 1,
     as_json: Json = False,
 ) -> None:
     """Say what a run costs on paper: operations by three conventions, memory, and roofline time by device.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Fps, Images, Json, Preset, Video, read_size
+from .options import INPUT, MODEL, OUTPUT, Fps, Images, Json, Preset, Video, read_size
 
 if TYPE_CHECKING:
     from vidcompress.doctor import Check
@@ -17,7 +17,11 @@ def doctor(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Examine this checkpoint instead: embedded model, folder, or hub id.", show_default=False
+            "--model",
+            "-m",
+            help="Examine this checkpoint instead: embedded model, folder, or hub id.",
+            show_default=False,
+            rich_help_panel=MODEL,
         ),
     ] = None,
     image: Images = None,
@@ -25,16 +29,26 @@ def doctor(
     size: Annotated[
         str | None,
         typer.Option(
-            help="With --model: a picture of this size, instead of --image.", metavar="WIDTHxHEIGHT"
+            help="With --model: a picture of this size in pixels, instead of --image.",
+            metavar="<w>x<h>",
+            rich_help_panel=INPUT,
         ),
     ] = None,
     frames: Annotated[
         int | None,
-        typer.Option(help="With --model: frames taken of --video, or of any clip.", show_default=False),
+        typer.Option(
+            "--frames",
+            "-n",
+            help="With --model: frames taken of --video, or of any clip.",
+            show_default=False,
+            rich_help_panel=INPUT,
+        ),
     ] = None,
     fps: Fps = None,
     preset: Preset = None,
-    timeout: Annotated[float, typer.Option(help="Most seconds for one check.")] = 60.0,
+    timeout: Annotated[
+        float, typer.Option(help="Most seconds for one check.", rich_help_panel=OUTPUT)
+    ] = 60.0,
     as_json: Json = False,
 ) -> None:
     """Say which packages, decoders, devices, plug-ins and embedded models work; exit code 1 if a needed one fails.

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import Attention, Device, DeviceMap, Dtype, Fps, Json, Model, NumFrames, Preset, Quantization
+from .ask import say_remarks
+from .options import (
+    COMPRESSION,
+    INPUT,
+    MODEL,
+    OUTPUT,
+    Attention,
+    Device,
+    DeviceMap,
+    Dtype,
+    Fps,
+    Json,
+    Model,
+    NumFrames,
+    Preset,
+    Quantization,
+)
 from .quiet import quiet
 
 if TYPE_CHECKING:
@@ -28,57 +44,105 @@ def evaluate(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="Folder with questions.jsonl and media; repeat it for several.", show_default=False
+            "--data",
+            "-d",
+            help="Folder with questions.jsonl and media; repeat it for several.",
+            metavar="<folder>",
+            show_default=False,
+            rich_help_panel=INPUT,
         ),
     ] = None,
     task: Annotated[
         list[str] | None,
         typer.Option(
+            "--task",
+            "-t",
             help="shapes:image, shapes:clip, data:FOLDER or lmms:NAME; repeat it for several.",
+            metavar="<name>",
             show_default=False,
+            rich_help_panel=INPUT,
         ),
     ] = None,
-    model: Model = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(help="Only the first so many questions of a task.", rich_help_panel=INPUT),
+    ] = None,
+    num_frames: NumFrames = None,
+    fps: Fps = None,
+    max_frames: Annotated[
+        int | None,
+        typer.Option(help="Most frames of a video.", show_default="300", rich_help_panel=INPUT),
+    ] = None,
+    preset: Preset = None,
     methods: Annotated[
         list[str] | None,
         typer.Option(
             help="Methods, with commas between them or one at a time; options as in globalcom2:tau=5.",
+            metavar="<m,m,...>",
             show_default=DEFAULT_METHODS,
+            rich_help_panel=COMPRESSION,
         ),
     ] = None,
     retention_ratios: Annotated[
         str | None,
-        typer.Option(help="Shares of the visual tokens.", metavar="R,R,...", show_default="0.5,0.25,0.1"),
-    ] = None,
-    max_tokens: Annotated[
-        str | None, typer.Option(help="Numbers of visual tokens, instead.", metavar="N,N,...")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run.", show_default="runs/NAME")] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first so many questions of a task.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Questions per batch.", show_default="8")] = None,
-    num_frames: NumFrames = None,
-    fps: Fps = None,
-    max_frames: Annotated[
-        int | None, typer.Option(help="Most frames of a video.", show_default="300")
-    ] = None,
-    max_new_tokens: Annotated[
-        int | None, typer.Option(help="Longest answer, in tokens.", show_default="the task's")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of random draws.", show_default="0")] = None,
-    failed: Annotated[
-        str | None,
         typer.Option(
-            help="What a question that failed is in the scores: wrong or left-out.", show_default="wrong"
+            "--retention-ratios",
+            "-r",
+            help="Shares of the visual tokens.",
+            metavar="<r,r,...>",
+            show_default="0.5,0.25,0.1",
+            rich_help_panel=COMPRESSION,
         ),
     ] = None,
+    max_tokens: Annotated[
+        str | None,
+        typer.Option(
+            help="Numbers of visual tokens, instead.", metavar="<n,n,...>", rich_help_panel=COMPRESSION
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Seed of random draws.", show_default="0", rich_help_panel=COMPRESSION),
+    ] = None,
+    model: Model = None,
     device: Device = None,
     dtype: Dtype = None,
     attn_implementation: Attention = None,
     device_map: DeviceMap = None,
     quantization: Quantization = None,
-    preset: Preset = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Questions per batch.", show_default="8", rich_help_panel=MODEL)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder of the run.",
+            metavar="<folder>",
+            show_default="runs/NAME",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option(help="Longest answer, in tokens.", show_default="the task's", rich_help_panel=OUTPUT),
+    ] = None,
+    failed: Annotated[
+        str | None,
+        typer.Option(
+            help="What a question that failed is in the scores: wrong or left-out.",
+            show_default="wrong",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the rows, check their arguments, and run none.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Print the rows, check their arguments, and run none.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -112,11 +176,14 @@ def evaluate(
     with quiet():
         plan = _plan(sweep, model, tasks, lists, _given(loading), _given(common))
         folder = out or Path("runs") / plan.name
+        notes = _remarks(plan) if sweep is None and model is None else []
         outcomes = None if dry_run else _run(plan, folder)
     if outcomes is None:
-        _print_plan(plan, folder, as_json)
+        _print_plan(plan, folder, notes, as_json)
+        say_remarks(notes)
     elif outcomes:
-        _print_outcomes(outcomes, folder, as_json)
+        _print_outcomes(outcomes, folder, notes, as_json)
+        say_remarks(notes)
         if not all(outcome.good for outcome in outcomes):
             _list_failures(outcomes, folder)
             raise typer.Exit(1)
@@ -184,6 +251,18 @@ def _numbers(name: str, text: str | None) -> list[Any]:
         ) from None
 
 
+def _remarks(plan: Sweep) -> list[str]:
+    """What to say of tasks with media that are not the package's own, where the model is the one by default."""
+    from vidcompress.qa.unnamed import REMARK, is_own
+
+    own: dict[str, Callable[[str], bool]] = {
+        "shapes": bool,  # drawn here
+        "data": is_own,
+        "lmms": lambda rest: rest.startswith("vidcompress_"),  # those of the suite
+    }
+    return [] if all(own[task.kind](task.rest) for task in plan.tasks) else [REMARK]
+
+
 def _run(plan: Sweep, folder: Path) -> Sequence[Outcome]:
     """Run it; nothing comes back on other processes than the first."""
     from vidcompress.evaluate.ranks import Ranks
@@ -205,7 +284,7 @@ def _run(plan: Sweep, folder: Path) -> Sequence[Outcome]:
     return outcomes if ranks.first else ()
 
 
-def _print_plan(plan: Sweep, folder: Path, as_json: bool) -> None:
+def _print_plan(plan: Sweep, folder: Path, notes: list[str], as_json: bool) -> None:
     from vidcompress.evaluate.lmms_row import check_lmms_row
     from vidcompress.evaluate.result_file import read_result
     from vidcompress.evaluate.row_run import ANSWERS
@@ -238,14 +317,14 @@ def _print_plan(plan: Sweep, folder: Path, as_json: bool) -> None:
             }
         )
     if as_json:
-        typer.echo(json.dumps({"out": str(folder), "rows": entries}, ensure_ascii=False))
+        typer.echo(json.dumps({"out": str(folder), "rows": entries, "notes": notes}, ensure_ascii=False))
         return
     typer.echo(f"{len(entries)} rows in {folder}")
     for entry in entries:
         typer.echo(f"{entry['state']:5} {entry['row']}")
 
 
-def _print_outcomes(outcomes: Sequence[Outcome], folder: Path, as_json: bool) -> None:
+def _print_outcomes(outcomes: Sequence[Outcome], folder: Path, notes: list[str], as_json: bool) -> None:
     if not as_json:
         _print_table(outcomes, folder)
         return
@@ -260,7 +339,7 @@ def _print_outcomes(outcomes: Sequence[Outcome], folder: Path, as_json: bool) ->
         }
         for outcome in outcomes
     ]
-    typer.echo(json.dumps({"out": str(folder), "rows": rows}, ensure_ascii=False))
+    typer.echo(json.dumps({"out": str(folder), "rows": rows, "notes": notes}, ensure_ascii=False))
 
 
 def _print_table(outcomes: Sequence[Outcome], folder: Path) -> None:

@@ -7,61 +7,151 @@ from typing import Annotated
 
 import typer
 
-Question = Annotated[str, typer.Option("--question", "-q", help="What to ask.")]
+INPUT, COMPRESSION, MODEL, OUTPUT = "Input", "Compression", "Model", "Output"
+"""Panels of the help, in this order."""
+FILE = "<file>"
+
+Question = Annotated[str, typer.Option("--question", "-q", help="What to ask.", rich_help_panel=INPUT)]
 # Text, not Path, which would take a slash from a URL and have it called a missing file.
 Images = Annotated[
     list[str] | None,
-    typer.Option("--image", "--images", help="A picture; repeat it for several.", show_default=False),
-]
-Video = Annotated[str | None, typer.Option(help="A video file, or a folder of frames.")]
-Model = Annotated[
-    str | None,
-    typer.Option(help="Embedded model (see `models`), folder, or hub id.", show_default="tiny-onevision"),
-]
-NumFrames = Annotated[
-    int | None, typer.Option(help="Frames taken from a video.", show_default="the checkpoint's, else 32")
-]
-Fps = Annotated[float | None, typer.Option(help="Frames taken per second, instead.")]
-Backend = Annotated[str, typer.Option(help="Video decoder: auto, pyav, decord, torchcodec or pillow.")]
-TimeInstruction = Annotated[
-    bool, typer.Option(help="Tell LLaVA-Video when its frames were taken, as in its training.")
-]
-MaxNewTokens = Annotated[int, typer.Option(help="Longest answer, in tokens.")]
-Policy = Annotated[str, typer.Option(help="exact (the budget to the token) or reference (as published).")]
-Separators = Annotated[
-    str | None, typer.Option(help="Newline tokens: keep, thin or drop.", show_default="the policy's")
-]
-Positions = Annotated[str | None, typer.Option(help="contiguous or original.", show_default="the method's")]
-EncoderSaving = Annotated[
-    str,
     typer.Option(
-        help="off; frames: frames like an earlier one are not encoded, `frames:0.2:0.05` sets how like; crops: nor are "
-        "crops that globalcom2:allocation=gated gives nothing; frames+crops."
+        "--image",
+        "--images",
+        "-i",
+        help="A picture; repeat it for several.",
+        metavar=FILE,
+        show_default=False,
+        rich_help_panel=INPUT,
     ),
 ]
-Seed = Annotated[int | None, typer.Option(help="Seed of whatever is drawn at random.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...", show_default="cuda if any")]
-Dtype = Annotated[
+Video = Annotated[
     str | None,
-    typer.Option(help="float32, float16, bfloat16 or auto.", show_default="float32 on cpu, else auto"),
+    typer.Option(
+        "--video", "-v", help="A video file, or a folder of frames.", metavar=FILE, rich_help_panel=INPUT
+    ),
 ]
-Attention = Annotated[
-    str | None, typer.Option(help="sdpa, eager, flash_attention_2, ...", show_default="transformers' choice")
+NumFrames = Annotated[
+    int | None,
+    typer.Option(
+        "--num-frames",
+        "-n",
+        help="Frames taken from a video.",
+        show_default="the checkpoint's, else 32",
+        rich_help_panel=INPUT,
+    ),
 ]
-DeviceMap = Annotated[
-    str | None, typer.Option(help="auto, ...: spread the model over devices.", show_default=False)
+Fps = Annotated[float | None, typer.Option(help="Frames taken per second, instead.", rich_help_panel=INPUT)]
+Backend = Annotated[
+    str,
+    typer.Option(help="Video decoder: auto, pyav, decord, torchcodec or pillow.", rich_help_panel=INPUT),
 ]
-Quantization = Annotated[
-    str | None, typer.Option(help="4bit or 8bit decoder; needs bitsandbytes.", show_default=False)
+TimeInstruction = Annotated[
+    bool,
+    typer.Option(
+        help="Tell the model when its frames were taken, as in its training.",
+        rich_help_panel="LLaVA-Video",  # with others, names of such a length would be cut at 80 columns
+    ),
 ]
 Preset = Annotated[
     str | None,
     typer.Option(
         help="Lay pictures out as published numbers do: 2880 (LLaVA-NeXT; 672 x 672, no unpadding, no newlines).",
         show_default="the model's own layout",
+        rich_help_panel=INPUT,
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+MethodOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="An option of the method, such as tau=5; repeatable.",
+        metavar="<name>=<value>",
+        show_default=False,
+        rich_help_panel=COMPRESSION,
+    ),
+]
+Methods = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Methods, with commas between them or one at a time; options as in globalcom2:tau=5.",
+        metavar="<m,m,...>",
+        show_default="all that serve the input",
+        rich_help_panel=COMPRESSION,
+    ),
+]
+Only = Annotated[
+    bool,
+    typer.Option(
+        "--only",
+        help="Leave out the controls random and uniform unless named.",
+        rich_help_panel=COMPRESSION,
+    ),
+]
+Policy = Annotated[
+    str,
+    typer.Option(
+        help="exact (the budget to the token) or reference (as published).", rich_help_panel=COMPRESSION
+    ),
+]
+Separators = Annotated[
+    str | None,
+    typer.Option(
+        help="Newline tokens: keep, thin or drop.", show_default="the policy's", rich_help_panel=COMPRESSION
+    ),
+]
+Positions = Annotated[
+    str | None,
+    typer.Option(help="contiguous or original.", show_default="the method's", rich_help_panel=COMPRESSION),
+]
+EncoderSaving = Annotated[
+    str,
+    typer.Option(
+        help="off; frames: frames like an earlier one are not encoded, `frames:0.2:0.05` sets how like; crops: nor are "
+        "crops that globalcom2:allocation=gated gives nothing; frames+crops.",
+        rich_help_panel=COMPRESSION,
+    ),
+]
+Seed = Annotated[
+    int | None, typer.Option(help="Seed of whatever is drawn at random.", rich_help_panel=COMPRESSION)
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Embedded model (see `models`), folder, or hub id.",
+        show_default="tiny-onevision",
+        rich_help_panel=MODEL,
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(help="cpu, cuda, cuda:1, ...", show_default="cuda if any", rich_help_panel=MODEL),
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        help="float32, float16, bfloat16, or auto: the checkpoint's own.",
+        show_default="float32 on cpu, else auto",
+        rich_help_panel=MODEL,
+    ),
+]
+Attention = Annotated[
+    str | None,
+    typer.Option(
+        help="sdpa, eager, flash_attention_2, ...", show_default="transformers' choice", rich_help_panel=MODEL
+    ),
+]
+DeviceMap = Annotated[
+    str | None,
+    typer.Option(help="auto, ...: spread the model over devices.", show_default=False, rich_help_panel=MODEL),
+]
+Quantization = Annotated[
+    str | None,
+    typer.Option(help="4bit or 8bit decoder; needs bitsandbytes.", show_default=False, rich_help_panel=MODEL),
+]
+MaxNewTokens = Annotated[int, typer.Option(help="Longest answer, in tokens.", rich_help_panel=OUTPUT)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=OUTPUT)]
 
 
 def read_size(name: str, text: str) -> tuple[int, int]:

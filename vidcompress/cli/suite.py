@@ -10,16 +10,18 @@ from typing import Annotated
 
 import typer
 
+from .helping import Command, Group
 from .options import Json
 
 suite = typer.Typer(
     name="suite",
+    cls=Group,
     help="Draw the offline benchmarks, for `vidcompress eval --data` and for lmms-eval.",
     no_args_is_help=True,
 )
 
 
-@suite.command("list")
+@suite.command("list", cls=Command)
 def list_suite(as_json: Json = False) -> None:
     """List the benchmarks of the suite."""
     from vidcompress.evaluate.suite import BENCHMARKS
@@ -41,11 +43,14 @@ def list_suite(as_json: Json = False) -> None:
             console.print(f"    {benchmark.note}", style="dim", markup=False)
 
 
-@suite.command()
+@suite.command(cls=Command)
 def make(
     name: Annotated[str, typer.Argument(help="A benchmark; `suite list` shows them.")],
     out: Annotated[
-        str, typer.Option(help="New folder; one that was begun with the same options is gone on with.")
+        str,
+        typer.Option(
+            "--out", "-o", help="New folder; one that was begun with the same options is gone on with."
+        ),
     ],
     questions: Annotated[
         int | None, typer.Option(help="How many questions.", show_default="the benchmark's")
@@ -83,7 +88,7 @@ def make(
         typer.echo(f"{made.folder}: {made.questions} questions, {made.files} files, sha256 {made.revision}")
 
 
-@suite.command()
+@suite.command(cls=Command)
 def path() -> None:
     """Print the folder of the lmms-eval tasks, for its --include_path."""
     from vidcompress.evaluate.suite import tasks_folder

@@ -217,8 +217,10 @@ def _estimate(model: Model, load: Load, settings: Settings, rows: int, new: int,
     passes = -(-rows * load.views // chunk)
     run: dict[str, list[Operation]] = {
         "encoder": everything.encoder(shape.encoder, rows * load.views, size, chunk=chunk),
-        "projector": everything.projector(shape, rows * load.projected, size, passes=passes),
-        "selection": selection(shape, load, method, rows, size),
+        "projector": everything.projector(
+            shape, rows * load.projected, size, passes=1 if load.late else passes
+        ),
+        "selection": selection(shape, load, method, rows, size, passes=passes),
         "decoder": everything.decoder(shape.decoder, rows, tokens, size),
         "lm_head": [everything.head(shape.decoder, rows, size)],
     }

@@ -37,11 +37,12 @@ def encoder(shape: EncoderGeometry, views: int, size: int, *, chunk: int) -> lis
         return []
     patches, rows = views * shape.patches, views * shape.tokens
     inner = shape.channels * shape.patch_size**2
-    embed = linear("patches", inner, shape.hidden, patches, size)
+    passes = math.ceil(views / chunk)
     return [
-        embed,
-        *(op.times(shape.runs) for op in encoder_layer(shape, views, size, math.ceil(views / chunk))),
-    ] + [pointwise(shape.hidden, rows, size, 1)]
+        linear("patches", inner, shape.hidden, patches, size, passes),
+        *(op.times(shape.runs) for op in encoder_layer(shape, views, size, passes)),
+        pointwise(shape.hidden, rows, size, 1),
+    ]
 
 
 def encoder_layer(shape: EncoderGeometry, views: int, size: int, passes: int) -> list[Operation]:
@@ -66,13 +67,13 @@ def projector(shape: Geometry, rows: int, size: int, *, passes: int) -> list[Ope
     )
 
 
-def decoder_layer(shape: DecoderGeometry, rows: int, queries: int, keys: int, size: int) -> list[Operation]:
+def decoder_layer(shape: DecoderGeometry, rows: int, queries: int, keys: float, size: int) -> list[Operation]:
     """One decoder layer.
 
     Args:
         shape: of the decoder.
         rows: prompts of the batch.
-        queries: tokens of each that it takes in. keys: tokens that they attend to.
+        queries: tokens of each that it takes in. keys: tokens that they attend to; of several steps their mean.
         size: bytes of a number.
     """
     d, wide, kv = shape.hidden, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
@@ -96,7 +97,7 @@ def decoder(shape: DecoderGeometry, rows: int, tokens: Sequence[int], size: int)
 
 def decode_step(shape: DecoderGeometry, rows: int, cached: Sequence[float], size: int) -> list[Operation]:
     """One new token per row; each layer attends to `cached` tokens and the new one."""
-    layers = [op for n in cached for op in decoder_layer(shape, rows, 1, round(n) + 1, size)]
+    layers = [op for n in cached for op in decoder_layer(shape, rows, 1, n + 1, size)]
     return [*layers, head(shape, rows, size)]
 
 
@@ -105,7 +106,7 @@ def head(shape: DecoderGeometry, rows: int, size: int) -> Operation:
     return linear("lm_head", shape.hidden, shape.vocab, rows, size)
 
 
-def _attend(rows: int, queries: int, keys: int, wide: int, kv: int, size: int) -> Operation:
+def _attend(rows: int, queries: int, keys: float, wide: int, kv: int, size: int) -> Operation:
     """Scores and weighted sum; a fused kernel keeps the scores on the chip."""
     return Operation(
         "attention",

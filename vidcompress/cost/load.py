@@ -52,6 +52,7 @@ class Load:
         separators: newlines among those that are sent.
         views: that are encoded.
         projected: rows that go through the projector.
+        late: whether the projector runs once, on what is sent, instead of once per chunk of views.
         visual: visual positions that each decoder layer takes in; the first number is what is sent.
         text: tokens of text.
         compared: (width, pairs) of the features that the method compares with one another, in all.
@@ -62,6 +63,7 @@ class Load:
     separators: int
     views: int
     projected: int
+    late: bool
     visual: tuple[int, ...]
     text: int
     compared: int
@@ -108,6 +110,7 @@ def load_of(adapter: Adapter, geometry: Geometry, asked: Asked, settings: Settin
         separators=sum(part.separators for part in made),
         views=sum(part.views for part in made),
         projected=sum(part.projected for part in made),
+        late=all(part.late for part in made),
         visual=tuple(visual),
         text=asked.text_tokens,
         compared=sum(part.compared for part in made),
@@ -124,6 +127,7 @@ class _Part:
     separators: int
     views: int
     projected: int
+    late: bool
     compared: int
     evidence: tuple[Evidence, ...]
 
@@ -141,9 +145,9 @@ def _undescribed(total: int, geometry: Geometry, settings: Settings) -> list[_Pa
     sent = method.sent(settings.budget.split([total])[0], total)
     needs = method.needs("image" if "image" in method.modalities else "video", bool(geometry.encoder.cls))
     # Canvases of encoders with a CLS token are never resized, so there the projector can wait for the selection.
-    late = geometry.encoder.cls and sent < total and not method.reads_features("image", True)
+    late = bool(geometry.encoder.cls) and sent < total and not method.reads_features("image", True)
     projected = sent if late else views * patches
-    return [_Part(total, sent, 0, views, projected, _compared(method, [patches] * views, total), needs)]
+    return [_Part(total, sent, 0, views, projected, late, _compared(method, [patches] * views, total), needs)]
 
 
 def _described(adapter: Adapter, geometry: Geometry, asked: Asked, settings: Settings) -> list[_Part]:
@@ -169,12 +173,14 @@ def _part(adapter: Adapter, visual: Visual, budget: int, settings: Settings) -> 
     encoded = layout
     if frames is not None and len(frames) < len(layout.views):
         encoded = layout.restrict_to_frames(torch.tensor(frames, dtype=torch.int64), frames)
+    late = _projected_late(adapter, visual, plan, method)
     return _Part(
         layout.full_length,
         sent,
         separators,
         len(encoded.views),
-        sent if _projected_late(adapter, visual, plan, method) else adapter.projected_rows(encoded),
+        sent if late else adapter.projected_rows(encoded),
+        late,
         _compared(method, encoded.sizes, encoded.num_tokens),
         needs,
     )

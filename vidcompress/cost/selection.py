@@ -15,7 +15,9 @@ from .operations import Operation
 KEYS_ONLY = ("keys", "mean_keys")
 
 
-def selection(shape: Geometry, load: Load, method: Method, rows: int, size: int) -> list[Operation]:
+def selection(
+    shape: Geometry, load: Load, method: Method, rows: int, size: int, *, passes: int
+) -> list[Operation]:
     """Everything that the uncompressed model does without.
 
     Args:
@@ -24,9 +26,10 @@ def selection(shape: Geometry, load: Load, method: Method, rows: int, size: int)
         method: that chooses.
         rows: prompts of the batch.
         size: bytes of a number.
+        passes: chunks of views, each of which reads the encoder's weights.
     """
     width = shape.decoder.hidden
-    made = list(_evidence(shape.encoder, load.evidence, rows * load.views, size))
+    made = list(_evidence(shape.encoder, load.evidence, rows * load.views, size, passes))
     if load.compared:
         made.append(
             Operation(
@@ -39,7 +42,7 @@ def selection(shape: Geometry, load: Load, method: Method, rows: int, size: int)
 
 
 def _evidence(
-    shape: EncoderGeometry, wanted: Iterable[Evidence], views: int, size: int
+    shape: EncoderGeometry, wanted: Iterable[Evidence], views: int, size: int, passes: int
 ) -> Iterable[Operation]:
     """Layers run for evidence alone, and the rows of attention read there."""
     places: dict[int, list[Evidence]] = {}
@@ -50,11 +53,12 @@ def _evidence(
             places.setdefault(shape.runs - 1, []).append(item)
     deepest = max(places, default=-1)
     if deepest >= shape.runs:
-        layer = encoder_layer(shape, views, size, 1)
+        layer = encoder_layer(shape, views, size, passes)
         yield from (op.times(deepest - shape.runs) for op in layer)
         # Of the deepest layer itself only queries and keys are computed.
         yield from (
-            linear(name, shape.hidden, shape.hidden, views * shape.tokens, size) for name in ("q", "k")
+            linear(name, shape.hidden, shape.hidden, views * shape.tokens, size, passes)
+            for name in ("q", "k")
         )
     for items in places.values():
         for item in items:

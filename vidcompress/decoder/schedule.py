@@ -91,9 +91,8 @@ def make_schedule(
     total: int, layers: int, starts: Sequence[int], kept: Sequence[int], merged: Merged
 ) -> Schedule:
     """A schedule with the given stages; of several at one layer the last one counts."""
-    wanted = {layer: count for layer, count in zip(starts, kept, strict=True) if layer < layers}
     stages, now = [], total
-    for layer, count in wanted.items():
+    for layer, count in dict(zip(starts, kept, strict=True)).items():
         stay = min(count, now)
         stages.append(Stage(layer, stay, merged(now - stay)))
         now = stages[-1].tokens

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from ..distribution import DISTRIBUTION
 from ..errors import ArgumentError, shown
 from .checks import Check, Diagnosis
 from .isolated import Isolated, ProbeError
@@ -141,11 +142,10 @@ def _packages(worker: Isolated) -> Iterator[Check]:
     entries, failed = _listing(worker, "packages", "requirements", "packages:wanted")
     if failed is not None:
         yield failed
+    yield _probe(worker, "packages", DISTRIBUTION, False, "packages:itself")
     for entry in entries:
-        name, versions = entry["name"], entry["versions"]
-        yield _probe(
-            worker, "packages", name, entry["needed"], "packages:package", name=name, versions=versions
-        )
+        needed = entry.pop("needed")
+        yield _probe(worker, "packages", entry["name"], needed, "packages:package", **entry)
 
 
 def _decoders(worker: Isolated) -> Iterator[Check]:

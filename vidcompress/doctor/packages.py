@@ -3,19 +3,47 @@
 from __future__ import annotations
 
 import platform
+import re
 import tomllib
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, metadata, version
-from pathlib import Path
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from ..distribution import checkout, how_to_install, namesake, stated
+from ..versions import NEWEST_TESTED, beyond_tested
+
 MODULES = {"pillow": "PIL", "flash-attn": "flash_attn", "lmms-eval": "lmms_eval"}
 """Import names, where they differ."""
 OPTIONAL = ("torchcodec", "bitsandbytes", "flash-attn", "torchvision")
 """Packages that something here makes use of, or that people think is needed, beside the extras."""
+_EXTRA = re.compile(r"""\bextra == ["'](\w+)["']""")
+
+
+def itself() -> dict[str, Any]:
+    """Look at this package: its version, and whether another distribution has its name.
+
+    Returns:
+        `status`, `detail` and `data` of a check.
+    """
+    from .. import __version__
+
+    other, beside = namesake(), checkout() is not None
+    data = {"version": __version__, "checkout": beside, "namesake": other}
+    if other is not None:
+        detail = (
+            f"{__version__}, and beside it the distribution vidcompress {other}, which writes a module of this "
+            "name: this package under its former name, or another project; pip uninstall vidcompress, then "
+            f"{how_to_install()}"
+        )
+        return {"status": "failed", "detail": detail, "data": data}
+    return {
+        "status": "ok",
+        "detail": f"{__version__}{', from a checkout' if beside else ''}",
+        "data": data,
+    }
 
 
 def wanted() -> list[dict[str, Any]]:
@@ -23,24 +51,24 @@ def wanted() -> list[dict[str, Any]]:
     python, requirements = _stated()
     listed = [{"name": "python", "versions": python, "needed": True}]
     for requirement in map(Requirement, requirements):
-        extra = requirement.marker is not None and "extra" in str(requirement.marker)
-        if extra and '"dev"' in str(requirement.marker).replace("'", '"'):
+        extra = _EXTRA.search(str(requirement.marker or ""))
+        if extra is not None and extra[1] == "dev":
             continue
-        listed.append(
-            {"name": requirement.name.lower(), "versions": str(requirement.specifier), "needed": not extra}
-        )
+        entry = {"name": requirement.name.lower(), "versions": str(requirement.specifier)}
+        listed.append(entry | ({"needed": True} if extra is None else {"needed": False, "extra": extra[1]}))
     known = {entry["name"] for entry in listed}
     return listed + [
         {"name": name, "versions": "", "needed": False} for name in OPTIONAL if name not in known
     ]
 
 
-def package(name: str, versions: str) -> dict[str, Any]:
+def package(name: str, versions: str, extra: str = "") -> dict[str, Any]:
     """Look at one package.
 
     Args:
         name: of the distribution, or "python".
         versions: those that are supported, as in "torch>=2.6"; "" for any.
+        extra: of this package, which brings it; "" for none.
 
     Returns:
         `status`, `detail` and `data` of a check.
@@ -48,7 +76,9 @@ def package(name: str, versions: str) -> dict[str, Any]:
     try:
         found = platform.python_version() if name == "python" else version(name)
     except PackageNotFoundError:
-        return {"status": "missing", "detail": f"not installed{f' (wanted {versions})' if versions else ''}"}
+        wanted_ones = f" (wanted {versions})" if versions else ""
+        how = f"; {how_to_install(extra)}" if extra else ""
+        return {"status": "missing", "detail": f"not installed{wanted_ones}{how}"}
     data: dict[str, Any] = {"version": found, "supported": versions}
     if versions and not SpecifierSet(versions).contains(found, prereleases=True):
         detail = f"{found} is outside {versions}; install a version inside"
@@ -65,6 +95,8 @@ def package(name: str, versions: str) -> dict[str, Any]:
         f"{found} ({versions})" if versions else found,
         *(f"{key} {value}" for key, value in more.items()),
     ]
+    if name == "transformers" and beyond_tested(found):
+        words.append(f"newer than {NEWEST_TESTED}, the newest that was tested")
     return {"status": "ok", "detail": ", ".join(words), "data": data | more}
 
 
@@ -80,17 +112,16 @@ def _more(name: str, module: Any) -> dict[str, Any]:
 
 def _stated() -> tuple[str, list[str]]:
     """`requires-python` and the requirements, of the installed package or of the checkout."""
-    project = Path(__file__).resolve().parents[2] / "pyproject.toml"
-    if project.is_file():
-        table = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
+    beside = checkout()
+    if beside is not None:
+        table = tomllib.loads((beside / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         extras = table.get("optional-dependencies", {})
         listed = [f"{_base(r)}{_marker(r, name)}" for name, group in extras.items() for r in group]
         return table["requires-python"], [*table["dependencies"], *listed]
-    try:
-        stated = metadata("vidcompress")
-    except PackageNotFoundError:
+    facts = stated()
+    if facts is None:
         return "", []
-    return str(stated["Requires-Python"] or ""), stated.get_all("Requires-Dist") or []
+    return str(facts["Requires-Python"] or ""), facts.get_all("Requires-Dist") or []
 
 
 def _base(requirement: str) -> str:

@@ -95,8 +95,8 @@ class Cell:
     """
 
     correct: str = ""
-    kept: int = 0
-    budget: int = 0
+    kept: float = 0
+    budget: float = 0
     total: int = 0
     encoded: int = 0
     views: int = 0
@@ -248,13 +248,10 @@ def _ask(
         "01"[" ".join(text.lower().split()) == answer] for text, answer in zip(said, answers, strict=True)
     ]
     report = compressed.report
-    kept = (
-        report.kept if report.inside is None else round(report.inside.mean, 3)
-    )  # averaged over layer inputs
     return {
         "correct": "".join(marks),
-        "kept": kept,
-        "budget": report.budget,
+        "kept": report.mean_kept,  # averaged over layer inputs, as the budget
+        "budget": report.mean_budget,
         "total": report.total,
         "encoded": sum(visual.encoded for visual in report.visuals),
         "views": sum(len(visual.views) for visual in report.visuals),

@@ -196,9 +196,9 @@ class Asker:
             "id": item.id,
             "answer": found.text,
             "score": judge(item, found.text, self.metric),
-            # inside the language model: averaged over the inputs of its layers
-            "kept": report.kept if report.inside is None else round(report.inside.mean, 3),
-            "budget": report.budget,
+            # inside the language model both are averaged over the inputs of its layers
+            "kept": report.mean_kept,
+            "budget": report.mean_budget,
             "total": report.total,
         }
 

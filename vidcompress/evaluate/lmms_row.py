@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ..distribution import how_to_install
 from ..errors import VidcompressError
 from .journal import JournalError
 from .result_file import common_part, read_result, write_result
@@ -49,7 +50,8 @@ def run_lmms_row(row: Row, folder: Path, processes: int, where_from: Mapping[str
         harness = version("lmms-eval")
     except (ImportError, PackageNotFoundError) as error:
         raise VidcompressError(
-            f"task={row.task.name!r} needs lmms-eval, which is not installed ({error}); pip install 'vidcompress[eval]'"
+            f"task={row.task.name!r} needs lmms-eval, which is not installed ({error}); "
+            f"{how_to_install('eval')}"
         ) from error
     arguments = model_arguments(row)
     device = _device(row)

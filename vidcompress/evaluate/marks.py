@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..distribution import how_to_install
 from ..errors import UnsupportedInputError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def figure_of(size: tuple[float, float]) -> Figure:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise UnsupportedInputError(
-            "plots need matplotlib, which is not installed; use pip install 'vidcompress[plot]'"
+            f"plots need matplotlib, which is not installed; use {how_to_install('plot')}"
         ) from error
     return Figure(figsize=size, layout="constrained")
 

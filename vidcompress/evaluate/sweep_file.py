@@ -21,12 +21,13 @@ from .. import checks
 from ..budget import Budget
 from ..checks import whole_number, word
 from ..errors import ArgumentError, one_line, shown
+from ..foreign import LOADING, refuse
 from ..media.errors import DEFAULT_MAX_FRAMES
 from ..media.sampling import check_request
 from ..placement import check_device_map
 from ..qa.attention import check_attention
 from ..qa.lineup import read_budgets
-from ..qa.pretrained import DTYPES, resolve
+from ..qa.pretrained import DTYPES, one_dtype, resolve
 from ..qa.quantization import check_quantization
 from .folder import known_keys
 from .shapes_task import MEDIA
@@ -149,7 +150,7 @@ def _budgets(found: Mapping[str, Any], where: str) -> tuple[Mapping[str, Any], .
 
 
 def _model(entry: Any, where: str) -> ModelSpec:
-    given = _table(entry, ModelSpec, where)
+    given = _table(_foreign(entry, where), ModelSpec, where)
     texts = (
         "name",
         "label",
@@ -180,6 +181,19 @@ def _model(entry: Any, where: str) -> ModelSpec:
     except ArgumentError as error:
         raise ArgumentError(f"{where}{error}") from error
     return spec
+
+
+def _foreign(entry: Any, where: str) -> Any:
+    """A model's table with names of other libraries refused, and `torch_dtype` as `dtype`."""
+    if not isinstance(entry, dict):
+        return entry
+    given = dict(entry)
+    try:
+        dtype = one_dtype(given.pop("dtype", None), given.pop("torch_dtype", None))
+        refuse(given, LOADING, [part.name for part in dataclasses.fields(ModelSpec)])
+    except ArgumentError as error:
+        raise ArgumentError(f"{where}{error}") from error
+    return given if dtype is None else {**given, "dtype": dtype}
 
 
 def _task(entry: Any, where: str, common: Mapping[str, Any]) -> TaskSpec:

@@ -217,13 +217,12 @@ class Engine:
 def outcome_of(ask: Ask, answer: Answer, prompt_length: int) -> Outcome:
     """An answer with its counts; `prompt_length` is that of the uncompressed prompt."""
     report = answer.report
-    kept = report.kept if report.inside is None else round(report.inside.mean, 3)
     return Outcome(
         ask.id,
         answer.text,
         ask.digest,
-        kept=kept,
-        budget=report.budget,
+        kept=report.mean_kept,
+        budget=report.mean_budget,
         total=report.total,
         input_tokens=prompt_length - report.total + report.kept,
         output_tokens=answer.new_tokens,

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checks import positive, whole_number
+from ..distribution import how_to_install
 from ..errors import VidcompressError
 from .arguments import check_arguments
 from .engine import LAUNCHED
@@ -95,7 +96,7 @@ def run_lmms(
     positive("silence", silence, "seconds")
     if find_spec("lmms_eval") is None:
         raise LmmsError(
-            "lmms-eval is not installed; pip install 'vidcompress[eval]', or --no-deps lmms-eval==0.7.3"
+            f"lmms-eval is not installed; {how_to_install('eval')}, or pip install --no-deps lmms-eval==0.7.3"
         )
     out, journal = Path(out).resolve(), Path(journal).resolve()
     written = check_arguments(model_args, journal=journal, batch_size=batch_size, device=device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from ..evaluate.journal import Journal, write_whole
 from .record import rank_files, read_answers, times_file
@@ -26,8 +27,11 @@ def merge_ranks(path: Path) -> None:
     journal = Journal(path, head)
     others = rank_files(path)
     for other in others:
-        lines = [line for line in read_answers(other, head) if line["id"] not in journal.done]
-        journal.add(lines)
+        lines: dict[str, dict[str, Any]] = {}
+        for line in read_answers(other, head):
+            if line["id"] not in journal.done:
+                lines.setdefault(line["id"], line)
+        journal.add(list(lines.values()))
     journal.finish(sorted(journal.done, key=_order))
     times = [times_file(file) for file in (path, *others)]
     content = b"".join(file.read_bytes() for file in times if file.exists())

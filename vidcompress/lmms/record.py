@@ -23,7 +23,8 @@ class Outcome:
         id: of the request: task, document, and what else tells it from its siblings.
         answer: text; a list of texts, one per round; or [loss, greedy] of a continuation. "" where it failed.
         prompt: digest of what was asked, so that an answer to another prompt is not taken for this one's.
-        kept, budget, total: visual tokens that were sent, that might be sent, and without compression.
+        kept, budget, total: visual tokens that were sent, that might be sent, and without compression; of a method
+            inside the language model all three are averages over the inputs of its layers.
         input_tokens: length of the compressed prompt. output_tokens: length of the answer.
         error: why there is no answer, or None.
         timing_ms: of the batch it was answered in, as `Answer.timing_ms`; empty where it is not known.
@@ -34,7 +35,7 @@ class Outcome:
     answer: Any = ""
     prompt: str = ""
     kept: float = 0
-    budget: int = 0
+    budget: float = 0
     total: int = 0
     input_tokens: int = 0
     output_tokens: int = 0

@@ -9,7 +9,9 @@ from typing import Any
 
 from ..checks import flag, is_whole, positive, whole_number, word
 from ..errors import ArgumentError, nearest, shown
+from ..foreign import LOADING, SAMPLING, refuse
 from ..labels import read_label
+from ..qa.pretrained import one_dtype
 from ..registry import METHODS
 
 _COMPRESSION = ("policy", "separators", "positions", "max_views", "encoder_saving")
@@ -85,6 +87,8 @@ def read_settings(given: Mapping[str, Any]) -> LmmsSettings:
     """
     values = {name: value for name, value in given.items() if value is not None and value != "None"}
     values.pop("max_batch_size", None)  # of lmms-eval's own, for batch_size=auto, which is refused
+    dtype = one_dtype(values.pop("dtype", None), values.pop("torch_dtype", None))
+    values |= {} if dtype is None else {"dtype": dtype}
     if "pretrained" not in values:
         raise ArgumentError("pretrained is missing; pass --model_args pretrained=<folder or hub id>,...")
     for name in ("pretrained", "method", "video_backend", "journal", "device"):
@@ -97,6 +101,8 @@ def read_settings(given: Mapping[str, Any]) -> LmmsSettings:
     for name in sorted(set(values) - _OWN):
         known = {*_OWN, *_COMPRESSION, *_LOADING, *_method_options(method)}
         if name not in known:
+            if name not in SAMPLING:  # which have names of lmms-eval's own
+                refuse({name: values[name]}, LOADING)
             raise ArgumentError(
                 f"{name}={shown(values[name])}: no such model argument; {nearest(name, known)}"
             )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from ..checks import whole_number, word
-from ..errors import shown
+from ..errors import VidcompressError, one_line, shown
 from .errors import (
     MAX_DECODED_BYTES,
     MAX_FRAME_PIXELS,
@@ -23,6 +23,7 @@ from .errors import (
     SamplingError,
 )
 from .files import BUFFERS, borrowed, local_path
+from .parts import Reread
 from .sniff import HEAD_BYTES
 
 if TYPE_CHECKING:
@@ -175,23 +176,45 @@ def get_backend(name: str) -> Backend:
 def open_source(source: Any) -> Iterator[Clip]:
     """Check an encoded source and give it a name; a file object is put back to where it was afterwards.
 
+    Whatever a reader raises in the block, of whatever library, leaves it as a MediaError: one clip that cannot be read
+    is one question without an answer.
+
     Args:
         source: a path, bytes, bytearray, memoryview, or a seekable binary file object.
 
     Raises:
-        MediaError: a URL, a missing or empty file, a folder, a stream that cannot seek or was opened as text.
+        MediaError: a URL, a missing or empty file, a folder, a stream that cannot seek or was opened as text; or what
+            the reader raised.
     """
     if not isinstance(source, BUFFERS) and isinstance(source, (str, os.PathLike)):
         path = local_path(source, "video")
-        yield Clip(name=path, path=os.path.abspath(path))
+        with _named_errors(path):
+            yield Clip(name=path, path=os.path.abspath(path))
         return
-    with borrowed(source, "video") as (stream, name):
-        try:
-            yield Clip(name=name, stream=stream)
-        except OSError as error:
-            raise MediaError(
-                f"video={name!r} cannot be read ({error}); read it into io.BytesIO first"
-            ) from error
+    with borrowed(source, "video") as (stream, name), _named_errors(name, stream=True):
+        yield Clip(name=name, stream=stream)
+
+
+@contextmanager
+def _named_errors(name: str, *, stream: bool = False) -> Iterator[None]:
+    """Turn every error of a reader into a MediaError that names the clip."""
+    try:
+        yield
+    except (VidcompressError, Reread):
+        raise
+    except MemoryError as error:
+        raise MediaError(
+            f"video={name!r} asks for more memory than there is; it is damaged or too large, fetch it again"
+        ) from error
+    except OSError as error:
+        remedy = "read it into io.BytesIO first" if stream else "check the disk, or fetch it again"
+        raise MediaError(f"video={name!r} cannot be read ({one_line(error)}); {remedy}") from error
+    except Exception as error:
+        kind, said = type(error).__name__, one_line(error)
+        said = said if said.startswith(kind) else f"{kind}: {said}"
+        raise MediaError(
+            f"video={name!r}: its reader failed ({said}); convert it to H.264 in MP4, or try another backend"
+        ) from error
 
 
 def _load_builtin() -> None:

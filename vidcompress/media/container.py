@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .backends import Clip, Request
+from .clocks import goes_back
 from .errors import MediaError
 from .packets import PacketIndex
 from .sniff import instead_of_video
@@ -22,6 +23,7 @@ FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,gif,apng,asf,h264,hevc,obu,ivf,m4v,"
     "mjpeg,nut,mxf,dv,rm,yuv4mpegpipe"
 )
+_STATE = ("palette", "new_extradata")
 _ATTACHED_PICTURE = 0x400
 _DEFAULT = 0x1
 
@@ -121,8 +123,9 @@ def read_index(clip: Clip, request: Request) -> tuple[PacketIndex | None, ClipFa
     """List the packets of a clip without decoding any.
 
     Returns:
-        The index, or None when packets do not tell which frames they make (time stamps missing or repeated,
-        VP8), and the clip's facts.
+        The index, or None when packets do not tell which frames they make (time stamps missing or repeated, or a
+        clock that starts again; VP8), and the clip's facts. Where a seek would lose what a packet carries for all that
+        follow, decoding can start at the first packet only.
 
     Raises:
         MediaError: as `open_clip`; also when the clip has no frames, has more than `request.max_source_frames`, or
@@ -132,8 +135,10 @@ def read_index(clip: Clip, request: Request) -> tuple[PacketIndex | None, ClipFa
         check_tables(stream, clip.name)
     pts, dts, flags = array("q"), array("q"), array("B")  # 17 bytes per frame: a clip may have two million
     timed, coded, end = True, 0, 0.0
+    first = last = float("-inf")  # decode times of this part's first packet and of the last one, in seconds
     with open_clip(clip, request) as (container, stream):
         facts = ClipFacts(container, stream)
+        carried = stream.codec_context.pix_fmt == "pal8"
         stated = _stated_length(container, stream)
         for packet in container.demux() if stated.all_streams else container.demux(stream):
             if packet.dts is None and packet.size == 0:
@@ -144,6 +149,11 @@ def read_index(clip: Clip, request: Request) -> tuple[PacketIndex | None, ClipFa
             coded += 1
             request.check_length(clip.name, coded)
             timed = timed and packet.pts is not None and packet.size > 0
+            carried = carried or _carries_state(packet)
+            if packet.dts is not None:
+                stamp = float(packet.dts) * facts.tick
+                timed = timed and not goes_back(stamp, last, first)
+                first, last = stamp if last == float("-inf") else first, stamp
             if timed:
                 pts.append(packet.pts)
                 dts.append(packet.pts if packet.dts is None else packet.dts)
@@ -155,7 +165,14 @@ def read_index(clip: Clip, request: Request) -> tuple[PacketIndex | None, ClipFa
     if not timed or facts.codec == "vp8":
         return None, facts
     marks = np.array(flags)
-    return PacketIndex.build(np.array(pts), np.array(dts), marks % 2 == 1, marks >= 2), facts
+    key = marks % 2 == 1
+    key[1:] &= not carried
+    return PacketIndex.build(np.array(pts), np.array(dts), key, marks >= 2), facts
+
+
+def _carries_state(packet: Any) -> bool:
+    """Whether a packet brings a palette or a new header, which hold for all that follow. Older PyAV cannot tell."""
+    return hasattr(packet, "has_sidedata") and any(packet.has_sidedata(kind) for kind in _STATE)
 
 
 @dataclass(frozen=True)

@@ -7,23 +7,33 @@ from importlib.util import find_spec
 import torch
 
 from .backends import Clip, Request, register_backend
+from .decoding import Look
 from .decord_process import PROCESS
 from .errors import MediaError
-from .orientation import is_mirrored
+from .orientation import IDENTITY, PICTURES, is_mirrored
 from .pyav_backend import Survey, stream_notes, survey
 from .video import VideoFrames
 
 UNREADABLE = ("av1",)
 """Codecs that decord's bundled FFmpeg has no decoder for; it aborts or hangs on some of them instead of raising."""
 
+WHOLE = ("yuv444p", "yuvj444p", "yuv444p10le", "yuv444p12le", "gbrp", "rgb24", "bgr24", "bgr0", "gray", "gray10le",
+         "gray16le")  # fmt: skip
+"""Pixel formats without a reduced colour plane that decord converts to the very same RGB."""
+
+EVEN = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p")
+"""Pixel formats of 8 bits that it converts so where the height is even. Where it is odd, or with more bits, colour is
+spread between the rows by a filter that differs from one FFmpeg to the next; of fields decord filters each alone."""
+
 
 @register_backend("decord")
 class DecordBackend:
     """decord's reader: local files only; no AV1, no transport streams, no mirrored clips, no animations.
 
-    It decodes every frame up to the last one wanted, so it is slow on long clips. On damaged files decord may abort,
-    hang or take all memory, so it runs in a process of its own, which is started at the first clip (about a quarter of
-    a second) and again when it has died.
+    It takes the pixel formats of `WHOLE` and `EVEN`, of which it makes the colours that PyAV makes; PyAV decodes the
+    wanted frames too, to learn what they are. It decodes every frame up to the last one wanted, so it is slow on long
+    clips. On damaged files decord may abort, hang or take all memory, so it runs in a process of its own, which is
+    started at the first clip (about a quarter of a second) and again when it has died.
     """
 
     def read(self, clip: Clip, request: Request) -> VideoFrames:
@@ -58,7 +68,7 @@ class DecordBackend:
             frames = torch.from_numpy(PROCESS.take(clip.path, chosen))
         if frames.shape[-1] != 3:
             raise MediaError(
-                f"video={clip.name!r}: backend='decord' garbles turned clips of this size; use backend='pyav'"
+                f"video={clip.name!r}: backend='decord' garbles clips of this width; use backend='pyav'"
             )
         return VideoFrames.on(timeline, chosen, frames, "decord", clip.name, stream_notes(facts))
 
@@ -71,4 +81,22 @@ def _cannot(found: Survey) -> str | None:
         return "transport streams (it returns other frames than were asked for)"
     if facts.others:
         return "files with several video streams (it chooses one by itself)"
-    return "mirrored clips (it shows them as stored)" if is_mirrored(found.matrix) else None
+    if found.timeline.parts > 1:
+        return "files of several parts whose time stamps start again (it mixes their frames)"
+    if is_mirrored(found.matrix):
+        return "mirrored clips (it shows them as stored)"
+    if found.matrix != IDENTITY and facts.codec in PICTURES:
+        return "clips that their pictures' EXIF turns (it shows them as stored)"
+    return _wrong_colours(found.looks)
+
+
+def _wrong_colours(looks: tuple[Look, ...]) -> str | None:
+    """What keeps decord from the right colours, if anything."""
+    if len({(look.pixels, look.height, look.width) for look in looks}) > 1:
+        return "clips whose frames change their size or pixel format"
+    look = looks[0]
+    if look.pixels in WHOLE or (look.pixels in EVEN and look.height % 2 == 0):
+        fields = look.pixels in EVEN and any(look.interlaced for look in looks)
+        return "fields of interlaced video (its colours differ)" if fields else None
+    size = f" of {look.height} rows" if look.pixels in EVEN else ""
+    return f"the pixel format {look.pixels}{size} (its colours differ)"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..checks import is_number, is_whole, word
-from ..errors import nearest, shown
+from ..errors import shown
 from ..presets import TOKENS_2880, Preset
 from .anyres import Size, best_canvas, capped_grid, unpadded_grid
 from .errors import MAX_FRAME_PIXELS, MediaError
@@ -129,7 +129,7 @@ def get_family(model_type: str) -> Family:
         ADAPTERS.names()
         if model_type not in FAMILIES:
             raise MediaError(
-                f"model_type={model_type!r} has no processor here; {nearest(model_type, FAMILIES)}. "
+                f"model_type={model_type!r} has no processor here; known: {', '.join(sorted(FAMILIES))}. "
                 "Use the model's own processor, or add the family with vidcompress.media.register_family"
             )
     return FAMILIES[model_type]

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from ..checks import check_source, device
-from ..errors import one_line, shown
+from ..errors import ArgumentError, one_line, shown
+from ..foreign import LOADING, refuse
 from ..placement import input_device
 from ..presets import find_preset
 from ..registry import ADAPTERS
@@ -33,6 +34,7 @@ def load_processor(
     preset: str | None = None,
     local_files_only: bool = False,
     revision: str | None = None,
+    **unknown: Any,
 ) -> Processor:
     """Make the processor of a checkpoint, without torchvision and without running code from the checkpoint.
 
@@ -48,6 +50,7 @@ def load_processor(
             5 x 576 = 2880 tokens, thumbnail first. The inputs say so under `preset`, and only compression reads them.
         local_files_only: do not ask the hub.
         revision: of the hub repository.
+        **unknown: refused, with what to do instead.
 
     Returns:
         The processor. Where processor files are missing, the model's config stands in for them.
@@ -59,6 +62,11 @@ def load_processor(
     """
     from ..adapters.original import CHAT_TEMPLATE, add_placeholders
 
+    refuse(unknown, LOADING)
+    for argument, value in unknown.items():
+        raise ArgumentError(
+            f"{argument}={shown(value)}: load_processor takes no such argument; see its documentation, or leave it out"
+        )
     check_source(revision, local_files_only, error=MediaError)
     model_or_path = unwrap(model_or_path)
     target = _resize_device(resize_device, model_or_path)

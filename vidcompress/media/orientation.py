@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,23 @@ Matrix = tuple[int, ...]
 
 IDENTITY: Matrix = (1, 0, 0, 1)
 
+PICTURES = ("mjpeg", "png", "apng", "tiff", "webp", "jpegxl")
+"""Codecs whose frames are pictures, which may state their orientation in an EXIF block of their own."""
+
+TURNED_ONCE = ("apng",)
+"""Codecs whose first frame states the orientation of all."""
+
+_SIDE_DATA_KINDS = 64
+"""Twice as many as FFmpeg 8 has."""
+
 
 def display_matrix(frame: Any) -> Matrix:
     """(a, b, c, d) of a PyAV frame's display matrix, each -1, 0 or 1: a stored (x, y) is shown at (ax + cy, bx + dy).
 
-    `IDENTITY` where the file has none, and for a matrix that is no multiple of a quarter turn.
+    `IDENTITY` where the file has none, and for a matrix that is no multiple of a quarter turn. FFmpeg makes one of the
+    orientation that a picture's EXIF block states.
     """
-    for entry in frame.side_data:
+    for entry in _side_data(frame):
         if getattr(entry.type, "name", "") != "DISPLAYMATRIX":
             continue
         numbers = struct.unpack("<9i", bytes(entry)[:36])  # FFmpeg writes 16.16 fixed point in native order
@@ -29,6 +40,37 @@ def display_matrix(frame: Any) -> Matrix:
         if turned > 100 * max(abs(a), abs(d)):
             return 0, int(np.sign(b)), int(np.sign(c)), 0
     return IDENTITY
+
+
+def _side_data(frame: Any) -> list[Any]:
+    """What accompanies a frame, as far as PyAV has a name for it: one kind without a name hides all others from it."""
+    try:
+        return list(frame.side_data)
+    except ValueError:
+        return list(_pruned(frame).side_data)
+
+
+def _pruned(frame: Any) -> Any:
+    """The frame without side data that PyAV has no name for (EXIF, in PyAV 18); FFmpeg's filters know it by number."""
+    from av.filter import Graph
+    from av.sidedata.sidedata import Type
+
+    kinds: Any = Type
+    known = {kind.value for kind in kinds}
+    graph = Graph()
+    last = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)
+    )
+    for number in range(_SIDE_DATA_KINDS):
+        if number not in known:
+            node = graph.add("sidedata", f"mode=delete:type={number}")
+            last.link_to(node)
+            last = node
+    sink = graph.add("buffersink")
+    last.link_to(sink)
+    graph.configure()
+    graph.push(frame)
+    return graph.pull()
 
 
 def is_mirrored(matrix: Matrix) -> bool:

@@ -28,7 +28,7 @@ class PillowBackend:
         Raises:
             MediaError: no animation that Pillow reads, damaged, or over a limit of `request`.
         """
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
 
         Image.init()
         try:
@@ -38,6 +38,11 @@ class PillowBackend:
             raise
         except Image.DecompressionBombError as error:
             raise MediaError(f"video={clip.name!r} is larger than Pillow accepts: {error}") from error
+        except UnidentifiedImageError as error:  # its text is the address of the stream
+            raise MediaError(
+                f"video={clip.name!r} is not an animation that Pillow reads, or is damaged or cut short; "
+                "fetch it again, or use backend='pyav'"
+            ) from error
         except Exception as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise MediaError(

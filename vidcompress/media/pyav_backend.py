@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,9 @@ import torch
 
 from .backends import Clip, Request, register_backend
 from .container import ClipFacts, open_clip, read_index
+from .decoding import Decoder, Look, picture_of
 from .errors import MediaError
-from .orientation import Matrix, display_matrix, upright
+from .orientation import IDENTITY, TURNED_ONCE, Matrix, display_matrix
 from .packets import PacketIndex, Segment, plan_segments
 from .parts import Part, Reread, whole
 from .timeline import Timeline
@@ -57,47 +59,76 @@ class Survey:
     Attributes:
         timeline: when its frames are shown.
         facts: of its container.
-        matrix: its display matrix.
+        matrix: display matrix of its first frame.
+        looks: what the decoded frames are, each look once.
     """
 
     timeline: Timeline
     facts: ClipFacts
     matrix: Matrix
+    looks: tuple[Look, ...]
 
 
-def survey(clip: Clip, request: Request) -> Survey:
-    """List a clip's packets and decode its first frame (all of them where the packets do not tell the frames).
+def survey(clip: Clip, request: Request, *, first_only: bool = False) -> Survey:
+    """List a clip's packets and decode the wanted frames, without converting any.
+
+    Args:
+        clip: the clip.
+        request: what is wanted of it.
+        first_only: decode the first frame only; `looks` is that of the first frame then.
 
     Raises:
         MediaError: as `PyAVBackend.read`.
     """
     index, facts = read_index(clip, request)
-    if index is None:
-        timeline = _count(clip, request, facts)
-    else:
-        timeline = Timeline.from_index(index, facts, clip.name)
-    with open_clip(clip, request) as (container, stream):
-        frame = next(container.decode(stream), None)
-    if frame is None:
-        raise MediaError(f"video={clip.name!r}: no frame could be decoded; it is damaged, fetch it again")
-    return Survey(timeline, facts, display_matrix(frame))
+    if index is not None:
+        try:
+            timeline = Timeline.from_index(index, facts, clip.name)
+            chosen = timeline.choose(request)
+            seen = _seen(_indexed(clip, request, index, chosen[:1] if first_only else chosen))
+            return Survey(timeline, facts, *seen)
+        except Reread:
+            pass
+    timeline = _count(clip, request, facts)
+    chosen = timeline.choose(request)
+    return Survey(timeline, facts, *_seen(_all(clip, request, chosen[:1] if first_only else chosen)))
+
+
+def _seen(frames: Iterator[Any]) -> tuple[Matrix, tuple[Look, ...]]:
+    matrix, looks = IDENTITY, dict[Look, None]()
+    for frame in frames:
+        matrix = matrix if looks else display_matrix(frame)
+        looks[Look.of(frame)] = None
+    return matrix, tuple(looks)
 
 
 def _read_indexed(clip: Clip, request: Request, index: PacketIndex, facts: ClipFacts) -> Iterator[Part]:
     timeline = Timeline.from_index(index, facts, clip.name)
     keeper = _Keeper(clip, request, timeline, timeline.choose(request), facts)
-    with open_clip(clip, request) as (container, stream):
-        for segment in plan_segments(index, keeper.chosen):
-            for frame in _decode_segment(container, stream, index, segment):
-                yield keeper.keep(frame)
+    for frame in _indexed(clip, request, index, keeper.chosen):
+        yield keeper.keep(frame)
     yield keeper.finish()
 
 
-def _decode_segment(container: Any, stream: Any, index: PacketIndex, segment: Segment) -> Iterator[Any]:
+def _indexed(clip: Clip, request: Request, index: PacketIndex, chosen: list[int]) -> Iterator[Any]:
+    """The chosen frames of a clip whose packets tell its frames.
+
+    Raises:
+        Reread: they do not.
+    """
+    with open_clip(clip, request) as (container, stream):
+        decoder = Decoder(stream)
+        for segment in plan_segments(index, chosen):
+            yield from _decode_segment(container, stream, decoder, index, segment)
+
+
+def _decode_segment(
+    container: Any, stream: Any, decoder: Decoder, index: PacketIndex, segment: Segment
+) -> Iterator[Any]:
     """The frames that are the segment's targets, in order of presentation."""
     waiting = set(segment.targets)
-    for packet in _packets_from(container, stream, index, segment.start):
-        for frame in packet.decode():
+    for packet in _packets_from(container, stream, decoder, index, segment.start):
+        for frame in decoder.decode(packet):
             if frame.interlaced_frame:
                 raise Reread  # two packets may make one frame
             if frame.pts in waiting:
@@ -110,10 +141,17 @@ def _decode_segment(container: Any, stream: Any, index: PacketIndex, segment: Se
     raise Reread
 
 
-def _packets_from(container: Any, stream: Any, index: PacketIndex, start: int) -> Iterator[Any]:
-    """Packets from a key packet on. Demuxers seek by either time stamp; the first packet shows where we are."""
-    for stamp in (index.pts[start], index.dts[start]) if start else (index.dts[0],):
-        container.seek(int(stamp), stream=stream, backward=True, any_frame=False)
+def _packets_from(
+    container: Any, stream: Any, decoder: Decoder, index: PacketIndex, start: int
+) -> Iterator[Any]:
+    """Packets from a key packet on. Demuxers seek by either time stamp; the first packet shows where we are.
+
+    The start of a clip is where an opened container is: a seek to it would lose what comes with the first packet only.
+    """
+    for stamp in (index.pts[start], index.dts[start]) if start else (None,):
+        if stamp is not None:
+            container.seek(int(stamp), stream=stream, backward=True, any_frame=False)
+            decoder.flush()
         packets = container.demux(stream)
         first = next(packets, None)
         landed = None if first is None else index.position(first.pts)
@@ -124,13 +162,20 @@ def _packets_from(container: Any, stream: Any, index: PacketIndex, start: int) -
     raise Reread
 
 
+def _decoded(clip: Clip, request: Request) -> Generator[Any, None, None]:
+    """Every frame of a clip, decoded from its start."""
+    with open_clip(clip, request) as (container, stream):
+        decoder = Decoder(stream)
+        for packet in container.demux(stream):
+            yield from decoder.decode(packet)
+
+
 def _count(clip: Clip, request: Request, facts: ClipFacts) -> Timeline:
     """Decode everything to learn when frames are shown."""
     stamps: list[int | None] = []
-    with open_clip(clip, request) as (container, stream):
-        for frame in container.decode(stream):
-            stamps.append(frame.pts)
-            request.check_length(clip.name, len(stamps))
+    for frame in _decoded(clip, request):
+        stamps.append(frame.pts)
+        request.check_length(clip.name, len(stamps))
     if not stamps:
         raise MediaError(f"video={clip.name!r}: no frame could be decoded; it is damaged, fetch it again")
     return Timeline.from_stamps(stamps, facts, clip.name)
@@ -140,14 +185,20 @@ def _read_all(clip: Clip, request: Request, facts: ClipFacts) -> Iterator[Part]:
     """Decode twice: once to count, once to keep. For streams whose packets do not tell which frames they make."""
     timeline = _count(clip, request, facts)
     keeper = _Keeper(clip, request, timeline, timeline.choose(request), facts)
-    wanted = set(keeper.chosen)
-    with open_clip(clip, request) as (container, stream):
-        for position, frame in enumerate(container.decode(stream)):
-            if position in wanted:
-                yield keeper.keep(frame)
-            if position >= keeper.chosen[-1]:
-                break
+    for frame in _all(clip, request, keeper.chosen):
+        yield keeper.keep(frame)
     yield keeper.finish()
+
+
+def _all(clip: Clip, request: Request, chosen: list[int]) -> Iterator[Any]:
+    """The chosen frames of a clip, counted as they are decoded."""
+    wanted = set(chosen)
+    with closing(_decoded(clip, request)) as frames:
+        for position, frame in enumerate(frames):
+            if position in wanted:
+                yield frame
+            if position >= chosen[-1]:
+                return
 
 
 class _Keeper:
@@ -159,17 +210,16 @@ class _Keeper:
         self.clip, self.request, self.timeline, self.chosen = clip, request, timeline, chosen
         self.facts, self.count, self.filled = facts, len(chosen), 0
         self.block: np.ndarray[Any, np.dtype[np.uint8]] | None = None
-        self.height = self.width = 0
-        self.scaled = False
+        self.scaled, self.matrix = False, IDENTITY
         self.made: VideoFrames | None = None
 
     def keep(self, frame: Any) -> Part:
         """Add one decoded frame, upright, in the size of the first one (a stream may change size on the way)."""
-        if self.block is None:
-            self.height, self.width = frame.height, frame.width
-        self.scaled |= (frame.height, frame.width) != (self.height, self.width)
-        picture = frame.to_ndarray(format="rgb24", width=self.width, height=self.height)
-        picture = upright(picture, display_matrix(frame))
+        size = None if self.block is None else self.block.shape[1:3]
+        if self.block is None or self.facts.codec not in TURNED_ONCE:
+            self.matrix = display_matrix(frame)
+        picture, scaled = picture_of(frame, self.matrix, self.clip.name, size)
+        self.scaled |= scaled
         if self.block is None:
             self.request.check_picture(self.clip.name, *picture.shape[:2])
             self.request.check_memory(self.clip.name, self.count, *picture.shape[:2])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .backends import Request
+from .clocks import AHEAD_IN, join
 from .errors import MediaError
 from .packets import PacketIndex
 from .sampling import choose_indices
@@ -31,11 +32,13 @@ class Timeline:
         times: float64 (frame,), seconds from the first frame, not decreasing.
         duration: seconds from the first frame to the end of the last one.
         fps: average frame rate, the stated one unless the times contradict it; 0.0 when it is not known.
+        parts: how many clocks the file has; more than one where clips were joined end to end.
     """
 
     times: np.ndarray[Any, np.dtype[np.float64]]
     duration: float
     fps: float
+    parts: int = 1
 
     @classmethod
     def from_index(cls, index: PacketIndex, facts: ClipFacts, name: str) -> Timeline:
@@ -46,6 +49,8 @@ class Timeline:
     def from_stamps(cls, stamps: Sequence[int | None], facts: ClipFacts, name: str) -> Timeline:
         """Timeline of presentation times in ticks; frames without one are taken as evenly spaced.
 
+        Where the clock starts again, the frames after it follow those before.
+
         Raises:
             MediaError: the times span more than `MAX_TICKS`.
         """
@@ -54,16 +59,26 @@ class Timeline:
             raise MediaError(
                 f"video={name!r} is damaged: its time stamps run from {min(known)} to {max(known)}; convert it again"
             )
+        parts = 1
         if len(known) == len(stamps):
             # Python integers: a difference of two 64-bit stamps may not fit 64 bits.
             times = np.array([stamp - known[0] for stamp in known], dtype=np.float64) * facts.tick
-            times = np.maximum.accumulate(times)
+            times, parts = join(times, facts.last_duration, ahead=facts.container in AHEAD_IN)
         else:
             times = np.arange(len(stamps), dtype=np.float64) / (facts.fps if facts.fps > 0 else 1.0)
-        return cls(times, float(times[-1]) + facts.last_duration, _credible(facts.fps, times))
+        return cls(times, float(times[-1]) + facts.last_duration, _credible(facts.fps, times), parts)
 
     def __len__(self) -> int:
         return len(self.times)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the caller should know about the times."""
+        if self.parts == 1:
+            return ()
+        return (
+            f"the file holds {self.parts} parts with time stamps of their own; each part follows the one before it",
+        )
 
     def choose(self, request: Request) -> list[int]:
         """Indices of the frames to return; see `choose_indices`."""

@@ -8,8 +8,8 @@ import torch
 
 from .backends import Clip, Request, register_backend
 from .errors import MediaError
-from .orientation import is_mirrored
-from .pyav_backend import stream_notes, survey
+from .orientation import IDENTITY, PICTURES, is_mirrored
+from .pyav_backend import Survey, stream_notes, survey
 from .timeline import Timeline
 from .video import VideoFrames
 
@@ -21,8 +21,9 @@ MAX_SLIP = 2e-3
 class TorchCodecBackend:
     """torchcodec's `VideoDecoder` in exact seek mode, on the CPU. Needs torchcodec 0.11 and FFmpeg's libraries.
 
-    It shows mirrored clips as stored and loses its way in transport streams: both are refused. Versions 0.11 to 0.13
-    take full-range colours of yuv420p and of 10 bits for limited ones, up to 12 grey levels too contrasty.
+    It shows mirrored clips as stored and loses its way in transport streams: both are refused. So are transparency,
+    palettes, clocks that start again, and full-range colours, which it takes for limited ones in some pixel formats
+    (yuv420p and 10 bits in versions 0.11 to 0.13, up to 12 grey levels too contrasty).
     """
 
     def read(self, clip: Clip, request: Request) -> VideoFrames:
@@ -33,12 +34,11 @@ class TorchCodecBackend:
         """
         decoder_class = _import_decoder()
         # torchcodec takes any URL or play list: look at the file with the careful reader first.
-        found = survey(clip, request)
+        found = survey(clip, request, first_only=True)
         timeline, facts = found.timeline, found.facts
-        if is_mirrored(found.matrix):
-            raise MediaError(
-                f"video={clip.name!r}: backend='torchcodec' shows mirrored clips as stored; use backend='pyav'"
-            )
+        reason = _cannot(found)
+        if reason:
+            raise MediaError(f"video={clip.name!r}: backend='torchcodec' {reason}; use backend='pyav'")
         chosen = timeline.choose(request)
         request.check_memory(clip.name, len(chosen), facts.height, facts.width)
         if clip.stream is not None:
@@ -53,13 +53,28 @@ class TorchCodecBackend:
                 seek_mode="exact",
             )
             batch = decoder.get_frames_at(indices=chosen)
-        except (RuntimeError, ValueError, IndexError, OSError) as error:
+        except Exception as error:
             reason = (str(error).strip().splitlines() or ["no reason given"])[0]
             raise MediaError(
                 f"video={clip.name!r}: torchcodec failed ({reason}); use backend='pyav'"
             ) from error
         _check(decoder, batch, timeline, chosen, clip.name)
         return VideoFrames.on(timeline, chosen, batch.data, "torchcodec", clip.name, stream_notes(facts))
+
+
+def _cannot(found: Survey) -> str | None:
+    if is_mirrored(found.matrix):
+        return "shows mirrored clips as stored"
+    if found.matrix != IDENTITY and found.facts.codec in PICTURES:
+        return "does not turn clips as their pictures' EXIF says"
+    if found.timeline.parts > 1:
+        return "mixes the frames of files whose time stamps start again"
+    look = found.looks[0]
+    if look.alpha:
+        return f"does not lay transparency over white, which the pixel format {look.pixels} may hold"
+    if look.full_range and not look.pixels.startswith("yuvj"):
+        return f"takes full-range colours of {look.pixels} for limited ones"
+    return None
 
 
 def _check(decoder: Any, batch: Any, timeline: Timeline, chosen: list[int], name: str) -> None:

@@ -97,10 +97,8 @@ class VideoFrames:
         notes: Iterable[str] = (),
     ) -> VideoFrames:
         """The chosen frames of a timeline, uint8 (frame, height, width, 3)."""
-        times = timeline.at(chosen)
-        return cls(
-            frames, times, timeline.duration, timeline.fps, len(timeline), backend, source, tuple(notes)
-        )
+        times, notes = timeline.at(chosen), (*notes, *timeline.notes)
+        return cls(frames, times, timeline.duration, timeline.fps, len(timeline), backend, source, notes)
 
 
 def read_video(
@@ -142,9 +140,11 @@ def read_video(
         - A file is listed once without decoding; then only the stretches that lead to the wanted frames are decoded,
           and only wanted frames are converted. The frames are those that decoding everything would give.
         - Quarter turns and mirroring stored in the file are applied; other angles and non-square pixels are left.
+        - In a file of clips that were joined end to end, with time stamps that start again, each part follows the one
+          before it; a note says so.
         - Fields of interlaced video are left interleaved. Frames that an edit list hides do not exist.
         - Colours follow the matrix and range that the file states (BT.601 where it states none), reduced to 8 bits;
-          HDR is not tone-mapped. Transparency of videos is ignored; that of animated pictures lies over white.
+          HDR is not tone-mapped. Transparency lies over white, in videos as in pictures.
         - Of several video streams the default one is read, else the first; attached cover pictures do not count.
         - Frames whose size differs from the first kept one are scaled to it. Pictures of a list or folder must agree.
         - An animated GIF, PNG, WebP or AVIF is a clip; a still picture is refused (GIF: a clip of one frame).

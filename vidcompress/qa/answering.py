@@ -163,9 +163,7 @@ def answer_compressed(
         Answer(
             text=text.strip(),
             question=question.text,
-            report=noted(
-                with_media(compressed.report.for_row(number), pictures, clip), question.text, processor
-            ),
+            report=noted(with_media(compressed.report.for_row(number), pictures, clip), question, processor),
             timing_ms=timing,
             batch_size=len(questions),
             new_tokens=int((row != pad).sum()),
@@ -230,10 +228,11 @@ def check_text(text: str, processor: Any) -> None:
             )
 
 
-def noted(report: Report, text: str, processor: Any) -> Report:
-    """Say so when the tokenizer has no word for parts of the question, as the embedded models' have not."""
+def noted(report: Report, question: Question, processor: Any) -> Report:
+    """Add the question's notes, and say so when the tokenizer lacks words of it, as the embedded models' do."""
+    report.notes.extend(question.notes)
     unknown = getattr(processor.tokenizer, "unk_token_id", None)
-    ids = processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+    ids = processor.tokenizer(question.text, add_special_tokens=False)["input_ids"]
     count = sum(token == unknown for token in ids) if unknown is not None else 0
     if count:
         report.notes.append(f"{count} of {len(ids)} words of the question are unknown to this model")

@@ -10,6 +10,7 @@ from typing import Any
 from ..cache_names import CACHE_NAMES
 from ..checks import is_whole
 from ..errors import ArgumentError, nearest, shown
+from ..foreign import ASKING, refuse
 from ..media import Processor
 from ..registry import adapter_for
 
@@ -90,6 +91,7 @@ def check_generation(model: Any, options: Mapping[str, Any]) -> None:
             raise ArgumentError(
                 f"{name} cannot be passed on to generate; leave it out, it is made from the question and its media"
             )
+    refuse(options, ASKING)
     known = _known(model)
     for name, value in options.items():
         if isinstance(value, float) and not math.isfinite(value):

@@ -172,7 +172,7 @@ class Chat:
         answer = Answer(
             text=said,
             question=text,
-            report=noted(report, text, qa.processor),
+            report=noted(report, replace(self._media, text=text), qa.processor),
             timing_ms=timing,
             new_tokens=int((new != pad).sum()),
             media=as_seen(qa.processor, pictures, clip),

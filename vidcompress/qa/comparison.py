@@ -62,8 +62,7 @@ class Row:
         """
         if self.answer is None:
             return None
-        report = self.answer.report
-        return float(report.kept) if report.inside is None else report.inside.mean
+        return float(self.answer.report.mean_kept)
 
     @property
     def retention(self) -> float | None:

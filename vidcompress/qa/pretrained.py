@@ -225,6 +225,21 @@ def _device(device: str | torch.device | None) -> torch.device:
     return checks.device("device", device)
 
 
+def one_dtype(dtype: Any, torch_dtype: Any) -> Any:
+    """The dtype under either of its names, not checked otherwise.
+
+    Raises:
+        ArgumentError: both names are given, with different values.
+    """
+    if torch_dtype is None:
+        return dtype
+    if dtype is not None and str(dtype).removeprefix("torch.") != str(torch_dtype).removeprefix("torch."):
+        raise ArgumentError(
+            f"torch_dtype={shown(torch_dtype)} and dtype={shown(dtype)} are two names of one argument; pass one of them"
+        )
+    return torch_dtype
+
+
 def _dtype(dtype: str | torch.dtype | None, target: torch.device | None) -> str | torch.dtype:
     if dtype is None:
         return torch.float32 if target is not None and target.type == "cpu" else "auto"

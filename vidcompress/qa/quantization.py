@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..distribution import how_to_install
 from ..errors import ArgumentError, shown
 
 QUANTIZATIONS = ("4bit", "8bit")
@@ -67,5 +68,5 @@ def check_quantization(quantization: str | None, quantization_config: Any) -> No
     if quantization is not None and find_spec("bitsandbytes") is None:
         raise ArgumentError(
             f"quantization={quantization!r} needs the package bitsandbytes, which is not installed; install it with "
-            "pip install 'vidcompress[quantization]', or leave the argument out"
+            f"{how_to_install('quantization')}, or leave the argument out"
         )

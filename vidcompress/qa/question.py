@@ -11,6 +11,7 @@ import torch
 
 from ..checks import whole_number
 from ..errors import ArgumentError, shown
+from ..foreign import ASKING, instead
 from ..media import VideoFrames, load_image, read_video
 from ..media.arriving import ArrivingFrames, arriving
 
@@ -25,11 +26,13 @@ class Question:
         text: the question.
         images: pictures it is about, in order; anything that `load_image` takes.
         video: the clip it is about, or None; anything that `read_video` takes.
+        notes: what the report of its answer is to say.
     """
 
     text: str
     images: tuple[Any, ...] = ()
     video: Any = None
+    notes: tuple[str, ...] = ()
 
     def open(self, **sampling: Any) -> tuple[list[Any], VideoFrames | None]:
         """Read the media.
@@ -88,6 +91,10 @@ def read_question(item: Mapping[str, Any], *, where: str = "") -> Question:
             f"for example dict(question='...', image='photo.jpg')"
         )
     unknown = sorted(set(item) - set(KEYS))
+    for key in unknown:
+        said = instead(key, item[key], ASKING)
+        if said is not None:
+            raise ArgumentError(f"{where}{said}")
     if unknown:
         raise ArgumentError(f"{where}unknown keys {unknown}; allowed are {', '.join(KEYS)}")
     text, image, images, video = (item.get(key) for key in KEYS)

@@ -11,7 +11,8 @@ import torch
 
 from ..checks import flag, whole_number
 from ..compiled import check_compile, compile_decoder
-from ..errors import ArgumentError
+from ..errors import ArgumentError, shown
+from ..foreign import ASKING, LOADING, SAMPLING, instead, refuse
 from ..media import load_processor
 from ..media.backends import get_backend
 from ..media.sampling import check_request
@@ -25,10 +26,11 @@ from .chat import Chat
 from .compare import run_comparison
 from .comparison import Comparison
 from .lineup import plan_comparison
-from .pretrained import load_model, resolve
+from .pretrained import load_model, one_dtype, resolve
 from .progress import bar
 from .question import Question, check_length, read_question
 from .streaming import check_streamable, stream_text
+from .unnamed import remarked
 
 DEFAULT_RATIO = 0.25
 _CALL_OPTIONS = ("policy", "separators", "positions", "encoder_saving")
@@ -80,6 +82,7 @@ class VisualQA:
         get_backend(backend)
         self.sampling = {"num_frames": num_frames, "fps": fps, "max_frames": max_frames, "backend": backend}
         self.time_instruction = flag("time_instruction", time_instruction)
+        self._unnamed = False
         self._configure(method, retention_ratio, max_tokens, options)
 
     @classmethod
@@ -92,6 +95,7 @@ class VisualQA:
         max_tokens: int | None = None,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
+        torch_dtype: str | torch.dtype | None = None,
         attn_implementation: Any = None,
         device_map: Any = None,
         quantization: str | None = None,
@@ -112,7 +116,8 @@ class VisualQA:
             retention_ratio: share of the visual tokens to keep.
             max_tokens: visual tokens per question to keep.
             device: None is "cuda" where there is one, else "cpu".
-            dtype: None is float32 on the CPU and the checkpoint's own elsewhere.
+            dtype: None is float32 on the CPU and "auto" elsewhere; "auto" is the checkpoint's own.
+            torch_dtype: the former name of `dtype` in transformers, for the same.
             attn_implementation: "sdpa", "eager", ... as in transformers.
             device_map: as in transformers ("auto", {"": "cpu"}, ...); not together with `device`. Quantised or not,
                 dtype is then the checkpoint's own unless it is given.
@@ -130,6 +135,8 @@ class VisualQA:
             ArgumentError: an argument is not allowed or the checkpoint does not load.
             UnsupportedModelError: no adapter serves this family.
         """
+        refuse(options, LOADING, SAMPLING)
+        dtype = one_dtype(dtype, torch_dtype)
         # Made before the weights are read, so that bad options are refused at once.
         qa = cls(None, None, method=method, retention_ratio=retention_ratio, max_tokens=max_tokens, **options)
         files: dict[str, Any] = {
@@ -163,6 +170,7 @@ class VisualQA:
         if compile:
             compile_decoder(adapter_for(qa.model).decoder)
         qa.processor = load_processor(qa.model, resize_device=resize_device, **files)
+        qa._unnamed = name_or_path is None
         return qa
 
     def using(
@@ -231,7 +239,7 @@ class VisualQA:
             UnsupportedInputError: the method does not serve this kind of input.
         """
         item = {"question": question, "image": image, "images": images, "video": video}
-        return self._answer(read_question(item), max_new_tokens, generate)
+        return self._answer(self._read(item), max_new_tokens, generate)
 
     def stream(
         self,
@@ -257,7 +265,7 @@ class VisualQA:
             ArgumentError: an argument is not allowed, at once. What goes wrong later is raised by the loop.
         """
         item = {"question": question, "image": image, "images": images, "video": video}
-        asked = read_question(item)
+        asked = self._read(item)
         check_streamable(generate)
 
         def run(**extra: Any) -> None:
@@ -272,6 +280,7 @@ class VisualQA:
         images: Sequence[Any] | None = None,
         video: Any = None,
         history: bool = True,
+        **unknown: Any,
     ) -> Chat:
         """Begin a conversation: the media are encoded and compressed once, for all its questions.
 
@@ -279,6 +288,7 @@ class VisualQA:
             image, images, video: as in `ask`; later turns cannot bring more.
             history: whether a question sees the earlier ones and their answers. Without, each is answered as `ask`
                 would answer it (a method that reads the question reads the first one).
+            **unknown: refused, with what to do instead.
 
         Returns:
             A conversation: `chat.ask(question)`, `chat.stream(question)`.
@@ -286,8 +296,13 @@ class VisualQA:
         Raises:
             ArgumentError: an argument is not allowed. The media are opened by the first question.
         """
+        for name, value in unknown.items():
+            raise ArgumentError(
+                instead(name, value, ASKING)
+                or f"{name}={shown(value)}: chat takes image, images, video and history; pass it to ask of the chat"
+            )
         item = {"question": "-", "image": image, "images": images, "video": video}
-        return Chat(self, read_question(item), history=history)
+        return Chat(self, self._read(item), history=history)
 
     def ask_batch(
         self,
@@ -322,7 +337,7 @@ class VisualQA:
             raise ArgumentError(
                 f"items must be a list of dicts, got {type(items).__name__}; for one question use ask"
             )
-        questions = [read_question(item, where=f"items[{number}]: ") for number, item in enumerate(items)]
+        questions = [self._read(item, where=f"items[{number}]: ") for number, item in enumerate(items)]
         chunks = [questions[start : start + batch_size] for start in range(0, len(questions), batch_size)]
         answers: list[Answer] = []
         with bar(len(questions), progress, len(chunks)) as advance:
@@ -395,13 +410,18 @@ class VisualQA:
         generate = {key: value for key, value in options.items() if key not in _CALL_OPTIONS}
         return run_comparison(
             self,
-            asked,
+            remarked(asked) if self._unnamed else asked,
             entries,
             skipped,
             repeats=repeats,
             generation={"do_sample": False, **generate, "max_new_tokens": max_new_tokens},
             progress=progress,
         )
+
+    def _read(self, item: Mapping[str, Any], where: str = "") -> Question:
+        """A question, with what is to be said about its media where no model was named."""
+        question = read_question(item, where=where)
+        return remarked(question) if self._unnamed else question
 
     def _answer(self, question: Question, max_new_tokens: int, generate: dict[str, Any]) -> Answer:
         return answer_alone(self.model, self.processor, question, **self._arguments(max_new_tokens, generate))

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 
+from odd_media import joined, photo, write_pictures
 from vidcompress.media import read_video
 from vidcompress.media.errors import MediaError
 
@@ -99,12 +100,54 @@ def test_other_frames_than_asked_for_are_refused(clip: Path, stand_in: Any, writ
         read_video(write_clip("torchcodec_mirror.mp4", 2, mirror=True), backend="torchcodec")
 
 
-def test_its_errors_name_another_backend(clip: Path, stand_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("pix_fmt, levels, reason", [
+    ("bgra", 2, "does not lay transparency over white, which the pixel format bgra may hold"),
+    ("yuv420p", 2, "takes full-range colours of yuv420p for limited ones"),
+    ("yuv420p", 1, None),
+])  # fmt: skip
+def test_colours_that_it_gets_wrong_are_refused(
+    pix_fmt: str, levels: int, reason: str | None, stand_in: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "colours.mkv"
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("ffv1", rate=5)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, pix_fmt
+        stream.codec_context.color_range = levels
+        for number in range(4):
+            picture = np.full((48, 64, 3), 60 * number, np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pix_fmt)
+            frame.color_range = levels
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    if reason is None:
+        same(path, num_frames=4)
+        return
+    stand_in.asked = None
+    with pytest.raises(MediaError, match=f"backend='torchcodec' {reason}; use backend='pyav'"):
+        read_video(path, backend="torchcodec")
+    assert stand_in.asked is None, "it is not even asked"
+
+
+def test_parts_and_turned_pictures_are_refused(stand_in: Any, tmp_path: Path) -> None:
+    parts = joined(tmp_path, "mpg", [12, 12])
+    with pytest.raises(MediaError, match="mixes the frames of files whose time stamps start again; use"):
+        read_video(parts, backend="torchcodec")
+    turned = write_pictures(tmp_path / "turned.avi", [photo(number, 6) for number in range(3)])
+    with pytest.raises(MediaError, match="does not turn clips as their pictures' EXIF says; use"):
+        read_video(turned, backend="torchcodec")
+    plain = write_pictures(tmp_path / "plain.avi", [photo(number, 1) for number in range(3)])
+    same(plain, num_frames=3)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Could not seek\nsecond line"), KeyError("Could not seek")])
+def test_its_errors_name_another_backend(
+    error: Exception, clip: Path, stand_in: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(self: Any, indices: list[int]) -> Any:
-        raise RuntimeError("Could not seek\nsecond line")
+        raise error
 
     monkeypatch.setattr(stand_in, "get_frames_at", fail)
-    with pytest.raises(MediaError, match=r"torchcodec failed \(Could not seek\); use backend='pyav'"):
+    with pytest.raises(MediaError, match=r"torchcodec failed \('?Could not seek'?\); use backend='pyav'"):
         read_video(clip, backend="torchcodec")
 
 

@@ -12,10 +12,12 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from vidcompress import __version__
 from vidcompress.errors import ArgumentError, one_line, shown
 
 QUESTIONS, SETTINGS, MANIFEST = "questions.jsonl", "benchmark.toml", "manifest.json"
@@ -124,6 +126,26 @@ def finished(folder: Path, recipe: Mapping[str, Any]) -> Made:
     return _made(folder, found)
 
 
+def is_drawn(path: Path) -> bool:
+    """Whether a file is one that a finished folder of the suite lists.
+
+    Args:
+        path: an absolute path, without links.
+    """
+    parents = [path, *path.parents][:3]
+    return any(path.relative_to(folder).as_posix() in _listed(folder) for folder in parents)
+
+
+@lru_cache(maxsize=8)
+def _listed(folder: Path) -> frozenset[str]:
+    """Names of the files in a finished folder, and "." for itself; nothing of any other."""
+    try:
+        found = _read(folder / MANIFEST)
+    except ArgumentError:
+        return frozenset()
+    return frozenset((*found["files"], ".")) if "recipe" in found else frozenset()
+
+
 def finish(folder: Path, settings: str, recipe: Mapping[str, Any]) -> Made:
     """Write what describes the questions, and at the very end the manifest, which says that all is there."""
     for path in (folder / "media").glob(f"{UNFINISHED}.*"):
@@ -153,7 +175,7 @@ def finish(folder: Path, settings: str, recipe: Mapping[str, Any]) -> Made:
 
 def made_with() -> dict[str, str]:
     """The versions on which the bytes of the media depend."""
-    return {name: version(name) for name in ("vidcompress", "numpy", "pillow", "av")}
+    return {"vidcompress": __version__} | {name: version(name) for name in ("numpy", "pillow", "av")}
 
 
 def _made(folder: Path, manifest: Mapping[str, Any]) -> Made:

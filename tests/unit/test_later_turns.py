@@ -1,0 +1,88 @@
+"""What a later turn is compared with: pixels of another picture, and caches that were cut too short or are too long."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from vidcompress.cache_names import cache_name
+from vidcompress.continuation import Transcript, check_pixels, open_transcript, resume, sample_pixels
+from vidcompress.errors import UnsupportedInputError
+
+KEYS = ("pixel_values", "pixel_values_videos")
+
+
+def transcript(**inputs: torch.Tensor) -> Transcript:
+    """A transcript that was opened with these pixels."""
+    ids = torch.zeros(1, 1, dtype=torch.int64)
+    return Transcript(ids, ids, {"input_ids": ids}, (), sample_pixels(inputs, KEYS))
+
+
+def same(before: torch.Tensor, now: torch.Tensor) -> bool:
+    """Whether pixels pass for those of the first turn."""
+    opened = transcript(pixel_values=before)
+    try:
+        check_pixels(opened, {"pixel_values": now}, KEYS)
+    except UnsupportedInputError:
+        return False
+    return True
+
+
+def test_every_value_of_a_small_picture_is_compared() -> None:
+    """A picture of up to 4,096 values is looked at whole, so no single change passes."""
+    pixels = torch.randn(1, 3, 36, 36, generator=torch.Generator().manual_seed(0))
+    assert same(pixels, pixels.clone())
+    for place in range(0, pixels.numel(), 7):
+        changed = pixels.clone()
+        changed.view(-1)[place] += 1
+        assert not same(pixels, changed), place
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 64, 64), (1, 3, 112, 112), (2, 3, 91, 53)])
+def test_no_run_of_a_4096th_of_a_larger_picture_is_overlooked(shape: tuple[int, ...]) -> None:
+    """At least 4,096 values, evenly taken, are compared: a change of a 4,096th, wherever it begins, holds one."""
+    pixels = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    run = pixels.numel() // 4096
+    assert run > 1
+    assert same(pixels, pixels.clone())
+    for start in range(0, pixels.numel() - run, 97 * run + 1):
+        changed = pixels.clone()
+        changed.view(-1)[start : start + run] += 1
+        assert not same(pixels, changed), start
+
+
+def test_each_key_and_each_picture_of_a_list_is_compared() -> None:
+    pictures = [torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(n)) for n in range(3)]
+    clip = pictures[0][None]
+    opened = transcript(pixel_values=pictures, pixel_values_videos=clip)  # type: ignore[arg-type]
+    check_pixels(opened, {"pixel_values": pictures, "pixel_values_videos": clip}, KEYS)
+    check_pixels(opened, {"pixel_values": list(pictures)}, KEYS)
+    for wrong in ([*pictures[:2], clip[0]], pictures[:2], [*pictures, clip[0]], [pictures[1], pictures[0]]):
+        with pytest.raises(UnsupportedInputError, match="^pixel_values differs"):
+            check_pixels(opened, {"pixel_values": wrong}, KEYS)
+    with pytest.raises(UnsupportedInputError, match="^pixel_values_videos differs"):
+        check_pixels(opened, {"pixel_values": pictures, "pixel_values_videos": clip + 1}, KEYS)
+
+
+def test_where_a_cache_may_be_cut_by_hand() -> None:
+    """Ten columns, of which the first eight are the prompt and 2 to 5 its picture; one of these four was sent.
+
+    So the cache holds three columns fewer: three of it end just behind the picture, seven are all that was said.
+    """
+    ids = torch.tensor([[5, 6, 90, 90, 90, 90, 7, 8, 9, 9]])
+    first = {"input_ids": ids[:, :8]}
+    short = {"input_ids": torch.tensor([[5, 6, 90, 7, 8]])}
+    opened = replace(open_transcript(first, None, short, (90,)), sequences=ids)
+    assert (opened.settled, opened.shift) == (6, 3)
+    assert [opened.held(cached) for cached in (3, 4, 7)] == [6, 7, 10]
+    with pytest.raises(UnsupportedInputError, match="was cut to 2 tokens, within the visual tokens"):
+        opened.held(2)
+    with pytest.raises(UnsupportedInputError, match="holds 1 tokens more than this block put there"):
+        opened.held(8)
+    turn = torch.cat((ids, torch.tensor([[3]])), dim=1)
+    later = resume(opened, {"input_ids": turn}, None, 7, caller_positions=False)
+    assert later["input_ids"].tolist() == [[5, 6, 90, 7, 8, 9, 9, 3]]
+    with pytest.raises(UnsupportedInputError, match=f"input_ids has 10 columns and {cache_name()} holds 10"):
+        resume(opened, {"input_ids": ids}, None, 7, caller_positions=False)

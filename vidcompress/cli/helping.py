@@ -1,0 +1,48 @@
+"""What `--help` looks like: flags without a type, no panel for `--help` alone, and examples at the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typer.core import TyperCommand, TyperGroup
+
+
+class Command(TyperCommand):
+    """A command whose help reads well at 80 columns."""
+
+    def __init__(self, *args: Any, **given: Any) -> None:
+        super().__init__(*args, **given)
+        paragraphs = (self.help or "").split("\n\n")
+        self.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)  # broken anew
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters, `--help` last."""
+        return _tidied(super().get_params(ctx))
+
+
+class Group(TyperGroup):
+    """Commands, and a help that reads well at 80 columns."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters, `--help` last."""
+        return _tidied(super().get_params(ctx))
+
+
+def _tidied(parameters: list[Any]) -> list[Any]:
+    """Flags are shown without a type, since they take no value; `--help` joins the last panel."""
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False) and parameter.metavar is None:
+            parameter.metavar = ""
+    if len(parameters) > 1:
+        *_, before, last = parameters
+        last.rich_help_panel = getattr(before, "rich_help_panel", None)
+    return parameters
+
+
+def examples(*commands: str) -> str:
+    """What stands at the end of a command's help: lines that can be typed.
+
+    Args:
+        commands: each of one line, or of several that end in a backslash.
+    """
+    return "\n".join(("Examples:", *commands))

@@ -1,0 +1,56 @@
+"""What the package is called where packages are installed from, and how its extras are installed.
+
+The module and the command are `vidcompress`. On the package index that name belongs to another project.
+"""
+
+from __future__ import annotations
+
+import shlex
+from importlib.metadata import PackageMetadata, PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Final
+
+DISTRIBUTION: Final = "vidcompress-vlm"
+_BESIDE: Final = Path(__file__).resolve().parent.parent
+
+
+def checkout(folder: Path | None = None) -> Path | None:
+    """The checkout that the package runs from; None of an installed wheel, whatever else lies beside it.
+
+    Args:
+        folder: the one that holds the package; None for that of this one.
+    """
+    folder = folder or _BESIDE
+    project = folder / "pyproject.toml"
+    ours = project.is_file() and f'\nname = "{DISTRIBUTION}"\n' in project.read_text(encoding="utf-8")
+    return folder if ours else None
+
+
+def how_to_install(extra: str = "") -> str:
+    """The command that installs the package, for the end of a message.
+
+    Args:
+        extra: of the optional dependencies in pyproject.toml, such as "eval"; "" for none.
+
+    Returns:
+        `pip install '.[eval]' in the checkout` where the package runs from one, else `pip install
+        'vidcompress-vlm[eval]'`.
+    """
+    name, where = (DISTRIBUTION, "") if checkout() is None else (".", " in the checkout")
+    return f"pip install {shlex.quote(f'{name}[{extra}]' if extra else name)}{where}"
+
+
+def stated() -> PackageMetadata | None:
+    """The metadata that this package was installed with; None of a checkout that was not installed."""
+    try:
+        return distribution(DISTRIBUTION).metadata
+    except PackageNotFoundError:
+        return None
+
+
+def namesake() -> str | None:
+    """Version of an installed distribution called `vidcompress`, which is not this one; None where there is none."""
+    try:
+        return distribution("vidcompress").version
+    except PackageNotFoundError:
+        return None

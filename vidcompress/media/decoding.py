@@ -1,0 +1,133 @@
+"""From a packet of PyAV's to frames, and from a frame to upright RGB."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ..errors import one_line
+from .errors import MediaError
+from .orientation import Matrix, upright
+from .rgb import to_rgb
+
+_WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""Codecs whose transparency FFmpeg's own decoder leaves out, and the decoder that reads it."""
+
+_FULL_RANGE = 2
+
+Array = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+class Decoder:
+    """Decodes the packets of one stream, with their transparency.
+
+    Args:
+        stream: PyAV's, of an open container.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        import av
+
+        own = stream.codec_context
+        name = _WITH_ALPHA.get(own.codec.canonical_name, "")
+        self._other: Any = None
+        if stream.metadata.get("alpha_mode") == "1" and name in av.codecs_available:
+            self._other = av.CodecContext.create(name, "r")
+            self._other.extradata, self._other.options = own.extradata, own.options
+
+    def decode(self, packet: Any) -> list[Any]:
+        """The frames that a packet completes; of the empty one at the end, those that are left."""
+        if self._other is None:
+            return list(packet.decode())
+        ended = packet.size == 0 and packet.dts is None
+        return list(self._other.decode(None if ended else packet)) if ended or packet.size else []
+
+    def flush(self) -> None:
+        """Forget what was decoded, after a seek. (PyAV sees to the stream's own decoder.)"""
+        if self._other is not None:
+            self._other.flush_buffers()
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a frame is before it is converted: some readers convert some of these otherwise.
+
+    Attributes:
+        pixels: FFmpeg's name of the pixel format, for example "yuv420p10le".
+        height: of the coded frame, in pixels.
+        width: of the coded frame, in pixels.
+        interlaced: whether it is two fields.
+        full_range: whether its black is 0 and its white the highest number.
+    """
+
+    pixels: str
+    height: int
+    width: int
+    interlaced: bool
+    full_range: bool
+
+    @classmethod
+    def of(cls, frame: Any) -> Look:
+        """The look of a PyAV frame."""
+        full = frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
+        return cls(frame.format.name, frame.height, frame.width, bool(frame.interlaced_frame), bool(full))
+
+    @property
+    def alpha(self) -> bool:
+        """Whether pixels of this format may be transparent."""
+        return has_alpha(self.pixels)
+
+
+@lru_cache(maxsize=256)
+def has_alpha(pixels: str) -> bool:
+    """Whether a pixel format holds transparency, in a channel or in its palette."""
+    from av.video.format import VideoFormat
+
+    made = VideoFormat(pixels)
+    return bool(made.has_palette or any(component.is_alpha for component in made.components))
+
+
+def picture_of(
+    frame: Any, matrix: Matrix, name: str, size: tuple[int, int] | None = None
+) -> tuple[Array, bool]:
+    """A decoded frame as it is shown: upright, 8-bit RGB, transparency over white.
+
+    Args:
+        frame: PyAV's.
+        matrix: how it is to be turned.
+        name: of the clip, for messages.
+        size: (height, width) to scale it to, in pixels; its own where it is None.
+
+    Returns:
+        uint8 (height, width, channel), and whether it was scaled.
+
+    Raises:
+        MediaError: its pixel format or its colours cannot be converted.
+    """
+    import av
+
+    turned = matrix[0] == 0
+    stored = (frame.height, frame.width)
+    wanted = stored if size is None else size[::-1] if turned else size
+    shape = {"height": wanted[0], "width": wanted[1]}
+    try:
+        if has_alpha(frame.format.name) and not _opaque_palette(frame):
+            from PIL import Image
+
+            made = np.asarray(to_rgb(Image.fromarray(frame.to_ndarray(format="rgba", **shape))))
+        else:
+            made = frame.to_ndarray(format="rgb24", **shape)
+    except (av.FFmpegError, ValueError) as error:
+        raise MediaError(
+            f"video={name!r}: its frames (pixel format {frame.format.name}, colour space {int(frame.colorspace)}) "
+            f"cannot be converted to RGB ({one_line(error)}); convert it to H.264 in MP4"
+        ) from error
+    return upright(made, matrix), wanted != stored
+
+
+def _opaque_palette(frame: Any) -> bool:
+    """Whether all colours of a palette are stored as transparent: such files leave the fourth byte unused."""
+    return bool(frame.format.has_palette) and not any(bytes(frame.planes[1])[3::4])
