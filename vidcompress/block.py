@@ -1,7 +1,8 @@
 """The plug-and-play block: inside it, a model's own `generate` and `forward` see compressed inputs.
 
 Nothing is patched on a class. One attribute, `generate`, is put on the instance and one forward pre-hook is
-registered; both are gone on exit, also after an exception.
+registered; both are gone on exit, also after an exception. Methods inside the language model put hooks on its layers
+too, which stay until calls that other threads began inside the block have ended.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from .block_session import CompressSession
 from .budget import Policy, Separators
@@ -22,7 +23,8 @@ from .settings import make_settings
 
 __all__ = ["CompressSession", "compress"]
 
-_active: WeakSet[Any] = WeakSet()
+_active: WeakKeyDictionary[Any, CompressSession] = WeakKeyDictionary()
+"""Sessions of models that are inside a block, or whose layers still have hooks of one."""
 
 
 @contextmanager
@@ -43,10 +45,15 @@ def compress(
 
     `model.generate(**inputs)` returns sequences that begin with the caller's own prompt ids, and `max_length`
     counts that prompt. A direct `model(**inputs)` returns logits of the shortened sequence; `labels` are
-    shortened alike. Custom logits processors and stopping criteria see the shortened prompt.
+    shortened alike, and `logits_to_keep` names columns of the caller's prompt. Custom logits processors, stopping
+    criteria and `prefix_allowed_tokens_fn` see the shortened prompt.
+
+    A call that another thread began inside the block finishes as it began, also when the block is left meanwhile; a
+    `generate` that was taken from inside and is called later is refused.
 
     Args:
-        model: a stock transformers model of a supported family.
+        model: a stock transformers model of a supported family, or a wrapper of `torch.compile`, PEFT, accelerate or
+            DistributedDataParallel around one; calls of the wrapper and of the model in it are compressed alike.
         method, retention_ratio, max_tokens, separators, positions, policy, max_views, encoder_saving,
             options: as in `compress_inputs`.
 
@@ -54,7 +61,7 @@ def compress(
         A session whose `.report` describes the latest call.
 
     Raises:
-        CompressionStateError: the model is inside another `compress` block already.
+        CompressionStateError: the model is inside another `compress` block already, or in a call that began in one.
         Otherwise as `compress_inputs`, at entry for the arguments and at each call for the inputs.
     """
     settings = make_settings(
@@ -68,24 +75,40 @@ def compress(
         encoder_saving=encoder_saving,
         **options,
     )
-    adapter_for(model)  # else anything might be asked whether it is active
-    if model in _active:
-        raise CompressionStateError(
-            f"{type(model).__name__} is inside a compress block already; leave it before opening another"
-        )
+    model = adapter_for(model).model  # out of its wrappers
+    _check_free(model)
     session = CompressSession(model, settings)
     theirs = vars(model).get("generate")
-    _active.add(model)
+    _active[model] = session
     handle = model.register_forward_pre_hook(session.before_forward, with_kwargs=True)
     model.generate = session.generate
     try:
-        with session.hooks():
-            yield session
+        session.attach()
+        yield session
     finally:
-        _active.discard(model)
         handle.remove()
         if vars(model).get("generate") == session.generate:  # not one that the caller put there meanwhile
             del model.generate
             if theirs is not None:
                 model.generate = theirs
-        session.close()
+        if session.leave():
+            _active.pop(model, None)
+
+
+def _check_free(model: Any) -> None:
+    """Refuse a second block on a model.
+
+    Raises:
+        CompressionStateError: the model is in a block, or hooks of one are still on its layers.
+    """
+    session = _active.get(model)
+    if session is None or session.over():
+        return
+    if session.left:
+        raise CompressionStateError(
+            f"a call that began in an earlier compress block of this {type(model).__name__} still runs in another "
+            "thread; wait for it (thread.join()) before opening another block"
+        )
+    raise CompressionStateError(
+        f"{type(model).__name__} is inside a compress block already; leave it before opening another"
+    )

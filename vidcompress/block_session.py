@@ -15,9 +15,11 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from .cache_names import CACHE_NAMES, cache_name, given_cache, returned_cache, with_cache_name
+from .calls import Calls
+from .compiled import outside_compiler
 from .continuation import Transcript, check_pixels, open_transcript, resume, sample_pixels
-from .decoder.pruner import Pruner
-from .errors import CompressionStateError, UnsupportedInputError
+from .decoder.pruner import Pruner, Pruning
+from .errors import CompressionStateError, UnsupportedInputError, VidcompressError, shown
 from .generation import (
     CHUNKED_PREFILL_SINCE,
     PromptStreamer,
@@ -47,13 +49,18 @@ class CompressSession:
     Attributes:
         settings: what the block compresses with.
         report: of the latest call that had images or videos; None before the first.
+        left: whether the block is over. Calls that began in it may still run.
     """
 
     def __init__(self, model: Any, settings: Settings) -> None:
         self.settings = settings
         self.report: Report | None = None
+        self.left = False
         self._adapter = adapter_for(model)
         self._model = model
+        self._name = type(model).__name__
+        self._calls = Calls()
+        self._hooks = ExitStack()
         self._generate = model.generate
         self._forward_parameters = list(inspect.signature(model.forward).parameters)
         self._inside = threading.local()
@@ -62,26 +69,60 @@ class CompressSession:
 
     def __deepcopy__(self, memo: Any) -> CompressSession:
         raise CompressionStateError(
-            f"{type(self._model).__name__} is inside a compress block and cannot be copied there; leave the block first"
+            f"{self._name} is inside a compress block and cannot be copied there; leave the block first"
         )
 
-    @contextmanager
-    def hooks(self) -> Iterator[None]:
-        """What a method inside the language model needs beside the pre-hook."""
-        if self.pruner is None:
-            yield
-            return
-        handle = self._model.register_forward_hook(self.after_forward, always_call=True)
-        try:
-            with self.pruner.attached():
-                yield
-        finally:
-            handle.remove()
+    def attach(self) -> None:
+        """Put on what a method inside the language model needs beside the pre-hook."""
+        if self.pruner is not None:
+            handle = self._model.register_forward_hook(self.after_forward, always_call=True)
+            self._hooks.callback(handle.remove)
+            self._hooks.enter_context(self.pruner.attached())
+
+    def leave(self) -> bool:
+        """End the block: no call begins any more, and those that run finish as they began.
+
+        Returns:
+            Whether nothing of this session is left on the model.
+        """
+        self.left = True
+        self._end_forward()  # where an interrupt let torch call no hook
+        self._calls.close(self.close)
+        return self._calls.settle() or self.pruner is None
+
+    def over(self) -> bool:
+        """Whether the block is over and no call that began in it still runs."""
+        return self._calls.settle()
 
     def close(self) -> None:
-        """Let go of the model; the report stays."""
+        """Take the hooks off and let go of the model; the report stays."""
+        self._hooks.close()
         self._model = self._generate = self._adapter = None
         self._transcripts.clear()
+
+    @contextmanager
+    def _call_of(self, streamer: Any) -> Iterator[None]:
+        """One call of generate: counted, and a refusal ends its streamer, or its reader would wait for ever.
+
+        Raises:
+            CompressionStateError: the block is over.
+        """
+        begun = self._calls.begin()
+        try:
+            if not begun:
+                raise CompressionStateError(
+                    f"this generate was taken from inside a compress block of {self._name}, which is over; call "
+                    "model.generate inside the block, or take it from the model again"
+                )
+            yield
+        except VidcompressError:
+            if streamer is not None:
+                streamer.end()
+            raise
+        finally:
+            if begun:
+                self._calls.end()
+                self._calls.settle()
 
     def _compress(self, inputs: Mapping[str, Any], *, for_generate: bool) -> CompressedInputs:
         compressed = compress_with(self._adapter, inputs, self.settings, for_generate=for_generate)
@@ -109,10 +150,18 @@ class CompressSession:
         encoded again then.
 
         Raises:
+            CompressionStateError: the block is over, or the layers of a method inside the language model ran past it.
             UnsupportedInputError: a filled cache that is not of this block or does not hold the beginning of the
                 prompt, no cache under original positions, a `max_length` within the prompt, chunked prefill on a
                 version of transformers that gets it wrong.
         """
+        if getattr(self._inside, "depth", 0) and not self._has_pixels(kwargs):
+            # Called by the model itself, as the assistant of its own generate.
+            return self._generate(inputs, generation_config, *args, **kwargs)
+        with self._call_of(kwargs.get("streamer")):
+            return self._answer(inputs, generation_config, *args, **kwargs)
+
+    def _answer(self, inputs: Tensor | None, generation_config: Any, *args: Any, **kwargs: Any) -> Any:
         if inputs is not None:
             kwargs["input_ids"] = inputs
         kwargs = with_cache_name(kwargs)
@@ -125,9 +174,14 @@ class CompressSession:
             self._check_options(generation_config, kwargs)
             transcript, short = self._begin(kwargs)
         else:
-            output = self._call(None, generation_config, *args, **kwargs)
+            visual = (*self._adapter.image_keys, *self._adapter.video_keys)
+            given = {  # transformers would encode a None
+                key: value for key, value in kwargs.items() if value is not None or key not in visual
+            }
+            output = self._call(None, generation_config, *args, **given)
             self._note_text(kwargs, output)
             return output
+        inside: Pruning | None = getattr(short, "inside", None)
         with self._pruning(short):
             call = {**short, **{k: kwargs[k] for k in _OWN if kwargs.get(k) is not None}}
             prompt, length = kwargs["input_ids"], call["input_ids"].shape[1]
@@ -135,6 +189,8 @@ class CompressSession:
             if call.get("streamer") is not None:
                 call["streamer"] = PromptStreamer(call["streamer"], prompt)
             output = with_prompt(self._call(None, generation_config, *args, **call), prompt, length)
+            if inside is not None:
+                inside.check_pruned()
         self._note(transcript, cache, output)
         return output
 
@@ -145,12 +201,8 @@ class CompressSession:
         if self.pruner is None or inside is None:
             yield
             return
-        inside.on = True
-        try:
-            with self.pruner.armed(inside.plan):
-                yield
-        finally:
-            inside.on = False
+        with inside.switched_on(), self.pruner.armed(inside.plan):
+            yield
 
     def _begin(self, kwargs: Mapping[str, Any]) -> tuple[Transcript, Mapping[str, Any]]:
         """Compress a first prompt."""
@@ -217,6 +269,16 @@ class CompressSession:
         return (*self._adapter.image_keys[:1], *self._adapter.video_keys[:1])
 
     def _check_options(self, generation_config: Any, kwargs: Mapping[str, Any]) -> None:
+        if isinstance(kwargs.get("logits_to_keep"), Tensor):
+            raise UnsupportedInputError(
+                f"logits_to_keep={shown(kwargs['logits_to_keep'])} names columns of the prompt, which generate applies "
+                "to every later token too; leave it out, or call model(...)"
+            )
+        if option("token_healing", generation_config, kwargs, self._model):
+            raise UnsupportedInputError(
+                "token_healing=True rewrites the end of the prompt, which a compress block gives back as it was; leave "
+                "it out"
+            )
         cache = option("use_cache", generation_config, kwargs, self._model)
         if self.settings.positions == "original" and cache is False:
             raise UnsupportedInputError(
@@ -274,6 +336,19 @@ class CompressSession:
         """
         if getattr(self._inside, "depth", 0):
             return None
+        if not self._calls.begin():  # the block was left while this call was on its way here
+            return None
+        with ExitStack() as call:
+            call.callback(self._calls.end)
+            compressed, changed = outside_compiler(self._shorten)(args, kwargs)
+            if self.pruner is not None and compressed is not None:
+                call.enter_context(self._pruning(compressed))
+                self._inside.forward = call.pop_all(), compressed.inside  # until `after_forward`
+        self._calls.settle()
+        return changed
+
+    def _shorten(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[CompressedInputs | None, Any]:
+        """Compress the arguments of a direct call. Returns what they became, if pixels, and what the pre-hook says."""
         if args:
             kwargs = {**dict(zip(self._forward_parameters, args, strict=False)), **kwargs}
         given, kwargs = kwargs, with_cache_name(kwargs)
@@ -285,15 +360,28 @@ class CompressSession:
                     "model.generate or model(...) on the model itself, not a generate that was bound before the block"
                 )
             renamed = given.get(cache_name()) is not kwargs.get(cache_name())
-            return ((), kwargs) if renamed else None
+            return None, ((), kwargs) if renamed else None
         compressed = self._compress(kwargs, for_generate=False)
-        self._inside.forward = ExitStack()
-        self._inside.forward.enter_context(self._pruning(compressed))
-        return (), dict(compressed)
+        with self._pruning(compressed):
+            return compressed, ((), dict(compressed))
 
     def after_forward(self, module: Any, args: Any, output: Any) -> None:
-        """Forward hook, called after errors too: the prefill of a direct call is over."""
-        stack = getattr(self._inside, "forward", None)
-        if stack is not None:
-            self._inside.forward = None
-            stack.close()
+        """Forward hook, called after errors too (`output` is None then): the prefill of a direct call is over.
+
+        Raises:
+            CompressionStateError: the language model ran without being pruned.
+        """
+        inside = self._end_forward()
+        if output is None:
+            return  # torch goes through the hooks at this moment, so none may be taken off
+        self._calls.settle()
+        if inside is not None:
+            inside.check_pruned()
+
+    def _end_forward(self) -> Pruning | None:
+        """Count this thread's direct call as ended, if there is one. Returns what was to be pruned in it."""
+        call, inside = getattr(self._inside, "forward", None) or (None, None)
+        self._inside.forward = None
+        if call is not None:
+            call.close()
+        return inside

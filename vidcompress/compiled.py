@@ -6,8 +6,9 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 
@@ -15,6 +16,9 @@ from .checks import device as device_of
 from .checks import flag
 from .errors import ArgumentError, shown
 from .methods.base import Method
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def check_compile(compile: Any, method: Method, device: Any, **others: Any) -> None:
@@ -72,6 +76,18 @@ def compile_decoder(decoder: torch.nn.Module) -> None:
     compiled once each, and again for another kind of mask, of cache, or a batch of one.
     """
     decoder.compile(dynamic=True)
+
+
+def outside_compiler(function: Callable[P, T]) -> Callable[P, T]:
+    """The same function, in which nothing is compiled: hooks that it puts on modules are called.
+
+    The hooks of a model that `torch.compile` wrapped are called while the compiler listens, and what they call would be
+    compiled as it was before, without hooks.
+    """
+    if "torch._dynamo" not in sys.modules:  # nothing was compiled in this process
+        return function
+    disabled: Callable[P, T] = torch.compiler.disable(function)
+    return disabled
 
 
 def is_compiled(model: Any, decoder: Any) -> bool:

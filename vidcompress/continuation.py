@@ -100,7 +100,11 @@ def open_transcript(
     """
     ids: Tensor = inputs["input_ids"]
     mask = torch.ones_like(ids) if mask is None else mask
-    kept = {key: short[key] for key in ("input_ids", "attention_mask", *PER_TOKEN_KEYS) if key in short}
+    kept = {
+        key: short[key]
+        for key in ("input_ids", "attention_mask", *PER_TOKEN_KEYS)
+        if short.get(key) is not None
+    }
     kept.setdefault("attention_mask", mask)
     return Transcript(ids, mask, kept, tuple(token for token in placeholders if token is not None))
 

@@ -93,10 +93,10 @@ class CompressedInputs(Mapping[str, Any]):
 
     def __getitem__(self, key: str) -> Any:
         if key == "mm_encoder_outputs" and self._features:
-            if self.inside is not None and not self.inside.on:
+            if self.inside is not None and not self.inside.hand_out():
                 raise CompressionStateError(
                     f"method {self.report.method!r} prunes inside the language model: call it within "
-                    "`with inputs.pruning():`, or use the vidcompress.compress block"
+                    "`with inputs.pruning():` of the same thread, or use the vidcompress.compress block"
                 )
             return {"image": EncodedVisuals(pooler_output=list(self._features))}
         return self._values[key]

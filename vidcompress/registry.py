@@ -14,6 +14,7 @@ from .catalogue import Registry
 from .errors import ArgumentError, UnsupportedModelError, nearest, shown
 from .foreign import LOADING, refuse
 from .signatures import check_adapter_class, check_method_class
+from .wrappers import check_is_model, unwrap
 
 T = TypeVar("T", bound=type[Any])
 
@@ -143,9 +144,13 @@ def _composed(name: str, options: dict[str, Any]) -> Any:
 def adapter_for(model: Any) -> Any:
     """Return a new adapter around a loaded model, chosen by `model.config.model_type`.
 
+    Args:
+        model: a transformers model, or a wrapper that `wrappers.unwrap` knows; the adapter is around the model in it.
+
     Raises:
-        UnsupportedModelError: no adapter serves this model type.
+        UnsupportedModelError: no adapter serves this model type, or a wrapper that is not served.
     """
+    model = unwrap(model)
     config = getattr(model, "config", None)
     model_type = getattr(config, "model_type", None)
     if not isinstance(model_type, str):
@@ -159,4 +164,5 @@ def adapter_for(model: Any) -> Any:
         raise UnsupportedModelError(
             f"no adapter for {type(model).__name__} (model_type {model_type!r}): {error.args[0]}"
         ) from None
+    check_is_model(model)
     return cls(model)

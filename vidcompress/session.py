@@ -15,6 +15,7 @@ from torch import Tensor
 from .adapters.base import Adapter, Visual
 from .budget import Plan, Policy, Separators, make_plan
 from .cache_names import cache_name, given_cache
+from .columns import ShortColumns, check_counted
 from .decoder.plan import plan_inside
 from .decoder.pruner import Pruning
 from .errors import UnsupportedInputError, shown
@@ -22,6 +23,7 @@ from .generation import is_filled
 from .inputs import CompressedInputs
 from .inside_report import InsideReport
 from .methods.base import Method, Positions, say_once
+from .moments import full_precision
 from .placement import input_device
 from .registry import adapter_for
 from .saving import Saving, leaders, spread
@@ -155,6 +157,14 @@ def compress_with(
     if settings.positions == "original" and features and for_generate:
         # Without a cache transformers reads a gap as the start of another sequence.
         values["use_cache"] = True
+    plan = (
+        None
+        if settings.method.inside is None
+        else plan_inside(prompt, kept, settings, len(adapter.decoder.layers))
+    )
+    if inputs.get("logits_to_keep") is not None:
+        columns = ShortColumns(prompt, kept, ids.shape[1], plan)
+        values["logits_to_keep"] = columns.logits_to_keep(inputs["logits_to_keep"])
     dropped = {*values, *adapter.image_keys, *adapter.video_keys}
     values |= {key: value for key, value in inputs.items() if key not in dropped}
     for row, spans in enumerate(prompt.spans):
@@ -170,9 +180,8 @@ def compress_with(
                     spared=len(visuals[key].layout.views) - len(tokens[key].layout.views) + alike.get(key, 0),
                 )
             )
-    if settings.method.inside is None:
+    if plan is None:
         return CompressedInputs(values, features, report)
-    plan = plan_inside(prompt, kept, settings, len(adapter.decoder.layers))
     report.inside = InsideReport(plan)
     return CompressedInputs(values, features, report, Pruning(adapter, plan))
 
@@ -200,6 +209,7 @@ def _check_inputs(adapter: Adapter, inputs: Mapping[str, Any], settings: Setting
         raise UnsupportedInputError(
             f"attention_mask={shown(mask)}: must be a tensor (row, column) like input_ids, or left out"
         )
+    check_counted(inputs)
     for key in adapter.refused_keys:
         value = inputs.get(key)
         if value is not None and value != getattr(adapter.model.config, key, None):
@@ -314,7 +324,8 @@ def _encode_worthy_crops(
     """Encode of each image the thumbnail and the crops that the method gives anything, and count the others."""
 
     def choose(number: int, thumbnail: VisualTokens) -> tuple[int, ...] | None:
-        return settings.method.crops(thumbnail, visuals[number].layout, plans[number])
+        with full_precision(thumbnail.layout.view):
+            return settings.method.crops(thumbnail, visuals[number].layout, plans[number])
 
     made = adapter.encode_chosen(visuals, wanted, choose, settings.max_views)
     return [tokens for tokens, _ in made], [
@@ -325,12 +336,16 @@ def _encode_worthy_crops(
 def _select(
     tokens: Mapping[tuple[str, int], VisualTokens], plans: Mapping[tuple[str, int], Plan], method: Method
 ) -> dict[tuple[str, int], Selection]:
-    """Select from images together and from videos together."""
+    """Select from images together and from videos together, in float32 whatever the caller's autocast."""
     chosen: dict[tuple[str, int], Selection] = {}
     for modality in ("image", "video"):
         keys = [key for key in tokens if key[0] == modality]
         if keys:
-            made = method.select_batch([tokens[key] for key in keys], [plans[key] for key in keys])
+            given = [tokens[key] for key in keys]
+            for one in given:
+                one.hold_autocast()
+            with full_precision(given[0].layout.view):
+                made = method.select_batch(given, [plans[key] for key in keys])
             chosen |= dict(zip(keys, made, strict=True))
     return chosen
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .views import Evidence, Layout, VisualTokens
+from .views import Evidence, Layout, VisualTokens, as_called_here
 
 
 class UnprojectedTokens(VisualTokens):
@@ -41,6 +41,11 @@ class UnprojectedTokens(VisualTokens):
         self.hidden, self.newline, self._projector = hidden, newline, project
         self.layout, self.evidence, self.project = layout, evidence, project
         self._check(hidden)
+
+    def hold_autocast(self) -> None:
+        """As of projected tokens."""
+        super().hold_autocast()
+        self._projector = as_called_here(self._projector, self.hidden.device)
 
     @cached_property
     def features(self) -> Tensor:  # type: ignore[override]

@@ -88,6 +88,19 @@ class View:
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+def as_called_here(function: Callable[[Tensor], Tensor], device: torch.device) -> Callable[[Tensor], Tensor]:
+    """The same function, called later under the autocast block that is open now: a part of the model, say."""
+    if not torch.is_autocast_enabled(device.type):
+        return function
+    dtype = torch.get_autocast_dtype(device.type)
+
+    def call(values: Tensor) -> Tensor:
+        with torch.autocast(device.type, dtype):
+            return function(values)
+
+    return call
+
+
 def ordinary(function: Function) -> Function:
     """Shield what is cached from the caller's modes: no inference tensors, new tensors on the CPU unless placed."""
 
@@ -335,6 +348,11 @@ class VisualTokens:
 
     def __post_init__(self) -> None:
         self._check(self.features)
+
+    def hold_autocast(self) -> None:
+        """Let the projector run under the autocast block that is open now, also where `select` asks for it."""
+        if self.project is not None:
+            self.project = as_called_here(self.project, self.layout.view.device)
 
     def _check(self, features: Any) -> None:
         if not isinstance(self.layout, Layout):

@@ -273,3 +273,65 @@ def test_the_cache_of_an_output_that_was_built_by_hand_is_known(
         ids = torch.cat((out.sequences, TURN), dim=1)
         later = model.generate(**ids_only(ids), cache=getattr(out, name), **STEPS)
         same(later, model.generate(**raw | ids_only(ids), **STEPS))
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_text_turn_without_a_mask_goes_on(masked: bool) -> None:
+    """`attention_mask=None` and all else that may be left out, as None, in the first turn and the second."""
+    model = tiny_model("llava_next")
+    text = batch(model, [Scene((), seed=4)])
+    if not masked:
+        text["attention_mask"] = None
+    nothing = dict.fromkeys(("pixel_values", "image_sizes", "position_ids", "generation_config", "labels"))
+    stock = model.generate(**text, **STEPS)
+    ids = torch.cat((stock.sequences, TURN), dim=1)
+    later = model.generate(ids, attention_mask=None, **STEPS)
+    with vidcompress.compress(model, retention_ratio=0.3):
+        for name in CACHE_NAMES[:2]:
+            first = model.generate(**text, **nothing, **{name: None}, **STEPS)
+            same(first, stock)
+            second = model.generate(
+                input_ids=ids, attention_mask=None, **nothing, **{name: returned_cache(first)}, **STEPS
+            )
+            same(second, later)
+    assert later.sequences[0, -4:].tolist() != stock.sequences[0, -4:].tolist()
+
+
+def test_a_first_turn_with_pixels_takes_none_for_what_may_be_left_out() -> None:
+    model = tiny_model("llava_onevision")
+    raw = batch(model, [SCENES["llava_onevision", "image"]])
+    nothing = dict.fromkeys(
+        ("position_ids", "generation_config", "labels", "pixel_values_videos", "streamer")
+    )
+    bare = {**raw, "attention_mask": None}
+    with vidcompress.compress(model, retention_ratio=0.4):
+        expected = model.generate(**raw, **STEPS)
+        out = model.generate(**bare, **nothing, past_key_values=None, **STEPS)
+        same(out, expected)
+        ids = torch.cat((out.sequences, TURN), dim=1)
+        cache = {"past_key_values": returned_cache(out)}
+        second = model.generate(input_ids=ids, attention_mask=None, **nothing, **cache, **STEPS)
+        same(second, model.generate(**{**raw, **ids_only(ids)}, **STEPS))
+        with torch.no_grad():
+            direct = model(**bare, position_ids=None, past_key_values=None, labels=None).logits
+            assert torch.equal(direct, model(**raw).logits)
+
+
+@pytest.mark.parametrize("scene", ["image", "text"])
+def test_a_model_may_be_its_own_assistant(scene: str) -> None:
+    """As stock: the answer is that without an assistant, and every token of it was guessed right."""
+    model = tiny_model("llava_next")
+    raw = batch(model, [SCENES["llava_next", "image"] if scene == "image" else Scene((), seed=4)])
+    plain = {"max_new_tokens": 6, "do_sample": False}
+    outside = model.generate(**raw, **plain)
+    assert torch.equal(model.generate(**raw, assistant_model=model, **plain), outside)
+    other = tiny_model("llava_next", decoder="mistral")
+    with vidcompress.compress(model, retention_ratio=0.3) as session:
+        expected = model.generate(**raw, **plain)
+        report = session.report
+        for assistant in (model, other):
+            assert torch.equal(model.generate(**raw, assistant_model=assistant, **plain), expected)
+        again = model.generate(**raw, **plain)
+    assert torch.equal(again, expected)
+    if scene == "image":
+        assert report.kept == session.report.kept and not torch.equal(expected, outside)

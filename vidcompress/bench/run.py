@@ -17,6 +17,7 @@ from ..errors import VidcompressError, one_line
 from ..evaluate.provenance import provenance
 from ..placement import input_device
 from ..registry import adapter_for
+from ..wrappers import unwrap
 from .inputs import make_inputs, visual_shape
 from .journal import Journal, head_of
 from .measure import measure, measure_peaks, measure_threads
@@ -80,7 +81,7 @@ def run_bench(
     """
     begun = time.perf_counter()
     source = provenance()
-    model = make_model(plan) if model is None else model
+    model = make_model(plan) if model is None else unwrap(model)
     log = Journal(journal, head_of("plan", plan.to_dict(), source))
     runner = _Runner(plan, model, log, None if seconds is None else begun + seconds, on_step)
     complete = True

@@ -10,6 +10,7 @@ from ..adapters.base import Adapter
 from ..errors import ArgumentError, UnsupportedModelError, nearest, shown
 from ..geometries import GEOMETRIES
 from ..geometry import Geometry, config_of, geometry_of
+from ..wrappers import unwrap
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ def _config(model: Any) -> tuple[str, Any]:
         if isinstance(name, str) and name in GEOMETRIES and not os.path.isdir(name):
             return name, config_of(name)
         return str(name), _read(str(name))
+    model = unwrap(model)
     config = getattr(model, "config", model)
     if not callable(getattr(config, "get_text_config", None)):
         raise ArgumentError(

@@ -210,23 +210,62 @@ class Pruning:
 
     Attributes:
         plan: what is pruned.
-        on: whether somebody has put the hooks on.
+        on: whether the inputs may be handed out: their hooks are on, and this thread is the one that put them on.
     """
 
     def __init__(self, adapter: Any, plan: InsidePlan) -> None:
-        self.plan, self.on = plan, False
+        self.plan = plan
         self._adapter = adapter
+        self._thread: int | None = None
+        self._before: dict[int, Tensor] = {}
+        self._handed_out = False
+
+    @property
+    def on(self) -> bool:
+        """Whether this thread's prefills are pruned at present."""
+        return self._thread == threading.get_ident()
+
+    @contextmanager
+    def switched_on(self) -> Iterator[None]:
+        """Let the inputs be handed out to this thread for a while."""
+        self._thread, self._before = threading.get_ident(), dict(self.plan.outcome.kept)
+        try:
+            yield
+        finally:
+            self._thread = None
+
+    def hand_out(self) -> bool:
+        """Note that encoder outputs are handed out; False where they may not be."""
+        self._handed_out |= self.on
+        return self.on
+
+    def check_pruned(self) -> None:
+        """Refuse a result of layers that did not prune what they were to prune, after inputs were handed out.
+
+        Raises:
+            CompressionStateError: the hooks on the layers were not called in this thread.
+        """
+        last = self.plan.layers[-1] if self.plan.layers and self._handed_out else None
+        if last is not None and self.plan.outcome.kept.get(last) is self._before.get(last):
+            raise CompressionStateError(
+                f"the language model ran without being pruned by method {self.plan.method.name!r}, though the report "
+                "says so: its layers were called in another thread, or by code that was compiled without their hooks; "
+                "call it in the thread that opened the block, and not through torch.compile"
+            )
 
     @contextmanager
     def run(self) -> Iterator[None]:
-        """Prune in the model's prefills for a while."""
+        """Prune in the prefills of this thread for a while.
+
+        Raises:
+            CompressionStateError: the inputs were handed out, and no prefill of this thread was pruned.
+        """
+        self._handed_out = False
         with (
             _lock_of(self._adapter.model),  # calls from several threads wait for each other
             Pruner(self._adapter).attached() as pruner,
             pruner.armed(self.plan),
+            self.switched_on(),
         ):
-            self.on = True
-            try:
-                yield
-            finally:
-                self.on = False
+            yield
+        self.check_pruned()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..methods.inside import Between
+from ..moments import full_precision
 from .attention import attention_rows
 from .plan import InsidePlan
 
@@ -128,7 +129,8 @@ def start(plan: InsidePlan, hidden: Tensor, kwargs: dict[str, Any]) -> Prefill:
         width - queries, width, device="cpu"
     )
     if plan.method.asks == "text":
-        weights = plan.method.weigh(hidden, visual, spread(behind) & real[:, -queries:])
+        with full_precision(hidden):
+            weights = plan.method.weigh(hidden, visual, spread(behind) & real[:, -queries:])
     else:
         weights = torch.ones((b, 1), device=device)
     return Prefill(plan, copies, now, queries, weights)
@@ -146,7 +148,8 @@ def next_segment(prefill: Prefill, layer: int, hidden: Tensor, decoder: Any) -> 
         rotary=_on(now.embeddings, hidden.device),
     )
     counts = [pair for pair in plan.tokens_from(layer) for _ in range(prefill.copies)]
-    scores = plan.method.score(between).masked_fill(~between.visual, -torch.inf)
+    with full_precision(hidden):
+        scores = plan.method.score(between).masked_fill(~between.visual, -torch.inf)
     kept = _best(scores, [count for count, _ in counts]) & between.visual
     whole, visual = hidden, kept
     stays = kept | (between.real & ~between.visual)
@@ -156,7 +159,8 @@ def next_segment(prefill: Prefill, layer: int, hidden: Tensor, decoder: Any) -> 
     if any(merged for _, merged in counts):
         before = [sum(pair) for pair in plan.tokens_from(layer - 1) for _ in range(prefill.copies)]
         pruned = [have - stay for have, (stay, _) in zip(before, counts, strict=True)]
-        made, centre, there = plan.method.merge(between, scores, kept, pruned)
+        with full_precision(hidden):
+            made, centre, there = plan.method.merge(between, scores, kept, pruned)
         whole = torch.cat((hidden, made.to(hidden.dtype)), dim=1)
         behind = (between.visual * (position + 1)).amax(
             dim=1, keepdim=True
@@ -201,15 +205,16 @@ def _attention(prefill: Prefill, layer: int, hidden: Tensor, decoder: Any) -> Te
         normed = decoder.layers[layer].input_layernorm(hidden)
         queries, keys = attention.q_proj(normed[:, -prefill.queries :]), attention.k_proj(normed)
     cos, sin = _on(now.embeddings, hidden.device)
-    return attention_rows(
-        queries,
-        keys,
-        cos,
-        sin,
-        head_dim=attention.head_dim,
-        scaling=attention.scaling,
-        real=now.flags().to(hidden.device),
-    )
+    with full_precision(hidden):
+        return attention_rows(
+            queries,
+            keys,
+            cos,
+            sin,
+            head_dim=attention.head_dim,
+            scaling=attention.scaling,
+            real=now.flags().to(hidden.device),
+        )
 
 
 def _on(embeddings: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:

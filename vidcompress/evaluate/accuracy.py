@@ -25,6 +25,7 @@ from ..registry import METHODS, adapter_for, available_methods
 from ..session import compress_with
 from ..settings import Settings, make_settings
 from ..views import Evidence, VisualTokens
+from ..wrappers import unwrap
 from .shapes import held_out, write_clip
 
 Medium = Literal["image", "clip"]
@@ -184,7 +185,7 @@ def run_sweep(
     Raises:
         ArgumentError: the journal belongs to another sweep.
     """
-    cells = sweep.cells()
+    cells, model = sweep.cells(), unwrap(model)
     head = {"sweep": repr(sweep), "model": str(model.config._name_or_path), "weights": _fingerprint(model)}
     progress = _resume(journal, head)
     adapter = adapter_for(model)

@@ -16,6 +16,7 @@ from ..foreign import LOADING, refuse
 from ..placement import input_device
 from ..presets import find_preset
 from ..registry import ADAPTERS
+from ..wrappers import unwrap
 from .errors import MediaError
 from .families import Geometry, get_family, read_geometry
 from .processor import Processor
@@ -38,8 +39,8 @@ def load_processor(
     """Make the processor of a checkpoint, without torchvision and without running code from the checkpoint.
 
     Args:
-        model_or_path: a folder, a hub id, or a loaded transformers model (its config is used, and its files are
-            looked up where it was loaded from).
+        model_or_path: a folder, a hub id, or a loaded transformers model, wrapped or not (its config is used, and its
+            files are looked up where it was loaded from).
         resize_device: where pixels are resized. None is the loaded model's device, else "cpu". "cpu" gives the same
             pixels on every machine.
         tokenizer: use this one instead of the checkpoint's; a model that was built in memory needs it.
@@ -67,6 +68,7 @@ def load_processor(
             f"{argument}={shown(value)}: load_processor takes no such argument; see its documentation, or leave it out"
         )
     check_source(revision, local_files_only, error=MediaError)
+    model_or_path = unwrap(model_or_path)
     target = _resize_device(resize_device, model_or_path)
     if tokenizer is not None and not hasattr(tokenizer, "convert_tokens_to_ids"):
         raise MediaError(

@@ -26,19 +26,23 @@ OWN = (
 """What `VisualQA` makes itself and hands to `generate`."""
 
 
-def check_model(model: Any, processor: Any) -> None:
+def check_model(model: Any, processor: Any) -> Any:
     """Check what a `VisualQA` is made around; None stands for what is filled in later.
+
+    Returns:
+        The model, out of its wrappers.
 
     Raises:
         ArgumentError: `processor` is not one of `load_processor`.
         UnsupportedModelError: no adapter serves `model`.
     """
     if model is not None:
-        adapter_for(model)
+        model = adapter_for(model).model
     if processor is not None and not isinstance(processor, Processor):
         raise ArgumentError(
             f"processor={shown(processor)}: must be one that vidcompress.load_processor(model) returned"
         )
+    return model
 
 
 def check_present(model: Any, processor: Any) -> None:

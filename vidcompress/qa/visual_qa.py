@@ -42,7 +42,7 @@ class VisualQA:
     Make one with `from_pretrained`, or around a model and a processor of your own. Nothing in the model is changed.
 
     Args:
-        model: a transformers vision-language model of a family that an adapter serves.
+        model: a transformers vision-language model of a family that an adapter serves, or a wrapper around one.
         processor: from `vidcompress.load_processor`.
         method: registered name of the method, or a `Method`.
         retention_ratio: share of the visual tokens that reach the language model, 0 < R <= 1. With neither this
@@ -77,8 +77,7 @@ class VisualQA:
         time_instruction: bool = True,
         **options: Any,
     ) -> None:
-        check_model(model, processor)
-        self.model, self.processor = model, processor
+        self.model, self.processor = check_model(model, processor), processor
         check_request(num_frames=num_frames, fps=fps, max_frames=max_frames)
         get_backend(backend)
         self.sampling = {"num_frames": num_frames, "fps": fps, "max_frames": max_frames, "backend": backend}

@@ -12,6 +12,7 @@ from ..adapters.base import Adapter, Visual
 from ..methods.base import Method
 from ..registry import adapter_for, available_methods, get_method
 from ..views import AXES, OF_QUESTION, Evidence, VisualTokens
+from ..wrappers import unwrap
 from .block import check_block, check_refusals
 from .expect import require, same
 from .models import check_counts, check_identity, check_masked
@@ -35,6 +36,7 @@ def check_adapter(
     Raises:
         ContractError: what does not hold.
     """
+    model = unwrap(model)
     adapter: Adapter = adapter_for(model)
     taken = "mm_encoder_outputs" in inspect.signature(model.forward).parameters
     require(

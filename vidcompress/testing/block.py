@@ -12,6 +12,7 @@ from ..errors import UnsupportedInputError
 from ..methods.base import Method
 from ..registry import adapter_for
 from ..session import compress_inputs
+from ..wrappers import unwrap
 from .expect import placeholder_mask, require
 
 
@@ -26,6 +27,7 @@ def check_block(model: Any, inputs: Mapping[str, Any], method: str | Method = "u
     Raises:
         ContractError: other answers, another prompt, or an attribute or hook that is still there afterwards.
     """
+    model = unwrap(model)
     adapter = adapter_for(model)
     placeholders = [token for token in (adapter.image_token_id, adapter.video_token_id) if token is not None]
     options = {"max_new_tokens": 4, "do_sample": False, "suppress_tokens": placeholders}
@@ -64,6 +66,7 @@ def check_refusals(model: Any, inputs: Mapping[str, Any]) -> None:
     Raises:
         ContractError: they are let through.
     """
+    model = unwrap(model)
     adapter = adapter_for(model)
     ids = inputs["input_ids"]
     pixels = {*adapter.image_keys, *adapter.video_keys}

@@ -10,6 +10,7 @@ import torch
 from ..cache_names import returned_cache
 from ..methods.base import Method
 from ..session import compress_inputs
+from ..wrappers import unwrap
 from .expect import require
 
 
@@ -22,6 +23,7 @@ def check_inside(model: Any, inputs: Mapping[str, Any], method: Method) -> None:
     Raises:
         ContractError: what does not hold.
     """
+    model = unwrap(model)
     with torch.no_grad():
         stock = model(**inputs).logits
         whole = compress_inputs(model, inputs, method, retention_ratio=1, positions="contiguous")

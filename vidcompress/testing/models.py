@@ -14,6 +14,7 @@ from ..inputs import CompressedInputs
 from ..methods.base import Method, Positions
 from ..registry import get_method
 from ..session import compress_inputs
+from ..wrappers import unwrap
 from .expect import compressed, logits, name_of, placeholder_mask, precision, require, same
 
 RATIOS = ("0.01", "0.1", "0.25", "0.5", "0.77", "1")
@@ -36,6 +37,7 @@ def check_identity(
     Raises:
         ContractError: logits, prompt or the caller's inputs have changed.
     """
+    model = unwrap(model)
     before = {key: value.clone() for key, value in inputs.items() if isinstance(value, Tensor)}
     stock = logits(model, inputs)
     exact = stock.dtype == torch.float32 and stock.device.type == "cpu"
@@ -69,6 +71,7 @@ def check_counts(
     Raises:
         ContractError: another count, a position sent twice, or text that has changed.
     """
+    model = unwrap(model)
     chosen = get_method(method)
     total = int(placeholder_mask(model, inputs["input_ids"]).sum())
     for ratio in ratios:
@@ -123,6 +126,7 @@ def check_masked(
     Raises:
         ContractError: they differ by more than 1e-5 (in float32).
     """
+    model = unwrap(model)
     got = compressed(model, inputs, get_method(method), retention_ratio=ratio, positions=positions)
     if got is None:
         return

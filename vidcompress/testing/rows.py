@@ -11,6 +11,7 @@ from torch import Tensor
 from ..methods.base import Method
 from ..registry import get_method
 from ..session import compress_inputs
+from ..wrappers import unwrap
 from .expect import compressed, logits, name_of, placeholder_mask, precision, require, same
 
 
@@ -24,6 +25,7 @@ def check_rows(model: Any, inputs: Mapping[str, Any], method: str | Method, *, r
     Raises:
         ContractError: the neighbour makes a difference.
     """
+    model = unwrap(model)
     settings: dict[str, Any] = {"retention_ratio": ratio, "max_views": 1}
     alone = compressed(model, inputs, get_method(method), **settings)
     if alone is None:

@@ -1,0 +1,108 @@
+"""Wrappers around a model: what torch, PEFT and accelerate hand out, and the transformers model in it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from .errors import UnsupportedModelError
+
+
+def unwrap(model: Any) -> Any:
+    """The transformers model in what `torch.compile`, PEFT, `DistributedDataParallel` or `DataParallel` returned.
+
+    A model that is wrapped in place (accelerate's mixed precision, `Module.compile`, adapters that transformers itself
+    loaded) is returned as it is, and so is what is no wrapper.
+
+    Args:
+        model: a model, wrapped any number of times; anything else is returned as it is.
+
+    Raises:
+        UnsupportedModelError: a wrapper that changes what the model is given (prompt learning, activated LoRA), or
+            weights that are spread over processes (FSDP) or copied to several devices.
+    """
+    while (inner := _inner(model)) is not None:
+        model = inner
+    _check_whole(model)
+    return model
+
+
+def check_is_model(model: Any) -> None:
+    """Refuse an object that has a config but is no transformers model, such as a wrapper that is not known here.
+
+    Raises:
+        UnsupportedModelError: with the type of the object.
+    """
+    from transformers import PreTrainedModel
+
+    if not isinstance(model, PreTrainedModel):
+        raise UnsupportedModelError(
+            f"model is a {type(model).__name__}, which has the config of a transformers model and is none; pass the "
+            "model inside it (wrappers of torch.compile, PEFT, accelerate and DistributedDataParallel may stay)"
+        )
+
+
+def _inner(model: Any) -> Any:
+    """What a known wrapper wraps; None for anything else. A wrapper's module has been imported where there is one."""
+    eval_frame = sys.modules.get("torch._dynamo.eval_frame")
+    if eval_frame is not None and isinstance(model, eval_frame.OptimizedModule):
+        return model._orig_mod
+    parallel = sys.modules.get("torch.nn.parallel")
+    if parallel is not None and isinstance(model, parallel.DistributedDataParallel):
+        return model.module
+    if parallel is not None and isinstance(model, parallel.DataParallel):
+        if len(model.device_ids) > 1:
+            raise UnsupportedModelError(
+                f"model is a DataParallel over {len(model.device_ids)} devices, which copies the model at every call; "
+                "pass its .module, or start one process per device"
+            )
+        return model.module
+    if sys.modules.get("peft") is not None:
+        return _adapted(model)
+    return None
+
+
+def _adapted(model: Any) -> Any:
+    """The model that PEFT put its layers into; None for anything that PEFT did not make."""
+    from peft import PeftMixedModel, PeftModel
+    from peft.tuners.tuners_utils import BaseTuner
+
+    if isinstance(model, BaseTuner):
+        return model.model
+    if not isinstance(model, (PeftModel, PeftMixedModel)):
+        return None
+    for name in model.active_adapters:
+        config = model.peft_config[name]
+        how = getattr(config.peft_type, "value", config.peft_type)
+        if config.is_prompt_learning:
+            raise UnsupportedModelError(
+                f"model is a {type(model).__name__} with {how}, which puts virtual tokens before the prompt, and these "
+                "cannot be compressed; use adapters inside the layers, such as LoRA"
+            )
+        if getattr(config, "alora_invocation_tokens", None) is not None:
+            raise UnsupportedModelError(
+                f"model is a {type(model).__name__} with activated {how} (alora_invocation_tokens), which counts "
+                "tokens of the uncompressed prompt; use LoRA without invocation tokens"
+            )
+    return model.base_model  # a tuner
+
+
+def _check_whole(model: Any) -> None:
+    """Refuse weights of which every process holds a part.
+
+    Raises:
+        UnsupportedModelError: with the name of the wrapper.
+    """
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    if fsdp is None or not callable(getattr(model, "modules", None)):
+        return
+    for kind, call in (
+        ("FullyShardedDataParallel", "FullyShardedDataParallel"),
+        ("FSDPModule", "fully_shard"),
+    ):
+        sharded = getattr(fsdp, kind, None)
+        if sharded is not None and any(isinstance(module, sharded) for module in model.modules()):
+            raise UnsupportedModelError(
+                f"model is sharded by {call} (FSDP): every process holds a part of each weight, and the encoder is "
+                "called by itself; load the whole model in each process (from_pretrained, or the full state dict)"
+            )
