@@ -22,6 +22,7 @@ NAMES: tuple[Any, ...] = (
     b"clip.mp4",
     "http://127.0.0.1:1/a.mp4",
     "concat:a|b",
+    "a" * 5000,
 )
 ERRORS = (
     OSError(5, "Input/output error"),

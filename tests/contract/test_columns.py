@@ -14,6 +14,8 @@ from tiny_models import IMAGE, Scene, batch, tiny_model
 from vidcompress.errors import UnsupportedInputError
 from vidcompress.session import compress_inputs
 
+pytestmark = pytest.mark.transformers
+
 ROWS = [
     Scene((("image", (112, 80)),), before=3, after=9, seed=1),
     Scene((("image", (40, 100)), ("image", (56, 56))), before=8, between=4, after=7, seed=3),

@@ -17,6 +17,8 @@ from tiny_models import Scene, batch, tiny_model
 from vidcompress.errors import CompressionStateError, UnsupportedInputError
 from vidcompress.session import compress_inputs
 
+pytestmark = pytest.mark.transformers
+
 ROWS = [Scene((("image", (112, 80)),), before=3, seed=1)]
 GREEDY = {"max_new_tokens": 4, "do_sample": False}
 WAIT = 60

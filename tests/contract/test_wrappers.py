@@ -25,6 +25,8 @@ from vidcompress.errors import CompressionStateError, UnsupportedModelError
 from vidcompress.registry import adapter_for
 from vidcompress.wrappers import unwrap
 
+pytestmark = pytest.mark.transformers
+
 ROWS = [Scene((("image", (112, 80)),), before=3, seed=1), Scene((("image", (40, 100)),), before=11, seed=3)]
 GREEDY = {"max_new_tokens": 4, "do_sample": False}
 LORA = {"r": 4, "target_modules": ["q_proj", "v_proj"]}

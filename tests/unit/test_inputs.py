@@ -12,6 +12,8 @@ import torch
 import vidcompress
 from vidcompress.errors import ArgumentError
 
+pytestmark = pytest.mark.transformers
+
 SCENE = Path(__file__).parents[2] / "examples" / "scene.png"
 
 

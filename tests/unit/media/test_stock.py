@@ -18,6 +18,8 @@ import vidcompress
 from vidcompress.media.errors import MediaError
 from vidcompress.media.processor import Processor
 
+pytestmark = pytest.mark.transformers
+
 EXAMPLES = Path(__file__).parents[3] / "examples"
 SCENE, CLIP = EXAMPLES / "scene.png", EXAMPLES / "clip.mp4"
 QUESTION = "what digit is shown?"
