@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .splice import Prompt
 
 COUNTED = ("cache_position", "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "seq_idx")
-"""Arguments of forward that place the tokens of a prompt, and that nobody needs beside an attention mask."""
+"""Arguments of forward that place the tokens of a prompt; an attention mask says the same."""
 
 
 def check_counted(inputs: Mapping[str, Any]) -> None:

@@ -28,14 +28,15 @@ def unwrap(model: Any) -> Any:
 
 
 def check_is_model(model: Any) -> None:
-    """Refuse an object that has a config but is no transformers model, such as a wrapper that is not known here.
+    """Refuse a module that has a config but is no transformers model, such as a wrapper that is not known here.
 
     Raises:
         UnsupportedModelError: with the type of the object.
     """
+    from torch.nn import Module
     from transformers import PreTrainedModel
 
-    if not isinstance(model, PreTrainedModel):
+    if isinstance(model, Module) and not isinstance(model, PreTrainedModel):
         raise UnsupportedModelError(
             f"model is a {type(model).__name__}, which has the config of a transformers model and is none; pass the "
             "model inside it (wrappers of torch.compile, PEFT, accelerate and DistributedDataParallel may stay)"
