@@ -25,8 +25,6 @@ from vidcompress.registry import METHODS, adapter_for, available_methods, get_me
 from vidcompress.session import compress_inputs
 from vidcompress.settings import make_settings
 
-pytestmark = pytest.mark.transformers
-
 DTYPES = (torch.bfloat16, torch.float16)
 INSIDE = [name for name in available_methods() if METHODS.get(name).where == "inside"]
 COMPOSED = ["globalcom2+fastv", "uniform+pdrop", "globalcom2+sparsevlm", "fastervlm+sparsevlm2"]
