@@ -33,7 +33,7 @@ class CompressionStateError(VidcompressError, RuntimeError):
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a clause that lists the known names, nearest first, for use at the end of a message."""
     names = sorted(known)
-    close = get_close_matches(str(name), names, n=1, cutoff=0.5)
+    close = get_close_matches(str(name), names, n=1, cutoff=0.65)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return f"known: {', '.join(names) if names else 'none'}{hint}"
 

@@ -18,6 +18,8 @@ _LOADED = "belongs to loading a model; pass it to VisualQA.from_pretrained(..., 
 _SAMPLED = "is set where a VisualQA is made; pass it to VisualQA.from_pretrained(..., {name}={value})"
 _GENERATION = "is an argument of generate; pass it to ask, as in qa.ask(question, max_new_tokens=64)"
 
+_BUDGET = "pass retention_ratio= (a share) or max_tokens= (visual tokens) where a VisualQA or a block is made"
+
 SAMPLING: Final = ("num_frames", "fps", "max_frames", "backend", "time_instruction")
 """Arguments of `VisualQA` about how clips are read."""
 
@@ -50,6 +52,7 @@ LOADING: Final[Mapping[str, str]] = {
         ("torch_dtype", "dtype", "device", "device_map", "attn_implementation", "quantization"), _LOADED
     ),
     **dict.fromkeys(SAMPLING, _SAMPLED),
+    **dict.fromkeys(("ratio", "keep_ratio", "compression_ratio", "budget", "num_tokens"), _BUDGET),
     **dict.fromkeys(("question", "image", "images", "video"), _MEDIA),
     "videos": "a question is about one clip; pass it to ask as video=, and several questions to ask_batch",
     **dict.fromkeys(
@@ -92,6 +95,8 @@ def instead(name: str, value: Any, table: Mapping[str, str]) -> str | None:
     """
     if name not in table:
         return None
+    if value is None or value is False:
+        return f"{name}={value}: this argument is not taken; leave it out"
     text = "..." if name in _SECRET else shown(value, 40)
     return f"{name}={text}: {table[name].format(name=name, value=text)}"
 

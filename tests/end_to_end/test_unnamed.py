@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -32,7 +33,9 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def photo(tmp_path: Path, image: Path) -> Path:
-    return Path(shutil.copy(image, tmp_path / "photo.png"))
+    """Other bytes than those of the example, with the same pixels."""
+    Image.open(image).save(tmp_path / "photo.png", compress_level=1)
+    return tmp_path / "photo.png"
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[str, str]:
@@ -49,9 +52,7 @@ def test_the_remark_says_what_the_model_knows_and_what_to_pass() -> None:
     assert "\n" not in REMARK and "/" in EXAMPLE
 
 
-def test_what_is_the_packages_own(
-    image: Path, clip: Path, drawn: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_the_packages_own(image: Path, clip: Path, drawn: Path, photo: Path, tmp_path: Path) -> None:
     media = next((drawn / "media").iterdir())
     with image.open("rb") as file:
         own = [
@@ -67,13 +68,13 @@ def test_what_is_the_packages_own(
         ] * 10
     (tmp_path / "link.png").symlink_to(image)
     assert is_own(tmp_path / "link.png")
-    checkout = tmp_path / "checkout"  # whose examples are a link to another folder
-    checkout.mkdir()
-    (checkout / "examples").symlink_to(image.parent)
-    (checkout / "pyproject.toml").write_text('[project]\nname = "vidcompress-vlm"\n')
-    with monkeypatch.context() as patch:
-        patch.setattr("vidcompress.distribution._BESIDE", checkout)
-        assert is_own(checkout / "examples" / image.name) and not is_own(photo)
+    copied = tmp_path / "copied.png"
+    shutil.copy(image, copied)
+    assert is_own(copied)  # an installed package has no examples beside it
+    with copied.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\0")
+    assert copied.stat().st_size == image.stat().st_size and not is_own(copied)
     with photo.open("rb") as file:
         pixels = [Image.new("RGB", (4, 4)), photo.read_bytes(), io.BytesIO(photo.read_bytes()), None, 5]
         foreign = [photo, str(photo), file, Image.open(photo), [image, photo], "", "a\0b", *pixels]

@@ -130,7 +130,10 @@ FROM_PRETRAINED = [
             ("image", "a.png", "is about one question; pass it to ask"),
             ("model", "tiny-next", "VisualQA.from_pretrained('owner/name')"),
             ("pretrained", "tiny-next", "VisualQA.from_pretrained('owner/name')"),
-            ("processor", None, "for one of load_processor use VisualQA(model, processor)"),
+            ("processor", "own", "for one of load_processor use VisualQA(model, processor)"),
+            ("processor", None, "this argument is not taken; leave it out"),
+            ("load_in_4bit", False, "this argument is not taken; leave it out"),
+            ("keep_ratio", 0.1, "pass retention_ratio= (a share) or max_tokens= (visual tokens)"),
         ],
     ),
     *(

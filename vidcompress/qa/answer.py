@@ -36,6 +36,11 @@ class Answer:
     new_tokens: int = 0
     media: tuple[Any, ...] = field(default=(), repr=False)
 
+    @property
+    def notes(self) -> list[str]:
+        """Remarks on the answer and its media, as the report has them."""
+        return self.report.all_notes
+
     def overlay(self, index: int = 0) -> Image:
         """Draw which tokens of one image or video were kept.
 
