@@ -160,7 +160,7 @@ def test_adapters_count_and_can_be_switched_off(how: str, method: str) -> None:
     assert not torch.allclose(found["adapted"], found["base"], atol=0.1)
 
 
-@pytest.mark.parametrize("method", ["globalcom2", "fastv"])
+@pytest.mark.parametrize("method", ["globalcom2", "fastv", "sparsevlm"])
 def test_a_compiled_forward_is_compressed_and_forgotten(method: str) -> None:
     """Compiled before the block, so that what is compiled knows nothing of its hooks; and used after it."""
     model: Any = copy.deepcopy(tiny_model("llava_next"))

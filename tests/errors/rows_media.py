@@ -186,7 +186,7 @@ PROCESSOR = [
             [[{"role": "\ud800", "content": "a"}]],
         )
     ),
-    *(media("Processor.apply_chat_template", "add_generation_prompt", value, "must be True or False") for value in NO_FLAGS),
+    *(media("Processor.apply_chat_template", "add_generation_prompt", value, "must be True or False") for value in NO_FLAGS[:2]),
     *(media("Processor.apply_chat_template", "tokenize", value, "must be True or False") for value in NO_FLAGS),
     *(media("Processor.apply_chat_template", "return_dict", value, "must be True or False") for value in NO_FLAGS),
     *(

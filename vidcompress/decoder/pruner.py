@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..cache_names import CACHE_NAMES, cache_name, given_cache
-from ..compiled import is_compiled
+from ..compiled import is_compiled, outside_compiler
 from ..errors import CompressionStateError, UnsupportedInputError, UnsupportedModelError
 from .attention import check_layer
 from .masks import check_implementation, layer_mask
@@ -65,9 +65,12 @@ class Pruner:
     @contextmanager
     def attached(self) -> Iterator[Pruner]:
         """Put the hooks on for a while."""
+        before_layer = outside_compiler(
+            self._before_layer
+        )  # a compiled wrapper would trace what chooses tokens
         for number, layer in enumerate(self._decoder.layers):
             hook = partial(layer.register_forward_pre_hook, with_kwargs=True)
-            self._handles.append(hook(partial(self._before_layer, number)))
+            self._handles.append(hook(partial(before_layer, number)))
         try:
             yield self
         finally:

@@ -16,7 +16,7 @@ from .rgb import to_rgb
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """Codecs whose transparency FFmpeg's own decoder leaves out, and the decoder that reads it."""
 
-_FULL_RANGE = 2
+_LIMITED_RANGE, _FULL_RANGE = 1, 2
 
 Array = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -34,7 +34,8 @@ class Decoder:
         own = stream.codec_context
         name = _WITH_ALPHA.get(own.codec.canonical_name, "")
         self._other: Any = None
-        if stream.metadata.get("alpha_mode") == "1" and name in av.codecs_available:
+        tags = {key.lower(): value for key, value in stream.metadata.items()}  # FFmpeg's keys ignore case
+        if tags.get("alpha_mode") == "1" and name in av.codecs_available:
             self._other = av.CodecContext.create(name, "r")
             self._other.extradata, self._other.options = own.extradata, own.options
 
@@ -61,6 +62,7 @@ class Look:
         width: of the coded frame, in pixels.
         interlaced: whether it is two fields.
         full_range: whether its black is 0 and its white the highest number.
+        limited_range: whether the stream says that its black is above 0 and its white below the highest number.
     """
 
     pixels: str
@@ -68,12 +70,14 @@ class Look:
     width: int
     interlaced: bool
     full_range: bool
+    limited_range: bool = False
 
     @classmethod
     def of(cls, frame: Any) -> Look:
         """The look of a PyAV frame."""
         full = frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
-        return cls(frame.format.name, frame.height, frame.width, bool(frame.interlaced_frame), bool(full))
+        fields, limited = bool(frame.interlaced_frame), frame.color_range == _LIMITED_RANGE
+        return cls(frame.format.name, frame.height, frame.width, fields, bool(full), bool(limited))
 
     @property
     def alpha(self) -> bool:

@@ -21,6 +21,9 @@ WHOLE = ("yuv444p", "yuvj444p", "yuv444p10le", "yuv444p12le", "gbrp", "rgb24", "
          "gray16le")  # fmt: skip
 """Pixel formats without a reduced colour plane that decord converts to the very same RGB."""
 
+DEEP_GREY = ("gray10le", "gray16le")
+"""Those of which decord stretches a limited range, and PyAV does not."""
+
 EVEN = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p")
 """Pixel formats of 8 bits that it converts so where the height is even. Where it is odd, or with more bits, colour is
 spread between the rows by a filter that differs from one FFmpeg to the next; of fields decord filters each alone."""
@@ -95,6 +98,8 @@ def _wrong_colours(looks: tuple[Look, ...]) -> str | None:
     if len({(look.pixels, look.height, look.width) for look in looks}) > 1:
         return "clips whose frames change their size or pixel format"
     look = looks[0]
+    if look.pixels in DEEP_GREY and any(each.limited_range for each in looks):
+        return f"the pixel format {look.pixels} of limited range (its levels differ)"
     if look.pixels in WHOLE or (look.pixels in EVEN and look.height % 2 == 0):
         fields = look.pixels in EVEN and any(look.interlaced for look in looks)
         return "fields of interlaced video (its colours differ)" if fields else None

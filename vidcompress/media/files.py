@@ -168,7 +168,7 @@ def borrowed(source: Any, argument: str, *, buffer: bool = False) -> Iterator[tu
     """
     if isinstance(source, BUFFERS):
         name = f"<{memoryview(source).nbytes} bytes>"
-        stream: Any = io.BytesIO(source)
+        stream: Any = io.BytesIO(memoryview(source).tobytes() if isinstance(source, memoryview) else source)
         _check_not_empty(stream, f"{argument}={name!r}")
         yield stream, name
         return

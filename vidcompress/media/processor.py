@@ -272,7 +272,7 @@ class Processor(StockProcessor):
         self,
         conversation: list[Any],
         *,
-        add_generation_prompt: bool = True,
+        add_generation_prompt: bool | None = None,
         tokenize: bool = False,
         return_dict: bool = False,
         processor_kwargs: Mapping[str, Any] | None = None,
@@ -284,7 +284,8 @@ class Processor(StockProcessor):
             conversation: messages (`role`, `content`), or a list of conversations; content is text or a list of
                 `{"type": "text", "text": ...}`, `{"type": "image"}` and `{"type": "video"}`. The latter may hold
                 what they show under `image` or `video`, `url` or `path`, or `base64`.
-            add_generation_prompt: end with the opening of the answer.
+            add_generation_prompt: end with the opening of the answer; by default, unless `continue_final_message` is
+                among `kwargs`.
             tokenize: make the inputs of the prompts and the media inside, as a call does.
             return_dict: with `tokenize`, return all inputs and not the `input_ids` alone.
             processor_kwargs: arguments of that call, such as `num_frames`; they may stand among `kwargs` too.
@@ -297,6 +298,8 @@ class Processor(StockProcessor):
             MediaError: the checkpoint has no template, or one that fails, does forbidden things or does not come to
                 an end; or as a call.
         """
+        if add_generation_prompt is None:
+            add_generation_prompt = not kwargs.get("continue_final_message")
         flag("add_generation_prompt", add_generation_prompt, error=MediaError)
         flag("tokenize", tokenize, error=MediaError)
         flag("return_dict", return_dict, error=MediaError)

@@ -82,6 +82,24 @@ def test_videos(name: str, wanted: int, tmp_path: Path) -> None:
         assert np.abs(made.frames[1].numpy() - over_white(COUNT - 1))[4:12].max() <= 9
 
 
+def test_a_tag_in_small_letters_is_the_same_tag(tmp_path: Path) -> None:
+    """FFmpeg's usual recipe states alpha_mode itself, and Matroska hands it back in capitals."""
+    path = tmp_path / "tagged.webm"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libvpx-vp9", rate=5, options={"auto-alt-ref": "0", "cpu-used": "8"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuva420p"
+        stream.metadata["alpha_mode"] = "1"
+        for _ in range(3):
+            clear = np.zeros((48, 64, 4), np.uint8)
+            container.mux(
+                stream.encode(av.VideoFrame.from_ndarray(clear, format="rgba").reformat(format="yuva420p"))
+            )
+        container.mux(stream.encode())
+    with av.open(str(path)) as container:
+        assert "alpha_mode" not in container.streams.video[0].metadata
+    assert read_video(path).frames.min() == 255
+
+
 @pytest.mark.parametrize("name", ["lossless.mkv", "prores.mov", "png.mov", "vp9.webm"])
 def test_decord_refuses_transparency(name: str, tmp_path: Path) -> None:
     pytest.importorskip("decord")

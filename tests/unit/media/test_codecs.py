@@ -180,6 +180,34 @@ def test_decord_reads_a_pixel_format_rightly_or_not_at_all(pix_fmt: str, rows: s
             read_video(path, backend="decord")
 
 
+@pytest.mark.parametrize("stated", [0, 1, 2], ids=["unstated", "limited", "full"])
+@pytest.mark.parametrize("pix_fmt, depth", [("gray", 8), ("gray10le", 10), ("gray16le", 16)])
+def test_decord_reads_no_deep_grey_of_limited_range(
+    pix_fmt: str, depth: int, stated: int, tmp_path: Path
+) -> None:
+    pytest.importorskip("decord")
+    path = tmp_path / "ramp.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=5)
+        stream.height, stream.width, stream.pix_fmt = 32, 64, pix_fmt
+        stream.codec_context.color_range = stated
+        for number in range(3):
+            ramp = np.linspace(0, 2**depth - 1, 64).astype("<u2" if depth > 8 else "u1") // (1 + number)
+            frame = av.VideoFrame.from_ndarray(
+                np.tile(ramp, (32, 1)), format="gray16le" if depth > 8 else "gray"
+            )
+            made = av.VideoFrame(64, 32, pix_fmt)
+            made.planes[0].update(bytes(frame.planes[0]))
+            made.color_range = stated
+            container.mux(stream.encode(made))
+        container.mux(stream.encode())
+    if stated != 1 or depth == 8:
+        same(path, "decord")
+        return
+    with pytest.raises(MediaError, match=f"{pix_fmt} of limited range.*use backend='pyav'"):
+        read_video(path, backend="decord")
+
+
 def test_decord_refuses_a_size_that_changes_among_the_wanted_frames(tmp_path: Path) -> None:
     pytest.importorskip("decord")
     path = tmp_path / "growing.mjpeg.mkv"

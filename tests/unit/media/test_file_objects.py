@@ -264,3 +264,13 @@ def test_all_of_a_file_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vidcompress.media.files.MAX_BUFFERED_BYTES", 99)
     with pytest.raises(MediaError, match="holds more than 99 bytes, and its format needs all of it at once"):
         load_image(stream)
+
+
+def test_every_second_byte_of_a_buffer_is_read() -> None:
+    """A memoryview may be strided; its bytes count, not those between them."""
+    out = io.BytesIO()
+    Image.new("RGB", (8, 6), (10, 200, 30)).save(out, "PNG")
+    spread = bytes(byte for value in out.getvalue() for byte in (value, 0))
+    assert load_image(memoryview(spread)[::2]).getpixel((0, 0)) == (10, 200, 30)
+    with pytest.raises(MediaError, match="not a picture"):
+        load_image(memoryview(spread))

@@ -154,6 +154,9 @@ def test_chat_template(onevision: Any, next_: Any) -> None:
         onevision.apply_chat_template([talk, talk], add_generation_prompt=False)
         == [prompt[: -len("assistant:")]] * 2
     )
+    begun = [*talk, {"role": "assistant", "content": [{"type": "text", "text": "blue"}]}]
+    assert onevision.apply_chat_template(begun, continue_final_message=True).endswith("blue")
+    assert onevision.apply_chat_template(begun).endswith("assistant:")
     assert onevision.decode([5, 9, 10]) == onevision.batch_decode([[5, 9, 10]])[0] == "what blue square"
     with pytest.raises(MediaError, match="images: 0 given, but text has"):
         onevision.apply_chat_template(talk, tokenize=True)
