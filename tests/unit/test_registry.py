@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pytest
 
-from vidcompress import registry
+from vidcompress import catalogue, registry
 from vidcompress.adapters.base import Adapter
 from vidcompress.errors import ArgumentError, UnsupportedModelError
 from vidcompress.methods.base import Method, ScoredMethod
@@ -287,6 +289,67 @@ def test_of_two_model_types_of_which_one_is_taken_none_is_registered(monkeypatch
     ):
         register_adapter(adapter(model_types=("new", "nobodys")))
     assert set(fresh._classes) == {"nobodys"}
+
+
+class FakePlugin:
+    """An entry point whose loading runs `action`."""
+
+    module = root = "no_such_module"
+    package = "theirs 1.0"
+
+    def __init__(self, action: Callable[[], Any]) -> None:
+        self.load = action
+
+    def broken(self, error: BaseException) -> BaseException:
+        return error
+
+
+def load(monkeypatch: pytest.MonkeyPatch, *actions: Callable[[], Any]) -> Registry[Any]:
+    """A registry that has loaded entry points with these actions."""
+    monkeypatch.setattr(catalogue, "installed", lambda group: [FakePlugin(action) for action in actions])
+    fresh: Registry[Any] = Registry("method", "no.group", "vidcompress.methods", lambda cls: None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fresh.names()
+    return fresh
+
+
+def test_tables_are_rolled_back_where_a_package_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "_TABLES", [])
+    early, late, plain = {"ours": 1}, {"ours": 1}, {"ours": 1}
+    catalogue.roll_back(early)
+
+    def fails() -> None:
+        catalogue.roll_back(late)  # its module is imported by the package for the first time
+        for table in (early, late, plain):
+            table["theirs"] = 2
+        early["ours"] = 3
+        raise SystemExit(3)
+
+    assert len(load(monkeypatch, fails, fails).broken) == 2
+    assert early == late == {"ours": 1}
+    assert plain == {"ours": 1, "theirs": 2}
+
+
+def test_what_a_package_that_works_puts_into_a_table_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "_TABLES", [])
+    table: dict[str, int] = {}
+    catalogue.roll_back(table)
+
+    def works() -> type[Any]:
+        table["theirs"] = 1
+        fresh.add(["theirs"], FakePlugin)
+        return FakePlugin
+
+    def fails() -> None:
+        table["other"] = 2
+        raise ValueError("no")
+
+    fresh: Registry[Any] = Registry("method", "no.group", "vidcompress.methods", lambda cls: None)
+    monkeypatch.setattr(catalogue, "installed", lambda group: [FakePlugin(works), FakePlugin(fails)])
+    with pytest.warns(UserWarning, match="no"):
+        assert fresh.names() == ["theirs"]
+    assert table == {"theirs": 1}
 
 
 def test_models_that_nobody_serves() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..catalogue import roll_back
 from ..checks import is_number, is_whole, word
 from ..errors import shown
 from ..presets import TOKENS_2880, Preset
@@ -311,3 +312,5 @@ register_family(
         clip_note=time_instruction,
     )
 )
+
+roll_back(FAMILIES)  # the families above stay
