@@ -13,11 +13,11 @@ from fractions import Fraction
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from .adapters.base import adapter_for
 from .block_session import CompressSession
 from .budget import Policy, Separators
 from .errors import CompressionStateError
 from .methods.base import Method, Positions
-from .registry import adapter_for
 from .saving import Saving
 from .settings import make_settings
 

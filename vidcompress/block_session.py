@@ -14,6 +14,7 @@ import transformers
 from torch import Tensor
 from transformers.cache_utils import Cache
 
+from .adapters.base import adapter_for
 from .cache_names import CACHE_NAMES, cache_name, given_cache, returned_cache, with_cache_name
 from .calls import Calls
 from .compiled import outside_compiler
@@ -31,7 +32,6 @@ from .generation import (
     with_prompt,
 )
 from .inputs import CompressedInputs, EncodedVisuals
-from .registry import adapter_for
 from .report import Report
 from .session import compress_with, inferred_mask
 from .settings import Settings
@@ -56,7 +56,7 @@ class CompressSession:
         self.settings = settings
         self.report: Report | None = None
         self.left = False
-        self._adapter = adapter_for(model)
+        self._adapter: Any = adapter_for(model)
         self._model = model
         self._name = type(model).__name__
         self._calls = Calls()

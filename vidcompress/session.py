@@ -12,7 +12,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from .adapters.base import Adapter, Visual
+from .adapters.base import Adapter, Visual, adapter_for
 from .budget import Plan, Policy, Separators, make_plan
 from .cache_names import cache_name, given_cache
 from .columns import ShortColumns, check_counted
@@ -25,7 +25,6 @@ from .inside_report import InsideReport
 from .methods.base import Method, Positions, say_once
 from .moments import full_precision
 from .placement import input_device
-from .registry import adapter_for
 from .saving import Saving, leaders, spread
 from .selection import Selection
 from .settings import Settings, make_settings

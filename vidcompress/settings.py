@@ -10,7 +10,7 @@ from .budget import POLICIES, SEPARATORS, Budget, Policy, Separators
 from .checks import is_whole, one_of
 from .errors import ArgumentError, shown
 from .methods.base import POSITIONS, Method, Positions
-from .registry import get_method
+from .methods.lookup import get_method
 from .report import Report
 from .saving import Saving, read_saving
 

@@ -27,21 +27,6 @@ def unwrap(model: Any) -> Any:
     return model
 
 
-def check_is_model(model: Any) -> None:
-    """Refuse an object that has a config but is no transformers model, such as a wrapper that is not known here.
-
-    Raises:
-        UnsupportedModelError: with the type of the object.
-    """
-    from transformers import PreTrainedModel
-
-    if not isinstance(model, PreTrainedModel):
-        raise UnsupportedModelError(
-            f"model is a {type(model).__name__}, which has the config of a transformers model and is none; pass the "
-            "model inside it (wrappers of torch.compile, PEFT, accelerate and DistributedDataParallel may stay)"
-        )
-
-
 def _inner(model: Any) -> Any:
     """What a known wrapper wraps; None for anything else. A wrapper's module has been imported where there is one."""
     eval_frame = sys.modules.get("torch._dynamo.eval_frame")

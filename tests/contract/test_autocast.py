@@ -18,10 +18,11 @@ from cases import CASES, SCENES
 from tiny_models import Scene, batch, tiny_model
 from vidcompress import VisualTokens
 from vidcompress import session as session_module
+from vidcompress.adapters.base import adapter_for
 from vidcompress.budget import Plan
 from vidcompress.decoder import segment
-from vidcompress.methods.base import ScoredMethod
-from vidcompress.registry import METHODS, adapter_for, available_methods, get_method
+from vidcompress.methods.base import METHODS, ScoredMethod
+from vidcompress.methods.lookup import available_methods, get_method
 from vidcompress.session import compress_inputs
 from vidcompress.settings import make_settings
 

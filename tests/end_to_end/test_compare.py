@@ -20,11 +20,11 @@ from vidcompress.cli import main
 from vidcompress.errors import ArgumentError
 from vidcompress.labels import read_label
 from vidcompress.media import MediaError
-from vidcompress.methods.base import Method
+from vidcompress.methods.base import METHODS, Method
+from vidcompress.methods.lookup import available_methods
 from vidcompress.qa import Comparison
 from vidcompress.qa import compare as compare_module
 from vidcompress.qa.sheet import draw_small
-from vidcompress.registry import METHODS, available_methods
 
 QUESTION = "how many objects are there?"
 

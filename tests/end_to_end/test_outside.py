@@ -251,7 +251,7 @@ def test_the_others_are_not_harmed(listed: dict[str, Any]) -> None:
     assert broken == sum(group == "methods" for group, _, _ in BROKEN.values()) + 2
 
 
-@pytest.mark.parametrize("first", ["", "from vidcompress.registry import ADAPTERS; ADAPTERS.names()\n"])
+@pytest.mark.parametrize("first", ["", "from vidcompress.adapters.base import ADAPTERS; ADAPTERS.names()\n"])
 def test_what_a_broken_package_registered_is_taken_back(site: Path, rubble: Path, first: str) -> None:
     probe = (
         "import warnings; warnings.simplefilter('ignore')\n"

@@ -22,8 +22,8 @@ from transformers import TextIteratorStreamer
 import vidcompress
 from vidcompress.cli import main
 from vidcompress.evaluate.shapes import clip_example, image_example, write_clip
-from vidcompress.registry import METHODS as METHODS_OF
-from vidcompress.registry import available_methods, get_method
+from vidcompress.methods.base import METHODS as METHODS_OF
+from vidcompress.methods.lookup import available_methods, get_method
 from vidcompress.settings import make_settings
 
 Item = dict[str, Any]

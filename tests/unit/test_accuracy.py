@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from tiny_models import Scene, batch, tiny_model
+from vidcompress.adapters.base import adapter_for
 from vidcompress.errors import ArgumentError
 from vidcompress.evaluate import accuracy
 from vidcompress.evaluate.accuracy import EncodeOnce, Sweep, run_sweep
 from vidcompress.evaluate.statistics import paired, summary, wilson
-from vidcompress.registry import adapter_for
 
 ROOT = Path(__file__).resolve().parents[2]
 

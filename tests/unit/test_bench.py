@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from vidcompress.adapters.base import adapter_for
 from vidcompress.bench import BenchPlan, run_bench, summarise
 from vidcompress.bench import run as running
 from vidcompress.bench.aims import aims
@@ -26,7 +27,6 @@ from vidcompress.bench.summary import _summarised
 from vidcompress.bench.table import render
 from vidcompress.bench.verdict import verdicts
 from vidcompress.errors import ArgumentError
-from vidcompress.registry import adapter_for
 from vidcompress.session import compress_inputs
 from vidcompress.timing import Timings, phase, watched
 

@@ -10,19 +10,12 @@ from typing import Any, ClassVar
 
 import pytest
 
-from vidcompress import catalogue, registry
-from vidcompress.adapters.base import Adapter
+from vidcompress import catalogue
+from vidcompress.adapters.base import Adapter, adapter_for, register_adapter
+from vidcompress.catalogue import Registry
 from vidcompress.errors import ArgumentError, UnsupportedModelError
-from vidcompress.methods.base import Method, ScoredMethod
-from vidcompress.registry import (
-    METHODS,
-    Registry,
-    adapter_for,
-    available_methods,
-    get_method,
-    register_adapter,
-    register_method,
-)
+from vidcompress.methods.base import METHODS, Method, ScoredMethod, register_method
+from vidcompress.methods.lookup import available_methods, get_method
 from vidcompress.selection import Selection
 from vidcompress.signatures import CALL_ARGUMENTS
 
@@ -50,7 +43,7 @@ def empty(monkeypatch: pytest.MonkeyPatch) -> Registry[Any]:
     fresh: Registry[Any] = Registry(
         "method", "vidcompress.no_such_group", "vidcompress.methods", register_method
     )
-    monkeypatch.setattr(registry, "METHODS", fresh)
+    monkeypatch.setattr("vidcompress.methods.base.METHODS", fresh)
     return fresh
 
 
@@ -270,7 +263,7 @@ def test_adapters_that_cannot_work_are_refused(
     fresh: Registry[Any] = Registry(
         "adapter", "vidcompress.no_such_group", "vidcompress.adapters", register_adapter
     )
-    monkeypatch.setattr(registry, "ADAPTERS", fresh)
+    monkeypatch.setattr("vidcompress.adapters.base.ADAPTERS", fresh)
     assert register_adapter(adapter()).model_types == ("nobodys",)
     fresh._classes.clear()
     with pytest.raises(ArgumentError, match=message):
@@ -282,7 +275,7 @@ def test_of_two_model_types_of_which_one_is_taken_none_is_registered(monkeypatch
     fresh: Registry[Any] = Registry(
         "adapter", "vidcompress.no_such_group", "vidcompress.adapters", register_adapter
     )
-    monkeypatch.setattr(registry, "ADAPTERS", fresh)
+    monkeypatch.setattr("vidcompress.adapters.base.ADAPTERS", fresh)
     register_adapter(adapter())
     with pytest.raises(
         ArgumentError, match="adapter 'nobodys' of .*Theirs is already registered by .*Theirs"

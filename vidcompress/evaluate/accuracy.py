@@ -17,11 +17,12 @@ from typing import Any, Literal
 
 import torch
 
-from ..adapters.base import Adapter, Visual
+from ..adapters.base import Adapter, Visual, adapter_for
 from ..budget import exact_ratio
 from ..errors import ArgumentError, BudgetError, one_line
 from ..labels import read_label
-from ..registry import METHODS, adapter_for, available_methods
+from ..methods.base import METHODS
+from ..methods.lookup import available_methods
 from ..session import compress_with
 from ..settings import Settings, make_settings
 from ..views import Evidence, VisualTokens

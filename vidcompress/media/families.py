@@ -125,7 +125,7 @@ def get_family(model_type: str) -> Family:
         MediaError: it is not registered.
     """
     if model_type not in FAMILIES:
-        from ..registry import ADAPTERS
+        from ..adapters.base import ADAPTERS
 
         ADAPTERS.names()
         if model_type not in FAMILIES:

@@ -11,7 +11,7 @@ from ..checks import flag, is_whole, whole_number
 from ..errors import ArgumentError, UnsupportedInputError, shown
 from ..labels import read_label, split_labels
 from ..methods.base import Method
-from ..registry import available_methods
+from ..methods.lookup import available_methods
 from ..saving import read_saving
 from ..settings import Settings, make_settings
 from .question import Question, read_question

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..adapters.base import adapter_for
 from ..checks import flag, whole_number
 from ..compiled import check_compile, compile_decoder
 from ..errors import ArgumentError, shown
@@ -16,7 +17,6 @@ from ..foreign import ASKING, LOADING, SAMPLING, instead, refuse
 from ..media import load_processor
 from ..media.backends import get_backend
 from ..media.sampling import check_request
-from ..registry import adapter_for
 from ..settings import make_settings
 from .alone import answer_alone
 from .answer import Answer
