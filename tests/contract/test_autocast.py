@@ -22,9 +22,8 @@ from vidcompress.adapters.base import adapter_for
 from vidcompress.budget import Plan
 from vidcompress.decoder import segment
 from vidcompress.methods.base import METHODS, ScoredMethod
-from vidcompress.methods.lookup import available_methods, get_method
+from vidcompress.methods.lookup import available_methods, get_method, read_settings
 from vidcompress.session import compress_inputs
-from vidcompress.settings import make_settings
 
 pytestmark = pytest.mark.transformers
 
@@ -106,7 +105,7 @@ def selections(name: Any, family: str, modality: str, dtype: torch.dtype) -> lis
     model = tiny_model(family)
     adapter = adapter_for(model)
     images, videos = adapter.visuals(batch(model, [SCENES[family, modality]]))
-    settings = make_settings(name, retention_ratio=0.3)
+    settings = read_settings(name, retention_ratio=0.3)
     visuals = [
         replace(visual, question=torch.tensor([5, 6, 7, 8]), pixels=visual.pixels + 0.01 * seed)
         for visual in (images or videos)

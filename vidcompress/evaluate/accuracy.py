@@ -22,9 +22,9 @@ from ..budget import exact_ratio
 from ..errors import ArgumentError, BudgetError, one_line
 from ..labels import read_label
 from ..methods.base import METHODS
-from ..methods.lookup import available_methods
+from ..methods.lookup import available_methods, read_settings
 from ..session import compress_with
-from ..settings import Settings, make_settings
+from ..settings import Settings
 from ..views import Evidence, VisualTokens
 from ..wrappers import unwrap
 from .shapes import held_out, write_clip
@@ -227,7 +227,7 @@ def settings_of(label: str, ratio: float, **options: Any) -> Settings:
         ArgumentError: an option without a value, or one that neither the method nor `compress_inputs` has.
     """
     name, listed = read_label(label)
-    return make_settings(name, retention_ratio=ratio, **{**options, **listed})
+    return read_settings(name, retention_ratio=ratio, **{**options, **listed})
 
 
 def _ask(

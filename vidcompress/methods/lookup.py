@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import ArgumentError, nearest, shown
 from ..foreign import LOADING, refuse
+from ..settings import Settings, make_settings
 from .base import METHODS, Method
 from .composed import Composed
 
@@ -45,6 +46,22 @@ def get_method(method: Any, **options: Any) -> Method:
         if name not in allowed:
             raise ArgumentError(f"method {method!r} has no option {name!r}; {nearest(name, allowed)}")
     return cls(**options)
+
+
+def read_settings(method: Any = "globalcom2", **arguments: Any) -> Settings:
+    """Settings from a method's name or instance, the arguments of `compress_inputs` and the method's options.
+
+    Args:
+        method: as in `compress_inputs`.
+        **arguments: those of `make_settings`; every other one is an option of the method.
+
+    Raises:
+        ArgumentError, BudgetError: as described in `compress_inputs`.
+    """
+    own = make_settings.__kwdefaults__ or {}
+    options = {name: value for name, value in arguments.items() if name not in own}
+    chosen = get_method(method, **options)
+    return make_settings(chosen, **{name: value for name, value in arguments.items() if name in own})
 
 
 def _composed(name: str, options: dict[str, Any]) -> Method:
