@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor
 
@@ -13,12 +13,9 @@ from ..catalogue import Registry
 from ..errors import ArgumentError, UnsupportedInputError, UnsupportedModelError, shown
 from ..presets import Preset, find_preset
 from ..signatures import check_adapter_class
-from ..views import Evidence, Layout, Modality, VisualTokens
+from ..views import Evidence, FrameSource, Layout, Modality, VisualTokens
 from ..wrappers import unwrap
 from .auxiliary import question_text, text_tower
-
-if TYPE_CHECKING:
-    from ..media.stream import FrameViews
 
 A = TypeVar("A", bound=type[Any])
 
@@ -42,7 +39,7 @@ class Visual:
 
     modality: Modality
     layout: Layout
-    pixels: Tensor | FrameViews
+    pixels: Tensor | FrameSource
     size: tuple[int, int] | None = None
     question: Tensor | None = None
     preset: Preset | None = None
@@ -62,7 +59,7 @@ class Adapter(ABC):
             the `image_keys` of a family that has any.
         refused_keys: inputs that would change the features in ways the adapter does not follow.
         full_precision: modules that quantising the decoder leaves alone, as paths from the model's root.
-        reads_ahead: whether `visuals` and `encode` take clips as a list of `FrameViews`, and ask these by slices for
+        reads_ahead: whether `visuals` and `encode` take clips as a list of `FrameSource`, and ask these by slices for
             the frames that are about to be encoded, so that the others are decoded meanwhile.
     """
 
