@@ -32,6 +32,7 @@ _PUBLIC = {
     "available_methods": "methods.lookup",
     "compress": "block",
     "compress_inputs": "session",
+    "draw_overlay": "overlay",
     "get_method": "methods.lookup",
     "load_processor": "media.loading",
     "register_adapter": "adapters.base",
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from .methods.base import register_method as register_method
     from .methods.lookup import available_methods as available_methods
     from .methods.lookup import get_method as get_method
+    from .overlay import draw_overlay as draw_overlay
     from .qa import Answer as Answer
     from .qa import Chat as Chat
     from .qa import VisualQA as VisualQA
