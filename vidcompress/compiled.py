@@ -1,4 +1,4 @@
-"""Language models compiled by `torch.compile`: how one is made, and how one is recognised."""
+"""Language models compiled by `torch.compile`: what they need, and how one is made."""
 
 from __future__ import annotations
 
@@ -88,20 +88,3 @@ def outside_compiler(function: Callable[P, T]) -> Callable[P, T]:
         return function
     disabled: Callable[P, T] = torch.compiler.disable(function)
     return disabled
-
-
-def is_compiled(model: Any, decoder: Any) -> bool:
-    """Whether hooks on the decoder's layers would be compiled in, or left out, where the code was compiled before.
-
-    Args:
-        model: the whole model.
-        decoder: its language model.
-    """
-    around = (model, getattr(model, "model", None))
-    return any(map(_is_compiled, (*(one for one in around if one is not None), *decoder.modules())))
-
-
-def _is_compiled(module: Any) -> bool:
-    return getattr(module, "_compiled_call_impl", None) is not None or hasattr(
-        getattr(module, "forward", None), "_torchdynamo_orig_callable"
-    )

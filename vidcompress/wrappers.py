@@ -1,4 +1,4 @@
-"""Wrappers around a model: what torch, PEFT and accelerate hand out, and the transformers model in it."""
+"""Wrappers around a model (of torch, PEFT and accelerate), the transformers model in them, and compiled code."""
 
 from __future__ import annotations
 
@@ -91,3 +91,20 @@ def _check_whole(model: Any) -> None:
                 f"model is sharded by {call} (FSDP): every process holds a part of each weight, and the encoder is "
                 "called by itself; load the whole model in each process (from_pretrained, or the full state dict)"
             )
+
+
+def is_compiled(model: Any, decoder: Any) -> bool:
+    """Whether hooks on the decoder's layers would be compiled in, or left out, where the code was compiled before.
+
+    Args:
+        model: the whole model.
+        decoder: its language model.
+    """
+    around = (model, getattr(model, "model", None))
+    return any(map(_is_compiled, (*(one for one in around if one is not None), *decoder.modules())))
+
+
+def _is_compiled(module: Any) -> bool:
+    return getattr(module, "_compiled_call_impl", None) is not None or hasattr(
+        getattr(module, "forward", None), "_torchdynamo_orig_callable"
+    )
