@@ -35,8 +35,8 @@ PACKAGE = ROOT / "vidcompress"
 
 # Limits that only get smaller: a commit that brings a number down writes the new one here.
 IGNORED_IMPORTS = 5
-CLASS_NAMES_TWICE = 18
-MODULES_OF_FOLDERS = {".": 45, "media": 39, "evaluate": 35, "qa": 22, "bench": 18, "methods": None}
+CLASS_NAMES_TWICE = 17
+MODULES_OF_FOLDERS = {".": 45, "media": 39, "evaluate": 33, "qa": 22, "methods": None}
 MOST_MODULES = 17
 PARTICIPLES = 82
 RIDDLES = 76

@@ -17,17 +17,17 @@ from typing import Any, Literal
 
 import torch
 
-from ..adapters.base import Adapter, Visual, adapter_for
-from ..budget import exact_ratio
-from ..errors import ArgumentError, BudgetError, one_line
-from ..labels import read_label
-from ..methods.base import METHODS
-from ..methods.lookup import available_methods, read_settings
-from ..session import compress_with
-from ..settings import Settings
-from ..views import Evidence, VisualTokens
-from ..wrappers import unwrap
-from .shapes import held_out, write_clip
+from vidcompress.adapters.base import Adapter, Visual, adapter_for
+from vidcompress.budget import exact_ratio
+from vidcompress.errors import ArgumentError, BudgetError, one_line
+from vidcompress.evaluate.shapes import held_out, write_clip
+from vidcompress.labels import read_label
+from vidcompress.methods.base import METHODS
+from vidcompress.methods.lookup import available_methods, read_settings
+from vidcompress.session import compress_with
+from vidcompress.settings import Settings
+from vidcompress.views import Evidence, VisualTokens
+from vidcompress.wrappers import unwrap
 
 Medium = Literal["image", "clip"]
 
