@@ -50,10 +50,11 @@ demo: $(STAMP)  ## ask the embedded model about an image and a clip with all, a 
 test: $(STAMP)  ## run every test, offline
 	$(OFFLINE) OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
-lint: $(STAMP)  ## check style, formatting and types
+lint: $(STAMP)  ## check style, formatting, types and which module imports which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 format: $(STAMP)  ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .

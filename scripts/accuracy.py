@@ -17,10 +17,10 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import AutoModelForImageTextToText
 
+from shapes_accuracy.accuracy import Medium, Sweep, run_sweep
+from shapes_accuracy.summary import summary
 from vidcompress import load_processor
-from vidcompress.evaluate.accuracy import Medium, Sweep, run_sweep
 from vidcompress.evaluate.provenance import provenance
-from vidcompress.evaluate.statistics import summary
 
 
 def main(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidcompress.evaluate.overview import (
+from shapes_accuracy.overview import (
     CONTROLS,
     best_control,
     boosts,

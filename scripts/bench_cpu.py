@@ -24,10 +24,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from bench.verdict import OF_ALLOWED, verdicts
 from vidcompress.bench import BenchPlan, run_bench, summarise
 from vidcompress.bench.progress import bar
 from vidcompress.bench.table import render
-from vidcompress.bench.verdict import OF_ALLOWED, verdicts
 from vidcompress.evaluate.provenance import provenance
 
 SHAPE = {"geometry": "llava-onevision-0.5b", "encoder_layers": 2, "decoder_layers": 4}

@@ -110,7 +110,8 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
     """One case, in this process: numbers of bytes."""
     import torch
 
-    from vidcompress.registry import adapter_for, get_method
+    from vidcompress.adapters.base import adapter_for
+    from vidcompress.methods.lookup import get_method
 
     torch.set_num_threads(case["threads"])
     model = build(case["family"], case["layers"], case["side"])

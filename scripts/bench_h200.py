@@ -22,8 +22,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from bench.aims import HEADLINE, aims
 from vidcompress.bench import BenchPlan, run_bench, summarise
-from vidcompress.bench.aims import HEADLINE, aims
 from vidcompress.bench.plot import draw
 from vidcompress.bench.progress import bar
 from vidcompress.bench.table import render

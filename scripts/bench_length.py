@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
+from bench.growth import draw_growth, growth
 from vidcompress.bench import BenchPlan, run_bench, summarise
-from vidcompress.bench.growth import draw_growth, growth
 from vidcompress.bench.models import depth
 from vidcompress.bench.progress import bar
 from vidcompress.bench.table import render

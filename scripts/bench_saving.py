@@ -96,7 +96,7 @@ def pixels_of(frames: np.ndarray, side: int) -> torch.Tensor:
 
 def clip_inputs(model: Any, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
     """A prompt about one clip."""
-    from vidcompress.registry import adapter_for
+    from vidcompress.adapters.base import adapter_for
 
     count = len(adapter_for(model).visuals({"pixel_values_videos": pixels})[1][0].layout)
     ids = [5, *[model.config.video_token_id] * count, 6]
@@ -105,7 +105,7 @@ def clip_inputs(model: Any, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
 
 def image_inputs(model: Any, side: int) -> dict[str, torch.Tensor]:
     """A prompt about one image of 2 x 2 crops."""
-    from vidcompress.registry import adapter_for
+    from vidcompress.adapters.base import adapter_for
 
     views = [
         picture(3, side),

@@ -40,7 +40,7 @@ from bench_inputs import clip_tokens, image_tokens, with_evidence
 from vidcompress.budget import Budget, make_plan
 from vidcompress.evaluate.provenance import provenance
 from vidcompress.methods.base import Method
-from vidcompress.registry import available_methods, get_method
+from vidcompress.methods.lookup import available_methods, get_method
 from vidcompress.views import VisualTokens
 
 RATIO = Fraction(1, 4)

@@ -110,7 +110,7 @@ def inputs_of(model: Any, case: dict[str, Any]) -> dict[str, Any]:
     """What a processor would make: random pixels, placeholders and forty words of text, `batch` rows of them."""
     import torch
 
-    from vidcompress.registry import adapter_for
+    from vidcompress.adapters.base import adapter_for
 
     adapter, rows = adapter_for(model), case.get("batch", 1)
     side = int(model.config.vision_config.image_size)

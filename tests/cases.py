@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tiny_models import FAMILIES, VIDEO_FAMILIES, Scene
-from vidcompress.registry import METHODS, available_methods, get_method
+from vidcompress.methods.base import METHODS
+from vidcompress.methods.lookup import available_methods, get_method
 
 IMAGE_SCENE = Scene((("image", (112, 80)),))
 VIDEO_SCENE = Scene((("video", 5),))

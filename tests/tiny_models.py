@@ -124,7 +124,7 @@ def batch(
     model: Any, scenes: list[Scene], pad_right: bool = False, preset: str | None = None
 ) -> dict[str, Any]:
     """Inputs as a processor would make them, left-padded; under a preset each image has five views and no newlines."""
-    from vidcompress.registry import adapter_for
+    from vidcompress.adapters.base import adapter_for
 
     adapter = adapter_for(model)
     rows, image_pixels, sizes, counts, videos = [], [], [], [], []

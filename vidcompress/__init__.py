@@ -29,17 +29,19 @@ _PUBLIC = {
     "View": "views",
     "VisualQA": "qa",
     "VisualTokens": "views",
-    "available_methods": "registry",
+    "available_methods": "methods.lookup",
     "compress": "block",
     "compress_inputs": "session",
-    "get_method": "registry",
+    "draw_overlay": "overlay",
+    "get_method": "methods.lookup",
     "load_processor": "media.loading",
-    "register_adapter": "registry",
-    "register_method": "registry",
+    "register_adapter": "adapters.base",
+    "register_method": "methods.base",
 }
 __all__ = ["__version__", *_PUBLIC]
 
 if TYPE_CHECKING:
+    from .adapters.base import register_adapter as register_adapter
     from .block import compress as compress
     from .budget import Budget as Budget
     from .errors import ArgumentError as ArgumentError
@@ -51,13 +53,13 @@ if TYPE_CHECKING:
     from .media.errors import MediaError as MediaError
     from .media.loading import load_processor as load_processor
     from .methods.base import Method as Method
+    from .methods.base import register_method as register_method
+    from .methods.lookup import available_methods as available_methods
+    from .methods.lookup import get_method as get_method
+    from .overlay import draw_overlay as draw_overlay
     from .qa import Answer as Answer
     from .qa import Chat as Chat
     from .qa import VisualQA as VisualQA
-    from .registry import available_methods as available_methods
-    from .registry import get_method as get_method
-    from .registry import register_adapter as register_adapter
-    from .registry import register_method as register_method
     from .report import Report as Report
     from .selection import Selection as Selection
     from .session import compress_inputs as compress_inputs

@@ -13,13 +13,13 @@ from fractions import Fraction
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from .adapters.base import adapter_for
 from .block_session import CompressSession
 from .budget import Policy, Separators
 from .errors import CompressionStateError
 from .methods.base import Method, Positions
-from .registry import adapter_for
-from .saving import Saving
-from .settings import make_settings
+from .methods.lookup import get_method
+from .settings import Saving, make_settings
 
 __all__ = ["CompressSession", "compress"]
 
@@ -65,7 +65,7 @@ def compress(
         Otherwise as `compress_inputs`, at entry for the arguments and at each call for the inputs.
     """
     settings = make_settings(
-        method,
+        get_method(method, **options),
         retention_ratio=retention_ratio,
         max_tokens=max_tokens,
         separators=separators,
@@ -73,7 +73,6 @@ def compress(
         policy=policy,
         max_views=max_views,
         encoder_saving=encoder_saving,
-        **options,
     )
     model = adapter_for(model).model  # out of its wrappers
     _check_free(model)

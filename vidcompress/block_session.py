@@ -14,9 +14,9 @@ import transformers
 from torch import Tensor
 from transformers.cache_utils import Cache
 
+from .adapters.base import adapter_for
 from .cache_names import CACHE_NAMES, cache_name, given_cache, returned_cache, with_cache_name
 from .calls import Calls
-from .compiled import outside_compiler
 from .continuation import Transcript, check_pixels, open_transcript, resume, sample_pixels
 from .decoder.pruner import Pruner, Pruning
 from .errors import CompressionStateError, UnsupportedInputError, VidcompressError, shown
@@ -31,11 +31,11 @@ from .generation import (
     with_prompt,
 )
 from .inputs import CompressedInputs, EncodedVisuals
-from .registry import adapter_for
 from .report import Report
 from .session import compress_with, inferred_mask
 from .settings import Settings
 from .splice import PER_TOKEN_KEYS
+from .wrappers import outside_compiler
 
 _OWN = ("streamer", "use_cache", *CACHE_NAMES)
 """Arguments of generate that are no inputs of the model."""
@@ -56,7 +56,7 @@ class CompressSession:
         self.settings = settings
         self.report: Report | None = None
         self.left = False
-        self._adapter = adapter_for(model)
+        self._adapter: Any = adapter_for(model)
         self._model = model
         self._name = type(model).__name__
         self._calls = Calls()

@@ -1,4 +1,4 @@
-"""Language models compiled by `torch.compile`: how one is made, and how one is recognised."""
+"""Language models compiled by `torch.compile`: what they need, and how one is made."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import torch
 
@@ -16,9 +15,6 @@ from .checks import device as device_of
 from .checks import flag
 from .errors import ArgumentError, shown
 from .methods.base import Method
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 def check_compile(compile: Any, method: Method, device: Any, **others: Any) -> None:
@@ -76,32 +72,3 @@ def compile_decoder(decoder: torch.nn.Module) -> None:
     compiled once each, and again for another kind of mask, of cache, or a batch of one.
     """
     decoder.compile(dynamic=True)
-
-
-def outside_compiler(function: Callable[P, T]) -> Callable[P, T]:
-    """The same function, in which nothing is compiled: hooks that it puts on modules are called.
-
-    The hooks of a model that `torch.compile` wrapped are called while the compiler listens, and what they call would be
-    compiled as it was before, without hooks.
-    """
-    if "torch._dynamo" not in sys.modules:  # nothing was compiled in this process
-        return function
-    disabled: Callable[P, T] = torch.compiler.disable(function)
-    return disabled
-
-
-def is_compiled(model: Any, decoder: Any) -> bool:
-    """Whether hooks on the decoder's layers would be compiled in, or left out, where the code was compiled before.
-
-    Args:
-        model: the whole model.
-        decoder: its language model.
-    """
-    around = (model, getattr(model, "model", None))
-    return any(map(_is_compiled, (*(one for one in around if one is not None), *decoder.modules())))
-
-
-def _is_compiled(module: Any) -> bool:
-    return getattr(module, "_compiled_call_impl", None) is not None or hasattr(
-        getattr(module, "forward", None), "_torchdynamo_orig_callable"
-    )

@@ -32,7 +32,7 @@ def config_of(name: str, *, decoder_layers: int | None = None, encoder_layers: i
         raise ArgumentError(f"geometry={shown(name)}: no such geometry; {hint}")
     from transformers import AutoConfig
 
-    from .registry import ADAPTERS
+    from .adapters.base import ADAPTERS
 
     ADAPTERS.names()  # importing the adapters makes LLaVA-Video known to transformers
     family, vision, text = GEOMETRIES[name]

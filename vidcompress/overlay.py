@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
+from .checks import is_whole
 from .errors import ArgumentError, shown
 from .media import MediaError, load_image
+from .report import Report
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .report import VisualReport
+    from .visual_report import VisualReport
 
 Picture: TypeAlias = "Image.Image | NDArray[Any] | Tensor | str | PathLike[str]"
 Mask: TypeAlias = NDArray[np.bool_]
@@ -31,25 +33,35 @@ _WIDTH = 1440
 """Width to aim at, pixels; a sheet is a little wider or narrower, so that every cell has whole pixels."""
 
 
-def draw(
-    visual: VisualReport, picture: Picture | Sequence[Picture], *, title: str | None = None
-) -> Image.Image:
-    """Draw what was kept of one image or video.
+def draw_overlay(report: Report, picture: Picture | Sequence[Picture], *, index: int = 0) -> Image.Image:
+    """Draw what was kept over a picture or the frames of a clip: what was dropped is darkened.
 
     Args:
-        visual: the report of the input.
-        picture: the image, or the frames of the video in order.
-        title: first word of the heading, such as the method's name.
+        report: of the call, such as `inputs.report`.
+        picture: the image (PIL image, (H, W, 3) uint8 array or tensor, or path), or for a video its
+            sampled frames in order (a list of pictures, or a (T, H, W, 3) uint8 array or tensor).
+        index: which of `report.visuals`, 0 <= index < len(report.visuals).
 
     Returns:
-        An RGB image.
+        An RGB image: thumbnail and crops side by side, or a contact sheet of the frames.
 
     Raises:
-        ArgumentError: the pictures are not as many as the frames that were encoded.
+        ArgumentError: no report, no such visual in it, or the frames are not as many as were encoded.
         MediaError: a picture cannot be read.
     """
+    if not isinstance(report, Report):
+        raise ArgumentError(
+            f"report={shown(report)}: must be a Report; pass the one of what compress_inputs returned, as in "
+            "draw_overlay(inputs.report, picture)"
+        )
+    if not is_whole(index) or not 0 <= index < len(report.visuals):
+        raise ArgumentError(
+            f"index={shown(index)}: this report has {len(report.visuals)} visual inputs, counted from 0; "
+            "pass a whole number below that"
+        )
+    visual = report.visuals[index]
     share = f"{100 * visual.kept / visual.total:.1f} %" if visual.total else "none"
-    heading = f"{title + ': ' if title else ''}{visual.kept} of {visual.total} visual tokens ({share})"
+    heading = f"{report.method}: {visual.kept} of {visual.total} visual tokens ({share})"
     if visual.separators_total:
         heading += f", {visual.separators_kept} of {visual.separators_total} separators among them"
     return _sheet(make_tiles(visual, picture, _WIDTH), heading)
@@ -61,12 +73,13 @@ def make_tiles(
     """The pictures to draw, each with its width in pixels.
 
     Args:
-        visual, picture: as for `draw`.
+        visual: one of `report.visuals`.
+        picture: as for `draw_overlay`.
         width: of the sheet that they are for, in pixels.
         most_frames: of a longer clip, so many frames, evenly spaced.
 
     Raises:
-        As `draw`.
+        As `draw_overlay`.
     """
     if visual.modality == "video":
         return _video_tiles(visual, picture, width, most_frames)

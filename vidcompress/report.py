@@ -1,20 +1,16 @@
-"""What one call sent to the language model, and what it cost: the numbers, as text, as JSON and as a picture."""
+"""What one call sent to the language model, and what it cost: the numbers, as text and as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .checks import is_whole, whole_number
-from .errors import ArgumentError, shown
+from .checks import whole_number
 from .visual_report import ViewReport, VisualReport
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from .inside_report import InsideReport
-    from .overlay import Picture
 
 __all__ = ["Report", "ViewReport", "VisualReport"]
 
@@ -131,27 +127,6 @@ class Report:
             "timing_ms": {phase: round(ms, 3) for phase, ms in self.timing_ms.items()},
             "notes": self.all_notes,
         }
-
-    def overlay(self, picture: Picture | Sequence[Picture], *, index: int = 0) -> Image:
-        """Draw what was kept over the picture or the frames: what was dropped is darkened.
-
-        Args:
-            picture: the image (PIL image, (H, W, 3) uint8 array or tensor, or path), or for a video its
-                sampled frames in order (a list of pictures, or a (T, H, W, 3) uint8 array or tensor).
-            index: which of `visuals`, 0 <= index < len(visuals).
-
-        Returns:
-            An RGB image: thumbnail and crops side by side, or a contact sheet of the frames.
-
-        Raises:
-            ArgumentError: there is no such visual, or the frames are not as many as were encoded.
-        """
-        if not is_whole(index) or not 0 <= index < len(self.visuals):
-            raise ArgumentError(
-                f"index={shown(index)}: this report has {len(self.visuals)} visual inputs, counted from 0; "
-                "pass a whole number below that"
-            )
-        return self.visuals[index].overlay(picture, title=self.method)
 
     def __repr__(self) -> str:
         asked: Mapping[str, object] = {"retention_ratio": self.retention_ratio, "max_tokens": self.max_tokens}

@@ -12,7 +12,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from .adapters.base import Adapter, Visual
+from .adapters.base import Adapter, Visual, adapter_for
 from .budget import Plan, Policy, Separators, make_plan
 from .cache_names import cache_name, given_cache
 from .columns import ShortColumns, check_counted
@@ -23,12 +23,12 @@ from .generation import is_filled
 from .inputs import CompressedInputs
 from .inside_report import InsideReport
 from .methods.base import Method, Positions, say_once
+from .methods.lookup import get_method
 from .moments import full_precision
 from .placement import input_device
-from .registry import adapter_for
-from .saving import Saving, leaders, spread
+from .saving import leaders, spread
 from .selection import Selection
-from .settings import Settings, make_settings
+from .settings import Saving, Settings, make_settings
 from .splice import Prompt, parse_prompt, questions, splice
 from .timing import Timings, phase
 from .unprojected import UnprojectedTokens
@@ -82,7 +82,7 @@ def compress_inputs(
         UnsupportedModelError: no adapter for this model. UnsupportedInputError: inputs that do not fit.
     """
     settings = make_settings(
-        method,
+        get_method(method, **options),
         retention_ratio=retention_ratio,
         max_tokens=max_tokens,
         separators=separators,
@@ -90,7 +90,6 @@ def compress_inputs(
         policy=policy,
         max_views=max_views,
         encoder_saving=encoder_saving,
-        **options,
     )
     return compress_with(adapter_for(model), inputs, settings)
 

@@ -2,17 +2,75 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from .budget import POLICIES, SEPARATORS, Budget, Policy, Separators
-from .checks import is_whole, one_of
+from .checks import is_number, is_whole, one_of
 from .errors import ArgumentError, shown
+from .labels import read_value
 from .methods.base import POSITIONS, Method, Positions
-from .registry import get_method
 from .report import Report
-from .saving import Saving, read_saving
+
+THRESHOLD = 0.15  # of pixel_values: 19 grey levels where the processor divides by a deviation of 0.5
+AREA = 0.01
+
+
+@dataclass(frozen=True)
+class Saving:
+    """What the encoder may be spared.
+
+    Attributes:
+        frames: frames that look like an earlier one are not encoded.
+        crops: crops that the method would give nothing, by the thumbnail alone, are not encoded.
+        threshold: how much a cell of 8 x 8 pixels may change, in units of `pixel_values`, before it counts as changed.
+        area: share of the cells, 0 to 1, that may change before a frame counts as new.
+
+    Raises:
+        ArgumentError: a threshold below 0, or an area that is no share.
+    """
+
+    frames: bool = False
+    crops: bool = False
+    threshold: float = THRESHOLD
+    area: float = AREA
+
+    def __post_init__(self) -> None:
+        for name, most in (("threshold", math.inf), ("area", 1.0)):
+            value = getattr(self, name)
+            if not is_number(value) or not 0 <= value <= most:
+                raise ArgumentError(
+                    f"{name}={shown(value)}: must be a number from 0" + (" to 1" if name == "area" else "")
+                )
+
+
+def read_saving(value: Any) -> Saving:
+    """The argument `encoder_saving`: `off`, `frames`, `crops` or `frames+crops`; `frames:THRESHOLD:AREA` sets both.
+
+    Raises:
+        ArgumentError: anything else.
+    """
+    if isinstance(value, Saving):
+        return value
+    kinds, *numbers = value.split(":") if isinstance(value, str) else ("",)
+    names = kinds.split("+")
+    known = names == ["off"] or (set(names) <= {"frames", "crops"} and len(names) == len(set(names)))
+    read = [read_value(text) for text in numbers]
+    limits = (math.inf, 1.0)
+    if (
+        not known
+        or len(read) > (2 if "frames" in names else 0)
+        or not all(
+            is_number(number) and 0 <= number <= limit for number, limit in zip(read, limits, strict=False)
+        )
+    ):
+        raise ArgumentError(
+            f"encoder_saving={shown(value)}: must be 'off', 'frames', 'crops' or 'frames+crops'; 'frames:0.2:0.05' "
+            "lets 5 % of the picture change by more than 0.2 (of pixel_values) before a frame counts as new"
+        )
+    return Saving("frames" in names, "crops" in names, *map(float, read))
 
 
 @dataclass(frozen=True)
@@ -42,7 +100,7 @@ class Settings:
 
 
 def make_settings(
-    method: str | Method = "globalcom2",
+    method: Method,
     *,
     retention_ratio: float | str | Fraction | None = None,
     max_tokens: int | None = None,
@@ -51,15 +109,17 @@ def make_settings(
     policy: Policy = "exact",
     max_views: int = 16,
     encoder_saving: str | Saving = "off",
-    **options: Any,
 ) -> Settings:
     """Check the arguments of `compress_inputs` and `compress`, and fill in what depends on the method.
+
+    Args:
+        method: with its options; `methods.lookup.get_method` makes one of a name, `read_settings` does both.
+        retention_ratio, max_tokens, separators, positions, policy, max_views, encoder_saving: as in `compress_inputs`.
 
     Raises:
         ArgumentError, BudgetError: as described in `compress_inputs`.
     """
-    chosen: Method = get_method(method, **options)
-    if chosen.name == "none" and retention_ratio is None and max_tokens is None:
+    if method.name == "none" and retention_ratio is None and max_tokens is None:
         retention_ratio = 1
     budget = Budget(retention_ratio, max_tokens)
     one_of("policy", policy, POLICIES)
@@ -68,19 +128,19 @@ def make_settings(
             f"max_tokens={max_tokens} cannot go with policy='reference': the authors' code knows shares only and "
             "sends every separator on top; use retention_ratio, or policy='exact'"
         )
-    _check_inside(chosen, separators, policy)
+    _check_inside(method, separators, policy)
     given = positions
     separators = separators if separators is not None else ("keep" if policy == "reference" else "thin")
     one_of("separators", separators, SEPARATORS)
     if positions is None:
         # Nothing is left out of the prompt by a method inside the model, so it needs no positions of ours.
-        positions = "contiguous" if chosen.inside is chosen else chosen.positions
+        positions = "contiguous" if method.inside is method else method.positions
     one_of("positions", positions, POSITIONS)
     if not is_whole(max_views) or max_views < 1:
         raise ArgumentError(f"max_views must be an integer of at least 1, got {shown(max_views)}")
-    inside = given or (chosen.inside.positions if chosen.inside is not None else positions)
+    inside = given or (method.inside.positions if method.inside is not None else positions)
     return Settings(
-        chosen, budget, separators, positions, policy, int(max_views), inside, read_saving(encoder_saving)
+        method, budget, separators, positions, policy, int(max_views), inside, read_saving(encoder_saving)
     )
 
 

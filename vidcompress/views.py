@@ -7,6 +7,7 @@ An image is a thumbnail plus crops, a video is its frames. Both become one flat 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, wraps
@@ -110,6 +111,28 @@ def ordinary(function: Function) -> Function:
             return function(*args, **kwargs)
 
     return cast(Function, inner)
+
+
+class FrameSource(ABC):
+    """Encoder input of a clip whose frames become ready in order, while earlier ones are encoded.
+
+    It is indexed like the tensor (frame, channel, height, width) that it becomes; indexing waits for what it returns.
+
+    Attributes:
+        shape: of the whole, as `ndim`, `device` and `dtype`.
+    """
+
+    shape: torch.Size
+    ndim: int
+    device: torch.device
+    dtype: torch.dtype
+
+    @abstractmethod
+    def __getitem__(self, index: slice | Tensor) -> Tensor:
+        """Frames of a slice, or with the numbers of a tensor: (frame, channel, height, width)."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
 
 
 class _Wanted(NamedTuple):

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .errors import ArgumentError, shown
 from .views import Layout, Modality, View, ViewKind
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    from .overlay import Picture
 
 
 @dataclass(frozen=True)
@@ -155,12 +149,6 @@ class VisualReport:
         """One entry per view, in order."""
         per_view = zip(self.layout.views, self.layout.sizes, self._counts, strict=False)
         return tuple(_view_report(view, total, kept) for view, total, kept in per_view)
-
-    def overlay(self, picture: Picture | Sequence[Picture], *, title: str | None = None) -> Image:
-        """Draw this input with what was dropped darkened; see `Report.overlay`."""
-        from .overlay import draw
-
-        return draw(self, picture, title=title)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the counts as JSON types."""

@@ -1,11 +1,15 @@
-"""Wrappers around a model: what torch, PEFT and accelerate hand out, and the transformers model in it."""
+"""Wrappers around a model (of torch, PEFT and accelerate), the transformers model in them, and compiled code."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 from .errors import UnsupportedModelError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def unwrap(model: Any) -> Any:
@@ -25,22 +29,6 @@ def unwrap(model: Any) -> Any:
         model = inner
     _check_whole(model)
     return model
-
-
-def check_is_model(model: Any) -> None:
-    """Refuse a module that has a config but is no transformers model, such as a wrapper that is not known here.
-
-    Raises:
-        UnsupportedModelError: with the type of the object.
-    """
-    from torch.nn import Module
-    from transformers import PreTrainedModel
-
-    if isinstance(model, Module) and not isinstance(model, PreTrainedModel):
-        raise UnsupportedModelError(
-            f"model is a {type(model).__name__}, which has the config of a transformers model and is none; pass the "
-            "model inside it (wrappers of torch.compile, PEFT, accelerate and DistributedDataParallel may stay)"
-        )
 
 
 def _inner(model: Any) -> Any:
@@ -107,3 +95,34 @@ def _check_whole(model: Any) -> None:
                 f"model is sharded by {call} (FSDP): every process holds a part of each weight, and the encoder is "
                 "called by itself; load the whole model in each process (from_pretrained, or the full state dict)"
             )
+
+
+def outside_compiler(function: Callable[P, T]) -> Callable[P, T]:
+    """The same function, in which nothing is compiled: hooks that it puts on modules are called.
+
+    The hooks of a model that `torch.compile` wrapped are called while the compiler listens, and what they call would be
+    compiled as it was before, without hooks.
+    """
+    if "torch._dynamo" not in sys.modules:  # nothing was compiled in this process
+        return function
+    import torch
+
+    disabled: Callable[P, T] = torch.compiler.disable(function)
+    return disabled
+
+
+def is_compiled(model: Any, decoder: Any) -> bool:
+    """Whether hooks on the decoder's layers would be compiled in, or left out, where the code was compiled before.
+
+    Args:
+        model: the whole model.
+        decoder: its language model.
+    """
+    around = (model, getattr(model, "model", None))
+    return any(map(_is_compiled, (*(one for one in around if one is not None), *decoder.modules())))
+
+
+def _is_compiled(module: Any) -> bool:
+    return getattr(module, "_compiled_call_impl", None) is not None or hasattr(
+        getattr(module, "forward", None), "_torchdynamo_orig_callable"
+    )

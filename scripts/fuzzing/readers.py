@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 
 import vidcompress
+from shapes_accuracy.accuracy import _resume
 from vidcompress.errors import VidcompressError
-from vidcompress.evaluate.accuracy import _resume
 from vidcompress.media import MediaError, Processor, load_image, read_video
 from vidcompress.methods.card import parse_card
 from vidcompress.qa.pretrained import load_model

@@ -71,9 +71,9 @@ class Result:
 
 
 def fingerprint(root: Path) -> str:
-    """Changes when the package or a test changes, so that old results are not taken for new ones."""
+    """Changes when the package, a test or a script changes, so that old results are not taken for new ones."""
     digest = hashlib.sha256()
-    for folder in ("vidcompress", "tests"):
+    for folder in ("vidcompress", "tests", "scripts"):
         for path in sorted((root / folder).rglob("*.py")):
             digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
     return digest.hexdigest()[:16]

@@ -18,12 +18,12 @@ from cases import CASES, SCENES
 from tiny_models import Scene, batch, tiny_model
 from vidcompress import VisualTokens
 from vidcompress import session as session_module
+from vidcompress.adapters.base import adapter_for
 from vidcompress.budget import Plan
 from vidcompress.decoder import segment
-from vidcompress.methods.base import ScoredMethod
-from vidcompress.registry import METHODS, adapter_for, available_methods, get_method
+from vidcompress.methods.base import METHODS, ScoredMethod
+from vidcompress.methods.lookup import available_methods, get_method, read_settings
 from vidcompress.session import compress_inputs
-from vidcompress.settings import make_settings
 
 DTYPES = (torch.bfloat16, torch.float16)
 INSIDE = [name for name in available_methods() if METHODS.get(name).where == "inside"]
@@ -103,7 +103,7 @@ def selections(name: Any, family: str, modality: str, dtype: torch.dtype) -> lis
     model = tiny_model(family)
     adapter = adapter_for(model)
     images, videos = adapter.visuals(batch(model, [SCENES[family, modality]]))
-    settings = make_settings(name, retention_ratio=0.3)
+    settings = read_settings(name, retention_ratio=0.3)
     visuals = [
         replace(visual, question=torch.tensor([5, 6, 7, 8]), pixels=visual.pixels + 0.01 * seed)
         for visual in (images or videos)

@@ -24,10 +24,10 @@ from transformers import (
 
 from tiny_models import PATCH, SIDE, Scene, batch, tiny_model
 from vidcompress.adapters import auxiliary
+from vidcompress.adapters.base import adapter_for
 from vidcompress.errors import ArgumentError, UnsupportedInputError, UnsupportedModelError
 from vidcompress.methods.cdpruner import CDPruner
 from vidcompress.methods.fastvid import FastVID
-from vidcompress.registry import adapter_for
 from vidcompress.session import compress_inputs
 from vidcompress.views import Evidence
 

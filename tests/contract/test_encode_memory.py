@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from tiny_models import FAMILIES, SIDE, VIDEO_FAMILIES, tiny_model
-from vidcompress.adapters.base import Visual
+from vidcompress.adapters.base import Visual, adapter_for
 from vidcompress.bench.live_bytes import LiveBytes
-from vidcompress.registry import adapter_for
 from vidcompress.views import Evidence
 
 RECEIVED = Evidence("attention_received", -1)

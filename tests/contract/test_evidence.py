@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tiny_models import ANYRES_MAX, FAMILIES, VIDEO_FAMILIES, Scene, batch, tiny_model
+from vidcompress.adapters.base import adapter_for
 from vidcompress.errors import UnsupportedModelError
-from vidcompress.registry import adapter_for
 from vidcompress.session import compress_inputs
 from vidcompress.views import Evidence, VisualTokens
 

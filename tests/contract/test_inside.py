@@ -22,7 +22,8 @@ from vidcompress.errors import (
     UnsupportedInputError,
     UnsupportedModelError,
 )
-from vidcompress.registry import METHODS, available_methods, get_method
+from vidcompress.methods.base import METHODS
+from vidcompress.methods.lookup import available_methods, get_method
 from vidcompress.session import compress_inputs
 
 pytestmark = pytest.mark.transformers

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from cases import CASES, SCENES, VIDEO_SCENE
 from tiny_models import FAMILIES, IMAGE, SIZES, VIDEO, VIDEO_FAMILIES, Scene, batch, tiny_model
+from vidcompress.adapters.base import adapter_for
 from vidcompress.budget import half_up
 from vidcompress.errors import BudgetError
-from vidcompress.registry import METHODS, adapter_for
+from vidcompress.methods.base import METHODS
 from vidcompress.session import compress_inputs
 
 RATIOS = (0.01, 0.1, 0.25, 0.5, 0.77, 1.0)
@@ -145,7 +146,7 @@ def near_tie(model, inputs, method: str, ratio: Fraction) -> bool:  # type: igno
     """Whether rounding may decide in this scene: scores with gaps below 1e-5, or other choices under such noise."""
     adapter = adapter_for(model)
     from vidcompress.budget import make_plan
-    from vidcompress.registry import get_method
+    from vidcompress.methods.lookup import get_method
 
     chosen = get_method(method)
     visual = sum(adapter.visuals(inputs), [])[0]

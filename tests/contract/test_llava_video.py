@@ -12,13 +12,13 @@ from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText
 
 from tiny_models import IMAGE, PATCH, VIDEO, Scene, batch, tiny_model
+from vidcompress.adapters.base import adapter_for
 from vidcompress.adapters.llava_video_model import (
     LlavaVideoConfig,
     LlavaVideoForConditionalGeneration,
     LlavaVideoModel,
 )
 from vidcompress.qa.pretrained import load_model
-from vidcompress.registry import adapter_for
 from vidcompress.session import compress_inputs
 
 ODD = 70  # 5 x 5 patches: 2 x 2 tokens here, 3 x 3 in LLaVA-OneVision

@@ -48,7 +48,7 @@ def test_5_and_37_views_ask_alike(method: str, family: str, modality: str) -> No
     few, many = ((112, 112), (336, 336)) if modality == "image" else (5, 37)
     model = tiny_model(family)
     if modality == "image":
-        from vidcompress.registry import adapter_for
+        from vidcompress.adapters.base import adapter_for
 
         assert [len(adapter_for(model).image_layout(s, False, "cpu").views) for s in (few, many)] == [5, 37]
     assert syncs(method, family, modality, few) == syncs(method, family, modality, many)

@@ -13,9 +13,10 @@ import torch
 import vidcompress
 from cases import CASES, SCENES
 from tiny_models import FAMILIES, Scene, batch, tiny_model
+from vidcompress.adapters.base import adapter_for
 from vidcompress.budget import make_plan
-from vidcompress.methods.base import Method
-from vidcompress.registry import METHODS, adapter_for, get_method
+from vidcompress.methods.base import METHODS, Method
+from vidcompress.methods.lookup import get_method
 from vidcompress.session import compress_inputs
 
 DTYPES = (torch.bfloat16, torch.float16)

@@ -10,9 +10,11 @@ import torch
 
 import vidcompress
 from tiny_models import IMAGE, PATCH, SIDE, SIZES, Scene, batch, tiny_model
+from vidcompress.adapters.base import adapter_for
 from vidcompress.budget import half_up
 from vidcompress.errors import UnsupportedInputError
-from vidcompress.registry import METHODS, adapter_for, available_methods
+from vidcompress.methods.base import METHODS
+from vidcompress.methods.lookup import available_methods
 from vidcompress.session import compress_inputs
 
 GRID = SIDE // PATCH

@@ -12,11 +12,12 @@ import torch
 
 from cases import CASES, SCENES
 from tiny_models import FAMILIES, Scene, batch, tiny_model
+from vidcompress.adapters.base import adapter_for
 from vidcompress.budget import Plan, make_plan
-from vidcompress.methods.base import Method
+from vidcompress.methods.base import METHODS, Method
 from vidcompress.methods.controls import Uniform
 from vidcompress.methods.fastervlm import FasterVLM
-from vidcompress.registry import METHODS, adapter_for, get_method
+from vidcompress.methods.lookup import get_method
 from vidcompress.selection import Selection
 from vidcompress.session import compress_inputs
 from vidcompress.unprojected import UnprojectedTokens

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tiny_models import FAMILIES, IMAGE, VIDEO, Scene, batch, tiny_model
-from vidcompress.registry import adapter_for
+from vidcompress.adapters.base import adapter_for
 from vidcompress.session import compress_inputs
 from vidcompress.splice import parse_prompt, questions
 from vidcompress.views import Evidence

@@ -19,7 +19,7 @@ from vidcompress.budget import Plan
 from vidcompress.errors import ArgumentError
 from vidcompress.methods.base import Method, ScoredMethod
 from vidcompress.methods.controls import Uniform
-from vidcompress.registry import available_methods
+from vidcompress.methods.lookup import available_methods
 from vidcompress.selection import Selection
 from vidcompress.testing.block import check_refusals
 from vidcompress.testing.methods import layouts

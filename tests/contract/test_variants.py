@@ -32,7 +32,7 @@ def test_scores_are_float32_whatever_the_models_dtype() -> None:
     """The same features in bfloat16 and float32 give the same tokens."""
     from vidcompress.adapters.geometry import video_layout
     from vidcompress.budget import make_plan
-    from vidcompress.registry import get_method
+    from vidcompress.methods.lookup import get_method
     from vidcompress.views import VisualTokens
 
     features = torch.randn(6 * 49 + 1, 64).bfloat16()

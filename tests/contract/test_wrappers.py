@@ -23,9 +23,9 @@ from transformers.integrations.peft import MIN_PEFT_VERSION
 import vidcompress
 from tiny_models import Scene, batch, tiny_model
 from vidcompress import testing
+from vidcompress.adapters.base import adapter_for
 from vidcompress.cost import estimate
 from vidcompress.errors import CompressionStateError, UnsupportedModelError
-from vidcompress.registry import adapter_for
 from vidcompress.wrappers import unwrap
 
 pytestmark = pytest.mark.transformers

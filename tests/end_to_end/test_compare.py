@@ -18,13 +18,14 @@ import vidcompress
 from vidcompress import UnsupportedInputError
 from vidcompress.cli import main
 from vidcompress.errors import ArgumentError
+from vidcompress.evaluate.provenance import provenance
 from vidcompress.labels import read_label
 from vidcompress.media import MediaError
-from vidcompress.methods.base import Method
+from vidcompress.methods.base import METHODS, Method
+from vidcompress.methods.lookup import available_methods
 from vidcompress.qa import Comparison
 from vidcompress.qa import compare as compare_module
 from vidcompress.qa.sheet import draw_small
-from vidcompress.registry import METHODS, available_methods
 
 QUESTION = "how many objects are there?"
 
@@ -190,7 +191,8 @@ def test_table_and_json(comparison: Comparison) -> None:
     lines = text.splitlines()
     assert len({line.index(" ms") for line in lines[1 : 1 + len(comparison.rows)]}) == 1  # columns line up
     assert "no benchmark" in text
-    entry = json.loads(json.dumps(comparison.to_dict()))
+    entry = json.loads(json.dumps(comparison.to_dict(provenance())))
+    assert "provenance" not in comparison.to_dict()
     assert entry["model"] == "tiny-onevision" and entry["runs"] == 2
     assert set(entry["provenance"]) >= {"command", "versions", "machine"}
     for row, raw in zip(comparison.rows, entry["rows"], strict=True):
@@ -257,6 +259,7 @@ def test_a_process_prints_one_object_and_nothing_else(image: Path, tmp_path: Pat
     assert done.stdout.count("\n") == 1 and done.stderr == ""
     assert [row["method"] for row in entry["rows"]] == ["none", "globalcom2:tau=5", "pool"]
     assert entry["model"] == "tiny-next" and entry["overlay"] == "all.png"
+    assert set(entry["provenance"]) >= {"command", "versions", "machine"}
     assert Image.open(tmp_path / "all.png").width > 600
 
 

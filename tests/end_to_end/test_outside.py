@@ -251,9 +251,11 @@ def test_the_others_are_not_harmed(listed: dict[str, Any]) -> None:
     assert broken == sum(group == "methods" for group, _, _ in BROKEN.values()) + 2
 
 
-def test_what_a_broken_package_registered_is_taken_back(site: Path, rubble: Path) -> None:
+@pytest.mark.parametrize("first", ["", "from vidcompress.adapters.base import ADAPTERS; ADAPTERS.names()\n"])
+def test_what_a_broken_package_registered_is_taken_back(site: Path, rubble: Path, first: str) -> None:
     probe = (
         "import warnings; warnings.simplefilter('ignore')\n"
+        f"{first}"
         "from vidcompress.media.families import get_family\n"
         "try: get_family('theirs')\n"
         "except Exception as error: print(error)\n"

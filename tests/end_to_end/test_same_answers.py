@@ -22,9 +22,8 @@ from transformers import TextIteratorStreamer
 import vidcompress
 from vidcompress.cli import main
 from vidcompress.evaluate.shapes import clip_example, image_example, write_clip
-from vidcompress.registry import METHODS as METHODS_OF
-from vidcompress.registry import available_methods, get_method
-from vidcompress.settings import make_settings
+from vidcompress.methods.base import METHODS as METHODS_OF
+from vidcompress.methods.lookup import available_methods, get_method, read_settings
 
 Item = dict[str, Any]
 LONG = {"max_new_tokens": 5, "min_new_tokens": 5}  # five words are harder to get right by chance than one
@@ -44,7 +43,7 @@ ROWS = [
     for method in METHODS
     if model == "tiny-onevision" or "image" in SERVED[method]
     for positions in ("contiguous", "original")
-    if method in BOTH_POSITIONS or positions == make_settings(method, retention_ratio=1).positions
+    if method in BOTH_POSITIONS or positions == read_settings(method, retention_ratio=1).positions
 ]
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 import vidcompress
 from vidcompress.media import MediaError
-from vidcompress.registry import METHODS
+from vidcompress.methods.base import METHODS
 
 PHASES = ["decode", "preprocess", "encode", "compress", "prefill", "generate", "total"]
 QUESTION = "how many objects are there?"

@@ -312,17 +312,21 @@ COMPARE = [
 
 OVERLAYS = [
     *(
+        Row("draw_overlay", "report", value, "must be a Report; pass the one of what compress_inputs returned")
+        for value in (None, 3, "uniform", [], {})
+    ),
+    *(
         Row(call, "index", value, "counted from 0; pass a whole number below that")
-        for call in ("Answer.overlay", "Report.overlay")
+        for call in ("Answer.overlay", "draw_overlay")
         for value in (-1, 1, 10**30, 0.5, True, None, "0", [0], math.nan)
     ),
     *(
-        Row("Report.overlay", "picture", value, "picture: image: got ", MediaError)
+        Row("draw_overlay", "picture", value, "picture: image: got ", MediaError)
         for value in (None, 5, True, {})
     ),
-    Row("Report.overlay", "picture", "no.png", "picture: image='no.png': no such file", MediaError),
-    Row("Report.overlay", "picture", [1, 2], "drawn over one, got a list of 2", says="a list of 2"),
-    Row("Report.overlay", "picture", [], "drawn over one, got a list of 0", says="a list of 0"),
+    Row("draw_overlay", "picture", "no.png", "picture: image='no.png': no such file", MediaError),
+    Row("draw_overlay", "picture", [1, 2], "drawn over one, got a list of 2", says="a list of 2"),
+    Row("draw_overlay", "picture", [], "drawn over one, got a list of 0", says="a list of 0"),
     *(Row("Report.for_row", "row", value, "must be a whole number of at least 0") for value in (-1, 0.5, True, None, "0")),
 ]  # fmt: skip
 

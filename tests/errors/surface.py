@@ -17,7 +17,7 @@ import vidcompress
 from layouts import LAYOUTS
 from tiny_models import Scene, batch, tiny_model
 from vidcompress import media
-from vidcompress.registry import METHODS
+from vidcompress.methods.base import METHODS
 
 ROOT = Path(__file__).parents[2]
 
@@ -120,7 +120,7 @@ def calls(here: SimpleNamespace) -> dict[str, tuple[Call, dict[str, Any]]]:
         "Budget": (vidcompress.Budget, {}),
         "Budget.split": (vidcompress.Budget(0.5).split, {}),
         "Answer.overlay": (here.answer.overlay, {}),
-        "Report.overlay": (here.answer.report.overlay, {"picture": here.picture}),
+        "draw_overlay": (vidcompress.draw_overlay, {"report": here.answer.report, "picture": here.picture}),
         "Report.for_row": (here.answer.report.for_row, {}),
         "View": (vidcompress.View, {"kind": "frame", "rows": 2, "cols": 2}),
         "Evidence": (vidcompress.Evidence, {"quantity": "cls_logits"}),

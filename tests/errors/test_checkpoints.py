@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from errors.rows import NEXT
+from shapes_accuracy.accuracy import _resume
 from vidcompress.errors import ArgumentError, VidcompressError
-from vidcompress.evaluate.accuracy import _resume
 from vidcompress.media import MediaError, load_processor
 from vidcompress.media.processor import Processor
 from vidcompress.methods.card import parse_card

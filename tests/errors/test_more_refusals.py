@@ -12,7 +12,7 @@ import torch
 
 from layouts import LAYOUTS
 from tiny_models import tiny_model
-from vidcompress import Report, VisualQA
+from vidcompress import Report, VisualQA, draw_overlay
 from vidcompress.cli import main
 from vidcompress.errors import ArgumentError
 from vidcompress.media import MediaError, register_backend
@@ -36,7 +36,7 @@ def test_frames_to_draw_over_are_a_list(picture: Any) -> None:
     layout = LAYOUTS["video, newline per row"]
     visual = VisualReport.from_selection(layout, torch.arange(4), budget=4)
     with pytest.raises(ArgumentError, match=r"picture=.*: pass the list of \d+ sampled frames"):
-        Report("uniform", visuals=[visual]).overlay(picture)
+        draw_overlay(Report("uniform", visuals=[visual]), picture)
 
 
 def test_a_reader_has_a_method_read() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vidcompress.evaluate.overview import (
+from shapes_accuracy.overview import (
     CONTROLS,
     best_control,
     cells_of,

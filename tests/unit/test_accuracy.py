@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import torch
 
+from shapes_accuracy import accuracy
+from shapes_accuracy.accuracy import EncodeOnce, Sweep, run_sweep
+from shapes_accuracy.summary import summary
 from tiny_models import Scene, batch, tiny_model
+from vidcompress.adapters.base import adapter_for
 from vidcompress.errors import ArgumentError
-from vidcompress.evaluate import accuracy
-from vidcompress.evaluate.accuracy import EncodeOnce, Sweep, run_sweep
-from vidcompress.evaluate.statistics import paired, summary, wilson
-from vidcompress.registry import adapter_for
+from vidcompress.evaluate.statistics import paired, wilson
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import torch
 
+from bench.aims import aims
+from bench.growth import fit, growth
+from bench.verdict import verdicts
+from vidcompress.adapters.base import adapter_for
 from vidcompress.bench import BenchPlan, run_bench, summarise
 from vidcompress.bench import run as running
-from vidcompress.bench.aims import aims
-from vidcompress.bench.growth import fit, growth
 from vidcompress.bench.inputs import make_inputs, visual_shape
 from vidcompress.bench.journal import Journal
 from vidcompress.bench.measure import measure, measure_peaks
@@ -24,9 +26,7 @@ from vidcompress.bench.plot import draw
 from vidcompress.bench.probes import NOTHING, render_probes, run_probes
 from vidcompress.bench.summary import _summarised
 from vidcompress.bench.table import render
-from vidcompress.bench.verdict import verdicts
 from vidcompress.errors import ArgumentError
-from vidcompress.registry import adapter_for
 from vidcompress.session import compress_inputs
 from vidcompress.timing import Timings, phase, watched
 

@@ -14,7 +14,7 @@ from vidcompress.evaluate.sweep import Sweep
 from vidcompress.evaluate.sweep_file import load_sweep
 from vidcompress.labels import read_label
 from vidcompress.lmms.settings import read_settings
-from vidcompress.registry import METHODS
+from vidcompress.methods.base import METHODS
 from vidcompress.resources import find
 
 CONFIGS = find("configs")

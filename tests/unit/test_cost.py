@@ -108,7 +108,7 @@ def vidcompress_model(config: Any) -> Any:
 
 
 def one_image(model: Any, size: tuple[int, int], text: int) -> dict[str, torch.Tensor]:
-    from vidcompress.registry import adapter_for
+    from vidcompress.adapters.base import adapter_for
 
     layout = adapter_for(model).image_layout(size, False, "cpu")
     side = model.config.vision_config.image_size

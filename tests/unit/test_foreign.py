@@ -16,9 +16,10 @@ from vidcompress.foreign import ASKING, LOADING, SAMPLING, instead, refuse
 from vidcompress.lmms.settings import read_settings
 from vidcompress.media.errors import MediaError
 from vidcompress.media.families import get_family
+from vidcompress.methods.base import METHODS
+from vidcompress.methods.lookup import get_method
 from vidcompress.qa.arguments import OWN, _known
 from vidcompress.qa.pretrained import load_model, one_dtype
-from vidcompress.registry import METHODS, get_method
 
 SCENE = str(Path(__file__).parents[2] / "examples" / "scene.png")
 

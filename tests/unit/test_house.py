@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -14,10 +16,30 @@ import pytest
 from packaging.requirements import Requirement
 
 import vidcompress
+from house_counts import (
+    class_names_twice,
+    contract,
+    floors,
+    homes,
+    imports_at_once,
+    modules,
+    modules_per_folder,
+    participles,
+    riddles,
+)
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+PACKAGE = ROOT / "vidcompress"
+
+# Limits that only get smaller: a commit that brings a number down writes the new one here.
+IGNORED_IMPORTS = 5
+CLASS_NAMES_TWICE = 17
+MODULES_OF_FOLDERS = {".": 45, "media": 39, "evaluate": 33, "qa": 22, "methods": None}
+MOST_MODULES = 17
+PARTICIPLES = 82
+RIDDLES = 76
 
 
 def test_import_loads_nothing_heavy_and_prints_nothing() -> None:
@@ -120,3 +142,120 @@ def test_embedded_models_are_small() -> None:
     for folder in (ROOT / "models").iterdir():
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         assert size < 12 * 2**20, folder.name
+
+
+def test_imports_that_the_contracts_let_pass_get_fewer() -> None:
+    names = ("layers", "pure")
+    lists = {name: contract(PROJECT, name)["ignore_imports"] for name in names}
+    assert sum(map(len, lists.values())) <= IGNORED_IMPORTS
+    assert len(PROJECT["tool"]["importlinter"]["contracts"]) == len(names)
+    assert not [entry for entries in lists.values() for entry in entries if "*" in entry]
+
+
+def test_every_module_has_one_layer() -> None:
+    layers = floors(PROJECT)
+    known = modules(PACKAGE)
+    assert {name: homes(name, layers) for name in known if len(homes(name, layers)) != 1} == {}
+    entries = {entry for floor in layers for entry in floor}
+    assert not [entry for entry in entries if not any(f"{name}.".startswith(f"{entry}.") for name in known)]
+    assert homes("new_module", layers) == homes("qa.new_module", layers) == []
+
+
+def _lint(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return subprocess.run(
+        [sys.executable, "-c", command, "--no-cache"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "said"),
+    [
+        (
+            "methods/pool.py",
+            "from ..media import load_image",
+            "vidcompress.methods.pool -> vidcompress.media",
+        ),
+        ("views.py", "import transformers", "vidcompress.views -> transformers"),
+        (
+            "adapters/base.py",
+            "import vidcompress.session",
+            "vidcompress.adapters.base -> vidcompress.session",
+        ),
+        ("cost/table.py", "from ..cli import main", "vidcompress.cost.table -> vidcompress.cli"),
+    ],
+)
+def test_a_new_import_upward_breaks_the_contracts(tmp_path: Path, module: str, line: str, said: str) -> None:
+    shutil.copytree(PACKAGE, tmp_path / "vidcompress", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    before = _lint(tmp_path)
+    assert before.returncode == 0, before.stdout + before.stderr
+    path = tmp_path / "vidcompress" / module
+    source = path.read_text(encoding="utf-8")
+    path.write_text(f"{source}\n\ndef late() -> None:\n    {line}\n", encoding="utf-8")
+    after = _lint(tmp_path)
+    assert after.returncode == 1
+    assert said in after.stdout
+
+
+def test_class_names_that_mean_two_things_get_fewer() -> None:
+    assert len(class_names_twice(PACKAGE)) <= CLASS_NAMES_TWICE
+
+
+def test_folders_get_no_fuller() -> None:
+    for folder, count in modules_per_folder(PACKAGE).items():
+        most = MODULES_OF_FOLDERS.get(folder, MOST_MODULES)
+        assert most is None or count <= most, folder
+
+
+def test_participles_as_names_get_fewer_in_the_core() -> None:
+    layers = floors(PROJECT)
+    core = [floor for floor in layers if {"views", "greedy", "methods", "session"} & set(floor)]
+    assert len(core) == 4
+    assert participles([path for name, path in modules(PACKAGE).items() if homes(name, core)]) <= PARTICIPLES
+
+
+def test_words_that_name_no_thing_get_fewer() -> None:
+    assert riddles(PACKAGE) <= RIDDLES
+
+
+def test_commands_load_torch_only_when_they_run() -> None:
+    assert imports_at_once(PACKAGE / "cli", "torch") == []
+
+
+GOOD = {
+    "one.py": "class Row: ...\nclass _Row: ...\nnumbers = [1]\n\ndef run():\n    import torch\n",
+    "media/other.py": "class Column: ...\nclass _Row: ...\nfound_rows = 1  # untold\n",
+    "__init__.py": "if TYPE_CHECKING:\n    from torch import Tensor\n",
+}
+BAD = {
+    "one.py": "class Column: ...\nfor found in (1, 2):\n    made = found\nimport torch.nn\n",
+    "media/other.py": "class Column: ...  # what nobody was Told\ntry:\n    from torch import nn\nfinally: ...\n",
+    "media/card.md": "Somebody said so.\n",
+}
+
+
+def _write(package: Path, files: dict[str, str]) -> list[Path]:
+    (package / "media").mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (package / name).write_text(text, encoding="utf-8")
+    return [package / "one.py", package / "media" / "other.py"]
+
+
+def test_the_counts_behind_the_limits_notice_what_they_count(tmp_path: Path) -> None:
+    paths = _write(tmp_path, GOOD)
+    assert modules(tmp_path) == {"one": paths[0], "media.other": paths[1]}
+    assert modules_per_folder(tmp_path) == {".": 1, "media": 1}
+    assert class_names_twice(tmp_path) == {}
+    assert participles(paths) == riddles(tmp_path) == 0
+    assert imports_at_once(tmp_path, "torch") == []
+    _write(tmp_path, BAD)
+    assert class_names_twice(tmp_path) == {"Column": 2}
+    assert participles(paths) == 2
+    assert riddles(tmp_path) == 3
+    assert imports_at_once(tmp_path, "torch") == ["other.py:3", "one.py:4"]

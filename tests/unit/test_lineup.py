@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from vidcompress.errors import ArgumentError, BudgetError, UnsupportedInputError
-from vidcompress.methods.base import Method
+from vidcompress.methods.base import METHODS, Method
+from vidcompress.methods.lookup import available_methods, get_method
 from vidcompress.qa.compare import agreement
 from vidcompress.qa.lineup import plan_comparison
-from vidcompress.registry import METHODS, available_methods, get_method
 
 IMAGE = {"question": "what?", "image": "a.png"}
 VIDEO = {"question": "what?", "video": "a.mp4"}

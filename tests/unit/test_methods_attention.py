@@ -15,7 +15,7 @@ from vidcompress.budget import Plan, make_plan
 from vidcompress.errors import UnsupportedInputError
 from vidcompress.merging import cosines, merge_groups, merge_neighbours, nearest
 from vidcompress.methods import base
-from vidcompress.registry import get_method
+from vidcompress.methods.lookup import get_method
 from vidcompress.views import Evidence, VisualTokens
 
 NAMES = ("fastervlm", "hired", "prumerge", "prumerge_plus", "visionzip")

@@ -10,7 +10,7 @@ from layouts import IMAGES, LAYOUTS, VIDEOS, make_tokens
 from vidcompress.adapters.geometry import image_layout, video_layout
 from vidcompress.budget import make_plan
 from vidcompress.errors import BudgetError
-from vidcompress.registry import get_method
+from vidcompress.methods.lookup import get_method
 from vidcompress.views import Layout, VisualTokens
 
 

@@ -17,7 +17,7 @@ from vidcompress.adapters.geometry import image_layout, video_layout
 from vidcompress.budget import Budget, Plan, Separators, make_plan
 from vidcompress.errors import BudgetError, UnsupportedInputError
 from vidcompress.methods.base import Method
-from vidcompress.registry import get_method
+from vidcompress.methods.lookup import get_method
 from vidcompress.selection import Selection
 from vidcompress.views import AXES, Layout, VisualTokens
 

@@ -13,10 +13,11 @@ from layouts import IMAGES, VIDEOS, make_tokens
 from vidcompress.adapters.geometry import video_layout
 from vidcompress.budget import make_plan
 from vidcompress.errors import ArgumentError, UnsupportedInputError
+from vidcompress.methods.base import METHODS
 from vidcompress.methods.card import parse_card, read_card
 from vidcompress.methods.globalcom2 import GlobalCom2
+from vidcompress.methods.lookup import available_methods, get_method
 from vidcompress.methods.vidcom2 import VidCom2
-from vidcompress.registry import METHODS, available_methods, get_method
 from vidcompress.views import Evidence, VisualTokens
 
 

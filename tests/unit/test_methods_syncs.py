@@ -15,7 +15,7 @@ from layouts import make_tokens
 from vidcompress.adapters.geometry import image_layout, video_layout
 from vidcompress.budget import make_plan
 from vidcompress.decoder.cluster import cluster_means, density_peaks
-from vidcompress.registry import available_methods, get_method
+from vidcompress.methods.lookup import available_methods, get_method
 from vidcompress.views import Layout
 
 WATCHED = ("_local_scalar_dense", "nonzero", "masked_select", "boolean index")

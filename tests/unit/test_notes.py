@@ -8,7 +8,7 @@ import pytest
 
 from tiny_models import Scene, batch, tiny_model
 from vidcompress.errors import ArgumentError, UnsupportedInputError
-from vidcompress.registry import get_method
+from vidcompress.methods.lookup import get_method
 from vidcompress.session import compress_inputs
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vidcompress.evaluate.overview import (
+from shapes_accuracy.overview import (
     best_control,
     boosts,
     condensed,

@@ -13,9 +13,9 @@ from layouts import IMAGES, VIDEOS, make_tokens
 from vidcompress import moments
 from vidcompress.budget import Plan, make_plan
 from vidcompress.methods.base import ScoredMethod
+from vidcompress.methods.lookup import get_method
 from vidcompress.piles import in_order, piles
 from vidcompress.ragged import join
-from vidcompress.registry import get_method
 from vidcompress.views import Layout, VisualTokens
 
 CLIPS = {name: layout for name, layout in VIDEOS.items() if name != "300 frames"}

@@ -16,7 +16,7 @@ from vidcompress.evaluate.against_sheet import is_met, notes_of, sheet_of, to_di
 from vidcompress.evaluate.published import PublishedTable, published_tables, read_table
 from vidcompress.evaluate.rows import Row, read_rows
 from vidcompress.labels import read_label
-from vidcompress.settings import make_settings
+from vidcompress.methods.lookup import read_settings
 
 TABLES = {table.name: table for table in published_tables()}
 ROUNDING = 0.1
@@ -79,7 +79,7 @@ def test_every_label_is_a_method_that_exists() -> None:
     assert len(labels) > 15
     for label in labels:
         method, options = read_label(label)
-        assert make_settings(method, retention_ratio=0.25, **options).method.name == method
+        assert read_settings(method, retention_ratio=0.25, **options).method.name == method
 
 
 NEXT = "globalcom2-llava-next-7b"

@@ -16,8 +16,8 @@ from vidcompress.errors import BudgetError
 from vidcompress.methods.base import Method, ScoredMethod
 from vidcompress.methods.fastervlm import FasterVLM
 from vidcompress.methods.globalcom2 import GlobalCom2
+from vidcompress.methods.lookup import get_method
 from vidcompress.ragged import join
-from vidcompress.registry import get_method
 from vidcompress.selection import Selection, largest_remainder
 from vidcompress.views import Layout, VisualTokens
 

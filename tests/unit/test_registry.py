@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pytest
 
-from vidcompress import registry
-from vidcompress.adapters.base import Adapter
+from vidcompress import catalogue
+from vidcompress.adapters.base import Adapter, adapter_for, register_adapter
+from vidcompress.catalogue import Registry
 from vidcompress.errors import ArgumentError, UnsupportedModelError
-from vidcompress.methods.base import Method, ScoredMethod
-from vidcompress.registry import (
-    METHODS,
-    Registry,
-    adapter_for,
-    available_methods,
-    get_method,
-    register_adapter,
-    register_method,
-)
+from vidcompress.methods.base import METHODS, Method, ScoredMethod, register_method
+from vidcompress.methods.lookup import available_methods, get_method
 from vidcompress.selection import Selection
 from vidcompress.signatures import CALL_ARGUMENTS
 
@@ -48,7 +43,7 @@ def empty(monkeypatch: pytest.MonkeyPatch) -> Registry[Any]:
     fresh: Registry[Any] = Registry(
         "method", "vidcompress.no_such_group", "vidcompress.methods", register_method
     )
-    monkeypatch.setattr(registry, "METHODS", fresh)
+    monkeypatch.setattr("vidcompress.methods.base.METHODS", fresh)
     return fresh
 
 
@@ -268,7 +263,7 @@ def test_adapters_that_cannot_work_are_refused(
     fresh: Registry[Any] = Registry(
         "adapter", "vidcompress.no_such_group", "vidcompress.adapters", register_adapter
     )
-    monkeypatch.setattr(registry, "ADAPTERS", fresh)
+    monkeypatch.setattr("vidcompress.adapters.base.ADAPTERS", fresh)
     assert register_adapter(adapter()).model_types == ("nobodys",)
     fresh._classes.clear()
     with pytest.raises(ArgumentError, match=message):
@@ -280,13 +275,74 @@ def test_of_two_model_types_of_which_one_is_taken_none_is_registered(monkeypatch
     fresh: Registry[Any] = Registry(
         "adapter", "vidcompress.no_such_group", "vidcompress.adapters", register_adapter
     )
-    monkeypatch.setattr(registry, "ADAPTERS", fresh)
+    monkeypatch.setattr("vidcompress.adapters.base.ADAPTERS", fresh)
     register_adapter(adapter())
     with pytest.raises(
         ArgumentError, match="adapter 'nobodys' of .*Theirs is already registered by .*Theirs"
     ):
         register_adapter(adapter(model_types=("new", "nobodys")))
     assert set(fresh._classes) == {"nobodys"}
+
+
+class FakePlugin:
+    """An entry point whose loading runs `action`."""
+
+    module = root = "no_such_module"
+    package = "theirs 1.0"
+
+    def __init__(self, action: Callable[[], Any]) -> None:
+        self.load = action
+
+    def broken(self, error: BaseException) -> BaseException:
+        return error
+
+
+def load(monkeypatch: pytest.MonkeyPatch, *actions: Callable[[], Any]) -> Registry[Any]:
+    """A registry that has loaded entry points with these actions."""
+    monkeypatch.setattr(catalogue, "installed", lambda group: [FakePlugin(action) for action in actions])
+    fresh: Registry[Any] = Registry("method", "no.group", "vidcompress.methods", lambda cls: None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fresh.names()
+    return fresh
+
+
+def test_tables_are_rolled_back_where_a_package_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "_TABLES", [])
+    early, late, plain = {"ours": 1}, {"ours": 1}, {"ours": 1}
+    catalogue.roll_back(early)
+
+    def fails() -> None:
+        catalogue.roll_back(late)  # its module is imported by the package for the first time
+        for table in (early, late, plain):
+            table["theirs"] = 2
+        early["ours"] = 3
+        raise SystemExit(3)
+
+    assert len(load(monkeypatch, fails, fails).broken) == 2
+    assert early == late == {"ours": 1}
+    assert plain == {"ours": 1, "theirs": 2}
+
+
+def test_what_a_package_that_works_puts_into_a_table_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "_TABLES", [])
+    table: dict[str, int] = {}
+    catalogue.roll_back(table)
+
+    def works() -> type[Any]:
+        table["theirs"] = 1
+        fresh.add(["theirs"], FakePlugin)
+        return FakePlugin
+
+    def fails() -> None:
+        table["other"] = 2
+        raise ValueError("no")
+
+    fresh: Registry[Any] = Registry("method", "no.group", "vidcompress.methods", lambda cls: None)
+    monkeypatch.setattr(catalogue, "installed", lambda group: [FakePlugin(works), FakePlugin(fails)])
+    with pytest.warns(UserWarning, match="no"):
+        assert fresh.names() == ["theirs"]
+    assert table == {"theirs": 1}
 
 
 def test_models_that_nobody_serves() -> None:

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from vidcompress.errors import ArgumentError
+from vidcompress.overlay import draw_overlay
 from vidcompress.report import Report, VisualReport
 from vidcompress.views import Layout, View
 
@@ -156,7 +157,7 @@ def test_overlay_of_an_image_darkens_what_was_dropped() -> None:
     white = Image.new("RGB", (60, 40), "white")
     # The thumbnail's left half, and all of the first crop.
     kept = [n for n in range(16) if n % 4 < 2] + [16 + 7 * r + c for r in range(4) for c in range(4)]
-    sheet = make_report(image_layout(), kept, len(kept)).overlay(white)
+    sheet = draw_overlay(make_report(image_layout(), kept, len(kept)), white)
     pixels = np.asarray(sheet.convert("L")).astype(int)
     middle = pixels[56 + 20]
     dark = np.flatnonzero(middle < 100)
@@ -169,10 +170,10 @@ def test_overlay_of_an_image_darkens_what_was_dropped() -> None:
 def test_overlay_of_a_clip_is_a_contact_sheet() -> None:
     frames = [Image.new("RGB", (64, 48), "white") for _ in range(5)]
     report = make_report(video_layout(), [0, 1, 2, 9, 45], 5)
-    sheet = report.overlay(frames)
+    sheet = draw_overlay(report, frames)
     assert sheet.width > 600
     as_tensor = torch.full((5, 48, 64, 3), 255, dtype=torch.uint8)
-    assert np.array_equal(np.asarray(report.overlay(as_tensor)), np.asarray(sheet))
+    assert np.array_equal(np.asarray(draw_overlay(report, as_tensor)), np.asarray(sheet))
 
 
 @pytest.mark.parametrize(
@@ -184,9 +185,9 @@ def test_overlay_of_a_clip_is_a_contact_sheet() -> None:
 )
 def test_overlay_wants_the_frames_that_were_encoded(pictures: Any, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
-        make_report(video_layout(), [0], 1).overlay(pictures)
+        draw_overlay(make_report(video_layout(), [0], 1), pictures)
 
 
 def test_overlay_of_a_visual_that_is_not_there() -> None:
     with pytest.raises(ArgumentError, match="index=1: this report has 1 visual inputs"):
-        make_report(video_layout(), [0], 1).overlay([], index=1)
+        draw_overlay(make_report(video_layout(), [0], 1), [], index=1)

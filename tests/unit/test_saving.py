@@ -12,7 +12,8 @@ from vidcompress.adapters.geometry import image_layout
 from vidcompress.budget import make_plan
 from vidcompress.errors import ArgumentError
 from vidcompress.methods import globalcom2
-from vidcompress.saving import Saving, leaders, read_saving
+from vidcompress.saving import leaders
+from vidcompress.settings import Saving, read_saving
 from vidcompress.views import VisualTokens
 
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from vidcompress import BudgetError, get_method
 from vidcompress.decoder.schedule import Schedule, Stage, largest_within, stage_layers
+from vidcompress.methods.base import METHODS
+from vidcompress.methods.lookup import available_methods
 from vidcompress.methods.sparsevlm import recycled
-from vidcompress.registry import METHODS, available_methods
 
 INSIDE = [name for name in available_methods() if METHODS.get(name).where == "inside"]
 

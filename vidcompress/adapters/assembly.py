@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from ..views import AXES, Evidence, Layout
-
-if TYPE_CHECKING:
-    from ..media.stream import FrameViews
+from ..views import AXES, Evidence, FrameSource, Layout
 
 Values = dict[Evidence, Tensor]
 
@@ -51,7 +48,7 @@ class Source(NamedTuple):
         chosen: (F,) int64 on the device of the pixels, which of them; None for all.
     """
 
-    pixels: Tensor | FrameViews
+    pixels: Tensor | FrameSource
     chosen: Tensor | None
 
     @property

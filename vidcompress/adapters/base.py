@@ -5,17 +5,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor
 
-from ..errors import UnsupportedInputError, UnsupportedModelError
+from ..catalogue import Registry
+from ..errors import ArgumentError, UnsupportedInputError, UnsupportedModelError, shown
 from ..presets import Preset, find_preset
-from ..views import Evidence, Layout, Modality, VisualTokens
+from ..signatures import check_adapter_class
+from ..views import Evidence, FrameSource, Layout, Modality, VisualTokens
+from ..wrappers import unwrap
 from .auxiliary import question_text, text_tower
 
-if TYPE_CHECKING:
-    from ..media.stream import FrameViews
+A = TypeVar("A", bound=type[Any])
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +39,7 @@ class Visual:
 
     modality: Modality
     layout: Layout
-    pixels: Tensor | FrameViews
+    pixels: Tensor | FrameSource
     size: tuple[int, int] | None = None
     question: Tensor | None = None
     preset: Preset | None = None
@@ -47,7 +49,7 @@ class Visual:
 class Adapter(ABC):
     """Knows one model family: its placeholders, its geometry and how to encode its views.
 
-    An adapter is made per model instance by `registry.adapter_for`; it may not change the model.
+    An adapter is made per model instance by `adapter_for`; it may not change the model.
 
     Class attributes:
         model_types: values of `config.model_type` it serves.
@@ -57,7 +59,7 @@ class Adapter(ABC):
             the `image_keys` of a family that has any.
         refused_keys: inputs that would change the features in ways the adapter does not follow.
         full_precision: modules that quantising the decoder leaves alone, as paths from the model's root.
-        reads_ahead: whether `visuals` and `encode` take clips as a list of `FrameViews`, and ask these by slices for
+        reads_ahead: whether `visuals` and `encode` take clips as a list of `FrameSource`, and ask these by slices for
             the frames that are about to be encoded, so that the others are decoded meanwhile.
     """
 
@@ -198,4 +200,71 @@ class Adapter(ABC):
         """
         raise UnsupportedModelError(
             f"encoder_saving='crops' is not known to {type(self).__name__}; leave it out, or define encode_chosen there"
+        )
+
+
+def register_adapter(cls: A) -> A:
+    """Class decorator: serve the model types named in the class attribute `model_types`.
+
+    Raises:
+        ArgumentError: not a subclass of `Adapter`; no model types; an abstract method that is missing, or one that
+            cannot be called as the base class says; a model type that is taken.
+    """
+    if not (isinstance(cls, type) and issubclass(cls, Adapter)):
+        raise ArgumentError(
+            f"register_adapter takes a subclass of vidcompress.adapters.base.Adapter, got {shown(cls)}"
+        )
+    check_adapter_class(cls)
+    ADAPTERS.add(cls.model_types, cls)
+    return cls
+
+
+ADAPTERS: Registry[type[Adapter]] = Registry(
+    "adapter",
+    "vidcompress.adapters",
+    "vidcompress.adapters",
+    register_adapter,
+    "a package of yours can add a family, see 'Adding a model family' in CONTRIBUTING.md",
+)
+
+
+def adapter_for(model: Any) -> Adapter:
+    """Return a new adapter around a loaded model, chosen by `model.config.model_type`.
+
+    Args:
+        model: a transformers model, or a wrapper that `wrappers.unwrap` knows; the adapter is around the model in it.
+
+    Raises:
+        UnsupportedModelError: no adapter serves this model type, or a wrapper that is not served.
+    """
+    model = unwrap(model)
+    config = getattr(model, "config", None)
+    model_type = getattr(config, "model_type", None)
+    if not isinstance(model_type, str):
+        raise UnsupportedModelError(
+            f"model must be a transformers model with a config, got {type(model).__name__}; pass one that "
+            "from_pretrained returned"
+        )
+    try:
+        cls = ADAPTERS.get(model_type)
+    except KeyError as error:
+        raise UnsupportedModelError(
+            f"no adapter for {type(model).__name__} (model_type {model_type!r}): {error.args[0]}"
+        ) from None
+    _check_is_model(model)
+    return cls(model)
+
+
+def _check_is_model(model: Any) -> None:
+    """Refuse a module that has a config but is no transformers model, such as a wrapper that is not known here.
+
+    Raises:
+        UnsupportedModelError: with the type of the object.
+    """
+    from transformers import PreTrainedModel
+
+    if isinstance(model, torch.nn.Module) and not isinstance(model, PreTrainedModel):
+        raise UnsupportedModelError(
+            f"model is a {type(model).__name__}, which has the config of a transformers model and is none; pass the "
+            "model inside it (wrappers of torch.compile, PEFT, accelerate and DistributedDataParallel may stay)"
         )

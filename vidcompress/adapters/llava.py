@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 from ..checks import is_number
 from ..errors import UnsupportedInputError, UnsupportedModelError, shown
-from ..media.stream import FrameViews
 from ..unprojected import UnprojectedTokens
-from ..views import AXES, Evidence, Layout, VisualTokens
+from ..views import AXES, Evidence, FrameSource, Layout, VisualTokens
 from .assembly import (
     ClipAssembly,
     Encoded,
@@ -373,13 +372,13 @@ def _device(module: nn.Module) -> torch.device | None:
 
 
 def view_lists(pixels: Any, name: str) -> list[Any]:
-    """Split stacked or listed pixels into one (view, channel, height, width) tensor or `FrameViews` per visual.
+    """Split stacked or listed pixels into one (view, channel, height, width) tensor or `FrameSource` per visual.
 
     Raises:
         UnsupportedInputError: anything but a 5-D tensor or a list of 4-D tensors.
     """
     items = list(pixels) if isinstance(pixels, (list, tuple)) or _is_batch(pixels) else None
-    if items is None or any(not isinstance(x, (Tensor, FrameViews)) or x.ndim != 4 for x in items):
+    if items is None or any(not isinstance(x, (Tensor, FrameSource)) or x.ndim != 4 for x in items):
         got = tuple(pixels.shape) if isinstance(pixels, Tensor) else type(pixels).__name__
         raise UnsupportedInputError(
             f"{name} must be (visual, view, channel, height, width) or a list of (view, channel, height, width), got "

@@ -10,9 +10,8 @@ from transformers.image_processing_utils import select_best_resolution
 
 from ..errors import UnsupportedInputError
 from ..presets import TOKENS_2880, Preset
-from ..registry import register_adapter
 from ..views import Layout
-from .base import Visual
+from .base import Visual, register_adapter
 from .geometry import image_layout, unpadded_box
 from .llava import LlavaAdapter, image_sizes, view_lists
 

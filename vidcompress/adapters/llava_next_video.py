@@ -8,9 +8,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from ..registry import register_adapter
 from ..views import Layout
-from .base import Visual
+from .base import Visual, register_adapter
 from .geometry import Newlines
 from .llava_next import LlavaNextAdapter
 

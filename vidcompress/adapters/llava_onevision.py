@@ -10,9 +10,8 @@ from torch import Tensor
 
 from ..checks import is_whole
 from ..errors import UnsupportedInputError, shown
-from ..registry import register_adapter
 from ..views import Layout
-from .base import Visual
+from .base import Visual, register_adapter
 from .geometry import image_layout, shrunk_canvas, unpadded_box
 from .llava import image_sizes, view_lists
 from .llava_next import LlavaNextAdapter

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ..registry import register_adapter
+from .base import register_adapter
 from .geometry import Newlines
 from .llava_onevision import LlavaOnevisionAdapter
 from .llava_video_model import LlavaVideoConfig

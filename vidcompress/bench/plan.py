@@ -273,7 +273,7 @@ def _toy(side: int, geometry: str | None) -> int:
 def _serving(labels: Sequence[str], modality: str) -> list[str]:
     """Those of the labels that serve a modality, where images and clips are measured in one run."""
     from ..labels import read_label
-    from ..registry import get_method
+    from ..methods.lookup import get_method
 
     found = []
     for label in labels:

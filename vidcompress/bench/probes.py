@@ -12,11 +12,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from ..adapters.base import adapter_for
 from ..budget import make_plan
 from ..errors import VidcompressError, one_line
 from ..evaluate.provenance import provenance
 from ..placement import input_device
-from ..registry import adapter_for
 from ..settings import Settings
 from .inputs import make_inputs
 from .journal import Journal, head_of

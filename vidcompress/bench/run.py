@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
+from ..adapters.base import adapter_for
 from ..cost.model import Model
 from ..errors import VidcompressError, one_line
 from ..evaluate.provenance import provenance
 from ..placement import input_device
-from ..registry import adapter_for
 from ..wrappers import unwrap
 from .inputs import make_inputs, visual_shape
 from .journal import Journal, head_of

@@ -194,7 +194,7 @@ def _method_options(method: str, pairs: list[str], seed: int | None) -> dict[str
     """Read NAME=VALUE pairs, values as JSON where they are JSON; add the seed where the method takes one."""
     from vidcompress.errors import ArgumentError, nearest
     from vidcompress.labels import read_value
-    from vidcompress.registry import METHODS
+    from vidcompress.methods.base import METHODS
 
     options: dict[str, Any] = {}
     for pair in pairs:
@@ -215,7 +215,7 @@ def _method_options(method: str, pairs: list[str], seed: int | None) -> dict[str
 
 
 def _options_of(method: str) -> set[str]:
-    from vidcompress.registry import METHODS
+    from vidcompress.methods.base import METHODS
 
     return {field.name for field in dataclasses.fields(METHODS.get(method)) if field.init}
 

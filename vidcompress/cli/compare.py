@@ -121,6 +121,7 @@ def compare(
             from transformers import set_seed
 
             set_seed(seed)
+        from vidcompress.evaluate.provenance import provenance
         from vidcompress.qa import VisualQA
         from vidcompress.qa.lineup import plan_comparison
 
@@ -143,7 +144,7 @@ def compare(
         comparison = qa.compare(question, **media, **asked, max_new_tokens=max_new_tokens)
         if overlay is not None:
             save_pictures([comparison.overlay()], overlay)
-        entry = comparison.to_dict() if as_json else {}
+        entry = comparison.to_dict(provenance()) if as_json else {}
     if comparison.baseline.answer is not None:
         say_remarks(comparison.baseline.answer.report.notes)
     if as_json:

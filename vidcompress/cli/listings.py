@@ -43,8 +43,8 @@ def methods(
 
 def _print_card(name: str, as_json: bool) -> None:
     from vidcompress.errors import ArgumentError
+    from vidcompress.methods.base import METHODS
     from vidcompress.methods.card import card_of
-    from vidcompress.registry import METHODS
 
     try:
         cls = METHODS.get(name)
@@ -109,8 +109,8 @@ def method_entries() -> list[dict[str, Any]]:
         their defaults, the third-party package it comes from or None, and what is wrong with its card or None.
     """
     from vidcompress.errors import ArgumentError
+    from vidcompress.methods.base import METHODS
     from vidcompress.methods.card import card_of
-    from vidcompress.registry import METHODS
 
     entries = []
     for name in METHODS.names():
@@ -141,7 +141,7 @@ def _plain(value: Any) -> Any:
 
 def family_entries() -> list[dict[str, Any]]:
     """Return model type, adapter, modalities and third-party package of every family that an adapter serves."""
-    from vidcompress.registry import ADAPTERS
+    from vidcompress.adapters.base import ADAPTERS
 
     entries = []
     for model_type in ADAPTERS.names():
@@ -164,9 +164,12 @@ def broken_entries(group: str) -> list[dict[str, str]]:
     Args:
         group: "methods" or "adapters".
     """
-    from vidcompress.registry import ADAPTERS, METHODS
+    from vidcompress.adapters.base import ADAPTERS
+    from vidcompress.catalogue import Registry
+    from vidcompress.methods.base import METHODS
 
-    registry = {"methods": METHODS, "adapters": ADAPTERS}[group]
+    registries: dict[str, Registry[Any]] = {"methods": METHODS, "adapters": ADAPTERS}
+    registry = registries[group]
     registry.names()
     return [entry.to_dict() for entry in registry.broken]
 

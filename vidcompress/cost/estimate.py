@@ -11,7 +11,8 @@ from ..checks import one_of, whole_number
 from ..errors import ArgumentError, shown
 from ..geometry import Geometry
 from ..methods.base import Method
-from ..settings import Settings, make_settings
+from ..methods.lookup import read_settings
+from ..settings import Settings
 from . import everything, fastv, llm_viewer
 from .devices import DEVICES
 from .load import Asked, Load, load_of
@@ -126,7 +127,7 @@ def estimate(
         ArgumentError: an argument is not allowed. BudgetError: a budget out of reach.
         UnsupportedModelError: no adapter serves the model. UnsupportedInputError: it takes no such input.
     """
-    settings = make_settings(
+    settings = read_settings(
         method, retention_ratio=retention_ratio, max_tokens=max_tokens, max_views=max_views, **options
     )
     asked = _asked(visual_tokens, size, images, preset, frames, text_tokens)

@@ -52,8 +52,8 @@ def model_of(model: Any) -> Model:
     """
     if isinstance(model, Model):
         return model
+    from ..adapters.base import ADAPTERS, adapter_for
     from ..doctor.model import parameter_count
-    from ..registry import ADAPTERS, adapter_for
 
     name, config = _config(model)
     if getattr(config, "model_type", None) not in ADAPTERS.names():

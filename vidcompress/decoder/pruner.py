@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from ..cache_names import CACHE_NAMES, cache_name, given_cache
-from ..compiled import is_compiled, outside_compiler
 from ..errors import CompressionStateError, UnsupportedInputError, UnsupportedModelError
+from ..wrappers import is_compiled, outside_compiler
 from .attention import check_layer
 from .masks import check_implementation, layer_mask
 from .plan import InsidePlan

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..registry import ADAPTERS
+from ..adapters.base import ADAPTERS
 from . import inputs, model, weights
 from .worker import describe
 

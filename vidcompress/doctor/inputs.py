@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from PIL import Image
 
+from ..adapters.base import adapter_for
 from ..budget import Budget, make_plan
-from ..registry import adapter_for
 from ..views import Layout
 
 RATIOS = ("0.5", "0.25", "0.1")

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
+from ..adapters.base import ADAPTERS
 from ..errors import ArgumentError, UnsupportedModelError
 from ..qa.checkpoint import has_pooling_head, read_json
-from ..registry import ADAPTERS
 
 
 def read_model_config(

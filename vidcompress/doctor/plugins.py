@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..adapters.base import ADAPTERS
+from ..methods.base import METHODS
 from ..plugins import installed
-from ..registry import ADAPTERS, METHODS
 
 
 def plugins() -> list[dict[str, Any]]:

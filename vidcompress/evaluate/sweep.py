@@ -12,7 +12,8 @@ from typing import Any
 
 from ..errors import ArgumentError, shown
 from ..labels import read_label
-from ..settings import Settings, make_settings
+from ..methods.lookup import read_settings
+from ..settings import Settings
 
 BASELINE = "none"
 FAILED = ("wrong", "left-out")
@@ -219,7 +220,7 @@ def check_label(label: str, budget: Mapping[str, Any]) -> Settings:
     if not isinstance(label, str) or not label.strip():
         raise ArgumentError(f"methods: {shown(label)} must be a name, such as 'globalcom2:tau=5'")
     name, options = read_label(label)
-    return make_settings(name, **{**options, **budget})
+    return read_settings(name, **{**options, **budget})
 
 
 def row_id(model: ModelSpec, task: TaskSpec, method: str, budget: Mapping[str, Any]) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from ..methods.lookup import read_settings
 from ..qa.visual_qa import VisualQA
-from ..settings import make_settings
 from .frames import FrameRule
 
 _COMMIT = re.compile(r"@([0-9a-f]{40})/")
@@ -37,7 +37,7 @@ def describe(dataset: Any, split: str | None) -> dict[str, Any]:
 
 def facts(qa: VisualQA, rule: FrameRule, batch_size: int) -> dict[str, Any]:
     """The model and the settings of a run, as they turned out, as JSON values."""
-    model, chosen = qa.model, make_settings(qa.method, **qa.budget, **qa.options)
+    model, chosen = qa.model, read_settings(qa.method, **qa.budget, **qa.options)
     return {
         "model": {
             "family": model.config.model_type,

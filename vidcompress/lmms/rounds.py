@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ..errors import UnsupportedInputError, VidcompressError
 from ..media.prompt import tokenize, without_second_start
+from ..methods.lookup import read_settings
 from ..qa.answering import clip_note, prepare
 from ..qa.chat import Chat
 from ..session import compress_inputs
-from ..settings import make_settings
 from .engine import Ask, Engine, failure, outcome_of
 from .prompts import Prompt
 from .record import Outcome
@@ -83,7 +83,7 @@ class _Conversation:
 
     def _can_chat(self, prompt: Prompt, options: dict[str, Any]) -> bool:
         qa = self._engine.qa
-        inside = make_settings(qa.method, **qa.budget, **qa.options).method.inside
+        inside = read_settings(qa.method, **qa.budget, **qa.options).method.inside
         plain = not (prompt.turns or prompt.placed) and (prompt.images or prompt.video is not None)
         return bool(plain) and inside is None and options["num_beams"] == 1 and not options["do_sample"]
 
@@ -130,7 +130,7 @@ def likelihoods(
 
 def _compressed(engine: Engine, ask: Ask) -> tuple[Prompt, str, Any]:
     qa = engine.qa
-    settings = make_settings(qa.method, **qa.budget, **qa.options)
+    settings = read_settings(qa.method, **qa.budget, **qa.options)
     if settings.method.inside is not None:
         raise UnsupportedInputError(
             f"method={settings.method.name!r} prunes inside the language model by what it attends to, which a given "

@@ -11,8 +11,8 @@ from ..checks import flag, is_whole, positive, whole_number, word
 from ..errors import ArgumentError, nearest, shown
 from ..foreign import LOADING, SAMPLING, refuse
 from ..labels import read_label
+from ..methods.base import METHODS
 from ..qa.pretrained import one_dtype
-from ..registry import METHODS
 
 _COMPRESSION = ("policy", "separators", "positions", "max_views", "encoder_saving")
 _LOADING = (

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..catalogue import roll_back
 from ..checks import is_number, is_whole, word
 from ..errors import shown
 from ..presets import TOKENS_2880, Preset
@@ -124,7 +125,7 @@ def get_family(model_type: str) -> Family:
         MediaError: it is not registered.
     """
     if model_type not in FAMILIES:
-        from ..registry import ADAPTERS
+        from ..adapters.base import ADAPTERS
 
         ADAPTERS.names()
         if model_type not in FAMILIES:
@@ -311,3 +312,5 @@ register_family(
         clip_note=time_instruction,
     )
 )
+
+roll_back(FAMILIES)  # the families above stay

@@ -8,7 +8,6 @@ from typing import Any
 from ..checks import is_whole
 from ..errors import shown
 from .errors import MediaError
-from .video import VideoFrames
 
 
 def arrange_images(images: Any) -> tuple[list[Any], list[int] | None]:
@@ -106,8 +105,3 @@ def check_groups(pictures: Any, groups: Any) -> None:
             f"groups={shown(groups)}: must be whole numbers of at least 1 that sum to the {len(pictures)} pictures, or "
             "None"
         )
-
-
-def is_decoded(source: Any) -> bool:
-    """Whether a clip is in memory already, so that all of its frames are meant."""
-    return isinstance(source, (VideoFrames, list, tuple)) or hasattr(source, "ndim")

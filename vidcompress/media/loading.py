@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
+from ..adapters.base import ADAPTERS
 from ..checks import check_source, device
 from ..errors import ArgumentError, one_line, shown
 from ..foreign import LOADING, refuse
 from ..placement import input_device
 from ..presets import find_preset
-from ..registry import ADAPTERS
 from ..wrappers import unwrap
 from .errors import MediaError
 from .families import Geometry, get_family, read_geometry

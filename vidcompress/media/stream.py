@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..views import FrameSource
 from .parts import Part, Parts, whole
 from .pixels import frame_views, views_shape
 from .recipe import PixelRecipe
@@ -22,7 +23,7 @@ STEP = 8
 """Frames that are preprocessed at once: half of what the encoder sees at once where nobody says otherwise."""
 
 
-class FrameViews:
+class FrameViews(FrameSource):
     """Encoder input of a clip, (frame, channel, height, width), whose frames become ready in order.
 
     It is indexed like the tensor that it becomes, and whoever asks for frames waits for them. What goes wrong in the

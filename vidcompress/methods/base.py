@@ -7,21 +7,25 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from ..budget import Plan, half_up, ratio_fraction
+from ..catalogue import Registry
 from ..checks import one_of
 from ..errors import ArgumentError, UnsupportedInputError, shown
 from ..moments import per_view
 from ..ragged import Joined, can_join, join, spend
 from ..selection import Selection, largest_remainder, top_per_view, with_separators
+from ..signatures import check_method_class
 from ..views import Evidence, Layout, Modality, VisualTokens
 
 Positions = Literal["contiguous", "original"]
 POSITIONS: tuple[Positions, ...] = ("contiguous", "original")
+
+M = TypeVar("M", bound=type[Any])
 
 
 def _maker(cls: type, name: str) -> float:
@@ -198,6 +202,27 @@ class ScoredMethod(Method):
         counts = largest_remainder(weights, total, layout.sizes_tensor[:-1])
         kept = top_per_view(scores, layout, counts, total)
         return Selection(with_separators(layout, kept, plan.separators))
+
+
+def register_method(cls: M) -> M:
+    """Class decorator: make a `Method` subclass available under its `name`.
+
+    Raises:
+        ArgumentError: not a frozen dataclass deriving from `Method`; no name, summary or modalities; an abstract
+            method that is missing, or one that cannot be called as the base class says; a name that is taken.
+    """
+    if not (isinstance(cls, type) and issubclass(cls, Method)):
+        raise ArgumentError(
+            f"register_method takes a subclass of vidcompress.methods.base.Method, got {shown(cls)}"
+        )
+    check_method_class(cls, Method)
+    METHODS.add([cls.name], cls)
+    return cls
+
+
+METHODS: Registry[type[Method]] = Registry(
+    "method", "vidcompress.methods", "vidcompress.methods", register_method
+)
 
 
 def require_numbers(**options: object) -> None:

@@ -18,10 +18,9 @@ from ..checks import one_of
 from ..errors import ArgumentError, shown
 from ..greedy import Groups, Picks, chosen, groups_of, most_volume, unit_rows
 from ..moments import full_precision, products_with, working_dtype
-from ..registry import register_method
 from ..selection import Selection, with_separators
 from ..views import Evidence, Modality, VisualTokens
-from .base import Method, require_numbers, say_once
+from .base import Method, register_method, require_numbers, say_once
 
 Scope = Literal["view", "whole"]
 Relevance = Literal["auto", "negative", "positive", "none"]

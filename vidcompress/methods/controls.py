@@ -14,10 +14,9 @@ from ..budget import Plan
 from ..checks import is_whole
 from ..errors import ArgumentError, shown
 from ..ragged import can_join, join, kept_of_each
-from ..registry import register_method
 from ..selection import Selection, with_separators
 from ..views import Modality, VisualTokens
-from .base import Method, tokens_to_keep
+from .base import Method, register_method, tokens_to_keep
 
 BOTH: frozenset[Modality] = frozenset({"image", "video"})
 

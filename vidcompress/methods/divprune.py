@@ -14,10 +14,9 @@ from ..budget import Plan, split_in_proportion
 from ..checks import one_of
 from ..greedy import Start, chosen, farthest_points, grouped, groups_of
 from ..moments import full_precision
-from ..registry import register_method
 from ..selection import Selection, with_separators
 from ..views import Modality, VisualTokens
-from .base import Method
+from .base import Method, register_method
 
 Scope = Literal["whole", "view"]
 

@@ -15,10 +15,9 @@ from ..budget import Plan, split_in_proportion
 from ..checks import is_whole
 from ..errors import ArgumentError, shown
 from ..moments import cosines_to_frames
-from ..registry import register_method
 from ..selection import Selection, order_within_views, rank_within_views, top_per_view, with_separators
 from ..views import Modality, VisualTokens
-from .base import Method
+from .base import Method, register_method
 from .evs import strided
 
 

@@ -14,10 +14,9 @@ from torch import Tensor
 from ..budget import Plan
 from ..checks import one_of
 from ..moments import cosines_to_frames
-from ..registry import register_method
 from ..selection import Selection, best_first, with_separators
 from ..views import Modality, VisualTokens
-from .base import Method, Positions, tokens_to_keep
+from .base import Method, Positions, register_method, tokens_to_keep
 
 FirstFrame = Literal["forced", "next"]
 FORCED = 255.0

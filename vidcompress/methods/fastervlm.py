@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from ..budget import Plan
-from ..registry import register_method
 from ..selection import Selection, top_per_view, with_separators
 from ..views import Evidence, Modality, VisualTokens
 from .attention import Attention, Layer, attention_of, attention_wanted, require_layer, shares
-from .base import ScoredMethod, require_one_of
+from .base import ScoredMethod, register_method, require_one_of
 
 
 @register_method

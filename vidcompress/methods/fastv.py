@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from ..methods.base import Positions
-from ..registry import register_method
+from .base import register_method
 from .inside import Between, InsideMethod, visual_attention
 
 

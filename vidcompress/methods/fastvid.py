@@ -18,10 +18,9 @@ from ..density import Merged, density_scores, merge_into
 from ..errors import ArgumentError, shown
 from ..greedy import unit_rows
 from ..moments import distances, full_precision, view_sums
-from ..registry import register_method
 from ..selection import Selection, largest_remainder, top_per_view, with_separators
 from ..views import Evidence, Modality, VisualTokens
-from .base import Method, Positions, require_numbers, say_once
+from .base import Method, Positions, register_method, require_numbers, say_once
 
 Saliency = Literal["auto", "pooling_attention", "cls_attention", "attention_received", "distance"]
 

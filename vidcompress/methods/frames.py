@@ -9,10 +9,9 @@ import torch
 
 from ..budget import Plan
 from ..errors import BudgetError
-from ..registry import register_method
 from ..selection import Selection, with_separators
 from ..views import Layout, Modality, VisualTokens, _first
-from .base import Method, tokens_to_keep
+from .base import Method, register_method, tokens_to_keep
 
 
 @register_method

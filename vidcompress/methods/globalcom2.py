@@ -20,7 +20,6 @@ from ..errors import ArgumentError, UnsupportedInputError, shown
 from ..moments import distances, pile_distances, working_dtype
 from ..piles import in_order, piles, ratios_of
 from ..ragged import Joined
-from ..registry import register_method
 from ..scoring import (
     Allocation,
     Commander,
@@ -33,7 +32,7 @@ from ..scoring import (
 )
 from ..selection import Selection, best_first, rank_within_views
 from ..views import Evidence, Layout, Modality, Quantity, VisualTokens, _first
-from .base import ScoredMethod, require_numbers, tokens_to_keep
+from .base import ScoredMethod, register_method, require_numbers, tokens_to_keep
 
 EvidenceOption = Literal["auto", "cls_logits", "cls_attention", "attention_received", "distance"]
 

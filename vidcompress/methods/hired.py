@@ -13,12 +13,11 @@ from torch import Tensor
 
 from ..budget import Plan
 from ..errors import ArgumentError
-from ..registry import register_method
 from ..scoring import Commander, commander_of_image, over_views, top_places
 from ..selection import Selection, rank_within_views
 from ..views import Evidence, Layout, Modality, VisualTokens, _first
 from .attention import Layer, attention_of, attention_wanted, require_layer
-from .base import ScoredMethod, require_numbers, require_one_of
+from .base import ScoredMethod, register_method, require_numbers, require_one_of
 
 CrossAttention = Literal["auto", "cls_attention", "cls_logits", "attention_received"]
 

@@ -13,10 +13,9 @@ from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d
 
 from ..budget import Plan
 from ..moments import rows_per_block, working_dtype
-from ..registry import register_method
 from ..selection import Selection
 from ..views import Layout, Modality, VisualTokens
-from .base import Method, tokens_to_keep
+from .base import Method, register_method, tokens_to_keep
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,10 @@ from ..checks import is_whole
 from ..errors import ArgumentError, shown
 from ..merging import merge_neighbours, side_by_side
 from ..moments import per_view, rows_per_block
-from ..registry import register_method
 from ..selection import Selection, largest_remainder, rank_table, separators_for
 from ..views import Evidence, Layout, Modality, Quantity, VisualTokens, _first
 from .attention import Layer, attention_of, attention_wanted, evidence_of, require_layer
-from .base import Method, require_flags, require_one_of, tokens_to_keep
+from .base import Method, register_method, require_flags, require_one_of, tokens_to_keep
 
 HIDDEN = Evidence("hidden", "features")
 Count = Literal["budget", "iqr"]

@@ -14,10 +14,9 @@ from torch import Tensor
 from ..budget import Plan
 from ..errors import ArgumentError
 from ..merging import columns_of
-from ..registry import register_method
 from ..selection import rank_table
 from ..views import Layout
-from .base import require_numbers
+from .base import register_method, require_numbers
 from .prumerge import Candidates, PruMerge
 
 Count = Literal["budget", "iqr", "training"]

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..checks import flag
 from ..decoder.cluster import cluster_means, density_peaks
 from ..methods.base import Positions
-from ..registry import register_method
+from .base import register_method
 from .inside import Between, InsideMethod, visual_attention
 
 _OF = 576

@@ -19,11 +19,10 @@ from ..errors import ArgumentError, shown
 from ..moments import EPSILON, Pile, pile, products, rows_per_block, weighted_sums, working_dtype
 from ..piles import in_order, piles, ratios_of
 from ..ragged import Joined
-from ..registry import register_method
 from ..scoring import softmax_of_views
 from ..selection import Selection, best_first, rank_within_views, with_separators
 from ..views import Layout, Modality, VisualTokens, _first
-from .base import Method, ScoredMethod, by_view, require_numbers, tokens_to_keep
+from .base import Method, ScoredMethod, by_view, register_method, require_numbers, tokens_to_keep
 
 Reconcile = Literal["largest_remainder", "global"]
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from ..adapters.base import adapter_for
 from ..inputs import CompressedInputs
 from ..media.parts import Reread
 from ..placement import input_device
-from ..registry import adapter_for
 from .answer import Answer
 from .answering import Media, answer_compressed, check_text, compress, prepare
 from .arguments import check_generation, check_present

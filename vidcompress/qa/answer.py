@@ -55,8 +55,10 @@ class Answer:
                 f"index={shown(index)}: the question had {len(self.media)} images and videos, counted from 0; "
                 "pass a whole number below that"
             )
+        from ..overlay import draw_overlay
+
         media = self.media[index]
-        return self.report.overlay(getattr(media, "frames", media), index=index)
+        return draw_overlay(self.report, getattr(media, "frames", media), index=index)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the answer, the report and the timings as JSON types; rounded parts still sum to `total`."""

@@ -17,8 +17,8 @@ from ..errors import ArgumentError, shown
 from ..generation import option
 from ..inputs import CompressedInputs
 from ..media.prompt import expand, tokenize, without_second_start
+from ..methods.lookup import read_settings
 from ..placement import input_device
-from ..settings import make_settings
 from .alone import open_and_compress
 from .answer import Answer
 from .answering import (
@@ -64,7 +64,7 @@ class Chat:
 
     def __init__(self, qa: VisualQA, media: Question, *, history: bool = True) -> None:
         flag("history", history)
-        method = make_settings(qa.method, **qa.budget, **qa.options).method
+        method = read_settings(qa.method, **qa.budget, **qa.options).method
         if method.inside is not None:
             raise ArgumentError(
                 f"method={method.name!r}: a chat keeps one cache for all questions, which this method prunes by the "

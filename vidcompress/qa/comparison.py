@@ -140,10 +140,12 @@ class Comparison:
 
         return draw_sheet(self)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as JSON types, with command, versions and machine."""
-        from ..evaluate.provenance import provenance
+    def to_dict(self, provenance: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return everything as JSON types.
 
+        Args:
+            provenance: command, versions and machine, to be stated beside the rows; `vidcompress compare --json` does.
+        """
         return {
             "question": self.question,
             "model": self.model,
@@ -152,7 +154,7 @@ class Comparison:
             "skipped": dict(self.skipped),
             "shared_ms": {phase: round(ms, 3) for phase, ms in self.shared_ms.items()},
             "runs": self.runs,
-            "provenance": provenance(),
+            **({} if provenance is None else {"provenance": dict(provenance)}),
         }
 
     def __str__(self) -> str:

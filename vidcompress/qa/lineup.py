@@ -11,9 +11,8 @@ from ..checks import flag, is_whole, whole_number
 from ..errors import ArgumentError, UnsupportedInputError, shown
 from ..labels import read_label, split_labels
 from ..methods.base import Method
-from ..registry import available_methods
-from ..saving import read_saving
-from ..settings import Settings, make_settings
+from ..methods.lookup import available_methods, read_settings
+from ..settings import Settings, read_saving
 from .question import Question, read_question
 
 BASELINE = "none"
@@ -229,9 +228,9 @@ def _entry(
 ) -> Entry:
     chosen, options = (method, {}) if isinstance(method, Method) else read_label(method)
     compression = {"method": chosen, **budget, **common, **options}
-    settings = make_settings(**compression)
+    settings = read_settings(**compression)
     seeded = any(f.name == "seed" for f in dataclasses.fields(settings.method))
     if seed is not None and seeded and "seed" not in options and not isinstance(method, Method):
         compression["seed"] = seed
-        settings = make_settings(**compression)
+        settings = read_settings(**compression)
     return Entry(_label(method), settings, compression, asked)

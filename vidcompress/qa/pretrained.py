@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from .. import checks
+from ..adapters.base import ADAPTERS
 from ..checks import check_source
 from ..errors import ArgumentError, UnsupportedModelError, nearest, one_line, shown
 from ..placement import check_device_map
-from ..registry import ADAPTERS
 from ..resources import embedded_models
 from .arguments import check_special_ids
 from .attention import check_attention

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..adapters.base import adapter_for
 from ..checks import flag, whole_number
 from ..compiled import check_compile, compile_decoder
 from ..errors import ArgumentError, shown
@@ -16,8 +17,7 @@ from ..foreign import ASKING, LOADING, SAMPLING, instead, refuse
 from ..media import load_processor
 from ..media.backends import get_backend
 from ..media.sampling import check_request
-from ..registry import adapter_for
-from ..settings import make_settings
+from ..methods.lookup import read_settings
 from .alone import answer_alone
 from .answer import Answer
 from .answering import answer_batches
@@ -146,7 +146,7 @@ class VisualQA:
         }
         check_compile(
             compile,
-            make_settings(method, **qa.budget, **qa.options).method,
+            read_settings(method, **qa.budget, **qa.options).method,
             device,
             device_map=device_map,
             quantization=quantization,
@@ -208,7 +208,7 @@ class VisualQA:
     ) -> None:
         if ratio is None and max_tokens is None:
             ratio = 1.0 if isinstance(method, str) and method == "none" else DEFAULT_RATIO
-        make_settings(method, retention_ratio=ratio, max_tokens=max_tokens, **options)
+        read_settings(method, retention_ratio=ratio, max_tokens=max_tokens, **options)
         self.method, self.options = method, dict(options)
         self.budget: dict[str, Any] = {"retention_ratio": ratio, "max_tokens": max_tokens}
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from ..adapters.base import Adapter, Visual
+from ..adapters.base import Adapter, Visual, adapter_for
 from ..methods.base import Method
-from ..registry import adapter_for, available_methods, get_method
+from ..methods.lookup import available_methods, get_method
 from ..views import AXES, OF_QUESTION, Evidence, VisualTokens
 from ..wrappers import unwrap
 from .block import check_block, check_refusals

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
+from ..adapters.base import adapter_for
 from ..block import compress
 from ..errors import UnsupportedInputError
 from ..methods.base import Method
-from ..registry import adapter_for
 from ..session import compress_inputs
 from ..wrappers import unwrap
 from .expect import placeholder_mask, require

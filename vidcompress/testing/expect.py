@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..adapters.base import adapter_for
 from ..errors import BudgetError
 from ..inputs import CompressedInputs
 from ..methods.base import Method
-from ..registry import adapter_for
 from ..session import compress_inputs
 
 

@@ -13,7 +13,7 @@ from ..adapters.geometry import image_layout, unpadded_box, video_layout
 from ..budget import POLICIES, SEPARATORS, Budget, Plan, make_plan
 from ..errors import BudgetError
 from ..methods.base import Method
-from ..registry import get_method
+from ..methods.lookup import get_method
 from ..selection import Selection
 from ..views import AXES, Layout, VisualTokens
 from .expect import require

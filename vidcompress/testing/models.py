@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..inputs import CompressedInputs
 from ..methods.base import Method, Positions
-from ..registry import get_method
+from ..methods.lookup import get_method
 from ..session import compress_inputs
 from ..wrappers import unwrap
 from .expect import compressed, logits, name_of, placeholder_mask, precision, require, same

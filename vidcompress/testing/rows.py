@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..methods.base import Method
-from ..registry import get_method
+from ..methods.lookup import get_method
 from ..session import compress_inputs
 from ..wrappers import unwrap
 from .expect import compressed, logits, name_of, placeholder_mask, precision, require, same

@@ -17,16 +17,17 @@ from typing import Any, Literal
 
 import torch
 
-from ..adapters.base import Adapter, Visual
-from ..budget import exact_ratio
-from ..errors import ArgumentError, BudgetError, one_line
-from ..labels import read_label
-from ..registry import METHODS, adapter_for, available_methods
-from ..session import compress_with
-from ..settings import Settings, make_settings
-from ..views import Evidence, VisualTokens
-from ..wrappers import unwrap
-from .shapes import held_out, write_clip
+from vidcompress.adapters.base import Adapter, Visual, adapter_for
+from vidcompress.budget import exact_ratio
+from vidcompress.errors import ArgumentError, BudgetError, one_line
+from vidcompress.evaluate.shapes import held_out, write_clip
+from vidcompress.labels import read_label
+from vidcompress.methods.base import METHODS
+from vidcompress.methods.lookup import available_methods, read_settings
+from vidcompress.session import compress_with
+from vidcompress.settings import Settings
+from vidcompress.views import Evidence, VisualTokens
+from vidcompress.wrappers import unwrap
 
 Medium = Literal["image", "clip"]
 
@@ -226,7 +227,7 @@ def settings_of(label: str, ratio: float, **options: Any) -> Settings:
         ArgumentError: an option without a value, or one that neither the method nor `compress_inputs` has.
     """
     name, listed = read_label(label)
-    return make_settings(name, retention_ratio=ratio, **{**options, **listed})
+    return read_settings(name, retention_ratio=ratio, **{**options, **listed})
 
 
 def _ask(
