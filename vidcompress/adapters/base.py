@@ -261,9 +261,10 @@ def _check_is_model(model: Any) -> None:
     Raises:
         UnsupportedModelError: with the type of the object.
     """
+    from torch.nn import Module
     from transformers import PreTrainedModel
 
-    if isinstance(model, torch.nn.Module) and not isinstance(model, PreTrainedModel):
+    if isinstance(model, Module) and not isinstance(model, PreTrainedModel):
         raise UnsupportedModelError(
             f"model is a {type(model).__name__}, which has the config of a transformers model and is none; pass the "
             "model inside it (wrappers of torch.compile, PEFT, accelerate and DistributedDataParallel may stay)"
