@@ -74,9 +74,9 @@ fuzz: $(STAMP)  ## read 10,000 broken clips, pictures and checkpoints; findings 
 
 # $(call test_on,VERSION,ARGUMENTS): run tests on an older version; a folder that is not the one imported is an error.
 define test_on
-	$(OFFLINE) OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONPATH=.transformers-$(1) $(BIN)/python -c \
+	$(OFFLINE) OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/.transformers-$(1) $(BIN)/python -c \
 		"import transformers; assert transformers.__version__ == '$(1)', transformers.__file__"
-	$(OFFLINE) OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONPATH=.transformers-$(1) \
+	$(OFFLINE) OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/.transformers-$(1) \
 		$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(2) $(PYTEST_ARGS)
 
 endef
@@ -92,8 +92,8 @@ test-versions: $(OVERLAYS)  ## run the contract and unit tests on the newest and
 test-newest: $(STAMP)  ## run the contract and unit tests on whatever transformers is newest, without a pin
 	@rm -rf .transformers-newest
 	@$(PIP) --no-deps --target .transformers-newest --upgrade transformers
-	@PYTHONPATH=.transformers-newest $(BIN)/python -c "import transformers; print('transformers', transformers.__version__)"
-	$(OFFLINE) OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONPATH=.transformers-newest \
+	@PYTHONPATH=$(CURDIR)/.transformers-newest $(BIN)/python -c "import transformers; print('transformers', transformers.__version__)"
+	$(OFFLINE) OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/.transformers-newest \
 		$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests/contract tests/unit $(PYTEST_ARGS)
 
 mutants: $(STAMP)  ## break the code on purpose, mistake by mistake, and print which test notices each

@@ -19,7 +19,16 @@ from .table import Mutant
 SCRIPTS = Path(__file__).resolve().parent.parent
 OWN_TEST = "tests/unit/test_mutants.py"  # says that every mutant applies, which is not so in a mutated copy
 LEFT_OUT = shutil.ignore_patterns(
-    ".git", ".venv*", "runs", "dist", "build", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info"
+    ".git",
+    ".venv*",
+    ".transformers-*",
+    "runs",
+    "dist",
+    "build",
+    "__pycache__",
+    ".*_cache",
+    ".hypothesis",
+    "*.egg-info",
 )
 
 
