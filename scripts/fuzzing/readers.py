@@ -29,7 +29,7 @@ from .odd_files import OddFile, evaluate
 QUESTION = "what digit is shown?"
 LONGEST_MESSAGE = 1200
 FAILED = "its reader failed"
-"""What is said of an error that no reader expected: one question fails, and whoever tends the readers hears of it."""
+"""What is said of an error that no reader expected: one question fails, and fuzzing counts it as a finding."""
 
 
 class Absurd(Exception):

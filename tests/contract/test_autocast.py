@@ -142,7 +142,7 @@ def test_the_same_tokens_are_selected_from_alike(
 
 @dataclass(frozen=True)
 class Product(ScoredMethod):
-    """A method of somebody's own that thinks of no autocast: a product of features."""
+    """A third-party method that does not handle autocast: a product of features."""
 
     name = "product"
     summary = "likeness to all others"

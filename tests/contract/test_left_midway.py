@@ -246,7 +246,7 @@ def test_a_streamer_is_read_to_its_end_outside_the_block() -> None:
 
 
 def test_plain_inputs_that_another_thread_runs_are_not_unpruned_in_silence() -> None:
-    """`inputs.pruning()` holds in its own thread; whoever runs the inputs in another is told."""
+    """`inputs.pruning()` holds in its own thread; a call in another thread is refused."""
     with own_model() as (model, raw):
         short = compress_inputs(model, raw, "fastv", retention_ratio=0.9)
         found: list[BaseException] = []

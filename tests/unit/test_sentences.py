@@ -119,7 +119,7 @@ def test_what_is_exempt_is_there(page: str) -> None:
 )
 @pytest.mark.parametrize("page", ["README.md", "docs/suite.md", "vidcompress/methods/cards/evs.md"])
 def test_a_new_figure_is_found(page: str, sentence: str) -> None:
-    """A sentence that somebody adds, in whatever document; the same words without a unit are no figure."""
+    """A new sentence in any document is found; the same words without a unit are no figure."""
     exempt = NOT_MEASURED.get(page, ())
     (found,) = uncovered(f"{read(page)}\n{sentence}\n", page, exempt)
     assert " ".join(sentence.split()).split(" of ")[0][:12] in found
