@@ -41,32 +41,32 @@ _PUBLIC = {
 __all__ = ["__version__", *_PUBLIC]
 
 if TYPE_CHECKING:
-    from .adapters.base import register_adapter as register_adapter
-    from .block import compress as compress
-    from .budget import Budget as Budget
-    from .errors import ArgumentError as ArgumentError
-    from .errors import BudgetError as BudgetError
-    from .errors import UnsupportedInputError as UnsupportedInputError
-    from .errors import UnsupportedModelError as UnsupportedModelError
-    from .errors import VidcompressError as VidcompressError
-    from .inputs import CompressedInputs as CompressedInputs
-    from .media.errors import MediaError as MediaError
-    from .media.loading import load_processor as load_processor
-    from .methods.base import Method as Method
-    from .methods.base import register_method as register_method
-    from .methods.lookup import available_methods as available_methods
-    from .methods.lookup import get_method as get_method
-    from .overlay import draw_overlay as draw_overlay
-    from .qa import Answer as Answer
-    from .qa import Chat as Chat
-    from .qa import VisualQA as VisualQA
-    from .report import Report as Report
-    from .selection import Selection as Selection
-    from .session import compress_inputs as compress_inputs
-    from .views import Evidence as Evidence
-    from .views import Layout as Layout
-    from .views import View as View
-    from .views import VisualTokens as VisualTokens
+    from vidcompress.adapters.base import register_adapter as register_adapter
+    from vidcompress.block import compress as compress
+    from vidcompress.budget import Budget as Budget
+    from vidcompress.errors import ArgumentError as ArgumentError
+    from vidcompress.errors import BudgetError as BudgetError
+    from vidcompress.errors import UnsupportedInputError as UnsupportedInputError
+    from vidcompress.errors import UnsupportedModelError as UnsupportedModelError
+    from vidcompress.errors import VidcompressError as VidcompressError
+    from vidcompress.inputs import CompressedInputs as CompressedInputs
+    from vidcompress.media.errors import MediaError as MediaError
+    from vidcompress.media.loading import load_processor as load_processor
+    from vidcompress.methods.base import Method as Method
+    from vidcompress.methods.base import register_method as register_method
+    from vidcompress.methods.lookup import available_methods as available_methods
+    from vidcompress.methods.lookup import get_method as get_method
+    from vidcompress.overlay import draw_overlay as draw_overlay
+    from vidcompress.qa import Answer as Answer
+    from vidcompress.qa import Chat as Chat
+    from vidcompress.qa import VisualQA as VisualQA
+    from vidcompress.report import Report as Report
+    from vidcompress.selection import Selection as Selection
+    from vidcompress.session import compress_inputs as compress_inputs
+    from vidcompress.views import Evidence as Evidence
+    from vidcompress.views import Layout as Layout
+    from vidcompress.views import View as View
+    from vidcompress.views import VisualTokens as VisualTokens
 
 
 def __getattr__(name: str) -> Any:

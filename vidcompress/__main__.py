@@ -1,6 +1,6 @@
 """`python -m vidcompress`: the command line."""
 
-from .cli import main
+from vidcompress.cli import main
 
 if __name__ == "__main__":
     main()

@@ -13,13 +13,13 @@ from fractions import Fraction
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .adapters.base import adapter_for
-from .block_session import CompressSession
-from .budget import Policy, Separators
-from .errors import CompressionStateError
-from .methods.base import Method, Positions
-from .methods.lookup import get_method
-from .settings import Saving, make_settings
+from vidcompress.adapters.base import adapter_for
+from vidcompress.block_session import CompressSession
+from vidcompress.budget import Policy, Separators
+from vidcompress.errors import CompressionStateError
+from vidcompress.methods.base import Method, Positions
+from vidcompress.methods.lookup import get_method
+from vidcompress.settings import Saving, make_settings
 
 __all__ = ["CompressSession", "compress"]
 

@@ -14,13 +14,13 @@ import transformers
 from torch import Tensor
 from transformers.cache_utils import Cache
 
-from .adapters.base import adapter_for
-from .cache_names import CACHE_NAMES, cache_name, given_cache, returned_cache, with_cache_name
-from .calls import Calls
-from .continuation import Transcript, check_pixels, open_transcript, resume, sample_pixels
-from .decoder.pruner import Pruner, Pruning
-from .errors import CompressionStateError, UnsupportedInputError, VidcompressError, shown
-from .generation import (
+from vidcompress.adapters.base import adapter_for
+from vidcompress.cache_names import CACHE_NAMES, cache_name, given_cache, returned_cache, with_cache_name
+from vidcompress.calls import Calls
+from vidcompress.continuation import Transcript, check_pixels, open_transcript, resume, sample_pixels
+from vidcompress.decoder.pruner import Pruner, Pruning
+from vidcompress.errors import CompressionStateError, UnsupportedInputError, VidcompressError, shown
+from vidcompress.generation import (
     CHUNKED_PREFILL_SINCE,
     PromptStreamer,
     cache_rows,
@@ -30,12 +30,12 @@ from .generation import (
     transformers_version,
     with_prompt,
 )
-from .inputs import CompressedInputs, EncodedVisuals
-from .report import Report
-from .session import compress_with, inferred_mask
-from .settings import Settings
-from .splice import PER_TOKEN_KEYS
-from .wrappers import outside_compiler
+from vidcompress.inputs import CompressedInputs, EncodedVisuals
+from vidcompress.report import Report
+from vidcompress.session import compress_with, inferred_mask
+from vidcompress.settings import Settings
+from vidcompress.splice import PER_TOKEN_KEYS
+from vidcompress.wrappers import outside_compiler
 
 _OWN = ("streamer", "use_cache", *CACHE_NAMES)
 """Arguments of generate that are no inputs of the model."""

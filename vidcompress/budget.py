@@ -14,9 +14,9 @@ from fractions import Fraction
 from numbers import Real
 from typing import Literal
 
-from .checks import is_whole, one_of
-from .errors import ArgumentError, BudgetError, shown
-from .views import Layout
+from vidcompress.checks import is_whole, one_of
+from vidcompress.errors import ArgumentError, BudgetError, shown
+from vidcompress.views import Layout
 
 Separators = Literal["keep", "thin", "drop"]
 Policy = Literal["exact", "reference"]

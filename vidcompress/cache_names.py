@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from .errors import UnsupportedInputError
+from vidcompress.errors import UnsupportedInputError
 
 CACHE_NAMES = ("cache", "past_key_values", "cache_params")
 """Every name that some version of transformers takes for a cache, the newest first."""

@@ -17,8 +17,8 @@ from threading import RLock
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
-from .errors import ArgumentError, nearest
-from .plugins import Broken, Plugin, installed
+from vidcompress.errors import ArgumentError, nearest
+from vidcompress.plugins import Broken, Plugin, installed
 
 T = TypeVar("T", bound=type[Any])
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
-from .errors import ArgumentError, VidcompressError, nearest, shown
+from vidcompress.errors import ArgumentError, VidcompressError, nearest, shown
 
 if TYPE_CHECKING:
     import torch

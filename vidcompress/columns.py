@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .checks import is_whole
-from .errors import UnsupportedInputError, shown
+from vidcompress.checks import is_whole
+from vidcompress.errors import UnsupportedInputError, shown
 
 if TYPE_CHECKING:
-    from .decoder.plan import InsidePlan
-    from .splice import Prompt
+    from vidcompress.decoder.plan import InsidePlan
+    from vidcompress.splice import Prompt
 
 COUNTED = ("cache_position", "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "seq_idx")
 """Arguments of forward that place the tokens of a prompt; an attention mask says the same."""

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from .checks import device as device_of
-from .checks import flag
-from .errors import ArgumentError, shown
-from .methods.base import Method
+from vidcompress.checks import device as device_of
+from vidcompress.checks import flag
+from vidcompress.errors import ArgumentError, shown
+from vidcompress.methods.base import Method
 
 
 def check_compile(compile: Any, method: Method, device: Any, **others: Any) -> None:

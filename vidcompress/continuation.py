@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .cache_names import cache_name
-from .errors import UnsupportedInputError
-from .splice import PER_TOKEN_KEYS
+from vidcompress.cache_names import cache_name
+from vidcompress.errors import UnsupportedInputError
+from vidcompress.splice import PER_TOKEN_KEYS
 
 _SAMPLES = 4096
 

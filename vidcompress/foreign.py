@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from .errors import ArgumentError, shown
+from vidcompress.errors import ArgumentError, shown
 
 _FIRST = "pass it first, as in VisualQA.from_pretrained('owner/name')"
 _ENVIRONMENT = "set {} in the environment before Python starts, and leave it out"

@@ -10,7 +10,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from .errors import UnsupportedInputError
+from vidcompress.errors import UnsupportedInputError
 
 CHUNKED_PREFILL_SINCE = (5, 23)  # earlier versions hand the encoder outputs to every chunk, silently
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .checks import whole_number
-from .errors import ArgumentError, UnsupportedModelError, nearest, shown
-from .geometries import GEOMETRIES
+from vidcompress.checks import whole_number
+from vidcompress.errors import ArgumentError, UnsupportedModelError, nearest, shown
+from vidcompress.geometries import GEOMETRIES
 
 
 def config_of(name: str, *, decoder_layers: int | None = None, encoder_layers: int | None = None) -> Any:
@@ -32,7 +32,7 @@ def config_of(name: str, *, decoder_layers: int | None = None, encoder_layers: i
         raise ArgumentError(f"geometry={shown(name)}: no such geometry; {hint}")
     from transformers import AutoConfig
 
-    from .adapters.base import ADAPTERS
+    from vidcompress.adapters.base import ADAPTERS
 
     ADAPTERS.names()  # importing the adapters makes LLaVA-Video known to transformers
     family, vision, text = GEOMETRIES[name]

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from .checks import device as check_device
-from .checks import flag, is_whole
-from .decoder.pruner import Pruning
-from .errors import ArgumentError, CompressionStateError, shown
-from .report import Report
+from vidcompress.checks import device as check_device
+from vidcompress.checks import flag, is_whole
+from vidcompress.decoder.pruner import Pruning
+from vidcompress.errors import ArgumentError, CompressionStateError, shown
+from vidcompress.report import Report
 
 
 class EncodedVisuals(BaseModelOutputWithPooling):  # type: ignore[misc]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .errors import ArgumentError
+from vidcompress.errors import ArgumentError
 
 
 def read_value(text: str) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .moments import EPSILON, working_dtype
+from vidcompress.moments import EPSILON, working_dtype
 
 
 def side_by_side(values: Tensor, table: Tensor) -> Tensor:

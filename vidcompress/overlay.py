@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
-from .checks import is_whole
-from .errors import ArgumentError, shown
-from .media import MediaError, load_image
-from .report import Report
+from vidcompress.checks import is_whole
+from vidcompress.errors import ArgumentError, shown
+from vidcompress.media import MediaError, load_image
+from vidcompress.report import Report
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .visual_report import VisualReport
+    from vidcompress.visual_report import VisualReport
 
 Picture: TypeAlias = "Image.Image | NDArray[Any] | Tensor | str | PathLike[str]"
 Mask: TypeAlias = NDArray[np.bool_]

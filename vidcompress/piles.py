@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .budget import Plan
-from .moments import Pile, rows_per_block, working_dtype
-from .ragged import join
-from .views import VisualTokens
+from vidcompress.budget import Plan
+from vidcompress.moments import Pile, rows_per_block, working_dtype
+from vidcompress.ragged import join
+from vidcompress.views import VisualTokens
 
 LINE = 64
 """Bytes: products of rows that begin elsewhere in a cache line may round differently."""

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from .checks import is_whole
-from .errors import ArgumentError, shown
+from vidcompress.checks import is_whole
+from vidcompress.errors import ArgumentError, shown
 
 STRATEGIES = ("auto", "balanced", "balanced_low_0", "sequential")
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .checks import is_whole, word
-from .errors import ArgumentError, VidcompressError, nearest, shown
+from vidcompress.checks import is_whole, word
+from vidcompress.errors import ArgumentError, VidcompressError, nearest, shown
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .checks import whole_number
-from .visual_report import ViewReport, VisualReport
+from vidcompress.checks import whole_number
+from vidcompress.visual_report import ViewReport, VisualReport
 
 if TYPE_CHECKING:
-    from .inside_report import InsideReport
+    from vidcompress.inside_report import InsideReport
 
 __all__ = ["Report", "ViewReport", "VisualReport"]
 

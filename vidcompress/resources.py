@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from .distribution import checkout
+from vidcompress.distribution import checkout
 
 _PACKAGE = Path(__file__).resolve().parent
 ROOMS = ("models", "configs")

@@ -12,29 +12,29 @@ import torch
 import transformers
 from torch import Tensor
 
-from .adapters.base import Adapter, Visual, adapter_for
-from .budget import Plan, Policy, Separators, make_plan
-from .cache_names import cache_name, given_cache
-from .columns import ShortColumns, check_counted
-from .decoder.plan import plan_inside
-from .decoder.pruner import Pruning
-from .errors import UnsupportedInputError, shown
-from .generation import is_filled
-from .inputs import CompressedInputs
-from .inside_report import InsideReport
-from .methods.base import Method, Positions, say_once
-from .methods.lookup import get_method
-from .moments import full_precision
-from .placement import input_device
-from .saving import leaders, spread
-from .selection import Selection
-from .settings import Saving, Settings, make_settings
-from .splice import Prompt, parse_prompt, questions, splice
-from .timing import Timings, phase
-from .unprojected import UnprojectedTokens
-from .versions import beyond_tested
-from .views import Evidence, Modality, VisualTokens
-from .visual_report import VisualReport
+from vidcompress.adapters.base import Adapter, Visual, adapter_for
+from vidcompress.budget import Plan, Policy, Separators, make_plan
+from vidcompress.cache_names import cache_name, given_cache
+from vidcompress.columns import ShortColumns, check_counted
+from vidcompress.decoder.plan import plan_inside
+from vidcompress.decoder.pruner import Pruning
+from vidcompress.errors import UnsupportedInputError, shown
+from vidcompress.generation import is_filled
+from vidcompress.inputs import CompressedInputs
+from vidcompress.inside_report import InsideReport
+from vidcompress.methods.base import Method, Positions, say_once
+from vidcompress.methods.lookup import get_method
+from vidcompress.moments import full_precision
+from vidcompress.placement import input_device
+from vidcompress.saving import leaders, spread
+from vidcompress.selection import Selection
+from vidcompress.settings import Saving, Settings, make_settings
+from vidcompress.splice import Prompt, parse_prompt, questions, splice
+from vidcompress.timing import Timings, phase
+from vidcompress.unprojected import UnprojectedTokens
+from vidcompress.versions import beyond_tested
+from vidcompress.views import Evidence, Modality, VisualTokens
+from vidcompress.visual_report import VisualReport
 
 
 def compress_inputs(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from .errors import ArgumentError
+from vidcompress.errors import ArgumentError
 
 CALL_ARGUMENTS = frozenset(
     "model inputs method retention_ratio max_tokens separators positions policy max_views processor num_frames fps "

@@ -16,8 +16,8 @@ from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args
 import torch
 from torch import Tensor
 
-from .checks import is_number, is_whole, one_of, whole_number, word
-from .errors import ArgumentError, shown
+from vidcompress.checks import is_number, is_whole, one_of, whole_number, word
+from vidcompress.errors import ArgumentError, shown
 
 ViewKind = Literal["thumbnail", "crop", "frame"]
 Modality = Literal["image", "video"]

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from .errors import UnsupportedModelError
+from vidcompress.errors import UnsupportedModelError
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -4,10 +4,10 @@ What an adapter of another package is made of: the contract `Adapter` with `Visu
 and `EncoderProbe`, which runs a vision tower and reads evidence on the way.
 """
 
-from ..discovery import import_modules
-from .base import Adapter, Visual
-from .evidence import EncoderProbe, encoder_layers
-from .geometry import image_layout, video_layout
+from vidcompress.adapters.base import Adapter, Visual
+from vidcompress.adapters.evidence import EncoderProbe, encoder_layers
+from vidcompress.adapters.geometry import image_layout, video_layout
+from vidcompress.discovery import import_modules
 
 __all__ = ["Adapter", "EncoderProbe", "Visual", "encoder_layers", "image_layout", "video_layout"]
 

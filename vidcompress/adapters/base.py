@@ -9,13 +9,13 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor
 
-from ..catalogue import Registry
-from ..errors import ArgumentError, UnsupportedInputError, UnsupportedModelError, shown
-from ..presets import Preset, find_preset
-from ..signatures import check_adapter_class
-from ..views import Evidence, FrameSource, Layout, Modality, VisualTokens
-from ..wrappers import unwrap
-from .auxiliary import question_text, text_tower
+from vidcompress.adapters.auxiliary import question_text, text_tower
+from vidcompress.catalogue import Registry
+from vidcompress.errors import ArgumentError, UnsupportedInputError, UnsupportedModelError, shown
+from vidcompress.presets import Preset, find_preset
+from vidcompress.signatures import check_adapter_class
+from vidcompress.views import Evidence, FrameSource, Layout, Modality, VisualTokens
+from vidcompress.wrappers import unwrap
 
 A = TypeVar("A", bound=type[Any])
 

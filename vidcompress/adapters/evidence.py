@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import UnsupportedModelError
-from ..moments import DEVICE_BLOCK
-from ..views import Evidence, Quantity
+from vidcompress.errors import UnsupportedModelError
+from vidcompress.moments import DEVICE_BLOCK
+from vidcompress.views import Evidence, Quantity
 
 PROBED: tuple[Quantity, ...] = (
     "cls_logits",

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..views import Layout, View, ordinary
+from vidcompress.views import Layout, View, ordinary
 
 Newlines = Literal["none", "end", "row"]
 

@@ -14,11 +14,7 @@ import torch
 from accelerate.utils import align_module_device
 from torch import Tensor, nn
 
-from ..checks import is_number
-from ..errors import UnsupportedInputError, UnsupportedModelError, shown
-from ..unprojected import UnprojectedTokens
-from ..views import AXES, Evidence, FrameSource, Layout, VisualTokens
-from .assembly import (
+from vidcompress.adapters.assembly import (
     ClipAssembly,
     Encoded,
     ImageAssembly,
@@ -29,11 +25,15 @@ from .assembly import (
     hand_out,
     on_canvas,
 )
-from .auxiliary import read_patches
-from .base import Adapter, Visual
-from .evidence import EncoderProbe, encoder_layers
-from .gaps import Collected, with_gaps
-from .geometry import Newlines, image_layout, video_layout
+from vidcompress.adapters.auxiliary import read_patches
+from vidcompress.adapters.base import Adapter, Visual
+from vidcompress.adapters.evidence import EncoderProbe, encoder_layers
+from vidcompress.adapters.gaps import Collected, with_gaps
+from vidcompress.adapters.geometry import Newlines, image_layout, video_layout
+from vidcompress.checks import is_number
+from vidcompress.errors import UnsupportedInputError, UnsupportedModelError, shown
+from vidcompress.unprojected import UnprojectedTokens
+from vidcompress.views import AXES, Evidence, FrameSource, Layout, VisualTokens
 
 HIDDEN = ("hidden", "cls_hidden")  # what the projector reads
 HIDDEN_ITEM = Evidence("hidden", "features")

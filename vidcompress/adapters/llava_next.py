@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 from torch import Tensor
 from transformers.image_processing_utils import select_best_resolution
 
-from ..errors import UnsupportedInputError
-from ..presets import TOKENS_2880, Preset
-from ..views import Layout
-from .base import Visual, register_adapter
-from .geometry import image_layout, unpadded_box
-from .llava import LlavaAdapter, image_sizes, view_lists
+from vidcompress.adapters.base import Visual, register_adapter
+from vidcompress.adapters.geometry import image_layout, unpadded_box
+from vidcompress.adapters.llava import LlavaAdapter, image_sizes, view_lists
+from vidcompress.errors import UnsupportedInputError
+from vidcompress.presets import TOKENS_2880, Preset
+from vidcompress.views import Layout
 
 
 @register_adapter

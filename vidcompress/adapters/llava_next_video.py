@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from ..views import Layout
-from .base import Visual, register_adapter
-from .geometry import Newlines
-from .llava_next import LlavaNextAdapter
+from vidcompress.adapters.base import Visual, register_adapter
+from vidcompress.adapters.geometry import Newlines
+from vidcompress.adapters.llava_next import LlavaNextAdapter
+from vidcompress.views import Layout
 
 
 @register_adapter

@@ -8,13 +8,13 @@ from typing import Any
 
 from torch import Tensor
 
-from ..checks import is_whole
-from ..errors import UnsupportedInputError, shown
-from ..views import Layout
-from .base import Visual, register_adapter
-from .geometry import image_layout, shrunk_canvas, unpadded_box
-from .llava import image_sizes, view_lists
-from .llava_next import LlavaNextAdapter
+from vidcompress.adapters.base import Visual, register_adapter
+from vidcompress.adapters.geometry import image_layout, shrunk_canvas, unpadded_box
+from vidcompress.adapters.llava import image_sizes, view_lists
+from vidcompress.adapters.llava_next import LlavaNextAdapter
+from vidcompress.checks import is_whole
+from vidcompress.errors import UnsupportedInputError, shown
+from vidcompress.views import Layout
 
 
 @register_adapter

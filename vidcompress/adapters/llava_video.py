@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from .base import register_adapter
-from .geometry import Newlines
-from .llava_onevision import LlavaOnevisionAdapter
-from .llava_video_model import LlavaVideoConfig
+from vidcompress.adapters.base import register_adapter
+from vidcompress.adapters.geometry import Newlines
+from vidcompress.adapters.llava_onevision import LlavaOnevisionAdapter
+from vidcompress.adapters.llava_video_model import LlavaVideoConfig
 
 
 @register_adapter

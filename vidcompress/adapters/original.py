@@ -14,8 +14,8 @@ from typing import Any
 
 from transformers import LlavaOnevisionConfig
 
-from ..errors import ArgumentError
-from .llava_video_model import LlavaVideoConfig
+from vidcompress.adapters.llava_video_model import LlavaVideoConfig
+from vidcompress.errors import ArgumentError
 
 ARCHITECTURE, MODEL_TYPE = "LlavaQwenForCausalLM", "llava_qwen"
 CONVERTED = {

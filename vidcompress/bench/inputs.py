@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from ..errors import UnsupportedInputError
-from ..media.families import Geometry, get_family, read_geometry
-from ..placement import input_device
-from .plan import Workload
+from vidcompress.bench.plan import Workload
+from vidcompress.errors import UnsupportedInputError
+from vidcompress.media.families import Geometry, get_family, read_geometry
+from vidcompress.placement import input_device
 
 
 def make_inputs(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import ArgumentError, one_line
+from vidcompress.errors import ArgumentError, one_line
 
 Key = tuple[str, str, int]
 """(group, row, round); a group is an input and a number of requests, round -1 is the one that measured memory."""

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from ..media import load_image, read_video
-from ..media.families import get_family, read_geometry
-from ..media.processor import Processor
-from ..media.recipe import read_recipe
-from ..placement import input_device
-from .plan import BenchPlan, Workload
+from vidcompress.bench.plan import BenchPlan, Workload
+from vidcompress.media import load_image, read_video
+from vidcompress.media.families import get_family, read_geometry
+from vidcompress.media.processor import Processor
+from vidcompress.media.recipe import read_recipe
+from vidcompress.placement import input_device
 
 CLIP_SIZE = (640, 360)
 """(width, height) of a drawn clip, in pixels."""
@@ -62,7 +62,7 @@ def draw(workload: Workload, folder: Path, seed: int) -> Path:
         height, width = workload.size
         Image.fromarray(_picture(width, height, 0, seed)).save(folder / "picture.jpg")
         return folder / "picture.jpg"
-    from ..evaluate.shapes import write_frames
+    from vidcompress.evaluate.shapes import write_frames
 
     frames = np.stack([_picture(*CLIP_SIZE, number, seed) for number in range(workload.frames)])
     write_frames(frames, folder / "clip.mp4", CLIP_FPS)
@@ -84,7 +84,7 @@ def open_media(
     Returns:
         The pixels of one request, as processors give them, and the milliseconds of `MEDIA_PHASES` for the batch.
     """
-    from .meters import wait_for
+    from vidcompress.bench.meters import wait_for
 
     begin = time.perf_counter()
     for _ in range(batch):

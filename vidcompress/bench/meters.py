@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from ..timing import watched
-from .live_bytes import LiveBytes
+from vidcompress.bench.live_bytes import LiveBytes
+from vidcompress.timing import watched
 
 
 class Mark:

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from ..errors import UnsupportedModelError
-from ..placement import input_device
-from .plan import TINY_SIDE, BenchPlan
+from vidcompress.bench.plan import TINY_SIDE, BenchPlan
+from vidcompress.errors import UnsupportedModelError
+from vidcompress.placement import input_device
 
 _TINY_PATCH, _TINY_WORDS = 14, 128
 _TINY = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
@@ -27,12 +27,12 @@ def make_model(plan: BenchPlan) -> Any:
         What `VisualQA.from_pretrained` raises; ArgumentError for an unknown device or attention implementation.
     """
     if plan.model is not None:
-        from ..qa import VisualQA
+        from vidcompress.qa import VisualQA
 
         return VisualQA.from_pretrained(
             plan.model, device=plan.device, dtype=plan.dtype, attn_implementation=plan.attn_implementation
         ).model
-    from ..geometry import config_of
+    from vidcompress.geometry import config_of
 
     assert plan.geometry is not None  # noqa: S101  (the plan has checked it)
     config = config_of(plan.geometry, decoder_layers=plan.decoder_layers, encoder_layers=plan.encoder_layers)
@@ -64,7 +64,7 @@ def random_model(
     """
     from transformers import AutoModelForImageTextToText
 
-    from ..qa.attention import check_attention
+    from vidcompress.qa.attention import check_attention
 
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     kind = getattr(torch, dtype or ("float32" if where.type == "cpu" else "bfloat16"))
@@ -129,7 +129,7 @@ def describe(model: Any) -> dict[str, Any]:
 
 def _geometry(model: Any) -> dict[str, Any] | None:
     """The numbers of a model; None where its config does not have them, as those of other packages may not."""
-    from ..geometry import geometry_of
+    from vidcompress.geometry import geometry_of
 
     try:
         found: dict[str, Any] = json.loads(json.dumps(geometry_of(model.config).to_dict()))

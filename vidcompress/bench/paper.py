@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..cost import estimate
-from ..cost.model import Model, model_of
-from ..cost.operations import PRECISIONS
-from ..errors import VidcompressError
-from .plan import Row, Workload
+from vidcompress.bench.plan import Row, Workload
+from vidcompress.cost import estimate
+from vidcompress.cost.model import Model, model_of
+from vidcompress.cost.operations import PRECISIONS
+from vidcompress.errors import VidcompressError
 
 
 def model_on_paper(model: Any) -> Model | None:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..checks import device as checked_device
-from ..checks import flag, one_of, whole_number
-from ..errors import ArgumentError, nearest, shown
-from ..qa.lineup import Entry, line_up, read_budgets
-from ..views import Modality
+from vidcompress.checks import device as checked_device
+from vidcompress.checks import flag, one_of, whole_number
+from vidcompress.errors import ArgumentError, nearest, shown
+from vidcompress.qa.lineup import Entry, line_up, read_budgets
+from vidcompress.views import Modality
 
 STOCK = "stock"
 """The row of the untouched model: its own `generate`, with nothing of this package in between."""
@@ -165,7 +165,7 @@ class BenchPlan:
                 "random weights or a checkpoint"
             )
         if self.geometry is not None:
-            from ..geometries import GEOMETRIES
+            from vidcompress.geometries import GEOMETRIES
 
             if self.geometry not in GEOMETRIES:
                 raise ArgumentError(
@@ -184,14 +184,14 @@ class BenchPlan:
         if self.dtype is not None:
             one_of("dtype", self.dtype, DTYPES)
         if self.attn_implementation is not None:
-            from ..qa.attention import check_attention
+            from vidcompress.qa.attention import check_attention
 
             check_attention(self.attn_implementation)
         if self.device is not None:
             checked_device("device", self.device)
 
     def _check_files(self) -> None:
-        from ..media.image import local_path
+        from vidcompress.media.image import local_path
 
         for name, count in (("image", len(self.sizes)), ("video", len(self.frames))):
             path = getattr(self, name)
@@ -209,7 +209,7 @@ class BenchPlan:
         """Images, then clips."""
         sizes = list(self.sizes)
         if self.image is not None:
-            from ..media.image import load_image
+            from vidcompress.media.image import load_image
 
             sizes = [load_image(self.image).size]
         if self.scale == "tiny":
@@ -230,7 +230,7 @@ class BenchPlan:
         return self._line_up(workload)[1]
 
     def _line_up(self, workload: Workload) -> tuple[list[Row], dict[str, str]]:
-        from ..labels import split_labels
+        from vidcompress.labels import split_labels
 
         named = split_labels(self.methods) if isinstance(self.methods, str) else self.methods
         stock = named is not None and STOCK in named
@@ -264,7 +264,7 @@ class BenchPlan:
 
 def _toy(side: int, geometry: str | None) -> int:
     """A side in pixels that makes as many crops at the toy's resolution as `side` at the real one."""
-    from ..geometries import GEOMETRIES
+    from vidcompress.geometries import GEOMETRIES
 
     real = int(GEOMETRIES[str(geometry)][1]["image_size"])
     return max(1, round(side * TINY_SIDE / real))
@@ -272,8 +272,8 @@ def _toy(side: int, geometry: str | None) -> int:
 
 def _serving(labels: Sequence[str], modality: str) -> list[str]:
     """Those of the labels that serve a modality, where images and clips are measured in one run."""
-    from ..labels import read_label
-    from ..methods.lookup import get_method
+    from vidcompress.labels import read_label
+    from vidcompress.methods.lookup import get_method
 
     found = []
     for label in labels:

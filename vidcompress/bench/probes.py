@@ -12,19 +12,19 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from ..adapters.base import adapter_for
-from ..budget import make_plan
-from ..errors import VidcompressError, one_line
-from ..evaluate.provenance import provenance
-from ..placement import input_device
-from ..settings import Settings
-from .inputs import make_inputs
-from .journal import Journal, head_of
-from .meters import Mark, wait_for
-from .models import depth, describe, make_model
-from .plan import BenchPlan, Row, Workload
-from .run import OnStep
-from .table import milliseconds
+from vidcompress.adapters.base import adapter_for
+from vidcompress.bench.inputs import make_inputs
+from vidcompress.bench.journal import Journal, head_of
+from vidcompress.bench.meters import Mark, wait_for
+from vidcompress.bench.models import depth, describe, make_model
+from vidcompress.bench.plan import BenchPlan, Row, Workload
+from vidcompress.bench.run import OnStep
+from vidcompress.bench.table import milliseconds
+from vidcompress.budget import make_plan
+from vidcompress.errors import VidcompressError, one_line
+from vidcompress.evaluate.provenance import provenance
+from vidcompress.placement import input_device
+from vidcompress.settings import Settings
 
 NOTHING = "no evidence"
 SELECTS = 5

@@ -12,19 +12,19 @@ from typing import Any
 
 import torch
 
-from ..adapters.base import adapter_for
-from ..cost.model import Model
-from ..errors import VidcompressError, one_line
-from ..evaluate.provenance import provenance
-from ..placement import input_device
-from ..wrappers import unwrap
-from .inputs import make_inputs, visual_shape
-from .journal import Journal, head_of
-from .measure import measure, measure_peaks, measure_threads
-from .media import media_file, open_media, pixel_processor
-from .models import describe, make_model
-from .paper import model_on_paper, on_paper
-from .plan import BenchPlan, Row, Workload
+from vidcompress.adapters.base import adapter_for
+from vidcompress.bench.inputs import make_inputs, visual_shape
+from vidcompress.bench.journal import Journal, head_of
+from vidcompress.bench.measure import measure, measure_peaks, measure_threads
+from vidcompress.bench.media import media_file, open_media, pixel_processor
+from vidcompress.bench.models import describe, make_model
+from vidcompress.bench.paper import model_on_paper, on_paper
+from vidcompress.bench.plan import BenchPlan, Row, Workload
+from vidcompress.cost.model import Model
+from vidcompress.errors import VidcompressError, one_line
+from vidcompress.evaluate.provenance import provenance
+from vidcompress.placement import input_device
+from vidcompress.wrappers import unwrap
 
 MEMORY = -1
 MEDIA = "media"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-from .measure import PHASES
-from .media import MEDIA_PHASES
+from vidcompress.bench.measure import PHASES
+from vidcompress.bench.media import MEDIA_PHASES
 
 
 def summarise(result: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from .models import depth
+from vidcompress.bench.models import depth
 
 MIB = 2**20
 COLUMNS = (

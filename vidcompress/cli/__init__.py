@@ -13,16 +13,16 @@ from typing import Annotated
 
 import typer
 
-from .ask import ask
-from .bench import bench
-from .compare import compare
-from .cost import cost
-from .doctor import doctor
-from .eval import evaluate
-from .helping import Command, Group, examples
-from .listings import methods, models
-from .results import results
-from .suite import suite
+from vidcompress.cli.ask import ask
+from vidcompress.cli.bench import bench
+from vidcompress.cli.compare import compare
+from vidcompress.cli.cost import cost
+from vidcompress.cli.doctor import doctor
+from vidcompress.cli.eval import evaluate
+from vidcompress.cli.helping import Command, Group, examples
+from vidcompress.cli.listings import methods, models
+from vidcompress.cli.results import results
+from vidcompress.cli.suite import suite
 
 HUB = "llava-hf/llava-onevision-qwen2-0.5b-ov-hf"
 EXAMPLES = {

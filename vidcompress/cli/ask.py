@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import (
+from vidcompress.cli.options import (
     COMPRESSION,
     FILE,
     OUTPUT,
@@ -38,7 +38,7 @@ from .options import (
     TimeInstruction,
     Video,
 )
-from .quiet import quiet
+from vidcompress.cli.quiet import quiet
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,8 +9,19 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import COMPRESSION, FILE, INPUT, MODEL, OUTPUT, Attention, Device, Dtype, Json, Only
-from .quiet import quiet
+from vidcompress.cli.options import (
+    COMPRESSION,
+    FILE,
+    INPUT,
+    MODEL,
+    OUTPUT,
+    Attention,
+    Device,
+    Dtype,
+    Json,
+    Only,
+)
+from vidcompress.cli.quiet import quiet
 
 
 def bench(

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .ask import check_media, check_numbers, check_overlay, save_pictures, say_remarks
-from .options import (
+from vidcompress.cli.ask import check_media, check_numbers, check_overlay, save_pictures, say_remarks
+from vidcompress.cli.options import (
     COMPRESSION,
     FILE,
     OUTPUT,
@@ -37,7 +37,7 @@ from .options import (
     TimeInstruction,
     Video,
 )
-from .quiet import quiet
+from vidcompress.cli.quiet import quiet
 
 
 def compare(

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import COMPRESSION, INPUT, MODEL, OUTPUT, Json, MethodOption, Preset, read_size
-from .quiet import quiet
+from vidcompress.cli.options import COMPRESSION, INPUT, MODEL, OUTPUT, Json, MethodOption, Preset, read_size
+from vidcompress.cli.quiet import quiet
 
 HEADLINE = {"method": "globalcom2", "retention_ratio": "0.1"}
 """What the table shows beside the uncompressed model where no method is named."""
@@ -143,7 +143,7 @@ def cost(
 def _chosen(
     method: str | None, option: list[str], retention_ratio: str | None, max_tokens: int | None
 ) -> dict[str, Any]:
-    from .ask import _method_options
+    from vidcompress.cli.ask import _method_options
 
     name = method or HEADLINE["method"]
     given = {"retention_ratio": retention_ratio, "max_tokens": max_tokens}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import INPUT, MODEL, OUTPUT, Fps, Images, Json, Preset, Video, read_size
+from vidcompress.cli.options import INPUT, MODEL, OUTPUT, Fps, Images, Json, Preset, Video, read_size
 
 if TYPE_CHECKING:
     from vidcompress.doctor import Check

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .ask import say_remarks
-from .options import (
+from vidcompress.cli.ask import say_remarks
+from vidcompress.cli.options import (
     COMPRESSION,
     INPUT,
     MODEL,
@@ -27,7 +27,7 @@ from .options import (
     Preset,
     Quantization,
 )
-from .quiet import quiet
+from vidcompress.cli.quiet import quiet
 
 if TYPE_CHECKING:
     from vidcompress.evaluate.runner import Outcome

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import Json
+from vidcompress.cli.options import Json
 
 
 def methods(

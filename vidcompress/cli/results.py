@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import Json
+from vidcompress.cli.options import Json
 
 if TYPE_CHECKING:
     from vidcompress.evaluate.against import Comparison

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from .helping import Command, Group
-from .options import Json
+from vidcompress.cli.helping import Command, Group
+from vidcompress.cli.options import Json
 
 suite = typer.Typer(
     name="suite",

@@ -7,19 +7,19 @@ from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from ..checks import one_of, whole_number
-from ..errors import ArgumentError, shown
-from ..geometry import Geometry
-from ..methods.base import Method
-from ..methods.lookup import read_settings
-from ..settings import Settings
-from . import everything, fastv, llm_viewer
-from .devices import DEVICES
-from .load import Asked, Load, load_of
-from .memory import Memory, kv_bytes, memory
-from .model import Model, model_of
-from .operations import PRECISIONS, Operation, total, total_seconds
-from .selection import selection
+from vidcompress.checks import one_of, whole_number
+from vidcompress.cost import everything, fastv, llm_viewer
+from vidcompress.cost.devices import DEVICES
+from vidcompress.cost.load import Asked, Load, load_of
+from vidcompress.cost.memory import Memory, kv_bytes, memory
+from vidcompress.cost.model import Model, model_of
+from vidcompress.cost.operations import PRECISIONS, Operation, total, total_seconds
+from vidcompress.cost.selection import selection
+from vidcompress.errors import ArgumentError, shown
+from vidcompress.geometry import Geometry
+from vidcompress.methods.base import Method
+from vidcompress.methods.lookup import read_settings
+from vidcompress.settings import Settings
 
 PARTS = ("encoder", "projector", "selection", "decoder", "lm_head")
 HEADLINE_TOKENS = 2880
@@ -176,7 +176,7 @@ def _asked(
     frames: int | None,
     text_tokens: int,
 ) -> Asked:
-    from ..media.errors import MAX_FRAME_PIXELS
+    from vidcompress.media.errors import MAX_FRAME_PIXELS
 
     described = size is not None or frames is not None
     if visual_tokens is not None:

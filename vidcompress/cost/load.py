@@ -12,15 +12,15 @@ from typing import Any
 
 import torch
 
-from ..adapters.base import Adapter, Visual
-from ..budget import Plan, make_plan
-from ..errors import ArgumentError, UnsupportedInputError, UnsupportedModelError
-from ..geometry import Geometry
-from ..methods.base import Method, tokens_to_keep
-from ..methods.composed import Composed
-from ..presets import find_preset
-from ..settings import Settings
-from ..views import Evidence, Layout, VisualTokens
+from vidcompress.adapters.base import Adapter, Visual
+from vidcompress.budget import Plan, make_plan
+from vidcompress.errors import ArgumentError, UnsupportedInputError, UnsupportedModelError
+from vidcompress.geometry import Geometry
+from vidcompress.methods.base import Method, tokens_to_keep
+from vidcompress.methods.composed import Composed
+from vidcompress.presets import find_preset
+from vidcompress.settings import Settings
+from vidcompress.views import Evidence, Layout, VisualTokens
 
 
 @dataclass(frozen=True)
@@ -224,8 +224,8 @@ def visuals_of(adapter: Adapter, geometry: Geometry, asked: Asked) -> list[Visua
         UnsupportedModelError: the family's processor is not known here, so nobody can say how it cuts pictures.
         UnsupportedInputError: the family takes no clips. ArgumentError: it has no such preset.
     """
-    from ..media.errors import MediaError
-    from ..media.families import get_family, read_geometry
+    from vidcompress.media.errors import MediaError
+    from vidcompress.media.families import get_family, read_geometry
 
     shape = geometry.encoder
     try:

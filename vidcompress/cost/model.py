@@ -6,11 +6,11 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from ..adapters.base import Adapter
-from ..errors import ArgumentError, UnsupportedModelError, nearest, shown
-from ..geometries import GEOMETRIES
-from ..geometry import Geometry, config_of, geometry_of
-from ..wrappers import unwrap
+from vidcompress.adapters.base import Adapter
+from vidcompress.errors import ArgumentError, UnsupportedModelError, nearest, shown
+from vidcompress.geometries import GEOMETRIES
+from vidcompress.geometry import Geometry, config_of, geometry_of
+from vidcompress.wrappers import unwrap
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ def model_of(model: Any) -> Model:
     """
     if isinstance(model, Model):
         return model
-    from ..adapters.base import ADAPTERS, adapter_for
-    from ..doctor.model import parameter_count
+    from vidcompress.adapters.base import ADAPTERS, adapter_for
+    from vidcompress.doctor.model import parameter_count
 
     name, config = _config(model)
     if getattr(config, "model_type", None) not in ADAPTERS.names():
@@ -67,8 +67,8 @@ def model_of(model: Any) -> Model:
 
 
 def _empty(name: str, config: Any) -> Any:
-    from ..doctor.model import empty_model
-    from ..errors import one_line
+    from vidcompress.doctor.model import empty_model
+    from vidcompress.errors import one_line
 
     try:
         return empty_model(config)
@@ -95,10 +95,10 @@ def _config(model: Any) -> tuple[str, Any]:
 
 
 def _read(name: str) -> Any:
-    from ..doctor.model import read_model_config
-    from ..errors import VidcompressError, one_line
-    from ..qa.pretrained import resolve
-    from ..resources import embedded_models
+    from vidcompress.doctor.model import read_model_config
+    from vidcompress.errors import VidcompressError, one_line
+    from vidcompress.qa.pretrained import resolve
+    from vidcompress.resources import embedded_models
 
     known = {*GEOMETRIES, *embedded_models()}
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 
-from .devices import Device
+from vidcompress.cost.devices import Device
 
 PRECISIONS = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of one number by dtype."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..adapters.evidence import PROBED
-from ..geometry import EncoderGeometry, Geometry
-from ..methods.base import Method
-from ..views import Evidence
-from .everything import encoder_layer, linear, projector
-from .load import Load
-from .operations import Operation
+from vidcompress.adapters.evidence import PROBED
+from vidcompress.cost.everything import encoder_layer, linear, projector
+from vidcompress.cost.load import Load
+from vidcompress.cost.operations import Operation
+from vidcompress.geometry import EncoderGeometry, Geometry
+from vidcompress.methods.base import Method
+from vidcompress.views import Evidence
 
 KEYS_ONLY = ("keys", "mean_keys")
 

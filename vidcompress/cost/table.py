@@ -6,8 +6,8 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from .devices import DEVICES
-from .estimate import HEADLINE_TOKENS, Estimate
+from vidcompress.cost.devices import DEVICES
+from vidcompress.cost.estimate import HEADLINE_TOKENS, Estimate
 
 WIDTH = 400
 """Never reached: the columns are as wide as what they hold."""

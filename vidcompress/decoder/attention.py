@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..errors import UnsupportedModelError
+from vidcompress.errors import UnsupportedModelError
 
 
 def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..errors import UnsupportedInputError
-from .schedule import Schedule
+from vidcompress.decoder.schedule import Schedule
+from vidcompress.errors import UnsupportedInputError
 
 if TYPE_CHECKING:
-    from ..methods.inside import InsideMethod
-    from ..settings import Settings
-    from ..splice import Prompt
+    from vidcompress.methods.inside import InsideMethod
+    from vidcompress.settings import Settings
+    from vidcompress.splice import Prompt
 
 Spans = Sequence[tuple[int, int]]
 """(start, length) of the visual inputs of one row, columns of the padded prompt, in order."""

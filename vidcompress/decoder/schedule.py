@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ..budget import half_up
-from ..errors import BudgetError
+from vidcompress.budget import half_up
+from vidcompress.errors import BudgetError
 
 STEPS = 2**20
 """Levels between none and all; finer than any number of tokens."""

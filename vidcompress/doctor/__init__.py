@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .checks import Check, Diagnosis
-from .examine import run
+from vidcompress.doctor.checks import Check, Diagnosis
+from vidcompress.doctor.examine import run
 
 __all__ = ["Check", "Diagnosis", "run"]

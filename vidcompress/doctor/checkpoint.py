@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..adapters.base import ADAPTERS
-from . import inputs, model, weights
-from .worker import describe
+from vidcompress.adapters.base import ADAPTERS
+from vidcompress.doctor import inputs, model, weights
+from vidcompress.doctor.worker import describe
 
 Finding = dict[str, Any]
 """`name`, `status`, `detail` and `data` of a check."""
@@ -20,8 +20,8 @@ ROOM_FOR_TEXT = 256
 
 def embedded() -> list[tuple[str, str | None]]:
     """Names and folders of the checkpoints that come with the package; None for the default one if it is not there."""
-    from ..qa.pretrained import DEFAULT_MODEL
-    from ..resources import listing
+    from vidcompress.qa.pretrained import DEFAULT_MODEL
+    from vidcompress.resources import listing
 
     folders = {path.name: str(path) for path in listing("models") if (path / "config.json").is_file()}
     return [*({DEFAULT_MODEL: None} | folders).items()]
@@ -141,7 +141,7 @@ def _tensors(empty: Any, found: weights.Weights, original: bool, config: Any) ->
 
 
 def _processor(source: str, preset: str | None, revision: str | None, local: bool) -> tuple[Any, Finding]:
-    from ..media import load_processor
+    from vidcompress.media import load_processor
 
     processor = load_processor(source, preset=preset, revision=revision, local_files_only=local)
     template = processor.chat_template is not None
@@ -173,7 +173,7 @@ def _inputs(
     """Names of the inputs that were asked for, or of the usual ones, each with what looks at it."""
     from PIL import Image
 
-    from ..media import load_image, read_video
+    from vidcompress.media import load_image, read_video
 
     config, takes_clips = empty.config, processor.family.video_tokens is not None
     usual = not images and video is None and size is None and frames is None

@@ -26,7 +26,7 @@ _PACKAGES = {"pyav": "av", "decord": "decord", "torchcodec": "torchcodec"}
 
 def backends() -> list[str]:
     """Names of the registered video readers."""
-    from ..media.backends import backend_names
+    from vidcompress.media.backends import backend_names
 
     return [name for name in backend_names() if name != "auto"]
 
@@ -48,7 +48,7 @@ def decode(backend: str, codec: str) -> dict[str, Any]:
     """
     import av
 
-    from ..media import MediaError, read_video
+    from vidcompress.media import MediaError, read_video
 
     if backend in _PACKAGES and find_spec(_PACKAGES[backend]) is None:
         return {"status": "missing", "detail": "not installed"}

@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ..distribution import DISTRIBUTION
-from ..errors import ArgumentError, shown
-from .checks import Check, Diagnosis
-from .isolated import Isolated, ProbeError
+from vidcompress.distribution import DISTRIBUTION
+from vidcompress.doctor.checks import Check, Diagnosis
+from vidcompress.doctor.isolated import Isolated, ProbeError
+from vidcompress.errors import ArgumentError, shown
 
 DEFAULT_TIMEOUT = 60.0
 
@@ -85,9 +85,9 @@ def _checked_inputs(
     frames: int | None,
     fps: float | None,
 ) -> dict[str, Any]:
-    from ..media.errors import DEFAULT_MAX_FRAMES, MAX_FRAME_PIXELS
-    from ..media.image import local_path
-    from ..media.sampling import check_request
+    from vidcompress.media.errors import DEFAULT_MAX_FRAMES, MAX_FRAME_PIXELS
+    from vidcompress.media.image import local_path
+    from vidcompress.media.sampling import check_request
 
     if images and size is not None:
         raise ArgumentError(f"size={shown(size)} and images exclude each other; pass one of them")
@@ -149,7 +149,7 @@ def _packages(worker: Isolated) -> Iterator[Check]:
 
 
 def _decoders(worker: Isolated) -> Iterator[Check]:
-    from .decoders import formats
+    from vidcompress.doctor.decoders import formats
 
     names, failed = _listing(worker, "video decoders", "backends", "decoders:backends")
     if failed is not None:
@@ -165,7 +165,7 @@ def _decoders(worker: Isolated) -> Iterator[Check]:
 
 
 def _devices(worker: Isolated) -> Iterator[Check]:
-    from .devices import ATTENTION, DTYPES
+    from vidcompress.doctor.devices import ATTENTION, DTYPES
 
     found, failed = _listing(worker, "devices", "devices", "devices:devices")
     if failed is not None:
@@ -229,7 +229,7 @@ def _embedded(worker: Isolated) -> Iterator[Check]:
 def _checkpoint(
     worker: Isolated, model: str | os.PathLike[str], arguments: dict[str, Any]
 ) -> Iterator[Check]:
-    from ..qa.pretrained import resolve
+    from vidcompress.qa.pretrained import resolve
 
     source = resolve(model)
     folder = os.path.abspath(source) if os.path.isdir(source) else source

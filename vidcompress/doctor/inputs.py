@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ..adapters.base import adapter_for
-from ..budget import Budget, make_plan
-from ..views import Layout
+from vidcompress.adapters.base import adapter_for
+from vidcompress.budget import Budget, make_plan
+from vidcompress.views import Layout
 
 RATIOS = ("0.5", "0.25", "0.1")
 

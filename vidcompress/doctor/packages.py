@@ -12,8 +12,8 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from ..distribution import checkout, how_to_install, namesake, stated
-from ..versions import NEWEST_TESTED, beyond_tested
+from vidcompress.distribution import checkout, how_to_install, namesake, stated
+from vidcompress.versions import NEWEST_TESTED, beyond_tested
 
 MODULES = {"pillow": "PIL", "flash-attn": "flash_attn", "lmms-eval": "lmms_eval"}
 """Import names, where they differ."""
@@ -28,7 +28,7 @@ def itself() -> dict[str, Any]:
     Returns:
         `status`, `detail` and `data` of a check.
     """
-    from .. import __version__
+    from vidcompress import __version__
 
     other, beside = namesake(), checkout() is not None
     data = {"version": __version__, "checkout": beside, "namesake": other}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..adapters.base import ADAPTERS
-from ..methods.base import METHODS
-from ..plugins import installed
+from vidcompress.adapters.base import ADAPTERS
+from vidcompress.methods.base import METHODS
+from vidcompress.plugins import installed
 
 
 def plugins() -> list[dict[str, Any]]:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..labels import read_label
-from .published import PublishedRow, PublishedTable, PublishedTask
-from .rows import Row
+from vidcompress.evaluate.published import PublishedRow, PublishedTable, PublishedTask
+from vidcompress.evaluate.rows import Row
+from vidcompress.labels import read_label
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .against import Comparison
-from .published import PublishedRow
-from .sheets import Sheet
+from vidcompress.evaluate.against import Comparison
+from vidcompress.evaluate.published import PublishedRow
+from vidcompress.evaluate.sheets import Sheet
 
 SAME_TOKENS = 0.02
 """How far the mean number of tokens may lie from the paper's before that is said."""

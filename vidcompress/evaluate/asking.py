@@ -10,17 +10,17 @@ from typing import Any
 
 import torch
 
-from ..errors import BudgetError, UnsupportedInputError, VidcompressError, one_line
-from ..media import load_image, read_video
-from ..placement import input_device
-from ..qa import VisualQA
-from ..qa.answer import Answer
-from ..qa.answering import Media, answer_prepared, check_text, prepare
-from ..qa.phases import PHASES, Phases
-from ..qa.question import Question
-from .items import Item
-from .metrics import judge
-from .sweep import Row
+from vidcompress.errors import BudgetError, UnsupportedInputError, VidcompressError, one_line
+from vidcompress.evaluate.items import Item
+from vidcompress.evaluate.metrics import judge
+from vidcompress.evaluate.sweep import Row
+from vidcompress.media import load_image, read_video
+from vidcompress.placement import input_device
+from vidcompress.qa import VisualQA
+from vidcompress.qa.answer import Answer
+from vidcompress.qa.answering import Media, answer_prepared, check_text, prepare
+from vidcompress.qa.phases import PHASES, Phases
+from vidcompress.qa.question import Question
 
 UNREACHABLE = (BudgetError, UnsupportedInputError)
 """What says that a method cannot serve a task at all."""

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ..errors import shown
-from .differences import Difference, difference
-from .marks import CONTROLS
-from .rows import Row
+from vidcompress.errors import shown
+from vidcompress.evaluate.differences import Difference, difference
+from vidcompress.evaluate.marks import CONTROLS
+from vidcompress.evaluate.rows import Row
 
 _APART = (
     "preset",

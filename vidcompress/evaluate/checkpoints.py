@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from ..errors import ArgumentError
-from ..media.errors import DEFAULT_NUM_FRAMES
-from ..placement import input_device
-from ..qa import VisualQA
-from ..qa.pretrained import resolve
-from .sweep import ModelSpec
+from vidcompress.errors import ArgumentError
+from vidcompress.evaluate.sweep import ModelSpec
+from vidcompress.media.errors import DEFAULT_NUM_FRAMES
+from vidcompress.placement import input_device
+from vidcompress.qa import VisualQA
+from vidcompress.qa.pretrained import resolve
 
 _SAMPLE = 1024**2
 Loaded = tuple[Any, Any]

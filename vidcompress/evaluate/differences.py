@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .statistics import paired_limits, wilson
+from vidcompress.evaluate.statistics import paired_limits, wilson
 
 RESAMPLES = 4000
 ADDED = 4

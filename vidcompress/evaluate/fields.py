@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import ArgumentError, nearest, shown
+from vidcompress.errors import ArgumentError, nearest, shown
 
 
 def is_number(value: object) -> bool:

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ArgumentError, one_line, shown
-from .boards import Board, Column, Line, boards_of
-from .differences import interval
-from .fields import is_number
-from .marks import Point
-from .plots import accuracy_plot, heat_map, save
-from .rows import Row
-from .tables import in_per_cent, names_of
+from vidcompress.errors import ArgumentError, one_line, shown
+from vidcompress.evaluate.boards import Board, Column, Line, boards_of
+from vidcompress.evaluate.differences import interval
+from vidcompress.evaluate.fields import is_number
+from vidcompress.evaluate.marks import Point
+from vidcompress.evaluate.plots import accuracy_plot, heat_map, save
+from vidcompress.evaluate.rows import Row
+from vidcompress.evaluate.tables import in_per_cent, names_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
-from ..checks import flag, one_of, unicode_text, whole_number, word
-from ..errors import ArgumentError, nearest, one_line, shown
-from .items import METRICS, Item
-from .metrics import letter_of
+from vidcompress.checks import flag, one_of, unicode_text, whole_number, word
+from vidcompress.errors import ArgumentError, nearest, one_line, shown
+from vidcompress.evaluate.items import METRICS, Item
+from vidcompress.evaluate.metrics import letter_of
 
 QUESTIONS, SETTINGS = "questions.jsonl", "benchmark.toml"
 KEYS = ("id", "image", "images", "video", "question", "answer", "choices", "kind", "group", "facts", "metric")

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import ArgumentError, VidcompressError, one_line, shown
-from .fields import no_constant
+from vidcompress.errors import ArgumentError, VidcompressError, one_line, shown
+from vidcompress.evaluate.fields import no_constant
 
 
 class JournalError(VidcompressError, OSError):

@@ -11,15 +11,15 @@ from typing import Any
 
 import torch
 
-from ..distribution import how_to_install
-from ..errors import VidcompressError
-from .journal import JournalError
-from .result_file import common_part, read_result, write_result
-from .row_run import ANSWERS
-from .run_log import RunLog, read_events, starts
-from .runner import Outcome
-from .sweep import Row
-from .tasks import task_name
+from vidcompress.distribution import how_to_install
+from vidcompress.errors import VidcompressError
+from vidcompress.evaluate.journal import JournalError
+from vidcompress.evaluate.result_file import common_part, read_result, write_result
+from vidcompress.evaluate.row_run import ANSWERS
+from vidcompress.evaluate.run_log import RunLog, read_events, starts
+from vidcompress.evaluate.runner import Outcome
+from vidcompress.evaluate.sweep import Row
+from vidcompress.evaluate.tasks import task_name
 
 _NOTHING: Mapping[str, Any] = {
     "main": "score",

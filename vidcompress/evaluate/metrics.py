@@ -7,9 +7,9 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
-from ..checks import one_of
-from ..errors import ArgumentError
-from .items import METRICS, Item
+from vidcompress.checks import one_of
+from vidcompress.errors import ArgumentError
+from vidcompress.evaluate.items import METRICS, Item
 
 ANLS_THRESHOLD = 0.5
 _NUMBERS = "zero one two three four five six seven eight nine ten".split()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .boards import Board, Column
-from .rows import Row
-from .sheets import Sheet
+from vidcompress.evaluate.boards import Board, Column
+from vidcompress.evaluate.rows import Row
+from vidcompress.evaluate.sheets import Sheet
 
 
 def parts_of(board: Board, names: dict[Column, str]) -> Iterator[Sheet]:

@@ -12,8 +12,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ArgumentError, one_line, shown
-from .marks import (
+from vidcompress.errors import ArgumentError, one_line, shown
+from vidcompress.evaluate.marks import (
     COLOURS,
     CONTROLS,
     GREY,

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import ArgumentError, one_line, shown
-from ..resources import roots
-from .fields import Fields, is_number
+from vidcompress.errors import ArgumentError, one_line, shown
+from vidcompress.evaluate.fields import Fields, is_number
+from vidcompress.resources import roots
 
 LARGEST = 2**20
 """Bytes of the largest file that is read."""

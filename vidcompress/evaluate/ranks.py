@@ -7,7 +7,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, TypeVar
 
-from ..errors import VidcompressError, one_line
+from vidcompress.errors import VidcompressError, one_line
 
 Value = TypeVar("Value")
 

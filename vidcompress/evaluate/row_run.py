@@ -9,17 +9,17 @@ from typing import Any
 
 import torch
 
-from ..errors import one_line
-from ..placement import input_device
-from .asking import UNREACHABLE, Asker, Batch, make_batches
-from .checkpoints import Loaded
-from .fields import is_number
-from .items import Item, Task
-from .journal import Journal, JournalError
-from .memory import peak_bytes, reset_peak
-from .ranks import Ranks
-from .run_log import RunLog
-from .sweep import Row
+from vidcompress.errors import one_line
+from vidcompress.evaluate.asking import UNREACHABLE, Asker, Batch, make_batches
+from vidcompress.evaluate.checkpoints import Loaded
+from vidcompress.evaluate.fields import is_number
+from vidcompress.evaluate.items import Item, Task
+from vidcompress.evaluate.journal import Journal, JournalError
+from vidcompress.evaluate.memory import peak_bytes, reset_peak
+from vidcompress.evaluate.ranks import Ranks
+from vidcompress.evaluate.run_log import RunLog
+from vidcompress.evaluate.sweep import Row
+from vidcompress.placement import input_device
 
 ANSWERS = "answers.jsonl"
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import ArgumentError, one_line
-from .fields import Fields, is_number, no_constant
+from vidcompress.errors import ArgumentError, one_line
+from vidcompress.evaluate.fields import Fields, is_number, no_constant
 
 SCHEMA = 1
 LARGEST = 256 * 2**20

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..checks import is_whole
-from ..qa.phases import PHASES
-from .fields import is_number
-from .journal import as_line
+from vidcompress.checks import is_whole
+from vidcompress.evaluate.fields import is_number
+from vidcompress.evaluate.journal import as_line
+from vidcompress.qa.phases import PHASES
 
 NAME = "run.jsonl"
 _MOST = 1_000_000  # questions of a batch, processes of a run

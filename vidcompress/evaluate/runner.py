@@ -12,17 +12,17 @@ from typing import Any
 
 import torch
 
-from ..errors import ArgumentError, VidcompressError, one_line
-from .checkpoints import Checkpoints, facts, weights_of
-from .items import Item, Task
-from .journal import Journal, JournalError, check_head
-from .provenance import provenance
-from .ranks import Ranks
-from .result_file import build_result, read_result, write_result
-from .row_run import ANSWERS, Part, is_answer, merge_parts, open_batches, run_part
-from .run_log import RunLog, read_events
-from .sweep import BASELINE, ModelSpec, Row, Sweep
-from .tasks import Tasks
+from vidcompress.errors import ArgumentError, VidcompressError, one_line
+from vidcompress.evaluate.checkpoints import Checkpoints, facts, weights_of
+from vidcompress.evaluate.items import Item, Task
+from vidcompress.evaluate.journal import Journal, JournalError, check_head
+from vidcompress.evaluate.provenance import provenance
+from vidcompress.evaluate.ranks import Ranks
+from vidcompress.evaluate.result_file import build_result, read_result, write_result
+from vidcompress.evaluate.row_run import ANSWERS, Part, is_answer, merge_parts, open_batches, run_part
+from vidcompress.evaluate.run_log import RunLog, read_events
+from vidcompress.evaluate.sweep import BASELINE, ModelSpec, Row, Sweep
+from vidcompress.evaluate.tasks import Tasks
 
 MEDIA = "media"
 
@@ -272,7 +272,7 @@ class Runner:
         }
 
     def _lmms(self, row: Row) -> Outcome:
-        from .lmms_row import run_lmms_row
+        from vidcompress.evaluate.lmms_row import run_lmms_row
 
         self.models.release()  # the harness loads it in a process of its own
         outcome = Outcome(row)

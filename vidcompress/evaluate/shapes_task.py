@@ -7,10 +7,17 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from ..checks import one_of, whole_number
-from .items import Item
-from .shapes import ClipExample, Scene, held_out_questions, paint, paint_clip, write_clip
-from .shapes.examples import CLIP_FPS, CLIP_FRAMES
+from vidcompress.checks import one_of, whole_number
+from vidcompress.evaluate.items import Item
+from vidcompress.evaluate.shapes import (
+    ClipExample,
+    Scene,
+    held_out_questions,
+    paint,
+    paint_clip,
+    write_clip,
+)
+from vidcompress.evaluate.shapes.examples import CLIP_FPS, CLIP_FRAMES
 
 MEDIA = ("image", "clip")
 LONGEST_ANSWER = 6

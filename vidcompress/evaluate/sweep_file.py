@@ -17,21 +17,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import checks
-from ..budget import Budget
-from ..checks import whole_number, word
-from ..errors import ArgumentError, one_line, shown
-from ..foreign import LOADING, refuse
-from ..media.errors import DEFAULT_MAX_FRAMES
-from ..media.sampling import check_request
-from ..placement import check_device_map
-from ..qa.attention import check_attention
-from ..qa.lineup import read_budgets
-from ..qa.pretrained import DTYPES, one_dtype, resolve
-from ..qa.quantization import check_quantization
-from .folder import known_keys
-from .shapes_task import MEDIA
-from .sweep import BASELINE, DEFAULT_BATCH, FAILED, ModelSpec, Sweep, TaskSpec
+from vidcompress import checks
+from vidcompress.budget import Budget
+from vidcompress.checks import whole_number, word
+from vidcompress.errors import ArgumentError, one_line, shown
+from vidcompress.evaluate.folder import known_keys
+from vidcompress.evaluate.shapes_task import MEDIA
+from vidcompress.evaluate.sweep import BASELINE, DEFAULT_BATCH, FAILED, ModelSpec, Sweep, TaskSpec
+from vidcompress.foreign import LOADING, refuse
+from vidcompress.media.errors import DEFAULT_MAX_FRAMES
+from vidcompress.media.sampling import check_request
+from vidcompress.placement import check_device_map
+from vidcompress.qa.attention import check_attention
+from vidcompress.qa.lineup import read_budgets
+from vidcompress.qa.pretrained import DTYPES, one_dtype, resolve
+from vidcompress.qa.quantization import check_quantization
 
 KEYS = (
     "name",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ArgumentError, nearest, shown
-from .boards import Board, Column, Line, boards_of
-from .parts import parts_entry, parts_of
-from .rows import Row
-from .sheets import Sheet, drawn, plain, written
+from vidcompress.errors import ArgumentError, nearest, shown
+from vidcompress.evaluate.boards import Board, Column, Line, boards_of
+from vidcompress.evaluate.parts import parts_entry, parts_of
+from vidcompress.evaluate.rows import Row
+from vidcompress.evaluate.sheets import Sheet, drawn, plain, written
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import ArgumentError
-from .folder import FolderTask
-from .items import Item, Task
-from .shapes_task import DEFAULT_QUESTIONS, ShapesTask
-from .sweep import TaskSpec
+from vidcompress.errors import ArgumentError
+from vidcompress.evaluate.folder import FolderTask
+from vidcompress.evaluate.items import Item, Task
+from vidcompress.evaluate.shapes_task import DEFAULT_QUESTIONS, ShapesTask
+from vidcompress.evaluate.sweep import TaskSpec
 
 
 def make_task(spec: TaskSpec, media: Path) -> Task:

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .runner import Outcome, Watcher
-from .sweep import Row
+from vidcompress.evaluate.runner import Outcome, Watcher
+from vidcompress.evaluate.sweep import Row
 
 
 class Bars(Watcher):

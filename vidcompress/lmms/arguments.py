@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..checks import device as device_of
-from ..errors import ArgumentError, shown
-from ..media.loading import check_preset
-from ..qa.pretrained import check_loading
-from ..qa.visual_qa import VisualQA
-from .settings import LmmsSettings, read_settings
+from vidcompress.checks import device as device_of
+from vidcompress.errors import ArgumentError, shown
+from vidcompress.lmms.settings import LmmsSettings, read_settings
+from vidcompress.media.loading import check_preset
+from vidcompress.qa.pretrained import check_loading
+from vidcompress.qa.visual_qa import VisualQA
 
 
 def check_arguments(

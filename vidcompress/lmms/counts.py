@@ -9,7 +9,7 @@ from typing import Any
 from lmms_eval.api.instance import TokenCounts
 from lmms_eval.models.model_utils.gen_metrics import log_metrics
 
-from .record import Outcome
+from vidcompress.lmms.record import Outcome
 
 
 class Counts(TokenCounts):  # type: ignore[misc]

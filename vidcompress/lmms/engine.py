@@ -12,15 +12,15 @@ from typing import Any
 
 import torch
 
-from ..errors import VidcompressError, one_line
-from ..placement import input_device
-from ..qa.answer import Answer
-from ..qa.answering import answer_prepared, prepare
-from ..qa.arguments import check_generation
-from ..qa.phases import Phases
-from ..qa.visual_qa import VisualQA
-from .prompts import Prompt
-from .record import Outcome, Record
+from vidcompress.errors import VidcompressError, one_line
+from vidcompress.lmms.prompts import Prompt
+from vidcompress.lmms.record import Outcome, Record
+from vidcompress.placement import input_device
+from vidcompress.qa.answer import Answer
+from vidcompress.qa.answering import answer_prepared, prepare
+from vidcompress.qa.arguments import check_generation
+from vidcompress.qa.phases import Phases
+from vidcompress.qa.visual_qa import VisualQA
 
 logger = logging.getLogger(__name__)
 

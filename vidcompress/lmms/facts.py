@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from ..methods.lookup import read_settings
-from ..qa.visual_qa import VisualQA
-from .frames import FrameRule
+from vidcompress.lmms.frames import FrameRule
+from vidcompress.methods.lookup import read_settings
+from vidcompress.qa.visual_qa import VisualQA
 
 _COMMIT = re.compile(r"@([0-9a-f]{40})/")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..media import VideoFrames, read_video
+from vidcompress.media import VideoFrames, read_video
 
 _TIMED = {"llava_video": (64, 1.0)}
 """(most frames, frames per second) of families that are evaluated with frames at a steady rate."""

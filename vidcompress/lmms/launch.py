@@ -22,15 +22,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..checks import positive, whole_number
-from ..distribution import how_to_install
-from ..errors import VidcompressError
-from .arguments import check_arguments
-from .engine import LAUNCHED
-from .manifest import PROMPTS_OF
-from .merge import merge_ranks
-from .record import rank_files, times_file
-from .results import read_results
+from vidcompress.checks import positive, whole_number
+from vidcompress.distribution import how_to_install
+from vidcompress.errors import VidcompressError
+from vidcompress.lmms.arguments import check_arguments
+from vidcompress.lmms.engine import LAUNCHED
+from vidcompress.lmms.manifest import PROMPTS_OF
+from vidcompress.lmms.merge import merge_ranks
+from vidcompress.lmms.record import rank_files, times_file
+from vidcompress.lmms.results import read_results
 
 GROUP = "lmms_eval.models"
 _OF_LAUNCHERS = re.compile(

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ..evaluate.journal import Journal, write_whole
-from .record import rank_files, read_answers, times_file
+from vidcompress.evaluate.journal import Journal, write_whole
+from vidcompress.lmms.record import rank_files, read_answers, times_file
 
 
 def merge_ranks(path: Path) -> None:

@@ -14,15 +14,15 @@ from lmms_eval.api.instance import GenerationResult
 from lmms_eval.api.model import lmms
 from tqdm import tqdm
 
-from ..qa.visual_qa import VisualQA
-from .counts import Counts, log_throughput
-from .engine import Ask, Engine
-from .facts import describe, facts, peak_memory
-from .frames import frame_rule
-from .prompts import Prompt, chat_prompt, simple_prompt
-from .record import Outcome, Record
-from .rounds import answer_rounds, likelihoods
-from .settings import LmmsSettings, read_settings
+from vidcompress.lmms.counts import Counts, log_throughput
+from vidcompress.lmms.engine import Ask, Engine
+from vidcompress.lmms.facts import describe, facts, peak_memory
+from vidcompress.lmms.frames import frame_rule
+from vidcompress.lmms.prompts import Prompt, chat_prompt, simple_prompt
+from vidcompress.lmms.record import Outcome, Record
+from vidcompress.lmms.rounds import answer_rounds, likelihoods
+from vidcompress.lmms.settings import LmmsSettings, read_settings
+from vidcompress.qa.visual_qa import VisualQA
 
 Results = list[Any]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UnsupportedInputError
-from ..media import Processor, VideoFrames, load_image
-from ..qa.question import Question
-from .frames import FrameRule
+from vidcompress.errors import UnsupportedInputError
+from vidcompress.lmms.frames import FrameRule
+from vidcompress.media import Processor, VideoFrames, load_image
+from vidcompress.qa.question import Question
 
 _PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 _SOUNDS = {".wav", ".mp3", ".flac", ".ogg", ".m4a", ".opus"}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..evaluate.journal import Journal, JournalError, as_line
+from vidcompress.evaluate.journal import Journal, JournalError, as_line
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from .record import read_answers, read_times
+from vidcompress.lmms.record import read_answers, read_times
 
 _RIGHT = ("score", "accuracy", "acc", "exact_match", "correct")
 _ANSWERS = (("pred_answer", "answer"), ("pred", "answer"), ("pred", "ans"), ("parsed_pred", "answer"))

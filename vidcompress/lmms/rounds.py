@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import UnsupportedInputError, VidcompressError
-from ..media.prompt import tokenize, without_second_start
-from ..methods.lookup import read_settings
-from ..qa.answering import clip_note, prepare
-from ..qa.chat import Chat
-from ..session import compress_inputs
-from .engine import Ask, Engine, failure, outcome_of
-from .prompts import Prompt
-from .record import Outcome
+from vidcompress.errors import UnsupportedInputError, VidcompressError
+from vidcompress.lmms.engine import Ask, Engine, failure, outcome_of
+from vidcompress.lmms.prompts import Prompt
+from vidcompress.lmms.record import Outcome
+from vidcompress.media.prompt import tokenize, without_second_start
+from vidcompress.methods.lookup import read_settings
+from vidcompress.qa.answering import clip_note, prepare
+from vidcompress.qa.chat import Chat
+from vidcompress.session import compress_inputs
 
 NextRound = Callable[[list[str]], "Prompt | None"]
 """Answers so far to the next round's question, or None at the end."""

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..checks import flag, is_whole, positive, whole_number, word
-from ..errors import ArgumentError, nearest, shown
-from ..foreign import LOADING, SAMPLING, refuse
-from ..labels import read_label
-from ..methods.base import METHODS
-from ..qa.pretrained import one_dtype
+from vidcompress.checks import flag, is_whole, positive, whole_number, word
+from vidcompress.errors import ArgumentError, nearest, shown
+from vidcompress.foreign import LOADING, SAMPLING, refuse
+from vidcompress.labels import read_label
+from vidcompress.methods.base import METHODS
+from vidcompress.qa.pretrained import one_dtype
 
 _COMPRESSION = ("policy", "separators", "positions", "max_views", "encoder_saving")
 _LOADING = (

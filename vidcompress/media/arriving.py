@@ -10,15 +10,15 @@ from typing import Any
 
 import torch
 
-from .backends import Request, open_source
-from .errors import DEFAULT_MAX_FRAMES
-from .files import is_path
-from .frames import from_folder, from_pictures
-from .parts import Part, Parts, whole
-from .recipe import PixelRecipe
-from .sampling import check_request
-from .stream import FrameViews
-from .video import (
+from vidcompress.media.backends import Request, open_source
+from vidcompress.media.errors import DEFAULT_MAX_FRAMES
+from vidcompress.media.files import is_path
+from vidcompress.media.frames import from_folder, from_pictures
+from vidcompress.media.parts import Part, Parts, whole
+from vidcompress.media.recipe import PixelRecipe
+from vidcompress.media.sampling import check_request
+from vidcompress.media.stream import FrameViews
+from vidcompress.media.video import (
     LIST,
     VideoFrames,
     VideoSource,

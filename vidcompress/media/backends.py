@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from ..checks import whole_number, word
-from ..errors import VidcompressError, one_line, shown
-from .errors import (
+from vidcompress.checks import whole_number, word
+from vidcompress.errors import VidcompressError, one_line, shown
+from vidcompress.media.errors import (
     MAX_DECODED_BYTES,
     MAX_FRAME_PIXELS,
     MAX_SIDE,
@@ -22,12 +22,12 @@ from .errors import (
     MediaError,
     SamplingError,
 )
-from .files import borrowed, is_path, local_path
-from .parts import Reread
-from .sniff import HEAD_BYTES
+from vidcompress.media.files import borrowed, is_path, local_path
+from vidcompress.media.parts import Reread
+from vidcompress.media.sniff import HEAD_BYTES
 
 if TYPE_CHECKING:
-    from .video import VideoFrames
+    from vidcompress.media.video import VideoFrames
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ def _named_errors(name: str, *, stream: bool = False) -> Iterator[None]:
 
 
 def _load_builtin() -> None:
-    from . import (  # noqa: F401  (importing them registers them)
+    from vidcompress.media import (  # noqa: F401  (importing them registers them)
         decord_backend,
         pillow_backend,
         pyav_backend,

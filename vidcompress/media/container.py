@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from .backends import Clip, Request
-from .clocks import goes_back
-from .errors import MediaError
-from .packets import PacketIndex
-from .sniff import instead_of_video
-from .tables import check_tables
+from vidcompress.media.backends import Clip, Request
+from vidcompress.media.clocks import goes_back
+from vidcompress.media.errors import MediaError
+from vidcompress.media.packets import PacketIndex
+from vidcompress.media.sniff import instead_of_video
+from vidcompress.media.tables import check_tables
 
 # Containers that hold one clip in one file. Play lists (HLS, DASH, concat) are left out: they make the reader open
 # other files and addresses of the sender's choosing.

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import one_line
-from .errors import MediaError
-from .orientation import Matrix, upright
-from .rgb import to_rgb
+from vidcompress.errors import one_line
+from vidcompress.media.errors import MediaError
+from vidcompress.media.orientation import Matrix, upright
+from vidcompress.media.rgb import to_rgb
 
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """Codecs whose transparency FFmpeg's own decoder leaves out, and the decoder that reads it."""

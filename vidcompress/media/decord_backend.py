@@ -6,13 +6,13 @@ from importlib.util import find_spec
 
 import torch
 
-from .backends import Clip, Request, register_backend
-from .decoding import Look
-from .decord_process import PROCESS
-from .errors import MediaError
-from .orientation import IDENTITY, PICTURES, is_mirrored
-from .pyav_backend import Survey, stream_notes, survey
-from .video import VideoFrames
+from vidcompress.media.backends import Clip, Request, register_backend
+from vidcompress.media.decoding import Look
+from vidcompress.media.decord_process import PROCESS
+from vidcompress.media.errors import MediaError
+from vidcompress.media.orientation import IDENTITY, PICTURES, is_mirrored
+from vidcompress.media.pyav_backend import Survey, stream_notes, survey
+from vidcompress.media.video import VideoFrames
 
 UNREADABLE = ("av1",)
 """Codecs that decord's bundled FFmpeg has no decoder for; it aborts or hangs on some of them instead of raising."""

@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..catalogue import roll_back
-from ..checks import is_number, is_whole, word
-from ..errors import shown
-from ..presets import TOKENS_2880, Preset
-from .anyres import Size, best_canvas, capped_grid, unpadded_grid
-from .errors import MAX_FRAME_PIXELS, MediaError
+from vidcompress.catalogue import roll_back
+from vidcompress.checks import is_number, is_whole, word
+from vidcompress.errors import shown
+from vidcompress.media.anyres import Size, best_canvas, capped_grid, unpadded_grid
+from vidcompress.media.errors import MAX_FRAME_PIXELS, MediaError
+from vidcompress.presets import TOKENS_2880, Preset
 
 ENCODERS_WITH_CLS = {"clip_vision_model": True, "siglip_vision_model": False}
 
@@ -125,7 +125,7 @@ def get_family(model_type: str) -> Family:
         MediaError: it is not registered.
     """
     if model_type not in FAMILIES:
-        from ..adapters.base import ADAPTERS
+        from vidcompress.adapters.base import ADAPTERS
 
         ADAPTERS.names()
         if model_type not in FAMILIES:

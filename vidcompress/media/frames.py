@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from .backends import Request
-from .errors import MediaError
-from .image import load_image
-from .parts import Part
-from .rgb import as_array, check_uint8
-from .video import VideoFrames, in_memory, pick
+from vidcompress.media.backends import Request
+from vidcompress.media.errors import MediaError
+from vidcompress.media.image import load_image
+from vidcompress.media.parts import Part
+from vidcompress.media.rgb import as_array, check_uint8
+from vidcompress.media.video import VideoFrames, in_memory, pick
 
 _PICTURE_NAME = re.compile(r"\.(png|jpe?g|webp|bmp|tiff?|avif|ppm)$", re.IGNORECASE)
 _VIDEO_NAME = re.compile(r"\.(mp4|m4v|mov|mkv|webm|avi|ts|mpe?g|flv|gif)$", re.IGNORECASE)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ..checks import whole_number
-from ..errors import one_line
-from .errors import MAX_FRAME_PIXELS, MAX_SIDE, MediaError
-from .files import BUFFERS, borrowed, is_path, local_path
-from .rgb import picture_from_array, scale_key, to_rgb
-from .sniff import HEAD_BYTES, instead_of_picture
-from .tiff import black_is_zero, grey_levels
+from vidcompress.checks import whole_number
+from vidcompress.errors import one_line
+from vidcompress.media.errors import MAX_FRAME_PIXELS, MAX_SIDE, MediaError
+from vidcompress.media.files import BUFFERS, borrowed, is_path, local_path
+from vidcompress.media.rgb import picture_from_array, scale_key, to_rgb
+from vidcompress.media.sniff import HEAD_BYTES, instead_of_picture
+from vidcompress.media.tiff import black_is_zero, grey_levels
 
 if TYPE_CHECKING:
     from PIL.Image import Image

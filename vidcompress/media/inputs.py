@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..checks import is_whole
-from ..errors import shown
-from .errors import MediaError
+from vidcompress.checks import is_whole
+from vidcompress.errors import shown
+from vidcompress.media.errors import MediaError
 
 
 def arrange_images(images: Any) -> tuple[list[Any], list[int] | None]:

@@ -7,8 +7,8 @@ import binascii
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ..errors import shown
-from .errors import MediaError
+from vidcompress.errors import shown
+from vidcompress.media.errors import MediaError
 
 _SOURCES = {"image": ("image", "url", "path", "base64"), "video": ("video", "url", "path")}
 

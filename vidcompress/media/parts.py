@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from .video import VideoFrames
+    from vidcompress.media.video import VideoFrames
 
 
 class Part(NamedTuple):

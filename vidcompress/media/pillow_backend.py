@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from .backends import Clip, Request, register_backend
-from .errors import MediaError
-from .image import FORMATS
-from .orientation import IDENTITY, exif_matrix, upright
-from .rgb import to_rgb
-from .sniff import STILL
-from .tiff import black_is_zero, grey_levels
-from .timeline import Timeline
-from .video import VideoFrames
+from vidcompress.media.backends import Clip, Request, register_backend
+from vidcompress.media.errors import MediaError
+from vidcompress.media.image import FORMATS
+from vidcompress.media.orientation import IDENTITY, exif_matrix, upright
+from vidcompress.media.rgb import to_rgb
+from vidcompress.media.sniff import STILL
+from vidcompress.media.tiff import black_is_zero, grey_levels
+from vidcompress.media.timeline import Timeline
+from vidcompress.media.video import VideoFrames
 
 DEFAULT_DELAY = 0.1
 """Seconds that a frame without a duration is shown, as browsers do."""

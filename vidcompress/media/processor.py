@@ -14,24 +14,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..checks import flag, unicode_text, whole_number
-from ..errors import shown
-from ..presets import Preset
-from .arriving import ArrivingFrames
-from .backends import get_backend
-from .errors import DEFAULT_MAX_FRAMES, MediaError
-from .families import Family, Geometry
-from .image import ImageSource, load_image
-from .inputs import arrange_images, arrange_videos, check_counts, check_groups
-from .messages import part_media
-from .pixels import frame_views, image_views, seen_part, single_view, stack_views
-from .prompt import count_placeholders, expand, pad_left, tokenize, without_second_start
-from .recipe import PixelRecipe
-from .sampling import check_request
-from .stock import StockProcessor
-from .template import bounded_template, check_conversation
-from .transfer import upload
-from .video import VideoFrames, read_video
+from vidcompress.checks import flag, unicode_text, whole_number
+from vidcompress.errors import shown
+from vidcompress.media.arriving import ArrivingFrames
+from vidcompress.media.backends import get_backend
+from vidcompress.media.errors import DEFAULT_MAX_FRAMES, MediaError
+from vidcompress.media.families import Family, Geometry
+from vidcompress.media.image import ImageSource, load_image
+from vidcompress.media.inputs import arrange_images, arrange_videos, check_counts, check_groups
+from vidcompress.media.messages import part_media
+from vidcompress.media.pixels import frame_views, image_views, seen_part, single_view, stack_views
+from vidcompress.media.prompt import count_placeholders, expand, pad_left, tokenize, without_second_start
+from vidcompress.media.recipe import PixelRecipe
+from vidcompress.media.sampling import check_request
+from vidcompress.media.stock import StockProcessor
+from vidcompress.media.template import bounded_template, check_conversation
+from vidcompress.media.transfer import upload
+from vidcompress.media.video import VideoFrames, read_video
+from vidcompress.presets import Preset
 
 if TYPE_CHECKING:
     from PIL.Image import Image

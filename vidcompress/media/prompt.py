@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from ..errors import shown
-from .errors import MediaError
+from vidcompress.errors import shown
+from vidcompress.media.errors import MediaError
 
 
 def tokenize(tokenizer: Any, rows: list[str]) -> list[dict[str, list[int]]]:

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from .backends import Clip, Request, register_backend
-from .container import ClipFacts, open_clip, read_index
-from .decoding import Decoder, Look, picture_of
-from .errors import MediaError
-from .orientation import IDENTITY, TURNED_ONCE, Matrix, display_matrix
-from .packets import PacketIndex, Segment, plan_segments
-from .parts import Part, Reread, whole
-from .timeline import Timeline
-from .video import VideoFrames
+from vidcompress.media.backends import Clip, Request, register_backend
+from vidcompress.media.container import ClipFacts, open_clip, read_index
+from vidcompress.media.decoding import Decoder, Look, picture_of
+from vidcompress.media.errors import MediaError
+from vidcompress.media.orientation import IDENTITY, TURNED_ONCE, Matrix, display_matrix
+from vidcompress.media.packets import PacketIndex, Segment, plan_segments
+from vidcompress.media.parts import Part, Reread, whole
+from vidcompress.media.timeline import Timeline
+from vidcompress.media.video import VideoFrames
 
 
 @register_backend("pyav")

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..checks import is_number, is_whole
-from ..errors import shown
-from .anyres import Size
-from .errors import MediaError
-from .families import Geometry
-from .resize import Mode
+from vidcompress.checks import is_number, is_whole
+from vidcompress.errors import shown
+from vidcompress.media.anyres import Size
+from vidcompress.media.errors import MediaError
+from vidcompress.media.families import Geometry
+from vidcompress.media.resize import Mode
 
 # Channel means and deviations (red, green, blue, range 0 to 1) that the encoders were trained with.
 _CHANNELS = {

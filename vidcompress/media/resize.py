@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
-from .errors import MediaError
+from vidcompress.media.errors import MediaError
 
 Mode = Literal["nearest-exact", "bilinear", "bicubic"]
 

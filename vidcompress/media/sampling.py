@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..checks import is_whole, positive, whole_number
-from ..errors import shown
-from .errors import DEFAULT_NUM_FRAMES, MediaError, SamplingError
+from vidcompress.checks import is_whole, positive, whole_number
+from vidcompress.errors import shown
+from vidcompress.media.errors import DEFAULT_NUM_FRAMES, MediaError, SamplingError
 
 MAX_SOURCE_FPS = 100_000
 """Highest frame rate that is believed where `fps` leans on it: high-speed cameras are below."""

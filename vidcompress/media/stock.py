@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from transformers.processing_utils import ProcessorMixin
 
-from ..checks import flag
-from ..errors import shown
-from .errors import MediaError
-from .inputs import arrange_images
+from vidcompress.checks import flag
+from vidcompress.errors import shown
+from vidcompress.media.errors import MediaError
+from vidcompress.media.inputs import arrange_images
 
 if TYPE_CHECKING:
-    from .families import Family
-    from .processor import Processor
+    from vidcompress.media.families import Family
+    from vidcompress.media.processor import Processor
 
 
 class NoPart(MediaError, AttributeError):
@@ -50,7 +50,7 @@ class StockProcessor(ProcessorMixin):  # type: ignore[misc]
         """
         import inspect
 
-        from .loading import load_processor
+        from vidcompress.media.loading import load_processor
 
         known = [name for name in inspect.signature(load_processor).parameters if name != "model_or_path"]
         for name, value in options.items():

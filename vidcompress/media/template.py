@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from ..checks import unicode_text
-from ..errors import one_line, shown
-from .errors import MediaError
+from vidcompress.checks import unicode_text
+from vidcompress.errors import one_line, shown
+from vidcompress.media.errors import MediaError
 
 MAX_TEMPLATE = 200_000
 """Longest template, in characters; those of known models have up to 30,000."""

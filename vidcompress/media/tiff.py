@@ -12,7 +12,7 @@ import struct
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from .errors import MediaError
+from vidcompress.media.errors import MediaError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .backends import Request
-from .clocks import AHEAD_IN, join
-from .errors import MediaError
-from .packets import PacketIndex
-from .sampling import choose_indices
+from vidcompress.media.backends import Request
+from vidcompress.media.clocks import AHEAD_IN, join
+from vidcompress.media.errors import MediaError
+from vidcompress.media.packets import PacketIndex
+from vidcompress.media.sampling import choose_indices
 
 if TYPE_CHECKING:
-    from .container import ClipFacts
+    from vidcompress.media.container import ClipFacts
 
 MAX_TICKS = 2**53
 """Longest clip in ticks of its clock; beyond it floats skip whole ticks, and no real clip comes near."""

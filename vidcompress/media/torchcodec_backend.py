@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from .backends import Clip, Request, register_backend
-from .errors import MediaError
-from .orientation import IDENTITY, PICTURES, is_mirrored
-from .pyav_backend import Survey, stream_notes, survey
-from .timeline import Timeline
-from .video import VideoFrames
+from vidcompress.media.backends import Clip, Request, register_backend
+from vidcompress.media.errors import MediaError
+from vidcompress.media.orientation import IDENTITY, PICTURES, is_mirrored
+from vidcompress.media.pyav_backend import Survey, stream_notes, survey
+from vidcompress.media.timeline import Timeline
+from vidcompress.media.video import VideoFrames
 
 MAX_SLIP = 2e-3
 """Seconds by which a returned frame's time may differ from the one asked for: a tick of Matroska's clock, and a bit."""

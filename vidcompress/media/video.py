@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..checks import is_number, positive, whole_number, word
-from ..errors import shown
-from .backends import Backend, Clip, Request, get_backend, open_source
-from .errors import (
+from vidcompress.checks import is_number, positive, whole_number, word
+from vidcompress.errors import shown
+from vidcompress.media.backends import Backend, Clip, Request, get_backend, open_source
+from vidcompress.media.errors import (
     DEFAULT_MAX_FRAMES,
     MAX_DECODED_BYTES,
     MAX_FRAME_PIXELS,
@@ -20,13 +20,13 @@ from .errors import (
     MediaError,
     SamplingError,
 )
-from .files import BUFFERS, is_path
-from .parts import whole
-from .sampling import check_request, choose_indices, sample_indices, sampling_note
-from .sniff import STILL, is_animated_container, is_still
+from vidcompress.media.files import BUFFERS, is_path
+from vidcompress.media.parts import whole
+from vidcompress.media.sampling import check_request, choose_indices, sample_indices, sampling_note
+from vidcompress.media.sniff import STILL, is_animated_container, is_still
 
 if TYPE_CHECKING:
-    from .timeline import Timeline
+    from vidcompress.media.timeline import Timeline
 
 LIST = "<list of pictures>"
 __all__ = ["VideoFrames", "VideoSource", "read_video", "sample_indices"]
@@ -166,17 +166,17 @@ def read_video(
     if isinstance(source, VideoFrames):  # sampled already: only an explicit wish samples it again
         return source if num_frames is None and fps is None else _subsample(source, request)
     if is_path(source) and os.path.isdir(source):
-        from .frames import from_folder
+        from vidcompress.media.frames import from_folder
 
         return whole(from_folder(os.fsdecode(source), request, source_fps))
     if is_encoded(source):
         return _from_file(source, with_default(request, default_frames), backend)
     if isinstance(source, (list, tuple)):
-        from .frames import from_pictures
+        from vidcompress.media.frames import from_pictures
 
         return whole(from_pictures(source, LIST, request, source_fps))
     if hasattr(source, "__array__"):
-        from .frames import from_array
+        from vidcompress.media.frames import from_array
 
         return _subsample(from_array(source, source_fps), request)
     single = "; a single picture is passed as image" if hasattr(source, "getbands") else ""

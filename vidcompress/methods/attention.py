@@ -6,12 +6,12 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from ..budget import Plan, half_up, ratio_fraction, split_in_proportion
-from ..checks import is_whole
-from ..errors import ArgumentError, UnsupportedInputError, shown
-from ..moments import distances, working_dtype
-from ..views import Evidence, Layout, Quantity, VisualTokens
-from .base import say_once
+from vidcompress.budget import Plan, half_up, ratio_fraction, split_in_proportion
+from vidcompress.checks import is_whole
+from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
+from vidcompress.methods.base import say_once
+from vidcompress.moments import distances, working_dtype
+from vidcompress.views import Evidence, Layout, Quantity, VisualTokens
 
 Attention = Literal["auto", "cls_attention", "cls_logits", "attention_received", "distance"]
 Layer = int | Literal["features"]

@@ -12,15 +12,15 @@ from typing import Any, ClassVar, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from ..budget import Plan, half_up, ratio_fraction
-from ..catalogue import Registry
-from ..checks import one_of
-from ..errors import ArgumentError, UnsupportedInputError, shown
-from ..moments import per_view
-from ..ragged import Joined, can_join, join, spend
-from ..selection import Selection, largest_remainder, top_per_view, with_separators
-from ..signatures import check_method_class
-from ..views import Evidence, Layout, Modality, VisualTokens
+from vidcompress.budget import Plan, half_up, ratio_fraction
+from vidcompress.catalogue import Registry
+from vidcompress.checks import one_of
+from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
+from vidcompress.moments import per_view
+from vidcompress.ragged import Joined, can_join, join, spend
+from vidcompress.selection import Selection, largest_remainder, top_per_view, with_separators
+from vidcompress.signatures import check_method_class
+from vidcompress.views import Evidence, Layout, Modality, VisualTokens
 
 Positions = Literal["contiguous", "original"]
 POSITIONS: tuple[Positions, ...] = ("contiguous", "original")

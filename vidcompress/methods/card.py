@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ArgumentError, one_line, shown
+from vidcompress.errors import ArgumentError, one_line, shown
 
 if TYPE_CHECKING:
-    from .base import Method
+    from vidcompress.methods.base import Method
 
 FENCE = "+++\n"
 _HEAD = {

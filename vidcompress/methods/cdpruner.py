@@ -13,14 +13,14 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
-from ..budget import Plan, half_up, ratio_fraction, split_in_proportion
-from ..checks import one_of
-from ..errors import ArgumentError, shown
-from ..greedy import Groups, Picks, chosen, groups_of, most_volume, unit_rows
-from ..moments import full_precision, products_with, working_dtype
-from ..selection import Selection, with_separators
-from ..views import Evidence, Modality, VisualTokens
-from .base import Method, register_method, require_numbers, say_once
+from vidcompress.budget import Plan, half_up, ratio_fraction, split_in_proportion
+from vidcompress.checks import one_of
+from vidcompress.errors import ArgumentError, shown
+from vidcompress.greedy import Groups, Picks, chosen, groups_of, most_volume, unit_rows
+from vidcompress.methods.base import Method, register_method, require_numbers, say_once
+from vidcompress.moments import full_precision, products_with, working_dtype
+from vidcompress.selection import Selection, with_separators
+from vidcompress.views import Evidence, Modality, VisualTokens
 
 Scope = Literal["view", "whole"]
 Relevance = Literal["auto", "negative", "positive", "none"]

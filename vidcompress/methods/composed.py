@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ..budget import Plan, exact_ratio, half_up
-from ..errors import ArgumentError
-from ..selection import Selection
-from ..views import Evidence, Layout, Modality, VisualTokens
-from .base import Method
-from .inside import InsideMethod
+from vidcompress.budget import Plan, exact_ratio, half_up
+from vidcompress.errors import ArgumentError
+from vidcompress.methods.base import Method
+from vidcompress.methods.inside import InsideMethod
+from vidcompress.selection import Selection
+from vidcompress.views import Evidence, Layout, Modality, VisualTokens
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..budget import Plan
-from ..checks import is_whole
-from ..errors import ArgumentError, shown
-from ..ragged import can_join, join, kept_of_each
-from ..selection import Selection, with_separators
-from ..views import Modality, VisualTokens
-from .base import Method, register_method, tokens_to_keep
+from vidcompress.budget import Plan
+from vidcompress.checks import is_whole
+from vidcompress.errors import ArgumentError, shown
+from vidcompress.methods.base import Method, register_method, tokens_to_keep
+from vidcompress.ragged import can_join, join, kept_of_each
+from vidcompress.selection import Selection, with_separators
+from vidcompress.views import Modality, VisualTokens
 
 BOTH: frozenset[Modality] = frozenset({"image", "video"})
 

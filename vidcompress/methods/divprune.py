@@ -10,13 +10,13 @@ from typing import ClassVar, Literal, get_args
 
 import torch
 
-from ..budget import Plan, split_in_proportion
-from ..checks import one_of
-from ..greedy import Start, chosen, farthest_points, grouped, groups_of
-from ..moments import full_precision
-from ..selection import Selection, with_separators
-from ..views import Modality, VisualTokens
-from .base import Method, register_method
+from vidcompress.budget import Plan, split_in_proportion
+from vidcompress.checks import one_of
+from vidcompress.greedy import Start, chosen, farthest_points, grouped, groups_of
+from vidcompress.methods.base import Method, register_method
+from vidcompress.moments import full_precision
+from vidcompress.selection import Selection, with_separators
+from vidcompress.views import Modality, VisualTokens
 
 Scope = Literal["whole", "view"]
 

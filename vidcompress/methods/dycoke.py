@@ -11,14 +11,20 @@ from typing import ClassVar
 
 import torch
 
-from ..budget import Plan, split_in_proportion
-from ..checks import is_whole
-from ..errors import ArgumentError, shown
-from ..moments import cosines_to_frames
-from ..selection import Selection, order_within_views, rank_within_views, top_per_view, with_separators
-from ..views import Modality, VisualTokens
-from .base import Method, register_method
-from .evs import strided
+from vidcompress.budget import Plan, split_in_proportion
+from vidcompress.checks import is_whole
+from vidcompress.errors import ArgumentError, shown
+from vidcompress.methods.base import Method, register_method
+from vidcompress.methods.evs import strided
+from vidcompress.moments import cosines_to_frames
+from vidcompress.selection import (
+    Selection,
+    order_within_views,
+    rank_within_views,
+    top_per_view,
+    with_separators,
+)
+from vidcompress.views import Modality, VisualTokens
 
 
 @register_method

@@ -11,11 +11,18 @@ from typing import ClassVar, get_args
 import torch
 from torch import Tensor
 
-from ..budget import Plan
-from ..selection import Selection, top_per_view, with_separators
-from ..views import Evidence, Modality, VisualTokens
-from .attention import Attention, Layer, attention_of, attention_wanted, require_layer, shares
-from .base import ScoredMethod, register_method, require_one_of
+from vidcompress.budget import Plan
+from vidcompress.methods.attention import (
+    Attention,
+    Layer,
+    attention_of,
+    attention_wanted,
+    require_layer,
+    shares,
+)
+from vidcompress.methods.base import ScoredMethod, register_method, require_one_of
+from vidcompress.selection import Selection, top_per_view, with_separators
+from vidcompress.views import Evidence, Modality, VisualTokens
 
 
 @register_method

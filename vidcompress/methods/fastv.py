@@ -8,9 +8,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..methods.base import Positions
-from .base import register_method
-from .inside import Between, InsideMethod, visual_attention
+from vidcompress.methods.base import Positions, register_method
+from vidcompress.methods.inside import Between, InsideMethod, visual_attention
 
 
 @register_method

@@ -12,15 +12,15 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
-from ..budget import Plan, split_in_proportion
-from ..checks import is_whole, one_of
-from ..density import Merged, density_scores, merge_into
-from ..errors import ArgumentError, shown
-from ..greedy import unit_rows
-from ..moments import distances, full_precision, view_sums
-from ..selection import Selection, largest_remainder, top_per_view, with_separators
-from ..views import Evidence, Modality, VisualTokens
-from .base import Method, Positions, register_method, require_numbers, say_once
+from vidcompress.budget import Plan, split_in_proportion
+from vidcompress.checks import is_whole, one_of
+from vidcompress.density import Merged, density_scores, merge_into
+from vidcompress.errors import ArgumentError, shown
+from vidcompress.greedy import unit_rows
+from vidcompress.methods.base import Method, Positions, register_method, require_numbers, say_once
+from vidcompress.moments import distances, full_precision, view_sums
+from vidcompress.selection import Selection, largest_remainder, top_per_view, with_separators
+from vidcompress.views import Evidence, Modality, VisualTokens
 
 Saliency = Literal["auto", "pooling_attention", "cls_attention", "attention_received", "distance"]
 

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import torch
 
-from ..budget import Plan
-from ..errors import BudgetError
-from ..selection import Selection, with_separators
-from ..views import Layout, Modality, VisualTokens, _first
-from .base import Method, register_method, tokens_to_keep
+from vidcompress.budget import Plan
+from vidcompress.errors import BudgetError
+from vidcompress.methods.base import Method, register_method, tokens_to_keep
+from vidcompress.selection import Selection, with_separators
+from vidcompress.views import Layout, Modality, VisualTokens, _first
 
 
 @register_method

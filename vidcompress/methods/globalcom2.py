@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ..budget import Plan
-from ..checks import is_whole, one_of
-from ..errors import ArgumentError, UnsupportedInputError, shown
-from ..moments import distances, pile_distances, working_dtype
-from ..piles import in_order, piles, ratios_of
-from ..ragged import Joined
-from ..scoring import (
+from vidcompress.budget import Plan
+from vidcompress.checks import is_whole, one_of
+from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
+from vidcompress.methods.base import ScoredMethod, register_method, require_numbers, tokens_to_keep
+from vidcompress.moments import distances, pile_distances, working_dtype
+from vidcompress.piles import in_order, piles, ratios_of
+from vidcompress.ragged import Joined
+from vidcompress.scoring import (
     Allocation,
     Commander,
     Score,
@@ -30,9 +31,8 @@ from ..scoring import (
     token_scores,
     worth_keeping,
 )
-from ..selection import Selection, best_first, rank_within_views
-from ..views import Evidence, Layout, Modality, Quantity, VisualTokens, _first
-from .base import ScoredMethod, register_method, require_numbers, tokens_to_keep
+from vidcompress.selection import Selection, best_first, rank_within_views
+from vidcompress.views import Evidence, Layout, Modality, Quantity, VisualTokens, _first
 
 EvidenceOption = Literal["auto", "cls_logits", "cls_attention", "attention_received", "distance"]
 

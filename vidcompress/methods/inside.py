@@ -10,12 +10,12 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ..budget import Plan
-from ..checks import one_of
-from ..decoder.schedule import Schedule, largest_within, make_schedule, stage_layers, unreachable
-from ..selection import Selection
-from ..views import Modality, VisualTokens
-from .base import Method
+from vidcompress.budget import Plan
+from vidcompress.checks import one_of
+from vidcompress.decoder.schedule import Schedule, largest_within, make_schedule, stage_layers, unreachable
+from vidcompress.methods.base import Method
+from vidcompress.selection import Selection
+from vidcompress.views import Modality, VisualTokens
 
 SCHEDULES = ("published", "fit")
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d
 
-from ..budget import Plan
-from ..moments import rows_per_block, working_dtype
-from ..selection import Selection
-from ..views import Layout, Modality, VisualTokens
-from .base import Method, register_method, tokens_to_keep
+from vidcompress.budget import Plan
+from vidcompress.methods.base import Method, register_method, tokens_to_keep
+from vidcompress.moments import rows_per_block, working_dtype
+from vidcompress.selection import Selection
+from vidcompress.views import Layout, Modality, VisualTokens
 
 
 @dataclass(frozen=True)

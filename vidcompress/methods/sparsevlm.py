@@ -9,11 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..checks import flag
-from ..decoder.cluster import cluster_means, density_peaks
-from ..methods.base import Positions
-from .base import register_method
-from .inside import Between, InsideMethod, visual_attention
+from vidcompress.checks import flag
+from vidcompress.decoder.cluster import cluster_means, density_peaks
+from vidcompress.methods.base import Positions, register_method
+from vidcompress.methods.inside import Between, InsideMethod, visual_attention
 
 _OF = 576
 _NAMED: dict[int, tuple[int, ...]] = {

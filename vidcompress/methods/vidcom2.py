@@ -13,16 +13,23 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ..budget import Plan
-from ..checks import one_of
-from ..errors import ArgumentError, shown
-from ..moments import EPSILON, Pile, pile, products, rows_per_block, weighted_sums, working_dtype
-from ..piles import in_order, piles, ratios_of
-from ..ragged import Joined
-from ..scoring import softmax_of_views
-from ..selection import Selection, best_first, rank_within_views, with_separators
-from ..views import Layout, Modality, VisualTokens, _first
-from .base import Method, ScoredMethod, by_view, register_method, require_numbers, tokens_to_keep
+from vidcompress.budget import Plan
+from vidcompress.checks import one_of
+from vidcompress.errors import ArgumentError, shown
+from vidcompress.methods.base import (
+    Method,
+    ScoredMethod,
+    by_view,
+    register_method,
+    require_numbers,
+    tokens_to_keep,
+)
+from vidcompress.moments import EPSILON, Pile, pile, products, rows_per_block, weighted_sums, working_dtype
+from vidcompress.piles import in_order, piles, ratios_of
+from vidcompress.ragged import Joined
+from vidcompress.scoring import softmax_of_views
+from vidcompress.selection import Selection, best_first, rank_within_views, with_separators
+from vidcompress.views import Layout, Modality, VisualTokens, _first
 
 Reconcile = Literal["largest_remainder", "global"]
 

@@ -11,14 +11,22 @@ from typing import ClassVar, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from ..budget import Plan, half_up, ratio_fraction
-from ..errors import ArgumentError
-from ..merging import columns_of, merge_groups, nearest_centre, side_by_side
-from ..moments import rows_per_block
-from ..selection import Selection, rank_table, separators_for
-from ..views import Evidence, Layout, Modality, VisualTokens, _first
-from .attention import Attention, Layer, attention_of, attention_wanted, evidence_of, require_layer, shares
-from .base import Method, register_method, require_flags, require_numbers, require_one_of
+from vidcompress.budget import Plan, half_up, ratio_fraction
+from vidcompress.errors import ArgumentError
+from vidcompress.merging import columns_of, merge_groups, nearest_centre, side_by_side
+from vidcompress.methods.attention import (
+    Attention,
+    Layer,
+    attention_of,
+    attention_wanted,
+    evidence_of,
+    require_layer,
+    shares,
+)
+from vidcompress.methods.base import Method, register_method, require_flags, require_numbers, require_one_of
+from vidcompress.moments import rows_per_block
+from vidcompress.selection import Selection, rank_table, separators_for
+from vidcompress.views import Evidence, Layout, Modality, VisualTokens, _first
 
 HIDDEN, CLS_HIDDEN = Evidence("hidden", "features"), Evidence("cls_hidden", "features")
 Order = Literal["auto", "sequence", "appended"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .answer import Answer
-from .chat import Chat
-from .comparison import Comparison
-from .visual_qa import VisualQA
+from vidcompress.qa.answer import Answer
+from vidcompress.qa.chat import Chat
+from vidcompress.qa.comparison import Comparison
+from vidcompress.qa.visual_qa import VisualQA
 
 __all__ = ["Answer", "Chat", "Comparison", "VisualQA"]

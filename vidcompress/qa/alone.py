@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from ..adapters.base import adapter_for
-from ..inputs import CompressedInputs
-from ..media.parts import Reread
-from ..placement import input_device
-from .answer import Answer
-from .answering import Media, answer_compressed, check_text, compress, prepare
-from .arguments import check_generation, check_present
-from .phases import Phases
-from .question import Question
+from vidcompress.adapters.base import adapter_for
+from vidcompress.inputs import CompressedInputs
+from vidcompress.media.parts import Reread
+from vidcompress.placement import input_device
+from vidcompress.qa.answer import Answer
+from vidcompress.qa.answering import Media, answer_compressed, check_text, compress, prepare
+from vidcompress.qa.arguments import check_generation, check_present
+from vidcompress.qa.phases import Phases
+from vidcompress.qa.question import Question
 
 
 def answer_alone(

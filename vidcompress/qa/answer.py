@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..checks import is_whole
-from ..errors import ArgumentError, shown
-from ..report import Report
+from vidcompress.checks import is_whole
+from vidcompress.errors import ArgumentError, shown
+from vidcompress.report import Report
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -55,7 +55,7 @@ class Answer:
                 f"index={shown(index)}: the question had {len(self.media)} images and videos, counted from 0; "
                 "pass a whole number below that"
             )
-        from ..overlay import draw_overlay
+        from vidcompress.overlay import draw_overlay
 
         media = self.media[index]
         return draw_overlay(self.report, getattr(media, "frames", media), index=index)

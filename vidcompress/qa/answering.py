@@ -9,21 +9,21 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..errors import ArgumentError, VidcompressError, one_line, shown
-from ..inputs import CompressedInputs
-from ..media import VideoFrames
-from ..media.families import Family
-from ..media.image import NOTE
-from ..media.prompt import without_second_start
-from ..media.transfer import upload
-from ..placement import input_device
-from ..report import Report
-from ..session import compress_inputs
-from .ahead import ahead
-from .answer import Answer
-from .arguments import check_generation, check_present
-from .phases import FirstToken, Phases
-from .question import Question
+from vidcompress.errors import ArgumentError, VidcompressError, one_line, shown
+from vidcompress.inputs import CompressedInputs
+from vidcompress.media import VideoFrames
+from vidcompress.media.families import Family
+from vidcompress.media.image import NOTE
+from vidcompress.media.prompt import without_second_start
+from vidcompress.media.transfer import upload
+from vidcompress.placement import input_device
+from vidcompress.qa.ahead import ahead
+from vidcompress.qa.answer import Answer
+from vidcompress.qa.arguments import check_generation, check_present
+from vidcompress.qa.phases import FirstToken, Phases
+from vidcompress.qa.question import Question
+from vidcompress.report import Report
+from vidcompress.session import compress_inputs
 
 Media = tuple[list[Any], VideoFrames | None]
 """The opened PIL images of a question, and its sampled clip."""

@@ -7,12 +7,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ..adapters.base import adapter_for
-from ..cache_names import CACHE_NAMES
-from ..checks import is_whole
-from ..errors import ArgumentError, nearest, shown
-from ..foreign import ASKING, refuse
-from ..media import Processor
+from vidcompress.adapters.base import adapter_for
+from vidcompress.cache_names import CACHE_NAMES
+from vidcompress.checks import is_whole
+from vidcompress.errors import ArgumentError, nearest, shown
+from vidcompress.foreign import ASKING, refuse
+from vidcompress.media import Processor
 
 OWN = (
     "inputs",

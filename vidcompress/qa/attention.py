@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import ArgumentError, nearest, shown
+from vidcompress.errors import ArgumentError, nearest, shown
 
 
 def check_attention(value: Any) -> None:

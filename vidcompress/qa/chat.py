@@ -10,33 +10,26 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..cache_names import CACHE_NAMES, cache_name, returned_cache
-from ..checks import flag, unicode_text
-from ..continuation import Transcript, open_transcript, resume
-from ..errors import ArgumentError, shown
-from ..generation import option
-from ..inputs import CompressedInputs
-from ..media.prompt import expand, tokenize, without_second_start
-from ..methods.lookup import read_settings
-from ..placement import input_device
-from .alone import open_and_compress
-from .answer import Answer
-from .answering import (
-    as_seen,
-    check_text,
-    clip_note,
-    noted,
-    run_generate,
-    with_media,
-)
-from .arguments import check_generation, check_present
-from .phases import Phases
-from .question import Question, check_length
-from .streaming import check_streamable, stream_text
+from vidcompress.cache_names import CACHE_NAMES, cache_name, returned_cache
+from vidcompress.checks import flag, unicode_text
+from vidcompress.continuation import Transcript, open_transcript, resume
+from vidcompress.errors import ArgumentError, shown
+from vidcompress.generation import option
+from vidcompress.inputs import CompressedInputs
+from vidcompress.media.prompt import expand, tokenize, without_second_start
+from vidcompress.methods.lookup import read_settings
+from vidcompress.placement import input_device
+from vidcompress.qa.alone import open_and_compress
+from vidcompress.qa.answer import Answer
+from vidcompress.qa.answering import as_seen, check_text, clip_note, noted, run_generate, with_media
+from vidcompress.qa.arguments import check_generation, check_present
+from vidcompress.qa.phases import Phases
+from vidcompress.qa.question import Question, check_length
+from vidcompress.qa.streaming import check_streamable, stream_text
 
 if TYPE_CHECKING:
-    from ..media import VideoFrames
-    from .visual_qa import VisualQA
+    from vidcompress.media import VideoFrames
+    from vidcompress.qa.visual_qa import VisualQA
 
 _FIXED = {"num_beams": 1, "num_return_sequences": 1, "use_cache": True, "cache_implementation": None}
 _OURS = (*CACHE_NAMES, "return_dict_in_generate")

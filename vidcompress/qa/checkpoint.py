@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ..errors import ArgumentError
+from vidcompress.errors import ArgumentError
 
 SHOWN = 5
 """Tensors named per kind in a message; the rest is counted."""

@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BudgetError
-from ..placement import input_device
-from ..resources import embedded_models
-from .answer import Answer
-from .answering import answer_prepared, open_and_prepare
-from .comparison import TIMES, Comparison, Row
-from .lineup import Entry
-from .phases import Phases
-from .progress import bar
-from .question import Question
+from vidcompress.errors import BudgetError
+from vidcompress.placement import input_device
+from vidcompress.qa.answer import Answer
+from vidcompress.qa.answering import answer_prepared, open_and_prepare
+from vidcompress.qa.comparison import TIMES, Comparison, Row
+from vidcompress.qa.lineup import Entry
+from vidcompress.qa.phases import Phases
+from vidcompress.qa.progress import bar
+from vidcompress.qa.question import Question
+from vidcompress.resources import embedded_models
 
 if TYPE_CHECKING:
-    from .visual_qa import VisualQA
+    from vidcompress.qa.visual_qa import VisualQA
 
 
 @dataclass

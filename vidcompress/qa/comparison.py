@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .answer import Answer
+from vidcompress.qa.answer import Answer
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -136,7 +136,7 @@ class Comparison:
         Raises:
             ArgumentError: more rows or columns than fit on a sheet.
         """
-        from .sheet import draw_sheet
+        from vidcompress.qa.sheet import draw_sheet
 
         return draw_sheet(self)
 
@@ -158,6 +158,6 @@ class Comparison:
         }
 
     def __str__(self) -> str:
-        from .table import as_table
+        from vidcompress.qa.table import as_table
 
         return as_table(self)

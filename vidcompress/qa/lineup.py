@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..checks import flag, is_whole, whole_number
-from ..errors import ArgumentError, UnsupportedInputError, shown
-from ..labels import read_label, split_labels
-from ..methods.base import Method
-from ..methods.lookup import available_methods, read_settings
-from ..settings import Settings, read_saving
-from .question import Question, read_question
+from vidcompress.checks import flag, is_whole, whole_number
+from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
+from vidcompress.labels import read_label, split_labels
+from vidcompress.methods.base import Method
+from vidcompress.methods.lookup import available_methods, read_settings
+from vidcompress.qa.question import Question, read_question
+from vidcompress.settings import Settings, read_saving
 
 BASELINE = "none"
 CONTROLS = ("random", "uniform")

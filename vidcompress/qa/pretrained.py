@@ -8,17 +8,17 @@ from typing import Any
 
 import torch
 
-from .. import checks
-from ..adapters.base import ADAPTERS
-from ..checks import check_source
-from ..errors import ArgumentError, UnsupportedModelError, nearest, one_line, shown
-from ..placement import check_device_map
-from ..resources import embedded_models
-from .arguments import check_special_ids
-from .attention import check_attention
-from .checkpoint import check_loaded, has_pooling_head, read_json, tensor_names
-from .quantization import check_quantization, make_quantization_config
-from .size import check_size
+from vidcompress import checks
+from vidcompress.adapters.base import ADAPTERS
+from vidcompress.checks import check_source
+from vidcompress.errors import ArgumentError, UnsupportedModelError, nearest, one_line, shown
+from vidcompress.placement import check_device_map
+from vidcompress.qa.arguments import check_special_ids
+from vidcompress.qa.attention import check_attention
+from vidcompress.qa.checkpoint import check_loaded, has_pooling_head, read_json, tensor_names
+from vidcompress.qa.quantization import check_quantization, make_quantization_config
+from vidcompress.qa.size import check_size
+from vidcompress.resources import embedded_models
 
 DEFAULT_MODEL = "tiny-onevision"
 DTYPES = ("float32", "float16", "bfloat16", "auto")
@@ -171,7 +171,7 @@ def check_loading(
 
 def _config(source: str, where: dict[str, Any]) -> tuple[Any, dict[str, str] | None]:
     """The config of a checkpoint of any layout, and the pattern of its tensor names where these are original."""
-    from ..adapters.original import KEY_MAPPING, translated_config
+    from vidcompress.adapters.original import KEY_MAPPING, translated_config
 
     raw = read_json(source, "config.json", where)
     if raw is None:

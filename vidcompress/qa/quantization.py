@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from ..distribution import how_to_install
-from ..errors import ArgumentError, shown
+from vidcompress.distribution import how_to_install
+from vidcompress.errors import ArgumentError, shown
 
 QUANTIZATIONS = ("4bit", "8bit")
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from ..checks import unicode_text, whole_number
-from ..errors import ArgumentError, shown
-from ..foreign import ASKING, instead
-from ..media import VideoFrames, load_image, read_video
-from ..media.arriving import ArrivingFrames, arriving
+from vidcompress.checks import unicode_text, whole_number
+from vidcompress.errors import ArgumentError, shown
+from vidcompress.foreign import ASKING, instead
+from vidcompress.media import VideoFrames, load_image, read_video
+from vidcompress.media.arriving import ArrivingFrames, arriving
 
 KEYS = ("question", "image", "images", "video")
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw
 
-from ..errors import ArgumentError
-from ..overlay import FAINT, INK, PAPER, Picture, font, make_tiles
-from ..visual_report import VisualReport
+from vidcompress.errors import ArgumentError
+from vidcompress.overlay import FAINT, INK, PAPER, Picture, font, make_tiles
+from vidcompress.visual_report import VisualReport
 
 if TYPE_CHECKING:
-    from .answer import Answer
-    from .comparison import Comparison, Row
+    from vidcompress.qa.answer import Answer
+    from vidcompress.qa.comparison import Comparison, Row
 
 MOST_COLUMNS, MOST_ROWS = 8, 40
 _WIDTH, _HEIGHT = 1800, 12_000

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import ArgumentError
+from vidcompress.errors import ArgumentError
 
 
 def check_streamable(generate: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from .question import Question
+from vidcompress.qa.question import Question
 
 EXAMPLE: Final = "llava-hf/llava-onevision-qwen2-0.5b-ov-hf"
 REMARK: Final = (
@@ -45,7 +45,7 @@ def is_own(source: Any) -> bool:
     name = next((name for name in named if isinstance(name, (str, os.PathLike)) and name != ""), None)
     if name is None:
         return False
-    from ..evaluate.suite.target import is_drawn
+    from vidcompress.evaluate.suite.target import is_drawn
 
     try:
         path = Path(os.path.realpath(os.fsdecode(name)))

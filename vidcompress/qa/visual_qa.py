@@ -9,28 +9,28 @@ from typing import Any
 
 import torch
 
-from ..adapters.base import adapter_for
-from ..checks import flag, whole_number
-from ..compiled import check_compile, compile_decoder
-from ..errors import ArgumentError, shown
-from ..foreign import ASKING, LOADING, SAMPLING, instead, refuse
-from ..media import load_processor
-from ..media.backends import get_backend
-from ..media.sampling import check_request
-from ..methods.lookup import read_settings
-from .alone import answer_alone
-from .answer import Answer
-from .answering import answer_batches
-from .arguments import check_generation, check_model, check_present
-from .chat import Chat
-from .compare import run_comparison
-from .comparison import Comparison
-from .lineup import plan_comparison
-from .pretrained import load_model, one_dtype, resolve
-from .progress import bar
-from .question import Question, check_length, read_question
-from .streaming import check_streamable, stream_text
-from .unnamed import remarked
+from vidcompress.adapters.base import adapter_for
+from vidcompress.checks import flag, whole_number
+from vidcompress.compiled import check_compile, compile_decoder
+from vidcompress.errors import ArgumentError, shown
+from vidcompress.foreign import ASKING, LOADING, SAMPLING, instead, refuse
+from vidcompress.media import load_processor
+from vidcompress.media.backends import get_backend
+from vidcompress.media.sampling import check_request
+from vidcompress.methods.lookup import read_settings
+from vidcompress.qa.alone import answer_alone
+from vidcompress.qa.answer import Answer
+from vidcompress.qa.answering import answer_batches
+from vidcompress.qa.arguments import check_generation, check_model, check_present
+from vidcompress.qa.chat import Chat
+from vidcompress.qa.compare import run_comparison
+from vidcompress.qa.comparison import Comparison
+from vidcompress.qa.lineup import plan_comparison
+from vidcompress.qa.pretrained import load_model, one_dtype, resolve
+from vidcompress.qa.progress import bar
+from vidcompress.qa.question import Question, check_length, read_question
+from vidcompress.qa.streaming import check_streamable, stream_text
+from vidcompress.qa.unnamed import remarked
 
 DEFAULT_RATIO = 0.25
 _CALL_OPTIONS = ("policy", "separators", "positions", "encoder_saving")

@@ -9,12 +9,12 @@ Each raises a `ContractError`, which is an AssertionError, that says what does n
 called on their own, and are what the tests of vidcompress call.
 """
 
-from .adapters import check_adapter
-from .block import check_block
-from .expect import ContractError
-from .methods import check_method, check_selections
-from .models import check_counts, check_identity, check_masked
-from .rows import check_rows
+from vidcompress.testing.adapters import check_adapter
+from vidcompress.testing.block import check_block
+from vidcompress.testing.expect import ContractError
+from vidcompress.testing.methods import check_method, check_selections
+from vidcompress.testing.models import check_counts, check_identity, check_masked
+from vidcompress.testing.rows import check_rows
 
 __all__ = [
     "ContractError",

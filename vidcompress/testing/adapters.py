@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 
-from ..adapters.base import Adapter, Visual, adapter_for
-from ..methods.base import Method
-from ..methods.lookup import available_methods, get_method
-from ..views import AXES, OF_QUESTION, Evidence, VisualTokens
-from ..wrappers import unwrap
-from .block import check_block, check_refusals
-from .expect import require, same
-from .models import check_counts, check_identity, check_masked
-from .rows import check_rows
+from vidcompress.adapters.base import Adapter, Visual, adapter_for
+from vidcompress.methods.base import Method
+from vidcompress.methods.lookup import available_methods, get_method
+from vidcompress.testing.block import check_block, check_refusals
+from vidcompress.testing.expect import require, same
+from vidcompress.testing.models import check_counts, check_identity, check_masked
+from vidcompress.testing.rows import check_rows
+from vidcompress.views import AXES, OF_QUESTION, Evidence, VisualTokens
+from vidcompress.wrappers import unwrap
 
 PROJECTED = ("hidden", "cls_hidden")
 """Evidence that is of use only with the projector that reads it."""

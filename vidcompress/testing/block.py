@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from ..adapters.base import adapter_for
-from ..block import compress
-from ..errors import UnsupportedInputError
-from ..methods.base import Method
-from ..session import compress_inputs
-from ..wrappers import unwrap
-from .expect import placeholder_mask, require
+from vidcompress.adapters.base import adapter_for
+from vidcompress.block import compress
+from vidcompress.errors import UnsupportedInputError
+from vidcompress.methods.base import Method
+from vidcompress.session import compress_inputs
+from vidcompress.testing.expect import placeholder_mask, require
+from vidcompress.wrappers import unwrap
 
 
 def check_block(model: Any, inputs: Mapping[str, Any], method: str | Method = "uniform") -> None:

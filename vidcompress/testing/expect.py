@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..adapters.base import adapter_for
-from ..errors import BudgetError
-from ..inputs import CompressedInputs
-from ..methods.base import Method
-from ..session import compress_inputs
+from vidcompress.adapters.base import adapter_for
+from vidcompress.errors import BudgetError
+from vidcompress.inputs import CompressedInputs
+from vidcompress.methods.base import Method
+from vidcompress.session import compress_inputs
 
 
 class ContractError(AssertionError):

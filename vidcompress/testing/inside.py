@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from ..cache_names import returned_cache
-from ..methods.base import Method
-from ..session import compress_inputs
-from ..wrappers import unwrap
-from .expect import require
+from vidcompress.cache_names import returned_cache
+from vidcompress.methods.base import Method
+from vidcompress.session import compress_inputs
+from vidcompress.testing.expect import require
+from vidcompress.wrappers import unwrap
 
 
 def check_inside(model: Any, inputs: Mapping[str, Any], method: Method) -> None:

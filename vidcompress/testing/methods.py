@@ -9,17 +9,17 @@ from typing import Any
 
 import torch
 
-from ..adapters.geometry import image_layout, unpadded_box, video_layout
-from ..budget import POLICIES, SEPARATORS, Budget, Plan, make_plan
-from ..errors import BudgetError
-from ..methods.base import Method
-from ..methods.lookup import get_method
-from ..selection import Selection
-from ..views import AXES, Layout, VisualTokens
-from .expect import require
-from .inside import check_inside
-from .models import check_counts, check_identity, check_masked
-from .rows import check_rows
+from vidcompress.adapters.geometry import image_layout, unpadded_box, video_layout
+from vidcompress.budget import POLICIES, SEPARATORS, Budget, Plan, make_plan
+from vidcompress.errors import BudgetError
+from vidcompress.methods.base import Method
+from vidcompress.methods.lookup import get_method
+from vidcompress.selection import Selection
+from vidcompress.testing.expect import require
+from vidcompress.testing.inside import check_inside
+from vidcompress.testing.models import check_counts, check_identity, check_masked
+from vidcompress.testing.rows import check_rows
+from vidcompress.views import AXES, Layout, VisualTokens
 
 EMBEDDED = (("tiny-next", "image"), ("tiny-onevision", "image"), ("tiny-onevision", "video"))
 LENGTHS = {"C": 12, "E": 8, "T": 5, "S": 2}
@@ -227,8 +227,8 @@ def embedded_case(name: str, modality: str) -> tuple[Any, dict[str, Any]]:
         name: "tiny-next" or "tiny-onevision".
         modality: `image` or `video`.
     """
-    from ..media import load_processor
-    from ..qa.pretrained import load_model
+    from vidcompress.media import load_processor
+    from vidcompress.qa.pretrained import load_model
 
     model = load_model(name, device="cpu")
     processor = load_processor(model)

@@ -10,12 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..inputs import CompressedInputs
-from ..methods.base import Method, Positions
-from ..methods.lookup import get_method
-from ..session import compress_inputs
-from ..wrappers import unwrap
-from .expect import compressed, logits, name_of, placeholder_mask, precision, require, same
+from vidcompress.inputs import CompressedInputs
+from vidcompress.methods.base import Method, Positions
+from vidcompress.methods.lookup import get_method
+from vidcompress.session import compress_inputs
+from vidcompress.testing.expect import (
+    compressed,
+    logits,
+    name_of,
+    placeholder_mask,
+    precision,
+    require,
+    same,
+)
+from vidcompress.wrappers import unwrap
 
 RATIOS = ("0.01", "0.1", "0.25", "0.5", "0.77", "1")
 

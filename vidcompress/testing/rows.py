@@ -8,11 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..methods.base import Method
-from ..methods.lookup import get_method
-from ..session import compress_inputs
-from ..wrappers import unwrap
-from .expect import compressed, logits, name_of, placeholder_mask, precision, require, same
+from vidcompress.methods.base import Method
+from vidcompress.methods.lookup import get_method
+from vidcompress.session import compress_inputs
+from vidcompress.testing.expect import (
+    compressed,
+    logits,
+    name_of,
+    placeholder_mask,
+    precision,
+    require,
+    same,
+)
+from vidcompress.wrappers import unwrap
 
 
 def check_rows(model: Any, inputs: Mapping[str, Any], method: str | Method, *, ratio: str = "0.5") -> None:
