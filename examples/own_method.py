@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 import vidcompress
-from vidcompress.budget import Plan
-from vidcompress.methods.base import ScoredMethod
+from vidcompress.core.budget import Plan
+from vidcompress.core.method import ScoredMethod
 
 HERE = Path(__file__).parent
 

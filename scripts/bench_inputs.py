@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from vidcompress.adapters.geometry import image_layout, video_layout
-from vidcompress.methods.base import Method
-from vidcompress.views import AXES, Evidence, Layout, VisualTokens
+from vidcompress.core.layout import AXES, Evidence, Layout, VisualTokens
+from vidcompress.core.method import Method
 
 WIDTH = {"image": 1024, "clip": 1152}
 """Channels of the encoder: CLIP-L, SigLIP-so400m."""

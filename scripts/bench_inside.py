@@ -16,10 +16,10 @@ from transformers import LlamaConfig, Qwen2Config
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRotaryEmbedding
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer, Qwen2RotaryEmbedding
 
+from vidcompress.core.in_llm_method import InsideMethod
 from vidcompress.decoder.masks import layer_mask
 from vidcompress.decoder.plan import InsidePlan
 from vidcompress.decoder.segment import Capture, next_segment, start
-from vidcompress.methods.inside import InsideMethod
 
 BEFORE, AFTER = 35, 20
 """Text tokens on either side of the visual ones."""

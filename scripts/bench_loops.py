@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
-from vidcompress.views import Evidence, VisualTokens
+from vidcompress.core.layout import Evidence, VisualTokens
 
 RATIO = 0.25
 

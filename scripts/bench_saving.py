@@ -129,7 +129,7 @@ def encode_ms(
     model: Any, inputs: dict[str, torch.Tensor], label: str, ratio: float, saving: str
 ) -> tuple[float, int]:
     """Milliseconds of the phase `encode`, and how many views were encoded."""
-    from vidcompress.labels import read_label
+    from vidcompress.core.method_spec import read_label
 
     method, options = read_label(label)
     report = compress_inputs(

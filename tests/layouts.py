@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from vidcompress.adapters.geometry import image_layout, unpadded_box, video_layout
-from vidcompress.views import Evidence, Layout, VisualTokens
+from vidcompress.core.layout import Evidence, Layout, VisualTokens
 
 CLS = Evidence("cls_logits", -1)
 QUESTION = Evidence("question")

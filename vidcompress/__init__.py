@@ -13,22 +13,22 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Answer": "qa",
     "ArgumentError": "errors",
-    "Budget": "budget",
+    "Budget": "core.budget",
     "BudgetError": "errors",
     "Chat": "qa",
     "CompressedInputs": "inputs",
-    "Evidence": "views",
-    "Layout": "views",
+    "Evidence": "core.layout",
+    "Layout": "core.layout",
     "MediaError": "media.errors",
-    "Method": "methods.base",
-    "Report": "report",
-    "Selection": "selection",
+    "Method": "core.method",
+    "Report": "core.report",
+    "Selection": "core.selection",
     "UnsupportedInputError": "errors",
     "UnsupportedModelError": "errors",
     "VidcompressError": "errors",
-    "View": "views",
+    "View": "core.layout",
     "VisualQA": "qa",
-    "VisualTokens": "views",
+    "VisualTokens": "core.layout",
     "available_methods": "methods.lookup",
     "compress": "block",
     "compress_inputs": "session",
@@ -36,14 +36,22 @@ _PUBLIC = {
     "get_method": "methods.lookup",
     "load_processor": "media.loading",
     "register_adapter": "adapters.base",
-    "register_method": "methods.base",
+    "register_method": "core.method",
 }
 __all__ = ["__version__", *_PUBLIC]
 
 if TYPE_CHECKING:
     from vidcompress.adapters.base import register_adapter as register_adapter
     from vidcompress.block import compress as compress
-    from vidcompress.budget import Budget as Budget
+    from vidcompress.core.budget import Budget as Budget
+    from vidcompress.core.layout import Evidence as Evidence
+    from vidcompress.core.layout import Layout as Layout
+    from vidcompress.core.layout import View as View
+    from vidcompress.core.layout import VisualTokens as VisualTokens
+    from vidcompress.core.method import Method as Method
+    from vidcompress.core.method import register_method as register_method
+    from vidcompress.core.report import Report as Report
+    from vidcompress.core.selection import Selection as Selection
     from vidcompress.errors import ArgumentError as ArgumentError
     from vidcompress.errors import BudgetError as BudgetError
     from vidcompress.errors import UnsupportedInputError as UnsupportedInputError
@@ -52,21 +60,13 @@ if TYPE_CHECKING:
     from vidcompress.inputs import CompressedInputs as CompressedInputs
     from vidcompress.media.errors import MediaError as MediaError
     from vidcompress.media.loading import load_processor as load_processor
-    from vidcompress.methods.base import Method as Method
-    from vidcompress.methods.base import register_method as register_method
     from vidcompress.methods.lookup import available_methods as available_methods
     from vidcompress.methods.lookup import get_method as get_method
     from vidcompress.overlay import draw_overlay as draw_overlay
     from vidcompress.qa import Answer as Answer
     from vidcompress.qa import Chat as Chat
     from vidcompress.qa import VisualQA as VisualQA
-    from vidcompress.report import Report as Report
-    from vidcompress.selection import Selection as Selection
     from vidcompress.session import compress_inputs as compress_inputs
-    from vidcompress.views import Evidence as Evidence
-    from vidcompress.views import Layout as Layout
-    from vidcompress.views import View as View
-    from vidcompress.views import VisualTokens as VisualTokens
 
 
 def __getattr__(name: str) -> Any:

@@ -15,11 +15,11 @@ from weakref import WeakKeyDictionary
 
 from vidcompress.adapters.base import adapter_for
 from vidcompress.block_session import CompressSession
-from vidcompress.budget import Policy, Separators
+from vidcompress.core.budget import Policy, Separators
+from vidcompress.core.config import Saving, make_settings
+from vidcompress.core.method import Method, Positions
 from vidcompress.errors import CompressionStateError
-from vidcompress.methods.base import Method, Positions
 from vidcompress.methods.lookup import get_method
-from vidcompress.settings import Saving, make_settings
 
 __all__ = ["CompressSession", "compress"]
 

@@ -18,6 +18,9 @@ from vidcompress.adapters.base import adapter_for
 from vidcompress.cache_names import CACHE_NAMES, cache_name, given_cache, returned_cache, with_cache_name
 from vidcompress.calls import Calls
 from vidcompress.continuation import Transcript, check_pixels, open_transcript, resume, sample_pixels
+from vidcompress.core.config import Settings
+from vidcompress.core.report import Report
+from vidcompress.core.wrappers import outside_compiler
 from vidcompress.decoder.pruner import Pruner, Pruning
 from vidcompress.errors import CompressionStateError, UnsupportedInputError, VidcompressError, shown
 from vidcompress.generation import (
@@ -31,11 +34,8 @@ from vidcompress.generation import (
     with_prompt,
 )
 from vidcompress.inputs import CompressedInputs, EncodedVisuals
-from vidcompress.report import Report
 from vidcompress.session import compress_with, inferred_mask
-from vidcompress.settings import Settings
 from vidcompress.splice import PER_TOKEN_KEYS
-from vidcompress.wrappers import outside_compiler
 
 _OWN = ("streamer", "use_cache", *CACHE_NAMES)
 """Arguments of generate that are no inputs of the model."""

@@ -13,8 +13,8 @@ import torch
 
 from vidcompress.checks import device as device_of
 from vidcompress.checks import flag
+from vidcompress.core.method import Method
 from vidcompress.errors import ArgumentError, shown
-from vidcompress.methods.base import Method
 
 
 def check_compile(compile: Any, method: Method, device: Any, **others: Any) -> None:

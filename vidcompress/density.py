@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vidcompress.core.layout import Layout, _first
+from vidcompress.core.reductions import NOISE, rows_per_block, working_dtype
 from vidcompress.greedy import unit_rows
-from vidcompress.moments import NOISE, rows_per_block, working_dtype
-from vidcompress.views import Layout, _first
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,9 +12,9 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from vidcompress.checks import device as check_device
 from vidcompress.checks import flag, is_whole
+from vidcompress.core.report import Report
 from vidcompress.decoder.pruner import Pruning
 from vidcompress.errors import ArgumentError, CompressionStateError, shown
-from vidcompress.report import Report
 
 
 class EncodedVisuals(BaseModelOutputWithPooling):  # type: ignore[misc]

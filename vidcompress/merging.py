@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vidcompress.moments import EPSILON, working_dtype
+from vidcompress.core.reductions import EPSILON, working_dtype
 
 
 def side_by_side(values: Tensor, table: Tensor) -> Tensor:

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
 from vidcompress.checks import is_whole
+from vidcompress.core.report import Report
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.media import MediaError, load_image
-from vidcompress.report import Report
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vidcompress.visual_report import VisualReport
+    from vidcompress.core.visual_report import VisualReport
 
 Picture: TypeAlias = "Image.Image | NDArray[Any] | Tensor | str | PathLike[str]"
 Mask: TypeAlias = NDArray[np.bool_]

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from vidcompress.settings import Saving
-from vidcompress.views import AXES, Layout, VisualTokens
+from vidcompress.core.config import Saving
+from vidcompress.core.layout import AXES, Layout, VisualTokens
 
 CELL = 8  # pixels: above sensor and coding noise, below anything that can be read
 BLOCK = 1 << 24  # numbers compared at once

@@ -13,28 +13,28 @@ import transformers
 from torch import Tensor
 
 from vidcompress.adapters.base import Adapter, Visual, adapter_for
-from vidcompress.budget import Plan, Policy, Separators, make_plan
 from vidcompress.cache_names import cache_name, given_cache
 from vidcompress.columns import ShortColumns, check_counted
+from vidcompress.core.budget import Plan, Policy, Separators, make_plan
+from vidcompress.core.config import Saving, Settings, make_settings
+from vidcompress.core.devices import input_device
+from vidcompress.core.layout import Evidence, Modality, VisualTokens
+from vidcompress.core.lazy_tokens import UnprojectedTokens
+from vidcompress.core.method import Method, Positions, say_once
+from vidcompress.core.pruning_report import InsideReport
+from vidcompress.core.reductions import full_precision
+from vidcompress.core.selection import Selection
+from vidcompress.core.timing import Timings, phase
+from vidcompress.core.visual_report import VisualReport
 from vidcompress.decoder.plan import plan_inside
 from vidcompress.decoder.pruner import Pruning
 from vidcompress.errors import UnsupportedInputError, shown
 from vidcompress.generation import is_filled
 from vidcompress.inputs import CompressedInputs
-from vidcompress.inside_report import InsideReport
-from vidcompress.methods.base import Method, Positions, say_once
 from vidcompress.methods.lookup import get_method
-from vidcompress.moments import full_precision
-from vidcompress.placement import input_device
 from vidcompress.saving import leaders, spread
-from vidcompress.selection import Selection
-from vidcompress.settings import Saving, Settings, make_settings
 from vidcompress.splice import Prompt, parse_prompt, questions, splice
-from vidcompress.timing import Timings, phase
-from vidcompress.unprojected import UnprojectedTokens
 from vidcompress.versions import beyond_tested
-from vidcompress.views import Evidence, Modality, VisualTokens
-from vidcompress.visual_report import VisualReport
 
 
 def compress_inputs(

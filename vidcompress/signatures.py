@@ -97,7 +97,7 @@ def check_method_class(cls: type[Any], base: type[Any]) -> None:
 
     Args:
         cls: anything that derives from `base`.
-        base: `vidcompress.methods.base.Method`.
+        base: `vidcompress.core.method.Method`.
 
     Raises:
         ArgumentError: naming the class, what is wrong with it and what to do.

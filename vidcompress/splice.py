@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidcompress.core.layout import ordinary
 from vidcompress.errors import UnsupportedInputError
-from vidcompress.views import ordinary
 
 PER_TOKEN_KEYS = ("labels", "token_type_ids", "mm_token_type_ids", "position_ids")
 

@@ -18,16 +18,16 @@ from typing import Any, Literal
 import torch
 
 from vidcompress.adapters.base import Adapter, Visual, adapter_for
-from vidcompress.budget import exact_ratio
+from vidcompress.core.budget import exact_ratio
+from vidcompress.core.config import Settings
+from vidcompress.core.layout import Evidence, VisualTokens
+from vidcompress.core.method import METHODS
+from vidcompress.core.method_spec import read_label
+from vidcompress.core.wrappers import unwrap
 from vidcompress.errors import ArgumentError, BudgetError, one_line
 from vidcompress.evaluate.shapes import held_out, write_clip
-from vidcompress.labels import read_label
-from vidcompress.methods.base import METHODS
 from vidcompress.methods.lookup import available_methods, read_settings
 from vidcompress.session import compress_with
-from vidcompress.settings import Settings
-from vidcompress.views import Evidence, VisualTokens
-from vidcompress.wrappers import unwrap
 
 Medium = Literal["image", "clip"]
 

@@ -19,9 +19,9 @@ from tiny_models import Scene, batch, tiny_model
 from vidcompress import VisualTokens
 from vidcompress import session as session_module
 from vidcompress.adapters.base import adapter_for
-from vidcompress.budget import Plan
+from vidcompress.core.budget import Plan
+from vidcompress.core.method import METHODS, ScoredMethod
 from vidcompress.decoder import segment
-from vidcompress.methods.base import METHODS, ScoredMethod
 from vidcompress.methods.lookup import available_methods, get_method, read_settings
 from vidcompress.session import compress_inputs
 

@@ -20,8 +20,8 @@ from torch._dynamo.utils import counters
 from tiny_models import Scene, batch, tiny_model
 from vidcompress import ArgumentError, UnsupportedModelError, VisualQA, compress
 from vidcompress.compiled import compile_decoder
+from vidcompress.core.wrappers import is_compiled
 from vidcompress.session import compress_inputs
-from vidcompress.wrappers import is_compiled
 
 ROWS = [Scene((("image", (112, 80)),), seed=1), Scene((("image", (40, 100)),), before=11, seed=3)]
 OPTIONS = {"max_new_tokens": 6, "do_sample": False}

@@ -12,8 +12,8 @@ import torch
 
 from tiny_models import FAMILIES, Scene, batch, tiny_model
 from vidcompress.adapters.base import adapter_for
+from vidcompress.core.layout import Evidence
 from vidcompress.session import compress_inputs
-from vidcompress.views import Evidence
 
 LAYERS = 4  # of the tiny encoders
 SCENE = Scene((("image", (112, 80)),))

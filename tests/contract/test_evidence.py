@@ -10,9 +10,9 @@ import torch
 
 from tiny_models import ANYRES_MAX, FAMILIES, VIDEO_FAMILIES, Scene, batch, tiny_model
 from vidcompress.adapters.base import adapter_for
+from vidcompress.core.layout import Evidence, VisualTokens
 from vidcompress.errors import UnsupportedModelError
 from vidcompress.session import compress_inputs
-from vidcompress.views import Evidence, VisualTokens
 
 HIDDEN, CLS_HIDDEN = Evidence("hidden", "features"), Evidence("cls_hidden", "features")
 

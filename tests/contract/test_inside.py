@@ -15,6 +15,7 @@ import vidcompress
 from reference.slow_decoder import Rule, Token, run
 from tiny_models import FAMILIES, VIDEO_FAMILIES, Scene, batch, tiny_model
 from vidcompress.cache_names import cache_name, returned_cache
+from vidcompress.core.method import METHODS
 from vidcompress.errors import (
     ArgumentError,
     BudgetError,
@@ -22,7 +23,6 @@ from vidcompress.errors import (
     UnsupportedInputError,
     UnsupportedModelError,
 )
-from vidcompress.methods.base import METHODS
 from vidcompress.methods.lookup import available_methods, get_method
 from vidcompress.session import compress_inputs
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from cases import CASES, SCENES, VIDEO_SCENE
 from tiny_models import FAMILIES, IMAGE, SIZES, VIDEO, VIDEO_FAMILIES, Scene, batch, tiny_model
 from vidcompress.adapters.base import adapter_for
-from vidcompress.budget import half_up
+from vidcompress.core.budget import half_up
+from vidcompress.core.method import METHODS
 from vidcompress.errors import BudgetError
-from vidcompress.methods.base import METHODS
 from vidcompress.session import compress_inputs
 
 RATIOS = (0.01, 0.1, 0.25, 0.5, 0.77, 1.0)
@@ -145,7 +145,7 @@ def test_3_a_row_does_not_depend_on_its_neighbours(
 def near_tie(model, inputs, method: str, ratio: Fraction) -> bool:  # type: ignore[no-untyped-def]
     """Whether rounding may decide in this scene: scores with gaps below 1e-5, or other choices under such noise."""
     adapter = adapter_for(model)
-    from vidcompress.budget import make_plan
+    from vidcompress.core.budget import make_plan
     from vidcompress.methods.lookup import get_method
 
     chosen = get_method(method)

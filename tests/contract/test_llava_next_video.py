@@ -9,8 +9,8 @@ import torch
 
 from tiny_models import Scene, batch, tiny_model
 from vidcompress.adapters.base import adapter_for
+from vidcompress.core.layout import Evidence
 from vidcompress.session import compress_inputs
-from vidcompress.views import Evidence
 
 POOLERS = [
     {"spatial_pool_mode": "average"},

@@ -14,8 +14,8 @@ import vidcompress
 from hub_layouts import REPOSITORIES, save_repository
 from vidcompress import VisualQA
 from vidcompress.adapters.base import adapter_for
+from vidcompress.core.devices import input_device
 from vidcompress.errors import ArgumentError
-from vidcompress.placement import input_device
 from vidcompress.qa.pretrained import load_model
 from vidcompress.session import compress_inputs
 

@@ -14,8 +14,8 @@ import vidcompress
 from cases import CASES, SCENES
 from tiny_models import FAMILIES, Scene, batch, tiny_model
 from vidcompress.adapters.base import adapter_for
-from vidcompress.budget import make_plan
-from vidcompress.methods.base import METHODS, Method
+from vidcompress.core.budget import make_plan
+from vidcompress.core.method import METHODS, Method
 from vidcompress.methods.lookup import get_method
 from vidcompress.session import compress_inputs
 

@@ -11,9 +11,9 @@ import torch
 import vidcompress
 from tiny_models import IMAGE, PATCH, SIDE, SIZES, Scene, batch, tiny_model
 from vidcompress.adapters.base import adapter_for
-from vidcompress.budget import half_up
+from vidcompress.core.budget import half_up
+from vidcompress.core.method import METHODS
 from vidcompress.errors import UnsupportedInputError
-from vidcompress.methods.base import METHODS
 from vidcompress.methods.lookup import available_methods
 from vidcompress.session import compress_inputs
 

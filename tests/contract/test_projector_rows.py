@@ -13,15 +13,15 @@ import torch
 from cases import CASES, SCENES
 from tiny_models import FAMILIES, Scene, batch, tiny_model
 from vidcompress.adapters.base import adapter_for
-from vidcompress.budget import Plan, make_plan
-from vidcompress.methods.base import METHODS, Method
+from vidcompress.core.budget import Plan, make_plan
+from vidcompress.core.layout import Modality, VisualTokens
+from vidcompress.core.lazy_tokens import UnprojectedTokens
+from vidcompress.core.method import METHODS, Method
+from vidcompress.core.selection import Selection
 from vidcompress.methods.controls import Uniform
 from vidcompress.methods.fastervlm import FasterVLM
 from vidcompress.methods.lookup import get_method
-from vidcompress.selection import Selection
 from vidcompress.session import compress_inputs
-from vidcompress.unprojected import UnprojectedTokens
-from vidcompress.views import Modality, VisualTokens
 
 
 def defers(method: str, family: str, modality: Any) -> bool:

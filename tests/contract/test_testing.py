@@ -15,15 +15,15 @@ from vidcompress import testing
 from vidcompress.adapters.llava_next import LlavaNextAdapter
 from vidcompress.adapters.llava_onevision import LlavaOnevisionAdapter
 from vidcompress.block import CompressSession
-from vidcompress.budget import Plan
+from vidcompress.core.budget import Plan
+from vidcompress.core.layout import VisualTokens
+from vidcompress.core.method import Method, ScoredMethod
+from vidcompress.core.selection import Selection
 from vidcompress.errors import ArgumentError
-from vidcompress.methods.base import Method, ScoredMethod
 from vidcompress.methods.controls import Uniform
 from vidcompress.methods.lookup import available_methods
-from vidcompress.selection import Selection
 from vidcompress.testing.block import check_refusals
 from vidcompress.testing.methods import layouts
-from vidcompress.views import VisualTokens
 
 
 @pytest.mark.parametrize("method", available_methods())

@@ -31,9 +31,9 @@ def test_half_precision_is_the_stock_model_at_full_retention(family: str, dtype:
 def test_scores_are_float32_whatever_the_models_dtype() -> None:
     """The same features in bfloat16 and float32 give the same tokens."""
     from vidcompress.adapters.geometry import video_layout
-    from vidcompress.budget import make_plan
+    from vidcompress.core.budget import make_plan
+    from vidcompress.core.layout import VisualTokens
     from vidcompress.methods.lookup import get_method
-    from vidcompress.views import VisualTokens
 
     features = torch.randn(6 * 49 + 1, 64).bfloat16()
     layout = video_layout(6, (7, 7))

@@ -17,11 +17,11 @@ from PIL import Image
 import vidcompress
 from vidcompress import UnsupportedInputError
 from vidcompress.cli import main
+from vidcompress.core.method import METHODS, Method
+from vidcompress.core.method_spec import read_label
 from vidcompress.errors import ArgumentError
 from vidcompress.evaluate.provenance import provenance
-from vidcompress.labels import read_label
 from vidcompress.media import MediaError
-from vidcompress.methods.base import METHODS, Method
 from vidcompress.methods.lookup import available_methods
 from vidcompress.qa import Comparison
 from vidcompress.qa import compare as compare_module

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 from PIL import Image
 
-from vidcompress.methods.base import METHODS
+from vidcompress.core.method import METHODS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -138,7 +138,7 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "no_method": (
         "methods",
         method("x", base="object"),
-        "takes a subclass of vidcompress.methods.base.Method",
+        "takes a subclass of vidcompress.core.method.Method",
     ),
     "taken": (
         "methods",

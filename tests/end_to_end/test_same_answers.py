@@ -21,8 +21,8 @@ from transformers import TextIteratorStreamer
 
 import vidcompress
 from vidcompress.cli import main
+from vidcompress.core.method import METHODS as METHODS_OF
 from vidcompress.evaluate.shapes import clip_example, image_example, write_clip
-from vidcompress.methods.base import METHODS as METHODS_OF
 from vidcompress.methods.lookup import available_methods, get_method, read_settings
 
 Item = dict[str, Any]

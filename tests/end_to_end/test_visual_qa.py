@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 import vidcompress
+from vidcompress.core.method import METHODS
 from vidcompress.media import MediaError
-from vidcompress.methods.base import METHODS
 
 PHASES = ["decode", "preprocess", "encode", "compress", "prefill", "generate", "total"]
 QUESTION = "how many objects are there?"

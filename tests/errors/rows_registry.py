@@ -12,7 +12,7 @@ import torch
 from errors.rows import Row
 from vidcompress.adapters.base import Adapter
 from vidcompress.adapters.llava_next import LlavaNextAdapter
-from vidcompress.methods.base import Method
+from vidcompress.core.method import Method
 
 
 def _method(**attributes: Any) -> Any:
@@ -38,7 +38,7 @@ class Taken(LlavaNextAdapter):
 
 REGISTRY = [
     *(
-        Row("register_method", "cls", value, "takes a subclass of vidcompress.methods.base.Method", names="register_method")
+        Row("register_method", "cls", value, "takes a subclass of vidcompress.core.method.Method", names="register_method")
         for value in (None, 5, "mine", object, Adapter)
     ),
     Row("register_method", "cls", Loose, "must be a frozen dataclass", names="Loose", says="Loose"),

@@ -17,7 +17,7 @@ import vidcompress
 from layouts import LAYOUTS
 from tiny_models import Scene, batch, tiny_model
 from vidcompress import media
-from vidcompress.methods.base import METHODS
+from vidcompress.core.method import METHODS
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from vidcompress.adapters.geometry import image_layout, unpadded_box, video_layout
-from vidcompress.budget import Plan, make_plan
-from vidcompress.views import Evidence, Layout, VisualTokens
+from vidcompress.core.budget import Plan, make_plan
+from vidcompress.core.layout import Evidence, Layout, VisualTokens
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 CLS = Evidence("cls_logits", -1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from vidcompress.views import Layout
+from vidcompress.core.layout import Layout
 
 Box = tuple[float, float, float, float]
 

@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 
 from reference.slow import covered
-from vidcompress.views import Layout
+from vidcompress.core.layout import Layout
 
 Vector = list[float]
 

@@ -10,9 +10,9 @@ import torch
 
 from reference.golden import SIDE, cases, load
 from vidcompress.adapters.geometry import image_layout
-from vidcompress.budget import make_plan
+from vidcompress.core.budget import make_plan
+from vidcompress.core.layout import Evidence, VisualTokens
 from vidcompress.methods.cdpruner import CDPruner
-from vidcompress.views import Evidence, VisualTokens
 
 METHOD = CDPruner(auxiliary="recorded")
 PATCHES = Evidence("patch_embedding", auxiliary="recorded")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from reference.golden import cases, clip, load
-from vidcompress.budget import Plan
+from vidcompress.core.budget import Plan
 from vidcompress.methods.evs import EVS
 
 

@@ -10,11 +10,11 @@ import torch
 
 from reference.golden import CLS, cases, image, load, ragged
 from vidcompress.adapters.geometry import image_layout
-from vidcompress.budget import make_plan
+from vidcompress.core.budget import make_plan
+from vidcompress.core.layout import VisualTokens
+from vidcompress.core.scoring import allocate, commander_of_image
 from vidcompress.methods.globalcom2 import GlobalCom2
 from vidcompress.presets import TOKENS_2880
-from vidcompress.scoring import allocate, commander_of_image
-from vidcompress.views import VisualTokens
 
 DTYPES = (torch.float32, torch.float64)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from reference.golden import cases, clip, load, ragged
-from vidcompress.budget import Plan, make_plan
+from vidcompress.core.budget import Plan, make_plan
 from vidcompress.methods.vidcom2 import VidCom2
 
 DTYPES = (torch.float32, torch.float64)

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from layouts import CLS, IMAGES, LAYOUTS, VIDEOS, make_tokens
 from reference import slow
+from vidcompress.core.layout import Layout
+from vidcompress.core.reductions import distances
+from vidcompress.core.scoring import allocate, commander_of_image, token_scores
+from vidcompress.core.selection import largest_remainder
 from vidcompress.methods.globalcom2 import GlobalCom2
-from vidcompress.moments import distances
-from vidcompress.scoring import allocate, commander_of_image, token_scores
-from vidcompress.selection import largest_remainder
-from vidcompress.views import Layout
 
 SMALL_VIDEOS = {name: layout for name, layout in VIDEOS.items() if len(layout) < 500}
 
@@ -160,7 +160,7 @@ def test_image_scores_match(name: str) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(sorted(LAYOUTS)), st.integers(0, 10_000), st.floats(0.02, 0.98))
 def test_exact_selection_is_split_then_top(name: str, seed: int, share: float) -> None:
-    from vidcompress.budget import Plan
+    from vidcompress.core.budget import Plan
 
     layout = LAYOUTS[name]
     tokens = make_tokens(layout, seed=seed, dtype=torch.float64)

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from layouts import LAYOUTS, make_tokens
 from reference import slow, slow_attention
-from vidcompress.budget import Plan, make_plan
+from vidcompress.core.budget import Plan, make_plan
+from vidcompress.core.layout import Evidence, Layout, VisualTokens
+from vidcompress.core.selection import largest_remainder
 from vidcompress.methods.fastervlm import FasterVLM
 from vidcompress.methods.hired import HiRED
 from vidcompress.methods.prumerge import PruMerge, outliers
 from vidcompress.methods.prumerge_plus import PruMergePlus
 from vidcompress.methods.visionzip import VisionZip
-from vidcompress.selection import largest_remainder
-from vidcompress.views import Evidence, Layout, VisualTokens
 
 SMALL = {name: layout for name, layout in LAYOUTS.items() if len(layout) < 300}
 HIDDEN, CLS_HIDDEN = Evidence("hidden", "features"), Evidence("cls_hidden", "features")

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import vidcompress
+from vidcompress.core.transfer import upload
 from vidcompress.media import MediaError
-from vidcompress.media.transfer import upload
 from vidcompress.qa import answering
 from vidcompress.qa.ahead import ahead
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layouts import LAYOUTS
-from vidcompress.budget import Budget, exact_ratio, make_plan, ratio_fraction, split_in_proportion
+from vidcompress.core.budget import Budget, exact_ratio, make_plan, ratio_fraction, split_in_proportion
+from vidcompress.core.layout import Layout
 from vidcompress.errors import ArgumentError, BudgetError
-from vidcompress.views import Layout
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from vidcompress.core.method import METHODS
+from vidcompress.core.method_spec import read_label
 from vidcompress.errors import BudgetError
 from vidcompress.evaluate.against import is_of
 from vidcompress.evaluate.lmms_row import check_lmms_row, model_arguments
 from vidcompress.evaluate.published import published_tables
 from vidcompress.evaluate.sweep import Sweep
 from vidcompress.evaluate.sweep_file import load_sweep
-from vidcompress.labels import read_label
 from vidcompress.lmms.settings import read_settings
-from vidcompress.methods.base import METHODS
 from vidcompress.resources import find
 
 CONFIGS = find("configs")

@@ -181,7 +181,7 @@ def _lint(folder: Path) -> subprocess.CompletedProcess[str]:
             "from ..media import load_image",
             "vidcompress.methods.pool -> vidcompress.media",
         ),
-        ("views.py", "import transformers", "vidcompress.views -> transformers"),
+        ("views.py", "import transformers", "vidcompress.core.layout -> transformers"),
         (
             "adapters/base.py",
             "import vidcompress.session",

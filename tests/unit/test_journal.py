@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from vidcompress.core.phases import PHASES
 from vidcompress.errors import ArgumentError
 from vidcompress.evaluate import journal as module
 from vidcompress.evaluate.asking import failed_line
@@ -13,7 +14,6 @@ from vidcompress.evaluate.journal import Journal, JournalError
 from vidcompress.evaluate.result_file import read_result
 from vidcompress.evaluate.row_run import is_answer
 from vidcompress.evaluate.run_log import RunLog, read_events
-from vidcompress.qa.phases import PHASES
 
 HEAD = {"model": "m", "data": "d"}
 

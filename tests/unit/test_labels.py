@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from vidcompress.core.method_spec import read_label, split_labels
 from vidcompress.errors import ArgumentError
-from vidcompress.labels import read_label, split_labels
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from vidcompress.core.method import METHODS, Method
 from vidcompress.errors import ArgumentError, BudgetError, UnsupportedInputError
-from vidcompress.methods.base import METHODS, Method
 from vidcompress.methods.lookup import available_methods, get_method
 from vidcompress.qa.compare import agreement
 from vidcompress.qa.lineup import plan_comparison

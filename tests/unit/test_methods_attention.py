@@ -11,12 +11,12 @@ import torch
 
 from layouts import IMAGES, VIDEOS, make_tokens
 from vidcompress.adapters.geometry import image_layout
-from vidcompress.budget import Plan, make_plan
+from vidcompress.core import method as base
+from vidcompress.core.budget import Plan, make_plan
+from vidcompress.core.layout import Evidence, VisualTokens
 from vidcompress.errors import UnsupportedInputError
 from vidcompress.merging import cosines, merge_groups, merge_neighbours, nearest
-from vidcompress.methods import base
 from vidcompress.methods.lookup import get_method
-from vidcompress.views import Evidence, VisualTokens
 
 NAMES = ("fastervlm", "hired", "prumerge", "prumerge_plus", "visionzip")
 CLS, RECEIVED = Evidence("cls_attention", "features"), Evidence("attention_received", "features")
@@ -184,7 +184,7 @@ def test_blocks_of_views_change_nothing(name: str, monkeypatch: pytest.MonkeyPat
     tokens = make_tokens(IMAGES["37 views"], dtype=torch.float64)
     plan = make_plan(tokens.layout, 150)
     whole = get_method(name).select(tokens, plan)
-    monkeypatch.setattr("vidcompress.moments.CPU_BLOCK", 1)
+    monkeypatch.setattr("vidcompress.core.reductions.CPU_BLOCK", 1)
     parts = get_method(name).select(tokens, plan)
     assert torch.equal(whole.index, parts.index)
     torch.testing.assert_close(whole.gather(tokens), parts.gather(tokens))

@@ -8,10 +8,10 @@ import torch
 
 from layouts import IMAGES, LAYOUTS, VIDEOS, make_tokens
 from vidcompress.adapters.geometry import image_layout, video_layout
-from vidcompress.budget import make_plan
+from vidcompress.core.budget import make_plan
+from vidcompress.core.layout import Layout, VisualTokens
 from vidcompress.errors import BudgetError
 from vidcompress.methods.lookup import get_method
-from vidcompress.views import Layout, VisualTokens
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from cases import BEFORE
 from layouts import IMAGES, LAYOUTS, VIDEOS, make_tokens
 from vidcompress.adapters.geometry import image_layout, video_layout
-from vidcompress.budget import Budget, Plan, Separators, make_plan
+from vidcompress.core.budget import Budget, Plan, Separators, make_plan
+from vidcompress.core.layout import AXES, Layout, VisualTokens
+from vidcompress.core.method import Method
+from vidcompress.core.selection import Selection
 from vidcompress.errors import BudgetError, UnsupportedInputError
-from vidcompress.methods.base import Method
 from vidcompress.methods.lookup import get_method
-from vidcompress.selection import Selection
-from vidcompress.views import AXES, Layout, VisualTokens
 
 RATIOS = (0.01, 0.03, 0.1, 0.25, 0.5, 0.77, 0.99, 1.0)
 VARIANTS: dict[str, list[dict[str, Any]]] = {

@@ -11,14 +11,14 @@ import torch
 
 from layouts import IMAGES, VIDEOS, make_tokens
 from vidcompress.adapters.geometry import video_layout
-from vidcompress.budget import make_plan
+from vidcompress.core.budget import make_plan
+from vidcompress.core.layout import Evidence, VisualTokens
+from vidcompress.core.method import METHODS
 from vidcompress.errors import ArgumentError, UnsupportedInputError
-from vidcompress.methods.base import METHODS
 from vidcompress.methods.card import parse_card, read_card
 from vidcompress.methods.globalcom2 import GlobalCom2
 from vidcompress.methods.lookup import available_methods, get_method
 from vidcompress.methods.vidcom2 import VidCom2
-from vidcompress.views import Evidence, VisualTokens
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_methods_name_their_evidence(name: str, options: dict[str, Any], has_cls
 
 @pytest.mark.parametrize("name", ["cdpruner", "fastvid"])
 def test_a_fallback_is_said_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vidcompress.methods.base._said", set())
+    monkeypatch.setattr("vidcompress.core.method._said", set())
     with pytest.warns(UserWarning, match=f"method '{name}' has no auxiliary="):
         get_method(name).needs("video", False)
     with warnings.catch_warnings():

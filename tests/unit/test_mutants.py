@@ -81,7 +81,7 @@ def test_a_table_that_makes_no_sense_is_refused(
 def test_words_pick_by_name_kind_and_file() -> None:
     mutants = load()
     assert {mutant.kind for mutant in pick(mutants, ["off by one"])} == {"off by one"}
-    assert {mutant.file for mutant in pick(mutants, ["budget.py"])} == {"vidcompress/budget.py"}
+    assert {mutant.file for mutant in pick(mutants, ["budget.py"])} == {"vidcompress/core/budget.py"}
     assert pick(mutants, []) == mutants
     with pytest.raises(TableError, match="--only 'no such' matches no name"):
         pick(mutants, ["no such"])

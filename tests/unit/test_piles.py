@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from layouts import IMAGES, VIDEOS, make_tokens
-from vidcompress import moments
-from vidcompress.budget import Plan, make_plan
-from vidcompress.methods.base import ScoredMethod
+from vidcompress.core import reductions as moments
+from vidcompress.core.batch import in_order, piles
+from vidcompress.core.budget import Plan, make_plan
+from vidcompress.core.layout import Layout, VisualTokens
+from vidcompress.core.method import ScoredMethod
+from vidcompress.core.ragged import join
 from vidcompress.methods.lookup import get_method
-from vidcompress.piles import in_order, piles
-from vidcompress.ragged import join
-from vidcompress.views import Layout, VisualTokens
 
 CLIPS = {name: layout for name, layout in VIDEOS.items() if name != "300 frames"}
 FLOAT, HALF, DOUBLE = torch.float32, torch.bfloat16, torch.float64

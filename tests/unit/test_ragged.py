@@ -11,15 +11,15 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from layouts import IMAGES, VIDEOS, make_tokens
-from vidcompress.budget import Budget, Plan, make_plan
+from vidcompress.core.budget import Budget, Plan, make_plan
+from vidcompress.core.layout import Layout, VisualTokens
+from vidcompress.core.method import Method, ScoredMethod
+from vidcompress.core.ragged import join
+from vidcompress.core.selection import Selection, largest_remainder
 from vidcompress.errors import BudgetError
-from vidcompress.methods.base import Method, ScoredMethod
 from vidcompress.methods.fastervlm import FasterVLM
 from vidcompress.methods.globalcom2 import GlobalCom2
 from vidcompress.methods.lookup import get_method
-from vidcompress.ragged import join
-from vidcompress.selection import Selection, largest_remainder
-from vidcompress.views import Layout, VisualTokens
 
 SCORED: list[tuple[str, dict[str, Any], dict[str, Layout]]] = [
     ("fastervlm", {}, IMAGES),

@@ -13,10 +13,10 @@ import pytest
 from vidcompress import catalogue
 from vidcompress.adapters.base import Adapter, adapter_for, register_adapter
 from vidcompress.catalogue import Registry
+from vidcompress.core.method import METHODS, Method, ScoredMethod, register_method
+from vidcompress.core.selection import Selection
 from vidcompress.errors import ArgumentError, UnsupportedModelError
-from vidcompress.methods.base import METHODS, Method, ScoredMethod, register_method
 from vidcompress.methods.lookup import available_methods, get_method
-from vidcompress.selection import Selection
 from vidcompress.signatures import CALL_ARGUMENTS
 
 IMAGES = frozenset({"image"})
@@ -43,7 +43,7 @@ def empty(monkeypatch: pytest.MonkeyPatch) -> Registry[Any]:
     fresh: Registry[Any] = Registry(
         "method", "vidcompress.no_such_group", "vidcompress.methods", register_method
     )
-    monkeypatch.setattr("vidcompress.methods.base.METHODS", fresh)
+    monkeypatch.setattr("vidcompress.core.method.METHODS", fresh)
     return fresh
 
 
@@ -71,7 +71,7 @@ def test_taken_names(empty: Registry[Any]) -> None:
 
 @pytest.mark.parametrize("what", [int, "globalcom2", None, lambda: None])
 def test_only_methods(empty: Registry[Any], what: Any) -> None:
-    with pytest.raises(ArgumentError, match="takes a subclass of vidcompress.methods.base.Method"):
+    with pytest.raises(ArgumentError, match="takes a subclass of vidcompress.core.method.Method"):
         register_method(what)
 
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from vidcompress.core.layout import Layout, View
+from vidcompress.core.report import Report, VisualReport
 from vidcompress.errors import ArgumentError
 from vidcompress.overlay import draw_overlay
-from vidcompress.report import Report, VisualReport
-from vidcompress.views import Layout, View
 
 
 def image_layout() -> Layout:

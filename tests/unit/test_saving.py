@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from vidcompress.adapters.geometry import image_layout
-from vidcompress.budget import make_plan
+from vidcompress.core.budget import make_plan
+from vidcompress.core.config import Saving, read_saving
+from vidcompress.core.layout import VisualTokens
 from vidcompress.errors import ArgumentError
 from vidcompress.methods import globalcom2
 from vidcompress.saving import leaders
-from vidcompress.settings import Saving, read_saving
-from vidcompress.views import VisualTokens
 
 
 def clip(*pictures: int, size: int = 32) -> torch.Tensor:

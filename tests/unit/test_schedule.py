@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidcompress import BudgetError, get_method
-from vidcompress.decoder.schedule import Schedule, Stage, largest_within, stage_layers
-from vidcompress.methods.base import METHODS
+from vidcompress.core.method import METHODS
+from vidcompress.core.pruning_schedule import Schedule, Stage, largest_within, stage_layers
 from vidcompress.methods.lookup import available_methods
 from vidcompress.methods.sparsevlm import recycled
 

@@ -10,9 +10,9 @@ import torch
 
 from layouts import CLS, IMAGES, VIDEOS, make_tokens
 from vidcompress.adapters.geometry import image_layout
-from vidcompress.errors import UnsupportedInputError
-from vidcompress.moments import distances, products_with
-from vidcompress.scoring import (
+from vidcompress.core.layout import Layout
+from vidcompress.core.reductions import distances, products_with
+from vidcompress.core.scoring import (
     Commander,
     allocate,
     commander_of_image,
@@ -21,7 +21,7 @@ from vidcompress.scoring import (
     unit_norm,
     worth_keeping,
 )
-from vidcompress.views import Layout
+from vidcompress.errors import UnsupportedInputError
 
 TWO_BY_TWO = IMAGES["two by two"]
 

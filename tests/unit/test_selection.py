@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layouts import IMAGES, LAYOUTS, VIDEOS, make_tokens
-from vidcompress.selection import (
+from vidcompress.core.layout import Layout
+from vidcompress.core.selection import (
     Selection,
     largest_remainder,
     rank_within_views,
     top_per_view,
     with_separators,
 )
-from vidcompress.views import Layout
 
 
 def split(weights: list[float], total: int, caps: list[int]) -> list[int]:

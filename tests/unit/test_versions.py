@@ -10,8 +10,8 @@ import pytest
 
 from tiny_models import Scene, batch, tiny_model
 from vidcompress import session
+from vidcompress.core import method as base
 from vidcompress.doctor import packages
-from vidcompress.methods import base
 from vidcompress.session import compress_inputs
 from vidcompress.versions import NEWEST_TESTED, OLDEST_TESTED, beyond_tested
 

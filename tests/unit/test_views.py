@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from layouts import IMAGES, LAYOUTS, VIDEOS, make_tokens
-from vidcompress.views import Evidence, Layout, VisualTokens
+from vidcompress.core.layout import Evidence, Layout, VisualTokens
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from vidcompress.views import AXES, Evidence, FrameSource, Layout
+from vidcompress.core.layout import AXES, Evidence, FrameSource, Layout
 
 Values = dict[Evidence, Tensor]
 

@@ -15,9 +15,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from vidcompress.core.layout import Evidence, Quantity
+from vidcompress.core.reductions import full_precision
 from vidcompress.errors import ArgumentError, UnsupportedInputError, UnsupportedModelError
-from vidcompress.moments import full_precision
-from vidcompress.views import Evidence, Quantity
 
 
 class PoolingHead(nn.Module):

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vidcompress.core.layout import Evidence, Quantity
+from vidcompress.core.reductions import DEVICE_BLOCK
 from vidcompress.errors import UnsupportedModelError
-from vidcompress.moments import DEVICE_BLOCK
-from vidcompress.views import Evidence, Quantity
 
 PROBED: tuple[Quantity, ...] = (
     "cls_logits",

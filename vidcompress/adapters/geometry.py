@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vidcompress.views import Layout, View, ordinary
+from vidcompress.core.layout import Layout, View, ordinary
 
 Newlines = Literal["none", "end", "row"]
 

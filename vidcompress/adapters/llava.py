@@ -31,9 +31,9 @@ from vidcompress.adapters.evidence import EncoderProbe, encoder_layers
 from vidcompress.adapters.gaps import Collected, with_gaps
 from vidcompress.adapters.geometry import Newlines, image_layout, video_layout
 from vidcompress.checks import is_number
+from vidcompress.core.layout import AXES, Evidence, FrameSource, Layout, VisualTokens
+from vidcompress.core.lazy_tokens import UnprojectedTokens
 from vidcompress.errors import UnsupportedInputError, UnsupportedModelError, shown
-from vidcompress.unprojected import UnprojectedTokens
-from vidcompress.views import AXES, Evidence, FrameSource, Layout, VisualTokens
 
 HIDDEN = ("hidden", "cls_hidden")  # what the projector reads
 HIDDEN_ITEM = Evidence("hidden", "features")

@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d
 from vidcompress.adapters.base import Visual, register_adapter
 from vidcompress.adapters.geometry import Newlines
 from vidcompress.adapters.llava_next import LlavaNextAdapter
-from vidcompress.views import Layout
+from vidcompress.core.layout import Layout
 
 
 @register_adapter

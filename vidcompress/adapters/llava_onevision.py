@@ -13,8 +13,8 @@ from vidcompress.adapters.geometry import image_layout, shrunk_canvas, unpadded_
 from vidcompress.adapters.llava import image_sizes, view_lists
 from vidcompress.adapters.llava_next import LlavaNextAdapter
 from vidcompress.checks import is_whole
+from vidcompress.core.layout import Layout
 from vidcompress.errors import UnsupportedInputError, shown
-from vidcompress.views import Layout
 
 
 @register_adapter

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from vidcompress.bench.plan import Workload
+from vidcompress.core.devices import input_device
 from vidcompress.errors import UnsupportedInputError
 from vidcompress.media.families import Geometry, get_family, read_geometry
-from vidcompress.placement import input_device
 
 
 def make_inputs(

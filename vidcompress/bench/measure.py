@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from vidcompress.bench.meters import Mark, PeakMeter, TokenClock, wait_for
-from vidcompress.placement import input_device
+from vidcompress.core.config import Settings
+from vidcompress.core.devices import input_device
 from vidcompress.session import compress_with
-from vidcompress.settings import Settings
 
 PHASES = ("encode", "compress", "prefill", "decode")
 """Of a request whose pixels are given; `decode` is every token after the first."""

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from vidcompress.bench.plan import BenchPlan, Workload
+from vidcompress.core.devices import input_device
 from vidcompress.media import load_image, read_video
 from vidcompress.media.families import get_family, read_geometry
 from vidcompress.media.processor import Processor
 from vidcompress.media.recipe import read_recipe
-from vidcompress.placement import input_device
 
 CLIP_SIZE = (640, 360)
 """(width, height) of a drawn clip, in pixels."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from vidcompress.bench.live_bytes import LiveBytes
-from vidcompress.timing import watched
+from vidcompress.core.timing import watched
 
 
 class Mark:

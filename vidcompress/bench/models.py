@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from vidcompress.bench.plan import TINY_SIDE, BenchPlan
+from vidcompress.core.devices import input_device
 from vidcompress.errors import UnsupportedModelError
-from vidcompress.placement import input_device
 
 _TINY_PATCH, _TINY_WORDS = 14, 128
 _TINY = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from vidcompress.checks import device as checked_device
 from vidcompress.checks import flag, one_of, whole_number
+from vidcompress.core.layout import Modality
 from vidcompress.errors import ArgumentError, nearest, shown
 from vidcompress.qa.lineup import Entry, line_up, read_budgets
-from vidcompress.views import Modality
 
 STOCK = "stock"
 """The row of the untouched model: its own `generate`, with nothing of this package in between."""
@@ -230,7 +230,7 @@ class BenchPlan:
         return self._line_up(workload)[1]
 
     def _line_up(self, workload: Workload) -> tuple[list[Row], dict[str, str]]:
-        from vidcompress.labels import split_labels
+        from vidcompress.core.method_spec import split_labels
 
         named = split_labels(self.methods) if isinstance(self.methods, str) else self.methods
         stock = named is not None and STOCK in named
@@ -272,7 +272,7 @@ def _toy(side: int, geometry: str | None) -> int:
 
 def _serving(labels: Sequence[str], modality: str) -> list[str]:
     """Those of the labels that serve a modality, where images and clips are measured in one run."""
-    from vidcompress.labels import read_label
+    from vidcompress.core.method_spec import read_label
     from vidcompress.methods.lookup import get_method
 
     found = []

@@ -20,11 +20,11 @@ from vidcompress.bench.models import depth, describe, make_model
 from vidcompress.bench.plan import BenchPlan, Row, Workload
 from vidcompress.bench.run import OnStep
 from vidcompress.bench.table import milliseconds
-from vidcompress.budget import make_plan
+from vidcompress.core.budget import make_plan
+from vidcompress.core.config import Settings
+from vidcompress.core.devices import input_device
 from vidcompress.errors import VidcompressError, one_line
 from vidcompress.evaluate.provenance import provenance
-from vidcompress.placement import input_device
-from vidcompress.settings import Settings
 
 NOTHING = "no evidence"
 SELECTS = 5

@@ -20,11 +20,11 @@ from vidcompress.bench.media import media_file, open_media, pixel_processor
 from vidcompress.bench.models import describe, make_model
 from vidcompress.bench.paper import model_on_paper, on_paper
 from vidcompress.bench.plan import BenchPlan, Row, Workload
+from vidcompress.core.devices import input_device
+from vidcompress.core.wrappers import unwrap
 from vidcompress.cost.model import Model
 from vidcompress.errors import VidcompressError, one_line
 from vidcompress.evaluate.provenance import provenance
-from vidcompress.placement import input_device
-from vidcompress.wrappers import unwrap
 
 MEMORY = -1
 MEDIA = "media"

@@ -138,7 +138,7 @@ def _message(error: Exception) -> str:
 
 def _foreign(option: str) -> str | None:
     """What to say of an option that other programs have, such as --load-in-4bit; None of any other."""
-    from vidcompress.foreign import LOADING
+    from vidcompress.core.foreign_arguments import LOADING
 
     advice = LOADING.get(option.removeprefix("--").replace("-", "_"))
     if advice is None or "(" in advice and "qa" in advice.lower():  # which speaks of Python

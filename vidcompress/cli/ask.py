@@ -192,9 +192,9 @@ def check_overlay(path: Path | None, media: bool) -> None:
 
 def _method_options(method: str, pairs: list[str], seed: int | None) -> dict[str, Any]:
     """Read NAME=VALUE pairs, values as JSON where they are JSON; add the seed where the method takes one."""
+    from vidcompress.core.method import METHODS
+    from vidcompress.core.method_spec import read_value
     from vidcompress.errors import ArgumentError, nearest
-    from vidcompress.labels import read_value
-    from vidcompress.methods.base import METHODS
 
     options: dict[str, Any] = {}
     for pair in pairs:
@@ -215,7 +215,7 @@ def _method_options(method: str, pairs: list[str], seed: int | None) -> dict[str
 
 
 def _options_of(method: str) -> set[str]:
-    from vidcompress.methods.base import METHODS
+    from vidcompress.core.method import METHODS
 
     return {field.name for field in dataclasses.fields(METHODS.get(method)) if field.init}
 
@@ -241,7 +241,7 @@ def save_pictures(pictures: list[Image], path: Path) -> list[str]:
 
 
 def _entry(answer: Answer, qa: VisualQA, model: str | None, drawn: list[str]) -> dict[str, Any]:
-    from vidcompress.placement import input_device
+    from vidcompress.core.devices import input_device
     from vidcompress.qa.pretrained import DEFAULT_MODEL
 
     details = answer.to_dict()

@@ -202,9 +202,9 @@ def _plan(
     common: dict[str, Any],
 ) -> Sweep:
     """The sweep of a file with what the command line says over it, or of the command line alone."""
+    from vidcompress.core.method_spec import split_labels
     from vidcompress.errors import ArgumentError
     from vidcompress.evaluate.sweep_file import parse_sweep, read_sweep
-    from vidcompress.labels import split_labels
     from vidcompress.qa.pretrained import DEFAULT_MODEL
 
     if path is None and not tasks:

@@ -42,8 +42,8 @@ def methods(
 
 
 def _print_card(name: str, as_json: bool) -> None:
+    from vidcompress.core.method import METHODS
     from vidcompress.errors import ArgumentError
-    from vidcompress.methods.base import METHODS
     from vidcompress.methods.card import card_of
 
     try:
@@ -108,8 +108,8 @@ def method_entries() -> list[dict[str, Any]]:
         Dicts of name, summary (the effect its card states, else the class's own), paper, modalities, options with
         their defaults, the third-party package it comes from or None, and what is wrong with its card or None.
     """
+    from vidcompress.core.method import METHODS
     from vidcompress.errors import ArgumentError
-    from vidcompress.methods.base import METHODS
     from vidcompress.methods.card import card_of
 
     entries = []
@@ -166,7 +166,7 @@ def broken_entries(group: str) -> list[dict[str, str]]:
     """
     from vidcompress.adapters.base import ADAPTERS
     from vidcompress.catalogue import Registry
-    from vidcompress.methods.base import METHODS
+    from vidcompress.core.method import METHODS
 
     registries: dict[str, Registry[Any]] = {"methods": METHODS, "adapters": ADAPTERS}
     registry = registries[group]

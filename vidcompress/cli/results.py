@@ -84,8 +84,8 @@ def results(
 
 
 def _pair(text: str) -> tuple[str, str]:
+    from vidcompress.core.method_spec import split_labels
     from vidcompress.errors import ArgumentError
-    from vidcompress.labels import split_labels
 
     labels = split_labels(text)
     if len(labels) != 2:

@@ -8,6 +8,8 @@ from fractions import Fraction
 from typing import Any
 
 from vidcompress.checks import one_of, whole_number
+from vidcompress.core.config import Settings
+from vidcompress.core.method import Method
 from vidcompress.cost import everything, fastv, llm_viewer
 from vidcompress.cost.devices import DEVICES
 from vidcompress.cost.load import Asked, Load, load_of
@@ -17,9 +19,7 @@ from vidcompress.cost.operations import PRECISIONS, Operation, total, total_seco
 from vidcompress.cost.selection import selection
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.geometry import Geometry
-from vidcompress.methods.base import Method
 from vidcompress.methods.lookup import read_settings
-from vidcompress.settings import Settings
 
 PARTS = ("encoder", "projector", "selection", "decoder", "lm_head")
 HEADLINE_TOKENS = 2880

@@ -13,14 +13,14 @@ from typing import Any
 import torch
 
 from vidcompress.adapters.base import Adapter, Visual
-from vidcompress.budget import Plan, make_plan
+from vidcompress.core.budget import Plan, make_plan
+from vidcompress.core.config import Settings
+from vidcompress.core.layout import Evidence, Layout, VisualTokens
+from vidcompress.core.method import Method, tokens_to_keep
 from vidcompress.errors import ArgumentError, UnsupportedInputError, UnsupportedModelError
 from vidcompress.geometry import Geometry
-from vidcompress.methods.base import Method, tokens_to_keep
 from vidcompress.methods.composed import Composed
 from vidcompress.presets import find_preset
-from vidcompress.settings import Settings
-from vidcompress.views import Evidence, Layout, VisualTokens
 
 
 @dataclass(frozen=True)

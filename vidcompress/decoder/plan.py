@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from vidcompress.decoder.schedule import Schedule
+from vidcompress.core.pruning_schedule import Schedule
 from vidcompress.errors import UnsupportedInputError
 
 if TYPE_CHECKING:
-    from vidcompress.methods.inside import InsideMethod
-    from vidcompress.settings import Settings
+    from vidcompress.core.config import Settings
+    from vidcompress.core.in_llm_method import InsideMethod
     from vidcompress.splice import Prompt
 
 Spans = Sequence[tuple[int, int]]

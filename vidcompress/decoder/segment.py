@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidcompress.core.in_llm_method import Between
+from vidcompress.core.reductions import full_precision
 from vidcompress.decoder.attention import attention_rows
 from vidcompress.decoder.plan import InsidePlan
-from vidcompress.methods.inside import Between
-from vidcompress.moments import full_precision
 
 
 class Capture:

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from vidcompress.adapters.base import adapter_for
-from vidcompress.budget import Budget, make_plan
-from vidcompress.views import Layout
+from vidcompress.core.budget import Budget, make_plan
+from vidcompress.core.layout import Layout
 
 RATIOS = ("0.5", "0.25", "0.1")
 

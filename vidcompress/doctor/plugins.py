@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vidcompress.adapters.base import ADAPTERS
-from vidcompress.methods.base import METHODS
+from vidcompress.core.method import METHODS
 from vidcompress.plugins import installed
 
 

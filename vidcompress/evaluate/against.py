@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vidcompress.core.method_spec import read_label
 from vidcompress.evaluate.published import PublishedRow, PublishedTable, PublishedTask
 from vidcompress.evaluate.rows import Row
-from vidcompress.labels import read_label
 
 
 @dataclass(frozen=True)

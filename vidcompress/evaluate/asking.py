@@ -10,16 +10,16 @@ from typing import Any
 
 import torch
 
+from vidcompress.core.devices import input_device
+from vidcompress.core.phases import PHASES, Phases
 from vidcompress.errors import BudgetError, UnsupportedInputError, VidcompressError, one_line
 from vidcompress.evaluate.items import Item
 from vidcompress.evaluate.metrics import judge
 from vidcompress.evaluate.sweep import Row
 from vidcompress.media import load_image, read_video
-from vidcompress.placement import input_device
 from vidcompress.qa import VisualQA
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.answering import Media, answer_prepared, check_text, prepare
-from vidcompress.qa.phases import PHASES, Phases
 from vidcompress.qa.question import Question
 
 UNREACHABLE = (BudgetError, UnsupportedInputError)

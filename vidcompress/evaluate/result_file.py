@@ -8,13 +8,13 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from vidcompress.core.phases import PHASES
 from vidcompress.evaluate.items import Item, Task
 from vidcompress.evaluate.journal import write_whole
 from vidcompress.evaluate.metrics import judge, main_score, summarise
 from vidcompress.evaluate.run_log import starts
 from vidcompress.evaluate.sweep import Row
 from vidcompress.evaluate.tasks import task_name
-from vidcompress.qa.phases import PHASES
 
 NAME = "result.json"
 SCHEMA = 1

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from vidcompress.core.devices import input_device
 from vidcompress.errors import one_line
 from vidcompress.evaluate.asking import UNREACHABLE, Asker, Batch, make_batches
 from vidcompress.evaluate.checkpoints import Loaded
@@ -19,7 +20,6 @@ from vidcompress.evaluate.memory import peak_bytes, reset_peak
 from vidcompress.evaluate.ranks import Ranks
 from vidcompress.evaluate.run_log import RunLog
 from vidcompress.evaluate.sweep import Row
-from vidcompress.placement import input_device
 
 ANSWERS = "answers.jsonl"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from vidcompress.checks import is_whole
+from vidcompress.core.phases import PHASES
 from vidcompress.evaluate.fields import is_number
 from vidcompress.evaluate.journal import as_line
-from vidcompress.qa.phases import PHASES
 
 NAME = "run.jsonl"
 _MOST = 1_000_000  # questions of a batch, processes of a run

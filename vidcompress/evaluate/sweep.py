@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vidcompress.core.config import Settings
+from vidcompress.core.method_spec import read_label
 from vidcompress.errors import ArgumentError, shown
-from vidcompress.labels import read_label
 from vidcompress.methods.lookup import read_settings
-from vidcompress.settings import Settings
 
 BASELINE = "none"
 FAILED = ("wrong", "left-out")

@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from vidcompress import checks
-from vidcompress.budget import Budget
 from vidcompress.checks import whole_number, word
+from vidcompress.core.budget import Budget
+from vidcompress.core.devices import check_device_map
+from vidcompress.core.foreign_arguments import LOADING, refuse
 from vidcompress.errors import ArgumentError, one_line, shown
 from vidcompress.evaluate.folder import known_keys
 from vidcompress.evaluate.shapes_task import MEDIA
 from vidcompress.evaluate.sweep import BASELINE, DEFAULT_BATCH, FAILED, ModelSpec, Sweep, TaskSpec
-from vidcompress.foreign import LOADING, refuse
 from vidcompress.media.errors import DEFAULT_MAX_FRAMES
 from vidcompress.media.sampling import check_request
-from vidcompress.placement import check_device_map
 from vidcompress.qa.attention import check_attention
 from vidcompress.qa.lineup import read_budgets
 from vidcompress.qa.pretrained import DTYPES, one_dtype, resolve

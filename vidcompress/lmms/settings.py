@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from vidcompress.checks import flag, is_whole, positive, whole_number, word
+from vidcompress.core.foreign_arguments import LOADING, SAMPLING, refuse
+from vidcompress.core.method import METHODS
+from vidcompress.core.method_spec import read_label
 from vidcompress.errors import ArgumentError, nearest, shown
-from vidcompress.foreign import LOADING, SAMPLING, refuse
-from vidcompress.labels import read_label
-from vidcompress.methods.base import METHODS
 from vidcompress.qa.pretrained import one_dtype
 
 _COMPRESSION = ("policy", "separators", "positions", "max_views", "encoder_saving")

@@ -12,16 +12,16 @@ import torch
 
 from vidcompress.adapters.base import ADAPTERS
 from vidcompress.checks import check_source, device
+from vidcompress.core.devices import input_device
+from vidcompress.core.foreign_arguments import LOADING, refuse
+from vidcompress.core.wrappers import unwrap
 from vidcompress.errors import ArgumentError, one_line, shown
-from vidcompress.foreign import LOADING, refuse
 from vidcompress.media.errors import MediaError
 from vidcompress.media.families import Geometry, get_family, read_geometry
 from vidcompress.media.processor import Processor
 from vidcompress.media.recipe import read_recipe
 from vidcompress.media.template import check_template
-from vidcompress.placement import input_device
 from vidcompress.presets import find_preset
-from vidcompress.wrappers import unwrap
 
 logger = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
+from vidcompress.core.transfer import upload
 from vidcompress.media.anyres import Size, fit_inside
 from vidcompress.media.families import Geometry
 from vidcompress.media.recipe import PixelRecipe
 from vidcompress.media.resize import center_crop, normalise, resize
-from vidcompress.media.transfer import upload
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from vidcompress.checks import flag, unicode_text, whole_number
+from vidcompress.core.transfer import upload
 from vidcompress.errors import shown
 from vidcompress.media.arriving import ArrivingFrames
 from vidcompress.media.backends import get_backend
@@ -29,7 +30,6 @@ from vidcompress.media.recipe import PixelRecipe
 from vidcompress.media.sampling import check_request
 from vidcompress.media.stock import StockProcessor
 from vidcompress.media.template import bounded_template, check_conversation
-from vidcompress.media.transfer import upload
 from vidcompress.media.video import VideoFrames, read_video
 from vidcompress.presets import Preset
 

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidcompress.core.layout import FrameSource
+from vidcompress.core.transfer import upload
 from vidcompress.media.parts import Part, Parts, whole
 from vidcompress.media.pixels import frame_views, views_shape
 from vidcompress.media.recipe import PixelRecipe
-from vidcompress.media.transfer import upload
 from vidcompress.media.video import VideoFrames
-from vidcompress.views import FrameSource
 
 STEP = 8
 """Frames that are preprocessed at once: half of what the encoder sees at once where nobody says otherwise."""

@@ -6,12 +6,12 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from vidcompress.budget import Plan, half_up, ratio_fraction, split_in_proportion
 from vidcompress.checks import is_whole
+from vidcompress.core.budget import Plan, half_up, ratio_fraction, split_in_proportion
+from vidcompress.core.layout import Evidence, Layout, Quantity, VisualTokens
+from vidcompress.core.method import say_once
+from vidcompress.core.reductions import distances, working_dtype
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
-from vidcompress.methods.base import say_once
-from vidcompress.moments import distances, working_dtype
-from vidcompress.views import Evidence, Layout, Quantity, VisualTokens
 
 Attention = Literal["auto", "cls_attention", "cls_logits", "attention_received", "distance"]
 Layer = int | Literal["features"]

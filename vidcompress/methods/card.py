@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vidcompress.errors import ArgumentError, one_line, shown
 
 if TYPE_CHECKING:
-    from vidcompress.methods.base import Method
+    from vidcompress.core.method import Method
 
 FENCE = "+++\n"
 _HEAD = {

@@ -13,14 +13,14 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
-from vidcompress.budget import Plan, half_up, ratio_fraction, split_in_proportion
 from vidcompress.checks import one_of
+from vidcompress.core.budget import Plan, half_up, ratio_fraction, split_in_proportion
+from vidcompress.core.layout import Evidence, Modality, VisualTokens
+from vidcompress.core.method import Method, register_method, require_numbers, say_once
+from vidcompress.core.reductions import full_precision, products_with, working_dtype
+from vidcompress.core.selection import Selection, with_separators
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.greedy import Groups, Picks, chosen, groups_of, most_volume, unit_rows
-from vidcompress.methods.base import Method, register_method, require_numbers, say_once
-from vidcompress.moments import full_precision, products_with, working_dtype
-from vidcompress.selection import Selection, with_separators
-from vidcompress.views import Evidence, Modality, VisualTokens
 
 Scope = Literal["view", "whole"]
 Relevance = Literal["auto", "negative", "positive", "none"]

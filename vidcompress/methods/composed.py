@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from vidcompress.budget import Plan, exact_ratio, half_up
+from vidcompress.core.budget import Plan, exact_ratio, half_up
+from vidcompress.core.in_llm_method import InsideMethod
+from vidcompress.core.layout import Evidence, Layout, Modality, VisualTokens
+from vidcompress.core.method import Method
+from vidcompress.core.selection import Selection
 from vidcompress.errors import ArgumentError
-from vidcompress.methods.base import Method
-from vidcompress.methods.inside import InsideMethod
-from vidcompress.selection import Selection
-from vidcompress.views import Evidence, Layout, Modality, VisualTokens
 
 
 @dataclass(frozen=True)

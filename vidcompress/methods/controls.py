@@ -10,13 +10,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from vidcompress.budget import Plan
 from vidcompress.checks import is_whole
+from vidcompress.core.budget import Plan
+from vidcompress.core.layout import Modality, VisualTokens
+from vidcompress.core.method import Method, register_method, tokens_to_keep
+from vidcompress.core.ragged import can_join, join, kept_of_each
+from vidcompress.core.selection import Selection, with_separators
 from vidcompress.errors import ArgumentError, shown
-from vidcompress.methods.base import Method, register_method, tokens_to_keep
-from vidcompress.ragged import can_join, join, kept_of_each
-from vidcompress.selection import Selection, with_separators
-from vidcompress.views import Modality, VisualTokens
 
 BOTH: frozenset[Modality] = frozenset({"image", "video"})
 

@@ -10,13 +10,13 @@ from typing import ClassVar, Literal, get_args
 
 import torch
 
-from vidcompress.budget import Plan, split_in_proportion
 from vidcompress.checks import one_of
+from vidcompress.core.budget import Plan, split_in_proportion
+from vidcompress.core.layout import Modality, VisualTokens
+from vidcompress.core.method import Method, register_method
+from vidcompress.core.reductions import full_precision
+from vidcompress.core.selection import Selection, with_separators
 from vidcompress.greedy import Start, chosen, farthest_points, grouped, groups_of
-from vidcompress.methods.base import Method, register_method
-from vidcompress.moments import full_precision
-from vidcompress.selection import Selection, with_separators
-from vidcompress.views import Modality, VisualTokens
 
 Scope = Literal["whole", "view"]
 

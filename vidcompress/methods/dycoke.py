@@ -11,20 +11,20 @@ from typing import ClassVar
 
 import torch
 
-from vidcompress.budget import Plan, split_in_proportion
 from vidcompress.checks import is_whole
-from vidcompress.errors import ArgumentError, shown
-from vidcompress.methods.base import Method, register_method
-from vidcompress.methods.evs import strided
-from vidcompress.moments import cosines_to_frames
-from vidcompress.selection import (
+from vidcompress.core.budget import Plan, split_in_proportion
+from vidcompress.core.layout import Modality, VisualTokens
+from vidcompress.core.method import Method, register_method
+from vidcompress.core.reductions import cosines_to_frames
+from vidcompress.core.selection import (
     Selection,
     order_within_views,
     rank_within_views,
     top_per_view,
     with_separators,
 )
-from vidcompress.views import Modality, VisualTokens
+from vidcompress.errors import ArgumentError, shown
+from vidcompress.methods.evs import strided
 
 
 @register_method

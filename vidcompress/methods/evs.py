@@ -11,12 +11,12 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
-from vidcompress.budget import Plan
 from vidcompress.checks import one_of
-from vidcompress.methods.base import Method, Positions, register_method, tokens_to_keep
-from vidcompress.moments import cosines_to_frames
-from vidcompress.selection import Selection, best_first, with_separators
-from vidcompress.views import Modality, VisualTokens
+from vidcompress.core.budget import Plan
+from vidcompress.core.layout import Modality, VisualTokens
+from vidcompress.core.method import Method, Positions, register_method, tokens_to_keep
+from vidcompress.core.reductions import cosines_to_frames
+from vidcompress.core.selection import Selection, best_first, with_separators
 
 FirstFrame = Literal["forced", "next"]
 FORCED = 255.0

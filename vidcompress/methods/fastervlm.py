@@ -11,7 +11,10 @@ from typing import ClassVar, get_args
 import torch
 from torch import Tensor
 
-from vidcompress.budget import Plan
+from vidcompress.core.budget import Plan
+from vidcompress.core.layout import Evidence, Modality, VisualTokens
+from vidcompress.core.method import ScoredMethod, register_method, require_one_of
+from vidcompress.core.selection import Selection, top_per_view, with_separators
 from vidcompress.methods.attention import (
     Attention,
     Layer,
@@ -20,9 +23,6 @@ from vidcompress.methods.attention import (
     require_layer,
     shares,
 )
-from vidcompress.methods.base import ScoredMethod, register_method, require_one_of
-from vidcompress.selection import Selection, top_per_view, with_separators
-from vidcompress.views import Evidence, Modality, VisualTokens
 
 
 @register_method

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from vidcompress.methods.base import Positions, register_method
-from vidcompress.methods.inside import Between, InsideMethod, visual_attention
+from vidcompress.core.in_llm_method import Between, InsideMethod, visual_attention
+from vidcompress.core.method import Positions, register_method
 
 
 @register_method

@@ -12,15 +12,15 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
-from vidcompress.budget import Plan, split_in_proportion
 from vidcompress.checks import is_whole, one_of
+from vidcompress.core.budget import Plan, split_in_proportion
+from vidcompress.core.layout import Evidence, Modality, VisualTokens
+from vidcompress.core.method import Method, Positions, register_method, require_numbers, say_once
+from vidcompress.core.reductions import distances, full_precision, view_sums
+from vidcompress.core.selection import Selection, largest_remainder, top_per_view, with_separators
 from vidcompress.density import Merged, density_scores, merge_into
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.greedy import unit_rows
-from vidcompress.methods.base import Method, Positions, register_method, require_numbers, say_once
-from vidcompress.moments import distances, full_precision, view_sums
-from vidcompress.selection import Selection, largest_remainder, top_per_view, with_separators
-from vidcompress.views import Evidence, Modality, VisualTokens
 
 Saliency = Literal["auto", "pooling_attention", "cls_attention", "attention_received", "distance"]
 

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import torch
 
-from vidcompress.budget import Plan
+from vidcompress.core.budget import Plan
+from vidcompress.core.layout import Layout, Modality, VisualTokens, _first
+from vidcompress.core.method import Method, register_method, tokens_to_keep
+from vidcompress.core.selection import Selection, with_separators
 from vidcompress.errors import BudgetError
-from vidcompress.methods.base import Method, register_method, tokens_to_keep
-from vidcompress.selection import Selection, with_separators
-from vidcompress.views import Layout, Modality, VisualTokens, _first
 
 
 @register_method

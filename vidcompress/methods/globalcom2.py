@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from vidcompress.budget import Plan
 from vidcompress.checks import is_whole, one_of
-from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
-from vidcompress.methods.base import ScoredMethod, register_method, require_numbers, tokens_to_keep
-from vidcompress.moments import distances, pile_distances, working_dtype
-from vidcompress.piles import in_order, piles, ratios_of
-from vidcompress.ragged import Joined
-from vidcompress.scoring import (
+from vidcompress.core.batch import in_order, piles, ratios_of
+from vidcompress.core.budget import Plan
+from vidcompress.core.layout import Evidence, Layout, Modality, Quantity, VisualTokens, _first
+from vidcompress.core.method import ScoredMethod, register_method, require_numbers, tokens_to_keep
+from vidcompress.core.ragged import Joined
+from vidcompress.core.reductions import distances, pile_distances, working_dtype
+from vidcompress.core.scoring import (
     Allocation,
     Commander,
     Score,
@@ -31,8 +31,8 @@ from vidcompress.scoring import (
     token_scores,
     worth_keeping,
 )
-from vidcompress.selection import Selection, best_first, rank_within_views
-from vidcompress.views import Evidence, Layout, Modality, Quantity, VisualTokens, _first
+from vidcompress.core.selection import Selection, best_first, rank_within_views
+from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
 
 EvidenceOption = Literal["auto", "cls_logits", "cls_attention", "attention_received", "distance"]
 

@@ -11,13 +11,13 @@ from typing import ClassVar, Literal, cast, get_args
 import torch
 from torch import Tensor
 
-from vidcompress.budget import Plan
+from vidcompress.core.budget import Plan
+from vidcompress.core.layout import Evidence, Layout, Modality, VisualTokens, _first
+from vidcompress.core.method import ScoredMethod, register_method, require_numbers, require_one_of
+from vidcompress.core.scoring import Commander, commander_of_image, over_views, top_places
+from vidcompress.core.selection import Selection, rank_within_views
 from vidcompress.errors import ArgumentError
 from vidcompress.methods.attention import Layer, attention_of, attention_wanted, require_layer
-from vidcompress.methods.base import ScoredMethod, register_method, require_numbers, require_one_of
-from vidcompress.scoring import Commander, commander_of_image, over_views, top_places
-from vidcompress.selection import Selection, rank_within_views
-from vidcompress.views import Evidence, Layout, Modality, VisualTokens, _first
 
 CrossAttention = Literal["auto", "cls_attention", "cls_logits", "attention_received"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from vidcompress.core.config import Settings, make_settings
+from vidcompress.core.foreign_arguments import LOADING, refuse
+from vidcompress.core.method import METHODS, Method
 from vidcompress.errors import ArgumentError, nearest, shown
-from vidcompress.foreign import LOADING, refuse
-from vidcompress.methods.base import METHODS, Method
 from vidcompress.methods.composed import Composed
-from vidcompress.settings import Settings, make_settings
 
 
 def available_methods() -> list[str]:

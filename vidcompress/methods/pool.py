@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d
 
-from vidcompress.budget import Plan
-from vidcompress.methods.base import Method, register_method, tokens_to_keep
-from vidcompress.moments import rows_per_block, working_dtype
-from vidcompress.selection import Selection
-from vidcompress.views import Layout, Modality, VisualTokens
+from vidcompress.core.budget import Plan
+from vidcompress.core.layout import Layout, Modality, VisualTokens
+from vidcompress.core.method import Method, register_method, tokens_to_keep
+from vidcompress.core.reductions import rows_per_block, working_dtype
+from vidcompress.core.selection import Selection
 
 
 @dataclass(frozen=True)

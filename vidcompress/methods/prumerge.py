@@ -11,15 +11,15 @@ from typing import ClassVar, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from vidcompress.budget import Plan
 from vidcompress.checks import is_whole
+from vidcompress.core.budget import Plan
+from vidcompress.core.layout import Evidence, Layout, Modality, Quantity, VisualTokens, _first
+from vidcompress.core.method import Method, register_method, require_flags, require_one_of, tokens_to_keep
+from vidcompress.core.reductions import per_view, rows_per_block
+from vidcompress.core.selection import Selection, largest_remainder, rank_table, separators_for
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.merging import merge_neighbours, side_by_side
 from vidcompress.methods.attention import Layer, attention_of, attention_wanted, evidence_of, require_layer
-from vidcompress.methods.base import Method, register_method, require_flags, require_one_of, tokens_to_keep
-from vidcompress.moments import per_view, rows_per_block
-from vidcompress.selection import Selection, largest_remainder, rank_table, separators_for
-from vidcompress.views import Evidence, Layout, Modality, Quantity, VisualTokens, _first
 
 HIDDEN = Evidence("hidden", "features")
 Count = Literal["budget", "iqr"]

@@ -11,13 +11,13 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
-from vidcompress.budget import Plan
+from vidcompress.core.budget import Plan
+from vidcompress.core.layout import Layout
+from vidcompress.core.method import register_method, require_numbers
+from vidcompress.core.selection import rank_table
 from vidcompress.errors import ArgumentError
 from vidcompress.merging import columns_of
-from vidcompress.methods.base import register_method, require_numbers
 from vidcompress.methods.prumerge import Candidates, PruMerge
-from vidcompress.selection import rank_table
-from vidcompress.views import Layout
 
 Count = Literal["budget", "iqr", "training"]
 TRAINED_STEP = 8  # the authors train with an eighth of the tokens by attention and every eighth of the raster

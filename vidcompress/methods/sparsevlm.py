@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from vidcompress.checks import flag
+from vidcompress.core.in_llm_method import Between, InsideMethod, visual_attention
+from vidcompress.core.method import Positions, register_method
 from vidcompress.decoder.cluster import cluster_means, density_peaks
-from vidcompress.methods.base import Positions, register_method
-from vidcompress.methods.inside import Between, InsideMethod, visual_attention
 
 _OF = 576
 _NAMED: dict[int, tuple[int, ...]] = {

@@ -13,10 +13,11 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from vidcompress.budget import Plan
 from vidcompress.checks import one_of
-from vidcompress.errors import ArgumentError, shown
-from vidcompress.methods.base import (
+from vidcompress.core.batch import in_order, piles, ratios_of
+from vidcompress.core.budget import Plan
+from vidcompress.core.layout import Layout, Modality, VisualTokens, _first
+from vidcompress.core.method import (
     Method,
     ScoredMethod,
     by_view,
@@ -24,12 +25,19 @@ from vidcompress.methods.base import (
     require_numbers,
     tokens_to_keep,
 )
-from vidcompress.moments import EPSILON, Pile, pile, products, rows_per_block, weighted_sums, working_dtype
-from vidcompress.piles import in_order, piles, ratios_of
-from vidcompress.ragged import Joined
-from vidcompress.scoring import softmax_of_views
-from vidcompress.selection import Selection, best_first, rank_within_views, with_separators
-from vidcompress.views import Layout, Modality, VisualTokens, _first
+from vidcompress.core.ragged import Joined
+from vidcompress.core.reductions import (
+    EPSILON,
+    Pile,
+    pile,
+    products,
+    rows_per_block,
+    weighted_sums,
+    working_dtype,
+)
+from vidcompress.core.scoring import softmax_of_views
+from vidcompress.core.selection import Selection, best_first, rank_within_views, with_separators
+from vidcompress.errors import ArgumentError, shown
 
 Reconcile = Literal["largest_remainder", "global"]
 

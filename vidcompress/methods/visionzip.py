@@ -11,7 +11,11 @@ from typing import ClassVar, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from vidcompress.budget import Plan, half_up, ratio_fraction
+from vidcompress.core.budget import Plan, half_up, ratio_fraction
+from vidcompress.core.layout import Evidence, Layout, Modality, VisualTokens, _first
+from vidcompress.core.method import Method, register_method, require_flags, require_numbers, require_one_of
+from vidcompress.core.reductions import rows_per_block
+from vidcompress.core.selection import Selection, rank_table, separators_for
 from vidcompress.errors import ArgumentError
 from vidcompress.merging import columns_of, merge_groups, nearest_centre, side_by_side
 from vidcompress.methods.attention import (
@@ -23,10 +27,6 @@ from vidcompress.methods.attention import (
     require_layer,
     shares,
 )
-from vidcompress.methods.base import Method, register_method, require_flags, require_numbers, require_one_of
-from vidcompress.moments import rows_per_block
-from vidcompress.selection import Selection, rank_table, separators_for
-from vidcompress.views import Evidence, Layout, Modality, VisualTokens, _first
 
 HIDDEN, CLS_HIDDEN = Evidence("hidden", "features"), Evidence("cls_hidden", "features")
 Order = Literal["auto", "sequence", "appended"]

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vidcompress.checks import is_whole
+from vidcompress.core.report import Report
 from vidcompress.errors import ArgumentError, shown
-from vidcompress.report import Report
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,20 +9,20 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from vidcompress.core.devices import input_device
+from vidcompress.core.phases import FirstToken, Phases
+from vidcompress.core.report import Report
+from vidcompress.core.transfer import upload
 from vidcompress.errors import ArgumentError, VidcompressError, one_line, shown
 from vidcompress.inputs import CompressedInputs
 from vidcompress.media import VideoFrames
 from vidcompress.media.families import Family
 from vidcompress.media.image import NOTE
 from vidcompress.media.prompt import without_second_start
-from vidcompress.media.transfer import upload
-from vidcompress.placement import input_device
 from vidcompress.qa.ahead import ahead
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.arguments import check_generation, check_present
-from vidcompress.qa.phases import FirstToken, Phases
 from vidcompress.qa.question import Question
-from vidcompress.report import Report
 from vidcompress.session import compress_inputs
 
 Media = tuple[list[Any], VideoFrames | None]

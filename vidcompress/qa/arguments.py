@@ -10,8 +10,8 @@ from typing import Any
 from vidcompress.adapters.base import adapter_for
 from vidcompress.cache_names import CACHE_NAMES
 from vidcompress.checks import is_whole
+from vidcompress.core.foreign_arguments import ASKING, refuse
 from vidcompress.errors import ArgumentError, nearest, shown
-from vidcompress.foreign import ASKING, refuse
 from vidcompress.media import Processor
 
 OWN = (

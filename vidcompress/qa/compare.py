@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from vidcompress.core.devices import input_device
+from vidcompress.core.phases import Phases
 from vidcompress.errors import BudgetError
-from vidcompress.placement import input_device
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.answering import answer_prepared, open_and_prepare
 from vidcompress.qa.comparison import TIMES, Comparison, Row
 from vidcompress.qa.lineup import Entry
-from vidcompress.qa.phases import Phases
 from vidcompress.qa.progress import bar
 from vidcompress.qa.question import Question
 from vidcompress.resources import embedded_models

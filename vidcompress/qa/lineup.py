@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vidcompress.checks import flag, is_whole, whole_number
+from vidcompress.core.config import Settings, read_saving
+from vidcompress.core.method import Method
+from vidcompress.core.method_spec import read_label, split_labels
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
-from vidcompress.labels import read_label, split_labels
-from vidcompress.methods.base import Method
 from vidcompress.methods.lookup import available_methods, read_settings
 from vidcompress.qa.question import Question, read_question
-from vidcompress.settings import Settings, read_saving
 
 BASELINE = "none"
 CONTROLS = ("random", "uniform")

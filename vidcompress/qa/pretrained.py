@@ -11,8 +11,8 @@ import torch
 from vidcompress import checks
 from vidcompress.adapters.base import ADAPTERS
 from vidcompress.checks import check_source
+from vidcompress.core.devices import check_device_map
 from vidcompress.errors import ArgumentError, UnsupportedModelError, nearest, one_line, shown
-from vidcompress.placement import check_device_map
 from vidcompress.qa.arguments import check_special_ids
 from vidcompress.qa.attention import check_attention
 from vidcompress.qa.checkpoint import check_loaded, has_pooling_head, read_json, tensor_names

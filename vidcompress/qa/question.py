@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from vidcompress.checks import unicode_text, whole_number
+from vidcompress.core.foreign_arguments import ASKING, instead
 from vidcompress.errors import ArgumentError, shown
-from vidcompress.foreign import ASKING, instead
 from vidcompress.media import VideoFrames, load_image, read_video
 from vidcompress.media.arriving import ArrivingFrames, arriving
 

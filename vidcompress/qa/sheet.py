@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw
 
+from vidcompress.core.visual_report import VisualReport
 from vidcompress.errors import ArgumentError
 from vidcompress.overlay import FAINT, INK, PAPER, Picture, font, make_tiles
-from vidcompress.visual_report import VisualReport
 
 if TYPE_CHECKING:
     from vidcompress.qa.answer import Answer

@@ -12,8 +12,8 @@ import torch
 from vidcompress.adapters.base import adapter_for
 from vidcompress.checks import flag, whole_number
 from vidcompress.compiled import check_compile, compile_decoder
+from vidcompress.core.foreign_arguments import ASKING, LOADING, SAMPLING, instead, refuse
 from vidcompress.errors import ArgumentError, shown
-from vidcompress.foreign import ASKING, LOADING, SAMPLING, instead, refuse
 from vidcompress.media import load_processor
 from vidcompress.media.backends import get_backend
 from vidcompress.media.sampling import check_request

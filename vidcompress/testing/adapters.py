@@ -9,14 +9,14 @@ from typing import Any
 import torch
 
 from vidcompress.adapters.base import Adapter, Visual, adapter_for
-from vidcompress.methods.base import Method
+from vidcompress.core.layout import AXES, OF_QUESTION, Evidence, VisualTokens
+from vidcompress.core.method import Method
+from vidcompress.core.wrappers import unwrap
 from vidcompress.methods.lookup import available_methods, get_method
 from vidcompress.testing.block import check_block, check_refusals
 from vidcompress.testing.expect import require, same
 from vidcompress.testing.models import check_counts, check_identity, check_masked
 from vidcompress.testing.rows import check_rows
-from vidcompress.views import AXES, OF_QUESTION, Evidence, VisualTokens
-from vidcompress.wrappers import unwrap
 
 PROJECTED = ("hidden", "cls_hidden")
 """Evidence that is of use only with the projector that reads it."""

@@ -9,11 +9,11 @@ import torch
 
 from vidcompress.adapters.base import adapter_for
 from vidcompress.block import compress
+from vidcompress.core.method import Method
+from vidcompress.core.wrappers import unwrap
 from vidcompress.errors import UnsupportedInputError
-from vidcompress.methods.base import Method
 from vidcompress.session import compress_inputs
 from vidcompress.testing.expect import placeholder_mask, require
-from vidcompress.wrappers import unwrap
 
 
 def check_block(model: Any, inputs: Mapping[str, Any], method: str | Method = "uniform") -> None:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from vidcompress.adapters.base import adapter_for
+from vidcompress.core.method import Method
 from vidcompress.errors import BudgetError
 from vidcompress.inputs import CompressedInputs
-from vidcompress.methods.base import Method
 from vidcompress.session import compress_inputs
 
 

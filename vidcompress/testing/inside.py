@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from vidcompress.cache_names import returned_cache
-from vidcompress.methods.base import Method
+from vidcompress.core.method import Method
+from vidcompress.core.wrappers import unwrap
 from vidcompress.session import compress_inputs
 from vidcompress.testing.expect import require
-from vidcompress.wrappers import unwrap
 
 
 def check_inside(model: Any, inputs: Mapping[str, Any], method: Method) -> None:

@@ -10,16 +10,16 @@ from typing import Any
 import torch
 
 from vidcompress.adapters.geometry import image_layout, unpadded_box, video_layout
-from vidcompress.budget import POLICIES, SEPARATORS, Budget, Plan, make_plan
+from vidcompress.core.budget import POLICIES, SEPARATORS, Budget, Plan, make_plan
+from vidcompress.core.layout import AXES, Layout, VisualTokens
+from vidcompress.core.method import Method
+from vidcompress.core.selection import Selection
 from vidcompress.errors import BudgetError
-from vidcompress.methods.base import Method
 from vidcompress.methods.lookup import get_method
-from vidcompress.selection import Selection
 from vidcompress.testing.expect import require
 from vidcompress.testing.inside import check_inside
 from vidcompress.testing.models import check_counts, check_identity, check_masked
 from vidcompress.testing.rows import check_rows
-from vidcompress.views import AXES, Layout, VisualTokens
 
 EMBEDDED = (("tiny-next", "image"), ("tiny-onevision", "image"), ("tiny-onevision", "video"))
 LENGTHS = {"C": 12, "E": 8, "T": 5, "S": 2}

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidcompress.core.method import Method, Positions
+from vidcompress.core.wrappers import unwrap
 from vidcompress.inputs import CompressedInputs
-from vidcompress.methods.base import Method, Positions
 from vidcompress.methods.lookup import get_method
 from vidcompress.session import compress_inputs
 from vidcompress.testing.expect import (
@@ -23,7 +24,6 @@ from vidcompress.testing.expect import (
     require,
     same,
 )
-from vidcompress.wrappers import unwrap
 
 RATIOS = ("0.01", "0.1", "0.25", "0.5", "0.77", "1")
 

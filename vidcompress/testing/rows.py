@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidcompress.methods.base import Method
+from vidcompress.core.method import Method
+from vidcompress.core.wrappers import unwrap
 from vidcompress.methods.lookup import get_method
 from vidcompress.session import compress_inputs
 from vidcompress.testing.expect import (
@@ -20,7 +21,6 @@ from vidcompress.testing.expect import (
     require,
     same,
 )
-from vidcompress.wrappers import unwrap
 
 
 def check_rows(model: Any, inputs: Mapping[str, Any], method: str | Method, *, ratio: str = "0.5") -> None:

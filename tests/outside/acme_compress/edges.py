@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 
 from vidcompress import VisualTokens, register_method
-from vidcompress.budget import Plan
-from vidcompress.methods.base import ScoredMethod, require_numbers
+from vidcompress.core.budget import Plan
+from vidcompress.core.method import ScoredMethod, require_numbers
 
 
 @register_method

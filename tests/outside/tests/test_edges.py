@@ -4,7 +4,7 @@ import torch
 
 from vidcompress import VisualTokens, get_method, testing
 from vidcompress.adapters import image_layout
-from vidcompress.budget import make_plan
+from vidcompress.core.budget import make_plan
 
 
 def test_edges_keeps_the_contract() -> None:

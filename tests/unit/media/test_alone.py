@@ -17,12 +17,12 @@ import torch
 from tiny_models import VIDEO_FAMILIES
 from vidcompress import VisualQA
 from vidcompress.adapters.llava import LlavaAdapter
+from vidcompress.core.phases import Phases
 from vidcompress.errors import UnsupportedInputError
 from vidcompress.media import MediaError, arriving, pyav_backend, read_video
 from vidcompress.media.parts import Reread
 from vidcompress.media.stream import FrameViews
 from vidcompress.qa import alone
-from vidcompress.qa.phases import Phases
 from vidcompress.qa.question import Question
 
 LONG = 30.0

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidcompress.budget import Plan
-from vidcompress.moments import Pile, rows_per_block, working_dtype
-from vidcompress.ragged import join
-from vidcompress.views import VisualTokens
+from vidcompress.core.budget import Plan
+from vidcompress.core.layout import VisualTokens
+from vidcompress.core.ragged import join
+from vidcompress.core.reductions import Pile, rows_per_block, working_dtype
 
 LINE = 64
 """Bytes: products of rows that begin elsewhere in a cache line may round differently."""

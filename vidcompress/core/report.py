@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vidcompress.checks import whole_number
-from vidcompress.visual_report import ViewReport, VisualReport
+from vidcompress.core.visual_report import ViewReport, VisualReport
 
 if TYPE_CHECKING:
-    from vidcompress.inside_report import InsideReport
+    from vidcompress.core.pruning_report import InsideReport
 
 __all__ = ["Report", "ViewReport", "VisualReport"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidcompress.core.layout import Layout, Modality, View, ViewKind
 from vidcompress.errors import ArgumentError, shown
-from vidcompress.views import Layout, Modality, View, ViewKind
 
 
 @dataclass(frozen=True)

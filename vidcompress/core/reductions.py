@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from vidcompress.views import Layout
+from vidcompress.core.layout import Layout
 
 EPSILON = 1e-12
 NOISE = 1e-6  # what rounding leaves of a distance or a variance that is zero

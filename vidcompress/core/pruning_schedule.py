@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from vidcompress.budget import half_up
+from vidcompress.core.budget import half_up
 from vidcompress.errors import BudgetError
 
 STEPS = 2**20

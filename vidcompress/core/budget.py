@@ -15,8 +15,8 @@ from numbers import Real
 from typing import Literal
 
 from vidcompress.checks import is_whole, one_of
+from vidcompress.core.layout import Layout
 from vidcompress.errors import ArgumentError, BudgetError, shown
-from vidcompress.views import Layout
 
 Separators = Literal["keep", "thin", "drop"]
 Policy = Literal["exact", "reference"]

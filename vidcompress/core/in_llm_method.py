@@ -10,12 +10,18 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from vidcompress.budget import Plan
 from vidcompress.checks import one_of
-from vidcompress.decoder.schedule import Schedule, largest_within, make_schedule, stage_layers, unreachable
-from vidcompress.methods.base import Method
-from vidcompress.selection import Selection
-from vidcompress.views import Modality, VisualTokens
+from vidcompress.core.budget import Plan
+from vidcompress.core.layout import Modality, VisualTokens
+from vidcompress.core.method import Method
+from vidcompress.core.pruning_schedule import (
+    Schedule,
+    largest_within,
+    make_schedule,
+    stage_layers,
+    unreachable,
+)
+from vidcompress.core.selection import Selection
 
 SCHEDULES = ("published", "fit")
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vidcompress.core.layout import Layout, VisualTokens, _first
 from vidcompress.errors import ArgumentError, shown
-from vidcompress.views import Layout, VisualTokens, _first
 
 
 @dataclass(eq=False)

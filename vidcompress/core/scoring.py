@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from vidcompress.budget import Policy, half_up, ratio_fraction
+from vidcompress.core.budget import Policy, half_up, ratio_fraction
+from vidcompress.core.layout import Layout, ordinary
+from vidcompress.core.reductions import EPSILON, per_view
+from vidcompress.core.selection import best_first
 from vidcompress.errors import UnsupportedInputError
-from vidcompress.moments import EPSILON, per_view
-from vidcompress.selection import best_first
-from vidcompress.views import Layout, ordinary
 
 Allocation = Literal["uniform", "topk", "softmax_max", "softmax_sum", "gated"]
 Score = Literal["local", "global", "holistic"]

@@ -12,15 +12,15 @@ from typing import Any, ClassVar, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from vidcompress.budget import Plan, half_up, ratio_fraction
 from vidcompress.catalogue import Registry
 from vidcompress.checks import one_of
+from vidcompress.core.budget import Plan, half_up, ratio_fraction
+from vidcompress.core.layout import Evidence, Layout, Modality, VisualTokens
+from vidcompress.core.ragged import Joined, can_join, join, spend
+from vidcompress.core.reductions import per_view
+from vidcompress.core.selection import Selection, largest_remainder, top_per_view, with_separators
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
-from vidcompress.moments import per_view
-from vidcompress.ragged import Joined, can_join, join, spend
-from vidcompress.selection import Selection, largest_remainder, top_per_view, with_separators
 from vidcompress.signatures import check_method_class
-from vidcompress.views import Evidence, Layout, Modality, VisualTokens
 
 Positions = Literal["contiguous", "original"]
 POSITIONS: tuple[Positions, ...] = ("contiguous", "original")
@@ -213,7 +213,7 @@ def register_method(cls: M) -> M:
     """
     if not (isinstance(cls, type) and issubclass(cls, Method)):
         raise ArgumentError(
-            f"register_method takes a subclass of vidcompress.methods.base.Method, got {shown(cls)}"
+            f"register_method takes a subclass of vidcompress.core.method.Method, got {shown(cls)}"
         )
     check_method_class(cls, Method)
     METHODS.add([cls.name], cls)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidcompress.views import Evidence, Layout, VisualTokens, as_called_here
+from vidcompress.core.layout import Evidence, Layout, VisualTokens, as_called_here
 
 
 class UnprojectedTokens(VisualTokens):

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from vidcompress.budget import POLICIES, SEPARATORS, Budget, Policy, Separators
 from vidcompress.checks import is_number, is_whole, one_of
+from vidcompress.core.budget import POLICIES, SEPARATORS, Budget, Policy, Separators
+from vidcompress.core.method import POSITIONS, Method, Positions
+from vidcompress.core.method_spec import read_value
+from vidcompress.core.report import Report
 from vidcompress.errors import ArgumentError, shown
-from vidcompress.labels import read_value
-from vidcompress.methods.base import POSITIONS, Method, Positions
-from vidcompress.report import Report
 
 THRESHOLD = 0.15  # of pixel_values: 19 grey levels where the processor divides by a deviation of 0.5
 AREA = 0.01

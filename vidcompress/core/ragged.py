@@ -13,8 +13,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from vidcompress.selection import Selection, largest_remainder, rank_within_views
-from vidcompress.views import Layout, VisualTokens, _first, ordinary
+from vidcompress.core.layout import Layout, VisualTokens, _first, ordinary
+from vidcompress.core.selection import Selection, largest_remainder, rank_within_views
 
 
 @dataclass(frozen=True, eq=False)
