@@ -11,11 +11,11 @@ import torch
 
 from reference.golden import cases, load, quantised, ratio_plan, views_layout
 from vidcompress.core.layout import Evidence, VisualTokens
-from vidcompress.merging import cosines, nearest
 from vidcompress.methods.fastervlm import FasterVLM
 from vidcompress.methods.prumerge import PruMerge, outliers
 from vidcompress.methods.prumerge_plus import PruMergePlus
 from vidcompress.methods.visionzip import VisionZip
+from vidcompress.ops.merging import cosines, nearest
 
 DTYPES = (torch.float32, torch.float64)
 PATCHES = 576

@@ -15,12 +15,12 @@ from reference import slow_methods as slow
 from vidcompress.adapters.geometry import image_layout, video_layout
 from vidcompress.core.budget import Plan, make_plan
 from vidcompress.core.layout import Evidence, Layout, VisualTokens
-from vidcompress.greedy import Cosines, farthest_points, groups_of
 from vidcompress.methods.cdpruner import CDPruner
 from vidcompress.methods.divprune import DivPrune
 from vidcompress.methods.dycoke import DyCoke
 from vidcompress.methods.evs import EVS
 from vidcompress.methods.fastvid import FastVID
+from vidcompress.ops.diversity import Cosines, farthest_points, groups_of
 
 DIM = 8
 DRAWN = settings(max_examples=40, deadline=None)
@@ -114,7 +114,7 @@ def test_without_room_for_the_matrix_the_rows_are_the_same(
     tokens = VisualTokens(features, layout, {QUESTION: torch.randn(3, DIM, dtype=torch.float64)})
     methods = (DivPrune(**options), CDPruner())  # type: ignore[arg-type]
     held = [method.select(tokens, plan_for(tokens, 30)).index for method in methods]
-    monkeypatch.setattr("vidcompress.greedy.MATRIX_ELEMENTS", 10)
+    monkeypatch.setattr("vidcompress.ops.diversity.MATRIX_ELEMENTS", 10)
     monkeypatch.setattr("vidcompress.core.reductions.CPU_BLOCK", 500)
     assert Cosines(groups_of(features, layout, whole=True).unit)._matrix is None
     for method, index in zip(methods, held, strict=True):

@@ -15,8 +15,8 @@ from vidcompress.core import method as base
 from vidcompress.core.budget import Plan, make_plan
 from vidcompress.core.layout import Evidence, VisualTokens
 from vidcompress.errors import UnsupportedInputError
-from vidcompress.merging import cosines, merge_groups, merge_neighbours, nearest
 from vidcompress.methods.lookup import get_method
+from vidcompress.ops.merging import cosines, merge_groups, merge_neighbours, nearest
 
 NAMES = ("fastervlm", "hired", "prumerge", "prumerge_plus", "visionzip")
 CLS, RECEIVED = Evidence("cls_attention", "features"), Evidence("attention_received", "features")

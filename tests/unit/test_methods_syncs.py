@@ -15,8 +15,8 @@ from layouts import make_tokens
 from vidcompress.adapters.geometry import image_layout, video_layout
 from vidcompress.core.budget import make_plan
 from vidcompress.core.layout import Layout
-from vidcompress.decoder.cluster import cluster_means, density_peaks
 from vidcompress.methods.lookup import available_methods, get_method
+from vidcompress.ops.clustering import cluster_means, density_peaks
 
 WATCHED = ("_local_scalar_dense", "nonzero", "masked_select", "boolean index")
 

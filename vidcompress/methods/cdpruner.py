@@ -20,7 +20,7 @@ from vidcompress.core.method import Method, register_method, require_numbers, sa
 from vidcompress.core.reductions import full_precision, products_with, working_dtype
 from vidcompress.core.selection import Selection, with_separators
 from vidcompress.errors import ArgumentError, shown
-from vidcompress.greedy import Groups, Picks, chosen, groups_of, most_volume, unit_rows
+from vidcompress.ops.diversity import Groups, Picks, chosen, groups_of, most_volume, unit_rows
 
 Scope = Literal["view", "whole"]
 Relevance = Literal["auto", "negative", "positive", "none"]

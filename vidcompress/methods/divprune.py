@@ -16,7 +16,7 @@ from vidcompress.core.layout import Modality, VisualTokens
 from vidcompress.core.method import Method, register_method
 from vidcompress.core.reductions import full_precision
 from vidcompress.core.selection import Selection, with_separators
-from vidcompress.greedy import Start, chosen, farthest_points, grouped, groups_of
+from vidcompress.ops.diversity import Start, chosen, farthest_points, grouped, groups_of
 
 Scope = Literal["whole", "view"]
 

@@ -15,7 +15,7 @@ from vidcompress.core.budget import Plan
 from vidcompress.core.layout import Evidence, Modality, VisualTokens
 from vidcompress.core.method import ScoredMethod, register_method, require_one_of
 from vidcompress.core.selection import Selection, top_per_view, with_separators
-from vidcompress.methods.attention import (
+from vidcompress.ops.attention_scores import (
     Attention,
     Layer,
     attention_of,

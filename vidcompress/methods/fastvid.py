@@ -18,9 +18,9 @@ from vidcompress.core.layout import Evidence, Modality, VisualTokens
 from vidcompress.core.method import Method, Positions, register_method, require_numbers, say_once
 from vidcompress.core.reductions import distances, full_precision, view_sums
 from vidcompress.core.selection import Selection, largest_remainder, top_per_view, with_separators
-from vidcompress.density import Merged, density_scores, merge_into
 from vidcompress.errors import ArgumentError, shown
-from vidcompress.greedy import unit_rows
+from vidcompress.ops.density_peaks import Merged, density_scores, merge_into
+from vidcompress.ops.diversity import unit_rows
 
 Saliency = Literal["auto", "pooling_attention", "cls_attention", "attention_received", "distance"]
 

@@ -17,7 +17,7 @@ from vidcompress.core.method import ScoredMethod, register_method, require_numbe
 from vidcompress.core.scoring import Commander, commander_of_image, over_views, top_places
 from vidcompress.core.selection import Selection, rank_within_views
 from vidcompress.errors import ArgumentError
-from vidcompress.methods.attention import Layer, attention_of, attention_wanted, require_layer
+from vidcompress.ops.attention_scores import Layer, attention_of, attention_wanted, require_layer
 
 CrossAttention = Literal["auto", "cls_attention", "cls_logits", "attention_received"]
 

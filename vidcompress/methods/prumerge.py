@@ -18,8 +18,14 @@ from vidcompress.core.method import Method, register_method, require_flags, requ
 from vidcompress.core.reductions import per_view, rows_per_block
 from vidcompress.core.selection import Selection, largest_remainder, rank_table, separators_for
 from vidcompress.errors import ArgumentError, shown
-from vidcompress.merging import merge_neighbours, side_by_side
-from vidcompress.methods.attention import Layer, attention_of, attention_wanted, evidence_of, require_layer
+from vidcompress.ops.attention_scores import (
+    Layer,
+    attention_of,
+    attention_wanted,
+    evidence_of,
+    require_layer,
+)
+from vidcompress.ops.merging import merge_neighbours, side_by_side
 
 HIDDEN = Evidence("hidden", "features")
 Count = Literal["budget", "iqr"]

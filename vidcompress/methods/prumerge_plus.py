@@ -16,8 +16,8 @@ from vidcompress.core.layout import Layout
 from vidcompress.core.method import register_method, require_numbers
 from vidcompress.core.selection import rank_table
 from vidcompress.errors import ArgumentError
-from vidcompress.merging import columns_of
 from vidcompress.methods.prumerge import Candidates, PruMerge
+from vidcompress.ops.merging import columns_of
 
 Count = Literal["budget", "iqr", "training"]
 TRAINED_STEP = 8  # the authors train with an eighth of the tokens by attention and every eighth of the raster

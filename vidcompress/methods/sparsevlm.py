@@ -12,7 +12,7 @@ from torch import Tensor
 from vidcompress.checks import flag
 from vidcompress.core.in_llm_method import Between, InsideMethod, visual_attention
 from vidcompress.core.method import Positions, register_method
-from vidcompress.decoder.cluster import cluster_means, density_peaks
+from vidcompress.ops.clustering import cluster_means, density_peaks
 
 _OF = 576
 _NAMED: dict[int, tuple[int, ...]] = {

@@ -17,8 +17,7 @@ from vidcompress.core.method import Method, register_method, require_flags, requ
 from vidcompress.core.reductions import rows_per_block
 from vidcompress.core.selection import Selection, rank_table, separators_for
 from vidcompress.errors import ArgumentError
-from vidcompress.merging import columns_of, merge_groups, nearest_centre, side_by_side
-from vidcompress.methods.attention import (
+from vidcompress.ops.attention_scores import (
     Attention,
     Layer,
     attention_of,
@@ -27,6 +26,7 @@ from vidcompress.methods.attention import (
     require_layer,
     shares,
 )
+from vidcompress.ops.merging import columns_of, merge_groups, nearest_centre, side_by_side
 
 HIDDEN, CLS_HIDDEN = Evidence("hidden", "features"), Evidence("cls_hidden", "features")
 Order = Literal["auto", "sequence", "appended"]

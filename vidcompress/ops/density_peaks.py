@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vidcompress.core.layout import Layout, _first
 from vidcompress.core.reductions import NOISE, rows_per_block, working_dtype
-from vidcompress.greedy import unit_rows
+from vidcompress.ops.diversity import unit_rows
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,1 @@
+"""Algorithms on tensors that several methods share."""
