@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from vidcompress.adapters.geometry import image_layout, video_layout
+from vidcompress.adapters.layouts import image_layout, video_layout
 from vidcompress.core.layout import AXES, Evidence, Layout, VisualTokens
 from vidcompress.core.method import Method
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from vidcompress.adapters.geometry import image_layout, unpadded_box, video_layout
+from vidcompress.adapters.layouts import image_layout, unpadded_box, video_layout
 from vidcompress.core.layout import Evidence, Layout, VisualTokens
 
 CLS = Evidence("cls_logits", -1)

@@ -19,7 +19,7 @@ _PUBLIC = {
     "CompressedInputs": "inputs",
     "Evidence": "core.layout",
     "Layout": "core.layout",
-    "MediaError": "media.errors",
+    "MediaError": "errors",
     "Method": "core.method",
     "Report": "core.report",
     "Selection": "core.selection",
@@ -54,11 +54,11 @@ if TYPE_CHECKING:
     from vidcompress.core.selection import Selection as Selection
     from vidcompress.errors import ArgumentError as ArgumentError
     from vidcompress.errors import BudgetError as BudgetError
+    from vidcompress.errors import MediaError as MediaError
     from vidcompress.errors import UnsupportedInputError as UnsupportedInputError
     from vidcompress.errors import UnsupportedModelError as UnsupportedModelError
     from vidcompress.errors import VidcompressError as VidcompressError
     from vidcompress.inputs import CompressedInputs as CompressedInputs
-    from vidcompress.media.errors import MediaError as MediaError
     from vidcompress.media.loading import load_processor as load_processor
     from vidcompress.methods.lookup import available_methods as available_methods
     from vidcompress.methods.lookup import get_method as get_method

@@ -30,6 +30,17 @@ class CompressionStateError(VidcompressError, RuntimeError):
     """A call does not fit the present state, such as a second `compress` on one model."""
 
 
+class MediaError(VidcompressError, ValueError):
+    """A picture, a clip or a processor file that cannot be served.
+
+    The message names the argument or file, says what was found, what would be accepted, and what to do next.
+    """
+
+
+class SamplingError(MediaError, ArgumentError):
+    """A sampling argument that is not allowed, whatever the clip."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a clause that lists the known names, nearest first, for use at the end of a message."""
     names = sorted(known)

@@ -16,12 +16,12 @@ from safetensors.torch import load_file, save_file
 from hub_layouts import REPOSITORIES, save_repository
 from tiny_models import FAMILIES, IMAGE, Scene, batch, tiny_model
 from vidcompress import VisualQA, compress_inputs
-from vidcompress.adapters.original import KEY_MAPPING
+from vidcompress.adapters.families import get_family, read_geometry
+from vidcompress.adapters.original_checkpoints import KEY_MAPPING
 from vidcompress.doctor import inputs as doctor_inputs
 from vidcompress.doctor.checkpoint import inspect
 from vidcompress.doctor.model import empty_model, fit, parameter_count
 from vidcompress.doctor.weights import INDEX, SINGLE, WeightsError, read_folder
-from vidcompress.media.families import get_family, read_geometry
 from vidcompress.media.processor import Processor
 from vidcompress.media.recipe import read_recipe
 from vidcompress.qa.pretrained import load_model

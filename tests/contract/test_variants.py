@@ -30,7 +30,7 @@ def test_half_precision_is_the_stock_model_at_full_retention(family: str, dtype:
 
 def test_scores_are_float32_whatever_the_models_dtype() -> None:
     """The same features in bfloat16 and float32 give the same tokens."""
-    from vidcompress.adapters.geometry import video_layout
+    from vidcompress.adapters.layouts import video_layout
     from vidcompress.core.budget import make_plan
     from vidcompress.core.layout import VisualTokens
     from vidcompress.methods.lookup import get_method

@@ -256,7 +256,7 @@ def test_what_a_broken_package_registered_is_taken_back(site: Path, rubble: Path
     probe = (
         "import warnings; warnings.simplefilter('ignore')\n"
         f"{first}"
-        "from vidcompress.media.families import get_family\n"
+        "from vidcompress.adapters.families import get_family\n"
         "try: get_family('theirs')\n"
         "except Exception as error: print(error)\n"
         "print(get_family('llava').crops)"

@@ -9,8 +9,13 @@ import torch
 
 from errors.rows import Make, Row
 from errors.rows_settings import RATIO, TOKENS, WHOLE, sampling_rows, settings_rows
-from vidcompress.errors import BudgetError, UnsupportedInputError, UnsupportedModelError
-from vidcompress.media.errors import MediaError, SamplingError
+from vidcompress.errors import (
+    BudgetError,
+    MediaError,
+    SamplingError,
+    UnsupportedInputError,
+    UnsupportedModelError,
+)
 
 HALVES = ("what \ud800?", "\udcff")
 """Half a surrogate pair, and what Python makes of a byte of the command line that is no UTF-8."""

@@ -11,9 +11,8 @@ import torch
 
 from errors.rows import Make, Row
 from errors.rows_settings import WHOLE, sampling_rows
-from vidcompress.errors import VidcompressError
-from vidcompress.media.errors import MediaError, SamplingError
-from vidcompress.presets import TOKENS_2880
+from vidcompress.adapters.presets import TOKENS_2880
+from vidcompress.errors import MediaError, SamplingError, VidcompressError
 
 NO_COUNTS = (0, -1, 1.5, math.nan, math.inf, True, None, "8")
 NO_FLAGS = (1, "yes", None)
@@ -112,7 +111,7 @@ SMALL = [
     media("register_family", "family", Make(lambda here: replace(here.processor.family, counts_images=False)),
           "is registered already; choose another", names="model_type", says="'llava_onevision'"),
     media("register_family", "family", Make(lambda here: replace(here.processor.family, presets=["2880"])),
-          "must be a tuple of vidcompress.presets.Preset", names="presets", says="['2880']"),
+          "must be a tuple of vidcompress.adapters.presets.Preset", names="presets", says="['2880']"),
     media("register_family", "family", Make(lambda here: replace(here.processor.family, presets=(TOKENS_2880,), crops=False)),
           "need crops=True", names="presets", says="Preset(name='2880', crops=(2, 2))"),
     media("register_family", "family", Make(lambda here: replace(here.processor.family, image_tokens=5)),

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from errors.rows import Row
-from vidcompress.errors import BudgetError
-from vidcompress.media.errors import SamplingError
+from vidcompress.errors import BudgetError, SamplingError
 
 RATIO = "retention_ratio must be a number with 0 < R <= 1, got "
 TOKENS = "max_tokens must be an integer of at least 1, got "

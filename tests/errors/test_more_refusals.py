@@ -13,11 +13,11 @@ import torch
 from layouts import LAYOUTS
 from tiny_models import tiny_model
 from vidcompress import Report, VisualQA, draw_overlay
+from vidcompress.adapters.families import read_geometry
 from vidcompress.cli import main
 from vidcompress.core.visual_report import VisualReport
 from vidcompress.errors import ArgumentError
 from vidcompress.media import MediaError, register_backend
-from vidcompress.media.families import read_geometry
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from vidcompress import ArgumentError, UnsupportedInputError, VisualQA
+from vidcompress.adapters.families import time_instruction
 from vidcompress.evaluate.journal import as_line
 from vidcompress.lmms.arguments import as_read, check_arguments
 from vidcompress.lmms.engine import LAUNCHED, Ask, Engine, generation_options
@@ -25,7 +26,6 @@ from vidcompress.lmms.record import Outcome, Record, rank_file, read_answers, re
 from vidcompress.lmms.results import _times, read_results
 from vidcompress.lmms.rounds import answer_rounds, likelihoods
 from vidcompress.lmms.settings import read_settings
-from vidcompress.media.families import time_instruction
 from vidcompress.qa import pretrained
 from vidcompress.qa.answering import without_second_start
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidcompress.adapters.geometry import image_layout, unpadded_box, video_layout
+from vidcompress.adapters.layouts import image_layout, unpadded_box, video_layout
 from vidcompress.core.budget import Plan, make_plan
 from vidcompress.core.layout import Evidence, Layout, VisualTokens
 

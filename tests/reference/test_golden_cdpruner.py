@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from reference.golden import SIDE, cases, load
-from vidcompress.adapters.geometry import image_layout
+from vidcompress.adapters.layouts import image_layout
 from vidcompress.core.budget import make_plan
 from vidcompress.core.layout import Evidence, VisualTokens
 from vidcompress.methods.cdpruner import CDPruner

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from reference.golden import CLS, cases, image, load, ragged
-from vidcompress.adapters.geometry import image_layout
+from vidcompress.adapters.layouts import image_layout
+from vidcompress.adapters.presets import TOKENS_2880
 from vidcompress.core.budget import make_plan
 from vidcompress.core.layout import VisualTokens
 from vidcompress.core.scoring import allocate, commander_of_image
 from vidcompress.methods.globalcom2 import GlobalCom2
-from vidcompress.presets import TOKENS_2880
 
 DTYPES = (torch.float32, torch.float64)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from layouts import QUESTION, RECEIVED
 from reference import slow_methods as slow
-from vidcompress.adapters.geometry import image_layout, video_layout
+from vidcompress.adapters.layouts import image_layout, video_layout
 from vidcompress.core.budget import Plan, make_plan
 from vidcompress.core.layout import Evidence, Layout, VisualTokens
 from vidcompress.methods.cdpruner import CDPruner

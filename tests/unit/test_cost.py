@@ -16,13 +16,13 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 import vidcompress
 from tiny_models import FAMILIES, VIDEO_FAMILIES, Scene, batch, tiny_model
 from vidcompress import compress_inputs
+from vidcompress.adapters.model_shape import GEOMETRIES, config_of, geometry_of
 from vidcompress.cli import main
 from vidcompress.cost import DEVICES, allowed_ratio, estimate
 from vidcompress.cost.estimate import Estimate
 from vidcompress.cost.operations import Operation
 from vidcompress.cost.table import as_table
 from vidcompress.errors import ArgumentError, BudgetError, UnsupportedInputError, UnsupportedModelError
-from vidcompress.geometry import GEOMETRIES, config_of, geometry_of
 
 TEXT = 11  # of a Scene with one visual
 WAYS: dict[str, dict[str, Any]] = {
@@ -412,7 +412,7 @@ def test_the_original_layout_needs_no_tokenizer(tmp_path: Path) -> None:
 
 
 def test_a_family_without_processor_counts_tokens_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    from vidcompress.media.families import FAMILIES as PROCESSORS
+    from vidcompress.adapters.families import FAMILIES as PROCESSORS
 
     monkeypatch.delitem(PROCESSORS, "llava_next")
     with pytest.raises(

@@ -13,12 +13,12 @@ from transformers import LlamaConfig, LlamaModel
 
 from tiny_models import Scene, batch, tiny_model
 from vidcompress import compress_inputs
+from vidcompress.adapters.model_shape import DecoderGeometry, EncoderGeometry, Geometry
 from vidcompress.bench.live_bytes import LiveBytes
 from vidcompress.cache_names import returned_cache
 from vidcompress.cost import DEVICES, Device, estimate, everything
 from vidcompress.cost.memory import kv_bytes, memory
 from vidcompress.cost.operations import total
-from vidcompress.geometry import DecoderGeometry, EncoderGeometry, Geometry
 
 FLOAT = 4
 DECODER = DecoderGeometry(

@@ -10,13 +10,12 @@ import pytest
 import torch
 
 from vidcompress import UnsupportedModelError, VisualQA
+from vidcompress.adapters.families import get_family
 from vidcompress.core.foreign_arguments import ASKING, LOADING, SAMPLING, instead, refuse
 from vidcompress.core.method import METHODS
-from vidcompress.errors import ArgumentError
+from vidcompress.errors import ArgumentError, MediaError
 from vidcompress.evaluate.sweep_file import read_sweep
 from vidcompress.lmms.settings import read_settings
-from vidcompress.media.errors import MediaError
-from vidcompress.media.families import get_family
 from vidcompress.methods.lookup import get_method
 from vidcompress.qa.arguments import OWN, _known
 from vidcompress.qa.pretrained import load_model, one_dtype

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from layouts import IMAGES, VIDEOS, make_tokens
-from vidcompress.adapters.geometry import image_layout
+from vidcompress.adapters.layouts import image_layout
 from vidcompress.core import method as base
 from vidcompress.core.budget import Plan, make_plan
 from vidcompress.core.layout import Evidence, VisualTokens

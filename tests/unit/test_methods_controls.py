@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from layouts import IMAGES, LAYOUTS, VIDEOS, make_tokens
-from vidcompress.adapters.geometry import image_layout, video_layout
+from vidcompress.adapters.layouts import image_layout, video_layout
 from vidcompress.core.budget import make_plan
 from vidcompress.core.layout import Layout, VisualTokens
 from vidcompress.errors import BudgetError

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cases import BEFORE
 from layouts import IMAGES, LAYOUTS, VIDEOS, make_tokens
-from vidcompress.adapters.geometry import image_layout, video_layout
+from vidcompress.adapters.layouts import image_layout, video_layout
 from vidcompress.core.budget import Budget, Plan, Separators, make_plan
 from vidcompress.core.layout import AXES, Layout, VisualTokens
 from vidcompress.core.method import Method

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from layouts import IMAGES, VIDEOS, make_tokens
-from vidcompress.adapters.geometry import video_layout
+from vidcompress.adapters.layouts import video_layout
 from vidcompress.core.budget import make_plan
 from vidcompress.core.layout import Evidence, VisualTokens
 from vidcompress.core.method import METHODS

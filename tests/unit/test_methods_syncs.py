@@ -12,7 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from layouts import make_tokens
-from vidcompress.adapters.geometry import image_layout, video_layout
+from vidcompress.adapters.layouts import image_layout, video_layout
 from vidcompress.core.budget import make_plan
 from vidcompress.core.layout import Layout
 from vidcompress.methods.lookup import available_methods, get_method

@@ -12,11 +12,11 @@ from PIL import Image
 from transformers import LlavaNextImageProcessorPil
 
 import vidcompress
+from vidcompress.adapters.presets import TOKENS_2880, Preset
 from vidcompress.doctor import run
 from vidcompress.doctor.checkpoint import inspect
 from vidcompress.errors import ArgumentError
 from vidcompress.media import load_processor
-from vidcompress.presets import TOKENS_2880, Preset
 from vidcompress.resources import embedded_models
 
 NEXT = embedded_models()["tiny-next"]

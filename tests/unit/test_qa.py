@@ -11,10 +11,10 @@ import torch
 
 from tiny_models import tiny_model
 from vidcompress import VisualQA
+from vidcompress.adapters.families import get_family
 from vidcompress.core import phases
 from vidcompress.errors import ArgumentError, UnsupportedModelError
 from vidcompress.media import MediaError, VideoFrames, time_instruction
-from vidcompress.media.families import get_family
 from vidcompress.qa import pretrained
 from vidcompress.qa.answering import clip_note, without_second_start
 from vidcompress.qa.attention import check_attention

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from vidcompress.adapters.geometry import image_layout
+from vidcompress.adapters.layouts import image_layout
 from vidcompress.core.budget import make_plan
 from vidcompress.core.config import Saving, read_saving
 from vidcompress.core.layout import VisualTokens

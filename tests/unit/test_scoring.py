@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from layouts import CLS, IMAGES, VIDEOS, make_tokens
-from vidcompress.adapters.geometry import image_layout
+from vidcompress.adapters.layouts import image_layout
 from vidcompress.core.layout import Layout
 from vidcompress.core.reductions import distances, products_with
 from vidcompress.core.scoring import (

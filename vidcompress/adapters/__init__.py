@@ -5,8 +5,8 @@ and `EncoderProbe`, which runs a vision tower and reads evidence on the way.
 """
 
 from vidcompress.adapters.base import Adapter, Visual
-from vidcompress.adapters.evidence import EncoderProbe, encoder_layers
-from vidcompress.adapters.geometry import image_layout, video_layout
+from vidcompress.adapters.encoder_probe import EncoderProbe, encoder_layers
+from vidcompress.adapters.layouts import image_layout, video_layout
 from vidcompress.discovery import import_modules
 
 __all__ = ["Adapter", "EncoderProbe", "Visual", "encoder_layers", "image_layout", "video_layout"]

@@ -10,11 +10,11 @@ from typing import Any, ClassVar, TypeVar
 from torch import Tensor
 
 from vidcompress.adapters.auxiliary import question_text, text_tower
+from vidcompress.adapters.presets import Preset, find_preset
 from vidcompress.catalogue import Registry
 from vidcompress.core.layout import Evidence, FrameSource, Layout, Modality, VisualTokens
 from vidcompress.core.wrappers import unwrap
 from vidcompress.errors import ArgumentError, UnsupportedInputError, UnsupportedModelError, shown
-from vidcompress.presets import Preset, find_preset
 from vidcompress.signatures import check_adapter_class
 
 A = TypeVar("A", bound=type[Any])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from vidcompress.adapters.assembly import Encoded, join
+from vidcompress.adapters.packing import Encoded, join
 
 
 class Collected:

@@ -14,7 +14,12 @@ import torch
 from accelerate.utils import align_module_device
 from torch import Tensor, nn
 
-from vidcompress.adapters.assembly import (
+from vidcompress.adapters.auxiliary import read_patches
+from vidcompress.adapters.base import Adapter, Visual
+from vidcompress.adapters.encoder_probe import EncoderProbe, encoder_layers
+from vidcompress.adapters.gaps import Collected, with_gaps
+from vidcompress.adapters.layouts import Newlines, image_layout, video_layout
+from vidcompress.adapters.packing import (
     ClipAssembly,
     Encoded,
     ImageAssembly,
@@ -25,11 +30,6 @@ from vidcompress.adapters.assembly import (
     hand_out,
     on_canvas,
 )
-from vidcompress.adapters.auxiliary import read_patches
-from vidcompress.adapters.base import Adapter, Visual
-from vidcompress.adapters.evidence import EncoderProbe, encoder_layers
-from vidcompress.adapters.gaps import Collected, with_gaps
-from vidcompress.adapters.geometry import Newlines, image_layout, video_layout
 from vidcompress.checks import is_number
 from vidcompress.core.layout import AXES, Evidence, FrameSource, Layout, VisualTokens
 from vidcompress.core.lazy_tokens import UnprojectedTokens

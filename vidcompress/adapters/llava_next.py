@@ -9,11 +9,11 @@ from torch import Tensor
 from transformers.image_processing_utils import select_best_resolution
 
 from vidcompress.adapters.base import Visual, register_adapter
-from vidcompress.adapters.geometry import image_layout, unpadded_box
+from vidcompress.adapters.layouts import image_layout, unpadded_box
 from vidcompress.adapters.llava import LlavaAdapter, image_sizes, view_lists
+from vidcompress.adapters.presets import TOKENS_2880, Preset
 from vidcompress.core.layout import Layout
 from vidcompress.errors import UnsupportedInputError
-from vidcompress.presets import TOKENS_2880, Preset
 
 
 @register_adapter

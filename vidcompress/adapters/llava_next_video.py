@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from vidcompress.adapters.base import Visual, register_adapter
-from vidcompress.adapters.geometry import Newlines
+from vidcompress.adapters.layouts import Newlines
 from vidcompress.adapters.llava_next import LlavaNextAdapter
 from vidcompress.core.layout import Layout
 

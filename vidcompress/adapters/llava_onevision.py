@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from vidcompress.adapters.base import Visual, register_adapter
-from vidcompress.adapters.geometry import image_layout, shrunk_canvas, unpadded_box
+from vidcompress.adapters.layouts import image_layout, shrunk_canvas, unpadded_box
 from vidcompress.adapters.llava import image_sizes, view_lists
 from vidcompress.adapters.llava_next import LlavaNextAdapter
 from vidcompress.checks import is_whole

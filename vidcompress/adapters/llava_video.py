@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from vidcompress.adapters.base import register_adapter
-from vidcompress.adapters.geometry import Newlines
+from vidcompress.adapters.layouts import Newlines
 from vidcompress.adapters.llava_onevision import LlavaOnevisionAdapter
 from vidcompress.adapters.llava_video_model import LlavaVideoConfig
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
+from vidcompress.adapters.families import Geometry, get_family, read_geometry
 from vidcompress.bench.plan import Workload
 from vidcompress.core.devices import input_device
 from vidcompress.errors import UnsupportedInputError
-from vidcompress.media.families import Geometry, get_family, read_geometry
 
 
 def make_inputs(

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from vidcompress.adapters.families import get_family, read_geometry
 from vidcompress.bench.plan import BenchPlan, Workload
 from vidcompress.core.devices import input_device
 from vidcompress.media import load_image, read_video
-from vidcompress.media.families import get_family, read_geometry
 from vidcompress.media.processor import Processor
 from vidcompress.media.recipe import read_recipe
 

@@ -32,7 +32,7 @@ def make_model(plan: BenchPlan) -> Any:
         return VisualQA.from_pretrained(
             plan.model, device=plan.device, dtype=plan.dtype, attn_implementation=plan.attn_implementation
         ).model
-    from vidcompress.geometry import config_of
+    from vidcompress.adapters.model_shape import config_of
 
     assert plan.geometry is not None  # noqa: S101  (the plan has checked it)
     config = config_of(plan.geometry, decoder_layers=plan.decoder_layers, encoder_layers=plan.encoder_layers)
@@ -129,7 +129,7 @@ def describe(model: Any) -> dict[str, Any]:
 
 def _geometry(model: Any) -> dict[str, Any] | None:
     """The numbers of a model; None where its config does not have them, as those of other packages may not."""
-    from vidcompress.geometry import geometry_of
+    from vidcompress.adapters.model_shape import geometry_of
 
     try:
         found: dict[str, Any] = json.loads(json.dumps(geometry_of(model.config).to_dict()))

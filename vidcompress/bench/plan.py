@@ -76,7 +76,7 @@ class BenchPlan:
     """What to measure. Everything is checked when it is made.
 
     Attributes:
-        geometry: a named shape with random weights (`vidcompress.geometry.GEOMETRIES`), or
+        geometry: a named shape with random weights (`vidcompress.adapters.model_shape.GEOMETRIES`), or
         model: instead, an embedded model, a folder or a hub id.
         decoder_layers, encoder_layers: fewer layers than the geometry has.
         scale: `full`, or `tiny`: widths and resolution of the geometry cut to a toy's, for trying a run out.
@@ -165,7 +165,7 @@ class BenchPlan:
                 "random weights or a checkpoint"
             )
         if self.geometry is not None:
-            from vidcompress.geometries import GEOMETRIES
+            from vidcompress.adapters.known_shapes import GEOMETRIES
 
             if self.geometry not in GEOMETRIES:
                 raise ArgumentError(
@@ -264,7 +264,7 @@ class BenchPlan:
 
 def _toy(side: int, geometry: str | None) -> int:
     """A side in pixels that makes as many crops at the toy's resolution as `side` at the real one."""
-    from vidcompress.geometries import GEOMETRIES
+    from vidcompress.adapters.known_shapes import GEOMETRIES
 
     real = int(GEOMETRIES[str(geometry)][1]["image_size"])
     return max(1, round(side * TINY_SIDE / real))

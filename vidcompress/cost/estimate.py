@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from vidcompress.adapters.model_shape import Geometry
 from vidcompress.checks import one_of, whole_number
 from vidcompress.core.config import Settings
 from vidcompress.core.method import Method
@@ -18,7 +19,6 @@ from vidcompress.cost.model import Model, model_of
 from vidcompress.cost.operations import PRECISIONS, Operation, total, total_seconds
 from vidcompress.cost.selection import selection
 from vidcompress.errors import ArgumentError, shown
-from vidcompress.geometry import Geometry
 from vidcompress.methods.lookup import read_settings
 
 PARTS = ("encoder", "projector", "selection", "decoder", "lm_head")
@@ -176,7 +176,7 @@ def _asked(
     frames: int | None,
     text_tokens: int,
 ) -> Asked:
-    from vidcompress.media.errors import MAX_FRAME_PIXELS
+    from vidcompress.core.limits import MAX_FRAME_PIXELS
 
     described = size is not None or frames is not None
     if visual_tokens is not None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from vidcompress.adapters.model_shape import DecoderGeometry, EncoderGeometry, Geometry
 from vidcompress.cost.operations import Operation
-from vidcompress.geometry import DecoderGeometry, EncoderGeometry, Geometry
 
 
 def linear(name: str, inner: int, outer: int, rows: int, size: int, passes: int = 1) -> Operation:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vidcompress.geometry import DecoderGeometry
+from vidcompress.adapters.model_shape import DecoderGeometry
 
 
 def prefill_flops(shape: DecoderGeometry, tokens: Sequence[int]) -> int:

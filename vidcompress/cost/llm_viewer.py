@@ -13,9 +13,9 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from vidcompress.adapters.model_shape import DecoderGeometry
 from vidcompress.cost.devices import DEVICES, Device
 from vidcompress.cost.operations import Operation, total, total_seconds
-from vidcompress.geometry import DecoderGeometry
 
 BLOCK = 128
 """Most query rows of a block of its fused attention; fewer where heads are narrower."""

@@ -13,14 +13,14 @@ from typing import Any
 import torch
 
 from vidcompress.adapters.base import Adapter, Visual
+from vidcompress.adapters.model_shape import Geometry
+from vidcompress.adapters.presets import find_preset
 from vidcompress.core.budget import Plan, make_plan
 from vidcompress.core.config import Settings
 from vidcompress.core.layout import Evidence, Layout, VisualTokens
 from vidcompress.core.method import Method, tokens_to_keep
 from vidcompress.errors import ArgumentError, UnsupportedInputError, UnsupportedModelError
-from vidcompress.geometry import Geometry
 from vidcompress.methods.composed import Composed
-from vidcompress.presets import find_preset
 
 
 @dataclass(frozen=True)
@@ -224,8 +224,8 @@ def visuals_of(adapter: Adapter, geometry: Geometry, asked: Asked) -> list[Visua
         UnsupportedModelError: the family's processor is not known here, so nobody can say how it cuts pictures.
         UnsupportedInputError: the family takes no clips. ArgumentError: it has no such preset.
     """
-    from vidcompress.media.errors import MediaError
-    from vidcompress.media.families import get_family, read_geometry
+    from vidcompress.adapters.families import get_family, read_geometry
+    from vidcompress.errors import MediaError
 
     shape = geometry.encoder
     try:

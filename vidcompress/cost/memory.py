@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vidcompress.geometry import DecoderGeometry, Geometry
+from vidcompress.adapters.model_shape import DecoderGeometry, Geometry
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from vidcompress.adapters.base import Adapter
+from vidcompress.adapters.known_shapes import GEOMETRIES
+from vidcompress.adapters.model_shape import Geometry, config_of, geometry_of
 from vidcompress.core.wrappers import unwrap
 from vidcompress.errors import ArgumentError, UnsupportedModelError, nearest, shown
-from vidcompress.geometries import GEOMETRIES
-from vidcompress.geometry import Geometry, config_of, geometry_of
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from vidcompress.adapters.evidence import PROBED
+from vidcompress.adapters.encoder_probe import PROBED
+from vidcompress.adapters.model_shape import EncoderGeometry, Geometry
 from vidcompress.core.layout import Evidence
 from vidcompress.core.method import Method
 from vidcompress.cost.everything import encoder_layer, linear, projector
 from vidcompress.cost.load import Load
 from vidcompress.cost.operations import Operation
-from vidcompress.geometry import EncoderGeometry, Geometry
 
 KEYS_ONLY = ("keys", "mean_keys")
 

@@ -85,7 +85,7 @@ def _checked_inputs(
     frames: int | None,
     fps: float | None,
 ) -> dict[str, Any]:
-    from vidcompress.media.errors import DEFAULT_MAX_FRAMES, MAX_FRAME_PIXELS
+    from vidcompress.core.limits import DEFAULT_MAX_FRAMES, MAX_FRAME_PIXELS
     from vidcompress.media.image import local_path
     from vidcompress.media.sampling import check_request
 

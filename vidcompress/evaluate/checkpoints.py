@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from vidcompress.core.devices import input_device
+from vidcompress.core.limits import DEFAULT_NUM_FRAMES
 from vidcompress.errors import ArgumentError
 from vidcompress.evaluate.sweep import ModelSpec
-from vidcompress.media.errors import DEFAULT_NUM_FRAMES
 from vidcompress.qa import VisualQA
 from vidcompress.qa.pretrained import resolve
 

@@ -22,11 +22,11 @@ from vidcompress.checks import whole_number, word
 from vidcompress.core.budget import Budget
 from vidcompress.core.devices import check_device_map
 from vidcompress.core.foreign_arguments import LOADING, refuse
+from vidcompress.core.limits import DEFAULT_MAX_FRAMES
 from vidcompress.errors import ArgumentError, one_line, shown
 from vidcompress.evaluate.folder import known_keys
 from vidcompress.evaluate.shapes_task import MEDIA
 from vidcompress.evaluate.sweep import BASELINE, DEFAULT_BATCH, FAILED, ModelSpec, Sweep, TaskSpec
-from vidcompress.media.errors import DEFAULT_MAX_FRAMES
 from vidcompress.media.sampling import check_request
 from vidcompress.qa.attention import check_attention
 from vidcompress.qa.lineup import read_budgets

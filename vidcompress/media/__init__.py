@@ -6,18 +6,18 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
-    "Family": "families",
-    "Geometry": "families",
-    "MediaError": "errors",
-    "Processor": "processor",
-    "VideoFrames": "video",
-    "load_image": "image",
-    "load_processor": "loading",
-    "read_video": "video",
-    "register_backend": "backends",
-    "register_family": "families",
-    "sample_indices": "sampling",
-    "time_instruction": "families",
+    "Family": "vidcompress.adapters.families",
+    "Geometry": "vidcompress.adapters.families",
+    "MediaError": "vidcompress.errors",
+    "Processor": "vidcompress.media.processor",
+    "VideoFrames": "vidcompress.media.video",
+    "load_image": "vidcompress.media.image",
+    "load_processor": "vidcompress.media.loading",
+    "read_video": "vidcompress.media.video",
+    "register_backend": "vidcompress.media.backends",
+    "register_family": "vidcompress.adapters.families",
+    "sample_indices": "vidcompress.media.sampling",
+    "time_instruction": "vidcompress.adapters.families",
 }
 
 __all__ = sorted(_HOME)
@@ -26,7 +26,7 @@ __all__ = sorted(_HOME)
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {__all__}")
-    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    return getattr(import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
+from vidcompress.core.limits import DEFAULT_MAX_FRAMES
 from vidcompress.media.backends import Request, open_source
-from vidcompress.media.errors import DEFAULT_MAX_FRAMES
 from vidcompress.media.files import is_path
 from vidcompress.media.frames import from_folder, from_pictures
 from vidcompress.media.parts import Part, Parts, whole

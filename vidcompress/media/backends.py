@@ -13,15 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from vidcompress.checks import whole_number, word
-from vidcompress.errors import VidcompressError, one_line, shown
-from vidcompress.media.errors import (
-    MAX_DECODED_BYTES,
-    MAX_FRAME_PIXELS,
-    MAX_SIDE,
-    MAX_SOURCE_FRAMES,
-    MediaError,
-    SamplingError,
-)
+from vidcompress.core.limits import MAX_DECODED_BYTES, MAX_FRAME_PIXELS, MAX_SIDE, MAX_SOURCE_FRAMES
+from vidcompress.errors import MediaError, SamplingError, VidcompressError, one_line, shown
 from vidcompress.media.files import borrowed, is_path, local_path
 from vidcompress.media.parts import Reread
 from vidcompress.media.sniff import HEAD_BYTES

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from vidcompress.errors import MediaError
 from vidcompress.media.backends import Clip, Request
 from vidcompress.media.clocks import goes_back
-from vidcompress.media.errors import MediaError
 from vidcompress.media.packets import PacketIndex
 from vidcompress.media.sniff import instead_of_video
 from vidcompress.media.tables import check_tables

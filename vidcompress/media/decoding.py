@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vidcompress.errors import one_line
-from vidcompress.media.errors import MediaError
+from vidcompress.errors import MediaError, one_line
 from vidcompress.media.orientation import Matrix, upright
 from vidcompress.media.rgb import to_rgb
 

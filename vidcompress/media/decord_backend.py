@@ -6,10 +6,10 @@ from importlib.util import find_spec
 
 import torch
 
+from vidcompress.errors import MediaError
 from vidcompress.media.backends import Clip, Request, register_backend
 from vidcompress.media.decoding import Look
 from vidcompress.media.decord_process import PROCESS
-from vidcompress.media.errors import MediaError
 from vidcompress.media.orientation import IDENTITY, PICTURES, is_mirrored
 from vidcompress.media.pyav_backend import Survey, stream_notes, survey
 from vidcompress.media.video import VideoFrames

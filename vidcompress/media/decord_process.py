@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from vidcompress.media.errors import MediaError
+from vidcompress.errors import MediaError
 
 LEAST_SECONDS, BYTES_PER_SECOND = 10.0, 100_000
 """How long an answer is waited for: so long, and the time in which so many bytes of the file are read."""

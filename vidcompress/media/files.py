@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
-from vidcompress.errors import one_line
-from vidcompress.media.errors import MAX_BUFFERED_BYTES, MediaError
+from vidcompress.core.limits import MAX_BUFFERED_BYTES
+from vidcompress.errors import MediaError, one_line
 
 BUFFERS = (bytes, bytearray, memoryview)
 _PIECE = 16 * 1024**2

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from vidcompress.errors import MediaError
 from vidcompress.media.backends import Request
-from vidcompress.media.errors import MediaError
 from vidcompress.media.image import load_image
 from vidcompress.media.parts import Part
 from vidcompress.media.rgb import as_array, check_uint8

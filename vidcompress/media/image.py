@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from vidcompress.checks import whole_number
-from vidcompress.errors import one_line
-from vidcompress.media.errors import MAX_FRAME_PIXELS, MAX_SIDE, MediaError
+from vidcompress.core.limits import MAX_FRAME_PIXELS, MAX_SIDE
+from vidcompress.errors import MediaError, one_line
 from vidcompress.media.files import BUFFERS, borrowed, is_path, local_path
 from vidcompress.media.rgb import picture_from_array, scale_key, to_rgb
 from vidcompress.media.sniff import HEAD_BYTES, instead_of_picture

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from vidcompress.checks import is_whole
-from vidcompress.errors import shown
-from vidcompress.media.errors import MediaError
+from vidcompress.errors import MediaError, shown
 
 
 def arrange_images(images: Any) -> tuple[list[Any], list[int] | None]:

@@ -11,17 +11,16 @@ from typing import Any
 import torch
 
 from vidcompress.adapters.base import ADAPTERS
+from vidcompress.adapters.families import Geometry, get_family, read_geometry
+from vidcompress.adapters.presets import find_preset
 from vidcompress.checks import check_source, device
 from vidcompress.core.devices import input_device
 from vidcompress.core.foreign_arguments import LOADING, refuse
 from vidcompress.core.wrappers import unwrap
-from vidcompress.errors import ArgumentError, one_line, shown
-from vidcompress.media.errors import MediaError
-from vidcompress.media.families import Geometry, get_family, read_geometry
+from vidcompress.errors import ArgumentError, MediaError, one_line, shown
 from vidcompress.media.processor import Processor
 from vidcompress.media.recipe import read_recipe
 from vidcompress.media.template import check_template
-from vidcompress.presets import find_preset
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +59,7 @@ def load_processor(
         MediaError: the checkpoint is not found or its family is not known; a file is not what it should be; the
             tokenizer lacks a placeholder.
     """
-    from vidcompress.adapters.original import CHAT_TEMPLATE, add_placeholders
+    from vidcompress.adapters.original_checkpoints import CHAT_TEMPLATE, add_placeholders
 
     refuse(unknown, LOADING)
     for argument, value in unknown.items():
@@ -220,7 +219,7 @@ def _find_config(model_or_path: Any, local_files_only: bool, revision: str | Non
         return config, str(getattr(config, "_name_or_path", "") or "")
     from transformers import AutoConfig
 
-    from vidcompress.adapters.original import read_config
+    from vidcompress.adapters.original_checkpoints import read_config
 
     ADAPTERS.names()  # adapters make known to transformers what it does not know itself
     name = os.fsdecode(model_or_path)
@@ -291,7 +290,7 @@ def _check_token(tokenizer: Any, token: str, expected: int, kind: str) -> None:
 
 
 def _is_original(files: _Files) -> bool:
-    from vidcompress.adapters.original import is_original
+    from vidcompress.adapters.original_checkpoints import is_original
 
     return is_original(files.json("config.json"))
 

@@ -7,8 +7,7 @@ import binascii
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from vidcompress.errors import shown
-from vidcompress.media.errors import MediaError
+from vidcompress.errors import MediaError, shown
 
 _SOURCES = {"image": ("image", "url", "path", "base64"), "video": ("video", "url", "path")}
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from vidcompress.errors import MediaError
 from vidcompress.media.backends import Clip, Request, register_backend
-from vidcompress.media.errors import MediaError
 from vidcompress.media.image import FORMATS
 from vidcompress.media.orientation import IDENTITY, exif_matrix, upright
 from vidcompress.media.rgb import to_rgb

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
+from vidcompress.adapters.anyres import Size, fit_inside
+from vidcompress.adapters.families import Geometry
 from vidcompress.core.transfer import upload
-from vidcompress.media.anyres import Size, fit_inside
-from vidcompress.media.families import Geometry
 from vidcompress.media.recipe import PixelRecipe
 from vidcompress.media.resize import center_crop, normalise, resize
 

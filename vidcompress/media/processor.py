@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from vidcompress.adapters.families import Family, Geometry
+from vidcompress.adapters.presets import Preset
 from vidcompress.checks import flag, unicode_text, whole_number
+from vidcompress.core.limits import DEFAULT_MAX_FRAMES
 from vidcompress.core.transfer import upload
-from vidcompress.errors import shown
+from vidcompress.errors import MediaError, shown
 from vidcompress.media.arriving import ArrivingFrames
 from vidcompress.media.backends import get_backend
-from vidcompress.media.errors import DEFAULT_MAX_FRAMES, MediaError
-from vidcompress.media.families import Family, Geometry
 from vidcompress.media.image import ImageSource, load_image
 from vidcompress.media.inputs import arrange_images, arrange_videos, check_counts, check_groups
 from vidcompress.media.messages import part_media
@@ -31,7 +32,6 @@ from vidcompress.media.sampling import check_request
 from vidcompress.media.stock import StockProcessor
 from vidcompress.media.template import bounded_template, check_conversation
 from vidcompress.media.video import VideoFrames, read_video
-from vidcompress.presets import Preset
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from vidcompress.errors import shown
-from vidcompress.media.errors import MediaError
+from vidcompress.errors import MediaError, shown
 
 
 def tokenize(tokenizer: Any, rows: list[str]) -> list[dict[str, list[int]]]:

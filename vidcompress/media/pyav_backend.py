@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from vidcompress.errors import MediaError
 from vidcompress.media.backends import Clip, Request, register_backend
 from vidcompress.media.container import ClipFacts, open_clip, read_index
 from vidcompress.media.decoding import Decoder, Look, picture_of
-from vidcompress.media.errors import MediaError
 from vidcompress.media.orientation import IDENTITY, TURNED_ONCE, Matrix, display_matrix
 from vidcompress.media.packets import PacketIndex, Segment, plan_segments
 from vidcompress.media.parts import Part, Reread, whole

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vidcompress.adapters.anyres import Size
+from vidcompress.adapters.families import Geometry
 from vidcompress.checks import is_number, is_whole
-from vidcompress.errors import shown
-from vidcompress.media.anyres import Size
-from vidcompress.media.errors import MediaError
-from vidcompress.media.families import Geometry
+from vidcompress.errors import MediaError, shown
 from vidcompress.media.resize import Mode
 
 # Channel means and deviations (red, green, blue, range 0 to 1) that the encoders were trained with.

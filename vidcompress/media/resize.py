@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
-from vidcompress.media.errors import MediaError
+from vidcompress.errors import MediaError
 
 Mode = Literal["nearest-exact", "bilinear", "bicubic"]
 

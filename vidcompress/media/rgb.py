@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vidcompress.media.errors import MediaError
+from vidcompress.errors import MediaError
 
 if TYPE_CHECKING:
     import numpy as np

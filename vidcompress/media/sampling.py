@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from vidcompress.checks import is_whole, positive, whole_number
-from vidcompress.errors import shown
-from vidcompress.media.errors import DEFAULT_NUM_FRAMES, MediaError, SamplingError
+from vidcompress.core.limits import DEFAULT_NUM_FRAMES
+from vidcompress.errors import MediaError, SamplingError, shown
 
 MAX_SOURCE_FPS = 100_000
 """Highest frame rate that is believed where `fps` leans on it: high-speed cameras are below."""

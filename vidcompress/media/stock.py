@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 from transformers.processing_utils import ProcessorMixin
 
 from vidcompress.checks import flag
-from vidcompress.errors import shown
-from vidcompress.media.errors import MediaError
+from vidcompress.errors import MediaError, shown
 from vidcompress.media.inputs import arrange_images
 
 if TYPE_CHECKING:
-    from vidcompress.media.families import Family
+    from vidcompress.adapters.families import Family
     from vidcompress.media.processor import Processor
 
 

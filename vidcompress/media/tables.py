@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from vidcompress.media.errors import MediaError
+from vidcompress.errors import MediaError
 
 MAX_SAMPLES = 8_000_000
 """Most samples of all tracks together: 47 hours of AAC."""

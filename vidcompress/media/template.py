@@ -16,8 +16,7 @@ from types import FrameType
 from typing import Any
 
 from vidcompress.checks import unicode_text
-from vidcompress.errors import one_line, shown
-from vidcompress.media.errors import MediaError
+from vidcompress.errors import MediaError, one_line, shown
 
 MAX_TEMPLATE = 200_000
 """Longest template, in characters; those of known models have up to 30,000."""

@@ -12,7 +12,7 @@ import struct
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from vidcompress.media.errors import MediaError
+from vidcompress.errors import MediaError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

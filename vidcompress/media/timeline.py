@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vidcompress.errors import MediaError
 from vidcompress.media.backends import Request
 from vidcompress.media.clocks import AHEAD_IN, join
-from vidcompress.media.errors import MediaError
 from vidcompress.media.packets import PacketIndex
 from vidcompress.media.sampling import choose_indices
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from vidcompress.errors import MediaError
 from vidcompress.media.backends import Clip, Request, register_backend
-from vidcompress.media.errors import MediaError
 from vidcompress.media.orientation import IDENTITY, PICTURES, is_mirrored
 from vidcompress.media.pyav_backend import Survey, stream_notes, survey
 from vidcompress.media.timeline import Timeline

@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vidcompress.checks import is_number, positive, whole_number, word
-from vidcompress.errors import shown
-from vidcompress.media.backends import Backend, Clip, Request, get_backend, open_source
-from vidcompress.media.errors import (
+from vidcompress.core.limits import (
     DEFAULT_MAX_FRAMES,
     MAX_DECODED_BYTES,
     MAX_FRAME_PIXELS,
     MAX_SOURCE_FRAMES,
-    MediaError,
-    SamplingError,
 )
+from vidcompress.errors import MediaError, SamplingError, shown
+from vidcompress.media.backends import Backend, Clip, Request, get_backend, open_source
 from vidcompress.media.files import BUFFERS, is_path
 from vidcompress.media.parts import whole
 from vidcompress.media.sampling import check_request, choose_indices, sample_indices, sampling_note

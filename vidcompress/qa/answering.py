@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from vidcompress.adapters.families import Family
 from vidcompress.core.devices import input_device
 from vidcompress.core.phases import FirstToken, Phases
 from vidcompress.core.report import Report
@@ -16,7 +17,6 @@ from vidcompress.core.transfer import upload
 from vidcompress.errors import ArgumentError, VidcompressError, one_line, shown
 from vidcompress.inputs import CompressedInputs
 from vidcompress.media import VideoFrames
-from vidcompress.media.families import Family
 from vidcompress.media.image import NOTE
 from vidcompress.media.prompt import without_second_start
 from vidcompress.qa.ahead import ahead

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from vidcompress.adapters.geometry import image_layout, unpadded_box, video_layout
+from vidcompress.adapters.layouts import image_layout, unpadded_box, video_layout
 from vidcompress.core.budget import POLICIES, SEPARATORS, Budget, Plan, make_plan
 from vidcompress.core.layout import AXES, Layout, VisualTokens
 from vidcompress.core.method import Method

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from odd_media import KINDS, RATE, joined
+from vidcompress.adapters.families import time_instruction
 from vidcompress.media import MediaError, read_video
 from vidcompress.media.clocks import goes_back, join
-from vidcompress.media.families import time_instruction
 from vidcompress.media.timeline import Timeline
 
 WRAP = 2**33 / 90_000

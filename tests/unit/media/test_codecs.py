@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vidcompress.errors import MediaError
 from vidcompress.media import read_video
-from vidcompress.media.errors import MediaError
 from vidcompress.media.sampling import sample_indices
 from vidcompress.media.timeline import Timeline
 

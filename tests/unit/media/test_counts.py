@@ -14,8 +14,8 @@ from transformers.models.llava_next.processing_llava_next import LlavaNextProces
 from transformers.models.llava_next_video.processing_llava_next_video import LlavaNextVideoProcessor
 from transformers.models.llava_onevision.processing_llava_onevision import LlavaOnevisionProcessor
 
-from vidcompress.media.errors import MediaError
-from vidcompress.media.families import Geometry, get_family, read_geometry
+from vidcompress.adapters.families import Geometry, get_family, read_geometry
+from vidcompress.errors import MediaError
 
 NEXT_CANVASES = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
 ONEVISION_CANVASES = [[384 * r, 384 * c] for r in range(1, 7) for c in range(1, 7)]

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vidcompress.errors import MediaError
 from vidcompress.media.backends import backend_names, get_backend, register_backend
-from vidcompress.media.errors import MediaError
 from vidcompress.media.video import read_video
 
 BACKENDS = ["pyav", "decord"]

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vidcompress.media.errors import MediaError
+from vidcompress.errors import MediaError
 from vidcompress.media.image import load_image
 from vidcompress.media.video import read_video
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image, features
 
+from vidcompress.errors import MediaError
 from vidcompress.media import read_video
-from vidcompress.media.errors import MediaError
 from vidcompress.media.frames import natural
 from vidcompress.media.video import VideoFrames
 

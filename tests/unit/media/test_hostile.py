@@ -15,8 +15,8 @@ import pytest
 
 import hostile_media as hostile
 import vidcompress
+from vidcompress.errors import MediaError
 from vidcompress.media import load_image, read_video
-from vidcompress.media.errors import MediaError
 from vidcompress.media.tables import check_tables
 
 CASES = [("video", case) for case in hostile.VIDEOS] + [("image", case) for case in hostile.IMAGES]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vidcompress.media.errors import MediaError
+from vidcompress.errors import MediaError
 from vidcompress.media.image import load_image
 from vidcompress.media.resize import center_crop, normalise, resize
 

@@ -15,7 +15,8 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from vidcompress.media.errors import MAX_SIDE, MediaError
+from vidcompress.core.limits import MAX_SIDE
+from vidcompress.errors import MediaError
 from vidcompress.media.image import NOTE, load_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (7, 11, 3), dtype=np.uint8)

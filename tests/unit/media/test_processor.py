@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from record_media import CLIP_MEAN, CLIP_STD
-from vidcompress.media.errors import MediaError
-from vidcompress.media.families import read_geometry
+from vidcompress.adapters.families import read_geometry
+from vidcompress.errors import MediaError
 from vidcompress.media.loading import load_processor
 from vidcompress.media.prompt import expand
 from vidcompress.media.recipe import read_recipe

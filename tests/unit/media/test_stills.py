@@ -14,8 +14,8 @@ import pytest
 import torch
 from PIL import Image, features
 
+from vidcompress.errors import MediaError
 from vidcompress.media.arriving import read_parts
-from vidcompress.media.errors import MediaError
 from vidcompress.media.image import NOTE, load_image
 from vidcompress.media.parts import whole
 from vidcompress.media.video import read_video

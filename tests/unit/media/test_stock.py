@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import vidcompress
-from vidcompress.media.errors import MediaError
+from vidcompress.errors import MediaError
 from vidcompress.media.processor import Processor
 
 pytestmark = pytest.mark.transformers

@@ -18,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from vidcompress.errors import MediaError, SamplingError
 from vidcompress.media import arriving as arriving_module
 from vidcompress.media import pyav_backend, read_video
 from vidcompress.media.arriving import ArrivingFrames, arriving, read_parts
-from vidcompress.media.errors import MediaError, SamplingError
 from vidcompress.media.parts import Part, Parts, Reread, whole
 from vidcompress.media.pixels import frame_views
 from vidcompress.media.recipe import PixelRecipe

@@ -19,8 +19,8 @@ import pytest
 import torch
 
 from odd_media import joined, photo, write_pictures
+from vidcompress.errors import MediaError
 from vidcompress.media import read_video
-from vidcompress.media.errors import MediaError
 from vidcompress.media.files import ReadOnlyFile
 
 

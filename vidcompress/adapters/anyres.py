@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 
-from vidcompress.media.errors import MediaError
+from vidcompress.errors import MediaError
 
 Size = tuple[int, int]
 

@@ -1,8 +1,6 @@
-"""The one error of the media room, and the limits that keep hostile or mistaken input in bounds."""
+"""Limits that keep hostile or mistaken input in bounds."""
 
 from __future__ import annotations
-
-from vidcompress.errors import ArgumentError, VidcompressError
 
 MAX_FRAME_PIXELS = 64 * 1024 * 1024
 """Largest picture that is decoded, in pixels (height x width): 8192 x 8192."""
@@ -25,14 +23,3 @@ DEFAULT_NUM_FRAMES = 32
 
 DEFAULT_MAX_FRAMES = 300
 """Most frames returned unless the caller raises it, whether they were asked for by count or by rate."""
-
-
-class MediaError(VidcompressError, ValueError):
-    """A picture, a clip or a processor file that cannot be served.
-
-    The message names the argument or file, says what was found, what would be accepted, and what to do next.
-    """
-
-
-class SamplingError(MediaError, ArgumentError):
-    """A sampling argument that is not allowed, whatever the clip."""

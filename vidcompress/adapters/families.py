@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vidcompress.adapters.anyres import Size, best_canvas, capped_grid, unpadded_grid
+from vidcompress.adapters.presets import TOKENS_2880, Preset
 from vidcompress.catalogue import roll_back
 from vidcompress.checks import is_number, is_whole, word
-from vidcompress.errors import shown
-from vidcompress.media.anyres import Size, best_canvas, capped_grid, unpadded_grid
-from vidcompress.media.errors import MAX_FRAME_PIXELS, MediaError
-from vidcompress.presets import TOKENS_2880, Preset
+from vidcompress.core.limits import MAX_FRAME_PIXELS
+from vidcompress.errors import MediaError, shown
 
 ENCODERS_WITH_CLS = {"clip_vision_model": True, "siglip_vision_model": False}
 
@@ -109,7 +109,7 @@ def register_family(family: Family) -> Family:
         raise MediaError(f"image_tokens={shown(family.image_tokens)}: must be a function of (geometry, size)")
     presets = family.presets
     if not isinstance(presets, tuple) or not all(isinstance(x, Preset) for x in presets):
-        raise MediaError(f"presets={shown(presets)}: must be a tuple of vidcompress.presets.Preset")
+        raise MediaError(f"presets={shown(presets)}: must be a tuple of vidcompress.adapters.presets.Preset")
     if presets and not family.crops:
         raise MediaError(f"presets={shown(presets)}: need crops=True, for a preset is a canvas of crops")
     if FAMILIES.get(family.model_type, family) != family:

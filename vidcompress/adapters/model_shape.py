@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from vidcompress.adapters.known_shapes import GEOMETRIES
 from vidcompress.checks import whole_number
 from vidcompress.errors import ArgumentError, UnsupportedModelError, nearest, shown
-from vidcompress.geometries import GEOMETRIES
 
 
 def config_of(name: str, *, decoder_layers: int | None = None, encoder_layers: int | None = None) -> Any:
