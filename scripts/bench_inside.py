@@ -17,9 +17,9 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRot
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer, Qwen2RotaryEmbedding
 
 from vidcompress.core.in_llm_method import InsideMethod
-from vidcompress.decoder.masks import layer_mask
-from vidcompress.decoder.plan import InsidePlan
-from vidcompress.decoder.segment import Capture, next_segment, start
+from vidcompress.llm_pruning.masks import layer_mask
+from vidcompress.llm_pruning.plan import InsidePlan
+from vidcompress.llm_pruning.prefill import Capture, next_segment, start
 
 BEFORE, AFTER = 35, 20
 """Text tokens on either side of the visual ones."""

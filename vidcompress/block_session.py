@@ -15,13 +15,11 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from vidcompress.adapters.base import adapter_for
-from vidcompress.cache_names import CACHE_NAMES, cache_name, given_cache, returned_cache, with_cache_name
 from vidcompress.calls import Calls
 from vidcompress.continuation import Transcript, check_pixels, open_transcript, resume, sample_pixels
 from vidcompress.core.config import Settings
 from vidcompress.core.report import Report
 from vidcompress.core.wrappers import outside_compiler
-from vidcompress.decoder.pruner import Pruner, Pruning
 from vidcompress.errors import CompressionStateError, UnsupportedInputError, VidcompressError, shown
 from vidcompress.generation import (
     CHUNKED_PREFILL_SINCE,
@@ -34,6 +32,14 @@ from vidcompress.generation import (
     with_prompt,
 )
 from vidcompress.inputs import CompressedInputs, EncodedVisuals
+from vidcompress.llm_pruning.cache_names import (
+    CACHE_NAMES,
+    cache_name,
+    given_cache,
+    returned_cache,
+    with_cache_name,
+)
+from vidcompress.llm_pruning.hooks import Pruner, Pruning
 from vidcompress.session import compress_with, inferred_mask
 from vidcompress.splice import PER_TOKEN_KEYS
 

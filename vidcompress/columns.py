@@ -12,7 +12,7 @@ from vidcompress.checks import is_whole
 from vidcompress.errors import UnsupportedInputError, shown
 
 if TYPE_CHECKING:
-    from vidcompress.decoder.plan import InsidePlan
+    from vidcompress.llm_pruning.plan import InsidePlan
     from vidcompress.splice import Prompt
 
 COUNTED = ("cache_position", "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "seq_idx")

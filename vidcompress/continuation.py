@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidcompress.cache_names import cache_name
 from vidcompress.errors import UnsupportedInputError
+from vidcompress.llm_pruning.cache_names import cache_name
 from vidcompress.splice import PER_TOKEN_KEYS
 
 _SAMPLES = 4096

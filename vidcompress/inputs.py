@@ -13,8 +13,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from vidcompress.checks import device as check_device
 from vidcompress.checks import flag, is_whole
 from vidcompress.core.report import Report
-from vidcompress.decoder.pruner import Pruning
 from vidcompress.errors import ArgumentError, CompressionStateError, shown
+from vidcompress.llm_pruning.hooks import Pruning
 
 
 class EncodedVisuals(BaseModelOutputWithPooling):  # type: ignore[misc]

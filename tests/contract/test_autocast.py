@@ -21,7 +21,7 @@ from vidcompress import session as session_module
 from vidcompress.adapters.base import adapter_for
 from vidcompress.core.budget import Plan
 from vidcompress.core.method import METHODS, ScoredMethod
-from vidcompress.decoder import segment
+from vidcompress.llm_pruning import prefill as segment
 from vidcompress.methods.lookup import available_methods, get_method, read_settings
 from vidcompress.session import compress_inputs
 

@@ -14,8 +14,8 @@ from transformers import DynamicCache, StaticCache
 import vidcompress
 from cases import CASES, SCENES, reads_question
 from tiny_models import FAMILIES, IMAGE, PAD, Scene, batch, tiny_model
-from vidcompress.cache_names import CACHE_NAMES, cache_name, returned_cache
 from vidcompress.errors import UnsupportedInputError
+from vidcompress.llm_pruning.cache_names import CACHE_NAMES, cache_name, returned_cache
 
 pytestmark = pytest.mark.transformers
 

@@ -14,7 +14,6 @@ from transformers import StaticCache
 import vidcompress
 from reference.slow_decoder import Rule, Token, run
 from tiny_models import FAMILIES, VIDEO_FAMILIES, Scene, batch, tiny_model
-from vidcompress.cache_names import cache_name, returned_cache
 from vidcompress.core.method import METHODS
 from vidcompress.errors import (
     ArgumentError,
@@ -23,6 +22,7 @@ from vidcompress.errors import (
     UnsupportedInputError,
     UnsupportedModelError,
 )
+from vidcompress.llm_pruning.cache_names import cache_name, returned_cache
 from vidcompress.methods.lookup import available_methods, get_method
 from vidcompress.session import compress_inputs
 

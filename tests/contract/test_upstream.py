@@ -11,8 +11,14 @@ from transformers.masking_utils import find_packed_sequence_indices
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from tiny_models import FAMILIES, IMAGE, tiny_model
-from vidcompress.cache_names import CACHE_NAMES, cache_name, given_cache, returned_cache, with_cache_name
 from vidcompress.errors import UnsupportedInputError
+from vidcompress.llm_pruning.cache_names import (
+    CACHE_NAMES,
+    cache_name,
+    given_cache,
+    returned_cache,
+    with_cache_name,
+)
 
 pytestmark = pytest.mark.transformers
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vidcompress.cache_names import cache_name
+from vidcompress.llm_pruning.cache_names import cache_name
 
 pytestmark = pytest.mark.transformers
 
@@ -18,7 +18,7 @@ START = """
 import torch
 
 import vidcompress
-from vidcompress.cache_names import returned_cache
+from vidcompress.llm_pruning.cache_names import returned_cache
 
 qa = vidcompress.VisualQA.from_pretrained()
 picture, clip, question = "examples/scene.png", "examples/clip.mp4", "what digit is shown?"

@@ -15,10 +15,10 @@ from tiny_models import Scene, batch, tiny_model
 from vidcompress import compress_inputs
 from vidcompress.adapters.model_shape import DecoderGeometry, EncoderGeometry, Geometry
 from vidcompress.bench.live_bytes import LiveBytes
-from vidcompress.cache_names import returned_cache
 from vidcompress.cost import DEVICES, Device, estimate, everything
 from vidcompress.cost.memory import kv_bytes, memory
 from vidcompress.cost.operations import total
+from vidcompress.llm_pruning.cache_names import returned_cache
 
 FLOAT = 4
 DECODER = DecoderGeometry(

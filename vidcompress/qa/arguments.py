@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from vidcompress.adapters.base import adapter_for
-from vidcompress.cache_names import CACHE_NAMES
 from vidcompress.checks import is_whole
 from vidcompress.core.foreign_arguments import ASKING, refuse
 from vidcompress.errors import ArgumentError, nearest, shown
+from vidcompress.llm_pruning.cache_names import CACHE_NAMES
 from vidcompress.media import Processor
 
 OWN = (

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from vidcompress.cache_names import CACHE_NAMES, cache_name, returned_cache
 from vidcompress.checks import flag, unicode_text
 from vidcompress.continuation import Transcript, open_transcript, resume
 from vidcompress.core.devices import input_device
@@ -18,6 +17,7 @@ from vidcompress.core.phases import Phases
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.generation import option
 from vidcompress.inputs import CompressedInputs
+from vidcompress.llm_pruning.cache_names import CACHE_NAMES, cache_name, returned_cache
 from vidcompress.media.prompt import expand, tokenize, without_second_start
 from vidcompress.methods.lookup import read_settings
 from vidcompress.qa.alone import open_and_compress

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from vidcompress.cache_names import returned_cache
 from vidcompress.core.method import Method
 from vidcompress.core.wrappers import unwrap
+from vidcompress.llm_pruning.cache_names import returned_cache
 from vidcompress.session import compress_inputs
 from vidcompress.testing.expect import require
 

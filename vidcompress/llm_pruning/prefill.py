@@ -11,8 +11,8 @@ from torch import Tensor
 
 from vidcompress.core.in_llm_method import Between
 from vidcompress.core.reductions import full_precision
-from vidcompress.decoder.attention import attention_rows
-from vidcompress.decoder.plan import InsidePlan
+from vidcompress.llm_pruning.attention import attention_rows
+from vidcompress.llm_pruning.plan import InsidePlan
 
 
 class Capture:
