@@ -16,7 +16,7 @@ _PUBLIC = {
     "Budget": "core.budget",
     "BudgetError": "errors",
     "Chat": "qa",
-    "CompressedInputs": "inputs",
+    "CompressedInputs": "session.inputs",
     "Evidence": "core.layout",
     "Layout": "core.layout",
     "MediaError": "errors",
@@ -30,8 +30,8 @@ _PUBLIC = {
     "VisualQA": "qa",
     "VisualTokens": "core.layout",
     "available_methods": "methods.lookup",
-    "compress": "block",
-    "compress_inputs": "session",
+    "compress": "session.block",
+    "compress_inputs": "session.compress",
     "draw_overlay": "overlay",
     "get_method": "methods.lookup",
     "load_processor": "media.loading",
@@ -42,7 +42,6 @@ __all__ = ["__version__", *_PUBLIC]
 
 if TYPE_CHECKING:
     from vidcompress.adapters.base import register_adapter as register_adapter
-    from vidcompress.block import compress as compress
     from vidcompress.core.budget import Budget as Budget
     from vidcompress.core.layout import Evidence as Evidence
     from vidcompress.core.layout import Layout as Layout
@@ -58,7 +57,6 @@ if TYPE_CHECKING:
     from vidcompress.errors import UnsupportedInputError as UnsupportedInputError
     from vidcompress.errors import UnsupportedModelError as UnsupportedModelError
     from vidcompress.errors import VidcompressError as VidcompressError
-    from vidcompress.inputs import CompressedInputs as CompressedInputs
     from vidcompress.media.loading import load_processor as load_processor
     from vidcompress.methods.lookup import available_methods as available_methods
     from vidcompress.methods.lookup import get_method as get_method
@@ -66,7 +64,9 @@ if TYPE_CHECKING:
     from vidcompress.qa import Answer as Answer
     from vidcompress.qa import Chat as Chat
     from vidcompress.qa import VisualQA as VisualQA
-    from vidcompress.session import compress_inputs as compress_inputs
+    from vidcompress.session.block import compress as compress
+    from vidcompress.session.compress import compress_inputs as compress_inputs
+    from vidcompress.session.inputs import CompressedInputs as CompressedInputs
 
 
 def __getattr__(name: str) -> Any:

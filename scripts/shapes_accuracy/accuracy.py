@@ -27,7 +27,7 @@ from vidcompress.core.wrappers import unwrap
 from vidcompress.errors import ArgumentError, BudgetError, one_line
 from vidcompress.evaluate.shapes import held_out, write_clip
 from vidcompress.methods.lookup import available_methods, read_settings
-from vidcompress.session import compress_with
+from vidcompress.session.compress import compress_with
 
 Medium = Literal["image", "clip"]
 

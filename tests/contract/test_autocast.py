@@ -17,13 +17,13 @@ import vidcompress
 from cases import CASES, SCENES
 from tiny_models import Scene, batch, tiny_model
 from vidcompress import VisualTokens
-from vidcompress import session as session_module
 from vidcompress.adapters.base import adapter_for
 from vidcompress.core.budget import Plan
 from vidcompress.core.method import METHODS, ScoredMethod
 from vidcompress.llm_pruning import prefill as segment
 from vidcompress.methods.lookup import available_methods, get_method, read_settings
-from vidcompress.session import compress_inputs
+from vidcompress.session import compress as session_module
+from vidcompress.session.compress import compress_inputs
 
 DTYPES = (torch.bfloat16, torch.float16)
 INSIDE = [name for name in available_methods() if METHODS.get(name).where == "inside"]

@@ -29,7 +29,7 @@ from vidcompress.core.layout import Evidence
 from vidcompress.errors import ArgumentError, UnsupportedInputError, UnsupportedModelError
 from vidcompress.methods.cdpruner import CDPruner
 from vidcompress.methods.fastvid import FastVID
-from vidcompress.session import compress_inputs
+from vidcompress.session.compress import compress_inputs
 
 WIDTH = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4)
 WORDS = ["<s>", "</s>", *(f"w{i}" for i in range(2, 100))]

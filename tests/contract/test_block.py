@@ -10,10 +10,10 @@ from transformers import DynamicCache, GenerationConfig
 
 import vidcompress
 from tiny_models import FAMILIES, Scene, batch, tiny_model
-from vidcompress import generation
 from vidcompress.errors import CompressionStateError, UnsupportedInputError
 from vidcompress.llm_pruning.cache_names import cache_name
-from vidcompress.session import compress_inputs
+from vidcompress.session import generation_options as generation
+from vidcompress.session.compress import compress_inputs
 
 pytestmark = pytest.mark.transformers
 

@@ -12,7 +12,7 @@ from transformers import modeling_utils
 import vidcompress
 from tiny_models import IMAGE, Scene, batch, tiny_model
 from vidcompress.errors import UnsupportedInputError
-from vidcompress.session import compress_inputs
+from vidcompress.session.compress import compress_inputs
 
 pytestmark = pytest.mark.transformers
 

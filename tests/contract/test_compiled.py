@@ -21,7 +21,7 @@ from tiny_models import Scene, batch, tiny_model
 from vidcompress import ArgumentError, UnsupportedModelError, VisualQA, compress
 from vidcompress.compiled import compile_decoder
 from vidcompress.core.wrappers import is_compiled
-from vidcompress.session import compress_inputs
+from vidcompress.session.compress import compress_inputs
 
 ROWS = [Scene((("image", (112, 80)),), seed=1), Scene((("image", (40, 100)),), before=11, seed=3)]
 OPTIONS = {"max_new_tokens": 6, "do_sample": False}

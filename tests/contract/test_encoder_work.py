@@ -13,7 +13,7 @@ import torch
 from tiny_models import FAMILIES, Scene, batch, tiny_model
 from vidcompress.adapters.base import adapter_for
 from vidcompress.core.layout import Evidence
-from vidcompress.session import compress_inputs
+from vidcompress.session.compress import compress_inputs
 
 LAYERS = 4  # of the tiny encoders
 SCENE = Scene((("image", (112, 80)),))

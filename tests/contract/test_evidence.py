@@ -12,7 +12,7 @@ from tiny_models import ANYRES_MAX, FAMILIES, VIDEO_FAMILIES, Scene, batch, tiny
 from vidcompress.adapters.base import adapter_for
 from vidcompress.core.layout import Evidence, VisualTokens
 from vidcompress.errors import UnsupportedModelError
-from vidcompress.session import compress_inputs
+from vidcompress.session.compress import compress_inputs
 
 HIDDEN, CLS_HIDDEN = Evidence("hidden", "features"), Evidence("cls_hidden", "features")
 

@@ -12,8 +12,8 @@ import vidcompress
 from tiny_models import FAMILIES, IMAGE, SIZES, VIDEO, VIDEO_FAMILIES, Scene, batch, tiny_model
 from vidcompress.adapters.layouts import image_layout
 from vidcompress.errors import UnsupportedInputError
-from vidcompress.generation import CHUNKED_PREFILL_SINCE, transformers_version
-from vidcompress.session import compress_inputs
+from vidcompress.session.compress import compress_inputs
+from vidcompress.session.generation_options import CHUNKED_PREFILL_SINCE, transformers_version
 
 pytestmark = pytest.mark.transformers
 

@@ -24,7 +24,7 @@ from vidcompress.errors import (
 )
 from vidcompress.llm_pruning.cache_names import cache_name, returned_cache
 from vidcompress.methods.lookup import available_methods, get_method
-from vidcompress.session import compress_inputs
+from vidcompress.session.compress import compress_inputs
 
 pytestmark = pytest.mark.transformers
 

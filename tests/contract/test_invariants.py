@@ -17,7 +17,7 @@ from vidcompress.adapters.base import adapter_for
 from vidcompress.core.budget import half_up
 from vidcompress.core.method import METHODS
 from vidcompress.errors import BudgetError
-from vidcompress.session import compress_inputs
+from vidcompress.session.compress import compress_inputs
 
 RATIOS = (0.01, 0.1, 0.25, 0.5, 0.77, 1.0)
 EXACT = [case for case in CASES if METHODS.get(case[0]).exact]

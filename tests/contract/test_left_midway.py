@@ -15,7 +15,7 @@ from transformers import TextIteratorStreamer
 import vidcompress
 from tiny_models import Scene, batch, tiny_model
 from vidcompress.errors import CompressionStateError, UnsupportedInputError
-from vidcompress.session import compress_inputs
+from vidcompress.session.compress import compress_inputs
 
 pytestmark = pytest.mark.transformers
 

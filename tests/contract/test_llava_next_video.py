@@ -10,7 +10,7 @@ import torch
 from tiny_models import Scene, batch, tiny_model
 from vidcompress.adapters.base import adapter_for
 from vidcompress.core.layout import Evidence
-from vidcompress.session import compress_inputs
+from vidcompress.session.compress import compress_inputs
 
 POOLERS = [
     {"spatial_pool_mode": "average"},

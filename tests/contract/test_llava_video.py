@@ -19,7 +19,7 @@ from vidcompress.adapters.llava_video_model import (
     LlavaVideoModel,
 )
 from vidcompress.qa.pretrained import load_model
-from vidcompress.session import compress_inputs
+from vidcompress.session.compress import compress_inputs
 
 ODD = 70  # 5 x 5 patches: 2 x 2 tokens here, 3 x 3 in LLaVA-OneVision
 CLIP = [Scene((("video", 5),), seed=4)]

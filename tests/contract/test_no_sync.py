@@ -11,8 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from cases import CASES, SCENES
 from tiny_models import ANYRES_MAX, Scene, batch, tiny_model
-from vidcompress import session
-from vidcompress.session import compress_inputs
+from vidcompress.session import compress as session
+from vidcompress.session.compress import compress_inputs
 
 ASKING = {"aten._local_scalar_dense.default", "aten.nonzero.default", "aten.masked_select.default"}
 

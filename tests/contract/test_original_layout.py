@@ -16,7 +16,7 @@ from vidcompress.adapters.original_checkpoints import translate_config
 from vidcompress.errors import ArgumentError
 from vidcompress.media import MediaError, VideoFrames, load_processor
 from vidcompress.qa.pretrained import load_model
-from vidcompress.session import compress_inputs
+from vidcompress.session.compress import compress_inputs
 
 NAMES = {
     "model.vision_tower.": "model.vision_tower.vision_tower.vision_model.",

@@ -17,7 +17,7 @@ from vidcompress.adapters.base import adapter_for
 from vidcompress.core.devices import input_device
 from vidcompress.errors import ArgumentError
 from vidcompress.qa.pretrained import load_model
-from vidcompress.session import compress_inputs
+from vidcompress.session.compress import compress_inputs
 
 NAMES = (
     "llava-hf/llava-v1.6-mistral-7b-hf",

@@ -17,7 +17,7 @@ from vidcompress.adapters.base import adapter_for
 from vidcompress.core.budget import make_plan
 from vidcompress.core.method import METHODS, Method
 from vidcompress.methods.lookup import get_method
-from vidcompress.session import compress_inputs
+from vidcompress.session.compress import compress_inputs
 
 DTYPES = (torch.bfloat16, torch.float16)
 ROWS = [Scene((("image", (112, 80)),), before=3, seed=1), Scene((("image", (40, 100)),), before=11, seed=3)]

@@ -15,7 +15,7 @@ from vidcompress.core.budget import half_up
 from vidcompress.core.method import METHODS
 from vidcompress.errors import UnsupportedInputError
 from vidcompress.methods.lookup import available_methods
-from vidcompress.session import compress_inputs
+from vidcompress.session.compress import compress_inputs
 
 GRID = SIDE // PATCH
 FULL = 5 * GRID**2

@@ -21,7 +21,7 @@ from vidcompress.core.selection import Selection
 from vidcompress.methods.controls import Uniform
 from vidcompress.methods.fastervlm import FasterVLM
 from vidcompress.methods.lookup import get_method
-from vidcompress.session import compress_inputs
+from vidcompress.session.compress import compress_inputs
 
 
 def defers(method: str, family: str, modality: Any) -> bool:

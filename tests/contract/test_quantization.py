@@ -20,7 +20,7 @@ from vidcompress import VisualQA
 from vidcompress.errors import ArgumentError
 from vidcompress.qa import quantization
 from vidcompress.qa.pretrained import load_model
-from vidcompress.session import compress_inputs
+from vidcompress.session.compress import compress_inputs
 
 NAMES = [
     name

@@ -8,8 +8,8 @@ import torch
 from tiny_models import FAMILIES, IMAGE, VIDEO, Scene, batch, tiny_model
 from vidcompress.adapters.base import adapter_for
 from vidcompress.core.layout import Evidence
-from vidcompress.session import compress_inputs
-from vidcompress.splice import parse_prompt, questions
+from vidcompress.session.compress import compress_inputs
+from vidcompress.session.prompt import parse_prompt, questions
 
 QUESTION = Evidence("question")
 

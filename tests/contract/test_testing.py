@@ -14,7 +14,6 @@ from tiny_models import Scene, batch, tiny_model
 from vidcompress import testing
 from vidcompress.adapters.llava_next import LlavaNextAdapter
 from vidcompress.adapters.llava_onevision import LlavaOnevisionAdapter
-from vidcompress.block import CompressSession
 from vidcompress.core.budget import Plan
 from vidcompress.core.layout import VisualTokens
 from vidcompress.core.method import Method, ScoredMethod
@@ -22,6 +21,7 @@ from vidcompress.core.selection import Selection
 from vidcompress.errors import ArgumentError
 from vidcompress.methods.controls import Uniform
 from vidcompress.methods.lookup import available_methods
+from vidcompress.session.block import CompressSession
 from vidcompress.testing.block import check_refusals
 from vidcompress.testing.methods import layouts
 
@@ -199,7 +199,7 @@ def test_evidence_that_is_left_out_is_found(broken: Any) -> None:
 
 
 def test_lost_positions_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    from vidcompress import session
+    from vidcompress.session import compress as session
 
     true = session.splice
 

@@ -9,7 +9,7 @@ import torch
 from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 
 from tiny_models import FAMILIES, Scene, batch, tiny_model
-from vidcompress.session import compress_inputs
+from vidcompress.session.compress import compress_inputs
 
 ROWS = [Scene((("image", (112, 80)),), before=3, seed=1), Scene((("image", (40, 100)),), before=11, seed=3)]
 

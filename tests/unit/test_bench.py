@@ -28,7 +28,7 @@ from vidcompress.bench.summary import _summarised
 from vidcompress.bench.table import render
 from vidcompress.core.timing import Timings, phase, watched
 from vidcompress.errors import ArgumentError
-from vidcompress.session import compress_inputs
+from vidcompress.session.compress import compress_inputs
 
 TOY: dict[str, Any] = {"scale": "tiny", "encoder_layers": 2, "decoder_layers": 3, "device": "cpu"}
 GEOMETRIES = ("llava-next-7b", "llava-onevision-0.5b", "llava-video-7b")

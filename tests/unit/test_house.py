@@ -184,8 +184,8 @@ def _lint(folder: Path) -> subprocess.CompletedProcess[str]:
         ("views.py", "import transformers", "vidcompress.core.layout -> transformers"),
         (
             "adapters/base.py",
-            "import vidcompress.session",
-            "vidcompress.adapters.base -> vidcompress.session",
+            "import vidcompress.session.compress",
+            "vidcompress.adapters.base -> vidcompress.session.compress",
         ),
         ("cost/table.py", "from ..cli import main", "vidcompress.cost.table -> vidcompress.cli"),
     ],

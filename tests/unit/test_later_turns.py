@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from vidcompress.continuation import Transcript, check_pixels, open_transcript, resume, sample_pixels
 from vidcompress.errors import UnsupportedInputError
 from vidcompress.llm_pruning.cache_names import cache_name
+from vidcompress.session.kv_cache import Transcript, check_pixels, open_transcript, resume, sample_pixels
 
 KEYS = ("pixel_values", "pixel_values_videos")
 

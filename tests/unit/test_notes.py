@@ -9,7 +9,7 @@ import pytest
 from tiny_models import Scene, batch, tiny_model
 from vidcompress.errors import ArgumentError, UnsupportedInputError
 from vidcompress.methods.lookup import get_method
-from vidcompress.session import compress_inputs
+from vidcompress.session.compress import compress_inputs
 
 
 def test_fewer_tokens_than_views_is_said_of_the_input_it_happens_to() -> None:

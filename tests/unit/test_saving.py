@@ -14,7 +14,7 @@ from vidcompress.core.config import Saving, read_saving
 from vidcompress.core.layout import VisualTokens
 from vidcompress.errors import ArgumentError
 from vidcompress.methods import globalcom2
-from vidcompress.saving import leaders
+from vidcompress.session.view_skipping import leaders
 
 
 def clip(*pictures: int, size: int = 32) -> torch.Tensor:

@@ -12,7 +12,7 @@ import torch
 from vidcompress.bench.meters import Mark, PeakMeter, TokenClock, wait_for
 from vidcompress.core.config import Settings
 from vidcompress.core.devices import input_device
-from vidcompress.session import compress_with
+from vidcompress.session.compress import compress_with
 
 PHASES = ("encode", "compress", "prefill", "decode")
 """Of a request whose pixels are given; `decode` is every token after the first."""

@@ -16,7 +16,7 @@ from vidcompress.errors import UnsupportedInputError
 if TYPE_CHECKING:
     from vidcompress.core.config import Settings
     from vidcompress.core.in_llm_method import InsideMethod
-    from vidcompress.splice import Prompt
+    from vidcompress.session.prompt import Prompt
 
 Spans = Sequence[tuple[int, int]]
 """(start, length) of the visual inputs of one row, columns of the padded prompt, in order."""

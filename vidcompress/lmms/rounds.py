@@ -17,7 +17,7 @@ from vidcompress.media.prompt import tokenize, without_second_start
 from vidcompress.methods.lookup import read_settings
 from vidcompress.qa.answering import clip_note, prepare
 from vidcompress.qa.chat import Chat
-from vidcompress.session import compress_inputs
+from vidcompress.session.compress import compress_inputs
 
 NextRound = Callable[[list[str]], "Prompt | None"]
 """Answers so far to the next round's question, or None at the end."""

@@ -11,12 +11,9 @@ import torch
 from torch import Tensor
 
 from vidcompress.checks import flag, unicode_text
-from vidcompress.continuation import Transcript, open_transcript, resume
 from vidcompress.core.devices import input_device
 from vidcompress.core.phases import Phases
 from vidcompress.errors import ArgumentError, shown
-from vidcompress.generation import option
-from vidcompress.inputs import CompressedInputs
 from vidcompress.llm_pruning.cache_names import CACHE_NAMES, cache_name, returned_cache
 from vidcompress.media.prompt import expand, tokenize, without_second_start
 from vidcompress.methods.lookup import read_settings
@@ -26,6 +23,9 @@ from vidcompress.qa.answering import as_seen, check_text, clip_note, noted, run_
 from vidcompress.qa.arguments import check_generation, check_present
 from vidcompress.qa.question import Question, check_length
 from vidcompress.qa.streaming import check_streamable, stream_text
+from vidcompress.session.generation_options import option
+from vidcompress.session.inputs import CompressedInputs
+from vidcompress.session.kv_cache import Transcript, open_transcript, resume
 
 if TYPE_CHECKING:
     from vidcompress.media import VideoFrames

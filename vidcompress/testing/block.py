@@ -8,11 +8,11 @@ from typing import Any
 import torch
 
 from vidcompress.adapters.base import adapter_for
-from vidcompress.block import compress
 from vidcompress.core.method import Method
 from vidcompress.core.wrappers import unwrap
 from vidcompress.errors import UnsupportedInputError
-from vidcompress.session import compress_inputs
+from vidcompress.session.block import compress
+from vidcompress.session.compress import compress_inputs
 from vidcompress.testing.expect import placeholder_mask, require
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from vidcompress.adapters.base import adapter_for
 from vidcompress.core.method import Method
 from vidcompress.errors import BudgetError
-from vidcompress.inputs import CompressedInputs
-from vidcompress.session import compress_inputs
+from vidcompress.session.compress import compress_inputs
+from vidcompress.session.inputs import CompressedInputs
 
 
 class ContractError(AssertionError):

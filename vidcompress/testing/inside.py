@@ -10,7 +10,7 @@ import torch
 from vidcompress.core.method import Method
 from vidcompress.core.wrappers import unwrap
 from vidcompress.llm_pruning.cache_names import returned_cache
-from vidcompress.session import compress_inputs
+from vidcompress.session.compress import compress_inputs
 from vidcompress.testing.expect import require
 
 

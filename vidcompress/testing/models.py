@@ -12,9 +12,9 @@ from torch import Tensor
 
 from vidcompress.core.method import Method, Positions
 from vidcompress.core.wrappers import unwrap
-from vidcompress.inputs import CompressedInputs
 from vidcompress.methods.lookup import get_method
-from vidcompress.session import compress_inputs
+from vidcompress.session.compress import compress_inputs
+from vidcompress.session.inputs import CompressedInputs
 from vidcompress.testing.expect import (
     compressed,
     logits,

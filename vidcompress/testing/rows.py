@@ -11,7 +11,7 @@ from torch import Tensor
 from vidcompress.core.method import Method
 from vidcompress.core.wrappers import unwrap
 from vidcompress.methods.lookup import get_method
-from vidcompress.session import compress_inputs
+from vidcompress.session.compress import compress_inputs
 from vidcompress.testing.expect import (
     compressed,
     logits,

@@ -13,7 +13,6 @@ import transformers
 from torch import Tensor
 
 from vidcompress.adapters.base import Adapter, Visual, adapter_for
-from vidcompress.columns import ShortColumns, check_counted
 from vidcompress.core.budget import Plan, Policy, Separators, make_plan
 from vidcompress.core.config import Saving, Settings, make_settings
 from vidcompress.core.devices import input_device
@@ -26,14 +25,15 @@ from vidcompress.core.selection import Selection
 from vidcompress.core.timing import Timings, phase
 from vidcompress.core.visual_report import VisualReport
 from vidcompress.errors import UnsupportedInputError, shown
-from vidcompress.generation import is_filled
-from vidcompress.inputs import CompressedInputs
 from vidcompress.llm_pruning.cache_names import cache_name, given_cache
 from vidcompress.llm_pruning.hooks import Pruning
 from vidcompress.llm_pruning.plan import plan_inside
 from vidcompress.methods.lookup import get_method
-from vidcompress.saving import leaders, spread
-from vidcompress.splice import Prompt, parse_prompt, questions, splice
+from vidcompress.session.columns import ShortColumns, check_counted
+from vidcompress.session.generation_options import is_filled
+from vidcompress.session.inputs import CompressedInputs
+from vidcompress.session.prompt import Prompt, parse_prompt, questions, splice
+from vidcompress.session.view_skipping import leaders, spread
 from vidcompress.versions import beyond_tested
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vidcompress.errors import UnsupportedInputError
 from vidcompress.llm_pruning.cache_names import cache_name
-from vidcompress.splice import PER_TOKEN_KEYS
+from vidcompress.session.prompt import PER_TOKEN_KEYS
 
 _SAMPLES = 4096
 

@@ -14,12 +14,12 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from vidcompress.adapters.base import adapter_for
-from vidcompress.block_session import CompressSession
 from vidcompress.core.budget import Policy, Separators
 from vidcompress.core.config import Saving, make_settings
 from vidcompress.core.method import Method, Positions
 from vidcompress.errors import CompressionStateError
 from vidcompress.methods.lookup import get_method
+from vidcompress.session.generate_wrapper import CompressSession
 
 __all__ = ["CompressSession", "compress"]
 

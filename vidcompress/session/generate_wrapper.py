@@ -15,13 +15,20 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from vidcompress.adapters.base import adapter_for
-from vidcompress.calls import Calls
-from vidcompress.continuation import Transcript, check_pixels, open_transcript, resume, sample_pixels
 from vidcompress.core.config import Settings
 from vidcompress.core.report import Report
 from vidcompress.core.wrappers import outside_compiler
 from vidcompress.errors import CompressionStateError, UnsupportedInputError, VidcompressError, shown
-from vidcompress.generation import (
+from vidcompress.llm_pruning.cache_names import (
+    CACHE_NAMES,
+    cache_name,
+    given_cache,
+    returned_cache,
+    with_cache_name,
+)
+from vidcompress.llm_pruning.hooks import Pruner, Pruning
+from vidcompress.session.compress import compress_with, inferred_mask
+from vidcompress.session.generation_options import (
     CHUNKED_PREFILL_SINCE,
     PromptStreamer,
     cache_rows,
@@ -31,17 +38,10 @@ from vidcompress.generation import (
     transformers_version,
     with_prompt,
 )
-from vidcompress.inputs import CompressedInputs, EncodedVisuals
-from vidcompress.llm_pruning.cache_names import (
-    CACHE_NAMES,
-    cache_name,
-    given_cache,
-    returned_cache,
-    with_cache_name,
-)
-from vidcompress.llm_pruning.hooks import Pruner, Pruning
-from vidcompress.session import compress_with, inferred_mask
-from vidcompress.splice import PER_TOKEN_KEYS
+from vidcompress.session.inputs import CompressedInputs, EncodedVisuals
+from vidcompress.session.kv_cache import Transcript, check_pixels, open_transcript, resume, sample_pixels
+from vidcompress.session.prompt import PER_TOKEN_KEYS
+from vidcompress.session.running_calls import Calls
 
 _OWN = ("streamer", "use_cache", *CACHE_NAMES)
 """Arguments of generate that are no inputs of the model."""
