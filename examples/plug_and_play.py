@@ -8,7 +8,7 @@ from pathlib import Path
 from transformers import AutoModelForImageTextToText
 
 import vidcompress
-from vidcompress.resources import find
+from vidcompress.loading.resources import find
 
 HERE = Path(__file__).parent
 

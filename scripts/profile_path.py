@@ -149,7 +149,7 @@ def path_of(case: dict[str, Any]) -> Callable[[], dict[str, float]]:
 
         return ask
     if "tiny" in case:
-        from vidcompress.qa.pretrained import load_model
+        from vidcompress.loading.load import load_model
 
         model = load_model(case["tiny"], device="cpu")
     else:

@@ -15,7 +15,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from vidcompress.resources import find
+from vidcompress.loading.resources import find
 
 from . import odd_clips
 

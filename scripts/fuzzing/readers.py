@@ -18,9 +18,9 @@ from PIL import Image
 import vidcompress
 from shapes_accuracy.accuracy import _resume
 from vidcompress.errors import VidcompressError
+from vidcompress.loading.load import load_model
 from vidcompress.media import MediaError, Processor, load_image, read_video
 from vidcompress.methods.card import parse_card
-from vidcompress.qa.pretrained import load_model
 
 from .cases import Case
 from .material import CHECKPOINT_FILES

@@ -19,8 +19,8 @@ from torch._dynamo.utils import counters
 
 from tiny_models import Scene, batch, tiny_model
 from vidcompress import ArgumentError, UnsupportedModelError, VisualQA, compress
-from vidcompress.compiled import compile_decoder
 from vidcompress.core.wrappers import is_compiled
+from vidcompress.loading.compile import compile_decoder
 from vidcompress.session.compress import compress_inputs
 
 ROWS = [Scene((("image", (112, 80)),), seed=1), Scene((("image", (40, 100)),), before=11, seed=3)]
@@ -88,7 +88,7 @@ def test_a_compiled_language_model_gives_the_same_answers_and_two_graphs() -> No
 @pytest.mark.parametrize("without_inductor", ["eager"], indirect=True)
 @pytest.mark.usefixtures("without_inductor")
 def test_visual_qa_compiles_and_refuses_methods_inside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vidcompress.compiled.cpp_compiler", lambda: "g++")
+    monkeypatch.setattr("vidcompress.loading.compile.cpp_compiler", lambda: "g++")
     ordinary = VisualQA.from_pretrained("tiny-next", device="cpu")
     qa = VisualQA.from_pretrained("tiny-next", device="cpu", compile=True)
     decoder = qa.model.model.language_model
@@ -135,7 +135,7 @@ def test_a_missing_compiler_is_said_before_weights_are_read(
         VisualQA.from_pretrained("/no/such/model", device="cpu", compile=True)
     with pytest.raises(ArgumentError, match="device='toaster' is not a device"):
         VisualQA.from_pretrained("/no/such/model", device="toaster", compile=True)
-    monkeypatch.setattr("vidcompress.compiled.find_spec", lambda name: None)
+    monkeypatch.setattr("vidcompress.loading.compile.find_spec", lambda name: None)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ArgumentError, match="compile=True needs the package triton on an accelerator"):
         VisualQA.from_pretrained("/no/such/model", device="cuda", compile=True)

@@ -20,12 +20,12 @@ from vidcompress.adapters.families import get_family, read_geometry
 from vidcompress.adapters.original_checkpoints import KEY_MAPPING
 from vidcompress.doctor import inputs as doctor_inputs
 from vidcompress.doctor.checkpoint import inspect
-from vidcompress.doctor.model import empty_model, fit, parameter_count
 from vidcompress.doctor.weights import INDEX, SINGLE, WeightsError, read_folder
+from vidcompress.loading.load import load_model
+from vidcompress.loading.meta_model import empty_model, fit, parameter_count
+from vidcompress.loading.resources import embedded_models, find
 from vidcompress.media.processor import Processor
 from vidcompress.media.recipe import read_recipe
-from vidcompress.qa.pretrained import load_model
-from vidcompress.resources import embedded_models, find
 
 EMBEDDED = embedded_models()
 

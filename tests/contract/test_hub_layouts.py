@@ -18,8 +18,8 @@ import hub_layouts
 from hub_layouts import REPOSITORIES, SHA, random_tensors, renamed_since, save_repository, save_sharded
 from vidcompress import VisualQA
 from vidcompress.errors import ArgumentError, UnsupportedModelError
+from vidcompress.loading.load import load_model
 from vidcompress.media import MediaError, load_processor
-from vidcompress.qa.pretrained import load_model
 
 NAMES = list(REPOSITORIES)
 CONVERTED = [name for name in NAMES if name.startswith("llava-hf/")]

@@ -18,7 +18,7 @@ from vidcompress.adapters.llava_video_model import (
     LlavaVideoForConditionalGeneration,
     LlavaVideoModel,
 )
-from vidcompress.qa.pretrained import load_model
+from vidcompress.loading.load import load_model
 from vidcompress.session.compress import compress_inputs
 
 ODD = 70  # 5 x 5 patches: 2 x 2 tokens here, 3 x 3 in LLaVA-OneVision
@@ -165,7 +165,7 @@ def test_a_process_that_only_asks_vidcompress_to_load_can(tmp_path: Path) -> Non
     """Nothing has imported the adapters there."""
     tiny_model("llava_video").save_pretrained(tmp_path)
     code = (
-        "import sys; from vidcompress.qa.pretrained import load_model; "
+        "import sys; from vidcompress.loading.load import load_model; "
         "print(type(load_model(sys.argv[1])).__name__)"
     )
     done = subprocess.run(

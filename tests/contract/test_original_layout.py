@@ -14,8 +14,8 @@ from tiny_models import ONE_PINPOINTS, SIDE, VIDEO, Scene, batch, tiny_model
 from vidcompress import VisualQA
 from vidcompress.adapters.original_checkpoints import translate_config
 from vidcompress.errors import ArgumentError
+from vidcompress.loading.load import load_model
 from vidcompress.media import MediaError, VideoFrames, load_processor
-from vidcompress.qa.pretrained import load_model
 from vidcompress.session.compress import compress_inputs
 
 NAMES = {

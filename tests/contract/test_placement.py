@@ -16,7 +16,7 @@ from vidcompress import VisualQA
 from vidcompress.adapters.base import adapter_for
 from vidcompress.core.devices import input_device
 from vidcompress.errors import ArgumentError
-from vidcompress.qa.pretrained import load_model
+from vidcompress.loading.load import load_model
 from vidcompress.session.compress import compress_inputs
 
 NAMES = (

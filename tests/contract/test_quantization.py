@@ -18,8 +18,8 @@ import vidcompress
 from hub_layouts import REPOSITORIES, save_repository
 from vidcompress import VisualQA
 from vidcompress.errors import ArgumentError
-from vidcompress.qa import quantization
-from vidcompress.qa.pretrained import load_model
+from vidcompress.loading import quantization
+from vidcompress.loading.load import load_model
 from vidcompress.session.compress import compress_inputs
 
 NAMES = [

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from hub import serve
 from vidcompress.cli import main
 from vidcompress.doctor import run
-from vidcompress.resources import embedded_models
+from vidcompress.loading.resources import embedded_models
 
 EMBEDDED = embedded_models()
 REPO = "somebody/tiny-onevision"

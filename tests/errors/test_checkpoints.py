@@ -16,11 +16,11 @@ import pytest
 from errors.rows import NEXT
 from shapes_accuracy.accuracy import _resume
 from vidcompress.errors import ArgumentError, VidcompressError
+from vidcompress.loading.load import load_model
+from vidcompress.loading.resources import find
 from vidcompress.media import MediaError, load_processor
 from vidcompress.media.processor import Processor
 from vidcompress.methods.card import parse_card
-from vidcompress.qa.pretrained import load_model
-from vidcompress.resources import find
 
 CONFIG, PIXELS = "config.json", "preprocessor_config.json"
 HUGE = "its config.json describes"

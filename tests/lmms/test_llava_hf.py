@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from lmms_tasks import shapes
-from vidcompress.resources import find
+from vidcompress.loading.resources import find
 
 FOLDER = Path(os.environ.get("VIDCOMPRESS_TORCHVISION", Path(sys.prefix) / "torchvision"))
 SHIM = '''

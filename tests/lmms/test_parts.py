@@ -26,7 +26,7 @@ from vidcompress.lmms.record import Outcome, Record, rank_file, read_answers, re
 from vidcompress.lmms.results import _times, read_results
 from vidcompress.lmms.rounds import answer_rounds, likelihoods
 from vidcompress.lmms.settings import read_settings
-from vidcompress.qa import pretrained
+from vidcompress.loading import load as pretrained
 from vidcompress.qa.answering import without_second_start
 
 ROOT = Path(__file__).parents[2]

@@ -328,7 +328,7 @@ def test_a_journal_of_another_machine_or_other_threads_is_refused(
 def test_the_model_is_put_on_paper_once(
     model: Any, calls: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vidcompress.doctor import model as without_weights
+    from vidcompress.loading import meta_model as without_weights
 
     made, real = [], without_weights.empty_model
     monkeypatch.setattr(without_weights, "empty_model", lambda config: made.append(1) or real(config))

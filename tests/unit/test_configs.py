@@ -15,7 +15,7 @@ from vidcompress.evaluate.published import published_tables
 from vidcompress.evaluate.sweep import Sweep
 from vidcompress.evaluate.sweep_file import load_sweep
 from vidcompress.lmms.settings import read_settings
-from vidcompress.resources import find
+from vidcompress.loading.resources import find
 
 CONFIGS = find("configs")
 SWEEPS = {path.stem: load_sweep(path) for path in sorted(CONFIGS.glob("*.toml"))}

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import vidcompress
-from vidcompress import distribution
 from vidcompress.doctor import packages
 from vidcompress.evaluate.suite import target
+from vidcompress.loading import distribution
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -29,7 +29,7 @@ BARE = re.compile(
     re.VERBOSE,
 )
 """What takes `vidcompress` for the name of the distribution."""
-ALLOWED = {("vidcompress/distribution.py", 'distribution("vidcompress")')}
+ALLOWED = {("vidcompress/loading/distribution.py", 'distribution("vidcompress")')}
 """Where another distribution of that name is looked for."""
 
 

@@ -16,9 +16,9 @@ from vidcompress.core.method import METHODS
 from vidcompress.errors import ArgumentError, MediaError
 from vidcompress.evaluate.sweep_file import read_sweep
 from vidcompress.lmms.settings import read_settings
+from vidcompress.loading.arguments import OWN, _known
+from vidcompress.loading.load import load_model, one_dtype
 from vidcompress.methods.lookup import get_method
-from vidcompress.qa.arguments import OWN, _known
-from vidcompress.qa.pretrained import load_model, one_dtype
 
 SCENE = str(Path(__file__).parents[2] / "examples" / "scene.png")
 

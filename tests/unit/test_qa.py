@@ -14,10 +14,10 @@ from vidcompress import VisualQA
 from vidcompress.adapters.families import get_family
 from vidcompress.core import phases
 from vidcompress.errors import ArgumentError, UnsupportedModelError
+from vidcompress.loading import load as pretrained
+from vidcompress.loading.attention import check_attention
 from vidcompress.media import MediaError, VideoFrames, time_instruction
-from vidcompress.qa import pretrained
 from vidcompress.qa.answering import clip_note, without_second_start
-from vidcompress.qa.attention import check_attention
 from vidcompress.qa.progress import bar
 from vidcompress.qa.question import Question, read_question
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vidcompress import resources
+from vidcompress.loading import resources
 
 PROJECT = '[project]\nname = "vidcompress-vlm"\n'
 

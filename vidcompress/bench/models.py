@@ -64,7 +64,7 @@ def random_model(
     """
     from transformers import AutoModelForImageTextToText
 
-    from vidcompress.qa.attention import check_attention
+    from vidcompress.loading.attention import check_attention
 
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     kind = getattr(torch, dtype or ("float32" if where.type == "cpu" else "bfloat16"))

@@ -184,7 +184,7 @@ class BenchPlan:
         if self.dtype is not None:
             one_of("dtype", self.dtype, DTYPES)
         if self.attn_implementation is not None:
-            from vidcompress.qa.attention import check_attention
+            from vidcompress.loading.attention import check_attention
 
             check_attention(self.attn_implementation)
         if self.device is not None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vidcompress.distribution import how_to_install
 from vidcompress.errors import ArgumentError, one_line
+from vidcompress.loading.distribution import how_to_install
 
 COLOURS = {
     "decode_video": "#bbbbbb",

@@ -242,7 +242,7 @@ def save_pictures(pictures: list[Image], path: Path) -> list[str]:
 
 def _entry(answer: Answer, qa: VisualQA, model: str | None, drawn: list[str]) -> dict[str, Any]:
     from vidcompress.core.devices import input_device
-    from vidcompress.qa.pretrained import DEFAULT_MODEL
+    from vidcompress.loading.load import DEFAULT_MODEL
 
     details = answer.to_dict()
     return {

@@ -205,7 +205,7 @@ def _plan(
     from vidcompress.core.method_spec import split_labels
     from vidcompress.errors import ArgumentError
     from vidcompress.evaluate.sweep_file import parse_sweep, read_sweep
-    from vidcompress.qa.pretrained import DEFAULT_MODEL
+    from vidcompress.loading.load import DEFAULT_MODEL
 
     if path is None and not tasks:
         raise ArgumentError("data: there is nothing to ask; pass a sweep file, --data or --task")
@@ -290,8 +290,8 @@ def _print_plan(plan: Sweep, folder: Path, notes: list[str], as_json: bool) -> N
     from vidcompress.evaluate.row_run import ANSWERS
     from vidcompress.evaluate.runner import Runner
     from vidcompress.evaluate.tasks import make_task
+    from vidcompress.loading.load import resolve
     from vidcompress.media.loading import check_preset
-    from vidcompress.qa.pretrained import resolve
 
     for task in plan.tasks:  # what a run would refuse is refused now
         if task.kind == "data":

@@ -185,7 +185,7 @@ def _print_broken(broken: Sequence[dict[str, str]]) -> None:
 
 def embedded_entries() -> list[dict[str, Any]]:
     """Return name, model type, modalities, size and folder of the checkpoints that come with the package."""
-    from vidcompress.resources import embedded_models
+    from vidcompress.loading.resources import embedded_models
 
     takes = {entry["model_type"]: entry["modalities"] for entry in family_entries()}
     entries = []

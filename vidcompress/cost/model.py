@@ -53,7 +53,7 @@ def model_of(model: Any) -> Model:
     if isinstance(model, Model):
         return model
     from vidcompress.adapters.base import ADAPTERS, adapter_for
-    from vidcompress.doctor.model import parameter_count
+    from vidcompress.loading.meta_model import parameter_count
 
     name, config = _config(model)
     if getattr(config, "model_type", None) not in ADAPTERS.names():
@@ -67,8 +67,8 @@ def model_of(model: Any) -> Model:
 
 
 def _empty(name: str, config: Any) -> Any:
-    from vidcompress.doctor.model import empty_model
     from vidcompress.errors import one_line
+    from vidcompress.loading.meta_model import empty_model
 
     try:
         return empty_model(config)
@@ -95,10 +95,10 @@ def _config(model: Any) -> tuple[str, Any]:
 
 
 def _read(name: str) -> Any:
-    from vidcompress.doctor.model import read_model_config
     from vidcompress.errors import VidcompressError, one_line
-    from vidcompress.qa.pretrained import resolve
-    from vidcompress.resources import embedded_models
+    from vidcompress.loading.load import resolve
+    from vidcompress.loading.meta_model import read_model_config
+    from vidcompress.loading.resources import embedded_models
 
     known = {*GEOMETRIES, *embedded_models()}
     try:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from vidcompress.adapters.base import ADAPTERS
-from vidcompress.doctor import inputs, model, weights
+from vidcompress.doctor import inputs, weights
 from vidcompress.doctor.worker import describe
+from vidcompress.loading import meta_model as model
 
 Finding = dict[str, Any]
 """`name`, `status`, `detail` and `data` of a check."""
@@ -20,8 +21,8 @@ ROOM_FOR_TEXT = 256
 
 def embedded() -> list[tuple[str, str | None]]:
     """Names and folders of the checkpoints that come with the package; None for the default one if it is not there."""
-    from vidcompress.qa.pretrained import DEFAULT_MODEL
-    from vidcompress.resources import listing
+    from vidcompress.loading.load import DEFAULT_MODEL
+    from vidcompress.loading.resources import listing
 
     folders = {path.name: str(path) for path in listing("models") if (path / "config.json").is_file()}
     return [*({DEFAULT_MODEL: None} | folders).items()]

@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from vidcompress.distribution import DISTRIBUTION
 from vidcompress.doctor.checks import Check, Diagnosis
 from vidcompress.doctor.isolated import Isolated, ProbeError
 from vidcompress.errors import ArgumentError, shown
+from vidcompress.loading.distribution import DISTRIBUTION
 
 DEFAULT_TIMEOUT = 60.0
 
@@ -229,7 +229,7 @@ def _embedded(worker: Isolated) -> Iterator[Check]:
 def _checkpoint(
     worker: Isolated, model: str | os.PathLike[str], arguments: dict[str, Any]
 ) -> Iterator[Check]:
-    from vidcompress.qa.pretrained import resolve
+    from vidcompress.loading.load import resolve
 
     source = resolve(model)
     folder = os.path.abspath(source) if os.path.isdir(source) else source

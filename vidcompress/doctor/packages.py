@@ -12,8 +12,8 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from vidcompress.distribution import checkout, how_to_install, namesake, stated
-from vidcompress.versions import NEWEST_TESTED, beyond_tested
+from vidcompress.loading.distribution import checkout, how_to_install, namesake, stated
+from vidcompress.loading.versions import NEWEST_TESTED, beyond_tested
 
 MODULES = {"pillow": "PIL", "flash-attn": "flash_attn", "lmms-eval": "lmms_eval"}
 """Import names, where they differ."""

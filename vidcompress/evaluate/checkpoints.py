@@ -15,8 +15,8 @@ from vidcompress.core.devices import input_device
 from vidcompress.core.limits import DEFAULT_NUM_FRAMES
 from vidcompress.errors import ArgumentError
 from vidcompress.evaluate.sweep import ModelSpec
+from vidcompress.loading.load import resolve
 from vidcompress.qa import VisualQA
-from vidcompress.qa.pretrained import resolve
 
 _SAMPLE = 1024**2
 Loaded = tuple[Any, Any]

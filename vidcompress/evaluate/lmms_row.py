@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from vidcompress.distribution import how_to_install
 from vidcompress.errors import VidcompressError
 from vidcompress.evaluate.journal import JournalError
 from vidcompress.evaluate.result_file import common_part, read_result, write_result
@@ -20,6 +19,7 @@ from vidcompress.evaluate.run_log import RunLog, read_events, starts
 from vidcompress.evaluate.runner import Outcome
 from vidcompress.evaluate.sweep import Row
 from vidcompress.evaluate.tasks import task_name
+from vidcompress.loading.distribution import how_to_install
 
 _NOTHING: Mapping[str, Any] = {
     "main": "score",

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vidcompress.distribution import how_to_install
 from vidcompress.errors import UnsupportedInputError
+from vidcompress.loading.distribution import how_to_install
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

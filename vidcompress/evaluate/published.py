@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vidcompress.errors import ArgumentError, one_line, shown
 from vidcompress.evaluate.fields import Fields, is_number
-from vidcompress.resources import roots
+from vidcompress.loading.resources import roots
 
 LARGEST = 2**20
 """Bytes of the largest file that is read."""

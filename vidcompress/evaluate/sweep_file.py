@@ -27,11 +27,11 @@ from vidcompress.errors import ArgumentError, one_line, shown
 from vidcompress.evaluate.folder import known_keys
 from vidcompress.evaluate.shapes_task import MEDIA
 from vidcompress.evaluate.sweep import BASELINE, DEFAULT_BATCH, FAILED, ModelSpec, Sweep, TaskSpec
+from vidcompress.loading.attention import check_attention
+from vidcompress.loading.load import DTYPES, one_dtype, resolve
+from vidcompress.loading.quantization import check_quantization
 from vidcompress.media.sampling import check_request
-from vidcompress.qa.attention import check_attention
 from vidcompress.qa.lineup import read_budgets
-from vidcompress.qa.pretrained import DTYPES, one_dtype, resolve
-from vidcompress.qa.quantization import check_quantization
 
 KEYS = (
     "name",

@@ -9,8 +9,8 @@ from typing import Any
 from vidcompress.checks import device as device_of
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.lmms.settings import LmmsSettings, read_settings
+from vidcompress.loading.load import check_loading
 from vidcompress.media.loading import check_preset
-from vidcompress.qa.pretrained import check_loading
 from vidcompress.qa.visual_qa import VisualQA
 
 

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from vidcompress.checks import positive, whole_number
-from vidcompress.distribution import how_to_install
 from vidcompress.errors import VidcompressError
 from vidcompress.lmms.arguments import check_arguments
 from vidcompress.lmms.engine import LAUNCHED
@@ -31,6 +30,7 @@ from vidcompress.lmms.manifest import PROMPTS_OF
 from vidcompress.lmms.merge import merge_ranks
 from vidcompress.lmms.record import rank_files, times_file
 from vidcompress.lmms.results import read_results
+from vidcompress.loading.distribution import how_to_install
 
 GROUP = "lmms_eval.models"
 _OF_LAUNCHERS = re.compile(

@@ -12,7 +12,7 @@ from vidcompress.core.foreign_arguments import LOADING, SAMPLING, refuse
 from vidcompress.core.method import METHODS
 from vidcompress.core.method_spec import read_label
 from vidcompress.errors import ArgumentError, nearest, shown
-from vidcompress.qa.pretrained import one_dtype
+from vidcompress.loading.load import one_dtype
 
 _COMPRESSION = ("policy", "separators", "positions", "max_views", "encoder_saving")
 _LOADING = (

@@ -9,10 +9,10 @@ from typing import Any
 from vidcompress.adapters.base import adapter_for
 from vidcompress.core.devices import input_device
 from vidcompress.core.phases import Phases
+from vidcompress.loading.arguments import check_generation, check_present
 from vidcompress.media.parts import Reread
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.answering import Media, answer_compressed, check_text, compress, prepare
-from vidcompress.qa.arguments import check_generation, check_present
 from vidcompress.qa.question import Question
 from vidcompress.session.inputs import CompressedInputs
 

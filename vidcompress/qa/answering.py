@@ -15,12 +15,12 @@ from vidcompress.core.phases import FirstToken, Phases
 from vidcompress.core.report import Report
 from vidcompress.core.transfer import upload
 from vidcompress.errors import ArgumentError, VidcompressError, one_line, shown
+from vidcompress.loading.arguments import check_generation, check_present
 from vidcompress.media import VideoFrames
 from vidcompress.media.image import NOTE
 from vidcompress.media.prompt import without_second_start
 from vidcompress.qa.ahead import ahead
 from vidcompress.qa.answer import Answer
-from vidcompress.qa.arguments import check_generation, check_present
 from vidcompress.qa.question import Question
 from vidcompress.session.compress import compress_inputs
 from vidcompress.session.inputs import CompressedInputs

@@ -15,12 +15,12 @@ from vidcompress.core.devices import input_device
 from vidcompress.core.phases import Phases
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.llm_pruning.cache_names import CACHE_NAMES, cache_name, returned_cache
+from vidcompress.loading.arguments import check_generation, check_present
 from vidcompress.media.prompt import expand, tokenize, without_second_start
 from vidcompress.methods.lookup import read_settings
 from vidcompress.qa.alone import open_and_compress
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.answering import as_seen, check_text, clip_note, noted, run_generate, with_media
-from vidcompress.qa.arguments import check_generation, check_present
 from vidcompress.qa.question import Question, check_length
 from vidcompress.qa.streaming import check_streamable, stream_text
 from vidcompress.session.generation_options import option

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from vidcompress.core.devices import input_device
 from vidcompress.core.phases import Phases
 from vidcompress.errors import BudgetError
+from vidcompress.loading.resources import embedded_models
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.answering import answer_prepared, open_and_prepare
 from vidcompress.qa.comparison import TIMES, Comparison, Row
 from vidcompress.qa.lineup import Entry
 from vidcompress.qa.progress import bar
 from vidcompress.qa.question import Question
-from vidcompress.resources import embedded_models
 
 if TYPE_CHECKING:
     from vidcompress.qa.visual_qa import VisualQA

@@ -11,9 +11,11 @@ import torch
 
 from vidcompress.adapters.base import adapter_for
 from vidcompress.checks import flag, whole_number
-from vidcompress.compiled import check_compile, compile_decoder
 from vidcompress.core.foreign_arguments import ASKING, LOADING, SAMPLING, instead, refuse
 from vidcompress.errors import ArgumentError, shown
+from vidcompress.loading.arguments import check_generation, check_model, check_present
+from vidcompress.loading.compile import check_compile, compile_decoder
+from vidcompress.loading.load import load_model, one_dtype, resolve
 from vidcompress.media import load_processor
 from vidcompress.media.backends import get_backend
 from vidcompress.media.sampling import check_request
@@ -21,12 +23,10 @@ from vidcompress.methods.lookup import read_settings
 from vidcompress.qa.alone import answer_alone
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.answering import answer_batches
-from vidcompress.qa.arguments import check_generation, check_model, check_present
 from vidcompress.qa.chat import Chat
 from vidcompress.qa.compare import run_comparison
 from vidcompress.qa.comparison import Comparison
 from vidcompress.qa.lineup import plan_comparison
-from vidcompress.qa.pretrained import load_model, one_dtype, resolve
 from vidcompress.qa.progress import bar
 from vidcompress.qa.question import Question, check_length, read_question
 from vidcompress.qa.streaming import check_streamable, stream_text

@@ -28,13 +28,13 @@ from vidcompress.errors import UnsupportedInputError, shown
 from vidcompress.llm_pruning.cache_names import cache_name, given_cache
 from vidcompress.llm_pruning.hooks import Pruning
 from vidcompress.llm_pruning.plan import plan_inside
+from vidcompress.loading.versions import beyond_tested
 from vidcompress.methods.lookup import get_method
 from vidcompress.session.columns import ShortColumns, check_counted
 from vidcompress.session.generation_options import is_filled
 from vidcompress.session.inputs import CompressedInputs
 from vidcompress.session.prompt import Prompt, parse_prompt, questions, splice
 from vidcompress.session.view_skipping import leaders, spread
-from vidcompress.versions import beyond_tested
 
 
 def compress_inputs(

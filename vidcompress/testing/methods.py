@@ -227,8 +227,8 @@ def embedded_case(name: str, modality: str) -> tuple[Any, dict[str, Any]]:
         name: "tiny-next" or "tiny-onevision".
         modality: `image` or `video`.
     """
+    from vidcompress.loading.load import load_model
     from vidcompress.media import load_processor
-    from vidcompress.qa.pretrained import load_model
 
     model = load_model(name, device="cpu")
     processor = load_processor(model)

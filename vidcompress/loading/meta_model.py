@@ -10,7 +10,7 @@ import torch
 
 from vidcompress.adapters.base import ADAPTERS
 from vidcompress.errors import ArgumentError, UnsupportedModelError
-from vidcompress.qa.checkpoint import has_pooling_head, read_json
+from vidcompress.loading.checkpoint import has_pooling_head, read_json
 
 
 def read_model_config(

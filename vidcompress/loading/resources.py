@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from vidcompress.distribution import checkout
+from vidcompress.loading.distribution import checkout
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 ROOMS = ("models", "configs")
 """The two folders of data that belong to the package."""
 

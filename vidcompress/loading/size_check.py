@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from vidcompress.errors import ArgumentError
-from vidcompress.qa.checkpoint import weight_files
+from vidcompress.loading.checkpoint import weight_files
 
 FACTOR, SLACK = 2, 10_000_000
 """A model may have this many times the stored parameters and so many more: what is tied or missing is named later."""

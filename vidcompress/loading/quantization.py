@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from vidcompress.distribution import how_to_install
 from vidcompress.errors import ArgumentError, shown
+from vidcompress.loading.distribution import how_to_install
 
 QUANTIZATIONS = ("4bit", "8bit")
 

@@ -13,12 +13,12 @@ from vidcompress.adapters.base import ADAPTERS
 from vidcompress.checks import check_source
 from vidcompress.core.devices import check_device_map
 from vidcompress.errors import ArgumentError, UnsupportedModelError, nearest, one_line, shown
-from vidcompress.qa.arguments import check_special_ids
-from vidcompress.qa.attention import check_attention
-from vidcompress.qa.checkpoint import check_loaded, has_pooling_head, read_json, tensor_names
-from vidcompress.qa.quantization import check_quantization, make_quantization_config
-from vidcompress.qa.size import check_size
-from vidcompress.resources import embedded_models
+from vidcompress.loading.arguments import check_special_ids
+from vidcompress.loading.attention import check_attention
+from vidcompress.loading.checkpoint import check_loaded, has_pooling_head, read_json, tensor_names
+from vidcompress.loading.quantization import check_quantization, make_quantization_config
+from vidcompress.loading.resources import embedded_models
+from vidcompress.loading.size_check import check_size
 
 DEFAULT_MODEL = "tiny-onevision"
 DTYPES = ("float32", "float16", "bfloat16", "auto")

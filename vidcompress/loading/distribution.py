@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 DISTRIBUTION: Final = "vidcompress-vlm"
-_BESIDE: Final = Path(__file__).resolve().parent.parent
+_BESIDE: Final = Path(__file__).resolve().parents[2]
 
 
 def checkout(folder: Path | None = None) -> Path | None:
