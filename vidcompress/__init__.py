@@ -34,7 +34,7 @@ _PUBLIC = {
     "compress_inputs": "session.compress",
     "draw_overlay": "overlay",
     "get_method": "methods.lookup",
-    "load_processor": "media.loading",
+    "load_processor": "media.preprocessing.load_processor",
     "register_adapter": "adapters.base",
     "register_method": "core.method",
 }
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from vidcompress.errors import UnsupportedInputError as UnsupportedInputError
     from vidcompress.errors import UnsupportedModelError as UnsupportedModelError
     from vidcompress.errors import VidcompressError as VidcompressError
-    from vidcompress.media.loading import load_processor as load_processor
+    from vidcompress.media.preprocessing.load_processor import load_processor as load_processor
     from vidcompress.methods.lookup import available_methods as available_methods
     from vidcompress.methods.lookup import get_method as get_method
     from vidcompress.overlay import draw_overlay as draw_overlay

@@ -24,8 +24,8 @@ from vidcompress.doctor.weights import INDEX, SINGLE, WeightsError, read_folder
 from vidcompress.loading.load import load_model
 from vidcompress.loading.meta_model import empty_model, fit, parameter_count
 from vidcompress.loading.resources import embedded_models, find
-from vidcompress.media.processor import Processor
-from vidcompress.media.recipe import read_recipe
+from vidcompress.media.preprocessing.pixel_config import read_recipe
+from vidcompress.media.preprocessing.processor import Processor
 
 EMBEDDED = embedded_models()
 

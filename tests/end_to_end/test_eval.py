@@ -116,7 +116,7 @@ def test_odd_clips_cost_no_row(odd, models, tmp_path):
 )
 def test_whatever_a_decoder_raises_costs_one_question(error, odd, models, tmp_path, monkeypatch):
     """A clip of a codec that this PyAV stumbles over, in a mixed batch and in a group of questions."""
-    from vidcompress.media import decoding
+    from vidcompress.media.video import frame_decoder as decoding
 
     folder = tmp_path / "bench"
     shutil.copytree(odd[0], folder)

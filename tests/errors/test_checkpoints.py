@@ -19,7 +19,7 @@ from vidcompress.errors import ArgumentError, VidcompressError
 from vidcompress.loading.load import load_model
 from vidcompress.loading.resources import find
 from vidcompress.media import MediaError, load_processor
-from vidcompress.media.processor import Processor
+from vidcompress.media.preprocessing.processor import Processor
 from vidcompress.methods.card import parse_card
 
 CONFIG, PIXELS = "config.json", "preprocessor_config.json"

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vidcompress.media import MediaError, decord_process, read_video
-from vidcompress.media.decord_process import PROCESS, DecordProcess
+from vidcompress.media import MediaError, read_video
+from vidcompress.media.video.readers import decord_process
+from vidcompress.media.video.readers.decord_process import PROCESS, DecordProcess
 
 CHILD = """
 import json, os, sys, time
@@ -95,7 +96,7 @@ def test_clips_share_one_process(tmp_path: Path) -> None:
 
 
 def test_decord_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vidcompress.media.decord_backend.find_spec", lambda name: None)
+    monkeypatch.setattr("vidcompress.media.video.readers.decord_reader.find_spec", lambda name: None)
     clip = Path(__file__).parents[2] / "examples" / "clip.mp4"
     with pytest.raises(MediaError, match="decord is not installed; pip install decord, or use 'pyav'"):
         read_video(clip, backend="decord")

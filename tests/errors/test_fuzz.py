@@ -170,7 +170,7 @@ def test_what_no_reader_expected_is_a_finding(
     material: dict[str, list[Path]], readers: Readers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A caller gets a clear error; the fuzzer sees through it."""
-    from vidcompress.media import decoding
+    from vidcompress.media.video import frame_decoder as decoding
 
     def stumble(self: Any, packet: Any) -> Any:
         raise KeyError("side data 31")

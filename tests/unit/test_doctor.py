@@ -16,7 +16,7 @@ from vidcompress.doctor.isolated import Isolated, ProbeError
 from vidcompress.doctor.worker import call, describe
 from vidcompress.errors import ArgumentError
 from vidcompress.media import MediaError
-from vidcompress.media import backends as media_backends
+from vidcompress.media.video import backends as media_backends
 
 
 @pytest.fixture(scope="module")

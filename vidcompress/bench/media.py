@@ -15,8 +15,8 @@ from vidcompress.adapters.families import get_family, read_geometry
 from vidcompress.bench.plan import BenchPlan, Workload
 from vidcompress.core.devices import input_device
 from vidcompress.media import load_image, read_video
-from vidcompress.media.processor import Processor
-from vidcompress.media.recipe import read_recipe
+from vidcompress.media.preprocessing.pixel_config import read_recipe
+from vidcompress.media.preprocessing.processor import Processor
 
 CLIP_SIZE = (640, 360)
 """(width, height) of a drawn clip, in pixels."""

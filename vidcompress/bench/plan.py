@@ -191,7 +191,7 @@ class BenchPlan:
             checked_device("device", self.device)
 
     def _check_files(self) -> None:
-        from vidcompress.media.image import local_path
+        from vidcompress.media.images.image import local_path
 
         for name, count in (("image", len(self.sizes)), ("video", len(self.frames))):
             path = getattr(self, name)
@@ -209,7 +209,7 @@ class BenchPlan:
         """Images, then clips."""
         sizes = list(self.sizes)
         if self.image is not None:
-            from vidcompress.media.image import load_image
+            from vidcompress.media.images.image import load_image
 
             sizes = [load_image(self.image).size]
         if self.scale == "tiny":

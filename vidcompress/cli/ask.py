@@ -155,7 +155,7 @@ def check_numbers(max_new_tokens: int, seed: int | None) -> None:
 
 def check_media(images: list[str], video: str | None) -> None:
     """Miss a file before a model is loaded, not after."""
-    from vidcompress.media.image import local_path
+    from vidcompress.media.images.image import local_path
 
     for path in images:
         local_path(path, "image")

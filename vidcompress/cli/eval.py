@@ -291,7 +291,7 @@ def _print_plan(plan: Sweep, folder: Path, notes: list[str], as_json: bool) -> N
     from vidcompress.evaluate.runner import Runner
     from vidcompress.evaluate.tasks import make_task
     from vidcompress.loading.load import resolve
-    from vidcompress.media.loading import check_preset
+    from vidcompress.media.preprocessing.load_processor import check_preset
 
     for task in plan.tasks:  # what a run would refuse is refused now
         if task.kind == "data":

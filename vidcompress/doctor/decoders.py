@@ -26,7 +26,7 @@ _PACKAGES = {"pyav": "av", "decord": "decord", "torchcodec": "torchcodec"}
 
 def backends() -> list[str]:
     """Names of the registered video readers."""
-    from vidcompress.media.backends import backend_names
+    from vidcompress.media.video.backends import backend_names
 
     return [name for name in backend_names() if name != "auto"]
 

@@ -86,8 +86,8 @@ def _checked_inputs(
     fps: float | None,
 ) -> dict[str, Any]:
     from vidcompress.core.limits import DEFAULT_MAX_FRAMES, MAX_FRAME_PIXELS
-    from vidcompress.media.image import local_path
-    from vidcompress.media.sampling import check_request
+    from vidcompress.media.images.image import local_path
+    from vidcompress.media.video.sampling import check_request
 
     if images and size is not None:
         raise ArgumentError(f"size={shown(size)} and images exclude each other; pass one of them")

@@ -30,7 +30,7 @@ from vidcompress.evaluate.sweep import BASELINE, DEFAULT_BATCH, FAILED, ModelSpe
 from vidcompress.loading.attention import check_attention
 from vidcompress.loading.load import DTYPES, one_dtype, resolve
 from vidcompress.loading.quantization import check_quantization
-from vidcompress.media.sampling import check_request
+from vidcompress.media.video.sampling import check_request
 from vidcompress.qa.lineup import read_budgets
 
 KEYS = (

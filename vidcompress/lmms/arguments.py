@@ -10,7 +10,7 @@ from vidcompress.checks import device as device_of
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.lmms.settings import LmmsSettings, read_settings
 from vidcompress.loading.load import check_loading
-from vidcompress.media.loading import check_preset
+from vidcompress.media.preprocessing.load_processor import check_preset
 from vidcompress.qa.visual_qa import VisualQA
 
 

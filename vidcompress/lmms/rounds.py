@@ -13,7 +13,7 @@ from vidcompress.errors import UnsupportedInputError, VidcompressError
 from vidcompress.lmms.engine import Ask, Engine, failure, outcome_of
 from vidcompress.lmms.prompts import Prompt
 from vidcompress.lmms.record import Outcome
-from vidcompress.media.prompt import tokenize, without_second_start
+from vidcompress.media.preprocessing.placeholders import tokenize, without_second_start
 from vidcompress.methods.lookup import read_settings
 from vidcompress.qa.answering import clip_note, prepare
 from vidcompress.qa.chat import Chat

@@ -10,7 +10,7 @@ from vidcompress.adapters.base import adapter_for
 from vidcompress.core.devices import input_device
 from vidcompress.core.phases import Phases
 from vidcompress.loading.arguments import check_generation, check_present
-from vidcompress.media.parts import Reread
+from vidcompress.media.video.partial_clip import Reread
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.answering import Media, answer_compressed, check_text, compress, prepare
 from vidcompress.qa.question import Question

@@ -17,8 +17,8 @@ from vidcompress.core.transfer import upload
 from vidcompress.errors import ArgumentError, VidcompressError, one_line, shown
 from vidcompress.loading.arguments import check_generation, check_present
 from vidcompress.media import VideoFrames
-from vidcompress.media.image import NOTE
-from vidcompress.media.prompt import without_second_start
+from vidcompress.media.images.image import NOTE
+from vidcompress.media.preprocessing.placeholders import without_second_start
 from vidcompress.qa.ahead import ahead
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.question import Question

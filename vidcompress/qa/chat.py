@@ -16,7 +16,7 @@ from vidcompress.core.phases import Phases
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.llm_pruning.cache_names import CACHE_NAMES, cache_name, returned_cache
 from vidcompress.loading.arguments import check_generation, check_present
-from vidcompress.media.prompt import expand, tokenize, without_second_start
+from vidcompress.media.preprocessing.placeholders import expand, tokenize, without_second_start
 from vidcompress.methods.lookup import read_settings
 from vidcompress.qa.alone import open_and_compress
 from vidcompress.qa.answer import Answer

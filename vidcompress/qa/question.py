@@ -13,7 +13,7 @@ from vidcompress.checks import unicode_text, whole_number
 from vidcompress.core.foreign_arguments import ASKING, instead
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.media import VideoFrames, load_image, read_video
-from vidcompress.media.arriving import ArrivingFrames, arriving
+from vidcompress.media.video.streaming_clip import ArrivingFrames, arriving
 
 KEYS = ("question", "image", "images", "video")
 

@@ -17,8 +17,8 @@ from vidcompress.loading.arguments import check_generation, check_model, check_p
 from vidcompress.loading.compile import check_compile, compile_decoder
 from vidcompress.loading.load import load_model, one_dtype, resolve
 from vidcompress.media import load_processor
-from vidcompress.media.backends import get_backend
-from vidcompress.media.sampling import check_request
+from vidcompress.media.video.backends import get_backend
+from vidcompress.media.video.sampling import check_request
 from vidcompress.methods.lookup import read_settings
 from vidcompress.qa.alone import answer_alone
 from vidcompress.qa.answer import Answer

@@ -149,7 +149,7 @@ def make_processor(tokenizer: Any, tmp_path_factory: Any) -> Callable[..., Any]:
     """make_processor(config[, **files]) to a Processor loaded from a folder with these JSON files."""
     import json
 
-    from vidcompress.media.loading import load_processor
+    from vidcompress.media.preprocessing.load_processor import load_processor
 
     def make(config: Any, **files: Any) -> Any:
         folder = tmp_path_factory.mktemp("checkpoint")

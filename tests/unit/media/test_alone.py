@@ -19,9 +19,11 @@ from vidcompress import VisualQA
 from vidcompress.adapters.llava import LlavaAdapter
 from vidcompress.core.phases import Phases
 from vidcompress.errors import UnsupportedInputError
-from vidcompress.media import MediaError, arriving, pyav_backend, read_video
-from vidcompress.media.parts import Reread
-from vidcompress.media.stream import FrameViews
+from vidcompress.media import MediaError, read_video
+from vidcompress.media.video import streaming_clip as arriving
+from vidcompress.media.video.partial_clip import Reread
+from vidcompress.media.video.readers import pyav_reader as pyav_backend
+from vidcompress.media.video.streaming import FrameViews
 from vidcompress.qa import alone
 from vidcompress.qa.question import Question
 

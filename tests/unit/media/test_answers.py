@@ -13,7 +13,7 @@ from PIL import Image
 
 import vidcompress
 from vidcompress.errors import ArgumentError
-from vidcompress.media.image import NOTE
+from vidcompress.media.images.image import NOTE
 
 
 @pytest.fixture

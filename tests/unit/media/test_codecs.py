@@ -17,8 +17,8 @@ from PIL import Image
 
 from vidcompress.errors import MediaError
 from vidcompress.media import read_video
-from vidcompress.media.sampling import sample_indices
-from vidcompress.media.timeline import Timeline
+from vidcompress.media.video.sampling import sample_indices
+from vidcompress.media.video.timeline import Timeline
 
 X265 = {"codec": "libx265", "x265_params": "log-level=none:keyint=8"}
 VP9 = {"codec": "libvpx-vp9", "deadline": "realtime", "cpu_used": "8"}
@@ -300,7 +300,7 @@ def test_times_count_from_the_first_frame(name: str, tmp_path: Path, clip: Any, 
 
 def test_one_key_frame_in_six_hundred(write_clip: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The clip is decoded once from its start, however many frames are wanted."""
-    from vidcompress.media import pyav_backend
+    from vidcompress.media.video.readers import pyav_reader as pyav_backend
 
     path = write_clip(
         "one_key.mp4", 600, height=16, width=16, g="600", bf="3", x264_params="scenecut=0", preset="ultrafast"

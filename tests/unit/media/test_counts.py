@@ -153,7 +153,7 @@ def test_the_models_take_the_inputs(models: dict[str, Any], tokenizer: Any) -> N
     """End to end on random models: placeholders, pixels and sizes fit, or forward raises."""
     import numpy as np
 
-    from vidcompress.media.loading import load_processor
+    from vidcompress.media.preprocessing.load_processor import load_processor
 
     picture = np.random.default_rng(0).integers(0, 256, (90, 170, 3), dtype=np.uint8)
     text = ["what is <image> ?", "<image> blue"]

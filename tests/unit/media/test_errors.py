@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from vidcompress.errors import MediaError
-from vidcompress.media.backends import backend_names, get_backend, register_backend
-from vidcompress.media.video import read_video
+from vidcompress.media.video.backends import backend_names, get_backend, register_backend
+from vidcompress.media.video.read import read_video
 
 BACKENDS = ["pyav", "decord"]
 

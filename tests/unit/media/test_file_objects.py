@@ -19,8 +19,8 @@ import pytest
 from PIL import Image
 
 from vidcompress.errors import MediaError
-from vidcompress.media.image import load_image
-from vidcompress.media.video import read_video
+from vidcompress.media.images.image import load_image
+from vidcompress.media.video.read import read_video
 
 
 def picture(level: int) -> bytes:

@@ -17,7 +17,7 @@ import hostile_media as hostile
 import vidcompress
 from vidcompress.errors import MediaError
 from vidcompress.media import load_image, read_video
-from vidcompress.media.tables import check_tables
+from vidcompress.media.video.mp4_guard import check_tables
 
 CASES = [("video", case) for case in hostile.VIDEOS] + [("image", case) for case in hostile.IMAGES]
 READERS = {"video": read_video, "image": load_image}

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from vidcompress.errors import MediaError
-from vidcompress.media.image import load_image
-from vidcompress.media.video import read_video
+from vidcompress.media.images.image import load_image
+from vidcompress.media.video.read import read_video
 
 DEEP = np.array([[0, 129, 257, 20000, 32768, 65535]], dtype=np.uint16)
 SHARES = DEEP[0] / 65535

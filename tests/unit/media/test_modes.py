@@ -17,7 +17,7 @@ from PIL import Image, ImageCms
 
 from vidcompress.core.limits import MAX_SIDE
 from vidcompress.errors import MediaError
-from vidcompress.media.image import NOTE, load_image
+from vidcompress.media.images.image import NOTE, load_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (7, 11, 3), dtype=np.uint8)
 RED = (200, 40, 90)
@@ -380,7 +380,7 @@ def test_long_pictures_are_padded_as_short_ones_are(
     shape: tuple[int, int], onevision: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Resizing the long side first is the same for wide pictures, and within a grey level or two for tall ones."""
-    from vidcompress.media import pixels
+    from vidcompress.media.preprocessing import transforms as pixels
 
     noise = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
     expected = onevision("<image> <image>", images=[[noise, noise]])["pixel_values"]

@@ -12,9 +12,9 @@ import pytest
 
 from odd_media import SIDE, colours, write_paletted
 from vidcompress.media import MediaError, read_video
-from vidcompress.media.backends import Clip, Request
-from vidcompress.media.container import read_index
-from vidcompress.media.packets import plan_segments
+from vidcompress.media.video.backends import Clip, Request
+from vidcompress.media.video.container import read_index
+from vidcompress.media.video.packets import plan_segments
 
 COUNT = 40
 PALETTED = {

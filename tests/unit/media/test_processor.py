@@ -16,9 +16,9 @@ from PIL import Image
 from record_media import CLIP_MEAN, CLIP_STD
 from vidcompress.adapters.families import read_geometry
 from vidcompress.errors import MediaError
-from vidcompress.media.loading import load_processor
-from vidcompress.media.prompt import expand
-from vidcompress.media.recipe import read_recipe
+from vidcompress.media.preprocessing.load_processor import load_processor
+from vidcompress.media.preprocessing.pixel_config import read_recipe
+from vidcompress.media.preprocessing.placeholders import expand
 
 GRID = [[28, 56], [56, 28], [56, 56], [28, 84]]
 
@@ -107,7 +107,7 @@ def test_a_flat_list_is_cut_into_crops_and_a_nested_one_is_not(onevision: Any) -
 
 @pytest.mark.parametrize("form", ["array", "tensor", "pictures", "frames", "list of one", "five axes"])
 def test_every_form_of_a_clip(form: str, onevision: Any) -> None:
-    from vidcompress.media.video import read_video
+    from vidcompress.media.video.read import read_video
 
     clip = np.random.default_rng(0).integers(0, 256, (3, 20, 30, 3), dtype=np.uint8)
     forms = {

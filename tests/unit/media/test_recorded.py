@@ -71,7 +71,7 @@ def test_a_chunk_of_frames_is_like_all_frames(monkeypatch, make_config, make_pro
     processor = make_processor(make_config("llava_onevision", 28, canvases(28, 2, 2)))
     clip = clips([(7, 40, 33)])[0]
     whole = processor(text="<video>", videos=clip)["pixel_values_videos"]
-    monkeypatch.setattr("vidcompress.media.pixels.CHUNK_PIXELS", 2 * 40 * 33)
+    monkeypatch.setattr("vidcompress.media.preprocessing.transforms.CHUNK_PIXELS", 2 * 40 * 33)
     torch.testing.assert_close(
         processor(text="<video>", videos=clip)["pixel_values_videos"], whole, rtol=0, atol=0
     )

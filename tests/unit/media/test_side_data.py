@@ -14,9 +14,9 @@ from PIL import Image, ImageOps
 
 from odd_media import animated, photo, write_pictures
 from vidcompress.media import MediaError, read_video
-from vidcompress.media import backends as backends_module
-from vidcompress.media.arriving import read_parts
 from vidcompress.media.orientation import IDENTITY, display_matrix
+from vidcompress.media.video import backends as backends_module
+from vidcompress.media.video.streaming_clip import read_parts
 
 COUNT = 5
 
@@ -155,7 +155,9 @@ def test_whatever_a_reader_raises_is_one_error(
 @pytest.mark.parametrize("where", ["decode", "packets", "matrix"])
 def test_errors_of_pyav_on_the_way(where: str, write_clip: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever it fails: while packets are listed, while frames are decoded, or while one is looked at."""
-    from vidcompress.media import container, decoding, pyav_backend
+    from vidcompress.media.video import container
+    from vidcompress.media.video import frame_decoder as decoding
+    from vidcompress.media.video.readers import pyav_reader as pyav_backend
 
     def fail(*arguments: Any) -> Any:
         raise TypeError("an enumeration without this number")

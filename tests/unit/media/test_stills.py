@@ -15,10 +15,10 @@ import torch
 from PIL import Image, features
 
 from vidcompress.errors import MediaError
-from vidcompress.media.arriving import read_parts
-from vidcompress.media.image import NOTE, load_image
-from vidcompress.media.parts import whole
-from vidcompress.media.video import read_video
+from vidcompress.media.images.image import NOTE, load_image
+from vidcompress.media.video.partial_clip import whole
+from vidcompress.media.video.read import read_video
+from vidcompress.media.video.streaming_clip import read_parts
 
 STILL = r"is a still picture, not a video; pass it as image= \(--image\)"
 BACKENDS = ("auto", "pyav", "pillow")

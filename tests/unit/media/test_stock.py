@@ -16,7 +16,7 @@ from PIL import Image
 
 import vidcompress
 from vidcompress.errors import MediaError
-from vidcompress.media.processor import Processor
+from vidcompress.media.preprocessing.processor import Processor
 
 pytestmark = pytest.mark.transformers
 

@@ -19,14 +19,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vidcompress.errors import MediaError, SamplingError
-from vidcompress.media import arriving as arriving_module
-from vidcompress.media import pyav_backend, read_video
-from vidcompress.media.arriving import ArrivingFrames, arriving, read_parts
-from vidcompress.media.parts import Part, Parts, Reread, whole
-from vidcompress.media.pixels import frame_views
-from vidcompress.media.recipe import PixelRecipe
-from vidcompress.media.stream import STEP, FrameViews
-from vidcompress.media.video import VideoFrames
+from vidcompress.media import read_video
+from vidcompress.media.preprocessing.pixel_config import PixelRecipe
+from vidcompress.media.preprocessing.transforms import frame_views
+from vidcompress.media.video import streaming_clip as arriving_module
+from vidcompress.media.video.partial_clip import Part, Parts, Reread, whole
+from vidcompress.media.video.read import VideoFrames
+from vidcompress.media.video.readers import pyav_reader as pyav_backend
+from vidcompress.media.video.streaming import STEP, FrameViews
+from vidcompress.media.video.streaming_clip import ArrivingFrames, arriving, read_parts
 
 CPU = torch.device("cpu")
 SQUARE = PixelRecipe((28, 28), None, None, "bicubic", (0.48, 0.46, 0.41), (0.27, 0.26, 0.28), 1 / 255)

@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vidcompress.media import pyav_backend
-from vidcompress.media.packets import PacketIndex, Segment, plan_segments
-from vidcompress.media.parts import Reread
-from vidcompress.media.sampling import choose_indices, sample_indices
-from vidcompress.media.video import VideoFrames, read_video
+from vidcompress.media.video.packets import PacketIndex, Segment, plan_segments
+from vidcompress.media.video.partial_clip import Reread
+from vidcompress.media.video.read import VideoFrames, read_video
+from vidcompress.media.video.readers import pyav_reader as pyav_backend
+from vidcompress.media.video.sampling import choose_indices, sample_indices
 
 GAPS = np.random.default_rng(1).integers(10, 90, 120)
 CLIPS: dict[str, dict[str, Any]] = {

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from vidcompress.errors import MediaError
-from vidcompress.media.backends import Clip, Request
-from vidcompress.media.clocks import goes_back
-from vidcompress.media.packets import PacketIndex
 from vidcompress.media.sniff import instead_of_video
-from vidcompress.media.tables import check_tables
+from vidcompress.media.video.backends import Clip, Request
+from vidcompress.media.video.clock_resets import goes_back
+from vidcompress.media.video.mp4_guard import check_tables
+from vidcompress.media.video.packets import PacketIndex
 
 # Containers that hold one clip in one file. Play lists (HLS, DASH, concat) are left out: they make the reader open
 # other files and addresses of the sender's choosing.

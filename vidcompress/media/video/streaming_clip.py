@@ -11,14 +11,12 @@ from typing import Any
 import torch
 
 from vidcompress.core.limits import DEFAULT_MAX_FRAMES
-from vidcompress.media.backends import Request, open_source
 from vidcompress.media.files import is_path
-from vidcompress.media.frames import from_folder, from_pictures
-from vidcompress.media.parts import Part, Parts, whole
-from vidcompress.media.recipe import PixelRecipe
-from vidcompress.media.sampling import check_request
-from vidcompress.media.stream import FrameViews
-from vidcompress.media.video import (
+from vidcompress.media.preprocessing.pixel_config import PixelRecipe
+from vidcompress.media.video.backends import Request, open_source
+from vidcompress.media.video.in_memory import from_folder, from_pictures
+from vidcompress.media.video.partial_clip import Part, Parts, whole
+from vidcompress.media.video.read import (
     LIST,
     VideoFrames,
     VideoSource,
@@ -28,6 +26,8 @@ from vidcompress.media.video import (
     reader_of,
     with_default,
 )
+from vidcompress.media.video.sampling import check_request
+from vidcompress.media.video.streaming import FrameViews
 
 
 class ArrivingFrames(VideoFrames):

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vidcompress.errors import MediaError
-from vidcompress.media.backends import Request
-from vidcompress.media.clocks import AHEAD_IN, join
-from vidcompress.media.packets import PacketIndex
-from vidcompress.media.sampling import choose_indices
+from vidcompress.media.video.backends import Request
+from vidcompress.media.video.clock_resets import AHEAD_IN, join
+from vidcompress.media.video.packets import PacketIndex
+from vidcompress.media.video.sampling import choose_indices
 
 if TYPE_CHECKING:
-    from vidcompress.media.container import ClipFacts
+    from vidcompress.media.video.container import ClipFacts
 
 MAX_TICKS = 2**53
 """Longest clip in ticks of its clock; beyond it floats skip whole ticks, and no real clip comes near."""

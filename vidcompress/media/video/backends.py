@@ -16,11 +16,11 @@ from vidcompress.checks import whole_number, word
 from vidcompress.core.limits import MAX_DECODED_BYTES, MAX_FRAME_PIXELS, MAX_SIDE, MAX_SOURCE_FRAMES
 from vidcompress.errors import MediaError, SamplingError, VidcompressError, one_line, shown
 from vidcompress.media.files import borrowed, is_path, local_path
-from vidcompress.media.parts import Reread
 from vidcompress.media.sniff import HEAD_BYTES
+from vidcompress.media.video.partial_clip import Reread
 
 if TYPE_CHECKING:
-    from vidcompress.media.video import VideoFrames
+    from vidcompress.media.video.read import VideoFrames
 
 
 @dataclass(frozen=True)
@@ -211,9 +211,6 @@ def _named_errors(name: str, *, stream: bool = False) -> Iterator[None]:
 
 
 def _load_builtin() -> None:
-    from vidcompress.media import (  # noqa: F401  (importing them registers them)
-        decord_backend,
-        pillow_backend,
-        pyav_backend,
-        torchcodec_backend,
+    from vidcompress.media.video.readers import (  # noqa: F401  (importing them registers them)
+        decord_reader as decord_backend,
     )

@@ -10,7 +10,7 @@ from vidcompress.adapters.anyres import Size
 from vidcompress.adapters.families import Geometry
 from vidcompress.checks import is_number, is_whole
 from vidcompress.errors import MediaError, shown
-from vidcompress.media.resize import Mode
+from vidcompress.media.preprocessing.resize import Mode
 
 # Channel means and deviations (red, green, blue, range 0 to 1) that the encoders were trained with.
 _CHANNELS = {

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 
 from vidcompress.errors import MediaError
-from vidcompress.media.backends import Clip, Request, register_backend
 from vidcompress.media.orientation import IDENTITY, PICTURES, is_mirrored
-from vidcompress.media.pyav_backend import Survey, stream_notes, survey
-from vidcompress.media.timeline import Timeline
-from vidcompress.media.video import VideoFrames
+from vidcompress.media.video.backends import Clip, Request, register_backend
+from vidcompress.media.video.read import VideoFrames
+from vidcompress.media.video.readers.pyav_reader import Survey, stream_notes, survey
+from vidcompress.media.video.timeline import Timeline
 
 MAX_SLIP = 2e-3
 """Seconds by which a returned frame's time may differ from the one asked for: a tick of Matroska's clock, and a bit."""

@@ -11,11 +11,11 @@ from transformers.processing_utils import ProcessorMixin
 
 from vidcompress.checks import flag
 from vidcompress.errors import MediaError, shown
-from vidcompress.media.inputs import arrange_images
+from vidcompress.media.preprocessing.arguments import arrange_images
 
 if TYPE_CHECKING:
     from vidcompress.adapters.families import Family
-    from vidcompress.media.processor import Processor
+    from vidcompress.media.preprocessing.processor import Processor
 
 
 class NoPart(MediaError, AttributeError):
@@ -49,7 +49,7 @@ class StockProcessor(ProcessorMixin):  # type: ignore[misc]
         """
         import inspect
 
-        from vidcompress.media.loading import load_processor
+        from vidcompress.media.preprocessing.load_processor import load_processor
 
         known = [name for name in inspect.signature(load_processor).parameters if name != "model_or_path"]
         for name, value in options.items():

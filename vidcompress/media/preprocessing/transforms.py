@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from vidcompress.adapters.anyres import Size, fit_inside
 from vidcompress.adapters.families import Geometry
 from vidcompress.core.transfer import upload
-from vidcompress.media.recipe import PixelRecipe
-from vidcompress.media.resize import center_crop, normalise, resize
+from vidcompress.media.preprocessing.pixel_config import PixelRecipe
+from vidcompress.media.preprocessing.resize import center_crop, normalise, resize
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -8,9 +8,9 @@ from vidcompress.checks import whole_number
 from vidcompress.core.limits import MAX_FRAME_PIXELS, MAX_SIDE
 from vidcompress.errors import MediaError, one_line
 from vidcompress.media.files import BUFFERS, borrowed, is_path, local_path
-from vidcompress.media.rgb import picture_from_array, scale_key, to_rgb
+from vidcompress.media.images.rgb import picture_from_array, scale_key, to_rgb
+from vidcompress.media.images.tiff import black_is_zero, grey_levels
 from vidcompress.media.sniff import HEAD_BYTES, instead_of_picture
-from vidcompress.media.tiff import black_is_zero, grey_levels
 
 if TYPE_CHECKING:
     from PIL.Image import Image

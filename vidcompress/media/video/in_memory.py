@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from vidcompress.errors import MediaError
-from vidcompress.media.backends import Request
-from vidcompress.media.image import load_image
-from vidcompress.media.parts import Part
-from vidcompress.media.rgb import as_array, check_uint8
-from vidcompress.media.video import VideoFrames, in_memory, pick
+from vidcompress.media.images.image import load_image
+from vidcompress.media.images.rgb import as_array, check_uint8
+from vidcompress.media.video.backends import Request
+from vidcompress.media.video.partial_clip import Part
+from vidcompress.media.video.read import VideoFrames, in_memory, pick
 
 _PICTURE_NAME = re.compile(r"\.(png|jpe?g|webp|bmp|tiff?|avif|ppm)$", re.IGNORECASE)
 _VIDEO_NAME = re.compile(r"\.(mp4|m4v|mov|mkv|webm|avi|ts|mpe?g|flv|gif)$", re.IGNORECASE)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from vidcompress.errors import MediaError, one_line
+from vidcompress.media.images.rgb import to_rgb
 from vidcompress.media.orientation import Matrix, upright
-from vidcompress.media.rgb import to_rgb
 
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """Codecs whose transparency FFmpeg's own decoder leaves out, and the decoder that reads it."""

@@ -17,14 +17,14 @@ from vidcompress.core.limits import (
     MAX_SOURCE_FRAMES,
 )
 from vidcompress.errors import MediaError, SamplingError, shown
-from vidcompress.media.backends import Backend, Clip, Request, get_backend, open_source
 from vidcompress.media.files import BUFFERS, is_path
-from vidcompress.media.parts import whole
-from vidcompress.media.sampling import check_request, choose_indices, sample_indices, sampling_note
 from vidcompress.media.sniff import STILL, is_animated_container, is_still
+from vidcompress.media.video.backends import Backend, Clip, Request, get_backend, open_source
+from vidcompress.media.video.partial_clip import whole
+from vidcompress.media.video.sampling import check_request, choose_indices, sample_indices, sampling_note
 
 if TYPE_CHECKING:
-    from vidcompress.media.timeline import Timeline
+    from vidcompress.media.video.timeline import Timeline
 
 LIST = "<list of pictures>"
 __all__ = ["VideoFrames", "VideoSource", "read_video", "sample_indices"]
@@ -164,17 +164,17 @@ def read_video(
     if isinstance(source, VideoFrames):  # sampled already: only an explicit wish samples it again
         return source if num_frames is None and fps is None else _subsample(source, request)
     if is_path(source) and os.path.isdir(source):
-        from vidcompress.media.frames import from_folder
+        from vidcompress.media.video.in_memory import from_folder
 
         return whole(from_folder(os.fsdecode(source), request, source_fps))
     if is_encoded(source):
         return _from_file(source, with_default(request, default_frames), backend)
     if isinstance(source, (list, tuple)):
-        from vidcompress.media.frames import from_pictures
+        from vidcompress.media.video.in_memory import from_pictures
 
         return whole(from_pictures(source, LIST, request, source_fps))
     if hasattr(source, "__array__"):
-        from vidcompress.media.frames import from_array
+        from vidcompress.media.video.in_memory import from_array
 
         return _subsample(from_array(source, source_fps), request)
     single = "; a single picture is passed as image" if hasattr(source, "getbands") else ""

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from vidcompress.media.video import VideoFrames
+    from vidcompress.media.video.read import VideoFrames
 
 
 class Part(NamedTuple):

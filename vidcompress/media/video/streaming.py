@@ -14,10 +14,10 @@ from torch import Tensor
 
 from vidcompress.core.layout import FrameSource
 from vidcompress.core.transfer import upload
-from vidcompress.media.parts import Part, Parts, whole
-from vidcompress.media.pixels import frame_views, views_shape
-from vidcompress.media.recipe import PixelRecipe
-from vidcompress.media.video import VideoFrames
+from vidcompress.media.preprocessing.pixel_config import PixelRecipe
+from vidcompress.media.preprocessing.transforms import frame_views, views_shape
+from vidcompress.media.video.partial_clip import Part, Parts, whole
+from vidcompress.media.video.read import VideoFrames
 
 STEP = 8
 """Frames that are preprocessed at once: half of what the encoder sees at once where nobody says otherwise."""

@@ -18,9 +18,9 @@ from vidcompress.core.devices import input_device
 from vidcompress.core.foreign_arguments import LOADING, refuse
 from vidcompress.core.wrappers import unwrap
 from vidcompress.errors import ArgumentError, MediaError, one_line, shown
-from vidcompress.media.processor import Processor
-from vidcompress.media.recipe import read_recipe
-from vidcompress.media.template import check_template
+from vidcompress.media.preprocessing.chat_template import check_template
+from vidcompress.media.preprocessing.pixel_config import read_recipe
+from vidcompress.media.preprocessing.processor import Processor
 
 logger = logging.getLogger(__name__)
 

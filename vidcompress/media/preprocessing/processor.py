@@ -20,18 +20,35 @@ from vidcompress.checks import flag, unicode_text, whole_number
 from vidcompress.core.limits import DEFAULT_MAX_FRAMES
 from vidcompress.core.transfer import upload
 from vidcompress.errors import MediaError, shown
-from vidcompress.media.arriving import ArrivingFrames
-from vidcompress.media.backends import get_backend
-from vidcompress.media.image import ImageSource, load_image
-from vidcompress.media.inputs import arrange_images, arrange_videos, check_counts, check_groups
-from vidcompress.media.messages import part_media
-from vidcompress.media.pixels import frame_views, image_views, seen_part, single_view, stack_views
-from vidcompress.media.prompt import count_placeholders, expand, pad_left, tokenize, without_second_start
-from vidcompress.media.recipe import PixelRecipe
-from vidcompress.media.sampling import check_request
-from vidcompress.media.stock import StockProcessor
-from vidcompress.media.template import bounded_template, check_conversation
-from vidcompress.media.video import VideoFrames, read_video
+from vidcompress.media.images.image import ImageSource, load_image
+from vidcompress.media.preprocessing.arguments import (
+    arrange_images,
+    arrange_videos,
+    check_counts,
+    check_groups,
+)
+from vidcompress.media.preprocessing.chat_template import bounded_template, check_conversation
+from vidcompress.media.preprocessing.messages import part_media
+from vidcompress.media.preprocessing.pixel_config import PixelRecipe
+from vidcompress.media.preprocessing.placeholders import (
+    count_placeholders,
+    expand,
+    pad_left,
+    tokenize,
+    without_second_start,
+)
+from vidcompress.media.preprocessing.transformers_api import StockProcessor
+from vidcompress.media.preprocessing.transforms import (
+    frame_views,
+    image_views,
+    seen_part,
+    single_view,
+    stack_views,
+)
+from vidcompress.media.video.backends import get_backend
+from vidcompress.media.video.read import VideoFrames, read_video
+from vidcompress.media.video.sampling import check_request
+from vidcompress.media.video.streaming_clip import ArrivingFrames
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 
 from vidcompress.errors import MediaError
-from vidcompress.media.backends import Clip, Request, register_backend
-from vidcompress.media.image import FORMATS
+from vidcompress.media.images.image import FORMATS
+from vidcompress.media.images.rgb import to_rgb
+from vidcompress.media.images.tiff import black_is_zero, grey_levels
 from vidcompress.media.orientation import IDENTITY, exif_matrix, upright
-from vidcompress.media.rgb import to_rgb
 from vidcompress.media.sniff import STILL
-from vidcompress.media.tiff import black_is_zero, grey_levels
-from vidcompress.media.timeline import Timeline
-from vidcompress.media.video import VideoFrames
+from vidcompress.media.video.backends import Clip, Request, register_backend
+from vidcompress.media.video.read import VideoFrames
+from vidcompress.media.video.timeline import Timeline
 
 DEFAULT_DELAY = 0.1
 """Seconds that a frame without a duration is shown, as browsers do."""

@@ -1,0 +1,1 @@
+"""Pictures: opened, checked and brought to upright RGB."""

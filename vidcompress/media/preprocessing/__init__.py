@@ -1,0 +1,1 @@
+"""Text, pictures and frames to the tensors that a model takes."""

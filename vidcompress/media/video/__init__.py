@@ -1,0 +1,1 @@
+"""Clips: opened, checked, sampled and decoded."""

@@ -1,0 +1,1 @@
+"""Video readers, one file each; `vidcompress.media.video.backends` lists them by name."""
