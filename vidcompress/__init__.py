@@ -32,7 +32,7 @@ _PUBLIC = {
     "available_methods": "methods.lookup",
     "compress": "session.block",
     "compress_inputs": "session.compress",
-    "draw_overlay": "overlay",
+    "draw_overlay": "qa.overlay",
     "get_method": "methods.lookup",
     "load_processor": "media.preprocessing.load_processor",
     "register_adapter": "adapters.base",
@@ -60,10 +60,10 @@ if TYPE_CHECKING:
     from vidcompress.media.preprocessing.load_processor import load_processor as load_processor
     from vidcompress.methods.lookup import available_methods as available_methods
     from vidcompress.methods.lookup import get_method as get_method
-    from vidcompress.overlay import draw_overlay as draw_overlay
     from vidcompress.qa import Answer as Answer
     from vidcompress.qa import Chat as Chat
     from vidcompress.qa import VisualQA as VisualQA
+    from vidcompress.qa.overlay import draw_overlay as draw_overlay
     from vidcompress.session.block import compress as compress
     from vidcompress.session.compress import compress_inputs as compress_inputs
     from vidcompress.session.inputs import CompressedInputs as CompressedInputs

@@ -24,8 +24,8 @@ from vidcompress.evaluate.provenance import provenance
 from vidcompress.media import MediaError
 from vidcompress.methods.lookup import available_methods
 from vidcompress.qa import Comparison
-from vidcompress.qa import compare as compare_module
-from vidcompress.qa.sheet import draw_small
+from vidcompress.qa.compare import run as compare_module
+from vidcompress.qa.compare.contact_sheet import draw_small
 
 QUESTION = "how many objects are there?"
 

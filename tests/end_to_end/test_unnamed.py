@@ -15,7 +15,7 @@ import vidcompress
 from vidcompress.cli import main
 from vidcompress.evaluate.suite import make
 from vidcompress.media import read_video
-from vidcompress.qa.unnamed import EXAMPLE, REMARK, is_own
+from vidcompress.qa.embedded_model_note import EXAMPLE, REMARK, is_own
 
 QUESTION = "what digit is shown?"
 

@@ -27,7 +27,7 @@ from vidcompress.lmms.results import _times, read_results
 from vidcompress.lmms.rounds import answer_rounds, likelihoods
 from vidcompress.lmms.settings import read_settings
 from vidcompress.loading import load as pretrained
-from vidcompress.qa.answering import without_second_start
+from vidcompress.qa.pipeline import without_second_start
 
 ROOT = Path(__file__).parents[2]
 SCENE, CLIP = ROOT / "examples" / "scene.png", ROOT / "examples" / "clip.mp4"

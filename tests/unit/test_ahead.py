@@ -13,8 +13,8 @@ import torch
 import vidcompress
 from vidcompress.core.transfer import upload
 from vidcompress.media import MediaError
-from vidcompress.qa import answering
-from vidcompress.qa.ahead import ahead
+from vidcompress.qa import pipeline as answering
+from vidcompress.qa.prefetch import ahead
 
 CPU = torch.device("cpu")
 

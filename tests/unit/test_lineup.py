@@ -11,8 +11,8 @@ import pytest
 from vidcompress.core.method import METHODS, Method
 from vidcompress.errors import ArgumentError, BudgetError, UnsupportedInputError
 from vidcompress.methods.lookup import available_methods, get_method
-from vidcompress.qa.compare import agreement
-from vidcompress.qa.lineup import plan_comparison
+from vidcompress.qa.compare.grid import plan_comparison
+from vidcompress.qa.compare.run import agreement
 
 IMAGE = {"question": "what?", "image": "a.png"}
 VIDEO = {"question": "what?", "video": "a.mp4"}

@@ -17,8 +17,8 @@ from vidcompress.errors import ArgumentError, UnsupportedModelError
 from vidcompress.loading import load as pretrained
 from vidcompress.loading.attention import check_attention
 from vidcompress.media import MediaError, VideoFrames, time_instruction
-from vidcompress.qa.answering import clip_note, without_second_start
-from vidcompress.qa.progress import bar
+from vidcompress.progress import bar
+from vidcompress.qa.pipeline import clip_note, without_second_start
 from vidcompress.qa.question import Question, read_question
 
 

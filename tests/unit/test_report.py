@@ -13,7 +13,7 @@ from PIL import Image
 from vidcompress.core.layout import Layout, View
 from vidcompress.core.report import Report, VisualReport
 from vidcompress.errors import ArgumentError
-from vidcompress.overlay import draw_overlay
+from vidcompress.qa.overlay import draw_overlay
 
 
 def image_layout() -> Layout:

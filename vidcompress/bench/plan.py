@@ -12,7 +12,7 @@ from vidcompress.checks import device as checked_device
 from vidcompress.checks import flag, one_of, whole_number
 from vidcompress.core.layout import Modality
 from vidcompress.errors import ArgumentError, nearest, shown
-from vidcompress.qa.lineup import Entry, line_up, read_budgets
+from vidcompress.qa.compare.grid import Entry, line_up, read_budgets
 
 STOCK = "stock"
 """The row of the untouched model: its own `generate`, with nothing of this package in between."""

@@ -165,7 +165,7 @@ def check_media(images: list[str], video: str | None) -> None:
 
 def say_remarks(notes: list[str]) -> None:
     """Print to stderr, of the notes of an answer or a sweep, that no model was named."""
-    from vidcompress.qa.unnamed import REMARK
+    from vidcompress.qa.embedded_model_note import REMARK
 
     if REMARK in notes:
         print(f"vidcompress: note: {REMARK}", file=sys.stderr)

@@ -123,7 +123,7 @@ def compare(
             set_seed(seed)
         from vidcompress.evaluate.provenance import provenance
         from vidcompress.qa import VisualQA
-        from vidcompress.qa.lineup import plan_comparison
+        from vidcompress.qa.compare.grid import plan_comparison
 
         # What can be refused without a model is refused before one is loaded.
         plan_comparison({"question": question, **media}, common=common, **asked)

@@ -19,7 +19,7 @@ from vidcompress.evaluate.sweep import Row
 from vidcompress.media import load_image, read_video
 from vidcompress.qa import VisualQA
 from vidcompress.qa.answer import Answer
-from vidcompress.qa.answering import Media, answer_prepared, check_text, prepare
+from vidcompress.qa.pipeline import Media, answer_prepared, check_text, prepare
 from vidcompress.qa.question import Question
 
 UNREACHABLE = (BudgetError, UnsupportedInputError)

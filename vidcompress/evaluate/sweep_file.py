@@ -31,7 +31,7 @@ from vidcompress.loading.attention import check_attention
 from vidcompress.loading.load import DTYPES, one_dtype, resolve
 from vidcompress.loading.quantization import check_quantization
 from vidcompress.media.video.sampling import check_request
-from vidcompress.qa.lineup import read_budgets
+from vidcompress.qa.compare.grid import read_budgets
 
 KEYS = (
     "name",

@@ -19,7 +19,7 @@ from vidcompress.lmms.prompts import Prompt
 from vidcompress.lmms.record import Outcome, Record
 from vidcompress.loading.arguments import check_generation
 from vidcompress.qa.answer import Answer
-from vidcompress.qa.answering import answer_prepared, prepare
+from vidcompress.qa.pipeline import answer_prepared, prepare
 from vidcompress.qa.visual_qa import VisualQA
 
 logger = logging.getLogger(__name__)

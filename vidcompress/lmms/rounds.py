@@ -15,8 +15,8 @@ from vidcompress.lmms.prompts import Prompt
 from vidcompress.lmms.record import Outcome
 from vidcompress.media.preprocessing.placeholders import tokenize, without_second_start
 from vidcompress.methods.lookup import read_settings
-from vidcompress.qa.answering import clip_note, prepare
 from vidcompress.qa.chat import Chat
+from vidcompress.qa.pipeline import clip_note, prepare
 from vidcompress.session.compress import compress_inputs
 
 NextRound = Callable[[list[str]], "Prompt | None"]

@@ -55,7 +55,7 @@ class Answer:
                 f"index={shown(index)}: the question had {len(self.media)} images and videos, counted from 0; "
                 "pass a whole number below that"
             )
-        from vidcompress.overlay import draw_overlay
+        from vidcompress.qa.overlay import draw_overlay
 
         media = self.media[index]
         return draw_overlay(self.report, getattr(media, "frames", media), index=index)

@@ -18,10 +18,10 @@ from vidcompress.llm_pruning.cache_names import CACHE_NAMES, cache_name, returne
 from vidcompress.loading.arguments import check_generation, check_present
 from vidcompress.media.preprocessing.placeholders import expand, tokenize, without_second_start
 from vidcompress.methods.lookup import read_settings
-from vidcompress.qa.alone import open_and_compress
 from vidcompress.qa.answer import Answer
-from vidcompress.qa.answering import as_seen, check_text, clip_note, noted, run_generate, with_media
+from vidcompress.qa.pipeline import as_seen, check_text, clip_note, noted, run_generate, with_media
 from vidcompress.qa.question import Question, check_length
+from vidcompress.qa.single import open_and_compress
 from vidcompress.qa.streaming import check_streamable, stream_text
 from vidcompress.session.generation_options import option
 from vidcompress.session.inputs import CompressedInputs

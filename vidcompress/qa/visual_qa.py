@@ -20,17 +20,17 @@ from vidcompress.media import load_processor
 from vidcompress.media.video.backends import get_backend
 from vidcompress.media.video.sampling import check_request
 from vidcompress.methods.lookup import read_settings
-from vidcompress.qa.alone import answer_alone
+from vidcompress.progress import bar
 from vidcompress.qa.answer import Answer
-from vidcompress.qa.answering import answer_batches
 from vidcompress.qa.chat import Chat
-from vidcompress.qa.compare import run_comparison
-from vidcompress.qa.comparison import Comparison
-from vidcompress.qa.lineup import plan_comparison
-from vidcompress.qa.progress import bar
+from vidcompress.qa.compare.grid import plan_comparison
+from vidcompress.qa.compare.result import Comparison
+from vidcompress.qa.compare.run import run_comparison
+from vidcompress.qa.embedded_model_note import remarked
+from vidcompress.qa.pipeline import answer_batches
 from vidcompress.qa.question import Question, check_length, read_question
+from vidcompress.qa.single import answer_alone
 from vidcompress.qa.streaming import check_streamable, stream_text
-from vidcompress.qa.unnamed import remarked
 
 DEFAULT_RATIO = 0.25
 _CALL_OPTIONS = ("policy", "separators", "positions", "encoder_saving")

@@ -24,7 +24,7 @@ from vidcompress.media.video import streaming_clip as arriving
 from vidcompress.media.video.partial_clip import Reread
 from vidcompress.media.video.readers import pyav_reader as pyav_backend
 from vidcompress.media.video.streaming import FrameViews
-from vidcompress.qa import alone
+from vidcompress.qa import single as alone
 from vidcompress.qa.question import Question
 
 LONG = 30.0

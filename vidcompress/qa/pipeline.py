@@ -19,8 +19,8 @@ from vidcompress.loading.arguments import check_generation, check_present
 from vidcompress.media import VideoFrames
 from vidcompress.media.images.image import NOTE
 from vidcompress.media.preprocessing.placeholders import without_second_start
-from vidcompress.qa.ahead import ahead
 from vidcompress.qa.answer import Answer
+from vidcompress.qa.prefetch import ahead
 from vidcompress.qa.question import Question
 from vidcompress.session.compress import compress_inputs
 from vidcompress.session.inputs import CompressedInputs

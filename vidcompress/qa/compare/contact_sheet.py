@@ -9,11 +9,11 @@ from PIL import Image, ImageDraw
 
 from vidcompress.core.visual_report import VisualReport
 from vidcompress.errors import ArgumentError
-from vidcompress.overlay import FAINT, INK, PAPER, Picture, font, make_tiles
+from vidcompress.qa.overlay import FAINT, INK, PAPER, Picture, font, make_tiles
 
 if TYPE_CHECKING:
     from vidcompress.qa.answer import Answer
-    from vidcompress.qa.comparison import Comparison, Row
+    from vidcompress.qa.compare.result import Comparison, Row
 
 MOST_COLUMNS, MOST_ROWS = 8, 40
 _WIDTH, _HEIGHT = 1800, 12_000

@@ -12,11 +12,11 @@ from vidcompress.core.devices import input_device
 from vidcompress.core.phases import Phases
 from vidcompress.errors import BudgetError
 from vidcompress.loading.resources import embedded_models
+from vidcompress.progress import bar
 from vidcompress.qa.answer import Answer
-from vidcompress.qa.answering import answer_prepared, open_and_prepare
-from vidcompress.qa.comparison import TIMES, Comparison, Row
-from vidcompress.qa.lineup import Entry
-from vidcompress.qa.progress import bar
+from vidcompress.qa.compare.grid import Entry
+from vidcompress.qa.compare.result import TIMES, Comparison, Row
+from vidcompress.qa.pipeline import answer_prepared, open_and_prepare
 from vidcompress.qa.question import Question
 
 if TYPE_CHECKING:

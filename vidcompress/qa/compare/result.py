@@ -136,7 +136,7 @@ class Comparison:
         Raises:
             ArgumentError: more rows or columns than fit on a sheet.
         """
-        from vidcompress.qa.sheet import draw_sheet
+        from vidcompress.qa.compare.contact_sheet import draw_sheet
 
         return draw_sheet(self)
 
@@ -158,6 +158,6 @@ class Comparison:
         }
 
     def __str__(self) -> str:
-        from vidcompress.qa.table import as_table
+        from vidcompress.qa.compare.table import as_table
 
         return as_table(self)

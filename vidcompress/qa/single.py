@@ -12,7 +12,7 @@ from vidcompress.core.phases import Phases
 from vidcompress.loading.arguments import check_generation, check_present
 from vidcompress.media.video.partial_clip import Reread
 from vidcompress.qa.answer import Answer
-from vidcompress.qa.answering import Media, answer_compressed, check_text, compress, prepare
+from vidcompress.qa.pipeline import Media, answer_compressed, check_text, compress, prepare
 from vidcompress.qa.question import Question
 from vidcompress.session.inputs import CompressedInputs
 

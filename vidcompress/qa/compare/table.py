@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vidcompress.qa.comparison import Comparison, Row
+    from vidcompress.qa.compare.result import Comparison, Row
 
 WIDTH = 400
 """Never reached: the columns are as wide as what they hold, answers are cut short."""

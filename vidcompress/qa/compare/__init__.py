@@ -1,0 +1,1 @@
+"""Several methods and budgets on one question, side by side."""
