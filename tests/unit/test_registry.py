@@ -10,14 +10,14 @@ from typing import Any, ClassVar
 
 import pytest
 
-from vidcompress import catalogue
 from vidcompress.adapters.base import Adapter, adapter_for, register_adapter
-from vidcompress.catalogue import Registry
 from vidcompress.core.method import METHODS, Method, ScoredMethod, register_method
 from vidcompress.core.selection import Selection
 from vidcompress.errors import ArgumentError, UnsupportedModelError
 from vidcompress.methods.lookup import available_methods, get_method
-from vidcompress.signatures import CALL_ARGUMENTS
+from vidcompress.registry import catalogue
+from vidcompress.registry.catalogue import Registry
+from vidcompress.registry.signatures import CALL_ARGUMENTS
 
 IMAGES = frozenset({"image"})
 

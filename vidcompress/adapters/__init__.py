@@ -7,7 +7,7 @@ and `EncoderProbe`, which runs a vision tower and reads evidence on the way.
 from vidcompress.adapters.base import Adapter, Visual
 from vidcompress.adapters.encoder_probe import EncoderProbe, encoder_layers
 from vidcompress.adapters.layouts import image_layout, video_layout
-from vidcompress.discovery import import_modules
+from vidcompress.registry.discovery import import_modules
 
 __all__ = ["Adapter", "EncoderProbe", "Visual", "encoder_layers", "image_layout", "video_layout"]
 

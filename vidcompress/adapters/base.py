@@ -11,11 +11,11 @@ from torch import Tensor
 
 from vidcompress.adapters.auxiliary import question_text, text_tower
 from vidcompress.adapters.presets import Preset, find_preset
-from vidcompress.catalogue import Registry
 from vidcompress.core.layout import Evidence, FrameSource, Layout, Modality, VisualTokens
 from vidcompress.core.wrappers import unwrap
 from vidcompress.errors import ArgumentError, UnsupportedInputError, UnsupportedModelError, shown
-from vidcompress.signatures import check_adapter_class
+from vidcompress.registry.catalogue import Registry
+from vidcompress.registry.signatures import check_adapter_class
 
 A = TypeVar("A", bound=type[Any])
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from vidcompress.adapters.anyres import Size, best_canvas, capped_grid, unpadded_grid
 from vidcompress.adapters.presets import TOKENS_2880, Preset
-from vidcompress.catalogue import roll_back
 from vidcompress.checks import is_number, is_whole, word
 from vidcompress.core.limits import MAX_FRAME_PIXELS
 from vidcompress.errors import MediaError, shown
+from vidcompress.registry.catalogue import roll_back
 
 ENCODERS_WITH_CLS = {"clip_vision_model": True, "siglip_vision_model": False}
 

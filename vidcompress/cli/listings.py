@@ -165,8 +165,8 @@ def broken_entries(group: str) -> list[dict[str, str]]:
         group: "methods" or "adapters".
     """
     from vidcompress.adapters.base import ADAPTERS
-    from vidcompress.catalogue import Registry
     from vidcompress.core.method import METHODS
+    from vidcompress.registry.catalogue import Registry
 
     registries: dict[str, Registry[Any]] = {"methods": METHODS, "adapters": ADAPTERS}
     registry = registries[group]

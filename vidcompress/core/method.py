@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from vidcompress.catalogue import Registry
 from vidcompress.checks import one_of
 from vidcompress.core.budget import Plan, half_up, ratio_fraction
 from vidcompress.core.layout import Evidence, Layout, Modality, VisualTokens
@@ -20,7 +19,8 @@ from vidcompress.core.ragged import Joined, can_join, join, spend
 from vidcompress.core.reductions import per_view
 from vidcompress.core.selection import Selection, largest_remainder, top_per_view, with_separators
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
-from vidcompress.signatures import check_method_class
+from vidcompress.registry.catalogue import Registry
+from vidcompress.registry.signatures import check_method_class
 
 Positions = Literal["contiguous", "original"]
 POSITIONS: tuple[Positions, ...] = ("contiguous", "original")

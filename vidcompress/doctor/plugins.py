@@ -6,7 +6,7 @@ from typing import Any
 
 from vidcompress.adapters.base import ADAPTERS
 from vidcompress.core.method import METHODS
-from vidcompress.plugins import installed
+from vidcompress.registry.entry_points import installed
 
 
 def plugins() -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Compression methods, one short file each: tensors in, `Selection` out. Importing this registers them all."""
 
 from vidcompress.core.method import Method
-from vidcompress.discovery import import_modules
+from vidcompress.registry.discovery import import_modules
 
 __all__ = ["Method"]
 

@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 from vidcompress.errors import ArgumentError, nearest
-from vidcompress.plugins import Broken, Plugin, installed
+from vidcompress.registry.entry_points import Broken, Plugin, installed
 
 T = TypeVar("T", bound=type[Any])
 
