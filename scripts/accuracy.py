@@ -20,7 +20,7 @@ from transformers import AutoModelForImageTextToText
 from shapes_accuracy.accuracy import Medium, Sweep, run_sweep
 from shapes_accuracy.summary import summary
 from vidcompress import load_processor
-from vidcompress.evaluate.provenance import provenance
+from vidcompress.tools.runs.provenance import provenance
 
 
 def main(

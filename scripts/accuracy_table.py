@@ -29,7 +29,7 @@ from shapes_accuracy.overview import (
     ratios_of,
     verdicts,
 )
-from vidcompress.evaluate.plots import Point, accuracy_plot, save
+from vidcompress.tools.evaluation.report.plots import Point, accuracy_plot, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -168,7 +168,7 @@ def main() -> None:
     import torch
 
     from vidcompress import VisualQA
-    from vidcompress.evaluate.provenance import provenance
+    from vidcompress.tools.runs.provenance import provenance
 
     torch.set_num_threads(args.threads)
     sampling = {"num_frames": args.frames, "method": "globalcom2", "retention_ratio": 0.25}

@@ -25,10 +25,10 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.verdict import OF_ALLOWED, verdicts
-from vidcompress.bench import BenchPlan, run_bench, summarise
-from vidcompress.bench.progress import bar
-from vidcompress.bench.table import render
-from vidcompress.evaluate.provenance import provenance
+from vidcompress.tools.benchmark import BenchPlan, run_bench, summarise
+from vidcompress.tools.benchmark.progress import bar
+from vidcompress.tools.benchmark.table import render
+from vidcompress.tools.runs.provenance import provenance
 
 SHAPE = {"geometry": "llava-onevision-0.5b", "encoder_layers": 2, "decoder_layers": 4}
 METHODS = {"image": "globalcom2,globalcom2+pdrop", "video": "globalcom2,vidcom2"}

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from vidcompress.evaluate.provenance import provenance
+from vidcompress.tools.runs.provenance import provenance
 
 LIMIT = 1.3
 FRAMES = (64, 256)

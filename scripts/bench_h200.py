@@ -23,11 +23,11 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.aims import HEADLINE, aims
-from vidcompress.bench import BenchPlan, run_bench, summarise
-from vidcompress.bench.plot import draw
-from vidcompress.bench.progress import bar
-from vidcompress.bench.table import render
-from vidcompress.evaluate.provenance import provenance
+from vidcompress.tools.benchmark import BenchPlan, run_bench, summarise
+from vidcompress.tools.benchmark.plot import draw
+from vidcompress.tools.benchmark.progress import bar
+from vidcompress.tools.benchmark.table import render
+from vidcompress.tools.runs.provenance import provenance
 
 PARTS: dict[str, dict[str, Any]] = {
     "llava-next-7b": {"geometry": "llava-next-7b", "sizes": [(672, 672)]},

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 
 from bench.growth import draw_growth, growth
-from vidcompress.bench import BenchPlan, run_bench, summarise
-from vidcompress.bench.models import depth
-from vidcompress.bench.progress import bar
-from vidcompress.bench.table import render
+from vidcompress.tools.benchmark import BenchPlan, run_bench, summarise
+from vidcompress.tools.benchmark.models import depth
+from vidcompress.tools.benchmark.progress import bar
+from vidcompress.tools.benchmark.table import render
 
 FRAMES = (8, 16, 32, 64, 128, 256, 512)
 CROPS = (1, 2, 3, 4, 5, 6)

@@ -26,10 +26,10 @@ from rich.table import Table
 
 from bench_encode_memory import build
 from vidcompress import compress_inputs
-from vidcompress.evaluate.provenance import provenance
-from vidcompress.evaluate.shapes.clip import write_frames
-from vidcompress.evaluate.shapes.examples import image_example
 from vidcompress.media import read_video
+from vidcompress.tools.evaluation.shapes.clip import write_frames
+from vidcompress.tools.evaluation.shapes.examples import image_example
+from vidcompress.tools.runs.provenance import provenance
 
 FRAMES = 64
 CROPS = "globalcom2:allocation=gated"

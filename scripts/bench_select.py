@@ -40,8 +40,8 @@ from bench_inputs import clip_tokens, image_tokens, with_evidence
 from vidcompress.core.budget import Budget, make_plan
 from vidcompress.core.layout import VisualTokens
 from vidcompress.core.method import Method
-from vidcompress.evaluate.provenance import provenance
 from vidcompress.methods.lookup import available_methods, get_method
+from vidcompress.tools.runs.provenance import provenance
 
 RATIO = Fraction(1, 4)
 OPTIONS: dict[str, dict[str, Any]] = {"dycoke": {"window": 8}, "pdrop": {"schedule": "fit"}}

@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vidcompress import VisualQA
-from vidcompress.evaluate.provenance import provenance
+from vidcompress.tools.runs.provenance import provenance
 
 QUESTIONS = ("what digit is shown?", "how many objects are there?", "which shape is left of the digit?")
 SIZES = ((192, 192), (260, 140), (120, 300))

@@ -23,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from fuzzing.cases import make_case
 from fuzzing.material import make_material
 from fuzzing.worker import Crew
-from vidcompress.evaluate.provenance import provenance
+from vidcompress.tools.runs.provenance import provenance
 
 FINE = ("answer", "refused")
 

@@ -12,8 +12,8 @@ import json
 from itertools import count
 from pathlib import Path
 
-from vidcompress.evaluate.shapes import CLIP_TYPES, IMAGE_TYPES
-from vidcompress.evaluate.shapes.examples import (
+from vidcompress.tools.evaluation.shapes import CLIP_TYPES, IMAGE_TYPES
+from vidcompress.tools.evaluation.shapes.examples import (
     ClipExample,
     ImageExample,
     clip_example,

@@ -29,7 +29,7 @@ from rich.table import Table
 
 from mutation.table import Mutant, TableError, check, load, pick
 from mutation.trial import BrokenRun, Result, Workspace, fingerprint
-from vidcompress.evaluate.provenance import provenance
+from vidcompress.tools.runs.provenance import provenance
 
 ROOT = Path(__file__).resolve().parent.parent
 

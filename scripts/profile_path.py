@@ -337,7 +337,7 @@ def main() -> None:
     if args.serve:
         serve(json.loads(args.serve), args.threads, args.clock)
         return
-    from vidcompress.evaluate.provenance import provenance
+    from vidcompress.tools.runs.provenance import provenance
 
     source = provenance()
     checkouts = {"before": args.against.resolve()} if args.against else {}

@@ -14,9 +14,9 @@ from typing import Any
 
 from PIL import Image
 
-from vidcompress.evaluate.plots import heat_map, save
-from vidcompress.evaluate.statistics import wilson
-from vidcompress.evaluate.suite import BENCHMARKS, Entry
+from vidcompress.tools.evaluation.report.plots import heat_map, save
+from vidcompress.tools.evaluation.report.statistics import wilson
+from vidcompress.tools.evaluation.suite import BENCHMARKS, Entry
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "docs" / "results" / "suite", ROOT / "docs" / "suite.md"

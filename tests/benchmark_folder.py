@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from vidcompress.evaluate.shapes import image_example
+from vidcompress.tools.evaluation.shapes import image_example
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 BROKEN = ("broken", "missing", "placeholder")

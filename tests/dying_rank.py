@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from vidcompress.cli import main
-from vidcompress.evaluate.asking import Asker, Batch
+from vidcompress.tools.evaluation.run.batches import Asker, Batch
 
 rank, left = int(sys.argv[1]), int(sys.argv[2])
 call = Asker.__call__

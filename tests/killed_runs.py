@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 
 import vidcompress
-from vidcompress.evaluate.checkpoints import Checkpoints
-from vidcompress.evaluate.runner import Runner, _where_from
-from vidcompress.evaluate.sweep_file import read_sweep
+from vidcompress.tools.evaluation.run.model_cache import Checkpoints
+from vidcompress.tools.evaluation.run.runner import Runner, _where_from
+from vidcompress.tools.evaluation.run.sweep_file import read_sweep
 
 
 def sweep_of(folder: str) -> object:

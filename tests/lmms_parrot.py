@@ -14,7 +14,7 @@ from lmms_eval.api.model import lmms
 from lmms_eval.protocol import ChatMessages
 from lmms_eval.tasks import TaskManager
 
-from vidcompress.evaluate.suite import tasks_folder
+from vidcompress.tools.evaluation.suite import tasks_folder
 
 
 class Parrot(lmms):

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vidcompress.evaluate.shapes.examples import held_out, write_clip
+from vidcompress.tools.evaluation.shapes.examples import held_out, write_clip
 
 UTILS = """
 import os

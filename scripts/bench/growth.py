@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import linear_regression
 from typing import Any
 
-from vidcompress.bench.plot import pyplot
+from vidcompress.tools.benchmark.plot import pyplot
 
 LINEAR = 1.1
 """Largest exponent between the middle and the end of a series that still counts as linear growth."""

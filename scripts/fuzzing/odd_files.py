@@ -10,9 +10,9 @@ from typing import Any
 
 from PIL import Image
 
-from vidcompress.evaluate.checkpoints import Checkpoints
-from vidcompress.evaluate.runner import Runner
-from vidcompress.evaluate.sweep_file import read_sweep
+from vidcompress.tools.evaluation.run.model_cache import Checkpoints
+from vidcompress.tools.evaluation.run.runner import Runner
+from vidcompress.tools.evaluation.run.sweep_file import read_sweep
 
 MODES: tuple[Any, ...] = ("rb", "r+b", "w+b", "a+b", "x+b", 1, None, b"rb")
 NAMES: tuple[Any, ...] = (

@@ -25,9 +25,9 @@ from vidcompress.core.method import METHODS
 from vidcompress.core.method_spec import read_label
 from vidcompress.core.wrappers import unwrap
 from vidcompress.errors import ArgumentError, BudgetError, one_line
-from vidcompress.evaluate.shapes import held_out, write_clip
 from vidcompress.methods.lookup import available_methods, read_settings
 from vidcompress.session.compress import compress_with
+from vidcompress.tools.evaluation.shapes import held_out, write_clip
 
 Medium = Literal["image", "clip"]
 

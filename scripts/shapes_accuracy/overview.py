@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vidcompress.evaluate.statistics import paired, paired_limits
+from vidcompress.tools.evaluation.report.statistics import paired, paired_limits
 
 CONTROLS = ("random", "uniform", "pool", "frames")
 Row = dict[str, Any]

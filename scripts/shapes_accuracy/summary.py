@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vidcompress.evaluate.statistics import paired, wilson
+from vidcompress.tools.evaluation.report.statistics import paired, wilson
 
 from .accuracy import Progress
 

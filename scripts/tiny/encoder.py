@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from tiny.architecture import GRID
 from tiny.views import IGNORE, TAGS, Views
-from vidcompress.evaluate.shapes.vocabulary import COLORS, SHAPES
+from vidcompress.tools.evaluation.shapes.vocabulary import COLORS, SHAPES
 
 STATISTICS: Final = {
     "tiny-onevision": ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5]),

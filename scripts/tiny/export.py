@@ -21,7 +21,7 @@ from tiny.architecture import GRID, PATCH, PINPOINTS, VIEW
 from tiny.encoder import STATISTICS
 from tiny.stages import Stage
 from tiny.words import load_tokenizer
-from vidcompress.evaluate.shapes.examples import CLIP_FRAMES
+from vidcompress.tools.evaluation.shapes.examples import CLIP_FRAMES
 
 _CLASSES = {
     "tiny-onevision": ("LlavaOnevisionProcessor", "LlavaOnevisionImageProcessor"),

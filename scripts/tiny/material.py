@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tiny import prepare
 from tiny.architecture import VIEW
 from tiny.views import jpeg
-from vidcompress.evaluate.shapes import (
+from vidcompress.tools.evaluation.shapes import (
     CLIP_TYPES,
     IMAGE_TYPES,
     ask,
@@ -20,8 +20,8 @@ from vidcompress.evaluate.shapes import (
     sample_clip,
     sample_scene,
 )
-from vidcompress.evaluate.shapes.clip import ClipScene
-from vidcompress.evaluate.shapes.scene import Scene, place_of
+from vidcompress.tools.evaluation.shapes.clip import ClipScene
+from vidcompress.tools.evaluation.shapes.scene import Scene, place_of
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -15,8 +15,8 @@ from tiny.material import SMALLER, TURNS, Piece, clip_piece, conversation, make_
 from tiny.sequences import answers_loss, answers_right, talk
 from tiny.stages import Stage
 from tiny.views import Views, labelled_views
-from vidcompress.evaluate.shapes import HELD_OUT_SEEDS, ask_all, held_out_questions
-from vidcompress.evaluate.shapes.clip import ClipScene
+from vidcompress.tools.evaluation.shapes import HELD_OUT_SEEDS, ask_all, held_out_questions
+from vidcompress.tools.evaluation.shapes.clip import ClipScene
 
 MEASURED: Final = 240
 """Held-out questions per medium that are asked after every round."""

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from tiny.architecture import GRID, PATCH, VIEW
-from vidcompress.evaluate.shapes.draw import background, paint_digit, paint_item
-from vidcompress.evaluate.shapes.scene import Digit, Item, overlaps, place_digit, tinted
-from vidcompress.evaluate.shapes.vocabulary import COLORS, SHAPES
+from vidcompress.tools.evaluation.shapes.draw import background, paint_digit, paint_item
+from vidcompress.tools.evaluation.shapes.scene import Digit, Item, overlaps, place_digit, tinted
+from vidcompress.tools.evaluation.shapes.vocabulary import COLORS, SHAPES
 
 Ints = npt.NDArray[np.int64]
 IGNORE = -100

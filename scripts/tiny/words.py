@@ -8,7 +8,7 @@ from typing import Any, Final
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from vidcompress.evaluate.shapes.vocabulary import words
+from vidcompress.tools.evaluation.shapes.vocabulary import words
 
 COMMON: Final = (
     "user assistant system describe image picture video clip frame frames and , . ! : ; ' - in of it they this that "

@@ -18,14 +18,14 @@ from tiny_models import FAMILIES, IMAGE, Scene, batch, tiny_model
 from vidcompress import VisualQA, compress_inputs
 from vidcompress.adapters.families import get_family, read_geometry
 from vidcompress.adapters.original_checkpoints import KEY_MAPPING
-from vidcompress.doctor import inputs as doctor_inputs
-from vidcompress.doctor.checkpoint import inspect
-from vidcompress.doctor.weights import INDEX, SINGLE, WeightsError, read_folder
 from vidcompress.loading.load import load_model
 from vidcompress.loading.meta_model import empty_model, fit, parameter_count
 from vidcompress.loading.resources import embedded_models, find
 from vidcompress.media.preprocessing.pixel_config import read_recipe
 from vidcompress.media.preprocessing.processor import Processor
+from vidcompress.tools.doctor import inputs as doctor_inputs
+from vidcompress.tools.doctor.checkpoint import inspect
+from vidcompress.tools.doctor.weights import INDEX, SINGLE, WeightsError, read_folder
 
 EMBEDDED = embedded_models()
 

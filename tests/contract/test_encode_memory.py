@@ -9,8 +9,8 @@ import torch
 
 from tiny_models import FAMILIES, SIDE, VIDEO_FAMILIES, tiny_model
 from vidcompress.adapters.base import Visual, adapter_for
-from vidcompress.bench.live_bytes import LiveBytes
 from vidcompress.core.layout import Evidence
+from vidcompress.tools.benchmark.live_bytes import LiveBytes
 
 RECEIVED = Evidence("attention_received", -1)
 MAX_VIEWS = 4

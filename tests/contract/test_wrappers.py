@@ -25,8 +25,8 @@ from tiny_models import Scene, batch, tiny_model
 from vidcompress import testing
 from vidcompress.adapters.base import adapter_for
 from vidcompress.core.wrappers import unwrap
-from vidcompress.cost import estimate
 from vidcompress.errors import CompressionStateError, UnsupportedModelError
+from vidcompress.tools.cost import estimate
 
 pytestmark = pytest.mark.transformers
 

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from hub import serve
 from vidcompress.cli import main
-from vidcompress.doctor import run
 from vidcompress.loading.resources import embedded_models
+from vidcompress.tools.doctor import run
 
 EMBEDDED = embedded_models()
 REPO = "somebody/tiny-onevision"

@@ -13,13 +13,13 @@ from benchmark_folder import BROKEN, write_benchmark
 from odd_media import write_odd
 from vidcompress.cli import main
 from vidcompress.errors import ArgumentError
-from vidcompress.evaluate import journal as journal_module
-from vidcompress.evaluate.asking import Asker
-from vidcompress.evaluate.checkpoints import Checkpoints
-from vidcompress.evaluate.rows import read_rows
-from vidcompress.evaluate.runner import Runner
-from vidcompress.evaluate.sweep_file import read_sweep
-from vidcompress.evaluate.tables import text
+from vidcompress.tools.evaluation.report.load import read_rows
+from vidcompress.tools.evaluation.report.tables import text
+from vidcompress.tools.evaluation.run.batches import Asker
+from vidcompress.tools.evaluation.run.model_cache import Checkpoints
+from vidcompress.tools.evaluation.run.runner import Runner
+from vidcompress.tools.evaluation.run.sweep_file import read_sweep
+from vidcompress.tools.runs import journal as journal_module
 
 RESULT = ("samples", "scores", "per_kind", "tokens", "failed", "unreachable")
 """What a run that was interrupted has in common with one that was not."""
@@ -533,7 +533,7 @@ def test_ctrl_c_says_how_to_go_on(capsys, tmp_path, monkeypatch):
 
 
 def test_lmms_tasks_need_lmms_eval(tmp_path, models, monkeypatch):
-    from vidcompress.evaluate import lmms_row
+    from vidcompress.tools.evaluation.lmms_eval import row as lmms_row
 
     def missing(name):
         raise ImportError(f"no module {name}")

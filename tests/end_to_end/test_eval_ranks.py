@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from benchmark_folder import write_benchmark
-from vidcompress.evaluate.checkpoints import Checkpoints
-from vidcompress.evaluate.ranks import RankError, Ranks
-from vidcompress.evaluate.runner import Runner
-from vidcompress.evaluate.sweep_file import read_sweep
+from vidcompress.tools.evaluation.run.distributed import RankError, Ranks
+from vidcompress.tools.evaluation.run.model_cache import Checkpoints
+from vidcompress.tools.evaluation.run.runner import Runner
+from vidcompress.tools.evaluation.run.sweep_file import read_sweep
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 DYING = str(Path(__file__).parents[1] / "dying_rank.py")

@@ -22,8 +22,8 @@ from transformers import TextIteratorStreamer
 import vidcompress
 from vidcompress.cli import main
 from vidcompress.core.method import METHODS as METHODS_OF
-from vidcompress.evaluate.shapes import clip_example, image_example, write_clip
 from vidcompress.methods.lookup import available_methods, get_method, read_settings
+from vidcompress.tools.evaluation.shapes import clip_example, image_example, write_clip
 
 Item = dict[str, Any]
 LONG = {"max_new_tokens": 5, "min_new_tokens": 5}  # five words are harder to get right by chance than one

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from vidcompress.errors import ArgumentError
-from vidcompress.evaluate.shapes import CLIP_TYPES, IMAGE_TYPES, held_out_questions
-from vidcompress.evaluate.suite import lmms
+from vidcompress.tools.evaluation.shapes import CLIP_TYPES, IMAGE_TYPES, held_out_questions
+from vidcompress.tools.evaluation.suite import lmms
 
 ROOT = Path(__file__).parents[2]
 IMAGE, CLIP = (

@@ -13,9 +13,9 @@ from PIL import Image
 
 import vidcompress
 from vidcompress.cli import main
-from vidcompress.evaluate.suite import make
 from vidcompress.media import read_video
 from vidcompress.qa.embedded_model_note import EXAMPLE, REMARK, is_own
+from vidcompress.tools.evaluation.suite import make
 
 QUESTION = "what digit is shown?"
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from vidcompress.lmms.launch import _environment
+from vidcompress.tools.evaluation.lmms_eval.launch import _environment
 
 TESTS = Path(__file__).parents[1]
 

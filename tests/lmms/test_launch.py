@@ -12,10 +12,10 @@ import pytest
 
 from lmms_tasks import shapes
 from vidcompress import ArgumentError
-from vidcompress.lmms import launch
-from vidcompress.lmms.arguments import as_read
-from vidcompress.lmms.launch import LmmsError, run_lmms
-from vidcompress.lmms.record import rank_files, read_times
+from vidcompress.tools.evaluation.lmms_eval import launch
+from vidcompress.tools.evaluation.lmms_eval.arguments import as_read
+from vidcompress.tools.evaluation.lmms_eval.launch import LmmsError, run_lmms
+from vidcompress.tools.evaluation.lmms_eval.record import rank_files, read_times
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("lmms_eval") is None, reason="lmms-eval is not installed (make install does it)"

@@ -15,19 +15,25 @@ from PIL import Image
 
 from vidcompress import ArgumentError, UnsupportedInputError, VisualQA
 from vidcompress.adapters.families import time_instruction
-from vidcompress.evaluate.journal import as_line
-from vidcompress.lmms.arguments import as_read, check_arguments
-from vidcompress.lmms.engine import LAUNCHED, Ask, Engine, generation_options
-from vidcompress.lmms.frames import FrameRule, frame_rule
-from vidcompress.lmms.launch import _environment
-from vidcompress.lmms.merge import merge_ranks
-from vidcompress.lmms.prompts import Prompt, chat_prompt, simple_prompt
-from vidcompress.lmms.record import Outcome, Record, rank_file, read_answers, read_times
-from vidcompress.lmms.results import _times, read_results
-from vidcompress.lmms.rounds import answer_rounds, likelihoods
-from vidcompress.lmms.settings import read_settings
 from vidcompress.loading import load as pretrained
 from vidcompress.qa.pipeline import without_second_start
+from vidcompress.tools.evaluation.lmms_eval.arguments import as_read, check_arguments
+from vidcompress.tools.evaluation.lmms_eval.engine import LAUNCHED, Ask, Engine, generation_options
+from vidcompress.tools.evaluation.lmms_eval.frame_rules import FrameRule, frame_rule
+from vidcompress.tools.evaluation.lmms_eval.launch import _environment
+from vidcompress.tools.evaluation.lmms_eval.merge import merge_ranks
+from vidcompress.tools.evaluation.lmms_eval.multi_turn import answer_rounds, likelihoods
+from vidcompress.tools.evaluation.lmms_eval.record import (
+    Outcome,
+    Record,
+    rank_file,
+    read_answers,
+    read_times,
+)
+from vidcompress.tools.evaluation.lmms_eval.requests import Prompt, chat_prompt, simple_prompt
+from vidcompress.tools.evaluation.lmms_eval.results import _times, read_results
+from vidcompress.tools.evaluation.lmms_eval.settings import read_settings
+from vidcompress.tools.runs.journal import as_line
 
 ROOT = Path(__file__).parents[2]
 SCENE, CLIP = ROOT / "examples" / "scene.png", ROOT / "examples" / "clip.mp4"

@@ -13,7 +13,7 @@ import pytest
 from lmms_tasks import official, shapes
 from odd_media import write_odd
 from vidcompress import VisualQA
-from vidcompress.lmms.frames import FrameRule
+from vidcompress.tools.evaluation.lmms_eval.frame_rules import FrameRule
 
 ONEVISION = "pretrained=tiny-onevision,method=globalcom2,retention_ratio=0.25"
 

@@ -12,7 +12,7 @@ from shapes_accuracy.overview import (
     ratios_of,
     verdicts,
 )
-from vidcompress.evaluate.statistics import paired
+from vidcompress.tools.evaluation.report.statistics import paired
 
 from .said import holds, result, says, span
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from bench.growth import LINEAR
 from bench.verdict import OF_ALLOWED
-from vidcompress.cost import estimate
+from vidcompress.tools.cost import estimate
 
 from .accuracy import row_of
 from .said import holds, result, says, span

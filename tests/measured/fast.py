@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vidcompress.cost import estimate
+from vidcompress.tools.cost import estimate
 
 from .said import holds, result, says, span
 

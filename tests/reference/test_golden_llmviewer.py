@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from vidcompress.adapters.model_shape import DecoderGeometry
-from vidcompress.cost.estimate import estimate
-from vidcompress.cost.llm_viewer import analyse, decode_flops, prefill_flops
+from vidcompress.tools.cost.estimate import estimate
+from vidcompress.tools.cost.llm_viewer import analyse, decode_flops, prefill_flops
 
 ROWS = json.loads(
     (Path(__file__).parents[1] / "data" / "golden" / "llmviewer.json").read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ from shapes_accuracy.summary import summary
 from tiny_models import Scene, batch, tiny_model
 from vidcompress.adapters.base import adapter_for
 from vidcompress.errors import ArgumentError
-from vidcompress.evaluate.statistics import paired, wilson
+from vidcompress.tools.evaluation.report.statistics import paired, wilson
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -14,21 +14,21 @@ from bench.aims import aims
 from bench.growth import fit, growth
 from bench.verdict import verdicts
 from vidcompress.adapters.base import adapter_for
-from vidcompress.bench import BenchPlan, run_bench, summarise
-from vidcompress.bench import run as running
-from vidcompress.bench.inputs import make_inputs, visual_shape
-from vidcompress.bench.journal import Journal
-from vidcompress.bench.measure import measure, measure_peaks
-from vidcompress.bench.meters import PeakMeter
-from vidcompress.bench.models import make_model, weights_bytes
-from vidcompress.bench.plan import Workload
-from vidcompress.bench.plot import draw
-from vidcompress.bench.probes import NOTHING, render_probes, run_probes
-from vidcompress.bench.summary import _summarised
-from vidcompress.bench.table import render
 from vidcompress.core.timing import Timings, phase, watched
 from vidcompress.errors import ArgumentError
 from vidcompress.session.compress import compress_inputs
+from vidcompress.tools.benchmark import BenchPlan, run_bench, summarise
+from vidcompress.tools.benchmark import run as running
+from vidcompress.tools.benchmark.inputs import make_inputs, visual_shape
+from vidcompress.tools.benchmark.journal import Journal
+from vidcompress.tools.benchmark.measure import measure, measure_peaks
+from vidcompress.tools.benchmark.meters import PeakMeter
+from vidcompress.tools.benchmark.models import make_model, weights_bytes
+from vidcompress.tools.benchmark.plan import Workload
+from vidcompress.tools.benchmark.plot import draw
+from vidcompress.tools.benchmark.probes import NOTHING, render_probes, run_probes
+from vidcompress.tools.benchmark.summary import _summarised
+from vidcompress.tools.benchmark.table import render
 
 TOY: dict[str, Any] = {"scale": "tiny", "encoder_layers": 2, "decoder_layers": 3, "device": "cpu"}
 GEOMETRIES = ("llava-next-7b", "llava-onevision-0.5b", "llava-video-7b")

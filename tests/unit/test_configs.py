@@ -9,13 +9,13 @@ import pytest
 from vidcompress.core.method import METHODS
 from vidcompress.core.method_spec import read_label
 from vidcompress.errors import BudgetError
-from vidcompress.evaluate.against import is_of
-from vidcompress.evaluate.lmms_row import check_lmms_row, model_arguments
-from vidcompress.evaluate.published import published_tables
-from vidcompress.evaluate.sweep import Sweep
-from vidcompress.evaluate.sweep_file import load_sweep
-from vidcompress.lmms.settings import read_settings
 from vidcompress.loading.resources import find
+from vidcompress.tools.evaluation.lmms_eval.row import check_lmms_row, model_arguments
+from vidcompress.tools.evaluation.lmms_eval.settings import read_settings
+from vidcompress.tools.evaluation.report.published import published_tables
+from vidcompress.tools.evaluation.report.published_comparison import is_of
+from vidcompress.tools.evaluation.run.sweep import Sweep
+from vidcompress.tools.evaluation.run.sweep_file import load_sweep
 
 CONFIGS = find("configs")
 SWEEPS = {path.stem: load_sweep(path) for path in sorted(CONFIGS.glob("*.toml"))}

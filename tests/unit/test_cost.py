@@ -18,11 +18,11 @@ from tiny_models import FAMILIES, VIDEO_FAMILIES, Scene, batch, tiny_model
 from vidcompress import compress_inputs
 from vidcompress.adapters.model_shape import GEOMETRIES, config_of, geometry_of
 from vidcompress.cli import main
-from vidcompress.cost import DEVICES, allowed_ratio, estimate
-from vidcompress.cost.estimate import Estimate
-from vidcompress.cost.operations import Operation
-from vidcompress.cost.table import as_table
 from vidcompress.errors import ArgumentError, BudgetError, UnsupportedInputError, UnsupportedModelError
+from vidcompress.tools.cost import DEVICES, allowed_ratio, estimate
+from vidcompress.tools.cost.estimate import Estimate
+from vidcompress.tools.cost.operations import Operation
+from vidcompress.tools.cost.table import as_table
 
 TEXT = 11  # of a Scene with one visual
 WAYS: dict[str, dict[str, Any]] = {
@@ -278,7 +278,7 @@ def test_the_preset_has_its_canvas_whatever_the_model_s_are() -> None:
 
 
 def test_it_is_there_without_an_import_of_its_own() -> None:
-    assert vidcompress.cost.estimate is estimate
+    assert vidcompress.tools.cost.estimate is estimate
 
 
 REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [

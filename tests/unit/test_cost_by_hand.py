@@ -14,11 +14,11 @@ from transformers import LlamaConfig, LlamaModel
 from tiny_models import Scene, batch, tiny_model
 from vidcompress import compress_inputs
 from vidcompress.adapters.model_shape import DecoderGeometry, EncoderGeometry, Geometry
-from vidcompress.bench.live_bytes import LiveBytes
-from vidcompress.cost import DEVICES, Device, estimate, everything
-from vidcompress.cost.memory import kv_bytes, memory
-from vidcompress.cost.operations import total
 from vidcompress.llm_pruning.cache_names import returned_cache
+from vidcompress.tools.benchmark.live_bytes import LiveBytes
+from vidcompress.tools.cost import DEVICES, Device, estimate, everything
+from vidcompress.tools.cost.memory import kv_bytes, memory
+from vidcompress.tools.cost.operations import total
 
 FLOAT = 4
 DECODER = DecoderGeometry(

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import vidcompress
-from vidcompress.doctor import packages
-from vidcompress.evaluate.suite import target
 from vidcompress.loading import distribution
+from vidcompress.tools.doctor import packages
+from vidcompress.tools.evaluation.suite import target
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

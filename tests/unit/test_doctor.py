@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from vidcompress.doctor import Check, Diagnosis, decoders, devices, packages, run
-from vidcompress.doctor.isolated import Isolated, ProbeError
-from vidcompress.doctor.worker import call, describe
 from vidcompress.errors import ArgumentError
 from vidcompress.media import MediaError
 from vidcompress.media.video import backends as media_backends
+from vidcompress.tools.doctor import Check, Diagnosis, decoders, devices, packages, run
+from vidcompress.tools.doctor.subprocess_worker import Isolated, ProbeError
+from vidcompress.tools.doctor.worker_main import call, describe
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +190,7 @@ def test_entry_points_of_other_packages(tmp_path: Path, monkeypatch: pytest.Monk
     )
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     with Isolated(60) as isolated:
-        found = {entry["name"]: entry for entry in isolated.call("vidcompress.doctor.plugins:plugins")}
+        found = {entry["name"]: entry for entry in isolated.call("vidcompress.tools.doctor.plugins:plugins")}
     assert found["calm"]["package"] == found["lame"]["package"] == "guest 2.0"
     assert (found["calm"]["error"], found["calm"]["kind"], found["calm"]["module"]) == (
         None,

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from vidcompress.errors import ArgumentError
-from vidcompress.evaluate.folder import CHOICE_SUFFIX, FolderTask
+from vidcompress.tools.evaluation.tasks.folder import CHOICE_SUFFIX, FolderTask
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from vidcompress.adapters.families import get_family
 from vidcompress.core.foreign_arguments import ASKING, LOADING, SAMPLING, instead, refuse
 from vidcompress.core.method import METHODS
 from vidcompress.errors import ArgumentError, MediaError
-from vidcompress.evaluate.sweep_file import read_sweep
-from vidcompress.lmms.settings import read_settings
 from vidcompress.loading.arguments import OWN, _known
 from vidcompress.loading.load import load_model, one_dtype
 from vidcompress.methods.lookup import get_method
+from vidcompress.tools.evaluation.lmms_eval.settings import read_settings
+from vidcompress.tools.evaluation.run.sweep_file import read_sweep
 
 SCENE = str(Path(__file__).parents[2] / "examples" / "scene.png")
 

@@ -129,9 +129,9 @@ def test_wheel_holds_the_data_and_no_code_among_it(wheel: list[str]) -> None:
         "vidcompress/_models/tiny-onevision/model.safetensors",
         "vidcompress/_models/tiny-next/model.safetensors",
         "vidcompress/methods/cards/globalcom2.md",
-        "vidcompress/evaluate/suite/tasks/_template_yaml",
-        "vidcompress/evaluate/suite/tasks/shapes_image.yaml",
-        "vidcompress/evaluate/suite/tasks/kinds/shapes_image_color.jsonl",
+        "vidcompress/tools/evaluation/suite/tasks/_template_yaml",
+        "vidcompress/tools/evaluation/suite/tasks/shapes_image.yaml",
+        "vidcompress/tools/evaluation/suite/tasks/kinds/shapes_image_color.jsonl",
     ):
         assert name in wheel
     assert not [name for name in wheel if "/_models/" in name and name.endswith(".py")]
@@ -187,7 +187,7 @@ def _lint(folder: Path) -> subprocess.CompletedProcess[str]:
             "import vidcompress.session.compress",
             "vidcompress.adapters.base -> vidcompress.session.compress",
         ),
-        ("cost/table.py", "from ..cli import main", "vidcompress.cost.table -> vidcompress.cli"),
+        ("cost/table.py", "from ..cli import main", "vidcompress.tools.cost.table -> vidcompress.cli"),
     ],
 )
 def test_a_new_import_upward_breaks_the_contracts(tmp_path: Path, module: str, line: str, said: str) -> None:

@@ -8,12 +8,12 @@ import pytest
 
 from vidcompress.core.phases import PHASES
 from vidcompress.errors import ArgumentError
-from vidcompress.evaluate import journal as module
-from vidcompress.evaluate.asking import failed_line
-from vidcompress.evaluate.journal import Journal, JournalError
-from vidcompress.evaluate.result_file import read_result
-from vidcompress.evaluate.row_run import is_answer
-from vidcompress.evaluate.run_log import RunLog, read_events
+from vidcompress.tools.evaluation.run.batches import failed_line
+from vidcompress.tools.evaluation.run.result_file import read_result
+from vidcompress.tools.evaluation.run.worker import is_answer
+from vidcompress.tools.runs import journal as module
+from vidcompress.tools.runs.journal import Journal, JournalError
+from vidcompress.tools.runs.run_log import RunLog, read_events
 
 HEAD = {"model": "m", "data": "d"}
 

@@ -7,13 +7,13 @@ from types import SimpleNamespace
 import pytest
 
 from vidcompress.errors import ArgumentError, VidcompressError
-from vidcompress.evaluate import lmms_row
-from vidcompress.evaluate.lmms_row import check_lmms_row
-from vidcompress.evaluate.ranks import Ranks
-from vidcompress.evaluate.rows import read_rows
-from vidcompress.evaluate.runner import Runner
-from vidcompress.evaluate.sweep_file import read_sweep
-from vidcompress.lmms.settings import read_settings
+from vidcompress.tools.evaluation.lmms_eval import row as lmms_row
+from vidcompress.tools.evaluation.lmms_eval.row import check_lmms_row
+from vidcompress.tools.evaluation.lmms_eval.settings import read_settings
+from vidcompress.tools.evaluation.report.load import read_rows
+from vidcompress.tools.evaluation.run.distributed import Ranks
+from vidcompress.tools.evaluation.run.runner import Runner
+from vidcompress.tools.evaluation.run.sweep_file import read_sweep
 
 FOUND = {
     "main": "acc",

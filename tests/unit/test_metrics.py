@@ -3,8 +3,7 @@
 import pytest
 
 from vidcompress.errors import ArgumentError
-from vidcompress.evaluate.items import Item
-from vidcompress.evaluate.metrics import (
+from vidcompress.tools.evaluation.metrics import (
     anls,
     choose,
     judge,
@@ -14,6 +13,7 @@ from vidcompress.evaluate.metrics import (
     summarise,
     yes_or_no,
 )
+from vidcompress.tools.evaluation.tasks.base import Item
 
 
 def item(*answers, choices=(), metric="", name="q"):

@@ -14,7 +14,7 @@ from shapes_accuracy.overview import (
     overview,
     verdicts,
 )
-from vidcompress.evaluate.statistics import wilson
+from vidcompress.tools.evaluation.report.statistics import wilson
 
 
 def row(method: str, ratio: float, right: int | str, of: int = 400) -> dict[str, Any]:

@@ -12,10 +12,10 @@ import pytest
 
 from result_files import marks, row, run_of, write
 from vidcompress.errors import ArgumentError, UnsupportedInputError
-from vidcompress.evaluate.figures import needle_cells, plot_rows
-from vidcompress.evaluate.marks import GREY
-from vidcompress.evaluate.plots import Point, accuracy_plot, heat_map, save
-from vidcompress.evaluate.rows import read_rows
+from vidcompress.tools.evaluation.report.load import read_rows
+from vidcompress.tools.evaluation.report.plot_style import GREY
+from vidcompress.tools.evaluation.report.plots import Point, accuracy_plot, heat_map, save
+from vidcompress.tools.evaluation.report.run_plots import needle_cells, plot_rows
 
 LABELS = {"x_label": "visual tokens", "y_label": "accuracy, %"}
 

@@ -13,11 +13,11 @@ from transformers import LlavaNextImageProcessorPil
 
 import vidcompress
 from vidcompress.adapters.presets import TOKENS_2880, Preset
-from vidcompress.doctor import run
-from vidcompress.doctor.checkpoint import inspect
 from vidcompress.errors import ArgumentError
 from vidcompress.loading.resources import embedded_models
 from vidcompress.media import load_processor
+from vidcompress.tools.doctor import run
+from vidcompress.tools.doctor.checkpoint import inspect
 
 NEXT = embedded_models()["tiny-next"]
 VIEW = 8 * 8

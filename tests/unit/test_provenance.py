@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vidcompress.evaluate.provenance import provenance
+from vidcompress.tools.runs.provenance import provenance
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ import pytest
 from result_files import row, write
 from vidcompress.core.method_spec import read_label
 from vidcompress.errors import ArgumentError
-from vidcompress.evaluate.against import Comparison, Match, compare_with
-from vidcompress.evaluate.against_sheet import is_met, notes_of, sheet_of, to_dict, unmet
-from vidcompress.evaluate.published import PublishedTable, published_tables, read_table
-from vidcompress.evaluate.rows import Row, read_rows
 from vidcompress.methods.lookup import read_settings
+from vidcompress.tools.evaluation.report.load import Row, read_rows
+from vidcompress.tools.evaluation.report.published import PublishedTable, published_tables, read_table
+from vidcompress.tools.evaluation.report.published_comparison import Comparison, Match, compare_with
+from vidcompress.tools.evaluation.report.published_render import is_met, notes_of, sheet_of, to_dict, unmet
 
 TABLES = {table.name: table for table in published_tables()}
 ROUNDING = 0.1

@@ -207,7 +207,7 @@ def test_options_that_would_never_arrive_are_those_of_the_public_functions() -> 
         vidcompress.compress_inputs,
         vidcompress.compress,
         vidcompress.VisualQA.__init__,
-        vidcompress.cost.estimate,
+        vidcompress.tools.cost.estimate,
     )
     named: set[str] = set()
     for taker in (*takers, vidcompress.VisualQA.from_pretrained, vidcompress.VisualQA.using):

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from result_files import marks, row, run_of, write
 from vidcompress.errors import ArgumentError
-from vidcompress.evaluate.boards import boards_of
-from vidcompress.evaluate.differences import difference, interval
-from vidcompress.evaluate.rows import Row, read_row, read_rows
-from vidcompress.evaluate.statistics import paired_limits
-from vidcompress.evaluate.tables import markdown, render, sheets_of, text, to_dict
+from vidcompress.tools.evaluation.report.differences import difference, interval
+from vidcompress.tools.evaluation.report.leaderboard import boards_of
+from vidcompress.tools.evaluation.report.load import Row, read_row, read_rows
+from vidcompress.tools.evaluation.report.statistics import paired_limits
+from vidcompress.tools.evaluation.report.tables import markdown, render, sheets_of, text, to_dict
 
 FIT = "pdrop:schedule=fit"
 REASON = "its floor is 25 %; pass schedule='fit'"

@@ -13,17 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidcompress.evaluate import shapes
-from vidcompress.evaluate.shapes.draw import background
-from vidcompress.evaluate.shapes.scene import overlaps
-from vidcompress.evaluate.shapes.sprites import digit_mask, shape_mask
-from vidcompress.evaluate.shapes.vocabulary import PLURALS, article
+from vidcompress.tools.evaluation import shapes
+from vidcompress.tools.evaluation.shapes.draw import background
+from vidcompress.tools.evaluation.shapes.scene import overlaps
+from vidcompress.tools.evaluation.shapes.sprites import digit_mask, shape_mask
+from vidcompress.tools.evaluation.shapes.vocabulary import PLURALS, article
 
 SEEDS = st.integers(0, 2**31)
 
 
 def test_importing_needs_no_torch() -> None:
-    code = "import sys; import vidcompress.evaluate.shapes; sys.exit('torch' in sys.modules)"
+    code = "import sys; import vidcompress.tools.evaluation.shapes; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

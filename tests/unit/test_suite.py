@@ -21,14 +21,14 @@ import pytest
 from PIL import Image
 
 from vidcompress.errors import ArgumentError
-from vidcompress.evaluate import shapes
-from vidcompress.evaluate.folder import FolderTask
-from vidcompress.evaluate.suite import BENCHMARKS, Made, benchmark_of, make, tasks_folder
-from vidcompress.evaluate.suite.detail import KINDS, VIEW, detail, reduction
-from vidcompress.evaluate.suite.entry import SEEDS_PER_BLOCK, Entry
-from vidcompress.evaluate.suite.needle import LENGTHS, POSITIONS
-from vidcompress.evaluate.suite.questions import MULTI_IMAGE_TYPES, TURNS
 from vidcompress.media import read_video
+from vidcompress.tools.evaluation import shapes
+from vidcompress.tools.evaluation.suite import BENCHMARKS, Made, benchmark_of, make, tasks_folder
+from vidcompress.tools.evaluation.suite.detail import KINDS, VIEW, detail, reduction
+from vidcompress.tools.evaluation.suite.entry import SEEDS_PER_BLOCK, Entry
+from vidcompress.tools.evaluation.suite.needle import LENGTHS, POSITIONS
+from vidcompress.tools.evaluation.suite.questions import MULTI_IMAGE_TYPES, TURNS
+from vidcompress.tools.evaluation.tasks.folder import FolderTask
 
 NAMES = sorted(BENCHMARKS)
 PER_NAME = {"needle": 10, "multi-turn": 20}
@@ -135,7 +135,7 @@ def test_a_needle_survives_the_encoder(tmp_path: Path) -> None:
 
 def with_and_without(style: str, grid: int) -> tuple[Entry, np.ndarray, np.ndarray]:
     """A detail picture, and the same one without its digit."""
-    from vidcompress.evaluate.suite import detail as module
+    from vidcompress.tools.evaluation.suite import detail as module
 
     entry = next(e for e in detail(16, 0) if e.kind == f"{style} {grid}x{grid}")
     scene = module._scene(int(entry.id), grid, VIEW)
@@ -302,7 +302,7 @@ def test_a_stopped_run_goes_on_and_ends_the_same(name: str, tmp_path: Path) -> N
 def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     """SIGKILL at whatever moment, three times over."""
     code = (
-        "import sys, time; from vidcompress.evaluate.suite import folder, make; write = folder.write_frames\n"
+        "import sys, time; from vidcompress.tools.evaluation.suite import folder, make; write = folder.write_frames\n"
         "folder.write_frames = lambda *args, **options: (time.sleep(0.03), write(*args, **options))\n"
         "make('shapes-clip', sys.argv[1], questions=60)"
     )  # not so fast that nobody can stop it
@@ -383,7 +383,7 @@ def test_wrong_arguments_are_refused(given: dict[str, Any], message: str, tmp_pa
 
 
 def test_importing_needs_no_torch() -> None:
-    code = "import sys; import vidcompress.evaluate.suite; sys.exit('torch' in sys.modules)"
+    code = "import sys; import vidcompress.tools.evaluation.suite; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ})
 
 

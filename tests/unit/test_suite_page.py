@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from vidcompress.cli import main
-from vidcompress.evaluate.suite import BENCHMARKS
+from vidcompress.tools.evaluation.suite import BENCHMARKS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "suite.md").read_text(encoding="utf-8")

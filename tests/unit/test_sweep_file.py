@@ -5,7 +5,7 @@ import tomllib
 import pytest
 
 from vidcompress.errors import ArgumentError, VidcompressError
-from vidcompress.evaluate.sweep_file import load_sweep, read_sweep
+from vidcompress.tools.evaluation.run.sweep_file import load_sweep, read_sweep
 
 WHOLE = """
 name = "first"

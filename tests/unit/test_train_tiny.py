@@ -34,7 +34,7 @@ from tiny.sequences import HEADS, talk, turn_ids
 from tiny.talking import encode, project
 from tiny.views import labelled_views
 from tiny.words import load_tokenizer
-from vidcompress.evaluate import shapes
+from vidcompress.tools.evaluation import shapes
 
 CLASSES = {
     "tiny-onevision": (LlavaOnevisionForConditionalGeneration, LlavaOnevisionImageProcessorPil),

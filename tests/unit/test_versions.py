@@ -10,10 +10,10 @@ import pytest
 
 from tiny_models import Scene, batch, tiny_model
 from vidcompress.core import method as base
-from vidcompress.doctor import packages
 from vidcompress.loading.versions import NEWEST_TESTED, OLDEST_TESTED, beyond_tested
 from vidcompress.session import compress as session
 from vidcompress.session.compress import compress_inputs
+from vidcompress.tools.doctor import packages
 
 ROOT = Path(__file__).resolve().parents[2]
 

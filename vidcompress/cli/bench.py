@@ -234,7 +234,7 @@ def bench(
     if threads is not None:
         whole_number("threads", threads, most=1024)
     with quiet():
-        from vidcompress.bench import BenchPlan
+        from vidcompress.tools.benchmark import BenchPlan
 
         plan = BenchPlan(
             geometry=geometry,
@@ -284,11 +284,11 @@ def measured(
     """Run a plan with a progress bar on stderr; the summarised result, and it as text."""
     import torch
 
-    from vidcompress.bench import run_bench, summarise
-    from vidcompress.bench.plot import draw, pyplot
-    from vidcompress.bench.probes import render_probes, run_probes
-    from vidcompress.bench.progress import bar
-    from vidcompress.bench.table import render
+    from vidcompress.tools.benchmark import run_bench, summarise
+    from vidcompress.tools.benchmark.plot import draw, pyplot
+    from vidcompress.tools.benchmark.probes import render_probes, run_probes
+    from vidcompress.tools.benchmark.progress import bar
+    from vidcompress.tools.benchmark.table import render
 
     if plot is not None:
         pyplot()

@@ -121,9 +121,9 @@ def compare(
             from transformers import set_seed
 
             set_seed(seed)
-        from vidcompress.evaluate.provenance import provenance
         from vidcompress.qa import VisualQA
         from vidcompress.qa.compare.grid import plan_comparison
+        from vidcompress.tools.runs.provenance import provenance
 
         # What can be refused without a model is refused before one is loaded.
         plan_comparison({"question": question, **media}, common=common, **asked)

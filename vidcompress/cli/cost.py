@@ -125,9 +125,9 @@ def cost(
         "dtype": dtype,
     }
     with quiet():
-        from vidcompress.cost import estimate
-        from vidcompress.cost.model import check_geometry
-        from vidcompress.cost.table import as_table
+        from vidcompress.tools.cost import estimate
+        from vidcompress.tools.cost.model import check_geometry
+        from vidcompress.tools.cost.table import as_table
 
         if geometry is not None:
             check_geometry(geometry)

@@ -10,7 +10,7 @@ import typer
 from vidcompress.cli.options import INPUT, MODEL, OUTPUT, Fps, Images, Json, Preset, Video, read_size
 
 if TYPE_CHECKING:
-    from vidcompress.doctor import Check
+    from vidcompress.tools.doctor import Check
 
 
 def doctor(
@@ -58,7 +58,7 @@ def doctor(
     """
     from rich.console import Console
 
-    from vidcompress.doctor import run
+    from vidcompress.tools.doctor import run
 
     console = Console(highlight=False, soft_wrap=True)
     topics: list[str] = []

@@ -30,8 +30,8 @@ from vidcompress.cli.options import (
 from vidcompress.cli.quiet import quiet
 
 if TYPE_CHECKING:
-    from vidcompress.evaluate.runner import Outcome
-    from vidcompress.evaluate.sweep import Sweep
+    from vidcompress.tools.evaluation.run.runner import Outcome
+    from vidcompress.tools.evaluation.run.sweep import Sweep
 
 INTERRUPTED = 130
 DEFAULT_METHODS = "globalcom2,random"
@@ -204,8 +204,8 @@ def _plan(
     """The sweep of a file with what the command line says over it, or of the command line alone."""
     from vidcompress.core.method_spec import split_labels
     from vidcompress.errors import ArgumentError
-    from vidcompress.evaluate.sweep_file import parse_sweep, read_sweep
     from vidcompress.loading.load import DEFAULT_MODEL
+    from vidcompress.tools.evaluation.run.sweep_file import parse_sweep, read_sweep
 
     if path is None and not tasks:
         raise ArgumentError("data: there is nothing to ask; pass a sweep file, --data or --task")
@@ -265,9 +265,9 @@ def _remarks(plan: Sweep) -> list[str]:
 
 def _run(plan: Sweep, folder: Path) -> Sequence[Outcome]:
     """Run it; nothing comes back on other processes than the first."""
-    from vidcompress.evaluate.ranks import Ranks
-    from vidcompress.evaluate.runner import Runner
-    from vidcompress.evaluate.watching import watching
+    from vidcompress.tools.evaluation.run.distributed import Ranks
+    from vidcompress.tools.evaluation.run.progress import watching
+    from vidcompress.tools.evaluation.run.runner import Runner
 
     with Ranks() as ranks:
         try:
@@ -285,13 +285,13 @@ def _run(plan: Sweep, folder: Path) -> Sequence[Outcome]:
 
 
 def _print_plan(plan: Sweep, folder: Path, notes: list[str], as_json: bool) -> None:
-    from vidcompress.evaluate.lmms_row import check_lmms_row
-    from vidcompress.evaluate.result_file import read_result
-    from vidcompress.evaluate.row_run import ANSWERS
-    from vidcompress.evaluate.runner import Runner
-    from vidcompress.evaluate.tasks import make_task
     from vidcompress.loading.load import resolve
     from vidcompress.media.preprocessing.load_processor import check_preset
+    from vidcompress.tools.evaluation.lmms_eval.row import check_lmms_row
+    from vidcompress.tools.evaluation.run.result_file import read_result
+    from vidcompress.tools.evaluation.run.runner import Runner
+    from vidcompress.tools.evaluation.run.worker import ANSWERS
+    from vidcompress.tools.evaluation.tasks.registry import make_task
 
     for task in plan.tasks:  # what a run would refuse is refused now
         if task.kind == "data":
@@ -344,10 +344,10 @@ def _print_outcomes(outcomes: Sequence[Outcome], folder: Path, notes: list[str],
 
 def _print_table(outcomes: Sequence[Outcome], folder: Path) -> None:
     """The tables of `vidcompress results` for the rows of this sweep."""
-    from vidcompress.evaluate.result_file import NAME
-    from vidcompress.evaluate.rows import read_rows
-    from vidcompress.evaluate.sheets import plain
-    from vidcompress.evaluate.tables import sheets_of
+    from vidcompress.tools.evaluation.report.load import read_rows
+    from vidcompress.tools.evaluation.report.render import plain
+    from vidcompress.tools.evaluation.report.tables import sheets_of
+    from vidcompress.tools.evaluation.run.result_file import NAME
 
     there = [folder / outcome.row.id / NAME for outcome in outcomes if outcome.result is not None]
     if there:

@@ -11,8 +11,8 @@ import typer
 from vidcompress.cli.options import Json
 
 if TYPE_CHECKING:
-    from vidcompress.evaluate.against import Comparison
-    from vidcompress.evaluate.rows import Row
+    from vidcompress.tools.evaluation.report.load import Row
+    from vidcompress.tools.evaluation.report.published_comparison import Comparison
 
 PUBLISHED = "published"
 
@@ -56,7 +56,7 @@ def results(
 ) -> None:
     """Show scores per task, the average share of the uncompressed model, and paired differences with intervals."""
     from vidcompress.errors import ArgumentError
-    from vidcompress.evaluate.rows import read_rows
+    from vidcompress.tools.evaluation.report.load import read_rows
 
     if as_json and as_markdown:
         raise ArgumentError("--json and --markdown exclude each other; pass one of them")
@@ -70,7 +70,7 @@ def results(
         text = _text(rows, compared, published, parts, as_markdown)
     files = []
     if plot is not None:
-        from vidcompress.evaluate.figures import plot_rows
+        from vidcompress.tools.evaluation.report.run_plots import plot_rows
 
         files = plot_rows(rows, plot)
     if as_json:
@@ -97,9 +97,9 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _published(rows: list[Row], against: str) -> tuple[list[Comparison], list[str]]:
     """Comparisons with the tables about our models, and what to say where there is none."""
-    from vidcompress.evaluate.against import compare_with, is_of
-    from vidcompress.evaluate.against_sheet import is_met, unmet
-    from vidcompress.evaluate.published import published_tables, read_table
+    from vidcompress.tools.evaluation.report.published import published_tables, read_table
+    from vidcompress.tools.evaluation.report.published_comparison import compare_with, is_of
+    from vidcompress.tools.evaluation.report.published_render import is_met, unmet
 
     if against != PUBLISHED:
         return [compare_with(read_table(Path(against)), rows)], []
@@ -122,9 +122,9 @@ def _text(
     parts: bool,
     as_markdown: bool,
 ) -> str:
-    from vidcompress.evaluate.against_sheet import sheet_of
-    from vidcompress.evaluate.sheets import plain, written
-    from vidcompress.evaluate.tables import sheets_of
+    from vidcompress.tools.evaluation.report.published_render import sheet_of
+    from vidcompress.tools.evaluation.report.render import plain, written
+    from vidcompress.tools.evaluation.report.tables import sheets_of
 
     sheets = [*sheets_of(rows, pairs, parts), *map(sheet_of, published)]
     return "\n".join(written(sheet) if as_markdown else plain(sheet) for sheet in sheets)
@@ -133,8 +133,9 @@ def _text(
 def _entry(
     rows: list[Row], pairs: list[tuple[str, str]], published: list[Comparison], notes: list[str]
 ) -> dict[str, Any]:
-    from vidcompress.evaluate import against_sheet, tables
-    from vidcompress.evaluate.boards import boards_of
+    from vidcompress.tools.evaluation.report import published_render as against_sheet
+    from vidcompress.tools.evaluation.report import tables
+    from vidcompress.tools.evaluation.report.leaderboard import boards_of
 
     boards = boards_of(rows)
     return {

@@ -24,7 +24,7 @@ suite = typer.Typer(
 @suite.command("list", cls=Command)
 def list_suite(as_json: Json = False) -> None:
     """List the benchmarks of the suite."""
-    from vidcompress.evaluate.suite import BENCHMARKS
+    from vidcompress.tools.evaluation.suite import BENCHMARKS
 
     if as_json:
         entries = [
@@ -67,7 +67,7 @@ def make(
 ) -> None:
     """Draw a benchmark into a folder; the same options give the same questions and pictures."""
     from vidcompress.errors import ArgumentError
-    from vidcompress.evaluate.suite import make as draw
+    from vidcompress.tools.evaluation.suite import make as draw
 
     if not out:
         raise ArgumentError("out='': must be the name of a folder, such as data/needle")
@@ -91,7 +91,7 @@ def make(
 @suite.command(cls=Command)
 def path() -> None:
     """Print the folder of the lmms-eval tasks, for its --include_path."""
-    from vidcompress.evaluate.suite import tasks_folder
+    from vidcompress.tools.evaluation.suite import tasks_folder
 
     typer.echo(str(tasks_folder()))
 

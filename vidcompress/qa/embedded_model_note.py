@@ -45,7 +45,7 @@ def is_own(source: Any) -> bool:
     name = next((name for name in named if isinstance(name, (str, os.PathLike)) and name != ""), None)
     if name is None:
         return False
-    from vidcompress.evaluate.suite.target import is_drawn
+    from vidcompress.tools.evaluation.suite.target import is_drawn
 
     try:
         path = Path(os.path.realpath(os.fsdecode(name)))

@@ -1,5 +1,0 @@
-"""What the task files of this folder name: lmms-eval finds this module beside them."""
-
-from vidcompress.evaluate.suite.lmms import doc_to_text, doc_to_visual, docs, process_results
-
-__all__ = ["doc_to_text", "doc_to_visual", "docs", "process_results"]

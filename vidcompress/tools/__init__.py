@@ -1,0 +1,1 @@
+"""What measures, compares and examines: built on the package, and imported by nothing in it but the command line."""

@@ -1,0 +1,106 @@
+"""Model inputs without files: random pixels and word ids in the shapes that the family's processor gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from vidcompress.adapters.families import Geometry, get_family, read_geometry
+from vidcompress.core.devices import input_device
+from vidcompress.errors import UnsupportedInputError
+from vidcompress.tools.benchmark.plan import Workload
+
+
+def make_inputs(
+    model: Any,
+    workload: Workload,
+    batch: int,
+    *,
+    text_tokens: int,
+    seed: int,
+    pixels: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Inputs of several equal requests.
+
+    Args:
+        model: of a family that vidcompress has a processor for.
+        workload: the image or clip that each request is about.
+        batch: requests, B.
+        text_tokens: words beside the visual tokens, half of them before.
+        seed: of words and pixels.
+        pixels: what a processor made of one real file, to be used B times; random pixels by default.
+
+    Returns:
+        `input_ids` and `attention_mask` (B, token), and of an image `pixel_values` (B, view, 3, side, side), in the
+        model's dtype, with what goes with it, of a clip `pixel_values_videos` (B, frame, 3, side, side); all on the
+        model's device.
+
+    Raises:
+        UnsupportedInputError: the family takes no clips.
+    """
+    config, device = model.config, input_device(model)
+    family = get_family(config.model_type)
+    geometry = read_geometry(config, crops=family.crops)
+    generator = torch.Generator(device).manual_seed(seed)
+    shape, count, token = visual_shape(config, workload)
+    words = _words((batch, text_tokens), config, geometry, generator)
+    before = text_tokens // 2
+    visual = words.new_full((batch, count), token)
+    ids = torch.cat((words[:, :before], visual, words[:, before:]), dim=1)
+    made: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if pixels is not None:
+        repeated = {
+            key: value.to(device).repeat(batch, *[1] * (value.ndim - 1)) for key, value in pixels.items()
+        }
+        return made | {k: v.to(model.dtype) if v.is_floating_point() else v for k, v in repeated.items()}
+    drawn = torch.randn((batch, *shape), generator=generator, device=device, dtype=model.dtype)
+    if workload.modality == "video":
+        return made | {"pixel_values_videos": drawn}
+    if not family.crops:
+        return made | {"pixel_values": drawn.flatten(0, 1)}
+    made |= {"pixel_values": drawn, "image_sizes": torch.tensor([workload.size] * batch, device=device)}
+    if family.counts_images:
+        made["batch_num_images"] = torch.ones(batch, dtype=torch.int64, device=device)
+    return made
+
+
+def _words(
+    shape: tuple[int, int], config: Any, geometry: Geometry, generator: torch.Generator
+) -> torch.Tensor:
+    """Ids of any words but the placeholders."""
+    taken = {geometry.image_token_id, geometry.video_token_id}
+    words = torch.randint(
+        config.get_text_config().vocab_size, shape, generator=generator, device=generator.device
+    )
+    other = min({0, 1, 2} - taken)
+    for placeholder in taken - {None}:
+        words[words == placeholder] = other
+    return words
+
+
+def visual_shape(config: Any, workload: Workload) -> tuple[tuple[int, ...], int, int]:
+    """(view, channel, height, width) of one request's pixels, its placeholders, and the placeholder's id.
+
+    Raises:
+        UnsupportedInputError: the family takes no clips.
+    """
+    family = get_family(config.model_type)
+    geometry = read_geometry(config, crops=family.crops)
+    side = geometry.image_size
+    if workload.modality == "video":
+        if family.video_tokens is None or geometry.video_token_id is None:
+            raise UnsupportedInputError(
+                f"frames=[{workload.frames}]: {family.model_type} takes no clips; give sizes= instead, or another model"
+            )
+        count = family.video_tokens(geometry, workload.frames)
+        return (workload.frames, 3, side, side), count, geometry.video_token_id
+    assert workload.size is not None  # noqa: S101  (a workload has one of both)
+    count = family.image_tokens(geometry, workload.size)
+    views = 1 + _crops(geometry, workload.size) if family.crops else 1
+    return (views, 3, side, side), count, geometry.image_token_id
+
+
+def _crops(geometry: Geometry, size: tuple[int, int]) -> int:
+    height, width = geometry.canvas(size)
+    return (height // geometry.image_size) * (width // geometry.image_size)

@@ -1,0 +1,146 @@
+"""The model that is measured: random weights of a named shape, made on the device, or a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vidcompress.core.devices import input_device
+from vidcompress.errors import UnsupportedModelError
+from vidcompress.tools.benchmark.plan import TINY_SIDE, BenchPlan
+
+_TINY_PATCH, _TINY_WORDS = 14, 128
+_TINY = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
+
+
+def make_model(plan: BenchPlan) -> Any:
+    """Make or load the model of a plan.
+
+    Returns:
+        A transformers model in eval mode. Of a geometry its weights are random, drawn on the device, and its answers do
+        not end by themselves.
+
+    Raises:
+        What `VisualQA.from_pretrained` raises; ArgumentError for an unknown device or attention implementation.
+    """
+    if plan.model is not None:
+        from vidcompress.qa import VisualQA
+
+        return VisualQA.from_pretrained(
+            plan.model, device=plan.device, dtype=plan.dtype, attn_implementation=plan.attn_implementation
+        ).model
+    from vidcompress.adapters.model_shape import config_of
+
+    assert plan.geometry is not None  # noqa: S101  (the plan has checked it)
+    config = config_of(plan.geometry, decoder_layers=plan.decoder_layers, encoder_layers=plan.encoder_layers)
+    return random_model(
+        tiny(config) if plan.scale == "tiny" else config,
+        device=plan.device,
+        dtype=plan.dtype,
+        attn_implementation=plan.attn_implementation,
+        seed=plan.seed,
+    )
+
+
+def random_model(
+    config: Any,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    attn_implementation: str | None = None,
+    seed: int = 0,
+) -> Any:
+    """A model of a config with random weights.
+
+    Args:
+        config: of a supported family.
+        device: where the weights are drawn; `cuda` if there is one.
+        dtype: `float32` on the CPU, else `bfloat16`.
+        attn_implementation: as in transformers.
+        seed: of the weights.
+    """
+    from transformers import AutoModelForImageTextToText
+
+    from vidcompress.loading.attention import check_attention
+
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    kind = getattr(torch, dtype or ("float32" if where.type == "cpu" else "bfloat16"))
+    attention = {}
+    if attn_implementation is not None:
+        check_attention(attn_implementation)
+        attention = {"attn_implementation": attn_implementation}
+    torch.manual_seed(seed)
+    with where:
+        model = AutoModelForImageTextToText.from_config(config, dtype=kind, **attention)
+    model.generation_config.eos_token_id = None  # an answer is as long as it is asked to be
+    model.generation_config.pad_token_id = 0
+    return model.to(where).eval()
+
+
+def tiny(config: Any) -> Any:
+    """Cut a config's widths, vocabulary and resolution to a toy's; its layers, crops and tokens per view follow suit.
+
+    Args:
+        config: of a LLaVA family; changed and returned. A view becomes 4 x 4 patches, and a canvas keeps its crops.
+    """
+    vision, text = config.vision_config, config.get_text_config()
+    old = vision.image_size
+    for part in (vision, text):
+        for name, value in _TINY.items():
+            setattr(part, name, value)
+    vision.image_size, vision.patch_size = TINY_SIDE, _TINY_PATCH
+    text.num_key_value_heads, text.head_dim, text.vocab_size = 2, 16, _TINY_WORDS
+    text.bos_token_id = text.eos_token_id = None
+    config.image_grid_pinpoints = [
+        [side // old * TINY_SIDE for side in pair] for pair in config.image_grid_pinpoints
+    ]
+    config.image_token_id = config.image_token_index = _TINY_WORDS - 2
+    if getattr(config, "video_token_id", None) is not None:
+        config.video_token_id = config.video_token_index = _TINY_WORDS - 1
+    return config
+
+
+def weights_bytes(model: Any) -> int:
+    """Bytes of a model's parameters and buffers, tied ones once."""
+    storages = {
+        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
+        for tensor in (*model.parameters(), *model.buffers())
+        if tensor.device.type != "meta"
+    }
+    return sum(storages.values())
+
+
+def describe(model: Any) -> dict[str, Any]:
+    """What a result must state of its model, as JSON types."""
+    return {
+        "name": Path(str(getattr(model.config, "_name_or_path", "") or model.config.model_type)).name,
+        "class": type(model).__name__,
+        "geometry": _geometry(model),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "weights_bytes": weights_bytes(model),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "attention": model.config._attn_implementation,
+        "device": str(input_device(model)),
+    }
+
+
+def _geometry(model: Any) -> dict[str, Any] | None:
+    """The numbers of a model; None where its config does not have them, as those of other packages may not."""
+    from vidcompress.adapters.model_shape import geometry_of
+
+    try:
+        found: dict[str, Any] = json.loads(json.dumps(geometry_of(model.config).to_dict()))
+    except UnsupportedModelError:
+        return None
+    return found
+
+
+def depth(described: dict[str, Any]) -> str:
+    """Such as `2 encoder and 4 decoder layers`, of what `describe` returned."""
+    geometry = described["geometry"]
+    if geometry is None:
+        return "unknown layers"
+    return f"{geometry['encoder']['layers']} encoder and {geometry['decoder']['layers']} decoder layers"

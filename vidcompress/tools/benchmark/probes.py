@@ -1,0 +1,242 @@
+"""What evidence adds to encoding, and what selection takes: one encoder, with and without probes, in turns."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from vidcompress.adapters.base import adapter_for
+from vidcompress.core.budget import make_plan
+from vidcompress.core.config import Settings
+from vidcompress.core.devices import input_device
+from vidcompress.errors import VidcompressError, one_line
+from vidcompress.tools.benchmark.inputs import make_inputs
+from vidcompress.tools.benchmark.journal import Journal, head_of
+from vidcompress.tools.benchmark.meters import Mark, wait_for
+from vidcompress.tools.benchmark.models import depth, describe, make_model
+from vidcompress.tools.benchmark.plan import BenchPlan, Row, Workload
+from vidcompress.tools.benchmark.run import OnStep
+from vidcompress.tools.benchmark.table import milliseconds
+from vidcompress.tools.runs.provenance import provenance
+
+NOTHING = "no evidence"
+SELECTS = 5
+"""Selections per round; they are short."""
+
+
+def run_probes(
+    plan: BenchPlan,
+    *,
+    journal: Path | None = None,
+    seconds: float | None = None,
+    on_step: OnStep = lambda done, of, what: None,
+    model: Any = None,
+) -> dict[str, Any]:
+    """Encode with each distinct set of evidence in turns, and select with every method from what was encoded.
+
+    Methods inside the language model, compositions and those that leave out frames before the encoder are not in it.
+
+    Args:
+        plan: `rounds`, inputs, methods and budgets count; one request at a time.
+        journal, seconds, on_step, model: as in `run_bench`.
+
+    Returns:
+        `plan`, `model`, `inputs` (each with `evidence`: milliseconds of encoding per set, and what it adds to encoding
+        without: the median of the ratios of the same round, of the minima, and of the processor time; and `methods`:
+        milliseconds of selection, and its share of the encoding, minima both), `complete`, `provenance`.
+    """
+    until = None if seconds is None else time.perf_counter() + seconds
+    source = provenance()
+    model = make_model(plan) if model is None else model
+    log = Journal(journal, head_of("probes", plan.to_dict(), source))
+    complete = True
+    for workload in plan.workloads:
+        probe = _Probe(plan, model, workload)
+        for number in range(-plan.warmup, plan.rounds):
+            if (workload.name, "all", number) in log.lines or (number < 0 and _whole(log, workload, plan)):
+                continue
+            on_step(len(log.lines), len(plan.workloads) * plan.rounds, f"{workload.name}: round {number + 1}")
+            if until is not None and time.perf_counter() + probe.longest > until:
+                complete = False
+                break
+            values = probe.round(number)
+            if number >= 0:
+                log.add((workload.name, "all", number), values)
+    found = [_figures(list(log.rounds(w.name, "all")), w) for w in plan.workloads]
+    return {
+        "plan": plan.to_dict(),
+        "model": describe(model),
+        "inputs": [entry for entry in found if entry is not None],
+        "complete": complete,
+        "provenance": source,
+    }
+
+
+def _whole(log: Journal, workload: Workload, plan: BenchPlan) -> bool:
+    return len(list(log.rounds(workload.name, "all"))) == plan.rounds
+
+
+class _Probe:
+    """One input; evidence sets, and the methods that ask for each."""
+
+    def __init__(self, plan: BenchPlan, model: Any, workload: Workload) -> None:
+        self.adapter, self.device, self.longest = adapter_for(model), input_device(model), 0.0
+        inputs = make_inputs(model, workload, 1, text_tokens=plan.text_tokens, seed=plan.seed)
+        images, videos = self.adapter.visuals(inputs)
+        self.visual = dataclasses.replace((images or videos)[0], question=inputs["input_ids"][0, :8].cpu())
+        self.workload = workload
+        self.sets: dict[str, tuple[Any, ...]] = {NOTHING: ()}
+        self.rows: list[tuple[Row, str]] = []
+        for row in plan.rows(workload):
+            settings = None if row.entry is None else row.entry.settings
+            if settings is None or settings.method.inside is not None or row.label == "none":
+                continue
+            try:
+                plan_ = self._plan(settings)
+                if settings.method.frames(self.visual.layout, plan_) is not None:
+                    continue
+            except VidcompressError:
+                continue
+            wanted = settings.method.needs(workload.modality, self.adapter.has_cls)
+            name = ", ".join(_named(item) for item in wanted) or NOTHING
+            self.sets.setdefault(name, wanted)
+            self.rows.append((row, name))
+
+    def _plan(self, settings: Settings) -> Any:
+        layout = self.visual.layout
+        (budget,) = settings.budget.split([layout.full_length])
+        return make_plan(
+            layout,
+            budget,
+            ratio=settings.budget.ratio,
+            separators=settings.separators,
+            policy=settings.policy,
+        )
+
+    def round(self, number: int) -> dict[str, Any]:
+        """Milliseconds of encoding by set, and of selection by row."""
+        begun = time.perf_counter()
+        names = list(self.sets)
+        turn = number % len(names)
+        encode, busy, select, selecting = dict[str, float](), dict[str, float](), {}, {}
+        with torch.no_grad():
+            for name in (*names[turn:], *names[:turn]):
+                wait_for(self.device)
+                begin = Mark(self.device)
+                (tokens,) = self.adapter.encode([self.visual], self.sets[name])
+                end = Mark(self.device)
+                encode[name], busy[name] = end.since(begin), (end.cpu - begin.cpu) * 1e3
+                for row, wanted in self.rows:
+                    if wanted == name:
+                        select[row.key], selecting[row.key] = self._select(row, tokens)
+        self.longest = max(self.longest, time.perf_counter() - begun)
+        times = {"encode": encode, "busy": busy}
+        found = {key: {name: ms[name] for name in names} for key, ms in times.items()}
+        return {**found, "select": select, "selecting": selecting, "sets": dict(self._keys())}
+
+    def _keys(self) -> list[tuple[str, str]]:
+        return [(row.key, name) for row, name in self.rows]
+
+    def _select(self, row: Row, tokens: Any) -> tuple[float | str, float]:
+        """Milliseconds, and those of processor time, of one selection with the gathering of its features."""
+        assert row.entry is not None  # noqa: S101  (the stock model is no row here)
+        settings, times, busy = row.entry.settings, [], []
+        try:
+            plan = self._plan(settings)
+            for _ in range(SELECTS):
+                begin = Mark(self.device)
+                settings.method.select(tokens, plan).gather(tokens)
+                end = Mark(self.device)
+                times.append(end.since(begin))
+                busy.append((end.cpu - begin.cpu) * 1e3)
+        except VidcompressError as error:
+            return one_line(error), 0.0
+        return min(times), min(busy)
+
+
+def _named(item: Any) -> str:
+    return f"{item.quantity} of {item.layer}"
+
+
+def _figures(rounds: list[dict[str, Any]], workload: Workload) -> dict[str, Any] | None:
+    if not rounds:
+        return None
+    plain = [r["encode"][NOTHING] for r in rounds]
+    evidence = [
+        {
+            "evidence": name,
+            "encode_ms": {"min": min(times), "median": median(times)},
+            "adds": {
+                "paired": median(t / p for t, p in zip(times, plain, strict=True)) - 1,
+                "min": min(times) / min(plain) - 1,
+                "busy": min(r["busy"][name] for r in rounds) / min(r["busy"][NOTHING] for r in rounds) - 1,
+            },
+        }
+        for name, times in ((name, [r["encode"][name] for r in rounds]) for name in rounds[0]["encode"])
+    ]
+    methods = []
+    for key, name in rounds[0]["sets"].items():
+        times = [r["select"][key] for r in rounds]
+        if any(isinstance(t, str) for t in times):
+            methods.append({"row": key, "skipped": next(t for t in times if isinstance(t, str))})
+            continue
+        share = min(times) / min(plain)
+        of_busy = min(r["selecting"][key] for r in rounds) / min(r["busy"][NOTHING] for r in rounds)
+        methods.append(
+            {
+                "row": key,
+                "evidence": name,
+                "select_ms": {"min": min(times), "median": median(times)},
+                "share": share,
+                "share_busy": of_busy,
+            }
+        )
+    return {
+        "workload": workload.name,
+        "rounds": len(rounds),
+        "evidence": evidence,
+        "methods": methods,
+        "raw": rounds,
+    }
+
+
+def render_probes(result: dict[str, Any], width: int = 120) -> str:
+    """The two tables of every input."""
+    console = Console(width=width, force_terminal=False, highlight=False)
+    with console.capture() as capture:
+        for entry in result["inputs"]:
+            console.print(_evidence_table(entry))
+            console.print(_method_table(entry))
+        how = "encode: medians of the rounds, in turns; compress and its share: minima"
+        console.print(f"{depth(result['model'])}, {result['model']['dtype']}; {how}.")
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def _evidence_table(entry: dict[str, Any]) -> Table:
+    columns = ("evidence", "encode", "adds", "adds, minima", "adds, processor time")
+    out = Table(*columns, title=entry["workload"], title_justify="left", box=None)
+    for e in entry["evidence"]:
+        adds = [f"{100 * e['adds'][name]:+.2f} %" for name in ("paired", "min", "busy")]
+        out.add_row(e["evidence"], milliseconds(e["encode_ms"]["median"]), *adds)
+    return out
+
+
+def _method_table(entry: dict[str, Any]) -> Table:
+    out = Table("method", "evidence", "compress", "of encode", "in processor time", box=None)
+    for m in entry["methods"]:
+        if "skipped" in m:
+            out.add_row(m["row"], m["skipped"], "", "", "")
+        else:
+            out.add_row(m["row"], m["evidence"], milliseconds(m["select_ms"]["min"]), *_percent(m))
+    return out
+
+
+def _percent(method: dict[str, Any]) -> list[str]:
+    return [f"{100 * method[key]:.2f} %" for key in ("share", "share_busy")]

@@ -1,0 +1,306 @@
+"""Cost on paper: operations, bytes and roofline time of a model, an input and a method, without weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from vidcompress.adapters.model_shape import Geometry
+from vidcompress.checks import one_of, whole_number
+from vidcompress.core.config import Settings
+from vidcompress.core.method import Method
+from vidcompress.errors import ArgumentError, shown
+from vidcompress.methods.lookup import read_settings
+from vidcompress.tools.cost import everything, fastv, llm_viewer
+from vidcompress.tools.cost.devices import DEVICES
+from vidcompress.tools.cost.load import Asked, Load, load_of
+from vidcompress.tools.cost.memory import Memory, kv_bytes, memory
+from vidcompress.tools.cost.model import Model, model_of
+from vidcompress.tools.cost.operations import PRECISIONS, Operation, total, total_seconds
+from vidcompress.tools.cost.selection import selection
+
+PARTS = ("encoder", "projector", "selection", "decoder", "lm_head")
+HEADLINE_TOKENS = 2880
+MOST = 10**9
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run costs, for the whole batch.
+
+    Attributes:
+        model: what was asked for. geometry: its numbers. parameters: of it.
+        method: that compresses; "none" for the uncompressed model.
+        retention_ratio, max_tokens: the budget.
+        dtype, batch_size, text_tokens, new_tokens: as asked.
+        visual: per prompt: `total` positions, `sent`, `separators` among these, `per_layer` and their `average`.
+        views: encoded per prompt.
+        prefill_flops: operations to the first token by convention: `llm_viewer`, `fastv` (both: the language model
+            alone at its visual tokens) and `everything`.
+        parts: of `everything`: `encoder`, `projector`, `selection`, `decoder` at visual tokens alone, and what
+            `separators`, `text` and the `lm_head` add.
+        decode_flops: of all tokens after the first, by `llm_viewer` and `everything`.
+        kv_cache_bytes: after prefill.
+        memory: see `Memory`.
+        time_s: by device: roofline seconds of `encode`, `select`, `prefill`, `first_token` (their sum), one later token
+            (`per_token`) and `total`.
+    """
+
+    model: str
+    geometry: Geometry
+    parameters: int
+    method: str
+    retention_ratio: float | None
+    max_tokens: int | None
+    dtype: str
+    batch_size: int
+    text_tokens: int
+    new_tokens: int
+    visual: dict[str, Any]
+    views: int
+    prefill_flops: dict[str, int]
+    parts: dict[str, int]
+    decode_flops: dict[str, int]
+    kv_cache_bytes: int
+    memory: Memory
+    time_s: dict[str, dict[str, float]] = field(repr=False)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Most that is held at once, weights included."""
+        return self.memory.peak
+
+    @property
+    def left_out(self) -> int:
+        """Operations of `everything` that are not the language model at its visual tokens."""
+        return self.prefill_flops["everything"] - self.parts["decoder"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain numbers, for JSON; with `memory_bytes`."""
+        return {**asdict(self), "memory_bytes": self.memory_bytes}
+
+
+def estimate(
+    model: Any = "llava-next-7b",
+    *,
+    method: str | Method = "none",
+    retention_ratio: float | str | Fraction | None = None,
+    max_tokens: int | None = None,
+    visual_tokens: int | None = None,
+    size: tuple[int, int] | None = None,
+    images: int = 1,
+    preset: str | None = None,
+    frames: int | None = None,
+    text_tokens: int = 64,
+    new_tokens: int = 1,
+    batch_size: int = 1,
+    dtype: str = "bfloat16",
+    max_views: int = 16,
+    **options: Any,
+) -> Estimate:
+    """Say what a run costs, from the model's config alone.
+
+    Args:
+        model: a named geometry, an embedded model, a folder, a hub id, or a config or model of transformers.
+        method: a method's name, or a `Method`.
+        retention_ratio: share of the visual positions to keep.
+        max_tokens: instead, visual positions per prompt.
+        visual_tokens: of each prompt, where no picture and no clip is described; 2880 if nothing is. They come without
+            separators, from as many views as they take.
+        size: (height, width) in pixels of a picture.
+        images: how many of that size are in each prompt.
+        preset: a named layout of these pictures instead of the model's own, such as "2880"; see `load_processor`.
+        frames: of a clip in each prompt.
+        text_tokens: of each prompt's text.
+        new_tokens: generated per prompt, the first included.
+        batch_size: prompts at once, all alike.
+        dtype: "float32", "float16" or "bfloat16".
+        max_views: how many views the encoder sees at once.
+        **options: options of the method, and `separators` and `policy` as in `compress_inputs`.
+
+    Returns:
+        The estimate.
+
+    Raises:
+        ArgumentError: an argument is not allowed. BudgetError: a budget out of reach.
+        UnsupportedModelError: no adapter serves the model. UnsupportedInputError: it takes no such input.
+    """
+    settings = read_settings(
+        method, retention_ratio=retention_ratio, max_tokens=max_tokens, max_views=max_views, **options
+    )
+    asked = _asked(visual_tokens, size, images, preset, frames, text_tokens)
+    one_of("dtype", dtype, PRECISIONS)
+    rows = whole_number("batch_size", batch_size, most=MOST)
+    new = whole_number("new_tokens", new_tokens, most=MOST)
+    made = model_of(model)
+    load = load_of(made.adapter, made.geometry, asked, settings)
+    return _estimate(made, load, settings, rows, new, dtype)
+
+
+def allowed_ratio(model: Any = "llava-next-7b", **arguments: Any) -> float:
+    """The speed-up of the first token that the operations allow: uncompressed / compressed, by `everything`.
+
+    Args:
+        model: as in `estimate`.
+        **arguments: of `estimate`, the method and its budget among them.
+
+    Returns:
+        A ratio; a clock that shows more has found something else to save.
+    """
+    plain = {key: value for key, value in arguments.items() if key in _OF_INPUT}
+    compressed, whole = estimate(model, **arguments), estimate(model, **plain)
+    return whole.prefill_flops["everything"] / compressed.prefill_flops["everything"]
+
+
+_OF_INPUT = (
+    "visual_tokens",
+    "size",
+    "images",
+    "preset",
+    "frames",
+    "text_tokens",
+    "new_tokens",
+    "batch_size",
+    "dtype",
+    "max_views",
+)
+
+
+def _asked(
+    visual_tokens: int | None,
+    size: tuple[int, int] | None,
+    images: int,
+    preset: str | None,
+    frames: int | None,
+    text_tokens: int,
+) -> Asked:
+    from vidcompress.core.limits import MAX_FRAME_PIXELS
+
+    described = size is not None or frames is not None
+    if visual_tokens is not None:
+        whole_number("visual_tokens", visual_tokens, most=MOST)
+        if described:
+            raise ArgumentError(
+                f"visual_tokens={visual_tokens}: a picture or a clip says itself how many tokens it has; pass either"
+            )
+    if size is not None:
+        pair = (
+            isinstance(size, (tuple, list))
+            and len(size) == 2
+            and all(type(n) is int and n >= 1 for n in size)
+        )
+        if not pair or size[0] * size[1] > MAX_FRAME_PIXELS:
+            raise ArgumentError(
+                f"size={shown(size)}: must be (height, width), whole pixels, at most {MAX_FRAME_PIXELS} in all"
+            )
+        size = (size[0], size[1])
+    whole_number("images", images, most=10_000)
+    if images != 1 and size is None:
+        raise ArgumentError(f"images={images}: of which size? pass size= too")
+    if preset is not None and size is None:
+        raise ArgumentError(
+            f"preset={shown(preset)}: it lays out pictures, and none is described; pass size= (instead of "
+            "visual_tokens), or leave it out"
+        )
+    if frames is not None:
+        whole_number("frames", frames, most=10_000)
+    text = whole_number("text_tokens", text_tokens, least=0, most=MOST)
+    count = None if described else int(visual_tokens or HEADLINE_TOKENS)
+    return Asked(count, size, int(images), frames, text, preset)
+
+
+def _estimate(model: Model, load: Load, settings: Settings, rows: int, new: int, dtype: str) -> Estimate:
+    shape, size, method = model.geometry, PRECISIONS[dtype], settings.method
+    tokens = [n + load.text for n in load.visual]
+    chunk = settings.max_views
+    passes = -(-rows * load.views // chunk)
+    run: dict[str, list[Operation]] = {
+        "encoder": everything.encoder(shape.encoder, rows * load.views, size, chunk=chunk),
+        "projector": everything.projector(
+            shape, rows * load.projected, size, passes=1 if load.late else passes
+        ),
+        "selection": selection(shape, load, method, rows, size, passes=passes),
+        "decoder": everything.decoder(shape.decoder, rows, tokens, size),
+        "lm_head": [everything.head(shape.decoder, rows, size)],
+    }
+    # Of steps that differ by one token in the cache, the middle one is the mean.
+    step = (
+        everything.decode_step(shape.decoder, rows, [n + (new - 2) / 2 for n in tokens], size)
+        if new > 1
+        else []
+    )
+    budget = settings.budget
+    return Estimate(
+        model=model.name,
+        geometry=shape,
+        parameters=model.parameters,
+        method=method.name,
+        retention_ratio=None if budget.ratio is None else float(budget.ratio),
+        max_tokens=budget.max_tokens,
+        dtype=dtype,
+        batch_size=rows,
+        text_tokens=load.text,
+        new_tokens=new,
+        visual={
+            "total": load.total,
+            "sent": load.sent,
+            "separators": load.separators,
+            "average": sum(load.visual) / len(load.visual),
+            "per_layer": list(load.visual),
+        },
+        views=load.views,
+        prefill_flops={
+            "llm_viewer": rows * llm_viewer.prefill_flops(shape.decoder, load.tokens),
+            "fastv": rows * fastv.prefill_flops(shape.decoder, load.tokens),
+            "everything": int(sum(total(part) for part in run.values())),
+        },
+        parts=_parts(shape, run, load, rows, size),
+        decode_flops={
+            "llm_viewer": (new - 1) * rows * llm_viewer.decode_flops(shape.decoder, load.tokens),
+            "everything": int((new - 1) * total(step)),
+        },
+        kv_cache_bytes=kv_bytes(shape.decoder, rows, tokens, size),
+        memory=memory(
+            shape,
+            parameters=model.parameters,
+            rows=rows,
+            views=load.views,
+            features=load.total,
+            tokens=tokens,
+            new_tokens=new,
+            size=size,
+            chunk=chunk,
+        ),
+        time_s={name: _times(run, step, new, name, dtype) for name in DEVICES},
+    )
+
+
+def _parts(
+    shape: Geometry, run: Mapping[str, list[Operation]], load: Load, rows: int, size: int
+) -> dict[str, int]:
+    """Of the decoder: its visual tokens alone, what separators add to these, and what text adds to both."""
+    flops = {name: int(total(part)) for name, part in run.items()}
+    tokens = int(total(everything.decoder(shape.decoder, rows, load.tokens, size)))
+    visual = int(total(everything.decoder(shape.decoder, rows, load.visual, size)))
+    split = {"decoder": tokens, "separators": visual - tokens, "text": flops.pop("decoder") - visual}
+    order = ("encoder", "projector", "selection", "decoder", "separators", "text", "lm_head")
+    return {name: (flops | split)[name] for name in order}
+
+
+def _times(
+    run: Mapping[str, list[Operation]], step: list[Operation], new: int, name: str, dtype: str
+) -> dict[str, float]:
+    device = DEVICES[name]
+    seconds = {part: total_seconds(operations, device, dtype) for part, operations in run.items()}
+    first = sum(seconds.values())
+    later = total_seconds(step, device, dtype)
+    return {
+        "encode": seconds["encoder"] + seconds["projector"],
+        "select": seconds["selection"],
+        "prefill": seconds["decoder"] + seconds["lm_head"],
+        "first_token": first,
+        "per_token": later,
+        "total": first + (new - 1) * later,
+    }

@@ -1,0 +1,117 @@
+"""The convention "everything": what a run computes, from pixels to the last new token, and what it moves and holds.
+
+Matrix products as 2 operations per multiply-add, of weights, of attention (whole squares, as the usual kernels are
+counted) and of the patch embedding: what torch's FlopCounterMode counts. Norms, activations, softmax and rotary
+embeddings cost no operations here; what they move counts in the roofline time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from vidcompress.adapters.model_shape import DecoderGeometry, EncoderGeometry, Geometry
+from vidcompress.tools.cost.operations import Operation
+
+
+def linear(name: str, inner: int, outer: int, rows: int, size: int, passes: int = 1) -> Operation:
+    """A matrix product with weights (inner, outer); these are read once per pass."""
+    return Operation(
+        name,
+        2 * inner * outer * rows,
+        load_weight=inner * outer * size * passes,
+        load_act=inner * rows * size,
+        store_act=outer * rows * size,
+    )
+
+
+def pointwise(width: int, rows: int, size: int, reads: int) -> Operation:
+    """Norms, additions and activations that read `reads` times (rows, width) and write it as often."""
+    moved = reads * width * rows * size
+    return Operation("pointwise", load_act=moved, store_act=moved)
+
+
+def encoder(shape: EncoderGeometry, views: int, size: int, *, chunk: int) -> list[Operation]:
+    """The vision tower up to the layer whose output is wanted, `chunk` views at a time."""
+    if not views:
+        return []
+    patches, rows = views * shape.patches, views * shape.tokens
+    inner = shape.channels * shape.patch_size**2
+    passes = math.ceil(views / chunk)
+    return [
+        linear("patches", inner, shape.hidden, patches, size, passes),
+        *(op.times(shape.runs) for op in encoder_layer(shape, views, size, passes)),
+        pointwise(shape.hidden, rows, size, 1),
+    ]
+
+
+def encoder_layer(shape: EncoderGeometry, views: int, size: int, passes: int) -> list[Operation]:
+    """One layer of the vision tower, on all views."""
+    c, rows = shape.hidden, views * shape.tokens
+    return [
+        *(linear(name, c, c, rows, size, passes) for name in ("q", "k", "v", "out")),
+        _attend(views, shape.tokens, shape.tokens, c, c, size),
+        linear("fc1", c, shape.ffn, rows, size, passes),
+        linear("fc2", shape.ffn, c, rows, size, passes),
+        pointwise(c, rows, size, 4),
+        pointwise(shape.ffn, rows, size, 1),
+    ]
+
+
+def projector(shape: Geometry, rows: int, size: int, *, passes: int) -> list[Operation]:
+    """The MLP between encoder and decoder, on `rows` patches or pooled tokens."""
+    return (
+        [linear("projector", inner, outer, rows, size, passes) for inner, outer in shape.projector]
+        if rows
+        else []
+    )
+
+
+def decoder_layer(shape: DecoderGeometry, rows: int, queries: int, keys: float, size: int) -> list[Operation]:
+    """One decoder layer.
+
+    Args:
+        shape: of the decoder.
+        rows: prompts of the batch.
+        queries: tokens of each that it takes in. keys: tokens that they attend to; of several steps their mean.
+        size: bytes of a number.
+    """
+    d, wide, kv = shape.hidden, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    every = rows * queries
+    return [
+        linear("q", d, wide, every, size),
+        *(linear(name, d, kv, every, size) for name in ("k", "v")),
+        _attend(rows, queries, keys, wide, kv, size),
+        linear("out", wide, d, every, size),
+        *(linear(name, d, shape.ffn, every, size) for name in ("gate", "up")),
+        linear("down", shape.ffn, d, every, size),
+        pointwise(d, every, size, 4),
+        pointwise(shape.ffn, every, size, 2),
+    ]
+
+
+def decoder(shape: DecoderGeometry, rows: int, tokens: Sequence[int], size: int) -> list[Operation]:
+    """Prefill of all layers, with n tokens in each."""
+    return [op for n in tokens if n for op in decoder_layer(shape, rows, n, n, size)]
+
+
+def decode_step(shape: DecoderGeometry, rows: int, cached: Sequence[float], size: int) -> list[Operation]:
+    """One new token per row; each layer attends to `cached` tokens and the new one."""
+    layers = [op for n in cached for op in decoder_layer(shape, rows, 1, n + 1, size)]
+    return [*layers, head(shape, rows, size)]
+
+
+def head(shape: DecoderGeometry, rows: int, size: int) -> Operation:
+    """Logits of one token per row."""
+    return linear("lm_head", shape.hidden, shape.vocab, rows, size)
+
+
+def _attend(rows: int, queries: int, keys: float, wide: int, kv: int, size: int) -> Operation:
+    """Scores and weighted sum; a fused kernel keeps the scores on the chip."""
+    return Operation(
+        "attention",
+        4 * rows * queries * keys * wide,
+        load_act=rows * queries * wide * size,
+        store_act=rows * queries * wide * size,
+        load_kv=2 * rows * keys * kv * size,
+    )

@@ -1,0 +1,87 @@
+"""What choosing tokens costs: evidence of the encoder, features compared, attention rows between decoder layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vidcompress.adapters.encoder_probe import PROBED
+from vidcompress.adapters.model_shape import EncoderGeometry, Geometry
+from vidcompress.core.layout import Evidence
+from vidcompress.core.method import Method
+from vidcompress.tools.cost.everything import encoder_layer, linear, projector
+from vidcompress.tools.cost.load import Load
+from vidcompress.tools.cost.operations import Operation
+
+KEYS_ONLY = ("keys", "mean_keys")
+
+
+def selection(
+    shape: Geometry, load: Load, method: Method, rows: int, size: int, *, passes: int
+) -> list[Operation]:
+    """Everything that the uncompressed model does without.
+
+    Args:
+        shape: of the model.
+        load: of one prompt.
+        method: that chooses.
+        rows: prompts of the batch.
+        size: bytes of a number.
+        passes: chunks of views, each of which reads the encoder's weights.
+    """
+    width = shape.decoder.hidden
+    made = list(_evidence(shape.encoder, load.evidence, rows * load.views, size, passes))
+    if load.compared:
+        made.append(
+            Operation(
+                "compare", 2 * rows * load.compared * width, load_act=2 * rows * load.total * width * size
+            )
+        )
+    if any(item.quantity == "hidden" for item in load.evidence):  # what it has merged is projected once more
+        made += projector(shape, rows * load.sent, size, passes=1)
+    return made + [op.times(rows) for op in _between(shape, load, method, size)]
+
+
+def _evidence(
+    shape: EncoderGeometry, wanted: Iterable[Evidence], views: int, size: int, passes: int
+) -> Iterable[Operation]:
+    """Layers run for evidence alone, and the rows of attention read there."""
+    places: dict[int, list[Evidence]] = {}
+    for item in wanted:
+        if item.quantity in PROBED and isinstance(item.layer, int):
+            places.setdefault(item.layer % shape.layers, []).append(item)
+        elif item.quantity in PROBED:
+            places.setdefault(shape.runs - 1, []).append(item)
+    deepest = max(places, default=-1)
+    if deepest >= shape.runs:
+        layer = encoder_layer(shape, views, size, passes)
+        yield from (op.times(deepest - shape.runs) for op in layer)
+        # Of the deepest layer itself only queries and keys are computed.
+        yield from (
+            linear(name, shape.hidden, shape.hidden, views * shape.tokens, size, passes)
+            for name in ("q", "k")
+        )
+    for items in places.values():
+        for item in items:
+            if item.quantity not in KEYS_ONLY:
+                queries = shape.tokens if item.quantity == "attention_received" else 1
+                flops = 2 * views * queries * shape.tokens * shape.hidden
+                yield Operation(item.quantity, flops, load_act=2 * views * shape.tokens * shape.hidden * size)
+
+
+def _between(shape: Geometry, load: Load, method: Method, size: int) -> Iterable[Operation]:
+    """Rows of attention that an inside method ranks by, before every layer that takes in fewer tokens."""
+    inside, d = method.inside, shape.decoder
+    if inside is None:
+        return
+    queries = load.text if inside.asks == "text" else 1
+    wide = d.heads * d.head_dim
+    if inside.asks == "text" and len(set(load.visual)) > 1:  # which words ask, once
+        yield Operation("weigh", 2 * queries * (load.sent + load.text) * d.hidden)
+    for before, after in zip(load.visual, load.visual[1:], strict=False):
+        if after == before:
+            continue
+        keys = before + load.text
+        yield Operation("rows", 2 * queries * keys * wide, load_act=keys * d.kv_heads * d.head_dim * size)
+        if inside.source == "next":
+            yield linear("q", d.hidden, wide, queries, size)
+            yield linear("k", d.hidden, d.kv_heads * d.head_dim, keys, size)

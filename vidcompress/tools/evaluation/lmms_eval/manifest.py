@@ -1,0 +1,23 @@
+"""What lmms-eval reads of us through the entry-point group `lmms_eval.models`.
+
+One entry point that raises makes lmms-eval drop every other one as well, so nothing is imported or decided here.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+PROMPTS_OF = "VIDCOMPRESS_PROMPTS_OF"
+"""Environment variable: answer under the name of this built-in model, too, for one run. A task's own prompts are keyed
+by the name in `--model`; LLaVA-Video's ("The best answer is:") have the key `llava_vid`."""
+
+
+def manifests() -> list[Any]:
+    """The model ids and their classes, in lmms-eval's own terms."""
+    from lmms_eval.models.registry_v2 import ModelManifest
+
+    models = "vidcompress.tools.evaluation.lmms_eval.models"
+    names = dict.fromkeys(["vidcompress", os.environ.get(PROMPTS_OF) or "vidcompress"])
+    paths = {"simple_class_path": f"{models}.Simple", "chat_class_path": f"{models}.Chat"}
+    return [ModelManifest(name, **paths) for name in names]

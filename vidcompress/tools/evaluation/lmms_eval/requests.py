@@ -1,0 +1,151 @@
+"""lmms-eval's requests as questions: a prompt, pictures, a clip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from vidcompress.errors import UnsupportedInputError
+from vidcompress.media import Processor, VideoFrames, load_image
+from vidcompress.qa.question import Question
+from vidcompress.tools.evaluation.lmms_eval.frame_rules import FrameRule
+
+_PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+_SOUNDS = {".wav", ".mp3", ".flac", ".ogg", ".m4a", ".opus"}
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt(Question):
+    """A question in the form the harness gives it.
+
+    Attributes:
+        rule: which frames of its clip are taken.
+        turns: the conversation of the chat form, for the chat template; of the simple form none: one user turn of
+            pictures, clip and text, where placeholders in the text say where the pictures stand.
+        placed: the text holds the placeholders already.
+    """
+
+    rule: FrameRule = FrameRule()
+    turns: tuple[Mapping[str, Any], ...] = ()
+    placed: bool = False
+
+    def open(self, **sampling: Any) -> tuple[list[Any], VideoFrames | None]:
+        """Read the media; which frames are taken is `rule`'s to say."""
+        pictures = [load_image(image) for image in self.images]
+        return pictures, None if self.video is None else self.rule.read(self.video)
+
+    def messages(self, note: str = "") -> list[dict[str, Any]]:
+        """The conversation for a chat template; `note` stands before the text of the turn with the clip."""
+        if self.turns:
+            return _with_note(self.turns, note)
+        if self.placed:
+            text = f"{note}\n{self.text}" if note else self.text
+            return [{"role": "user", "content": [{"type": "text", "text": text}]}]
+        return super().messages(note)
+
+
+def simple_prompt(
+    text: str, visuals: Any, rule: FrameRule, processor: Processor, metadata: Mapping[str, Any]
+) -> Prompt:
+    """The prompt of a simple request.
+
+    Args:
+        text: what the task asks, with its own instructions.
+        visuals: what `doc_to_visual` returned: PIL images, paths, or nothing.
+        rule: which frames of a clip are taken.
+        processor: its placeholders may stand in the text; else the media stand before it.
+        metadata: of the request; `task_type: video` with `sample_frames` makes a clip of a list of pictures, of which
+            that many are taken, as LLaVA-OneVision's own evaluation does.
+
+    Raises:
+        UnsupportedInputError: sound, or more than one clip.
+    """
+    listed = _flat(visuals)
+    if metadata.get("task_type") == "video" and "sample_frames" in metadata and listed:
+        chosen = np.linspace(0, len(listed) - 1, int(metadata["sample_frames"]), dtype=int)
+        return Prompt(text, (), [listed[i] for i in chosen], rule=replace(rule, frames=len(chosen), fps=None))
+    kinds = [_kind(entry) for entry in listed]
+    images, video = _sorted_out(listed, kinds)
+    image, clip = processor.image_token, processor.video_token
+    if video is not None and clip and clip not in text and not images:
+        text = text.replace(image, clip)  # tasks know one placeholder
+    placed = image in text or bool(clip and clip in text)
+    return Prompt(text, images, video, rule=rule, placed=placed)
+
+
+def chat_prompt(messages: Sequence[Mapping[str, Any]], rule: FrameRule) -> Prompt:
+    """The prompt of a chat request.
+
+    Args:
+        messages: `role` and `content`, a list of `{"type": "text", "text"}` and `{"type": "image" | "video", "url"}`.
+        rule: which frames of a clip are taken.
+
+    Raises:
+        UnsupportedInputError: sound, or more than one clip.
+    """
+    turns, media, texts = [], [], []
+    for message in messages:
+        content = message["content"]
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        written: list[dict[str, Any]] = []
+        for part in parts:
+            if part["type"] == "text":
+                written.append({"type": "text", "text": part["text"]})
+                texts.append(part["text"])
+            else:
+                written.append({"type": part["type"]})
+                media.append((part["url"], part["type"]))
+        turns.append({"role": message["role"], "content": written})
+    images, video = _sorted_out([url for url, _ in media], [kind for _, kind in media])
+    return Prompt("\n".join(texts), images, video, rule=rule, turns=tuple(turns))
+
+
+def _with_note(turns: Sequence[Mapping[str, Any]], note: str) -> list[dict[str, Any]]:
+    """The turns with a note before the first text that follows the clip, or before the first of its turn."""
+    written = []
+    for turn in turns:
+        parts = [dict(part) for part in turn["content"]]
+        kinds = [part["type"] for part in parts]
+        if note and "video" in kinds and "text" in kinds:
+            after = kinds.index("video")
+            where = kinds.index("text", after) if "text" in kinds[after:] else kinds.index("text")
+            parts[where]["text"] = f"{note}\n{parts[where]['text']}"
+        written.append({"role": turn["role"], "content": parts})
+    return written
+
+
+def _flat(visuals: Any) -> list[Any]:
+    """Some tasks return a list of lists, some a single picture or path, some nothing."""
+    if visuals is None:
+        return []
+    if not isinstance(visuals, (list, tuple)):
+        return [visuals]
+    return [inner for entry in visuals for inner in _flat(entry)]
+
+
+def _kind(entry: Any) -> str:
+    """As lmms-eval tells them apart: pictures by their kind or the file's ending, every other file is a clip."""
+    if hasattr(entry, "getbands"):
+        return "image"
+    if isinstance(entry, (str, PurePath)):
+        ending = PurePath(entry).suffix.lower()
+        return "image" if ending in _PICTURES else "audio" if ending in _SOUNDS else "video"
+    return "audio" if isinstance(entry, dict) else type(entry).__name__
+
+
+def _sorted_out(entries: Sequence[Any], kinds: Sequence[str]) -> tuple[tuple[Any, ...], Any]:
+    """The pictures, and the clip if there is one."""
+    other = sorted({kind for kind in kinds if kind not in ("image", "video")})
+    if other:
+        raise UnsupportedInputError(
+            f"the question comes with {other[0]}; models here take pictures and clips"
+        )
+    clips = [entry for entry, kind in zip(entries, kinds, strict=True) if kind == "video"]
+    if len(clips) > 1:
+        raise UnsupportedInputError(f"the question comes with {len(clips)} clips; a prompt here holds one")
+    images = tuple(entry for entry, kind in zip(entries, kinds, strict=True) if kind == "image")
+    return images, clips[0] if clips else None

@@ -1,0 +1,203 @@
+"""A row whose questions lmms-eval asks, through the plugin."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vidcompress.errors import VidcompressError
+from vidcompress.loading.distribution import how_to_install
+from vidcompress.tools.evaluation.run.result_file import common_part, read_result, write_result
+from vidcompress.tools.evaluation.run.runner import Outcome
+from vidcompress.tools.evaluation.run.sweep import Row
+from vidcompress.tools.evaluation.run.worker import ANSWERS
+from vidcompress.tools.evaluation.tasks.registry import task_name
+from vidcompress.tools.runs.journal import JournalError
+from vidcompress.tools.runs.run_log import RunLog, read_events, starts
+
+_NOTHING: Mapping[str, Any] = {
+    "main": "score",
+    "scores": {},
+    "samples": {"id": [], "score": [], "facts": []},
+    "tokens": {},
+    "times_ms": {},
+    "time_to_first_token_ms": {},
+    "questions_per_second": None,
+    "failed": [],
+}
+
+
+def run_lmms_row(row: Row, folder: Path, processes: int, where_from: Mapping[str, Any]) -> Outcome:
+    """Run one task of lmms-eval, unless its result is there.
+
+    Args:
+        row: with an "lmms:" task.
+        folder: of the row.
+        processes: how many the harness starts.
+        where_from: provenance.
+
+    Raises:
+        VidcompressError: lmms-eval or the plugin is not installed, or the run left no results.
+    """
+    try:
+        run_lmms = import_module("vidcompress.tools.evaluation.lmms_eval.launch").run_lmms
+        harness = version("lmms-eval")
+    except (ImportError, PackageNotFoundError) as error:
+        raise VidcompressError(
+            f"task={row.task.name!r} needs lmms-eval, which is not installed ({error}); "
+            f"{how_to_install('eval')}"
+        ) from error
+    arguments = model_arguments(row)
+    device = _device(row)
+    head = {
+        "model": arguments,
+        "task": row.task.name,
+        "limit": row.task.limit,
+        "batch_size": row.batch_size,
+        "max_new_tokens": None,
+        "include_path": row.task.include_path,
+        "form": row.task.form,
+        "prompts_of": row.task.prompts_of,
+        "device": device,
+        "harness": harness,
+    }
+    there = read_result(folder)
+    if there is not None and there["provenance"].get("head") == head:
+        return Outcome(row, there)
+    log = RunLog(folder)
+    log.add("start", processes=processes, provenance=dict(where_from))
+    try:
+        found = run_lmms(
+            row.task.rest,
+            model_args=arguments,
+            out=folder,
+            journal=folder / ANSWERS,
+            include_path=None if row.task.include_path is None else Path(row.task.include_path),
+            limit=row.task.limit,
+            batch_size=row.batch_size,
+            device=device,
+            processes=processes,
+            simple=row.task.form != "chat",
+            prompts_of=row.task.prompts_of,
+        )
+    except VidcompressError as error:
+        log.add("error", error=str(error))
+        reason = unreachable_reason(folder / ANSWERS)
+        if reason is None:
+            raise
+        found = {**_NOTHING, "unreachable": reason}
+    log.add("finish")
+    result = lmms_result(row, head, found, read_events(folder))
+    try:
+        write_result(folder, result)
+    except OSError as error:
+        raise JournalError(
+            f"{folder} cannot be written ({error.strerror}); make room and run again"
+        ) from error
+    return Outcome(row, result)
+
+
+def check_lmms_row(row: Row, folder: Path) -> None:
+    """Refuse what a run would refuse of the model arguments, without a model and without lmms-eval.
+
+    Args:
+        row: with an "lmms:" task.
+        folder: of the row.
+
+    Raises:
+        VidcompressError: the message begins with the row.
+    """
+    check = import_module("vidcompress.tools.evaluation.lmms_eval.arguments").check_arguments
+    try:
+        check(
+            model_arguments(row),
+            journal=(folder / ANSWERS).resolve(),
+            batch_size=row.batch_size,
+            device=_device(row),
+        )
+    except VidcompressError as error:
+        said = f"{row.task.name} with {row.model.shown}, {row.method} at {row.asked}: {error}"
+        raise type(error)(said) from error
+
+
+def _device(row: Row) -> str:
+    return row.model.device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def unreachable_reason(journal: Path) -> str | None:
+    """Why a method cannot serve a task at all; None where anything else went wrong.
+
+    The plugin asks every question by itself, so a budget out of reach or a medium that the method does not serve is in
+    every line, as an error that begins with the method.
+    """
+    try:
+        lines = [json.loads(line) for line in journal.read_bytes().splitlines()[1:]]
+        errors = [str(line.get("error") or "") for line in lines]
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
+    return errors[0] if errors and all(error.startswith("method ") for error in errors) else None
+
+
+def model_arguments(row: Row) -> dict[str, Any]:
+    """Model arguments of the plugin."""
+    spec = row.model
+    names = ("revision", "dtype", "attn_implementation", "device_map", "quantization", "fps", "preset")
+    frames = spec.num_frames or spec.max_frames
+    return {
+        "pretrained": spec.name,
+        **row.compression(0),
+        **({} if frames is None else {"max_frames_num": frames}),
+        **{name: getattr(spec, name) for name in names if getattr(spec, name) is not None},
+    }
+
+
+def lmms_result(
+    row: Row, head: Mapping[str, Any], found: Mapping[str, Any], events: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """The result of a row in the form of `build_result`.
+
+    Args:
+        row: the row.
+        head: what its answers depend on.
+        found: what `run_lmms` returned.
+        events: of the run log.
+    """
+    begun = starts(events)
+    where_from = begun[-1].get("provenance", {}) if begun else {}
+    result = common_part(row, head, where_from)
+    result["settings"] |= found.get("settings", {})
+    samples = found["samples"]
+    copied = (
+        "main",
+        "scores",
+        "tokens",
+        "times_ms",
+        "time_to_first_token_ms",
+        "questions_per_second",
+        "failed",
+    )
+    return {
+        **result,
+        "model": {"name": row.model.shown, "checkpoint": row.model.name, "revision": row.model.revision}
+        | dict(found.get("model", {})),
+        "task": {
+            "name": task_name(row.task, None),
+            "split": found.get("split"),
+            "revision": found.get("revision"),
+            "questions": len(samples["id"]),
+            "metric": found["main"],
+            "harness": f"lmms-eval {head['harness']}",
+        },
+        **{name: found.get(name) for name in copied},
+        "unreachable": found.get("unreachable"),
+        "per_kind": found.get("per_kind", {}),
+        "samples": samples,
+        "peak_memory_bytes": found.get("peak_memory_bytes"),
+        "restarts": max(0, len(begun) - 1),
+    }

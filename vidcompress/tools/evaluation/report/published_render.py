@@ -1,0 +1,169 @@
+"""A published table beside ours, drawn: `ours / theirs (difference)`, and what was not matched and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from vidcompress.tools.evaluation.report.published import PublishedRow
+from vidcompress.tools.evaluation.report.published_comparison import Comparison
+from vidcompress.tools.evaluation.report.render import Sheet
+
+SAME_TOKENS = 0.02
+"""How far the mean number of tokens may lie from the paper's before that is said."""
+
+
+def notes_of(comparison: Comparison) -> Iterator[str]:
+    """What to know before believing a difference, and what could not be compared."""
+    table, matches = comparison.table, comparison.matches
+    found = [match for match in matches if match.ours is not None]
+    yield f"their convention: {table.convention}"
+    if table.visual_tokens is not None:
+        means = {
+            match.task.name: match.ours.tokens["total"]
+            for match in found
+            if match.ours is not None and match.ours.tokens.get("total")
+        }
+        off = [
+            f"{name} {mean:.0f}"
+            for name, mean in means.items()
+            if abs(mean / table.visual_tokens - 1) > SAME_TOKENS
+        ]
+        if off:
+            advice = '; preset = "2880" on the model makes them alike' if table.visual_tokens == 2880 else ""
+            yield f"visual tokens before compression: theirs {table.visual_tokens}, ours {', '.join(off)}{advice}"
+    if table.num_frames is not None and any(
+        match.ours is not None and match.ours.settings.get("num_frames") is None for match in found
+    ):
+        yield f"theirs has {table.num_frames} frames; our rows do not say how many"
+    few = {
+        f"{m.task.name} {m.ours.questions}" for m in found if m.ours is not None and m.ours.limit is not None
+    }
+    if few:
+        yield f"not all questions were asked: {', '.join(sorted(few))}"
+    failed = [
+        f"{m.row.method} {m.task.name} {m.ours.failed}" for m in found if m.ours is not None and m.ours.failed
+    ]
+    if failed:
+        yield f"questions of ours that failed: {', '.join(failed)}"
+    for task in dict.fromkeys(match.task for match in found):
+        if task.remark:
+            yield f"{task.name}: {task.remark}"
+    for method in dict.fromkeys(match.row.method for match in found):
+        if table.method_remarks[method]:
+            yield f"{method}: {table.method_remarks[method]}"
+    yield from _missing(comparison)
+    yield from (f"not held here: {what}" for what in table.absent)
+
+
+def _missing(comparison: Comparison) -> Iterator[str]:
+    """Published figures without a counterpart, those of one reason together."""
+    matched = [
+        row for row, *_ in comparison.averages if any(m.row is row and m.ours for m in comparison.matches)
+    ]
+    reasons: dict[str, list[str]] = {}
+    for task in comparison.table.tasks:  # a task that is missing from every row that has a match is said once
+        mine = [match for match in comparison.matches if match.task is task and match.row in matched]
+        whys = {match.why for match in mine}
+        if mine and len(whys) == 1 and mine[0].ours is None:
+            reasons.setdefault(mine[0].why, []).append(task.name)
+    said = {
+        (match.task.name, match.why)
+        for match in comparison.matches
+        if match.task.name in sum(reasons.values(), [])
+    }
+    for row, *_ in comparison.averages:
+        mine = [match for match in comparison.matches if match.row is row]
+        what = f"{row.method} at {100 * row.retention_ratio:g} %"
+        for why in dict.fromkeys(match.why for match in mine if match.ours is None):
+            names = [match.task.name for match in mine if match.why == why]
+            left = [name for name in names if row not in matched or (name, why) not in said]
+            if left:
+                part = "" if len(names) == len(mine) else f" ({', '.join(left)})"
+                reasons.setdefault(why, []).append(what + part)
+        if not mine:
+            reasons.setdefault("only its average is held here", []).append(what)
+    for why, rows in reasons.items():
+        yield f"not matched, {why}: {'; '.join(rows)}"
+
+
+def is_met(comparison: Comparison) -> bool:
+    """Whether any figure but the uncompressed model's has a counterpart."""
+    return any(match.ours is not None and match.row.retention_ratio < 1 for match in comparison.matches)
+
+
+def unmet(comparison: Comparison) -> str:
+    """One line for a table of which nothing was matched: why."""
+    whys = dict.fromkeys(m.why for m in comparison.matches if m.ours is None and m.row.retention_ratio < 1)
+    said = "; ".join(whys) or "; ".join(comparison.table.absent) or "only averages are held here"
+    return f"nothing to compare with {comparison.table.title} ({comparison.table.name}): {said}"
+
+
+def sheet_of(comparison: Comparison) -> Sheet:
+    """A comparison as a table: `ours / theirs (difference)` per task, and the averages."""
+    table = comparison.table
+    head = ["retention", "method", *(task.name for task in table.tasks), "average %"]
+    groups: dict[float, list[list[tuple[str, bool]]]] = {}
+    for row, ours, theirs, count in comparison.averages:
+        cells = [f"{100 * row.retention_ratio:g} %", _named(comparison, row)]
+        for task in table.tasks:
+            match = next((m for m in comparison.matches if m.row is row and m.task is task), None)
+            cells.append("" if match is None else _pair(match.value, match.theirs))
+        partial = f" of {count}" if count and count < len(row.scores) else ""
+        cells.append(_pair(ours, theirs) + partial)
+        groups.setdefault(row.retention_ratio, []).append([(text, False) for text in cells])
+    notes = ["ours / theirs (difference); average %: mean share of the uncompressed model, theirs of theirs."]
+    source = f"{table.paper}, {table.table}" + (f", arXiv {table.arxiv}" if table.arxiv else "")
+    return Sheet(
+        f"against {table.title}",
+        head,
+        list(groups.values()),
+        [*notes, f"theirs: {source}", *notes_of(comparison)],
+    )
+
+
+def _named(comparison: Comparison, row: PublishedRow) -> str:
+    """The paper's name, and ours where it is not just the same word."""
+    used = dict.fromkeys(m.ours.method for m in comparison.matches if m.row is row and m.ours is not None)
+    plain = [label for label in used if label != row.method.lower() and label != "none"]
+    return f"{row.method} ({', '.join(plain)})" if plain else row.method
+
+
+def _pair(ours: float | None, theirs: float | None) -> str:
+    if theirs is None:
+        return "" if ours is None else f"{ours:.1f} / –"
+    return f"– / {theirs:.1f}" if ours is None else f"{ours:.1f} / {theirs:.1f} ({ours - theirs:+.1f})"
+
+
+def to_dict(comparison: Comparison) -> dict[str, Any]:
+    """A comparison as JSON types."""
+    return {
+        "table": comparison.table.name,
+        "title": comparison.table.title,
+        "arxiv": comparison.table.arxiv,
+        "scores": [
+            {
+                "method": m.row.method,
+                "retention_ratio": m.row.retention_ratio,
+                "task": m.task.name,
+                "row": None if m.ours is None else m.ours.id,
+                "ours": m.value,
+                "theirs": m.theirs,
+                "difference": None if m.value is None else m.value - m.theirs,
+                "why": m.why or None,
+            }
+            for m in comparison.matches
+        ],
+        "averages": [
+            {
+                "method": row.method,
+                "retention_ratio": row.retention_ratio,
+                "ours": ours,
+                "theirs": theirs,
+                "difference": None if ours is None or theirs is None else ours - theirs,
+                "tasks": count,
+            }
+            for row, ours, theirs, count in comparison.averages
+        ],
+        "notes": list(notes_of(comparison)),
+    }

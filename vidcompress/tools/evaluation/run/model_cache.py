@@ -1,0 +1,157 @@
+"""The models of a sweep: one in memory at a time, and what tells their weights apart."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vidcompress.core.devices import input_device
+from vidcompress.core.limits import DEFAULT_NUM_FRAMES
+from vidcompress.errors import ArgumentError
+from vidcompress.loading.load import resolve
+from vidcompress.qa import VisualQA
+from vidcompress.tools.evaluation.run.sweep import ModelSpec
+
+_SAMPLE = 1024**2
+Loaded = tuple[Any, Any]
+"""A model and its processor."""
+
+
+def load(spec: ModelSpec) -> Loaded:
+    """Load a model as `VisualQA.from_pretrained` does.
+
+    Raises:
+        ArgumentError, UnsupportedModelError: as there.
+    """
+    qa = VisualQA.from_pretrained(spec.name, **spec.loading())
+    return qa.model, qa.processor
+
+
+class Checkpoints:
+    """Loads the model of a row and keeps it until another is asked for.
+
+    Args:
+        load: how a model is loaded.
+    """
+
+    def __init__(self, load: Callable[[ModelSpec], Loaded] = load) -> None:
+        self._load = load
+        self._spec: ModelSpec | None = None
+        self._held: Loaded | None = None
+        self._refused: dict[ModelSpec, Exception] = {}
+        self._weights: dict[ModelSpec, str] = {}
+
+    def __call__(self, spec: ModelSpec) -> Loaded:
+        """The model and its processor; one that did not load is not tried again.
+
+        Raises:
+            Exception: whatever loading it raises.
+        """
+        if spec in self._refused:
+            raise self._refused[spec]
+        if self._held is None or spec != self._spec:
+            self.release()
+            try:
+                self._held, self._spec = self._load(spec), spec
+            except Exception as error:
+                self._refused[spec] = error
+                raise
+        return self._held
+
+    def release(self) -> None:
+        """Let go of the model, so that its memory is free."""
+        self._held = self._spec = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def weights(self, spec: ModelSpec) -> str:
+        """A digest of the weights in a folder, or the commit of a hub repository; loads the model if it must.
+
+        Raises:
+            Exception: whatever loading it raises.
+        """
+        if spec not in self._weights:
+            found = weights_of(spec)
+            if found is None:
+                self(spec)
+                found = weights_of(spec)
+            self._weights[spec] = found or "unknown"
+        return self._weights[spec]
+
+
+def weights_of(spec: ModelSpec) -> str | None:
+    """What tells a checkpoint from another without reading all of it; None of a hub id that is not in the cache.
+
+    Raises:
+        ArgumentError: it is neither a folder nor an embedded model nor a hub id.
+    """
+    source = resolve(spec.name)
+    if os.path.isdir(source):
+        return folder_digest(Path(source))
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(source, "config.json", revision=spec.revision or "main")
+    return Path(cached).parent.name if isinstance(cached, str) else None
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the small files of a checkpoint, and size, beginning and end of its weights.
+
+    Raises:
+        ArgumentError: a file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        for path in _files(folder):
+            size = path.stat().st_size
+            digest.update(f"{path.name} {size}\n".encode())
+            with path.open("rb") as file:
+                digest.update(file.read(_SAMPLE))
+                file.seek(max(_SAMPLE, size - _SAMPLE))
+                digest.update(file.read(_SAMPLE))
+    except OSError as error:
+        raise ArgumentError(f"model={str(folder)!r}: {error}; check its files") from error
+    return digest.hexdigest()
+
+
+def _files(folder: Path) -> Iterable[Path]:
+    endings = (".json", ".jinja", ".safetensors", ".model", ".txt")
+    names = {path.name: path for path in folder.iterdir() if path.suffix in endings and path.is_file()}
+    return [names[name] for name in sorted(names) if name != "TRAINING.json"]
+
+
+def facts(spec: ModelSpec, model: Any, processor: Any, *, clips: bool) -> dict[str, Any]:
+    """What a result states about a loaded model, as JSON values: `model` and `settings`.
+
+    Args:
+        spec: what was asked for.
+        model, processor: what was loaded.
+        clips: whether there are clips, of which then so many frames are taken as the checkpoint says if nobody did.
+    """
+    config = model.config
+    frames = spec.num_frames
+    if clips and frames is None and spec.fps is None:
+        frames = processor.video_recipe.num_frames or DEFAULT_NUM_FRAMES
+        frames = min(frames, spec.max_frames or frames)
+    return {
+        "model": {
+            "name": spec.shown,
+            "checkpoint": spec.name,
+            "revision": getattr(config, "_commit_hash", None) or spec.revision,
+            "family": str(config.model_type),
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        },
+        "settings": {
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "attention": str(getattr(config, "_attn_implementation", "")),
+            "device": str(input_device(model)),
+            "num_frames": frames,
+        },
+    }

@@ -1,0 +1,216 @@
+"""`result.json`: everything that is said of one row, from its journal and its run log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from vidcompress.core.phases import PHASES
+from vidcompress.tools.evaluation.metrics import judge, main_score, summarise
+from vidcompress.tools.evaluation.run.sweep import Row
+from vidcompress.tools.evaluation.tasks.base import Item, Task
+from vidcompress.tools.evaluation.tasks.registry import task_name
+from vidcompress.tools.runs.journal import write_whole
+from vidcompress.tools.runs.run_log import starts
+
+NAME = "result.json"
+SCHEMA = 1
+_TOLD = {"model", "task", "scores", "tokens"}
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """The result of a row, or None where there is none that can be read."""
+    try:
+        found = json.loads((folder / NAME).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+        return None
+    failed, reason = found.get("failed"), found.get("unreachable")
+    listed = isinstance(failed, list) and all(
+        isinstance(one, dict) and {"id", "error"} <= one.keys() for one in failed
+    )
+    fine = listed and isinstance(found.get("provenance"), dict) and isinstance(reason, (str, type(None)))
+    return found if fine and _TOLD <= found.keys() else None
+
+
+def write_result(folder: Path, result: Mapping[str, Any]) -> None:
+    """Write the result of a row, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / NAME, [json.dumps(result, indent=1, allow_nan=False).encode() + b"\n"])
+
+
+def common_part(row: Row, head: Mapping[str, Any], where_from: Mapping[str, Any]) -> dict[str, Any]:
+    """What every result says of its row, whoever asked the questions."""
+    ratio, chosen = row.budget.get("retention_ratio"), row.settings
+    return {
+        "schema": SCHEMA,
+        "row": row.id,
+        "baseline": row.baseline,
+        "method": row.method,
+        "retention_ratio": None if ratio is None else float(ratio),
+        "max_tokens": row.budget.get("max_tokens"),
+        "settings": {
+            "policy": chosen.policy,
+            "separators": chosen.separators,
+            "positions": chosen.positions,
+            "seed": row.seed,
+            "batch_size": row.batch_size,
+            "num_frames": row.model.num_frames,
+            "fps": row.model.fps,
+            "max_frames": row.model.max_frames,
+            "preset": row.model.preset,
+            "dtype": row.model.dtype,
+            "attention": row.model.attn_implementation,
+            "device": row.model.device,
+            "max_new_tokens": head["max_new_tokens"],
+            "failed": row.failed,
+        },
+        "unreachable": None,
+        "provenance": {**where_from, "head": dict(head)},
+    }
+
+
+def build_result(
+    row: Row,
+    task: Task,
+    items: Sequence[Item],
+    lines: Mapping[str, Mapping[str, Any]],
+    events: list[dict[str, Any]],
+    head: Mapping[str, Any],
+    *,
+    unwritten: Mapping[str, str] | None = None,
+    unreachable: str | None = None,
+    corrupt: int = 0,
+) -> dict[str, Any]:
+    """Put a result together.
+
+    Args:
+        row, task, items: what was asked.
+        lines: answer lines by id.
+        events: of the run log, of all processes and starts.
+        head: of the journal.
+        unwritten: answers that could not be kept, and why.
+        unreachable: why the row is empty, if it is.
+        corrupt: journal lines that were set aside, whose questions were asked again.
+
+    Returns:
+        The result as JSON values; the README describes it.
+    """
+    begun = starts(events)
+    told: Mapping[str, Any] = begun[-1] if begun else {}
+    result = common_part(row, head, told.get("provenance", {}))
+    result["settings"] |= told.get("settings", {})
+    result["provenance"]["commits"] = list(dict.fromkeys(_commit(start) for start in begun))
+    found = [None if unreachable else lines.get(item.id) for item in items]
+    good = [line if line is not None and "error" not in line else None for line in found]
+    left_out = row.failed == "left-out" or not any(good)
+    scores = [
+        line["score"] if line is not None else None if left_out else judge(item, None, task.metric)
+        for item, line in zip(items, good, strict=True)
+    ]
+    failed = [
+        {"id": item.id, "error": line["error"]}
+        for item, line in zip(items, found, strict=True)
+        if line is not None and "error" in line
+    ]
+    failed += [{"id": name, "error": error} for name, error in (unwritten or {}).items()]
+    metric = task.metric
+    return {
+        **result,
+        "model": told.get("model", {"name": row.model.shown, "revision": row.model.revision}),
+        "task": {
+            "name": task_name(row.task, task),
+            "split": task.split,
+            "revision": task.revision,
+            "questions": len(items),
+            "metric": metric,
+            "harness": "vidcompress",
+        },
+        "main": main_score(metric),
+        "scores": summarise(
+            items,
+            [None if line is None else line["answer"] for line in good],
+            metric,
+            leave_out_failed=left_out,
+        ),
+        "per_kind": _per_kind(items, scores),
+        "samples": {
+            "id": [item.id for item in items],
+            "score": scores,
+            "facts": [dict(item.facts) for item in items],
+            "kept": [None if line is None else line["kept"] for line in good],
+        },
+        "tokens": _tokens([line for line in good if line is not None]),
+        "unreachable": unreachable,
+        "failed": failed,
+        "corrupt_lines": corrupt,
+        **times([event for event in events if event.get("event") == "batch"]),
+        "restarts": max(0, len(begun) - 1),
+    }
+
+
+def times(batches: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Times of a row as JSON values.
+
+    Args:
+        batches: events of the run log. The first batch after a start warms up; it counts only where there is no other.
+
+    Returns:
+        `times_ms`: mean and median per question of every phase (that of its batch, divided by its questions);
+        `time_to_first_token_ms`: of a call of the model, from opening the media; `questions_per_second` of all
+        processes together; `peak_memory_bytes` of the largest.
+    """
+    peaks = [batch["peak_memory_bytes"] for batch in batches if batch.get("peak_memory_bytes")]
+    warm = [batch for batch in batches if not batch.get("first")] or list(batches)
+    warm = [batch for batch in warm if batch["first_token_ms"]]
+    shares = [
+        {phase: batch["ms"][phase] / batch["questions"] for phase in PHASES}
+        for batch in warm
+        for _ in range(batch["questions"])
+    ]
+    seconds = sum(batch["seconds"] / batch["processes"] for batch in warm)
+    questions = sum(batch["questions"] for batch in warm)
+    first = [ms for batch in warm for ms in batch["first_token_ms"]]
+    return {
+        "times_ms": {phase: _middle([share[phase] for share in shares]) for phase in PHASES if shares},
+        "time_to_first_token_ms": _middle(first) if first else {},
+        "questions_per_second": round(questions / seconds, 3) if seconds else None,
+        "peak_memory_bytes": max(peaks, default=None),
+    }
+
+
+def _middle(values: Sequence[float]) -> dict[str, float]:
+    return {"mean": round(fmean(values), 3), "median": round(median(values), 3)}
+
+
+def _per_kind(items: Sequence[Item], scores: Sequence[float | None]) -> dict[str, Any]:
+    """Questions of each kind, and their mean score."""
+    kinds: dict[str, list[float | None]] = {}
+    for item, score in zip(items, scores, strict=True):
+        if item.kind:
+            kinds.setdefault(item.kind, []).append(score)
+    known = {kind: [score for score in of_kind if score is not None] for kind, of_kind in kinds.items()}
+    return {
+        kind: {"questions": len(of_kind), "value": fmean(known[kind]) if known[kind] else None}
+        for kind, of_kind in kinds.items()
+    }
+
+
+def _tokens(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Means per question."""
+    if not lines:
+        return {}
+    return {name: round(fmean(line[name] for line in lines), 3) for name in ("total", "budget", "kept")}
+
+
+def _commit(start: Mapping[str, Any]) -> str:
+    told = start.get("provenance", {})
+    return f"{told.get('commit')}{' (edited)' if told.get('dirty') else ''}"

@@ -1,0 +1,275 @@
+"""Sweep files: TOML that says which models are asked which benchmarks with which methods and budgets.
+
+name = "first-look"
+ratios = [0.5, 0.25, 0.1]            # or max_tokens = [128, 64]
+methods = ["globalcom2", "fastv:schedule=fit", "globalcom2+fastv"]
+tasks = ["shapes:image", "data:my-benchmark", {name = "lmms:pope", limit = 100, max_new_tokens = 16}]
+failed = "wrong"                     # or "left-out": what a question that failed is in the scores
+[[models]]
+name = "tiny-onevision"
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from vidcompress import checks
+from vidcompress.checks import whole_number, word
+from vidcompress.core.budget import Budget
+from vidcompress.core.devices import check_device_map
+from vidcompress.core.foreign_arguments import LOADING, refuse
+from vidcompress.core.limits import DEFAULT_MAX_FRAMES
+from vidcompress.errors import ArgumentError, one_line, shown
+from vidcompress.loading.attention import check_attention
+from vidcompress.loading.load import DTYPES, one_dtype, resolve
+from vidcompress.loading.quantization import check_quantization
+from vidcompress.media.video.sampling import check_request
+from vidcompress.qa.compare.grid import read_budgets
+from vidcompress.tools.evaluation.run.sweep import (
+    BASELINE,
+    DEFAULT_BATCH,
+    FAILED,
+    ModelSpec,
+    Sweep,
+    TaskSpec,
+)
+from vidcompress.tools.evaluation.tasks.folder import known_keys
+from vidcompress.tools.evaluation.tasks.shapes import MEDIA
+
+KEYS = (
+    "name",
+    "published",
+    "ratios",
+    "max_tokens",
+    "methods",
+    "tasks",
+    "models",
+    "seed",
+    "batch_size",
+    "limit",
+    "max_new_tokens",
+    "failed",
+)
+KINDS = ("shapes", "data", "lmms")
+MAX_FILE_BYTES = 1024**2
+_ONLY = {
+    "questions": "shapes",
+    "seed": "shapes",
+    "frames": "shapes",
+    "include_path": "lmms",
+    "form": "lmms",
+    "prompts_of": "lmms",
+}
+
+
+def load_sweep(path: Path) -> Sweep:
+    """Read a sweep file.
+
+    Raises:
+        ArgumentError: the file is not there, is not TOML, or says something that is not allowed.
+    """
+    return read_sweep(parse_sweep(path), where=f"{path}: ", name=path.stem)
+
+
+def parse_sweep(path: Path) -> dict[str, Any]:
+    """The keys of a sweep file, not checked yet.
+
+    Raises:
+        ArgumentError: the file is not there or is not TOML.
+    """
+    try:
+        if not path.is_file():
+            raise ArgumentError(f"sweep={str(path)!r}: no such file; pass a TOML file, see configs/")
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            raise ArgumentError(f"sweep={str(path)!r}: longer than {MAX_FILE_BYTES} bytes; pass a sweep file")
+        return tomllib.loads(content.decode())
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, ArgumentError):
+            raise
+        raise ArgumentError(
+            f"sweep={str(path)!r} is no TOML file that can be read ({one_line(error)}); check its syntax"
+        ) from error
+
+
+def read_sweep(found: Mapping[str, Any], *, where: str = "", name: str = "sweep") -> Sweep:
+    """Check what a sweep file holds.
+
+    Args:
+        found: the keys of a sweep file.
+        where: put before messages.
+        name: of the sweep, where it has none.
+
+    Raises:
+        ArgumentError: a key is unknown, missing or wrong, or a row cannot be.
+    """
+    known_keys(found, KEYS, where)
+    common = {key: found[key] for key in ("limit", "max_new_tokens") if key in found}
+    for key in common:
+        whole_number(f"{where}{key}", common[key])
+    try:
+        methods = tuple(dict.fromkeys(label for label in _list(found, "methods", where) if label != BASELINE))
+        sweep = Sweep(
+            name=word(f"{where}name", found.get("name", name), "first-look"),
+            models=tuple(
+                _model(entry, f"{where}models[{n}]: ") for n, entry in _numbered(found, "models", where)
+            ),
+            tasks=tuple(
+                _task(entry, f"{where}tasks[{n}]: ", common) for n, entry in _numbered(found, "tasks", where)
+            ),
+            methods=methods,
+            budgets=_budgets(found, where) if methods else (),
+            published=_optional(found, "published", where),
+            seed=whole_number(f"{where}seed", found.get("seed", 0), least=0, most=2**32 - 1),
+            batch_size=whole_number(f"{where}batch_size", found.get("batch_size", DEFAULT_BATCH)),
+            failed=found.get("failed", FAILED[0]),
+        )
+        checks.one_of(f"{where}failed", sweep.failed, FAILED)
+        if sweep.failed != FAILED[0] and any(task.kind == "lmms" for task in sweep.tasks):
+            raise ArgumentError(
+                f"failed={sweep.failed!r}: lmms-eval counts a question that failed as an empty answer; leave it out, "
+                "or put the lmms: tasks into a sweep of their own"
+            )
+        sweep.rows()
+    except ArgumentError as error:
+        if str(error).startswith(where):
+            raise
+        raise type(error)(f"{where}{error}") from error
+    return sweep
+
+
+def _budgets(found: Mapping[str, Any], where: str) -> tuple[Mapping[str, Any], ...]:
+    for key in ("ratios", "max_tokens"):
+        if key in found:
+            _list(found, key, where)
+    budgets = read_budgets(found.get("ratios"), found.get("max_tokens"))
+    for budget in budgets:
+        Budget(**budget)  # refuses what is out of range
+    return tuple(
+        {key: float(value) if key == "retention_ratio" else value for key, value in budget.items()}
+        for budget in budgets
+    )
+
+
+def _model(entry: Any, where: str) -> ModelSpec:
+    given = _table(_foreign(entry, where), ModelSpec, where)
+    texts = (
+        "name",
+        "label",
+        "revision",
+        "dtype",
+        "attn_implementation",
+        "device_map",
+        "quantization",
+        "preset",
+    )
+    _check(given, where, texts, ("batch_size",))
+    spec = ModelSpec(**given)
+    try:
+        resolve(spec.name)
+        if spec.device is not None:
+            checks.device("device", spec.device)
+        if spec.dtype is not None:
+            checks.one_of("dtype", spec.dtype, DTYPES)
+        check_attention(spec.attn_implementation)
+        check_device_map(spec.device_map)
+        check_quantization(spec.quantization, None)
+        if spec.device is not None and spec.device_map is not None:
+            raise ArgumentError(
+                f"device={spec.device!r} and device_map={spec.device_map!r} exclude each other; pass one of them"
+            )
+        most = DEFAULT_MAX_FRAMES if spec.max_frames is None else spec.max_frames
+        check_request(num_frames=spec.num_frames, fps=spec.fps, max_frames=most)
+    except ArgumentError as error:
+        raise ArgumentError(f"{where}{error}") from error
+    return spec
+
+
+def _foreign(entry: Any, where: str) -> Any:
+    """A model's table with names of other libraries refused, and `torch_dtype` as `dtype`."""
+    if not isinstance(entry, dict):
+        return entry
+    given = dict(entry)
+    try:
+        dtype = one_dtype(given.pop("dtype", None), given.pop("torch_dtype", None))
+        refuse(given, LOADING, [part.name for part in dataclasses.fields(ModelSpec)])
+    except ArgumentError as error:
+        raise ArgumentError(f"{where}{error}") from error
+    return given if dtype is None else {**given, "dtype": dtype}
+
+
+def _task(entry: Any, where: str, common: Mapping[str, Any]) -> TaskSpec:
+    given = _table(entry, TaskSpec, where)
+    _check(
+        given,
+        where,
+        ("name", "label", "include_path", "prompts_of"),
+        ("limit", "max_new_tokens", "questions", "frames"),
+    )
+    if given.get("seed") is not None:
+        whole_number(f"{where}seed", given["seed"], least=0, most=1000)
+    task = TaskSpec(**given)
+    checks.one_of(f"{where}name={shown(task.name)}: what stands before the colon", task.kind, KINDS)
+    if not task.rest:
+        raise ArgumentError(f"{where}name={shown(task.name)}: must say which, as in 'data:my-benchmark'")
+    if task.kind == "shapes":
+        checks.one_of(f"{where}name={shown(task.name)}: what stands behind the colon", task.rest, MEDIA)
+    for key, kind in _ONLY.items():
+        if key in given and task.kind != kind:
+            raise ArgumentError(f"{where}{key}={shown(given[key])}: only for {kind}: tasks; leave it out")
+    if "form" in given:
+        checks.one_of(f"{where}form", given["form"], ("simple", "chat"))
+    if task.kind == "lmms" and "max_new_tokens" in given:
+        raise ArgumentError(
+            f"{where}max_new_tokens={given['max_new_tokens']}: the task file of lmms-eval says it; leave it out"
+        )
+    common = {key: value for key, value in common.items() if task.kind != "lmms" or key != "max_new_tokens"}
+    return TaskSpec(**{**common, **given})
+
+
+def _table(entry: Any, spec: Any, where: str) -> dict[str, Any]:
+    given = {"name": entry} if isinstance(entry, str) else entry
+    if not isinstance(given, dict):
+        raise ArgumentError(f"{where}{shown(entry)} must be a name, or a table with a name")
+    known_keys(given, tuple(part.name for part in dataclasses.fields(spec)), where)
+    if "name" not in given:
+        raise ArgumentError(f"{where}name is missing; add it")
+    return given
+
+
+def _check(given: Mapping[str, Any], where: str, texts: tuple[str, ...], numbers: tuple[str, ...]) -> None:
+    checked: list[tuple[tuple[str, ...], Callable[[str, Any], Any]]] = [
+        (texts, lambda name, value: word(name, value, "tiny-onevision" if name.endswith("name") else "main")),
+        (numbers, whole_number),
+    ]
+    for names, check in checked:
+        for name in names:
+            if name in given:
+                check(f"{where}{name}", given[name])
+
+
+def _list(found: Mapping[str, Any], key: str, where: str) -> list[Any]:
+    values = found.get(key, [])
+    if not isinstance(values, list):
+        raise ArgumentError(f"{where}{key}={shown(values)}: must be a list")
+    if key == "methods" and not all(isinstance(value, str) for value in values):
+        raise ArgumentError(
+            f"{where}methods={shown(values)}: must be a list of names, such as 'globalcom2:tau=5'"
+        )
+    return values
+
+
+def _numbered(found: Mapping[str, Any], key: str, where: str) -> list[tuple[int, Any]]:
+    values = _list(found, key, where)
+    if not values:
+        raise ArgumentError(f"{where}{key} is missing or empty; name at least one")
+    return list(enumerate(values))
+
+
+def _optional(found: Mapping[str, Any], key: str, where: str) -> str | None:
+    return None if key not in found else word(f"{where}{key}", found[key], "globalcom2-llava-next-7b")

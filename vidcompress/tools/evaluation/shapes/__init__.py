@@ -1,0 +1,61 @@
+"""Shapes: a small world of coloured shapes, small digits and moving objects, with questions about it.
+
+Everything follows from a seed. Held-out seeds and training seeds share none. Nothing here needs torch.
+"""
+
+from vidcompress.tools.evaluation.shapes.clip import Actor, ClipScene, paint_clip, sample_clip, write_frames
+from vidcompress.tools.evaluation.shapes.draw import paint
+from vidcompress.tools.evaluation.shapes.examples import (
+    HELD_OUT_SEEDS,
+    TRAINING_SEEDS,
+    ClipExample,
+    ImageExample,
+    clip_example,
+    held_out,
+    held_out_questions,
+    image_example,
+    write_clip,
+)
+from vidcompress.tools.evaluation.shapes.questions import Question, ask, ask_all
+from vidcompress.tools.evaluation.shapes.scene import Digit, Item, Scene, sample_scene
+from vidcompress.tools.evaluation.shapes.vocabulary import (
+    CLIP_TYPES,
+    COLORS,
+    DIRECTIONS,
+    IMAGE_TYPES,
+    PLACES,
+    SHAPES,
+    words,
+)
+
+__all__ = [
+    "CLIP_TYPES",
+    "COLORS",
+    "DIRECTIONS",
+    "HELD_OUT_SEEDS",
+    "IMAGE_TYPES",
+    "PLACES",
+    "SHAPES",
+    "TRAINING_SEEDS",
+    "Actor",
+    "ClipExample",
+    "ClipScene",
+    "Digit",
+    "ImageExample",
+    "Item",
+    "Question",
+    "Scene",
+    "ask",
+    "ask_all",
+    "clip_example",
+    "held_out",
+    "held_out_questions",
+    "image_example",
+    "paint",
+    "paint_clip",
+    "sample_clip",
+    "sample_scene",
+    "words",
+    "write_clip",
+    "write_frames",
+]

@@ -1,0 +1,77 @@
+"""From the name of a task to its questions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from vidcompress.errors import ArgumentError
+from vidcompress.tools.evaluation.run.sweep import TaskSpec
+from vidcompress.tools.evaluation.tasks.base import Item, Task
+from vidcompress.tools.evaluation.tasks.folder import FolderTask
+from vidcompress.tools.evaluation.tasks.shapes import DEFAULT_QUESTIONS, ShapesTask
+
+
+def make_task(spec: TaskSpec, media: Path) -> Task:
+    """Make a task that runs here.
+
+    Args:
+        spec: of a "shapes:" or a "data:" task.
+        media: folder for pictures and clips that have to be drawn.
+
+    Raises:
+        ArgumentError: the folder of a "data:" task is not as it must be.
+    """
+    if spec.kind == "data":
+        return FolderTask(Path(spec.rest))
+    if spec.kind == "shapes":
+        options = {key: getattr(spec, key) for key in ("seed", "frames") if getattr(spec, key) is not None}
+        return ShapesTask(
+            "clip" if spec.rest == "clip" else "image",
+            media / spec.rest,
+            questions=spec.questions or spec.limit or DEFAULT_QUESTIONS,
+            **options,
+        )
+    raise ArgumentError(
+        f"task={spec.name!r}: lmms-eval runs it; only shapes: and data: tasks have questions here"
+    )
+
+
+class Tasks:
+    """The tasks of a sweep, each read once.
+
+    Args:
+        media: folder for pictures and clips that have to be drawn.
+    """
+
+    def __init__(self, media: Path) -> None:
+        self._media = media
+        self._made: dict[TaskSpec, tuple[Task, Sequence[Item]]] = {}
+
+    def __call__(self, spec: TaskSpec) -> tuple[Task, Sequence[Item]]:
+        """The task, and those of its questions that `limit` leaves.
+
+        Raises:
+            ArgumentError: as `make_task`.
+        """
+        if spec not in self._made:
+            task = make_task(spec, self._media)
+            self._made[spec] = task, tuple(task.items())[: spec.limit]
+        return self._made[spec]
+
+    def write_media(self, spec: TaskSpec) -> None:
+        """Draw what has to be drawn before a question can be asked.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        task, _ = self(spec)
+        if isinstance(task, ShapesTask):
+            task.write_media()
+
+
+def task_name(spec: TaskSpec, task: Task | None) -> str:
+    """What tables call a task: its label, the name that a folder gives itself, or lmms-eval's name."""
+    if spec.label:
+        return spec.label
+    return task.name if task is not None else spec.rest

@@ -1,0 +1,1 @@
+"""Runs on disk: journals, provenance, validation of files from outside."""

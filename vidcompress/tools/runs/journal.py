@@ -1,0 +1,213 @@
+"""Answers on disk as they are made: nothing is lost by a kill, nothing is answered twice.
+
+A journal is a JSONL file: a head that says what the answers belong to, then one line per answer. It holds no times,
+so that a run that was interrupted leaves the same bytes as one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vidcompress.errors import ArgumentError, VidcompressError, one_line, shown
+from vidcompress.tools.runs.validation import no_constant
+
+
+class JournalError(VidcompressError, OSError):
+    """The journal cannot be written, for example because the disk is full; what it held before is still there."""
+
+
+class Journal:
+    """An append-only file of answers, which is read back where it exists.
+
+    A last line that a kill left unfinished is cut off. A line in the middle that cannot be read is moved to
+    `<path>.corrupt`, so that its item is asked again.
+
+    Args:
+        path: the JSONL file; made, with its folder, where it is missing.
+        head: what the answers belong to, as JSON values: model, data, settings. It must not change between runs.
+        whole: whether a line, which has an id and an answer, is all that it must be; others cannot be read either.
+
+    Attributes:
+        path: the file.
+        done: answer lines by the id of their item, in the order of the file.
+        corrupt: lines that could not be read.
+
+    Raises:
+        ArgumentError: the file belongs to something else, or its head is damaged.
+        JournalError: the file cannot be made or read.
+    """
+
+    def __init__(
+        self, path: Path, head: Mapping[str, Any], whole: Callable[[Mapping[str, Any]], bool] = bool
+    ) -> None:
+        self.path, self._whole = Path(path), whole
+        self.done: dict[str, dict[str, Any]] = {}
+        self.corrupt = 0
+        self._head = as_line({"head": dict(head)})
+        try:
+            if self.path.exists():
+                self._read()
+            else:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(self.path, [self._head])
+        except OSError as error:
+            raise JournalError(f"journal {self.path} cannot be opened ({_cause(error)})") from error
+
+    def add(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Append answers: all of them reach the disk, or none.
+
+        Args:
+            lines: one per item, each with its `id`, as JSON values.
+
+        Raises:
+            JournalError: the disk is full or gone; the file is as it was before, and the call can be repeated.
+            ArgumentError: a line has no id, or one that is there already.
+        """
+        fresh = [dict(line) for line in lines]
+        names = [line.get("id") for line in fresh]
+        for number, name in enumerate(names):
+            if not isinstance(name, str) or name in self.done or name in names[:number]:
+                raise ArgumentError(
+                    f"lines: id={shown(name)} must be a text that the journal does not hold yet"
+                )
+        if not fresh:
+            return
+        try:
+            _append(self.path, b"".join(as_line(line) for line in fresh))
+        except OSError as error:
+            raise JournalError(
+                f"journal {self.path} cannot be written ({_cause(error)}); make room and run again: all answers "
+                "before this are kept"
+            ) from error
+        self.done.update((line["id"], line) for line in fresh)
+
+    def finish(self, order: Sequence[str]) -> None:
+        """Rewrite the answers in the order of the items, so that the file tells nothing of how it came about.
+
+        Args:
+            order: ids of all items; those without an answer are left out, answers to no item are dropped.
+
+        Raises:
+            JournalError: as in `add`; the file is as it was before.
+        """
+        kept = {name: self.done[name] for name in order if name in self.done}
+        try:
+            write_whole(self.path, [self._head, *(as_line(line) for line in kept.values())])
+        except OSError as error:
+            raise JournalError(
+                f"journal {self.path} cannot be put in order ({_cause(error)}); make room and run again"
+            ) from error
+        self.done = kept
+
+    def _read(self) -> None:
+        whole, newline, torn = self.path.read_bytes().rpartition(b"\n")
+        head, *lines = whole.split(b"\n") if newline else [b""]
+        if not newline and self._head.startswith(torn):  # killed while the head was written
+            write_whole(self.path, [self._head])
+            return
+        _check_head(self.path, head, self._head)
+        bad = []
+        for line in lines:
+            entry = _entry(line)
+            if entry is None or not self._whole(entry):
+                bad.append(line + b"\n")
+            else:
+                self.done.setdefault(entry["id"], entry)
+        if bad:
+            self.corrupt = len(bad)
+            _append(self.path.with_name(self.path.name + ".corrupt"), b"".join(bad))
+        if torn or bad:
+            write_whole(self.path, [self._head, *(as_line(line) for line in self.done.values())])
+
+
+def check_head(path: Path, head: Mapping[str, Any]) -> None:
+    """Refuse a journal of another run; one that is missing, or whose head a kill left unfinished, is none.
+
+    Args:
+        path: the JSONL file.
+        head: what its answers should belong to, as JSON values.
+
+    Raises:
+        ArgumentError: the file belongs to something else, or its head is damaged.
+        OSError: it cannot be read.
+    """
+    if path.exists():
+        with path.open("rb") as file:
+            found = file.readline()
+        if found.endswith(b"\n"):
+            _check_head(path, found[:-1], as_line({"head": dict(head)}))
+
+
+def _check_head(path: Path, found: bytes, head: bytes) -> None:
+    """Compare the first line of a file, without its end, with what it should be."""
+    if found + b"\n" == head:
+        return
+    try:
+        theirs, ours = json.loads(found)["head"], json.loads(head)["head"]
+        differs = [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ArgumentError(
+            f"journal {path}: its first line is damaged; move the file away or choose another folder"
+        ) from error
+    name = differs[0] if differs else "head"
+    raise ArgumentError(
+        f"journal {path} belongs to another run: {name} is {shown(theirs.get(name))} there and "
+        f"{shown(ours.get(name))} here; choose another folder, or move the file away"
+    )
+
+
+def as_line(value: Mapping[str, Any]) -> bytes:
+    """One line of JSON, the same bytes for the same content: sorted keys, no spaces, ASCII."""
+    return (json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False) + "\n").encode()
+
+
+def write_whole(path: Path, lines: Iterable[bytes]) -> None:
+    """Write a file so that a reader, or a kill, finds the old content or the new one and nothing between.
+
+    Raises:
+        OSError: the disk is full or gone; the old content is still there.
+    """
+    scratch = path.with_name(f"{path.name}.new")  # one name, so that what a kill leaves is written over
+    try:
+        with scratch.open("wb") as file:
+            file.writelines(lines)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _append(path: Path, content: bytes) -> None:
+    """Append to a file and wait for the disk; on an error the file is cut back to its length before."""
+    target = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        before = os.fstat(target).st_size
+        try:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[os.write(target, rest) :]
+            os.fsync(target)
+        except OSError:
+            os.ftruncate(target, before)
+            raise
+    finally:
+        os.close(target)
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    """An answer line, or None where it is none."""
+    try:
+        entry = json.loads(line, parse_constant=no_constant)
+    except (ValueError, RecursionError):
+        return None
+    whole = isinstance(entry, dict) and isinstance(entry.get("id"), str) and "answer" in entry
+    return entry if whole else None
+
+
+def _cause(error: OSError) -> str:
+    return error.strerror or one_line(error)
