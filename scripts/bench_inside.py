@@ -17,8 +17,8 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRot
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer, Qwen2RotaryEmbedding
 
 from vidcompress.core.in_llm_method import InsideMethod
+from vidcompress.core.pruning_plan import InsidePlan
 from vidcompress.llm_pruning.masks import layer_mask
-from vidcompress.llm_pruning.plan import InsidePlan
 from vidcompress.llm_pruning.prefill import Capture, next_segment, start
 
 BEFORE, AFTER = 35, 20

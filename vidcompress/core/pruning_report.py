@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidcompress.llm_pruning.plan import InsidePlan
+from vidcompress.core.pruning_plan import InsidePlan
 
 
 class InsideReport:

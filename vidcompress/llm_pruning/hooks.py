@@ -17,12 +17,12 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from vidcompress.core.pruning_plan import InsidePlan
 from vidcompress.core.wrappers import is_compiled, outside_compiler
 from vidcompress.errors import CompressionStateError, UnsupportedInputError, UnsupportedModelError
 from vidcompress.llm_pruning.attention import check_layer
 from vidcompress.llm_pruning.cache_names import CACHE_NAMES, cache_name, given_cache
 from vidcompress.llm_pruning.masks import check_implementation, layer_mask
-from vidcompress.llm_pruning.plan import InsidePlan
 from vidcompress.llm_pruning.prefill import Capture, Prefill, Segment, next_segment, start
 
 _locks: WeakKeyDictionary[Any, threading.RLock] = WeakKeyDictionary()

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from vidcompress.core.in_llm_method import Between
+from vidcompress.core.pruning_plan import InsidePlan
 from vidcompress.core.reductions import full_precision
 from vidcompress.llm_pruning.attention import attention_rows
-from vidcompress.llm_pruning.plan import InsidePlan
 
 
 class Capture:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from vidcompress.loading.drawn_media import is_drawn
 from vidcompress.qa.question import Question
 
 EXAMPLE: Final = "llava-hf/llava-onevision-qwen2-0.5b-ov-hf"
@@ -45,8 +46,6 @@ def is_own(source: Any) -> bool:
     name = next((name for name in named if isinstance(name, (str, os.PathLike)) and name != ""), None)
     if name is None:
         return False
-    from vidcompress.tools.evaluation.suite.target import is_drawn
-
     try:
         path = Path(os.path.realpath(os.fsdecode(name)))
         return _is_example(path) or is_drawn(path)

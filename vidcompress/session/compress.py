@@ -19,6 +19,7 @@ from vidcompress.core.devices import input_device
 from vidcompress.core.layout import Evidence, Modality, VisualTokens
 from vidcompress.core.lazy_tokens import UnprojectedTokens
 from vidcompress.core.method import Method, Positions, say_once
+from vidcompress.core.prompt import Prompt
 from vidcompress.core.pruning_report import InsideReport
 from vidcompress.core.reductions import full_precision
 from vidcompress.core.selection import Selection
@@ -33,7 +34,7 @@ from vidcompress.methods.lookup import get_method
 from vidcompress.session.columns import ShortColumns, check_counted
 from vidcompress.session.generation_options import is_filled
 from vidcompress.session.inputs import CompressedInputs
-from vidcompress.session.prompt import Prompt, parse_prompt, questions, splice
+from vidcompress.session.prompt import parse_prompt, questions, splice
 from vidcompress.session.view_skipping import leaders, spread
 
 

@@ -12,13 +12,13 @@ from PIL import Image
 
 from vidcompress.checks import whole_number
 from vidcompress.errors import ArgumentError, shown
+from vidcompress.loading.drawn_media import MANIFEST
 from vidcompress.tools.evaluation.shapes.clip import write_frames
 from vidcompress.tools.evaluation.shapes.examples import CLIP_FPS
 from vidcompress.tools.evaluation.suite.benchmark import MAX_NEW_TOKENS, Benchmark, benchmark_of, check_seed
 from vidcompress.tools.evaluation.suite.detail import VIEW
 from vidcompress.tools.evaluation.suite.entry import Media, first_seed
 from vidcompress.tools.evaluation.suite.target import (
-    MANIFEST,
     PART,
     QUESTIONS,
     UNFINISHED,

@@ -12,15 +12,15 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 from vidcompress import __version__
 from vidcompress.errors import ArgumentError, one_line, shown
+from vidcompress.loading.drawn_media import MANIFEST, read_manifest
 
-QUESTIONS, SETTINGS, MANIFEST = "questions.jsonl", "benchmark.toml", "manifest.json"
+QUESTIONS, SETTINGS = "questions.jsonl", "benchmark.toml"
 PART: Final = "questions.jsonl.part"
 LOCK: Final = ".lock"
 UNFINISHED: Final = "unfinished"
@@ -114,7 +114,7 @@ def finished(folder: Path, recipe: Mapping[str, Any]) -> Made:
     Raises:
         ArgumentError: it is of another recipe, cannot be read, or a file is gone.
     """
-    found = _read(folder / MANIFEST)
+    found = read_manifest(folder / MANIFEST)
     if found.get("recipe") != recipe:
         raise ArgumentError(_other(folder, found.get("recipe"), recipe))
     (folder / PART).unlink(missing_ok=True)  # a kill may have come between the manifest and this
@@ -124,26 +124,6 @@ def finished(folder: Path, recipe: Mapping[str, Any]) -> Made:
             f"folder={shown(str(folder))}: {shown(lost)} is gone; delete the folder to have all of it drawn again"
         )
     return _made(folder, found)
-
-
-def is_drawn(path: Path) -> bool:
-    """Whether a file is one that a finished folder of the suite lists.
-
-    Args:
-        path: an absolute path, without links.
-    """
-    parents = [path, *path.parents][:3]
-    return any(path.relative_to(folder).as_posix() in _listed(folder) for folder in parents)
-
-
-@lru_cache(maxsize=8)
-def _listed(folder: Path) -> frozenset[str]:
-    """Names of the files in a finished folder, and "." for itself; nothing of any other."""
-    try:
-        found = _read(folder / MANIFEST)
-    except ArgumentError:
-        return frozenset()
-    return frozenset((*found["files"], ".")) if "recipe" in found else frozenset()
 
 
 def finish(folder: Path, settings: str, recipe: Mapping[str, Any]) -> Made:
@@ -188,20 +168,6 @@ def _other(folder: Path, found: Any, wanted: Mapping[str, Any]) -> str:
         f"folder={shown(str(folder))} holds another benchmark ({shown(found, 160)}, not {shown(dict(wanted), 160)}); "
         "name another folder, or delete it"
     )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_bytes())
-        if (
-            isinstance(found, dict)
-            and isinstance(found["files"], dict)
-            and isinstance(found["revision"], str)
-        ):
-            return found
-    except (OSError, ValueError, KeyError, RecursionError) as error:
-        raise ArgumentError(f"{path} cannot be read ({one_line(error)}); delete its folder") from error
-    raise ArgumentError(f"{path} is no manifest of the suite; delete its folder or name another")
 
 
 def _digest(path: Path) -> str:
