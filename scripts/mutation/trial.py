@@ -17,7 +17,9 @@ from typing import Any
 from .table import Mutant
 
 SCRIPTS = Path(__file__).resolve().parent.parent
-OWN_TEST = "tests/unit/test_mutants.py"  # says that every mutant applies, which is not so in a mutated copy
+OWN_TEST = (
+    "tests/unit/scripts/test_mutants.py"  # says that every mutant applies, which is not so in a mutated copy
+)
 LEFT_OUT = shutil.ignore_patterns(
     ".git",
     ".venv*",

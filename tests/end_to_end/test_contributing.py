@@ -39,7 +39,7 @@ def test_the_walk_through_names_its_files() -> None:
     assert set(HERE) == {
         "vidcompress/methods/edges.py",
         "vidcompress/methods/cards/edges.md",
-        "tests/unit/test_methods_edges.py",
+        "tests/unit/methods/test_edges.py",
         "vidcompress/adapters/llava15.py",
         "tests/contract/test_llava15.py",
     }
@@ -93,8 +93,8 @@ def run(folder: Path, *words: str) -> str:
 def test_here_it_makes_a_method_and_a_family(checkout: Path) -> None:
     files = [path for path in HERE if path.startswith("tests/")]
     files += [
-        "tests/unit/test_methods_options.py",
-        "tests/unit/test_registry.py",
+        "tests/unit/methods/test_options.py",
+        "tests/unit/registry/test_registry.py",
         "tests/end_to_end/test_readme.py",
     ]
     options = ["-m", "pytest", "-q", "-p", "no:cacheprovider"]

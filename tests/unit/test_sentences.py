@@ -35,7 +35,7 @@ NOT_MEASURED: dict[str, tuple[str, ...]] = {
     ),
     "vidcompress/methods/cards/globalcom2.md": ("`gate` = 2 times the tokens to keep",),  # the default
     "vidcompress/methods/cards/pdrop.md": (
-        "(46.9 % on 32 layers)",  # arithmetic, see tests/unit/test_schedule.py
+        "(46.9 % on 32 layers)",  # arithmetic, see tests/unit/core/test_pruning_schedule.py
         "so below 25 % the budget is refused",
     ),
     "vidcompress/methods/cards/random.md": (

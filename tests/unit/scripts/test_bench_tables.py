@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
 QUANTITIES = ("first token, ms", "first token, processor ms", "compress, ms", "peak, MiB")
 

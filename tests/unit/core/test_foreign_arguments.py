@@ -20,7 +20,7 @@ from vidcompress.methods.lookup import get_method
 from vidcompress.tools.evaluation.lmms_eval.settings import read_settings
 from vidcompress.tools.evaluation.run.sweep_file import read_sweep
 
-SCENE = str(Path(__file__).parents[2] / "examples" / "scene.png")
+SCENE = str(Path(__file__).parents[3] / "examples" / "scene.png")
 
 
 @pytest.fixture(scope="module")

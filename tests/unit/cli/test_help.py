@@ -16,7 +16,7 @@ import typer
 
 from vidcompress.cli import EXAMPLES, app, main
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 GROUP: Any = typer.main.get_command(app)
 PANELS = ("Input", "Compression", "Model", "Output")
 

@@ -15,7 +15,7 @@ from vidcompress.session import compress as session
 from vidcompress.session.compress import compress_inputs
 from vidcompress.tools.doctor import packages
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_the_tested_versions_are_those_of_the_project() -> None:

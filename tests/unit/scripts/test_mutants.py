@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "scripts"))
 
 from mutation.table import KINDS, Mutant, TableError, check, load, pick
 from mutation.trial import BrokenRun, Workspace, fingerprint
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 NEEDED = KINDS[:7]
 
 
@@ -216,7 +216,7 @@ def test_one_mutant_of_the_package(
     assert script.main(words) == 0
     written = json.loads((tmp_path / "r.json").read_text())
     assert (written["mutants"], written["caught"]) == (1, 1)
-    assert written["results"][0]["by"].startswith("tests/unit/test_budget.py::")
+    assert written["results"][0]["by"].startswith("tests/unit/core/test_budget.py::")
     assert "1 of 1 caught" in capsys.readouterr().out
     start = (ROOT / "vidcompress" / "budget.py").read_text()
     assert script.main(words) == 0, "from the journal"

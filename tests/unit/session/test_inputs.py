@@ -14,7 +14,7 @@ from vidcompress.errors import ArgumentError
 
 pytestmark = pytest.mark.transformers
 
-SCENE = Path(__file__).parents[2] / "examples" / "scene.png"
+SCENE = Path(__file__).parents[3] / "examples" / "scene.png"
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 from vidcompress.cli import main
 from vidcompress.tools.evaluation.suite import BENCHMARKS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "suite.md").read_text(encoding="utf-8")
 
 

@@ -63,7 +63,7 @@ def test_an_error_is_raised_in_its_place_and_leaving_ends_the_thread() -> None:
 
 def test_questions_are_answered_as_alone_while_the_next_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     qa = vidcompress.VisualQA.from_pretrained(retention_ratio=0.25)
-    examples = Path(__file__).parents[2] / "examples"
+    examples = Path(__file__).parents[3] / "examples"
     items: list[dict[str, Any]] = [
         {"question": "what digit is shown?", "image": str(examples / "scene.png")},
         {"question": "which shape appears first?", "video": str(examples / "clip.mp4")},

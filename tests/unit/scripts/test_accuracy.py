@@ -18,7 +18,7 @@ from vidcompress.adapters.base import adapter_for
 from vidcompress.errors import ArgumentError
 from vidcompress.tools.evaluation.report.statistics import paired, wilson
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Parrot:

@@ -14,7 +14,7 @@ from vidcompress.loading import distribution
 from vidcompress.tools.doctor import packages
 from vidcompress.tools.evaluation.suite import target
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 IN_A_LINE = re.compile(r"pip3?\ install\b[^\n`;&|]*?(?<![\w./-])vidcompress(?![\w/.-])")
