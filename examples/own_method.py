@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 import vidcompress
-from vidcompress.core.budget import Plan
+from vidcompress.core.budget import VisualBudget
 from vidcompress.core.method import ScoredMethod
 
 HERE = Path(__file__).parent
@@ -26,7 +26,9 @@ class Loudest(ScoredMethod):
 
     power: float = 2.0
 
-    def scores(self, tokens: vidcompress.VisualTokens, plan: Plan) -> tuple[torch.Tensor, torch.Tensor]:
+    def scores(
+        self, tokens: vidcompress.VisualTokens, plan: VisualBudget
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         loudness = tokens.features.float().norm(p=self.power, dim=-1)
         weights = tokens.layout.sizes_tensor[:-1].double()
         return loudness, weights

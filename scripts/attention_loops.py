@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from vidcompress.core.layout import Evidence, VisualTokens
+from vidcompress.core.tokens import Evidence, VisualTokens
 
 
 def _views(tokens: VisualTokens) -> list[list[int]]:

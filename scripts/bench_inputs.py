@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from vidcompress.adapters.layouts import image_layout, video_layout
-from vidcompress.core.layout import AXES, Evidence, Layout, VisualTokens
+from vidcompress.core.layout import Layout
 from vidcompress.core.method import Method
+from vidcompress.core.tokens import AXES, Evidence, VisualTokens
 
 WIDTH = {"image": 1024, "clip": 1152}
 """Channels of the encoder: CLIP-L, SigLIP-so400m."""

@@ -16,8 +16,8 @@ from transformers import LlamaConfig, Qwen2Config
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRotaryEmbedding
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer, Qwen2RotaryEmbedding
 
-from vidcompress.core.in_llm_method import InsideMethod
-from vidcompress.core.pruning_plan import InsidePlan
+from vidcompress.core.in_llm_method import InLLMMethod
+from vidcompress.core.pruning_plan import PruningPlan
 from vidcompress.llm_pruning.masks import layer_mask
 from vidcompress.llm_pruning.prefill import Capture, next_segment, start
 
@@ -53,12 +53,14 @@ class Scene:
         positions = torch.arange(self.width)[None]
         self.given = {"position_ids": positions, "position_embeddings": rotary(self.hidden, positions)}
 
-    def plan(self, method: InsideMethod, ratio: Fraction) -> InsidePlan:
+    def plan(self, method: InLLMMethod, ratio: Fraction) -> PruningPlan:
         """The plan of one row at a ratio, half up."""
         budget = int(ratio * self.visual + Fraction(1, 2))
         schedule = method.plan_layers(self.visual, budget, self.layers, ratio=ratio)
         spans = [[(BEFORE, self.visual)]]
-        return InsidePlan(method, [self.width], spans, [schedule], [budget], method.positions == "contiguous")
+        return PruningPlan(
+            method, [self.width], spans, [schedule], [budget], method.positions == "contiguous"
+        )
 
     def captured(self, count: int, columns: Tensor) -> Any:
         """What the hooks on q_proj and k_proj would have kept of a layer that took in these columns."""
@@ -69,7 +71,7 @@ class Scene:
 
 
 @torch.no_grad()
-def ours(scene: Scene, method: InsideMethod, ratio: Fraction) -> Tensor:
+def ours(scene: Scene, method: InLLMMethod, ratio: Fraction) -> Tensor:
     """All stages of one prefill."""
     plan, hidden = scene.plan(method, ratio), scene.hidden
     prefill = start(plan, hidden, scene.given)
@@ -137,7 +139,7 @@ def _clusters(states: Tensor, count: int) -> Tensor:
 
 
 @torch.no_grad()
-def loop(scene: Scene, method: InsideMethod, ratio: Fraction) -> Tensor:
+def loop(scene: Scene, method: InLLMMethod, ratio: Fraction) -> Tensor:
     """The same stages as they read on paper."""
     plan, name = scene.plan(method, ratio), method.name
     hidden, kinds = scene.hidden[0], [BEFORE <= i < BEFORE + scene.visual for i in range(scene.width)]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
-from vidcompress.core.layout import Evidence, VisualTokens
+from vidcompress.core.tokens import Evidence, VisualTokens
 
 RATIO = 0.25
 

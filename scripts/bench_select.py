@@ -37,9 +37,9 @@ import attention_loops
 import bench_inside
 import bench_loops
 from bench_inputs import clip_tokens, image_tokens, with_evidence
-from vidcompress.core.budget import Budget, make_plan
-from vidcompress.core.layout import VisualTokens
+from vidcompress.core.budget import Budget, visual_budget
 from vidcompress.core.method import Method
+from vidcompress.core.tokens import VisualTokens
 from vidcompress.methods.lookup import available_methods, get_method
 from vidcompress.tools.runs.provenance import provenance
 
@@ -123,7 +123,7 @@ def selecting(method: Method, tokens: VisualTokens) -> Callable[[], Tensor]:
         layout = replace(tokens.layout)
         budget = Budget(RATIO).split([layout.full_length])[0]
         fresh = replace(tokens, layout=layout)
-        plan = make_plan(layout, method.sent(budget, layout.full_length), ratio=RATIO)
+        plan = visual_budget(layout, method.sent(budget, layout.full_length), ratio=RATIO)
         return method.select(fresh, plan).gather(fresh)
 
     return run

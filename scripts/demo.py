@@ -19,7 +19,7 @@ from rich.table import Table
 
 import vidcompress
 from vidcompress.cli.quiet import quiet
-from vidcompress.core.phases import PHASES
+from vidcompress.core.timing import PHASES
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from vidcompress.adapters.layouts import image_layout, unpadded_box, video_layout
-from vidcompress.core.layout import Evidence, Layout, VisualTokens
+from vidcompress.core.layout import Layout
+from vidcompress.core.tokens import Evidence, VisualTokens
 
 CLS = Evidence("cls_logits", -1)
 QUESTION = Evidence("question")

@@ -17,7 +17,7 @@ _PUBLIC = {
     "BudgetError": "errors",
     "Chat": "qa",
     "CompressedInputs": "session.inputs",
-    "Evidence": "core.layout",
+    "Evidence": "core.tokens",
     "Layout": "core.layout",
     "MediaError": "errors",
     "Method": "core.method",
@@ -28,7 +28,7 @@ _PUBLIC = {
     "VidcompressError": "errors",
     "View": "core.layout",
     "VisualQA": "qa",
-    "VisualTokens": "core.layout",
+    "VisualTokens": "core.tokens",
     "available_methods": "methods.lookup",
     "compress": "session.block",
     "compress_inputs": "session.compress",
@@ -43,14 +43,14 @@ __all__ = ["__version__", *_PUBLIC]
 if TYPE_CHECKING:
     from vidcompress.adapters.base import register_adapter as register_adapter
     from vidcompress.core.budget import Budget as Budget
-    from vidcompress.core.layout import Evidence as Evidence
     from vidcompress.core.layout import Layout as Layout
     from vidcompress.core.layout import View as View
-    from vidcompress.core.layout import VisualTokens as VisualTokens
     from vidcompress.core.method import Method as Method
     from vidcompress.core.method import register_method as register_method
     from vidcompress.core.report import Report as Report
     from vidcompress.core.selection import Selection as Selection
+    from vidcompress.core.tokens import Evidence as Evidence
+    from vidcompress.core.tokens import VisualTokens as VisualTokens
     from vidcompress.errors import ArgumentError as ArgumentError
     from vidcompress.errors import BudgetError as BudgetError
     from vidcompress.errors import MediaError as MediaError

@@ -19,10 +19,10 @@ import torch
 
 from vidcompress.adapters.base import Adapter, Visual, adapter_for
 from vidcompress.core.budget import exact_ratio
-from vidcompress.core.config import Settings
-from vidcompress.core.layout import Evidence, VisualTokens
+from vidcompress.core.config import CompressionConfig
 from vidcompress.core.method import METHODS
 from vidcompress.core.method_spec import read_label
+from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.core.wrappers import unwrap
 from vidcompress.errors import ArgumentError, BudgetError, one_line
 from vidcompress.methods.lookup import available_methods, read_settings
@@ -215,7 +215,7 @@ def _parts(label: str) -> list[str]:
     return label.partition(":")[0].split("+")
 
 
-def settings_of(label: str, ratio: float, **options: Any) -> Settings:
+def settings_of(label: str, ratio: float, **options: Any) -> CompressionConfig:
     """The settings of a label such as `globalcom2:allocation=uniform,positions=original`; numbers are read as numbers.
 
     Args:
@@ -234,7 +234,7 @@ def _ask(
     adapter: Adapter,
     processor: Any,
     inputs: Mapping[str, Any],
-    settings: Settings,
+    settings: CompressionConfig,
     answers: Sequence[str],
     sweep: Sweep,
 ) -> dict[str, Any]:

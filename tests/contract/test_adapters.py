@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tiny_models import ANYRES_MAX, FAMILIES, PATCH, SIDE, SIZES, VIDEO_FAMILIES, Scene, batch, tiny_model
 from vidcompress.adapters.base import adapter_for
 from vidcompress.adapters.layouts import image_layout, shrunk_canvas, unpadded_box, video_layout
-from vidcompress.core.layout import Evidence
+from vidcompress.core.tokens import Evidence
 from vidcompress.errors import UnsupportedModelError
 
 GRID = (SIDE // PATCH, SIDE // PATCH)

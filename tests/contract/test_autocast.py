@@ -18,7 +18,7 @@ from cases import CASES, SCENES
 from tiny_models import Scene, batch, tiny_model
 from vidcompress import VisualTokens
 from vidcompress.adapters.base import adapter_for
-from vidcompress.core.budget import Plan
+from vidcompress.core.budget import VisualBudget
 from vidcompress.core.method import METHODS, ScoredMethod
 from vidcompress.llm_pruning import prefill as segment
 from vidcompress.methods.lookup import available_methods, get_method, read_settings
@@ -148,7 +148,7 @@ class Product(ScoredMethod):
     summary = "likeness to all others"
     modalities = frozenset({"image", "video"})
 
-    def scores(self, tokens: VisualTokens, plan: Plan) -> tuple[torch.Tensor, torch.Tensor]:
+    def scores(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[torch.Tensor, torch.Tensor]:
         features = tokens.features.float() + 30  # whose differences half precision loses
         return (features @ features.T).sum(1), tokens.layout.sizes_tensor[:-1].double()
 

@@ -25,7 +25,7 @@ from transformers import (
 from tiny_models import PATCH, SIDE, Scene, batch, tiny_model
 from vidcompress.adapters import auxiliary
 from vidcompress.adapters.base import adapter_for
-from vidcompress.core.layout import Evidence
+from vidcompress.core.tokens import Evidence
 from vidcompress.errors import ArgumentError, UnsupportedInputError, UnsupportedModelError
 from vidcompress.methods.cdpruner import CDPruner
 from vidcompress.methods.fastvid import FastVID
@@ -225,7 +225,7 @@ def test_without_a_tokenizer_the_question_cannot_be_read(clip: tuple[CLIPModel, 
 
 def test_evidence_of_the_wrong_shape_is_refused() -> None:
     from layouts import VIDEOS
-    from vidcompress.core.layout import VisualTokens
+    from vidcompress.core.tokens import VisualTokens
 
     layout = VIDEOS["no newline"]
     features = torch.zeros(len(layout), 4)

@@ -9,7 +9,7 @@ import torch
 
 from tiny_models import FAMILIES, SIDE, VIDEO_FAMILIES, tiny_model
 from vidcompress.adapters.base import Visual, adapter_for
-from vidcompress.core.layout import Evidence
+from vidcompress.core.tokens import Evidence
 from vidcompress.tools.benchmark.live_bytes import LiveBytes
 
 RECEIVED = Evidence("attention_received", -1)

@@ -12,7 +12,7 @@ import torch
 
 from tiny_models import FAMILIES, Scene, batch, tiny_model
 from vidcompress.adapters.base import adapter_for
-from vidcompress.core.layout import Evidence
+from vidcompress.core.tokens import Evidence
 from vidcompress.session.compress import compress_inputs
 
 LAYERS = 4  # of the tiny encoders

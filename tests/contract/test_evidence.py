@@ -10,7 +10,7 @@ import torch
 
 from tiny_models import ANYRES_MAX, FAMILIES, VIDEO_FAMILIES, Scene, batch, tiny_model
 from vidcompress.adapters.base import adapter_for
-from vidcompress.core.layout import Evidence, VisualTokens
+from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import UnsupportedModelError
 from vidcompress.session.compress import compress_inputs
 

@@ -145,14 +145,14 @@ def test_3_a_row_does_not_depend_on_its_neighbours(
 def near_tie(model, inputs, method: str, ratio: Fraction) -> bool:  # type: ignore[no-untyped-def]
     """Whether rounding may decide in this scene: scores with gaps below 1e-5, or other choices under such noise."""
     adapter = adapter_for(model)
-    from vidcompress.core.budget import make_plan
+    from vidcompress.core.budget import visual_budget
     from vidcompress.methods.lookup import get_method
 
     chosen = get_method(method)
     visual = sum(adapter.visuals(inputs), [])[0]
     (tokens,) = adapter.encode([visual], chosen.needs(visual.modality, adapter.has_cls))
     if not hasattr(chosen, "scores"):
-        plan = make_plan(visual.layout, half_up(ratio * len(visual.layout)), ratio=ratio)
+        plan = visual_budget(visual.layout, half_up(ratio * len(visual.layout)), ratio=ratio)
         first = chosen.select(tokens, plan).index
         for seed in range(8):
             noise = torch.randn(tokens.features.shape, generator=torch.Generator().manual_seed(seed))
@@ -160,7 +160,7 @@ def near_tie(model, inputs, method: str, ratio: Fraction) -> bool:  # type: igno
             if not torch.equal(chosen.select(moved, plan).index, first):
                 return True
         return False
-    scores, _ = chosen.scores(tokens, make_plan(visual.layout, 5))
+    scores, _ = chosen.scores(tokens, visual_budget(visual.layout, 5))
     return bool((scores.sort().values.diff().abs() < 1e-5).any())
 
 

@@ -14,7 +14,7 @@ import vidcompress
 from cases import CASES, SCENES
 from tiny_models import FAMILIES, Scene, batch, tiny_model
 from vidcompress.adapters.base import adapter_for
-from vidcompress.core.budget import make_plan
+from vidcompress.core.budget import visual_budget
 from vidcompress.core.method import METHODS, Method
 from vidcompress.methods.lookup import get_method
 from vidcompress.session.compress import compress_inputs
@@ -80,7 +80,7 @@ def test_scores_are_float32_whatever_the_dtype(
     method: Method = get_method(name)
     images, videos = adapter.visuals(half(batch(model, [SCENES[family, modality]]), dtype))
     (visual,) = images or videos
-    plan = make_plan(visual.layout, visual.layout.full_length // 4)
+    plan = visual_budget(visual.layout, visual.layout.full_length // 4)
     wanted = method.needs(modality, adapter.has_cls)
     with torch.no_grad():
         frames = [method.frames(visual.layout, plan)]

@@ -13,11 +13,11 @@ import torch
 from cases import CASES, SCENES
 from tiny_models import FAMILIES, Scene, batch, tiny_model
 from vidcompress.adapters.base import adapter_for
-from vidcompress.core.budget import Plan, make_plan
-from vidcompress.core.layout import Modality, VisualTokens
-from vidcompress.core.lazy_tokens import UnprojectedTokens
+from vidcompress.core.budget import VisualBudget, visual_budget
+from vidcompress.core.layout import Modality
 from vidcompress.core.method import METHODS, Method
 from vidcompress.core.selection import Selection
+from vidcompress.core.tokens import LazyTokens, VisualTokens
 from vidcompress.methods.controls import Uniform
 from vidcompress.methods.fastervlm import FasterVLM
 from vidcompress.methods.lookup import get_method
@@ -68,14 +68,14 @@ def test_same_tokens_and_features(method: str, family: str, modality: Any, ratio
     model = tiny_model(family)
     adapter, chosen = adapter_for(model), get_method(method)
     (visual,) = [v for kind in adapter.visuals(batch(model, [SCENES[family, modality]])) for v in kind]
-    plan = make_plan(visual.layout, max(1, int(ratio * len(visual.layout))))
+    plan = visual_budget(visual.layout, max(1, int(ratio * len(visual.layout))))
     wanted = chosen.needs(modality, adapter.has_cls)
     with torch.no_grad(), projected_rows(model) as rows:
         (eager,) = adapter.encode([visual], wanted, max_views=2)
         everything, expected = sum(rows), chosen.select(eager, plan)
         rows.clear()
         (late,) = adapter.encode([replace(visual, may_defer=True)], wanted, max_views=2)
-        assert isinstance(late, UnprojectedTokens) and not rows
+        assert isinstance(late, LazyTokens) and not rows
         found = chosen.select(late, plan)
         sent = found.gather(late)
     assert torch.equal(found.index, expected.index)
@@ -119,7 +119,7 @@ def test_resized_canvases_and_plain_ones_in_one_batch(family: str) -> None:
         eager = adapter.encode(images, max_views=3)
         late = adapter.encode([replace(image, may_defer=True) for image in images], max_views=3)
     resized = [family in ("llava_onevision", "llava_video") and size == (336, 336) for size in sizes]
-    assert [isinstance(tokens, UnprojectedTokens) for tokens in late] == [not one for one in resized]
+    assert [isinstance(tokens, LazyTokens) for tokens in late] == [not one for one in resized]
     for one, other in zip(eager, late, strict=True):
         assert one.dtype == other.dtype and len(one) == len(other)
         assert (one.features - other.features).abs().max() <= 1e-6 * one.features.abs().max()
@@ -132,7 +132,7 @@ class Forgetful(Uniform):
     def reads_features(self, modality: Modality, has_cls: bool) -> bool:
         return False
 
-    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         norms = torch.linalg.vector_norm(tokens.features, dim=-1)
         return Selection(norms.argsort(descending=True)[: plan.budget].sort().values)
 
@@ -154,7 +154,7 @@ def test_a_method_that_reads_them_all_the_same_gets_features() -> None:
 class Rewriting(FasterVLM):
     """Changes the evidence before the method sees it, and says nothing of features."""
 
-    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         evidence = {item: -value for item, value in tokens.evidence.items()}
         return super().select(replace(tokens, evidence=evidence), plan)
 

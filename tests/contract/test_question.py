@@ -7,7 +7,7 @@ import torch
 
 from tiny_models import FAMILIES, IMAGE, VIDEO, Scene, batch, tiny_model
 from vidcompress.adapters.base import adapter_for
-from vidcompress.core.layout import Evidence
+from vidcompress.core.tokens import Evidence
 from vidcompress.session.compress import compress_inputs
 from vidcompress.session.prompt import parse_prompt, questions
 

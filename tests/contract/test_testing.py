@@ -14,10 +14,10 @@ from tiny_models import Scene, batch, tiny_model
 from vidcompress import testing
 from vidcompress.adapters.llava_next import LlavaNextAdapter
 from vidcompress.adapters.llava_onevision import LlavaOnevisionAdapter
-from vidcompress.core.budget import Plan
-from vidcompress.core.layout import VisualTokens
+from vidcompress.core.budget import VisualBudget
 from vidcompress.core.method import Method, ScoredMethod
 from vidcompress.core.selection import Selection
+from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import ArgumentError
 from vidcompress.methods.controls import Uniform
 from vidcompress.methods.lookup import available_methods
@@ -43,7 +43,7 @@ class Wrong(Uniform):
 
     how: str = ""
 
-    def select(self, tokens: VisualTokens, plan: Plan) -> Any:
+    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Any:
         index = super().select(tokens, plan).index
         if self.how == "one more" and len(index) < len(tokens):
             return Selection(torch.arange(len(index) + 1))
@@ -111,7 +111,7 @@ class Moved(ScoredMethod):
     name = "moved"
     modalities = frozenset({"image", "video"})
 
-    def scores(self, tokens: VisualTokens, plan: Plan) -> tuple[torch.Tensor, torch.Tensor]:
+    def scores(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[torch.Tensor, torch.Tensor]:
         seen.append(len(tokens))
         scores = tokens.features.float().norm(dim=-1) * (-1) ** len(seen)
         return scores, tokens.layout.sizes_tensor[:-1].double()

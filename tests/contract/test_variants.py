@@ -31,13 +31,13 @@ def test_half_precision_is_the_stock_model_at_full_retention(family: str, dtype:
 def test_scores_are_float32_whatever_the_models_dtype() -> None:
     """The same features in bfloat16 and float32 give the same tokens."""
     from vidcompress.adapters.layouts import video_layout
-    from vidcompress.core.budget import make_plan
-    from vidcompress.core.layout import VisualTokens
+    from vidcompress.core.budget import visual_budget
+    from vidcompress.core.tokens import VisualTokens
     from vidcompress.methods.lookup import get_method
 
     features = torch.randn(6 * 49 + 1, 64).bfloat16()
     layout = video_layout(6, (7, 7))
-    plan = make_plan(layout, 60)
+    plan = visual_budget(layout, 60)
     for name in ("globalcom2", "vidcom2"):
         half = get_method(name).select(VisualTokens(features, layout), plan).index
         full = get_method(name).select(VisualTokens(features.float(), layout), plan).index

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from vidcompress.adapters.layouts import image_layout, unpadded_box, video_layout
-from vidcompress.core.budget import Plan, make_plan
-from vidcompress.core.layout import Evidence, Layout, VisualTokens
+from vidcompress.core.budget import VisualBudget, visual_budget
+from vidcompress.core.layout import Layout
+from vidcompress.core.tokens import Evidence, VisualTokens
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 CLS = Evidence("cls_logits", -1)
@@ -100,6 +101,6 @@ def views_layout(views: int) -> Layout:
     return video_layout(views, (SIDE, SIDE), "none")
 
 
-def ratio_plan(layout: Layout, ratio: Fraction) -> Plan:
+def ratio_plan(layout: Layout, ratio: Fraction) -> VisualBudget:
     """The plan of a retention ratio under `reference`."""
-    return make_plan(layout, 1, ratio=ratio, separators="keep", policy="reference")
+    return visual_budget(layout, 1, ratio=ratio, separators="keep", policy="reference")

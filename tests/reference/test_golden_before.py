@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from reference.golden import cases, load, quantised, ratio_plan, views_layout
-from vidcompress.core.layout import Evidence, VisualTokens
+from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.methods.fastervlm import FasterVLM
 from vidcompress.methods.prumerge import PruMerge, outliers
 from vidcompress.methods.prumerge_plus import PruMergePlus

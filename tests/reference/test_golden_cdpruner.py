@@ -10,8 +10,8 @@ import torch
 
 from reference.golden import SIDE, cases, load
 from vidcompress.adapters.layouts import image_layout
-from vidcompress.core.budget import make_plan
-from vidcompress.core.layout import Evidence, VisualTokens
+from vidcompress.core.budget import visual_budget
+from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.methods.cdpruner import CDPruner
 
 METHOD = CDPruner(auxiliary="recorded")
@@ -51,7 +51,7 @@ def test_relevance_order_gain_and_tokens_match(case: str, dtype: torch.dtype) ->
         assert picks.order.tolist() == order.tolist()
         np.testing.assert_allclose(picks.gain.numpy(), data[f"{case}_t{count}_gain"], rtol=1e-4)
         share = Fraction(count, SIDE * SIDE)
-        plan = make_plan(layout, 1, ratio=share, separators="keep", policy="reference")
+        plan = visual_budget(layout, 1, ratio=share, separators="keep", policy="reference")
         index = METHOD.select(tokens, plan).index
         assert bool(layout.separator[index].sum() == layout.num_separators)
         for view, kept in enumerate(np.sort(order, 1).tolist()):

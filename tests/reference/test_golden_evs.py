@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from reference.golden import cases, clip, load
-from vidcompress.core.budget import Plan
+from vidcompress.core.budget import VisualBudget
 from vidcompress.methods.evs import EVS
 
 
@@ -23,7 +23,7 @@ def test_dissimilarity_count_and_mask_match(case: str, dtype: torch.dtype) -> No
     )
     for number, rate in enumerate(data[f"{case}_q"].tolist()):
         kept = np.flatnonzero(data[f"{case}_mask"][number]).tolist()
-        share = Plan(len(layout), 1, 0, 1 - rate, "reference")
+        share = VisualBudget(len(layout), 1, 0, 1 - rate, "reference")
         assert method.select(tokens, share).index.tolist() == kept
         assert len(kept) == data[f"{case}_count"][number]
         exact = replace(share, budget=len(kept), policy="exact")

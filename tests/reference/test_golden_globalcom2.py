@@ -11,9 +11,9 @@ import torch
 from reference.golden import CLS, cases, image, load, ragged
 from vidcompress.adapters.layouts import image_layout
 from vidcompress.adapters.presets import TOKENS_2880
-from vidcompress.core.budget import make_plan
-from vidcompress.core.layout import VisualTokens
+from vidcompress.core.budget import visual_budget
 from vidcompress.core.scoring import allocate, commander_of_image
+from vidcompress.core.tokens import VisualTokens
 from vidcompress.methods.globalcom2 import GlobalCom2
 
 DTYPES = (torch.float32, torch.float64)
@@ -28,7 +28,7 @@ def test_geometry_scales_tokens_and_order_match(case: str, dtype: torch.dtype) -
     assert list(layout.sizes[1:]) == data[f"{case}_valid_count"].tolist()
     crops = len(layout.views) - 1
     for number, ratio in enumerate(data[f"{case}_R"].tolist()):
-        plan = make_plan(layout, 1, ratio=Fraction(str(ratio)), separators="keep", policy="reference")
+        plan = visual_budget(layout, 1, ratio=Fraction(str(ratio)), separators="keep", policy="reference")
         commander = commander_of_image(tokens.evidence[CLS], layout)
         rates = allocate(commander, layout, plan.ratio, policy="reference")
         np.testing.assert_allclose(rates[1:].numpy(), data[f"{case}_scales"][number], rtol=0, atol=1e-10)
@@ -54,7 +54,7 @@ def test_the_2880_convention_is_the_same_selection_without_newlines(case: str) -
     assert len(layout) == TOKENS_2880.tokens(24) == 2880
     bare = VisualTokens(tokens.features[inner], layout, {CLS: tokens.evidence[CLS][inner]})
     for number, ratio in enumerate(data[f"{case}_R"].tolist()):
-        plan = make_plan(layout, 1, ratio=Fraction(str(ratio)), separators="keep", policy="reference")
+        plan = visual_budget(layout, 1, ratio=Fraction(str(ratio)), separators="keep", policy="reference")
         sent = [names[inner[i]] for i in GlobalCom2().select(bare, plan).index.tolist()]
         thumb = [-2 - patch for patch in ragged(data, f"{case}_thumb_kept", number).tolist()]
         crops = [name for name in ragged(data, f"{case}_seq_fixed", number).tolist() if name != -1]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vidcompress.adapters.model_shape import DecoderGeometry
+from vidcompress.adapters.model_shape import DecoderShape
 from vidcompress.tools.cost.estimate import estimate
 from vidcompress.tools.cost.llm_viewer import analyse, decode_flops, prefill_flops
 
@@ -17,8 +17,8 @@ ROWS = json.loads(
 )["rows"]
 
 
-def shape(row: dict[str, Any]) -> DecoderGeometry:
-    return DecoderGeometry(
+def shape(row: dict[str, Any]) -> DecoderShape:
+    return DecoderShape(
         row["d"], row["m"], row["L"], row["H"], row["G"], row["d"] // row["H"], row["V"], False, row["V"]
     )
 

@@ -160,12 +160,12 @@ def test_image_scores_match(name: str) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(sorted(LAYOUTS)), st.integers(0, 10_000), st.floats(0.02, 0.98))
 def test_exact_selection_is_split_then_top(name: str, seed: int, share: float) -> None:
-    from vidcompress.core.budget import Plan
+    from vidcompress.core.budget import VisualBudget
 
     layout = LAYOUTS[name]
     tokens = make_tokens(layout, seed=seed, dtype=torch.float64)
     count = int(share * layout.num_tokens)
-    plan = Plan(len(layout), count, 0, share)
+    plan = VisualBudget(len(layout), count, 0, share)
     method = GlobalCom2()
     scores, weights = method.scores(tokens, plan)
     counts = slow.largest_remainder(weights.tolist(), count, list(layout.sizes))

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from layouts import LAYOUTS, make_tokens
 from reference import slow, slow_attention
-from vidcompress.core.budget import Plan, make_plan
-from vidcompress.core.layout import Evidence, Layout, VisualTokens
+from vidcompress.core.budget import VisualBudget, visual_budget
+from vidcompress.core.layout import Layout
 from vidcompress.core.selection import largest_remainder
+from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.methods.fastervlm import FasterVLM
 from vidcompress.methods.hired import HiRED
 from vidcompress.methods.prumerge import PruMerge, outliers
@@ -45,23 +46,23 @@ def drawn(data: st.DataObject, names: list[str]) -> VisualTokens:
     return replace(tokens, evidence=evidence)
 
 
-def a_plan(data: st.DataObject, layout: Layout, policy: str) -> Plan:
+def a_plan(data: st.DataObject, layout: Layout, policy: str) -> VisualBudget:
     ratio = data.draw(st.sampled_from([Fraction(n, 40) for n in range(1, 41)]))
     if policy == "reference":
-        return make_plan(layout, 1, ratio=ratio, separators="keep", policy="reference")
+        return visual_budget(layout, 1, ratio=ratio, separators="keep", policy="reference")
     count = int(ratio * layout.num_tokens)
-    return Plan(len(layout), count, 0, float(ratio))
+    return VisualBudget(len(layout), count, 0, float(ratio))
 
 
 def columns(tokens: VisualTokens, quantity: Any, layer: Any) -> list[Any]:
     return tokens.evidence[Evidence(quantity, layer)].tolist()
 
 
-def separators(layout: Layout, plan: Plan) -> list[int]:
+def separators(layout: Layout, plan: VisualBudget) -> list[int]:
     return layout.separator_index.tolist() if plan.separators else []
 
 
-def split(weights: list[Any], plan: Plan, layout: Layout) -> list[int]:
+def split(weights: list[Any], plan: VisualBudget, layout: Layout) -> list[int]:
     """The package's split, which has a test of its own: only so do exact ties of remainders fall alike."""
     caps = torch.tensor(layout.sizes)
     return largest_remainder(torch.tensor(weights, dtype=torch.float64), plan.tokens, caps).tolist()
@@ -155,7 +156,7 @@ def test_visionzip(policy: str, data: st.DataObject, share: float, cls: bool) ->
     torch.testing.assert_close(selection.features, expected, rtol=1e-9, atol=1e-9)
 
 
-def appended(layout: Layout, blocks: list[list[list[int]]], plan: Plan) -> list[int]:
+def appended(layout: Layout, blocks: list[list[list[int]]], plan: VisualBudget) -> list[int]:
     """The authors' order: blocks of thumbnail or frames; of crops dominant ones and newlines, CLS, contextual."""
     ends = separators(layout, plan)
     if layout.modality == "image":

@@ -13,8 +13,9 @@ from torch import Tensor
 from layouts import QUESTION, RECEIVED
 from reference import slow_methods as slow
 from vidcompress.adapters.layouts import image_layout, video_layout
-from vidcompress.core.budget import Plan, make_plan
-from vidcompress.core.layout import Evidence, Layout, VisualTokens
+from vidcompress.core.budget import VisualBudget, visual_budget
+from vidcompress.core.layout import Layout
+from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.methods.cdpruner import CDPruner
 from vidcompress.methods.divprune import DivPrune
 from vidcompress.methods.dycoke import DyCoke
@@ -67,9 +68,9 @@ def frames_of(tokens: VisualTokens) -> list[slow.Frame]:
     return [tokens.features[view].tolist() for view in views_of(tokens)]
 
 
-def plan_for(tokens: VisualTokens, count: int) -> Plan:
+def plan_for(tokens: VisualTokens, count: int) -> VisualBudget:
     """Exactly `count` tokens and no separators."""
-    return Plan(len(tokens), count, 0, count / max(1, tokens.layout.num_tokens))
+    return VisualBudget(len(tokens), count, 0, count / max(1, tokens.layout.num_tokens))
 
 
 @DRAWN
@@ -127,7 +128,7 @@ def test_divprune_reference_lets_newlines_compete() -> None:
     features = torch.randn(len(layout), DIM, dtype=torch.float64)
     features[layout.separator] = -features.mean(0)
     tokens = VisualTokens(features, layout)
-    plan = make_plan(layout, 1, ratio=Fraction(1, 4), separators="keep", policy="reference")
+    plan = visual_budget(layout, 1, ratio=Fraction(1, 4), separators="keep", policy="reference")
     index = DivPrune().select(tokens, plan).index
     assert len(index) == round(len(layout) / 4)
     assert int(layout.separator[index].sum()) == 1
@@ -238,7 +239,7 @@ def test_dycoke_matches(data: st.DataObject) -> None:
     tokens = draw_tokens(data, draw_layout(data, images=False))
     layout, views, frames = tokens.layout, views_of(tokens), frames_of(tokens)
     ratio = data.draw(st.sampled_from([0.1, 0.3, 0.5, 0.9, 1.0]))
-    plan = make_plan(layout, 1, ratio=Fraction(str(ratio)), separators="keep", policy="reference")
+    plan = visual_budget(layout, 1, ratio=Fraction(str(ratio)), separators="keep", policy="reference")
     index = DyCoke().select(tokens, plan).index
     kept = slow.dycoke_reference(frames, ratio)
     position = {i: t for t, view in enumerate(views) for i in view}
@@ -295,7 +296,7 @@ def test_dycoke_keeps_the_unpaired_frame_that_the_authors_drop() -> None:
     for frames in (1, 2, 3, 5, 7):
         layout = video_layout(frames, (2, 2), "end")
         tokens = VisualTokens(torch.randn(len(layout), DIM), layout)
-        plan = make_plan(layout, 1, ratio=Fraction(1, 4), separators="keep", policy="reference")
+        plan = visual_budget(layout, 1, ratio=Fraction(1, 4), separators="keep", policy="reference")
         index = DyCoke().select(tokens, plan).index
         counts = [int((layout.view[index] == t).sum()) for t in range(frames)]
         expected = [1 if t % 2 or (t % 4 == 2 and t - 2 < frames - 4) else 4 for t in range(frames)]
@@ -322,7 +323,7 @@ def test_fastvid_segments_and_anchor_counts_match(data: st.DataObject) -> None:
         )
         return
     ratio = data.draw(st.sampled_from([0.3, 0.5, 0.8]))
-    plan = make_plan(layout, 1, ratio=Fraction(str(ratio)), separators="keep", policy="reference")
+    plan = visual_budget(layout, 1, ratio=Fraction(str(ratio)), separators="keep", policy="reference")
     index = method.select(tokens, plan).index
     each = int(10 * ratio)
     context = int(each * 0.4)
@@ -406,7 +407,7 @@ def test_fastvid_peaks_of_copies_come_in_order() -> None:
 def test_fastvid_reference_keeps_the_newlines_of_rows_that_have_tokens() -> None:
     layout = video_layout(2, (6, 2), "row")
     tokens = VisualTokens(torch.randn(len(layout), DIM), layout, {RECEIVED: torch.rand(len(layout))})
-    plan = make_plan(layout, 1, ratio=Fraction(1, 3), separators="keep", policy="reference")
+    plan = visual_budget(layout, 1, ratio=Fraction(1, 3), separators="keep", policy="reference")
     index = FastVID().select(tokens, plan).index
     newline = layout.separator[index]
     assert set(layout.line[index[~newline]].tolist()) == set(layout.line[index[newline]].tolist())

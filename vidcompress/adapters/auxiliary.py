@@ -15,8 +15,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from vidcompress.core.layout import Evidence, Quantity
 from vidcompress.core.reductions import full_precision
+from vidcompress.core.tokens import Evidence, Quantity
 from vidcompress.errors import ArgumentError, UnsupportedInputError, UnsupportedModelError
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from vidcompress.adapters.auxiliary import question_text, text_tower
 from vidcompress.adapters.presets import Preset, find_preset
-from vidcompress.core.layout import Evidence, FrameSource, Layout, Modality, VisualTokens
+from vidcompress.core.layout import Layout, Modality
+from vidcompress.core.tokens import Evidence, FrameSource, VisualTokens
 from vidcompress.core.wrappers import unwrap
 from vidcompress.errors import ArgumentError, UnsupportedInputError, UnsupportedModelError, shown
 from vidcompress.registry.catalogue import Registry
@@ -171,7 +172,7 @@ class Adapter(ABC):
 
         Returns:
             For each visual its tokens exactly as the stock model would splice them; where `may_defer` is set, they may
-            be `UnprojectedTokens`. The evidence `hidden` and
+            be `LazyTokens`. The evidence `hidden` and
             `cls_hidden` goes with `VisualTokens.project`; without a projector both may be left out, and methods that
             merge what it reads merge the features instead.
         """

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vidcompress.core.layout import Evidence, Quantity
 from vidcompress.core.reductions import DEVICE_BLOCK
+from vidcompress.core.tokens import Evidence, Quantity
 from vidcompress.errors import UnsupportedModelError
 
 PROBED: tuple[Quantity, ...] = (

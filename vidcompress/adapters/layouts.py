@@ -13,7 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vidcompress.core.layout import Layout, View, ordinary
+from vidcompress.core.layout import Layout, View
+from vidcompress.core.torch_modes import outside_caller_modes
 
 Newlines = Literal["none", "end", "row"]
 
@@ -44,7 +45,7 @@ def shrunk_canvas(canvas: tuple[int, int], grid: tuple[int, int], max_views: int
 
 
 @lru_cache(maxsize=256)
-@ordinary
+@outside_caller_modes
 def image_layout(
     grid: tuple[int, int],
     crops: tuple[int, int] | None = None,
@@ -115,7 +116,7 @@ def image_layout(
 
 
 @lru_cache(maxsize=256)
-@ordinary
+@outside_caller_modes
 def video_layout(
     frames: int,
     grid: tuple[int, int],

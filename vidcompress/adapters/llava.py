@@ -31,8 +31,8 @@ from vidcompress.adapters.packing import (
     on_canvas,
 )
 from vidcompress.checks import is_number
-from vidcompress.core.layout import AXES, Evidence, FrameSource, Layout, VisualTokens
-from vidcompress.core.lazy_tokens import UnprojectedTokens
+from vidcompress.core.layout import Layout
+from vidcompress.core.tokens import AXES, Evidence, FrameSource, LazyTokens, VisualTokens
 from vidcompress.errors import UnsupportedInputError, UnsupportedModelError, shown
 
 HIDDEN = ("hidden", "cls_hidden")  # what the projector reads
@@ -348,7 +348,7 @@ class LlavaAdapter(Adapter):
         found = {item: found[item] for item in evidence if item in found}
         projector = self.core.multi_modal_projector
         if deferred:
-            return UnprojectedTokens(features, layout, found, projector, self._newline())
+            return LazyTokens(features, layout, found, projector, self._newline())
         return VisualTokens(features, layout, found, projector if self.projects_positions(visual) else None)
 
     def _newline(self) -> Tensor:

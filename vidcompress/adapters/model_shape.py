@@ -54,7 +54,7 @@ MOST_LAYERS, MOST_PIXELS, MOST_WIDTH, MOST_WORDS, MOST_CHANNELS = 1000, 16_384, 
 
 
 @dataclass(frozen=True)
-class EncoderGeometry:
+class EncoderShape:
     """A vision transformer.
 
     Attributes:
@@ -92,7 +92,7 @@ class EncoderGeometry:
 
 
 @dataclass(frozen=True)
-class DecoderGeometry:
+class DecoderShape:
     """A language model with a gated MLP.
 
     Attributes:
@@ -113,7 +113,7 @@ class DecoderGeometry:
 
 
 @dataclass(frozen=True)
-class Geometry:
+class ModelShape:
     """The numbers of a model that its cost follows from.
 
     Attributes:
@@ -124,16 +124,16 @@ class Geometry:
     """
 
     model_type: str
-    encoder: EncoderGeometry
+    encoder: EncoderShape
     projector: tuple[tuple[int, int], ...]
-    decoder: DecoderGeometry
+    decoder: DecoderShape
 
     def to_dict(self) -> dict[str, Any]:
         """As plain numbers, for JSON."""
         return asdict(self)
 
 
-def geometry_of(config: Any) -> Geometry:
+def geometry_of(config: Any) -> ModelShape:
     """Read the numbers of any model with a vision tower, an MLP projector and a decoder.
 
     Args:
@@ -152,7 +152,7 @@ def geometry_of(config: Any) -> Geometry:
     heads = _number(text, "num_attention_heads")
     chosen = _feature_layers(config, layers)
     hidden, width = _number(vision, "hidden_size"), _number(text, "hidden_size")
-    encoder = EncoderGeometry(
+    encoder = EncoderShape(
         hidden=hidden,
         ffn=_number(vision, "intermediate_size"),
         layers=layers,
@@ -164,7 +164,7 @@ def geometry_of(config: Any) -> Geometry:
         cls=int(str(getattr(vision, "model_type", "")).startswith("clip")),
     )
     vocab = _number(text, "vocab_size", most=MOST_WORDS)
-    decoder = DecoderGeometry(
+    decoder = DecoderShape(
         hidden=width,
         ffn=_number(text, "intermediate_size"),
         layers=_number(text, "num_hidden_layers", most=MOST_LAYERS),
@@ -175,7 +175,7 @@ def geometry_of(config: Any) -> Geometry:
         tied=bool(getattr(config, "tie_word_embeddings", getattr(text, "tie_word_embeddings", False))),
         base_vocab=_number(text, "base_vocab_size", vocab, most=MOST_WORDS),
     )
-    return Geometry(config.model_type, encoder, ((hidden * len(chosen), width), (width, width)), decoder)
+    return ModelShape(config.model_type, encoder, ((hidden * len(chosen), width), (width, width)), decoder)
 
 
 def _feature_layers(config: Any, layers: int) -> list[int]:

@@ -8,7 +8,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from vidcompress.core.layout import AXES, Evidence, FrameSource, Layout
+from vidcompress.core.layout import Layout
+from vidcompress.core.tokens import AXES, Evidence, FrameSource
 
 Values = dict[Evidence, Tensor]
 

@@ -136,7 +136,7 @@ def split_in_proportion(total: int, lengths: Sequence[int]) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Plan:
+class VisualBudget:
     """The budget of one visual input, settled before its features exist.
 
     Attributes:
@@ -161,14 +161,14 @@ class Plan:
         return self.budget - self.separators
 
 
-def make_plan(
+def visual_budget(
     layout: Layout,
     budget: int,
     *,
     ratio: Fraction | None = None,
     separators: Separators = "thin",
     policy: Policy = "exact",
-) -> Plan:
+) -> VisualBudget:
     """Divide the budget of one visual input between its tokens and its separators.
 
     `thin` sends floor(B N_sep / N + 1/2) separators (a lone trailing newline is sent whenever B >= 2), `keep`
@@ -188,7 +188,7 @@ def make_plan(
                 f"policy='reference' sends every separator, got separators={separators!r}; use 'keep'"
             )
         share = float(ratio) if ratio is not None else budget / max(total, 1)
-        return Plan(total, budget, in_all, share, policy, keep_separators=True)
+        return VisualBudget(total, budget, in_all, share, policy, keep_separators=True)
     if separators == "keep":
         if budget < in_all:
             raise BudgetError(
@@ -204,4 +204,4 @@ def make_plan(
         kept = half_up(Fraction(budget * in_all, total))
     budget = min(budget, kept + total - in_all)  # without separators there may be too few tokens
     share = float(ratio) if ratio is not None else budget / max(total, 1)
-    return Plan(total, budget, kept, share, policy, keep_separators=separators == "keep")
+    return VisualBudget(total, budget, kept, share, policy, keep_separators=separators == "keep")

@@ -19,7 +19,7 @@ AREA = 0.01
 
 
 @dataclass(frozen=True)
-class Saving:
+class ViewSkipping:
     """What the encoder may be spared.
 
     Attributes:
@@ -46,13 +46,13 @@ class Saving:
                 )
 
 
-def read_saving(value: Any) -> Saving:
+def read_view_skipping(value: Any) -> ViewSkipping:
     """The argument `encoder_saving`: `off`, `frames`, `crops` or `frames+crops`; `frames:THRESHOLD:AREA` sets both.
 
     Raises:
         ArgumentError: anything else.
     """
-    if isinstance(value, Saving):
+    if isinstance(value, ViewSkipping):
         return value
     kinds, *numbers = value.split(":") if isinstance(value, str) else ("",)
     names = kinds.split("+")
@@ -70,11 +70,11 @@ def read_saving(value: Any) -> Saving:
             f"encoder_saving={shown(value)}: must be 'off', 'frames', 'crops' or 'frames+crops'; 'frames:0.2:0.05' "
             "lets 5 % of the picture change by more than 0.2 (of pixel_values) before a frame counts as new"
         )
-    return Saving("frames" in names, "crops" in names, *map(float, read))
+    return ViewSkipping("frames" in names, "crops" in names, *map(float, read))
 
 
 @dataclass(frozen=True)
-class Settings:
+class CompressionConfig:
     """How to compress; see `compress_inputs` for the meaning of each field."""
 
     method: Method
@@ -84,7 +84,7 @@ class Settings:
     policy: Policy
     max_views: int
     inside_positions: Positions = "original"
-    saving: Saving = Saving()
+    saving: ViewSkipping = ViewSkipping()
 
     def report(self) -> Report:
         """An empty report that states these settings."""
@@ -108,8 +108,8 @@ def make_settings(
     positions: Positions | None = None,
     policy: Policy = "exact",
     max_views: int = 16,
-    encoder_saving: str | Saving = "off",
-) -> Settings:
+    encoder_saving: str | ViewSkipping = "off",
+) -> CompressionConfig:
     """Check the arguments of `compress_inputs` and `compress`, and fill in what depends on the method.
 
     Args:
@@ -139,8 +139,15 @@ def make_settings(
     if not is_whole(max_views) or max_views < 1:
         raise ArgumentError(f"max_views must be an integer of at least 1, got {shown(max_views)}")
     inside = given or (method.inside.positions if method.inside is not None else positions)
-    return Settings(
-        method, budget, separators, positions, policy, int(max_views), inside, read_saving(encoder_saving)
+    return CompressionConfig(
+        method,
+        budget,
+        separators,
+        positions,
+        policy,
+        int(max_views),
+        inside,
+        read_view_skipping(encoder_saving),
     )
 
 

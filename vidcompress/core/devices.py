@@ -1,4 +1,4 @@
-"""On which device a model takes its inputs, whether it is on one device, spread over several, or offloaded."""
+"""Devices: where a model takes its inputs (one device, several, or offloaded), and how values get there."""
 
 from __future__ import annotations
 
@@ -53,3 +53,18 @@ def check_device_map(value: Any) -> None:
         f"device_map={shown(value)}: must be one of {', '.join(STRATEGIES)}, a device that is there, or a dict of "
         "modules to devices, such as {'': 'cpu'}"
     )
+
+
+def upload(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Values on a device; a copy to CUDA goes through pinned memory, and the host does not wait for it.
+
+    Args:
+        values: any tensor.
+        device: where it is wanted.
+
+    Returns:
+        The same values there; the tensor itself where it is there already.
+    """
+    if device.type != "cuda" or values.device.type != "cpu":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)

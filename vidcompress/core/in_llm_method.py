@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from vidcompress.checks import one_of
-from vidcompress.core.budget import Plan
-from vidcompress.core.layout import Modality, VisualTokens
+from vidcompress.core.budget import VisualBudget
+from vidcompress.core.layout import Modality
 from vidcompress.core.method import Method
 from vidcompress.core.pruning_schedule import (
     Schedule,
@@ -22,6 +22,7 @@ from vidcompress.core.pruning_schedule import (
     unreachable,
 )
 from vidcompress.core.selection import Selection
+from vidcompress.core.tokens import VisualTokens
 
 SCHEDULES = ("published", "fit")
 
@@ -47,7 +48,7 @@ class Between:
 
 
 @dataclass(frozen=True)
-class InsideMethod(Method):
+class InLLMMethod(Method):
     """A method that prunes inside the language model; before it, everything is sent.
 
     Class attributes:
@@ -81,12 +82,12 @@ class InsideMethod(Method):
     def __post_init__(self) -> None:
         one_of("schedule", self.schedule, SCHEDULES)
 
-    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         """All N positions in order: the language model prunes."""
         return Selection(torch.arange(len(tokens), device=tokens.layout.view.device))
 
     @property
-    def inside(self) -> InsideMethod:
+    def inside(self) -> InLLMMethod:
         """Itself."""
         return self
 

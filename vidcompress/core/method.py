@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from vidcompress.checks import one_of
-from vidcompress.core.budget import Plan, half_up, ratio_fraction
-from vidcompress.core.layout import Evidence, Layout, Modality, VisualTokens
-from vidcompress.core.ragged import Joined, can_join, join, spend
+from vidcompress.core.batch import RaggedBatch, batch_layouts, can_batch, spend
+from vidcompress.core.budget import VisualBudget, half_up, ratio_fraction
+from vidcompress.core.layout import Layout, Modality
 from vidcompress.core.reductions import per_view
 from vidcompress.core.selection import Selection, largest_remainder, top_per_view, with_separators
+from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
 from vidcompress.registry.catalogue import Registry
 from vidcompress.registry.signatures import check_method_class
@@ -67,7 +68,7 @@ class Method(ABC):
 
     @property
     def inside(self) -> Any:
-        """What goes on pruning inside the language model: an `InsideMethod`, or None."""
+        """What goes on pruning inside the language model: an `InLLMMethod`, or None."""
         return None
 
     def sent(self, budget: int, total: int) -> int:
@@ -95,11 +96,11 @@ class Method(ABC):
         """
         return True
 
-    def frames(self, layout: Layout, plan: Plan) -> tuple[int, ...] | None:
+    def frames(self, layout: Layout, plan: VisualBudget) -> tuple[int, ...] | None:
         """Which frames of a video to encode at all, or None for every one."""
         return None
 
-    def crops(self, thumbnail: VisualTokens, layout: Layout, plan: Plan) -> tuple[int, ...] | None:
+    def crops(self, thumbnail: VisualTokens, layout: Layout, plan: VisualBudget) -> tuple[int, ...] | None:
         """Which crops of an image to encode beside its thumbnail, or None for every one.
 
         Asked under `encoder_saving="crops"` only. `select` must send nothing of the others.
@@ -118,7 +119,7 @@ class Method(ABC):
         )
 
     @abstractmethod
-    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         """Choose what the language model sees of one image or one video.
 
         Args:
@@ -126,7 +127,7 @@ class Method(ABC):
             plan: how many positions may be sent, of which how many separators.
         """
 
-    def select_batch(self, tokens: Sequence[VisualTokens], plans: Sequence[Plan]) -> list[Selection]:
+    def select_batch(self, tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget]) -> list[Selection]:
         """Choose for several images, or several videos, what `select` chooses for each; here one by one.
 
         A method that can do it in one pass says how; the selections are the same as alone, to the last token.
@@ -168,34 +169,34 @@ class ScoredMethod(Method):
     """
 
     @abstractmethod
-    def scores(self, tokens: VisualTokens, plan: Plan) -> tuple[Tensor, Tensor]:
+    def scores(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[Tensor, Tensor]:
         """Return token scores (N,) float32, higher is kept, and view weights (V,) float64, tokens wanted."""
 
-    def reference(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def reference(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         """The authors' counts, rounding and order; the same as `exact` where no code was published."""
         return self._exact(tokens, plan)
 
-    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         """Dispatch on the policy of the plan."""
         return self.reference(tokens, plan) if plan.policy == "reference" else self._exact(tokens, plan)
 
     def scores_batch(
-        self, joined: Joined, tokens: Sequence[VisualTokens], plans: Sequence[Plan]
+        self, joined: RaggedBatch, tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget]
     ) -> tuple[Tensor, Tensor]:
         """The `scores` of several visuals, one after the other: of tokens (N,), of views (V,)."""
         pairs = [self.scores(one, plan) for one, plan in zip(tokens, plans, strict=True)]
         return torch.cat([scores for scores, _ in pairs]), torch.cat([weights for _, weights in pairs])
 
-    def select_batch(self, tokens: Sequence[VisualTokens], plans: Sequence[Plan]) -> list[Selection]:
+    def select_batch(self, tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget]) -> list[Selection]:
         """Under `exact` the tokens of all visuals are ranked and chosen in one pass."""
-        if not can_join(tokens) or any(plan.policy != "exact" for plan in plans):
+        if not can_batch(tokens) or any(plan.policy != "exact" for plan in plans):
             return super().select_batch(tokens, plans)
-        joined = join(tuple(one.layout for one in tokens))
+        joined = batch_layouts(tuple(one.layout for one in tokens))
         scores, weights = self.scores_batch(joined, tokens, plans)
         totals = [tokens_to_keep(one.layout, plan) for one, plan in zip(tokens, plans, strict=True)]
         return spend(joined, scores, weights, totals, [plan.separators for plan in plans])
 
-    def _exact(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def _exact(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         layout = tokens.layout
         scores, weights = self.scores(tokens, plan)
         total = tokens_to_keep(layout, plan)
@@ -275,7 +276,7 @@ def by_view(values: Tensor, layout: Layout) -> Tensor:
     return per_view(values, layout).sum(1)
 
 
-def tokens_to_keep(layout: Layout, plan: Plan) -> int:
+def tokens_to_keep(layout: Layout, plan: VisualBudget) -> int:
     """How many tokens, separators apart, the plan leaves; what `exact` methods keep to the token.
 
     Under `reference` the authors' budget is a share of the tokens alone, so it is R of them (half up, at least

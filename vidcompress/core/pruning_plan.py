@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from vidcompress.core.in_llm_method import InsideMethod
+from vidcompress.core.in_llm_method import InLLMMethod
 from vidcompress.core.pruning_schedule import Schedule
 
 Spans = Sequence[tuple[int, int]]
@@ -17,7 +17,7 @@ Spans = Sequence[tuple[int, int]]
 
 
 @dataclass(eq=False)
-class InsidePlan:
+class PruningPlan:
     """One call's pruning.
 
     Attributes:
@@ -30,13 +30,13 @@ class InsidePlan:
         outcome: what became of it; filled by each prefill, read by reports.
     """
 
-    method: InsideMethod
+    method: InLLMMethod
     lengths: list[int]
     spans: list[Spans]
     schedules: list[Schedule]
     budgets: list[int]
     contiguous: bool
-    outcome: Outcome = field(default_factory=lambda: Outcome())
+    outcome: PruningOutcome = field(default_factory=lambda: PruningOutcome())
 
     @property
     def width(self) -> int:
@@ -92,11 +92,11 @@ class InsidePlan:
 
 
 @dataclass(eq=False)
-class Outcome:
+class PruningOutcome:
     """What the latest prefill kept.
 
     Attributes:
-        kept: for each layer of `InsidePlan.layers` a (row, C) bool, on the device: columns still there; a merged token
+        kept: for each layer of `PruningPlan.layers` a (row, C) bool, on the device: columns still there; a merged token
             counts at its centre.
     """
 

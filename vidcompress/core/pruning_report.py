@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidcompress.core.pruning_plan import InsidePlan
+from vidcompress.core.pruning_plan import PruningPlan
 
 
-class InsideReport:
+class PruningReport:
     """Visual tokens from layer to layer. Counts per row are known before the run; which tokens, only after it.
 
     Args:
@@ -19,7 +19,7 @@ class InsideReport:
         row: one prompt of the batch, or None for all.
     """
 
-    def __init__(self, plan: InsidePlan, row: int | None = None) -> None:
+    def __init__(self, plan: PruningPlan, row: int | None = None) -> None:
         self._plan = plan
         self._rows = list(range(len(plan.schedules))) if row is None else [row]
 
@@ -45,9 +45,9 @@ class InsideReport:
         layers = self.per_layer
         return sum(layers) / max(len(layers), 1)
 
-    def for_row(self, row: int) -> InsideReport:
+    def for_row(self, row: int) -> PruningReport:
         """The same of one prompt."""
-        return InsideReport(self._plan, row)
+        return PruningReport(self._plan, row)
 
     def kept(self, row: int, number: int) -> dict[int, Tensor]:
         """Which tokens of one visual input each stage keeps, once a prefill has run.

@@ -40,7 +40,7 @@ def rows_per_block(values: Tensor, row_elements: int) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class Pile:
+class FeatureBatch:
     """B visuals as one: B = 1, or as many of one shape as fit in one block together (see `piles`).
 
     Attributes:
@@ -107,9 +107,9 @@ class Pile:
         return products(x, rows).flatten()
 
 
-def pile(features: Tensor, layout: Layout) -> Pile:
+def feature_batch(features: Tensor, layout: Layout) -> FeatureBatch:
     """One visual, of any size."""
-    return Pile(features, layout, layout.run)
+    return FeatureBatch(features, layout, layout.run)
 
 
 def per_view(values: Tensor, layout: Layout, start: float = 0.0) -> Tensor:
@@ -147,7 +147,7 @@ def products_with(features: Tensor, row: Tensor) -> Tensor:
 def view_sums(features: Tensor, layout: Layout) -> Tensor:
     """(V, D) sums of the L2-normalised tokens of each view; their directions are those of the means."""
     sums = []
-    for x, mask in pile(features, layout).blocks():
+    for x, mask in feature_batch(features, layout).blocks():
         sums.append(weighted_sums(mask / torch.linalg.vector_norm(x, dim=-1).clamp(min=EPSILON), x))
     return (
         torch.cat(sums) if sums else features.new_zeros(0, features.shape[1], dtype=working_dtype(features))
@@ -201,10 +201,10 @@ def distances(features: Tensor, layout: Layout, *, whole: bool = False) -> Dista
         layout: says which positions belong to a view; separators enter no mean.
         whole: also compare with the mean of all tokens.
     """
-    return pile_distances(pile(features, layout), whole=whole)
+    return batch_distances(feature_batch(features, layout), whole=whole)
 
 
-def pile_distances(tokens: Pile, *, whole: bool = False) -> Distances:
+def batch_distances(tokens: FeatureBatch, *, whole: bool = False) -> Distances:
     """The `distances` of each of several visuals, one after the other.
 
     Args:

@@ -10,7 +10,7 @@ from vidcompress.checks import whole_number
 from vidcompress.core.visual_report import ViewReport, VisualReport
 
 if TYPE_CHECKING:
-    from vidcompress.core.pruning_report import InsideReport
+    from vidcompress.core.pruning_report import PruningReport
 
 __all__ = ["Report", "ViewReport", "VisualReport"]
 
@@ -41,7 +41,7 @@ class Report:
     visuals: list[VisualReport] = field(default_factory=list)
     timing_ms: MutableMapping[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    inside: InsideReport | None = None
+    inside: PruningReport | None = None
 
     @property
     def total(self) -> int:

@@ -18,9 +18,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from vidcompress.core.budget import Policy, half_up, ratio_fraction
-from vidcompress.core.layout import Layout, ordinary
+from vidcompress.core.layout import Layout
 from vidcompress.core.reductions import EPSILON, per_view
 from vidcompress.core.selection import best_first
+from vidcompress.core.torch_modes import outside_caller_modes
 from vidcompress.errors import UnsupportedInputError
 
 Allocation = Literal["uniform", "topk", "softmax_max", "softmax_sum", "gated"]
@@ -69,7 +70,7 @@ def commander_of_image(values: Tensor, layout: Layout) -> Commander:
 
 
 @lru_cache(maxsize=64)
-@ordinary
+@outside_caller_modes
 def _places(layout: Layout) -> tuple[Tensor, Tensor]:
     """Where each position (N,) lies in the thumbnail's flat grid, and where in that grid and the canvas behind it.
 
@@ -104,8 +105,8 @@ def allocate(
 
     With S_j = sum (or max) of the commander's score over what view j covers,
     sigma = exp((S - max S) / tau) / (sum + 1e-8) and r_j = min(1, R (1 + sigma_j - mean sigma)). `uniform` is
-    r_j = R; `gated` is as `softmax_sum` here, and `worth_keeping` says the rest; `topk` is R times view j's part of the
-    commander's top round(R M) places, over the mean part. All in float64: with float32 sums a tenth of the authors'
+    r_j = R; `gated` is as `softmax_sum` here, and `view_importance` says the rest; `topk` is R times view j's part of
+    the commander's top round(R M) places, over the mean part. All in float64: with float32 sums a tenth of the authors'
     counts come out wrong.
 
     Args:
@@ -140,7 +141,7 @@ def allocate(
     return rates.clamp(max=1.0).flatten()
 
 
-def worth_keeping(commander: Commander, layout: Layout, needed: float, policy: Policy = "exact") -> Tensor:
+def view_importance(commander: Commander, layout: Layout, needed: float, policy: Policy = "exact") -> Tensor:
     """Which views of an image may send anything when the crops worth least are to send nothing.
 
     The thumbnail, and the crops of largest commander sum until together they hold the tokens needed, at least one.
@@ -166,7 +167,7 @@ def worth_keeping(commander: Commander, layout: Layout, needed: float, policy: P
     return stays & live | ~live
 
 
-def hand_on(weights: Tensor, stays: Tensor, crops: Tensor) -> Tensor:
+def redistribute(weights: Tensor, stays: Tensor, crops: Tensor) -> Tensor:
     """(V,) tokens wanted per view, with those of crops that do not stay handed on to the crops that do."""
     left = torch.where(crops & stays, weights, 0.0)
     share = torch.where(crops, weights, 0.0).sum() / left.sum().clamp(min=EPSILON)
@@ -174,7 +175,7 @@ def hand_on(weights: Tensor, stays: Tensor, crops: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-@ordinary
+@outside_caller_modes
 def _live(layout: Layout, policy: Policy) -> tuple[Tensor, int]:
     """(V,) bool, the views that the budget is shared by, and how many they are."""
     local = [
@@ -215,7 +216,7 @@ def token_scores(commander: Tensor, local: Tensor, layout: Layout, *, score: Sco
 
 
 @lru_cache(maxsize=64)
-@ordinary
+@outside_caller_modes
 def _thumbnail(layout: Layout) -> Tensor | None:
     """(N,) bool, the positions of thumbnails; None where there is none."""
     kinds = [view.kind == "thumbnail" for view in layout.views]
@@ -263,7 +264,7 @@ def over_views(commander: Commander, layout: Layout, how: str, policy: Policy) -
 
 
 @lru_cache(maxsize=64)
-@ordinary
+@outside_caller_modes
 def _coverage(layout: Layout, policy: Policy) -> tuple[Tensor, Tensor]:
     """How much of each row and column of the commander's grid each view's box covers: (V, rows), (V, cols)."""
     boxes = [

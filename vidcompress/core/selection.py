@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vidcompress.core.layout import Layout, VisualTokens, _first
+from vidcompress.core.layout import Layout, _first
+from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import ArgumentError, shown
 
 

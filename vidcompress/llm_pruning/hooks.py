@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from vidcompress.core.pruning_plan import InsidePlan
+from vidcompress.core.pruning_plan import PruningPlan
 from vidcompress.core.wrappers import is_compiled, outside_compiler
 from vidcompress.errors import CompressionStateError, UnsupportedInputError, UnsupportedModelError
 from vidcompress.llm_pruning.attention import check_layer
@@ -80,7 +80,7 @@ class Pruner:
             self._forget()
 
     @contextmanager
-    def armed(self, plan: InsidePlan | None) -> Iterator[None]:
+    def armed(self, plan: PruningPlan | None) -> Iterator[None]:
         """Prune by `plan` in the prefills of this thread for a while."""
         before = getattr(self._local, "plan", None)
         self._local.plan = plan
@@ -119,7 +119,7 @@ class Pruner:
     def _begin(self, hidden: Tensor, kwargs: dict[str, Any], cache: Any) -> None:
         """Decide at the first layer whether this is a prefill of an armed plan."""
         self._forget()
-        plan: InsidePlan | None = getattr(self._local, "plan", None)
+        plan: PruningPlan | None = getattr(self._local, "plan", None)
         if plan is None or (cache is not None and cache.get_seq_length() > 0):
             return
         if not any(name in kwargs for name in CACHE_NAMES):
@@ -216,7 +216,7 @@ class Pruning:
         on: whether the inputs may be handed out: their hooks are on, and this thread is the one that put them on.
     """
 
-    def __init__(self, adapter: Any, plan: InsidePlan) -> None:
+    def __init__(self, adapter: Any, plan: PruningPlan) -> None:
         self.plan = plan
         self._adapter = adapter
         self._thread: int | None = None

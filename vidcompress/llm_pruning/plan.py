@@ -6,16 +6,16 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from vidcompress.core.config import Settings
-from vidcompress.core.in_llm_method import InsideMethod
+from vidcompress.core.config import CompressionConfig
+from vidcompress.core.in_llm_method import InLLMMethod
 from vidcompress.core.prompt import Prompt
-from vidcompress.core.pruning_plan import InsidePlan, Spans
+from vidcompress.core.pruning_plan import PruningPlan, Spans
 from vidcompress.errors import UnsupportedInputError
 
 
-def plan_inside(
-    prompt: Prompt, kept: Mapping[tuple[str, int], Tensor], settings: Settings, layers: int
-) -> InsidePlan:
+def plan_pruning(
+    prompt: Prompt, kept: Mapping[tuple[str, int], Tensor], settings: CompressionConfig, layers: int
+) -> PruningPlan:
     """Settle what is pruned inside the language model, from counts alone.
 
     Args:
@@ -28,7 +28,7 @@ def plan_inside(
         BudgetError: a budget that the method's schedule does not reach.
         UnsupportedInputError: a batch that is padded on the right.
     """
-    method: InsideMethod = settings.method.inside
+    method: InLLMMethod = settings.method.inside
     if prompt.pad_right and len(prompt.rows) > 1:
         raise UnsupportedInputError(
             f"attention_mask ends with padding, and method {method.name!r} ranks by each prompt's last tokens; pad on "
@@ -59,4 +59,6 @@ def plan_inside(
                 reference=settings.policy == "reference",
             )
         )
-    return InsidePlan(method, lengths, columns, schedules, budgets, settings.inside_positions == "contiguous")
+    return PruningPlan(
+        method, lengths, columns, schedules, budgets, settings.inside_positions == "contiguous"
+    )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vidcompress.core.in_llm_method import Between
-from vidcompress.core.pruning_plan import InsidePlan
+from vidcompress.core.pruning_plan import PruningPlan
 from vidcompress.core.reductions import full_precision
 from vidcompress.llm_pruning.attention import attention_rows
 
@@ -88,7 +88,7 @@ class Prefill:
         weights: (b, q) float32, how much each of them counts.
     """
 
-    plan: InsidePlan
+    plan: PruningPlan
     copies: int
     now: Segment
     queries: int
@@ -101,7 +101,7 @@ class Prefill:
         return self.segments.get(layer)
 
 
-def start(plan: InsidePlan, hidden: Tensor, kwargs: dict[str, Any]) -> Prefill:
+def start(plan: PruningPlan, hidden: Tensor, kwargs: dict[str, Any]) -> Prefill:
     """Begin a prefill with everything that the first layer takes in."""
     rows, width = plan.real.shape
     copies = hidden.shape[0] // rows

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from vidcompress.checks import one_of
-from vidcompress.core.budget import Plan, half_up, ratio_fraction, split_in_proportion
-from vidcompress.core.layout import Evidence, Modality, VisualTokens
+from vidcompress.core.budget import VisualBudget, half_up, ratio_fraction, split_in_proportion
+from vidcompress.core.layout import Modality
 from vidcompress.core.method import Method, register_method, require_numbers, say_once
 from vidcompress.core.reductions import full_precision, products_with, working_dtype
 from vidcompress.core.selection import Selection, with_separators
+from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.ops.diversity import Groups, Picks, chosen, groups_of, most_volume, unit_rows
 
@@ -115,7 +116,7 @@ class CDPruner(Method):
                 weight = torch.exp(self.theta / (2 * (1 - self.theta)) * relevance)
             return groups, most_volume(groups, weight, relevance, rounds)
 
-    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         """`exact` splits the plan's tokens over the views by size; `reference` keeps R of each, half rounded up."""
         layout = tokens.layout
         sizes = layout.sizes if self.scope == "view" else (layout.num_tokens,)

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from vidcompress.core.budget import Plan, exact_ratio, half_up
-from vidcompress.core.in_llm_method import InsideMethod
-from vidcompress.core.layout import Evidence, Layout, Modality, VisualTokens
+from vidcompress.core.budget import VisualBudget, exact_ratio, half_up
+from vidcompress.core.in_llm_method import InLLMMethod
+from vidcompress.core.layout import Layout, Modality
 from vidcompress.core.method import Method
 from vidcompress.core.selection import Selection
+from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError
 
 
@@ -32,7 +33,7 @@ class Composed(Method):
     """
 
     before: Method
-    within: InsideMethod
+    within: InLLMMethod
     before_ratio: float | str | Fraction | None = None
 
     def __post_init__(self) -> None:
@@ -40,7 +41,7 @@ class Composed(Method):
             raise ArgumentError(
                 f"before must be a method before the language model, got {self.before!r}; write 'globalcom2+fastv'"
             )
-        if not isinstance(self.within, InsideMethod):
+        if not isinstance(self.within, InLLMMethod):
             raise ArgumentError(
                 f"within must be a method inside the language model, got {self.within!r}; write 'globalcom2+fastv'"
             )
@@ -58,7 +59,7 @@ class Composed(Method):
             object.__setattr__(self, field, value)
 
     @property
-    def inside(self) -> InsideMethod:
+    def inside(self) -> InLLMMethod:
         """`within`."""
         return self.within
 
@@ -78,19 +79,19 @@ class Composed(Method):
         """What `before` reads."""
         return self.before.reads_features(modality, has_cls)
 
-    def frames(self, layout: Layout, plan: Plan) -> tuple[int, ...] | None:
+    def frames(self, layout: Layout, plan: VisualBudget) -> tuple[int, ...] | None:
         """What `before` has encoded."""
         return self.before.frames(layout, plan)
 
-    def crops(self, thumbnail: VisualTokens, layout: Layout, plan: Plan) -> tuple[int, ...] | None:
+    def crops(self, thumbnail: VisualTokens, layout: Layout, plan: VisualBudget) -> tuple[int, ...] | None:
         """What `before` has encoded."""
         return self.before.crops(thumbnail, layout, plan)
 
-    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         """What `before` selects."""
         return self.before.select(tokens, plan)
 
-    def select_batch(self, tokens: Sequence[VisualTokens], plans: Sequence[Plan]) -> list[Selection]:
+    def select_batch(self, tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget]) -> list[Selection]:
         """What `before` selects."""
         return self.before.select_batch(tokens, plans)
 

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from vidcompress.checks import is_whole
-from vidcompress.core.budget import Plan
-from vidcompress.core.layout import Modality, VisualTokens
+from vidcompress.core.batch import batch_layouts, can_batch, kept_of_each
+from vidcompress.core.budget import VisualBudget
+from vidcompress.core.layout import Modality
 from vidcompress.core.method import Method, register_method, tokens_to_keep
-from vidcompress.core.ragged import can_join, join, kept_of_each
 from vidcompress.core.selection import Selection, with_separators
+from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import ArgumentError, shown
 
 BOTH: frozenset[Modality] = frozenset({"image", "video"})
@@ -33,7 +34,7 @@ class Keep(Method):
     compares: ClassVar = "nothing"
     exact: ClassVar[bool] = False
 
-    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         """All N positions in order."""
         return Selection(torch.arange(len(tokens), device=tokens.layout.view.device))
 
@@ -66,17 +67,17 @@ class Random(Method):
         """Never."""
         return False
 
-    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         """The first B of a seeded permutation, ascending."""
         count = tokens_to_keep(tokens.layout, plan)
         drawn = self._permutation(tokens.layout.num_tokens)[:count].sort().values
         return _of_tokens(tokens, drawn.to(tokens.layout.view.device), plan)
 
-    def select_batch(self, tokens: Sequence[VisualTokens], plans: Sequence[Plan]) -> list[Selection]:
+    def select_batch(self, tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget]) -> list[Selection]:
         """One permutation for every number of tokens, and one pass."""
-        if not can_join(tokens):
+        if not can_batch(tokens):
             return super().select_batch(tokens, plans)
-        joined, counts = join(tuple(one.layout for one in tokens)), _counts(tokens, plans)
+        joined, counts = batch_layouts(tuple(one.layout for one in tokens)), _counts(tokens, plans)
         sizes = [one.layout.num_tokens for one in tokens]
         distinct = sorted(set(sizes))
         drawn = [self._permutation(size).argsort() for size in distinct]  # when each token is drawn
@@ -109,17 +110,17 @@ class Uniform(Method):
         """Never."""
         return False
 
-    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         """Token floor((i + 1/2) N / B) for i = 0 .. B - 1."""
         count = tokens_to_keep(tokens.layout, plan)
         i = torch.arange(count, device=tokens.layout.view.device)
         return _of_tokens(tokens, (2 * i + 1) * tokens.layout.num_tokens // max(1, 2 * count), plan)
 
-    def select_batch(self, tokens: Sequence[VisualTokens], plans: Sequence[Plan]) -> list[Selection]:
+    def select_batch(self, tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget]) -> list[Selection]:
         """The strides of all in one pass."""
-        if not can_join(tokens):
+        if not can_batch(tokens):
             return super().select_batch(tokens, plans)
-        joined, counts = join(tuple(one.layout for one in tokens)), _counts(tokens, plans)
+        joined, counts = batch_layouts(tuple(one.layout for one in tokens)), _counts(tokens, plans)
         sizes, total = [one.layout.num_tokens for one in tokens], sum(counts)
         device = joined.owner.device
         count, size, first, begin = _table(counts, sizes, _starts(counts), _starts(sizes)).to(device)
@@ -132,13 +133,13 @@ class Uniform(Method):
         return kept_of_each(joined, kept, counts, [plan.separators for plan in plans])
 
 
-def _of_tokens(tokens: VisualTokens, numbers: Tensor, plan: Plan) -> Selection:
+def _of_tokens(tokens: VisualTokens, numbers: Tensor, plan: VisualBudget) -> Selection:
     """Turn numbers among the tokens, ascending, into positions, and add the planned separators."""
     index = tokens.layout.token_index[numbers]
     return Selection(with_separators(tokens.layout, index, plan.separators))
 
 
-def _counts(tokens: Sequence[VisualTokens], plans: Sequence[Plan]) -> list[int]:
+def _counts(tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget]) -> list[int]:
     return [tokens_to_keep(one.layout, plan) for one, plan in zip(tokens, plans, strict=True)]
 
 

@@ -11,11 +11,12 @@ from typing import ClassVar, Literal, get_args
 import torch
 
 from vidcompress.checks import one_of
-from vidcompress.core.budget import Plan, split_in_proportion
-from vidcompress.core.layout import Modality, VisualTokens
+from vidcompress.core.budget import VisualBudget, split_in_proportion
+from vidcompress.core.layout import Modality
 from vidcompress.core.method import Method, register_method
 from vidcompress.core.reductions import full_precision
 from vidcompress.core.selection import Selection, with_separators
+from vidcompress.core.tokens import VisualTokens
 from vidcompress.ops.diversity import Start, chosen, farthest_points, grouped, groups_of
 
 Scope = Literal["whole", "view"]
@@ -49,7 +50,7 @@ class DivPrune(Method):
         for option, allowed in (("scope", get_args(Scope)), ("start", get_args(Start))):
             one_of(option, getattr(self, option), allowed)
 
-    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         """`exact`: the plan's tokens, then its separators. `reference`: separators compete, as in the authors' code."""
         if plan.policy == "reference":
             return self.reference(tokens, plan)
@@ -62,7 +63,7 @@ class DivPrune(Method):
             kept = chosen(groups, order, limits, plan.tokens)
         return Selection(with_separators(tokens.layout, kept, plan.separators))
 
-    def reference(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def reference(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         """round(R N) of all N positions, separators among them (they are all alike, so few survive), in order."""
         layout = tokens.layout
         count = min(len(layout), max(1, round(plan.ratio * layout.full_length)))

@@ -12,8 +12,8 @@ from typing import ClassVar
 import torch
 
 from vidcompress.checks import is_whole
-from vidcompress.core.budget import Plan, split_in_proportion
-from vidcompress.core.layout import Modality, VisualTokens
+from vidcompress.core.budget import VisualBudget, split_in_proportion
+from vidcompress.core.layout import Modality
 from vidcompress.core.method import Method, register_method
 from vidcompress.core.reductions import cosines_to_frames
 from vidcompress.core.selection import (
@@ -23,6 +23,7 @@ from vidcompress.core.selection import (
     top_per_view,
     with_separators,
 )
+from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.methods.evs import strided
 
@@ -54,11 +55,11 @@ class DyCoke(Method):
         if not is_whole(self.window) or self.window < 1:
             raise ArgumentError(f"window must be an integer of at least 1, got {shown(self.window)}; use 4")
 
-    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         """Dispatch on the policy of the plan."""
         return self.reference(tokens, plan) if plan.policy == "reference" else self._exact(tokens, plan)
 
-    def _exact(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def _exact(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         """First frames whole, the rest of the budget alike on all others. A window whose first frames alone are above
         the budget is doubled; less than one frame is the first, evenly strided."""
         layout, size = tokens.layout, tokens.layout.sizes[0]
@@ -78,7 +79,7 @@ class DyCoke(Method):
         kept = top_per_view(self._novelty(tokens, partner), layout, limits, total)
         return Selection(with_separators(layout, kept, plan.separators))
 
-    def reference(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def reference(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         """int(R n) tokens of each pruned frame, most novel first, then the frame's separators. As in the code, the
         third frame of the last window is not pruned, and neither is what lies beyond the last pair."""
         layout, size = tokens.layout, tokens.layout.sizes[0]

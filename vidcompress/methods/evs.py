@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from vidcompress.checks import one_of
-from vidcompress.core.budget import Plan
-from vidcompress.core.layout import Modality, VisualTokens
+from vidcompress.core.budget import VisualBudget
+from vidcompress.core.layout import Modality
 from vidcompress.core.method import Method, Positions, register_method, tokens_to_keep
 from vidcompress.core.reductions import cosines_to_frames
 from vidcompress.core.selection import Selection, best_first, with_separators
+from vidcompress.core.tokens import VisualTokens
 
 FirstFrame = Literal["forced", "next"]
 FORCED = 255.0
@@ -54,7 +55,7 @@ class EVS(Method):
         change = 1 - cosines_to_frames(tokens.features, layout, partner)
         return torch.where(layout.view == 0, FORCED, change) if self.first_frame == "forced" else change
 
-    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         """The plan's tokens of greatest change; under `reference` max(n, int(R N)), n being the tokens of a frame."""
         layout, size = tokens.layout, tokens.layout.sizes[0]
         if plan.policy == "reference":

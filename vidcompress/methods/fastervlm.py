@@ -11,10 +11,11 @@ from typing import ClassVar, get_args
 import torch
 from torch import Tensor
 
-from vidcompress.core.budget import Plan
-from vidcompress.core.layout import Evidence, Modality, VisualTokens
+from vidcompress.core.budget import VisualBudget
+from vidcompress.core.layout import Modality
 from vidcompress.core.method import ScoredMethod, register_method, require_one_of
 from vidcompress.core.selection import Selection, top_per_view, with_separators
+from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.ops.attention_scores import (
     Attention,
     Layer,
@@ -60,12 +61,12 @@ class FasterVLM(ScoredMethod):
         """For distances only."""
         return self.evidence == "distance"
 
-    def scores(self, tokens: VisualTokens, plan: Plan) -> tuple[Tensor, Tensor]:
+    def scores(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[Tensor, Tensor]:
         """Attention (N,), and views in proportion to their sizes (V,) float64."""
         weights = tokens.layout.sizes_tensor[:-1].to(torch.float64)
         return attention_of(tokens, self.evidence, self.layer), weights
 
-    def reference(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def reference(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         """Of every view its share by itself, rounded; in sequence order, with every separator."""
         layout = tokens.layout
         counts = shares(layout, plan)

@@ -8,17 +8,17 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from vidcompress.core.in_llm_method import Between, InsideMethod, visual_attention
+from vidcompress.core.in_llm_method import Between, InLLMMethod, visual_attention
 from vidcompress.core.method import Positions, register_method
 
 
 @register_method
 @dataclass(frozen=True)
-class FastV(InsideMethod):
+class FastV(InLLMMethod):
     """Ranks by the head-mean attention of the last token in layer K - 1; K is 2 of 32 layers.
 
     Attributes:
-        schedule: see `InsideMethod`.
+        schedule: see `InLLMMethod`.
     """
 
     name: ClassVar[str] = "fastv"

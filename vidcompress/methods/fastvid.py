@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from vidcompress.checks import is_whole, one_of
-from vidcompress.core.budget import Plan, split_in_proportion
-from vidcompress.core.layout import Evidence, Modality, VisualTokens
+from vidcompress.core.budget import VisualBudget, split_in_proportion
+from vidcompress.core.layout import Modality
 from vidcompress.core.method import Method, Positions, register_method, require_numbers, say_once
 from vidcompress.core.reductions import distances, full_precision, view_sums
 from vidcompress.core.selection import Selection, largest_remainder, top_per_view, with_separators
+from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.ops.density_peaks import Merged, density_scores, merge_into
 from vidcompress.ops.diversity import unit_rows
@@ -105,7 +106,7 @@ class FastVID(Method):
             )
         return (self._wanted(kind),)
 
-    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         """Salient tokens and merged ones, each at the place of its peak, in sequence order, and separators."""
         if plan.budget == 0:
             return Selection(tokens.layout.view.new_zeros(0))
@@ -127,7 +128,7 @@ class FastVID(Method):
         cut = (rank < self.segments - 1) | (alike < self.tau)
         return torch.cat((cut.new_zeros(min(1, frames)), cut)).cumsum(0)
 
-    def _exact(self, tokens: VisualTokens, plan: Plan) -> tuple[Tensor, Tensor, Tensor, int]:
+    def _exact(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[Tensor, Tensor, Tensor, int]:
         """The plan's tokens: floor(d x tokens) peaks in proportion to what each anchor frame stands for, the rest
         salient tokens, alike for all frames."""
         layout, device = tokens.layout, tokens.layout.view.device
@@ -142,7 +143,7 @@ class FastVID(Method):
         scores = self._peak_scores(tokens, salient)
         return salient, top_per_view(scores, layout, counts, context), segment, plan.separators
 
-    def _reference(self, tokens: VisualTokens, plan: Plan) -> tuple[Tensor, Tensor, Tensor, int]:
+    def _reference(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[Tensor, Tensor, Tensor, int]:
         """int(R n) tokens per frame, int(d int(R n)) of them for peaks, whole numbers per anchor frame, and the
         separators of every line with a kept token."""
         layout, size = tokens.layout, tokens.layout.sizes[0]

@@ -7,10 +7,11 @@ from typing import ClassVar
 
 import torch
 
-from vidcompress.core.budget import Plan
-from vidcompress.core.layout import Layout, Modality, VisualTokens, _first
+from vidcompress.core.budget import VisualBudget
+from vidcompress.core.layout import Layout, Modality, _first
 from vidcompress.core.method import Method, register_method, tokens_to_keep
 from vidcompress.core.selection import Selection, with_separators
+from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import BudgetError
 
 
@@ -29,7 +30,7 @@ class Frames(Method):
     changes_views: ClassVar[bool] = True
     exact: ClassVar[bool] = False
 
-    def frames(self, layout: Layout, plan: Plan) -> tuple[int, ...]:
+    def frames(self, layout: Layout, plan: VisualBudget) -> tuple[int, ...]:
         """Numbers of the frames to encode: the most whose tokens and newlines fit into the budget.
 
         With a budget of nothing one frame is named, because encoders need one; `select` then sends none of it.
@@ -43,7 +44,7 @@ class Frames(Method):
             return (0,)
         return tuple(i * (frames - 1) // (count - 1) for i in range(count))
 
-    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         """Every token of the frames; a layout that still has them all is thinned out here."""
         layout = tokens.layout
         if plan.budget == 0:
@@ -58,7 +59,7 @@ class Frames(Method):
         index = _first(keep[layout.view], layout.sizes[0] * len(chosen))
         return Selection(with_separators(layout, index, separators))
 
-    def _reach(self, layout: Layout, plan: Plan) -> tuple[int, int]:
+    def _reach(self, layout: Layout, plan: VisualBudget) -> tuple[int, int]:
         """How many frames, and how many separators with them, make the largest count; from geometry alone."""
         size, in_all = layout.sizes[0], layout.num_separators
         total = (layout.full_length - in_all) // size

@@ -15,23 +15,23 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from vidcompress.checks import is_whole, one_of
-from vidcompress.core.batch import in_order, piles, ratios_of
-from vidcompress.core.budget import Plan
-from vidcompress.core.layout import Evidence, Layout, Modality, Quantity, VisualTokens, _first
+from vidcompress.core.batch import RaggedBatch, feature_batches, in_order, ratios_of
+from vidcompress.core.budget import VisualBudget
+from vidcompress.core.layout import Layout, Modality, _first
 from vidcompress.core.method import ScoredMethod, register_method, require_numbers, tokens_to_keep
-from vidcompress.core.ragged import Joined
-from vidcompress.core.reductions import distances, pile_distances, working_dtype
+from vidcompress.core.reductions import batch_distances, distances, working_dtype
 from vidcompress.core.scoring import (
     Allocation,
     Commander,
     Score,
     allocate,
     commander_of_image,
-    hand_on,
+    redistribute,
     token_scores,
-    worth_keeping,
+    view_importance,
 )
 from vidcompress.core.selection import Selection, best_first, rank_within_views
+from vidcompress.core.tokens import Evidence, Quantity, VisualTokens
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
 
 EvidenceOption = Literal["auto", "cls_logits", "cls_attention", "attention_received", "distance"]
@@ -117,7 +117,7 @@ class GlobalCom2(ScoredMethod):
             local = distances(tokens.features, layout).view
         return commander_of_image(local, layout), local
 
-    def scores(self, tokens: VisualTokens, plan: Plan) -> tuple[Tensor, Tensor]:
+    def scores(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[Tensor, Tensor]:
         """Token scores (N,) float32 or better, and tokens wanted per view (V,) float64: N_j r_j."""
         layout = tokens.layout
         commander, local = self.commander_and_local(tokens)
@@ -125,7 +125,7 @@ class GlobalCom2(ScoredMethod):
         return scores, self._wanted_of_views(commander, layout, plan)
 
     def scores_batch(
-        self, joined: Joined, tokens: Sequence[VisualTokens], plans: Sequence[Plan]
+        self, joined: RaggedBatch, tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget]
     ) -> tuple[Tensor, Tensor]:
         """Scores at once, distances of visuals of one shape at once; allocation at once for clips of one shape.
 
@@ -146,8 +146,8 @@ class GlobalCom2(ScoredMethod):
 
     def _said(self, tokens: Sequence[VisualTokens]) -> list[tuple[Commander, Tensor]]:
         """`commander_and_local` of visuals without attention evidence, their distances together."""
-        made, clips = piles(tokens), tokens[0].layout.modality == "video"
-        far = [pile_distances(one, whole=clips) for one in made]
+        made, clips = feature_batches(tokens), tokens[0].layout.modality == "video"
+        far = [batch_distances(one, whole=clips) for one in made]
         lengths = [len(one) for one in tokens]
         own = in_order(made, [one.view for one in far], lengths).split(lengths)
         if not clips:
@@ -158,11 +158,11 @@ class GlobalCom2(ScoredMethod):
         return [(Commander(part), view) for part, view in zip(whole, own, strict=True)]
 
     def _of_clips(
-        self, tokens: Sequence[VisualTokens], plans: Sequence[Plan]
+        self, tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """What the commander (N,) and the frames (N,) say of clips, and tokens wanted of each frame (V,)."""
-        made = piles(tokens)
-        far = [pile_distances(one, whole=True) for one in made]
+        made = feature_batches(tokens)
+        far = [batch_distances(one, whole=True) for one in made]
         wholes = [one.whole if one.whole is not None else one.view for one in far]
         wanted = []
         for one, whole in zip(made, wholes, strict=True):
@@ -182,7 +182,7 @@ class GlobalCom2(ScoredMethod):
             in_order(made, wanted, [len(one.layout.views) for one in tokens]),
         )
 
-    def _wanted_of_views(self, commander: Commander, layout: Layout, plan: Plan) -> Tensor:
+    def _wanted_of_views(self, commander: Commander, layout: Layout, plan: VisualBudget) -> Tensor:
         """(V,) float64, tokens wanted of each view: N_j r_j, after the gate if there is one."""
         rates = allocate(
             commander, layout, plan.ratio, allocation=self.allocation, tau=self.tau, policy=plan.policy
@@ -190,10 +190,10 @@ class GlobalCom2(ScoredMethod):
         wanted = layout.sizes_tensor[:-1] * rates
         if self.allocation == "gated" and commander.grid is not None:
             crops = torch.tensor([view.kind == "crop" for view in layout.views], device=wanted.device)
-            wanted = hand_on(wanted, self._staying(commander, layout, plan), crops)
+            wanted = redistribute(wanted, self._staying(commander, layout, plan), crops)
         return wanted
 
-    def crops(self, thumbnail: VisualTokens, layout: Layout, plan: Plan) -> tuple[int, ...] | None:
+    def crops(self, thumbnail: VisualTokens, layout: Layout, plan: VisualBudget) -> tuple[int, ...] | None:
         """The crops that `gated` gives something, by the same rule as `scores`; asks the device once."""
         if self.allocation != "gated":
             raise ArgumentError(
@@ -211,10 +211,10 @@ class GlobalCom2(ScoredMethod):
             n for n, view in enumerate(layout.views) if view.kind == "crop" and layout.sizes[n] and stays[n]
         )
 
-    def _staying(self, commander: Commander, layout: Layout, plan: Plan) -> Tensor:
-        return worth_keeping(commander, layout, self.gate * tokens_to_keep(layout, plan), plan.policy)
+    def _staying(self, commander: Commander, layout: Layout, plan: VisualBudget) -> Tensor:
+        return view_importance(commander, layout, self.gate * tokens_to_keep(layout, plan), plan.policy)
 
-    def reference(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def reference(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         """int(N_j r_j) tokens per view; the thumbnail first, best token first; then crops or frames in order, with
         every separator. Tokens stay at their true places, where the released code moves them when there is padding."""
         layout = tokens.layout

@@ -11,11 +11,12 @@ from typing import ClassVar, Literal, cast, get_args
 import torch
 from torch import Tensor
 
-from vidcompress.core.budget import Plan
-from vidcompress.core.layout import Evidence, Layout, Modality, VisualTokens, _first
+from vidcompress.core.budget import VisualBudget
+from vidcompress.core.layout import Layout, Modality, _first
 from vidcompress.core.method import ScoredMethod, register_method, require_numbers, require_one_of
 from vidcompress.core.scoring import Commander, commander_of_image, over_views, top_places
 from vidcompress.core.selection import Selection, rank_within_views
+from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError
 from vidcompress.ops.attention_scores import Layer, attention_of, attention_wanted, require_layer
 
@@ -71,7 +72,7 @@ class HiRED(ScoredMethod):
         """Never: attention says it all."""
         return False
 
-    def scores(self, tokens: VisualTokens, plan: Plan) -> tuple[Tensor, Tensor]:
+    def scores(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[Tensor, Tensor]:
         """Late attention (N,), and the views' parts of the budget (V,) float64: alpha, and (1 - alpha) p_j."""
         layout, scores = tokens.layout, attention_of(tokens, self.evidence, self.layer)
         crops = over_views(Commander(scores, self._marked(tokens)), layout, "sum", "exact")
@@ -83,7 +84,7 @@ class HiRED(ScoredMethod):
         weights = torch.where(thumb, self.alpha, (1 - self.alpha) * crops / crops.sum().clamp(min=1e-300))
         return scores, weights
 
-    def reference(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def reference(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         """min(int(B alpha), N_0) tokens of the thumbnail and int(p_j rest) of crop j, in sequence order.
 
         p_j counts marks in the j-th of as many equal runs of the thumbnail's flattened map as there are crops: stripes,

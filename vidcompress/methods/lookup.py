@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from vidcompress.core.config import Settings, make_settings
+from vidcompress.core.config import CompressionConfig, make_settings
 from vidcompress.core.foreign_arguments import LOADING, refuse
 from vidcompress.core.method import METHODS, Method
 from vidcompress.errors import ArgumentError, nearest, shown
@@ -48,8 +48,8 @@ def get_method(method: Any, **options: Any) -> Method:
     return cls(**options)
 
 
-def read_settings(method: Any = "globalcom2", **arguments: Any) -> Settings:
-    """Settings from a method's name or instance, the arguments of `compress_inputs` and the method's options.
+def read_settings(method: Any = "globalcom2", **arguments: Any) -> CompressionConfig:
+    """CompressionConfig from a method's name or instance, the arguments of `compress_inputs` and the method's options.
 
     Args:
         method: as in `compress_inputs`.

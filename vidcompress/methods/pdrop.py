@@ -8,19 +8,19 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from vidcompress.core.in_llm_method import Between, InsideMethod, visual_attention
+from vidcompress.core.in_llm_method import Between, InLLMMethod, visual_attention
 from vidcompress.core.method import Positions, register_method
 
 
 @register_method
 @dataclass(frozen=True)
-class PDrop(InsideMethod):
+class PDrop(InLLMMethod):
     """Before layers 8, 16 and 24 of 32, ranks by what the last prompt token attends to under the next layer's weights.
 
     Behind stage s, N lambda^s of N tokens stay. The authors' lambda is a half; a budget chooses another.
 
     Attributes:
-        schedule: see `InsideMethod`.
+        schedule: see `InLLMMethod`.
     """
 
     name: ClassVar[str] = "pdrop"

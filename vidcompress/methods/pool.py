@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d
 
-from vidcompress.core.budget import Plan
-from vidcompress.core.layout import Layout, Modality, VisualTokens
+from vidcompress.core.budget import VisualBudget
+from vidcompress.core.layout import Layout, Modality
 from vidcompress.core.method import Method, register_method, tokens_to_keep
 from vidcompress.core.reductions import rows_per_block, working_dtype
 from vidcompress.core.selection import Selection
+from vidcompress.core.tokens import VisualTokens
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Pool(Method):
     exact: ClassVar[bool] = False
     merges: ClassVar[bool] = True
 
-    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         """Pooled features, each at the position of the source token at the pooled cell's centre."""
         layout = tokens.layout
         if plan.budget == 0:
@@ -88,7 +89,7 @@ class Pool(Method):
         return Selection(index[order], torch.cat(features)[order])
 
 
-def _start(layout: Layout, plan: Plan) -> _State:
+def _start(layout: Layout, plan: VisualBudget) -> _State:
     """The unpooled sizes. Newlines are left out altogether when the plan has none."""
     wanted, views = plan.separators > 0, len(layout.views)
     if layout.modality == "video":
@@ -102,7 +103,7 @@ def _start(layout: Layout, plan: Plan) -> _State:
     return _State((layout.grid, layout.canvas), (1, 1), ("none", newline), 0)
 
 
-def _reach(state: _State, layout: Layout, plan: Plan) -> _State:
+def _reach(state: _State, layout: Layout, plan: VisualBudget) -> _State:
     """The largest count that fits: newlines are given up last, then crops, then time."""
     reference = plan.policy == "reference"  # there every separator comes on top of the budget
     room = tokens_to_keep(layout, plan) if reference else plan.budget

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from vidcompress.checks import is_whole
-from vidcompress.core.budget import Plan
-from vidcompress.core.layout import Evidence, Layout, Modality, Quantity, VisualTokens, _first
+from vidcompress.core.budget import VisualBudget
+from vidcompress.core.layout import Layout, Modality, _first
 from vidcompress.core.method import Method, register_method, require_flags, require_one_of, tokens_to_keep
 from vidcompress.core.reductions import per_view, rows_per_block
 from vidcompress.core.selection import Selection, largest_remainder, rank_table, separators_for
+from vidcompress.core.tokens import Evidence, Quantity, VisualTokens
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.ops.attention_scores import (
     Layer,
@@ -113,14 +114,14 @@ class PruMerge(Method):
         """Where tokens are merged after the projector."""
         return self.merge and self.space == "features"
 
-    def scores(self, tokens: VisualTokens, plan: Plan) -> tuple[Tensor, Tensor]:
+    def scores(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[Tensor, Tensor]:
         """Attention (N,), and the views' weights (V,) float64: their sizes, or how many of their tokens stand out."""
         scores = attention_of(tokens, self._option, self.layer, self._cls)
         if self.count == "iqr":
             return scores, outliers(scores, tokens.layout).to(torch.float64)
         return scores, tokens.layout.sizes_tensor[:-1].to(torch.float64)
 
-    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         """Kept tokens at their own positions; the extra one of a view at the position of its last pruned token."""
         layout, size = tokens.layout, tokens.layout.sizes_tensor[:-1]
         scores, weights = self.scores(tokens, plan)
@@ -155,7 +156,7 @@ class PruMerge(Method):
         order = torch.argsort(index, stable=True)
         return Selection(index[order], features[order])
 
-    def candidates(self, scores: Tensor, counts: Tensor, layout: Layout, plan: Plan) -> Candidates:
+    def candidates(self, scores: Tensor, counts: Tensor, layout: Layout, plan: VisualBudget) -> Candidates:
         """Kept tokens of every view, best first, then its pruned ones, ascending.
 
         Args:
@@ -177,7 +178,7 @@ class PruMerge(Method):
     def _sums_pruned(self) -> bool:
         return self.merge and self.extra_token
 
-    def _counts(self, weights: Tensor, layout: Layout, plan: Plan) -> Tensor:
+    def _counts(self, weights: Tensor, layout: Layout, plan: VisualBudget) -> Tensor:
         """(V,) int64: the budget of each view; under `reference` int(n ratio) kept ones, at least one."""
         size = layout.sizes_tensor[:-1]
         if plan.policy == "exact":
@@ -188,13 +189,13 @@ class PruMerge(Method):
         wanted = weights if self.count == "iqr" else size * plan.ratio
         return torch.minimum(wanted.to(torch.int64).clamp(min=1), size)
 
-    def _without_extra(self, counts: Tensor, layout: Layout, plan: Plan) -> Tensor:
+    def _without_extra(self, counts: Tensor, layout: Layout, plan: VisualBudget) -> Tensor:
         """Of each view's budget what is left for kept tokens."""
         if plan.policy != "exact" or not self._sums_pruned:
             return counts
         return counts - ((counts > 1) & (counts < layout.sizes_tensor[:-1])).to(torch.int64)
 
-    def _most(self, layout: Layout, plan: Plan) -> int:
+    def _most(self, layout: Layout, plan: VisualBudget) -> int:
         """A bound on the tokens that a view keeps, without asking the device."""
         width = layout.table.shape[1]
         if plan.policy != "exact":

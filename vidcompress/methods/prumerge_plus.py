@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
-from vidcompress.core.budget import Plan
+from vidcompress.core.budget import VisualBudget
 from vidcompress.core.layout import Layout
 from vidcompress.core.method import register_method, require_numbers
 from vidcompress.core.selection import rank_table
@@ -49,7 +49,7 @@ class PruMergePlus(PruMerge):
                 f"spatial_share must be a number from 0 to 1, got {self.spatial_share!r}; the authors' is about 0.75"
             )
 
-    def candidates(self, scores: Tensor, counts: Tensor, layout: Layout, plan: Plan) -> Candidates:
+    def candidates(self, scores: Tensor, counts: Tensor, layout: Layout, plan: VisualBudget) -> Candidates:
         """Of every view the tokens of most attention, then the spaced ones, ascending, then the pruned, ascending."""
         size, rank = layout.sizes_tensor[:-1], rank_table(scores, layout)
         kept = self._without_extra(counts, layout, plan)
@@ -68,7 +68,7 @@ class PruMergePlus(PruMerge):
             columns, spaced = _trained(size, rank.shape[1])
         return _listed(rank, best, columns, spaced, size)
 
-    def _counts(self, weights: Tensor, layout: Layout, plan: Plan) -> Tensor:
+    def _counts(self, weights: Tensor, layout: Layout, plan: VisualBudget) -> Tensor:
         counts = super()._counts(weights, layout, plan)
         if self.count == "training" and plan.policy == "reference" and plan.budget:
             return layout.sizes_tensor[:-1]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vidcompress.checks import flag
-from vidcompress.core.in_llm_method import Between, InsideMethod, visual_attention
+from vidcompress.core.in_llm_method import Between, InLLMMethod, visual_attention
 from vidcompress.core.method import Positions, register_method
 from vidcompress.ops.clustering import cluster_means, density_peaks
 
@@ -32,14 +32,14 @@ _NAMED_2: dict[int, tuple[int, ...]] = {
 
 @register_method
 @dataclass(frozen=True)
-class SparseVLM(InsideMethod):
+class SparseVLM(InLLMMethod):
     """Behind layers 2, 6 and 15 of 32, keeps what the raters attend to and merges the best of the rest into a few.
 
     Raters are the text tokens behind the picture whose share of the picture's attention, taken once on the input
     embeddings, is above the mean. Of P tokens left out, int(0.3 P) + 1 are clustered into a tenth as many.
 
     Attributes:
-        schedule: see `InsideMethod`. Between the authors' settings "64" and "192" the counts are interpolated.
+        schedule: see `InLLMMethod`. Between the authors' settings "64" and "192" the counts are interpolated.
         recycle: whether tokens left out are merged into new ones.
     """
 

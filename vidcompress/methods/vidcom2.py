@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from vidcompress.checks import one_of
-from vidcompress.core.batch import in_order, piles, ratios_of
-from vidcompress.core.budget import Plan
-from vidcompress.core.layout import Layout, Modality, VisualTokens, _first
+from vidcompress.core.batch import RaggedBatch, feature_batches, in_order, ratios_of
+from vidcompress.core.budget import VisualBudget
+from vidcompress.core.layout import Layout, Modality, _first
 from vidcompress.core.method import (
     Method,
     ScoredMethod,
@@ -25,11 +25,10 @@ from vidcompress.core.method import (
     require_numbers,
     tokens_to_keep,
 )
-from vidcompress.core.ragged import Joined
 from vidcompress.core.reductions import (
     EPSILON,
-    Pile,
-    pile,
+    FeatureBatch,
+    feature_batch,
     products,
     rows_per_block,
     weighted_sums,
@@ -37,6 +36,7 @@ from vidcompress.core.reductions import (
 )
 from vidcompress.core.scoring import softmax_of_views
 from vidcompress.core.selection import Selection, best_first, rank_within_views, with_separators
+from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import ArgumentError, shown
 
 Reconcile = Literal["largest_remainder", "global"]
@@ -100,10 +100,10 @@ class VidCom2(ScoredMethod):
 
     def measure(self, tokens: VisualTokens) -> VidCom2Scores:
         """Channels, similarities and frame scores of a clip, in float32 (float64 for float64 features)."""
-        measured = self._measure(pile(tokens.features, tokens.layout))
+        measured = self._measure(feature_batch(tokens.features, tokens.layout))
         return measured._replace(channels=measured.channels[0])
 
-    def _measure(self, clips: Pile) -> VidCom2Scores:
+    def _measure(self, clips: FeatureBatch) -> VidCom2Scores:
         """The same of B clips of one shape, one after the other, with channels (B, C share)."""
         layout, visuals = clips.layout, clips.visuals
         variance = channel_variance(clips)
@@ -131,16 +131,16 @@ class VidCom2(ScoredMethod):
         frame = -by_view(to_clip.to(torch.float64), layout) / layout.sizes_tensor[:-1].clamp(min=1)
         return VidCom2Scores(channels, to_clip + clips.to_positions(close), frame)
 
-    def scores(self, tokens: VisualTokens, plan: Plan) -> tuple[Tensor, Tensor]:
+    def scores(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[Tensor, Tensor]:
         """Minus the similarity (N,), and tokens wanted per frame (T,) float64."""
         measured = self.measure(tokens)
         return -measured.similarity, tokens.layout.sizes_tensor[:-1] * self.scales(measured.frame, plan.ratio)
 
     def scores_batch(
-        self, joined: Joined, tokens: Sequence[VisualTokens], plans: Sequence[Plan]
+        self, joined: RaggedBatch, tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget]
     ) -> tuple[Tensor, Tensor]:
         """Clips of one shape at once."""
-        made = piles(tokens, self.channel_share)
+        made = feature_batches(tokens, self.channel_share)
         measured = [self._measure(one) for one in made]
         scales = [
             self.scales(clips.frame.view(one.visuals, -1), ratios_of(one, plans)).flatten()
@@ -156,19 +156,19 @@ class VidCom2(ScoredMethod):
         rates = ratio * (1 + share - share.mean(-1, keepdim=True))
         return torch.where(rates.isnan(), ratio, rates).clamp(max=1.0)
 
-    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         """Dispatch on the policy of the plan and on `reconcile`."""
         if plan.policy == "exact" and self.reconcile == "global":
             return self._reconciled(tokens, plan)
         return super().select(tokens, plan)
 
-    def select_batch(self, tokens: Sequence[VisualTokens], plans: Sequence[Plan]) -> list[Selection]:
+    def select_batch(self, tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget]) -> list[Selection]:
         """In one pass, unless counts are reconciled over the clip."""
         if self.reconcile == "global":
             return Method.select_batch(self, tokens, plans)
         return super().select_batch(tokens, plans)
 
-    def reference(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def reference(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         """The authors' counts; per frame first its kept tokens, then all its separators."""
         layout = tokens.layout
         scores, wanted = self.scores(tokens, plan)
@@ -179,7 +179,7 @@ class VidCom2(ScoredMethod):
         order = torch.argsort(frame[index] * 2 + layout.separator[index], stable=True)
         return Selection(index[order])
 
-    def _reconciled(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def _reconciled(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         layout, total = tokens.layout, tokens_to_keep(tokens.layout, plan)
         scores, wanted = self.scores(tokens, plan)
         kept = self._rounded(scores, wanted, layout)
@@ -209,7 +209,7 @@ def _columns(x: Tensor, channels: Tensor) -> Tensor:
     return rows.gather(2, channels[:, None].expand(-1, rows.shape[1], -1)).view(*x.shape[:2], size)
 
 
-def channel_variance(clips: Pile) -> Tensor:
+def channel_variance(clips: FeatureBatch) -> Tensor:
     """(B, C) float64: biased variance of each channel over all tokens of a clip, separators left out.
 
     One pass: moments about the first token's values, which are near enough to the mean for float32.

@@ -11,11 +11,12 @@ from typing import ClassVar, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from vidcompress.core.budget import Plan, half_up, ratio_fraction
-from vidcompress.core.layout import Evidence, Layout, Modality, VisualTokens, _first
+from vidcompress.core.budget import VisualBudget, half_up, ratio_fraction
+from vidcompress.core.layout import Layout, Modality, _first
 from vidcompress.core.method import Method, register_method, require_flags, require_numbers, require_one_of
 from vidcompress.core.reductions import rows_per_block
 from vidcompress.core.selection import Selection, rank_table, separators_for
+from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError
 from vidcompress.ops.attention_scores import (
     Attention,
@@ -121,12 +122,12 @@ class VisionZip(Method):
         """Where tokens are merged after the projector, or ranked by distances."""
         return self.space == "features" or self.evidence == "distance"
 
-    def scores(self, tokens: VisualTokens, plan: Plan) -> tuple[Tensor, Tensor]:
+    def scores(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[Tensor, Tensor]:
         """Attention (N,), and views in proportion to their sizes (V,) float64."""
         weights = tokens.layout.sizes_tensor[:-1].to(torch.float64)
         return attention_of(tokens, self.evidence, self.layer), weights
 
-    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         """Dominant tokens as they are, contextual ones at their centres, CLS at a position nobody else takes."""
         layout, counts = tokens.layout, self.counts(tokens, plan)
         groups = self.groups(self.scores(tokens, plan)[0], layout, counts)
@@ -149,7 +150,7 @@ class VisionZip(Method):
         return Selection(index, features)
 
     def _sent(
-        self, layout: Layout, dominant: Tensor, centre: Tensor, counts: Counts, plan: Plan
+        self, layout: Layout, dominant: Tensor, centre: Tensor, counts: Counts, plan: VisualBudget
     ) -> tuple[Tensor, Tensor]:
         """(K,) positions and stages, in the order sent; CLS takes the first position of its view that is not sent."""
         none = len(layout)
@@ -171,7 +172,7 @@ class VisionZip(Method):
         order = torch.argsort(_appended(layout, index, stage) if appended else index)
         return index[order], stage[order]
 
-    def counts(self, tokens: VisualTokens, plan: Plan) -> Counts:
+    def counts(self, tokens: VisualTokens, plan: VisualBudget) -> Counts:
         """How a view's budget k falls into C = round(share k) contextual positions, one CLS and k - C - 1 dominant."""
         share = ratio_fraction(self.contextual_share)
         with_cls = self.cls_token and CLS_HIDDEN in tokens.evidence and tokens.project is not None

@@ -7,10 +7,11 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from vidcompress.checks import is_whole
-from vidcompress.core.budget import Plan, half_up, ratio_fraction, split_in_proportion
-from vidcompress.core.layout import Evidence, Layout, Quantity, VisualTokens
+from vidcompress.core.budget import VisualBudget, half_up, ratio_fraction, split_in_proportion
+from vidcompress.core.layout import Layout
 from vidcompress.core.method import say_once
 from vidcompress.core.reductions import distances, working_dtype
+from vidcompress.core.tokens import Evidence, Quantity, VisualTokens
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
 
 Attention = Literal["auto", "cls_attention", "cls_logits", "attention_received", "distance"]
@@ -85,7 +86,7 @@ def _choices(option: str, layer: Layer, cls: Quantity) -> tuple[Evidence, ...]:
     return (Evidence(named, layer),)
 
 
-def shares(layout: Layout, plan: Plan) -> list[int]:
+def shares(layout: Layout, plan: VisualBudget) -> list[int]:
     """Positions that each view may send, from geometry alone; the authors know views of one size only.
 
     Under `exact` the plan's tokens in proportion to the views' sizes, to the token; under `reference` the ratio of

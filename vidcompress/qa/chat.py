@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vidcompress.checks import flag, unicode_text
 from vidcompress.core.devices import input_device
-from vidcompress.core.phases import Phases
+from vidcompress.core.timing import Phases
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.llm_pruning.cache_names import CACHE_NAMES, cache_name, returned_cache
 from vidcompress.loading.arguments import check_generation, check_present

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from vidcompress.adapters.families import Family
-from vidcompress.core.devices import input_device
-from vidcompress.core.phases import FirstToken, Phases
+from vidcompress.core.devices import input_device, upload
 from vidcompress.core.report import Report
-from vidcompress.core.transfer import upload
+from vidcompress.core.timing import FirstToken, Phases
 from vidcompress.errors import ArgumentError, VidcompressError, one_line, shown
 from vidcompress.loading.arguments import check_generation, check_present
 from vidcompress.media import VideoFrames

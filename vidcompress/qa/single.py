@@ -8,7 +8,7 @@ from typing import Any
 
 from vidcompress.adapters.base import adapter_for
 from vidcompress.core.devices import input_device
-from vidcompress.core.phases import Phases
+from vidcompress.core.timing import Phases
 from vidcompress.loading.arguments import check_generation, check_present
 from vidcompress.media.video.partial_clip import Reread
 from vidcompress.qa.answer import Answer

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 from vidcompress.adapters.base import adapter_for
 from vidcompress.core.budget import Policy, Separators
-from vidcompress.core.config import Saving, make_settings
+from vidcompress.core.config import ViewSkipping, make_settings
 from vidcompress.core.method import Method, Positions
 from vidcompress.errors import CompressionStateError
 from vidcompress.methods.lookup import get_method
@@ -38,7 +38,7 @@ def compress(
     positions: Positions | None = None,
     policy: Policy = "exact",
     max_views: int = 16,
-    encoder_saving: str | Saving = "off",
+    encoder_saving: str | ViewSkipping = "off",
     **options: Any,
 ) -> Iterator[CompressSession]:
     """Compress every image and video that `model` is given inside the block.

@@ -13,7 +13,7 @@ from vidcompress.errors import UnsupportedInputError, shown
 
 if TYPE_CHECKING:
     from vidcompress.core.prompt import Prompt
-    from vidcompress.core.pruning_plan import InsidePlan
+    from vidcompress.core.pruning_plan import PruningPlan
 
 COUNTED = ("cache_position", "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "seq_idx")
 """Arguments of forward that place the tokens of a prompt; an attention mask says the same."""
@@ -48,7 +48,7 @@ class ShortColumns:
         prompt: Prompt,
         kept: Mapping[tuple[str, int], Tensor],
         width: int,
-        inside: InsidePlan | None = None,
+        inside: PruningPlan | None = None,
     ) -> None:
         self._prompt, self._full = prompt, width
         self._counts = [[int(kept[s.modality, s.number].shape[0]) for s in spans] for spans in prompt.spans]

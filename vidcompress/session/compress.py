@@ -13,22 +13,22 @@ import transformers
 from torch import Tensor
 
 from vidcompress.adapters.base import Adapter, Visual, adapter_for
-from vidcompress.core.budget import Plan, Policy, Separators, make_plan
-from vidcompress.core.config import Saving, Settings, make_settings
+from vidcompress.core.budget import Policy, Separators, VisualBudget, visual_budget
+from vidcompress.core.config import CompressionConfig, ViewSkipping, make_settings
 from vidcompress.core.devices import input_device
-from vidcompress.core.layout import Evidence, Modality, VisualTokens
-from vidcompress.core.lazy_tokens import UnprojectedTokens
+from vidcompress.core.layout import Modality
 from vidcompress.core.method import Method, Positions, say_once
 from vidcompress.core.prompt import Prompt
-from vidcompress.core.pruning_report import InsideReport
+from vidcompress.core.pruning_report import PruningReport
 from vidcompress.core.reductions import full_precision
 from vidcompress.core.selection import Selection
 from vidcompress.core.timing import Timings, phase
+from vidcompress.core.tokens import Evidence, LazyTokens, VisualTokens
 from vidcompress.core.visual_report import VisualReport
 from vidcompress.errors import UnsupportedInputError, shown
 from vidcompress.llm_pruning.cache_names import cache_name, given_cache
 from vidcompress.llm_pruning.hooks import Pruning
-from vidcompress.llm_pruning.plan import plan_inside
+from vidcompress.llm_pruning.plan import plan_pruning
 from vidcompress.loading.versions import beyond_tested
 from vidcompress.methods.lookup import get_method
 from vidcompress.session.columns import ShortColumns, check_counted
@@ -49,7 +49,7 @@ def compress_inputs(
     positions: Positions | None = None,
     policy: Policy = "exact",
     max_views: int = 16,
-    encoder_saving: str | Saving = "off",
+    encoder_saving: str | ViewSkipping = "off",
     **options: Any,
 ) -> CompressedInputs:
     """Encode the images and videos of processor outputs and keep only part of their tokens.
@@ -96,7 +96,7 @@ def compress_inputs(
 
 
 def compress_with(
-    adapter: Adapter, inputs: Mapping[str, Any], settings: Settings, *, for_generate: bool = True
+    adapter: Adapter, inputs: Mapping[str, Any], settings: CompressionConfig, *, for_generate: bool = True
 ) -> CompressedInputs:
     """`compress_inputs` with settings and adapter at hand.
 
@@ -160,7 +160,7 @@ def compress_with(
     plan = (
         None
         if settings.method.inside is None
-        else plan_inside(prompt, kept, settings, len(adapter.decoder.layers))
+        else plan_pruning(prompt, kept, settings, len(adapter.decoder.layers))
     )
     if inputs.get("logits_to_keep") is not None:
         columns = ShortColumns(prompt, kept, ids.shape[1], plan)
@@ -182,11 +182,11 @@ def compress_with(
             )
     if plan is None:
         return CompressedInputs(values, features, report)
-    report.inside = InsideReport(plan)
+    report.inside = PruningReport(plan)
     return CompressedInputs(values, features, report, Pruning(adapter, plan))
 
 
-def _check_inputs(adapter: Adapter, inputs: Mapping[str, Any], settings: Settings) -> Tensor:
+def _check_inputs(adapter: Adapter, inputs: Mapping[str, Any], settings: CompressionConfig) -> Tensor:
     ids = inputs.get("input_ids")
     if not isinstance(ids, Tensor) or ids.ndim != 2 or ids.shape[1] == 0:
         got = tuple(ids.shape) if isinstance(ids, Tensor) else type(ids).__name__
@@ -230,8 +230,8 @@ def _check_inputs(adapter: Adapter, inputs: Mapping[str, Any], settings: Setting
 
 
 def _plans(
-    prompt: Prompt, visuals: Mapping[tuple[str, int], Visual], settings: Settings
-) -> dict[tuple[str, int], Plan]:
+    prompt: Prompt, visuals: Mapping[tuple[str, int], Visual], settings: CompressionConfig
+) -> dict[tuple[str, int], VisualBudget]:
     """The budget of every visual, row by row, before anything is encoded."""
     plans = {}
     for spans in prompt.spans:
@@ -240,7 +240,7 @@ def _plans(
             layout = visuals[key].layout
             settings.method.check(layout)
             sent = settings.method.sent(budget, layout.full_length)
-            plans[key] = make_plan(
+            plans[key] = visual_budget(
                 layout,
                 sent,
                 ratio=settings.budget.ratio if sent == budget else None,
@@ -253,8 +253,8 @@ def _plans(
 def _encode(
     adapter: Adapter,
     visuals: Mapping[tuple[str, int], Visual],
-    plans: Mapping[tuple[str, int], Plan],
-    settings: Settings,
+    plans: Mapping[tuple[str, int], VisualBudget],
+    settings: CompressionConfig,
 ) -> tuple[dict[tuple[str, int], VisualTokens], dict[tuple[str, int], int]]:
     """Encode images together and videos together; and count the views that the encoder was spared."""
     tokens: dict[tuple[str, int], VisualTokens] = {}
@@ -291,7 +291,7 @@ def _encode_new_frames(
     visuals: Sequence[Visual],
     wanted: Sequence[Evidence],
     frames: Sequence[tuple[int, ...] | None],
-    settings: Settings,
+    settings: CompressionConfig,
 ) -> tuple[list[VisualTokens], list[int]]:
     """Encode of each clip the frames that are new, spread their tokens over all, and count the others."""
     asked, follows, layouts = [], [], []
@@ -317,9 +317,9 @@ def _encode_new_frames(
 def _encode_worthy_crops(
     adapter: Adapter,
     visuals: Sequence[Visual],
-    plans: Sequence[Plan],
+    plans: Sequence[VisualBudget],
     wanted: Sequence[Evidence],
-    settings: Settings,
+    settings: CompressionConfig,
 ) -> tuple[list[VisualTokens], list[int]]:
     """Encode of each image the thumbnail and the crops that the method gives anything, and count the others."""
 
@@ -334,7 +334,9 @@ def _encode_worthy_crops(
 
 
 def _select(
-    tokens: Mapping[tuple[str, int], VisualTokens], plans: Mapping[tuple[str, int], Plan], method: Method
+    tokens: Mapping[tuple[str, int], VisualTokens],
+    plans: Mapping[tuple[str, int], VisualBudget],
+    method: Method,
 ) -> dict[tuple[str, int], Selection]:
     """Select from images together and from videos together, in float32 whatever the caller's autocast."""
     chosen: dict[tuple[str, int], Selection] = {}
@@ -354,14 +356,14 @@ def _projected(
     tokens: Mapping[tuple[str, int], VisualTokens], selections: Mapping[tuple[str, int], Selection]
 ) -> dict[tuple[str, int], Tensor]:
     """What is sent of visuals that the projector has not seen, projected together."""
-    late: dict[tuple[str, int], UnprojectedTokens] = {
+    late: dict[tuple[str, int], LazyTokens] = {
         key: one
         for key, one in tokens.items()
-        if isinstance(one, UnprojectedTokens) and one.waits and selections[key].features is None
+        if isinstance(one, LazyTokens) and one.waits and selections[key].features is None
     }
     if not late:
         return {}
-    made = UnprojectedTokens.rows_of(list(late.values()), [selections[key].index for key in late])
+    made = LazyTokens.rows_of(list(late.values()), [selections[key].index for key in late])
     return dict(zip(late, made, strict=True))
 
 
@@ -409,7 +411,7 @@ def inferred_mask(model: Any, ids: Tensor) -> Tensor | None:
     return mask.to(torch.int64)
 
 
-def _note(plan: Plan, visual: Visual, settings: Settings, spared: int) -> str | None:
+def _note(plan: VisualBudget, visual: Visual, settings: CompressionConfig, spared: int) -> str | None:
     """What becomes of an input whose budget is smaller than its number of views, or of frames not encoded."""
     notes = []
     if spared:

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from vidcompress.adapters.base import adapter_for
-from vidcompress.core.config import Settings
+from vidcompress.core.config import CompressionConfig
 from vidcompress.core.report import Report
 from vidcompress.core.wrappers import outside_compiler
 from vidcompress.errors import CompressionStateError, UnsupportedInputError, VidcompressError, shown
@@ -58,7 +58,7 @@ class CompressSession:
         left: whether the block is over. Calls that began in it may still run.
     """
 
-    def __init__(self, model: Any, settings: Settings) -> None:
+    def __init__(self, model: Any, settings: CompressionConfig) -> None:
         self.settings = settings
         self.report: Report | None = None
         self.left = False

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidcompress.core.layout import ordinary
 from vidcompress.core.prompt import Prompt, Span
+from vidcompress.core.torch_modes import outside_caller_modes
 from vidcompress.errors import UnsupportedInputError
 
 PER_TOKEN_KEYS = ("labels", "token_type_ids", "mm_token_type_ids", "position_ids")
 
 
-@ordinary
+@outside_caller_modes
 def parse_prompt(
     input_ids: Tensor,
     attention_mask: Tensor | None,
@@ -98,7 +98,7 @@ def _runs(mask: Tensor) -> list[tuple[int, int]]:
     return [(a, b - a) for a, b in zip(starts, stops, strict=True)]
 
 
-@ordinary
+@outside_caller_modes
 def questions(prompt: Prompt) -> dict[tuple[str, int], Tensor]:
     """The text about every visual: what follows it in its row, or what precedes it where nothing follows.
 

@@ -13,14 +13,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from vidcompress.core.config import Saving
-from vidcompress.core.layout import AXES, Layout, VisualTokens
+from vidcompress.core.config import ViewSkipping
+from vidcompress.core.layout import Layout
+from vidcompress.core.tokens import AXES, VisualTokens
 
 CELL = 8  # pixels: above sensor and coding noise, below anything that can be read
 BLOCK = 1 << 24  # numbers compared at once
 
 
-def leaders(pixels: Tensor, saving: Saving) -> tuple[int, ...]:
+def leaders(pixels: Tensor, saving: ViewSkipping) -> tuple[int, ...]:
     """For each frame the frame whose tokens it takes, itself if it is new.
 
     A frame follows the earlier new frame from which the smallest share of its cells has changed, where that share is

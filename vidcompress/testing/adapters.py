@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from vidcompress.adapters.base import Adapter, Visual, adapter_for
-from vidcompress.core.layout import AXES, OF_QUESTION, Evidence, VisualTokens
 from vidcompress.core.method import Method
+from vidcompress.core.tokens import AXES, OF_QUESTION, Evidence, VisualTokens
 from vidcompress.core.wrappers import unwrap
 from vidcompress.methods.lookup import available_methods, get_method
 from vidcompress.testing.block import check_block, check_refusals

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from vidcompress.adapters.layouts import image_layout, unpadded_box, video_layout
-from vidcompress.core.budget import POLICIES, SEPARATORS, Budget, Plan, make_plan
-from vidcompress.core.layout import AXES, Layout, VisualTokens
+from vidcompress.core.budget import POLICIES, SEPARATORS, Budget, VisualBudget, visual_budget
+from vidcompress.core.layout import Layout
 from vidcompress.core.method import Method
 from vidcompress.core.selection import Selection
+from vidcompress.core.tokens import AXES, VisualTokens
 from vidcompress.errors import BudgetError
 from vidcompress.methods.lookup import get_method
 from vidcompress.testing.expect import require
@@ -72,7 +73,7 @@ def check_selections(method: Method, layout: Layout, where: str = "layout") -> N
                     budget = Budget(ratio)
                     try:
                         (positions,) = budget.split([len(layout)])
-                        plan = make_plan(
+                        plan = visual_budget(
                             layout, positions, ratio=budget.ratio, separators=separators, policy=policy
                         )
                         selection = method.select(tokens, plan)
@@ -88,7 +89,7 @@ def check_selections(method: Method, layout: Layout, where: str = "layout") -> N
     _check_batch(method, layout, where)
     for name, features in _odd_features(layout).items():
         tokens = replace(made_up(layout, method, width=features.shape[1]), features=features)
-        plan = make_plan(layout, max(1, len(layout) // 2))
+        plan = visual_budget(layout, max(1, len(layout) // 2))
         try:
             _check_selection(
                 method.select(tokens, plan), tokens, plan, method, f"{method.name} on {where}, {name}"
@@ -98,7 +99,7 @@ def check_selections(method: Method, layout: Layout, where: str = "layout") -> N
 
 
 def _check_selection(
-    selection: Selection, tokens: VisualTokens, plan: Plan, method: Method, what: str
+    selection: Selection, tokens: VisualTokens, plan: VisualBudget, method: Method, what: str
 ) -> None:
     require(isinstance(selection, Selection), f"{what}: returns {type(selection).__name__}, not a Selection")
     index, layout = selection.index, tokens.layout
@@ -133,7 +134,7 @@ def _check_batch(method: Method, layout: Layout, where: str) -> None:
         tokens = made_up(layout, method, has_cls=has_cls)
         turned = {key: value.flip(0) for key, value in tokens.evidence.items()}
         batch = [tokens, replace(tokens, features=tokens.features.flip(0), evidence=turned)]
-        plan = make_plan(layout, max(1, len(layout) // 3))
+        plan = visual_budget(layout, max(1, len(layout) // 3))
         try:
             alone = [method.select(one, plan).index for one in batch]
         except BudgetError:
@@ -158,7 +159,7 @@ def _check_purity(method: Method, layout: Layout, where: str) -> None:
         tokens.features.clone(),
         {key: value.clone() for key, value in tokens.evidence.items()},
     )
-    plan = make_plan(layout, max(1, len(layout) // 3))
+    plan = visual_budget(layout, max(1, len(layout) // 3))
     picked = []
     with torch.random.fork_rng(devices=[]):
         for seed in (1, 2):

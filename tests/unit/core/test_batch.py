@@ -11,11 +11,11 @@ import torch
 
 from layouts import IMAGES, VIDEOS, make_tokens
 from vidcompress.core import reductions as moments
-from vidcompress.core.batch import in_order, piles
-from vidcompress.core.budget import Plan, make_plan
-from vidcompress.core.layout import Layout, VisualTokens
+from vidcompress.core.batch import batch_layouts, feature_batches, in_order
+from vidcompress.core.budget import VisualBudget, visual_budget
+from vidcompress.core.layout import Layout
 from vidcompress.core.method import ScoredMethod
-from vidcompress.core.ragged import join
+from vidcompress.core.tokens import VisualTokens
 from vidcompress.methods.lookup import get_method
 
 CLIPS = {name: layout for name, layout in VIDEOS.items() if name != "300 frames"}
@@ -24,7 +24,7 @@ FLOAT, HALF, DOUBLE = torch.float32, torch.bfloat16, torch.float64
 
 def batch(
     layouts: dict[str, Layout], dim: int, dtype: torch.dtype, copies: int = 3
-) -> tuple[list[VisualTokens], list[Plan]]:
+) -> tuple[list[VisualTokens], list[VisualBudget]]:
     """Visuals of every shape by turns, each with a ratio of its own."""
     tokens, plans = [], []
     for number in range(copies * len(layouts)):
@@ -33,7 +33,7 @@ def batch(
             layout = replace(layout)  # alike, and not the same object
         ratio = Fraction(1 + number % 7, 8)
         tokens.append(make_tokens(layout, dim=dim, seed=number, dtype=dtype))
-        plans.append(make_plan(layout, max(2, round(len(layout) * ratio)), ratio=ratio))
+        plans.append(visual_budget(layout, max(2, round(len(layout) * ratio)), ratio=ratio))
     return tokens, plans
 
 
@@ -58,7 +58,7 @@ def test_scores_and_wishes_are_those_of_each_alone(
     assert isinstance(method, ScoredMethod)
     layouts = {key: layout for key, layout in layouts.items() if len(layout) > 1}
     tokens, plans = batch(layouts, dim, dtype)
-    joined = join(tuple(one.layout for one in tokens))
+    joined = batch_layouts(tuple(one.layout for one in tokens))
     together = method.scores_batch(joined, tokens, plans)
     alone = [method.scores(one, plan) for one, plan in zip(tokens, plans, strict=True)]
     # Norms of the views of a ragged batch are sums over rows of another length: in float64 their last bit may differ.
@@ -77,7 +77,7 @@ def meaningful(values: torch.Tensor, layout: Layout) -> torch.Tensor:
 
 
 def members(tokens: list[VisualTokens], used: float = 1.0) -> list[tuple[int, ...]]:
-    return [one.members for one in piles(tokens, used)]
+    return [one.members for one in feature_batches(tokens, used)]
 
 
 def test_visuals_of_one_shape_share_a_pile() -> None:
@@ -104,15 +104,15 @@ def test_a_copy_is_no_larger_than_a_quarter_of_a_block(monkeypatch: pytest.Monke
     rows = len(tokens[0])
     monkeypatch.setattr(moments, "CPU_BLOCK", 4 * 3 * rows * 16 * 4)
     assert members(tokens) == [(0, 1, 2), (3, 4, 5), (6,)]
-    assert len(piles(tokens)[0].features) == 3 * rows
-    assert piles(tokens)[2].features is tokens[6].features, "a visual alone is not copied"
+    assert len(feature_batches(tokens)[0].features) == 3 * rows
+    assert feature_batches(tokens)[2].features is tokens[6].features, "a visual alone is not copied"
     monkeypatch.setattr(moments, "CPU_BLOCK", 4 * (rows * 16 * 4 - 1))
     assert members(tokens) == [(number,) for number in range(7)]
 
 
 def test_values_go_back_to_their_visuals() -> None:
     tokens, _ = batch({name: CLIPS[name] for name in ("one newline", "one frame")}, 16, FLOAT, copies=2)
-    made = piles(tokens)
+    made = feature_batches(tokens)
     assert [one.members for one in made] == [(0, 2), (1, 3)]
     lengths = [2, 1, 2, 1]
     values = [torch.tensor([0, 1, 20, 21]), torch.tensor([10, 30])]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layouts import LAYOUTS
-from vidcompress.core.budget import Budget, exact_ratio, make_plan, ratio_fraction, split_in_proportion
+from vidcompress.core.budget import Budget, exact_ratio, ratio_fraction, split_in_proportion, visual_budget
 from vidcompress.core.layout import Layout
 from vidcompress.errors import ArgumentError, BudgetError
 
@@ -86,7 +86,7 @@ def test_share_of_separators(layout: Layout) -> None:
     total, newlines = layout.full_length, layout.num_separators
     tokens = total - newlines
     for budget in range(total + 1):
-        plan = make_plan(layout, budget)
+        plan = visual_budget(layout, budget)
         if layout.trailing_separator:
             wanted = int(budget >= 2)
         else:
@@ -94,20 +94,20 @@ def test_share_of_separators(layout: Layout) -> None:
         assert (plan.budget, plan.separators, plan.tokens) == (budget, wanted, budget - wanted)
         assert 0 <= plan.tokens <= tokens
         assert 0 <= plan.separators <= newlines
-        dropped = make_plan(layout, budget, separators="drop")
+        dropped = visual_budget(layout, budget, separators="drop")
         assert (dropped.separators, dropped.tokens) == (0, min(budget, tokens))
         if budget < newlines:
             with pytest.raises(BudgetError, match=f"separators='keep' needs a budget of at least {newlines}"):
-                make_plan(layout, budget, separators="keep")
+                visual_budget(layout, budget, separators="keep")
         else:
-            assert make_plan(layout, budget, separators="keep").separators == newlines
+            assert visual_budget(layout, budget, separators="keep").separators == newlines
         if total > 400 and budget > 40:
             break
 
 
 def test_reference_puts_separators_on_top() -> None:
     layout = LAYOUTS["video, newline per row"]
-    plan = make_plan(layout, 36, ratio=Fraction(1, 4), separators="keep", policy="reference")
+    plan = visual_budget(layout, 36, ratio=Fraction(1, 4), separators="keep", policy="reference")
     assert (plan.separators, plan.ratio, plan.policy) == (24, 0.25, "reference")
 
 
@@ -121,4 +121,4 @@ def test_reference_puts_separators_on_top() -> None:
 )
 def test_bad_arguments_of_plans(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
-        make_plan(LAYOUTS["image, two by two"], 10, **arguments)
+        visual_budget(LAYOUTS["image, two by two"], 10, **arguments)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from layouts import IMAGES, LAYOUTS, VIDEOS, make_tokens
-from vidcompress.core.layout import Evidence, Layout, VisualTokens
+from vidcompress.core.layout import Layout
+from vidcompress.core.tokens import Evidence, VisualTokens
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)

@@ -11,11 +11,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from layouts import IMAGES, VIDEOS, make_tokens
-from vidcompress.core.budget import Budget, Plan, make_plan
-from vidcompress.core.layout import Layout, VisualTokens
+from vidcompress.core.batch import batch_layouts
+from vidcompress.core.budget import Budget, VisualBudget, visual_budget
+from vidcompress.core.layout import Layout
 from vidcompress.core.method import Method, ScoredMethod
-from vidcompress.core.ragged import join
 from vidcompress.core.selection import Selection, largest_remainder
+from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import BudgetError
 from vidcompress.methods.fastervlm import FasterVLM
 from vidcompress.methods.globalcom2 import GlobalCom2
@@ -37,13 +38,15 @@ SCORED: list[tuple[str, dict[str, Any], dict[str, Layout]]] = [
 ]
 
 
-def batch_of(layouts: dict[str, Layout], ratio: str, **how: Any) -> tuple[list[VisualTokens], list[Plan]]:
+def batch_of(
+    layouts: dict[str, Layout], ratio: str, **how: Any
+) -> tuple[list[VisualTokens], list[VisualBudget]]:
     """Tokens and plans of all layouts that the budget can serve, seeded differently."""
     tokens, plans = [], []
     for number, layout in enumerate(layouts.values()):
         (positions,) = Budget(ratio).split([len(layout)])
         try:
-            plans.append(make_plan(layout, positions, ratio=Fraction(ratio), **how))
+            plans.append(visual_budget(layout, positions, ratio=Fraction(ratio), **how))
         except BudgetError:
             continue
         tokens.append(make_tokens(layout, seed=number))
@@ -97,7 +100,7 @@ def test_one_more_visual_costs_its_scores_only(
     name: str, evidence: str, layout: Layout, each: int, once: int
 ) -> None:
     method = get_method(name, **({} if evidence == "auto" else {"evidence": evidence}))
-    plan = make_plan(layout, len(layout) // 4, ratio=Fraction(1, 4))
+    plan = visual_budget(layout, len(layout) // 4, ratio=Fraction(1, 4))
     seen = {}
     for count in (2, 6):
         tokens = [make_tokens(layout, dim=64, seed=number) for number in range(count)]
@@ -126,21 +129,21 @@ def test_rows_of_shares_are_those_of_each_alone() -> None:
 
 def test_joined_layouts_count_through() -> None:
     layouts = (VIDEOS["newline per row"], VIDEOS["one newline"], VIDEOS["no newline"])
-    joined = join(layouts)
+    joined = batch_layouts(layouts)
     whole = joined.layout
     assert len(whole) == sum(map(len, layouts)) and len(whole.views) == 8 + 8 + 5
     assert whole.sizes_tensor[:-1].tolist() == [15] * 8 + [16] * 8 + [9] * 5
     assert torch.equal(torch.bincount(whole.view), whole.sizes_tensor)
     assert torch.equal(torch.bincount(joined.owner), torch.tensor([len(one) for one in layouts]))
     assert whole.num_lines == 8 * 3 + 1 + 0 and joined.caps.tolist()[2] == [9] * 5 + [0] * 3
-    assert join(layouts) is joined
+    assert batch_layouts(layouts) is joined
 
 
 @dataclass(frozen=True)
 class Own(FasterVLM):
     """Selects in its own way."""
 
-    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         return Selection(torch.arange(plan.budget))
 
 
@@ -156,7 +159,7 @@ def test_whoever_selects_alone_is_asked_alone() -> None:
 class Reversed(GlobalCom2):
     """Scores in its own way, without a word on batches."""
 
-    def scores(self, tokens: VisualTokens, plan: Plan) -> tuple[torch.Tensor, torch.Tensor]:
+    def scores(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[torch.Tensor, torch.Tensor]:
         scores, weights = super().scores(tokens, plan)
         return -scores, weights
 
@@ -164,7 +167,7 @@ class Reversed(GlobalCom2):
 class FirstOnes:
     """A `select` to mix into a method."""
 
-    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         return Selection(torch.arange(plan.budget))
 
 
@@ -180,7 +183,7 @@ class Unscored(Method):
     def scores(self) -> int:
         return 3
 
-    def select(self, tokens: VisualTokens, plan: Plan) -> Selection:
+    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
         return Selection(torch.arange(self.scores()))
 
 

@@ -17,7 +17,7 @@ import torch
 from tiny_models import VIDEO_FAMILIES
 from vidcompress import VisualQA
 from vidcompress.adapters.llava import LlavaAdapter
-from vidcompress.core.phases import Phases
+from vidcompress.core.timing import Phases
 from vidcompress.errors import UnsupportedInputError
 from vidcompress.media import MediaError, read_video
 from vidcompress.media.video import streaming_clip as arriving

@@ -12,8 +12,8 @@ import torch
 from layouts import IMAGES, VIDEOS, make_tokens
 from vidcompress.adapters.layouts import image_layout
 from vidcompress.core import method as base
-from vidcompress.core.budget import Plan, make_plan
-from vidcompress.core.layout import Evidence, VisualTokens
+from vidcompress.core.budget import VisualBudget, visual_budget
+from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import UnsupportedInputError
 from vidcompress.methods.lookup import get_method
 from vidcompress.ops.merging import cosines, merge_groups, merge_neighbours, nearest
@@ -69,7 +69,7 @@ def test_the_fallback_is_said_once(name: str, monkeypatch: pytest.MonkeyPatch) -
 def test_attention_received_stands_in_where_there_is_no_cls(name: str) -> None:
     tokens = make_tokens(IMAGES["two by two"])
     received = {key: value for key, value in tokens.evidence.items() if "cls" not in key.quantity}
-    plan = make_plan(tokens.layout, 60)
+    plan = visual_budget(tokens.layout, 60)
     without = get_method(name).select(replace(tokens, evidence=received), plan)
     options = {"evidence": "attention_received"} | ({"cls_token": False} if name == "visionzip" else {})
     asked = get_method(name, **options).select(tokens, plan)
@@ -80,7 +80,7 @@ def test_attention_received_stands_in_where_there_is_no_cls(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_missing_evidence_is_named(name: str) -> None:
     tokens = make_tokens(IMAGES["two by two"])
-    plan = make_plan(tokens.layout, 20)
+    plan = visual_budget(tokens.layout, 20)
     for key in get_method(name).needs("image", True):
         if key == CLS_HIDDEN:
             continue  # without it no CLS token is sent
@@ -99,9 +99,9 @@ def test_hired_follows_the_marks() -> None:
     )
     tokens.evidence[Evidence("cls_attention", 0)] = early
     method = get_method("hired", alpha=0.75)  # int(0.25 x 16) = 4 marks
-    index = method.select(tokens, Plan(len(layout), 16, 0, 0.2)).index
+    index = method.select(tokens, VisualBudget(len(layout), 16, 0, 0.2)).index
     assert layout.view[index].bincount(minlength=5).tolist() == [12, 0, 4, 0, 0]
-    plan = Plan(len(layout), 16, 8, 0.2, "reference", keep_separators=True)
+    plan = VisualBudget(len(layout), 16, 8, 0.2, "reference", keep_separators=True)
     index = method.select(tokens, plan).index
     assert layout.view[index].bincount(minlength=6).tolist() == [12, 2, 2, 0, 0, 8]
 
@@ -111,8 +111,8 @@ def test_hired_follows_the_marks() -> None:
 def test_order_is_an_option_under_either_policy(name: str, order: str) -> None:
     tokens = make_tokens(VIDEOS["newline per row"])
     value = order if order == "sequence" else {"visionzip": "appended"}.get(name, "score")
-    exact = make_plan(tokens.layout, 60)
-    reference = make_plan(tokens.layout, 60, separators="keep", policy="reference")
+    exact = visual_budget(tokens.layout, 60)
+    reference = visual_budget(tokens.layout, 60, separators="keep", policy="reference")
     for plan in (exact, reference):
         auto, other = (get_method(name, order=o).select(tokens, plan) for o in ("auto", value))
         index = other.index
@@ -127,7 +127,7 @@ def test_order_is_an_option_under_either_policy(name: str, order: str) -> None:
 
 def test_prumerge_sends_newlines_last_in_score_order() -> None:
     tokens = make_tokens(VIDEOS["newline per row"])
-    plan = make_plan(tokens.layout, 60, separators="keep", policy="reference")
+    plan = visual_budget(tokens.layout, 60, separators="keep", policy="reference")
     index = get_method("prumerge").select(tokens, plan).index
     ends = tokens.layout.separator[index].tolist()
     assert ends == sorted(ends) and sum(ends) == tokens.layout.num_separators
@@ -137,7 +137,7 @@ def test_prumerge_sends_newlines_last_in_score_order() -> None:
 
 def test_prumerge_without_merging_is_a_selection() -> None:
     tokens = make_tokens(IMAGES["landscape"])
-    plan = make_plan(tokens.layout, 40)
+    plan = visual_budget(tokens.layout, 40)
     plain = get_method("prumerge", merge=False).select(tokens, plan)
     assert torch.equal(plain.gather(tokens), tokens.features[plain.index])
     ranked = get_method("fastervlm", layer=-1).select(
@@ -151,26 +151,26 @@ def test_iqr_gives_more_to_views_that_stand_out_more() -> None:
     values = torch.full((5, 9), 0.1)
     values[0, :2], values[3, 4] = 1.0, 1.0
     tokens.evidence[WHOLE] = (values + torch.arange(9) / 1e3).flatten()
-    index = get_method("prumerge", count="iqr").select(tokens, make_plan(tokens.layout, 9)).index
+    index = get_method("prumerge", count="iqr").select(tokens, visual_budget(tokens.layout, 9)).index
     assert tokens.layout.view[index].bincount(minlength=5).tolist() == [6, 0, 0, 3, 0]
-    index = get_method("prumerge").select(tokens, make_plan(tokens.layout, 10)).index
+    index = get_method("prumerge").select(tokens, visual_budget(tokens.layout, 10)).index
     assert tokens.layout.view[index].bincount(minlength=5).tolist() == [2] * 5
 
 
 def test_visionzip_counts_cls_and_contextual_tokens_in_the_budget() -> None:
     tokens = make_tokens(VIDEOS["no newline"])
     method = get_method("visionzip", contextual_share=0.5)
-    counts = method.counts(tokens, make_plan(tokens.layout, 20))
+    counts = method.counts(tokens, visual_budget(tokens.layout, 20))
     assert counts == ([1] * 5, [1] * 5, [2] * 5)
     bare = VisualTokens(tokens.features, tokens.layout, tokens.evidence)
-    assert method.counts(bare, make_plan(tokens.layout, 20)) == ([2] * 5, [0] * 5, [2] * 5)
-    assert method.counts(tokens, make_plan(tokens.layout, 45)) == ([4] * 5, [0] * 5, [5] * 5)
+    assert method.counts(bare, visual_budget(tokens.layout, 20)) == ([2] * 5, [0] * 5, [2] * 5)
+    assert method.counts(tokens, visual_budget(tokens.layout, 45)) == ([4] * 5, [0] * 5, [5] * 5)
 
 
 @pytest.mark.parametrize("name", ["visionzip", "prumerge", "prumerge_plus"])
 def test_one_broken_token_spoils_no_merged_one(name: str) -> None:
     tokens = make_tokens(VIDEOS["one frame"], seed=3)
-    plan = make_plan(tokens.layout, 9)
+    plan = visual_budget(tokens.layout, 9)
     whole = get_method(name, space="features", **({"cls_token": False} if name == "visionzip" else {}))
     sent = set(whole.select(tokens, plan).index.tolist())
     victim = next(i for i in range(25) if i not in sent)
@@ -182,7 +182,7 @@ def test_one_broken_token_spoils_no_merged_one(name: str) -> None:
 @pytest.mark.parametrize("name", ["visionzip", "prumerge", "prumerge_plus"])
 def test_blocks_of_views_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = make_tokens(IMAGES["37 views"], dtype=torch.float64)
-    plan = make_plan(tokens.layout, 150)
+    plan = visual_budget(tokens.layout, 150)
     whole = get_method(name).select(tokens, plan)
     monkeypatch.setattr("vidcompress.core.reductions.CPU_BLOCK", 1)
     parts = get_method(name).select(tokens, plan)

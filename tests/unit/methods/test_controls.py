@@ -8,8 +8,9 @@ import torch
 
 from layouts import IMAGES, LAYOUTS, VIDEOS, make_tokens
 from vidcompress.adapters.layouts import image_layout, video_layout
-from vidcompress.core.budget import make_plan
-from vidcompress.core.layout import Layout, VisualTokens
+from vidcompress.core.budget import visual_budget
+from vidcompress.core.layout import Layout
+from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import BudgetError
 from vidcompress.methods.lookup import get_method
 
@@ -17,13 +18,13 @@ from vidcompress.methods.lookup import get_method
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 def test_none_keeps_everything(layout: Layout) -> None:
     tokens = make_tokens(layout)
-    selection = get_method("none").select(tokens, make_plan(layout, 1))
+    selection = get_method("none").select(tokens, visual_budget(layout, 1))
     assert selection.index.tolist() == list(range(len(layout)))
 
 
 def test_random_is_seeded_and_spreads() -> None:
     tokens = make_tokens(VIDEOS["no newline"])
-    plan = make_plan(tokens.layout, 9)
+    plan = visual_budget(tokens.layout, 9)
     draws = {tuple(get_method("random", seed=s).select(tokens, plan).index.tolist()) for s in range(300)}
     assert len(draws) > 290
     hits = np.bincount([i for draw in draws for i in draw], minlength=45) / len(draws)
@@ -39,7 +40,7 @@ def test_random_depends_on_the_seed_and_the_number_of_tokens_alone(seed: int) ->
     drawn = []
     for newlines in ("none", "end", "row"):
         layout = video_layout(5, (3, 4), newlines)  # type: ignore[arg-type]
-        plan = make_plan(layout, 20, separators="drop")
+        plan = visual_budget(layout, 20, separators="drop")
         index = get_method("random", seed=seed).select(make_tokens(layout, seed=len(drawn)), plan).index
         drawn.append(torch.isin(layout.token_index, index).tolist())
     assert sum(drawn[0]) == 20
@@ -48,7 +49,7 @@ def test_random_depends_on_the_seed_and_the_number_of_tokens_alone(seed: int) ->
 
 def test_uniform_takes_the_middle_of_each_stride() -> None:
     layout = VIDEOS["no newline"]
-    index = get_method("uniform").select(make_tokens(layout), make_plan(layout, 10)).index
+    index = get_method("uniform").select(make_tokens(layout), visual_budget(layout, 10)).index
     assert index.tolist() == [int((i + 0.5) * 45 / 10) for i in range(10)]
 
 
@@ -62,7 +63,7 @@ def test_pool_reaches_as_far_as_it_can_and_keeps_means(layout: Layout) -> None:
     )
     reached = []
     for budget in budgets:
-        selection = method.select(tokens, make_plan(layout, budget))
+        selection = method.select(tokens, visual_budget(layout, budget))
         assert len(selection) <= budget
         assert len(selection) > 0 or budget == 0
         assert bool((selection.index[1:] > selection.index[:-1]).all())
@@ -76,14 +77,14 @@ def test_pool_averages_cells_and_places_them_at_their_centre() -> None:
     layout = image_layout((4, 4))
     features = torch.arange(16.0)[:, None].repeat(1, 2)
     tokens = VisualTokens(torch.cat((features, torch.full((1, 2), -5.0))), layout)
-    selection = get_method("pool").select(tokens, make_plan(layout, 5))
+    selection = get_method("pool").select(tokens, visual_budget(layout, 5))
     assert selection.index.tolist() == [5, 7, 13, 15, 16]
     assert selection.gather(tokens)[:, 0].tolist() == [2.5, 4.5, 10.5, 12.5, -5.0]
 
 
 def test_pool_gives_each_pooled_row_one_newline() -> None:
     layout = image_layout((4, 4), (2, 2))
-    selection = get_method("pool").select(make_tokens(layout), make_plan(layout, 30))
+    selection = get_method("pool").select(make_tokens(layout), visual_budget(layout, 30))
     kept = selection.index
     newlines = layout.separator[kept]
     canvas = kept[(layout.view[kept] > 0) & ~newlines]
@@ -96,16 +97,16 @@ def test_pool_gives_each_pooled_row_one_newline() -> None:
 def test_pool_drops_newlines_and_views_and_time_in_that_order() -> None:
     image = image_layout((4, 4), (2, 2))
     method, tokens = get_method("pool"), make_tokens(image)
-    assert [len(method.select(tokens, make_plan(image, b))) for b in (0, 1, 2, 3)] == [0, 1, 2, 3]
-    assert method.select(tokens, make_plan(image, 1)).features is not None
+    assert [len(method.select(tokens, visual_budget(image, b))) for b in (0, 1, 2, 3)] == [0, 1, 2, 3]
+    assert method.select(tokens, visual_budget(image, 1)).features is not None
     video = video_layout(7, (3, 3), "row")
     clip = make_tokens(video)
     for budget in range(8):
-        selection = method.select(clip, make_plan(video, budget))
+        selection = method.select(clip, visual_budget(video, budget))
         assert len(selection) == budget, "time is averaged to exactly the budget"
         assert not bool(video.separator[selection.index].any())
     means = clip.features[video.token_index].view(7, 9, 12).mean(1)
-    one = method.select(clip, make_plan(video, 1))
+    one = method.select(clip, visual_budget(video, 1))
     torch.testing.assert_close(one.gather(clip)[0], means.mean(0))
     assert int(video.view[one.index[0]]) == 3, "the frame in the middle"
 
@@ -115,7 +116,7 @@ def test_frames_are_those_of_linspace(newlines: str) -> None:
     layout = video_layout(16, (2, 3), newlines)  # type: ignore[arg-type]
     method, each = get_method("frames"), len(layout) // 16
     for count in range(1, 17):
-        plan = make_plan(layout, count * each + layout.trailing_separator)
+        plan = visual_budget(layout, count * each + layout.trailing_separator)
         frames = method.frames(layout, plan)
         assert frames == tuple(np.linspace(0, 15, count, dtype=int).tolist())
 
@@ -129,7 +130,7 @@ def test_frames_before_and_after_the_encoder_agree(layout: Layout, separators: s
     refused: list[tuple[int, str]] = []
     for budget in budgets:
         try:
-            plan = make_plan(layout, budget, separators=separators)  # type: ignore[arg-type]
+            plan = visual_budget(layout, budget, separators=separators)  # type: ignore[arg-type]
             frames = method.frames(layout, plan)
         except BudgetError as error:
             refused.append((budget, str(error)))
@@ -142,7 +143,7 @@ def test_frames_before_and_after_the_encoder_agree(layout: Layout, separators: s
         assert torch.equal(after.source(fewer), selection.source(layout))
         if budget:
             assert plan.budget - len(selection) < size + layout.num_separators // len(layout.views) + 1
-    assert len(method.select(tokens, make_plan(layout, len(layout)))) == len(layout)
+    assert len(method.select(tokens, visual_budget(layout, len(layout)))) == len(layout)
     for budget, message in refused:
         assert budget < size + layout.num_separators
         assert "needs" in message
@@ -151,17 +152,17 @@ def test_frames_before_and_after_the_encoder_agree(layout: Layout, separators: s
 def test_frames_drops_newlines_before_it_gives_up() -> None:
     layout = video_layout(8, (3, 3), "row")
     method, tokens = get_method("frames"), make_tokens(layout)
-    assert method.frames(layout, make_plan(layout, 10)) == (0,)
-    assert len(method.select(tokens, make_plan(layout, 9))) == 9
+    assert method.frames(layout, visual_budget(layout, 10)) == (0,)
+    assert len(method.select(tokens, visual_budget(layout, 9))) == 9
     with pytest.raises(BudgetError, match="whole frames of 9 tokens.*budget is 8 positions.*at least 9"):
-        method.frames(layout, make_plan(layout, 8))
+        method.frames(layout, visual_budget(layout, 8))
     lone = video_layout(8, (3, 3), "end")
-    assert len(method.select(make_tokens(lone), make_plan(lone, 9))) == 9
+    assert len(method.select(make_tokens(lone), visual_budget(lone, 9))) == 9
 
 
 def test_a_budget_of_nothing_names_one_frame_and_sends_none() -> None:
     layout = VIDEOS["one newline"]
-    plan = make_plan(layout, 0)
+    plan = visual_budget(layout, 0)
     assert get_method("frames").frames(layout, plan) == (0,)
     assert len(get_method("frames").select(make_tokens(layout), plan)) == 0
 
@@ -169,5 +170,5 @@ def test_a_budget_of_nothing_names_one_frame_and_sends_none() -> None:
 def test_only_frames_leaves_frames_out_before_the_encoder() -> None:
     layout = VIDEOS["one newline"]
     for name in ("none", "random", "uniform", "pool", "globalcom2", "vidcom2"):
-        assert get_method(name).frames(layout, make_plan(layout, 20)) is None
+        assert get_method(name).frames(layout, visual_budget(layout, 20)) is None
     assert IMAGES["one view"].modality not in get_method("frames").modalities

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from cases import BEFORE
 from layouts import IMAGES, LAYOUTS, VIDEOS, make_tokens
 from vidcompress.adapters.layouts import image_layout, video_layout
-from vidcompress.core.budget import Budget, Plan, Separators, make_plan
-from vidcompress.core.layout import AXES, Layout, VisualTokens
+from vidcompress.core.budget import Budget, Separators, VisualBudget, visual_budget
+from vidcompress.core.layout import Layout
 from vidcompress.core.method import Method
 from vidcompress.core.selection import Selection
+from vidcompress.core.tokens import AXES, VisualTokens
 from vidcompress.errors import BudgetError, UnsupportedInputError
 from vidcompress.methods.lookup import get_method
 
@@ -72,9 +73,9 @@ def serves(method: Method, layout: Layout) -> bool:
 
 def run(
     method: Method, tokens: VisualTokens, ratio: float, mode: Separators = "thin"
-) -> tuple[Selection, Plan]:
+) -> tuple[Selection, VisualBudget]:
     budget = Budget(ratio).split([len(tokens)])[0]
-    plan = make_plan(tokens.layout, budget, ratio=Fraction(str(ratio)), separators=mode)
+    plan = visual_budget(tokens.layout, budget, ratio=Fraction(str(ratio)), separators=mode)
     return method.select(tokens, plan), plan
 
 
@@ -120,7 +121,7 @@ def test_count_equals_the_budget_on_drawn_shapes(data: st.DataObject) -> None:
     tokens = make_tokens(layout, seed=data.draw(st.integers(0, 99)))
     method = data.draw(st.sampled_from([method for method in METHODS if serves(method, layout)]))
     budget = data.draw(st.integers(0, len(layout)))
-    plan = make_plan(layout, budget)
+    plan = visual_budget(layout, budget)
     try:
         count = len(method.select(tokens, plan))
     except BudgetError:
@@ -139,7 +140,7 @@ def test_fewer_tokens_than_views(method: Method) -> None:
         if serves(method, layout):
             tokens = make_tokens(layout)
             for budget in (0, 1, 2, 5):
-                assert len(method.select(tokens, make_plan(layout, budget))) == budget
+                assert len(method.select(tokens, visual_budget(layout, budget))) == budget
 
 
 @pytest.mark.parametrize("method", METHODS, ids=IDS)
@@ -219,7 +220,7 @@ def test_reference_sends_every_separator(method: Method, name: str) -> None:
     tokens = make_tokens(layout)
     ratio = Fraction(1, 2) if method.name != "frames" else Fraction(1)
     budget = Budget(ratio).split([len(layout)])[0]
-    plan = make_plan(layout, budget, ratio=ratio, separators="keep", policy="reference")
+    plan = visual_budget(layout, budget, ratio=ratio, separators="keep", policy="reference")
     selection = method.select(tokens, plan)
     if method.name not in FREE_SEPARATORS:
         assert int(layout.separator[selection.index].sum()) == layout.num_separators
@@ -235,7 +236,7 @@ def test_reference_sends_every_separator(method: Method, name: str) -> None:
 def test_globalcom2_reference_counts_per_view() -> None:
     layout = VIDEOS["newline per row"]
     tokens = make_tokens(layout)
-    plan = make_plan(layout, 1, ratio=Fraction(1, 4), separators="keep", policy="reference")
+    plan = visual_budget(layout, 1, ratio=Fraction(1, 4), separators="keep", policy="reference")
     method = get_method("globalcom2")
     _, weights = method.scores(tokens, plan)
     index = method.select(tokens, plan).index

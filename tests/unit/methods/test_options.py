@@ -11,9 +11,9 @@ import torch
 
 from layouts import IMAGES, VIDEOS, make_tokens
 from vidcompress.adapters.layouts import video_layout
-from vidcompress.core.budget import make_plan
-from vidcompress.core.layout import Evidence, VisualTokens
+from vidcompress.core.budget import visual_budget
 from vidcompress.core.method import METHODS
+from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError, UnsupportedInputError
 from vidcompress.methods.card import parse_card, read_card
 from vidcompress.methods.globalcom2 import GlobalCom2
@@ -166,7 +166,7 @@ def test_missing_evidence_is_named() -> None:
     tokens.evidence = {Evidence("cls_logits", -1): tokens.evidence[Evidence("cls_logits", -1)]}
     method = GlobalCom2(evidence="cls_attention")
     with pytest.raises(UnsupportedInputError, match="needs Evidence.*cls_attention.*evidence='distance'"):
-        method.select(tokens, make_plan(tokens.layout, 20))
+        method.select(tokens, visual_budget(tokens.layout, 20))
 
 
 def test_evidence_decides() -> None:
@@ -174,7 +174,7 @@ def test_evidence_decides() -> None:
     tokens = make_tokens(IMAGES["two by two"])
     other = Evidence("cls_attention", -1)
     tokens = VisualTokens(tokens.features, tokens.layout, {**tokens.evidence, other: torch.rand(len(tokens))})
-    plan = make_plan(tokens.layout, 40)
+    plan = visual_budget(tokens.layout, 40)
     chosen = [
         GlobalCom2(evidence=source).select(tokens, plan).index.tolist()
         for source in ("auto", "cls_attention", "distance")
@@ -249,5 +249,5 @@ def test_fastvid_cuts_below_tau_and_rounds_its_peaks_down() -> None:
         method = get_method("fastvid", segments=1, tau=tau)
         assert method.segments_of(tokens).tolist() == segments
     # Of 14 tokens 0.4 are 5.6: five peaks, and nine salient tokens.
-    salient, peaks, _, _ = get_method("fastvid", context_share=0.4)._exact(tokens, make_plan(layout, 14))
+    salient, peaks, _, _ = get_method("fastvid", context_share=0.4)._exact(tokens, visual_budget(layout, 14))
     assert (len(salient), len(peaks)) == (9, 5)

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from layouts import make_tokens
 from vidcompress.adapters.layouts import image_layout, video_layout
-from vidcompress.core.budget import make_plan
+from vidcompress.core.budget import visual_budget
 from vidcompress.core.layout import Layout
 from vidcompress.methods.lookup import available_methods, get_method
 from vidcompress.ops.clustering import cluster_means, density_peaks
@@ -41,7 +41,7 @@ def counted(name: str, layout: Layout, policy: str, ratio: Fraction) -> Counter[
     tokens = make_tokens(layout)
     separators: Any = "keep" if policy == "reference" else "thin"
     policy_: Any = policy
-    plan = make_plan(layout, int(len(layout) * ratio), ratio=ratio, separators=separators, policy=policy_)
+    plan = visual_budget(layout, int(len(layout) * ratio), ratio=ratio, separators=separators, policy=policy_)
     fresh = replace(tokens, layout=replace(layout))
     with Count() as count:
         get_method(name).select(fresh, plan).gather(fresh)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import vidcompress
-from vidcompress.core.transfer import upload
+from vidcompress.core.devices import upload
 from vidcompress.media import MediaError
 from vidcompress.qa import pipeline as answering
 from vidcompress.qa.prefetch import ahead

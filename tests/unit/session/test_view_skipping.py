@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from vidcompress.adapters.layouts import image_layout
-from vidcompress.core.budget import make_plan
-from vidcompress.core.config import Saving, read_saving
-from vidcompress.core.layout import VisualTokens
+from vidcompress.core.budget import visual_budget
+from vidcompress.core.config import ViewSkipping, read_view_skipping
+from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import ArgumentError
 from vidcompress.methods import globalcom2
 from vidcompress.session.view_skipping import leaders
@@ -34,40 +34,46 @@ def with_cells(frame: torch.Tensor, cells: int, by: float) -> torch.Tensor:
 
 
 def test_frames_follow_the_first_of_their_kind() -> None:
-    assert leaders(clip(1, 2, 1, 1, 3, 2), Saving(frames=True)) == (0, 1, 0, 0, 4, 1)
-    assert leaders(clip(7), Saving(frames=True)) == (0,)
-    assert leaders(clip(7)[:0], Saving(frames=True)) == ()
+    assert leaders(clip(1, 2, 1, 1, 3, 2), ViewSkipping(frames=True)) == (0, 1, 0, 0, 4, 1)
+    assert leaders(clip(7), ViewSkipping(frames=True)) == (0,)
+    assert leaders(clip(7)[:0], ViewSkipping(frames=True)) == ()
 
 
 def test_threshold_is_per_cell_and_area_is_their_share() -> None:
     frame = clip(1)[0]  # 16 cells
     pixels = torch.stack([frame, with_cells(frame, 2, 0.3)])
-    assert leaders(pixels, Saving(True, threshold=0.31, area=0.0)) == (0, 0)
-    assert leaders(pixels, Saving(True, threshold=0.29, area=2 / 16)) == (0, 0)
-    assert leaders(pixels, Saving(True, threshold=0.29, area=1.9 / 16)) == (0, 1)
+    assert leaders(pixels, ViewSkipping(True, threshold=0.31, area=0.0)) == (0, 0)
+    assert leaders(pixels, ViewSkipping(True, threshold=0.29, area=2 / 16)) == (0, 0)
+    assert leaders(pixels, ViewSkipping(True, threshold=0.29, area=1.9 / 16)) == (0, 1)
     by_a_quarter = torch.stack([frame.round(), with_cells(frame.round(), 2, 0.25)])  # exact in binary
-    assert leaders(by_a_quarter, Saving(True, threshold=0.25, area=0.0)) == (0, 0), "as much as may change"
-    assert leaders(by_a_quarter, Saving(True, threshold=0.2499, area=0.0)) == (0, 1)
+    assert leaders(by_a_quarter, ViewSkipping(True, threshold=0.25, area=0.0)) == (0, 0), (
+        "as much as may change"
+    )
+    assert leaders(by_a_quarter, ViewSkipping(True, threshold=0.2499, area=0.0)) == (0, 1)
     one_channel = torch.stack([frame, frame + torch.tensor([0.3, 0, 0])[:, None, None]])
-    assert leaders(one_channel, Saving(True, threshold=0.29)) == (0, 1)
+    assert leaders(one_channel, ViewSkipping(True, threshold=0.29)) == (0, 1)
 
 
 def test_noise_within_a_cell_is_no_change() -> None:
     frame = clip(1)[0]
     noise = 0.05 * torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(9))
-    assert set(leaders(frame + noise, Saving(frames=True))) == {0}
+    assert set(leaders(frame + noise, ViewSkipping(frames=True))) == {0}
 
 
 def test_small_changes_do_not_add_up_unseen() -> None:
     frame = clip(1)[0]
     pixels = torch.stack([frame + 0.06 * t for t in range(5)])
-    assert leaders(pixels, Saving(True, threshold=0.1)) == (0, 0, 2, 2, 4)
+    assert leaders(pixels, ViewSkipping(True, threshold=0.1)) == (0, 0, 2, 2, 4)
 
 
 def test_a_frame_follows_the_one_most_like_it() -> None:
     frame = clip(1)[0]
     pixels = torch.stack([frame, with_cells(frame, 4, 1.0), with_cells(frame, 3, 1.0)])
-    assert leaders(pixels, Saving(True, area=0.2)) == (0, 1, 1)  # 3/16 from the first, 1/16 from the second
+    assert leaders(pixels, ViewSkipping(True, area=0.2)) == (
+        0,
+        1,
+        1,
+    )  # 3/16 from the first, 1/16 from the second
 
 
 def with_these_cells(frame: torch.Tensor, cells: set[int]) -> torch.Tensor:
@@ -84,7 +90,7 @@ def test_a_frame_follows_the_new_frame_most_like_it_not_its_likest_neighbour_s()
     # Cells that differ: 5 of the first two, so both are new; the third 3 from the first, 4 from the second; the
     # fourth 4 from the first, 3 from the second and 1 from the third.
     pixels = torch.stack([with_these_cells(clip(1)[0], cells) for cells in brighter])
-    assert leaders(pixels, Saving(True, area=4 / 16)) == (0, 1, 0, 1)
+    assert leaders(pixels, ViewSkipping(True, area=4 / 16)) == (0, 1, 0, 1)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -101,27 +107,27 @@ def test_frames_follow_as_sets_of_cells_say(seed: int) -> None:
         wanted.append(nearest if len(cells ^ brighter[nearest]) <= 3 else number)
     assert 2 < len(set(wanted)) < 24
     pixels = torch.stack([with_these_cells(clip(1)[0], cells) for cells in brighter])
-    assert leaders(pixels, Saving(True, area=3 / 16)) == tuple(wanted)
+    assert leaders(pixels, ViewSkipping(True, area=3 / 16)) == tuple(wanted)
 
 
 def test_frames_smaller_than_a_cell() -> None:
-    assert leaders(clip(1, 2, 1, size=4), Saving(frames=True)) == (0, 1, 0)
+    assert leaders(clip(1, 2, 1, size=4), ViewSkipping(frames=True)) == (0, 1, 0)
 
 
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ("off", Saving()),
-        ("frames", Saving(frames=True)),
-        ("crops", Saving(crops=True)),
-        ("crops+frames", Saving(frames=True, crops=True)),
-        ("frames:0.2", Saving(frames=True, threshold=0.2)),
-        ("frames:0.2:0", Saving(frames=True, threshold=0.2, area=0)),
+        ("off", ViewSkipping()),
+        ("frames", ViewSkipping(frames=True)),
+        ("crops", ViewSkipping(crops=True)),
+        ("crops+frames", ViewSkipping(frames=True, crops=True)),
+        ("frames:0.2", ViewSkipping(frames=True, threshold=0.2)),
+        ("frames:0.2:0", ViewSkipping(frames=True, threshold=0.2, area=0)),
     ],
 )
-def test_the_option(text: str, wanted: Saving) -> None:
-    assert read_saving(text) == wanted
-    assert read_saving(wanted) is wanted
+def test_the_option(text: str, wanted: ViewSkipping) -> None:
+    assert read_view_skipping(text) == wanted
+    assert read_view_skipping(wanted) is wanted
 
 
 @pytest.mark.parametrize(
@@ -131,19 +137,19 @@ def test_the_option(text: str, wanted: Saving) -> None:
 )  # fmt: skip
 def test_anything_else_is_refused(value: Any) -> None:
     with pytest.raises(ArgumentError, match=r"encoder_saving=.*: must be 'off', 'frames', 'crops' or"):
-        read_saving(value)
+        read_view_skipping(value)
 
 
 def test_frames_that_are_no_numbers_are_new() -> None:
     pixels = clip(1, 1, 1)
     pixels[1] = torch.nan
-    assert leaders(pixels, Saving(frames=True)) == (0, 1, 0)
+    assert leaders(pixels, ViewSkipping(frames=True)) == (0, 1, 0)
 
 
 def test_edges_that_are_no_whole_cells_count() -> None:
     pixels = clip(1, 1, size=30)
     pixels[1, :, 24:, 24:] += 1
-    assert leaders(pixels, Saving(frames=True)) == (0, 1)
+    assert leaders(pixels, ViewSkipping(frames=True)) == (0, 1)
 
 
 def test_crops_are_judged_as_the_scores_judge_them(monkeypatch: Any) -> None:
@@ -151,7 +157,7 @@ def test_crops_are_judged_as_the_scores_judge_them(monkeypatch: Any) -> None:
     layout = image_layout((8, 8), (2, 2), unpadded=(0, 0, 16, 16), device="cpu")
     features = torch.randn(len(layout), 96, generator=torch.Generator().manual_seed(0))
     single, shapes, grids = image_layout((8, 8), newline=False, device="cpu"), [], []
-    for name, seen in (("distances", shapes), ("worth_keeping", grids)):
+    for name, seen in (("distances", shapes), ("view_importance", grids)):
         real = getattr(globalcom2, name)
         monkeypatch.setattr(
             globalcom2,
@@ -159,7 +165,7 @@ def test_crops_are_judged_as_the_scores_judge_them(monkeypatch: Any) -> None:
             lambda first, *rest, real=real, seen=seen: seen.append(first) or real(first, *rest),
         )
     method = globalcom2.GlobalCom2(allocation="gated", evidence="distance")
-    plan = make_plan(layout, len(layout) // 8, ratio=Fraction(1, 8))
+    plan = visual_budget(layout, len(layout) // 8, ratio=Fraction(1, 8))
     stay = method.crops(VisualTokens(features[: len(single)], single), layout, plan)
     method.scores(VisualTokens(features, layout), plan)
     assert [seen.shape for seen in shapes] == [features.shape] * 2
@@ -169,8 +175,8 @@ def test_crops_are_judged_as_the_scores_judge_them(monkeypatch: Any) -> None:
 @pytest.mark.parametrize("value", [-0.1, float("nan"), "much", None, True])
 def test_an_object_is_checked_as_the_text_is(value: Any) -> None:
     with pytest.raises(ArgumentError, match="threshold=.*: must be a number from 0$"):
-        Saving(frames=True, threshold=value)
+        ViewSkipping(frames=True, threshold=value)
     with pytest.raises(ArgumentError, match="area=.*: must be a number from 0 to 1"):
-        Saving(frames=True, area=value)
+        ViewSkipping(frames=True, area=value)
     with pytest.raises(ArgumentError, match="area=1.5: must be a number from 0 to 1"):
-        Saving(frames=True, area=1.5)
+        ViewSkipping(frames=True, area=1.5)

@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaModel
 
 from tiny_models import Scene, batch, tiny_model
 from vidcompress import compress_inputs
-from vidcompress.adapters.model_shape import DecoderGeometry, EncoderGeometry, Geometry
+from vidcompress.adapters.model_shape import DecoderShape, EncoderShape, ModelShape
 from vidcompress.llm_pruning.cache_names import returned_cache
 from vidcompress.tools.benchmark.live_bytes import LiveBytes
 from vidcompress.tools.cost import DEVICES, Device, estimate, everything
@@ -21,10 +21,10 @@ from vidcompress.tools.cost.memory import kv_bytes, memory
 from vidcompress.tools.cost.operations import total
 
 FLOAT = 4
-DECODER = DecoderGeometry(
+DECODER = DecoderShape(
     hidden=8, ffn=20, layers=2, heads=4, kv_heads=2, head_dim=2, vocab=50, tied=True, base_vocab=50
 )
-ENCODER = EncoderGeometry(
+ENCODER = EncoderShape(
     hidden=6, ffn=10, layers=3, heads=2, runs=2, image_size=8, patch_size=4, channels=3, cls=1
 )
 
@@ -34,7 +34,7 @@ ENCODER = EncoderGeometry(
 
 def test_memory_by_hand() -> None:
     """Two rows of three views, 12 visual positions each; the layers take in 10 and 4 tokens; three new tokens."""
-    shape = Geometry(model_type="llava_next", encoder=ENCODER, decoder=DECODER, projector=((6, 8), (8, 8)))
+    shape = ModelShape(model_type="llava_next", encoder=ENCODER, decoder=DECODER, projector=((6, 8), (8, 8)))
     got = memory(
         shape,
         parameters=1000,
@@ -59,7 +59,7 @@ def test_memory_by_hand() -> None:
 
 def test_the_later_layer_is_the_peak_where_little_is_pruned() -> None:
     """By hand: behind 100 tokens' cache, a second layer of as many tokens holds the same and one layer's cache more."""
-    shape = Geometry(model_type="llava_next", encoder=ENCODER, decoder=DECODER, projector=())
+    shape = ModelShape(model_type="llava_next", encoder=ENCODER, decoder=DECODER, projector=())
     common: dict[str, Any] = {
         "parameters": 0,
         "rows": 1,
@@ -100,10 +100,10 @@ def test_the_widest_moment_of_a_prefill_is_what_a_stock_layer_holds() -> None:
     model = LlamaModel(config).eval()
     with torch.no_grad(), LiveBytes() as live:
         model(torch.zeros(1, n, dtype=torch.int64))
-    decoder = DecoderGeometry(
+    decoder = DecoderShape(
         hidden=d, ffn=m, layers=2, heads=4, kv_heads=4, head_dim=8, vocab=10, tied=True, base_vocab=10
     )
-    shape = Geometry(model_type="llava_next", encoder=ENCODER, decoder=decoder, projector=())
+    shape = ModelShape(model_type="llava_next", encoder=ENCODER, decoder=decoder, projector=())
     paper = memory(
         shape,
         parameters=0,
@@ -120,7 +120,7 @@ def test_the_widest_moment_of_a_prefill_is_what_a_stock_layer_holds() -> None:
 
 def test_the_cache_of_a_long_answer_is_the_peak() -> None:
     """By hand: each layer holds its 10 tokens and 999 of 1000 new ones, and nothing else is as much."""
-    shape = Geometry(model_type="llava_next", encoder=ENCODER, decoder=DECODER, projector=((6, 8),))
+    shape = ModelShape(model_type="llava_next", encoder=ENCODER, decoder=DECODER, projector=((6, 8),))
     got = memory(
         shape,
         parameters=50,
@@ -140,7 +140,7 @@ def test_the_cache_of_a_long_answer_is_the_peak() -> None:
 
 def test_a_projector_wider_than_the_encoder_is_encoding_s_widest_moment() -> None:
     """By hand: of a decoder of width 500, 4 patches in and twice out."""
-    shape = Geometry(
+    shape = ModelShape(
         model_type="llava_next",
         encoder=ENCODER,
         decoder=replace(DECODER, hidden=500),

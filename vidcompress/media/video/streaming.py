@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidcompress.core.layout import FrameSource
-from vidcompress.core.transfer import upload
+from vidcompress.core.devices import upload
+from vidcompress.core.tokens import FrameSource
 from vidcompress.media.preprocessing.pixel_config import PixelRecipe
 from vidcompress.media.preprocessing.transforms import frame_views, views_shape
 from vidcompress.media.video.partial_clip import Part, Parts, whole

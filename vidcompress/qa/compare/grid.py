@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vidcompress.checks import flag, is_whole, whole_number
-from vidcompress.core.config import Settings, read_saving
+from vidcompress.core.config import CompressionConfig, read_view_skipping
 from vidcompress.core.method import Method
 from vidcompress.core.method_spec import read_label, split_labels
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
@@ -32,7 +32,7 @@ class Entry:
     """
 
     label: str
-    settings: Settings
+    settings: CompressionConfig
     compression: Mapping[str, Any] = field(repr=False)
     asked: bool
 
@@ -168,7 +168,7 @@ def read_budgets(
 
 def _without_crops(common: Mapping[str, Any]) -> dict[str, Any]:
     """The same for methods that were not named, of which few decide what crops need no encoding."""
-    saving = read_saving(common.get("encoder_saving", "off"))
+    saving = read_view_skipping(common.get("encoder_saving", "off"))
     return {**common, "encoder_saving": dataclasses.replace(saving, crops=False)}
 
 

@@ -9,7 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from vidcompress.core.devices import input_device
-from vidcompress.core.phases import Phases
+from vidcompress.core.timing import Phases
 from vidcompress.errors import BudgetError
 from vidcompress.loading.resources import embedded_models
 from vidcompress.progress import bar

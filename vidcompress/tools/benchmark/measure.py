@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from vidcompress.core.config import Settings
+from vidcompress.core.config import CompressionConfig
 from vidcompress.core.devices import input_device
 from vidcompress.session.compress import compress_with
 from vidcompress.tools.benchmark.meters import Mark, PeakMeter, TokenClock, wait_for
@@ -21,7 +21,7 @@ PHASES = ("encode", "compress", "prefill", "decode")
 def measure(
     adapter: Any,
     inputs: Mapping[str, Any],
-    settings: Settings | None,
+    settings: CompressionConfig | None,
     new_tokens: int,
     meter: PeakMeter | None = None,
 ) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def measure(
 
 
 def measure_peaks(
-    adapter: Any, inputs: Mapping[str, Any], settings: Settings | None, new_tokens: int
+    adapter: Any, inputs: Mapping[str, Any], settings: CompressionConfig | None, new_tokens: int
 ) -> tuple[dict[str, int], PeakMeter]:
     """Run a batch once and return the peak bytes of each phase, and the meter that counted them."""
     meter = PeakMeter(input_device(adapter.model))
@@ -79,7 +79,7 @@ def measure_peaks(
 
 
 def measure_threads(
-    adapter: Any, requests: Sequence[Mapping[str, Any]], settings: Settings | None, new_tokens: int
+    adapter: Any, requests: Sequence[Mapping[str, Any]], settings: CompressionConfig | None, new_tokens: int
 ) -> dict[str, Any]:
     """Run one request in each of several threads at once.
 

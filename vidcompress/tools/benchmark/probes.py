@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from vidcompress.adapters.base import adapter_for
-from vidcompress.core.budget import make_plan
-from vidcompress.core.config import Settings
+from vidcompress.core.budget import visual_budget
+from vidcompress.core.config import CompressionConfig
 from vidcompress.core.devices import input_device
 from vidcompress.errors import VidcompressError, one_line
 from vidcompress.tools.benchmark.inputs import make_inputs
@@ -109,10 +109,10 @@ class _Probe:
             self.sets.setdefault(name, wanted)
             self.rows.append((row, name))
 
-    def _plan(self, settings: Settings) -> Any:
+    def _plan(self, settings: CompressionConfig) -> Any:
         layout = self.visual.layout
         (budget,) = settings.budget.split([layout.full_length])
-        return make_plan(
+        return visual_budget(
             layout,
             budget,
             ratio=settings.budget.ratio,

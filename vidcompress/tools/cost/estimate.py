@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from vidcompress.adapters.model_shape import Geometry
+from vidcompress.adapters.model_shape import ModelShape
 from vidcompress.checks import one_of, whole_number
-from vidcompress.core.config import Settings
+from vidcompress.core.config import CompressionConfig
 from vidcompress.core.method import Method
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.methods.lookup import read_settings
@@ -49,7 +49,7 @@ class Estimate:
     """
 
     model: str
-    geometry: Geometry
+    geometry: ModelShape
     parameters: int
     method: str
     retention_ratio: float | None
@@ -211,7 +211,9 @@ def _asked(
     return Asked(count, size, int(images), frames, text, preset)
 
 
-def _estimate(model: Model, load: Load, settings: Settings, rows: int, new: int, dtype: str) -> Estimate:
+def _estimate(
+    model: Model, load: Load, settings: CompressionConfig, rows: int, new: int, dtype: str
+) -> Estimate:
     shape, size, method = model.geometry, PRECISIONS[dtype], settings.method
     tokens = [n + load.text for n in load.visual]
     chunk = settings.max_views
@@ -278,7 +280,7 @@ def _estimate(model: Model, load: Load, settings: Settings, rows: int, new: int,
 
 
 def _parts(
-    shape: Geometry, run: Mapping[str, list[Operation]], load: Load, rows: int, size: int
+    shape: ModelShape, run: Mapping[str, list[Operation]], load: Load, rows: int, size: int
 ) -> dict[str, int]:
     """Of the decoder: its visual tokens alone, what separators add to these, and what text adds to both."""
     flops = {name: int(total(part)) for name, part in run.items()}

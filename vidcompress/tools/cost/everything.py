@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from vidcompress.adapters.model_shape import DecoderGeometry, EncoderGeometry, Geometry
+from vidcompress.adapters.model_shape import DecoderShape, EncoderShape, ModelShape
 from vidcompress.tools.cost.operations import Operation
 
 
@@ -31,7 +31,7 @@ def pointwise(width: int, rows: int, size: int, reads: int) -> Operation:
     return Operation("pointwise", load_act=moved, store_act=moved)
 
 
-def encoder(shape: EncoderGeometry, views: int, size: int, *, chunk: int) -> list[Operation]:
+def encoder(shape: EncoderShape, views: int, size: int, *, chunk: int) -> list[Operation]:
     """The vision tower up to the layer whose output is wanted, `chunk` views at a time."""
     if not views:
         return []
@@ -45,7 +45,7 @@ def encoder(shape: EncoderGeometry, views: int, size: int, *, chunk: int) -> lis
     ]
 
 
-def encoder_layer(shape: EncoderGeometry, views: int, size: int, passes: int) -> list[Operation]:
+def encoder_layer(shape: EncoderShape, views: int, size: int, passes: int) -> list[Operation]:
     """One layer of the vision tower, on all views."""
     c, rows = shape.hidden, views * shape.tokens
     return [
@@ -58,7 +58,7 @@ def encoder_layer(shape: EncoderGeometry, views: int, size: int, passes: int) ->
     ]
 
 
-def projector(shape: Geometry, rows: int, size: int, *, passes: int) -> list[Operation]:
+def projector(shape: ModelShape, rows: int, size: int, *, passes: int) -> list[Operation]:
     """The MLP between encoder and decoder, on `rows` patches or pooled tokens."""
     return (
         [linear("projector", inner, outer, rows, size, passes) for inner, outer in shape.projector]
@@ -67,7 +67,7 @@ def projector(shape: Geometry, rows: int, size: int, *, passes: int) -> list[Ope
     )
 
 
-def decoder_layer(shape: DecoderGeometry, rows: int, queries: int, keys: float, size: int) -> list[Operation]:
+def decoder_layer(shape: DecoderShape, rows: int, queries: int, keys: float, size: int) -> list[Operation]:
     """One decoder layer.
 
     Args:
@@ -90,18 +90,18 @@ def decoder_layer(shape: DecoderGeometry, rows: int, queries: int, keys: float, 
     ]
 
 
-def decoder(shape: DecoderGeometry, rows: int, tokens: Sequence[int], size: int) -> list[Operation]:
+def decoder(shape: DecoderShape, rows: int, tokens: Sequence[int], size: int) -> list[Operation]:
     """Prefill of all layers, with n tokens in each."""
     return [op for n in tokens if n for op in decoder_layer(shape, rows, n, n, size)]
 
 
-def decode_step(shape: DecoderGeometry, rows: int, cached: Sequence[float], size: int) -> list[Operation]:
+def decode_step(shape: DecoderShape, rows: int, cached: Sequence[float], size: int) -> list[Operation]:
     """One new token per row; each layer attends to `cached` tokens and the new one."""
     layers = [op for n in cached for op in decoder_layer(shape, rows, 1, n + 1, size)]
     return [*layers, head(shape, rows, size)]
 
 
-def head(shape: DecoderGeometry, rows: int, size: int) -> Operation:
+def head(shape: DecoderShape, rows: int, size: int) -> Operation:
     """Logits of one token per row."""
     return linear("lm_head", shape.hidden, shape.vocab, rows, size)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vidcompress.adapters.model_shape import DecoderGeometry
+from vidcompress.adapters.model_shape import DecoderShape
 
 
-def prefill_flops(shape: DecoderGeometry, tokens: Sequence[int]) -> int:
+def prefill_flops(shape: DecoderShape, tokens: Sequence[int]) -> int:
     """Sum over the layers of 4 n d^2 + 2 n^2 d + 2 n d m.
 
     One operation per multiply-add, keys as wide as queries, an MLP of two matrices, no language-modelling head: on a

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from vidcompress.adapters.model_shape import DecoderGeometry
+from vidcompress.adapters.model_shape import DecoderShape
 from vidcompress.tools.cost.devices import DEVICES, Device
 from vidcompress.tools.cost.operations import Operation, total, total_seconds
 
@@ -22,7 +22,7 @@ BLOCK = 128
 
 
 def layer(
-    shape: DecoderGeometry, queries: int, keys: int, *, size: int = 2, fused: bool = False
+    shape: DecoderShape, queries: int, keys: int, *, size: int = 2, fused: bool = False
 ) -> list[Operation]:
     """Operations of one decoder layer for one row.
 
@@ -54,7 +54,7 @@ def layer(
     return [*linear, *attention, *point]
 
 
-def head(shape: DecoderGeometry, *, size: int = 2) -> Operation:
+def head(shape: DecoderShape, *, size: int = 2) -> Operation:
     """The language-modelling head for one token of one row."""
     d, vocab = shape.hidden, shape.base_vocab
     return Operation(
@@ -62,7 +62,7 @@ def head(shape: DecoderGeometry, *, size: int = 2) -> Operation:
     )
 
 
-def prefill_flops(shape: DecoderGeometry, tokens: Sequence[int]) -> int:
+def prefill_flops(shape: DecoderShape, tokens: Sequence[int]) -> int:
     """Operations of prefill, as LLM-Viewer counts them.
 
     Args:
@@ -73,13 +73,13 @@ def prefill_flops(shape: DecoderGeometry, tokens: Sequence[int]) -> int:
     return int(layers + head(shape).flops)
 
 
-def decode_flops(shape: DecoderGeometry, tokens: Sequence[int]) -> int:
+def decode_flops(shape: DecoderShape, tokens: Sequence[int]) -> int:
     """Operations of one decoding step, with n tokens in the cache of each layer."""
     return int(sum(total(layer(shape, 1, n)) for n in tokens) + head(shape).flops)
 
 
 def analyse(
-    shape: DecoderGeometry,
+    shape: DecoderShape,
     n: int,
     *,
     size: int = 2,
@@ -134,7 +134,7 @@ def _linear(name: str, inner: int, outer: int, rows: int, size: int, cached: boo
     )
 
 
-def _attention(shape: DecoderGeometry, queries: int, keys: int, size: int, prefill: bool) -> list[Operation]:
+def _attention(shape: DecoderShape, queries: int, keys: int, size: int, prefill: bool) -> list[Operation]:
     """Scores, softmax and weighted sum. At prefill queries are counted as if they had as many heads as keys have."""
     d, kv = shape.hidden, shape.hidden * shape.kv_heads // shape.heads
     scores, rows, cached = shape.heads * queries * keys * size, queries * d * size, keys * kv * size
@@ -152,7 +152,7 @@ def _attention(shape: DecoderGeometry, queries: int, keys: int, size: int, prefi
     ]
 
 
-def _fused(shape: DecoderGeometry, queries: int, keys: int, size: int) -> list[Operation]:
+def _fused(shape: DecoderShape, queries: int, keys: int, size: int) -> list[Operation]:
     """One operation; keys and values of all heads are read once per block of queries; scores are output, twice."""
     d = shape.hidden
     blocks = math.ceil(queries / min(BLOCK, d // shape.heads))

@@ -13,12 +13,13 @@ from typing import Any
 import torch
 
 from vidcompress.adapters.base import Adapter, Visual
-from vidcompress.adapters.model_shape import Geometry
+from vidcompress.adapters.model_shape import ModelShape
 from vidcompress.adapters.presets import find_preset
-from vidcompress.core.budget import Plan, make_plan
-from vidcompress.core.config import Settings
-from vidcompress.core.layout import Evidence, Layout, VisualTokens
+from vidcompress.core.budget import VisualBudget, visual_budget
+from vidcompress.core.config import CompressionConfig
+from vidcompress.core.layout import Layout
 from vidcompress.core.method import Method, tokens_to_keep
+from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError, UnsupportedInputError, UnsupportedModelError
 from vidcompress.methods.composed import Composed
 
@@ -81,8 +82,8 @@ class Load:
         return tuple(round(n * share) for n in self.visual)
 
 
-def load_of(adapter: Adapter, geometry: Geometry, asked: Asked, settings: Settings) -> Load:
-    """Plan one prompt.
+def load_of(adapter: Adapter, geometry: ModelShape, asked: Asked, settings: CompressionConfig) -> Load:
+    """VisualBudget one prompt.
 
     Args:
         adapter: of a model, which may be without weights.
@@ -132,7 +133,7 @@ class _Part:
     evidence: tuple[Evidence, ...]
 
 
-def _undescribed(total: int, geometry: Geometry, settings: Settings) -> list[_Part]:
+def _undescribed(total: int, geometry: ModelShape, settings: CompressionConfig) -> list[_Part]:
     """So many tokens without separators, from as many views as it takes to have them."""
     method = settings.method
     if method.changes_views:
@@ -150,17 +151,19 @@ def _undescribed(total: int, geometry: Geometry, settings: Settings) -> list[_Pa
     return [_Part(total, sent, 0, views, projected, late, _compared(method, [patches] * views, total), needs)]
 
 
-def _described(adapter: Adapter, geometry: Geometry, asked: Asked, settings: Settings) -> list[_Part]:
+def _described(
+    adapter: Adapter, geometry: ModelShape, asked: Asked, settings: CompressionConfig
+) -> list[_Part]:
     visuals = visuals_of(adapter, geometry, asked)
     budgets = settings.budget.split([visual.layout.full_length for visual in visuals])
     return [_part(adapter, visual, budget, settings) for visual, budget in zip(visuals, budgets, strict=True)]
 
 
-def _part(adapter: Adapter, visual: Visual, budget: int, settings: Settings) -> _Part:
+def _part(adapter: Adapter, visual: Visual, budget: int, settings: CompressionConfig) -> _Part:
     layout, method = visual.layout, settings.method
     method.check(layout)
     wanted = method.sent(budget, layout.full_length)
-    plan = make_plan(
+    plan = visual_budget(
         layout,
         wanted,
         ratio=settings.budget.ratio if wanted == budget else None,
@@ -186,14 +189,14 @@ def _part(adapter: Adapter, visual: Visual, budget: int, settings: Settings) -> 
     )
 
 
-def _projected_late(adapter: Adapter, visual: Visual, plan: Plan, method: Method) -> bool:
+def _projected_late(adapter: Adapter, visual: Visual, plan: VisualBudget, method: Method) -> bool:
     """Whether the projector runs on what is sent only, as `compress_inputs` has it."""
     if plan.budget >= plan.total or method.reads_features(visual.modality, adapter.has_cls):
         return False
     return adapter.projects_late(visual)
 
 
-def _sent(method: Method, layout: Layout, plan: Plan, needs: Sequence[Evidence]) -> tuple[int, int]:
+def _sent(method: Method, layout: Layout, plan: VisualBudget, needs: Sequence[Evidence]) -> tuple[int, int]:
     """How many positions are sent, and how many separators among them.
 
     Methods that reach the largest count below the budget go by geometry alone, so they are simply asked.
@@ -217,7 +220,7 @@ def _compared(method: Method, sizes: Sequence[int], total: int) -> int:
     return 2 * total + pairs[method.compares]
 
 
-def visuals_of(adapter: Adapter, geometry: Geometry, asked: Asked) -> list[Visual]:
+def visuals_of(adapter: Adapter, geometry: ModelShape, asked: Asked) -> list[Visual]:
     """The pictures and the clip of a prompt as the adapter lays them out; their pixels are one number, spread out.
 
     Raises:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vidcompress.adapters.model_shape import DecoderGeometry, Geometry
+from vidcompress.adapters.model_shape import DecoderShape, ModelShape
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class Memory:
     peak: int
 
 
-def kv_bytes(shape: DecoderGeometry, rows: int, tokens: Sequence[int], size: int) -> int:
+def kv_bytes(shape: DecoderShape, rows: int, tokens: Sequence[int], size: int) -> int:
     """Keys and values of n tokens in each layer."""
     return 2 * rows * sum(tokens) * shape.kv_heads * shape.head_dim * size
 
 
 def memory(
-    shape: Geometry,
+    shape: ModelShape,
     *,
     parameters: int,
     rows: int,
@@ -71,7 +71,7 @@ def memory(
     return Memory(weights, cache, encode, prefill, weights + max(encode, prefill, cache))
 
 
-def _encode(shape: Geometry, rows: int, views: int, features: int, size: int, chunk: int) -> int:
+def _encode(shape: ModelShape, rows: int, views: int, features: int, size: int, chunk: int) -> int:
     vision, width = shape.encoder, shape.decoder.hidden
     if not views:
         return 0
@@ -82,7 +82,7 @@ def _encode(shape: Geometry, rows: int, views: int, features: int, size: int, ch
     return (pixels + rows * features * width + max(layer, project)) * size
 
 
-def _prefill(shape: DecoderGeometry, rows: int, tokens: Sequence[int], size: int) -> int:
+def _prefill(shape: DecoderShape, rows: int, tokens: Sequence[int], size: int) -> int:
     cached, most = 0, 0
     for n in tokens:
         cached += kv_bytes(shape, rows, [n], size)

@@ -8,7 +8,7 @@ from typing import Any
 
 from vidcompress.adapters.base import Adapter
 from vidcompress.adapters.known_shapes import GEOMETRIES
-from vidcompress.adapters.model_shape import Geometry, config_of, geometry_of
+from vidcompress.adapters.model_shape import ModelShape, config_of, geometry_of
 from vidcompress.core.wrappers import unwrap
 from vidcompress.errors import ArgumentError, UnsupportedModelError, nearest, shown
 
@@ -26,7 +26,7 @@ class Model:
 
     name: str
     adapter: Adapter
-    geometry: Geometry
+    geometry: ModelShape
     parameters: int
 
 

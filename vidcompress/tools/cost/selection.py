@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from vidcompress.adapters.encoder_probe import PROBED
-from vidcompress.adapters.model_shape import EncoderGeometry, Geometry
-from vidcompress.core.layout import Evidence
+from vidcompress.adapters.model_shape import EncoderShape, ModelShape
 from vidcompress.core.method import Method
+from vidcompress.core.tokens import Evidence
 from vidcompress.tools.cost.everything import encoder_layer, linear, projector
 from vidcompress.tools.cost.load import Load
 from vidcompress.tools.cost.operations import Operation
@@ -16,7 +16,7 @@ KEYS_ONLY = ("keys", "mean_keys")
 
 
 def selection(
-    shape: Geometry, load: Load, method: Method, rows: int, size: int, *, passes: int
+    shape: ModelShape, load: Load, method: Method, rows: int, size: int, *, passes: int
 ) -> list[Operation]:
     """Everything that the uncompressed model does without.
 
@@ -42,7 +42,7 @@ def selection(
 
 
 def _evidence(
-    shape: EncoderGeometry, wanted: Iterable[Evidence], views: int, size: int, passes: int
+    shape: EncoderShape, wanted: Iterable[Evidence], views: int, size: int, passes: int
 ) -> Iterable[Operation]:
     """Layers run for evidence alone, and the rows of attention read there."""
     places: dict[int, list[Evidence]] = {}
@@ -68,7 +68,7 @@ def _evidence(
                 yield Operation(item.quantity, flops, load_act=2 * views * shape.tokens * shape.hidden * size)
 
 
-def _between(shape: Geometry, load: Load, method: Method, size: int) -> Iterable[Operation]:
+def _between(shape: ModelShape, load: Load, method: Method, size: int) -> Iterable[Operation]:
     """Rows of attention that an inside method ranks by, before every layer that takes in fewer tokens."""
     inside, d = method.inside, shape.decoder
     if inside is None:

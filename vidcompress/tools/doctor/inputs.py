@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from vidcompress.adapters.base import adapter_for
-from vidcompress.core.budget import Budget, make_plan
+from vidcompress.core.budget import Budget, visual_budget
 from vidcompress.core.layout import Layout
 
 RATIOS = ("0.5", "0.25", "0.1")
@@ -65,7 +65,7 @@ def _entry(layout: Layout, placeholders: int, what: str) -> dict[str, Any]:
     budgets = {}
     for ratio in RATIOS:
         budget = Budget(retention_ratio=ratio)
-        plan = make_plan(layout, budget.split([layout.full_length])[0], ratio=budget.ratio)
+        plan = visual_budget(layout, budget.split([layout.full_length])[0], ratio=budget.ratio)
         budgets[ratio] = {"kept": plan.budget, "tokens": plan.tokens, "separators": plan.separators}
     views = [
         {"kind": view.kind, "grid": [view.rows, view.cols], "tokens": size}

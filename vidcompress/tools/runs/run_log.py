@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vidcompress.checks import is_whole
-from vidcompress.core.phases import PHASES
+from vidcompress.core.timing import PHASES
 from vidcompress.tools.runs.journal import as_line
 from vidcompress.tools.runs.validation import is_number
 

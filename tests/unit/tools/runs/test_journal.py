@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from vidcompress.core.phases import PHASES
+from vidcompress.core.timing import PHASES
 from vidcompress.errors import ArgumentError
 from vidcompress.tools.evaluation.run.batches import failed_line
 from vidcompress.tools.evaluation.run.result_file import read_result

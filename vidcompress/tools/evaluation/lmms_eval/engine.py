@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from vidcompress.core.devices import input_device
-from vidcompress.core.phases import Phases
+from vidcompress.core.timing import Phases
 from vidcompress.errors import VidcompressError, one_line
 from vidcompress.loading.arguments import check_generation
 from vidcompress.qa.answer import Answer

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from vidcompress.core.devices import input_device
-from vidcompress.core.phases import PHASES, Phases
+from vidcompress.core.timing import PHASES, Phases
 from vidcompress.errors import BudgetError, UnsupportedInputError, VidcompressError, one_line
 from vidcompress.media import load_image, read_video
 from vidcompress.qa import VisualQA

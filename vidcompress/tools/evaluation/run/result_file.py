@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from vidcompress.core.phases import PHASES
+from vidcompress.core.timing import PHASES
 from vidcompress.tools.evaluation.metrics import judge, main_score, summarise
 from vidcompress.tools.evaluation.run.sweep import Row
 from vidcompress.tools.evaluation.tasks.base import Item, Task

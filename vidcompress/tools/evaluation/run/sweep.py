@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vidcompress.core.config import Settings
+from vidcompress.core.config import CompressionConfig
 from vidcompress.core.method_spec import read_label
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.methods.lookup import read_settings
@@ -121,7 +121,7 @@ class Row:
     budget: Mapping[str, Any]
     batch_size: int
     seed: int
-    settings: Settings = field(repr=False)
+    settings: CompressionConfig = field(repr=False)
     failed: str = FAILED[0]
 
     @property
@@ -211,7 +211,7 @@ def _full(budget: Mapping[str, Any]) -> bool:
     return ratio is not None and float(ratio) == 1.0
 
 
-def check_label(label: str, budget: Mapping[str, Any]) -> Settings:
+def check_label(label: str, budget: Mapping[str, Any]) -> CompressionConfig:
     """Check a method's label with a budget, without a model.
 
     Raises:
