@@ -16,8 +16,8 @@ from transformers import LlamaConfig, Qwen2Config
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRotaryEmbedding
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer, Qwen2RotaryEmbedding
 
-from vidcompress.core.in_llm_method import InLLMMethod
-from vidcompress.core.pruning_plan import PruningPlan
+from vidcompress.core.pruning.method import InLLMMethod
+from vidcompress.core.pruning.plan import PruningPlan
 from vidcompress.llm_pruning.masks import layer_mask
 from vidcompress.llm_pruning.prefill import Capture, next_segment, start
 

@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 PARTICIPLES = ("found", "known", "made", "wanted")
 RIDDLES = re.compile(r"\b(nobody|somebody|whoever|told)\b", re.IGNORECASE)
@@ -61,23 +60,6 @@ def imports_at_once(folder: Path, module: str) -> list[str]:
         for node in _at_once(_tree(path))
         if any(name.partition(".")[0] == module for name in _imported(node))
     ]
-
-
-def contract(project: dict[str, Any], name: str) -> dict[str, Any]:
-    """One of import-linter's contracts in pyproject.toml."""
-    contracts = project["tool"]["importlinter"]["contracts"]
-    return next(entry for entry in contracts if entry["id"] == name)
-
-
-def floors(project: dict[str, Any]) -> list[list[str]]:
-    """The modules and packages of each layer, top first, without the package's own name."""
-    layers = contract(project, "layers")["layers"]
-    return [[name.strip().removeprefix("vidcompress.") for name in layer.split(":")] for layer in layers]
-
-
-def homes(module: str, floors: list[list[str]]) -> list[str]:
-    """The entries of all layers that a module belongs to."""
-    return [entry for floor in floors for entry in floor if f"{module}.".startswith(f"{entry}.")]
 
 
 def _tree(path: Path) -> ast.Module:

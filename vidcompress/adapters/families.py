@@ -14,8 +14,7 @@ from typing import Any
 
 from vidcompress.adapters.anyres import Size, best_canvas, capped_grid, unpadded_grid
 from vidcompress.adapters.presets import TOKENS_2880, Preset
-from vidcompress.checks import is_number, is_whole, word
-from vidcompress.core.limits import MAX_FRAME_PIXELS
+from vidcompress.checks import MAX_FRAME_PIXELS, is_number, is_whole, word
 from vidcompress.errors import MediaError, shown
 from vidcompress.registry.catalogue import roll_back
 

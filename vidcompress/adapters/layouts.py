@@ -13,8 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from vidcompress.core.devices import outside_caller_modes
 from vidcompress.core.layout import Layout, View
-from vidcompress.core.torch_modes import outside_caller_modes
 
 Newlines = Literal["none", "end", "row"]
 

@@ -1,53 +1,11 @@
-"""Shapes of models: those of the checkpoints that people use, by name, and of any config, as plain numbers.
-
-A random model of `config_of(name)` has the tensors of the real checkpoint, so it takes the same time and memory.
-"""
+"""Shapes of models as plain numbers, read from a config: encoder, decoder, and how a picture becomes tokens."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vidcompress.adapters.known_shapes import GEOMETRIES
-from vidcompress.checks import whole_number
-from vidcompress.errors import ArgumentError, UnsupportedModelError, nearest, shown
-
-
-def config_of(name: str, *, decoder_layers: int | None = None, encoder_layers: int | None = None) -> Any:
-    """The transformers config of a named geometry.
-
-    Args:
-        name: one of `GEOMETRIES`.
-        decoder_layers: fewer (or more) than the checkpoint has, for machines that it does not fit on.
-        encoder_layers: likewise, at least 2.
-
-    Returns:
-        A new `PretrainedConfig` of the family, for `AutoModelForImageTextToText.from_config`.
-
-    Raises:
-        ArgumentError: no such geometry, or a number of layers that is none.
-    """
-    if not isinstance(name, str) or name not in GEOMETRIES:
-        hint = nearest(name if isinstance(name, str) else "", GEOMETRIES)
-        raise ArgumentError(f"geometry={shown(name)}: no such geometry; {hint}")
-    from transformers import AutoConfig
-
-    from vidcompress.adapters.base import ADAPTERS
-
-    ADAPTERS.names()  # importing the adapters makes LLaVA-Video known to transformers
-    family, vision, text = GEOMETRIES[name]
-    vision, text = dict(vision), dict(text)
-    if decoder_layers is not None:
-        text["num_hidden_layers"] = whole_number("decoder_layers", decoder_layers)
-    if encoder_layers is not None:
-        vision["num_hidden_layers"] = whole_number("encoder_layers", encoder_layers, least=2)
-    return AutoConfig.for_model(
-        **family,
-        vision_config=vision,
-        text_config=text,
-        tie_word_embeddings=text["tie_word_embeddings"],
-    )
-
+from vidcompress.errors import UnsupportedModelError, shown
 
 MOST_LAYERS, MOST_PIXELS, MOST_WIDTH, MOST_WORDS, MOST_CHANNELS = 1000, 16_384, 2**20, 2**30, 1024
 """Beyond what any model has; a config.json from elsewhere may say anything."""

@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 
 from vidcompress.core.budget import VisualBudget
+from vidcompress.core.devices import outside_caller_modes
 from vidcompress.core.layout import Layout, _first
 from vidcompress.core.reductions import FeatureBatch, rows_per_block, working_dtype
 from vidcompress.core.selection import Selection, largest_remainder, rank_within_views
 from vidcompress.core.tokens import VisualTokens
-from vidcompress.core.torch_modes import outside_caller_modes
 
 LINE = 64
 """Bytes: products of rows that begin elsewhere in a cache line may round differently."""

@@ -1,11 +1,13 @@
-"""Devices: where a model takes its inputs (one device, several, or offloaded), and how values get there."""
+"""Devices and modes of torch: where a model takes its inputs, how values get there, what is shielded from modes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import torch
+from torch import Tensor
 
 from vidcompress.checks import is_whole
 from vidcompress.errors import ArgumentError, shown
@@ -68,3 +70,32 @@ def upload(values: torch.Tensor, device: torch.device) -> torch.Tensor:
     if device.type != "cuda" or values.device.type != "cpu":
         return values.to(device)
     return values.pin_memory().to(device, non_blocking=True)
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def under_this_autocast(
+    function: Callable[[Tensor], Tensor], device: torch.device
+) -> Callable[[Tensor], Tensor]:
+    """The same function, called later under the autocast block that is open now: a part of the model, say."""
+    if not torch.is_autocast_enabled(device.type):
+        return function
+    dtype = torch.get_autocast_dtype(device.type)
+
+    def call(values: Tensor) -> Tensor:
+        with torch.autocast(device.type, dtype):
+            return function(values)
+
+    return call
+
+
+def outside_caller_modes(function: Function) -> Function:
+    """Shield what is cached from the caller's modes: no inference tensors, new tensors on the CPU unless placed."""
+
+    @wraps(function)
+    def inner(*args: Any, **kwargs: Any) -> Any:
+        with torch.inference_mode(False), torch.device("cpu"):
+            return function(*args, **kwargs)
+
+    return cast(Function, inner)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vidcompress.checks import is_number, is_whole, one_of, whole_number
-from vidcompress.core.torch_modes import outside_caller_modes
+from vidcompress.core.devices import outside_caller_modes
 from vidcompress.errors import ArgumentError, shown
 
 ViewKind = Literal["thumbnail", "crop", "frame"]

@@ -10,7 +10,7 @@ from vidcompress.checks import whole_number
 from vidcompress.core.visual_report import ViewReport, VisualReport
 
 if TYPE_CHECKING:
-    from vidcompress.core.pruning_report import PruningReport
+    from vidcompress.core.pruning.report import PruningReport
 
 __all__ = ["Report", "ViewReport", "VisualReport"]
 

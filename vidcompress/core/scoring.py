@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from vidcompress.core.budget import Policy, half_up, ratio_fraction
+from vidcompress.core.devices import outside_caller_modes
 from vidcompress.core.layout import Layout
 from vidcompress.core.reductions import EPSILON, per_view
 from vidcompress.core.selection import best_first
-from vidcompress.core.torch_modes import outside_caller_modes
 from vidcompress.errors import UnsupportedInputError
 
 Allocation = Literal["uniform", "topk", "softmax_max", "softmax_sum", "gated"]

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from vidcompress.checks import is_whole, one_of, word
+from vidcompress.core.devices import under_this_autocast
 from vidcompress.core.layout import Layout
-from vidcompress.core.torch_modes import under_this_autocast
 from vidcompress.errors import ArgumentError, shown
 
 Quantity = Literal[

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from vidcompress.core.pruning_plan import PruningPlan
+from vidcompress.core.pruning.plan import PruningPlan
 from vidcompress.core.wrappers import is_compiled, outside_compiler
 from vidcompress.errors import CompressionStateError, UnsupportedInputError, UnsupportedModelError
 from vidcompress.llm_pruning.attention import check_layer

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from vidcompress.core.config import CompressionConfig
-from vidcompress.core.in_llm_method import InLLMMethod
 from vidcompress.core.prompt import Prompt
-from vidcompress.core.pruning_plan import PruningPlan, Spans
+from vidcompress.core.pruning.method import InLLMMethod
+from vidcompress.core.pruning.plan import PruningPlan, Spans
 from vidcompress.errors import UnsupportedInputError
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidcompress.core.in_llm_method import Between
-from vidcompress.core.pruning_plan import PruningPlan
+from vidcompress.core.pruning.method import Between
+from vidcompress.core.pruning.plan import PruningPlan
 from vidcompress.core.reductions import full_precision
 from vidcompress.llm_pruning.attention import attention_rows
 

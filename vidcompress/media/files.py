@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
-from vidcompress.core.limits import MAX_BUFFERED_BYTES
+from vidcompress.checks import MAX_BUFFERED_BYTES
 from vidcompress.errors import MediaError, one_line
 
 BUFFERS = (bytes, bytearray, memoryview)

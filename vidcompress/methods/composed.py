@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from vidcompress.core.budget import VisualBudget, exact_ratio, half_up
-from vidcompress.core.in_llm_method import InLLMMethod
 from vidcompress.core.layout import Layout, Modality
 from vidcompress.core.method import Method
+from vidcompress.core.pruning.method import InLLMMethod
 from vidcompress.core.selection import Selection
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError

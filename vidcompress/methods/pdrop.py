@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from vidcompress.core.in_llm_method import Between, InLLMMethod, visual_attention
 from vidcompress.core.method import Positions, register_method
+from vidcompress.core.pruning.method import Between, InLLMMethod, visual_attention
 
 
 @register_method

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from vidcompress.checks import flag
-from vidcompress.core.in_llm_method import Between, InLLMMethod, visual_attention
 from vidcompress.core.method import Positions, register_method
+from vidcompress.core.pruning.method import Between, InLLMMethod, visual_attention
 from vidcompress.ops.clustering import cluster_means, density_peaks
 
 _OF = 576

@@ -13,7 +13,7 @@ from vidcompress.errors import UnsupportedInputError, shown
 
 if TYPE_CHECKING:
     from vidcompress.core.prompt import Prompt
-    from vidcompress.core.pruning_plan import PruningPlan
+    from vidcompress.core.pruning.plan import PruningPlan
 
 COUNTED = ("cache_position", "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "seq_idx")
 """Arguments of forward that place the tokens of a prompt; an attention mask says the same."""

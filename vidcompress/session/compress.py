@@ -19,7 +19,7 @@ from vidcompress.core.devices import input_device
 from vidcompress.core.layout import Modality
 from vidcompress.core.method import Method, Positions, say_once
 from vidcompress.core.prompt import Prompt
-from vidcompress.core.pruning_report import PruningReport
+from vidcompress.core.pruning.report import PruningReport
 from vidcompress.core.reductions import full_precision
 from vidcompress.core.selection import Selection
 from vidcompress.core.timing import Timings, phase

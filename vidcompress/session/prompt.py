@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidcompress.core.devices import outside_caller_modes
 from vidcompress.core.prompt import Prompt, Span
-from vidcompress.core.torch_modes import outside_caller_modes
 from vidcompress.errors import UnsupportedInputError
 
 PER_TOKEN_KEYS = ("labels", "token_type_ids", "mm_token_type_ids", "position_ids")

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from vidcompress.core.limits import MAX_SIDE
+from vidcompress.checks import MAX_SIDE
 from vidcompress.errors import MediaError
 from vidcompress.media.images.image import NOTE, load_image
 

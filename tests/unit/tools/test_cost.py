@@ -16,9 +16,10 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 import vidcompress
 from tiny_models import FAMILIES, VIDEO_FAMILIES, Scene, batch, tiny_model
 from vidcompress import compress_inputs
-from vidcompress.adapters.model_shape import GEOMETRIES, config_of, geometry_of
+from vidcompress.adapters.model_shape import geometry_of
 from vidcompress.cli import main
 from vidcompress.errors import ArgumentError, BudgetError, UnsupportedInputError, UnsupportedModelError
+from vidcompress.loading.known_shapes import config_of, known_shapes
 from vidcompress.tools.cost import DEVICES, allowed_ratio, estimate
 from vidcompress.tools.cost.estimate import Estimate
 from vidcompress.tools.cost.operations import Operation
@@ -241,7 +242,7 @@ def test_any_registered_model_without_its_weights(tmp_path: Path) -> None:
     embedded = estimate("tiny-onevision", size=(64, 64), dtype="float32")
     assert embedded.geometry.decoder.layers == 4
     assert embedded.memory.weights == 4 * embedded.parameters
-    for name in GEOMETRIES:
+    for name in known_shapes():
         assert json.loads(json.dumps(estimate(name, visual_tokens=100).to_dict()))["model"] == name
 
 

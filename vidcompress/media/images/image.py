@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from vidcompress.checks import whole_number
-from vidcompress.core.limits import MAX_FRAME_PIXELS, MAX_SIDE
+from vidcompress.checks import MAX_FRAME_PIXELS, MAX_SIDE, whole_number
 from vidcompress.errors import MediaError, one_line
 from vidcompress.media.files import BUFFERS, borrowed, is_path, local_path
 from vidcompress.media.images.rgb import picture_from_array, scale_key, to_rgb

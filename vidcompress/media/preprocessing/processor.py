@@ -16,9 +16,8 @@ import torch
 
 from vidcompress.adapters.families import Family, Geometry
 from vidcompress.adapters.presets import Preset
-from vidcompress.checks import flag, unicode_text, whole_number
+from vidcompress.checks import DEFAULT_MAX_FRAMES, flag, unicode_text, whole_number
 from vidcompress.core.devices import upload
-from vidcompress.core.limits import DEFAULT_MAX_FRAMES
 from vidcompress.errors import MediaError, shown
 from vidcompress.media.images.image import ImageSource, load_image
 from vidcompress.media.preprocessing.arguments import (

@@ -12,8 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from vidcompress.checks import whole_number, word
-from vidcompress.core.limits import MAX_DECODED_BYTES, MAX_FRAME_PIXELS, MAX_SIDE, MAX_SOURCE_FRAMES
+from vidcompress.checks import (
+    MAX_DECODED_BYTES,
+    MAX_FRAME_PIXELS,
+    MAX_SIDE,
+    MAX_SOURCE_FRAMES,
+    whole_number,
+    word,
+)
 from vidcompress.errors import MediaError, SamplingError, VidcompressError, one_line, shown
 from vidcompress.media.files import borrowed, is_path, local_path
 from vidcompress.media.sniff import HEAD_BYTES

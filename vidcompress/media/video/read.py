@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vidcompress.checks import is_number, positive, whole_number, word
-from vidcompress.core.limits import (
+from vidcompress.checks import (
     DEFAULT_MAX_FRAMES,
     MAX_DECODED_BYTES,
     MAX_FRAME_PIXELS,
     MAX_SOURCE_FRAMES,
+    is_number,
+    positive,
+    whole_number,
+    word,
 )
 from vidcompress.errors import MediaError, SamplingError, shown
 from vidcompress.media.files import BUFFERS, is_path

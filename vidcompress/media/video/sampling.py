@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vidcompress.checks import is_whole, positive, whole_number
-from vidcompress.core.limits import DEFAULT_NUM_FRAMES
+from vidcompress.checks import DEFAULT_NUM_FRAMES, is_whole, positive, whole_number
 from vidcompress.errors import MediaError, SamplingError, shown
 
 MAX_SOURCE_FPS = 100_000

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from vidcompress.core.limits import DEFAULT_MAX_FRAMES
+from vidcompress.checks import DEFAULT_MAX_FRAMES
 from vidcompress.media.files import is_path
 from vidcompress.media.preprocessing.pixel_config import PixelRecipe
 from vidcompress.media.video.backends import Request, open_source

@@ -32,7 +32,7 @@ def make_model(plan: BenchPlan) -> Any:
         return VisualQA.from_pretrained(
             plan.model, device=plan.device, dtype=plan.dtype, attn_implementation=plan.attn_implementation
         ).model
-    from vidcompress.adapters.model_shape import config_of
+    from vidcompress.loading.known_shapes import config_of
 
     assert plan.geometry is not None  # noqa: S101  (the plan has checked it)
     config = config_of(plan.geometry, decoder_layers=plan.decoder_layers, encoder_layers=plan.encoder_layers)

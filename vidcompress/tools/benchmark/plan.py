@@ -76,7 +76,7 @@ class BenchPlan:
     """What to measure. Everything is checked when it is made.
 
     Attributes:
-        geometry: a named shape with random weights (`vidcompress.adapters.model_shape.GEOMETRIES`), or
+        geometry: a named shape with random weights (`models/shapes.json`), or
         model: instead, an embedded model, a folder or a hub id.
         decoder_layers, encoder_layers: fewer layers than the geometry has.
         scale: `full`, or `tiny`: widths and resolution of the geometry cut to a toy's, for trying a run out.
@@ -165,11 +165,11 @@ class BenchPlan:
                 "random weights or a checkpoint"
             )
         if self.geometry is not None:
-            from vidcompress.adapters.known_shapes import GEOMETRIES
+            from vidcompress.loading.known_shapes import known_shapes
 
-            if self.geometry not in GEOMETRIES:
+            if self.geometry not in known_shapes():
                 raise ArgumentError(
-                    f"geometry={shown(self.geometry)}: no such geometry; {nearest(str(self.geometry), GEOMETRIES)}"
+                    f"geometry={shown(self.geometry)}: no such geometry; {nearest(str(self.geometry), known_shapes())}"
                 )
         one_of("scale", self.scale, SCALES)
         for name, least in (("decoder_layers", 1), ("encoder_layers", 2)):
@@ -264,9 +264,9 @@ class BenchPlan:
 
 def _toy(side: int, geometry: str | None) -> int:
     """A side in pixels that makes as many crops at the toy's resolution as `side` at the real one."""
-    from vidcompress.adapters.known_shapes import GEOMETRIES
+    from vidcompress.loading.known_shapes import known_shapes
 
-    real = int(GEOMETRIES[str(geometry)][1]["image_size"])
+    real = int(known_shapes()[str(geometry)].encoder["image_size"])
     return max(1, round(side * TINY_SIDE / real))
 
 

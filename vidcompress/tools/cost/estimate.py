@@ -176,7 +176,7 @@ def _asked(
     frames: int | None,
     text_tokens: int,
 ) -> Asked:
-    from vidcompress.core.limits import MAX_FRAME_PIXELS
+    from vidcompress.checks import MAX_FRAME_PIXELS
 
     described = size is not None or frames is not None
     if visual_tokens is not None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from vidcompress.adapters.base import Adapter
-from vidcompress.adapters.known_shapes import GEOMETRIES
-from vidcompress.adapters.model_shape import ModelShape, config_of, geometry_of
+from vidcompress.adapters.model_shape import ModelShape, geometry_of
 from vidcompress.core.wrappers import unwrap
 from vidcompress.errors import ArgumentError, UnsupportedModelError, nearest, shown
+from vidcompress.loading.known_shapes import config_of, known_shapes
 
 
 @dataclass(frozen=True)
@@ -81,15 +81,15 @@ def _empty(name: str, config: Any) -> Any:
 def _config(model: Any) -> tuple[str, Any]:
     if isinstance(model, (str, os.PathLike)):
         name = os.fspath(model)
-        if isinstance(name, str) and name in GEOMETRIES and not os.path.isdir(name):
+        if isinstance(name, str) and name in known_shapes() and not os.path.isdir(name):
             return name, config_of(name)
         return str(name), _read(str(name))
     model = unwrap(model)
     config = getattr(model, "config", model)
     if not callable(getattr(config, "get_text_config", None)):
         raise ArgumentError(
-            f"model={shown(model)}: must be a named geometry ({nearest('', GEOMETRIES)}), an embedded model, a folder, "
-            "a hub id, or a config"
+            f"model={shown(model)}: must be a named geometry ({nearest('', known_shapes())}), an embedded model, a "
+            "folder, a hub id, or a config"
         )
     return str(getattr(config, "model_type", "")), config
 
@@ -100,7 +100,7 @@ def _read(name: str) -> Any:
     from vidcompress.loading.meta_model import read_model_config
     from vidcompress.loading.resources import embedded_models
 
-    known = {*GEOMETRIES, *embedded_models()}
+    known = {*known_shapes(), *embedded_models()}
     try:
         source = resolve(name)
     except ArgumentError:

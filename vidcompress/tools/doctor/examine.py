@@ -85,7 +85,7 @@ def _checked_inputs(
     frames: int | None,
     fps: float | None,
 ) -> dict[str, Any]:
-    from vidcompress.core.limits import DEFAULT_MAX_FRAMES, MAX_FRAME_PIXELS
+    from vidcompress.checks import DEFAULT_MAX_FRAMES, MAX_FRAME_PIXELS
     from vidcompress.media.images.image import local_path
     from vidcompress.media.video.sampling import check_request
 

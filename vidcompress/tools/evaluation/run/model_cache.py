@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from vidcompress.checks import DEFAULT_NUM_FRAMES
 from vidcompress.core.devices import input_device
-from vidcompress.core.limits import DEFAULT_NUM_FRAMES
 from vidcompress.errors import ArgumentError
 from vidcompress.loading.load import resolve
 from vidcompress.qa import VisualQA

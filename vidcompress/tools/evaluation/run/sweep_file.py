@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from vidcompress import checks
-from vidcompress.checks import whole_number, word
+from vidcompress.checks import DEFAULT_MAX_FRAMES, whole_number, word
 from vidcompress.core.budget import Budget
 from vidcompress.core.devices import check_device_map
 from vidcompress.core.foreign_arguments import LOADING, refuse
-from vidcompress.core.limits import DEFAULT_MAX_FRAMES
 from vidcompress.errors import ArgumentError, one_line, shown
 from vidcompress.loading.attention import check_attention
 from vidcompress.loading.load import DTYPES, one_dtype, resolve

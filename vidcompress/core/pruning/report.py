@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidcompress.core.pruning_plan import PruningPlan
+from vidcompress.core.pruning.plan import PruningPlan
 
 
 class PruningReport:

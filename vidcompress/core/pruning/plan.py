@@ -9,8 +9,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from vidcompress.core.in_llm_method import InLLMMethod
-from vidcompress.core.pruning_schedule import Schedule
+from vidcompress.core.pruning.method import InLLMMethod
+from vidcompress.core.pruning.schedule import Schedule
 
 Spans = Sequence[tuple[int, int]]
 """(start, length) of the visual inputs of one row, columns of the padded prompt, in order."""

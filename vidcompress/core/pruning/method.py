@@ -14,7 +14,7 @@ from vidcompress.checks import one_of
 from vidcompress.core.budget import VisualBudget
 from vidcompress.core.layout import Modality
 from vidcompress.core.method import Method
-from vidcompress.core.pruning_schedule import (
+from vidcompress.core.pruning.schedule import (
     Schedule,
     largest_within,
     make_schedule,
