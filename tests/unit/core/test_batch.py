@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from layouts import IMAGES, VIDEOS, make_tokens
-from vidcompress.core import reductions as moments
+from vidcompress.core import reductions
 from vidcompress.core.batch import batch_layouts, feature_batches, in_order
 from vidcompress.core.budget import VisualBudget, visual_budget
 from vidcompress.core.layout import Layout
@@ -102,11 +102,11 @@ def test_rows_that_begin_anywhere_in_a_cache_line_stay_alone() -> None:
 def test_a_copy_is_no_larger_than_a_quarter_of_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens, _ = batch({"clip": CLIPS["one newline"]}, 16, FLOAT, copies=7)
     rows = len(tokens[0])
-    monkeypatch.setattr(moments, "CPU_BLOCK", 4 * 3 * rows * 16 * 4)
+    monkeypatch.setattr(reductions, "CPU_BLOCK", 4 * 3 * rows * 16 * 4)
     assert members(tokens) == [(0, 1, 2), (3, 4, 5), (6,)]
     assert len(feature_batches(tokens)[0].features) == 3 * rows
     assert feature_batches(tokens)[2].features is tokens[6].features, "a visual alone is not copied"
-    monkeypatch.setattr(moments, "CPU_BLOCK", 4 * (rows * 16 * 4 - 1))
+    monkeypatch.setattr(reductions, "CPU_BLOCK", 4 * (rows * 16 * 4 - 1))
     assert members(tokens) == [(number,) for number in range(7)]
 
 

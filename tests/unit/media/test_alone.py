@@ -22,7 +22,7 @@ from vidcompress.errors import UnsupportedInputError
 from vidcompress.media import MediaError, read_video
 from vidcompress.media.video import streaming_clip as arriving
 from vidcompress.media.video.partial_clip import Reread
-from vidcompress.media.video.readers import pyav_reader as pyav_backend
+from vidcompress.media.video.readers import pyav_reader
 from vidcompress.media.video.streaming import FrameViews
 from vidcompress.qa import single as alone
 from vidcompress.qa.question import Question
@@ -162,7 +162,7 @@ def test_waiting_for_frames_counts_as_decoding(
 
 
 def test_packets_that_mislead_midway(asked: Any, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    qa, decode, given = asked("llava_video"), pyav_backend._decode_segment, []
+    qa, decode, given = asked("llava_video"), pyav_reader._decode_segment, []
 
     def misled(*args: Any) -> Any:
         for frame in decode(*args):
@@ -172,7 +172,7 @@ def test_packets_that_mislead_midway(asked: Any, path: Path, monkeypatch: pytest
             yield frame
 
     expected = compressed(qa, path)
-    monkeypatch.setattr(pyav_backend, "_decode_segment", misled)
+    monkeypatch.setattr(pyav_reader, "_decode_segment", misled)
     found = compressed(qa, path)
     assert len(given) == 19 and isinstance(found[1]["pixel_values_videos"], torch.Tensor)
     assert torch.equal(found[0][1].frames, expected[0][1].frames)

@@ -300,17 +300,17 @@ def test_times_count_from_the_first_frame(name: str, tmp_path: Path, clip: Any, 
 
 def test_one_key_frame_in_six_hundred(write_clip: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The clip is decoded once from its start, however many frames are wanted."""
-    from vidcompress.media.video.readers import pyav_reader as pyav_backend
+    from vidcompress.media.video.readers import pyav_reader
 
     path = write_clip(
         "one_key.mp4", 600, height=16, width=16, g="600", bf="3", x264_params="scenecut=0", preset="ultrafast"
     )
     decoded, kept = [], []
-    packets, keep = pyav_backend._packets_from, pyav_backend._Keeper.keep
+    packets, keep = pyav_reader._packets_from, pyav_reader._Keeper.keep
     monkeypatch.setattr(
-        pyav_backend, "_packets_from", lambda *a: (decoded.append(p.pts) or p for p in packets(*a))
+        pyav_reader, "_packets_from", lambda *a: (decoded.append(p.pts) or p for p in packets(*a))
     )
-    monkeypatch.setattr(pyav_backend._Keeper, "keep", lambda self, f: (kept.append(f.pts), keep(self, f)))
+    monkeypatch.setattr(pyav_reader._Keeper, "keep", lambda self, f: (kept.append(f.pts), keep(self, f)))
     read_video(path, num_frames=40)
     assert len(decoded) == len(set(decoded)), "no packet is decoded twice"
     assert 590 <= len(decoded) <= 601, "the last one is the end of the stream"

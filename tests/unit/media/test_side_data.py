@@ -157,7 +157,7 @@ def test_errors_of_pyav_on_the_way(where: str, write_clip: Any, monkeypatch: pyt
     """Wherever it fails: while packets are listed, while frames are decoded, or while one is looked at."""
     from vidcompress.media.video import container
     from vidcompress.media.video import frame_decoder as decoding
-    from vidcompress.media.video.readers import pyav_reader as pyav_backend
+    from vidcompress.media.video.readers import pyav_reader
 
     def fail(*arguments: Any) -> Any:
         raise TypeError("an enumeration without this number")
@@ -165,7 +165,7 @@ def test_errors_of_pyav_on_the_way(where: str, write_clip: Any, monkeypatch: pyt
     target = {
         "decode": (decoding.Decoder, "decode"),
         "packets": (container, "_carries_state"),
-        "matrix": (pyav_backend, "display_matrix"),
+        "matrix": (pyav_reader, "display_matrix"),
     }
     path = write_clip("foreign.mp4", 4)
     assert len(read_video(path)) == 4

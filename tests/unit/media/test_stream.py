@@ -25,7 +25,7 @@ from vidcompress.media.preprocessing.transforms import frame_views
 from vidcompress.media.video import streaming_clip as arriving_module
 from vidcompress.media.video.partial_clip import Part, Parts, Reread, whole
 from vidcompress.media.video.read import VideoFrames
-from vidcompress.media.video.readers import pyav_reader as pyav_backend
+from vidcompress.media.video.readers import pyav_reader
 from vidcompress.media.video.streaming import STEP, FrameViews
 from vidcompress.media.video.streaming_clip import ArrivingFrames, arriving, read_parts
 
@@ -238,14 +238,14 @@ def interrupted(stream: Any, begin: bool) -> None:
 def test_a_file_object_is_put_back_and_a_container_closed(write_clip: Any, monkeypatch: Any) -> None:
     path = write_clip("arriving.mp4", 40, height=48, width=64, g="8", bf="2")
     opened: list[Any] = []
-    av_open = pyav_backend.open_clip
+    av_open = pyav_reader.open_clip
 
     def watched(*args: Any) -> Any:
         manager = av_open(*args)
         opened.append(manager)
         return manager
 
-    monkeypatch.setattr(pyav_backend, "open_clip", watched)
+    monkeypatch.setattr(pyav_reader, "open_clip", watched)
     for begin in (False, True):
         stream = io.BytesIO(path.read_bytes())
         stream.seek(7)

@@ -19,7 +19,7 @@ from PIL import Image
 from vidcompress.media.video.packets import PacketIndex, Segment, plan_segments
 from vidcompress.media.video.partial_clip import Reread
 from vidcompress.media.video.read import VideoFrames, read_video
-from vidcompress.media.video.readers import pyav_reader as pyav_backend
+from vidcompress.media.video.readers import pyav_reader
 from vidcompress.media.video.sampling import choose_indices, sample_indices
 
 GAPS = np.random.default_rng(1).integers(10, 90, 120)
@@ -71,9 +71,9 @@ def test_every_single_frame_can_be_reached(name: str, clip: Any, decode_all: Any
     """Each frame on its own, so that each is once the first after a seek."""
     path = clip(name)
     everything = decode_all(path)
-    request = pyav_backend.Request(None, None, 300)
-    source = pyav_backend.Clip(str(path), str(path))
-    index, _ = pyav_backend.read_index(source, request)
+    request = pyav_reader.Request(None, None, 300)
+    source = pyav_reader.Clip(str(path), str(path))
+    index, _ = pyav_reader.read_index(source, request)
     assert index is not None
     for wanted in range(0, len(everything), 5):
         segments = plan_segments(index, [wanted])
@@ -87,7 +87,7 @@ def test_every_single_frame_can_be_reached(name: str, clip: Any, decode_all: Any
 
 def _read_frame(source: Any, request: Any, index: PacketIndex, wanted: int) -> Any:
     try:
-        (frame,) = pyav_backend._indexed(source, request, index, [wanted])
+        (frame,) = pyav_reader._indexed(source, request, index, [wanted])
     except Reread:
         return None
     return frame.to_ndarray(format="rgb24")
@@ -110,7 +110,7 @@ def test_frames_hidden_by_an_edit_list(clip: Any, tmp_path: Path, decode_all: An
                 new.mux(packet)
     everything = decode_all(path)
     assert len(everything) < 120, "the edit list hides frames"
-    monkeypatch.setattr(pyav_backend, "_read_all", lambda *a: pytest.fail("the index was not used"))
+    monkeypatch.setattr(pyav_reader, "_read_all", lambda *a: pytest.fail("the index was not used"))
     made = read_video(path, num_frames=9)
     assert made.total_frames == len(everything)
     assert made.times[0] == 0.0
@@ -119,14 +119,14 @@ def test_frames_hidden_by_an_edit_list(clip: Any, tmp_path: Path, decode_all: An
 
 def test_sparse_samples_do_not_decode_everything(clip: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = []
-    original = pyav_backend._packets_from
+    original = pyav_reader._packets_from
 
     def counted(*args: Any) -> Any:
         for packet in original(*args):
             decoded.append(packet.pts)
             yield packet
 
-    monkeypatch.setattr(pyav_backend, "_packets_from", counted)
+    monkeypatch.setattr(pyav_reader, "_packets_from", counted)
     read_video(clip("short_gop.mp4"), num_frames=4)
     assert 4 <= len(decoded) < 70, "120 would be all"
 
@@ -188,11 +188,11 @@ def test_a_seek_that_lands_too_late_is_noticed() -> None:
     late, early = FakeContainer(150), FakeContainer(50)
     own = SimpleNamespace(decode=lambda packet: packet.decode(), flush=lambda: None)
     with pytest.raises(Reread, match="did not lead to its frames"):
-        next(pyav_backend._packets_from(late, None, own, index, 10))
+        next(pyav_reader._packets_from(late, None, own, index, 10))
     assert late.asked == [100, 95], "by presentation time, then by decode time"
-    assert next(pyav_backend._packets_from(early, None, own, index, 10)).pts == 50
+    assert next(pyav_reader._packets_from(early, None, own, index, 10)).pts == 50
     with pytest.raises(Reread, match="did not lead to its frames"):
-        next(pyav_backend._decode_segment(early, None, own, index, Segment(10, (50,))))  # corrupt: not kept
+        next(pyav_reader._decode_segment(early, None, own, index, Segment(10, (50,))))  # corrupt: not kept
 
 
 @pytest.mark.parametrize("name", ["long_gop.mp4", "short_gop.mp4", "matroska.mkv", "odd_size.mp4", "one.mp4"])

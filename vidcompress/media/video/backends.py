@@ -218,5 +218,8 @@ def _named_errors(name: str, *, stream: bool = False) -> Iterator[None]:
 
 def _load_builtin() -> None:
     from vidcompress.media.video.readers import (  # noqa: F401  (importing them registers them)
-        decord_reader as decord_backend,
+        decord_reader,
+        pillow_reader,
+        pyav_reader,
+        torchcodec_reader,
     )
