@@ -117,7 +117,7 @@ def selections(name: Any, family: str, modality: str, dtype: torch.dtype) -> lis
             for number, visual in enumerate(visuals):
                 key = (modality, number)
                 budget = settings.budget.split([visual.layout.full_length])[0]
-                plans[key] = session_module.make_plan(visual.layout, budget, ratio=settings.budget.ratio)
+                plans[key] = session_module.visual_budget(visual.layout, budget, ratio=settings.budget.ratio)
             tokens, _ = session_module._encode(
                 adapter, {key: visuals[key[1]] for key in plans}, plans, settings
             )

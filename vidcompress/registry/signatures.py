@@ -35,7 +35,9 @@ def check_members(cls: type[Any], noun: str, also: tuple[str, ...] = ()) -> None
         raise ArgumentError(f"{noun} does not define {', '.join(missing)}, which its base class leaves to it")
     for name in dir(cls):
         owners = [owner for owner in cls.__mro__ if name in vars(owner)]
-        ours = [owner for owner in owners if owner.__module__.partition(".")[0] == __package__]
+        ours = [
+            owner for owner in owners if owner.__module__.partition(".")[0] == __package__.partition(".")[0]
+        ]
         if (name.startswith("_") and name not in also) or not ours or ours[-1] is owners[0]:
             continue
         _check_member(cls, name, vars(ours[-1])[name], noun)

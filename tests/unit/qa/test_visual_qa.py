@@ -12,7 +12,7 @@ import torch
 from tiny_models import tiny_model
 from vidcompress import VisualQA
 from vidcompress.adapters.families import get_family
-from vidcompress.core import phases
+from vidcompress.core.timing import PHASES, FirstToken, Phases
 from vidcompress.errors import ArgumentError, UnsupportedModelError
 from vidcompress.loading import load as pretrained
 from vidcompress.loading.attention import check_attention
@@ -230,12 +230,12 @@ def test_dtype_names() -> None:
 
 
 def test_phases_sum_to_the_total() -> None:
-    watch = phases.Phases("cpu")
+    watch = Phases("cpu")
     watch.cut("decode")
     watch.cut("compress")
     watch.move(1e9, "compress", "encode")
     assert watch.ms["compress"] == 0
-    first = phases.FirstToken("cpu")
+    first = FirstToken("cpu")
     scores = torch.randn(2, 5)
     assert first(torch.zeros(2, 1), scores) is scores
     noted = first.at
@@ -244,8 +244,8 @@ def test_phases_sum_to_the_total() -> None:
     watch.cut("prefill", at=noted)
     watch.cut("generate")
     timing = watch.with_total()
-    assert list(timing) == [*phases.PHASES, "total"]
-    assert timing["total"] == pytest.approx(sum(timing[phase] for phase in phases.PHASES))
+    assert list(timing) == [*PHASES, "total"]
+    assert timing["total"] == pytest.approx(sum(timing[phase] for phase in PHASES))
     assert all(ms >= 0 for ms in timing.values())
 
 
