@@ -2,7 +2,7 @@
 
     make mutants
     python scripts/mutants.py --list
-    python scripts/mutants.py --only "reverse the sort" splice.py --jobs 2
+    python scripts/mutants.py --only "reverse the sort" selection.py --jobs 2
 
 The mistakes stand in scripts/mutation/mutants.toml. Each is made in a copy of the checkout; the tests that are likely
 to notice run first, the whole suite after them. Results are kept in a journal as they come, so a run that was stopped

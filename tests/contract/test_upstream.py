@@ -99,7 +99,7 @@ def test_decoder_layers_get_the_keywords_that_pruning_reads(family: str) -> None
         missing = wanted - set(kwargs)
         assert not missing, (
             f"a decoder layer of {family} is no longer called with the keywords {sorted(missing)}, which "
-            f"decoder/pruner.py reads; it is called with {sorted(kwargs)}"
+            f"llm_pruning/ reads; it is called with {sorted(kwargs)}"
         )
         assert (args[0] if args else kwargs["hidden_states"]).shape == (1, 3, 32)
         assert given_cache(kwargs) is returned_cache(out)

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
 PAGES = (
     "README.md",
+    "docs/design.md",
     "docs/performance.md",
     "docs/performance-fast.md",
     "docs/suite.md",

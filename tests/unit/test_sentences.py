@@ -11,6 +11,7 @@ import measured.accuracy
 import measured.cost
 import measured.fast
 import measured.suite
+import measured.trace
 from measured.said import FIGURE, PAGES, TABLE, NotSo, holds, missing, prose, read, result, uncovered, words
 
 NOT_MEASURED: dict[str, tuple[str, ...]] = {
@@ -133,14 +134,22 @@ def test_figures_in_code_and_generated_blocks_are_left_to_others() -> None:
     assert not list(uncovered(read(page) + block, page, NOT_MEASURED[page]))
 
 
-@pytest.mark.parametrize("row", [*measured.fast.profile_rows(), *measured.fast.arriving_rows()])
-def test_tables_written_by_hand(row: str) -> None:
-    """Of the profile and of arriving clips, line by line, as their result files say."""
+HAND_WRITTEN = {
+    "docs/performance-fast.md": [*measured.fast.profile_rows(), *measured.fast.arriving_rows()],
+    "docs/design.md": measured.trace.trace_rows(),
+}
+
+
+@pytest.mark.parametrize(
+    ("page", "row"), [(page, row) for page, rows in HAND_WRITTEN.items() for row in rows]
+)
+def test_tables_written_by_hand(page: str, row: str) -> None:
+    """Of the profile, of arriving clips and of traced calls, line by line, as their result files say."""
 
     def cells(text: str) -> str:
         return " ".join(text.replace("|", " | ").split())
 
-    text = cells(read("docs/performance-fast.md"))
+    text = cells(read(page))
     assert cells(row) in text
     last = re.search(r"\d(?=\D*$)", row)
     assert last is not None
