@@ -81,13 +81,13 @@ def test_phases_follow_one_another_and_fill_the_first_token(model: Any) -> None:
     assert list(rows) == ["none@1", "stock@1", "globalcom2@0.25", "globalcom2+fastv@0.25"]
     for key in ("none@1", "globalcom2@0.25"):
         begun = time.perf_counter()
-        got = measure(adapter_for(model), inputs, rows[key].entry.settings, 4)  # type: ignore[union-attr]
+        got = measure(adapter_for(model), inputs, rows[key].variant.settings, 4)  # type: ignore[union-attr]
         wall = (time.perf_counter() - begun) * 1e3
         assert list(got["phases"]) == ["encode", "compress", "prefill"]
         assert 0 < sum(got["phases"].values()) <= got["first_token"] < wall
         assert len(got["tokens"]) == 3 and got["first_token"] + sum(got["tokens"]) < wall
     assert got["visual"]["total"] == 2 * 17 and got["visual"]["sent"] == 2 * 4
-    inside = measure(adapter_for(model), inputs, rows["globalcom2+fastv@0.25"].entry.settings, 1)  # type: ignore[union-attr]
+    inside = measure(adapter_for(model), inputs, rows["globalcom2+fastv@0.25"].variant.settings, 1)  # type: ignore[union-attr]
     assert sum(inside["visual"]["per_layer"]) <= 3 * 8 and inside["tokens"] == []
     stock = measure(adapter_for(model), inputs, None, 2)
     assert list(stock["phases"]) == ["prefill"] and stock["visual"] == {}
@@ -112,7 +112,9 @@ def test_phases_of_the_session_are_watched_in_this_thread_alone(model: Any) -> N
 def test_peaks_are_counted_by_phase_and_are_the_same_every_time(model: Any) -> None:
     chosen = plan(frames=[16])
     inputs = make_inputs(model, chosen.workloads[0], 1, text_tokens=10, seed=0)
-    none, small = (row.entry.settings for row in chosen.rows(chosen.workloads[0]) if row.entry is not None)
+    none, small = (
+        row.variant.settings for row in chosen.rows(chosen.workloads[0]) if row.variant is not None
+    )
     measure(adapter_for(model), inputs, none, 1)  # layouts and the like are made once
     peaks, meter = measure_peaks(adapter_for(model), inputs, none, 3)
     assert list(peaks) == ["encode", "compress", "prefill", "decode"] and not meter.counts_weights

@@ -12,7 +12,7 @@ from vidcompress.checks import device as checked_device
 from vidcompress.checks import flag, one_of, whole_number
 from vidcompress.core.layout import Modality
 from vidcompress.errors import ArgumentError, nearest, shown
-from vidcompress.qa.compare.grid import Entry, line_up, read_budgets
+from vidcompress.qa.compare.grid import Variant, make_grid, read_budgets
 
 STOCK = "stock"
 """The row of the untouched model: its own `generate`, with nothing of this package in between."""
@@ -58,12 +58,12 @@ class Row:
     Attributes:
         label: the method as it was named.
         budget: `1`, `0.25`, or `128 tokens`.
-        entry: how it compresses; None for the stock model.
+        variant: the method at its budget; None for the stock model.
     """
 
     label: str
     budget: str
-    entry: Entry | None = field(repr=False)
+    variant: Variant | None = field(repr=False)
 
     @property
     def key(self) -> str:
@@ -223,13 +223,13 @@ class BenchPlan:
         """The rows of a workload, the uncompressed model first; methods of the default set that do not serve it are not
         among them.
         """
-        return self._line_up(workload)[0]
+        return self._grid(workload)[0]
 
     def left_out(self, workload: Workload) -> dict[str, str]:
         """Why each method of the default set has no row."""
-        return self._line_up(workload)[1]
+        return self._grid(workload)[1]
 
-    def _line_up(self, workload: Workload) -> tuple[list[Row], dict[str, str]]:
+    def _grid(self, workload: Workload) -> tuple[list[Row], dict[str, str]]:
         from vidcompress.core.method_spec import split_labels
 
         named = split_labels(self.methods) if isinstance(self.methods, str) else self.methods
@@ -245,7 +245,7 @@ class BenchPlan:
         both = bool(self.sizes or self.image) and bool(self.frames)
         if stock and not named:
             named = ["none"]
-        entries, skipped = line_up(
+        variants, skipped = make_grid(
             {workload.modality},
             _serving(named, workload.modality) if both and named is not None else named,
             budgets,
@@ -253,7 +253,7 @@ class BenchPlan:
             seed=self.seed,
             common={},
         )
-        rows = [Row(entry.label, _budget(entry), entry) for entry in entries]
+        rows = [Row(variant.label, _budget(variant), variant) for variant in variants]
         first = rows[:1] if self.baseline else []
         return [*first, *([Row(STOCK, "1", None)] if stock else []), *rows[1:]], skipped
 
@@ -283,8 +283,8 @@ def _serving(labels: Sequence[str], modality: str) -> list[str]:
     return found or ["none"]
 
 
-def _budget(entry: Entry) -> str:
-    budget = entry.settings.budget
+def _budget(variant: Variant) -> str:
+    budget = variant.settings.budget
     return f"{float(budget.ratio):g}" if budget.ratio is not None else f"{budget.max_tokens} tokens"
 
 

@@ -95,7 +95,7 @@ class _Probe:
         self.sets: dict[str, tuple[Any, ...]] = {NOTHING: ()}
         self.rows: list[tuple[Row, str]] = []
         for row in plan.rows(workload):
-            settings = None if row.entry is None else row.entry.settings
+            settings = None if row.variant is None else row.variant.settings
             if settings is None or settings.method.inside is not None or row.label == "none":
                 continue
             try:
@@ -146,8 +146,8 @@ class _Probe:
 
     def _select(self, row: Row, tokens: Any) -> tuple[float | str, float]:
         """Milliseconds, and those of processor time, of one selection with the gathering of its features."""
-        assert row.entry is not None  # noqa: S101  (the stock model is no row here)
-        settings, times, busy = row.entry.settings, [], []
+        assert row.variant is not None  # noqa: S101  (the stock model is no row here)
+        settings, times, busy = row.variant.settings, [], []
         try:
             plan = self._plan(settings)
             for _ in range(SELECTS):

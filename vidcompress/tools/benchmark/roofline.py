@@ -36,8 +36,8 @@ def on_paper(
         where nothing is known of the row's cost.
     """
     options: dict[str, Any] = {}
-    if row.entry is not None:
-        settings = row.entry.settings
+    if row.variant is not None:
+        settings = row.variant.settings
         given = {"ratio": "retention_ratio", "max_tokens": "max_tokens"}
         options = {name: getattr(settings.budget, key) for key, name in given.items()}
         options |= {name: getattr(settings, name) for name in ("separators", "policy", "max_views")}

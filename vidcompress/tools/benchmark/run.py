@@ -159,11 +159,11 @@ class _Runner:
         }
 
     def _row(self, group: Group, row: Row) -> dict[str, Any]:
-        entry = row.entry
+        variant = row.variant
         ratio = (
             None
-            if entry is None or entry.settings.budget.ratio is None
-            else float(entry.settings.budget.ratio)
+            if variant is None or variant.settings.budget.ratio is None
+            else float(variant.settings.budget.ratio)
         )
         return {
             "method": row.label,
@@ -277,13 +277,13 @@ class _Runner:
         return None
 
     def _once(self, row: Row, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        settings, tokens = None if row.entry is None else row.entry.settings, max(self.plan.new_tokens)
+        settings, tokens = None if row.variant is None else row.variant.settings, max(self.plan.new_tokens)
         if self.plan.concurrency == "threads":
             return measure_threads(self.adapter, inputs, settings, tokens)
         return measure(self.adapter, inputs[0], settings, tokens)
 
     def _peaks(self, row: Row, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        settings = None if row.entry is None else row.entry.settings
+        settings = None if row.variant is None else row.variant.settings
         peaks, meter = measure_peaks(self.adapter, inputs[0], settings, min(max(self.plan.new_tokens), 2))
         given = sum(value.nbytes for one in inputs for value in one.values())
         return {"peaks": peaks, "inputs_bytes": given, "counts_weights": meter.counts_weights}
