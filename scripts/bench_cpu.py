@@ -25,8 +25,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.verdict import OF_ALLOWED, verdicts
+from vidcompress.progress import measurement_progress
 from vidcompress.tools.benchmark import BenchPlan, run_bench, summarise
-from vidcompress.tools.benchmark.progress import bar
 from vidcompress.tools.benchmark.table import render
 from vidcompress.tools.runs.provenance import provenance
 
@@ -124,7 +124,7 @@ def main() -> None:
     for name, plan in cases.items():
         left = None if args.minutes is None else args.minutes * 60 - (time.perf_counter() - begun)
         journal = args.journals / f"cpu-{args.scale}-{name}.jsonl"
-        with bar() as on_step:
+        with measurement_progress() as on_step:
             found = summarise(run_bench(plan, journal=journal, seconds=left, on_step=on_step))
         complete &= found["complete"]
         result["cases"][name] = found

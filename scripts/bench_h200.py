@@ -23,9 +23,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.aims import HEADLINE, aims
+from vidcompress.progress import measurement_progress
 from vidcompress.tools.benchmark import BenchPlan, run_bench, summarise
-from vidcompress.tools.benchmark.plot import draw
-from vidcompress.tools.benchmark.progress import bar
+from vidcompress.tools.benchmark.plot import draw_panels
 from vidcompress.tools.benchmark.table import render
 from vidcompress.tools.runs.provenance import provenance
 
@@ -109,11 +109,11 @@ def main() -> None:
             continue
         if not measured(runs.get(name), plan, source):
             journal = args.journals / f"h200-{args.scale}-{name}.jsonl"
-            with bar() as on_step:
+            with measurement_progress() as on_step:
                 runs[name] = summarise(run_bench(plan, journal=journal, seconds=left, on_step=on_step))
             write(path, {name: runs[name] for name in PARTS if name in runs}, args.scale, source)
             if runs[name]["complete"]:
-                draw(runs[name], path.with_name(f"{path.stem}-{name}.png"))
+                draw_panels(runs[name], path.with_name(f"{path.stem}-{name}.png"))
         print(render(runs[name]))
         if args.scale == "full":
             torch.cuda.empty_cache()

@@ -20,12 +20,12 @@ from vidcompress.session.compress import compress_inputs
 from vidcompress.tools.benchmark import BenchPlan, run_bench, summarise
 from vidcompress.tools.benchmark import run as running
 from vidcompress.tools.benchmark.inputs import make_inputs, visual_shape
-from vidcompress.tools.benchmark.journal import Journal
+from vidcompress.tools.benchmark.journal import MeasurementJournal
 from vidcompress.tools.benchmark.measure import measure, measure_peaks
 from vidcompress.tools.benchmark.meters import PeakMeter
 from vidcompress.tools.benchmark.models import make_model, weights_bytes
 from vidcompress.tools.benchmark.plan import Workload
-from vidcompress.tools.benchmark.plot import draw
+from vidcompress.tools.benchmark.plot import draw_panels
 from vidcompress.tools.benchmark.probes import NOTHING, render_probes, run_probes
 from vidcompress.tools.benchmark.summary import _summarised
 from vidcompress.tools.benchmark.table import render
@@ -197,7 +197,7 @@ def test_rows_take_turns_and_a_killed_run_goes_on(model: Any, calls: list[Any], 
         run_bench(chosen, journal=journal, model=model)
     (tmp_path / "file").write_text("")
     with pytest.raises(ArgumentError, match=r"journal=.* cannot be used \(.*name another file"):
-        Journal(tmp_path / "file" / "x", {})
+        MeasurementJournal(tmp_path / "file" / "x", {})
 
 
 def test_a_run_stops_in_time(model: Any, calls: list[Any]) -> None:
@@ -304,13 +304,17 @@ def test_a_device_that_is_lost_ends_the_run_and_the_next_one_goes_on(
 
     monkeypatch.setattr(running, "measure", fail)
     chosen = plan(frames=[2], memory=False)
-    runner = running._Runner(chosen, model, Journal(tmp_path / "run.jsonl", {}), None, lambda *_: None)
+    runner = running._Runner(
+        chosen, model, MeasurementJournal(tmp_path / "run.jsonl", {}), None, lambda *_: None
+    )
     runner.device = torch.device("cuda")
     with pytest.raises(
         SystemExit, match="batch 1, none@1: .*Error: .*illegal memory.*goes on with the others"
     ):
         runner.run_group(runner.groups[0])
-    again = running._Runner(chosen, model, Journal(tmp_path / "run.jsonl", {}), None, lambda *_: None)
+    again = running._Runner(
+        chosen, model, MeasurementJournal(tmp_path / "run.jsonl", {}), None, lambda *_: None
+    )
     assert "illegal memory access" in str(again.journal.skipped(runner.groups[0].name, "none@1"))
 
 
@@ -486,7 +490,7 @@ def test_growth_takes_its_curves_from_a_run(model: Any) -> None:
 def test_a_picture_needs_something_measured(model: Any, tmp_path: Path) -> None:
     result = summarise(run_bench(plan(frames=[2], memory=False), model=model, seconds=0))
     with pytest.raises(ArgumentError, match="plot=.*nothing was measured"):
-        draw(result, tmp_path / "x.png")
+        draw_panels(result, tmp_path / "x.png")
 
 
 def test_results_are_json(model: Any) -> None:

@@ -1,4 +1,4 @@
-"""One request, or several at once, through encode, compress, prefill and decode, each phase timed."""
+"""Measurement of one batch: encode, compress, prefill and decode, each phase timed in milliseconds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def measure(
 
     Args:
         adapter: of the model.
-        inputs: what its processor gives, on its device.
+        inputs: output of its processor, on its device.
         settings: how to compress; None for the stock model.
         new_tokens: length of the answer.
         meter: switched on for the run; its phases are those of `PHASES`.
@@ -111,7 +111,7 @@ def _stock(
 
 
 def _generate(adapter: Any, inputs: Mapping[str, Any], new_tokens: int, clock: TokenClock) -> None:
-    """Greedy, to the token, and without placeholders, which would ask for features in the next step."""
+    """Generate `new_tokens` tokens greedily; placeholders are suppressed, as they would need features."""
     unwanted = [token for token in (adapter.image_token_id, adapter.video_token_id) if token is not None]
     ends = getattr(adapter.model.generation_config, "eos_token_id", None) is not None
     adapter.model.generate(
