@@ -24,7 +24,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from bench.verdict import OF_ALLOWED, verdicts
+from bench.checks import OF_ALLOWED, check_rows
 from vidcompress.progress import measurement_progress
 from vidcompress.tools.benchmark import BenchPlan, run_bench, summarise
 from vidcompress.tools.benchmark.table import render
@@ -48,24 +48,24 @@ def plans(rounds: int, warmup: int, tiny: bool, side: tuple[int, int], frames: i
 
 
 KEYS = ("fast", "fast_when_alone", "small")
-"""What is judged of every row."""
+"""Checks of every row."""
 
 
-def settled(cases: dict[str, Any], verdicts_: dict[str, Any]) -> dict[str, bool]:
-    """Whether every row that a verdict is wanted of has it, and it is yes; a row that was not measured is a no."""
-    every = [v for judged in verdicts_.values() for v in judged]
-    wanted = sum(
+def settled(cases: dict[str, Any], checks: dict[str, Any]) -> dict[str, bool]:
+    """Whether all expected rows were measured and pass, by check."""
+    every = [row for checked in checks.values() for row in checked]
+    expected = sum(
         row["retention_ratio"] in OF_ALLOWED
         for name, found in cases.items()
         if name != "embedded"
         for group in found["groups"]
         for row in group["rows"]
     )
-    return {key: len(every) == wanted > 0 and all(v.get(key, False) for v in every) for key in KEYS}
+    return {key: len(every) == expected > 0 and all(row.get(key, False) for row in every) for key in KEYS}
 
 
 def table(found: list[dict[str, Any]]) -> Table:
-    """The verdicts."""
+    """Table of the checks."""
     columns = (
         "method",
         "budget",
@@ -128,9 +128,9 @@ def main() -> None:
             found = summarise(run_bench(plan, journal=journal, seconds=left, on_step=on_step))
         complete &= found["complete"]
         result["cases"][name] = found
-        result["verdicts"][name] = judged = [] if name == "embedded" else verdicts(found)
+        result["verdicts"][name] = checks = [] if name == "embedded" else check_rows(found)
         print(render(found))
-        console.print(table(judged))
+        console.print(table(checks))
     if not complete:
         raise SystemExit("not everything was measured; the same command goes on")
     result |= settled(result["cases"], result["verdicts"])

@@ -22,7 +22,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from bench.aims import HEADLINE, aims
+from bench.targets import HEADLINE, check_targets
 from vidcompress.progress import measurement_progress
 from vidcompress.tools.benchmark import BenchPlan, run_bench, summarise
 from vidcompress.tools.benchmark.plot import draw_panels
@@ -67,7 +67,7 @@ def plans(scale: str, rounds: int) -> dict[str, BenchPlan]:
 
 
 def table(found: list[dict[str, Any]]) -> Table:
-    """The aims."""
+    """Table of the targets."""
     out = Table("input", "method", "budget", "aim", "wanted", "found", "", box=None)
     for entry in found:
         out.add_row(
@@ -119,7 +119,7 @@ def main() -> None:
             torch.cuda.empty_cache()
     for name in PARTS:
         if name in runs:
-            console.print(table(aims(runs[name])))
+            console.print(table(check_targets(runs[name])))
     console.print(f"published, of {HEADLINE['model']}: {published()}", highlight=False)
     missing = {name: name in wanted for name in PARTS if not runs.get(name, {}).get("complete")}
     if any(missing.values()):
@@ -152,8 +152,8 @@ def write(path: Path, runs: dict[str, Any], scale: str, source: dict[str, Any]) 
     """Results so far."""
     path.parent.mkdir(parents=True, exist_ok=True)
     complete = all(name in runs and runs[name]["complete"] for name in PARTS)
-    found = {name: aims(result) for name, result in runs.items()}
-    result = {"headline": HEADLINE, "scale": scale, "complete": complete, "runs": runs, "aims": found}
+    targets = {name: check_targets(result) for name, result in runs.items()}
+    result = {"headline": HEADLINE, "scale": scale, "complete": complete, "runs": runs, "aims": targets}
     part = path.with_suffix(".part")
     part.write_text(json.dumps({**result, "provenance": source}) + "\n")
     part.replace(path)  # a kill leaves the one before

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from bench.aims import aims
+from bench.checks import check_rows
 from bench.growth import fit, growth
-from bench.verdict import verdicts
+from bench.targets import check_targets
 from vidcompress.adapters.base import adapter_for
 from vidcompress.core.timing import Timings, phase, watched
 from vidcompress.errors import ArgumentError
@@ -272,7 +272,7 @@ def test_times_stay_where_only_memory_cannot_be_measured(model: Any, monkeypatch
         row["summary"]["peak_bytes"] is None and row["skipped"] is None for row in result["groups"][0]["rows"]
     )
     assert result["complete"] and "memory not measured: globalcom2 at 0.25: out of memory" in render(result)
-    assert verdicts(result)[0]["fast"] in (True, False) and "small" not in verdicts(result)[0]
+    assert check_rows(result)[0]["fast"] in (True, False) and "small" not in check_rows(result)[0]
 
 
 @pytest.mark.parametrize("where", ["make_inputs", "open_media"])
@@ -424,10 +424,10 @@ def test_verdicts_go_by_operations_and_predicted_memory() -> None:
     result = {"groups": [group], "plan": {"new_tokens": [1]}, "model": model}
     assert _summarised(rows[0], group, {}, result)["summary"]["peak_bytes"]["all"] == 210
     found = summarise(result)
-    judged = [(v["method"], v["retention_ratio"], v["fast"], v["small"]) for v in verdicts(found)]
+    judged = [(v["method"], v["retention_ratio"], v["fast"], v["small"]) for v in check_rows(found)]
     assert judged == [("fast", 0.25, True, True), ("slow", 0.25, False, False), ("slow", 0.1, True, True)]
-    assert verdicts(found)[0]["of_allowed"]["min"] == pytest.approx(100 / 28 / 4)
-    missed = {(a["method"], a["retention_ratio"], a["aim"]) for a in aims(found) if not a["met"]}
+    assert check_rows(found)[0]["of_allowed"]["min"] == pytest.approx(100 / 28 / 4)
+    missed = {(a["method"], a["retention_ratio"], a["aim"]) for a in check_targets(found) if not a["met"]}
     assert ("slow", 0.1, "first token, of the allowed speed-up") in missed
     assert ("slow", 0.1, "compress, share of encode") in missed
     assert ("slow", 0.1, "samples/s against none") not in missed and (
@@ -456,7 +456,7 @@ def test_what_is_wanted_is_enough() -> None:
             "paper": paper,
             "summary": {"against": against, "peak_bytes": {"above_by_phase": {"prefill": 100}}},
         }
-        (found,) = verdicts({"groups": [{"name": "g", "rows": [base, row]}]})
+        (found,) = check_rows({"groups": [{"name": "g", "rows": [base, row]}]})
         return found
 
     # 3.4 of the allowed 4.0 are 0.85, and 110 of 100 bytes 1.1, to the last bit.
