@@ -345,14 +345,14 @@ def _print_outcomes(outcomes: Sequence[Outcome], folder: Path, notes: list[str],
 def _print_table(outcomes: Sequence[Outcome], folder: Path) -> None:
     """The tables of `vidcompress results` for the rows of this sweep."""
     from vidcompress.tools.evaluation.report.load import read_rows
-    from vidcompress.tools.evaluation.report.render import plain
-    from vidcompress.tools.evaluation.report.tables import sheets_of
+    from vidcompress.tools.evaluation.report.render import to_text
+    from vidcompress.tools.evaluation.report.tables import report_tables
     from vidcompress.tools.evaluation.run.result_file import NAME
 
     there = [folder / outcome.row.id / NAME for outcome in outcomes if outcome.result is not None]
     if there:
         rows, _ = read_rows(there)
-        typer.echo("\n".join(plain(sheet) for sheet in sheets_of(rows)))
+        typer.echo("\n".join(to_text(table) for table in report_tables(rows)))
 
 
 def _list_failures(outcomes: Sequence[Outcome], folder: Path, most: int = 5) -> None:
