@@ -13,9 +13,9 @@ import torch
 
 from vidcompress.errors import VidcompressError
 from vidcompress.loading.distribution import how_to_install
-from vidcompress.tools.evaluation.run.result_file import common_part, read_result, write_result
-from vidcompress.tools.evaluation.run.runner import Outcome
-from vidcompress.tools.evaluation.run.sweep import Row
+from vidcompress.tools.evaluation.run.result_file import common_fields, read_result, write_result
+from vidcompress.tools.evaluation.run.runner import RowOutcome
+from vidcompress.tools.evaluation.run.sweep import SweepRow
 from vidcompress.tools.evaluation.run.worker import ANSWERS
 from vidcompress.tools.evaluation.tasks.registry import task_name
 from vidcompress.tools.runs.journal import JournalError
@@ -33,7 +33,7 @@ _NOTHING: Mapping[str, Any] = {
 }
 
 
-def run_lmms_row(row: Row, folder: Path, processes: int, where_from: Mapping[str, Any]) -> Outcome:
+def run_lmms_row(row: SweepRow, folder: Path, processes: int, provenance: Mapping[str, Any]) -> RowOutcome:
     """Run one task of lmms-eval, unless its result is there.
 
     Args:
@@ -69,9 +69,9 @@ def run_lmms_row(row: Row, folder: Path, processes: int, where_from: Mapping[str
     }
     there = read_result(folder)
     if there is not None and there["provenance"].get("head") == head:
-        return Outcome(row, there)
+        return RowOutcome(row, there)
     log = RunLog(folder)
-    log.add("start", processes=processes, provenance=dict(where_from))
+    log.add("start", processes=processes, provenance=dict(provenance))
     try:
         found = run_lmms(
             row.task.rest,
@@ -100,10 +100,10 @@ def run_lmms_row(row: Row, folder: Path, processes: int, where_from: Mapping[str
         raise JournalError(
             f"{folder} cannot be written ({error.strerror}); make room and run again"
         ) from error
-    return Outcome(row, result)
+    return RowOutcome(row, result)
 
 
-def check_lmms_row(row: Row, folder: Path) -> None:
+def check_lmms_row(row: SweepRow, folder: Path) -> None:
     """Refuse what a run would refuse of the model arguments, without a model and without lmms-eval.
 
     Args:
@@ -122,11 +122,11 @@ def check_lmms_row(row: Row, folder: Path) -> None:
             device=_device(row),
         )
     except VidcompressError as error:
-        said = f"{row.task.name} with {row.model.shown}, {row.method} at {row.asked}: {error}"
+        said = f"{row.task.name} with {row.model.shown}, {row.method} at {row.budget_text}: {error}"
         raise type(error)(said) from error
 
 
-def _device(row: Row) -> str:
+def _device(row: SweepRow) -> str:
     return row.model.device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -144,7 +144,7 @@ def unreachable_reason(journal: Path) -> str | None:
     return errors[0] if errors and all(error.startswith("method ") for error in errors) else None
 
 
-def model_arguments(row: Row) -> dict[str, Any]:
+def model_arguments(row: SweepRow) -> dict[str, Any]:
     """Model arguments of the plugin."""
     spec = row.model
     names = ("revision", "dtype", "attn_implementation", "device_map", "quantization", "fps", "preset")
@@ -158,7 +158,7 @@ def model_arguments(row: Row) -> dict[str, Any]:
 
 
 def lmms_result(
-    row: Row, head: Mapping[str, Any], found: Mapping[str, Any], events: list[dict[str, Any]]
+    row: SweepRow, head: Mapping[str, Any], found: Mapping[str, Any], events: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """The result of a row in the form of `build_result`.
 
@@ -169,8 +169,8 @@ def lmms_result(
         events: of the run log.
     """
     begun = starts(events)
-    where_from = begun[-1].get("provenance", {}) if begun else {}
-    result = common_part(row, head, where_from)
+    provenance = begun[-1].get("provenance", {}) if begun else {}
+    result = common_fields(row, head, provenance)
     result["settings"] |= found.get("settings", {})
     samples = found["samples"]
     copied = (
