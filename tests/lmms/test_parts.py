@@ -18,7 +18,7 @@ from vidcompress.adapters.families import time_instruction
 from vidcompress.loading import load as pretrained
 from vidcompress.qa.pipeline import without_second_start
 from vidcompress.tools.evaluation.lmms_eval.arguments import as_read, check_arguments
-from vidcompress.tools.evaluation.lmms_eval.engine import LAUNCHED, Engine, Request, generation_options
+from vidcompress.tools.evaluation.lmms_eval.engine import LAUNCHED, Engine, LmmsRequest, generation_options
 from vidcompress.tools.evaluation.lmms_eval.frame_rules import FrameRule, frame_rule
 from vidcompress.tools.evaluation.lmms_eval.launch import _environment
 from vidcompress.tools.evaluation.lmms_eval.merge import merge_ranks
@@ -248,9 +248,9 @@ def test_prompts_of_the_chat_form() -> None:
         chat_prompt([{"role": "user", "content": [{"type": "audio", "url": "a.wav"}]}], FrameRule())
 
 
-def asks(count: int, **generation: Any) -> list[Request]:
+def asks(count: int, **generation: Any) -> list[LmmsRequest]:
     return [
-        Request(
+        LmmsRequest(
             f"t/{number}",
             lambda: RequestPrompt("what color is the circle", (SCENE,)),
             {"max_new_tokens": 6, **generation},
@@ -275,7 +275,7 @@ def test_batches_are_those_of_an_unbroken_run(
     assert [line["id"] for line in read_answers(tmp_path / "a.jsonl")] == [
         f"t/{number}" for number in range(5)
     ]
-    changed = [Request("t/0", asks(1)[0].prompt, {"max_new_tokens": 6}, digest="another prompt")]
+    changed = [LmmsRequest("t/0", asks(1)[0].prompt, {"max_new_tokens": 6}, digest="another prompt")]
     assert engine.recorded(changed[0]) is None
 
 
@@ -331,13 +331,13 @@ def test_what_fails_fails_alone(qa: VisualQA) -> None:
         raise SystemExit("video path does not exist")
 
     bad = [
-        Request("t/exit", leave, {"max_new_tokens": 6}),
-        Request(
+        LmmsRequest("t/exit", leave, {"max_new_tokens": 6}),
+        LmmsRequest(
             "t/placeholders",
             lambda: RequestPrompt("<image> or <image>", (SCENE,), placed=True),
             {"max_new_tokens": 6},
         ),
-        Request("t/gone", lambda: RequestPrompt("what", (ROOT / "no.png",)), {"max_new_tokens": 6}),
+        LmmsRequest("t/gone", lambda: RequestPrompt("what", (ROOT / "no.png",)), {"max_new_tokens": 6}),
     ]
     found = Engine(qa, ResponseStore(None, {}), 8).answer([*asks(1), *bad, *asks(1)])
     assert [bool(outcome.error) for outcome in found] == [False, True, True, True, False]
@@ -419,7 +419,7 @@ def test_rounds_whose_media_cannot_be_opened_fail_alone(error: BaseException, qa
         raise error
 
     engine = Engine(qa, ResponseStore(None, {}), 1)
-    failed = answer_turns(engine, Request("t/bad", leave, {"max_new_tokens": 2}), lambda said: None)
+    failed = answer_turns(engine, LmmsRequest("t/bad", leave, {"max_new_tokens": 2}), lambda said: None)
     assert failed.answer == [""] and str(error.args[0]) in str(failed.error)
     (ask,) = asks(1)
     assert answer_turns(engine, ask, lambda said: None).error is None

@@ -69,11 +69,11 @@ def run_probes(
             values = probe.round(number)
             if number >= 0:
                 log.add((workload.name, "all", number), values)
-    found = [_figures(list(log.rounds(w.name, "all")), w) for w in plan.workloads]
+    figures = [_figures(list(log.rounds(w.name, "all")), w) for w in plan.workloads]
     return {
         "plan": plan.to_dict(),
         "model": model_metadata(model),
-        "inputs": [entry for entry in found if entry is not None],
+        "inputs": [entry for entry in figures if entry is not None],
         "complete": complete,
         "provenance": source,
     }
@@ -138,8 +138,8 @@ class _Probe:
                         select[row.key], selecting[row.key] = self._select(row, tokens)
         self.longest = max(self.longest, time.perf_counter() - begun)
         times = {"encode": encode, "busy": busy}
-        found = {key: {name: ms[name] for name in names} for key, ms in times.items()}
-        return {**found, "select": select, "selecting": selecting, "sets": dict(self._keys())}
+        ordered = {key: {name: ms[name] for name in names} for key, ms in times.items()}
+        return {**ordered, "select": select, "selecting": selecting, "sets": dict(self._keys())}
 
     def _keys(self) -> list[tuple[str, str]]:
         return [(row.key, name) for row, name in self.rows]

@@ -32,7 +32,7 @@ DEFAULT_NEW_TOKENS = 1024
 
 
 @dataclass(frozen=True, eq=False)
-class Request:
+class LmmsRequest:
     """One request of the harness.
 
     Attributes:
@@ -48,7 +48,7 @@ class Request:
     digest: str = ""
 
 
-Opened = tuple[Request, RequestPrompt, Any]
+Opened = tuple[LmmsRequest, RequestPrompt, Any]
 """A request, its question and its opened media."""
 
 
@@ -97,7 +97,7 @@ class Engine:
         self._parent = os.getppid()
 
     def answer(
-        self, requests: Sequence[Request], on_done: Callable[[int], object] = lambda count: None
+        self, requests: Sequence[LmmsRequest], on_done: Callable[[int], object] = lambda count: None
     ) -> list[Response]:
         """Answer requests.
 
@@ -123,7 +123,7 @@ class Engine:
             on_done(len(batch))
         return responses
 
-    def recorded(self, request: Request) -> Response | None:
+    def recorded(self, request: LmmsRequest) -> Response | None:
         """Recorded response of a request with the same prompt; None otherwise."""
         response = self.record.get(request.id)
         return response if response is not None and response.prompt == request.digest else None
@@ -136,8 +136,8 @@ class Engine:
             if response.error is not None:
                 logger.warning("%s has no answer: %s", response.id, response.error)
 
-    def _batches(self, requests: Sequence[Request]) -> Iterator[list[Request]]:
-        def alike(request: Request) -> str:
+    def _batches(self, requests: Sequence[LmmsRequest]) -> Iterator[list[LmmsRequest]]:
+        def alike(request: LmmsRequest) -> str:
             return repr(sorted(generation_options(request.generation, None).items()))
 
         for _, group in groupby(requests, key=alike):
@@ -147,7 +147,7 @@ class Engine:
             for start in range(0, len(members), size):
                 yield members[start : start + size]
 
-    def answer_batch(self, batch: Sequence[Request]) -> list[Response]:
+    def answer_batch(self, batch: Sequence[LmmsRequest]) -> list[Response]:
         """Answer a batch; if it fails as a whole, each request is answered alone, so that only broken ones fail."""
         phases = Phases(input_device(self.qa.model))
         opened, failed = self.open(batch)
@@ -160,7 +160,7 @@ class Engine:
             return [response for request in batch for response in self.answer_batch([request])]
         return [answered.get(request.id) or failed[request.id] for request in batch]
 
-    def open(self, batch: Sequence[Request]) -> tuple[list[Opened], dict[str, Response]]:
+    def open(self, batch: Sequence[LmmsRequest]) -> tuple[list[Opened], dict[str, Response]]:
         """Make the questions and open their media, each on its own.
 
         Returns:
@@ -203,7 +203,7 @@ class Engine:
             for (request, _, _), answer, length in zip(opened, answers, lengths, strict=True)
         }
 
-    def options(self, request: Request) -> dict[str, Any]:
+    def options(self, request: LmmsRequest) -> dict[str, Any]:
         """Arguments of `generate` for a request."""
         return generation_options(
             request.generation, getattr(self.qa.processor.tokenizer, "eos_token_id", None)
@@ -215,7 +215,7 @@ class Engine:
             raise SystemExit("the process that started this run is gone")
 
 
-def response_of(request: Request, answer: Answer, prompt_length: int) -> Response:
+def response_of(request: LmmsRequest, answer: Answer, prompt_length: int) -> Response:
     """Response of an answer; `prompt_length` is that of the uncompressed prompt, in tokens."""
     report = answer.report
     return Response(
@@ -232,6 +232,6 @@ def response_of(request: Request, answer: Answer, prompt_length: int) -> Respons
     )
 
 
-def failed_response(request: Request, error: BaseException) -> Response:
+def failed_response(request: LmmsRequest, error: BaseException) -> Response:
     """Response of a request that cannot be answered."""
     return Response(request.id, "", request.digest, error=one_line(error))

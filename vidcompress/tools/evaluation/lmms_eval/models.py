@@ -15,7 +15,7 @@ from lmms_eval.api.model import lmms
 from tqdm import tqdm
 
 from vidcompress.qa.visual_qa import VisualQA
-from vidcompress.tools.evaluation.lmms_eval.engine import Engine, Request
+from vidcompress.tools.evaluation.lmms_eval.engine import Engine, LmmsRequest
 from vidcompress.tools.evaluation.lmms_eval.frame_rules import frame_rule
 from vidcompress.tools.evaluation.lmms_eval.metadata import dataset_metadata, peak_memory, run_metadata
 from vidcompress.tools.evaluation.lmms_eval.multi_turn import answer_turns, likelihoods
@@ -142,7 +142,7 @@ class _Model(lmms):  # type: ignore[misc]
             return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
-    def _request(self, instance: Any, name: str) -> Request:
+    def _request(self, instance: Any, name: str) -> LmmsRequest:
         """Request of a harness's instance; its `args` depend on the form."""
         raise NotImplementedError
 
@@ -155,7 +155,9 @@ class _Model(lmms):  # type: ignore[misc]
     def _doc(self, task: str, split: str, doc_id: int) -> Any:
         return self.task_dict[task][split][doc_id]
 
-    def _named(self, name: str, text: str, generation: Any, prompt: Callable[[], RequestPrompt]) -> Request:
+    def _named(
+        self, name: str, text: str, generation: Any, prompt: Callable[[], RequestPrompt]
+    ) -> LmmsRequest:
         written = json.dumps([text, generation], sort_keys=True, default=str)
         digest = hashlib.sha256(written.encode()).hexdigest()[:12]
         recorded = self.record.get(name)
@@ -163,7 +165,7 @@ class _Model(lmms):  # type: ignore[misc]
             recorded is not None and recorded.prompt != digest
         ):  # an agent's next step, or a task that has changed
             name = f"{name}@{digest}"
-        return Request(name, prompt, generation, digest)
+        return LmmsRequest(name, prompt, generation, digest)
 
 
 class SimpleModel(_Model):
@@ -171,7 +173,7 @@ class SimpleModel(_Model):
 
     is_simple = True
 
-    def _request(self, instance: Any, name: str) -> Request:
+    def _request(self, instance: Any, name: str) -> LmmsRequest:
         text, generation, *_ = instance.args
         if instance.request_type == "loglikelihood":
             generation = {}
@@ -215,7 +217,7 @@ class ChatModel(_Model):
 
     is_simple = False
 
-    def _request(self, instance: Any, name: str) -> Request:
+    def _request(self, instance: Any, name: str) -> LmmsRequest:
         text, doc_to_messages, generation, doc_id, task, split = instance.args
 
         def prompt() -> RequestPrompt:

@@ -15,7 +15,7 @@ from vidcompress.methods.lookup import read_settings
 from vidcompress.qa.chat import Chat
 from vidcompress.qa.pipeline import clip_note, prepare
 from vidcompress.session.compress import compress_inputs
-from vidcompress.tools.evaluation.lmms_eval.engine import Engine, Request, failed_response, response_of
+from vidcompress.tools.evaluation.lmms_eval.engine import Engine, LmmsRequest, failed_response, response_of
 from vidcompress.tools.evaluation.lmms_eval.record import Response
 from vidcompress.tools.evaluation.lmms_eval.requests import RequestPrompt
 
@@ -23,7 +23,7 @@ NextTurn = Callable[[list[str]], "RequestPrompt | None"]
 """Function from the answers so far to the prompt of the next turn, or None at the end."""
 
 
-def answer_turns(engine: Engine, request: Request, next_turn: NextTurn) -> Response:
+def answer_turns(engine: Engine, request: LmmsRequest, next_turn: NextTurn) -> Response:
     """Answer a multi-turn request; media are encoded and compressed once while they stay the same.
 
     A turn has no history but the text that the task writes into its prompt, as in lmms-eval's own models.
@@ -66,7 +66,7 @@ class _Conversation:
         self._media: tuple[Any, ...] | None = None
         self._chat: Chat | None = None
 
-    def answer(self, request: Request, prompt: RequestPrompt) -> Response:
+    def answer(self, request: LmmsRequest, prompt: RequestPrompt) -> Response:
         engine = self._engine
         options = engine.options(request)
         if not self._can_chat(prompt, options):
@@ -96,7 +96,7 @@ def _identity(medium: Any) -> Any:
 
 
 def likelihoods(
-    engine: Engine, requests: Sequence[Request], continuations: Sequence[Callable[[], str]]
+    engine: Engine, requests: Sequence[LmmsRequest], continuations: Sequence[Callable[[], str]]
 ) -> list[Response]:
     """Mean loss of given answers under the compressed prompt, in nats per token, and whether each is the greedy one.
 
@@ -128,7 +128,7 @@ def likelihoods(
     return responses
 
 
-def _compressed(engine: Engine, request: Request) -> tuple[RequestPrompt, str, Any]:
+def _compressed(engine: Engine, request: LmmsRequest) -> tuple[RequestPrompt, str, Any]:
     qa = engine.qa
     settings = read_settings(qa.method, **qa.budget, **qa.options)
     if settings.method.inside is not None:
@@ -146,7 +146,7 @@ def _compressed(engine: Engine, request: Request) -> tuple[RequestPrompt, str, A
 
 
 def _scored(
-    engine: Engine, request: Request, messages: list[dict[str, Any]], compressed: Any, text: str
+    engine: Engine, request: LmmsRequest, messages: list[dict[str, Any]], compressed: Any, text: str
 ) -> Response:
     answer = _answer_ids(engine.qa.processor, messages, text).to(compressed["input_ids"].device)
     call = {**compressed, "input_ids": torch.cat((compressed["input_ids"], answer), dim=1)}
