@@ -1,4 +1,4 @@
-"""Write the accuracy tables of the embedded models, from the committed result files, where they are marked.
+"""Write the accuracy tables of the embedded models from the committed result files, between markers.
 
     python scripts/accuracy_table.py
 

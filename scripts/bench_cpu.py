@@ -1,4 +1,4 @@
-"""Do savings show on a clock? Random models of LLaVA-OneVision-0.5B's shape with few layers, an image and a clip.
+"""Benchmark on the CPU: random models of LLaVA-OneVision-0.5B's shape with few layers, an image and a clip.
 
     python scripts/bench_cpu.py                    # or `make bench`; writes docs/results/bench_cpu.json
     python scripts/bench_cpu.py --minutes 9        # as much as that; the same command goes on

@@ -1,4 +1,4 @@
-"""The table of a large GPU: LLaVA-NeXT-7B, LLaVA-OneVision-7B and LLaVA-Video-7B, bfloat16, random weights.
+"""Benchmark on a large GPU: LLaVA-NeXT-7B, LLaVA-OneVision-7B and LLaVA-Video-7B, bfloat16, random weights.
 
     python scripts/bench_h200.py                     # or `make bench-gpu`; again until it says that all is measured
     python scripts/bench_h200.py --scale tiny        # the same on a CPU with toy widths, to try the script out

@@ -1,4 +1,4 @@
-"""How do time and memory grow with the length of an input? Clips of 8 to 512 frames, pictures of 1 to 36 crops (9).
+"""Benchmark of time and memory by input length: clips of 8 to 512 frames, pictures of 1 to 36 crops (9).
 
     python scripts/bench_length.py                           # the embedded model: minutes
     python scripts/bench_length.py --geometry llava-onevision-0.5b --no-baseline    # 2 encoder layers, 1 decoder layer

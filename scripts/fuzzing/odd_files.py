@@ -1,4 +1,4 @@
-"""File objects that are not quite what `open(path, "rb")` gives, and benchmark folders with one broken clip."""
+"""File objects unlike those of `open(path, "rb")`, and benchmark folders with one broken clip."""
 
 from __future__ import annotations
 

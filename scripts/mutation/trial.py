@@ -1,4 +1,4 @@
-"""Trying one mutant: in a copy of the checkout, never in the checkout itself."""
+"""Trial of one mutant, in a copy of the checkout."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Workspace:
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         offline = dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"), "1")
         paths = os.pathsep.join(map(str, (self.folder, SCRIPTS)))
-        # Byte code is told from its source by second and size, so a mutant could run as the code before it.
+        # Byte code is matched to its source by second and size, so a mutant could run as the code before it.
         self._env = {**os.environ, **threads, **offline, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
         where = self._run([sys.executable, "-c", f"import {package}; print({package}.__file__)"], 60)[
             1

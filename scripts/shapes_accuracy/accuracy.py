@@ -245,12 +245,12 @@ def _ask(
     with compressed.pruning():
         out = adapter.model.generate(**compressed, max_new_tokens=sweep.max_new_tokens, do_sample=False)
     said = processor.batch_decode(out[:, compressed["input_ids"].shape[1] :], skip_special_tokens=True)
-    marks = [
+    outcomes = [
         "01"[" ".join(text.lower().split()) == answer] for text, answer in zip(said, answers, strict=True)
     ]
     report = compressed.report
     return {
-        "correct": "".join(marks),
+        "correct": "".join(outcomes),
         "kept": report.mean_kept,  # averaged over layer inputs, as the budget
         "budget": report.mean_budget,
         "total": report.total,

@@ -1,4 +1,4 @@
-"""What the accuracy sweeps say: tables with the methods as rows, and which of them beat or lose to the controls."""
+"""Tables of accuracy sweeps with the methods as rows, and paired tests against the controls."""
 
 from __future__ import annotations
 
@@ -88,8 +88,10 @@ def verdicts(result: dict[str, Any], ratio: float) -> dict[str, list[str]]:
     for method in methods_of([result]):
         if method in CONTROLS or method not in cells:
             continue
-        marks = list(zip(cells[method]["correct"], cells[best]["correct"], strict=True))
-        low, high = paired_limits(sum(a > b for a, b in marks), sum(a < b for a, b in marks), len(marks))
+        outcomes = list(zip(cells[method]["correct"], cells[best]["correct"], strict=True))
+        low, high = paired_limits(
+            sum(a > b for a, b in outcomes), sum(a < b for a, b in outcomes), len(outcomes)
+        )
         out["better" if low > 0 else "worse" if high < 0 else "alike"].append(method)
     return out
 

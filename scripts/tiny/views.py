@@ -1,4 +1,4 @@
-"""Crowded scenes cut into views, with a label for every patch: what the encoders learn first."""
+"""Crowded scenes cut into views, with a label for every patch, for the training of the encoders."""
 
 from __future__ import annotations
 
