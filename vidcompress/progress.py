@@ -12,18 +12,18 @@ SECONDS_BETWEEN_LINES = 30.0
 
 
 @contextmanager
-def bar(total: int, wanted: bool | None, batches: int) -> Iterator[Callable[[int], None]]:
+def question_progress(total: int, enabled: bool | None, batches: int) -> Iterator[Callable[[int], None]]:
     """Bar of answered questions.
 
     Args:
         total: questions.
-        wanted: True and False are obeyed; None shows the bar for more than one batch on a terminal.
+        enabled: True or False; None shows the bar for more than one batch on a terminal.
         batches: number of batches that the questions come in.
 
     Yields:
         A function to call with the number of questions just answered.
     """
-    if wanted is False or (wanted is None and (batches < 2 or not sys.stderr.isatty())):
+    if enabled is False or (enabled is None and (batches < 2 or not sys.stderr.isatty())):
         yield lambda count: None
         return
     from rich.console import Console

@@ -12,7 +12,7 @@ from vidcompress.core.devices import input_device
 from vidcompress.core.timing import Phases
 from vidcompress.errors import BudgetError
 from vidcompress.loading.resources import embedded_models
-from vidcompress.progress import bar
+from vidcompress.progress import question_progress
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.compare.grid import Variant
 from vidcompress.qa.compare.result import TIMES, Comparison, ComparisonRow
@@ -86,7 +86,7 @@ def run_comparison(
         )[0]
 
     rows = [_Runs(variant) for variant in variants]
-    with bar(len(rows) * repeats, progress, len(rows) * repeats) as advance:
+    with question_progress(len(rows) * repeats, progress, len(rows) * repeats) as advance:
         for row in rows:
             _warm_up(row, run, left_out)
             advance(1)
