@@ -78,13 +78,13 @@ def test_a_diagnosis_knows_what_matters() -> None:
 
 
 def test_the_wanted_packages_are_those_of_the_project() -> None:
-    entries = {entry["name"]: entry for entry in packages.required()}
+    entries = {entry["name"]: entry for entry in packages.requirements()}
     assert entries["torch"] == {"name": "torch", "versions": ">=2.6", "needed": True}
     assert entries["python"]["versions"] == ">=3.11"
     assert not entries["decord"]["needed"] and not entries["lmms-eval"]["needed"]
     assert {"torchcodec", "bitsandbytes", "flash-attn"} <= set(entries)
     assert not {"pytest", "ruff", "mypy"} & set(entries)
-    assert len(entries) == len(packages.required())
+    assert len(entries) == len(packages.requirements())
 
 
 def test_packages_are_measured_against_their_range(monkeypatch: pytest.MonkeyPatch) -> None:

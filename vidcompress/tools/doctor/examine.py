@@ -141,7 +141,7 @@ def _installation(worker: SubprocessWorker) -> Iterator[Check]:
 
 
 def _packages(worker: SubprocessWorker) -> Iterator[Check]:
-    entries, failed = _list_entries(worker, "packages", "requirements", "packages:required")
+    entries, failed = _list_entries(worker, "packages", "requirements", "packages:requirements")
     if failed is not None:
         yield failed
     yield _probe(worker, "packages", DISTRIBUTION, False, "packages:itself")

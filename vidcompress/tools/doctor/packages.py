@@ -46,11 +46,11 @@ def itself() -> dict[str, Any]:
     }
 
 
-def required() -> list[dict[str, Any]]:
+def requirements() -> list[dict[str, Any]]:
     """Required and optional packages with their version ranges, from this package's metadata."""
-    python, requirements = _stated()
+    python, stated_requirements = _stated()
     listed = [{"name": "python", "versions": python, "needed": True}]
-    for requirement in map(Requirement, requirements):
+    for requirement in map(Requirement, stated_requirements):
         extra = _EXTRA.search(str(requirement.marker or ""))
         if extra is not None and extra[1] == "dev":
             continue

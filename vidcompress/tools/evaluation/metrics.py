@@ -102,7 +102,7 @@ def normalise(text: str) -> str:
 
 
 def letter_of(choices: Sequence[str], text: str) -> int | None:
-    """Which option a known answer means: an option's text, or its letter.
+    """Index of the option that an accepted answer names, by its text or its letter.
 
     Returns:
         Index of the option; None when it is neither.
@@ -116,7 +116,7 @@ def letter_of(choices: Sequence[str], text: str) -> int | None:
 
 
 def choose(choices: Sequence[str], answer: str) -> int | None:
-    """Which option an answer of a model means.
+    """Index of the option that a model's answer names.
 
     In this order: a letter alone or before a bracket, point or colon ("B", "(B) red", "B. red"); a letter that is
     stated ("the answer is B", "option (B)"), the last one; the text of an option; the only option whose text occurs;

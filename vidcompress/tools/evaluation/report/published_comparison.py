@@ -66,7 +66,7 @@ def compare_with_published(table: PublishedTable, rows: Sequence[ResultRow]) -> 
 
 
 def is_about(table: PublishedTable, model: str) -> bool:
-    """Whether a table is about a model: its hub id, or a folder that is called like it."""
+    """Whether a table is about a model, by its hub id or by the name of its folder."""
     return any(
         model == name or model.rstrip("/").rpartition("/")[2] == name.rpartition("/")[2]
         for name in table.models
