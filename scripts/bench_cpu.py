@@ -4,7 +4,7 @@
     python scripts/bench_cpu.py --minutes 9        # as much as that; the same command goes on
 
 Every case is one run of `vidcompress bench` in which the compressed rows and the uncompressed one take turns; what
-was measured is in runs/bench/*.jsonl, so that a killed run goes on. The verdict: at least 85 % of the speed-up of the
+was measured is in runs/bench/*.jsonl, so that a killed run resumes. The checks: at least 85 % of the speed-up of the
 first token that the operations allow at 0.25 and 75 % at 0.1, and memory above weights and pixels that falls at least
 as caches and activations predict, within 10 %. The embedded 3M model is reported, not judged.
 

@@ -1,6 +1,6 @@
 """Accuracy against retention on the shapes questions: every method sees the same inputs in one run.
 
-The run is journalled batch by batch and resumes where it was killed; the result holds one right-or-wrong mark
+The run is journalled batch by batch and resumes where it was killed; the result holds one right-or-wrong score
 per question, so differences between methods can be paired.
 """
 

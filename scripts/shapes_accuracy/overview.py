@@ -76,7 +76,7 @@ def condensed(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def verdicts(result: dict[str, Any], ratio: float) -> dict[str, list[str]]:
+def compare_with_controls(result: dict[str, Any], ratio: float) -> dict[str, list[str]]:
     """Methods by how they stand to the best control of the ratio: `better`, `alike` or `worse`.
 
     Better and worse are paired differences on the same questions whose 95 % interval (`paired_limits`) leaves out zero;

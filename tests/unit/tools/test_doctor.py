@@ -67,11 +67,11 @@ def test_a_diagnosis_knows_what_matters() -> None:
     fine = Check("t", "a", "ok", "1.0", needed=True)
     absent, broken = Check("t", "b", "missing"), Check("u", "c", "failed", "no luck")
     assert Diagnosis((fine, absent, broken)).ok
-    assert Diagnosis((fine,)).verdict() == ["all that is needed works"]
+    assert Diagnosis((fine,)).summary() == ["all that is needed works"]
     for status in ("missing", "failed"):
         wrong = Check("u", "c", status, "no luck", needed=True)  # type: ignore[arg-type]
         diagnosis = Diagnosis((fine, wrong))
-        assert not diagnosis.ok and diagnosis.verdict() == ["broken: u, c: no luck"]
+        assert not diagnosis.ok and diagnosis.summary() == ["broken: u, c: no luck"]
         assert diagnosis.to_dict()["problems"] == ["c: no luck"]
         assert f"  {status.upper():<8} c" in str(diagnosis)
     assert [check.name for check in Diagnosis((fine, broken)).of("u")] == ["c"]

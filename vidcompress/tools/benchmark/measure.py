@@ -12,7 +12,7 @@ import torch
 from vidcompress.core.config import CompressionConfig
 from vidcompress.core.devices import input_device
 from vidcompress.session.compress import compress_with
-from vidcompress.tools.benchmark.meters import Mark, PeakMeter, TokenClock, wait_for
+from vidcompress.tools.benchmark.meters import PeakMeter, TimeStamp, TokenClock, wait_for
 
 PHASES = ("encode", "compress", "prefill", "decode")
 """Of a request whose pixels are given; `decode` is every token after the first."""
@@ -43,21 +43,21 @@ def measure(
     """
     device = input_device(adapter.model)
     wait_for(device)
-    begin = Mark(device)
+    begin = TimeStamp(device)
     if settings is None:
         clock, sent, phases, visual = _stock(adapter, inputs, new_tokens, meter, device), begin, {}, {}
     else:
         compressed = compress_with(adapter, inputs, settings)
-        sent = Mark(device)
+        sent = TimeStamp(device)
         clock = _clock(meter, device)
         with compressed.pruning():
             _generate(adapter, compressed, new_tokens, clock)
         phases = dict(compressed.report.timing_ms)
         visual = _visual(compressed.report)
     wait_for(device)
-    first = clock.marks[0]
+    first = clock.stamps[0]
     phases["prefill"] = first.since(sent)
-    later = [b.since(a) for a, b in zip(clock.marks, clock.marks[1:], strict=False)]
+    later = [b.since(a) for a, b in zip(clock.stamps, clock.stamps[1:], strict=False)]
     busy = (first.cpu - begin.cpu) * 1e3
     return {
         "phases": phases,

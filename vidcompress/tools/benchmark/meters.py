@@ -13,7 +13,7 @@ from vidcompress.core.timing import watched
 from vidcompress.tools.benchmark.live_bytes import LiveBytes
 
 
-class Mark:
+class TimeStamp:
     """Time stamp: an event in the device's stream, or the clock's time.
 
     Args:
@@ -33,7 +33,7 @@ class Mark:
             self._at = time.perf_counter()
         self.cpu = time.process_time()
 
-    def since(self, earlier: Mark) -> float:
+    def since(self, earlier: TimeStamp) -> float:
         """Milliseconds since an earlier time stamp; waits until the device has reached this one."""
         if self._event is None:
             return (self._at - earlier._at) * 1e3
@@ -49,16 +49,16 @@ class TokenClock:
         first: called at the first token.
 
     Attributes:
-        marks: one per token.
+        stamps: one time stamp per token.
     """
 
     def __init__(self, device: torch.device, first: Callable[[], None] | None = None) -> None:
-        self.device, self.marks = device, list[Mark]()
+        self.device, self.stamps = device, list[TimeStamp]()
         self._first = first
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Return `scores` (row, vocabulary) as they are."""
-        self.marks.append(Mark(self.device))
+        self.stamps.append(TimeStamp(self.device))
         if self._first is not None:
             first, self._first = self._first, None
             first()

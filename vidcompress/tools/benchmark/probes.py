@@ -19,7 +19,7 @@ from vidcompress.core.devices import input_device
 from vidcompress.errors import VidcompressError, one_line
 from vidcompress.tools.benchmark.inputs import make_inputs
 from vidcompress.tools.benchmark.journal import MeasurementJournal, journal_head
-from vidcompress.tools.benchmark.meters import Mark, wait_for
+from vidcompress.tools.benchmark.meters import TimeStamp, wait_for
 from vidcompress.tools.benchmark.models import depth, make_model, model_metadata
 from vidcompress.tools.benchmark.plan import BenchPlan, BenchRow, Workload
 from vidcompress.tools.benchmark.run import OnStep
@@ -129,9 +129,9 @@ class _Probe:
         with torch.no_grad():
             for name in (*names[turn:], *names[:turn]):
                 wait_for(self.device)
-                begin = Mark(self.device)
+                begin = TimeStamp(self.device)
                 (tokens,) = self.adapter.encode([self.visual], self.sets[name])
-                end = Mark(self.device)
+                end = TimeStamp(self.device)
                 encode[name], busy[name] = end.since(begin), (end.cpu - begin.cpu) * 1e3
                 for row, needs in self.rows:
                     if needs == name:
@@ -151,9 +151,9 @@ class _Probe:
         try:
             plan = self._plan(settings)
             for _ in range(SELECTS):
-                begin = Mark(self.device)
+                begin = TimeStamp(self.device)
                 settings.method.select(tokens, plan).gather(tokens)
-                end = Mark(self.device)
+                end = TimeStamp(self.device)
                 times.append(end.since(begin))
                 busy.append((end.cpu - begin.cpu) * 1e3)
         except VidcompressError as error:

@@ -83,7 +83,7 @@ class Diagnosis:
             "checks": [check.to_dict() for check in self.checks],
         }
 
-    def verdict(self) -> list[str]:
+    def summary(self) -> list[str]:
         """Summary: a line per problem, or that everything needed works."""
         lines = [f"broken: {check.topic}, {check.name}: {check.detail}" for check in self.problems]
         return lines or ["all that is needed works"]
@@ -92,4 +92,4 @@ class Diagnosis:
         lines: list[str] = []
         for topic in dict.fromkeys(check.topic for check in self.checks):
             lines += [topic, *(check.line() for check in self.of(topic))]
-        return "\n".join([*lines, *self.verdict()])
+        return "\n".join([*lines, *self.summary()])

@@ -37,7 +37,7 @@ def read_results(folder: Path, task: str, journal: Path) -> dict[str, Any] | Non
     subtasks = [name for name in results["configs"] if _samples_of(files, name) is not None]
     main = _main(results, task, subtasks, scores)
     samples: dict[str, list[Any]] = {"id": [], "score": [], "facts": []}
-    counts: list[dict[str, Any]] = []
+    usage: list[dict[str, Any]] = []
     for name in subtasks:
         for line in sorted(_samples_of(files, name) or [], key=lambda line: line["doc_id"]):
             own: dict[str, Any] = next((entry for entry in line["token_counts"] if entry), {})
@@ -45,7 +45,7 @@ def read_results(folder: Path, task: str, journal: Path) -> dict[str, Any] | Non
             # A failed question has the score of the answer "", as in the harness's own score.
             samples["score"].append(_score(line.get(main), line.get("target")))
             samples["facts"].append(_facts(line.get(main)))
-            counts.append(own)
+            usage.append(own)
     times = read_times(journal)
     data = [times[None]["datasets"].get(name, {}) for name in subtasks]
     return {
@@ -53,8 +53,8 @@ def read_results(folder: Path, task: str, journal: Path) -> dict[str, Any] | Non
         "scores": scores,
         "samples": samples,
         "per_kind": _per_kind(results, task, subtasks, main),
-        "tokens": {name: _mean(entry.get(name) for entry in counts) for name in ("total", "budget", "kept")},
-        **_times(counts),
+        "tokens": {name: _mean(entry.get(name) for entry in usage) for name in ("total", "budget", "kept")},
+        **_times(usage),
         "failed": [
             {"id": line["id"], "error": line["error"]} for line in read_answers(journal) if line.get("error")
         ],
@@ -133,9 +133,9 @@ def _facts(value: Any) -> dict[str, Any]:
     return {name: entry for name, entry in value.items() if isinstance(entry, (str, int, float, bool))}
 
 
-def _times(counts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _times(usage: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Times per phase, to the first token, and throughput, over the samples whose times are known."""
-    timed = [entry for entry in counts if entry.get("timing_ms")]
+    timed = [entry for entry in usage if entry.get("timing_ms")]
     phases = list(timed[0]["timing_ms"]) if timed else []
     seconds = sum(entry["timing_ms"]["total"] / entry["batch_size"] for entry in timed) / 1e3
     return {
