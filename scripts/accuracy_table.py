@@ -1,4 +1,4 @@
-"""Write the accuracy tables of the embedded models, from the committed result files, where they are marked.
+"""Write the accuracy tables of the embedded models from the committed result files, between markers.
 
     python scripts/accuracy_table.py
 
@@ -23,11 +23,11 @@ from shapes_accuracy.overview import (
     best_control,
     boosts,
     cells_of,
+    compare_with_controls,
     condensed,
     methods_of,
     overview,
     ratios_of,
-    verdicts,
 )
 from vidcompress.tools.evaluation.report.plots import Point, accuracy_plot, save
 
@@ -100,7 +100,7 @@ def standing(results: list[dict[str, Any]]) -> str:
     lines = ["| | best control | better | no clear difference | worse |", "|---|---|---|---|---|"]
     for result in results:
         for ratio in ratios_of(result):
-            best, found = best_control(result, ratio), verdicts(result, ratio)
+            best, found = best_control(result, ratio), compare_with_controls(result, ratio)
             figure = f"{100 * cells_of(result, ratio)[best]['accuracy']:.1f}"
             lists = " | ".join(", ".join(found[kind]) or "none" for kind in ("better", "alike", "worse"))
             lines.append(
@@ -172,7 +172,7 @@ def curves(result: dict[str, Any]) -> Figure:
 
 
 def content(what: str, results: Path) -> str | None:
-    """The text between a pair of marks, or None where there is no result file for it."""
+    """Text between a pair of markers, or None where there is no result file for it."""
     if what in ("all", "standing"):
         found = [json.loads(p.read_text()) for p in sorted(results.glob("*.json"))]
         return (overview if what == "all" else standing)(found) if found else None

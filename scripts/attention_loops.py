@@ -1,4 +1,4 @@
-"""The methods of encoder attention token by token, the way they read on paper: what a straightforward port costs.
+"""Loop versions of the encoder-attention methods, token by token: the cost of a straightforward port.
 
 For views of one size. Each function returns the features to send.
 """

@@ -1,4 +1,4 @@
-"""What decoding a clip while it is encoded gives, on the clock: the same question with and without, in turns.
+"""Benchmark of decoding a clip while it is encoded: the same question with and without, in turns.
 
     python scripts/bench_arriving.py --json docs/results/arriving.json
 

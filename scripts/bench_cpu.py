@@ -1,10 +1,10 @@
-"""Do savings show on a clock? Random models of LLaVA-OneVision-0.5B's shape with few layers, an image and a clip.
+"""Benchmark on the CPU: random models of LLaVA-OneVision-0.5B's shape with few layers, an image and a clip.
 
     python scripts/bench_cpu.py                    # or `make bench`; writes docs/results/bench_cpu.json
     python scripts/bench_cpu.py --minutes 9        # as much as that; the same command goes on
 
 Every case is one run of `vidcompress bench` in which the compressed rows and the uncompressed one take turns; what
-was measured is in runs/bench/*.jsonl, so that a killed run goes on. The verdict: at least 85 % of the speed-up of the
+was measured is in runs/bench/*.jsonl, so that a killed run resumes. The checks: at least 85 % of the speed-up of the
 first token that the operations allow at 0.25 and 75 % at 0.1, and memory above weights and pixels that falls at least
 as caches and activations predict, within 10 %. The embedded 3M model is reported, not judged.
 
@@ -24,9 +24,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from bench.verdict import OF_ALLOWED, verdicts
+from bench.checks import OF_ALLOWED, check_rows
+from vidcompress.progress import measurement_progress
 from vidcompress.tools.benchmark import BenchPlan, run_bench, summarise
-from vidcompress.tools.benchmark.progress import bar
 from vidcompress.tools.benchmark.table import render
 from vidcompress.tools.runs.provenance import provenance
 
@@ -48,24 +48,24 @@ def plans(rounds: int, warmup: int, tiny: bool, side: tuple[int, int], frames: i
 
 
 KEYS = ("fast", "fast_when_alone", "small")
-"""What is judged of every row."""
+"""Checks of every row."""
 
 
-def settled(cases: dict[str, Any], verdicts_: dict[str, Any]) -> dict[str, bool]:
-    """Whether every row that a verdict is wanted of has it, and it is yes; a row that was not measured is a no."""
-    every = [v for judged in verdicts_.values() for v in judged]
-    wanted = sum(
+def settled(cases: dict[str, Any], checks: dict[str, Any]) -> dict[str, bool]:
+    """Whether all expected rows were measured and pass, by check."""
+    every = [row for checked in checks.values() for row in checked]
+    expected = sum(
         row["retention_ratio"] in OF_ALLOWED
         for name, found in cases.items()
         if name != "embedded"
         for group in found["groups"]
         for row in group["rows"]
     )
-    return {key: len(every) == wanted > 0 and all(v.get(key, False) for v in every) for key in KEYS}
+    return {key: len(every) == expected > 0 and all(row.get(key, False) for row in every) for key in KEYS}
 
 
 def table(found: list[dict[str, Any]]) -> Table:
-    """The verdicts."""
+    """Table of the checks."""
     columns = (
         "method",
         "budget",
@@ -124,13 +124,13 @@ def main() -> None:
     for name, plan in cases.items():
         left = None if args.minutes is None else args.minutes * 60 - (time.perf_counter() - begun)
         journal = args.journals / f"cpu-{args.scale}-{name}.jsonl"
-        with bar() as on_step:
+        with measurement_progress() as on_step:
             found = summarise(run_bench(plan, journal=journal, seconds=left, on_step=on_step))
         complete &= found["complete"]
         result["cases"][name] = found
-        result["verdicts"][name] = judged = [] if name == "embedded" else verdicts(found)
+        result["verdicts"][name] = checks = [] if name == "embedded" else check_rows(found)
         print(render(found))
-        console.print(table(judged))
+        console.print(table(checks))
     if not complete:
         raise SystemExit("not everything was measured; the same command goes on")
     result |= settled(result["cases"], result["verdicts"])

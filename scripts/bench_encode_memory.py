@@ -1,4 +1,4 @@
-"""How much memory encoding a clip takes beside the clip and its features: measured for 64 and for 256 frames.
+"""Benchmark of encoding memory beside the clip and its features, for 64 and for 256 frames.
 
     python scripts/bench_encode_memory.py --json docs/results/encode_memory.json
 
@@ -29,7 +29,7 @@ LIMIT = 1.3
 FRAMES = (64, 256)
 FAMILIES = ("llava_onevision", "llava_video", "llava_next_video")
 ATTENTION = "attention_received"
-# Evidence and the methods that ask for it: globalcom2 and vidcom2 ask for none on clips unless told otherwise.
+# Evidence and the methods that ask for it: globalcom2 and vidcom2 need none on clips by default.
 EVIDENCE: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "none": [("globalcom2", {}), ("vidcom2", {})],
     ATTENTION: [("globalcom2", {"evidence": ATTENTION})],

@@ -1,4 +1,4 @@
-"""The table of a large GPU: LLaVA-NeXT-7B, LLaVA-OneVision-7B and LLaVA-Video-7B, bfloat16, random weights.
+"""Benchmark on a large GPU: LLaVA-NeXT-7B, LLaVA-OneVision-7B and LLaVA-Video-7B, bfloat16, random weights.
 
     python scripts/bench_h200.py                     # or `make bench-gpu`; again until it says that all is measured
     python scripts/bench_h200.py --scale tiny        # the same on a CPU with toy widths, to try the script out
@@ -22,10 +22,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from bench.aims import HEADLINE, aims
+from bench.targets import HEADLINE, check_targets
+from vidcompress.progress import measurement_progress
 from vidcompress.tools.benchmark import BenchPlan, run_bench, summarise
-from vidcompress.tools.benchmark.plot import draw
-from vidcompress.tools.benchmark.progress import bar
+from vidcompress.tools.benchmark.plot import draw_panels
 from vidcompress.tools.benchmark.table import render
 from vidcompress.tools.runs.provenance import provenance
 
@@ -67,7 +67,7 @@ def plans(scale: str, rounds: int) -> dict[str, BenchPlan]:
 
 
 def table(found: list[dict[str, Any]]) -> Table:
-    """The aims."""
+    """Table of the targets."""
     out = Table("input", "method", "budget", "aim", "wanted", "found", "", box=None)
     for entry in found:
         out.add_row(
@@ -109,17 +109,17 @@ def main() -> None:
             continue
         if not measured(runs.get(name), plan, source):
             journal = args.journals / f"h200-{args.scale}-{name}.jsonl"
-            with bar() as on_step:
+            with measurement_progress() as on_step:
                 runs[name] = summarise(run_bench(plan, journal=journal, seconds=left, on_step=on_step))
             write(path, {name: runs[name] for name in PARTS if name in runs}, args.scale, source)
             if runs[name]["complete"]:
-                draw(runs[name], path.with_name(f"{path.stem}-{name}.png"))
+                draw_panels(runs[name], path.with_name(f"{path.stem}-{name}.png"))
         print(render(runs[name]))
         if args.scale == "full":
             torch.cuda.empty_cache()
     for name in PARTS:
         if name in runs:
-            console.print(table(aims(runs[name])))
+            console.print(table(check_targets(runs[name])))
     console.print(f"published, of {HEADLINE['model']}: {published()}", highlight=False)
     missing = {name: name in wanted for name in PARTS if not runs.get(name, {}).get("complete")}
     if any(missing.values()):
@@ -152,8 +152,8 @@ def write(path: Path, runs: dict[str, Any], scale: str, source: dict[str, Any]) 
     """Results so far."""
     path.parent.mkdir(parents=True, exist_ok=True)
     complete = all(name in runs and runs[name]["complete"] for name in PARTS)
-    found = {name: aims(result) for name, result in runs.items()}
-    result = {"headline": HEADLINE, "scale": scale, "complete": complete, "runs": runs, "aims": found}
+    targets = {name: check_targets(result) for name, result in runs.items()}
+    result = {"headline": HEADLINE, "scale": scale, "complete": complete, "runs": runs, "aims": targets}
     part = path.with_suffix(".part")
     part.write_text(json.dumps({**result, "provenance": source}) + "\n")
     part.replace(path)  # a kill leaves the one before

@@ -1,4 +1,4 @@
-"""What selection is timed on: an image of LLaVA-NeXT and a clip of LLaVA-OneVision in real sizes, seeded.
+"""Inputs of the selection benchmark: an image of LLaVA-NeXT and a clip of LLaVA-OneVision in real sizes, seeded.
 
 A clip is eight scenes of alike frames, as clips are; of independent noise every frame would be a scene of its own.
 """

@@ -1,4 +1,4 @@
-"""What methods inside the language model add to a prefill: plan, attention rows, ranking, merging and gathering.
+"""Benchmark of in-LLM pruning: plan, attention rows, ranking, merging and gathering during a prefill.
 
 The decoder's own layers are not run: hidden states, and the queries and keys of the layer that is read, are drawn. One
 set of projection weights stands for all layers. Beside it the same steps written head by head and token by token.

@@ -1,4 +1,4 @@
-"""How do time and memory grow with the length of an input? Clips of 8 to 512 frames, pictures of 1 to 36 crops (9).
+"""Benchmark of time and memory by input length: clips of 8 to 512 frames, pictures of 1 to 36 crops (9).
 
     python scripts/bench_length.py                           # the embedded model: minutes
     python scripts/bench_length.py --geometry llava-onevision-0.5b --no-baseline    # 2 encoder layers, 1 decoder layer
@@ -18,9 +18,9 @@ from typing import Any
 import torch
 
 from bench.growth import draw_growth, growth
+from vidcompress.progress import measurement_progress
 from vidcompress.tools.benchmark import BenchPlan, run_bench, summarise
 from vidcompress.tools.benchmark.models import depth
-from vidcompress.tools.benchmark.progress import bar
 from vidcompress.tools.benchmark.table import render
 
 FRAMES = (8, 16, 32, 64, 128, 256, 512)
@@ -69,7 +69,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     plan = make_plan(args)
     name = "length" if args.geometry is None else f"length-{args.geometry}"
-    with bar() as on_step:
+    with measurement_progress() as on_step:
         result = summarise(
             run_bench(
                 plan,

@@ -1,4 +1,4 @@
-"""Methods written down the way their formulas read, one token at a time: what a straightforward port costs.
+"""Loop versions of methods, one token at a time as in their formulas: the cost of a straightforward port.
 
 For `bench_select.py`, at its ratio of one quarter. Each asks the device for every token that it picks.
 """

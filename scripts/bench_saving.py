@@ -1,4 +1,4 @@
-"""What `encoder_saving` spares: encoding clips of 64 frames and images with it and without, in turns, in one run.
+"""Benchmark of `encoder_saving`: encoding clips of 64 frames and images with it and without, in turns.
 
     python scripts/bench_saving.py --json docs/results/encoder_saving.json
 

@@ -1,4 +1,4 @@
-"""What selection costs, method by method: from evidence to gathered features, on this machine.
+"""Benchmark of selection, method by method: from evidence to gathered features, on this machine.
 
     python scripts/bench_select.py --json docs/results/bench_select.json
 

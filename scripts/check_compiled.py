@@ -1,4 +1,4 @@
-"""Answers of language models compiled by torch.compile with inductor, and of a static cache, beside the ordinary ones.
+"""Check of models compiled by torch.compile with inductor, and of a static cache, against the ordinary answers.
 
     python scripts/check_compiled.py --json docs/results/compiled.json
 

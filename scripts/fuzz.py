@@ -1,4 +1,4 @@
-"""Read thousands of broken media files, checkpoints, cards and journals: each must give a result or a clear error.
+"""Fuzz test: thousands of broken media files, checkpoints, cards and journals; each gives a result or a clear error.
 
     python scripts/fuzz.py --cases 10000 --out docs/results/fuzz.json
 

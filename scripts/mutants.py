@@ -1,4 +1,4 @@
-"""Break the package on purpose, one small mistake at a time, and see which test notices.
+"""Mutation tests: break the package on purpose, one small mistake at a time, and see which test fails.
 
     make mutants
     python scripts/mutants.py --list

@@ -1,4 +1,4 @@
-"""Where the time of one answer goes, by phase and by function, and what a change to it gave.
+"""Profile of one answer: time by phase and by function, and the effect of a change on it.
 
     python scripts/profile_path.py --json docs/results/profile_path.json
     python scripts/profile_path.py --against ../older-checkout --json docs/results/profile_path.json

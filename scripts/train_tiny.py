@@ -1,4 +1,4 @@
-"""Train one of the two embedded models; run it again and it goes on where it stopped."""
+"""Train one of the two embedded models; a repeated run resumes from its last checkpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Use an installed wheel from an empty folder, as somebody would who has never seen the repository.
+"""Check of an installed wheel from an empty folder, as for a user who has never seen the repository.
 
 Run it with the Python of the environment that holds the wheel:
 

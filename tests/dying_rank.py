@@ -12,13 +12,13 @@ import time
 from typing import Any
 
 from vidcompress.cli import main
-from vidcompress.tools.evaluation.run.batches import Asker, Batch
+from vidcompress.tools.evaluation.run.batches import Batch, BatchInference
 
 rank, left = int(sys.argv[1]), int(sys.argv[2])
-call = Asker.__call__
+call = BatchInference.__call__
 
 
-def dying(self: Asker, batch: Batch) -> Any:
+def dying(self: BatchInference, batch: Batch) -> Any:
     """Answer a batch, or die."""
     global left
     if os.environ["RANK"] == str(rank):
@@ -29,5 +29,5 @@ def dying(self: Asker, batch: Batch) -> Any:
     return call(self, batch)
 
 
-Asker.__call__ = dying  # type: ignore[method-assign]
+BatchInference.__call__ = dying  # type: ignore[method-assign]
 main(sys.argv[3:])

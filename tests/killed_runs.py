@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 
 import vidcompress
-from vidcompress.tools.evaluation.run.model_cache import Checkpoints
-from vidcompress.tools.evaluation.run.runner import Runner, _where_from
+from vidcompress.tools.evaluation.run.model_cache import ModelCache
+from vidcompress.tools.evaluation.run.runner import Runner, _provenance
 from vidcompress.tools.evaluation.run.sweep_file import read_sweep
 
 
@@ -71,10 +71,10 @@ def main(folder: str, out: Path, kills: int, seed: int) -> None:
     torch.set_num_threads(1)
     qa = vidcompress.VisualQA.from_pretrained(device="cpu")
     loaded = qa.model, qa.processor
-    _where_from()  # asks git, once for all runs
+    _provenance()  # asks git, once for all runs
 
     def runner(out: Path) -> Runner:
-        return Runner(sweep_of(folder), out, models=Checkpoints(lambda spec: loaded))
+        return Runner(sweep_of(folder), out, models=ModelCache(lambda spec: loaded))
 
     begin = time.monotonic()
     assert os.waitpid(start(runner(out / "whole")), 0)[1] == 0

@@ -1,1 +1,1 @@
-"""What the scripts of the benchmark say about its rows: whether aims are met, how cost grows, a verdict per row."""
+"""Analysis of benchmark results: performance targets, growth of cost with input length, checks against the roofline."""

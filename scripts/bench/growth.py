@@ -1,4 +1,4 @@
-"""How time and memory grow with the length of an input: a straight line through the points, and the exponent."""
+"""Growth of time and memory with the length of an input: a fitted line and the exponent."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Parts of `scripts/fuzz.py`: valid files, ways to break them, what reads them, and the process that does so."""
+"""Fuzz tests of `scripts/fuzz.py`: valid files, mutations, readers, and the worker process."""

@@ -1,4 +1,4 @@
-"""One numbered case: which file is broken how, and which public entry reads it. The number and the seed decide all."""
+"""Fuzz cases by number: the file, its mutation and the public entry that reads it, from number and seed alone."""
 
 from __future__ import annotations
 

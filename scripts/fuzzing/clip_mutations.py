@@ -1,4 +1,4 @@
-"""Ways to break what a decoder keeps beside its pixels: EXIF blocks, palettes, clocks; else a blind mutation."""
+"""Mutations of clip metadata: EXIF blocks, palettes, clocks; else a blind mutation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is mutated: small valid clips and pictures in many formats, made on the spot, and the embedded checkpoint."""
+"""Seed files of the fuzz tests: small valid clips and pictures in many formats, and the embedded checkpoint."""
 
 from __future__ import annotations
 

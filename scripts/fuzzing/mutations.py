@@ -1,4 +1,4 @@
-"""Ways to break a file: blind ones on bytes, and ones that know containers, JSON, safetensors and templates."""
+"""Mutations of files: blind ones on bytes, and ones that know containers, JSON, safetensors and templates."""
 
 from __future__ import annotations
 

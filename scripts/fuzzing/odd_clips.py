@@ -1,4 +1,4 @@
-"""Clips that are odd and good all the same: palettes, joined parts, turned pictures, transparency."""
+"""Odd but valid clips: palettes, joined parts, turned pictures, transparency."""
 
 from __future__ import annotations
 

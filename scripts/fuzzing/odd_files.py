@@ -1,4 +1,4 @@
-"""File objects that are not quite what `open(path, "rb")` gives, and benchmark folders with one broken clip."""
+"""File objects unlike those of `open(path, "rb")`, and benchmark folders with one broken clip."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from vidcompress.tools.evaluation.run.model_cache import Checkpoints
+from vidcompress.tools.evaluation.run.model_cache import ModelCache
 from vidcompress.tools.evaluation.run.runner import Runner
 from vidcompress.tools.evaluation.run.sweep_file import read_sweep
 
@@ -110,6 +110,6 @@ def evaluate(qa: Any, folder: Path, broken: Path, good: Path) -> dict[str, Any]:
             "batch_size": 4,
         }
     )
-    models = Checkpoints(lambda spec: (qa.model, qa.processor))
+    models = ModelCache(lambda spec: (qa.model, qa.processor))
     outcomes = Runner(sweep, folder / "out", models=models).run()
     return {**(outcomes[-1].result or {}), "error": outcomes[-1].error}

@@ -1,4 +1,4 @@
-"""What reads a broken file: the public entries, and whether what they give back makes sense."""
+"""Readers of broken files: the public entries, and checks of their results."""
 
 from __future__ import annotations
 

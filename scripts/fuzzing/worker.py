@@ -1,4 +1,4 @@
-"""The process that reads broken files, one number per line of stdin, one JSON result per line of stdout.
+"""Worker process of the fuzz tests: one case number per line of stdin, one JSON result per line of stdout.
 
 It is a process of its own because a reader may crash, hang or take all memory: `Crew` starts it again.
 """
@@ -102,7 +102,7 @@ class Crew:
         self.starts = 0
 
     def run(self, number: int) -> dict[str, Any]:
-        """The result of one case; `crash` and `hang` are told from outside."""
+        """Result of one case; `crash` and `hang` are detected by the parent process."""
         if self.process is None:
             self._start()
         process = self.process

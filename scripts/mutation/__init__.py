@@ -1,1 +1,1 @@
-"""Small, deliberate mistakes in the package, and whether the tests notice them. Run by scripts/mutants.py."""
+"""Mutation tests: small, deliberate mistakes in the package that tests must notice. Run by scripts/mutants.py."""

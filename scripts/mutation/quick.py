@@ -1,4 +1,4 @@
-"""A pytest plugin for runs over mutants: property tests draw the same examples every time and report the first failure.
+"""Pytest plugin for mutation tests: property tests draw the same examples every time and report the first failure.
 
 Shrinking an example to its smallest form costs minutes and tells nothing here.
 """

@@ -1,4 +1,4 @@
-"""The table of mutants: what is changed into what, and why that would hurt."""
+"""Table of mutants: the old text, the new text, and the harm that the change would do."""
 
 from __future__ import annotations
 

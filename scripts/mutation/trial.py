@@ -1,4 +1,4 @@
-"""Trying one mutant: in a copy of the checkout, never in the checkout itself."""
+"""Trial of one mutant, in a copy of the checkout."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class Outcome:
     """What one run of pytest said.
 
     Attributes:
-        verdict: "passed", "failed", "hung" or "broken".
+        status: "passed", "failed", "hung" or "broken".
         test: the first test that failed, if one did.
         seconds: wall time.
         tail: the end of what was printed.
     """
 
-    verdict: str
+    status: str
     test: str | None
     seconds: float
     tail: str
@@ -105,7 +105,7 @@ class Workspace:
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         offline = dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"), "1")
         paths = os.pathsep.join(map(str, (self.folder, SCRIPTS)))
-        # Byte code is told from its source by second and size, so a mutant could run as the code before it.
+        # Byte code is matched to its source by second and size, so a mutant could run as the code before it.
         self._env = {**os.environ, **threads, **offline, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
         where = self._run([sys.executable, "-c", f"import {package}; print({package}.__file__)"], 60)[
             1
@@ -163,8 +163,8 @@ class Workspace:
             BrokenRun: they do not pass.
         """
         outcome = self.tests(files, limit)
-        if outcome.verdict != "passed":
-            raise BrokenRun(f"the tests do not pass without any mutant ({outcome.verdict}):\n{outcome.tail}")
+        if outcome.status != "passed":
+            raise BrokenRun(f"the tests do not pass without any mutant ({outcome.status}):\n{outcome.tail}")
         return outcome.seconds
 
     def attempt(self, mutant: Mutant, limit: float, suite_limit: float, suite_jobs: int = 2) -> Result:
@@ -185,19 +185,19 @@ class Workspace:
         try:
             outcome = self.tests(list(mutant.tests), limit)
             seconds, by = outcome.seconds, outcome.test
-            if outcome.verdict == "hung":
+            if outcome.status == "hung":
                 by = f"no end within {limit:.0f} s of {' '.join(mutant.tests)}"
-            elif outcome.verdict == "passed":
+            elif outcome.status == "passed":
                 ignored = [f"--ignore={test}" for test in (OWN_TEST, *mutant.tests)]
                 spread = ["-n", str(suite_jobs), "--dist", "worksteal"] if suite_jobs > 1 else []
                 outcome = self.tests(["tests"], suite_limit, *ignored, *spread)
                 seconds, by = seconds + outcome.seconds, outcome.test
         finally:
             path.write_text(original, encoding="utf-8")
-        if outcome.verdict == "broken":
+        if outcome.status == "broken":
             raise BrokenRun(f"mutant {mutant.name!r}: the tests cannot be run:\n{outcome.tail}")
-        if by is not None and outcome.verdict == "failed" and by.split("::")[0] not in mutant.tests:
-            if self.tests([by], limit).verdict != "passed":
+        if by is not None and outcome.status == "failed" and by.split("::")[0] not in mutant.tests:
+            if self.tests([by], limit).status != "passed":
                 raise BrokenRun(f"{by} fails without mutant {mutant.name!r} too; mend it first")
         return Result(
             mutant.name,

@@ -1,1 +1,1 @@
-"""Accuracy on the questions about shapes: every method over one encoding of the media, and the tables of it."""
+"""Accuracy on shapes questions: every method over one encoding of the media, and tables of the results."""

@@ -1,6 +1,6 @@
 """Accuracy against retention on the shapes questions: every method sees the same inputs in one run.
 
-The run is journalled batch by batch and resumes where it was killed; the result holds one right-or-wrong mark
+The run is journalled batch by batch and resumes where it was killed; the result holds one right-or-wrong score
 per question, so differences between methods can be paired.
 """
 
@@ -245,12 +245,12 @@ def _ask(
     with compressed.pruning():
         out = adapter.model.generate(**compressed, max_new_tokens=sweep.max_new_tokens, do_sample=False)
     said = processor.batch_decode(out[:, compressed["input_ids"].shape[1] :], skip_special_tokens=True)
-    marks = [
+    outcomes = [
         "01"[" ".join(text.lower().split()) == answer] for text, answer in zip(said, answers, strict=True)
     ]
     report = compressed.report
     return {
-        "correct": "".join(marks),
+        "correct": "".join(outcomes),
         "kept": report.mean_kept,  # averaged over layer inputs, as the budget
         "budget": report.mean_budget,
         "total": report.total,

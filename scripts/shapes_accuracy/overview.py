@@ -1,4 +1,4 @@
-"""What the accuracy sweeps say: tables with the methods as rows, and which of them beat or lose to the controls."""
+"""Tables of accuracy sweeps with the methods as rows, and paired tests against the controls."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def condensed(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def verdicts(result: dict[str, Any], ratio: float) -> dict[str, list[str]]:
+def compare_with_controls(result: dict[str, Any], ratio: float) -> dict[str, list[str]]:
     """Methods by how they stand to the best control of the ratio: `better`, `alike` or `worse`.
 
     Better and worse are paired differences on the same questions whose 95 % interval (`paired_limits`) leaves out zero;
@@ -88,8 +88,10 @@ def verdicts(result: dict[str, Any], ratio: float) -> dict[str, list[str]]:
     for method in methods_of([result]):
         if method in CONTROLS or method not in cells:
             continue
-        marks = list(zip(cells[method]["correct"], cells[best]["correct"], strict=True))
-        low, high = paired_limits(sum(a > b for a, b in marks), sum(a < b for a, b in marks), len(marks))
+        outcomes = list(zip(cells[method]["correct"], cells[best]["correct"], strict=True))
+        low, high = paired_limits(
+            sum(a > b for a, b in outcomes), sum(a < b for a, b in outcomes), len(outcomes)
+        )
         out["better" if low > 0 else "worse" if high < 0 else "alike"].append(method)
     return out
 

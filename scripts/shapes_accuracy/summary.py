@@ -1,4 +1,4 @@
-"""Rows of a result file from the marks of a sweep."""
+"""Rows of a result file from the per-question scores of a sweep."""
 
 from __future__ import annotations
 

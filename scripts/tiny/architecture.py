@@ -1,4 +1,4 @@
-"""The two small architectures: stock transformers classes, small numbers."""
+"""Architectures of the two embedded models: stock transformers classes with small numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An attention for training on CPUs: plain products in bfloat16, several times faster than the fused kernels there.
+"""Attention for training on CPUs: plain products in bfloat16, several times faster than the fused kernels there.
 
 Same mathematics; only the training uses it, the exported models choose theirs as every transformers model does.
 """

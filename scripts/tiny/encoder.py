@@ -1,4 +1,4 @@
-"""First lesson: the encoder alone labels patches, and its CLS token (if it has one) names what it sees."""
+"""Encoder training, the first lesson: labels of patches, and of a view at its CLS token where there is one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing a checkpoint that plain `from_pretrained` loads, with tokenizer, processor files and provenance."""
+"""Export of a checkpoint for plain `from_pretrained`, with tokenizer, processor files and provenance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stage of each kind does with its pictures: batches, loss, measurement."""
+"""Lessons by stage: batches, loss and measurement."""
 
 from __future__ import annotations
 

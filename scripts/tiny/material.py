@@ -1,4 +1,4 @@
-"""What the models talk about: scenes and clips prepared as views, and the questions and captions that go with them."""
+"""Training material: scenes and clips prepared as views, with questions and captions."""
 
 from __future__ import annotations
 
@@ -118,8 +118,8 @@ def _skim(scene: ClipScene, rng: np.random.Generator) -> Piece:
         for actor in scene.actors
     )
     flash = scene.flash if scene.flash_frame in kept else None
-    told = replace(scene, frames=len(kept), actors=actors, flash=flash)
-    return Piece(told, "video", prepare.frames(paint_clip(scene)[kept]), (scene.height, scene.width))
+    shortened = replace(scene, frames=len(kept), actors=actors, flash=flash)
+    return Piece(shortened, "video", prepare.frames(paint_clip(scene)[kept]), (scene.height, scene.width))
 
 
 def clip_piece(scene: ClipScene, quality: int = 0) -> Piece:

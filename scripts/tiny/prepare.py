@@ -1,4 +1,4 @@
-"""From pictures to views, exactly as the models' processors do it (tested against them)."""
+"""Preparation of views from pictures, equal to the models' processors (tested against them)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sequences for the decoder: one picture, many questions, each of which sees the picture and nothing else.
+"""Training sequences for the decoder: one picture with many questions, each of which sees only the picture.
 
 Every question of a scene is a first question: a block mask hides the others, and the positions of each start
 right behind the picture. So one pass trains on exactly what inference sees, many times over.

@@ -1,4 +1,4 @@
-"""The curriculum: what is trained on what, for how long."""
+"""Curriculum: the stages of training, their material and length."""
 
 from __future__ import annotations
 

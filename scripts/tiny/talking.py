@@ -1,4 +1,4 @@
-"""Second lesson: the model answers questions about scenes."""
+"""Decoder training, the second lesson: questions about scenes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training loop: rounds, checkpoints, resuming."""
+"""Training loop: rounds, checkpoints, resumption."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Crowded scenes cut into views, with a label for every patch: what the encoders learn first."""
+"""Crowded scenes cut into views, with a label for every patch, for the training of the encoders."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 from tiny.architecture import GRID, PATCH, VIEW
 from vidcompress.tools.evaluation.shapes.draw import background, paint_digit, paint_item
-from vidcompress.tools.evaluation.shapes.scene import Digit, Item, overlaps, place_digit, tinted
+from vidcompress.tools.evaluation.shapes.scene import Digit, SceneObject, overlaps, place_digit, tinted
 from vidcompress.tools.evaluation.shapes.vocabulary import COLORS, SHAPES
 
 Ints = npt.NDArray[np.int64]
@@ -48,13 +48,13 @@ def jpeg(pixels: npt.NDArray[np.uint8], quality: int) -> npt.NDArray[np.uint8]:
     return np.asarray(Image.open(buffer).convert("RGB"))
 
 
-def _crowd(rng: np.random.Generator, side: int) -> tuple[list[Item], list[Digit]]:
+def _crowd(rng: np.random.Generator, side: int) -> tuple[list[SceneObject], list[Digit]]:
     """Draw objects and digits for a crowded square picture of `side` pixels."""
     if side == VIEW:
         count, sizes, digits, tall = int(rng.integers(0, 5)), (18, 48), int(rng.integers(0, 4)), (16, 30)
     else:
         count, sizes, digits, tall = int(rng.integers(1, 15)), (18, 52), int(rng.integers(1, 9)), (14, 26)
-    items: list[Item] = []
+    items: list[SceneObject] = []
     for _ in range(count):
         for _ in range(12):
             size = int(rng.integers(*sizes))
@@ -62,7 +62,7 @@ def _crowd(rng: np.random.Generator, side: int) -> tuple[list[Item], list[Digit]
             if not overlaps((x, y, x + size, y + size), [item.box for item in items], gap=1):
                 color = COLOR_NAMES[int(rng.integers(len(COLORS)))]
                 shape = SHAPE_NAMES[int(rng.integers(len(SHAPES)))]
-                items.append(Item(color, shape, x, y, size, tinted(color, rng)))
+                items.append(SceneObject(color, shape, x, y, size, tinted(color, rng)))
                 break
     placed: list[Digit] = []
     for _ in range(digits):
@@ -86,7 +86,7 @@ def _coverage(ids: npt.NDArray[np.uint8], count: int) -> npt.NDArray[np.int64]:
 def _label(
     ids: npt.NDArray[np.uint8],
     digit_ids: npt.NDArray[np.uint8],
-    items: list[Item],
+    items: list[SceneObject],
     digits: list[Digit],
     scale: float,
 ) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def _label(
 
 
 def _cut(
-    picture: npt.NDArray[np.uint8], maps: npt.NDArray[np.uint8], items: list[Item], digits: list[Digit]
+    picture: npt.NDArray[np.uint8], maps: npt.NDArray[np.uint8], items: list[SceneObject], digits: list[Digit]
 ) -> list[dict[str, Any]]:
     """Cut a square picture into its views: itself, or a thumbnail and four crops."""
     side = picture.shape[0]

@@ -1,4 +1,4 @@
-"""The word-level tokenizers and their chat templates."""
+"""Word-level tokenizers of the embedded models and their chat templates."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from vidcompress.media import MediaError
 from vidcompress.methods.lookup import available_methods
 from vidcompress.qa import Comparison
 from vidcompress.qa.compare import run as compare_module
-from vidcompress.qa.compare.contact_sheet import draw_small
+from vidcompress.qa.compare.contact_sheet import draw_selection
 from vidcompress.tools.runs.provenance import provenance
 
 QUESTION = "how many objects are there?"
@@ -37,7 +37,7 @@ def comparison(qa: vidcompress.VisualQA, image: Path) -> Comparison:
 
 
 def test_rows_say_what_ask_says(qa: vidcompress.VisualQA, image: Path, comparison: Comparison) -> None:
-    assert [row.asked for row in comparison.rows[:3]] == ["all", "0.5", "0.1"]
+    assert [row.budget_text for row in comparison.rows[:3]] == ["all", "0.5", "0.1"]
     assert comparison.baseline.kept == comparison.baseline.total == 464
     for row in comparison.rows:
         method, options = read_label(row.label)
@@ -102,7 +102,7 @@ def test_budgets_out_of_reach_are_rows_without_an_answer(qa: vidcompress.VisualQ
     made = qa.compare(QUESTION, video=clip, methods="frames", max_tokens=[40, 5], controls=False, repeats=2)
     _, reached, lost = made.rows
     assert reached.kept is not None and reached.kept <= 40
-    assert (lost.text, lost.kept, lost.median_ms, lost.asked) == (None, None, {}, "5 tokens")
+    assert (lost.text, lost.kept, lost.median_ms, lost.budget_text) == (None, None, {}, "5 tokens")
     assert "at least 16" in lost.note
     assert "out of reach" in str(made) and lost.note in str(made)
     assert json.loads(json.dumps(made.to_dict()))["rows"][2]["answer"] is None
@@ -204,12 +204,12 @@ def test_table_and_json(comparison: Comparison) -> None:
 def test_sheet_shows_what_was_kept(comparison: Comparison) -> None:
     sheet = comparison.overlay()
     assert 900 < sheet.width <= 1800 and 300 < sheet.height < 12_000
-    rows = {row.label: row for row in comparison.rows if row.asked in ("0.1", "all")}
+    rows = {row.label: row for row in comparison.rows if row.budget_text in ("0.1", "all")}
     light = {}
     for name in ("none", "random"):
         answer = rows[name].answer
         assert answer is not None
-        small = draw_small(answer.report.visuals[0], answer.media[0], 240).convert("L")
+        small = draw_selection(answer.report.visuals[0], answer.media[0], 240).convert("L")
         counts = small.histogram()
         light[name] = sum(counts[120:245]) / sum(counts)
     assert light["none"] > 2 * light["random"]

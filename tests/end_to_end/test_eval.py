@@ -15,8 +15,8 @@ from vidcompress.cli import main
 from vidcompress.errors import ArgumentError
 from vidcompress.tools.evaluation.report.load import read_rows
 from vidcompress.tools.evaluation.report.tables import text
-from vidcompress.tools.evaluation.run.batches import Asker
-from vidcompress.tools.evaluation.run.model_cache import Checkpoints
+from vidcompress.tools.evaluation.run.batches import BatchInference
+from vidcompress.tools.evaluation.run.model_cache import ModelCache
 from vidcompress.tools.evaluation.run.runner import Runner
 from vidcompress.tools.evaluation.run.sweep_file import read_sweep
 from vidcompress.tools.runs import journal as journal_module
@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def models(qa):
     """The embedded model, loaded once for all tests; `asked` counts who wants it."""
-    made = Checkpoints(lambda spec: made.asked.append(spec.name) or (qa.model, qa.processor))
+    made = ModelCache(lambda spec: made.asked.append(spec.name) or (qa.model, qa.processor))
     made.asked = []
     return made
 
@@ -47,7 +47,7 @@ def sweep_of(*tasks, methods=("globalcom2",), ratios=(0.25,), **more):
 def whole(folder, qa, tmp_path_factory):
     """A run that nothing disturbed: its folder and its outcomes."""
     out = tmp_path_factory.mktemp("whole")
-    models = Checkpoints(lambda spec: (qa.model, qa.processor))
+    models = ModelCache(lambda spec: (qa.model, qa.processor))
     return out, Runner(sweep_of(f"data:{folder}"), out, models=models).run()
 
 
@@ -344,7 +344,7 @@ def test_a_budget_out_of_reach_is_a_reason(models, tmp_path):
 def test_a_row_that_fails_does_not_stop_the_others(models, tmp_path, monkeypatch, error, said):
     data = write_benchmark(tmp_path / "data", 2, broken=False, clip=False)
     sweep = sweep_of(f"data:{data}", methods=["globalcom2", "random"], batch_size=1)
-    call = Asker.__call__
+    call = BatchInference.__call__
 
     def fails(self, batch):
         if self.row.method == "globalcom2" and batch.number == 1:
@@ -352,7 +352,7 @@ def test_a_row_that_fails_does_not_stop_the_others(models, tmp_path, monkeypatch
         return call(self, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Asker, "__call__", fails)
+        patch.setattr(BatchInference, "__call__", fails)
         base, failed, last = Runner(sweep, tmp_path / "out", models=models).run()
     assert base.good and last.good and not failed.good
     assert failed.error.startswith(said)
@@ -423,7 +423,7 @@ def test_a_model_that_does_not_load_fails_its_rows_alone(tmp_path):
         tried.append(spec.name)
         raise ArgumentError(f"model={spec.name!r} does not load")
 
-    outcomes = Runner(sweep_of(f"data:{data}"), tmp_path / "out", models=Checkpoints(load)).run()
+    outcomes = Runner(sweep_of(f"data:{data}"), tmp_path / "out", models=ModelCache(load)).run()
     assert [outcome.error for outcome in outcomes] == [
         "ArgumentError: model='tiny-onevision' does not load"
     ] * 2
@@ -510,7 +510,7 @@ def test_two_runs_do_not_share_a_folder(models, tmp_path):
     data = write_benchmark(tmp_path / "data", 1, broken=False, clip=False)
     runner = Runner(sweep_of(f"data:{data}"), tmp_path / "out", models=models)
     with (
-        runner._alone(),
+        runner._folder_lock(),
         pytest.raises(ArgumentError, match=r"another run is at work in this folder; wait for it"),
     ):
         Runner(sweep_of(f"data:{data}"), tmp_path / "out", models=models).run()
@@ -522,7 +522,7 @@ def test_ctrl_c_says_how_to_go_on(capsys, tmp_path, monkeypatch):
     def interrupted(self, batch):
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(Asker, "__call__", interrupted)
+    monkeypatch.setattr(BatchInference, "__call__", interrupted)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     try:
         code, out, err = run(capsys, "--data", data, "--out", tmp_path / "out")

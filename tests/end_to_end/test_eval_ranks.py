@@ -11,7 +11,7 @@ import pytest
 
 from benchmark_folder import write_benchmark
 from vidcompress.tools.evaluation.run.distributed import RankError, Ranks
-from vidcompress.tools.evaluation.run.model_cache import Checkpoints
+from vidcompress.tools.evaluation.run.model_cache import ModelCache
 from vidcompress.tools.evaluation.run.runner import Runner
 from vidcompress.tools.evaluation.run.sweep_file import read_sweep
 
@@ -31,7 +31,7 @@ def run_here(data, out, qa):
     return Runner(
         read_sweep({**found, "batch_size": 2, "limit": 16}),
         out,
-        models=Checkpoints(lambda spec: (qa.model, qa.processor)),
+        models=ModelCache(lambda spec: (qa.model, qa.processor)),
     ).run()
 
 

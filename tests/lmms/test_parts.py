@@ -18,19 +18,19 @@ from vidcompress.adapters.families import time_instruction
 from vidcompress.loading import load as pretrained
 from vidcompress.qa.pipeline import without_second_start
 from vidcompress.tools.evaluation.lmms_eval.arguments import as_read, check_arguments
-from vidcompress.tools.evaluation.lmms_eval.engine import LAUNCHED, Ask, Engine, generation_options
+from vidcompress.tools.evaluation.lmms_eval.engine import LAUNCHED, Engine, LmmsRequest, generation_options
 from vidcompress.tools.evaluation.lmms_eval.frame_rules import FrameRule, frame_rule
 from vidcompress.tools.evaluation.lmms_eval.launch import _environment
 from vidcompress.tools.evaluation.lmms_eval.merge import merge_ranks
-from vidcompress.tools.evaluation.lmms_eval.multi_turn import answer_rounds, likelihoods
+from vidcompress.tools.evaluation.lmms_eval.multi_turn import answer_turns, likelihoods
 from vidcompress.tools.evaluation.lmms_eval.record import (
-    Outcome,
-    Record,
+    Response,
+    ResponseStore,
     rank_file,
     read_answers,
     read_times,
 )
-from vidcompress.tools.evaluation.lmms_eval.requests import Prompt, chat_prompt, simple_prompt
+from vidcompress.tools.evaluation.lmms_eval.requests import RequestPrompt, chat_prompt, simple_prompt
 from vidcompress.tools.evaluation.lmms_eval.results import _times, read_results
 from vidcompress.tools.evaluation.lmms_eval.settings import read_settings
 from vidcompress.tools.runs.journal import as_line
@@ -248,11 +248,11 @@ def test_prompts_of_the_chat_form() -> None:
         chat_prompt([{"role": "user", "content": [{"type": "audio", "url": "a.wav"}]}], FrameRule())
 
 
-def asks(count: int, **generation: Any) -> list[Ask]:
+def asks(count: int, **generation: Any) -> list[LmmsRequest]:
     return [
-        Ask(
+        LmmsRequest(
             f"t/{number}",
-            lambda: Prompt("what color is the circle", (SCENE,)),
+            lambda: RequestPrompt("what color is the circle", (SCENE,)),
             {"max_new_tokens": 6, **generation},
         )
         for number in range(count)
@@ -262,7 +262,7 @@ def asks(count: int, **generation: Any) -> list[Ask]:
 def test_batches_are_those_of_an_unbroken_run(
     qa: VisualQA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = Record(tmp_path / "a.jsonl", {"x": 1})
+    record = ResponseStore(tmp_path / "a.jsonl", {"x": 1})
     engine = Engine(qa, record, batch_size=2)
     sizes: list[list[str]] = []
     answer = engine.answer_batch
@@ -275,16 +275,18 @@ def test_batches_are_those_of_an_unbroken_run(
     assert [line["id"] for line in read_answers(tmp_path / "a.jsonl")] == [
         f"t/{number}" for number in range(5)
     ]
-    changed = [Ask("t/0", asks(1)[0].prompt, {"max_new_tokens": 6}, digest="another prompt")]
-    assert engine.known(changed[0]) is None
+    changed = [LmmsRequest("t/0", asks(1)[0].prompt, {"max_new_tokens": 6}, digest="another prompt")]
+    assert engine.recorded(changed[0]) is None
 
 
 def test_sampled_answers_follow_from_the_request_alone(qa: VisualQA) -> None:
     hot = asks(4, temperature=5.0)
-    together = [outcome.answer for outcome in Engine(qa, Record(None, {}), 4).answer(hot)]
+    together = [outcome.answer for outcome in Engine(qa, ResponseStore(None, {}), 4).answer(hot)]
     torch.manual_seed(77)
     apart = [
-        outcome.answer for ask in reversed(hot) for outcome in Engine(qa, Record(None, {}), 1).answer([ask])
+        outcome.answer
+        for ask in reversed(hot)
+        for outcome in Engine(qa, ResponseStore(None, {}), 1).answer([ask])
     ]
     assert together == apart[::-1] and len(set(together)) > 1
 
@@ -295,7 +297,9 @@ def test_uncompressed_likelihoods_are_the_model_s_own_loss(name: str) -> None:
     ask = asks(1)[0]
     texts = ("yes", "two red")
     named = [replace(ask, id=text) for text in texts]
-    found = likelihoods(Engine(qa, Record(None, {})), named, [lambda text=text: text for text in texts])
+    found = likelihoods(
+        Engine(qa, ResponseStore(None, {})), named, [lambda text=text: text for text in texts]
+    )
     prompt = qa.processor.apply_chat_template(ask.prompt().messages())
     for text, outcome in zip(texts, found, strict=True):
         end = qa.processor.tokenizer.eos_token
@@ -308,8 +312,8 @@ def test_uncompressed_likelihoods_are_the_model_s_own_loss(name: str) -> None:
             stock = qa.model(**inputs, labels=labels)
         assert outcome.answer[0] == pytest.approx(float(stock.loss), abs=1e-5)
         assert outcome.output_tokens == len(text.split()) + 1
-    said = Engine(qa, Record(None, {})).answer([ask])[0].answer
-    greedy = likelihoods(Engine(qa, Record(None, {})), [ask], [lambda: said])[0]
+    said = Engine(qa, ResponseStore(None, {})).answer([ask])[0].answer
+    greedy = likelihoods(Engine(qa, ResponseStore(None, {})), [ask], [lambda: said])[0]
     assert greedy.answer[1] is True and found[1].answer[1] is False
 
 
@@ -317,25 +321,25 @@ def test_likelihoods_of_nothing_are_errors(qa: VisualQA) -> None:
     inside = qa.using(method="fastv", retention_ratio=0.5)
     for model, text, said in ((qa, "", "is empty"), (inside, "yes", "prunes inside the language model")):
         made = likelihoods(
-            Engine(model, Record(None, {})), [replace(asks(1)[0], id="t")], [lambda text=text: text]
+            Engine(model, ResponseStore(None, {})), [replace(asks(1)[0], id="t")], [lambda text=text: text]
         )
         assert said in str(made[0].error) and made[0].answer == [1e9, False]
 
 
 def test_what_fails_fails_alone(qa: VisualQA) -> None:
-    def leave() -> Prompt:
+    def leave() -> RequestPrompt:
         raise SystemExit("video path does not exist")
 
     bad = [
-        Ask("t/exit", leave, {"max_new_tokens": 6}),
-        Ask(
+        LmmsRequest("t/exit", leave, {"max_new_tokens": 6}),
+        LmmsRequest(
             "t/placeholders",
-            lambda: Prompt("<image> or <image>", (SCENE,), placed=True),
+            lambda: RequestPrompt("<image> or <image>", (SCENE,), placed=True),
             {"max_new_tokens": 6},
         ),
-        Ask("t/gone", lambda: Prompt("what", (ROOT / "no.png",)), {"max_new_tokens": 6}),
+        LmmsRequest("t/gone", lambda: RequestPrompt("what", (ROOT / "no.png",)), {"max_new_tokens": 6}),
     ]
-    found = Engine(qa, Record(None, {}), 8).answer([*asks(1), *bad, *asks(1)])
+    found = Engine(qa, ResponseStore(None, {}), 8).answer([*asks(1), *bad, *asks(1)])
     assert [bool(outcome.error) for outcome in found] == [False, True, True, True, False]
     assert "video path does not exist" in str(found[1].error) and "<image>" in str(found[2].error)
     assert found[0].answer == found[4].answer != ""
@@ -354,7 +358,7 @@ def test_what_fails_fails_alone(qa: VisualQA) -> None:
 def test_kept_and_budget_are_on_one_basis(qa: VisualQA, method: str, kept: float) -> None:
     """Averages over the layers' inputs where a method prunes between them, whatever is sent to the first."""
     chosen = qa.using(method=method, retention_ratio=0.5)
-    (outcome,) = Engine(chosen, Record(None, {}), 1).answer(asks(1))
+    (outcome,) = Engine(chosen, ResponseStore(None, {}), 1).answer(asks(1))
     assert (outcome.kept, outcome.budget, outcome.total) == (kept, 232, 464)
     line = outcome.line()
     assert (line["kept"], line["budget"], line["total"]) == (kept, 232, 464)
@@ -363,19 +367,22 @@ def test_kept_and_budget_are_on_one_basis(qa: VisualQA, method: str, kept: float
 def test_of_two_lines_with_one_id_the_first_counts(tmp_path: Path) -> None:
     """In one journal, and of a journal and what another process left beside it."""
     path = tmp_path / "a.jsonl"
-    Record(path, {"x": 1}).add([Outcome("t/0", "red"), Outcome("t/1", "one")])
-    Record(path, {"x": 1}, rank=1, world_size=2).add([Outcome("t/2", "two")])
-    for file, line in ((path, Outcome("t/1", "green")), (rank_file(path, 1), Outcome("t/0", "blue"))):
+    ResponseStore(path, {"x": 1}).add([Response("t/0", "red"), Response("t/1", "one")])
+    ResponseStore(path, {"x": 1}, rank=1, world_size=2).add([Response("t/2", "two")])
+    for file, line in ((path, Response("t/1", "green")), (rank_file(path, 1), Response("t/0", "blue"))):
         with file.open("ab") as opened:
             opened.write(as_line(line.line()))
     for rank in (0, 1):
-        record = Record(path, {"x": 1}, rank=rank, world_size=2)
+        record = ResponseStore(path, {"x": 1}, rank=rank, world_size=2)
         said = {name: found.answer for name in ("t/1", "t/2") if (found := record.get(name))}
         assert said == {"t/1": "one", "t/2": "two"}
     # A process believes its own journal before those of others.
-    assert [Record(path, {"x": 1}, rank=n, world_size=2).get("t/0").answer for n in (0, 1)] == ["red", "blue"]  # type: ignore[union-attr]
+    assert [ResponseStore(path, {"x": 1}, rank=n, world_size=2).get("t/0").answer for n in (0, 1)] == [
+        "red",
+        "blue",
+    ]  # type: ignore[union-attr]
     with rank_file(path, 1).open("ab") as opened:
-        opened.write(as_line(Outcome("t/2", "three").line()))
+        opened.write(as_line(Response("t/2", "three").line()))
     merge_ranks(path)
     assert [(line["id"], line["answer"]) for line in read_answers(path)] == [
         ("t/0", "red"),
@@ -387,7 +394,7 @@ def test_of_two_lines_with_one_id_the_first_counts(tmp_path: Path) -> None:
 def test_the_highest_peak_of_a_process_is_the_run_s(tmp_path: Path) -> None:
     """Whatever the order in which processes, and starts of one process, note theirs."""
     path = tmp_path / "a.jsonl"
-    first, second = (Record(path, {"x": 1}, rank=rank, world_size=2) for rank in (0, 1))
+    first, second = (ResponseStore(path, {"x": 1}, rank=rank, world_size=2) for rank in (0, 1))
     for record, peak in ((first, 300), (first, 500), (first, 200), (second, 400), (second, 100)):
         record.note({"peak_memory_bytes": peak})
     assert read_times(path)[None]["peak_memory_bytes"] == 500
@@ -408,49 +415,49 @@ def test_questions_of_a_batch_share_its_time() -> None:
 
 @pytest.mark.parametrize("error", [KeyError("video"), ZeroDivisionError("frames"), SystemExit("no clip")])
 def test_rounds_whose_media_cannot_be_opened_fail_alone(error: BaseException, qa: VisualQA) -> None:
-    def leave() -> Prompt:
+    def leave() -> RequestPrompt:
         raise error
 
-    engine = Engine(qa, Record(None, {}), 1)
-    failed = answer_rounds(engine, Ask("t/bad", leave, {"max_new_tokens": 2}), lambda said: None)
+    engine = Engine(qa, ResponseStore(None, {}), 1)
+    failed = answer_turns(engine, LmmsRequest("t/bad", leave, {"max_new_tokens": 2}), lambda said: None)
     assert failed.answer == [""] and str(error.args[0]) in str(failed.error)
     (ask,) = asks(1)
-    assert answer_rounds(engine, ask, lambda said: None).error is None
+    assert answer_turns(engine, ask, lambda said: None).error is None
 
 
 def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    record = Record(tmp_path / "a.jsonl", {"x": 1})
+    record = ResponseStore(tmp_path / "a.jsonl", {"x": 1})
     with monkeypatch.context() as patch:
 
         def full(*args: Any) -> Any:
             raise OSError(errno.ENOSPC, "No space left on device")
 
         patch.setattr(os, "fsync", full)
-        record.add([Outcome("t/0", "red")])
+        record.add([Response("t/0", "red")])
         assert [line["id"] for line in read_answers(tmp_path / "a.jsonl")] == []
-    assert record.get("t/0") == Outcome("t/0", "red")
-    record.add([Outcome("t/1", "blue")])
+    assert record.get("t/0") == Response("t/0", "red")
+    record.add([Response("t/1", "blue")])
     assert [line["answer"] for line in read_answers(tmp_path / "a.jsonl")] == ["red", "blue"]
 
 
 def test_processes_read_each_others_answers_and_are_merged(tmp_path: Path) -> None:
     path, head = tmp_path / "a.jsonl", {"x": 1}
-    first, second = (Record(path, head, rank=rank, world_size=2) for rank in (0, 1))
-    first.add([Outcome("t/10", "c", timing_ms={"total": 3.0, "generate": 1.0}), Outcome("t/2", "b")])
-    second.add([Outcome("t/1", "a")])
+    first, second = (ResponseStore(path, head, rank=rank, world_size=2) for rank in (0, 1))
+    first.add([Response("t/10", "c", timing_ms={"total": 3.0, "generate": 1.0}), Response("t/2", "b")])
+    second.add([Response("t/1", "a")])
     rank_file(path, 2).write_bytes(rank_file(path, 1).read_bytes().replace(b'"x":1', b'"x":2'))
-    again = Record(path, head)
+    again = ResponseStore(path, head)
     assert [again.get(f"t/{number}") is not None for number in (1, 2, 10)] == [True] * 3
     assert again.get("t/10").time_to_first_token_ms == 2.0  # type: ignore[union-attr]
     with pytest.raises(ArgumentError, match="x is 1 there and 5 here"):
-        Record(path, {"x": 5})
+        ResponseStore(path, {"x": 5})
     merge_ranks(path)
     assert [line["id"] for line in read_answers(path)] == ["t/1", "t/2", "t/10"]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.jsonl", "a.times"]
 
 
 def test_a_run_whose_launcher_is_gone_stops(qa: VisualQA, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = Engine(qa, Record(None, {}))
+    engine = Engine(qa, ResponseStore(None, {}))
     monkeypatch.setenv(LAUNCHED, "1")
     monkeypatch.setattr(os, "getppid", lambda: 1)
     with pytest.raises(SystemExit, match="the process that started this run is gone"):
@@ -481,8 +488,8 @@ def test_a_failed_question_has_the_mark_that_the_harness_gave_its_empty_answer(t
     ]
     (tmp_path / "x_samples_t.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     journal = tmp_path / "answers.jsonl"
-    record = Record(journal, {})
-    record.add([Outcome("t/0", "a"), Outcome("t/1", error="no such file")])
+    record = ResponseStore(journal, {})
+    record.add([Response("t/0", "a"), Response("t/1", error="no such file")])
     found = read_results(tmp_path, "t", journal)
     assert found is not None
     assert found["failed"] == [{"id": "t/1", "error": "no such file"}]

@@ -8,9 +8,9 @@ from shapes_accuracy.overview import (
     CONTROLS,
     best_control,
     cells_of,
+    compare_with_controls,
     methods_of,
     ratios_of,
-    verdicts,
 )
 from vidcompress.tools.evaluation.report.statistics import paired
 
@@ -105,7 +105,10 @@ def the_best_single_method() -> str:
 
 @says("README.md")
 def evs_and_dycoke() -> str:
-    better = [verdicts(result(CLIP), 0.25)["better"], verdicts(result(CLIP), 0.1)["worse"]]
+    better = [
+        compare_with_controls(result(CLIP), 0.25)["better"],
+        compare_with_controls(result(CLIP), 0.1)["worse"],
+    ]
     for method in ("evs", "dycoke"):
         holds(all(method in found for found in better), f"{method} beats a control at 0.25 and not at 0.1")
         holds(clear(CLIP, 0.1, method, "random") < 0, f"{method} is below random at 0.1")
@@ -115,8 +118,11 @@ def evs_and_dycoke() -> str:
 @says("README.md")
 def cls_attention_without_cls() -> str:
     of_cls = ("fastervlm", "prumerge", "prumerge_plus", "visionzip")
-    holds(not set(of_cls) & set(verdicts(result(CLIP), 0.25)["better"]), "none beats the controls at 0.25")
-    do = [method for method in of_cls if method in verdicts(result(CLIP), 0.1)["better"]]
+    holds(
+        not set(of_cls) & set(compare_with_controls(result(CLIP), 0.25)["better"]),
+        "none beats the controls at 0.25",
+    )
+    do = [method for method in of_cls if method in compare_with_controls(result(CLIP), 0.1)["better"]]
     by = {gain(CLIP, 0.1, method, best_control(result(CLIP), 0.1)) for method in do}
     holds(len(by) == 1, "they beat them by as much")
     return (
@@ -129,7 +135,7 @@ def cls_attention_without_cls() -> str:
 @says("README.md")
 def half_a_clip() -> str:
     holds(best_control(result(CLIP), 0.5) == "pool", "pool is the best control")
-    holds(not verdicts(result(CLIP), 0.5)["better"], "nothing is better")
+    holds(not compare_with_controls(result(CLIP), 0.5)["better"], "nothing is better")
     return "nothing is clearly better than `pool` on half a clip"
 
 
@@ -251,12 +257,18 @@ def cls_attention_in_full() -> str:
     for ratio in (0.25, 0.1):
         holds(clear(CLIP, ratio, "prumerge_plus", "random") < 0, "prumerge_plus loses to random")
     made = ("fastervlm", "prumerge", "visionzip", "fastvid")
-    holds(not set(made) & set(verdicts(result(CLIP), 0.25)["better"]), "none beats the best control at 0.25")
-    do = [m for m in made if m in verdicts(result(CLIP), 0.1)["better"]]
+    holds(
+        not set(made) & set(compare_with_controls(result(CLIP), 0.25)["better"]),
+        "none beats the best control at 0.25",
+    )
+    do = [m for m in made if m in compare_with_controls(result(CLIP), 0.1)["better"]]
     by = [gain(CLIP, 0.1, m, best_control(result(CLIP), 0.1)) for m in do]
     for ratio in ratios_of(result(NEXT)):
         for method in ("fastervlm", "prumerge", "prumerge_plus", "visionzip", "hired"):
-            holds(method in verdicts(result(NEXT), ratio)["better"], f"{method} beats it on tiny-next")
+            holds(
+                method in compare_with_controls(result(NEXT), ratio)["better"],
+                f"{method} beats it on tiny-next",
+            )
     names = " and ".join((", ".join(f"`{m}`" for m in do[:-1]), f"`{do[-1]}`"))
     return (
         "**`prumerge_plus` loses to `random` on clips** at 0.25 and 0.1. The methods made for CLS attention "
@@ -273,7 +285,7 @@ def cls_attention_in_full() -> str:
 @says(ALL)
 def half_a_clip_in_full() -> str:
     half_a_clip()
-    found = verdicts(result(CLIP), 0.5)
+    found = compare_with_controls(result(CLIP), 0.5)
     return (
         f"**On half a clip nothing is clearly better than `pool`** ({percent(CLIP, 'pool', 0.5)} %): "
         f"{NUMBERS[len(found['alike'])]} are level with it, all others below."
@@ -287,10 +299,10 @@ NUMBERS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight
 def inside_methods_at_half() -> str:
     for method in ("fastv", "sparsevlm", "sparsevlm2"):
         for name in (CLIP, IMAGE):
-            holds(method in verdicts(result(name), 0.5)["worse"], f"{method} loses")
-        holds(method in verdicts(result(NEXT), 0.5)["better"], f"{method} wins on tiny-next")
+            holds(method in compare_with_controls(result(name), 0.5)["worse"], f"{method} loses")
+        holds(method in compare_with_controls(result(NEXT), 0.5)["better"], f"{method} wins on tiny-next")
     for name in (NEXT, CLIP, IMAGE):
-        holds("pdrop" not in verdicts(result(name), 0.5)["worse"], "pdrop never loses")
+        holds("pdrop" not in compare_with_controls(result(name), 0.5)["worse"], "pdrop never loses")
     return (
         "**`fastv` and both `sparsevlm` lose to a control at 0.5 on tiny-onevision** and win on "
         "tiny-next. `pdrop` is "

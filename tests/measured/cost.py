@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.checks import OF_ALLOWED
 from bench.growth import LINEAR
-from bench.verdict import OF_ALLOWED
 from vidcompress.tools.cost import estimate
 
 from .accuracy import row_of

@@ -35,9 +35,9 @@ MOST_MODULES = 17
 METHODS = "methods"  # one file per method: as many as there are
 
 # Limits that only get smaller: a commit that brings a number down writes the new one here.
-CLASS_NAMES_TWICE = 15
+CLASS_NAMES_TWICE = 2
 PARTICIPLES = 82
-RIDDLES = 76
+RIDDLES = 26
 
 
 def test_import_loads_nothing_heavy_and_prints_nothing() -> None:

@@ -284,10 +284,10 @@ def measured(
     """Run a plan with a progress bar on stderr; the summarised result, and it as text."""
     import torch
 
+    from vidcompress.progress import measurement_progress
     from vidcompress.tools.benchmark import run_bench, summarise
-    from vidcompress.tools.benchmark.plot import draw, pyplot
+    from vidcompress.tools.benchmark.plot import draw_panels, pyplot
     from vidcompress.tools.benchmark.probes import render_probes, run_probes
-    from vidcompress.tools.benchmark.progress import bar
     from vidcompress.tools.benchmark.table import render
 
     if plot is not None:
@@ -295,13 +295,13 @@ def measured(
     if threads is not None:
         torch.set_num_threads(threads)
     seconds = None if minutes is None else minutes * 60
-    with bar() as on_step:
+    with measurement_progress() as on_step:
         if probes:
             found = run_probes(plan, journal=journal, seconds=seconds, on_step=on_step)
             return found, render_probes(found)
         result = summarise(run_bench(plan, journal=journal, seconds=seconds, on_step=on_step))
     if plot is not None and result["complete"]:
-        draw(result, plot)
+        draw_panels(result, plot)
     return result, render(result)
 
 

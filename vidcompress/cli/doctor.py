@@ -86,7 +86,7 @@ def doctor(
     if as_json:
         typer.echo(json.dumps(diagnosis.to_dict(), ensure_ascii=False))
     else:
-        for line in diagnosis.verdict():
+        for line in diagnosis.summary():
             console.print(line, style="bold", markup=False)
     if not diagnosis.ok:
         raise typer.Exit(1)

@@ -30,7 +30,7 @@ from vidcompress.cli.options import (
 from vidcompress.cli.quiet import quiet
 
 if TYPE_CHECKING:
-    from vidcompress.tools.evaluation.run.runner import Outcome
+    from vidcompress.tools.evaluation.run.runner import RowOutcome
     from vidcompress.tools.evaluation.run.sweep import Sweep
 
 INTERRUPTED = 130
@@ -263,16 +263,16 @@ def _remarks(plan: Sweep) -> list[str]:
     return [] if all(own[task.kind](task.rest) for task in plan.tasks) else [REMARK]
 
 
-def _run(plan: Sweep, folder: Path) -> Sequence[Outcome]:
+def _run(plan: Sweep, folder: Path) -> Sequence[RowOutcome]:
     """Run it; nothing comes back on other processes than the first."""
     from vidcompress.tools.evaluation.run.distributed import Ranks
-    from vidcompress.tools.evaluation.run.progress import watching
+    from vidcompress.tools.evaluation.run.progress import show_progress
     from vidcompress.tools.evaluation.run.runner import Runner
 
     with Ranks() as ranks:
         try:
-            with watching(len(plan.rows()), ranks.first) as watcher:
-                outcomes = Runner(plan, folder, ranks, watcher).run()
+            with show_progress(len(plan.rows()), ranks.first) as progress:
+                outcomes = Runner(plan, folder, ranks, progress).run()
         except KeyboardInterrupt:
             if ranks.first:
                 print(
@@ -324,7 +324,7 @@ def _print_plan(plan: Sweep, folder: Path, notes: list[str], as_json: bool) -> N
         typer.echo(f"{entry['state']:5} {entry['row']}")
 
 
-def _print_outcomes(outcomes: Sequence[Outcome], folder: Path, notes: list[str], as_json: bool) -> None:
+def _print_outcomes(outcomes: Sequence[RowOutcome], folder: Path, notes: list[str], as_json: bool) -> None:
     if not as_json:
         _print_table(outcomes, folder)
         return
@@ -342,20 +342,20 @@ def _print_outcomes(outcomes: Sequence[Outcome], folder: Path, notes: list[str],
     typer.echo(json.dumps({"out": str(folder), "rows": rows, "notes": notes}, ensure_ascii=False))
 
 
-def _print_table(outcomes: Sequence[Outcome], folder: Path) -> None:
+def _print_table(outcomes: Sequence[RowOutcome], folder: Path) -> None:
     """The tables of `vidcompress results` for the rows of this sweep."""
     from vidcompress.tools.evaluation.report.load import read_rows
-    from vidcompress.tools.evaluation.report.render import plain
-    from vidcompress.tools.evaluation.report.tables import sheets_of
+    from vidcompress.tools.evaluation.report.render import to_text
+    from vidcompress.tools.evaluation.report.tables import report_tables
     from vidcompress.tools.evaluation.run.result_file import NAME
 
     there = [folder / outcome.row.id / NAME for outcome in outcomes if outcome.result is not None]
     if there:
         rows, _ = read_rows(there)
-        typer.echo("\n".join(plain(sheet) for sheet in sheets_of(rows)))
+        typer.echo("\n".join(to_text(table) for table in report_tables(rows)))
 
 
-def _list_failures(outcomes: Sequence[Outcome], folder: Path, most: int = 5) -> None:
+def _list_failures(outcomes: Sequence[RowOutcome], folder: Path, most: int = 5) -> None:
     """What failed, on stderr: whole rows, and the first few questions of each."""
     for outcome in outcomes:
         if outcome.error is not None:

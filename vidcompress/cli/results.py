@@ -11,8 +11,8 @@ import typer
 from vidcompress.cli.options import Json
 
 if TYPE_CHECKING:
-    from vidcompress.tools.evaluation.report.load import Row
-    from vidcompress.tools.evaluation.report.published_comparison import Comparison
+    from vidcompress.tools.evaluation.report.load import ResultRow
+    from vidcompress.tools.evaluation.report.published_comparison import PublishedComparison
 
 PUBLISHED = "published"
 
@@ -95,52 +95,59 @@ def _pair(text: str) -> tuple[str, str]:
     return labels[0], labels[1]
 
 
-def _published(rows: list[Row], against: str) -> tuple[list[Comparison], list[str]]:
+def _published(rows: list[ResultRow], against: str) -> tuple[list[PublishedComparison], list[str]]:
     """Comparisons with the tables about our models, and what to say where there is none."""
     from vidcompress.tools.evaluation.report.published import published_tables, read_table
-    from vidcompress.tools.evaluation.report.published_comparison import compare_with, is_of
-    from vidcompress.tools.evaluation.report.published_render import is_met, unmet
+    from vidcompress.tools.evaluation.report.published_comparison import compare_with_published, is_about
+    from vidcompress.tools.evaluation.report.published_comparison_table import (
+        has_matches,
+        reason_without_match,
+    )
 
     if against != PUBLISHED:
-        return [compare_with(read_table(Path(against)), rows)], []
+        return [compare_with_published(read_table(Path(against)), rows)], []
     tables = published_tables()
     models = list(dict.fromkeys(row.model for row in rows))
     notes = []
     for model in models:
-        if not any(is_of(table, model) for table in tables):
+        if not any(is_about(table, model) for table in tables):
             known = ", ".join(dict.fromkeys(name for table in tables for name in table.models))
             notes.append(f"no published table is about {model}; they are about {known}")
-    found = [compare_with(t, rows) for t in tables if any(is_of(t, model) for model in models)]
-    notes += [unmet(comparison) for comparison in found if not is_met(comparison)]
-    return [comparison for comparison in found if is_met(comparison)], notes
+    comparisons = [
+        compare_with_published(t, rows) for t in tables if any(is_about(t, model) for model in models)
+    ]
+    notes += [reason_without_match(comparison) for comparison in comparisons if not has_matches(comparison)]
+    return [comparison for comparison in comparisons if has_matches(comparison)], notes
 
 
 def _text(
-    rows: list[Row],
+    rows: list[ResultRow],
     pairs: list[tuple[str, str]],
-    published: list[Comparison],
+    published: list[PublishedComparison],
     parts: bool,
     as_markdown: bool,
 ) -> str:
-    from vidcompress.tools.evaluation.report.published_render import sheet_of
-    from vidcompress.tools.evaluation.report.render import plain, written
-    from vidcompress.tools.evaluation.report.tables import sheets_of
+    from vidcompress.tools.evaluation.report.published_comparison_table import comparison_table
+    from vidcompress.tools.evaluation.report.render import to_markdown, to_text
+    from vidcompress.tools.evaluation.report.tables import report_tables
 
-    sheets = [*sheets_of(rows, pairs, parts), *map(sheet_of, published)]
-    return "\n".join(written(sheet) if as_markdown else plain(sheet) for sheet in sheets)
+    tables = [*report_tables(rows, pairs, parts), *map(comparison_table, published)]
+    return "\n".join(to_markdown(table) if as_markdown else to_text(table) for table in tables)
 
 
 def _entry(
-    rows: list[Row], pairs: list[tuple[str, str]], published: list[Comparison], notes: list[str]
+    rows: list[ResultRow],
+    pairs: list[tuple[str, str]],
+    published: list[PublishedComparison],
+    notes: list[str],
 ) -> dict[str, Any]:
-    from vidcompress.tools.evaluation.report import published_render as against_sheet
-    from vidcompress.tools.evaluation.report import tables
-    from vidcompress.tools.evaluation.report.leaderboard import boards_of
+    from vidcompress.tools.evaluation.report import published_comparison_table, tables
+    from vidcompress.tools.evaluation.report.leaderboard import leaderboards_of
 
-    boards = boards_of(rows)
+    leaderboards = leaderboards_of(rows)
     return {
-        "tables": [tables.to_dict(board) for board in boards],
-        "pairs": tables.pairs_to_dict(boards, pairs),
-        "published": [against_sheet.to_dict(comparison) for comparison in published],
+        "tables": [tables.to_dict(leaderboard) for leaderboard in leaderboards],
+        "pairs": tables.pairs_to_dict(leaderboards, pairs),
+        "published": [published_comparison_table.to_dict(comparison) for comparison in published],
         "notes": notes,
     }

@@ -20,7 +20,7 @@ from vidcompress.media import load_processor
 from vidcompress.media.video.backends import get_backend
 from vidcompress.media.video.sampling import check_request
 from vidcompress.methods.lookup import read_settings
-from vidcompress.progress import bar
+from vidcompress.progress import question_progress
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.chat import Chat
 from vidcompress.qa.compare.grid import plan_comparison
@@ -340,7 +340,7 @@ class VisualQA:
         questions = [self._read(item, where=f"items[{number}]: ") for number, item in enumerate(items)]
         chunks = [questions[start : start + batch_size] for start in range(0, len(questions), batch_size)]
         answers: list[Answer] = []
-        with bar(len(questions), progress, len(chunks)) as advance:
+        with question_progress(len(questions), progress, len(chunks)) as advance:
             for made in self._answers(chunks, max_new_tokens, generate) if chunks else ():
                 answers += made
                 advance(len(made))

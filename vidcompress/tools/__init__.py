@@ -1,1 +1,1 @@
-"""What measures, compares and examines: built on the package, and imported by nothing in it but the command line."""
+"""Tools on top of the package: evaluation, benchmark, cost, doctor and runs; only the command line imports them."""

@@ -1,4 +1,4 @@
-"""Who takes part in a comparison, and what is refused before a model runs."""
+"""Experiment grid of a comparison: its variants, and the arguments that are refused before a model runs."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ def plan(
     arguments: dict[str, Any] = dict(
         retention_ratios=None, max_tokens=None, controls=True, repeats=3, seed=None, common={}
     )
-    _, entries, skipped = plan_comparison(item, methods, **{**arguments, **changes})
-    return entries, skipped
+    _, variants, skipped = plan_comparison(item, methods, **{**arguments, **changes})
+    return variants, skipped
 
 
-def rows(entries: list[Any]) -> list[tuple[str, float | int | None]]:
-    budgets = [e.settings.budget for e in entries]
+def rows(variants: list[Any]) -> list[tuple[str, float | int | None]]:
+    budgets = [e.settings.budget for e in variants]
     return [
         (e.label, b.max_tokens if b.ratio is None else float(b.ratio))
-        for e, b in zip(entries, budgets, strict=True)
+        for e, b in zip(variants, budgets, strict=True)
     ]
 
 
 @pytest.mark.parametrize("item", [IMAGE, VIDEO, BOTH])
 def test_by_default_every_method_that_serves_the_input(item: dict[str, Any]) -> None:
-    entries, skipped = plan(item)
+    variants, skipped = plan(item)
     modalities = {"image", "video"} & set(item)
     serving = {name for name in available_methods() if modalities <= METHODS.get(name).modalities}
-    assert {entry.label for entry in entries} == serving
+    assert {entry.label for entry in variants} == serving
     assert set(skipped) == set(available_methods()) - serving
     assert all("inputs only" in reason for reason in skipped.values())
-    assert rows(entries)[0] == ("none", 1.0)
-    assert rows(entries)[-6:] == [
+    assert rows(variants)[0] == ("none", 1.0)
+    assert rows(variants)[-6:] == [
         (name, ratio) for name in ("random", "uniform") for ratio in (0.5, 0.25, 0.1)
     ]
 
@@ -62,12 +62,12 @@ def test_controls_stand_beside_what_is_named_unless_left_out() -> None:
         *(("uniform", 9), ("uniform", 8)),
         *(("random", 9), ("random", 8)),
     ]
-    entries, _ = plan(controls=False)
-    assert not {"random", "uniform"} & {entry.label for entry in entries}
+    variants, _ = plan(controls=False)
+    assert not {"random", "uniform"} & {entry.label for entry in variants}
 
 
 def test_options_and_seeds_go_where_they_belong() -> None:
-    entries, _ = plan(
+    variants, _ = plan(
         methods=[
             "globalcom2:tau=5,positions=original",
             "random:seed=7",
@@ -79,19 +79,19 @@ def test_options_and_seeds_go_where_they_belong() -> None:
         seed=3,
         common={"separators": "drop"},
     )
-    assert [entry.label for entry in entries] == [
+    assert [entry.label for entry in variants] == [
         *("none", "globalcom2:tau=5,positions=original", "random:seed=7", "random:seed=9", "random")
     ]
-    one = entries[1]
+    one = variants[1]
     assert (one.settings.method.tau, one.settings.positions, one.settings.separators) == (
         5,
         "original",
         "drop",
     )
-    assert [entry.settings.method.seed for entry in entries[2:]] == [7, 9, 3]
+    assert [entry.settings.method.seed for entry in variants[2:]] == [7, 9, 3]
     assert "seed" not in one.compression
     # What is checked is what is run.
-    for entry in entries:
+    for entry in variants:
         assert entry.compression["separators"] == "drop"
 
 
@@ -159,9 +159,9 @@ def strange() -> Iterator[str]:
 
 
 def test_a_broken_method_harms_no_other_unless_named(strange: str) -> None:
-    entries, skipped = plan()
+    variants, skipped = plan()
     assert skipped[strange] == "RuntimeError: no luck"
-    assert "globalcom2" in {entry.label for entry in entries}
+    assert "globalcom2" in {entry.label for entry in variants}
     with pytest.raises(RuntimeError, match="no luck"):
         plan(methods=[strange])
 

@@ -17,7 +17,7 @@ from vidcompress.errors import ArgumentError, UnsupportedModelError
 from vidcompress.loading import load as pretrained
 from vidcompress.loading.attention import check_attention
 from vidcompress.media import MediaError, VideoFrames, time_instruction
-from vidcompress.progress import bar
+from vidcompress.progress import question_progress
 from vidcompress.qa.pipeline import clip_note, without_second_start
 from vidcompress.qa.question import Question, read_question
 
@@ -265,12 +265,12 @@ def test_start_token_comes_once(adds: bool, expected: str) -> None:
 
 
 def test_progress_bar_writes_to_stderr_only(capsys: pytest.CaptureFixture[str]) -> None:
-    with bar(4, True, 2) as advance:
+    with question_progress(4, True, 2) as advance:
         advance(2)
         advance(2)
     written = capsys.readouterr()
     assert written.out == ""
     assert "4/4" in written.err
-    with bar(4, None, 2) as advance:
+    with question_progress(4, None, 2) as advance:
         advance(4)
     assert capsys.readouterr().err == ""

@@ -9,10 +9,10 @@ import pytest
 from shapes_accuracy.overview import (
     best_control,
     boosts,
+    compare_with_controls,
     condensed,
     methods_of,
     overview,
-    verdicts,
 )
 from vidcompress.tools.evaluation.report.statistics import wilson
 
@@ -58,12 +58,12 @@ def test_methods_before_compositions_before_controls(result: dict[str, Any]) -> 
 
 def test_verdicts_are_paired_against_the_best_control(result: dict[str, Any]) -> None:
     assert best_control(result, 0.5) == "random"
-    assert verdicts(result, 0.5) == {
+    assert compare_with_controls(result, 0.5) == {
         "better": ["good", "good+inner:schedule=fit"],
         "alike": ["same"],
         "worse": ["bad", "inner:schedule=fit"],
     }
-    assert verdicts(result, 0.1) == {"better": ["good"], "alike": [], "worse": []}
+    assert compare_with_controls(result, 0.1) == {"better": ["good"], "alike": [], "worse": []}
 
 
 def test_overview_marks_best_fit_unreachable_and_unserved(result: dict[str, Any]) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from bench.aims import aims
+from bench.checks import check_rows
 from bench.growth import fit, growth
-from bench.verdict import verdicts
+from bench.targets import check_targets
 from vidcompress.adapters.base import adapter_for
 from vidcompress.core.timing import Timings, phase, watched
 from vidcompress.errors import ArgumentError
@@ -20,12 +20,12 @@ from vidcompress.session.compress import compress_inputs
 from vidcompress.tools.benchmark import BenchPlan, run_bench, summarise
 from vidcompress.tools.benchmark import run as running
 from vidcompress.tools.benchmark.inputs import make_inputs, visual_shape
-from vidcompress.tools.benchmark.journal import Journal
+from vidcompress.tools.benchmark.journal import MeasurementJournal
 from vidcompress.tools.benchmark.measure import measure, measure_peaks
 from vidcompress.tools.benchmark.meters import PeakMeter
 from vidcompress.tools.benchmark.models import make_model, weights_bytes
 from vidcompress.tools.benchmark.plan import Workload
-from vidcompress.tools.benchmark.plot import draw
+from vidcompress.tools.benchmark.plot import draw_panels
 from vidcompress.tools.benchmark.probes import NOTHING, render_probes, run_probes
 from vidcompress.tools.benchmark.summary import _summarised
 from vidcompress.tools.benchmark.table import render
@@ -81,13 +81,13 @@ def test_phases_follow_one_another_and_fill_the_first_token(model: Any) -> None:
     assert list(rows) == ["none@1", "stock@1", "globalcom2@0.25", "globalcom2+fastv@0.25"]
     for key in ("none@1", "globalcom2@0.25"):
         begun = time.perf_counter()
-        got = measure(adapter_for(model), inputs, rows[key].entry.settings, 4)  # type: ignore[union-attr]
+        got = measure(adapter_for(model), inputs, rows[key].variant.settings, 4)  # type: ignore[union-attr]
         wall = (time.perf_counter() - begun) * 1e3
         assert list(got["phases"]) == ["encode", "compress", "prefill"]
         assert 0 < sum(got["phases"].values()) <= got["first_token"] < wall
         assert len(got["tokens"]) == 3 and got["first_token"] + sum(got["tokens"]) < wall
     assert got["visual"]["total"] == 2 * 17 and got["visual"]["sent"] == 2 * 4
-    inside = measure(adapter_for(model), inputs, rows["globalcom2+fastv@0.25"].entry.settings, 1)  # type: ignore[union-attr]
+    inside = measure(adapter_for(model), inputs, rows["globalcom2+fastv@0.25"].variant.settings, 1)  # type: ignore[union-attr]
     assert sum(inside["visual"]["per_layer"]) <= 3 * 8 and inside["tokens"] == []
     stock = measure(adapter_for(model), inputs, None, 2)
     assert list(stock["phases"]) == ["prefill"] and stock["visual"] == {}
@@ -112,7 +112,9 @@ def test_phases_of_the_session_are_watched_in_this_thread_alone(model: Any) -> N
 def test_peaks_are_counted_by_phase_and_are_the_same_every_time(model: Any) -> None:
     chosen = plan(frames=[16])
     inputs = make_inputs(model, chosen.workloads[0], 1, text_tokens=10, seed=0)
-    none, small = (row.entry.settings for row in chosen.rows(chosen.workloads[0]) if row.entry is not None)
+    none, small = (
+        row.variant.settings for row in chosen.rows(chosen.workloads[0]) if row.variant is not None
+    )
     measure(adapter_for(model), inputs, none, 1)  # layouts and the like are made once
     peaks, meter = measure_peaks(adapter_for(model), inputs, none, 3)
     assert list(peaks) == ["encode", "compress", "prefill", "decode"] and not meter.counts_weights
@@ -195,7 +197,7 @@ def test_rows_take_turns_and_a_killed_run_goes_on(model: Any, calls: list[Any], 
         run_bench(chosen, journal=journal, model=model)
     (tmp_path / "file").write_text("")
     with pytest.raises(ArgumentError, match=r"journal=.* cannot be used \(.*name another file"):
-        Journal(tmp_path / "file" / "x", {})
+        MeasurementJournal(tmp_path / "file" / "x", {})
 
 
 def test_a_run_stops_in_time(model: Any, calls: list[Any]) -> None:
@@ -270,7 +272,7 @@ def test_times_stay_where_only_memory_cannot_be_measured(model: Any, monkeypatch
         row["summary"]["peak_bytes"] is None and row["skipped"] is None for row in result["groups"][0]["rows"]
     )
     assert result["complete"] and "memory not measured: globalcom2 at 0.25: out of memory" in render(result)
-    assert verdicts(result)[0]["fast"] in (True, False) and "small" not in verdicts(result)[0]
+    assert check_rows(result)[0]["fast"] in (True, False) and "small" not in check_rows(result)[0]
 
 
 @pytest.mark.parametrize("where", ["make_inputs", "open_media"])
@@ -302,13 +304,17 @@ def test_a_device_that_is_lost_ends_the_run_and_the_next_one_goes_on(
 
     monkeypatch.setattr(running, "measure", fail)
     chosen = plan(frames=[2], memory=False)
-    runner = running._Runner(chosen, model, Journal(tmp_path / "run.jsonl", {}), None, lambda *_: None)
+    runner = running._Runner(
+        chosen, model, MeasurementJournal(tmp_path / "run.jsonl", {}), None, lambda *_: None
+    )
     runner.device = torch.device("cuda")
     with pytest.raises(
         SystemExit, match="batch 1, none@1: .*Error: .*illegal memory.*goes on with the others"
     ):
         runner.run_group(runner.groups[0])
-    again = running._Runner(chosen, model, Journal(tmp_path / "run.jsonl", {}), None, lambda *_: None)
+    again = running._Runner(
+        chosen, model, MeasurementJournal(tmp_path / "run.jsonl", {}), None, lambda *_: None
+    )
     assert "illegal memory access" in str(again.journal.skipped(runner.groups[0].name, "none@1"))
 
 
@@ -418,10 +424,10 @@ def test_verdicts_go_by_operations_and_predicted_memory() -> None:
     result = {"groups": [group], "plan": {"new_tokens": [1]}, "model": model}
     assert _summarised(rows[0], group, {}, result)["summary"]["peak_bytes"]["all"] == 210
     found = summarise(result)
-    judged = [(v["method"], v["retention_ratio"], v["fast"], v["small"]) for v in verdicts(found)]
+    judged = [(v["method"], v["retention_ratio"], v["fast"], v["small"]) for v in check_rows(found)]
     assert judged == [("fast", 0.25, True, True), ("slow", 0.25, False, False), ("slow", 0.1, True, True)]
-    assert verdicts(found)[0]["of_allowed"]["min"] == pytest.approx(100 / 28 / 4)
-    missed = {(a["method"], a["retention_ratio"], a["aim"]) for a in aims(found) if not a["met"]}
+    assert check_rows(found)[0]["of_allowed"]["min"] == pytest.approx(100 / 28 / 4)
+    missed = {(a["method"], a["retention_ratio"], a["aim"]) for a in check_targets(found) if not a["met"]}
     assert ("slow", 0.1, "first token, of the allowed speed-up") in missed
     assert ("slow", 0.1, "compress, share of encode") in missed
     assert ("slow", 0.1, "samples/s against none") not in missed and (
@@ -450,7 +456,7 @@ def test_what_is_wanted_is_enough() -> None:
             "paper": paper,
             "summary": {"against": against, "peak_bytes": {"above_by_phase": {"prefill": 100}}},
         }
-        (found,) = verdicts({"groups": [{"name": "g", "rows": [base, row]}]})
+        (found,) = check_rows({"groups": [{"name": "g", "rows": [base, row]}]})
         return found
 
     # 3.4 of the allowed 4.0 are 0.85, and 110 of 100 bytes 1.1, to the last bit.
@@ -484,7 +490,7 @@ def test_growth_takes_its_curves_from_a_run(model: Any) -> None:
 def test_a_picture_needs_something_measured(model: Any, tmp_path: Path) -> None:
     result = summarise(run_bench(plan(frames=[2], memory=False), model=model, seconds=0))
     with pytest.raises(ArgumentError, match="plot=.*nothing was measured"):
-        draw(result, tmp_path / "x.png")
+        draw_panels(result, tmp_path / "x.png")
 
 
 def test_results_are_json(model: Any) -> None:

@@ -15,17 +15,17 @@ from vidcompress.errors import ArgumentError
 from vidcompress.media import MediaError
 from vidcompress.media.video import backends as media_backends
 from vidcompress.tools.doctor import Check, Diagnosis, decoders, devices, packages, run
-from vidcompress.tools.doctor.subprocess_worker import Isolated, ProbeError
+from vidcompress.tools.doctor.subprocess_worker import ProbeError, SubprocessWorker
 from vidcompress.tools.doctor.worker_main import call, describe
 
 
 @pytest.fixture(scope="module")
-def worker() -> Iterator[Isolated]:
-    with Isolated(20) as isolated:
+def worker() -> Iterator[SubprocessWorker]:
+    with SubprocessWorker(20) as isolated:
         yield isolated
 
 
-def test_results_come_back_and_noise_does_not(worker: Isolated) -> None:
+def test_results_come_back_and_noise_does_not(worker: SubprocessWorker) -> None:
     values = {"number": 1, "text": "ä\n", "nothing": None}
     assert worker.call("probes:echo", **values) == values
     assert worker.call("probes:noise") == "quiet"
@@ -38,7 +38,7 @@ def test_results_come_back_and_noise_does_not(worker: Isolated) -> None:
             worker.call(function)
 
 
-def test_a_crash_is_reported_and_the_next_call_works(worker: Isolated) -> None:
+def test_a_crash_is_reported_and_the_next_call_works(worker: SubprocessWorker) -> None:
     before = worker.call("probes:process")
     with pytest.raises(ProbeError, match=r"crashed \(SIGABRT\): about to crash|crashed \(SIGABRT\)"):
         worker.call("probes:crash")
@@ -48,7 +48,7 @@ def test_a_crash_is_reported_and_the_next_call_works(worker: Isolated) -> None:
 
 
 def test_a_hang_ends_in_time() -> None:
-    with Isolated(1.5) as isolated:
+    with SubprocessWorker(1.5) as isolated:
         start = time.monotonic()
         with pytest.raises(ProbeError, match=r"took longer than 1.5 s and was stopped"):
             isolated.call("probes:hang")
@@ -67,24 +67,24 @@ def test_a_diagnosis_knows_what_matters() -> None:
     fine = Check("t", "a", "ok", "1.0", needed=True)
     absent, broken = Check("t", "b", "missing"), Check("u", "c", "failed", "no luck")
     assert Diagnosis((fine, absent, broken)).ok
-    assert Diagnosis((fine,)).verdict() == ["all that is needed works"]
+    assert Diagnosis((fine,)).summary() == ["all that is needed works"]
     for status in ("missing", "failed"):
         wrong = Check("u", "c", status, "no luck", needed=True)  # type: ignore[arg-type]
         diagnosis = Diagnosis((fine, wrong))
-        assert not diagnosis.ok and diagnosis.verdict() == ["broken: u, c: no luck"]
+        assert not diagnosis.ok and diagnosis.summary() == ["broken: u, c: no luck"]
         assert diagnosis.to_dict()["problems"] == ["c: no luck"]
         assert f"  {status.upper():<8} c" in str(diagnosis)
     assert [check.name for check in Diagnosis((fine, broken)).of("u")] == ["c"]
 
 
 def test_the_wanted_packages_are_those_of_the_project() -> None:
-    entries = {entry["name"]: entry for entry in packages.wanted()}
+    entries = {entry["name"]: entry for entry in packages.requirements()}
     assert entries["torch"] == {"name": "torch", "versions": ">=2.6", "needed": True}
     assert entries["python"]["versions"] == ">=3.11"
     assert not entries["decord"]["needed"] and not entries["lmms-eval"]["needed"]
     assert {"torchcodec", "bitsandbytes", "flash-attn"} <= set(entries)
     assert not {"pytest", "ruff", "mypy"} & set(entries)
-    assert len(entries) == len(packages.wanted())
+    assert len(entries) == len(packages.requirements())
 
 
 def test_packages_are_measured_against_their_range(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +189,7 @@ def test_entry_points_of_other_packages(tmp_path: Path, monkeypatch: pytest.Monk
         "class Calm(Uniform):\n    name = 'calm'\n    summary = 'calm'\n"
     )
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    with Isolated(60) as isolated:
+    with SubprocessWorker(60) as isolated:
         found = {entry["name"]: entry for entry in isolated.call("vidcompress.tools.doctor.plugins:plugins")}
     assert found["calm"]["package"] == found["lame"]["package"] == "guest 2.0"
     assert (found["calm"]["error"], found["calm"]["kind"], found["calm"]["module"]) == (

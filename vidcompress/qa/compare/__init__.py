@@ -1,1 +1,1 @@
-"""Several methods and budgets on one question, side by side."""
+"""Comparison of methods and budgets on one question: grid, runs, result, table, contact sheet."""

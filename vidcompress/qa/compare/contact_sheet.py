@@ -1,4 +1,4 @@
-"""A comparison as one picture: methods downwards, budgets across, what each kept in every cell."""
+"""Contact sheet of a comparison: a row per method, a column per budget, the kept tokens in each cell."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from vidcompress.qa.overlay import FAINT, INK, PAPER, Picture, font, make_tiles
 
 if TYPE_CHECKING:
     from vidcompress.qa.answer import Answer
-    from vidcompress.qa.compare.result import Comparison, Row
+    from vidcompress.qa.compare.result import Comparison, ComparisonRow
 
 MOST_COLUMNS, MOST_ROWS = 8, 40
 _WIDTH, _HEIGHT = 1800, 12_000
-"""Most pixels of a sheet, but for the words."""
+"""Largest width and height of a sheet in pixels, text not counted."""
 _MARGIN, _GAP = 16, 4
 _MOST_FRAMES = 16
 """Frames of a clip that are drawn in a cell, evenly spaced."""
@@ -25,7 +25,7 @@ _WORDS = 16
 _LINE = _WORDS + 6
 
 
-def draw_sheet(comparison: Comparison) -> Image.Image:
+def draw_contact_sheet(comparison: Comparison) -> Image.Image:
     """Draw every row of a comparison as a cell.
 
     Args:
@@ -38,15 +38,18 @@ def draw_sheet(comparison: Comparison) -> Image.Image:
         ArgumentError: too many budgets or methods.
     """
     first, *others = comparison.rows
-    budgets = list(dict.fromkeys(row.asked for row in others))
+    budgets = list(dict.fromkeys(row.budget_text for row in others))
     labels = list(dict.fromkeys(row.label for row in others))
     if len(budgets) > MOST_COLUMNS or len(labels) > MOST_ROWS:
         raise ArgumentError(
             f"overlay: {len(labels)} methods at {len(budgets)} budgets; a sheet takes at most {MOST_ROWS} and "
             f"{MOST_COLUMNS}, compare fewer"
         )
-    grid = {(row.label, row.asked): row for row in others}
-    lines: list[list[Row | None]] = [[first], *([grid.get((m, b)) for b in budgets] for m in labels)]
+    grid = {(row.label, row.budget_text): row for row in others}
+    lines: list[list[ComparisonRow | None]] = [
+        [first],
+        *([grid.get((m, b)) for b in budgets] for m in labels),
+    ]
     across = max(2, len(budgets))
     width = min(480, (_WIDTH - _MARGIN) // across - _MARGIN)
     height = max(48, min(width, _HEIGHT // len(lines)))
@@ -57,12 +60,12 @@ def draw_sheet(comparison: Comparison) -> Image.Image:
     return _paste(heading, cells, width, across)
 
 
-def _cell(row: Row | None, box: tuple[int, int]) -> Image.Image:
-    """One row: what it kept above who it is and what it answered."""
+def _cell(row: ComparisonRow | None, box: tuple[int, int]) -> Image.Image:
+    """Cell of one row: the kept tokens, and below them method, budget, count and answer."""
     if row is None or row.answer is None:
         picture = Image.new("RGB", (box[0], 24), PAPER)
         said = "" if row is None else "out of reach"
-        return _captioned(picture, [] if row is None else [f"{row.label}   {row.asked}", said], box[0])
+        return _captioned(picture, [] if row is None else [f"{row.label}   {row.budget_text}", said], box[0])
     pictures = _pictures(row.answer, box)
     text = " ".join(row.answer.text.split()) or "(no words)"
     count = f"{row.kept} of {row.total}"
@@ -70,7 +73,7 @@ def _cell(row: Row | None, box: tuple[int, int]) -> Image.Image:
         row.answer.report.inside is not None
     ):  # drawn is what was sent; which of it stays differs from layer to layer
         count += f", then {row.effective:.0f} on average"
-    return _captioned(pictures, [f"{row.label}   {row.asked}   {count}", text], box[0])
+    return _captioned(pictures, [f"{row.label}   {row.budget_text}   {count}", text], box[0])
 
 
 def _pictures(answer: Answer, box: tuple[int, int]) -> Image.Image:
@@ -78,14 +81,14 @@ def _pictures(answer: Answer, box: tuple[int, int]) -> Image.Image:
     room = box[1] // len(answer.media)
     drawn = []
     for visual, media in zip(answer.report.visuals, answer.media, strict=True):
-        picture = draw_small(visual, getattr(media, "frames", media), box[0])
+        picture = draw_selection(visual, getattr(media, "frames", media), box[0])
         picture.thumbnail((box[0], max(16, room)))
         drawn.append(picture)
     return _stack(drawn)
 
 
-def draw_small(visual: VisualReport, picture: Picture | Sequence[Picture], width: int) -> Image.Image:
-    """Draw what was kept of one image or video without words, about `width` pixels wide."""
+def draw_selection(visual: VisualReport, picture: Picture | Sequence[Picture], width: int) -> Image.Image:
+    """Draw the kept tokens of one image or video without captions, about `width` pixels wide."""
     drawn = []
     for tile, room in make_tiles(visual, picture, width, most_frames=_MOST_FRAMES):
         highest = 2 * width * tile.picture.width // tile.picture.height  # of a picture that is long and thin

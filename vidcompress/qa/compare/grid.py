@@ -1,4 +1,4 @@
-"""Who takes part in a comparison: methods with their options, times budgets, after the uncompressed model."""
+"""Experiment grid of a comparison: the uncompressed model, then methods with their options times budgets."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ DEFAULT_RATIOS = (0.5, 0.25, 0.1)
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One row to be measured.
+class Variant:
+    """One method at one budget: a row to be measured.
 
     Attributes:
         label: the method as it was named.
-        settings: how it compresses, checked.
+        settings: checked configuration of the compression.
         compression: the same as arguments of `compress_inputs`.
-        asked: whether the caller named it; what was not asked for may be left out.
+        requested: whether the caller named it; a variant that was not named may be left out.
     """
 
     label: str
     settings: CompressionConfig
     compression: Mapping[str, Any] = field(repr=False)
-    asked: bool
+    requested: bool
 
 
 def plan_comparison(
@@ -48,17 +48,17 @@ def plan_comparison(
     seed: int | None,
     common: Mapping[str, Any],
     options: Mapping[str, Any] | None = None,
-) -> tuple[Question, list[Entry], dict[str, str]]:
+) -> tuple[Question, list[Variant], dict[str, str]]:
     """Check the arguments of `VisualQA.compare` before any model runs.
 
     Args:
         item: the question and its media, as `read_question` takes them.
         methods, retention_ratios, max_tokens, controls, repeats, seed: as in `VisualQA.compare`.
-        common: `policy`, `separators`, `positions` and `encoder_saving` for all rows, as `line_up` takes them.
+        common: `policy`, `separators`, `positions` and `encoder_saving` for all rows, as `make_grid` takes them.
         options: further arguments, for `generate`; looked through for misnomers.
 
     Returns:
-        The question, then what `line_up` returns.
+        The question, then what `make_grid` returns.
 
     Raises:
         As `VisualQA.compare`, but for what only opening the media can tell.
@@ -78,10 +78,10 @@ def plan_comparison(
     question, budgets = read_question(item), read_budgets(retention_ratios, max_tokens)
     images, video = question.images, question.video
     modalities = {*(["image"] if images else []), *(["video"] if video is not None else [])}
-    return question, *line_up(modalities, methods, budgets, controls=controls, seed=seed, common=common)
+    return question, *make_grid(modalities, methods, budgets, controls=controls, seed=seed, common=common)
 
 
-def line_up(
+def make_grid(
     modalities: Set[str],
     methods: str | Sequence[str | Method] | None,
     budgets: Sequence[Mapping[str, Any]],
@@ -89,8 +89,8 @@ def line_up(
     controls: bool,
     seed: int | None,
     common: Mapping[str, Any],
-) -> tuple[list[Entry], dict[str, str]]:
-    """Check everything that can be checked before a model runs.
+) -> tuple[list[Variant], dict[str, str]]:
+    """Variants of a comparison, checked as far as that is possible before a model runs.
 
     Args:
         modalities: which of `image` and `video` are asked about; decides which methods serve.
@@ -110,18 +110,18 @@ def line_up(
     """
     if not modalities:
         raise ArgumentError("compare: there is nothing to compress; pass image=, images= or video=")
-    asked = _named(methods)
-    names = _unique([*(_others() if methods is None else asked), *(CONTROLS if controls else ())])
+    requested = _named(methods)
+    names = _unique([*(_others() if methods is None else requested), *(CONTROLS if controls else ())])
     for budget in budgets:  # what is wrong with these is wrong for every method
-        _entry(BASELINE, budget, None, common, asked=True)
+        _variant(BASELINE, budget, None, common, requested=True)
     skipped: dict[str, str] = {}
     whole = {name: value for name, value in common.items() if name != "encoder_saving"}
-    entries = [_entry(BASELINE, {"retention_ratio": 1.0}, None, whole, asked=True)]
+    variants = [_variant(BASELINE, {"retention_ratio": 1.0}, None, whole, requested=True)]
     for name in names:
-        named = name in asked
+        named = name in requested
         try:
             shared = common if named else _without_crops(common)
-            rows = [_entry(name, budget, seed, shared, asked=named) for budget in budgets]
+            rows = [_variant(name, budget, seed, shared, requested=named) for budget in budgets]
         except Exception as error:
             if named:
                 raise
@@ -137,8 +137,8 @@ def line_up(
                 )
             skipped[_label(name)] = reason
             continue
-        entries += rows
-    return entries, skipped
+        variants += rows
+    return variants, skipped
 
 
 def read_budgets(
@@ -147,7 +147,7 @@ def read_budgets(
     """Turn lists of ratios or of token counts into the budgets of the columns, without repetitions.
 
     Raises:
-        ArgumentError: both lists, or an empty one. What they hold is checked by `line_up`.
+        ArgumentError: both lists, or an empty one. What they hold is checked by `make_grid`.
     """
     if retention_ratios is not None and max_tokens is not None:
         raise ArgumentError(
@@ -167,13 +167,13 @@ def read_budgets(
 
 
 def _without_crops(common: Mapping[str, Any]) -> dict[str, Any]:
-    """The same for methods that were not named, of which few decide what crops need no encoding."""
+    """Common arguments of methods that were not named: few of them can skip crops, so every crop is encoded."""
     saving = read_view_skipping(common.get("encoder_saving", "off"))
     return {**common, "encoder_saving": dataclasses.replace(saving, crops=False)}
 
 
 def _named(methods: str | Sequence[str | Method] | None) -> list[str | Method]:
-    """The labels and methods that were asked for, the baseline apart, which takes part anyway."""
+    """Labels and methods that the caller named, without the baseline, which is always in the grid."""
     if methods is None:
         return []
     if not isinstance(methods, (str, list, tuple)):
@@ -218,14 +218,14 @@ def _label(method: str | Method) -> str:
     return method.name + ":" * bool(changed) + ",".join(f"{key}={value}" for key, value in changed.items())
 
 
-def _entry(
+def _variant(
     method: str | Method,
     budget: Mapping[str, Any],
     seed: int | None,
     common: Mapping[str, Any],
     *,
-    asked: bool,
-) -> Entry:
+    requested: bool,
+) -> Variant:
     chosen, options = (method, {}) if isinstance(method, Method) else read_label(method)
     compression = {"method": chosen, **budget, **common, **options}
     settings = read_settings(**compression)
@@ -233,4 +233,4 @@ def _entry(
     if seed is not None and seeded and "seed" not in options and not isinstance(method, Method):
         compression["seed"] = seed
         settings = read_settings(**compression)
-    return Entry(_label(method), settings, compression, asked)
+    return Variant(_label(method), settings, compression, requested)

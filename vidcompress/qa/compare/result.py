@@ -1,4 +1,4 @@
-"""What comes back from a comparison: one row per method and budget, as objects, as a table and as JSON."""
+"""Result of a comparison: one row per method and budget, as objects, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ TIMES = ("encode", "compress", "prefill", "first_token", "generate", "total")
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class ComparisonRow:
     """One method at one budget.
 
     Attributes:
         label: the method as it was named, with its options.
-        retention_ratio, max_tokens: what was asked for; one of them is None.
+        retention_ratio, max_tokens: the requested budget; one of them is None.
         answer: of the first timed run, with its report; None where the budget is out of reach.
         median_ms, fastest_ms: milliseconds of `TIMES` over the timed runs, each taken by itself.
         speedup: median of the uncompressed model over this median, for `first_token` and `total`.
         agreement: F1 of the answer's words against the uncompressed model's, 0 to 1; 1 is the same words.
-        note: why there is no answer, or what to know about it; empty otherwise.
+        note: why there is no answer, or a remark about it; empty otherwise.
     """
 
     label: str
@@ -58,7 +58,7 @@ class Row:
     def effective(self) -> float | None:
         """Visual tokens that a layer of the language model takes in, on average over its layers.
 
-        It is `kept`, except for methods that go on inside the language model.
+        It is `kept`, except for methods that also prune inside the language model.
         """
         if self.answer is None:
             return None
@@ -70,7 +70,7 @@ class Row:
         return None if self.effective is None else self.effective / max(1, self.total or 0)
 
     @property
-    def asked(self) -> str:
+    def budget_text(self) -> str:
         """The budget in words: "all", "0.25" or "64 tokens"."""
         if self.max_tokens is not None:
             return f"{self.max_tokens} tokens"
@@ -108,7 +108,7 @@ class Comparison:
     """Several methods and budgets on one input.
 
     Attributes:
-        question: what was asked.
+        question: text of the question.
         rows: the uncompressed model first, then method by method, budget by budget.
         skipped: methods of the default set that do not serve this input or model, with the reason.
         shared_ms: milliseconds of `decode` and `preprocess`, done once for all rows and part of none.
@@ -118,7 +118,7 @@ class Comparison:
     """
 
     question: str
-    rows: tuple[Row, ...]
+    rows: tuple[ComparisonRow, ...]
     skipped: Mapping[str, str]
     shared_ms: Mapping[str, float]
     runs: int
@@ -126,19 +126,19 @@ class Comparison:
     settings: Mapping[str, str]
 
     @property
-    def baseline(self) -> Row:
+    def baseline(self) -> ComparisonRow:
         """The uncompressed model."""
         return self.rows[0]
 
     def overlay(self) -> Image:
-        """Draw one sheet of what every row kept: methods downwards, budgets across.
+        """Draw a contact sheet of the kept tokens: methods downwards, budgets across.
 
         Raises:
             ArgumentError: more rows or columns than fit on a sheet.
         """
-        from vidcompress.qa.compare.contact_sheet import draw_sheet
+        from vidcompress.qa.compare.contact_sheet import draw_contact_sheet
 
-        return draw_sheet(self)
+        return draw_contact_sheet(self)
 
     def to_dict(self, provenance: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return everything as JSON types.

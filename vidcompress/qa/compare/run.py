@@ -1,4 +1,4 @@
-"""One input, several methods and budgets side by side: decoded and preprocessed once, timed in turns."""
+"""Runs of a comparison: the input is decoded and preprocessed once, then every variant is timed in turns."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from vidcompress.core.devices import input_device
 from vidcompress.core.timing import Phases
 from vidcompress.errors import BudgetError
 from vidcompress.loading.resources import embedded_models
-from vidcompress.progress import bar
+from vidcompress.progress import question_progress
 from vidcompress.qa.answer import Answer
-from vidcompress.qa.compare.grid import Entry
-from vidcompress.qa.compare.result import TIMES, Comparison, Row
+from vidcompress.qa.compare.grid import Variant
+from vidcompress.qa.compare.result import TIMES, Comparison, ComparisonRow
 from vidcompress.qa.pipeline import answer_prepared, open_and_prepare
 from vidcompress.qa.question import Question
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Runs:
-    """What the runs of one row gave: the first timed answer, and the times and texts of all timed ones."""
+    """Runs of one variant: the first timed answer, and the times (milliseconds) and texts of all timed ones."""
 
-    entry: Entry
+    variant: Variant
     answer: Answer | None = None
     times: list[dict[str, float]] = field(default_factory=list)
     texts: set[str] = field(default_factory=set)
@@ -44,7 +44,7 @@ class _Runs:
 def run_comparison(
     qa: VisualQA,
     question: Question,
-    entries: Sequence[Entry],
+    variants: Sequence[Variant],
     skipped: Mapping[str, str],
     *,
     repeats: int,
@@ -55,25 +55,25 @@ def run_comparison(
 
     Args:
         qa: model, processor and sampling; its own method and budget play no part.
-        question: what is asked.
-        entries: the rows, the uncompressed model first; see `line_up`.
-        skipped: what `line_up` left out.
+        question: the question and its media.
+        variants: the rows, the uncompressed model first; see `make_grid`.
+        skipped: label to reason of each method that `make_grid` left out.
         repeats: runs per row, the first of which is not counted.
         generation: arguments of the model's `generate`.
         progress: show a bar on stderr; None shows it on a terminal.
 
     Raises:
-        VidcompressError: what a method that was asked for, or the uncompressed model, raises. A budget out of reach
-            becomes a row without an answer, and a method that was not asked for is left out.
+        VidcompressError: raised by a requested method or by the uncompressed model. A budget out of reach becomes a
+            row without an answer; a method that was not requested is left out.
     """
     phases = Phases(input_device(qa.model))
     media, inputs = open_and_prepare(
         qa.model, qa.processor, [question], qa.sampling, phases, time_instruction=qa.time_instruction
     )
-    shared = {phase: phases.ms[phase] for phase in ("decode", "preprocess")}
-    lost = dict(skipped)
+    shared_ms = {phase: phases.ms[phase] for phase in ("decode", "preprocess")}
+    left_out = dict(skipped)
 
-    def run(entry: Entry) -> Answer:
+    def run(variant: Variant) -> Answer:
         return answer_prepared(
             qa.model,
             qa.processor,
@@ -81,28 +81,28 @@ def run_comparison(
             media,
             inputs,
             Phases(input_device(qa.model)),
-            compression=entry.compression,
+            compression=variant.compression,
             generation=generation,
         )[0]
 
-    rows = [_Runs(entry) for entry in entries]
-    with bar(len(rows) * repeats, progress, len(rows) * repeats) as advance:
+    rows = [_Runs(variant) for variant in variants]
+    with question_progress(len(rows) * repeats, progress, len(rows) * repeats) as advance:
         for row in rows:
-            _warm_up(row, run, lost)
+            _warm_up(row, run, left_out)
             advance(1)
-        rows = [row for row in rows if row.entry.label not in lost]
-        advance((len(entries) - len(rows)) * (repeats - 1))
+        rows = [row for row in rows if row.variant.label not in left_out]
+        advance((len(variants) - len(rows)) * (repeats - 1))
         for number in range(1, repeats):
             # There and back, so that a machine that grows slower or faster favours no row.
             for row in rows if number % 2 else reversed(rows):
                 if not row.failed:
-                    row.add(run(row.entry))
+                    row.add(run(row.variant))
                 advance(1)
     return Comparison(
         question=question.text,
         rows=tuple(_row(row, rows[0]) for row in rows),
-        skipped=lost,
-        shared_ms=shared,
+        skipped=left_out,
+        shared_ms=shared_ms,
         runs=repeats - 1,
         model=_name(qa.model),
         settings={
@@ -114,41 +114,41 @@ def run_comparison(
 
 
 def _name(model: Any) -> str:
-    """What `from_pretrained` was given: an embedded model's own name, else the folder or hub id."""
+    """Name of the model: that of an embedded model, else the folder or hub id it was loaded from."""
     source = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
     embedded = {str(folder): name for name, folder in embedded_models().items()}
     return embedded.get(source, source)
 
 
-def _warm_up(row: _Runs, run: Callable[[Entry], Answer], lost: dict[str, str]) -> None:
-    """Run a row for the first time, and find out whether it can be run."""
-    if row.entry.label in lost:
+def _warm_up(row: _Runs, run: Callable[[Variant], Answer], skipped: dict[str, str]) -> None:
+    """Run a variant once, uncounted; one that cannot run is marked as failed or left out."""
+    if row.variant.label in skipped:
         return
     try:
-        run(row.entry)
+        run(row.variant)
     except BudgetError as error:
         row.failed = str(error)
     except Exception as error:
-        if row.entry.asked:
+        if row.variant.requested:
             raise
-        lost[row.entry.label] = f"{type(error).__name__}: {error}"
+        skipped[row.variant.label] = f"{type(error).__name__}: {error}"
 
 
-def _row(row: _Runs, baseline: _Runs) -> Row:
-    budget = row.entry.settings.budget
+def _row(row: _Runs, baseline: _Runs) -> ComparisonRow:
+    budget = row.variant.settings.budget
     ratio = None if budget.ratio is None else float(budget.ratio)
     if row.answer is None or baseline.answer is None:
-        return Row(row.entry.label, ratio, budget.max_tokens, note=row.failed)
+        return ComparisonRow(row.variant.label, ratio, budget.max_tokens, note=row.failed)
     middle, best = ({name: pick(t[name] for t in row.times) for name in TIMES} for pick in (median, min))
-    against = {name: median(t[name] for t in baseline.times) for name in ("first_token", "total")}
-    return Row(
-        row.entry.label,
+    baseline_ms = {name: median(t[name] for t in baseline.times) for name in ("first_token", "total")}
+    return ComparisonRow(
+        row.variant.label,
         ratio,
         budget.max_tokens,
         answer=row.answer,
         median_ms=middle,
         fastest_ms=best,
-        speedup={name: ms / middle[name] for name, ms in against.items()},
+        speedup={name: ms / middle[name] for name, ms in baseline_ms.items()},
         agreement=None if row is baseline else agreement(row.answer.text, baseline.answer.text),
         note="" if len(row.texts) == 1 else f"its runs gave {len(row.texts)} different answers",
     )

@@ -1,4 +1,4 @@
-"""A comparison as a table of fixed-width text."""
+"""Table of a comparison in fixed-width text."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import io
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vidcompress.qa.compare.result import Comparison, Row
+    from vidcompress.qa.compare.result import Comparison, ComparisonRow
 
 WIDTH = 400
-"""Never reached: the columns are as wide as what they hold, answers are cut short."""
+"""Console width in characters; no table is that wide, because answers are cut short."""
 ANSWER_WIDTH = 40
 _COLUMNS = (
     ("asked", 5),
@@ -47,19 +47,19 @@ def as_table(comparison: Comparison) -> str:
     return "\n".join([*lines, *remarks(comparison)])
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: ComparisonRow) -> list[str]:
     if row.answer is None:
-        return [row.label, row.asked, *[""] * (len(_COLUMNS) - 1), "(out of reach)"]
+        return [row.label, row.budget_text, *[""] * (len(_COLUMNS) - 1), "(out of reach)"]
     times = [f"{row.median_ms[name]:.1f} ms" for name in _MS]
     share = f"{100 * (row.retention or 0):.1f} %"
     faster = f"{row.speedup['first_token']:.2f} x"
     agrees = "" if row.agreement is None else f"{100 * row.agreement:.0f} %"
     said = " ".join(row.answer.text.split()) or "(no words)"
-    return [row.label, row.asked, str(row.kept), share, *times, faster, agrees, said]
+    return [row.label, row.budget_text, str(row.kept), share, *times, faster, agrees, said]
 
 
 def remarks(comparison: Comparison) -> list[str]:
-    """What the table leaves unsaid: what the times are, which rows are special, what was left out."""
+    """Remarks below the table: what the times mean, notes on rows, and methods that were left out."""
     shared = ", ".join(f"{phase} {ms:.1f} ms" for phase, ms in comparison.shared_ms.items())
     ran = ", ".join(comparison.settings.values())
     runs = f"{comparison.runs} timed run{'s' * (comparison.runs != 1)} per row"
@@ -70,7 +70,7 @@ def remarks(comparison: Comparison) -> list[str]:
     ]
     if any(row.answer is not None and row.answer.report.inside is not None for row in comparison.rows):
         lines.append("kept: of methods that go on inside the language model, on average over its layers.")
-    lines += [f"note: {row.label} at {row.asked}: {row.note}" for row in comparison.rows if row.note]
+    lines += [f"note: {row.label} at {row.budget_text}: {row.note}" for row in comparison.rows if row.note]
     if comparison.baseline.answer is not None:  # what is to be known of the question and the input themselves
         lines += [f"note: {note}" for note in comparison.baseline.answer.report.all_notes]
     lines += [f"left out: {label}: {reason}" for label, reason in comparison.skipped.items()]

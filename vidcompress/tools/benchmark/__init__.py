@@ -1,4 +1,4 @@
-"""Latency and memory, measured: real shapes or real checkpoints, compressed and uncompressed in turns."""
+"""Benchmark of latency and memory: named shapes or checkpoints, compressed and uncompressed in turns."""
 
 from vidcompress.tools.benchmark.plan import BenchPlan as BenchPlan
 from vidcompress.tools.benchmark.run import run_bench as run_bench

@@ -1,4 +1,4 @@
-"""Model inputs without files: random pixels and word ids in the shapes that the family's processor gives."""
+"""Synthetic model inputs: random pixels and token ids in the shapes of the family's processor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def make_inputs(
     seed: int,
     pixels: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Inputs of several equal requests.
+    """Inputs of a batch of equal requests.
 
     Args:
         model: of a family that vidcompress has a processor for.
@@ -29,7 +29,7 @@ def make_inputs(
         batch: requests, B.
         text_tokens: words beside the visual tokens, half of them before.
         seed: of words and pixels.
-        pixels: what a processor made of one real file, to be used B times; random pixels by default.
+        pixels: processor output of one real file, repeated B times; random pixels by default.
 
     Returns:
         `input_ids` and `attention_mask` (B, token), and of an image `pixel_values` (B, view, 3, side, side), in the
@@ -48,27 +48,27 @@ def make_inputs(
     before = text_tokens // 2
     visual = words.new_full((batch, count), token)
     ids = torch.cat((words[:, :before], visual, words[:, before:]), dim=1)
-    made: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if pixels is not None:
         repeated = {
             key: value.to(device).repeat(batch, *[1] * (value.ndim - 1)) for key, value in pixels.items()
         }
-        return made | {k: v.to(model.dtype) if v.is_floating_point() else v for k, v in repeated.items()}
+        return inputs | {k: v.to(model.dtype) if v.is_floating_point() else v for k, v in repeated.items()}
     drawn = torch.randn((batch, *shape), generator=generator, device=device, dtype=model.dtype)
     if workload.modality == "video":
-        return made | {"pixel_values_videos": drawn}
+        return inputs | {"pixel_values_videos": drawn}
     if not family.crops:
-        return made | {"pixel_values": drawn.flatten(0, 1)}
-    made |= {"pixel_values": drawn, "image_sizes": torch.tensor([workload.size] * batch, device=device)}
+        return inputs | {"pixel_values": drawn.flatten(0, 1)}
+    inputs |= {"pixel_values": drawn, "image_sizes": torch.tensor([workload.size] * batch, device=device)}
     if family.counts_images:
-        made["batch_num_images"] = torch.ones(batch, dtype=torch.int64, device=device)
-    return made
+        inputs["batch_num_images"] = torch.ones(batch, dtype=torch.int64, device=device)
+    return inputs
 
 
 def _words(
     shape: tuple[int, int], config: Any, geometry: Geometry, generator: torch.Generator
 ) -> torch.Tensor:
-    """Ids of any words but the placeholders."""
+    """Random token ids (B, token), placeholders excluded."""
     taken = {geometry.image_token_id, geometry.video_token_id}
     words = torch.randint(
         config.get_text_config().vocab_size, shape, generator=generator, device=generator.device

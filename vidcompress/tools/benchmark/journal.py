@@ -1,4 +1,4 @@
-"""A run's journal: one JSON line per measurement, so that a killed run goes on where it was."""
+"""Journal of a benchmark run: one JSON line per measurement, so that a killed run resumes."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ Key = tuple[str, str, int]
 """(group, row, round); a group is an input and a number of requests, round -1 is the one that measured memory."""
 
 
-def head_of(kind: str, plan: Mapping[str, Any], source: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be the same for measurements to belong together: what is measured, by what, and on what."""
+def journal_head(kind: str, plan: Mapping[str, Any], source: Mapping[str, Any]) -> dict[str, Any]:
+    """Head of a journal: plan, commit, versions and machine, which all measurements of the journal share."""
     return {
         kind: plan,
         **{key: source[key] for key in ("commit", "versions", "device", "machine", "threads")},
     }
 
 
-class Journal:
-    """What was measured so far, in a file or in memory.
+class MeasurementJournal:
+    """Measurements so far, in a file or in memory.
 
     Args:
         path: a JSONL file that is read back and appended to; None keeps everything in memory.
-        head: what the run is; a journal with another head is refused.
+        head: from `journal_head`; a journal with another head is refused.
 
     Raises:
         ArgumentError: the file belongs to another run, is damaged, or cannot be written.
@@ -50,15 +50,15 @@ class Journal:
             ) from error
 
     def _read(self, path: Path, head: Mapping[str, Any]) -> None:
-        """Take in what is there, dropping a last line that a kill left unfinished."""
+        """Read the measurements of a file; an unfinished last line is dropped."""
         try:
             whole = [
                 line for line in path.read_text("utf-8").splitlines(keepends=True) if line.endswith("\n")
             ]
-            found = json.loads(whole[0]) if whole else None
-            if found != head:
+            head_on_disk = json.loads(whole[0]) if whole else None
+            if head_on_disk != head:
                 raise ArgumentError(
-                    f"journal={str(path)!r} belongs to {_difference(found, head)}; delete it or name another"
+                    f"journal={str(path)!r} belongs to {_difference(head_on_disk, head)}; delete it or name another"
                 )
             for line in whole[1:]:
                 entry = json.loads(line)
@@ -79,7 +79,7 @@ class Journal:
         path.write_text("".join(whole), encoding="utf-8")
 
     def add(self, key: Key, values: dict[str, Any]) -> None:
-        """Note a measurement."""
+        """Append a measurement."""
         self.lines[key] = values
         if self._path is not None:
             group, row, number = key
@@ -87,7 +87,7 @@ class Journal:
                 file.write(json.dumps({"group": group, "row": row, "round": number, "values": values}) + "\n")
 
     def skipped(self, group: str, row: str) -> str | None:
-        """Why a row is not measured, if it is not."""
+        """Reason why a row is not measured; None where it is."""
         return next(
             (
                 v["skipped"]
@@ -99,12 +99,12 @@ class Journal:
 
     def rounds(self, group: str, row: str) -> Iterator[dict[str, Any]]:
         """The timed measurements of a row, in order."""
-        found = {n: v for (g, r, n), v in self.lines.items() if (g, r) == (group, row) and n >= 0}
-        yield from (found[number] for number in sorted(found) if "skipped" not in found[number])
+        rounds = {n: v for (g, r, n), v in self.lines.items() if (g, r) == (group, row) and n >= 0}
+        yield from (rounds[number] for number in sorted(rounds) if "skipped" not in rounds[number])
 
 
-def _difference(found: Any, head: Mapping[str, Any]) -> str:
-    if not isinstance(found, dict):
+def _difference(head_on_disk: Any, head: Mapping[str, Any]) -> str:
+    if not isinstance(head_on_disk, dict):
         return "something else"
-    keys = [key for key in head if found.get(key) != head[key]]
+    keys = [key for key in head if head_on_disk.get(key) != head[key]]
     return f"another run ({', '.join(keys) or 'other fields'} differ)"

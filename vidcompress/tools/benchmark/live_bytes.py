@@ -1,4 +1,4 @@
-"""How many bytes of tensors are alive at once, counted, so that the number is the same on every run and machine."""
+"""Counter of live tensor bytes: the number is the same on every run and machine."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch.utils._pytree import tree_leaves
 class LiveBytes(TorchDispatchMode):
     """Count the storages that operations inside the block make, for as long as anything holds them.
 
-    What was there before (weights, the caller's pixels) does not count, nor does what an operation allocates and frees
-    by itself.
+    Tensors from before the block (weights, the caller's pixels) do not count, nor does memory that an operation
+    allocates and frees itself.
 
     Attributes:
         peak: most bytes alive after any operation.

@@ -1,4 +1,4 @@
-"""One request, or several at once, through encode, compress, prefill and decode, each phase timed."""
+"""Measurement of one batch: encode, compress, prefill and decode, each phase timed in milliseconds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from vidcompress.core.config import CompressionConfig
 from vidcompress.core.devices import input_device
 from vidcompress.session.compress import compress_with
-from vidcompress.tools.benchmark.meters import Mark, PeakMeter, TokenClock, wait_for
+from vidcompress.tools.benchmark.meters import PeakMeter, TimeStamp, TokenClock, wait_for
 
 PHASES = ("encode", "compress", "prefill", "decode")
 """Of a request whose pixels are given; `decode` is every token after the first."""
@@ -29,7 +29,7 @@ def measure(
 
     Args:
         adapter: of the model.
-        inputs: what its processor gives, on its device.
+        inputs: output of its processor, on its device.
         settings: how to compress; None for the stock model.
         new_tokens: length of the answer.
         meter: switched on for the run; its phases are those of `PHASES`.
@@ -43,21 +43,21 @@ def measure(
     """
     device = input_device(adapter.model)
     wait_for(device)
-    begin = Mark(device)
+    begin = TimeStamp(device)
     if settings is None:
         clock, sent, phases, visual = _stock(adapter, inputs, new_tokens, meter, device), begin, {}, {}
     else:
         compressed = compress_with(adapter, inputs, settings)
-        sent = Mark(device)
+        sent = TimeStamp(device)
         clock = _clock(meter, device)
         with compressed.pruning():
             _generate(adapter, compressed, new_tokens, clock)
         phases = dict(compressed.report.timing_ms)
         visual = _visual(compressed.report)
     wait_for(device)
-    first = clock.marks[0]
+    first = clock.stamps[0]
     phases["prefill"] = first.since(sent)
-    later = [b.since(a) for a, b in zip(clock.marks, clock.marks[1:], strict=False)]
+    later = [b.since(a) for a, b in zip(clock.stamps, clock.stamps[1:], strict=False)]
     busy = (first.cpu - begin.cpu) * 1e3
     return {
         "phases": phases,
@@ -111,7 +111,7 @@ def _stock(
 
 
 def _generate(adapter: Any, inputs: Mapping[str, Any], new_tokens: int, clock: TokenClock) -> None:
-    """Greedy, to the token, and without placeholders, which would ask for features in the next step."""
+    """Generate `new_tokens` tokens greedily; placeholders are suppressed, as they would need features."""
     unwanted = [token for token in (adapter.image_token_id, adapter.video_token_id) if token is not None]
     ends = getattr(adapter.model.generation_config, "eos_token_id", None) is not None
     adapter.model.generate(

@@ -1,4 +1,4 @@
-"""Files to decode: drawn ones in the shape of a workload, or yours; and their way into pixels, timed."""
+"""Media files of a benchmark: drawn in the shape of a workload or given, decoded and preprocessed with times."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MEDIA_PHASES = ("decode_video", "preprocess")
 
 
 def pixel_processor(model: Any, device: Any = None) -> Processor:
-    """The family's processor without a tokenizer, for pixels alone; recipes are those that the config implies."""
+    """Processor of the family without a tokenizer, for pixels only; pixel settings follow from the config."""
     family = get_family(model.config.model_type)
     geometry = read_geometry(model.config, crops=family.crops)
     recipe = read_recipe({}, geometry, "the config")
@@ -43,7 +43,7 @@ def pixel_processor(model: Any, device: Any = None) -> Processor:
 
 @contextmanager
 def media_file(plan: BenchPlan, workload: Workload) -> Iterator[Path | None]:
-    """The file that requests are about, drawn where none is given; None where nothing is decoded."""
+    """Media file of the requests, drawn where none is given; None where nothing is decoded."""
     given = plan.image if workload.modality == "image" else plan.video
     if given is not None:
         yield Path(given)
@@ -51,10 +51,10 @@ def media_file(plan: BenchPlan, workload: Workload) -> Iterator[Path | None]:
         yield None
     else:
         with TemporaryDirectory() as folder:
-            yield draw(workload, Path(folder), plan.seed)
+            yield draw_file(workload, Path(folder), plan.seed)
 
 
-def draw(workload: Workload, folder: Path, seed: int) -> Path:
+def draw_file(workload: Workload, folder: Path, seed: int) -> Path:
     """Write a JPEG of the workload's size, or an H.264 clip with as many frames as are taken of it."""
     if workload.size is not None:
         from PIL import Image

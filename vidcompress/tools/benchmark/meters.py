@@ -1,4 +1,4 @@
-"""Clocks and meters that do not make the device wait, nor the measured code slower than it is."""
+"""Clocks and memory meters that add no device synchronisation to the measured code."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from vidcompress.core.timing import watched
 from vidcompress.tools.benchmark.live_bytes import LiveBytes
 
 
-class Mark:
-    """A moment: an event in the device's stream, or the clock's time.
+class TimeStamp:
+    """Time stamp: an event in the device's stream, or the clock's time.
 
     Args:
         device: whose work up to here counts.
@@ -33,8 +33,8 @@ class Mark:
             self._at = time.perf_counter()
         self.cpu = time.process_time()
 
-    def since(self, earlier: Mark) -> float:
-        """Milliseconds from an earlier mark; waits for the device to have come here."""
+    def since(self, earlier: TimeStamp) -> float:
+        """Milliseconds since an earlier time stamp; waits until the device has reached this one."""
         if self._event is None:
             return (self._at - earlier._at) * 1e3
         self._event.synchronize()
@@ -42,23 +42,23 @@ class Mark:
 
 
 class TokenClock:
-    """A logits processor that changes nothing and marks when each token's scores are there.
+    """Logits processor that changes nothing and records a time stamp per token.
 
     Args:
         device: of the scores.
         first: called at the first token.
 
     Attributes:
-        marks: one per token.
+        stamps: one time stamp per token.
     """
 
     def __init__(self, device: torch.device, first: Callable[[], None] | None = None) -> None:
-        self.device, self.marks = device, list[Mark]()
+        self.device, self.stamps = device, list[TimeStamp]()
         self._first = first
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Return `scores` (row, vocabulary) as they are."""
-        self.marks.append(Mark(self.device))
+        self.stamps.append(TimeStamp(self.device))
         if self._first is not None:
             first, self._first = self._first, None
             first()
@@ -68,9 +68,9 @@ class TokenClock:
 class PeakMeter:
     """Peak memory per phase, in bytes.
 
-    On CUDA what the allocator had given out at most (`max_memory_allocated`), weights and inputs included, which costs
-    no time. Elsewhere bytes of live tensors that were made since (`LiveBytes`), which slows everything down, so that
-    times of such a run mean nothing.
+    On CUDA it is the allocator's peak (`max_memory_allocated`), weights and inputs included, at no cost in time.
+    Elsewhere it is the bytes of live tensors made since the start (`LiveBytes`); counting them slows the run, so its
+    times are not valid.
 
     Args:
         device: of the model.
@@ -88,7 +88,7 @@ class PeakMeter:
 
     @contextmanager
     def on(self) -> Iterator[PeakMeter]:
-        """Measure for a while; phases that vidcompress times begin by themselves."""
+        """Measure inside the block; phases that vidcompress times begin by themselves."""
         with watched(self.begin):
             if self.counts_weights:
                 yield self
@@ -98,7 +98,7 @@ class PeakMeter:
             self.begin("")
 
     def begin(self, phase: str) -> None:
-        """The phase before ends here, and this one begins."""
+        """End the phase before and begin this one."""
         peak = self._restart()
         if self._phase:
             self.peaks[self._phase] = max(peak, self.peaks.get(self._phase, 0))
@@ -113,7 +113,7 @@ class PeakMeter:
 
 
 def wait_for(device: torch.device) -> None:
-    """Wait until the device has done what it was asked to do."""
+    """Synchronise with the device."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

@@ -1,4 +1,4 @@
-"""The model that is measured: random weights of a named shape, made on the device, or a checkpoint."""
+"""Models of a benchmark: random weights of a named shape, drawn on the device, or a checkpoint."""
 
 from __future__ import annotations
 
@@ -113,12 +113,12 @@ def weights_bytes(model: Any) -> int:
     return sum(storages.values())
 
 
-def describe(model: Any) -> dict[str, Any]:
-    """What a result must state of its model, as JSON types."""
+def model_metadata(model: Any) -> dict[str, Any]:
+    """Metadata of a model that a result states, as JSON types."""
     return {
         "name": Path(str(getattr(model.config, "_name_or_path", "") or model.config.model_type)).name,
         "class": type(model).__name__,
-        "geometry": _geometry(model),
+        "geometry": _shape(model),
         "parameters": sum(p.numel() for p in model.parameters()),
         "weights_bytes": weights_bytes(model),
         "dtype": str(model.dtype).removeprefix("torch."),
@@ -127,19 +127,19 @@ def describe(model: Any) -> dict[str, Any]:
     }
 
 
-def _geometry(model: Any) -> dict[str, Any] | None:
-    """The numbers of a model; None where its config does not have them, as those of other packages may not."""
+def _shape(model: Any) -> dict[str, Any] | None:
+    """Shape of a model as JSON types; None where its config lacks a number, as those of other packages may."""
     from vidcompress.adapters.model_shape import geometry_of
 
     try:
-        found: dict[str, Any] = json.loads(json.dumps(geometry_of(model.config).to_dict()))
+        shape: dict[str, Any] = json.loads(json.dumps(geometry_of(model.config).to_dict()))
     except UnsupportedModelError:
         return None
-    return found
+    return shape
 
 
 def depth(described: dict[str, Any]) -> str:
-    """Such as `2 encoder and 4 decoder layers`, of what `describe` returned."""
+    """Layer counts in words, such as `2 encoder and 4 decoder layers`, from `model_metadata`."""
     geometry = described["geometry"]
     if geometry is None:
         return "unknown layers"

@@ -1,4 +1,4 @@
-"""What to measure: a model, inputs, methods and budgets, checked before any model is made."""
+"""Plan of a benchmark: model, inputs, methods and budgets, checked before a model is made."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vidcompress.checks import device as checked_device
 from vidcompress.checks import flag, one_of, whole_number
 from vidcompress.core.layout import Modality
 from vidcompress.errors import ArgumentError, nearest, shown
-from vidcompress.qa.compare.grid import Entry, line_up, read_budgets
+from vidcompress.qa.compare.grid import Variant, make_grid, read_budgets
 
 STOCK = "stock"
 """The row of the untouched model: its own `generate`, with nothing of this package in between."""
@@ -45,35 +45,35 @@ class Workload:
 
     @property
     def name(self) -> str:
-        """Such as `image 672x672` (width x height) or `32 frames`."""
+        """Name, such as `image 672x672` (width x height) or `32 frames`."""
         if self.size is None:
             return f"{self.frames} frame{'s' * (self.frames > 1)}"
         return f"image {self.size[1]}x{self.size[0]}"
 
 
 @dataclass(frozen=True)
-class Row:
+class BenchRow:
     """One line of the table: a method at a budget, or the stock model.
 
     Attributes:
         label: the method as it was named.
         budget: `1`, `0.25`, or `128 tokens`.
-        entry: how it compresses; None for the stock model.
+        variant: the method at its budget; None for the stock model.
     """
 
     label: str
     budget: str
-    entry: Entry | None = field(repr=False)
+    variant: Variant | None = field(repr=False)
 
     @property
     def key(self) -> str:
-        """Names the row within its group."""
+        """Name of the row within its group."""
         return f"{self.label}@{self.budget}"
 
 
 @dataclass(frozen=True)
 class BenchPlan:
-    """What to measure. Everything is checked when it is made.
+    """Plan of a benchmark, checked on construction.
 
     Attributes:
         geometry: a named shape with random weights (`models/shapes.json`), or
@@ -219,17 +219,17 @@ class BenchPlan:
             *(Workload("video", frames=int(count)) for count in self.frames),
         ]
 
-    def rows(self, workload: Workload) -> list[Row]:
+    def rows(self, workload: Workload) -> list[BenchRow]:
         """The rows of a workload, the uncompressed model first; methods of the default set that do not serve it are not
         among them.
         """
-        return self._line_up(workload)[0]
+        return self._grid(workload)[0]
 
     def left_out(self, workload: Workload) -> dict[str, str]:
-        """Why each method of the default set has no row."""
-        return self._line_up(workload)[1]
+        """Reason for each method of the default set that has no row."""
+        return self._grid(workload)[1]
 
-    def _line_up(self, workload: Workload) -> tuple[list[Row], dict[str, str]]:
+    def _grid(self, workload: Workload) -> tuple[list[BenchRow], dict[str, str]]:
         from vidcompress.core.method_spec import split_labels
 
         named = split_labels(self.methods) if isinstance(self.methods, str) else self.methods
@@ -245,7 +245,7 @@ class BenchPlan:
         both = bool(self.sizes or self.image) and bool(self.frames)
         if stock and not named:
             named = ["none"]
-        entries, skipped = line_up(
+        variants, skipped = make_grid(
             {workload.modality},
             _serving(named, workload.modality) if both and named is not None else named,
             budgets,
@@ -253,9 +253,9 @@ class BenchPlan:
             seed=self.seed,
             common={},
         )
-        rows = [Row(entry.label, _budget(entry), entry) for entry in entries]
+        rows = [BenchRow(variant.label, _budget(variant), variant) for variant in variants]
         first = rows[:1] if self.baseline else []
-        return [*first, *([Row(STOCK, "1", None)] if stock else []), *rows[1:]], skipped
+        return [*first, *([BenchRow(STOCK, "1", None)] if stock else []), *rows[1:]], skipped
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
@@ -275,16 +275,16 @@ def _serving(labels: Sequence[str], modality: str) -> list[str]:
     from vidcompress.core.method_spec import read_label
     from vidcompress.methods.lookup import get_method
 
-    found = []
+    serving = []
     for label in labels:
         name, _ = read_label(label)
         if name == "none" or modality in get_method(name).modalities:
-            found.append(label)
-    return found or ["none"]
+            serving.append(label)
+    return serving or ["none"]
 
 
-def _budget(entry: Entry) -> str:
-    budget = entry.settings.budget
+def _budget(variant: Variant) -> str:
+    budget = variant.settings.budget
     return f"{float(budget.ratio):g}" if budget.ratio is not None else f"{budget.max_tokens} tokens"
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a run: where the time goes, and time against tokens sent."""
+"""Plots of a benchmark: time by phase, and time to the first token against visual tokens."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def pyplot() -> Any:
     return plt
 
 
-def draw(result: dict[str, Any], path: Path) -> None:
+def draw_panels(result: dict[str, Any], path: Path) -> None:
     """Draw two panels per group: time by phase of every row as bars, and time to the first token against tokens.
 
     Args:

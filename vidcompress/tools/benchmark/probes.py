@@ -1,4 +1,4 @@
-"""What evidence adds to encoding, and what selection takes: one encoder, with and without probes, in turns."""
+"""Cost of evidence and selection: one encoder with and without probes, in turns."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from vidcompress.core.config import CompressionConfig
 from vidcompress.core.devices import input_device
 from vidcompress.errors import VidcompressError, one_line
 from vidcompress.tools.benchmark.inputs import make_inputs
-from vidcompress.tools.benchmark.journal import Journal, head_of
-from vidcompress.tools.benchmark.meters import Mark, wait_for
-from vidcompress.tools.benchmark.models import depth, describe, make_model
-from vidcompress.tools.benchmark.plan import BenchPlan, Row, Workload
+from vidcompress.tools.benchmark.journal import MeasurementJournal, journal_head
+from vidcompress.tools.benchmark.meters import TimeStamp, wait_for
+from vidcompress.tools.benchmark.models import depth, make_model, model_metadata
+from vidcompress.tools.benchmark.plan import BenchPlan, BenchRow, Workload
 from vidcompress.tools.benchmark.run import OnStep
 from vidcompress.tools.benchmark.table import milliseconds
 from vidcompress.tools.runs.provenance import provenance
@@ -39,7 +39,7 @@ def run_probes(
     on_step: OnStep = lambda done, of, what: None,
     model: Any = None,
 ) -> dict[str, Any]:
-    """Encode with each distinct set of evidence in turns, and select with every method from what was encoded.
+    """Measure encoding with each distinct set of evidence in turns, and selection by every method.
 
     Methods inside the language model, compositions and those that leave out frames before the encoder are not in it.
 
@@ -55,7 +55,7 @@ def run_probes(
     until = None if seconds is None else time.perf_counter() + seconds
     source = provenance()
     model = make_model(plan) if model is None else model
-    log = Journal(journal, head_of("probes", plan.to_dict(), source))
+    log = MeasurementJournal(journal, journal_head("probes", plan.to_dict(), source))
     complete = True
     for workload in plan.workloads:
         probe = _Probe(plan, model, workload)
@@ -69,17 +69,17 @@ def run_probes(
             values = probe.round(number)
             if number >= 0:
                 log.add((workload.name, "all", number), values)
-    found = [_figures(list(log.rounds(w.name, "all")), w) for w in plan.workloads]
+    figures = [_figures(list(log.rounds(w.name, "all")), w) for w in plan.workloads]
     return {
         "plan": plan.to_dict(),
-        "model": describe(model),
-        "inputs": [entry for entry in found if entry is not None],
+        "model": model_metadata(model),
+        "inputs": [entry for entry in figures if entry is not None],
         "complete": complete,
         "provenance": source,
     }
 
 
-def _whole(log: Journal, workload: Workload, plan: BenchPlan) -> bool:
+def _whole(log: MeasurementJournal, workload: Workload, plan: BenchPlan) -> bool:
     return len(list(log.rounds(workload.name, "all"))) == plan.rounds
 
 
@@ -93,9 +93,9 @@ class _Probe:
         self.visual = dataclasses.replace((images or videos)[0], question=inputs["input_ids"][0, :8].cpu())
         self.workload = workload
         self.sets: dict[str, tuple[Any, ...]] = {NOTHING: ()}
-        self.rows: list[tuple[Row, str]] = []
+        self.rows: list[tuple[BenchRow, str]] = []
         for row in plan.rows(workload):
-            settings = None if row.entry is None else row.entry.settings
+            settings = None if row.variant is None else row.variant.settings
             if settings is None or settings.method.inside is not None or row.label == "none":
                 continue
             try:
@@ -104,9 +104,9 @@ class _Probe:
                     continue
             except VidcompressError:
                 continue
-            wanted = settings.method.needs(workload.modality, self.adapter.has_cls)
-            name = ", ".join(_named(item) for item in wanted) or NOTHING
-            self.sets.setdefault(name, wanted)
+            needs = settings.method.needs(workload.modality, self.adapter.has_cls)
+            name = ", ".join(_named(item) for item in needs) or NOTHING
+            self.sets.setdefault(name, needs)
             self.rows.append((row, name))
 
     def _plan(self, settings: CompressionConfig) -> Any:
@@ -129,31 +129,31 @@ class _Probe:
         with torch.no_grad():
             for name in (*names[turn:], *names[:turn]):
                 wait_for(self.device)
-                begin = Mark(self.device)
+                begin = TimeStamp(self.device)
                 (tokens,) = self.adapter.encode([self.visual], self.sets[name])
-                end = Mark(self.device)
+                end = TimeStamp(self.device)
                 encode[name], busy[name] = end.since(begin), (end.cpu - begin.cpu) * 1e3
-                for row, wanted in self.rows:
-                    if wanted == name:
+                for row, needs in self.rows:
+                    if needs == name:
                         select[row.key], selecting[row.key] = self._select(row, tokens)
         self.longest = max(self.longest, time.perf_counter() - begun)
         times = {"encode": encode, "busy": busy}
-        found = {key: {name: ms[name] for name in names} for key, ms in times.items()}
-        return {**found, "select": select, "selecting": selecting, "sets": dict(self._keys())}
+        ordered = {key: {name: ms[name] for name in names} for key, ms in times.items()}
+        return {**ordered, "select": select, "selecting": selecting, "sets": dict(self._keys())}
 
     def _keys(self) -> list[tuple[str, str]]:
         return [(row.key, name) for row, name in self.rows]
 
-    def _select(self, row: Row, tokens: Any) -> tuple[float | str, float]:
+    def _select(self, row: BenchRow, tokens: Any) -> tuple[float | str, float]:
         """Milliseconds, and those of processor time, of one selection with the gathering of its features."""
-        assert row.entry is not None  # noqa: S101  (the stock model is no row here)
-        settings, times, busy = row.entry.settings, [], []
+        assert row.variant is not None  # noqa: S101  (the stock model is no row here)
+        settings, times, busy = row.variant.settings, [], []
         try:
             plan = self._plan(settings)
             for _ in range(SELECTS):
-                begin = Mark(self.device)
+                begin = TimeStamp(self.device)
                 settings.method.select(tokens, plan).gather(tokens)
-                end = Mark(self.device)
+                end = TimeStamp(self.device)
                 times.append(end.since(begin))
                 busy.append((end.cpu - begin.cpu) * 1e3)
         except VidcompressError as error:

@@ -1,26 +1,26 @@
-"""What a row costs on paper (`tools.cost`): the speed-up that operations allow, and the memory they take."""
+"""Roofline of a row (`tools.cost`): its operations and bytes, estimated from the config."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from vidcompress.errors import VidcompressError
-from vidcompress.tools.benchmark.plan import Row, Workload
+from vidcompress.tools.benchmark.plan import BenchRow, Workload
 from vidcompress.tools.cost import estimate
 from vidcompress.tools.cost.model import Model, model_of
 from vidcompress.tools.cost.operations import PRECISIONS
 
 
-def model_on_paper(model: Any) -> Model | None:
-    """What `on_paper` takes, made once per run; None where nothing is known of the model's cost."""
+def cost_model(model: Any) -> Model | None:
+    """Model without weights for `roofline_of_row`, built once per run; None where its cost cannot be estimated."""
     try:
         return model_of(model)
     except VidcompressError:
         return None
 
 
-def on_paper(
-    model: Model, dtype: str, workload: Workload, batch: int, row: Row, text_tokens: int, new_tokens: int
+def roofline_of_row(
+    model: Model, dtype: str, workload: Workload, batch: int, row: BenchRow, text_tokens: int, new_tokens: int
 ) -> Any:
     """Operations and bytes of a row.
 
@@ -33,11 +33,11 @@ def on_paper(
     Returns:
         `first_token_flops` (everything up to the first token), `parts` of it, `kv_cache_bytes`, `encode_bytes` and
         `prefill_bytes` (most beside weights and pixels; of the encoder's, those of `max_views` views at once); None
-        where nothing is known of the row's cost.
+        where the row's cost cannot be estimated.
     """
     options: dict[str, Any] = {}
-    if row.entry is not None:
-        settings = row.entry.settings
+    if row.variant is not None:
+        settings = row.variant.settings
         given = {"ratio": "retention_ratio", "max_tokens": "max_tokens"}
         options = {name: getattr(settings.budget, key) for key, name in given.items()}
         options |= {name: getattr(settings, name) for name in ("separators", "policy", "max_views")}
@@ -45,7 +45,7 @@ def on_paper(
             del options["separators"]
         options["method"] = settings.method
     try:
-        found = estimate(
+        cost = estimate(
             model,
             size=workload.size,
             frames=workload.frames or None,
@@ -57,13 +57,13 @@ def on_paper(
         )
     except VidcompressError:
         return None
-    vision = found.geometry.encoder
+    vision = cost.geometry.encoder
     size = PRECISIONS[dtype]
-    pixels = batch * found.views * vision.channels * vision.image_size**2 * size
+    pixels = batch * cost.views * vision.channels * vision.image_size**2 * size
     return {
-        "first_token_flops": found.prefill_flops["everything"],
-        "parts": found.parts,
-        "kv_cache_bytes": found.kv_cache_bytes,
-        "encode_bytes": found.memory.encode - pixels,
-        "prefill_bytes": found.memory.prefill,
+        "first_token_flops": cost.prefill_flops["everything"],
+        "parts": cost.parts,
+        "kv_cache_bytes": cost.kv_cache_bytes,
+        "encode_bytes": cost.memory.encode - pixels,
+        "prefill_bytes": cost.memory.prefill,
     }

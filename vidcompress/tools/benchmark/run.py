@@ -1,4 +1,4 @@
-"""The run: every row of every group, in turns, journalled measurement by measurement."""
+"""Benchmark run: the rows of every group in turns, each measurement journalled."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from vidcompress.core.devices import input_device
 from vidcompress.core.wrappers import unwrap
 from vidcompress.errors import VidcompressError, one_line
 from vidcompress.tools.benchmark.inputs import make_inputs, visual_shape
-from vidcompress.tools.benchmark.journal import Journal, head_of
+from vidcompress.tools.benchmark.journal import MeasurementJournal, journal_head
 from vidcompress.tools.benchmark.measure import measure, measure_peaks, measure_threads
 from vidcompress.tools.benchmark.media import media_file, open_media, pixel_processor
-from vidcompress.tools.benchmark.models import describe, make_model
-from vidcompress.tools.benchmark.plan import BenchPlan, Row, Workload
-from vidcompress.tools.benchmark.roofline import model_on_paper, on_paper
+from vidcompress.tools.benchmark.models import make_model, model_metadata
+from vidcompress.tools.benchmark.plan import BenchPlan, BenchRow, Workload
+from vidcompress.tools.benchmark.roofline import cost_model, roofline_of_row
 from vidcompress.tools.cost.model import Model
 from vidcompress.tools.runs.provenance import provenance
 
@@ -35,24 +35,24 @@ NO_MEMORY = (
     "not enough memory",
 )
 OnStep = Callable[[int, int, str], None]
-"""Called with measurements done, measurements in all, and what comes next."""
+"""Called with measurements done, measurements in all, and a description of the next one."""
 
 
 @dataclass(frozen=True)
-class Group:
-    """Rows that are measured in turns: one kind of input, so many requests at once."""
+class BenchGroup:
+    """Rows that are measured in turns: one workload at one batch size."""
 
     workload: Workload
     batch: int
 
     @property
     def name(self) -> str:
-        """Such as `32 frames, batch 8`."""
+        """Name, such as `32 frames, batch 8`."""
         return f"{self.workload.name}, batch {self.batch}"
 
 
-class TimeIsUp(Exception):
-    """The run's time is over; what was measured is in the journal."""
+class TimeLimitReached(Exception):
+    """The time limit of the run is reached; the measurements so far are in the journal."""
 
 
 def run_bench(
@@ -63,14 +63,14 @@ def run_bench(
     on_step: OnStep = lambda done, of, what: None,
     model: Any = None,
 ) -> dict[str, Any]:
-    """Measure what a plan says.
+    """Measure every row of a plan.
 
     Args:
-        plan: what to measure.
-        journal: a JSONL file; a run that finds its own journal goes on where that ends.
+        plan: the model, inputs, methods and budgets.
+        journal: a JSONL file; a run that finds its own journal resumes from it.
         seconds: stop before a measurement that would end later than this; the result then says `complete: false`.
-        on_step: hears about progress.
-        model: what to measure, where it is there already; must be what the plan names.
+        on_step: called before every measurement.
+        model: the plan's model, where it is loaded already.
 
     Returns:
         `plan`, `model`, `groups` (each with its input's numbers and `rows`, each with its raw measurements), `complete`
@@ -82,17 +82,17 @@ def run_bench(
     begun = time.perf_counter()
     source = provenance()
     model = make_model(plan) if model is None else unwrap(model)
-    log = Journal(journal, head_of("plan", plan.to_dict(), source))
+    log = MeasurementJournal(journal, journal_head("plan", plan.to_dict(), source))
     runner = _Runner(plan, model, log, None if seconds is None else begun + seconds, on_step)
     complete = True
     try:
         for group in runner.groups:
             runner.run_group(group)
-    except TimeIsUp:
+    except TimeLimitReached:
         complete = False
     return {
         "plan": plan.to_dict(),
-        "model": describe(model),
+        "model": model_metadata(model),
         "groups": [runner.result(group) for group in runner.groups],
         "complete": complete,
         "provenance": source,
@@ -100,38 +100,40 @@ def run_bench(
 
 
 class _Runner:
-    """Measures group after group."""
+    """Measures one group after another."""
 
     def __init__(
-        self, plan: BenchPlan, model: Any, journal: Journal, until: float | None, on_step: OnStep
+        self, plan: BenchPlan, model: Any, journal: MeasurementJournal, until: float | None, on_step: OnStep
     ) -> None:
         self.plan, self.model, self.journal, self.until, self.on_step = plan, model, journal, until, on_step
         self.adapter = adapter_for(model)
         self.device = input_device(model)
-        self.groups = [Group(workload, batch) for workload in plan.workloads for batch in plan.batch_sizes]
+        self.groups = [
+            BenchGroup(workload, batch) for workload in plan.workloads for batch in plan.batch_sizes
+        ]
         self._rows = {workload: plan.rows(workload) for workload in plan.workloads}
         each = plan.rounds + int(plan.memory)
-        self._of = sum(len(self._rows[group.workload]) * each for group in self.groups)
+        self._measurements = sum(len(self._rows[group.workload]) * each for group in self.groups)
         self._longest: dict[str, float] = {}
-        self._on_paper: Model | None = model_on_paper(model)
+        self._cost_model: Model | None = cost_model(model)
 
-    def run_group(self, group: Group) -> None:
-        """Measure what is not in the journal yet."""
+    def run_group(self, group: BenchGroup) -> None:
+        """Measure the rows and rounds that the journal lacks."""
         rows = self._rows[group.workload]
         numbers = [*range(self.plan.rounds), *([MEMORY] if self.plan.memory else [])]
-        if not any(self._wanted(group, row, number) for row in rows for number in numbers):
+        if not any(self._is_open(group, row, number) for row in rows for number in numbers):
             return
         with media_file(self.plan, group.workload) as path:
             processor = None if path is None else pixel_processor(self.model)
             read = partial(self._media, group, processor, path, self.plan.rounds)
-            inputs = self._inputs_or_why(group, rows, read)
+            inputs = self._inputs_or_skip(group, rows, read)
             if inputs is None:
                 return
             for row in rows:
-                if any(self._wanted(group, row, number) for number in numbers):
+                if any(self._is_open(group, row, number) for number in numbers):
                     self._warm_up(group, row, inputs)
             for number in range(self.plan.rounds):
-                if any(self._wanted(group, row, number) for row in rows):
+                if any(self._is_open(group, row, number) for row in rows):
                     self._media(group, processor, path, number)
                 turn = number % len(rows)  # no row is always the first
                 for row in (*rows[turn:], *rows[:turn]):
@@ -140,8 +142,8 @@ class _Runner:
                 for row in rows:
                     self._measure(group, row, MEMORY, inputs)
 
-    def result(self, group: Group) -> dict[str, Any]:
-        """What is known of a group."""
+    def result(self, group: BenchGroup) -> dict[str, Any]:
+        """Result of a group as JSON types, from the journal."""
         (views, *_), visual, _ = visual_shape(self.model.config, group.workload)
         media = list(self.journal.rounds(group.name, MEDIA))
         return {
@@ -158,12 +160,12 @@ class _Runner:
             "rows": [self._row(group, row) for row in self._rows[group.workload]],
         }
 
-    def _row(self, group: Group, row: Row) -> dict[str, Any]:
-        entry = row.entry
+    def _row(self, group: BenchGroup, row: BenchRow) -> dict[str, Any]:
+        variant = row.variant
         ratio = (
             None
-            if entry is None or entry.settings.budget.ratio is None
-            else float(entry.settings.budget.ratio)
+            if variant is None or variant.settings.budget.ratio is None
+            else float(variant.settings.budget.ratio)
         )
         return {
             "method": row.label,
@@ -172,28 +174,30 @@ class _Runner:
             "skipped": self.journal.skipped(group.name, row.key),
             "rounds": list(self.journal.rounds(group.name, row.key)),
             "memory": self.journal.lines.get((group.name, row.key, MEMORY)),
-            "paper": self._paper(group, row),
+            "paper": self._roofline(group, row),
         }
 
-    def _paper(self, group: Group, row: Row) -> Any:
+    def _roofline(self, group: BenchGroup, row: BenchRow) -> Any:
         if self.journal.skipped(group.name, row.key) is not None:
             return None
         batch = 1 if self.plan.concurrency == "threads" else group.batch
         tokens = max(self.plan.new_tokens)
-        if self._on_paper is None:
+        if self._cost_model is None:
             return None
         kind = str(self.model.dtype).removeprefix("torch.")
-        return on_paper(self._on_paper, kind, group.workload, batch, row, self.plan.text_tokens, tokens)
+        return roofline_of_row(
+            self._cost_model, kind, group.workload, batch, row, self.plan.text_tokens, tokens
+        )
 
-    def _wanted(self, group: Group, row: Row, number: int) -> bool:
+    def _is_open(self, group: BenchGroup, row: BenchRow, number: int) -> bool:
         if self.journal.skipped(group.name, row.key) is not None:
             return False
         return (group.name, row.key, number) not in self.journal.lines
 
-    def _inputs_or_why(
-        self, group: Group, rows: list[Row], read: Callable[[], dict[str, Any] | None]
+    def _inputs_or_skip(
+        self, group: BenchGroup, rows: list[BenchRow], read: Callable[[], dict[str, Any] | None]
     ) -> list[dict[str, Any]] | None:
-        """The batch; where there is no room even for its pixels, as made or as read, its rows say so."""
+        """Inputs of the batch; None, with its rows skipped, where memory is too small for its pixels."""
         try:
             return self._inputs(group, read())
         except (RuntimeError, MemoryError) as error:
@@ -204,8 +208,8 @@ class _Runner:
                 self.journal.add((group.name, row.key, 0), {"skipped": "out of memory for its pixels"})
         return None
 
-    def _inputs(self, group: Group, pixels: dict[str, Any] | None) -> list[dict[str, Any]]:
-        """The batch as one, or one of each request."""
+    def _inputs(self, group: BenchGroup, pixels: dict[str, Any] | None) -> list[dict[str, Any]]:
+        """Inputs of the batch in one entry, or one entry per request with threads."""
         threads = self.plan.concurrency == "threads"
         return [
             make_inputs(
@@ -219,7 +223,9 @@ class _Runner:
             for number in range(group.batch if threads else 1)
         ]
 
-    def _media(self, group: Group, processor: Any, path: Path | None, number: int) -> dict[str, Any] | None:
+    def _media(
+        self, group: BenchGroup, processor: Any, path: Path | None, number: int
+    ) -> dict[str, Any] | None:
         if processor is None or path is None:
             return None
         pixels, times = open_media(processor, group.workload, path, group.batch)
@@ -227,13 +233,13 @@ class _Runner:
             self.journal.add((group.name, MEDIA, number), {"phases": times})
         return pixels
 
-    def _warm_up(self, group: Group, row: Row, inputs: list[dict[str, Any]]) -> None:
+    def _warm_up(self, group: BenchGroup, row: BenchRow, inputs: list[dict[str, Any]]) -> None:
         for _ in range(self.plan.warmup):
             self._step(group, row, f"warm-up of {row.key}")
             self._try(group, row, 0, lambda: self._once(row, inputs))
 
-    def _measure(self, group: Group, row: Row, number: int, inputs: list[dict[str, Any]]) -> None:
-        if not self._wanted(group, row, number):
+    def _measure(self, group: BenchGroup, row: BenchRow, number: int, inputs: list[dict[str, Any]]) -> None:
+        if not self._is_open(group, row, number):
             return
         self._step(group, row, f"{row.key}, {'memory' if number == MEMORY else f'round {number + 1}'}")
         begun = time.perf_counter()
@@ -248,19 +254,19 @@ class _Runner:
         took = time.perf_counter() - begun
         self._longest[group.name] = max(took, self._longest.get(group.name, 0.0))
 
-    def _step(self, group: Group, row: Row, what: str) -> None:
-        """Say what comes next; stop when there is no time for it."""
+    def _step(self, group: BenchGroup, row: BenchRow, what: str) -> None:
+        """Report the next measurement; raise `TimeLimitReached` when it would end too late."""
         each = self.plan.rounds + int(self.plan.memory)
         lines = [value for (_, row_key, _), value in self.journal.lines.items() if row_key != MEDIA]
         done = sum(each if "skipped" in value else 1 for value in lines)
-        self.on_step(done, self._of, f"{group.name}: {what}")
+        self.on_step(done, self._measurements, f"{group.name}: {what}")
         if self.until is not None and time.perf_counter() + self._longest.get(group.name, 0.0) > self.until:
-            raise TimeIsUp
+            raise TimeLimitReached
 
     def _try(
-        self, group: Group, row: Row, number: int, run: Callable[[], dict[str, Any]]
+        self, group: BenchGroup, row: BenchRow, number: int, run: Callable[[], dict[str, Any]]
     ) -> dict[str, Any] | None:
-        """A row that cannot be run says why and does not end the run; its times stay where only its memory fails."""
+        """Run a measurement; a row that fails is skipped with its reason, and keeps its times if only memory fails."""
         if self.journal.skipped(group.name, row.key) is not None:
             return None
         try:
@@ -276,14 +282,14 @@ class _Runner:
             torch.cuda.empty_cache()  # only now is what the traceback held free
         return None
 
-    def _once(self, row: Row, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        settings, tokens = None if row.entry is None else row.entry.settings, max(self.plan.new_tokens)
+    def _once(self, row: BenchRow, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        settings, tokens = None if row.variant is None else row.variant.settings, max(self.plan.new_tokens)
         if self.plan.concurrency == "threads":
             return measure_threads(self.adapter, inputs, settings, tokens)
         return measure(self.adapter, inputs[0], settings, tokens)
 
-    def _peaks(self, row: Row, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        settings = None if row.entry is None else row.entry.settings
+    def _peaks(self, row: BenchRow, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        settings = None if row.variant is None else row.variant.settings
         peaks, meter = measure_peaks(self.adapter, inputs[0], settings, min(max(self.plan.new_tokens), 2))
         given = sum(value.nbytes for one in inputs for value in one.values())
         return {"peaks": peaks, "inputs_bytes": given, "counts_weights": meter.counts_weights}
@@ -297,7 +303,7 @@ def _reason(error: Exception) -> str:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out: the allocator of CUDA has an error of its own, everybody else a sentence."""
+    """Whether memory ran out: an error class of its own on CUDA, a message elsewhere."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     said = str(error)

@@ -1,4 +1,4 @@
-"""From raw rounds to figures: minima, medians, and ratios against the uncompressed row of the same run."""
+"""Summary of raw rounds: minima, medians, and ratios against the uncompressed row of the same run."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from vidcompress.tools.benchmark.media import MEDIA_PHASES
 
 
 def summarise(result: dict[str, Any]) -> dict[str, Any]:
-    """The figures of a run, beside its raw rounds.
+    """Add summary statistics to the raw rounds of a run.
 
     Args:
-        result: what `run_bench` returned.
+        result: from `run_bench`.
 
     Returns:
         The same with `summary` in every measured row:
@@ -36,7 +36,7 @@ def summarise(result: dict[str, Any]) -> dict[str, Any]:
         base = next((row for row in rows if row["method"] == "none" and "summary" in row), None)
         for row in rows:
             if "summary" in row and base is not None:
-                row["summary"]["against"] = _against(row, base, result["model"]["device"])
+                row["summary"]["against"] = _ratios_to_baseline(row, base, result["model"]["device"])
         groups.append({**group, "rows": rows, "media_ms": media})
     return {**result, "groups": groups}
 
@@ -51,8 +51,8 @@ def _summarised(
     tokens = [t for r in rounds for t in r["tokens"]]
     summary: dict[str, Any] = {
         "phases_ms": phases,
-        "first_token_ms": _spread([r["first_token"] for r in rounds]),
-        "token_ms": _spread(tokens) if tokens else None,
+        "first_token_ms": _min_and_median([r["first_token"] for r in rounds]),
+        "token_ms": _min_and_median(tokens) if tokens else None,
         "visual": rounds[0]["visual"],
     }
     summary["first_token_ms"]["busy"] = median(r["busy"] for r in rounds)
@@ -65,13 +65,13 @@ def _summarised(
     return {**row, "summary": summary}
 
 
-def _spread(values: list[float]) -> dict[str, float]:
+def _min_and_median(values: list[float]) -> dict[str, float]:
     return {"min": min(values), "median": median(values)}
 
 
 def _phases(rounds: list[dict[str, float]]) -> dict[str, dict[str, float]]:
     names = list(dict.fromkeys(name for phases in rounds for name in phases))
-    return {name: _spread([phases[name] for phases in rounds if name in phases]) for name in names}
+    return {name: _min_and_median([phases[name] for phases in rounds if name in phases]) for name in names}
 
 
 def _totals(
@@ -86,7 +86,7 @@ def _totals(
 
 
 def _share(summary: dict[str, Any], media: dict[str, Any], rounds: list[dict[str, Any]]) -> dict[str, float]:
-    """By phase; what is in none of them (splicing, attaching hooks) is `other`."""
+    """Share of time by phase; time outside of all phases (splicing, attaching hooks) is `other`."""
     parts = {name: media[name]["median"] for name in MEDIA_PHASES if name in media}
     phases = {name: spread["median"] for name, spread in summary["phases_ms"].items()}
     if "encode" not in phases:  # the stock model does not say where encoding ends
@@ -116,21 +116,21 @@ def _peaks(memory: dict[str, Any] | None, weights: int) -> dict[str, Any] | None
     }
 
 
-def _against(row: dict[str, Any], base: dict[str, Any], device: str) -> dict[str, Any]:
+def _ratios_to_baseline(row: dict[str, Any], base: dict[str, Any], device: str) -> dict[str, Any]:
     mine, other = row["summary"], base["summary"]
     pairs = zip(row["rounds"], base["rounds"], strict=False)
     first = {name: other["first_token_ms"][name] / mine["first_token_ms"][name] for name in ("min", "median")}
     first["paired"] = median(b["first_token"] / a["first_token"] for a, b in pairs)
     if "cuda" not in device:
         first["busy"] = other["first_token_ms"]["busy"] / mine["first_token_ms"]["busy"]
-    found: dict[str, Any] = {
+    ratios: dict[str, Any] = {
         "first_token": first,
         "samples_per_s": {n: rate / other["samples_per_s"][n] for n, rate in mine["samples_per_s"].items()},
     }
     if mine["peak_bytes"] and other["peak_bytes"]:
-        found["peak"] = mine["peak_bytes"]["all"] / other["peak_bytes"]["all"]
-        found["peak_above"] = mine["peak_bytes"]["above"] / other["peak_bytes"]["above"]
+        ratios["peak"] = mine["peak_bytes"]["all"] / other["peak_bytes"]["all"]
+        ratios["peak_above"] = mine["peak_bytes"]["above"] / other["peak_bytes"]["above"]
     if row["paper"] and base["paper"]:
-        found["flops"] = base["paper"]["first_token_flops"] / row["paper"]["first_token_flops"]
-        found["of_allowed"] = first["paired"] / found["flops"]
-    return found
+        ratios["flops"] = base["paper"]["first_token_flops"] / row["paper"]["first_token_flops"]
+        ratios["of_allowed"] = first["paired"] / ratios["flops"]
+    return ratios

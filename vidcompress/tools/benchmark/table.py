@@ -1,4 +1,4 @@
-"""The figures of a run as a table: one line per row, ratios against the uncompressed one."""
+"""Table of a summarised run: a line per row, ratios against the uncompressed one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLUMNS = (
 
 
 def render(result: dict[str, Any], width: int = 150) -> str:
-    """All groups of a summarised result as text."""
+    """Tables of all groups of a summarised result as text."""
     console = Console(width=width, force_terminal=False, highlight=False)
     with console.capture() as capture:
         for group in result["groups"]:
@@ -74,7 +74,7 @@ def _sent(visual: dict[str, Any]) -> str:
 
 
 def milliseconds(value: float) -> str:
-    """A time in the unit that suits it."""
+    """A time of `value` milliseconds as text, in seconds from 10 s on."""
     if value >= 10_000:
         return f"{value / 1e3:,.1f} s"
     return f"{value:,.0f} ms" if value >= 100 else f"{value:.1f} ms"

@@ -1,4 +1,4 @@
-"""Cost on paper: operations, memory and roofline time from a model's config, before anything is run."""
+"""Cost estimates: operations, memory and roofline time from a model's config, without running it."""
 
 from vidcompress.tools.cost.devices import DEVICES as DEVICES
 from vidcompress.tools.cost.devices import Device as Device

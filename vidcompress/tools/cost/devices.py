@@ -1,4 +1,4 @@
-"""Devices by name: their peaks, as their makers state them. Real programs reach a part of these."""
+"""Devices by name, with the peaks that their makers state; real programs reach a part of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Device:
-    """What a device can do at most.
+    """Device and its peaks.
 
     Attributes:
         name: of it.

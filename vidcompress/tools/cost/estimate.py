@@ -1,4 +1,4 @@
-"""Cost on paper: operations, bytes and roofline time of a model, an input and a method, without weights."""
+"""Cost estimate: operations, bytes and roofline time of a model, an input and a method, without weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vidcompress.errors import ArgumentError, shown
 from vidcompress.methods.lookup import read_settings
 from vidcompress.tools.cost import everything, fastv, llm_viewer
 from vidcompress.tools.cost.devices import DEVICES
-from vidcompress.tools.cost.load import Asked, Load, load_of
+from vidcompress.tools.cost.load import Load, PromptSpec, load_of
 from vidcompress.tools.cost.memory import Memory, kv_bytes, memory
 from vidcompress.tools.cost.model import Model, model_of
 from vidcompress.tools.cost.operations import PRECISIONS, Operation, total, total_seconds
@@ -28,10 +28,10 @@ MOST = 10**9
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run costs, for the whole batch.
+    """Cost of a run, for the whole batch.
 
     Attributes:
-        model: what was asked for. geometry: its numbers. parameters: of it.
+        model: its name. geometry: its shape. parameters: number of them.
         method: that compresses; "none" for the uncompressed model.
         retention_ratio, max_tokens: the budget.
         dtype, batch_size, text_tokens, new_tokens: as asked.
@@ -69,7 +69,7 @@ class Estimate:
 
     @property
     def memory_bytes(self) -> int:
-        """Most that is held at once, weights included."""
+        """Peak memory in bytes, weights included."""
         return self.memory.peak
 
     @property
@@ -100,7 +100,7 @@ def estimate(
     max_views: int = 16,
     **options: Any,
 ) -> Estimate:
-    """Say what a run costs, from the model's config alone.
+    """Estimate the cost of a run from the model's config alone.
 
     Args:
         model: a named geometry, an embedded model, a folder, a hub id, or a config or model of transformers.
@@ -130,13 +130,13 @@ def estimate(
     settings = read_settings(
         method, retention_ratio=retention_ratio, max_tokens=max_tokens, max_views=max_views, **options
     )
-    asked = _asked(visual_tokens, size, images, preset, frames, text_tokens)
+    prompt = _prompt_spec(visual_tokens, size, images, preset, frames, text_tokens)
     one_of("dtype", dtype, PRECISIONS)
     rows = whole_number("batch_size", batch_size, most=MOST)
     new = whole_number("new_tokens", new_tokens, most=MOST)
-    made = model_of(model)
-    load = load_of(made.adapter, made.geometry, asked, settings)
-    return _estimate(made, load, settings, rows, new, dtype)
+    cost_model = model_of(model)
+    load = load_of(cost_model.adapter, cost_model.geometry, prompt, settings)
+    return _estimate(cost_model, load, settings, rows, new, dtype)
 
 
 def allowed_ratio(model: Any = "llava-next-7b", **arguments: Any) -> float:
@@ -147,7 +147,7 @@ def allowed_ratio(model: Any = "llava-next-7b", **arguments: Any) -> float:
         **arguments: of `estimate`, the method and its budget among them.
 
     Returns:
-        A ratio; a clock that shows more has found something else to save.
+        A ratio; a measured speed-up above it has another cause.
     """
     plain = {key: value for key, value in arguments.items() if key in _OF_INPUT}
     compressed, whole = estimate(model, **arguments), estimate(model, **plain)
@@ -168,14 +168,14 @@ _OF_INPUT = (
 )
 
 
-def _asked(
+def _prompt_spec(
     visual_tokens: int | None,
     size: tuple[int, int] | None,
     images: int,
     preset: str | None,
     frames: int | None,
     text_tokens: int,
-) -> Asked:
+) -> PromptSpec:
     from vidcompress.checks import MAX_FRAME_PIXELS
 
     described = size is not None or frames is not None
@@ -208,7 +208,7 @@ def _asked(
         whole_number("frames", frames, most=10_000)
     text = whole_number("text_tokens", text_tokens, least=0, most=MOST)
     count = None if described else int(visual_tokens or HEADLINE_TOKENS)
-    return Asked(count, size, int(images), frames, text, preset)
+    return PromptSpec(count, size, int(images), frames, text, preset)
 
 
 def _estimate(

@@ -1,8 +1,8 @@
-"""The convention "everything": what a run computes, from pixels to the last new token, and what it moves and holds.
+"""The convention "everything": all operations of a run, from pixels to the last new token, and the bytes they move.
 
 Matrix products as 2 operations per multiply-add, of weights, of attention (whole squares, as the usual kernels are
 counted) and of the patch embedding: what torch's FlopCounterMode counts. Norms, activations, softmax and rotary
-embeddings cost no operations here; what they move counts in the roofline time.
+embeddings count no operations; the bytes they move count in the roofline time.
 """
 
 from __future__ import annotations

@@ -86,26 +86,26 @@ def analyse(
     fused: bool = False,
     device: Device = DEVICES["A100-80G"],
 ) -> dict[str, dict[str, Any]]:
-    """All that LLM-Viewer says about n tokens, one row.
+    """LLM-Viewer's analysis of n tokens, one row.
 
     Returns:
         "prefill" and "decode" (one token with a context of n), each with OPs, memory_access and its parts in bytes,
         inference_time in seconds, and memory_consumption and its parts in bytes.
     """
-    found = {}
+    phases = {}
     for phase, queries in (("prefill", n), ("decode", 1)):
         one = layer(shape, queries, n, size=size, fused=fused)
         every = [*(operation.times(shape.layers) for operation in one), head(shape, size=size)]
-        found[phase] = dict(_sums(every)) | {
+        phases[phase] = dict(_sums(every)) | {
             "inference_time": total_seconds(every, device, "bfloat16"),
             "memory_consumption_tmp_act": total(one, "store_act"),
         }
     weights = shape.layers * total(layer(shape, n, n, size=size), "load_weight")
-    cache = found["prefill"]["store_kv_cache"]
-    for values in found.values():
+    cache = phases["prefill"]["store_kv_cache"]
+    for values in phases.values():
         values["memory_consumption_weight"], values["memory_consumption_kv_cache"] = weights, cache
         values["memory_consumption"] = weights + cache + values["memory_consumption_tmp_act"]
-    return found
+    return phases
 
 
 def _sums(operations: Sequence[Operation]) -> Iterator[tuple[str, float]]:

@@ -1,6 +1,6 @@
-"""What an input becomes under a method: views to encode, rows to project, tokens for each decoder layer.
+"""Load of a prompt under a method: views to encode, rows to project, tokens of each decoder layer.
 
-Everything here comes from the planning that the runs themselves use: layouts of the adapter, budgets, schedules.
+The numbers come from the layouts, budgets and schedules that real runs use.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from vidcompress.methods.composed import Composed
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One prompt.
+class PromptSpec:
+    """Specification of one prompt.
 
     Attributes:
         visual_tokens: positions of visual input whose views are not described, or None.
-        size: (height, width) in pixels of its pictures, or None. images: how many.
+        size: (height, width) in pixels of its pictures, or None. images: number of them.
         frames: of its clip, or None.
         text_tokens: of its text.
         preset: name of the layout that its pictures are in; None for the model's own.
@@ -46,7 +46,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Load:
-    """What one prompt costs a model with.
+    """Load of one prompt.
 
     Attributes:
         total: N, visual positions without compression.
@@ -82,25 +82,25 @@ class Load:
         return tuple(round(n * share) for n in self.visual)
 
 
-def load_of(adapter: Adapter, geometry: ModelShape, asked: Asked, settings: CompressionConfig) -> Load:
-    """VisualBudget one prompt.
+def load_of(adapter: Adapter, geometry: ModelShape, prompt: PromptSpec, settings: CompressionConfig) -> Load:
+    """Load of one prompt under a method and budget.
 
     Args:
         adapter: of a model, which may be without weights.
         geometry: of it.
-        asked: the prompt.
-        settings: from `make_settings`.
+        prompt: its specification.
+        settings: checked configuration of the compression.
 
     Raises:
         BudgetError: a budget out of reach. UnsupportedInputError: the method or the family takes no such input.
     """
     layers, method = geometry.decoder.layers, settings.method
-    if asked.visual_tokens is not None:
-        made = _undescribed(asked.visual_tokens, geometry, settings)
+    if prompt.visual_tokens is not None:
+        loads = _undescribed(prompt.visual_tokens, geometry, settings)
     else:
-        made = _described(adapter, geometry, asked, settings)
-    lengths = [part.total for part in made]
-    sent, budget = sum(part.sent for part in made), sum(settings.budget.split(lengths))
+        loads = _described(adapter, geometry, prompt, settings)
+    lengths = [load.total for load in loads]
+    sent, budget = sum(load.sent for load in loads), sum(settings.budget.split(lengths))
     visual = [sent] * layers
     if method.inside is not None:
         visual = method.inside.plan_layers(
@@ -108,20 +108,20 @@ def load_of(adapter: Adapter, geometry: ModelShape, asked: Asked, settings: Comp
         ).per_layer()
     return Load(
         total=sum(lengths),
-        separators=sum(part.separators for part in made),
-        views=sum(part.views for part in made),
-        projected=sum(part.projected for part in made),
-        late=all(part.late for part in made),
+        separators=sum(load.separators for load in loads),
+        views=sum(load.views for load in loads),
+        projected=sum(load.projected for load in loads),
+        late=all(load.late for load in loads),
         visual=tuple(visual),
-        text=asked.text_tokens,
-        compared=sum(part.compared for part in made),
-        evidence=tuple(dict.fromkeys(item for part in made for item in part.evidence)),
+        text=prompt.text_tokens,
+        compared=sum(load.compared for load in loads),
+        evidence=tuple(dict.fromkeys(item for load in loads for item in load.evidence)),
     )
 
 
 @dataclass(frozen=True)
-class _Part:
-    """One image or clip; as in `Load`."""
+class _VisualLoad:
+    """Load of one image or clip; fields as in `Load`."""
 
     total: int
     sent: int
@@ -133,8 +133,8 @@ class _Part:
     evidence: tuple[Evidence, ...]
 
 
-def _undescribed(total: int, geometry: ModelShape, settings: CompressionConfig) -> list[_Part]:
-    """So many tokens without separators, from as many views as it takes to have them."""
+def _undescribed(total: int, geometry: ModelShape, settings: CompressionConfig) -> list[_VisualLoad]:
+    """Load of so many tokens without separators, from as many views as they need."""
     method = settings.method
     if method.changes_views:
         raise ArgumentError(
@@ -148,25 +148,32 @@ def _undescribed(total: int, geometry: ModelShape, settings: CompressionConfig) 
     # Canvases of encoders with a CLS token are never resized, so there the projector can wait for the selection.
     late = bool(geometry.encoder.cls) and sent < total and not method.reads_features("image", True)
     projected = sent if late else views * patches
-    return [_Part(total, sent, 0, views, projected, late, _compared(method, [patches] * views, total), needs)]
+    return [
+        _VisualLoad(
+            total, sent, 0, views, projected, late, _compared(method, [patches] * views, total), needs
+        )
+    ]
 
 
 def _described(
-    adapter: Adapter, geometry: ModelShape, asked: Asked, settings: CompressionConfig
-) -> list[_Part]:
-    visuals = visuals_of(adapter, geometry, asked)
+    adapter: Adapter, geometry: ModelShape, prompt: PromptSpec, settings: CompressionConfig
+) -> list[_VisualLoad]:
+    visuals = visuals_of(adapter, geometry, prompt)
     budgets = settings.budget.split([visual.layout.full_length for visual in visuals])
-    return [_part(adapter, visual, budget, settings) for visual, budget in zip(visuals, budgets, strict=True)]
+    return [
+        _visual_load(adapter, visual, budget, settings)
+        for visual, budget in zip(visuals, budgets, strict=True)
+    ]
 
 
-def _part(adapter: Adapter, visual: Visual, budget: int, settings: CompressionConfig) -> _Part:
+def _visual_load(adapter: Adapter, visual: Visual, budget: int, settings: CompressionConfig) -> _VisualLoad:
     layout, method = visual.layout, settings.method
     method.check(layout)
-    wanted = method.sent(budget, layout.full_length)
+    sent_budget = method.sent(budget, layout.full_length)
     plan = visual_budget(
         layout,
-        wanted,
-        ratio=settings.budget.ratio if wanted == budget else None,
+        sent_budget,
+        ratio=settings.budget.ratio if sent_budget == budget else None,
         separators=settings.separators,
         policy=settings.policy,
     )
@@ -177,7 +184,7 @@ def _part(adapter: Adapter, visual: Visual, budget: int, settings: CompressionCo
     if frames is not None and len(frames) < len(layout.views):
         encoded = layout.restrict_to_frames(torch.tensor(frames, dtype=torch.int64), frames)
     late = _projected_late(adapter, visual, plan, method)
-    return _Part(
+    return _VisualLoad(
         layout.full_length,
         sent,
         separators,
@@ -190,16 +197,16 @@ def _part(adapter: Adapter, visual: Visual, budget: int, settings: CompressionCo
 
 
 def _projected_late(adapter: Adapter, visual: Visual, plan: VisualBudget, method: Method) -> bool:
-    """Whether the projector runs on what is sent only, as `compress_inputs` has it."""
+    """Whether the projector runs on the sent tokens only, as in `compress_inputs`."""
     if plan.budget >= plan.total or method.reads_features(visual.modality, adapter.has_cls):
         return False
     return adapter.projects_late(visual)
 
 
 def _sent(method: Method, layout: Layout, plan: VisualBudget, needs: Sequence[Evidence]) -> tuple[int, int]:
-    """How many positions are sent, and how many separators among them.
+    """Number of positions sent, and of separators among them.
 
-    Methods that reach the largest count below the budget go by geometry alone, so they are simply asked.
+    Methods that reach the largest count below the budget need the layout alone, so their `select` is called.
     """
     if method.inside is method or not method.uses_budget:
         return layout.full_length, layout.num_separators
@@ -213,18 +220,18 @@ def _sent(method: Method, layout: Layout, plan: VisualBudget, needs: Sequence[Ev
 
 
 def _compared(method: Method, sizes: Sequence[int], total: int) -> int:
-    """Pairs of features that are multiplied: with two means, with those of their view, or with all."""
+    """Number of feature pairs that are multiplied: with two means, within a view, or all."""
     if method.compares == "nothing":
         return 0
     pairs = {"means": 0, "views": sum(size * size for size in sizes), "all": total * total}
     return 2 * total + pairs[method.compares]
 
 
-def visuals_of(adapter: Adapter, geometry: ModelShape, asked: Asked) -> list[Visual]:
-    """The pictures and the clip of a prompt as the adapter lays them out; their pixels are one number, spread out.
+def visuals_of(adapter: Adapter, geometry: ModelShape, prompt: PromptSpec) -> list[Visual]:
+    """Visuals of a prompt in the adapter's layout; their pixels are an expanded scalar.
 
     Raises:
-        UnsupportedModelError: the family's processor is not known here, so nobody can say how it cuts pictures.
+        UnsupportedModelError: the family has no registered processor, so its crops are not known.
         UnsupportedInputError: the family takes no clips. ArgumentError: it has no such preset.
     """
     from vidcompress.adapters.families import get_family, read_geometry
@@ -240,24 +247,24 @@ def visuals_of(adapter: Adapter, geometry: ModelShape, asked: Asked) -> list[Vis
         ) from error
     read_geometry(adapter.model.config, crops=family.crops)  # refuses canvases that no picture has
     view = (shape.channels, shape.image_size, shape.image_size)
-    preset = find_preset(asked.preset, adapter.presets, geometry.model_type)
+    preset = find_preset(prompt.preset, adapter.presets, geometry.model_type)
     inputs: dict[str, Any] = {}
-    if asked.size is not None:
+    if prompt.size is not None:
         crops = _most_crops(adapter, shape.image_size) if family.crops else 0
         if preset is not None:
             crops, inputs["preset"] = math.prod(preset.crops), preset.name
-        many = (asked.images, 1 + crops) if family.crops else (asked.images,)
+        many = (prompt.images, 1 + crops) if family.crops else (prompt.images,)
         inputs["pixel_values"] = torch.zeros(()).expand(*many, *view)
         if family.crops:
-            inputs["image_sizes"] = torch.tensor([asked.size] * asked.images)
+            inputs["image_sizes"] = torch.tensor([prompt.size] * prompt.images)
         if family.counts_images:
-            inputs["batch_num_images"] = torch.tensor([asked.images])
-    if asked.frames is not None:
+            inputs["batch_num_images"] = torch.tensor([prompt.images])
+    if prompt.frames is not None:
         if not adapter.video_keys:
             raise UnsupportedInputError(
-                f"frames={asked.frames}: models of type {geometry.model_type!r} take no clips; pass a picture"
+                f"frames={prompt.frames}: models of type {geometry.model_type!r} take no clips; pass a picture"
             )
-        inputs["pixel_values_videos"] = torch.zeros(()).expand(1, asked.frames, *view)
+        inputs["pixel_values_videos"] = torch.zeros(()).expand(1, prompt.frames, *view)
     images, videos = adapter.visuals(inputs)
     return [*images, *videos]
 

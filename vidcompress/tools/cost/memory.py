@@ -1,4 +1,4 @@
-"""Bytes that a run holds at its fullest: weights, keys and values, and what the widest moment needs besides.
+"""Peak memory of a run in bytes: weights, keys and values, and the widest activations.
 
 The widest moment of a decoder layer is its MLP: residual, normed input and embeddings (3 D per token), gate and up
 with their product (3 m). Of the encoder it is its MLP too, on one chunk of views, beside the pixels and the features
@@ -15,7 +15,7 @@ from vidcompress.adapters.model_shape import DecoderShape, ModelShape
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes, of the whole batch.
+    """Memory of the whole batch in bytes.
 
     Attributes:
         weights: of all tensors of the model.
@@ -49,7 +49,7 @@ def memory(
     size: int,
     chunk: int,
 ) -> Memory:
-    """What a run holds.
+    """Memory of a run.
 
     Args:
         shape: of the model.

@@ -1,4 +1,4 @@
-"""Which model is meant, and its config without its weights."""
+"""Model of a cost estimate: config, shape and adapter without weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Model:
     """A model without weights.
 
     Attributes:
-        name: as it was asked for, or the `model_type`.
+        name: as it was given, or the `model_type`.
         adapter: of the model on the meta device.
         geometry: its numbers.
         parameters: numbers in its tensors, tied ones once.
@@ -31,10 +31,10 @@ class Model:
 
 
 def check_geometry(name: str) -> None:
-    """Refuse what is no named geometry.
+    """Refuse an unknown geometry name.
 
     Raises:
-        ArgumentError: with the nearest of those there are.
+        ArgumentError: with the nearest known name.
     """
     config_of(name)
 
@@ -100,12 +100,12 @@ def _read(name: str) -> Any:
     from vidcompress.loading.meta_model import read_model_config
     from vidcompress.loading.resources import embedded_models
 
-    known = {*known_shapes(), *embedded_models()}
+    names = {*known_shapes(), *embedded_models()}
     try:
         source = resolve(name)
     except ArgumentError:
         raise ArgumentError(
-            f"model={name!r} is neither a named geometry nor an embedded model ({nearest(name, known)}), nor a folder; "
+            f"model={name!r} is neither a named geometry nor an embedded model ({nearest(name, names)}), nor a folder; "
             "pass one of these, or a hub id such as 'owner/name'"
         ) from None
     try:

@@ -1,4 +1,4 @@
-"""One operation of a model: what it computes and moves, and how long a device takes at least."""
+"""Operations of a model: floating-point operations, bytes moved, and roofline time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PRECISIONS = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 @dataclass(frozen=True)
 class Operation:
-    """A matrix product, an attention, a norm; or a sum of such.
+    """Operation: a matrix product, an attention, a norm, or a sum of them.
 
     Attributes:
         name: of it.
@@ -41,7 +41,7 @@ class Operation:
         return max(self.flops / device.flops_per_s(dtype), self.moved / device.bytes_per_s)
 
     def times(self, count: float) -> Operation:
-        """So many of it."""
+        """The operation repeated `count` times."""
         return replace(self, **{key: getattr(self, key) * count for key in _NUMBERS})
 
 

@@ -1,4 +1,4 @@
-"""What choosing tokens costs: evidence of the encoder, features compared, attention rows between decoder layers."""
+"""Cost of token selection: encoder evidence, compared features, attention rows between decoder layers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEYS_ONLY = ("keys", "mean_keys")
 def selection(
     shape: ModelShape, load: Load, method: Method, rows: int, size: int, *, passes: int
 ) -> list[Operation]:
-    """Everything that the uncompressed model does without.
+    """Operations of the selection, beyond those of the uncompressed model.
 
     Args:
         shape: of the model.
@@ -29,24 +29,24 @@ def selection(
         passes: chunks of views, each of which reads the encoder's weights.
     """
     width = shape.decoder.hidden
-    made = list(_evidence(shape.encoder, load.evidence, rows * load.views, size, passes))
+    operations = list(_evidence(shape.encoder, load.evidence, rows * load.views, size, passes))
     if load.compared:
-        made.append(
+        operations.append(
             Operation(
                 "compare", 2 * rows * load.compared * width, load_act=2 * rows * load.total * width * size
             )
         )
     if any(item.quantity == "hidden" for item in load.evidence):  # what it has merged is projected once more
-        made += projector(shape, rows * load.sent, size, passes=1)
-    return made + [op.times(rows) for op in _between(shape, load, method, size)]
+        operations += projector(shape, rows * load.sent, size, passes=1)
+    return operations + [op.times(rows) for op in _between(shape, load, method, size)]
 
 
 def _evidence(
-    shape: EncoderShape, wanted: Iterable[Evidence], views: int, size: int, passes: int
+    shape: EncoderShape, needs: Iterable[Evidence], views: int, size: int, passes: int
 ) -> Iterable[Operation]:
     """Layers run for evidence alone, and the rows of attention read there."""
     places: dict[int, list[Evidence]] = {}
-    for item in wanted:
+    for item in needs:
         if item.quantity in PROBED and isinstance(item.layer, int):
             places.setdefault(item.layer % shape.layers, []).append(item)
         elif item.quantity in PROBED:

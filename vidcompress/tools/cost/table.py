@@ -1,4 +1,4 @@
-"""Estimates as tables of fixed-width text: operations and where they go, memory, roofline time by device."""
+"""Tables of estimates in fixed-width text: operations by part, memory, roofline time by device."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vidcompress.tools.cost.devices import DEVICES
 from vidcompress.tools.cost.estimate import HEADLINE_TOKENS, Estimate
 
 WIDTH = 400
-"""Never reached: the columns are as wide as what they hold."""
+"""Console width in characters; no table is that wide."""
 PUBLISHED = (
     "Published beside 41.7 -> 3.8 TFLOPs (GlobalCom2, arXiv 2501.05179, LLaVA-NeXT-7B at 10 %): 23.0 -> 13.9 GB and\n"
     "3.8 -> 6.7 samples/s. Both were measured on its authors' machine; no figure here is made from them."
@@ -18,7 +18,7 @@ PUBLISHED = (
 
 
 def as_table(rows: Sequence[Estimate]) -> str:
-    """Return what rows cost, the uncompressed model first, and what the figures mean."""
+    """Tables of the rows' costs, the uncompressed model first, with remarks on the figures."""
     first = rows[0]
     head = (
         f"{first.model}: {first.parameters / 1e9:.2f} B parameters in {first.dtype}, "

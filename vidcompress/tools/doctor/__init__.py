@@ -1,4 +1,4 @@
-"""Examination of an installation and of checkpoints: `vidcompress doctor`, and `run` for programs."""
+"""Doctor: checks of an installation and of checkpoints; `vidcompress doctor`, and `run` for programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a checkpoint can be loaded and what it makes of an input, without loading its weights."""
+"""Checks of a checkpoint without loading its weights: config, files, processor, and token counts of an input."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOM_FOR_TEXT = 256
 
 
 def embedded() -> list[tuple[str, str | None]]:
-    """Names and folders of the checkpoints that come with the package; None for the default one if it is not there."""
+    """Names and folders of the embedded checkpoints; the folder is None for a missing default one."""
     from vidcompress.loading.load import DEFAULT_MODEL
     from vidcompress.loading.resources import listing
 
@@ -40,21 +40,21 @@ def inspect(
     revision: str | None = None,
     local_files_only: bool = False,
 ) -> list[Finding]:
-    """Look at a checkpoint and at what it makes of an input.
+    """Check a checkpoint and the token counts of an input.
 
     Args:
         source: a folder or a hub id.
         images: paths of pictures of one question.
         video: path of a clip, or of a folder of frames.
         size: (height, width) of a picture in pixels, instead of `images`.
-        frames: frames taken of the clip, or of one that is only imagined.
+        frames: frames taken of the clip; without `video`, of a hypothetical clip.
         fps: frames taken per second of `video`, instead.
         preset: a named layout of pictures instead of the model's own.
         revision: of the hub repository.
         local_files_only: do not ask the hub.
 
     Returns:
-        One finding after another; what builds on something that failed is not looked at. With no input named, a
+        The findings in order; checks that depend on a failed one are left out. With no input named, a
         picture of 640 x 480 and, where the family takes clips, one of the checkpoint's usual number of frames.
     """
     where = {"revision": revision or "main", "local_files_only": local_files_only}
@@ -63,22 +63,22 @@ def inspect(
     def look(name: str, at: Callable[[], Any]) -> Any:
         """Keep the finding of `at`, a `Finding` or a pair of a value and one, and return the value."""
         try:
-            made = at()
+            outcome = at()
         except Exception as error:  # noqa: BLE001  (what a strange checkpoint raises is the finding)
             findings.append({"name": name, "status": "failed", "detail": describe(error)})
             return None
-        value, finding = made if isinstance(made, tuple) else (None, made)
+        value, finding = outcome if isinstance(outcome, tuple) else (None, outcome)
         findings.append({"name": name, "status": "ok", **finding})
         return value
 
     config = look("config", lambda: _config(source, where))
-    found = look("files", lambda: _files(source, revision, local_files_only))
+    headers = look("files", lambda: _files(source, revision, local_files_only))
     if config is None:
         return findings
-    made, layout = config
-    empty = look("geometry", lambda: _geometry(made))
-    if empty is not None and found is not None:
-        look("tensors", lambda: _tensors(empty, found, layout == "original", made))
+    model_config, layout = config
+    empty = look("geometry", lambda: _geometry(model_config))
+    if empty is not None and headers is not None:
+        look("tensors", lambda: _tensors(empty, headers, layout == "original", model_config))
     processor = look("processor", lambda: _processor(source, preset, revision, local_files_only))
     if empty is None or processor is None:
         return findings
@@ -102,20 +102,20 @@ def _config(source: str, where: dict[str, Any]) -> tuple[Any, Finding]:
 
 
 def _files(source: str, revision: str | None, local: bool) -> tuple[Any, Finding]:
-    found = weights.read_weights(source, revision=revision, local_files_only=local)
+    headers = weights.read_weights(source, revision=revision, local_files_only=local)
     data = {
-        "where": found.where,
-        "files": found.files,
-        "tensors": len(found.shapes),
-        "bytes": found.bytes,
-        "dtypes": sorted(found.dtypes),
-        "problems": found.problems,
+        "where": headers.where,
+        "files": headers.files,
+        "tensors": len(headers.shapes),
+        "bytes": headers.bytes,
+        "dtypes": sorted(headers.dtypes),
+        "problems": headers.problems,
     }
-    if found.problems:
-        return found, {"status": "failed", "detail": _some(found.problems), "data": data}
-    count = f"{len(found.files)} safetensors file{'s' * (len(found.files) != 1)}"
-    detail = f"{count} ({found.where}), {found.bytes / 1e9:.2f} GB, {', '.join(sorted(found.dtypes))}"
-    return found, {"detail": detail, "data": data}
+    if headers.problems:
+        return headers, {"status": "failed", "detail": _some(headers.problems), "data": data}
+    count = f"{len(headers.files)} safetensors file{'s' * (len(headers.files) != 1)}"
+    detail = f"{count} ({headers.where}), {headers.bytes / 1e9:.2f} GB, {', '.join(sorted(headers.dtypes))}"
+    return headers, {"detail": detail, "data": data}
 
 
 def _geometry(config: Any) -> tuple[Any, Finding]:
@@ -130,15 +130,15 @@ def _geometry(config: Any) -> tuple[Any, Finding]:
     return empty, {"detail": detail, "data": {**parts, "parameters": count}}
 
 
-def _tensors(empty: Any, found: weights.Weights, original: bool, config: Any) -> Finding:
+def _tensors(empty: Any, headers: weights.Weights, original: bool, config: Any) -> Finding:
     packed = getattr(config, "quantization_config", None) is not None
-    differences = meta_model.fit(empty, found.shapes, original=original, packed=packed)
+    differences = meta_model.fit(empty, headers.shapes, original=original, packed=packed)
     wrong = {kind: names for kind, names in differences.items() if names}
     if wrong:
         listed = "; ".join(f"{len(names)} {kind} ({_some(names)})" for kind, names in wrong.items())
         return {"status": "failed", "detail": listed, "data": differences}
     matched = "by name (quantised: shapes are packed)" if packed else "by name and shape"
-    return {"detail": f"all {len(found.shapes)} fit the model {matched}", "data": differences}
+    return {"detail": f"all {len(headers.shapes)} fit the model {matched}", "data": differences}
 
 
 def _processor(source: str, preset: str | None, revision: str | None, local: bool) -> tuple[Any, Finding]:
@@ -171,7 +171,7 @@ def _inputs(
     frames: int | None,
     fps: float | None,
 ) -> Iterator[tuple[str, Callable[[], Finding]]]:
-    """Names of the inputs that were asked for, or of the usual ones, each with what looks at it."""
+    """Names of the requested or default inputs, each with the function that checks it."""
     from PIL import Image
 
     from vidcompress.media import load_image, read_video
@@ -221,7 +221,7 @@ def _sampled(clip: Any, counts: list[int]) -> Finding:
 
 
 def _seen(entries: list[dict[str, Any]], config: Any) -> Finding:
-    """Views and token counts, and whether processor, model and context agree about them."""
+    """Finding on views and token counts, and whether processor, model and context agree."""
     data = {"inputs": entries}
     words = " | ".join(map(inputs.in_words, entries))
     for entry in entries:

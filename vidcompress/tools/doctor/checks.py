@@ -1,4 +1,4 @@
-"""What an examination found, one check at a time."""
+"""Checks of an examination and the diagnosis that holds them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ Status = Literal["ok", "missing", "failed"]
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """One check and its status.
 
     Attributes:
-        topic: what it belongs to, such as `packages` or `devices`.
-        name: what was looked at.
+        topic: its group, such as `packages` or `devices`.
+        name: of the checked thing.
         status: `ok`; `missing`, it is not there; `failed`, it is there and does not work.
-        detail: one line for people: the version, the count, or what went wrong.
-        needed: whether vidcompress, or the checkpoint that was asked about, cannot do without.
-        data: the same and more for programs, as JSON types.
+        detail: one line for people: the version, the count, or the error.
+        needed: whether vidcompress or the checkpoint needs it.
+        data: details for programs, as JSON types.
     """
 
     topic: str
@@ -31,11 +31,11 @@ class Check:
 
     @property
     def is_problem(self) -> bool:
-        """Whether something needed is not in order."""
+        """Whether it is needed and does not work."""
         return self.needed and self.status != "ok"
 
     def line(self) -> str:
-        """The check for people, with its status in capitals where it is a problem."""
+        """Line of the check for people, with its status in capitals where it is a problem."""
         status = self.status.upper() if self.is_problem else self.status
         return f"  {status:<8} {self.name:<24} {self.detail}".rstrip()
 
@@ -63,12 +63,12 @@ class Diagnosis:
 
     @property
     def problems(self) -> list[Check]:
-        """Checks of needed things that are not in order."""
+        """Checks that are problems."""
         return [check for check in self.checks if check.is_problem]
 
     @property
     def ok(self) -> bool:
-        """Whether all that is needed works."""
+        """Whether every needed check is ok."""
         return not self.problems
 
     def of(self, topic: str) -> list[Check]:
@@ -83,8 +83,8 @@ class Diagnosis:
             "checks": [check.to_dict() for check in self.checks],
         }
 
-    def verdict(self) -> list[str]:
-        """What is broken, a line each, or that nothing is."""
+    def summary(self) -> list[str]:
+        """Summary: a line per problem, or that everything needed works."""
         lines = [f"broken: {check.topic}, {check.name}: {check.detail}" for check in self.problems]
         return lines or ["all that is needed works"]
 
@@ -92,4 +92,4 @@ class Diagnosis:
         lines: list[str] = []
         for topic in dict.fromkeys(check.topic for check in self.checks):
             lines += [topic, *(check.line() for check in self.of(topic))]
-        return "\n".join([*lines, *self.verdict()])
+        return "\n".join([*lines, *self.summary()])

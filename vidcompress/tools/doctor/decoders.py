@@ -1,4 +1,4 @@
-"""Which video decoders really work: each is given a tiny clip of every codec and must return its frames."""
+"""Checks of video decoders: each decodes a tiny clip of every codec and must return its frames."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ CODECS = {
 }
 """Codec -> encoders that may make a clip of it, and the container it usually comes in."""
 ANIMATIONS = ("webp", "avif", "gif")
-"""What the reader of pictures, Pillow, reads instead; each needs a part of Pillow that may be missing."""
+"""Animation formats of Pillow; each needs a part of Pillow that may be missing."""
 _FRAMES, _SIZE = 9, (64, 96)
 _TOLERANCE = 8
-"""Grey levels between what was encoded and what came back; lossy codecs keep flat frames to 1 or 2."""
+"""Largest allowed error in grey levels; lossy codecs keep flat frames within 1 or 2."""
 _PACKAGES = {"pyav": "av", "decord": "decord", "torchcodec": "torchcodec"}
-"""What a reader is made of, to tell one that is not installed from one that does not work."""
+"""Package of each reader, to tell a missing one from a broken one."""
 
 
 def backends() -> list[str]:
@@ -32,12 +32,12 @@ def backends() -> list[str]:
 
 
 def formats(backend: str) -> tuple[str, ...]:
-    """What a reader is to be tried with."""
+    """Codecs or formats that a reader is checked with."""
     return ANIMATIONS if backend == "pillow" else tuple(CODECS)
 
 
 def decode(backend: str, codec: str) -> dict[str, Any]:
-    """Have a reader read a clip of a codec that was made for it.
+    """Check that a reader decodes a generated clip of a codec.
 
     Args:
         backend: name of a registered reader.
@@ -63,10 +63,10 @@ def decode(backend: str, codec: str) -> dict[str, Any]:
         except MediaError as error:
             reason = str(error).partition(": ")[2] or str(error)
             return {"status": "failed", "detail": reason.replace(str(path), "the clip")}
-    wanted = [_level(number) for number in (0, _FRAMES // 2, _FRAMES - 1)]
-    got = [float(frame.float().mean()) for frame in clip.frames]
-    if len(got) != 3 or any(abs(a - b) > _TOLERANCE for a, b in zip(wanted, got, strict=True)):
-        return {"status": "failed", "detail": f"wrong frames: grey levels {wanted} came back as {got}"}
+    expected = [_level(number) for number in (0, _FRAMES // 2, _FRAMES - 1)]
+    decoded = [float(frame.float().mean()) for frame in clip.frames]
+    if len(decoded) != 3 or any(abs(a - b) > _TOLERANCE for a, b in zip(expected, decoded, strict=True)):
+        return {"status": "failed", "detail": f"wrong frames: grey levels {expected} came back as {decoded}"}
     return {"status": "ok", "detail": "decodes"}
 
 
@@ -76,7 +76,7 @@ def _level(number: int) -> int:
 
 
 def _animate(folder: Path, kind: str) -> Path | None:
-    """The same as an animation, or None where Pillow cannot write it."""
+    """Write an animation of flat grey frames; None where Pillow cannot write it."""
     from PIL import Image
 
     first, *others = [Image.new("RGB", _SIZE[::-1], (_level(n),) * 3) for n in range(_FRAMES)]
@@ -89,7 +89,7 @@ def _animate(folder: Path, kind: str) -> Path | None:
 
 
 def _write(folder: Path, codec: str) -> Path | None:
-    """A clip of flat grey frames that grow lighter, or None where no encoder for it is there."""
+    """Write a clip of flat grey frames that grow lighter; None without an encoder for it."""
     import av
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Which devices work: a small product and a small attention in each dtype, and the attention implementations."""
+"""Checks of devices: a small matrix product and attention in each dtype, and the attention implementations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from typing import Any
 
 DTYPES = {"float32": 1e-3, "bfloat16": 4e-2, "float16": 5e-3}
-"""Largest error that is right, relative to the largest entry; float32 may run as TF32."""
+"""Largest allowed error by dtype, relative to the largest entry; float32 may run as TF32."""
 _DECODER: dict[str, Any] = {
     "hidden_size": 128,
     "intermediate_size": 128,
@@ -22,18 +22,19 @@ def devices() -> list[dict[str, str]]:
     """Name and description of the devices that torch sees."""
     import torch
 
-    found = [{"device": "cpu", "what": f"{torch.get_num_threads()} threads"}]
+    listed = [{"device": "cpu", "what": f"{torch.get_num_threads()} threads"}]
     for number in range(torch.cuda.device_count()):
-        facts = torch.cuda.get_device_properties(number)
-        what = f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB, compute capability {facts.major}.{facts.minor}"
-        found.append({"device": f"cuda:{number}", "what": what})
+        properties = torch.cuda.get_device_properties(number)
+        memory, version = properties.total_memory / 2**30, f"{properties.major}.{properties.minor}"
+        what = f"{properties.name}, {memory:.0f} GiB, compute capability {version}"
+        listed.append({"device": f"cuda:{number}", "what": what})
     if torch.backends.mps.is_available():
-        found.append({"device": "mps", "what": "Apple GPU"})
-    return found
+        listed.append({"device": "mps", "what": "Apple GPU"})
+    return listed
 
 
 def compute(device: str, dtype: str) -> dict[str, Any]:
-    """Multiply matrices and attend on a device, and compare with float64 on the CPU.
+    """Check a matrix product and an attention on a device against float64 on the CPU.
 
     Returns:
         `status` and `detail` of a check.
@@ -47,11 +48,11 @@ def compute(device: str, dtype: str) -> dict[str, Any]:
     q, k, v = (x.to(device) for x in (query, key, value))
     exact_q, exact_k, exact_v = (x.double() for x in (query, key, value))
     results = {}
-    for name, made, right in (
+    for name, computed, expected in (
         ("matmul", q @ k.mT, exact_q @ exact_k.mT),
         ("attention", attend(q, k, v), attend(exact_q, exact_k, exact_v)),
     ):
-        results[name] = float((made.cpu().double() - right).abs().max() / right.abs().max())
+        results[name] = float((computed.cpu().double() - expected).abs().max() / expected.abs().max())
     wrong = {name: error for name, error in results.items() if not error <= DTYPES[dtype]}
     if wrong:
         return {"status": "failed", "detail": f"wrong numbers: relative error {wrong}", "data": results}
@@ -59,7 +60,7 @@ def compute(device: str, dtype: str) -> dict[str, Any]:
 
 
 def attention(device: str, implementation: str) -> dict[str, Any]:
-    """Run a two-layer decoder with an attention implementation and compare it with eager attention.
+    """Check an attention implementation in a two-layer decoder against eager attention.
 
     Returns:
         `status` and `detail` of a check.
@@ -83,8 +84,8 @@ def attention(device: str, implementation: str) -> dict[str, Any]:
     plain, other = plain.to(device).eval(), other.to(device).eval()
     ids = torch.arange(24, device=device)[None]
     with torch.no_grad():
-        right, made = plain(input_ids=ids).logits.double(), other(input_ids=ids).logits.double()
-    error = float((made - right).abs().max() / right.abs().max())
+        expected, computed = plain(input_ids=ids).logits.double(), other(input_ids=ids).logits.double()
+    error = float((computed - expected).abs().max() / expected.abs().max())
     allowed = 5e-2 if flash else 5e-3
     if not error <= allowed:
         return {"status": "failed", "detail": f"differs from eager attention by {error:.0e}, relative"}

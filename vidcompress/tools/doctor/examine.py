@@ -1,4 +1,4 @@
-"""The examination: which checks are made, in which order, and which of them are needed."""
+"""Examination of an installation or a checkpoint: the checks, their order, and which are needed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.loading.distribution import DISTRIBUTION
 from vidcompress.tools.doctor.checks import Check, Diagnosis
-from vidcompress.tools.doctor.subprocess_worker import Isolated, ProbeError
+from vidcompress.tools.doctor.subprocess_worker import ProbeError, SubprocessWorker
 
 DEFAULT_TIMEOUT = 60.0
 
@@ -36,8 +36,8 @@ def run(
         model: an embedded model's name, a folder or a hub id; None examines the installation.
         images: with `model`, pictures of one question whose tokens are to be counted.
         video: with `model`, a clip.
-        size: with `model`, (height, width) in pixels of a picture that is only imagined.
-        frames: with `model`, frames taken of the clip, or of one that is only imagined.
+        size: with `model`, (height, width) in pixels of a hypothetical picture.
+        frames: with `model`, frames taken of the clip; without `video`, of a hypothetical clip.
         fps: with `video`, frames taken per second instead.
         preset: with `model`, a named layout of pictures instead of its own; see `load_processor`.
         revision: of the hub repository.
@@ -55,16 +55,16 @@ def run(
     if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not 0 < timeout_s < 1e6:
         raise ArgumentError(f"timeout_s={shown(timeout_s)}: must be a number of seconds above 0")
     inputs = {"images": images, "video": video, "size": size, "frames": frames, "fps": fps, "preset": preset}
-    with Isolated(timeout_s) as worker:
+    with SubprocessWorker(timeout_s) as worker:
         if model is None:
             _refuse_inputs(inputs)
-            made = _installation(worker)
+            running = _installation(worker)
         else:
-            asked = _checked_inputs(images, video, size, frames, fps)
+            checked = _checked_inputs(images, video, size, frames, fps)
             where = {"revision": revision, "local_files_only": local_files_only}
-            made = _checkpoint(worker, model, {**asked, "preset": preset, **where})
+            running = _checkpoint(worker, model, {**checked, "preset": preset, **where})
         checks = []
-        for check in made:
+        for check in running:
             on_check(check)
             checks.append(check)
     return Diagnosis(tuple(checks))
@@ -112,25 +112,27 @@ def _checked_inputs(
 
 
 def _probe(
-    worker: Isolated, topic: str, name: str, needed: bool, function: str, /, **arguments: Any
+    worker: SubprocessWorker, topic: str, name: str, needed: bool, function: str, /, **arguments: Any
 ) -> Check:
-    """One check; whatever goes wrong is its result."""
+    """Check of one function in the worker; an error is its result."""
     try:
-        found = worker.call(f"vidcompress.tools.doctor.{function}", **arguments)
+        finding = worker.call(f"vidcompress.tools.doctor.{function}", **arguments)
     except ProbeError as error:
         return Check(topic, name, "failed", str(error), needed)
-    return Check(topic, name, found["status"], found.get("detail", ""), needed, found.get("data", {}))
+    return Check(topic, name, finding["status"], finding.get("detail", ""), needed, finding.get("data", {}))
 
 
-def _listing(worker: Isolated, topic: str, name: str, function: str) -> tuple[list[Any], Check | None]:
-    """What there is to be checked, or the check that says why that is not known."""
+def _list_entries(
+    worker: SubprocessWorker, topic: str, name: str, function: str
+) -> tuple[list[Any], Check | None]:
+    """Entries to check, or a failed check where they cannot be listed."""
     try:
         return list(worker.call(f"vidcompress.tools.doctor.{function}")), None
     except ProbeError as error:
         return [], Check(topic, name, "failed", str(error), needed=True)
 
 
-def _installation(worker: Isolated) -> Iterator[Check]:
+def _installation(worker: SubprocessWorker) -> Iterator[Check]:
     yield from _packages(worker)
     yield from _decoders(worker)
     yield from _devices(worker)
@@ -138,8 +140,8 @@ def _installation(worker: Isolated) -> Iterator[Check]:
     yield from _embedded(worker)
 
 
-def _packages(worker: Isolated) -> Iterator[Check]:
-    entries, failed = _listing(worker, "packages", "requirements", "packages:wanted")
+def _packages(worker: SubprocessWorker) -> Iterator[Check]:
+    entries, failed = _list_entries(worker, "packages", "requirements", "packages:requirements")
     if failed is not None:
         yield failed
     yield _probe(worker, "packages", DISTRIBUTION, False, "packages:itself")
@@ -148,10 +150,10 @@ def _packages(worker: Isolated) -> Iterator[Check]:
         yield _probe(worker, "packages", entry["name"], needed, "packages:package", **entry)
 
 
-def _decoders(worker: Isolated) -> Iterator[Check]:
+def _decoders(worker: SubprocessWorker) -> Iterator[Check]:
     from vidcompress.tools.doctor.decoders import formats
 
-    names, failed = _listing(worker, "video decoders", "backends", "decoders:backends")
+    names, failed = _list_entries(worker, "video decoders", "backends", "decoders:backends")
     if failed is not None:
         yield failed
     for backend in sorted(names, key=lambda name: name != "pyav"):  # the default first
@@ -164,13 +166,13 @@ def _decoders(worker: Isolated) -> Iterator[Check]:
             )
 
 
-def _devices(worker: Isolated) -> Iterator[Check]:
+def _devices(worker: SubprocessWorker) -> Iterator[Check]:
     from vidcompress.tools.doctor.devices import ATTENTION, DTYPES
 
-    found, failed = _listing(worker, "devices", "devices", "devices:devices")
+    devices, failed = _list_entries(worker, "devices", "devices", "devices:devices")
     if failed is not None:
         yield failed
-    for entry in found:
+    for entry in devices:
         device = entry["device"]
         yield Check("devices", device, "ok", entry["what"])
         for dtype in DTYPES:
@@ -191,23 +193,23 @@ def _devices(worker: Isolated) -> Iterator[Check]:
             )
 
 
-def _plugins(worker: Isolated) -> Iterator[Check]:
-    found, failed = _listing(worker, "plug-ins", "entry points", "plugins:plugins")
+def _plugins(worker: SubprocessWorker) -> Iterator[Check]:
+    plugins, failed = _list_entries(worker, "plug-ins", "entry points", "plugins:plugins")
     if failed is not None:
         yield failed
-    for entry in found:
+    for entry in plugins:
         origin = f"{entry['kind']} of {entry['package']}, {entry['module']}"
         status, detail = (
             ("ok", origin) if entry["error"] is None else ("failed", f"{origin}: {entry['error']}")
         )
         yield Check("plug-ins", entry["name"], status, detail, data=entry)  # type: ignore[arg-type]
-    if not found and failed is None:
+    if not plugins and failed is None:
         yield Check("plug-ins", "none", "ok", "no other package adds a method or an adapter")
 
 
-def _embedded(worker: Isolated) -> Iterator[Check]:
-    """The checkpoints that come with the package: all there, and whole."""
-    folders, failed = _listing(worker, "embedded models", "folders", "checkpoint:embedded")
+def _embedded(worker: SubprocessWorker) -> Iterator[Check]:
+    """Checks of the embedded checkpoints: present and complete."""
+    folders, failed = _list_entries(worker, "embedded models", "folders", "checkpoint:embedded")
     if failed is not None:
         yield failed
     for name, folder in folders:
@@ -227,7 +229,7 @@ def _embedded(worker: Isolated) -> Iterator[Check]:
 
 
 def _checkpoint(
-    worker: Isolated, model: str | os.PathLike[str], arguments: dict[str, Any]
+    worker: SubprocessWorker, model: str | os.PathLike[str], arguments: dict[str, Any]
 ) -> Iterator[Check]:
     from vidcompress.loading.load import resolve
 
@@ -236,11 +238,15 @@ def _checkpoint(
     yield from _findings(worker, f"checkpoint {os.fspath(model)}", folder, arguments)
 
 
-def _findings(worker: Isolated, topic: str, source: str, arguments: dict[str, Any]) -> Iterator[Check]:
+def _findings(
+    worker: SubprocessWorker, topic: str, source: str, arguments: dict[str, Any]
+) -> Iterator[Check]:
     try:
         findings = worker.call("vidcompress.tools.doctor.checkpoint:inspect", source=source, **arguments)
     except ProbeError as error:
         yield Check(topic, "examination", "failed", str(error), needed=True)
         return
-    for found in findings:
-        yield Check(topic, found["name"], found["status"], found["detail"], True, found.get("data", {}))
+    for finding in findings:
+        yield Check(
+            topic, finding["name"], finding["status"], finding["detail"], True, finding.get("data", {})
+        )

@@ -1,4 +1,4 @@
-"""What a picture or a clip becomes: views, tokens, separators, and what a budget leaves; from sizes alone."""
+"""Token counts of a picture or clip, from sizes alone: views, tokens, separators, and those kept by budgets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RATIOS = ("0.5", "0.25", "0.1")
 
 
 def describe_images(model: Any, processor: Any, pictures: Sequence[Image.Image]) -> list[dict[str, Any]]:
-    """Say what pictures of one question become.
+    """Token counts of the pictures of one question.
 
     Args:
         model: a model of a family that an adapter serves; on the meta device will do.
@@ -28,7 +28,7 @@ def describe_images(model: Any, processor: Any, pictures: Sequence[Image.Image])
         One entry per picture; see `_entry`.
     """
     prepared, lengths = processor.prepare_images(list(pictures), [len(pictures)])
-    # The pixels are of no further interest: where they lie is where layouts are made.
+    # Pixels are moved to the meta device, where layouts are then made.
     inputs = {
         name: value.to("meta") if torch.is_tensor(value) and value.is_floating_point() else value
         for name, value in prepared.items()
@@ -41,7 +41,7 @@ def describe_images(model: Any, processor: Any, pictures: Sequence[Image.Image])
 
 
 def describe_clip(model: Any, processor: Any, frames: int) -> dict[str, Any]:
-    """Say what a clip of so many frames becomes.
+    """Token counts of a clip of so many frames.
 
     Args:
         model, processor: as in `describe_images`.
@@ -61,7 +61,7 @@ def describe_clip(model: Any, processor: Any, frames: int) -> dict[str, Any]:
 
 
 def _entry(layout: Layout, placeholders: int, what: str) -> dict[str, Any]:
-    """Modality, views, separators, full length, placeholders that the processor writes, and what budgets leave."""
+    """Entry: modality, views, separators, full length, the processor's placeholders, and counts kept by budgets."""
     budgets = {}
     for ratio in RATIOS:
         budget = Budget(retention_ratio=ratio)

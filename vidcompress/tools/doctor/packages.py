@@ -1,4 +1,4 @@
-"""Which packages are installed, in a version that is supported, and whether they can be imported."""
+"""Checks of packages: installed, in a supported version, and importable."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from vidcompress.loading.versions import NEWEST_TESTED, beyond_tested
 MODULES = {"pillow": "PIL", "flash-attn": "flash_attn", "lmms-eval": "lmms_eval"}
 """Import names, where they differ."""
 OPTIONAL = ("torchcodec", "bitsandbytes", "flash-attn", "torchvision")
-"""Packages that something here makes use of, or that people think is needed, beside the extras."""
+"""Optional packages beside the extras."""
 _EXTRA = re.compile(r"""\bextra == ["'](\w+)["']""")
 
 
 def itself() -> dict[str, Any]:
-    """Look at this package: its version, and whether another distribution has its name.
+    """Check this package: its version, and whether another distribution has its name.
 
     Returns:
         `status`, `detail` and `data` of a check.
@@ -46,24 +46,24 @@ def itself() -> dict[str, Any]:
     }
 
 
-def wanted() -> list[dict[str, Any]]:
-    """Name, version range and necessity of the packages, from this package's own metadata."""
-    python, requirements = _stated()
+def requirements() -> list[dict[str, Any]]:
+    """Required and optional packages with their version ranges, from this package's metadata."""
+    python, stated_requirements = _stated()
     listed = [{"name": "python", "versions": python, "needed": True}]
-    for requirement in map(Requirement, requirements):
+    for requirement in map(Requirement, stated_requirements):
         extra = _EXTRA.search(str(requirement.marker or ""))
         if extra is not None and extra[1] == "dev":
             continue
         entry = {"name": requirement.name.lower(), "versions": str(requirement.specifier)}
         listed.append(entry | ({"needed": True} if extra is None else {"needed": False, "extra": extra[1]}))
-    known = {entry["name"] for entry in listed}
+    names = {entry["name"] for entry in listed}
     return listed + [
-        {"name": name, "versions": "", "needed": False} for name in OPTIONAL if name not in known
+        {"name": name, "versions": "", "needed": False} for name in OPTIONAL if name not in names
     ]
 
 
 def package(name: str, versions: str, extra: str = "") -> dict[str, Any]:
-    """Look at one package.
+    """Check one package.
 
     Args:
         name: of the distribution, or "python".
@@ -74,14 +74,14 @@ def package(name: str, versions: str, extra: str = "") -> dict[str, Any]:
         `status`, `detail` and `data` of a check.
     """
     try:
-        found = platform.python_version() if name == "python" else version(name)
+        installed = platform.python_version() if name == "python" else version(name)
     except PackageNotFoundError:
-        wanted_ones = f" (wanted {versions})" if versions else ""
+        supported = f" (wanted {versions})" if versions else ""
         how = f"; {how_to_install(extra)}" if extra else ""
-        return {"status": "missing", "detail": f"not installed{wanted_ones}{how}"}
-    data: dict[str, Any] = {"version": found, "supported": versions}
-    if versions and not SpecifierSet(versions).contains(found, prereleases=True):
-        detail = f"{found} is outside {versions}; install a version inside"
+        return {"status": "missing", "detail": f"not installed{supported}{how}"}
+    data: dict[str, Any] = {"version": installed, "supported": versions}
+    if versions and not SpecifierSet(versions).contains(installed, prereleases=True):
+        detail = f"{installed} is outside {versions}; install a version inside"
         return {"status": "failed", "detail": detail, "data": data}
     more = {}
     if name != "python":
@@ -89,19 +89,19 @@ def package(name: str, versions: str, extra: str = "") -> dict[str, Any]:
             more = _more(name, import_module(MODULES.get(name, name)))
         except Exception as error:  # noqa: BLE001  (a package may raise anything)
             text = " ".join(str(error).split())[:200]
-            detail = f"{found} cannot be imported: {type(error).__name__}: {text}"
+            detail = f"{installed} cannot be imported: {type(error).__name__}: {text}"
             return {"status": "failed", "detail": detail, "data": data}
     words = [
-        f"{found} ({versions})" if versions else found,
+        f"{installed} ({versions})" if versions else installed,
         *(f"{key} {value}" for key, value in more.items()),
     ]
-    if name == "transformers" and beyond_tested(found):
+    if name == "transformers" and beyond_tested(installed):
         words.append(f"newer than {NEWEST_TESTED}, the newest that was tested")
     return {"status": "ok", "detail": ", ".join(words), "data": data | more}
 
 
 def _more(name: str, module: Any) -> dict[str, Any]:
-    """What else to know of a package."""
+    """Further details of a package."""
     if name == "torch":
         return {"cuda": module.version.cuda or "no", "threads": module.get_num_threads()}
     if name == "av":
@@ -118,10 +118,10 @@ def _stated() -> tuple[str, list[str]]:
         extras = table.get("optional-dependencies", {})
         listed = [f"{_base(r)}{_marker(r, name)}" for name, group in extras.items() for r in group]
         return table["requires-python"], [*table["dependencies"], *listed]
-    facts = stated()
-    if facts is None:
+    metadata = stated()
+    if metadata is None:
         return "", []
-    return str(facts["Requires-Python"] or ""), facts.get_all("Requires-Dist") or []
+    return str(metadata["Requires-Python"] or ""), metadata.get_all("Requires-Dist") or []
 
 
 def _base(requirement: str) -> str:

@@ -1,4 +1,4 @@
-"""Methods and adapters of other packages: which were found, and which do not load."""
+"""Checks of plug-ins: methods and adapters of other packages, and which do not load."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from vidcompress.registry.entry_points import installed
 
 def plugins() -> list[dict[str, Any]]:
     """Kind, name, module, package and error (None where it loads) of every third-party entry point."""
-    found = []
+    entries = []
     for registry in (METHODS, ADAPTERS):
         registry.names()  # loads them
         reasons = {(entry.name, entry.package): entry.reason for entry in registry.broken}
         for plugin in installed(registry.group):
-            found.append(
+            entries.append(
                 {
                     "kind": registry.what,
                     "name": plugin.entry.name,
@@ -25,4 +25,4 @@ def plugins() -> list[dict[str, Any]]:
                     "error": reasons.get((plugin.entry.name, plugin.package)),
                 }
             )
-    return found
+    return entries

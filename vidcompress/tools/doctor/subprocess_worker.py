@@ -1,4 +1,4 @@
-"""Calls in another process, each with a time limit; after a hang or a crash the next call gets a fresh process."""
+"""Worker process for calls with a time limit; after a hang or a crash the next call gets a fresh process."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ class ProbeError(Exception):
     """A probe raised, crashed or took too long; the message says which."""
 
 
-class Isolated:
-    """Runs functions in a worker process, one after another.
+class SubprocessWorker:
+    """Worker process that runs functions one after another.
 
     Args:
-        seconds: most time for one call, the start of the process included.
+        seconds: time limit of one call, the start of the process included.
     """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.Queue[str] = queue.Queue()
-        self._said: IO[bytes] | None = None
+        self._stderr: IO[bytes] | None = None
 
-    def __enter__(self) -> Isolated:
+    def __enter__(self) -> SubprocessWorker:
         return self
 
     def __exit__(
@@ -65,14 +65,14 @@ class Isolated:
         return answer["result"]
 
     def _start(self) -> subprocess.Popen[str]:
-        self._said = tempfile.TemporaryFile()
+        self._stderr = tempfile.TemporaryFile()
         self._answers = queue.Queue()
         self._process = subprocess.Popen(
             # -P: a folder called like a package in the current folder is not that package.
             [sys.executable, "-P", "-m", "vidcompress.tools.doctor.worker_main"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._said,
+            stderr=self._stderr,
             text=True,
             encoding="utf-8",
             env=_environment(),
@@ -88,17 +88,17 @@ class Isolated:
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
                     pipe.close()
-        if self._said is not None:
-            self._said.close()
-            self._said = None
+        if self._stderr is not None:
+            self._stderr.close()
+            self._stderr = None
 
     def _death(self) -> str:
-        """How the process ended, with the last line that it wrote."""
+        """Description of the process's end, with the last line that it wrote."""
         code = self._process.wait() if self._process is not None else 0
         last = ""
-        if self._said is not None:
-            self._said.seek(max(0, self._said.seek(0, os.SEEK_END) - 4000))
-            lines = self._said.read().decode("utf-8", "replace").split("\n")
+        if self._stderr is not None:
+            self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - 4000))
+            lines = self._stderr.read().decode("utf-8", "replace").split("\n")
             last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         self._stop()
         how = f"died with exit code {code}" if code >= 0 else f"crashed ({_signal(-code)})"
@@ -128,7 +128,7 @@ def _signal(number: int) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """This process's environment, such that the worker imports what this process would."""
+    """Environment of the worker, which imports the same modules as this process."""
     package = str(Path(__file__).resolve().parents[3])
     paths = [package, *(path for path in sys.path if path and path != package)]
     quiet = {

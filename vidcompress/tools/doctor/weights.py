@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint by name and shape, from the headers of its safetensors files; no weight is read."""
+"""Tensors of a checkpoint by name and shape, from the headers of its safetensors files; no weight is read."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class WeightsError(Exception):
 
 @dataclass
 class Weights:
-    """What the headers say.
+    """Tensors of a checkpoint, from the headers of its files.
 
     Attributes:
         files: names of the safetensors files.
         shapes: tensor name -> shape.
-        bytes: what the tensors take.
+        bytes: size of all tensors.
         dtypes: safetensors' names of their dtypes, such as "BF16".
-        problems: what does not fit together: shards that are missing, tensors that the index names and no file has.
+        problems: inconsistencies: missing shards, tensors that the index names and no file has.
         where: "folder", "cache" or "hub".
     """
 
@@ -40,7 +40,7 @@ class Weights:
     where: str = "folder"
 
     def add(self, file: str, name: str, shape: tuple[int, ...], dtype: str) -> None:
-        """Take in one tensor."""
+        """Add one tensor."""
         if name in self.shapes:
             self.problems.append(f"{name} is in two files, the second is {file}")
         self.shapes[name] = shape
@@ -69,9 +69,9 @@ def read_weights(source: str, *, revision: str | None = None, local_files_only: 
     if isinstance(cached, str):
         folder = Path(cached).parent
         if (folder / SINGLE).is_file() or (folder / INDEX).is_file():
-            found = read_folder(folder)
-            found.where = "cache"
-            return found
+            weights = read_folder(folder)
+            weights.where = "cache"
+            return weights
     if local_files_only or constants.HF_HUB_OFFLINE:
         raise WeightsError("the weights are not in the local cache, and the hub was not to be asked")
     return _from_hub(source, revision)
@@ -155,17 +155,17 @@ def _from_hub(repo: str, revision: str | None) -> Weights:
     from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingError
 
     try:
-        found = get_safetensors_metadata(repo, revision=revision)
+        metadata = get_safetensors_metadata(repo, revision=revision)
     except NotASafetensorsRepoError as error:
         raise WeightsError(_nothing(list(list_repo_files(repo, revision=revision)))) from error
     except (SafetensorsParsingError, OSError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise WeightsError(f"the headers of {repo!r} cannot be fetched ({reason}); try again") from error
     weights = Weights(where="hub")
-    for file, facts in found.files_metadata.items():
+    for file, header in metadata.files_metadata.items():
         weights.files.append(file)
-        for name, tensor in facts.tensors.items():
+        for name, tensor in header.tensors.items():
             weights.add(file, name, tuple(tensor.shape), str(tensor.dtype))
-    lost = sorted(set(found.weight_map) - set(weights.shapes))
+    lost = sorted(set(metadata.weight_map) - set(weights.shapes))
     weights.problems += [f"{name} is in the index and in no file" for name in lost]
     return weights

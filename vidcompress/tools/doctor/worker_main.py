@@ -1,7 +1,7 @@
-"""The process in which probes run, so that one that hangs or crashes takes nothing else with it.
+"""Main module of the worker process, which isolates checks that hang or crash.
 
 It reads one JSON object per line, `{"function": "module:name", "arguments": {...}}`, and writes one per line:
-`{"result": ...}` or `{"error": "..."}`. Whatever libraries print goes to stderr.
+`{"result": ...}` or `{"error": "..."}`. Output of libraries goes to stderr.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 
 
 def call(function: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Call `module:name` and return what came of it as JSON types."""
+    """Call `module:name` and return its result or error as JSON types."""
     module, _, name = function.partition(":")
     try:
         return {"result": getattr(import_module(module), name)(**arguments)}
-    except Exception as error:  # noqa: BLE001  (whatever it is, it is what was to be found out)
+    except Exception as error:  # noqa: BLE001  (the error is the result of the check)
         return {"error": describe(error)}
 
 

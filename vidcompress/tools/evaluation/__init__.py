@@ -1,1 +1,1 @@
-"""Accuracy: where questions come from and how answers are judged."""
+"""Evaluation of accuracy: tasks, metrics, runs and reports."""

@@ -1,4 +1,4 @@
-"""How an answer is judged, and what is said of many: exact match, multiple choice, yes/no as in POPE, ANLS."""
+"""Metrics of one answer and of a task: exact match, multiple choice, yes/no as in POPE, ANLS."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def judge(item: Item, answer: str | None, metric: str) -> float | None:
 
     Args:
         item: its own `metric` comes before `metric`.
-        answer: what the model said; None where the question failed, which is wrong.
+        answer: of the model; None where the question failed, which counts as wrong.
         metric: one of `METRICS`, or "mixed", with which every item must have one of its own.
 
     Returns:
-        0 to 1, or None for an item of which no answer is known.
+        0 to 1, or None for an item without accepted answers.
 
     Raises:
         ArgumentError: unknown metric, or an accepted answer that is none of the options.
@@ -43,7 +43,7 @@ def judge(item: Item, answer: str | None, metric: str) -> float | None:
 def summarise(
     items: Sequence[Item], answers: Sequence[str | None], metric: str, *, leave_out_failed: bool = False
 ) -> dict[str, float]:
-    """What is reported of a whole task, the main score first.
+    """Scores of a whole task, the main score first.
 
     Args:
         items: the questions.
@@ -56,32 +56,35 @@ def summarise(
         of "anls"; of "mixed" the mean `score` and the mean of each metric by its name. All from 0 to 1; empty when
         nothing was answered.
     """
-    pairs = zip(items, answers, strict=True)
-    told = [(item, answer) for item, answer in pairs if answer is not None or not leave_out_failed]
-    if all(answer is None for _, answer in told):
+    pairs = [
+        (item, answer)
+        for item, answer in zip(items, answers, strict=True)
+        if answer is not None or not leave_out_failed
+    ]
+    if all(answer is None for _, answer in pairs):
         return {}
-    scores = [(item.metric or metric, judge(item, answer, metric)) for item, answer in told]
-    known = [(name, score) for name, score in scores if score is not None]
-    if not known:
+    scores = [(item.metric or metric, judge(item, answer, metric)) for item, answer in pairs]
+    scored = [(name, score) for name, score in scores if score is not None]
+    if not scored:
         return {}
-    mean = fmean(score for _, score in known)
+    mean = fmean(score for _, score in scored)
     if metric == "mixed":
-        names = sorted({name for name, _ in known})
+        names = sorted({name for name, _ in scored})
         return {"score": mean} | {
-            name: fmean(score for other, score in known if other == name) for name in names
+            name: fmean(score for other, score in scored if other == name) for name in names
         }
     if metric == "yes_no":
-        return {"accuracy": mean, **_detection(told)}
+        return {"accuracy": mean, **_detection(pairs)}
     return {main_score(metric): mean}
 
 
 def main_score(metric: str) -> str:
-    """Name of the score that stands in tables."""
+    """Name of the main score, which tables show."""
     return {"anls": "anls", "mixed": "score"}.get(metric, "accuracy")
 
 
 def normalise(text: str) -> str:
-    """A short answer as VQA and GQA compare it.
+    """Normalise a short answer as VQA and GQA do.
 
     Lower case; punctuation, articles and apostrophes go, commas inside numbers too; number words to ten become digits;
     spaces are made single. Where nothing is left, as of the answer "a", the text is only put in lower case.
@@ -99,7 +102,7 @@ def normalise(text: str) -> str:
 
 
 def letter_of(choices: Sequence[str], text: str) -> int | None:
-    """Which option a known answer means: an option's text, or its letter.
+    """Index of the option that an accepted answer names, by its text or its letter.
 
     Returns:
         Index of the option; None when it is neither.
@@ -113,7 +116,7 @@ def letter_of(choices: Sequence[str], text: str) -> int | None:
 
 
 def choose(choices: Sequence[str], answer: str) -> int | None:
-    """Which option an answer of a model means.
+    """Index of the option that a model's answer names.
 
     In this order: a letter alone or before a bracket, point or colon ("B", "(B) red", "B. red"); a letter that is
     stated ("the answer is B", "option (B)"), the last one; the text of an option; the only option whose text occurs;
@@ -124,8 +127,8 @@ def choose(choices: Sequence[str], answer: str) -> int | None:
     """
     said, count = answer.strip(), len(choices)
     opening = re.match(r"\(?([A-Za-z])(?:[).:]|\s*$)", said)
-    if opening and (found := _index(opening[1], count)) is not None:
-        return found
+    if opening and (index := _index(opening[1], count)) is not None:
+        return index
     stated = [_index(letter, count) for letter in _STATED.findall(said) if letter != "a"]
     if stated and stated[-1] is not None:
         return stated[-1]
@@ -231,15 +234,15 @@ _JUDGES: Mapping[str, Callable[[Item, str], float]] = {
 }
 
 
-def _detection(told: Sequence[tuple[Item, str | None]]) -> dict[str, float]:
+def _detection(pairs: Sequence[tuple[Item, str | None]]) -> dict[str, float]:
     """Precision, recall and F1 of "yes", and how often it is said; a question that failed says neither."""
-    pairs = [(yes_or_no(item.answers[0]), yes_or_no(said or "")) for item, said in told if item.answers]
-    said_yes = sum(said == "yes" for _, said in pairs)
-    is_yes = sum(truth == "yes" for truth, _ in pairs)
-    both = sum(truth == said == "yes" for truth, said in pairs)
+    labels = [(yes_or_no(item.answers[0]), yes_or_no(said or "")) for item, said in pairs if item.answers]
+    said_yes = sum(said == "yes" for _, said in labels)
+    is_yes = sum(truth == "yes" for truth, _ in labels)
+    both = sum(truth == said == "yes" for truth, said in labels)
     return {
         "precision": both / said_yes if said_yes else 0.0,
         "recall": both / is_yes if is_yes else 0.0,
         "f1": 2 * both / (said_yes + is_yes) if said_yes + is_yes else 0.0,
-        "yes_rate": said_yes / len(pairs),
+        "yes_rate": said_yes / len(labels),
     }

@@ -1,1 +1,1 @@
-"""Runs on disk: journals, provenance, validation of files from outside."""
+"""Runs on disk: journals, run logs, provenance, memory, validation of files."""

@@ -1,7 +1,7 @@
-"""Answers on disk as they are made: nothing is lost by a kill, nothing is answered twice.
+"""Journal of answers: one JSON line each, fsynced so that a killed run resumes and answers nothing twice.
 
-A journal is a JSONL file: a head that says what the answers belong to, then one line per answer. It holds no times,
-so that a run that was interrupted leaves the same bytes as one that was not.
+The first line is the head: the model, data and settings of the answers. A journal holds no times, so that an
+interrupted run leaves the same bytes as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from vidcompress.tools.runs.validation import no_constant
 
 
 class JournalError(VidcompressError, OSError):
-    """The journal cannot be written, for example because the disk is full; what it held before is still there."""
+    """The journal cannot be written, for example because the disk is full; its content is kept."""
 
 
 class Journal:
-    """An append-only file of answers, which is read back where it exists.
+    """Append-only journal of answers, read where it exists.
 
-    A last line that a kill left unfinished is cut off. A line in the middle that cannot be read is moved to
-    `<path>.corrupt`, so that its item is asked again.
+    An unfinished last line is cut off. An unreadable line in the middle is moved to `<path>.corrupt`, and its item is
+    answered again.
 
     Args:
         path: the JSONL file; made, with its folder, where it is missing.
-        head: what the answers belong to, as JSON values: model, data, settings. It must not change between runs.
-        whole: whether a line, which has an id and an answer, is all that it must be; others cannot be read either.
+        head: model, data and settings of the answers, as JSON values; the same in every run.
+        whole: function that says whether a line with an id and an answer is complete; others count as unreadable.
 
     Attributes:
         path: the file.
@@ -37,7 +37,7 @@ class Journal:
         corrupt: lines that could not be read.
 
     Raises:
-        ArgumentError: the file belongs to something else, or its head is damaged.
+        ArgumentError: the file belongs to another run, or its head is damaged.
         JournalError: the file cannot be made or read.
     """
 
@@ -86,7 +86,7 @@ class Journal:
         self.done.update((line["id"], line) for line in fresh)
 
     def finish(self, order: Sequence[str]) -> None:
-        """Rewrite the answers in the order of the items, so that the file tells nothing of how it came about.
+        """Rewrite the answers in the order of the items, so that the bytes do not depend on the order of the run.
 
         Args:
             order: ids of all items; those without an answer are left out, answers to no item are dropped.
@@ -125,29 +125,29 @@ class Journal:
 
 
 def check_head(path: Path, head: Mapping[str, Any]) -> None:
-    """Refuse a journal of another run; one that is missing, or whose head a kill left unfinished, is none.
+    """Refuse a journal of another run; a missing journal or an unfinished head is accepted.
 
     Args:
         path: the JSONL file.
-        head: what its answers should belong to, as JSON values.
+        head: the expected head, as JSON values.
 
     Raises:
-        ArgumentError: the file belongs to something else, or its head is damaged.
+        ArgumentError: the file belongs to another run, or its head is damaged.
         OSError: it cannot be read.
     """
     if path.exists():
         with path.open("rb") as file:
-            found = file.readline()
-        if found.endswith(b"\n"):
-            _check_head(path, found[:-1], as_line({"head": dict(head)}))
+            first_line = file.readline()
+        if first_line.endswith(b"\n"):
+            _check_head(path, first_line[:-1], as_line({"head": dict(head)}))
 
 
-def _check_head(path: Path, found: bytes, head: bytes) -> None:
-    """Compare the first line of a file, without its end, with what it should be."""
-    if found + b"\n" == head:
+def _check_head(path: Path, first_line: bytes, head: bytes) -> None:
+    """Compare the first line of a file, without its end, with the expected head."""
+    if first_line + b"\n" == head:
         return
     try:
-        theirs, ours = json.loads(found)["head"], json.loads(head)["head"]
+        theirs, ours = json.loads(first_line)["head"], json.loads(head)["head"]
         differs = [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ArgumentError(
@@ -161,12 +161,12 @@ def _check_head(path: Path, found: bytes, head: bytes) -> None:
 
 
 def as_line(value: Mapping[str, Any]) -> bytes:
-    """One line of JSON, the same bytes for the same content: sorted keys, no spaces, ASCII."""
+    """JSON line with the same bytes for the same content: sorted keys, no spaces, ASCII."""
     return (json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False) + "\n").encode()
 
 
 def write_whole(path: Path, lines: Iterable[bytes]) -> None:
-    """Write a file so that a reader, or a kill, finds the old content or the new one and nothing between.
+    """Write a file atomically: after a kill it holds the old content or the new one.
 
     Raises:
         OSError: the disk is full or gone; the old content is still there.
@@ -200,7 +200,7 @@ def _append(path: Path, content: bytes) -> None:
 
 
 def _entry(line: bytes) -> dict[str, Any] | None:
-    """An answer line, or None where it is none."""
+    """Parsed answer line, or None where it is not valid."""
     try:
         entry = json.loads(line, parse_constant=no_constant)
     except (ValueError, RecursionError):

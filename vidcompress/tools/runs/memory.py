@@ -1,4 +1,4 @@
-"""The most memory that a stretch of a run took."""
+"""Peak memory of a part of a run, in bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 
 def reset_peak(device: torch.device) -> None:
-    """Begin to count anew: the CUDA allocator's peak, or on Linux that of the resident memory of this process."""
+    """Reset the peak: of the CUDA allocator, or on Linux of the resident memory of this process."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
@@ -21,7 +21,7 @@ def reset_peak(device: torch.device) -> None:
 
 
 def peak_bytes(device: torch.device) -> int:
-    """The peak since `reset_peak`, in bytes: allocated on the GPU, else resident in this process."""
+    """Peak memory since `reset_peak` in bytes: allocated on the GPU, else resident in this process."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     try:

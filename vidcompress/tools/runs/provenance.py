@@ -1,4 +1,4 @@
-"""Where a result came from: command, commit, versions, machine."""
+"""Provenance of a result: command, commit, versions, machine."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ PACKAGES = ("torch", "transformers", "numpy", "av", "pillow")
 
 
 def provenance(root: Path | None = None) -> dict[str, Any]:
-    """Return what a published figure must state, as JSON types.
+    """Provenance of this process as JSON types.
 
     Args:
-        root: the checkout whose commit is stated; the one this package lies in by default. None is stated of what
-            is no checkout.
+        root: the checkout whose commit is stated; by default the one that this package lies in. The commit
+            of an installed package is None.
     """
     import torch
 
     import vidcompress
 
     root = root or Path(vidcompress.__file__).resolve().parent.parent
-    # An installed package may lie in a repository of somebody else, whose commit says nothing.
+    # An installed package may lie in a foreign repository, whose commit is not this package's.
     is_checkout = (root / "pyproject.toml").is_file()
     return {
         "command": shlex.join(["python", *_started(root), *sys.argv[1:]]),
@@ -42,7 +42,7 @@ def provenance(root: Path | None = None) -> dict[str, Any]:
 
 
 def _started(root: Path) -> list[str]:
-    """What python was told to run: a file, or a package, whose `__main__.py` does not run as a file."""
+    """Arguments of python: a file, or `-m` and a package, whose `__main__.py` does not run as a file."""
     path = os.path.relpath(sys.argv[0], root)
     folder, name = os.path.split(path)
     return ["-m", folder.replace(os.sep, ".")] if name == "__main__.py" and folder[:1].isalpha() else [path]

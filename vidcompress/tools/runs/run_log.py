@@ -1,4 +1,4 @@
-"""The second file of a row: times, provenance and every start. What is lost of it costs no answer."""
+"""Run log of a row: times, provenance and starts, one JSON event a line; losing it costs no answer."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _DICTS = ("provenance", "model", "settings")
 
 
 class RunLog:
-    """Appends events to a JSONL file of one process; a full disk is not an error here.
+    """Run log of one process, a JSONL file of events; a full disk is no error.
 
     Args:
         folder: of the row.
         rank: number of the process; others than the first write `run.rank<n>.jsonl`.
 
     Attributes:
-        written: the events of this object.
+        written: events that this object added.
     """
 
     def __init__(self, folder: Path, rank: int = 0) -> None:
         self.path = folder / (NAME if rank == 0 else f"run.rank{rank}.jsonl")
         self.written: list[dict[str, Any]] = []
 
-    def add(self, event: str, **told: Any) -> None:
+    def add(self, event: str, **fields: Any) -> None:
         """Append one event, with the time of day in UTC."""
-        entry = {"event": event, "at": datetime.now(UTC).isoformat(timespec="milliseconds"), **told}
+        entry = {"event": event, "at": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields}
         self.written.append(entry)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ class RunLog:
 
 
 def read_events(folder: Path) -> list[dict[str, Any]]:
-    """All events of all processes that can be read."""
+    """All readable events of all processes."""
     events: list[dict[str, Any]] = []
     for path in sorted(folder.glob("run*.jsonl")):
         try:
@@ -65,7 +65,7 @@ def read_events(folder: Path) -> list[dict[str, Any]]:
 
 
 def _usable(event: Mapping[str, Any]) -> bool:
-    """Whether an event has what results are made of, as it must be."""
+    """Whether an event has the fields of its kind, with valid values."""
     if event.get("event") == "start":
         return all(isinstance(event.get(name, {}), dict) for name in _DICTS)
     if event.get("event") != "batch":
@@ -81,5 +81,5 @@ def _usable(event: Mapping[str, Any]) -> bool:
 
 
 def starts(events: list[dict[str, Any]]) -> list[Mapping[str, Any]]:
-    """The events that say that the row was begun or gone on with."""
+    """Start events: one per start or resumption of the row."""
     return [event for event in events if event.get("event") == "start"]

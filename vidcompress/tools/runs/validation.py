@@ -1,4 +1,4 @@
-"""Parsed files from outside, looked at field by field: nothing is believed before it was checked."""
+"""Validation of parsed files, field by field, with errors that name file and field."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def no_constant(name: str) -> float:
 
 
 class Fields:
-    """A parsed file whose fields are looked up by dotted path and checked one by one."""
+    """Fields of a parsed file, looked up by dotted path and checked one by one."""
 
-    def __init__(self, path: Path, found: Any) -> None:
-        self.path, self._found = path, found
-        if not isinstance(found, dict):
-            raise ArgumentError(f"{path}: must hold one object, got {shown(found)}")
+    def __init__(self, path: Path, content: Any) -> None:
+        self.path, self._content = path, content
+        if not isinstance(content, dict):
+            raise ArgumentError(f"{path}: must hold one object, got {shown(content)}")
 
     def wrong(self, field: str, expected: str) -> ArgumentError:
-        """The error over a field."""
+        """Error about a field."""
         return ArgumentError(f"{self.path}: {field} must be {expected}, got {shown(self._at(field))}")
 
     def of(self, field: str, kind: type, default: Any = None) -> Any:
@@ -70,22 +70,22 @@ class Fields:
         return None if value is None else int(value)
 
     def listed(self, field: str, fits: Any, default: list[Any] | None = None) -> list[Any]:
-        """A list whose entries all fit."""
+        """A list whose entries all pass `fits`."""
         value = self.of(field, list, default=default)
         if not all(fits(entry) for entry in value):
             raise self.wrong(field, "a list of the right kind of entries")
         return list(value)
 
     def _at(self, field: str) -> Any:
-        value: Any = self._found
+        value: Any = self._content
         head, _, rest = field.partition(".")  # the rest may hold dots itself: names of scores do
         for part in filter(None, (head, rest)):
             value = value.get(part) if isinstance(value, dict) else None
         return value
 
     def only(self, field: str, known: Sequence[str]) -> None:
-        """Refuse keys of an object that are not known."""
-        for name in self._at(field) if field else self._found:
+        """Refuse unknown keys of an object."""
+        for name in self._at(field) if field else self._content:
             if name not in known:
                 where = f"{field}." if field else ""
                 raise ArgumentError(

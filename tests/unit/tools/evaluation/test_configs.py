@@ -13,7 +13,7 @@ from vidcompress.loading.resources import find
 from vidcompress.tools.evaluation.lmms_eval.row import check_lmms_row, model_arguments
 from vidcompress.tools.evaluation.lmms_eval.settings import read_settings
 from vidcompress.tools.evaluation.report.published import published_tables
-from vidcompress.tools.evaluation.report.published_comparison import is_of
+from vidcompress.tools.evaluation.report.published_comparison import is_about
 from vidcompress.tools.evaluation.run.sweep import Sweep
 from vidcompress.tools.evaluation.run.sweep_file import load_sweep
 
@@ -37,7 +37,7 @@ def test_a_sweep_is_named_like_its_file_and_listed(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name, sweep in SWEEPS.items() if sweep.published])
 def test_a_sweep_measures_what_its_table_publishes(name: str) -> None:
     sweep, table = SWEEPS[name], TABLES[SWEEPS[name].published or ""]
-    assert all(is_of(table, model.name) for model in sweep.models)
+    assert all(is_about(table, model.name) for model in sweep.models)
     if table.num_frames is not None:
         assert [model.num_frames for model in sweep.models] == [table.num_frames]
     if table.visual_tokens == 2880:

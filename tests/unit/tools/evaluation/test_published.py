@@ -13,10 +13,20 @@ from result_files import row, write
 from vidcompress.core.method_spec import read_label
 from vidcompress.errors import ArgumentError
 from vidcompress.methods.lookup import read_settings
-from vidcompress.tools.evaluation.report.load import Row, read_rows
+from vidcompress.tools.evaluation.report.load import ResultRow, read_rows
 from vidcompress.tools.evaluation.report.published import PublishedTable, published_tables, read_table
-from vidcompress.tools.evaluation.report.published_comparison import Comparison, Match, compare_with
-from vidcompress.tools.evaluation.report.published_render import is_met, notes_of, sheet_of, to_dict, unmet
+from vidcompress.tools.evaluation.report.published_comparison import (
+    Match,
+    PublishedComparison,
+    compare_with_published,
+)
+from vidcompress.tools.evaluation.report.published_comparison_table import (
+    comparison_notes,
+    comparison_table,
+    has_matches,
+    reason_without_match,
+    to_dict,
+)
 
 TABLES = {table.name: table for table in published_tables()}
 ROUNDING = 0.1
@@ -85,12 +95,14 @@ def test_every_label_is_a_method_that_exists() -> None:
 NEXT = "globalcom2-llava-next-7b"
 
 
-def against(tmp_path: Path, *entries: dict[str, Any], table: str | PublishedTable = NEXT) -> Comparison:
-    rows: list[Row] = read_rows([write(tmp_path / "run", entries)])[0]
-    return compare_with(TABLES[table] if isinstance(table, str) else table, rows)
+def against(
+    tmp_path: Path, *entries: dict[str, Any], table: str | PublishedTable = NEXT
+) -> PublishedComparison:
+    rows: list[ResultRow] = read_rows([write(tmp_path / "run", entries)])[0]
+    return compare_with_published(TABLES[table] if isinstance(table, str) else table, rows)
 
 
-def match_of(comparison: Comparison, method: str, ratio: float, task: str) -> Match:
+def match_of(comparison: PublishedComparison, method: str, ratio: float, task: str) -> Match:
     return next(
         m
         for m in comparison.matches
@@ -122,7 +134,7 @@ def test_ours_theirs_and_the_difference(tmp_path: Path) -> None:
     ours, theirs, count = next((o, t, c) for r, o, t, c in found.averages if r.method == "GlobalCom2" and c)
     assert (ours, count) == (pytest.approx((95 + 90) / 2), 2)
     assert theirs == pytest.approx(100 * (61.5 / 64.2 + 1493.5 / 1519.0) / 2), "theirs over the same tasks"
-    sheet = sheet_of(found)
+    sheet = comparison_table(found)
     line = next(
         cells
         for group in sheet.groups
@@ -166,9 +178,9 @@ def test_why_a_figure_has_no_counterpart(
     found = against(tmp_path, entry)
     match = match_of(found, method, 0.25, "gqa")
     assert (match.ours, match.value, match.why) == (None, None, why)
-    assert any(why in note and f"{method} at 25 %" in note for note in notes_of(found))
-    assert not is_met(found)
-    assert unmet(found).startswith("nothing to compare with GlobalCom2 on LLaVA-NeXT-7B")
+    assert any(why in note and f"{method} at 25 %" in note for note in comparison_notes(found))
+    assert not has_matches(found)
+    assert reason_without_match(found).startswith("nothing to compare with GlobalCom2 on LLaVA-NeXT-7B")
 
 
 def test_another_number_of_frames_or_another_split(tmp_path: Path) -> None:
@@ -183,7 +195,7 @@ def test_another_number_of_frames_or_another_split(tmp_path: Path) -> None:
     assert match.why == "another number of frames: 8, theirs 32"
     unsaid = against(tmp_path / "b", row(name, "vidcom2", 0.25, **entry), table=table)
     assert match_of(unsaid, "VidCom2", 0.25, "longvideobench").value == pytest.approx(55.0)
-    assert "theirs has 32 frames; our rows do not say how many" in list(notes_of(unsaid))
+    assert "theirs has 32 frames; our rows do not say how many" in list(comparison_notes(unsaid))
     path = tmp_path / "own.toml"
     path.write_text(
         'title = "t"\npaper = "p"\ntable = "1"\nconvention = "c"\nmodels = ["m"]\n'
@@ -198,13 +210,17 @@ def test_another_number_of_frames_or_another_split(tmp_path: Path) -> None:
 def test_what_is_not_like_for_like_is_said(tmp_path: Path) -> None:
     entry = row("lmms:gqa", "globalcom2", 0.25, **gqa(0.6, total=2340.0))
     entry["provenance"] = {"head": {"limit": 50}}
-    notes = "\n".join(notes_of(against(tmp_path, entry)))
+    notes = "\n".join(comparison_notes(against(tmp_path, entry)))
     assert 'theirs 2880, ours GQA 2340; preset = "2880" on the model makes them alike' in notes
     assert "not all questions were asked: GQA 2" in notes
     assert "not held here: PruMerge at 0.5 and 0.25" in notes
     entry["failed"] = [{"id": "1", "error": "broken file"}]
-    assert "questions of ours that failed: GlobalCom2 GQA 1" in list(notes_of(against(tmp_path / "c", entry)))
-    whole = "\n".join(notes_of(against(tmp_path / "b", row("lmms:gqa", "globalcom2", 0.25, **gqa(0.6)))))
+    assert "questions of ours that failed: GlobalCom2 GQA 1" in list(
+        comparison_notes(against(tmp_path / "c", entry))
+    )
+    whole = "\n".join(
+        comparison_notes(against(tmp_path / "b", row("lmms:gqa", "globalcom2", 0.25, **gqa(0.6))))
+    )
     assert "ours GQA" not in whole
     assert "not all" not in whole
 

@@ -1,4 +1,4 @@
-"""Reading result files, putting them into boards and tables, and pairing them."""
+"""Result files read into leaderboards and tables, and paired differences."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from hypothesis import strategies as st
 from result_files import marks, row, run_of, write
 from vidcompress.errors import ArgumentError
 from vidcompress.tools.evaluation.report.differences import difference, interval
-from vidcompress.tools.evaluation.report.leaderboard import boards_of
-from vidcompress.tools.evaluation.report.load import Row, read_row, read_rows
+from vidcompress.tools.evaluation.report.leaderboard import leaderboards_of
+from vidcompress.tools.evaluation.report.load import ResultRow, read_row, read_rows
 from vidcompress.tools.evaluation.report.statistics import paired_limits
-from vidcompress.tools.evaluation.report.tables import markdown, render, sheets_of, text, to_dict
+from vidcompress.tools.evaluation.report.tables import markdown, render, report_tables, text, to_dict
 
 FIT = "pdrop:schedule=fit"
 REASON = "its floor is 25 %; pass schedule='fit'"
 
 
-def rows_of(folder: Path, *entries: dict[str, Any]) -> list[Row]:
+def rows_of(folder: Path, *entries: dict[str, Any]) -> list[ResultRow]:
     return read_rows([write(folder, entries)])[0]
 
 
 @pytest.fixture
-def two_tasks(tmp_path: Path) -> list[Row]:
+def two_tasks(tmp_path: Path) -> list[ResultRow]:
     """A right-or-wrong task and one in points; pdrop does not reach a tenth, its fitted form does."""
     points = {"main": "points", "scores": {"points": 1500.0}}
     less = {"main": "points", "scores": {"points": 1200.0}}
@@ -56,7 +56,7 @@ def line_of(table: str, method: str, budget: str = "10 %") -> list[str]:
     return re.split(r"  +", found[0].strip())
 
 
-def test_scores_and_shares_of_the_uncompressed_model(two_tasks: list[Row]) -> None:
+def test_scores_and_shares_of_the_uncompressed_model(two_tasks: list[ResultRow]) -> None:
     table = text(two_tasks)
     assert line_of(table, "none", "all tokens") == ["all tokens", "none", "100.0", "80.0", "1500.0", "100.0"]
     random = line_of(table, "random")
@@ -73,7 +73,9 @@ def test_scores_and_shares_of_the_uncompressed_model(two_tasks: list[Row]) -> No
     assert table.index("pdrop †") < table.index("random"), "controls come last in their group"
 
 
-def test_the_unreachable_is_empty_with_its_reason_and_the_fitted_is_marked(two_tasks: list[Row]) -> None:
+def test_the_unreachable_is_empty_with_its_reason_and_the_fitted_is_marked(
+    two_tasks: list[ResultRow],
+) -> None:
     table = text(two_tasks)
     assert line_of(table, "pdrop") == ["10 %", "pdrop"]
     assert f"pdrop at 10 % is empty: {REASON}" in table
@@ -82,8 +84,8 @@ def test_the_unreachable_is_empty_with_its_reason_and_the_fitted_is_marked(two_t
     assert line_of(table, "pdrop †")[3] == "69.7 (87.1), 1 failed*"
 
 
-def test_the_best_of_a_group_is_bold_and_ties_are_all(two_tasks: list[Row]) -> None:
-    scores = sheets_of(two_tasks)[0]
+def test_the_best_of_a_group_is_bold_and_ties_are_all(two_tasks: list[ResultRow]) -> None:
+    scores = report_tables(two_tasks)[0]
     bold = {line[1][0]: [cell for cell, is_bold in line if is_bold] for line in scores.groups[2]}
     assert bold == {
         "globalcom2": ["1200.0 (80.0)", "77.5"],
@@ -91,13 +93,11 @@ def test_the_best_of_a_group_is_bold_and_ties_are_all(two_tasks: list[Row]) -> N
         "pdrop †": ["69.7 (87.1), 1 failed"],  # its average is of one task only
         "random": ["1200.0 (80.0)"],
     }
-    assert not any(is_bold for _, is_bold in scores.groups[0][0]), (
-        "the uncompressed model competes with nobody"
-    )
+    assert not any(is_bold for _, is_bold in scores.groups[0][0]), "the uncompressed model has no competitor"
 
 
-def test_differences_are_paired_and_clear_ones_are_bold(two_tasks: list[Row]) -> None:
-    _, to_all, pair = sheets_of(two_tasks, [("globalcom2", "random")])
+def test_differences_are_paired_and_clear_ones_are_bold(two_tasks: list[ResultRow]) -> None:
+    _, to_all, pair = report_tables(two_tasks, [("globalcom2", "random")])
     lines = {line[1][0]: line for line in to_all.groups[1]}
     assert lines["globalcom2"][2][0].startswith("-20.0 [")
     assert lines["globalcom2"][2][1]
@@ -107,7 +107,7 @@ def test_differences_are_paired_and_clear_ones_are_bold(two_tasks: list[Row]) ->
     assert any("not the mean over questions" in note and "mme" in note for note in to_all.notes)
 
 
-def test_what_stdout_and_markdown_show_is_the_same(two_tasks: list[Row]) -> None:
+def test_what_stdout_and_markdown_show_is_the_same(two_tasks: list[ResultRow]) -> None:
     from rich.console import Console
 
     console = Console(width=400, no_color=True)
@@ -126,8 +126,8 @@ def test_markdown_shows_a_hostile_label_as_it_is(tmp_path: Path) -> None:
     assert len(re.findall(r"(?<!\\)\|", line)) == 6
 
 
-def test_json_says_the_same(two_tasks: list[Row]) -> None:
-    entry = to_dict(boards_of(two_tasks)[0])
+def test_json_says_the_same(two_tasks: list[ResultRow]) -> None:
+    entry = to_dict(leaderboards_of(two_tasks)[0])
     line = next(row for row in entry["rows"] if (row["method"], row["budget"]) == ("random", "10 %"))
     assert line["scores"] == {"gqa": 0.4, "mme": 1200.0}
     assert line["average_per_cent"] == pytest.approx(65)
@@ -161,7 +161,7 @@ def test_what_failed_and_what_it_counts_is_said(tmp_path: Path) -> None:
         in table
     )
     assert "cannot be compared" not in text(rows[:2])
-    entries = to_dict(boards_of(rows)[0])["rows"]
+    entries = to_dict(leaderboards_of(rows)[0])["rows"]
     assert [line["failed"]["gqa"]["left_out"] for line in entries] == [False, False, True]
     assert entries[1]["differences"]["gqa"]["questions"] == 4
     assert entries[1]["differences"]["gqa"]["mean"] == -0.25
@@ -181,15 +181,15 @@ def test_rows_that_differ_in_frames_get_tables_of_their_own(tmp_path: Path) -> N
             row("d", method, ratio, settings={"num_frames": frames}, row=f"{method}{frames}")
             for method, ratio in (("none", 1.0), ("random", 0.5))
         ]
-    titles = [board.title for board in boards_of(rows_of(tmp_path / "run", *entries))]
+    titles = [leaderboard.title for leaderboard in leaderboards_of(rows_of(tmp_path / "run", *entries))]
     assert [title.rpartition(", ")[2] for title in titles] == ["num_frames 8", "num_frames 32"]
 
 
 def test_other_data_under_one_name_is_another_column(tmp_path: Path) -> None:
     other = row("d", row="again")
     other["task"]["revision"] = "cd34"
-    board = boards_of(rows_of(tmp_path / "run", row("d"), other, row("d", "random", 0.5)))[0]
-    assert [column.data for column in board.columns] == ["ab12", "cd34"]
+    leaderboard = leaderboards_of(rows_of(tmp_path / "run", row("d"), other, row("d", "random", 0.5)))[0]
+    assert [column.data for column in leaderboard.columns] == ["ab12", "cd34"]
     assert len(text(read_rows([tmp_path / "run"])[0]).splitlines()) > 4
 
 
@@ -292,7 +292,7 @@ def test_any_field_may_hold_anything(
         assert str(path) in str(error)  # noqa: PT017
     else:
         assert text([found])
-        json.dumps(to_dict(boards_of([found])[0]), allow_nan=False)
+        json.dumps(to_dict(leaderboards_of([found])[0]), allow_nan=False)
 
 
 def test_a_published_example() -> None:
@@ -423,4 +423,8 @@ def test_intervals_hold_their_mean_and_mirror(pairs: list[tuple[int, int]]) -> N
 def test_a_run_of_twenty_rows_reads_whole(tmp_path: Path) -> None:
     rows, notes = read_rows([run_of(tmp_path / "run", questions=10)])
     assert (len(rows), notes) == (20, [])
-    assert [line.method for line in boards_of(rows)[0].lines] == ["globalcom2", "random", "uniform"] * 3
+    assert [entry.method for entry in leaderboards_of(rows)[0].entries] == [
+        "globalcom2",
+        "random",
+        "uniform",
+    ] * 3

@@ -23,7 +23,7 @@ from PIL import Image
 from vidcompress.errors import ArgumentError
 from vidcompress.media import read_video
 from vidcompress.tools.evaluation import shapes
-from vidcompress.tools.evaluation.suite import BENCHMARKS, Made, benchmark_of, make, tasks_folder
+from vidcompress.tools.evaluation.suite import BENCHMARKS, FinishedFolder, benchmark_of, make, tasks_folder
 from vidcompress.tools.evaluation.suite.detail import KINDS, VIEW, detail, reduction
 from vidcompress.tools.evaluation.suite.entry import SEEDS_PER_BLOCK, Entry
 from vidcompress.tools.evaluation.suite.needle import LENGTHS, POSITIONS
@@ -389,5 +389,5 @@ def test_importing_needs_no_torch() -> None:
 
 def test_made_says_what_there_is(tmp_path: Path) -> None:
     made = make("multi-image", tmp_path / "several", questions=3)
-    assert isinstance(made, Made) and made.files == 6
+    assert isinstance(made, FinishedFolder) and made.files == 6
     assert (tasks_folder() / "utils.py").is_file()

@@ -31,7 +31,7 @@ def test_rows_are_models_by_tasks_by_budgets_by_methods():
     first = rows[:7]
     assert {row.task.name for row in first} == {"shapes:image"}
     assert [row.task.kind for row in rows[:21:7]] == ["shapes", "data", "lmms"], "the harness comes last"
-    assert [(row.method.partition(":")[0], row.asked) for row in first] == [
+    assert [(row.method.partition(":")[0], row.budget_text) for row in first] == [
         ("none", "1"),
         ("globalcom2", "0.5"),
         ("globalcom2+fastv", "0.5"),
@@ -63,7 +63,7 @@ def test_budgets_in_tokens_and_labels_for_namesakes():
         {"models": models, "tasks": ["shapes:image"], "methods": ["random"], "max_tokens": [64]}
     )
     rows = sweep.rows()
-    assert [(row.model.shown, row.asked) for row in rows] == [
+    assert [(row.model.shown, row.budget_text) for row in rows] == [
         ("tiny-next", "1"),
         ("tiny-next", "64 tokens"),
         ("half", "1"),

@@ -1,4 +1,4 @@
-"""Model arguments on their way through lmms-eval: as its command line has them, and checked as it reads them."""
+"""Model arguments as text for lmms-eval's command line, checked as lmms-eval parses them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vidcompress.tools.evaluation.lmms_eval.settings import LmmsSettings, read_s
 def check_arguments(
     model_args: Mapping[str, Any], *, journal: Path, batch_size: int = 1, device: str = "cpu"
 ) -> str:
-    """Check what a run would check, in this process and in those of lmms-eval, as far as no model is needed for it.
+    """Check the model arguments as a run would, as far as that needs no model.
 
     Args:
         model_args: as in `run_lmms`.
@@ -38,7 +38,7 @@ def check_arguments(
 
 
 def check_settings(settings: LmmsSettings) -> None:
-    """What the plugin's model refuses before it reads a weight: method, budget, options, loading, preset.
+    """Check method, budget, options, loading arguments and preset, as the plugin does before it reads a weight.
 
     Raises:
         ArgumentError, BudgetError: as `VisualQA.from_pretrained`.
@@ -63,7 +63,7 @@ def check_settings(settings: LmmsSettings) -> None:
 
 
 def as_read(text: str) -> Any:
-    """A value as lmms-eval reads it from its command line: True and False, whole and decimal numbers, else the text."""
+    """Value as lmms-eval parses it from its command line: True and False, whole and decimal numbers, else the text."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     if text.isnumeric():
@@ -75,7 +75,7 @@ def as_read(text: str) -> Any:
 
 
 def _written(model_args: Mapping[str, Any]) -> str:
-    """The arguments as lmms-eval takes them apart: at commas that are not within quotes or brackets."""
+    """Text of the arguments for `--model_args`; values that lmms-eval would split or misread are refused."""
     for name, value in model_args.items():
         text = str(value)
         if "," in text:

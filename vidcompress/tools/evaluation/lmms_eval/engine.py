@@ -1,4 +1,4 @@
-"""Answers to a harness's requests, in batches that are the same in every run, kept as they are made."""
+"""Inference engine of the lmms-eval plugin: requests to responses, in batches that are the same in every run."""
 
 from __future__ import annotations
 
@@ -19,44 +19,44 @@ from vidcompress.loading.arguments import check_generation
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.pipeline import answer_prepared, prepare
 from vidcompress.qa.visual_qa import VisualQA
-from vidcompress.tools.evaluation.lmms_eval.record import Outcome, Record
-from vidcompress.tools.evaluation.lmms_eval.requests import Prompt
+from vidcompress.tools.evaluation.lmms_eval.record import Response, ResponseStore
+from vidcompress.tools.evaluation.lmms_eval.requests import RequestPrompt
 
 logger = logging.getLogger(__name__)
 
 LAUNCHED = "VIDCOMPRESS_LMMS_LAUNCHED"
-"""Environment variable: set by `launch.run_lmms` for the processes it starts."""
+"""Environment variable that `launch.run_lmms` sets for the processes it starts."""
 
 DEFAULT_NEW_TOKENS = 1024
 """Longest answer where the task states none, as in lmms-eval's own LLaVA models."""
 
 
 @dataclass(frozen=True, eq=False)
-class Ask:
-    """One request.
+class LmmsRequest:
+    """One request of the harness.
 
     Attributes:
         id: unique in the run; the same in every run.
-        prompt: makes the question, and with it may open media; what it raises is this request's failure.
+        prompt: function that makes the question and may open media; an error that it raises is this request's failure.
         generation: the task's `generation_kwargs`; never changed.
         digest: of text and `generation`.
     """
 
     id: str
-    prompt: Callable[[], Prompt]
+    prompt: Callable[[], RequestPrompt]
     generation: Mapping[str, Any] = field(default_factory=dict)
     digest: str = ""
 
 
-Opened = tuple[Ask, Prompt, Any]
-"""A request, its question, and the media of it."""
+Opened = tuple[LmmsRequest, RequestPrompt, Any]
+"""A request, its question and its opened media."""
 
 
 def generation_options(given: Mapping[str, Any], eos: int | None) -> dict[str, Any]:
-    """What `generate` is told, as lmms-eval's `llava_hf` tells it.
+    """Arguments of `generate`, as lmms-eval's `llava_hf` passes them.
 
     Args:
-        given: a task's `generation_kwargs`. `until` and everything that is not named here plays no part, and
+        given: a task's `generation_kwargs`. `until` and all keys that are not named here are ignored;
             `do_sample` follows from `temperature`.
         eos: id of the token that ends an answer, or None for the checkpoint's own.
 
@@ -80,76 +80,75 @@ def generation_options(given: Mapping[str, Any], eos: int | None) -> dict[str, A
 
 
 class Engine:
-    """Answers requests with one model.
+    """Inference engine with one model.
 
     Args:
-        qa: the model, and how it compresses.
-        record: what is answered already, and where answers are kept.
+        qa: the model and its compression.
+        record: store of the responses, earlier ones included.
         batch_size: questions that go through the model together.
 
     Attributes:
-        fresh: what this process answered itself, in order; what the record held is not among it.
+        fresh: responses that this process generated, in order, without those of the record.
     """
 
-    def __init__(self, qa: VisualQA, record: Record, batch_size: int = 1) -> None:
+    def __init__(self, qa: VisualQA, record: ResponseStore, batch_size: int = 1) -> None:
         self.qa, self.record, self.batch_size = qa, record, batch_size
-        self.fresh: list[Outcome] = []
+        self.fresh: list[Response] = []
         self._parent = os.getppid()
 
     def answer(
-        self, asks: Sequence[Ask], on_done: Callable[[int], object] = lambda count: None
-    ) -> list[Outcome]:
+        self, requests: Sequence[LmmsRequest], on_done: Callable[[int], object] = lambda count: None
+    ) -> list[Response]:
         """Answer requests.
 
-        Batches are formed from the requests in their order, whatever is answered already, so that a run that goes
-        on forms the batches of a run that was never stopped. Sampled answers are made one at a time, each from a
-        seed of its own.
+        Batches are formed from all requests in order, answered ones included, so that a resumed run has the batches of
+        an uninterrupted one. Sampled answers are generated one at a time, each with a seed of its own.
 
         Args:
-            asks: in the harness's order.
-            on_done: told how many more requests have been dealt with.
+            requests: in the harness's order.
+            on_done: called with the number of requests just finished.
 
         Returns:
-            One outcome per request, in order.
+            One response per request, in order.
         """
-        outcomes: list[Outcome] = []
-        for batch in self._batches(asks):
+        responses: list[Response] = []
+        for batch in self._batches(requests):
             self._check_parent()
-            known = [self.known(ask) for ask in batch]
-            if None in known:
-                made = self.answer_batch(batch)
-                self.keep([new for new, old in zip(made, known, strict=True) if old is None])
-                known = [old or new for old, new in zip(known, made, strict=True)]
-            outcomes += [outcome for outcome in known if outcome is not None]
+            recorded = [self.recorded(request) for request in batch]
+            if None in recorded:
+                fresh = self.answer_batch(batch)
+                self.keep([new for new, old in zip(fresh, recorded, strict=True) if old is None])
+                recorded = [old or new for old, new in zip(recorded, fresh, strict=True)]
+            responses += [response for response in recorded if response is not None]
             on_done(len(batch))
-        return outcomes
+        return responses
 
-    def known(self, ask: Ask) -> Outcome | None:
-        """What the record holds of a request, if that was the same prompt."""
-        found = self.record.get(ask.id)
-        return found if found is not None and found.prompt == ask.digest else None
+    def recorded(self, request: LmmsRequest) -> Response | None:
+        """Recorded response of a request with the same prompt; None otherwise."""
+        response = self.record.get(request.id)
+        return response if response is not None and response.prompt == request.digest else None
 
-    def keep(self, outcomes: Sequence[Outcome]) -> None:
-        """Put new outcomes on record."""
-        self.fresh += outcomes
-        self.record.add(outcomes)
-        for outcome in outcomes:
-            if outcome.error is not None:
-                logger.warning("%s has no answer: %s", outcome.id, outcome.error)
+    def keep(self, responses: Sequence[Response]) -> None:
+        """Record new responses."""
+        self.fresh += responses
+        self.record.add(responses)
+        for response in responses:
+            if response.error is not None:
+                logger.warning("%s has no answer: %s", response.id, response.error)
 
-    def _batches(self, asks: Sequence[Ask]) -> Iterator[list[Ask]]:
-        def alike(ask: Ask) -> str:
-            return repr(sorted(generation_options(ask.generation, None).items()))
+    def _batches(self, requests: Sequence[LmmsRequest]) -> Iterator[list[LmmsRequest]]:
+        def alike(request: LmmsRequest) -> str:
+            return repr(sorted(generation_options(request.generation, None).items()))
 
-        for _, group in groupby(asks, key=alike):
+        for _, group in groupby(requests, key=alike):
             members = list(group)
             sampled = generation_options(members[0].generation, None)["do_sample"]
             size = 1 if sampled else self.batch_size
             for start in range(0, len(members), size):
                 yield members[start : start + size]
 
-    def answer_batch(self, batch: Sequence[Ask]) -> list[Outcome]:
-        """Answer a batch; where it fails as a whole, each request alone, so that only what is broken fails."""
+    def answer_batch(self, batch: Sequence[LmmsRequest]) -> list[Response]:
+        """Answer a batch; if it fails as a whole, each request is answered alone, so that only broken ones fail."""
         phases = Phases(input_device(self.qa.model))
         opened, failed = self.open(batch)
         phases.cut("decode")
@@ -157,30 +156,30 @@ class Engine:
             answered = self._generate(opened, phases) if opened else {}
         except VidcompressError as error:
             if len(batch) == 1:
-                return [failure(batch[0], error)]
-            return [outcome for ask in batch for outcome in self.answer_batch([ask])]
-        return [answered.get(ask.id) or failed[ask.id] for ask in batch]
+                return [failed_response(batch[0], error)]
+            return [response for request in batch for response in self.answer_batch([request])]
+        return [answered.get(request.id) or failed[request.id] for request in batch]
 
-    def open(self, batch: Sequence[Ask]) -> tuple[list[Opened], dict[str, Outcome]]:
-        """Make the questions and read their media, each on its own.
+    def open(self, batch: Sequence[LmmsRequest]) -> tuple[list[Opened], dict[str, Response]]:
+        """Make the questions and open their media, each on its own.
 
         Returns:
-            What could be opened, and the failures of the rest by id.
+            The opened requests, and failed responses of the others by id.
         """
         opened: list[Opened] = []
-        failed: dict[str, Outcome] = {}
-        for ask in batch:
+        failed: dict[str, Response] = {}
+        for request in batch:
             try:
-                prompt = ask.prompt()
-                opened.append((ask, prompt, prompt.open()))
+                prompt = request.prompt()
+                opened.append((request, prompt, prompt.open()))
             except (Exception, SystemExit) as error:  # noqa: BLE001  (tasks open media with any library, some exit)
-                failed[ask.id] = failure(ask, error)
+                failed[request.id] = failed_response(request, error)
         return opened, failed
 
-    def _generate(self, opened: Sequence[Opened], phases: Phases) -> dict[str, Outcome]:
+    def _generate(self, opened: Sequence[Opened], phases: Phases) -> dict[str, Response]:
         qa = self.qa
         questions = [prompt for _, prompt, _ in opened]
-        media = [found for _, _, found in opened]
+        media = [entry for _, _, entry in opened]
         generation = self.options(opened[0][0])
         check_generation(qa.model, generation)
         inputs = prepare(qa.model, qa.processor, list(questions), media, time_instruction=qa.time_instruction)
@@ -200,27 +199,29 @@ class Engine:
                 generation=generation,
             )
         return {
-            ask.id: outcome_of(ask, answer, length)
-            for (ask, _, _), answer, length in zip(opened, answers, lengths, strict=True)
+            request.id: response_of(request, answer, length)
+            for (request, _, _), answer, length in zip(opened, answers, lengths, strict=True)
         }
 
-    def options(self, ask: Ask) -> dict[str, Any]:
-        """What `generate` is told for a request."""
-        return generation_options(ask.generation, getattr(self.qa.processor.tokenizer, "eos_token_id", None))
+    def options(self, request: LmmsRequest) -> dict[str, Any]:
+        """Arguments of `generate` for a request."""
+        return generation_options(
+            request.generation, getattr(self.qa.processor.tokenizer, "eos_token_id", None)
+        )
 
     def _check_parent(self) -> None:
-        """Stop where a launcher has been killed: a second run must not find this one still writing."""
+        """Exit when the launcher was killed: a second run must not find this one still writing."""
         if os.environ.get(LAUNCHED) and os.getppid() != self._parent:
             raise SystemExit("the process that started this run is gone")
 
 
-def outcome_of(ask: Ask, answer: Answer, prompt_length: int) -> Outcome:
-    """An answer with its counts; `prompt_length` is that of the uncompressed prompt."""
+def response_of(request: LmmsRequest, answer: Answer, prompt_length: int) -> Response:
+    """Response of an answer; `prompt_length` is that of the uncompressed prompt, in tokens."""
     report = answer.report
-    return Outcome(
-        ask.id,
+    return Response(
+        request.id,
         answer.text,
-        ask.digest,
+        request.digest,
         kept=report.mean_kept,
         budget=report.mean_budget,
         total=report.total,
@@ -231,6 +232,6 @@ def outcome_of(ask: Ask, answer: Answer, prompt_length: int) -> Outcome:
     )
 
 
-def failure(ask: Ask, error: BaseException) -> Outcome:
-    """The outcome of a request that cannot be answered."""
-    return Outcome(ask.id, "", ask.digest, error=one_line(error))
+def failed_response(request: LmmsRequest, error: BaseException) -> Response:
+    """Response of a request that cannot be answered."""
+    return Response(request.id, "", request.digest, error=one_line(error))

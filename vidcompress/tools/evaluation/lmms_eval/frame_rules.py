@@ -1,4 +1,4 @@
-"""Which frames of a clip a family is shown when it is evaluated."""
+"""Frame sampling rules of the families' own evaluations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEFAULT_FRAMES = 32
 
 @dataclass(frozen=True)
 class FrameRule:
-    """How frames are taken from a clip of N frames.
+    """Frame sampling rule for a clip of N frames.
 
     The families' own evaluations, as lmms-eval has them:
 
@@ -52,7 +52,7 @@ class FrameRule:
 def frame_rule(
     model_type: str, *, max_frames: int | None, fps: float | None, force_sample: bool, backend: str
 ) -> FrameRule:
-    """The rule of a family, with what the caller wants otherwise.
+    """Frame sampling rule of a family, with the caller's changes.
 
     Args:
         model_type: of the model's config.

@@ -1,7 +1,7 @@
-"""Starting lmms-eval in processes of its own, and not believing it.
+"""Launcher of lmms-eval in subprocesses, with verification of its output files.
 
-Its command line ends with exit code 0 over most errors, a process group waits a day for a rank that died, and a killed
-run leaves nothing. So: the result files are looked for, silence is a failure, the journal makes the next run go on.
+lmms-eval ends with exit code 0 after most errors, a process group waits a day for a dead rank, and a killed run leaves
+nothing. So the result files are checked, a silent run is ended as failed, and the journal lets the next run resume.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _FOLDER = "vidcompress.tools.evaluation.lmms_eval"
 
 
 class LmmsError(VidcompressError, RuntimeError):
-    """lmms-eval did not do what it was asked to; the message ends with the last of what it said."""
+    """A run of lmms-eval failed; the message ends with its last output."""
 
 
 def run_lmms(
@@ -59,15 +59,15 @@ def run_lmms(
     prompts_of: str | None = None,
     silence: float = 3600.0,
 ) -> dict[str, Any]:
-    """Run one task of lmms-eval with one model and one way of compressing, and read what came of it.
+    """Run one task of lmms-eval with one model and one compression, and read its results.
 
-    A run that was stopped goes on where its journal ends when it is started again with the same arguments, also with
-    another number of processes.
+    A stopped run resumes from its journal when it is started again with the same arguments, also with another number
+    of processes.
 
     Args:
         task: its name.
         model_args: as in `--model_args`; see `LmmsSettings`. Not `journal`, `batch_size` and `device`.
-        out: folder for what lmms-eval writes (`lmms-eval/`) and says (`lmms-eval.log`); made where it is missing.
+        out: folder for lmms-eval's files (`lmms-eval/`) and output (`lmms-eval.log`); made where it is missing.
         journal: JSONL file of the answers; afterwards in the order of the documents. Times and starts are in the file
             beside it that ends in `.times`.
         include_path: folder with task files of your own.
@@ -117,15 +117,15 @@ def run_lmms(
     if code != 0:
         raise LmmsError(f"lmms-eval failed over {task!r} ({_ending(code)}); run it again to go on; {said}")
     merge_ranks(journal)
-    found = read_results(results, task, journal)
-    if found is None:
+    result = read_results(results, task, journal)
+    if result is None:
         raise LmmsError(f"lmms-eval ended over {task!r} without writing results; {said}")
-    failed = found["failed"]
-    if failed and len(failed) == len(found["samples"]["id"]):
+    failed = result["failed"]
+    if failed and len(failed) == len(result["samples"]["id"]):
         raise LmmsError(
             f"none of the {len(failed)} questions of {task!r} could be answered: {failed[0]['error']}"
         )
-    return found
+    return result
 
 
 def _starter(processes: int) -> list[str]:
@@ -137,8 +137,8 @@ def _starter(processes: int) -> list[str]:
 
 @contextmanager
 def _environment(device: str, processes: int, prompts_of: str | None) -> Iterator[dict[str, str]]:
-    """What the processes are started with; they find this copy of the package, installed or not."""
-    # Started by torchrun or accelerate ourselves, we hand on none of what they say of our process.
+    """Environment of the processes; they import this copy of the package, installed or not."""
+    # The variables of a torchrun or accelerate that started this process are not passed on.
     environment = {name: value for name, value in os.environ.items() if not _OF_LAUNCHERS.match(name)}
     environment |= {LAUNCHED: "1", "TOKENIZERS_PARALLELISM": "false"}
     if device == "cpu":
@@ -157,7 +157,7 @@ def _environment(device: str, processes: int, prompts_of: str | None) -> Iterato
 
 
 def _declare(folder: Path) -> None:
-    """Write the least that makes an entry point known to importlib.metadata."""
+    """Write the minimal metadata that makes the entry point visible to importlib.metadata."""
     info = folder / "vidcompress_lmms-0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: vidcompress-lmms\nVersion: 0\n")
@@ -167,7 +167,7 @@ def _declare(folder: Path) -> None:
 def _watched(
     command: list[str], environment: dict[str, str], log: Path, journal: Path, silence: float
 ) -> int:
-    """Run a command to its end, or to the end of our patience, and leave none of its processes behind."""
+    """Run a command until it ends or is silent for too long (seconds), and kill all of its processes."""
     with log.open("wb") as file:
         child = subprocess.Popen(
             command,
@@ -201,7 +201,7 @@ def _signs_of_life(log: Path, journal: Path) -> int:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Kill what is left of the command's process group."""
+    """Kill the rest of the command's process group."""
     try:
         os.killpg(child.pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -210,7 +210,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def _die_with_parent() -> None:
-    """Linux: be killed when the parent is, however that ended."""
+    """On Linux, let this process be killed when its parent ends."""
     try:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     except (OSError, AttributeError):

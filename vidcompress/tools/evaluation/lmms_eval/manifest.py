@@ -1,6 +1,6 @@
-"""What lmms-eval reads of us through the entry-point group `lmms_eval.models`.
+"""Manifest of the plugin for the entry-point group `lmms_eval.models`.
 
-One entry point that raises makes lmms-eval drop every other one as well, so nothing is imported or decided here.
+An entry point that raises makes lmms-eval drop all others too, so this module imports nothing at its top.
 """
 
 from __future__ import annotations
@@ -19,5 +19,5 @@ def manifests() -> list[Any]:
 
     models = "vidcompress.tools.evaluation.lmms_eval.models"
     names = dict.fromkeys(["vidcompress", os.environ.get(PROMPTS_OF) or "vidcompress"])
-    paths = {"simple_class_path": f"{models}.Simple", "chat_class_path": f"{models}.Chat"}
+    paths = {"simple_class_path": f"{models}.SimpleModel", "chat_class_path": f"{models}.ChatModel"}
     return [ModelManifest(name, **paths) for name in names]

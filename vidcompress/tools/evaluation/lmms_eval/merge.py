@@ -1,4 +1,4 @@
-"""One journal out of those of several processes."""
+"""Merge of the journals of several processes (ranks) into one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def merge_ranks(path: Path) -> None:
     """Move the answers of all processes into the journal, in the order of the documents, and their times beside it.
 
     Args:
-        path: of the journal; nobody may be writing it or its rank files.
+        path: of the journal; no process may be writing it or its rank files.
 
     Raises:
         JournalError: it cannot be written.
@@ -41,6 +41,6 @@ def merge_ranks(path: Path) -> None:
 
 
 def _order(name: str) -> list[tuple[int, int, str]]:
-    """Numbers inside an id count as numbers: gqa/2 before gqa/10."""
+    """Sort key of an id: numbers inside it count as numbers, gqa/2 before gqa/10."""
     parts = re.split(r"(\d+)", name)
     return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts]

@@ -1,4 +1,4 @@
-"""What a run was about: the data, the model, and what it took."""
+"""Metadata of a run: data set, model, settings and peak memory."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from vidcompress.tools.evaluation.lmms_eval.frame_rules import FrameRule
 _COMMIT = re.compile(r"@([0-9a-f]{40})/")
 
 
-def describe(dataset: Any, split: str | None) -> dict[str, Any]:
-    """The split of a data set of the `datasets` library, its revision and its size.
+def dataset_metadata(dataset: Any, split: str | None) -> dict[str, Any]:
+    """Metadata of a split of a `datasets` data set: revision and number of rows.
 
     Args:
         dataset: a DatasetDict.
-        split: which part is asked about.
+        split: its name.
 
     Returns:
         `split`; `revision`, the commit on the hub where the data came from there, else the library's fingerprint of
@@ -30,13 +30,13 @@ def describe(dataset: Any, split: str | None) -> dict[str, Any]:
         return {"split": split, "revision": "unknown", "rows": None}
     part = dataset[split]
     sources = getattr(getattr(part, "info", None), "download_checksums", None) or {}
-    commits = sorted({found[1] for name in sources if (found := _COMMIT.search(str(name)))})
+    commits = sorted({match[1] for name in sources if (match := _COMMIT.search(str(name)))})
     fingerprint = f"fingerprint:{getattr(part, '_fingerprint', 'unknown')}"
     return {"split": split, "revision": ", ".join(commits) or fingerprint, "rows": len(part)}
 
 
-def facts(qa: VisualQA, rule: FrameRule, batch_size: int) -> dict[str, Any]:
-    """The model and the settings of a run, as they turned out, as JSON values."""
+def run_metadata(qa: VisualQA, rule: FrameRule, batch_size: int) -> dict[str, Any]:
+    """Metadata of the loaded model and the settings of a run, as JSON values."""
     model, chosen = qa.model, read_settings(qa.method, **qa.budget, **qa.options)
     return {
         "model": {
@@ -58,7 +58,7 @@ def facts(qa: VisualQA, rule: FrameRule, batch_size: int) -> dict[str, Any]:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Most bytes that this process has held: of the GPU where the model is on one, else of the machine's memory."""
+    """Peak memory of this process in bytes: on the GPU where the model is on one, else resident."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

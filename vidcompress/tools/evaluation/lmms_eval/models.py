@@ -1,4 +1,4 @@
-"""The two classes that lmms-eval makes: `Simple` for tasks with `doc_to_visual`, `Chat` for `doc_to_messages`."""
+"""Models of the lmms-eval plugin: `SimpleModel` for tasks with `doc_to_visual`, `ChatModel` for `doc_to_messages`."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from lmms_eval.api.model import lmms
 from tqdm import tqdm
 
 from vidcompress.qa.visual_qa import VisualQA
-from vidcompress.tools.evaluation.lmms_eval.engine import Ask, Engine
+from vidcompress.tools.evaluation.lmms_eval.engine import Engine, LmmsRequest
 from vidcompress.tools.evaluation.lmms_eval.frame_rules import frame_rule
-from vidcompress.tools.evaluation.lmms_eval.metadata import describe, facts, peak_memory
-from vidcompress.tools.evaluation.lmms_eval.multi_turn import answer_rounds, likelihoods
-from vidcompress.tools.evaluation.lmms_eval.record import Outcome, Record
-from vidcompress.tools.evaluation.lmms_eval.requests import Prompt, chat_prompt, simple_prompt
+from vidcompress.tools.evaluation.lmms_eval.metadata import dataset_metadata, peak_memory, run_metadata
+from vidcompress.tools.evaluation.lmms_eval.multi_turn import answer_turns, likelihoods
+from vidcompress.tools.evaluation.lmms_eval.record import Response, ResponseStore
+from vidcompress.tools.evaluation.lmms_eval.requests import RequestPrompt, chat_prompt, simple_prompt
 from vidcompress.tools.evaluation.lmms_eval.settings import LmmsSettings, read_settings
-from vidcompress.tools.evaluation.lmms_eval.usage import Counts, log_throughput
+from vidcompress.tools.evaluation.lmms_eval.usage import TokenUsage, log_throughput
 
 Results = list[Any]
 
 
 class _Model(lmms):  # type: ignore[misc]
-    """What both forms share. Arguments: see `settings.LmmsSettings`."""
+    """Base of both models. Arguments: see `settings.LmmsSettings`."""
 
     def __init__(self, **model_args: Any) -> None:
         super().__init__()
@@ -57,13 +57,13 @@ class _Model(lmms):  # type: ignore[misc]
             backend=chosen.video_backend,
         )
         head = {"form": "simple" if self.is_simple else "chat", **chosen.head()}
-        self.record = Record(chosen.journal, head, rank=self._rank, world_size=self._world_size)
-        self.record.note({"facts": facts(qa, self.rule, chosen.batch_size)})
+        self.record = ResponseStore(chosen.journal, head, rank=self._rank, world_size=self._world_size)
+        self.record.note({"facts": run_metadata(qa, self.rule, chosen.batch_size)})
         self.engine: Engine | None = Engine(qa, self.record, chosen.batch_size)
 
     @property
     def device(self) -> torch.device:
-        """Where this process's model is."""
+        """Device of this process's model."""
         return self._device
 
     @property
@@ -72,195 +72,204 @@ class _Model(lmms):  # type: ignore[misc]
         return self.settings.batch_size
 
     def clean(self) -> None:
-        """Let go of the model, as lmms-eval wants it before a judge is loaded."""
+        """Release the model, as lmms-eval requires before a judge is loaded."""
         self.engine = None
         super().clean()
 
-    def generate_until(self, requests: Sequence[Any]) -> Results:
-        """Answer requests, in order."""
-        engine = self._ready(requests)
+    def generate_until(self, instances: Sequence[Any]) -> Results:
+        """Generate the answers of instances, in order."""
+        engine = self._ready(instances)
         begun = len(engine.fresh)
-        names = _names(requests)
-        asks = {name: self._ask(request, name) for name, request in zip(names, requests, strict=True)}
-        own = [asks[name] for name in dict.fromkeys(names)]
+        names = _names(instances)
+        requests = {
+            name: self._request(instance, name) for name, instance in zip(names, instances, strict=True)
+        }
+        own = [requests[name] for name in dict.fromkeys(names)]
         with tqdm(total=len(own), disable=self.rank != 0, desc="Model Responding") as bar:
-            outcomes = {
-                ask.id: outcome for ask, outcome in zip(own, engine.answer(own, bar.update), strict=True)
+            responses = {
+                request.id: response
+                for request, response in zip(own, engine.answer(own, bar.update), strict=True)
             }
-        self._tell(engine.fresh[begun:])
-        return [_result(outcomes[asks[name].id]) for name in names]
+        self._log_usage(engine.fresh[begun:])
+        return [_result(responses[requests[name].id]) for name in names]
 
-    def generate_until_multi_round(self, requests: Sequence[Any]) -> Results:
-        """Answer requests that go on for several rounds; a list of answers for each."""
-        engine = self._ready(requests)
+    def generate_until_multi_round(self, instances: Sequence[Any]) -> Results:
+        """Generate the answers of multi-turn instances: a list of answers for each."""
+        engine = self._ready(instances)
         begun = len(engine.fresh)
-        outcomes: dict[str, Outcome] = {}
-        names = _names(requests)
-        for name, request in zip(
-            tqdm(names, disable=self.rank != 0, desc="Multi-round"), requests, strict=True
+        responses: dict[str, Response] = {}
+        names = _names(instances)
+        for name, instance in zip(
+            tqdm(names, disable=self.rank != 0, desc="Multi-round"), instances, strict=True
         ):
-            if name not in outcomes:
-                ask = self._ask(request, name)
-                outcomes[name] = answer_rounds(engine, ask, self._following(request))
-        self._tell(engine.fresh[begun:])
-        return [_result(outcomes[name]) for name in names]
+            if name not in responses:
+                request = self._request(instance, name)
+                responses[name] = answer_turns(engine, request, self._next_turn(instance))
+        self._log_usage(engine.fresh[begun:])
+        return [_result(responses[name]) for name in names]
 
-    def loglikelihood(self, requests: Sequence[Any]) -> Results:
+    def loglikelihood(self, instances: Sequence[Any]) -> Results:
         """Mean loss of given answers and whether each is the greedy one; the harness takes the smallest.
 
         lmms-eval 0.7.3 turns a pair (loss, greedy) into a text and fails over it; wrapped, it arrives whole.
         """
-        engine = self._ready(requests)
-        names = _names(requests)
-        asks = [self._ask(request, name) for name, request in zip(names, requests, strict=True)]
-        texts = [self._continuation(request) for request in requests]
-        unique = dict(zip(names, zip(asks, texts, strict=True), strict=True))
-        made = likelihoods(engine, *(list(part) for part in zip(*unique.values(), strict=True)))
-        outcomes = dict(zip(unique, made, strict=True))
-        return [GenerationResult(tuple(outcomes[name].answer), Counts(outcomes[name])) for name in names]
+        engine = self._ready(instances)
+        names = _names(instances)
+        requests = [self._request(instance, name) for name, instance in zip(names, instances, strict=True)]
+        texts = [self._target_text(instance) for instance in instances]
+        unique = dict(zip(names, zip(requests, texts, strict=True), strict=True))
+        fresh = likelihoods(engine, *(list(part) for part in zip(*unique.values(), strict=True)))
+        responses = dict(zip(unique, fresh, strict=True))
+        return [
+            GenerationResult(tuple(responses[name].answer), TokenUsage(responses[name])) for name in names
+        ]
 
-    def _ready(self, requests: Sequence[Any]) -> Engine:
+    def _ready(self, instances: Sequence[Any]) -> Engine:
         if self.engine is None:
             raise RuntimeError("lmms-eval has cleaned this model after a run; make a new one")
-        for task, split in dict.fromkeys((r.metadata["task"], r.metadata.get("split")) for r in requests):
+        for task, split in dict.fromkeys((r.metadata["task"], r.metadata.get("split")) for r in instances):
             if task in self.task_dict:
-                self.record.note({"task": task, "dataset": describe(self.task_dict[task], split)})
+                self.record.note({"task": task, "dataset": dataset_metadata(self.task_dict[task], split)})
         return self.engine
 
-    def _tell(self, fresh: Sequence[Outcome]) -> None:
+    def _log_usage(self, fresh: Sequence[Response]) -> None:
         log_throughput(fresh)
         self.record.note({"peak_memory_bytes": peak_memory(self._device)})
 
     def _choose_device(self) -> torch.device:
-        wanted = self.settings.device
-        if self._world_size > 1 and (wanted or "cuda").startswith("cuda") and torch.cuda.is_available():
+        device = self.settings.device
+        if self._world_size > 1 and (device or "cuda").startswith("cuda") and torch.cuda.is_available():
             return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-        return torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
+        return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
-    def _ask(self, request: Any, name: str) -> Ask:
-        """A request of the simple form: (text, generation, doc_to_visual, ..., document, task, split)."""
+    def _request(self, instance: Any, name: str) -> LmmsRequest:
+        """Request of a harness's instance; its `args` depend on the form."""
         raise NotImplementedError
 
-    def _following(self, request: Any) -> Callable[[list[str]], Prompt | None]:
+    def _next_turn(self, instance: Any) -> Callable[[list[str]], RequestPrompt | None]:
         raise NotImplementedError
 
-    def _continuation(self, request: Any) -> Callable[[], str]:
+    def _target_text(self, instance: Any) -> Callable[[], str]:
         raise NotImplementedError
 
     def _doc(self, task: str, split: str, doc_id: int) -> Any:
         return self.task_dict[task][split][doc_id]
 
-    def _named(self, name: str, text: str, generation: Any, prompt: Callable[[], Prompt]) -> Ask:
+    def _named(
+        self, name: str, text: str, generation: Any, prompt: Callable[[], RequestPrompt]
+    ) -> LmmsRequest:
         written = json.dumps([text, generation], sort_keys=True, default=str)
         digest = hashlib.sha256(written.encode()).hexdigest()[:12]
-        known = self.record.get(name)
-        if known is not None and known.prompt != digest:  # an agent's next step, or a task that has changed
+        recorded = self.record.get(name)
+        if (
+            recorded is not None and recorded.prompt != digest
+        ):  # an agent's next step, or a task that has changed
             name = f"{name}@{digest}"
-        return Ask(name, prompt, generation, digest)
+        return LmmsRequest(name, prompt, generation, digest)
 
 
-class Simple(_Model):
-    """Prompts are a text and a list of pictures or a clip."""
+class SimpleModel(_Model):
+    """Model of the simple form: a prompt is a text and a list of pictures or a clip."""
 
     is_simple = True
 
-    def _ask(self, request: Any, name: str) -> Ask:
-        text, generation, *_ = request.args
-        if request.request_type == "loglikelihood":
+    def _request(self, instance: Any, name: str) -> LmmsRequest:
+        text, generation, *_ = instance.args
+        if instance.request_type == "loglikelihood":
             generation = {}
-        doc_to_visual, (doc_id, task, split) = _where(request)
+        doc_to_visual, (doc_id, task, split) = _document_of(instance)
 
-        def prompt() -> Prompt:
+        def prompt() -> RequestPrompt:
             visuals = doc_to_visual(self._doc(task, split, doc_id)) if doc_to_visual else None
-            return self._prompt(text, visuals, request)
+            return self._prompt(text, visuals, instance)
 
         return self._named(name, text, generation, prompt)
 
-    def _prompt(self, text: str, visuals: Any, request: Any) -> Prompt:
+    def _prompt(self, text: str, visuals: Any, instance: Any) -> RequestPrompt:
         assert self.engine is not None  # noqa: S101  (for the type checker)
-        return simple_prompt(text, visuals, self.rule, self.engine.qa.processor, request.metadata)
+        return simple_prompt(text, visuals, self.rule, self.engine.qa.processor, instance.metadata)
 
-    def _following(self, request: Any) -> Callable[[list[str]], Prompt | None]:
-        _, _, doc_to_visual, doc_to_text, doc_id, task, split = request.args
+    def _next_turn(self, instance: Any) -> Callable[[list[str]], RequestPrompt | None]:
+        _, _, doc_to_visual, doc_to_text, doc_id, task, split = instance.args
         doc = self._doc(task, split, doc_id)
         state: dict[str, Any] = {"info": None}
 
-        def following(said: list[str]) -> Prompt | None:
+        def next_turn(said: list[str]) -> RequestPrompt | None:
             visuals, text, ended, _, state["info"] = doc_to_text(
                 doc, previous_output=said, round_idx=len(said), previous_round_info=state["info"]
             )
             if ended:
                 return None
-            return self._prompt(text, doc_to_visual(doc) if visuals is None else visuals, request)
+            return self._prompt(text, doc_to_visual(doc) if visuals is None else visuals, instance)
 
-        return following
+        return next_turn
 
-    def _continuation(self, request: Any) -> Callable[[], str]:
-        target = request.args[1]
+    def _target_text(self, instance: Any) -> Callable[[], str]:
+        target = instance.args[1]
         if not callable(target):
             return lambda: str(target)
-        _, (doc_id, task, split) = _where(request)
+        _, (doc_id, task, split) = _document_of(instance)
         return lambda: str(target(self._doc(task, split, doc_id)))
 
 
-class Chat(_Model):
-    """Prompts are conversations."""
+class ChatModel(_Model):
+    """Model of the chat form: a prompt is a conversation."""
 
     is_simple = False
 
-    def _ask(self, request: Any, name: str) -> Ask:
-        text, doc_to_messages, generation, doc_id, task, split = request.args
+    def _request(self, instance: Any, name: str) -> LmmsRequest:
+        text, doc_to_messages, generation, doc_id, task, split = instance.args
 
-        def prompt() -> Prompt:
+        def prompt() -> RequestPrompt:
             return chat_prompt(doc_to_messages(self._doc(task, split, doc_id)), self.rule)
 
         return self._named(name, text, generation, prompt)
 
-    def _following(self, request: Any) -> Callable[[list[str]], Prompt | None]:
-        _, doc_to_messages, _, doc_id, task, split = request.args
+    def _next_turn(self, instance: Any) -> Callable[[list[str]], RequestPrompt | None]:
+        _, doc_to_messages, _, doc_id, task, split = instance.args
         doc = self._doc(task, split, doc_id)
         state: dict[str, Any] = {"info": None}
 
-        def following(said: list[str]) -> Prompt | None:
-            made = doc_to_messages(
+        def next_turn(said: list[str]) -> RequestPrompt | None:
+            turn = doc_to_messages(
                 doc, round_idx=len(said), previous_output=said, previous_round_info=state["info"]
             )
-            if not isinstance(made, tuple):
+            if not isinstance(turn, tuple):
                 return None
-            messages, ended, _, state["info"] = made
+            messages, ended, _, state["info"] = turn
             return None if ended else chat_prompt(messages, self.rule)
 
-        return following
+        return next_turn
 
-    def _continuation(self, request: Any) -> Callable[[], str]:
+    def _target_text(self, instance: Any) -> Callable[[], str]:
         raise NotImplementedError("lmms-eval's chat form has no likelihoods; pass --force_simple")
 
 
-def _where(request: Any) -> tuple[Any, tuple[Any, ...]]:
-    """`doc_to_visual` and (document, task, split) of a simple request; mutual information asks without any."""
-    if len(request.args) < 6:
-        return None, (request.metadata["doc_id"], request.metadata["task"], request.metadata.get("split"))
-    return request.args[2], request.args[-3:]
+def _document_of(instance: Any) -> tuple[Any, tuple[Any, ...]]:
+    """`doc_to_visual` and (document, task, split) of a simple instance; mutual information has no `doc_to_visual`."""
+    if len(instance.args) < 6:
+        return None, (instance.metadata["doc_id"], instance.metadata["task"], instance.metadata.get("split"))
+    return instance.args[2], instance.args[-3:]
 
 
-def _names(requests: Sequence[Any]) -> list[str]:
-    """An id for each request: task and document, which of several of it, which repeat.
+def _names(instances: Sequence[Any]) -> list[str]:
+    """Unique ids of instances: task and document, and a number for repetitions.
 
-    A request that only fills up a rank is a copy of the last real one, and has its id: it costs nothing.
+    An instance that only pads a rank is a copy of the last real one and has its id, so it is not answered again.
     """
     seen: dict[tuple[str, int], int] = {}
     names: list[str] = []
-    for request in requests:
-        name = f"{request.metadata['task']}/{request.metadata['doc_id']}"
-        if request.request_type == "loglikelihood":
-            name += f"/{request.idx}{'' if len(request.args) > 2 else 'u'}"
-        if request.metadata.get("__padding_only__"):
-            names.append(next((known for known in reversed(names) if known.startswith(name)), name))
+    for instance in instances:
+        name = f"{instance.metadata['task']}/{instance.metadata['doc_id']}"
+        if instance.request_type == "loglikelihood":
+            name += f"/{instance.idx}{'' if len(instance.args) > 2 else 'u'}"
+        if instance.metadata.get("__padding_only__"):
+            names.append(next((other for other in reversed(names) if other.startswith(name)), name))
             continue
         count = seen[name, 0] = seen.get((name, 0), -1) + 1
         names.append(f"{name}#{count}" if count else name)
     return names
 
 
-def _result(outcome: Outcome) -> Any:
-    return GenerationResult(outcome.answer, Counts(outcome))
+def _result(response: Response) -> Any:
+    return GenerationResult(response.answer, TokenUsage(response))

@@ -1,4 +1,4 @@
-"""Questions in several rounds about the same media, and likelihoods of given answers."""
+"""Multi-turn requests over the same media, and likelihoods of given answers."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ from vidcompress.methods.lookup import read_settings
 from vidcompress.qa.chat import Chat
 from vidcompress.qa.pipeline import clip_note, prepare
 from vidcompress.session.compress import compress_inputs
-from vidcompress.tools.evaluation.lmms_eval.engine import Ask, Engine, failure, outcome_of
-from vidcompress.tools.evaluation.lmms_eval.record import Outcome
-from vidcompress.tools.evaluation.lmms_eval.requests import Prompt
+from vidcompress.tools.evaluation.lmms_eval.engine import Engine, LmmsRequest, failed_response, response_of
+from vidcompress.tools.evaluation.lmms_eval.record import Response
+from vidcompress.tools.evaluation.lmms_eval.requests import RequestPrompt
 
-NextRound = Callable[[list[str]], "Prompt | None"]
-"""Answers so far to the next round's question, or None at the end."""
+NextTurn = Callable[[list[str]], "RequestPrompt | None"]
+"""Function from the answers so far to the prompt of the next turn, or None at the end."""
 
 
-def answer_rounds(engine: Engine, ask: Ask, following: NextRound) -> Outcome:
-    """Answer a request of several rounds; the media are encoded and compressed once while they stay the same.
+def answer_turns(engine: Engine, request: LmmsRequest, next_turn: NextTurn) -> Response:
+    """Answer a multi-turn request; media are encoded and compressed once while they stay the same.
 
-    A round sees the rounds before it only through what the task writes into its prompt, as in lmms-eval's own models.
+    A turn has no history but the text that the task writes into its prompt, as in lmms-eval's own models.
 
     Args:
-        engine: what answers.
-        ask: the first round.
-        following: makes each further one.
+        engine: that generates.
+        request: the first turn.
+        next_turn: makes each further one.
 
     Returns:
-        An outcome whose answer is the list of the rounds' answers; counts and times are those of the first.
+        A response whose answer is the list of the turns' answers; counts and times are those of the first turn.
     """
-    known = engine.known(ask)
-    if known is not None:
-        return known
+    response = engine.recorded(request)
+    if response is not None:
+        return response
     said: list[str] = []
-    first: Outcome | None = None
+    first: Response | None = None
     conversation = _Conversation(engine)
     try:
-        prompt: Prompt | None = ask.prompt()
+        prompt: RequestPrompt | None = request.prompt()
         while prompt is not None:
-            outcome = conversation.ask(ask, prompt)
-            said.append(outcome.answer)
-            first = first or outcome
-            prompt = following(list(said))
+            response = conversation.answer(request, prompt)
+            said.append(response.answer)
+            first = first or response
+            prompt = next_turn(list(said))
     except (Exception, SystemExit) as error:  # noqa: BLE001  (tasks open media with any library, some exit)
-        first = replace(failure(ask, error), kept=first.kept if first else 0)
+        first = replace(failed_response(request, error), kept=first.kept if first else 0)
         said = said or [""]
     assert first is not None  # noqa: S101  (for the type checker)
     whole = replace(first, answer=said)
@@ -59,29 +59,29 @@ def answer_rounds(engine: Engine, ask: Ask, following: NextRound) -> Outcome:
 
 
 class _Conversation:
-    """Rounds over one cache while the media are the same; a new one where they change."""
+    """Turns over one compressed cache while the media are the same; a new cache where they change."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._media: tuple[Any, ...] | None = None
         self._chat: Chat | None = None
 
-    def ask(self, ask: Ask, prompt: Prompt) -> Outcome:
+    def answer(self, request: LmmsRequest, prompt: RequestPrompt) -> Response:
         engine = self._engine
-        options = engine.options(ask)
+        options = engine.options(request)
         if not self._can_chat(prompt, options):
-            made = engine.answer_batch([replace(ask, prompt=lambda: prompt)])[0]
-            if made.error is not None:
-                raise UnsupportedInputError(made.error)
-            return made
+            response = engine.answer_batch([replace(request, prompt=lambda: prompt)])[0]
+            if response.error is not None:
+                raise UnsupportedInputError(response.error)
+            return response
         media = (*map(_identity, prompt.images), _identity(prompt.video))
         if self._chat is None or media != self._media:
             self._chat, self._media = Chat(engine.qa, prompt, history=False), media
         beams = {name: value for name, value in options.items() if name != "num_beams"}
         answer = self._chat.ask(prompt.text, **beams)
-        return outcome_of(ask, answer, answer.report.total)
+        return response_of(request, answer, answer.report.total)
 
-    def _can_chat(self, prompt: Prompt, options: dict[str, Any]) -> bool:
+    def _can_chat(self, prompt: RequestPrompt, options: dict[str, Any]) -> bool:
         qa = self._engine.qa
         inside = read_settings(qa.method, **qa.budget, **qa.options).method.inside
         plain = not (prompt.turns or prompt.placed) and (prompt.images or prompt.video is not None)
@@ -89,46 +89,46 @@ class _Conversation:
 
 
 def _identity(medium: Any) -> Any:
-    """Equal for a medium that is given again: the path, or the pixels of a picture."""
+    """Identity of a medium: its path, or the pixels of a picture."""
     if hasattr(medium, "tobytes"):
         return medium.size, medium.mode, hash(medium.tobytes())
     return medium
 
 
 def likelihoods(
-    engine: Engine, asks: Sequence[Ask], continuations: Sequence[Callable[[], str]]
-) -> list[Outcome]:
+    engine: Engine, requests: Sequence[LmmsRequest], continuations: Sequence[Callable[[], str]]
+) -> list[Response]:
     """Mean loss of given answers under the compressed prompt, in nats per token, and whether each is the greedy one.
 
-    The prompt is compressed without its answer, so that a method that reads the question does not read that; prompts
-    that follow one another and are the same are compressed once.
+    The prompt is compressed without its answer, so that a method that reads the question does not read the answer.
+    Equal prompts in a row are compressed once.
 
     Args:
-        engine: what holds model and record.
-        asks: the prompts.
-        continuations: makes the text of the answer to each.
+        engine: with model and record.
+        requests: the prompts.
+        continuations: functions that make the text of each answer.
 
     Returns:
-        Outcomes whose answer is [loss, greedy]; [1e9, False] where there is an error.
+        Responses whose answer is [loss, greedy]; [1e9, False] where there is an error.
     """
-    last: tuple[str, tuple[Prompt, str, Any]] | None = None
-    outcomes = []
-    for ask, continuation in zip(asks, continuations, strict=True):
-        known = engine.known(ask)
-        if known is None:
+    last: tuple[str, tuple[RequestPrompt, str, Any]] | None = None
+    responses = []
+    for request, continuation in zip(requests, continuations, strict=True):
+        response = engine.recorded(request)
+        if response is None:
             try:
-                if last is None or last[0] != ask.digest:
-                    last = ask.digest, _compressed(engine, ask)
+                if last is None or last[0] != request.digest:
+                    last = request.digest, _compressed(engine, request)
                 prompt, note, compressed = last[1]
-                known = _scored(engine, ask, prompt.messages(note), compressed, continuation())
+                response = _scored(engine, request, prompt.messages(note), compressed, continuation())
             except VidcompressError as error:
-                known = replace(failure(ask, error), answer=[1e9, False])
-            engine.keep([known])
-        outcomes.append(known)
-    return outcomes
+                response = replace(failed_response(request, error), answer=[1e9, False])
+            engine.keep([response])
+        responses.append(response)
+    return responses
 
 
-def _compressed(engine: Engine, ask: Ask) -> tuple[Prompt, str, Any]:
+def _compressed(engine: Engine, request: LmmsRequest) -> tuple[RequestPrompt, str, Any]:
     qa = engine.qa
     settings = read_settings(qa.method, **qa.budget, **qa.options)
     if settings.method.inside is not None:
@@ -136,16 +136,18 @@ def _compressed(engine: Engine, ask: Ask) -> tuple[Prompt, str, Any]:
             f"method={settings.method.name!r} prunes inside the language model by what it attends to, which a given "
             "answer would change; use a method before the language model, or a task that generates"
         )
-    opened, failed = engine.open([ask])
+    opened, failed = engine.open([request])
     if not opened:
-        raise VidcompressError(failed[ask.id].error)
+        raise VidcompressError(failed[request.id].error)
     ((_, prompt, media),) = opened
     inputs = prepare(qa.model, qa.processor, [prompt], [media], time_instruction=qa.time_instruction)
     note = clip_note(qa.processor.family, prompt, media[1]) if qa.time_instruction else ""
     return prompt, note, compress_inputs(qa.model, inputs, method=qa.method, **qa.budget, **qa.options)
 
 
-def _scored(engine: Engine, ask: Ask, messages: list[dict[str, Any]], compressed: Any, text: str) -> Outcome:
+def _scored(
+    engine: Engine, request: LmmsRequest, messages: list[dict[str, Any]], compressed: Any, text: str
+) -> Response:
     answer = _answer_ids(engine.qa.processor, messages, text).to(compressed["input_ids"].device)
     call = {**compressed, "input_ids": torch.cat((compressed["input_ids"], answer), dim=1)}
     call["attention_mask"] = torch.ones_like(call["input_ids"])
@@ -158,10 +160,10 @@ def _scored(engine: Engine, ask: Ask, messages: list[dict[str, Any]], compressed
     loss = torch.nn.functional.cross_entropy(logits, answer[0])
     greedy = bool((logits.argmax(dim=-1) == answer[0]).all())
     report = compressed.report
-    return Outcome(
-        ask.id,
+    return Response(
+        request.id,
         [float(loss), greedy],
-        ask.digest,
+        request.digest,
         kept=report.kept,
         budget=report.budget,
         total=report.total,

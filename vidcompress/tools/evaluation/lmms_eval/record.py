@@ -1,4 +1,4 @@
-"""Answers of a harness run on disk: the journal of answers, and beside it a file of times and (re)starts."""
+"""Responses of an lmms-eval run on disk: a journal of answers, and a file of times, starts and metadata."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of one request.
+class Response:
+    """Response to one request.
 
     Attributes:
-        id: of the request: task, document, and what else tells it from its siblings.
-        answer: text; a list of texts, one per round; or [loss, greedy] of a continuation. "" where it failed.
-        prompt: digest of what was asked, so that an answer to another prompt is not taken for this one's.
-        kept, budget, total: visual tokens that were sent, that might be sent, and without compression; of a method
+        id: of the request: task, document, and a number where a document has several requests.
+        answer: text; a list of texts, one per turn; or [loss, greedy] of a continuation. "" where it failed.
+        prompt: digest of the prompt; a response to another prompt is not reused.
+        kept, budget, total: visual tokens sent, allowed by the budget, and without compression; of a method
             inside the language model all three are averages over the inputs of its layers.
         input_tokens: length of the compressed prompt. output_tokens: length of the answer.
-        error: why there is no answer, or None.
-        timing_ms: of the batch it was answered in, as `Answer.timing_ms`; empty where it is not known.
-        batch_size: questions of that batch.
+        error: reason of a failure, or None.
+        timing_ms: milliseconds of its batch, as `Answer.timing_ms`; empty where not known.
+        batch_size: questions in that batch.
     """
 
     id: str
@@ -51,7 +51,7 @@ class Outcome:
         return self.timing_ms["total"] - self.timing_ms.get("generate", 0.0)
 
     def line(self) -> dict[str, Any]:
-        """The answer as a line of the journal, without times; the score is the harness's to give, later."""
+        """Line of the journal, without times; the harness computes the score later."""
         values = {
             name: value for name, value in vars(self).items() if name not in ("timing_ms", "batch_size")
         }
@@ -60,19 +60,19 @@ class Outcome:
         return {**values, "score": None}
 
     @classmethod
-    def of_line(cls, line: Mapping[str, Any], times: Mapping[str, Any]) -> Outcome:
-        """Read back what `line` made; `times` is what is known of when."""
-        known = {name: line[name] for name in cls.__dataclass_fields__ if name in line}
-        return cls(**known, **times)
+    def of_line(cls, line: Mapping[str, Any], times: Mapping[str, Any]) -> Response:
+        """Response of a journal line and its `timing_ms` and `batch_size`."""
+        values = {name: line[name] for name in cls.__dataclass_fields__ if name in line}
+        return cls(**values, **times)
 
 
-class Record:
-    """The answers of one process, and those that other processes and earlier runs left.
+class ResponseStore:
+    """Store of the responses of one process, with those of other processes and earlier runs.
 
     Args:
         path: of the journal, or None to keep nothing on disk. Process 0 writes it; process r > 0 writes
-            `<stem>.rank<r>.jsonl` beside it. All of them are read back, however many processes there are now.
-        head: what the answers depend on.
+            `<stem>.rank<r>.jsonl` beside it. All of them are read, for any number of processes.
+        head: the settings that responses depend on.
         rank: number of this process. world_size: number of processes.
 
     Raises:
@@ -83,8 +83,8 @@ class Record:
         self, path: Path | None, head: Mapping[str, Any], *, rank: int = 0, world_size: int = 1
     ) -> None:
         self._journal: Journal | None = None
-        self._pending: list[Outcome] = []
-        self._done: dict[str, Outcome] = {}
+        self._pending: list[Response] = []
+        self._done: dict[str, Response] = {}
         self._times: Path | None = None
         if path is None:
             return
@@ -98,33 +98,33 @@ class Record:
             if other != own:
                 for line in read_answers(other, head):
                     lines.setdefault(line["id"], line)
-        self._done = {name: Outcome.of_line(line, times.get(name, {})) for name, line in lines.items()}
+        self._done = {name: Response.of_line(line, times.get(name, {})) for name, line in lines.items()}
 
-    def get(self, name: str) -> Outcome | None:
-        """The answer to a request, if there is one."""
+    def get(self, name: str) -> Response | None:
+        """Response to a request, or None."""
         return self._done.get(name)
 
-    def add(self, outcomes: Sequence[Outcome]) -> None:
-        """Keep answers. While the disk is full they are kept in memory, and written as soon as there is room."""
-        fresh = [outcome for outcome in outcomes if outcome.id not in self._done]
-        self._done.update((outcome.id, outcome) for outcome in fresh)
+    def add(self, responses: Sequence[Response]) -> None:
+        """Store responses; while the disk is full they wait in memory and are written with the next ones."""
+        fresh = [response for response in responses if response.id not in self._done]
+        self._done.update((response.id, response) for response in fresh)
         self._pending += fresh
-        for outcome in fresh:
+        for response in fresh:
             self.note(
-                {"id": outcome.id, "timing_ms": dict(outcome.timing_ms), "batch_size": outcome.batch_size}
+                {"id": response.id, "timing_ms": dict(response.timing_ms), "batch_size": response.batch_size}
             )
         if self._journal is None or not self._pending:
             self._pending = []
             return
         try:
-            self._journal.add([outcome.line() for outcome in self._pending])
+            self._journal.add([response.line() for response in self._pending])
         except JournalError as error:
             logger.warning("%s (%d answers wait in memory)", error, len(self._pending))
             return
         self._pending = []
 
     def note(self, entry: Mapping[str, Any]) -> None:
-        """Append to the file of times; what cannot be written there is let go."""
+        """Append to the file of times; a failed write is ignored."""
         if self._times is None:
             return
         try:
@@ -135,22 +135,22 @@ class Record:
 
 
 def rank_file(path: Path, rank: int) -> Path:
-    """Where process `rank` keeps its answers beside the journal."""
+    """Path of the journal of process `rank`, beside the main journal."""
     return path.with_name(f"{path.stem}.rank{rank}{path.suffix}")
 
 
 def rank_files(path: Path) -> list[Path]:
-    """The journals of processes other than the first, by name."""
+    """Paths of the journals of processes other than the first, by name."""
     return sorted(path.parent.glob(f"{path.stem}.rank*{path.suffix}"))
 
 
 def times_file(path: Path) -> Path:
-    """Where the times of a journal are: `<stem>.times` beside it."""
+    """Path of the times of a journal: `<stem>.times` beside it."""
     return path.with_suffix(".times")
 
 
 def read_answers(path: Path, head: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
-    """Lines of a journal that somebody else may be writing; none where its head is not `head`."""
+    """Answer lines of a journal that another process may be writing; none where its head is not `head`."""
     for number, line in enumerate(_lines(path)):
         if number == 0 and head is not None and as_line(line) != as_line({"head": dict(head)}):
             return
@@ -159,30 +159,31 @@ def read_answers(path: Path, head: Mapping[str, Any] | None = None) -> Iterator[
 
 
 def read_times(path: Path) -> dict[Any, dict[str, Any]]:
-    """What the files of times of a journal and its rank files know.
+    """Times and metadata of a journal and its rank files.
 
     Returns:
         By id of a request, its `timing_ms` and `batch_size`; under None, all else: `starts`, `datasets`, `facts` of
         model and settings, and the highest `peak_memory_bytes` of a process.
     """
-    told: dict[str, Any] = {"starts": [], "datasets": {}, "facts": {}, "peak_memory_bytes": None}
-    found: dict[Any, dict[str, Any]] = {None: told}
+    metadata: dict[str, Any] = {"starts": [], "datasets": {}, "facts": {}, "peak_memory_bytes": None}
+    times: dict[Any, dict[str, Any]] = {None: metadata}
     for file in [path, *rank_files(path)]:
         for line in _lines(times_file(file)):
             if isinstance(line.get("timing_ms"), dict):
-                found[line.get("id")] = {
+                times[line.get("id")] = {
                     "timing_ms": line["timing_ms"],
                     "batch_size": int(line.get("batch_size", 1)),
                 }
             elif "start" in line:
-                told["starts"].append(line)
+                metadata["starts"].append(line)
             elif isinstance(line.get("dataset"), dict):
-                told["datasets"][line.get("task")] = line["dataset"]
+                metadata["datasets"][line.get("task")] = line["dataset"]
             elif isinstance(line.get("facts"), dict):
-                told["facts"] = line["facts"]
+                metadata["facts"] = line["facts"]
             elif isinstance(line.get("peak_memory_bytes"), int):
-                told["peak_memory_bytes"] = max(told["peak_memory_bytes"] or 0, line["peak_memory_bytes"])
-    return found
+                peak = max(metadata["peak_memory_bytes"] or 0, line["peak_memory_bytes"])
+                metadata["peak_memory_bytes"] = peak
+    return times
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

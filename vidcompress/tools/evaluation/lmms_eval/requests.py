@@ -1,4 +1,4 @@
-"""lmms-eval's requests as questions: a prompt, pictures, a clip."""
+"""Prompts of lmms-eval requests: text, pictures and a clip as a question."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _SOUNDS = {".wav", ".mp3", ".flac", ".ogg", ".m4a", ".opus"}
 
 
 @dataclass(frozen=True, eq=False)
-class Prompt(Question):
-    """A question in the form the harness gives it.
+class RequestPrompt(Question):
+    """Prompt of a request: a question in the form of the harness.
 
     Attributes:
-        rule: which frames of its clip are taken.
+        rule: frame sampling of its clip.
         turns: the conversation of the chat form, for the chat template; of the simple form none: one user turn of
             pictures, clip and text, where placeholders in the text say where the pictures stand.
         placed: the text holds the placeholders already.
@@ -34,7 +34,7 @@ class Prompt(Question):
     placed: bool = False
 
     def open(self, **sampling: Any) -> tuple[list[Any], VideoFrames | None]:
-        """Read the media; which frames are taken is `rule`'s to say."""
+        """Open the media; frames are sampled by `rule`."""
         pictures = [load_image(image) for image in self.images]
         return pictures, None if self.video is None else self.rule.read(self.video)
 
@@ -50,12 +50,12 @@ class Prompt(Question):
 
 def simple_prompt(
     text: str, visuals: Any, rule: FrameRule, processor: Processor, metadata: Mapping[str, Any]
-) -> Prompt:
+) -> RequestPrompt:
     """The prompt of a simple request.
 
     Args:
-        text: what the task asks, with its own instructions.
-        visuals: what `doc_to_visual` returned: PIL images, paths, or nothing.
+        text: of the task, with its instructions.
+        visuals: from `doc_to_visual`: PIL images, paths, or nothing.
         rule: which frames of a clip are taken.
         processor: its placeholders may stand in the text; else the media stand before it.
         metadata: of the request; `task_type: video` with `sample_frames` makes a clip of a list of pictures, of which
@@ -67,17 +67,19 @@ def simple_prompt(
     listed = _flat(visuals)
     if metadata.get("task_type") == "video" and "sample_frames" in metadata and listed:
         chosen = np.linspace(0, len(listed) - 1, int(metadata["sample_frames"]), dtype=int)
-        return Prompt(text, (), [listed[i] for i in chosen], rule=replace(rule, frames=len(chosen), fps=None))
+        return RequestPrompt(
+            text, (), [listed[i] for i in chosen], rule=replace(rule, frames=len(chosen), fps=None)
+        )
     kinds = [_kind(entry) for entry in listed]
     images, video = _sorted_out(listed, kinds)
     image, clip = processor.image_token, processor.video_token
     if video is not None and clip and clip not in text and not images:
         text = text.replace(image, clip)  # tasks know one placeholder
     placed = image in text or bool(clip and clip in text)
-    return Prompt(text, images, video, rule=rule, placed=placed)
+    return RequestPrompt(text, images, video, rule=rule, placed=placed)
 
 
-def chat_prompt(messages: Sequence[Mapping[str, Any]], rule: FrameRule) -> Prompt:
+def chat_prompt(messages: Sequence[Mapping[str, Any]], rule: FrameRule) -> RequestPrompt:
     """The prompt of a chat request.
 
     Args:
@@ -101,7 +103,7 @@ def chat_prompt(messages: Sequence[Mapping[str, Any]], rule: FrameRule) -> Promp
                 media.append((part["url"], part["type"]))
         turns.append({"role": message["role"], "content": written})
     images, video = _sorted_out([url for url, _ in media], [kind for _, kind in media])
-    return Prompt("\n".join(texts), images, video, rule=rule, turns=tuple(turns))
+    return RequestPrompt("\n".join(texts), images, video, rule=rule, turns=tuple(turns))
 
 
 def _with_note(turns: Sequence[Mapping[str, Any]], note: str) -> list[dict[str, Any]]:
@@ -119,7 +121,7 @@ def _with_note(turns: Sequence[Mapping[str, Any]], note: str) -> list[dict[str, 
 
 
 def _flat(visuals: Any) -> list[Any]:
-    """Some tasks return a list of lists, some a single picture or path, some nothing."""
+    """Flat list of media; tasks return a list of lists, a single picture or path, or nothing."""
     if visuals is None:
         return []
     if not isinstance(visuals, (list, tuple)):
@@ -128,7 +130,7 @@ def _flat(visuals: Any) -> list[Any]:
 
 
 def _kind(entry: Any) -> str:
-    """As lmms-eval tells them apart: pictures by their kind or the file's ending, every other file is a clip."""
+    """Kind of a medium, as lmms-eval decides: pictures by type or file suffix, every other file is a clip."""
     if hasattr(entry, "getbands"):
         return "image"
     if isinstance(entry, (str, PurePath)):

@@ -1,4 +1,4 @@
-"""What lmms-eval wrote, in our terms."""
+"""Reader of lmms-eval's result files, converted to the fields of `result.json`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def read_results(folder: Path, task: str, journal: Path) -> dict[str, Any] | Non
     """Read the files of one run.
 
     Args:
-        folder: what was given as `--output_path`, with one run in it.
+        folder: the `--output_path` of one run.
         task: its name; of a group the scores are the group's and the samples those of all its tasks.
         journal: of the run.
 
@@ -37,46 +37,46 @@ def read_results(folder: Path, task: str, journal: Path) -> dict[str, Any] | Non
     subtasks = [name for name in results["configs"] if _samples_of(files, name) is not None]
     main = _main(results, task, subtasks, scores)
     samples: dict[str, list[Any]] = {"id": [], "score": [], "facts": []}
-    counts: list[dict[str, Any]] = []
+    usage: list[dict[str, Any]] = []
     for name in subtasks:
         for line in sorted(_samples_of(files, name) or [], key=lambda line: line["doc_id"]):
             own: dict[str, Any] = next((entry for entry in line["token_counts"] if entry), {})
             samples["id"].append(f"{name}/{line['doc_id']}")
-            # A question that failed has the mark of the answer "", which is in the harness's score too.
+            # A failed question has the score of the answer "", as in the harness's own score.
             samples["score"].append(_score(line.get(main), line.get("target")))
             samples["facts"].append(_facts(line.get(main)))
-            counts.append(own)
-    known = read_times(journal)
-    data = [known[None]["datasets"].get(name, {}) for name in subtasks]
+            usage.append(own)
+    times = read_times(journal)
+    data = [times[None]["datasets"].get(name, {}) for name in subtasks]
     return {
         "main": main,
         "scores": scores,
         "samples": samples,
         "per_kind": _per_kind(results, task, subtasks, main),
-        "tokens": {name: _mean(entry.get(name) for entry in counts) for name in ("total", "budget", "kept")},
-        **_times(counts),
+        "tokens": {name: _mean(entry.get(name) for entry in usage) for name in ("total", "budget", "kept")},
+        **_times(usage),
         "failed": [
             {"id": line["id"], "error": line["error"]} for line in read_answers(journal) if line.get("error")
         ],
         "version": results.get("versions", {}).get(task),
         "revision": ", ".join(sorted({str(entry["revision"]) for entry in data if entry})) or None,
         "split": ", ".join(sorted({str(entry["split"]) for entry in data if entry})) or None,
-        **known[None]["facts"],
-        "peak_memory_bytes": known[None]["peak_memory_bytes"],
-        "starts": known[None]["starts"],
+        **times[None]["facts"],
+        "peak_memory_bytes": times[None]["peak_memory_bytes"],
+        "starts": times[None]["starts"],
     }
 
 
 def _scores(results: Mapping[str, Any], task: str) -> dict[str, float]:
     """Metric to value; metrics of several filters keep the filter's name unless it is lmms-eval's "none"."""
-    found = {}
+    scores = {}
     table = {**results.get("results", {}), **results.get("groups", {})}
     for key, value in table.get(task, {}).items():
         metric, _, filtered = key.partition(",")
         plain = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
         if plain and filtered and "stderr" not in metric:
-            found[metric if filtered == "none" else f"{metric},{filtered}"] = float(value)
-    return found
+            scores[metric if filtered == "none" else f"{metric},{filtered}"] = float(value)
+    return scores
 
 
 def _main(results: Mapping[str, Any], task: str, subtasks: Sequence[str], scores: Mapping[str, float]) -> str:
@@ -92,16 +92,16 @@ def _main(results: Mapping[str, Any], task: str, subtasks: Sequence[str], scores
 def _per_kind(
     results: Mapping[str, Any], task: str, subtasks: Sequence[str], main: str
 ) -> dict[str, dict[str, Any]]:
-    """Of a group, the main score of each of its tasks."""
+    """Main score of each task of a group."""
     if list(subtasks) == [task]:
         return {}
-    found = {}
+    per_task = {}
     for name in subtasks:
         value = _scores(results, name).get(main)
         if value is not None:
             questions = results.get("n-samples", {}).get(name, {}).get("effective")
-            found[name] = {"questions": questions, "value": value}
-    return found
+            per_task[name] = {"questions": questions, "value": value}
+    return per_task
 
 
 def _samples_of(files: Sequence[Path], task: str) -> list[dict[str, Any]] | None:
@@ -112,7 +112,7 @@ def _samples_of(files: Sequence[Path], task: str) -> list[dict[str, Any]] | None
 
 
 def _score(value: Any, target: Any) -> float | None:
-    """One sample's share of the main metric, in whatever form its task passes it on; None where that says nothing."""
+    """Score of one sample in the main metric, from the forms that tasks use; None where it has none."""
     if isinstance(value, (bool, int, float)):
         return float(value) if math.isfinite(value) else None
     if not isinstance(value, Mapping):
@@ -127,15 +127,15 @@ def _score(value: Any, target: Any) -> float | None:
 
 
 def _facts(value: Any) -> dict[str, Any]:
-    """What a task says about one sample beside its score, such as its category."""
+    """Facts that a task states about a sample beside its score, such as its category."""
     if not isinstance(value, Mapping):
         return {}
     return {name: entry for name, entry in value.items() if isinstance(entry, (str, int, float, bool))}
 
 
-def _times(counts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _times(usage: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Times per phase, to the first token, and throughput, over the samples whose times are known."""
-    timed = [entry for entry in counts if entry.get("timing_ms")]
+    timed = [entry for entry in usage if entry.get("timing_ms")]
     phases = list(timed[0]["timing_ms"]) if timed else []
     seconds = sum(entry["timing_ms"]["total"] / entry["batch_size"] for entry in timed) / 1e3
     return {

@@ -1,4 +1,4 @@
-"""A row whose questions lmms-eval asks, through the plugin."""
+"""Rows of a sweep that lmms-eval runs through the plugin."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import torch
 
 from vidcompress.errors import VidcompressError
 from vidcompress.loading.distribution import how_to_install
-from vidcompress.tools.evaluation.run.result_file import common_part, read_result, write_result
-from vidcompress.tools.evaluation.run.runner import Outcome
-from vidcompress.tools.evaluation.run.sweep import Row
+from vidcompress.tools.evaluation.run.result_file import common_fields, read_result, write_result
+from vidcompress.tools.evaluation.run.runner import RowOutcome
+from vidcompress.tools.evaluation.run.sweep import SweepRow
 from vidcompress.tools.evaluation.run.worker import ANSWERS
 from vidcompress.tools.evaluation.tasks.registry import task_name
 from vidcompress.tools.runs.journal import JournalError
 from vidcompress.tools.runs.run_log import RunLog, read_events, starts
 
-_NOTHING: Mapping[str, Any] = {
+_EMPTY_OUTPUT: Mapping[str, Any] = {
     "main": "score",
     "scores": {},
     "samples": {"id": [], "score": [], "facts": []},
@@ -33,14 +33,14 @@ _NOTHING: Mapping[str, Any] = {
 }
 
 
-def run_lmms_row(row: Row, folder: Path, processes: int, where_from: Mapping[str, Any]) -> Outcome:
+def run_lmms_row(row: SweepRow, folder: Path, processes: int, provenance: Mapping[str, Any]) -> RowOutcome:
     """Run one task of lmms-eval, unless its result is there.
 
     Args:
         row: with an "lmms:" task.
         folder: of the row.
-        processes: how many the harness starts.
-        where_from: provenance.
+        processes: number of processes that the harness starts.
+        provenance: of the run.
 
     Raises:
         VidcompressError: lmms-eval or the plugin is not installed, or the run left no results.
@@ -67,13 +67,13 @@ def run_lmms_row(row: Row, folder: Path, processes: int, where_from: Mapping[str
         "device": device,
         "harness": harness,
     }
-    there = read_result(folder)
-    if there is not None and there["provenance"].get("head") == head:
-        return Outcome(row, there)
+    finished = read_result(folder)
+    if finished is not None and finished["provenance"].get("head") == head:
+        return RowOutcome(row, finished)
     log = RunLog(folder)
-    log.add("start", processes=processes, provenance=dict(where_from))
+    log.add("start", processes=processes, provenance=dict(provenance))
     try:
-        found = run_lmms(
+        output = run_lmms(
             row.task.rest,
             model_args=arguments,
             out=folder,
@@ -91,20 +91,20 @@ def run_lmms_row(row: Row, folder: Path, processes: int, where_from: Mapping[str
         reason = unreachable_reason(folder / ANSWERS)
         if reason is None:
             raise
-        found = {**_NOTHING, "unreachable": reason}
+        output = {**_EMPTY_OUTPUT, "unreachable": reason}
     log.add("finish")
-    result = lmms_result(row, head, found, read_events(folder))
+    result = lmms_result(row, head, output, read_events(folder))
     try:
         write_result(folder, result)
     except OSError as error:
         raise JournalError(
             f"{folder} cannot be written ({error.strerror}); make room and run again"
         ) from error
-    return Outcome(row, result)
+    return RowOutcome(row, result)
 
 
-def check_lmms_row(row: Row, folder: Path) -> None:
-    """Refuse what a run would refuse of the model arguments, without a model and without lmms-eval.
+def check_lmms_row(row: SweepRow, folder: Path) -> None:
+    """Check the model arguments of a row as a run would, without a model and without lmms-eval.
 
     Args:
         row: with an "lmms:" task.
@@ -122,16 +122,16 @@ def check_lmms_row(row: Row, folder: Path) -> None:
             device=_device(row),
         )
     except VidcompressError as error:
-        said = f"{row.task.name} with {row.model.shown}, {row.method} at {row.asked}: {error}"
+        said = f"{row.task.name} with {row.model.shown}, {row.method} at {row.budget_text}: {error}"
         raise type(error)(said) from error
 
 
-def _device(row: Row) -> str:
+def _device(row: SweepRow) -> str:
     return row.model.device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def unreachable_reason(journal: Path) -> str | None:
-    """Why a method cannot serve a task at all; None where anything else went wrong.
+    """Reason why a method cannot serve a task at all; None for any other failure.
 
     The plugin asks every question by itself, so a budget out of reach or a medium that the method does not serve is in
     every line, as an error that begins with the method.
@@ -144,7 +144,7 @@ def unreachable_reason(journal: Path) -> str | None:
     return errors[0] if errors and all(error.startswith("method ") for error in errors) else None
 
 
-def model_arguments(row: Row) -> dict[str, Any]:
+def model_arguments(row: SweepRow) -> dict[str, Any]:
     """Model arguments of the plugin."""
     spec = row.model
     names = ("revision", "dtype", "attn_implementation", "device_map", "quantization", "fps", "preset")
@@ -158,21 +158,21 @@ def model_arguments(row: Row) -> dict[str, Any]:
 
 
 def lmms_result(
-    row: Row, head: Mapping[str, Any], found: Mapping[str, Any], events: list[dict[str, Any]]
+    row: SweepRow, head: Mapping[str, Any], output: Mapping[str, Any], events: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """The result of a row in the form of `build_result`.
+    """Result of a row in the form of `build_result`.
 
     Args:
         row: the row.
-        head: what its answers depend on.
-        found: what `run_lmms` returned.
+        head: the settings that its answers depend on.
+        output: from `run_lmms`.
         events: of the run log.
     """
     begun = starts(events)
-    where_from = begun[-1].get("provenance", {}) if begun else {}
-    result = common_part(row, head, where_from)
-    result["settings"] |= found.get("settings", {})
-    samples = found["samples"]
+    provenance = begun[-1].get("provenance", {}) if begun else {}
+    result = common_fields(row, head, provenance)
+    result["settings"] |= output.get("settings", {})
+    samples = output["samples"]
     copied = (
         "main",
         "scores",
@@ -185,19 +185,19 @@ def lmms_result(
     return {
         **result,
         "model": {"name": row.model.shown, "checkpoint": row.model.name, "revision": row.model.revision}
-        | dict(found.get("model", {})),
+        | dict(output.get("model", {})),
         "task": {
             "name": task_name(row.task, None),
-            "split": found.get("split"),
-            "revision": found.get("revision"),
+            "split": output.get("split"),
+            "revision": output.get("revision"),
             "questions": len(samples["id"]),
-            "metric": found["main"],
+            "metric": output["main"],
             "harness": f"lmms-eval {head['harness']}",
         },
-        **{name: found.get(name) for name in copied},
-        "unreachable": found.get("unreachable"),
-        "per_kind": found.get("per_kind", {}),
+        **{name: output.get(name) for name in copied},
+        "unreachable": output.get("unreachable"),
+        "per_kind": output.get("per_kind", {}),
         "samples": samples,
-        "peak_memory_bytes": found.get("peak_memory_bytes"),
+        "peak_memory_bytes": output.get("peak_memory_bytes"),
         "restarts": max(0, len(begun) - 1),
     }

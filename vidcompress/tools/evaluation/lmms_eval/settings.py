@@ -1,4 +1,4 @@
-"""The model arguments: `--model_args name=value,...`, checked before a weight is read."""
+"""Settings of the plugin: `--model_args name=value,...`, checked before a weight is read."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ _LOADING = (
 
 @dataclasses.dataclass(frozen=True)
 class LmmsSettings:
-    """What one run of the harness does.
+    """Settings of one run of the harness.
 
     Attributes:
         pretrained: folder, embedded model or hub id.
         method: registered name of the method, two joined by `+`, options behind a colon as in `globalcom2:tau=5`.
         retention_ratio: share of the visual tokens to keep; with neither this nor `max_tokens`, as `VisualQA` does.
         max_tokens: visual tokens per question instead.
-        max_frames_num: most frames of a clip; None is what the family's own evaluation takes (`frames.FrameRule`).
-        fps: frames per second of clip time, up to `max_frames_num`; None is what the family's own evaluation takes.
+        max_frames_num: most frames of a clip; None is the family's own number (`frame_rules.FrameRule`).
+        fps: frames per second of clip time, up to `max_frames_num`; None is the family's own rate.
         force_sample: spread `max_frames_num` frames over the clip also where `fps` would make fewer.
         video_backend: decoder, see `read_video`.
         time_instruction: tell LLaVA-Video when its frames were taken.
-        journal: JSONL file in which every answer is kept as it is made; a run that is repeated goes on there.
+        journal: JSONL file of the answers; a repeated run resumes from it.
         batch_size: questions that go through the model together.
-        device: where the model goes; None is the one lmms-eval says.
+        device: of the model; None is lmms-eval's.
         loading: further arguments of `VisualQA.from_pretrained`.
         options: `policy`, `separators`, `positions`, `max_views`, `encoder_saving` and the method's own options.
     """
@@ -64,7 +64,7 @@ class LmmsSettings:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def head(self) -> dict[str, Any]:
-        """What answers depend on, as JSON values: the head of the journal."""
+        """Head of the journal: the settings that answers depend on, as JSON values."""
         values = {name: value for name, value in vars(self).items() if name not in ("journal", "device")}
         return {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
 
@@ -99,12 +99,12 @@ def read_settings(given: Mapping[str, Any]) -> LmmsSettings:
     loading = {name: values.pop(name) for name in sorted(values) if name in _LOADING}
     loading |= {name: str(loading[name]) for name in _NAMES if is_whole(loading.get(name))}
     for name in sorted(set(values) - _OWN):
-        known = {*_OWN, *_COMPRESSION, *_LOADING, *_method_options(method)}
-        if name not in known:
+        names = {*_OWN, *_COMPRESSION, *_LOADING, *_method_options(method)}
+        if name not in names:
             if name not in SAMPLING:  # which have names of lmms-eval's own
                 refuse({name: values[name]}, LOADING)
             raise ArgumentError(
-                f"{name}={shown(values[name])}: no such model argument; {nearest(name, known)}"
+                f"{name}={shown(values[name])}: no such model argument; {nearest(name, names)}"
             )
         options[name] = values.pop(name)
     return _checked({**values, "method": method}, loading, options)
@@ -131,8 +131,8 @@ def _checked(values: dict[str, Any], loading: Mapping[str, Any], options: Mappin
 
 def _method_options(method: str) -> set[str]:
     """Names of a method's own options; those of both parts of a composition."""
-    found = {"before_ratio"} if "+" in method else set()
+    names = {"before_ratio"} if "+" in method else set()
     for part in method.split("+"):
         if part in METHODS.names():
-            found |= {field.name for field in dataclasses.fields(METHODS.get(part)) if field.init}
-    return found
+            names |= {field.name for field in dataclasses.fields(METHODS.get(part)) if field.init}
+    return names

@@ -1,4 +1,4 @@
-"""What a run says about itself: counts and times per sample, throughput per process."""
+"""Usage of a run: token counts and times per sample, throughput per process."""
 
 from __future__ import annotations
 
@@ -9,45 +9,45 @@ from typing import Any
 from lmms_eval.api.instance import TokenCounts
 from lmms_eval.models.model_utils.gen_metrics import log_metrics
 
-from vidcompress.tools.evaluation.lmms_eval.record import Outcome
+from vidcompress.tools.evaluation.lmms_eval.record import Response
 
 
-class Counts(TokenCounts):  # type: ignore[misc]
-    """Token counts of one request with what compression did; the harness writes `to_dict` into the samples file."""
+class TokenUsage(TokenCounts):  # type: ignore[misc]
+    """Token usage of one request, visual tokens included; the harness writes `to_dict` into the samples file."""
 
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__(input_tokens=outcome.input_tokens, output_tokens=outcome.output_tokens)
-        self._outcome = outcome
+    def __init__(self, response: Response) -> None:
+        super().__init__(input_tokens=response.input_tokens, output_tokens=response.output_tokens)
+        self._response = response
 
     def to_dict(self) -> dict[str, Any]:
         """`input_tokens`, `output_tokens`; `id`, `kept`, `budget`, `total`; `error`; times in milliseconds where known.
 
         Times are those of the batch that the request was answered in, whose size is `batch_size`.
         """
-        outcome = self._outcome
-        found = {
+        response = self._response
+        usage = {
             **super().to_dict(),
-            "id": outcome.id,
-            "kept": outcome.kept,
-            "budget": outcome.budget,
-            "total": outcome.total,
+            "id": response.id,
+            "kept": response.kept,
+            "budget": response.budget,
+            "total": response.total,
         }
-        if outcome.error is not None:
-            found["error"] = outcome.error
-        if outcome.timing_ms:
-            first = outcome.time_to_first_token_ms
-            found |= {"batch_size": outcome.batch_size, "timing_ms": dict(outcome.timing_ms)}
-            found["time_to_first_token_ms"] = None if first is None else round(first, 3)
-        return found
+        if response.error is not None:
+            usage["error"] = response.error
+        if response.timing_ms:
+            first = response.time_to_first_token_ms
+            usage |= {"batch_size": response.batch_size, "timing_ms": dict(response.timing_ms)}
+            usage["time_to_first_token_ms"] = None if first is None else round(first, 3)
+        return usage
 
 
-def log_throughput(fresh: Sequence[Outcome]) -> None:
-    """Tell the harness what this process answered now: not what it found in the journal, nor what fills up a rank."""
-    timed = [outcome for outcome in fresh if outcome.time_to_first_token_ms is not None]
+def log_throughput(fresh: Sequence[Response]) -> None:
+    """Log the throughput of this process to the harness, over newly generated responses only."""
+    timed = [response for response in fresh if response.time_to_first_token_ms is not None]
     if not timed:
         return
-    seconds = sum(outcome.timing_ms["total"] / outcome.batch_size for outcome in timed) / 1e3
-    tokens = sum(outcome.output_tokens for outcome in timed)
+    seconds = sum(response.timing_ms["total"] / response.batch_size for response in timed) / 1e3
+    tokens = sum(response.output_tokens for response in timed)
     log_metrics(
         total_elapsed_time=seconds,
         total_gen_tokens=tokens,
@@ -55,8 +55,8 @@ def log_throughput(fresh: Sequence[Outcome]) -> None:
         additional_metrics={
             "num_requests": len(timed),
             "questions_per_second": len(timed) / seconds if seconds else 0.0,
-            "time_to_first_token_ms": fmean(outcome.time_to_first_token_ms or 0.0 for outcome in timed),
-            "visual_tokens_kept": fmean(outcome.kept for outcome in timed),
-            "visual_tokens_total": fmean(outcome.total for outcome in timed),
+            "time_to_first_token_ms": fmean(response.time_to_first_token_ms or 0.0 for response in timed),
+            "visual_tokens_kept": fmean(response.kept for response in timed),
+            "visual_tokens_total": fmean(response.total for response in timed),
         },
     )

@@ -1,1 +1,1 @@
-"""Result files to leaderboards, tables and plots."""
+"""Reports: from result files to leaderboards, tables and plots."""

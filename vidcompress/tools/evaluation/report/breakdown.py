@@ -1,27 +1,27 @@
-"""Tasks taken apart: the scores beside the main one (precision, recall, ...) and the main one by kind of question."""
+"""Breakdown of tasks: the scores beside the main one (precision, recall, ...), and the main one by question type."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from vidcompress.tools.evaluation.report.leaderboard import Board, Column
-from vidcompress.tools.evaluation.report.load import Row
-from vidcompress.tools.evaluation.report.render import Sheet
+from vidcompress.tools.evaluation.report.leaderboard import Column, Leaderboard
+from vidcompress.tools.evaluation.report.load import ResultRow
+from vidcompress.tools.evaluation.report.render import ReportTable
 
 
-def parts_of(board: Board, names: dict[Column, str]) -> Iterator[Sheet]:
-    """One table per task that has parts.
+def breakdown_tables(leaderboard: Leaderboard, names: dict[Column, str]) -> Iterator[ReportTable]:
+    """Breakdown tables, one per task that has further scores or question types.
 
     Args:
-        board: of one model.
+        leaderboard: of one model.
         names: headings of its columns.
     """
     for column, name in names.items():
         rows = [
-            (line.budget if line is not board.baseline else "all tokens", line.method, row)
-            for line in [board.baseline, *board.lines]
-            if (row := line.cells.get(column)) is not None and row.value is not None
+            (entry.budget if entry is not leaderboard.baseline else "all tokens", entry.method, row)
+            for entry in [leaderboard.baseline, *leaderboard.entries]
+            if (row := entry.cells.get(column)) is not None and row.value is not None
         ]
         scores = list(dict.fromkeys(key for *_, row in rows for key in row.scores if key != row.main))
         kinds = {kind: count for *_, row in rows for kind, (count, _) in row.kinds.items()}
@@ -39,23 +39,23 @@ def parts_of(board: Board, names: dict[Column, str]) -> Iterator[Sheet]:
         head = ["retention", "method", *scores, *(f"{kind} ({count})" for kind, count in kinds.items())]
         said = "Kinds of question have their number of questions in brackets. " * bool(kinds)
         unit = "Shares are in per cent."
-        yield Sheet(f"{board.title}: {name} in parts", head, list(groups.values()), [said + unit])
+        yield ReportTable(f"{leaderboard.title}: {name} in parts", head, list(groups.values()), [said + unit])
 
 
-def parts_entry(row: Row) -> dict[str, Any]:
-    """The same of one row, as JSON types."""
+def breakdown_dict(row: ResultRow) -> dict[str, Any]:
+    """Breakdown of one row as JSON types."""
     kinds = {kind: {"questions": count, "value": value} for kind, (count, value) in row.kinds.items()}
     return {"scores": dict(row.scores), "kinds": kinds}
 
 
-def _score(row: Row, key: str) -> str:
+def _score(row: ResultRow, key: str) -> str:
     value = row.scores.get(key)
     if value is None:
         return ""
     return f"{100 * value:.1f}" if row.is_share and 0 <= value <= 1 else f"{value:.1f}"
 
 
-def _kind(row: Row, kind: str) -> str:
+def _kind(row: ResultRow, kind: str) -> str:
     if kind not in row.kinds:
         return ""
     value = row.kinds[kind][1]

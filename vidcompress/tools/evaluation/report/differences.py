@@ -12,18 +12,18 @@ from vidcompress.tools.evaluation.report.statistics import paired_limits, wilson
 
 RESAMPLES = 4000
 ADDED = 4
-"""Gaps of the largest size that join those of graded marks where their size is estimated."""
+"""Gaps of the largest size that are added where the step size of graded scores is estimated."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How much better the first is than the second, per question.
+    """Paired difference of two methods, per question: first minus second.
 
     Attributes:
-        mean: mean difference, in the unit of the marks.
+        mean: mean difference, in the unit of the scores.
         low, high: ends of its 95 % interval.
         questions: how many count in both.
-        better, worse: on how many the first scored higher, and lower.
+        better, worse: number of questions where the first scored higher, and lower.
     """
 
     mean: float
@@ -40,53 +40,53 @@ class Difference:
 
 
 def difference(first: Mapping[str, float | None], second: Mapping[str, float | None]) -> Difference | None:
-    """Compare the marks of two methods on the questions that count in both.
+    """Paired difference of two methods over the questions that count in both.
 
     The interval is `paired_limits`, which holds for a handful of questions too and does not shrink to nothing where the
-    two never differ; marks that are more than right or wrong enter it by the mean and the mean square of their gaps.
+    two never differ; graded scores enter it by the mean and the mean square of their gaps.
 
     Args:
-        first, second: question id -> mark; None where the question does not count.
+        first, second: question id -> score; None where the question does not count.
 
     Returns:
         The difference, or None where they share no question.
     """
     pairs = [
-        (mark, other)
-        for key, mark in first.items()
-        if mark is not None and (other := second.get(key)) is not None
+        (score, other)
+        for key, score in first.items()
+        if score is not None and (other := second.get(key)) is not None
     ]
     if not pairs:
         return None
     gaps = [a - b for a, b in pairs]
     mean = math.fsum(gaps) / len(gaps)
-    low, high = _limits(gaps, max(1.0, *(abs(mark) for pair in pairs for mark in pair)))
+    low, high = _limits(gaps, max(1.0, *(abs(score) for pair in pairs for score in pair)))
     better, worse = sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)
     return Difference(mean, low, high, len(pairs), better, worse)
 
 
-def interval(marks: Sequence[float]) -> tuple[float, float]:
-    """95 % interval of a mean of marks: Wilson's of right-or-wrong ones, else percentiles of a seeded bootstrap.
+def interval(scores: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of a mean score: Wilson's of right-or-wrong scores, else percentiles of a seeded bootstrap.
 
     Args:
-        marks: at least one.
+        scores: at least one.
     """
-    if all(mark in (0, 1) for mark in marks):
-        return wilson(sum(mark == 1 for mark in marks), len(marks))
-    return _bootstrap(marks)
+    if all(score in (0, 1) for score in scores):
+        return wilson(sum(score == 1 for score in scores), len(scores))
+    return _bootstrap(scores)
 
 
 def _limits(gaps: Sequence[float], largest: float) -> tuple[float, float]:
     """`paired_limits` of gaps of any size: so many steps of one size up and down as have their mean and mean square.
 
-    Steps of right-or-wrong marks are 1. Fewer steps of a larger size stand for gaps of unequal sizes, as an effective
+    Steps of right-or-wrong scores are 1. Fewer steps of a larger size stand for gaps of unequal sizes, as an effective
     number of answers stands for weighted ones. A handful of small gaps does not say that there are no large ones, and
     no end lies more than a step away from 0: so the size is that of the gaps and of `ADDED` largest ones, as Agresti
     and Coull (The American Statistician 52, 1998) add four answers to a share.
 
     Args:
-        gaps: differences of marks.
-        largest: a mark can be.
+        gaps: differences of scores.
+        largest: largest possible score.
     """
     up = math.fsum(gap for gap in gaps if gap > 0)
     down = -math.fsum(gap for gap in gaps if gap < 0)

@@ -1,4 +1,4 @@
-"""Result files of an evaluation, read back and checked: one row is one method at one budget on one task."""
+"""Result files of an evaluation, read and checked: one row is one method at one budget on one task."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ LARGEST = 256 * 2**20
 
 
 @dataclass(frozen=True)
-class Row:
+class ResultRow:
     """One result file.
 
     Attributes:
         id: of the row; baseline: id of the uncompressed row of the same model and task, None for that row itself.
         model, revision: as in the sweep.
-        task, split, data: the task's name, split and revision of its data. harness: what asked the questions.
+        task, split, data: the task's name, split and revision of its data. harness: vidcompress or lmms-eval.
         method: a label, such as `globalcom2:tau=5`.
         retention_ratio, max_tokens: the budget; one of them, or None both.
-        settings: how it ran (policy, num_frames, dtype, ...).
+        settings: of the run (policy, num_frames, dtype, ...).
         main: name of the main score. scores: name -> value, in the task's own units.
         kinds: question type -> (questions, value).
-        marks: question id -> main score of that question; None where it is in no score.
-        facts: question id -> what is known about it.
+        question_scores: question id -> main score of that question; None where it is in no score.
+        facts: question id -> facts of the benchmark about it.
         questions: how many were asked. failed: how many of them failed.
         tokens: means per question of `total`, `budget` and `kept`.
         unreachable: why the budget cannot be reached, or None.
@@ -54,7 +54,7 @@ class Row:
     main: str
     scores: Mapping[str, float]
     kinds: Mapping[str, tuple[int, float]]
-    marks: Mapping[str, float | None]
+    question_scores: Mapping[str, float | None]
     facts: Mapping[str, Mapping[str, Any]]
     questions: int
     failed: int
@@ -71,14 +71,14 @@ class Row:
 
     @property
     def leaves_out_failed(self) -> bool:
-        """Whether questions failed and are in no score, as in all results from before that was a choice."""
+        """Whether questions failed and are in no score; results of older versions never count them."""
         chosen = self.settings.get("failed")
         return self.failed > 0 and chosen != "wrong" and not self.harness.startswith("lmms-eval")
 
     @property
     def is_share(self) -> bool:
         """Whether every question counts from 0 to 1, so that the score may be shown in per cent."""
-        return all(mark is None or 0 <= mark <= 1 for mark in self.marks.values())
+        return all(score is None or 0 <= score <= 1 for score in self.question_scores.values())
 
     @property
     def budget(self) -> str:
@@ -93,7 +93,7 @@ class Row:
         return self.baseline is None
 
 
-def read_rows(places: Iterable[Path]) -> tuple[list[Row], list[str]]:
+def read_rows(places: Iterable[Path]) -> tuple[list[ResultRow], list[str]]:
     """Read every result file of some runs.
 
     Args:
@@ -106,18 +106,18 @@ def read_rows(places: Iterable[Path]) -> tuple[list[Row], list[str]]:
     Raises:
         ArgumentError: a place without results, or a file that is no result file.
     """
-    rows: dict[str, Row] = {}
+    rows: dict[str, ResultRow] = {}
     notes = []
     for place in places:
-        found, begun = _files(place)
-        for path in found:
+        paths, unfinished = _files(place)
+        for path in paths:
             row = read_row(path)
             first = rows.setdefault(row.id, row)
             if first is not row:  # sweeps that share a table share its uncompressed rows
                 alike = "alike" if first.scores == row.scores else "and their scores differ"
                 notes.append(f"{row.id} is in {first.path} and {path}, {alike}; the first is shown")
         notes += [
-            f"{path} has no result yet; `vidcompress eval` with the same --out goes on" for path in begun
+            f"{path} has no result yet; `vidcompress eval` with the same --out goes on" for path in unfinished
         ]
     return list(rows.values()), notes
 
@@ -128,17 +128,17 @@ def _files(place: Path) -> tuple[list[Path], list[Path]]:
         return [place], []
     if not place.is_dir():
         raise ArgumentError(f"{place}: no such file or folder; pass what `vidcompress eval --out` wrote")
-    found, begun = [], []
+    paths, unfinished = [], []
     for pattern in ("", "*/", "*/*/"):
-        found += sorted(place.glob(f"{pattern}result.json"))
+        paths += sorted(place.glob(f"{pattern}result.json"))
         journals = sorted(place.glob(f"{pattern}answers.jsonl"))
-        begun += [path.parent for path in journals if not (path.parent / "result.json").is_file()]
-    if not found:
+        unfinished += [path.parent for path in journals if not (path.parent / "result.json").is_file()]
+    if not paths:
         raise ArgumentError(f"{place}: holds no result.json; pass what `vidcompress eval --out` wrote")
-    return found, begun
+    return paths, unfinished
 
 
-def read_row(path: Path) -> Row:
+def read_row(path: Path) -> ResultRow:
     """Read one result file.
 
     Raises:
@@ -147,29 +147,29 @@ def read_row(path: Path) -> Row:
     try:
         if path.stat().st_size > LARGEST:
             raise ArgumentError(f"{path}: is larger than {LARGEST} bytes; no result file is")
-        found = json.loads(path.read_text("utf-8"), parse_constant=no_constant)
+        content = json.loads(path.read_text("utf-8"), parse_constant=no_constant)
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, ArgumentError):
             raise
         raise ArgumentError(f"{path}: is no result file ({one_line(error)}); pass another") from error
-    if isinstance(found, dict) and "schema" not in found:
+    if isinstance(content, dict) and "schema" not in content:
         raise ArgumentError(
             f"{path}: is not of `vidcompress eval`, it has no schema; pass its folder or result.json"
         )
-    fields = Fields(path, found)
+    fields = Fields(path, content)
     if fields.of("schema", int) != SCHEMA:
         raise fields.wrong("schema", f"{SCHEMA}, the one this version reads; run the sweep again")
     return _row(fields)
 
 
-def _row(file: Fields) -> Row:
+def _row(file: Fields) -> ResultRow:
     ids = file.listed("samples.id", lambda v: isinstance(v, str))
     score = file.listed("samples.score", lambda v: v is None or is_number(v))
     facts = file.listed("samples.facts", lambda v: isinstance(v, dict), default=[{}] * len(ids))
     if not len(ids) == len(score) == len(facts) or len(set(ids)) != len(ids):
         raise file.wrong("samples", "lists of one length, with no id twice")
     kinds = file.of("per_kind", dict, default={})
-    return Row(
+    return ResultRow(
         id=file.text("row"),
         baseline=file.text("baseline", optional=True),
         model=file.text("model.name"),
@@ -189,7 +189,7 @@ def _row(file: Fields) -> Row:
             for kind, entry in kinds.items()
             if isinstance(entry, dict) and is_number(entry.get("questions")) and is_number(entry.get("value"))
         },
-        marks=dict(zip(ids, score, strict=True)),
+        question_scores=dict(zip(ids, score, strict=True)),
         facts=dict(zip(ids, facts, strict=True)),
         questions=file.whole("task.questions") or len(ids),
         failed=len(file.listed("failed", lambda v: isinstance(v, dict), default=[])),
@@ -202,11 +202,11 @@ def _row(file: Fields) -> Row:
 
 
 def _limit(file: Fields) -> int | None:
-    """How many questions were asked for; what a run depends on is stated in the head of its journal."""
+    """Requested number of questions, from the journal's head; None for all."""
     head = file.of("provenance", dict, default={}).get("head")
     return Fields(file.path, head).whole("limit") if isinstance(head, dict) else None
 
 
 def _named(file: Fields, field: str) -> Sequence[str]:
-    """Names of an object's numbers; what is null was not measured."""
+    """Names of an object's numbers; null means not measured and is left out."""
     return [name for name, value in file.of(field, dict, default={}).items() if value is not None]

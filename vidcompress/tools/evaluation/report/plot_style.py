@@ -1,4 +1,4 @@
-"""The marks of a plot: lines with bars, grey controls, labels at the ends, small panels."""
+"""Plot style: lines with error bars, grey controls, labels at line ends, small panels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CONTROLS = ("random", "uniform", "pool", "frames")
-"""Drawn in grey: what a method has to beat."""
+"""Control methods, drawn in grey."""
 INK, GREY, PALE = "#1f5fa8", "#6b6b6b", "#d9d9d9"
 COLOURS = ("#1f5fa8", "#c8501e", "#2a8a57", "#8a4fae", "#b08a00", "#b3305f", "#1b8f9e")
 DASHES = ("-", "--", ":", "-.")
@@ -72,7 +72,7 @@ def small_panels(
                 axes.plot([p.x for p in series[other]], [p.y for p in series[other]], color=PALE, lw=0.8)
         draw_controls(axes, grey)
         draw_line(axes, series[label], INK, width=2.0)
-        dress(axes, baseline, log_x, ticks)
+        style_axes(axes, baseline, log_x, ticks)
         axes.set_title(label, loc="left", fontsize=8.5, color=INK)
         axes.tick_params(labelsize=7)
     for spare in grid.flat[len(methods) :]:
@@ -91,12 +91,12 @@ def small_panels(
 
 
 def ticks_at(series: Mapping[str, Sequence[Point]], baseline: Point | None) -> list[float]:
-    """Where points lie on the x axis."""
+    """x values of all points."""
     return sorted({p.x for points in series.values() for p in points} | ({baseline.x} if baseline else set()))
 
 
 def draw_line(axes: Axes, points: Sequence[Point], colour: str, width: float) -> None:
-    """A method: its points joined, with its intervals as bars."""
+    """Draw a method: its points joined, its intervals as error bars."""
     axes.plot([p.x for p in points], [p.y for p in points], color=colour, lw=width, marker="o", ms=3.5)
     for p in points:
         if p.low is not None and p.high is not None:
@@ -104,7 +104,7 @@ def draw_line(axes: Axes, points: Sequence[Point], colour: str, width: float) ->
 
 
 def draw_controls(axes: Axes, grey: Mapping[str, Sequence[Point]]) -> None:
-    """Grey lines; a control looks the same in every figure."""
+    """Draw the controls as grey lines; each has the same dashes in every figure."""
     for i, (label, points) in enumerate(grey.items()):
         dash = DASHES[(CONTROLS.index(label) if label in CONTROLS else i) % len(DASHES)]
         axes.plot(
@@ -119,8 +119,8 @@ def draw_controls(axes: Axes, grey: Mapping[str, Sequence[Point]]) -> None:
         )
 
 
-def dress(axes: Axes, baseline: Point | None, log_x: bool, xs: Sequence[float]) -> None:
-    """Baseline, scale, ticks at the points (round numbers where these are many), no frame."""
+def style_axes(axes: Axes, baseline: Point | None, log_x: bool, xs: Sequence[float]) -> None:
+    """Draw baseline, scale and ticks: at the points, or at round numbers where the points are many."""
     if baseline is not None:
         axes.axhline(baseline.y, color="black", lw=0.8, ls=(0, (6, 3)), label="all tokens")
         axes.plot([baseline.x], [baseline.y], color="black", marker="D", ms=3.5)

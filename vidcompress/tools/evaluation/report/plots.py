@@ -20,10 +20,10 @@ from vidcompress.tools.evaluation.report.plot_style import (
     Point,
     draw_controls,
     draw_line,
-    dress,
     figure_of,
     label_ends,
     small_panels,
+    style_axes,
     ticks_at,
 )
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["CONTROLS", "SUFFIXES", "Point", "accuracy_plot", "heat_map", "save"]
 SUFFIXES = (".svg", ".png", ".pdf")
 TOGETHER = len(COLOURS)
-"""More methods than colours that can be told apart are drawn in panels of their own."""
+"""Most methods in one panel: one per distinct colour."""
 
 
 def accuracy_plot(
@@ -87,7 +87,7 @@ def accuracy_plot(
     draw_controls(axes, grey)
     for label in methods:
         draw_line(axes, drawn[label], colours[label], width=1.8)
-    dress(axes, baseline, log_x, ticks_at(drawn, baseline))
+    style_axes(axes, baseline, log_x, ticks_at(drawn, baseline))
     last = {label: max(points, key=lambda p: p.x) for label, points in drawn.items()}
     ends = [(label, point, colours.get(label, GREY)) for label, point in last.items()]
     if baseline is not None:
@@ -102,11 +102,11 @@ def accuracy_plot(
 def heat_map(
     cells: Mapping[tuple[float, float], tuple[float, int]], *, x_label: str, y_label: str, title: str = ""
 ) -> Figure:
-    """Draw shares over two facts, as of a needle in a haystack: rows are positions, columns are lengths.
+    """Draw a heat map of shares, as of a needle in a haystack: rows are positions, columns are lengths.
 
     Args:
         cells: (x, y) -> (share from 0 to 1, number of questions). What is missing stays blank.
-        x_label: the first fact, such as frames. y_label: the second, such as the needle's position.
+        x_label: of columns, such as frames. y_label: of rows, such as the needle's position.
         title: above the figure.
 
     Raises:

@@ -26,7 +26,7 @@ class PublishedTask:
         tasks: names of tasks here that ask the same questions, the closest first. split: which split, "" if unknown.
         scores: names of the score that is compared, in order of preference.
         scale: what a score here is multiplied by to be in the paper's unit.
-        remark: what to know before comparing.
+        remark: a caveat of the comparison.
     """
 
     key: str
@@ -70,8 +70,8 @@ class PublishedTable:
         models: checkpoints it is about.
         convention: how tokens are counted. visual_tokens: how many the uncompressed model reads. num_frames: of a clip.
         tasks: columns. methods: the paper's name -> labels here that are the same method, the closest first.
-        method_remarks: the paper's name -> what to know about it. rows: in the paper's order.
-        absent: what the paper has and this file does not.
+        method_remarks: the paper's name -> a remark. rows: in the paper's order.
+        absent: results of the paper that this file lacks.
     """
 
     name: str
@@ -103,10 +103,10 @@ class PublishedTable:
 
 def published_tables() -> list[PublishedTable]:
     """All tables that come with the package, by name."""
-    found = {
+    paths = {
         path.stem: path for root in reversed(roots("configs")) for path in (root / "published").glob("*.toml")
     }
-    return [read_table(found[name]) for name in sorted(found)]
+    return [read_table(paths[name]) for name in sorted(paths)]
 
 
 def read_table(path: Path) -> PublishedTable:
@@ -122,12 +122,12 @@ def read_table(path: Path) -> PublishedTable:
     try:
         if path.stat().st_size > LARGEST:
             raise ArgumentError(f"{path}: is larger than {LARGEST} bytes; no table is")
-        found = tomllib.loads(path.read_text("utf-8"))
+        content = tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, ArgumentError):
             raise
         raise ArgumentError(f"{path}: is no TOML table ({one_line(error)}); pass another file") from error
-    file = Fields(path, found)
+    file = Fields(path, content)
     file.only("", (*_TOP, *_PARTS))
     tasks = tuple(_task(part) for part in _parts(file, "tasks"))
     methods = _parts(file, "methods")
@@ -175,8 +175,8 @@ def _task(part: Fields) -> PublishedTask:
 
 
 def _row(part: Fields) -> PublishedRow:
-    known = "method retention_ratio scores average average_note num_frames source remark"
-    part.only("", known.split())
+    keys = "method retention_ratio scores average average_note num_frames source remark"
+    part.only("", keys.split())
     scores = part.of("scores", dict, default={})
     if not all(map(is_number, scores.values())):
         raise part.wrong("scores", "numbers by task")

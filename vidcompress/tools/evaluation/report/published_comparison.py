@@ -1,4 +1,4 @@
-"""Our rows beside published ones: ours, theirs, the difference; and why a published figure has no counterpart."""
+"""Comparison with published results: our score, theirs, and the reason where a published score has no match."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vidcompress.core.method_spec import read_label
-from vidcompress.tools.evaluation.report.load import Row
+from vidcompress.tools.evaluation.report.load import ResultRow
 from vidcompress.tools.evaluation.report.published import PublishedRow, PublishedTable, PublishedTask
 
 
@@ -18,12 +18,12 @@ class Match:
     Attributes:
         task, row: of the published table.
         ours: our row, or None. value: our score in the paper's unit, or None.
-        why: why there is none.
+        why: reason where our row is None.
     """
 
     task: PublishedTask
     row: PublishedRow
-    ours: Row | None = None
+    ours: ResultRow | None = None
     value: float | None = None
     why: str = ""
 
@@ -34,7 +34,7 @@ class Match:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PublishedComparison:
     """A published table beside our rows.
 
     Attributes:
@@ -48,9 +48,9 @@ class Comparison:
     averages: tuple[tuple[PublishedRow, float | None, float | None, int], ...]
 
 
-def compare_with(table: PublishedTable, rows: Sequence[Row]) -> Comparison:
-    """Find to every published score the row of ours that measured the same."""
-    mine = [row for row in rows if is_of(table, row.model)]
+def compare_with_published(table: PublishedTable, rows: Sequence[ResultRow]) -> PublishedComparison:
+    """Match every published score with our row of the same method, task, budget and frames."""
+    mine = [row for row in rows if is_about(table, row.model)]
     matches = [
         _match(table, row, task, mine) for row in table.rows for task in table.tasks if task.key in row.scores
     ]
@@ -62,23 +62,23 @@ def compare_with(table: PublishedTable, rows: Sequence[Row]) -> Comparison:
         whole = len(shares) == len(row.scores)
         theirs = row.average if whole and row.average is not None else table.mean_share(row, list(shares))
         averages.append((row, mean, theirs if shares or not row.scores else row.average, len(shares)))
-    return Comparison(table, tuple(matches), tuple(averages))
+    return PublishedComparison(table, tuple(matches), tuple(averages))
 
 
-def is_of(table: PublishedTable, model: str) -> bool:
-    """Whether a table is about a model: its hub id, or a folder that is called like it."""
+def is_about(table: PublishedTable, model: str) -> bool:
+    """Whether a table is about a model, by its hub id or by the name of its folder."""
     return any(
         model == name or model.rstrip("/").rpartition("/")[2] == name.rpartition("/")[2]
         for name in table.models
     )
 
 
-def _match(table: PublishedTable, row: PublishedRow, task: PublishedTask, rows: Sequence[Row]) -> Match:
-    """Narrow our rows down, condition by condition; the first that leaves none is the reason."""
+def _match(table: PublishedTable, row: PublishedRow, task: PublishedTask, rows: Sequence[ResultRow]) -> Match:
+    """Filter our rows by one condition after another; the first that leaves none is the reason."""
     labels = table.methods[row.method]
     if not labels:
         return Match(task, row, why="no such method here")
-    left: list[Row] = list(rows)
+    left: list[ResultRow] = list(rows)
     for keep, said in _conditions(row, task, labels, row.num_frames or table.num_frames):
         kept = [r for r in left if keep(r)]
         if not kept:
@@ -91,31 +91,31 @@ def _match(table: PublishedTable, row: PublishedRow, task: PublishedTask, rows: 
 
 def _conditions(
     row: PublishedRow, task: PublishedTask, labels: Sequence[str], frames: int | None
-) -> list[tuple[Callable[[Row], bool], Callable[[list[Row]], str]]]:
-    """What a row of ours must fulfil, in order, and what to say of the rows that do not."""
+) -> list[tuple[Callable[[ResultRow], bool], Callable[[list[ResultRow]], str]]]:
+    """Conditions on our rows, in order, each with the reason that is stated when no row meets it."""
     return [
-        (lambda r: True, lambda found: "no row of this model"),
+        (lambda r: True, lambda rows: "no row of this model"),
         (
             lambda r: any(_same_method(r.method, label) for label in labels),
-            lambda found: _other_method(found, labels),
+            lambda rows: _other_method(rows, labels),
         ),
-        (lambda r: r.task in task.tasks, lambda found: _other_task(found, task)),
+        (lambda r: r.task in task.tasks, lambda rows: _other_task(rows, task)),
         (
             lambda r: not task.split or r.split == task.split,
-            lambda found: f"another split: {_all(r.split for r in found)}, theirs {task.split}",
+            lambda rows: f"another split: {_all(r.split for r in rows)}, theirs {task.split}",
         ),
         (
             lambda r: r.retention_ratio == row.retention_ratio,
-            lambda found: f"another budget: {_all(r.budget for r in found)}",
+            lambda rows: f"another budget: {_all(r.budget for r in rows)}",
         ),
         (
             lambda r: frames is None or r.settings.get("num_frames") in (None, frames),
-            lambda found: (
-                f"another number of frames: {_all(r.settings.get('num_frames') for r in found)}, theirs {frames}"
+            lambda rows: (
+                f"another number of frames: {_all(r.settings.get('num_frames') for r in rows)}, theirs {frames}"
             ),
         ),
-        (lambda r: r.unreachable is None, lambda found: f"out of reach: {found[0].unreachable}"),
-        (lambda r: _score(r, task) is not None, lambda found: f"no score {' or '.join(task.scores)}"),
+        (lambda r: r.unreachable is None, lambda rows: f"out of reach: {rows[0].unreachable}"),
+        (lambda r: _score(r, task) is not None, lambda rows: f"no score {' or '.join(task.scores)}"),
     ]
 
 
@@ -127,15 +127,15 @@ def _rank(method: str, labels: Sequence[str]) -> int:
     return next(i for i, label in enumerate(labels) if _same_method(method, label))
 
 
-def _other_method(found: Sequence[Row], labels: Sequence[str]) -> str:
+def _other_method(rows: Sequence[ResultRow], labels: Sequence[str]) -> str:
     names = {read_label(label)[0] for label in labels}
-    near = [row.method for row in found if read_label(row.method)[0] in names]
+    near = [row.method for row in rows if read_label(row.method)[0] in names]
     return f"other options: {_all(near)}" if near else f"not run: {' or '.join(labels)}"
 
 
-def _other_task(found: Sequence[Row], task: PublishedTask) -> str:
+def _other_task(rows: Sequence[ResultRow], task: PublishedTask) -> str:
     stems = {name.removeprefix("lmms:").partition("_")[0] for name in task.tasks}
-    near = [row.task for row in found if row.task.removeprefix("lmms:").partition("_")[0] in stems]
+    near = [row.task for row in rows if row.task.removeprefix("lmms:").partition("_")[0] in stems]
     return f"another split or variant: {_all(near)}" if near else f"task not run: {' or '.join(task.tasks)}"
 
 
@@ -143,7 +143,7 @@ def _all(values: Iterable[Any]) -> str:
     return ", ".join(dict.fromkeys(str(value) for value in values))
 
 
-def _score(row: Row, task: PublishedTask) -> float | None:
+def _score(row: ResultRow, task: PublishedTask) -> float | None:
     """The compared score; harnesses may put a filter's name behind a comma."""
     for name in task.scores:
         for mine, value in row.scores.items():
@@ -152,12 +152,12 @@ def _score(row: Row, task: PublishedTask) -> float | None:
     return None
 
 
-def _share(match: Match, rows: Sequence[Row]) -> float | None:
+def _share(match: Match, rows: Sequence[ResultRow]) -> float | None:
     """Our score in per cent of our uncompressed model's on the same task."""
     if match.ours is None:
         return None
-    wanted = match.ours.baseline or match.ours.id
-    base = next((row for row in rows if row.id == wanted), None)
+    base_id = match.ours.baseline or match.ours.id
+    base = next((row for row in rows if row.id == base_id), None)
     score = None if base is None else _score(base, match.task)
     if not score or score < 0 or match.value is None:
         return None

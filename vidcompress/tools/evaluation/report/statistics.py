@@ -1,4 +1,4 @@
-"""Shares with intervals, and paired differences."""
+"""Confidence intervals of shares and of paired differences."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def _highest(better: float, worse: float, of: int, correction: float, z: float) 
     return outside
 
 
-def paired(marks: str, base: str, z: float = 1.96) -> tuple[float, float]:
-    """Mean difference of two strings of marks on the same questions, and the half-width of its 95 % interval.
+def paired(correct: str, base_correct: str, z: float = 1.96) -> tuple[float, float]:
+    """Mean paired difference and half-width of its 95 % interval, from strings of "1" (right) and "0".
 
     The normal approximation, for hundreds of questions: of few it is too narrow, see `paired_limits`.
     """
-    differences = [int(a) - int(b) for a, b in zip(marks, base, strict=True)]
+    differences = [int(a) - int(b) for a, b in zip(correct, base_correct, strict=True)]
     mean = sum(differences) / len(differences)
     variance = sum((d - mean) ** 2 for d in differences) / max(1, len(differences) - 1)
     return mean, z * math.sqrt(variance / len(differences))

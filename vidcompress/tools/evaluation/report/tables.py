@@ -1,4 +1,4 @@
-"""Tables like the papers': scores per task, the average share of the uncompressed model, paired differences."""
+"""Report tables as in papers: scores per task, average share of the uncompressed model, paired differences."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vidcompress.errors import ArgumentError, nearest, shown
-from vidcompress.tools.evaluation.report.breakdown import parts_entry, parts_of
-from vidcompress.tools.evaluation.report.leaderboard import Board, Column, Line, boards_of
-from vidcompress.tools.evaluation.report.load import Row
-from vidcompress.tools.evaluation.report.render import Sheet, drawn, plain, written
+from vidcompress.tools.evaluation.report.breakdown import breakdown_dict, breakdown_tables
+from vidcompress.tools.evaluation.report.leaderboard import (
+    Column,
+    Leaderboard,
+    LeaderboardEntry,
+    leaderboards_of,
+)
+from vidcompress.tools.evaluation.report.load import ResultRow
+from vidcompress.tools.evaluation.report.render import ReportTable, to_markdown, to_rich, to_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def render(rows: Iterable[Row], pairs: Sequence[tuple[str, str]] = ()) -> RenderableType:
+def render(rows: Iterable[ResultRow], pairs: Sequence[tuple[str, str]] = ()) -> RenderableType:
     """Return tables for a rich console: scores, then paired differences.
 
     Args:
@@ -27,10 +32,10 @@ def render(rows: Iterable[Row], pairs: Sequence[tuple[str, str]] = ()) -> Render
     """
     from rich.console import Group
 
-    return Group(*(drawn(sheet) for sheet in sheets_of(rows, pairs)))
+    return Group(*(to_rich(table) for table in report_tables(rows, pairs)))
 
 
-def markdown(rows: Iterable[Row], pairs: Sequence[tuple[str, str]] = ()) -> str:
+def markdown(rows: Iterable[ResultRow], pairs: Sequence[tuple[str, str]] = ()) -> str:
     """Return the same tables in Markdown.
 
     Args:
@@ -39,10 +44,10 @@ def markdown(rows: Iterable[Row], pairs: Sequence[tuple[str, str]] = ()) -> str:
     Raises:
         ArgumentError: a pair names a method that no row has.
     """
-    return "\n".join(written(sheet) for sheet in sheets_of(rows, pairs))
+    return "\n".join(to_markdown(table) for table in report_tables(rows, pairs))
 
 
-def text(rows: Iterable[Row], pairs: Sequence[tuple[str, str]] = ()) -> str:
+def text(rows: Iterable[ResultRow], pairs: Sequence[tuple[str, str]] = ()) -> str:
     """Return the same tables as text, as wide as they are.
 
     Args:
@@ -51,48 +56,52 @@ def text(rows: Iterable[Row], pairs: Sequence[tuple[str, str]] = ()) -> str:
     Raises:
         ArgumentError: a pair names a method that no row has.
     """
-    return "\n".join(plain(sheet) for sheet in sheets_of(rows, pairs))
+    return "\n".join(to_text(table) for table in report_tables(rows, pairs))
 
 
-def sheets_of(rows: Iterable[Row], pairs: Sequence[tuple[str, str]] = (), parts: bool = False) -> list[Sheet]:
+def report_tables(
+    rows: Iterable[ResultRow], pairs: Sequence[tuple[str, str]] = (), breakdown: bool = False
+) -> list[ReportTable]:
     """All tables of some rows: per model the scores, the differences to the baseline, and those of the pairs.
 
     Args:
         rows: from `read_rows`. pairs: as in `render`.
-        parts: also every other score of a task, and the main one by kind of question.
+        parts: also every other score of a task, and the main one by question type.
 
     Raises:
         ArgumentError: a pair names a method that no row has.
     """
-    sheets: list[Sheet] = []
-    boards = boards_of(rows)
-    check_pairs(pairs, boards)
-    for board in boards:
-        sheets.append(_scores(board))
-        sheets += parts_of(board, names_of(board.columns)) if parts else ()
-        if board.lines and board.baseline.cells:
-            sheets.append(_differences(board, "difference to the uncompressed model", board.lines, None))
+    tables: list[ReportTable] = []
+    leaderboards = leaderboards_of(rows)
+    check_pairs(pairs, leaderboards)
+    for leaderboard in leaderboards:
+        tables.append(_scores(leaderboard))
+        tables += breakdown_tables(leaderboard, column_names(leaderboard.columns)) if breakdown else ()
+        if leaderboard.entries and leaderboard.baseline.cells:
+            tables.append(
+                _differences(leaderboard, "difference to the uncompressed model", leaderboard.entries, None)
+            )
         for first, second in pairs:
-            lines = [line for line in board.lines if line.method == first]
-            if lines:
-                sheets.append(_differences(board, f"{first} minus {second}", lines, second))
-    return sheets
+            entries = [entry for entry in leaderboard.entries if entry.method == first]
+            if entries:
+                tables.append(_differences(leaderboard, f"{first} minus {second}", entries, second))
+    return tables
 
 
-def check_pairs(pairs: Sequence[tuple[str, str]], boards: Sequence[Board]) -> None:
-    """Refuse a label that no line has.
+def check_pairs(pairs: Sequence[tuple[str, str]], leaderboards: Sequence[Leaderboard]) -> None:
+    """Refuse a label that no entry has.
 
     Raises:
         ArgumentError: the message lists the labels.
     """
-    known = {line.method for board in boards for line in board.lines}
+    methods = {entry.method for leaderboard in leaderboards for entry in leaderboard.entries}
     for label in (label for pair in pairs for label in pair):
-        if label not in known:
-            raise ArgumentError(f"pairs: no row is of method {shown(label)}; {nearest(label, known)}")
+        if label not in methods:
+            raise ArgumentError(f"pairs: no row is of method {shown(label)}; {nearest(label, methods)}")
 
 
-def names_of(columns: Sequence[Column]) -> dict[Column, str]:
-    """Headings: the task, with split and data where two columns would be called alike."""
+def column_names(columns: Sequence[Column]) -> dict[Column, str]:
+    """Headings of columns: the task, with split and data where two columns would have one name."""
     names = {}
     for column in columns:
         alike = [other for other in columns if other.task == column.task]
@@ -102,7 +111,7 @@ def names_of(columns: Sequence[Column]) -> dict[Column, str]:
     return names
 
 
-def score_text(row: Row) -> str:
+def score_text(row: ResultRow) -> str:
     """A score in per cent where every question counts from 0 to 1 and the score does, else in the task's own unit."""
     value = row.value
     if value is None:
@@ -110,164 +119,188 @@ def score_text(row: Row) -> str:
     return f"{100 * value:.1f}" if in_per_cent(row) else f"{value:.1f}"
 
 
-def in_per_cent(row: Row) -> bool:
+def in_per_cent(row: ResultRow) -> bool:
     """Whether a row's score is a share."""
     return row.is_share and 0 <= (row.value or 0.0) <= 1
 
 
-def _scores(board: Board) -> Sheet:
-    names = names_of(board.columns)
+def _scores(leaderboard: Leaderboard) -> ReportTable:
+    names = column_names(leaderboard.columns)
     head = ["retention", "method", "kept %", *names.values(), "average %"]
-    groups = [[[(text, False) for text in _score_line(board, board.baseline, "all tokens")]]]
-    for budget, lines in board.groups():
-        best = {column: board.best(lines, column) for column in (*board.columns, None)}
-        groups.append([_bold(board, line, _score_line(board, line, budget), best) for line in lines])
+    groups = [[[(text, False) for text in _score_cells(leaderboard, leaderboard.baseline, "all tokens")]]]
+    for budget, entries in leaderboard.groups():
+        best = {column: leaderboard.best(entries, column) for column in (*leaderboard.columns, None)}
+        groups.append(
+            [_bold(leaderboard, entry, _score_cells(leaderboard, entry, budget), best) for entry in entries]
+        )
     notes = [
         "Scores, in brackets their share of the uncompressed model in per cent; average %: mean of the shares. "
         "Bold: best of its group.",
-        *board.notes,
+        *leaderboard.notes,
     ]
-    return Sheet(board.title, head, groups, notes)
+    return ReportTable(leaderboard.title, head, groups, notes)
 
 
-def _score_line(board: Board, line: Line, budget: str) -> list[str]:
-    cells = [budget, line.method.replace(":schedule=fit", "") + " †" * line.is_fitted, _kept(line)]
-    for column in board.columns:
-        row, share = line.cells.get(column), board.share(line, column)
+def _score_cells(leaderboard: Leaderboard, entry: LeaderboardEntry, budget: str) -> list[str]:
+    cells = [budget, entry.method.replace(":schedule=fit", "") + " †" * entry.is_fitted, _kept(entry)]
+    for column in leaderboard.columns:
+        row, share = entry.cells.get(column), leaderboard.share(entry, column)
         score = "" if row is None else score_text(row)
-        score += f" ({share:.1f})" if share is not None and line is not board.baseline else ""
+        score += f" ({share:.1f})" if share is not None and entry is not leaderboard.baseline else ""
         cells.append(f"{score}, {row.failed} failed" if row is not None and row.failed and score else score)
-    mean = board.average(line)
-    partial = "" if mean is None or mean[1] == len(board.columns) else f" (of {mean[1]})"
+    mean = leaderboard.average(entry)
+    partial = "" if mean is None or mean[1] == len(leaderboard.columns) else f" (of {mean[1]})"
     return [*cells, "" if mean is None else f"{mean[0]:.1f}{partial}"]
 
 
-def _kept(line: Line) -> str:
-    """Tokens sent, as a mean share over the tasks."""
+def _kept(entry: LeaderboardEntry) -> str:
+    """Mean share of tokens kept over the tasks, in per cent."""
     shares = [
         100 * row.tokens["kept"] / row.tokens["total"]
-        for row in line.cells.values()
+        for row in entry.cells.values()
         if row.value is not None and row.tokens.get("total") and "kept" in row.tokens
     ]
     return f"{sum(shares) / len(shares):.1f}" if shares else ""
 
 
 def _bold(
-    board: Board, line: Line, texts: Sequence[str], best: dict[Column | None, float | None]
+    leaderboard: Leaderboard,
+    entry: LeaderboardEntry,
+    texts: Sequence[str],
+    best: dict[Column | None, float | None],
 ) -> list[tuple[str, bool]]:
     values: list[float | None] = [None, None, None]
-    values += [row.value if (row := line.cells.get(column)) else None for column in board.columns]
-    mean = board.average(line)
-    values.append(mean[0] if mean is not None and mean[1] == len(board.columns) else None)
+    values += [row.value if (row := entry.cells.get(column)) else None for column in leaderboard.columns]
+    mean = leaderboard.average(entry)
+    values.append(mean[0] if mean is not None and mean[1] == len(leaderboard.columns) else None)
     bests = [None, None, None, *best.values()]
     return [(t, v is not None and v == b) for t, v, b in zip(texts, values, bests, strict=True)]
 
 
-def _differences(board: Board, title: str, lines: Sequence[Line], second: str | None) -> Sheet:
-    names = names_of(board.columns)
+def _differences(
+    leaderboard: Leaderboard, title: str, entries: Sequence[LeaderboardEntry], second: str | None
+) -> ReportTable:
+    names = column_names(leaderboard.columns)
     groups = []
-    for budget in dict.fromkeys(line.budget for line in lines):
+    for budget in dict.fromkeys(entry.budget for entry in entries):
         group = []
-        for line in (line for line in lines if line.budget == budget):
-            other = next((o for o in board.lines if (o.method, o.budget) == (second, budget)), None)
+        for entry in (entry for entry in entries if entry.budget == budget):
+            other = next((o for o in leaderboard.entries if (o.method, o.budget) == (second, budget)), None)
             if second is None or other is not None:
-                gaps = [_gap_text(board, line, column, other) for column in board.columns]
+                gaps = [_gap_text(leaderboard, entry, column, other) for column in leaderboard.columns]
                 if any(text for text, _ in gaps):
-                    group.append([(budget, False), (line.method, False), *gaps])
+                    group.append([(budget, False), (entry.method, False), *gaps])
         if group:
             groups.append(group)
     notes = [
         "Means over the questions that count in both, with 95 % intervals; in points of a hundred where questions "
         "count from 0 to 1. Bold: 0 is outside."
     ]
-    odd = [names[column] for column in board.columns if _is_odd(board, column)]
+    odd = [names[column] for column in leaderboard.columns if _is_odd(leaderboard, column)]
     if odd:
         notes.append(
             f"the main score is not the mean over questions, which is what is compared: {', '.join(odd)}"
         )
-    return Sheet(f"{board.title}: {title}", ["retention", "method", *names.values()], groups, notes)
+    return ReportTable(
+        f"{leaderboard.title}: {title}", ["retention", "method", *names.values()], groups, notes
+    )
 
 
-def _gap_text(board: Board, line: Line, column: Column, other: Line | None) -> tuple[str, bool]:
-    gap = board.gap(line, column, other)
+def _gap_text(
+    leaderboard: Leaderboard, entry: LeaderboardEntry, column: Column, other: LeaderboardEntry | None
+) -> tuple[str, bool]:
+    gap = leaderboard.gap(entry, column, other)
     if gap is None:
         return "", False
-    scale = 100 if line.cells[column].is_share else 1
+    scale = 100 if entry.cells[column].is_share else 1
     low, mean, high = (scale * value for value in (gap.low, gap.mean, gap.high))
     return f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]", gap.is_clear
 
 
-def _is_odd(board: Board, column: Column) -> bool:
+def _is_odd(leaderboard: Leaderboard, column: Column) -> bool:
     """Whether a task's main score is something else than the mean over its questions."""
-    for line in [board.baseline, *board.lines]:
-        row = line.cells.get(column)
-        marks = [mark for mark in row.marks.values() if mark is not None] if row is not None else []
-        if row is not None and row.value is not None and marks:
-            mean = sum(marks) / len(marks)
+    for entry in [leaderboard.baseline, *leaderboard.entries]:
+        row = entry.cells.get(column)
+        scores = (
+            [score for score in row.question_scores.values() if score is not None] if row is not None else []
+        )
+        if row is not None and row.value is not None and scores:
+            mean = sum(scores) / len(scores)
             return min(abs(row.value - mean), abs(row.value - 100 * mean) / 100) > 1e-3
     return False
 
 
-def to_dict(board: Board) -> dict[str, Any]:
-    """A board as JSON types."""
-    names = names_of(board.columns)
-    lines = []
-    for line in [board.baseline, *board.lines]:
-        mean = board.average(line)
-        lines.append(
+def to_dict(leaderboard: Leaderboard) -> dict[str, Any]:
+    """A leaderboard as JSON types."""
+    names = column_names(leaderboard.columns)
+    entries = []
+    for entry in [leaderboard.baseline, *leaderboard.entries]:
+        mean = leaderboard.average(entry)
+        entries.append(
             {
-                "method": line.method,
-                "budget": line.budget,
-                "scores": {names[c]: row.value for c, row in line.cells.items()},
-                "per_cent": {names[c]: board.share(line, c) for c in line.cells},
+                "method": entry.method,
+                "budget": entry.budget,
+                "scores": {names[c]: row.value for c, row in entry.cells.items()},
+                "per_cent": {names[c]: leaderboard.share(entry, c) for c in entry.cells},
                 "average_per_cent": None if mean is None else mean[0],
                 "tasks_in_average": 0 if mean is None else mean[1],
                 "parts": {
-                    names[c]: parts_entry(row) for c, row in line.cells.items() if row.value is not None
+                    names[c]: breakdown_dict(row) for c, row in entry.cells.items() if row.value is not None
                 },
                 "differences": {
                     names[c]: vars(gap)
-                    for c in line.cells
-                    if line is not board.baseline and (gap := board.gap(line, c)) is not None
+                    for c in entry.cells
+                    if entry is not leaderboard.baseline and (gap := leaderboard.gap(entry, c)) is not None
                 },
                 "failed": {
                     names[c]: {"questions": row.failed, "left_out": row.leaves_out_failed}
-                    for c, row in line.cells.items()
+                    for c, row in entry.cells.items()
                     if row.failed
                 },
                 "unreachable": {
-                    names[c]: row.unreachable for c, row in line.cells.items() if row.unreachable
+                    names[c]: row.unreachable for c, row in entry.cells.items() if row.unreachable
                 },
             }
         )
-    return {"title": board.title, "tasks": list(names.values()), "rows": lines, "notes": board.notes}
+    return {
+        "title": leaderboard.title,
+        "tasks": list(names.values()),
+        "rows": entries,
+        "notes": leaderboard.notes,
+    }
 
 
-def pairs_to_dict(boards: Sequence[Board], pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-    """Differences between two methods, by board, budget and task.
+def pairs_to_dict(
+    leaderboards: Sequence[Leaderboard], pairs: Sequence[tuple[str, str]]
+) -> list[dict[str, Any]]:
+    """Differences between two methods, by leaderboard, budget and task.
 
     Raises:
         ArgumentError: a pair names a method that no row has.
     """
-    check_pairs(pairs, boards)
-    found = []
-    for board in boards:
-        names = names_of(board.columns)
+    check_pairs(pairs, leaderboards)
+    differences = []
+    for leaderboard in leaderboards:
+        names = column_names(leaderboard.columns)
         for first, second in pairs:
-            for line in (line for line in board.lines if line.method == first):
-                other = next((o for o in board.lines if (o.method, o.budget) == (second, line.budget)), None)
+            for entry in (entry for entry in leaderboard.entries if entry.method == first):
+                other = next(
+                    (o for o in leaderboard.entries if (o.method, o.budget) == (second, entry.budget)), None
+                )
                 if other is None:
                     continue
                 gaps = {
-                    names[c]: vars(gap) for c in line.cells if (gap := board.gap(line, c, other)) is not None
+                    names[c]: vars(gap)
+                    for c in entry.cells
+                    if (gap := leaderboard.gap(entry, c, other)) is not None
                 }
-                found.append(
+                differences.append(
                     {
-                        "title": board.title,
+                        "title": leaderboard.title,
                         "first": first,
                         "second": second,
-                        "budget": line.budget,
+                        "budget": entry.budget,
                         "differences": gaps,
                     }
                 )
-    return found
+    return differences

@@ -1,1 +1,1 @@
-"""A sweep from its settings to its result files."""
+"""Runs of sweeps: from sweep files to result files."""

@@ -1,4 +1,4 @@
-"""One batch of questions put to a model: answers as journal lines, times as an event, and what failed by itself."""
+"""Batch inference: batches of questions to answers as journal lines, with times in milliseconds."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from vidcompress.qa.answer import Answer
 from vidcompress.qa.pipeline import Media, answer_prepared, check_text, prepare
 from vidcompress.qa.question import Question
 from vidcompress.tools.evaluation.metrics import judge
-from vidcompress.tools.evaluation.run.sweep import Row
+from vidcompress.tools.evaluation.run.sweep import SweepRow
 from vidcompress.tools.evaluation.tasks.base import Item
 
 UNREACHABLE = (BudgetError, UnsupportedInputError)
-"""What says that a method cannot serve a task at all."""
+"""Errors that mean that a method cannot serve a task at all."""
 _BEFORE_FIRST = PHASES[: PHASES.index("prefill") + 1]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Questions that go through the model together, or one after another over one compressed cache.
+    """Batch of questions: answered together, or one after another over one compressed cache.
 
     Attributes:
         number: of the batch within its task; the same in every run and with any number of processes.
@@ -70,8 +70,8 @@ def make_batches(items: Sequence[Item], size: int) -> list[Batch]:
 
 
 @dataclass
-class Asked:
-    """What came of a batch.
+class BatchResult:
+    """Result of a batch: answers and times.
 
     Attributes:
         lines: one journal line per question, in order.
@@ -84,7 +84,7 @@ class Asked:
     seconds: float = 0.0
 
     def event(self) -> dict[str, Any]:
-        """The times as JSON values: per phase summed over the batch, and to the first token of every call."""
+        """Event of the run log: milliseconds per phase summed over the batch, and to the first token of every call."""
         return {
             "questions": len(self.lines),
             "seconds": round(self.seconds, 6),
@@ -93,70 +93,76 @@ class Asked:
         }
 
 
-class Asker:
-    """Puts the batches of one row to a model.
+class BatchInference:
+    """Batch inference of one row.
 
     Args:
         model: a loaded model. processor: from `load_processor`.
-        row: says how it is compressed and which frames are taken.
+        row: compression and frame sampling.
         metric: of the task.
         max_new_tokens: longest answer.
     """
 
-    def __init__(self, model: Any, processor: Any, row: Row, metric: str, max_new_tokens: int) -> None:
+    def __init__(self, model: Any, processor: Any, row: SweepRow, metric: str, max_new_tokens: int) -> None:
         self.model, self.processor, self.row = model, processor, row
         self.metric, self.length = metric, max_new_tokens
 
-    def __call__(self, batch: Batch) -> Asked:
-        """Answer a batch; a question whose media or text cannot be served fails alone.
+    def __call__(self, batch: Batch) -> BatchResult:
+        """Answer a batch; a question whose media or text cannot be processed fails alone.
 
         Raises:
             BudgetError, UnsupportedInputError: the method cannot serve this task.
         """
-        start, asked = time.perf_counter(), Asked()
+        start, result = time.perf_counter(), BatchResult()
         torch.manual_seed(self.row.seed + batch.number)
         qa = VisualQA(
             self.model, self.processor, **self.row.compression(batch.number), **self.row.model.sampling()
         )
-        told = self._group(qa, batch, asked) if batch.grouped else self._together(qa, batch, asked)
-        asked.lines = [self._line(item, found) for item, found in zip(batch.items, told, strict=True)]
-        asked.seconds = time.perf_counter() - start
-        return asked
+        answers = (
+            self._answer_group(qa, batch, result) if batch.grouped else self._answer_batch(qa, batch, result)
+        )
+        result.lines = [self._line(item, answer) for item, answer in zip(batch.items, answers, strict=True)]
+        result.seconds = time.perf_counter() - start
+        return result
 
-    def _group(self, qa: VisualQA, batch: Batch, asked: Asked) -> list[Answer | VidcompressError]:
+    def _answer_group(
+        self, qa: VisualQA, batch: Batch, result: BatchResult
+    ) -> list[Answer | VidcompressError]:
         first = batch.items[0]
         chat = qa.chat(images=first.images or None, video=first.video, history=False)
 
         def ask(item: Item) -> Answer:
             answer = chat.ask(item.question, max_new_tokens=self.length)
-            asked.calls.append((1, answer.timing_ms))
+            result.calls.append((1, answer.timing_ms))
             return answer
 
-        return [_caught(ask, item) for item in batch.items]
+        return [_or_error(ask, item) for item in batch.items]
 
-    def _together(self, qa: VisualQA, batch: Batch, asked: Asked) -> list[Answer | VidcompressError]:
+    def _answer_batch(
+        self, qa: VisualQA, batch: Batch, result: BatchResult
+    ) -> list[Answer | VidcompressError]:
         phases = Phases(input_device(self.model))
         seen: dict[Path, Any] = {}
-        opened = [_caught(lambda item: self._open(qa, item, seen), item) for item in batch.items]
+        opened = [_or_error(lambda item: self._open(qa, item, seen), item) for item in batch.items]
         phases.cut("decode")
         good = [
             (item, media) for item, media in zip(batch.items, opened, strict=True) if isinstance(media, tuple)
         ]
         try:
-            answers = iter(self._call(qa, good, phases, asked)) if good else iter(())
+            answers = iter(self._call(qa, good, phases, result)) if good else iter(())
             return [next(answers) if isinstance(media, tuple) else media for media in opened]
         except UNREACHABLE:
             raise
         except VidcompressError:  # one of them cannot be served: let it fail alone
             return [
-                _caught(lambda pair: self._call(qa, [pair], None, asked)[0], (item, media))
+                _or_error(lambda pair: self._call(qa, [pair], None, result)[0], (item, media))
                 if isinstance(media, tuple)
                 else media
                 for item, media in zip(batch.items, opened, strict=True)
             ]
 
     def _open(self, qa: VisualQA, item: Item, seen: dict[Path, Any]) -> Media:
-        """The pictures and the clip of a question; files that several questions of the batch share are read once."""
+        """Pictures and clip of a question; a file that questions of the batch share is read once."""
         default = self.processor.video_recipe.num_frames
         for path in item.images:
             if path not in seen:
@@ -166,7 +172,7 @@ class Asker:
         return [seen[path] for path in item.images], None if item.video is None else seen[item.video]
 
     def _call(
-        self, qa: VisualQA, pairs: Sequence[tuple[Item, Media]], phases: Phases | None, asked: Asked
+        self, qa: VisualQA, pairs: Sequence[tuple[Item, Media]], phases: Phases | None, result: BatchResult
     ) -> list[Answer]:
         phases = phases or Phases(input_device(self.model))
         questions = [Question(item.question, item.images, item.video) for item, _ in pairs]
@@ -185,17 +191,17 @@ class Asker:
             compression={"method": qa.method, **qa.budget, **qa.options},
             generation={"do_sample": False, "max_new_tokens": self.length},
         )
-        asked.calls.append((len(answers), answers[0].timing_ms))
+        result.calls.append((len(answers), answers[0].timing_ms))
         return answers
 
-    def _line(self, item: Item, found: Answer | VidcompressError) -> dict[str, Any]:
-        if not isinstance(found, Answer):
-            return failed_line(item.id, one_line(found))
-        report = found.report
+    def _line(self, item: Item, answer: Answer | VidcompressError) -> dict[str, Any]:
+        if not isinstance(answer, Answer):
+            return failed_line(item.id, one_line(answer))
+        report = answer.report
         return {
             "id": item.id,
-            "answer": found.text,
-            "score": judge(item, found.text, self.metric),
+            "answer": answer.text,
+            "score": judge(item, answer.text, self.metric),
             # inside the language model both are averaged over the inputs of its layers
             "kept": report.mean_kept,
             "budget": report.mean_budget,
@@ -204,7 +210,7 @@ class Asker:
 
 
 def failed_line(name: str, error: str) -> dict[str, Any]:
-    """The journal line of a question that cannot be answered."""
+    """Journal line of a question that cannot be answered."""
     return {
         "id": name,
         "answer": "",
@@ -216,8 +222,8 @@ def failed_line(name: str, error: str) -> dict[str, Any]:
     }
 
 
-def _caught(run: Callable[[Any], Any], argument: Any) -> Any:
-    """What a function returns, or the error of this package that it raises; what concerns the whole row is raised."""
+def _or_error(run: Callable[[Any], Any], argument: Any) -> Any:
+    """Result of a function, or the package's error that it raises; errors of `UNREACHABLE` are raised."""
     try:
         return run(argument)
     except UNREACHABLE:

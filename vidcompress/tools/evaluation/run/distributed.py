@@ -1,4 +1,4 @@
-"""Several processes that share one run: who they are, and what they tell one another."""
+"""Processes (ranks) of a distributed run, and the exchange of values between them."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ Value = TypeVar("Value")
 
 
 class RankError(VidcompressError, RuntimeError):
-    """Another process of the same run has ended before its time."""
+    """Another process of the same run has ended early."""
 
 
 _PATIENCE = timedelta(days=7)
-"""A rank may wait this long for a slower one; one that has died is noticed at once, by its closed connection."""
+"""Longest wait for a slower rank; a dead one is noticed at once, by its closed connection."""
 
 
 class Ranks:
     """The processes that torchrun or `accelerate launch` started, or this one alone.
 
-    They talk over gloo, on the CPU, whatever the model runs on. Use it as a context manager.
+    Values are exchanged over gloo on the CPU, on any device of the model. Use it as a context manager.
 
     Attributes:
         rank: number of this process, 0 to size - 1.
-        size: how many there are.
+        size: number of processes.
         local: number of this process on its machine; which of its GPUs it takes.
-        here: how many of them are on this machine.
+        here: number of processes on this machine.
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class Ranks:
         return self.rank == 0
 
     def gather(self, value: Value) -> list[Value]:
-        """Everybody's value, in order of rank, for everybody; waits for all.
+        """Gather the values of all processes on every process, in order of rank; waits for all.
 
         Raises:
             RankError: another process is gone.
@@ -79,5 +79,5 @@ class Ranks:
         return values
 
     def from_first(self, value: Value) -> Value:
-        """What the first process has, for everybody; waits for all."""
+        """Broadcast the value of the first process; waits for all."""
         return self.gather(value)[0]

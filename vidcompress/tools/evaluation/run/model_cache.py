@@ -1,4 +1,4 @@
-"""The models of a sweep: one in memory at a time, and what tells their weights apart."""
+"""Cache of a sweep's models, one in memory at a time, and digests of their weights."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def load(spec: ModelSpec) -> Loaded:
     return qa.model, qa.processor
 
 
-class Checkpoints:
-    """Loads the model of a row and keeps it until another is asked for.
+class ModelCache:
+    """Cache of one loaded model.
 
     Args:
-        load: how a model is loaded.
+        load: function that loads a model.
     """
 
     def __init__(self, load: Callable[[ModelSpec], Loaded] = load) -> None:
@@ -48,7 +48,7 @@ class Checkpoints:
         self._weights: dict[ModelSpec, str] = {}
 
     def __call__(self, spec: ModelSpec) -> Loaded:
-        """The model and its processor; one that did not load is not tried again.
+        """Model and processor, loaded if another model is held; a failed load is not tried again.
 
         Raises:
             Exception: whatever loading it raises.
@@ -65,29 +65,29 @@ class Checkpoints:
         return self._held
 
     def release(self) -> None:
-        """Let go of the model, so that its memory is free."""
+        """Release the model and its memory."""
         self._held = self._spec = None
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     def weights(self, spec: ModelSpec) -> str:
-        """A digest of the weights in a folder, or the commit of a hub repository; loads the model if it must.
+        """Digest of the weights in a folder, or commit of a hub repository; loads the model where neither is known.
 
         Raises:
             Exception: whatever loading it raises.
         """
         if spec not in self._weights:
-            found = weights_of(spec)
-            if found is None:
+            weights = weights_of(spec)
+            if weights is None:
                 self(spec)
-                found = weights_of(spec)
-            self._weights[spec] = found or "unknown"
+                weights = weights_of(spec)
+            self._weights[spec] = weights or "unknown"
         return self._weights[spec]
 
 
 def weights_of(spec: ModelSpec) -> str | None:
-    """What tells a checkpoint from another without reading all of it; None of a hub id that is not in the cache.
+    """Identity of a checkpoint's weights without reading all of them; None of a hub id that is not cached.
 
     Raises:
         ArgumentError: it is neither a folder nor an embedded model nor a hub id.
@@ -127,13 +127,13 @@ def _files(folder: Path) -> Iterable[Path]:
     return [names[name] for name in sorted(names) if name != "TRAINING.json"]
 
 
-def facts(spec: ModelSpec, model: Any, processor: Any, *, clips: bool) -> dict[str, Any]:
-    """What a result states about a loaded model, as JSON values: `model` and `settings`.
+def run_metadata(spec: ModelSpec, model: Any, processor: Any, *, clips: bool) -> dict[str, Any]:
+    """Metadata of a loaded model as JSON values: `model` and `settings`.
 
     Args:
-        spec: what was asked for.
-        model, processor: what was loaded.
-        clips: whether there are clips, of which then so many frames are taken as the checkpoint says if nobody did.
+        spec: the requested model.
+        model, processor: the loaded ones.
+        clips: whether the task has clips; the checkpoint's number of frames is then the default.
     """
     config = model.config
     frames = spec.num_frames

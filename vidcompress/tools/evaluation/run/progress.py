@@ -1,4 +1,4 @@
-"""How a sweep goes, on stderr: a bar for the sweep, a bar for the run, and a line for every row that has ended."""
+"""Progress of a sweep on stderr: a bar for the sweep, a bar for the row, and a line per finished row."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vidcompress.tools.evaluation.run.runner import Outcome, Watcher
-from vidcompress.tools.evaluation.run.sweep import Row
+from vidcompress.tools.evaluation.run.runner import ProgressListener, RowOutcome
+from vidcompress.tools.evaluation.run.sweep import SweepRow
 
 
-class Bars(Watcher):
-    """Two bars of rich.
+class ProgressBars(ProgressListener):
+    """Two progress bars: sweep and row.
 
     Args:
-        progress: draws them.
-        rows: of the sweep.
+        progress: display of rich.
+        rows: number of rows in the sweep.
     """
 
     def __init__(self, progress: Progress, rows: int) -> None:
@@ -27,63 +27,63 @@ class Bars(Watcher):
         self._sweep = progress.add_task("sweep", total=rows)
         self._run = progress.add_task("run", total=None)
 
-    def row(self, row: Row, questions: int, done: int) -> None:
-        """Begin the lower bar anew."""
-        self._progress.update(self._run, description=escape(short(row)))
+    def row(self, row: SweepRow, questions: int, done: int) -> None:
+        """Restart the lower bar."""
+        self._progress.update(self._run, description=escape(row_name(row)))
         self._progress.reset(self._run, total=questions or None, completed=done)
 
     def advance(self, questions: int) -> None:
         """Move the lower bar."""
         self._progress.advance(self._run, questions)
 
-    def outcome(self, outcome: Outcome) -> None:
+    def outcome(self, outcome: RowOutcome) -> None:
         """Move the upper bar and write a line above both."""
         self._progress.advance(self._sweep)
-        self._progress.console.print(escape(line(outcome)), highlight=False, soft_wrap=True)
+        self._progress.console.print(escape(outcome_line(outcome)), highlight=False, soft_wrap=True)
 
 
-class Lines(Watcher):
-    """A line per row, where there is no terminal."""
+class ProgressLines(ProgressListener):
+    """A line per finished row, for a stderr that is no terminal."""
 
-    def outcome(self, outcome: Outcome) -> None:
-        """Write it."""
-        print(line(outcome), file=sys.stderr, flush=True)
+    def outcome(self, outcome: RowOutcome) -> None:
+        """Write the line."""
+        print(outcome_line(outcome), file=sys.stderr, flush=True)
 
 
 @contextmanager
-def watching(rows: int, wanted: bool = True) -> Iterator[Watcher]:
-    """Bars on a terminal, lines elsewhere, nothing where it is not wanted.
+def show_progress(rows: int, enabled: bool = True) -> Iterator[ProgressListener]:
+    """Progress listener: bars on a terminal, lines elsewhere, none where disabled.
 
     Args:
-        rows: of the sweep.
-        wanted: False on all processes but the first.
+        rows: number of rows in the sweep.
+        enabled: False on all processes but the first.
     """
-    if not wanted:
-        yield Watcher()
+    if not enabled:
+        yield ProgressListener()
     elif not sys.stderr.isatty():
-        yield Lines()
+        yield ProgressLines()
     else:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True)) as progress:
-            yield Bars(progress, rows)
+            yield ProgressBars(progress, rows)
 
 
-def short(row: Row) -> str:
-    """A row in few words."""
-    return f"{row.model.shown} {row.task.label or row.task.name} {row.method} {row.asked}"
+def row_name(row: SweepRow) -> str:
+    """Short name of a row: model, task, method, budget."""
+    return f"{row.model.shown} {row.task.label or row.task.name} {row.method} {row.budget_text}"
 
 
-def line(outcome: Outcome) -> str:
-    """What became of a row, in one line."""
+def outcome_line(outcome: RowOutcome) -> str:
+    """Outcome of a row in one line."""
     result = outcome.result
     if outcome.error is not None or result is None:
-        return f"{short(outcome.row)}: failed: {outcome.error or 'no result'}"
+        return f"{row_name(outcome.row)}: failed: {outcome.error or 'no result'}"
     if result["unreachable"]:
-        return f"{short(outcome.row)}: empty: {result['unreachable']}"
+        return f"{row_name(outcome.row)}: empty: {result['unreachable']}"
     score, tokens = result["scores"].get(result["main"]), result["tokens"]
     parts = [f"{result['main']} {score:.4f}" if score is not None else "nothing to score"]
     if tokens:
         parts.append(f"{tokens['kept']:g} of {tokens['total']:g} tokens")
     parts.append(f"{result['task']['questions']} questions")
     parts += [f"{outcome.failed} failed"] if outcome.failed else []
-    return f"{short(outcome.row)}: {', '.join(parts)}"
+    return f"{row_name(outcome.row)}: {', '.join(parts)}"

@@ -1,4 +1,4 @@
-"""`result.json`: everything that is said of one row, from its journal and its run log."""
+"""Result file of a row, `result.json`, built from its journal and its run log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from vidcompress.core.timing import PHASES
 from vidcompress.tools.evaluation.metrics import judge, main_score, summarise
-from vidcompress.tools.evaluation.run.sweep import Row
+from vidcompress.tools.evaluation.run.sweep import SweepRow
 from vidcompress.tools.evaluation.tasks.base import Item, Task
 from vidcompress.tools.evaluation.tasks.registry import task_name
 from vidcompress.tools.runs.journal import write_whole
@@ -18,23 +18,23 @@ from vidcompress.tools.runs.run_log import starts
 
 NAME = "result.json"
 SCHEMA = 1
-_TOLD = {"model", "task", "scores", "tokens"}
+_REQUIRED_KEYS = {"model", "task", "scores", "tokens"}
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """The result of a row, or None where there is none that can be read."""
+    """Read the result of a row; None where it is missing or not valid."""
     try:
-        found = json.loads((folder / NAME).read_bytes())
+        result = json.loads((folder / NAME).read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
-    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+    if not isinstance(result, dict) or result.get("schema") != SCHEMA:
         return None
-    failed, reason = found.get("failed"), found.get("unreachable")
+    failed, reason = result.get("failed"), result.get("unreachable")
     listed = isinstance(failed, list) and all(
         isinstance(one, dict) and {"id", "error"} <= one.keys() for one in failed
     )
-    fine = listed and isinstance(found.get("provenance"), dict) and isinstance(reason, (str, type(None)))
-    return found if fine and _TOLD <= found.keys() else None
+    fine = listed and isinstance(result.get("provenance"), dict) and isinstance(reason, (str, type(None)))
+    return result if fine and _REQUIRED_KEYS <= result.keys() else None
 
 
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:
@@ -47,8 +47,8 @@ def write_result(folder: Path, result: Mapping[str, Any]) -> None:
     write_whole(folder / NAME, [json.dumps(result, indent=1, allow_nan=False).encode() + b"\n"])
 
 
-def common_part(row: Row, head: Mapping[str, Any], where_from: Mapping[str, Any]) -> dict[str, Any]:
-    """What every result says of its row, whoever asked the questions."""
+def common_fields(row: SweepRow, head: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields that the results of all harnesses share."""
     ratio, chosen = row.budget.get("retention_ratio"), row.settings
     return {
         "schema": SCHEMA,
@@ -74,12 +74,12 @@ def common_part(row: Row, head: Mapping[str, Any], where_from: Mapping[str, Any]
             "failed": row.failed,
         },
         "unreachable": None,
-        "provenance": {**where_from, "head": dict(head)},
+        "provenance": {**provenance, "head": dict(head)},
     }
 
 
 def build_result(
-    row: Row,
+    row: SweepRow,
     task: Task,
     items: Sequence[Item],
     lines: Mapping[str, Mapping[str, Any]],
@@ -90,27 +90,27 @@ def build_result(
     unreachable: str | None = None,
     corrupt: int = 0,
 ) -> dict[str, Any]:
-    """Put a result together.
+    """Build the result of a row.
 
     Args:
-        row, task, items: what was asked.
+        row, task, items: the questions and their settings.
         lines: answer lines by id.
         events: of the run log, of all processes and starts.
         head: of the journal.
-        unwritten: answers that could not be kept, and why.
-        unreachable: why the row is empty, if it is.
-        corrupt: journal lines that were set aside, whose questions were asked again.
+        unwritten: id -> reason of answers that could not be written.
+        unreachable: reason why the row is empty, or None.
+        corrupt: number of journal lines that could not be read; their questions were answered again.
 
     Returns:
         The result as JSON values; the README describes it.
     """
     begun = starts(events)
-    told: Mapping[str, Any] = begun[-1] if begun else {}
-    result = common_part(row, head, told.get("provenance", {}))
-    result["settings"] |= told.get("settings", {})
+    last_start: Mapping[str, Any] = begun[-1] if begun else {}
+    result = common_fields(row, head, last_start.get("provenance", {}))
+    result["settings"] |= last_start.get("settings", {})
     result["provenance"]["commits"] = list(dict.fromkeys(_commit(start) for start in begun))
-    found = [None if unreachable else lines.get(item.id) for item in items]
-    good = [line if line is not None and "error" not in line else None for line in found]
+    in_order = [None if unreachable else lines.get(item.id) for item in items]
+    good = [line if line is not None and "error" not in line else None for line in in_order]
     left_out = row.failed == "left-out" or not any(good)
     scores = [
         line["score"] if line is not None else None if left_out else judge(item, None, task.metric)
@@ -118,14 +118,14 @@ def build_result(
     ]
     failed = [
         {"id": item.id, "error": line["error"]}
-        for item, line in zip(items, found, strict=True)
+        for item, line in zip(items, in_order, strict=True)
         if line is not None and "error" in line
     ]
     failed += [{"id": name, "error": error} for name, error in (unwritten or {}).items()]
     metric = task.metric
     return {
         **result,
-        "model": told.get("model", {"name": row.model.shown, "revision": row.model.revision}),
+        "model": last_start.get("model", {"name": row.model.shown, "revision": row.model.revision}),
         "task": {
             "name": task_name(row.task, task),
             "split": task.split,
@@ -197,9 +197,9 @@ def _per_kind(items: Sequence[Item], scores: Sequence[float | None]) -> dict[str
     for item, score in zip(items, scores, strict=True):
         if item.kind:
             kinds.setdefault(item.kind, []).append(score)
-    known = {kind: [score for score in of_kind if score is not None] for kind, of_kind in kinds.items()}
+    scored = {kind: [score for score in of_kind if score is not None] for kind, of_kind in kinds.items()}
     return {
-        kind: {"questions": len(of_kind), "value": fmean(known[kind]) if known[kind] else None}
+        kind: {"questions": len(of_kind), "value": fmean(scored[kind]) if scored[kind] else None}
         for kind, of_kind in kinds.items()
     }
 
@@ -212,5 +212,5 @@ def _tokens(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def _commit(start: Mapping[str, Any]) -> str:
-    told = start.get("provenance", {})
-    return f"{told.get('commit')}{' (edited)' if told.get('dirty') else ''}"
+    provenance = start.get("provenance", {})
+    return f"{provenance.get('commit')}{' (edited)' if provenance.get('dirty') else ''}"

@@ -1,4 +1,4 @@
-"""Runs the rows of a sweep one by one, each from where it was; a row that fails does not stop the others."""
+"""Runner of a sweep: one row after another, each resumed from its journal; a failed row does not stop the others."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import torch
 
 from vidcompress.errors import ArgumentError, VidcompressError, one_line
 from vidcompress.tools.evaluation.run.distributed import Ranks
-from vidcompress.tools.evaluation.run.model_cache import Checkpoints, facts, weights_of
+from vidcompress.tools.evaluation.run.model_cache import ModelCache, run_metadata, weights_of
 from vidcompress.tools.evaluation.run.result_file import build_result, read_result, write_result
-from vidcompress.tools.evaluation.run.sweep import BASELINE, ModelSpec, Row, Sweep
+from vidcompress.tools.evaluation.run.sweep import BASELINE, ModelSpec, Sweep, SweepRow
 from vidcompress.tools.evaluation.run.worker import (
     ANSWERS,
-    Part,
+    RankResult,
+    answer_rank,
     is_answer,
-    merge_parts,
-    open_batches,
-    run_part,
+    merge_rank_journals,
+    unanswered_batches,
 )
 from vidcompress.tools.evaluation.tasks.base import Item, Task
 from vidcompress.tools.evaluation.tasks.registry import Tasks
@@ -35,17 +35,17 @@ MEDIA = "media"
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of a row.
+class RowOutcome:
+    """Outcome of a row: its result or its error.
 
     Attributes:
         row: the row.
         result: its result, or None where it has none.
-        error: why it has none, or why it is not whole.
-        resumed: answers that were there before.
+        error: why it has none, or why it is incomplete.
+        resumed: number of answers from earlier runs.
     """
 
-    row: Row
+    row: SweepRow
     result: Mapping[str, Any] | None = None
     error: str | None = None
     resumed: int = 0
@@ -57,20 +57,42 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        """Whether everything that was asked for is there."""
+        """Whether the row has no error and every question an answer."""
         return self.error is None and not self.failed
 
 
-class Watcher:
-    """Hears how a run goes; this one says nothing."""
+@dataclass(frozen=True)
+class RowState:
+    """State of a row before it runs; the first process finds it and sends it to the others.
 
-    def row(self, row: Row, questions: int, done: int) -> None:
+    Attributes:
+        outcome: of a row that needs no run, else None.
+        head: of the journals.
+        done: ids of the answered questions.
+        corrupt: number of journal lines that could not be read.
+        journal: of the row; None on the other processes.
+    """
+
+    outcome: RowOutcome | None = None
+    head: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    done: Sequence[str] = ()
+    corrupt: int = 0
+    journal: Journal | None = dataclasses.field(default=None, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "journal": None}
+
+
+class ProgressListener:
+    """Listener of a run's progress; this base class ignores it."""
+
+    def row(self, row: SweepRow, questions: int, done: int) -> None:
         """A row begins, of which `done` questions are answered."""
 
     def advance(self, questions: int) -> None:
         """So many more questions are answered."""
 
-    def outcome(self, outcome: Outcome) -> None:
+    def outcome(self, outcome: RowOutcome) -> None:
         """A row has ended."""
 
 
@@ -78,10 +100,10 @@ class Runner:
     """Runs a sweep.
 
     Args:
-        sweep: what is measured.
+        sweep: the rows.
         out: folder of the run; every row has a folder in it.
         ranks: the processes that share the work.
-        watcher: hears how it goes.
+        progress: listener of the run's progress.
         models: loads the models.
 
     Raises:
@@ -93,14 +115,14 @@ class Runner:
         sweep: Sweep,
         out: Path,
         ranks: Ranks | None = None,
-        watcher: Watcher | None = None,
-        models: Checkpoints | None = None,
+        progress: ProgressListener | None = None,
+        models: ModelCache | None = None,
     ) -> None:
         self.sweep, self.out = sweep, Path(out)
-        self.ranks, self.watcher = ranks or Ranks(), watcher or Watcher()
-        self.models, self.tasks = models or Checkpoints(), Tasks(self.out / MEDIA)
+        self.ranks, self.progress = ranks or Ranks(), progress or ProgressListener()
+        self.models, self.tasks = models or ModelCache(), Tasks(self.out / MEDIA)
 
-    def run(self) -> list[Outcome]:
+    def run(self) -> list[RowOutcome]:
         """Run every row that is not finished.
 
         Returns:
@@ -112,13 +134,13 @@ class Runner:
         rows = self.sweep.rows()
         for row in rows:
             if row.task.kind != "lmms":
-                self.tasks(row.task)  # what is malformed is refused before anything is written or loaded
-        with self._alone():
+                self.tasks(row.task)  # refuses malformed tasks before anything is written or loaded
+        with self._folder_lock():
             outcomes = []
             for row in rows:
-                outcome = self._lmms(row) if row.task.kind == "lmms" else self._row(row)
+                outcome = self._run_lmms_row(row) if row.task.kind == "lmms" else self._run_row(row)
                 outcomes.append(outcome)
-                self.watcher.outcome(outcome)
+                self.progress.outcome(outcome)
             self.models.release()
             self.ranks.gather(None)  # a process that leaves early would be taken for a dead one
             return outcomes
@@ -135,17 +157,17 @@ class Runner:
             if row.task.kind != "lmms" and path.exists() and weights_of(row.model) is not None:
                 check_head(path, self._head(row, *self.tasks(row.task)))
 
-    def _row(self, row: Row) -> Outcome:
+    def _run_row(self, row: SweepRow) -> RowOutcome:
         task, items = self.tasks(row.task)
-        folder, plan = self.out / row.id, Plan()
+        folder, state = self.out / row.id, RowState()
         if self.ranks.first:
-            plan = self._plan(row, task, items, folder)
-        plan, journal = self.ranks.from_first(plan), plan.journal
-        if plan.outcome is not None:
-            return plan.outcome
-        self.watcher.row(row, len(items), len(plan.done))
+            state = self._row_state(row, task, items, folder)
+        state, journal = self.ranks.from_first(state), state.journal
+        if state.outcome is not None:
+            return state.outcome
+        self.progress.row(row, len(items), len(state.done))
         log = RunLog(folder, self.ranks.rank)
-        spec = self._placed(row.model)
+        spec = self._on_rank_device(row.model)
 
         def load() -> Any:
             loaded = self.models(spec)
@@ -153,80 +175,84 @@ class Runner:
                 log.add(
                     "start",
                     processes=self.ranks.size,
-                    answered=len(plan.done),
-                    corrupt=plan.corrupt,
-                    provenance=_where_from(),
-                    **facts(row.model, *loaded, clips=any(item.video is not None for item in items)),
+                    answered=len(state.done),
+                    corrupt=state.corrupt,
+                    provenance=_provenance(),
+                    **run_metadata(row.model, *loaded, clips=any(item.video is not None for item in items)),
                 )
             return loaded
 
-        batches = open_batches(items, row.batch_size, plan.done)[self.ranks.rank :: self.ranks.size]
+        batches = unanswered_batches(items, row.batch_size, state.done)[self.ranks.rank :: self.ranks.size]
         try:
-            mine = journal or Journal(folder / f"answers.rank{self.ranks.rank}.jsonl", plan.head, is_answer)
-            part = run_part(
+            rank_journal = journal or Journal(
+                folder / f"answers.rank{self.ranks.rank}.jsonl", state.head, is_answer
+            )
+            rank_result = answer_rank(
                 row,
                 task,
                 items,
                 batches,
-                mine,
+                rank_journal,
                 log,
                 load,
                 self.ranks,
-                self._advance(len(items) - len(plan.done)),
+                self._advance(len(items) - len(state.done)),
             )
         except VidcompressError as error:
-            part = Part(error=str(error))
-        parts = self.ranks.gather(part)
+            rank_result = RankResult(error=str(error))
+        rank_results = self.ranks.gather(rank_result)
         if journal is None:
-            return Outcome(row, error=next((part.error for part in parts if part.error), None))
-        return self._finish(row, task, items, journal, plan, parts)
+            return RowOutcome(
+                row, error=next((result.error for result in rank_results if result.error), None)
+            )
+        return self._finish(row, task, items, journal, state, rank_results)
 
-    def _plan(self, row: Row, task: Task, items: Sequence[Item], folder: Path) -> Plan:
-        """What is to be done of a row: nothing where its result stands."""
+    def _row_state(self, row: SweepRow, task: Task, items: Sequence[Item], folder: Path) -> RowState:
+        """State of a row: its outcome where its result is final, else the answers that it has."""
         try:
             head = self._head(row, task, items)
             result = read_result(folder)
             same = result is not None and result["provenance"].get("head") == head
             if same and result is not None and result["unreachable"]:
-                return Plan(Outcome(row, result))
+                return RowState(RowOutcome(row, result))
             if row.baseline is not None:
                 base = {**head, "method": BASELINE, "budget": {"retention_ratio": 1.0}}
-                check_head(self.out / row.baseline / ANSWERS, base)  # what it will be compared with
+                check_head(self.out / row.baseline / ANSWERS, base)
             journal = Journal(folder / ANSWERS, head, is_answer)
-            merge_parts(folder, journal, head)
+            merge_rank_journals(folder, journal, head)
             done = [item.id for item in items if item.id in journal.done]
             if result is not None and same and len(done) == len(items):
-                if not result["failed"] or _counts_failed(result) == row.failed:
-                    return Plan(Outcome(row, result, resumed=len(done)))
+                if not result["failed"] or _failed_policy(result) == row.failed:
+                    return RowState(RowOutcome(row, result, resumed=len(done)))
                 corrupt = int(result.get("corrupt_lines", 0))
-                rescored = Plan(None, head, done, corrupt, journal)
-                return Plan(self._finish(row, task, items, journal, rescored, ()))
+                rescored = RowState(None, head, done, corrupt, journal)
+                return RowState(self._finish(row, task, items, journal, rescored, ()))
             self.tasks.write_media(row.task)
-            return Plan(None, head, done, journal.corrupt, journal)
+            return RowState(None, head, done, journal.corrupt, journal)
         except OSError as error:
             cause = str(error) if isinstance(error, JournalError) else f"{self.out}: {one_line(error)}"
-            return Plan(Outcome(row, error=cause))
+            return RowState(RowOutcome(row, error=cause))
         except Exception as error:  # noqa: BLE001  (a model that does not load; the other rows of the sweep go on)
-            known = isinstance(error, VidcompressError)
-            return Plan(Outcome(row, error=str(error) if known else one_line(error)))
+            is_ours = isinstance(error, VidcompressError)
+            return RowState(RowOutcome(row, error=str(error) if is_ours else one_line(error)))
 
     def _finish(
         self,
-        row: Row,
+        row: SweepRow,
         task: Task,
         items: Sequence[Item],
         journal: Journal,
-        plan: Plan,
-        parts: Sequence[Part],
-    ) -> Outcome:
+        state: RowState,
+        rank_results: Sequence[RankResult],
+    ) -> RowOutcome:
         folder = self.out / row.id
-        error = next((part.error for part in parts if part.error), None)
+        error = next((result.error for result in rank_results if result.error), None)
         if error is not None:
             RunLog(folder).add("error", error=error)
-            return Outcome(row, error=error, resumed=len(plan.done))
-        unwritten = {name: why for part in parts for name, why in part.unwritten.items()}
+            return RowOutcome(row, error=error, resumed=len(state.done))
+        unwritten = {name: why for r in rank_results for name, why in r.unwritten.items()}
         try:
-            unwritten |= merge_parts(folder, journal, plan.head)
+            unwritten |= merge_rank_journals(folder, journal, state.head)
             if all(item.id in journal.done for item in items):
                 journal.finish([item.id for item in items])
             RunLog(folder).add("finish", answered=len(journal.done))
@@ -236,19 +262,21 @@ class Runner:
                 items,
                 journal.done,
                 read_events(folder),
-                plan.head,
+                state.head,
                 unwritten=unwritten,
-                unreachable=next((part.unreachable for part in parts if part.unreachable), None),
-                corrupt=plan.corrupt,
+                unreachable=next((r.unreachable for r in rank_results if r.unreachable), None),
+                corrupt=state.corrupt,
             )
             write_result(folder, result)
         except Exception as problem:  # noqa: BLE001  (a full disk, a damaged file; the other rows of the sweep go on)
-            said = str(problem) if isinstance(problem, VidcompressError) else f"{folder}: {one_line(problem)}"
-            return Outcome(row, error=said, resumed=len(plan.done))
-        return Outcome(row, result, resumed=len(plan.done))
+            reason = (
+                str(problem) if isinstance(problem, VidcompressError) else f"{folder}: {one_line(problem)}"
+            )
+            return RowOutcome(row, error=reason, resumed=len(state.done))
+        return RowOutcome(row, result, resumed=len(state.done))
 
-    def _head(self, row: Row, task: Task, items: Sequence[Item]) -> dict[str, Any]:
-        """What answers depend on; they are not mixed with others."""
+    def _head(self, row: SweepRow, task: Task, items: Sequence[Item]) -> dict[str, Any]:
+        """Head of the journal: the model, data and settings that answers depend on."""
         spec = row.model
         names = (
             "dtype",
@@ -264,7 +292,7 @@ class Runner:
             **({} if spec.preset is None else {"preset": spec.preset}),
             "model": spec.name,
             "revision": spec.revision,
-            "weights": self.models.weights(self._placed(spec)),
+            "weights": self.models.weights(self._on_rank_device(spec)),
             "device": torch.device(spec.device or ("cuda" if torch.cuda.is_available() else "cpu")).type,
             "task": row.task.name,
             "data": task.revision,
@@ -278,42 +306,42 @@ class Runner:
             "seed": row.seed,
         }
 
-    def _lmms(self, row: Row) -> Outcome:
+    def _run_lmms_row(self, row: SweepRow) -> RowOutcome:
         from vidcompress.tools.evaluation.lmms_eval.row import run_lmms_row
 
         self.models.release()  # the harness loads it in a process of its own
-        outcome = Outcome(row)
+        outcome = RowOutcome(row)
         if self.ranks.first:
-            self.watcher.row(row, 0, 0)
+            self.progress.row(row, 0, 0)
             try:
-                outcome = run_lmms_row(row, self.out / row.id, self.ranks.here, _where_from())
+                outcome = run_lmms_row(row, self.out / row.id, self.ranks.here, _provenance())
             except Exception as error:  # noqa: BLE001  (the other rows of the sweep go on)
-                known = isinstance(error, VidcompressError)
-                outcome = Outcome(row, error=str(error) if known else one_line(error))
+                is_ours = isinstance(error, VidcompressError)
+                outcome = RowOutcome(row, error=str(error) if is_ours else one_line(error))
         return self.ranks.from_first(outcome)
 
-    def _placed(self, spec: ModelSpec) -> ModelSpec:
-        """The same model, on the GPU of this process."""
+    def _on_rank_device(self, spec: ModelSpec) -> ModelSpec:
+        """The model specification with the GPU of this process."""
         several = self.ranks.size > 1 and torch.cuda.is_available() and spec.device_map is None
         if several and spec.device in (None, "cuda"):
             return dataclasses.replace(spec, device=f"cuda:{self.ranks.local}")
         return spec
 
     def _advance(self, left: int) -> Callable[[int], None]:
-        """The first process speaks for all: they answer about as many questions as it does."""
-        told = 0
+        """Callback that scales answered questions to all processes, as they answer about as many each."""
+        reported = 0
 
         def advance(questions: int) -> None:
-            nonlocal told
-            more = min(questions * self.ranks.size, left - told)
-            told += more
-            self.watcher.advance(more)
+            nonlocal reported
+            more = min(questions * self.ranks.size, left - reported)
+            reported += more
+            self.progress.advance(more)
 
         return advance
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep a second run out of the folder; a kill ends this too."""
+    def _folder_lock(self) -> Iterator[None]:
+        """Lock the folder of the run; the lock of a killed process is free."""
         if not self.ranks.first:
             yield
             return
@@ -336,35 +364,13 @@ class Runner:
             yield
 
 
-def _counts_failed(result: Mapping[str, Any]) -> str | None:
-    """What questions that failed are in the scores of a result; results from before there was a choice do not say."""
+def _failed_policy(result: Mapping[str, Any]) -> str | None:
+    """Policy on failed questions of a result; None in results of older versions."""
     settings = result.get("settings")
     return settings.get("failed") if isinstance(settings, dict) else None
 
 
 @cache
-def _where_from() -> dict[str, Any]:
-    """Where the results of this process come from; what is edited while it runs does not count."""
+def _provenance() -> dict[str, Any]:
+    """Provenance of this process, read once."""
     return provenance()
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the first process found of a row; told to the others.
-
-    Attributes:
-        outcome: where there is nothing to do.
-        head: of the journals.
-        done: ids of questions that are answered.
-        corrupt: journal lines that were set aside.
-        journal: of the row; the first process alone has it.
-    """
-
-    outcome: Outcome | None = None
-    head: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    done: Sequence[str] = ()
-    corrupt: int = 0
-    journal: Journal | None = dataclasses.field(default=None, repr=False)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "journal": None}

@@ -1,4 +1,4 @@
-"""What a sweep consists of: models x tasks x methods x budgets, each combination a row."""
+"""Sweep: models x tasks x methods x budgets, each combination a row."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from vidcompress.methods.lookup import read_settings
 
 BASELINE = "none"
 FAILED = ("wrong", "left-out")
-"""What becomes of a question that failed: wrong in every score, as in lmms-eval, or in none."""
+"""Policy on failed questions: wrong in every score, as in lmms-eval, or left out of all."""
 DEFAULT_BATCH = 8
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model and how it is run; None leaves a value to the checkpoint or the machine.
+    """Specification of a model; None leaves a value to the checkpoint or the machine.
 
     Attributes:
         name: embedded model, folder or hub id.
@@ -50,7 +50,7 @@ class ModelSpec:
 
     @property
     def shown(self) -> str:
-        """What it is called."""
+        """Name in tables and folders."""
         return self.label or self.name
 
     def loading(self) -> dict[str, Any]:
@@ -59,14 +59,14 @@ class ModelSpec:
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def sampling(self) -> dict[str, Any]:
-        """Arguments of `VisualQA` that say which frames are taken."""
+        """Arguments of `VisualQA` for frame sampling."""
         names = ("num_frames", "fps", "max_frames")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """A benchmark and how much of it.
+    """Specification of a task: a benchmark and how much of it.
 
     Attributes:
         name: "shapes:image", "shapes:clip", "data:FOLDER" or "lmms:NAME".
@@ -97,21 +97,21 @@ class TaskSpec:
 
     @property
     def rest(self) -> str:
-        """What stands behind the colon."""
+        """The name behind the colon."""
         return self.name.partition(":")[2]
 
 
 @dataclass(frozen=True)
-class Row:
-    """One cell of the table that a sweep fills.
+class SweepRow:
+    """One row of a sweep: a model on a task with a method at a budget.
 
     Attributes:
-        model, task: what is asked what.
+        model, task: their specifications.
         method: label, such as "globalcom2:tau=5".
         budget: `retention_ratio` or `max_tokens`.
         batch_size: questions per batch.
-        seed: of whatever is drawn at random.
-        settings: the method and its budget, checked.
+        seed: of random methods.
+        settings: checked method and budget.
         failed: one of `FAILED`.
     """
 
@@ -136,13 +136,13 @@ class Row:
         return None if base == self.id else base
 
     @property
-    def asked(self) -> str:
+    def budget_text(self) -> str:
         """The budget as a table shows it: 0.25, or "64 tokens"."""
         ratio = self.budget.get("retention_ratio")
         return f"{float(ratio):g}" if ratio is not None else f"{self.budget['max_tokens']} tokens"
 
     def compression(self, batch: int) -> dict[str, Any]:
-        """Arguments of `compress_inputs`; what draws at random draws anew in every batch, the same in every run.
+        """Arguments of `compress_inputs`; random methods get another seed in every batch, the same in every run.
 
         Args:
             batch: number of the batch.
@@ -155,15 +155,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is measured.
+    """Sweep over models, tasks, methods and budgets.
 
     Attributes:
         name: of the sweep.
         models, tasks: see there.
         methods: labels, without "none", which is always run at 1.0.
         budgets: one dict per budget, with `retention_ratio` or `max_tokens`.
-        published: name of the table of published figures that this is compared with.
-        seed: of whatever is drawn at random.
+        published: name of the published table for comparison.
+        seed: of random methods.
         batch_size: questions per batch, of models that do not say it.
         failed: one of `FAILED`; answers do not depend on it.
     """
@@ -178,24 +178,24 @@ class Sweep:
     batch_size: int = DEFAULT_BATCH
     failed: str = FAILED[0]
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[SweepRow]:
         """All rows: by model, of each the tasks that run here before those of lmms-eval, the baseline of a task first.
 
         Raises:
             ArgumentError: a method or budget is not allowed, or two rows would have the same folder.
         """
         rows = list(self._rows())
-        seen: dict[str, Row] = {}
+        seen: dict[str, SweepRow] = {}
         for row in rows:
             other = seen.setdefault(row.id, row)
             if other is not row:
                 raise ArgumentError(
                     f"models and tasks: {row.model.shown} on {row.task.label or row.task.name} with {row.method} at "
-                    f"{row.asked} stands in the sweep twice; give one of the models or tasks another label"
+                    f"{row.budget_text} stands in the sweep twice; give one of the models or tasks another label"
                 )
         return rows
 
-    def _rows(self) -> Iterator[Row]:
+    def _rows(self) -> Iterator[SweepRow]:
         cells: list[tuple[str, Mapping[str, Any]]] = [(BASELINE, {"retention_ratio": 1.0})]
         cells += [(method, budget) for budget in self.budgets for method in self.methods if not _full(budget)]
         checked = [(label, budget, check_label(label, budget)) for label, budget in cells]
@@ -203,7 +203,7 @@ class Sweep:
             for task in sorted(self.tasks, key=lambda task: task.kind == "lmms"):
                 for label, budget, settings in checked:
                     size = model.batch_size or self.batch_size
-                    yield Row(model, task, label, budget, size, self.seed, settings, self.failed)
+                    yield SweepRow(model, task, label, budget, size, self.seed, settings, self.failed)
 
 
 def _full(budget: Mapping[str, Any]) -> bool:
@@ -224,7 +224,7 @@ def check_label(label: str, budget: Mapping[str, Any]) -> CompressionConfig:
 
 
 def row_id(model: ModelSpec, task: TaskSpec, method: str, budget: Mapping[str, Any]) -> str:
-    """A folder name made of what the row is; the digest at its end tells apart what looks alike in letters."""
+    """Folder name of a row: model, task, method, budget and a digest that keeps similar names apart."""
     whole = [model.name, model.label, model.revision, task.name, task.label, method, sorted(budget.items())]
     digest = hashlib.sha256(json.dumps(whole, default=str).encode()).hexdigest()[:6]
     (amount,) = budget.values()

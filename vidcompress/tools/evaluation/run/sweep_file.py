@@ -1,4 +1,4 @@
-"""Sweep files: TOML that says which models are asked which benchmarks with which methods and budgets.
+"""Sweep files: TOML with the models, benchmarks, methods and budgets of a sweep.
 
 name = "first-look"
 ratios = [0.5, 0.25, 0.1]            # or max_tokens = [128, 64]
@@ -75,7 +75,7 @@ def load_sweep(path: Path) -> Sweep:
 
 
 def parse_sweep(path: Path) -> dict[str, Any]:
-    """The keys of a sweep file, not checked yet.
+    """Parse a sweep file, unchecked.
 
     Raises:
         ArgumentError: the file is not there or is not TOML.
@@ -96,37 +96,40 @@ def parse_sweep(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def read_sweep(found: Mapping[str, Any], *, where: str = "", name: str = "sweep") -> Sweep:
-    """Check what a sweep file holds.
+def read_sweep(content: Mapping[str, Any], *, where: str = "", name: str = "sweep") -> Sweep:
+    """Check the content of a sweep file and build its sweep.
 
     Args:
-        found: the keys of a sweep file.
+        content: the keys of a sweep file.
         where: put before messages.
         name: of the sweep, where it has none.
 
     Raises:
         ArgumentError: a key is unknown, missing or wrong, or a row cannot be.
     """
-    known_keys(found, KEYS, where)
-    common = {key: found[key] for key in ("limit", "max_new_tokens") if key in found}
+    known_keys(content, KEYS, where)
+    common = {key: content[key] for key in ("limit", "max_new_tokens") if key in content}
     for key in common:
         whole_number(f"{where}{key}", common[key])
     try:
-        methods = tuple(dict.fromkeys(label for label in _list(found, "methods", where) if label != BASELINE))
+        methods = tuple(
+            dict.fromkeys(label for label in _list(content, "methods", where) if label != BASELINE)
+        )
         sweep = Sweep(
-            name=word(f"{where}name", found.get("name", name), "first-look"),
+            name=word(f"{where}name", content.get("name", name), "first-look"),
             models=tuple(
-                _model(entry, f"{where}models[{n}]: ") for n, entry in _numbered(found, "models", where)
+                _model(entry, f"{where}models[{n}]: ") for n, entry in _numbered(content, "models", where)
             ),
             tasks=tuple(
-                _task(entry, f"{where}tasks[{n}]: ", common) for n, entry in _numbered(found, "tasks", where)
+                _task(entry, f"{where}tasks[{n}]: ", common)
+                for n, entry in _numbered(content, "tasks", where)
             ),
             methods=methods,
-            budgets=_budgets(found, where) if methods else (),
-            published=_optional(found, "published", where),
-            seed=whole_number(f"{where}seed", found.get("seed", 0), least=0, most=2**32 - 1),
-            batch_size=whole_number(f"{where}batch_size", found.get("batch_size", DEFAULT_BATCH)),
-            failed=found.get("failed", FAILED[0]),
+            budgets=_budgets(content, where) if methods else (),
+            published=_optional(content, "published", where),
+            seed=whole_number(f"{where}seed", content.get("seed", 0), least=0, most=2**32 - 1),
+            batch_size=whole_number(f"{where}batch_size", content.get("batch_size", DEFAULT_BATCH)),
+            failed=content.get("failed", FAILED[0]),
         )
         checks.one_of(f"{where}failed", sweep.failed, FAILED)
         if sweep.failed != FAILED[0] and any(task.kind == "lmms" for task in sweep.tasks):
@@ -142,11 +145,11 @@ def read_sweep(found: Mapping[str, Any], *, where: str = "", name: str = "sweep"
     return sweep
 
 
-def _budgets(found: Mapping[str, Any], where: str) -> tuple[Mapping[str, Any], ...]:
+def _budgets(content: Mapping[str, Any], where: str) -> tuple[Mapping[str, Any], ...]:
     for key in ("ratios", "max_tokens"):
-        if key in found:
-            _list(found, key, where)
-    budgets = read_budgets(found.get("ratios"), found.get("max_tokens"))
+        if key in content:
+            _list(content, key, where)
+    budgets = read_budgets(content.get("ratios"), content.get("max_tokens"))
     for budget in budgets:
         Budget(**budget)  # refuses what is out of range
     return tuple(
@@ -252,8 +255,8 @@ def _check(given: Mapping[str, Any], where: str, texts: tuple[str, ...], numbers
                 check(f"{where}{name}", given[name])
 
 
-def _list(found: Mapping[str, Any], key: str, where: str) -> list[Any]:
-    values = found.get(key, [])
+def _list(content: Mapping[str, Any], key: str, where: str) -> list[Any]:
+    values = content.get(key, [])
     if not isinstance(values, list):
         raise ArgumentError(f"{where}{key}={shown(values)}: must be a list")
     if key == "methods" and not all(isinstance(value, str) for value in values):
@@ -263,12 +266,12 @@ def _list(found: Mapping[str, Any], key: str, where: str) -> list[Any]:
     return values
 
 
-def _numbered(found: Mapping[str, Any], key: str, where: str) -> list[tuple[int, Any]]:
-    values = _list(found, key, where)
+def _numbered(content: Mapping[str, Any], key: str, where: str) -> list[tuple[int, Any]]:
+    values = _list(content, key, where)
     if not values:
         raise ArgumentError(f"{where}{key} is missing or empty; name at least one")
     return list(enumerate(values))
 
 
-def _optional(found: Mapping[str, Any], key: str, where: str) -> str | None:
-    return None if key not in found else word(f"{where}{key}", found[key], "globalcom2-llava-next-7b")
+def _optional(content: Mapping[str, Any], key: str, where: str) -> str | None:
+    return None if key not in content else word(f"{where}{key}", content[key], "globalcom2-llava-next-7b")

@@ -1,4 +1,4 @@
-"""One row from its first question to its result: on one process or several, from the beginning or from where it was."""
+"""Worker of one row on one process: answers its batches, and merges the journals of all processes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 
 from vidcompress.core.devices import input_device
 from vidcompress.errors import one_line
-from vidcompress.tools.evaluation.run.batches import UNREACHABLE, Asker, Batch, make_batches
+from vidcompress.tools.evaluation.run.batches import UNREACHABLE, Batch, BatchInference, make_batches
 from vidcompress.tools.evaluation.run.distributed import Ranks
 from vidcompress.tools.evaluation.run.model_cache import Loaded
-from vidcompress.tools.evaluation.run.sweep import Row
+from vidcompress.tools.evaluation.run.sweep import SweepRow
 from vidcompress.tools.evaluation.tasks.base import Item, Task
 from vidcompress.tools.runs.journal import Journal, JournalError
 from vidcompress.tools.runs.memory import peak_bytes, reset_peak
@@ -25,12 +25,12 @@ ANSWERS = "answers.jsonl"
 
 
 @dataclass
-class Part:
-    """What one process did of a row; told to the others.
+class RankResult:
+    """Result of one process (rank) for a row, gathered by all processes.
 
     Attributes:
         events: of its run log.
-        unwritten: answers that the disk did not take, by id: why.
+        unwritten: id -> reason of answers that could not be written.
         unreachable: why the method cannot serve the task.
         error: why it stopped, if it did.
     """
@@ -42,13 +42,13 @@ class Part:
 
 
 class Writer:
-    """Hands answers to a journal; what a full disk refuses is kept and handed over again with the next ones.
+    """Writer of answers to a journal; answers that a full disk refuses are kept and written with the next ones.
 
     Args:
         journal: to write to.
 
     Attributes:
-        waiting: lines that are not on disk. why: what the last refusal said.
+        waiting: lines that are not on disk. why: message of the last error.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -66,38 +66,38 @@ class Writer:
             self.why = str(error)
 
     def lost(self) -> dict[str, str]:
-        """Try once more; ids that are still not on disk, with the reason."""
+        """Write the waiting lines once more; return the ids that are still not on disk, with the reason."""
         self.add([])
         return {line["id"]: self.why for line in self.waiting}
 
 
 def is_answer(line: Mapping[str, Any]) -> bool:
-    """Whether a line of a journal, read back, is one that a row writes: with an answer and numbers, or an error."""
+    """Whether a line of a journal has an answer and its numbers, or an error."""
     if "error" in line:
         return isinstance(line["error"], str)
     numbers = ("score", "kept", "budget", "total")
     return isinstance(line["answer"], str) and all(is_number(line.get(name)) for name in numbers)
 
 
-def part_paths(folder: Path) -> list[Path]:
-    """Journals of further processes that are not merged yet."""
+def rank_journal_paths(folder: Path) -> list[Path]:
+    """Journals of the other processes that are not merged yet."""
     return sorted(path for path in folder.glob("answers.rank*.jsonl"))
 
 
-def merge_parts(folder: Path, journal: Journal, head: Mapping[str, Any]) -> dict[str, str]:
-    """Move the answers of further processes into the journal of the row.
+def merge_rank_journals(folder: Path, journal: Journal, head: Mapping[str, Any]) -> dict[str, str]:
+    """Merge the journals of the other processes into the journal of the row.
 
     Returns:
-        Ids that the disk did not take, with the reason; their part stays where it is.
+        Ids that could not be written, with the reason; the journal of their process is kept.
 
     Raises:
-        ArgumentError: a part belongs to something else.
+        ArgumentError: a journal belongs to another run.
     """
     lost: dict[str, str] = {}
-    for path in part_paths(folder):
-        part, writer = Journal(path, head, is_answer), Writer(journal)
-        journal.corrupt += part.corrupt
-        writer.add(part.done.values())
+    for path in rank_journal_paths(folder):
+        rank_journal, writer = Journal(path, head, is_answer), Writer(journal)
+        journal.corrupt += rank_journal.corrupt
+        writer.add(rank_journal.done.values())
         left = writer.lost()
         lost |= left
         if not left:
@@ -105,16 +105,16 @@ def merge_parts(folder: Path, journal: Journal, head: Mapping[str, Any]) -> dict
     return lost
 
 
-def open_batches(items: Sequence[Item], size: int, done: Iterable[str]) -> list[Batch]:
-    """The batches that hold a question without an answer, whole, so that they are the batches of every other run."""
+def unanswered_batches(items: Sequence[Item], size: int, done: Iterable[str]) -> list[Batch]:
+    """Whole batches that hold a question without an answer; batches are the same in every run."""
     answered = set(done)
     return [
         batch for batch in make_batches(items, size) if not all(item.id in answered for item in batch.items)
     ]
 
 
-def unreachable_reason(row: Row, items: Sequence[Item], processor: Any) -> str | None:
-    """Why a row cannot be, as far as its model and task tell before anything is run."""
+def unreachable_reason(row: SweepRow, items: Sequence[Item], processor: Any) -> str | None:
+    """Reason why a row cannot run, as far as model and task show before it runs; None otherwise."""
     if processor.image_token is None and any(item.images for item in items):
         return "the model takes no pictures"
     if processor.video_token is None and any(item.video is not None for item in items):
@@ -127,8 +127,8 @@ def unreachable_reason(row: Row, items: Sequence[Item], processor: Any) -> str |
     return None
 
 
-def run_part(
-    row: Row,
+def answer_rank(
+    row: SweepRow,
     task: Task,
     items: Sequence[Item],
     batches: Sequence[Batch],
@@ -137,49 +137,53 @@ def run_part(
     load: Callable[[], Loaded],
     ranks: Ranks,
     advance: Callable[[int], None],
-) -> Part:
-    """Answer the batches of this process.
+) -> RankResult:
+    """Answer the batches of this process (rank).
 
     Args:
-        row, task, items: what is asked.
+        row, task, items: the questions and their settings.
         batches: of this process.
         journal, log: of this process.
-        load: gives the model.
-        ranks: how many work on it.
+        load: returns model and processor.
+        ranks: the processes of the run.
         advance: called with the number of questions just answered.
 
     Returns:
-        What there is to tell. Whatever goes wrong is in it, not raised, so that no process waits for another in vain.
+        The result of this process. Errors are in it, not raised, so that no process waits for another in vain.
     """
     writer = Writer(journal)
-    part = Part()
+    rank_result = RankResult()
     try:
         model, processor = load()
-        part.unreachable = unreachable_reason(row, items, processor)
-        if part.unreachable is None:
+        rank_result.unreachable = unreachable_reason(row, items, processor)
+        if rank_result.unreachable is None:
             device = input_device(model)
             reset_peak(device)
-            ask = Asker(model, processor, row, task.metric, row.task.max_new_tokens or task.max_new_tokens)
+            infer = BatchInference(
+                model, processor, row, task.metric, row.task.max_new_tokens or task.max_new_tokens
+            )
             for number, batch in enumerate(batches):
-                asked = ask(batch)
-                writer.add(asked.lines)
+                result = infer(batch)
+                writer.add(result.lines)
                 log.add(
                     "batch",
                     batch=batch.number,
                     first=number == 0,
                     processes=ranks.size,
                     peak_memory_bytes=peak_bytes(device),
-                    **asked.event(),
+                    **result.event(),
                 )
                 advance(len(batch.items))
     except UNREACHABLE as error:
-        part.unreachable = " ".join(str(error).split())
+        rank_result.unreachable = " ".join(str(error).split())
     except (torch.OutOfMemoryError, MemoryError) as error:
-        part.error = f"out of memory ({one_line(error)}); choose a smaller batch_size and another folder"
+        rank_result.error = (
+            f"out of memory ({one_line(error)}); choose a smaller batch_size and another folder"
+        )
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     except Exception as error:  # noqa: BLE001  (the other rows of the sweep go on)
-        part.error = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    part.unwritten = writer.lost()
-    part.events = log.written
-    return part
+        rank_result.error = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    rank_result.unwritten = writer.lost()
+    rank_result.events = log.written
+    return rank_result

@@ -1,6 +1,6 @@
-"""Shapes: a small world of coloured shapes, small digits and moving objects, with questions about it.
+"""Shapes: synthetic scenes and clips of coloured shapes, small digits and moving objects, with questions.
 
-Everything follows from a seed. Held-out seeds and training seeds share none. Nothing here needs torch.
+Every scene follows from a seed. Held-out and training seeds are disjoint. No module here needs torch.
 """
 
 from vidcompress.tools.evaluation.shapes.clip import Actor, ClipScene, paint_clip, sample_clip, write_frames
@@ -16,8 +16,8 @@ from vidcompress.tools.evaluation.shapes.examples import (
     image_example,
     write_clip,
 )
-from vidcompress.tools.evaluation.shapes.questions import Question, ask, ask_all
-from vidcompress.tools.evaluation.shapes.scene import Digit, Item, Scene, sample_scene
+from vidcompress.tools.evaluation.shapes.questions import ShapesQuestion, ask, ask_all
+from vidcompress.tools.evaluation.shapes.scene import Digit, Scene, SceneObject, sample_scene
 from vidcompress.tools.evaluation.shapes.vocabulary import (
     CLIP_TYPES,
     COLORS,
@@ -42,8 +42,8 @@ __all__ = [
     "ClipScene",
     "Digit",
     "ImageExample",
-    "Item",
-    "Question",
+    "SceneObject",
+    "ShapesQuestion",
     "Scene",
     "ask",
     "ask_all",

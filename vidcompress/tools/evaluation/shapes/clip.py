@@ -14,7 +14,7 @@ from vidcompress.tools.evaluation.shapes.draw import background, paint_digit, pa
 from vidcompress.tools.evaluation.shapes.scene import (
     Box,
     Digit,
-    Item,
+    SceneObject,
     overlaps,
     sample_kinds,
     sample_position,
@@ -49,12 +49,12 @@ class Actor:
         speed: pixels per frame.
     """
 
-    item: Item
+    item: SceneObject
     appears: int
     direction: str | None = None
     speed: float = 0.0
 
-    def at(self, frame: int) -> Item | None:
+    def at(self, frame: int) -> SceneObject | None:
         """Return the object as frame number `frame` shows it, or None before it appears."""
         if frame < self.appears:
             return None
@@ -107,7 +107,7 @@ def _sample_actor(
     side = int(rng.integers(round(22 * scale), round(34 * scale)))
     if not moves:
         x, y = sample_position(rng, width, height, side)
-        return Actor(Item(*kind, x, y, side, tinted(kind[0], rng)), appears)
+        return Actor(SceneObject(*kind, x, y, side, tinted(kind[0], rng)), appears)
     direction = DIRECTIONS[int(rng.integers(len(DIRECTIONS)))]
     dx, dy = _STEPS[direction]
     extent = width if dx else height
@@ -117,7 +117,7 @@ def _sample_actor(
     if low_x > high_x or low_y > high_y:
         return None
     x, y = round(rng.uniform(low_x, high_x)), round(rng.uniform(low_y, high_y))
-    item = Item(*kind, x, y, side, tinted(kind[0], rng))
+    item = SceneObject(*kind, x, y, side, tinted(kind[0], rng))
     return Actor(item, appears, direction, way / (frames - 1 - appears))
 
 
@@ -155,16 +155,16 @@ def sample_clip(
         raise ValueError(f"frames={frames} must be at least 1; ask for one frame or more")
     rng = np.random.default_rng([seed, 3])
     size = size or CLIP_SIZES[int(rng.integers(len(CLIP_SIZES)))]
-    wanted = int(rng.integers(1, min(max_items, MAX_CLIP_ITEMS) + 1))
-    appears = [0] * wanted
-    if wanted > 1 and frames >= 4 and rng.random() < 0.65:
-        later = 1 + rng.permutation(frames - 2)[: wanted - 1]
-        appears = [0, *(int(frame) for frame in later)][:wanted]
-        appears += [0] * (wanted - len(appears))
+    count = int(rng.integers(1, min(max_items, MAX_CLIP_ITEMS) + 1))
+    appears = [0] * count
+    if count > 1 and frames >= 4 and rng.random() < 0.65:
+        later = 1 + rng.permutation(frames - 2)[: count - 1]
+        appears = [0, *(int(frame) for frame in later)][:count]
+        appears += [0] * (count - len(appears))
     actors: list[Actor] = []
     taken: list[Box] = []
     movers = 0
-    for index, kind in enumerate(sample_kinds(rng, wanted)):
+    for index, kind in enumerate(sample_kinds(rng, count)):
         may_move = frames >= 4 and appears[index] <= frames - 4 and movers < 2
         moves = may_move and rng.random() < 0.6
         for _ in range(40):

@@ -1,4 +1,4 @@
-"""Painting: a texture of low saturation, the objects on it, the digits on top."""
+"""Painter of scenes: a texture of low saturation, the objects on it, the digits on top."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from vidcompress.tools.evaluation.shapes.scene import Digit, Item, Scene
+from vidcompress.tools.evaluation.shapes.scene import Digit, Scene, SceneObject
 from vidcompress.tools.evaluation.shapes.sprites import Mask, digit_mask, shape_mask
 
 Pixels = npt.NDArray[np.uint8]
@@ -73,7 +73,7 @@ def _blend(canvas: Pixels, mask: Mask, x: int, y: int, rgb: tuple[int, int, int]
     )
 
 
-def paint_item(canvas: Pixels, item: Item) -> None:
+def paint_item(canvas: Pixels, item: SceneObject) -> None:
     """Paint one object onto uint8 (H, W, 3), in place."""
     _blend(canvas, shape_mask(item.shape, item.size), item.x, item.y, item.rgb)
 

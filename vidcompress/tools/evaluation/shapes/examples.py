@@ -1,4 +1,4 @@
-"""Whole examples (pixels, truth, questions) and the split into training and held-out seeds."""
+"""Examples (pixels, ground truth, questions) and the split into training and held-out seeds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 from vidcompress.tools.evaluation.shapes.clip import ClipScene, paint_clip, sample_clip, write_frames
 from vidcompress.tools.evaluation.shapes.draw import paint
-from vidcompress.tools.evaluation.shapes.questions import Question, ask, ask_all
+from vidcompress.tools.evaluation.shapes.questions import ShapesQuestion, ask, ask_all
 from vidcompress.tools.evaluation.shapes.scene import Box, Scene, sample_scene
 from vidcompress.tools.evaluation.shapes.vocabulary import CLIP_TYPES, IMAGE_TYPES
 
@@ -44,7 +44,7 @@ class ImageExample:
     seed: int
     image: Image.Image
     scene: Scene
-    questions: list[Question]
+    questions: list[ShapesQuestion]
 
     @property
     def boxes(self) -> list[Box]:
@@ -68,7 +68,7 @@ class ClipExample:
     frames: npt.NDArray[np.uint8]
     fps: int
     scene: ClipScene
-    questions: list[Question]
+    questions: list[ShapesQuestion]
 
     @property
     def boxes(self) -> list[list[Box | None]]:
@@ -103,7 +103,7 @@ def held_out_questions(
     count: int,
     frames: int = CLIP_FRAMES,
     first: int = HELD_OUT_SEEDS.start,
-) -> Iterator[tuple[int, Scene | ClipScene, Question]]:
+) -> Iterator[tuple[int, Scene | ClipScene, ShapesQuestion]]:
     """Pick the held-out questions without painting anything.
 
     One question per held-out seed, of the type asked least so far that the scene allows; existence questions
@@ -111,9 +111,9 @@ def held_out_questions(
 
     Args:
         medium: "image" or "clip".
-        count: how many questions.
+        count: number of questions.
         frames: frames per clip.
-        first: the held-out seed to begin with.
+        first: first held-out seed.
 
     Yields:
         The seed, the scene or clip, and the question.
@@ -125,18 +125,18 @@ def held_out_questions(
         raise ValueError(f"medium={medium!r} is not one of image, clip; choose one of them")
     types = IMAGE_TYPES if medium == "image" else CLIP_TYPES
     asked = dict.fromkeys(types, 0)
-    wanted = "yes"
+    expected = "yes"
     seed = first
     while sum(asked.values()) < count:
         scene = sample_scene(seed) if medium == "image" else sample_clip(seed, frames)
         rng = np.random.default_rng([seed, 6])
         for kind in sorted(types, key=lambda name: asked[name]):
             question = ask(scene, kind, rng)
-            while question is not None and kind == "existence" and question.answer != wanted:
+            while question is not None and kind == "existence" and question.answer != expected:
                 question = ask(scene, kind, rng)
             if question is not None:
                 if kind == "existence":
-                    wanted = "no" if wanted == "yes" else "yes"
+                    expected = "no" if expected == "yes" else "yes"
                 asked[kind] += 1
                 yield seed, scene, question
                 break
@@ -145,7 +145,7 @@ def held_out_questions(
 
 def held_out(
     medium: Literal["image", "clip"], count: int, frames: int = CLIP_FRAMES
-) -> Iterator[tuple[ImageExample | ClipExample, Question]]:
+) -> Iterator[tuple[ImageExample | ClipExample, ShapesQuestion]]:
     """Yield the held-out questions of `held_out_questions`, each with its painted example."""
     for seed, scene, question in held_out_questions(medium, count, frames):
         if isinstance(scene, Scene):

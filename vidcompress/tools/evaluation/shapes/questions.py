@@ -1,4 +1,4 @@
-"""Questions with one right answer each, about images and about clips."""
+"""Questions about images and clips, each with one right answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from vidcompress.tools.evaluation.shapes.clip import Actor, ClipScene
-from vidcompress.tools.evaluation.shapes.scene import Digit, Item, Scene, place_of
+from vidcompress.tools.evaluation.shapes.scene import Digit, Scene, SceneObject, place_of
 from vidcompress.tools.evaluation.shapes.vocabulary import (
     CLIP_TYPES,
     COLORS,
@@ -21,7 +21,7 @@ from vidcompress.tools.evaluation.shapes.vocabulary import (
 
 
 @dataclass(frozen=True)
-class Question:
+class ShapesQuestion:
     """One question.
 
     Attributes:
@@ -40,41 +40,41 @@ class Question:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What the question makers need, the same for images and clips."""
+    """Facts of a scene or clip that the question makers read."""
 
-    items: Sequence[Item]
+    items: Sequence[SceneObject]
     digits: Sequence[Digit]
     width: int
     height: int
     actors: Sequence[Actor] = ()
 
 
-Maker = Callable[[_Facts, np.random.Generator], list[Question]]
+Maker = Callable[[_Facts, np.random.Generator], list[ShapesQuestion]]
 
 
-def _color(facts: _Facts, rng: np.random.Generator) -> list[Question]:
+def _color(facts: _Facts, rng: np.random.Generator) -> list[ShapesQuestion]:
     shapes = [item.shape for item in facts.items]
     return [
-        Question("color", f"what color is the {item.shape}?", item.color, (index,))
+        ShapesQuestion("color", f"what color is the {item.shape}?", item.color, (index,))
         for index, item in enumerate(facts.items)
         if shapes.count(item.shape) == 1
     ]
 
 
-def _shape(facts: _Facts, rng: np.random.Generator) -> list[Question]:
+def _shape(facts: _Facts, rng: np.random.Generator) -> list[ShapesQuestion]:
     colors = [item.color for item in facts.items]
     return [
-        Question("shape", f"what shape is the {item.color} object?", item.shape, (index,))
+        ShapesQuestion("shape", f"what shape is the {item.color} object?", item.shape, (index,))
         for index, item in enumerate(facts.items)
         if colors.count(item.color) == 1
     ]
 
 
-def _count(facts: _Facts, rng: np.random.Generator) -> list[Question]:
+def _count(facts: _Facts, rng: np.random.Generator) -> list[ShapesQuestion]:
     everything = tuple(range(len(facts.items)))
     form = rng.random()
     if form < 0.5:
-        return [Question("count", "how many objects are there?", str(len(facts.items)), everything)]
+        return [ShapesQuestion("count", "how many objects are there?", str(len(facts.items)), everything)]
     by_color = form < 0.75
     names = list(COLORS) if by_color else list(SHAPES)
     present = [item.color if by_color else item.shape for item in facts.items]
@@ -82,17 +82,17 @@ def _count(facts: _Facts, rng: np.random.Generator) -> list[Question]:
     name = names[int(rng.choice(len(names), p=weights / weights.sum()))]
     about = tuple(index for index in everything if present[index] == name)
     what = f"{name} objects" if by_color else PLURALS[name]
-    return [Question("count", f"how many {what} are there?", str(len(about)), about)]
+    return [ShapesQuestion("count", f"how many {what} are there?", str(len(about)), about)]
 
 
-def _existence(facts: _Facts, rng: np.random.Generator) -> list[Question]:
+def _existence(facts: _Facts, rng: np.random.Generator) -> list[ShapesQuestion]:
     kinds = [(item.color, item.shape) for item in facts.items]
     if not kinds:
         return []
     if rng.random() < 0.5:
         index = int(rng.integers(len(kinds)))
         color, shape = kinds[index]
-        return [Question("existence", f"is there {article(color)} {color} {shape}?", "yes", (index,))]
+        return [ShapesQuestion("existence", f"is there {article(color)} {color} {shape}?", "yes", (index,))]
     colors, shapes = {kind[0] for kind in kinds}, {kind[1] for kind in kinds}
     absent = [(color, shape) for color in COLORS for shape in SHAPES if (color, shape) not in kinds]
     swapped = [kind for kind in absent if kind[0] in colors and kind[1] in shapes]
@@ -100,13 +100,13 @@ def _existence(facts: _Facts, rng: np.random.Generator) -> list[Question]:
     draw = rng.random()
     pool = swapped if swapped and draw < 0.6 else half if half and draw < 0.9 else absent
     color, shape = pool[int(rng.integers(len(pool)))]
-    return [Question("existence", f"is there {article(color)} {color} {shape}?", "no")]
+    return [ShapesQuestion("existence", f"is there {article(color)} {color} {shape}?", "no")]
 
 
-def _place(facts: _Facts, rng: np.random.Generator) -> list[Question]:
+def _place(facts: _Facts, rng: np.random.Generator) -> list[ShapesQuestion]:
     moving = {index for index, actor in enumerate(facts.actors) if actor.direction is not None}
     return [
-        Question(
+        ShapesQuestion(
             "place",
             f"where is the {item.color} {item.shape}?",
             place_of(item.center, facts.width, facts.height),
@@ -117,22 +117,24 @@ def _place(facts: _Facts, rng: np.random.Generator) -> list[Question]:
     ]
 
 
-def _digit(facts: _Facts, rng: np.random.Generator) -> list[Question]:
+def _digit(facts: _Facts, rng: np.random.Generator) -> list[ShapesQuestion]:
     if len(facts.digits) != 1:
         return []
     digit = facts.digits[0]
     if digit.on is not None and rng.random() < 0.5:
         host = facts.items[digit.on]
         text = f"which digit is on the {host.color} {host.shape}?"
-        return [Question("digit", text, str(digit.value), (digit.on,))]
+        return [ShapesQuestion("digit", text, str(digit.value), (digit.on,))]
     return [
-        Question("digit", "what digit is shown?", str(digit.value), () if digit.on is None else (digit.on,))
+        ShapesQuestion(
+            "digit", "what digit is shown?", str(digit.value), () if digit.on is None else (digit.on,)
+        )
     ]
 
 
-def _direction(facts: _Facts, rng: np.random.Generator) -> list[Question]:
+def _direction(facts: _Facts, rng: np.random.Generator) -> list[ShapesQuestion]:
     return [
-        Question(
+        ShapesQuestion(
             "direction",
             f"which way does the {actor.item.color} {actor.item.shape} move?",
             actor.direction,
@@ -143,16 +145,16 @@ def _direction(facts: _Facts, rng: np.random.Generator) -> list[Question]:
     ]
 
 
-def _order(facts: _Facts, rng: np.random.Generator) -> list[Question]:
+def _order(facts: _Facts, rng: np.random.Generator) -> list[ShapesQuestion]:
     when = [actor.appears for actor in facts.actors]
-    found = []
+    questions = []
     if len(when) > 1:
         for word, frame in (("first", min(when)), ("last", max(when))):
             if when.count(frame) == 1:
                 index = when.index(frame)
                 shape = facts.actors[index].item.shape
-                found.append(Question("order", f"which shape appears {word}?", shape, (index,)))
-    return found
+                questions.append(ShapesQuestion("order", f"which shape appears {word}?", shape, (index,)))
+    return questions
 
 
 _MAKERS: Final[dict[str, Maker]] = {
@@ -175,7 +177,7 @@ def _facts(scene: Scene | ClipScene) -> _Facts:
     return _Facts(items, digits, scene.width, scene.height, scene.actors)
 
 
-def ask(scene: Scene | ClipScene, kind: str, rng: np.random.Generator) -> Question | None:
+def ask(scene: Scene | ClipScene, kind: str, rng: np.random.Generator) -> ShapesQuestion | None:
     """Make one question of type `kind` about a scene or a clip; None if it has no unambiguous one.
 
     Args:
@@ -189,12 +191,12 @@ def ask(scene: Scene | ClipScene, kind: str, rng: np.random.Generator) -> Questi
     allowed = IMAGE_TYPES if isinstance(scene, Scene) else CLIP_TYPES
     if kind not in allowed:
         raise ValueError(f"kind={kind!r} is not one of {', '.join(allowed)}; choose one of them")
-    found = _MAKERS[kind](_facts(scene), rng)
-    return found[int(rng.integers(len(found)))] if found else None
+    questions = _MAKERS[kind](_facts(scene), rng)
+    return questions[int(rng.integers(len(questions)))] if questions else None
 
 
-def ask_all(scene: Scene | ClipScene, rng: np.random.Generator) -> list[Question]:
+def ask_all(scene: Scene | ClipScene, rng: np.random.Generator) -> list[ShapesQuestion]:
     """Make one question of every type that the scene or clip allows, in the order of the types."""
     types = IMAGE_TYPES if isinstance(scene, Scene) else CLIP_TYPES
-    found = (ask(scene, kind, rng) for kind in types)
-    return [question for question in found if question is not None]
+    questions = (ask(scene, kind, rng) for kind in types)
+    return [question for question in questions if question is not None]

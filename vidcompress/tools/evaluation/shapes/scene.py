@@ -1,4 +1,4 @@
-"""What is in a picture: objects, digits, background; and how a scene is drawn at random from a seed."""
+"""Scenes: objects, digits and background, drawn at random from a seed."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ EXACT_SIZES: Final[tuple[tuple[int, int], ...]] = (
 
 
 @dataclass(frozen=True)
-class Item:
-    """One coloured shape.
+class SceneObject:
+    """Object of a scene: one coloured shape.
 
     Attributes:
         color: name in `COLORS`.
@@ -92,7 +92,7 @@ class Scene:
 
     width: int
     height: int
-    items: tuple[Item, ...]
+    items: tuple[SceneObject, ...]
     digits: tuple[Digit, ...]
     background: int
 
@@ -149,7 +149,7 @@ def place_digit(
     rng: np.random.Generator,
     width: int,
     height: int,
-    items: list[Item],
+    items: list[SceneObject],
     taken: list[Box],
     tall: tuple[int, int],
 ) -> Digit | None:
@@ -193,15 +193,15 @@ def sample_scene(seed: int, max_items: int = MAX_COUNT, size: tuple[int, int] | 
     rng = np.random.default_rng([seed, 1])
     width, height = size or sample_size(rng)
     room = MAX_COUNT if min(width, height) >= 150 else (5 if width * height > 26000 else 4)
-    wanted = int(rng.integers(1, min(room, max_items) + 1))
+    count = int(rng.integers(1, min(room, max_items) + 1))
     short = min(width, height)
-    items: list[Item] = []
-    for color, shape in sample_kinds(rng, wanted):
+    items: list[SceneObject] = []
+    for color, shape in sample_kinds(rng, count):
         for _ in range(40):
             side = int(rng.integers(20, 37 if short < 150 else 47))
             x, y = sample_position(rng, width, height, side)
             if not overlaps((x, y, x + side, y + side), [item.box for item in items]):
-                items.append(Item(color, shape, x, y, side, tinted(color, rng)))
+                items.append(SceneObject(color, shape, x, y, side, tinted(color, rng)))
                 break
     digit = None
     if rng.random() < 0.7:

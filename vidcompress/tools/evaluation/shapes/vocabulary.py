@@ -1,4 +1,4 @@
-"""The words of the shapes world: colours, shapes, places, directions, question types."""
+"""Vocabulary of the shapes questions: colours, shapes, places, directions, question types."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def article(word: str) -> str:
 
 def words() -> list[str]:
     """Return every word a question or an answer may contain, sorted (numbers as digit strings)."""
-    found: set[str] = set(COLORS) | set(SHAPES) | set(PLURALS.values()) | set(DIRECTIONS)
+    vocabulary: set[str] = set(COLORS) | set(SHAPES) | set(PLURALS.values()) | set(DIRECTIONS)
     for place in PLACES:
-        found.update(place.split())
-    found.update(str(number) for number in range(10))
-    found.update(
+        vocabulary.update(place.split())
+    vocabulary.update(str(number) for number in range(10))
+    vocabulary.update(
         "what color is the shape object how many objects are there a an yes no where digit shown on which way "
         "does move appears first last ?".split()
     )
-    return sorted(found)
+    return sorted(vocabulary)

@@ -1,4 +1,4 @@
-"""What is in the suite."""
+"""Benchmarks of the suite, by name."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class Benchmark:
     """One benchmark of the suite.
 
     Attributes:
-        name: how it is asked for.
-        summary: what is asked about what, in a line.
-        plan: (questions, first held-out seed, **options) -> the questions, painted by nobody yet; the first n of them
-            are the same for every number.
-        questions: how many unless asked otherwise.
-        most: how many one seed can give.
+        name: of the benchmark.
+        summary: its questions and media, in a line.
+        plan: (questions, first held-out seed, **options) -> the questions, with media not yet painted; the first n of
+            them are the same for every number.
+        questions: default number of questions.
+        most: largest number of questions per seed.
         step: the number of questions is a multiple of this.
-        options: what else its plan can be told, by name.
-        note: what has to be known to run it, in a line; may be empty.
+        options: names of further arguments of `plan`.
+        note: a hint for running it, in a line; may be empty.
     """
 
     name: str
@@ -58,13 +58,13 @@ class Benchmark:
         """
         if questions is None:
             return self.questions
-        wanted = whole_number("questions", questions, most=self.most)
-        if wanted % self.step:
+        count = whole_number("questions", questions, most=self.most)
+        if count % self.step:
             raise ArgumentError(
                 f"questions={questions}: {self.name} asks {self.step} about each of its media; pass a multiple of "
                 f"{self.step}"
             )
-        return wanted
+        return count
 
 
 _CELLS: Final = len(LENGTHS) * len(POSITIONS)

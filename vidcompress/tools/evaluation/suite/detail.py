@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from vidcompress.tools.evaluation.shapes import Digit, Item, Scene, paint, sample_scene
+from vidcompress.tools.evaluation.shapes import Digit, Scene, SceneObject, paint, sample_scene
 from vidcompress.tools.evaluation.shapes.scene import Box, overlaps
 from vidcompress.tools.evaluation.shapes.sprites import digit_mask
 from vidcompress.tools.evaluation.suite.entry import Entry, Media, Pixels
@@ -31,27 +31,27 @@ MARGIN: Final = 6
 """A digit keeps this many pixels from the borders of its crop."""
 
 CONTRAST: Final = 120.0
-"""Grey levels between a hidden digit and what is around it, before what the thumbnail shows is taken away."""
+"""Grey levels between a hidden digit and its surroundings, before the part that the thumbnail shows is removed."""
 
 
 def detail(questions: int, first: int, view: int = VIEW) -> Iterator[Entry]:
-    """Both kinds, in pictures of 2 x 2 and of 3 x 3 crops, in turns.
+    """Questions about small and hidden digits, in pictures of 2 x 2 and 3 x 3 crops, in turns.
 
     Args:
-        questions: how many.
-        first: the held-out seed to begin with.
+        questions: number of questions.
+        first: first held-out seed.
         view: side of a crop and of the thumbnail, pixels.
     """
     seeds = count(first)
     for number in range(questions):
         style, grid = KINDS[number % len(KINDS)]
         value = number // len(KINDS) % 10
-        found = None
-        while found is None:
+        placement = None
+        while placement is None:
             seed = next(seeds)
             scene = _scene(seed, grid, view)
-            found = _place(np.random.default_rng([seed, 13]), scene, value, grid, view)
-        digit, row, column = found
+            placement = _place(np.random.default_rng([seed, 13]), scene, value, grid, view)
+        digit, row, column = placement
         if style == "small":
             painter = partial(paint, replace(scene, digits=(digit,)))
         else:
@@ -69,7 +69,7 @@ def _scene(seed: int, grid: int, view: int) -> Scene:
     return replace(small, width=grid * view, height=grid * view, items=items, digits=())
 
 
-def _scaled(item: Item, factor: float) -> Item:
+def _scaled(item: SceneObject, factor: float) -> SceneObject:
     return replace(
         item, x=round(item.x * factor), y=round(item.y * factor), size=max(1, round(item.size * factor))
     )

@@ -1,4 +1,4 @@
-"""One question of the suite before it is written: the line it becomes, and how its media are painted."""
+"""Entry of a benchmark: one question before it is written, with the functions that paint its media."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LAST_BLOCK: Final = len(HELD_OUT_SEEDS) // SEEDS_PER_BLOCK - 1
 
 @dataclass(frozen=True)
 class Media:
-    """One file beside the questions.
+    """Media file of a question.
 
     Attributes:
         path: within the folder, with forward slashes; ".png" is a picture and ".mp4" a clip.
@@ -64,10 +64,10 @@ class Entry:
         """The object in `questions.jsonl`."""
         paths = [media.path for media in self.media]
         key = "video" if self.media[0].is_clip else "image" if len(paths) == 1 else "images"
-        found: dict[str, Any] = {"id": self.id, key: paths if key == "images" else paths[0]}
-        found |= {"question": self.question, "answer": self.answer, "kind": self.kind}
-        found |= {"group": self.group} if self.group else {}
-        return found | ({"facts": dict(self.facts)} if self.facts else {})
+        line: dict[str, Any] = {"id": self.id, key: paths if key == "images" else paths[0]}
+        line |= {"question": self.question, "answer": self.answer, "kind": self.kind}
+        line |= {"group": self.group} if self.group else {}
+        return line | ({"facts": dict(self.facts)} if self.facts else {})
 
 
 def picture(path: str, scene: Scene) -> Media:

@@ -1,4 +1,4 @@
-"""Writing a benchmark as a folder, file by file; a killed run is gone on with, and the folder comes out the same."""
+"""Writer of benchmark folders, file by file; a killed run resumes, and the folder is the same."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from vidcompress.tools.evaluation.shapes.examples import CLIP_FPS
 from vidcompress.tools.evaluation.suite.benchmark import MAX_NEW_TOKENS, Benchmark, benchmark_of, check_seed
 from vidcompress.tools.evaluation.suite.detail import VIEW
 from vidcompress.tools.evaluation.suite.entry import Media, first_seed
-from vidcompress.tools.evaluation.suite.target import (
+from vidcompress.tools.evaluation.suite.folder_state import (
     PART,
     QUESTIONS,
     UNFINISHED,
-    Made,
-    alone,
-    begun,
+    FinishedFolder,
     check_target,
     finish,
-    finished,
+    folder_lock,
+    open_journal,
+    read_finished,
 )
 
-__all__ = ["QUESTIONS", "Made", "make", "tasks_folder"]
+__all__ = ["QUESTIONS", "FinishedFolder", "make", "tasks_folder"]
 
 VIEWS: Final = (56, 512)
-"""Least and largest side of a view for which details are drawn."""
+"""Least and largest side of a view of `detail`, pixels."""
 
 
 def make(
@@ -45,18 +45,17 @@ def make(
     view: int | None = None,
     prompt_suffix: str = "",
     on_question: Callable[[int, int], None] = lambda done, of: None,
-) -> Made:
+) -> FinishedFolder:
     """Draw a benchmark into a folder.
 
-    The bytes follow from the arguments and from the versions of the encoders, which the manifest states. A run that was
-    stopped is gone on with by the same call, and ends with the same bytes, but for a bit of a clip that x264 now and
-    then sets otherwise; two at once wait for each other. One
-    question's media are in memory at a time.
+    The bytes follow from the arguments and from the versions of the encoders, which the manifest states. A stopped run
+    resumes with the same call and ends with the same bytes, but for a bit of a clip that x264 sometimes sets otherwise.
+    Two runs at once wait for each other. The media of one question are in memory at a time.
 
     Args:
         name: one of `BENCHMARKS`.
         folder: a new or empty one, or one that this call began or finished before.
-        questions: how many; the first are the same for every number.
+        questions: number of questions; the first are the same for every number.
         seed: 0 to 99, each with scenes of its own, of which no training has seen any.
         view: side of a view of the model in pixels, for the benchmark that needs it (`detail`); 112 by default.
         prompt_suffix: put behind every question, such as a line that asks for short answers. The embedded models know
@@ -64,7 +63,7 @@ def make(
         on_question: called with (questions that are written, questions in all).
 
     Returns:
-        What was made.
+        The finished folder.
 
     Raises:
         ArgumentError: an argument is not allowed, or the folder holds something else.
@@ -79,10 +78,10 @@ def make(
     recipe |= {"prompt_suffix": _suffix(prompt_suffix), **_options(benchmark, view=view)}
     target = Path(folder)
     check_target(target)
-    with alone(target):
+    with folder_lock(target):
         if (target / MANIFEST).exists():
-            return finished(target, recipe)
-        done = begun(target, recipe)
+            return read_finished(target, recipe)
+        done = open_journal(target, recipe)
         _write_questions(target, benchmark, recipe, done, on_question)
         return finish(target, _settings(benchmark, recipe), recipe)
 
@@ -117,19 +116,19 @@ def _write_questions(
     done: int,
     on_question: Callable[[int, int], None],
 ) -> None:
-    wanted, first = recipe["questions"], first_seed(recipe["seed"])
+    total, first = recipe["questions"], first_seed(recipe["seed"])
     options = {name: recipe[name] for name in benchmark.options}
     (folder / "media").mkdir(exist_ok=True)
-    on_question(done, wanted)
+    on_question(done, total)
     with (folder / PART).open("a", encoding="utf-8") as file:
-        for number, entry in enumerate(benchmark.plan(wanted, first, **options)):
+        for number, entry in enumerate(benchmark.plan(total, first, **options)):
             for media in entry.media:
                 if not (folder / media.path).exists():
                     _draw(media, folder)
             if number >= done:
                 file.write(json.dumps(entry.line(), ensure_ascii=False) + "\n")
                 file.flush()
-                on_question(number + 1, wanted)
+                on_question(number + 1, total)
 
 
 def _draw(media: Media, folder: Path) -> None:

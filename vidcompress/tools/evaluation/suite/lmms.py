@@ -1,7 +1,7 @@
-"""The suite as tasks of lmms-eval: rows, media, prompts and marks. The task files are in `tasks/`.
+"""Tasks of the suite for lmms-eval: documents, media, prompts and scores. The task files are in `tasks/`.
 
-A task file names one line of JSON, the benchmark and the type of question; `docs` puts the drawn questions in its
-place. What is drawn, and where, is chosen by environment variables, because lmms-eval has no other way to tell a task.
+A task file names one line of JSON, the benchmark and the question type; `docs` replaces it by the drawn questions.
+Number, seed and folder come from environment variables, because lmms-eval passes no arguments to a task.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SUFFIX: Final = "VIDCOMPRESS_SUITE_SUFFIX"
 
 
 def docs(dataset: Any) -> Any:
-    """Replace the one row of a task's data by the questions of its benchmark and type, drawn where need be.
+    """Questions of a task's benchmark and type, drawn where they are missing.
 
     Args:
         dataset: a `datasets.Dataset` with one row, `benchmark` and `kind`; "" stands for every kind.
@@ -37,14 +37,14 @@ def docs(dataset: Any) -> Any:
     """
     from datasets import Dataset  # type: ignore[import-untyped, unused-ignore]
 
-    wanted = dataset[0]
-    folder = drawn(wanted["benchmark"])
+    selected = dataset[0]
+    folder = benchmark_folder(selected["benchmark"])
     rows = [json.loads(line) for line in (folder / QUESTIONS).read_text(encoding="utf-8").splitlines()]
-    return Dataset.from_list([_doc(row, folder) for row in rows if wanted["kind"] in ("", row["kind"])])
+    return Dataset.from_list([_doc(row, folder) for row in rows if selected["kind"] in ("", row["kind"])])
 
 
-def drawn(name: str) -> Path:
-    """The folder of a benchmark, made when it is not there.
+def benchmark_folder(name: str) -> Path:
+    """Folder of a benchmark, made where it is missing.
 
     Raises:
         ArgumentError: an environment variable says what is not allowed.
@@ -63,14 +63,14 @@ def doc_to_visual(doc: Mapping[str, Any]) -> list[Any]:
 
 
 def doc_to_text(doc: Mapping[str, Any], lmms_eval_specific_kwargs: Mapping[str, str] | None = None) -> str:
-    """The question in `pre_prompt` and `post_prompt` of the task, then VIDCOMPRESS_SUITE_SUFFIX; empty unless set."""
+    """Question between the task's `pre_prompt` and `post_prompt`, then VIDCOMPRESS_SUITE_SUFFIX; empty unless set."""
     around = lmms_eval_specific_kwargs or {}
     words = (around.get("pre_prompt", ""), doc["question"], around.get("post_prompt", ""))
     return "".join((*words, os.environ.get(SUFFIX, "")))
 
 
 def process_results(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
-    """Mark an answer as `vidcompress eval` does, with "exact"."""
+    """Score an answer as `vidcompress eval` does, with "exact"."""
     return {"accuracy": float(normalise(results[0]) == normalise(doc["answer"]))}
 
 

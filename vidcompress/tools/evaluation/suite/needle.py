@@ -1,4 +1,4 @@
-"""A needle in a haystack of frames: a digit that one frame of a clip shows, wherever that frame is."""
+"""Needle-in-a-haystack benchmark: a digit in one frame of a clip, by length of the clip and position."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ MAX_ITEMS: Final = 2
 
 
 def needle(questions: int, first: int) -> Iterator[Entry]:
-    """Round after round of every length with every position.
+    """Questions over every length with every position, in turns.
 
-    Every clip is another one, so that no cell hangs on a few scenes. Every frame has to be looked at (`num_frames` at
-    least 256): a sampler that skips the frame makes the question unanswerable.
+    Every clip is a new one, so that no cell depends on a few scenes. All frames must be sampled (`num_frames` at least
+    256): a sampler that skips the frame makes the question unanswerable.
     """
     cells, seeds = [(frames, position) for frames in LENGTHS for position in POSITIONS], count(first)
     for number in range(questions):
@@ -52,8 +52,8 @@ def with_needle(scene: ClipScene, position: float, digit: int) -> ClipScene:
 
 def _haystack(seeds: Iterator[int], frames: int) -> ClipScene:
     """The clip of the next seed that has a free spot for a digit."""
-    found = (sample_clip(seed, frames, MAX_ITEMS, (SIDE, SIDE)) for seed in seeds)
-    return next(scene for scene in found if scene.flash is not None)
+    scenes = (sample_clip(seed, frames, MAX_ITEMS, (SIDE, SIDE)) for seed in seeds)
+    return next(scene for scene in scenes if scene.flash is not None)
 
 
 def _digit(scene: ClipScene) -> str:

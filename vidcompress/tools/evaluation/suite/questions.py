@@ -1,4 +1,4 @@
-"""Benchmarks of what the shapes world asks: pictures, clips, several pictures at once, several questions in a row."""
+"""Benchmarks of shapes questions: pictures, clips, several pictures at once, and multi-turn."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 from vidcompress.tools.evaluation.shapes import (
     ClipScene,
     Digit,
-    Item,
-    Question,
     Scene,
+    SceneObject,
+    ShapesQuestion,
     ask,
     ask_all,
     held_out_questions,
@@ -40,41 +40,41 @@ def clip(path: str, scene: ClipScene) -> Media:
 
 def shapes_image(questions: int, first: int) -> Iterator[Entry]:
     """One question per held-out picture, as many of each type."""
-    for seed, scene, asked in held_out_questions("image", questions, first=first):
-        yield _entry(f"{seed}", scene, asked)
+    for seed, scene, question in held_out_questions("image", questions, first=first):
+        yield _entry(f"{seed}", scene, question)
 
 
 def shapes_clip(questions: int, first: int) -> Iterator[Entry]:
     """One question per held-out clip of eight frames, as many of each type."""
-    for seed, scene, asked in held_out_questions("clip", questions, first=first):
-        yield _entry(f"{seed}", scene, asked)
+    for seed, scene, question in held_out_questions("clip", questions, first=first):
+        yield _entry(f"{seed}", scene, question)
 
 
-def _entry(name: str, scene: Scene | ClipScene, asked: Question) -> Entry:
+def _entry(name: str, scene: Scene | ClipScene, question: ShapesQuestion) -> Entry:
     media = picture(name, scene) if isinstance(scene, Scene) else clip(name, scene)
-    return Entry(name, asked.text, asked.answer, (media,), asked.type)
+    return Entry(name, question.text, question.answer, (media,), question.type)
 
 
 def multi_image(questions: int, first: int) -> Iterator[Entry]:
     """Questions about two to four pictures together, types and numbers of pictures in turns.
 
-    What is asked for is in one of the pictures (`facts["where"]`, counted from 0), except for counting, which goes over
-    all of them, and for what is in none.
+    The answer is in one of the pictures (`facts["where"]`, counted from 0), except for counting, which is over all of
+    them, and for objects that are in none.
     """
-    wanted, seeds = "yes", count(first)
+    expected, seeds = "yes", count(first)
     for number in range(questions):
         kind = MULTI_IMAGE_TYPES[number % len(MULTI_IMAGE_TYPES)]
         pictures = 2 + number // len(MULTI_IMAGE_TYPES) % 3
-        asked: Question | None = None
-        while asked is None or (kind == "existence" and asked.answer != wanted):
+        question: ShapesQuestion | None = None
+        while question is None or (kind == "existence" and question.answer != expected):
             drawn = list(islice(seeds, pictures))
             scenes = _one_digit([_small_scene(seed) for seed in drawn], drawn[0])
-            asked = ask(_together(scenes), kind, np.random.default_rng([drawn[0], 10]))
+            question = ask(_together(scenes), kind, np.random.default_rng([drawn[0], 10]))
         if kind == "existence":
-            wanted = "no" if wanted == "yes" else "yes"
+            expected = "no" if expected == "yes" else "yes"
         media = tuple(picture(f"{seed}", scene) for seed, scene in zip(drawn, scenes, strict=True))
-        facts = {"images": pictures, "where": _where(asked, scenes)}
-        yield Entry(f"{drawn[0]}", asked.text, asked.answer, media, kind, facts=facts)
+        facts = {"images": pictures, "where": _where(question, scenes)}
+        yield Entry(f"{drawn[0]}", question.text, question.answer, media, kind, facts=facts)
 
 
 def _small_scene(seed: int) -> Scene:
@@ -89,8 +89,8 @@ def _one_digit(scenes: list[Scene], seed: int) -> list[Scene]:
 
 
 def _together(scenes: list[Scene]) -> Scene:
-    """One scene that holds the objects and the digit of all, for the makers of questions."""
-    items: list[Item] = []
+    """One scene with the objects and the digit of all scenes, for the question makers."""
+    items: list[SceneObject] = []
     digits: list[Digit] = []
     for scene in scenes:
         digits += [
@@ -100,14 +100,14 @@ def _together(scenes: list[Scene]) -> Scene:
     return replace(scenes[0], items=tuple(items), digits=tuple(digits))
 
 
-def _where(asked: Question, scenes: list[Scene]) -> int | None:
-    """Which picture holds what is asked for, counted from 0; None where it is in all or in none."""
-    if asked.type == "digit":
+def _where(question: ShapesQuestion, scenes: list[Scene]) -> int | None:
+    """Index of the picture that holds the answer; None where it is in all or in none."""
+    if question.type == "digit":
         return next(place for place, scene in enumerate(scenes) if scene.digits)
-    if asked.type == "count" or not asked.about:
+    if question.type == "count" or not question.about:
         return None
     ends = np.cumsum([len(scene.items) for scene in scenes])
-    return int(np.searchsorted(ends, asked.about[0], side="right"))
+    return int(np.searchsorted(ends, question.about[0], side="right"))
 
 
 def multi_turn(questions: int, first: int) -> Iterator[Entry]:
@@ -121,12 +121,12 @@ def _turns(first: int) -> Iterator[Entry]:
         is_clip = media % 2 == 1
         scene: Scene | ClipScene = sample_clip(seed, CLIP_FRAMES) if is_clip else sample_scene(seed)
         rng = np.random.default_rng([seed, 12])
-        found = ask_all(scene, rng)
-        if len(found) < TURNS:
+        candidates = ask_all(scene, rng)
+        if len(candidates) < TURNS:
             continue
-        chosen = [found[place] for place in rng.permutation(len(found))[:TURNS]]
-        for turn, asked in enumerate(chosen):
-            entry = _entry(f"{seed}", scene, asked)
+        chosen = [candidates[place] for place in rng.permutation(len(candidates))[:TURNS]]
+        for turn, question in enumerate(chosen):
+            entry = _entry(f"{seed}", scene, question)
             facts = {"turn": turn, "medium": "clip" if is_clip else "image"}
             yield replace(entry, id=f"{seed}-{turn}", group=f"{seed}", facts=facts)
         media += 1

@@ -1,1 +1,1 @@
-"""Where questions come from."""
+"""Tasks: benchmarks as lists of items."""

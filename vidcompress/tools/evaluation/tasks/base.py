@@ -1,4 +1,4 @@
-"""The nouns of an evaluation: a question with its media, and a task that holds many of them."""
+"""Base of tasks: an item is a question with its media, a task is a list of items."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 Metric = Literal["exact", "choice", "yes_no", "anls"]
 METRICS: tuple[str, ...] = get_args(Metric)
-"""How one answer may be judged; see `vidcompress.tools.evaluation.metrics`."""
+"""Metrics of one answer; see `vidcompress.tools.evaluation.metrics`."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Item:
         kind: type of question, whose mean is reported by itself; "" for none.
         group: items of one non-empty group show the same media and are asked in order over media that were encoded
             and compressed once (`qa.chat(history=False)`).
-        facts: what is known about the item, such as `{"frames": 64, "position": 0.25, "set": "long"}`; JSON values.
+        facts: metadata of the item, such as `{"frames": 64, "position": 0.25, "set": "long"}`; JSON values.
         metric: one of `METRICS` where it is not the task's.
     """
 
@@ -48,7 +48,7 @@ class Task(Protocol):
 
     Attributes:
         name: as in a sweep file.
-        split: which part of the data it is.
+        split: of the data.
         revision: SHA-256 of the data, in hexadecimal; answers about other data are not mixed with these.
         metric: one of `METRICS`, or "mixed" where the items say it.
         max_new_tokens: longest answer, in tokens.
@@ -61,7 +61,7 @@ class Task(Protocol):
 
     @property
     def split(self) -> str:
-        """Which part of the data it is."""
+        """Split of the data."""
         ...
 
     @property

@@ -1,4 +1,4 @@
-"""Bring your own: a folder with `questions.jsonl` and media beside it is a benchmark."""
+"""Folder benchmarks: a folder with `questions.jsonl` and media beside it."""
 
 from __future__ import annotations
 
@@ -127,15 +127,15 @@ def _object(line: bytes, where: str) -> dict[str, Any]:
     return value
 
 
-def known_keys(found: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
-    """Refuse what is no known key.
+def known_keys(settings: Mapping[str, Any], keys: tuple[str, ...], where: str) -> None:
+    """Refuse unknown keys.
 
     Raises:
-        ArgumentError: with the nearest of the known ones.
+        ArgumentError: with the nearest known key.
     """
-    for name in found:
-        if name not in known:
-            raise ArgumentError(f"{where}unknown key {shown(name)}; {nearest(name, known)}")
+    for name in settings:
+        if name not in keys:
+            raise ArgumentError(f"{where}unknown key {shown(name)}; {nearest(name, keys)}")
 
 
 def _settings(folder: Path) -> tuple[dict[str, Any], bytes]:
@@ -144,25 +144,25 @@ def _settings(folder: Path) -> tuple[dict[str, Any], bytes]:
         return {}, b""
     try:
         content = path.read_bytes()
-        found = tomllib.loads(content.decode())
+        settings = tomllib.loads(content.decode())
     except (OSError, ValueError, RecursionError) as error:
         raise ArgumentError(
             f"{path} is no TOML file that can be read ({one_line(error)}); check its syntax"
         ) from error
     where = f"{path}: "
-    known_keys(found, SETTING_KEYS, where)
+    known_keys(settings, SETTING_KEYS, where)
     for name in ("name", "split"):
-        if name in found:
-            word(f"{where}{name}", found[name], "test")
-    if "metric" in found:
-        one_of(f"{where}metric", found["metric"], (*METRICS, "mixed"))
-    if "max_new_tokens" in found:
-        whole_number(f"{where}max_new_tokens", found["max_new_tokens"])
-    if "list_choices" in found:
-        flag(f"{where}list_choices", found["list_choices"])
-    if not isinstance(found.get("prompt_suffix", ""), str):
-        raise ArgumentError(f"{where}prompt_suffix={shown(found['prompt_suffix'])}: must be a text")
-    return found, content
+        if name in settings:
+            word(f"{where}{name}", settings[name], "test")
+    if "metric" in settings:
+        one_of(f"{where}metric", settings["metric"], (*METRICS, "mixed"))
+    if "max_new_tokens" in settings:
+        whole_number(f"{where}max_new_tokens", settings["max_new_tokens"])
+    if "list_choices" in settings:
+        flag(f"{where}list_choices", settings["list_choices"])
+    if not isinstance(settings.get("prompt_suffix", ""), str):
+        raise ArgumentError(f"{where}prompt_suffix={shown(settings['prompt_suffix'])}: must be a text")
+    return settings, content
 
 
 def _item(line: Mapping[str, Any], where: str, folder: Path, settings: Mapping[str, Any]) -> Item:

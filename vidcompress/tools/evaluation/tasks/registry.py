@@ -1,4 +1,4 @@
-"""From the name of a task to its questions."""
+"""Registry of tasks: from a task's name to its items."""
 
 from __future__ import annotations
 
@@ -46,21 +46,21 @@ class Tasks:
 
     def __init__(self, media: Path) -> None:
         self._media = media
-        self._made: dict[TaskSpec, tuple[Task, Sequence[Item]]] = {}
+        self._tasks: dict[TaskSpec, tuple[Task, Sequence[Item]]] = {}
 
     def __call__(self, spec: TaskSpec) -> tuple[Task, Sequence[Item]]:
-        """The task, and those of its questions that `limit` leaves.
+        """The task and its items, the first `limit` of them.
 
         Raises:
             ArgumentError: as `make_task`.
         """
-        if spec not in self._made:
+        if spec not in self._tasks:
             task = make_task(spec, self._media)
-            self._made[spec] = task, tuple(task.items())[: spec.limit]
-        return self._made[spec]
+            self._tasks[spec] = task, tuple(task.items())[: spec.limit]
+        return self._tasks[spec]
 
     def write_media(self, spec: TaskSpec) -> None:
-        """Draw what has to be drawn before a question can be asked.
+        """Draw the media of a task that are missing.
 
         Raises:
             OSError: a file cannot be written.
@@ -71,7 +71,7 @@ class Tasks:
 
 
 def task_name(spec: TaskSpec, task: Task | None) -> str:
-    """What tables call a task: its label, the name that a folder gives itself, or lmms-eval's name."""
+    """Name of a task in tables: its label, the name in its folder, or lmms-eval's name."""
     if spec.label:
         return spec.label
     return task.name if task is not None else spec.rest

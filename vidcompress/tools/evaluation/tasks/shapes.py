@@ -1,4 +1,4 @@
-"""The shapes questions as a task: held-out pictures and clips, drawn into files once."""
+"""Task of shapes questions: held-out pictures and clips, drawn into files once."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class ShapesTask:
 
     Args:
         medium: "image" or "clip".
-        folder: where pictures (PNG) and clips (H.264) are written; what is there already is used.
-        questions: how many.
+        folder: where pictures (PNG) and clips (H.264) are written; existing files are used.
+        questions: number of questions.
         seed: which block of that many questions: 0 the first, 1 the next, ...
         frames: of a clip.
 
@@ -58,22 +58,22 @@ class ShapesTask:
         whole_number("frames", frames, most=300)
         self.name = f"shapes:{medium}"
         drawn = list(held_out_questions(medium, count * (block + 1), frames))[count * block :]
-        told = json.dumps([[at, asked.text, asked.answer] for at, _, asked in drawn])
-        self.revision = hashlib.sha256(f"{medium} {frames} {told}".encode()).hexdigest()
+        content = json.dumps([[at, question.text, question.answer] for at, _, question in drawn])
+        self.revision = hashlib.sha256(f"{medium} {frames} {content}".encode()).hexdigest()
         ending = "png" if medium == "image" else "mp4"
         self._scenes: list[tuple[Path, int, Any]] = []
         self._items: list[Item] = []
-        for at, scene, asked in drawn:
+        for at, scene, question in drawn:
             path = folder / f"{at}.{ending}" if medium == "image" else folder / f"{at}-{frames}.{ending}"
             self._scenes.append((path, at, scene))
             self._items.append(
                 Item(
                     f"{at}",
-                    asked.text,
+                    question.text,
                     images=(path,) if medium == "image" else (),
                     video=path if medium == "clip" else None,
-                    answers=(asked.answer,),
-                    kind=asked.type,
+                    answers=(question.answer,),
+                    kind=question.type,
                 )
             )
 

@@ -1,4 +1,4 @@
-"""What the task files of this folder name: lmms-eval finds this module beside them."""
+"""Functions that the task files of this folder name; lmms-eval imports this module from beside them."""
 
 from vidcompress.tools.evaluation.suite.lmms import doc_to_text, doc_to_visual, docs, process_results
 

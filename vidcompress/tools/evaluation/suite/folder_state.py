@@ -1,7 +1,7 @@
-"""The state of a folder that is drawn into: new, begun, finished, or somebody else's.
+"""State of a benchmark folder: new, begun, finished, or foreign.
 
-A folder that was begun has a journal: the recipe on its first line, then a line per question whose media are all there.
-One that is finished has a manifest instead.
+A begun folder has a journal: the recipe on its first line, then a line per question whose media are all written. A
+finished folder has a manifest instead.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ SCHEMA: Final = 1
 
 
 @dataclass(frozen=True)
-class Made:
-    """A finished folder.
+class FinishedFolder:
+    """Finished benchmark folder.
 
     Attributes:
         folder: where it is.
-        questions: how many it asks.
-        files: how many media it holds.
+        questions: number of questions.
+        files: number of media files.
         revision: SHA-256 over names and contents of all files but the manifest, in hexadecimal.
     """
 
@@ -45,10 +45,10 @@ class Made:
 
 
 def check_target(folder: Path) -> None:
-    """Look at a folder before anything is written.
+    """Check a folder before anything is written.
 
     Raises:
-        ArgumentError: it is no folder, or one with files of somebody else.
+        ArgumentError: it is no folder, or holds foreign files.
     """
     if not folder.exists():
         return
@@ -62,8 +62,8 @@ def check_target(folder: Path) -> None:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Make the folder and hold its lock; the lock of a process that died is free.
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Make the folder and hold its lock; the lock of a dead process is free.
 
     Raises:
         ArgumentError: the folder cannot be made.
@@ -83,22 +83,22 @@ def alone(folder: Path) -> Iterator[None]:
         (folder / LOCK).unlink(missing_ok=True)
 
 
-def begun(folder: Path, recipe: Mapping[str, Any]) -> int:
-    """Open or mend the journal; returns how many questions it holds.
+def open_journal(folder: Path, recipe: Mapping[str, Any]) -> int:
+    """Open the journal, drop an unfinished last line, and return its number of questions.
 
     Raises:
         ArgumentError: it was begun for another recipe, or with other versions of the encoders.
     """
     part = folder / PART
-    wanted = {"recipe": dict(recipe), "made_with": made_with()}
+    expected = {"recipe": dict(recipe), "made_with": encoder_versions()}
     if not part.exists():
-        _write(part, (json.dumps(wanted) + "\n").encode())
+        _write(part, (json.dumps(expected) + "\n").encode())
         return 0
     whole = 0
     with part.open("rb+") as file:
         head = file.readline()
-        if head != (json.dumps(wanted) + "\n").encode():
-            raise ArgumentError(_other(folder, head.decode(errors="replace").strip(), wanted))
+        if head != (json.dumps(expected) + "\n").encode():
+            raise ArgumentError(_other(folder, head.decode(errors="replace").strip(), expected))
         end = file.tell()
         for line in file:
             if not line.endswith(b"\n"):
@@ -108,26 +108,26 @@ def begun(folder: Path, recipe: Mapping[str, Any]) -> int:
     return whole
 
 
-def finished(folder: Path, recipe: Mapping[str, Any]) -> Made:
-    """What a folder with a manifest holds.
+def read_finished(folder: Path, recipe: Mapping[str, Any]) -> FinishedFolder:
+    """Read a folder with a manifest.
 
     Raises:
         ArgumentError: it is of another recipe, cannot be read, or a file is gone.
     """
-    found = read_manifest(folder / MANIFEST)
-    if found.get("recipe") != recipe:
-        raise ArgumentError(_other(folder, found.get("recipe"), recipe))
+    manifest = read_manifest(folder / MANIFEST)
+    if manifest.get("recipe") != recipe:
+        raise ArgumentError(_other(folder, manifest.get("recipe"), recipe))
     (folder / PART).unlink(missing_ok=True)  # a kill may have come between the manifest and this
-    lost = next((path for path in found["files"] if not (folder / path).is_file()), None)
+    lost = next((path for path in manifest["files"] if not (folder / path).is_file()), None)
     if lost is not None:
         raise ArgumentError(
             f"folder={shown(str(folder))}: {shown(lost)} is gone; delete the folder to have all of it drawn again"
         )
-    return _made(folder, found)
+    return _finished_folder(folder, manifest)
 
 
-def finish(folder: Path, settings: str, recipe: Mapping[str, Any]) -> Made:
-    """Write what describes the questions, and at the very end the manifest, which says that all is there."""
+def finish(folder: Path, settings: str, recipe: Mapping[str, Any]) -> FinishedFolder:
+    """Write questions, settings and, last of all, the manifest, which marks the folder as finished."""
     for path in (folder / "media").glob(f"{UNFINISHED}.*"):
         path.unlink()
     scratch = folder / f"{PART}.new"
@@ -145,27 +145,27 @@ def finish(folder: Path, settings: str, recipe: Mapping[str, Any]) -> Made:
         "schema": SCHEMA,
         "recipe": dict(recipe),
         "revision": hashlib.sha256(listed.encode()).hexdigest(),
-        "made_with": made_with(),
+        "made_with": encoder_versions(),
         "files": files,
     }
     _write(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
     (folder / PART).unlink()
-    return _made(folder, manifest)
+    return _finished_folder(folder, manifest)
 
 
-def made_with() -> dict[str, str]:
-    """The versions on which the bytes of the media depend."""
+def encoder_versions() -> dict[str, str]:
+    """Versions that the bytes of the media depend on."""
     return {"vidcompress": __version__} | {name: version(name) for name in ("numpy", "pillow", "av")}
 
 
-def _made(folder: Path, manifest: Mapping[str, Any]) -> Made:
+def _finished_folder(folder: Path, manifest: Mapping[str, Any]) -> FinishedFolder:
     media = sum(path.startswith("media/") for path in manifest["files"])
-    return Made(folder, manifest["recipe"]["questions"], media, manifest["revision"])
+    return FinishedFolder(folder, manifest["recipe"]["questions"], media, manifest["revision"])
 
 
-def _other(folder: Path, found: Any, wanted: Mapping[str, Any]) -> str:
+def _other(folder: Path, theirs: Any, ours: Mapping[str, Any]) -> str:
     return (
-        f"folder={shown(str(folder))} holds another benchmark ({shown(found, 160)}, not {shown(dict(wanted), 160)}); "
+        f"folder={shown(str(folder))} holds another benchmark ({shown(theirs, 160)}, not {shown(dict(ours), 160)}); "
         "name another folder, or delete it"
     )
 

@@ -1,4 +1,4 @@
-"""A published table beside ours, drawn: `ours / theirs (difference)`, and what was not matched and why."""
+"""Table of a comparison with published results: `ours / theirs (difference)`, and the reasons of missing matches."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections.abc import Iterator
 from typing import Any
 
 from vidcompress.tools.evaluation.report.published import PublishedRow
-from vidcompress.tools.evaluation.report.published_comparison import Comparison
-from vidcompress.tools.evaluation.report.render import Sheet
+from vidcompress.tools.evaluation.report.published_comparison import PublishedComparison
+from vidcompress.tools.evaluation.report.render import ReportTable
 
 SAME_TOKENS = 0.02
-"""How far the mean number of tokens may lie from the paper's before that is said."""
+"""Relative difference of the mean number of tokens above which a note is written."""
 
 
-def notes_of(comparison: Comparison) -> Iterator[str]:
-    """What to know before believing a difference, and what could not be compared."""
+def comparison_notes(comparison: PublishedComparison) -> Iterator[str]:
+    """Notes on a comparison: conventions, token counts, frames, failures, and scores without a match."""
     table, matches = comparison.table, comparison.matches
-    found = [match for match in matches if match.ours is not None]
+    matched = [match for match in matches if match.ours is not None]
     yield f"their convention: {table.convention}"
     if table.visual_tokens is not None:
         means = {
             match.task.name: match.ours.tokens["total"]
-            for match in found
+            for match in matched
             if match.ours is not None and match.ours.tokens.get("total")
         }
         off = [
@@ -33,31 +33,35 @@ def notes_of(comparison: Comparison) -> Iterator[str]:
             advice = '; preset = "2880" on the model makes them alike' if table.visual_tokens == 2880 else ""
             yield f"visual tokens before compression: theirs {table.visual_tokens}, ours {', '.join(off)}{advice}"
     if table.num_frames is not None and any(
-        match.ours is not None and match.ours.settings.get("num_frames") is None for match in found
+        match.ours is not None and match.ours.settings.get("num_frames") is None for match in matched
     ):
         yield f"theirs has {table.num_frames} frames; our rows do not say how many"
     few = {
-        f"{m.task.name} {m.ours.questions}" for m in found if m.ours is not None and m.ours.limit is not None
+        f"{m.task.name} {m.ours.questions}"
+        for m in matched
+        if m.ours is not None and m.ours.limit is not None
     }
     if few:
         yield f"not all questions were asked: {', '.join(sorted(few))}"
     failed = [
-        f"{m.row.method} {m.task.name} {m.ours.failed}" for m in found if m.ours is not None and m.ours.failed
+        f"{m.row.method} {m.task.name} {m.ours.failed}"
+        for m in matched
+        if m.ours is not None and m.ours.failed
     ]
     if failed:
         yield f"questions of ours that failed: {', '.join(failed)}"
-    for task in dict.fromkeys(match.task for match in found):
+    for task in dict.fromkeys(match.task for match in matched):
         if task.remark:
             yield f"{task.name}: {task.remark}"
-    for method in dict.fromkeys(match.row.method for match in found):
+    for method in dict.fromkeys(match.row.method for match in matched):
         if table.method_remarks[method]:
             yield f"{method}: {table.method_remarks[method]}"
     yield from _missing(comparison)
     yield from (f"not held here: {what}" for what in table.absent)
 
 
-def _missing(comparison: Comparison) -> Iterator[str]:
-    """Published figures without a counterpart, those of one reason together."""
+def _missing(comparison: PublishedComparison) -> Iterator[str]:
+    """Published scores without a match, by reason."""
     matched = [
         row for row, *_ in comparison.averages if any(m.row is row and m.ours for m in comparison.matches)
     ]
@@ -87,19 +91,19 @@ def _missing(comparison: Comparison) -> Iterator[str]:
         yield f"not matched, {why}: {'; '.join(rows)}"
 
 
-def is_met(comparison: Comparison) -> bool:
-    """Whether any figure but the uncompressed model's has a counterpart."""
+def has_matches(comparison: PublishedComparison) -> bool:
+    """Whether a score of a compressed model has a match."""
     return any(match.ours is not None and match.row.retention_ratio < 1 for match in comparison.matches)
 
 
-def unmet(comparison: Comparison) -> str:
-    """One line for a table of which nothing was matched: why."""
+def reason_without_match(comparison: PublishedComparison) -> str:
+    """Reason why no score of a table was matched, in one line."""
     whys = dict.fromkeys(m.why for m in comparison.matches if m.ours is None and m.row.retention_ratio < 1)
     said = "; ".join(whys) or "; ".join(comparison.table.absent) or "only averages are held here"
     return f"nothing to compare with {comparison.table.title} ({comparison.table.name}): {said}"
 
 
-def sheet_of(comparison: Comparison) -> Sheet:
+def comparison_table(comparison: PublishedComparison) -> ReportTable:
     """A comparison as a table: `ours / theirs (difference)` per task, and the averages."""
     table = comparison.table
     head = ["retention", "method", *(task.name for task in table.tasks), "average %"]
@@ -114,15 +118,15 @@ def sheet_of(comparison: Comparison) -> Sheet:
         groups.setdefault(row.retention_ratio, []).append([(text, False) for text in cells])
     notes = ["ours / theirs (difference); average %: mean share of the uncompressed model, theirs of theirs."]
     source = f"{table.paper}, {table.table}" + (f", arXiv {table.arxiv}" if table.arxiv else "")
-    return Sheet(
+    return ReportTable(
         f"against {table.title}",
         head,
         list(groups.values()),
-        [*notes, f"theirs: {source}", *notes_of(comparison)],
+        [*notes, f"theirs: {source}", *comparison_notes(comparison)],
     )
 
 
-def _named(comparison: Comparison, row: PublishedRow) -> str:
+def _named(comparison: PublishedComparison, row: PublishedRow) -> str:
     """The paper's name, and ours where it is not just the same word."""
     used = dict.fromkeys(m.ours.method for m in comparison.matches if m.row is row and m.ours is not None)
     plain = [label for label in used if label != row.method.lower() and label != "none"]
@@ -135,7 +139,7 @@ def _pair(ours: float | None, theirs: float | None) -> str:
     return f"– / {theirs:.1f}" if ours is None else f"{ours:.1f} / {theirs:.1f} ({ours - theirs:+.1f})"
 
 
-def to_dict(comparison: Comparison) -> dict[str, Any]:
+def to_dict(comparison: PublishedComparison) -> dict[str, Any]:
     """A comparison as JSON types."""
     return {
         "table": comparison.table.name,
@@ -165,5 +169,5 @@ def to_dict(comparison: Comparison) -> dict[str, Any]:
             }
             for row, ours, theirs, count in comparison.averages
         ],
-        "notes": list(notes_of(comparison)),
+        "notes": list(comparison_notes(comparison)),
     }
