@@ -91,7 +91,7 @@ def test_environment_variables_are_checked(monkeypatch: pytest.MonkeyPatch, tmp_
         with monkeypatch.context() as only:
             only.setenv(name, text)
             with pytest.raises(ArgumentError, match=message):
-                lmms.drawn("shapes-image")
+                lmms.benchmark_folder("shapes-image")
     assert list(tmp_path.iterdir()) == []
 
 

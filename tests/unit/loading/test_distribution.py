@@ -12,7 +12,7 @@ import pytest
 import vidcompress
 from vidcompress.loading import distribution
 from vidcompress.tools.doctor import packages
-from vidcompress.tools.evaluation.suite import target
+from vidcompress.tools.evaluation.suite import folder_state
 
 ROOT = Path(__file__).parents[3]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -145,7 +145,7 @@ def test_requirements_are_those_of_the_right_distribution(site: Path) -> None:
     install(site, "vidcompress", "9.9", "somebodys-player>=1")
     assert packages._stated() == ("", [])
     install(site, "vidcompress-vlm", "0.1", "torch>=2.6", "lmms-eval>=0.7.3; extra == 'eval'")
-    entries = {entry["name"]: entry for entry in packages.wanted()}
+    entries = {entry["name"]: entry for entry in packages.requirements()}
     assert entries["torch"] == {"name": "torch", "versions": ">=2.6", "needed": True}
     assert entries["lmms-eval"]["extra"] == "eval"
     assert "somebodys-player" not in entries
@@ -155,7 +155,7 @@ def test_versions_of_drawn_benchmarks_need_no_metadata(site: Path) -> None:
     install(site, "vidcompress", "9.9")
     for name in ("numpy", "pillow", "av"):
         install(site, name, "1.2")
-    ours = target.made_with()
+    ours = folder_state.encoder_versions()
     assert ours == {"vidcompress": vidcompress.__version__, "numpy": "1.2", "pillow": "1.2", "av": "1.2"}
 
 
