@@ -57,9 +57,15 @@ class Scene:
         """The plan of one row at a ratio, half up."""
         budget = int(ratio * self.visual + Fraction(1, 2))
         schedule = method.plan_layers(self.visual, budget, self.layers, ratio=ratio)
-        spans = [[(BEFORE, self.visual)]]
+        columns = [[torch.arange(BEFORE, BEFORE + self.visual)]]
         return PruningPlan(
-            method, [self.width], spans, [schedule], [budget], method.positions == "contiguous"
+            method,
+            lengths=[self.width],
+            columns=columns,
+            ends=[BEFORE + self.visual],
+            schedules=[schedule],
+            budgets=[budget],
+            contiguous=method.positions == "contiguous",
         )
 
     def captured(self, count: int, columns: Tensor) -> Any:

@@ -31,7 +31,7 @@ from vidcompress.adapters.packing import (
     on_canvas,
 )
 from vidcompress.checks import is_number
-from vidcompress.core.layout import Layout
+from vidcompress.core.layout import Layout, Modality
 from vidcompress.core.tokens import AXES, Evidence, FrameSource, LazyTokens, VisualTokens
 from vidcompress.errors import UnsupportedInputError, UnsupportedModelError, shown
 
@@ -47,6 +47,7 @@ class LlavaAdapter(Adapter):
     """
 
     newlines: ClassVar[Newlines] = "end"
+    sent_as: ClassVar[Mapping[Modality, Modality]] = {"image": "image", "video": "image"}
     full_precision: ClassVar[tuple[str, ...]] = (
         "model.vision_tower",
         "model.multi_modal_projector",
@@ -77,6 +78,16 @@ class LlavaAdapter(Adapter):
     def vision_layers(self) -> nn.ModuleList:
         """The encoder's transformer layers."""
         return encoder_layers(self.core.vision_tower)
+
+    def probe(self, evidence: Sequence[Evidence]) -> EncoderProbe:
+        """Probe that runs the vision tower and reads evidence on the way; a family's own encoder has its own.
+
+        Args:
+            evidence: quantities to read.
+        """
+        layer = self.model.config.vision_feature_layer
+        indices = [layer] if isinstance(layer, int) else list(layer)
+        return EncoderProbe(self.core.vision_tower, self.vision_layers(), indices, evidence, self.has_cls)
 
     # -- what a family states ------------------------------------------------------------------------------
 
@@ -223,9 +234,7 @@ class LlavaAdapter(Adapter):
         deferred: bool,
     ) -> None:
         """Encode the views of all sources, chunk by chunk, and hand each one's to its taker."""
-        wanted = self.model.config.vision_feature_layer
-        indices = [wanted] if isinstance(wanted, int) else list(wanted)
-        probe = EncoderProbe(self.core.vision_tower, self.vision_layers(), indices, evidence, self.has_cls)
+        probe = self.probe(evidence)
         for pixels, owners in chunks(sources, max_views):
             encoded = self._encode_views(probe, pixels, evidence, is_video, deferred)
             hand_out(encoded, owners, takers)

@@ -53,11 +53,21 @@ class Pruner:
                 "layers, which compiled code does not see; use a method before the language model, or one that is not "
                 "compiled"
             )
+        traits = adapter.traits
         for layer in self._decoder.layers:
-            check_layer(layer)
+            check_layer(layer, qk_norm=traits.qk_norm)
+        if traits.hybrid or traits.deep_levels:
+            why = (
+                "whose layers are not all attention"
+                if traits.hybrid
+                else f"which adds features behind its first {traits.deep_levels} layers"
+            )
+            raise UnsupportedModelError(
+                f"{type(adapter.model).__name__} has a decoder {why}, and cannot be pruned inside; use a method before "
+                "the language model"
+            )
         check_implementation(self._decoder.config._attn_implementation)
-        windows = [getattr(layer.self_attn, "sliding_window", None) for layer in self._decoder.layers]
-        self._window = min((window for window in windows if window is not None), default=None)
+        self._window = traits.window
         self._handles: list[Any] = []
         self._local = threading.local()
         self._segments: WeakKeyDictionary[Any, dict[int, Segment]] = WeakKeyDictionary()

@@ -38,7 +38,7 @@ class ShortColumns:
 
     Args:
         prompt: the caller's parsed rows.
-        kept: for each (modality, number) the (K,) positions that are sent; only K is looked at.
+        kept: for each (modality, number) the (K,) positions that are sent; only K is read of a visual of one run.
         width: L, columns of the caller's prompt.
         inside: what a method inside the language model leaves out after that, or None.
     """
@@ -50,7 +50,7 @@ class ShortColumns:
         width: int,
         inside: PruningPlan | None = None,
     ) -> None:
-        self._prompt, self._full = prompt, width
+        self._prompt, self._kept, self._full = prompt, kept, width
         self._counts = [[int(kept[s.modality, s.number].shape[0]) for s in spans] for spans in prompt.spans]
         self._lengths = [
             len(row) - sum(s.length - n for s, n in zip(spans, counts, strict=True))
@@ -73,7 +73,7 @@ class ShortColumns:
         if not 0 <= at < len(where):
             return None
         if self._inside is not None:
-            if spans and at < spans[-1].start + spans[-1].length:
+            if spans and at < spans[-1].stop:
                 raise _not_text(
                     row, column, f"behind the last visual token (method {self._inside.method.name!r})"
                 )
@@ -82,9 +82,14 @@ class ShortColumns:
         for span, count in zip(spans, self._counts[row], strict=True):
             if at < span.start:
                 break
-            if at < span.start + span.length and count < span.length:
+            if at >= span.stop or count == span.length:
+                gone += span.length - count
+                continue
+            before = sum(len(run) for run in span.runs if run.stop <= at)
+            if any(at in run for run in span.runs):
                 raise _not_text(row, column, "of the text")
-            gone += span.length - count
+            gone += before - int((self._kept[span.modality, span.number] < before).sum())
+            break
         start = 0 if self._prompt.pad_right else self.width - self._lengths[row]
         return start + at - gone
 

@@ -83,4 +83,5 @@ def spread(tokens: VisualTokens, layout: Layout, follows: Sequence[int]) -> Visu
         item: value[by_axis[axis]] if (axis := AXES.get(item.quantity, "N")[0]) in by_axis else value
         for item, value in tokens.evidence.items()
     }
-    return replace(tokens, features=tokens.features[index], layout=layout, evidence=evidence)
+    deep = tuple(level[index] for level in tokens.deep)
+    return replace(tokens, features=tokens.features[index], layout=layout, evidence=evidence, deep=deep)

@@ -14,7 +14,7 @@ from vidcompress.core.tokens import AXES, OF_QUESTION, Evidence, VisualTokens
 from vidcompress.core.wrappers import unwrap
 from vidcompress.methods.lookup import available_methods, get_method
 from vidcompress.testing.block import check_block, check_refusals
-from vidcompress.testing.expect import require, same
+from vidcompress.testing.expect import positions_of, require, same
 from vidcompress.testing.models import check_counts, check_identity, check_masked
 from vidcompress.testing.rows import check_rows
 
@@ -59,8 +59,8 @@ def check_adapter(
     for method in chosen:
         check_identity(model, inputs, method)
         check_counts(model, inputs, method)
-        check_masked(model, inputs, method, positions="contiguous")
-        check_masked(model, inputs, method, positions="original")
+        for positions in positions_of(model):
+            check_masked(model, inputs, method, positions=positions)
         check_rows(model, inputs, method)
     check_block(model, inputs)
     check_refusals(model, inputs)
@@ -75,7 +75,11 @@ def _check_visual(adapter: Adapter, visual: Visual, modality: str) -> None:
         f"{who} has {len(layout)} positions and a full length of {layout.full_length}",
     )
     views, pixels = len(layout.views), tuple(visual.pixels.shape)
-    require(len(pixels) == 4 and pixels[0] == views, f"{who} has {views} views, pixels of shape {pixels}")
+    require(len(pixels) > 1 and pixels[0] == views, f"{who} has {views} views, pixels of shape {pixels}")
+    require(
+        sum(visual.placeholder_runs) == layout.full_length,
+        f"{who} has {layout.full_length} positions in runs of {visual.placeholder_runs}",
+    )
     counts = torch.bincount(layout.view, minlength=views + 1).tolist()
     require(
         counts == [*layout.sizes, layout.num_separators],
@@ -105,6 +109,10 @@ def _check_encoding(adapter: Adapter, visuals: Sequence[Visual], methods: Sequen
         require(
             torch.equal(plain.features, tokens.features),
             f"{who} makes other features when evidence is asked for",
+        )
+        require(
+            len(plain.deep) == adapter.traits.deep_levels,
+            f"{who} gives companions for {len(plain.deep)} layers, traits.deep_levels is {adapter.traits.deep_levels}",
         )
         spared = PROJECTED if tokens.project is None else ()
         given, due = set(tokens.evidence), {key for key in wanted if key.quantity not in spared}
