@@ -7,7 +7,7 @@ and `EncoderProbe`, which runs a vision tower and reads evidence on the way.
 from vidcompress.adapters.base import Adapter, Visual
 from vidcompress.adapters.encoder_probe import EncoderProbe, encoder_layers
 from vidcompress.adapters.layouts import image_layout, video_layout
-from vidcompress.adapters.positions import stock_positions
+from vidcompress.adapters.stock import stock_positions
 from vidcompress.adapters.traits import Traits
 from vidcompress.registry.discovery import import_modules
 

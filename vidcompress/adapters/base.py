@@ -174,7 +174,7 @@ class Adapter(ABC):
         Returns:
             By key an output object of transformers, made anew at every call.
         """
-        from vidcompress.adapters.encoded import encoded_visuals
+        from vidcompress.adapters.stock import encoded_visuals
 
         container = self.traits.container
         return {key: encoded_visuals(parts, deep.get(key, ()), container) for key, parts in rows.items()}

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from vidcompress.adapters.auxiliary import read_patches
 from vidcompress.adapters.base import Adapter, Visual
 from vidcompress.adapters.encoder_probe import EncoderProbe, encoder_layers
-from vidcompress.adapters.gaps import Collected, with_gaps
-from vidcompress.adapters.layouts import Newlines, image_layout, video_layout
+from vidcompress.adapters.family.geometry import Geometry
+from vidcompress.adapters.layouts import image_layout
 from vidcompress.adapters.packing import (
     ClipAssembly,
+    Collected,
     Encoded,
     ImageAssembly,
     Source,
@@ -29,6 +30,7 @@ from vidcompress.adapters.packing import (
     chunks,
     hand_out,
     on_canvas,
+    with_gaps,
 )
 from vidcompress.checks import is_number
 from vidcompress.core.layout import Layout, Modality
@@ -40,13 +42,8 @@ HIDDEN_ITEM = Evidence("hidden", "features")
 
 
 class LlavaAdapter(Adapter):
-    """Encoding shared by the LLaVA families; subclasses state geometry and packing.
+    """Encoding shared by the LLaVA families; subclasses state layouts and packing."""
 
-    Class attributes:
-        newlines: where a clip has newlines, as in `video_layout`.
-    """
-
-    newlines: ClassVar[Newlines] = "end"
     sent_as: ClassVar[Mapping[Modality, Modality]] = {"image": "image", "video": "image"}
     full_precision: ClassVar[tuple[str, ...]] = (
         "model.vision_tower",
@@ -59,6 +56,22 @@ class LlavaAdapter(Adapter):
     def core(self) -> Any:
         """The model without its language-modelling head."""
         return self.model.model
+
+    @property
+    def geometry(self) -> Geometry:
+        """Numbers of the config that layouts follow from, as `read_geometry` reads and checks them."""
+        config = self.model.config
+        canvases = getattr(config, "image_grid_pinpoints", None) or ()
+        return Geometry(
+            encoder=str(config.vision_config.model_type),
+            image_size=int(config.vision_config.image_size),
+            patch_size=int(config.vision_config.patch_size),
+            canvases=tuple((int(height), int(width)) for height, width in canvases),
+            aspect_ratio=str(getattr(config, "vision_aspect_ratio", "") or ""),
+            image_token_id=self.image_token_id,
+            video_token_id=self.video_token_id,
+            pool_stride=int(getattr(config, "spatial_pool_stride", 2)),
+        )
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -99,9 +112,8 @@ class LlavaAdapter(Adapter):
         """Stock packing of one image: (view, patch, channel) -> (N, channel); sizes (1, 2) height, width."""
         raise NotImplementedError
 
-    @property
-    def frame_grid(self) -> tuple[int, int]:
-        """(rows, cols) of tokens of one pooled frame."""
+    def clip_layout(self, frames: int, device: str) -> Layout:
+        """Layout of a clip of so many frames."""
         raise NotImplementedError
 
     def pool_frames(self, features: Tensor) -> Tensor:
@@ -139,9 +151,7 @@ class LlavaAdapter(Adapter):
                 raise UnsupportedInputError(
                     "pixel_values_videos has a video of 0 frames; give at least 1 frame"
                 )
-            layout = video_layout(
-                int(frames.shape[0]), self.frame_grid, self.newlines, device=str(frames.device)
-            )
+            layout = self.clip_layout(int(frames.shape[0]), str(frames.device))
             videos.append(Visual("video", layout, frames))
         return videos
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from vidcompress.adapters.base import adapter_for
-from vidcompress.adapters.encoded import EncodedVisuals
+from vidcompress.adapters.stock import EncodedVisuals
 from vidcompress.core.config import CompressionConfig
 from vidcompress.core.report import Report
 from vidcompress.core.wrappers import outside_compiler
