@@ -19,7 +19,7 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer, Qwen2Rot
 from vidcompress.core.pruning.method import InLLMMethod
 from vidcompress.core.pruning.plan import PruningPlan
 from vidcompress.llm_pruning.masks import layer_mask
-from vidcompress.llm_pruning.prefill import Capture, next_segment, start
+from vidcompress.llm_pruning.prefill import Capture, next_sequence, start
 
 BEFORE, AFTER = 35, 20
 """Text tokens on either side of the visual ones."""
@@ -84,7 +84,7 @@ def ours(scene: Scene, method: InLLMMethod, ratio: Fraction) -> Tensor:
     for layer in plan.layers:
         if method.source == "previous":
             prefill.capture = scene.captured(prefill.queries, prefill.now.columns)
-        hidden = next_segment(prefill, layer, hidden, scene.decoder)
+        hidden = next_sequence(prefill, layer, hidden, scene.decoder)
         layer_mask("sdpa", prefill.now.real, hidden.shape[1], hidden.shape[1], hidden)
     return hidden
 

@@ -207,17 +207,19 @@ class Adapter(ABC):
             For `question` the language model's input embeddings (T, D), for `text_embedding` the auxiliary text
             tower's (S, E); both float32.
         """
-        found: dict[Evidence, Tensor] = {}
+        of_question: dict[Evidence, Tensor] = {}
         if visual.question is None:
-            return found
+            return of_question
         for item in evidence:
             if item.quantity == "question":
                 table = self.model.get_input_embeddings()
                 device = table.weight.device if table.weight.device.type != "meta" else self.model.device
-                found[item] = table(visual.question.to(device)).float()
+                of_question[item] = table(visual.question.to(device)).float()
             elif item.quantity == "text_embedding":
-                found[item] = text_tower(str(item.auxiliary))(question_text(self.model, visual.question))
-        return found
+                of_question[item] = text_tower(str(item.auxiliary))(
+                    question_text(self.model, visual.question)
+                )
+        return of_question
 
     @abstractmethod
     def encode(

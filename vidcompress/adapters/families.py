@@ -112,7 +112,7 @@ def get_family(model_type: str) -> Family:
 
 
 def time_instruction(duration: float, times: Sequence[float]) -> str:
-    """The sentences with which LLaVA-Video was trained to be told when its frames were taken.
+    """Sentences about the times of frames, as LLaVA-Video was trained to read them.
 
     Args:
         duration: of the clip, in seconds.

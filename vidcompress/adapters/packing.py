@@ -135,11 +135,11 @@ class ClipAssembly:
     def _start(self, features: Tensor) -> Tensor:
         layout = self._layout = self._layout.to(features.device)
         self._check(len(layout.views) * features.shape[1] + layout.num_separators, layout)
-        made = features.new_empty((len(layout), features.shape[-1]))
+        whole = features.new_empty((len(layout), features.shape[-1]))
         if layout.num_separators:
             rows = _line(self._newline, features).expand(layout.num_separators, -1)
-            made.index_copy_(0, layout.separator_index, rows)
-        return made
+            whole.index_copy_(0, layout.separator_index, rows)
+        return whole
 
     def finish(self) -> tuple[Layout, Tensor, Values]:
         """The layout, features (N, D) and evidence, (N, E) with zeros at separators or (V, C)."""

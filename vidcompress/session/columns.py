@@ -112,9 +112,9 @@ class ShortColumns:
             if count == 0 or count >= self._full:
                 return 0
             columns = [list(range(self._full - count, self._full))] * len(self._prompt.rows)
-            made = self._translate(columns)
+            short = self._translate(columns)
             tail = list(range(self.width - count, self.width))
-            return count if all(row == tail for row in made) else self._tensor(made, None)
+            return count if all(row == tail for row in short) else self._tensor(short, None)
         if not isinstance(value, Tensor) or value.is_floating_point() or not 1 <= value.ndim <= 2:
             raise UnsupportedInputError(
                 f"logits_to_keep={shown(value)}: must be a number of last columns, a tensor of columns, or a bool mask "
@@ -135,9 +135,9 @@ class ShortColumns:
 
     def _translate(self, columns: Sequence[Sequence[int]]) -> list[list[int]]:
         """Columns of each row; at padding those of another row, for its logits mean nothing."""
-        found = [[self.column(row, c) for c in given] for row, given in enumerate(columns)]
-        stand_in = [next((c for c in place if c is not None), 0) for place in zip(*found, strict=True)]
-        return [[other if c is None else c for c, other in zip(row, stand_in, strict=True)] for row in found]
+        places = [[self.column(row, c) for c in given] for row, given in enumerate(columns)]
+        stand_in = [next((c for c in place if c is not None), 0) for place in zip(*places, strict=True)]
+        return [[other if c is None else c for c, other in zip(row, stand_in, strict=True)] for row in places]
 
     def _tensor(self, rows: list[list[int]], like: Tensor | None) -> Tensor:
         device = "cpu" if like is None else like.device
@@ -159,13 +159,13 @@ class ShortColumns:
                 f"logits_to_keep: a bool mask must have the shape of input_ids ({rows}, {self._full}), got "
                 f"{tuple(value.shape)}"
             )
-        made = torch.zeros((rows, self.width), dtype=torch.bool, device="cpu")
+        short = torch.zeros((rows, self.width), dtype=torch.bool, device="cpu")
         for row, column in value.nonzero().tolist():
             place = self.column(row, column)
             if place is None:
                 raise _not_text(row, column, "that is no padding")
-            made[row, place] = True
-        return made.to(value.device)
+            short[row, place] = True
+        return short.to(value.device)
 
 
 def _not_text(row: int, column: int, allowed: str) -> UnsupportedInputError:

@@ -275,17 +275,17 @@ def _encode(
         keys = [key for key in visuals if key[0] == modality]
         if not keys:
             continue
-        wanted = settings.method.needs(modality, adapter.has_cls)
+        evidence = settings.method.needs(modality, adapter.has_cls)
         reads = settings.method.reads_features(modality, adapter.has_cls)
         frames = [settings.method.frames(visuals[key].layout, plans[key]) for key in keys]
         part = [visuals[key] for key in keys]
         if modality == "video" and settings.saving.frames:
             _check_pictures(part)
-            encoded, fewer = _encode_new_frames(adapter, part, wanted, frames, settings)
+            encoded, fewer = _encode_new_frames(adapter, part, evidence, frames, settings)
             alike |= dict(zip(keys, fewer, strict=True))
         elif modality == "image" and settings.saving.crops:
             encoded, fewer = _encode_worthy_crops(
-                adapter, part, [plans[key] for key in keys], wanted, settings
+                adapter, part, [plans[key] for key in keys], evidence, settings
             )
             alike |= dict(zip(keys, fewer, strict=True))
         else:
@@ -293,7 +293,7 @@ def _encode(
                 replace(visuals[key], may_defer=not reads and plans[key].budget < plans[key].total)
                 for key in keys
             ]
-            encoded = adapter.encode(part, wanted, frames, settings.max_views)
+            encoded = adapter.encode(part, evidence, frames, settings.max_views)
         tokens |= dict(zip(keys, encoded, strict=True))
     return tokens, alike
 
@@ -349,9 +349,9 @@ def _encode_worthy_crops(
         with full_precision(thumbnail.layout.view):
             return settings.method.crops(thumbnail, visuals[number].layout, plans[number])
 
-    made = adapter.encode_chosen(visuals, wanted, choose, settings.max_views)
-    return [tokens for tokens, _ in made], [
-        len(v.layout.views) - n for v, (_, n) in zip(visuals, made, strict=True)
+    images = adapter.encode_chosen(visuals, wanted, choose, settings.max_views)
+    return [tokens for tokens, _ in images], [
+        len(v.layout.views) - n for v, (_, n) in zip(visuals, images, strict=True)
     ]
 
 
@@ -369,8 +369,8 @@ def _select(
             for one in given:
                 one.hold_autocast()
             with full_precision(given[0].layout.view):
-                made = method.select_batch(given, [plans[key] for key in keys])
-            chosen |= dict(zip(keys, made, strict=True))
+                selections = method.select_batch(given, [plans[key] for key in keys])
+            chosen |= dict(zip(keys, selections, strict=True))
     return chosen
 
 
@@ -385,8 +385,8 @@ def _projected(
     }
     if not late:
         return {}
-    made = LazyTokens.rows_of(list(late.values()), [selections[key].index for key in late])
-    return dict(zip(late, made, strict=True))
+    rows = LazyTokens.rows_of(list(late.values()), [selections[key].index for key in late])
+    return dict(zip(late, rows, strict=True))
 
 
 def _row_features(

@@ -164,10 +164,10 @@ def resume(
 
 
 def _check_same(transcript: Transcript, ids: Tensor, mask: Tensor, held: int) -> None:
-    rows, known = ids.shape[0], transcript.sequences.shape[0]
-    if rows != known or mask.shape != ids.shape:
+    rows, held_rows = ids.shape[0], transcript.sequences.shape[0]
+    if rows != held_rows or mask.shape != ids.shape:
         raise UnsupportedInputError(
-            f"input_ids and attention_mask must have {known} rows and equal shapes to go with {cache_name()}, got "
+            f"input_ids and attention_mask must have {held_rows} rows and equal shapes to go with {cache_name()}, got "
             f"{tuple(ids.shape)} and {tuple(mask.shape)}"
         )
     if ids.shape[1] <= held:
@@ -214,9 +214,9 @@ def sample_pixels(inputs: Mapping[str, Any], keys: Iterable[str]) -> dict[str, l
     for key in keys:
         value = inputs.get(key)
         tensors = value if isinstance(value, (list, tuple)) else [value]
-        found = [tensor for tensor in tensors if isinstance(tensor, Tensor)]
-        if found:
-            taken[key] = [_sample(tensor) for tensor in found]
+        pixels = [tensor for tensor in tensors if isinstance(tensor, Tensor)]
+        if pixels:
+            taken[key] = [_sample(tensor) for tensor in pixels]
     return taken
 
 

@@ -50,14 +50,14 @@ def leaders(pixels: Tensor, saving: ViewSkipping) -> tuple[int, ...]:
     )
     shares: list[list[float]] = changed.tolist()
     new: list[int] = []
-    found = []
+    followed = []
     for number, row in enumerate(shares):
         best = min(new, key=lambda other: row[other], default=number)
         if best == number or row[best] > saving.area:
             new.append(number)
             best = number
-        found.append(best)
-    return tuple(found)
+        followed.append(best)
+    return tuple(followed)
 
 
 def spread(tokens: VisualTokens, layout: Layout, follows: Sequence[int]) -> VisualTokens:

@@ -97,9 +97,9 @@ def _check_encoding(adapter: Adapter, visuals: Sequence[Visual], methods: Sequen
     modality, who = visuals[0].modality, f"{type(adapter).__name__}.encode"
     needs = [key for method in methods for key in method.needs(modality, adapter.has_cls)]
     # What is asked of the question comes with a prompt, which these visuals are without.
-    wanted = {key: None for key in needs if key.quantity not in OF_QUESTION}
+    asked = {key: None for key in needs if key.quantity not in OF_QUESTION}
     with torch.no_grad():
-        bare, rich = adapter.encode(visuals), adapter.encode(visuals, tuple(wanted))
+        bare, rich = adapter.encode(visuals), adapter.encode(visuals, tuple(asked))
     require(len(bare) == len(visuals), f"{who} returns {len(bare)} for {len(visuals)} visuals")
     for visual, plain, tokens in zip(visuals, bare, rich, strict=True):
         require(
@@ -115,10 +115,10 @@ def _check_encoding(adapter: Adapter, visuals: Sequence[Visual], methods: Sequen
             f"{who} gives companions for {len(plain.deep)} layers, traits.deep_levels is {adapter.traits.deep_levels}",
         )
         spared = PROJECTED if tokens.project is None else ()
-        given, due = set(tokens.evidence), {key for key in wanted if key.quantity not in spared}
+        given, due = set(tokens.evidence), {key for key in asked if key.quantity not in spared}
         require(
-            due <= given <= set(wanted),
-            f"{who} was asked for {[*wanted]}, gave {[*tokens.evidence]}; what a projector reads may be left out, "
+            due <= given <= set(asked),
+            f"{who} was asked for {[*asked]}, gave {[*tokens.evidence]}; what a projector reads may be left out, "
             "where the tokens come without `project`",
         )
         _check_evidence(tokens, who)
@@ -134,6 +134,6 @@ def _check_evidence(tokens: VisualTokens, who: str) -> None:
     if tokens.project is not None and hidden is not None:
         features = tokens.features[index]
         with torch.no_grad():
-            made = tokens.project(hidden[index].to(features.dtype))
+            projected = tokens.project(hidden[index].to(features.dtype))
         tolerance = max(1e-5, 50 * torch.finfo(features.dtype).eps)
-        same(made, features, f"{who}: what `project` makes of the evidence hidden", tolerance)
+        same(projected, features, f"{who}: what `project` makes of the evidence hidden", tolerance)

@@ -57,8 +57,8 @@ def precision(model: Any) -> float:
 def placeholder_mask(model: Any, ids: Tensor) -> Tensor:
     """Where ids (row, column) hold placeholders of images or videos: bool of the same shape."""
     adapter = adapter_for(model)
-    wanted = [token for token in (adapter.image_token_id, adapter.video_token_id) if token is not None]
-    return torch.isin(ids, torch.tensor(wanted, device=ids.device))
+    tokens = [token for token in (adapter.image_token_id, adapter.video_token_id) if token is not None]
+    return torch.isin(ids, torch.tensor(tokens, device=ids.device))
 
 
 def positions_of(model: Any) -> tuple[Positions, ...]:

@@ -41,8 +41,8 @@ def check_inside(model: Any, inputs: Mapping[str, Any], method: Method) -> None:
         held = cache.get_seq_length(layer)
         require(held == widest, f"{method.name}: layer {layer} holds {held} columns, {widest} were planned")
     for row, schedule in enumerate(plan.schedules):
-        wanted = plan.budgets[row] * len(schedule.per_layer())
+        allowed = plan.budgets[row] * len(schedule.per_layer())
         require(
-            schedule.summed <= wanted or schedule.total == 0,
-            f"{method.name}: row {row} takes in {schedule.summed} over all layers, the budget is {wanted}",
+            schedule.summed <= allowed or schedule.total == 0,
+            f"{method.name}: row {row} takes in {schedule.summed} over all layers, the budget is {allowed}",
         )

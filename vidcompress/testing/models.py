@@ -164,9 +164,9 @@ def check_masked(
         "attention_mask": mask,
         "position_ids": originals if positions == "original" else renumbered,
     }
-    expected, found = logits(model, slow)[mask.bool()], logits(model, got)[got["attention_mask"].bool()]
+    expected, got_logits = logits(model, slow)[mask.bool()], logits(model, got)[got["attention_mask"].bool()]
     what = f"{name_of(method)} at {ratio}, {positions} positions, against the model with dropped tokens masked: logits"
-    same(found, expected, what, precision(model))
+    same(got_logits, expected, what, precision(model))
 
 
 def _kept_in_row(got: CompressedInputs, row: int, modalities: Sequence[str]) -> Tensor:
