@@ -19,7 +19,7 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer, Qwen2Rot
 from vidcompress.core.pruning.method import InLLMMethod
 from vidcompress.core.pruning.plan import PruningPlan
 from vidcompress.llm_pruning.masks import layer_mask
-from vidcompress.llm_pruning.prefill import Capture, next_segment, start
+from vidcompress.llm_pruning.prefill import Capture, next_sequence, start
 
 BEFORE, AFTER = 35, 20
 """Text tokens on either side of the visual ones."""
@@ -57,9 +57,15 @@ class Scene:
         """The plan of one row at a ratio, half up."""
         budget = int(ratio * self.visual + Fraction(1, 2))
         schedule = method.plan_layers(self.visual, budget, self.layers, ratio=ratio)
-        spans = [[(BEFORE, self.visual)]]
+        columns = [[torch.arange(BEFORE, BEFORE + self.visual)]]
         return PruningPlan(
-            method, [self.width], spans, [schedule], [budget], method.positions == "contiguous"
+            method,
+            lengths=[self.width],
+            columns=columns,
+            ends=[BEFORE + self.visual],
+            schedules=[schedule],
+            budgets=[budget],
+            contiguous=method.positions == "contiguous",
         )
 
     def captured(self, count: int, columns: Tensor) -> Any:
@@ -78,7 +84,7 @@ def ours(scene: Scene, method: InLLMMethod, ratio: Fraction) -> Tensor:
     for layer in plan.layers:
         if method.source == "previous":
             prefill.capture = scene.captured(prefill.queries, prefill.now.columns)
-        hidden = next_segment(prefill, layer, hidden, scene.decoder)
+        hidden = next_sequence(prefill, layer, hidden, scene.decoder)
         layer_mask("sdpa", prefill.now.real, hidden.shape[1], hidden.shape[1], hidden)
     return hidden
 

@@ -154,7 +154,7 @@ def test_geometry_equals_stock_packing(family: str, height: int, width: int) -> 
     model = tiny_model(family)
     adapter = adapter_for(model)
     layout = adapter.image_layout((height, width), False, "cpu")
-    crops = adapter.crop_grid((height, width))
+    crops = adapter.geometry.crop_grid((height, width))
     views = 1 + crops[0] * crops[1]
     assert len(layout.views) == views and sum(layout.sizes) + layout.num_separators == len(layout)
     rows, cols = torch.meshgrid(torch.arange(GRID[0]), torch.arange(GRID[1]), indexing="ij")

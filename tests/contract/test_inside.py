@@ -58,7 +58,7 @@ def by_hand(model: Any, compressed: Any, row: int, states: torch.Tensor) -> tupl
     ids, mask = compressed["input_ids"][row], compressed["attention_mask"][row].bool()
     start = int((~mask).sum())
     given = compressed["position_ids"][row] if "position_ids" in compressed else None
-    visual = {c for at, length in plan.spans[row] for c in range(at, at + length)}
+    visual = {c for columns in plan.columns[row] for c in columns.tolist()}
     tokens = [
         Token(
             states[row, c],
@@ -99,7 +99,7 @@ def test_generation_equals_a_run_by_hand(method: str, positions: str, attention:
         expected, rules = by_hand(model, compressed, row, states)
         assert answers[row].tolist() == expected
         for layer, columns in rules[0].log.items():
-            visual = {c for at, n in compressed.inside.plan.spans[row] for c in range(at, at + n)}
+            visual = {c for part in compressed.inside.plan.columns[row] for c in part.tolist()}
             kept = {c for c in outcome[layer][row].nonzero().flatten().tolist() if c in visual}
             assert kept == set(columns)
 

@@ -23,7 +23,9 @@ def test_the_text_after_a_visual_is_its_question() -> None:
     ids = torch.tensor(rows)
     mask = torch.tensor([[1] * 10, [0] * 3 + [1] * 7, [0] * 8 + [1] * 2])
     found = questions(
-        parse_prompt(ids, mask, {"image": IMAGE, "video": VIDEO}, {"image": [2, 2, 2], "video": [3, 1]})
+        parse_prompt(
+            ids, mask, {"image": IMAGE, "video": VIDEO}, {"image": [(2,), (2,), (2,)], "video": [(3,), (1,)]}
+        )
     )
     assert {key: text.tolist() for key, text in found.items()} == {
         ("image", 0): [7, 8, 9],
@@ -40,7 +42,7 @@ def test_one_token_is_a_question() -> None:
     ids = torch.tensor([[5, 6, IMAGE, IMAGE, 7], [0, 0, 8, IMAGE, 9], [5, 6, 7, IMAGE, IMAGE]])
     mask = torch.tensor([[1] * 5, [0, 0, 1, 1, 1], [1] * 5])
     found = questions(
-        parse_prompt(ids, mask, {"image": IMAGE, "video": VIDEO}, {"image": [2, 1, 2], "video": []})
+        parse_prompt(ids, mask, {"image": IMAGE, "video": VIDEO}, {"image": [(2,), (1,), (2,)], "video": []})
     )
     assert {key: text.tolist() for key, text in found.items()} == {
         ("image", 0): [7],

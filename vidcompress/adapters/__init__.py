@@ -7,8 +7,19 @@ and `EncoderProbe`, which runs a vision tower and reads evidence on the way.
 from vidcompress.adapters.base import Adapter, Visual
 from vidcompress.adapters.encoder_probe import EncoderProbe, encoder_layers
 from vidcompress.adapters.layouts import image_layout, video_layout
+from vidcompress.adapters.stock import stock_positions
+from vidcompress.adapters.traits import Traits
 from vidcompress.registry.discovery import import_modules
 
-__all__ = ["Adapter", "EncoderProbe", "Visual", "encoder_layers", "image_layout", "video_layout"]
+__all__ = [
+    "Adapter",
+    "EncoderProbe",
+    "Traits",
+    "Visual",
+    "encoder_layers",
+    "image_layout",
+    "stock_positions",
+    "video_layout",
+]
 
 import_modules(__name__, __path__)

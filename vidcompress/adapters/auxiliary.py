@@ -138,9 +138,11 @@ def read_patches(hidden: Tensor, wanted: Sequence[Evidence], has_cls: bool) -> d
                     f"{'CLIP' if cls else 'SigLIP'} encoders, and this model's is "
                     f"{'one with a CLS token' if has_cls else 'one without a CLS token'}; leave auxiliary out"
                 )
-            made = _run(load(folder), hidden, folder)
+            values = _run(load(folder), hidden, folder)
             out |= {
-                x: made[x.quantity] for x in wanted if x.quantity in made and x.auxiliary == item.auxiliary
+                x: values[x.quantity]
+                for x in wanted
+                if x.quantity in values and x.auxiliary == item.auxiliary
             }
     return out
 
@@ -153,8 +155,8 @@ def _run(module: nn.Module, hidden: Tensor, folder: str) -> dict[Quantity, Tenso
             "name the checkpoint that its encoder comes from"
         )
     with full_precision(hidden):
-        made: dict[Quantity, Tensor] = module.to(hidden.device)(hidden.float())
-        return made
+        values: dict[Quantity, Tensor] = module.to(hidden.device)(hidden.float())
+        return values
 
 
 @lru_cache(maxsize=4)
@@ -228,34 +230,34 @@ def _filled(module: Any, config_class: str, folder: str) -> Any:
     try:
         config = getattr(transformers, config_class).from_pretrained(folder, local_files_only=True)
         with torch.device("meta"):
-            made = module(config)
-        shapes = {name: tuple(value.shape) for name, value in made.state_dict().items()}
-        tensors = _read(folder, shapes, made.prefixes)
+            filled = module(config)
+        shapes = {name: tuple(value.shape) for name, value in filled.state_dict().items()}
+        tensors = _read(folder, shapes, filled.prefixes)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         if isinstance(error, ArgumentError):
             raise
         raise ArgumentError(f"auxiliary={folder!r} does not load: {_line(error)}") from error
-    made.load_state_dict(tensors, strict=True, assign=True)
-    return made.eval().requires_grad_(False)
+    filled.load_state_dict(tensors, strict=True, assign=True)
+    return filled.eval().requires_grad_(False)
 
 
 def _read(folder: str, shapes: Mapping[str, tuple[int, ...]], prefixes: Sequence[str]) -> dict[str, Tensor]:
     """The named tensors in float32, whichever of the prefixes they have there."""
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for path in sorted(Path(folder).glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
             held = set(file.keys())
             for name, shape in shapes.items():
                 key = next((prefix + name for prefix in prefixes if prefix + name in held), None)
                 if key is not None and tuple(file.get_slice(key).get_shape()) == shape:
-                    found[name] = file.get_tensor(key).float()
-    missing = sorted(set(shapes) - set(found))
+                    tensors[name] = file.get_tensor(key).float()
+    missing = sorted(set(shapes) - set(tensors))
     if missing:
         raise ArgumentError(
             f"auxiliary={folder!r} lacks {len(missing)} tensors, or has them in other shapes: {missing[:4]}; pass the "
             "folder of the whole original checkpoint, as safetensors"
         )
-    return found
+    return tensors
 
 
 def _line(error: BaseException) -> str:

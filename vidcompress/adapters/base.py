@@ -5,12 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor
 
 from vidcompress.adapters.auxiliary import question_text, text_tower
 from vidcompress.adapters.presets import Preset, find_preset
+from vidcompress.adapters.traits import Traits, read_traits
 from vidcompress.core.layout import Layout, Modality
 from vidcompress.core.tokens import Evidence, FrameSource, VisualTokens
 from vidcompress.core.wrappers import unwrap
@@ -28,14 +30,16 @@ class Visual:
     Attributes:
         modality: `image` or `video`.
         layout: its geometry, on the device of the pixels.
-        pixels: (view, channel, height, width), a view of the caller's tensor without padding views; or frames that are
-            still being decoded, for an adapter that says it `reads_ahead`.
+        pixels: (view, channel, height, width), a view of the caller's tensor without padding views; (view, patch,
+            value) of an encoder that takes patches; or frames that are still being decoded, for an adapter that says
+            it `reads_ahead`.
         size: (height, width) of the original image in pixels; None for videos.
         preset: the named layout that an image is in; None for the model's own.
         question: (T,) int64 ids, on the CPU, of the prompt's text about it, for methods that read it; None where it is
             not known.
         may_defer: whether only features of tokens that are sent will be read, so that `encode` may leave the projector
             to `VisualTokens.rows`, which runs it on those alone.
+        runs: lengths of its runs of placeholders, in order; they sum to the full length of the layout. None: one run.
     """
 
     modality: Modality
@@ -45,6 +49,12 @@ class Visual:
     question: Tensor | None = None
     preset: Preset | None = None
     may_defer: bool = False
+    runs: tuple[int, ...] | None = None
+
+    @property
+    def placeholder_runs(self) -> tuple[int, ...]:
+        """Lengths of its runs of placeholders: one of all positions unless it says otherwise."""
+        return (self.layout.full_length,) if self.runs is None else self.runs
 
 
 class Adapter(ABC):
@@ -56,6 +66,8 @@ class Adapter(ABC):
         model_types: values of `config.model_type` it serves.
         image_keys, video_keys: processor outputs that describe pixels, the pixels themselves first; they leave the
             inputs once encoded. None of a kind means that the family does not take it.
+        sent_as: for each modality the key of `mm_encoder_outputs`, and the placeholder, under which its tokens are
+            handed to the model: its own, unless the family reads both from one.
         presets: named layouts of pictures that the inputs may be in, which then hold the name as `preset`; it is one of
             the `image_keys` of a family that has any.
         refused_keys: inputs that would change the features in ways the adapter does not follow.
@@ -67,6 +79,7 @@ class Adapter(ABC):
     model_types: ClassVar[tuple[str, ...]] = ()
     image_keys: ClassVar[tuple[str, ...]] = ("pixel_values", "image_sizes")
     video_keys: ClassVar[tuple[str, ...]] = ()
+    sent_as: ClassVar[Mapping[Modality, Modality]] = {"image": "image", "video": "video"}
     presets: ClassVar[tuple[Preset, ...]] = ()
     refused_keys: ClassVar[tuple[str, ...]] = ("vision_feature_layer", "vision_feature_select_strategy")
     full_precision: ClassVar[tuple[str, ...]] = ("lm_head",)
@@ -74,6 +87,10 @@ class Adapter(ABC):
 
     def __init__(self, model: Any) -> None:
         self.model = model
+
+    def __deepcopy__(self, memo: Any) -> Adapter:
+        """An adapter of the same model: what holds one can be copied without the model."""
+        return type(self)(self.model)
 
     @property
     def image_token_id(self) -> int:
@@ -86,10 +103,25 @@ class Adapter(ABC):
         value = getattr(self.model.config, "video_token_id", None) if self.video_keys else None
         return None if value is None else int(value)
 
+    def placeholder(self, modality: Modality) -> int:
+        """Id of the placeholder that is written for every surviving token of a modality."""
+        video = self.video_token_id
+        return self.image_token_id if self.sent_as[modality] == "image" or video is None else video
+
     @property
     @abstractmethod
     def has_cls(self) -> bool:
         """Whether the vision encoder has a CLS token."""
+
+    @cached_property
+    def traits(self) -> Traits:
+        """Traits of the model: those that its decoder's layers show, and the defaults of `Traits`.
+
+        A family with other positions, companions or another container overrides this with
+        `dataclasses.replace(super().traits, axes=4)`.
+        """
+        decoder = getattr(getattr(self.model, "model", None), "language_model", None)
+        return read_traits(getattr(decoder, "layers", ()))
 
     @property
     def decoder(self) -> Any:
@@ -113,6 +145,39 @@ class Adapter(ABC):
         Raises:
             UnsupportedInputError: ill-shaped pixels or sizes.
         """
+
+    def positions(self, inputs: Mapping[str, Any], ids: Tensor, mask: Tensor | None) -> Tensor | None:
+        """Positions of the uncompressed prompt, in the stock model's own counting; None where they are columns.
+
+        Args:
+            inputs: of the caller.
+            ids: (row, column) int64.
+            mask: (row, column), 0 at padding; None for no padding.
+
+        Returns:
+            (axis, row, column) int64 with `traits.axes` axes; `positions.stock_positions` asks the model for them.
+
+        Raises:
+            UnsupportedInputError: inputs without what positions follow from.
+        """
+        return None
+
+    def hand_over(
+        self, rows: Mapping[str, Sequence[Tensor]], deep: Mapping[str, Sequence[Sequence[Tensor]]]
+    ) -> dict[str, Any]:
+        """Encoder outputs of the surviving tokens, as the model takes them in `mm_encoder_outputs`.
+
+        Args:
+            rows: by key of `sent_as`, one (k, D) tensor per prompt row that has visuals of it, in order.
+            deep: by the same key, companions of the same tokens: per level one (k, D) tensor per prompt row.
+
+        Returns:
+            By key an output object of transformers, made anew at every call.
+        """
+        from vidcompress.adapters.stock import encoded_visuals
+
+        container = self.traits.container
+        return {key: encoded_visuals(parts, deep.get(key, ()), container) for key, parts in rows.items()}
 
     def projected_rows(self, layout: Layout) -> int:
         """How many rows go through the projector for an image or a video: every patch of its views.
@@ -142,17 +207,19 @@ class Adapter(ABC):
             For `question` the language model's input embeddings (T, D), for `text_embedding` the auxiliary text
             tower's (S, E); both float32.
         """
-        found: dict[Evidence, Tensor] = {}
+        of_question: dict[Evidence, Tensor] = {}
         if visual.question is None:
-            return found
+            return of_question
         for item in evidence:
             if item.quantity == "question":
                 table = self.model.get_input_embeddings()
                 device = table.weight.device if table.weight.device.type != "meta" else self.model.device
-                found[item] = table(visual.question.to(device)).float()
+                of_question[item] = table(visual.question.to(device)).float()
             elif item.quantity == "text_embedding":
-                found[item] = text_tower(str(item.auxiliary))(question_text(self.model, visual.question))
-        return found
+                of_question[item] = text_tower(str(item.auxiliary))(
+                    question_text(self.model, visual.question)
+                )
+        return of_question
 
     @abstractmethod
     def encode(

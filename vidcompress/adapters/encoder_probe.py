@@ -122,18 +122,18 @@ class EncoderProbe:
 
     @contextmanager
     def _hooks(self, seen: dict[tuple[str, int], Tensor]) -> Iterator[None]:
-        wanted = {("hidden", i) for i in self.hidden}
-        wanted |= {(kind, layer) for layer in self._attention for kind in ("q", "k")}
+        keys = {("hidden", i) for i in self.hidden}
+        keys |= {(kind, layer) for layer in self._attention for kind in ("q", "k")}
 
         caller = get_ident()
 
         def note(key: tuple[str, int]) -> Callable[..., None]:
             def hook(module: nn.Module, args: Any, output: Any = None) -> None:
-                if get_ident() != caller:  # somebody else's forward through the same tower
+                if get_ident() != caller:  # another thread's forward through the same tower
                     return
                 value: Any = (args[0] if args else None) if output is None else output
                 seen[key] = value[0] if isinstance(value, tuple) else value
-                if self._may_stop and len(seen) == len(wanted):
+                if self._may_stop and len(seen) == len(keys):
                     raise _EncoderDone
 
             return hook

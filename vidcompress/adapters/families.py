@@ -10,57 +10,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from vidcompress.adapters.anyres import Size, best_canvas, capped_grid, unpadded_grid
+from vidcompress.adapters.family.geometry import Geometry as Geometry
+from vidcompress.adapters.family.geometry import read_geometry as read_geometry
+from vidcompress.adapters.family.llava_layouts import (
+    next_image_layout,
+    next_preset_layout,
+    next_video_layout,
+    onevision_image_layout,
+    onevision_video_layout,
+    single_view_layout,
+    video_video_layout,
+)
+from vidcompress.adapters.layouts import Size, shrunk_canvas
 from vidcompress.adapters.presets import TOKENS_2880, Preset
-from vidcompress.checks import MAX_FRAME_PIXELS, is_number, is_whole, word
+from vidcompress.checks import is_number, word
+from vidcompress.core.layout import Layout
 from vidcompress.errors import MediaError, shown
 from vidcompress.registry.catalogue import roll_back
-
-ENCODERS_WITH_CLS = {"clip_vision_model": True, "siglip_vision_model": False}
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """The numbers of a model's config that decide how pixels become tokens.
-
-    Attributes:
-        encoder: `model_type` of the vision encoder.
-        image_size: side of the square picture the encoder takes, in pixels.
-        patch_size: side of a patch, in pixels.
-        canvases: (height, width) of the crop canvases, in pixels, multiples of `image_size`; none where the family
-            makes no crops.
-        aspect_ratio: "anyres_max_<k>", or "" where the family has no cap.
-        image_token_id: placeholder of a picture.
-        video_token_id: placeholder of a clip, or None.
-        pool_stride: patches along one side that become one token of a frame.
-    """
-
-    encoder: str
-    image_size: int
-    patch_size: int
-    canvases: tuple[Size, ...]
-    aspect_ratio: str
-    image_token_id: int
-    video_token_id: int | None
-    pool_stride: int = 2
-
-    @property
-    def side(self) -> int:
-        """Tokens along one side of one encoded picture."""
-        return self.image_size // self.patch_size
-
-    def canvas(self, picture: Size) -> Size:
-        """The crop canvas, (height, width) in pixels, for a picture of (height, width) pixels."""
-        return best_canvas(picture, list(self.canvases))
-
-    def covered_grid(self, picture: Size) -> Size:
-        """(rows, cols) of the crop tokens of a picture after its border is cut off."""
-        height, width = self.canvas(picture)
-        return unpadded_grid(
-            picture, (height // self.image_size * self.side, width // self.image_size * self.side)
-        )
 
 
 @dataclass(frozen=True)
@@ -77,6 +44,11 @@ class Family:
         crops: whether pictures are cut into crops on a canvas of `image_grid_pinpoints`. Where not, a picture is one
             view: `pixel_values` is (picture, channel, height, width) and there are no `image_sizes`.
         presets: named layouts of pictures that differ from the family's own, where it has crops.
+        image_layout: (geometry, (height, width) in pixels) to the layout of a picture that stands alone: views, crops,
+            newlines and tokens, from numbers alone; None where the family gives counts only.
+        single_view_layout: geometry to the layout of a picture sent as one view.
+        video_layout: (geometry, frames) to the layout of a clip.
+        preset_layout: (geometry, preset, (height, width)) to the layout of a picture in a preset.
         clip_note: (duration, times of the frames, both in seconds) to what the family was trained to read before a
             question about a clip, or None.
     """
@@ -89,6 +61,10 @@ class Family:
     clip_note: Callable[[float, Sequence[float]], str] | None = None
     crops: bool = True
     presets: tuple[Preset, ...] = ()
+    image_layout: Callable[[Geometry, Size], Layout] | None = None
+    single_view_layout: Callable[[Geometry], Layout] | None = None
+    video_layout: Callable[[Geometry, int], Layout] | None = None
+    preset_layout: Callable[[Geometry, Preset, Size], Layout] | None = None
 
 
 FAMILIES: dict[str, Family] = {}
@@ -135,112 +111,8 @@ def get_family(model_type: str) -> Family:
     return FAMILIES[model_type]
 
 
-def read_geometry(config: Any, *, crops: bool = True) -> Geometry:
-    """Take the geometry from a model config.
-
-    Args:
-        config: of the model.
-        crops: whether the family cuts pictures into crops, so that the canvases are needed.
-
-    Raises:
-        MediaError: a needed number is missing or impossible; the message names the key.
-    """
-    vision = _need(config, "vision_config", "the model's config")
-    where = "vision_config in the model's config"
-    encoder = str(_need(vision, "model_type", where))
-    image_size, patch_size = _side(vision, "image_size", where), _side(vision, "patch_size", where)
-    if patch_size > image_size:
-        raise MediaError(
-            f"patch_size={patch_size} in {where}: must be at most image_size={image_size}; fetch the checkpoint again"
-        )
-    _check_strategy(config, encoder)
-    video_token_id = getattr(config, "video_token_id", None)
-    return Geometry(
-        encoder=encoder,
-        image_size=image_size,
-        patch_size=patch_size,
-        canvases=_canvases(config, image_size) if crops else (),
-        aspect_ratio=str(getattr(config, "vision_aspect_ratio", "") or ""),
-        image_token_id=_token_id("image_token_id", _need(config, "image_token_id", "the model's config")),
-        video_token_id=None if video_token_id is None else _token_id("video_token_id", video_token_id),
-        pool_stride=_stride(config),
-    )
-
-
-def _canvases(config: Any, image_size: int) -> tuple[Size, ...]:
-    pinpoints = _need(config, "image_grid_pinpoints", "the model's config")
-    canvases = _pairs(pinpoints)
-    uneven = [c for c in canvases if min(c) < image_size or c[0] % image_size or c[1] % image_size]
-    if not canvases or uneven:
-        raise MediaError(
-            f"image_grid_pinpoints in the model's config: {shown(uneven) if uneven else 'no entry'}; each side must "
-            f"be a multiple of the encoder's image_size={image_size}"
-        )
-    return canvases
-
-
-def _pairs(pinpoints: Any) -> tuple[Size, ...]:
-    pairs = pinpoints if isinstance(pinpoints, (list, tuple)) else [pinpoints]
-    for pair in pairs:
-        if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not all(map(is_whole, pair)):
-            raise MediaError(
-                f"image_grid_pinpoints in the model's config holds {shown(pair)}; expected a list of [height, width]"
-            )
-        if pair[0] * pair[1] > MAX_FRAME_PIXELS:
-            raise MediaError(
-                f"image_grid_pinpoints in the model's config holds {shown(pair)}, more than {MAX_FRAME_PIXELS} pixels; "
-                "take the config that belongs to the model"
-            )
-    return tuple((int(height), int(width)) for height, width in pairs)
-
-
-def _token_id(key: str, value: Any) -> int:
-    if not is_whole(value) or value < 0:
-        raise MediaError(f"{key}={shown(value)} in the model's config: expected a whole number of at least 0")
-    return int(value)
-
-
-def _check_strategy(config: Any, encoder: str) -> None:
-    """The stock models reshape features to a square: a CLS token must be dropped, and nothing else may be."""
-    strategy = _need(config, "vision_feature_select_strategy", "the model's config")
-    has_cls = ENCODERS_WITH_CLS.get(encoder)
-    if has_cls is not None and (strategy == "default") != has_cls:
-        fitting = "default" if has_cls else "full"
-        raise MediaError(
-            f"vision_feature_select_strategy={shown(strategy)} in the model's config does not fit {encoder}, whose "
-            f"features {'start with a' if has_cls else 'have no'} CLS token; set it to {fitting!r}"
-        )
-
-
-def _need(config: Any, key: str, where: str) -> Any:
-    value = getattr(config, key, None)
-    if value is None:
-        raise MediaError(f"{where} has no {key!r}; this is needed to lay out the visual tokens")
-    return value
-
-
-def _side(config: Any, key: str, where: str) -> int:
-    value = _need(config, key, where)
-    if isinstance(value, (list, tuple)) and len(set(value)) == 1:
-        value = value[0]
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise MediaError(
-            f"{key}={shown(value)} in {where}: expected one positive whole number of pixels (square)"
-        )
-    return value
-
-
-def _stride(config: Any) -> int:
-    value = getattr(config, "spatial_pool_stride", 2)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise MediaError(
-            f"spatial_pool_stride={shown(value)} in the model's config: expected a whole number of at least 1"
-        )
-    return value
-
-
 def time_instruction(duration: float, times: Sequence[float]) -> str:
-    """The sentences with which LLaVA-Video was trained to be told when its frames were taken.
+    """Sentences about the times of frames, as LLaVA-Video was trained to read them.
 
     Args:
         duration: of the clip, in seconds.
@@ -260,16 +132,17 @@ def time_instruction(duration: float, times: Sequence[float]) -> str:
 
 
 def _next_image_tokens(geometry: Geometry, picture: Size) -> int:
-    rows, cols = geometry.covered_grid(picture)
+    _, _, rows, cols = geometry.covered_box(picture)
     return geometry.side**2 + rows * (cols + 1)  # thumbnail, then crop rows with a newline each
 
 
 def _onevision_image_tokens(geometry: Geometry, picture: Size) -> int:
-    rows, cols = capped_grid(geometry.covered_grid(picture), geometry.side, geometry.aspect_ratio)
-    return geometry.side**2 + rows * (cols + 1)
+    side = geometry.side
+    rows, cols = shrunk_canvas(geometry.covered_box(picture)[2:], (side, side), geometry.max_views)
+    return side**2 + rows * (cols + 1)
 
 
-def _onevision_single_view_tokens(geometry: Geometry) -> int:
+def _single_view_tokens(geometry: Geometry) -> int:
     return geometry.side**2 + 1  # the view, then one newline
 
 
@@ -288,27 +161,49 @@ def _video_video_tokens(geometry: Geometry, frames: int) -> int:
     return frames * rows * (cols + 1)  # a newline after every row of every frame
 
 
-register_family(Family("llava_next", _next_image_tokens, counts_images=False, presets=(TOKENS_2880,)))
+register_family(
+    Family(
+        "llava_next",
+        _next_image_tokens,
+        presets=(TOKENS_2880,),
+        image_layout=next_image_layout,
+        preset_layout=next_preset_layout,
+    )
+)
 register_family(
     Family(
         "llava_onevision",
         _onevision_image_tokens,
-        _onevision_single_view_tokens,
+        _single_view_tokens,
         _onevision_video_tokens,
         counts_images=True,
+        image_layout=onevision_image_layout,
+        single_view_layout=single_view_layout,
+        video_layout=onevision_video_layout,
     )
 )
 register_family(
-    Family("llava_next_video", _next_image_tokens, None, _next_video_tokens, presets=(TOKENS_2880,))
+    Family(
+        "llava_next_video",
+        _next_image_tokens,
+        video_tokens=_next_video_tokens,
+        presets=(TOKENS_2880,),
+        image_layout=next_image_layout,
+        video_layout=next_video_layout,
+        preset_layout=next_preset_layout,
+    )
 )
 register_family(
     Family(
         "llava_video",
         _onevision_image_tokens,
-        _onevision_single_view_tokens,
+        _single_view_tokens,
         _video_video_tokens,
         counts_images=True,
         clip_note=time_instruction,
+        image_layout=onevision_image_layout,
+        single_view_layout=single_view_layout,
+        video_layout=video_video_layout,
     )
 )
 

@@ -1,7 +1,10 @@
 """Layouts of images and videos, from sizes alone.
 
-Written from the arithmetic of `pack_image_features`, `unpad_image` and `apply_pooling` in transformers; the
-adapters check the resulting lengths against the real features at every call.
+High-resolution pictures are cut alike in all families: the canvas is chosen that keeps most of the picture, the
+picture is fitted into it without distortion and centred on black, and the canvas is cut into crops of the encoder's
+size. After the encoder the model cuts the black border off again. Processor and model must agree to the token, so
+each rounding is the model's own, written from `select_best_resolution`, `pack_image_features`, `unpad_image` and
+`apply_pooling` in transformers; the adapters check the resulting lengths against the real features at every call.
 """
 
 from __future__ import annotations
@@ -17,6 +20,31 @@ from vidcompress.core.devices import outside_caller_modes
 from vidcompress.core.layout import Layout, View
 
 Newlines = Literal["none", "end", "row"]
+Size = tuple[int, int]
+
+
+def best_canvas(picture: Size, canvases: list[Size]) -> Size:
+    """The canvas on which most of the picture's pixels survive; among equals, the one with least left empty.
+
+    Args:
+        picture: (height, width) in pixels, each at least 1.
+        canvases: (height, width) candidates in pixels; earlier ones win ties.
+    """
+
+    def rank(canvas: Size) -> tuple[int, int]:
+        scale = min(canvas[1] / picture[1], canvas[0] / picture[0])
+        kept = min(int(picture[1] * scale) * int(picture[0] * scale), picture[0] * picture[1])
+        return kept, -(canvas[0] * canvas[1] - kept)
+
+    return max(canvases, key=rank)
+
+
+def fit_inside(picture: Size, canvas: Size) -> Size:
+    """Largest (height, width) of the picture's shape inside the canvas; the free side is rounded up."""
+    scale_h, scale_w = canvas[0] / picture[0], canvas[1] / picture[1]
+    if scale_w < scale_h:
+        return min(math.ceil(picture[0] * scale_w), canvas[0]), canvas[1]
+    return canvas[0], min(math.ceil(picture[1] * scale_h), canvas[1])
 
 
 def unpadded_box(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int, int, int]:

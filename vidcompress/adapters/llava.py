@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from vidcompress.adapters.auxiliary import read_patches
 from vidcompress.adapters.base import Adapter, Visual
 from vidcompress.adapters.encoder_probe import EncoderProbe, encoder_layers
-from vidcompress.adapters.gaps import Collected, with_gaps
-from vidcompress.adapters.layouts import Newlines, image_layout, video_layout
+from vidcompress.adapters.family.geometry import Geometry
+from vidcompress.adapters.layouts import image_layout
 from vidcompress.adapters.packing import (
     ClipAssembly,
+    Collected,
     Encoded,
     ImageAssembly,
     Source,
@@ -29,9 +30,10 @@ from vidcompress.adapters.packing import (
     chunks,
     hand_out,
     on_canvas,
+    with_gaps,
 )
 from vidcompress.checks import is_number
-from vidcompress.core.layout import Layout
+from vidcompress.core.layout import Layout, Modality
 from vidcompress.core.tokens import AXES, Evidence, FrameSource, LazyTokens, VisualTokens
 from vidcompress.errors import UnsupportedInputError, UnsupportedModelError, shown
 
@@ -40,13 +42,9 @@ HIDDEN_ITEM = Evidence("hidden", "features")
 
 
 class LlavaAdapter(Adapter):
-    """Encoding shared by the LLaVA families; subclasses state geometry and packing.
+    """Encoding shared by the LLaVA families; subclasses state layouts and packing."""
 
-    Class attributes:
-        newlines: where a clip has newlines, as in `video_layout`.
-    """
-
-    newlines: ClassVar[Newlines] = "end"
+    sent_as: ClassVar[Mapping[Modality, Modality]] = {"image": "image", "video": "image"}
     full_precision: ClassVar[tuple[str, ...]] = (
         "model.vision_tower",
         "model.multi_modal_projector",
@@ -58,6 +56,22 @@ class LlavaAdapter(Adapter):
     def core(self) -> Any:
         """The model without its language-modelling head."""
         return self.model.model
+
+    @property
+    def geometry(self) -> Geometry:
+        """Numbers of the config that layouts follow from, as `read_geometry` reads and checks them."""
+        config = self.model.config
+        canvases = getattr(config, "image_grid_pinpoints", None) or ()
+        return Geometry(
+            encoder=str(config.vision_config.model_type),
+            image_size=int(config.vision_config.image_size),
+            patch_size=int(config.vision_config.patch_size),
+            canvases=tuple((int(height), int(width)) for height, width in canvases),
+            aspect_ratio=str(getattr(config, "vision_aspect_ratio", "") or ""),
+            image_token_id=self.image_token_id,
+            video_token_id=self.video_token_id,
+            pool_stride=int(getattr(config, "spatial_pool_stride", 2)),
+        )
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -78,6 +92,16 @@ class LlavaAdapter(Adapter):
         """The encoder's transformer layers."""
         return encoder_layers(self.core.vision_tower)
 
+    def probe(self, evidence: Sequence[Evidence]) -> EncoderProbe:
+        """Probe that runs the vision tower and reads evidence on the way; a family's own encoder has its own.
+
+        Args:
+            evidence: quantities to read.
+        """
+        layer = self.model.config.vision_feature_layer
+        indices = [layer] if isinstance(layer, int) else list(layer)
+        return EncoderProbe(self.core.vision_tower, self.vision_layers(), indices, evidence, self.has_cls)
+
     # -- what a family states ------------------------------------------------------------------------------
 
     def image_layout(self, size: tuple[int, int], single: bool, device: str) -> Layout:
@@ -88,9 +112,8 @@ class LlavaAdapter(Adapter):
         """Stock packing of one image: (view, patch, channel) -> (N, channel); sizes (1, 2) height, width."""
         raise NotImplementedError
 
-    @property
-    def frame_grid(self) -> tuple[int, int]:
-        """(rows, cols) of tokens of one pooled frame."""
+    def clip_layout(self, frames: int, device: str) -> Layout:
+        """Layout of a clip of so many frames."""
         raise NotImplementedError
 
     def pool_frames(self, features: Tensor) -> Tensor:
@@ -128,9 +151,7 @@ class LlavaAdapter(Adapter):
                 raise UnsupportedInputError(
                     "pixel_values_videos has a video of 0 frames; give at least 1 frame"
                 )
-            layout = video_layout(
-                int(frames.shape[0]), self.frame_grid, self.newlines, device=str(frames.device)
-            )
+            layout = self.clip_layout(int(frames.shape[0]), str(frames.device))
             videos.append(Visual("video", layout, frames))
         return videos
 
@@ -146,14 +167,14 @@ class LlavaAdapter(Adapter):
         self._check_pixels(visuals)
         frames = frames or [None] * len(visuals)
         defer = [visual.may_defer and self.projects_late(visual) for visual in visuals]
-        found: dict[int, VisualTokens] = {}
+        tokens: dict[int, VisualTokens] = {}
         for deferred in sorted(set(defer)):  # views are joined over visuals that take the same way
             alike = [number for number, value in enumerate(defer) if value == deferred]
-            made = self._encode_alike(
+            encoded = self._encode_alike(
                 [visuals[i] for i in alike], evidence, [frames[i] for i in alike], max_views, deferred
             )
-            found |= dict(zip(alike, made, strict=True))
-        return [found[number] for number in range(len(visuals))]
+            tokens |= dict(zip(alike, encoded, strict=True))
+        return [tokens[number] for number in range(len(visuals))]
 
     def _encode_alike(
         self,
@@ -206,12 +227,12 @@ class LlavaAdapter(Adapter):
             for visual, some in zip(visuals, chosen, strict=True)
         ]
         self._run(sources, crops, evidence, max_views, is_video=False, deferred=False)
-        made = []
+        images = []
         for visual, thumbnail, crop, some in zip(visuals, thumbnails, crops, chosen, strict=True):
             assembly = self._assembly(visual, visual.layout, visual.pixels.shape[0], deferred=False)
             assembly.add(with_gaps(thumbnail.encoded, crop, some, visual.pixels.shape[0]))
-            made.append((self._tokens(assembly, visual, evidence, deferred=False), 1 + len(some)))
-        return made
+            images.append((self._tokens(assembly, visual, evidence, deferred=False), 1 + len(some)))
+        return images
 
     def _run(
         self,
@@ -223,9 +244,7 @@ class LlavaAdapter(Adapter):
         deferred: bool,
     ) -> None:
         """Encode the views of all sources, chunk by chunk, and hand each one's to its taker."""
-        wanted = self.model.config.vision_feature_layer
-        indices = [wanted] if isinstance(wanted, int) else list(wanted)
-        probe = EncoderProbe(self.core.vision_tower, self.vision_layers(), indices, evidence, self.has_cls)
+        probe = self.probe(evidence)
         for pixels, owners in chunks(sources, max_views):
             encoded = self._encode_views(probe, pixels, evidence, is_video, deferred)
             hand_out(encoded, owners, takers)
@@ -247,12 +266,12 @@ class LlavaAdapter(Adapter):
 
     def _check_pixels(self, visuals: Sequence[Visual]) -> None:
         vision = self.model.config.vision_config
-        made = (int(getattr(vision, "num_channels", 3)), int(vision.image_size), int(vision.image_size))
+        taken = (int(getattr(vision, "num_channels", 3)), int(vision.image_size), int(vision.image_size))
         for visual in visuals:
-            if tuple(visual.pixels.shape[1:]) != made:
+            if tuple(visual.pixels.shape[1:]) != taken:
                 key = "pixel_values" if visual.modality == "image" else "pixel_values_videos"
                 raise UnsupportedInputError(
-                    f"{key} has views of shape {tuple(visual.pixels.shape[1:])}, the encoder takes {made} (channel, "
+                    f"{key} has views of shape {tuple(visual.pixels.shape[1:])}, the encoder takes {taken} (channel, "
                     "height, width); pass the processor's output unchanged"
                 )
 
@@ -276,12 +295,12 @@ class LlavaAdapter(Adapter):
                 evidence = [item for item in evidence if item != HIDDEN_ITEM]
         else:
             features = self.project_frames(joined) if is_video else self.core.multi_modal_projector(joined)
-        found = dict(zip(probe.evidence, values, strict=True))
-        found |= self._hidden(every, evidence)
-        found |= read_patches(every[:, int(self.has_cls) :], evidence, self.has_cls)
+        quantities = dict(zip(probe.evidence, values, strict=True))
+        quantities |= self._hidden(every, evidence)
+        quantities |= read_patches(every[:, int(self.has_cls) :], evidence, self.has_cls)
         of_tokens = {
             item: value if value.ndim == 3 else value[..., None]
-            for item, value in found.items()
+            for item, value in quantities.items()
             if at_tokens(item)
         }
         if is_video:
@@ -289,7 +308,7 @@ class LlavaAdapter(Adapter):
                 item: (self.pool_hidden if item.quantity == "hidden" else self.pool_frames)(value)
                 for item, value in of_tokens.items()
             }
-        of_views = {item: value for item, value in found.items() if not at_tokens(item)}
+        of_views = {item: value for item, value in quantities.items() if not at_tokens(item)}
         return Encoded(features, of_tokens, of_views)
 
     def _hidden(self, hidden: Tensor, wanted: Sequence[Evidence]) -> dict[Evidence, Tensor]:
@@ -298,7 +317,7 @@ class LlavaAdapter(Adapter):
         Raises:
             UnsupportedModelError: of another layer, or of a CLS token where there is none.
         """
-        found: dict[Evidence, Tensor] = {}
+        states: dict[Evidence, Tensor] = {}
         for item in wanted:
             if item.quantity not in HIDDEN:
                 continue
@@ -310,8 +329,8 @@ class LlavaAdapter(Adapter):
                 raise UnsupportedModelError(
                     f"evidence {tuple(item)} needs a CLS token and {type(self.core.vision_tower).__name__} has none"
                 )
-            found[item] = hidden[:, 0] if item.quantity == "cls_hidden" else hidden[:, int(self.has_cls) :]
-        return found
+            states[item] = hidden[:, 0] if item.quantity == "cls_hidden" else hidden[:, int(self.has_cls) :]
+        return states
 
     def _assembly(
         self, visual: Visual, layout: Layout, views: int, deferred: bool
@@ -339,17 +358,19 @@ class LlavaAdapter(Adapter):
         deferred: bool,
     ) -> VisualTokens:
         layout, features, values = assembly.finish()
-        found = {
+        quantities = {
             item: (value if item.quantity in AXES else value[:, 0]).float() for item, value in values.items()
         }
-        found |= self.text_evidence(visual, evidence)
+        quantities |= self.text_evidence(visual, evidence)
         if deferred:
-            found.setdefault(HIDDEN_ITEM, features.float())
-        found = {item: found[item] for item in evidence if item in found}
+            quantities.setdefault(HIDDEN_ITEM, features.float())
+        quantities = {item: quantities[item] for item in evidence if item in quantities}
         projector = self.core.multi_modal_projector
         if deferred:
-            return LazyTokens(features, layout, found, projector, self._newline())
-        return VisualTokens(features, layout, found, projector if self.projects_positions(visual) else None)
+            return LazyTokens(features, layout, quantities, projector, self._newline())
+        return VisualTokens(
+            features, layout, quantities, projector if self.projects_positions(visual) else None
+        )
 
     def _newline(self) -> Tensor:
         """The newline (channel,). Accelerate brings offloaded weights only for their module's own forward."""
@@ -399,15 +420,15 @@ def image_sizes(inputs: Mapping[str, Any], count: int) -> list[tuple[int, int]]:
     """
     sizes = inputs.get("image_sizes")
     pairs = sizes.tolist() if isinstance(sizes, Tensor) else sizes
-    found = pairs if isinstance(pairs, (list, tuple)) else []
-    if len(found) != count or not all(isinstance(p, (list, tuple)) and len(p) == 2 for p in found):
+    entries = pairs if isinstance(pairs, (list, tuple)) else []
+    if len(entries) != count or not all(isinstance(p, (list, tuple)) and len(p) == 2 for p in entries):
         raise UnsupportedInputError(
             f"image_sizes must have one (height, width) per image, {count} here, got "
-            f"{'nothing' if pairs is None else len(found)}; pass the processor's output unchanged"
+            f"{'nothing' if pairs is None else len(entries)}; pass the processor's output unchanged"
         )
-    if not all(is_number(side) for pair in found for side in pair):
-        raise UnsupportedInputError(f"image_sizes must be whole numbers of pixels, got {shown(found)}")
-    checked = [(int(p[0]), int(p[1])) for p in found]
+    if not all(is_number(side) for pair in entries for side in pair):
+        raise UnsupportedInputError(f"image_sizes must be whole numbers of pixels, got {shown(entries)}")
+    checked = [(int(p[0]), int(p[1])) for p in entries]
     if any(h < 1 or w < 1 for h, w in checked):
         raise UnsupportedInputError(f"image_sizes must be positive pixels, got {shown(checked)}")
     return checked

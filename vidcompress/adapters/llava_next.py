@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor
-from transformers.image_processing_utils import select_best_resolution
 
 from vidcompress.adapters.base import Visual, register_adapter
-from vidcompress.adapters.layouts import image_layout, unpadded_box
+from vidcompress.adapters.family.llava_layouts import next_image_layout, next_preset_layout
 from vidcompress.adapters.llava import LlavaAdapter, image_sizes, view_lists
 from vidcompress.adapters.presets import TOKENS_2880, Preset
 from vidcompress.core.layout import Layout
@@ -25,26 +24,11 @@ class LlavaNextAdapter(LlavaAdapter):
     presets: ClassVar[tuple[Preset, ...]] = (TOKENS_2880,)
 
     def image_layout(self, size: tuple[int, int], single: bool, device: str) -> Layout:
-        crops = self.crop_grid(size)
-        canvas = (crops[0] * self.grid[0], crops[1] * self.grid[1])
-        return image_layout(self.grid, crops, unpadded=unpadded_box(size, canvas), device=device)
-
-    def crop_grid(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(rows, cols) of crops that the anyres rule picks for an image of (height, width) pixels."""
-        height, width = select_best_resolution(size, self.model.config.image_grid_pinpoints)
-        side = int(self.model.config.vision_config.image_size)
-        return int(height) // side, int(width) // side
+        return next_image_layout(self.geometry, size, device)
 
     def preset_layout(self, preset: Preset, size: tuple[int, int], device: str) -> Layout:
         """Layout of an image of (height, width) pixels on the canvas of a preset."""
-        rows, cols = preset.canvas(self.grid[0])
-        top, left, height, width = unpadded_box(size, (rows, cols))
-        if height == 0:  # thinner than a patch: it shows where the rows in the middle meet
-            top, height = top - 1, 2
-        if width == 0:
-            left, width = left - 1, 2
-        seen = (top, left, height, width)
-        return image_layout(self.grid, preset.crops, picture=seen, newline=False, device=device)
+        return next_preset_layout(self.geometry, preset, size, device)
 
     def pack_image(self, features: Tensor, sizes: Tensor, newline: Tensor) -> Tensor:
         strategy = self.model.config.vision_feature_select_strategy

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from vidcompress.adapters.base import Visual, register_adapter
-from vidcompress.adapters.layouts import Newlines
+from vidcompress.adapters.family.llava_layouts import next_video_layout
 from vidcompress.adapters.llava_next import LlavaNextAdapter
 from vidcompress.core.layout import Layout
 
@@ -20,12 +20,9 @@ class LlavaNextVideoAdapter(LlavaNextAdapter):
 
     model_types = ("llava_next_video",)
     video_keys = ("pixel_values_videos",)
-    newlines: ClassVar[Newlines] = "none"
 
-    @property
-    def frame_grid(self) -> tuple[int, int]:
-        stride = int(self.model.config.spatial_pool_stride)
-        return self.grid[0] // stride, self.grid[1] // stride
+    def clip_layout(self, frames: int, device: str) -> Layout:
+        return next_video_layout(self.geometry, frames, device)
 
     def project_frames(self, features: Tensor) -> Tensor:
         return self.core.multi_modal_projector(self.core.vision_resampler(features))  # type: ignore[no-any-return]
@@ -33,7 +30,7 @@ class LlavaNextVideoAdapter(LlavaNextAdapter):
     def projected_rows(self, layout: Layout) -> int:
         """Frames are pooled before the projector."""
         if layout.modality == "video":
-            return len(layout.views) * self.frame_grid[0] * self.frame_grid[1]
+            return layout.num_tokens
         return super().projected_rows(layout)
 
     def projects_positions(self, visual: Visual) -> bool:

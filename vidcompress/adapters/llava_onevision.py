@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
 from vidcompress.adapters.base import Visual, register_adapter
-from vidcompress.adapters.layouts import image_layout, shrunk_canvas, unpadded_box
+from vidcompress.adapters.family.llava_layouts import (
+    onevision_image_layout,
+    onevision_video_layout,
+    single_view_layout,
+)
 from vidcompress.adapters.llava import image_sizes, view_lists
 from vidcompress.adapters.llava_next import LlavaNextAdapter
 from vidcompress.checks import is_whole
@@ -27,9 +30,8 @@ class LlavaOnevisionAdapter(LlavaNextAdapter):
     video_keys = ("pixel_values_videos", "image_sizes_videos")
     refused_keys = (*LlavaNextAdapter.refused_keys, "vision_aspect_ratio")
 
-    @property
-    def frame_grid(self) -> tuple[int, int]:
-        return math.ceil(self.grid[0] / 2), math.ceil(self.grid[1] / 2)
+    def clip_layout(self, frames: int, device: str) -> Layout:
+        return onevision_video_layout(self.geometry, frames, device)
 
     @property
     def max_views(self) -> int | None:
@@ -39,11 +41,8 @@ class LlavaOnevisionAdapter(LlavaNextAdapter):
 
     def image_layout(self, size: tuple[int, int], single: bool, device: str) -> Layout:
         if single:
-            return image_layout(self.grid, device=device)
-        crops = self.crop_grid(size)
-        box = unpadded_box(size, (crops[0] * self.grid[0], crops[1] * self.grid[1]))
-        shrunk = shrunk_canvas(box[2:], self.grid, self.max_views)
-        return image_layout(self.grid, crops, unpadded=box, shrunk=shrunk, device=device)
+            return single_view_layout(self.geometry, device)
+        return onevision_image_layout(self.geometry, size, device, max_views=self.max_views or 0)
 
     def pack_image(self, features: Tensor, sizes: Tensor, newline: Tensor) -> Tensor:
         packed, _ = self.core.pack_image_features(
@@ -59,9 +58,7 @@ class LlavaOnevisionAdapter(LlavaNextAdapter):
         canvas = visual.layout.canvas
         if visual.modality == "video" or visual.size is None or canvas is None:
             return visual.modality == "image"
-        crops = self.crop_grid(visual.size)
-        full = (crops[0] * self.grid[0], crops[1] * self.grid[1])
-        return unpadded_box(visual.size, full)[2:] == canvas
+        return self.geometry.covered_box(visual.size)[2:] == canvas
 
     def pool_frames(self, features: Tensor) -> Tensor:
         return self.core.apply_pooling(features)  # type: ignore[no-any-return]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from vidcompress.adapters.base import register_adapter
-from vidcompress.adapters.layouts import Newlines
+from vidcompress.adapters.family.llava_layouts import video_video_layout
 from vidcompress.adapters.llava_onevision import LlavaOnevisionAdapter
 from vidcompress.adapters.llava_video_model import LlavaVideoConfig
+from vidcompress.core.layout import Layout
 
 
 @register_adapter
@@ -15,8 +14,6 @@ class LlavaVideoAdapter(LlavaOnevisionAdapter):
     """`LlavaVideoForConditionalGeneration` of `llava_video_model`."""
 
     model_types = (LlavaVideoConfig.model_type,)
-    newlines: ClassVar[Newlines] = "row"
 
-    @property
-    def frame_grid(self) -> tuple[int, int]:
-        return self.grid[0] // 2, self.grid[1] // 2
+    def clip_layout(self, frames: int, device: str) -> Layout:
+        return video_video_layout(self.geometry, frames, device)

@@ -138,24 +138,24 @@ def geometry_of(config: Any) -> ModelShape:
 
 def _feature_layers(config: Any, layers: int) -> list[int]:
     """How many layers run for each of the hidden states that the projector reads."""
-    wanted = getattr(config, "vision_feature_layer", -1)
-    chosen = [wanted] if isinstance(wanted, int) else list(wanted)
+    layer = getattr(config, "vision_feature_layer", -1)
+    chosen = [layer] if isinstance(layer, int) else list(layer)
     if not chosen or not all(-layers - 1 <= index <= layers for index in chosen):
         raise UnsupportedModelError(
-            f"vision_feature_layer={shown(wanted)} in the {config.model_type} config: an encoder of {layers} layers "
+            f"vision_feature_layer={shown(layer)} in the {config.model_type} config: an encoder of {layers} layers "
             f"has hidden states from {-layers - 1} to {layers}; fetch the checkpoint again"
         )
     return [index if index >= 0 else layers + 1 + index for index in chosen]
 
 
 def _kv_heads(text: Any, heads: int) -> int:
-    found = _number(text, "num_key_value_heads", heads, most=heads)
-    if heads % found:
+    kv_heads = _number(text, "num_key_value_heads", heads, most=heads)
+    if heads % kv_heads:
         raise UnsupportedModelError(
-            f"num_key_value_heads={found} in the {text.model_type} config: must divide num_attention_heads={heads}; "
+            f"num_key_value_heads={kv_heads} in the {text.model_type} config: must divide num_attention_heads={heads}; "
             "fetch the checkpoint again"
         )
-    return found
+    return kv_heads
 
 
 def _number(config: Any, key: str, default: int | None = None, *, most: int = MOST_WIDTH) -> int:

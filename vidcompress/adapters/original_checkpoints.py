@@ -65,8 +65,8 @@ def is_original(raw: Mapping[str, Any]) -> bool:
 
 
 def _architectures(raw: Mapping[str, Any]) -> list[Any]:
-    found = raw.get("architectures")
-    return found if isinstance(found, list) else []
+    names = raw.get("architectures")
+    return names if isinstance(names, list) else []
 
 
 def read_config(source: str, **where: Any) -> Any:
@@ -132,8 +132,8 @@ def add_placeholders(tokenizer: Any) -> tuple[int, int]:
     """Give a tokenizer the placeholders of pictures and clips, where it lacks them, and return their ids."""
     from transformers import AddedToken
 
-    known = tokenizer.get_vocab()
-    missing = [token for token in PLACEHOLDERS if token not in known]
+    vocabulary = tokenizer.get_vocab()
+    missing = [token for token in PLACEHOLDERS if token not in vocabulary]
     tokenizer.add_tokens(
         [AddedToken(token, special=True, normalized=False) for token in missing], special_tokens=True
     )
@@ -183,7 +183,7 @@ def translate_config(raw: Mapping[str, Any], placeholders: tuple[int, int]) -> A
         )
     settings: dict[str, Any] = {} if vision is None else {"vision_config": dict(vision)}
     side = 384 if vision is None else int(vision["image_size"])
-    made = (LlavaVideoConfig if newline == "grid" else LlavaOnevisionConfig)(
+    config = (LlavaVideoConfig if newline == "grid" else LlavaOnevisionConfig)(
         text_config={
             "model_type": "qwen2",
             **{key: raw[key] for key in _TEXT_KEYS if raw.get(key) is not None},
@@ -195,8 +195,8 @@ def translate_config(raw: Mapping[str, Any], placeholders: tuple[int, int]) -> A
         tie_word_embeddings=bool(raw.get("tie_word_embeddings", False)),
         **settings,
     )
-    made.dtype = raw.get("torch_dtype")
-    return made
+    config.dtype = raw.get("torch_dtype")
+    return config
 
 
 def _allow(raw: Mapping[str, Any], key: str, allowed: tuple[Any, ...], default: Any) -> None:

@@ -135,11 +135,11 @@ class ClipAssembly:
     def _start(self, features: Tensor) -> Tensor:
         layout = self._layout = self._layout.to(features.device)
         self._check(len(layout.views) * features.shape[1] + layout.num_separators, layout)
-        made = features.new_empty((len(layout), features.shape[-1]))
+        whole = features.new_empty((len(layout), features.shape[-1]))
         if layout.num_separators:
             rows = _line(self._newline, features).expand(layout.num_separators, -1)
-            made.index_copy_(0, layout.separator_index, rows)
-        return made
+            whole.index_copy_(0, layout.separator_index, rows)
+        return whole
 
     def finish(self) -> tuple[Layout, Tensor, Values]:
         """The layout, features (N, D) and evidence, (N, E) with zeros at separators or (V, C)."""
@@ -194,6 +194,63 @@ class ImageAssembly:
         """The layout, features (N, D) and evidence, (N, E) with zeros at separators or (V, C)."""
         features = _there(self._features)
         return self._layout.to(features.device), features, self._values
+
+
+class Collected:
+    """Encoded views of one image of which some crops are never encoded, as they come."""
+
+    def __init__(self) -> None:
+        self._parts: list[Encoded] = []
+
+    def add(self, encoded: Encoded) -> None:
+        """Take the next views."""
+        self._parts.append(encoded)
+
+    @property
+    def empty(self) -> bool:
+        """Whether none came."""
+        return not self._parts
+
+    @property
+    def encoded(self) -> Encoded:
+        """All of them, in order; at least one must have come."""
+        first, parts = self._parts[0], self._parts
+        return Encoded(
+            join([part.features for part in parts]),
+            {item: join([part.of_tokens[item] for part in parts]) for item in first.of_tokens},
+            {item: join([part.of_views[item] for part in parts]) for item in first.of_views},
+        )
+
+
+def with_gaps(thumbnail: Encoded, crops: Collected, numbers: Sequence[int], views: int) -> Encoded:
+    """Thumbnail and some crops at their places among all views; zeros, which no method may keep, at the others.
+
+    Args:
+        thumbnail: one view.
+        crops: the crops that were encoded.
+        numbers: which views they are.
+        views: how many there are in all, the thumbnail included.
+    """
+    encoded = None if crops.empty else crops.encoded
+
+    def placed(first: Tensor, rest: Tensor | None) -> Tensor:
+        whole = first.new_zeros((views, *first.shape[1:]))
+        whole[:1] = first
+        if rest is not None:
+            whole[list(numbers)] = rest
+        return whole
+
+    return Encoded(
+        placed(thumbnail.features, None if encoded is None else encoded.features),
+        {
+            i: placed(v, None if encoded is None else encoded.of_tokens[i])
+            for i, v in thumbnail.of_tokens.items()
+        },
+        {
+            i: placed(v, None if encoded is None else encoded.of_views[i])
+            for i, v in thumbnail.of_views.items()
+        },
+    )
 
 
 def on_canvas(features: Tensor, grid: tuple[int, int], crops: tuple[int, int]) -> Tensor:

@@ -68,11 +68,11 @@ def find_preset(
     """
     if name is None:
         return None
-    found = next((preset for preset in presets if preset.name == name), None)
-    if found is None:
-        known = nearest(name, [preset.name for preset in presets]) if isinstance(name, str) else ""
-        allowed = f"{known or 'must be a text'}; leave it out for the model's own layout"
+    match = next((preset for preset in presets if preset.name == name), None)
+    if match is None:
+        closest = nearest(name, [preset.name for preset in presets]) if isinstance(name, str) else ""
+        allowed = f"{closest or 'must be a text'}; leave it out for the model's own layout"
         if not presets:
             allowed = "it has no presets; leave it out"
         raise error(f"preset={shown(name)} with {of}: {allowed}")
-    return found
+    return match

@@ -85,6 +85,8 @@ class CompressionConfig:
     max_views: int
     inside_positions: Positions = "original"
     saving: ViewSkipping = ViewSkipping()
+    positions_given: bool = False
+    """Whether the caller named the positions; a default gives way to the one policy that a family serves."""
 
     def report(self) -> Report:
         """An empty report that states these settings."""
@@ -148,6 +150,7 @@ def make_settings(
         int(max_views),
         inside,
         read_view_skipping(encoder_saving),
+        given is not None,
     )
 
 

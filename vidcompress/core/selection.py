@@ -47,6 +47,16 @@ class Selection:
         """Return the (K, D) features to send."""
         return tokens.rows(self.index) if self.features is None else self.features
 
+    def companions(self, tokens: VisualTokens) -> tuple[Tensor, ...]:
+        """Companion features (K, D) of each level; a merged token takes those of its cluster's centre."""
+        return tuple(level.index_select(0, self.index) for level in tokens.deep)
+
+    def ascending(self) -> Selection:
+        """The same tokens in the order of their positions, for a visual that is not one run of placeholders."""
+        order = self.index.argsort()
+        features = None if self.features is None else self.features.index_select(0, order)
+        return Selection(self.index.index_select(0, order), features)
+
     def source(self, layout: Layout) -> Tensor:
         """Return (K,) int64 positions in the full, uncompressed sequence."""
         return layout.source.index_select(0, self.index)

@@ -107,12 +107,14 @@ class VisualTokens:
         evidence: for each `Evidence` asked for its values in float32, mostly (N,); those at separators mean nothing.
         project: the model's projector, (n, C) -> (n, D) in the dtype of the features, where it makes them position by
             position out of the evidence `hidden`; None where pooling or resizing comes after it.
+        deep: companion features (N, D) of the same positions, one tensor per decoder layer that they are added behind.
     """
 
     features: Tensor
     layout: Layout
     evidence: Mapping[Evidence, Tensor] = field(default_factory=dict)
     project: Callable[[Tensor], Tensor] | None = None
+    deep: tuple[Tensor, ...] = ()
 
     def __post_init__(self) -> None:
         self._check(self.features)
@@ -133,6 +135,12 @@ class VisualTokens:
             )
         if self.project is not None and not callable(self.project):
             raise ArgumentError(f"project={shown(self.project)}: must be a function of features, or None")
+        for level in self.deep:
+            if not isinstance(level, Tensor) or level.ndim != 2 or level.shape[0] != len(self.layout):
+                raise ArgumentError(
+                    f"deep has {shown(level)}: each level must be a tensor (N, D) with N = {len(self.layout)} "
+                    "positions of the layout"
+                )
         if not isinstance(self.evidence, Mapping) or not all(isinstance(key, tuple) for key in self.evidence):
             raise ArgumentError(f"evidence={shown(self.evidence)}: must be a dict of Evidence to tensors")
         for key, value in self.evidence.items():

@@ -63,8 +63,12 @@ def attention_rows(
     return hidden.softmax(dim=-1)
 
 
-def check_layer(layer: object) -> None:
+def check_layer(layer: object, *, qk_norm: bool) -> None:
     """Refuse a decoder layer whose attention is built otherwise.
+
+    Args:
+        layer: of the decoder.
+        qk_norm: whether it normalises queries and keys.
 
     Raises:
         UnsupportedModelError: no separate q_proj and k_proj, or normalised queries and keys.
@@ -72,7 +76,7 @@ def check_layer(layer: object) -> None:
     attention = getattr(layer, "self_attn", None)
     parts = ("q_proj", "k_proj", "head_dim", "scaling")
     missing = [part for part in parts if not hasattr(attention, part)]
-    if missing or hasattr(attention, "q_norm") or not hasattr(layer, "input_layernorm"):
+    if missing or qk_norm or not hasattr(layer, "input_layernorm"):
         raise UnsupportedModelError(
             f"decoder layer {type(layer).__name__} cannot be pruned inside: its self_attn must have {', '.join(parts)} "
             "and no q_norm, as in Llama, Qwen2 and Mistral; use a method before the language model"

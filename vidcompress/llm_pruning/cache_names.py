@@ -21,8 +21,8 @@ def cache_name() -> str:
     """Name of the cache in the installed transformers, read from the signature that generate prepares inputs by."""
     from transformers.generation import GenerationMixin
 
-    known = inspect.signature(GenerationMixin.prepare_inputs_for_generation).parameters
-    return next(name for name in CACHE_NAMES if name in known)
+    parameters = inspect.signature(GenerationMixin.prepare_inputs_for_generation).parameters
+    return next(name for name in CACHE_NAMES if name in parameters)
 
 
 def given_cache(arguments: Mapping[str, Any]) -> Any:

@@ -23,7 +23,7 @@ from vidcompress.errors import CompressionStateError, UnsupportedInputError, Uns
 from vidcompress.llm_pruning.attention import check_layer
 from vidcompress.llm_pruning.cache_names import CACHE_NAMES, cache_name, given_cache
 from vidcompress.llm_pruning.masks import check_implementation, layer_mask
-from vidcompress.llm_pruning.prefill import Capture, Prefill, Segment, next_segment, start
+from vidcompress.llm_pruning.prefill import Capture, LayerSequence, Prefill, next_sequence, start
 
 _locks: WeakKeyDictionary[Any, threading.RLock] = WeakKeyDictionary()
 _locks_lock = threading.Lock()
@@ -53,14 +53,24 @@ class Pruner:
                 "layers, which compiled code does not see; use a method before the language model, or one that is not "
                 "compiled"
             )
+        traits = adapter.traits
         for layer in self._decoder.layers:
-            check_layer(layer)
+            check_layer(layer, qk_norm=traits.qk_norm)
+        if traits.hybrid or traits.deep_levels:
+            why = (
+                "whose layers are not all attention"
+                if traits.hybrid
+                else f"which adds features behind its first {traits.deep_levels} layers"
+            )
+            raise UnsupportedModelError(
+                f"{type(adapter.model).__name__} has a decoder {why}, and cannot be pruned inside; use a method before "
+                "the language model"
+            )
         check_implementation(self._decoder.config._attn_implementation)
-        windows = [getattr(layer.self_attn, "sliding_window", None) for layer in self._decoder.layers]
-        self._window = min((window for window in windows if window is not None), default=None)
+        self._window = traits.window
         self._handles: list[Any] = []
         self._local = threading.local()
-        self._segments: WeakKeyDictionary[Any, dict[int, Segment]] = WeakKeyDictionary()
+        self._sequences: WeakKeyDictionary[Any, dict[int, LayerSequence]] = WeakKeyDictionary()
 
     @contextmanager
     def attached(self) -> Iterator[Pruner]:
@@ -142,7 +152,7 @@ class Pruner:
         if plan.layers:
             self._local.prefill = start(plan, hidden, kwargs)
             if cache is not None:
-                self._segments[cache] = self._local.prefill.segments
+                self._sequences[cache] = self._local.prefill.sequences
 
     def _check_window(self, columns: int) -> None:
         if self._window is not None and columns > self._window:
@@ -155,52 +165,52 @@ class Pruner:
         self, number: int, prefill: Prefill, hidden: Tensor, kwargs: dict[str, Any], cache: Any
     ) -> tuple[Tensor, dict[str, Any] | None]:
         if number in prefill.plan.layers:
-            hidden = next_segment(prefill, number, hidden, self._decoder)
+            hidden = next_sequence(prefill, number, hidden, self._decoder)
         if number + 1 in prefill.plan.layers and prefill.plan.method.source == "previous":
             prefill.capture = Capture(self._decoder.layers[number], prefill.queries)
-        segment = prefill.at(number)
-        if segment is None:
+        sequence = prefill.at(number)
+        if sequence is None:
             return hidden, None
         width = hidden.shape[1]
         kind = check_implementation(self._decoder.config._attn_implementation)
         key = ("mask", hidden.device)
-        if key not in segment.made:
-            real = None if segment.real is None else segment.real.to(hidden.device)
-            segment.made[key] = layer_mask(kind, real, width, width, hidden)
+        if key not in sequence.masks:
+            real = None if sequence.real is None else sequence.real.to(hidden.device)
+            sequence.masks[key] = layer_mask(kind, real, width, width, hidden)
         return hidden, {
-            "attention_mask": segment.made[key],
-            "position_ids": segment.position_ids,
-            "position_embeddings": tuple(part.to(hidden.device) for part in segment.embeddings),
+            "attention_mask": sequence.masks[key],
+            "position_ids": sequence.position_ids,
+            "position_embeddings": tuple(part.to(hidden.device) for part in sequence.embeddings),
         }
 
     def _decode(
         self, number: int, hidden: Tensor, kwargs: dict[str, Any], cache: Any
     ) -> dict[str, Any] | None:
-        segments = self._segments.get(cache) if cache is not None else None
-        segment = segments.get(number) if segments else None
+        sequences = self._sequences.get(cache) if cache is not None else None
+        sequence = sequences.get(number) if sequences else None
         count = hidden.shape[1]
-        if segment is None:
-            if segments is None and number and cache is not None:
+        if sequence is None:
+            if sequences is None and number and cache is not None:
                 _check_whole(cache, number, count)
             return None
         width = cache.get_seq_length(number) + count
         self._check_window(width)
         kind = check_implementation(self._decoder.config._attn_implementation)
         real = None
-        if segment.real is not None:
-            held = segment.real.to(hidden.device)[:, : width - count]
+        if sequence.real is not None:
+            held = sequence.real.to(hidden.device)[:, : width - count]
             later = held.new_ones((held.shape[0], width - held.shape[1]))
             real = torch.cat((held, later), dim=1)
         changed: dict[str, Any] = {"attention_mask": layer_mask(kind, real, width, count, hidden)}
-        if segment.dropped is not None:
-            ids = kwargs["position_ids"] - segment.dropped.to(hidden.device)
+        if sequence.dropped is not None:
+            ids = kwargs["position_ids"] - sequence.dropped.to(hidden.device)
             embeddings = self._decoder.rotary_emb(hidden, ids)
             changed |= {"position_ids": ids, "position_embeddings": embeddings}
         return changed
 
 
 def _check_whole(cache: Any, number: int, count: int) -> None:
-    """Refuse a cache whose layers differ though nobody here pruned it, such as a copy."""
+    """Refuse a cache whose layers differ without having been pruned here, such as a copy."""
     if cache.get_seq_length(0) - count != cache.get_seq_length(number):
         raise CompressionStateError(
             f"{cache_name()} was pruned inside the language model elsewhere, so its layers hold different tokens and "

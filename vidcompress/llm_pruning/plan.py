@@ -9,7 +9,7 @@ from torch import Tensor
 from vidcompress.core.config import CompressionConfig
 from vidcompress.core.prompt import Prompt
 from vidcompress.core.pruning.method import InLLMMethod
-from vidcompress.core.pruning.plan import PruningPlan, Spans
+from vidcompress.core.pruning.plan import PruningPlan
 from vidcompress.errors import UnsupportedInputError
 
 
@@ -41,13 +41,15 @@ def plan_pruning(
     ]
     lengths = [len(row) - sum(missing) for row, missing in zip(prompt.rows, gone, strict=True)]
     width = max(lengths)
-    columns: list[Spans] = []
-    schedules, budgets = [], []
+    columns: list[list[Tensor]] = []
+    ends, schedules, budgets = [], [], []
     for row, spans in enumerate(prompt.spans):
         at, placed = width - lengths[row], []
         for number, span in enumerate(spans):
-            placed.append((at + span.start - sum(gone[row][:number]), counts[row][number]))
+            start = at + span.start - sum(gone[row][:number])
+            placed.append(span.short_columns(start, kept[span.modality, span.number]).cpu())
         columns.append(placed)
+        ends.append(at + spans[-1].stop - sum(gone[row]) if spans else width)
         budget = sum(settings.budget.split([span.length for span in spans]))
         budgets.append(budget)
         schedules.append(
@@ -60,5 +62,5 @@ def plan_pruning(
             )
         )
     return PruningPlan(
-        method, lengths, columns, schedules, budgets, settings.inside_positions == "contiguous"
+        method, lengths, columns, ends, schedules, budgets, settings.inside_positions == "contiguous"
     )

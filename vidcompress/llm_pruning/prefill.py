@@ -1,4 +1,4 @@
-"""One prefill, segment by segment: from the layer where tokens are left out to the next such layer."""
+"""One prefill as a list of sequences: a new one begins at each layer where tokens are left out."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class _NoCapture:
 
 
 @dataclass(eq=False)
-class Segment:
-    """The sequence of some consecutive layers.
+class LayerSequence:
+    """Sequence that some consecutive layers take in.
 
     Attributes:
         columns: (b, n) int64, for each entry its column in the shortened prompt (a merged token's: its centre's).
@@ -59,7 +59,7 @@ class Segment:
         position_ids: (b, n) int64.
         embeddings: rotary (cos, sin), each (b, n, d).
         dropped: (b, 1) int64, by how much later positions are behind the caller's; None when they are not.
-        made: masks built for it.
+        masks: attention masks built for it.
     """
 
     columns: Tensor
@@ -68,7 +68,7 @@ class Segment:
     position_ids: Tensor
     embeddings: tuple[Tensor, Tensor]
     dropped: Tensor | None = None
-    made: dict[Any, Any] = field(default_factory=dict)
+    masks: dict[Any, Any] = field(default_factory=dict)
 
     def flags(self) -> Tensor:
         """(b, n) bool: real entries."""
@@ -82,23 +82,23 @@ class Prefill:
     Attributes:
         plan: what to prune.
         copies: rows of the model's batch per prompt (beams, several sequences).
-        now: the current segment.
-        segments: by layer, of the layers behind a first stage.
+        now: the current sequence.
+        sequences: by layer, of the layers behind a first stage.
         queries: how many last columns ask; the same in all layers, as only visual columns go.
         weights: (b, q) float32, how much each of them counts.
     """
 
     plan: PruningPlan
     copies: int
-    now: Segment
+    now: LayerSequence
     queries: int
     weights: Tensor
-    segments: dict[int, Segment] = field(default_factory=dict)
+    sequences: dict[int, LayerSequence] = field(default_factory=dict)
     capture: Any = field(default_factory=_NoCapture)
 
-    def at(self, layer: int) -> Segment | None:
-        """The segment of a layer; None before the first stage."""
-        return self.segments.get(layer)
+    def at(self, layer: int) -> LayerSequence | None:
+        """Sequence of a layer; None before the first stage."""
+        return self.sequences.get(layer)
 
 
 def start(plan: PruningPlan, hidden: Tensor, kwargs: dict[str, Any]) -> Prefill:
@@ -116,7 +116,7 @@ def start(plan: PruningPlan, hidden: Tensor, kwargs: dict[str, Any]) -> Prefill:
     ids = kwargs.get("position_ids")
     ids = torch.arange(width, device=device)[None] if ids is None else ids.to(device)
     cos, sin = kwargs["position_embeddings"]
-    now = Segment(
+    now = LayerSequence(
         columns=torch.arange(width, device=device).expand(b, width),
         real=real,
         visual=visual,
@@ -136,7 +136,7 @@ def start(plan: PruningPlan, hidden: Tensor, kwargs: dict[str, Any]) -> Prefill:
     return Prefill(plan, copies, now, queries, weights)
 
 
-def next_segment(prefill: Prefill, layer: int, hidden: Tensor, decoder: Any) -> Tensor:
+def next_sequence(prefill: Prefill, layer: int, hidden: Tensor, decoder: Any) -> Tensor:
     """Rank the visual tokens before `layer`, leave out the worst, and return what stays: (b, n', D)."""
     plan, now = prefill.plan, prefill.now
     between = Between(
@@ -160,12 +160,14 @@ def next_segment(prefill: Prefill, layer: int, hidden: Tensor, decoder: Any) -> 
         before = [sum(pair) for pair in plan.tokens_from(layer - 1) for _ in range(prefill.copies)]
         pruned = [have - stay for have, (stay, _) in zip(before, counts, strict=True)]
         with full_precision(hidden):
-            made, centre, there = plan.method.merge(between, scores, kept, pruned)
-        whole = torch.cat((hidden, made.to(hidden.dtype)), dim=1)
+            merged_states, centre, there = plan.method.merge(between, scores, kept, pruned)
+        whole = torch.cat((hidden, merged_states.to(hidden.dtype)), dim=1)
         behind = (between.visual * (position + 1)).amax(
             dim=1, keepdim=True
         ) - 1  # the last visual entry of each row
-        steps = torch.arange(1, made.shape[1] + 1, device=hidden.device) / (made.shape[1] + 1)
+        steps = torch.arange(1, merged_states.shape[1] + 1, device=hidden.device) / (
+            merged_states.shape[1] + 1
+        )
         key = torch.cat((key, torch.where(there, behind + steps, -1.0)), dim=1)
         source = torch.cat((source, centre), dim=1)
         visual = torch.cat((kept, there), dim=1)
@@ -175,7 +177,7 @@ def next_segment(prefill: Prefill, layer: int, hidden: Tensor, decoder: Any) -> 
     index = key.argsort(dim=1, stable=True)[:, -width:]
     real = key.gather(1, index) >= 0
     entry = source.gather(1, index)
-    now = Segment(
+    now = LayerSequence(
         columns=now.columns.gather(1, entry),
         real=None if min(lengths) == width else real,
         visual=visual.gather(1, index),
@@ -186,7 +188,7 @@ def next_segment(prefill: Prefill, layer: int, hidden: Tensor, decoder: Any) -> 
         _renumber(now, prefill.now, real, hidden, decoder)
     prefill.now = now
     for number in range(layer, len(decoder.layers)):
-        prefill.segments[number] = now
+        prefill.sequences[number] = now
     _note(prefill, layer, now, real)
     return _pick(whole, index)
 
@@ -235,7 +237,7 @@ def _pick(states: Tensor, index: Tensor) -> Tensor:
     return states.gather(1, index[:, :, None].expand(-1, -1, states.shape[-1]))
 
 
-def _renumber(now: Segment, before: Segment, real: Tensor, hidden: Tensor, decoder: Any) -> None:
+def _renumber(now: LayerSequence, before: LayerSequence, real: Tensor, hidden: Tensor, decoder: Any) -> None:
     """Positions without gaps, and how far they are behind those that later tokens come with."""
     ids = (real.to(torch.int64).cumsum(dim=1) - 1).clamp(min=0)
     given = before.position_ids[:, -1:] + (0 if before.dropped is None else before.dropped)
@@ -244,7 +246,7 @@ def _renumber(now: Segment, before: Segment, real: Tensor, hidden: Tensor, decod
     now.embeddings = decoder.rotary_emb(hidden, ids)
 
 
-def _note(prefill: Prefill, layer: int, now: Segment, real: Tensor) -> None:
+def _note(prefill: Prefill, layer: int, now: LayerSequence, real: Tensor) -> None:
     """Write into the plan's outcome which columns are still there, of the first copy of each row."""
     there = torch.zeros((real.shape[0], prefill.plan.real.shape[1]), dtype=torch.bool, device=real.device)
     there.scatter_reduce_(1, now.columns, real, reduce="amax", include_self=True)

@@ -38,7 +38,7 @@ class ShortColumns:
 
     Args:
         prompt: the caller's parsed rows.
-        kept: for each (modality, number) the (K,) positions that are sent; only K is looked at.
+        kept: for each (modality, number) the (K,) positions that are sent; only K is read of a visual of one run.
         width: L, columns of the caller's prompt.
         inside: what a method inside the language model leaves out after that, or None.
     """
@@ -50,7 +50,7 @@ class ShortColumns:
         width: int,
         inside: PruningPlan | None = None,
     ) -> None:
-        self._prompt, self._full = prompt, width
+        self._prompt, self._kept, self._full = prompt, kept, width
         self._counts = [[int(kept[s.modality, s.number].shape[0]) for s in spans] for spans in prompt.spans]
         self._lengths = [
             len(row) - sum(s.length - n for s, n in zip(spans, counts, strict=True))
@@ -73,7 +73,7 @@ class ShortColumns:
         if not 0 <= at < len(where):
             return None
         if self._inside is not None:
-            if spans and at < spans[-1].start + spans[-1].length:
+            if spans and at < spans[-1].stop:
                 raise _not_text(
                     row, column, f"behind the last visual token (method {self._inside.method.name!r})"
                 )
@@ -82,9 +82,14 @@ class ShortColumns:
         for span, count in zip(spans, self._counts[row], strict=True):
             if at < span.start:
                 break
-            if at < span.start + span.length and count < span.length:
+            if at >= span.stop or count == span.length:
+                gone += span.length - count
+                continue
+            before = sum(len(run) for run in span.runs if run.stop <= at)
+            if any(at in run for run in span.runs):
                 raise _not_text(row, column, "of the text")
-            gone += span.length - count
+            gone += before - int((self._kept[span.modality, span.number] < before).sum())
+            break
         start = 0 if self._prompt.pad_right else self.width - self._lengths[row]
         return start + at - gone
 
@@ -107,9 +112,9 @@ class ShortColumns:
             if count == 0 or count >= self._full:
                 return 0
             columns = [list(range(self._full - count, self._full))] * len(self._prompt.rows)
-            made = self._translate(columns)
+            short = self._translate(columns)
             tail = list(range(self.width - count, self.width))
-            return count if all(row == tail for row in made) else self._tensor(made, None)
+            return count if all(row == tail for row in short) else self._tensor(short, None)
         if not isinstance(value, Tensor) or value.is_floating_point() or not 1 <= value.ndim <= 2:
             raise UnsupportedInputError(
                 f"logits_to_keep={shown(value)}: must be a number of last columns, a tensor of columns, or a bool mask "
@@ -130,9 +135,9 @@ class ShortColumns:
 
     def _translate(self, columns: Sequence[Sequence[int]]) -> list[list[int]]:
         """Columns of each row; at padding those of another row, for its logits mean nothing."""
-        found = [[self.column(row, c) for c in given] for row, given in enumerate(columns)]
-        stand_in = [next((c for c in place if c is not None), 0) for place in zip(*found, strict=True)]
-        return [[other if c is None else c for c, other in zip(row, stand_in, strict=True)] for row in found]
+        places = [[self.column(row, c) for c in given] for row, given in enumerate(columns)]
+        stand_in = [next((c for c in place if c is not None), 0) for place in zip(*places, strict=True)]
+        return [[other if c is None else c for c, other in zip(row, stand_in, strict=True)] for row in places]
 
     def _tensor(self, rows: list[list[int]], like: Tensor | None) -> Tensor:
         device = "cpu" if like is None else like.device
@@ -154,13 +159,13 @@ class ShortColumns:
                 f"logits_to_keep: a bool mask must have the shape of input_ids ({rows}, {self._full}), got "
                 f"{tuple(value.shape)}"
             )
-        made = torch.zeros((rows, self.width), dtype=torch.bool, device="cpu")
+        short = torch.zeros((rows, self.width), dtype=torch.bool, device="cpu")
         for row, column in value.nonzero().tolist():
             place = self.column(row, column)
             if place is None:
                 raise _not_text(row, column, "that is no padding")
-            made[row, place] = True
-        return made.to(value.device)
+            short[row, place] = True
+        return short.to(value.device)
 
 
 def _not_text(row: int, column: int, allowed: str) -> UnsupportedInputError:

@@ -33,7 +33,8 @@ from vidcompress.loading.versions import beyond_tested
 from vidcompress.methods.lookup import get_method
 from vidcompress.session.columns import ShortColumns, check_counted
 from vidcompress.session.generation_options import is_filled
-from vidcompress.session.inputs import CompressedInputs
+from vidcompress.session.inputs import CompressedInputs, SentFeatures
+from vidcompress.session.positions import full_positions, served_positions
 from vidcompress.session.prompt import parse_prompt, questions, splice
 from vidcompress.session.view_skipping import leaders, spread
 
@@ -115,6 +116,7 @@ def compress_with(
     untested = beyond_tested(transformers.__version__)
     if untested:
         say_once(untested)
+    settings = served_positions(adapter, settings)
     report = settings.report()
     timings = report.timing_ms = Timings()
     ids = _check_inputs(adapter, inputs, settings)
@@ -123,15 +125,18 @@ def compress_with(
         **{("image", i): visual for i, visual in enumerate(images)},
         **{("video", i): visual for i, visual in enumerate(videos)},
     }
-    lengths = {
-        "image": [visual.layout.full_length for visual in images],
-        "video": [visual.layout.full_length for visual in videos],
+    runs: dict[Modality, list[tuple[int, ...]]] = {
+        "image": [visual.placeholder_runs for visual in images],
+        "video": [visual.placeholder_runs for visual in videos],
     }
-    placeholders = {"image": adapter.image_token_id, "video": adapter.video_token_id}
+    placeholders: dict[Modality, int | None] = {
+        "image": adapter.image_token_id,
+        "video": adapter.video_token_id,
+    }
     mask = inputs.get("attention_mask")
     if mask is None and for_generate:
         mask = inferred_mask(adapter.model, ids)
-    prompt = parse_prompt(ids, mask, placeholders, lengths)
+    prompt = parse_prompt(ids, mask, placeholders, runs)
     asked = questions(prompt)
     visuals = {key: replace(visual, question=asked[key]) for key, visual in visuals.items()}
     plans = _plans(prompt, visuals, settings)
@@ -141,20 +146,26 @@ def compress_with(
             tokens, alike = _encode(adapter, visuals, plans, settings)
         with phase(timings, "compress", device):
             selections = _select(tokens, plans, settings.method)
+            selections |= {
+                key: selections[key].ascending()
+                for key, visual in visuals.items()
+                if len(visual.placeholder_runs) > 1
+            }
             kept = {key: selection.source(tokens[key].layout) for key, selection in selections.items()}
         with phase(timings, "encode", device):
             sent = _projected(tokens, selections)
         with phase(timings, "compress", device):
-            features = _row_features(prompt, tokens, selections, sent)
+            features = _row_features(adapter, prompt, tokens, selections, sent)
     values: dict[str, Any] = splice(
         inputs,
         prompt,
         kept,
-        image_token_id=adapter.image_token_id,
+        placeholders={"image": adapter.placeholder("image"), "video": adapter.placeholder("video")},
         pad_token_id=_pad_token_id(adapter.model, prompt),
         original_positions=settings.positions == "original",
+        positions=full_positions(adapter, inputs, mask, settings),
     )
-    if settings.positions == "original" and features and for_generate:
+    if settings.positions == "original" and features.rows and for_generate and adapter.traits.axes == 1:
         # Without a cache transformers reads a gap as the start of another sequence.
         values["use_cache"] = True
     plan = (
@@ -181,9 +192,9 @@ def compress_with(
                 )
             )
     if plan is None:
-        return CompressedInputs(values, features, report)
+        return CompressedInputs(values, features, report, adapter)
     report.inside = PruningReport(plan)
-    return CompressedInputs(values, features, report, Pruning(adapter, plan))
+    return CompressedInputs(values, features, report, adapter, Pruning(adapter, plan))
 
 
 def _check_inputs(adapter: Adapter, inputs: Mapping[str, Any], settings: CompressionConfig) -> Tensor:
@@ -233,7 +244,7 @@ def _plans(
     prompt: Prompt, visuals: Mapping[tuple[str, int], Visual], settings: CompressionConfig
 ) -> dict[tuple[str, int], VisualBudget]:
     """The budget of every visual, row by row, before anything is encoded."""
-    plans = {}
+    plans: dict[tuple[str, int], VisualBudget] = {}
     for spans in prompt.spans:
         keys = [(span.modality, span.number) for span in spans]
         for key, budget in zip(keys, settings.budget.split([span.length for span in spans]), strict=True):
@@ -264,16 +275,17 @@ def _encode(
         keys = [key for key in visuals if key[0] == modality]
         if not keys:
             continue
-        wanted = settings.method.needs(modality, adapter.has_cls)
+        evidence = settings.method.needs(modality, adapter.has_cls)
         reads = settings.method.reads_features(modality, adapter.has_cls)
         frames = [settings.method.frames(visuals[key].layout, plans[key]) for key in keys]
         part = [visuals[key] for key in keys]
         if modality == "video" and settings.saving.frames:
-            encoded, fewer = _encode_new_frames(adapter, part, wanted, frames, settings)
+            _check_pictures(part)
+            encoded, fewer = _encode_new_frames(adapter, part, evidence, frames, settings)
             alike |= dict(zip(keys, fewer, strict=True))
         elif modality == "image" and settings.saving.crops:
             encoded, fewer = _encode_worthy_crops(
-                adapter, part, [plans[key] for key in keys], wanted, settings
+                adapter, part, [plans[key] for key in keys], evidence, settings
             )
             alike |= dict(zip(keys, fewer, strict=True))
         else:
@@ -281,9 +293,19 @@ def _encode(
                 replace(visuals[key], may_defer=not reads and plans[key].budget < plans[key].total)
                 for key in keys
             ]
-            encoded = adapter.encode(part, wanted, frames, settings.max_views)
+            encoded = adapter.encode(part, evidence, frames, settings.max_views)
         tokens |= dict(zip(keys, encoded, strict=True))
     return tokens, alike
+
+
+def _check_pictures(visuals: Sequence[Visual]) -> None:
+    """Refuse frames that are no pictures."""
+    shapes = [tuple(visual.pixels.shape) for visual in visuals if visual.pixels.ndim != 4]
+    if shapes:
+        raise UnsupportedInputError(
+            "encoder_saving='frames' compares pictures (frame, channel, height, width), and this family encodes "
+            f"patches {shapes[0]}; leave it out"
+        )
 
 
 def _encode_new_frames(
@@ -327,9 +349,9 @@ def _encode_worthy_crops(
         with full_precision(thumbnail.layout.view):
             return settings.method.crops(thumbnail, visuals[number].layout, plans[number])
 
-    made = adapter.encode_chosen(visuals, wanted, choose, settings.max_views)
-    return [tokens for tokens, _ in made], [
-        len(v.layout.views) - n for v, (_, n) in zip(visuals, made, strict=True)
+    images = adapter.encode_chosen(visuals, wanted, choose, settings.max_views)
+    return [tokens for tokens, _ in images], [
+        len(v.layout.views) - n for v, (_, n) in zip(visuals, images, strict=True)
     ]
 
 
@@ -347,8 +369,8 @@ def _select(
             for one in given:
                 one.hold_autocast()
             with full_precision(given[0].layout.view):
-                made = method.select_batch(given, [plans[key] for key in keys])
-            chosen |= dict(zip(keys, made, strict=True))
+                selections = method.select_batch(given, [plans[key] for key in keys])
+            chosen |= dict(zip(keys, selections, strict=True))
     return chosen
 
 
@@ -363,24 +385,38 @@ def _projected(
     }
     if not late:
         return {}
-    made = LazyTokens.rows_of(list(late.values()), [selections[key].index for key in late])
-    return dict(zip(late, made, strict=True))
+    rows = LazyTokens.rows_of(list(late.values()), [selections[key].index for key in late])
+    return dict(zip(late, rows, strict=True))
 
 
 def _row_features(
+    adapter: Adapter,
     prompt: Prompt,
     tokens: Mapping[tuple[str, int], VisualTokens],
     selections: Mapping[tuple[str, int], Selection],
     sent: Mapping[tuple[str, int], Tensor],
-) -> list[Tensor]:
-    """One (k, D) tensor per prompt row that has visuals, images and videos in the order of the prompt."""
-    rows = []
+) -> SentFeatures:
+    """One (k, D) tensor per prompt row and key of `sent_as`, visuals in the order of the prompt; companions alike."""
+    features = SentFeatures({}, {})
     for spans in prompt.spans:
-        keys = [(span.modality, span.number) for span in spans]
-        parts = [sent[key] if key in sent else selections[key].gather(tokens[key]) for key in keys]
-        if parts:
-            rows.append(parts[0] if len(parts) == 1 else torch.cat([p.to(parts[0].device) for p in parts]))
-    return rows
+        by_key: dict[str, list[tuple[str, int]]] = {}
+        for span in spans:
+            by_key.setdefault(adapter.sent_as[span.modality], []).append((span.modality, span.number))
+        for name, keys in by_key.items():
+            parts = [sent[key] if key in sent else selections[key].gather(tokens[key]) for key in keys]
+            features.rows.setdefault(name, []).append(_joined(parts))
+            levels = zip(*(selections[key].companions(tokens[key]) for key in keys), strict=True)
+            deep = features.deep.setdefault(name, [])
+            for number, level in enumerate(levels):
+                if number == len(deep):
+                    deep.append([])
+                deep[number].append(_joined(level))
+    return features
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """Parts of one prompt row, one after the other, on the device of the first; a single one as it is."""
+    return parts[0] if len(parts) == 1 else torch.cat([part.to(parts[0].device) for part in parts])
 
 
 def _gradient_mode(model: Any) -> AbstractContextManager[Any]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from vidcompress.adapters.base import adapter_for
+from vidcompress.adapters.stock import EncodedVisuals
 from vidcompress.core.config import CompressionConfig
 from vidcompress.core.report import Report
 from vidcompress.core.wrappers import outside_compiler
@@ -38,8 +39,9 @@ from vidcompress.session.generation_options import (
     transformers_version,
     with_prompt,
 )
-from vidcompress.session.inputs import CompressedInputs, EncodedVisuals
+from vidcompress.session.inputs import CompressedInputs
 from vidcompress.session.kv_cache import Transcript, check_pixels, open_transcript, resume, sample_pixels
+from vidcompress.session.positions import served_positions
 from vidcompress.session.prompt import PER_TOKEN_KEYS
 from vidcompress.session.running_calls import Calls
 
@@ -59,10 +61,10 @@ class CompressSession:
     """
 
     def __init__(self, model: Any, settings: CompressionConfig) -> None:
-        self.settings = settings
+        self._adapter: Any = adapter_for(model)
+        self.settings = served_positions(self._adapter, settings)
         self.report: Report | None = None
         self.left = False
-        self._adapter: Any = adapter_for(model)
         self._model = model
         self._name = type(model).__name__
         self._calls = Calls()
@@ -286,7 +288,7 @@ class CompressSession:
                 "it out"
             )
         cache = option("use_cache", generation_config, kwargs, self._model)
-        if self.settings.positions == "original" and cache is False:
+        if self.settings.positions == "original" and cache is False and self._adapter.traits.axes == 1:
             raise UnsupportedInputError(
                 "use_cache=False cannot go with positions='original': without a cache transformers reads the gaps as "
                 "packed sequences; use positions='contiguous' or keep the cache"

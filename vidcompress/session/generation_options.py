@@ -1,4 +1,4 @@
-"""What `generate` must be told differently when its prompt is shorter than the caller's."""
+"""Options of `generate` that count the prompt, for a prompt that is shorter than the caller's."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def shorten_limits(call: dict[str, Any], config: Any, model: Any, full: int, sho
 
 
 def _explicit(name: str, config: Any) -> int | None:
-    """A limit that somebody set; transformers adds the prompt to a default one by itself."""
+    """Limit that the caller or the model's config sets; transformers adds the prompt to a default one by itself."""
     value = getattr(config, name, None)
     if not isinstance(value, int) or value == getattr(transformers.GenerationConfig(), name):
         return None

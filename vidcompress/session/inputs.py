@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from vidcompress.adapters.base import Adapter
 from vidcompress.checks import device as check_device
 from vidcompress.checks import flag, is_whole
 from vidcompress.core.report import Report
@@ -17,8 +18,17 @@ from vidcompress.errors import ArgumentError, CompressionStateError, shown
 from vidcompress.llm_pruning.hooks import Pruning
 
 
-class EncodedVisuals(BaseModelOutputWithPooling):  # type: ignore[misc]
-    """Encoder outputs that this package made, so that a `compress` block knows its own."""
+@dataclass(frozen=True, eq=False)
+class SentFeatures:
+    """Features of the surviving tokens, as prompts have them.
+
+    Attributes:
+        rows: by key of `mm_encoder_outputs`, one (k, D) tensor per prompt row that has visuals of it, in order.
+        deep: by the same key, companions of the same tokens: per level one (k, D) tensor per prompt row.
+    """
+
+    rows: dict[str, list[Tensor]]
+    deep: dict[str, list[list[Tensor]]] = field(default_factory=dict)
 
 
 class CompressedInputs(Mapping[str, Any]):
@@ -31,12 +41,19 @@ class CompressedInputs(Mapping[str, Any]):
     Attributes:
         report: what was kept, where, and what it cost.
         inside: what is pruned inside the language model, or None.
+        features: of the tokens that are sent, before they are handed over.
     """
 
     def __init__(
-        self, values: dict[str, Any], features: list[Tensor], report: Report, inside: Pruning | None = None
+        self,
+        values: dict[str, Any],
+        features: SentFeatures,
+        report: Report,
+        adapter: Adapter,
+        inside: Pruning | None = None,
     ) -> None:
-        self._values, self._features, self.report, self.inside = values, features, report, inside
+        self._values, self.features, self.report, self.inside = values, features, report, inside
+        self._hand_over = adapter.hand_over
 
     def pruning(self) -> AbstractContextManager[None]:
         """The block in which the model is called: `with inputs.pruning(): model.generate(**inputs)`.
@@ -77,12 +94,14 @@ class CompressedInputs(Mapping[str, Any]):
         def moved(value: Any) -> Any:
             if isinstance(value, list):
                 return [moved(entry) for entry in value]
+            if isinstance(value, dict):
+                return {key: moved(entry) for key, entry in value.items()}
             if not isinstance(value, Tensor):
                 return value
             return value.to(place, dtype if value.is_floating_point() else None, non_blocking=non_blocking)
 
         self._values = {key: moved(value) for key, value in self._values.items()}
-        self._features = moved(self._features)
+        self.features = SentFeatures(moved(self.features.rows), moved(self.features.deep))
         return self
 
     def __getattr__(self, name: str) -> Any:
@@ -92,25 +111,26 @@ class CompressedInputs(Mapping[str, Any]):
         raise AttributeError(f"CompressedInputs has no attribute {name!r}{keys}")
 
     def __getitem__(self, key: str) -> Any:
-        if key == "mm_encoder_outputs" and self._features:
+        if key == "mm_encoder_outputs" and self.features.rows:
             if self.inside is not None and not self.inside.hand_out():
                 raise CompressionStateError(
                     f"method {self.report.method!r} prunes inside the language model: call it within "
                     "`with inputs.pruning():` of the same thread, or use the vidcompress.compress block"
                 )
-            return {"image": EncodedVisuals(pooler_output=list(self._features))}
+            return self._hand_over(self.features.rows, self.features.deep)
         return self._values[key]
 
     def __iter__(self) -> Iterator[str]:
         yield from self._values
-        if self._features:
+        if self.features.rows:
             yield "mm_encoder_outputs"
 
     def __len__(self) -> int:
-        return len(self._values) + bool(self._features)
+        return len(self._values) + bool(self.features.rows)
 
     def __repr__(self) -> str:
         shapes = {
             k: tuple(v.shape) if isinstance(v, Tensor) else type(v).__name__ for k, v in self._values.items()
         }
-        return f"CompressedInputs({shapes}, features={[tuple(f.shape) for f in self._features]}, {self.report!r})"
+        features = [tuple(row.shape) for rows in self.features.rows.values() for row in rows]
+        return f"CompressedInputs({shapes}, features={features}, {self.report!r})"

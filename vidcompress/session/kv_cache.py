@@ -29,9 +29,11 @@ class Transcript:
         sequences: (row, column) int64, what was said so far in the caller's ids, answers included.
         mask: (row, L) the caller's attention mask of the first prompt, or ones.
         short: the first prompt as the model was given it: input_ids, attention_mask, maybe position_ids and type
-            ids, each (row, C).
+            ids, each (row, C), positions of several axes (axis, row, C).
         placeholders: token ids that stand for visual tokens in the caller's prompt.
         samples: some values of each tensor of pixels, to know them again.
+        text_positions: (axis, row, 1) positions of the first text token behind `short`, where positions have axes
+            and `short` was cut; None: the last positions + 1.
     """
 
     sequences: Tensor
@@ -39,6 +41,7 @@ class Transcript:
     short: dict[str, Tensor]
     placeholders: tuple[int, ...]
     samples: dict[str, list[Tensor]] = field(default_factory=dict)
+    text_positions: Tensor | None = None
 
     @cached_property
     def settled(self) -> int:
@@ -56,8 +59,11 @@ class Transcript:
     def cut_behind_visuals(self) -> Transcript:
         """The same with a first prompt that ends at its last visual token, so that any text may follow."""
         cut = self.settled - self.shift
-        short = {key: value[:, :cut] for key, value in self.short.items()}
-        return replace(self, mask=self.mask[:, : self.settled], short=short)
+        short = {key: value[..., :cut] for key, value in self.short.items()}
+        positions, text = self.short.get("position_ids"), None
+        if positions is not None and positions.ndim == 3 and cut < positions.shape[-1]:
+            text = positions[..., cut : cut + 1]  # behind a visual it is not the last position + 1
+        return replace(self, mask=self.mask[:, : self.settled], short=short, text_positions=text)
 
     @property
     def shift(self) -> int:
@@ -152,16 +158,16 @@ def resume(
     for key in PER_TOKEN_KEYS:
         if key in short:
             given = inputs.get(key) if key != "position_ids" or caller_positions else None
-            tail = _tail(key, given, short[key], ids, mask[:, first:])
-            out[key] = torch.cat((short[key], tail.to(short[key])), dim=1)
+            tail = _tail(key, given, transcript, ids, mask[:, first:])
+            out[key] = torch.cat((short[key], tail.to(short[key])), dim=-1)
     return out
 
 
 def _check_same(transcript: Transcript, ids: Tensor, mask: Tensor, held: int) -> None:
-    rows, known = ids.shape[0], transcript.sequences.shape[0]
-    if rows != known or mask.shape != ids.shape:
+    rows, held_rows = ids.shape[0], transcript.sequences.shape[0]
+    if rows != held_rows or mask.shape != ids.shape:
         raise UnsupportedInputError(
-            f"input_ids and attention_mask must have {known} rows and equal shapes to go with {cache_name()}, got "
+            f"input_ids and attention_mask must have {held_rows} rows and equal shapes to go with {cache_name()}, got "
             f"{tuple(ids.shape)} and {tuple(mask.shape)}"
         )
     if ids.shape[1] <= held:
@@ -182,15 +188,20 @@ def _check_same(transcript: Transcript, ids: Tensor, mask: Tensor, held: int) ->
         )
 
 
-def _tail(key: str, given: Any, head: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-    """(row, L' - L) values of a per-token input behind the first prompt."""
+def _tail(key: str, given: Any, transcript: Transcript, ids: Tensor, mask: Tensor) -> Tensor:
+    """(row, L' - L) values of a per-token input behind the first prompt; (axis, row, L' - L) of positions with axes."""
+    head = transcript.short[key]
     if given is not None:
-        if not isinstance(given, Tensor) or given.shape != ids.shape:
+        if not isinstance(given, Tensor) or given.shape != (*head.shape[:-2], *ids.shape):
             got = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
             raise UnsupportedInputError(
                 f"{key} must have the shape of input_ids {tuple(ids.shape)}, got {got}"
             )
-        return given[:, -mask.shape[1] :]
+        return given[..., -mask.shape[1] :]
+    if key == "position_ids" and head.ndim == 3:
+        # Not from the largest: the time of a clip may be ahead of the text behind it.
+        text = transcript.text_positions
+        return (head[..., -1:] + 1 if text is None else text) + mask.to(head).cumsum(dim=1) - 1
     if key == "position_ids":
         last = head.amax(dim=1, keepdim=True) if head.shape[1] else head.new_full((len(head), 1), -1)
         return last + mask.to(head).cumsum(dim=1)
@@ -203,9 +214,9 @@ def sample_pixels(inputs: Mapping[str, Any], keys: Iterable[str]) -> dict[str, l
     for key in keys:
         value = inputs.get(key)
         tensors = value if isinstance(value, (list, tuple)) else [value]
-        found = [tensor for tensor in tensors if isinstance(tensor, Tensor)]
-        if found:
-            taken[key] = [_sample(tensor) for tensor in found]
+        pixels = [tensor for tensor in tensors if isinstance(tensor, Tensor)]
+        if pixels:
+            taken[key] = [_sample(tensor) for tensor in pixels]
     return taken
 
 

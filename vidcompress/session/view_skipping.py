@@ -50,14 +50,14 @@ def leaders(pixels: Tensor, saving: ViewSkipping) -> tuple[int, ...]:
     )
     shares: list[list[float]] = changed.tolist()
     new: list[int] = []
-    found = []
+    followed = []
     for number, row in enumerate(shares):
         best = min(new, key=lambda other: row[other], default=number)
         if best == number or row[best] > saving.area:
             new.append(number)
             best = number
-        found.append(best)
-    return tuple(found)
+        followed.append(best)
+    return tuple(followed)
 
 
 def spread(tokens: VisualTokens, layout: Layout, follows: Sequence[int]) -> VisualTokens:
@@ -83,4 +83,5 @@ def spread(tokens: VisualTokens, layout: Layout, follows: Sequence[int]) -> Visu
         item: value[by_axis[axis]] if (axis := AXES.get(item.quantity, "N")[0]) in by_axis else value
         for item, value in tokens.evidence.items()
     }
-    return replace(tokens, features=tokens.features[index], layout=layout, evidence=evidence)
+    deep = tuple(level[index] for level in tokens.deep)
+    return replace(tokens, features=tokens.features[index], layout=layout, evidence=evidence, deep=deep)

@@ -14,7 +14,7 @@ from vidcompress.core.tokens import AXES, OF_QUESTION, Evidence, VisualTokens
 from vidcompress.core.wrappers import unwrap
 from vidcompress.methods.lookup import available_methods, get_method
 from vidcompress.testing.block import check_block, check_refusals
-from vidcompress.testing.expect import require, same
+from vidcompress.testing.expect import positions_of, require, same
 from vidcompress.testing.models import check_counts, check_identity, check_masked
 from vidcompress.testing.rows import check_rows
 
@@ -59,8 +59,8 @@ def check_adapter(
     for method in chosen:
         check_identity(model, inputs, method)
         check_counts(model, inputs, method)
-        check_masked(model, inputs, method, positions="contiguous")
-        check_masked(model, inputs, method, positions="original")
+        for positions in positions_of(model):
+            check_masked(model, inputs, method, positions=positions)
         check_rows(model, inputs, method)
     check_block(model, inputs)
     check_refusals(model, inputs)
@@ -75,7 +75,11 @@ def _check_visual(adapter: Adapter, visual: Visual, modality: str) -> None:
         f"{who} has {len(layout)} positions and a full length of {layout.full_length}",
     )
     views, pixels = len(layout.views), tuple(visual.pixels.shape)
-    require(len(pixels) == 4 and pixels[0] == views, f"{who} has {views} views, pixels of shape {pixels}")
+    require(len(pixels) > 1 and pixels[0] == views, f"{who} has {views} views, pixels of shape {pixels}")
+    require(
+        sum(visual.placeholder_runs) == layout.full_length,
+        f"{who} has {layout.full_length} positions in runs of {visual.placeholder_runs}",
+    )
     counts = torch.bincount(layout.view, minlength=views + 1).tolist()
     require(
         counts == [*layout.sizes, layout.num_separators],
@@ -93,9 +97,9 @@ def _check_encoding(adapter: Adapter, visuals: Sequence[Visual], methods: Sequen
     modality, who = visuals[0].modality, f"{type(adapter).__name__}.encode"
     needs = [key for method in methods for key in method.needs(modality, adapter.has_cls)]
     # What is asked of the question comes with a prompt, which these visuals are without.
-    wanted = {key: None for key in needs if key.quantity not in OF_QUESTION}
+    asked = {key: None for key in needs if key.quantity not in OF_QUESTION}
     with torch.no_grad():
-        bare, rich = adapter.encode(visuals), adapter.encode(visuals, tuple(wanted))
+        bare, rich = adapter.encode(visuals), adapter.encode(visuals, tuple(asked))
     require(len(bare) == len(visuals), f"{who} returns {len(bare)} for {len(visuals)} visuals")
     for visual, plain, tokens in zip(visuals, bare, rich, strict=True):
         require(
@@ -106,11 +110,15 @@ def _check_encoding(adapter: Adapter, visuals: Sequence[Visual], methods: Sequen
             torch.equal(plain.features, tokens.features),
             f"{who} makes other features when evidence is asked for",
         )
-        spared = PROJECTED if tokens.project is None else ()
-        given, due = set(tokens.evidence), {key for key in wanted if key.quantity not in spared}
         require(
-            due <= given <= set(wanted),
-            f"{who} was asked for {[*wanted]}, gave {[*tokens.evidence]}; what a projector reads may be left out, "
+            len(plain.deep) == adapter.traits.deep_levels,
+            f"{who} gives companions for {len(plain.deep)} layers, traits.deep_levels is {adapter.traits.deep_levels}",
+        )
+        spared = PROJECTED if tokens.project is None else ()
+        given, due = set(tokens.evidence), {key for key in asked if key.quantity not in spared}
+        require(
+            due <= given <= set(asked),
+            f"{who} was asked for {[*asked]}, gave {[*tokens.evidence]}; what a projector reads may be left out, "
             "where the tokens come without `project`",
         )
         _check_evidence(tokens, who)
@@ -126,6 +134,6 @@ def _check_evidence(tokens: VisualTokens, who: str) -> None:
     if tokens.project is not None and hidden is not None:
         features = tokens.features[index]
         with torch.no_grad():
-            made = tokens.project(hidden[index].to(features.dtype))
+            projected = tokens.project(hidden[index].to(features.dtype))
         tolerance = max(1e-5, 50 * torch.finfo(features.dtype).eps)
-        same(made, features, f"{who}: what `project` makes of the evidence hidden", tolerance)
+        same(projected, features, f"{who}: what `project` makes of the evidence hidden", tolerance)

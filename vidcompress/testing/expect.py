@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vidcompress.adapters.base import adapter_for
-from vidcompress.core.method import Method
+from vidcompress.core.method import Method, Positions
 from vidcompress.errors import BudgetError
 from vidcompress.session.compress import compress_inputs
 from vidcompress.session.inputs import CompressedInputs
@@ -57,8 +57,15 @@ def precision(model: Any) -> float:
 def placeholder_mask(model: Any, ids: Tensor) -> Tensor:
     """Where ids (row, column) hold placeholders of images or videos: bool of the same shape."""
     adapter = adapter_for(model)
-    wanted = [token for token in (adapter.image_token_id, adapter.video_token_id) if token is not None]
-    return torch.isin(ids, torch.tensor(wanted, device=ids.device))
+    tokens = [token for token in (adapter.image_token_id, adapter.video_token_id) if token is not None]
+    return torch.isin(ids, torch.tensor(tokens, device=ids.device))
+
+
+def positions_of(model: Any) -> tuple[Positions, ...]:
+    """Position policies that the model's family serves."""
+    traits = adapter_for(model).traits
+    policies: tuple[Positions, ...] = ("contiguous",) if traits.axes == 1 else ()
+    return (*policies, "original") if traits.honours_positions else policies
 
 
 def compressed(

@@ -11,7 +11,7 @@ from vidcompress.core.method import Method
 from vidcompress.core.wrappers import unwrap
 from vidcompress.llm_pruning.cache_names import returned_cache
 from vidcompress.session.compress import compress_inputs
-from vidcompress.testing.expect import require
+from vidcompress.testing.expect import positions_of, require
 
 
 def check_inside(model: Any, inputs: Mapping[str, Any], method: Method) -> None:
@@ -26,7 +26,7 @@ def check_inside(model: Any, inputs: Mapping[str, Any], method: Method) -> None:
     model = unwrap(model)
     with torch.no_grad():
         stock = model(**inputs).logits
-        whole = compress_inputs(model, inputs, method, retention_ratio=1, positions="contiguous")
+        whole = compress_inputs(model, inputs, method, retention_ratio=1, positions=positions_of(model)[0])
         with whole.pruning():
             kept = model(**whole).logits
         require(torch.equal(stock, kept), f"{method.name} at 1.0 differs from the stock model")
@@ -41,8 +41,8 @@ def check_inside(model: Any, inputs: Mapping[str, Any], method: Method) -> None:
         held = cache.get_seq_length(layer)
         require(held == widest, f"{method.name}: layer {layer} holds {held} columns, {widest} were planned")
     for row, schedule in enumerate(plan.schedules):
-        wanted = plan.budgets[row] * len(schedule.per_layer())
+        allowed = plan.budgets[row] * len(schedule.per_layer())
         require(
-            schedule.summed <= wanted or schedule.total == 0,
-            f"{method.name}: row {row} takes in {schedule.summed} over all layers, the budget is {wanted}",
+            schedule.summed <= allowed or schedule.total == 0,
+            f"{method.name}: row {row} takes in {schedule.summed} over all layers, the budget is {allowed}",
         )

@@ -211,12 +211,12 @@ def made_up(layout: Layout, method: Method, *, has_cls: bool = True, width: int 
 
 
 def _odd_features(layout: Layout) -> Mapping[str, torch.Tensor]:
-    made = torch.linspace(-1, 1, len(layout) * 8, device="cpu").view(len(layout), 8)
+    ramp = torch.linspace(-1, 1, len(layout) * 8, device="cpu").view(len(layout), 8)
     return {
-        "features that are all zero": torch.zeros_like(made),
-        "features that are all alike": torch.ones_like(made),
-        "bfloat16 features": made.to(torch.bfloat16),
-        "float16 features of any size": (made * 6e4).to(torch.float16),
+        "features that are all zero": torch.zeros_like(ramp),
+        "features that are all alike": torch.ones_like(ramp),
+        "bfloat16 features": ramp.to(torch.bfloat16),
+        "float16 features of any size": (ramp * 6e4).to(torch.float16),
     }
 
 

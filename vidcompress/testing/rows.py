@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidcompress.adapters.base import adapter_for
 from vidcompress.core.method import Method
 from vidcompress.core.wrappers import unwrap
 from vidcompress.methods.lookup import get_method
 from vidcompress.session.compress import compress_inputs
+from vidcompress.session.prompt import PER_TOKEN_KEYS
 from vidcompress.testing.expect import (
     compressed,
     logits,
@@ -27,7 +29,8 @@ def check_rows(model: Any, inputs: Mapping[str, Any], method: str | Method, *, r
     """A row keeps the same tokens and gets the same logits alone and, left-padded, beside a longer row of other pixels.
 
     Args:
-        model, inputs, method: as in `check_identity`; every tensor has its rows or visuals along its first dimension.
+        model, inputs, method: as in `check_identity`; every tensor has its rows, visuals or patches along its first
+            dimension.
         ratio: the retention ratio.
 
     Raises:
@@ -60,12 +63,28 @@ def _with_neighbours(model: Any, inputs: Mapping[str, Any], extra: int = 3) -> d
     padded = [torch.cat((word[:1].expand(width - len(row)), row)) for row in rows]
     real = [torch.arange(width, device=ids.device) >= width - len(row) for row in rows]
     batch: dict[str, Any] = {"input_ids": torch.stack(padded), "attention_mask": torch.stack(real).long()}
+    adapter = adapter_for(model)
+    pixels = (*adapter.image_keys[:1], *adapter.video_keys[:1])
     for key, value in inputs.items():
         if key in batch:
             continue
-        if isinstance(value, Tensor):
-            other = value.flip(-1) * -0.5 if value.is_floating_point() else value
+        if key in PER_TOKEN_KEYS:
+            batch[key] = _padded_alike(value, mask, width)
+        elif isinstance(value, Tensor):
+            other = value.flip(-1) * -0.5 if key in pixels else value
             batch[key] = torch.cat((value, other))
         else:
             batch[key] = [*value, *value] if isinstance(value, list) else value
     return batch
+
+
+def _padded_alike(value: Tensor, mask: Tensor, width: int) -> Tensor:
+    """A per-token input of the batch twice: left-padded, and of the second copy the text in front too, with zeros."""
+    rows = [row[real] for row, real in zip(value, mask, strict=True)]
+    return torch.stack(
+        [row.new_zeros(width).index_copy_(0, _last(width, row), row) for row in (*rows, *rows)]
+    )
+
+
+def _last(width: int, row: Tensor) -> Tensor:
+    return torch.arange(width - len(row), width, device=row.device)

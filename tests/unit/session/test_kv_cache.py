@@ -86,3 +86,26 @@ def test_where_a_cache_may_be_cut_by_hand() -> None:
     assert later["input_ids"].tolist() == [[5, 6, 90, 7, 8, 9, 9, 3]]
     with pytest.raises(UnsupportedInputError, match=f"input_ids has 10 columns and {cache_name()} holds 10"):
         resume(opened, {"input_ids": ids}, None, 7, caller_positions=False)
+
+
+def test_positions_with_axes_go_on_from_the_last_column() -> None:
+    """Not from the largest: the time of a clip may be ahead of the text behind it. And padding does not count."""
+    ids = torch.tensor([[90, 90, 5, 6], [0, 90, 90, 7]])
+    positions = torch.tensor([[[0, 9, 2, 3], [0, 0, 9, 4]]] * 3)
+    short = {"input_ids": ids, "attention_mask": (ids != 0).long(), "position_ids": positions}
+    opened = open_transcript(short, short["attention_mask"], short, (90,))
+    later = torch.cat((ids, torch.tensor([[8, 8], [8, 8]])), dim=1)
+    out = resume(opened, {"input_ids": later}, (later != 0).long(), 4, caller_positions=True)
+    assert out["position_ids"][:, 0].tolist() == [[0, 9, 2, 3, 4, 5]] * 3
+    assert out["position_ids"][:, 1].tolist() == [[0, 0, 9, 4, 5, 6]] * 3
+
+
+def test_text_behind_a_cut_prompt_has_the_positions_of_the_text_that_was_there() -> None:
+    """The first text behind a picture of 2 x 2 stands two places behind its start, not one behind its last token."""
+    ids = torch.tensor([[4, 90, 90, 90, 90, 5, 6]])
+    positions = torch.tensor([[[0, 1, 1, 1, 1, 3, 4]], [[0, 1, 1, 2, 2, 3, 4]], [[0, 1, 2, 1, 2, 3, 4]]])
+    short = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "position_ids": positions}
+    cut = open_transcript(short, None, short, (90,)).cut_behind_visuals()
+    later = torch.tensor([[4, 90, 90, 90, 90, 7, 8]])
+    out = resume(cut, {"input_ids": later}, None, 5, caller_positions=False)
+    assert out["position_ids"].tolist() == positions.tolist()

@@ -161,11 +161,11 @@ class InLLMMethod(Method):
             return Schedule(total, layers, ())
         if self.schedule == "fit":
             starts = stage_layers(self.depths, layers, min(Fraction(1), Fraction(budget, total) / self.usual))
-        found = largest_within(layers * budget, total, layers, starts, self.counts, self.merged)
-        if found is None:
+        schedule = largest_within(layers * budget, total, layers, starts, self.counts, self.merged)
+        if schedule is None:
             floor = make_schedule(total, layers, starts, self.counts(total, Fraction(0)), self.merged)
             raise unreachable(self.name, budget, floor, fit=self.schedule == "fit" or starts[0] == 1)
-        return found
+        return schedule
 
 
 def visual_attention(between: Between) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -12,9 +11,6 @@ from torch import Tensor
 from vidcompress.core.pruning.method import InLLMMethod
 from vidcompress.core.pruning.schedule import Schedule
 
-Spans = Sequence[tuple[int, int]]
-"""(start, length) of the visual inputs of one row, columns of the padded prompt, in order."""
-
 
 @dataclass(eq=False)
 class PruningPlan:
@@ -23,7 +19,9 @@ class PruningPlan:
     Attributes:
         method: what ranks the tokens.
         lengths: tokens of each row of the shortened prompt, padding on the left.
-        spans: visual columns of each row.
+        columns: for each row the columns of every visual in the shortened, padded prompt: (K,) int64 on the CPU,
+            ascending, in order.
+        ends: for each row the column behind its last visual token; the width where it has none.
         schedules: of each row; without stages for a row that has nothing to prune.
         budgets: visual tokens wanted of each row, on average over the layers' inputs.
         contiguous: whether positions are renumbered in each layer.
@@ -32,7 +30,8 @@ class PruningPlan:
 
     method: InLLMMethod
     lengths: list[int]
-    spans: list[Spans]
+    columns: list[list[Tensor]]
+    ends: list[int]
     schedules: list[Schedule]
     budgets: list[int]
     contiguous: bool
@@ -52,9 +51,7 @@ class PruningPlan:
     @cached_property
     def texts(self) -> list[int]:
         """Tokens of each row that are not visual."""
-        return [
-            n - sum(length for _, length in spans) for n, spans in zip(self.lengths, self.spans, strict=True)
-        ]
+        return [n - sum(map(len, visuals)) for n, visuals in zip(self.lengths, self.columns, strict=True)]
 
     @cached_property
     def layers(self) -> list[int]:
@@ -65,16 +62,10 @@ class PruningPlan:
     def visual(self) -> Tensor:
         """(row, C) bool, on the CPU."""
         flags = torch.zeros_like(self.real)
-        for row, spans in enumerate(self.spans):
-            for start, length in spans:
-                flags[row, start : start + length] = True
+        for row, visuals in enumerate(self.columns):
+            for columns in visuals:
+                flags[row].index_fill_(0, columns, True)
         return flags
-
-    @cached_property
-    def ends(self) -> list[int]:
-        """For each row the column behind its last visual token; the width where it has none."""
-        width = self.real.shape[1]
-        return [max((start + length for start, length in spans), default=width) for spans in self.spans]
 
     def tokens_in(self, layer: int) -> list[int]:
         """For each row the visual tokens that `layer` takes in."""

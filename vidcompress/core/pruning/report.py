@@ -58,11 +58,8 @@ class PruningReport:
         Returns:
             By first layer, (K,) bool on the CPU over the tokens that were sent, in the order sent.
         """
-        start, length = self._plan.spans[row][number]
-        return {
-            layer: there[row, start : start + length].cpu()
-            for layer, there in self._plan.outcome.kept.items()
-        }
+        columns = self._plan.columns[row][number]
+        return {layer: there[row].cpu()[columns] for layer, there in self._plan.outcome.kept.items()}
 
     def per_view(self, row: int, number: int, view: Tensor, views: int) -> dict[int, list[int]]:
         """Tokens of each view that each stage keeps, by first layer.

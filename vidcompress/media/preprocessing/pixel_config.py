@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vidcompress.adapters.anyres import Size
 from vidcompress.adapters.families import Geometry
+from vidcompress.adapters.layouts import Size
 from vidcompress.checks import is_number, is_whole
 from vidcompress.errors import MediaError, shown
 from vidcompress.media.preprocessing.resize import Mode

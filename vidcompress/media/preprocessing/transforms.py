@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from vidcompress.adapters.anyres import Size, fit_inside
 from vidcompress.adapters.families import Geometry
+from vidcompress.adapters.layouts import Size, fit_inside
 from vidcompress.core.devices import upload
 from vidcompress.media.preprocessing.pixel_config import PixelRecipe
 from vidcompress.media.preprocessing.resize import center_crop, normalise, resize

@@ -1,0 +1,104 @@
+"""Layouts from a config and sizes alone are those that adapters make of inputs, and as long as the counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from transformers.image_processing_utils import select_best_resolution
+
+from tiny_models import ANYRES_MAX, FAMILIES, SIDE, VIDEO_FAMILIES, Scene, batch, tiny_model
+from vidcompress.adapters.base import adapter_for
+from vidcompress.adapters.families import get_family, read_geometry
+from vidcompress.adapters.layouts import best_canvas
+from vidcompress.core.layout import Layout
+
+SIZES = [
+    (1, 1),
+    (56, 56),
+    (112, 112),
+    (100, 300),
+    (300, 100),
+    (57, 113),
+    (336, 336),
+    (640, 480),
+    (10, 2000),
+    (33, 7),
+]
+INDEX = ("view", "row", "col", "line", "separator", "source")
+
+
+def same(one: Layout, other: Layout) -> bool:
+    numbers = (
+        "modality",
+        "views",
+        "grid",
+        "canvas",
+        "sizes",
+        "num_separators",
+        "num_lines",
+        "full_length",
+        "picture",
+    )
+    return all(getattr(one, name) == getattr(other, name) for name in numbers) and all(
+        torch.equal(getattr(one, name), getattr(other, name)) for name in INDEX
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pictures(family: str) -> None:
+    model, record = tiny_model(family), get_family(family)
+    geometry = read_geometry(model.config)
+    for size in SIZES:
+        (visual,), _ = adapter_for(model).visuals(batch(model, [Scene((("image", size),))]))
+        assert record.image_layout is not None
+        layout = record.image_layout(geometry, size)
+        assert same(layout, visual.layout) and len(layout) == record.image_tokens(geometry, size)
+    if family in ANYRES_MAX:
+        scene = Scene((("image", (112, 80)), ("image", (56, 56))))
+        (visual, _), _ = adapter_for(model).visuals(batch(model, [scene]))
+        assert record.single_view_layout is not None and record.single_view_tokens is not None
+        layout = record.single_view_layout(geometry)
+        assert same(layout, visual.layout) and len(layout) == record.single_view_tokens(geometry)
+    else:
+        assert record.single_view_layout is record.single_view_tokens is None
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_presets(family: str) -> None:
+    model, record = tiny_model(family), get_family(family)
+    geometry = read_geometry(model.config)
+    assert bool(record.presets) == (record.preset_layout is not None)
+    for preset in record.presets:
+        for size in SIZES:
+            inputs = batch(model, [Scene((("image", size),))], preset=preset.name)
+            (visual,), _ = adapter_for(model).visuals(inputs)
+            assert record.preset_layout is not None
+            layout = record.preset_layout(geometry, preset, size)
+            assert same(layout, visual.layout) and len(layout) == preset.tokens(geometry.side)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_clips(family: str) -> None:
+    model, record = tiny_model(family), get_family(family)
+    geometry = read_geometry(model.config)
+    assert (record.video_layout is None) == (record.video_tokens is None) == (family not in VIDEO_FAMILIES)
+    for frames in (1, 2, 9) if record.video_layout and record.video_tokens else ():
+        _, (visual,) = adapter_for(model).visuals(
+            {"pixel_values_videos": torch.zeros(1, frames, 3, SIDE, SIDE)}
+        )
+        layout = record.video_layout(geometry, frames)  # type: ignore[misc]
+        assert same(layout, visual.layout)
+        assert len(layout) == record.video_tokens(geometry, frames)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("pinpoints", [[(1, 2), (2, 1), (2, 2), (3, 1), (1, 3)], None])
+def test_the_canvas_is_that_of_transformers(pinpoints: Any) -> None:
+    crops = pinpoints or [(i, j) for i in range(1, 7) for j in range(1, 7)]
+    canvases = [(384 * rows, 384 * cols) for rows, cols in crops]
+    sizes = torch.randint(1, 3000, (400, 2), generator=torch.Generator().manual_seed(0)).tolist()
+    for height, width in sizes:
+        assert best_canvas((height, width), canvases) == tuple(
+            select_best_resolution((height, width), canvases)
+        )

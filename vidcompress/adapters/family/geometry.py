@@ -1,0 +1,176 @@
+"""Numbers of a model's config that decide how pixels become tokens."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from vidcompress.adapters.layouts import Size, best_canvas, unpadded_box
+from vidcompress.checks import MAX_FRAME_PIXELS, is_whole
+from vidcompress.errors import MediaError, shown
+
+ENCODERS_WITH_CLS = {"clip_vision_model": True, "siglip_vision_model": False}
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The numbers of a model's config that decide how pixels become tokens.
+
+    Attributes:
+        encoder: `model_type` of the vision encoder.
+        image_size: side of the square picture the encoder takes, in pixels.
+        patch_size: side of a patch, in pixels.
+        canvases: (height, width) of the crop canvases, in pixels, multiples of `image_size`; none where the family
+            makes no crops.
+        aspect_ratio: "anyres_max_<k>", or "" where the family has no cap.
+        image_token_id: placeholder of a picture.
+        video_token_id: placeholder of a clip, or None.
+        pool_stride: patches along one side that become one token of a frame.
+    """
+
+    encoder: str
+    image_size: int
+    patch_size: int
+    canvases: tuple[Size, ...]
+    aspect_ratio: str
+    image_token_id: int
+    video_token_id: int | None
+    pool_stride: int = 2
+
+    @property
+    def side(self) -> int:
+        """Tokens along one side of one encoded picture."""
+        return self.image_size // self.patch_size
+
+    def canvas(self, picture: Size) -> Size:
+        """The crop canvas, (height, width) in pixels, for a picture of (height, width) pixels."""
+        return best_canvas(picture, list(self.canvases))
+
+    def crop_grid(self, picture: Size) -> Size:
+        """(rows, cols) of crops for a picture of (height, width) pixels."""
+        height, width = self.canvas(picture)
+        return height // self.image_size, width // self.image_size
+
+    def covered_box(self, picture: Size) -> tuple[int, int, int, int]:
+        """(top, left, rows, cols) of the crop tokens of a picture after its border is cut off."""
+        rows, cols = self.crop_grid(picture)
+        return unpadded_box(picture, (rows * self.side, cols * self.side))
+
+    @property
+    def max_views(self) -> int:
+        """k of `anyres_max_<k>`: a canvas of more tokens than k pictures have, with 21 % of slack, is resized.
+
+        Raises:
+            MediaError: `aspect_ratio` has another form.
+        """
+        match = re.fullmatch(r"anyres_max_(\d+)", self.aspect_ratio)
+        if match is None or int(match[1]) < 1:
+            raise MediaError(
+                f"vision_aspect_ratio={self.aspect_ratio!r} in the model's config: expected 'anyres_max_<k>', k >= 1"
+            )
+        return int(match[1])
+
+
+def read_geometry(config: Any, *, crops: bool = True) -> Geometry:
+    """Take the geometry from a model config.
+
+    Args:
+        config: of the model.
+        crops: whether the family cuts pictures into crops, so that the canvases are needed.
+
+    Raises:
+        MediaError: a needed number is missing or impossible; the message names the key.
+    """
+    vision = _need(config, "vision_config", "the model's config")
+    where = "vision_config in the model's config"
+    encoder = str(_need(vision, "model_type", where))
+    image_size, patch_size = _side(vision, "image_size", where), _side(vision, "patch_size", where)
+    if patch_size > image_size:
+        raise MediaError(
+            f"patch_size={patch_size} in {where}: must be at most image_size={image_size}; fetch the checkpoint again"
+        )
+    _check_strategy(config, encoder)
+    video_token_id = getattr(config, "video_token_id", None)
+    return Geometry(
+        encoder=encoder,
+        image_size=image_size,
+        patch_size=patch_size,
+        canvases=_canvases(config, image_size) if crops else (),
+        aspect_ratio=str(getattr(config, "vision_aspect_ratio", "") or ""),
+        image_token_id=_token_id("image_token_id", _need(config, "image_token_id", "the model's config")),
+        video_token_id=None if video_token_id is None else _token_id("video_token_id", video_token_id),
+        pool_stride=_stride(config),
+    )
+
+
+def _canvases(config: Any, image_size: int) -> tuple[Size, ...]:
+    pinpoints = _need(config, "image_grid_pinpoints", "the model's config")
+    canvases = _pairs(pinpoints)
+    uneven = [c for c in canvases if min(c) < image_size or c[0] % image_size or c[1] % image_size]
+    if not canvases or uneven:
+        raise MediaError(
+            f"image_grid_pinpoints in the model's config: {shown(uneven) if uneven else 'no entry'}; each side must "
+            f"be a multiple of the encoder's image_size={image_size}"
+        )
+    return canvases
+
+
+def _pairs(pinpoints: Any) -> tuple[Size, ...]:
+    pairs = pinpoints if isinstance(pinpoints, (list, tuple)) else [pinpoints]
+    for pair in pairs:
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not all(map(is_whole, pair)):
+            raise MediaError(
+                f"image_grid_pinpoints in the model's config holds {shown(pair)}; expected a list of [height, width]"
+            )
+        if pair[0] * pair[1] > MAX_FRAME_PIXELS:
+            raise MediaError(
+                f"image_grid_pinpoints in the model's config holds {shown(pair)}, more than {MAX_FRAME_PIXELS} pixels; "
+                "take the config that belongs to the model"
+            )
+    return tuple((int(height), int(width)) for height, width in pairs)
+
+
+def _token_id(key: str, value: Any) -> int:
+    if not is_whole(value) or value < 0:
+        raise MediaError(f"{key}={shown(value)} in the model's config: expected a whole number of at least 0")
+    return int(value)
+
+
+def _check_strategy(config: Any, encoder: str) -> None:
+    """The stock models reshape features to a square: a CLS token must be dropped, and nothing else may be."""
+    strategy = _need(config, "vision_feature_select_strategy", "the model's config")
+    has_cls = ENCODERS_WITH_CLS.get(encoder)
+    if has_cls is not None and (strategy == "default") != has_cls:
+        fitting = "default" if has_cls else "full"
+        raise MediaError(
+            f"vision_feature_select_strategy={shown(strategy)} in the model's config does not fit {encoder}, whose "
+            f"features {'start with a' if has_cls else 'have no'} CLS token; set it to {fitting!r}"
+        )
+
+
+def _need(config: Any, key: str, where: str) -> Any:
+    value = getattr(config, key, None)
+    if value is None:
+        raise MediaError(f"{where} has no {key!r}; this is needed to lay out the visual tokens")
+    return value
+
+
+def _side(config: Any, key: str, where: str) -> int:
+    value = _need(config, key, where)
+    if isinstance(value, (list, tuple)) and len(set(value)) == 1:
+        value = value[0]
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise MediaError(
+            f"{key}={shown(value)} in {where}: expected one positive whole number of pixels (square)"
+        )
+    return value
+
+
+def _stride(config: Any) -> int:
+    value = getattr(config, "spatial_pool_stride", 2)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise MediaError(
+            f"spatial_pool_stride={shown(value)} in the model's config: expected a whole number of at least 1"
+        )
+    return value

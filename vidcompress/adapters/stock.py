@@ -1,0 +1,78 @@
+"""Stock models of transformers: the encoder outputs that they take, and the positions that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from vidcompress.adapters.traits import Container
+
+_CACHES = ("cache", "past_key_values", "cache_params")
+
+
+@dataclass
+class EncodedVisuals(BaseModelOutputWithPooling):  # type: ignore[misc]
+    """Encoder outputs that this package made, so that a `compress` block knows its own.
+
+    Attributes:
+        deepstack_features: companions, one list per level with the entries of `pooler_output`; None without any.
+    """
+
+    deepstack_features: list[list[Tensor]] | None = None
+
+
+def encoded_visuals(
+    rows: Sequence[Tensor], deep: Sequence[Sequence[Tensor]], container: Container
+) -> EncodedVisuals:
+    """Encoder outputs of one modality.
+
+    Args:
+        rows: one (k, D) tensor per prompt row that has visuals of the modality.
+        deep: companions of the same tokens, one sequence of (k, D) tensors per level.
+        container: as in `Traits`.
+
+    Returns:
+        A new object with lists of its own, for `generate` writes into the ones it is given.
+    """
+    levels = [list(level) for level in deep] or None
+    if container == "list":
+        return EncodedVisuals(pooler_output=list(rows), deepstack_features=levels)
+    joined = torch.cat(list(rows))[:, None]
+    if container == "tensor":
+        return EncodedVisuals(pooler_output=joined, deepstack_features=levels)
+    return EncodedVisuals(last_hidden_state=joined)
+
+
+def stock_positions(model: Any, inputs: Mapping[str, Any], ids: Tensor, mask: Tensor | None) -> Tensor:
+    """Positions that the model's `generate` gives the uncompressed prompt; for `Adapter.positions`.
+
+    The model remembers an offset from the call (`rope_deltas`), which is put back.
+
+    Args:
+        model: a transformers model whose core is `model.model`.
+        inputs: of the caller; grids, times and token types are read.
+        ids: (row, column) int64, the uncompressed prompt.
+        mask: (row, column), 0 at padding; None for no padding.
+
+    Returns:
+        (axis, row, column) int64.
+    """
+    given = {
+        key: value
+        for key, value in inputs.items()
+        if value is not None and key not in (*_CACHES, "input_ids", "position_ids")
+    }
+    if mask is not None:
+        given["attention_mask"] = mask
+    core, offset = model.model, getattr(model.model, "rope_deltas", None)
+    try:
+        positions: Tensor = model._prepare_position_ids_for_generation(ids, given)
+    finally:
+        if hasattr(core, "rope_deltas"):
+            core.rope_deltas = offset
+    return positions if positions.ndim == 3 else positions[None]

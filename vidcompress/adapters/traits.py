@@ -1,0 +1,66 @@
+"""Traits of a model family that decide how its prompts may be shortened and pruned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from vidcompress.checks import is_whole, one_of
+from vidcompress.errors import ArgumentError, shown
+
+Container = Literal["list", "tensor", "hidden"]
+CONTAINERS: tuple[Container, ...] = ("list", "tensor", "hidden")
+
+
+@dataclass(frozen=True)
+class Traits:
+    """Traits of one model.
+
+    Attributes:
+        axes: number of axes of its positions: 1, or 3 or 4 for M-RoPE (4: text, time, height, width). With more
+            than 1, positions are always `original`.
+        honours_positions: whether `generate` uses the `position_ids` that it is given; where not, positions are
+            always `contiguous`.
+        hybrid: whether decoder layers are something else than attention, so that what was dropped cannot be masked.
+        window: width of the decoder's sliding window, in tokens; None without one.
+        qk_norm: whether the decoder normalises queries and keys.
+        deep_levels: number of decoder layers behind which companion features of visual tokens are added.
+        container: what the model reads encoder outputs from: `list` of (k, D) in `pooler_output`, one entry per prompt
+            row; `tensor` (sum of k, 1, D) in `pooler_output`; `hidden` (sum of k, 1, C) in `last_hidden_state`, before
+            the projector.
+
+    Raises:
+        ArgumentError: no whole number of axes or levels of at least 1 and 0, or another container.
+    """
+
+    axes: int = 1
+    honours_positions: bool = True
+    hybrid: bool = False
+    window: int | None = None
+    qk_norm: bool = False
+    deep_levels: int = 0
+    container: Container = "list"
+
+    def __post_init__(self) -> None:
+        one_of("container", self.container, CONTAINERS)
+        for name, least in (("axes", 1), ("deep_levels", 0)):
+            value = getattr(self, name)
+            if not is_whole(value) or value < least:
+                raise ArgumentError(f"{name}={shown(value)}: must be a whole number of at least {least}")
+
+
+def read_traits(layers: Any) -> Traits:
+    """Traits that decoder layers show: the sliding window, and whether queries and keys are normalised.
+
+    Args:
+        layers: of the decoder, each with `self_attn` or without.
+    """
+    attentions = [
+        attention for layer in layers if (attention := getattr(layer, "self_attn", None)) is not None
+    ]
+    windows = [getattr(attention, "sliding_window", None) for attention in attentions]
+    return Traits(
+        window=min((int(window) for window in windows if window is not None), default=None),
+        qk_norm=any(hasattr(attention, "q_norm") for attention in attentions),
+        hybrid=any(True for layer in layers if not hasattr(layer, "self_attn")),
+    )
