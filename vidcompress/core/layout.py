@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, Literal, get_args
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from vidcompress.checks import is_number, is_whole, one_of, whole_number
@@ -175,7 +176,7 @@ class Layout:
         if self.modality != "video" or frames == 0 or len(set(self.sizes)) != 1:
             return None
         length = self.sizes[0] + (tail // frames if tail % frames == 0 else 0)
-        body = self.view[: frames * length].view(frames, length)
+        body = rearrange(self.view[: frames * length], "(frame place) -> frame place", frame=frames)
         owner = torch.arange(frames, device=body.device)[:, None]
         own = ((body == owner).sum(1) == self.sizes[0]) & ((body == owner) | (body == frames)).all(1)
         return length if bool(own.all().item()) else None

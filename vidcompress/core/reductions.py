@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -68,9 +69,9 @@ class FeatureBatch:
         dtype, views = working_dtype(features), len(layout.views)
         if run is not None:
             frames = slice(views // self.visuals * run)
-            body = features.unflatten(0, (self.visuals, -1))[:, frames].reshape(views, run, -1)
-            real = (~layout.separator).view(self.visuals, -1)[:, frames]
-            mask = real.to(dtype).reshape(views, run)
+            body = rearrange(self._side_by_side(features)[:, frames], "b (t l) d -> (b t) l d", l=run)
+            real = self._side_by_side(~layout.separator)[:, frames]
+            mask = rearrange(real.to(dtype), "b (t l) -> (b t) l", l=run)
             step = views if self.visuals > 1 else rows_per_block(features, run * features.shape[1])
             for x, m in zip(torch.split(body, step), torch.split(mask, step), strict=True):
                 yield x.to(dtype), m
@@ -86,7 +87,7 @@ class FeatureBatch:
         """Put per-block values (v, L), as `blocks` yields them, in sequence order: (N,); zero at separators."""
         table = torch.cat(values)
         if self.run is not None:
-            rows = table.view(self.visuals, -1)
+            rows = rearrange(table, "(b t) l -> b (t l)", b=self.visuals)
             whole: Tensor = pad(rows, (0, len(self.layout) // self.visuals - rows.shape[1]))
             return whole.flatten()
         out = table.new_zeros(len(self.layout) + 1)
@@ -96,14 +97,17 @@ class FeatureBatch:
 
     def by_visual(self, views: Tensor) -> Tensor:
         """Sum (v, D) over the views of each visual: (B, D)."""
-        sums: Tensor = views.unflatten(0, (self.visuals, -1)).sum(1)
-        return sums
+        return self._side_by_side(views).sum(1)
+
+    def _side_by_side(self, values: Tensor) -> Tensor:
+        """(B * n, ...) as (B, n, ...): what belongs to each visual along an axis of its own."""
+        return rearrange(values, "(b n) ... -> b n ...", b=self.visuals)
 
     def products_with(self, rows: Tensor) -> Tensor:
         """Inner products of all positions with one row per visual (B, D): (N,), in the rows' dtype."""
         if self.visuals == 1:
             return products_with(self.features, rows[0])
-        x = self.features.unflatten(0, (self.visuals, -1)).to(rows.dtype)
+        x = self._side_by_side(self.features).to(rows.dtype)
         return products(x, rows).flatten()
 
 

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Literal
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -56,7 +57,7 @@ def commander_of_image(values: Tensor, layout: Layout) -> Commander:
     rows, cols = layout.grid
     to_grid, to_tokens = _places(layout)
     flat = values.new_zeros(rows * cols + 1).scatter(0, to_grid, values)[:-1]
-    grid = flat.view(rows, cols)
+    grid = rearrange(flat, "(row col) -> row col", row=rows, col=cols)
     maps = [flat]
     if layout.canvas is not None:
         top, left, *size = layout.picture or (0, 0, *layout.canvas)
@@ -65,7 +66,7 @@ def commander_of_image(values: Tensor, layout: Layout) -> Commander:
             canvas = grid.min().expand(layout.canvas).clone()
             canvas[top : top + size[0], left : left + size[1]] = resized
             resized = canvas
-        maps.append(resized.flatten())
+        maps.append(rearrange(resized, "row col -> (row col)"))
     return Commander(torch.cat(maps)[to_tokens], grid)
 
 
@@ -123,7 +124,7 @@ def allocate(
         (V,) float64 in [0, 1]; R for the thumbnail.
     """
     live, count = _live(layout, policy)
-    live, count = live.view(visuals, -1), count // visuals
+    live, count = rearrange(live, "(b v) -> b v", b=visuals), count // visuals
     uniform = ratio * torch.ones_like(live, dtype=torch.float64)
     if allocation == "uniform" or count == 0:
         return uniform.flatten()
@@ -133,7 +134,7 @@ def allocate(
         rates = ratio * part * (count / part.sum())
     else:
         how = "max" if allocation == "softmax_max" else "sum"
-        worth = over_views(commander, layout, how, policy).view(visuals, -1)
+        worth = rearrange(over_views(commander, layout, how, policy), "(b v) -> b v", b=visuals)
         sigma = softmax_of_views(worth, live, tau)
         rates = ratio * (1 + sigma - sigma.sum(-1, keepdim=True) / count)
     # No evidence at all (NaN from broken features, no top place in any view) means no preference.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, cast, get_args
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from vidcompress.core.budget import VisualBudget
@@ -98,8 +99,11 @@ class HiRED(ScoredMethod):
         rest = min(total - first, sum(layout.sizes) - size)
         counts = torch.full((len(layout.views) + 1,), first, dtype=torch.int64, device=layout.view.device)
         if crops:
-            marks = self._marked(tokens).flatten()
-            stripes = marks[: size // crops * crops].view(crops, -1).sum(1).to(torch.float32)
+            marks = rearrange(self._marked(tokens), "row col -> (row col)")
+            stripes = rearrange(
+                marks[: size // crops * crops], "(stripe place) -> stripe place", stripe=crops
+            )
+            stripes = stripes.sum(1).to(torch.float32)
             # The authors divide counts in float32 and cut the product off.
             share = stripes / stripes.sum().clamp(min=1) * rest
             caps = torch.tensor([s for i, s in enumerate(layout.sizes) if i != number], device=share.device)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d
 
@@ -76,7 +77,7 @@ class Pool(Method):
         for number, places in enumerate(_places(layout)[: len(state.grids)]):
             index, pooled = _pooled(tokens.features, places, state.grids[number], state.copies[number])
             positions.append(index.flatten())
-            features.append(pooled.flatten(0, 2))
+            features.append(rearrange(pooled, "copy row col d -> (copy row col) d"))
             if state.newline[number] != "none":
                 last = index[:, :, -1] if state.newline[number] == "row" else index[:, -1:, -1]
                 positions.append(newline_of_line[layout.line[last.flatten()]])
@@ -168,16 +169,21 @@ def _places(layout: Layout) -> list[Tensor]:
     """Positions of the cells of each kind of grid: (copies, rows, cols)."""
     rows, cols = layout.views[0].rows, layout.views[0].cols
     if layout.modality == "video":
-        return [layout.table.view(-1, rows, cols)]
+        return [rearrange(layout.table, "frame (row col) -> frame row col", row=rows, col=cols)]
     thumb = next(i for i, view in enumerate(layout.views) if view.kind == "thumbnail")
-    places = [layout.table[thumb, : layout.sizes[thumb]].view(1, *layout.grid)]
+    places = [_as_grid(layout.table[thumb, : layout.sizes[thumb]], layout.grid)]
     if layout.canvas is not None:
         cells = layout.canvas[0] * layout.canvas[1]
         off_canvas = layout.separator | (layout.view == thumb)
         cell = torch.where(off_canvas, cells, layout.row * layout.canvas[1] + layout.col)
         positions = torch.arange(len(layout), device=cell.device)
-        places.append(cell.new_zeros(cells + 1).scatter(0, cell, positions)[:-1].view(1, *layout.canvas))
+        places.append(_as_grid(cell.new_zeros(cells + 1).scatter(0, cell, positions)[:-1], layout.canvas))
     return places
+
+
+def _as_grid(cells: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(rows * cols,) as the one copy of a grid: (1, rows, cols)."""
+    return rearrange(cells, "(row col) -> 1 row col", row=grid[0], col=grid[1])
 
 
 def _pooled(features: Tensor, places: Tensor, size: tuple[int, int], copies: int) -> tuple[Tensor, Tensor]:
@@ -186,12 +192,15 @@ def _pooled(features: Tensor, places: Tensor, size: tuple[int, int], copies: int
     step = rows_per_block(features, places[0].numel() * width)
     parts = []
     for some in torch.split(places, step):
-        cells = features[some].to(dtype).permute(0, 3, 1, 2)
-        parts.append(adaptive_avg_pool2d(cells, size).permute(0, 2, 3, 1))
+        cells = rearrange(features[some].to(dtype), "copy row col d -> copy d row col")
+        parts.append(rearrange(adaptive_avg_pool2d(cells, size), "copy d row col -> copy row col d"))
     pooled = torch.cat(parts)
     if copies < places.shape[0]:
-        series = pooled.flatten(1).t()[None]
-        pooled = adaptive_avg_pool1d(series, copies)[0].t().reshape(copies, *pooled.shape[1:])
+        series = rearrange(pooled, "copy row col d -> 1 (row col d) copy")
+        row, col = size
+        pooled = rearrange(
+            adaptive_avg_pool1d(series, copies), "1 (row col d) copy -> copy row col d", row=row, col=col
+        )
     for axis, (old, new) in enumerate(zip(places.shape, (copies, *size), strict=True)):
         i = torch.arange(new, device=places.device)
         places = places.index_select(axis, (2 * i + 1) * old // (2 * new))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, get_args
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor
 
 from vidcompress.checks import is_whole
@@ -137,16 +138,17 @@ class PruMerge(Method):
         positions = layout.table.gather(1, chosen.column)
         positions = torch.cat((positions[:, :most], positions.gather(1, (size - 1).clamp(min=0)[:, None])), 1)
         slots = torch.arange(most, device=positions.device)
-        live = torch.cat((slots < chosen.kept[:, None], extra[:, None]), 1).flatten()
+        live = torch.cat((slots < chosen.kept[:, None], extra[:, None]), 1)
+        live = rearrange(live, "view slot -> (view slot)")
         # Only the authors' own counts need to be asked for.
         exact = plan.policy == "exact"
         total = tokens_to_keep(layout, plan) if exact else int(live.sum().item())
         pick = _first(live, total)
-        index = positions.flatten()[pick]
+        index = rearrange(positions, "view slot -> (view slot)")[pick]
         features = tokens.rows(index)
         if self.merge and total:
             # A view that is sent whole is sent as it is, to the bit.
-            changed = (chosen.kept < size)[:, None].expand(-1, most + 1).flatten()[pick]
+            changed = repeat(chosen.kept < size, "view -> (view slot)", slot=most + 1)[pick]
             features = torch.where(changed[:, None], self._merged(tokens, chosen, most, pick), features)
         separators = separators_for(layout, index, plan.separators) if plan.separators else index[:0]
         features = torch.cat((features, tokens.rows(separators)))
@@ -215,7 +217,7 @@ class PruMerge(Method):
         step = rows_per_block(source, width * (2 * source.shape[1] + most))
         for start in range(0, chosen.column.shape[0], step):
             made.append(self.merged(tokens, chosen, source, most, slice(start, start + step)))
-        flat = torch.cat(made).flatten(0, 1)[pick].to(tokens.dtype)
+        flat = rearrange(torch.cat(made), "view slot d -> (view slot) d")[pick].to(tokens.dtype)
         return flat if project is None else project(flat)
 
     def merged(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor
 
 from vidcompress.checks import one_of
@@ -125,8 +126,12 @@ class VidCom2(ScoredMethod):
             total = total + clips.by_visual(sums)
         mean = total / max(1, layout.num_tokens // visuals)
         row = mean.new_zeros(variance.shape).scatter(1, channels, mean)
-        to_mean = clips.to_positions(squares).view(visuals, -1) + mean.square().sum(-1, keepdim=True)
-        distance = to_mean.flatten() - 2 * clips.products_with(row) * clips.to_positions(scales)
+        to_mean = rearrange(clips.to_positions(squares), "(b n) -> b n", b=visuals) + mean.square().sum(
+            -1, keepdim=True
+        )
+        distance = rearrange(to_mean, "b n -> (b n)") - 2 * clips.products_with(row) * clips.to_positions(
+            scales
+        )
         to_clip = self._kernels(distance)
         frame = -by_view(to_clip.to(torch.float64), layout) / layout.sizes_tensor[:-1].clamp(min=1)
         return VidCom2Scores(channels, to_clip + clips.to_positions(close), frame)
@@ -143,7 +148,9 @@ class VidCom2(ScoredMethod):
         made = feature_batches(tokens, self.channel_share)
         measured = [self._measure(one) for one in made]
         scales = [
-            self.scales(clips.frame.view(one.visuals, -1), ratios_of(one, plans)).flatten()
+            self.scales(
+                rearrange(clips.frame, "(b t) -> b t", b=one.visuals), ratios_of(one, plans)
+            ).flatten()
             for one, clips in zip(made, measured, strict=True)
         ]
         similarity = in_order(made, [clips.similarity for clips in measured], [len(one) for one in tokens])
@@ -202,11 +209,13 @@ class VidCom2(ScoredMethod):
 
 def _columns(x: Tensor, channels: Tensor) -> Tensor:
     """The channels (B, C) of views (v, L, D) of B clips: (v, L, C)."""
-    visuals, size = channels.shape
+    visuals = channels.shape[0]
     if visuals == 1:
-        return x.flatten(0, 1).index_select(1, channels[0]).view(*x.shape[:2], size)
-    rows = x.view(visuals, -1, x.shape[-1])
-    return rows.gather(2, channels[:, None].expand(-1, rows.shape[1], -1)).view(*x.shape[:2], size)
+        columns = rearrange(x, "t l d -> (t l) d").index_select(1, channels[0])
+        return rearrange(columns, "(t l) c -> t l c", l=x.shape[1])
+    rows = rearrange(x, "(b t) l d -> b (t l) d", b=visuals)
+    columns = rows.gather(2, repeat(channels, "b c -> b n c", n=rows.shape[1]))
+    return rearrange(columns, "b (t l) c -> (b t) l c", l=x.shape[1])
 
 
 def channel_variance(clips: FeatureBatch) -> Tensor:
@@ -214,8 +223,9 @@ def channel_variance(clips: FeatureBatch) -> Tensor:
 
     One pass: moments about the first token's values, which are near enough to the mean for float32.
     """
-    features = clips.features.unflatten(0, (clips.visuals, -1))
-    mask = (~clips.layout.separator).to(working_dtype(features)).view(clips.visuals, -1)
+    features = rearrange(clips.features, "(b n) d -> b n d", b=clips.visuals)
+    mask = (~clips.layout.separator).to(working_dtype(features))
+    mask = rearrange(mask, "(b n) -> b n", b=clips.visuals)
     count = max(1, clips.layout.num_tokens // clips.visuals)
     shift = features[:, :1].to(mask.dtype)
     first = mask.new_zeros((clips.visuals, features.shape[-1]), dtype=torch.float64)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, get_args
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from vidcompress.core.budget import VisualBudget, half_up, ratio_fraction
@@ -222,7 +223,7 @@ class VisionZip(Method):
             )
             merged.append(made)
             sizes.append(size)
-        flat = torch.cat(merged).flatten(0, 1).to(tokens.dtype)
+        flat = rearrange(torch.cat(merged), "view centre d -> (view centre) d").to(tokens.dtype)
         return flat if project is None else project(flat), torch.cat(sizes).flatten()
 
 

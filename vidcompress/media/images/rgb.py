@@ -117,11 +117,12 @@ def picture_from_array(source: Any) -> Image:
         MediaError: of another dtype or shape.
     """
     import numpy as np
+    from einops import rearrange
     from PIL import Image
 
     array = as_array(source, "image")
     if array.ndim == 3 and array.shape[-1] not in (1, 3, 4) and array.shape[0] in (1, 3, 4):
-        array = array.transpose(1, 2, 0)
+        array = rearrange(array, "c h w -> h w c")
     if array.ndim == 3 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (3, 4)):

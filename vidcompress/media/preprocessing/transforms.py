@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 
 from vidcompress.adapters.anyres import Size, fit_inside
 from vidcompress.adapters.families import Geometry
@@ -155,8 +156,8 @@ def frame_views(
         out = torch.empty(views_shape(frames, recipe), dtype=torch.float32, device=device)
     step = max(1, CHUNK_PIXELS // (height * width))
     for start in range(0, count, step):
-        chunk = upload(frames[start : start + step], device).permute(0, 3, 1, 2).contiguous()
-        _finish(chunk, recipe, out[start : start + step])
+        chunk = rearrange(upload(frames[start : start + step], device), "frame h w c -> frame c h w")
+        _finish(chunk.contiguous(), recipe, out[start : start + step])
     return out
 
 
@@ -176,6 +177,4 @@ def _pad(pictures: torch.Tensor, canvas: Size) -> torch.Tensor:
 
 def _cut(canvas: torch.Tensor, tile: int) -> torch.Tensor:
     """(1, channel, rows * tile, cols * tile) to (rows * cols, channel, tile, tile), row by row."""
-    channels, rows, cols = canvas.shape[1], canvas.shape[2] // tile, canvas.shape[3] // tile
-    tiles = canvas.view(channels, rows, tile, cols, tile).permute(1, 3, 0, 2, 4)
-    return tiles.reshape(rows * cols, channels, tile, tile)
+    return rearrange(canvas, "1 c (row h) (col w) -> (row col) c h w", h=tile, w=tile)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from einops import rearrange
 
 from vidcompress.errors import MediaError
 from vidcompress.media.images.image import load_image
@@ -105,7 +106,7 @@ def from_array(source: Any, rate: float) -> VideoFrames:
     )
     shape = tuple(frames.shape)
     if frames.ndim == 4 and shape[-1] != 3 and shape[1] == 3:
-        frames = frames.permute(0, 2, 3, 1)
+        frames = rearrange(frames, "frame c h w -> frame h w c")
     elif frames.ndim != 4 or shape[-1] != 3:
         raise MediaError(f"video: array of shape {shape}; pass (frame, height, width, 3): {_advice(shape)}")
     if 0 in shape:
