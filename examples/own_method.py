@@ -27,7 +27,7 @@ class Loudest(ScoredMethod):
     power: float = 2.0
 
     def scores(
-        self, tokens: vidcompress.VisualTokens, plan: VisualBudget
+        self, tokens: vidcompress.VisualTokens, budget: VisualBudget
     ) -> tuple[torch.Tensor, torch.Tensor]:
         loudness = tokens.features.float().norm(p=self.power, dim=-1)
         weights = tokens.layout.sizes_tensor[:-1].double()

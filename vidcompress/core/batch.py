@@ -179,7 +179,7 @@ def feature_batches(tokens: Sequence[VisualTokens], used: float = 1.0) -> list[F
         used: share of the D numbers of a position that is multiplied.
 
     Returns:
-        Every visual in one of them; of each pile the members in the order of the batch.
+        Every visual in one of them; the members of each in the order of the batch.
     """
     shapes: dict[tuple[Any, ...], list[int]] = {}
     for number, one in enumerate(tokens):
@@ -204,14 +204,14 @@ def in_order(made: Sequence[FeatureBatch], values: Sequence[Tensor], lengths: Se
     return torch.cat([parts[number] for number in range(len(lengths))])
 
 
-def ratios_of(one: FeatureBatch, plans: Sequence[VisualBudget]) -> Tensor:
-    """(B, 1) float64: the share of its tokens that each visual of a pile is to keep."""
-    ratios = torch.tensor([[plans[number].ratio] for number in one.members], dtype=torch.float64)
+def ratios_of(one: FeatureBatch, budgets: Sequence[VisualBudget]) -> Tensor:
+    """(B, 1) float64: the share of its tokens that each visual of a feature batch keeps."""
+    ratios = torch.tensor([[budgets[number].ratio] for number in one.members], dtype=torch.float64)
     return ratios.to(one.features.device)
 
 
 def _shape(one: VisualTokens, used: float) -> tuple[Any, ...] | None:
-    """What visuals in one pile agree in; None for those that stay alone."""
+    """What visuals in one feature batch agree in; None for those that stay alone."""
     features, layout = one.features, one.layout
     width = features.shape[1]
     rows = (width, max(1, int(width * used)))

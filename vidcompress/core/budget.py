@@ -141,7 +141,7 @@ class VisualBudget:
 
     Attributes:
         total: N, positions without compression, separators included.
-        budget: B, positions that may be sent.
+        positions: B, how many may be sent.
         separators: how many of B are separators; the other B - separators are tokens.
         ratio: R as a float; B / N when the budget was given in tokens.
         policy: `exact` meets B to the token, `reference` reproduces the authors' counts and order.
@@ -149,7 +149,7 @@ class VisualBudget:
     """
 
     total: int
-    budget: int
+    positions: int
     separators: int
     ratio: float
     policy: Policy = "exact"
@@ -158,7 +158,7 @@ class VisualBudget:
     @property
     def tokens(self) -> int:
         """Positions of the budget that are not separators."""
-        return self.budget - self.separators
+        return self.positions - self.separators
 
 
 def visual_budget(

@@ -96,11 +96,11 @@ class Method(ABC):
         """
         return True
 
-    def frames(self, layout: Layout, plan: VisualBudget) -> tuple[int, ...] | None:
+    def frames(self, layout: Layout, budget: VisualBudget) -> tuple[int, ...] | None:
         """Which frames of a video to encode at all, or None for every one."""
         return None
 
-    def crops(self, thumbnail: VisualTokens, layout: Layout, plan: VisualBudget) -> tuple[int, ...] | None:
+    def crops(self, thumbnail: VisualTokens, layout: Layout, budget: VisualBudget) -> tuple[int, ...] | None:
         """Which crops of an image to encode beside its thumbnail, or None for every one.
 
         Asked under `encoder_saving="crops"` only. `select` must send nothing of the others.
@@ -108,7 +108,7 @@ class Method(ABC):
         Args:
             thumbnail: its tokens, with the evidence asked for.
             layout: of the whole image.
-            plan: of the whole image.
+            budget: of the whole image.
 
         Raises:
             ArgumentError: the method never gives a crop nothing.
@@ -119,24 +119,26 @@ class Method(ABC):
         )
 
     @abstractmethod
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """Choose what the language model sees of one image or one video.
 
         Args:
             tokens: N positions with features (N, D), layout and the evidence asked for.
-            plan: how many positions may be sent, of which how many separators.
+            budget: how many positions may be sent, of which how many separators.
         """
 
-    def select_batch(self, tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget]) -> list[Selection]:
+    def select_batch(
+        self, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
+    ) -> list[Selection]:
         """Choose for several images, or several videos, what `select` chooses for each; here one by one.
 
         A method that can do it in one pass says how; the selections are the same as alone, to the last token.
 
         Args:
             tokens: one entry per visual, at least one.
-            plans: one per visual.
+            budgets: one per visual.
         """
-        return [self.select(one, plan) for one, plan in zip(tokens, plans, strict=True)]
+        return [self.select(one, budget) for one, budget in zip(tokens, budgets, strict=True)]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         # Whoever writes a `select` or `scores` of their own is asked for each visual, whatever a base does for batches.
@@ -164,45 +166,47 @@ class Method(ABC):
 class ScoredMethod(Method):
     """A method that is a token score plus a weight per view.
 
-    The exact policy spends the plan's tokens on the views in proportion to their weights (capped, to the
+    The exact policy spends the budget's tokens on the views in proportion to their weights (capped, to the
     token) and keeps the best-scored tokens of each view, in sequence order, plus the planned separators.
     """
 
     @abstractmethod
-    def scores(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[Tensor, Tensor]:
+    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor]:
         """Return token scores (N,) float32, higher is kept, and view weights (V,) float64, tokens wanted."""
 
-    def reference(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
+    def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """The authors' counts, rounding and order; the same as `exact` where no code was published."""
-        return self._exact(tokens, plan)
+        return self._exact(tokens, budget)
 
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
-        """Dispatch on the policy of the plan."""
-        return self.reference(tokens, plan) if plan.policy == "reference" else self._exact(tokens, plan)
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+        """Dispatch on the policy of the budget."""
+        return self.reference(tokens, budget) if budget.policy == "reference" else self._exact(tokens, budget)
 
     def scores_batch(
-        self, joined: RaggedBatch, tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget]
+        self, joined: RaggedBatch, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
     ) -> tuple[Tensor, Tensor]:
         """The `scores` of several visuals, one after the other: of tokens (N,), of views (V,)."""
-        pairs = [self.scores(one, plan) for one, plan in zip(tokens, plans, strict=True)]
+        pairs = [self.scores(one, budget) for one, budget in zip(tokens, budgets, strict=True)]
         return torch.cat([scores for scores, _ in pairs]), torch.cat([weights for _, weights in pairs])
 
-    def select_batch(self, tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget]) -> list[Selection]:
+    def select_batch(
+        self, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
+    ) -> list[Selection]:
         """Under `exact` the tokens of all visuals are ranked and chosen in one pass."""
-        if not can_batch(tokens) or any(plan.policy != "exact" for plan in plans):
-            return super().select_batch(tokens, plans)
+        if not can_batch(tokens) or any(budget.policy != "exact" for budget in budgets):
+            return super().select_batch(tokens, budgets)
         joined = batch_layouts(tuple(one.layout for one in tokens))
-        scores, weights = self.scores_batch(joined, tokens, plans)
-        totals = [tokens_to_keep(one.layout, plan) for one, plan in zip(tokens, plans, strict=True)]
-        return spend(joined, scores, weights, totals, [plan.separators for plan in plans])
+        scores, weights = self.scores_batch(joined, tokens, budgets)
+        totals = [tokens_to_keep(one.layout, budget) for one, budget in zip(tokens, budgets, strict=True)]
+        return spend(joined, scores, weights, totals, [budget.separators for budget in budgets])
 
-    def _exact(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
+    def _exact(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         layout = tokens.layout
-        scores, weights = self.scores(tokens, plan)
-        total = tokens_to_keep(layout, plan)
+        scores, weights = self.scores(tokens, budget)
+        total = tokens_to_keep(layout, budget)
         counts = largest_remainder(weights, total, layout.sizes_tensor[:-1])
         kept = top_per_view(scores, layout, counts, total)
-        return Selection(with_separators(layout, kept, plan.separators))
+        return Selection(with_separators(layout, kept, budget.separators))
 
 
 def register_method(cls: M) -> M:
@@ -276,15 +280,15 @@ def by_view(values: Tensor, layout: Layout) -> Tensor:
     return per_view(values, layout).sum(1)
 
 
-def tokens_to_keep(layout: Layout, plan: VisualBudget) -> int:
-    """How many tokens, separators apart, the plan leaves; what `exact` methods keep to the token.
+def tokens_to_keep(layout: Layout, budget: VisualBudget) -> int:
+    """How many tokens, separators apart, the budget leaves; what `exact` methods keep to the token.
 
     Under `reference` the authors' budget is a share of the tokens alone, so it is R of them (half up, at least
     one) and the separators come on top.
     """
-    if plan.policy == "exact":
-        return plan.tokens
-    if plan.budget == 0:
+    if budget.policy == "exact":
+        return budget.tokens
+    if budget.positions == 0:
         return 0
     whole = layout.full_length - layout.num_separators
-    return min(whole, max(1, half_up(ratio_fraction(plan.ratio) * whole)))
+    return min(whole, max(1, half_up(ratio_fraction(budget.ratio) * whole)))

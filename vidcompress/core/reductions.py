@@ -42,7 +42,7 @@ def rows_per_block(values: Tensor, row_elements: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class FeatureBatch:
-    """B visuals as one: B = 1, or as many of one shape as fit in one block together (see `piles`).
+    """B visuals as one: B = 1, or as many of one shape as fit in one block together (see `feature_batches`).
 
     Attributes:
         features: (N, D) of all of them in any float dtype.

@@ -1,6 +1,6 @@
 """From scores to positions: counts per view, top-k per view, separators. Shared by all methods.
 
-Nothing here asks the device for a number: how many positions survive is known from the plan, so the same few
+Nothing here asks the device for a number: how many positions survive is known from the budget, so the same few
 kernels run for 5 views and for 300.
 """
 

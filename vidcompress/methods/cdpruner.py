@@ -116,19 +116,19 @@ class CDPruner(Method):
                 weight = torch.exp(self.theta / (2 * (1 - self.theta)) * relevance)
             return groups, most_volume(groups, weight, relevance, rounds)
 
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
-        """`exact` splits the plan's tokens over the views by size; `reference` keeps R of each, half rounded up."""
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+        """`exact` splits the budget's tokens over the views by size; `reference` keeps R of each, half rounded up."""
         layout = tokens.layout
         sizes = layout.sizes if self.scope == "view" else (layout.num_tokens,)
-        if plan.policy == "reference":
-            ratio: Fraction = ratio_fraction(plan.ratio)
+        if budget.policy == "reference":
+            ratio: Fraction = ratio_fraction(budget.ratio)
             counts = [min(size, max(min(1, size), half_up(ratio * size))) for size in sizes]
         else:
-            counts = split_in_proportion(plan.tokens, sizes)
+            counts = split_in_proportion(budget.tokens, sizes)
         groups, picks = self.picks(tokens, max(counts, default=0))
         limits = torch.tensor(counts, device=picks.order.device)
         kept = chosen(groups, picks.order, limits, sum(counts))
-        return Selection(with_separators(layout, kept, plan.separators))
+        return Selection(with_separators(layout, kept, budget.separators))
 
     def _joint(self) -> tuple[Evidence, Evidence]:
         return (

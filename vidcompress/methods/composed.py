@@ -79,21 +79,23 @@ class Composed(Method):
         """What `before` reads."""
         return self.before.reads_features(modality, has_cls)
 
-    def frames(self, layout: Layout, plan: VisualBudget) -> tuple[int, ...] | None:
+    def frames(self, layout: Layout, budget: VisualBudget) -> tuple[int, ...] | None:
         """What `before` has encoded."""
-        return self.before.frames(layout, plan)
+        return self.before.frames(layout, budget)
 
-    def crops(self, thumbnail: VisualTokens, layout: Layout, plan: VisualBudget) -> tuple[int, ...] | None:
+    def crops(self, thumbnail: VisualTokens, layout: Layout, budget: VisualBudget) -> tuple[int, ...] | None:
         """What `before` has encoded."""
-        return self.before.crops(thumbnail, layout, plan)
+        return self.before.crops(thumbnail, layout, budget)
 
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """What `before` selects."""
-        return self.before.select(tokens, plan)
+        return self.before.select(tokens, budget)
 
-    def select_batch(self, tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget]) -> list[Selection]:
+    def select_batch(
+        self, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
+    ) -> list[Selection]:
         """What `before` selects."""
-        return self.before.select_batch(tokens, plans)
+        return self.before.select_batch(tokens, budgets)
 
     def check(self, layout: Layout) -> None:
         """Refuse what either refuses."""

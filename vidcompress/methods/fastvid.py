@@ -106,13 +106,13 @@ class FastVID(Method):
             )
         return (self._wanted(kind),)
 
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """Salient tokens and merged ones, each at the place of its peak, in sequence order, and separators."""
-        if plan.budget == 0:
+        if budget.positions == 0:
             return Selection(tokens.layout.view.new_zeros(0))
         with full_precision(tokens.features):
-            parts = self._reference if plan.policy == "reference" else self._exact
-            salient, peaks, segment, separators = parts(tokens, plan)
+            parts = self._reference if budget.policy == "reference" else self._exact
+            salient, peaks, segment, separators = parts(tokens, budget)
             merged = merge_into(tokens.features, tokens.layout, salient, peaks, segment, self.beta)
         return _assembled(tokens, salient, merged, separators)
 
@@ -128,27 +128,27 @@ class FastVID(Method):
         cut = (rank < self.segments - 1) | (alike < self.tau)
         return torch.cat((cut.new_zeros(min(1, frames)), cut)).cumsum(0)
 
-    def _exact(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[Tensor, Tensor, Tensor, int]:
-        """The plan's tokens: floor(d x tokens) peaks in proportion to what each anchor frame stands for, the rest
+    def _exact(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor, Tensor, int]:
+        """The budget's tokens: floor(d x tokens) peaks in proportion to what each anchor frame stands for, the rest
         salient tokens, alike for all frames."""
         layout, device = tokens.layout, tokens.layout.view.device
         segment = self.segments_of(tokens)
-        context = int(plan.tokens * self.context_share)
-        alike = split_in_proportion(plan.tokens - context, layout.sizes)
+        context = int(budget.tokens * self.context_share)
+        alike = split_in_proportion(budget.tokens - context, layout.sizes)
         salient_counts = torch.tensor(alike, device=device)
         salient = top_per_view(self._saliency(tokens), layout, salient_counts, sum(alike))
         counts = largest_remainder(
             self._stands_for(segment), context, layout.sizes_tensor[:-1] - salient_counts
         )
         scores = self._peak_scores(tokens, salient)
-        return salient, top_per_view(scores, layout, counts, context), segment, plan.separators
+        return salient, top_per_view(scores, layout, counts, context), segment, budget.separators
 
-    def _reference(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[Tensor, Tensor, Tensor, int]:
+    def _reference(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor, Tensor, int]:
         """int(R n) tokens per frame, int(d int(R n)) of them for peaks, whole numbers per anchor frame, and the
         separators of every line with a kept token."""
         layout, size = tokens.layout, tokens.layout.sizes[0]
         segment = self.segments_of(tokens)
-        each = int(size * plan.ratio)
+        each = int(size * budget.ratio)
         context = int(each * self.context_share)
         frames = layout.sizes_tensor[:-1]
         salient = top_per_view(

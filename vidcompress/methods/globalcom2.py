@@ -117,15 +117,15 @@ class GlobalCom2(ScoredMethod):
             local = distances(tokens.features, layout).view
         return commander_of_image(local, layout), local
 
-    def scores(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[Tensor, Tensor]:
+    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor]:
         """Token scores (N,) float32 or better, and tokens wanted per view (V,) float64: N_j r_j."""
         layout = tokens.layout
         commander, local = self.commander_and_local(tokens)
         scores = token_scores(commander.tokens, local, layout, score=self.score, alpha=self.alpha)
-        return scores, self._wanted_of_views(commander, layout, plan)
+        return scores, self._wanted_of_views(commander, layout, budget)
 
     def scores_batch(
-        self, joined: RaggedBatch, tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget]
+        self, joined: RaggedBatch, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
     ) -> tuple[Tensor, Tensor]:
         """Scores at once, distances of visuals of one shape at once; allocation at once for clips of one shape.
 
@@ -133,12 +133,12 @@ class GlobalCom2(ScoredMethod):
         """
         far = all(self._attention_evidence(one) is None for one in tokens)
         if far and joined.layout.modality == "video" and self.allocation != "topk":
-            worth, local, wanted = self._of_clips(tokens, plans)
+            worth, local, wanted = self._of_clips(tokens, budgets)
         else:
             said = self._said(tokens) if far else [self.commander_and_local(one) for one in tokens]
             wishes = [
-                self._wanted_of_views(commander, one.layout, plan)
-                for (commander, _), one, plan in zip(said, tokens, plans, strict=True)
+                self._wanted_of_views(commander, one.layout, budget)
+                for (commander, _), one, budget in zip(said, tokens, budgets, strict=True)
             ]
             worth, local = torch.cat([c.tokens for c, _ in said]), torch.cat([own for _, own in said])
             wanted = torch.cat(wishes)
@@ -158,7 +158,7 @@ class GlobalCom2(ScoredMethod):
         return [(Commander(part), view) for part, view in zip(whole, own, strict=True)]
 
     def _of_clips(
-        self, tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget]
+        self, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """What the commander (N,) and the frames (N,) say of clips, and tokens wanted of each frame (V,)."""
         made = feature_batches(tokens)
@@ -169,7 +169,7 @@ class GlobalCom2(ScoredMethod):
             rates = allocate(
                 Commander(whole),
                 one.layout,
-                ratios_of(one, plans),
+                ratios_of(one, budgets),
                 allocation=self.allocation,
                 tau=self.tau,
                 visuals=one.visuals,
@@ -182,18 +182,18 @@ class GlobalCom2(ScoredMethod):
             in_order(made, wanted, [len(one.layout.views) for one in tokens]),
         )
 
-    def _wanted_of_views(self, commander: Commander, layout: Layout, plan: VisualBudget) -> Tensor:
+    def _wanted_of_views(self, commander: Commander, layout: Layout, budget: VisualBudget) -> Tensor:
         """(V,) float64, tokens wanted of each view: N_j r_j, after the gate if there is one."""
         rates = allocate(
-            commander, layout, plan.ratio, allocation=self.allocation, tau=self.tau, policy=plan.policy
+            commander, layout, budget.ratio, allocation=self.allocation, tau=self.tau, policy=budget.policy
         )
         wanted = layout.sizes_tensor[:-1] * rates
         if self.allocation == "gated" and commander.grid is not None:
             crops = torch.tensor([view.kind == "crop" for view in layout.views], device=wanted.device)
-            wanted = redistribute(wanted, self._staying(commander, layout, plan), crops)
+            wanted = redistribute(wanted, self._staying(commander, layout, budget), crops)
         return wanted
 
-    def crops(self, thumbnail: VisualTokens, layout: Layout, plan: VisualBudget) -> tuple[int, ...] | None:
+    def crops(self, thumbnail: VisualTokens, layout: Layout, budget: VisualBudget) -> tuple[int, ...] | None:
         """The crops that `gated` gives something, by the same rule as `scores`; asks the device once."""
         if self.allocation != "gated":
             raise ArgumentError(
@@ -206,19 +206,19 @@ class GlobalCom2(ScoredMethod):
         if local is None:
             local = distances(pad(thumbnail.features, (0, 0, 0, rest)), layout).view
         first = local if len(local) == len(layout) else pad(local, (0, rest))
-        stays = self._staying(commander_of_image(first, layout), layout, plan).tolist()
+        stays = self._staying(commander_of_image(first, layout), layout, budget).tolist()
         return tuple(
             n for n, view in enumerate(layout.views) if view.kind == "crop" and layout.sizes[n] and stays[n]
         )
 
-    def _staying(self, commander: Commander, layout: Layout, plan: VisualBudget) -> Tensor:
-        return view_importance(commander, layout, self.gate * tokens_to_keep(layout, plan), plan.policy)
+    def _staying(self, commander: Commander, layout: Layout, budget: VisualBudget) -> Tensor:
+        return view_importance(commander, layout, self.gate * tokens_to_keep(layout, budget), budget.policy)
 
-    def reference(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
+    def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """int(N_j r_j) tokens per view; the thumbnail first, best token first; then crops or frames in order, with
         every separator. Tokens stay at their true places, where the released code moves them when there is padding."""
         layout = tokens.layout
-        scores, wanted = self.scores(tokens, plan)
+        scores, wanted = self.scores(tokens, budget)
         counts = wanted.to(torch.int64)  # int() truncates, and so does this
         limit = torch.cat((counts, counts.new_zeros(1)))
         kept = (rank_within_views(scores, layout) < limit[layout.view]) | layout.separator
@@ -226,7 +226,7 @@ class GlobalCom2(ScoredMethod):
         if thumb is None:
             return Selection(_first(kept, _count(kept)))
         mine = layout.view == thumb
-        first = int(layout.sizes[thumb] * plan.ratio)
+        first = int(layout.sizes[thumb] * budget.ratio)
         best = best_first(scores)
         best = best[torch.argsort((~mine)[best], stable=True)][:first]  # the thumbnail's, best first
         rest = kept & ~mine

@@ -73,7 +73,7 @@ class HiRED(ScoredMethod):
         """Never: attention says it all."""
         return False
 
-    def scores(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[Tensor, Tensor]:
+    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor]:
         """Late attention (N,), and the views' parts of the budget (V,) float64: alpha, and (1 - alpha) p_j."""
         layout, scores = tokens.layout, attention_of(tokens, self.evidence, self.layer)
         crops = over_views(Commander(scores, self._marked(tokens)), layout, "sum", "exact")
@@ -85,7 +85,7 @@ class HiRED(ScoredMethod):
         weights = torch.where(thumb, self.alpha, (1 - self.alpha) * crops / crops.sum().clamp(min=1e-300))
         return scores, weights
 
-    def reference(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
+    def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """min(int(B alpha), N_0) tokens of the thumbnail and int(p_j rest) of crop j, in sequence order.
 
         p_j counts marks in the j-th of as many equal runs of the thumbnail's flattened map as there are crops: stripes,
@@ -94,7 +94,7 @@ class HiRED(ScoredMethod):
         layout = tokens.layout
         number = next(i for i, view in enumerate(layout.views) if view.kind == "thumbnail")
         size, crops = layout.sizes[number], len(layout.views) - 1
-        total = 0 if plan.budget == 0 else int(layout.num_tokens * plan.ratio)
+        total = 0 if budget.positions == 0 else int(layout.num_tokens * budget.ratio)
         first = min(int(total * self.alpha), size)
         rest = min(total - first, sum(layout.sizes) - size)
         counts = torch.full((len(layout.views) + 1,), first, dtype=torch.int64, device=layout.view.device)

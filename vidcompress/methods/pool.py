@@ -45,7 +45,7 @@ class Pool(Method):
     """Average pooling over space: thumbnail, crop canvas and frames shrink together.
 
     Of all sizes whose sides shrink by factors within 2 of one another, the one of the largest count that is not above
-    the budget is taken. Each pooled row keeps its newline (unless the plan has none); the lone newline of a clip is
+    the budget is taken. Each pooled row keeps its newline (unless the budget has none); the lone newline of a clip is
     kept where that does not cost tokens. Where a single token per view is still too many, newlines go first, then
     crops, and frames are averaged over time.
     """
@@ -57,17 +57,17 @@ class Pool(Method):
     exact: ClassVar[bool] = False
     merges: ClassVar[bool] = True
 
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """Pooled features, each at the position of the source token at the pooled cell's centre."""
         layout = tokens.layout
-        if plan.budget == 0:
+        if budget.positions == 0:
             return Selection(layout.view.new_zeros(0))
-        start = _start(layout, plan)
-        state = _reach(start, layout, plan)
+        start = _start(layout, budget)
+        state = _reach(start, layout, budget)
         if state == start:  # nothing to average: the tokens themselves
             index = (
                 torch.arange(len(layout), device=layout.view.device)
-                if plan.separators
+                if budget.separators
                 else layout.token_index
             )
             return Selection(index)
@@ -90,9 +90,9 @@ class Pool(Method):
         return Selection(index[order], torch.cat(features)[order])
 
 
-def _start(layout: Layout, plan: VisualBudget) -> _State:
-    """The unpooled sizes. Newlines are left out altogether when the plan has none."""
-    wanted, views = plan.separators > 0, len(layout.views)
+def _start(layout: Layout, budget: VisualBudget) -> _State:
+    """The unpooled sizes. Newlines are left out altogether when the budget has none."""
+    wanted, views = budget.separators > 0, len(layout.views)
     if layout.modality == "video":
         each, rest = divmod(layout.num_separators, views)
         rows = (layout.views[0].rows, layout.views[0].cols)
@@ -104,11 +104,11 @@ def _start(layout: Layout, plan: VisualBudget) -> _State:
     return _State((layout.grid, layout.canvas), (1, 1), ("none", newline), 0)
 
 
-def _reach(state: _State, layout: Layout, plan: VisualBudget) -> _State:
+def _reach(state: _State, layout: Layout, budget: VisualBudget) -> _State:
     """The largest count that fits: newlines are given up last, then crops, then time."""
-    reference = plan.policy == "reference"  # there every separator comes on top of the budget
-    room = tokens_to_keep(layout, plan) if reference else plan.budget
-    best = finest(state, room, reference, may_drop_newline=not plan.keep_separators)
+    reference = budget.policy == "reference"  # there every separator comes on top of the budget
+    room = tokens_to_keep(layout, budget) if reference else budget.positions
+    best = finest(state, room, reference, may_drop_newline=not budget.keep_separators)
     if best is not None:
         return best
     state = replace(state, grids=((1, 1),) * len(state.grids))

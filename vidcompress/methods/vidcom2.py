@@ -136,20 +136,22 @@ class VidCom2(ScoredMethod):
         frame = -by_view(to_clip.to(torch.float64), layout) / layout.sizes_tensor[:-1].clamp(min=1)
         return VidCom2Scores(channels, to_clip + clips.to_positions(close), frame)
 
-    def scores(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[Tensor, Tensor]:
+    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor]:
         """Minus the similarity (N,), and tokens wanted per frame (T,) float64."""
         measured = self.measure(tokens)
-        return -measured.similarity, tokens.layout.sizes_tensor[:-1] * self.scales(measured.frame, plan.ratio)
+        return -measured.similarity, tokens.layout.sizes_tensor[:-1] * self.scales(
+            measured.frame, budget.ratio
+        )
 
     def scores_batch(
-        self, joined: RaggedBatch, tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget]
+        self, joined: RaggedBatch, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
     ) -> tuple[Tensor, Tensor]:
         """Clips of one shape at once."""
         made = feature_batches(tokens, self.channel_share)
         measured = [self._measure(one) for one in made]
         scales = [
             self.scales(
-                rearrange(clips.frame, "(b t) -> b t", b=one.visuals), ratios_of(one, plans)
+                rearrange(clips.frame, "(b t) -> b t", b=one.visuals), ratios_of(one, budgets)
             ).flatten()
             for one, clips in zip(made, measured, strict=True)
         ]
@@ -163,22 +165,24 @@ class VidCom2(ScoredMethod):
         rates = ratio * (1 + share - share.mean(-1, keepdim=True))
         return torch.where(rates.isnan(), ratio, rates).clamp(max=1.0)
 
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
-        """Dispatch on the policy of the plan and on `reconcile`."""
-        if plan.policy == "exact" and self.reconcile == "global":
-            return self._reconciled(tokens, plan)
-        return super().select(tokens, plan)
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+        """Dispatch on the policy of the budget and on `reconcile`."""
+        if budget.policy == "exact" and self.reconcile == "global":
+            return self._reconciled(tokens, budget)
+        return super().select(tokens, budget)
 
-    def select_batch(self, tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget]) -> list[Selection]:
+    def select_batch(
+        self, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
+    ) -> list[Selection]:
         """In one pass, unless counts are reconciled over the clip."""
         if self.reconcile == "global":
-            return Method.select_batch(self, tokens, plans)
-        return super().select_batch(tokens, plans)
+            return Method.select_batch(self, tokens, budgets)
+        return super().select_batch(tokens, budgets)
 
-    def reference(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
+    def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """The authors' counts; per frame first its kept tokens, then all its separators."""
         layout = tokens.layout
-        scores, wanted = self.scores(tokens, plan)
+        scores, wanted = self.scores(tokens, budget)
         kept = self._rounded(scores, wanted, layout) | layout.separator
         index = _first(kept, int(kept.sum().item()))
         # A separator belongs to the frame whose tokens precede it.
@@ -186,16 +190,16 @@ class VidCom2(ScoredMethod):
         order = torch.argsort(frame[index] * 2 + layout.separator[index], stable=True)
         return Selection(index[order])
 
-    def _reconciled(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
-        layout, total = tokens.layout, tokens_to_keep(tokens.layout, plan)
-        scores, wanted = self.scores(tokens, plan)
+    def _reconciled(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+        layout, total = tokens.layout, tokens_to_keep(tokens.layout, budget)
+        scores, wanted = self.scores(tokens, budget)
         kept = self._rounded(scores, wanted, layout)
         # Kept tokens first, then dropped ones, best first in both: the first `total` are what adding or dropping
         # one token at a time arrives at.
         best = best_first(scores)
         tier = torch.where(layout.separator, 2, torch.where(kept, 0, 1))
         chosen = best[torch.argsort(tier[best], stable=True)][:total].sort().values
-        return Selection(with_separators(layout, chosen, plan.separators))
+        return Selection(with_separators(layout, chosen, budget.separators))
 
     def _rounded(self, scores: Tensor, wanted: Tensor, layout: Layout) -> Tensor:
         """(N,) bool: the best k_t = max(1, round half to even(scale_t n)) tokens of each frame."""

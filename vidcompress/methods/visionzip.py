@@ -123,18 +123,18 @@ class VisionZip(Method):
         """Where tokens are merged after the projector, or ranked by distances."""
         return self.space == "features" or self.evidence == "distance"
 
-    def scores(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[Tensor, Tensor]:
+    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor]:
         """Attention (N,), and views in proportion to their sizes (V,) float64."""
         weights = tokens.layout.sizes_tensor[:-1].to(torch.float64)
         return attention_of(tokens, self.evidence, self.layer), weights
 
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """Dominant tokens as they are, contextual ones at their centres, CLS at a position nobody else takes."""
-        layout, counts = tokens.layout, self.counts(tokens, plan)
-        groups = self.groups(self.scores(tokens, plan)[0], layout, counts)
+        layout, counts = tokens.layout, self.counts(tokens, budget)
+        groups = self.groups(self.scores(tokens, budget)[0], layout, counts)
         table = torch.cat((layout.table, layout.table.new_full((len(layout.views), 1), len(layout))), 1)
         centre = table.gather(1, groups.centre)
-        index, stage = self._sent(layout, groups.dominant, centre, counts, plan)
+        index, stage = self._sent(layout, groups.dominant, centre, counts, budget)
         features = tokens.rows(index)
         if sum(counts.contextual):
             rows = _first(stage == CONTEXTUAL, sum(counts.contextual))
@@ -151,7 +151,7 @@ class VisionZip(Method):
         return Selection(index, features)
 
     def _sent(
-        self, layout: Layout, dominant: Tensor, centre: Tensor, counts: Counts, plan: VisualBudget
+        self, layout: Layout, dominant: Tensor, centre: Tensor, counts: Counts, budget: VisualBudget
     ) -> tuple[Tensor, Tensor]:
         """(K,) positions and stages, in the order sent; CLS takes the first position of its view that is not sent."""
         none = len(layout)
@@ -165,20 +165,20 @@ class VisionZip(Method):
             table = layout.table[views]
             free = torch.where((table < none) & (stage[table] == UNSENT), table, none).amin(1)
             parts.append((free, torch.full_like(free, CLS)))
-        if plan.separators:
-            separators = separators_for(layout, index, plan.separators)
+        if budget.separators:
+            separators = separators_for(layout, index, budget.separators)
             parts.append((separators, torch.full_like(separators, SEPARATOR)))
         index, stage = (torch.cat(column) for column in zip(*parts, strict=True))
-        appended = self.order == "appended" or (self.order == "auto" and plan.policy == "reference")
+        appended = self.order == "appended" or (self.order == "auto" and budget.policy == "reference")
         order = torch.argsort(_appended(layout, index, stage) if appended else index)
         return index[order], stage[order]
 
-    def counts(self, tokens: VisualTokens, plan: VisualBudget) -> Counts:
+    def counts(self, tokens: VisualTokens, budget: VisualBudget) -> Counts:
         """How a view's budget k falls into C = round(share k) contextual positions, one CLS and k - C - 1 dominant."""
         share = ratio_fraction(self.contextual_share)
         with_cls = self.cls_token and CLS_HIDDEN in tokens.evidence and tokens.project is not None
         dominant, cls, contextual = [], [], []
-        for k, size in zip(shares(tokens.layout, plan), tokens.layout.sizes, strict=True):
+        for k, size in zip(shares(tokens.layout, budget), tokens.layout.sizes, strict=True):
             contextual.append(half_up(share * k))
             cls.append(int(with_cls and contextual[-1] < k < size))
             dominant.append(k - contextual[-1] - cls[-1])

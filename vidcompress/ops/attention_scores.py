@@ -86,15 +86,15 @@ def _choices(option: str, layer: Layer, cls: Quantity) -> tuple[Evidence, ...]:
     return (Evidence(named, layer),)
 
 
-def shares(layout: Layout, plan: VisualBudget) -> list[int]:
+def shares(layout: Layout, budget: VisualBudget) -> list[int]:
     """Positions that each view may send, from geometry alone; the authors know views of one size only.
 
-    Under `exact` the plan's tokens in proportion to the views' sizes, to the token; under `reference` the ratio of
+    Under `exact` the budget's tokens in proportion to the views' sizes, to the token; under `reference` the ratio of
     every view by itself, half up and at least one.
     """
-    if plan.policy == "exact":
-        return split_in_proportion(plan.tokens, layout.sizes)
-    if plan.budget == 0:
+    if budget.policy == "exact":
+        return split_in_proportion(budget.tokens, layout.sizes)
+    if budget.positions == 0:
         return [0] * len(layout.sizes)
-    ratio = ratio_fraction(plan.ratio)
+    ratio = ratio_fraction(budget.ratio)
     return [min(size, max(1, half_up(ratio * size))) for size in layout.sizes]

@@ -87,7 +87,7 @@ def _call_problem(theirs: inspect.Signature, ours: inspect.Signature, bound: boo
 
 
 def _names(signature: inspect.Signature) -> str:
-    """The parameters without annotations: (self, tokens, plan)."""
+    """The parameters without annotations: (self, tokens, budget)."""
     bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
     return str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty))
 

@@ -174,7 +174,7 @@ def compress_with(
                 VisualReport.from_selection(
                     visuals[key].layout,
                     kept[key],
-                    budget=plans[key].budget,
+                    budget=plans[key].positions,
                     row=row,
                     note=_note(plans[key], visuals[key], settings, alike.get(key, 0)),
                     spared=len(visuals[key].layout.views) - len(tokens[key].layout.views) + alike.get(key, 0),
@@ -278,7 +278,7 @@ def _encode(
             alike |= dict(zip(keys, fewer, strict=True))
         else:
             part = [
-                replace(visuals[key], may_defer=not reads and plans[key].budget < plans[key].total)
+                replace(visuals[key], may_defer=not reads and plans[key].positions < plans[key].total)
                 for key in keys
             ]
             encoded = adapter.encode(part, wanted, frames, settings.max_views)
@@ -422,7 +422,7 @@ def _note(plan: VisualBudget, visual: Visual, settings: CompressionConfig, spare
     views = sum(size > 0 for size in visual.layout.sizes)
     if settings.method.uses_budget and plan.policy != "reference" and plan.tokens < views:
         notes.append(
-            f"its budget of {plan.budget} leaves {plan.tokens} tokens for {views} views, so at least "
+            f"its budget of {plan.positions} leaves {plan.tokens} tokens for {views} views, so at least "
             f"{views - plan.tokens} of them send nothing"
         )
     return "; ".join(notes) or None

@@ -174,9 +174,9 @@ def test_evidence_decides() -> None:
     tokens = make_tokens(IMAGES["two by two"])
     other = Evidence("cls_attention", -1)
     tokens = VisualTokens(tokens.features, tokens.layout, {**tokens.evidence, other: torch.rand(len(tokens))})
-    plan = visual_budget(tokens.layout, 40)
+    budget = visual_budget(tokens.layout, 40)
     chosen = [
-        GlobalCom2(evidence=source).select(tokens, plan).index.tolist()
+        GlobalCom2(evidence=source).select(tokens, budget).index.tolist()
         for source in ("auto", "cls_attention", "distance")
     ]
     assert chosen[0] != chosen[1] != chosen[2] != chosen[0]

@@ -165,9 +165,9 @@ def test_crops_are_judged_as_the_scores_judge_them(monkeypatch: Any) -> None:
             lambda first, *rest, real=real, seen=seen: seen.append(first) or real(first, *rest),
         )
     method = globalcom2.GlobalCom2(allocation="gated", evidence="distance")
-    plan = visual_budget(layout, len(layout) // 8, ratio=Fraction(1, 8))
-    stay = method.crops(VisualTokens(features[: len(single)], single), layout, plan)
-    method.scores(VisualTokens(features, layout), plan)
+    budget = visual_budget(layout, len(layout) // 8, ratio=Fraction(1, 8))
+    stay = method.crops(VisualTokens(features[: len(single)], single), layout, budget)
+    method.scores(VisualTokens(features, layout), budget)
     assert [seen.shape for seen in shapes] == [features.shape] * 2
     assert torch.equal(*(seen.grid for seen in grids)) and stay is not None and 1 <= len(stay) < 4
 

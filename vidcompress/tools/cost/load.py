@@ -191,7 +191,7 @@ def _part(adapter: Adapter, visual: Visual, budget: int, settings: CompressionCo
 
 def _projected_late(adapter: Adapter, visual: Visual, plan: VisualBudget, method: Method) -> bool:
     """Whether the projector runs on what is sent only, as `compress_inputs` has it."""
-    if plan.budget >= plan.total or method.reads_features(visual.modality, adapter.has_cls):
+    if plan.positions >= plan.total or method.reads_features(visual.modality, adapter.has_cls):
         return False
     return adapter.projects_late(visual)
 
