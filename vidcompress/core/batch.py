@@ -149,8 +149,8 @@ def kept_of_each(
     if layout.num_separators:
         kept = kept.index_fill(0, layout.separator_index, False)
     if sum(separators):
-        wanted = torch.tensor(separators, dtype=torch.int64).to(kept.device)
-        kept = kept.index_copy(0, layout.separator_index, _separators(joined, kept, wanted))
+        counts = torch.tensor(separators, dtype=torch.int64).to(kept.device)
+        kept = kept.index_copy(0, layout.separator_index, _separators(joined, kept, counts))
     lengths = [total + count for total, count in zip(totals, separators, strict=True)]
     index = _first(kept, sum(lengths))
     index = index - joined.first[joined.owner[index]]
@@ -187,18 +187,18 @@ def feature_batches(tokens: Sequence[VisualTokens], used: float = 1.0) -> list[F
     return [_laid(tokens, part) for members in shapes.values() for part in _filled(tokens, members)]
 
 
-def in_order(made: Sequence[FeatureBatch], values: Sequence[Tensor], lengths: Sequence[int]) -> Tensor:
-    """Put what was computed of feature_batches in the order of the batch.
+def in_order(batches: Sequence[FeatureBatch], values: Sequence[Tensor], lengths: Sequence[int]) -> Tensor:
+    """Numbers computed of feature batches, in the order of the batch.
 
     Args:
-        made: all feature_batches of a batch.
+        batches: all feature batches of a batch.
         values: of each, the numbers of its members one after the other.
         lengths: how many numbers each visual of the batch has.
     """
     if len(values) == 1:
         return values[0]
     parts: dict[int, Tensor] = {}
-    for one, value in zip(made, values, strict=True):
+    for one, value in zip(batches, values, strict=True):
         split = value.split([lengths[number] for number in one.members])
         parts |= dict(zip(one.members, split, strict=True))
     return torch.cat([parts[number] for number in range(len(lengths))])

@@ -205,3 +205,17 @@ def visual_budget(
     budget = min(budget, kept + total - in_all)  # without separators there may be too few tokens
     share = float(ratio) if ratio is not None else budget / max(total, 1)
     return VisualBudget(total, budget, kept, share, policy, keep_separators=separators == "keep")
+
+
+def tokens_to_keep(layout: Layout, budget: VisualBudget) -> int:
+    """Number of tokens that a budget leaves, separators not counted; `exact` methods keep as many to the token.
+
+    Under `reference` the authors' budget is a share of the tokens alone, so it is R of them (half up, at least
+    one) and the separators come on top.
+    """
+    if budget.policy == "exact":
+        return budget.tokens
+    if budget.positions == 0:
+        return 0
+    whole = layout.full_length - layout.num_separators
+    return min(whole, max(1, half_up(ratio_fraction(budget.ratio) * whole)))

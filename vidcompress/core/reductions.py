@@ -124,6 +124,14 @@ def per_view(values: Tensor, layout: Layout, start: float = 0.0) -> Tensor:
     return torch.cat((values, values.new_full((1,), start)))[layout.table]
 
 
+def sums_per_view(values: Tensor, layout: Layout) -> Tensor:
+    """Sums of (N,) values over each view: (V,) in the dtype of `values`; separators are left out.
+
+    Deterministic on every device, unlike atomic adds.
+    """
+    return per_view(values, layout).sum(1)
+
+
 def weighted_sums(weights: Tensor, x: Tensor) -> Tensor:
     """Sum w (v, L) * x (v, L, D) over L: (v, D)."""
     if x.device.type == "cpu":

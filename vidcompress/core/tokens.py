@@ -125,24 +125,24 @@ class VisualTokens:
     def _check(self, features: Any) -> None:
         if not isinstance(self.layout, Layout):
             raise ArgumentError(f"layout={shown(self.layout)}: must be a Layout")
-        found = tuple(features.shape) if isinstance(features, Tensor) else shown(features)
-        if len(found) != 2 or found[0] != len(self.layout):
+        got = tuple(features.shape) if isinstance(features, Tensor) else shown(features)
+        if len(got) != 2 or got[0] != len(self.layout):
             raise ArgumentError(
                 f"features must have shape (N, D) with N = {len(self.layout)} positions of the layout, "
-                f"got {found}; pass separators and all, in sequence order"
+                f"got {got}; pass separators and all, in sequence order"
             )
         if self.project is not None and not callable(self.project):
             raise ArgumentError(f"project={shown(self.project)}: must be a function of features, or None")
         if not isinstance(self.evidence, Mapping) or not all(isinstance(key, tuple) for key in self.evidence):
             raise ArgumentError(f"evidence={shown(self.evidence)}: must be a dict of Evidence to tensors")
         for key, value in self.evidence.items():
-            axes, known = AXES.get(key[0], "N"), {"N": len(self), "V": len(self.layout.views)}
+            axes, sizes = AXES.get(key[0], "N"), {"N": len(self), "V": len(self.layout.views)}
             shape = tuple(value.shape) if isinstance(value, Tensor) else ()
             right = len(shape) == len(axes) and all(
-                known.get(axis, size) == size for axis, size in zip(axes, shape, strict=True)
+                sizes.get(axis, size) == size for axis, size in zip(axes, shape, strict=True)
             )
             if not right:
-                expected = ", ".join(f"{axis} = {known[axis]}" if axis in known else axis for axis in axes)
+                expected = ", ".join(f"{axis} = {sizes[axis]}" if axis in sizes else axis for axis in axes)
                 raise ArgumentError(
                     f"evidence[{key}] must have shape ({expected}), got {shown(value)}; values belong to "
                     "positions in sequence order, or to views in order"
@@ -218,9 +218,9 @@ class LazyTokens(VisualTokens):
         )
 
     def _projected(self, hidden: Tensor, separator: Tensor) -> Tensor:
-        made = self._projector(hidden)
-        newline = self.newline.to(made.device, made.dtype)
-        return torch.where(separator.to(made.device)[:, None], newline, made)
+        features = self._projector(hidden)
+        newline = self.newline.to(features.device, features.dtype)
+        return torch.where(separator.to(features.device)[:, None], newline, features)
 
     @property
     def waits(self) -> bool:
@@ -241,8 +241,8 @@ class LazyTokens(VisualTokens):
         pairs = list(zip(tokens, indices, strict=True))
         hidden = torch.cat([one.hidden.index_select(0, index) for one, index in pairs])
         separator = torch.cat([one.layout.separator.index_select(0, index) for one, index in pairs])
-        made = tokens[0]._projected(hidden, separator)
-        return list(made.split([len(index) for index in indices]))
+        features = tokens[0]._projected(hidden, separator)
+        return list(features.split([len(index) for index in indices]))
 
     def __repr__(self) -> str:
         return (

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from vidcompress.checks import is_whole
 from vidcompress.core.batch import batch_layouts, can_batch, kept_of_each
-from vidcompress.core.budget import VisualBudget
+from vidcompress.core.budget import VisualBudget, tokens_to_keep
 from vidcompress.core.layout import Modality
-from vidcompress.core.method import Method, register_method, tokens_to_keep
+from vidcompress.core.method import Method, register_method
 from vidcompress.core.selection import Selection, with_separators
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import ArgumentError, shown

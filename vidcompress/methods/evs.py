@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from vidcompress.checks import one_of
-from vidcompress.core.budget import VisualBudget
+from vidcompress.core.budget import VisualBudget, tokens_to_keep
 from vidcompress.core.layout import Modality
-from vidcompress.core.method import Method, Positions, register_method, tokens_to_keep
+from vidcompress.core.method import Method, Positions, register_method
 from vidcompress.core.reductions import cosines_to_frames
 from vidcompress.core.selection import Selection, best_first, with_separators
 from vidcompress.core.tokens import VisualTokens

@@ -11,9 +11,10 @@ from typing import ClassVar, get_args
 import torch
 from torch import Tensor
 
+from vidcompress.checks import require_one_of
 from vidcompress.core.budget import VisualBudget
 from vidcompress.core.layout import Modality
-from vidcompress.core.method import ScoredMethod, register_method, require_one_of
+from vidcompress.core.method import ScoredMethod, register_method
 from vidcompress.core.selection import Selection, top_per_view, with_separators
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.ops.attention_scores import (

@@ -12,14 +12,14 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
-from vidcompress.checks import is_whole, one_of
+from vidcompress.checks import is_whole, one_of, require_numbers
 from vidcompress.core.budget import VisualBudget, split_in_proportion
 from vidcompress.core.layout import Modality
-from vidcompress.core.method import Method, Positions, register_method, require_numbers, say_once
+from vidcompress.core.method import Method, Positions, register_method
 from vidcompress.core.reductions import distances, full_precision, view_sums
 from vidcompress.core.selection import Selection, largest_remainder, top_per_view, with_separators
 from vidcompress.core.tokens import Evidence, VisualTokens
-from vidcompress.errors import ArgumentError, shown
+from vidcompress.errors import ArgumentError, shown, warn_once
 from vidcompress.ops.density_peaks import Merged, density_scores, merge_into
 from vidcompress.ops.diversity import unit_rows
 
@@ -91,20 +91,20 @@ class FastVID(Method):
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
         """The pooling head's attention and output with `auxiliary`, else the attention of one encoder layer."""
         if self.auxiliary is not None:
-            pair = (self._wanted("pooling_attention"), Evidence("pooled", auxiliary=self.auxiliary))
+            pair = (self._evidence("pooling_attention"), Evidence("pooled", auxiliary=self.auxiliary))
             if self.saliency in ("auto", "pooling_attention"):
                 return pair
-            return pair[1:] if self.saliency == "distance" else (self._wanted(self.saliency), pair[1])
+            return pair[1:] if self.saliency == "distance" else (self._evidence(self.saliency), pair[1])
         if self.saliency == "distance":
             return ()
         kind: Saliency = self.saliency
         if kind == "auto":
             kind = "cls_attention" if has_cls else "attention_received"
-            say_once(
+            warn_once(
                 f"method 'fastvid' has no auxiliary= (a folder with SigLIP's pooling head): saliency is {kind}, and "
                 "frames are compared by the mean of their tokens, as its card says"
             )
-        return (self._wanted(kind),)
+        return (self._evidence(kind),)
 
     def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """Salient tokens and merged ones, each at the place of its peak, in sequence order, and separators."""
@@ -182,12 +182,12 @@ class FastVID(Method):
         if self.saliency != "distance":
             kinds: tuple[Saliency, ...] = ("pooling_attention", "cls_attention", "attention_received")
             for kind in kinds if self.saliency == "auto" else (self.saliency,):
-                found = tokens.evidence.get(self._wanted(kind))
-                if found is not None:
-                    return found
+                saliency = tokens.evidence.get(self._evidence(kind))
+                if saliency is not None:
+                    return saliency
         return distances(tokens.features, tokens.layout).view
 
-    def _wanted(self, kind: Saliency) -> Evidence:
+    def _evidence(self, kind: Saliency) -> Evidence:
         if kind == "pooling_attention":
             return Evidence("pooling_attention", auxiliary=self.auxiliary)
         return Evidence("cls_attention" if kind == "cls_attention" else "attention_received", self.layer)

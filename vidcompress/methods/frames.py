@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import torch
 
-from vidcompress.core.budget import VisualBudget
+from vidcompress.core.budget import VisualBudget, tokens_to_keep
 from vidcompress.core.layout import Layout, Modality, _first
-from vidcompress.core.method import Method, register_method, tokens_to_keep
+from vidcompress.core.method import Method, register_method
 from vidcompress.core.selection import Selection, with_separators
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import BudgetError

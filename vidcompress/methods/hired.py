@@ -12,9 +12,10 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from vidcompress.checks import require_numbers, require_one_of
 from vidcompress.core.budget import VisualBudget
 from vidcompress.core.layout import Layout, Modality, _first
-from vidcompress.core.method import ScoredMethod, register_method, require_numbers, require_one_of
+from vidcompress.core.method import ScoredMethod, register_method
 from vidcompress.core.scoring import Commander, commander_of_image, over_views, top_places
 from vidcompress.core.selection import Selection, rank_within_views
 from vidcompress.core.tokens import Evidence, VisualTokens
@@ -67,7 +68,7 @@ class HiRED(ScoredMethod):
             attention_wanted(self.name, self.evidence, layer, has_cls)
             for layer in (self.layer, self.budget_layer)
         )
-        return tuple(dict.fromkeys(item for wanted in both for item in wanted))
+        return tuple(dict.fromkeys(item for of_layer in both for item in of_layer))
 
     def reads_features(self, modality: Modality, has_cls: bool) -> bool:
         """Never: attention says it all."""

@@ -12,9 +12,9 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d
 
-from vidcompress.core.budget import VisualBudget
+from vidcompress.core.budget import VisualBudget, tokens_to_keep
 from vidcompress.core.layout import Layout, Modality
-from vidcompress.core.method import Method, register_method, tokens_to_keep
+from vidcompress.core.method import Method, register_method
 from vidcompress.core.reductions import rows_per_block, working_dtype
 from vidcompress.core.selection import Selection
 from vidcompress.core.tokens import VisualTokens
@@ -92,15 +92,15 @@ class Pool(Method):
 
 def _start(layout: Layout, budget: VisualBudget) -> _State:
     """The unpooled sizes. Newlines are left out altogether when the budget has none."""
-    wanted, views = budget.separators > 0, len(layout.views)
+    newlines, views = budget.separators > 0, len(layout.views)
     if layout.modality == "video":
         each, rest = divmod(layout.num_separators, views)
         rows = (layout.views[0].rows, layout.views[0].cols)
-        newline = "none" if not wanted or rest or not each else "row" if each == rows[0] else "grid"
-        return _State((rows,), (views,), (newline,), int(wanted and newline == "none"))
+        newline = "none" if not newlines or rest or not each else "row" if each == rows[0] else "grid"
+        return _State((rows,), (views,), (newline,), int(newlines and newline == "none"))
     if layout.canvas is None:
-        return _State((layout.grid,), (1,), ("none",), int(wanted))
-    newline = "row" if wanted else "none"
+        return _State((layout.grid,), (1,), ("none",), int(newlines))
+    newline = "row" if newlines else "none"
     return _State((layout.grid, layout.canvas), (1, 1), ("none", newline), 0)
 
 
@@ -140,21 +140,21 @@ def finest(state: _State, room: int, newlines_are_free: bool, may_drop_newline: 
         cost = costs[0][:, None] + costs[1]
         lowest = np.minimum(low[0][:, None], low[1])
         highest = np.maximum(high[0][:, None], high[1])
-    spread = highest - lowest
-    found: list[tuple[int, int, float, _State]] = []
+    ratio = highest - lowest
+    states: list[tuple[int, int, float, _State]] = []
     for trailing in {state.trailing, 0} if may_drop_newline else {state.trailing}:
         total = cost + (0 if newlines_are_free else trailing)
-        allowed = (total <= room) & (spread <= 1 + 1e-9)
+        allowed = (total <= room) & (ratio <= 1 + 1e-9)
         if not allowed.any():
             continue
         most = int(total[allowed].max())
-        squarest = np.where(allowed & (total == most), spread, np.inf)
+        squarest = np.where(allowed & (total == most), ratio, np.inf)
         where = np.unravel_index(int(squarest.argmin()), squarest.shape)
         grids = tuple((int(s[0][i]), int(s[1][i])) for s, i in zip(shapes, where, strict=True))
-        found.append(
+        states.append(
             (most, trailing, -float(squarest[where]), replace(state, grids=grids, trailing=trailing))
         )
-    return max(found, key=lambda entry: entry[:3])[3] if found else None
+    return max(states, key=lambda entry: entry[:3])[3] if states else None
 
 
 def _shapes(grid: tuple[int, int]) -> tuple[Any, Any, Any]:

@@ -12,10 +12,10 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
-from vidcompress.checks import is_whole
-from vidcompress.core.budget import VisualBudget
+from vidcompress.checks import is_whole, require_flags, require_one_of
+from vidcompress.core.budget import VisualBudget, tokens_to_keep
 from vidcompress.core.layout import Layout, Modality, _first
-from vidcompress.core.method import Method, register_method, require_flags, require_one_of, tokens_to_keep
+from vidcompress.core.method import Method, register_method
 from vidcompress.core.reductions import per_view, rows_per_block
 from vidcompress.core.selection import Selection, largest_remainder, rank_table, separators_for
 from vidcompress.core.tokens import Evidence, Quantity, VisualTokens
@@ -106,10 +106,10 @@ class PruMerge(Method):
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
         """Attention; and, where tokens are merged, the keys of that layer and what the projector reads."""
-        wanted = attention_wanted(self.name, self._option, self.layer, has_cls, self._cls)
+        attention = attention_wanted(self.name, self._option, self.layer, has_cls, self._cls)
         if not self.merge:
-            return wanted
-        return (*wanted, self._keys, HIDDEN) if self.space == "encoder" else (*wanted, self._keys)
+            return attention
+        return (*attention, self._keys, HIDDEN) if self.space == "encoder" else (*attention, self._keys)
 
     def reads_features(self, modality: Modality, has_cls: bool) -> bool:
         """Where tokens are merged after the projector."""
@@ -188,8 +188,8 @@ class PruMerge(Method):
         if budget.positions == 0:
             return torch.zeros_like(size)
         # The authors' int(n (count / n)) is the count for their n = 576, where it loses one for some others.
-        wanted = weights if self.count == "iqr" else size * budget.ratio
-        return torch.minimum(wanted.to(torch.int64).clamp(min=1), size)
+        counts = weights if self.count == "iqr" else size * budget.ratio
+        return torch.minimum(counts.to(torch.int64).clamp(min=1), size)
 
     def _without_extra(self, counts: Tensor, layout: Layout, budget: VisualBudget) -> Tensor:
         """Of each view's budget what is left for kept tokens."""
@@ -213,11 +213,11 @@ class PruMerge(Method):
         """(K, D): features of the picked ones among all views' kept and extra tokens."""
         project = tokens.project if self.space == "encoder" else None
         source = tokens.features if project is None else evidence_of(tokens, HIDDEN)
-        width, made = max(1, chosen.column.shape[1]), []
+        width, merged = max(1, chosen.column.shape[1]), []
         step = rows_per_block(source, width * (2 * source.shape[1] + most))
         for start in range(0, chosen.column.shape[0], step):
-            made.append(self.merged(tokens, chosen, source, most, slice(start, start + step)))
-        flat = rearrange(torch.cat(made), "view slot d -> (view slot) d")[pick].to(tokens.dtype)
+            merged.append(self.merged(tokens, chosen, source, most, slice(start, start + step)))
+        flat = rearrange(torch.cat(merged), "view slot d -> (view slot) d")[pick].to(tokens.dtype)
         return flat if project is None else project(flat)
 
     def merged(

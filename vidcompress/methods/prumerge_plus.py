@@ -11,9 +11,10 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
+from vidcompress.checks import require_numbers
 from vidcompress.core.budget import VisualBudget
 from vidcompress.core.layout import Layout
-from vidcompress.core.method import register_method, require_numbers
+from vidcompress.core.method import register_method
 from vidcompress.core.selection import rank_table
 from vidcompress.errors import ArgumentError
 from vidcompress.methods.prumerge import Candidates, PruMerge

@@ -1,4 +1,4 @@
-"""VidCom2 (EMNLP 2025): frames and tokens that differ from the rest are worth keeping. Videos only.
+"""VidCom2 (EMNLP 2025): frames and tokens that differ from the rest are kept. Videos only.
 
 Formulas from the paper and its code (xuyang-liu16/VidCom2 @ 944a17d); the global reconciliation to an exact count
 follows the port in vLLM (module video_prune.vidcom2).
@@ -14,24 +14,18 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
-from vidcompress.checks import one_of
+from vidcompress.checks import one_of, require_numbers
 from vidcompress.core.batch import RaggedBatch, feature_batches, in_order, ratios_of
-from vidcompress.core.budget import VisualBudget
+from vidcompress.core.budget import VisualBudget, tokens_to_keep
 from vidcompress.core.layout import Layout, Modality, _first
-from vidcompress.core.method import (
-    Method,
-    ScoredMethod,
-    by_view,
-    register_method,
-    require_numbers,
-    tokens_to_keep,
-)
+from vidcompress.core.method import Method, ScoredMethod, register_method
 from vidcompress.core.reductions import (
     EPSILON,
     FeatureBatch,
     feature_batch,
     products,
     rows_per_block,
+    sums_per_view,
     weighted_sums,
     working_dtype,
 )
@@ -49,7 +43,7 @@ class VidCom2Scores(NamedTuple):
     Attributes:
         channels: (C share,) int64, the least varying channels, ascending.
         similarity: (N,) v + f, Gaussian similarity to the clip mean plus to the frame mean; low is kept.
-        frame: (T,) float64, u_t = minus the mean of v over frame t; high is worth more.
+        frame: (T,) float64, u_t = minus the mean of v over frame t; high is more important.
     """
 
     channels: Tensor
@@ -133,7 +127,7 @@ class VidCom2(ScoredMethod):
             scales
         )
         to_clip = self._kernels(distance)
-        frame = -by_view(to_clip.to(torch.float64), layout) / layout.sizes_tensor[:-1].clamp(min=1)
+        frame = -sums_per_view(to_clip.to(torch.float64), layout) / layout.sizes_tensor[:-1].clamp(min=1)
         return VidCom2Scores(channels, to_clip + clips.to_positions(close), frame)
 
     def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor]:
@@ -147,16 +141,16 @@ class VidCom2(ScoredMethod):
         self, joined: RaggedBatch, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
     ) -> tuple[Tensor, Tensor]:
         """Clips of one shape at once."""
-        made = feature_batches(tokens, self.channel_share)
-        measured = [self._measure(one) for one in made]
+        batches = feature_batches(tokens, self.channel_share)
+        measured = [self._measure(one) for one in batches]
         scales = [
             self.scales(
                 rearrange(clips.frame, "(b t) -> b t", b=one.visuals), ratios_of(one, budgets)
             ).flatten()
-            for one, clips in zip(made, measured, strict=True)
+            for one, clips in zip(batches, measured, strict=True)
         ]
-        similarity = in_order(made, [clips.similarity for clips in measured], [len(one) for one in tokens])
-        scale = in_order(made, scales, [len(one.layout.views) for one in tokens])
+        similarity = in_order(batches, [clips.similarity for clips in measured], [len(one) for one in tokens])
+        scale = in_order(batches, scales, [len(one.layout.views) for one in tokens])
         return -similarity, joined.layout.sizes_tensor[:-1] * scale
 
     def scales(self, frame: Tensor, ratio: float | Tensor) -> Tensor:
@@ -182,8 +176,8 @@ class VidCom2(ScoredMethod):
     def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """The authors' counts; per frame first its kept tokens, then all its separators."""
         layout = tokens.layout
-        scores, wanted = self.scores(tokens, budget)
-        kept = self._rounded(scores, wanted, layout) | layout.separator
+        scores, counts = self.scores(tokens, budget)
+        kept = self._rounded(scores, counts, layout) | layout.separator
         index = _first(kept, int(kept.sum().item()))
         # A separator belongs to the frame whose tokens precede it.
         frame = layout.view.masked_fill(layout.separator, -1).cummax(0).values
@@ -192,8 +186,8 @@ class VidCom2(ScoredMethod):
 
     def _reconciled(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         layout, total = tokens.layout, tokens_to_keep(tokens.layout, budget)
-        scores, wanted = self.scores(tokens, budget)
-        kept = self._rounded(scores, wanted, layout)
+        scores, counts = self.scores(tokens, budget)
+        kept = self._rounded(scores, counts, layout)
         # Kept tokens first, then dropped ones, best first in both: the first `total` are what adding or dropping
         # one token at a time arrives at.
         best = best_first(scores)
@@ -201,10 +195,10 @@ class VidCom2(ScoredMethod):
         chosen = best[torch.argsort(tier[best], stable=True)][:total].sort().values
         return Selection(with_separators(layout, chosen, budget.separators))
 
-    def _rounded(self, scores: Tensor, wanted: Tensor, layout: Layout) -> Tensor:
+    def _rounded(self, scores: Tensor, weights: Tensor, layout: Layout) -> Tensor:
         """(N,) bool: the best k_t = max(1, round half to even(scale_t n)) tokens of each frame."""
-        counts = torch.cat((wanted.round().clamp(min=1), wanted.new_zeros(1)))
-        return rank_within_views(scores, layout) < counts[layout.view]
+        limits = torch.cat((weights.round().clamp(min=1), weights.new_zeros(1)))
+        return rank_within_views(scores, layout) < limits[layout.view]
 
     def _kernels(self, squared: Tensor) -> Tensor:
         squared = squared.clamp(min=0)  # rounding may leave a token at its own mean a hair below zero
@@ -225,7 +219,7 @@ def _columns(x: Tensor, channels: Tensor) -> Tensor:
 def channel_variance(clips: FeatureBatch) -> Tensor:
     """(B, C) float64: biased variance of each channel over all tokens of a clip, separators left out.
 
-    One pass: moments about the first token's values, which are near enough to the mean for float32.
+    One pass: statistics about the first token's values, which are near enough to the mean for float32.
     """
     features = rearrange(clips.features, "(b n) d -> b n d", b=clips.visuals)
     mask = (~clips.layout.separator).to(working_dtype(features))

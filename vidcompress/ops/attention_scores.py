@@ -9,10 +9,9 @@ from torch import Tensor
 from vidcompress.checks import is_whole
 from vidcompress.core.budget import VisualBudget, half_up, ratio_fraction, split_in_proportion
 from vidcompress.core.layout import Layout
-from vidcompress.core.method import say_once
 from vidcompress.core.reductions import distances, working_dtype
 from vidcompress.core.tokens import Evidence, Quantity, VisualTokens
-from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
+from vidcompress.errors import ArgumentError, UnsupportedInputError, shown, warn_once
 
 Attention = Literal["auto", "cls_attention", "cls_logits", "attention_received", "distance"]
 Layer = int | Literal["features"]
@@ -42,7 +41,7 @@ def attention_wanted(
     if option == "distance":
         return ()
     if option == "auto" and not has_cls:
-        say_once(
+        warn_once(
             f"method {method!r} wants the attention of a CLS token, which this encoder does not have: tokens are "
             "ranked by the attention they receive on average instead (evidence='attention_received')"
         )

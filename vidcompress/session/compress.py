@@ -17,7 +17,7 @@ from vidcompress.core.budget import Policy, Separators, VisualBudget, visual_bud
 from vidcompress.core.config import CompressionConfig, ViewSkipping, make_settings
 from vidcompress.core.devices import input_device
 from vidcompress.core.layout import Modality
-from vidcompress.core.method import Method, Positions, say_once
+from vidcompress.core.method import Method, Positions
 from vidcompress.core.prompt import Prompt
 from vidcompress.core.pruning.report import PruningReport
 from vidcompress.core.reductions import full_precision
@@ -25,7 +25,7 @@ from vidcompress.core.selection import Selection
 from vidcompress.core.timing import Timings, phase
 from vidcompress.core.tokens import Evidence, LazyTokens, VisualTokens
 from vidcompress.core.visual_report import VisualReport
-from vidcompress.errors import UnsupportedInputError, shown
+from vidcompress.errors import UnsupportedInputError, shown, warn_once
 from vidcompress.llm_pruning.cache_names import cache_name, given_cache
 from vidcompress.llm_pruning.hooks import Pruning
 from vidcompress.llm_pruning.plan import plan_pruning
@@ -114,7 +114,7 @@ def compress_with(
         )
     untested = beyond_tested(transformers.__version__)
     if untested:
-        say_once(untested)
+        warn_once(untested)
     report = settings.report()
     timings = report.timing_ms = Timings()
     ids = _check_inputs(adapter, inputs, settings)

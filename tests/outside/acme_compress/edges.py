@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 
 from vidcompress import VisualTokens, register_method
+from vidcompress.checks import require_numbers
 from vidcompress.core.budget import VisualBudget
-from vidcompress.core.method import ScoredMethod, require_numbers
+from vidcompress.core.method import ScoredMethod
 
 
 @register_method

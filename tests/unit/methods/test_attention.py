@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from layouts import IMAGES, VIDEOS, make_tokens
+from vidcompress import errors
 from vidcompress.adapters.layouts import image_layout
-from vidcompress.core import method as base
 from vidcompress.core.budget import VisualBudget, visual_budget
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import UnsupportedInputError
@@ -52,7 +52,7 @@ def test_evidence_asked_for(name: str, options: dict[str, Any], has_cls: bool, w
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_fallback_is_said_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "_said", set())
+    monkeypatch.setattr(errors, "_WARNED", set())
     method = get_method(name)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

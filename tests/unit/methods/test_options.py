@@ -142,7 +142,7 @@ def test_methods_name_their_evidence(name: str, options: dict[str, Any], has_cls
 
 @pytest.mark.parametrize("name", ["cdpruner", "fastvid"])
 def test_a_fallback_is_said_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vidcompress.core.method._said", set())
+    monkeypatch.setattr("vidcompress.errors._WARNED", set())
     with pytest.warns(UserWarning, match=f"method '{name}' has no auxiliary="):
         get_method(name).needs("video", False)
     with warnings.catch_warnings():

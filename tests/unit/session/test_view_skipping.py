@@ -157,7 +157,7 @@ def test_crops_are_judged_as_the_scores_judge_them(monkeypatch: Any) -> None:
     layout = image_layout((8, 8), (2, 2), unpadded=(0, 0, 16, 16), device="cpu")
     features = torch.randn(len(layout), 96, generator=torch.Generator().manual_seed(0))
     single, shapes, grids = image_layout((8, 8), newline=False, device="cpu"), [], []
-    for name, seen in (("distances", shapes), ("view_importance", grids)):
+    for name, seen in (("distances", shapes), ("gated_views", grids)):
         real = getattr(globalcom2, name)
         monkeypatch.setattr(
             globalcom2,

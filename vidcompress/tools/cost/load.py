@@ -15,10 +15,10 @@ import torch
 from vidcompress.adapters.base import Adapter, Visual
 from vidcompress.adapters.model_shape import ModelShape
 from vidcompress.adapters.presets import find_preset
-from vidcompress.core.budget import VisualBudget, visual_budget
+from vidcompress.core.budget import VisualBudget, tokens_to_keep, visual_budget
 from vidcompress.core.config import CompressionConfig
 from vidcompress.core.layout import Layout
-from vidcompress.core.method import Method, tokens_to_keep
+from vidcompress.core.method import Method
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError, UnsupportedInputError, UnsupportedModelError
 from vidcompress.methods.composed import Composed
