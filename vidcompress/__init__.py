@@ -72,8 +72,6 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(import_module(f".{_PUBLIC[name]}", __name__), name)
-    if name == "cost":  # vidcompress.tools.cost.estimate without an import of its own
-        return import_module(".cost", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

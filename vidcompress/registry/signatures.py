@@ -18,6 +18,9 @@ CALL_ARGUMENTS = frozenset(
 )
 """Arguments of the public functions that also take a method's options; an option of such a name would never arrive."""
 
+_OURS = __name__.partition(".")[0]
+"""The package whose classes say how a member is called."""
+
 
 def check_members(cls: type[Any], noun: str, also: tuple[str, ...] = ()) -> None:
     """Refuse abstract methods that are missing, and overrides that cannot be used as what they override.
@@ -35,7 +38,7 @@ def check_members(cls: type[Any], noun: str, also: tuple[str, ...] = ()) -> None
         raise ArgumentError(f"{noun} does not define {', '.join(missing)}, which its base class leaves to it")
     for name in dir(cls):
         owners = [owner for owner in cls.__mro__ if name in vars(owner)]
-        ours = [owner for owner in owners if owner.__module__.partition(".")[0] == __package__]
+        ours = [owner for owner in owners if owner.__module__.partition(".")[0] == _OURS]
         if (name.startswith("_") and name not in also) or not ours or ours[-1] is owners[0]:
             continue
         _check_member(cls, name, vars(ours[-1])[name], noun)

@@ -202,12 +202,13 @@ def test_overrides_may_take_more(empty: Registry[Any]) -> None:
 
 def test_options_that_would_never_arrive_are_those_of_the_public_functions() -> None:
     import vidcompress
+    from vidcompress.tools.cost import estimate
 
     takers = (
         vidcompress.compress_inputs,
         vidcompress.compress,
         vidcompress.VisualQA.__init__,
-        vidcompress.tools.cost.estimate,
+        estimate,
     )
     named: set[str] = set()
     for taker in (*takers, vidcompress.VisualQA.from_pretrained, vidcompress.VisualQA.using):
