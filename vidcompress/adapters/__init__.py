@@ -1,14 +1,33 @@
 """Model families. Importing this package registers the in-tree adapters.
 
-What an adapter of another package is made of: the contract `Adapter` with `Visual`, the layouts of images and clips,
-and `EncoderProbe`, which runs a vision tower and reads evidence on the way.
+What an adapter of another package is made of: the contract `Adapter` with `Visual`, what it returns (`VisualTokens`
+with a `Layout`), the layouts of images and clips, `Preset`, and `EncoderProbe`, which runs a vision tower and reads
+evidence on the way.
 """
 
-from vidcompress.adapters.base import Adapter, Visual
+from vidcompress.adapters.base import Adapter, Visual, register_adapter
 from vidcompress.adapters.encoder_probe import EncoderProbe, encoder_layers
 from vidcompress.adapters.layouts import image_layout, video_layout
+from vidcompress.adapters.presets import Preset
+from vidcompress.core.layout import Layout, View
+from vidcompress.core.tokens import Evidence, FrameSource, LazyTokens, VisualTokens
 from vidcompress.registry.discovery import import_modules
 
-__all__ = ["Adapter", "EncoderProbe", "Visual", "encoder_layers", "image_layout", "video_layout"]
+__all__ = [
+    "Adapter",
+    "EncoderProbe",
+    "Evidence",
+    "FrameSource",
+    "Layout",
+    "LazyTokens",
+    "Preset",
+    "View",
+    "Visual",
+    "VisualTokens",
+    "encoder_layers",
+    "image_layout",
+    "register_adapter",
+    "video_layout",
+]
 
 import_modules(__name__, __path__)

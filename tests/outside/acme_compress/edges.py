@@ -4,10 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from vidcompress import VisualTokens, register_method
-from vidcompress.checks import require_numbers
-from vidcompress.core.budget import VisualBudget
-from vidcompress.core.method import ScoredMethod
+from vidcompress.methods import ScoredMethod, VisualBudget, VisualTokens, register_method, require_numbers
 
 
 @register_method
