@@ -1,4 +1,4 @@
-"""Times in milliseconds: of phases that never make the device wait, and of one answer cut into phases that sum up."""
+"""Timings in milliseconds: of phases without waiting for the device, and of one answer, cut into phases that sum up."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ PHASES = ("decode", "preprocess", "encode", "compress", "prefill", "generate")
 """In the order in which they happen; `generate` is the decoding after the first token.
 
 Where a clip is read in a thread while it is encoded, `decode` is the time for which the model waited for frames, be it
-for decoding or preprocessing, and what the thread did while nobody waited is in no phase: still nothing counts twice.
+for decoding or preprocessing, and the thread's work in the meantime is in no phase: nothing counts twice.
 """
 
 
@@ -127,7 +127,7 @@ class Phases:
         self._last = moment
 
     def resume(self, device: torch.device | str) -> None:
-        """Go on from this moment with the clock of a device; the time since the last cut belongs to nobody."""
+        """Continue from this moment with the clock of a device; the time since the last cut is in no phase."""
         self.device, self._last = device, now(device)
 
     def move(self, ms: float, source: str, target: str) -> None:

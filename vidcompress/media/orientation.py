@@ -71,13 +71,13 @@ def _pruned(frame: Any) -> Any:
     from av.sidedata.sidedata import Type
 
     kinds: Any = Type
-    known = {kind.value for kind in kinds}
+    numbers = {kind.value for kind in kinds}
     graph = Graph()
     last = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)
     )
     for number in range(_SIDE_DATA_KINDS):
-        if number not in known:
+        if number not in numbers:
             node = graph.add("sidedata", f"mode=delete:type={number}")
             last.link_to(node)
             last = node

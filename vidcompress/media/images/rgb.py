@@ -61,10 +61,10 @@ def _from_deep(picture: Image, kind: str | None, levels: tuple[int, int]) -> Ima
     stored = np.asarray(picture).astype(np.int64)
     black, white = levels
     shares = ((stored - black) * (1 if white > black else -1)).clip(0, span := abs(white - black))
-    made = ((shares * 255 + span // 2) // span).astype(np.uint8)
+    grey = ((shares * 255 + span // 2) // span).astype(np.uint8)
     if "transparency" in picture.info:  # one level of a PNG
-        made[stored == picture.info["transparency"]] = 255
-    return Image.fromarray(made)
+        grey[stored == picture.info["transparency"]] = 255
+    return Image.fromarray(grey)
 
 
 def scale_key(picture: Image) -> None:

@@ -48,7 +48,7 @@ from vidcompress.media.preprocessing.transforms import (
 from vidcompress.media.video.backends import get_backend
 from vidcompress.media.video.read import VideoFrames, read_video
 from vidcompress.media.video.sampling import check_request
-from vidcompress.media.video.streaming_clip import ArrivingFrames
+from vidcompress.media.video.streaming_clip import StreamingClip
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -245,7 +245,7 @@ class Processor(StockProcessor):
         recipe, device = self.video_recipe, self.resize_device
         views = [
             clip.views(recipe, device)
-            if isinstance(clip, ArrivingFrames)
+            if isinstance(clip, StreamingClip)
             else frame_views(clip.frames, recipe, device)
             for clip in clips
         ]

@@ -74,10 +74,10 @@ def _surround(picture: torch.Tensor, size: Size, recipe: PixelRecipe) -> torch.T
     """Centre a picture (channel, height, width) on the mean colour."""
     height, width = int(picture.shape[-2]), int(picture.shape[-1])
     colour = picture.new_tensor([int(level * 255) for level in recipe.mean]).view(-1, 1, 1)
-    made = colour.repeat(1, *size)
+    square = colour.repeat(1, *size)
     top, left = (size[0] - height) // 2, (size[1] - width) // 2
-    made[:, top : top + height, left : left + width] = picture
-    return made
+    square[:, top : top + height, left : left + width] = picture
+    return square
 
 
 def seen_part(picture: Image, recipe: PixelRecipe, *, pad: bool) -> Image:

@@ -1,7 +1,7 @@
 """The video readers, by name. A reader is one class with one decorator; a caller picks one by `backend=`.
 
 A backend that cannot serve a clip says so and names one that can: nothing falls back silently, because two readers
-may differ by a grey level or a frame, and whoever compares results has to know which one was used.
+may differ by a grey level or a frame, and a comparison of results has to state which one was used.
 """
 
 from __future__ import annotations

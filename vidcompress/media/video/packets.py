@@ -53,8 +53,8 @@ class PacketIndex:
         if pts is None:
             return None
         place = int(np.searchsorted(self.pts[self.by_time], pts))
-        found = place < len(self.pts) and int(self.pts[self.by_time[place]]) == pts
-        return int(self.by_time[place]) if found else None
+        exact = place < len(self.pts) and int(self.pts[self.by_time[place]]) == pts
+        return int(self.by_time[place]) if exact else None
 
     def __len__(self) -> int:
         """Frames that are shown."""
