@@ -1,4 +1,4 @@
-"""Several visuals as one, so that a batch of pictures or clips costs the kernels of one.
+"""Batches of visuals: several pictures or clips in one pass, which costs the kernels of one.
 
 `RaggedBatch` puts layouts of any size side by side: tokens of all are ranked and chosen in one pass. What is chosen is
 the same to the last token as one by one, since everything there is integers, sorting, and sums within a row.
@@ -33,7 +33,7 @@ LINE = 64
 
 @dataclass(frozen=True, eq=False)
 class RaggedBatch:
-    """B visuals of one kind, on one device, one after the other.
+    """Ragged batch: B visuals of one modality, on one device, one after the other.
 
     Attributes:
         layout: all V views and N positions, views and lines numbered through; no canvas.
@@ -63,7 +63,7 @@ def can_batch(tokens: Sequence[VisualTokens]) -> bool:
 @lru_cache(maxsize=64)
 @outside_caller_modes
 def batch_layouts(layouts: tuple[Layout, ...]) -> RaggedBatch:
-    """Put layouts one after the other; from geometry alone.
+    """Ragged batch of layouts, one after the other; from geometry alone.
 
     Args:
         layouts: at least one, of one modality and device, as tuple.
@@ -112,7 +112,7 @@ def spend(
     totals: Sequence[int],
     separators: Sequence[int],
 ) -> list[Selection]:
-    """Spend every visual's tokens on its views in proportion to their weights, and keep the best of each view.
+    """Selections of a batch: each visual's budget goes to its views by weight, and to the best tokens of each view.
 
     Args:
         joined: the B visuals.
@@ -134,11 +134,11 @@ def spend(
 def kept_of_each(
     joined: RaggedBatch, kept: Tensor, totals: Sequence[int], separators: Sequence[int]
 ) -> list[Selection]:
-    """Make selections of a mask.
+    """Selections of a batch from a mask of its tokens.
 
     Args:
         joined: the B visuals.
-        kept: (N,) bool, tokens to keep; what it says of separators does not count.
+        kept: (N,) bool, tokens to keep; entries of separators are ignored.
         totals: how many these are of each visual.
         separators: separators to keep of each, chosen as by `spend`.
 
@@ -172,7 +172,7 @@ def _separators(joined: RaggedBatch, kept: Tensor, counts: Tensor) -> Tensor:
 
 
 def feature_batches(tokens: Sequence[VisualTokens], used: float = 1.0) -> list[FeatureBatch]:
-    """Lay visuals of one shape one after the other, as many as fit in one block (on the CPU, in a quarter of one).
+    """Feature batches: visuals of one shape, as many as fit in one block (on the CPU, in a quarter of one).
 
     Args:
         tokens: the visuals of a batch, of one modality, on one device.

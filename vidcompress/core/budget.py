@@ -1,4 +1,4 @@
-"""How many positions of a visual input may reach the language model.
+"""Token budgets: how many positions of a visual input may reach the language model.
 
 Every number here follows from geometry alone, so a serving engine can size its placeholders before it has run
 the encoder. Ratios are exact decimals: 0.1 means one tenth, not the nearest binary fraction.

@@ -1,4 +1,4 @@
-"""Arguments under the names that other libraries give them, or passed to the wrong function: what to do instead.
+"""Foreign argument names, as other libraries use them or passed to the wrong function, and the advice for each.
 
 Such a name is no misspelling, so the nearest known name would mislead. Each name is answered once, here.
 """

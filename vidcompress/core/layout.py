@@ -1,8 +1,8 @@
-"""What the language model would see: views, their geometry, and the tokens in sequence order.
+"""Layouts: the views of an image or a video, their geometry, and their tokens in sequence order.
 
 An image is a thumbnail plus crops, a video is its frames. Both become one flat sequence of N positions; a
-`Layout` says for every position which view and which cell it belongs to, and which positions are separators
-(the `image_newline` embeddings). A layout follows from geometry alone, before any feature exists.
+`Layout` holds the view and the cell of every position, and which positions are separators (the `image_newline`
+embeddings). A layout follows from geometry alone, before any feature exists.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Modality = Literal["image", "video"]
 
 @dataclass(frozen=True)
 class View:
-    """One picture that the vision encoder saw.
+    """View: one picture that the vision encoder takes in.
 
     Attributes:
         kind: `thumbnail`, `crop` or `frame`.

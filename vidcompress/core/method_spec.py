@@ -1,4 +1,4 @@
-"""Methods as one word on a command line or in a table: `globalcom2:tau=5,policy=reference`."""
+"""Method specs: a method with its options in one word, such as `globalcom2:tau=5,policy=reference`."""
 
 from __future__ import annotations
 

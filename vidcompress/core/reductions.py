@@ -1,4 +1,4 @@
-"""Few passes over the features: norms, means per view and products with them, in bounded memory.
+"""Feature statistics: norms, means per view and products with them, in few passes and bounded memory.
 
 Features are large (64 frames of 196 tokens of 3584 numbers are 180 MB), everything derived from them is small.
 So each function reads them once or twice, a cache-sized block of whole views at a time, and never copies them
@@ -35,14 +35,14 @@ def full_precision(values: Tensor) -> AbstractContextManager[None]:
 
 
 def rows_per_block(values: Tensor, row_elements: int) -> int:
-    """How many rows of `row_elements` numbers make up one block on the device of `values`."""
+    """Number of rows of `row_elements` numbers in one block on the device of `values`."""
     size = CPU_BLOCK if values.device.type == "cpu" else DEVICE_BLOCK
     return max(1, size // max(1, row_elements * working_dtype(values).itemsize))
 
 
 @dataclass(frozen=True, eq=False)
 class FeatureBatch:
-    """B visuals as one: B = 1, or as many of one shape as fit in one block together (see `feature_batches`).
+    """Feature batch: one visual, or as many of one shape as fit in one block together (see `feature_batches`).
 
     Attributes:
         features: (N, D) of all of them in any float dtype.
@@ -112,7 +112,7 @@ class FeatureBatch:
 
 
 def feature_batch(features: Tensor, layout: Layout) -> FeatureBatch:
-    """One visual, of any size."""
+    """Feature batch of one visual, of any size."""
     return FeatureBatch(features, layout, layout.run)
 
 
@@ -203,7 +203,7 @@ class Distances(NamedTuple):
 
 
 def distances(features: Tensor, layout: Layout, *, whole: bool = False) -> Distances:
-    """How far each token is from the mean of its view, and of the whole input.
+    """Distance of each token to the mean of its view, and to that of the whole input.
 
     With x^ = x / |x| and m = mean of x^ over the view (or over everything): -x^ . m / |m|, in [-1, 1]. This is
     the score of GlobalCom2 (arXiv 2501.05179, appendix) for encoders without a CLS token.

@@ -217,7 +217,7 @@ def _top_places(commander: Commander, layout: Layout, ratio: float) -> Commander
 
 
 def over_views(commander: Commander, layout: Layout, how: str, policy: Policy) -> Tensor:
-    """Sum or max of the commander over what each view covers: (V,) float64; nothing covered is zero."""
+    """Sum or maximum of the commander over the box of each view: (V,) float64; zero for an empty box."""
     if commander.grid is None:
         if how == "max":
             return per_view(commander.tokens, layout, -torch.inf).amax(1).to(torch.float64)

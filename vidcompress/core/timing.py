@@ -91,7 +91,7 @@ for decoding or preprocessing, and the thread's work in the meantime is in no ph
 
 
 def now(device: torch.device | str) -> float:
-    """Milliseconds on a monotonic clock, once the device has done what it was asked to do."""
+    """Milliseconds on a monotonic clock, after the device has finished its queued work."""
     kind = torch.device(device).type
     if kind == "cuda":
         torch.cuda.synchronize(device)
@@ -101,7 +101,7 @@ def now(device: torch.device | str) -> float:
 
 
 class Phases:
-    """Cuts the time since its making into named phases without gaps.
+    """Stopwatch that cuts the time since it was made into named phases without gaps.
 
     Args:
         device: whose work counts; waited for at every cut.
@@ -142,7 +142,7 @@ class Phases:
 
 
 class FirstToken:
-    """A logits processor that changes nothing and notes when the first token's scores were there.
+    """Logits processor that changes nothing and records the time of the first token's scores.
 
     Attributes:
         at: that moment on the clock of `now`; None before it.

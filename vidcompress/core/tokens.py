@@ -1,4 +1,4 @@
-"""Visual tokens as the language model would receive them, and the evidence that a method asks for beside them."""
+"""Visual tokens as the language model would receive them, and the encoder's evidence that methods ask for."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class _Wanted(NamedTuple):
 
 
 class Evidence(_Wanted):
-    """A quantity that a method wants beside the features.
+    """Evidence: a quantity that a method reads beside the features.
 
     Of an encoder layer, one number per position (N,): `cls_logits` (head-mean of q_cls . k / sqrt(head size), before
     softmax), `cls_attention` (head-mean of its softmax over all encoder tokens), `cls_attention_whole` (the same with
@@ -67,7 +67,7 @@ class Evidence(_Wanted):
     (of the text before it where none follows).
 
     With weights that the checkpoint lacks, from the folder `auxiliary`: `pooling_attention` (N,) and `pooled` (V, C),
-    where the encoder's own pooling head looks and what it makes of each view; `patch_embedding` (N, E) and
+    the attention of the encoder's own pooling head and its output for each view; `patch_embedding` (N, E) and
     `text_embedding` (S, E), the patches and the S segments of the question in the space that encoder and text tower
     share.
 
@@ -99,7 +99,7 @@ class Evidence(_Wanted):
 
 @dataclass(eq=False)
 class VisualTokens:
-    """One image or one video as the language model would receive it.
+    """Visual tokens: one image or one video as the language model would receive it.
 
     Attributes:
         features: (N, D) in sequence order, separators included, in the model's dtype.
@@ -150,7 +150,7 @@ class VisualTokens:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the features."""
+        """Data type of the features."""
         return self.features.dtype
 
     def rows(self, index: Tensor) -> Tensor:
@@ -165,10 +165,10 @@ class VisualTokens:
 
 
 class LazyTokens(VisualTokens):
-    """`VisualTokens` whose projector runs when features are asked for, and on no more than those.
+    """Lazily projected tokens: the projector runs when features are read, and on those alone.
 
-    `rows` projects the positions it is given. `features` projects them all, once, so that whatever reads features
-    finds them; a method that does so should say so in `Method.reads_features`, or it is timed in the wrong phase.
+    `rows` projects the positions it is given. `features` projects them all, once, for code that reads all features; a
+    method that reads them should say so in `Method.reads_features`, or the projector is timed in the wrong phase.
 
     Args:
         hidden: (N, C) what the projector reads, in sequence order; anything at separators.
@@ -195,7 +195,7 @@ class LazyTokens(VisualTokens):
         self._check(hidden)
 
     def hold_autocast(self) -> None:
-        """As of projected tokens."""
+        """Let the projector run under the autocast block that is open now, as in `VisualTokens`."""
         super().hold_autocast()
         self._projector = under_this_autocast(self._projector, self.hidden.device)
 
@@ -206,7 +206,7 @@ class LazyTokens(VisualTokens):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the features: that of what the projector reads."""
+        """Data type of the features: that of the projector's input."""
         return self.hidden.dtype
 
     def rows(self, index: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which attention implementations may be asked for, said before a model is loaded."""
+"""Attention implementations that may be asked for, checked before a model is loaded."""
 
 from __future__ import annotations
 

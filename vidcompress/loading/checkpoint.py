@@ -1,4 +1,4 @@
-"""What a checkpoint holds, before and after it is loaded: its config.json, its weight files, its tensors."""
+"""Contents of a checkpoint, before and after it is loaded: config.json, weight files, tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The controls without which no method's number means anything: none, random, uniform."""
+"""Control methods, the baselines of every comparison: none, random, uniform."""
 
 from __future__ import annotations
 

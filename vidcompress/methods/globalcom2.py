@@ -39,7 +39,7 @@ EvidenceOption = Literal["auto", "cls_logits", "cls_attention", "attention_recei
 @register_method
 @dataclass(frozen=True)
 class GlobalCom2(ScoredMethod):
-    """Crops and frames share the budget by what the global view says of them; tokens by global plus local score.
+    """Crops and frames share the budget by the scores of the global view; tokens are kept by global plus local score.
 
     Attributes:
         tau: temperature of the softmax over views, in units of summed evidence; above 0.
@@ -250,7 +250,7 @@ class GlobalCom2(ScoredMethod):
 
 
 def gated_views(commander: Commander, layout: Layout, needed: float, policy: Policy = "exact") -> Tensor:
-    """Views of an image that may send anything: the thumbnail, and the crops of largest commander sum.
+    """Mask of the views of an image that may send tokens: the thumbnail, and the crops of largest commander sum.
 
     As many crops as together hold the tokens needed, at least one.
 

@@ -71,7 +71,7 @@ class HiRED(ScoredMethod):
         return tuple(dict.fromkeys(item for of_layer in both for item in of_layer))
 
     def reads_features(self, modality: Modality, has_cls: bool) -> bool:
-        """Never: attention says it all."""
+        """Never: attention alone ranks the tokens."""
         return False
 
     def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor]:

@@ -120,7 +120,7 @@ class SparseVLM(InLLMMethod):
 
 
 def recycled(pruned: int) -> tuple[int, int]:
-    """Of that many tokens left out, how many are clustered, and into how many."""
+    """Number of pruned tokens that are clustered, and number of clusters."""
     if pruned <= 0:
         return 0, 0
     members = int(Fraction(3, 10) * pruned) + 1

@@ -38,7 +38,7 @@ Reconcile = Literal["largest_remainder", "global"]
 
 
 class VidCom2Scores(NamedTuple):
-    """What VidCom2 computes of a clip.
+    """Scores of VidCom2 for a clip.
 
     Attributes:
         channels: (C share,) int64, the least varying channels, ascending.

@@ -1,4 +1,4 @@
-"""What methods that follow the encoder's attention share: where it is read, and what stands in for a CLS token."""
+"""Attention scores of the encoder: the layer they are read from, and their substitute without a CLS token."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Layer = int | Literal["features"]
 
 
 def require_layer(**options: object) -> None:
-    """Refuse what names no encoder layer.
+    """Refuse options that name no encoder layer.
 
     Raises:
         ArgumentError: naming the option and its value.
@@ -36,7 +36,7 @@ def attention_wanted(
 ) -> tuple[Evidence, ...]:
     """The evidence behind the option `evidence`: none for distances.
 
-    `auto` is `cls`, or, said once, the attention received where the encoder has no CLS token.
+    `auto` is `cls`, or, with one warning, the attention received where the encoder has no CLS token.
     """
     if option == "distance":
         return ()

@@ -1,4 +1,4 @@
-"""Choosing tokens one after another, for all groups of tokens at once and without asking the device what was chosen.
+"""Diverse subsets: tokens chosen one after another, for all groups at once, without reading from the device.
 
 The number of the chosen token stays a tensor: a round is a handful of kernels that are queued and never waited for, and
 G groups take as many rounds as the largest needs. Cosines are one matrix product where the matrix fits, and one row per
@@ -25,7 +25,7 @@ LEAST_BLOCK, MOST_BLOCKS = 256, 16  # rows multiplied with themselves, and block
 
 @dataclass(frozen=True, eq=False)
 class TokenGroups:
-    """Tokens side by side, in groups that are chosen from independently.
+    """Groups of tokens side by side; each is chosen from independently.
 
     Attributes:
         index: (G, L) int64, positions of each group, ascending, filled up with N.
@@ -184,7 +184,7 @@ def _start_scores(distances: Cosines, live: Tensor, start: Start) -> Tensor:
 
 
 class Picks(NamedTuple):
-    """What `most_volume` chose of each group.
+    """Tokens that `most_volume` chose from each group.
 
     Attributes:
         order: (G, rounds) int64, columns of `groups.index`.

@@ -1,4 +1,4 @@
-"""Whether a class keeps the contract of its base class, as far as that shows before it is used."""
+"""Contract checks of registered classes: members and signatures against those of the base class."""
 
 from __future__ import annotations
 
@@ -135,9 +135,9 @@ def _check_dataclass(cls: type[Any], base: type[Any], who: str) -> None:
             f"{who} must be a frozen dataclass, because its fields are its options; put @dataclass(frozen=True) "
             "directly above the class, below @register_method"
         )
-    known = set(vars(base).get("__annotations__", {}))
+    annotated = set(vars(base).get("__annotations__", {}))
     for field in dataclasses.fields(cls):
-        if field.name in known:
+        if field.name in annotated:
             raise ArgumentError(
                 f"{who} annotates {field.name!r}, which makes it an option; leave the annotation out or write "
                 f"{field.name}: ClassVar[...] = ..."

@@ -1,4 +1,4 @@
-"""Any still picture, as an upright 8-bit RGB image."""
+"""Still pictures of any format as upright 8-bit RGB images."""
 
 from __future__ import annotations
 

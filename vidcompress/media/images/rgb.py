@@ -1,4 +1,4 @@
-"""Any Pillow mode, any array, to 8-bit RGB."""
+"""Conversion of any Pillow mode and any array to 8-bit RGB."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the levels of a TIFF file mean, where Pillow does not heed it.
+"""Grey levels of TIFF files: the meaning of black and white where Pillow ignores it.
 
 Grey pages whose level 0 is white are turned round by Pillow up to 8 bits. Of more bits it returns the negative, and it
 refuses big-endian ones and those with transparency. So such a page is shown to it as one whose level 0 is black, and

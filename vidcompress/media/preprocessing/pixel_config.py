@@ -1,4 +1,4 @@
-"""How pixels are prepared, read from a checkpoint's processor files or, where they are silent, from its config."""
+"""Pixel preparation settings, read from a checkpoint's processor files or, where they state none, from its config."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def stack_views(views: list[torch.Tensor]) -> torch.Tensor:
 
 
 def views_shape(frames: torch.Tensor, recipe: PixelRecipe) -> tuple[int, int, int, int]:
-    """(frame, channel, image_size, image_size) that `frame_views` makes of frames (frame, height, width, channel)."""
+    """Shape (frame, channel, image_size, image_size) of `frame_views` for frames (frame, height, width, channel)."""
     count, height, width = (int(n) for n in frames.shape[:3])
     return count, 3, *(recipe.crop or recipe.target((height, width)))
 

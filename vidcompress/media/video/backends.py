@@ -61,7 +61,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Request:
-    """What to take from a clip, and how much it may cost.
+    """Request of frames from a clip, with limits on pixels, frames and memory.
 
     Attributes:
         num_frames: frames wanted, or None.

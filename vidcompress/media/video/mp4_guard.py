@@ -1,4 +1,4 @@
-"""A look at the tables of an MP4 or MOV header before FFmpeg reads it.
+"""Check of the tables in an MP4 or MOV header before FFmpeg reads it.
 
 FFmpeg sets aside some 80 bytes for every sample that such a header promises, and a header of a few bytes can promise
 four thousand million. So the promises are read first and compared with the size of the file.

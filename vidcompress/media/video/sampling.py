@@ -1,4 +1,4 @@
-"""Which frames of a clip to look at: pure integer arithmetic, shared by every backend."""
+"""Frame sampling: which frames of a clip are taken, in integer arithmetic shared by every backend."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _step(source_fps: float, fps: float, total: int) -> int:
 
 
 def sampling_note(total: int, source_fps: float, *, fps: float | None, max_frames: int) -> tuple[str, ...]:
-    """What to tell a caller whose `fps` could not be met, of a clip that `choose_indices` has served.
+    """Note on a clip of `choose_indices` whose `fps` could not be met.
 
     Returns:
         One sentence, or none.

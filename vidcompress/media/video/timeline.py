@@ -1,4 +1,4 @@
-"""When each frame of a clip is shown: what every backend samples from, so that all return the same frames and times."""
+"""Timelines: the time of each frame of a clip. All backends sample from them and return the same frames and times."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Timeline:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the caller should know about the times."""
+        """Notes on the times."""
         if self.parts == 1:
             return ()
         return (

@@ -40,7 +40,7 @@ class PyAVBackend:
         return whole(_read_all(clip, request, facts))
 
     def parts(self, clip: Clip, request: Request) -> Iterator[PartialClip]:
-        """Decode the requested frames, and yield after each of them what there is.
+        """Decode the requested frames, and yield the partial clip after each of them.
 
         Raises:
             MediaError: as `read`, when it is found.
@@ -54,7 +54,7 @@ class PyAVBackend:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a backend that brings frames only has to know about a clip.
+    """Survey of a clip: timeline, facts and formats, for backends that return frames only.
 
     Attributes:
         timeline: when its frames are shown.
@@ -248,5 +248,5 @@ class _Keeper:
 
 
 def stream_notes(facts: ClipFacts) -> list[str]:
-    """What the caller should know about the choice of the stream."""
+    """Notes on the choice of the stream."""
     return [f"the file has several video streams; number {facts.stream} was read"] if facts.others else []
