@@ -80,8 +80,8 @@ def batch_layouts(layouts: tuple[Layout, ...]) -> RaggedBatch:
         slots.append(torch.arange(len(one.views), device=device) + number * width)
         at_view, at_line = at_view + len(one.views), at_line + one.num_lines
         at_source += one.full_length
-    joined = {name: torch.cat(parts) for name, parts in columns.items()}
-    owner, slot = joined.pop("owner"), torch.cat(slots)
+    flat = {name: torch.cat(parts) for name, parts in columns.items()}
+    owner, slot = flat.pop("owner"), torch.cat(slots)
     sizes = tuple(size for one in layouts for size in one.sizes)
     caps = torch.zeros(len(layouts) * width, dtype=torch.int64, device=device)
     caps[slot] = torch.tensor(sizes, dtype=torch.int64, device=device)
@@ -98,15 +98,15 @@ def batch_layouts(layouts: tuple[Layout, ...]) -> RaggedBatch:
         num_separators=sum(one.num_separators for one in layouts),
         num_lines=lines,
         full_length=at_source,
-        view=joined["view"],
-        line=joined["line"],
-        source=joined["source"],
+        view=flat["view"],
+        line=flat["line"],
+        source=flat["source"],
     )
     return RaggedBatch(whole, owner, lengths.cumsum(0) - lengths, slot, caps.view(len(layouts), width))
 
 
 def spend(
-    joined: RaggedBatch,
+    batch: RaggedBatch,
     scores: Tensor,
     weights: Tensor,
     totals: Sequence[int],
@@ -115,7 +115,7 @@ def spend(
     """Selections of a batch: each visual's budget goes to its views by weight, and to the best tokens of each view.
 
     Args:
-        joined: the B visuals.
+        batch: the B visuals.
         scores: (N,), higher is kept.
         weights: (V,) float64, tokens wanted of each view.
         totals: tokens to keep of each.
@@ -124,20 +124,20 @@ def spend(
     Returns:
         One selection per visual, in sequence order.
     """
-    layout, device = joined.layout, joined.owner.device
+    layout, device = batch.layout, batch.owner.device
     total = torch.tensor(totals, dtype=torch.int64).to(device)
-    counts = largest_remainder(joined.side_by_side(weights), total[:, None], joined.caps)
-    limit = torch.cat((counts.flatten()[joined.slot], counts.new_zeros(1)))
-    return kept_of_each(joined, rank_within_views(scores, layout) < limit[layout.view], totals, separators)
+    counts = largest_remainder(batch.side_by_side(weights), total[:, None], batch.caps)
+    limit = torch.cat((counts.flatten()[batch.slot], counts.new_zeros(1)))
+    return kept_of_each(batch, rank_within_views(scores, layout) < limit[layout.view], totals, separators)
 
 
 def kept_of_each(
-    joined: RaggedBatch, kept: Tensor, totals: Sequence[int], separators: Sequence[int]
+    batch: RaggedBatch, kept: Tensor, totals: Sequence[int], separators: Sequence[int]
 ) -> list[Selection]:
     """Selections of a batch from a mask of its tokens.
 
     Args:
-        joined: the B visuals.
+        batch: the B visuals.
         kept: (N,) bool, tokens to keep; entries of separators are ignored.
         totals: how many these are of each visual.
         separators: separators to keep of each, chosen as by `spend`.
@@ -145,24 +145,24 @@ def kept_of_each(
     Returns:
         One selection per visual, in sequence order.
     """
-    layout = joined.layout
+    layout = batch.layout
     if layout.num_separators:
         kept = kept.index_fill(0, layout.separator_index, False)
     if sum(separators):
         counts = torch.tensor(separators, dtype=torch.int64).to(kept.device)
-        kept = kept.index_copy(0, layout.separator_index, _separators(joined, kept, counts))
+        kept = kept.index_copy(0, layout.separator_index, _separators(batch, kept, counts))
     lengths = [total + count for total, count in zip(totals, separators, strict=True)]
     index = _first(kept, sum(lengths))
-    index = index - joined.first[joined.owner[index]]
+    index = index - batch.first[batch.owner[index]]
     return [Selection(part) for part in index.split(lengths)]
 
 
-def _separators(joined: RaggedBatch, kept: Tensor, counts: Tensor) -> Tensor:
+def _separators(batch: RaggedBatch, kept: Tensor, counts: Tensor) -> Tensor:
     """(S,) bool: of the separators of each visual as many as `counts` (B,) says, fullest lines first."""
-    layout, positions = joined.layout, joined.layout.separator_index
+    layout, positions = batch.layout, batch.layout.separator_index
     in_line = torch.zeros(layout.num_lines + 1, dtype=torch.int64, device=kept.device)
     in_line.scatter_add_(0, layout.line, kept.to(torch.int64))
-    owner = joined.owner[positions]
+    owner = batch.owner[positions]
     fullest = torch.argsort(in_line[layout.line[positions]], descending=True, stable=True)
     order = fullest[torch.argsort(owner[fullest], stable=True)]
     number = torch.arange(len(positions), device=kept.device)

@@ -113,6 +113,6 @@ def refuse(given: Mapping[str, Any], table: Mapping[str, str], known: Iterable[s
         ArgumentError: saying what to do instead.
     """
     for name, value in given.items():
-        said = instead(name, value, table)
-        if said is not None and name not in known:
-            raise ArgumentError(said)
+        advice = instead(name, value, table)
+        if advice is not None and name not in known:
+            raise ArgumentError(advice)

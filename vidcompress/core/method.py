@@ -179,7 +179,7 @@ class ScoredMethod(Method):
         return self.reference(tokens, budget) if budget.policy == "reference" else self._exact(tokens, budget)
 
     def scores_batch(
-        self, joined: RaggedBatch, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
+        self, batch: RaggedBatch, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
     ) -> tuple[Tensor, Tensor]:
         """The `scores` of several visuals, one after the other: of tokens (N,), of views (V,)."""
         pairs = [self.scores(one, budget) for one, budget in zip(tokens, budgets, strict=True)]
@@ -191,10 +191,10 @@ class ScoredMethod(Method):
         """Under `exact` the tokens of all visuals are ranked and chosen in one pass."""
         if not can_batch(tokens) or any(budget.policy != "exact" for budget in budgets):
             return super().select_batch(tokens, budgets)
-        joined = batch_layouts(tuple(one.layout for one in tokens))
-        scores, weights = self.scores_batch(joined, tokens, budgets)
+        batch = batch_layouts(tuple(one.layout for one in tokens))
+        scores, weights = self.scores_batch(batch, tokens, budgets)
         totals = [tokens_to_keep(one.layout, budget) for one, budget in zip(tokens, budgets, strict=True)]
-        return spend(joined, scores, weights, totals, [budget.separators for budget in budgets])
+        return spend(batch, scores, weights, totals, [budget.separators for budget in budgets])
 
     def _exact(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         layout = tokens.layout

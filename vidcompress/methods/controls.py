@@ -79,18 +79,18 @@ class Random(Method):
         """One permutation for every number of tokens, and one pass."""
         if not can_batch(tokens):
             return super().select_batch(tokens, budgets)
-        joined, counts = batch_layouts(tuple(one.layout for one in tokens)), _counts(tokens, budgets)
+        batch, counts = batch_layouts(tuple(one.layout for one in tokens)), _counts(tokens, budgets)
         sizes = [one.layout.num_tokens for one in tokens]
         distinct = sorted(set(sizes))
         drawn = [self._permutation(size).argsort() for size in distinct]  # when each token is drawn
         start = dict(zip(distinct, _starts(distinct), strict=True))
-        device = joined.owner.device
+        device = batch.owner.device
         count, first, begin = _table(counts, [start[size] for size in sizes], _starts(sizes)).to(device)
-        owner = joined.owner[joined.layout.token_index]
+        owner = batch.owner[batch.layout.token_index]
         number = torch.arange(len(owner), device=device) - begin[owner]
         chosen = torch.cat(drawn).to(device)[first[owner] + number] < count[owner]
-        kept = torch.zeros_like(joined.layout.separator).index_copy(0, joined.layout.token_index, chosen)
-        return kept_of_each(joined, kept, counts, [budget.separators for budget in budgets])
+        kept = torch.zeros_like(batch.layout.separator).index_copy(0, batch.layout.token_index, chosen)
+        return kept_of_each(batch, kept, counts, [budget.separators for budget in budgets])
 
     def _permutation(self, size: int) -> Tensor:
         # On the CPU whatever the device: accelerators have generators of their own.
@@ -124,17 +124,17 @@ class Uniform(Method):
         """The strides of all in one pass."""
         if not can_batch(tokens):
             return super().select_batch(tokens, budgets)
-        joined, counts = batch_layouts(tuple(one.layout for one in tokens)), _counts(tokens, budgets)
+        batch, counts = batch_layouts(tuple(one.layout for one in tokens)), _counts(tokens, budgets)
         sizes, total = [one.layout.num_tokens for one in tokens], sum(counts)
-        device = joined.owner.device
+        device = batch.owner.device
         count, size, first, begin = _table(counts, sizes, _starts(counts), _starts(sizes)).to(device)
         visual = torch.arange(len(counts), device=device)
         owner = visual.repeat_interleave(count, output_size=total)
         i = torch.arange(total, device=device) - first[owner]
         number = (2 * i + 1) * size[owner] // (2 * count[owner])
-        kept = torch.zeros_like(joined.layout.separator)
-        kept = kept.index_fill(0, joined.layout.token_index[begin[owner] + number], True)
-        return kept_of_each(joined, kept, counts, [budget.separators for budget in budgets])
+        kept = torch.zeros_like(batch.layout.separator)
+        kept = kept.index_fill(0, batch.layout.token_index[begin[owner] + number], True)
+        return kept_of_each(batch, kept, counts, [budget.separators for budget in budgets])
 
 
 def _of_tokens(tokens: VisualTokens, numbers: Tensor, budget: VisualBudget) -> Selection:

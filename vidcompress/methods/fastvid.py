@@ -114,7 +114,7 @@ class FastVID(Method):
             parts = self._reference if budget.policy == "reference" else self._exact
             salient, peaks, segment, separators = parts(tokens, budget)
             merged = merge_into(tokens.features, tokens.layout, salient, peaks, segment, self.beta)
-        return _assembled(tokens, salient, merged, separators)
+        return _in_sequence(tokens, salient, merged, separators)
 
     def segments_of(self, tokens: VisualTokens) -> Tensor:
         """(T,) int64, the segment of each frame, numbered from 0."""
@@ -196,7 +196,7 @@ class FastVID(Method):
         return density_scores(tokens.features, tokens.layout, salient, self.neighbours)
 
 
-def _assembled(tokens: VisualTokens, salient: Tensor, merged: Merged, separators: int) -> Selection:
+def _in_sequence(tokens: VisualTokens, salient: Tensor, merged: Merged, separators: int) -> Selection:
     """Everything in sequence order, with the new features in place of the peaks' own."""
     layout = tokens.layout
     index, _ = torch.cat((salient, merged.index)).sort()

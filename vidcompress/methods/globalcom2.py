@@ -124,14 +124,14 @@ class GlobalCom2(ScoredMethod):
         return scores, self._view_weights(commander, layout, budget)
 
     def scores_batch(
-        self, joined: RaggedBatch, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
+        self, batch: RaggedBatch, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
     ) -> tuple[Tensor, Tensor]:
         """Scores at once, distances of visuals of one shape at once; allocation at once for clips of one shape.
 
         The commanders and view weights of pictures, and of clips with `topk`, are computed one by one.
         """
         far = all(self._attention_evidence(one) is None for one in tokens)
-        if far and joined.layout.modality == "video" and self.allocation != "topk":
+        if far and batch.layout.modality == "video" and self.allocation != "topk":
             commander, local, weights = self._of_clips(tokens, budgets)
         else:
             pairs = self._pairs(tokens) if far else [self.commander_and_local(one) for one in tokens]
@@ -141,7 +141,7 @@ class GlobalCom2(ScoredMethod):
             ]
             commander, local = torch.cat([c.tokens for c, _ in pairs]), torch.cat([own for _, own in pairs])
             weights = torch.cat(of_views)
-        return token_scores(commander, local, joined.layout, score=self.score, alpha=self.alpha), weights
+        return token_scores(commander, local, batch.layout, score=self.score, alpha=self.alpha), weights
 
     def _pairs(self, tokens: Sequence[VisualTokens]) -> list[tuple[Commander, Tensor]]:
         """`commander_and_local` of visuals without attention evidence, their distances together."""

@@ -138,7 +138,7 @@ class VidCom2(ScoredMethod):
         )
 
     def scores_batch(
-        self, joined: RaggedBatch, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
+        self, batch: RaggedBatch, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
     ) -> tuple[Tensor, Tensor]:
         """Clips of one shape at once."""
         batches = feature_batches(tokens, self.channel_share)
@@ -151,7 +151,7 @@ class VidCom2(ScoredMethod):
         ]
         similarity = in_order(batches, [clips.similarity for clips in measured], [len(one) for one in tokens])
         scale = in_order(batches, scales, [len(one.layout.views) for one in tokens])
-        return -similarity, joined.layout.sizes_tensor[:-1] * scale
+        return -similarity, batch.layout.sizes_tensor[:-1] * scale
 
     def scales(self, frame: Tensor, ratio: float | Tensor) -> Tensor:
         """scale_t = min(1, R (1 + p_t - mean p)) with p = softmax((u - max u) / tau): (T,) or (B, T) float64."""

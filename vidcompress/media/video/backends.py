@@ -209,10 +209,10 @@ def _named_errors(name: str, *, stream: bool = False) -> Iterator[None]:
         remedy = "read it into io.BytesIO first" if stream else "check the disk, or fetch it again"
         raise MediaError(f"video={name!r} cannot be read ({one_line(error)}); {remedy}") from error
     except Exception as error:
-        kind, said = type(error).__name__, one_line(error)
-        said = said if said.startswith(kind) else f"{kind}: {said}"
+        kind, reason = type(error).__name__, one_line(error)
+        reason = reason if reason.startswith(kind) else f"{kind}: {reason}"
         raise MediaError(
-            f"video={name!r}: its reader failed ({said}); convert it to H.264 in MP4, or try another backend"
+            f"video={name!r}: its reader failed ({reason}); convert it to H.264 in MP4, or try another backend"
         ) from error
 
 
