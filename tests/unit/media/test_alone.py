@@ -23,7 +23,7 @@ from vidcompress.media import MediaError, read_video
 from vidcompress.media.video import streaming_clip
 from vidcompress.media.video.partial_clip import Reread
 from vidcompress.media.video.readers import pyav_reader
-from vidcompress.media.video.streaming import FrameViews
+from vidcompress.media.video.streaming_views import FrameViews
 from vidcompress.qa import single as alone
 from vidcompress.qa.question import Question
 

@@ -26,8 +26,8 @@ from vidcompress.media.video import streaming_clip as arriving_module
 from vidcompress.media.video.partial_clip import PartialClip, PartialClips, Reread, whole
 from vidcompress.media.video.read import VideoFrames
 from vidcompress.media.video.readers import pyav_reader
-from vidcompress.media.video.streaming import STEP, FrameViews
 from vidcompress.media.video.streaming_clip import StreamingClip, open_streaming_clip, read_parts
+from vidcompress.media.video.streaming_views import STEP, FrameViews
 
 CPU = torch.device("cpu")
 SQUARE = PixelRecipe((28, 28), None, None, "bicubic", (0.48, 0.46, 0.41), (0.27, 0.26, 0.28), 1 / 255)

@@ -27,7 +27,7 @@ from vidcompress.media.video.read import (
     with_default,
 )
 from vidcompress.media.video.sampling import check_request
-from vidcompress.media.video.streaming import FrameViews
+from vidcompress.media.video.streaming_views import FrameViews
 
 
 class StreamingClip(VideoFrames):
