@@ -9,13 +9,12 @@ from pathlib import Path
 import torch
 
 import vidcompress
-from vidcompress.core.budget import VisualBudget
-from vidcompress.core.method import ScoredMethod
+from vidcompress.methods import ScoredMethod, VisualBudget, VisualTokens, register_method
 
 HERE = Path(__file__).parent
 
 
-@vidcompress.register_method
+@register_method
 @dataclass(frozen=True)
 class Loudest(ScoredMethod):
     """Keeps the tokens with the largest features; every view gets tokens in proportion to its size."""
@@ -26,9 +25,7 @@ class Loudest(ScoredMethod):
 
     power: float = 2.0
 
-    def scores(
-        self, tokens: vidcompress.VisualTokens, plan: VisualBudget
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[torch.Tensor, torch.Tensor]:
         loudness = tokens.features.float().norm(p=self.power, dim=-1)
         weights = tokens.layout.sizes_tensor[:-1].double()
         return loudness, weights

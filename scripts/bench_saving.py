@@ -129,9 +129,9 @@ def encode_ms(
     model: Any, inputs: dict[str, torch.Tensor], label: str, ratio: float, saving: str
 ) -> tuple[float, int]:
     """Milliseconds of the phase `encode`, and how many views were encoded."""
-    from vidcompress.core.method_spec import read_label
+    from vidcompress.core.method_spec import parse_method_spec
 
-    method, options = read_label(label)
+    method, options = parse_method_spec(label)
     report = compress_inputs(
         model, inputs, method, retention_ratio=ratio, encoder_saving=saving, **options
     ).report

@@ -121,10 +121,10 @@ def selecting(method: Method, tokens: VisualTokens) -> Callable[[], Tensor]:
 
     def run() -> Tensor:
         layout = replace(tokens.layout)
-        budget = Budget(RATIO).split([layout.full_length])[0]
+        (positions,) = Budget(RATIO).split([layout.full_length])
         fresh = replace(tokens, layout=layout)
-        plan = visual_budget(layout, method.sent(budget, layout.full_length), ratio=RATIO)
-        return method.select(fresh, plan).gather(fresh)
+        budget = visual_budget(layout, method.sent(positions, layout.full_length), ratio=RATIO)
+        return method.select(fresh, budget).gather(fresh)
 
     return run
 

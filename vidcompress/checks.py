@@ -164,3 +164,35 @@ def device(name: str, value: Any, *, error: Error = ArgumentError) -> torch.devi
             "pass 'cpu' or leave it out"
         )
     return target
+
+
+def require_numbers(**options: object) -> None:
+    """Refuse options that are not real numbers.
+
+    Raises:
+        ArgumentError: naming the option and its value.
+    """
+    for name, value in options.items():
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise ArgumentError(f"{name} must be a number, got {shown(value)}")
+
+
+def require_one_of(allowed: tuple[str, ...], **options: object) -> None:
+    """Refuse options that are not among the allowed names.
+
+    Raises:
+        ArgumentError: naming the option, its value and what is allowed.
+    """
+    for name, value in options.items():
+        one_of(name, value, allowed)
+
+
+def require_flags(**options: object) -> None:
+    """Refuse options that are neither True nor False.
+
+    Raises:
+        ArgumentError: naming the option and its value.
+    """
+    for name, value in options.items():
+        if not isinstance(value, bool):
+            raise ArgumentError(f"{name} must be true or false, got {shown(value)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -73,3 +74,13 @@ def one_line(error: BaseException, length: int = 300) -> str:
         else f"{type(error).__name__}: {text}".rstrip(": ")
     )
     return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+_WARNED: set[str] = set()
+
+
+def warn_once(message: str) -> None:
+    """Warning that is given once per process: of a fallback, say, in place of weights that a method was not given."""
+    if message not in _WARNED:
+        _WARNED.add(message)
+        warnings.warn(message, stacklevel=3)

@@ -21,7 +21,7 @@ from vidcompress.adapters.base import Adapter, Visual, adapter_for
 from vidcompress.core.budget import exact_ratio
 from vidcompress.core.config import CompressionConfig
 from vidcompress.core.method import METHODS
-from vidcompress.core.method_spec import read_label
+from vidcompress.core.method_spec import parse_method_spec
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.core.wrappers import unwrap
 from vidcompress.errors import ArgumentError, BudgetError, one_line
@@ -226,7 +226,7 @@ def settings_of(label: str, ratio: float, **options: Any) -> CompressionConfig:
     Raises:
         ArgumentError: an option without a value, or one that neither the method nor `compress_inputs` has.
     """
-    name, listed = read_label(label)
+    name, listed = parse_method_spec(label)
     return read_settings(name, retention_ratio=ratio, **{**options, **listed})
 
 

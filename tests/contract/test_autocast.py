@@ -148,7 +148,7 @@ class Product(ScoredMethod):
     summary = "likeness to all others"
     modalities = frozenset({"image", "video"})
 
-    def scores(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[torch.Tensor, torch.Tensor]:
+    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[torch.Tensor, torch.Tensor]:
         features = tokens.features.float() + 30  # whose differences half precision loses
         return (features @ features.T).sum(1), tokens.layout.sizes_tensor[:-1].double()
 

@@ -152,12 +152,12 @@ def near_tie(model, inputs, method: str, ratio: Fraction) -> bool:  # type: igno
     visual = sum(adapter.visuals(inputs), [])[0]
     (tokens,) = adapter.encode([visual], chosen.needs(visual.modality, adapter.has_cls))
     if not hasattr(chosen, "scores"):
-        plan = visual_budget(visual.layout, half_up(ratio * len(visual.layout)), ratio=ratio)
-        first = chosen.select(tokens, plan).index
+        budget = visual_budget(visual.layout, half_up(ratio * len(visual.layout)), ratio=ratio)
+        first = chosen.select(tokens, budget).index
         for seed in range(8):
             noise = torch.randn(tokens.features.shape, generator=torch.Generator().manual_seed(seed))
             moved = replace(tokens, features=tokens.features * (1 + 1e-5 * noise))
-            if not torch.equal(chosen.select(moved, plan).index, first):
+            if not torch.equal(chosen.select(moved, budget).index, first):
                 return True
         return False
     scores, _ = chosen.scores(tokens, visual_budget(visual.layout, 5))

@@ -80,15 +80,15 @@ def test_scores_are_float32_whatever_the_dtype(
     method: Method = get_method(name)
     images, videos = adapter.visuals(half(batch(model, [SCENES[family, modality]]), dtype))
     (visual,) = images or videos
-    plan = visual_budget(visual.layout, visual.layout.full_length // 4)
+    budget = visual_budget(visual.layout, visual.layout.full_length // 4)
     wanted = method.needs(modality, adapter.has_cls)
     with torch.no_grad():
-        frames = [method.frames(visual.layout, plan)]
+        frames = [method.frames(visual.layout, budget)]
         (tokens,) = adapter.encode([visual], wanted, frames)
         assert tokens.features.dtype == dtype
         assert {value.dtype for value in tokens.evidence.values()} <= {torch.float32}
         upcast = replace(tokens, features=tokens.features.float())
         if tokens.project is not None:
             upcast = replace(upcast, project=lambda x: tokens.project(x.to(dtype)).float())
-        kept, again = (method.select(t, plan).source(t.layout) for t in (tokens, upcast))
+        kept, again = (method.select(t, budget).source(t.layout) for t in (tokens, upcast))
     assert torch.equal(kept, again)

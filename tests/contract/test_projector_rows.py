@@ -68,21 +68,21 @@ def test_same_tokens_and_features(method: str, family: str, modality: Any, ratio
     model = tiny_model(family)
     adapter, chosen = adapter_for(model), get_method(method)
     (visual,) = [v for kind in adapter.visuals(batch(model, [SCENES[family, modality]])) for v in kind]
-    plan = visual_budget(visual.layout, max(1, int(ratio * len(visual.layout))))
+    budget = visual_budget(visual.layout, max(1, int(ratio * len(visual.layout))))
     wanted = chosen.needs(modality, adapter.has_cls)
     with torch.no_grad(), projected_rows(model) as rows:
         (eager,) = adapter.encode([visual], wanted, max_views=2)
-        everything, expected = sum(rows), chosen.select(eager, plan)
+        everything, expected = sum(rows), chosen.select(eager, budget)
         rows.clear()
         (late,) = adapter.encode([replace(visual, may_defer=True)], wanted, max_views=2)
         assert isinstance(late, LazyTokens) and not rows
-        found = chosen.select(late, plan)
+        found = chosen.select(late, budget)
         sent = found.gather(late)
     assert torch.equal(found.index, expected.index)
     reference = expected.gather(eager)
     assert (sent - reference).abs().max() <= 1e-6 * reference.abs().max()
     # Merging methods project what is sent as it is and what is merged: at most twice what is sent.
-    assert sum(rows) <= plan.budget * (2 if chosen.merges else 1) < everything
+    assert sum(rows) <= budget.positions * (2 if chosen.merges else 1) < everything
     for item in wanted:
         # Evidence of positions means nothing at separators.
         where = eager.layout.token_index if len(eager.evidence[item]) == len(eager) else slice(None)
@@ -132,9 +132,9 @@ class Forgetful(Uniform):
     def reads_features(self, modality: Modality, has_cls: bool) -> bool:
         return False
 
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         norms = torch.linalg.vector_norm(tokens.features, dim=-1)
-        return Selection(norms.argsort(descending=True)[: plan.budget].sort().values)
+        return Selection(norms.argsort(descending=True)[: budget.positions].sort().values)
 
 
 def test_a_method_that_reads_them_all_the_same_gets_features() -> None:
@@ -154,9 +154,9 @@ def test_a_method_that_reads_them_all_the_same_gets_features() -> None:
 class Rewriting(FasterVLM):
     """Changes the evidence before the method sees it, and says nothing of features."""
 
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         evidence = {item: -value for item, value in tokens.evidence.items()}
-        return super().select(replace(tokens, evidence=evidence), plan)
+        return super().select(replace(tokens, evidence=evidence), budget)
 
 
 def test_tokens_may_be_replaced_by_others() -> None:

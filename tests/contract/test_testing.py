@@ -43,8 +43,8 @@ class Wrong(Uniform):
 
     how: str = ""
 
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Any:
-        index = super().select(tokens, plan).index
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Any:
+        index = super().select(tokens, budget).index
         if self.how == "one more" and len(index) < len(tokens):
             return Selection(torch.arange(len(index) + 1))
         if self.how == "twice":
@@ -66,15 +66,15 @@ class Wrong(Uniform):
             tokens.features[0] = 0
         if self.how == "by features":
             best = torch.linalg.vector_norm(tokens.features, dim=-1).argsort()
-            return Selection(best[: plan.budget].sort().values)
+            return Selection(best[: budget.positions].sort().values)
         if self.how == "float64":
             return Selection(index, tokens.features[index].double())
         if self.how == "narrow":
             return Selection(index, tokens.features[index][:, 1:])
         return index if self.how == "bare" else Selection(index)
 
-    def select_batch(self, tokens: Any, plans: Any) -> Any:
-        made = Method.select_batch(self, tokens, plans)
+    def select_batch(self, tokens: Any, budgets: Any) -> Any:
+        made = Method.select_batch(self, tokens, budgets)
         return made[:1] if self.how == "one of two" else made
 
 
@@ -111,7 +111,7 @@ class Moved(ScoredMethod):
     name = "moved"
     modalities = frozenset({"image", "video"})
 
-    def scores(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[torch.Tensor, torch.Tensor]:
+    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[torch.Tensor, torch.Tensor]:
         seen.append(len(tokens))
         scores = tokens.features.float().norm(dim=-1) * (-1) ** len(seen)
         return scores, tokens.layout.sizes_tensor[:-1].double()

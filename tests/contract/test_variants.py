@@ -37,10 +37,10 @@ def test_scores_are_float32_whatever_the_models_dtype() -> None:
 
     features = torch.randn(6 * 49 + 1, 64).bfloat16()
     layout = video_layout(6, (7, 7))
-    plan = visual_budget(layout, 60)
+    budget = visual_budget(layout, 60)
     for name in ("globalcom2", "vidcom2"):
-        half = get_method(name).select(VisualTokens(features, layout), plan).index
-        full = get_method(name).select(VisualTokens(features.float(), layout), plan).index
+        half = get_method(name).select(VisualTokens(features, layout), budget).index
+        full = get_method(name).select(VisualTokens(features.float(), layout), budget).index
         assert torch.equal(half, full), name
 
 

@@ -18,7 +18,7 @@ import vidcompress
 from vidcompress import UnsupportedInputError
 from vidcompress.cli import main
 from vidcompress.core.method import METHODS, Method
-from vidcompress.core.method_spec import read_label
+from vidcompress.core.method_spec import parse_method_spec
 from vidcompress.errors import ArgumentError
 from vidcompress.media import MediaError
 from vidcompress.methods.lookup import available_methods
@@ -40,7 +40,7 @@ def test_rows_say_what_ask_says(qa: vidcompress.VisualQA, image: Path, compariso
     assert [row.budget_text for row in comparison.rows[:3]] == ["all", "0.5", "0.1"]
     assert comparison.baseline.kept == comparison.baseline.total == 464
     for row in comparison.rows:
-        method, options = read_label(row.label)
+        method, options = parse_method_spec(row.label)
         alone = qa.using(method=method, retention_ratio=row.retention_ratio, **options)
         answer = alone.ask(QUESTION, image=image, max_new_tokens=4)
         assert (row.text, row.kept, row.total) == (answer.text, answer.report.kept, answer.report.total)

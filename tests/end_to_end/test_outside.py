@@ -70,7 +70,7 @@ class Theirs({base}):
     modalities = frozenset({{"image"}})
 {body}
 """
-SELECT = "    def select(self, tokens, plan):\n        return Selection(torch.arange(plan.budget))"
+SELECT = "    def select(self, tokens, budget):\n        return Selection(torch.arange(budget.positions))"
 DECORATORS = "@register_method\n@dataclass(frozen=True)"
 
 
@@ -133,7 +133,7 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "signature": (
         "methods",
         method("signature", body="    def select(self, tokens):\n        return None"),
-        "select(self, tokens) cannot be called as select(self, tokens, plan)",
+        "select(self, tokens) cannot be called as select(self, tokens, budget)",
     ),
     "no_method": (
         "methods",

@@ -18,7 +18,7 @@ from vidcompress.core.method import Method
 def _method(**attributes: Any) -> Any:
     """A method class that is fine apart from the attributes given."""
     fine = {"name": "mine", "summary": "keeps all", "modalities": frozenset({"image"})}
-    cls = type("Mine", (Method,), {**fine, **attributes, "select": lambda self, tokens, plan: None})
+    cls = type("Mine", (Method,), {**fine, **attributes, "select": lambda self, tokens, budget: None})
     return dataclass(frozen=True)(cls)
 
 

@@ -102,5 +102,5 @@ def views_layout(views: int) -> Layout:
 
 
 def ratio_plan(layout: Layout, ratio: Fraction) -> VisualBudget:
-    """The plan of a retention ratio under `reference`."""
+    """The budget of a retention ratio under `reference`."""
     return visual_budget(layout, 1, ratio=ratio, separators="keep", policy="reference")

@@ -61,8 +61,8 @@ def test_prumerge_tokens_and_merged_features_match(
     }
     # With the identity for a projector the features sent are what the authors hand to theirs.
     tokens = VisualTokens(hidden[1:], layout, evidence, lambda x: x)
-    plan = ratio_plan(layout, ratio)
-    selection = method.select(tokens, plan)
+    budget = ratio_plan(layout, ratio)
+    selection = method.select(tokens, budget)
     kept = data[f"{case}_{variant}_kept"].tolist()
     assert selection.index[:-1].tolist() == kept
     if "adaptive" in variant:
@@ -70,8 +70,8 @@ def test_prumerge_tokens_and_merged_features_match(
     expected = data[f"{case}_{variant}_output"]
     assert selection.features is not None
     np.testing.assert_allclose(selection.features.numpy(), expected, rtol=0, atol=1e-5)
-    scores, weights = method.scores(tokens, plan)
-    chosen = method.candidates(scores, method._counts(weights, layout, plan), layout, plan)
+    scores, weights = method.scores(tokens, budget)
+    chosen = method.candidates(scores, method._counts(weights, layout, budget), layout, budget)
     column = chosen.column[0]
     assert column[len(kept) :].tolist() == data[f"{case}_{variant}_pruned"].tolist()
     assert int(selection.index[-1]) == data[f"{case}_{variant}_pruned"].max()
@@ -99,15 +99,15 @@ def test_visionzip_tokens_groups_and_contextual_features_match(case: str, dtype:
     tokens = VisualTokens(evidence[Evidence("hidden", "features")], layout, evidence, lambda x: x)
     method = VisionZip()
     for dominant, contextual in data[f"{case}_config"].tolist():
-        plan = ratio_plan(layout, Fraction(dominant + contextual, PATCHES))
-        counts = method.counts(tokens, plan)
+        budget = ratio_plan(layout, Fraction(dominant + contextual, PATCHES))
+        counts = method.counts(tokens, budget)
         assert counts == ([dominant - 1] * views, [1] * views, [contextual] * views)
-        selection = method.select(tokens, plan)
+        selection = method.select(tokens, budget)
         assert selection.features is not None
         rows = selection.features.view(views, dominant + contextual, -1)
         index = selection.index.view(views, -1)
         stem = f"{case}_d{dominant}x{contextual}"
-        groups = method.groups(method.scores(tokens, plan)[0], layout, counts)
+        groups = method.groups(method.scores(tokens, budget)[0], layout, counts)
         assignment = method.assignment(tokens, groups, slice(None))
         for view in range(views):
             kept = sorted(data[f"{stem}_dominant"][view].tolist())

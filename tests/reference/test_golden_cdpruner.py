@@ -51,8 +51,8 @@ def test_relevance_order_gain_and_tokens_match(case: str, dtype: torch.dtype) ->
         assert picks.order.tolist() == order.tolist()
         np.testing.assert_allclose(picks.gain.numpy(), data[f"{case}_t{count}_gain"], rtol=1e-4)
         share = Fraction(count, SIDE * SIDE)
-        plan = visual_budget(layout, 1, ratio=share, separators="keep", policy="reference")
-        index = METHOD.select(tokens, plan).index
+        budget = visual_budget(layout, 1, ratio=share, separators="keep", policy="reference")
+        index = METHOD.select(tokens, budget).index
         assert bool(layout.separator[index].sum() == layout.num_separators)
         for view, kept in enumerate(np.sort(order, 1).tolist()):
             mine = (layout.table[view][:, None] == index).any(1).nonzero().flatten().tolist()

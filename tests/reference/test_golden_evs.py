@@ -26,5 +26,5 @@ def test_dissimilarity_count_and_mask_match(case: str, dtype: torch.dtype) -> No
         share = VisualBudget(len(layout), 1, 0, 1 - rate, "reference")
         assert method.select(tokens, share).index.tolist() == kept
         assert len(kept) == data[f"{case}_count"][number]
-        exact = replace(share, budget=len(kept), policy="exact")
+        exact = replace(share, positions=len(kept), policy="exact")
         assert method.select(tokens, exact).index.tolist() == kept

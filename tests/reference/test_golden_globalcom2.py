@@ -28,12 +28,12 @@ def test_geometry_scales_tokens_and_order_match(case: str, dtype: torch.dtype) -
     assert list(layout.sizes[1:]) == data[f"{case}_valid_count"].tolist()
     crops = len(layout.views) - 1
     for number, ratio in enumerate(data[f"{case}_R"].tolist()):
-        plan = visual_budget(layout, 1, ratio=Fraction(str(ratio)), separators="keep", policy="reference")
+        budget = visual_budget(layout, 1, ratio=Fraction(str(ratio)), separators="keep", policy="reference")
         commander = commander_of_image(tokens.evidence[CLS], layout)
-        rates = allocate(commander, layout, plan.ratio, policy="reference")
+        rates = allocate(commander, layout, budget.ratio, policy="reference")
         np.testing.assert_allclose(rates[1:].numpy(), data[f"{case}_scales"][number], rtol=0, atol=1e-10)
 
-        index = GlobalCom2().select(tokens, plan).index.tolist()
+        index = GlobalCom2().select(tokens, budget).index.tolist()
         sent = [names[i] for i in index]
         thumb = [-2 - name for name in sent if name <= -2]
         assert thumb == ragged(data, f"{case}_thumb_kept", number).tolist()
@@ -54,8 +54,8 @@ def test_the_2880_convention_is_the_same_selection_without_newlines(case: str) -
     assert len(layout) == TOKENS_2880.tokens(24) == 2880
     bare = VisualTokens(tokens.features[inner], layout, {CLS: tokens.evidence[CLS][inner]})
     for number, ratio in enumerate(data[f"{case}_R"].tolist()):
-        plan = visual_budget(layout, 1, ratio=Fraction(str(ratio)), separators="keep", policy="reference")
-        sent = [names[inner[i]] for i in GlobalCom2().select(bare, plan).index.tolist()]
+        budget = visual_budget(layout, 1, ratio=Fraction(str(ratio)), separators="keep", policy="reference")
+        sent = [names[inner[i]] for i in GlobalCom2().select(bare, budget).index.tolist()]
         thumb = [-2 - patch for patch in ragged(data, f"{case}_thumb_kept", number).tolist()]
         crops = [name for name in ragged(data, f"{case}_seq_fixed", number).tolist() if name != -1]
         assert sent == thumb + crops

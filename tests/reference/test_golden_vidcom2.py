@@ -25,10 +25,10 @@ def test_channels_scores_counts_and_order_match(case: str, dtype: torch.dtype) -
     np.testing.assert_allclose(measured.frame.numpy(), data[f"{case}_frame_score"], rtol=0, atol=3e-6)
     frames, size = len(layout.views), layout.sizes[0]
     for number, ratio in enumerate(data[f"{case}_r"].tolist()):
-        plan = visual_budget(layout, 1, ratio=Fraction(str(ratio)), separators="keep", policy="reference")
-        scales = method.scales(measured.frame, plan.ratio)
+        budget = visual_budget(layout, 1, ratio=Fraction(str(ratio)), separators="keep", policy="reference")
+        scales = method.scales(measured.frame, budget.ratio)
         np.testing.assert_allclose(scales.numpy(), data[f"{case}_scales"][number], rtol=0, atol=2e-5)
-        index = method.select(tokens, plan).index
+        index = method.select(tokens, budget).index
         sent = index.tolist()
         if str(data[f"{case}_model"]) == "llava_ov":
             assert sent.pop() == len(layout) - 1, "the newline comes last"
@@ -47,6 +47,6 @@ def test_global_reconciliation_matches_vllm(case: str, dtype: torch.dtype) -> No
     tokens, layout = clip("vllm_vidcom2", case, dtype)
     for number, rate in enumerate(data[f"{case}_q"].tolist()):
         count = int(data[f"{case}_count"][number])
-        plan = VisualBudget(len(layout), count, 0, 1 - rate)
-        index = VidCom2(reconcile="global").select(tokens, plan).index
+        budget = VisualBudget(len(layout), count, 0, 1 - rate)
+        index = VidCom2(reconcile="global").select(tokens, budget).index
         assert index.tolist() == np.flatnonzero(data[f"{case}_mask"][number]).tolist()

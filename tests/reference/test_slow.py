@@ -165,15 +165,15 @@ def test_exact_selection_is_split_then_top(name: str, seed: int, share: float) -
     layout = LAYOUTS[name]
     tokens = make_tokens(layout, seed=seed, dtype=torch.float64)
     count = int(share * layout.num_tokens)
-    plan = VisualBudget(len(layout), count, 0, share)
+    budget = VisualBudget(len(layout), count, 0, share)
     method = GlobalCom2()
-    scores, weights = method.scores(tokens, plan)
+    scores, weights = method.scores(tokens, budget)
     counts = slow.largest_remainder(weights.tolist(), count, list(layout.sizes))
     values = dict(enumerate(scores.tolist()))
     wanted = sorted(
         i for group, n in zip(slow.cells_of(layout), counts, strict=True) for i in slow.top(values, group, n)
     )
-    index = method.select(tokens, plan).index.tolist()
+    index = method.select(tokens, budget).index.tolist()
     assert len(index) == count
     if index != wanted:  # only an exact tie of remainders may be decided by the last bit
         assert len(set(index) ^ set(wanted)) <= 2

@@ -58,14 +58,14 @@ def columns(tokens: VisualTokens, quantity: Any, layer: Any) -> list[Any]:
     return tokens.evidence[Evidence(quantity, layer)].tolist()
 
 
-def separators(layout: Layout, plan: VisualBudget) -> list[int]:
-    return layout.separator_index.tolist() if plan.separators else []
+def separators(layout: Layout, budget: VisualBudget) -> list[int]:
+    return layout.separator_index.tolist() if budget.separators else []
 
 
-def split(weights: list[Any], plan: VisualBudget, layout: Layout) -> list[int]:
+def split(weights: list[Any], budget: VisualBudget, layout: Layout) -> list[int]:
     """The package's split, which has a test of its own: only so do exact ties of remainders fall alike."""
     caps = torch.tensor(layout.sizes)
-    return largest_remainder(torch.tensor(weights, dtype=torch.float64), plan.tokens, caps).tolist()
+    return largest_remainder(torch.tensor(weights, dtype=torch.float64), budget.tokens, caps).tolist()
 
 
 policies = pytest.mark.parametrize("policy", ["exact", "reference"])
@@ -77,16 +77,16 @@ ALL, IMAGE_NAMES = sorted(SMALL), sorted(name for name in SMALL if name.startswi
 @given(data=st.data())
 def test_fastervlm(policy: str, data: st.DataObject) -> None:
     tokens = drawn(data, ALL)
-    layout, plan = tokens.layout, a_plan(data, tokens.layout, policy)
+    layout, budget = tokens.layout, a_plan(data, tokens.layout, policy)
     groups, scores = slow.cells_of(layout), columns(tokens, "cls_attention", "features")
     if policy == "exact":
-        counts = slow_attention.in_proportion(plan.tokens, [len(group) for group in groups])
+        counts = slow_attention.in_proportion(budget.tokens, [len(group) for group in groups])
     else:
-        ratio = Fraction(plan.ratio).limit_denominator(40)
+        ratio = Fraction(budget.ratio).limit_denominator(40)
         counts = [min(len(g), max(1, slow_attention.half_up(ratio * len(g)))) for g in groups]
     kept = [i for g, n in zip(groups, counts, strict=True) for i in slow_attention.best(g, scores, n)]
-    wanted = sorted(kept + separators(layout, plan))
-    index = FasterVLM().select(tokens, plan).index.tolist()
+    wanted = sorted(kept + separators(layout, budget))
+    index = FasterVLM().select(tokens, budget).index.tolist()
     assert index == wanted
 
 
@@ -95,20 +95,20 @@ def test_fastervlm(policy: str, data: st.DataObject) -> None:
 @given(data=st.data(), alpha=st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]))
 def test_hired(policy: str, data: st.DataObject, alpha: float) -> None:
     tokens = drawn(data, IMAGE_NAMES)
-    layout, plan = tokens.layout, a_plan(data, tokens.layout, policy)
+    layout, budget = tokens.layout, a_plan(data, tokens.layout, policy)
     groups, method = slow.cells_of(layout), HiRED(alpha=alpha)
     early, late = columns(tokens, "cls_attention", 0), columns(tokens, "cls_attention", "features")
     if policy == "exact":
-        _, weights = method.scores(tokens, plan)
+        _, weights = method.scores(tokens, budget)
         assert weights.tolist() == pytest.approx(
             slow_attention.hired_weights(early, layout, groups, alpha), abs=1e-12
         )
-        counts = split(weights.tolist(), plan, layout)
+        counts = split(weights.tolist(), budget, layout)
     else:
-        counts = slow_attention.hired_reference(early, groups, plan.ratio, alpha)
+        counts = slow_attention.hired_reference(early, groups, budget.ratio, alpha)
     kept = [i for g, n in zip(groups, counts, strict=True) for i in slow_attention.best(g, late, n)]
-    wanted = sorted(kept + separators(layout, plan))
-    index = method.select(tokens, plan).index.tolist()
+    wanted = sorted(kept + separators(layout, budget))
+    index = method.select(tokens, budget).index.tolist()
     assert index == wanted
 
 
@@ -117,17 +117,17 @@ def test_hired(policy: str, data: st.DataObject, alpha: float) -> None:
 @given(data=st.data(), share=st.sampled_from([0.0, 0.15625, 0.5, 1.0]), cls=st.booleans())
 def test_visionzip(policy: str, data: st.DataObject, share: float, cls: bool) -> None:
     tokens = drawn(data, ALL)
-    layout, plan = tokens.layout, a_plan(data, tokens.layout, policy)
+    layout, budget = tokens.layout, a_plan(data, tokens.layout, policy)
     groups, scores = slow.cells_of(layout), columns(tokens, "cls_attention", "features")
     keys, hidden = columns(tokens, "mean_keys", "features"), columns(tokens, "hidden", "features")
     assert tokens.project is not None
     sizes = [len(group) for group in groups]
     if policy == "exact":
-        counts = slow_attention.in_proportion(plan.tokens, sizes)
+        counts = slow_attention.in_proportion(budget.tokens, sizes)
     else:
-        ratio = Fraction(plan.ratio).limit_denominator(40)
+        ratio = Fraction(budget.ratio).limit_denominator(40)
         counts = [min(n, max(1, slow_attention.half_up(ratio * n))) for n in sizes]
-    wanted: dict[int, torch.Tensor] = {i: tokens.features[i] for i in separators(layout, plan)}
+    wanted: dict[int, torch.Tensor] = {i: tokens.features[i] for i in separators(layout, budget)}
     blocks: list[list[list[int]]] = []
     for view, (group, k) in enumerate(zip(groups, counts, strict=True)):
         dominant, merged, with_cls = slow_attention.visionzip(
@@ -148,17 +148,17 @@ def test_visionzip(policy: str, data: st.DataObject, share: float, cls: bool) ->
             first = [free]
             wanted[free] = tokens.project(tokens.evidence[CLS_HIDDEN][view][None])[0]
         blocks.append([first, dominant, [i for i, _ in merged]])
-    selection = VisionZip(contextual_share=share, cls_token=cls).select(tokens, plan)
+    selection = VisionZip(contextual_share=share, cls_token=cls).select(tokens, budget)
     index = selection.index.tolist()
-    assert index == (sorted(wanted) if policy == "exact" else appended(layout, blocks, plan))
+    assert index == (sorted(wanted) if policy == "exact" else appended(layout, blocks, budget))
     assert selection.features is not None
     expected = torch.stack([wanted[i] for i in index]) if index else selection.features
     torch.testing.assert_close(selection.features, expected, rtol=1e-9, atol=1e-9)
 
 
-def appended(layout: Layout, blocks: list[list[list[int]]], plan: VisualBudget) -> list[int]:
+def appended(layout: Layout, blocks: list[list[list[int]]], budget: VisualBudget) -> list[int]:
     """The authors' order: blocks of thumbnail or frames; of crops dominant ones and newlines, CLS, contextual."""
-    ends = separators(layout, plan)
+    ends = separators(layout, budget)
     if layout.modality == "image":
         crops = blocks[1:]
         canvas = sorted([i for block in crops for i in block[1]] + ends)
@@ -182,7 +182,7 @@ def test_prumerge(policy: str, plus: bool, count: str, data: st.DataObject) -> N
     if count == "training" and (not plus or policy == "exact"):
         return
     tokens = drawn(data, ALL)
-    layout, plan = tokens.layout, a_plan(data, tokens.layout, policy)
+    layout, budget = tokens.layout, a_plan(data, tokens.layout, policy)
     options: dict[str, Any] = {
         "count": count,
         "neighbours": data.draw(st.sampled_from([0, 1, 3, 32])),
@@ -196,18 +196,18 @@ def test_prumerge(policy: str, plus: bool, count: str, data: st.DataObject) -> N
     sizes = [len(group) for group in groups]
     if policy == "exact":
         weights = standing_out if count == "iqr" else sizes
-        counts = split(weights, plan, layout)
+        counts = split(weights, budget, layout)
     elif count == "budget":
-        counts = [min(n, max(1, int(n * plan.ratio))) for n in sizes]
+        counts = [min(n, max(1, int(n * budget.ratio))) for n in sizes]
     else:
         counts = [min(n, max(1, out)) for n, out in zip(sizes, standing_out, strict=True)]
     wanted = []
     for group, k in zip(groups, counts, strict=True):
         wanted += of_one_view(method, tokens, group, k, policy, share)
-    wanted += [(i, tokens.features[i]) for i in separators(layout, plan)]
+    wanted += [(i, tokens.features[i]) for i in separators(layout, budget)]
     if policy == "exact":
         wanted.sort(key=lambda pair: pair[0])
-    selection = method.select(tokens, plan)
+    selection = method.select(tokens, budget)
     assert selection.index.tolist() == [i for i, _ in wanted]
     assert selection.features is not None
     expected = torch.stack([x for _, x in wanted]) if wanted else selection.features

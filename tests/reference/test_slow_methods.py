@@ -128,8 +128,8 @@ def test_divprune_reference_lets_newlines_compete() -> None:
     features = torch.randn(len(layout), DIM, dtype=torch.float64)
     features[layout.separator] = -features.mean(0)
     tokens = VisualTokens(features, layout)
-    plan = visual_budget(layout, 1, ratio=Fraction(1, 4), separators="keep", policy="reference")
-    index = DivPrune().select(tokens, plan).index
+    budget = visual_budget(layout, 1, ratio=Fraction(1, 4), separators="keep", policy="reference")
+    index = DivPrune().select(tokens, budget).index
     assert len(index) == round(len(layout) / 4)
     assert int(layout.separator[index].sum()) == 1
 
@@ -184,11 +184,11 @@ def test_cdpruner_without_a_question_is_diversity_alone() -> None:
     features = torch.randn(len(layout), DIM)
     bare = VisualTokens(features, layout)
     asked = VisualTokens(features, layout, {QUESTION: torch.randn(4, DIM)})
-    plan = plan_for(bare, 7)
-    alone = CDPruner().select(bare, plan).index
-    assert torch.equal(alone, CDPruner(relevance="none").select(asked, plan).index)
+    budget = plan_for(bare, 7)
+    alone = CDPruner().select(bare, budget).index
+    assert torch.equal(alone, CDPruner(relevance="none").select(asked, budget).index)
     empty = VisualTokens(features, layout, {QUESTION: torch.zeros(0, DIM)})
-    assert torch.equal(alone, CDPruner().select(empty, plan).index)
+    assert torch.equal(alone, CDPruner().select(empty, budget).index)
 
 
 def test_cdpruner_follows_the_question() -> None:
@@ -239,8 +239,8 @@ def test_dycoke_matches(data: st.DataObject) -> None:
     tokens = draw_tokens(data, draw_layout(data, images=False))
     layout, views, frames = tokens.layout, views_of(tokens), frames_of(tokens)
     ratio = data.draw(st.sampled_from([0.1, 0.3, 0.5, 0.9, 1.0]))
-    plan = visual_budget(layout, 1, ratio=Fraction(str(ratio)), separators="keep", policy="reference")
-    index = DyCoke().select(tokens, plan).index
+    budget = visual_budget(layout, 1, ratio=Fraction(str(ratio)), separators="keep", policy="reference")
+    index = DyCoke().select(tokens, budget).index
     kept = slow.dycoke_reference(frames, ratio)
     position = {i: t for t, view in enumerate(views) for i in view}
     for t, places in enumerate(kept):
@@ -296,8 +296,8 @@ def test_dycoke_keeps_the_unpaired_frame_that_the_authors_drop() -> None:
     for frames in (1, 2, 3, 5, 7):
         layout = video_layout(frames, (2, 2), "end")
         tokens = VisualTokens(torch.randn(len(layout), DIM), layout)
-        plan = visual_budget(layout, 1, ratio=Fraction(1, 4), separators="keep", policy="reference")
-        index = DyCoke().select(tokens, plan).index
+        budget = visual_budget(layout, 1, ratio=Fraction(1, 4), separators="keep", policy="reference")
+        index = DyCoke().select(tokens, budget).index
         counts = [int((layout.view[index] == t).sum()) for t in range(frames)]
         expected = [1 if t % 2 or (t % 4 == 2 and t - 2 < frames - 4) else 4 for t in range(frames)]
         assert counts == expected
@@ -323,8 +323,8 @@ def test_fastvid_segments_and_anchor_counts_match(data: st.DataObject) -> None:
         )
         return
     ratio = data.draw(st.sampled_from([0.3, 0.5, 0.8]))
-    plan = visual_budget(layout, 1, ratio=Fraction(str(ratio)), separators="keep", policy="reference")
-    index = method.select(tokens, plan).index
+    budget = visual_budget(layout, 1, ratio=Fraction(str(ratio)), separators="keep", policy="reference")
+    index = method.select(tokens, budget).index
     each = int(10 * ratio)
     context = int(each * 0.4)
     peaks = slow.anchors(wanted, stride, context)
@@ -407,8 +407,8 @@ def test_fastvid_peaks_of_copies_come_in_order() -> None:
 def test_fastvid_reference_keeps_the_newlines_of_rows_that_have_tokens() -> None:
     layout = video_layout(2, (6, 2), "row")
     tokens = VisualTokens(torch.randn(len(layout), DIM), layout, {RECEIVED: torch.rand(len(layout))})
-    plan = visual_budget(layout, 1, ratio=Fraction(1, 3), separators="keep", policy="reference")
-    index = FastVID().select(tokens, plan).index
+    budget = visual_budget(layout, 1, ratio=Fraction(1, 3), separators="keep", policy="reference")
+    index = FastVID().select(tokens, budget).index
     newline = layout.separator[index]
     assert set(layout.line[index[~newline]].tolist()) == set(layout.line[index[newline]].tolist())
     assert 0 < int(newline.sum()) < layout.num_separators

@@ -1,14 +1,18 @@
 """Model families. Importing this package registers the in-tree adapters.
 
-What an adapter of another package is made of: the contract `Adapter` with `Visual`, the layouts of images and clips,
-and `EncoderProbe`, which runs a vision tower and reads evidence on the way.
+What an adapter of another package is made of: the contract `Adapter` with `Visual`, what it returns (`VisualTokens`
+with a `Layout`), the layouts of images and clips, `Preset`, and `EncoderProbe`, which runs a vision tower and reads
+evidence on the way.
 """
 
-from vidcompress.adapters.base import Adapter, Visual
+from vidcompress.adapters.base import Adapter, Visual, register_adapter
 from vidcompress.adapters.encoder_probe import EncoderProbe, encoder_layers
 from vidcompress.adapters.layouts import image_layout, video_layout
+from vidcompress.adapters.presets import Preset
 from vidcompress.adapters.stock import stock_positions
 from vidcompress.adapters.traits import Traits
+from vidcompress.core.layout import Layout, View
+from vidcompress.core.tokens import Evidence, FrameSource, LazyTokens, VisualTokens
 from vidcompress.registry.discovery import import_modules
 
 __all__ = [
@@ -19,6 +23,17 @@ __all__ = [
     "encoder_layers",
     "image_layout",
     "stock_positions",
+    "Evidence",
+    "FrameSource",
+    "Layout",
+    "LazyTokens",
+    "Preset",
+    "View",
+    "Visual",
+    "VisualTokens",
+    "encoder_layers",
+    "image_layout",
+    "register_adapter",
     "video_layout",
 ]
 

@@ -202,7 +202,7 @@ def _plan(
     common: dict[str, Any],
 ) -> Sweep:
     """The sweep of a file with what the command line says over it, or of the command line alone."""
-    from vidcompress.core.method_spec import split_labels
+    from vidcompress.core.method_spec import split_method_specs
     from vidcompress.errors import ArgumentError
     from vidcompress.loading.load import DEFAULT_MODEL
     from vidcompress.tools.evaluation.run.sweep_file import parse_sweep, read_sweep
@@ -210,7 +210,7 @@ def _plan(
     if path is None and not tasks:
         raise ArgumentError("data: there is nothing to ask; pass a sweep file, --data or --task")
     found: dict[str, Any] = (
-        {"models": [DEFAULT_MODEL], "methods": split_labels(DEFAULT_METHODS)}
+        {"models": [DEFAULT_MODEL], "methods": split_method_specs(DEFAULT_METHODS)}
         if path is None
         else parse_sweep(path)
     )
@@ -219,7 +219,7 @@ def _plan(
     if tasks:
         found["tasks"] = tasks
     if lists["methods"] is not None:
-        found["methods"] = split_labels(lists["methods"])
+        found["methods"] = split_method_specs(lists["methods"])
     if lists["ratios"] is not None or lists["max_tokens"] is not None:
         found.pop("ratios", None)
         found.pop("max_tokens", None)

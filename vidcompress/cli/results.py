@@ -84,10 +84,10 @@ def results(
 
 
 def _pair(text: str) -> tuple[str, str]:
-    from vidcompress.core.method_spec import split_labels
+    from vidcompress.core.method_spec import split_method_specs
     from vidcompress.errors import ArgumentError
 
-    labels = split_labels(text)
+    labels = split_method_specs(text)
     if len(labels) != 2:
         raise ArgumentError(
             f"--pairs={text!r}: must be two methods with a comma between them, as globalcom2,random"

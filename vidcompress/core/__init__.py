@@ -1,1 +1,1 @@
-"""Tensors, numbers and names that methods are made of: nothing here knows a model, a file or a session."""
+"""Layouts, tokens, budgets, methods and reports: the nouns of the package. No model, file or session is known here."""

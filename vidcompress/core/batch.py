@@ -1,4 +1,4 @@
-"""Several visuals as one, so that a batch of pictures or clips costs the kernels of one.
+"""Batches of visuals: several pictures or clips in one pass, which costs the kernels of one.
 
 `RaggedBatch` puts layouts of any size side by side: tokens of all are ranked and chosen in one pass. What is chosen is
 the same to the last token as one by one, since everything there is integers, sorting, and sums within a row.
@@ -33,7 +33,7 @@ LINE = 64
 
 @dataclass(frozen=True, eq=False)
 class RaggedBatch:
-    """B visuals of one kind, on one device, one after the other.
+    """Ragged batch: B visuals of one modality, on one device, one after the other.
 
     Attributes:
         layout: all V views and N positions, views and lines numbered through; no canvas.
@@ -63,7 +63,7 @@ def can_batch(tokens: Sequence[VisualTokens]) -> bool:
 @lru_cache(maxsize=64)
 @outside_caller_modes
 def batch_layouts(layouts: tuple[Layout, ...]) -> RaggedBatch:
-    """Put layouts one after the other; from geometry alone.
+    """Ragged batch of layouts, one after the other; from geometry alone.
 
     Args:
         layouts: at least one, of one modality and device, as tuple.
@@ -80,8 +80,8 @@ def batch_layouts(layouts: tuple[Layout, ...]) -> RaggedBatch:
         slots.append(torch.arange(len(one.views), device=device) + number * width)
         at_view, at_line = at_view + len(one.views), at_line + one.num_lines
         at_source += one.full_length
-    joined = {name: torch.cat(parts) for name, parts in columns.items()}
-    owner, slot = joined.pop("owner"), torch.cat(slots)
+    flat = {name: torch.cat(parts) for name, parts in columns.items()}
+    owner, slot = flat.pop("owner"), torch.cat(slots)
     sizes = tuple(size for one in layouts for size in one.sizes)
     caps = torch.zeros(len(layouts) * width, dtype=torch.int64, device=device)
     caps[slot] = torch.tensor(sizes, dtype=torch.int64, device=device)
@@ -98,24 +98,24 @@ def batch_layouts(layouts: tuple[Layout, ...]) -> RaggedBatch:
         num_separators=sum(one.num_separators for one in layouts),
         num_lines=lines,
         full_length=at_source,
-        view=joined["view"],
-        line=joined["line"],
-        source=joined["source"],
+        view=flat["view"],
+        line=flat["line"],
+        source=flat["source"],
     )
     return RaggedBatch(whole, owner, lengths.cumsum(0) - lengths, slot, caps.view(len(layouts), width))
 
 
 def spend(
-    joined: RaggedBatch,
+    batch: RaggedBatch,
     scores: Tensor,
     weights: Tensor,
     totals: Sequence[int],
     separators: Sequence[int],
 ) -> list[Selection]:
-    """Spend every visual's tokens on its views in proportion to their weights, and keep the best of each view.
+    """Selections of a batch: each visual's budget goes to its views by weight, and to the best tokens of each view.
 
     Args:
-        joined: the B visuals.
+        batch: the B visuals.
         scores: (N,), higher is kept.
         weights: (V,) float64, tokens wanted of each view.
         totals: tokens to keep of each.
@@ -124,45 +124,45 @@ def spend(
     Returns:
         One selection per visual, in sequence order.
     """
-    layout, device = joined.layout, joined.owner.device
+    layout, device = batch.layout, batch.owner.device
     total = torch.tensor(totals, dtype=torch.int64).to(device)
-    counts = largest_remainder(joined.side_by_side(weights), total[:, None], joined.caps)
-    limit = torch.cat((counts.flatten()[joined.slot], counts.new_zeros(1)))
-    return kept_of_each(joined, rank_within_views(scores, layout) < limit[layout.view], totals, separators)
+    counts = largest_remainder(batch.side_by_side(weights), total[:, None], batch.caps)
+    limit = torch.cat((counts.flatten()[batch.slot], counts.new_zeros(1)))
+    return kept_of_each(batch, rank_within_views(scores, layout) < limit[layout.view], totals, separators)
 
 
 def kept_of_each(
-    joined: RaggedBatch, kept: Tensor, totals: Sequence[int], separators: Sequence[int]
+    batch: RaggedBatch, kept: Tensor, totals: Sequence[int], separators: Sequence[int]
 ) -> list[Selection]:
-    """Make selections of a mask.
+    """Selections of a batch from a mask of its tokens.
 
     Args:
-        joined: the B visuals.
-        kept: (N,) bool, tokens to keep; what it says of separators does not count.
+        batch: the B visuals.
+        kept: (N,) bool, tokens to keep; entries of separators are ignored.
         totals: how many these are of each visual.
         separators: separators to keep of each, chosen as by `spend`.
 
     Returns:
         One selection per visual, in sequence order.
     """
-    layout = joined.layout
+    layout = batch.layout
     if layout.num_separators:
         kept = kept.index_fill(0, layout.separator_index, False)
     if sum(separators):
-        wanted = torch.tensor(separators, dtype=torch.int64).to(kept.device)
-        kept = kept.index_copy(0, layout.separator_index, _separators(joined, kept, wanted))
+        counts = torch.tensor(separators, dtype=torch.int64).to(kept.device)
+        kept = kept.index_copy(0, layout.separator_index, _separators(batch, kept, counts))
     lengths = [total + count for total, count in zip(totals, separators, strict=True)]
     index = _first(kept, sum(lengths))
-    index = index - joined.first[joined.owner[index]]
+    index = index - batch.first[batch.owner[index]]
     return [Selection(part) for part in index.split(lengths)]
 
 
-def _separators(joined: RaggedBatch, kept: Tensor, counts: Tensor) -> Tensor:
+def _separators(batch: RaggedBatch, kept: Tensor, counts: Tensor) -> Tensor:
     """(S,) bool: of the separators of each visual as many as `counts` (B,) says, fullest lines first."""
-    layout, positions = joined.layout, joined.layout.separator_index
+    layout, positions = batch.layout, batch.layout.separator_index
     in_line = torch.zeros(layout.num_lines + 1, dtype=torch.int64, device=kept.device)
     in_line.scatter_add_(0, layout.line, kept.to(torch.int64))
-    owner = joined.owner[positions]
+    owner = batch.owner[positions]
     fullest = torch.argsort(in_line[layout.line[positions]], descending=True, stable=True)
     order = fullest[torch.argsort(owner[fullest], stable=True)]
     number = torch.arange(len(positions), device=kept.device)
@@ -172,14 +172,14 @@ def _separators(joined: RaggedBatch, kept: Tensor, counts: Tensor) -> Tensor:
 
 
 def feature_batches(tokens: Sequence[VisualTokens], used: float = 1.0) -> list[FeatureBatch]:
-    """Lay visuals of one shape one after the other, as many as fit in one block (on the CPU, in a quarter of one).
+    """Feature batches: visuals of one shape, as many as fit in one block (on the CPU, in a quarter of one).
 
     Args:
         tokens: the visuals of a batch, of one modality, on one device.
         used: share of the D numbers of a position that is multiplied.
 
     Returns:
-        Every visual in one of them; of each pile the members in the order of the batch.
+        Every visual in one of them; the members of each in the order of the batch.
     """
     shapes: dict[tuple[Any, ...], list[int]] = {}
     for number, one in enumerate(tokens):
@@ -187,31 +187,31 @@ def feature_batches(tokens: Sequence[VisualTokens], used: float = 1.0) -> list[F
     return [_laid(tokens, part) for members in shapes.values() for part in _filled(tokens, members)]
 
 
-def in_order(made: Sequence[FeatureBatch], values: Sequence[Tensor], lengths: Sequence[int]) -> Tensor:
-    """Put what was computed of feature_batches in the order of the batch.
+def in_order(batches: Sequence[FeatureBatch], values: Sequence[Tensor], lengths: Sequence[int]) -> Tensor:
+    """Numbers computed of feature batches, in the order of the batch.
 
     Args:
-        made: all feature_batches of a batch.
+        batches: all feature batches of a batch.
         values: of each, the numbers of its members one after the other.
         lengths: how many numbers each visual of the batch has.
     """
     if len(values) == 1:
         return values[0]
     parts: dict[int, Tensor] = {}
-    for one, value in zip(made, values, strict=True):
+    for one, value in zip(batches, values, strict=True):
         split = value.split([lengths[number] for number in one.members])
         parts |= dict(zip(one.members, split, strict=True))
     return torch.cat([parts[number] for number in range(len(lengths))])
 
 
-def ratios_of(one: FeatureBatch, plans: Sequence[VisualBudget]) -> Tensor:
-    """(B, 1) float64: the share of its tokens that each visual of a pile is to keep."""
-    ratios = torch.tensor([[plans[number].ratio] for number in one.members], dtype=torch.float64)
+def ratios_of(one: FeatureBatch, budgets: Sequence[VisualBudget]) -> Tensor:
+    """(B, 1) float64: the share of its tokens that each visual of a feature batch keeps."""
+    ratios = torch.tensor([[budgets[number].ratio] for number in one.members], dtype=torch.float64)
     return ratios.to(one.features.device)
 
 
 def _shape(one: VisualTokens, used: float) -> tuple[Any, ...] | None:
-    """What visuals in one pile agree in; None for those that stay alone."""
+    """What visuals in one feature batch agree in; None for those that stay alone."""
     features, layout = one.features, one.layout
     width = features.shape[1]
     rows = (width, max(1, int(width * used)))

@@ -1,4 +1,4 @@
-"""How many positions of a visual input may reach the language model.
+"""Token budgets: how many positions of a visual input may reach the language model.
 
 Every number here follows from geometry alone, so a serving engine can size its placeholders before it has run
 the encoder. Ratios are exact decimals: 0.1 means one tenth, not the nearest binary fraction.
@@ -141,7 +141,7 @@ class VisualBudget:
 
     Attributes:
         total: N, positions without compression, separators included.
-        budget: B, positions that may be sent.
+        positions: B, how many may be sent.
         separators: how many of B are separators; the other B - separators are tokens.
         ratio: R as a float; B / N when the budget was given in tokens.
         policy: `exact` meets B to the token, `reference` reproduces the authors' counts and order.
@@ -149,7 +149,7 @@ class VisualBudget:
     """
 
     total: int
-    budget: int
+    positions: int
     separators: int
     ratio: float
     policy: Policy = "exact"
@@ -158,7 +158,7 @@ class VisualBudget:
     @property
     def tokens(self) -> int:
         """Positions of the budget that are not separators."""
-        return self.budget - self.separators
+        return self.positions - self.separators
 
 
 def visual_budget(
@@ -205,3 +205,17 @@ def visual_budget(
     budget = min(budget, kept + total - in_all)  # without separators there may be too few tokens
     share = float(ratio) if ratio is not None else budget / max(total, 1)
     return VisualBudget(total, budget, kept, share, policy, keep_separators=separators == "keep")
+
+
+def tokens_to_keep(layout: Layout, budget: VisualBudget) -> int:
+    """Number of tokens that a budget leaves, separators not counted; `exact` methods keep as many to the token.
+
+    Under `reference` the authors' budget is a share of the tokens alone, so it is R of them (half up, at least
+    one) and the separators come on top.
+    """
+    if budget.policy == "exact":
+        return budget.tokens
+    if budget.positions == 0:
+        return 0
+    whole = layout.full_length - layout.num_separators
+    return min(whole, max(1, half_up(ratio_fraction(budget.ratio) * whole)))

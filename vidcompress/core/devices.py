@@ -1,4 +1,4 @@
-"""Devices and modes of torch: where a model takes its inputs, how values get there, what is shielded from modes."""
+"""Devices and torch modes: input device of a model, uploads, caches that no caller's mode affects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arguments under the names that other libraries give them, or passed to the wrong function: what to do instead.
+"""Foreign argument names, as other libraries use them or passed to the wrong function, and the advice for each.
 
 Such a name is no misspelling, so the nearest known name would mislead. Each name is answered once, here.
 """
@@ -113,6 +113,6 @@ def refuse(given: Mapping[str, Any], table: Mapping[str, str], known: Iterable[s
         ArgumentError: saying what to do instead.
     """
     for name, value in given.items():
-        said = instead(name, value, table)
-        if said is not None and name not in known:
-            raise ArgumentError(said)
+        advice = instead(name, value, table)
+        if advice is not None and name not in known:
+            raise ArgumentError(advice)

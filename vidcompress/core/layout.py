@@ -1,8 +1,8 @@
-"""What the language model would see: views, their geometry, and the tokens in sequence order.
+"""Layouts: the views of an image or a video, their geometry, and their tokens in sequence order.
 
 An image is a thumbnail plus crops, a video is its frames. Both become one flat sequence of N positions; a
-`Layout` says for every position which view and which cell it belongs to, and which positions are separators
-(the `image_newline` embeddings). A layout follows from geometry alone, before any feature exists.
+`Layout` holds the view and the cell of every position, and which positions are separators (the `image_newline`
+embeddings). A layout follows from geometry alone, before any feature exists.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, Literal, get_args
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from vidcompress.checks import is_number, is_whole, one_of, whole_number
@@ -24,7 +25,7 @@ Modality = Literal["image", "video"]
 
 @dataclass(frozen=True)
 class View:
-    """One picture that the vision encoder saw.
+    """View: one picture that the vision encoder takes in.
 
     Attributes:
         kind: `thumbnail`, `crop` or `frame`.
@@ -175,7 +176,7 @@ class Layout:
         if self.modality != "video" or frames == 0 or len(set(self.sizes)) != 1:
             return None
         length = self.sizes[0] + (tail // frames if tail % frames == 0 else 0)
-        body = self.view[: frames * length].view(frames, length)
+        body = rearrange(self.view[: frames * length], "(frame place) -> frame place", frame=frames)
         owner = torch.arange(frames, device=body.device)[:, None]
         own = ((body == owner).sum(1) == self.sizes[0]) & ((body == owner) | (body == frames)).all(1)
         return length if bool(own.all().item()) else None

@@ -1,22 +1,18 @@
-"""What a method is: a frozen dataclass of options with a pure `select`."""
+"""Compression method: a frozen dataclass of options with a pure `select`; and the registry of methods."""
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
-from vidcompress.checks import one_of
 from vidcompress.core.batch import RaggedBatch, batch_layouts, can_batch, spend
-from vidcompress.core.budget import VisualBudget, half_up, ratio_fraction
+from vidcompress.core.budget import VisualBudget, tokens_to_keep
 from vidcompress.core.layout import Layout, Modality
-from vidcompress.core.reductions import per_view
 from vidcompress.core.selection import Selection, largest_remainder, top_per_view, with_separators
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
@@ -29,8 +25,8 @@ POSITIONS: tuple[Positions, ...] = ("contiguous", "original")
 M = TypeVar("M", bound=type[Any])
 
 
-def _maker(cls: type, name: str) -> float:
-    """Place in the method resolution order of the class that a function is of; infinite where none has it."""
+def _definer(cls: type, name: str) -> float:
+    """Place in the method resolution order of the class that defines a function; infinite where none does."""
     return next((place for place, base in enumerate(cls.__mro__) if name in vars(base)), float("inf"))
 
 
@@ -68,15 +64,15 @@ class Method(ABC):
 
     @property
     def inside(self) -> Any:
-        """What goes on pruning inside the language model: an `InLLMMethod`, or None."""
+        """Its part inside the language model: an `InLLMMethod`, or None."""
         return None
 
     def sent(self, budget: int, total: int) -> int:
-        """How many of N positions may be sent for a budget of B, both with separators."""
+        """Number of the N positions that may be sent for a budget of B; both count separators."""
         return budget if self.uses_budget else total
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
-        """Which encoder quantities `select` will read; features are always there.
+        """Encoder quantities that `select` will read; features are always there.
 
         Args:
             modality: of the visual input.
@@ -96,19 +92,19 @@ class Method(ABC):
         """
         return True
 
-    def frames(self, layout: Layout, plan: VisualBudget) -> tuple[int, ...] | None:
-        """Which frames of a video to encode at all, or None for every one."""
+    def frames(self, layout: Layout, budget: VisualBudget) -> tuple[int, ...] | None:
+        """Numbers of the frames of a video to encode, or None for all."""
         return None
 
-    def crops(self, thumbnail: VisualTokens, layout: Layout, plan: VisualBudget) -> tuple[int, ...] | None:
-        """Which crops of an image to encode beside its thumbnail, or None for every one.
+    def crops(self, thumbnail: VisualTokens, layout: Layout, budget: VisualBudget) -> tuple[int, ...] | None:
+        """Numbers of the crops of an image to encode beside its thumbnail, or None for all.
 
         Asked under `encoder_saving="crops"` only. `select` must send nothing of the others.
 
         Args:
             thumbnail: its tokens, with the evidence asked for.
             layout: of the whole image.
-            plan: of the whole image.
+            budget: of the whole image.
 
         Raises:
             ArgumentError: the method never gives a crop nothing.
@@ -119,30 +115,32 @@ class Method(ABC):
         )
 
     @abstractmethod
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
-        """Choose what the language model sees of one image or one video.
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+        """Selection of the tokens of one image or one video that the language model receives.
 
         Args:
             tokens: N positions with features (N, D), layout and the evidence asked for.
-            plan: how many positions may be sent, of which how many separators.
+            budget: how many positions may be sent, of which how many separators.
         """
 
-    def select_batch(self, tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget]) -> list[Selection]:
-        """Choose for several images, or several videos, what `select` chooses for each; here one by one.
+    def select_batch(
+        self, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
+    ) -> list[Selection]:
+        """Selections of several images, or several videos; here `select` for one after the other.
 
-        A method that can do it in one pass says how; the selections are the same as alone, to the last token.
+        A method that can do it in one pass overrides this; the selections are the same as alone, to the last token.
 
         Args:
             tokens: one entry per visual, at least one.
-            plans: one per visual.
+            budgets: one per visual.
         """
-        return [self.select(one, plan) for one, plan in zip(tokens, plans, strict=True)]
+        return [self.select(one, budget) for one, budget in zip(tokens, budgets, strict=True)]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        # Whoever writes a `select` or `scores` of their own is asked for each visual, whatever a base does for batches.
+        # A class with a `select` or `scores` of its own is called once per visual, whatever a base does for batches.
         super().__init_subclass__(**kwargs)
         for one, batch in (("select", "select_batch"), ("scores", "scores_batch")):
-            if _maker(cls, one) < _maker(cls, batch) < float("inf"):
+            if _definer(cls, one) < _definer(cls, batch) < float("inf"):
                 general = next(base for base in reversed(cls.__mro__) if batch in vars(base))
                 setattr(cls, batch, vars(general)[batch])
 
@@ -164,45 +162,47 @@ class Method(ABC):
 class ScoredMethod(Method):
     """A method that is a token score plus a weight per view.
 
-    The exact policy spends the plan's tokens on the views in proportion to their weights (capped, to the
-    token) and keeps the best-scored tokens of each view, in sequence order, plus the planned separators.
+    The exact policy spends the budget's tokens on the views in proportion to their weights (capped, to the
+    token) and keeps the best-scored tokens of each view, in sequence order, plus the budget's separators.
     """
 
     @abstractmethod
-    def scores(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[Tensor, Tensor]:
+    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor]:
         """Return token scores (N,) float32, higher is kept, and view weights (V,) float64, tokens wanted."""
 
-    def reference(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
+    def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """The authors' counts, rounding and order; the same as `exact` where no code was published."""
-        return self._exact(tokens, plan)
+        return self._exact(tokens, budget)
 
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
-        """Dispatch on the policy of the plan."""
-        return self.reference(tokens, plan) if plan.policy == "reference" else self._exact(tokens, plan)
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+        """Dispatch on the policy of the budget."""
+        return self.reference(tokens, budget) if budget.policy == "reference" else self._exact(tokens, budget)
 
     def scores_batch(
-        self, joined: RaggedBatch, tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget]
+        self, batch: RaggedBatch, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
     ) -> tuple[Tensor, Tensor]:
         """The `scores` of several visuals, one after the other: of tokens (N,), of views (V,)."""
-        pairs = [self.scores(one, plan) for one, plan in zip(tokens, plans, strict=True)]
+        pairs = [self.scores(one, budget) for one, budget in zip(tokens, budgets, strict=True)]
         return torch.cat([scores for scores, _ in pairs]), torch.cat([weights for _, weights in pairs])
 
-    def select_batch(self, tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget]) -> list[Selection]:
+    def select_batch(
+        self, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
+    ) -> list[Selection]:
         """Under `exact` the tokens of all visuals are ranked and chosen in one pass."""
-        if not can_batch(tokens) or any(plan.policy != "exact" for plan in plans):
-            return super().select_batch(tokens, plans)
-        joined = batch_layouts(tuple(one.layout for one in tokens))
-        scores, weights = self.scores_batch(joined, tokens, plans)
-        totals = [tokens_to_keep(one.layout, plan) for one, plan in zip(tokens, plans, strict=True)]
-        return spend(joined, scores, weights, totals, [plan.separators for plan in plans])
+        if not can_batch(tokens) or any(budget.policy != "exact" for budget in budgets):
+            return super().select_batch(tokens, budgets)
+        batch = batch_layouts(tuple(one.layout for one in tokens))
+        scores, weights = self.scores_batch(batch, tokens, budgets)
+        totals = [tokens_to_keep(one.layout, budget) for one, budget in zip(tokens, budgets, strict=True)]
+        return spend(batch, scores, weights, totals, [budget.separators for budget in budgets])
 
-    def _exact(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
+    def _exact(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         layout = tokens.layout
-        scores, weights = self.scores(tokens, plan)
-        total = tokens_to_keep(layout, plan)
+        scores, weights = self.scores(tokens, budget)
+        total = tokens_to_keep(layout, budget)
         counts = largest_remainder(weights, total, layout.sizes_tensor[:-1])
         kept = top_per_view(scores, layout, counts, total)
-        return Selection(with_separators(layout, kept, plan.separators))
+        return Selection(with_separators(layout, kept, budget.separators))
 
 
 def register_method(cls: M) -> M:
@@ -224,67 +224,3 @@ def register_method(cls: M) -> M:
 METHODS: Registry[type[Method]] = Registry(
     "method", "vidcompress.methods", "vidcompress.methods", register_method
 )
-
-
-def require_numbers(**options: object) -> None:
-    """Refuse options that are not real numbers.
-
-    Raises:
-        ArgumentError: naming the option and its value.
-    """
-    for name, value in options.items():
-        if isinstance(value, bool) or not isinstance(value, Real):
-            raise ArgumentError(f"{name} must be a number, got {shown(value)}")
-
-
-def require_one_of(allowed: tuple[str, ...], **options: object) -> None:
-    """Refuse options that are not among the allowed names.
-
-    Raises:
-        ArgumentError: naming the option, its value and what is allowed.
-    """
-    for name, value in options.items():
-        one_of(name, value, allowed)
-
-
-def require_flags(**options: object) -> None:
-    """Refuse options that are neither True nor False.
-
-    Raises:
-        ArgumentError: naming the option and its value.
-    """
-    for name, value in options.items():
-        if not isinstance(value, bool):
-            raise ArgumentError(f"{name} must be true or false, got {shown(value)}")
-
-
-_said: set[str] = set()
-
-
-def say_once(message: str) -> None:
-    """Warn once per process: of a fallback, say, that a method takes in place of weights it was not given."""
-    if message not in _said:
-        _said.add(message)
-        warnings.warn(message, stacklevel=3)
-
-
-def by_view(values: Tensor, layout: Layout) -> Tensor:
-    """Sum (N,) values over each view: (V,) in the dtype of `values`; separators are left out.
-
-    Deterministic on every device, unlike atomic adds.
-    """
-    return per_view(values, layout).sum(1)
-
-
-def tokens_to_keep(layout: Layout, plan: VisualBudget) -> int:
-    """How many tokens, separators apart, the plan leaves; what `exact` methods keep to the token.
-
-    Under `reference` the authors' budget is a share of the tokens alone, so it is R of them (half up, at least
-    one) and the separators come on top.
-    """
-    if plan.policy == "exact":
-        return plan.tokens
-    if plan.budget == 0:
-        return 0
-    whole = layout.full_length - layout.num_separators
-    return min(whole, max(1, half_up(ratio_fraction(plan.ratio) * whole)))

@@ -1,4 +1,4 @@
-"""Methods as one word on a command line or in a table: `globalcom2:tau=5,policy=reference`."""
+"""Method specs: a method with its options in one word, such as `globalcom2:tau=5,policy=reference`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def read_value(text: str) -> Any:
 _BUDGET = ("method", "retention_ratio", "max_tokens")
 
 
-def read_label(label: str) -> tuple[str, dict[str, Any]]:
-    """Take a label apart.
+def parse_method_spec(spec: str) -> tuple[str, dict[str, Any]]:
+    """Name and options of a method spec.
 
     Args:
-        label: a method's name and, after a colon, any arguments of `compress_inputs` as key=value, joined by commas.
+        spec: a method's name and, after a colon, any arguments of `compress_inputs` as key=value, joined by commas.
 
     Returns:
         The name and the arguments.
@@ -31,30 +31,30 @@ def read_label(label: str) -> tuple[str, dict[str, Any]]:
     Raises:
         ArgumentError: an argument without a key or a value, or a budget, which all methods share.
     """
-    name, _, listed = label.partition(":")
+    name, _, listed = spec.partition(":")
     options = {}
     for pair in filter(None, listed.split(",")):
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise ArgumentError(f"methods: {label!r} must list options as key=value, got {pair!r}")
+            raise ArgumentError(f"methods: {spec!r} must list options as key=value, got {pair!r}")
         if key in _BUDGET:
             raise ArgumentError(
-                f"methods: {label!r} sets {key}, which is not an option of a method; pass it beside them"
+                f"methods: {spec!r} sets {key}, which is not an option of a method; pass it beside them"
             )
         options[key] = read_value(value)
     return name, options
 
 
-def split_labels(text: str) -> list[str]:
-    """Split a comma-separated list of labels; a comma before key=value belongs to the label before it.
+def split_method_specs(text: str) -> list[str]:
+    """Method specs of a comma-separated list; a comma before key=value belongs to the spec before it.
 
     Args:
-        text: such as `random,globalcom2:tau=5,alpha=0.3,uniform`, which is three labels.
+        text: such as `random,globalcom2:tau=5,alpha=0.3,uniform`, which is three specs.
     """
-    labels: list[str] = []
+    specs: list[str] = []
     for part in filter(None, (piece.strip() for piece in text.split(","))):
-        if labels and "=" in part and ":" not in part.partition("=")[0]:
-            labels[-1] += ("," if ":" in labels[-1] else ":") + part
+        if specs and "=" in part and ":" not in part.partition("=")[0]:
+            specs[-1] += ("," if ":" in specs[-1] else ":") + part
         else:
-            labels.append(part)
-    return labels
+            specs.append(part)
+    return specs

@@ -1,4 +1,4 @@
-"""Few passes over the features: norms, means per view and products with them, in bounded memory.
+"""Feature statistics: norms, means per view and products with them, in few passes and bounded memory.
 
 Features are large (64 frames of 196 tokens of 3584 numbers are 180 MB), everything derived from them is small.
 So each function reads them once or twice, a cache-sized block of whole views at a time, and never copies them
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -34,14 +35,14 @@ def full_precision(values: Tensor) -> AbstractContextManager[None]:
 
 
 def rows_per_block(values: Tensor, row_elements: int) -> int:
-    """How many rows of `row_elements` numbers make up one block on the device of `values`."""
+    """Number of rows of `row_elements` numbers in one block on the device of `values`."""
     size = CPU_BLOCK if values.device.type == "cpu" else DEVICE_BLOCK
     return max(1, size // max(1, row_elements * working_dtype(values).itemsize))
 
 
 @dataclass(frozen=True, eq=False)
 class FeatureBatch:
-    """B visuals as one: B = 1, or as many of one shape as fit in one block together (see `piles`).
+    """Feature batch: one visual, or as many of one shape as fit in one block together (see `feature_batches`).
 
     Attributes:
         features: (N, D) of all of them in any float dtype.
@@ -68,9 +69,9 @@ class FeatureBatch:
         dtype, views = working_dtype(features), len(layout.views)
         if run is not None:
             frames = slice(views // self.visuals * run)
-            body = features.unflatten(0, (self.visuals, -1))[:, frames].reshape(views, run, -1)
-            real = (~layout.separator).view(self.visuals, -1)[:, frames]
-            mask = real.to(dtype).reshape(views, run)
+            body = rearrange(self._side_by_side(features)[:, frames], "b (t l) d -> (b t) l d", l=run)
+            real = self._side_by_side(~layout.separator)[:, frames]
+            mask = rearrange(real.to(dtype), "b (t l) -> (b t) l", l=run)
             step = views if self.visuals > 1 else rows_per_block(features, run * features.shape[1])
             for x, m in zip(torch.split(body, step), torch.split(mask, step), strict=True):
                 yield x.to(dtype), m
@@ -86,7 +87,7 @@ class FeatureBatch:
         """Put per-block values (v, L), as `blocks` yields them, in sequence order: (N,); zero at separators."""
         table = torch.cat(values)
         if self.run is not None:
-            rows = table.view(self.visuals, -1)
+            rows = rearrange(table, "(b t) l -> b (t l)", b=self.visuals)
             whole: Tensor = pad(rows, (0, len(self.layout) // self.visuals - rows.shape[1]))
             return whole.flatten()
         out = table.new_zeros(len(self.layout) + 1)
@@ -96,19 +97,22 @@ class FeatureBatch:
 
     def by_visual(self, views: Tensor) -> Tensor:
         """Sum (v, D) over the views of each visual: (B, D)."""
-        sums: Tensor = views.unflatten(0, (self.visuals, -1)).sum(1)
-        return sums
+        return self._side_by_side(views).sum(1)
+
+    def _side_by_side(self, values: Tensor) -> Tensor:
+        """(B * n, ...) as (B, n, ...): what belongs to each visual along an axis of its own."""
+        return rearrange(values, "(b n) ... -> b n ...", b=self.visuals)
 
     def products_with(self, rows: Tensor) -> Tensor:
         """Inner products of all positions with one row per visual (B, D): (N,), in the rows' dtype."""
         if self.visuals == 1:
             return products_with(self.features, rows[0])
-        x = self.features.unflatten(0, (self.visuals, -1)).to(rows.dtype)
+        x = self._side_by_side(self.features).to(rows.dtype)
         return products(x, rows).flatten()
 
 
 def feature_batch(features: Tensor, layout: Layout) -> FeatureBatch:
-    """One visual, of any size."""
+    """Feature batch of one visual, of any size."""
     return FeatureBatch(features, layout, layout.run)
 
 
@@ -118,6 +122,14 @@ def per_view(values: Tensor, layout: Layout, start: float = 0.0) -> Tensor:
     A gather and a row-wise reduction give the same bits on every run, which atomic adds on an accelerator do not.
     """
     return torch.cat((values, values.new_full((1,), start)))[layout.table]
+
+
+def sums_per_view(values: Tensor, layout: Layout) -> Tensor:
+    """Sums of (N,) values over each view: (V,) in the dtype of `values`; separators are left out.
+
+    Deterministic on every device, unlike atomic adds.
+    """
+    return per_view(values, layout).sum(1)
 
 
 def weighted_sums(weights: Tensor, x: Tensor) -> Tensor:
@@ -191,7 +203,7 @@ class Distances(NamedTuple):
 
 
 def distances(features: Tensor, layout: Layout, *, whole: bool = False) -> Distances:
-    """How far each token is from the mean of its view, and of the whole input.
+    """Distance of each token to the mean of its view, and to that of the whole input.
 
     With x^ = x / |x| and m = mean of x^ over the view (or over everything): -x^ . m / |m|, in [-1, 1]. This is
     the score of GlobalCom2 (arXiv 2501.05179, appendix) for encoders without a CLS token.

@@ -1,4 +1,4 @@
-"""What one call sent to the language model, and what it cost: the numbers, as text and as JSON."""
+"""Reports of compression: positions sent and milliseconds spent in one call, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Report", "ViewReport", "VisualReport"]
 
 @dataclass(eq=False)
 class Report:
-    """What one call sent to the language model, and what it cost.
+    """Report of one call: the positions sent to the language model and the time spent.
 
     Attributes:
         method: registered name of the method.
@@ -28,8 +28,8 @@ class Report:
         max_tokens: the tokens per prompt that were asked for, or None.
         visuals: one entry per image or video, in the order of the batch and of each prompt.
         timing_ms: milliseconds per phase, of those phases that were measured.
-        notes: what the caller should know about the whole call; `all_notes` has those of its inputs too.
-        inside: visual tokens from layer to layer, where the method goes on inside the language model.
+        notes: remarks on the whole call; `all_notes` has those of its inputs too.
+        inside: visual tokens from layer to layer, where the method prunes inside the language model too.
     """
 
     method: str
@@ -62,7 +62,7 @@ class Report:
     def mean_budget(self) -> float:
         """Visual positions that a layer of the language model might take in, on average over its layers.
 
-        It is `budget`, except for methods that go on inside the language model.
+        It is `budget`, except for methods that prune inside the language model too.
         """
         return self.budget if self.inside is None else self.inside.requested
 
@@ -70,7 +70,7 @@ class Report:
     def mean_kept(self) -> float:
         """Visual positions that a layer of the language model takes in, on average over its layers; to 0.001.
 
-        It is `kept`, except for methods that go on inside the language model. Comparable with `mean_budget`.
+        It is `kept`, except for methods that prune inside the language model too. Comparable with `mean_budget`.
         """
         return self.kept if self.inside is None else round(self.inside.mean, 3)
 

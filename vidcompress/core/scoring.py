@@ -1,8 +1,8 @@
-"""The two verbs, the same for images and videos: *allocate* over the local views, *score* their tokens.
+"""Two verbs, the same for images and videos: *allocate* over the local views, *score* their tokens.
 
-The commander is the global view. Of an image it is the thumbnail: its evidence lies on its own grid, and a crop
-is worth what the part of that grid says that it covers. Of a video it is the mean of the whole clip: how far a
-token lies from it is known at the token itself, and a frame is worth what its own tokens say.
+The commander is the global view. Of an image it is the thumbnail: its evidence lies on its own grid, and the
+importance of a crop is the evidence on the part of that grid that the crop covers. Of a video it is the mean of the
+whole clip: a token is scored by its distance to that mean, and the importance of a frame is that of its own tokens.
 
 Formulas: GlobalCom2 (arXiv 2501.05179; code xuyang-liu16/GlobalCom2 @ 96b2d00).
 """
@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Literal
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -30,7 +31,7 @@ Score = Literal["local", "global", "holistic"]
 
 @dataclass(frozen=True, eq=False)
 class Commander:
-    """What the global view says of each place.
+    """Scores of the global view, place by place.
 
     Attributes:
         tokens: (N,) its score at each position; of the view's own tokens for a thumbnail.
@@ -44,7 +45,7 @@ class Commander:
 def commander_of_image(values: Tensor, layout: Layout) -> Commander:
     """The thumbnail as commander: its evidence on its grid, resized bilinearly onto the crop canvas.
 
-    The thumbnail does not show padding: where a canvas keeps its own, that is worth what the worst place is.
+    The thumbnail does not show padding: where a canvas keeps its own, it scores as low as the lowest place.
 
     Args:
         values: (N,) evidence; only the thumbnail's positions are read.
@@ -56,7 +57,7 @@ def commander_of_image(values: Tensor, layout: Layout) -> Commander:
     rows, cols = layout.grid
     to_grid, to_tokens = _places(layout)
     flat = values.new_zeros(rows * cols + 1).scatter(0, to_grid, values)[:-1]
-    grid = flat.view(rows, cols)
+    grid = rearrange(flat, "(row col) -> row col", row=rows, col=cols)
     maps = [flat]
     if layout.canvas is not None:
         top, left, *size = layout.picture or (0, 0, *layout.canvas)
@@ -65,7 +66,7 @@ def commander_of_image(values: Tensor, layout: Layout) -> Commander:
             canvas = grid.min().expand(layout.canvas).clone()
             canvas[top : top + size[0], left : left + size[1]] = resized
             resized = canvas
-        maps.append(resized.flatten())
+        maps.append(rearrange(resized, "row col -> (row col)"))
     return Commander(torch.cat(maps)[to_tokens], grid)
 
 
@@ -105,12 +106,12 @@ def allocate(
 
     With S_j = sum (or max) of the commander's score over what view j covers,
     sigma = exp((S - max S) / tau) / (sum + 1e-8) and r_j = min(1, R (1 + sigma_j - mean sigma)). `uniform` is
-    r_j = R; `gated` is as `softmax_sum` here, and `view_importance` says the rest; `topk` is R times view j's part of
+    r_j = R; `gated` is as `softmax_sum` here, and GlobalCom2 does the rest; `topk` is R times view j's part of
     the commander's top round(R M) places, over the mean part. All in float64: with float32 sums a tenth of the authors'
     counts come out wrong.
 
     Args:
-        commander: scores, higher is worth more.
+        commander: scores, higher is more important.
         layout: the views; boxes of crops in the commander's grid.
         ratio: R, 0 <= R <= 1; of B clips (B, 1) float64.
         allocation: the rule above; `topk` serves one visual only.
@@ -123,7 +124,7 @@ def allocate(
         (V,) float64 in [0, 1]; R for the thumbnail.
     """
     live, count = _live(layout, policy)
-    live, count = live.view(visuals, -1), count // visuals
+    live, count = rearrange(live, "(b v) -> b v", b=visuals), count // visuals
     uniform = ratio * torch.ones_like(live, dtype=torch.float64)
     if allocation == "uniform" or count == 0:
         return uniform.flatten()
@@ -133,45 +134,12 @@ def allocate(
         rates = ratio * part * (count / part.sum())
     else:
         how = "max" if allocation == "softmax_max" else "sum"
-        worth = over_views(commander, layout, how, policy).view(visuals, -1)
-        sigma = softmax_of_views(worth, live, tau)
+        importance = rearrange(over_views(commander, layout, how, policy), "(b v) -> b v", b=visuals)
+        sigma = softmax_of_views(importance, live, tau)
         rates = ratio * (1 + sigma - sigma.sum(-1, keepdim=True) / count)
     # No evidence at all (NaN from broken features, no top place in any view) means no preference.
     rates = torch.where(live & ~rates.isnan(), rates, uniform)
     return rates.clamp(max=1.0).flatten()
-
-
-def view_importance(commander: Commander, layout: Layout, needed: float, policy: Policy = "exact") -> Tensor:
-    """Which views of an image may send anything when the crops worth least are to send nothing.
-
-    The thumbnail, and the crops of largest commander sum until together they hold the tokens needed, at least one.
-
-    Args:
-        commander: of an image.
-        layout: its views.
-        needed: tokens that the views must hold.
-        policy: as in `allocate`.
-
-    Returns:
-        (V,) bool.
-    """
-    crops = [view.kind == "crop" and size > 0 for view, size in zip(layout.views, layout.sizes, strict=True)]
-    live = torch.tensor(crops, device=layout.view.device)
-    worth = torch.where(live, torch.nan_to_num(over_views(commander, layout, "sum", policy)), -torch.inf)
-    order = best_first(worth)
-    sizes = layout.sizes_tensor[:-1][order]
-    others = sum(size for size, crop in zip(layout.sizes, crops, strict=True) if not crop)
-    held = others + sizes.cumsum(0) - sizes  # before each crop, the best first
-    place = torch.arange(len(crops), device=order.device)
-    stays = torch.zeros_like(live).index_copy(0, order, (held < needed) | (place == 0))
-    return stays & live | ~live
-
-
-def redistribute(weights: Tensor, stays: Tensor, crops: Tensor) -> Tensor:
-    """(V,) tokens wanted per view, with those of crops that do not stay handed on to the crops that do."""
-    left = torch.where(crops & stays, weights, 0.0)
-    share = torch.where(crops, weights, 0.0).sum() / left.sum().clamp(min=EPSILON)
-    return torch.where(crops, left * share, weights)
 
 
 @lru_cache(maxsize=64)
@@ -185,9 +153,9 @@ def _live(layout: Layout, policy: Policy) -> tuple[Tensor, int]:
     return torch.tensor(local, dtype=torch.bool, device=layout.view.device), sum(local)
 
 
-def softmax_of_views(worth: Tensor, live: Tensor, tau: float) -> Tensor:
+def softmax_of_views(importance: Tensor, live: Tensor, tau: float) -> Tensor:
     """exp((S - max S) / tau) / (sum + 1e-8) over the live views, zero elsewhere: (V,) or (B, V) float64."""
-    lowest = torch.where(live, worth, -torch.inf)
+    lowest = torch.where(live, importance, -torch.inf)
     power = torch.where(live, torch.exp((lowest - lowest.amax(-1, keepdim=True)) / tau), 0.0)
     return power / (power.sum(-1, keepdim=True) + 1e-8)
 
@@ -196,8 +164,8 @@ def token_scores(commander: Tensor, local: Tensor, layout: Layout, *, score: Sco
     """s = alpha c^ + (1 - alpha) l^ at every position; thumbnails are scored by the commander alone.
 
     Args:
-        commander: (N,) what the global view says of each position.
-        local: (N,) what the view itself says.
+        commander: (N,) score of each position by the global view.
+        local: (N,) score by its own view.
         layout: hats are values over the L2 norm of all values of the same view.
         score: `holistic` is the sum above, `global` is c alone and `local` is l alone.
         alpha: weight of the commander, 0 to 1.
@@ -249,7 +217,7 @@ def _top_places(commander: Commander, layout: Layout, ratio: float) -> Commander
 
 
 def over_views(commander: Commander, layout: Layout, how: str, policy: Policy) -> Tensor:
-    """Sum or max of the commander over what each view covers: (V,) float64; nothing covered is zero."""
+    """Sum or maximum of the commander over the box of each view: (V,) float64; zero for an empty box."""
     if commander.grid is None:
         if how == "max":
             return per_view(commander.tokens, layout, -torch.inf).amax(1).to(torch.float64)

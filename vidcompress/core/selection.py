@@ -1,6 +1,6 @@
-"""From scores to positions: counts per view, top-k per view, separators. Shared by all methods.
+"""Selection from scores to positions: counts per view, top-k per view, separators. Shared by all methods.
 
-Nothing here asks the device for a number: how many positions survive is known from the plan, so the same few
+Nothing here asks the device for a number: how many positions survive is known from the budget, so the same few
 kernels run for 5 views and for 300.
 """
 
@@ -18,7 +18,7 @@ from vidcompress.errors import ArgumentError, shown
 
 @dataclass(eq=False)
 class Selection:
-    """What is sent to the language model, in the order sent.
+    """Selected positions of one visual, in the order sent to the language model.
 
     Attributes:
         index: (K,) int64, for each output token the entry of `VisualTokens` it comes from; of the cluster
@@ -63,7 +63,7 @@ class Selection:
 
 
 def largest_remainder(weights: Tensor, total: int | Tensor, caps: Tensor) -> Tensor:
-    """Split an integer over views in proportion to weights, capped, to the last token.
+    """Largest-remainder split of an integer over views in proportion to weights, capped.
 
     The shares are min(cap_j, lambda w_j) with the one lambda at which they sum to `total`, so what a full view
     cannot take goes to the others in proportion. Shares are rounded down and the rest goes to the largest

@@ -1,4 +1,4 @@
-"""Times in milliseconds: of phases that never make the device wait, and of one answer cut into phases that sum up."""
+"""Timings in milliseconds: of phases without waiting for the device, and of one answer, cut into phases that sum up."""
 
 from __future__ import annotations
 
@@ -86,12 +86,12 @@ PHASES = ("decode", "preprocess", "encode", "compress", "prefill", "generate")
 """In the order in which they happen; `generate` is the decoding after the first token.
 
 Where a clip is read in a thread while it is encoded, `decode` is the time for which the model waited for frames, be it
-for decoding or preprocessing, and what the thread did while nobody waited is in no phase: still nothing counts twice.
+for decoding or preprocessing, and the thread's work in the meantime is in no phase: nothing counts twice.
 """
 
 
 def now(device: torch.device | str) -> float:
-    """Milliseconds on a monotonic clock, once the device has done what it was asked to do."""
+    """Milliseconds on a monotonic clock, after the device has finished its queued work."""
     kind = torch.device(device).type
     if kind == "cuda":
         torch.cuda.synchronize(device)
@@ -101,7 +101,7 @@ def now(device: torch.device | str) -> float:
 
 
 class Phases:
-    """Cuts the time since its making into named phases without gaps.
+    """Stopwatch that cuts the time since it was made into named phases without gaps.
 
     Args:
         device: whose work counts; waited for at every cut.
@@ -127,7 +127,7 @@ class Phases:
         self._last = moment
 
     def resume(self, device: torch.device | str) -> None:
-        """Go on from this moment with the clock of a device; the time since the last cut belongs to nobody."""
+        """Continue from this moment with the clock of a device; the time since the last cut is in no phase."""
         self.device, self._last = device, now(device)
 
     def move(self, ms: float, source: str, target: str) -> None:
@@ -142,7 +142,7 @@ class Phases:
 
 
 class FirstToken:
-    """A logits processor that changes nothing and notes when the first token's scores were there.
+    """Logits processor that changes nothing and records the time of the first token's scores.
 
     Attributes:
         at: that moment on the clock of `now`; None before it.

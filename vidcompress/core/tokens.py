@@ -1,4 +1,4 @@
-"""Visual tokens as the language model would receive them, and the evidence that a method asks for beside them."""
+"""Visual tokens as the language model would receive them, and the encoder's evidence that methods ask for."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class _Wanted(NamedTuple):
 
 
 class Evidence(_Wanted):
-    """A quantity that a method wants beside the features.
+    """Evidence: a quantity that a method reads beside the features.
 
     Of an encoder layer, one number per position (N,): `cls_logits` (head-mean of q_cls . k / sqrt(head size), before
     softmax), `cls_attention` (head-mean of its softmax over all encoder tokens), `cls_attention_whole` (the same with
@@ -67,7 +67,7 @@ class Evidence(_Wanted):
     (of the text before it where none follows).
 
     With weights that the checkpoint lacks, from the folder `auxiliary`: `pooling_attention` (N,) and `pooled` (V, C),
-    where the encoder's own pooling head looks and what it makes of each view; `patch_embedding` (N, E) and
+    the attention of the encoder's own pooling head and its output for each view; `patch_embedding` (N, E) and
     `text_embedding` (S, E), the patches and the S segments of the question in the space that encoder and text tower
     share.
 
@@ -99,7 +99,7 @@ class Evidence(_Wanted):
 
 @dataclass(eq=False)
 class VisualTokens:
-    """One image or one video as the language model would receive it.
+    """Visual tokens: one image or one video as the language model would receive it.
 
     Attributes:
         features: (N, D) in sequence order, separators included, in the model's dtype.
@@ -127,11 +127,11 @@ class VisualTokens:
     def _check(self, features: Any) -> None:
         if not isinstance(self.layout, Layout):
             raise ArgumentError(f"layout={shown(self.layout)}: must be a Layout")
-        found = tuple(features.shape) if isinstance(features, Tensor) else shown(features)
-        if len(found) != 2 or found[0] != len(self.layout):
+        got = tuple(features.shape) if isinstance(features, Tensor) else shown(features)
+        if len(got) != 2 or got[0] != len(self.layout):
             raise ArgumentError(
                 f"features must have shape (N, D) with N = {len(self.layout)} positions of the layout, "
-                f"got {found}; pass separators and all, in sequence order"
+                f"got {got}; pass separators and all, in sequence order"
             )
         if self.project is not None and not callable(self.project):
             raise ArgumentError(f"project={shown(self.project)}: must be a function of features, or None")
@@ -144,13 +144,13 @@ class VisualTokens:
         if not isinstance(self.evidence, Mapping) or not all(isinstance(key, tuple) for key in self.evidence):
             raise ArgumentError(f"evidence={shown(self.evidence)}: must be a dict of Evidence to tensors")
         for key, value in self.evidence.items():
-            axes, known = AXES.get(key[0], "N"), {"N": len(self), "V": len(self.layout.views)}
+            axes, sizes = AXES.get(key[0], "N"), {"N": len(self), "V": len(self.layout.views)}
             shape = tuple(value.shape) if isinstance(value, Tensor) else ()
             right = len(shape) == len(axes) and all(
-                known.get(axis, size) == size for axis, size in zip(axes, shape, strict=True)
+                sizes.get(axis, size) == size for axis, size in zip(axes, shape, strict=True)
             )
             if not right:
-                expected = ", ".join(f"{axis} = {known[axis]}" if axis in known else axis for axis in axes)
+                expected = ", ".join(f"{axis} = {sizes[axis]}" if axis in sizes else axis for axis in axes)
                 raise ArgumentError(
                     f"evidence[{key}] must have shape ({expected}), got {shown(value)}; values belong to "
                     "positions in sequence order, or to views in order"
@@ -158,7 +158,7 @@ class VisualTokens:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the features."""
+        """Data type of the features."""
         return self.features.dtype
 
     def rows(self, index: Tensor) -> Tensor:
@@ -173,10 +173,10 @@ class VisualTokens:
 
 
 class LazyTokens(VisualTokens):
-    """`VisualTokens` whose projector runs when features are asked for, and on no more than those.
+    """Lazily projected tokens: the projector runs when features are read, and on those alone.
 
-    `rows` projects the positions it is given. `features` projects them all, once, so that whatever reads features
-    finds them; a method that does so should say so in `Method.reads_features`, or it is timed in the wrong phase.
+    `rows` projects the positions it is given. `features` projects them all, once, for code that reads all features; a
+    method that reads them should say so in `Method.reads_features`, or the projector is timed in the wrong phase.
 
     Args:
         hidden: (N, C) what the projector reads, in sequence order; anything at separators.
@@ -203,7 +203,7 @@ class LazyTokens(VisualTokens):
         self._check(hidden)
 
     def hold_autocast(self) -> None:
-        """As of projected tokens."""
+        """Let the projector run under the autocast block that is open now, as in `VisualTokens`."""
         super().hold_autocast()
         self._projector = under_this_autocast(self._projector, self.hidden.device)
 
@@ -214,7 +214,7 @@ class LazyTokens(VisualTokens):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the features: that of what the projector reads."""
+        """Data type of the features: that of the projector's input."""
         return self.hidden.dtype
 
     def rows(self, index: Tensor) -> Tensor:
@@ -226,9 +226,9 @@ class LazyTokens(VisualTokens):
         )
 
     def _projected(self, hidden: Tensor, separator: Tensor) -> Tensor:
-        made = self._projector(hidden)
-        newline = self.newline.to(made.device, made.dtype)
-        return torch.where(separator.to(made.device)[:, None], newline, made)
+        features = self._projector(hidden)
+        newline = self.newline.to(features.device, features.dtype)
+        return torch.where(separator.to(features.device)[:, None], newline, features)
 
     @property
     def waits(self) -> bool:
@@ -249,8 +249,8 @@ class LazyTokens(VisualTokens):
         pairs = list(zip(tokens, indices, strict=True))
         hidden = torch.cat([one.hidden.index_select(0, index) for one, index in pairs])
         separator = torch.cat([one.layout.separator.index_select(0, index) for one, index in pairs])
-        made = tokens[0]._projected(hidden, separator)
-        return list(made.split([len(index) for index in indices]))
+        features = tokens[0]._projected(hidden, separator)
+        return list(features.split([len(index) for index in indices]))
 
     def __repr__(self) -> str:
         return (

@@ -1,4 +1,4 @@
-"""What became of one image or one video. Making one asks the device for nothing; reading its counts does."""
+"""Reports of one image or one video. Making one reads nothing from the device; its counts do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vidcompress.errors import ArgumentError, shown
 
 @dataclass(frozen=True)
 class ViewReport:
-    """How much of one view was sent to the language model.
+    """Report of one view: how many of its tokens were sent to the language model.
 
     Attributes:
         kind: `thumbnail`, `crop` or `frame`.
@@ -50,14 +50,14 @@ class ViewReport:
 
 @dataclass(eq=False)
 class VisualReport:
-    """What became of one image or one video.
+    """Report of one image or one video: its layout and the positions sent.
 
     Attributes:
         layout: geometry of the whole input; its N positions are the total.
         source: (K,) int64, for each position sent, in the order sent, where it stood in the full sequence.
         budget: B, positions that might be sent, separators included.
         row: index of its prompt in the batch.
-        note: what the caller should know about it, or None.
+        note: a remark for the caller, or None.
         spared: how many of its views were never encoded, because of the method `frames` or of `encoder_saving`.
     """
 
@@ -79,14 +79,14 @@ class VisualReport:
         note: str | None = None,
         spared: int = 0,
     ) -> VisualReport:
-        """Keep what a report needs; reads nothing from the device.
+        """Report of a selection; reads nothing from the device.
 
         Args:
             layout: geometry of the input, N positions.
             source: (K,) int64 positions in the full sequence, in the order sent, on any device.
             budget: positions that might be sent.
             row: index of the prompt in the batch.
-            note: what the caller should know.
+            note: a remark for the caller.
             spared: views that were not encoded.
 
         Raises:

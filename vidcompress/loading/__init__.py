@@ -1,1 +1,1 @@
-"""From a name or a folder to a model: what is checked before weights are read, and how they are read."""
+"""Loading of models by name or folder: checks before weights are read, and the reading of weights."""

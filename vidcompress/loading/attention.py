@@ -1,4 +1,4 @@
-"""Which attention implementations may be asked for, said before a model is loaded."""
+"""Attention implementations that may be asked for, checked before a model is loaded."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def _check_name(name: Any) -> None:
         is_flash_attn_4_available,
     )
 
-    known = {"eager", *(key for key in ALL_ATTENTION_FUNCTIONS.valid_keys() if "|" not in key)}
-    if not isinstance(name, str) or name not in known:
+    names = {"eager", *(key for key in ALL_ATTENTION_FUNCTIONS.valid_keys() if "|" not in key)}
+    if not isinstance(name, str) or name not in names:
         raise ArgumentError(
             f"attn_implementation={shown(name)} is no attention implementation of transformers; "
-            f"{nearest(name if isinstance(name, str) else '', known)}"
+            f"{nearest(name if isinstance(name, str) else '', names)}"
         )
     packages = {
         "flash_attention_2": ("flash-attn", is_flash_attn_2_available),

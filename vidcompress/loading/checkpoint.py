@@ -1,4 +1,4 @@
-"""What a checkpoint holds, before and after it is loaded: its config.json, its weight files, its tensors."""
+"""Contents of a checkpoint, before and after it is loaded: config.json, weight files, tensors."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ def check_loaded(source: str, info: Mapping[str, Any]) -> None:
     """
     spare = [key for key in info["unexpected_keys"] if not has_pooling_head([key])]
     shapes = [f"{key} {tuple(got)} instead of {tuple(want)}" for key, got, want in info["mismatched_keys"]]
-    found = {"missing": info["missing_keys"], "unexpected": spare, "of another shape": shapes}
-    parts = [f"{len(keys)} {kind} ({_shortened(keys)})" for kind, keys in found.items() if keys]
+    problems = {"missing": info["missing_keys"], "unexpected": spare, "of another shape": shapes}
+    parts = [f"{len(keys)} {kind} ({_shortened(keys)})" for kind, keys in problems.items() if keys]
     if parts:
         raise _failed(
             source,
@@ -118,14 +118,14 @@ def weight_files(source: str, where: Mapping[str, Any]) -> dict[str, str]:
     shards = index.get("weight_map")
     if not isinstance(shards, dict) or not all(_is_shard(name) for name in shards.values()):
         raise _failed(source, f"{_INDEX} lists no safetensors files under weight_map; fetch it again")
-    found = _find_all(source, sorted(set(shards.values())), where)
-    missing = [name for name, path in found.items() if path is None]
+    paths = _find_all(source, sorted(set(shards.values())), where)
+    missing = [name for name, path in paths.items() if path is None]
     if missing:
         raise _failed(
             source,
-            f"of {len(found)} weight files {len(missing)} are missing ({_shortened(missing)}); fetch them",
+            f"of {len(paths)} weight files {len(missing)} are missing ({_shortened(missing)}); fetch them",
         )
-    return {name: path for name, path in found.items() if path is not None}
+    return {name: path for name, path in paths.items() if path is not None}
 
 
 def _is_shard(name: Any) -> bool:

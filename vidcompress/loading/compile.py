@@ -1,4 +1,4 @@
-"""Language models compiled by `torch.compile`: what they need, and how one is made."""
+"""Compilation of language models by `torch.compile`, and its requirements."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vidcompress.errors import ArgumentError, shown
 
 
 def check_compile(compile: Any, method: Method, device: Any, **others: Any) -> None:
-    """Refuse what cannot be compiled, before any weights are read.
+    """Refuse combinations that cannot be compiled, before any weights are read.
 
     Args:
         compile: the argument.

@@ -1,4 +1,4 @@
-"""What the package is called where packages are installed from, and how its extras are installed.
+"""Distribution of the package: its name, its installed metadata, and the commands that install its extras.
 
 The module and the command are `vidcompress`. On the package index that name belongs to another project.
 """

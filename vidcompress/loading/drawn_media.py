@@ -26,10 +26,10 @@ def is_drawn(path: Path) -> bool:
 def _listed(folder: Path) -> frozenset[str]:
     """Names of the files in a finished folder, and "." for itself; nothing of any other."""
     try:
-        found = read_manifest(folder / MANIFEST)
+        manifest = read_manifest(folder / MANIFEST)
     except ArgumentError:
         return frozenset()
-    return frozenset((*found["files"], ".")) if "recipe" in found else frozenset()
+    return frozenset((*manifest["files"], ".")) if "recipe" in manifest else frozenset()
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -39,13 +39,13 @@ def read_manifest(path: Path) -> dict[str, Any]:
         ArgumentError: it cannot be read, or is none.
     """
     try:
-        found = json.loads(path.read_bytes())
+        manifest = json.loads(path.read_bytes())
         if (
-            isinstance(found, dict)
-            and isinstance(found["files"], dict)
-            and isinstance(found["revision"], str)
+            isinstance(manifest, dict)
+            and isinstance(manifest["files"], dict)
+            and isinstance(manifest["revision"], str)
         ):
-            return found
+            return manifest
     except (OSError, ValueError, KeyError, RecursionError) as error:
         raise ArgumentError(f"{path} cannot be read ({one_line(error)}); delete its folder") from error
     raise ArgumentError(f"{path} is no manifest of the suite; delete its folder or name another")

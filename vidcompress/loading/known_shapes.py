@@ -15,7 +15,7 @@ from vidcompress.loading.resources import find
 
 
 class KnownShape(NamedTuple):
-    """What the configs of one checkpoint hold.
+    """Shape of one known checkpoint: the numbers in its configs.
 
     Attributes:
         family, encoder, decoder: keyword arguments of the model's own config, of its vision and of its text config.

@@ -25,7 +25,7 @@ DTYPES = ("float32", "float16", "bfloat16", "auto")
 
 
 def resolve(name_or_path: str | os.PathLike[str] | None) -> str:
-    """Turn what the caller named into what `from_pretrained` takes.
+    """Argument of `from_pretrained` for the name or folder that the caller gave.
 
     Args:
         name_or_path: None for the embedded `tiny-onevision`, the name of an embedded model, a folder, or a hub id.

@@ -61,7 +61,7 @@ def empty_model(config: Any) -> Any:
 def fit(
     model: Any, shapes: Mapping[str, tuple[int, ...]], *, original: bool, packed: bool
 ) -> dict[str, list[str]]:
-    """What transformers would say on loading tensors of these names and shapes, its renaming of old names included.
+    """Outcome of loading tensors of these names and shapes in transformers, its renaming of old names included.
 
     Args:
         model: from `empty_model`.

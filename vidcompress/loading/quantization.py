@@ -21,7 +21,7 @@ def make_quantization_config(
     full_precision: tuple[str, ...],
     dtype: str | torch.dtype,
 ) -> Any:
-    """What goes to `from_pretrained(quantization_config=...)`.
+    """Quantization config for `from_pretrained(quantization_config=...)`.
 
     Args:
         quantization: "4bit" (normal float, nf4) or "8bit" (LLM.int8()) by bitsandbytes; None for neither.

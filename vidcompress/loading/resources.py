@@ -1,4 +1,4 @@
-"""Where the data files are: embedded checkpoints and model cards (`models/`), published runs (`configs/`).
+"""Data files of the package: embedded checkpoints and model cards (`models/`), published runs (`configs/`).
 
 An installed wheel carries them inside the package; a checkout has them beside it. Everything else in the
 package asks here and never builds such a path itself.

@@ -1,4 +1,4 @@
-"""Whether a config fits the weights beside it in size: found out before any memory is taken.
+"""Size check of a config against the weights beside it, before any memory is allocated.
 
 transformers makes room for what config.json describes, and fills at random what the files do not hold. One wrong number
 in an 11 MB checkpoint may so take all memory there is.

@@ -1,4 +1,4 @@
-"""What a caller may name or hand over as a file: checked before anything reads it."""
+"""Files that callers name or pass open: checked before anything reads them."""
 
 from __future__ import annotations
 

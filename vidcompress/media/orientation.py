@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from einops import rearrange
 
 Array = np.ndarray[Any, Any]
 Matrix = tuple[int, ...]
@@ -70,13 +71,13 @@ def _pruned(frame: Any) -> Any:
     from av.sidedata.sidedata import Type
 
     kinds: Any = Type
-    known = {kind.value for kind in kinds}
+    numbers = {kind.value for kind in kinds}
     graph = Graph()
     last = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)
     )
     for number in range(_SIDE_DATA_KINDS):
-        if number not in known:
+        if number not in numbers:
             node = graph.add("sidedata", f"mode=delete:type={number}")
             last.link_to(node)
             last = node
@@ -97,6 +98,6 @@ def upright(picture: Array, matrix: Matrix) -> Array:
     """Show a stored picture (height, width, channel) as the matrix says; a view, nothing is copied."""
     a, b, c, d = matrix
     if a == 0:
-        picture = picture.transpose(1, 0, 2)
+        picture = rearrange(picture, "h w c -> w h c")
         a, d = c, b
     return picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]

@@ -1,4 +1,4 @@
-"""What a file is when it is not what it was passed as, told from its first bytes, so that an error can say it."""
+"""File types by their first bytes, so that an error can name a file that is not what it was passed as."""
 
 from __future__ import annotations
 

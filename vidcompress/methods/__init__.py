@@ -1,8 +1,47 @@
-"""Compression methods, one short file each: tensors in, `Selection` out. Importing this registers them all."""
+"""Compression methods, one short file each: tensors in, `Selection` out. Importing this registers them all.
 
-from vidcompress.core.method import Method
+What a method of another package is made of: the contract `Method` or `ScoredMethod`, or `InLLMMethod` inside the
+language model; what it is given (`VisualTokens`, `VisualBudget`) and returns (`Selection`); checks of its options; and
+for batches `feature_batches`, `in_order` and `ratios_of`.
+"""
+
+from vidcompress.checks import require_flags, require_numbers, require_one_of
+from vidcompress.core.batch import RaggedBatch, feature_batches, in_order, ratios_of
+from vidcompress.core.budget import VisualBudget, tokens_to_keep, visual_budget
+from vidcompress.core.layout import Layout, View
+from vidcompress.core.method import Method, ScoredMethod, register_method
+from vidcompress.core.pruning.method import Between, InLLMMethod, visual_attention
+from vidcompress.core.reductions import FeatureBatch
+from vidcompress.core.selection import Selection, with_separators
+from vidcompress.core.tokens import Evidence, VisualTokens
+from vidcompress.errors import warn_once
 from vidcompress.registry.discovery import import_modules
 
-__all__ = ["Method"]
+__all__ = [
+    "Between",
+    "Evidence",
+    "FeatureBatch",
+    "InLLMMethod",
+    "Layout",
+    "Method",
+    "RaggedBatch",
+    "ScoredMethod",
+    "Selection",
+    "View",
+    "VisualBudget",
+    "VisualTokens",
+    "feature_batches",
+    "in_order",
+    "ratios_of",
+    "register_method",
+    "require_flags",
+    "require_numbers",
+    "require_one_of",
+    "tokens_to_keep",
+    "visual_attention",
+    "visual_budget",
+    "warn_once",
+    "with_separators",
+]
 
 import_modules(__name__, __path__)

@@ -1,4 +1,4 @@
-"""Method cards: what is known about each method, as text with a head that machines read.
+"""Method cards: paper, code, defaults and description of each method, as Markdown under a TOML head.
 
 A card is `cards/<name>.md` in the package of the module that the method is written in, here or elsewhere: a TOML head
 between two lines `+++`, then half a page of prose.

@@ -13,15 +13,15 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
-from vidcompress.checks import one_of
+from vidcompress.checks import one_of, require_numbers
 from vidcompress.core.budget import VisualBudget, half_up, ratio_fraction, split_in_proportion
 from vidcompress.core.layout import Modality
-from vidcompress.core.method import Method, register_method, require_numbers, say_once
+from vidcompress.core.method import Method, register_method
 from vidcompress.core.reductions import full_precision, products_with, working_dtype
 from vidcompress.core.selection import Selection, with_separators
 from vidcompress.core.tokens import Evidence, VisualTokens
-from vidcompress.errors import ArgumentError, shown
-from vidcompress.ops.diversity import Groups, Picks, chosen, groups_of, most_volume, unit_rows
+from vidcompress.errors import ArgumentError, shown, warn_once
+from vidcompress.ops.diversity import Picks, TokenGroups, chosen, groups_of, most_volume, unit_rows
 
 Scope = Literal["view", "whole"]
 Relevance = Literal["auto", "negative", "positive", "none"]
@@ -81,7 +81,7 @@ class CDPruner(Method):
             return ()
         if self.auxiliary is not None:
             return self._joint()
-        say_once(
+        warn_once(
             "method 'cdpruner' has no auxiliary= (a folder with CLIP's text tower): relevance is the cosine between "
             "projected features and the question's embeddings in the language model, as its card says"
         )
@@ -105,7 +105,7 @@ class CDPruner(Method):
         spread = value.masked_fill(layout.separator, -torch.inf).max() - low
         return torch.where(spread > 1e-9, (value - low + 1e-6) / spread.clamp(min=1e-9), flat)
 
-    def picks(self, tokens: VisualTokens, rounds: int) -> tuple[Groups, Picks]:
+    def picks(self, tokens: VisualTokens, rounds: int) -> tuple[TokenGroups, Picks]:
         """The first `rounds` tokens of each view (or of all, by `scope`) in greedy order."""
         with full_precision(tokens.features):
             groups = groups_of(tokens.features, tokens.layout, whole=self.scope == "whole")
@@ -116,19 +116,19 @@ class CDPruner(Method):
                 weight = torch.exp(self.theta / (2 * (1 - self.theta)) * relevance)
             return groups, most_volume(groups, weight, relevance, rounds)
 
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
-        """`exact` splits the plan's tokens over the views by size; `reference` keeps R of each, half rounded up."""
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+        """`exact` splits the budget's tokens over the views by size; `reference` keeps R of each, half rounded up."""
         layout = tokens.layout
         sizes = layout.sizes if self.scope == "view" else (layout.num_tokens,)
-        if plan.policy == "reference":
-            ratio: Fraction = ratio_fraction(plan.ratio)
+        if budget.policy == "reference":
+            ratio: Fraction = ratio_fraction(budget.ratio)
             counts = [min(size, max(min(1, size), half_up(ratio * size))) for size in sizes]
         else:
-            counts = split_in_proportion(plan.tokens, sizes)
+            counts = split_in_proportion(budget.tokens, sizes)
         groups, picks = self.picks(tokens, max(counts, default=0))
         limits = torch.tensor(counts, device=picks.order.device)
         kept = chosen(groups, picks.order, limits, sum(counts))
-        return Selection(with_separators(layout, kept, plan.separators))
+        return Selection(with_separators(layout, kept, budget.separators))
 
     def _joint(self) -> tuple[Evidence, Evidence]:
         return (

@@ -18,7 +18,7 @@ from vidcompress.errors import ArgumentError
 
 @dataclass(frozen=True)
 class Composed(Method):
-    """`before` chooses what is sent, `within` leaves out more from layer to layer; one budget for both.
+    """Two methods under one budget: `before` chooses the tokens sent, `within` leaves out more from layer to layer.
 
     The budget B of N means B on average over the layers' inputs. `before` sends N sqrt(B / N), so that each of the
     two takes the same factor, or the share that `before_ratio` says.
@@ -64,38 +64,40 @@ class Composed(Method):
         return self.within
 
     def sent(self, budget: int, total: int) -> int:
-        """What `before` sends of N for a budget of B."""
+        """Number of N positions that `before` sends for a budget of B."""
         if self.before_ratio is not None:
-            wanted = half_up(exact_ratio(self.before_ratio) * total)
+            sent = half_up(exact_ratio(self.before_ratio) * total)
         else:
-            wanted = half_up(Fraction(math.sqrt(budget * total)))
-        return self.before.sent(max(budget, min(total, wanted)), total)
+            sent = half_up(Fraction(math.sqrt(budget * total)))
+        return self.before.sent(max(budget, min(total, sent)), total)
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
-        """What `before` needs."""
+        """Evidence that `before` needs."""
         return self.before.needs(modality, has_cls)
 
     def reads_features(self, modality: Modality, has_cls: bool) -> bool:
-        """What `before` reads."""
+        """Whether `before` reads features."""
         return self.before.reads_features(modality, has_cls)
 
-    def frames(self, layout: Layout, plan: VisualBudget) -> tuple[int, ...] | None:
-        """What `before` has encoded."""
-        return self.before.frames(layout, plan)
+    def frames(self, layout: Layout, budget: VisualBudget) -> tuple[int, ...] | None:
+        """Frames that `before` has encoded."""
+        return self.before.frames(layout, budget)
 
-    def crops(self, thumbnail: VisualTokens, layout: Layout, plan: VisualBudget) -> tuple[int, ...] | None:
-        """What `before` has encoded."""
-        return self.before.crops(thumbnail, layout, plan)
+    def crops(self, thumbnail: VisualTokens, layout: Layout, budget: VisualBudget) -> tuple[int, ...] | None:
+        """Crops that `before` has encoded."""
+        return self.before.crops(thumbnail, layout, budget)
 
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
-        """What `before` selects."""
-        return self.before.select(tokens, plan)
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+        """Selection by `before`."""
+        return self.before.select(tokens, budget)
 
-    def select_batch(self, tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget]) -> list[Selection]:
-        """What `before` selects."""
-        return self.before.select_batch(tokens, plans)
+    def select_batch(
+        self, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
+    ) -> list[Selection]:
+        """Selections by `before`."""
+        return self.before.select_batch(tokens, budgets)
 
     def check(self, layout: Layout) -> None:
-        """Refuse what either refuses."""
+        """Refuse inputs that either method refuses."""
         self.before.check(layout)
         self.within.check(layout)

@@ -1,4 +1,4 @@
-"""The controls without which no method's number means anything: none, random, uniform."""
+"""Control methods, the baselines of every comparison: none, random, uniform."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from vidcompress.checks import is_whole
 from vidcompress.core.batch import batch_layouts, can_batch, kept_of_each
-from vidcompress.core.budget import VisualBudget
+from vidcompress.core.budget import VisualBudget, tokens_to_keep
 from vidcompress.core.layout import Modality
-from vidcompress.core.method import Method, register_method, tokens_to_keep
+from vidcompress.core.method import Method, register_method
 from vidcompress.core.selection import Selection, with_separators
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import ArgumentError, shown
@@ -34,7 +34,7 @@ class Keep(Method):
     compares: ClassVar = "nothing"
     exact: ClassVar[bool] = False
 
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """All N positions in order."""
         return Selection(torch.arange(len(tokens), device=tokens.layout.view.device))
 
@@ -67,28 +67,30 @@ class Random(Method):
         """Never."""
         return False
 
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """The first B of a seeded permutation, ascending."""
-        count = tokens_to_keep(tokens.layout, plan)
+        count = tokens_to_keep(tokens.layout, budget)
         drawn = self._permutation(tokens.layout.num_tokens)[:count].sort().values
-        return _of_tokens(tokens, drawn.to(tokens.layout.view.device), plan)
+        return _of_tokens(tokens, drawn.to(tokens.layout.view.device), budget)
 
-    def select_batch(self, tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget]) -> list[Selection]:
+    def select_batch(
+        self, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
+    ) -> list[Selection]:
         """One permutation for every number of tokens, and one pass."""
         if not can_batch(tokens):
-            return super().select_batch(tokens, plans)
-        joined, counts = batch_layouts(tuple(one.layout for one in tokens)), _counts(tokens, plans)
+            return super().select_batch(tokens, budgets)
+        batch, counts = batch_layouts(tuple(one.layout for one in tokens)), _counts(tokens, budgets)
         sizes = [one.layout.num_tokens for one in tokens]
         distinct = sorted(set(sizes))
         drawn = [self._permutation(size).argsort() for size in distinct]  # when each token is drawn
         start = dict(zip(distinct, _starts(distinct), strict=True))
-        device = joined.owner.device
+        device = batch.owner.device
         count, first, begin = _table(counts, [start[size] for size in sizes], _starts(sizes)).to(device)
-        owner = joined.owner[joined.layout.token_index]
+        owner = batch.owner[batch.layout.token_index]
         number = torch.arange(len(owner), device=device) - begin[owner]
         chosen = torch.cat(drawn).to(device)[first[owner] + number] < count[owner]
-        kept = torch.zeros_like(joined.layout.separator).index_copy(0, joined.layout.token_index, chosen)
-        return kept_of_each(joined, kept, counts, [plan.separators for plan in plans])
+        kept = torch.zeros_like(batch.layout.separator).index_copy(0, batch.layout.token_index, chosen)
+        return kept_of_each(batch, kept, counts, [budget.separators for budget in budgets])
 
     def _permutation(self, size: int) -> Tensor:
         # On the CPU whatever the device: accelerators have generators of their own.
@@ -110,37 +112,39 @@ class Uniform(Method):
         """Never."""
         return False
 
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """Token floor((i + 1/2) N / B) for i = 0 .. B - 1."""
-        count = tokens_to_keep(tokens.layout, plan)
+        count = tokens_to_keep(tokens.layout, budget)
         i = torch.arange(count, device=tokens.layout.view.device)
-        return _of_tokens(tokens, (2 * i + 1) * tokens.layout.num_tokens // max(1, 2 * count), plan)
+        return _of_tokens(tokens, (2 * i + 1) * tokens.layout.num_tokens // max(1, 2 * count), budget)
 
-    def select_batch(self, tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget]) -> list[Selection]:
+    def select_batch(
+        self, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
+    ) -> list[Selection]:
         """The strides of all in one pass."""
         if not can_batch(tokens):
-            return super().select_batch(tokens, plans)
-        joined, counts = batch_layouts(tuple(one.layout for one in tokens)), _counts(tokens, plans)
+            return super().select_batch(tokens, budgets)
+        batch, counts = batch_layouts(tuple(one.layout for one in tokens)), _counts(tokens, budgets)
         sizes, total = [one.layout.num_tokens for one in tokens], sum(counts)
-        device = joined.owner.device
+        device = batch.owner.device
         count, size, first, begin = _table(counts, sizes, _starts(counts), _starts(sizes)).to(device)
         visual = torch.arange(len(counts), device=device)
         owner = visual.repeat_interleave(count, output_size=total)
         i = torch.arange(total, device=device) - first[owner]
         number = (2 * i + 1) * size[owner] // (2 * count[owner])
-        kept = torch.zeros_like(joined.layout.separator)
-        kept = kept.index_fill(0, joined.layout.token_index[begin[owner] + number], True)
-        return kept_of_each(joined, kept, counts, [plan.separators for plan in plans])
+        kept = torch.zeros_like(batch.layout.separator)
+        kept = kept.index_fill(0, batch.layout.token_index[begin[owner] + number], True)
+        return kept_of_each(batch, kept, counts, [budget.separators for budget in budgets])
 
 
-def _of_tokens(tokens: VisualTokens, numbers: Tensor, plan: VisualBudget) -> Selection:
+def _of_tokens(tokens: VisualTokens, numbers: Tensor, budget: VisualBudget) -> Selection:
     """Turn numbers among the tokens, ascending, into positions, and add the planned separators."""
     index = tokens.layout.token_index[numbers]
-    return Selection(with_separators(tokens.layout, index, plan.separators))
+    return Selection(with_separators(tokens.layout, index, budget.separators))
 
 
-def _counts(tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget]) -> list[int]:
-    return [tokens_to_keep(one.layout, plan) for one, plan in zip(tokens, plans, strict=True)]
+def _counts(tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]) -> list[int]:
+    return [tokens_to_keep(one.layout, budget) for one, budget in zip(tokens, budgets, strict=True)]
 
 
 def _starts(sizes: Sequence[int]) -> list[int]:

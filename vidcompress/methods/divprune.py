@@ -50,23 +50,23 @@ class DivPrune(Method):
         for option, allowed in (("scope", get_args(Scope)), ("start", get_args(Start))):
             one_of(option, getattr(self, option), allowed)
 
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
-        """`exact`: the plan's tokens, then its separators. `reference`: separators compete, as in the authors' code."""
-        if plan.policy == "reference":
-            return self.reference(tokens, plan)
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+        """`exact`: its tokens, then its separators. `reference`: separators compete, as in the authors' code."""
+        if budget.policy == "reference":
+            return self.reference(tokens, budget)
         with full_precision(tokens.features):
             groups = groups_of(tokens.features, tokens.layout, whole=self.scope == "whole")
             sizes = tokens.layout.sizes if self.scope == "view" else (tokens.layout.num_tokens,)
-            counts = split_in_proportion(plan.tokens, sizes)
+            counts = split_in_proportion(budget.tokens, sizes)
             order = farthest_points(groups, max(counts, default=0), self.start)
             limits = torch.tensor(counts, device=order.device)
-            kept = chosen(groups, order, limits, plan.tokens)
-        return Selection(with_separators(tokens.layout, kept, plan.separators))
+            kept = chosen(groups, order, limits, budget.tokens)
+        return Selection(with_separators(tokens.layout, kept, budget.separators))
 
-    def reference(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
+    def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """round(R N) of all N positions, separators among them (they are all alike, so few survive), in order."""
         layout = tokens.layout
-        count = min(len(layout), max(1, round(plan.ratio * layout.full_length)))
+        count = min(len(layout), max(1, round(budget.ratio * layout.full_length)))
         with full_precision(tokens.features):
             everything = torch.arange(len(layout), device=layout.view.device)[None]
             groups = grouped(tokens.features, everything)

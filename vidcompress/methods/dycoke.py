@@ -55,18 +55,18 @@ class DyCoke(Method):
         if not is_whole(self.window) or self.window < 1:
             raise ArgumentError(f"window must be an integer of at least 1, got {shown(self.window)}; use 4")
 
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
-        """Dispatch on the policy of the plan."""
-        return self.reference(tokens, plan) if plan.policy == "reference" else self._exact(tokens, plan)
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+        """Dispatch on the policy of the budget."""
+        return self.reference(tokens, budget) if budget.policy == "reference" else self._exact(tokens, budget)
 
-    def _exact(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
+    def _exact(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """First frames whole, the rest of the budget alike on all others. A window whose first frames alone are above
         the budget is doubled; less than one frame is the first, evenly strided."""
         layout, size = tokens.layout, tokens.layout.sizes[0]
-        frames, total, window = len(layout.views), plan.tokens, self.window
+        frames, total, window = len(layout.views), budget.tokens, self.window
         if total < size:
             kept = strided(layout.table[0], size, total)
-            return Selection(with_separators(layout, kept, plan.separators))
+            return Selection(with_separators(layout, kept, budget.separators))
         while -(-frames // window) * size > total:
             window *= 2
         pruned = [t for t in range(frames) if t % window]
@@ -77,15 +77,15 @@ class DyCoke(Method):
         partner = [t - (t % window & -(t % window)) for t in range(frames)]
         limits = torch.tensor(counts, device=layout.view.device)
         kept = top_per_view(self._novelty(tokens, partner), layout, limits, total)
-        return Selection(with_separators(layout, kept, plan.separators))
+        return Selection(with_separators(layout, kept, budget.separators))
 
-    def reference(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
+    def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """int(R n) tokens of each pruned frame, most novel first, then the frame's separators. As in the code, the
         third frame of the last window is not pruned, and neither is what lies beyond the last pair."""
         layout, size = tokens.layout, tokens.layout.sizes[0]
-        if plan.budget == 0:
+        if budget.positions == 0:
             return Selection(layout.view.new_zeros(0))
-        frames, kept = len(layout.views), int(plan.ratio * size)
+        frames, kept = len(layout.views), int(budget.ratio * size)
         partner = list(range(frames))
         for t in range(frames):
             offset = t % self.window

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from vidcompress.checks import one_of
-from vidcompress.core.budget import VisualBudget
+from vidcompress.core.budget import VisualBudget, tokens_to_keep
 from vidcompress.core.layout import Modality
-from vidcompress.core.method import Method, Positions, register_method, tokens_to_keep
+from vidcompress.core.method import Method, Positions, register_method
 from vidcompress.core.reductions import cosines_to_frames
 from vidcompress.core.selection import Selection, best_first, with_separators
 from vidcompress.core.tokens import VisualTokens
@@ -55,15 +55,15 @@ class EVS(Method):
         change = 1 - cosines_to_frames(tokens.features, layout, partner)
         return torch.where(layout.view == 0, FORCED, change) if self.first_frame == "forced" else change
 
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
-        """The plan's tokens of greatest change; under `reference` max(n, int(R N)), n being the tokens of a frame."""
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+        """The budget's tokens of greatest change; under `reference` max(n, int(R N)), n being the tokens of a frame."""
         layout, size = tokens.layout, tokens.layout.sizes[0]
-        if plan.policy == "reference":
-            total = tokens_to_keep(layout, plan)
+        if budget.policy == "reference":
+            total = tokens_to_keep(layout, budget)
             if total:
-                total = min(layout.num_tokens, max(size, int(plan.ratio * layout.num_tokens)))
+                total = min(layout.num_tokens, max(size, int(budget.ratio * layout.num_tokens)))
         else:
-            total = plan.tokens
+            total = budget.tokens
         if self.first_frame == "forced" and total < size:
             kept = strided(layout.table[0], size, total)
         else:
@@ -71,7 +71,7 @@ class EVS(Method):
                 layout.separator, -torch.inf, self.dissimilarity(tokens).nan_to_num(nan=-1.0)
             )
             kept = best_first(change)[:total].sort().values
-        return Selection(with_separators(layout, kept, plan.separators))
+        return Selection(with_separators(layout, kept, budget.separators))
 
 
 def strided(positions: Tensor, size: int, count: int) -> Tensor:

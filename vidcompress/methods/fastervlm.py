@@ -11,9 +11,10 @@ from typing import ClassVar, get_args
 import torch
 from torch import Tensor
 
+from vidcompress.checks import require_one_of
 from vidcompress.core.budget import VisualBudget
 from vidcompress.core.layout import Modality
-from vidcompress.core.method import ScoredMethod, register_method, require_one_of
+from vidcompress.core.method import ScoredMethod, register_method
 from vidcompress.core.selection import Selection, top_per_view, with_separators
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.ops.attention_scores import (
@@ -61,15 +62,15 @@ class FasterVLM(ScoredMethod):
         """For distances only."""
         return self.evidence == "distance"
 
-    def scores(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[Tensor, Tensor]:
+    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor]:
         """Attention (N,), and views in proportion to their sizes (V,) float64."""
         weights = tokens.layout.sizes_tensor[:-1].to(torch.float64)
         return attention_of(tokens, self.evidence, self.layer), weights
 
-    def reference(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
+    def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """Of every view its share by itself, rounded; in sequence order, with every separator."""
         layout = tokens.layout
-        counts = shares(layout, plan)
-        scores, _ = self.scores(tokens, plan)
+        counts = shares(layout, budget)
+        scores, _ = self.scores(tokens, budget)
         kept = top_per_view(scores, layout, torch.tensor(counts, device=scores.device), sum(counts))
-        return Selection(with_separators(layout, kept, plan.separators))
+        return Selection(with_separators(layout, kept, budget.separators))

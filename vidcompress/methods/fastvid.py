@@ -12,14 +12,14 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
-from vidcompress.checks import is_whole, one_of
+from vidcompress.checks import is_whole, one_of, require_numbers
 from vidcompress.core.budget import VisualBudget, split_in_proportion
 from vidcompress.core.layout import Modality
-from vidcompress.core.method import Method, Positions, register_method, require_numbers, say_once
+from vidcompress.core.method import Method, Positions, register_method
 from vidcompress.core.reductions import distances, full_precision, view_sums
 from vidcompress.core.selection import Selection, largest_remainder, top_per_view, with_separators
 from vidcompress.core.tokens import Evidence, VisualTokens
-from vidcompress.errors import ArgumentError, shown
+from vidcompress.errors import ArgumentError, shown, warn_once
 from vidcompress.ops.density_peaks import Merged, density_scores, merge_into
 from vidcompress.ops.diversity import unit_rows
 
@@ -91,30 +91,30 @@ class FastVID(Method):
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
         """The pooling head's attention and output with `auxiliary`, else the attention of one encoder layer."""
         if self.auxiliary is not None:
-            pair = (self._wanted("pooling_attention"), Evidence("pooled", auxiliary=self.auxiliary))
+            pair = (self._evidence("pooling_attention"), Evidence("pooled", auxiliary=self.auxiliary))
             if self.saliency in ("auto", "pooling_attention"):
                 return pair
-            return pair[1:] if self.saliency == "distance" else (self._wanted(self.saliency), pair[1])
+            return pair[1:] if self.saliency == "distance" else (self._evidence(self.saliency), pair[1])
         if self.saliency == "distance":
             return ()
         kind: Saliency = self.saliency
         if kind == "auto":
             kind = "cls_attention" if has_cls else "attention_received"
-            say_once(
+            warn_once(
                 f"method 'fastvid' has no auxiliary= (a folder with SigLIP's pooling head): saliency is {kind}, and "
                 "frames are compared by the mean of their tokens, as its card says"
             )
-        return (self._wanted(kind),)
+        return (self._evidence(kind),)
 
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """Salient tokens and merged ones, each at the place of its peak, in sequence order, and separators."""
-        if plan.budget == 0:
+        if budget.positions == 0:
             return Selection(tokens.layout.view.new_zeros(0))
         with full_precision(tokens.features):
-            parts = self._reference if plan.policy == "reference" else self._exact
-            salient, peaks, segment, separators = parts(tokens, plan)
+            parts = self._reference if budget.policy == "reference" else self._exact
+            salient, peaks, segment, separators = parts(tokens, budget)
             merged = merge_into(tokens.features, tokens.layout, salient, peaks, segment, self.beta)
-        return _assembled(tokens, salient, merged, separators)
+        return _in_sequence(tokens, salient, merged, separators)
 
     def segments_of(self, tokens: VisualTokens) -> Tensor:
         """(T,) int64, the segment of each frame, numbered from 0."""
@@ -128,27 +128,27 @@ class FastVID(Method):
         cut = (rank < self.segments - 1) | (alike < self.tau)
         return torch.cat((cut.new_zeros(min(1, frames)), cut)).cumsum(0)
 
-    def _exact(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[Tensor, Tensor, Tensor, int]:
-        """The plan's tokens: floor(d x tokens) peaks in proportion to what each anchor frame stands for, the rest
+    def _exact(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor, Tensor, int]:
+        """The budget's tokens: floor(d x tokens) peaks in proportion to what each anchor frame stands for, the rest
         salient tokens, alike for all frames."""
         layout, device = tokens.layout, tokens.layout.view.device
         segment = self.segments_of(tokens)
-        context = int(plan.tokens * self.context_share)
-        alike = split_in_proportion(plan.tokens - context, layout.sizes)
+        context = int(budget.tokens * self.context_share)
+        alike = split_in_proportion(budget.tokens - context, layout.sizes)
         salient_counts = torch.tensor(alike, device=device)
         salient = top_per_view(self._saliency(tokens), layout, salient_counts, sum(alike))
         counts = largest_remainder(
             self._stands_for(segment), context, layout.sizes_tensor[:-1] - salient_counts
         )
         scores = self._peak_scores(tokens, salient)
-        return salient, top_per_view(scores, layout, counts, context), segment, plan.separators
+        return salient, top_per_view(scores, layout, counts, context), segment, budget.separators
 
-    def _reference(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[Tensor, Tensor, Tensor, int]:
+    def _reference(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor, Tensor, int]:
         """int(R n) tokens per frame, int(d int(R n)) of them for peaks, whole numbers per anchor frame, and the
         separators of every line with a kept token."""
         layout, size = tokens.layout, tokens.layout.sizes[0]
         segment = self.segments_of(tokens)
-        each = int(size * plan.ratio)
+        each = int(size * budget.ratio)
         context = int(each * self.context_share)
         frames = layout.sizes_tensor[:-1]
         salient = top_per_view(
@@ -182,12 +182,12 @@ class FastVID(Method):
         if self.saliency != "distance":
             kinds: tuple[Saliency, ...] = ("pooling_attention", "cls_attention", "attention_received")
             for kind in kinds if self.saliency == "auto" else (self.saliency,):
-                found = tokens.evidence.get(self._wanted(kind))
-                if found is not None:
-                    return found
+                saliency = tokens.evidence.get(self._evidence(kind))
+                if saliency is not None:
+                    return saliency
         return distances(tokens.features, tokens.layout).view
 
-    def _wanted(self, kind: Saliency) -> Evidence:
+    def _evidence(self, kind: Saliency) -> Evidence:
         if kind == "pooling_attention":
             return Evidence("pooling_attention", auxiliary=self.auxiliary)
         return Evidence("cls_attention" if kind == "cls_attention" else "attention_received", self.layer)
@@ -196,7 +196,7 @@ class FastVID(Method):
         return density_scores(tokens.features, tokens.layout, salient, self.neighbours)
 
 
-def _assembled(tokens: VisualTokens, salient: Tensor, merged: Merged, separators: int) -> Selection:
+def _in_sequence(tokens: VisualTokens, salient: Tensor, merged: Merged, separators: int) -> Selection:
     """Everything in sequence order, with the new features in place of the peaks' own."""
     layout = tokens.layout
     index, _ = torch.cat((salient, merged.index)).sort()

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import torch
 
-from vidcompress.core.budget import VisualBudget
+from vidcompress.core.budget import VisualBudget, tokens_to_keep
 from vidcompress.core.layout import Layout, Modality, _first
-from vidcompress.core.method import Method, register_method, tokens_to_keep
+from vidcompress.core.method import Method, register_method
 from vidcompress.core.selection import Selection, with_separators
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import BudgetError
@@ -20,7 +20,7 @@ from vidcompress.errors import BudgetError
 class Frames(Method):
     """Whole frames, evenly spaced from the first to the last; the harder control for video methods.
 
-    Frames are sent with as many of their own newlines as the plan has room for.
+    Frames are sent with as many of their own newlines as the budget has room for.
     """
 
     name: ClassVar[str] = "frames"
@@ -30,7 +30,7 @@ class Frames(Method):
     changes_views: ClassVar[bool] = True
     exact: ClassVar[bool] = False
 
-    def frames(self, layout: Layout, plan: VisualBudget) -> tuple[int, ...]:
+    def frames(self, layout: Layout, budget: VisualBudget) -> tuple[int, ...]:
         """Numbers of the frames to encode: the most whose tokens and newlines fit into the budget.
 
         With a budget of nothing one frame is named, because encoders need one; `select` then sends none of it.
@@ -38,42 +38,42 @@ class Frames(Method):
         Raises:
             BudgetError: not even one frame fits; the message names the smallest budget that would do.
         """
-        count = self._reach(layout, plan)[0]
+        count = self._reach(layout, budget)[0]
         frames = len(layout.views)
         if count <= 1:
             return (0,)
         return tuple(i * (frames - 1) // (count - 1) for i in range(count))
 
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """Every token of the frames; a layout that still has them all is thinned out here."""
         layout = tokens.layout
-        if plan.budget == 0:
+        if budget.positions == 0:
             return Selection(layout.view.new_zeros(0))
         if len(layout) < layout.full_length:  # the other frames were never encoded
-            separators = self._reach(layout, plan)[1]
+            separators = self._reach(layout, budget)[1]
             return Selection(with_separators(layout, layout.token_index, separators))
-        chosen = self.frames(layout, plan)
-        separators = self._reach(layout, plan)[1]
+        chosen = self.frames(layout, budget)
+        separators = self._reach(layout, budget)[1]
         keep = torch.zeros(len(layout.views) + 1, dtype=torch.bool, device=layout.view.device)
         keep.index_fill_(0, torch.tensor(chosen, device=keep.device), True)
         index = _first(keep[layout.view], layout.sizes[0] * len(chosen))
         return Selection(with_separators(layout, index, separators))
 
-    def _reach(self, layout: Layout, plan: VisualBudget) -> tuple[int, int]:
+    def _reach(self, layout: Layout, budget: VisualBudget) -> tuple[int, int]:
         """How many frames, and how many separators with them, make the largest count; from geometry alone."""
         size, in_all = layout.sizes[0], layout.num_separators
         total = (layout.full_length - in_all) // size
-        if plan.budget == 0:
+        if budget.positions == 0:
             return 0, 0
-        reference = plan.policy == "reference"
-        room = tokens_to_keep(layout, plan) if reference else plan.budget
-        if plan.keep_separators:
+        reference = budget.policy == "reference"
+        room = tokens_to_keep(layout, budget) if reference else budget.positions
+        if budget.keep_separators:
             most, floor = (room, 0) if reference else (room - in_all, in_all)
             reached = (min(total, most // size), in_all)
         else:
             # Newlines of frames that are not there are of no use; those of frames that are, fill what is left.
             per_frame, shared = (in_all // total, 0) if in_all % total == 0 else (0, in_all)
-            own = [n * per_frame + shared if plan.separators else 0 for n in range(total + 1)]
+            own = [n * per_frame + shared if budget.separators else 0 for n in range(total + 1)]
             counts = [(n, min(own[n], room - n * size)) for n in range(1, min(total, room // size) + 1)]
             floor, reached = (
                 0,

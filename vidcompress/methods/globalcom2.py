@@ -1,4 +1,4 @@
-"""GlobalCom2 (arXiv 2501.05179, AAAI 2026): the global view says what each local view is worth, and where.
+"""GlobalCom2 (arXiv 2501.05179, AAAI 2026): the global view scores the local views and their tokens.
 
 Image formulas as in the authors' code (xuyang-liu16/GlobalCom2 @ 96b2d00); the video form follows the paper,
 for which no code was published.
@@ -14,21 +14,20 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from vidcompress.checks import is_whole, one_of
+from vidcompress.checks import is_whole, one_of, require_numbers
 from vidcompress.core.batch import RaggedBatch, feature_batches, in_order, ratios_of
-from vidcompress.core.budget import VisualBudget
+from vidcompress.core.budget import Policy, VisualBudget, tokens_to_keep
 from vidcompress.core.layout import Layout, Modality, _first
-from vidcompress.core.method import ScoredMethod, register_method, require_numbers, tokens_to_keep
-from vidcompress.core.reductions import batch_distances, distances, working_dtype
+from vidcompress.core.method import ScoredMethod, register_method
+from vidcompress.core.reductions import EPSILON, batch_distances, distances, working_dtype
 from vidcompress.core.scoring import (
     Allocation,
     Commander,
     Score,
     allocate,
     commander_of_image,
-    redistribute,
+    over_views,
     token_scores,
-    view_importance,
 )
 from vidcompress.core.selection import Selection, best_first, rank_within_views
 from vidcompress.core.tokens import Evidence, Quantity, VisualTokens
@@ -40,13 +39,13 @@ EvidenceOption = Literal["auto", "cls_logits", "cls_attention", "attention_recei
 @register_method
 @dataclass(frozen=True)
 class GlobalCom2(ScoredMethod):
-    """Crops and frames share the budget by what the global view says of them; tokens by global plus local score.
+    """Crops and frames share the budget by the scores of the global view; tokens are kept by global plus local score.
 
     Attributes:
         tau: temperature of the softmax over views, in units of summed evidence; above 0.
         alpha: weight of the global score, 0 to 1; the local score has 1 - alpha.
         allocation: `softmax_sum` (the paper's), `softmax_max`, `topk`, `uniform`; `gated` (ours) is `softmax_sum` with
-            nothing for the crops worth least, so that `encoder_saving="crops"` need not encode them. Of clips it is
+            nothing for the least important crops, so that `encoder_saving="crops"` need not encode them. Of clips it is
             `softmax_sum`.
         gate: for `gated`, how many times the tokens to keep the thumbnail and the crops that stay hold, at least 1.
         score: `holistic` (the paper's), `global`, `local`.
@@ -99,14 +98,14 @@ class GlobalCom2(ScoredMethod):
         """The one attention quantity that the scores start from; none where they start from distances."""
         if self.evidence == "distance" or (self.evidence == "auto" and (modality == "video" or not has_cls)):
             return ()
-        return (self._wanted(),)
+        return (self._attention_key(),)
 
     def reads_features(self, modality: Modality, has_cls: bool) -> bool:
         """Where the scores start from distances: of every clip, and of pictures without attention evidence."""
         return modality == "video" or not self.needs(modality, has_cls)
 
     def commander_and_local(self, tokens: VisualTokens) -> tuple[Commander, Tensor]:
-        """The two scores everything is made of: the commander's, and (N,) each token's within its own view."""
+        """The two scores behind all others: the commander's, and (N,) each token's within its own view."""
         layout = tokens.layout
         local = self._attention_evidence(tokens)
         if layout.modality == "video":
@@ -117,83 +116,83 @@ class GlobalCom2(ScoredMethod):
             local = distances(tokens.features, layout).view
         return commander_of_image(local, layout), local
 
-    def scores(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[Tensor, Tensor]:
+    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor]:
         """Token scores (N,) float32 or better, and tokens wanted per view (V,) float64: N_j r_j."""
         layout = tokens.layout
         commander, local = self.commander_and_local(tokens)
         scores = token_scores(commander.tokens, local, layout, score=self.score, alpha=self.alpha)
-        return scores, self._wanted_of_views(commander, layout, plan)
+        return scores, self._view_weights(commander, layout, budget)
 
     def scores_batch(
-        self, joined: RaggedBatch, tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget]
+        self, batch: RaggedBatch, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
     ) -> tuple[Tensor, Tensor]:
         """Scores at once, distances of visuals of one shape at once; allocation at once for clips of one shape.
 
-        The commanders and what views want of pictures, and of clips with `topk`, are worked out one by one.
+        The commanders and view weights of pictures, and of clips with `topk`, are computed one by one.
         """
         far = all(self._attention_evidence(one) is None for one in tokens)
-        if far and joined.layout.modality == "video" and self.allocation != "topk":
-            worth, local, wanted = self._of_clips(tokens, plans)
+        if far and batch.layout.modality == "video" and self.allocation != "topk":
+            commander, local, weights = self._of_clips(tokens, budgets)
         else:
-            said = self._said(tokens) if far else [self.commander_and_local(one) for one in tokens]
-            wishes = [
-                self._wanted_of_views(commander, one.layout, plan)
-                for (commander, _), one, plan in zip(said, tokens, plans, strict=True)
+            pairs = self._pairs(tokens) if far else [self.commander_and_local(one) for one in tokens]
+            of_views = [
+                self._view_weights(of_visual, one.layout, budget)
+                for (of_visual, _), one, budget in zip(pairs, tokens, budgets, strict=True)
             ]
-            worth, local = torch.cat([c.tokens for c, _ in said]), torch.cat([own for _, own in said])
-            wanted = torch.cat(wishes)
-        return token_scores(worth, local, joined.layout, score=self.score, alpha=self.alpha), wanted
+            commander, local = torch.cat([c.tokens for c, _ in pairs]), torch.cat([own for _, own in pairs])
+            weights = torch.cat(of_views)
+        return token_scores(commander, local, batch.layout, score=self.score, alpha=self.alpha), weights
 
-    def _said(self, tokens: Sequence[VisualTokens]) -> list[tuple[Commander, Tensor]]:
+    def _pairs(self, tokens: Sequence[VisualTokens]) -> list[tuple[Commander, Tensor]]:
         """`commander_and_local` of visuals without attention evidence, their distances together."""
-        made, clips = feature_batches(tokens), tokens[0].layout.modality == "video"
-        far = [batch_distances(one, whole=clips) for one in made]
+        batches, clips = feature_batches(tokens), tokens[0].layout.modality == "video"
+        far = [batch_distances(one, whole=clips) for one in batches]
         lengths = [len(one) for one in tokens]
-        own = in_order(made, [one.view for one in far], lengths).split(lengths)
+        own = in_order(batches, [one.view for one in far], lengths).split(lengths)
         if not clips:
             return [
                 (commander_of_image(part, one.layout), part) for part, one in zip(own, tokens, strict=True)
             ]
-        whole = in_order(made, [one.whole for one in far if one.whole is not None], lengths).split(lengths)
+        whole = in_order(batches, [one.whole for one in far if one.whole is not None], lengths).split(lengths)
         return [(Commander(part), view) for part, view in zip(whole, own, strict=True)]
 
     def _of_clips(
-        self, tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget]
+        self, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """What the commander (N,) and the frames (N,) say of clips, and tokens wanted of each frame (V,)."""
-        made = feature_batches(tokens)
-        far = [batch_distances(one, whole=True) for one in made]
-        wholes = [one.whole if one.whole is not None else one.view for one in far]
-        wanted = []
-        for one, whole in zip(made, wholes, strict=True):
+        """Scores of clips by the commander (N,) and by their frames (N,), and tokens wanted of each frame (V,)."""
+        batches = feature_batches(tokens)
+        far = [batch_distances(one, whole=True) for one in batches]
+        commanders = [one.whole if one.whole is not None else one.view for one in far]
+        weights = []
+        for one, whole in zip(batches, commanders, strict=True):
             rates = allocate(
                 Commander(whole),
                 one.layout,
-                ratios_of(one, plans),
+                ratios_of(one, budgets),
                 allocation=self.allocation,
                 tau=self.tau,
                 visuals=one.visuals,
             )
-            wanted.append(one.layout.sizes_tensor[:-1] * rates)
+            weights.append(one.layout.sizes_tensor[:-1] * rates)
         lengths = [len(one) for one in tokens]
         return (
-            in_order(made, wholes, lengths),
-            in_order(made, [one.view for one in far], lengths),
-            in_order(made, wanted, [len(one.layout.views) for one in tokens]),
+            in_order(batches, commanders, lengths),
+            in_order(batches, [one.view for one in far], lengths),
+            in_order(batches, weights, [len(one.layout.views) for one in tokens]),
         )
 
-    def _wanted_of_views(self, commander: Commander, layout: Layout, plan: VisualBudget) -> Tensor:
+    def _view_weights(self, commander: Commander, layout: Layout, budget: VisualBudget) -> Tensor:
         """(V,) float64, tokens wanted of each view: N_j r_j, after the gate if there is one."""
         rates = allocate(
-            commander, layout, plan.ratio, allocation=self.allocation, tau=self.tau, policy=plan.policy
+            commander, layout, budget.ratio, allocation=self.allocation, tau=self.tau, policy=budget.policy
         )
-        wanted = layout.sizes_tensor[:-1] * rates
+        weights = layout.sizes_tensor[:-1] * rates
         if self.allocation == "gated" and commander.grid is not None:
-            crops = torch.tensor([view.kind == "crop" for view in layout.views], device=wanted.device)
-            wanted = redistribute(wanted, self._staying(commander, layout, plan), crops)
-        return wanted
+            crops = torch.tensor([view.kind == "crop" for view in layout.views], device=weights.device)
+            weights = redistribute(weights, self._gate(commander, layout, budget), crops)
+        return weights
 
-    def crops(self, thumbnail: VisualTokens, layout: Layout, plan: VisualBudget) -> tuple[int, ...] | None:
+    def crops(self, thumbnail: VisualTokens, layout: Layout, budget: VisualBudget) -> tuple[int, ...] | None:
         """The crops that `gated` gives something, by the same rule as `scores`; asks the device once."""
         if self.allocation != "gated":
             raise ArgumentError(
@@ -206,33 +205,33 @@ class GlobalCom2(ScoredMethod):
         if local is None:
             local = distances(pad(thumbnail.features, (0, 0, 0, rest)), layout).view
         first = local if len(local) == len(layout) else pad(local, (0, rest))
-        stays = self._staying(commander_of_image(first, layout), layout, plan).tolist()
+        gate = self._gate(commander_of_image(first, layout), layout, budget).tolist()
         return tuple(
-            n for n, view in enumerate(layout.views) if view.kind == "crop" and layout.sizes[n] and stays[n]
+            n for n, view in enumerate(layout.views) if view.kind == "crop" and layout.sizes[n] and gate[n]
         )
 
-    def _staying(self, commander: Commander, layout: Layout, plan: VisualBudget) -> Tensor:
-        return view_importance(commander, layout, self.gate * tokens_to_keep(layout, plan), plan.policy)
+    def _gate(self, commander: Commander, layout: Layout, budget: VisualBudget) -> Tensor:
+        return gated_views(commander, layout, self.gate * tokens_to_keep(layout, budget), budget.policy)
 
-    def reference(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
+    def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """int(N_j r_j) tokens per view; the thumbnail first, best token first; then crops or frames in order, with
         every separator. Tokens stay at their true places, where the released code moves them when there is padding."""
         layout = tokens.layout
-        scores, wanted = self.scores(tokens, plan)
-        counts = wanted.to(torch.int64)  # int() truncates, and so does this
+        scores, weights = self.scores(tokens, budget)
+        counts = weights.to(torch.int64)  # int() truncates, and so does this
         limit = torch.cat((counts, counts.new_zeros(1)))
         kept = (rank_within_views(scores, layout) < limit[layout.view]) | layout.separator
         thumb = next((i for i, view in enumerate(layout.views) if view.kind == "thumbnail"), None)
         if thumb is None:
             return Selection(_first(kept, _count(kept)))
         mine = layout.view == thumb
-        first = int(layout.sizes[thumb] * plan.ratio)
+        first = int(layout.sizes[thumb] * budget.ratio)
         best = best_first(scores)
         best = best[torch.argsort((~mine)[best], stable=True)][:first]  # the thumbnail's, best first
         rest = kept & ~mine
         return Selection(torch.cat((best, _first(rest, _count(rest)))))
 
-    def _wanted(self) -> Evidence:
+    def _attention_key(self) -> Evidence:
         if self.evidence in get_args(Quantity):
             return Evidence(cast(Quantity, self.evidence), self.layer)
         return Evidence("cls_logits", self.layer)
@@ -241,13 +240,46 @@ class GlobalCom2(ScoredMethod):
         """(N,) attention evidence in float32 or better, or None where distances are to be used."""
         if self.evidence == "distance" or (self.evidence == "auto" and tokens.layout.modality == "video"):
             return None
-        found = tokens.evidence.get(self._wanted())
-        if found is None and self.evidence != "auto":
+        attention = tokens.evidence.get(self._attention_key())
+        if attention is None and self.evidence != "auto":
             raise UnsupportedInputError(
-                f"evidence={self.evidence!r} needs {self._wanted()}, but the tokens came with "
+                f"evidence={self.evidence!r} needs {self._attention_key()}, but the tokens came with "
                 f"{list(tokens.evidence) or 'no evidence'}; use evidence='distance' or pass it in VisualTokens"
             )
-        return None if found is None else found.to(working_dtype(found))
+        return None if attention is None else attention.to(working_dtype(attention))
+
+
+def gated_views(commander: Commander, layout: Layout, needed: float, policy: Policy = "exact") -> Tensor:
+    """Mask of the views of an image that may send tokens: the thumbnail, and the crops of largest commander sum.
+
+    As many crops as together hold the tokens needed, at least one.
+
+    Args:
+        commander: of an image.
+        layout: its views.
+        needed: tokens that the views must hold.
+        policy: as in `allocate`.
+
+    Returns:
+        (V,) bool.
+    """
+    crops = [view.kind == "crop" and size > 0 for view, size in zip(layout.views, layout.sizes, strict=True)]
+    live = torch.tensor(crops, device=layout.view.device)
+    sums = torch.nan_to_num(over_views(commander, layout, "sum", policy))
+    order = best_first(torch.where(live, sums, -torch.inf))
+    sizes = layout.sizes_tensor[:-1][order]
+    others = sum(size for size, crop in zip(layout.sizes, crops, strict=True) if not crop)
+    held = others + sizes.cumsum(0) - sizes  # before each crop, the best first
+    place = torch.arange(len(crops), device=order.device)
+    stays = torch.zeros_like(live).index_copy(0, order, (held < needed) | (place == 0))
+    return stays & live | ~live
+
+
+def redistribute(weights: Tensor, gate: Tensor, crops: Tensor) -> Tensor:
+    """(V,) tokens wanted per view; those of crops behind the gate are shared by the other crops."""
+    left = torch.where(crops & gate, weights, 0.0)
+    share = torch.where(crops, weights, 0.0).sum() / left.sum().clamp(min=EPSILON)
+    return torch.where(crops, left * share, weights)
 
 
 def _count(mask: Tensor) -> int:

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, cast, get_args
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
+from vidcompress.checks import require_numbers, require_one_of
 from vidcompress.core.budget import VisualBudget
 from vidcompress.core.layout import Layout, Modality, _first
-from vidcompress.core.method import ScoredMethod, register_method, require_numbers, require_one_of
+from vidcompress.core.method import ScoredMethod, register_method
 from vidcompress.core.scoring import Commander, commander_of_image, over_views, top_places
 from vidcompress.core.selection import Selection, rank_within_views
 from vidcompress.core.tokens import Evidence, VisualTokens
@@ -66,13 +68,13 @@ class HiRED(ScoredMethod):
             attention_wanted(self.name, self.evidence, layer, has_cls)
             for layer in (self.layer, self.budget_layer)
         )
-        return tuple(dict.fromkeys(item for wanted in both for item in wanted))
+        return tuple(dict.fromkeys(item for of_layer in both for item in of_layer))
 
     def reads_features(self, modality: Modality, has_cls: bool) -> bool:
-        """Never: attention says it all."""
+        """Never: attention alone ranks the tokens."""
         return False
 
-    def scores(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[Tensor, Tensor]:
+    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor]:
         """Late attention (N,), and the views' parts of the budget (V,) float64: alpha, and (1 - alpha) p_j."""
         layout, scores = tokens.layout, attention_of(tokens, self.evidence, self.layer)
         crops = over_views(Commander(scores, self._marked(tokens)), layout, "sum", "exact")
@@ -84,7 +86,7 @@ class HiRED(ScoredMethod):
         weights = torch.where(thumb, self.alpha, (1 - self.alpha) * crops / crops.sum().clamp(min=1e-300))
         return scores, weights
 
-    def reference(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
+    def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """min(int(B alpha), N_0) tokens of the thumbnail and int(p_j rest) of crop j, in sequence order.
 
         p_j counts marks in the j-th of as many equal runs of the thumbnail's flattened map as there are crops: stripes,
@@ -93,13 +95,16 @@ class HiRED(ScoredMethod):
         layout = tokens.layout
         number = next(i for i, view in enumerate(layout.views) if view.kind == "thumbnail")
         size, crops = layout.sizes[number], len(layout.views) - 1
-        total = 0 if plan.budget == 0 else int(layout.num_tokens * plan.ratio)
+        total = 0 if budget.positions == 0 else int(layout.num_tokens * budget.ratio)
         first = min(int(total * self.alpha), size)
         rest = min(total - first, sum(layout.sizes) - size)
         counts = torch.full((len(layout.views) + 1,), first, dtype=torch.int64, device=layout.view.device)
         if crops:
-            marks = self._marked(tokens).flatten()
-            stripes = marks[: size // crops * crops].view(crops, -1).sum(1).to(torch.float32)
+            marks = rearrange(self._marked(tokens), "row col -> (row col)")
+            stripes = rearrange(
+                marks[: size // crops * crops], "(stripe place) -> stripe place", stripe=crops
+            )
+            stripes = stripes.sum(1).to(torch.float32)
             # The authors divide counts in float32 and cut the product off.
             share = stripes / stripes.sum().clamp(min=1) * rest
             caps = torch.tensor([s for i, s in enumerate(layout.sizes) if i != number], device=share.device)

@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d
 
-from vidcompress.core.budget import VisualBudget
+from vidcompress.core.budget import VisualBudget, tokens_to_keep
 from vidcompress.core.layout import Layout, Modality
-from vidcompress.core.method import Method, register_method, tokens_to_keep
+from vidcompress.core.method import Method, register_method
 from vidcompress.core.reductions import rows_per_block, working_dtype
 from vidcompress.core.selection import Selection
 from vidcompress.core.tokens import VisualTokens
@@ -44,7 +45,7 @@ class Pool(Method):
     """Average pooling over space: thumbnail, crop canvas and frames shrink together.
 
     Of all sizes whose sides shrink by factors within 2 of one another, the one of the largest count that is not above
-    the budget is taken. Each pooled row keeps its newline (unless the plan has none); the lone newline of a clip is
+    the budget is taken. Each pooled row keeps its newline (unless the budget has none); the lone newline of a clip is
     kept where that does not cost tokens. Where a single token per view is still too many, newlines go first, then
     crops, and frames are averaged over time.
     """
@@ -56,17 +57,17 @@ class Pool(Method):
     exact: ClassVar[bool] = False
     merges: ClassVar[bool] = True
 
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """Pooled features, each at the position of the source token at the pooled cell's centre."""
         layout = tokens.layout
-        if plan.budget == 0:
+        if budget.positions == 0:
             return Selection(layout.view.new_zeros(0))
-        start = _start(layout, plan)
-        state = _reach(start, layout, plan)
+        start = _start(layout, budget)
+        state = _reach(start, layout, budget)
         if state == start:  # nothing to average: the tokens themselves
             index = (
                 torch.arange(len(layout), device=layout.view.device)
-                if plan.separators
+                if budget.separators
                 else layout.token_index
             )
             return Selection(index)
@@ -76,7 +77,7 @@ class Pool(Method):
         for number, places in enumerate(_places(layout)[: len(state.grids)]):
             index, pooled = _pooled(tokens.features, places, state.grids[number], state.copies[number])
             positions.append(index.flatten())
-            features.append(pooled.flatten(0, 2))
+            features.append(rearrange(pooled, "copy row col d -> (copy row col) d"))
             if state.newline[number] != "none":
                 last = index[:, :, -1] if state.newline[number] == "row" else index[:, -1:, -1]
                 positions.append(newline_of_line[layout.line[last.flatten()]])
@@ -89,25 +90,25 @@ class Pool(Method):
         return Selection(index[order], torch.cat(features)[order])
 
 
-def _start(layout: Layout, plan: VisualBudget) -> _State:
-    """The unpooled sizes. Newlines are left out altogether when the plan has none."""
-    wanted, views = plan.separators > 0, len(layout.views)
+def _start(layout: Layout, budget: VisualBudget) -> _State:
+    """The unpooled sizes. Newlines are left out altogether when the budget has none."""
+    newlines, views = budget.separators > 0, len(layout.views)
     if layout.modality == "video":
         each, rest = divmod(layout.num_separators, views)
         rows = (layout.views[0].rows, layout.views[0].cols)
-        newline = "none" if not wanted or rest or not each else "row" if each == rows[0] else "grid"
-        return _State((rows,), (views,), (newline,), int(wanted and newline == "none"))
+        newline = "none" if not newlines or rest or not each else "row" if each == rows[0] else "grid"
+        return _State((rows,), (views,), (newline,), int(newlines and newline == "none"))
     if layout.canvas is None:
-        return _State((layout.grid,), (1,), ("none",), int(wanted))
-    newline = "row" if wanted else "none"
+        return _State((layout.grid,), (1,), ("none",), int(newlines))
+    newline = "row" if newlines else "none"
     return _State((layout.grid, layout.canvas), (1, 1), ("none", newline), 0)
 
 
-def _reach(state: _State, layout: Layout, plan: VisualBudget) -> _State:
+def _reach(state: _State, layout: Layout, budget: VisualBudget) -> _State:
     """The largest count that fits: newlines are given up last, then crops, then time."""
-    reference = plan.policy == "reference"  # there every separator comes on top of the budget
-    room = tokens_to_keep(layout, plan) if reference else plan.budget
-    best = finest(state, room, reference, may_drop_newline=not plan.keep_separators)
+    reference = budget.policy == "reference"  # there every separator comes on top of the budget
+    room = tokens_to_keep(layout, budget) if reference else budget.positions
+    best = finest(state, room, reference, may_drop_newline=not budget.keep_separators)
     if best is not None:
         return best
     state = replace(state, grids=((1, 1),) * len(state.grids))
@@ -139,21 +140,21 @@ def finest(state: _State, room: int, newlines_are_free: bool, may_drop_newline: 
         cost = costs[0][:, None] + costs[1]
         lowest = np.minimum(low[0][:, None], low[1])
         highest = np.maximum(high[0][:, None], high[1])
-    spread = highest - lowest
-    found: list[tuple[int, int, float, _State]] = []
+    ratio = highest - lowest
+    states: list[tuple[int, int, float, _State]] = []
     for trailing in {state.trailing, 0} if may_drop_newline else {state.trailing}:
         total = cost + (0 if newlines_are_free else trailing)
-        allowed = (total <= room) & (spread <= 1 + 1e-9)
+        allowed = (total <= room) & (ratio <= 1 + 1e-9)
         if not allowed.any():
             continue
         most = int(total[allowed].max())
-        squarest = np.where(allowed & (total == most), spread, np.inf)
+        squarest = np.where(allowed & (total == most), ratio, np.inf)
         where = np.unravel_index(int(squarest.argmin()), squarest.shape)
         grids = tuple((int(s[0][i]), int(s[1][i])) for s, i in zip(shapes, where, strict=True))
-        found.append(
+        states.append(
             (most, trailing, -float(squarest[where]), replace(state, grids=grids, trailing=trailing))
         )
-    return max(found, key=lambda entry: entry[:3])[3] if found else None
+    return max(states, key=lambda entry: entry[:3])[3] if states else None
 
 
 def _shapes(grid: tuple[int, int]) -> tuple[Any, Any, Any]:
@@ -168,16 +169,21 @@ def _places(layout: Layout) -> list[Tensor]:
     """Positions of the cells of each kind of grid: (copies, rows, cols)."""
     rows, cols = layout.views[0].rows, layout.views[0].cols
     if layout.modality == "video":
-        return [layout.table.view(-1, rows, cols)]
+        return [rearrange(layout.table, "frame (row col) -> frame row col", row=rows, col=cols)]
     thumb = next(i for i, view in enumerate(layout.views) if view.kind == "thumbnail")
-    places = [layout.table[thumb, : layout.sizes[thumb]].view(1, *layout.grid)]
+    places = [_as_grid(layout.table[thumb, : layout.sizes[thumb]], layout.grid)]
     if layout.canvas is not None:
         cells = layout.canvas[0] * layout.canvas[1]
         off_canvas = layout.separator | (layout.view == thumb)
         cell = torch.where(off_canvas, cells, layout.row * layout.canvas[1] + layout.col)
         positions = torch.arange(len(layout), device=cell.device)
-        places.append(cell.new_zeros(cells + 1).scatter(0, cell, positions)[:-1].view(1, *layout.canvas))
+        places.append(_as_grid(cell.new_zeros(cells + 1).scatter(0, cell, positions)[:-1], layout.canvas))
     return places
+
+
+def _as_grid(cells: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(rows * cols,) as the one copy of a grid: (1, rows, cols)."""
+    return rearrange(cells, "(row col) -> 1 row col", row=grid[0], col=grid[1])
 
 
 def _pooled(features: Tensor, places: Tensor, size: tuple[int, int], copies: int) -> tuple[Tensor, Tensor]:
@@ -186,12 +192,15 @@ def _pooled(features: Tensor, places: Tensor, size: tuple[int, int], copies: int
     step = rows_per_block(features, places[0].numel() * width)
     parts = []
     for some in torch.split(places, step):
-        cells = features[some].to(dtype).permute(0, 3, 1, 2)
-        parts.append(adaptive_avg_pool2d(cells, size).permute(0, 2, 3, 1))
+        cells = rearrange(features[some].to(dtype), "copy row col d -> copy d row col")
+        parts.append(rearrange(adaptive_avg_pool2d(cells, size), "copy d row col -> copy row col d"))
     pooled = torch.cat(parts)
     if copies < places.shape[0]:
-        series = pooled.flatten(1).t()[None]
-        pooled = adaptive_avg_pool1d(series, copies)[0].t().reshape(copies, *pooled.shape[1:])
+        series = rearrange(pooled, "copy row col d -> 1 (row col d) copy")
+        row, col = size
+        pooled = rearrange(
+            adaptive_avg_pool1d(series, copies), "1 (row col d) copy -> copy row col d", row=row, col=col
+        )
     for axis, (old, new) in enumerate(zip(places.shape, (copies, *size), strict=True)):
         i = torch.arange(new, device=places.device)
         places = places.index_select(axis, (2 * i + 1) * old // (2 * new))

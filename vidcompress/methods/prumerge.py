@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, get_args
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor
 
-from vidcompress.checks import is_whole
-from vidcompress.core.budget import VisualBudget
+from vidcompress.checks import is_whole, require_flags, require_one_of
+from vidcompress.core.budget import VisualBudget, tokens_to_keep
 from vidcompress.core.layout import Layout, Modality, _first
-from vidcompress.core.method import Method, register_method, require_flags, require_one_of, tokens_to_keep
+from vidcompress.core.method import Method, register_method
 from vidcompress.core.reductions import per_view, rows_per_block
 from vidcompress.core.selection import Selection, largest_remainder, rank_table, separators_for
 from vidcompress.core.tokens import Evidence, Quantity, VisualTokens
@@ -105,50 +106,51 @@ class PruMerge(Method):
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
         """Attention; and, where tokens are merged, the keys of that layer and what the projector reads."""
-        wanted = attention_wanted(self.name, self._option, self.layer, has_cls, self._cls)
+        attention = attention_wanted(self.name, self._option, self.layer, has_cls, self._cls)
         if not self.merge:
-            return wanted
-        return (*wanted, self._keys, HIDDEN) if self.space == "encoder" else (*wanted, self._keys)
+            return attention
+        return (*attention, self._keys, HIDDEN) if self.space == "encoder" else (*attention, self._keys)
 
     def reads_features(self, modality: Modality, has_cls: bool) -> bool:
         """Where tokens are merged after the projector."""
         return self.merge and self.space == "features"
 
-    def scores(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[Tensor, Tensor]:
+    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor]:
         """Attention (N,), and the views' weights (V,) float64: their sizes, or how many of their tokens stand out."""
         scores = attention_of(tokens, self._option, self.layer, self._cls)
         if self.count == "iqr":
             return scores, outliers(scores, tokens.layout).to(torch.float64)
         return scores, tokens.layout.sizes_tensor[:-1].to(torch.float64)
 
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """Kept tokens at their own positions; the extra one of a view at the position of its last pruned token."""
         layout, size = tokens.layout, tokens.layout.sizes_tensor[:-1]
-        scores, weights = self.scores(tokens, plan)
-        counts = self._counts(weights, layout, plan)
-        chosen = self.candidates(scores, counts, layout, plan)
+        scores, weights = self.scores(tokens, budget)
+        counts = self._counts(weights, layout, budget)
+        chosen = self.candidates(scores, counts, layout, budget)
         extra = (chosen.kept < size) & (chosen.kept > 0)
         extra = (
             extra & self._sums_pruned & (chosen.kept < counts)
-            if plan.policy == "exact"
+            if budget.policy == "exact"
             else extra & self._sums_pruned
         )
-        most = self._most(layout, plan)
+        most = self._most(layout, budget)
         positions = layout.table.gather(1, chosen.column)
         positions = torch.cat((positions[:, :most], positions.gather(1, (size - 1).clamp(min=0)[:, None])), 1)
         slots = torch.arange(most, device=positions.device)
-        live = torch.cat((slots < chosen.kept[:, None], extra[:, None]), 1).flatten()
+        live = torch.cat((slots < chosen.kept[:, None], extra[:, None]), 1)
+        live = rearrange(live, "view slot -> (view slot)")
         # Only the authors' own counts need to be asked for.
-        exact = plan.policy == "exact"
-        total = tokens_to_keep(layout, plan) if exact else int(live.sum().item())
+        exact = budget.policy == "exact"
+        total = tokens_to_keep(layout, budget) if exact else int(live.sum().item())
         pick = _first(live, total)
-        index = positions.flatten()[pick]
+        index = rearrange(positions, "view slot -> (view slot)")[pick]
         features = tokens.rows(index)
         if self.merge and total:
             # A view that is sent whole is sent as it is, to the bit.
-            changed = (chosen.kept < size)[:, None].expand(-1, most + 1).flatten()[pick]
+            changed = repeat(chosen.kept < size, "view -> (view slot)", slot=most + 1)[pick]
             features = torch.where(changed[:, None], self._merged(tokens, chosen, most, pick), features)
-        separators = separators_for(layout, index, plan.separators) if plan.separators else index[:0]
+        separators = separators_for(layout, index, budget.separators) if budget.separators else index[:0]
         features = torch.cat((features, tokens.rows(separators)))
         index = torch.cat((index, separators))
         if self.order == "score" or (self.order == "auto" and not exact):
@@ -156,16 +158,16 @@ class PruMerge(Method):
         order = torch.argsort(index, stable=True)
         return Selection(index[order], features[order])
 
-    def candidates(self, scores: Tensor, counts: Tensor, layout: Layout, plan: VisualBudget) -> Candidates:
+    def candidates(self, scores: Tensor, counts: Tensor, layout: Layout, budget: VisualBudget) -> Candidates:
         """Kept tokens of every view, best first, then its pruned ones, ascending.
 
         Args:
             scores: (N,).
             counts: (V,) int64, what each view may send; under `exact` the extra token is part of it.
             layout: of the input.
-            plan: its policy decides about the counts.
+            budget: its policy decides about the counts.
         """
-        kept = self._without_extra(counts, layout, plan)
+        kept = self._without_extra(counts, layout, budget)
         rank, inside = rank_table(scores, layout), layout.table < len(layout)
         width = rank.shape[1]
         column = torch.arange(width, device=rank.device)
@@ -178,29 +180,29 @@ class PruMerge(Method):
     def _sums_pruned(self) -> bool:
         return self.merge and self.extra_token
 
-    def _counts(self, weights: Tensor, layout: Layout, plan: VisualBudget) -> Tensor:
+    def _counts(self, weights: Tensor, layout: Layout, budget: VisualBudget) -> Tensor:
         """(V,) int64: the budget of each view; under `reference` int(n ratio) kept ones, at least one."""
         size = layout.sizes_tensor[:-1]
-        if plan.policy == "exact":
-            return largest_remainder(weights, tokens_to_keep(layout, plan), size)
-        if plan.budget == 0:
+        if budget.policy == "exact":
+            return largest_remainder(weights, tokens_to_keep(layout, budget), size)
+        if budget.positions == 0:
             return torch.zeros_like(size)
         # The authors' int(n (count / n)) is the count for their n = 576, where it loses one for some others.
-        wanted = weights if self.count == "iqr" else size * plan.ratio
-        return torch.minimum(wanted.to(torch.int64).clamp(min=1), size)
+        counts = weights if self.count == "iqr" else size * budget.ratio
+        return torch.minimum(counts.to(torch.int64).clamp(min=1), size)
 
-    def _without_extra(self, counts: Tensor, layout: Layout, plan: VisualBudget) -> Tensor:
+    def _without_extra(self, counts: Tensor, layout: Layout, budget: VisualBudget) -> Tensor:
         """Of each view's budget what is left for kept tokens."""
-        if plan.policy != "exact" or not self._sums_pruned:
+        if budget.policy != "exact" or not self._sums_pruned:
             return counts
         return counts - ((counts > 1) & (counts < layout.sizes_tensor[:-1])).to(torch.int64)
 
-    def _most(self, layout: Layout, plan: VisualBudget) -> int:
+    def _most(self, layout: Layout, budget: VisualBudget) -> int:
         """A bound on the tokens that a view keeps, without asking the device."""
         width = layout.table.shape[1]
-        if plan.policy != "exact":
+        if budget.policy != "exact":
             return width
-        total = tokens_to_keep(layout, plan)
+        total = tokens_to_keep(layout, budget)
         if self.count != "iqr":
             total = -(-total * width // max(1, layout.num_tokens))
         return min(width, total)
@@ -211,11 +213,11 @@ class PruMerge(Method):
         """(K, D): features of the picked ones among all views' kept and extra tokens."""
         project = tokens.project if self.space == "encoder" else None
         source = tokens.features if project is None else evidence_of(tokens, HIDDEN)
-        width, made = max(1, chosen.column.shape[1]), []
+        width, merged = max(1, chosen.column.shape[1]), []
         step = rows_per_block(source, width * (2 * source.shape[1] + most))
         for start in range(0, chosen.column.shape[0], step):
-            made.append(self.merged(tokens, chosen, source, most, slice(start, start + step)))
-        flat = torch.cat(made).flatten(0, 1)[pick].to(tokens.dtype)
+            merged.append(self.merged(tokens, chosen, source, most, slice(start, start + step)))
+        flat = rearrange(torch.cat(merged), "view slot d -> (view slot) d")[pick].to(tokens.dtype)
         return flat if project is None else project(flat)
 
     def merged(

@@ -11,9 +11,10 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
+from vidcompress.checks import require_numbers
 from vidcompress.core.budget import VisualBudget
 from vidcompress.core.layout import Layout
-from vidcompress.core.method import register_method, require_numbers
+from vidcompress.core.method import register_method
 from vidcompress.core.selection import rank_table
 from vidcompress.errors import ArgumentError
 from vidcompress.methods.prumerge import Candidates, PruMerge
@@ -49,11 +50,11 @@ class PruMergePlus(PruMerge):
                 f"spatial_share must be a number from 0 to 1, got {self.spatial_share!r}; the authors' is about 0.75"
             )
 
-    def candidates(self, scores: Tensor, counts: Tensor, layout: Layout, plan: VisualBudget) -> Candidates:
+    def candidates(self, scores: Tensor, counts: Tensor, layout: Layout, budget: VisualBudget) -> Candidates:
         """Of every view the tokens of most attention, then the spaced ones, ascending, then the pruned, ascending."""
         size, rank = layout.sizes_tensor[:-1], rank_table(scores, layout)
-        kept = self._without_extra(counts, layout, plan)
-        own_counts = plan.policy == "exact" or self.count == "budget"
+        kept = self._without_extra(counts, layout, budget)
+        own_counts = budget.policy == "exact" or self.count == "budget"
         if own_counts:
             spaced = (kept * self.spatial_share + 0.5).floor().to(torch.int64)
             best = kept - spaced
@@ -68,9 +69,9 @@ class PruMergePlus(PruMerge):
             columns, spaced = _trained(size, rank.shape[1])
         return _listed(rank, best, columns, spaced, size)
 
-    def _counts(self, weights: Tensor, layout: Layout, plan: VisualBudget) -> Tensor:
-        counts = super()._counts(weights, layout, plan)
-        if self.count == "training" and plan.policy == "reference" and plan.budget:
+    def _counts(self, weights: Tensor, layout: Layout, budget: VisualBudget) -> Tensor:
+        counts = super()._counts(weights, layout, budget)
+        if self.count == "training" and budget.policy == "reference" and budget.positions:
             return layout.sizes_tensor[:-1]
         return counts
 

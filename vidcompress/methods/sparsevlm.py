@@ -106,21 +106,21 @@ class SparseVLM(InLLMMethod):
         counts = [clusters for _, clusters in sizes]
         left = scores.masked_fill(kept, -torch.inf).argsort(dim=1, descending=True, stable=True)
         b, most = len(counts), max(counts)
-        made = between.hidden.new_zeros((b, most, between.hidden.shape[2]))
-        centre = torch.zeros((b, most), dtype=torch.int64, device=made.device)
+        features = between.hidden.new_zeros((b, most, between.hidden.shape[2]))
+        centre = torch.zeros((b, most), dtype=torch.int64, device=features.device)
         for row, (members, clusters) in enumerate(sizes):
             if clusters:
                 columns = left[row, :members]
                 tokens = between.hidden[row, columns].float()
                 peaks, cluster = density_peaks(tokens, clusters, min(clusters, members))
-                made[row, :clusters] = cluster_means(tokens, cluster, clusters).to(made.dtype)
+                features[row, :clusters] = cluster_means(tokens, cluster, clusters).to(features.dtype)
                 centre[row, :clusters] = columns[peaks]
-        limit = torch.tensor(counts, device="cpu").to(made.device)[:, None]
-        return made, centre, torch.arange(most, device=made.device) < limit
+        limit = torch.tensor(counts, device="cpu").to(features.device)[:, None]
+        return features, centre, torch.arange(most, device=features.device) < limit
 
 
 def recycled(pruned: int) -> tuple[int, int]:
-    """Of that many tokens left out, how many are clustered, and into how many."""
+    """Number of pruned tokens that are clustered, and number of clusters."""
     if pruned <= 0:
         return 0, 0
     members = int(Fraction(3, 10) * pruned) + 1

@@ -1,4 +1,4 @@
-"""VidCom2 (EMNLP 2025): frames and tokens that differ from the rest are worth keeping. Videos only.
+"""VidCom2 (EMNLP 2025): frames and tokens that differ from the rest are kept. Videos only.
 
 Formulas from the paper and its code (xuyang-liu16/VidCom2 @ 944a17d); the global reconciliation to an exact count
 follows the port in vLLM (module video_prune.vidcom2).
@@ -11,26 +11,21 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor
 
-from vidcompress.checks import one_of
+from vidcompress.checks import one_of, require_numbers
 from vidcompress.core.batch import RaggedBatch, feature_batches, in_order, ratios_of
-from vidcompress.core.budget import VisualBudget
+from vidcompress.core.budget import VisualBudget, tokens_to_keep
 from vidcompress.core.layout import Layout, Modality, _first
-from vidcompress.core.method import (
-    Method,
-    ScoredMethod,
-    by_view,
-    register_method,
-    require_numbers,
-    tokens_to_keep,
-)
+from vidcompress.core.method import Method, ScoredMethod, register_method
 from vidcompress.core.reductions import (
     EPSILON,
     FeatureBatch,
     feature_batch,
     products,
     rows_per_block,
+    sums_per_view,
     weighted_sums,
     working_dtype,
 )
@@ -43,12 +38,12 @@ Reconcile = Literal["largest_remainder", "global"]
 
 
 class VidCom2Scores(NamedTuple):
-    """What VidCom2 computes of a clip.
+    """Scores of VidCom2 for a clip.
 
     Attributes:
         channels: (C share,) int64, the least varying channels, ascending.
         similarity: (N,) v + f, Gaussian similarity to the clip mean plus to the frame mean; low is kept.
-        frame: (T,) float64, u_t = minus the mean of v over frame t; high is worth more.
+        frame: (T,) float64, u_t = minus the mean of v over frame t; high is more important.
     """
 
     channels: Tensor
@@ -125,30 +120,38 @@ class VidCom2(ScoredMethod):
             total = total + clips.by_visual(sums)
         mean = total / max(1, layout.num_tokens // visuals)
         row = mean.new_zeros(variance.shape).scatter(1, channels, mean)
-        to_mean = clips.to_positions(squares).view(visuals, -1) + mean.square().sum(-1, keepdim=True)
-        distance = to_mean.flatten() - 2 * clips.products_with(row) * clips.to_positions(scales)
+        to_mean = rearrange(clips.to_positions(squares), "(b n) -> b n", b=visuals) + mean.square().sum(
+            -1, keepdim=True
+        )
+        distance = rearrange(to_mean, "b n -> (b n)") - 2 * clips.products_with(row) * clips.to_positions(
+            scales
+        )
         to_clip = self._kernels(distance)
-        frame = -by_view(to_clip.to(torch.float64), layout) / layout.sizes_tensor[:-1].clamp(min=1)
+        frame = -sums_per_view(to_clip.to(torch.float64), layout) / layout.sizes_tensor[:-1].clamp(min=1)
         return VidCom2Scores(channels, to_clip + clips.to_positions(close), frame)
 
-    def scores(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[Tensor, Tensor]:
+    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor]:
         """Minus the similarity (N,), and tokens wanted per frame (T,) float64."""
         measured = self.measure(tokens)
-        return -measured.similarity, tokens.layout.sizes_tensor[:-1] * self.scales(measured.frame, plan.ratio)
+        return -measured.similarity, tokens.layout.sizes_tensor[:-1] * self.scales(
+            measured.frame, budget.ratio
+        )
 
     def scores_batch(
-        self, joined: RaggedBatch, tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget]
+        self, batch: RaggedBatch, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
     ) -> tuple[Tensor, Tensor]:
         """Clips of one shape at once."""
-        made = feature_batches(tokens, self.channel_share)
-        measured = [self._measure(one) for one in made]
+        batches = feature_batches(tokens, self.channel_share)
+        measured = [self._measure(one) for one in batches]
         scales = [
-            self.scales(clips.frame.view(one.visuals, -1), ratios_of(one, plans)).flatten()
-            for one, clips in zip(made, measured, strict=True)
+            self.scales(
+                rearrange(clips.frame, "(b t) -> b t", b=one.visuals), ratios_of(one, budgets)
+            ).flatten()
+            for one, clips in zip(batches, measured, strict=True)
         ]
-        similarity = in_order(made, [clips.similarity for clips in measured], [len(one) for one in tokens])
-        scale = in_order(made, scales, [len(one.layout.views) for one in tokens])
-        return -similarity, joined.layout.sizes_tensor[:-1] * scale
+        similarity = in_order(batches, [clips.similarity for clips in measured], [len(one) for one in tokens])
+        scale = in_order(batches, scales, [len(one.layout.views) for one in tokens])
+        return -similarity, batch.layout.sizes_tensor[:-1] * scale
 
     def scales(self, frame: Tensor, ratio: float | Tensor) -> Tensor:
         """scale_t = min(1, R (1 + p_t - mean p)) with p = softmax((u - max u) / tau): (T,) or (B, T) float64."""
@@ -156,44 +159,46 @@ class VidCom2(ScoredMethod):
         rates = ratio * (1 + share - share.mean(-1, keepdim=True))
         return torch.where(rates.isnan(), ratio, rates).clamp(max=1.0)
 
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
-        """Dispatch on the policy of the plan and on `reconcile`."""
-        if plan.policy == "exact" and self.reconcile == "global":
-            return self._reconciled(tokens, plan)
-        return super().select(tokens, plan)
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+        """Dispatch on the policy of the budget and on `reconcile`."""
+        if budget.policy == "exact" and self.reconcile == "global":
+            return self._reconciled(tokens, budget)
+        return super().select(tokens, budget)
 
-    def select_batch(self, tokens: Sequence[VisualTokens], plans: Sequence[VisualBudget]) -> list[Selection]:
+    def select_batch(
+        self, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
+    ) -> list[Selection]:
         """In one pass, unless counts are reconciled over the clip."""
         if self.reconcile == "global":
-            return Method.select_batch(self, tokens, plans)
-        return super().select_batch(tokens, plans)
+            return Method.select_batch(self, tokens, budgets)
+        return super().select_batch(tokens, budgets)
 
-    def reference(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
+    def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """The authors' counts; per frame first its kept tokens, then all its separators."""
         layout = tokens.layout
-        scores, wanted = self.scores(tokens, plan)
-        kept = self._rounded(scores, wanted, layout) | layout.separator
+        scores, counts = self.scores(tokens, budget)
+        kept = self._rounded(scores, counts, layout) | layout.separator
         index = _first(kept, int(kept.sum().item()))
         # A separator belongs to the frame whose tokens precede it.
         frame = layout.view.masked_fill(layout.separator, -1).cummax(0).values
         order = torch.argsort(frame[index] * 2 + layout.separator[index], stable=True)
         return Selection(index[order])
 
-    def _reconciled(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
-        layout, total = tokens.layout, tokens_to_keep(tokens.layout, plan)
-        scores, wanted = self.scores(tokens, plan)
-        kept = self._rounded(scores, wanted, layout)
+    def _reconciled(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+        layout, total = tokens.layout, tokens_to_keep(tokens.layout, budget)
+        scores, counts = self.scores(tokens, budget)
+        kept = self._rounded(scores, counts, layout)
         # Kept tokens first, then dropped ones, best first in both: the first `total` are what adding or dropping
         # one token at a time arrives at.
         best = best_first(scores)
         tier = torch.where(layout.separator, 2, torch.where(kept, 0, 1))
         chosen = best[torch.argsort(tier[best], stable=True)][:total].sort().values
-        return Selection(with_separators(layout, chosen, plan.separators))
+        return Selection(with_separators(layout, chosen, budget.separators))
 
-    def _rounded(self, scores: Tensor, wanted: Tensor, layout: Layout) -> Tensor:
+    def _rounded(self, scores: Tensor, weights: Tensor, layout: Layout) -> Tensor:
         """(N,) bool: the best k_t = max(1, round half to even(scale_t n)) tokens of each frame."""
-        counts = torch.cat((wanted.round().clamp(min=1), wanted.new_zeros(1)))
-        return rank_within_views(scores, layout) < counts[layout.view]
+        limits = torch.cat((weights.round().clamp(min=1), weights.new_zeros(1)))
+        return rank_within_views(scores, layout) < limits[layout.view]
 
     def _kernels(self, squared: Tensor) -> Tensor:
         squared = squared.clamp(min=0)  # rounding may leave a token at its own mean a hair below zero
@@ -202,20 +207,23 @@ class VidCom2(ScoredMethod):
 
 def _columns(x: Tensor, channels: Tensor) -> Tensor:
     """The channels (B, C) of views (v, L, D) of B clips: (v, L, C)."""
-    visuals, size = channels.shape
+    visuals = channels.shape[0]
     if visuals == 1:
-        return x.flatten(0, 1).index_select(1, channels[0]).view(*x.shape[:2], size)
-    rows = x.view(visuals, -1, x.shape[-1])
-    return rows.gather(2, channels[:, None].expand(-1, rows.shape[1], -1)).view(*x.shape[:2], size)
+        columns = rearrange(x, "t l d -> (t l) d").index_select(1, channels[0])
+        return rearrange(columns, "(t l) c -> t l c", l=x.shape[1])
+    rows = rearrange(x, "(b t) l d -> b (t l) d", b=visuals)
+    columns = rows.gather(2, repeat(channels, "b c -> b n c", n=rows.shape[1]))
+    return rearrange(columns, "b (t l) c -> (b t) l c", l=x.shape[1])
 
 
 def channel_variance(clips: FeatureBatch) -> Tensor:
     """(B, C) float64: biased variance of each channel over all tokens of a clip, separators left out.
 
-    One pass: moments about the first token's values, which are near enough to the mean for float32.
+    One pass: statistics about the first token's values, which are near enough to the mean for float32.
     """
-    features = clips.features.unflatten(0, (clips.visuals, -1))
-    mask = (~clips.layout.separator).to(working_dtype(features)).view(clips.visuals, -1)
+    features = rearrange(clips.features, "(b n) d -> b n d", b=clips.visuals)
+    mask = (~clips.layout.separator).to(working_dtype(features))
+    mask = rearrange(mask, "(b n) -> b n", b=clips.visuals)
     count = max(1, clips.layout.num_tokens // clips.visuals)
     shift = features[:, :1].to(mask.dtype)
     first = mask.new_zeros((clips.visuals, features.shape[-1]), dtype=torch.float64)

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, get_args
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
+from vidcompress.checks import require_flags, require_numbers, require_one_of
 from vidcompress.core.budget import VisualBudget, half_up, ratio_fraction
 from vidcompress.core.layout import Layout, Modality, _first
-from vidcompress.core.method import Method, register_method, require_flags, require_numbers, require_one_of
+from vidcompress.core.method import Method, register_method
 from vidcompress.core.reductions import rows_per_block
 from vidcompress.core.selection import Selection, rank_table, separators_for
 from vidcompress.core.tokens import Evidence, VisualTokens
@@ -40,16 +42,16 @@ UNSENT, CLS, DOMINANT, CONTEXTUAL, SEPARATOR = range(
 )  # stages, in the order in which the authors send them
 
 
-class Counts(NamedTuple):
-    """Positions of each view, V ints each: what is sent as it is, of the CLS token, and merged."""
+class ViewCounts(NamedTuple):
+    """Positions that each view sends, V ints each: dominant tokens, the CLS token, contextual tokens."""
 
     dominant: list[int]
     cls: list[int]
     contextual: list[int]
 
 
-class Groups(NamedTuple):
-    """Who is merged into whom, views side by side.
+class MergeGroups(NamedTuple):
+    """Groups of tokens that are merged, views side by side.
 
     Attributes:
         dominant: (V, L) bool, tokens sent as they are.
@@ -113,27 +115,27 @@ class VisionZip(Method):
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
         """Attention and keys of one layer, and what the projector reads."""
-        wanted = attention_wanted(self.name, self.evidence, self.layer, has_cls)
-        wanted += (Evidence("mean_keys", self.layer),)
-        wanted += (HIDDEN,) if self.space == "encoder" else ()
-        return (*wanted, CLS_HIDDEN) if self.cls_token and has_cls else wanted
+        evidence = attention_wanted(self.name, self.evidence, self.layer, has_cls)
+        evidence += (Evidence("mean_keys", self.layer),)
+        evidence += (HIDDEN,) if self.space == "encoder" else ()
+        return (*evidence, CLS_HIDDEN) if self.cls_token and has_cls else evidence
 
     def reads_features(self, modality: Modality, has_cls: bool) -> bool:
         """Where tokens are merged after the projector, or ranked by distances."""
         return self.space == "features" or self.evidence == "distance"
 
-    def scores(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[Tensor, Tensor]:
+    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor]:
         """Attention (N,), and views in proportion to their sizes (V,) float64."""
         weights = tokens.layout.sizes_tensor[:-1].to(torch.float64)
         return attention_of(tokens, self.evidence, self.layer), weights
 
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
-        """Dominant tokens as they are, contextual ones at their centres, CLS at a position nobody else takes."""
-        layout, counts = tokens.layout, self.counts(tokens, plan)
-        groups = self.groups(self.scores(tokens, plan)[0], layout, counts)
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+        """Dominant tokens as they are, contextual ones at their centres, CLS at a position that is free."""
+        layout, counts = tokens.layout, self.counts(tokens, budget)
+        groups = self.groups(self.scores(tokens, budget)[0], layout, counts)
         table = torch.cat((layout.table, layout.table.new_full((len(layout.views), 1), len(layout))), 1)
         centre = table.gather(1, groups.centre)
-        index, stage = self._sent(layout, groups.dominant, centre, counts, plan)
+        index, stage = self._sent(layout, groups.dominant, centre, counts, budget)
         features = tokens.rows(index)
         if sum(counts.contextual):
             rows = _first(stage == CONTEXTUAL, sum(counts.contextual))
@@ -141,8 +143,8 @@ class VisionZip(Method):
             slot = index.new_zeros(len(layout) + 1).index_copy_(0, centre.flatten(), number)[index[rows]]
             merged, sizes = self._merged(tokens, groups)
             # A centre that absorbed nothing is sent as it is, to the bit.
-            made = torch.where(sizes[slot, None] > 0, merged[slot], features[rows])
-            features = features.index_copy(0, rows, made)
+            contextual = torch.where(sizes[slot, None] > 0, merged[slot], features[rows])
+            features = features.index_copy(0, rows, contextual)
         if sum(counts.cls) and tokens.project is not None:
             rows = _first(stage == CLS, sum(counts.cls))
             hidden = evidence_of(tokens, CLS_HIDDEN)[layout.view[index[rows]]]
@@ -150,7 +152,7 @@ class VisionZip(Method):
         return Selection(index, features)
 
     def _sent(
-        self, layout: Layout, dominant: Tensor, centre: Tensor, counts: Counts, plan: VisualBudget
+        self, layout: Layout, dominant: Tensor, centre: Tensor, counts: ViewCounts, budget: VisualBudget
     ) -> tuple[Tensor, Tensor]:
         """(K,) positions and stages, in the order sent; CLS takes the first position of its view that is not sent."""
         none = len(layout)
@@ -164,47 +166,47 @@ class VisionZip(Method):
             table = layout.table[views]
             free = torch.where((table < none) & (stage[table] == UNSENT), table, none).amin(1)
             parts.append((free, torch.full_like(free, CLS)))
-        if plan.separators:
-            separators = separators_for(layout, index, plan.separators)
+        if budget.separators:
+            separators = separators_for(layout, index, budget.separators)
             parts.append((separators, torch.full_like(separators, SEPARATOR)))
         index, stage = (torch.cat(column) for column in zip(*parts, strict=True))
-        appended = self.order == "appended" or (self.order == "auto" and plan.policy == "reference")
+        appended = self.order == "appended" or (self.order == "auto" and budget.policy == "reference")
         order = torch.argsort(_appended(layout, index, stage) if appended else index)
         return index[order], stage[order]
 
-    def counts(self, tokens: VisualTokens, plan: VisualBudget) -> Counts:
+    def counts(self, tokens: VisualTokens, budget: VisualBudget) -> ViewCounts:
         """How a view's budget k falls into C = round(share k) contextual positions, one CLS and k - C - 1 dominant."""
         share = ratio_fraction(self.contextual_share)
         with_cls = self.cls_token and CLS_HIDDEN in tokens.evidence and tokens.project is not None
         dominant, cls, contextual = [], [], []
-        for k, size in zip(shares(tokens.layout, plan), tokens.layout.sizes, strict=True):
+        for k, size in zip(shares(tokens.layout, budget), tokens.layout.sizes, strict=True):
             contextual.append(half_up(share * k))
             cls.append(int(with_cls and contextual[-1] < k < size))
             dominant.append(k - contextual[-1] - cls[-1])
-        return Counts(dominant, cls, contextual)
+        return ViewCounts(dominant, cls, contextual)
 
-    def groups(self, scores: Tensor, layout: Layout, counts: Counts) -> Groups:
+    def groups(self, scores: Tensor, layout: Layout, counts: ViewCounts) -> MergeGroups:
         """Dominant tokens by rank; of the R others every s-th is a centre, s = max(1, R // C), C in all."""
         steps = [
             max(1, (size - d) // max(1, c))
             for size, d, c in zip(layout.sizes, counts.dominant, counts.contextual, strict=True)
         ]
         host = torch.tensor([counts.dominant, counts.contextual, steps], dtype=torch.int64)
-        first, wanted, step = host.to(scores.device)[:, :, None]
+        first, centres, step = host.to(scores.device)[:, :, None]
         inside = layout.table < len(layout)
         dominant = inside & (rank_table(scores, layout) < first)
         rest = inside & ~dominant
         number = rest.cumsum(1) - 1
-        centre = rest & (number % step == 0) & (number // step < wanted)
+        centre = rest & (number % step == 0) & (number // step < centres)
         columns = columns_of(centre, max(counts.contextual, default=0))
-        return Groups(dominant, columns, rest & ~centre & (wanted > 0))
+        return MergeGroups(dominant, columns, rest & ~centre & (centres > 0))
 
-    def assignment(self, tokens: VisualTokens, groups: Groups, rows: slice) -> Tensor:
+    def assignment(self, tokens: VisualTokens, groups: MergeGroups, rows: slice) -> Tensor:
         """(v, L) int64: the number of the centre that each token of some views is most like, by cosine of mean keys."""
         keys = evidence_of(tokens, Evidence("mean_keys", self.layer))
         return nearest_centre(side_by_side(keys, tokens.layout.table[rows]), groups.centre[rows])
 
-    def _merged(self, tokens: VisualTokens, groups: Groups) -> tuple[Tensor, Tensor]:
+    def _merged(self, tokens: VisualTokens, groups: MergeGroups) -> tuple[Tensor, Tensor]:
         """New features (V * C, D) in the features' dtype, and how many tokens went into each (V * C,)."""
         table = tokens.layout.table
         project = tokens.project if self.space == "encoder" else None
@@ -213,16 +215,16 @@ class VisionZip(Method):
         step = rows_per_block(source, table.shape[1] * (source.shape[1] + 2 * groups.centre.shape[1]))
         for start in range(0, table.shape[0], step):
             rows = slice(start, start + step)
-            made, size = merge_groups(
+            features, size = merge_groups(
                 side_by_side(source, table[rows]),
                 self.assignment(tokens, groups, rows),
                 groups.member[rows],
                 groups.centre[rows],
                 average=self.formula == "mean",
             )
-            merged.append(made)
+            merged.append(features)
             sizes.append(size)
-        flat = torch.cat(merged).flatten(0, 1).to(tokens.dtype)
+        flat = rearrange(torch.cat(merged), "view centre d -> (view centre) d").to(tokens.dtype)
         return flat if project is None else project(flat), torch.cat(sizes).flatten()
 
 

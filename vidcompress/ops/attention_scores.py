@@ -1,4 +1,4 @@
-"""What methods that follow the encoder's attention share: where it is read, and what stands in for a CLS token."""
+"""Attention scores of the encoder: the layer they are read from, and their substitute without a CLS token."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from torch import Tensor
 from vidcompress.checks import is_whole
 from vidcompress.core.budget import VisualBudget, half_up, ratio_fraction, split_in_proportion
 from vidcompress.core.layout import Layout
-from vidcompress.core.method import say_once
 from vidcompress.core.reductions import distances, working_dtype
 from vidcompress.core.tokens import Evidence, Quantity, VisualTokens
-from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
+from vidcompress.errors import ArgumentError, UnsupportedInputError, shown, warn_once
 
 Attention = Literal["auto", "cls_attention", "cls_logits", "attention_received", "distance"]
 Layer = int | Literal["features"]
 
 
 def require_layer(**options: object) -> None:
-    """Refuse what names no encoder layer.
+    """Refuse options that name no encoder layer.
 
     Raises:
         ArgumentError: naming the option and its value.
@@ -37,12 +36,12 @@ def attention_wanted(
 ) -> tuple[Evidence, ...]:
     """The evidence behind the option `evidence`: none for distances.
 
-    `auto` is `cls`, or, said once, the attention received where the encoder has no CLS token.
+    `auto` is `cls`, or, with one warning, the attention received where the encoder has no CLS token.
     """
     if option == "distance":
         return ()
     if option == "auto" and not has_cls:
-        say_once(
+        warn_once(
             f"method {method!r} wants the attention of a CLS token, which this encoder does not have: tokens are "
             "ranked by the attention they receive on average instead (evidence='attention_received')"
         )
@@ -86,15 +85,15 @@ def _choices(option: str, layer: Layer, cls: Quantity) -> tuple[Evidence, ...]:
     return (Evidence(named, layer),)
 
 
-def shares(layout: Layout, plan: VisualBudget) -> list[int]:
+def shares(layout: Layout, budget: VisualBudget) -> list[int]:
     """Positions that each view may send, from geometry alone; the authors know views of one size only.
 
-    Under `exact` the plan's tokens in proportion to the views' sizes, to the token; under `reference` the ratio of
+    Under `exact` the budget's tokens in proportion to the views' sizes, to the token; under `reference` the ratio of
     every view by itself, half up and at least one.
     """
-    if plan.policy == "exact":
-        return split_in_proportion(plan.tokens, layout.sizes)
-    if plan.budget == 0:
+    if budget.policy == "exact":
+        return split_in_proportion(budget.tokens, layout.sizes)
+    if budget.positions == 0:
         return [0] * len(layout.sizes)
-    ratio = ratio_fraction(plan.ratio)
+    ratio = ratio_fraction(budget.ratio)
     return [min(size, max(1, half_up(ratio * size))) for size in layout.sizes]

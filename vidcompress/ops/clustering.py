@@ -1,4 +1,4 @@
-"""Density-peak clustering with k nearest neighbours: few tokens that stand for many."""
+"""Density-peak clustering with k nearest neighbours: cluster centres and cluster means."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vidcompress.ops.density_peaks import peak_scores
 
 
 def density_peaks(tokens: Tensor, clusters: int, neighbours: int) -> tuple[Tensor, Tensor]:
-    """Cluster tokens around those that lie dense and far from anything denser (Rodriguez and Laio 2014).
+    """Density-peak clusters: centres lie dense and far from any denser token (Rodriguez and Laio, 2014).
 
     Args:
         tokens: (r, D) float32.

@@ -68,8 +68,8 @@ def peak_scores(x: Tensor, free: Tensor, neighbours: int) -> Tensor:
     both = free[:, :, None] & free[:, None]
     k = min(neighbours, x.shape[1])
     near = torch.where(both, squared, torch.inf).topk(k, dim=-1, largest=False).values
-    found = near.isfinite()
-    mean = torch.where(found, near, 0.0).sum(-1) / found.sum(-1).clamp(min=1)
+    finite = near.isfinite()
+    mean = torch.where(finite, near, 0.0).sum(-1) / finite.sum(-1).clamp(min=1)
     density = torch.exp(-mean)
     distance = torch.where(both, squared, 0.0).sqrt()
     largest = distance.amax((1, 2))[:, None]

@@ -1,4 +1,4 @@
-"""Choosing tokens one after another, for all groups of tokens at once and without asking the device what was chosen.
+"""Diverse subsets: tokens chosen one after another, for all groups at once, without reading from the device.
 
 The number of the chosen token stays a tensor: a round is a handful of kernels that are queued and never waited for, and
 G groups take as many rounds as the largest needs. Cosines are one matrix product where the matrix fits, and one row per
@@ -24,8 +24,8 @@ LEAST_BLOCK, MOST_BLOCKS = 256, 16  # rows multiplied with themselves, and block
 
 
 @dataclass(frozen=True, eq=False)
-class Groups:
-    """Tokens side by side, in groups that are chosen from independently.
+class TokenGroups:
+    """Groups of tokens side by side; each is chosen from independently.
 
     Attributes:
         index: (G, L) int64, positions of each group, ascending, filled up with N.
@@ -53,13 +53,13 @@ def _norms(values: Tensor) -> tuple[Tensor, Tensor]:
     return norm, norm.isfinite() & (norm > EPSILON)
 
 
-def groups_of(features: Tensor, layout: Layout, *, whole: bool) -> Groups:
+def groups_of(features: Tensor, layout: Layout, *, whole: bool) -> TokenGroups:
     """The tokens of each view as a group, or with `whole` all of them as one; separators are left out."""
     index = layout.token_index[None] if whole else layout.table
     return grouped(features, index)
 
 
-def grouped(features: Tensor, index: Tensor) -> Groups:
+def grouped(features: Tensor, index: Tensor) -> TokenGroups:
     """Groups of the given positions (G, L), filled up with N."""
     inside = index < features.shape[0]
     # Indexing copies, and the copy is made unit in its place.
@@ -67,22 +67,22 @@ def grouped(features: Tensor, index: Tensor) -> Groups:
     norm, usable = _norms(unit)
     live = usable & inside[..., None]
     unit.div_(torch.where(live, norm, torch.inf)).masked_fill_(~live, 0.0)
-    return Groups(index, inside, unit, live[..., 0])
+    return TokenGroups(index, inside, unit, live[..., 0])
 
 
 class Cosines:
-    """Cosines within each group, or what `made_of` makes of them.
+    """Cosines within each group, under a transform where one is given.
 
     Args:
         unit: (G, L, D) L2-normalised rows.
-        made_of: applied to cosines of any shape, elementwise; may write into them.
+        transform: applied to cosines of any shape, elementwise; may write into them.
     """
 
-    def __init__(self, unit: Tensor, made_of: Callable[[Tensor], Tensor] = lambda cosine: cosine) -> None:
-        self._unit, self._made_of = unit, made_of
+    def __init__(self, unit: Tensor, transform: Callable[[Tensor], Tensor] = lambda cosine: cosine) -> None:
+        self._unit, self._transform = unit, transform
         self._matrix: Tensor | None = None
         if unit.shape[0] * unit.shape[1] ** 2 <= MATRIX_ELEMENTS:
-            self._matrix = _products(unit, made_of)
+            self._matrix = _products(unit, transform)
 
     def parts(self) -> Iterator[tuple[int, Tensor]]:
         """Yield the first row and the values (G, l, L) of l rows of every group with all L, in order."""
@@ -93,42 +93,42 @@ class Cosines:
             if self._matrix is not None:
                 yield start, self._matrix[:, rows]
             else:
-                yield start, self._made_of(torch.bmm(self._unit[:, rows], self._unit.mT))
+                yield start, self._transform(torch.bmm(self._unit[:, rows], self._unit.mT))
 
     def row(self, picked: Tensor) -> Tensor:
         """Values (G, L) of one token of each group, numbered by `picked` (G, 1), with all of its group."""
         if self._matrix is not None:
             return self._matrix.gather(1, picked[..., None].expand(-1, -1, self._matrix.shape[2]))[:, 0]
         mine = self._unit.gather(1, picked[..., None].expand(-1, -1, self._unit.shape[2]))
-        return self._made_of(torch.bmm(self._unit, mine.mT)[..., 0])
+        return self._transform(torch.bmm(self._unit, mine.mT)[..., 0])
 
 
-def _products(unit: Tensor, made_of: Callable[[Tensor], Tensor]) -> Tensor:
-    """(G, L, L) what is made of the products of all pairs of rows (G, L, D), little more than half of them computed.
+def _products(unit: Tensor, transform: Callable[[Tensor], Tensor]) -> Tensor:
+    """(G, L, L) transformed products of all pairs of rows (G, L, D), little more than half of them computed.
 
     Halves against each other, mirrored, and each half within itself in the same way: few products, all of them large.
     """
     size = unit.shape[1]
     least = max(LEAST_BLOCK, -(-size // MOST_BLOCKS))
     if size <= least:
-        return made_of(torch.bmm(unit, unit.mT))
-    made = unit.new_empty(unit.shape[0], size, size)
+        return transform(torch.bmm(unit, unit.mT))
+    matrix = unit.new_empty(unit.shape[0], size, size)
     spans = [(0, size)]
     while spans:
         start, stop = spans.pop()
         middle = (start + stop) // 2 if stop - start > least else stop
         mine, other = unit[:, start:middle], unit[:, middle:stop]
         if middle == stop:
-            made[:, start:stop, start:stop] = made_of(torch.bmm(mine, mine.mT))
+            matrix[:, start:stop, start:stop] = transform(torch.bmm(mine, mine.mT))
             continue
-        part = made_of(torch.bmm(mine, other.mT))
-        made[:, start:middle, middle:stop] = part
-        made[:, middle:stop, start:middle] = part.mT
+        part = transform(torch.bmm(mine, other.mT))
+        matrix[:, start:middle, middle:stop] = part
+        matrix[:, middle:stop, start:middle] = part.mT
         spans += [(start, middle), (middle, stop)]
-    return made
+    return matrix
 
 
-def chosen(groups: Groups, order: Tensor, counts: Tensor, total: int) -> Tensor:
+def chosen(groups: TokenGroups, order: Tensor, counts: Tensor, total: int) -> Tensor:
     """Positions of the first `counts` (G,) picks of each group, ascending; `total` is the sum of the counts."""
     taken = torch.arange(order.shape[1], device=order.device) < counts[:, None]
     columns = torch.where(taken, order, groups.index.shape[1])
@@ -137,7 +137,7 @@ def chosen(groups: Groups, order: Tensor, counts: Tensor, total: int) -> Tensor:
     return torch.where(mask, groups.index, torch.iinfo(torch.int64).max).flatten().sort().values[:total]
 
 
-def farthest_points(groups: Groups, rounds: int, start: Start = "farthest_neighbour") -> Tensor:
+def farthest_points(groups: TokenGroups, rounds: int, start: Start = "farthest_neighbour") -> Tensor:
     """Max-min diversity: each next token is the one whose nearest chosen token is farthest, by cosine distance.
 
     Ties fall to the earlier position. Tokens without a direction come last.
@@ -175,16 +175,16 @@ def _start_scores(distances: Cosines, live: Tensor, start: Start) -> Tensor:
     What a token is to itself and to tokens without a direction is overwritten; no later round looks at it.
     """
     nearest = start == "farthest_neighbour"
-    nothing, dead, found = 2.0 if nearest else 0.0, ~live[:, None], []
+    nothing, dead, scores = 2.0 if nearest else 0.0, ~live[:, None], []
     for begin, part in distances.parts():
         part.masked_fill_(dead, nothing)
         part.diagonal(begin, 1, 2).fill_(nothing)
-        found.append(part.amin(2) if nearest else part.amax(2))
-    return torch.cat(found, 1) if found else live.to(torch.float32)
+        scores.append(part.amin(2) if nearest else part.amax(2))
+    return torch.cat(scores, 1) if scores else live.to(torch.float32)
 
 
 class Picks(NamedTuple):
-    """What `most_volume` chose of each group.
+    """Tokens that `most_volume` chose from each group.
 
     Attributes:
         order: (G, rounds) int64, columns of `groups.index`.
@@ -195,7 +195,7 @@ class Picks(NamedTuple):
     gain: Tensor
 
 
-def most_volume(groups: Groups, weight: Tensor, otherwise: Tensor, rounds: int) -> Picks:
+def most_volume(groups: TokenGroups, weight: Tensor, otherwise: Tensor, rounds: int) -> Picks:
     """Greedy maximum a posteriori of a determinantal point process with kernel w_i cos(x_i, x_j) w_j.
 
     Each next token is the one of largest variance given those chosen, by a growing Cholesky factor (Chen, Zhang and

@@ -1,4 +1,4 @@
-"""Making one token out of several: sums over groups and over cosine neighbours, for many views at once.
+"""Token merging: sums over groups and over cosine neighbours, for many views at once.
 
 Views stand side by side, (V, L, ...), filled up to the length of the longest. Groups are summed as products with weight
 matrices, which give the same bits on every run; atomic adds on an accelerator do not.
@@ -75,7 +75,7 @@ def merge_groups(
     Args:
         x: (V, L, C).
         group: (V, L) int64, the number of the group that a member belongs to.
-        member: (V, L) bool, who is merged; centres are not members.
+        member: (V, L) bool, tokens that are merged; centres are not members.
         centre: (V, G) int64 columns of the centres, L where there is none.
         average: take the mean of centre and members; else the centre plus the mean of the members.
 
@@ -96,7 +96,7 @@ def merge_neighbours(
 
     Args:
         x: (V, L, C) tokens, the kept ones first.
-        keys: (V, L, M) what neighbours are found by, by cosine, among all other tokens of the view.
+        keys: (V, L, M) keys whose cosine ranks neighbours, among all other tokens of the view.
         weight: (V, L) a_j.
         kept, size: (V,) int64, how many tokens of a view are kept, and how many there are.
         most: rows of the result that may be kept ones.

@@ -13,7 +13,7 @@ from vidcompress.checks import unicode_text, whole_number
 from vidcompress.core.foreign_arguments import ASKING, instead
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.media import VideoFrames, load_image, read_video
-from vidcompress.media.video.streaming_clip import ArrivingFrames, arriving
+from vidcompress.media.video.streaming_clip import StreamingClip, open_streaming_clip
 
 KEYS = ("question", "image", "images", "video")
 
@@ -49,7 +49,7 @@ class Question:
     @contextmanager
     def arriving(
         self, device: torch.device, dtype: torch.dtype, **sampling: Any
-    ) -> Iterator[tuple[list[Any], ArrivingFrames]]:
+    ) -> Iterator[tuple[list[Any], StreamingClip]]:
         """Read the pictures, and of the clip the first frame; the others follow in a thread within the block.
 
         Args:
@@ -61,7 +61,7 @@ class Question:
             Reread: only `open` serves the clip.
         """
         pictures = [load_image(image) for image in self.images]
-        with arriving(self.video, device, dtype, **sampling) as clip:
+        with open_streaming_clip(self.video, device, dtype, **sampling) as clip:
             yield pictures, clip
 
     def messages(self, note: str = "") -> list[dict[str, Any]]:

@@ -33,7 +33,7 @@ _STATES: list[list[tuple[dict[Any, Any], dict[Any, Any]]]] = []
 
 
 def roll_back(table: dict[Any, Any]) -> None:
-    """Take a table into the roll-back: what a package that cannot be loaded put into it is taken out again.
+    """Include a table in the roll-back: entries of a package that cannot be loaded are removed again.
 
     Args:
         table: filled by other packages' modules; what it holds at this call stays.
@@ -119,7 +119,7 @@ class Registry(Generic[T]):
         return self._packages.get(name)
 
     def unknown(self, name: str) -> str:
-        """What to say about a name that is not registered: the known ones, the nearest or how to add one."""
+        """Message about a name that is not registered: the known ones, the nearest or how to add one."""
         self._load()
         failed = "".join(f"; failed to load: {entry}" for entry in self.broken)
         if self.adding:
@@ -155,14 +155,14 @@ class Registry(Generic[T]):
         outer, Registry.loading = Registry.loading, plugin
         try:
             with _all_or_nothing(plugin.root):
-                before, known = set(self._classes), plugin.module in sys.modules
+                before, imported = set(self._classes), plugin.module in sys.modules
                 loaded = plugin.load()
                 if isinstance(loaded, type):
                     self.register(loaded)
                 mine = [name for name, cls in self._classes.items() if _root(cls) == plugin.root]
                 for name in mine:  # also what the package registered when the caller imported it
                     self._packages.setdefault(name, plugin.package)
-                if before == set(self._classes) and not (known and mine):
+                if before == set(self._classes) and not (imported and mine):
                     raise ArgumentError(
                         f"it registers no {self.what}; put @register_{self.what} above a class of that module"
                     )
@@ -195,8 +195,8 @@ def _all_or_nothing(root: str) -> Iterator[None]:
         for table, entries in states:
             table.clear()
             table.update(entries)
-        for registry, known in before:
-            for name in [n for n, cls in registry._classes.items() if n not in known and _root(cls) == root]:
+        for registry, names in before:
+            for name in [n for n, cls in registry._classes.items() if n not in names and _root(cls) == root]:
                 del registry._classes[name]
                 registry._packages.pop(name, None)
         for name in set(sys.modules) - modules:

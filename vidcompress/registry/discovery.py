@@ -14,5 +14,5 @@ def import_modules(package: str, path: Iterable[str]) -> None:
         package: its dotted name.
         path: its `__path__`.
     """
-    for module in sorted(found.name for found in iter_modules(path)):
+    for module in sorted(info.name for info in iter_modules(path)):
         import_module(f"{package}.{module}")

@@ -1,4 +1,4 @@
-"""Whether a class keeps the contract of its base class, as far as that shows before it is used."""
+"""Contract checks of registered classes: members and signatures against those of the base class."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ CALL_ARGUMENTS = frozenset(
 )
 """Arguments of the public functions that also take a method's options; an option of such a name would never arrive."""
 
+_OURS = __name__.partition(".")[0]
+"""The package whose classes say how a member is called."""
+
 
 def check_members(cls: type[Any], noun: str, also: tuple[str, ...] = ()) -> None:
     """Refuse abstract methods that are missing, and overrides that cannot be used as what they override.
@@ -35,9 +38,7 @@ def check_members(cls: type[Any], noun: str, also: tuple[str, ...] = ()) -> None
         raise ArgumentError(f"{noun} does not define {', '.join(missing)}, which its base class leaves to it")
     for name in dir(cls):
         owners = [owner for owner in cls.__mro__ if name in vars(owner)]
-        ours = [
-            owner for owner in owners if owner.__module__.partition(".")[0] == __package__.partition(".")[0]
-        ]
+        ours = [owner for owner in owners if owner.__module__.partition(".")[0] == _OURS]
         if (name.startswith("_") and name not in also) or not ours or ours[-1] is owners[0]:
             continue
         _check_member(cls, name, vars(ours[-1])[name], noun)
@@ -89,7 +90,7 @@ def _call_problem(theirs: inspect.Signature, ours: inspect.Signature, bound: boo
 
 
 def _names(signature: inspect.Signature) -> str:
-    """The parameters without annotations: (self, tokens, plan)."""
+    """The parameters without annotations: (self, tokens, budget)."""
     bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
     return str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty))
 
@@ -134,9 +135,9 @@ def _check_dataclass(cls: type[Any], base: type[Any], who: str) -> None:
             f"{who} must be a frozen dataclass, because its fields are its options; put @dataclass(frozen=True) "
             "directly above the class, below @register_method"
         )
-    known = set(vars(base).get("__annotations__", {}))
+    annotated = set(vars(base).get("__annotations__", {}))
     for field in dataclasses.fields(cls):
-        if field.name in known:
+        if field.name in annotated:
             raise ArgumentError(
                 f"{who} annotates {field.name!r}, which makes it an option; leave the annotation out or write "
                 f"{field.name}: ClassVar[...] = ..."

@@ -17,7 +17,7 @@ from vidcompress.core.budget import Policy, Separators, VisualBudget, visual_bud
 from vidcompress.core.config import CompressionConfig, ViewSkipping, make_settings
 from vidcompress.core.devices import input_device
 from vidcompress.core.layout import Modality
-from vidcompress.core.method import Method, Positions, say_once
+from vidcompress.core.method import Method, Positions
 from vidcompress.core.prompt import Prompt
 from vidcompress.core.pruning.report import PruningReport
 from vidcompress.core.reductions import full_precision
@@ -25,7 +25,7 @@ from vidcompress.core.selection import Selection
 from vidcompress.core.timing import Timings, phase
 from vidcompress.core.tokens import Evidence, LazyTokens, VisualTokens
 from vidcompress.core.visual_report import VisualReport
-from vidcompress.errors import UnsupportedInputError, shown
+from vidcompress.errors import UnsupportedInputError, shown, warn_once
 from vidcompress.llm_pruning.cache_names import cache_name, given_cache
 from vidcompress.llm_pruning.hooks import Pruning
 from vidcompress.llm_pruning.plan import plan_pruning
@@ -115,7 +115,7 @@ def compress_with(
         )
     untested = beyond_tested(transformers.__version__)
     if untested:
-        say_once(untested)
+        warn_once(untested)
     settings = served_positions(adapter, settings)
     report = settings.report()
     timings = report.timing_ms = Timings()
@@ -185,7 +185,7 @@ def compress_with(
                 VisualReport.from_selection(
                     visuals[key].layout,
                     kept[key],
-                    budget=plans[key].budget,
+                    budget=plans[key].positions,
                     row=row,
                     note=_note(plans[key], visuals[key], settings, alike.get(key, 0)),
                     spared=len(visuals[key].layout.views) - len(tokens[key].layout.views) + alike.get(key, 0),
@@ -290,7 +290,7 @@ def _encode(
             alike |= dict(zip(keys, fewer, strict=True))
         else:
             part = [
-                replace(visuals[key], may_defer=not reads and plans[key].budget < plans[key].total)
+                replace(visuals[key], may_defer=not reads and plans[key].positions < plans[key].total)
                 for key in keys
             ]
             encoded = adapter.encode(part, evidence, frames, settings.max_views)
@@ -458,7 +458,7 @@ def _note(plan: VisualBudget, visual: Visual, settings: CompressionConfig, spare
     views = sum(size > 0 for size in visual.layout.sizes)
     if settings.method.uses_budget and plan.policy != "reference" and plan.tokens < views:
         notes.append(
-            f"its budget of {plan.budget} leaves {plan.tokens} tokens for {views} views, so at least "
+            f"its budget of {plan.positions} leaves {plan.tokens} tokens for {views} views, so at least "
             f"{views - plan.tokens} of them send nothing"
         )
     return "; ".join(notes) or None

@@ -70,18 +70,18 @@ def check_selections(method: Method, layout: Layout, where: str = "layout") -> N
         for ratio in ("0.05", "0.25", "0.6", "1"):
             for policy in POLICIES:
                 for separators in SEPARATORS if policy == "exact" else ("keep",):
-                    budget = Budget(ratio)
+                    requested = Budget(ratio)
                     try:
-                        (positions,) = budget.split([len(layout)])
-                        plan = visual_budget(
-                            layout, positions, ratio=budget.ratio, separators=separators, policy=policy
+                        (positions,) = requested.split([len(layout)])
+                        budget = visual_budget(
+                            layout, positions, ratio=requested.ratio, separators=separators, policy=policy
                         )
-                        selection = method.select(tokens, plan)
+                        selection = method.select(tokens, budget)
                     except BudgetError:
                         continue  # said so, with what would do
                     what = f"{method.name} on {where} at {ratio}, policy {policy}, separators {separators}"
-                    _check_selection(selection, tokens, plan, method, what)
-                    again = method.select(tokens, plan)
+                    _check_selection(selection, tokens, budget, method, what)
+                    again = method.select(tokens, budget)
                     require(
                         torch.equal(selection.index, again.index), f"{what}: two calls select differently"
                     )
@@ -89,17 +89,17 @@ def check_selections(method: Method, layout: Layout, where: str = "layout") -> N
     _check_batch(method, layout, where)
     for name, features in _odd_features(layout).items():
         tokens = replace(made_up(layout, method, width=features.shape[1]), features=features)
-        plan = visual_budget(layout, max(1, len(layout) // 2))
+        budget = visual_budget(layout, max(1, len(layout) // 2))
         try:
             _check_selection(
-                method.select(tokens, plan), tokens, plan, method, f"{method.name} on {where}, {name}"
+                method.select(tokens, budget), tokens, budget, method, f"{method.name} on {where}, {name}"
             )
         except BudgetError:
             continue
 
 
 def _check_selection(
-    selection: Selection, tokens: VisualTokens, plan: VisualBudget, method: Method, what: str
+    selection: Selection, tokens: VisualTokens, budget: VisualBudget, method: Method, what: str
 ) -> None:
     require(isinstance(selection, Selection), f"{what}: returns {type(selection).__name__}, not a Selection")
     index, layout = selection.index, tokens.layout
@@ -116,14 +116,16 @@ def _check_selection(
         require(
             alike, f"{what}: features are {selection.features.dtype}, they came as {tokens.features.dtype}"
         )
-    if plan.policy == "reference" or not method.uses_budget:
+    if budget.policy == "reference" or not method.uses_budget:
         return
     count, separators = len(index), int(layout.separator[index].sum())
     if not method.exact:
-        require(count <= plan.budget, f"{what}: selects {count}, the budget is {plan.budget}")
+        require(count <= budget.positions, f"{what}: selects {count}, the budget is {budget.positions}")
         return
-    require(count == plan.budget, f"{what}: selects {count}, the budget is {plan.budget}")
-    require(separators == plan.separators, f"{what}: {separators} separators, the plan has {plan.separators}")
+    require(count == budget.positions, f"{what}: selects {count}, the budget is {budget.positions}")
+    require(
+        separators == budget.separators, f"{what}: {separators} separators, the plan has {budget.separators}"
+    )
     if count == len(tokens):
         require(index.tolist() == list(range(count)), f"{what}: the whole input is not in its own order")
 
@@ -134,12 +136,12 @@ def _check_batch(method: Method, layout: Layout, where: str) -> None:
         tokens = made_up(layout, method, has_cls=has_cls)
         turned = {key: value.flip(0) for key, value in tokens.evidence.items()}
         batch = [tokens, replace(tokens, features=tokens.features.flip(0), evidence=turned)]
-        plan = visual_budget(layout, max(1, len(layout) // 3))
+        budget = visual_budget(layout, max(1, len(layout) // 3))
         try:
-            alone = [method.select(one, plan).index for one in batch]
+            alone = [method.select(one, budget).index for one in batch]
         except BudgetError:
             return
-        together = [selection.index for selection in method.select_batch(batch, [plan, plan])]
+        together = [selection.index for selection in method.select_batch(batch, [budget, budget])]
         require(
             len(together) == 2 and all(map(torch.equal, alone, together)),
             f"{method.name} on {where}: select_batch selects other tokens than select",
@@ -147,7 +149,7 @@ def _check_batch(method: Method, layout: Layout, where: str) -> None:
         if not method.reads_features(layout.modality, has_cls):
             others = replace(tokens, features=tokens.features.flip(0))
             require(
-                torch.equal(method.select(others, plan).index, alone[0]),
+                torch.equal(method.select(others, budget).index, alone[0]),
                 f"{method.name} on {where}: reads features, which reads_features() denies",
             )
 
@@ -159,13 +161,13 @@ def _check_purity(method: Method, layout: Layout, where: str) -> None:
         tokens.features.clone(),
         {key: value.clone() for key, value in tokens.evidence.items()},
     )
-    plan = visual_budget(layout, max(1, len(layout) // 3))
+    budget = visual_budget(layout, max(1, len(layout) // 3))
     picked = []
     with torch.random.fork_rng(devices=[]):
         for seed in (1, 2):
             torch.manual_seed(seed)
             try:
-                picked.append(method.select(tokens, plan).index)
+                picked.append(method.select(tokens, budget).index)
             except BudgetError:
                 return
     require(

@@ -4,9 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from vidcompress import VisualTokens, register_method
-from vidcompress.core.budget import VisualBudget
-from vidcompress.core.method import ScoredMethod, require_numbers
+from vidcompress.methods import ScoredMethod, VisualBudget, VisualTokens, register_method, require_numbers
 
 
 @register_method
@@ -30,7 +28,7 @@ class Edges(ScoredMethod):
     def __post_init__(self) -> None:
         require_numbers(order=self.order)
 
-    def scores(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[torch.Tensor, torch.Tensor]:
+    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[torch.Tensor, torch.Tensor]:
         layout, features = tokens.layout, tokens.features.float()
         steps = torch.linalg.vector_norm(features[1:] - features[:-1], ord=self.order, dim=-1)
         same_row = (layout.view[1:] == layout.view[:-1]) & (layout.row[1:] == layout.row[:-1])

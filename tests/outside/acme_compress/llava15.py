@@ -6,8 +6,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidcompress import Evidence, UnsupportedInputError, UnsupportedModelError, VisualTokens, register_adapter
-from vidcompress.adapters import Adapter, EncoderProbe, Visual, encoder_layers, image_layout
+from vidcompress import UnsupportedInputError, UnsupportedModelError
+from vidcompress.adapters import (
+    Adapter,
+    EncoderProbe,
+    Evidence,
+    Visual,
+    VisualTokens,
+    encoder_layers,
+    image_layout,
+    register_adapter,
+)
 from vidcompress.media import Family, register_family
 
 CLS = {"clip_vision_model": True, "siglip_vision_model": False}

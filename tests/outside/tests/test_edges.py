@@ -2,9 +2,9 @@
 
 import torch
 
-from vidcompress import VisualTokens, get_method, testing
+from vidcompress import get_method, testing
 from vidcompress.adapters import image_layout
-from vidcompress.core.budget import visual_budget
+from vidcompress.methods import VisualTokens, visual_budget
 
 
 def test_edges_keeps_the_contract() -> None:

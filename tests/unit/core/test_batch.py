@@ -26,15 +26,15 @@ def batch(
     layouts: dict[str, Layout], dim: int, dtype: torch.dtype, copies: int = 3
 ) -> tuple[list[VisualTokens], list[VisualBudget]]:
     """Visuals of every shape by turns, each with a ratio of its own."""
-    tokens, plans = [], []
+    tokens, budgets = [], []
     for number in range(copies * len(layouts)):
         layout = list(layouts.values())[number % len(layouts)]
         if number >= len(layouts):
             layout = replace(layout)  # alike, and not the same object
         ratio = Fraction(1 + number % 7, 8)
         tokens.append(make_tokens(layout, dim=dim, seed=number, dtype=dtype))
-        plans.append(visual_budget(layout, max(2, round(len(layout) * ratio)), ratio=ratio))
-    return tokens, plans
+        budgets.append(visual_budget(layout, max(2, round(len(layout) * ratio)), ratio=ratio))
+    return tokens, budgets
 
 
 MEASURED: list[tuple[str, dict[str, Any], dict[str, Layout]]] = [
@@ -57,18 +57,18 @@ def test_scores_and_wishes_are_those_of_each_alone(
     method = get_method(name, **options)
     assert isinstance(method, ScoredMethod)
     layouts = {key: layout for key, layout in layouts.items() if len(layout) > 1}
-    tokens, plans = batch(layouts, dim, dtype)
+    tokens, budgets = batch(layouts, dim, dtype)
     joined = batch_layouts(tuple(one.layout for one in tokens))
-    together = method.scores_batch(joined, tokens, plans)
-    alone = [method.scores(one, plan) for one, plan in zip(tokens, plans, strict=True)]
+    together = method.scores_batch(joined, tokens, budgets)
+    alone = [method.scores(one, budget) for one, budget in zip(tokens, budgets, strict=True)]
     # Norms of the views of a ragged batch are sums over rows of another length: in float64 their last bit may differ.
     atol = 1e-14 if dtype == DOUBLE else 0.0
     for one, others in zip(together, zip(*alone, strict=True), strict=True):
         found, expected = (meaningful(values, joined.layout) for values in (one, torch.cat(others)))
         torch.testing.assert_close(found, expected, rtol=0.0, atol=atol)
-    chosen = method.select_batch(tokens, plans)
-    for selection, one, plan in zip(chosen, tokens, plans, strict=True):
-        assert torch.equal(selection.index, method.select(one, plan).index)
+    chosen = method.select_batch(tokens, budgets)
+    for selection, one, budget in zip(chosen, tokens, budgets, strict=True):
+        assert torch.equal(selection.index, method.select(one, budget).index)
 
 
 def meaningful(values: torch.Tensor, layout: Layout) -> torch.Tensor:

@@ -85,30 +85,30 @@ def test_ratio_fraction_reads_the_shortest_decimal() -> None:
 def test_share_of_separators(layout: Layout) -> None:
     total, newlines = layout.full_length, layout.num_separators
     tokens = total - newlines
-    for budget in range(total + 1):
-        plan = visual_budget(layout, budget)
+    for positions in range(total + 1):
+        budget = visual_budget(layout, positions)
         if layout.trailing_separator:
-            wanted = int(budget >= 2)
+            wanted = int(positions >= 2)
         else:
-            wanted = math.floor(Fraction(budget * newlines, total) + Fraction(1, 2))
-        assert (plan.budget, plan.separators, plan.tokens) == (budget, wanted, budget - wanted)
-        assert 0 <= plan.tokens <= tokens
-        assert 0 <= plan.separators <= newlines
-        dropped = visual_budget(layout, budget, separators="drop")
-        assert (dropped.separators, dropped.tokens) == (0, min(budget, tokens))
-        if budget < newlines:
+            wanted = math.floor(Fraction(positions * newlines, total) + Fraction(1, 2))
+        assert (budget.positions, budget.separators, budget.tokens) == (positions, wanted, positions - wanted)
+        assert 0 <= budget.tokens <= tokens
+        assert 0 <= budget.separators <= newlines
+        dropped = visual_budget(layout, positions, separators="drop")
+        assert (dropped.separators, dropped.tokens) == (0, min(positions, tokens))
+        if positions < newlines:
             with pytest.raises(BudgetError, match=f"separators='keep' needs a budget of at least {newlines}"):
-                visual_budget(layout, budget, separators="keep")
+                visual_budget(layout, positions, separators="keep")
         else:
-            assert visual_budget(layout, budget, separators="keep").separators == newlines
-        if total > 400 and budget > 40:
+            assert visual_budget(layout, positions, separators="keep").separators == newlines
+        if total > 400 and positions > 40:
             break
 
 
 def test_reference_puts_separators_on_top() -> None:
     layout = LAYOUTS["video, newline per row"]
-    plan = visual_budget(layout, 36, ratio=Fraction(1, 4), separators="keep", policy="reference")
-    assert (plan.separators, plan.ratio, plan.policy) == (24, 0.25, "reference")
+    budget = visual_budget(layout, 36, ratio=Fraction(1, 4), separators="keep", policy="reference")
+    assert (budget.separators, budget.ratio, budget.policy) == (24, 0.25, "reference")
 
 
 @pytest.mark.parametrize(

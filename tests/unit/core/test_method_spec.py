@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vidcompress.core.method_spec import read_label, split_labels
+from vidcompress.core.method_spec import parse_method_spec, split_method_specs
 from vidcompress.errors import ArgumentError
 
 
@@ -21,14 +21,14 @@ from vidcompress.errors import ArgumentError
     ],
 )
 def test_commas_before_an_option_belong_to_the_label(text: str, labels: list[str]) -> None:
-    assert split_labels(text) == labels
+    assert split_method_specs(text) == labels
 
 
 def test_values_are_read_as_json() -> None:
-    name, options = read_label("m:tau=5,alpha=0.5,flag=true,score=local,empty=")
+    name, options = parse_method_spec("m:tau=5,alpha=0.5,flag=true,score=local,empty=")
     assert name == "m"
     assert options == {"tau": 5, "alpha": 0.5, "flag": True, "score": "local", "empty": ""}
-    assert read_label("globalcom2+fastv") == ("globalcom2+fastv", {})
+    assert parse_method_spec("globalcom2+fastv") == ("globalcom2+fastv", {})
 
 
 @pytest.mark.parametrize(
@@ -45,4 +45,4 @@ def test_values_are_read_as_json() -> None:
 )
 def test_bad_labels(label: str, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
-        read_label(label)
+        parse_method_spec(label)

@@ -41,16 +41,16 @@ SCORED: list[tuple[str, dict[str, Any], dict[str, Layout]]] = [
 def batch_of(
     layouts: dict[str, Layout], ratio: str, **how: Any
 ) -> tuple[list[VisualTokens], list[VisualBudget]]:
-    """Tokens and plans of all layouts that the budget can serve, seeded differently."""
-    tokens, plans = [], []
+    """Tokens and budgets of all layouts that the budget can serve, seeded differently."""
+    tokens, budgets = [], []
     for number, layout in enumerate(layouts.values()):
         (positions,) = Budget(ratio).split([len(layout)])
         try:
-            plans.append(visual_budget(layout, positions, ratio=Fraction(ratio), **how))
+            budgets.append(visual_budget(layout, positions, ratio=Fraction(ratio), **how))
         except BudgetError:
             continue
         tokens.append(make_tokens(layout, seed=number))
-    return tokens, plans
+    return tokens, budgets
 
 
 @pytest.mark.parametrize("how", [{}, {"separators": "drop"}, {"separators": "keep"}, {"policy": "reference"}])
@@ -62,9 +62,9 @@ def test_the_same_tokens_as_alone(
     for ratio in ("0.02", "0.1", "0.3", "0.9", "1"):
         if how.get("policy") == "reference":
             how = {**how, "separators": "keep"}
-        tokens, plans = batch_of(layouts, ratio, **how)
-        alone = [method.select(one, plan) for one, plan in zip(tokens, plans, strict=True)]
-        together = method.select_batch(tokens, plans)
+        tokens, budgets = batch_of(layouts, ratio, **how)
+        alone = [method.select(one, budget) for one, budget in zip(tokens, budgets, strict=True)]
+        together = method.select_batch(tokens, budgets)
         assert len(together) == len(alone) >= 3
         for one, other in zip(alone, together, strict=True):
             assert torch.equal(one.index, other.index)
@@ -100,13 +100,13 @@ def test_one_more_visual_costs_its_scores_only(
     name: str, evidence: str, layout: Layout, each: int, once: int
 ) -> None:
     method = get_method(name, **({} if evidence == "auto" else {"evidence": evidence}))
-    plan = visual_budget(layout, len(layout) // 4, ratio=Fraction(1, 4))
+    budget = visual_budget(layout, len(layout) // 4, ratio=Fraction(1, 4))
     seen = {}
     for count in (2, 6):
         tokens = [make_tokens(layout, dim=64, seed=number) for number in range(count)]
-        method.select_batch(tokens, [plan] * count)  # layouts are joined once per geometry
+        method.select_batch(tokens, [budget] * count)  # layouts are joined once per geometry
         with Count() as counter:
-            method.select_batch(tokens, [plan] * count)
+            method.select_batch(tokens, [budget] * count)
         seen[count] = counter.seen
     assert seen[6] - seen[2] <= 4 * each
     assert seen[2] - 2 * each <= once
@@ -143,15 +143,17 @@ def test_joined_layouts_count_through() -> None:
 class Own(FasterVLM):
     """Selects in its own way."""
 
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
-        return Selection(torch.arange(plan.budget))
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+        return Selection(torch.arange(budget.positions))
 
 
 def test_whoever_selects_alone_is_asked_alone() -> None:
-    tokens, plans = batch_of(IMAGES, "0.3")
-    assert [len(one) for one in Own().select_batch(tokens, plans)] == [plan.budget for plan in plans]
-    last = [int(one.index[-1]) for one in Own().select_batch(tokens, plans)]
-    assert last == [plan.budget - 1 for plan in plans]
+    tokens, budgets = batch_of(IMAGES, "0.3")
+    assert [len(one) for one in Own().select_batch(tokens, budgets)] == [
+        budget.positions for budget in budgets
+    ]
+    last = [int(one.index[-1]) for one in Own().select_batch(tokens, budgets)]
+    assert last == [budget.positions - 1 for budget in budgets]
     assert FasterVLM.select_batch is ScoredMethod.select_batch
 
 
@@ -159,16 +161,16 @@ def test_whoever_selects_alone_is_asked_alone() -> None:
 class Reversed(GlobalCom2):
     """Scores in its own way, without a word on batches."""
 
-    def scores(self, tokens: VisualTokens, plan: VisualBudget) -> tuple[torch.Tensor, torch.Tensor]:
-        scores, weights = super().scores(tokens, plan)
+    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[torch.Tensor, torch.Tensor]:
+        scores, weights = super().scores(tokens, budget)
         return -scores, weights
 
 
 class FirstOnes:
     """A `select` to mix into a method."""
 
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
-        return Selection(torch.arange(plan.budget))
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+        return Selection(torch.arange(budget.positions))
 
 
 @dataclass(frozen=True)
@@ -183,12 +185,12 @@ class Unscored(Method):
     def scores(self) -> int:
         return 3
 
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         return Selection(torch.arange(self.scores()))
 
 
 @pytest.mark.parametrize("method", [Reversed(), Mixed(), Unscored()])
 def test_what_a_subclass_overrides_is_asked_in_batches_too(method: Method) -> None:
-    tokens, plans = batch_of(IMAGES, "0.3")
-    for one, plan, made in zip(tokens, plans, method.select_batch(tokens, plans), strict=True):
-        assert torch.equal(made.index, method.select(one, plan).index)
+    tokens, budgets = batch_of(IMAGES, "0.3")
+    for one, budget, made in zip(tokens, budgets, method.select_batch(tokens, budgets), strict=True):
+        assert torch.equal(made.index, method.select(one, budget).index)

@@ -16,12 +16,11 @@ from vidcompress.core.scoring import (
     Commander,
     allocate,
     commander_of_image,
-    redistribute,
     token_scores,
     unit_norm,
-    view_importance,
 )
 from vidcompress.errors import UnsupportedInputError
+from vidcompress.methods.globalcom2 import gated_views, redistribute
 
 TWO_BY_TWO = IMAGES["two by two"]
 
@@ -183,7 +182,7 @@ def test_crops_worth_least_send_nothing_and_hand_on_what_they_had() -> None:
     grid[:2, :2], grid[2:, 2:], grid[2:, :2] = 3.0, 5.0, 1.0  # crops are worth 12, 0, 4 and 20
     chief = Commander(torch.zeros(len(layout)), grid)
     for needed, wanted in ((1, "10001"), (32, "10001"), (33, "11001"), (49, "11011"), (65, "11111")):
-        assert view_importance(chief, layout, needed).tolist() == [mark == "1" for mark in wanted]
+        assert gated_views(chief, layout, needed).tolist() == [mark == "1" for mark in wanted]
     crops = torch.tensor([False, True, True, True, True])
     weights = torch.tensor([8.0, 1.0, 2.0, 3.0, 4.0], dtype=torch.float64)
     handed = redistribute(weights, torch.tensor([True, True, False, False, True]), crops)
@@ -193,4 +192,4 @@ def test_crops_worth_least_send_nothing_and_hand_on_what_they_had() -> None:
 def test_fully_padded_crops_are_never_worth_keeping_others_for() -> None:
     layout = image_layout((4, 4), (2, 2), unpadded=(0, 0, 4, 8))  # the lower crops are padding
     chief = Commander(torch.zeros(len(layout)), torch.arange(16.0).view(4, 4))
-    assert view_importance(chief, layout, 1).tolist() == [True, False, True, True, True]
+    assert gated_views(chief, layout, 1).tolist() == [True, False, True, True, True]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tiny_models import Scene, batch, tiny_model
-from vidcompress.core import method as base
+from vidcompress import errors
 from vidcompress.loading.versions import NEWEST_TESTED, OLDEST_TESTED, beyond_tested
 from vidcompress.session import compress as session
 from vidcompress.session.compress import compress_inputs
@@ -37,7 +37,7 @@ def test_only_a_newer_version_is_called_untested() -> None:
 def test_compression_says_once_that_a_version_is_untested(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model("llava_next")
     inputs = batch(model, [Scene((("image", (56, 56)),))])
-    monkeypatch.setattr(base, "_said", set())
+    monkeypatch.setattr(errors, "_WARNED", set())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         compress_inputs(model, inputs, "uniform", retention_ratio=0.5)

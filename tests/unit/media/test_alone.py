@@ -20,10 +20,10 @@ from vidcompress.adapters.llava import LlavaAdapter
 from vidcompress.core.timing import Phases
 from vidcompress.errors import UnsupportedInputError
 from vidcompress.media import MediaError, read_video
-from vidcompress.media.video import streaming_clip as arriving
+from vidcompress.media.video import streaming_clip
 from vidcompress.media.video.partial_clip import Reread
 from vidcompress.media.video.readers import pyav_reader
-from vidcompress.media.video.streaming import FrameViews
+from vidcompress.media.video.streaming_views import FrameViews
 from vidcompress.qa import single as alone
 from vidcompress.qa.question import Question
 
@@ -126,7 +126,7 @@ def test_the_encoder_begins_before_the_last_frame_is_read(
     asked: Any, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     qa, seen = asked("llava_onevision"), Event()
-    read = arriving.read_parts
+    read = streaming_clip.read_parts
 
     def gated(*args: Any, **kwargs: Any) -> Any:
         for part in read(*args, **kwargs):
@@ -134,7 +134,7 @@ def test_the_encoder_begins_before_the_last_frame_is_read(
                 assert seen.wait(LONG), "frame 24 is not wanted before the encoder has seen 16"
             yield part
 
-    monkeypatch.setattr(arriving, "read_parts", gated)
+    monkeypatch.setattr(streaming_clip, "read_parts", gated)
     hook = qa.model.model.vision_tower.register_forward_pre_hook(lambda *_: seen.set())
     answer = qa.using(method="uniform").ask("what is this ?", video=path, max_new_tokens=1)
     hook.remove()
@@ -144,7 +144,7 @@ def test_the_encoder_begins_before_the_last_frame_is_read(
 def test_waiting_for_frames_counts_as_decoding(
     asked: Any, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    qa, read = asked("llava_onevision"), arriving.read_parts
+    qa, read = asked("llava_onevision"), streaming_clip.read_parts
 
     def slow(*args: Any, **kwargs: Any) -> Any:
         for part in read(*args, **kwargs):
@@ -152,7 +152,7 @@ def test_waiting_for_frames_counts_as_decoding(
             yield part
         time.sleep(0.2)  # after the last frame, before its notes are there
 
-    monkeypatch.setattr(arriving, "read_parts", slow)
+    monkeypatch.setattr(streaming_clip, "read_parts", slow)
     begun = time.perf_counter()
     timing = qa.ask("what is this ?", video=path, max_new_tokens=1).timing_ms
     took = (time.perf_counter() - begun) * 1e3
@@ -203,14 +203,14 @@ def endless(*args: Any, **kwargs: Any) -> Any:
         yield part
 
 
-READ = arriving.read_parts
+READ = streaming_clip.read_parts
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, MemoryError])
 def test_nothing_is_left_when_the_encoder_is_interrupted(
     running: Any, error: type[BaseException], asked: Any, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arriving, "read_parts", endless)
+    monkeypatch.setattr(streaming_clip, "read_parts", endless)
     qa, seen = asked("llava_next_video"), []
 
     def fail(*_: Any) -> None:
@@ -232,7 +232,7 @@ def test_nothing_is_left_when_the_encoder_is_interrupted(
 def test_whoever_waits_for_frames_can_be_interrupted(
     running: Any, asked: Any, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arriving, "read_parts", endless)
+    monkeypatch.setattr(streaming_clip, "read_parts", endless)
     qa, me = asked("llava_onevision"), threading.get_ident()
     before = signal.signal(
         signal.SIGINT, signal.default_int_handler

@@ -23,11 +23,11 @@ from vidcompress.media import read_video
 from vidcompress.media.preprocessing.pixel_config import PixelRecipe
 from vidcompress.media.preprocessing.transforms import frame_views
 from vidcompress.media.video import streaming_clip as arriving_module
-from vidcompress.media.video.partial_clip import Part, Parts, Reread, whole
+from vidcompress.media.video.partial_clip import PartialClip, PartialClips, Reread, whole
 from vidcompress.media.video.read import VideoFrames
 from vidcompress.media.video.readers import pyav_reader
-from vidcompress.media.video.streaming import STEP, FrameViews
-from vidcompress.media.video.streaming_clip import ArrivingFrames, arriving, read_parts
+from vidcompress.media.video.streaming_clip import StreamingClip, open_streaming_clip, read_parts
+from vidcompress.media.video.streaming_views import STEP, FrameViews
 
 CPU = torch.device("cpu")
 SQUARE = PixelRecipe((28, 28), None, None, "bicubic", (0.48, 0.46, 0.41), (0.27, 0.26, 0.28), 1 / 255)
@@ -44,7 +44,9 @@ def clip_of(count: int) -> VideoFrames:
     return VideoFrames(frames, tuple(map(float, range(count))), float(count), 1.0, count, "memory", "drawn")
 
 
-def stepwise(clip: VideoFrames, steps: list[int], gate: Callable[[int], None] = lambda ready: None) -> Parts:
+def stepwise(
+    clip: VideoFrames, steps: list[int], gate: Callable[[int], None] = lambda ready: None
+) -> PartialClips:
     """A reader that fills a block of its own as it goes."""
     block = torch.zeros_like(clip.frames)
     known = replace(clip, frames=block)
@@ -53,10 +55,12 @@ def stepwise(clip: VideoFrames, steps: list[int], gate: Callable[[int], None] = 
         gate(ready)
         block[ready : ready + step] = clip.frames[ready : ready + step]
         ready = min(ready + step, len(clip))
-        yield Part(known, ready)
+        yield PartialClip(known, ready)
 
 
-def views_of(parts: Parts, recipe: PixelRecipe = SQUARE, dtype: torch.dtype = torch.float32) -> FrameViews:
+def views_of(
+    parts: PartialClips, recipe: PixelRecipe = SQUARE, dtype: torch.dtype = torch.float32
+) -> FrameViews:
     return FrameViews(next(parts), parts, recipe, resize_device=CPU, device=CPU, dtype=dtype)
 
 
@@ -124,13 +128,13 @@ def test_what_goes_wrong_is_raised_for_the_frames_that_are_missing() -> None:
 def test_closing_stops_the_reader_where_it_is(running: Any) -> None:
     at, closed = Event(), Event()
 
-    def endless() -> Parts:
+    def endless() -> PartialClips:
         try:
-            yield Part(clip_of(9), 1)
+            yield PartialClip(clip_of(9), 1)
             while True:
                 at.set()
                 time.sleep(0.001)
-                yield Part(clip_of(9), 1)
+                yield PartialClip(clip_of(9), 1)
         finally:
             closed.set()
 
@@ -204,8 +208,8 @@ def test_every_source_arrives_as_it_is_read(
     options = {**sampling, "backend": backend, "default_frames": 10}
     expected = read_video(source, **options)
     *_, last = read_parts(source, **options)
-    with arriving(source, CPU, torch.float32, **options) as clip:
-        assert isinstance(clip, ArrivingFrames) and len(clip) == len(expected)
+    with open_streaming_clip(source, CPU, torch.float32, **options) as clip:
+        assert isinstance(clip, StreamingClip) and len(clip) == len(expected)
         told = ("times", "duration", "fps", "total_frames", "backend", "source")
         assert [getattr(clip, name) for name in told] == [getattr(expected, name) for name in told]
         views = clip.views(SQUARE, CPU)
@@ -224,12 +228,12 @@ def test_frames_come_one_by_one(kind: str, write_clip: Any, tmp_path: Path) -> N
 
 def test_a_clip_may_be_read_without_views(write_clip: Any) -> None:
     path = write_clip("arriving.mp4", 40, height=48, width=64, g="8", bf="2")
-    with arriving(path, CPU, torch.float32) as clip:
+    with open_streaming_clip(path, CPU, torch.float32) as clip:
         assert torch.equal(clip.whole().frames, read_video(path).frames) and clip.waited_ms == 0
 
 
 def interrupted(stream: Any, begin: bool) -> None:
-    with arriving(stream, CPU, torch.float32, num_frames=40) as clip:
+    with open_streaming_clip(stream, CPU, torch.float32, num_frames=40) as clip:
         if begin:
             clip.views(SQUARE, CPU)[:8]
         raise KeyboardInterrupt("in the block")
@@ -258,7 +262,7 @@ def test_a_file_object_is_put_back_and_a_container_closed(write_clip: Any, monke
 def test_damage_is_told_as_when_the_clip_is_read_whole(damaged_clip: Path) -> None:
     with pytest.raises(MediaError, match="is damaged") as expected:
         read_video(damaged_clip, num_frames=40)
-    with arriving(damaged_clip, CPU, torch.float32, num_frames=40) as clip:
+    with open_streaming_clip(damaged_clip, CPU, torch.float32, num_frames=40) as clip:
         views = clip.views(SQUARE, CPU)
         assert torch.equal(views[:16], frame_views(clip.frames[:16], SQUARE, CPU)), "before the damage"
         with pytest.raises(MediaError, match="is damaged") as found:
@@ -276,12 +280,12 @@ def test_limits_and_wrong_arguments_are_refused_before_a_thread_is_there(
     (tmp_path / "none.mp4").write_bytes(b"nothing")
     with (
         pytest.raises(MediaError, match=r"none\.mp4"),
-        arriving(tmp_path / "none.mp4", CPU, torch.float32),
+        open_streaming_clip(tmp_path / "none.mp4", CPU, torch.float32),
     ):
         pass
     small = arriving_module.Request
     monkeypatch.setattr(arriving_module, "Request", lambda *args: replace(small(*args), max_bytes=100))
-    with pytest.raises(MediaError, match="over max_bytes=100"), arriving(path, CPU, torch.float32):
+    with pytest.raises(MediaError, match="over max_bytes=100"), open_streaming_clip(path, CPU, torch.float32):
         pass
     assert running() == []
 
@@ -289,6 +293,9 @@ def test_limits_and_wrong_arguments_are_refused_before_a_thread_is_there(
 def test_packets_that_mislead_ask_for_another_reading(write_clip: Any) -> None:
     """Fields: two packets may make one frame, so nothing that the packets told may hold."""
     path = write_clip("arriving_fields.mp4", 20, height=48, width=64, x264_params="tff=1:interlaced=1")
-    with pytest.raises(Reread, match="did not lead to its frames"), arriving(path, CPU, torch.float32):
+    with (
+        pytest.raises(Reread, match="did not lead to its frames"),
+        open_streaming_clip(path, CPU, torch.float32),
+    ):
         pass
     assert len(read_video(path, num_frames=5)) == 5

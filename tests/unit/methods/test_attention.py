@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from layouts import IMAGES, VIDEOS, make_tokens
+from vidcompress import errors
 from vidcompress.adapters.layouts import image_layout
-from vidcompress.core import method as base
 from vidcompress.core.budget import VisualBudget, visual_budget
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import UnsupportedInputError
@@ -52,7 +52,7 @@ def test_evidence_asked_for(name: str, options: dict[str, Any], has_cls: bool, w
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_fallback_is_said_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "_said", set())
+    monkeypatch.setattr(errors, "_WARNED", set())
     method = get_method(name)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -69,24 +69,24 @@ def test_the_fallback_is_said_once(name: str, monkeypatch: pytest.MonkeyPatch) -
 def test_attention_received_stands_in_where_there_is_no_cls(name: str) -> None:
     tokens = make_tokens(IMAGES["two by two"])
     received = {key: value for key, value in tokens.evidence.items() if "cls" not in key.quantity}
-    plan = visual_budget(tokens.layout, 60)
-    without = get_method(name).select(replace(tokens, evidence=received), plan)
+    budget = visual_budget(tokens.layout, 60)
+    without = get_method(name).select(replace(tokens, evidence=received), budget)
     options = {"evidence": "attention_received"} | ({"cls_token": False} if name == "visionzip" else {})
-    asked = get_method(name, **options).select(tokens, plan)
+    asked = get_method(name, **options).select(tokens, budget)
     assert torch.equal(without.index, asked.index)
-    assert without.index.tolist() != get_method(name).select(tokens, plan).index.tolist()
+    assert without.index.tolist() != get_method(name).select(tokens, budget).index.tolist()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_missing_evidence_is_named(name: str) -> None:
     tokens = make_tokens(IMAGES["two by two"])
-    plan = visual_budget(tokens.layout, 20)
+    budget = visual_budget(tokens.layout, 20)
     for key in get_method(name).needs("image", True):
         if key == CLS_HIDDEN:
             continue  # without it no CLS token is sent
         some = {k: v for k, v in tokens.evidence.items() if k != key and k.quantity != "attention_received"}
         with pytest.raises(UnsupportedInputError, match=f"needs .*{key.quantity}.*but the tokens came with"):
-            get_method(name).select(replace(tokens, evidence=some), plan)
+            get_method(name).select(replace(tokens, evidence=some), budget)
 
 
 def test_hired_follows_the_marks() -> None:
@@ -101,8 +101,8 @@ def test_hired_follows_the_marks() -> None:
     method = get_method("hired", alpha=0.75)  # int(0.25 x 16) = 4 marks
     index = method.select(tokens, VisualBudget(len(layout), 16, 0, 0.2)).index
     assert layout.view[index].bincount(minlength=5).tolist() == [12, 0, 4, 0, 0]
-    plan = VisualBudget(len(layout), 16, 8, 0.2, "reference", keep_separators=True)
-    index = method.select(tokens, plan).index
+    budget = VisualBudget(len(layout), 16, 8, 0.2, "reference", keep_separators=True)
+    index = method.select(tokens, budget).index
     assert layout.view[index].bincount(minlength=6).tolist() == [12, 2, 2, 0, 0, 8]
 
 
@@ -113,22 +113,22 @@ def test_order_is_an_option_under_either_policy(name: str, order: str) -> None:
     value = order if order == "sequence" else {"visionzip": "appended"}.get(name, "score")
     exact = visual_budget(tokens.layout, 60)
     reference = visual_budget(tokens.layout, 60, separators="keep", policy="reference")
-    for plan in (exact, reference):
-        auto, other = (get_method(name, order=o).select(tokens, plan) for o in ("auto", value))
+    for budget in (exact, reference):
+        auto, other = (get_method(name, order=o).select(tokens, budget) for o in ("auto", value))
         index = other.index
         assert sorted(index.tolist()) == sorted(auto.index.tolist())
         assert (index[1:] > index[:-1]).all().item() == (order == "sequence")
         torch.testing.assert_close(
             other.gather(tokens)[index.argsort()], auto.gather(tokens)[auto.index.argsort()]
         )
-        same = (order == "sequence") == (plan is exact)
+        same = (order == "sequence") == (budget is exact)
         assert torch.equal(index, auto.index) == same
 
 
 def test_prumerge_sends_newlines_last_in_score_order() -> None:
     tokens = make_tokens(VIDEOS["newline per row"])
-    plan = visual_budget(tokens.layout, 60, separators="keep", policy="reference")
-    index = get_method("prumerge").select(tokens, plan).index
+    budget = visual_budget(tokens.layout, 60, separators="keep", policy="reference")
+    index = get_method("prumerge").select(tokens, budget).index
     ends = tokens.layout.separator[index].tolist()
     assert ends == sorted(ends) and sum(ends) == tokens.layout.num_separators
     views = tokens.layout.view[index].tolist()
@@ -137,11 +137,11 @@ def test_prumerge_sends_newlines_last_in_score_order() -> None:
 
 def test_prumerge_without_merging_is_a_selection() -> None:
     tokens = make_tokens(IMAGES["landscape"])
-    plan = visual_budget(tokens.layout, 40)
-    plain = get_method("prumerge", merge=False).select(tokens, plan)
+    budget = visual_budget(tokens.layout, 40)
+    plain = get_method("prumerge", merge=False).select(tokens, budget)
     assert torch.equal(plain.gather(tokens), tokens.features[plain.index])
     ranked = get_method("fastervlm", layer=-1).select(
-        replace(tokens, evidence={Evidence("cls_attention", -1): tokens.evidence[WHOLE]}), plan
+        replace(tokens, evidence={Evidence("cls_attention", -1): tokens.evidence[WHOLE]}), budget
     )
     assert torch.equal(plain.index, ranked.index)
 
@@ -170,22 +170,22 @@ def test_visionzip_counts_cls_and_contextual_tokens_in_the_budget() -> None:
 @pytest.mark.parametrize("name", ["visionzip", "prumerge", "prumerge_plus"])
 def test_one_broken_token_spoils_no_merged_one(name: str) -> None:
     tokens = make_tokens(VIDEOS["one frame"], seed=3)
-    plan = visual_budget(tokens.layout, 9)
+    budget = visual_budget(tokens.layout, 9)
     whole = get_method(name, space="features", **({"cls_token": False} if name == "visionzip" else {}))
-    sent = set(whole.select(tokens, plan).index.tolist())
+    sent = set(whole.select(tokens, budget).index.tolist())
     victim = next(i for i in range(25) if i not in sent)
     tokens.features[victim] = torch.nan
-    selection = whole.select(tokens, plan)
+    selection = whole.select(tokens, budget)
     assert bool(selection.gather(tokens).isfinite().all())
 
 
 @pytest.mark.parametrize("name", ["visionzip", "prumerge", "prumerge_plus"])
 def test_blocks_of_views_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = make_tokens(IMAGES["37 views"], dtype=torch.float64)
-    plan = visual_budget(tokens.layout, 150)
-    whole = get_method(name).select(tokens, plan)
+    budget = visual_budget(tokens.layout, 150)
+    whole = get_method(name).select(tokens, budget)
     monkeypatch.setattr("vidcompress.core.reductions.CPU_BLOCK", 1)
-    parts = get_method(name).select(tokens, plan)
+    parts = get_method(name).select(tokens, budget)
     assert torch.equal(whole.index, parts.index)
     torch.testing.assert_close(whole.gather(tokens), parts.gather(tokens))
 

@@ -24,15 +24,15 @@ def test_none_keeps_everything(layout: Layout) -> None:
 
 def test_random_is_seeded_and_spreads() -> None:
     tokens = make_tokens(VIDEOS["no newline"])
-    plan = visual_budget(tokens.layout, 9)
-    draws = {tuple(get_method("random", seed=s).select(tokens, plan).index.tolist()) for s in range(300)}
+    budget = visual_budget(tokens.layout, 9)
+    draws = {tuple(get_method("random", seed=s).select(tokens, budget).index.tolist()) for s in range(300)}
     assert len(draws) > 290
     hits = np.bincount([i for draw in draws for i in draw], minlength=45) / len(draws)
     assert np.abs(hits - 0.2).max() < 0.09, "every token is equally likely"
     torch.manual_seed(1)
-    first = get_method("random").select(tokens, plan).index
+    first = get_method("random").select(tokens, budget).index
     torch.manual_seed(2)
-    assert torch.equal(get_method("random").select(tokens, plan).index, first), "the global seed has no say"
+    assert torch.equal(get_method("random").select(tokens, budget).index, first), "the global seed has no say"
 
 
 @pytest.mark.parametrize("seed", [0, 5])
@@ -40,8 +40,8 @@ def test_random_depends_on_the_seed_and_the_number_of_tokens_alone(seed: int) ->
     drawn = []
     for newlines in ("none", "end", "row"):
         layout = video_layout(5, (3, 4), newlines)  # type: ignore[arg-type]
-        plan = visual_budget(layout, 20, separators="drop")
-        index = get_method("random", seed=seed).select(make_tokens(layout, seed=len(drawn)), plan).index
+        budget = visual_budget(layout, 20, separators="drop")
+        index = get_method("random", seed=seed).select(make_tokens(layout, seed=len(drawn)), budget).index
         drawn.append(torch.isin(layout.token_index, index).tolist())
     assert sum(drawn[0]) == 20
     assert drawn[0] == drawn[1] == drawn[2]
@@ -116,8 +116,8 @@ def test_frames_are_those_of_linspace(newlines: str) -> None:
     layout = video_layout(16, (2, 3), newlines)  # type: ignore[arg-type]
     method, each = get_method("frames"), len(layout) // 16
     for count in range(1, 17):
-        plan = visual_budget(layout, count * each + layout.trailing_separator)
-        frames = method.frames(layout, plan)
+        budget = visual_budget(layout, count * each + layout.trailing_separator)
+        frames = method.frames(layout, budget)
         assert frames == tuple(np.linspace(0, 15, count, dtype=int).tolist())
 
 
@@ -126,26 +126,26 @@ def test_frames_are_those_of_linspace(newlines: str) -> None:
 def test_frames_before_and_after_the_encoder_agree(layout: Layout, separators: str) -> None:
     method, tokens = get_method("frames"), make_tokens(layout)
     size = layout.sizes[0]
-    budgets = range(len(layout) + 1) if len(layout) < 300 else (9, 10, 27, 500, len(layout))
+    lengths = range(len(layout) + 1) if len(layout) < 300 else (9, 10, 27, 500, len(layout))
     refused: list[tuple[int, str]] = []
-    for budget in budgets:
+    for positions in lengths:
         try:
-            plan = visual_budget(layout, budget, separators=separators)  # type: ignore[arg-type]
-            frames = method.frames(layout, plan)
+            budget = visual_budget(layout, positions, separators=separators)  # type: ignore[arg-type]
+            frames = method.frames(layout, budget)
         except BudgetError as error:
-            refused.append((budget, str(error)))
+            refused.append((positions, str(error)))
             continue
-        selection = method.select(tokens, plan)
-        assert len(selection) <= budget
+        selection = method.select(tokens, budget)
+        assert len(selection) <= positions
         fewer = layout.restrict_to_frames(torch.tensor(frames), frames)
         encoded = VisualTokens(tokens.features[fewer.source], fewer)
-        after = method.select(encoded, plan)
+        after = method.select(encoded, budget)
         assert torch.equal(after.source(fewer), selection.source(layout))
-        if budget:
-            assert plan.budget - len(selection) < size + layout.num_separators // len(layout.views) + 1
+        if positions:
+            assert budget.positions - len(selection) < size + layout.num_separators // len(layout.views) + 1
     assert len(method.select(tokens, visual_budget(layout, len(layout)))) == len(layout)
-    for budget, message in refused:
-        assert budget < size + layout.num_separators
+    for positions, message in refused:
+        assert positions < size + layout.num_separators
         assert "needs" in message
 
 
@@ -162,9 +162,9 @@ def test_frames_drops_newlines_before_it_gives_up() -> None:
 
 def test_a_budget_of_nothing_names_one_frame_and_sends_none() -> None:
     layout = VIDEOS["one newline"]
-    plan = visual_budget(layout, 0)
-    assert get_method("frames").frames(layout, plan) == (0,)
-    assert len(get_method("frames").select(make_tokens(layout), plan)) == 0
+    budget = visual_budget(layout, 0)
+    assert get_method("frames").frames(layout, budget) == (0,)
+    assert len(get_method("frames").select(make_tokens(layout), budget)) == 0
 
 
 def test_only_frames_leaves_frames_out_before_the_encoder() -> None:

@@ -74,9 +74,9 @@ def serves(method: Method, layout: Layout) -> bool:
 def run(
     method: Method, tokens: VisualTokens, ratio: float, mode: Separators = "thin"
 ) -> tuple[Selection, VisualBudget]:
-    budget = Budget(ratio).split([len(tokens)])[0]
-    plan = visual_budget(tokens.layout, budget, ratio=Fraction(str(ratio)), separators=mode)
-    return method.select(tokens, plan), plan
+    positions = Budget(ratio).split([len(tokens)])[0]
+    budget = visual_budget(tokens.layout, positions, ratio=Fraction(str(ratio)), separators=mode)
+    return method.select(tokens, budget), budget
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
@@ -91,15 +91,15 @@ def test_count_equals_the_budget(method: Method, layout: Layout) -> None:
     for ratio in RATIOS:
         for mode in MODES:
             try:
-                selection, plan = run(method, tokens, ratio, mode)
+                selection, budget = run(method, tokens, ratio, mode)
             except BudgetError:
                 assert mode == "keep"
                 continue
             index = selection.index
-            assert len(selection) == plan.budget
-            assert int(layout.separator[index].sum()) == plan.separators
+            assert len(selection) == budget.positions
+            assert int(layout.separator[index].sum()) == budget.separators
             assert bool((index[1:] > index[:-1]).all()), "in sequence order, each once"
-            assert selection.gather(tokens).shape == (plan.budget, tokens.features.shape[1])
+            assert selection.gather(tokens).shape == (budget.positions, tokens.features.shape[1])
 
 
 @settings(max_examples=40, deadline=None)
@@ -120,16 +120,15 @@ def test_count_equals_the_budget_on_drawn_shapes(data: st.DataObject) -> None:
         layout = video_layout(data.draw(st.integers(1, 12)), grid, newlines)
     tokens = make_tokens(layout, seed=data.draw(st.integers(0, 99)))
     method = data.draw(st.sampled_from([method for method in METHODS if serves(method, layout)]))
-    budget = data.draw(st.integers(0, len(layout)))
-    plan = visual_budget(layout, budget)
+    budget = visual_budget(layout, data.draw(st.integers(0, len(layout))))
     try:
-        count = len(method.select(tokens, plan))
+        count = len(method.select(tokens, budget))
     except BudgetError:
         assert method.name == "frames"
         assert budget < layout.sizes[0]
         return
     if method.exact:
-        assert count == plan.budget
+        assert count == budget.positions
     elif method.name != "none":
         assert count <= budget
 
@@ -165,9 +164,9 @@ def test_equal_and_broken_features_still_meet_the_budget(method: Method, value: 
         features = torch.full((len(layout), 8), value)
         tokens = replace(make_tokens(layout, dim=8), features=features)
         tokens.evidence = {key: torch.full_like(held, value) for key, held in tokens.evidence.items()}
-        selection, plan = run(method, tokens, 0.4 if method.name != "frames" else 1.0)
+        selection, budget = run(method, tokens, 0.4 if method.name != "frames" else 1.0)
         if method.exact:
-            assert len(selection) == plan.budget
+            assert len(selection) == budget.positions
         again, _ = run(method, tokens, 0.4 if method.name != "frames" else 1.0)
         assert torch.equal(selection.index, again.index)
 
@@ -219,9 +218,9 @@ def test_reference_sends_every_separator(method: Method, name: str) -> None:
         return
     tokens = make_tokens(layout)
     ratio = Fraction(1, 2) if method.name != "frames" else Fraction(1)
-    budget = Budget(ratio).split([len(layout)])[0]
-    plan = visual_budget(layout, budget, ratio=ratio, separators="keep", policy="reference")
-    selection = method.select(tokens, plan)
+    positions = Budget(ratio).split([len(layout)])[0]
+    budget = visual_budget(layout, positions, ratio=ratio, separators="keep", policy="reference")
+    selection = method.select(tokens, budget)
     if method.name not in FREE_SEPARATORS:
         assert int(layout.separator[selection.index].sum()) == layout.num_separators
     assert selection.index.unique().numel() == len(selection)
@@ -236,10 +235,10 @@ def test_reference_sends_every_separator(method: Method, name: str) -> None:
 def test_globalcom2_reference_counts_per_view() -> None:
     layout = VIDEOS["newline per row"]
     tokens = make_tokens(layout)
-    plan = visual_budget(layout, 1, ratio=Fraction(1, 4), separators="keep", policy="reference")
+    budget = visual_budget(layout, 1, ratio=Fraction(1, 4), separators="keep", policy="reference")
     method = get_method("globalcom2")
-    _, weights = method.scores(tokens, plan)
-    index = method.select(tokens, plan).index
+    _, weights = method.scores(tokens, budget)
+    index = method.select(tokens, budget).index
     counts = [int((layout.view[index] == t).sum()) for t in range(8)]
     assert counts == [int(w) for w in weights.tolist()]
 

@@ -142,7 +142,7 @@ def test_methods_name_their_evidence(name: str, options: dict[str, Any], has_cls
 
 @pytest.mark.parametrize("name", ["cdpruner", "fastvid"])
 def test_a_fallback_is_said_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vidcompress.core.method._said", set())
+    monkeypatch.setattr("vidcompress.errors._WARNED", set())
     with pytest.warns(UserWarning, match=f"method '{name}' has no auxiliary="):
         get_method(name).needs("video", False)
     with warnings.catch_warnings():
@@ -174,9 +174,9 @@ def test_evidence_decides() -> None:
     tokens = make_tokens(IMAGES["two by two"])
     other = Evidence("cls_attention", -1)
     tokens = VisualTokens(tokens.features, tokens.layout, {**tokens.evidence, other: torch.rand(len(tokens))})
-    plan = visual_budget(tokens.layout, 40)
+    budget = visual_budget(tokens.layout, 40)
     chosen = [
-        GlobalCom2(evidence=source).select(tokens, plan).index.tolist()
+        GlobalCom2(evidence=source).select(tokens, budget).index.tolist()
         for source in ("auto", "cls_attention", "distance")
     ]
     assert chosen[0] != chosen[1] != chosen[2] != chosen[0]

@@ -41,10 +41,12 @@ def counted(name: str, layout: Layout, policy: str, ratio: Fraction) -> Counter[
     tokens = make_tokens(layout)
     separators: Any = "keep" if policy == "reference" else "thin"
     policy_: Any = policy
-    plan = visual_budget(layout, int(len(layout) * ratio), ratio=ratio, separators=separators, policy=policy_)
+    budget = visual_budget(
+        layout, int(len(layout) * ratio), ratio=ratio, separators=separators, policy=policy_
+    )
     fresh = replace(tokens, layout=replace(layout))
     with Count() as count:
-        get_method(name).select(fresh, plan).gather(fresh)
+        get_method(name).select(fresh, budget).gather(fresh)
     return count.seen
 
 

@@ -23,7 +23,7 @@ IMAGES = frozenset({"image"})
 
 
 def make(decorated: bool = True, **attributes: Any) -> Any:
-    def select(self: Any, tokens: Any, plan: Any) -> Selection:
+    def select(self: Any, tokens: Any, budget: Any) -> Selection:
         raise NotImplementedError
 
     body = {
@@ -117,38 +117,38 @@ def test_the_real_registry_has_the_methods() -> None:
     assert METHODS.package("vidcom2") is None
 
 
-def swapped(self: Any, plan: Any) -> Selection:
+def swapped(self: Any, budget: Any) -> Selection:
     raise NotImplementedError
 
 
-def more(self: Any, tokens: Any, plan: Any, budget: Any) -> Selection:
+def more(self: Any, tokens: Any, budget: Any, extra: Any) -> Selection:
     raise NotImplementedError
 
 
-def by_keyword(self: Any, *, tokens: Any, plan: Any) -> Selection:
+def by_keyword(self: Any, *, tokens: Any, budget: Any) -> Selection:
     raise NotImplementedError
 
 
-def wider(self: Any, tokens: Any, plan: Any, verbose: bool = False, **rest: Any) -> Selection:
+def wider(self: Any, tokens: Any, budget: Any, verbose: bool = False, **rest: Any) -> Selection:
     raise NotImplementedError
 
 
 BAD_METHODS: list[tuple[dict[str, Any], str]] = [
     (
         {"select": swapped},
-        r"Mine: select\(self, plan\) cannot be called as select\(self, tokens, plan\) .*too many",
+        r"Mine: select\(self, budget\) cannot be called as select\(self, tokens, budget\) .*too many",
     ),
     (
         {"select": more},
-        r"select\(self, tokens, plan, budget\) cannot be called.*missing a required argument: 'budget'",
+        r"select\(self, tokens, budget, extra\) cannot be called.*missing a required argument: 'extra'",
     ),
-    ({"select": by_keyword}, r"select\(self, \*, tokens, plan\) cannot be called.*too many positional"),
+    ({"select": by_keyword}, r"select\(self, \*, tokens, budget\) cannot be called.*too many positional"),
     ({"select": 3}, "Mine: select must be a method, got 3"),
     (
         {"needs": lambda self, modality: ()},
         r"needs\(self, modality\) cannot be called as needs\(self, modality, has_cls\)",
     ),
-    ({"frames": lambda self: None}, r"frames\(self\) cannot be called as frames\(self, layout, plan\)"),
+    ({"frames": lambda self: None}, r"frames\(self\) cannot be called as frames\(self, layout, budget\)"),
     ({"modalities": "image"}, "modalities must be a frozenset of 'image' and 'video', got 'image'"),
     (
         {"modalities": frozenset({"sound"})},

@@ -157,7 +157,7 @@ def test_crops_are_judged_as_the_scores_judge_them(monkeypatch: Any) -> None:
     layout = image_layout((8, 8), (2, 2), unpadded=(0, 0, 16, 16), device="cpu")
     features = torch.randn(len(layout), 96, generator=torch.Generator().manual_seed(0))
     single, shapes, grids = image_layout((8, 8), newline=False, device="cpu"), [], []
-    for name, seen in (("distances", shapes), ("view_importance", grids)):
+    for name, seen in (("distances", shapes), ("gated_views", grids)):
         real = getattr(globalcom2, name)
         monkeypatch.setattr(
             globalcom2,
@@ -165,9 +165,9 @@ def test_crops_are_judged_as_the_scores_judge_them(monkeypatch: Any) -> None:
             lambda first, *rest, real=real, seen=seen: seen.append(first) or real(first, *rest),
         )
     method = globalcom2.GlobalCom2(allocation="gated", evidence="distance")
-    plan = visual_budget(layout, len(layout) // 8, ratio=Fraction(1, 8))
-    stay = method.crops(VisualTokens(features[: len(single)], single), layout, plan)
-    method.scores(VisualTokens(features, layout), plan)
+    budget = visual_budget(layout, len(layout) // 8, ratio=Fraction(1, 8))
+    stay = method.crops(VisualTokens(features[: len(single)], single), layout, budget)
+    method.scores(VisualTokens(features, layout), budget)
     assert [seen.shape for seen in shapes] == [features.shape] * 2
     assert torch.equal(*(seen.grid for seen in grids)) and stay is not None and 1 <= len(stay) < 4
 

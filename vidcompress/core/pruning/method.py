@@ -82,7 +82,7 @@ class InLLMMethod(Method):
     def __post_init__(self) -> None:
         one_of("schedule", self.schedule, SCHEDULES)
 
-    def select(self, tokens: VisualTokens, plan: VisualBudget) -> Selection:
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """All N positions in order: the language model prunes."""
         return Selection(torch.arange(len(tokens), device=tokens.layout.view.device))
 

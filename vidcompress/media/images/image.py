@@ -1,4 +1,4 @@
-"""Any still picture, as an upright 8-bit RGB image."""
+"""Still pictures of any format as upright 8-bit RGB images."""
 
 from __future__ import annotations
 
@@ -87,10 +87,10 @@ def _decode(stream: BinaryIO, name: str, max_pixels: int) -> Image:
         raise
     except UnidentifiedImageError as error:
         stream.seek(0)
-        known = "PNG, JPEG, WebP, GIF, BMP, TIFF, JPEG 2000, PPM or AVIF"
+        formats = "PNG, JPEG, WebP, GIF, BMP, TIFF, JPEG 2000, PPM or AVIF"
         other = (
             instead_of_picture(stream.read(HEAD_BYTES))
-            or f"is not a picture in a known format ({known}); check it, or convert it"
+            or f"is not a picture in a known format ({formats}); check it, or convert it"
         )
         raise MediaError(f"{called} {other}") from error
     except Image.DecompressionBombError as error:
@@ -126,11 +126,11 @@ def _finish(
         raise MediaError(
             f"{called} is damaged or cut short ({_first_line(error)}); fetch it again"
         ) from error
-    made = to_rgb(_turned(picture) if upright else picture, picture.format, levels)
+    rgb = to_rgb(_turned(picture) if upright else picture, picture.format, levels)
     if first_of_many:
-        made = made.copy() if made is picture else made
-        made.info[NOTE] = "the first frame of several was taken; pass the file as video= to show them all"
-    return made
+        rgb = rgb.copy() if rgb is picture else rgb
+        rgb.info[NOTE] = "the first frame of several was taken; pass the file as video= to show them all"
+    return rgb
 
 
 def _turned(picture: Image) -> Image:

@@ -1,4 +1,4 @@
-"""Any Pillow mode, any array, to 8-bit RGB."""
+"""Conversion of any Pillow mode and any array to 8-bit RGB."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ def _from_deep(picture: Image, kind: str | None, levels: tuple[int, int]) -> Ima
     stored = np.asarray(picture).astype(np.int64)
     black, white = levels
     shares = ((stored - black) * (1 if white > black else -1)).clip(0, span := abs(white - black))
-    made = ((shares * 255 + span // 2) // span).astype(np.uint8)
+    grey = ((shares * 255 + span // 2) // span).astype(np.uint8)
     if "transparency" in picture.info:  # one level of a PNG
-        made[stored == picture.info["transparency"]] = 255
-    return Image.fromarray(made)
+        grey[stored == picture.info["transparency"]] = 255
+    return Image.fromarray(grey)
 
 
 def scale_key(picture: Image) -> None:
@@ -117,11 +117,12 @@ def picture_from_array(source: Any) -> Image:
         MediaError: of another dtype or shape.
     """
     import numpy as np
+    from einops import rearrange
     from PIL import Image
 
     array = as_array(source, "image")
     if array.ndim == 3 and array.shape[-1] not in (1, 3, 4) and array.shape[0] in (1, 3, 4):
-        array = array.transpose(1, 2, 0)
+        array = rearrange(array, "c h w -> h w c")
     if array.ndim == 3 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (3, 4)):

@@ -1,4 +1,4 @@
-"""What the levels of a TIFF file mean, where Pillow does not heed it.
+"""Grey levels of TIFF files: the meaning of black and white where Pillow ignores it.
 
 Grey pages whose level 0 is white are turned round by Pillow up to 8 bits. Of more bits it returns the negative, and it
 refuses big-endian ones and those with transparency. So such a page is shown to it as one whose level 0 is black, and
@@ -41,13 +41,13 @@ class Overlaid:
     def read(self, size: int = -1) -> bytes:
         """Up to `size` bytes, or all where it is below 0."""
         start = self._stream.tell()
-        made = bytearray(self._stream.read(size))
+        block = bytearray(self._stream.read(size))
         first = bisect_left(self._places, start - self._longest)
-        for place in self._places[first : bisect_left(self._places, start + len(made))]:
+        for place in self._places[first : bisect_left(self._places, start + len(block))]:
             for number, byte in enumerate(self._patches[place], start=place - start):
-                if 0 <= number < len(made):
-                    made[number] = byte
-        return bytes(made)
+                if 0 <= number < len(block):
+                    block[number] = byte
+        return bytes(block)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to a place and return it."""
@@ -80,9 +80,9 @@ def black_is_zero(stream: BinaryIO) -> tuple[Any, frozenset[int]]:
         seen: set[int] = set()
         while place and place not in seen and len(seen) < _MAX_PAGES:
             seen.add(place)
-            found, place = _page(stream, place, str(order), big)
-            if found is not None:
-                patches[found] = struct.pack(f"{order}H", _BLACK_IS_ZERO)
+            offset, place = _page(stream, place, str(order), big)
+            if offset is not None:
+                patches[offset] = struct.pack(f"{order}H", _BLACK_IS_ZERO)
                 pages.add(len(seen) - 1)
     stream.seek(0)
     return (Overlaid(stream, patches) if patches else stream), frozenset(pages)

@@ -1,4 +1,4 @@
-"""What a caller may pass as pictures and clips, brought to one form: lists, with the rows they belong to if known."""
+"""Arguments for pictures and clips in one form: lists, with the rows they belong to if known."""
 
 from __future__ import annotations
 

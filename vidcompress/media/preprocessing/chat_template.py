@@ -1,4 +1,4 @@
-"""Chat templates come with a checkpoint and are programs: they run in transformers' sandbox, and here with an end.
+"""Chat templates of checkpoints, which are programs: they run in transformers' sandbox, here with a limit on lines.
 
 The sandbox keeps a template from files and from Python's insides, but not from running for ever. So rendering is
 watched line by line, and given up when it takes too many lines, too long, or makes too much text. What one single
@@ -67,7 +67,7 @@ def check_template(template: str, origin: str) -> str:
 
 
 def check_conversation(conversation: Any) -> None:
-    """Refuse what is no conversation.
+    """Refuse values that are no conversation.
 
     Raises:
         MediaError: neither a list of messages nor a list of such lists, or a text in it is no Unicode.

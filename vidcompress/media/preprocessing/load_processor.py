@@ -148,7 +148,7 @@ class _Files:
         from transformers.utils import cached_file
 
         try:
-            found = cached_file(
+            fetched = cached_file(
                 self.name,
                 filename,
                 local_files_only=self.local_files_only,
@@ -160,7 +160,7 @@ class _Files:
             raise MediaError(
                 f"{filename} of {self.name!r} cannot be fetched ({reason}); retry, or pass a folder"
             ) from error
-        return None if found is None else str(found)
+        return None if fetched is None else str(fetched)
 
     def text(self, filename: str) -> str | None:
         path = self.path(filename)
@@ -201,12 +201,12 @@ class _Files:
 
 def _settings(nested: dict[str, Any], image: dict[str, Any], video: dict[str, Any]) -> dict[str, Any]:
     """The content of a checkpoint's processor files, as one processor_config.json."""
-    made = {**nested}
+    settings = {**nested}
     for name, raw in (("image_processor", image), ("video_processor", video)):
         if raw:
-            made.setdefault(name, {key: value for key, value in raw.items() if key != "processor_class"})
+            settings.setdefault(name, {key: value for key, value in raw.items() if key != "processor_class"})
     kind = nested.get("processor_class") or image.get("processor_class")
-    return {**made, "processor_class": kind} if kind else made
+    return {**settings, "processor_class": kind} if kind else settings
 
 
 def _find_config(model_or_path: Any, local_files_only: bool, revision: str | None) -> tuple[Any, str]:
@@ -281,10 +281,10 @@ def _try_tokenizer(tokenizer: Any, name: str) -> None:
 
 
 def _check_token(tokenizer: Any, token: str, expected: int, kind: str) -> None:
-    found = tokenizer.convert_tokens_to_ids(token)
-    if found != expected:
+    number = tokenizer.convert_tokens_to_ids(token)
+    if number != expected:
         raise MediaError(
-            f"the tokenizer gives {token!r} the id {found}, the model's config has {kind}_token_id={expected}; "
+            f"the tokenizer gives {token!r} the id {number}, the model's config has {kind}_token_id={expected}; "
             "add the token to the tokenizer, or take the tokenizer that belongs to the model"
         )
 

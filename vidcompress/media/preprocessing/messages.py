@@ -86,8 +86,8 @@ def _source(value: Any, name: str) -> Any:
         return value
     text = value
     if value.startswith("data:"):
-        _, found, text = value.partition(";base64,")
-        if not found:
+        _, encoded, text = value.partition(";base64,")
+        if not encoded:
             return value
     elif name != "base64":
         return value

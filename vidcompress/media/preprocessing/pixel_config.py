@@ -1,4 +1,4 @@
-"""How pixels are prepared, read from a checkpoint's processor files or, where they are silent, from its config."""
+"""Pixel preparation settings, read from a checkpoint's processor files or, where they state none, from its config."""
 
 from __future__ import annotations
 
@@ -107,10 +107,10 @@ def read_recipe(raw: Mapping[str, Any], geometry: Geometry, origin: str) -> Pixe
         )
     pad = raw.get("do_pad") is True
     recipe = PixelRecipe(size, edge, crop, _filter(raw, origin), mean, std, _factor(raw, origin), frames, pad)
-    made = recipe.crop or recipe.square
-    if made != (side, side):
+    size = recipe.crop or recipe.square
+    if size != (side, side):
         raise MediaError(
-            f"{origin} makes pictures of {made} pixels, the model's encoder takes {side} x {side}: "
+            f"{origin} makes pictures of {size} pixels, the model's encoder takes {side} x {side}: "
             "set 'size' (and 'crop_size') to that, or take the file that belongs to the model"
         )
     return recipe
@@ -133,10 +133,10 @@ def _read_size(value: Any, key: str, origin: str) -> tuple[Size | None, int | No
 def _statistics(raw: Mapping[str, Any], geometry: Geometry, origin: str) -> tuple[tuple[float, ...], ...]:
     if raw.get("do_normalize") is False:
         return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-    known = _CHANNELS.get(geometry.encoder)
-    found = []
+    defaults = _CHANNELS.get(geometry.encoder)
+    statistics = []
     for position, key in enumerate(("image_mean", "image_std")):
-        value = raw.get(key) if raw.get(key) is not None else (known[position] if known else None)
+        value = raw.get(key) if raw.get(key) is not None else (defaults[position] if defaults else None)
         if value is None:
             raise MediaError(
                 f"{origin} has no {key}, and {geometry.encoder} has no known one; add it to that file"
@@ -146,12 +146,12 @@ def _statistics(raw: Mapping[str, Any], geometry: Geometry, origin: str) -> tupl
             raise MediaError(
                 f"{origin}: {key}={shown(value)}; expected three numbers, for red, green and blue"
             )
-        found.append(tuple(float(v) for v in values))
-    if min(found[1]) <= 1 / LARGEST:
+        statistics.append(tuple(float(v) for v in values))
+    if min(statistics[1]) <= 1 / LARGEST:
         raise MediaError(
-            f"{origin}: image_std={shown(list(found[1]))}; every entry must be above {1 / LARGEST}"
+            f"{origin}: image_std={shown(list(statistics[1]))}; every entry must be above {1 / LARGEST}"
         )
-    return found[0], found[1]
+    return statistics[0], statistics[1]
 
 
 def _filter(raw: Mapping[str, Any], origin: str) -> Mode:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from einops import rearrange
 
 from vidcompress.adapters.families import Family, Geometry
 from vidcompress.adapters.presets import Preset
@@ -47,7 +48,7 @@ from vidcompress.media.preprocessing.transforms import (
 from vidcompress.media.video.backends import get_backend
 from vidcompress.media.video.read import VideoFrames, read_video
 from vidcompress.media.video.sampling import check_request
-from vidcompress.media.video.streaming_clip import ArrivingFrames
+from vidcompress.media.video.streaming_clip import StreamingClip
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -192,10 +193,9 @@ class Processor(StockProcessor):
         in_group = [count for count in counts for _ in range(count)]
         views, sizes, lengths = [], [], []
         for source, shared_with in zip(pictures, in_group, strict=True):
-            pixels = upload(torch.from_numpy(np.array(load_image(source))), self.resize_device).permute(
-                2, 0, 1
-            )
-            pixels, size = pixels.contiguous(), (int(pixels.shape[1]), int(pixels.shape[2]))
+            array = upload(torch.from_numpy(np.array(load_image(source))), self.resize_device)
+            pixels = rearrange(array, "h w c -> c h w").contiguous()
+            size = (int(pixels.shape[1]), int(pixels.shape[2]))
             alone = self.family.single_view_tokens is None or shared_with == 1
             if not self.family.crops:
                 views.append(single_view(pixels, self.image_recipe, pad=self.image_recipe.pad))
@@ -245,7 +245,7 @@ class Processor(StockProcessor):
         recipe, device = self.video_recipe, self.resize_device
         views = [
             clip.views(recipe, device)
-            if isinstance(clip, ArrivingFrames)
+            if isinstance(clip, StreamingClip)
             else frame_views(clip.frames, recipe, device)
             for clip in clips
         ]

@@ -91,5 +91,5 @@ def normalise(
     shape = (1, -1, 1, 1)
     centre = (torch.tensor(mean, device=pictures.device) * scale).view(shape)
     spread = (torch.tensor(std, device=pictures.device) * scale).view(shape)
-    made = pictures.to(torch.float32, copy=True) if out is None else out.copy_(pictures)
-    return made.sub_(centre).div_(spread)
+    values = pictures.to(torch.float32, copy=True) if out is None else out.copy_(pictures)
+    return values.sub_(centre).div_(spread)

@@ -1,4 +1,4 @@
-"""What transformers' own users of processors (pipelines, Trainer) ask of one beyond making inputs."""
+"""Processor interface of transformers (pipelines, Trainer) beyond making inputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class NoPart(MediaError, AttributeError):
-    """A part that stock processors have and this one has not."""
+    """Processor part that stock processors have and this one lacks."""
 
 
 class StockProcessor(ProcessorMixin):  # type: ignore[misc]
@@ -51,11 +51,11 @@ class StockProcessor(ProcessorMixin):  # type: ignore[misc]
 
         from vidcompress.media.preprocessing.load_processor import load_processor
 
-        known = [name for name in inspect.signature(load_processor).parameters if name != "model_or_path"]
+        accepted = [name for name in inspect.signature(load_processor).parameters if name != "model_or_path"]
         for name, value in options.items():
-            if name not in known:
+            if name not in accepted:
                 raise MediaError(
-                    f"{name}={shown(value)}: load_processor takes {', '.join(known)}; leave it out"
+                    f"{name}={shown(value)}: load_processor takes {', '.join(accepted)}; leave it out"
                 )
         return load_processor(pretrained_model_name_or_path, **options)
 
@@ -109,19 +109,19 @@ class StockProcessor(ProcessorMixin):  # type: ignore[misc]
     @property
     def model_input_names(self) -> list[str]:
         """Keys that the inputs may have, `input_ids` first."""
-        made = list(self.tokenizer.model_input_names)
-        made += ["pixel_values"] + ["image_sizes"] * self.family.crops
-        made += ["batch_num_images"] * self.family.counts_images
-        return [*made, "pixel_values_videos"] if self.family.video_tokens is not None else made
+        names = list(self.tokenizer.model_input_names)
+        names += ["pixel_values"] + ["image_sizes"] * self.family.crops
+        names += ["batch_num_images"] * self.family.counts_images
+        return [*names, "pixel_values_videos"] if self.family.video_tokens is not None else names
 
     @property
     def image_processor(self) -> ImagePart:
-        """The part that prepares pictures, for who asks for it alone."""
+        """Image processor: the part that prepares pictures."""
         return ImagePart(self)
 
     @property
     def video_processor(self) -> Any:
-        """Not there: a clip is read and prepared by a call."""
+        """Absent: a call of the processor reads and prepares a clip."""
         raise NoPart(
             "video_processor: this processor prepares clips itself; use processor(text=..., videos=...)"
         )
@@ -141,7 +141,7 @@ class ImagePart:
         self._processor = processor
 
     def __call__(self, images: Any, *, return_tensors: str = "pt") -> Any:
-        """`pixel_values` and what else a processor makes of pictures, as a transformers `BatchFeature`.
+        """Pixel inputs of pictures, `pixel_values` and its companions, as a transformers `BatchFeature`.
 
         Args:
             images: as in a call of the processor.
@@ -165,8 +165,8 @@ class ImagePart:
 
     def save_pretrained(self, save_directory: Any, push_to_hub: bool = False, **options: Any) -> list[str]:
         """`Processor.save_pretrained`."""
-        made: list[str] = self._processor.save_pretrained(save_directory, push_to_hub, **options)
-        return made
+        files: list[str] = self._processor.save_pretrained(save_directory, push_to_hub, **options)
+        return files
 
 
 def _write(folder: str, name: str, content: str) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 
 from vidcompress.adapters.families import Geometry
 from vidcompress.adapters.layouts import Size, fit_inside
@@ -73,10 +74,10 @@ def _surround(picture: torch.Tensor, size: Size, recipe: PixelRecipe) -> torch.T
     """Centre a picture (channel, height, width) on the mean colour."""
     height, width = int(picture.shape[-2]), int(picture.shape[-1])
     colour = picture.new_tensor([int(level * 255) for level in recipe.mean]).view(-1, 1, 1)
-    made = colour.repeat(1, *size)
+    square = colour.repeat(1, *size)
     top, left = (size[0] - height) // 2, (size[1] - width) // 2
-    made[:, top : top + height, left : left + width] = picture
-    return made
+    square[:, top : top + height, left : left + width] = picture
+    return square
 
 
 def seen_part(picture: Image, recipe: PixelRecipe, *, pad: bool) -> Image:
@@ -130,7 +131,7 @@ def stack_views(views: list[torch.Tensor]) -> torch.Tensor:
 
 
 def views_shape(frames: torch.Tensor, recipe: PixelRecipe) -> tuple[int, int, int, int]:
-    """(frame, channel, image_size, image_size) that `frame_views` makes of frames (frame, height, width, channel)."""
+    """Shape (frame, channel, image_size, image_size) of `frame_views` for frames (frame, height, width, channel)."""
     count, height, width = (int(n) for n in frames.shape[:3])
     return count, 3, *(recipe.crop or recipe.target((height, width)))
 
@@ -155,8 +156,8 @@ def frame_views(
         out = torch.empty(views_shape(frames, recipe), dtype=torch.float32, device=device)
     step = max(1, CHUNK_PIXELS // (height * width))
     for start in range(0, count, step):
-        chunk = upload(frames[start : start + step], device).permute(0, 3, 1, 2).contiguous()
-        _finish(chunk, recipe, out[start : start + step])
+        chunk = rearrange(upload(frames[start : start + step], device), "frame h w c -> frame c h w")
+        _finish(chunk.contiguous(), recipe, out[start : start + step])
     return out
 
 
@@ -176,6 +177,4 @@ def _pad(pictures: torch.Tensor, canvas: Size) -> torch.Tensor:
 
 def _cut(canvas: torch.Tensor, tile: int) -> torch.Tensor:
     """(1, channel, rows * tile, cols * tile) to (rows * cols, channel, tile, tile), row by row."""
-    channels, rows, cols = canvas.shape[1], canvas.shape[2] // tile, canvas.shape[3] // tile
-    tiles = canvas.view(channels, rows, tile, cols, tile).permute(1, 3, 0, 2, 4)
-    return tiles.reshape(rows * cols, channels, tile, tile)
+    return rearrange(canvas, "1 c (row h) (col w) -> (row col) c h w", h=tile, w=tile)

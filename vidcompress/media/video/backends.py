@@ -1,7 +1,7 @@
 """The video readers, by name. A reader is one class with one decorator; a caller picks one by `backend=`.
 
 A backend that cannot serve a clip says so and names one that can: nothing falls back silently, because two readers
-may differ by a grey level or a frame, and whoever compares results has to know which one was used.
+may differ by a grey level or a frame, and a comparison of results has to state which one was used.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Request:
-    """What to take from a clip, and how much it may cost.
+    """Request of frames from a clip, with limits on pixels, frames and memory.
 
     Attributes:
         num_frames: frames wanted, or None.
@@ -209,10 +209,10 @@ def _named_errors(name: str, *, stream: bool = False) -> Iterator[None]:
         remedy = "read it into io.BytesIO first" if stream else "check the disk, or fetch it again"
         raise MediaError(f"video={name!r} cannot be read ({one_line(error)}); {remedy}") from error
     except Exception as error:
-        kind, said = type(error).__name__, one_line(error)
-        said = said if said.startswith(kind) else f"{kind}: {said}"
+        kind, reason = type(error).__name__, one_line(error)
+        reason = reason if reason.startswith(kind) else f"{kind}: {reason}"
         raise MediaError(
-            f"video={name!r}: its reader failed ({said}); convert it to H.264 in MP4, or try another backend"
+            f"video={name!r}: its reader failed ({reason}); convert it to H.264 in MP4, or try another backend"
         ) from error
 
 

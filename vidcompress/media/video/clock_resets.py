@@ -1,4 +1,4 @@
-"""Clocks that start again in the middle of a file, as in recordings that were joined end to end."""
+"""Clock resets in the middle of a file, as in recordings that were joined end to end: found and removed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def goes_back(stamp: float, last: float, first: float) -> bool:
 
 
 def join(times: Times, last_duration: float, *, ahead: bool) -> tuple[Times, int]:
-    """Let every part follow the one before it, on one clock.
+    """Times of all parts on one clock: every part follows the one before it.
 
     Args:
         times: float64 (frame,), seconds, in the order in which the frames are shown.

@@ -1,4 +1,4 @@
-"""Opening clips with care, and listing their packets. Nothing is decoded here but what finding the streams takes."""
+"""Containers of clips: opened under limits, their packets listed. Only finding the streams decodes anything here."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _DEFAULT = 0x1
 
 
 class ClipFacts:
-    """What the container says about the clip as a whole.
+    """Facts of a clip that its container states.
 
     Attributes:
         codec: name of the video codec, for example "h264".

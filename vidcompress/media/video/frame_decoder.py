@@ -1,4 +1,4 @@
-"""From a packet of PyAV's to frames, and from a frame to upright RGB."""
+"""Frame decoder: from PyAV packets to frames, and from a frame to upright RGB."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Array = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 class Decoder:
-    """Decodes the packets of one stream, with their transparency.
+    """Decoder of the packets of one stream, transparency included.
 
     Args:
         stream: PyAV's, of an open container.
@@ -53,7 +53,7 @@ class Decoder:
 
 @dataclass(frozen=True)
 class Look:
-    """What a frame is before it is converted: some readers convert some of these otherwise.
+    """Format of a frame before conversion to RGB; readers differ in how they convert some formats.
 
     Attributes:
         pixels: FFmpeg's name of the pixel format, for example "yuv420p10le".
@@ -89,8 +89,8 @@ def has_alpha(pixels: str) -> bool:
     """Whether a pixel format holds transparency, in a channel or in its palette."""
     from av.video.format import VideoFormat
 
-    made = VideoFormat(pixels)
-    return bool(made.has_palette or any(component.is_alpha for component in made.components))
+    format_ = VideoFormat(pixels)
+    return bool(format_.has_palette or any(component.is_alpha for component in format_.components))
 
 
 def picture_of(
@@ -114,21 +114,21 @@ def picture_of(
 
     turned = matrix[0] == 0
     stored = (frame.height, frame.width)
-    wanted = stored if size is None else size[::-1] if turned else size
-    shape = {"height": wanted[0], "width": wanted[1]}
+    target = stored if size is None else size[::-1] if turned else size
+    shape = {"height": target[0], "width": target[1]}
     try:
         if has_alpha(frame.format.name) and not _opaque_palette(frame):
             from PIL import Image
 
-            made = np.asarray(to_rgb(Image.fromarray(frame.to_ndarray(format="rgba", **shape))))
+            picture = np.asarray(to_rgb(Image.fromarray(frame.to_ndarray(format="rgba", **shape))))
         else:
-            made = frame.to_ndarray(format="rgb24", **shape)
+            picture = frame.to_ndarray(format="rgb24", **shape)
     except (av.FFmpegError, ValueError) as error:
         raise MediaError(
             f"video={name!r}: its frames (pixel format {frame.format.name}, colour space {int(frame.colorspace)}) "
             f"cannot be converted to RGB ({one_line(error)}); convert it to H.264 in MP4"
         ) from error
-    return upright(made, matrix), wanted != stored
+    return upright(picture, matrix), target != stored
 
 
 def _opaque_palette(frame: Any) -> bool:

@@ -9,19 +9,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from einops import rearrange
 
 from vidcompress.errors import MediaError
 from vidcompress.media.images.image import load_image
 from vidcompress.media.images.rgb import as_array, check_uint8
 from vidcompress.media.video.backends import Request
-from vidcompress.media.video.partial_clip import Part
+from vidcompress.media.video.partial_clip import PartialClip
 from vidcompress.media.video.read import VideoFrames, in_memory, pick
 
 _PICTURE_NAME = re.compile(r"\.(png|jpe?g|webp|bmp|tiff?|avif|ppm)$", re.IGNORECASE)
 _VIDEO_NAME = re.compile(r"\.(mp4|m4v|mov|mkv|webm|avi|ts|mpe?g|flv|gif)$", re.IGNORECASE)
 
 
-def from_folder(folder: str, request: Request, rate: float) -> Iterator[Part]:
+def from_folder(folder: str, request: Request, rate: float) -> Iterator[PartialClip]:
     """Frames of a folder, in natural name order. Hidden files, and files that are not called pictures, are left out.
 
     Yields:
@@ -54,7 +55,7 @@ def natural(name: str) -> list[tuple[int, int, str]]:
     return [(1, int(part), "") if place % 2 else (0, 0, part) for place, part in enumerate(parts)]
 
 
-def from_pictures(pictures: Sequence[Any], name: str, request: Request, rate: float) -> Iterator[Part]:
+def from_pictures(pictures: Sequence[Any], name: str, request: Request, rate: float) -> Iterator[PartialClip]:
     """Frames of a list of pictures. Only those that are sampled are opened.
 
     Yields:
@@ -78,8 +79,8 @@ def from_pictures(pictures: Sequence[Any], name: str, request: Request, rate: fl
     request.check_memory(name, len(chosen), first.shape[0], first.shape[1])
     block = torch.empty((len(chosen), *first.shape), dtype=torch.uint8)
     block[0] = first
-    made = in_memory(block, chosen, len(pictures), name, rate, notes)
-    yield Part(made, 1)
+    clip = in_memory(block, chosen, len(pictures), name, rate, notes)
+    yield PartialClip(clip, 1)
     for row, position in enumerate(chosen[1:], start=1):
         frame = load(position)
         if frame.shape != first.shape:
@@ -88,7 +89,7 @@ def from_pictures(pictures: Sequence[Any], name: str, request: Request, rate: fl
                 "(height, width); resize them to one size"
             )
         block[row] = frame
-        yield Part(made, row + 1)
+        yield PartialClip(clip, row + 1)
 
 
 def from_array(source: Any, rate: float) -> VideoFrames:
@@ -105,7 +106,7 @@ def from_array(source: Any, rate: float) -> VideoFrames:
     )
     shape = tuple(frames.shape)
     if frames.ndim == 4 and shape[-1] != 3 and shape[1] == 3:
-        frames = frames.permute(0, 2, 3, 1)
+        frames = rearrange(frames, "frame c h w -> frame h w c")
     elif frames.ndim != 4 or shape[-1] != 3:
         raise MediaError(f"video: array of shape {shape}; pass (frame, height, width, 3): {_advice(shape)}")
     if 0 in shape:

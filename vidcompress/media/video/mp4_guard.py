@@ -1,4 +1,4 @@
-"""A look at the tables of an MP4 or MOV header before FFmpeg reads it.
+"""Check of the tables in an MP4 or MOV header before FFmpeg reads it.
 
 FFmpeg sets aside some 80 bytes for every sample that such a header promises, and a header of a few bytes can promise
 four thousand million. So the promises are read first and compared with the size of the file.
@@ -96,11 +96,11 @@ def _is_plain_sound(tables: dict[bytes, Any]) -> bool:
 def _sound_entries(tables: dict[bytes, Any]) -> int:
     """Index entries of uncompressed sound: one for every 1024 points in time of each chunk, or part of them."""
     chunks = max([*tables.get(b"stco", ()), *tables.get(b"co64", ())], default=0)
-    found = [0]
+    bounds = [0]
     for runs in tables.get(b"stsc", ()):
         lengths = np.diff(np.append(runs[:, 0], chunks + 1)).clip(0)
-        found.append(int((lengths * np.ceil(runs[:, 1] / 1024)).sum()))
-    return max(found)
+        bounds.append(int((lengths * np.ceil(runs[:, 1] / 1024)).sum()))
+    return max(bounds)
 
 
 def _boxes(stream: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:

@@ -1,4 +1,4 @@
-"""A clip's table of contents, and the cheapest way to reach some of its frames. No decoding happens here."""
+"""Packet index of a clip, and the cheapest seeks to some of its frames. Nothing is decoded here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 
 @dataclass(frozen=True)
 class PacketIndex:
-    """What the container says about each coded frame, in the order of the file (decode order).
+    """Index of the coded frames of a container, in the order of the file (decode order).
 
     Attributes:
         pts: presentation time of each packet, in ticks of the stream's time base; all different.
@@ -53,8 +53,8 @@ class PacketIndex:
         if pts is None:
             return None
         place = int(np.searchsorted(self.pts[self.by_time], pts))
-        found = place < len(self.pts) and int(self.pts[self.by_time[place]]) == pts
-        return int(self.by_time[place]) if found else None
+        exact = place < len(self.pts) and int(self.pts[self.by_time[place]]) == pts
+        return int(self.by_time[place]) if exact else None
 
     def __len__(self) -> int:
         """Frames that are shown."""

@@ -1,4 +1,4 @@
-"""A clip while it is being read: what is known of it, and how many of its frames are there."""
+"""Partially decoded clip: metadata and the number of frames that are ready."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ if TYPE_CHECKING:
     from vidcompress.media.video.read import VideoFrames
 
 
-class Part(NamedTuple):
-    """What there is of a clip.
+class PartialClip(NamedTuple):
+    """Partially decoded clip.
 
     Attributes:
-        clip: all that is known of it; its block of frames is that of the whole clip and is still being filled.
-        ready: how many frames are there, from the first on.
+        clip: its metadata and its block of frames, which has the size of the whole clip and is still being filled.
+        ready: number of decoded frames, from the first on.
     """
 
     clip: VideoFrames
     ready: int
 
 
-Parts = Generator[Part, None, None]
+PartialClips = Generator[PartialClip, None, None]
 
 
 class Reread(Exception):
-    """What was said of a clip so far may not hold: its packets did not lead to its frames, so read all of it."""
+    """Error: the packets of a clip did not lead to its frames, so its metadata may be wrong; decode all of it."""
 
     def __init__(self) -> None:
         super().__init__("the packets of a clip did not lead to its frames; it has to be read from its start")
 
 
-def whole(parts: Iterable[Part]) -> VideoFrames:
-    """The clip when all of it is there.
+def whole(parts: Iterable[PartialClip]) -> VideoFrames:
+    """The whole clip: that of the last of its parts.
 
     Raises:
-        RuntimeError: the last part is not whole, which is a mistake of whoever made it.
+        RuntimeError: the last part is not whole, which is a mistake of the reader.
     """
-    last: Part | None = None
+    last: PartialClip | None = None
     for part in parts:
         last = part
     if last is None or last.ready != len(last.clip):

@@ -1,4 +1,4 @@
-"""Clips in, sampled frames out. The one entry is `read_video`; who decodes is in `backends`."""
+"""Reading of clips: sampled frames by `read_video`, decoded by one of `backends`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ VideoSource = Any
 
 @dataclass(frozen=True)
 class VideoFrames:
-    """Some frames of one clip.
+    """Sampled frames of one clip.
 
     Attributes:
         frames: uint8 (frame, height, width, channel), channels red, green, blue, values 0 to 255, upright.

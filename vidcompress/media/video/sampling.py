@@ -1,4 +1,4 @@
-"""Which frames of a clip to look at: pure integer arithmetic, shared by every backend."""
+"""Frame sampling: which frames of a clip are taken, in integer arithmetic shared by every backend."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def choose_indices(
     """
     check_request(num_frames=num_frames, fps=fps, max_frames=max_frames)
     if fps is None:
-        wanted = min(DEFAULT_NUM_FRAMES, max_frames) if num_frames is None else num_frames
-        return sample_indices(total, wanted)
+        count = min(DEFAULT_NUM_FRAMES, max_frames) if num_frames is None else num_frames
+        return sample_indices(total, count)
     if not source_fps > 0:
         raise MediaError(f"fps={fps}: the clip does not state its own frame rate; pass num_frames instead")
     if source_fps > MAX_SOURCE_FPS:
@@ -75,17 +75,17 @@ def _step(source_fps: float, fps: float, total: int) -> int:
 
 
 def sampling_note(total: int, source_fps: float, *, fps: float | None, max_frames: int) -> tuple[str, ...]:
-    """What to tell a caller whose `fps` could not be met, of a clip that `choose_indices` has served.
+    """Note on a clip of `choose_indices` whose `fps` could not be met.
 
     Returns:
         One sentence, or none.
     """
     if fps is None:
         return ()
-    made = len(range(0, total, _step(source_fps, fps, total)))
-    if made > max_frames:
+    count = len(range(0, total, _step(source_fps, fps, total)))
+    if count > max_frames:
         taken = f"max_frames={max_frames} of them were taken, spread over all"
-        return (f"fps={fps:g} makes {made} frames of this clip; {taken}",)
+        return (f"fps={fps:g} makes {count} frames of this clip; {taken}",)
     if fps > source_fps * 1.01:
         return (f"fps={fps:g} is more than the clip's own {source_fps:g}; every frame was taken",)
     return ()

@@ -1,4 +1,4 @@
-"""A clip that is read while its first frames are already used."""
+"""Streaming clip: its first frames are used while the others are decoded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vidcompress.media.files import is_path
 from vidcompress.media.preprocessing.pixel_config import PixelRecipe
 from vidcompress.media.video.backends import Request, open_source
 from vidcompress.media.video.in_memory import from_folder, from_pictures
-from vidcompress.media.video.partial_clip import Part, Parts, whole
+from vidcompress.media.video.partial_clip import PartialClip, PartialClips, whole
 from vidcompress.media.video.read import (
     LIST,
     VideoFrames,
@@ -27,27 +27,27 @@ from vidcompress.media.video.read import (
     with_default,
 )
 from vidcompress.media.video.sampling import check_request
-from vidcompress.media.video.streaming import FrameViews
+from vidcompress.media.video.streaming_views import FrameViews
 
 
-class ArrivingFrames(VideoFrames):
-    """A clip that is still being read: its block of frames is filled from the first one on.
+class StreamingClip(VideoFrames):
+    """Clip that is still being decoded: its block of frames is filled from the first frame on.
 
-    Made by `arriving`. All but `frames` and `notes` is what it will be.
+    Made by `open_streaming_clip`. All fields but `frames` and `notes` have their final values.
 
     Args:
         parts: of the clip.
-        device: where its views are to lie.
-        dtype: as what.
+        device: of its encoder input.
+        dtype: of its encoder input.
     """
 
-    def __init__(self, parts: Parts, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, parts: PartialClips, device: torch.device, dtype: torch.dtype) -> None:
         self._first, self._parts, self._device, self._dtype = next(parts), parts, device, dtype
         self._views: FrameViews | None = None
         vars(self).update(vars(self._first.clip))
 
     def views(self, recipe: PixelRecipe, resize_device: torch.device) -> FrameViews:
-        """Begin to read and preprocess the other frames in a thread; once."""
+        """Encoder input, whose frames are decoded and preprocessed in a thread; started at the first call."""
         if self._views is None:
             self._views = FrameViews(
                 self._first,
@@ -61,14 +61,14 @@ class ArrivingFrames(VideoFrames):
 
     @property
     def waited_ms(self) -> float:
-        """Milliseconds that somebody waited for its views so far."""
+        """Milliseconds that callers waited for its views so far."""
         return 0.0 if self._views is None else self._views.waited_ms
 
     def whole(self) -> VideoFrames:
-        """Wait for the clip's end and return it, with all its notes.
+        """The whole clip with all its notes; waits until it is decoded.
 
         Raises:
-            MediaError, Reread: what was come upon on the way.
+            MediaError, Reread: the decoder's error.
         """
         return whole(chain((self._first,), self._parts)) if self._views is None else self._views.whole()
 
@@ -78,21 +78,21 @@ class ArrivingFrames(VideoFrames):
 
 
 @contextmanager
-def arriving(
+def open_streaming_clip(
     source: VideoSource, device: torch.device, dtype: torch.dtype, **sampling: Any
-) -> Iterator[ArrivingFrames]:
-    """A clip of which the first frame is read; nothing goes on reading it once the block is left.
+) -> Iterator[StreamingClip]:
+    """Streaming clip whose first frame is decoded; decoding stops when the block is left.
 
     Args:
         source: as for `read_video`.
-        device: where its views are to lie.
-        dtype: as what.
+        device: of its encoder input.
+        dtype: of its encoder input.
         **sampling: as for `read_parts`.
 
     Raises:
         MediaError, Reread: as `read_parts` up to the first frame.
     """
-    clip = ArrivingFrames(read_parts(source, **sampling), device, dtype)
+    clip = StreamingClip(read_parts(source, **sampling), device, dtype)
     try:
         yield clip
     finally:
@@ -107,16 +107,16 @@ def read_parts(
     max_frames: int = DEFAULT_MAX_FRAMES,
     backend: str = "auto",
     default_frames: int | None = None,
-) -> Parts:
-    """Read a clip as `read_video` does, and say after every frame what there is of it.
+) -> PartialClips:
+    """Partially decoded clips of one source, one after every frame; the frames are those of `read_video`.
 
-    Backends with a method `parts` are followed frame by frame; all other clips come in one part.
+    Backends with a method `parts` yield frame by frame; all other clips come whole.
 
     Args:
         source, num_frames, fps, max_frames, backend, default_frames: as for `read_video`.
 
     Yields:
-        Parts of one and the same block of frames; the last one is the whole clip, with all its notes.
+        Clips over one and the same block of frames; the last one is the whole clip, with all its notes.
 
     Raises:
         MediaError: as `read_video`, when it is found.
@@ -132,7 +132,7 @@ def read_parts(
                 with closing(reader.parts(clip, request)) as parts:
                     for part in parts:
                         yield part
-                yield Part(noted(part.clip, request), part.ready)
+                yield PartialClip(noted(part.clip, request), part.ready)
                 return
     elif isinstance(source, (list, tuple)):
         yield from from_pictures(source, LIST, request, 1.0)
@@ -140,7 +140,7 @@ def read_parts(
     elif is_path(source):
         yield from from_folder(os.fsdecode(source), request, 1.0)
         return
-    made = read_video(
+    video = read_video(
         source,
         num_frames=num_frames,
         fps=fps,
@@ -148,4 +148,4 @@ def read_parts(
         backend=backend,
         default_frames=default_frames,
     )
-    yield Part(made, len(made))
+    yield PartialClip(video, len(video))

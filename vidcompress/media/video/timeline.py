@@ -1,4 +1,4 @@
-"""When each frame of a clip is shown: what every backend samples from, so that all return the same frames and times."""
+"""Timelines: the time of each frame of a clip. All backends sample from them and return the same frames and times."""
 
 from __future__ import annotations
 
@@ -54,15 +54,15 @@ class Timeline:
         Raises:
             MediaError: the times span more than `MAX_TICKS`.
         """
-        known = [stamp for stamp in stamps if stamp is not None]
-        if known and max(known) - min(known) > MAX_TICKS:
+        stated = [stamp for stamp in stamps if stamp is not None]
+        if stated and max(stated) - min(stated) > MAX_TICKS:
             raise MediaError(
-                f"video={name!r} is damaged: its time stamps run from {min(known)} to {max(known)}; convert it again"
+                f"video={name!r} is damaged: its time stamps run from {min(stated)} to {max(stated)}; convert it again"
             )
         parts = 1
-        if len(known) == len(stamps):
+        if len(stated) == len(stamps):
             # Python integers: a difference of two 64-bit stamps may not fit 64 bits.
-            times = np.array([stamp - known[0] for stamp in known], dtype=np.float64) * facts.tick
+            times = np.array([stamp - stated[0] for stamp in stated], dtype=np.float64) * facts.tick
             times, parts = join(times, facts.last_duration, ahead=facts.container in AHEAD_IN)
         else:
             times = np.arange(len(stamps), dtype=np.float64) / (facts.fps if facts.fps > 0 else 1.0)
@@ -73,7 +73,7 @@ class Timeline:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the caller should know about the times."""
+        """Notes on the times."""
         if self.parts == 1:
             return ()
         return (

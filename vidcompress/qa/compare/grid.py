@@ -10,7 +10,7 @@ from typing import Any
 from vidcompress.checks import flag, is_whole, whole_number
 from vidcompress.core.config import CompressionConfig, read_view_skipping
 from vidcompress.core.method import Method
-from vidcompress.core.method_spec import read_label, split_labels
+from vidcompress.core.method_spec import parse_method_spec, split_method_specs
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
 from vidcompress.methods.lookup import available_methods, read_settings
 from vidcompress.qa.question import Question, read_question
@@ -180,7 +180,7 @@ def _named(methods: str | Sequence[str | Method] | None) -> list[str | Method]:
         raise ArgumentError(
             f"methods={shown(methods)}: must be a list of names or methods, or a text with commas"
         )
-    listed = split_labels(methods) if isinstance(methods, str) else list(methods)
+    listed = split_method_specs(methods) if isinstance(methods, str) else list(methods)
     if not listed:
         raise ArgumentError(
             f"methods={shown(methods)}: name at least one, or leave it out for all that serve the input"
@@ -226,7 +226,7 @@ def _variant(
     *,
     requested: bool,
 ) -> Variant:
-    chosen, options = (method, {}) if isinstance(method, Method) else read_label(method)
+    chosen, options = (method, {}) if isinstance(method, Method) else parse_method_spec(method)
     compression = {"method": chosen, **budget, **common, **options}
     settings = read_settings(**compression)
     seeded = any(f.name == "seed" for f in dataclasses.fields(settings.method))

@@ -230,9 +230,9 @@ class BenchPlan:
         return self._grid(workload)[1]
 
     def _grid(self, workload: Workload) -> tuple[list[BenchRow], dict[str, str]]:
-        from vidcompress.core.method_spec import split_labels
+        from vidcompress.core.method_spec import split_method_specs
 
-        named = split_labels(self.methods) if isinstance(self.methods, str) else self.methods
+        named = split_method_specs(self.methods) if isinstance(self.methods, str) else self.methods
         stock = named is not None and STOCK in named
         if named is not None:
             named = [label for label in named if label != STOCK]
@@ -272,12 +272,12 @@ def _toy(side: int, geometry: str | None) -> int:
 
 def _serving(labels: Sequence[str], modality: str) -> list[str]:
     """Those of the labels that serve a modality, where images and clips are measured in one run."""
-    from vidcompress.core.method_spec import read_label
+    from vidcompress.core.method_spec import parse_method_spec
     from vidcompress.methods.lookup import get_method
 
     serving = []
     for label in labels:
-        name, _ = read_label(label)
+        name, _ = parse_method_spec(label)
         if name == "none" or modality in get_method(name).modalities:
             serving.append(label)
     return serving or ["none"]

@@ -15,10 +15,10 @@ import torch
 from vidcompress.adapters.base import Adapter, Visual
 from vidcompress.adapters.model_shape import ModelShape
 from vidcompress.adapters.presets import find_preset
-from vidcompress.core.budget import VisualBudget, visual_budget
+from vidcompress.core.budget import VisualBudget, tokens_to_keep, visual_budget
 from vidcompress.core.config import CompressionConfig
 from vidcompress.core.layout import Layout
-from vidcompress.core.method import Method, tokens_to_keep
+from vidcompress.core.method import Method
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError, UnsupportedInputError, UnsupportedModelError
 from vidcompress.methods.composed import Composed
@@ -198,7 +198,7 @@ def _visual_load(adapter: Adapter, visual: Visual, budget: int, settings: Compre
 
 def _projected_late(adapter: Adapter, visual: Visual, plan: VisualBudget, method: Method) -> bool:
     """Whether the projector runs on the sent tokens only, as in `compress_inputs`."""
-    if plan.budget >= plan.total or method.reads_features(visual.modality, adapter.has_cls):
+    if plan.positions >= plan.total or method.reads_features(visual.modality, adapter.has_cls):
         return False
     return adapter.projects_late(visual)
 

@@ -66,7 +66,7 @@ def _entry(layout: Layout, placeholders: int, what: str) -> dict[str, Any]:
     for ratio in RATIOS:
         budget = Budget(retention_ratio=ratio)
         plan = visual_budget(layout, budget.split([layout.full_length])[0], ratio=budget.ratio)
-        budgets[ratio] = {"kept": plan.budget, "tokens": plan.tokens, "separators": plan.separators}
+        budgets[ratio] = {"kept": plan.positions, "tokens": plan.tokens, "separators": plan.separators}
     views = [
         {"kind": view.kind, "grid": [view.rows, view.cols], "tokens": size}
         for view, size in zip(layout.views, layout.sizes, strict=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vidcompress.core.method import METHODS
-from vidcompress.core.method_spec import read_label
+from vidcompress.core.method_spec import parse_method_spec
 from vidcompress.errors import BudgetError
 from vidcompress.loading.resources import find
 from vidcompress.tools.evaluation.lmms_eval.row import check_lmms_row, model_arguments
@@ -42,13 +42,13 @@ def test_a_sweep_measures_what_its_table_publishes(name: str) -> None:
         assert [model.num_frames for model in sweep.models] == [table.num_frames]
     if table.visual_tokens == 2880:
         assert [model.preset for model in sweep.models] == ["2880"]
-    methods = [read_label(label) for label in ("none", *sweep.methods)]
+    methods = [parse_method_spec(label) for label in ("none", *sweep.methods)]
     ratios = {float(budget["retention_ratio"]) for budget in sweep.budgets} | {1.0}
     tasks = {task.name for task in sweep.tasks}
     for task in table.tasks:
         assert tasks & set(task.tasks), task.name
     for row in table.rows:
-        ours = [read_label(label) for label in table.methods[row.method]]
+        ours = [parse_method_spec(label) for label in table.methods[row.method]]
         assert not ours or any(label in methods for label in ours), row.method
         if row.num_frames is None and (row.method, row.retention_ratio) != (
             "DyCoke",
@@ -62,7 +62,7 @@ def test_the_plugin_takes_what_a_sweep_tells_it(name: str, tmp_path: Path) -> No
     for row in SWEEPS[name].rows():
         if row.task.kind == "lmms":
             found = read_settings(model_arguments(row))
-            assert (found.pretrained, found.method) == (row.model.name, read_label(row.method)[0])
+            assert (found.pretrained, found.method) == (row.model.name, parse_method_spec(row.method)[0])
             assert found.loading.get("preset") == row.model.preset
             check_lmms_row(row, tmp_path / row.id)
     assert not any(tmp_path.iterdir()), "a check leaves nothing behind"
@@ -78,7 +78,7 @@ def test_every_budget_is_within_reach_by_itself_or_fitted(name: str) -> None:
     sweep = SWEEPS[name]
     layers = next(count for end, count in LAYERS.items() if sweep.models[0].name.endswith(end))
     for label in sweep.methods:
-        method, options = read_label(label)
+        method, options = parse_method_spec(label)
         if not hasattr(METHODS.get(method), "plan_layers") or options:
             continue
         for budget in sweep.budgets:

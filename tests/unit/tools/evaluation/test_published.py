@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from result_files import row, write
-from vidcompress.core.method_spec import read_label
+from vidcompress.core.method_spec import parse_method_spec
 from vidcompress.errors import ArgumentError
 from vidcompress.methods.lookup import read_settings
 from vidcompress.tools.evaluation.report.load import ResultRow, read_rows
@@ -88,7 +88,7 @@ def test_every_label_is_a_method_that_exists() -> None:
     labels = {label for table in TABLES.values() for ours in table.methods.values() for label in ours}
     assert len(labels) > 15
     for label in labels:
-        method, options = read_label(label)
+        method, options = parse_method_spec(label)
         assert read_settings(method, retention_ratio=0.25, **options).method.name == method
 
 

@@ -50,10 +50,10 @@ def _take(reader: Any, chosen: list[int]) -> np.ndarray[Any, np.dtype[np.uint8]]
     decord's own `get_batch`, `seek` and `skip_frames` return neighbours of the frame asked for where groups of pictures
     are open, near the end of a clip, and in FLV, AVI, ASF and MPEG files. One frame after the other is always right.
     """
-    wanted, kept = set(chosen), []
+    positions, kept = set(chosen), []
     for position in range(chosen[-1] + 1):
         frame = reader.next()
-        if position in wanted:
+        if position in positions:
             kept.append(frame.asnumpy())
     return np.stack(kept)
 

@@ -1,4 +1,4 @@
-"""decord in a process of its own: on damaged files it may abort, hang or take all memory, alone."""
+"""Subprocess for decord: damaged files may abort it, hang it or fill its memory, and harm nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading clips with decord, for whoever compares with results that were made with it."""
+"""Reading clips with decord, for comparisons with results that were made with it."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ class DecordBackend:
         if find_spec("decord") is None:
             raise MediaError("backend='decord': decord is not installed; pip install decord, or use 'pyav'")
         # decord's FFmpeg is old and takes any URL or play list: look at the file with the careful reader first.
-        found = survey(clip, request)
-        timeline, facts = found.timeline, found.facts
-        reason = _cannot(found)
+        surveyed = survey(clip, request)
+        timeline, facts = surveyed.timeline, surveyed.facts
+        reason = _cannot(surveyed)
         if reason:
             raise MediaError(
                 f"video={clip.name!r}: backend='decord' cannot read {reason}; use backend='pyav'"
@@ -76,21 +76,21 @@ class DecordBackend:
         return VideoFrames.on(timeline, chosen, frames, "decord", clip.name, stream_notes(facts))
 
 
-def _cannot(found: Survey) -> str | None:
-    facts = found.facts
+def _cannot(surveyed: Survey) -> str | None:
+    facts = surveyed.facts
     if facts.codec in UNREADABLE:
         return facts.codec
     if facts.container == "mpegts":
         return "transport streams (it returns other frames than were asked for)"
     if facts.others:
         return "files with several video streams (it chooses one by itself)"
-    if found.timeline.parts > 1:
+    if surveyed.timeline.parts > 1:
         return "files of several parts whose time stamps start again (it mixes their frames)"
-    if is_mirrored(found.matrix):
+    if is_mirrored(surveyed.matrix):
         return "mirrored clips (it shows them as stored)"
-    if found.matrix != IDENTITY and facts.codec in PICTURES:
+    if surveyed.matrix != IDENTITY and facts.codec in PICTURES:
         return "clips that their pictures' EXIF turns (it shows them as stored)"
-    return _wrong_colours(found.looks)
+    return _wrong_colours(surveyed.looks)
 
 
 def _wrong_colours(looks: tuple[Look, ...]) -> str | None:

@@ -16,7 +16,7 @@ from vidcompress.media.video.backends import Clip, Request, register_backend
 from vidcompress.media.video.container import ClipFacts, open_clip, read_index
 from vidcompress.media.video.frame_decoder import Decoder, Look, picture_of
 from vidcompress.media.video.packets import PacketIndex, Segment, plan_segments
-from vidcompress.media.video.partial_clip import Part, Reread, whole
+from vidcompress.media.video.partial_clip import PartialClip, Reread, whole
 from vidcompress.media.video.read import VideoFrames
 from vidcompress.media.video.timeline import Timeline
 
@@ -39,8 +39,8 @@ class PyAVBackend:
                 pass  # hidden frames, fields, broken key flags: rare, and reading everything is always right
         return whole(_read_all(clip, request, facts))
 
-    def parts(self, clip: Clip, request: Request) -> Iterator[Part]:
-        """Decode the requested frames, and yield after each of them what there is.
+    def parts(self, clip: Clip, request: Request) -> Iterator[PartialClip]:
+        """Decode the requested frames, and yield the partial clip after each of them.
 
         Raises:
             MediaError: as `read`, when it is found.
@@ -54,7 +54,7 @@ class PyAVBackend:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a backend that brings frames only has to know about a clip.
+    """Survey of a clip: timeline, facts and formats, for backends that return frames only.
 
     Attributes:
         timeline: when its frames are shown.
@@ -102,7 +102,9 @@ def _seen(frames: Iterator[Any]) -> tuple[Matrix, tuple[Look, ...]]:
     return matrix, tuple(looks)
 
 
-def _read_indexed(clip: Clip, request: Request, index: PacketIndex, facts: ClipFacts) -> Iterator[Part]:
+def _read_indexed(
+    clip: Clip, request: Request, index: PacketIndex, facts: ClipFacts
+) -> Iterator[PartialClip]:
     timeline = Timeline.from_index(index, facts, clip.name)
     keeper = _Keeper(clip, request, timeline, timeline.choose(request), facts)
     for frame in _indexed(clip, request, index, keeper.chosen):
@@ -181,7 +183,7 @@ def _count(clip: Clip, request: Request, facts: ClipFacts) -> Timeline:
     return Timeline.from_stamps(stamps, facts, clip.name)
 
 
-def _read_all(clip: Clip, request: Request, facts: ClipFacts) -> Iterator[Part]:
+def _read_all(clip: Clip, request: Request, facts: ClipFacts) -> Iterator[PartialClip]:
     """Decode twice: once to count, once to keep. For streams whose packets do not tell which frames they make."""
     timeline = _count(clip, request, facts)
     keeper = _Keeper(clip, request, timeline, timeline.choose(request), facts)
@@ -192,10 +194,10 @@ def _read_all(clip: Clip, request: Request, facts: ClipFacts) -> Iterator[Part]:
 
 def _all(clip: Clip, request: Request, chosen: list[int]) -> Iterator[Any]:
     """The chosen frames of a clip, counted as they are decoded."""
-    wanted = set(chosen)
+    positions = set(chosen)
     with closing(_decoded(clip, request)) as frames:
         for position, frame in enumerate(frames):
-            if position in wanted:
+            if position in positions:
                 yield frame
             if position >= chosen[-1]:
                 return
@@ -213,7 +215,7 @@ class _Keeper:
         self.scaled, self.matrix = False, IDENTITY
         self.made: VideoFrames | None = None
 
-    def keep(self, frame: Any) -> Part:
+    def keep(self, frame: Any) -> PartialClip:
         """Add one decoded frame, upright, in the size of the first one (a stream may change size on the way)."""
         size = None if self.block is None else self.block.shape[1:3]
         if self.block is None or self.facts.codec not in TURNED_ONCE:
@@ -228,15 +230,15 @@ class _Keeper:
         self.filled += 1
         if self.made is None:
             self.made = self._clip(self.block)
-        return Part(self.made, self.filled)
+        return PartialClip(self.made, self.filled)
 
-    def finish(self) -> Part:
+    def finish(self) -> PartialClip:
         """Hand the whole block over."""
         if self.block is None or self.filled != self.count:
             raise MediaError(
                 f"video={self.clip.name!r}: {self.filled} of {self.count} frames could be decoded; fetch it again"
             )
-        return Part(self._clip(self.block), self.filled)
+        return PartialClip(self._clip(self.block), self.filled)
 
     def _clip(self, block: np.ndarray[Any, np.dtype[np.uint8]]) -> VideoFrames:
         notes = ["frames of other sizes were scaled to that of the first"] if self.scaled else []
@@ -246,5 +248,5 @@ class _Keeper:
 
 
 def stream_notes(facts: ClipFacts) -> list[str]:
-    """What the caller should know about the choice of the stream."""
+    """Notes on the choice of the stream."""
     return [f"the file has several video streams; number {facts.stream} was read"] if facts.others else []

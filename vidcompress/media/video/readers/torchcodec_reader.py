@@ -34,9 +34,9 @@ class TorchCodecBackend:
         """
         decoder_class = _import_decoder()
         # torchcodec takes any URL or play list: look at the file with the careful reader first.
-        found = survey(clip, request, first_only=True)
-        timeline, facts = found.timeline, found.facts
-        reason = _cannot(found)
+        surveyed = survey(clip, request, first_only=True)
+        timeline, facts = surveyed.timeline, surveyed.facts
+        reason = _cannot(surveyed)
         if reason:
             raise MediaError(f"video={clip.name!r}: backend='torchcodec' {reason}; use backend='pyav'")
         chosen = timeline.choose(request)
@@ -62,14 +62,14 @@ class TorchCodecBackend:
         return VideoFrames.on(timeline, chosen, batch.data, "torchcodec", clip.name, stream_notes(facts))
 
 
-def _cannot(found: Survey) -> str | None:
-    if is_mirrored(found.matrix):
+def _cannot(surveyed: Survey) -> str | None:
+    if is_mirrored(surveyed.matrix):
         return "shows mirrored clips as stored"
-    if found.matrix != IDENTITY and found.facts.codec in PICTURES:
+    if surveyed.matrix != IDENTITY and surveyed.facts.codec in PICTURES:
         return "does not turn clips as their pictures' EXIF says"
-    if found.timeline.parts > 1:
+    if surveyed.timeline.parts > 1:
         return "mixes the frames of files whose time stamps start again"
-    look = found.looks[0]
+    look = surveyed.looks[0]
     if look.alpha:
         return f"does not lay transparency over white, which the pixel format {look.pixels} may hold"
     if look.full_range and not look.pixels.startswith("yuvj"):

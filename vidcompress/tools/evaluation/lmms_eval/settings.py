@@ -10,7 +10,7 @@ from typing import Any
 from vidcompress.checks import flag, is_whole, positive, whole_number, word
 from vidcompress.core.foreign_arguments import LOADING, SAMPLING, refuse
 from vidcompress.core.method import METHODS
-from vidcompress.core.method_spec import read_label
+from vidcompress.core.method_spec import parse_method_spec
 from vidcompress.errors import ArgumentError, nearest, shown
 from vidcompress.loading.load import one_dtype
 
@@ -94,7 +94,7 @@ def read_settings(given: Mapping[str, Any]) -> LmmsSettings:
     for name in ("pretrained", "method", "video_backend", "journal", "device"):
         if name in values:
             word(name, values[name], "globalcom2" if name == "method" else "owner/name")
-    method, listed = read_label(values.get("method", "globalcom2"))
+    method, listed = parse_method_spec(values.get("method", "globalcom2"))
     options = {**listed, **{name: values.pop(name) for name in sorted(values) if name in _COMPRESSION}}
     loading = {name: values.pop(name) for name in sorted(values) if name in _LOADING}
     loading |= {name: str(loading[name]) for name in _NAMES if is_whole(loading.get(name))}

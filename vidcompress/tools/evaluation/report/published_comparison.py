@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vidcompress.core.method_spec import read_label
+from vidcompress.core.method_spec import parse_method_spec
 from vidcompress.tools.evaluation.report.load import ResultRow
 from vidcompress.tools.evaluation.report.published import PublishedRow, PublishedTable, PublishedTask
 
@@ -120,7 +120,7 @@ def _conditions(
 
 
 def _same_method(method: str, label: str) -> bool:
-    return read_label(method) == read_label(label)
+    return parse_method_spec(method) == parse_method_spec(label)
 
 
 def _rank(method: str, labels: Sequence[str]) -> int:
@@ -128,8 +128,8 @@ def _rank(method: str, labels: Sequence[str]) -> int:
 
 
 def _other_method(rows: Sequence[ResultRow], labels: Sequence[str]) -> str:
-    names = {read_label(label)[0] for label in labels}
-    near = [row.method for row in rows if read_label(row.method)[0] in names]
+    names = {parse_method_spec(label)[0] for label in labels}
+    near = [row.method for row in rows if parse_method_spec(row.method)[0] in names]
     return f"other options: {_all(near)}" if near else f"not run: {' or '.join(labels)}"
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vidcompress.core.config import CompressionConfig
-from vidcompress.core.method_spec import read_label
+from vidcompress.core.method_spec import parse_method_spec
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.methods.lookup import read_settings
 
@@ -147,7 +147,7 @@ class SweepRow:
         Args:
             batch: number of the batch.
         """
-        name, options = read_label(self.method)
+        name, options = parse_method_spec(self.method)
         seeded = any(entry.name == "seed" for entry in dataclasses.fields(self.settings.method))
         drawn = {"seed": self.seed + batch} if seeded and "seed" not in options else {}
         return {"method": name, **self.budget, **drawn, **options}
@@ -219,7 +219,7 @@ def check_label(label: str, budget: Mapping[str, Any]) -> CompressionConfig:
     """
     if not isinstance(label, str) or not label.strip():
         raise ArgumentError(f"methods: {shown(label)} must be a name, such as 'globalcom2:tau=5'")
-    name, options = read_label(label)
+    name, options = parse_method_spec(label)
     return read_settings(name, **{**options, **budget})
 
 

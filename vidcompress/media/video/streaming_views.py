@@ -1,4 +1,4 @@
-"""Frames of a clip that are decoded and preprocessed in a thread while the encoder works on those that are there."""
+"""Streaming encoder input: frames are decoded and preprocessed in a thread while the encoder runs on earlier ones."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from vidcompress.core.devices import upload
 from vidcompress.core.tokens import FrameSource
 from vidcompress.media.preprocessing.pixel_config import PixelRecipe
 from vidcompress.media.preprocessing.transforms import frame_views, views_shape
-from vidcompress.media.video.partial_clip import Part, Parts, whole
+from vidcompress.media.video.partial_clip import PartialClip, PartialClips, whole
 from vidcompress.media.video.read import VideoFrames
 
 STEP = 8
-"""Frames that are preprocessed at once: half of what the encoder sees at once where nobody says otherwise."""
+"""Frames that are preprocessed at once: half of the encoder's default batch of views."""
 
 
 class FrameViews(FrameSource):
     """Encoder input of a clip, (frame, channel, height, width), whose frames become ready in order.
 
-    It is indexed like the tensor that it becomes, and whoever asks for frames waits for them. What goes wrong in the
-    thread is raised when a frame is asked for that is not there because of it. On CUDA the thread has a stream of its
-    own, whose work is waited for on the stream of whoever asks, not by the host.
+    It is indexed like the tensor that it becomes; indexing waits for the frames. An error of the thread is raised when
+    a frame is indexed that is missing because of it. On CUDA the thread has a stream of its own; the caller's stream
+    waits for its work, the host does not.
 
     Args:
-        first: what there is of the clip.
-        parts: what there will be, until it is whole; run and closed in the thread.
+        first: the clip with its first frame.
+        parts: the clip after every further frame, until it is whole; run and closed in the thread.
         recipe: of the video processor.
         resize_device: where to resize.
-        device: where the views are to lie.
-        dtype: as what.
+        device: of the encoder input.
+        dtype: of the encoder input.
 
     Attributes:
         shape: of the whole, as `ndim`, `device` and `dtype`.
-        waited_ms: milliseconds that somebody waited for frames so far.
+        waited_ms: milliseconds that callers waited for frames so far.
     """
 
     def __init__(
         self,
-        first: Part,
-        parts: Parts,
+        first: PartialClip,
+        parts: PartialClips,
         recipe: PixelRecipe,
         *,
         resize_device: torch.device,
@@ -71,7 +71,7 @@ class FrameViews(FrameSource):
         """Views of some frames: a slice waits for these, a tensor of frame numbers (which may lie on a device) for all.
 
         Raises:
-            MediaError, Reread: what the thread came upon. RuntimeError: asked for after `close`.
+            MediaError, Reread: the thread's error. RuntimeError: indexed after `close`.
         """
         self._wait(index.indices(len(self))[1] if isinstance(index, slice) else len(self))
         assert self._views is not None  # noqa: S101  (for the type checker)
@@ -85,7 +85,7 @@ class FrameViews(FrameSource):
         return self.shape[0]
 
     def whole(self) -> VideoFrames:
-        """Wait until the clip is read to its end, whatever was asked for so far, and return it.
+        """The whole clip; waits until it is decoded to its end.
 
         Raises:
             MediaError, Reread, RuntimeError: as for a frame.
@@ -94,7 +94,7 @@ class FrameViews(FrameSource):
         return self._clip
 
     def close(self) -> None:
-        """End the thread after the frame that it is at, and let go of the views."""
+        """End the thread after its current frame, and release the views."""
         self._closed = True
         self._thread.join()
         self._views = self._failed = None  # a failure holds the frames of its stack
@@ -112,7 +112,7 @@ class FrameViews(FrameSource):
                 "a clip was closed before its frames were read; this is a mistake, please report it"
             )
 
-    def _work(self, first: Part, parts: Parts) -> None:
+    def _work(self, first: PartialClip, parts: PartialClips) -> None:
         try:
             # Tensors of inference mode may be written in that mode only. There need be no CUDA stream.
             with torch.inference_mode(self._inference), torch.cuda.stream(self._stream), closing(parts):
@@ -123,7 +123,7 @@ class FrameViews(FrameSource):
                     if self._closed:
                         return
                 self._clip = whole((part,))
-        except BaseException as error:  # noqa: BLE001  (handed to whoever waits, in another thread)
+        except BaseException as error:  # noqa: BLE001  (raised in the thread that waits)
             self._failed = error
         finally:
             with self._changed:
