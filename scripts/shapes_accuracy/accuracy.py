@@ -19,13 +19,12 @@ import torch
 
 from vidcompress.adapters.base import Adapter, Visual, adapter_for
 from vidcompress.core.budget import exact_ratio
-from vidcompress.core.config import CompressionConfig
+from vidcompress.core.config import CompressionConfig, read_settings
 from vidcompress.core.method import METHODS
-from vidcompress.core.method_spec import read_label
+from vidcompress.core.method_spec import available_methods, read_label
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.core.wrappers import unwrap
 from vidcompress.errors import ArgumentError, BudgetError, one_line
-from vidcompress.methods.lookup import available_methods, read_settings
 from vidcompress.session.compress import compress_with
 from vidcompress.tools.evaluation.shapes import held_out, write_clip
 

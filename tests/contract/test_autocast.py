@@ -19,9 +19,10 @@ from tiny_models import Scene, batch, tiny_model
 from vidcompress import VisualTokens
 from vidcompress.adapters.base import adapter_for
 from vidcompress.core.budget import VisualBudget
+from vidcompress.core.config import read_settings
 from vidcompress.core.method import METHODS, ScoredMethod
+from vidcompress.core.method_spec import available_methods, get_method
 from vidcompress.llm_pruning import prefill as segment
-from vidcompress.methods.lookup import available_methods, get_method, read_settings
 from vidcompress.session import compress as session_module
 from vidcompress.session.compress import compress_inputs
 

@@ -18,10 +18,9 @@ import vidcompress
 from vidcompress import UnsupportedInputError
 from vidcompress.cli import main
 from vidcompress.core.method import METHODS, Method
-from vidcompress.core.method_spec import read_label
+from vidcompress.core.method_spec import available_methods, read_label
 from vidcompress.errors import ArgumentError
 from vidcompress.media import MediaError
-from vidcompress.methods.lookup import available_methods
 from vidcompress.qa import Comparison
 from vidcompress.qa.compare import run as compare_module
 from vidcompress.qa.compare.contact_sheet import draw_small

@@ -10,7 +10,7 @@ from typing import Any
 from vidcompress.checks import is_number, is_whole, one_of
 from vidcompress.core.budget import POLICIES, SEPARATORS, Budget, Policy, Separators
 from vidcompress.core.method import POSITIONS, Method, Positions
-from vidcompress.core.method_spec import read_value
+from vidcompress.core.method_spec import get_method, read_value
 from vidcompress.core.report import Report
 from vidcompress.errors import ArgumentError, shown
 
@@ -113,7 +113,7 @@ def make_settings(
     """Check the arguments of `compress_inputs` and `compress`, and fill in what depends on the method.
 
     Args:
-        method: with its options; `methods.lookup.get_method` makes one of a name, `read_settings` does both.
+        method: with its options; `core.method_spec.get_method` makes one of a name, `read_settings` does both.
         retention_ratio, max_tokens, separators, positions, policy, max_views, encoder_saving: as in `compress_inputs`.
 
     Raises:
@@ -165,3 +165,19 @@ def _check_inside(method: Method, separators: str | None, policy: str) -> None:
             f"separators={shown(separators)} cannot go with method {method.name!r}: inside the language model newline "
             "tokens are ranked like any other; leave it out"
         )
+
+
+def read_settings(method: Any = "globalcom2", **arguments: Any) -> CompressionConfig:
+    """CompressionConfig from a method's name or instance, the arguments of `compress_inputs` and the method's options.
+
+    Args:
+        method: as in `compress_inputs`.
+        **arguments: those of `make_settings`; every other one is an option of the method.
+
+    Raises:
+        ArgumentError, BudgetError: as described in `compress_inputs`.
+    """
+    own = make_settings.__kwdefaults__ or {}
+    options = {name: value for name, value in arguments.items() if name not in own}
+    chosen = get_method(method, **options)
+    return make_settings(chosen, **{name: value for name, value in arguments.items() if name in own})

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from vidcompress.checks import flag, unicode_text
+from vidcompress.core.config import read_settings
 from vidcompress.core.devices import input_device
 from vidcompress.core.timing import Phases
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.llm_pruning.cache_names import CACHE_NAMES, cache_name, returned_cache
 from vidcompress.loading.arguments import check_generation, check_present
 from vidcompress.media.preprocessing.placeholders import expand, tokenize, without_second_start
-from vidcompress.methods.lookup import read_settings
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.pipeline import as_seen, check_text, clip_note, noted, run_generate, with_media
 from vidcompress.qa.question import Question, check_length

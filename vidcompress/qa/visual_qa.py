@@ -11,6 +11,7 @@ import torch
 
 from vidcompress.adapters.base import adapter_for
 from vidcompress.checks import flag, whole_number
+from vidcompress.core.config import read_settings
 from vidcompress.core.foreign_arguments import ASKING, LOADING, SAMPLING, instead, refuse
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.loading.arguments import check_generation, check_model, check_present
@@ -19,7 +20,6 @@ from vidcompress.loading.load import load_model, one_dtype, resolve
 from vidcompress.media import load_processor
 from vidcompress.media.video.backends import get_backend
 from vidcompress.media.video.sampling import check_request
-from vidcompress.methods.lookup import read_settings
 from vidcompress.progress import bar
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.chat import Chat

@@ -17,8 +17,8 @@ from vidcompress.adapters.base import adapter_for
 from vidcompress.core.budget import Policy, Separators
 from vidcompress.core.config import ViewSkipping, make_settings
 from vidcompress.core.method import Method, Positions
+from vidcompress.core.method_spec import get_method
 from vidcompress.errors import CompressionStateError
-from vidcompress.methods.lookup import get_method
 from vidcompress.session.generate_wrapper import CompressSession
 
 __all__ = ["CompressSession", "compress"]

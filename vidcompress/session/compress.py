@@ -18,6 +18,7 @@ from vidcompress.core.config import CompressionConfig, ViewSkipping, make_settin
 from vidcompress.core.devices import input_device
 from vidcompress.core.layout import Modality
 from vidcompress.core.method import Method, Positions, say_once
+from vidcompress.core.method_spec import get_method
 from vidcompress.core.prompt import Prompt
 from vidcompress.core.pruning.report import PruningReport
 from vidcompress.core.reductions import full_precision
@@ -30,7 +31,6 @@ from vidcompress.llm_pruning.cache_names import cache_name, given_cache
 from vidcompress.llm_pruning.hooks import Pruning
 from vidcompress.llm_pruning.plan import plan_pruning
 from vidcompress.loading.versions import beyond_tested
-from vidcompress.methods.lookup import get_method
 from vidcompress.session.columns import ShortColumns, check_counted
 from vidcompress.session.generation_options import is_filled
 from vidcompress.session.inputs import CompressedInputs

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from vidcompress.core.method import Method
+from vidcompress.core.method_spec import get_method
 from vidcompress.core.wrappers import unwrap
-from vidcompress.methods.lookup import get_method
 from vidcompress.session.compress import compress_inputs
 from vidcompress.testing.expect import (
     compressed,

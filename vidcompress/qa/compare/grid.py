@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vidcompress.checks import flag, is_whole, whole_number
-from vidcompress.core.config import CompressionConfig, read_view_skipping
+from vidcompress.core.config import CompressionConfig, read_settings, read_view_skipping
 from vidcompress.core.method import Method
-from vidcompress.core.method_spec import read_label, split_labels
+from vidcompress.core.method_spec import available_methods, read_label, split_labels
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
-from vidcompress.methods.lookup import available_methods, read_settings
 from vidcompress.qa.question import Question, read_question
 
 BASELINE = "none"

@@ -9,10 +9,9 @@ from typing import Any
 
 from vidcompress.adapters.model_shape import ModelShape
 from vidcompress.checks import one_of, whole_number
-from vidcompress.core.config import CompressionConfig
+from vidcompress.core.config import CompressionConfig, read_settings
 from vidcompress.core.method import Method
 from vidcompress.errors import ArgumentError, shown
-from vidcompress.methods.lookup import read_settings
 from vidcompress.tools.cost import everything, fastv, llm_viewer
 from vidcompress.tools.cost.devices import DEVICES
 from vidcompress.tools.cost.load import Asked, Load, load_of

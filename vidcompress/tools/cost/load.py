@@ -19,9 +19,9 @@ from vidcompress.core.budget import VisualBudget, visual_budget
 from vidcompress.core.config import CompressionConfig
 from vidcompress.core.layout import Layout
 from vidcompress.core.method import Method, tokens_to_keep
+from vidcompress.core.pruning.composed import Composed
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError, UnsupportedInputError, UnsupportedModelError
-from vidcompress.methods.composed import Composed
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from result_files import row, write
+from vidcompress.core.config import read_settings
 from vidcompress.core.method_spec import read_label
 from vidcompress.errors import ArgumentError
-from vidcompress.methods.lookup import read_settings
 from vidcompress.tools.evaluation.report.load import Row, read_rows
 from vidcompress.tools.evaluation.report.published import PublishedTable, published_tables, read_table
 from vidcompress.tools.evaluation.report.published_comparison import Comparison, Match, compare_with

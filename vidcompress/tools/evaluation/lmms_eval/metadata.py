@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from vidcompress.methods.lookup import read_settings
+from vidcompress.core.config import read_settings
 from vidcompress.qa.visual_qa import VisualQA
 from vidcompress.tools.evaluation.lmms_eval.frame_rules import FrameRule
 

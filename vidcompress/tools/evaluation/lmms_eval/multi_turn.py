@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidcompress.core.config import read_settings
 from vidcompress.errors import UnsupportedInputError, VidcompressError
 from vidcompress.media.preprocessing.placeholders import tokenize, without_second_start
-from vidcompress.methods.lookup import read_settings
 from vidcompress.qa.chat import Chat
 from vidcompress.qa.pipeline import clip_note, prepare
 from vidcompress.session.compress import compress_inputs

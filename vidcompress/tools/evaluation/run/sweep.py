@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vidcompress.core.config import CompressionConfig
+from vidcompress.core.config import CompressionConfig, read_settings
 from vidcompress.core.method_spec import read_label
 from vidcompress.errors import ArgumentError, shown
-from vidcompress.methods.lookup import read_settings
 
 BASELINE = "none"
 FAILED = ("wrong", "left-out")
