@@ -39,7 +39,8 @@ def make(decorated: bool = True, **attributes: Any) -> Any:
 
 @pytest.fixture
 def empty(monkeypatch: pytest.MonkeyPatch) -> Registry[Any]:
-    """A registry that nothing else sees."""
+    """A registry that nothing else sees; the methods of the package are in the other one already."""
+    available_methods()
     fresh: Registry[Any] = Registry(
         "method", "vidcompress.no_such_group", "vidcompress.methods", register_method
     )
