@@ -17,6 +17,7 @@ _PUBLIC = {
     "BudgetError": "errors",
     "Chat": "qa",
     "CompressedInputs": "session.inputs",
+    "CompressionConfig": "core.config",
     "Evidence": "core.tokens",
     "Layout": "core.layout",
     "MediaError": "errors",
@@ -43,6 +44,7 @@ __all__ = ["__version__", *_PUBLIC]
 if TYPE_CHECKING:
     from vidcompress.adapters.base import register_adapter as register_adapter
     from vidcompress.core.budget import Budget as Budget
+    from vidcompress.core.config import CompressionConfig as CompressionConfig
     from vidcompress.core.layout import Layout as Layout
     from vidcompress.core.layout import View as View
     from vidcompress.core.method import Method as Method

@@ -19,7 +19,7 @@ import torch
 
 from vidcompress.adapters.base import Adapter, Visual, adapter_for
 from vidcompress.core.budget import exact_ratio
-from vidcompress.core.config import CompressionConfig, read_settings
+from vidcompress.core.config import CompressionConfig, read_config
 from vidcompress.core.method import METHODS
 from vidcompress.core.method_spec import available_methods, read_label
 from vidcompress.core.tokens import Evidence, VisualTokens
@@ -226,7 +226,7 @@ def settings_of(label: str, ratio: float, **options: Any) -> CompressionConfig:
         ArgumentError: an option without a value, or one that neither the method nor `compress_inputs` has.
     """
     name, listed = read_label(label)
-    return read_settings(name, retention_ratio=ratio, **{**options, **listed})
+    return read_config({"method": name, "retention_ratio": ratio, **options, **listed})
 
 
 def _ask(

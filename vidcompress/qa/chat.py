@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from vidcompress.checks import flag, unicode_text
-from vidcompress.core.config import read_settings
 from vidcompress.core.devices import input_device
 from vidcompress.core.timing import Phases
 from vidcompress.errors import ArgumentError, shown
@@ -57,7 +56,7 @@ class Chat:
 
     def __init__(self, qa: VisualQA, media: Question, *, history: bool = True) -> None:
         flag("history", history)
-        method = read_settings(qa.method, **qa.budget, **qa.options).method
+        method = qa.config.method
         if method.inside is not None:
             raise ArgumentError(
                 f"method={method.name!r}: a chat keeps one cache for all questions, which this method prunes by the "
@@ -180,7 +179,7 @@ class Chat:
             qa.model,
             qa.processor,
             replace(self._media, text=text),
-            compression={"method": qa.method, **qa.budget, **qa.options},
+            config=qa.config,
             sampling=qa.sampling,
             time_instruction=qa.time_instruction,
             phases=phases,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from vidcompress.checks import flag, is_whole, whole_number
-from vidcompress.core.config import CompressionConfig, read_settings, read_view_skipping
+from vidcompress.core.config import CompressionConfig, read_config, read_view_skipping, takes_seed
 from vidcompress.core.method import Method
-from vidcompress.core.method_spec import available_methods, read_label, split_labels
+from vidcompress.core.method_spec import available_methods, split_labels
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
 from vidcompress.qa.question import Question, read_question
 
@@ -26,13 +26,11 @@ class Entry:
     Attributes:
         label: the method as it was named.
         settings: how it compresses, checked.
-        compression: the same as arguments of `compress_inputs`.
         asked: whether the caller named it; what was not asked for may be left out.
     """
 
     label: str
     settings: CompressionConfig
-    compression: Mapping[str, Any] = field(repr=False)
     asked: bool
 
 
@@ -225,11 +223,7 @@ def _entry(
     *,
     asked: bool,
 ) -> Entry:
-    chosen, options = (method, {}) if isinstance(method, Method) else read_label(method)
-    compression = {"method": chosen, **budget, **common, **options}
-    settings = read_settings(**compression)
-    seeded = any(f.name == "seed" for f in dataclasses.fields(settings.method))
-    if seed is not None and seeded and "seed" not in options and not isinstance(method, Method):
-        compression["seed"] = seed
-        settings = read_settings(**compression)
-    return Entry(_label(method), settings, compression, asked)
+    settings = read_config({"method": method, **budget, **common})
+    if seed is not None and isinstance(method, str) and takes_seed(settings, method):
+        settings = settings.replace(seed=seed)
+    return Entry(_label(method), settings, asked)

@@ -81,7 +81,7 @@ def run_comparison(
             media,
             inputs,
             Phases(input_device(qa.model)),
-            compression=entry.compression,
+            config=entry.settings,
             generation=generation,
         )[0]
 

@@ -89,7 +89,7 @@ def load_of(adapter: Adapter, geometry: ModelShape, asked: Asked, settings: Comp
         adapter: of a model, which may be without weights.
         geometry: of it.
         asked: the prompt.
-        settings: from `make_settings`.
+        settings: how to compress.
 
     Raises:
         BudgetError: a budget out of reach. UnsupportedInputError: the method or the family takes no such input.
@@ -167,7 +167,7 @@ def _part(adapter: Adapter, visual: Visual, budget: int, settings: CompressionCo
         layout,
         wanted,
         ratio=settings.budget.ratio if wanted == budget else None,
-        separators=settings.separators,
+        separators=settings.resolved_separators,
         policy=settings.policy,
     )
     frames = method.frames(layout, plan)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from result_files import row, write
-from vidcompress.core.config import read_settings
+from vidcompress.core.config import read_config
 from vidcompress.core.method_spec import read_label
 from vidcompress.errors import ArgumentError
 from vidcompress.tools.evaluation.report.load import Row, read_rows
@@ -79,7 +79,7 @@ def test_every_label_is_a_method_that_exists() -> None:
     assert len(labels) > 15
     for label in labels:
         method, options = read_label(label)
-        assert read_settings(method, retention_ratio=0.25, **options).method.name == method
+        assert read_config({"method": method, "retention_ratio": 0.25, **options}).method.name == method
 
 
 NEXT = "globalcom2-llava-next-7b"

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidcompress.core.config import read_settings
 from vidcompress.errors import UnsupportedInputError, VidcompressError
 from vidcompress.media.preprocessing.placeholders import tokenize, without_second_start
 from vidcompress.qa.chat import Chat
@@ -83,7 +82,7 @@ class _Conversation:
 
     def _can_chat(self, prompt: Prompt, options: dict[str, Any]) -> bool:
         qa = self._engine.qa
-        inside = read_settings(qa.method, **qa.budget, **qa.options).method.inside
+        inside = qa.config.method.inside
         plain = not (prompt.turns or prompt.placed) and (prompt.images or prompt.video is not None)
         return bool(plain) and inside is None and options["num_beams"] == 1 and not options["do_sample"]
 
@@ -130,10 +129,10 @@ def likelihoods(
 
 def _compressed(engine: Engine, ask: Ask) -> tuple[Prompt, str, Any]:
     qa = engine.qa
-    settings = read_settings(qa.method, **qa.budget, **qa.options)
-    if settings.method.inside is not None:
+    method = qa.config.method
+    if method.inside is not None:
         raise UnsupportedInputError(
-            f"method={settings.method.name!r} prunes inside the language model by what it attends to, which a given "
+            f"method={method.name!r} prunes inside the language model by what it attends to, which a given "
             "answer would change; use a method before the language model, or a task that generates"
         )
     opened, failed = engine.open([ask])
@@ -142,7 +141,7 @@ def _compressed(engine: Engine, ask: Ask) -> tuple[Prompt, str, Any]:
     ((_, prompt, media),) = opened
     inputs = prepare(qa.model, qa.processor, [prompt], [media], time_instruction=qa.time_instruction)
     note = clip_note(qa.processor.family, prompt, media[1]) if qa.time_instruction else ""
-    return prompt, note, compress_inputs(qa.model, inputs, method=qa.method, **qa.budget, **qa.options)
+    return prompt, note, compress_inputs(qa.model, inputs, config=qa.config)
 
 
 def _scored(engine: Engine, ask: Ask, messages: list[dict[str, Any]], compressed: Any, text: str) -> Outcome:

@@ -116,7 +116,7 @@ class Asker:
         start, asked = time.perf_counter(), Asked()
         torch.manual_seed(self.row.seed + batch.number)
         qa = VisualQA(
-            self.model, self.processor, **self.row.compression(batch.number), **self.row.model.sampling()
+            self.model, self.processor, config=self.row.config(batch.number), **self.row.model.sampling()
         )
         told = self._group(qa, batch, asked) if batch.grouped else self._together(qa, batch, asked)
         asked.lines = [self._line(item, found) for item, found in zip(batch.items, told, strict=True)]
@@ -182,7 +182,7 @@ class Asker:
             media,
             inputs,
             phases,
-            compression={"method": qa.method, **qa.budget, **qa.options},
+            config=qa.config,
             generation={"do_sample": False, "max_new_tokens": self.length},
         )
         asked.calls.append((len(answers), answers[0].timing_ms))
