@@ -108,11 +108,11 @@ def _published(rows: list[Row], against: str) -> tuple[list[Comparison], list[st
     notes = []
     for model in models:
         if not any(is_of(table, model) for table in tables):
-            known = ", ".join(dict.fromkeys(name for table in tables for name in table.models))
-            notes.append(f"no published table is about {model}; they are about {known}")
-    found = [compare_with(t, rows) for t in tables if any(is_of(t, model) for model in models)]
-    notes += [unmet(comparison) for comparison in found if not is_met(comparison)]
-    return [comparison for comparison in found if is_met(comparison)], notes
+            named = ", ".join(dict.fromkeys(name for table in tables for name in table.models))
+            notes.append(f"no published table is about {model}; they are about {named}")
+    comparisons = [compare_with(t, rows) for t in tables if any(is_of(t, model) for model in models)]
+    notes += [unmet(comparison) for comparison in comparisons if not is_met(comparison)]
+    return [comparison for comparison in comparisons if is_met(comparison)], notes
 
 
 def _text(

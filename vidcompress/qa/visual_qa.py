@@ -55,8 +55,8 @@ class VisualQA:
         fps: frames taken per second of clip time, instead.
         max_frames: most frames of a clip.
         backend: video decoder, "auto", "pyav", "decord", "torchcodec" or "pillow"; see `vidcompress.media.read_video`.
-        time_instruction: tell LLaVA-Video when its frames were taken, as it was trained to be told; other families
-            know no such line.
+        time_instruction: put the line before the question that says when the frames were taken, as in LLaVA-Video's
+            training; other families have no such line.
         **options: `policy`, `separators`, `positions`, `max_views` and `encoder_saving` as for `compress_inputs`; all
             others are the method's own.
 
@@ -364,9 +364,9 @@ class VisualQA:
         chunks = [questions[start : start + batch_size] for start in range(0, len(questions), batch_size)]
         answers: list[Answer] = []
         with bar(len(questions), progress, len(chunks)) as advance:
-            for made in self._answers(chunks, max_new_tokens, generate) if chunks else ():
-                answers += made
-                advance(len(made))
+            for batch in self._answers(chunks, max_new_tokens, generate) if chunks else ():
+                answers += batch
+                advance(len(batch))
         return answers
 
     def compare(

@@ -66,10 +66,10 @@ class Composed(Method):
     def sent(self, budget: int, total: int) -> int:
         """What `before` sends of N for a budget of B."""
         if self.before_ratio is not None:
-            wanted = half_up(exact_ratio(self.before_ratio) * total)
+            count = half_up(exact_ratio(self.before_ratio) * total)
         else:
-            wanted = half_up(Fraction(math.sqrt(budget * total)))
-        return self.before.sent(max(budget, min(total, wanted)), total)
+            count = half_up(Fraction(math.sqrt(budget * total)))
+        return self.before.sent(max(budget, min(total, count)), total)
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
         """What `before` needs."""
