@@ -240,7 +240,7 @@ def _to_json(method: Method, name: str, value: Any) -> Any:
     if isinstance(value, Integral):
         return int(value)
     if isinstance(value, Fraction):
-        return f"{value.numerator}/{value.denominator}"
+        return fraction_text(value)
     if isinstance(value, Real) and math.isfinite(value) and float(value) == value:
         return float(value)
     raise ArgumentError(
@@ -256,11 +256,27 @@ def _from_json(value: Any) -> Any:
     return read_fraction(value)
 
 
+MAX_DIGITS = 1000
+
+
+def fraction_text(value: Fraction) -> str:
+    """A fraction as `read_fraction` reads it: "1/3".
+
+    Raises:
+        ArgumentError: above or below the line stand more than `MAX_DIGITS` digits.
+    """
+    if max(abs(value.numerator), value.denominator) >= 10**MAX_DIGITS:
+        raise ArgumentError(
+            f"a fraction near {float(value):.3g} has more than {MAX_DIGITS} digits; use a decimal number"
+        )
+    return f"{value.numerator}/{value.denominator}"
+
+
 def read_fraction(value: Any) -> Any:
     """A text such as "1/3" as a fraction; anything else as it is."""
     if not isinstance(value, str):
         return value
     above, slash, below = value.partition("/")
-    if not slash or not (above.isdecimal() and below.isdecimal()) or max(len(above), len(below)) > 1000:
+    if not slash or not (above.isdecimal() and below.isdecimal()) or max(len(above), len(below)) > MAX_DIGITS:
         return value
     return Fraction(int(above), int(below)) if int(below) else value

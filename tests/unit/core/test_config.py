@@ -251,6 +251,13 @@ def test_an_instance_that_no_file_can_name_is_refused() -> None:
     assert CompressionConfig.from_dict(json.loads(json.dumps(numpy.to_dict()))) == numpy
 
 
+def test_a_fraction_of_too_many_digits_is_not_written() -> None:
+    config = CompressionConfig(retention_ratio=Fraction(1, 10**1000 - 1))
+    assert CompressionConfig.from_dict(config.to_dict()) == config
+    with pytest.raises(ArgumentError, match="more than 1000 digits; use a decimal number"):
+        CompressionConfig(retention_ratio=Fraction(1, 10**5000)).to_dict()
+
+
 def test_replace_changes_what_is_named() -> None:
     config = CompressionConfig("globalcom2:tau=5", retention_ratio=0.5, separators="drop", max_views=4)
     assert config.replace(alpha=0.3).method == GlobalCom2(tau=5, alpha=0.3)

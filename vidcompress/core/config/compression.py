@@ -24,6 +24,7 @@ from vidcompress.core.config.json_file import read_json, write_json
 from vidcompress.core.config.view_skipping import read_view_skipping
 from vidcompress.core.method import POSITIONS, Method, Positions
 from vidcompress.core.method_spec import (
+    fraction_text,
     get_method,
     options_from_json,
     options_to_json,
@@ -175,9 +176,7 @@ class CompressionConfig:
             "version": VERSION,
             "method": self.method.name,
             "options": options_to_json(self.method),
-            "retention_ratio": f"{ratio.numerator}/{ratio.denominator}"
-            if isinstance(ratio, Fraction)
-            else ratio,
+            "retention_ratio": fraction_text(ratio) if isinstance(ratio, Fraction) else ratio,
             "max_tokens": self.max_tokens,
             "separators": self.separators,
             "positions": self.positions,
