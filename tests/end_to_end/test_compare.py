@@ -73,7 +73,7 @@ def test_rows_take_turns_and_media_are_read_once(
     answer, prepare = compare_module.answer_prepared, compare_module.open_and_prepare
 
     def watched(*args: Any, **kwargs: Any) -> Any:
-        ran.append(kwargs["compression"]["method"])
+        ran.append(kwargs["config"].method.name)
         answers = answer(*args, **kwargs)
         answers[0].timing_ms["prefill"] = float(len(ran))
         return answers
