@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import json
 import os
+import random
 import re
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vidcompress
+from fuzzing.mutations import mutate_json
 from tiny_models import Scene, batch, tiny_model
 from vidcompress import ArgumentError, BudgetError, CompressionConfig, VisualQA
 from vidcompress.core.config import ViewSkipping, read_config
@@ -225,6 +227,33 @@ def test_a_hostile_file_gets_one_clear_error(tmp_path: Path, content: str | byte
         CompressionConfig.from_pretrained(tmp_path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+SAVED = (
+    CompressionConfig("globalcom2+fastv:before_ratio=0.7", retention_ratio=0.3),
+    CompressionConfig("vidcom2", max_tokens=9),
+    CompressionConfig("prumerge", retention_ratio="0.1", policy="reference"),
+    CompressionConfig("random", retention_ratio=0.5, encoder_saving="frames:0.2:0.05"),
+)
+
+
+@pytest.mark.parametrize("saved", SAVED, ids=lambda config: config.method.name)
+def test_a_broken_file_is_refused_or_read(tmp_path: Path, saved: CompressionConfig) -> None:
+    """Whatever stands in the file: a configuration that can be written again, or one of our errors on one line."""
+    path, messages = saved.save_pretrained(tmp_path), []
+    data = path.read_bytes()
+    for seed in range(150):
+        path.write_bytes(mutate_json(data, random.Random(seed))[0])
+        try:
+            config = CompressionConfig.from_pretrained(path)
+        except ArgumentError as error:
+            messages.append(str(error))
+        else:
+            written = json.loads(json.dumps(config.to_dict(), allow_nan=False))
+            assert CompressionConfig.from_dict(written) == config
+    assert all(str(path) in message for message in messages)
+    assert all("\n" not in message and len(message) < 700 for message in messages)
+    assert 50 < len(messages) < 150
 
 
 def test_a_file_that_is_no_file_is_not_opened(tmp_path: Path) -> None:

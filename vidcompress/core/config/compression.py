@@ -254,7 +254,8 @@ class CompressionConfig:
         try:
             return cls.from_dict(values)
         except ArgumentError as error:
-            raise type(error)(f"{str(path)!r}: {error}") from error
+            text = str(error)  # which shows a value of the file, of whatever length
+            raise type(error)(f"{str(path)!r}: {text if len(text) <= 500 else text[:497] + '...'}") from error
 
 
 FIELDS = tuple(field.name for field in dataclasses.fields(CompressionConfig))
