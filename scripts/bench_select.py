@@ -39,8 +39,8 @@ import bench_loops
 from bench_inputs import clip_tokens, image_tokens, with_evidence
 from vidcompress.core.budget import Budget, visual_budget
 from vidcompress.core.method import Method
+from vidcompress.core.method_spec import available_methods, get_method
 from vidcompress.core.tokens import VisualTokens
-from vidcompress.methods.lookup import available_methods, get_method
 from vidcompress.tools.runs.provenance import provenance
 
 RATIO = Fraction(1, 4)

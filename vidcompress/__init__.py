@@ -17,6 +17,7 @@ _PUBLIC = {
     "BudgetError": "errors",
     "Chat": "qa",
     "CompressedInputs": "session.inputs",
+    "CompressionConfig": "core.config",
     "Evidence": "core.tokens",
     "Layout": "core.layout",
     "MediaError": "errors",
@@ -29,11 +30,11 @@ _PUBLIC = {
     "View": "core.layout",
     "VisualQA": "qa",
     "VisualTokens": "core.tokens",
-    "available_methods": "methods.lookup",
+    "available_methods": "core.method_spec",
     "compress": "session.block",
     "compress_inputs": "session.compress",
     "draw_overlay": "qa.overlay",
-    "get_method": "methods.lookup",
+    "get_method": "core.method_spec",
     "load_processor": "media.preprocessing.load_processor",
     "register_adapter": "adapters.base",
     "register_method": "core.method",
@@ -43,10 +44,13 @@ __all__ = ["__version__", *_PUBLIC]
 if TYPE_CHECKING:
     from vidcompress.adapters.base import register_adapter as register_adapter
     from vidcompress.core.budget import Budget as Budget
+    from vidcompress.core.config import CompressionConfig as CompressionConfig
     from vidcompress.core.layout import Layout as Layout
     from vidcompress.core.layout import View as View
     from vidcompress.core.method import Method as Method
     from vidcompress.core.method import register_method as register_method
+    from vidcompress.core.method_spec import available_methods as available_methods
+    from vidcompress.core.method_spec import get_method as get_method
     from vidcompress.core.report import Report as Report
     from vidcompress.core.selection import Selection as Selection
     from vidcompress.core.tokens import Evidence as Evidence
@@ -58,8 +62,6 @@ if TYPE_CHECKING:
     from vidcompress.errors import UnsupportedModelError as UnsupportedModelError
     from vidcompress.errors import VidcompressError as VidcompressError
     from vidcompress.media.preprocessing.load_processor import load_processor as load_processor
-    from vidcompress.methods.lookup import available_methods as available_methods
-    from vidcompress.methods.lookup import get_method as get_method
     from vidcompress.qa import Answer as Answer
     from vidcompress.qa import Chat as Chat
     from vidcompress.qa import VisualQA as VisualQA

@@ -19,13 +19,12 @@ import torch
 
 from vidcompress.adapters.base import Adapter, Visual, adapter_for
 from vidcompress.core.budget import exact_ratio
-from vidcompress.core.config import CompressionConfig
+from vidcompress.core.config import CompressionConfig, read_config
 from vidcompress.core.method import METHODS
-from vidcompress.core.method_spec import parse_method_spec
+from vidcompress.core.method_spec import available_methods, parse_method_spec
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.core.wrappers import unwrap
 from vidcompress.errors import ArgumentError, BudgetError, one_line
-from vidcompress.methods.lookup import available_methods, read_settings
 from vidcompress.session.compress import compress_with
 from vidcompress.tools.evaluation.shapes import held_out, write_clip
 
@@ -227,7 +226,7 @@ def settings_of(label: str, ratio: float, **options: Any) -> CompressionConfig:
         ArgumentError: an option without a value, or one that neither the method nor `compress_inputs` has.
     """
     name, listed = parse_method_spec(label)
-    return read_settings(name, retention_ratio=ratio, **{**options, **listed})
+    return read_config({"method": name, "retention_ratio": ratio, **options, **listed})
 
 
 def _ask(

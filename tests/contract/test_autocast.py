@@ -19,9 +19,10 @@ from tiny_models import Scene, batch, tiny_model
 from vidcompress import VisualTokens
 from vidcompress.adapters.base import adapter_for
 from vidcompress.core.budget import VisualBudget
+from vidcompress.core.config import CompressionConfig
 from vidcompress.core.method import METHODS, ScoredMethod
+from vidcompress.core.method_spec import available_methods, get_method
 from vidcompress.llm_pruning import prefill as segment
-from vidcompress.methods.lookup import available_methods, get_method, read_settings
 from vidcompress.session import compress as session_module
 from vidcompress.session.compress import compress_inputs
 
@@ -103,7 +104,7 @@ def selections(name: Any, family: str, modality: str, dtype: torch.dtype) -> lis
     model = tiny_model(family)
     adapter = adapter_for(model)
     images, videos = adapter.visuals(batch(model, [SCENES[family, modality]]))
-    settings = read_settings(name, retention_ratio=0.3)
+    settings = CompressionConfig(name, retention_ratio=0.3)
     visuals = [
         replace(visual, question=torch.tensor([5, 6, 7, 8]), pixels=visual.pixels + 0.01 * seed)
         for visual in (images or videos)

@@ -15,6 +15,7 @@ import vidcompress
 from reference.slow_decoder import Rule, Token, run
 from tiny_models import FAMILIES, VIDEO_FAMILIES, Scene, batch, tiny_model
 from vidcompress.core.method import METHODS
+from vidcompress.core.method_spec import available_methods, get_method
 from vidcompress.errors import (
     ArgumentError,
     BudgetError,
@@ -23,7 +24,6 @@ from vidcompress.errors import (
     UnsupportedModelError,
 )
 from vidcompress.llm_pruning.cache_names import cache_name, returned_cache
-from vidcompress.methods.lookup import available_methods, get_method
 from vidcompress.session.compress import compress_inputs
 
 pytestmark = pytest.mark.transformers

@@ -16,11 +16,11 @@ from vidcompress.adapters.llava_next import LlavaNextAdapter
 from vidcompress.adapters.llava_onevision import LlavaOnevisionAdapter
 from vidcompress.core.budget import VisualBudget
 from vidcompress.core.method import Method, ScoredMethod
+from vidcompress.core.method_spec import available_methods
 from vidcompress.core.selection import Selection
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import ArgumentError
 from vidcompress.methods.controls import Uniform
-from vidcompress.methods.lookup import available_methods
 from vidcompress.session.block import CompressSession
 from vidcompress.testing.block import check_refusals
 from vidcompress.testing.methods import layouts

@@ -32,8 +32,8 @@ def test_scores_are_float32_whatever_the_models_dtype() -> None:
     """The same features in bfloat16 and float32 give the same tokens."""
     from vidcompress.adapters.layouts import video_layout
     from vidcompress.core.budget import visual_budget
+    from vidcompress.core.method_spec import get_method
     from vidcompress.core.tokens import VisualTokens
-    from vidcompress.methods.lookup import get_method
 
     features = torch.randn(6 * 49 + 1, 64).bfloat16()
     layout = video_layout(6, (7, 7))

@@ -64,7 +64,7 @@ def from_the_beginning(
         head = []
     prompt = qa.processor.apply_chat_template(messages[:-1])
     inputs = qa.processor(text=prompt, images=[pictures] if pictures else None, videos=clips or None)
-    with vidcompress.compress(qa.model, qa.method, **qa.budget, **qa.options):
+    with vidcompress.compress(qa.model, config=qa.config):
         out = qa.model.generate(**inputs, max_new_tokens=8, do_sample=False)
     new = out[:, inputs["input_ids"].shape[1] :]
     return qa.processor.batch_decode(new, skip_special_tokens=True)[0].strip()

@@ -18,10 +18,9 @@ import vidcompress
 from vidcompress import UnsupportedInputError
 from vidcompress.cli import main
 from vidcompress.core.method import METHODS, Method
-from vidcompress.core.method_spec import parse_method_spec
+from vidcompress.core.method_spec import available_methods, parse_method_spec
 from vidcompress.errors import ArgumentError
 from vidcompress.media import MediaError
-from vidcompress.methods.lookup import available_methods
 from vidcompress.qa import Comparison
 from vidcompress.qa.compare import run as compare_module
 from vidcompress.qa.compare.contact_sheet import draw_selection
@@ -74,7 +73,7 @@ def test_rows_take_turns_and_media_are_read_once(
     answer, prepare = compare_module.answer_prepared, compare_module.open_and_prepare
 
     def watched(*args: Any, **kwargs: Any) -> Any:
-        ran.append(kwargs["compression"]["method"])
+        ran.append(kwargs["config"].method.name)
         answers = answer(*args, **kwargs)
         answers[0].timing_ms["prefill"] = float(len(ran))
         return answers

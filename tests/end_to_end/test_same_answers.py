@@ -21,8 +21,9 @@ from transformers import TextIteratorStreamer
 
 import vidcompress
 from vidcompress.cli import main
+from vidcompress.core.config import CompressionConfig
 from vidcompress.core.method import METHODS as METHODS_OF
-from vidcompress.methods.lookup import available_methods, get_method, read_settings
+from vidcompress.core.method_spec import available_methods, get_method
 from vidcompress.tools.evaluation.shapes import clip_example, image_example, write_clip
 
 Item = dict[str, Any]
@@ -43,7 +44,8 @@ ROWS = [
     for method in METHODS
     if model == "tiny-onevision" or "image" in SERVED[method]
     for positions in ("contiguous", "original")
-    if method in BOTH_POSITIONS or positions == read_settings(method, retention_ratio=1).positions
+    if method in BOTH_POSITIONS
+    or positions == CompressionConfig(method, retention_ratio=1).resolved_positions
 ]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from errors.rows import Make, Row
-from errors.rows_settings import budget_rows, settings_rows
+from errors.rows_settings import budget_rows, config_rows, settings_rows
 from vidcompress import Evidence
 from vidcompress.errors import CompressionStateError, UnsupportedInputError, UnsupportedModelError
 
@@ -57,6 +57,39 @@ COMPRESS_INPUTS = [
              "pixel_values_videos", "0 frames"),
         )
     ),
+]  # fmt: skip
+
+CONFIG = [
+    *config_rows("CompressionConfig"),
+    Row("CompressionConfig", "method", "random:seed=0.5", "must be an integer", names="seed", says="0.5"),
+    Row("CompressionConfig", "method", "random:tau=5", "method 'random' has no option 'tau'; known: seed", says="'tau'"),
+    Row("CompressionConfig", "method", "random:tau", "must list options as key=value, got 'tau'"),
+    Row("CompressionConfig.replace", "tau", 5, "method 'random' has no option 'tau'", says="'tau'"),
+    Row("CompressionConfig.replace", "policy", "exakt", "policy must be one of exact, reference"),
+    *(
+        Row("CompressionConfig.from_dict", "values", value, "must be a mapping, such as {'method': 'random'")
+        for value in (None, 7, "random", [("method", "random")], np.zeros(2))
+    ),
+    *(
+        Row("CompressionConfig.from_dict", "values", value, message, names=names, says=says)
+        for value, message, names, says in (
+            ({"polcy": "exact"}, "unknown key 'polcy'; known: ", "policy", "did you mean 'policy'?"),
+            ({"version": 2}, "must be 1, which this release of vidcompress reads", "version", "version=2"),
+            ({"version": True}, "must be 1, which this release of vidcompress reads", "version", "version=True"),
+            ({"options": [5]}, "must be an object of option names and values", "options", "options=[5]"),
+            ({"options": {"tua": 5}}, "method 'globalcom2' has no option 'tua'", "tua", "did you mean 'tau'?"),
+            ({"method": "globalcom3"}, "unknown method 'globalcom3'", "method", "did you mean 'globalcom2'?"),
+        )
+    ),
+    *(
+        Row(f"CompressionConfig.{name}", "folder", value, "must be the path of a folder, such as 'my-model'")
+        for name in ("save_pretrained", "from_pretrained")
+        for value in (None, 7, "", b"here", np.zeros(2))
+    ),
+    Row("CompressionConfig.save_pretrained", "folder", __file__, "compression_config.json cannot be written there"),
+    Row("CompressionConfig.from_pretrained", "folder", "nowhere", "no such file; pass a folder that save_pretrained(folder) wrote to",
+        names="'nowhere'"),
+    Row("CompressionConfig.from_pretrained", "folder", __file__, "is no JSON file that can be read", names=__file__),
 ]  # fmt: skip
 
 BUDGETS = [
@@ -146,4 +179,4 @@ MOVED = [
     ),
 ]
 
-ROWS = [*COMPRESS, *COMPRESS_INPUTS, *BUDGETS, *NOUNS, *MOVED]
+ROWS = [*CONFIG, *COMPRESS, *COMPRESS_INPUTS, *BUDGETS, *NOUNS, *MOVED]

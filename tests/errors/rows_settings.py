@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from errors.rows import Row
-from vidcompress.errors import BudgetError, SamplingError
+from vidcompress import CompressionConfig
+from vidcompress.errors import BudgetError, SamplingError, shown
 
 RATIO = "retention_ratio must be a number with 0 < R <= 1, got "
 TOKENS = "max_tokens must be an integer of at least 1, got "
@@ -35,7 +36,7 @@ def budget_rows(call: str) -> list[Row]:
     )
     arrays = (np.zeros(2), torch.zeros(2))
     counts = (0, -3, 2.5, math.nan, True, "10", [4], torch.zeros(2))
-    clean = {"retention_ratio": None} if call.startswith("compress") else {}
+    clean = {"retention_ratio": None} if call.lower().startswith("compress") else {}
     return [
         *(
             Row(call, "retention_ratio", value, RATIO, BudgetError)
@@ -46,9 +47,9 @@ def budget_rows(call: str) -> list[Row]:
     ]
 
 
-def settings_rows(call: str) -> list[Row]:
-    """Rows of everything that `make_settings` checks."""
-    whole = {"retention_ratio": None} if call.startswith("compress") else {}
+def config_rows(call: str) -> list[Row]:
+    """Rows of everything that `CompressionConfig` checks."""
+    whole = {"retention_ratio": None} if call.lower().startswith("compress") else {}
     return [
         *budget_rows(call),
         Row(call, "method", "globalcom3", "did you mean 'globalcom2'?"),
@@ -83,6 +84,48 @@ def settings_rows(call: str) -> list[Row]:
         *(
             Row(call, "encoder_saving", value, "must be 'off', 'frames', 'crops' or")
             for value in ("on", "frames:-1", "frames:0.1:2", "off:1", "crops:0.5", True, None, 3)
+        ),
+    ]
+
+
+def settings_rows(call: str) -> list[Row]:
+    """Rows of what takes a configuration, or its fields and a method's options as keywords."""
+    config, beside = (
+        CompressionConfig("random:seed=3", retention_ratio=0.5),
+        "cannot go with config=, which states it",
+    )
+    free = {"retention_ratio": None} if call.startswith("compress") else {}
+    return [
+        *config_rows(call),
+        *(
+            Row(call, "config", value, "must be a vidcompress.CompressionConfig, such as", others=free)
+            for value in (
+                7,
+                "compression_config.json",
+                {"method": "random"},
+                True,
+                np.zeros(2),
+                CompressionConfig,
+            )
+        ),
+        *(
+            Row(
+                call,
+                "config",
+                config,
+                beside,
+                others={**free, name: value},
+                names=name,
+                says=f"{name}={shown(value)}",
+            )
+            for name, value in (
+                ("method", "uniform"),
+                ("retention_ratio", 0.25),
+                ("max_tokens", 9),
+                ("separators", "drop"),
+                ("max_views", 4),
+                ("seed", 5),
+            )
         ),
         Row(call, "max_new_tokens", 8, "is an argument of generate; pass it to ask, as in qa.ask(question, "),
         Row(call, "tua", 5, "has no option 'tua'; known: allocation", names="tua", says="'tua'"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -105,6 +107,14 @@ def calls(here: SimpleNamespace) -> dict[str, tuple[Call, dict[str, Any]]]:
             vidcompress.compress_inputs,
             {"model": here.model, "inputs": here.inputs, "retention_ratio": 0.5},
         ),
+        "CompressionConfig": (vidcompress.CompressionConfig, {"retention_ratio": 0.5}),
+        "CompressionConfig.replace": (
+            vidcompress.CompressionConfig("random", retention_ratio=0.5).replace,
+            {},
+        ),
+        "CompressionConfig.from_dict": (vidcompress.CompressionConfig.from_dict, {}),
+        "CompressionConfig.save_pretrained": (_saved, {}),
+        "CompressionConfig.from_pretrained": (vidcompress.CompressionConfig.from_pretrained, {}),
         "CompressedInputs.to": (
             vidcompress.compress_inputs(here.model, here.inputs, retention_ratio=0.5).to,
             {},
@@ -156,6 +166,11 @@ def calls(here: SimpleNamespace) -> dict[str, tuple[Call, dict[str, Any]]]:
     for name in vidcompress.available_methods():
         made[f"method {name}"] = (METHODS.get(name), {})
     return made
+
+
+def _saved(**given: Any) -> None:
+    with TemporaryDirectory() as folder, contextlib.chdir(folder):
+        vidcompress.CompressionConfig("random", retention_ratio=0.5).save_pretrained(**given)
 
 
 def _block(**given: Any) -> None:

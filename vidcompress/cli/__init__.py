@@ -132,8 +132,8 @@ def _message(error: Exception) -> str:
     if foreign is not None:
         return foreign
     text = str(usage() if callable(usage) else error).strip() or type(error).__name__
-    known = usage is not None or type(error).__module__.startswith("vidcompress")
-    return " ".join(text.split()) if known else f"{type(error).__name__}: {' '.join(text.split())}"
+    ours = usage is not None or type(error).__module__.startswith("vidcompress")
+    return " ".join(text.split()) if ours else f"{type(error).__name__}: {' '.join(text.split())}"
 
 
 def _foreign(option: str) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import sys
@@ -37,6 +36,8 @@ from vidcompress.cli.options import (
     Separators,
     TimeInstruction,
     Video,
+    compression_config,
+    read_options,
 )
 from vidcompress.cli.quiet import quiet
 
@@ -102,11 +103,7 @@ def ask(
     check_numbers(max_new_tokens, seed)
     check_overlay(overlay, bool(image) or video is not None)
     check_media(image or [], video)
-    options = _method_options(method, option or [], seed)
-    if separators is not None:
-        options["separators"] = separators
-    if positions is not None:
-        options["positions"] = positions
+    options = read_options(method, option or [])
     with quiet():
         if seed is not None:
             from transformers import set_seed
@@ -114,11 +111,20 @@ def ask(
             set_seed(seed)
         from vidcompress.qa import VisualQA
 
-        qa = VisualQA.from_pretrained(
-            model,
-            method=method,
+        config = compression_config(
+            method,
+            options,
+            seed,
             retention_ratio=retention_ratio,
             max_tokens=max_tokens,
+            policy=policy,
+            separators=separators,
+            positions=positions,
+            encoder_saving=encoder_saving,
+        )
+        qa = VisualQA.from_pretrained(
+            model,
+            config=config,
             device=device,
             dtype=dtype,
             attn_implementation=attn_implementation,
@@ -129,9 +135,6 @@ def ask(
             fps=fps,
             backend=backend,
             time_instruction=time_instruction,
-            policy=policy,
-            encoder_saving=encoder_saving,
-            **options,
         )
         answer = qa.ask(question, images=image or None, video=video, max_new_tokens=max_new_tokens)
         pictures = [answer.overlay(index) for index in range(len(answer.media))] if overlay else []
@@ -188,36 +191,6 @@ def check_overlay(path: Path | None, media: bool) -> None:
         raise ArgumentError(f"--overlay={str(path)!r}: {what}")
     if not os.access(path.absolute().parent, os.W_OK):
         raise ArgumentError(f"--overlay={str(path)!r}: its folder may not be written to; name another")
-
-
-def _method_options(method: str, pairs: list[str], seed: int | None) -> dict[str, Any]:
-    """Read NAME=VALUE pairs, values as JSON where they are JSON; add the seed where the method takes one."""
-    from vidcompress.core.method import METHODS
-    from vidcompress.core.method_spec import read_value
-    from vidcompress.errors import ArgumentError, nearest
-
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise ArgumentError(f"--option={pair!r}: must look like NAME=VALUE, for example --option tau=5")
-        known = _options_of(method) if method in METHODS.names() else {name}
-        if name not in known:
-            raise ArgumentError(
-                f"--option={pair!r}: method {method!r} has no option {name!r}; {nearest(name, known)} (what is "
-                "not an option of the method has a flag of its own: see vidcompress ask --help)"
-            )
-        options[name] = read_value(value)
-    if seed is not None and method in METHODS.names():
-        if "seed" in _options_of(method):
-            options.setdefault("seed", seed)
-    return options
-
-
-def _options_of(method: str) -> set[str]:
-    from vidcompress.core.method import METHODS
-
-    return {field.name for field in dataclasses.fields(METHODS.get(method)) if field.init}
 
 
 def save_pictures(pictures: list[Image], path: Path) -> list[str]:

@@ -297,8 +297,8 @@ def measured(
     seconds = None if minutes is None else minutes * 60
     with measurement_progress() as on_step:
         if probes:
-            found = run_probes(plan, journal=journal, seconds=seconds, on_step=on_step)
-            return found, render_probes(found)
+            probed = run_probes(plan, journal=journal, seconds=seconds, on_step=on_step)
+            return probed, render_probes(probed)
         result = summarise(run_bench(plan, journal=journal, seconds=seconds, on_step=on_step))
     if plot is not None and result["complete"]:
         draw_panels(result, plot)

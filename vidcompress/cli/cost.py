@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidcompress.cli.options import COMPRESSION, INPUT, MODEL, OUTPUT, Json, MethodOption, Preset, read_size
+from vidcompress.cli.options import (
+    COMPRESSION,
+    INPUT,
+    MODEL,
+    OUTPUT,
+    Json,
+    MethodOption,
+    Preset,
+    compression_config,
+    read_options,
+    read_size,
+)
 from vidcompress.cli.quiet import quiet
+
+if TYPE_CHECKING:
+    from vidcompress.core.config import CompressionConfig
 
 HEADLINE = {"method": "globalcom2", "retention_ratio": "0.1"}
 """What the table shows beside the uncompressed model where no method is named."""
@@ -112,7 +126,8 @@ def cost(
             f"--model={model!r} and --geometry={geometry!r} exclude each other; pass one of them"
         )
     named = method is not None or retention_ratio is not None or max_tokens is not None
-    chosen = _chosen(method, option or [], retention_ratio, max_tokens)
+    name = method or HEADLINE["method"]
+    options = read_options(name, option or [])
     asked: dict[str, Any] = {
         "visual_tokens": visual_tokens,
         "size": None if size is None else read_size("--image", size),
@@ -135,22 +150,17 @@ def cost(
         whole = estimate(of, **asked)
         rows = [whole]
         if named and method != "none" or not (named or as_json):
-            rows.append(estimate(of, **asked, **chosen))
+            config = _config(name, options, retention_ratio=retention_ratio, max_tokens=max_tokens)
+            rows.append(estimate(of, **asked, config=config))
         text = json.dumps(_entry(rows), ensure_ascii=False) if as_json else as_table(rows)
     typer.echo(text)
 
 
-def _chosen(
-    method: str | None, option: list[str], retention_ratio: str | None, max_tokens: int | None
-) -> dict[str, Any]:
-    from vidcompress.cli.ask import _method_options
-
-    name = method or HEADLINE["method"]
-    given = {"retention_ratio": retention_ratio, "max_tokens": max_tokens}
-    budget = {key: value for key, value in given.items() if value is not None}
-    if not budget and name != "none":
-        budget = {"retention_ratio": HEADLINE["retention_ratio"]}
-    return {"method": name, **budget, **_method_options(name, option, None)}
+def _config(method: str, options: dict[str, Any], **budget: Any) -> CompressionConfig:
+    """The configuration of the last row, at the share of the headline where no budget is stated."""
+    if set(budget.values()) == {None} and method != "none":
+        budget["retention_ratio"] = HEADLINE["retention_ratio"]
+    return compression_config(method, options, None, **budget)
 
 
 def _entry(rows: list[Any]) -> dict[str, Any]:

@@ -209,32 +209,32 @@ def _plan(
 
     if path is None and not tasks:
         raise ArgumentError("data: there is nothing to ask; pass a sweep file, --data or --task")
-    found: dict[str, Any] = (
+    content: dict[str, Any] = (
         {"models": [DEFAULT_MODEL], "methods": split_method_specs(DEFAULT_METHODS)}
         if path is None
         else parse_sweep(path)
     )
     if model is not None:
-        found["models"] = [model]
+        content["models"] = [model]
     if tasks:
-        found["tasks"] = tasks
+        content["tasks"] = tasks
     if lists["methods"] is not None:
-        found["methods"] = split_method_specs(lists["methods"])
+        content["methods"] = split_method_specs(lists["methods"])
     if lists["ratios"] is not None or lists["max_tokens"] is not None:
-        found.pop("ratios", None)
-        found.pop("max_tokens", None)
-        found |= {
+        content.pop("ratios", None)
+        content.pop("max_tokens", None)
+        content |= {
             name: _numbers(name, lists[name]) for name in ("ratios", "max_tokens") if lists[name] is not None
         }
-    if loading and isinstance(found.get("models"), list):
-        found["models"] = [
+    if loading and isinstance(content.get("models"), list):
+        content["models"] = [
             {**({"name": entry} if isinstance(entry, str) else entry), **loading}
             if isinstance(entry, (str, dict))
             else entry
-            for entry in found["models"]
+            for entry in content["models"]
         ]
     name = path.stem if path is not None else Path(tasks[0].partition(":")[2]).name or "sweep"
-    return read_sweep({**found, **common}, where="" if path is None else f"{path}: ", name=name)
+    return read_sweep({**content, **common}, where="" if path is None else f"{path}: ", name=name)
 
 
 def _numbers(name: str, text: str | None) -> list[Any]:

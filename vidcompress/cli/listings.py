@@ -120,14 +120,16 @@ def method_entries() -> list[dict[str, Any]]:
             card = card_of(cls)
         except ArgumentError as error:
             problem = str(error)
-        made = cls()
+        method = cls()
         entries.append(
             {
                 "name": name,
                 "summary": card.effect if card else cls.summary,
                 "paper": card.paper if card else "",
                 "modalities": sorted(cls.modalities),
-                "options": {f.name: _plain(getattr(made, f.name)) for f in dataclasses.fields(cls) if f.init},
+                "options": {
+                    f.name: _plain(getattr(method, f.name)) for f in dataclasses.fields(cls) if f.init
+                },
                 "package": METHODS.package(name),
                 "card_problem": problem,
             }

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from vidcompress.core.config import CompressionConfig
 
 INPUT, COMPRESSION, MODEL, OUTPUT = "Input", "Compression", "Model", "Output"
 """Panels of the help, in this order."""
@@ -158,7 +161,54 @@ def read_size(name: str, text: str) -> tuple[int, int]:
     """(height, width) from "640x480"."""
     from vidcompress.errors import ArgumentError
 
-    found = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text.strip(), re.IGNORECASE)
-    if found is None:
+    sides = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text.strip(), re.IGNORECASE)
+    if sides is None:
         raise ArgumentError(f"{name}={text!r}: must be WIDTHxHEIGHT in pixels, such as 640x480")
-    return int(found[2]), int(found[1])
+    return int(sides[2]), int(sides[1])
+
+
+def compression_config(
+    method: str, options: dict[str, Any], seed: int | None, **fields: Any
+) -> CompressionConfig:
+    """The configuration that a command line states.
+
+    Args:
+        method: its name, or a text with options.
+        options: of the method, from `read_options`.
+        seed: where the method has such an option and nothing else states it.
+        fields: of `CompressionConfig`.
+
+    Raises:
+        ArgumentError, BudgetError: as `CompressionConfig`.
+    """
+    from vidcompress.core.config import DEFAULT_RATIO, read_config, takes_seed
+
+    config = read_config({"method": method, **options, **fields}, default_ratio=DEFAULT_RATIO)
+    if seed is not None and "seed" not in options and takes_seed(config, method):
+        return config.replace(seed=seed)
+    return config
+
+
+def read_options(method: str, pairs: list[str]) -> dict[str, Any]:
+    """Options of a method from NAME=VALUE pairs, values as JSON where they are JSON.
+
+    Raises:
+        ArgumentError: a pair of another form, or an option that the method does not have.
+    """
+    from vidcompress.core.method import METHODS
+    from vidcompress.core.method_spec import options_of, read_value
+    from vidcompress.errors import ArgumentError, nearest
+
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise ArgumentError(f"--option={pair!r}: must look like NAME=VALUE, for example --option tau=5")
+        allowed = options_of(method) if method in METHODS.names() else {name}
+        if name not in allowed:
+            raise ArgumentError(
+                f"--option={pair!r}: method {method!r} has no option {name!r}; {nearest(name, allowed)} (what is "
+                "not an option of the method has a flag of its own: see vidcompress ask --help)"
+            )
+        options[name] = read_value(value)
+    return options

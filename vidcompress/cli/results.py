@@ -111,8 +111,8 @@ def _published(rows: list[ResultRow], against: str) -> tuple[list[PublishedCompa
     notes = []
     for model in models:
         if not any(is_about(table, model) for table in tables):
-            known = ", ".join(dict.fromkeys(name for table in tables for name in table.models))
-            notes.append(f"no published table is about {model}; they are about {known}")
+            named = ", ".join(dict.fromkeys(name for table in tables for name in table.models))
+            notes.append(f"no published table is about {model}; they are about {named}")
     comparisons = [
         compare_with_published(t, rows) for t in tables if any(is_about(t, model) for model in models)
     ]

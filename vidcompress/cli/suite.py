@@ -72,7 +72,7 @@ def make(
     if not out:
         raise ArgumentError("out='': must be the name of a folder, such as data/needle")
     with _bar(name) as show:
-        made = draw(
+        data = draw(
             name,
             out,
             questions=questions,
@@ -82,10 +82,10 @@ def make(
             on_question=show,
         )
     if as_json:
-        told = {"folder": str(made.folder), "questions": made.questions, "files": made.files}
-        typer.echo(json.dumps({"benchmark": name, **told, "revision": made.revision}))
+        counts = {"folder": str(data.folder), "questions": data.questions, "files": data.files}
+        typer.echo(json.dumps({"benchmark": name, **counts, "revision": data.revision}))
     else:
-        typer.echo(f"{made.folder}: {made.questions} questions, {made.files} files, sha256 {made.revision}")
+        typer.echo(f"{data.folder}: {data.questions} questions, {data.files} files, sha256 {data.revision}")
 
 
 @suite.command(cls=Command)
@@ -98,7 +98,7 @@ def path() -> None:
 
 @contextmanager
 def _bar(name: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr, where somebody can see it."""
+    """A progress bar on stderr, on a terminal."""
     if not sys.stderr.isatty():
         yield lambda done, of: None
         return

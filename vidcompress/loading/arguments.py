@@ -92,13 +92,13 @@ def check_generation(model: Any, options: Mapping[str, Any]) -> None:
                 f"{name} cannot be passed on to generate; leave it out, it is made from the question and its media"
             )
     refuse(options, ASKING)
-    known = _known(model)
+    names = _known(model)
     for name, value in options.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ArgumentError(f"{name}={value}: must be a finite number to be passed on to generate")
-        if name not in known:
+        if name not in names:
             raise ArgumentError(
-                f"{name}={shown(value)}: neither an argument of ask nor of the model's generate; {_near(name, known)}"
+                f"{name}={shown(value)}: neither an argument of ask nor of the model's generate; {_near(name, names)}"
             )
 
 

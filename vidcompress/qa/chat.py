@@ -17,7 +17,6 @@ from vidcompress.errors import ArgumentError, shown
 from vidcompress.llm_pruning.cache_names import CACHE_NAMES, cache_name, returned_cache
 from vidcompress.loading.arguments import check_generation, check_present
 from vidcompress.media.preprocessing.placeholders import expand, tokenize, without_second_start
-from vidcompress.methods.lookup import read_settings
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.pipeline import as_seen, check_text, clip_note, noted, run_generate, with_media
 from vidcompress.qa.question import Question, check_length
@@ -57,7 +56,7 @@ class Chat:
 
     def __init__(self, qa: VisualQA, media: Question, *, history: bool = True) -> None:
         flag("history", history)
-        method = read_settings(qa.method, **qa.budget, **qa.options).method
+        method = qa.config.method
         if method.inside is not None:
             raise ArgumentError(
                 f"method={method.name!r}: a chat keeps one cache for all questions, which this method prunes by the "
@@ -180,7 +179,7 @@ class Chat:
             qa.model,
             qa.processor,
             replace(self._media, text=text),
-            compression={"method": qa.method, **qa.budget, **qa.options},
+            config=qa.config,
             sampling=qa.sampling,
             time_instruction=qa.time_instruction,
             phases=phases,

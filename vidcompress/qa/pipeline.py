@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from vidcompress.adapters.base import adapter_for
 from vidcompress.adapters.families import Family
+from vidcompress.core.config import CompressionConfig
 from vidcompress.core.devices import input_device, upload
 from vidcompress.core.report import Report
 from vidcompress.core.timing import FirstToken, Phases
@@ -21,7 +23,7 @@ from vidcompress.media.preprocessing.placeholders import without_second_start
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.prefetch import ahead
 from vidcompress.qa.question import Question
-from vidcompress.session.compress import compress_inputs
+from vidcompress.session.compress import compress_with
 from vidcompress.session.inputs import CompressedInputs
 
 Media = tuple[list[Any], VideoFrames | None]
@@ -42,7 +44,7 @@ def answer_batches(
     processor: Any,
     batches: Sequence[list[Question]],
     *,
-    compression: Mapping[str, Any],
+    config: CompressionConfig,
     sampling: Mapping[str, Any],
     generation: Mapping[str, Any],
     time_instruction: bool = True,
@@ -55,7 +57,7 @@ def answer_batches(
         model: a transformers vision-language model.
         processor: from `load_processor`.
         batches: lists of questions, at least one each; text only, pictures, clips, in any mixture that the model takes.
-        compression: arguments of `compress_inputs` beyond model and inputs.
+        config: how to compress.
         sampling: arguments of `read_video` beyond the source.
         generation: arguments of the model's `generate`.
         time_instruction: put the family's line about a clip's times before questions about clips.
@@ -78,7 +80,7 @@ def answer_batches(
         if len(batches) > 1:
             phases.resume(device)
         yield answer_prepared(
-            model, processor, questions, media, inputs, phases, compression=compression, generation=generation
+            model, processor, questions, media, inputs, phases, config=config, generation=generation
         )
 
 
@@ -118,25 +120,25 @@ def answer_prepared(
     inputs: Any,
     phases: Phases,
     *,
-    compression: Mapping[str, Any],
+    config: CompressionConfig,
     generation: Mapping[str, Any],
 ) -> list[Answer]:
     """What `answer_batches` does after `open_and_prepare`; it may be called again with what that returned.
 
     Args:
-        model, processor, questions, compression, generation: as in `answer_batches`.
+        model, processor, questions, config, generation: as in `answer_batches`.
         media, inputs: from `open_and_prepare`.
         phases: the clock, cut at the end of what was done so far.
     """
-    compressed = compress(model, inputs, compression, phases)
+    compressed = compress(model, inputs, config, phases)
     return answer_compressed(model, processor, questions, media, compressed, phases, generation=generation)
 
 
 def compress(
-    model: Any, inputs: Mapping[str, Any], compression: Mapping[str, Any], phases: Phases
+    model: Any, inputs: Mapping[str, Any], config: CompressionConfig, phases: Phases
 ) -> CompressedInputs:
-    """`compress_inputs`; `encode` and `compress` are cut."""
-    compressed = compress_inputs(model, inputs, **compression)
+    """Encode and compress the visuals of model inputs; `encode` and `compress` are cut."""
+    compressed = compress_with(adapter_for(model), inputs, config)
     phases.cut("compress")
     phases.move(compressed.report.timing_ms.get("encode", 0.0), "compress", "encode")
     return compressed

@@ -47,12 +47,12 @@ def ahead(
     try:
         waiting = pool.submit(work, items[0])
         for number in range(len(items)):
-            made, ready = waiting.result()
+            batch, ready = waiting.result()
             if number + 1 < len(items):
                 waiting = pool.submit(work, items[number + 1])
             if ready is not None:
-                _take_over(tensors(made), ready, torch.cuda.current_stream(device))
-            yield made
+                _take_over(tensors(batch), ready, torch.cuda.current_stream(device))
+            yield batch
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from vidcompress.adapters.base import adapter_for
+from vidcompress.core.config import CompressionConfig
 from vidcompress.core.devices import input_device
 from vidcompress.core.timing import Phases
 from vidcompress.loading.arguments import check_generation, check_present
@@ -22,7 +23,7 @@ def answer_alone(
     processor: Any,
     question: Question,
     *,
-    compression: Mapping[str, Any],
+    config: CompressionConfig,
     sampling: Mapping[str, Any],
     generation: Mapping[str, Any],
     time_instruction: bool = True,
@@ -30,7 +31,7 @@ def answer_alone(
     """Answer one question as `answer_batches` answers it, its clip being read while it is encoded.
 
     Args:
-        model, processor, compression, sampling, generation, time_instruction: as in `answer_batches`.
+        model, processor, config, sampling, generation, time_instruction: as in `answer_batches`.
         question: with its media.
     """
     check_present(model, processor)
@@ -40,7 +41,7 @@ def answer_alone(
         model,
         processor,
         question,
-        compression=compression,
+        config=config,
         sampling=sampling,
         time_instruction=time_instruction,
         phases=phases,
@@ -56,7 +57,7 @@ def open_and_compress(
     processor: Any,
     question: Question,
     *,
-    compression: Mapping[str, Any],
+    config: CompressionConfig,
     sampling: Mapping[str, Any],
     time_instruction: bool,
     phases: Phases,
@@ -67,7 +68,7 @@ def open_and_compress(
     it is left behind. What comes out is the same to the bit.
 
     Args:
-        model, processor, question, compression, sampling, time_instruction: as in `answer_alone`.
+        model, processor, question, config, sampling, time_instruction: as in `answer_alone`.
         phases: the clock. `decode` is the time in which this thread had to wait for frames, until the first one was
             there and, while encoding, until the next ones were decoded and preprocessed; `preprocess` and `encode` are
             without it. Where no clip arrives, they are what they are in `answer_batches`.
@@ -82,7 +83,7 @@ def open_and_compress(
         phases.cut("decode")
         inputs = prepare(model, processor, [question], [media], time_instruction=time_instruction)
         phases.cut("preprocess")
-        return inputs, compress(model, inputs, compression, phases)
+        return inputs, compress(model, inputs, config, phases)
 
     if question.video is not None and adapter_for(model).reads_ahead:
         # A clip whose packets mislead is met again below; what was encoded of it until then counts as decoding.

@@ -11,6 +11,7 @@ import torch
 
 from vidcompress.adapters.base import adapter_for
 from vidcompress.checks import flag, whole_number
+from vidcompress.core.config import DEFAULT_RATIO, CompressionConfig, read_config
 from vidcompress.core.foreign_arguments import ASKING, LOADING, SAMPLING, instead, refuse
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.loading.arguments import check_generation, check_model, check_present
@@ -19,7 +20,6 @@ from vidcompress.loading.load import load_model, one_dtype, resolve
 from vidcompress.media import load_processor
 from vidcompress.media.video.backends import get_backend
 from vidcompress.media.video.sampling import check_request
-from vidcompress.methods.lookup import read_settings
 from vidcompress.progress import question_progress
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.chat import Chat
@@ -32,8 +32,8 @@ from vidcompress.qa.question import Question, check_length, read_question
 from vidcompress.qa.single import answer_alone
 from vidcompress.qa.streaming import check_streamable, stream_text
 
-DEFAULT_RATIO = 0.25
-_CALL_OPTIONS = ("policy", "separators", "positions", "encoder_saving")
+_FOR_ALL_ROWS = ("policy", "separators", "positions", "encoder_saving")
+"""Fields of the configuration that a comparison takes for all of its rows."""
 
 
 class VisualQA:
@@ -44,7 +44,9 @@ class VisualQA:
     Args:
         model: a transformers vision-language model of a family that an adapter serves, or a wrapper around one.
         processor: from `vidcompress.load_processor`.
-        method: registered name of the method, or a `Method`.
+        method: registered name of the method, also with options as in "globalcom2:tau=5", or a `Method`.
+        config: how to compress, as a `CompressionConfig`; instead of the method, its options, the budget and what else
+            `options` says of compression, which must then have their defaults.
         retention_ratio: share of the visual tokens that reach the language model, 0 < R <= 1. With neither this
             nor `max_tokens`: 0.25, and 1.0 for the method "none".
         max_tokens: visual tokens per question instead, at least 1.
@@ -53,10 +55,14 @@ class VisualQA:
         fps: frames taken per second of clip time, instead.
         max_frames: most frames of a clip.
         backend: video decoder, "auto", "pyav", "decord", "torchcodec" or "pillow"; see `vidcompress.media.read_video`.
-        time_instruction: tell LLaVA-Video when its frames were taken, as it was trained to be told; other families
-            know no such line.
-        **options: `policy`, `separators`, `positions` and `encoder_saving` as for `compress_inputs`; all others are the
-            method's own.
+        time_instruction: put the line before the question that says when the frames were taken, as in LLaVA-Video's
+            training; other families have no such line.
+        **options: `policy`, `separators`, `positions`, `max_views` and `encoder_saving` as for `compress_inputs`; all
+            others are the method's own.
+
+    Attributes:
+        config: how every question is compressed, checked.
+        model, processor: as passed; the model without its wrappers.
 
     Raises:
         ArgumentError: an argument is not allowed; the message says what is.
@@ -67,7 +73,8 @@ class VisualQA:
         model: Any,
         processor: Any,
         *,
-        method: Any = "globalcom2",
+        method: Any = CompressionConfig.method,
+        config: CompressionConfig | None = None,
         retention_ratio: float | str | None = None,
         max_tokens: int | None = None,
         num_frames: int | None = None,
@@ -83,14 +90,21 @@ class VisualQA:
         self.sampling = {"num_frames": num_frames, "fps": fps, "max_frames": max_frames, "backend": backend}
         self.time_instruction = flag("time_instruction", time_instruction)
         self._unnamed = False
-        self._configure(method, retention_ratio, max_tokens, options)
+        arguments = {
+            "method": method,
+            "retention_ratio": retention_ratio,
+            "max_tokens": max_tokens,
+            **options,
+        }
+        self.config = read_config(arguments, config=config, default_ratio=DEFAULT_RATIO)
 
     @classmethod
     def from_pretrained(
         cls,
         name_or_path: str | os.PathLike[str] | None = None,
         *,
-        method: Any = "globalcom2",
+        method: Any = CompressionConfig.method,
+        config: CompressionConfig | None = None,
         retention_ratio: float | str | None = None,
         max_tokens: int | None = None,
         device: str | torch.device | None = None,
@@ -112,7 +126,8 @@ class VisualQA:
         Args:
             name_or_path: None for the embedded `tiny-onevision` (images and videos), "tiny-next" (images), a folder,
                 or a hub id of a supported family. Weights must be safetensors; code in a checkpoint is never run.
-            method: see the class, as for `retention_ratio` and `max_tokens`.
+            method: see the class, as for `config`, `retention_ratio` and `max_tokens`.
+            config: how to compress, instead of keywords.
             retention_ratio: share of the visual tokens to keep.
             max_tokens: visual tokens per question to keep.
             device: None is "cuda" where there is one, else "cpu".
@@ -138,7 +153,15 @@ class VisualQA:
         refuse(options, LOADING, SAMPLING)
         dtype = one_dtype(dtype, torch_dtype)
         # Made before the weights are read, so that bad options are refused at once.
-        qa = cls(None, None, method=method, retention_ratio=retention_ratio, max_tokens=max_tokens, **options)
+        qa = cls(
+            None,
+            None,
+            method=method,
+            config=config,
+            retention_ratio=retention_ratio,
+            max_tokens=max_tokens,
+            **options,
+        )
         files: dict[str, Any] = {
             "preset": preset,
             "local_files_only": local_files_only,
@@ -146,7 +169,7 @@ class VisualQA:
         }
         check_compile(
             compile,
-            read_settings(method, **qa.budget, **qa.options).method,
+            qa.config.method,
             device,
             device_map=device_map,
             quantization=quantization,
@@ -177,6 +200,7 @@ class VisualQA:
         self,
         *,
         method: Any = None,
+        config: CompressionConfig | None = None,
         retention_ratio: float | str | None = None,
         max_tokens: int | None = None,
         **options: Any,
@@ -185,6 +209,7 @@ class VisualQA:
 
         Args:
             method: None keeps the method, and its options where `options` does not name them.
+            config: a whole configuration, instead of all other arguments.
             retention_ratio: new share; with neither this nor `max_tokens` the budget stays.
             max_tokens: new number of tokens.
             **options: as for the class, without the sampling of frames.
@@ -192,25 +217,23 @@ class VisualQA:
         Raises:
             ArgumentError: an argument is not allowed.
         """
+        named = {"method": method, "retention_ratio": retention_ratio, "max_tokens": max_tokens}
+        changes = {**{name: value for name, value in named.items() if value is not None}, **options}
         sibling = copy.copy(self)
-        if retention_ratio is None and max_tokens is None:
-            retention_ratio, max_tokens = self.budget["retention_ratio"], self.budget["max_tokens"]
-        kept = (
-            self.options if method is None else {k: v for k, v in self.options.items() if k in _CALL_OPTIONS}
-        )
-        sibling._configure(
-            self.method if method is None else method, retention_ratio, max_tokens, {**kept, **options}
+        sibling.config = (
+            self.config.replace(**changes) if config is None else read_config(changes, config=config)
         )
         return sibling
 
-    def _configure(
-        self, method: Any, ratio: float | str | None, max_tokens: int | None, options: dict[str, Any]
-    ) -> None:
-        if ratio is None and max_tokens is None:
-            ratio = 1.0 if isinstance(method, str) and method == "none" else DEFAULT_RATIO
-        read_settings(method, retention_ratio=ratio, max_tokens=max_tokens, **options)
-        self.method, self.options = method, dict(options)
-        self.budget: dict[str, Any] = {"retention_ratio": ratio, "max_tokens": max_tokens}
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return str(self.config.method.name)
+
+    @property
+    def budget(self) -> dict[str, Any]:
+        """`retention_ratio` and `max_tokens`, one of which is None."""
+        return {"retention_ratio": self.config.retention_ratio, "max_tokens": self.config.max_tokens}
 
     def ask(
         self,
@@ -341,9 +364,9 @@ class VisualQA:
         chunks = [questions[start : start + batch_size] for start in range(0, len(questions), batch_size)]
         answers: list[Answer] = []
         with question_progress(len(questions), progress, len(chunks)) as advance:
-            for made in self._answers(chunks, max_new_tokens, generate) if chunks else ():
-                answers += made
-                advance(len(made))
+            for batch in self._answers(chunks, max_new_tokens, generate) if chunks else ():
+                answers += batch
+                advance(len(batch))
         return answers
 
     def compare(
@@ -391,7 +414,9 @@ class VisualQA:
         check_length(max_new_tokens)
         if progress is not None:
             flag("progress", progress)
-        common = {key: value for key, value in {**self.options, **options}.items() if key in _CALL_OPTIONS}
+        own = {name: getattr(self.config, name) for name in _FOR_ALL_ROWS}
+        common = {name: options.get(name, value) for name, value in own.items()}
+        generate = {name: value for name, value in options.items() if name not in _FOR_ALL_ROWS}
         asked, entries, skipped = plan_comparison(
             {"question": question, "image": image, "images": images, "video": video},
             methods,
@@ -404,10 +429,7 @@ class VisualQA:
             options=options,
         )
         check_present(self.model, self.processor)
-        check_generation(
-            self.model, {key: value for key, value in options.items() if key not in _CALL_OPTIONS}
-        )
-        generate = {key: value for key, value in options.items() if key not in _CALL_OPTIONS}
+        check_generation(self.model, generate)
         return run_comparison(
             self,
             remarked(asked) if self._unnamed else asked,
@@ -436,7 +458,7 @@ class VisualQA:
     def _arguments(self, max_new_tokens: int, generate: dict[str, Any]) -> dict[str, Any]:
         check_length(max_new_tokens)
         return {
-            "compression": {"method": self.method, **self.budget, **self.options},
+            "config": self.config,
             "sampling": self.sampling,
             "time_instruction": self.time_instruction,
             "generation": {"do_sample": False, **generate, "max_new_tokens": max_new_tokens},

@@ -15,10 +15,9 @@ from weakref import WeakKeyDictionary
 
 from vidcompress.adapters.base import adapter_for
 from vidcompress.core.budget import Policy, Separators
-from vidcompress.core.config import ViewSkipping, make_settings
+from vidcompress.core.config import CompressionConfig, ViewSkipping, read_config
 from vidcompress.core.method import Method, Positions
 from vidcompress.errors import CompressionStateError
-from vidcompress.methods.lookup import get_method
 from vidcompress.session.generate_wrapper import CompressSession
 
 __all__ = ["CompressSession", "compress"]
@@ -30,15 +29,16 @@ _active: WeakKeyDictionary[Any, CompressSession] = WeakKeyDictionary()
 @contextmanager
 def compress(
     model: Any,
-    method: str | Method = "globalcom2",
+    method: str | Method = CompressionConfig.method,
     *,
+    config: CompressionConfig | None = None,
     retention_ratio: float | str | Fraction | None = None,
     max_tokens: int | None = None,
     separators: Separators | None = None,
     positions: Positions | None = None,
-    policy: Policy = "exact",
-    max_views: int = 16,
-    encoder_saving: str | ViewSkipping = "off",
+    policy: Policy = CompressionConfig.policy,
+    max_views: int = CompressionConfig.max_views,
+    encoder_saving: str | ViewSkipping = CompressionConfig.encoder_saving,
     **options: Any,
 ) -> Iterator[CompressSession]:
     """Compress every image and video that `model` is given inside the block.
@@ -54,7 +54,7 @@ def compress(
     Args:
         model: a stock transformers model of a supported family, or a wrapper of `torch.compile`, PEFT, accelerate or
             DistributedDataParallel around one; calls of the wrapper and of the model in it are compressed alike.
-        method, retention_ratio, max_tokens, separators, positions, policy, max_views, encoder_saving,
+        method, config, retention_ratio, max_tokens, separators, positions, policy, max_views, encoder_saving,
             options: as in `compress_inputs`.
 
     Yields:
@@ -64,16 +64,17 @@ def compress(
         CompressionStateError: the model is inside another `compress` block already, or in a call that began in one.
         Otherwise as `compress_inputs`, at entry for the arguments and at each call for the inputs.
     """
-    settings = make_settings(
-        get_method(method, **options),
-        retention_ratio=retention_ratio,
-        max_tokens=max_tokens,
-        separators=separators,
-        positions=positions,
-        policy=policy,
-        max_views=max_views,
-        encoder_saving=encoder_saving,
-    )
+    arguments = {
+        "method": method,
+        "retention_ratio": retention_ratio,
+        "max_tokens": max_tokens,
+        "separators": separators,
+        "positions": positions,
+        "policy": policy,
+        "max_views": max_views,
+        "encoder_saving": encoder_saving,
+    }
+    settings = read_config({**arguments, **options}, config=config)
     model = adapter_for(model).model  # out of its wrappers
     _check_free(model)
     session = CompressSession(model, settings)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vidcompress.adapters.base import Adapter, Visual, adapter_for
 from vidcompress.core.budget import Policy, Separators, VisualBudget, visual_budget
-from vidcompress.core.config import CompressionConfig, ViewSkipping, make_settings
+from vidcompress.core.config import CompressionConfig, ViewSkipping, read_config
 from vidcompress.core.devices import input_device
 from vidcompress.core.layout import Modality
 from vidcompress.core.method import Method, Positions
@@ -30,7 +30,6 @@ from vidcompress.llm_pruning.cache_names import cache_name, given_cache
 from vidcompress.llm_pruning.hooks import Pruning
 from vidcompress.llm_pruning.plan import plan_pruning
 from vidcompress.loading.versions import beyond_tested
-from vidcompress.methods.lookup import get_method
 from vidcompress.session.columns import ShortColumns, check_counted
 from vidcompress.session.generation_options import is_filled
 from vidcompress.session.inputs import CompressedInputs, SentFeatures
@@ -42,15 +41,16 @@ from vidcompress.session.view_skipping import leaders, spread
 def compress_inputs(
     model: Any,
     inputs: Mapping[str, Any],
-    method: str | Method = "globalcom2",
+    method: str | Method = CompressionConfig.method,
     *,
+    config: CompressionConfig | None = None,
     retention_ratio: float | str | Fraction | None = None,
     max_tokens: int | None = None,
     separators: Separators | None = None,
     positions: Positions | None = None,
-    policy: Policy = "exact",
-    max_views: int = 16,
-    encoder_saving: str | ViewSkipping = "off",
+    policy: Policy = CompressionConfig.policy,
+    max_views: int = CompressionConfig.max_views,
+    encoder_saving: str | ViewSkipping = CompressionConfig.encoder_saving,
     **options: Any,
 ) -> CompressedInputs:
     """Encode the images and videos of processor outputs and keep only part of their tokens.
@@ -60,7 +60,8 @@ def compress_inputs(
         inputs: what the processor returned (`input_ids` (row, column), `attention_mask`, pixels, sizes, and
             `preset` where `load_processor` was given one);
             further per-token inputs such as `labels` are shortened alike, anything else passes through.
-        method: name of a registered method, or a `Method`.
+        method: name of a registered method, also with options as in "globalcom2:tau=5", or a `Method`.
+        config: instead of all other arguments but `model` and `inputs`, which must then have their defaults.
         retention_ratio: 0 < R <= 1, share of each image's or video's positions to keep.
         max_tokens: instead, visual positions per prompt row.
         separators: `thin` (default) keeps newline tokens in proportion, `keep` all, `drop` none.
@@ -83,16 +84,17 @@ def compress_inputs(
         ArgumentError: an unknown or ill-typed argument. BudgetError: a budget out of range or out of reach.
         UnsupportedModelError: no adapter for this model. UnsupportedInputError: inputs that do not fit.
     """
-    settings = make_settings(
-        get_method(method, **options),
-        retention_ratio=retention_ratio,
-        max_tokens=max_tokens,
-        separators=separators,
-        positions=positions,
-        policy=policy,
-        max_views=max_views,
-        encoder_saving=encoder_saving,
-    )
+    arguments = {
+        "method": method,
+        "retention_ratio": retention_ratio,
+        "max_tokens": max_tokens,
+        "separators": separators,
+        "positions": positions,
+        "policy": policy,
+        "max_views": max_views,
+        "encoder_saving": encoder_saving,
+    }
+    settings = read_config({**arguments, **options}, config=config)
     return compress_with(adapter_for(model), inputs, settings)
 
 
@@ -104,7 +106,7 @@ def compress_with(
     Args:
         adapter: of the model.
         inputs: as in `compress_inputs`.
-        settings: from `make_settings`.
+        settings: how to compress.
         for_generate: read a missing `attention_mask` as `generate` does (leading or trailing padding ids are
             padding), not as `forward` does (nothing is), and force the cache where gaps in positions need it.
     """
@@ -162,10 +164,15 @@ def compress_with(
         kept,
         placeholders={"image": adapter.placeholder("image"), "video": adapter.placeholder("video")},
         pad_token_id=_pad_token_id(adapter.model, prompt),
-        original_positions=settings.positions == "original",
+        original_positions=settings.resolved_positions == "original",
         positions=full_positions(adapter, inputs, mask, settings),
     )
-    if settings.positions == "original" and features.rows and for_generate and adapter.traits.axes == 1:
+    if (
+        settings.resolved_positions == "original"
+        and features.rows
+        and for_generate
+        and adapter.traits.axes == 1
+    ):
         # Without a cache transformers reads a gap as the start of another sequence.
         values["use_cache"] = True
     plan = (
@@ -255,7 +262,7 @@ def _plans(
                 layout,
                 sent,
                 ratio=settings.budget.ratio if sent == budget else None,
-                separators=settings.separators,
+                separators=settings.resolved_separators,
                 policy=settings.policy,
             )
     return plans
@@ -279,11 +286,11 @@ def _encode(
         reads = settings.method.reads_features(modality, adapter.has_cls)
         frames = [settings.method.frames(visuals[key].layout, plans[key]) for key in keys]
         part = [visuals[key] for key in keys]
-        if modality == "video" and settings.saving.frames:
+        if modality == "video" and settings.encoder_saving.frames:
             _check_pictures(part)
             encoded, fewer = _encode_new_frames(adapter, part, evidence, frames, settings)
             alike |= dict(zip(keys, fewer, strict=True))
-        elif modality == "image" and settings.saving.crops:
+        elif modality == "image" and settings.encoder_saving.crops:
             encoded, fewer = _encode_worthy_crops(
                 adapter, part, [plans[key] for key in keys], evidence, settings
             )
@@ -321,7 +328,7 @@ def _encode_new_frames(
         every = tuple(range(len(visual.layout.views))) if some is None else some
         index = torch.tensor(every, device=visual.pixels.device)
         pixels = visual.pixels[:] if some is None else visual.pixels[index]
-        follows.append(leaders(pixels, settings.saving))
+        follows.append(leaders(pixels, settings.encoder_saving))
         asked.append(tuple(every[frame] for frame in sorted(set(follows[-1]))))
         device = visual.layout.view.device
         layouts.append(
@@ -347,7 +354,8 @@ def _encode_worthy_crops(
 
     def choose(number: int, thumbnail: VisualTokens) -> tuple[int, ...] | None:
         with full_precision(thumbnail.layout.view):
-            return settings.method.crops(thumbnail, visuals[number].layout, plans[number])
+            method: Method = settings.method
+            return method.crops(thumbnail, visuals[number].layout, plans[number])
 
     images = adapter.encode_chosen(visuals, wanted, choose, settings.max_views)
     return [tokens for tokens, _ in images], [

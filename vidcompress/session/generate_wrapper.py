@@ -239,7 +239,7 @@ class CompressSession:
             kwargs,
             self._mask(kwargs),
             cache.get_seq_length(),
-            caller_positions=self.settings.positions == "original",
+            caller_positions=self.settings.resolved_positions == "original",
         )
         visual = {*self._adapter.image_keys, *self._adapter.video_keys}
         rest = {
@@ -288,7 +288,11 @@ class CompressSession:
                 "it out"
             )
         cache = option("use_cache", generation_config, kwargs, self._model)
-        if self.settings.positions == "original" and cache is False and self._adapter.traits.axes == 1:
+        if (
+            self.settings.resolved_positions == "original"
+            and cache is False
+            and self._adapter.traits.axes == 1
+        ):
             raise UnsupportedInputError(
                 "use_cache=False cannot go with positions='original': without a cache transformers reads the gaps as "
                 "packed sequences; use positions='contiguous' or keep the cache"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -28,19 +27,19 @@ def served_positions(adapter: Adapter, settings: CompressionConfig) -> Compressi
     """
     traits, name = adapter.traits, type(adapter.model).__name__
     if traits.axes > 1:
-        if settings.positions_given and "contiguous" in (settings.positions, settings.inside_positions):
+        if settings.positions == "contiguous":
             raise ArgumentError(
                 f"positions='contiguous' cannot go with {name}, whose positions have {traits.axes} axes: one number on "
                 "every axis is another model; use positions='original', or leave it out"
             )
-        return replace(settings, positions="original", inside_positions="original")
+        return settings.replace(positions="original")
     if not traits.honours_positions:
-        if settings.positions_given and "original" in (settings.positions, settings.inside_positions):
+        if settings.positions == "original":
             raise ArgumentError(
                 f"positions='original' cannot go with {name}, whose generate makes positions of its own; use "
                 "positions='contiguous', or leave it out"
             )
-        return replace(settings, positions="contiguous", inside_positions="contiguous")
+        return settings.replace(positions="contiguous")
     return settings
 
 
@@ -68,7 +67,7 @@ def full_positions(
                 f"{tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__}; leave them out"
             )
         return None
-    if settings.positions != "original":
+    if settings.resolved_positions != "original":
         return None
     positions = adapter.positions(inputs, ids, mask)
     if axes > 1 and (positions is None or positions.shape != (axes, *ids.shape)):

@@ -13,10 +13,10 @@ from vidcompress.adapters.layouts import image_layout, unpadded_box, video_layou
 from vidcompress.core.budget import POLICIES, SEPARATORS, Budget, VisualBudget, visual_budget
 from vidcompress.core.layout import Layout
 from vidcompress.core.method import Method
+from vidcompress.core.method_spec import get_method
 from vidcompress.core.selection import Selection
 from vidcompress.core.tokens import AXES, VisualTokens
 from vidcompress.errors import BudgetError
-from vidcompress.methods.lookup import get_method
 from vidcompress.testing.expect import require
 from vidcompress.testing.inside import check_inside
 from vidcompress.testing.models import check_counts, check_identity, check_masked

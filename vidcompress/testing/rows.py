@@ -10,8 +10,8 @@ from torch import Tensor
 
 from vidcompress.adapters.base import adapter_for
 from vidcompress.core.method import Method
+from vidcompress.core.method_spec import get_method
 from vidcompress.core.wrappers import unwrap
-from vidcompress.methods.lookup import get_method
 from vidcompress.session.compress import compress_inputs
 from vidcompress.session.prompt import PER_TOKEN_KEYS
 from vidcompress.testing.expect import (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
@@ -178,8 +179,26 @@ def test_unforeseen_errors_are_one_line_too(
 
 
 def test_method_options_are_read_as_json() -> None:
-    from vidcompress.cli.ask import _method_options
+    from vidcompress import CompressionConfig
+    from vidcompress.cli.options import compression_config, read_options
 
-    assert _method_options("globalcom2", ["tau=5", "score=local"], 3) == {"tau": 5, "score": "local"}
-    assert _method_options("random", [], 3) == {"seed": 3}
-    assert _method_options("random", ["seed=1"], 3) == {"seed": 1}
+    options = read_options("globalcom2", ["tau=5", "score=local"])
+    assert options == {"tau": 5, "score": "local"}
+    assert compression_config("globalcom2", options, 3) == CompressionConfig(
+        "globalcom2:tau=5,score=local", retention_ratio=0.25
+    )
+    seeds = {("random", 3): {}, ("random", 1): {"seed": 1}, ("random:seed=1", 1): {}}
+    for (method, seed), given in seeds.items():
+        assert compression_config(method, given, 3).method.seed == seed
+    assert compression_config("none", {}, 3).retention_ratio == 1
+
+
+def test_the_defaults_that_help_shows_are_those_of_the_configuration() -> None:
+    """They stand in the options as text, since the configuration imports torch."""
+    from vidcompress import CompressionConfig
+    from vidcompress.cli.ask import ask
+
+    shared = inspect.signature(ask).parameters.keys() & inspect.signature(CompressionConfig).parameters.keys()
+    assert shared >= {"method", "policy", "separators", "positions", "encoder_saving"}
+    for name in shared:
+        assert inspect.signature(ask).parameters[name].default == getattr(CompressionConfig, name), name

@@ -13,10 +13,10 @@ from vidcompress import UnsupportedModelError, VisualQA
 from vidcompress.adapters.families import get_family
 from vidcompress.core.foreign_arguments import ASKING, LOADING, SAMPLING, instead, refuse
 from vidcompress.core.method import METHODS
+from vidcompress.core.method_spec import get_method
 from vidcompress.errors import ArgumentError, MediaError
 from vidcompress.loading.arguments import OWN, _known
 from vidcompress.loading.load import load_model, one_dtype
-from vidcompress.methods.lookup import get_method
 from vidcompress.tools.evaluation.lmms_eval.settings import read_settings
 from vidcompress.tools.evaluation.run.sweep_file import read_sweep
 

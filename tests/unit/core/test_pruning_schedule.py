@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from vidcompress import BudgetError, get_method
 from vidcompress.core.method import METHODS
+from vidcompress.core.method_spec import available_methods
 from vidcompress.core.pruning.schedule import Schedule, Stage, largest_within, stage_layers
-from vidcompress.methods.lookup import available_methods
 from vidcompress.methods.sparsevlm import recycled
 
 INSIDE = [name for name in available_methods() if METHODS.get(name).where == "inside"]

@@ -15,12 +15,12 @@ from vidcompress.core.batch import batch_layouts
 from vidcompress.core.budget import Budget, VisualBudget, visual_budget
 from vidcompress.core.layout import Layout
 from vidcompress.core.method import Method, ScoredMethod
+from vidcompress.core.method_spec import get_method
 from vidcompress.core.selection import Selection, largest_remainder
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import BudgetError
 from vidcompress.methods.fastervlm import FasterVLM
 from vidcompress.methods.globalcom2 import GlobalCom2
-from vidcompress.methods.lookup import get_method
 
 SCORED: list[tuple[str, dict[str, Any], dict[str, Layout]]] = [
     ("fastervlm", {}, IMAGES),

@@ -17,6 +17,7 @@ import torch
 from tiny_models import VIDEO_FAMILIES
 from vidcompress import VisualQA
 from vidcompress.adapters.llava import LlavaAdapter
+from vidcompress.core.config import read_config
 from vidcompress.core.timing import Phases
 from vidcompress.errors import UnsupportedInputError
 from vidcompress.media import MediaError, read_video
@@ -46,7 +47,7 @@ def compressed(
         qa.model,
         qa.processor,
         Question("what is this ?", pictures, video),
-        compression={"method": "globalcom2", "retention_ratio": 0.4, **options},
+        config=read_config({"retention_ratio": 0.4, **options}),
         sampling={**qa.sampling, "num_frames": frames},
         time_instruction=True,
         phases=Phases("cpu"),

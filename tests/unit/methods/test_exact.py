@@ -17,10 +17,10 @@ from vidcompress.adapters.layouts import image_layout, video_layout
 from vidcompress.core.budget import Budget, Separators, VisualBudget, visual_budget
 from vidcompress.core.layout import Layout
 from vidcompress.core.method import Method
+from vidcompress.core.method_spec import get_method
 from vidcompress.core.selection import Selection
 from vidcompress.core.tokens import AXES, VisualTokens
 from vidcompress.errors import BudgetError, UnsupportedInputError
-from vidcompress.methods.lookup import get_method
 
 RATIOS = (0.01, 0.03, 0.1, 0.25, 0.5, 0.77, 0.99, 1.0)
 VARIANTS: dict[str, list[dict[str, Any]]] = {

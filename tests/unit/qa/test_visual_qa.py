@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tiny_models import tiny_model
-from vidcompress import VisualQA
+from vidcompress import CompressionConfig, VisualQA
 from vidcompress.adapters.families import get_family
 from vidcompress.core.timing import PHASES, FirstToken, Phases
 from vidcompress.errors import ArgumentError, UnsupportedModelError
@@ -64,11 +64,11 @@ def test_using_changes_only_what_is_named() -> None:
         0.5,
         None,
     )
-    assert second.options == {"tau": 5.0, "separators": "drop"}
+    assert (second.config.method.tau, second.config.separators) == (5.0, "drop")
     third = first.using(method="random", seed=3)
-    assert (third.options, third.budget["max_tokens"]) == ({"separators": "drop", "seed": 3}, 9)
+    assert (third.config.method.seed, third.config.separators, third.config.max_tokens) == (3, "drop", 9)
     assert (third.model, third.sampling["num_frames"]) == (model, 4)
-    assert first.options == {"tau": 5.0, "separators": "drop"}
+    assert first.config == CompressionConfig("globalcom2:tau=5", max_tokens=9, separators="drop")
     with pytest.raises(ArgumentError, match="has no option 'tau'"):
         first.using(method="random", tau=5.0)
 

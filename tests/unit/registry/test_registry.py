@@ -12,9 +12,9 @@ import pytest
 
 from vidcompress.adapters.base import Adapter, adapter_for, register_adapter
 from vidcompress.core.method import METHODS, Method, ScoredMethod, register_method
+from vidcompress.core.method_spec import available_methods, get_method
 from vidcompress.core.selection import Selection
 from vidcompress.errors import ArgumentError, UnsupportedModelError
-from vidcompress.methods.lookup import available_methods, get_method
 from vidcompress.registry import catalogue
 from vidcompress.registry.catalogue import Registry
 from vidcompress.registry.signatures import CALL_ARGUMENTS
@@ -39,7 +39,8 @@ def make(decorated: bool = True, **attributes: Any) -> Any:
 
 @pytest.fixture
 def empty(monkeypatch: pytest.MonkeyPatch) -> Registry[Any]:
-    """A registry that nothing else sees."""
+    """A registry that nothing else sees; the methods of the package are in the other one already."""
+    available_methods()
     fresh: Registry[Any] = Registry(
         "method", "vidcompress.no_such_group", "vidcompress.methods", register_method
     )

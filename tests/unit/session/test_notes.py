@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tiny_models import Scene, batch, tiny_model
+from vidcompress.core.method_spec import get_method
 from vidcompress.errors import ArgumentError, UnsupportedInputError
-from vidcompress.methods.lookup import get_method
 from vidcompress.session.compress import compress_inputs
 
 

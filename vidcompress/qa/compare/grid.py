@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from vidcompress.checks import flag, is_whole, whole_number
-from vidcompress.core.config import CompressionConfig, read_view_skipping
+from vidcompress.core.config import CompressionConfig, read_config, read_view_skipping, takes_seed
 from vidcompress.core.method import Method
-from vidcompress.core.method_spec import parse_method_spec, split_method_specs
+from vidcompress.core.method_spec import available_methods, split_method_specs
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
-from vidcompress.methods.lookup import available_methods, read_settings
 from vidcompress.qa.question import Question, read_question
 
 BASELINE = "none"
@@ -27,13 +26,11 @@ class Variant:
     Attributes:
         label: the method as it was named.
         settings: checked configuration of the compression.
-        compression: the same as arguments of `compress_inputs`.
         requested: whether the caller named it; a variant that was not named may be left out.
     """
 
     label: str
     settings: CompressionConfig
-    compression: Mapping[str, Any] = field(repr=False)
     requested: bool
 
 
@@ -226,11 +223,7 @@ def _variant(
     *,
     requested: bool,
 ) -> Variant:
-    chosen, options = (method, {}) if isinstance(method, Method) else parse_method_spec(method)
-    compression = {"method": chosen, **budget, **common, **options}
-    settings = read_settings(**compression)
-    seeded = any(f.name == "seed" for f in dataclasses.fields(settings.method))
-    if seed is not None and seeded and "seed" not in options and not isinstance(method, Method):
-        compression["seed"] = seed
-        settings = read_settings(**compression)
-    return Variant(_label(method), settings, compression, requested)
+    settings = read_config({"method": method, **budget, **common})
+    if seed is not None and isinstance(method, str) and takes_seed(settings, method):
+        settings = settings.replace(seed=seed)
+    return Variant(_label(method), settings, requested)

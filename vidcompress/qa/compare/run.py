@@ -81,7 +81,7 @@ def run_comparison(
             media,
             inputs,
             Phases(input_device(qa.model)),
-            compression=variant.compression,
+            config=variant.settings,
             generation=generation,
         )[0]
 

@@ -116,7 +116,7 @@ class _Probe:
             layout,
             budget,
             ratio=settings.budget.ratio,
-            separators=settings.separators,
+            separators=settings.resolved_separators,
             policy=settings.policy,
         )
 

@@ -37,13 +37,7 @@ def roofline_of_row(
     """
     options: dict[str, Any] = {}
     if row.variant is not None:
-        settings = row.variant.settings
-        given = {"ratio": "retention_ratio", "max_tokens": "max_tokens"}
-        options = {name: getattr(settings.budget, key) for key, name in given.items()}
-        options |= {name: getattr(settings, name) for name in ("separators", "policy", "max_views")}
-        if settings.method.inside is settings.method:
-            del options["separators"]
-        options["method"] = settings.method
+        options["config"] = row.variant.settings
     try:
         cost = estimate(
             model,

@@ -9,10 +9,9 @@ from typing import Any
 
 from vidcompress.adapters.model_shape import ModelShape
 from vidcompress.checks import one_of, whole_number
-from vidcompress.core.config import CompressionConfig
+from vidcompress.core.config import CompressionConfig, read_config
 from vidcompress.core.method import Method
 from vidcompress.errors import ArgumentError, shown
-from vidcompress.methods.lookup import read_settings
 from vidcompress.tools.cost import everything, fastv, llm_viewer
 from vidcompress.tools.cost.devices import DEVICES
 from vidcompress.tools.cost.load import Load, PromptSpec, load_of
@@ -86,6 +85,7 @@ def estimate(
     model: Any = "llava-next-7b",
     *,
     method: str | Method = "none",
+    config: CompressionConfig | None = None,
     retention_ratio: float | str | Fraction | None = None,
     max_tokens: int | None = None,
     visual_tokens: int | None = None,
@@ -97,7 +97,7 @@ def estimate(
     new_tokens: int = 1,
     batch_size: int = 1,
     dtype: str = "bfloat16",
-    max_views: int = 16,
+    max_views: int = CompressionConfig.max_views,
     **options: Any,
 ) -> Estimate:
     """Estimate the cost of a run from the model's config alone.
@@ -105,6 +105,7 @@ def estimate(
     Args:
         model: a named geometry, an embedded model, a folder, a hub id, or a config or model of transformers.
         method: a method's name, or a `Method`.
+        config: instead of the method, its options, the budget and `max_views`.
         retention_ratio: share of the visual positions to keep.
         max_tokens: instead, visual positions per prompt.
         visual_tokens: of each prompt, where no picture and no clip is described; 2880 if nothing is. They come without
@@ -127,9 +128,9 @@ def estimate(
         ArgumentError: an argument is not allowed. BudgetError: a budget out of reach.
         UnsupportedModelError: no adapter serves the model. UnsupportedInputError: it takes no such input.
     """
-    settings = read_settings(
-        method, retention_ratio=retention_ratio, max_tokens=max_tokens, max_views=max_views, **options
-    )
+    named = {} if config is not None and method == "none" else {"method": method}
+    budget = {"retention_ratio": retention_ratio, "max_tokens": max_tokens}
+    settings = read_config({**named, **budget, "max_views": max_views, **options}, config=config)
     prompt = _prompt_spec(visual_tokens, size, images, preset, frames, text_tokens)
     one_of("dtype", dtype, PRECISIONS)
     rows = whole_number("batch_size", batch_size, most=MOST)

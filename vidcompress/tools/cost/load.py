@@ -19,9 +19,9 @@ from vidcompress.core.budget import VisualBudget, tokens_to_keep, visual_budget
 from vidcompress.core.config import CompressionConfig
 from vidcompress.core.layout import Layout
 from vidcompress.core.method import Method
+from vidcompress.core.pruning.composed import Composed
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError, UnsupportedInputError, UnsupportedModelError
-from vidcompress.methods.composed import Composed
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def _visual_load(adapter: Adapter, visual: Visual, budget: int, settings: Compre
         layout,
         sent_budget,
         ratio=settings.budget.ratio if sent_budget == budget else None,
-        separators=settings.separators,
+        separators=settings.resolved_separators,
         policy=settings.policy,
     )
     frames = method.frames(layout, plan)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from result_files import row, write
+from vidcompress.core.config import read_config
 from vidcompress.core.method_spec import parse_method_spec
 from vidcompress.errors import ArgumentError
-from vidcompress.methods.lookup import read_settings
 from vidcompress.tools.evaluation.report.load import ResultRow, read_rows
 from vidcompress.tools.evaluation.report.published import PublishedTable, published_tables, read_table
 from vidcompress.tools.evaluation.report.published_comparison import (
@@ -89,7 +89,7 @@ def test_every_label_is_a_method_that_exists() -> None:
     assert len(labels) > 15
     for label in labels:
         method, options = parse_method_spec(label)
-        assert read_settings(method, retention_ratio=0.25, **options).method.name == method
+        assert read_config({"method": method, "retention_ratio": 0.25, **options}).method.name == method
 
 
 NEXT = "globalcom2-llava-next-7b"

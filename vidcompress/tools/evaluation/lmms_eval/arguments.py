@@ -46,12 +46,9 @@ def check_settings(settings: LmmsSettings) -> None:
     VisualQA(
         None,
         None,
-        method=settings.method,
-        retention_ratio=settings.retention_ratio,
-        max_tokens=settings.max_tokens,
+        config=settings.config,
         backend=settings.video_backend,
         time_instruction=settings.time_instruction,
-        **settings.options,
     )
     loading = dict(settings.loading)
     preset, resized = loading.pop("preset", None), loading.pop("resize_device", None)

@@ -195,7 +195,7 @@ class Engine:
                 media,
                 inputs,
                 phases,
-                compression={"method": qa.method, **qa.budget, **qa.options},
+                config=qa.config,
                 generation=generation,
             )
         return {

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from vidcompress.methods.lookup import read_settings
 from vidcompress.qa.visual_qa import VisualQA
 from vidcompress.tools.evaluation.lmms_eval.frame_rules import FrameRule
 
@@ -37,7 +36,7 @@ def dataset_metadata(dataset: Any, split: str | None) -> dict[str, Any]:
 
 def run_metadata(qa: VisualQA, rule: FrameRule, batch_size: int) -> dict[str, Any]:
     """Metadata of the loaded model and the settings of a run, as JSON values."""
-    model, chosen = qa.model, read_settings(qa.method, **qa.budget, **qa.options)
+    model, chosen = qa.model, qa.config
     return {
         "model": {
             "family": model.config.model_type,
@@ -45,8 +44,8 @@ def run_metadata(qa: VisualQA, rule: FrameRule, batch_size: int) -> dict[str, An
         },
         "settings": {
             "policy": chosen.policy,
-            "separators": chosen.separators,
-            "positions": chosen.positions,
+            "separators": chosen.resolved_separators,
+            "positions": chosen.resolved_positions,
             "max_frames": rule.frames,
             "fps": rule.fps,
             "batch_size": batch_size,

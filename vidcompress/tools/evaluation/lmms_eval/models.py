@@ -40,14 +40,11 @@ class _Model(lmms):  # type: ignore[misc]
         chosen = self.settings
         qa = VisualQA.from_pretrained(
             chosen.pretrained,
-            method=chosen.method,
-            retention_ratio=chosen.retention_ratio,
-            max_tokens=chosen.max_tokens,
+            config=chosen.config,
             device=None if "device_map" in chosen.loading else self._device,
             backend=chosen.video_backend,
             time_instruction=chosen.time_instruction,
             **chosen.loading,
-            **chosen.options,
         )
         self.rule = frame_rule(
             qa.model.config.model_type,

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from vidcompress.errors import UnsupportedInputError, VidcompressError
 from vidcompress.media.preprocessing.placeholders import tokenize, without_second_start
-from vidcompress.methods.lookup import read_settings
 from vidcompress.qa.chat import Chat
 from vidcompress.qa.pipeline import clip_note, prepare
 from vidcompress.session.compress import compress_inputs
@@ -83,7 +82,7 @@ class _Conversation:
 
     def _can_chat(self, prompt: RequestPrompt, options: dict[str, Any]) -> bool:
         qa = self._engine.qa
-        inside = read_settings(qa.method, **qa.budget, **qa.options).method.inside
+        inside = qa.config.method.inside
         plain = not (prompt.turns or prompt.placed) and (prompt.images or prompt.video is not None)
         return bool(plain) and inside is None and options["num_beams"] == 1 and not options["do_sample"]
 
@@ -130,10 +129,10 @@ def likelihoods(
 
 def _compressed(engine: Engine, request: LmmsRequest) -> tuple[RequestPrompt, str, Any]:
     qa = engine.qa
-    settings = read_settings(qa.method, **qa.budget, **qa.options)
-    if settings.method.inside is not None:
+    method = qa.config.method
+    if method.inside is not None:
         raise UnsupportedInputError(
-            f"method={settings.method.name!r} prunes inside the language model by what it attends to, which a given "
+            f"method={method.name!r} prunes inside the language model by what it attends to, which a given "
             "answer would change; use a method before the language model, or a task that generates"
         )
     opened, failed = engine.open([request])
@@ -142,7 +141,7 @@ def _compressed(engine: Engine, request: LmmsRequest) -> tuple[RequestPrompt, st
     ((_, prompt, media),) = opened
     inputs = prepare(qa.model, qa.processor, [prompt], [media], time_instruction=qa.time_instruction)
     note = clip_note(qa.processor.family, prompt, media[1]) if qa.time_instruction else ""
-    return prompt, note, compress_inputs(qa.model, inputs, method=qa.method, **qa.budget, **qa.options)
+    return prompt, note, compress_inputs(qa.model, inputs, config=qa.config)
 
 
 def _scored(

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from vidcompress.checks import flag, is_whole, positive, whole_number, word
+from vidcompress.core.config import DEFAULT_RATIO, CompressionConfig, read_config
 from vidcompress.core.foreign_arguments import LOADING, SAMPLING, refuse
-from vidcompress.core.method import METHODS
-from vidcompress.core.method_spec import parse_method_spec
+from vidcompress.core.method_spec import options_of, parse_method_spec
 from vidcompress.errors import ArgumentError, nearest, shown
 from vidcompress.loading.load import one_dtype
 
-_COMPRESSION = ("policy", "separators", "positions", "max_views", "encoder_saving")
+_COMPRESSION = {field.name for field in dataclasses.fields(CompressionConfig)}
 _LOADING = (
     "dtype",
     "attn_implementation",
@@ -49,7 +49,7 @@ class LmmsSettings:
     """
 
     pretrained: str
-    method: str = "globalcom2"
+    method: str = CompressionConfig.method
     retention_ratio: float | str | None = None
     max_tokens: int | None = None
     max_frames_num: int | None = None
@@ -62,6 +62,16 @@ class LmmsSettings:
     device: str | None = None
     loading: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def config(self) -> CompressionConfig:
+        """How every question is compressed.
+
+        Raises:
+            ArgumentError, BudgetError: as `CompressionConfig`.
+        """
+        given = {name: getattr(self, name) for name in ("method", "retention_ratio", "max_tokens")}
+        return read_config({**given, **self.options}, default_ratio=DEFAULT_RATIO)
 
     def head(self) -> dict[str, Any]:
         """Head of the journal: the settings that answers depend on, as JSON values."""
@@ -94,12 +104,12 @@ def read_settings(given: Mapping[str, Any]) -> LmmsSettings:
     for name in ("pretrained", "method", "video_backend", "journal", "device"):
         if name in values:
             word(name, values[name], "globalcom2" if name == "method" else "owner/name")
-    method, listed = parse_method_spec(values.get("method", "globalcom2"))
-    options = {**listed, **{name: values.pop(name) for name in sorted(values) if name in _COMPRESSION}}
+    method, listed = parse_method_spec(values.get("method", CompressionConfig.method))
+    options = {**listed, **{name: values.pop(name) for name in sorted(values) if name in _COMPRESSION - _OWN}}
     loading = {name: values.pop(name) for name in sorted(values) if name in _LOADING}
     loading |= {name: str(loading[name]) for name in _NAMES if is_whole(loading.get(name))}
     for name in sorted(set(values) - _OWN):
-        names = {*_OWN, *_COMPRESSION, *_LOADING, *_method_options(method)}
+        names = {*_OWN, *_COMPRESSION, *_LOADING, *options_of(method)}
         if name not in names:
             if name not in SAMPLING:  # which have names of lmms-eval's own
                 refuse({name: values[name]}, LOADING)
@@ -127,12 +137,3 @@ def _checked(values: dict[str, Any], loading: Mapping[str, Any], options: Mappin
     if "journal" in values:
         values["journal"] = Path(values["journal"])
     return LmmsSettings(**values, loading=loading, options=options)
-
-
-def _method_options(method: str) -> set[str]:
-    """Names of a method's own options; those of both parts of a composition."""
-    names = {"before_ratio"} if "+" in method else set()
-    for part in method.split("+"):
-        if part in METHODS.names():
-            names |= {field.name for field in dataclasses.fields(METHODS.get(part)) if field.init}
-    return names

@@ -116,7 +116,7 @@ class BatchInference:
         start, result = time.perf_counter(), BatchResult()
         torch.manual_seed(self.row.seed + batch.number)
         qa = VisualQA(
-            self.model, self.processor, **self.row.compression(batch.number), **self.row.model.sampling()
+            self.model, self.processor, config=self.row.config(batch.number), **self.row.model.sampling()
         )
         answers = (
             self._answer_group(qa, batch, result) if batch.grouped else self._answer_batch(qa, batch, result)
@@ -188,7 +188,7 @@ class BatchInference:
             media,
             inputs,
             phases,
-            compression={"method": qa.method, **qa.budget, **qa.options},
+            config=qa.config,
             generation={"do_sample": False, "max_new_tokens": self.length},
         )
         result.calls.append((len(answers), answers[0].timing_ms))

@@ -59,8 +59,8 @@ def common_fields(row: SweepRow, head: Mapping[str, Any], provenance: Mapping[st
         "max_tokens": row.budget.get("max_tokens"),
         "settings": {
             "policy": chosen.policy,
-            "separators": chosen.separators,
-            "positions": chosen.positions,
+            "separators": chosen.resolved_separators,
+            "positions": chosen.resolved_positions,
             "seed": row.seed,
             "batch_size": row.batch_size,
             "num_frames": row.model.num_frames,

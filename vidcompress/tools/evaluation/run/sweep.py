@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import re
@@ -10,10 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vidcompress.core.config import CompressionConfig
+from vidcompress.core.config import CompressionConfig, read_config, takes_seed
 from vidcompress.core.method_spec import parse_method_spec
 from vidcompress.errors import ArgumentError, shown
-from vidcompress.methods.lookup import read_settings
 
 BASELINE = "none"
 FAILED = ("wrong", "left-out")
@@ -148,9 +146,20 @@ class SweepRow:
             batch: number of the batch.
         """
         name, options = parse_method_spec(self.method)
-        seeded = any(entry.name == "seed" for entry in dataclasses.fields(self.settings.method))
-        drawn = {"seed": self.seed + batch} if seeded and "seed" not in options else {}
+        drawn = {"seed": self.seed + batch} if takes_seed(self.settings, self.method) else {}
         return {"method": name, **self.budget, **drawn, **options}
+
+    def config(self, batch: int) -> CompressionConfig:
+        """How a batch is compressed; see `compression` for what draws at random.
+
+        Args:
+            batch: number of the batch.
+        """
+        return (
+            self.settings.replace(seed=self.seed + batch)
+            if takes_seed(self.settings, self.method)
+            else self.settings
+        )
 
 
 @dataclass(frozen=True)
@@ -219,8 +228,7 @@ def check_label(label: str, budget: Mapping[str, Any]) -> CompressionConfig:
     """
     if not isinstance(label, str) or not label.strip():
         raise ArgumentError(f"methods: {shown(label)} must be a name, such as 'globalcom2:tau=5'")
-    name, options = parse_method_spec(label)
-    return read_settings(name, **{**options, **budget})
+    return read_config({"method": label, **budget})
 
 
 def row_id(model: ModelSpec, task: TaskSpec, method: str, budget: Mapping[str, Any]) -> str:

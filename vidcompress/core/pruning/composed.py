@@ -66,10 +66,10 @@ class Composed(Method):
     def sent(self, budget: int, total: int) -> int:
         """Number of N positions that `before` sends for a budget of B."""
         if self.before_ratio is not None:
-            sent = half_up(exact_ratio(self.before_ratio) * total)
+            count = half_up(exact_ratio(self.before_ratio) * total)
         else:
-            sent = half_up(Fraction(math.sqrt(budget * total)))
-        return self.before.sent(max(budget, min(total, sent)), total)
+            count = half_up(Fraction(math.sqrt(budget * total)))
+        return self.before.sent(max(budget, min(total, count)), total)
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
         """Evidence that `before` needs."""

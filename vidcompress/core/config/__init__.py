@@ -1,0 +1,16 @@
+"""How to compress: one checked configuration, from keyword arguments, a dictionary or a small JSON file."""
+
+from __future__ import annotations
+
+from vidcompress.core.config.arguments import DEFAULT_RATIO, read_config, takes_seed
+from vidcompress.core.config.compression import CompressionConfig
+from vidcompress.core.config.view_skipping import ViewSkipping, read_view_skipping
+
+__all__ = [
+    "DEFAULT_RATIO",
+    "CompressionConfig",
+    "ViewSkipping",
+    "read_config",
+    "read_view_skipping",
+    "takes_seed",
+]

@@ -1,0 +1,310 @@
+"""The configuration: every argument that says how to compress, checked once, in memory and in a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+from vidcompress.checks import is_whole, one_of
+from vidcompress.core.budget import (
+    POLICIES,
+    SEPARATORS,
+    Budget,
+    Policy,
+    Separators,
+    ratio_fraction,
+)
+from vidcompress.core.config.json_file import read_json, write_json
+from vidcompress.core.config.view_skipping import read_view_skipping
+from vidcompress.core.method import POSITIONS, Method, Positions
+from vidcompress.core.method_spec import (
+    fraction_text,
+    get_method,
+    options_from_json,
+    options_to_json,
+    parse_method_spec,
+    read_fraction,
+    with_options,
+)
+from vidcompress.core.report import Report
+from vidcompress.errors import ArgumentError, nearest, shown
+
+FILE_NAME = "compression_config.json"
+VERSION = 1
+"""Of the form of the file. A reader refuses any other."""
+
+
+@dataclass(frozen=True)
+class CompressionConfig:
+    """How to compress: the method with its options, the budget, and what is done with separators, positions and views.
+
+    It is checked when it is made and cannot be changed; `replace` makes another one. Whatever takes `config=` takes
+    it instead of the keyword arguments of the same names.
+
+    Args:
+        method: name of a registered method; two joined by `+`; a text with options such as "globalcom2:alpha=0.3"; or
+            a `Method`. A field of this class that the text states, as in "globalcom2:policy=reference", is taken from
+            there. Kept as the `Method`.
+        retention_ratio: 0 < R <= 1, share of each image's or video's positions to keep, read as an exact decimal.
+            Exactly one of this and `max_tokens` is needed; the method "none" takes 1 without either. Kept as a float
+            where the float's shortest decimal is the ratio, as a `Fraction` otherwise.
+        max_tokens: instead, visual positions per prompt row, at least 1.
+        separators: `thin` keeps newline tokens in proportion, `keep` all, `drop` none; None is `thin`, and `keep` under
+            the policy `reference`.
+        positions: `contiguous` renumbers, `original` leaves gaps; None is what the method's authors do.
+        policy: `exact` meets the budget to the token; `reference` reproduces the authors' counts and order.
+        max_views: how many views the encoder sees at once; bounds its memory.
+        encoder_saving: views that are not encoded, as in `compress_inputs`. Kept as a `ViewSkipping`.
+
+    Raises:
+        ArgumentError: an unknown or ill-typed argument, or two that do not go together.
+        BudgetError: a budget out of range, none, or two.
+    """
+
+    method: Any = "globalcom2"
+    retention_ratio: float | str | Decimal | Fraction | None = None
+    max_tokens: int | None = None
+    separators: Separators | None = None
+    positions: Positions | None = None
+    policy: Policy = "exact"
+    max_views: int = 16
+    encoder_saving: Any = "off"
+
+    def __post_init__(self) -> None:
+        method, stated = read_method(self.method)
+        self._set(method=method, **stated)
+        if method.name == "none" and self.retention_ratio is None and self.max_tokens is None:
+            self._set(retention_ratio=1)
+        budget = Budget(self.retention_ratio, self.max_tokens)
+        one_of("policy", self.policy, POLICIES)
+        if self.policy == "reference" and self.max_tokens is not None:
+            raise ArgumentError(
+                f"max_tokens={self.max_tokens} cannot go with policy='reference': the authors' code knows shares only "
+                "and sends every separator on top; use retention_ratio, or policy='exact'"
+            )
+        _check_inside(method, self.separators, self.policy)
+        one_of("separators", self.resolved_separators, SEPARATORS)
+        one_of("positions", self.resolved_positions, POSITIONS)
+        if not is_whole(self.max_views) or self.max_views < 1:
+            raise ArgumentError(f"max_views must be an integer of at least 1, got {shown(self.max_views)}")
+        skipping = read_view_skipping(self.encoder_saving)
+        self._set(
+            retention_ratio=None if budget.ratio is None else _shortest(budget.ratio),
+            max_tokens=None if self.max_tokens is None else int(self.max_tokens),
+            max_views=int(self.max_views),
+            encoder_saving=read_view_skipping(str(skipping)),  # without numbers that say nothing
+        )
+
+    def _set(self, **values: Any) -> None:
+        """Fill fields in; only `__post_init__` does."""
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def budget(self) -> Budget:
+        """The budget in exact numbers."""
+        return Budget(self.retention_ratio, self.max_tokens)
+
+    @property
+    def resolved_separators(self) -> Separators:
+        """`separators`, or what the policy does."""
+        if self.separators is not None:
+            return self.separators
+        return "keep" if self.policy == "reference" else "thin"
+
+    @property
+    def resolved_positions(self) -> Positions:
+        """`positions`, or those of the method; nothing is left out of the prompt by one inside the language model."""
+        if self.positions is not None:
+            return self.positions
+        positions: Positions = self.method.positions
+        return "contiguous" if self.method.inside is self.method else positions
+
+    @property
+    def inside_positions(self) -> Positions:
+        """Positions of the tokens that stay inside the language model."""
+        inside = self.method.inside
+        by_method: Positions = self.resolved_positions if inside is None else inside.positions
+        return self.positions or by_method
+
+    def report(self) -> Report:
+        """An empty report that states this configuration."""
+        return Report(
+            self.method.name,
+            self.policy,
+            self.resolved_separators,
+            self.inside_positions if self.method.inside is self.method else self.resolved_positions,
+            None if self.retention_ratio is None else float(self.retention_ratio),
+            self.max_tokens,
+        )
+
+    def replace(self, **changes: Any) -> CompressionConfig:
+        """Return a configuration that differs in what is named.
+
+        Args:
+            **changes: fields of this class, and options of the method. Of `retention_ratio` and `max_tokens` the one
+                that is named takes the place of the other. A new method begins with its own options.
+
+        Raises:
+            ArgumentError, BudgetError: as for the class; an option that the method does not have.
+        """
+        fields = {name: value for name, value in changes.items() if name in FIELDS}
+        options = {name: value for name, value in changes.items() if name not in FIELDS}
+        if "method" in fields:
+            method, stated = read_method(fields["method"], options)
+            fields |= {**stated, "method": method}
+        elif options:
+            fields["method"] = with_options(self.method, options)
+        if ("retention_ratio" in fields) != ("max_tokens" in fields):
+            fields = {"retention_ratio": None, "max_tokens": None, **fields}
+        return dataclasses.replace(self, **fields)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types, with `version` and all options of the method; `from_dict` reads an equal one of it.
+
+        Raises:
+            ArgumentError: a method that is not registered, or an option of it that JSON cannot hold.
+        """
+        ratio = self.retention_ratio
+        return {
+            "version": VERSION,
+            "method": self.method.name,
+            "options": options_to_json(self.method),
+            "retention_ratio": fraction_text(ratio) if isinstance(ratio, Fraction) else ratio,
+            "max_tokens": self.max_tokens,
+            "separators": self.separators,
+            "positions": self.positions,
+            "policy": self.policy,
+            "max_views": self.max_views,
+            "encoder_saving": str(self.encoder_saving),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CompressionConfig:
+        """Make a configuration of plain JSON types.
+
+        Args:
+            values: the fields of this class by name; `options` of the method; `version`. What is missing has its
+                default. A ratio may also be a text such as "1/3".
+
+        Raises:
+            ArgumentError: an unknown key or another version; otherwise as for the class.
+        """
+        if not isinstance(values, Mapping):
+            raise ArgumentError(
+                f"values={shown(values)}: must be a mapping, such as {{'method': 'random', 'retention_ratio': 0.25}}"
+            )
+        keys = ("version", "options", *FIELDS)
+        for key in values:
+            if key not in keys:
+                raise ArgumentError(f"unknown key {shown(key)}; {nearest(key, keys)}")
+        version = values.get("version", VERSION)
+        if type(version) is not int or version != VERSION:
+            raise ArgumentError(
+                f"version={shown(version)}: must be {VERSION}, which this release of vidcompress reads; save the "
+                "configuration again, or install the release that wrote it"
+            )
+        fields = {name: value for name, value in values.items() if name in FIELDS}
+        try:
+            method, stated = read_method(fields.pop("method", cls.method))
+            method = options_from_json(method, values.get("options", {}))
+            if "retention_ratio" in fields:
+                fields["retention_ratio"] = read_fraction(fields["retention_ratio"])
+            return cls(**{**fields, **stated, "method": method})
+        except OverflowError as error:
+            raise ArgumentError(f"a number is out of range ({error}); use a smaller one") from error
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
+        """Write `compression_config.json` into a folder, whole or not at all.
+
+        Args:
+            folder: made where it is missing; it may be that of a model.
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            ArgumentError: the folder cannot be written to; otherwise as `to_dict`.
+        """
+        path = _path(folder) / FILE_NAME
+        write_json(path, self.to_dict())
+        return path
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike[str]) -> CompressionConfig:
+        """Read a configuration that `save_pretrained` wrote.
+
+        Args:
+            folder: that holds `compression_config.json`, or the path of such a file.
+
+        Raises:
+            ArgumentError: no such file, one that is no configuration, or a value that is not allowed; the message names
+                the file, the key and the value.
+        """
+        path = _path(folder)
+        if path.is_dir():
+            path /= FILE_NAME
+        values = read_json(path)
+        try:
+            return cls.from_dict(values)
+        except ArgumentError as error:
+            text = str(error)  # which shows a value of the file, of whatever length
+            raise type(error)(f"{str(path)!r}: {text if len(text) <= 500 else text[:497] + '...'}") from error
+
+
+FIELDS = tuple(field.name for field in dataclasses.fields(CompressionConfig))
+
+
+def read_method(method: Any, options: Mapping[str, Any] | None = None) -> tuple[Method, dict[str, Any]]:
+    """Read a method, and the fields of a configuration that its text states.
+
+    Args:
+        method: a name, a text with options, or a `Method`.
+        options: further options.
+
+    Raises:
+        ArgumentError: an unknown method or option, or an option that the text states too.
+    """
+    if not isinstance(method, str):
+        return get_method(method, **(options or {})), {}
+    name, listed = parse_method_spec(method)
+    stated = {field: listed.pop(field) for field in FIELDS if field in listed}
+    for option in listed.keys() & (options or {}).keys():
+        raise ArgumentError(
+            f"{option}={shown((options or {})[option])}: method={method!r} states it too; leave one of them out"
+        )
+    return get_method(name, **listed, **(options or {})), stated
+
+
+def _shortest(ratio: Fraction) -> float | Fraction:
+    """The float whose shortest decimal is the ratio, or the ratio where there is none."""
+    number = float(ratio)
+    return number if number > 1e-29 and ratio_fraction(number) == ratio else ratio
+
+
+def _path(folder: Any) -> Path:
+    if not isinstance(folder, (str, os.PathLike)) or not str(folder):
+        raise ArgumentError(f"folder={shown(folder)}: must be the path of a folder, such as 'my-model'")
+    return Path(folder)
+
+
+def _check_inside(method: Method, separators: str | None, policy: Literal["exact", "reference"]) -> None:
+    """Refuse what means nothing to a method inside the language model."""
+    if method.inside is None:
+        return
+    if method.inside is not method and policy == "reference":
+        raise ArgumentError(
+            f"policy='reference' names the counts of one method's authors, and {method.name!r} is two methods; use "
+            "policy='exact'"
+        )
+    if method.inside is method and separators is not None:
+        raise ArgumentError(
+            f"separators={shown(separators)} cannot go with method {method.name!r}: inside the language model newline "
+            "tokens are ranked like any other; leave it out"
+        )
