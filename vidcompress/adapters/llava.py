@@ -66,7 +66,7 @@ class LlavaAdapter(Adapter):
             encoder=str(config.vision_config.model_type),
             image_size=int(config.vision_config.image_size),
             patch_size=int(config.vision_config.patch_size),
-            canvases=tuple((int(height), int(width)) for height, width in canvases),
+            canvases=tuple(map(tuple, canvases)),
             aspect_ratio=str(getattr(config, "vision_aspect_ratio", "") or ""),
             image_token_id=self.image_token_id,
             video_token_id=self.video_token_id,

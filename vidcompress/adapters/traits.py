@@ -55,12 +55,20 @@ def read_traits(layers: Any) -> Traits:
     Args:
         layers: of the decoder, each with `self_attn` or without.
     """
-    attentions = [
-        attention for layer in layers if (attention := getattr(layer, "self_attn", None)) is not None
-    ]
-    windows = [getattr(attention, "sliding_window", None) for attention in attentions]
+    layers = list(layers)
+    attentions = [_member(layer, "self_attn") for layer in layers]
+    windows = [_member(attention, "sliding_window") for attention in attentions]
     return Traits(
         window=min((int(window) for window in windows if window is not None), default=None),
-        qk_norm=any(hasattr(attention, "q_norm") for attention in attentions),
-        hybrid=any(True for layer in layers if not hasattr(layer, "self_attn")),
+        qk_norm=any(_member(attention, "q_norm") is not None for attention in attentions),
+        hybrid=any(attention is None for attention in attentions),
     )
+
+
+def _member(module: Any, name: str) -> Any:
+    """Attribute or child of a module, None where it has none; a failing `getattr` of a module is slow."""
+    own = getattr(module, "__dict__", {})
+    if name in own:
+        return own[name]
+    child = own.get("_modules", {}).get(name)
+    return getattr(type(module), name, None) if child is None else child

@@ -52,9 +52,9 @@ class Geometry:
         height, width = self.canvas(picture)
         return height // self.image_size, width // self.image_size
 
-    def covered_box(self, picture: Size) -> tuple[int, int, int, int]:
-        """(top, left, rows, cols) of the crop tokens of a picture after its border is cut off."""
-        rows, cols = self.crop_grid(picture)
+    def covered_box(self, picture: Size, crops: Size | None = None) -> tuple[int, int, int, int]:
+        """(top, left, rows, cols) of the crop tokens of a picture after its border is cut off; `crops` where known."""
+        rows, cols = self.crop_grid(picture) if crops is None else crops
         return unpadded_box(picture, (rows * self.side, cols * self.side))
 
     @property

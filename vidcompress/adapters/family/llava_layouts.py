@@ -16,7 +16,7 @@ from vidcompress.core.layout import Layout
 def next_image_layout(geometry: Geometry, picture: Size, device: str = "cpu") -> Layout:
     """Layout of a picture of LLaVA-NeXT: a thumbnail, then crops with their border cut off and a newline per row."""
     side, crops = geometry.side, geometry.crop_grid(picture)
-    return image_layout((side, side), crops, unpadded=geometry.covered_box(picture), device=device)
+    return image_layout((side, side), crops, unpadded=geometry.covered_box(picture, crops), device=device)
 
 
 def next_preset_layout(geometry: Geometry, preset: Preset, picture: Size, device: str = "cpu") -> Layout:
@@ -48,7 +48,8 @@ def onevision_image_layout(
         device: where the index tensors live.
         max_views: k of `anyres_max_<k>`; that of the geometry by default, 0 for no cap.
     """
-    side, crops, box = geometry.side, geometry.crop_grid(picture), geometry.covered_box(picture)
+    side, crops = geometry.side, geometry.crop_grid(picture)
+    box = geometry.covered_box(picture, crops)
     cap = geometry.max_views if max_views is None else max_views
     shrunk = shrunk_canvas(box[2:], (side, side), cap or None)
     return image_layout((side, side), crops, unpadded=box, shrunk=shrunk, device=device)
