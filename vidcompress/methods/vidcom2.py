@@ -209,8 +209,7 @@ def _columns(x: Tensor, channels: Tensor) -> Tensor:
     """The channels (B, C) of views (v, L, D) of B clips: (v, L, C)."""
     visuals = channels.shape[0]
     if visuals == 1:
-        columns = rearrange(x, "t l d -> (t l) d").index_select(1, channels[0])
-        return rearrange(columns, "(t l) c -> t l c", l=x.shape[1])
+        return x.flatten(0, 1).index_select(1, channels[0]).view(*x.shape[:2], channels.shape[1])
     rows = rearrange(x, "(b t) l d -> b (t l) d", b=visuals)
     columns = rows.gather(2, repeat(channels, "b c -> b n c", n=rows.shape[1]))
     return rearrange(columns, "b (t l) c -> (b t) l c", l=x.shape[1])
