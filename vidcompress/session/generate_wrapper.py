@@ -299,6 +299,13 @@ class CompressSession:
             )
         if is_filled(given_cache(kwargs)):
             self._check_later_turn(generation_config, kwargs)
+        for name in ("num_beams", "num_return_sequences"):
+            value = option(name, generation_config, kwargs, self._model)
+            if self._adapter.traits.container == "hidden" and value not in (None, 1):
+                raise UnsupportedInputError(
+                    f"{name}={value!r} cannot go with {self._name}, whose encoder outputs transformers does not copy "
+                    "for several sequences of a prompt; use 1"
+                )
         if self.pruner is not None:
             self._check_inside(generation_config, kwargs)
         chunk = option("prefill_chunk_size", generation_config, kwargs, self._model)
