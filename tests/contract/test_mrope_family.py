@@ -21,6 +21,7 @@ from vidcompress import (
     testing,
 )
 from vidcompress.adapters.base import ADAPTERS, register_adapter
+from vidcompress.adapters.stock import encoded_visuals
 from vidcompress.testing.inside import check_inside
 
 PICTURE, CLIP = ("image", (1, 8, 12)), ("video", (3, 8, 4))
@@ -172,6 +173,30 @@ def test_cached_beams_and_later_turns(family: str) -> None:
         again = model.generate(**later, **options, cache=first[_cache_key(first)])
         anew = model.generate(**later, **options)
     assert torch.equal(again, anew)
+
+
+@pytest.mark.parametrize("container", ["list", "tensor", "hidden"])
+def test_containers_hold_the_surviving_tokens(container: Any) -> None:
+    """A list has one entry per prompt row; tensors have entries of one token, which beams cut at the right places."""
+    rows, deep = [torch.randn(3, 8), torch.randn(2, 8)], [[torch.randn(3, 8), torch.randn(2, 8)]]
+    out = encoded_visuals(rows, deep, container)
+    if container == "list":
+        assert out.pooler_output is not rows and all(map(torch.equal, out.pooler_output, rows))
+        assert out.deepstack_features[0] is not deep[0]
+    else:
+        held = out.pooler_output if container == "tensor" else out.last_hidden_state
+        assert torch.equal(held, torch.cat(rows)[:, None]) and held.shape == (5, 1, 8)
+
+
+def test_beams_of_hidden_outputs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = mrope_model("qwen2_5_vl")
+    traits = property(lambda self: replace(super(MropeAdapter, self).traits, axes=4, container="hidden"))
+    monkeypatch.setattr(MropeAdapter, "traits", traits)
+    with (
+        compress(model, "uniform", retention_ratio=0.5),
+        pytest.raises(UnsupportedInputError, match="num_beams=2 cannot go with Qwen2_5_VLFor"),
+    ):
+        model.generate(**mrope_inputs(model, SCENES["image"]), num_beams=2, max_new_tokens=2)
 
 
 def _cache_key(output: Any) -> str:

@@ -7,9 +7,10 @@ import torch
 
 from tiny_models import FAMILIES, IMAGE, VIDEO, Scene, batch, tiny_model
 from vidcompress.adapters.base import adapter_for
+from vidcompress.core.prompt import parse_prompt
 from vidcompress.core.tokens import Evidence
 from vidcompress.session.compress import compress_inputs
-from vidcompress.session.prompt import parse_prompt, questions
+from vidcompress.session.prompt import questions
 
 QUESTION = Evidence("question")
 

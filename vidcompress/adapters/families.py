@@ -12,8 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vidcompress.adapters.family.geometry import Geometry as Geometry
-from vidcompress.adapters.family.geometry import read_geometry as read_geometry
-from vidcompress.adapters.family.llava_layouts import (
+from vidcompress.adapters.family.geometry import (
     next_image_layout,
     next_preset_layout,
     next_video_layout,
@@ -22,6 +21,7 @@ from vidcompress.adapters.family.llava_layouts import (
     single_view_layout,
     video_video_layout,
 )
+from vidcompress.adapters.family.geometry import read_geometry as read_geometry
 from vidcompress.adapters.layouts import Size, shrunk_canvas
 from vidcompress.adapters.presets import TOKENS_2880, Preset
 from vidcompress.checks import is_number, word

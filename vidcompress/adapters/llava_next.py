@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from vidcompress.adapters.base import Visual, register_adapter
-from vidcompress.adapters.family.llava_layouts import next_image_layout, next_preset_layout
+from vidcompress.adapters.family.geometry import next_image_layout, next_preset_layout
 from vidcompress.adapters.llava import LlavaAdapter, image_sizes, view_lists
 from vidcompress.adapters.presets import TOKENS_2880, Preset
 from vidcompress.core.layout import Layout

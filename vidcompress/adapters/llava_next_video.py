@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from vidcompress.adapters.base import Visual, register_adapter
-from vidcompress.adapters.family.llava_layouts import next_video_layout
+from vidcompress.adapters.family.geometry import next_video_layout
 from vidcompress.adapters.llava_next import LlavaNextAdapter
 from vidcompress.core.layout import Layout
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from vidcompress.adapters.base import Visual, register_adapter
-from vidcompress.adapters.family.llava_layouts import (
+from vidcompress.adapters.family.geometry import (
     onevision_image_layout,
     onevision_video_layout,
     single_view_layout,

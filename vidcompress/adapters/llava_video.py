@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vidcompress.adapters.base import register_adapter
-from vidcompress.adapters.family.llava_layouts import video_video_layout
+from vidcompress.adapters.family.geometry import video_video_layout
 from vidcompress.adapters.llava_onevision import LlavaOnevisionAdapter
 from vidcompress.adapters.llava_video_model import LlavaVideoConfig
 from vidcompress.core.layout import Layout

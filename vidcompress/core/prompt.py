@@ -1,8 +1,9 @@
-"""Prompts of a batch without their padding, and the columns of their visuals."""
+"""Prompts of a batch without their padding, and the columns of their visuals: parsed from ids and placeholders."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -10,9 +11,10 @@ from torch import Tensor
 
 from vidcompress.core.devices import outside_caller_modes
 from vidcompress.core.layout import Modality
+from vidcompress.errors import UnsupportedInputError
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Span:
     """Columns of one visual in a prompt row without padding.
 
@@ -21,26 +23,22 @@ class Span:
             belongs to the visual and is never cut.
         modality: `image` or `video`.
         number: index of the image, or of the video, in the batch.
+        start: column of the first placeholder.
+        stop: column behind the last placeholder.
+        length: N, number of placeholders.
     """
 
     runs: tuple[range, ...]
     modality: Modality
     number: int
+    start: int = field(init=False)
+    stop: int = field(init=False)
+    length: int = field(init=False)
 
-    @property
-    def start(self) -> int:
-        """Column of the first placeholder."""
-        return self.runs[0].start
-
-    @property
-    def stop(self) -> int:
-        """Column behind the last placeholder."""
-        return self.runs[-1].stop
-
-    @property
-    def length(self) -> int:
-        """N, number of placeholders."""
-        return sum(map(len, self.runs))
+    def __post_init__(self) -> None:
+        """Read what the runs say, once."""
+        self.start, self.stop = self.runs[0].start, self.runs[-1].stop
+        self.length = sum(map(len, self.runs))
 
     @cached_property
     @outside_caller_modes
@@ -82,3 +80,103 @@ class Prompt:
     spans: list[list[Span]]
     pad_right: bool
     padding: int | None = None
+
+
+@outside_caller_modes
+def parse_prompt(
+    input_ids: Tensor,
+    attention_mask: Tensor | None,
+    placeholders: Mapping[Modality, int | None],
+    runs: Mapping[Modality, Sequence[tuple[int, ...]]],
+) -> Prompt:
+    """Match placeholders with visuals.
+
+    Args:
+        input_ids: (row, column) int64.
+        attention_mask: (row, column), 0 at padding; None for no padding.
+        placeholders: token id of `image` and of `video`.
+        runs: for `image` and `video` the lengths of the runs of placeholders of every visual of the batch, in order;
+            they sum to the full length N of the visual.
+
+    Raises:
+        UnsupportedInputError: placeholders and visuals do not match, padding inside a row, no real token.
+    """
+    ids = input_ids.detach().to("cpu", torch.int64)
+    mask = torch.ones_like(ids) if attention_mask is None else attention_mask.detach().to("cpu", torch.int64)
+    if mask.shape != ids.shape:
+        raise UnsupportedInputError(
+            f"attention_mask must have the shape of input_ids {tuple(ids.shape)}, got {tuple(mask.shape)}; pass a 2-D "
+            "mask (4-D masks cannot be shortened)"
+        )
+    queues = {kind: list(enumerate(runs.get(kind, ()))) for kind in placeholders}
+    rows, columns, spans = [], [], []
+    for number, (row, real) in enumerate(zip(ids, mask.bool(), strict=True)):
+        where = real.nonzero().flatten()
+        if len(where) == 0 or int(where[-1] - where[0]) + 1 != len(where):
+            raise UnsupportedInputError(
+                f"attention_mask row {number} must be one run of ones, padded on one side; got {len(where)} ones "
+                "with gaps, pass the processor's output unchanged"
+                if len(where)
+                else f"attention_mask row {number} has no ones; pass the processor's output unchanged"
+            )
+        rows.append(row[where])
+        columns.append(where)
+        spans.append(_row_spans(row[where], number, placeholders, queues))
+    for kind, rest in queues.items():
+        if rest:
+            raise UnsupportedInputError(
+                f"the inputs hold {len(runs[kind])} {kind}s, but the prompts have placeholders for only "
+                f"{len(runs[kind]) - len(rest)}; put one {kind} placeholder per {kind} into the text"
+            )
+    pads = ids[mask == 0]  # looked at here, where ids and mask are on the host already
+    padding = int(pads[0]) if len(pads) else None
+    return Prompt(rows, columns, spans, bool((mask[:, -1] == 0).any()), padding)
+
+
+def _row_spans(
+    ids: Tensor,
+    number: int,
+    placeholders: Mapping[Modality, int | None],
+    queues: dict[Modality, list[tuple[int, tuple[int, ...]]]],
+) -> list[Span]:
+    spans = []
+    for kind, token in placeholders.items():
+        if token is None:
+            continue
+        index = 0  # of the visual whose runs are being read
+        due: list[int] = []
+        placed: list[range] = []
+        for start, length in _runs(ids == token):
+            while length > 0:
+                if not due:
+                    if not queues[kind]:
+                        raise UnsupportedInputError(
+                            f"prompt row {number} has {length} {kind} placeholders more than the inputs have {kind}s; "
+                            f"pass one {kind} per placeholder, expanded by the processor"
+                        )
+                    index, lengths = queues[kind].pop(0)
+                    due, placed = list(lengths), []
+                full = due.pop(0)
+                if full > length:
+                    raise UnsupportedInputError(
+                        f"prompt row {number} has a run of {length} {kind} placeholders where {kind} {index} has "
+                        f"{full} tokens; let the processor expand the placeholders"
+                    )
+                placed.append(range(start, start + full))
+                start, length = start + full, length - full
+                if not due:
+                    spans.append(Span(tuple(placed), kind, index))
+        if due:
+            raise UnsupportedInputError(
+                f"prompt row {number} ends before {kind} {index} does: {len(placed)} of its {len(placed) + len(due)} "
+                "runs of placeholders are there; pass the processor's output unchanged"
+            )
+    return sorted(spans, key=lambda span: span.start)
+
+
+def _runs(mask: Tensor) -> list[tuple[int, int]]:
+    """(start, length) of every run of true entries."""
+    outside = torch.zeros(1, dtype=torch.int8)
+    edges = torch.diff(mask.to(torch.int8), prepend=outside, append=outside)
+    starts, stops = (edges == 1).nonzero().flatten().tolist(), (edges == -1).nonzero().flatten().tolist()
+    return [(a, b - a) for a, b in zip(starts, stops, strict=True)]

@@ -18,7 +18,7 @@ from vidcompress.core.config import CompressionConfig, ViewSkipping, read_config
 from vidcompress.core.devices import input_device
 from vidcompress.core.layout import Modality
 from vidcompress.core.method import Method, Positions
-from vidcompress.core.prompt import Prompt
+from vidcompress.core.prompt import Prompt, parse_prompt
 from vidcompress.core.pruning.report import PruningReport
 from vidcompress.core.reductions import full_precision
 from vidcompress.core.selection import Selection
@@ -33,8 +33,7 @@ from vidcompress.loading.versions import beyond_tested
 from vidcompress.session.columns import ShortColumns, check_counted
 from vidcompress.session.generation_options import is_filled
 from vidcompress.session.inputs import CompressedInputs, SentFeatures
-from vidcompress.session.positions import full_positions, served_positions
-from vidcompress.session.prompt import parse_prompt, questions, splice
+from vidcompress.session.prompt import full_positions, questions, served_positions, splice
 from vidcompress.session.view_skipping import leaders, spread
 
 
@@ -413,7 +412,8 @@ def _row_features(
         for name, keys in by_key.items():
             parts = [sent[key] if key in sent else selections[key].gather(tokens[key]) for key in keys]
             features.rows.setdefault(name, []).append(_joined(parts))
-            levels = zip(*(selections[key].companions(tokens[key]) for key in keys), strict=True)
+            deep_keys = [key for key in keys if tokens[key].deep]
+            levels = zip(*(selections[key].companions(tokens[key]) for key in deep_keys), strict=True)
             deep = features.deep.setdefault(name, [])
             for number, level in enumerate(levels):
                 if number == len(deep):

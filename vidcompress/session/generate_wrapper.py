@@ -41,8 +41,7 @@ from vidcompress.session.generation_options import (
 )
 from vidcompress.session.inputs import CompressedInputs
 from vidcompress.session.kv_cache import Transcript, check_pixels, open_transcript, resume, sample_pixels
-from vidcompress.session.positions import served_positions
-from vidcompress.session.prompt import PER_TOKEN_KEYS
+from vidcompress.session.prompt import PER_TOKEN_KEYS, served_positions
 from vidcompress.session.running_calls import Calls
 
 _OWN = ("streamer", "use_cache", *CACHE_NAMES)
@@ -303,6 +302,13 @@ class CompressSession:
             )
         if is_filled(given_cache(kwargs)):
             self._check_later_turn(generation_config, kwargs)
+        for name in ("num_beams", "num_return_sequences"):
+            value = option(name, generation_config, kwargs, self._model)
+            if self._adapter.traits.container == "hidden" and value not in (None, 1):
+                raise UnsupportedInputError(
+                    f"{name}={value!r} cannot go with {self._name}, whose encoder outputs transformers does not copy "
+                    "for several sequences of a prompt; use 1"
+                )
         if self.pruner is not None:
             self._check_inside(generation_config, kwargs)
         chunk = option("prefill_chunk_size", generation_config, kwargs, self._model)

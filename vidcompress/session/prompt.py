@@ -8,114 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidcompress.adapters.base import Adapter
+from vidcompress.core.config import CompressionConfig
 from vidcompress.core.devices import outside_caller_modes
 from vidcompress.core.layout import Modality
 from vidcompress.core.prompt import Prompt, Span
-from vidcompress.errors import UnsupportedInputError
+from vidcompress.errors import ArgumentError, UnsupportedInputError
 
 PER_TOKEN_KEYS = ("labels", "token_type_ids", "mm_token_type_ids", "moe_mm_token_type_ids", "position_ids")
 TEXT_AXIS_OF = 4
 """Axes of M-RoPE positions with the text positions in front: text, time, height, width."""
-
-
-@outside_caller_modes
-def parse_prompt(
-    input_ids: Tensor,
-    attention_mask: Tensor | None,
-    placeholders: Mapping[Modality, int | None],
-    runs: Mapping[Modality, Sequence[tuple[int, ...]]],
-) -> Prompt:
-    """Match placeholders with visuals.
-
-    Args:
-        input_ids: (row, column) int64.
-        attention_mask: (row, column), 0 at padding; None for no padding.
-        placeholders: token id of `image` and of `video`.
-        runs: for `image` and `video` the lengths of the runs of placeholders of every visual of the batch, in order;
-            they sum to the full length N of the visual.
-
-    Raises:
-        UnsupportedInputError: placeholders and visuals do not match, padding inside a row, no real token.
-    """
-    ids = input_ids.detach().to("cpu", torch.int64)
-    mask = torch.ones_like(ids) if attention_mask is None else attention_mask.detach().to("cpu", torch.int64)
-    if mask.shape != ids.shape:
-        raise UnsupportedInputError(
-            f"attention_mask must have the shape of input_ids {tuple(ids.shape)}, got {tuple(mask.shape)}; pass a 2-D "
-            "mask (4-D masks cannot be shortened)"
-        )
-    queues = {kind: list(enumerate(runs.get(kind, ()))) for kind in placeholders}
-    rows, columns, spans = [], [], []
-    for number, (row, real) in enumerate(zip(ids, mask.bool(), strict=True)):
-        where = real.nonzero().flatten()
-        if len(where) == 0 or int(where[-1] - where[0]) + 1 != len(where):
-            raise UnsupportedInputError(
-                f"attention_mask row {number} must be one run of ones, padded on one side; got {len(where)} ones "
-                "with gaps, pass the processor's output unchanged"
-                if len(where)
-                else f"attention_mask row {number} has no ones; pass the processor's output unchanged"
-            )
-        rows.append(row[where])
-        columns.append(where)
-        spans.append(_row_spans(row[where], number, placeholders, queues))
-    for kind, rest in queues.items():
-        if rest:
-            raise UnsupportedInputError(
-                f"the inputs hold {len(runs[kind])} {kind}s, but the prompts have placeholders for only "
-                f"{len(runs[kind]) - len(rest)}; put one {kind} placeholder per {kind} into the text"
-            )
-    pads = ids[mask == 0]  # looked at here, where ids and mask are on the host already
-    padding = int(pads[0]) if len(pads) else None
-    return Prompt(rows, columns, spans, bool((mask[:, -1] == 0).any()), padding)
-
-
-def _row_spans(
-    ids: Tensor,
-    number: int,
-    placeholders: Mapping[Modality, int | None],
-    queues: dict[Modality, list[tuple[int, tuple[int, ...]]]],
-) -> list[Span]:
-    spans = []
-    for kind, token in placeholders.items():
-        if token is None:
-            continue
-        index = 0  # of the visual whose runs are being read
-        due: list[int] = []
-        placed: list[range] = []
-        for start, length in _runs(ids == token):
-            while length > 0:
-                if not due:
-                    if not queues[kind]:
-                        raise UnsupportedInputError(
-                            f"prompt row {number} has {length} {kind} placeholders more than the inputs have {kind}s; "
-                            f"pass one {kind} per placeholder, expanded by the processor"
-                        )
-                    index, lengths = queues[kind].pop(0)
-                    due, placed = list(lengths), []
-                full = due.pop(0)
-                if full > length:
-                    raise UnsupportedInputError(
-                        f"prompt row {number} has a run of {length} {kind} placeholders where {kind} {index} has "
-                        f"{full} tokens; let the processor expand the placeholders"
-                    )
-                placed.append(range(start, start + full))
-                start, length = start + full, length - full
-                if not due:
-                    spans.append(Span(tuple(placed), kind, index))
-        if due:
-            raise UnsupportedInputError(
-                f"prompt row {number} ends before {kind} {index} does: {len(placed)} of its {len(placed) + len(due)} "
-                "runs of placeholders are there; pass the processor's output unchanged"
-            )
-    return sorted(spans, key=lambda span: span.start)
-
-
-def _runs(mask: Tensor) -> list[tuple[int, int]]:
-    """(start, length) of every run of true entries."""
-    outside = torch.zeros(1, dtype=torch.int8)
-    edges = torch.diff(mask.to(torch.int8), prepend=outside, append=outside)
-    starts, stops = (edges == 1).nonzero().flatten().tolist(), (edges == -1).nonzero().flatten().tolist()
-    return [(a, b - a) for a, b in zip(starts, stops, strict=True)]
 
 
 @outside_caller_modes
@@ -136,6 +38,72 @@ def questions(prompt: Prompt) -> dict[tuple[str, int], Tensor]:
             before = row[: span.start][is_text[: span.start]]
             texts[span.modality, span.number] = after if len(after) else before
     return texts
+
+
+def served_positions(adapter: Adapter, settings: CompressionConfig) -> CompressionConfig:
+    """Settings whose position policy the family serves.
+
+    Args:
+        adapter: of the model.
+        settings: as the caller wants them.
+
+    Returns:
+        The same settings where positions are columns; else with the one policy that the family serves.
+
+    Raises:
+        ArgumentError: the caller named the other policy.
+    """
+    traits, name = adapter.traits, type(adapter.model).__name__
+    if traits.axes > 1:
+        if settings.positions == "contiguous":
+            raise ArgumentError(
+                f"positions='contiguous' cannot go with {name}, whose positions have {traits.axes} axes: one number on "
+                "every axis is another model; use positions='original', or leave it out"
+            )
+        return settings.replace(positions="original")
+    if not traits.honours_positions:
+        if settings.positions == "original":
+            raise ArgumentError(
+                f"positions='original' cannot go with {name}, whose generate makes positions of its own; use "
+                "positions='contiguous', or leave it out"
+            )
+        return settings.replace(positions="contiguous")
+    return settings
+
+
+def full_positions(
+    adapter: Adapter, inputs: Mapping[str, Any], mask: Tensor | None, settings: CompressionConfig
+) -> Tensor | None:
+    """Positions (axis, row, column) of the uncompressed prompt from the adapter; None where they are columns.
+
+    Args:
+        adapter: of the model.
+        inputs: of the caller; `position_ids` among them come first.
+        mask: (row, column) as the prompt is read; None for no padding.
+        settings: from `served_positions`.
+
+    Raises:
+        UnsupportedInputError: `position_ids` of the caller, or positions of the adapter, of another number of axes.
+    """
+    ids, axes = inputs["input_ids"], adapter.traits.axes
+    given = inputs.get("position_ids")
+    if given is not None:
+        if axes > 1 and not (isinstance(given, Tensor) and given.shape == (axes, *ids.shape)):
+            raise UnsupportedInputError(
+                f"position_ids must have shape {(axes, *ids.shape)} (axis, row, column) for "
+                f"{type(adapter.model).__name__}, got "
+                f"{tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__}; leave them out"
+            )
+        return None
+    if settings.resolved_positions != "original":
+        return None
+    positions = adapter.positions(inputs, ids, mask)
+    if axes > 1 and (positions is None or positions.shape != (axes, *ids.shape)):
+        got = None if positions is None else tuple(positions.shape)
+        raise UnsupportedInputError(
+            f"{type(adapter).__name__}.positions must give {(axes, *ids.shape)} (axis, row, column), got {got}"
+        )
+    return positions
 
 
 def splice(

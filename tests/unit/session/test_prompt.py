@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from vidcompress.core.prompt import Prompt
+from vidcompress.core.prompt import Prompt, parse_prompt
 from vidcompress.errors import UnsupportedInputError
 from vidcompress.session.columns import ShortColumns
-from vidcompress.session.prompt import parse_prompt, questions, splice
+from vidcompress.session.prompt import questions, splice
 
 IMAGE, VIDEO = 90, 91
 ROWS = [
