@@ -30,7 +30,7 @@ from vidcompress.cli.options import (
 from vidcompress.cli.quiet import quiet
 
 if TYPE_CHECKING:
-    from vidcompress.tools.evaluation.run.runner import RowOutcome
+    from vidcompress.tools.evaluation.run.outcome import RowOutcome
     from vidcompress.tools.evaluation.run.sweep import Sweep
 
 INTERRUPTED = 130
