@@ -15,7 +15,8 @@ from vidcompress.loading.resources import embedded_models
 from vidcompress.progress import question_progress
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.compare.grid import Variant
-from vidcompress.qa.compare.result import TIMES, Comparison, ComparisonRow
+from vidcompress.qa.compare.result import Comparison
+from vidcompress.qa.compare.row import TIMES, ComparisonRow
 from vidcompress.qa.pipeline import answer_prepared, open_and_prepare
 from vidcompress.qa.question import Question
 
