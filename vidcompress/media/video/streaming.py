@@ -16,8 +16,8 @@ from vidcompress.core.devices import upload
 from vidcompress.core.tokens import FrameSource
 from vidcompress.media.preprocessing.pixel_config import PixelRecipe
 from vidcompress.media.preprocessing.transforms import frame_views, views_shape
+from vidcompress.media.video.frames import VideoFrames
 from vidcompress.media.video.partial_clip import Part, Parts, whole
-from vidcompress.media.video.read import VideoFrames
 
 STEP = 8
 """Frames that are preprocessed at once: half of what the encoder sees at once where nobody says otherwise."""
