@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import grimp
+
 PARTICIPLES = ("found", "known", "made", "wanted")
 RIDDLES = re.compile(r"\b(nobody|somebody|whoever|told)\b", re.IGNORECASE)
 
@@ -60,6 +62,29 @@ def imports_at_once(folder: Path, module: str) -> list[str]:
         for node in _at_once(_tree(path))
         if any(name.partition(".")[0] == module for name in _imported(node))
     ]
+
+
+def circles(package: str) -> list[set[str]]:
+    """Modules that import one another in a circle; imports in functions and for type checkers count."""
+    return _circles(grimp.build_graph(package, cache_dir=None))
+
+
+def circles_of_rooms(package: str) -> list[set[str]]:
+    """Rooms, the modules and folders at the top of a package, that import one another in a circle."""
+    graph = grimp.build_graph(package, cache_dir=None)
+    for room in graph.find_children(package):
+        graph.squash_module(room)
+    return _circles(graph)
+
+
+def _circles(graph: grimp.ImportGraph) -> list[set[str]]:
+    """Strongly connected components of more than one module, by name."""
+    below = {module: graph.find_upstream_modules(module) for module in graph.modules}
+    groups = {
+        frozenset({module} | {other for other in reached if module in below[other]})
+        for module, reached in below.items()
+    }
+    return [set(group) for group in sorted(groups, key=sorted) if len(group) > 1]
 
 
 def _tree(path: Path) -> ast.Module:

@@ -204,14 +204,7 @@ def test_threads_take_turns(qa: VisualQA, image: Path) -> None:
             lambda chat: chat.ask("?", prompt_lookup_num_tokens=3),
             "prompt_lookup_num_tokens=3: a chat goes on",
         ),
-        (
-            lambda chat: chat._qa.using(method="fastv", retention_ratio=0.5).chat(),
-            "method='fastv': a chat keeps one",
-        ),
         (lambda chat: chat.stream("?", num_beams=2), "num_beams=2: beams cannot be streamed"),
-        (lambda chat: chat._qa.chat(history=1), "history=1: must be True or False"),
-        (lambda chat: chat._qa.chat(image=1, images=[2]), "image and images exclude each other"),
-        (lambda chat: chat._qa.chat(image=[1]), "image is a list of 1; pass a list as images"),
     ],
 )
 def test_wrong_arguments_are_named(qa: VisualQA, image: Path, call: Any, message: str) -> None:
@@ -219,6 +212,23 @@ def test_wrong_arguments_are_named(qa: VisualQA, image: Path, call: Any, message
     with pytest.raises(ArgumentError, match=re.escape(message)):
         call(chat)
     assert isinstance(chat, Chat) and chat.answers == []
+
+
+@pytest.mark.parametrize(
+    ("begin", "message"),
+    [
+        (
+            lambda qa: qa.using(method="fastv", retention_ratio=0.5).chat(),
+            "method='fastv': a chat keeps one",
+        ),
+        (lambda qa: qa.chat(history=1), "history=1: must be True or False"),
+        (lambda qa: qa.chat(image=1, images=[2]), "image and images exclude each other"),
+        (lambda qa: qa.chat(image=[1]), "image is a list of 1; pass a list as images"),
+    ],
+)
+def test_wrong_arguments_of_a_new_chat_are_named(qa: VisualQA, begin: Any, message: str) -> None:
+    with pytest.raises(ArgumentError, match=re.escape(message)):
+        begin(qa)
 
 
 def test_what_it_is_can_be_read(qa: VisualQA, image: Path, clip: Path) -> None:

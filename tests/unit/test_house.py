@@ -17,6 +17,8 @@ from packaging.requirements import Requirement
 
 import vidcompress
 from house_counts import (
+    circles,
+    circles_of_rooms,
     class_names_twice,
     imports_at_once,
     modules,
@@ -203,6 +205,40 @@ def test_a_new_import_upward_breaks_the_contracts(tmp_path: Path, module: str, l
     after = _lint(tmp_path)
     assert after.returncode == 1
     assert said in after.stdout
+
+
+def test_modules_and_rooms_import_one_another_in_no_circle() -> None:
+    assert circles("vidcompress") == []
+    assert circles_of_rooms("vidcompress") == []
+
+
+# A small package, file to content: its rooms `hall` and `attic` import each other, though no two of its modules do.
+DOORS = {
+    "__init__.py": "",
+    "base.py": "import json\n",
+    "hall/__init__.py": "",
+    "hall/door.py": "from {0}.attic import beam\n",
+    "hall/floor.py": "from {0} import base\n",
+    "attic/__init__.py": "",
+    "attic/beam.py": "from {0}.base import json\n",
+    "attic/roof.py": "import {0}.hall.floor\n",
+}
+LAZY = "\n\ndef late():\n    from {0}.hall import door\n"
+TYPED = "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from {0}.hall.door import beam\n"
+
+
+@pytest.mark.parametrize("last", [LAZY, TYPED])
+def test_a_circle_of_imports_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    for package, closed in ((f"open_house_{len(last)}", False), (f"round_house_{len(last)}", True)):
+        for name, text in {**DOORS, **({"base.py": last} if closed else {})}.items():
+            path = tmp_path / package / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text.format(package), encoding="utf-8")
+        around = [{f"{package}.{name}" for name in ("base", "hall.door", "attic.beam")}] if closed else []
+        assert circles(package) == around
+        rooms = {f"{package}.{name}" for name in ("hall", "attic", *(["base"] if closed else []))}
+        assert circles_of_rooms(package) == [rooms]
 
 
 def test_class_names_that_mean_two_things_get_fewer() -> None:

@@ -30,7 +30,7 @@ from vidcompress.cli.options import (
 from vidcompress.cli.quiet import quiet
 
 if TYPE_CHECKING:
-    from vidcompress.tools.evaluation.run.runner import RowOutcome
+    from vidcompress.tools.evaluation.run.outcome import RowOutcome
     from vidcompress.tools.evaluation.run.sweep import Sweep
 
 INTERRUPTED = 130
@@ -286,7 +286,7 @@ def _run(plan: Sweep, folder: Path) -> Sequence[RowOutcome]:
 
 def _print_plan(plan: Sweep, folder: Path, notes: list[str], as_json: bool) -> None:
     from vidcompress.loading.load import resolve
-    from vidcompress.media.preprocessing.load_processor import check_preset
+    from vidcompress.media.preprocessing.processor_files import check_preset
     from vidcompress.tools.evaluation.lmms_eval.row import check_lmms_row
     from vidcompress.tools.evaluation.run.result_file import read_result
     from vidcompress.tools.evaluation.run.runner import Runner

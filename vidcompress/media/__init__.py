@@ -10,7 +10,7 @@ _HOME = {
     "Geometry": "vidcompress.adapters.families",
     "MediaError": "vidcompress.errors",
     "Processor": "vidcompress.media.preprocessing.processor",
-    "VideoFrames": "vidcompress.media.video.read",
+    "VideoFrames": "vidcompress.media.video.frames",
     "load_image": "vidcompress.media.images.image",
     "load_processor": "vidcompress.media.preprocessing.load_processor",
     "read_video": "vidcompress.media.video.read",

@@ -7,10 +7,12 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from vidcompress.checks import MAX_BUFFERED_BYTES
 from vidcompress.errors import MediaError, one_line
+from vidcompress.media.sniff import HEAD_BYTES
 
 BUFFERS = (bytes, bytearray, memoryview)
 _PIECE = 16 * 1024**2
@@ -227,3 +229,40 @@ def _check_not_empty(stream: Any, called: str) -> None:
     if not stream.read(1):
         raise MediaError(f"{called} is empty (0 bytes); fetch or write it again")
     stream.seek(0)
+
+
+def is_encoded(source: Any) -> bool:
+    """Whether a source is to be decoded: a path that is no folder, bytes or a file object."""
+    if is_path(source):
+        return not os.path.isdir(source)
+    return isinstance(source, BUFFERS) or hasattr(source, "read")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """An encoded clip: a local file or an open stream.
+
+    Attributes:
+        name: what messages call it.
+        path: absolute path of the file, or None for a stream.
+        stream: seekable binary file object, or None for a file.
+    """
+
+    name: str
+    path: str | None = None
+    stream: BinaryIO | None = None
+
+    @contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        """The clip as an open binary file at its beginning."""
+        if self.stream is not None:
+            self.stream.seek(0)
+            yield self.stream
+        else:
+            with open(str(self.path), "rb") as stream:
+                yield stream
+
+    def head(self) -> bytes:
+        """Its first bytes."""
+        with self.opened() as stream:
+            return stream.read(HEAD_BYTES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vidcompress.checks import flag, unicode_text
+from vidcompress.core.config import CompressionConfig
 from vidcompress.core.devices import input_device
 from vidcompress.core.timing import Phases
 from vidcompress.errors import ArgumentError, shown
@@ -28,7 +29,6 @@ from vidcompress.session.kv_cache import Transcript, open_transcript, resume
 
 if TYPE_CHECKING:
     from vidcompress.media import VideoFrames
-    from vidcompress.qa.visual_qa import VisualQA
 
 _FIXED = {"num_beams": 1, "num_return_sequences": 1, "use_cache": True, "cache_implementation": None}
 _OURS = (*CACHE_NAMES, "return_dict_in_generate")
@@ -45,7 +45,7 @@ class Chat:
     threads wait for each other.
 
     Args:
-        qa: what loads, compresses and answers.
+        model, processor, config, sampling, time_instruction: as in `answer_alone`.
         media: a question whose pictures and clip the conversation is about; its text is not used.
         history: whether a question sees the earlier questions and answers; without, each is answered as if it were
             the first.
@@ -54,16 +54,27 @@ class Chat:
         answers: the answers so far, in order; a streamed one is there once its stream has ended.
     """
 
-    def __init__(self, qa: VisualQA, media: Question, *, history: bool = True) -> None:
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        media: Question,
+        *,
+        config: CompressionConfig,
+        sampling: Mapping[str, Any],
+        time_instruction: bool,
+        history: bool = True,
+    ) -> None:
         flag("history", history)
-        method = qa.config.method
+        method = config.method
         if method.inside is not None:
             raise ArgumentError(
                 f"method={method.name!r}: a chat keeps one cache for all questions, which this method prunes by the "
                 "first; use a method before the language model, as in qa.using(method='globalcom2').chat(...)"
             )
         self.answers: list[Answer] = []
-        self._qa, self._media, self._history = qa, media, history
+        self._model, self._processor, self._media, self._history = model, processor, media, history
+        self._config, self._sampling, self._time_instruction = config, sampling, time_instruction
         self._lock = Lock()
         self._first: CompressedInputs | None = None
         self._transcript: Transcript | None = None
@@ -103,7 +114,7 @@ class Chat:
         def run(**extra: Any) -> None:
             self.ask(question, max_new_tokens=max_new_tokens, **{**generate, **extra})
 
-        return stream_text(self._qa.processor.tokenizer, run)
+        return stream_text(self._processor.tokenizer, run)
 
     def reset(self) -> None:
         """Forget the questions and answers, not the media: what they were compressed to is used again."""
@@ -121,14 +132,14 @@ class Chat:
                     f"{name}={shown(generate[name])}: a chat keeps its own cache; leave it out"
                 )
         for name in _SPECULATIVE:
-            value = option(name, generate.get("generation_config"), generate, self._qa.model)
+            value = option(name, generate.get("generation_config"), generate, self._model)
             if value is not None:
                 raise ArgumentError(
                     f"{name}={shown(value)}: a chat goes on from a filled cache, which transformers gets wrong with "
                     "it; leave it out"
                 )
         for name, allowed in _FIXED.items():
-            value = option(name, generate.get("generation_config"), generate, self._qa.model)
+            value = option(name, generate.get("generation_config"), generate, self._model)
             if value not in (None, allowed):
                 raise ArgumentError(
                     f"{name}={shown(value)}: a chat goes on from one row of a growing cache, only with {allowed!r}; "
@@ -136,15 +147,15 @@ class Chat:
                 )
 
     def _turn(self, text: str, generation: dict[str, Any]) -> Answer:
-        qa = self._qa
-        check_present(qa.model, qa.processor)
-        check_generation(qa.model, generation)
-        check_text(text, qa.processor)
-        phases = Phases(input_device(qa.model))
+        model, processor = self._model, self._processor
+        check_present(model, processor)
+        check_generation(model, generation)
+        check_text(text, processor)
+        phases = Phases(input_device(model))
         ids, call = self._begin(text, phases) if self._first is None else self._go_on(text, phases)
         try:
             out, pad = run_generate(
-                qa.model, qa.processor, call, {**generation, "return_dict_in_generate": True}, phases
+                model, processor, call, {**generation, "return_dict_in_generate": True}, phases
             )
         except BaseException:
             self._cache = (
@@ -155,7 +166,7 @@ class Chat:
         assert self._transcript is not None and self._first is not None  # noqa: S101  (for the type checker)
         self._transcript.sequences = torch.cat((ids, new.to(ids.device)), dim=1)
         self._cache = returned_cache(out)
-        said = qa.processor.batch_decode(new, skip_special_tokens=True)[0].strip()
+        said = processor.batch_decode(new, skip_special_tokens=True)[0].strip()
         phases.cut("generate")
         pictures, clip = self._opened
         timing = phases.with_total()
@@ -164,27 +175,26 @@ class Chat:
         answer = Answer(
             text=said,
             question=text,
-            report=noted(report, replace(self._media, text=text), qa.processor),
+            report=noted(report, replace(self._media, text=text), processor),
             timing_ms=timing,
             new_tokens=int((new != pad).sum()),
-            media=as_seen(qa.processor, pictures, clip),
+            media=as_seen(processor, pictures, clip),
         )
         self.answers.append(answer)
         return answer
 
     def _begin(self, text: str, phases: Phases) -> tuple[Tensor, CompressedInputs]:
         """Open, encode and compress the media together with the first question."""
-        qa = self._qa
         self._opened, inputs, first = open_and_compress(
-            qa.model,
-            qa.processor,
+            self._model,
+            self._processor,
             replace(self._media, text=text),
-            config=qa.config,
-            sampling=qa.sampling,
-            time_instruction=qa.time_instruction,
+            config=self._config,
+            sampling=self._sampling,
+            time_instruction=self._time_instruction,
             phases=phases,
         )
-        geometry = qa.processor.geometry
+        geometry = self._processor.geometry
         placeholders = (geometry.image_token_id, geometry.video_token_id)
         whole = open_transcript(inputs, inputs.get("attention_mask"), first, placeholders)
         self._first, self._transcript = first, whole.cut_behind_visuals()
@@ -225,11 +235,11 @@ class Chat:
 
     def _ids(self, text: str) -> Tensor:
         """(1, column) ids of the whole conversation up to the new question, placeholders written out."""
-        processor = self._qa.processor
+        processor = self._processor
         before = self.answers if self._history else []
         texts = [*(answer.question for answer in before), text]
         first = replace(self._media, text=texts[0])
-        note = clip_note(processor.family, first, self._opened[1]) if self._qa.time_instruction else ""
+        note = clip_note(processor.family, first, self._opened[1]) if self._time_instruction else ""
         messages = first.messages(note)
         for answer, following in zip(before, texts[1:], strict=True):
             said = answer.text

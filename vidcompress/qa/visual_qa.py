@@ -325,7 +325,15 @@ class VisualQA:
                 or f"{name}={shown(value)}: chat takes image, images, video and history; pass it to ask of the chat"
             )
         item = {"question": "-", "image": image, "images": images, "video": video}
-        return Chat(self, self._read(item), history=history)
+        return Chat(
+            self.model,
+            self.processor,
+            self._read(item),
+            config=self.config,
+            sampling=self.sampling,
+            time_instruction=self.time_instruction,
+            history=history,
+        )
 
     def ask_batch(
         self,
@@ -431,12 +439,15 @@ class VisualQA:
         check_present(self.model, self.processor)
         check_generation(self.model, generate)
         return run_comparison(
-            self,
+            self.model,
+            self.processor,
             remarked(asked) if self._unnamed else asked,
             entries,
             skipped,
-            repeats=repeats,
+            sampling=self.sampling,
             generation={"do_sample": False, **generate, "max_new_tokens": max_new_tokens},
+            time_instruction=self.time_instruction,
+            repeats=repeats,
             progress=progress,
         )
 

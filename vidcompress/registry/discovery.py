@@ -1,4 +1,4 @@
-"""In-tree methods and adapters: every module of their packages, so that a new file needs no line elsewhere."""
+"""In-tree methods, adapters and video readers: every module of their packages; a new file needs no line elsewhere."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pkgutil import iter_modules
 
 
 def import_modules(package: str, path: Iterable[str]) -> None:
-    """Import the modules of a package, in the order of their names.
+    """Import the modules of a package, in the order of their names, but those that begin with an underscore.
 
     Args:
         package: its dotted name.
         path: its `__path__`.
     """
     for module in sorted(info.name for info in iter_modules(path)):
-        import_module(f"{package}.{module}")
+        if not module.startswith("_"):
+            import_module(f"{package}.{module}")

@@ -15,7 +15,7 @@ from odd_media import KINDS, RATE, joined
 from vidcompress.adapters.families import time_instruction
 from vidcompress.media import MediaError, read_video
 from vidcompress.media.video.clock_resets import goes_back, join
-from vidcompress.media.video.timeline import Timeline
+from vidcompress.media.video.frames import Timeline
 
 WRAP = 2**33 / 90_000
 """Seconds after which the clock of MPEG streams starts again by itself: 26.5 hours."""

@@ -17,8 +17,8 @@ from PIL import Image
 
 from vidcompress.errors import MediaError
 from vidcompress.media import read_video
+from vidcompress.media.video.frames import Timeline
 from vidcompress.media.video.sampling import sample_indices
-from vidcompress.media.video.timeline import Timeline
 
 X265 = {"codec": "libx265", "x265_params": "log-level=none:keyint=8"}
 VP9 = {"codec": "libvpx-vp9", "deadline": "realtime", "cpu_used": "8"}

@@ -13,8 +13,8 @@ from PIL import Image, features
 
 from vidcompress.errors import MediaError
 from vidcompress.media import read_video
+from vidcompress.media.video.frames import VideoFrames
 from vidcompress.media.video.in_memory import natural
-from vidcompress.media.video.read import VideoFrames
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (12, 8, 10, 3), dtype=np.uint8)
 

@@ -12,9 +12,10 @@ import pytest
 
 from odd_media import SIDE, colours, write_paletted
 from vidcompress.media import MediaError, read_video
-from vidcompress.media.video.backends import Clip, Request
+from vidcompress.media.files import Clip
 from vidcompress.media.video.container import read_index
 from vidcompress.media.video.packets import plan_segments
+from vidcompress.media.video.sampling import Request
 
 COUNT = 40
 PALETTED = {

@@ -23,8 +23,8 @@ from vidcompress.media import read_video
 from vidcompress.media.preprocessing.pixel_config import PixelRecipe
 from vidcompress.media.preprocessing.transforms import frame_views
 from vidcompress.media.video import streaming_clip as arriving_module
+from vidcompress.media.video.frames import VideoFrames
 from vidcompress.media.video.partial_clip import PartialClip, PartialClips, Reread, whole
-from vidcompress.media.video.read import VideoFrames
 from vidcompress.media.video.readers import pyav_reader
 from vidcompress.media.video.streaming_clip import StreamingClip, open_streaming_clip, read_parts
 from vidcompress.media.video.streaming_views import STEP, FrameViews

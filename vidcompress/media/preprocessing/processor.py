@@ -46,7 +46,8 @@ from vidcompress.media.preprocessing.transforms import (
     stack_views,
 )
 from vidcompress.media.video.backends import get_backend
-from vidcompress.media.video.read import VideoFrames, read_video
+from vidcompress.media.video.frames import VideoFrames
+from vidcompress.media.video.read import read_video
 from vidcompress.media.video.sampling import check_request
 from vidcompress.media.video.streaming_clip import StreamingClip
 

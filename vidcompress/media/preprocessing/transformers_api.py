@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from transformers.processing_utils import ProcessorMixin
 
 from vidcompress.checks import flag
 from vidcompress.errors import MediaError, shown
 from vidcompress.media.preprocessing.arguments import arrange_images
+from vidcompress.media.preprocessing.processor_files import read_processor_files
 
 if TYPE_CHECKING:
     from vidcompress.adapters.families import Family
-    from vidcompress.media.preprocessing.processor import Processor
 
 
 class NoPart(MediaError, AttributeError):
@@ -37,7 +38,7 @@ class StockProcessor(ProcessorMixin):  # type: ignore[misc]
     config: Any
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, **options: Any) -> Processor:
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **options: Any) -> Self:
         """`load_processor`, by the name that transformers gives it.
 
         Args:
@@ -47,17 +48,14 @@ class StockProcessor(ProcessorMixin):  # type: ignore[misc]
         Raises:
             MediaError: as `load_processor`; or an option that it has not.
         """
-        import inspect
-
-        from vidcompress.media.preprocessing.load_processor import load_processor
-
-        accepted = [name for name in inspect.signature(load_processor).parameters if name != "model_or_path"]
+        parameters = inspect.signature(read_processor_files).parameters
+        accepted = [name for name in parameters if name != "model_or_path"]
         for name, value in options.items():
             if name not in accepted:
                 raise MediaError(
                     f"{name}={shown(value)}: load_processor takes {', '.join(accepted)}; leave it out"
                 )
-        return load_processor(pretrained_model_name_or_path, **options)
+        return cls(**read_processor_files(pretrained_model_name_or_path, **options))
 
     def save_pretrained(self, save_directory: Any, push_to_hub: bool = False, **options: Any) -> list[str]:
         """Write tokenizer, chat template and settings of the pixels, as transformers' processors do.

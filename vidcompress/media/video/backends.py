@@ -9,108 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
-from vidcompress.checks import (
-    MAX_DECODED_BYTES,
-    MAX_FRAME_PIXELS,
-    MAX_SIDE,
-    MAX_SOURCE_FRAMES,
-    whole_number,
-    word,
-)
+from vidcompress.checks import word
 from vidcompress.errors import MediaError, SamplingError, VidcompressError, one_line, shown
-from vidcompress.media.files import borrowed, is_path, local_path
-from vidcompress.media.sniff import HEAD_BYTES
+from vidcompress.media.files import Clip, borrowed, is_path, local_path
+from vidcompress.media.sniff import STILL, is_animated_container, is_still
+from vidcompress.media.video.frames import VideoFrames
 from vidcompress.media.video.partial_clip import Reread
-
-if TYPE_CHECKING:
-    from vidcompress.media.video.read import VideoFrames
-
-
-@dataclass(frozen=True)
-class Clip:
-    """An encoded clip: a local file or an open stream.
-
-    Attributes:
-        name: what messages call it.
-        path: absolute path of the file, or None for a stream.
-        stream: seekable binary file object, or None for a file.
-    """
-
-    name: str
-    path: str | None = None
-    stream: BinaryIO | None = None
-
-    @contextmanager
-    def opened(self) -> Iterator[BinaryIO]:
-        """The clip as an open binary file at its beginning."""
-        if self.stream is not None:
-            self.stream.seek(0)
-            yield self.stream
-        else:
-            with open(str(self.path), "rb") as stream:
-                yield stream
-
-    def head(self) -> bytes:
-        """Its first bytes."""
-        with self.opened() as stream:
-            return stream.read(HEAD_BYTES)
-
-
-@dataclass(frozen=True)
-class Request:
-    """Request of frames from a clip, with limits on pixels, frames and memory.
-
-    Attributes:
-        num_frames: frames wanted, or None.
-        fps: frames per second of clip time, or None.
-        max_frames: most frames to return.
-        max_pixels: largest height x width of a frame.
-        max_source_frames: longest clip that is indexed, in frames.
-        max_bytes: most memory of the frames that are kept, as uint8 RGB.
-    """
-
-    num_frames: int | None
-    fps: float | None
-    max_frames: int
-    max_pixels: int = MAX_FRAME_PIXELS
-    max_source_frames: int = MAX_SOURCE_FRAMES
-    max_bytes: int = MAX_DECODED_BYTES
-
-    def __post_init__(self) -> None:
-        for name in ("max_pixels", "max_source_frames", "max_bytes"):
-            whole_number(name, getattr(self, name), error=MediaError)
-
-    def check_picture(self, name: str, height: int, width: int) -> None:
-        """Raise MediaError when a frame of this size is over `max_pixels`."""
-        if height * width > self.max_pixels:
-            raise MediaError(
-                f"video={name!r}: frames of {height} x {width} are over max_pixels={self.max_pixels}; "
-                "scale the clip down first, or raise max_pixels if you trust it"
-            )
-        if max(height, width) > MAX_SIDE:
-            raise MediaError(
-                f"video={name!r}: frames of {height} x {width} have a side of over {MAX_SIDE} pixels; scale it down"
-            )
-
-    def check_length(self, name: str, frames: int) -> None:
-        """Raise MediaError when a clip of so many frames is over `max_source_frames`."""
-        if frames > self.max_source_frames:
-            raise MediaError(
-                f"video={name!r}: more than max_source_frames={self.max_source_frames} frames; "
-                "cut the clip, or raise max_source_frames if you trust it"
-            )
-
-    def check_memory(self, name: str, frames: int, height: int, width: int) -> None:
-        """Raise MediaError when keeping so many frames would take more than `max_bytes`."""
-        size = frames * height * width * 3
-        if size > self.max_bytes:
-            raise MediaError(
-                f"video={name!r}: {frames} frames of {height} x {width} take {size / 2**30:.2f} GiB, over "
-                f"max_bytes={self.max_bytes}; ask for fewer frames, or raise max_bytes"
-            )
+from vidcompress.media.video.sampling import Request
 
 
 class Backend(Protocol):
@@ -171,6 +78,18 @@ def get_backend(name: str) -> Backend:
     return _BACKENDS[chosen]()
 
 
+def reader_of(clip: Clip, backend: str) -> Backend:
+    """The reader of that name; "auto" is Pillow for WebP, AVIF and TIFF, else PyAV.
+
+    Raises:
+        MediaError: the clip is a still picture that a reader would take for a clip of one frame.
+    """
+    with clip.opened() as stream:
+        if is_still(stream):
+            raise MediaError(f"video={clip.name!r} {STILL}")
+    return get_backend("pillow" if backend == "auto" and is_animated_container(clip.head()) else backend)
+
+
 @contextmanager
 def open_source(source: Any) -> Iterator[Clip]:
     """Check an encoded source and give it a name; a file object is put back to where it was afterwards.
@@ -217,9 +136,4 @@ def _named_errors(name: str, *, stream: bool = False) -> Iterator[None]:
 
 
 def _load_builtin() -> None:
-    from vidcompress.media.video.readers import (  # noqa: F401  (importing them registers them)
-        decord_reader,
-        pillow_reader,
-        pyav_reader,
-        torchcodec_reader,
-    )
+    from vidcompress.media.video import readers  # noqa: F401  (importing them registers them)

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from vidcompress.errors import MediaError
+from vidcompress.media.files import Clip
 from vidcompress.media.sniff import instead_of_video
-from vidcompress.media.video.backends import Clip, Request
 from vidcompress.media.video.clock_resets import goes_back
 from vidcompress.media.video.mp4_guard import check_tables
 from vidcompress.media.video.packets import PacketIndex
+from vidcompress.media.video.sampling import Request
 
 # Containers that hold one clip in one file. Play lists (HLS, DASH, concat) are left out: they make the reader open
 # other files and addresses of the sender's choosing.

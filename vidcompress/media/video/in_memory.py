@@ -14,9 +14,9 @@ from einops import rearrange
 from vidcompress.errors import MediaError
 from vidcompress.media.images.image import load_image
 from vidcompress.media.images.rgb import as_array, check_uint8
-from vidcompress.media.video.backends import Request
+from vidcompress.media.video.frames import VideoFrames
 from vidcompress.media.video.partial_clip import PartialClip
-from vidcompress.media.video.read import VideoFrames, in_memory, pick
+from vidcompress.media.video.sampling import Request, pick
 
 _PICTURE_NAME = re.compile(r"\.(png|jpe?g|webp|bmp|tiff?|avif|ppm)$", re.IGNORECASE)
 _VIDEO_NAME = re.compile(r"\.(mp4|m4v|mov|mkv|webm|avi|ts|mpe?g|flv|gif)$", re.IGNORECASE)
@@ -112,6 +112,18 @@ def from_array(source: Any, rate: float) -> VideoFrames:
     if 0 in shape:
         raise MediaError(f"video: array of shape {shape} holds no pixel; pass at least one frame of 1 x 1")
     return in_memory(frames, range(shape[0]), shape[0], f"<array {shape}>", rate, ())
+
+
+def in_memory(
+    frames: torch.Tensor, chosen: Sequence[int], total: int, source: str, rate: float, notes: tuple[str, ...]
+) -> VideoFrames:
+    """Frames without a clock, `chosen` of `total`, shown `rate` times a second.
+
+    Raises:
+        MediaError: the frames are not uint8 (frame, height, width, 3).
+    """
+    times = tuple(i / rate for i in chosen)
+    return VideoFrames(frames, times, total / rate, rate, total, "memory", source, notes)
 
 
 def _advice(shape: tuple[int, ...]) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from vidcompress.media.video.read import VideoFrames
+from vidcompress.media.video.frames import VideoFrames
 
 
 class PartialClip(NamedTuple):

@@ -2,13 +2,85 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 
-from vidcompress.checks import DEFAULT_NUM_FRAMES, is_whole, positive, whole_number
+from vidcompress.checks import (
+    DEFAULT_NUM_FRAMES,
+    MAX_DECODED_BYTES,
+    MAX_FRAME_PIXELS,
+    MAX_SIDE,
+    MAX_SOURCE_FRAMES,
+    is_whole,
+    positive,
+    whole_number,
+)
 from vidcompress.errors import MediaError, SamplingError, shown
 
 MAX_SOURCE_FPS = 100_000
 """Highest frame rate that is believed where `fps` leans on it: high-speed cameras are below."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Request of frames from a clip, with limits on pixels, frames and memory.
+
+    Attributes:
+        num_frames: frames wanted, or None.
+        fps: frames per second of clip time, or None.
+        max_frames: most frames to return.
+        max_pixels: largest height x width of a frame.
+        max_source_frames: longest clip that is indexed, in frames.
+        max_bytes: most memory of the frames that are kept, as uint8 RGB.
+    """
+
+    num_frames: int | None
+    fps: float | None
+    max_frames: int
+    max_pixels: int = MAX_FRAME_PIXELS
+    max_source_frames: int = MAX_SOURCE_FRAMES
+    max_bytes: int = MAX_DECODED_BYTES
+
+    def __post_init__(self) -> None:
+        for name in ("max_pixels", "max_source_frames", "max_bytes"):
+            whole_number(name, getattr(self, name), error=MediaError)
+
+    def check_picture(self, name: str, height: int, width: int) -> None:
+        """Raise MediaError when a frame of this size is over `max_pixels`."""
+        if height * width > self.max_pixels:
+            raise MediaError(
+                f"video={name!r}: frames of {height} x {width} are over max_pixels={self.max_pixels}; "
+                "scale the clip down first, or raise max_pixels if you trust it"
+            )
+        if max(height, width) > MAX_SIDE:
+            raise MediaError(
+                f"video={name!r}: frames of {height} x {width} have a side of over {MAX_SIDE} pixels; scale it down"
+            )
+
+    def check_length(self, name: str, frames: int) -> None:
+        """Raise MediaError when a clip of so many frames is over `max_source_frames`."""
+        if frames > self.max_source_frames:
+            raise MediaError(
+                f"video={name!r}: more than max_source_frames={self.max_source_frames} frames; "
+                "cut the clip, or raise max_source_frames if you trust it"
+            )
+
+    def check_memory(self, name: str, frames: int, height: int, width: int) -> None:
+        """Raise MediaError when keeping so many frames would take more than `max_bytes`."""
+        size = frames * height * width * 3
+        if size > self.max_bytes:
+            raise MediaError(
+                f"video={name!r}: {frames} frames of {height} x {width} take {size / 2**30:.2f} GiB, over "
+                f"max_bytes={self.max_bytes}; ask for fewer frames, or raise max_bytes"
+            )
+
+
+def with_default(request: Request, frames: int | None) -> Request:
+    """The request, for a number of frames where it asks for none and there is a default."""
+    if frames is None or request.num_frames is not None or request.fps is not None:
+        return request
+    return replace(request, num_frames=min(frames, request.max_frames))
 
 
 def sample_indices(total: int, num_frames: int) -> list[int]:
@@ -108,3 +180,16 @@ def check_request(*, num_frames: int | None, fps: float | None, max_frames: int)
         raise SamplingError(f"num_frames={num_frames}: must be from 1 to {max_frames} (max_frames)")
     if fps is not None:
         positive("fps", fps, "frames per second", error=SamplingError)
+
+
+def pick(total: int, rate: float, request: Request) -> tuple[list[int], tuple[str, ...]]:
+    """Indices of frames that need no decoding, and what to note; all up to `max_frames` unless asked otherwise."""
+    if request.num_frames is None and request.fps is None:
+        if total <= request.max_frames:
+            return list(range(total)), ()
+        note = f"{request.max_frames} (max_frames) of {total} frames were taken, spread over all"
+        return sample_indices(total, request.max_frames), (note,)
+    chosen = choose_indices(
+        total, rate, num_frames=request.num_frames, fps=request.fps, max_frames=request.max_frames
+    )
+    return chosen, sampling_note(total, rate, fps=request.fps, max_frames=request.max_frames)

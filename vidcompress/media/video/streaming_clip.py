@@ -11,22 +11,14 @@ from typing import Any
 import torch
 
 from vidcompress.checks import DEFAULT_MAX_FRAMES
-from vidcompress.media.files import is_path
+from vidcompress.media.files import is_encoded, is_path
 from vidcompress.media.preprocessing.pixel_config import PixelRecipe
-from vidcompress.media.video.backends import Request, open_source
+from vidcompress.media.video.backends import open_source, reader_of
+from vidcompress.media.video.frames import VideoFrames, noted
 from vidcompress.media.video.in_memory import from_folder, from_pictures
 from vidcompress.media.video.partial_clip import PartialClip, PartialClips, whole
-from vidcompress.media.video.read import (
-    LIST,
-    VideoFrames,
-    VideoSource,
-    is_encoded,
-    noted,
-    read_video,
-    reader_of,
-    with_default,
-)
-from vidcompress.media.video.sampling import check_request
+from vidcompress.media.video.read import LIST, VideoSource, read_video
+from vidcompress.media.video.sampling import Request, check_request, with_default
 from vidcompress.media.video.streaming_views import FrameViews
 
 

@@ -16,8 +16,8 @@ from vidcompress.core.devices import upload
 from vidcompress.core.tokens import FrameSource
 from vidcompress.media.preprocessing.pixel_config import PixelRecipe
 from vidcompress.media.preprocessing.transforms import frame_views, views_shape
+from vidcompress.media.video.frames import VideoFrames
 from vidcompress.media.video.partial_clip import PartialClip, PartialClips, whole
-from vidcompress.media.video.read import VideoFrames
 
 STEP = 8
 """Frames that are preprocessed at once: half of the encoder's default batch of views."""

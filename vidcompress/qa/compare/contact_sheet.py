@@ -9,11 +9,11 @@ from PIL import Image, ImageDraw
 
 from vidcompress.core.visual_report import VisualReport
 from vidcompress.errors import ArgumentError
+from vidcompress.qa.compare.row import ComparisonRow
 from vidcompress.qa.overlay import FAINT, INK, PAPER, Picture, font, make_tiles
 
 if TYPE_CHECKING:
     from vidcompress.qa.answer import Answer
-    from vidcompress.qa.compare.result import Comparison, ComparisonRow
 
 MOST_COLUMNS, MOST_ROWS = 8, 40
 _WIDTH, _HEIGHT = 1800, 12_000
@@ -25,11 +25,13 @@ _WORDS = 16
 _LINE = _WORDS + 6
 
 
-def draw_contact_sheet(comparison: Comparison) -> Image.Image:
+def draw_contact_sheet(rows: Sequence[ComparisonRow], *, question: str, model: str) -> Image.Image:
     """Draw every row of a comparison as a cell.
 
     Args:
-        comparison: with at most 8 budgets and 40 methods.
+        rows: the uncompressed model first; at most 8 budgets and 40 methods besides.
+        question: text of the question, for the heading.
+        model: name of the model, for the heading.
 
     Returns:
         An RGB image of at most about 1,800 x 14,000 pixels. The uncompressed model stands alone in the first line.
@@ -37,7 +39,7 @@ def draw_contact_sheet(comparison: Comparison) -> Image.Image:
     Raises:
         ArgumentError: too many budgets or methods.
     """
-    first, *others = comparison.rows
+    first, *others = rows
     budgets = list(dict.fromkeys(row.budget_text for row in others))
     labels = list(dict.fromkeys(row.label for row in others))
     if len(budgets) > MOST_COLUMNS or len(labels) > MOST_ROWS:
@@ -54,9 +56,7 @@ def draw_contact_sheet(comparison: Comparison) -> Image.Image:
     width = min(480, (_WIDTH - _MARGIN) // across - _MARGIN)
     height = max(48, min(width, _HEIGHT // len(lines)))
     cells = [[_cell(row, (width, height)) for row in line] for line in lines]
-    heading = (
-        f'"{comparison.question}"  {comparison.model}: what was kept (a pooled token where its centre lies)'
-    )
+    heading = f'"{question}"  {model}: what was kept (a pooled token where its centre lies)'
     return _paste(heading, cells, width, across)
 
 

@@ -1,106 +1,15 @@
-"""Result of a comparison: one row per method and budget, as objects, as a table and as JSON."""
+"""Result of a comparison: its rows with what they share, as objects, as a table and as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vidcompress.qa.answer import Answer
+from vidcompress.qa.compare.row import ComparisonRow
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-TIMES = ("encode", "compress", "prefill", "first_token", "generate", "total")
-"""`first_token` is encode + compress + prefill, from pixels to the first token; `total` adds the other tokens."""
-
-
-@dataclass(frozen=True, eq=False)
-class ComparisonRow:
-    """One method at one budget.
-
-    Attributes:
-        label: the method as it was named, with its options.
-        retention_ratio, max_tokens: the requested budget; one of them is None.
-        answer: of the first timed run, with its report; None where the budget is out of reach.
-        median_ms, fastest_ms: milliseconds of `TIMES` over the timed runs, each taken by itself.
-        speedup: median of the uncompressed model over this median, for `first_token` and `total`.
-        agreement: F1 of the answer's words against the uncompressed model's, 0 to 1; 1 is the same words.
-        note: why there is no answer, or a remark about it; empty otherwise.
-    """
-
-    label: str
-    retention_ratio: float | None
-    max_tokens: int | None
-    answer: Answer | None = None
-    median_ms: Mapping[str, float] = field(default_factory=dict)
-    fastest_ms: Mapping[str, float] = field(default_factory=dict)
-    speedup: Mapping[str, float] = field(default_factory=dict)
-    agreement: float | None = None
-    note: str = ""
-
-    @property
-    def text(self) -> str | None:
-        """The answer's text."""
-        return None if self.answer is None else self.answer.text
-
-    @property
-    def kept(self) -> int | None:
-        """Visual tokens that reached the language model, separators included."""
-        return None if self.answer is None else self.answer.report.kept
-
-    @property
-    def total(self) -> int | None:
-        """Visual tokens without compression."""
-        return None if self.answer is None else self.answer.report.total
-
-    @property
-    def effective(self) -> float | None:
-        """Visual tokens that a layer of the language model takes in, on average over its layers.
-
-        It is `kept`, except for methods that also prune inside the language model.
-        """
-        if self.answer is None:
-            return None
-        return float(self.answer.report.mean_kept)
-
-    @property
-    def retention(self) -> float | None:
-        """Realised share: `effective` of `total`, 0 to 1."""
-        return None if self.effective is None else self.effective / max(1, self.total or 0)
-
-    @property
-    def budget_text(self) -> str:
-        """The budget in words: "all", "0.25" or "64 tokens"."""
-        if self.max_tokens is not None:
-            return f"{self.max_tokens} tokens"
-        return "all" if self.label == "none" else f"{self.retention_ratio:g}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the row as JSON types."""
-        entry: dict[str, Any] = {
-            "method": self.label,
-            "retention_ratio": self.retention_ratio,
-            "max_tokens": self.max_tokens,
-            "note": self.note,
-        }
-        if self.answer is None:
-            return entry | {"answer": None}
-        report = self.answer.report.to_dict()
-        kept = {
-            name: report[name] for name in ("policy", "separators", "positions", "visual_tokens", "notes")
-        }
-        return entry | {
-            "answer": self.answer.text,
-            "new_tokens": self.answer.new_tokens,
-            "realised_retention": round(self.retention or 0.0, 6),
-            **kept,
-            **({"inside": report["inside"]} if "inside" in report else {}),
-            "median_ms": {name: round(ms, 3) for name, ms in self.median_ms.items()},
-            "fastest_ms": {name: round(ms, 3) for name, ms in self.fastest_ms.items()},
-            "speedup": {name: round(times, 3) for name, times in self.speedup.items()},
-            "agreement": None if self.agreement is None else round(self.agreement, 4),
-        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +47,25 @@ class Comparison:
         """
         from vidcompress.qa.compare.contact_sheet import draw_contact_sheet
 
-        return draw_contact_sheet(self)
+        return draw_contact_sheet(self.rows, question=self.question, model=self.model)
+
+    def _remarks(self) -> list[str]:
+        """Remarks below the table: what the times mean, notes on rows, and methods that were left out."""
+        shared = ", ".join(f"{phase} {ms:.1f} ms" for phase, ms in self.shared_ms.items())
+        ran = ", ".join(self.settings.values())
+        runs = f"{self.runs} timed run{'s' * (self.runs != 1)} per row"
+        lines = [
+            f"{self.model}, {ran}; medians of {runs}, in turns, after one that is not counted. One input on this",
+            f"machine is no benchmark. Done once for all rows and in none of them: {shared}.",
+            "speed-up: of the first token, against the first row; agrees: words in common with its answer (F1).",
+        ]
+        if any(row.answer is not None and row.answer.report.inside is not None for row in self.rows):
+            lines.append("kept: of methods that go on inside the language model, on average over its layers.")
+        lines += [f"note: {row.label} at {row.budget_text}: {row.note}" for row in self.rows if row.note]
+        if self.baseline.answer is not None:  # what is to be known of the question and the input themselves
+            lines += [f"note: {note}" for note in self.baseline.answer.report.all_notes]
+        lines += [f"left out: {label}: {reason}" for label, reason in self.skipped.items()]
+        return lines
 
     def to_dict(self, provenance: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return everything as JSON types.
@@ -160,4 +87,4 @@ class Comparison:
     def __str__(self) -> str:
         from vidcompress.qa.compare.table import as_table
 
-        return as_table(self)
+        return as_table(self.rows, self._remarks())

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vidcompress.core.devices import input_device
 from vidcompress.core.timing import Phases
@@ -15,12 +15,10 @@ from vidcompress.loading.resources import embedded_models
 from vidcompress.progress import question_progress
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.compare.grid import Variant
-from vidcompress.qa.compare.result import TIMES, Comparison, ComparisonRow
+from vidcompress.qa.compare.result import Comparison
+from vidcompress.qa.compare.row import TIMES, ComparisonRow
 from vidcompress.qa.pipeline import answer_prepared, open_and_prepare
 from vidcompress.qa.question import Question
-
-if TYPE_CHECKING:
-    from vidcompress.qa.visual_qa import VisualQA
 
 
 @dataclass
@@ -42,45 +40,48 @@ class _Runs:
 
 
 def run_comparison(
-    qa: VisualQA,
+    model: Any,
+    processor: Any,
     question: Question,
     variants: Sequence[Variant],
     skipped: Mapping[str, str],
     *,
-    repeats: int,
+    sampling: Mapping[str, Any],
     generation: Mapping[str, Any],
+    time_instruction: bool,
+    repeats: int,
     progress: bool | None,
 ) -> Comparison:
     """Measure the rows of a comparison.
 
     Args:
-        qa: model, processor and sampling; its own method and budget play no part.
+        model, processor, sampling, time_instruction: as in `answer_batches`.
         question: the question and its media.
         variants: the rows, the uncompressed model first; see `make_grid`.
         skipped: label to reason of each method that `make_grid` left out.
-        repeats: runs per row, the first of which is not counted.
         generation: arguments of the model's `generate`.
+        repeats: runs per row, the first of which is not counted.
         progress: show a bar on stderr; None shows it on a terminal.
 
     Raises:
         VidcompressError: raised by a requested method or by the uncompressed model. A budget out of reach becomes a
             row without an answer; a method that was not requested is left out.
     """
-    phases = Phases(input_device(qa.model))
+    phases = Phases(input_device(model))
     media, inputs = open_and_prepare(
-        qa.model, qa.processor, [question], qa.sampling, phases, time_instruction=qa.time_instruction
+        model, processor, [question], sampling, phases, time_instruction=time_instruction
     )
     shared_ms = {phase: phases.ms[phase] for phase in ("decode", "preprocess")}
     left_out = dict(skipped)
 
     def run(variant: Variant) -> Answer:
         return answer_prepared(
-            qa.model,
-            qa.processor,
+            model,
+            processor,
             [question],
             media,
             inputs,
-            Phases(input_device(qa.model)),
+            Phases(input_device(model)),
             config=variant.settings,
             generation=generation,
         )[0]
@@ -104,11 +105,11 @@ def run_comparison(
         skipped=left_out,
         shared_ms=shared_ms,
         runs=repeats - 1,
-        model=_name(qa.model),
+        model=_name(model),
         settings={
-            "dtype": str(qa.model.dtype).removeprefix("torch."),
-            "device": str(input_device(qa.model)),
-            "attn_implementation": str(getattr(qa.model.config, "_attn_implementation", "")),
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "device": str(input_device(model)),
+            "attn_implementation": str(getattr(model.config, "_attn_implementation", "")),
         },
     )
 

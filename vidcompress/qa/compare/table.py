@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-if TYPE_CHECKING:
-    from vidcompress.qa.compare.result import Comparison, ComparisonRow
+from vidcompress.qa.compare.row import ComparisonRow
 
 WIDTH = 400
 """Console width in characters; no table is that wide, because answers are cut short."""
@@ -27,8 +26,8 @@ _COLUMNS = (
 _MS = ("first_token", "encode", "compress", "prefill", "total")
 
 
-def as_table(comparison: Comparison) -> str:
-    """Return rows, then the remarks that belong to them."""
+def as_table(rows: Sequence[ComparisonRow], remarks: Sequence[str]) -> str:
+    """Table of the rows, then the remarks, one a line."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -38,13 +37,13 @@ def as_table(comparison: Comparison) -> str:
     for name, width in _COLUMNS:
         table.add_column(name, justify="right", no_wrap=True, min_width=width)
     table.add_column("answer", no_wrap=True, overflow="ellipsis", max_width=ANSWER_WIDTH)
-    for row in comparison.rows:
+    for row in rows:
         table.add_row(*map(Text, _cells(row)))
     console = Console(file=io.StringIO(), width=WIDTH, color_system=None, highlight=False)
     console.print(table)
     written: io.StringIO = console.file  # type: ignore[assignment]
     lines = [line.rstrip() for line in written.getvalue().splitlines()]
-    return "\n".join([*lines, *remarks(comparison)])
+    return "\n".join([*lines, *remarks])
 
 
 def _cells(row: ComparisonRow) -> list[str]:
@@ -56,22 +55,3 @@ def _cells(row: ComparisonRow) -> list[str]:
     agrees = "" if row.agreement is None else f"{100 * row.agreement:.0f} %"
     said = " ".join(row.answer.text.split()) or "(no words)"
     return [row.label, row.budget_text, str(row.kept), share, *times, faster, agrees, said]
-
-
-def remarks(comparison: Comparison) -> list[str]:
-    """Remarks below the table: what the times mean, notes on rows, and methods that were left out."""
-    shared = ", ".join(f"{phase} {ms:.1f} ms" for phase, ms in comparison.shared_ms.items())
-    ran = ", ".join(comparison.settings.values())
-    runs = f"{comparison.runs} timed run{'s' * (comparison.runs != 1)} per row"
-    lines = [
-        f"{comparison.model}, {ran}; medians of {runs}, in turns, after one that is not counted. One input on this",
-        f"machine is no benchmark. Done once for all rows and in none of them: {shared}.",
-        "speed-up: of the first token, against the first row; agrees: words in common with its answer (F1).",
-    ]
-    if any(row.answer is not None and row.answer.report.inside is not None for row in comparison.rows):
-        lines.append("kept: of methods that go on inside the language model, on average over its layers.")
-    lines += [f"note: {row.label} at {row.budget_text}: {row.note}" for row in comparison.rows if row.note]
-    if comparison.baseline.answer is not None:  # what is to be known of the question and the input themselves
-        lines += [f"note: {note}" for note in comparison.baseline.answer.report.all_notes]
-    lines += [f"left out: {label}: {reason}" for label, reason in comparison.skipped.items()]
-    return lines

@@ -20,7 +20,7 @@ from vidcompress.errors import MediaError
 LEAST_SECONDS, BYTES_PER_SECOND = 10.0, 100_000
 """How long an answer is waited for: so long, and the time in which so many bytes of the file are read."""
 
-CHILD = Path(__file__).with_name("decord_child.py")
+CHILD = Path(__file__).with_name("_decord_child.py")
 
 Frames = np.ndarray[Any, np.dtype[np.uint8]]
 

@@ -7,12 +7,14 @@ from importlib.util import find_spec
 import torch
 
 from vidcompress.errors import MediaError
+from vidcompress.media.files import Clip
 from vidcompress.media.orientation import IDENTITY, PICTURES, is_mirrored
-from vidcompress.media.video.backends import Clip, Request, register_backend
+from vidcompress.media.video.backends import register_backend
 from vidcompress.media.video.frame_decoder import Look
-from vidcompress.media.video.read import VideoFrames
+from vidcompress.media.video.frames import VideoFrames
 from vidcompress.media.video.readers.decord_process import PROCESS
 from vidcompress.media.video.readers.pyav_reader import Survey, stream_notes, survey
+from vidcompress.media.video.sampling import Request
 
 UNREADABLE = ("av1",)
 """Codecs that decord's bundled FFmpeg has no decoder for; it aborts or hangs on some of them instead of raising."""

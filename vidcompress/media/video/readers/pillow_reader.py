@@ -11,14 +11,15 @@ import numpy as np
 import torch
 
 from vidcompress.errors import MediaError
+from vidcompress.media.files import Clip
 from vidcompress.media.images.image import FORMATS
 from vidcompress.media.images.rgb import to_rgb
 from vidcompress.media.images.tiff import black_is_zero, grey_levels
 from vidcompress.media.orientation import IDENTITY, exif_matrix, upright
 from vidcompress.media.sniff import STILL
-from vidcompress.media.video.backends import Clip, Request, register_backend
-from vidcompress.media.video.read import VideoFrames
-from vidcompress.media.video.timeline import Timeline
+from vidcompress.media.video.backends import register_backend
+from vidcompress.media.video.frames import Timeline, VideoFrames
+from vidcompress.media.video.sampling import Request
 
 DEFAULT_DELAY = 0.1
 """Seconds that a frame without a duration is shown, as browsers do."""

@@ -11,14 +11,15 @@ import numpy as np
 import torch
 
 from vidcompress.errors import MediaError
+from vidcompress.media.files import Clip
 from vidcompress.media.orientation import IDENTITY, TURNED_ONCE, Matrix, display_matrix
-from vidcompress.media.video.backends import Clip, Request, register_backend
+from vidcompress.media.video.backends import register_backend
 from vidcompress.media.video.container import ClipFacts, open_clip, read_index
 from vidcompress.media.video.frame_decoder import Decoder, Look, picture_of
+from vidcompress.media.video.frames import Timeline, VideoFrames
 from vidcompress.media.video.packets import PacketIndex, Segment, plan_segments
 from vidcompress.media.video.partial_clip import PartialClip, Reread, whole
-from vidcompress.media.video.read import VideoFrames
-from vidcompress.media.video.timeline import Timeline
+from vidcompress.media.video.sampling import Request
 
 
 @register_backend("pyav")

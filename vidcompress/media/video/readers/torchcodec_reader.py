@@ -7,11 +7,12 @@ from typing import Any
 import torch
 
 from vidcompress.errors import MediaError
+from vidcompress.media.files import Clip
 from vidcompress.media.orientation import IDENTITY, PICTURES, is_mirrored
-from vidcompress.media.video.backends import Clip, Request, register_backend
-from vidcompress.media.video.read import VideoFrames
+from vidcompress.media.video.backends import register_backend
+from vidcompress.media.video.frames import Timeline, VideoFrames
 from vidcompress.media.video.readers.pyav_reader import Survey, stream_notes, survey
-from vidcompress.media.video.timeline import Timeline
+from vidcompress.media.video.sampling import Request
 
 MAX_SLIP = 2e-3
 """Seconds by which a returned frame's time may differ from the one asked for: a tick of Matroska's clock, and a bit."""

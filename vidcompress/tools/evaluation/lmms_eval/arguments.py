@@ -9,7 +9,7 @@ from typing import Any
 from vidcompress.checks import device as device_of
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.loading.load import check_loading
-from vidcompress.media.preprocessing.load_processor import check_preset
+from vidcompress.media.preprocessing.processor_files import check_preset
 from vidcompress.qa.visual_qa import VisualQA
 from vidcompress.tools.evaluation.lmms_eval.settings import LmmsSettings, read_settings
 

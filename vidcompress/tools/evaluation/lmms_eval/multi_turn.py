@@ -75,10 +75,22 @@ class _Conversation:
             return response
         media = (*map(_identity, prompt.images), _identity(prompt.video))
         if self._chat is None or media != self._media:
-            self._chat, self._media = Chat(engine.qa, prompt, history=False), media
+            self._chat, self._media = self._begin(prompt), media
         beams = {name: value for name, value in options.items() if name != "num_beams"}
         answer = self._chat.ask(prompt.text, **beams)
         return response_of(request, answer, answer.report.total)
+
+    def _begin(self, prompt: RequestPrompt) -> Chat:
+        qa = self._engine.qa
+        return Chat(
+            qa.model,
+            qa.processor,
+            prompt,
+            config=qa.config,
+            sampling=qa.sampling,
+            time_instruction=qa.time_instruction,
+            history=False,
+        )
 
     def _can_chat(self, prompt: RequestPrompt, options: dict[str, Any]) -> bool:
         qa = self._engine.qa

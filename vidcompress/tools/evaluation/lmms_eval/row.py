@@ -13,8 +13,8 @@ import torch
 
 from vidcompress.errors import VidcompressError
 from vidcompress.loading.distribution import how_to_install
+from vidcompress.tools.evaluation.run.outcome import RowOutcome
 from vidcompress.tools.evaluation.run.result_file import common_fields, read_result, write_result
-from vidcompress.tools.evaluation.run.runner import RowOutcome
 from vidcompress.tools.evaluation.run.sweep import SweepRow
 from vidcompress.tools.evaluation.run.worker import ANSWERS
 from vidcompress.tools.evaluation.tasks.registry import task_name

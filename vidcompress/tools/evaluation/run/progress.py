@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vidcompress.tools.evaluation.run.runner import ProgressListener, RowOutcome
+from vidcompress.tools.evaluation.run.outcome import RowOutcome
+from vidcompress.tools.evaluation.run.runner import ProgressListener
 from vidcompress.tools.evaluation.run.sweep import SweepRow
 
 

@@ -15,6 +15,7 @@ import torch
 from vidcompress.errors import ArgumentError, VidcompressError, one_line
 from vidcompress.tools.evaluation.run.distributed import Ranks
 from vidcompress.tools.evaluation.run.model_cache import ModelCache, run_metadata, weights_of
+from vidcompress.tools.evaluation.run.outcome import RowOutcome
 from vidcompress.tools.evaluation.run.result_file import build_result, read_result, write_result
 from vidcompress.tools.evaluation.run.sweep import BASELINE, ModelSpec, Sweep, SweepRow
 from vidcompress.tools.evaluation.run.worker import (
@@ -32,33 +33,6 @@ from vidcompress.tools.runs.provenance import provenance
 from vidcompress.tools.runs.run_log import RunLog, read_events
 
 MEDIA = "media"
-
-
-@dataclass(frozen=True)
-class RowOutcome:
-    """Outcome of a row: its result or its error.
-
-    Attributes:
-        row: the row.
-        result: its result, or None where it has none.
-        error: why it has none, or why it is incomplete.
-        resumed: number of answers from earlier runs.
-    """
-
-    row: SweepRow
-    result: Mapping[str, Any] | None = None
-    error: str | None = None
-    resumed: int = 0
-
-    @property
-    def failed(self) -> int:
-        """Questions of the row that have no answer because of an error of their own."""
-        return 0 if self.result is None else len(self.result["failed"])
-
-    @property
-    def good(self) -> bool:
-        """Whether the row has no error and every question an answer."""
-        return self.error is None and not self.failed
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,173 @@
+"""Frames of a clip: the `Timeline`, from which all backends sample alike, and `VideoFrames`, those sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from vidcompress.checks import is_number, whole_number, word
+from vidcompress.errors import MediaError, shown
+from vidcompress.media.video.clock_resets import AHEAD_IN, join
+from vidcompress.media.video.packets import PacketIndex
+from vidcompress.media.video.sampling import Request, choose_indices, sampling_note
+
+if TYPE_CHECKING:
+    from vidcompress.media.video.container import ClipFacts
+
+MAX_TICKS = 2**53
+"""Longest clip in ticks of its clock; beyond it floats skip whole ticks, and no real clip comes near."""
+
+_CREDIBLE = 2.0
+"""Factor by which a stated frame rate may differ from the frames' own times before these are believed."""
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The shown frames of a clip, in order.
+
+    Attributes:
+        times: float64 (frame,), seconds from the first frame, not decreasing.
+        duration: seconds from the first frame to the end of the last one.
+        fps: average frame rate, the stated one unless the times contradict it; 0.0 when it is not known.
+        parts: how many clocks the file has; more than one where clips were joined end to end.
+    """
+
+    times: np.ndarray[Any, np.dtype[np.float64]]
+    duration: float
+    fps: float
+    parts: int = 1
+
+    @classmethod
+    def from_index(cls, index: PacketIndex, facts: ClipFacts, name: str) -> Timeline:
+        """Timeline of a clip whose packets tell its frames."""
+        return cls.from_stamps([int(stamp) for stamp in index.pts[index.shown]], facts, name)
+
+    @classmethod
+    def from_stamps(cls, stamps: Sequence[int | None], facts: ClipFacts, name: str) -> Timeline:
+        """Timeline of presentation times in ticks; frames without one are taken as evenly spaced.
+
+        Where the clock starts again, the frames after it follow those before.
+
+        Raises:
+            MediaError: the times span more than `MAX_TICKS`.
+        """
+        stated = [stamp for stamp in stamps if stamp is not None]
+        if stated and max(stated) - min(stated) > MAX_TICKS:
+            raise MediaError(
+                f"video={name!r} is damaged: its time stamps run from {min(stated)} to {max(stated)}; convert it again"
+            )
+        parts = 1
+        if len(stated) == len(stamps):
+            # Python integers: a difference of two 64-bit stamps may not fit 64 bits.
+            times = np.array([stamp - stated[0] for stamp in stated], dtype=np.float64) * facts.tick
+            times, parts = join(times, facts.last_duration, ahead=facts.container in AHEAD_IN)
+        else:
+            times = np.arange(len(stamps), dtype=np.float64) / (facts.fps if facts.fps > 0 else 1.0)
+        return cls(times, float(times[-1]) + facts.last_duration, _credible(facts.fps, times), parts)
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes on the times."""
+        if self.parts == 1:
+            return ()
+        return (
+            f"the file holds {self.parts} parts with time stamps of their own; each part follows the one before it",
+        )
+
+    def choose(self, request: Request) -> list[int]:
+        """Indices of the frames to return; see `choose_indices`."""
+        return choose_indices(
+            len(self), self.fps, num_frames=request.num_frames, fps=request.fps, max_frames=request.max_frames
+        )
+
+    def at(self, chosen: list[int]) -> tuple[float, ...]:
+        """Times of the chosen frames, in seconds."""
+        return tuple(float(self.times[i]) for i in chosen)
+
+
+@dataclass(frozen=True)
+class VideoFrames:
+    """Sampled frames of one clip.
+
+    Attributes:
+        frames: uint8 (frame, height, width, channel), channels red, green, blue, values 0 to 255, upright.
+        times: when each frame is shown, in seconds from the first frame of the clip; one per frame.
+        duration: length of the clip in seconds, to the end of its last frame.
+        fps: average frame rate of the clip in frames per second (of the source, not of the sample).
+        total_frames: frames in the whole clip.
+        backend: who decoded it: "pyav", "decord", "torchcodec", "pillow" (WebP, AVIF, TIFF), or "memory" for pictures
+            and arrays, whose times are made up from `source_fps`.
+        source: the file, or what stood in its place.
+        notes: what the caller should know about how the frames were taken.
+    """
+
+    frames: torch.Tensor
+    times: tuple[float, ...]
+    duration: float
+    fps: float
+    total_frames: int
+    backend: str
+    source: str
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.frames, torch.Tensor):
+            raise MediaError(f"frames={shown(self.frames)}: pass a uint8 tensor (frame, height, width, 3)")
+        shape = tuple(self.frames.shape)
+        if self.frames.dtype != torch.uint8 or len(shape) != 4 or shape[-1] != 3 or 0 in shape:
+            raise MediaError(
+                f"frames: {self.frames.dtype} of shape {shape}; pass uint8 (frame, height, width, 3), 1 frame or more"
+            )
+        times = self.times if isinstance(self.times, (tuple, list)) else ()
+        if len(times) != shape[0] or not all(is_number(time) for time in times):
+            raise MediaError(
+                f"times={shown(self.times)}: {len(times)} for {shape[0]} frames; pass one per frame, in seconds"
+            )
+        for name in ("duration", "fps"):
+            if not is_number(getattr(self, name)) or getattr(self, name) < 0:
+                raise MediaError(f"{name}={shown(getattr(self, name))}: must be a number of at least 0")
+        whole_number("total_frames", self.total_frames, error=MediaError)
+        word("backend", self.backend, "memory", error=MediaError)
+        if not isinstance(self.notes, tuple) or not all(isinstance(note, str) for note in self.notes):
+            raise MediaError(f"notes={shown(self.notes)}: must be a tuple of texts")
+        if not isinstance(self.source, str):
+            raise MediaError(f"source={shown(self.source)}: must be a text that names the clip")
+
+    def __len__(self) -> int:
+        return int(self.frames.shape[0])
+
+    @classmethod
+    def on(
+        cls,
+        timeline: Timeline,
+        chosen: list[int],
+        frames: torch.Tensor,
+        backend: str,
+        source: str,
+        notes: Iterable[str] = (),
+    ) -> VideoFrames:
+        """The chosen frames of a timeline, uint8 (frame, height, width, 3)."""
+        times, notes = timeline.at(chosen), (*notes, *timeline.notes)
+        return cls(frames, times, timeline.duration, timeline.fps, len(timeline), backend, source, notes)
+
+
+def noted(made: VideoFrames, request: Request) -> VideoFrames:
+    """A clip with a note where its rate could not be what was asked for."""
+    note = sampling_note(made.total_frames, made.fps, fps=request.fps, max_frames=request.max_frames)
+    return replace(made, notes=(*made.notes, *note))
+
+
+def _credible(stated: float, times: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+    span = float(times[-1])
+    if len(times) < 2 or span <= 0:
+        return stated
+    measured = (len(times) - 1) / span
+    agree = stated > 0 and 1 / _CREDIBLE <= measured / stated <= _CREDIBLE
+    return stated if agree else measured

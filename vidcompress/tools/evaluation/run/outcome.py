@@ -1,0 +1,36 @@
+"""Outcome of a row of a sweep, whichever way the row was run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vidcompress.tools.evaluation.run.sweep import SweepRow
+
+
+@dataclass(frozen=True)
+class RowOutcome:
+    """Outcome of a row: its result or its error.
+
+    Attributes:
+        row: the row.
+        result: its result, or None where it has none.
+        error: why it has none, or why it is incomplete.
+        resumed: number of answers from earlier runs.
+    """
+
+    row: SweepRow
+    result: Mapping[str, Any] | None = None
+    error: str | None = None
+    resumed: int = 0
+
+    @property
+    def failed(self) -> int:
+        """Questions of the row that have no answer because of an error of their own."""
+        return 0 if self.result is None else len(self.result["failed"])
+
+    @property
+    def good(self) -> bool:
+        """Whether the row has no error and every question an answer."""
+        return self.error is None and not self.failed
