@@ -156,6 +156,11 @@ NOUNS = [
     ),
     Row("VisualTokens", "layout", None, "must be a Layout"),
     Row("VisualTokens", "project", 5, "must be a function of features, or None"),
+    *(Row("VisualTokens", "deep", value, "must be a tuple of tensors (N, D)") for value in (None, 5, [])),
+    *(
+        Row("VisualTokens", "deep", (value,), "each level must be a tensor (N, D) with N = ", says="deep has")
+        for value in (None, torch.zeros(3, 4), torch.zeros(3))
+    ),
     Row("VisualTokens", "evidence", 5, "must be a dict of Evidence to tensors"),
     Row("VisualTokens", "evidence", {"a": torch.zeros(3)}, "must be a dict of Evidence to tensors"),
     Row("VisualTokens", "evidence", {Evidence("cls_logits"): torch.zeros(3)}, "must have shape (N = ", says="(3,)"),

@@ -319,21 +319,5 @@ def adapter_for(model: Any) -> Adapter:
         raise UnsupportedModelError(
             f"no adapter for {type(model).__name__} (model_type {model_type!r}): {error.args[0]}"
         ) from None
-    _check_is_model(model)
+    check_is_model(model)
     return cls(model)
-
-
-def _check_is_model(model: Any) -> None:
-    """Refuse a module that has a config but is no transformers model, such as a wrapper that is not known here.
-
-    Raises:
-        UnsupportedModelError: with the type of the object.
-    """
-    from torch.nn import Module
-    from transformers import PreTrainedModel
-
-    if isinstance(model, Module) and not isinstance(model, PreTrainedModel):
-        raise UnsupportedModelError(
-            f"model is a {type(model).__name__}, which has the config of a transformers model and is none; pass the "
-            "model inside it (wrappers of torch.compile, PEFT, accelerate and DistributedDataParallel may stay)"
-        )

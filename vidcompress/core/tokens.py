@@ -135,6 +135,10 @@ class VisualTokens:
             )
         if self.project is not None and not callable(self.project):
             raise ArgumentError(f"project={shown(self.project)}: must be a function of features, or None")
+        if not isinstance(self.deep, tuple):
+            raise ArgumentError(
+                f"deep={shown(self.deep)}: must be a tuple of tensors (N, D), one per decoder layer; () for none"
+            )
         for level in self.deep:
             if not isinstance(level, Tensor) or level.ndim != 2 or level.shape[0] != len(self.layout):
                 raise ArgumentError(

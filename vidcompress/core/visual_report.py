@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidcompress.core.budget import VisualBudget
 from vidcompress.core.layout import Layout, Modality, View, ViewKind
 from vidcompress.errors import ArgumentError, shown
 
@@ -169,3 +170,32 @@ class VisualReport:
 
 def _view_report(view: View, total: int, kept: int) -> ViewReport:
     return ViewReport(view.kind, total, kept, view.time, view.box, (view.rows, view.cols))
+
+
+def budget_note(budget: VisualBudget, layout: Layout, uses_budget: bool, spared: int) -> str | None:
+    """Note on an input whose budget is smaller than its number of views, or of which views were not encoded.
+
+    Args:
+        budget: of the input.
+        layout: of the whole input.
+        uses_budget: whether the method keeps to the budget.
+        spared: views that were not encoded.
+
+    Returns:
+        One sentence or two; None where there is nothing to say.
+    """
+    notes = []
+    if spared:
+        why = (
+            "frames look like an earlier one"
+            if layout.views[0].kind == "frame"
+            else "views are worth too little"
+        )
+        notes.append(f"{spared} of {len(layout.views)} {why} and were not encoded")
+    views = sum(size > 0 for size in layout.sizes)
+    if uses_budget and budget.policy != "reference" and budget.tokens < views:
+        notes.append(
+            f"its budget of {budget.positions} leaves {budget.tokens} tokens for {views} views, so at least "
+            f"{views - budget.tokens} of them send nothing"
+        )
+    return "; ".join(notes) or None

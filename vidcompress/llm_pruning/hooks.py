@@ -214,7 +214,7 @@ def _check_whole(cache: Any, number: int, count: int) -> None:
     if cache.get_seq_length(0) - count != cache.get_seq_length(number):
         raise CompressionStateError(
             f"{cache_name()} was pruned inside the language model elsewhere, so its layers hold different tokens and "
-            "nobody here knows which; go on with the cache itself, in the block that filled it"
+            "which they are is unknown here; go on with the cache itself, in the block that filled it"
         )
 
 

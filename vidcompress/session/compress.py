@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -23,18 +23,22 @@ from vidcompress.core.pruning.report import PruningReport
 from vidcompress.core.reductions import full_precision
 from vidcompress.core.selection import Selection
 from vidcompress.core.timing import Timings, phase
-from vidcompress.core.tokens import Evidence, LazyTokens, VisualTokens
-from vidcompress.core.visual_report import VisualReport
-from vidcompress.errors import UnsupportedInputError, shown, warn_once
-from vidcompress.llm_pruning.cache_names import cache_name, given_cache
+from vidcompress.core.tokens import LazyTokens, VisualTokens
+from vidcompress.core.visual_report import VisualReport, budget_note
+from vidcompress.errors import UnsupportedInputError, warn_once
 from vidcompress.llm_pruning.hooks import Pruning
 from vidcompress.llm_pruning.plan import plan_pruning
 from vidcompress.loading.versions import beyond_tested
-from vidcompress.session.columns import ShortColumns, check_counted
-from vidcompress.session.generation_options import is_filled
-from vidcompress.session.inputs import CompressedInputs, SentFeatures
+from vidcompress.session.columns import ShortColumns
+from vidcompress.session.generation_options import inferred_mask, pad_token_id
+from vidcompress.session.inputs import (
+    CompressedInputs,
+    SentFeatures,
+    check_inputs,
+    join_on_one_device,
+)
 from vidcompress.session.prompt import full_positions, questions, served_positions, splice
-from vidcompress.session.view_skipping import leaders, spread
+from vidcompress.session.view_skipping import encode_new_frames, encode_worthy_crops
 
 
 def compress_inputs(
@@ -120,7 +124,7 @@ def compress_with(
     settings = served_positions(adapter, settings)
     report = settings.report()
     timings = report.timing_ms = Timings()
-    ids = _check_inputs(adapter, inputs, settings)
+    ids = check_inputs(adapter, inputs, settings)
     images, videos = adapter.visuals(inputs)
     visuals: dict[tuple[str, int], Visual] = {
         **{("image", i): visual for i, visual in enumerate(images)},
@@ -142,7 +146,7 @@ def compress_with(
     visuals = {key: replace(visual, question=asked[key]) for key, visual in visuals.items()}
     plans = _plans(prompt, visuals, settings)
     device = input_device(adapter.model)
-    with _gradient_mode(adapter.model):
+    with nullcontext() if getattr(adapter.model, "training", False) else torch.no_grad():
         with phase(timings, "encode", device):
             tokens, alike = _encode(adapter, visuals, plans, settings)
         with phase(timings, "compress", device):
@@ -162,7 +166,7 @@ def compress_with(
         prompt,
         kept,
         placeholders={"image": adapter.placeholder("image"), "video": adapter.placeholder("video")},
-        pad_token_id=_pad_token_id(adapter.model, prompt),
+        pad_token_id=pad_token_id(adapter.model, prompt),
         original_positions=settings.resolved_positions == "original",
         positions=full_positions(adapter, inputs, mask, settings),
     )
@@ -193,7 +197,9 @@ def compress_with(
                     kept[key],
                     budget=plans[key].positions,
                     row=row,
-                    note=_note(plans[key], visuals[key], settings, alike.get(key, 0)),
+                    note=budget_note(
+                        plans[key], visuals[key].layout, settings.method.uses_budget, alike.get(key, 0)
+                    ),
                     spared=len(visuals[key].layout.views) - len(tokens[key].layout.views) + alike.get(key, 0),
                 )
             )
@@ -201,49 +207,6 @@ def compress_with(
         return CompressedInputs(values, features, report, adapter)
     report.inside = PruningReport(plan)
     return CompressedInputs(values, features, report, adapter, Pruning(adapter, plan))
-
-
-def _check_inputs(adapter: Adapter, inputs: Mapping[str, Any], settings: CompressionConfig) -> Tensor:
-    ids = inputs.get("input_ids")
-    if not isinstance(ids, Tensor) or ids.ndim != 2 or ids.shape[1] == 0:
-        got = tuple(ids.shape) if isinstance(ids, Tensor) else type(ids).__name__
-        raise UnsupportedInputError(
-            f"input_ids must be a tensor (row, column) with at least one column, got {got}; pass the processor's "
-            "output with return_tensors='pt' (inputs_embeds cannot be shortened)"
-        )
-    if inputs.get("inputs_embeds") is not None or inputs.get("mm_encoder_outputs") is not None:
-        raise UnsupportedInputError(
-            "inputs_embeds and mm_encoder_outputs cannot be compressed: pass input_ids and pixels as the processor "
-            "returns them"
-        )
-    pixels = (*adapter.image_keys[:1], *adapter.video_keys[:1])
-    if is_filled(given_cache(inputs)) and any(inputs.get(key) is not None for key in pixels):
-        raise UnsupportedInputError(
-            f"{cache_name()} together with pixels cannot be compressed; encode the pixels in the first call only"
-        )
-    mask = inputs.get("attention_mask")
-    if mask is not None and not isinstance(mask, Tensor):
-        raise UnsupportedInputError(
-            f"attention_mask={shown(mask)}: must be a tensor (row, column) like input_ids, or left out"
-        )
-    check_counted(inputs)
-    for key in adapter.refused_keys:
-        value = inputs.get(key)
-        if value is not None and value != getattr(adapter.model.config, key, None):
-            raise UnsupportedInputError(
-                f"{key}={value!r} differs from the model's config; set it there or leave it out"
-            )
-    if settings.method.inside is not None and inputs.get("labels") is not None:
-        raise UnsupportedInputError(
-            f"labels cannot go with method {settings.method.name!r}, which shortens the sequence inside the model; "
-            "leave them out"
-        )
-    adapter.preset(inputs)  # refused here, or a family that has none would not look
-    if not adapter.video_keys and inputs.get("pixel_values_videos") is not None:
-        raise UnsupportedInputError(
-            f"{type(adapter.model).__name__} takes images only, got pixel_values_videos"
-        )
-    return ids
 
 
 def _plans(
@@ -286,11 +249,10 @@ def _encode(
         frames = [settings.method.frames(visuals[key].layout, plans[key]) for key in keys]
         part = [visuals[key] for key in keys]
         if modality == "video" and settings.encoder_saving.frames:
-            _check_pictures(part)
-            encoded, fewer = _encode_new_frames(adapter, part, evidence, frames, settings)
+            encoded, fewer = encode_new_frames(adapter, part, evidence, frames, settings)
             alike |= dict(zip(keys, fewer, strict=True))
         elif modality == "image" and settings.encoder_saving.crops:
-            encoded, fewer = _encode_worthy_crops(
+            encoded, fewer = encode_worthy_crops(
                 adapter, part, [plans[key] for key in keys], evidence, settings
             )
             alike |= dict(zip(keys, fewer, strict=True))
@@ -302,64 +264,6 @@ def _encode(
             encoded = adapter.encode(part, evidence, frames, settings.max_views)
         tokens |= dict(zip(keys, encoded, strict=True))
     return tokens, alike
-
-
-def _check_pictures(visuals: Sequence[Visual]) -> None:
-    """Refuse frames that are no pictures."""
-    shapes = [tuple(visual.pixels.shape) for visual in visuals if visual.pixels.ndim != 4]
-    if shapes:
-        raise UnsupportedInputError(
-            "encoder_saving='frames' compares pictures (frame, channel, height, width), and this family encodes "
-            f"patches {shapes[0]}; leave it out"
-        )
-
-
-def _encode_new_frames(
-    adapter: Adapter,
-    visuals: Sequence[Visual],
-    wanted: Sequence[Evidence],
-    frames: Sequence[tuple[int, ...] | None],
-    settings: CompressionConfig,
-) -> tuple[list[VisualTokens], list[int]]:
-    """Encode of each clip the frames that are new, spread their tokens over all, and count the others."""
-    asked, follows, layouts = [], [], []
-    for visual, some in zip(visuals, frames, strict=True):
-        every = tuple(range(len(visual.layout.views))) if some is None else some
-        index = torch.tensor(every, device=visual.pixels.device)
-        pixels = visual.pixels[:] if some is None else visual.pixels[index]
-        follows.append(leaders(pixels, settings.encoder_saving))
-        asked.append(tuple(every[frame] for frame in sorted(set(follows[-1]))))
-        device = visual.layout.view.device
-        layouts.append(
-            visual.layout if some is None else visual.layout.restrict_to_frames(index.to(device), every)
-        )
-    encoded = adapter.encode(visuals, wanted, asked, settings.max_views)
-    spared = [len(follow) - len(new) for follow, new in zip(follows, asked, strict=True)]
-    whole = [
-        spread(tokens, layout, follow) if less else tokens
-        for tokens, layout, follow, less in zip(encoded, layouts, follows, spared, strict=True)
-    ]
-    return whole, spared
-
-
-def _encode_worthy_crops(
-    adapter: Adapter,
-    visuals: Sequence[Visual],
-    plans: Sequence[VisualBudget],
-    wanted: Sequence[Evidence],
-    settings: CompressionConfig,
-) -> tuple[list[VisualTokens], list[int]]:
-    """Encode of each image the thumbnail and the crops that the method gives anything, and count the others."""
-
-    def choose(number: int, thumbnail: VisualTokens) -> tuple[int, ...] | None:
-        with full_precision(thumbnail.layout.view):
-            method: Method = settings.method
-            return method.crops(thumbnail, visuals[number].layout, plans[number])
-
-    images = adapter.encode_chosen(visuals, wanted, choose, settings.max_views)
-    return [tokens for tokens, _ in images], [
-        len(v.layout.views) - n for v, (_, n) in zip(visuals, images, strict=True)
-    ]
 
 
 def _select(
@@ -411,62 +315,12 @@ def _row_features(
             by_key.setdefault(adapter.sent_as[span.modality], []).append((span.modality, span.number))
         for name, keys in by_key.items():
             parts = [sent[key] if key in sent else selections[key].gather(tokens[key]) for key in keys]
-            features.rows.setdefault(name, []).append(_joined(parts))
+            features.rows.setdefault(name, []).append(join_on_one_device(parts))
             deep_keys = [key for key in keys if tokens[key].deep]
             levels = zip(*(selections[key].companions(tokens[key]) for key in deep_keys), strict=True)
             deep = features.deep.setdefault(name, [])
             for number, level in enumerate(levels):
                 if number == len(deep):
                     deep.append([])
-                deep[number].append(_joined(level))
+                deep[number].append(join_on_one_device(level))
     return features
-
-
-def _joined(parts: Sequence[Tensor]) -> Tensor:
-    """Parts of one prompt row, one after the other, on the device of the first; a single one as it is."""
-    return parts[0] if len(parts) == 1 else torch.cat([part.to(parts[0].device) for part in parts])
-
-
-def _gradient_mode(model: Any) -> AbstractContextManager[Any]:
-    """Encode without a graph unless the model is being trained."""
-    return nullcontext() if getattr(model, "training", False) else torch.no_grad()
-
-
-def _pad_token_id(model: Any, prompt: Prompt) -> int:
-    """The id that fills padding: what the caller's padding holds, else what the model's configs name."""
-    if prompt.padding is not None:
-        return prompt.padding
-    for config in (getattr(model, "generation_config", None), model.config, model.config.get_text_config()):
-        for name in ("pad_token_id", "eos_token_id"):
-            value = getattr(config, name, None)
-            value = value[0] if isinstance(value, list) else value
-            if value is not None:
-                return int(value)
-    return 0
-
-
-def inferred_mask(model: Any, ids: Tensor) -> Tensor | None:
-    """The mask that `generate` infers when none is given: padding ids are padding, unless they also end answers."""
-    config = getattr(model, "generation_config", None)
-    pad, ends = getattr(config, "pad_token_id", None), getattr(config, "eos_token_id", None)
-    if pad is None or pad in (ends if isinstance(ends, list) else [ends]):
-        return None
-    mask: Tensor = ids != pad
-    return mask.to(torch.int64)
-
-
-def _note(plan: VisualBudget, visual: Visual, settings: CompressionConfig, spared: int) -> str | None:
-    """What becomes of an input whose budget is smaller than its number of views, or of frames not encoded."""
-    notes = []
-    if spared:
-        why = (
-            "frames look like an earlier one" if visual.modality == "video" else "views are worth too little"
-        )
-        notes.append(f"{spared} of {len(visual.layout.views)} {why} and were not encoded")
-    views = sum(size > 0 for size in visual.layout.sizes)
-    if settings.method.uses_budget and plan.policy != "reference" and plan.tokens < views:
-        notes.append(
-            f"its budget of {plan.positions} leaves {plan.tokens} tokens for {views} views, so at least "
-            f"{views - plan.tokens} of them send nothing"
-        )
-    return "; ".join(notes) or None

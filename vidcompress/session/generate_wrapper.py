@@ -28,11 +28,12 @@ from vidcompress.llm_pruning.cache_names import (
     with_cache_name,
 )
 from vidcompress.llm_pruning.hooks import Pruner, Pruning
-from vidcompress.session.compress import compress_with, inferred_mask
+from vidcompress.session.compress import compress_with
 from vidcompress.session.generation_options import (
     CHUNKED_PREFILL_SINCE,
     PromptStreamer,
     cache_rows,
+    inferred_mask,
     is_filled,
     option,
     shorten_limits,
@@ -225,7 +226,7 @@ class CompressSession:
         if transcript is None:
             raise UnsupportedInputError(
                 f"{cache_name()} ({type(cache).__name__}) was not filled by model.generate inside this compress "
-                "block, so nobody knows what it holds; pass the whole prompt with an empty cache or none"
+                "block, so what it holds is unknown; pass the whole prompt with an empty cache or none"
             )
         if not isinstance(kwargs.get("input_ids"), Tensor):
             raise UnsupportedInputError(

@@ -1,8 +1,8 @@
-"""What a compression hands to the model: a mapping that can be unpacked as often as one likes."""
+"""Model inputs: checks of those that are to be compressed, and the compressed ones, a mapping to unpack at every call."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,9 +13,13 @@ from torch import Tensor
 from vidcompress.adapters.base import Adapter
 from vidcompress.checks import device as check_device
 from vidcompress.checks import flag, is_whole
+from vidcompress.core.config import CompressionConfig
 from vidcompress.core.report import Report
-from vidcompress.errors import ArgumentError, CompressionStateError, shown
+from vidcompress.errors import ArgumentError, CompressionStateError, UnsupportedInputError, shown
+from vidcompress.llm_pruning.cache_names import cache_name, given_cache
 from vidcompress.llm_pruning.hooks import Pruning
+from vidcompress.session.columns import check_counted
+from vidcompress.session.generation_options import is_filled
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +33,11 @@ class SentFeatures:
 
     rows: dict[str, list[Tensor]]
     deep: dict[str, list[list[Tensor]]] = field(default_factory=dict)
+
+
+def join_on_one_device(parts: Sequence[Tensor]) -> Tensor:
+    """Parts of one prompt row, one after the other, on the device of the first; a single one as it is."""
+    return parts[0] if len(parts) == 1 else torch.cat([part.to(parts[0].device) for part in parts])
 
 
 class CompressedInputs(Mapping[str, Any]):
@@ -134,3 +143,56 @@ class CompressedInputs(Mapping[str, Any]):
         }
         features = [tuple(row.shape) for rows in self.features.rows.values() for row in rows]
         return f"CompressedInputs({shapes}, features={features}, {self.report!r})"
+
+
+def check_inputs(adapter: Adapter, inputs: Mapping[str, Any], settings: CompressionConfig) -> Tensor:
+    """Token ids (row, column) of inputs that can be compressed.
+
+    Args:
+        adapter: of the model.
+        inputs: as the processor returns them.
+        settings: how to compress.
+
+    Raises:
+        UnsupportedInputError: inputs that cannot be shortened, or that this family does not take.
+    """
+    ids = inputs.get("input_ids")
+    if not isinstance(ids, Tensor) or ids.ndim != 2 or ids.shape[1] == 0:
+        got = tuple(ids.shape) if isinstance(ids, Tensor) else type(ids).__name__
+        raise UnsupportedInputError(
+            f"input_ids must be a tensor (row, column) with at least one column, got {got}; pass the processor's "
+            "output with return_tensors='pt' (inputs_embeds cannot be shortened)"
+        )
+    if inputs.get("inputs_embeds") is not None or inputs.get("mm_encoder_outputs") is not None:
+        raise UnsupportedInputError(
+            "inputs_embeds and mm_encoder_outputs cannot be compressed: pass input_ids and pixels as the processor "
+            "returns them"
+        )
+    pixels = (*adapter.image_keys[:1], *adapter.video_keys[:1])
+    if is_filled(given_cache(inputs)) and any(inputs.get(key) is not None for key in pixels):
+        raise UnsupportedInputError(
+            f"{cache_name()} together with pixels cannot be compressed; encode the pixels in the first call only"
+        )
+    mask = inputs.get("attention_mask")
+    if mask is not None and not isinstance(mask, Tensor):
+        raise UnsupportedInputError(
+            f"attention_mask={shown(mask)}: must be a tensor (row, column) like input_ids, or left out"
+        )
+    check_counted(inputs)
+    for key in adapter.refused_keys:
+        value = inputs.get(key)
+        if value is not None and value != getattr(adapter.model.config, key, None):
+            raise UnsupportedInputError(
+                f"{key}={value!r} differs from the model's config; set it there or leave it out"
+            )
+    if settings.method.inside is not None and inputs.get("labels") is not None:
+        raise UnsupportedInputError(
+            f"labels cannot go with method {settings.method.name!r}, which shortens the sequence inside the model; "
+            "leave them out"
+        )
+    adapter.preset(inputs)  # refused here, or a family that has none would not look
+    if not adapter.video_keys and inputs.get("pixel_values_videos") is not None:
+        raise UnsupportedInputError(
+            f"{type(adapter.model).__name__} takes images only, got pixel_values_videos"
+        )
+    return ids

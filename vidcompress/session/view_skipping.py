@@ -13,9 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from vidcompress.core.config import ViewSkipping
+from vidcompress.adapters.base import Adapter, Visual
+from vidcompress.core.budget import VisualBudget
+from vidcompress.core.config import CompressionConfig, ViewSkipping
 from vidcompress.core.layout import Layout
-from vidcompress.core.tokens import AXES, VisualTokens
+from vidcompress.core.method import Method
+from vidcompress.core.reductions import full_precision
+from vidcompress.core.tokens import AXES, Evidence, VisualTokens
+from vidcompress.errors import UnsupportedInputError
 
 CELL = 8  # pixels: above sensor and coding noise, below anything that can be read
 BLOCK = 1 << 24  # numbers compared at once
@@ -85,3 +90,62 @@ def spread(tokens: VisualTokens, layout: Layout, follows: Sequence[int]) -> Visu
     }
     deep = tuple(level[index] for level in tokens.deep)
     return replace(tokens, features=tokens.features[index], layout=layout, evidence=evidence, deep=deep)
+
+
+def encode_new_frames(
+    adapter: Adapter,
+    visuals: Sequence[Visual],
+    wanted: Sequence[Evidence],
+    frames: Sequence[tuple[int, ...] | None],
+    settings: CompressionConfig,
+) -> tuple[list[VisualTokens], list[int]]:
+    """Encode of each clip the frames that are new, spread their tokens over all, and count the others."""
+    _check_pictures(visuals)
+    asked, follows, layouts = [], [], []
+    for visual, some in zip(visuals, frames, strict=True):
+        every = tuple(range(len(visual.layout.views))) if some is None else some
+        index = torch.tensor(every, device=visual.pixels.device)
+        pixels = visual.pixels[:] if some is None else visual.pixels[index]
+        follows.append(leaders(pixels, settings.encoder_saving))
+        asked.append(tuple(every[frame] for frame in sorted(set(follows[-1]))))
+        device = visual.layout.view.device
+        layouts.append(
+            visual.layout if some is None else visual.layout.restrict_to_frames(index.to(device), every)
+        )
+    encoded = adapter.encode(visuals, wanted, asked, settings.max_views)
+    spared = [len(follow) - len(new) for follow, new in zip(follows, asked, strict=True)]
+    whole = [
+        spread(tokens, layout, follow) if less else tokens
+        for tokens, layout, follow, less in zip(encoded, layouts, follows, spared, strict=True)
+    ]
+    return whole, spared
+
+
+def encode_worthy_crops(
+    adapter: Adapter,
+    visuals: Sequence[Visual],
+    plans: Sequence[VisualBudget],
+    wanted: Sequence[Evidence],
+    settings: CompressionConfig,
+) -> tuple[list[VisualTokens], list[int]]:
+    """Encode of each image the thumbnail and the crops that the method gives anything, and count the others."""
+
+    def choose(number: int, thumbnail: VisualTokens) -> tuple[int, ...] | None:
+        with full_precision(thumbnail.layout.view):
+            method: Method = settings.method
+            return method.crops(thumbnail, visuals[number].layout, plans[number])
+
+    images = adapter.encode_chosen(visuals, wanted, choose, settings.max_views)
+    return [tokens for tokens, _ in images], [
+        len(v.layout.views) - n for v, (_, n) in zip(visuals, images, strict=True)
+    ]
+
+
+def _check_pictures(visuals: Sequence[Visual]) -> None:
+    """Refuse frames that are no pictures."""
+    shapes = [tuple(visual.pixels.shape) for visual in visuals if visual.pixels.ndim != 4]
+    if shapes:
+        raise UnsupportedInputError(
+            "encoder_saving='frames' compares pictures (frame, channel, height, width), and this family encodes "
+            f"patches {shapes[0]}; leave it out"
+        )

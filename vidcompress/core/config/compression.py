@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -106,19 +107,19 @@ class CompressionConfig:
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
-    @property
+    @cached_property
     def budget(self) -> Budget:
         """The budget in exact numbers."""
         return Budget(self.retention_ratio, self.max_tokens)
 
-    @property
+    @cached_property
     def resolved_separators(self) -> Separators:
         """`separators`, or what the policy does."""
         if self.separators is not None:
             return self.separators
         return "keep" if self.policy == "reference" else "thin"
 
-    @property
+    @cached_property
     def resolved_positions(self) -> Positions:
         """`positions`, or those of the method; nothing is left out of the prompt by one inside the language model."""
         if self.positions is not None:
@@ -126,7 +127,7 @@ class CompressionConfig:
         positions: Positions = self.method.positions
         return "contiguous" if self.method.inside is self.method else positions
 
-    @property
+    @cached_property
     def inside_positions(self) -> Positions:
         """Positions of the tokens that stay inside the language model."""
         inside = self.method.inside
