@@ -319,5 +319,7 @@ def adapter_for(model: Any) -> Adapter:
         raise UnsupportedModelError(
             f"no adapter for {type(model).__name__} (model_type {model_type!r}): {error.args[0]}"
         ) from None
+    from vidcompress.adapters.stock import check_is_model
+
     check_is_model(model)
     return cls(model)

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from vidcompress.adapters.traits import Container
+from vidcompress.errors import UnsupportedModelError
 
 _CACHES = ("cache", "past_key_values", "cache_params")
 

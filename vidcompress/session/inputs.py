@@ -1,4 +1,4 @@
-"""Model inputs: checks of those that are to be compressed, and the compressed ones, a mapping to unpack at every call."""
+"""Model inputs: checks of those that are to be compressed, and the compressed ones, a mapping to unpack in calls."""
 
 from __future__ import annotations
 
