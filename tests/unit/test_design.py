@@ -25,8 +25,8 @@ FIRST_FILES = [
     "vidcompress/adapters/base.py",
     "vidcompress/session/compress.py",
 ]
-MOST_LINES = 1876
-"""Of the seven files together. The aim is 1,800; a commit that makes them shorter writes the new number here."""
+MOST_LINES = 1800
+"""Of the seven files together, so that they can be read in half an hour."""
 
 NAME = re.compile(r"[A-Z][a-z]\w*")
 PATH = re.compile(r"[\w.*-]+(?:/[\w.*-]*)+|[\w-]+\.(?:py|md|toml|json)")
