@@ -111,7 +111,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     from vidcompress.adapters.base import adapter_for
-    from vidcompress.core.method_spec import get_method
+    from vidcompress.core.method_lookup import get_method
 
     torch.set_num_threads(case["threads"])
     model = build(case["family"], case["layers"], case["side"])

@@ -39,7 +39,7 @@ import bench_loops
 from bench_inputs import clip_tokens, image_tokens, with_evidence
 from vidcompress.core.budget import Budget, visual_budget
 from vidcompress.core.method import Method
-from vidcompress.core.method_spec import available_methods, get_method
+from vidcompress.core.method_lookup import available_methods, get_method
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.tools.runs.provenance import provenance
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tiny_models import FAMILIES, VIDEO_FAMILIES, Scene
 from vidcompress.core.method import METHODS
-from vidcompress.core.method_spec import available_methods, get_method
+from vidcompress.core.method_lookup import available_methods, get_method
 
 IMAGE_SCENE = Scene((("image", (112, 80)),))
 VIDEO_SCENE = Scene((("video", 5),))

@@ -30,11 +30,11 @@ _PUBLIC = {
     "View": "core.layout",
     "VisualQA": "qa",
     "VisualTokens": "core.tokens",
-    "available_methods": "core.method_spec",
+    "available_methods": "core.method_lookup",
     "compress": "session.block",
     "compress_inputs": "session.compress",
     "draw_overlay": "qa.overlay",
-    "get_method": "core.method_spec",
+    "get_method": "core.method_lookup",
     "load_processor": "media.preprocessing.load_processor",
     "register_adapter": "adapters.base",
     "register_method": "core.method",
@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from vidcompress.core.layout import View as View
     from vidcompress.core.method import Method as Method
     from vidcompress.core.method import register_method as register_method
-    from vidcompress.core.method_spec import available_methods as available_methods
-    from vidcompress.core.method_spec import get_method as get_method
+    from vidcompress.core.method_lookup import available_methods as available_methods
+    from vidcompress.core.method_lookup import get_method as get_method
     from vidcompress.core.report import Report as Report
     from vidcompress.core.selection import Selection as Selection
     from vidcompress.core.tokens import Evidence as Evidence

@@ -21,7 +21,8 @@ from vidcompress.adapters.base import Adapter, Visual, adapter_for
 from vidcompress.core.budget import exact_ratio
 from vidcompress.core.config import CompressionConfig, read_config
 from vidcompress.core.method import METHODS
-from vidcompress.core.method_spec import available_methods, parse_method_spec
+from vidcompress.core.method_lookup import available_methods
+from vidcompress.core.method_spec import parse_method_spec
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.core.wrappers import unwrap
 from vidcompress.errors import ArgumentError, BudgetError, one_line
@@ -134,7 +135,7 @@ class EncodeOnce(Adapter):
         self._inner = adapter
         self._seen: dict[Any, list[VisualTokens]] = {}
         self.image_keys, self.video_keys = adapter.image_keys, adapter.video_keys  # type: ignore[misc]
-        self.refused_keys = adapter.refused_keys  # type: ignore[misc]
+        self.refused_keys, self.sent_as = adapter.refused_keys, adapter.sent_as  # type: ignore[misc]
 
     @property
     def has_cls(self) -> bool:

@@ -21,7 +21,7 @@ from vidcompress.adapters.base import adapter_for
 from vidcompress.core.budget import VisualBudget
 from vidcompress.core.config import CompressionConfig
 from vidcompress.core.method import METHODS, ScoredMethod
-from vidcompress.core.method_spec import available_methods, get_method
+from vidcompress.core.method_lookup import available_methods, get_method
 from vidcompress.llm_pruning import prefill as segment
 from vidcompress.session import compress as session_module
 from vidcompress.session.compress import compress_inputs

@@ -15,7 +15,7 @@ import vidcompress
 from reference.slow_decoder import Rule, Token, run
 from tiny_models import FAMILIES, VIDEO_FAMILIES, Scene, batch, tiny_model
 from vidcompress.core.method import METHODS
-from vidcompress.core.method_spec import available_methods, get_method
+from vidcompress.core.method_lookup import available_methods, get_method
 from vidcompress.errors import (
     ArgumentError,
     BudgetError,

@@ -146,7 +146,7 @@ def near_tie(model, inputs, method: str, ratio: Fraction) -> bool:  # type: igno
     """Whether rounding may decide in this scene: scores with gaps below 1e-5, or other choices under such noise."""
     adapter = adapter_for(model)
     from vidcompress.core.budget import visual_budget
-    from vidcompress.core.method_spec import get_method
+    from vidcompress.core.method_lookup import get_method
 
     chosen = get_method(method)
     visual = sum(adapter.visuals(inputs), [])[0]

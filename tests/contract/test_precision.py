@@ -16,7 +16,7 @@ from tiny_models import FAMILIES, Scene, batch, tiny_model
 from vidcompress.adapters.base import adapter_for
 from vidcompress.core.budget import visual_budget
 from vidcompress.core.method import METHODS, Method
-from vidcompress.core.method_spec import get_method
+from vidcompress.core.method_lookup import get_method
 from vidcompress.session.compress import compress_inputs
 
 DTYPES = (torch.bfloat16, torch.float16)

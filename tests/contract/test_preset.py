@@ -13,7 +13,7 @@ from tiny_models import IMAGE, PATCH, SIDE, SIZES, Scene, batch, tiny_model
 from vidcompress.adapters.base import adapter_for
 from vidcompress.core.budget import half_up
 from vidcompress.core.method import METHODS
-from vidcompress.core.method_spec import available_methods
+from vidcompress.core.method_lookup import available_methods
 from vidcompress.errors import UnsupportedInputError
 from vidcompress.session.compress import compress_inputs
 

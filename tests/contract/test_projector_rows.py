@@ -16,7 +16,7 @@ from vidcompress.adapters.base import adapter_for
 from vidcompress.core.budget import VisualBudget, visual_budget
 from vidcompress.core.layout import Modality
 from vidcompress.core.method import METHODS, Method
-from vidcompress.core.method_spec import get_method
+from vidcompress.core.method_lookup import get_method
 from vidcompress.core.selection import Selection
 from vidcompress.core.tokens import LazyTokens, VisualTokens
 from vidcompress.methods.controls import Uniform

@@ -16,7 +16,7 @@ from vidcompress.adapters.llava_next import LlavaNextAdapter
 from vidcompress.adapters.llava_onevision import LlavaOnevisionAdapter
 from vidcompress.core.budget import VisualBudget
 from vidcompress.core.method import Method, ScoredMethod
-from vidcompress.core.method_spec import available_methods
+from vidcompress.core.method_lookup import available_methods
 from vidcompress.core.selection import Selection
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import ArgumentError

@@ -32,7 +32,7 @@ def test_scores_are_float32_whatever_the_models_dtype() -> None:
     """The same features in bfloat16 and float32 give the same tokens."""
     from vidcompress.adapters.layouts import video_layout
     from vidcompress.core.budget import visual_budget
-    from vidcompress.core.method_spec import get_method
+    from vidcompress.core.method_lookup import get_method
     from vidcompress.core.tokens import VisualTokens
 
     features = torch.randn(6 * 49 + 1, 64).bfloat16()

@@ -18,7 +18,8 @@ import vidcompress
 from vidcompress import UnsupportedInputError
 from vidcompress.cli import main
 from vidcompress.core.method import METHODS, Method
-from vidcompress.core.method_spec import available_methods, parse_method_spec
+from vidcompress.core.method_lookup import available_methods
+from vidcompress.core.method_spec import parse_method_spec
 from vidcompress.errors import ArgumentError
 from vidcompress.media import MediaError
 from vidcompress.qa import Comparison

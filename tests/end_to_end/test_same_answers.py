@@ -23,7 +23,7 @@ import vidcompress
 from vidcompress.cli import main
 from vidcompress.core.config import CompressionConfig
 from vidcompress.core.method import METHODS as METHODS_OF
-from vidcompress.core.method_spec import available_methods, get_method
+from vidcompress.core.method_lookup import available_methods, get_method
 from vidcompress.tools.evaluation.shapes import clip_example, image_example, write_clip
 
 Item = dict[str, Any]

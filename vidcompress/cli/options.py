@@ -196,7 +196,8 @@ def read_options(method: str, pairs: list[str]) -> dict[str, Any]:
         ArgumentError: a pair of another form, or an option that the method does not have.
     """
     from vidcompress.core.method import METHODS
-    from vidcompress.core.method_spec import options_of, read_value
+    from vidcompress.core.method_lookup import options_of
+    from vidcompress.core.method_spec import read_value
     from vidcompress.errors import ArgumentError, nearest
 
     options: dict[str, Any] = {}

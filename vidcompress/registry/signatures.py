@@ -11,10 +11,10 @@ from typing import Any
 from vidcompress.errors import ArgumentError
 
 CALL_ARGUMENTS = frozenset(
-    "model inputs method retention_ratio max_tokens separators positions policy max_views processor num_frames fps "
-    "max_frames backend name_or_path device dtype torch_dtype attn_implementation device_map revision local_files_only "
-    "resize_device time_instruction quantization quantization_config preset visual_tokens size images frames "
-    "text_tokens new_tokens batch_size encoder_saving compile".split()
+    "model inputs method config retention_ratio max_tokens separators positions policy max_views processor "
+    "num_frames fps max_frames backend name_or_path device dtype torch_dtype attn_implementation device_map "
+    "revision local_files_only resize_device time_instruction quantization quantization_config preset "
+    "visual_tokens size images frames text_tokens new_tokens batch_size encoder_saving compile".split()
 )
 """Arguments of the public functions that also take a method's options; an option of such a name would never arrive."""
 

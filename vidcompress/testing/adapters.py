@@ -10,7 +10,7 @@ import torch
 
 from vidcompress.adapters.base import Adapter, Visual, adapter_for
 from vidcompress.core.method import Method
-from vidcompress.core.method_spec import available_methods, get_method
+from vidcompress.core.method_lookup import available_methods, get_method
 from vidcompress.core.tokens import AXES, OF_QUESTION, Evidence, VisualTokens
 from vidcompress.core.wrappers import unwrap
 from vidcompress.testing.block import check_block, check_refusals

@@ -13,7 +13,7 @@ from vidcompress.adapters.layouts import image_layout, unpadded_box, video_layou
 from vidcompress.core.budget import POLICIES, SEPARATORS, Budget, VisualBudget, visual_budget
 from vidcompress.core.layout import Layout
 from vidcompress.core.method import Method
-from vidcompress.core.method_spec import get_method
+from vidcompress.core.method_lookup import get_method
 from vidcompress.core.selection import Selection
 from vidcompress.core.tokens import AXES, VisualTokens
 from vidcompress.errors import BudgetError

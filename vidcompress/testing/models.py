@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vidcompress.adapters.base import adapter_for
 from vidcompress.core.method import Method, Positions
-from vidcompress.core.method_spec import get_method
+from vidcompress.core.method_lookup import get_method
 from vidcompress.core.wrappers import unwrap
 from vidcompress.session.compress import compress_inputs
 from vidcompress.session.inputs import CompressedInputs

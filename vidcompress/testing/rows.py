@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vidcompress.adapters.base import adapter_for
 from vidcompress.core.method import Method
-from vidcompress.core.method_spec import get_method
+from vidcompress.core.method_lookup import get_method
 from vidcompress.core.wrappers import unwrap
 from vidcompress.session.compress import compress_inputs
 from vidcompress.session.prompt import PER_TOKEN_KEYS

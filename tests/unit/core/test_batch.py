@@ -15,7 +15,7 @@ from vidcompress.core.batch import batch_layouts, feature_batches, in_order
 from vidcompress.core.budget import VisualBudget, visual_budget
 from vidcompress.core.layout import Layout
 from vidcompress.core.method import ScoredMethod
-from vidcompress.core.method_spec import get_method
+from vidcompress.core.method_lookup import get_method
 from vidcompress.core.tokens import VisualTokens
 
 CLIPS = {name: layout for name, layout in VIDEOS.items() if name != "300 frames"}

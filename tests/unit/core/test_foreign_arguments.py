@@ -13,7 +13,7 @@ from vidcompress import UnsupportedModelError, VisualQA
 from vidcompress.adapters.families import get_family
 from vidcompress.core.foreign_arguments import ASKING, LOADING, SAMPLING, instead, refuse
 from vidcompress.core.method import METHODS
-from vidcompress.core.method_spec import get_method
+from vidcompress.core.method_lookup import get_method
 from vidcompress.errors import ArgumentError, MediaError
 from vidcompress.loading.arguments import OWN, _known
 from vidcompress.loading.load import load_model, one_dtype

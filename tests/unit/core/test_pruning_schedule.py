@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vidcompress import BudgetError, get_method
 from vidcompress.core.method import METHODS
-from vidcompress.core.method_spec import available_methods
+from vidcompress.core.method_lookup import available_methods
 from vidcompress.core.pruning.schedule import Schedule, Stage, largest_within, stage_layers
 from vidcompress.methods.sparsevlm import recycled
 

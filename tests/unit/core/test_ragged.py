@@ -15,7 +15,7 @@ from vidcompress.core.batch import batch_layouts
 from vidcompress.core.budget import Budget, VisualBudget, visual_budget
 from vidcompress.core.layout import Layout
 from vidcompress.core.method import Method, ScoredMethod
-from vidcompress.core.method_spec import get_method
+from vidcompress.core.method_lookup import get_method
 from vidcompress.core.selection import Selection, largest_remainder
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import BudgetError

@@ -13,7 +13,7 @@ from layouts import IMAGES, VIDEOS, make_tokens
 from vidcompress import errors
 from vidcompress.adapters.layouts import image_layout
 from vidcompress.core.budget import VisualBudget, visual_budget
-from vidcompress.core.method_spec import get_method
+from vidcompress.core.method_lookup import get_method
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import UnsupportedInputError
 from vidcompress.ops.merging import cosines, merge_groups, merge_neighbours, nearest

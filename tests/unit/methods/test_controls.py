@@ -10,7 +10,7 @@ from layouts import IMAGES, LAYOUTS, VIDEOS, make_tokens
 from vidcompress.adapters.layouts import image_layout, video_layout
 from vidcompress.core.budget import visual_budget
 from vidcompress.core.layout import Layout
-from vidcompress.core.method_spec import get_method
+from vidcompress.core.method_lookup import get_method
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import BudgetError
 

@@ -13,7 +13,7 @@ from layouts import IMAGES, VIDEOS, make_tokens
 from vidcompress.adapters.layouts import video_layout
 from vidcompress.core.budget import visual_budget
 from vidcompress.core.method import METHODS
-from vidcompress.core.method_spec import available_methods, get_method
+from vidcompress.core.method_lookup import available_methods, get_method
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError, UnsupportedInputError
 from vidcompress.methods.card import parse_card, read_card

@@ -15,7 +15,7 @@ from layouts import make_tokens
 from vidcompress.adapters.layouts import image_layout, video_layout
 from vidcompress.core.budget import visual_budget
 from vidcompress.core.layout import Layout
-from vidcompress.core.method_spec import available_methods, get_method
+from vidcompress.core.method_lookup import available_methods, get_method
 from vidcompress.ops.clustering import cluster_means, density_peaks
 
 WATCHED = ("_local_scalar_dense", "nonzero", "masked_select", "boolean index")

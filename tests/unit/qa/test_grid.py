@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from vidcompress.core.method import METHODS, Method
-from vidcompress.core.method_spec import available_methods, get_method
+from vidcompress.core.method_lookup import available_methods, get_method
 from vidcompress.errors import ArgumentError, BudgetError, UnsupportedInputError
 from vidcompress.qa.compare.grid import plan_comparison
 from vidcompress.qa.compare.run import agreement

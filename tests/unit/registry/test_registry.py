@@ -12,7 +12,7 @@ import pytest
 
 from vidcompress.adapters.base import Adapter, adapter_for, register_adapter
 from vidcompress.core.method import METHODS, Method, ScoredMethod, register_method
-from vidcompress.core.method_spec import available_methods, get_method
+from vidcompress.core.method_lookup import available_methods, get_method
 from vidcompress.core.selection import Selection
 from vidcompress.errors import ArgumentError, UnsupportedModelError
 from vidcompress.registry import catalogue

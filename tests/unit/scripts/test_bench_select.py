@@ -17,7 +17,7 @@ import bench_inputs
 import bench_inside
 import bench_select
 from refresh_readme import COST_FILE, ROOT, cost_table, with_table
-from vidcompress.core.method_spec import available_methods, get_method
+from vidcompress.core.method_lookup import available_methods, get_method
 
 QUARTER = Fraction(1, 4)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tiny_models import Scene, batch, tiny_model
-from vidcompress.core.method_spec import get_method
+from vidcompress.core.method_lookup import get_method
 from vidcompress.errors import ArgumentError, UnsupportedInputError
 from vidcompress.session.compress import compress_inputs
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from vidcompress.core.config.compression import FIELDS, CompressionConfig, read_method
-from vidcompress.core.method_spec import option_names, parse_method_spec
+from vidcompress.core.method_lookup import option_names
+from vidcompress.core.method_spec import parse_method_spec
 from vidcompress.errors import ArgumentError, shown
 
 DEFAULT_RATIO = 0.25

@@ -24,15 +24,8 @@ from vidcompress.core.budget import (
 from vidcompress.core.config.json_file import read_json, write_json
 from vidcompress.core.config.view_skipping import read_view_skipping
 from vidcompress.core.method import POSITIONS, Method, Positions
-from vidcompress.core.method_spec import (
-    fraction_text,
-    get_method,
-    options_from_json,
-    options_to_json,
-    parse_method_spec,
-    read_fraction,
-    with_options,
-)
+from vidcompress.core.method_lookup import get_method, options_from_json, options_to_json, with_options
+from vidcompress.core.method_spec import fraction_text, parse_method_spec, read_fraction
 from vidcompress.core.report import Report
 from vidcompress.errors import ArgumentError, nearest, shown
 

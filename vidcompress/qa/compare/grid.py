@@ -10,7 +10,8 @@ from typing import Any
 from vidcompress.checks import flag, is_whole, whole_number
 from vidcompress.core.config import CompressionConfig, read_config, read_view_skipping, takes_seed
 from vidcompress.core.method import Method
-from vidcompress.core.method_spec import available_methods, split_method_specs
+from vidcompress.core.method_lookup import available_methods
+from vidcompress.core.method_spec import split_method_specs
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
 from vidcompress.qa.question import Question, read_question
 

@@ -272,7 +272,8 @@ def _toy(side: int, geometry: str | None) -> int:
 
 def _serving(labels: Sequence[str], modality: str) -> list[str]:
     """Those of the labels that serve a modality, where images and clips are measured in one run."""
-    from vidcompress.core.method_spec import get_method, parse_method_spec
+    from vidcompress.core.method_lookup import get_method
+    from vidcompress.core.method_spec import parse_method_spec
 
     serving = []
     for label in labels:

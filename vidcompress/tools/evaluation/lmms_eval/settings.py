@@ -10,7 +10,8 @@ from typing import Any
 from vidcompress.checks import flag, is_whole, positive, whole_number, word
 from vidcompress.core.config import DEFAULT_RATIO, CompressionConfig, read_config
 from vidcompress.core.foreign_arguments import LOADING, SAMPLING, refuse
-from vidcompress.core.method_spec import options_of, parse_method_spec
+from vidcompress.core.method_lookup import options_of
+from vidcompress.core.method_spec import parse_method_spec
 from vidcompress.errors import ArgumentError, nearest, shown
 from vidcompress.loading.load import one_dtype
 
