@@ -18,7 +18,7 @@ from rich.progress import track
 from rich.table import Table
 
 import vidcompress
-from vidcompress.cli.quiet import quiet
+from vidcompress.cli.library_output import quiet
 from vidcompress.core.timing import PHASES
 
 ROOT = Path(__file__).resolve().parent.parent

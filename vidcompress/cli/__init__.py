@@ -19,7 +19,7 @@ from vidcompress.cli.compare import compare
 from vidcompress.cli.cost import cost
 from vidcompress.cli.doctor import doctor
 from vidcompress.cli.eval import evaluate
-from vidcompress.cli.helping import Command, Group, examples
+from vidcompress.cli.help_text import Command, Group, examples
 from vidcompress.cli.listings import methods, models
 from vidcompress.cli.results import results
 from vidcompress.cli.suite import suite

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vidcompress.cli.library_output import quiet
 from vidcompress.cli.options import (
     COMPRESSION,
     FILE,
@@ -39,7 +40,6 @@ from vidcompress.cli.options import (
     compression_config,
     read_options,
 )
-from vidcompress.cli.quiet import quiet
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vidcompress.cli.library_output import quiet
 from vidcompress.cli.options import (
     COMPRESSION,
     FILE,
@@ -21,7 +22,6 @@ from vidcompress.cli.options import (
     Json,
     Only,
 )
-from vidcompress.cli.quiet import quiet
 
 
 def bench(

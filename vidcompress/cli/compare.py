@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from vidcompress.cli.ask import check_media, check_numbers, check_overlay, save_pictures, say_remarks
+from vidcompress.cli.library_output import quiet
 from vidcompress.cli.options import (
     COMPRESSION,
     FILE,
@@ -37,7 +38,6 @@ from vidcompress.cli.options import (
     TimeInstruction,
     Video,
 )
-from vidcompress.cli.quiet import quiet
 
 
 def compare(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vidcompress.cli.library_output import quiet
 from vidcompress.cli.options import (
     COMPRESSION,
     INPUT,
@@ -19,7 +20,6 @@ from vidcompress.cli.options import (
     read_options,
     read_size,
 )
-from vidcompress.cli.quiet import quiet
 
 if TYPE_CHECKING:
     from vidcompress.core.config import CompressionConfig

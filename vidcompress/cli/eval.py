@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vidcompress.cli.ask import say_remarks
+from vidcompress.cli.library_output import quiet
 from vidcompress.cli.options import (
     COMPRESSION,
     INPUT,
@@ -27,7 +28,6 @@ from vidcompress.cli.options import (
     Preset,
     Quantization,
 )
-from vidcompress.cli.quiet import quiet
 
 if TYPE_CHECKING:
     from vidcompress.tools.evaluation.run.outcome import RowOutcome

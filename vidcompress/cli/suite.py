@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from vidcompress.cli.helping import Command, Group
+from vidcompress.cli.help_text import Command, Group
 from vidcompress.cli.options import Json
 
 suite = typer.Typer(

@@ -24,9 +24,9 @@ from vidcompress.tools.benchmark.journal import MeasurementJournal
 from vidcompress.tools.benchmark.measure import measure, measure_peaks
 from vidcompress.tools.benchmark.meters import PeakMeter
 from vidcompress.tools.benchmark.models import make_model, weights_bytes
-from vidcompress.tools.benchmark.plan import Workload
 from vidcompress.tools.benchmark.plot import draw_panels
 from vidcompress.tools.benchmark.probes import NOTHING, render_probes, run_probes
+from vidcompress.tools.benchmark.row import Workload
 from vidcompress.tools.benchmark.summary import _summarised
 from vidcompress.tools.benchmark.table import render
 

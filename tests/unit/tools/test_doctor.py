@@ -15,8 +15,8 @@ from vidcompress.errors import ArgumentError
 from vidcompress.media import MediaError
 from vidcompress.media.video import backends as media_backends
 from vidcompress.tools.doctor import Check, Diagnosis, decoders, devices, packages, run
+from vidcompress.tools.doctor.subprocess_child import call, describe
 from vidcompress.tools.doctor.subprocess_worker import ProbeError, SubprocessWorker
-from vidcompress.tools.doctor.worker_main import call, describe
 
 
 @pytest.fixture(scope="module")

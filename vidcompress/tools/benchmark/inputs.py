@@ -9,7 +9,7 @@ import torch
 from vidcompress.adapters.families import Geometry, get_family, read_geometry
 from vidcompress.core.devices import input_device
 from vidcompress.errors import UnsupportedInputError
-from vidcompress.tools.benchmark.plan import Workload
+from vidcompress.tools.benchmark.row import Workload
 
 
 def make_inputs(

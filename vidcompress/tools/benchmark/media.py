@@ -16,7 +16,8 @@ from vidcompress.core.devices import input_device
 from vidcompress.media import load_image, read_video
 from vidcompress.media.preprocessing.pixel_config import read_recipe
 from vidcompress.media.preprocessing.processor import Processor
-from vidcompress.tools.benchmark.plan import BenchPlan, Workload
+from vidcompress.tools.benchmark.plan import BenchPlan
+from vidcompress.tools.benchmark.row import Workload
 
 CLIP_SIZE = (640, 360)
 """(width, height) of a drawn clip, in pixels."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from vidcompress.checks import device as checked_device
 from vidcompress.checks import flag, one_of, whole_number
-from vidcompress.core.layout import Modality
 from vidcompress.errors import ArgumentError, nearest, shown
 from vidcompress.qa.compare.grid import Variant, make_grid, read_budgets
+from vidcompress.tools.benchmark.row import BenchRow, Workload
 
 STOCK = "stock"
 """The row of the untouched model: its own `generate`, with nothing of this package in between."""
@@ -27,48 +27,6 @@ MOST_REQUESTS = 1024
 MOST_NEW_TOKENS = 1 << 16
 MOST_TEXT = 1 << 20
 MOST_LAYERS = 1000
-
-
-@dataclass(frozen=True)
-class Workload:
-    """One kind of input.
-
-    Attributes:
-        modality: `image` or `video`.
-        size: (height, width) of the image in pixels, or None.
-        frames: of the clip, or 0.
-    """
-
-    modality: Modality
-    size: tuple[int, int] | None = None
-    frames: int = 0
-
-    @property
-    def name(self) -> str:
-        """Name, such as `image 672x672` (width x height) or `32 frames`."""
-        if self.size is None:
-            return f"{self.frames} frame{'s' * (self.frames > 1)}"
-        return f"image {self.size[1]}x{self.size[0]}"
-
-
-@dataclass(frozen=True)
-class BenchRow:
-    """One line of the table: a method at a budget, or the stock model.
-
-    Attributes:
-        label: the method as it was named.
-        budget: `1`, `0.25`, or `128 tokens`.
-        variant: the method at its budget; None for the stock model.
-    """
-
-    label: str
-    budget: str
-    variant: Variant | None = field(repr=False)
-
-    @property
-    def key(self) -> str:
-        """Name of the row within its group."""
-        return f"{self.label}@{self.budget}"
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from vidcompress.tools.benchmark.inputs import make_inputs
 from vidcompress.tools.benchmark.journal import MeasurementJournal, journal_head
 from vidcompress.tools.benchmark.meters import TimeStamp, wait_for
 from vidcompress.tools.benchmark.models import depth, make_model, model_metadata
-from vidcompress.tools.benchmark.plan import BenchPlan, BenchRow, Workload
+from vidcompress.tools.benchmark.plan import BenchPlan
+from vidcompress.tools.benchmark.row import BenchRow, Workload
 from vidcompress.tools.benchmark.run import OnStep
 from vidcompress.tools.benchmark.table import milliseconds
 from vidcompress.tools.runs.provenance import provenance

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vidcompress.errors import VidcompressError
-from vidcompress.tools.benchmark.plan import BenchRow, Workload
+from vidcompress.tools.benchmark.row import BenchRow, Workload
 from vidcompress.tools.cost import estimate
 from vidcompress.tools.cost.model import Model, model_of
 from vidcompress.tools.cost.operations import PRECISIONS

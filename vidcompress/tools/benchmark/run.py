@@ -21,8 +21,9 @@ from vidcompress.tools.benchmark.journal import MeasurementJournal, journal_head
 from vidcompress.tools.benchmark.measure import measure, measure_peaks, measure_threads
 from vidcompress.tools.benchmark.media import media_file, open_media, pixel_processor
 from vidcompress.tools.benchmark.models import make_model, model_metadata
-from vidcompress.tools.benchmark.plan import BenchPlan, BenchRow, Workload
+from vidcompress.tools.benchmark.plan import BenchPlan
 from vidcompress.tools.benchmark.roofline import cost_model, roofline_of_row
+from vidcompress.tools.benchmark.row import BenchRow, Workload
 from vidcompress.tools.cost.model import Model
 from vidcompress.tools.runs.provenance import provenance
 

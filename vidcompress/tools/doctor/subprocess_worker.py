@@ -69,7 +69,7 @@ class SubprocessWorker:
         self._answers = queue.Queue()
         self._process = subprocess.Popen(
             # -P: a folder called like a package in the current folder is not that package.
-            [sys.executable, "-P", "-m", "vidcompress.tools.doctor.worker_main"],
+            [sys.executable, "-P", "-m", "vidcompress.tools.doctor.subprocess_child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
