@@ -17,7 +17,7 @@ from pathlib import Path
 
 PROBE = """
 import importlib.util, json, vidcompress
-from vidcompress import resources
+from vidcompress.loading import resources
 print(json.dumps({
     "package": vidcompress.__file__,
     "stray": [name for name in ("models", "configs", "tests", "scripts", "examples") if importlib.util.find_spec(name)],
