@@ -19,9 +19,17 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
 )
 
-from vidcompress.adapters import Adapter, Traits, Visual, image_layout, stock_positions, video_layout
-from vidcompress.core.tokens import Evidence, VisualTokens
-from vidcompress.errors import UnsupportedInputError
+from vidcompress import UnsupportedInputError
+from vidcompress.adapters import (
+    Adapter,
+    Evidence,
+    Traits,
+    Visual,
+    VisualTokens,
+    image_layout,
+    stock_positions,
+    video_layout,
+)
 
 IMAGE, VIDEO, PAD = 90, 91, 0
 MERGE, PATCH = 2, 14

@@ -61,3 +61,25 @@ def measurement_progress() -> Iterator[Callable[[int, int, str], None]]:
         yield lambda done, total, description: progress.update(
             task, completed=done, total=total, description=description
         )
+
+
+@contextmanager
+def drawing_progress(name: str) -> Iterator[Callable[[int, int], None]]:
+    """Bar of drawn questions on a terminal; nothing elsewhere.
+
+    Args:
+        name: of the benchmark that is drawn.
+
+    Yields:
+        A function to call with the questions drawn and the questions in all.
+    """
+    if not sys.stderr.isatty():
+        yield lambda done, of: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(f"drawing {name}", total=None)
+        yield lambda done, of: progress.update(task, completed=done, total=of)

@@ -155,19 +155,24 @@ class Adapter(ABC):
             mask: (row, column), 0 at padding; None for no padding.
 
         Returns:
-            (axis, row, column) int64 with `traits.axes` axes; `positions.stock_positions` asks the model for them.
+            (axis, row, column) int64 with `traits.axes` axes; `adapters.stock_positions` asks the model for them.
 
         Raises:
             UnsupportedInputError: inputs without what positions follow from.
         """
         return None
 
+    @classmethod
     def hand_over(
-        self, rows: Mapping[str, Sequence[Tensor]], deep: Mapping[str, Sequence[Sequence[Tensor]]]
+        cls,
+        traits: Traits,
+        rows: Mapping[str, Sequence[Tensor]],
+        deep: Mapping[str, Sequence[Sequence[Tensor]]],
     ) -> dict[str, Any]:
-        """Encoder outputs of the surviving tokens, as the model takes them in `mm_encoder_outputs`.
+        """Encoder outputs of the surviving tokens for `mm_encoder_outputs`; inputs that are saved need no model for it.
 
         Args:
+            traits: of the model.
             rows: by key of `sent_as`, one (k, D) tensor per prompt row that has visuals of it, in order.
             deep: by the same key, companions of the same tokens: per level one (k, D) tensor per prompt row.
 
@@ -176,8 +181,9 @@ class Adapter(ABC):
         """
         from vidcompress.adapters.stock import encoded_visuals
 
-        container = self.traits.container
-        return {key: encoded_visuals(parts, deep.get(key, ()), container) for key, parts in rows.items()}
+        return {
+            key: encoded_visuals(parts, deep.get(key, ()), traits.container) for key, parts in rows.items()
+        }
 
     def projected_rows(self, layout: Layout) -> int:
         """How many rows go through the projector for an image or a video: every patch of its views.
@@ -239,9 +245,8 @@ class Adapter(ABC):
 
         Returns:
             For each visual its tokens exactly as the stock model would splice them; where `may_defer` is set, they may
-            be `LazyTokens`. The evidence `hidden` and
-            `cls_hidden` goes with `VisualTokens.project`; without a projector both may be left out, and methods that
-            merge what it reads merge the features instead.
+            be `LazyTokens`. The evidence `hidden` and `cls_hidden` goes with `VisualTokens.project`; without one
+            both may be left out, and methods that merge what it reads merge the features instead.
         """
 
     def encode_chosen(

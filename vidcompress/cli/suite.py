@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -67,11 +64,12 @@ def make(
 ) -> None:
     """Draw a benchmark into a folder; the same options give the same questions and pictures."""
     from vidcompress.errors import ArgumentError
+    from vidcompress.progress import drawing_progress
     from vidcompress.tools.evaluation.suite import make as draw
 
     if not out:
         raise ArgumentError("out='': must be the name of a folder, such as data/needle")
-    with _bar(name) as show:
+    with drawing_progress(name) as show:
         data = draw(
             name,
             out,
@@ -94,18 +92,3 @@ def path() -> None:
     from vidcompress.tools.evaluation.suite import tasks_folder
 
     typer.echo(str(tasks_folder()))
-
-
-@contextmanager
-def _bar(name: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr, on a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda done, of: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(f"drawing {name}", total=None)
-        yield lambda done, of: progress.update(task, completed=done, total=of)

@@ -161,28 +161,22 @@ def compress_with(
             sent = _projected(tokens, selections)
         with phase(timings, "compress", device):
             features = _row_features(adapter, prompt, tokens, selections, sent)
+    original = settings.resolved_positions == "original"
     values: dict[str, Any] = splice(
         inputs,
         prompt,
         kept,
         placeholders={"image": adapter.placeholder("image"), "video": adapter.placeholder("video")},
         pad_token_id=pad_token_id(adapter.model, prompt),
-        original_positions=settings.resolved_positions == "original",
+        original_positions=original,
         positions=full_positions(adapter, inputs, mask, settings),
     )
-    if (
-        settings.resolved_positions == "original"
-        and features.rows
-        and for_generate
-        and adapter.traits.axes == 1
-    ):
+    if original and features.rows and for_generate and adapter.traits.axes == 1:
         # Without a cache transformers reads a gap as the start of another sequence.
         values["use_cache"] = True
-    plan = (
-        None
-        if settings.method.inside is None
-        else plan_pruning(prompt, kept, settings, len(adapter.decoder.layers))
-    )
+    plan = None
+    if settings.method.inside is not None:
+        plan = plan_pruning(prompt, kept, settings, len(adapter.decoder.layers))
     if inputs.get("logits_to_keep") is not None:
         columns = ShortColumns(prompt, kept, ids.shape[1], plan)
         values["logits_to_keep"] = columns.logits_to_keep(inputs["logits_to_keep"])

@@ -62,7 +62,7 @@ class CompressedInputs(Mapping[str, Any]):
         inside: Pruning | None = None,
     ) -> None:
         self._values, self.features, self.report, self.inside = values, features, report, inside
-        self._hand_over = adapter.hand_over
+        self._hand_over, self._traits = adapter.hand_over, adapter.traits  # neither holds the model
 
     def pruning(self) -> AbstractContextManager[None]:
         """The block in which the model is called: `with inputs.pruning(): model.generate(**inputs)`.
@@ -126,7 +126,7 @@ class CompressedInputs(Mapping[str, Any]):
                     f"method {self.report.method!r} prunes inside the language model: call it within "
                     "`with inputs.pruning():` of the same thread, or use the vidcompress.compress block"
                 )
-            return self._hand_over(self.features.rows, self.features.deep)
+            return self._hand_over(self._traits, self.features.rows, self.features.deep)
         return self._values[key]
 
     def __iter__(self) -> Iterator[str]:

@@ -95,11 +95,15 @@ def spread(tokens: VisualTokens, layout: Layout, follows: Sequence[int]) -> Visu
 def encode_new_frames(
     adapter: Adapter,
     visuals: Sequence[Visual],
-    wanted: Sequence[Evidence],
+    evidence: Sequence[Evidence],
     frames: Sequence[tuple[int, ...] | None],
     settings: CompressionConfig,
 ) -> tuple[list[VisualTokens], list[int]]:
-    """Encode of each clip the frames that are new, spread their tokens over all, and count the others."""
+    """Tokens of clips of which only the new frames are encoded, and the number of frames spared in each.
+
+    Raises:
+        UnsupportedInputError: a family that encodes patches.
+    """
     _check_pictures(visuals)
     asked, follows, layouts = [], [], []
     for visual, some in zip(visuals, frames, strict=True):
@@ -112,7 +116,7 @@ def encode_new_frames(
         layouts.append(
             visual.layout if some is None else visual.layout.restrict_to_frames(index.to(device), every)
         )
-    encoded = adapter.encode(visuals, wanted, asked, settings.max_views)
+    encoded = adapter.encode(visuals, evidence, asked, settings.max_views)
     spared = [len(follow) - len(new) for follow, new in zip(follows, asked, strict=True)]
     whole = [
         spread(tokens, layout, follow) if less else tokens
@@ -125,17 +129,17 @@ def encode_worthy_crops(
     adapter: Adapter,
     visuals: Sequence[Visual],
     plans: Sequence[VisualBudget],
-    wanted: Sequence[Evidence],
+    evidence: Sequence[Evidence],
     settings: CompressionConfig,
 ) -> tuple[list[VisualTokens], list[int]]:
-    """Encode of each image the thumbnail and the crops that the method gives anything, and count the others."""
+    """Tokens of images of which only the thumbnail and the crops that get tokens are encoded, and the views spared."""
 
     def choose(number: int, thumbnail: VisualTokens) -> tuple[int, ...] | None:
         with full_precision(thumbnail.layout.view):
             method: Method = settings.method
             return method.crops(thumbnail, visuals[number].layout, plans[number])
 
-    images = adapter.encode_chosen(visuals, wanted, choose, settings.max_views)
+    images = adapter.encode_chosen(visuals, evidence, choose, settings.max_views)
     return [tokens for tokens, _ in images], [
         len(v.layout.views) - n for v, (_, n) in zip(visuals, images, strict=True)
     ]

@@ -160,7 +160,7 @@ def check_masked(
     renumbered = (mask.cumsum(-1) - 1).clamp(min=0)
     originals = full.get("position_ids", (full["attention_mask"].cumsum(-1) - 1).clamp(min=0))
     slow = dict(full) | {
-        "mm_encoder_outputs": adapter.hand_over(rows, full.features.deep),
+        "mm_encoder_outputs": adapter.hand_over(adapter.traits, rows, full.features.deep),
         "attention_mask": mask,
         "position_ids": originals if positions == "original" else renumbered,
     }

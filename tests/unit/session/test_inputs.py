@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,16 @@ def qa() -> Any:
     return vidcompress.VisualQA.from_pretrained()
 
 
-@pytest.fixture
-def made(qa: Any) -> Any:
+def qa_inputs(qa: Any) -> Any:
     chat = [
         {"role": "user", "content": [{"type": "image", "path": SCENE}, {"type": "text", "text": "what ?"}]}
     ]
-    inputs = qa.processor.apply_chat_template(chat, tokenize=True, return_dict=True)
-    return vidcompress.compress_inputs(qa.model, inputs, retention_ratio=0.5)
+    return qa.processor.apply_chat_template(chat, tokenize=True, return_dict=True)
+
+
+@pytest.fixture
+def made(qa: Any) -> Any:
+    return vidcompress.compress_inputs(qa.model, qa_inputs(qa), retention_ratio=0.5)
 
 
 def features(inputs: Any) -> list[torch.Tensor]:
@@ -90,3 +94,13 @@ def test_what_is_no_place(args: tuple[Any, ...], kwargs: dict[str, Any], message
     with pytest.raises(ArgumentError, match=message):
         made.to(*args, **kwargs)
     assert features(made)[0] is before[0], "nothing was moved"
+
+
+def test_saved_inputs_hold_no_model(qa: Any, made: Any) -> None:
+    saved = pickle.dumps(made)
+    assert len(saved) < 2**20 < len(pickle.dumps(qa.model))
+    read = pickle.loads(saved)
+    assert torch.equal(read["input_ids"], made["input_ids"])
+    assert all(map(torch.equal, features(read), features(made)))
+    fewer = features(vidcompress.compress_inputs(qa.model, qa_inputs(qa), retention_ratio=0.25))
+    assert features(read)[0].shape != fewer[0].shape
