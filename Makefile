@@ -24,10 +24,11 @@ PYTEST_ARGS ?=
 FUZZ_ARGS ?=
 MUTANTS_ARGS ?=
 BENCH_ARGS ?=
+PAGES ?=
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-older test-versions test-newest mutants fuzz lint format readme accuracy bench bench-gpu wheel-test clean
+.PHONY: help install demo test test-older test-versions test-newest mutants fuzz lint format snippets docs docs-links accuracy bench bench-gpu wheel-test clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -37,7 +38,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "installing into $(VENV) (the first time takes a few minutes)"
 	@$(PIP) -c constraints.txt $(TORCH)
 	@$(BIN)/python -m pip uninstall -qqy vidcompress  # its former name, in an environment that was made before
-	@$(PIP) -c constraints.txt -e '.[dev,decord,plot]' $(LMMS_NEEDS)
+	@$(PIP) -c constraints.txt -e '.[dev,decord,plot,docs]' $(LMMS_NEEDS)
 	@$(PIP) -c constraints.txt --no-deps lmms-eval opencv-python-headless
 	@$(PIP) -c constraints.txt --no-deps --upgrade --target $(VENV)/torchvision torchvision
 	@touch $@
@@ -60,8 +61,16 @@ format: $(STAMP)  ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-readme: $(STAMP)  ## write beneath the README's snippets what they print, and its tables of methods and costs
-	$(OFFLINE) $(BIN)/python scripts/refresh_readme.py
+snippets: $(STAMP)  ## write beneath the snippets of README and docs what they print, and their tables of methods and costs
+	$(OFFLINE) $(BIN)/python scripts/refresh_documents.py $(PAGES)
+
+docs: $(STAMP)  ## build the documentation into docs/_build, offline; a warning or a dead link is an error
+	$(OFFLINE) PYTHONPATH=$(CURDIR) $(BIN)/sphinx-build -q -W --keep-going -c docs -d docs/_build/doctrees . docs/_build/html
+	$(BIN)/python scripts/check_site.py docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+docs-links: $(STAMP)  ## look up every link of the documentation that leaves it; needs the network
+	PYTHONPATH=$(CURDIR) $(BIN)/sphinx-build -q -c docs -d docs/_build/doctrees -b linkcheck . docs/_build/links
 
 fuzz: $(STAMP)  ## read 10,000 broken clips, pictures and checkpoints; findings and the journal go to runs/fuzz
 	$(OFFLINE) $(BIN)/python scripts/fuzz.py --out docs/results/fuzz.json $(FUZZ_ARGS)
@@ -123,5 +132,5 @@ wheel-test: $(STAMP)  ## build the wheel, install it into an empty environment, 
 	$(WHEEL_VENV)/bin/python scripts/wheel_check.py --examples examples
 
 clean:  ## remove what make made (environments stay; delete .venv* to be rid of those)
-	rm -rf dist build runs/wheel-venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf dist build docs/_build runs/wheel-venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +

@@ -2,8 +2,8 @@
 
     python scripts/accuracy_table.py
 
-A table stands between `<!-- accuracy:WHAT -->` and `<!-- /accuracy -->` in the README, the models' cards or
-docs/results/accuracy.md; what is between is replaced. WHAT is `all` (every method, model, medium and ratio), `standing`
+A table stands between `<!-- accuracy:WHAT -->` and `<!-- /accuracy -->` in any document; what is
+between is replaced. WHAT is `all` (every method, model, medium and ratio), `standing`
 (which methods beat the controls), `MODEL-MEDIUM` (one result, a line per method), `full/MODEL-MEDIUM` (with tokens and
 question types), `boosts/MODEL-MEDIUM` (compositions) or `FOLDER/NAME` (docs/results/FOLDER/NAME.json, in full).
 The plots beside them, docs/results/accuracy*.png and .svg, are drawn again where matplotlib is installed.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from documents import documents
 from shapes_accuracy.overview import (
     CONTROLS,
     best_control,
@@ -111,7 +112,7 @@ def standing(results: list[dict[str, Any]]) -> str:
 
 def pages() -> list[Path]:
     """The files that hold marked tables."""
-    return [ROOT / "README.md", ROOT / "docs/results/accuracy.md", *sorted(ROOT.glob("models/*/README.md"))]
+    return [page for page in documents() if MARK.search(page.read_text(encoding="utf-8"))]
 
 
 def draw(results: list[dict[str, Any]], path: Path) -> None:
@@ -200,7 +201,7 @@ def main(
         bool, typer.Option("--check", help="Change nothing; fail if a card is out of date.")
     ] = False,
 ) -> None:
-    """Fill the tables of the README, of all model cards and of docs/results/accuracy.md, and draw the plot."""
+    """Fill the tables of all documents, and draw the plots."""
     stale = []
     for card in pages():
         text = card.read_text()

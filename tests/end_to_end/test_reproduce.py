@@ -105,4 +105,4 @@ def test_links_and_options_in_the_text() -> None:
     known = set().union(*(options_of(name) for name in ("eval", "results", "doctor", "ask")))
     for option in re.findall(r"`(?:[^`]* )?(--[a-z][a-z-]+)", PAGE):
         assert option in known, option
-    assert "docs/reproduce.md" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "(reproduce.md)" in (ROOT / "docs" / "index.md").read_text(encoding="utf-8")

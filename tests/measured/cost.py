@@ -14,13 +14,13 @@ from .said import holds, result, says, span
 PERFORMANCE = "docs/performance.md"
 
 
-@says("README.md")
+@says("docs/index.md")
 def one_photo() -> str:
     total = estimate("llava-next-7b", size=(672, 672)).visual["total"]
     return f"reads about {round(total + 10, -1):,} tokens: {total:,} of them are the photo."
 
 
-@says("README.md")
+@says("docs/cost.md")
 def the_headline() -> str:
     whole, tenth = estimate(), estimate(method="globalcom2", retention_ratio=0.1)
     flops = [row.prefill_flops["llm_viewer"] / 1e12 for row in (whole, tenth)]
@@ -31,7 +31,7 @@ def the_headline() -> str:
     )
 
 
-@says("README.md")
+@says(PERFORMANCE)
 def shares_of_encoding() -> str:
     rows = sorted(result("bench_select")["rows"], key=lambda row: -row["share_of_encoder"])
     above = [row for row in rows if row["share_of_encoder"] > 0.02]
@@ -49,7 +49,7 @@ def shares_of_encoding() -> str:
     )
 
 
-@says("README.md")
+@says(PERFORMANCE)
 def memory_of_encoding() -> str:
     found = result("encode_memory")
     families = {entry["family"] for entry in found["growth"]}
@@ -68,7 +68,7 @@ def memory_of_encoding() -> str:
     )
 
 
-@says("README.md")
+@says("docs/faq.md")
 def broken_files() -> str:
     found = result("fuzz")
     holds(not found["findings"], "the last run found nothing")

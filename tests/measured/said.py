@@ -11,17 +11,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from documents import documents, name_of
+
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
+NO_FIGURES_OF_OURS = ("docs/reproduce.md", "CHANGELOG.md")
+"""What these state is the papers' own, or was true when it was written."""
 PAGES = (
-    "README.md",
-    "docs/design.md",
-    "docs/performance.md",
-    "docs/performance-fast.md",
-    "docs/suite.md",
-    "docs/results/accuracy.md",
-    "models/tiny-onevision/README.md",
-    "models/tiny-next/README.md",
+    *(name for name in map(name_of, documents()) if name not in NO_FIGURES_OF_OURS),
     *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "vidcompress/methods/cards").glob("*.md"))),
 )
 """Documents whose figures are looked at."""
@@ -121,13 +118,21 @@ def missing(text: str, page: str, table: Sequence[Sentence] = TABLE) -> list[str
     return found
 
 
+@lru_cache(maxsize=1)
+def passages() -> frozenset[str]:
+    """The passages of the whole table, as `words`."""
+    return frozenset(words(sentence.text()) for sentence in TABLE)
+
+
 def uncovered(text: str, page: str, exempt: tuple[str, ...]) -> Iterator[str]:
-    """Figures of a text that stand in no passage of the table and in no exempt phrase, with what "
-    "is around them."""
+    """Figures of a text that stand in no passage of the table and in no exempt phrase, with what is around them.
+
+    A passage covers its figures in every document, so that one may quote another; what was changed in the quotation is
+    not covered.
+    """
     text = prose(text)
     covered = [False] * len(text)
-    passages = [words(sentence.text()) for sentence in TABLE if sentence.page == page]
-    for passage in (*passages, *map(words, exempt)):
+    for passage in (*passages(), *map(words, exempt)):
         at = text.find(passage)
         while at >= 0:
             covered[at : at + len(passage)] = [True] * len(passage)

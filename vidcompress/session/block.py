@@ -54,15 +54,15 @@ def compress(
     Args:
         model: a stock transformers model of a supported family, or a wrapper of `torch.compile`, PEFT, accelerate or
             DistributedDataParallel around one; calls of the wrapper and of the model in it are compressed alike.
-        method, config, retention_ratio, max_tokens, separators, positions, policy, max_views, encoder_saving,
-            options: as in `compress_inputs`.
+        method, config, retention_ratio, max_tokens, separators, positions, policy, max_views, encoder_saving, options:
+            as in `compress_inputs`.
 
     Yields:
         A session whose `.report` describes the latest call.
 
     Raises:
         CompressionStateError: the model is inside another `compress` block already, or in a call that began in one.
-        Otherwise as `compress_inputs`, at entry for the arguments and at each call for the inputs.
+        VidcompressError: as `compress_inputs`, at entry for the arguments and at each call for the inputs.
     """
     arguments = {
         "method": method,

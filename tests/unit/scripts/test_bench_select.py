@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "scripts"))
 import bench_inputs
 import bench_inside
 import bench_select
-from refresh_readme import COST_FILE, ROOT, cost_table, with_table
+from documents import documents
+from refresh_documents import COST_FILE, ROOT, cost_table, with_tables
 from vidcompress.core.method_lookup import available_methods, get_method
 
 QUARTER = Fraction(1, 4)
@@ -87,18 +88,22 @@ def test_the_table_says_what_was_measured() -> None:
     assert "`python x.py` at commit 0123456789." in text
 
 
-def test_the_readme_has_the_last_run_with_every_method() -> None:
+def test_the_last_run_has_every_method() -> None:
     result = json.loads(COST_FILE.read_text(encoding="utf-8"))
     assert not result["provenance"]["dirty"]
     timed = {row["method"] for row in result["rows"]}
     assert bench_select.LOOPED <= timed <= set(available_methods()), "a new method comes with the next run"
-    readme = (COST_FILE.parents[2] / "README.md").read_text(encoding="utf-8")
-    assert f"<!-- selection -->\n{cost_table(result)}\n<!-- /selection -->" in readme
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert f"<!-- selection -->\n{cost_table(result)}\n<!-- /selection -->" in page
 
 
-def test_the_readme_holds_the_table_of_the_committed_run() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert with_table(text) == text
+def test_documents_hold_the_tables_of_the_committed_run() -> None:
+    for page in documents():
+        text = page.read_text(encoding="utf-8")
+        assert with_tables(text, page) == text, page
+    page = ROOT / "docs" / "performance.md"
+    text = page.read_text(encoding="utf-8")
     start, end = "<!-- selection -->\n", "<!-- /selection -->"
     emptied = text[: text.index(start) + len(start)] + text[text.index(end) :]
-    assert with_table(emptied) == text
+    assert emptied != text
+    assert with_tables(emptied, page) == text

@@ -102,7 +102,7 @@ def build_result(
         corrupt: number of journal lines that could not be read; their questions were answered again.
 
     Returns:
-        The result as JSON values; the README describes it.
+        The result as JSON values; docs/guide-benchmarks.md describes it.
     """
     begun = starts(events)
     last_start: Mapping[str, Any] = begun[-1] if begun else {}

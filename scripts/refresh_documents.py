@@ -1,7 +1,8 @@
-"""Write into README.md what its Python snippets print, beneath them as comments, and its tables of methods and costs.
+"""Write into the documents what their Python snippets print, beneath them as comments, and tables of methods and costs.
 
-python scripts/refresh_readme.py            # rewrites README.md
-python scripts/refresh_readme.py --check    # fails where README.md says something else (times may differ)
+python scripts/refresh_documents.py                    # rewrites README.md, CONTRIBUTING.md, the pages of docs/, ...
+python scripts/refresh_documents.py README.md          # rewrites this one
+python scripts/refresh_documents.py --check            # fails where one says something else (times may differ)
 """
 
 from __future__ import annotations
@@ -18,34 +19,41 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from documents import BLOCK, ROOT, block_of, documents, name_of
 from vidcompress.cli.listings import method_entries
 
-ROOT = Path(__file__).resolve().parent.parent
 COST = re.compile(r"(<!-- selection -->)\n.*?(<!-- /selection -->)", flags=re.DOTALL)
 COST_FILE = ROOT / "docs" / "results" / "bench_select.json"
 TABLE = re.compile(r"(<!-- methods -->)\n.*?(<!-- /methods -->)", flags=re.DOTALL)
-BLOCK = re.compile(r"^```python\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
+CARDS = ROOT / "vidcompress" / "methods" / "cards"
 
 
-def refreshed(text: str) -> str:
-    """Return `text` with the comments beneath each statement of its snippets replaced by what it prints, and the table.
+def refreshed(text: str, page: Path) -> str:
+    """Return a document with its tables, and beneath each statement of its snippets, as comments, what it prints.
 
-    The snippets run one after another in one namespace, in a temporary folder that sees `examples/`.
+    The snippets of a page run one after another in one namespace, in a temporary folder that sees `examples/`. A block
+    that is the content of a file is no snippet. What a snippet raises comes through, with its line as a note.
     """
-    names: dict[str, object] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "examples").symlink_to(ROOT / "examples")
-        before = os.getcwd()
-        os.chdir(folder)
+    text, names = with_tables(text, page), {"__name__": "snippet"}
+
+    def one(match: re.Match[str]) -> str:
+        block = block_of(match)
+        if block.language != "python" or block.files:
+            return match[0]
         try:
-            return BLOCK.sub(lambda match: f"```python\n{_with_output(match[1], names)}```", with_table(text))
-        finally:
-            os.chdir(before)
+            return f"```python\n{_with_output(block.body, names)}```"
+        except Exception as error:
+            error.add_note(f"in the snippet of {name_of(page)}, line {block.line}")
+            raise
+
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        Path("examples").symlink_to(ROOT / "examples")
+        return BLOCK.sub(one, text)
 
 
-def with_table(text: str) -> str:
-    """Return `text` with the table of methods made anew from their cards, and that of costs from the last run."""
-    text = TABLE.sub(lambda match: f"{match[1]}\n{methods_table()}\n{match[2]}", text)
+def with_tables(text: str, page: Path) -> str:
+    """Return a document with the table of methods made anew from their cards, and that of costs from the last run."""
+    text = TABLE.sub(lambda match: f"{match[1]}\n{methods_table(page)}\n{match[2]}", text)
     result = json.loads(COST_FILE.read_text(encoding="utf-8"))
     return COST.sub(lambda match: f"{match[1]}\n{cost_table(result)}\n{match[2]}", text)
 
@@ -85,14 +93,20 @@ def _costs(row: dict[str, Any] | None) -> list[str]:
     ]
 
 
-def methods_table() -> str:
-    """The methods that come with the package as a Markdown table: those with a paper first, then by name."""
+def methods_table(page: Path) -> str:
+    """The methods that come with the package as a Markdown table: those with a paper first, then by name.
+
+    In the pages of docs/, which has pages of the cards, a name is a link to its card.
+    """
     entries = [entry for entry in method_entries() if entry["package"] is None]
     rows = ["| method | serves | what it does |", "|---|---|---|"]
     for entry in sorted(entries, key=lambda entry: (not entry["paper"], entry["name"])):
         number = re.search(r"arXiv (\d+\.\d+)", entry["paper"])
         paper = f" ([paper](https://arxiv.org/abs/{number[1]}))" if number else ""
-        rows.append(f"| `{entry['name']}` | {', '.join(entry['modalities'])} | {entry['summary']}{paper} |")
+        name = f"`{entry['name']}`"
+        if page.parent != ROOT:
+            name = f"[{name}]({os.path.relpath(CARDS, page.parent)}/{entry['name']}.md)"
+        rows.append(f"| {name} | {', '.join(entry['modalities'])} | {entry['summary']}{paper} |")
     return "\n".join(rows)
 
 
@@ -109,7 +123,7 @@ def _with_output(block: str, names: dict[str, object]) -> str:
     for number, (statement, end) in enumerate(zip(statements, ends, strict=True)):
         said = io.StringIO()
         with contextlib.redirect_stdout(said):
-            exec(compile(ast.Module([statement], []), "README.md", "exec"), names)
+            exec(compile(ast.Module([statement], []), "<snippet>", "exec"), names)
         written += lines[statement.lineno - 1 : end]
         written += [f"# {line}".rstrip() for line in said.getvalue().splitlines()]
         until = statements[number + 1].lineno - 1 if number + 1 < len(statements) else len(lines)
@@ -118,19 +132,26 @@ def _with_output(block: str, names: dict[str, object]) -> str:
 
 
 def main() -> None:
-    """Rewrite or check README.md."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--check", action="store_true", help="change nothing; exit 1 where the README is out of date"
+    """Rewrite or check documents."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    path = ROOT / "README.md"
-    old = path.read_text(encoding="utf-8")
-    check = parser.parse_args().check
-    new = refreshed(old)
-    if not check:
-        path.write_text(new, encoding="utf-8")
-    elif without_times(new) != without_times(old):
-        sys.exit("README.md does not say what its snippets print; run make readme")
+    parser.add_argument("pages", nargs="*", type=Path, help="documents; all of them where none is named")
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing; exit 1 where a document is out of date"
+    )
+    given = parser.parse_args()
+    stale = []
+    for page in [path.resolve() for path in given.pages] or documents():
+        old = page.read_text(encoding="utf-8")
+        new = refreshed(old, page)
+        if without_times(new) != without_times(old):
+            stale.append(name_of(page))
+        if not given.check and new != old:
+            page.write_text(new, encoding="utf-8")
+    print(f"{'out of date' if given.check else 'changed'}: {', '.join(stale) or 'nothing'}")
+    if given.check and stale:
+        sys.exit("these do not say what their snippets print; run make snippets")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""CONTRIBUTING is true: its walk-through, followed to the letter, makes a method and a family that work."""
+"""The guides are true: their walks, followed to the letter, make a method and a family that work."""
 
 from __future__ import annotations
 
@@ -11,28 +11,26 @@ from pathlib import Path
 
 import pytest
 
+from documents import blocks
+
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "docs" / "guide-method.md", ROOT / "docs" / "guide-family.md"]
 OUTSIDE = ROOT / "tests" / "outside"
-FILES = re.compile(
-    r"^(?P<line>[^\n]*`[^\n]*):\n\n```(?:python|markdown|toml)\n(?P<body>.*?)^```", re.DOTALL | re.MULTILINE
-)
 
 
-def blocks() -> dict[str, str]:
+def files() -> dict[str, str]:
     """The content of each file that the line above a code block names."""
     found = {}
-    for match in FILES.finditer(TEXT):
-        for path in re.findall(r"`([\w./-]+\.\w+)`", match["line"]):
-            assert path not in found, f"{path} is written twice"
-            found[path] = match["body"]
+    for page in PAGES:
+        for block in blocks(page.read_text(encoding="utf-8")):
+            for path in block.files:
+                assert path not in found, f"{path} is written twice"
+                found[path] = block.body
     return found
 
 
-HERE = {
-    path: body for path, body in blocks().items() if (ROOT / path).parent.is_dir() and path.count("/") > 1
-}
-ELSEWHERE = {path: body for path, body in blocks().items() if path not in HERE}
+HERE = {path: body for path, body in files().items() if (ROOT / path).parent.is_dir() and path.count("/") > 1}
+ELSEWHERE = {path: body for path, body in files().items() if path not in HERE}
 
 
 def test_the_walk_through_names_its_files() -> None:
@@ -56,7 +54,7 @@ def test_from_a_package_of_ones_own_it_is_the_package_under_test() -> None:
     assert set(ELSEWHERE) == tracked - {"tests/test_every_way.py"}
     for path, body in ELSEWHERE.items():
         assert body == (OUTSIDE / path).read_text(encoding="utf-8"), (
-            f"CONTRIBUTING and tests/outside/{path} differ"
+            f"the guides and tests/outside/{path} differ"
         )
 
 
@@ -66,17 +64,24 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = tmp_path_factory.mktemp("followed")
     for name in ("vidcompress", "tests", "scripts"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("models", "configs", "examples", "docs"):
+    (copy / "docs").mkdir()
+    for path in (ROOT / "docs").iterdir():
+        if path.suffix == ".md":
+            shutil.copy(path, copy / "docs" / path.name)
+    for name in ("models", "configs", "examples", "docs/results", "docs/api"):
         (copy / name).symlink_to(ROOT / name)
-    for name in ("pyproject.toml", "Makefile", "README.md", "CONTRIBUTING.md", "LICENSE", "constraints.txt"):
-        shutil.copy(ROOT / name, copy / name)
-    for path, body in HERE.items():
-        (copy / path).write_text(body, encoding="utf-8")
-    rows = re.findall(r"^\| `[^\n]*\|$", TEXT, flags=re.MULTILINE)
-    readme = (copy / "README.md").read_text(encoding="utf-8")
-    last = re.findall(r"^\| `llava[^\n]*\n", readme, flags=re.MULTILINE)[-1]
-    (copy / "README.md").write_text(readme.replace(last, last + "\n".join(rows) + "\n"), encoding="utf-8")
-    run(copy, "scripts/refresh_readme.py")  # what `make readme` runs
+    for path in (ROOT / name for name in ("pyproject.toml", "Makefile", "LICENSE", "constraints.txt")):
+        shutil.copy(path, copy / path.name)
+    for path in ROOT.glob("*.md"):
+        shutil.copy(path, copy / path.name)
+    for name, body in HERE.items():
+        (copy / name).write_text(body, encoding="utf-8")
+    models = copy / "docs" / "models.md"
+    rows = re.findall(r"^\| `llava`[^\n]*\|$", PAGES[1].read_text(encoding="utf-8"), flags=re.MULTILINE)
+    text = models.read_text(encoding="utf-8")
+    last = re.findall(r"^\| `llava[^\n]*\n", text, flags=re.MULTILINE)[-1]
+    models.write_text(text.replace(last, last + "\n".join(rows) + "\n"), encoding="utf-8")
+    run(copy, "scripts/refresh_documents.py", "docs/methods.md")  # what `make snippets` runs
     return copy
 
 
@@ -95,7 +100,8 @@ def test_here_it_makes_a_method_and_a_family(checkout: Path) -> None:
     files += [
         "tests/unit/methods/test_options.py",
         "tests/unit/registry/test_registry.py",
-        "tests/end_to_end/test_readme.py",
+        "tests/end_to_end/test_documents.py::test_every_method_has_its_row",
+        "tests/end_to_end/test_documents.py::test_every_family_and_embedded_model_is_in_the_list",
     ]
     options = ["-m", "pytest", "-q", "-p", "no:cacheprovider"]
     assert " passed" in run(checkout, *options, *files)
@@ -103,24 +109,12 @@ def test_here_it_makes_a_method_and_a_family(checkout: Path) -> None:
 
 
 @pytest.mark.slow
-def test_here_it_is_in_the_lists_and_in_the_readme(checkout: Path) -> None:
+def test_here_it_is_in_the_lists_and_in_the_pages(checkout: Path) -> None:
     listed = run(checkout, "-c", "from vidcompress.cli import main; main(['methods'])")
     assert "Tokens unlike their left neighbour" in listed
     assert "llava15" not in listed
     assert "Llava15Adapter" in run(checkout, "-c", "from vidcompress.cli import main; main(['models'])")
-    readme = (checkout / "README.md").read_text(encoding="utf-8")
-    assert (
-        "| `edges` | image, video | Tokens unlike their left neighbour, where something begins or ends. |"
-        in readme
-    )
-    assert "| `llava` (LLaVA-1.5) |" in readme
-
-
-def test_commands_are_those_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
-    from vidcompress.cli import main
-
-    for words in re.findall(r"^vidcompress ([a-z]+)", TEXT, flags=re.MULTILINE):
-        with pytest.raises(SystemExit) as stop:
-            main([words, "--help"])
-        assert not stop.value.code
-    assert "Usage" in capsys.readouterr().out
+    card = "[`edges`](../vidcompress/methods/cards/edges.md)"
+    row = f"| {card} | image, video | Tokens unlike their left neighbour, where something begins or ends. |"
+    assert row in (checkout / "docs" / "methods.md").read_text(encoding="utf-8")
+    assert "| `llava` (LLaVA-1.5) |" in (checkout / "docs" / "models.md").read_text(encoding="utf-8")
