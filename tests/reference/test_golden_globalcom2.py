@@ -30,7 +30,7 @@ def test_geometry_scales_tokens_and_order_match(case: str, dtype: torch.dtype) -
     for number, ratio in enumerate(data[f"{case}_R"].tolist()):
         budget = visual_budget(layout, 1, ratio=Fraction(str(ratio)), separators="keep", policy="reference")
         commander = commander_of_image(tokens.evidence[CLS], layout)
-        rates = allocate(commander, layout, budget.ratio, policy="reference")
+        rates, _ = allocate(commander, layout, budget.ratio, policy="reference")
         np.testing.assert_allclose(rates[1:].numpy(), data[f"{case}_scales"][number], rtol=0, atol=1e-10)
 
         index = GlobalCom2().select(tokens, budget).index.tolist()
@@ -73,7 +73,7 @@ def test_float32_sums_would_not_do() -> None:
         tokens, _ = image(case, torch.float32)
         commander = commander_of_image(tokens.evidence[CLS], tokens.layout)
         for ratio in data[f"{case}_R"].tolist():
-            rates = allocate(commander, tokens.layout, ratio, policy="reference")[1:]
+            rates = allocate(commander, tokens.layout, ratio, policy="reference")[0][1:]
             sizes = torch.tensor(tokens.layout.sizes[1:])
             wrong += int(((sizes * rates).long() != (sizes * rates.float()).long()).sum())
     assert wrong > 0

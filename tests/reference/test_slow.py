@@ -107,7 +107,7 @@ def test_image_rates_match(name: str, allocation: Any, policy: Any) -> None:
                 else:
                     worth.append(max((value for _, value in cells), default=0.0))
         wanted = slow.rates(worth, 0.3, 2.0)
-        ours = allocate(commander, layout, 0.3, allocation=allocation, tau=2.0, policy=policy)
+        ours, _ = allocate(commander, layout, 0.3, allocation=allocation, tau=2.0, policy=policy)
         assert ours.tolist() == pytest.approx(wanted, abs=1e-12)
 
 
@@ -120,7 +120,9 @@ def test_video_rates_and_scores_match(name: str) -> None:
     own = slow.cosine_distances(features, groups)
     worth: list[float | None] = [sum(whole[i] for i in group) for group in groups]
     commander, local = GlobalCom2().commander_and_local(tokens)
-    assert allocate(commander, layout, 0.2).tolist() == pytest.approx(slow.rates(worth, 0.2, 10.0), abs=1e-12)
+    rates, importance = allocate(commander, layout, 0.2)
+    assert rates.tolist() == pytest.approx(slow.rates(worth, 0.2, 10.0), abs=1e-12)
+    assert importance is not None and importance.tolist() == pytest.approx(worth, abs=1e-9)
     scores = token_scores(commander.tokens, local, layout, score="holistic", alpha=0.3)
     global_hat, local_hat = slow.hats(whole, groups), slow.hats(own, groups)
     for i in whole:
@@ -167,8 +169,8 @@ def test_exact_selection_is_split_then_top(name: str, seed: int, share: float) -
     count = int(share * layout.num_tokens)
     budget = VisualBudget(len(layout), count, 0, share)
     method = GlobalCom2()
-    scores, weights = method.scores(tokens, budget)
-    counts = slow.largest_remainder(weights.tolist(), count, list(layout.sizes))
+    scores, allotment = method.scores(tokens, budget)
+    counts = slow.largest_remainder(allotment.wanted.tolist(), count, list(layout.sizes))
     values = dict(enumerate(scores.tolist()))
     wanted = sorted(
         i for group, n in zip(slow.cells_of(layout), counts, strict=True) for i in slow.top(values, group, n)

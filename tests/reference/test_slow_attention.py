@@ -99,7 +99,8 @@ def test_hired(policy: str, data: st.DataObject, alpha: float) -> None:
     groups, method = slow.cells_of(layout), HiRED(alpha=alpha)
     early, late = columns(tokens, "cls_attention", 0), columns(tokens, "cls_attention", "features")
     if policy == "exact":
-        _, weights = method.scores(tokens, budget)
+        _, allotment = method.scores(tokens, budget)
+        weights = allotment.wanted
         assert weights.tolist() == pytest.approx(
             slow_attention.hired_weights(early, layout, groups, alpha), abs=1e-12
         )

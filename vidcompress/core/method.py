@@ -13,7 +13,7 @@ from torch import Tensor
 from vidcompress.core.batch import RaggedBatch, batch_layouts, can_batch, spend
 from vidcompress.core.budget import VisualBudget, tokens_to_keep
 from vidcompress.core.layout import Layout, Modality
-from vidcompress.core.selection import Selection, largest_remainder, top_per_view, with_separators
+from vidcompress.core.selection import Allotment, Selection, largest_remainder, top_per_view, with_separators
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
 from vidcompress.registry.catalogue import Registry
@@ -167,8 +167,11 @@ class ScoredMethod(Method):
     """
 
     @abstractmethod
-    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor]:
-        """Return token scores (N,) float32, higher is kept, and view weights (V,) float64, tokens wanted."""
+    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor | Allotment]:
+        """Return token scores (N,) float32, higher is kept, and view weights (V,) float64, tokens wanted.
+
+        An `Allotment` in place of the weights says what they follow from; reports pass it on.
+        """
 
     def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """The authors' counts, rounding and order; the same as `exact` where no code was published."""
@@ -180,10 +183,10 @@ class ScoredMethod(Method):
 
     def scores_batch(
         self, batch: RaggedBatch, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Allotment]:
         """The `scores` of several visuals, one after the other: of tokens (N,), of views (V,)."""
         pairs = [self.scores(one, budget) for one, budget in zip(tokens, budgets, strict=True)]
-        return torch.cat([scores for scores, _ in pairs]), torch.cat([weights for _, weights in pairs])
+        return torch.cat([scores for scores, _ in pairs]), Allotment.join([weights for _, weights in pairs])
 
     def select_batch(
         self, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
@@ -192,17 +195,22 @@ class ScoredMethod(Method):
         if not can_batch(tokens) or any(budget.policy != "exact" for budget in budgets):
             return super().select_batch(tokens, budgets)
         batch = batch_layouts(tuple(one.layout for one in tokens))
-        scores, weights = self.scores_batch(batch, tokens, budgets)
+        scores, allotment = self.scores_batch(batch, tokens, budgets)
         totals = [tokens_to_keep(one.layout, budget) for one, budget in zip(tokens, budgets, strict=True)]
-        return spend(batch, scores, weights, totals, [budget.separators for budget in budgets])
+        selections = spend(batch, scores, allotment.wanted, totals, [budget.separators for budget in budgets])
+        parts = allotment.split([len(one.layout.views) for one in tokens])
+        return [
+            Selection(chosen.index, allotment=part) for chosen, part in zip(selections, parts, strict=True)
+        ]
 
     def _exact(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         layout = tokens.layout
         scores, weights = self.scores(tokens, budget)
+        allotment = weights if isinstance(weights, Allotment) else Allotment(weights)
         total = tokens_to_keep(layout, budget)
-        counts = largest_remainder(weights, total, layout.sizes_tensor[:-1])
+        counts = largest_remainder(allotment.wanted, total, layout.sizes_tensor[:-1])
         kept = top_per_view(scores, layout, counts, total)
-        return Selection(with_separators(layout, kept, budget.separators))
+        return Selection(with_separators(layout, kept, budget.separators), allotment=allotment)
 
 
 def register_method(cls: M) -> M:

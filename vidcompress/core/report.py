@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -112,6 +113,46 @@ class Report:
         ]
         return {"total": self.total, "budget": self.budget, "kept": self.kept, "per_view": per_view}
 
+    def explain(self) -> str:
+        """Return a table for each image and video: what the commander said of each view, and what the view got.
+
+        `share` is the part of the budget that the method wanted the view to have, `wanted` the same in tokens, and
+        `kept` what was sent.
+        """
+        return "\n".join(line for number in range(len(self.visuals)) for line in self._explained(number))
+
+    def _explained(self, number: int) -> list[str]:
+        """The lines of one table."""
+        visual = self.visuals[number]
+        lines = [
+            f"{visual.modality} {number}: {_share(visual.kept, visual.total)} visual tokens, {self.method}"
+        ]
+        if visual.importance_meaning:
+            lines.append(f"  commander: {visual.importance_meaning}")
+        elif visual.allotment is None:
+            lines.append("  no commander: the method picks tokens and does not weigh views")
+        elif visual.is_even:
+            lines.append(
+                "  no commander: the method allots evenly, every view keeps the same part of its tokens"
+            )
+        else:
+            lines.append("  no commander: the method weighs the views by a rule of its own")
+        stated = visual.allotment is not None
+        lines.append(
+            f"  {'view':<18}" + f"{'commander':>12}{'share':>9}{'wanted':>9}" * stated + f"{'kept':>12}"
+        )
+        tokens = sum(view.kept for view in visual.views)
+        for name, view in zip(_view_names(visual), visual.views, strict=True):
+            said = "" if view.importance is None else f"{view.importance:.4g}"
+            ours = (
+                ("", "")
+                if view.share is None
+                else (f"{100 * view.share:.1f} %", f"{tokens * view.share:.1f}")
+            )
+            cells = f"{said:>12}{ours[0]:>9}{ours[1]:>9}" * stated
+            lines.append(f"  {name:<18}{cells}{f'{view.kept}/{view.total}':>12}")
+        return lines
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the kept positions as JSON types."""
         return {
@@ -153,6 +194,17 @@ class Report:
 
 def _share(kept: int, total: int) -> str:
     return f"{kept} of {total}" + (f" ({100 * kept / total:.1f} %)" if total else "")
+
+
+def _view_names(visual: VisualReport) -> list[str]:
+    """The kind of each view, numbered where there are several, with the time of a frame."""
+    names, of_kind = [], Counter(view.kind for view in visual.views)
+    counted: Counter[str] = Counter()
+    for view in visual.views:
+        counted[view.kind] += 1
+        name = view.kind if of_kind[view.kind] == 1 else f"{view.kind} {counted[view.kind]}"
+        names.append(name if view.time is None else f"{name}, {view.time:.1f} s")
+    return names
 
 
 def _view_lines(visual: VisualReport, width: int = 12) -> list[str]:

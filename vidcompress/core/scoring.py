@@ -101,8 +101,8 @@ def allocate(
     tau: float = 10.0,
     policy: Policy = "exact",
     visuals: int = 1,
-) -> Tensor:
-    """Share of its tokens that each view keeps.
+) -> tuple[Tensor, Tensor | None]:
+    """Share of its tokens that each view keeps, and the importance S that it follows from.
 
     With S_j = sum (or max) of the commander's score over what view j covers,
     sigma = exp((S - max S) / tau) / (sum + 1e-8) and r_j = min(1, R (1 + sigma_j - mean sigma)). `uniform` is
@@ -121,16 +121,20 @@ def allocate(
         visuals: B, of clips with as many frames each, one after the other.
 
     Returns:
-        (V,) float64 in [0, 1]; R for the thumbnail.
+        (V,) float64 in [0, 1]; R for the thumbnail. And (V,) float64 S, of `topk` how many of the top places each view
+        covers; NaN for the thumbnail and for views that show padding only. None instead under `uniform`.
     """
     live, count = _live(layout, policy)
     live, count = rearrange(live, "(b v) -> b v", b=visuals), count // visuals
     uniform = ratio * torch.ones_like(live, dtype=torch.float64)
-    if allocation == "uniform" or count == 0:
-        return uniform.flatten()
+    if allocation == "uniform":
+        return uniform.flatten(), None
+    if count == 0:
+        return uniform.flatten(), torch.full_like(uniform, torch.nan).flatten()
     if allocation == "topk":
         marks = _top_places(commander, layout, float(ratio))
-        part = torch.where(live, over_views(marks, layout, "sum", policy), 0.0)
+        importance = over_views(marks, layout, "sum", policy)[None]
+        part = torch.where(live, importance, 0.0)
         rates = ratio * part * (count / part.sum())
     else:
         how = "max" if allocation == "softmax_max" else "sum"
@@ -139,7 +143,7 @@ def allocate(
         rates = ratio * (1 + sigma - sigma.sum(-1, keepdim=True) / count)
     # No evidence at all (NaN from broken features, no top place in any view) means no preference.
     rates = torch.where(live & ~rates.isnan(), rates, uniform)
-    return rates.clamp(max=1.0).flatten()
+    return rates.clamp(max=1.0).flatten(), importance.masked_fill(~live, torch.nan).flatten()
 
 
 @lru_cache(maxsize=64)

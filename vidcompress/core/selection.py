@@ -6,6 +6,7 @@ kernels run for 5 views and for 300.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,38 @@ from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import ArgumentError, shown
 
 
+@dataclass(frozen=True, eq=False)
+class Allotment:
+    """Allotment: what a method wants each of the V views of a visual to have, before caps and rounding.
+
+    Attributes:
+        wanted: (V,) float64, not negative, in any unit: the budget is shared in proportion.
+        importance: (V,) float64, what it follows from: the commander's word on each view, NaN for a view that the
+            commander does not judge. None where the views are not judged.
+        meaning: of `importance`, such as "sum of the commander's scores".
+    """
+
+    wanted: Tensor
+    importance: Tensor | None = None
+    meaning: str = ""
+
+    def split(self, views: list[int]) -> list[Allotment]:
+        """The allotments of visuals that stand one after the other, of so many views each."""
+        judged = [None] * len(views) if self.importance is None else self.importance.split(views)
+        return [
+            Allotment(wanted, importance, self.meaning)
+            for wanted, importance in zip(self.wanted.split(views), judged, strict=True)
+        ]
+
+    @classmethod
+    def join(cls, parts: Sequence[Allotment | Tensor]) -> Allotment:
+        """One after the other; a tensor (V,) is what is wanted of views that are not judged."""
+        each = [part if isinstance(part, Allotment) else cls(part) for part in parts]
+        judged = [part.importance for part in each if part.importance is not None]
+        importance = torch.cat(judged) if len(judged) == len(each) else None
+        return cls(torch.cat([part.wanted for part in each]), importance, each[0].meaning)
+
+
 @dataclass(eq=False)
 class Selection:
     """Selected positions of one visual, in the order sent to the language model.
@@ -24,10 +57,12 @@ class Selection:
         index: (K,) int64, for each output token the entry of `VisualTokens` it comes from; of the cluster
             centre when it was merged.
         features: (K, D) when the method made new features, else None (they are gathered).
+        allotment: what the method wanted each view to have, or None where it does not weigh views.
     """
 
     index: Tensor
     features: Tensor | None = None
+    allotment: Allotment | None = None
 
     def __post_init__(self) -> None:
         index, features = self.index, self.features
@@ -55,7 +90,7 @@ class Selection:
         """The same tokens in the order of their positions, for a visual that is not one run of placeholders."""
         order = self.index.argsort()
         features = None if self.features is None else self.features.index_select(0, order)
-        return Selection(self.index.index_select(0, order), features)
+        return Selection(self.index.index_select(0, order), features, self.allotment)
 
     def source(self, layout: Layout) -> Tensor:
         """Return (K,) int64 positions in the full, uncompressed sequence."""

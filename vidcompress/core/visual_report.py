@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from vidcompress.core.budget import VisualBudget
-from vidcompress.core.layout import Layout, Modality, View, ViewKind
+from vidcompress.core.layout import Layout, Modality, ViewKind
+from vidcompress.core.selection import Allotment
 from vidcompress.errors import ArgumentError, shown
 
 
@@ -25,6 +26,9 @@ class ViewReport:
         time: seconds from the start of the clip, when known; frames only.
         box: (top, left, bottom, right) of a crop, in tokens of the thumbnail; None otherwise.
         grid: (rows, cols), tokens.
+        importance: what the commander said of the view (`VisualReport.importance_meaning`); None where it said nothing.
+        share: part of the budget that the method wanted the view to have, 0 to 1, before a view is full and before
+            rounding; None for methods that do not weigh views.
     """
 
     kind: ViewKind
@@ -33,6 +37,8 @@ class ViewReport:
     time: float | None
     box: tuple[float, float, float, float] | None
     grid: tuple[int, int]
+    importance: float | None = None
+    share: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON types, without those that do not apply."""
@@ -46,6 +52,9 @@ class ViewReport:
             entry["time"] = round(self.time, 4)
         if self.box is not None:
             entry["box"] = [round(edge, 4) for edge in self.box]
+        for name in ("importance", "share"):
+            if (value := getattr(self, name)) is not None:
+                entry[name] = round(value, 6)
         return entry
 
 
@@ -60,6 +69,7 @@ class VisualReport:
         row: index of its prompt in the batch.
         note: a remark for the caller, or None.
         spared: how many of its views were never encoded, because of the method `frames` or of `encoder_saving`.
+        allotment: what the method wanted each view to have; None where it does not weigh views.
     """
 
     layout: Layout
@@ -68,6 +78,7 @@ class VisualReport:
     row: int = 0
     note: str | None = None
     spared: int = 0
+    allotment: Allotment | None = None
 
     @classmethod
     def from_selection(
@@ -79,6 +90,7 @@ class VisualReport:
         row: int = 0,
         note: str | None = None,
         spared: int = 0,
+        allotment: Allotment | None = None,
     ) -> VisualReport:
         """Report of a selection; reads nothing from the device.
 
@@ -89,13 +101,14 @@ class VisualReport:
             row: index of the prompt in the batch.
             note: a remark for the caller.
             spared: views that were not encoded.
+            allotment: what the method wanted each view to have, on any device.
 
         Raises:
             ArgumentError: `source` is not one-dimensional.
         """
         if not isinstance(source, Tensor) or source.ndim != 1:
             raise ArgumentError(f"source must have shape (K,), got {shown(source)}; pass a tensor")
-        return cls(layout, source.detach(), int(budget), int(row), note, int(spared))
+        return cls(layout, source.detach(), int(budget), int(row), note, int(spared), allotment)
 
     @property
     def modality(self) -> Modality:
@@ -148,8 +161,38 @@ class VisualReport:
     @cached_property
     def views(self) -> tuple[ViewReport, ...]:
         """One entry per view, in order."""
-        per_view = zip(self.layout.views, self.layout.sizes, self._counts, strict=False)
-        return tuple(_view_report(view, total, kept) for view, total, kept in per_view)
+        importance, share = self._said
+        per_view = zip(
+            self.layout.views, self.layout.sizes, self._counts[:-1], importance, share, strict=True
+        )
+        return tuple(
+            ViewReport(view.kind, total, kept, view.time, view.box, (view.rows, view.cols), *said)
+            for view, total, kept, *said in per_view
+        )
+
+    @property
+    def importance_meaning(self) -> str:
+        """What `ViewReport.importance` is; empty where no view has one."""
+        return "" if self.allotment is None or self.allotment.importance is None else self.allotment.meaning
+
+    @property
+    def is_even(self) -> bool:
+        """Whether the method wants every view to keep the same part of its tokens."""
+        parts = [view.share / view.total for view in self.views if view.share is not None and view.total]
+        return len(parts) > 0 and max(parts) - min(parts) <= 1e-9 * max(parts)
+
+    @property
+    def _said(self) -> tuple[list[float | None], list[float | None]]:
+        """Importance and share of each view. Of a clip of which frames were left out nothing is stated."""
+        nothing: list[float | None] = [None] * len(self.layout.views)
+        if self.allotment is None or len(self.allotment.wanted) != len(nothing):
+            return nothing, nothing
+        wanted = [max(0.0, value) if value == value else 0.0 for value in self.allotment.wanted.tolist()]
+        total = sum(wanted)
+        share = [value / total if total > 0 else 1 / len(wanted) for value in wanted]
+        if self.allotment.importance is None:
+            return nothing, [*share]
+        return [value if value == value else None for value in self.allotment.importance.tolist()], [*share]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the counts as JSON types."""
@@ -161,15 +204,12 @@ class VisualReport:
             "kept": self.kept,
             "encoded_views": self.encoded,
             "separators": {"total": self.separators_total, "kept": self.separators_kept},
+            **({"importance": meaning} if (meaning := self.importance_meaning) else {}),
             "per_view": [view.to_dict() for view in self.views],
         }
 
     def __repr__(self) -> str:
         return f"VisualReport({self.modality}, kept={self.kept}, budget={self.budget}, total={self.total})"
-
-
-def _view_report(view: View, total: int, kept: int) -> ViewReport:
-    return ViewReport(view.kind, total, kept, view.time, view.box, (view.rows, view.cols))
 
 
 def budget_note(budget: VisualBudget, layout: Layout, uses_budget: bool, spared: int) -> str | None:

@@ -29,7 +29,7 @@ from vidcompress.core.scoring import (
     over_views,
     token_scores,
 )
-from vidcompress.core.selection import Selection, best_first, rank_within_views
+from vidcompress.core.selection import Allotment, Selection, best_first, rank_within_views
 from vidcompress.core.tokens import Evidence, Quantity, VisualTokens
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
 
@@ -116,32 +116,32 @@ class GlobalCom2(ScoredMethod):
             local = distances(tokens.features, layout).view
         return commander_of_image(local, layout), local
 
-    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor]:
-        """Token scores (N,) float32 or better, and tokens wanted per view (V,) float64: N_j r_j."""
+    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Allotment]:
+        """Token scores (N,) float32 or better, and tokens wanted per view: N_j r_j, with the commander's S_j."""
         layout = tokens.layout
         commander, local = self.commander_and_local(tokens)
         scores = token_scores(commander.tokens, local, layout, score=self.score, alpha=self.alpha)
-        return scores, self._view_weights(commander, layout, budget)
+        return scores, self._allotment(commander, layout, budget)
 
     def scores_batch(
         self, batch: RaggedBatch, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Allotment]:
         """Scores at once, distances of visuals of one shape at once; allocation at once for clips of one shape.
 
         The commanders and view weights of pictures, and of clips with `topk`, are computed one by one.
         """
         far = all(self._attention_evidence(one) is None for one in tokens)
         if far and batch.layout.modality == "video" and self.allocation != "topk":
-            commander, local, weights = self._of_clips(tokens, budgets)
+            commander, local, allotment = self._of_clips(tokens, budgets)
         else:
             pairs = self._pairs(tokens) if far else [self.commander_and_local(one) for one in tokens]
             of_views = [
-                self._view_weights(of_visual, one.layout, budget)
+                self._allotment(of_visual, one.layout, budget)
                 for (of_visual, _), one, budget in zip(pairs, tokens, budgets, strict=True)
             ]
             commander, local = torch.cat([c.tokens for c, _ in pairs]), torch.cat([own for _, own in pairs])
-            weights = torch.cat(of_views)
-        return token_scores(commander, local, batch.layout, score=self.score, alpha=self.alpha), weights
+            allotment = Allotment.join(of_views)
+        return token_scores(commander, local, batch.layout, score=self.score, alpha=self.alpha), allotment
 
     def _pairs(self, tokens: Sequence[VisualTokens]) -> list[tuple[Commander, Tensor]]:
         """`commander_and_local` of visuals without attention evidence, their distances together."""
@@ -158,14 +158,14 @@ class GlobalCom2(ScoredMethod):
 
     def _of_clips(
         self, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores of clips by the commander (N,) and by their frames (N,), and tokens wanted of each frame (V,)."""
+    ) -> tuple[Tensor, Tensor, Allotment]:
+        """Scores of clips by the commander (N,) and by their frames (N,), and tokens wanted of each frame."""
         batches = feature_batches(tokens)
         far = [batch_distances(one, whole=True) for one in batches]
         commanders = [one.whole if one.whole is not None else one.view for one in far]
-        weights = []
+        weights, judged = [], []
         for one, whole in zip(batches, commanders, strict=True):
-            rates = allocate(
+            rates, importance = allocate(
                 Commander(whole),
                 one.layout,
                 ratios_of(one, budgets),
@@ -174,23 +174,34 @@ class GlobalCom2(ScoredMethod):
                 visuals=one.visuals,
             )
             weights.append(one.layout.sizes_tensor[:-1] * rates)
-        lengths = [len(one) for one in tokens]
+            judged += [] if importance is None else [importance]
+        lengths, views = [len(one) for one in tokens], [len(one.layout.views) for one in tokens]
         return (
             in_order(batches, commanders, lengths),
             in_order(batches, [one.view for one in far], lengths),
-            in_order(batches, weights, [len(one.layout.views) for one in tokens]),
+            Allotment(
+                in_order(batches, weights, views),
+                in_order(batches, judged, views) if judged else None,
+                self._meaning,
+            ),
         )
 
-    def _view_weights(self, commander: Commander, layout: Layout, budget: VisualBudget) -> Tensor:
-        """(V,) float64, tokens wanted of each view: N_j r_j, after the gate if there is one."""
-        rates = allocate(
+    @property
+    def _meaning(self) -> str:
+        """What the importance of a view is."""
+        how = {"softmax_max": "largest", "topk": "number of the best"}.get(self.allocation, "sum")
+        return f"{how} of the commander's scores"
+
+    def _allotment(self, commander: Commander, layout: Layout, budget: VisualBudget) -> Allotment:
+        """Tokens wanted of each view: N_j r_j, after the gate if there is one."""
+        rates, importance = allocate(
             commander, layout, budget.ratio, allocation=self.allocation, tau=self.tau, policy=budget.policy
         )
         weights = layout.sizes_tensor[:-1] * rates
         if self.allocation == "gated" and commander.grid is not None:
             crops = torch.tensor([view.kind == "crop" for view in layout.views], device=weights.device)
             weights = redistribute(weights, self._gate(commander, layout, budget), crops)
-        return weights
+        return Allotment(weights, importance, self._meaning)
 
     def crops(self, thumbnail: VisualTokens, layout: Layout, budget: VisualBudget) -> tuple[int, ...] | None:
         """The crops that `gated` gives something, by the same rule as `scores`; asks the device once."""
@@ -217,19 +228,19 @@ class GlobalCom2(ScoredMethod):
         """int(N_j r_j) tokens per view; the thumbnail first, best token first; then crops or frames in order, with
         every separator. Tokens stay at their true places, where the released code moves them when there is padding."""
         layout = tokens.layout
-        scores, weights = self.scores(tokens, budget)
-        counts = weights.to(torch.int64)  # int() truncates, and so does this
+        scores, allotment = self.scores(tokens, budget)
+        counts = allotment.wanted.to(torch.int64)  # int() truncates, and so does this
         limit = torch.cat((counts, counts.new_zeros(1)))
         kept = (rank_within_views(scores, layout) < limit[layout.view]) | layout.separator
         thumb = next((i for i, view in enumerate(layout.views) if view.kind == "thumbnail"), None)
         if thumb is None:
-            return Selection(_first(kept, _count(kept)))
+            return Selection(_first(kept, _count(kept)), allotment=allotment)
         mine = layout.view == thumb
         first = int(layout.sizes[thumb] * budget.ratio)
         best = best_first(scores)
         best = best[torch.argsort((~mine)[best], stable=True)][:first]  # the thumbnail's, best first
         rest = kept & ~mine
-        return Selection(torch.cat((best, _first(rest, _count(rest)))))
+        return Selection(torch.cat((best, _first(rest, _count(rest)))), allotment=allotment)
 
     def _attention_key(self) -> Evidence:
         if self.evidence in get_args(Quantity):

@@ -17,12 +17,13 @@ from vidcompress.core.budget import VisualBudget
 from vidcompress.core.layout import Layout, Modality, _first
 from vidcompress.core.method import ScoredMethod, register_method
 from vidcompress.core.scoring import Commander, commander_of_image, over_views, top_places
-from vidcompress.core.selection import Selection, rank_within_views
+from vidcompress.core.selection import Allotment, Selection, rank_within_views
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError
 from vidcompress.ops.attention_scores import Layer, attention_of, attention_wanted, require_layer
 
 CrossAttention = Literal["auto", "cls_attention", "cls_logits", "attention_received"]
+_MEANING = "number of the thumbnail's places of most early attention"
 
 
 @register_method
@@ -74,17 +75,17 @@ class HiRED(ScoredMethod):
         """Never: attention alone ranks the tokens."""
         return False
 
-    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor]:
-        """Late attention (N,), and the views' parts of the budget (V,) float64: alpha, and (1 - alpha) p_j."""
+    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Allotment]:
+        """Late attention (N,), and the views' parts of the budget: alpha, and (1 - alpha) p_j by their marks."""
         layout, scores = tokens.layout, attention_of(tokens, self.evidence, self.layer)
-        crops = over_views(Commander(scores, self._marked(tokens)), layout, "sum", "exact")
+        marks = over_views(Commander(scores, self._marked(tokens)), layout, "sum", "exact")
         thumb = _thumbnail(layout)
-        crops = torch.where(thumb, 0.0, crops)
+        crops = torch.where(thumb, 0.0, marks)
         # No marked place in any crop (alpha = 1, or all of them in the padding): by size.
         sizes = torch.where(thumb, 0.0, layout.sizes_tensor[:-1].to(torch.float64))
         crops = torch.where(crops.sum() > 0, crops, sizes)
         weights = torch.where(thumb, self.alpha, (1 - self.alpha) * crops / crops.sum().clamp(min=1e-300))
-        return scores, weights
+        return scores, Allotment(weights, marks.masked_fill(thumb, torch.nan), _MEANING)
 
     def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """min(int(B alpha), N_0) tokens of the thumbnail and int(p_j rest) of crop j, in sequence order.
@@ -99,12 +100,14 @@ class HiRED(ScoredMethod):
         first = min(int(total * self.alpha), size)
         rest = min(total - first, sum(layout.sizes) - size)
         counts = torch.full((len(layout.views) + 1,), first, dtype=torch.int64, device=layout.view.device)
+        importance = torch.full_like(counts[:-1], torch.nan, dtype=torch.float64)
         if crops:
             marks = rearrange(self._marked(tokens), "row col -> (row col)")
             stripes = rearrange(
                 marks[: size // crops * crops], "(stripe place) -> stripe place", stripe=crops
             )
             stripes = stripes.sum(1).to(torch.float32)
+            importance[1:] = stripes
             # The authors divide counts in float32 and cut the product off.
             share = stripes / stripes.sum().clamp(min=1) * rest
             caps = torch.tensor([s for i, s in enumerate(layout.sizes) if i != number], device=share.device)
@@ -112,7 +115,8 @@ class HiRED(ScoredMethod):
         counts[-1] = 0
         scores = attention_of(tokens, self.evidence, self.layer)
         kept = (rank_within_views(scores, layout) < counts[layout.view]) | layout.separator
-        return Selection(_first(kept, int(kept.sum().item())))
+        allotment = Allotment(counts[:-1].to(torch.float64), importance, _MEANING)
+        return Selection(_first(kept, int(kept.sum().item())), allotment=allotment)
 
     def _marked(self, tokens: VisualTokens) -> Tensor:
         """(rows, cols) of the thumbnail: 1 at its int((1 - alpha) M) places of most early attention, else 0."""

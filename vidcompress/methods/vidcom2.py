@@ -30,11 +30,12 @@ from vidcompress.core.reductions import (
     working_dtype,
 )
 from vidcompress.core.scoring import softmax_of_views
-from vidcompress.core.selection import Selection, best_first, rank_within_views, with_separators
+from vidcompress.core.selection import Allotment, Selection, best_first, rank_within_views, with_separators
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import ArgumentError, shown
 
 Reconcile = Literal["largest_remainder", "global"]
+_MEANING = "minus the mean similarity of the frame's tokens to the clip's mean"
 
 
 class VidCom2Scores(NamedTuple):
@@ -130,16 +131,15 @@ class VidCom2(ScoredMethod):
         frame = -sums_per_view(to_clip.to(torch.float64), layout) / layout.sizes_tensor[:-1].clamp(min=1)
         return VidCom2Scores(channels, to_clip + clips.to_positions(close), frame)
 
-    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor]:
-        """Minus the similarity (N,), and tokens wanted per frame (T,) float64."""
+    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Allotment]:
+        """Minus the similarity (N,), and tokens wanted per frame, with u_t."""
         measured = self.measure(tokens)
-        return -measured.similarity, tokens.layout.sizes_tensor[:-1] * self.scales(
-            measured.frame, budget.ratio
-        )
+        wanted = tokens.layout.sizes_tensor[:-1] * self.scales(measured.frame, budget.ratio)
+        return -measured.similarity, Allotment(wanted, measured.frame, _MEANING)
 
     def scores_batch(
         self, batch: RaggedBatch, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Allotment]:
         """Clips of one shape at once."""
         batches = feature_batches(tokens, self.channel_share)
         measured = [self._measure(one) for one in batches]
@@ -150,8 +150,10 @@ class VidCom2(ScoredMethod):
             for one, clips in zip(batches, measured, strict=True)
         ]
         similarity = in_order(batches, [clips.similarity for clips in measured], [len(one) for one in tokens])
-        scale = in_order(batches, scales, [len(one.layout.views) for one in tokens])
-        return -similarity, batch.layout.sizes_tensor[:-1] * scale
+        views = [len(one.layout.views) for one in tokens]
+        wanted = batch.layout.sizes_tensor[:-1] * in_order(batches, scales, views)
+        frame = in_order(batches, [clips.frame for clips in measured], views)
+        return -similarity, Allotment(wanted, frame, _MEANING)
 
     def scales(self, frame: Tensor, ratio: float | Tensor) -> Tensor:
         """scale_t = min(1, R (1 + p_t - mean p)) with p = softmax((u - max u) / tau): (T,) or (B, T) float64."""
@@ -176,24 +178,24 @@ class VidCom2(ScoredMethod):
     def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """The authors' counts; per frame first its kept tokens, then all its separators."""
         layout = tokens.layout
-        scores, counts = self.scores(tokens, budget)
-        kept = self._rounded(scores, counts, layout) | layout.separator
+        scores, allotment = self.scores(tokens, budget)
+        kept = self._rounded(scores, allotment.wanted, layout) | layout.separator
         index = _first(kept, int(kept.sum().item()))
         # A separator belongs to the frame whose tokens precede it.
         frame = layout.view.masked_fill(layout.separator, -1).cummax(0).values
         order = torch.argsort(frame[index] * 2 + layout.separator[index], stable=True)
-        return Selection(index[order])
+        return Selection(index[order], allotment=allotment)
 
     def _reconciled(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         layout, total = tokens.layout, tokens_to_keep(tokens.layout, budget)
-        scores, counts = self.scores(tokens, budget)
-        kept = self._rounded(scores, counts, layout)
+        scores, allotment = self.scores(tokens, budget)
+        kept = self._rounded(scores, allotment.wanted, layout)
         # Kept tokens first, then dropped ones, best first in both: the first `total` are what adding or dropping
         # one token at a time arrives at.
         best = best_first(scores)
         tier = torch.where(layout.separator, 2, torch.where(kept, 0, 1))
         chosen = best[torch.argsort(tier[best], stable=True)][:total].sort().values
-        return Selection(with_separators(layout, chosen, budget.separators))
+        return Selection(with_separators(layout, chosen, budget.separators), allotment=allotment)
 
     def _rounded(self, scores: Tensor, weights: Tensor, layout: Layout) -> Tensor:
         """(N,) bool: the best k_t = max(1, round half to even(scale_t n)) tokens of each frame."""

@@ -12,6 +12,8 @@ from vidcompress.errors import ArgumentError, shown
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from vidcompress.qa.animation import Animation
+
 
 @dataclass(frozen=True, eq=False)
 class Answer:
@@ -50,15 +52,32 @@ class Answer:
         Raises:
             ArgumentError: the question was about no such image or video.
         """
+        from vidcompress.qa.overlay import draw_overlay
+
+        return draw_overlay(self.report, self._drawn_over(index), index=index)
+
+    def animation(self, index: int = 0) -> Animation:
+        """Draw one video frame by frame; `answer.animation().save("kept.gif")` writes it, or "kept.mp4".
+
+        Args:
+            index: which of `report.visuals`, counted from 0.
+
+        Raises:
+            ArgumentError: the question was about no such video, or it is an image.
+        """
+        from vidcompress.qa.animation import draw_animation
+
+        return draw_animation(self.report, self._drawn_over(index), index=index)
+
+    def _drawn_over(self, index: int) -> Any:
+        """The image, or the frames of the video, that was encoded."""
         if not is_whole(index) or not 0 <= index < len(self.media):
             raise ArgumentError(
                 f"index={shown(index)}: the question had {len(self.media)} images and videos, counted from 0; "
                 "pass a whole number below that"
             )
-        from vidcompress.qa.overlay import draw_overlay
-
         media = self.media[index]
-        return draw_overlay(self.report, getattr(media, "frames", media), index=index)
+        return getattr(media, "frames", media)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the answer, the report and the timings as JSON types; rounded parts still sum to `total`."""

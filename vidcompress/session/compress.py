@@ -195,6 +195,7 @@ def compress_with(
                         plans[key], visuals[key].layout, settings.method.uses_budget, alike.get(key, 0)
                     ),
                     spared=len(visuals[key].layout.views) - len(tokens[key].layout.views) + alike.get(key, 0),
+                    allotment=selections[key].allotment,
                 )
             )
     if plan is None:

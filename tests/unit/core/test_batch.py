@@ -16,6 +16,7 @@ from vidcompress.core.budget import VisualBudget, visual_budget
 from vidcompress.core.layout import Layout
 from vidcompress.core.method import ScoredMethod
 from vidcompress.core.method_lookup import get_method
+from vidcompress.core.selection import Allotment
 from vidcompress.core.tokens import VisualTokens
 
 CLIPS = {name: layout for name, layout in VIDEOS.items() if name != "300 frames"}
@@ -59,13 +60,18 @@ def test_scores_and_wishes_are_those_of_each_alone(
     layouts = {key: layout for key, layout in layouts.items() if len(layout) > 1}
     tokens, budgets = batch(layouts, dim, dtype)
     joined = batch_layouts(tuple(one.layout for one in tokens))
-    together = method.scores_batch(joined, tokens, budgets)
+    scores, allotment = method.scores_batch(joined, tokens, budgets)
     alone = [method.scores(one, budget) for one, budget in zip(tokens, budgets, strict=True)]
+    own = Allotment.join([wanted for _, wanted in alone])
+    pairs = [(scores, torch.cat([of_tokens for of_tokens, _ in alone])), (allotment.wanted, own.wanted)]
+    assert (allotment.importance is None) == (own.importance is None)
+    if allotment.importance is not None and own.importance is not None:
+        pairs.append((allotment.importance, own.importance))
     # Norms of the views of a ragged batch are sums over rows of another length: in float64 their last bit may differ.
     atol = 1e-14 if dtype == DOUBLE else 0.0
-    for one, others in zip(together, zip(*alone, strict=True), strict=True):
-        found, expected = (meaningful(values, joined.layout) for values in (one, torch.cat(others)))
-        torch.testing.assert_close(found, expected, rtol=0.0, atol=atol)
+    for pair in pairs:
+        found, expected = (meaningful(values, joined.layout) for values in pair)
+        torch.testing.assert_close(found, expected, rtol=0.0, atol=atol, equal_nan=True)
     chosen = method.select_batch(tokens, budgets)
     for selection, one, budget in zip(chosen, tokens, budgets, strict=True):
         assert torch.equal(selection.index, method.select(one, budget).index)

@@ -16,7 +16,7 @@ from vidcompress.core.budget import Budget, VisualBudget, visual_budget
 from vidcompress.core.layout import Layout
 from vidcompress.core.method import Method, ScoredMethod
 from vidcompress.core.method_lookup import get_method
-from vidcompress.core.selection import Selection, largest_remainder
+from vidcompress.core.selection import Allotment, Selection, largest_remainder
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import BudgetError
 from vidcompress.methods.fastervlm import FasterVLM
@@ -161,9 +161,9 @@ def test_whoever_selects_alone_is_asked_alone() -> None:
 class Reversed(GlobalCom2):
     """Scores in its own way, without a word on batches."""
 
-    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[torch.Tensor, torch.Tensor]:
-        scores, weights = super().scores(tokens, budget)
-        return -scores, weights
+    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[torch.Tensor, Allotment]:
+        scores, allotment = super().scores(tokens, budget)
+        return -scores, allotment
 
 
 class FirstOnes:

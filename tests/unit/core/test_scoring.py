@@ -39,7 +39,7 @@ def one_hot(row: int, col: int, value: float = 30.0) -> torch.Tensor:
 
 @pytest.mark.parametrize("allocation", ["softmax_sum", "softmax_max", "topk"])
 def test_the_crop_under_the_peak_gets_most(allocation: Any) -> None:
-    rates = allocate(commander(one_hot(1, 4), TWO_BY_TWO), TWO_BY_TWO, 0.02, allocation=allocation)
+    rates = allocate(commander(one_hot(1, 4), TWO_BY_TWO), TWO_BY_TWO, 0.02, allocation=allocation)[0]
     assert rates[0] == 0.02, "the thumbnail keeps R"
     assert rates[1:].argmax() == 1, "row 1, column 4 lies in the crop at the top right"
 
@@ -54,7 +54,7 @@ def test_mean_rate_is_the_ratio_unless_capped(layout: Layout, allocation: Any) -
         whole = distances(tokens.features, layout, whole=True).whole
         assert whole is not None
         chief = Commander(whole)
-    rates = allocate(chief, layout, 0.05, allocation=allocation)
+    rates = allocate(chief, layout, 0.05, allocation=allocation)[0]
     assert rates.dtype == torch.float64
     assert bool(((rates >= 0) & (rates <= 1)).all())
     live = [j for j, view in enumerate(layout.views) if view.kind != "thumbnail" and layout.sizes[j]]
@@ -65,7 +65,7 @@ def test_mean_rate_is_the_ratio_unless_capped(layout: Layout, allocation: Any) -
 def test_topk_counts_the_best_places() -> None:
     grid = torch.zeros(6, 6)
     grid[0, 0], grid[0, 1], grid[5, 5], grid[2, 2] = 4, 3, 2, 1
-    rates = allocate(commander(grid, TWO_BY_TWO), TWO_BY_TWO, 4 / 36, allocation="topk")
+    rates = allocate(commander(grid, TWO_BY_TWO), TWO_BY_TWO, 4 / 36, allocation="topk")[0]
     # Three of the best four places lie in the first crop, one in the last; the mean stays R.
     assert rates[1:].tolist() == pytest.approx([4 / 36 * 3, 0, 0, 4 / 36 * 1])
 
@@ -76,7 +76,7 @@ def test_a_box_with_fractions_counts_fractions() -> None:
     layout = replace(TWO_BY_TWO, views=tuple(views))
     grid = torch.zeros(6, 6, dtype=torch.float64)
     grid[0, 0], grid[1, 0] = 2.0, 4.0
-    worth = torch.log(allocate(commander(grid, layout), layout, 0.1, tau=1.0)[1:] / 0.1 - 0.75)
+    worth = torch.log(allocate(commander(grid, layout), layout, 0.1, tau=1.0)[0][1:] / 0.1 - 0.75)
     assert (worth[0] - worth[1]).item() == pytest.approx(0.5 * 2 + 0.5 * 4, rel=1e-6)
 
 
@@ -87,8 +87,8 @@ def test_padding_is_ignored_in_reference_and_left_out_in_exact() -> None:
         len(layout), dtype=torch.float64
     )  # negative sums: an empty crop must not win with zero
     chief = commander_of_image(logits, layout)
-    exact = allocate(chief, layout, 0.3)
-    reference = allocate(chief, layout, 0.3, policy="reference")
+    exact = allocate(chief, layout, 0.3)[0]
+    reference = allocate(chief, layout, 0.3, policy="reference")[0]
     full = [j for j, size in enumerate(layout.sizes) if size and j]
     assert exact[full].mean().item() == pytest.approx(0.3)
     assert not torch.equal(exact, reference)
@@ -97,12 +97,12 @@ def test_padding_is_ignored_in_reference_and_left_out_in_exact() -> None:
 @pytest.mark.parametrize("allocation", ["softmax_sum", "softmax_max", "topk"])
 def test_broken_evidence_means_no_preference(allocation: Any) -> None:
     chief = commander(torch.full((6, 6), torch.nan), TWO_BY_TWO)
-    rates = allocate(chief, TWO_BY_TWO, 0.2, allocation=allocation)
+    rates = allocate(chief, TWO_BY_TWO, 0.2, allocation=allocation)[0]
     assert bool(rates.isfinite().all())
 
 
 def test_rates_never_exceed_one() -> None:
-    assert allocate(commander(one_hot(0, 0), TWO_BY_TWO), TWO_BY_TWO, 0.9).max() == 1.0
+    assert allocate(commander(one_hot(0, 0), TWO_BY_TWO), TWO_BY_TWO, 0.9)[0].max() == 1.0
 
 
 def test_scores_local_global_holistic() -> None:

@@ -21,6 +21,7 @@ from vidcompress.core.method_lookup import get_method
 from vidcompress.core.selection import Selection
 from vidcompress.core.tokens import AXES, VisualTokens
 from vidcompress.errors import BudgetError, UnsupportedInputError
+from vidcompress.methods.globalcom2 import GlobalCom2
 
 RATIOS = (0.01, 0.03, 0.1, 0.25, 0.5, 0.77, 0.99, 1.0)
 VARIANTS: dict[str, list[dict[str, Any]]] = {
@@ -236,11 +237,11 @@ def test_globalcom2_reference_counts_per_view() -> None:
     layout = VIDEOS["newline per row"]
     tokens = make_tokens(layout)
     budget = visual_budget(layout, 1, ratio=Fraction(1, 4), separators="keep", policy="reference")
-    method = get_method("globalcom2")
-    _, weights = method.scores(tokens, budget)
+    method = GlobalCom2()
+    _, allotment = method.scores(tokens, budget)
     index = method.select(tokens, budget).index
     counts = [int((layout.view[index] == t).sum()) for t in range(8)]
-    assert counts == [int(w) for w in weights.tolist()]
+    assert counts == [int(w) for w in allotment.wanted.tolist()]
 
 
 def test_scores_do_not_depend_on_what_else_is_there() -> None:

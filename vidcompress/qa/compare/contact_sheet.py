@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from vidcompress.core.visual_report import VisualReport
 from vidcompress.errors import ArgumentError
 from vidcompress.qa.compare.row import ComparisonRow
-from vidcompress.qa.overlay import FAINT, INK, PAPER, Picture, font, make_tiles
+from vidcompress.qa.tiles import FAINT, INK, PAPER, Picture, font, make_tiles
 
 if TYPE_CHECKING:
     from vidcompress.qa.answer import Answer
