@@ -19,12 +19,17 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from documents import BLOCK, ROOT, block_of, documents, name_of
+from readme_figures import figures_table
 from vidcompress.cli.listings import method_entries
 
 COST = re.compile(r"(<!-- selection -->)\n.*?(<!-- /selection -->)", flags=re.DOTALL)
 COST_FILE = ROOT / "docs" / "results" / "bench_select.json"
 TABLE = re.compile(r"(<!-- methods -->)\n.*?(<!-- /methods -->)", flags=re.DOTALL)
+FIGURES = re.compile(r"(<!-- figures -->)\n.*?(<!-- /figures -->)", flags=re.DOTALL)
+HUB = re.compile(r'from_pretrained\("[\w.-]+/[\w.-]+"')
 CARDS = ROOT / "vidcompress" / "methods" / "cards"
 
 
@@ -40,19 +45,24 @@ def refreshed(text: str, page: Path) -> str:
         block = block_of(match)
         if block.language != "python" or block.files:
             return match[0]
+        offline = HUB.sub('from_pretrained("tiny-onevision"', block.body)
         try:
-            return f"```python\n{_with_output(block.body, names)}```"
+            written = _with_output(offline, names)
+            return match[0] if offline != block.body else f"```python\n{written}```"
         except Exception as error:
             error.add_note(f"in the snippet of {name_of(page)}, line {block.line}")
             raise
 
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         Path("examples").symlink_to(ROOT / "examples")
+        with Image.open(ROOT / "examples" / "scene.png") as scene:
+            scene.convert("RGB").save("photo.jpg")
         return BLOCK.sub(one, text)
 
 
 def with_tables(text: str, page: Path) -> str:
     """Return a document with the table of methods made anew from their cards, and that of costs from the last run."""
+    text = FIGURES.sub(lambda match: f"{match[1]}\n{figures_table()}\n{match[2]}", text)
     text = TABLE.sub(lambda match: f"{match[1]}\n{methods_table(page)}\n{match[2]}", text)
     result = json.loads(COST_FILE.read_text(encoding="utf-8"))
     return COST.sub(lambda match: f"{match[1]}\n{cost_table(result)}\n{match[2]}", text)

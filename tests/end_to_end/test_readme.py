@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from documents import ROOT
+import re
+
+from PIL import Image
+
+from documents import ROOT, blocks
+from refresh_documents import HUB
+from vidcompress.cli.listings import family_entries
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-MOST_LINES = 560
-"""It only gets smaller."""
+MOST_LINES = 170
 
 
 def test_it_is_short() -> None:
@@ -17,3 +22,27 @@ def test_first_snippet_is_short_and_early() -> None:
     before, _, rest = README.partition("```python")
     assert before.count("\n") + 1 <= 40
     assert rest.partition("```")[0].count("\n") <= 17
+
+
+def test_a_picture_is_among_the_first_lines() -> None:
+    top = "\n".join(README.splitlines()[:20])
+    shown = re.findall(r"!\[[^\]]+\]\(([^)]+)\)|<img src=\"([^\"]+)\"", top)
+    assert len(shown) == 2
+    for name in map("".join, shown):
+        with Image.open(ROOT / name) as picture:
+            assert picture.width >= 300
+
+
+def test_every_family_has_its_row() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \| [\w-]+ ?(?:\([\w, ]+\) )?\| (?:thumbnail|frames)", README, flags=re.MULTILINE
+    )
+    assert rows == [entry["model_type"] for entry in family_entries()]
+
+
+def test_a_named_checkpoint_stands_before_the_embedded_one() -> None:
+    first, second = [block.body for block in blocks(README) if block.language == "python"][:2]
+    assert HUB.search(first)
+    assert not HUB.search(second)
+    between = README.partition(first)[2].partition(second)[0]
+    assert "coloured shapes and\ndigits, and nothing else" in between

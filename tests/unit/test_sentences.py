@@ -10,15 +10,13 @@ import pytest
 import measured.accuracy
 import measured.cost
 import measured.fast
+import measured.readme
 import measured.suite
 import measured.trace
 from measured.said import FIGURE, PAGES, TABLE, NotSo, holds, missing, prose, read, result, uncovered, words
 
 NOT_MEASURED: dict[str, tuple[str, ...]] = {
     "CONTRIBUTING.md": ("at most 12 MB",),  # a rule
-    "README.md": (
-        "with 95 % intervals",  # a definition
-    ),
     "docs/guide-benchmarks.md": (
         "with 95 % intervals",  # a definition
     ),

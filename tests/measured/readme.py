@@ -1,0 +1,117 @@
+"""What the README says about pictures and methods."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from shapes_accuracy.overview import cells_of
+from vidcompress.cli.listings import method_entries
+
+from .accuracy import CLIP, IMAGE, NEXT, behind, clear, kind, row_of, singles
+from .said import ROOT, holds, result, says
+
+README = "README.md"
+
+
+def picture(name: str) -> dict[str, Any]:
+    """What scripts/make_pictures.py wrote down of one picture."""
+    entries = json.loads((ROOT / "docs" / "pictures" / "pictures.json").read_text(encoding="utf-8"))[
+        "pictures"
+    ]
+    found: dict[str, Any] = entries[name]
+    return found
+
+
+@says(README)
+def hero() -> str:
+    whole, tenth = picture("hero.png")["runs"]
+    return (
+        f"A picture; with all {whole['total']} tokens the answer is {whole['answer']}; with {tenth['kept']} tokens "
+        f"the answer is {tenth['answer']} as well"
+    )
+
+
+@says(README)
+def clip() -> str:
+    run = picture("clip.gif")["runs"][1]
+    holds(run["method"] == "vidcom2" and run["retention_ratio"] == 0.25, "vidcom2 keeps a quarter")
+    kept = [int(view.partition("/")[0]) for view in run["per_view"]]
+    holds(kept.count(max(kept)) == 1, "one frame keeps most")
+    return f"keeps {max(kept)} tokens of the frame with the digit and {min(kept)} or {sorted(kept)[-2]} of the others"
+
+
+@says(README)
+def allocation() -> str:
+    run = picture("allocation.png")["runs"][1]
+    holds(run["method"] == "globalcom2", "by globalcom2")
+    crops = sorted((int(view.partition("/")[0]) for view in run["per_view"][1:]), reverse=True)
+    holds(len(set(crops[1:])) == 1, "the others keep as many as one another")
+    return f"the crop with the content keeps {crops[0]} tokens, the empty ones {crops[1]}"
+
+
+@says(README)
+def how_many_methods() -> str:
+    return f"The package has {len([m for m in method_entries() if m['package'] is None]) - 1} more methods"
+
+
+@says(README)
+def first_try() -> str:
+    rows = [row for row in result("bench_select")["rows"] if row["method"] == "globalcom2"]
+    holds(len(rows) == 2 and all(row["share_of_encoder"] < 0.001 for row in rows), "selection takes no time")
+    return "| `globalcom2` | it needs almost no time, and no CLS token |"
+
+
+@says(README)
+def a_tenth() -> str:
+    columns = [(name, 0.1) for name in (NEXT, CLIP, IMAGE)]
+    holds(all(behind(*column, "divprune") < 1 for column in columns), "divprune is first or close to it")
+    holds(any(behind(*column, "divprune") == 0 for column in columns), "somewhere it is first")
+    return "| `divprune` | it is the best single method there or close to it; it takes longer to choose |"
+
+
+@says(README)
+def a_quarter_of_a_clip() -> str:
+    holds(next(iter(singles(CLIP, 0.25))) == "evs", "evs is first")
+    holds(clear(CLIP, 0.1, "evs", "random") < 0, "and below random at a tenth")
+    return "| `evs` | it keeps what changes; do not use it for a tenth |"
+
+
+@says(README)
+def half_of_the_tokens() -> str:
+    holds(
+        all(behind(name, 0.5, "pdrop") == 0 for name in (NEXT, CLIP, IMAGE)),
+        "pdrop is the best single method",
+    )
+    return "| half of the tokens | `pdrop` |"
+
+
+@says(README)
+def what_suffers() -> str:
+    for name, kinds in ((NEXT, ["count", "place"]), (IMAGE, ["count", "place"])):
+        holds(sorted(losses(name)[:2]) == kinds, f"{name} loses {losses(name)}")
+    holds(losses(CLIP)[:3] == ["count", "order", "direction"], f"clips lose {losses(CLIP)}")
+    for ablation, of in (("tiny-next-image", "place"), ("tiny-onevision-clip", "direction")):
+        moved, kept = (
+            row_of(f"ablations/{ablation}-positions", method, 0.1)["per_type"][of]
+            for method in ("globalcom2", "globalcom2:positions=original")
+        )
+        holds(kept > moved + 0.1, f"{of} gains")
+    return (
+        "At a tenth, counting loses most, then place on pictures, and order and direction on clips; "
+        '`positions="original"` helps with place and direction.'
+    )
+
+
+def losses(name: str) -> list[str]:
+    """Types of question by what globalcom2 loses of them at a tenth, most first."""
+    kinds = cells_of(result(name), 0.1)["none"]["per_type"]
+    lost = {of: kind(name, "none", 0.1, of) - kind(name, "globalcom2", 0.1, of) for of in kinds}
+    return sorted(lost, key=lambda of: -lost[of])
+
+
+@says(README)
+def what_it_is_measured_on() -> str:
+    for name in (CLIP, IMAGE):
+        holds(result(name)["rows"][0]["questions"] == 1000, "1,000 questions")
+    return "1,000 questions for each figure"
