@@ -98,8 +98,8 @@ def house_docstring(app: Any, what: str, name: str, obj: Any, options: Any, line
     """Spell out for napoleon what it would misread in a docstring.
 
     `The model: its layers.` at the beginning of a property or of what is returned is prose; napoleon takes what stands
-    before a colon for a type, which here begins with a bracket, as in `(row, D) int64: ...`. Attributes that share a line,
-    `a, b: ...`, are given a line each.
+    before a colon for a type, which here begins with a bracket, as in `(row, D) int64: ...`. Attributes that share a
+    line, `a, b: ...`, are given a line each.
     """
     section, spelled = "property" if what == "property" else "", []
     for line in lines:
