@@ -34,13 +34,14 @@ def is_snippet(block: Block) -> bool:
 
 
 SHOWN = {
+    "README.md": "how tokens flow",
     "configs/README.md": "an example of a sweep, whose keys stand beside it",
     "docs/design.md": "how the code flows",
     "models/tiny-next/README.md": "how the model was trained, and its table",
     "models/tiny-onevision/README.md": "how the model was trained, and its table",
     "CONTRIBUTING.md": "how the code flows",
 }
-"""Documents with blocks without a language, which are looked at by people, and what those are."""
+"""Documents with blocks of plain text, which are looked at by people, and what those are."""
 ROWS = "| `llava` (LLaVA-1.5) |"
 
 
@@ -56,7 +57,9 @@ def test_every_block_is_run_or_has_a_reason(name: str, block: Block) -> None:
             assert json.loads(line)["question"]
     elif block.language == "markdown":
         assert block.body.startswith(ROWS)  # which test_guides puts into the table
-    elif block.language == "":
+    elif block.language == "bibtex":
+        assert block.body.startswith("@")
+    elif block.language in ("", "text"):
         assert name in SHOWN, f"{name}, line {block.line}: name the language"
     else:
         assert block.language in ("python", "bash"), f"{name}, line {block.line}"
@@ -233,7 +236,10 @@ def dead_links(text: str, page: Path) -> list[str]:
     """Relative links of a document that lead nowhere, anchors included."""
     dead = []
     prose = re.sub(r"^```.*?^```|`[^`\n]*`(?!\])", "", text, flags=re.DOTALL | re.MULTILINE)
-    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", prose):
+    for target in (
+        *re.findall(r"\]\((?!https?:)([^)\s]+)\)", prose),
+        *re.findall(r'<img src="([^"]+)"', prose),
+    ):
         path, _, anchor = target.partition("#")
         file = (page.parent / path).resolve() if path else page
         if not file.exists() or ROOT not in (file, *file.parents):
@@ -252,9 +258,10 @@ def test_links_lead_somewhere(name: str) -> None:
 
 def test_a_dead_link_is_found() -> None:
     page = ROOT / "docs" / "faq.md"
+    picture = '<img src="results/length.png"> <img src="gone.png">'
     links = ("limits.md", "nowhere.md", "#a-b-c", "#not-there", "models.md#families", "models.md#f")
-    text = "# A `b` c?\n\n" + "\n".join(f"[x]({link})" for link in links)
-    assert dead_links(text, page) == ["nowhere.md", "#not-there", "models.md#f"]
+    text = "# A `b` c?\n\n" + "\n".join(f"[x]({link})" for link in links) + picture
+    assert dead_links(text, page) == ["nowhere.md", "#not-there", "models.md#f", "gone.png"]
 
 
 # -- lists that must be complete ---------------------------------------------------------------------------------------
