@@ -65,12 +65,13 @@ snippets: $(STAMP)  ## write beneath the snippets of README and docs what they p
 	$(OFFLINE) $(BIN)/python scripts/refresh_documents.py $(PAGES)
 
 docs: $(STAMP)  ## build the documentation into docs/_build, offline; a warning or a dead link is an error
-	$(OFFLINE) PYTHONPATH=$(CURDIR) $(BIN)/sphinx-build -q -W --keep-going -c docs -d docs/_build/doctrees . docs/_build/html
+	@rm -rf docs/_build
+	$(OFFLINE) PYTHONPATH=$(CURDIR) $(BIN)/sphinx-build -q -W --keep-going -c docs . docs/_build/html
 	$(BIN)/python scripts/check_site.py docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 docs-links: $(STAMP)  ## look up every link of the documentation that leaves it; needs the network
-	PYTHONPATH=$(CURDIR) $(BIN)/sphinx-build -q -c docs -d docs/_build/doctrees -b linkcheck . docs/_build/links
+	PYTHONPATH=$(CURDIR) $(BIN)/sphinx-build -q -c docs -b linkcheck . docs/_build/links
 
 fuzz: $(STAMP)  ## read 10,000 broken clips, pictures and checkpoints; findings and the journal go to runs/fuzz
 	$(OFFLINE) $(BIN)/python scripts/fuzz.py --out docs/results/fuzz.json $(FUZZ_ARGS)

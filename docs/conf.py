@@ -6,11 +6,11 @@ view: `sphinx-build -c docs . docs/_build/html`, which is what `make docs` runs.
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
-from sphinx.ext.napoleon import GoogleDocstring
 from sphinx.util.nodes import make_refnode
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,7 +65,7 @@ html_show_sphinx = False
 def setup(app: Any) -> None:
     """Connect what is done to cards, to docstrings and to names."""
     app.connect("source-read", card_page)
-    app.connect("autodoc-process-docstring", property_docstring, priority=400)  # before napoleon's 500
+    app.connect("autodoc-process-docstring", house_docstring, priority=400)  # before napoleon's 500
     app.connect("missing-reference", public_name)
 
 
@@ -94,10 +94,30 @@ def with_facts(card: Card) -> str:
     return "\n".join([card.text.rstrip(), "", "## In short", "", card.effect, "", *lines, ""])
 
 
-def property_docstring(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Read the docstring of a property as that of a method: what stands before a colon is no type."""
-    if what == "property":
-        lines[:] = ["", *GoogleDocstring(lines, app.config, app, "method", name, obj, options).lines()]
+def house_docstring(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Spell out for napoleon what it would misread in a docstring.
+
+    `The model: its layers.` at the beginning of a property or of what is returned is prose; napoleon takes what stands
+    before a colon for a type, which here begins with a bracket, as in `(row, D) int64: ...`. Attributes that share a
+    line, `a, b: ...`, are given a line each.
+    """
+    section, spelled = "property" if what == "property" else "", []
+    for line in lines:
+        shared = re.match(r"(\s+)((?:\w+, )+)(?=\w+: )", line)
+        if section in ("property", "Returns:", "Yields:"):
+            spelled.append(re.sub(r"^(\s*[A-Z`][^:]*): ", "\\1 \N{EN DASH} ", line))
+            section = ""
+        elif section in ("Attributes:", "Class attributes:") and shared:
+            last = line[shared.end() :].partition(":")[0]
+            spelled += [f"{shared[1]}{one}: as `{last}`." for one in shared[2].rstrip(", ").split(", ")]
+            spelled.append(shared[1] + line[shared.end() :])
+        else:
+            spelled.append(line)
+        if line.strip() in ("Attributes:", "Class attributes:", "Returns:", "Yields:"):
+            section = line.strip()
+        elif line and not line.startswith(" "):
+            section = ""
+    lines[:] = spelled
 
 
 def public_name(app: Any, env: Any, node: Any, contnode: Any) -> Any:

@@ -9,7 +9,7 @@ prefill. Everything is measured in turns, round by round, so that other work on 
 thread it is the processor's time, which other work hardly touches, with more it is the clock's, for which the machine
 has to be quiet. Layouts are made anew in every run, so nothing that a cache would hide is left out. What is measured is
 kept beside the result in FILE.partial: a run that was stopped goes on where it was, also with fewer or more rounds.
-`make readme` writes the table into README.md.
+`make snippets` writes the table into docs/performance.md.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -88,7 +89,7 @@ def test_each_mistake_fails_the_build(tmp_path: Path) -> None:
 def test_every_public_name_is_on_an_api_page() -> None:
     """In its own place: a name of `vidcompress` is not repeated under the package that hands it on."""
     pages = "\n".join(path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("docs/api/*.md")))
-    named = [line.split(":: ")[1] for line in pages.splitlines() if line.startswith(".. auto")]
+    named = re.findall(r"^\.\. (?:auto\w+|data):: (\S+)$", pages, flags=re.MULTILINE)
     assert len(named) == len(set(named))
     wanted = {f"vidcompress.{name}" for name in top if name != "__version__"}
     for module in (qa, methods, adapters, media, testing, cost, doctor, benchmark):

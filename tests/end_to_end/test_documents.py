@@ -34,13 +34,14 @@ def is_snippet(block: Block) -> bool:
 
 
 SHOWN = {
+    "README.md": "how tokens flow",
     "configs/README.md": "an example of a sweep, whose keys stand beside it",
     "docs/design.md": "how the code flows",
     "models/tiny-next/README.md": "how the model was trained, and its table",
     "models/tiny-onevision/README.md": "how the model was trained, and its table",
     "CONTRIBUTING.md": "how the code flows",
 }
-"""Documents with blocks without a language, which are looked at by people, and what those are."""
+"""Documents with blocks of plain text, which are looked at by people, and what those are."""
 ROWS = "| `llava` (LLaVA-1.5) |"
 
 
@@ -56,7 +57,9 @@ def test_every_block_is_run_or_has_a_reason(name: str, block: Block) -> None:
             assert json.loads(line)["question"]
     elif block.language == "markdown":
         assert block.body.startswith(ROWS)  # which test_guides puts into the table
-    elif block.language == "":
+    elif block.language == "bibtex":
+        assert block.body.startswith("@")
+    elif block.language in ("", "text"):
         assert name in SHOWN, f"{name}, line {block.line}: name the language"
     else:
         assert block.language in ("python", "bash"), f"{name}, line {block.line}"
@@ -95,6 +98,7 @@ COMMANDS = [(name, line) for name, text in TEXTS.items() for line in dict.fromke
 ONLY_READ = {
     r"vidcompress eval .*configs/": "a sweep of minutes or days: it is planned instead, with --dry-run",
     r"vidcompress methods edges": "the method of the walk, which test_guides and test_outside follow",
+    r"vidcompress bench .*--geometry": "widths of 7B models, for a GPU: test_bench runs toys of them",
     r"torchrun ": "several processes: tests/end_to_end/test_eval_ranks.py starts them",
     r"python -m lmms_eval ": "needs lmms-eval's data: tests/lmms run its model and its tasks",
     r"python scripts/": "half an hour or more: the tests of tests/unit/scripts call them",
@@ -114,12 +118,13 @@ def is_read(line: str) -> bool:
     return any(re.match(pattern, line) for pattern in ONLY_READ)
 
 
-RUN = {
-    name: lines
-    for name in TEXTS
-    if name not in OF_ITS_OWN
-    and (lines := [line for page, line in COMMANDS if page == name and not is_read(line)])
-}
+def run_of_each() -> dict[str, list[str]]:
+    """The commands that are run, by the last page that has them: pages before may quote them."""
+    home = {line: name for name, line in COMMANDS if name not in OF_ITS_OWN and not is_read(line)}
+    return {name: [line for line in home if home[line] == name] for name in dict.fromkeys(home.values())}
+
+
+RUN = run_of_each()
 
 
 def words_of(line: str) -> list[str]:
@@ -130,8 +135,6 @@ def words_of(line: str) -> list[str]:
             words[number + 1] = "tiny-onevision"
         if word == "--questions" and words[0] == "suite":
             words[number + 1] = "2"
-    if words[0] == "bench" and "--geometry" in words:
-        words += ["--scale", "tiny"]
     return words + EXTRA.get(words[0], [])
 
 
@@ -154,6 +157,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_commands_run(name: str, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for line in RUN[name]:
         assert line.startswith("vidcompress "), f"{line}: give ONLY_READ a reason, or run it"
+        shutil.rmtree(desk / "runs" / "my-benchmark", ignore_errors=True)  # each as if it were the first
         with pytest.raises(SystemExit) as stop:
             main(words_of(line))
         said = capsys.readouterr()
@@ -232,7 +236,10 @@ def dead_links(text: str, page: Path) -> list[str]:
     """Relative links of a document that lead nowhere, anchors included."""
     dead = []
     prose = re.sub(r"^```.*?^```|`[^`\n]*`(?!\])", "", text, flags=re.DOTALL | re.MULTILINE)
-    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", prose):
+    for target in (
+        *re.findall(r"\]\((?!https?:)([^)\s]+)\)", prose),
+        *re.findall(r'<img src="([^"]+)"', prose),
+    ):
         path, _, anchor = target.partition("#")
         file = (page.parent / path).resolve() if path else page
         if not file.exists() or ROOT not in (file, *file.parents):
@@ -251,9 +258,10 @@ def test_links_lead_somewhere(name: str) -> None:
 
 def test_a_dead_link_is_found() -> None:
     page = ROOT / "docs" / "faq.md"
+    picture = '<img src="results/length.png"> <img src="gone.png">'
     links = ("limits.md", "nowhere.md", "#a-b-c", "#not-there", "models.md#families", "models.md#f")
-    text = "# A `b` c?\n\n" + "\n".join(f"[x]({link})" for link in links)
-    assert dead_links(text, page) == ["nowhere.md", "#not-there", "models.md#f"]
+    text = "# A `b` c?\n\n" + "\n".join(f"[x]({link})" for link in links) + picture
+    assert dead_links(text, page) == ["nowhere.md", "#not-there", "models.md#f", "gone.png"]
 
 
 # -- lists that must be complete ---------------------------------------------------------------------------------------
