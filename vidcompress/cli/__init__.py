@@ -20,6 +20,7 @@ from vidcompress.cli.cost import cost
 from vidcompress.cli.doctor import doctor
 from vidcompress.cli.eval import evaluate
 from vidcompress.cli.help_text import Command, Group, examples
+from vidcompress.cli.interrupt import INTERRUPTED, say_interrupted
 from vidcompress.cli.listings import methods, models
 from vidcompress.cli.results import results
 from vidcompress.cli.suite import suite
@@ -27,12 +28,12 @@ from vidcompress.cli.suite import suite
 HUB = "llava-hf/llava-onevision-qwen2-0.5b-ov-hf"
 EXAMPLES = {
     "ask": (
-        'vidcompress ask -i examples/scene.png -q "what digit is shown?" -r 0.1',
-        f'vidcompress ask -m {HUB} \\\n    -v clip.mp4 -n 16 -q "what happens?" -r 0.25 -o kept.png',
+        'vidcompress ask "what digit is shown?" examples/scene.png -r 0.1',
+        f'vidcompress ask -m {HUB} \\\n    "what happens?" clip.mp4 -n 16 -r 0.25 -o kept.png',
     ),
     "compare": (
-        'vidcompress compare -i examples/scene.png -q "what digit is shown?"',
-        f'vidcompress compare -m {HUB} \\\n    -i photo.jpg -q "what is this?" --methods globalcom2,fastv -r 0.25,0.1',
+        'vidcompress compare "what digit is shown?" examples/scene.png',
+        f'vidcompress compare -m {HUB} \\\n    "what is this?" photo.jpg --methods globalcom2,fastv -r 0.25,0.1',
     ),
     "bench": (
         "vidcompress bench -g llava-onevision-0.5b --frames 8 --methods globalcom2",
@@ -110,7 +111,8 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         code = app(arguments, standalone_mode=False, prog_name="vidcompress")
     except KeyboardInterrupt:
-        _fail("interrupted", 130)
+        say_interrupted()
+        sys.exit(INTERRUPTED)
     except Exception as error:
         if os.environ.get("VIDCOMPRESS_TRACEBACK"):
             raise
