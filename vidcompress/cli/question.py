@@ -20,7 +20,7 @@ Media = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="MEDIA",
-        help="Pictures and at most one clip, told apart by content; pictures of --image come first.",
+        help="Pictures and at most one clip, recognised by content; pictures of --image come first.",
         show_default=False,
     ),
 ]

@@ -1,4 +1,4 @@
-"""Kind of a media file, picture or clip, told by its content."""
+"""Kind of a media file, picture or clip, by its content."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _kind_of_picture(clip: Clip, still: bool) -> Kind | None:
 
     Image.init()
     with clip.opened() as stream, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of size: whoever loads the picture refuses what is too large
+        warnings.simplefilter("ignore")  # of size; loading refuses what is too large
         try:
             with Image.open(stream, formats=[name for name in FORMATS if name in Image.OPEN]) as picture:
                 if picture.format == "JPEG" and not still:

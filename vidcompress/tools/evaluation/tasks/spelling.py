@@ -27,7 +27,7 @@ def meant_task(name: str) -> str | None:
     if (Path(name) / QUESTIONS).is_file():
         return f"data:{name}"
     names = (*(f"shapes:{medium}" for medium in MEDIA), *(f"lmms:{task}" for task in harness_tasks()))
-    spellings = {known if ":" in name else known.partition(":")[2]: known for known in reversed(names)}
+    spellings = {task if ":" in name else task.partition(":")[2]: task for task in reversed(names)}
     close = get_close_matches(name.lower(), spellings, n=1, cutoff=0.65)
     return spellings[close[0]] if close else None
 
