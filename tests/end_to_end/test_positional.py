@@ -11,13 +11,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from vidcompress import VisualQA
 from vidcompress.cli import main
+from vidcompress.cli.ask import _print
 from vidcompress.cli.question import read_asked
 from vidcompress.qa.embedded_model_note import REMARK
 
@@ -107,6 +110,16 @@ def test_stdout_holds_the_answer_alone(image: Path, tmp_path: Path) -> None:
     assert (tmp_path / "answer.txt").read_text() == "6\n"
     assert done.stderr.startswith("globalcom2 (exact): 116 of 464")
     assert done.stderr.endswith("wrote kept.png\n") and "\x1b" not in done.stderr
+
+
+def test_an_answer_without_words_is_an_empty_line(
+    capsys: pytest.CaptureFixture[str], qa: VisualQA, image: Path
+) -> None:
+    answer = qa.ask(QUESTION, image=image, max_new_tokens=1)
+    for text, said in (("", 1), (answer.text, 0)):
+        _print(replace(answer, text=text), {"overlay": []}, [])
+        out, err = capsys.readouterr()
+        assert (out, err.count("(no words)")) == (f"{text}\n", said)
 
 
 def test_the_note_on_the_model_is_said_once_of_words_too(

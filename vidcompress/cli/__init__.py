@@ -1,6 +1,7 @@
 """The command line: `vidcompress ask | bench | compare | cost | eval | results | suite | doctor | methods | models`.
 
-Results go to stdout, everything else to stderr. Exit codes: 0 for success, 1 for a failure, 2 for bad usage.
+Results go to stdout, everything else to stderr. Exit codes: 0 for success, 1 for a failure, 2 for bad usage, 130 after
+Ctrl-C.
 Set VIDCOMPRESS_TRACEBACK=1 to see where an error comes from.
 """
 

@@ -65,7 +65,9 @@ def evaluate(
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(help="Only the first so many questions of a task.", rich_help_panel=INPUT),
+        typer.Option(
+            help="Only the first so many questions of a task; fixed for a run.", rich_help_panel=INPUT
+        ),
     ] = None,
     num_frames: NumFrames = None,
     fps: Fps = None,
