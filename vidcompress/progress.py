@@ -6,9 +6,21 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from threading import Lock
+from typing import Any
 
 SECONDS_BETWEEN_LINES = 30.0
 """Least time between two progress lines where stderr is no terminal."""
+
+SECONDS_BEFORE_BAR = 0.5
+"""Time after which a bar of decoded frames is shown, so that short clips show none."""
+
+FrameCallback = Callable[[int, int], None]
+"""Called with the frames decoded and the frames in all."""
+
+ON_FRAME: ContextVar[FrameCallback | None] = ContextVar("ON_FRAME", default=None)
+"""What a video reader calls after each frame that it keeps; None outside `decoding_progress`."""
 
 
 @contextmanager
@@ -83,3 +95,104 @@ def drawing_progress(name: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(f"drawing {name}", total=None)
         yield lambda done, of: progress.update(task, completed=done, total=of)
+
+
+@contextmanager
+def loading_progress(name: str) -> Iterator[Callable[[int, int], None]]:
+    """Spinner for a model that is loaded, with the number of its tensors, on a terminal; gone when it is loaded.
+
+    Args:
+        name: of the checkpoint.
+
+    Yields:
+        A function to call with the tensors loaded and the tensors in all.
+    """
+    if not sys.stderr.isatty():
+        yield lambda done, of: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    description = f"loading {_shown(name)}"
+    with Progress(
+        *columns,
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=False,  # the command line redirects it by itself
+        redirect_stderr=False,
+    ) as progress:
+        task = progress.add_task(description, total=None)
+        yield lambda done, of: progress.update(task, description=f"{description}, {done} of {of} tensors")
+
+
+@contextmanager
+def decoding_progress() -> Iterator[None]:
+    """Bar of the frames decoded within the block, on a terminal, for clips that take long; gone when all are there."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    bar = _FrameBar()
+    token = ON_FRAME.set(bar)
+    try:
+        yield
+    finally:
+        ON_FRAME.reset(token)
+        bar.stop()
+
+
+class _FrameBar:
+    """Bar of decoded frames; it is called from the thread that decodes."""
+
+    def __init__(self) -> None:
+        self._begun, self._lock, self._stopped = time.monotonic(), Lock(), False
+        self._progress: Any = None
+        self._task: Any = None
+
+    def __call__(self, done: int, total: int) -> None:
+        with self._lock:
+            if done >= total:
+                self._hide()
+            elif not self._stopped and time.monotonic() - self._begun > SECONDS_BEFORE_BAR:
+                self._show(done, total)
+
+    def stop(self) -> None:
+        """Remove the bar for good."""
+        with self._lock:
+            self._stopped = True
+            self._hide()
+
+    def _show(self, done: int, total: int) -> None:
+        if self._progress is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (
+                TextColumn("decoding frames"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
+            bar = Progress(
+                *columns,
+                console=Console(stderr=True),
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._task = bar.add_task("", total=total)
+            bar.start()
+            self._progress = bar
+        self._progress.update(self._task, completed=done, total=total)
+
+    def _hide(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+
+def _shown(name: str, length: int = 40) -> str:
+    """The end of a name, in which square brackets are no markup."""
+    from rich.markup import escape
+
+    return escape(name if len(name) <= length else f"...{name[3 - length :]}")

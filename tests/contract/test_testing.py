@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +25,7 @@ from vidcompress.errors import ArgumentError
 from vidcompress.methods.controls import Uniform
 from vidcompress.session.block import CompressSession
 from vidcompress.testing.block import check_refusals
-from vidcompress.testing.methods import layouts
+from vidcompress.testing.methods import check_card, layouts
 
 
 @pytest.mark.parametrize("method", available_methods())
@@ -235,3 +237,48 @@ def test_mismatches_that_get_through_are_found(monkeypatch: pytest.MonkeyPatch) 
         testing.ContractError, match="placeholders without pixels must raise UnsupportedInputError"
     ):
         check_refusals(*scene())
+
+
+CARD = """+++
+name = "carded"
+effect = "Every so many tokens."
+paper = ""
+code = ""
+modalities = ["image", "video"]
+needs = "features"
+
+[defaults]
++++
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("card", "message"),
+    [
+        (CARD + "# Carded\n", "card 'carded' has 8 characters of prose below its head; write at least 200"),
+        (CARD.replace("Every so many tokens.", "") + "long " * 60, "card 'carded': effect is empty"),
+        ("# Carded", "card 'carded' must begin with a TOML head"),
+        (CARD + "long " * 60, None),
+        (None, None),
+    ],
+)
+def test_a_card_that_says_nothing_is_found(
+    card: str | None, message: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = f"carded_{len(card or '')}"
+    (tmp_path / package / "cards").mkdir(parents=True)
+    (tmp_path / package / "__init__.py").write_text(
+        "from dataclasses import dataclass\nfrom vidcompress.methods.controls import Uniform\n\n\n"
+        "@dataclass(frozen=True)\nclass Carded(Uniform):\n    name = 'carded'\n"
+    )
+    if card is not None:
+        (tmp_path / package / "cards" / "carded.md").write_text(card)
+    monkeypatch.syspath_prepend(tmp_path)
+    carded = importlib.import_module(package).Carded()
+    if message is None:
+        check_card(carded)
+        return
+    for check in (check_card, testing.check_method):
+        with pytest.raises(testing.ContractError, match=message):
+            check(carded)

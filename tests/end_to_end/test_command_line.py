@@ -17,11 +17,16 @@ PHASES = {"decode", "preprocess", "encode", "compress", "prefill", "generate", "
 
 def ask(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     """Stdout of a successful `ask`."""
+    return both(capsys, *words)[0]
+
+
+def both(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[str, str]:
+    """Stdout and stderr of a successful `ask`."""
     with pytest.raises(SystemExit, match="^[012]$") as stop:
         main(["ask", "--question", "how many objects are there?", "--max-new-tokens", "4", *words])
     written = capsys.readouterr()
     assert stop.value.code == 0, written.err
-    return written.out
+    return written.out, written.err
 
 
 @pytest.mark.slow
@@ -74,14 +79,16 @@ def test_image_with_overlay(capsys: pytest.CaptureFixture[str], image: Path, tmp
 
 
 def test_words_for_people(capsys: pytest.CaptureFixture[str], image: Path) -> None:
-    out = ask(capsys, "--image", str(image), "--retention-ratio", "0.1", "--method", "random", "--seed", "3")
-    assert "random (exact):" in out
-    assert "thumbnail" in out
-    assert "prefill" in out
+    words = ("--image", str(image), "--retention-ratio", "0.1", "--method", "random", "--seed", "3")
+    out, err = both(capsys, *words)
+    assert out == f"{json.loads(ask(capsys, *words, '--json'))['answer']}\n", "the answer and nothing else"
+    assert "random (exact):" in err
+    assert "thumbnail" in err
+    assert "prefill" in err
 
 
 def test_no_line_is_broken_for_its_length(capsys: pytest.CaptureFixture[str], image: Path) -> None:
-    times = [line for line in ask(capsys, "--image", str(image)).splitlines() if "decode" in line]
+    times = [line for line in both(capsys, "--image", str(image))[1].splitlines() if "decode" in line]
     assert len(times) == 1
     assert len(times[0]) > 80
     assert times[0].endswith("ms")

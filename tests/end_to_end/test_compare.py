@@ -277,18 +277,34 @@ def test_words_for_people(capsys: pytest.CaptureFixture[str], clip: Path, tmp_pa
         "3",
     )
     sheet = tmp_path / "sheet.jpg"
-    code, out, _ = run(capsys, *words, "--num-frames", "4", "--repeats", "2", "--overlay", str(sheet))
-    assert code == 0
+    code, out, err = run(capsys, *words, "--num-frames", "4", "--repeats", "2", "--overlay", str(sheet))
+    assert (code, err) == (0, f"wrote {sheet}\n")
     assert [line.split()[0] for line in out.splitlines()[1:8]] == [
         *("none", "vidcom2", "vidcom2", "random", "random", "uniform", "uniform")
     ]
-    assert "30 tokens" in out and "20 tokens" in out and out.endswith(f"wrote {sheet}\n")
+    assert "30 tokens" in out and "20 tokens" in out and "wrote" not in out
+    assert "after one that is not counted" in out
+
+
+def test_one_repeat_is_counted_and_said(capsys: pytest.CaptureFixture[str], clip: Path) -> None:
+    words = (QUESTION, str(clip), "--num-frames", "2", "--methods", "vidcom2", "--only", "-r", "0.5")
+    code, out, _ = run(capsys, *words, "--repeats", "1", "--max-new-tokens", "2")
+    assert code == 0
+    assert "1 timed run per row, warming up included" in out and "not counted" not in out
+    entries = [
+        json.loads(run(capsys, *words, "--repeats", count, "--max-new-tokens", "2", "--json")[1])
+        for count in "123"
+    ]
+    assert [(entry["runs"], entry["warmed_up"]) for entry in entries] == [(1, False), (1, True), (2, True)]
+    for entry in entries:
+        assert [row["method"] for row in entry["rows"]] == ["none", "vidcom2"]
+        assert all(row["median_ms"]["total"] > 0 and row["answer"] for row in entry["rows"])
 
 
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        ((), 2, "Missing option '--question'"),
+        ((), 2, "question: there is none; pass it first, then the media: vidcompress compare"),
         (("-q", "what?"), 2, "compare: there is nothing to compress"),
         (
             ("-q", "what?", "--image", "IMAGE", "--methods", "vidcom2"),
@@ -309,7 +325,7 @@ def test_words_for_people(capsys: pytest.CaptureFixture[str], clip: Path, tmp_pa
             2,
             "exclude each other",
         ),
-        (("-q", "what?", "--image", "IMAGE", "--repeats", "1"), 2, "repeats=1: must be"),
+        (("-q", "what?", "--image", "IMAGE", "--repeats", "0"), 2, "repeats=0: must be"),
         (("-q", "what?", "--image", "IMAGE", "--overlay", "x.gif"), 2, "must end in .png"),
         (("-q", "what?", "--image", "IMAGE", "--model", "tiny"), 2, "neither a folder nor an embedded model"),
         (("-q", "what?", "--image", "missing.png"), 1, "image='missing.png': no such file"),

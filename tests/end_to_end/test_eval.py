@@ -482,6 +482,7 @@ def test_command_line(capsys, folder, tmp_path):
     assert err.count(": question 'broken': ") == err.count(": question 'missing': ") == 2
     code, out, err = run(capsys, *words, "--json")
     entries = json.loads(out)["rows"]
+    assert [row["complete_before"] for row in entries] == [True, True]
     assert [row["row"] for row in entries] == [row["row"] for row in planned]
     assert [len(row["failed"]) for row in entries] == [2, 2]
     assert run(capsys, *words, "--dry-run")[1].count("there ") == 2
@@ -489,6 +490,45 @@ def test_command_line(capsys, folder, tmp_path):
     assert (code, out) == (2, "") and "num_frames is None there and 5 here" in err
     code, _, err = run(capsys, "--data", tmp_path / "nowhere", "--dry-run")
     assert code == 2 and "holds no questions.jsonl" in err, "a plan that cannot run is no plan"
+
+
+def test_a_repeated_run_says_what_was_there(capsys, tmp_path):
+    data = write_benchmark(tmp_path / "data", 2, broken=False, clip=False)
+    words = ("--data", data, "-m", "tiny-onevision", "--methods", "random", "--out", tmp_path / "out")
+    code, first, err = run(capsys, *words, "-r", "0.5")
+    assert code == 0 and "complete before" not in err
+    lines = [line for line in err.splitlines() if line.endswith("2 questions")]
+    assert len(lines) == 2, "a line for each row that ran"
+    code, again, err = run(capsys, *words, "-r", "0.5")
+    assert (code, again) == (0, first), "the table is there again"
+    assert err.splitlines()[-1] == "2 rows were complete before and none was left to run"
+    assert not [line for line in err.splitlines() if line.endswith("2 questions")]
+    code, _, err = run(capsys, *words, "-r", "0.5,0.25")
+    assert code == 0 and err.count(", 2 questions\n") == 1 and "random 0.25: " in err
+    assert err.splitlines()[-1] == "2 rows were complete before and 1 ran now"
+
+
+@pytest.mark.parametrize("kind", ["data", "shapes"])
+def test_another_limit_is_refused_in_one_line(capsys, tmp_path, kind):
+    data = write_benchmark(tmp_path / "data", 3, broken=False, clip=False)
+    words = ("--methods", "random", "-r", "0.5,0.25", "--out", tmp_path / "out")
+    words += ("--data", data) if kind == "data" else ("--task", "shapes:image")
+    assert run(capsys, *words, "--limit", "2")[0] == 0
+    kept = {path: path.read_bytes() for path in sorted((tmp_path / "out").rglob("*.json*"))}
+    for limit, now in ((("--limit", "1"), "--limit 1"), (("--limit", "3"), "--limit 3"), ((), "none")):
+        for more in ((), ("--dry-run",)):
+            code, out, err = run(capsys, *words, *limit, *more)
+            assert (code, out) == (2, "")
+            assert err.count("\n") == 1 and "data is" not in err
+            assert f"out was begun with --limit 2, and this one has {now}; pass --limit 2 to go on" in err
+            assert "or name another folder with --out" in err
+    assert {path: path.read_bytes() for path in sorted((tmp_path / "out").rglob("*.json*"))} == kept
+    assert run(capsys, *words, "--limit", "2")[0] == 0
+    if kind == "data":
+        other = (*words[:-4], "--out", tmp_path / "whole", *words[-2:])
+        assert run(capsys, *other)[0] == 0
+        code, _, err = run(capsys, *other, "--limit", "2")
+        assert code == 2 and "was begun with no --limit, and this one has --limit 2; leave it out" in err
 
 
 def test_a_sweep_file_and_what_is_said_over_it(capsys, tmp_path):

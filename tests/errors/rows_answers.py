@@ -306,7 +306,7 @@ COMPARE = [
     ),
     Row(C, "max_tokens", 5, "exclude each other; pass one of them"),
     *(Row(C, "controls", value, "must be True or False") for value in (1, "yes", None)),
-    *(Row(C, "repeats", value, "must be a whole number of at least 2") for value in (0, 1, 2.5, True, None)),
+    *(Row(C, "repeats", value, "must be a whole number of at least 1") for value in (0, -1, 2.5, True, None)),
     *(Row(C, "seed", value, "must be a whole number of at least 0") for value in (-1, 2.5, "1", True)),
     *(Row(C, "max_new_tokens", value, WHOLE) for value in (0, 2.5, None)),
     *(Row(C, "progress", value, "must be True or False") for value in (1, "yes")),

@@ -39,7 +39,7 @@ def ask(parameter: str, *words: str, message: str, code: int = USAGE, names: str
 
 def shared(command: str) -> list[Words]:
     """Rows of `ask` that hold for `compare` too: the same options, checked in the same way; it needs a picture."""
-    alike = "question image video model num_frames fps max_new_tokens policy separators positions"
+    alike = "text media question image video model num_frames fps max_new_tokens policy separators positions"
     alike += " encoder_saving seed device dtype attn_implementation device_map quantization preset backend time_instruction overlay as_json"
     rows = [row for row in ROWS if row.command == "ask" and row.parameter in alike.split()]
     return [
@@ -53,7 +53,7 @@ def shared(command: str) -> list[Words]:
 def _has_media(row: Words) -> bool:
     return (
         row.words[-1:] == ("--question",)
-        or row.parameter == "overlay"
+        or row.parameter in ("overlay", "media", "text")
         or bool({"--image", "--video"} & {*row.words})
     )
 
@@ -94,7 +94,38 @@ ROWS = [
         message="code in a checkpoint is never run; leave it out",
         names="--trust-remote-code",
     ),
-    Words("ask", "question", (), "Missing option '--question'"),
+    Words("ask", "question", (), "question: there is none; pass it first, then the media"),
+    Words("ask", "text", ("",), "question='': must be a text that is not empty", names="question"),
+    Words("ask", "text", ("{photo}",), "is a file; pass the question first", names="question"),
+    Words("ask", "text", ("{photo}", "what?"), "is a file; pass the question first", names="question"),
+    ask("text", "which one?", message="there is another one, 'what?'; pass one question", names="question"),
+    ask("text", "extra", message="there is another one, 'what?'; pass one question", names="question"),
+    ask(
+        "text", "no.png", message="media='no.png': no such file; check the path", code=FAILURE, names="media"
+    ),
+    ask("question", "--question", "why?", message="question='why?': there is another one, 'what?'"),
+    Words("ask", "media", ("what?", "no.png"), "media='no.png': no such file; check the path", FAILURE),
+    Words(
+        "ask",
+        "media",
+        ("what?", "https://example.org/a.png"),
+        "media='https://example.org/a.png': URLs are not opened; download it",
+        FAILURE,
+    ),
+    Words(
+        "ask",
+        "media",
+        ("what?", "{broken}"),
+        "is neither a picture nor a clip in a known format; check it, or convert it",
+        FAILURE,
+    ),
+    Words(
+        "ask",
+        "media",
+        ("what?", "{clip}", "{clip}"),
+        "are 2 clips, and a question takes pictures and at most",
+    ),
+    ask("media", "{clip}", "--video", "{clip}", message="are 2 clips, and a question takes pictures and"),
     Words("ask", "question", ("--question",), "requires an argument", names="--question"),
     Words("ask", "question", ("--question", ""), "question='': must be a text that is not empty"),
     Words(
@@ -109,7 +140,6 @@ ROWS = [
         ("--question", "a <image>?"),
         "stands for a picture or clip in a prompt; leave it out",
     ),
-    ask("question", "extra", message="unexpected extra argument", names="argument"),
     ask("image", "--imaeg", "x", message="No such option: --imaeg"),
     ask("image", "--image", "no.png", message="image='no.png': no such file; check the path", code=FAILURE),
     ask("image", "--image", "", message="image='': no such file; check the path", code=FAILURE),
@@ -322,7 +352,7 @@ ROWS += [
         "exclude each other; pass",
     ),
     Words(
-        "compare", "repeats", (*COMPARE, "--repeats", "1"), "repeats=1: must be a whole number of at least 2"
+        "compare", "repeats", (*COMPARE, "--repeats", "0"), "repeats=0: must be a whole number of at least 1"
     ),
     Words("compare", "repeats", (*COMPARE, "--repeats", "x"), NOT_WHOLE, names="--repeats"),
     Words("compare", "image", ("--question", "what?"), "there is nothing to compress; pass image="),
@@ -435,10 +465,11 @@ ROWS += [
         "eval",
         "task",
         ("--task", "shape:image"),
-        "must be one of shapes, data, lmms, got 'shape'; did you mean",
+        "must be shapes:image, shapes:clip, data:FOLDER or lmms:NAME; did you mean 'shapes:image'?",
     ),
     Words("eval", "task", ("--task", "shapes:film"), "must be one of image, clip, got 'film'"),
-    Words("eval", "task", ("--task", "gqa"), "must be one of shapes, data, lmms, got 'gqa'"),
+    Words("eval", "task", ("--task", "gqa"), "data:FOLDER or lmms:NAME; did you mean 'lmms:gqa'?"),
+    Words("eval", "task", ("--task", "lmms:"), "must say which, as in 'data:my-benchmark'"),
     sweep("model", "--model", "tiny-onevison", message="did you mean 'tiny-onevision'?"),
     sweep("methods", "--methods", "globalcom3", message="did you mean 'globalcom2'?", names="method"),
     sweep("methods", "--methods", "globalcom2:tau", message="must list options as key=value"),

@@ -1,6 +1,7 @@
 """The command line: `vidcompress ask | bench | compare | cost | eval | results | suite | doctor | methods | models`.
 
-Results go to stdout, everything else to stderr. Exit codes: 0 for success, 1 for a failure, 2 for bad usage.
+Results go to stdout, everything else to stderr. Exit codes: 0 for success, 1 for a failure, 2 for bad usage, 130 after
+Ctrl-C.
 Set VIDCOMPRESS_TRACEBACK=1 to see where an error comes from.
 """
 
@@ -20,6 +21,7 @@ from vidcompress.cli.cost import cost
 from vidcompress.cli.doctor import doctor
 from vidcompress.cli.eval import evaluate
 from vidcompress.cli.help_text import Command, Group, examples
+from vidcompress.cli.interrupt import INTERRUPTED, say_interrupted
 from vidcompress.cli.listings import methods, models
 from vidcompress.cli.results import results
 from vidcompress.cli.suite import suite
@@ -27,12 +29,12 @@ from vidcompress.cli.suite import suite
 HUB = "llava-hf/llava-onevision-qwen2-0.5b-ov-hf"
 EXAMPLES = {
     "ask": (
-        'vidcompress ask -i examples/scene.png -q "what digit is shown?" -r 0.1',
-        f'vidcompress ask -m {HUB} \\\n    -v clip.mp4 -n 16 -q "what happens?" -r 0.25 -o kept.png',
+        'vidcompress ask "what digit is shown?" examples/scene.png -r 0.1',
+        f'vidcompress ask -m {HUB} \\\n    "what happens?" clip.mp4 -n 16 -r 0.25 -o kept.png',
     ),
     "compare": (
-        'vidcompress compare -i examples/scene.png -q "what digit is shown?"',
-        f'vidcompress compare -m {HUB} \\\n    -i photo.jpg -q "what is this?" --methods globalcom2,fastv -r 0.25,0.1',
+        'vidcompress compare "what digit is shown?" examples/scene.png',
+        f'vidcompress compare -m {HUB} \\\n    "what is this?" photo.jpg --methods globalcom2,fastv -r 0.25,0.1',
     ),
     "bench": (
         "vidcompress bench -g llava-onevision-0.5b --frames 8 --methods globalcom2",
@@ -110,7 +112,8 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         code = app(arguments, standalone_mode=False, prog_name="vidcompress")
     except KeyboardInterrupt:
-        _fail("interrupted", 130)
+        say_interrupted()
+        sys.exit(INTERRUPTED)
     except Exception as error:
         if os.environ.get("VIDCOMPRESS_TRACEBACK"):
             raise

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidcompress.cli.library_output import quiet
+from vidcompress.cli.library_output import loading, quiet
 from vidcompress.cli.options import (
     COMPRESSION,
     FILE,
@@ -32,7 +33,6 @@ from vidcompress.cli.options import (
     Positions,
     Preset,
     Quantization,
-    Question,
     Seed,
     Separators,
     TimeInstruction,
@@ -40,6 +40,8 @@ from vidcompress.cli.options import (
     compression_config,
     read_options,
 )
+from vidcompress.cli.question import Media, Questions, Text, read_asked
+from vidcompress.progress import decoding_progress
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -48,7 +50,9 @@ if TYPE_CHECKING:
 
 
 def ask(
-    question: Question,
+    text: Text = None,
+    media: Media = None,
+    question: Questions = None,
     image: Images = None,
     video: Video = None,
     num_frames: NumFrames = None,
@@ -99,52 +103,60 @@ def ask(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Ask a question about an image, several images or a video; with none of them, about text only."""
+    """Ask a question about pictures, a clip or both; with none of them, about text only.
+
+    The answer goes to stdout, the report to stderr.
+    """
     check_numbers(max_new_tokens, seed)
-    check_overlay(overlay, bool(image) or video is not None)
-    check_media(image or [], video)
+    asked = read_asked("ask", text, media, question, image, video)
+    check_overlay(overlay, bool(asked.images) or asked.video is not None)
+    check_media(asked.images, asked.video)
     options = read_options(method, option or [])
     with quiet():
-        if seed is not None:
-            from transformers import set_seed
+        with loading(model):
+            if seed is not None:
+                from transformers import set_seed
 
-            set_seed(seed)
-        from vidcompress.qa import VisualQA
+                set_seed(seed)
+            from vidcompress.qa import VisualQA
 
-        config = compression_config(
-            method,
-            options,
-            seed,
-            retention_ratio=retention_ratio,
-            max_tokens=max_tokens,
-            policy=policy,
-            separators=separators,
-            positions=positions,
-            encoder_saving=encoder_saving,
-        )
-        qa = VisualQA.from_pretrained(
-            model,
-            config=config,
-            device=device,
-            dtype=dtype,
-            attn_implementation=attn_implementation,
-            device_map=device_map,
-            quantization=quantization,
-            preset=preset,
-            num_frames=num_frames,
-            fps=fps,
-            backend=backend,
-            time_instruction=time_instruction,
-        )
-        answer = qa.ask(question, images=image or None, video=video, max_new_tokens=max_new_tokens)
+            config = compression_config(
+                method,
+                options,
+                seed,
+                retention_ratio=retention_ratio,
+                max_tokens=max_tokens,
+                policy=policy,
+                separators=separators,
+                positions=positions,
+                encoder_saving=encoder_saving,
+            )
+            qa = VisualQA.from_pretrained(
+                model,
+                config=config,
+                device=device,
+                dtype=dtype,
+                attn_implementation=attn_implementation,
+                device_map=device_map,
+                quantization=quantization,
+                preset=preset,
+                num_frames=num_frames,
+                fps=fps,
+                backend=backend,
+                time_instruction=time_instruction,
+            )
+        with decoding_progress():
+            answer = qa.ask(
+                asked.question, images=asked.images or None, video=asked.video, max_new_tokens=max_new_tokens
+            )
         pictures = [answer.overlay(index) for index in range(len(answer.media))] if overlay else []
         drawn = save_pictures(pictures, overlay) if overlay else []
-    say_remarks(answer.report.notes)
+    said = say_remarks(answer.report.notes)
     entry = _entry(answer, qa, model, drawn)
     if as_json:
         typer.echo(json.dumps(entry, ensure_ascii=False))
     else:
-        _print(answer, entry)
+        _print(answer, entry, said)
 
 
 def check_numbers(max_new_tokens: int, seed: int | None) -> None:
@@ -166,12 +178,14 @@ def check_media(images: list[str], video: str | None) -> None:
         local_path(video, "video")
 
 
-def say_remarks(notes: list[str]) -> None:
-    """Print to stderr, of the notes of an answer or a sweep, that no model was named."""
+def say_remarks(notes: list[str]) -> list[str]:
+    """Print to stderr, of the notes of an answer or a sweep, that no model was named; the notes that were printed."""
     from vidcompress.qa.embedded_model_note import REMARK
 
-    if REMARK in notes:
-        print(f"vidcompress: note: {REMARK}", file=sys.stderr)
+    if REMARK not in notes:
+        return []
+    print(f"vidcompress: note: {REMARK}", file=sys.stderr)
+    return [REMARK]
 
 
 def check_overlay(path: Path | None, media: bool) -> None:
@@ -230,11 +244,22 @@ def _entry(answer: Answer, qa: VisualQA, model: str | None, drawn: list[str]) ->
     }
 
 
-def _print(answer: Answer, entry: dict[str, Any]) -> None:
+def _print(answer: Answer, entry: dict[str, Any], said: list[str]) -> None:
+    """Print the answer, and nothing else, to stdout, and the report to stderr.
+
+    Args:
+        answer: the answer.
+        entry: from `_entry`.
+        said: notes that are on stderr already.
+    """
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=True)  # else a pipe would get an answer broken at 80 columns
-    console.print(answer.text or "(no words)", style="bold", markup=False)
-    console.print(str(answer.report), style="dim", markup=False)
+    # Lines are not broken: a pipe would get an answer broken at 80 columns.
+    out, err = (Console(stderr=stderr, highlight=False, soft_wrap=True) for stderr in (False, True))
+    out.print(answer.text, style="bold", markup=False)
+    if not answer.text:
+        err.print("(no words)", style="dim", markup=False)
+    report = replace(answer.report, notes=[note for note in answer.report.notes if note not in said])
+    err.print(str(report), style="dim", markup=False)
     for path in entry["overlay"]:
-        console.print(f"wrote {path}", style="dim", markup=False)
+        err.print(f"wrote {path}", style="dim", markup=False)

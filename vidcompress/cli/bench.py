@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vidcompress.cli.interrupt import interruptible
 from vidcompress.cli.library_output import quiet
 from vidcompress.cli.options import (
     COMPRESSION,
@@ -233,7 +234,8 @@ def bench(
         positive("minutes", minutes)
     if threads is not None:
         whole_number("threads", threads, most=1024)
-    with quiet():
+    kept = f"the measurements so far are in {journal}, and the same command goes on from there"
+    with quiet(), interruptible("" if journal is None else kept):
         from vidcompress.tools.benchmark import BenchPlan
 
         plan = BenchPlan(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from vidcompress.cli.ask import check_media, check_numbers, check_overlay, save_pictures, say_remarks
-from vidcompress.cli.library_output import quiet
+from vidcompress.cli.library_output import loading, quiet
 from vidcompress.cli.options import (
     COMPRESSION,
     FILE,
@@ -32,16 +32,19 @@ from vidcompress.cli.options import (
     Positions,
     Preset,
     Quantization,
-    Question,
     Seed,
     Separators,
     TimeInstruction,
     Video,
 )
+from vidcompress.cli.question import Media, Questions, Text, read_asked
+from vidcompress.progress import decoding_progress
 
 
 def compare(
-    question: Question,
+    text: Text = None,
+    media: Media = None,
+    question: Questions = None,
     image: Images = None,
     video: Video = None,
     num_frames: NumFrames = None,
@@ -81,7 +84,10 @@ def compare(
     quantization: Quantization = None,
     repeats: Annotated[
         int,
-        typer.Option(help="Runs of every row, the first of which is not counted.", rich_help_panel=OUTPUT),
+        typer.Option(
+            help="Runs of every row; the first of several is not counted, a single one is.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = 3,
     max_new_tokens: MaxNewTokens = 64,
     overlay: Annotated[
@@ -98,8 +104,9 @@ def compare(
 ) -> None:
     """Ask one question with several methods and budgets, beside the uncompressed model, and time them in turns."""
     check_numbers(max_new_tokens, seed)
-    check_overlay(overlay, bool(image) or video is not None)
-    check_media(image or [], video)
+    one = read_asked("compare", text, media, question, image, video)
+    check_overlay(overlay, bool(one.images) or one.video is not None)
+    check_media(one.images, one.video)
     given = {
         "policy": policy,
         "separators": separators,
@@ -115,33 +122,35 @@ def compare(
         "repeats": repeats,
         "seed": seed,
     }
-    media: dict[str, Any] = {"images": image or None, "video": video}
+    about: dict[str, Any] = {"images": one.images or None, "video": one.video}
     with quiet():
-        if seed is not None:
-            from transformers import set_seed
+        with loading(model):
+            if seed is not None:
+                from transformers import set_seed
 
-            set_seed(seed)
-        from vidcompress.qa import VisualQA
-        from vidcompress.qa.compare.grid import plan_comparison
-        from vidcompress.tools.runs.provenance import provenance
+                set_seed(seed)
+            from vidcompress.qa import VisualQA
+            from vidcompress.qa.compare.grid import plan_comparison
+            from vidcompress.tools.runs.provenance import provenance
 
-        # What can be refused without a model is refused before one is loaded.
-        plan_comparison({"question": question, **media}, common=common, **asked)
-        qa = VisualQA.from_pretrained(
-            model,
-            device=device,
-            dtype=dtype,
-            attn_implementation=attn_implementation,
-            device_map=device_map,
-            quantization=quantization,
-            preset=preset,
-            num_frames=num_frames,
-            fps=fps,
-            backend=backend,
-            time_instruction=time_instruction,
-            **common,
-        )
-        comparison = qa.compare(question, **media, **asked, max_new_tokens=max_new_tokens)
+            # What can be refused without a model is refused before one is loaded.
+            plan_comparison({"question": one.question, **about}, common=common, **asked)
+            qa = VisualQA.from_pretrained(
+                model,
+                device=device,
+                dtype=dtype,
+                attn_implementation=attn_implementation,
+                device_map=device_map,
+                quantization=quantization,
+                preset=preset,
+                num_frames=num_frames,
+                fps=fps,
+                backend=backend,
+                time_instruction=time_instruction,
+                **common,
+            )
+        with decoding_progress():
+            comparison = qa.compare(one.question, **about, **asked, max_new_tokens=max_new_tokens)
         if overlay is not None:
             save_pictures([comparison.overlay()], overlay)
         entry = comparison.to_dict(provenance()) if as_json else {}
@@ -154,7 +163,7 @@ def compare(
         return
     typer.echo(str(comparison))
     if overlay is not None:
-        typer.echo(f"wrote {overlay}")
+        typer.echo(f"wrote {overlay}", err=True)
 
 
 def _listed(text: str) -> list[str]:

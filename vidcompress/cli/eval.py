@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vidcompress.cli.ask import say_remarks
+from vidcompress.cli.interrupt import interruptible
 from vidcompress.cli.library_output import quiet
 from vidcompress.cli.options import (
     COMPRESSION,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from vidcompress.tools.evaluation.run.outcome import RowOutcome
     from vidcompress.tools.evaluation.run.sweep import Sweep
 
-INTERRUPTED = 130
 DEFAULT_METHODS = "globalcom2,random"
 
 
@@ -65,7 +65,9 @@ def evaluate(
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(help="Only the first so many questions of a task.", rich_help_panel=INPUT),
+        typer.Option(
+            help="Only the first so many questions of a task; fixed for a run.", rich_help_panel=INPUT
+        ),
     ] = None,
     num_frames: NumFrames = None,
     fps: Fps = None,
@@ -182,6 +184,7 @@ def evaluate(
         _print_plan(plan, folder, notes, as_json)
         say_remarks(notes)
     elif outcomes:
+        _say_complete(outcomes)
         _print_outcomes(outcomes, folder, notes, as_json)
         say_remarks(notes)
         if not all(outcome.good for outcome in outcomes):
@@ -270,17 +273,9 @@ def _run(plan: Sweep, folder: Path) -> Sequence[RowOutcome]:
     from vidcompress.tools.evaluation.run.runner import Runner
 
     with Ranks() as ranks:
-        try:
-            with show_progress(len(plan.rows()), ranks.first) as progress:
-                outcomes = Runner(plan, folder, ranks, progress).run()
-        except KeyboardInterrupt:
-            if ranks.first:
-                print(
-                    f"vidcompress: interrupted; the answers so far are in {folder}, and the same command goes on from "
-                    "there",
-                    file=sys.stderr,
-                )
-            raise typer.Exit(INTERRUPTED) from None
+        kept = f"the answers so far are in {folder}, and the same command goes on from there"
+        with interruptible(kept, ranks.first), show_progress(len(plan.rows()), ranks.first) as progress:
+            outcomes = Runner(plan, folder, ranks, progress).run()
     return outcomes if ranks.first else ()
 
 
@@ -324,6 +319,15 @@ def _print_plan(plan: Sweep, folder: Path, notes: list[str], as_json: bool) -> N
         typer.echo(f"{entry['state']:5} {entry['row']}")
 
 
+def _say_complete(outcomes: Sequence[RowOutcome]) -> None:
+    """Print to stderr how many rows an earlier run had completed."""
+    before = sum(outcome.complete_before for outcome in outcomes)
+    if before:
+        rows = f"{before} {'row was' if before == 1 else 'rows were'} complete before"
+        ran = len(outcomes) - before
+        print(f"{rows} and {f'{ran} ran now' if ran else 'none was left to run'}", file=sys.stderr)
+
+
 def _print_outcomes(outcomes: Sequence[RowOutcome], folder: Path, notes: list[str], as_json: bool) -> None:
     if not as_json:
         _print_table(outcomes, folder)
@@ -335,6 +339,7 @@ def _print_outcomes(outcomes: Sequence[RowOutcome], folder: Path, notes: list[st
             "method": outcome.row.method,
             **outcome.row.budget,
             "error": outcome.error,
+            "complete_before": outcome.complete_before,
             **({} if outcome.result is None else {name: outcome.result[name] for name in names}),
         }
         for outcome in outcomes

@@ -6,12 +6,18 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from vidcompress.cli.interrupt import interruptible
+
+HELP = {"help_option_names": ["-h", "--help"]}
+
 
 class Command(TyperCommand):
     """A command whose help reads well at 80 columns."""
 
     def __init__(self, *args: Any, **given: Any) -> None:
-        super().__init__(*args, **given)
+        super().__init__(
+            *args, **{**given, "context_settings": {**HELP, **(given.get("context_settings") or {})}}
+        )
         paragraphs = (self.help or "").split("\n\n")
         self.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)  # broken anew
 
@@ -21,7 +27,17 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """Commands, and a help that reads well at 80 columns."""
+    """Commands, each of which Ctrl-C ends with one line, and a help that reads well at 80 columns."""
+
+    def __init__(self, *args: Any, **given: Any) -> None:
+        super().__init__(
+            *args, **{**given, "context_settings": {**HELP, **(given.get("context_settings") or {})}}
+        )
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        with interruptible():
+            return super().invoke(ctx)
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The parameters, `--help` last."""

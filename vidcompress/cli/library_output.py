@@ -6,7 +6,10 @@ import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sized
+from typing import Any
+
+from vidcompress.progress import loading_progress
 
 
 @contextlib.contextmanager
@@ -24,3 +27,54 @@ def quiet() -> Iterator[None]:
         logging.disable_progress_bar()
         hub_logging.set_verbosity_error()
         yield
+
+
+@contextlib.contextmanager
+def loading(name: str | None) -> Iterator[None]:
+    """Show on a terminal that a checkpoint is loaded within the block, with a bar of its tensors.
+
+    Args:
+        name: of the checkpoint; None is the embedded one.
+    """
+    with loading_progress(name or "the embedded model") as report:
+        from transformers.utils import logging
+
+        set_hook: Any = getattr(
+            logging, "set_tqdm_hook", None
+        )  # not in older versions, which have the spinner
+        if set_hook is None:
+            yield
+            return
+
+        def counted(factory: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+            if options.get("desc") == "Loading weights" and args and isinstance(args[0], Sized):
+                return _Counted(args[0], report)
+            return factory(*args, **options)
+
+        before = set_hook(counted)
+        try:
+            yield
+        finally:
+            set_hook(before)
+
+
+class _Counted:
+    """Stand-in for a tqdm bar that reports how far its loop is.
+
+    Args:
+        items: what the loop runs over.
+        report: function to call with the items done and the items in all.
+    """
+
+    def __init__(self, items: Any, report: Callable[[int, int], None]) -> None:
+        self._items, self._report = items, report
+
+    def __iter__(self) -> Iterator[Any]:
+        total = len(self._items)
+        for done, item in enumerate(self._items):
+            self._report(done, total)
+            yield item
+        self._report(total, total)
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *args, **options: None

@@ -14,7 +14,6 @@ INPUT, COMPRESSION, MODEL, OUTPUT = "Input", "Compression", "Model", "Output"
 """Panels of the help, in this order."""
 FILE = "<file>"
 
-Question = Annotated[str, typer.Option("--question", "-q", help="What to ask.", rich_help_panel=INPUT)]
 # Text, not Path, which would take a slash from a URL and have it called a missing file.
 Images = Annotated[
     list[str] | None,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from vidcompress.cli.help_text import Command, Group
+from vidcompress.cli.interrupt import interruptible
 from vidcompress.cli.options import Json
 
 suite = typer.Typer(
@@ -69,7 +70,8 @@ def make(
 
     if not out:
         raise ArgumentError("out='': must be the name of a folder, such as data/needle")
-    with drawing_progress(name) as show:
+    kept = f"what is drawn so far is in {out}, and the same command goes on from there"
+    with interruptible(kept), drawing_progress(name) as show:
         data = draw(
             name,
             out,

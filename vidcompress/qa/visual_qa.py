@@ -406,7 +406,8 @@ class VisualQA:
             retention_ratios: shares of the tokens to try; with neither these nor `max_tokens`, 0.5, 0.25 and 0.1.
             max_tokens: numbers of tokens to try instead.
             controls: let `random` and `uniform` stand beside the methods.
-            repeats: runs of every row, at least 2; the first warms up and is not counted.
+            repeats: runs of every row, at least 1. The first of several warms up and is not counted; a single one is
+                counted, with its warming up.
             seed: for methods that draw at random.
             progress: show a bar on stderr; None shows it on a terminal.
             **options: `policy`, `separators`, `positions` and `encoder_saving` for all rows, instead of this object's

@@ -16,8 +16,9 @@ from vidcompress.core.method import Method
 from vidcompress.core.method_lookup import get_method
 from vidcompress.core.selection import Selection
 from vidcompress.core.tokens import AXES, VisualTokens
-from vidcompress.errors import BudgetError
-from vidcompress.testing.expect import require
+from vidcompress.errors import ArgumentError, BudgetError
+from vidcompress.methods.card import card_of
+from vidcompress.testing.expect import ContractError, require
 from vidcompress.testing.inside import check_inside
 from vidcompress.testing.models import check_counts, check_identity, check_masked
 from vidcompress.testing.rows import check_rows
@@ -25,6 +26,8 @@ from vidcompress.testing.rows import check_rows
 EMBEDDED = (("tiny-next", "image"), ("tiny-onevision", "image"), ("tiny-onevision", "video"))
 LENGTHS = {"C": 12, "E": 8, "T": 5, "S": 2}
 """Of the axes of evidence that neither layout nor features fix."""
+LEAST_PROSE = 200
+"""Least characters of a card below its head; the shortest that comes with the package has 302."""
 
 
 def check_method(method: str | Method, **options: Any) -> None:
@@ -38,6 +41,7 @@ def check_method(method: str | Method, **options: Any) -> None:
         ContractError: what does not hold.
     """
     chosen = get_method(method, **options)
+    check_card(chosen)
     if chosen.inside is not None:
         for case in EMBEDDED:
             if case[1] in chosen.modalities:
@@ -52,6 +56,32 @@ def check_method(method: str | Method, **options: Any) -> None:
         check_masked(model, inputs, chosen, positions="contiguous")
         check_masked(model, inputs, chosen, positions="original")
         check_rows(model, inputs, chosen)
+
+
+def check_card(method: Method) -> None:
+    """The card of a method, if there is one beside its module, says enough to be of use.
+
+    Args:
+        method: the method.
+
+    Raises:
+        ContractError: the card is malformed, is another method's, or has less than `LEAST_PROSE` characters of prose.
+    """
+    try:
+        card = card_of(type(method))
+    except ArgumentError as error:
+        raise ContractError(f"method {method.name!r}: {error}") from error
+    if card is None:
+        return
+    require(
+        bool(card.effect.strip()), f"card {card.name!r}: effect is empty; say in one sentence what is kept"
+    )
+    length = len(card.text.strip())
+    require(
+        length >= LEAST_PROSE,
+        f"card {card.name!r} has {length} characters of prose below its head; write at least {LEAST_PROSE}: how tokens "
+        "are scored, how views share the budget, what it costs, and where it loses",
+    )
 
 
 def check_selections(method: Method, layout: Layout, where: str = "layout") -> None:

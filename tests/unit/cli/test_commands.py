@@ -121,7 +121,7 @@ ASK = ("ask", "--question", "what?")
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("ask",), 2, "Missing option '--question'"),
+        (("ask",), 2, "question: there is none; pass it first"),
         (("aks",), 2, "No such command 'aks'"),
         ((*ASK, "--imaeg", "x"), 2, "No such option: --imaeg"),
         (

@@ -125,8 +125,16 @@ def test_the_first_example_answers(
     with pytest.raises(SystemExit) as stop:
         main(shlex.split(EXAMPLES["ask"][0])[1:])
     written = capsys.readouterr()
-    assert (stop.value.code, written.err) == (0, "")
-    assert written.out.startswith("6\n")
+    assert (stop.value.code, written.out) == (0, "6\n")
+    assert written.err.startswith("globalcom2 (exact): 46 of 464"), "the report, and no remark on the model"
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_h_is_help(capsys: pytest.CaptureFixture[str], narrow: None, name: str) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([*name.split(), "-h"])
+    assert not stop.value.code
+    assert capsys.readouterr().out == shown(capsys, name)
 
 
 START = "from vidcompress.cli import main; main()"

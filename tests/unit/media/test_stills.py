@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import av
@@ -16,11 +17,13 @@ from PIL import Image, features
 
 from vidcompress.errors import MediaError
 from vidcompress.media.images.image import NOTE, load_image
+from vidcompress.media.kind import media_kind
 from vidcompress.media.video.partial_clip import whole
 from vidcompress.media.video.read import read_video
 from vidcompress.media.video.streaming_clip import read_parts
 
 STILL = r"is a still picture, not a video; pass it as image= \(--image\)"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 BACKENDS = ("auto", "pyav", "pillow")
 
 
@@ -188,3 +191,91 @@ def test_pages_of_different_sizes_are_no_clip() -> None:
         read_video(stream)
     with pytest.raises(MediaError, match=f"{STILL}, or leave backend on 'auto' if it has several pages"):
         read_video(stream, backend="pyav")
+
+
+@pytest.mark.parametrize("kind", list(STILLS))
+def test_a_still_is_an_image_whatever_it_is_called(kind: str, tmp_path: Path) -> None:
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow build reads no AVIF")
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(STILLS[kind]())
+    if kind == "HEIC" and "HEIF" not in Image.OPEN:
+        with pytest.raises(
+            MediaError, match=r"media=.*clip.mp4' is HEIC, which Pillow reads with pillow-heif only"
+        ):
+            media_kind(path)
+        return
+    assert media_kind(path) == "image"
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_several_frames_are_a_clip_and_one_is_an_image(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    for count, expected in ((3, "video"), (1, "image")):
+        path.write_bytes(saved(kind, count))
+        assert media_kind(path) == expected
+    assert len(read_video(saved(kind, 3))) == 3, "what is called a clip can be read as one"
+
+
+def test_pages_of_two_sizes_are_an_image(tmp_path: Path) -> None:
+    pages = [Image.new("RGB", (64, 48)), Image.new("RGB", (32, 48))]
+    pages[0].save(tmp_path / "scan.tif", save_all=True, append_images=pages[1:])
+    assert media_kind(tmp_path / "scan.tif") == "image"
+
+
+def test_clips_are_clips_whatever_they_are_called(tmp_path: Path) -> None:
+    example = EXAMPLES / "clip.mp4"
+    (tmp_path / "photo.jpg").write_bytes(example.read_bytes())
+    (tmp_path / "motion.jpg").write_bytes(saved("JPEG") * 3)
+    (tmp_path / "frames.png").mkdir()
+    for name in ("photo.jpg", "motion.jpg", "frames.png"):
+        assert media_kind(tmp_path / name) == "video", name
+    if "libx265" in av.codecs_available:
+        (tmp_path / "burst.heic").write_bytes(heic(sequence=True))
+        assert media_kind(str(tmp_path / "burst.heic")) == "video"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"this is no picture" * 99,
+            "is neither a picture nor a clip in a known format; check it, or convert",
+        ),
+        (
+            b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+            "is an SVG drawing, not pixels; render it to PNG first",
+        ),
+        (b"%PDF-1.7 and so on", "is a PDF document; render its page to PNG first"),
+        (b"#EXTM3U\nhttp://example.org/a.ts\n", "is a play list, not a video in a known format"),
+        (b"PK\x03\x04" + bytes(99), "is a ZIP archive, not a video in a known format; unpack it"),
+        (b"\0\0\0\x18ftypisom" + bytes(99), "is not a video in a known format, or is damaged or cut short"),
+        (b"", "is empty"),
+    ],
+)
+def test_what_is_neither_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(content)
+    with pytest.raises(MediaError) as caught:
+        media_kind(path)
+    assert message in str(caught.value) and str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_sound_is_neither(tmp_path: Path) -> None:
+    path = tmp_path / "sound.mp4"
+    with av.open(str(path), "w") as container:
+        track = container.add_stream("aac", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), dtype=np.float32), "fltp", "mono")
+        frame.sample_rate = 16000
+        container.mux(track.encode(frame))
+        container.mux(track.encode())
+    with pytest.raises(MediaError, match="holds no video, only sound or pictures"):
+        media_kind(path)
+
+
+def test_a_damaged_picture_is_an_image_and_loading_says_why(tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    path.write_bytes(saved("PNG")[:60])
+    assert media_kind(path) == "image"
+    with pytest.raises(MediaError, match="damaged or cut short"):
+        load_image(path)

@@ -125,7 +125,7 @@ def test_what_does_not_serve_is_refused_by_name() -> None:
             "cannot go with policy='reference'",
         ),
         ({"common": {"policy": "sloppy"}}, ArgumentError, "policy must be one of"),
-        ({"repeats": 1}, ArgumentError, "repeats=1: must be a whole number of at least 2"),
+        ({"repeats": 0}, ArgumentError, "repeats=0: must be a whole number of at least 1"),
         ({"repeats": True}, ArgumentError, "repeats=True"),
         ({"options": {"retention_ratio": 0.5}}, ArgumentError, r"retention_ratio=0.5: compare takes several"),
         ({"options": {"method": "pool"}}, ArgumentError, r"method='pool': .* pass methods=\[...\]"),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-from vidcompress.checks import flag, is_whole, whole_number
+from vidcompress.checks import flag, whole_number
 from vidcompress.core.config import CompressionConfig, read_config, read_view_skipping, takes_seed
 from vidcompress.core.method import Method
 from vidcompress.core.method_lookup import available_methods
@@ -61,10 +61,7 @@ def plan_comparison(
     Raises:
         As `VisualQA.compare`, but for what only opening the media can tell.
     """
-    if not is_whole(repeats) or repeats < 2:
-        raise ArgumentError(
-            f"repeats={shown(repeats)}: must be a whole number of at least 2; the first run is not counted"
-        )
+    whole_number("repeats", repeats)
     flag("controls", controls)
     if seed is not None:
         whole_number("seed", seed, least=0)

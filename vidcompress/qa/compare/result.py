@@ -21,9 +21,10 @@ class Comparison:
         rows: the uncompressed model first, then method by method, budget by budget.
         skipped: methods of the default set that do not serve this input or model, with the reason.
         shared_ms: milliseconds of `decode` and `preprocess`, done once for all rows and part of none.
-        runs: timed runs per row, after one that was not counted.
+        runs: timed runs per row.
         model: name of the model; device, dtype and attention are in `settings`.
         settings: how the model ran.
+        warmed_up: whether a run that was not counted came before the timed ones.
     """
 
     question: str
@@ -33,6 +34,7 @@ class Comparison:
     runs: int
     model: str
     settings: Mapping[str, str]
+    warmed_up: bool = True
 
     @property
     def baseline(self) -> ComparisonRow:
@@ -54,8 +56,11 @@ class Comparison:
         shared = ", ".join(f"{phase} {ms:.1f} ms" for phase, ms in self.shared_ms.items())
         ran = ", ".join(self.settings.values())
         runs = f"{self.runs} timed run{'s' * (self.runs != 1)} per row"
+        times = f"medians of {runs}, in turns, after one that is not counted."
+        if not self.warmed_up:
+            times = f"{runs}, warming up included: later rows look faster than they are."
         lines = [
-            f"{self.model}, {ran}; medians of {runs}, in turns, after one that is not counted. One input on this",
+            f"{self.model}, {ran}; {times} One input on this",
             f"machine is no benchmark. Done once for all rows and in none of them: {shared}.",
             "speed-up: of the first token, against the first row; agrees: words in common with its answer (F1).",
         ]
@@ -81,6 +86,7 @@ class Comparison:
             "skipped": dict(self.skipped),
             "shared_ms": {phase: round(ms, 3) for phase, ms in self.shared_ms.items()},
             "runs": self.runs,
+            "warmed_up": self.warmed_up,
             **({} if provenance is None else {"provenance": dict(provenance)}),
         }
 

@@ -60,7 +60,7 @@ def run_comparison(
         variants: the rows, the uncompressed model first; see `make_grid`.
         skipped: label to reason of each method that `make_grid` left out.
         generation: arguments of the model's `generate`.
-        repeats: runs per row, the first of which is not counted.
+        repeats: runs per row; the first of several is not counted.
         progress: show a bar on stderr; None shows it on a terminal.
 
     Raises:
@@ -89,7 +89,9 @@ def run_comparison(
     rows = [_Runs(variant) for variant in variants]
     with question_progress(len(rows) * repeats, progress, len(rows) * repeats) as advance:
         for row in rows:
-            _warm_up(row, run, left_out)
+            answer = _first_run(row, run, left_out)
+            if answer is not None and repeats == 1:
+                row.add(answer)
             advance(1)
         rows = [row for row in rows if row.variant.label not in left_out]
         advance((len(variants) - len(rows)) * (repeats - 1))
@@ -104,7 +106,8 @@ def run_comparison(
         rows=tuple(_row(row, rows[0]) for row in rows),
         skipped=left_out,
         shared_ms=shared_ms,
-        runs=repeats - 1,
+        runs=max(1, repeats - 1),
+        warmed_up=repeats > 1,
         model=_name(model),
         settings={
             "dtype": str(model.dtype).removeprefix("torch."),
@@ -121,18 +124,19 @@ def _name(model: Any) -> str:
     return embedded.get(source, source)
 
 
-def _warm_up(row: _Runs, run: Callable[[Variant], Answer], skipped: dict[str, str]) -> None:
-    """Run a variant once, uncounted; one that cannot run is marked as failed or left out."""
+def _first_run(row: _Runs, run: Callable[[Variant], Answer], skipped: dict[str, str]) -> Answer | None:
+    """Answer of a variant's first run; None of one that cannot run, which is marked as failed or left out."""
     if row.variant.label in skipped:
-        return
+        return None
     try:
-        run(row.variant)
+        return run(row.variant)
     except BudgetError as error:
         row.failed = str(error)
     except Exception as error:
         if row.variant.requested:
             raise
         skipped[row.variant.label] = f"{type(error).__name__}: {error}"
+    return None
 
 
 def _row(row: _Runs, baseline: _Runs) -> ComparisonRow:

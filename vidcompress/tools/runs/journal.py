@@ -124,6 +124,26 @@ class Journal:
             write_whole(self.path, [self._head, *(as_line(line) for line in self.done.values())])
 
 
+def read_head(path: Path) -> dict[str, Any] | None:
+    """Head of a journal; None where the journal is missing, or its head unfinished or damaged.
+
+    Args:
+        path: the JSONL file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        first_line = file.readline()
+    try:
+        head = json.loads(first_line)["head"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return head if isinstance(head, dict) else None
+
+
 def check_head(path: Path, head: Mapping[str, Any]) -> None:
     """Refuse a journal of another run; a missing journal or an unfinished head is accepted.
 

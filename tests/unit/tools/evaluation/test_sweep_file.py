@@ -112,7 +112,7 @@ BASE = {"models": ["tiny-next"], "tasks": ["shapes:image"], "methods": ["random"
         ({"tasks": [{}]}, r"x: tasks\[0\]: name is missing; add it"),
         (
             {"tasks": ["shape:image"]},
-            r"x: tasks\[0\]: .*must be one of shapes, data, lmms, got 'shape'; did you mean",
+            r"x: tasks\[0\]: name='shape:\w+': must be shapes:image, .* or lmms:NAME; did you mean 'shapes:",
         ),
         (
             {"tasks": ["shapes:film"]},

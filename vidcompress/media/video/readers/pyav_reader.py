@@ -20,6 +20,7 @@ from vidcompress.media.video.frames import Timeline, VideoFrames
 from vidcompress.media.video.packets import PacketIndex, Segment, plan_segments
 from vidcompress.media.video.partial_clip import PartialClip, Reread, whole
 from vidcompress.media.video.sampling import Request
+from vidcompress.progress import ON_FRAME
 
 
 @register_backend("pyav")
@@ -215,6 +216,7 @@ class _Keeper:
         self.block: np.ndarray[Any, np.dtype[np.uint8]] | None = None
         self.scaled, self.matrix = False, IDENTITY
         self.made: VideoFrames | None = None
+        self.on_frame = ON_FRAME.get()  # of the thread that opened the clip
 
     def keep(self, frame: Any) -> PartialClip:
         """Add one decoded frame, upright, in the size of the first one (a stream may change size on the way)."""
@@ -229,6 +231,8 @@ class _Keeper:
             self.block = np.empty((self.count, *picture.shape), dtype=np.uint8)
         self.block[self.filled] = picture
         self.filled += 1
+        if self.on_frame is not None:
+            self.on_frame(self.filled, self.count)
         if self.made is None:
             self.made = self._clip(self.block)
         return PartialClip(self.made, self.filled)

@@ -69,7 +69,7 @@ def run_lmms_row(row: SweepRow, folder: Path, processes: int, provenance: Mappin
     }
     finished = read_result(folder)
     if finished is not None and finished["provenance"].get("head") == head:
-        return RowOutcome(row, finished)
+        return RowOutcome(row, finished, complete_before=True)
     log = RunLog(folder)
     log.add("start", processes=processes, provenance=dict(provenance))
     try:

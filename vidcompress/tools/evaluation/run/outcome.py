@@ -18,12 +18,14 @@ class RowOutcome:
         result: its result, or None where it has none.
         error: why it has none, or why it is incomplete.
         resumed: number of answers from earlier runs.
+        complete_before: whether an earlier run completed the row, so that nothing of it ran.
     """
 
     row: SweepRow
     result: Mapping[str, Any] | None = None
     error: str | None = None
     resumed: int = 0
+    complete_before: bool = False
 
     @property
     def failed(self) -> int:

@@ -38,17 +38,19 @@ class ProgressBars(ProgressListener):
         self._progress.advance(self._run, questions)
 
     def outcome(self, outcome: RowOutcome) -> None:
-        """Move the upper bar and write a line above both."""
+        """Move the upper bar, and write a line above both of a row that ran."""
         self._progress.advance(self._sweep)
-        self._progress.console.print(escape(outcome_line(outcome)), highlight=False, soft_wrap=True)
+        if not outcome.complete_before:
+            self._progress.console.print(escape(outcome_line(outcome)), highlight=False, soft_wrap=True)
 
 
 class ProgressLines(ProgressListener):
-    """A line per finished row, for a stderr that is no terminal."""
+    """A line per row that ran, for a stderr that is no terminal."""
 
     def outcome(self, outcome: RowOutcome) -> None:
         """Write the line."""
-        print(outcome_line(outcome), file=sys.stderr, flush=True)
+        if not outcome.complete_before:
+            print(outcome_line(outcome), file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -86,5 +88,6 @@ def outcome_line(outcome: RowOutcome) -> str:
     if tokens:
         parts.append(f"{tokens['kept']:g} of {tokens['total']:g} tokens")
     parts.append(f"{result['task']['questions']} questions")
+    parts += [f"{outcome.resumed} answered before"] if outcome.resumed else []
     parts += [f"{outcome.failed} failed"] if outcome.failed else []
     return f"{row_name(outcome.row)}: {', '.join(parts)}"

@@ -14,6 +14,7 @@ import torch
 
 from vidcompress.errors import ArgumentError, VidcompressError, one_line
 from vidcompress.tools.evaluation.run.distributed import Ranks
+from vidcompress.tools.evaluation.run.limits import check_limits
 from vidcompress.tools.evaluation.run.model_cache import ModelCache, run_metadata, weights_of
 from vidcompress.tools.evaluation.run.outcome import RowOutcome
 from vidcompress.tools.evaluation.run.result_file import build_result, read_result, write_result
@@ -103,9 +104,11 @@ class Runner:
             One outcome per row, in order; on other processes than the first they hold no results.
 
         Raises:
-            ArgumentError: a folder of a "data:" task is not as it must be, or another run is at work in this folder.
+            ArgumentError: a folder of a "data:" task is not as it must be, another run is at work in this folder, or
+                its run was begun with another limit.
         """
         rows = self.sweep.rows()
+        check_limits(rows, self.out)
         for row in rows:
             if row.task.kind != "lmms":
                 self.tasks(row.task)  # refuses malformed tasks before anything is written or loaded
@@ -126,6 +129,7 @@ class Runner:
             ArgumentError: it holds such answers, or a folder of a "data:" task is not as it must be.
             OSError: a journal cannot be read.
         """
+        check_limits(self.sweep.rows(), self.out)
         for row in self.sweep.rows():
             path = self.out / row.id / ANSWERS
             if row.task.kind != "lmms" and path.exists() and weights_of(row.model) is not None:
@@ -188,7 +192,7 @@ class Runner:
             result = read_result(folder)
             same = result is not None and result["provenance"].get("head") == head
             if same and result is not None and result["unreachable"]:
-                return RowState(RowOutcome(row, result))
+                return RowState(RowOutcome(row, result, complete_before=True))
             if row.baseline is not None:
                 base = {**head, "method": BASELINE, "budget": {"retention_ratio": 1.0}}
                 check_head(self.out / row.baseline / ANSWERS, base)
@@ -197,7 +201,7 @@ class Runner:
             done = [item.id for item in items if item.id in journal.done]
             if result is not None and same and len(done) == len(items):
                 if not result["failed"] or _failed_policy(result) == row.failed:
-                    return RowState(RowOutcome(row, result, resumed=len(done)))
+                    return RowState(RowOutcome(row, result, resumed=len(done), complete_before=True))
                 corrupt = int(result.get("corrupt_lines", 0))
                 rescored = RowState(None, head, done, corrupt, journal)
                 return RowState(self._finish(row, task, items, journal, rescored, ()))

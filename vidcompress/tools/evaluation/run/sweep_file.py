@@ -38,6 +38,7 @@ from vidcompress.tools.evaluation.run.sweep import (
 )
 from vidcompress.tools.evaluation.tasks.folder import known_keys
 from vidcompress.tools.evaluation.tasks.shapes import MEDIA
+from vidcompress.tools.evaluation.tasks.spelling import FORMS, meant_task
 
 KEYS = (
     "name",
@@ -216,7 +217,11 @@ def _task(entry: Any, where: str, common: Mapping[str, Any]) -> TaskSpec:
     if given.get("seed") is not None:
         whole_number(f"{where}seed", given["seed"], least=0, most=1000)
     task = TaskSpec(**given)
-    checks.one_of(f"{where}name={shown(task.name)}: what stands before the colon", task.kind, KINDS)
+    if task.kind not in KINDS:
+        meant = meant_task(task.name)
+        raise ArgumentError(
+            f"{where}name={shown(task.name)}: must be {FORMS}{f'; did you mean {meant!r}?' if meant else ''}"
+        )
     if not task.rest:
         raise ArgumentError(f"{where}name={shown(task.name)}: must say which, as in 'data:my-benchmark'")
     if task.kind == "shapes":
