@@ -233,8 +233,10 @@ def _entry(answer: Answer, qa: VisualQA, model: str | None, drawn: list[str]) ->
 def _print(answer: Answer, entry: dict[str, Any]) -> None:
     from rich.console import Console
 
+    from vidcompress.table import terminal_width
+
     console = Console(highlight=False, soft_wrap=True)  # else a pipe would get an answer broken at 80 columns
     console.print(answer.text or "(no words)", style="bold", markup=False)
-    console.print(str(answer.report), style="dim", markup=False)
+    console.print(answer.report.text(terminal_width()), style="dim", markup=False)
     for path in entry["overlay"]:
         console.print(f"wrote {path}", style="dim", markup=False)

@@ -38,6 +38,7 @@ from vidcompress.cli.options import (
     TimeInstruction,
     Video,
 )
+from vidcompress.cli.show import show
 
 
 def compare(
@@ -152,7 +153,7 @@ def compare(
             json.dumps({**entry, "overlay": None if overlay is None else str(overlay)}, ensure_ascii=False)
         )
         return
-    typer.echo(str(comparison))
+    show(comparison.table())
     if overlay is not None:
         typer.echo(f"wrote {overlay}")
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 INPUT, COMPRESSION, MODEL, OUTPUT = "Input", "Compression", "Model", "Output"
 """Panels of the help, in this order."""
 FILE = "<file>"
+PLACE = "<file|folder>"
+PLOT_PATH = "A path with a suffix (.png, .svg, ...) is a file, any other a folder; needs matplotlib."
+"""What --plot means, in every command that has it."""
 
 Question = Annotated[str, typer.Option("--question", "-q", help="What to ask.", rich_help_panel=INPUT)]
 # Text, not Path, which would take a slash from a URL and have it called a missing file.

@@ -9,6 +9,7 @@ import typer
 
 from vidcompress.cli.help_text import Command, Group
 from vidcompress.cli.options import Json
+from vidcompress.cli.show import show
 
 suite = typer.Typer(
     name="suite",
@@ -30,14 +31,12 @@ def list_suite(as_json: Json = False) -> None:
         ]
         typer.echo(json.dumps({"benchmarks": entries}))
         return
-    from rich.console import Console
-
-    console = Console(highlight=False, soft_wrap=True)
     for benchmark in BENCHMARKS.values():
-        console.print(f"[bold]{benchmark.name:<14}[/bold]{benchmark.summary}")
-        console.print(f"    {benchmark.questions} questions unless asked otherwise", style="dim")
+        show(benchmark.name, style="bold")
+        show(f"    {benchmark.summary}", hanging=4)
+        show(f"    {benchmark.questions} questions unless asked otherwise", style="dim")
         if benchmark.note:
-            console.print(f"    {benchmark.note}", style="dim", markup=False)
+            show(f"    {benchmark.note}", style="dim", hanging=4)
 
 
 @suite.command(cls=Command)
