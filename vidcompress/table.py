@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -107,8 +108,8 @@ class Table:
             if number:
                 block.add_row()
             for line in group:
-                cells = [line[i] if i < len(line) else ("", False) for i in widths]
-                block.add_row(*(Text(text, style="bold" if bold else "") for text, bold in cells))
+                cells = [(*(line[i] if i < len(line) else ("", False)), wide) for i, wide in widths.items()]
+                block.add_row(*(Text(_broken(t, wide), style="bold" if b else "") for t, b, wide in cells))
         return block
 
     def _has_words(self, column: int) -> bool:
@@ -139,9 +140,14 @@ class Table:
             if blocks[-1] and taken > width:
                 blocks.append([])
             blocks[-1].append(i)
+        key_most = (
+            {i: widest[i] for i in keys} if len(blocks) == 1 else key_least
+        )  # else blocks stand in line
         return [
             _fitted(
-                {i: widest[i] for i in [*keys, *block]}, {**key_least, **{i: least[i] for i in block}}, width
+                {**key_most, **{i: widest[i] for i in block}},
+                {**key_least, **{i: least[i] for i in block}},
+                width,
             )
             for block in blocks
         ]
@@ -199,6 +205,22 @@ def _taken(widths: Iterable[int]) -> int:
     """Width that columns of these widths take together."""
     each = list(widths)
     return sum(each) + GAP * max(len(each) - 1, 0)
+
+
+def _broken(text: str, width: int) -> str:
+    """Text whose words of more than `width` columns are broken behind commas, colons, slashes and plus signs."""
+    from rich.cells import cell_len
+
+    words = text.split(" ")
+    for number, word in enumerate(words):
+        if cell_len(word) > width:
+            lines = [""]
+            for piece in re.findall(r"[^,:/+]+[,:/+]*|[,:/+]+", word):
+                if lines[-1] and cell_len(lines[-1] + piece) > width:
+                    lines.append("")
+                lines[-1] += piece
+            words[number] = "\n".join(lines)
+    return " ".join(words)
 
 
 def _fitted(widest: dict[int, int], least: dict[int, int], width: int) -> dict[int, int]:

@@ -33,9 +33,11 @@ def tables(result: dict[str, Any]) -> list[Table]:
 def _table(group: dict[str, Any], result: dict[str, Any]) -> Table:
     tokens = f"{group['visual_tokens']} visual + {group['text_tokens']} other tokens per request"
     longest = str(max(result["plan"]["new_tokens"]))
+    lines = [_cells(row, longest) for row in group["rows"] if "summary" in row]
+    used = [i for i in range(len(COLUMNS)) if i < 2 or any(line[i] for line in lines)]
     return Table.of_lines(
-        COLUMNS,
-        [_cells(row, longest) for row in group["rows"] if "summary" in row],
+        [COLUMNS[i] for i in used],
+        [[line[i] for i in used] for line in lines],
         title=f"{group['name']}: {group['views']} views, {tokens}",
         notes=list(_notes(group)),
         keys=2,
