@@ -97,8 +97,11 @@ def methods_table() -> str:
 
 
 def without_times(text: str) -> str:
-    """Blank out milliseconds and how many times faster, which no two runs share, with the room before them."""
-    return re.sub(r" *\d+\.\d+ (ms|x)\b", r" ... \1", text)
+    """Blank out milliseconds and how many times faster, from where to where, with the room before them.
+
+    No two runs share them.
+    """
+    return re.sub(r" *(?:\d+\.\d+-)?\d+\.\d+ (ms|x)\b", r" ... \1", text)
 
 
 def _with_output(block: str, names: dict[str, object]) -> str:

@@ -61,7 +61,8 @@ class Comparison:
         runs = f"{self.runs} timed run{'s' * (self.runs != 1)} per row"
         lines = [
             f"{self.model}, {ran}; medians of {runs}, in turns, after one that is not counted. One input on this "
-            f"machine is no benchmark. Done once for all rows and in none of them: {shared}.",
+            "machine is no benchmark.",
+            f"once for all rows, and in none of them: {shared}.",
             "speed-up: of the first token, against the first row; min-max: the same run by run; agrees: words in "
             "common with its answer (F1).",
         ]

@@ -80,7 +80,7 @@ def _against_tokens(axis: Any, group: dict[str, Any], rows: list[dict[str, Any]]
         axis.plot(xs, ys, marker=marker, markersize=4, linewidth=1, label=method)
     axis.set_xlabel("visual tokens per decoder layer, whole batch")
     axis.set_ylabel("ms to the first token")
-    axis.set_ylim(bottom=0)
+    axis.set_ylim(0, 1.1 * axis.get_ylim()[1])
     axis.tick_params(labelsize=8)
     legend_beside(axis)
 
