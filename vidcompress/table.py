@@ -21,6 +21,8 @@ GAP = 2
 """Spaces between two columns."""
 LEAST_WORDS = 30
 """Width that a column of words is not narrowed below where it can be helped."""
+PAD = "\ue000"
+"""Sign for a space that rich does not take away at the end of a cell."""
 UNLIMITED = 10_000
 """Width that stands for none in rich."""
 
@@ -80,7 +82,7 @@ class Table:
         )
         console.print((self if styled else self._with_stars())._renderable(width))
         written: io.StringIO = console.file  # type: ignore[assignment]
-        return "\n".join(line.rstrip() for line in written.getvalue().splitlines())
+        return "\n".join(line.rstrip() for line in written.getvalue().replace(PAD, " ").splitlines())
 
     def _renderable(self, width: int | None) -> RenderableType:
         from rich.console import Group
@@ -113,7 +115,7 @@ class Table:
         return block
 
     def _has_words(self, column: int) -> bool:
-        return column < self.keys or self.head[column].strip() in self.words
+        return column < self.keys or self.head[column].rstrip(PAD) in self.words
 
     def _blocks(self, width: int | None) -> list[dict[int, int]]:
         """Columns of each block and how wide they are: one block where all columns fit."""
@@ -158,11 +160,11 @@ class Table:
         marked = [any(i < len(cells) and cells[i][1] for cells in lines) for i in range(len(self.head))]
 
         def cell(i: int, text: str, bold: bool) -> Cell:
-            return (f"{text}{'*' if bold else ' '}" if marked[i] else text), False
+            return (f"{text}{'*' if bold else PAD}" if marked[i] else text), False
 
         return replace(
             self,
-            head=[f"{name} " if mark else name for name, mark in zip(self.head, marked, strict=True)],
+            head=[f"{name}{PAD}" if mark else name for name, mark in zip(self.head, marked, strict=True)],
             groups=[
                 [[cell(i, text, bold) for i, (text, bold) in enumerate(cells)] for cells in group]
                 for group in self.groups

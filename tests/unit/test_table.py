@@ -63,7 +63,7 @@ def test_bold_is_a_star_without_styles() -> None:
     table = Table(
         ("a", "b"), [[[("x", False), ("1.0", True)], [("y", False), ("2.0", False)]]], notes=["Bold: best"]
     )
-    assert table.text(80).splitlines() == ["a     b", "x  1.0*", "y  2.0", "*: best"]
+    assert table.text(80).splitlines() == ["a    b", "x  1.0*", "y  2.0", "*: best"]
     styled = table.text(80, styled=True)
     assert "\x1b[1m1.0" in styled and "*" not in styled
     assert re.sub(r"\x1b\[[\d;]*m", "", styled).splitlines()[-1] == "Bold: best"
