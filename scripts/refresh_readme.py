@@ -116,7 +116,7 @@ def _with_output(block: str, names: dict[str, object]) -> str:
         written += lines[statement.lineno - 1 : end]
         written += [f"# {line}".rstrip() for line in said.getvalue().splitlines()]
         until = statements[number + 1].lineno - 1 if number + 1 < len(statements) else len(lines)
-        written += [line for line in lines[end:until] if not line.startswith("# ")]
+        written += [line for line in lines[end:until] if line != "#" and not line.startswith("# ")]
     return "\n".join(written) + "\n"
 
 
