@@ -123,7 +123,8 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
     figure = Figure(figsize=(4 * len(results) + 1.6, 0.24 * len(methods) + 1.3), layout="constrained")
     panels = figure.subplots(1, len(results), sharex=True, sharey=True, squeeze=False)[0]
     for axes, result in zip(panels, results, strict=True):
-        for number, ratio in enumerate(sorted(ratios_of(result))):
+        ratios = sorted(ratios_of(result))
+        for number, ratio in enumerate(ratios):
             cells, color = cells_of(result, ratio), COLORS[number % len(COLORS)]
             shown = [(at, cells[name]) for at, name in enumerate(methods) if name in cells]
             middle = [100 * row["accuracy"] for _, row in shown]
@@ -132,7 +133,8 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
                 [m - x for m, x in zip(middle, low, strict=True)],
                 [x - m for m, x in zip(middle, high, strict=True)],
             ]
-            where = [at for at, _ in shown]
+            aside = 0.22 * ((len(ratios) - 1) / 2 - number)  # the bars of one method lie below one another
+            where = [at + aside for at, _ in shown]
             axes.errorbar(
                 middle, where, xerr=error, fmt="o", ms=4, lw=1, color=color, label=f"{ratio:g} of the tokens"
             )

@@ -121,8 +121,11 @@ def methods_table(page: Path) -> str:
 
 
 def without_times(text: str) -> str:
-    """Blank out milliseconds and how many times faster, which no two runs share, with the room before them."""
-    return re.sub(r" *\d+\.\d+ (ms|x)\b", r" ... \1", text)
+    """Blank out milliseconds and how many times faster, from where to where, with the room before them.
+
+    No two runs share them.
+    """
+    return re.sub(r" *(?:\d+\.\d+-)?\d+\.\d+ (ms|x)\b", r" ... \1", text)
 
 
 def _with_output(block: str, names: dict[str, object]) -> str:
@@ -137,7 +140,7 @@ def _with_output(block: str, names: dict[str, object]) -> str:
         written += lines[statement.lineno - 1 : end]
         written += [f"# {line}".rstrip() for line in said.getvalue().splitlines()]
         until = statements[number + 1].lineno - 1 if number + 1 < len(statements) else len(lines)
-        written += [line for line in lines[end:until] if not line.startswith("# ")]
+        written += [line for line in lines[end:until] if line != "#" and not line.startswith("# ")]
     return "\n".join(written) + "\n"
 
 

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
+os.environ.pop(
+    "COLUMNS", None
+)  # which pytest-xdist sets to 80: what is captured is a pipe, whose lines are not broken
 
 import hypothesis
 import numpy as np

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import linear_regression
 from typing import Any
 
-from vidcompress.tools.benchmark.plot import pyplot
+from vidcompress.tools.runs.plot_files import figure_of, save
 
 LINEAR = 1.1
 """Largest exponent between the middle and the end of a series that still counts as linear growth."""
@@ -96,15 +96,9 @@ def growth(result: dict[str, Any]) -> dict[str, Any]:
 
 def draw_growth(found: dict[str, Any], path: Path, quantities: Sequence[str], title: str) -> None:
     """Draw curves and their lines: a row of panels per modality, a panel per quantity."""
-    plt = pyplot()
     modalities = [m for m in found if found[m]]
-    figure, axes = plt.subplots(
-        len(modalities),
-        len(quantities),
-        figsize=(4 * len(quantities), 3 * len(modalities)),
-        squeeze=False,
-        layout="constrained",
-    )
+    figure = figure_of((4 * len(quantities), 3 * len(modalities)))
+    axes = figure.subplots(len(modalities), len(quantities), squeeze=False)
     for modality, panels in zip(modalities, axes, strict=True):
         for quantity, axis in zip(quantities, panels, strict=True):
             for name, curve in found[modality].get(quantity, {}).items():
@@ -125,5 +119,4 @@ def draw_growth(found: dict[str, Any], path: Path, quantities: Sequence[str], ti
             axis.tick_params(labelsize=8)
             axis.legend(fontsize=6)
     figure.suptitle(title, fontsize=10)
-    figure.savefig(path, dpi=70)
-    plt.close(figure)
+    save(figure, path)

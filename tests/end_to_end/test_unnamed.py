@@ -113,7 +113,7 @@ def test_answers_say_it_once_and_only_of_what_is_not_own(
         max_new_tokens=1,
     )
     assert [row.to_dict()["notes"].count(REMARK) for row in compared.rows] == [1, 1]
-    assert str(compared).count(REMARK) == 1
+    assert " ".join(str(compared).split()).count(REMARK) == 1
 
 
 def test_a_model_that_was_named_is_left_in_peace(photo: Path) -> None:

@@ -541,7 +541,10 @@ ROWS += [
     Words("results", "pairs", ("{run}", "--pairs", "globalcom2"), "must be two methods with a comma between"),
     Words("results", "pairs", ("{run}", "--pairs", "globalcom2,globalcom3"), "did you mean 'globalcom2'?"),
     Words("results", "plot", ("{run}", "--plot", "{photo}/plots"), "cannot be made ("),
-    Words("results", "plot", ("{run}", "--plot", "{photo}"), "cannot be made ("),
+    Words("results", "plot", ("{run}", "--plot", "plots.txt"), "must end in .svg, .png, "),
+    Words(
+        "results", "plot", ("{run}", "--plot", "no/such/x.png"), "its folder does not exist; make it first"
+    ),
     Words("results", "parts", ("{run}", "--parts=yes"), "does not take a value", names="--parts"),
     Words("results", "as_markdown", ("{run}", "--markdown=yes"), "does not take a value", names="--markdown"),
     Words(
@@ -651,7 +654,7 @@ ROWS += [
     bench("minutes", "--minutes", "0", message="must be a positive number"),
     bench("out", "--out", "no/such/x.json", message="its folder does not exist; make it first"),
     bench("out", "--out", "x" * 300, message="cannot be written"),
-    bench("plot", "--plot", "x.txt", message="must end in .png, .svg"),
+    bench("plot", "--plot", "x.txt", message="must end in .svg, .png"),
     bench("plot", "--plot", "x" * 300 + ".png", message="cannot be written"),
     bench("as_json", "--json=5", message=TAKES_NO_VALUE, names="--json"),
 ]

@@ -254,12 +254,14 @@ def _print(answer: Answer, entry: dict[str, Any], said: list[str]) -> None:
     """
     from rich.console import Console
 
+    from vidcompress.table import terminal_width
+
     # Lines are not broken: a pipe would get an answer broken at 80 columns.
     out, err = (Console(stderr=stderr, highlight=False, soft_wrap=True) for stderr in (False, True))
     out.print(answer.text, style="bold", markup=False)
     if not answer.text:
         err.print("(no words)", style="dim", markup=False)
     report = replace(answer.report, notes=[note for note in answer.report.notes if note not in said])
-    err.print(str(report), style="dim", markup=False)
+    err.print(report.text(terminal_width(stderr=True)), style="dim", markup=False)
     for path in entry["overlay"]:
         err.print(f"wrote {path}", style="dim", markup=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,12 +17,18 @@ from vidcompress.cli.options import (
     INPUT,
     MODEL,
     OUTPUT,
+    PLACE,
+    PLOT_PATH,
     Attention,
     Device,
     Dtype,
     Json,
     Only,
 )
+from vidcompress.cli.show import show, show_all
+
+if TYPE_CHECKING:
+    from vidcompress.table import Table
 
 
 def bench(
@@ -217,7 +223,10 @@ def bench(
     plot: Annotated[
         Path | None,
         typer.Option(
-            help="Draw where the time goes.", metavar=FILE, show_default=False, rich_help_panel=OUTPUT
+            help=f"Draw where the time goes. {PLOT_PATH}",
+            metavar=PLACE,
+            show_default=False,
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     as_json: Json = False,
@@ -226,7 +235,7 @@ def bench(
     from vidcompress.checks import positive, whole_number
     from vidcompress.errors import ArgumentError
 
-    for path, name in ((journal, "journal"), (out, "out"), (plot, "plot")):
+    for path, name in ((journal, "journal"), (out, "out")):
         _check_target(path, name)
     if probes and plot is not None:
         raise ArgumentError(f"--plot={str(plot)!r}: cannot go with --probes; leave it out")
@@ -237,7 +246,13 @@ def bench(
     kept = f"the measurements so far are in {journal}, and the same command goes on from there"
     with quiet(), interruptible("" if journal is None else kept):
         from vidcompress.tools.benchmark import BenchPlan
+        from vidcompress.tools.runs.plot_files import figure_of, plot_paths
 
+        drawing = None
+        if plot is not None:  # hours of measuring should not end at a picture that cannot be drawn
+            figure_of((1, 1))
+            (drawing,) = plot_paths(plot, ["bench"])
+            _check_writable(drawing, "plot")
         plan = BenchPlan(
             geometry=geometry,
             model=model,
@@ -266,12 +281,16 @@ def bench(
             attn_implementation=attn_implementation,
             seed=seed,
         )
-        result, text = measured(
-            plan, probes=probes, threads=threads, journal=journal, minutes=minutes, plot=plot
+        result, tables, footer = measured(
+            plan, probes=probes, threads=threads, journal=journal, minutes=minutes, plot=drawing
         )
         if out is not None:
             out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    typer.echo(json.dumps(result) if as_json else text)
+    if as_json:
+        typer.echo(json.dumps(result))
+        return
+    show_all(tables)
+    show(footer)
 
 
 def measured(
@@ -282,29 +301,27 @@ def measured(
     journal: Path | None = None,
     minutes: float | None = None,
     plot: Path | None = None,
-) -> tuple[dict[str, Any], str]:
-    """Run a plan with a progress bar on stderr; the summarised result, and it as text."""
+) -> tuple[dict[str, Any], list[Table], str]:
+    """Run a plan with a progress bar on stderr; the summarised result, its tables, and what stands below them."""
     import torch
 
     from vidcompress.progress import measurement_progress
     from vidcompress.tools.benchmark import run_bench, summarise
-    from vidcompress.tools.benchmark.plot import draw_panels, pyplot
-    from vidcompress.tools.benchmark.probes import render_probes, run_probes
-    from vidcompress.tools.benchmark.table import render
+    from vidcompress.tools.benchmark.plot import draw_panels
+    from vidcompress.tools.benchmark.probes import probe_footer, probe_tables, run_probes
+    from vidcompress.tools.benchmark.table import footer, tables
 
-    if plot is not None:
-        pyplot()
     if threads is not None:
         torch.set_num_threads(threads)
     seconds = None if minutes is None else minutes * 60
     with measurement_progress() as on_step:
         if probes:
             probed = run_probes(plan, journal=journal, seconds=seconds, on_step=on_step)
-            return probed, render_probes(probed)
+            return probed, probe_tables(probed), probe_footer(probed)
         result = summarise(run_bench(plan, journal=journal, seconds=seconds, on_step=on_step))
     if plot is not None and result["complete"]:
         draw_panels(result, plot)
-    return result, render(result)
+    return result, tables(result), footer(result)
 
 
 def _listed(text: str | None) -> list[str]:
@@ -344,8 +361,6 @@ def _check_target(path: Path | None, name: str) -> None:
             else "its folder does not exist; make it first"
         )
         raise ArgumentError(f"--{name}={str(path)!r}: {what}")
-    if name == "plot" and path.suffix.lower() not in (".png", ".svg", ".pdf", ".webp", ".jpg"):
-        raise ArgumentError(f"--plot={str(path)!r}: must end in .png, .svg, .pdf, .webp or .jpg")
     if name != "journal":  # which is written before anything is measured
         _check_writable(path, name)
 

@@ -38,6 +38,7 @@ from vidcompress.cli.options import (
     Video,
 )
 from vidcompress.cli.question import Media, Questions, Text, read_asked
+from vidcompress.cli.show import show
 from vidcompress.progress import decoding_progress
 
 
@@ -161,7 +162,7 @@ def compare(
             json.dumps({**entry, "overlay": None if overlay is None else str(overlay)}, ensure_ascii=False)
         )
         return
-    typer.echo(str(comparison))
+    show(comparison.table())
     if overlay is not None:
         typer.echo(f"wrote {overlay}", err=True)
 

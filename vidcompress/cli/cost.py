@@ -20,6 +20,7 @@ from vidcompress.cli.options import (
     read_options,
     read_size,
 )
+from vidcompress.cli.show import show
 
 if TYPE_CHECKING:
     from vidcompress.core.config import CompressionConfig
@@ -142,7 +143,7 @@ def cost(
     with quiet():
         from vidcompress.tools.cost import estimate
         from vidcompress.tools.cost.model import check_geometry
-        from vidcompress.tools.cost.table import as_table
+        from vidcompress.tools.cost.table import cost_tables
 
         if geometry is not None:
             check_geometry(geometry)
@@ -152,8 +153,13 @@ def cost(
         if named and method != "none" or not (named or as_json):
             config = _config(name, options, retention_ratio=retention_ratio, max_tokens=max_tokens)
             rows.append(estimate(of, **asked, config=config))
-        text = json.dumps(_entry(rows), ensure_ascii=False) if as_json else as_table(rows)
-    typer.echo(text)
+    if as_json:
+        typer.echo(json.dumps(_entry(rows), ensure_ascii=False))
+        return
+    for number, block in enumerate(cost_tables(rows)):
+        if number:
+            typer.echo()
+        show(block)
 
 
 def _config(method: str, options: dict[str, Any], **budget: Any) -> CompressionConfig:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidcompress.cli.options import INPUT, MODEL, OUTPUT, Fps, Images, Json, Preset, Video, read_size
+from vidcompress.cli.show import show
 
 if TYPE_CHECKING:
     from vidcompress.tools.doctor import Check
@@ -56,21 +57,18 @@ def doctor(
     With --model it examines a checkpoint without loading its weights: whether it is supported and complete, and
     what views and tokens it makes of a picture or a clip.
     """
-    from rich.console import Console
-
     from vidcompress.tools.doctor import run
 
-    console = Console(highlight=False, soft_wrap=True)
     topics: list[str] = []
 
-    def show(check: Check) -> None:
+    def show_check(check: Check) -> None:
         if check.topic not in topics:
             topics.append(check.topic)
-            console.print(check.topic, style="bold", markup=False)
+            show(check.topic, style="bold")
         style = (
             "bold red" if check.is_problem else {"ok": "", "missing": "dim", "failed": "yellow"}[check.status]
         )
-        console.print(check.line(), style=style, markup=False)
+        show(check.line(), style=style, hanging=36)
 
     diagnosis = run(
         model,
@@ -81,12 +79,12 @@ def doctor(
         fps=fps,
         preset=preset,
         timeout_s=timeout,
-        on_check=(lambda check: None) if as_json else show,
+        on_check=(lambda check: None) if as_json else show_check,
     )
     if as_json:
         typer.echo(json.dumps(diagnosis.to_dict(), ensure_ascii=False))
     else:
         for line in diagnosis.summary():
-            console.print(line, style="bold", markup=False)
+            show(line, style="bold", hanging=4)
     if not diagnosis.ok:
         raise typer.Exit(1)

@@ -29,6 +29,8 @@ from vidcompress.cli.options import (
     Preset,
     Quantization,
 )
+from vidcompress.cli.show import show, show_all
+from vidcompress.table import Table
 
 if TYPE_CHECKING:
     from vidcompress.tools.evaluation.run.outcome import RowOutcome
@@ -315,8 +317,7 @@ def _print_plan(plan: Sweep, folder: Path, notes: list[str], as_json: bool) -> N
         typer.echo(json.dumps({"out": str(folder), "rows": entries, "notes": notes}, ensure_ascii=False))
         return
     typer.echo(f"{len(entries)} rows in {folder}")
-    for entry in entries:
-        typer.echo(f"{entry['state']:5} {entry['row']}")
+    show(Table.of_lines(("state", "row"), [(entry["state"], entry["row"]) for entry in entries], keys=2))
 
 
 def _say_complete(outcomes: Sequence[RowOutcome]) -> None:
@@ -350,14 +351,13 @@ def _print_outcomes(outcomes: Sequence[RowOutcome], folder: Path, notes: list[st
 def _print_table(outcomes: Sequence[RowOutcome], folder: Path) -> None:
     """The tables of `vidcompress results` for the rows of this sweep."""
     from vidcompress.tools.evaluation.report.load import read_rows
-    from vidcompress.tools.evaluation.report.render import to_text
     from vidcompress.tools.evaluation.report.tables import report_tables
     from vidcompress.tools.evaluation.run.result_file import NAME
 
     there = [folder / outcome.row.id / NAME for outcome in outcomes if outcome.result is not None]
     if there:
         rows, _ = read_rows(there)
-        typer.echo("\n".join(to_text(table) for table in report_tables(rows)))
+        show_all(report_tables(rows))
 
 
 def _list_failures(outcomes: Sequence[RowOutcome], folder: Path, most: int = 5) -> None:

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from vidcompress.cli.options import Json
+from vidcompress.cli.show import show
+from vidcompress.table import Table, terminal_width
 
 
 def methods(
@@ -27,17 +29,14 @@ def methods(
     if as_json:
         typer.echo(json.dumps({"methods": entries, "broken": broken}))
         return
-    from rich.console import Console
-
-    console = Console(highlight=False, soft_wrap=True)
     for entry in entries:
-        console.print(f"[bold]{entry['name']:<12}[/bold] {' and '.join(entry['modalities'])}")
-        console.print(f"    {entry['summary']}", markup=False)
+        show(f"{entry['name']:<14} {' and '.join(entry['modalities'])}", style="bold", hanging=15)
+        show(f"    {entry['summary']}", hanging=4)
         if entry["options"]:
             pairs = ", ".join(f"{name}={value}" for name, value in entry["options"].items())
-            console.print(f"    options: {pairs}", style="dim", markup=False)
+            show(f"    options: {pairs}", style="dim", hanging=13)
         for note in filter(None, (entry["package"] and f"from {entry['package']}", entry["card_problem"])):
-            console.print(f"    {note}", style="dim", markup=False)
+            show(f"    {note}", style="dim", hanging=4)
     _print_broken(broken)
 
 
@@ -58,14 +57,13 @@ def _print_card(name: str, as_json: bool) -> None:
     from rich.console import Console
     from rich.markdown import Markdown
 
-    console = Console(highlight=False)
     if card is None:
-        console.print(f"{name}: {cls.summary}; it has no card", markup=False)
+        show(f"{name}: {cls.summary}; it has no card")
         return
-    console.print(Markdown(card.text))
+    Console(highlight=False, width=terminal_width()).print(Markdown(card.text))
     for label, value in (("paper", card.paper), ("code", card.code), ("needs", card.needs)):
         if value:
-            console.print(f"{label}: {value}", style="dim", markup=False)
+            show(f"{label}: {value}", style="dim", hanging=7)
 
 
 def models(as_json: Json = False) -> None:
@@ -177,12 +175,9 @@ def broken_entries(group: str) -> list[dict[str, str]]:
 
 
 def _print_broken(broken: Sequence[dict[str, str]]) -> None:
-    from rich.console import Console
-
-    console = Console(highlight=False, soft_wrap=True)
     for entry in broken:
-        console.print(f"[bold]{entry['name'].replace('[', chr(92) + '[')}[/bold] is broken and was left out")
-        console.print(f"    {entry['value']}, from {entry['package']}: {entry['reason']}", markup=False)
+        show(f"{entry['name']} is broken and was left out", style="bold")
+        show(f"    {entry['value']}, from {entry['package']}: {entry['reason']}", hanging=4)
 
 
 def embedded_entries() -> list[dict[str, Any]]:
@@ -210,13 +205,5 @@ def _size(folder: Path) -> int:
 
 
 def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in header:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(cell.replace("[", r"\[") for cell in row))
-    console = Console()
-    console.print(table if rows else f"no {header[0]}")
+    """Print a table of words, with an empty line below it."""
+    show(Table.of_lines(header, rows, keys=len(header), notes=[""]) if rows else f"no {header[0]}")

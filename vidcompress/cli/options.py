@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 INPUT, COMPRESSION, MODEL, OUTPUT = "Input", "Compression", "Model", "Output"
 """Panels of the help, in this order."""
 FILE = "<file>"
+PLACE = "<file|folder>"
+PLOT_PATH = "A path with a suffix (.png, .svg, ...) is a file, any other a folder; needs matplotlib."
+"""What --plot means, in every command that has it."""
 
 # Text, not Path, which would take a slash from a URL and have it called a missing file.
 Images = Annotated[

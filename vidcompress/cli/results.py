@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidcompress.cli.options import Json
+from vidcompress.cli.options import OUTPUT, PLACE, PLOT_PATH, Json
+from vidcompress.cli.show import show, show_all
 
 if TYPE_CHECKING:
+    from vidcompress.table import Table
     from vidcompress.tools.evaluation.report.load import ResultRow
     from vidcompress.tools.evaluation.report.published_comparison import PublishedComparison
 
@@ -29,16 +31,18 @@ def results(
         str | None,
         typer.Option(
             help="Put published figures beside ours: `published` for those that come with the package, or a file.",
-            metavar="published|FILE",
+            metavar="published|<file>",
             show_default=False,
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     pairs: Annotated[
         list[str] | None,
         typer.Option(
             help="Compare two methods on the same questions; repeat it for more.",
-            metavar="METHOD,METHOD",
+            metavar="<m,m>",
             show_default=False,
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     parts: Annotated[
@@ -46,12 +50,21 @@ def results(
         typer.Option(
             "--parts",
             help="Show also a task's other scores (precision, recall, ...) and its kinds of question.",
+            rich_help_panel=OUTPUT,
         ),
     ] = False,
     plot: Annotated[
-        Path | None, typer.Option(help="Write plots into this folder; needs matplotlib.", show_default=False)
+        Path | None,
+        typer.Option(
+            help=f"Draw scores against tokens and time. {PLOT_PATH}",
+            metavar=PLACE,
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print Markdown.", rich_help_panel=OUTPUT)
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show scores per task, the average share of the uncompressed model, and paired differences with intervals."""
@@ -67,7 +80,7 @@ def results(
     if as_json:
         entry = _entry(rows, compared, published, notes)
     else:
-        text = _text(rows, compared, published, parts, as_markdown)
+        tables = _tables(rows, compared, published, parts)
     files = []
     if plot is not None:
         from vidcompress.tools.evaluation.report.run_plots import plot_rows
@@ -76,11 +89,20 @@ def results(
     if as_json:
         typer.echo(json.dumps({**entry, "plots": [str(path) for path in files]}, ensure_ascii=False))
         return
-    typer.echo(text)
+    if as_markdown:
+        from vidcompress.tools.evaluation.report.render import to_markdown
+
+        typer.echo("\n".join(map(to_markdown, tables)))
+    else:
+        show_all(tables)
     for note in notes:
-        typer.echo(f"- {note}" if as_markdown else f"note: {note}")
+        if as_markdown:
+            typer.echo(f"- {note}")
+        else:
+            show(f"note: {note}", hanging=6)
     if files:
-        typer.echo(f"{'- ' * as_markdown}wrote {len(files)} plots to {plot}")
+        where = files[0] if len(files) == 1 else plot
+        typer.echo(f"{'- ' * as_markdown}wrote {len(files)} plot{'s' * (len(files) > 1)} to {where}")
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -120,19 +142,13 @@ def _published(rows: list[ResultRow], against: str) -> tuple[list[PublishedCompa
     return [comparison for comparison in comparisons if has_matches(comparison)], notes
 
 
-def _text(
-    rows: list[ResultRow],
-    pairs: list[tuple[str, str]],
-    published: list[PublishedComparison],
-    parts: bool,
-    as_markdown: bool,
-) -> str:
+def _tables(
+    rows: list[ResultRow], pairs: list[tuple[str, str]], published: list[PublishedComparison], parts: bool
+) -> list[Table]:
     from vidcompress.tools.evaluation.report.published_comparison_table import comparison_table
-    from vidcompress.tools.evaluation.report.render import to_markdown, to_text
     from vidcompress.tools.evaluation.report.tables import report_tables
 
-    tables = [*report_tables(rows, pairs, parts), *map(comparison_table, published)]
-    return "\n".join(to_markdown(table) if as_markdown else to_text(table) for table in tables)
+    return [*report_tables(rows, pairs, parts), *map(comparison_table, published)]
 
 
 def _entry(

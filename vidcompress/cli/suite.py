@@ -7,9 +7,23 @@ from typing import Annotated
 
 import typer
 
-from vidcompress.cli.help_text import Command, Group
+from vidcompress.cli.help_text import Command, Group, examples
 from vidcompress.cli.interrupt import interruptible
-from vidcompress.cli.options import Json
+from vidcompress.cli.options import INPUT, OUTPUT, Json
+from vidcompress.cli.show import show
+
+EXAMPLES = {
+    "list": ("vidcompress suite list", "vidcompress suite list --json"),
+    "make": (
+        "vidcompress suite make needle -o data/needle",
+        "vidcompress suite make detail -o data/detail --questions 60 --seed 1",
+    ),
+    "path": (
+        "vidcompress suite path",
+        'python -m lmms_eval --include_path "$(vidcompress suite path)" --tasks list',
+    ),
+}
+"""What the help of each command ends with, as in `vidcompress.cli.EXAMPLES`."""
 
 suite = typer.Typer(
     name="suite",
@@ -19,7 +33,7 @@ suite = typer.Typer(
 )
 
 
-@suite.command("list", cls=Command)
+@suite.command("list", cls=Command, epilog=examples(*EXAMPLES["list"]))
 def list_suite(as_json: Json = False) -> None:
     """List the benchmarks of the suite."""
     from vidcompress.tools.evaluation.suite import BENCHMARKS
@@ -31,35 +45,47 @@ def list_suite(as_json: Json = False) -> None:
         ]
         typer.echo(json.dumps({"benchmarks": entries}))
         return
-    from rich.console import Console
-
-    console = Console(highlight=False, soft_wrap=True)
     for benchmark in BENCHMARKS.values():
-        console.print(f"[bold]{benchmark.name:<14}[/bold]{benchmark.summary}")
-        console.print(f"    {benchmark.questions} questions unless asked otherwise", style="dim")
+        show(benchmark.name, style="bold")
+        show(f"    {benchmark.summary}", hanging=4)
+        show(f"    {benchmark.questions} questions unless asked otherwise", style="dim")
         if benchmark.note:
-            console.print(f"    {benchmark.note}", style="dim", markup=False)
+            show(f"    {benchmark.note}", style="dim", hanging=4)
 
 
-@suite.command(cls=Command)
+@suite.command(cls=Command, epilog=examples(*EXAMPLES["make"]))
 def make(
     name: Annotated[str, typer.Argument(help="A benchmark; `suite list` shows them.")],
     out: Annotated[
         str,
         typer.Option(
-            "--out", "-o", help="New folder; one that was begun with the same options is gone on with."
+            "--out",
+            "-o",
+            help="New folder; one that was begun with the same options is gone on with.",
+            metavar="<folder>",
+            rich_help_panel=OUTPUT,
         ),
     ],
     questions: Annotated[
-        int | None, typer.Option(help="How many questions.", show_default="the benchmark's")
+        int | None,
+        typer.Option(help="How many questions.", show_default="the benchmark's", rich_help_panel=INPUT),
     ] = None,
-    seed: Annotated[int, typer.Option(help="0 to 99, each with scenes of its own.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="0 to 99, each with scenes of its own.", rich_help_panel=INPUT)
+    ] = 0,
     view: Annotated[
         int | None,
-        typer.Option(help="Side of the model's views in pixels (detail only).", show_default="112"),
+        typer.Option(
+            help="Side of the model's views in pixels (detail only).",
+            show_default="112",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
     prompt_suffix: Annotated[
-        str, typer.Option(help="Put behind every question, for models that answer in sentences.")
+        str,
+        typer.Option(
+            help="Put behind every question, for models that answer in sentences.", rich_help_panel=INPUT
+        ),
     ] = "",
     as_json: Json = False,
 ) -> None:
@@ -88,7 +114,7 @@ def make(
         typer.echo(f"{data.folder}: {data.questions} questions, {data.files} files, sha256 {data.revision}")
 
 
-@suite.command(cls=Command)
+@suite.command(cls=Command, epilog=examples(*EXAMPLES["path"]))
 def path() -> None:
     """Print the folder of the lmms-eval tasks, for its --include_path."""
     from vidcompress.tools.evaluation.suite import tasks_folder

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vidcompress.checks import whole_number
 from vidcompress.core.visual_report import ViewReport, VisualReport
+from vidcompress.table import paragraph
 
 if TYPE_CHECKING:
     from vidcompress.core.pruning.report import PruningReport
@@ -178,22 +179,45 @@ class Report:
         )
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.method} ({self.policy}): {_share(self.kept, self.total)} visual tokens, budget {self.budget}"
-        ]
+        return self.text()
+
+    def text(self, width: int | None = None) -> str:
+        """Report as text.
+
+        Args:
+            width: most columns of a line; None breaks no line, but where a kind has more than 12 views.
+        """
+        lines = [self._head()]
+        where = "" if self.inside is None else " sent to the language model"
         for number, visual in enumerate(self.visuals):
-            lines.append(f"  {visual.modality} {number}: {_share(visual.kept, visual.total)}")
-            lines += [f"    {line}" for line in _view_lines(visual)]
+            lines.append(f"  {visual.modality} {number}: {_share(visual.kept, visual.total)}{where}")
+            lines += [f"    {line}" for line in _view_lines(visual, width)]
         if self.inside is not None:
             lines.append(f"  inside, {self.inside}")
         if self.timing_ms:
             lines.append("  " + ", ".join(f"{phase} {ms:.1f} ms" for phase, ms in self.timing_ms.items()))
         lines += [f"  note: {note}" for note in self.all_notes]
-        return "\n".join(lines)
+        return "\n".join(paragraph(line, width, hanging=4) for line in lines)
+
+    def _head(self) -> str:
+        """First line: of a method that prunes inside the language model what was asked for, and the layers' average."""
+        name = f"{self.method} ({self.policy})"
+        if self.inside is None:
+            return f"{name}: {_share(self.kept, self.total)} visual tokens, budget {self.budget}"
+        asked = f"{self.max_tokens} tokens asked for, "
+        if self.retention_ratio is not None:
+            asked = f"{100 * float(self.retention_ratio):g} % asked for, "
+        elif self.max_tokens is None:
+            asked = ""
+        return f"{name}: {asked}{_share(self.mean_kept, self.total)} visual tokens on average over the layers"
 
 
-def _share(kept: int, total: int) -> str:
-    return f"{kept} of {total}" + (f" ({100 * kept / total:.1f} %)" if total else "")
+def _share(kept: float, total: int) -> str:
+    return (
+        f"{kept:.1f}".removesuffix(".0")
+        + f" of {total}"
+        + (f" ({100 * kept / total:.1f} %)" if total else "")
+    )
 
 
 def _view_names(visual: VisualReport) -> list[str]:
@@ -207,16 +231,18 @@ def _view_names(visual: VisualReport) -> list[str]:
     return names
 
 
-def _view_lines(visual: VisualReport, width: int = 12) -> list[str]:
-    """One line for each kind of view, with the counts of its views, at most `width` of them to a line."""
+def _view_lines(visual: VisualReport, width: int | None) -> list[str]:
+    """One line for each kind of view, with the counts of its views, as many to a line as fit in `width` columns."""
     lines: list[str] = []
     kinds = dict.fromkeys(view.kind for view in visual.views)
     for kind in kinds:
         of_kind = [view for view in visual.views if view.kind == kind]
         counts = [f"{view.kept}/{view.total}" for view in of_kind]
         label = kind if len(of_kind) == 1 else f"{len(of_kind)} {kind}s"
-        for start in range(0, len(counts), width):
-            lines.append(f"{label if start == 0 else '':<12} {'  '.join(counts[start : start + width])}")
+        each = max(map(len, counts)) + 2
+        across = 12 if width is None else max(1, (width - 15) // each)  # behind 4 spaces and a label of 12
+        for start in range(0, len(counts), across):
+            lines.append(f"{label if start == 0 else '':<12} {'  '.join(counts[start : start + across])}")
     if visual.separators_total:
         lines.append(f"{'separators':<12} {visual.separators_kept}/{visual.separators_total}")
     return lines

@@ -351,8 +351,16 @@ def test_what_is_quoted_against_the_uncompressed_row(model: Any, calls: list[Any
     ] == [5, 6]
     first = row["summary"]["against"]["first_token"]
     assert first == pytest.approx(
-        {"min": 4 / 5, "median": 5.5 / 5.5, "paired": (4 / 5 + 7 / 6) / 2, "busy": 2.5 / 2.5}
+        {
+            "min": 4 / 5,
+            "median": 5.5 / 5.5,
+            "paired": (4 / 5 + 7 / 6) / 2,
+            "least": 4 / 5,
+            "most": 7 / 6,
+            "busy": 2.5 / 2.5,
+        }
     )
+    assert f"{first['paired']:.2f} x  0.80-1.17 x" in render(found)
     assert row["summary"]["total_ms"] == {"1": 5.5, "3": 7.5}
     assert row["summary"]["samples_per_s"]["3"] == pytest.approx(1e3 / 7.5)
     assert sum(row["summary"]["share"].values()) == pytest.approx(1)
@@ -360,6 +368,42 @@ def test_what_is_quoted_against_the_uncompressed_row(model: Any, calls: list[Any
     allowed = row["summary"]["against"]["flops"]
     assert allowed == none["paper"]["first_token_flops"] / row["paper"]["first_token_flops"] > 1
     assert row["summary"]["against"]["of_allowed"] == pytest.approx(first["paired"] / allowed)
+
+
+@pytest.mark.parametrize(
+    ("ratios", "said"),
+    [
+        (
+            [2.0, 2.1, 2.2],
+            "faster than the operations allow, in every round: globalcom2 at 0.25 (2.10 x where",
+        ),
+        (
+            [1.0, 2.1, 2.2],
+            "faster than the operations allow, but not in each of 3 rounds or more: globalcom2",
+        ),
+        ([2.1, 2.2], "faster than the operations allow, but not in each of 3 rounds or more: globalcom2"),
+        ([1.0, 1.1, 1.2], ""),
+    ],
+)
+def test_a_row_that_beats_its_operations_is_named(
+    model: Any, calls: list[Any], ratios: list[float], said: str
+) -> None:
+    result = run_bench(plan(frames=[2], memory=False, rounds=len(ratios)), model=model)
+    none, row = result["groups"][0]["rows"]
+    row["paper"] = {"first_token_flops": none["paper"]["first_token_flops"] / 1.5}
+    for ratio, base, mine in zip(ratios, none["rounds"], row["rounds"], strict=True):
+        base["first_token"], mine["first_token"] = 10.0 * ratio, 10.0
+    text = render(summarise(result))
+    assert "1.50 x" in text
+    assert ("faster than" in text) == bool(said) and said in text
+
+
+def test_rows_with_one_reason_are_named_in_one_note(model: Any, calls: list[Any]) -> None:
+    result = run_bench(plan(frames=[2], memory=False, controls=True), model=model)
+    for row in result["groups"][0]["rows"][2:]:
+        row["skipped"] = "out of memory"
+    text = render(summarise(result))
+    assert "not measured: random at 0.25, uniform at 0.25: out of memory" in text
 
 
 def test_threads_send_one_request_each(model: Any) -> None:
@@ -395,12 +439,15 @@ def test_probes_add_their_evidence_and_nothing_else(model: Any) -> None:
     found = run_probes(chosen, model=model)
     (entry,) = found["inputs"]
     assert [e["evidence"] for e in entry["evidence"]] == [NOTHING, "attention_received of features"]
-    assert entry["evidence"][0]["adds"] == {"paired": 0, "min": 0, "busy": 0}
+    assert entry["evidence"][0]["adds"] == {"paired": 0, "least": 0, "most": 0, "min": 0, "busy": 0}
+    adds = entry["evidence"][1]["adds"]
+    assert adds["least"] < adds["paired"] < adds["most"]
     rows = {m["row"]: m for m in entry["methods"]}
     assert set(rows) == {
         f"{name}@0.25" for name in ("globalcom2", "vidcom2", "fastervlm", "random", "uniform")
     }
-    assert all(m["share"] > 0 for m in rows.values())
+    assert all(m["share_least"] > 0 and m["share"] > 0 for m in rows.values())
+    assert all(m["share_least"] <= m["share_most"] for m in rows.values())
     assert "attention_received of features" in render_probes(found)
 
 

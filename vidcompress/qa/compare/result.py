@@ -11,6 +11,11 @@ from vidcompress.qa.compare.row import ComparisonRow
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from vidcompress.table import Table
+
+STR_WIDTH = 100
+"""Most columns of a comparison as text, whatever the terminal; `vidcompress compare` measures the terminal."""
+
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
@@ -60,17 +65,31 @@ class Comparison:
         if not self.warmed_up:
             times = f"{runs}, warming up included: later rows look faster than they are."
         lines = [
-            f"{self.model}, {ran}; {times} One input on this",
-            f"machine is no benchmark. Done once for all rows and in none of them: {shared}.",
-            "speed-up: of the first token, against the first row; agrees: words in common with its answer (F1).",
+            f"{self.model}, {ran}; {times} One input on this machine is no benchmark.",
+            f"once for all rows, and in none of them: {shared}.",
+            "speed-up: of the first token, against the first row; min-max: the same run by run; agrees: words in "
+            "common with its answer (F1).",
         ]
         if any(row.answer is not None and row.answer.report.inside is not None for row in self.rows):
             lines.append("kept: of methods that go on inside the language model, on average over its layers.")
-        lines += [f"note: {row.label} at {row.budget_text}: {row.note}" for row in self.rows if row.note]
+        noted: dict[str, list[str]] = {}
+        for row in self.rows:
+            if row.note:
+                noted.setdefault(row.note, []).append(f"{row.label} at {row.budget_text}")
+        lines += [f"note: {', '.join(names)}: {note}" for note, names in noted.items()]
         if self.baseline.answer is not None:  # what is to be known of the question and the input themselves
             lines += [f"note: {note}" for note in self.baseline.answer.report.all_notes]
-        lines += [f"left out: {label}: {reason}" for label, reason in self.skipped.items()]
+        left_out: dict[str, list[str]] = {}
+        for label, reason in self.skipped.items():
+            left_out.setdefault(reason, []).append(label)
+        lines += [f"left out: {', '.join(labels)}: {reason}" for reason, labels in left_out.items()]
         return lines
+
+    def table(self) -> Table:
+        """Rows as a table, with remarks below it."""
+        from vidcompress.qa.compare.table import comparison_table
+
+        return comparison_table(self.rows, self._remarks())
 
     def to_dict(self, provenance: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return everything as JSON types.
@@ -91,6 +110,4 @@ class Comparison:
         }
 
     def __str__(self) -> str:
-        from vidcompress.qa.compare.table import as_table
-
-        return as_table(self.rows, self._remarks())
+        return self.table().text(STR_WIDTH)

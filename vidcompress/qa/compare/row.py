@@ -22,6 +22,7 @@ class ComparisonRow:
         answer: of the first timed run, with its report; None where the budget is out of reach.
         median_ms, fastest_ms: milliseconds of `TIMES` over the timed runs, each taken by itself.
         speedup: median of the uncompressed model over this median, for `first_token` and `total`.
+        speedup_range: the smallest and the largest of these ratios run by run, for the same two.
         agreement: F1 of the answer's words against the uncompressed model's, 0 to 1; 1 is the same words.
         note: why there is no answer, or a remark about it; empty otherwise.
     """
@@ -33,6 +34,7 @@ class ComparisonRow:
     median_ms: Mapping[str, float] = field(default_factory=dict)
     fastest_ms: Mapping[str, float] = field(default_factory=dict)
     speedup: Mapping[str, float] = field(default_factory=dict)
+    speedup_range: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     agreement: float | None = None
     note: str = ""
 
@@ -96,5 +98,8 @@ class ComparisonRow:
             "median_ms": {name: round(ms, 3) for name, ms in self.median_ms.items()},
             "fastest_ms": {name: round(ms, 3) for name, ms in self.fastest_ms.items()},
             "speedup": {name: round(times, 3) for name, times in self.speedup.items()},
+            "speedup_range": {
+                name: [round(low, 3), round(high, 3)] for name, (low, high) in self.speedup_range.items()
+            },
             "agreement": None if self.agreement is None else round(self.agreement, 4),
         }

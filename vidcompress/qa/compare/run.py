@@ -154,9 +154,16 @@ def _row(row: _Runs, baseline: _Runs) -> ComparisonRow:
         median_ms=middle,
         fastest_ms=best,
         speedup={name: ms / middle[name] for name, ms in baseline_ms.items()},
+        speedup_range={name: _range(row, baseline, name) for name in baseline_ms},
         agreement=None if row is baseline else agreement(row.answer.text, baseline.answer.text),
         note="" if len(row.texts) == 1 else f"its runs gave {len(row.texts)} different answers",
     )
+
+
+def _range(row: _Runs, baseline: _Runs, name: str) -> tuple[float, float]:
+    """Smallest and largest ratio of the uncompressed model's time to the row's, turn by turn."""
+    ratios = [b[name] / t[name] for b, t in zip(baseline.times, row.times, strict=True)]
+    return min(ratios), max(ratios)
 
 
 def agreement(one: str, other: str) -> float:

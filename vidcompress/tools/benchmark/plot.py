@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vidcompress.errors import ArgumentError, one_line
-from vidcompress.loading.distribution import how_to_install
+from vidcompress.errors import ArgumentError
+from vidcompress.tools.evaluation.report.plot_style import MARKERS, legend_beside
+from vidcompress.tools.runs.plot_files import figure_of, save
 
 COLOURS = {
     "decode_video": "#bbbbbb",
@@ -20,24 +21,6 @@ COLOURS = {
 }
 
 
-def pyplot() -> Any:
-    """Matplotlib without a window.
-
-    Raises:
-        ArgumentError: it is not installed.
-    """
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise ArgumentError(
-            f"plot needs matplotlib ({one_line(error)}); {how_to_install('plot')}, or leave it out"
-        ) from error
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    return plt
-
-
 def draw_panels(result: dict[str, Any], path: Path) -> None:
     """Draw two panels per group: time by phase of every row as bars, and time to the first token against tokens.
 
@@ -46,7 +29,8 @@ def draw_panels(result: dict[str, Any], path: Path) -> None:
         path: of the picture; its ending names the format.
 
     Raises:
-        ArgumentError: nothing was measured, or matplotlib is not there.
+        ArgumentError: nothing was measured, or the file cannot be written.
+        UnsupportedInputError: matplotlib is not installed.
     """
     groups = [(g, [row for row in g["rows"] if "summary" in row]) for g in result["groups"]]
     groups = [(group, rows) for group, rows in groups if rows]
@@ -54,18 +38,17 @@ def draw_panels(result: dict[str, Any], path: Path) -> None:
         raise ArgumentError(
             f"plot={str(path)!r}: nothing was measured, so there is nothing to draw; see the table"
         )
-    plt = pyplot()
     heights = [1.2 + 0.24 * len(rows) for _, rows in groups]
-    figure, axes = plt.subplots(
-        len(groups), 2, figsize=(12, sum(heights)), squeeze=False, height_ratios=heights, layout="constrained"
-    )
+    figure = figure_of((12, sum(heights)))
+    axes = figure.subplots(len(groups), 2, squeeze=False, height_ratios=heights)
     for (group, rows), (bars, lines) in zip(groups, axes, strict=True):
         _bars(bars, group, rows)
         _against_tokens(lines, group, rows)
-    handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in COLOURS.values()]
+    from matplotlib.patches import Rectangle
+
+    handles = [Rectangle((0, 0), 1, 1, color=colour) for colour in COLOURS.values()]
     figure.legend(handles, list(COLOURS), loc="outside upper center", ncols=len(COLOURS), fontsize=8)
-    figure.savefig(path, dpi=70)
-    plt.close(figure)
+    save(figure, path)
 
 
 def _bars(axis: Any, group: dict[str, Any], rows: list[dict[str, Any]]) -> None:
@@ -89,17 +72,17 @@ def _bars(axis: Any, group: dict[str, Any], rows: list[dict[str, Any]]) -> None:
 
 def _against_tokens(axis: Any, group: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     whole = [row["summary"] for row in rows if row["method"] == "none"]
-    for method in dict.fromkeys(row["method"] for row in rows if row["summary"]["visual"]):
+    methods = dict.fromkeys(row["method"] for row in rows if row["summary"]["visual"])
+    for number, method in enumerate(methods):
         mine = whole + [row["summary"] for row in rows if row["method"] == method != "none"]
         points = sorted((tokens_of(s["visual"]), s["first_token_ms"]["median"]) for s in mine)
-        axis.plot(
-            [x for x, _ in points], [y for _, y in points], "o-", markersize=3, linewidth=1, label=method
-        )
+        marker, (xs, ys) = MARKERS[number % len(MARKERS)], zip(*points, strict=True)
+        axis.plot(xs, ys, marker=marker, markersize=4, linewidth=1, label=method)
     axis.set_xlabel("visual tokens per decoder layer, whole batch")
     axis.set_ylabel("ms to the first token")
-    axis.set_ylim(bottom=0)
+    axis.set_ylim(0, 1.1 * axis.get_ylim()[1])
     axis.tick_params(labelsize=8)
-    axis.legend(fontsize=7)
+    legend_beside(axis)
 
 
 def tokens_of(visual: dict[str, Any]) -> float:

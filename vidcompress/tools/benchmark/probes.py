@@ -9,14 +9,13 @@ from statistics import median
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from vidcompress.adapters.base import adapter_for
 from vidcompress.core.budget import visual_budget
 from vidcompress.core.config import CompressionConfig
 from vidcompress.core.devices import input_device
 from vidcompress.errors import VidcompressError, one_line
+from vidcompress.table import Table, paragraph
 from vidcompress.tools.benchmark.inputs import make_inputs
 from vidcompress.tools.benchmark.journal import MeasurementJournal, journal_head
 from vidcompress.tools.benchmark.meters import TimeStamp, wait_for
@@ -50,8 +49,9 @@ def run_probes(
 
     Returns:
         `plan`, `model`, `inputs` (each with `evidence`: milliseconds of encoding per set, and what it adds to encoding
-        without: the median of the ratios of the same round, of the minima, and of the processor time; and `methods`:
-        milliseconds of selection, and its share of the encoding, minima both), `complete`, `provenance`.
+        without: the median of the ratios of the same round, the least and most of them, of the minima, and of the
+        processor time; and `methods`: milliseconds of selection, and its share of the encoding, minima both, with the
+        least and most share of a round), `complete`, `provenance`.
     """
     until = None if seconds is None else time.perf_counter() + seconds
     source = provenance()
@@ -170,12 +170,18 @@ def _figures(rounds: list[dict[str, Any]], workload: Workload) -> dict[str, Any]
     if not rounds:
         return None
     plain = [r["encode"][NOTHING] for r in rounds]
+    ratios = {
+        name: [r["encode"][name] / p for r, p in zip(rounds, plain, strict=True)]
+        for name in rounds[0]["encode"]
+    }
     evidence = [
         {
             "evidence": name,
             "encode_ms": {"min": min(times), "median": median(times)},
             "adds": {
-                "paired": median(t / p for t, p in zip(times, plain, strict=True)) - 1,
+                "paired": median(ratios[name]) - 1,
+                "least": min(ratios[name]) - 1,
+                "most": max(ratios[name]) - 1,
                 "min": min(times) / min(plain) - 1,
                 "busy": min(r["busy"][name] for r in rounds) / min(r["busy"][NOTHING] for r in rounds) - 1,
             },
@@ -189,6 +195,7 @@ def _figures(rounds: list[dict[str, Any]], workload: Workload) -> dict[str, Any]
             methods.append({"row": key, "skipped": next(t for t in times if isinstance(t, str))})
             continue
         share = min(times) / min(plain)
+        by_round = [t / p for t, p in zip(times, plain, strict=True)]
         of_busy = min(r["selecting"][key] for r in rounds) / min(r["busy"][NOTHING] for r in rounds)
         methods.append(
             {
@@ -196,6 +203,8 @@ def _figures(rounds: list[dict[str, Any]], workload: Workload) -> dict[str, Any]
                 "evidence": name,
                 "select_ms": {"min": min(times), "median": median(times)},
                 "share": share,
+                "share_least": min(by_round),
+                "share_most": max(by_round),
                 "share_busy": of_busy,
             }
         )
@@ -208,36 +217,41 @@ def _figures(rounds: list[dict[str, Any]], workload: Workload) -> dict[str, Any]
     }
 
 
-def render_probes(result: dict[str, Any], width: int = 120) -> str:
+def render_probes(result: dict[str, Any], width: int | None = None) -> str:
+    """The two tables of every input as text, of at most `width` columns; None breaks no line."""
+    parts = [table.text(width) + "\n" for table in probe_tables(result)]
+    return "\n".join([*parts, paragraph(probe_footer(result), width)])
+
+
+def probe_tables(result: dict[str, Any]) -> list[Table]:
     """The two tables of every input."""
-    console = Console(width=width, force_terminal=False, highlight=False)
-    with console.capture() as capture:
-        for entry in result["inputs"]:
-            console.print(_evidence_table(entry))
-            console.print(_method_table(entry))
-        how = "encode: medians of the rounds, in turns; compress and its share: minima"
-        console.print(f"{depth(result['model'])}, {result['model']['dtype']}; {how}.")
-    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+    return [table(entry) for entry in result["inputs"] for table in (_evidence_table, _method_table)]
+
+
+def probe_footer(result: dict[str, Any]) -> str:
+    """What the figures of the tables are."""
+    how = "encode: medians of the rounds, in turns; compress and its share: minima; min-max: round by round"
+    return f"{depth(result['model'])}, {result['model']['dtype']}; {how}."
 
 
 def _evidence_table(entry: dict[str, Any]) -> Table:
-    columns = ("evidence", "encode", "adds", "adds, minima", "adds, processor time")
-    out = Table(*columns, title=entry["workload"], title_justify="left", box=None)
+    columns = ("evidence", "encode", "adds", "min-max", "adds, minima", "adds, processor time")
+    lines = []
     for e in entry["evidence"]:
         adds = [f"{100 * e['adds'][name]:+.2f} %" for name in ("paired", "min", "busy")]
-        out.add_row(e["evidence"], milliseconds(e["encode_ms"]["median"]), *adds)
-    return out
+        spread = f"{100 * e['adds']['least']:+.2f} to {100 * e['adds']['most']:+.2f} %"
+        lines.append([e["evidence"], milliseconds(e["encode_ms"]["median"]), adds[0], spread, *adds[1:]])
+    return Table.of_lines(columns, lines, title=entry["workload"])
 
 
 def _method_table(entry: dict[str, Any]) -> Table:
-    out = Table("method", "evidence", "compress", "of encode", "in processor time", box=None)
+    columns = ("method", "evidence", "compress", "of encode", "min-max", "in processor time")
+    lines = []
     for m in entry["methods"]:
         if "skipped" in m:
-            out.add_row(m["row"], m["skipped"], "", "", "")
+            lines.append([m["row"], m["skipped"]])
         else:
-            out.add_row(m["row"], m["evidence"], milliseconds(m["select_ms"]["min"]), *_percent(m))
-    return out
-
-
-def _percent(method: dict[str, Any]) -> list[str]:
-    return [f"{100 * method[key]:.2f} %" for key in ("share", "share_busy")]
+            spread = f"{100 * m['share_least']:.2f}-{100 * m['share_most']:.2f} %"
+            share, busy = (f"{100 * m[key]:.2f} %" for key in ("share", "share_busy"))
+            lines.append([m["row"], m["evidence"], milliseconds(m["select_ms"]["min"]), share, spread, busy])
+    return Table.of_lines(columns, lines, words=("evidence",))

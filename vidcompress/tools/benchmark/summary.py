@@ -25,9 +25,9 @@ def summarise(result: dict[str, Any]) -> dict[str, Any]:
         - `peak_bytes`: by phase and at all; `above` without weights and inputs
         - `visual`: visual tokens sent, of how many; `per_layer` inside the language model
         - `against`: the uncompressed row over this one: `first_token` (`min`, `median`, `paired`: the median of the
-          ratios of the same round, and on the CPU `busy`), `samples_per_s` by length, `peak` and `peak_above` as
-          shares, `flops` (how much faster the first token would be if time were operations) and `of_allowed` (what
-          part of that was reached)
+          ratios of the same round, `least` and `most`: the smallest and largest of them, and on the CPU `busy`),
+          `samples_per_s` by length, `peak` and `peak_above` as shares, `flops` (how much faster the first token would
+          be if time were operations) and `of_allowed` (what part of that was reached)
     """
     groups = []
     for group in result["groups"]:
@@ -120,7 +120,8 @@ def _ratios_to_baseline(row: dict[str, Any], base: dict[str, Any], device: str) 
     mine, other = row["summary"], base["summary"]
     pairs = zip(row["rounds"], base["rounds"], strict=False)
     first = {name: other["first_token_ms"][name] / mine["first_token_ms"][name] for name in ("min", "median")}
-    first["paired"] = median(b["first_token"] / a["first_token"] for a, b in pairs)
+    by_round = [b["first_token"] / a["first_token"] for a, b in pairs]
+    first |= {"paired": median(by_round), "least": min(by_round), "most": max(by_round)}
     if "cuda" not in device:
         first["busy"] = other["first_token_ms"]["busy"] / mine["first_token_ms"]["busy"]
     ratios: dict[str, Any] = {

@@ -2,48 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
+from vidcompress.table import Table, paragraph
 from vidcompress.tools.benchmark.models import depth
 
 MIB = 2**20
+ENOUGH_ROUNDS = 3
+"""Fewest rounds that say more than noise where a row beats what its operations allow in all of them."""
+BEYOND = 0.02
+"""Relative excess over the allowed speed-up from which a note is written."""
 COLUMNS = (
-    "method", "budget", "sent", "first token", "encode", "compress", "prefill", "per token", "samples/s", "peak",
-    "speed-up", "allowed", "peak, share",
+    "method", "budget", "sent", "first token", "speed-up", "min-max", "allowed", "peak", "peak, share", "encode",
+    "compress", "prefill", "per token", "samples/s",
 )  # fmt: skip
 
 
-def render(result: dict[str, Any], width: int = 150) -> str:
-    """Tables of all groups of a summarised result as text."""
-    console = Console(width=width, force_terminal=False, highlight=False)
-    with console.capture() as capture:
-        for group in result["groups"]:
-            console.print(_table(group, result))
-            for line in _notes(group):
-                console.print(line, markup=False)
-        console.print(_footer(result), markup=False)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+def render(result: dict[str, Any], width: int | None = None) -> str:
+    """Tables of all groups of a summarised result as text, of at most `width` columns; None breaks no line."""
+    parts = [table.text(width) + "\n" for table in tables(result)]
+    return "\n".join([*parts, paragraph(footer(result), width)])
+
+
+def tables(result: dict[str, Any]) -> list[Table]:
+    """Tables of all groups of a summarised result."""
+    return [_table(group, result) for group in result["groups"]]
 
 
 def _table(group: dict[str, Any], result: dict[str, Any]) -> Table:
     tokens = f"{group['visual_tokens']} visual + {group['text_tokens']} other tokens per request"
-    title = f"{group['name']}: {group['views']} views, {tokens}"
-    out = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for column in COLUMNS:
-        out.add_column(column, justify="left" if column == "method" else "right")
     longest = str(max(result["plan"]["new_tokens"]))
-    for row in group["rows"]:
-        if "summary" in row:
-            out.add_row(*_cells(row, longest))
-    return out
+    lines = [_cells(row, longest) for row in group["rows"] if "summary" in row]
+    used = [i for i in range(len(COLUMNS)) if i < 2 or any(line[i] for line in lines)]
+    return Table.of_lines(
+        [COLUMNS[i] for i in used],
+        [[line[i] for i in used] for line in lines],
+        title=f"{group['name']}: {group['views']} views, {tokens}",
+        notes=list(_notes(group)),
+        keys=2,
+    )
 
 
 def _cells(row: dict[str, Any], longest: str) -> list[str]:
     s = row["summary"]
     against, phases, peak = s.get("against", {}), s["phases_ms"], s["peak_bytes"]
+    first = against.get("first_token", {})
 
     def ms(value: dict[str, float] | None) -> str:
         return "" if value is None else milliseconds(value["median"])
@@ -53,15 +57,16 @@ def _cells(row: dict[str, Any], longest: str) -> list[str]:
         "all" if row["budget"] == "1" else row["budget"],
         _sent(s["visual"]),
         ms(s["first_token_ms"]),
+        f"{first['paired']:.2f} x" if first else "",
+        f"{first['least']:.2f}-{first['most']:.2f} x" if "least" in first else "",
+        f"{against['flops']:.2f} x" if "flops" in against else "",
+        "" if peak is None else f"{peak['above'] / MIB:,.0f} MiB",
+        f"{100 * against['peak_above']:.0f} %" if "peak_above" in against else "",
         ms(phases.get("encode")),
         ms(phases.get("compress")),
         ms(phases.get("prefill")),
         ms(s["token_ms"]),
         f"{s['samples_per_s'][longest]:.3g}",
-        "" if peak is None else f"{peak['above'] / MIB:,.0f} MiB",
-        f"{against['first_token']['paired']:.2f} x" if against else "",
-        f"{against['flops']:.2f} x" if "flops" in against else "",
-        f"{100 * against['peak_above']:.0f} %" if "peak_above" in against else "",
     ]
 
 
@@ -80,25 +85,52 @@ def milliseconds(value: float) -> str:
     return f"{value:,.0f} ms" if value >= 100 else f"{value:.1f} ms"
 
 
-def _notes(group: dict[str, Any]) -> list[str]:
-    skipped = [
-        f"{row['method']} at {row['budget']}: {row['skipped']}" for row in group["rows"] if row["skipped"]
-    ]
-    notes = [f"not measured: {text}" for text in skipped]
-    notes += [
-        f"memory not measured: {row['method']} at {row['budget']}: {row['memory']['failed']}"
-        for row in group["rows"]
-        if "failed" in (row["memory"] or {})
-    ]
+def _notes(group: dict[str, Any]) -> Iterator[str]:
+    yield from _beyond(group["rows"])
+    reasons: dict[str, list[str]] = {}
+    for row in group["rows"]:
+        if row["skipped"]:
+            reasons.setdefault(row["skipped"], []).append(f"{row['method']} at {row['budget']}")
+    for reason, names in reasons.items():
+        yield f"not measured: {', '.join(names)}: {reason}"
+    for row in group["rows"]:
+        if "failed" in (row["memory"] or {}):
+            yield f"memory not measured: {row['method']} at {row['budget']}: {row['memory']['failed']}"
     if group["media_ms"]:
         parts = ", ".join(
             f"{name} {milliseconds(value['median'])}" for name, value in group["media_ms"].items()
         )
-        notes.append(f"once per request before all rows, in none of them: {parts}")
-    return [*notes, ""]
+        yield f"once per request before all rows, in none of them: {parts}"
 
 
-def _footer(result: dict[str, Any]) -> str:
+def _beyond(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Notes on rows whose speed-up exceeds what their operations allow: in some rounds, or in every one."""
+    noisy: list[str] = []
+    always: list[str] = []
+    for row in rows:
+        against = row.get("summary", {}).get("against", {})
+        if "flops" not in against or row["method"] in ("none", "stock"):
+            continue
+        first, allowed = against["first_token"], against["flops"]
+        if first["paired"] > allowed * (1 + BEYOND):
+            name = f"{row['method']} at {row['budget']} ({first['paired']:.2f} x where {allowed:.2f} x is allowed)"
+            surely = first.get("least", 0.0) > allowed and len(row["rounds"]) >= ENOUGH_ROUNDS
+            (always if surely else noisy).append(name)
+    if noisy:
+        yield (
+            f"faster than the operations allow, but not in each of {ENOUGH_ROUNDS} rounds or more: {', '.join(noisy)}. "
+            "This is most likely noise of the machine; more --rounds narrow min-max."
+        )
+    if always:
+        yield (
+            f"faster than the operations allow, in every round: {', '.join(always)}. Compression alone does not give "
+            "this: the long sequence also runs slower per operation (caches, memory), or something else slowed the "
+            "uncompressed rounds. Do not quote it as a speed-up of compression before it holds with more --rounds."
+        )
+
+
+def footer(result: dict[str, Any]) -> str:
+    """What the columns of all tables mean, and how the run was made."""
     model, plan = result["model"], result["plan"]
     kind = "batch" if plan["concurrency"] == "batch" else "threads with one request each"
     weights = ", random weights" if plan["geometry"] else ""
@@ -107,7 +139,7 @@ def _footer(result: dict[str, Any]) -> str:
         f"{plan['geometry'] or model['name']}, {depth(model)}, {model['dtype']}, "
         f"{model['attention']}, {result['provenance']['device']}{weights}. Medians of {plan['rounds']} rounds, rows in "
         f"turns; several requests as {kind}. first token: from pixels; speed-up and allowed: of the first token "
-        f"against `none`, measured and by operations; samples/s: to the last token; peak: memory{held} above weights "
-        "and inputs, and as a share of that of `none`."
+        f"against `none`, measured and by operations; min-max: that ratio by round; samples/s: to the last token; "
+        f"peak: memory{held} above weights and inputs, and as a share of that of `none`."
         + ("" if result["complete"] else " INCOMPLETE: the run stopped before its end.")
     )

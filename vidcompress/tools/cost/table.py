@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from typing import Any
 
+from vidcompress.table import Table, paragraph
 from vidcompress.tools.cost.devices import DEVICES
 from vidcompress.tools.cost.estimate import HEADLINE_TOKENS, Estimate
 
-WIDTH = 400
-"""Console width in characters; no table is that wide."""
 PUBLISHED = (
-    "Published beside 41.7 -> 3.8 TFLOPs (GlobalCom2, arXiv 2501.05179, LLaVA-NeXT-7B at 10 %): 23.0 -> 13.9 GB and\n"
+    "Published beside 41.7 -> 3.8 TFLOPs (GlobalCom2, arXiv 2501.05179, LLaVA-NeXT-7B at 10 %): 23.0 -> 13.9 GB and "
     "3.8 -> 6.7 samples/s. Both were measured on its authors' machine; no figure here is made from them."
 )
 
 
-def as_table(rows: Sequence[Estimate]) -> str:
-    """Tables of the rows' costs, the uncompressed model first, with remarks on the figures."""
+def as_table(rows: Sequence[Estimate], width: int | None = None) -> str:
+    """Tables of the rows' costs as text, of at most `width` columns; None breaks no line."""
+    blocks = [b.text(width) if isinstance(b, Table) else paragraph(b, width) for b in cost_tables(rows)]
+    return "\n\n".join(blocks)
+
+
+def cost_tables(rows: Sequence[Estimate]) -> list[Table | str]:
+    """Tables of the rows' costs, the uncompressed model first, between remarks on the figures."""
     first = rows[0]
     head = (
         f"{first.model}: {first.parameters / 1e9:.2f} B parameters in {first.dtype}, "
         f"{_counted(first.batch_size, 'prompt')} of {_counted(first.visual['total'], 'visual position')} "
         f"({_counted(first.views, 'view')}) and {_counted(first.text_tokens, 'text token')}"
     )
-    blocks = [head, _operations(rows), *_meaning(rows), _memory(rows), _times(rows)]
+    blocks: list[Table | str] = [head, _operations(rows), *_meaning(rows), _memory(rows), _times(rows)]
     if first.model == "llava-next-7b" and first.visual["total"] == HEADLINE_TOKENS:
         blocks.append(PUBLISHED)
-    return "\n\n".join(blocks)
+    return blocks
 
 
 def label(row: Estimate) -> str:
@@ -38,30 +41,31 @@ def label(row: Estimate) -> str:
     return f"{row.method} {row.max_tokens}"
 
 
-def _operations(rows: Sequence[Estimate]) -> str:
+def _operations(rows: Sequence[Estimate]) -> Table:
     parts = [name for name in rows[0].parts if any(row.parts[name] for row in rows)]
-    heads = ["TFLOPs to the first token", "visual", "llm_viewer", "fastv", "everything", "=", *parts, "ratio"]
+    heads = ["TFLOPs to the first token", "visual", "llm_viewer", "fastv", "everything", "ratio", *parts]
     lines = []
     for row in rows:
         flops = row.prefill_flops
         cells = [_tera(flops[name]) for name in ("llm_viewer", "fastv", "everything")]
         ratio = rows[0].prefill_flops["everything"] / flops["everything"]
         split = [_tera(row.parts[name]) for name in parts]
-        lines.append([label(row), f"{row.visual['average']:,.0f}", *cells, "", *split, f"{ratio:.2f} x"])
-    return _grid(heads, lines)
+        lines.append([label(row), f"{row.visual['average']:,.0f}", *cells, f"{ratio:.2f} x", *split])
+    return Table.of_lines(heads, lines)
 
 
 def _meaning(rows: Sequence[Estimate]) -> list[str]:
     last = rows[-1]
     left = f"{_tera(last.left_out)} of {_tera(last.prefill_flops['everything'])} T"
     return [
-        "llm_viewer and fastv are how papers count: the language model at its visual tokens alone. They differ by\n"
-        "about 2.5 times, and both leave out encoder, projector, selection, separators and text:\n"
-        f"of {label(last)} {left}. ratio: the speed-up of the first token that the operations allow."
+        "llm_viewer and fastv are how papers count: the language model at its visual tokens alone. They differ by "
+        "about 2.5 times, and both leave out encoder, projector, selection, separators and text: "
+        f"of {label(last)} {left}. everything: the sum of the columns after ratio. ratio: the speed-up of the first "
+        "token that the operations allow."
     ]
 
 
-def _memory(rows: Sequence[Estimate]) -> str:
+def _memory(rows: Sequence[Estimate]) -> Table:
     heads = ["GB", "weights", "KV cache", "encode", "prefill", "peak", "above weights"]
     lines = [
         [label(row)]
@@ -78,10 +82,10 @@ def _memory(rows: Sequence[Estimate]) -> str:
         ]
         for row in rows
     ]
-    return _grid(heads, lines)
+    return Table.of_lines(heads, lines)
 
 
-def _times(rows: Sequence[Estimate]) -> str:
+def _times(rows: Sequence[Estimate]) -> Table:
     """First token by device, in milliseconds, with the phases of the last row."""
     heads = [
         "roofline ms to the first token",
@@ -100,22 +104,7 @@ def _times(rows: Sequence[Estimate]) -> str:
         each = [f"{1e3 * row.time_s[name]['first_token']:.1f}" for row in rows]
         speed = f"{first['first_token'] / last['first_token']:.2f} x"
         lines.append([name, *each, speed, *(f"{1e3 * last[key]:.2f}" for key in keys)])
-    return _grid(heads, lines)
-
-
-def _grid(heads: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for number, name in enumerate(heads):
-        table.add_column(name, justify="right" if number else "left", no_wrap=True)
-    for line in lines:
-        table.add_row(*map(Text, line))
-    written = io.StringIO()
-    Console(file=written, width=WIDTH, color_system=None, highlight=False).print(table)
-    return "\n".join(line.rstrip() for line in written.getvalue().splitlines())
+    return Table.of_lines(heads, lines)
 
 
 def _tera(flops: float) -> str:

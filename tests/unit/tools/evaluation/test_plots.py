@@ -13,7 +13,7 @@ import pytest
 from result_files import marks, row, run_of, write
 from vidcompress.errors import ArgumentError, UnsupportedInputError
 from vidcompress.tools.evaluation.report.load import read_rows
-from vidcompress.tools.evaluation.report.plot_style import GREY
+from vidcompress.tools.evaluation.report.plot_style import GREY, side_by_side
 from vidcompress.tools.evaluation.report.plots import Point, accuracy_plot, heat_map, save
 from vidcompress.tools.evaluation.report.run_plots import needle_cells, plot_rows
 
@@ -32,21 +32,39 @@ def words(figure: Any) -> list[str]:
     return [text.get_text() for text in figure.findobj(Text)]
 
 
-def test_few_methods_share_a_panel_with_labels_at_their_lines() -> None:
+def test_few_methods_share_a_panel_with_a_legend_and_bars_side_by_side() -> None:
     figure = accuracy_plot(series(3), baseline=Point(100, 90), title="model", **LABELS)
     (axes,) = figure.axes
-    assert [text.get_text() for text in axes.texts] == ["random", "m0", "m1", "m2", "all tokens"]
-    heights = [text.xyann[1] for text in axes.texts]
-    gaps = [b - a for a, b in zip(heights, heights[1:], strict=False)]
-    assert min(gaps) > 0.04 * (axes.get_ylim()[1] - axes.get_ylim()[0]), "labels do not overlap"
-    drawn = {
-        tuple(line.get_xdata()): line.get_color() for line in axes.get_lines() if len(line.get_xdata()) == 2
-    }
-    assert drawn[(16, 64)] != GREY or len(drawn) == 1
+    assert list(axes.texts) == [], "no leader lines"
+    legend = axes.get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["all tokens", "m2", "m1", "m0", "random"]
+    lines = {line.get_label(): line for line in axes.get_lines()}
+    for handle, name in zip(legend.legend_handles, ("all tokens", "m2", "m1", "m0", "random"), strict=True):
+        assert handle.get_color() == lines[name].get_color()
+    assert len({(lines[f"m{i}"].get_color(), lines[f"m{i}"].get_marker()) for i in range(3)}) == 3
     greys = [line for line in axes.get_lines() if line.get_color() == GREY]
     assert [list(line.get_ydata()) for line in greys] == [[20, 40]], "only the control is grey"
     bars = [path for bars in axes.collections for path in bars.get_segments()]
     assert len(bars) == 6, "one bar per point with an interval"
+    places = sorted(float(path[0][0]) for path in bars)
+    assert len(set(places)) == 6, "no bar lies on another"
+    for place, true in zip(places, [16] * 3 + [64] * 3, strict=True):
+        assert place == pytest.approx(true, rel=0.03)
+    for i in range(3):  # each bar is that of its own point
+        xs = [float(x) for x in lines[f"m{i}"].get_xdata()]
+        assert set(xs) <= set(places)
+
+
+def test_points_at_places_of_their_own_are_not_moved() -> None:
+    given = {"a": [Point(10, 1, 0, 2), Point(20, 1, 0, 2)], "b": [Point(12, 1, 0, 2), Point(20, 1)]}
+    for log_x in (True, False):
+        moved = side_by_side(given, log_x)
+        assert moved == {
+            label: [p.__class__(*vars(p).values()) for p in points] for label, points in given.items()
+        }
+    both = side_by_side({**given, "c": [Point(10, 5, 4, 6)]}, True)
+    assert both["a"][0].x < 10 < both["c"][0].x and both["b"] == given["b"]
+    assert side_by_side({"a": [Point(0.0, 1, 0, 2)]}, True) == {"a": [Point(0.0, 1, 0, 2)]}
 
 
 def test_many_methods_get_panels_of_their_own() -> None:

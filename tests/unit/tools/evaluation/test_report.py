@@ -19,7 +19,7 @@ from vidcompress.tools.evaluation.report.differences import difference, interval
 from vidcompress.tools.evaluation.report.leaderboard import leaderboards_of
 from vidcompress.tools.evaluation.report.load import ResultRow, read_row, read_rows
 from vidcompress.tools.evaluation.report.statistics import paired_limits
-from vidcompress.tools.evaluation.report.tables import markdown, render, report_tables, text, to_dict
+from vidcompress.tools.evaluation.report.tables import markdown, report_tables, text, to_dict
 
 FIT = "pdrop:schedule=fit"
 REASON = "its floor is 25 %; pass schedule='fit'"
@@ -84,6 +84,20 @@ def test_the_unreachable_is_empty_with_its_reason_and_the_fitted_is_marked(
     assert line_of(table, "pdrop †")[3] == "69.7 (87.1), 1 failed*"
 
 
+def test_methods_that_are_empty_for_one_reason_are_named_in_one_note(tmp_path: Path) -> None:
+    def empty(method: str, ratio: float, reason: str) -> dict[str, Any]:
+        return row("d", method, ratio, unreachable=f"method {method!r} {reason}")
+
+    videos = ("dycoke", "evs", "vidcom2")
+    entries = [empty(m, r, "serves video inputs only") for m in videos for r in (0.5, 0.1)]
+    found = rows_of(tmp_path / "run", row("d"), *entries, empty("fastv", 0.1, "cannot keep 2 of 7"))
+    notes = [note for note in leaderboards_of(found)[0].notes if "empty" in note]
+    assert notes == [
+        "dycoke, evs, vidcom2 at 50 %, 10 % are empty: serves video inputs only",
+        "fastv at 10 % is empty: method 'fastv' cannot keep 2 of 7",
+    ]
+
+
 def test_the_best_of_a_group_is_bold_and_ties_are_all(two_tasks: list[ResultRow]) -> None:
     scores = report_tables(two_tasks)[0]
     bold = {line[1][0]: [cell for cell, is_bold in line if is_bold] for line in scores.groups[2]}
@@ -108,13 +122,10 @@ def test_differences_are_paired_and_clear_ones_are_bold(two_tasks: list[ResultRo
 
 
 def test_what_stdout_and_markdown_show_is_the_same(two_tasks: list[ResultRow]) -> None:
-    from rich.console import Console
-
-    console = Console(width=400, no_color=True)
-    with console.capture() as captured:
-        console.print(render(two_tasks))
+    styled = "\n".join(table.text(400, styled=True) for table in report_tables(two_tasks))
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", styled)
     unmarked = text(two_tasks).replace("*: ", "Bold: ").replace("*", "")  # no terminal: stars for bold
-    assert captured.get().split() == unmarked.split()
+    assert plain != styled and plain.split() == unmarked.split()
     written = markdown(two_tasks)
     assert "| 10 % | globalcom2 | 10.0 | 60.0 (75.0) | **1200.0 (80.0)** | **77.5** |" in written
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from vidcompress.table import Table
 from vidcompress.tools.evaluation.report.leaderboard import Column, Leaderboard
 from vidcompress.tools.evaluation.report.load import ResultRow
-from vidcompress.tools.evaluation.report.render import ReportTable
 
 
-def breakdown_tables(leaderboard: Leaderboard, names: dict[Column, str]) -> Iterator[ReportTable]:
+def breakdown_tables(leaderboard: Leaderboard, names: dict[Column, str]) -> Iterator[Table]:
     """Breakdown tables, one per task that has further scores or question types.
 
     Args:
@@ -39,7 +39,9 @@ def breakdown_tables(leaderboard: Leaderboard, names: dict[Column, str]) -> Iter
         head = ["retention", "method", *scores, *(f"{kind} ({count})" for kind, count in kinds.items())]
         said = "Kinds of question have their number of questions in brackets. " * bool(kinds)
         unit = "Shares are in per cent."
-        yield ReportTable(f"{leaderboard.title}: {name} in parts", head, list(groups.values()), [said + unit])
+        yield Table(
+            head, list(groups.values()), f"{leaderboard.title}: {name} in parts", [said + unit], keys=2
+        )
 
 
 def breakdown_dict(row: ResultRow) -> dict[str, Any]:

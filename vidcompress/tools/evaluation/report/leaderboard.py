@@ -180,17 +180,32 @@ def _notes(leaderboard: Leaderboard) -> Iterator[str]:
     missing = [column.task for column in leaderboard.columns if column not in leaderboard.baseline.cells]
     if missing:
         yield f"no row of the uncompressed model: {', '.join(missing)}; nothing is compared with it there"
-    reasons: dict[tuple[str, str, str], list[str]] = {}
-    for entry in leaderboard.entries:
-        for column, row in entry.cells.items():
-            if row.unreachable is not None:
-                reasons.setdefault((entry.method, entry.budget, row.unreachable), []).append(column.task)
-    for (method, budget, reason), tasks in reasons.items():
-        where = "" if len(tasks) == len(leaderboard.columns) else f" on {', '.join(tasks)}"
-        yield f"{method} at {budget}{where} is empty: {reason}"
+    yield from _empty(leaderboard)
     yield from _failures(leaderboard)
     if any(entry.is_fitted for entry in leaderboard.entries):
         yield "†: schedule=fit, pruned in earlier layers than published, to reach the budget"
+
+
+def _empty(leaderboard: Leaderboard) -> Iterator[str]:
+    """One note for all entries that are empty on the same tasks for the same reason."""
+    tasks: dict[tuple[str, str, str], list[str]] = {}
+    for entry in leaderboard.entries:
+        for column, row in entry.cells.items():
+            if row.unreachable is not None:
+                tasks.setdefault((entry.method, entry.budget, row.unreachable), []).append(column.task)
+    budgets: dict[tuple[str, str, str], list[str]] = {}
+    for (method, budget, reason), where in tasks.items():
+        places = "" if len(where) == len(leaderboard.columns) else f" on {', '.join(where)}"
+        budgets.setdefault((method, places, reason), []).append(budget)
+    alike: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
+    for (method, places, reason), its in budgets.items():
+        shared = reason.removeprefix(f"method {method!r} ")  # a reason may begin with the name
+        alike.setdefault((", ".join(its), places, shared), []).append((method, reason))
+    for (at, places, shared), entries in alike.items():
+        if len(entries) == 1:
+            yield f"{entries[0][0]} at {at}{places} is empty: {entries[0][1]}"
+        else:
+            yield f"{', '.join(method for method, _ in entries)} at {at}{places} are empty: {shared}"
 
 
 def _failures(leaderboard: Leaderboard) -> Iterator[str]:

@@ -1,14 +1,13 @@
-"""Plot style: lines with error bars, grey controls, labels at line ends, small panels."""
+"""Plot style: lines with error bars side by side, grey controls, a legend, small panels."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from vidcompress.errors import UnsupportedInputError
-from vidcompress.loading.distribution import how_to_install
+from vidcompress.tools.runs.plot_files import figure_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,6 +17,11 @@ CONTROLS = ("random", "uniform", "pool", "frames")
 """Control methods, drawn in grey."""
 INK, GREY, PALE = "#1f5fa8", "#6b6b6b", "#d9d9d9"
 COLOURS = ("#1f5fa8", "#c8501e", "#2a8a57", "#8a4fae", "#b08a00", "#b3305f", "#1b8f9e")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+BESIDE = 0.014
+"""Share of the axis between two points that are set side by side."""
+ONE_PLACE = 0.01
+"""Relative difference of x below which two points stand at one place."""
 DASHES = ("-", "--", ":", "-.")
 
 
@@ -35,21 +39,6 @@ class Point:
     y: float
     low: float | None = None
     high: float | None = None
-
-
-def figure_of(size: tuple[float, float]) -> Figure:
-    """An empty figure, in inches.
-
-    Raises:
-        UnsupportedInputError: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UnsupportedInputError(
-            f"plots need matplotlib, which is not installed; use {how_to_install('plot')}"
-        ) from error
-    return Figure(figsize=size, layout="constrained")
 
 
 def small_panels(
@@ -95,9 +84,19 @@ def ticks_at(series: Mapping[str, Sequence[Point]], baseline: Point | None) -> l
     return sorted({p.x for points in series.values() for p in points} | ({baseline.x} if baseline else set()))
 
 
-def draw_line(axes: Axes, points: Sequence[Point], colour: str, width: float) -> None:
-    """Draw a method: its points joined, its intervals as error bars."""
-    axes.plot([p.x for p in points], [p.y for p in points], color=colour, lw=width, marker="o", ms=3.5)
+def draw_line(
+    axes: Axes, points: Sequence[Point], colour: str, width: float, label: str = "", marker: str = "o"
+) -> None:
+    """Draw a method: its points joined, its intervals as error bars; with a label it is in legends."""
+    axes.plot(
+        [p.x for p in points],
+        [p.y for p in points],
+        color=colour,
+        lw=width,
+        marker=marker,
+        ms=4,
+        label=label or "_line",
+    )
     for p in points:
         if p.low is not None and p.high is not None:
             axes.vlines(p.x, p.low, p.high, color=colour, lw=width / 2)
@@ -152,42 +151,38 @@ def _round_ticks(low: float, high: float, log_x: bool) -> list[float]:
     return thinned if len(thinned) > 1 else [low, high]
 
 
-def label_ends(axes: Axes, ends: Sequence[tuple[str, Point, Any]], log_x: bool) -> None:
-    """Write each label beside its line's last point, pushed apart where they would overlap."""
-    low, high = axes.get_ylim()
-    right = max(point.x for _, point, _ in ends)
-    left = min(axes.get_xlim()[0], right)
-    reach = right * (right / left) ** 0.04 if log_x and left > 0 else right + 0.03 * (right - left)
-    ordered = sorted(ends, key=lambda end: end[1].y)
-    for (label, point, colour), y in zip(
-        ordered, _spread([end[1].y for end in ordered], 0.042 * (high - low)), strict=True
-    ):
-        axes.annotate(
-            label,
-            xy=(point.x, point.y),
-            xytext=(reach, y),
-            color=colour,
-            fontsize=8.5,
-            va="center",
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.4, "shrinkA": 0, "shrinkB": 2},
-        )
+def legend_beside(axes: Axes) -> None:
+    """Write a legend to the right of the axes, in the order of the lines' right ends from top to bottom."""
+    lines = [line for line in axes.get_lines() if not str(line.get_label()).startswith("_")]
+    lines.sort(key=lambda line: -float(list(line.get_ydata())[-1]))  # type: ignore[arg-type]
+    labels = [str(line.get_label()) for line in lines]
+    axes.legend(lines, labels, loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8.5, frameon=False)
 
 
-def _spread(heights: Sequence[float], least: float) -> list[float]:
-    """Ascending heights moved as little as needed to lie `least` apart: crowded ones are centred on their mean."""
-    blocks: list[list[float]] = []  # each a run of labels that touch
-    for height in heights:
-        blocks.append([height])
-        while len(blocks) > 1 and _top(blocks[-2], least) + least > _bottom(blocks[-1], least):
-            last = blocks.pop()
-            blocks[-1] += last
-    return [_bottom(block, least) + i * least for block in blocks for i in range(len(block))]
+def side_by_side(series: Mapping[str, Sequence[Point]], log_x: bool) -> dict[str, list[Point]]:
+    """Series whose points with intervals at one x are moved apart, by at most some hundredths of the axis.
+
+    Args:
+        series: label -> points. log_x: whether x is drawn on a logarithmic scale.
+    """
+    xs = [p.x for points in series.values() for p in points]
+    if len(set(xs)) < 2:
+        return {label: list(points) for label, points in series.items()}
+    span = math.log(max(xs) / min(xs)) if log_x else max(xs) - min(xs)
+    moved: dict[str, list[Point]] = {}
+    for label, points in series.items():
+        moved[label] = []
+        for point in points:
+            there = [
+                other
+                for other, its in series.items()
+                if any(p.low is not None and _is_one_place(p.x, point.x) for p in its)
+            ]
+            step = there.index(label) - (len(there) - 1) / 2 if point.low is not None else 0.0
+            shift = step * BESIDE * span
+            moved[label].append(replace(point, x=point.x * math.exp(shift) if log_x else point.x + shift))
+    return moved
 
 
-def _bottom(block: Sequence[float], least: float) -> float:
-    return sum(block) / len(block) - (len(block) - 1) * least / 2
-
-
-def _top(block: Sequence[float], least: float) -> float:
-    return _bottom(block, least) + (len(block) - 1) * least
+def _is_one_place(x: float, other: float) -> bool:
+    return math.isclose(x, other, rel_tol=ONE_PLACE)

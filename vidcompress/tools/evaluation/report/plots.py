@@ -7,31 +7,29 @@ same bytes of SVG.
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vidcompress.errors import ArgumentError, one_line, shown
+from vidcompress.errors import ArgumentError, shown
 from vidcompress.tools.evaluation.report.plot_style import (
     COLOURS,
     CONTROLS,
-    GREY,
+    MARKERS,
     Point,
     draw_controls,
     draw_line,
-    figure_of,
-    label_ends,
+    legend_beside,
+    side_by_side,
     small_panels,
     style_axes,
     ticks_at,
 )
+from vidcompress.tools.runs.plot_files import SUFFIXES, figure_of, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["CONTROLS", "SUFFIXES", "Point", "accuracy_plot", "heat_map", "save"]
-SUFFIXES = (".svg", ".png", ".pdf")
 TOGETHER = len(COLOURS)
 """Most methods in one panel: one per distinct colour."""
 
@@ -50,8 +48,9 @@ def accuracy_plot(
 ) -> Figure:
     """Draw scores against tokens or time.
 
-    Up to seven methods share one panel, each labelled at its line. Of more, each has a small panel of its own, with all
-    the others pale behind it. Controls are grey and in every panel.
+    Up to seven methods share one panel, with a legend in the order of the lines' right ends; points at one x are set
+    side by side, so that no interval hides another. Of more methods, each has a small panel of its own, with all the
+    others pale behind it. Controls are grey and in every panel.
 
     Args:
         series: label -> points, in any order; a label without points is left out.
@@ -83,16 +82,11 @@ def accuracy_plot(
         return small_panels(drawn, methods, grey, baseline, (x_label, y_label, title), log_x)
     figure = figure_of((8.0, 5.0))
     axes = figure.subplots()
-    colours = {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(methods)}
     draw_controls(axes, grey)
-    for label in methods:
-        draw_line(axes, drawn[label], colours[label], width=1.8)
+    for i, (label, points) in enumerate(side_by_side({m: drawn[m] for m in methods}, log_x).items()):
+        draw_line(axes, points, COLOURS[i % len(COLOURS)], 1.8, label, MARKERS[i % len(MARKERS)])
     style_axes(axes, baseline, log_x, ticks_at(drawn, baseline))
-    last = {label: max(points, key=lambda p: p.x) for label, points in drawn.items()}
-    ends = [(label, point, colours.get(label, GREY)) for label, point in last.items()]
-    if baseline is not None:
-        ends.append(("all tokens", baseline, "black"))
-    label_ends(axes, ends, log_x)
+    legend_beside(axes)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.set_title(title, loc="left", fontsize=11)
@@ -135,30 +129,6 @@ def heat_map(
     axes.set_title(title, loc="left", fontsize=10)
     figure.colorbar(image, ax=axes, label="share right")
     return figure
-
-
-def save(figure: Figure, path: Path) -> Path:
-    """Write a figure, whole or not at all; the suffix says how (.svg, .png, .pdf).
-
-    Raises:
-        ArgumentError: another suffix, or a place that cannot be written.
-    """
-    import matplotlib
-
-    if path.suffix not in SUFFIXES:
-        raise ArgumentError(f"path={shown(str(path))}: must end in {', '.join(SUFFIXES)}")
-    still = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix, {})
-    settings: Any = {"svg.hashsalt": "vidcompress", "svg.fonttype": "none"}
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder, matplotlib.rc_context(settings):
-            unfinished = Path(folder) / path.name
-            figure.savefig(unfinished, dpi=150, metadata=still)
-            unfinished.replace(path)
-    except OSError as error:
-        raise ArgumentError(
-            f"path={shown(str(path))}: cannot be written ({one_line(error)}); name another"
-        ) from error
-    return path
 
 
 def _check_points(series: Mapping[str, Sequence[Point]], log_x: bool) -> None:

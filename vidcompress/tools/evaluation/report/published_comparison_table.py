@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from vidcompress.table import Table
 from vidcompress.tools.evaluation.report.published import PublishedRow
 from vidcompress.tools.evaluation.report.published_comparison import PublishedComparison
-from vidcompress.tools.evaluation.report.render import ReportTable
 
 SAME_TOKENS = 0.02
 """Relative difference of the mean number of tokens above which a note is written."""
@@ -103,7 +103,7 @@ def reason_without_match(comparison: PublishedComparison) -> str:
     return f"nothing to compare with {comparison.table.title} ({comparison.table.name}): {said}"
 
 
-def comparison_table(comparison: PublishedComparison) -> ReportTable:
+def comparison_table(comparison: PublishedComparison) -> Table:
     """A comparison as a table: `ours / theirs (difference)` per task, and the averages."""
     table = comparison.table
     head = ["retention", "method", *(task.name for task in table.tasks), "average %"]
@@ -118,11 +118,12 @@ def comparison_table(comparison: PublishedComparison) -> ReportTable:
         groups.setdefault(row.retention_ratio, []).append([(text, False) for text in cells])
     notes = ["ours / theirs (difference); average %: mean share of the uncompressed model, theirs of theirs."]
     source = f"{table.paper}, {table.table}" + (f", arXiv {table.arxiv}" if table.arxiv else "")
-    return ReportTable(
-        f"against {table.title}",
+    return Table(
         head,
         list(groups.values()),
+        f"against {table.title}",
         [*notes, f"theirs: {source}", *comparison_notes(comparison)],
+        keys=2,
     )
 
 

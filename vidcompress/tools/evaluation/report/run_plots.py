@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidcompress.errors import ArgumentError, one_line, shown
+from vidcompress.errors import ArgumentError
 from vidcompress.tools.evaluation.report.differences import interval
 from vidcompress.tools.evaluation.report.leaderboard import (
     Column,
@@ -18,32 +18,32 @@ from vidcompress.tools.evaluation.report.leaderboard import (
 )
 from vidcompress.tools.evaluation.report.load import ResultRow
 from vidcompress.tools.evaluation.report.plot_style import Point
-from vidcompress.tools.evaluation.report.plots import accuracy_plot, heat_map, save
+from vidcompress.tools.evaluation.report.plots import accuracy_plot, heat_map
 from vidcompress.tools.evaluation.report.tables import column_names, in_per_cent
+from vidcompress.tools.runs.plot_files import plot_paths, save
 from vidcompress.tools.runs.validation import is_number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SUFFIX = ".svg"
 _FACTS = ("frames", "position")
 _BINS = 10
 """Most positions that are drawn as they are; more are binned by tenths."""
 
 
-def plot_rows(rows: Iterable[ResultRow], folder: Path) -> list[Path]:
+def plot_rows(rows: Iterable[ResultRow], path: Path) -> list[Path]:
     """Draw all plots of some rows.
 
     Args:
         rows: from `read_rows`.
-        folder: where the files go; made where it is missing.
+        path: a folder for all plots, or a file for the only one; see `plot_paths`.
 
     Returns:
         The files: per model and task scores against visual tokens and against the time to the first token; per model
         the average against the share of tokens kept; per row whose questions state frames and a position a heat map.
 
     Raises:
-        ArgumentError: the folder cannot be made or written to; nothing can be drawn.
+        ArgumentError: the files cannot be written there, or nothing can be drawn.
         UnsupportedInputError: matplotlib is not installed.
     """
     figures = [
@@ -51,13 +51,8 @@ def plot_rows(rows: Iterable[ResultRow], folder: Path) -> list[Path]:
     ]
     if not figures:
         raise ArgumentError("plot: no row has a score to draw; pass runs that have finished")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ArgumentError(
-            f"plot={shown(str(folder))}: cannot be made ({one_line(error)}); name another folder"
-        ) from error
-    return [save(figure, folder / f"{name}{SUFFIX}") for name, figure in figures]
+    paths = plot_paths(path, [name for name, _ in figures])
+    return [save(figure, place) for (_, figure), place in zip(figures, paths, strict=True)]
 
 
 def _figures_of(leaderboard: Leaderboard) -> Iterator[tuple[str, Figure]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vidcompress.errors import ArgumentError, nearest, shown
+from vidcompress.table import Table
 from vidcompress.tools.evaluation.report.breakdown import breakdown_dict, breakdown_tables
 from vidcompress.tools.evaluation.report.leaderboard import (
     Column,
@@ -14,14 +15,11 @@ from vidcompress.tools.evaluation.report.leaderboard import (
     leaderboards_of,
 )
 from vidcompress.tools.evaluation.report.load import ResultRow
-from vidcompress.tools.evaluation.report.render import ReportTable, to_markdown, to_rich, to_text
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
+from vidcompress.tools.evaluation.report.render import to_markdown
 
 
-def render(rows: Iterable[ResultRow], pairs: Sequence[tuple[str, str]] = ()) -> RenderableType:
-    """Return tables for a rich console: scores, then paired differences.
+def markdown(rows: Iterable[ResultRow], pairs: Sequence[tuple[str, str]] = ()) -> str:
+    """Return tables in Markdown: scores, then paired differences.
 
     Args:
         rows: from `read_rows`.
@@ -30,48 +28,35 @@ def render(rows: Iterable[ResultRow], pairs: Sequence[tuple[str, str]] = ()) -> 
     Raises:
         ArgumentError: a pair names a method that no row has.
     """
-    from rich.console import Group
-
-    return Group(*(to_rich(table) for table in report_tables(rows, pairs)))
-
-
-def markdown(rows: Iterable[ResultRow], pairs: Sequence[tuple[str, str]] = ()) -> str:
-    """Return the same tables in Markdown.
-
-    Args:
-        rows: from `read_rows`. pairs: as in `render`.
-
-    Raises:
-        ArgumentError: a pair names a method that no row has.
-    """
     return "\n".join(to_markdown(table) for table in report_tables(rows, pairs))
 
 
-def text(rows: Iterable[ResultRow], pairs: Sequence[tuple[str, str]] = ()) -> str:
-    """Return the same tables as text, as wide as they are.
+def text(rows: Iterable[ResultRow], pairs: Sequence[tuple[str, str]] = (), width: int | None = None) -> str:
+    """Return the same tables as text.
 
     Args:
-        rows: from `read_rows`. pairs: as in `render`.
+        rows: from `read_rows`. pairs: as in `markdown`.
+        width: most columns of a line; None breaks no line.
 
     Raises:
         ArgumentError: a pair names a method that no row has.
     """
-    return "\n".join(to_text(table) for table in report_tables(rows, pairs))
+    return "\n".join(f"{table.text(width)}\n" for table in report_tables(rows, pairs))
 
 
 def report_tables(
     rows: Iterable[ResultRow], pairs: Sequence[tuple[str, str]] = (), breakdown: bool = False
-) -> list[ReportTable]:
+) -> list[Table]:
     """All tables of some rows: per model the scores, the differences to the baseline, and those of the pairs.
 
     Args:
-        rows: from `read_rows`. pairs: as in `render`.
-        parts: also every other score of a task, and the main one by question type.
+        rows: from `read_rows`. pairs: as in `markdown`.
+        breakdown: also every other score of a task, and the main one by question type.
 
     Raises:
         ArgumentError: a pair names a method that no row has.
     """
-    tables: list[ReportTable] = []
+    tables: list[Table] = []
     leaderboards = leaderboards_of(rows)
     check_pairs(pairs, leaderboards)
     for leaderboard in leaderboards:
@@ -124,7 +109,7 @@ def in_per_cent(row: ResultRow) -> bool:
     return row.is_share and 0 <= (row.value or 0.0) <= 1
 
 
-def _scores(leaderboard: Leaderboard) -> ReportTable:
+def _scores(leaderboard: Leaderboard) -> Table:
     names = column_names(leaderboard.columns)
     head = ["retention", "method", "kept %", *names.values(), "average %"]
     groups = [[[(text, False) for text in _score_cells(leaderboard, leaderboard.baseline, "all tokens")]]]
@@ -138,7 +123,7 @@ def _scores(leaderboard: Leaderboard) -> ReportTable:
         "Bold: best of its group.",
         *leaderboard.notes,
     ]
-    return ReportTable(leaderboard.title, head, groups, notes)
+    return Table(head, groups, leaderboard.title, notes, keys=2)
 
 
 def _score_cells(leaderboard: Leaderboard, entry: LeaderboardEntry, budget: str) -> list[str]:
@@ -179,7 +164,7 @@ def _bold(
 
 def _differences(
     leaderboard: Leaderboard, title: str, entries: Sequence[LeaderboardEntry], second: str | None
-) -> ReportTable:
+) -> Table:
     names = column_names(leaderboard.columns)
     groups = []
     for budget in dict.fromkeys(entry.budget for entry in entries):
@@ -201,9 +186,8 @@ def _differences(
         notes.append(
             f"the main score is not the mean over questions, which is what is compared: {', '.join(odd)}"
         )
-    return ReportTable(
-        f"{leaderboard.title}: {title}", ["retention", "method", *names.values()], groups, notes
-    )
+    head = ["retention", "method", *names.values()]
+    return Table(head, groups, f"{leaderboard.title}: {title}", notes, keys=2)
 
 
 def _gap_text(

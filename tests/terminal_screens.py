@@ -1,0 +1,259 @@
+"""Every help and every table of the command line at a width, from fixed figures; run as a script it records them anew.
+
+python tests/terminal_screens.py    # rewrites tests/data/terminal
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import pytest
+import typer
+
+from result_files import run_of
+from vidcompress.cli import app, main
+from vidcompress.core.report import Report
+from vidcompress.core.visual_report import ViewReport
+from vidcompress.qa.answer import Answer
+from vidcompress.qa.compare.result import Comparison
+from vidcompress.qa.compare.row import ComparisonRow
+from vidcompress.table import terminal_width
+from vidcompress.tools.benchmark.probes import _figures
+from vidcompress.tools.benchmark.row import Workload
+from vidcompress.tools.doctor import Check, Diagnosis
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "tests" / "data" / "terminal"
+WIDTHS = (80, 200)
+SENTENCE = (
+    "a red ring stands left of a blue square, and above both of them there is a digit that looks like a six"
+)
+
+
+class _Inside:
+    """Visual tokens from layer to layer."""
+
+    requested, mean = 232, 231.5
+
+    def __str__(self) -> str:
+        return "fastv: 231.5 of 232 wanted on average over the layers (328, 200 x 3)"
+
+
+def _report(method: str, kept: int, views: int, kind: str, **fields: Any) -> Report:
+    seen = [ViewReport(kind, 196, kept, None, None, (14, 14)) for _ in range(views)]  # type: ignore[arg-type]
+    visual = SimpleNamespace(
+        modality="video" if kind == "frame" else "image",
+        kept=kept * views,
+        total=196 * views,
+        budget=kept * views,
+        views=seen,
+        separators_total=14,
+        separators_kept=3,
+        note="",
+    )
+    phases = ("decode", "preprocess", "encode", "compress", "prefill", "generate")
+    times = {name: 10.0 * number for number, name in enumerate(phases, 2)}
+    return Report(method, visuals=[visual], timing_ms={**times, "total": 270.0}, **fields)  # type: ignore[list-item]
+
+
+def _row(label: str, ratio: float, ms: float, text: str, inside: bool = False) -> ComparisonRow:
+    report = _report(label, round(196 * ratio), 7, "crop", retention_ratio=ratio)
+    if inside:
+        report.inside = _Inside()  # type: ignore[assignment]
+    times = {name: part * ms for name, part in (("encode", 0.4), ("compress", 0.1), ("prefill", 0.5))}
+    return ComparisonRow(
+        label,
+        ratio,
+        None,
+        answer=Answer(text, "what is this?", report, {}),
+        median_ms={**times, "first_token": ms, "total": 1.5 * ms},
+        speedup={"first_token": 80 / ms, "total": 80 / ms},
+        speedup_range={"first_token": (76 / ms, 84 / ms), "total": (76 / ms, 84 / ms)},
+        agreement=None if label == "none" else 0.5,
+    )
+
+
+def _comparison() -> Comparison:
+    out = ComparisonRow("fastv", 0.1, None, note="its floor is 25.2 %; raise the budget")
+    return Comparison(
+        question="what is this?",
+        rows=(
+            _row("none", 1.0, 80.0, SENTENCE),
+            _row("globalcom2", 0.25, 42.0, SENTENCE.replace("red", "green")),
+            _row("globalcom2:allocation=topk,score=local+fastv:schedule=fit", 0.5, 55.0, "6", inside=True),
+            out,
+        ),
+        skipped=dict.fromkeys(("dycoke", "evs", "fastvid", "frames", "vidcom2"), "serves video inputs only"),
+        shared_ms={"decode": 20.0, "preprocess": 30.0},
+        runs=2,
+        model="tiny-onevision",
+        settings={"dtype": "float32", "device": "cpu", "attn_implementation": "sdpa"},
+    )
+
+
+def _run(*words: str, code: int = 0) -> None:
+    with pytest.raises(SystemExit, match=f"^{code}$"):
+        main(list(words))
+
+
+def _compare() -> None:
+    qa = SimpleNamespace(compare=lambda *_, **__: _comparison())
+    with mock.patch("vidcompress.qa.VisualQA.from_pretrained", return_value=qa):
+        _run("compare", "-i", str(ROOT / "examples" / "scene.png"), "-q", "what is this?")
+
+
+def _ask() -> None:
+    clip = _report("globalcom2", 49, 32, "frame", retention_ratio=0.25)
+    both = _report("globalcom2+fastv", 140, 7, "crop", retention_ratio=0.5)
+    both.inside = _Inside()  # type: ignore[assignment]
+    for report in (clip, both):
+        print(report.text(terminal_width()))
+
+
+def _bench() -> None:
+    """Two groups of a committed run, with an uncompressed row of twice the time; in one a row beats its operations."""
+    result = json.loads((ROOT / "docs" / "results" / "length-llava-onevision-0.5b.json").read_text())
+    result["groups"] = [group for group in result["groups"] if group["views"] in (8, 32)]
+    for group, operations in zip(result["groups"], (1.5, 3.0), strict=True):
+        rows = group["rows"]
+        none = copy.deepcopy({**rows[-1], "method": "none", "budget": "1", "retention_ratio": 1.0})
+        for one in none["rounds"]:
+            one["first_token"] *= 2
+        none["paper"]["first_token_flops"] *= operations
+        skipped = {**rows[1], "rounds": [], "skipped": "out of memory"}
+        del skipped["summary"]
+        rows[:] = [none, *rows, {**skipped, "method": "fastv"}, {**skipped, "method": "pdrop"}]
+    with mock.patch("vidcompress.tools.benchmark.run_bench", return_value=result):
+        _run("bench", "-g", "llava-onevision-0.5b", "--frames", "8,32")
+
+
+def _probes() -> None:
+    result = json.loads((ROOT / "docs" / "results" / "bench_probes.json").read_text())
+    result["inputs"] = [_figures(entry["raw"], _workload(entry["workload"])) for entry in result["inputs"]]
+    with mock.patch("vidcompress.tools.benchmark.probes.run_probes", return_value=result):
+        _run("bench", "-g", "llava-onevision-0.5b", "--frames", "8", "--probes")
+
+
+def _workload(name: str) -> Workload:
+    if name.startswith("image "):
+        width, _, height = name.removeprefix("image ").partition("x")
+        return Workload("image", size=(int(height), int(width)))
+    return Workload("video", frames=int(name.split()[0]))
+
+
+def _results() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        tasks = ("lmms:gqa", "lmms:pope", "lmms:mmbench_en", "lmms:textvqa_val", "lmms:vqav2_val")
+        run = str(run_of(Path(folder) / "run", tasks=tasks, questions=40))
+        _run("results", run, "--pairs", "globalcom2,random", "--parts", "--against", "published")
+
+
+def _dry_run() -> None:
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        methods = "globalcom2:allocation=topk,score=local,random"
+        _run(
+            "eval", "-t", "shapes:image", "--methods", methods, "-r", "0.25", "-o", "runs/first", "--dry-run"
+        )
+
+
+def _doctor() -> None:
+    checks = [
+        Check("packages", "python", "ok", "3.11.7 (>=3.11)"),
+        Check(
+            "packages",
+            "torchcodec",
+            "missing",
+            "not installed (wanted >=0.11); pip install '.[torchcodec]' here",
+        ),
+        Check(
+            "video decoders", "decord av1", "failed", "backend='decord' cannot read av1; use backend='pyav'"
+        ),
+        Check(
+            "devices",
+            "cuda",
+            "failed",
+            "no kernel image is available for execution on the device",
+            needed=True,
+        ),
+    ]
+
+    def run(*_: Any, on_check: Callable[[Check], None], **__: Any) -> Diagnosis:
+        for check in checks:
+            on_check(check)
+        return Diagnosis(checks)
+
+    with mock.patch("vidcompress.tools.doctor.run", run):
+        _run("doctor", code=1)
+
+
+SCREENS: dict[str, Callable[[], None]] = {
+    "ask": _ask,
+    "bench": _bench,
+    "bench-probes": _probes,
+    "card": lambda: _run("methods", "fastervlm"),
+    "compare": _compare,
+    "cost": lambda: _run("cost"),
+    "cost-clip": lambda: _run(
+        "cost", "-g", "llava-onevision-7b", "-n", "32", "--method", "globalcom2+fastv", "-r", "0.1",
+        "--new-tokens", "5",
+    ),
+    "doctor": _doctor,
+    "eval-dry-run": _dry_run,
+    "methods": lambda: _run("methods"),
+    "models": lambda: _run("models"),
+    "results": _results,
+    "suite-list": lambda: _run("suite", "list"),
+}  # fmt: skip
+"""Name of each table to what prints it."""
+
+
+def commands(group: Any = None, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Name and command of the program itself and of every command in it."""
+    group = typer.main.get_command(app) if group is None else group
+    yield name, group
+    for word, command in getattr(group, "commands", {}).items():
+        yield from commands(command, f"{name} {word}".strip())
+
+
+HELPS = {f"help-{name.replace(' ', '-') or 'vidcompress'}": name for name, _ in commands()}
+
+
+def screen(name: str, width: int) -> str:
+    """What a terminal of so many columns shows, without the spaces at the ends of lines.
+
+    Args:
+        name: of `SCREENS` or `HELPS`.
+        width: columns of the terminal.
+    """
+    said = io.StringIO()
+    environment = {"COLUMNS": str(width), "TERM": "dumb"}
+    with mock.patch.dict(os.environ, environment), contextlib.redirect_stdout(said):
+        if name in HELPS:
+            _run(*HELPS[name].split(), "--help")
+        else:
+            SCREENS[name]()
+    return "\n".join(line.rstrip() for line in said.getvalue().splitlines()).strip("\n") + "\n"
+
+
+def recorded(name: str, width: int) -> Path:
+    """File of a recorded screen."""
+    return FOLDER / str(width) / f"{name}.txt"
+
+
+if __name__ == "__main__":
+    for each in WIDTHS:
+        for place in sorted((FOLDER / str(each)).glob("*.txt")):
+            place.unlink()
+        for title in (*SCREENS, *HELPS):
+            recorded(title, each).parent.mkdir(parents=True, exist_ok=True)
+            recorded(title, each).write_text(screen(title, each), encoding="utf-8")

@@ -1,0 +1,87 @@
+"""Files of plots: which files a path for plots stands for, and how a figure is written."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vidcompress.errors import ArgumentError, UnsupportedInputError, one_line, shown
+from vidcompress.loading.distribution import how_to_install
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SUFFIXES = (".svg", ".png", ".pdf", ".webp", ".jpg")
+
+
+def plot_paths(path: Path, names: Sequence[str], suffix: str = ".svg") -> list[Path]:
+    """Files of some plots; a folder is made where it is missing.
+
+    Args:
+        path: with a suffix the file of one plot; an existing folder, or a path without a suffix, is the folder of all.
+        names: of the plots, without a suffix; used in a folder.
+        suffix: of the files in a folder.
+
+    Raises:
+        ArgumentError: several plots and one file, another suffix, or a folder that is not there or cannot be made.
+    """
+    text = f"plot={shown(str(path))}"
+    if path.suffix and not os.path.isdir(path):  # which a name that is too long does not make fail
+        if path.suffix.lower() not in SUFFIXES:
+            raise ArgumentError(f"{text}: must end in {', '.join(SUFFIXES)}, or be a folder")
+        if not os.path.isdir(path.absolute().parent):
+            raise ArgumentError(f"{text}: its folder does not exist; make it first")
+        if len(names) != 1:
+            raise ArgumentError(f"{text}: one file cannot take {len(names)} plots; name a folder")
+        return [path]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArgumentError(f"{text}: cannot be made ({one_line(error)}); name another folder") from error
+    return [path / f"{name}{suffix}" for name in names]
+
+
+def figure_of(size: tuple[float, float]) -> Figure:
+    """An empty figure without pyplot, so that nothing global is touched and no display is needed.
+
+    Args:
+        size: width and height in inches.
+
+    Raises:
+        UnsupportedInputError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UnsupportedInputError(
+            f"plots need matplotlib, which is not installed; use {how_to_install('plot')}"
+        ) from error
+    return Figure(figsize=size, layout="constrained")
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure, whole or not at all; the suffix says how. The same figure gives the same bytes of SVG and PDF.
+
+    Raises:
+        ArgumentError: a suffix that is not in `SUFFIXES`, or a place that cannot be written.
+    """
+    import matplotlib
+
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ArgumentError(f"path={shown(str(path))}: must end in {', '.join(SUFFIXES)}")
+    undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix, {})
+    settings: Any = {"svg.hashsalt": "vidcompress", "svg.fonttype": "none"}
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder, matplotlib.rc_context(settings):
+            unfinished = Path(folder) / path.name
+            figure.savefig(unfinished, dpi=150, metadata=undated)
+            unfinished.replace(path)
+    except OSError as error:
+        raise ArgumentError(
+            f"path={shown(str(path))}: cannot be written ({one_line(error)}); name another"
+        ) from error
+    return path
