@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,6 +46,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from vidcompress.qa import Answer, VisualQA
+    from vidcompress.qa.animation import Animation
+
+STILL = (".png", ".jpg", ".jpeg", ".webp")
+ANIMATED = (".gif", ".mp4")
 
 
 def ask(
@@ -92,16 +97,24 @@ def ask(
         typer.Option(
             "--overlay",
             "-o",
-            help="Write a picture of what was kept.",
+            help="Write a picture of what was kept: .png, .jpg, .webp; of a clip also .gif, .mp4.",
             metavar=FILE,
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Print what the commander said of each view and what the view got, to stderr.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Ask a question about an image, several images or a video; with none of them, about text only."""
     check_numbers(max_new_tokens, seed)
-    check_overlay(overlay, bool(image) or video is not None)
+    check_overlay(overlay, bool(image) or video is not None, animated=video is not None and not image)
     check_media(image or [], video)
     options = read_options(method, option or [])
     with quiet():
@@ -137,7 +150,8 @@ def ask(
             time_instruction=time_instruction,
         )
         answer = qa.ask(question, images=image or None, video=video, max_new_tokens=max_new_tokens)
-        pictures = [answer.overlay(index) for index in range(len(answer.media))] if overlay else []
+        draw = answer.animation if overlay and overlay.suffix.lower() in ANIMATED else answer.overlay
+        pictures = [draw(index) for index in range(len(answer.media))] if overlay else []
         drawn = save_pictures(pictures, overlay) if overlay else []
     say_remarks(answer.report.notes)
     entry = _entry(answer, qa, model, drawn)
@@ -145,6 +159,8 @@ def ask(
         typer.echo(json.dumps(entry, ensure_ascii=False))
     else:
         _print(answer, entry)
+    if explain:
+        print(answer.report.explain(), file=sys.stderr)
 
 
 def check_numbers(max_new_tokens: int, seed: int | None) -> None:
@@ -174,16 +190,28 @@ def say_remarks(notes: list[str]) -> None:
         print(f"vidcompress: note: {REMARK}", file=sys.stderr)
 
 
-def check_overlay(path: Path | None, media: bool) -> None:
-    """Refuse a picture that could not be written or drawn, before a model is loaded."""
+def check_overlay(path: Path | None, media: bool, *, animated: bool | None = None) -> None:
+    """Refuse a picture that could not be written or drawn, before a model is loaded.
+
+    Args:
+        path: the file to write; None for no picture.
+        media: whether there is an image or a clip to draw over.
+        animated: whether it may be a .gif or .mp4; None for a command that writes neither.
+    """
     from vidcompress.errors import ArgumentError
 
     if path is None:
         return
     if not media:
         raise ArgumentError(f"--overlay={str(path)!r}: there is nothing to draw over; add --image or --video")
-    if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
-        raise ArgumentError(f"--overlay={str(path)!r}: must end in .png, .jpg or .webp")
+    if path.suffix.lower() in ANIMATED and animated is False:
+        raise ArgumentError(
+            f"--overlay={str(path)!r}: a picture is not animated, only a clip alone is; name a .png, .jpg or .webp, or "
+            "ask about --video without --image"
+        )
+    if path.suffix.lower() not in (*STILL, *(ANIMATED if animated else ())):
+        more = "" if animated is None else ", or for a clip in .gif or .mp4"
+        raise ArgumentError(f"--overlay={str(path)!r}: must end in .png, .jpg or .webp{more}")
     if path.is_dir() or not path.absolute().parent.is_dir():
         what = (
             "is a folder; name a file in it" if path.is_dir() else "its folder does not exist; make it first"
@@ -193,7 +221,7 @@ def check_overlay(path: Path | None, media: bool) -> None:
         raise ArgumentError(f"--overlay={str(path)!r}: its folder may not be written to; name another")
 
 
-def save_pictures(pictures: list[Image], path: Path) -> list[str]:
+def save_pictures(pictures: Sequence[Image | Animation], path: Path) -> list[str]:
     """Write kept.png, kept-1.png, ...: all of them, or none where one cannot be written."""
     from vidcompress.errors import VidcompressError, one_line
 

@@ -185,19 +185,17 @@ def compress_with(
     for row, spans in enumerate(prompt.spans):
         for span in spans:
             key = (span.modality, span.number)
-            report.visuals.append(
-                VisualReport.from_selection(
-                    visuals[key].layout,
-                    kept[key],
-                    budget=plans[key].positions,
-                    row=row,
-                    note=budget_note(
-                        plans[key], visuals[key].layout, settings.method.uses_budget, alike.get(key, 0)
-                    ),
-                    spared=len(visuals[key].layout.views) - len(tokens[key].layout.views) + alike.get(key, 0),
-                    allotment=selections[key].allotment,
-                )
+            layout, spared = visuals[key].layout, alike.get(key, 0)
+            visual = VisualReport.from_selection(
+                layout,
+                kept[key],
+                budget=plans[key].positions,
+                row=row,
+                note=budget_note(plans[key], layout, settings.method.uses_budget, spared),
+                spared=len(layout.views) - len(tokens[key].layout.views) + spared,
+                allotment=selections[key].allotment,
             )
+            report.visuals.append(visual)
     if plan is None:
         return CompressedInputs(values, features, report, adapter)
     report.inside = PruningReport(plan)
