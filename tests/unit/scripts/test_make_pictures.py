@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -87,15 +88,15 @@ def test_a_second_run_leaves_the_record_as_it_is(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, drawn: dict[str, dict[str, Any]]
 ) -> None:
     monkeypatch.setattr(make_pictures, "draw_all", lambda folder: drawn)
-    origins = iter(({"run": 1}, {"run": 2}))
-    monkeypatch.setattr(make_pictures, "provenance", lambda: next(origins))
+    runs = count(1)
+    monkeypatch.setattr(make_pictures, "provenance", lambda: {"run": next(runs)})
     record = tmp_path / make_pictures.RECORD
     for _ in range(2):
         make_pictures.main(["--out", str(tmp_path)])
         assert json.loads(record.read_text())["provenance"] == {"run": 1}
     record.write_text(record.read_text().replace(drawn["hero.png"]["sha256"], "0"))
     make_pictures.main(["--out", str(tmp_path)])
-    assert json.loads(record.read_text())["provenance"] == {"run": 2}
+    assert json.loads(record.read_text())["provenance"] == {"run": 3}
 
 
 def test_a_picture_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
