@@ -41,6 +41,8 @@ class Selection:
             raise ArgumentError(
                 f"features={shown(features)}: must be a tensor (K, D) with K = {index.shape[0]} rows as index, or None"
             )
+        if self.allotment is not None and not isinstance(self.allotment, Allotment):
+            raise ArgumentError(f"allotment={shown(self.allotment)}: must be an Allotment, or None")
 
     def __len__(self) -> int:
         return int(self.index.shape[0])

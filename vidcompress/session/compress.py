@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import transformers
@@ -118,8 +118,7 @@ def compress_with(
             f"inputs must be a mapping with input_ids and pixels, got {type(inputs).__name__}; pass what the processor "
             "returns"
         )
-    untested = beyond_tested(transformers.__version__)
-    if untested:
+    if untested := beyond_tested(transformers.__version__):
         warn_once(untested)
     settings = served_positions(adapter, settings)
     report = settings.report()
@@ -232,8 +231,7 @@ def _encode(
     """Encode images together and videos together; and count the views that the encoder was spared."""
     tokens: dict[tuple[str, int], VisualTokens] = {}
     alike: dict[tuple[str, int], int] = {}
-    modalities: Sequence[Modality] = ("image", "video")
-    for modality in modalities:
+    for modality in get_args(Modality):
         keys = [key for key in visuals if key[0] == modality]
         if not keys:
             continue
