@@ -58,10 +58,11 @@ def main(arguments: list[str] | None = None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     record = folder / RECORD
     before = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    origin = provenance()  # before the pictures change, which makes a checkout dirty
     with quiet():
         shown = draw_all(folder)
     if shown != before.get("pictures"):
-        entry = {"provenance": provenance(), "pictures": shown}
+        entry = {"provenance": origin, "pictures": shown}
         record.write_text(json.dumps(entry, indent=1) + "\n", encoding="utf-8")
     for name, facts in shown.items():
         print(f"{name}: {facts['bytes']} bytes; {'; '.join(facts['captions'])}")

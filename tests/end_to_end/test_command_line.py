@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import pytest
 from PIL import Image
 
@@ -179,3 +180,40 @@ def test_unknown_words_are_said(capsys: pytest.CaptureFixture[str], image: Path)
     entry = json.loads(capsys.readouterr().out)
     assert stop.value.code == 0
     assert entry["notes"] == ["1 of 5 words of the question are unknown to this model"]
+
+
+@pytest.mark.parametrize("ending", [".gif", ".mp4"])
+def test_a_clip_with_its_mask_moving(
+    ending: str, capsys: pytest.CaptureFixture[str], clip: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / f"kept{ending}"
+    words = ("--video", str(clip), "--num-frames", "4", "--retention-ratio", "0.25", "--overlay", str(kept))
+    entry = json.loads(ask(capsys, *words, "--json"))
+    assert entry["overlay"] == [str(kept)]
+    with av.open(str(kept)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(frames) == 4
+    dark = [float((frame[80:400].max(-1) < 90).mean()) for frame in frames]
+    whole = tmp_path / f"whole{ending}"
+    ask(capsys, *(*words[:-3], "1.0", "--overlay", str(whole)))
+    with av.open(str(whole)) as container:
+        bright = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    light = [float((frame[80:400].max(-1) < 90).mean()) for frame in bright]
+    assert all(one > other + 0.4 for one, other in zip(dark, light, strict=True))
+
+
+def test_explain_prints_a_table_beside_the_answer(capsys: pytest.CaptureFixture[str], image: Path) -> None:
+    words = ["--image", str(image), "--retention-ratio", "0.25", "--json"]
+    plain = ask(capsys, *words)
+    with pytest.raises(SystemExit, match="^0$"):
+        main(
+            ["ask", "--question", "how many objects are there?", "--max-new-tokens", "4", *words, "--explain"]
+        )
+    written = capsys.readouterr()
+    entry, before = json.loads(written.out), json.loads(plain)
+    assert entry["visuals"] == before["visuals"]
+    views = entry["visual_tokens"]["per_view"]
+    lines = written.err[written.err.index("image 0:") :].splitlines()
+    assert lines[1] == f"  commander: {entry['visuals'][0]['importance']}"
+    assert [line.split()[-1] for line in lines[3:]] == [f"{view['kept']}/{view['total']}" for view in views]
+    assert f"{views[1]['importance']:.4g}" in lines[4]

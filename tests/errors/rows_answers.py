@@ -322,9 +322,10 @@ OVERLAYS = [
     ),
     *(
         Row(call, "index", value, "counted from 0; pass a whole number below that")
-        for call in ("Answer.overlay", "draw_overlay")
+        for call in ("Answer.overlay", "Answer.animation", "draw_overlay")
         for value in (-1, 1, 10**30, 0.5, True, None, "0", [0], math.nan)
     ),
+    Row("Answer.animation", "index", 0, "only clips are animated; draw a picture with"),
     *(
         Row("draw_overlay", "picture", value, "picture: image: got ", MediaError)
         for value in (None, 5, True, {})

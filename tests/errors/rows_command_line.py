@@ -300,6 +300,7 @@ ROWS = [
     ),
     ask("preset", "--preset", "288", "--model", "tiny-next", message="did you mean '2880'?"),
     ask("preset", "--preset", "2880", message="with llava_onevision: it has no presets; leave it out"),
+    ask("explain", "--explain=yes", message="does not take a value", names="--explain"),
     ask("as_json", "--json=yes", message="does not take a value", names="--json"),
     Words("methods", "name", ("globalcom",), "unknown method 'globalcom'; known: ", names="method"),
     Words("methods", "name", ("../x",), "unknown method '../x'; known: ", names="method"),

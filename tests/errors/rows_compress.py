@@ -150,6 +150,7 @@ NOUNS = [
         Row("Selection", "features", value, "must be a tensor (K, D) with K = 3 rows")
         for value in ([1], torch.zeros(3), torch.zeros(2, 4))
     ),
+    *(Row("Selection", "allotment", value, "must be an Allotment, or None") for value in (1, [0.5], torch.ones(2))),
     *(
         Row("VisualTokens", "features", value, "features must have shape (N, D) with N = ", says=says)
         for value, says in ((None, "None"), (torch.zeros(3, 4), "(3, 4)"), (torch.zeros(3), "(3,)"))

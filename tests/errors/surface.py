@@ -132,6 +132,7 @@ def calls(here: SimpleNamespace) -> dict[str, tuple[Call, dict[str, Any]]]:
         "Budget": (vidcompress.Budget, {}),
         "Budget.split": (vidcompress.Budget(0.5).split, {}),
         "Answer.overlay": (here.answer.overlay, {}),
+        "Answer.animation": (here.answer.animation, {}),
         "draw_overlay": (vidcompress.draw_overlay, {"report": here.answer.report, "picture": here.picture}),
         "Report.for_row": (here.answer.report.for_row, {}),
         "View": (vidcompress.View, {"kind": "frame", "rows": 2, "cols": 2}),

@@ -170,7 +170,7 @@ def test_exact_selection_is_split_then_top(name: str, seed: int, share: float) -
     budget = VisualBudget(len(layout), count, 0, share)
     method = GlobalCom2()
     scores, allotment = method.scores(tokens, budget)
-    counts = slow.largest_remainder(allotment.wanted.tolist(), count, list(layout.sizes))
+    counts = slow.largest_remainder(allotment.weights.tolist(), count, list(layout.sizes))
     values = dict(enumerate(scores.tolist()))
     wanted = sorted(
         i for group, n in zip(slow.cells_of(layout), counts, strict=True) for i in slow.top(values, group, n)

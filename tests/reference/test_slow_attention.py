@@ -100,7 +100,7 @@ def test_hired(policy: str, data: st.DataObject, alpha: float) -> None:
     early, late = columns(tokens, "cls_attention", 0), columns(tokens, "cls_attention", "features")
     if policy == "exact":
         _, allotment = method.scores(tokens, budget)
-        weights = allotment.wanted
+        weights = allotment.weights
         assert weights.tolist() == pytest.approx(
             slow_attention.hired_weights(early, layout, groups, alpha), abs=1e-12
         )

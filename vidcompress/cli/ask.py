@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -47,6 +48,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from vidcompress.qa import Answer, VisualQA
+    from vidcompress.qa.animation import Animation
+
+STILL = (".png", ".jpg", ".jpeg", ".webp")
+ANIMATED = (".gif", ".mp4")
 
 
 def ask(
@@ -96,11 +101,19 @@ def ask(
         typer.Option(
             "--overlay",
             "-o",
-            help="Write a picture of what was kept.",
+            help="Write a picture of what was kept: .png, .jpg, .webp; of a clip also .gif, .mp4.",
             metavar=FILE,
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Print what the commander said of each view and what the view got, to stderr.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Ask a question about pictures, a clip or both; with none of them, about text only.
@@ -109,7 +122,8 @@ def ask(
     """
     check_numbers(max_new_tokens, seed)
     asked = read_asked("ask", text, media, question, image, video)
-    check_overlay(overlay, bool(asked.images) or asked.video is not None)
+    clip_alone = asked.video is not None and not asked.images
+    check_overlay(overlay, bool(asked.images) or asked.video is not None, animated=clip_alone)
     check_media(asked.images, asked.video)
     options = read_options(method, option or [])
     with quiet():
@@ -149,7 +163,8 @@ def ask(
             answer = qa.ask(
                 asked.question, images=asked.images or None, video=asked.video, max_new_tokens=max_new_tokens
             )
-        pictures = [answer.overlay(index) for index in range(len(answer.media))] if overlay else []
+        draw = answer.animation if overlay and overlay.suffix.lower() in ANIMATED else answer.overlay
+        pictures = [draw(index) for index in range(len(answer.media))] if overlay else []
         drawn = save_pictures(pictures, overlay) if overlay else []
     said = say_remarks(answer.report.notes)
     entry = _entry(answer, qa, model, drawn)
@@ -157,6 +172,8 @@ def ask(
         typer.echo(json.dumps(entry, ensure_ascii=False))
     else:
         _print(answer, entry, said)
+    if explain:
+        print(answer.report.explain(), file=sys.stderr)
 
 
 def check_numbers(max_new_tokens: int, seed: int | None) -> None:
@@ -188,16 +205,30 @@ def say_remarks(notes: list[str]) -> list[str]:
     return [REMARK]
 
 
-def check_overlay(path: Path | None, media: bool) -> None:
-    """Refuse a picture that could not be written or drawn, before a model is loaded."""
+def check_overlay(path: Path | None, media: bool, *, animated: bool | None = None) -> None:
+    """Refuse a picture that could not be written or drawn, before a model is loaded.
+
+    Args:
+        path: the file to write; None for no picture.
+        media: whether there is an image or a clip to draw over.
+        animated: whether it may be a .gif or .mp4; None for a command that writes neither.
+    """
     from vidcompress.errors import ArgumentError
 
     if path is None:
         return
     if not media:
-        raise ArgumentError(f"--overlay={str(path)!r}: there is nothing to draw over; add --image or --video")
-    if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
-        raise ArgumentError(f"--overlay={str(path)!r}: must end in .png, .jpg or .webp")
+        raise ArgumentError(
+            f"--overlay={str(path)!r}: there is nothing to draw over; add a picture or a clip"
+        )
+    if path.suffix.lower() in ANIMATED and animated is False:
+        raise ArgumentError(
+            f"--overlay={str(path)!r}: a picture is not animated, only a clip alone is; name a .png, .jpg or .webp, or "
+            "ask about a clip without pictures"
+        )
+    if path.suffix.lower() not in (*STILL, *(ANIMATED if animated else ())):
+        more = "" if animated is None else ", or for a clip in .gif or .mp4"
+        raise ArgumentError(f"--overlay={str(path)!r}: must end in .png, .jpg or .webp{more}")
     if path.is_dir() or not path.absolute().parent.is_dir():
         what = (
             "is a folder; name a file in it" if path.is_dir() else "its folder does not exist; make it first"
@@ -207,7 +238,7 @@ def check_overlay(path: Path | None, media: bool) -> None:
         raise ArgumentError(f"--overlay={str(path)!r}: its folder may not be written to; name another")
 
 
-def save_pictures(pictures: list[Image], path: Path) -> list[str]:
+def save_pictures(pictures: Sequence[Image | Animation], path: Path) -> list[str]:
     """Write kept.png, kept-1.png, ...: all of them, or none where one cannot be written."""
     from vidcompress.errors import VidcompressError, one_line
 

@@ -26,6 +26,7 @@ from vidcompress.core.layout import Layout, _first
 from vidcompress.core.reductions import FeatureBatch, rows_per_block, working_dtype
 from vidcompress.core.selection import Selection, largest_remainder, rank_within_views
 from vidcompress.core.tokens import VisualTokens
+from vidcompress.core.visual_report import Allotment
 
 LINE = 64
 """Bytes: products of rows that begin elsewhere in a cache line may round differently."""
@@ -41,6 +42,7 @@ class RaggedBatch:
         first: (B,) int64, the first position of each visual.
         slot: (V,) int64, the place of each view in a (B, W) table of visuals side by side, W the most views of one.
         caps: (B, W) int64, tokens of each view; 0 where there is none.
+        views: B ints, the number of views of each visual.
     """
 
     layout: Layout
@@ -48,6 +50,7 @@ class RaggedBatch:
     first: Tensor
     slot: Tensor
     caps: Tensor
+    views: tuple[int, ...]
 
     def side_by_side(self, values: Tensor) -> Tensor:
         """(B, W): the (V,) values of each visual in a row, filled up with zeros."""
@@ -102,13 +105,15 @@ def batch_layouts(layouts: tuple[Layout, ...]) -> RaggedBatch:
         line=flat["line"],
         source=flat["source"],
     )
-    return RaggedBatch(whole, owner, lengths.cumsum(0) - lengths, slot, caps.view(len(layouts), width))
+    views_of_each = tuple(len(one.views) for one in layouts)
+    first = lengths.cumsum(0) - lengths
+    return RaggedBatch(whole, owner, first, slot, caps.view(len(layouts), width), views_of_each)
 
 
 def spend(
     batch: RaggedBatch,
     scores: Tensor,
-    weights: Tensor,
+    allotment: Allotment,
     totals: Sequence[int],
     separators: Sequence[int],
 ) -> list[Selection]:
@@ -117,7 +122,7 @@ def spend(
     Args:
         batch: the B visuals.
         scores: (N,), higher is kept.
-        weights: (V,) float64, tokens wanted of each view.
+        allotment: tokens wanted of each of the V views.
         totals: tokens to keep of each.
         separators: separators to keep of each: those of the lines with most kept tokens, ties by position.
 
@@ -126,9 +131,13 @@ def spend(
     """
     layout, device = batch.layout, batch.owner.device
     total = torch.tensor(totals, dtype=torch.int64).to(device)
-    counts = largest_remainder(batch.side_by_side(weights), total[:, None], batch.caps)
+    counts = largest_remainder(batch.side_by_side(allotment.weights), total[:, None], batch.caps)
     limit = torch.cat((counts.flatten()[batch.slot], counts.new_zeros(1)))
-    return kept_of_each(batch, rank_within_views(scores, layout) < limit[layout.view], totals, separators)
+    selections = kept_of_each(
+        batch, rank_within_views(scores, layout) < limit[layout.view], totals, separators
+    )
+    parts = allotment.split(list(batch.views))
+    return [Selection(one.index, allotment=part) for one, part in zip(selections, parts, strict=True)]
 
 
 def kept_of_each(

@@ -13,8 +13,9 @@ from torch import Tensor
 from vidcompress.core.batch import RaggedBatch, batch_layouts, can_batch, spend
 from vidcompress.core.budget import VisualBudget, tokens_to_keep
 from vidcompress.core.layout import Layout, Modality
-from vidcompress.core.selection import Allotment, Selection, largest_remainder, top_per_view, with_separators
+from vidcompress.core.selection import Selection, largest_remainder, top_per_view, with_separators
 from vidcompress.core.tokens import Evidence, VisualTokens
+from vidcompress.core.visual_report import Allotment
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
 from vidcompress.registry.catalogue import Registry
 from vidcompress.registry.signatures import check_method_class
@@ -168,10 +169,7 @@ class ScoredMethod(Method):
 
     @abstractmethod
     def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor | Allotment]:
-        """Return token scores (N,) float32, higher is kept, and view weights (V,) float64, tokens wanted.
-
-        An `Allotment` in place of the weights says what they follow from; reports pass it on.
-        """
+        """Token scores (N,) float32, higher is kept; and tokens wanted per view, (V,) float64 or an `Allotment`."""
 
     def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """The authors' counts, rounding and order; the same as `exact` where no code was published."""
@@ -197,18 +195,13 @@ class ScoredMethod(Method):
         batch = batch_layouts(tuple(one.layout for one in tokens))
         scores, allotment = self.scores_batch(batch, tokens, budgets)
         totals = [tokens_to_keep(one.layout, budget) for one, budget in zip(tokens, budgets, strict=True)]
-        selections = spend(batch, scores, allotment.wanted, totals, [budget.separators for budget in budgets])
-        parts = allotment.split([len(one.layout.views) for one in tokens])
-        return [
-            Selection(chosen.index, allotment=part) for chosen, part in zip(selections, parts, strict=True)
-        ]
+        return spend(batch, scores, allotment, totals, [budget.separators for budget in budgets])
 
     def _exact(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        layout = tokens.layout
+        layout, total = tokens.layout, tokens_to_keep(tokens.layout, budget)
         scores, weights = self.scores(tokens, budget)
         allotment = weights if isinstance(weights, Allotment) else Allotment(weights)
-        total = tokens_to_keep(layout, budget)
-        counts = largest_remainder(allotment.wanted, total, layout.sizes_tensor[:-1])
+        counts = largest_remainder(allotment.weights, total, layout.sizes_tensor[:-1])
         kept = top_per_view(scores, layout, counts, total)
         return Selection(with_separators(layout, kept, budget.separators), allotment=allotment)
 

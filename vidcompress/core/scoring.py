@@ -122,7 +122,7 @@ def allocate(
 
     Returns:
         (V,) float64 in [0, 1]; R for the thumbnail. And (V,) float64 S, of `topk` how many of the top places each view
-        covers; NaN for the thumbnail and for views that show padding only. None instead under `uniform`.
+        covers; it means nothing for the thumbnail and for views that show padding only. None under `uniform`.
     """
     live, count = _live(layout, policy)
     live, count = rearrange(live, "(b v) -> b v", b=visuals), count // visuals
@@ -130,20 +130,20 @@ def allocate(
     if allocation == "uniform":
         return uniform.flatten(), None
     if count == 0:
-        return uniform.flatten(), torch.full_like(uniform, torch.nan).flatten()
+        return uniform.flatten(), torch.zeros_like(uniform).flatten()
     if allocation == "topk":
         marks = _top_places(commander, layout, float(ratio))
-        importance = over_views(marks, layout, "sum", policy)[None]
+        importance = over_views(marks, layout, "sum", policy)
         part = torch.where(live, importance, 0.0)
         rates = ratio * part * (count / part.sum())
     else:
         how = "max" if allocation == "softmax_max" else "sum"
-        importance = rearrange(over_views(commander, layout, how, policy), "(b v) -> b v", b=visuals)
-        sigma = softmax_of_views(importance, live, tau)
+        importance = over_views(commander, layout, how, policy)
+        sigma = softmax_of_views(rearrange(importance, "(b v) -> b v", b=visuals), live, tau)
         rates = ratio * (1 + sigma - sigma.sum(-1, keepdim=True) / count)
     # No evidence at all (NaN from broken features, no top place in any view) means no preference.
     rates = torch.where(live & ~rates.isnan(), rates, uniform)
-    return rates.clamp(max=1.0).flatten(), importance.masked_fill(~live, torch.nan).flatten()
+    return rates.clamp(max=1.0).flatten(), importance
 
 
 @lru_cache(maxsize=64)

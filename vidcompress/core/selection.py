@@ -6,7 +6,6 @@ kernels run for 5 views and for 300.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,39 +13,8 @@ from torch import Tensor
 
 from vidcompress.core.layout import Layout, _first
 from vidcompress.core.tokens import VisualTokens
+from vidcompress.core.visual_report import Allotment
 from vidcompress.errors import ArgumentError, shown
-
-
-@dataclass(frozen=True, eq=False)
-class Allotment:
-    """Allotment: what a method wants each of the V views of a visual to have, before caps and rounding.
-
-    Attributes:
-        wanted: (V,) float64, not negative, in any unit: the budget is shared in proportion.
-        importance: (V,) float64, what it follows from: the commander's word on each view, NaN for a view that the
-            commander does not judge. None where the views are not judged.
-        meaning: of `importance`, such as "sum of the commander's scores".
-    """
-
-    wanted: Tensor
-    importance: Tensor | None = None
-    meaning: str = ""
-
-    def split(self, views: list[int]) -> list[Allotment]:
-        """The allotments of visuals that stand one after the other, of so many views each."""
-        judged = [None] * len(views) if self.importance is None else self.importance.split(views)
-        return [
-            Allotment(wanted, importance, self.meaning)
-            for wanted, importance in zip(self.wanted.split(views), judged, strict=True)
-        ]
-
-    @classmethod
-    def join(cls, parts: Sequence[Allotment | Tensor]) -> Allotment:
-        """One after the other; a tensor (V,) is what is wanted of views that are not judged."""
-        each = [part if isinstance(part, Allotment) else cls(part) for part in parts]
-        judged = [part.importance for part in each if part.importance is not None]
-        importance = torch.cat(judged) if len(judged) == len(each) else None
-        return cls(torch.cat([part.wanted for part in each]), importance, each[0].meaning)
 
 
 @dataclass(eq=False)
@@ -54,10 +22,9 @@ class Selection:
     """Selected positions of one visual, in the order sent to the language model.
 
     Attributes:
-        index: (K,) int64, for each output token the entry of `VisualTokens` it comes from; of the cluster
-            centre when it was merged.
+        index: (K,) int64, of each token sent its entry in `VisualTokens`; of the cluster centre when it was merged.
         features: (K, D) when the method made new features, else None (they are gathered).
-        allotment: what the method wanted each view to have, or None where it does not weigh views.
+        allotment: what the method wanted each view to have; None where it does not weigh views.
     """
 
     index: Tensor
@@ -74,6 +41,8 @@ class Selection:
             raise ArgumentError(
                 f"features={shown(features)}: must be a tensor (K, D) with K = {index.shape[0]} rows as index, or None"
             )
+        if self.allotment is not None and not isinstance(self.allotment, Allotment):
+            raise ArgumentError(f"allotment={shown(self.allotment)}: must be an Allotment, or None")
 
     def __len__(self) -> int:
         return int(self.index.shape[0])
@@ -173,8 +142,7 @@ def top_per_view(scores: Tensor, layout: Layout, counts: Tensor, total: int) -> 
 
     Args:
         scores: (N,) float, higher is better.
-        counts: (V,) int64, tokens to keep in each view.
-        total: their sum, known to the caller.
+        counts: (V,) int64, tokens to keep in each view. total: their sum, known to the caller.
     """
     limit = torch.cat((counts, counts.new_zeros(1)))  # separators are chosen elsewhere
     return _first(rank_within_views(scores, layout) < limit[layout.view], total)

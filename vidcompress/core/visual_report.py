@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,8 +13,39 @@ from torch import Tensor
 
 from vidcompress.core.budget import VisualBudget
 from vidcompress.core.layout import Layout, Modality, ViewKind
-from vidcompress.core.selection import Allotment
 from vidcompress.errors import ArgumentError, shown
+
+
+@dataclass(frozen=True, eq=False)
+class Allotment:
+    """Allotment: what a method wants each of the V views of a visual to have, before caps and rounding.
+
+    Attributes:
+        weights: (V,) float64, not negative, such as tokens: the budget is shared in proportion.
+        importance: (V,) float64, what they follow from: the commander's word on each view; that on a thumbnail and on a
+            view without tokens is not read. None where there is no commander.
+        meaning: of `importance`, such as "sum of the commander's scores".
+    """
+
+    weights: Tensor
+    importance: Tensor | None = None
+    meaning: str = ""
+
+    def split(self, views: list[int]) -> list[Allotment]:
+        """The allotments of visuals that stand one after the other, of so many views each."""
+        words = [None] * len(views) if self.importance is None else self.importance.split(views)
+        return [
+            Allotment(weights, importance, self.meaning)
+            for weights, importance in zip(self.weights.split(views), words, strict=True)
+        ]
+
+    @classmethod
+    def join(cls, parts: Sequence[Allotment | Tensor]) -> Allotment:
+        """One after the other; a tensor (V,) holds weights that no commander gave."""
+        each = [part if isinstance(part, Allotment) else cls(part) for part in parts]
+        words = [part.importance for part in each if part.importance is not None]
+        importance = torch.cat(words) if len(words) == len(each) else None
+        return cls(torch.cat([part.weights for part in each]), importance, each[0].meaning)
 
 
 @dataclass(frozen=True)
@@ -184,15 +217,22 @@ class VisualReport:
     @property
     def _said(self) -> tuple[list[float | None], list[float | None]]:
         """Importance and share of each view. Of a clip of which frames were left out nothing is stated."""
-        nothing: list[float | None] = [None] * len(self.layout.views)
-        if self.allotment is None or len(self.allotment.wanted) != len(nothing):
+        views = self.layout.views
+        nothing: list[float | None] = [None] * len(views)
+        if self.allotment is None or len(self.allotment.weights) != len(views):
             return nothing, nothing
-        wanted = [max(0.0, value) if value == value else 0.0 for value in self.allotment.wanted.tolist()]
-        total = sum(wanted)
-        share = [value / total if total > 0 else 1 / len(wanted) for value in wanted]
+        weights = [
+            weight if weight > 0 else 0.0 for weight in self.allotment.weights.tolist()
+        ]  # NaN counts as 0
+        total = sum(weights)
+        share = [weight / total if total > 0 else 1 / len(views) for weight in weights]
         if self.allotment.importance is None:
             return nothing, [*share]
-        return [value if value == value else None for value in self.allotment.importance.tolist()], [*share]
+        words = zip(views, self.layout.sizes, self.allotment.importance.tolist(), strict=True)
+        return [
+            word if view.kind != "thumbnail" and size and math.isfinite(word) else None
+            for view, size, word in words
+        ], [*share]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the counts as JSON types."""

@@ -29,10 +29,18 @@ from vidcompress.core.scoring import (
     over_views,
     token_scores,
 )
-from vidcompress.core.selection import Allotment, Selection, best_first, rank_within_views
+from vidcompress.core.selection import Selection, best_first, rank_within_views
 from vidcompress.core.tokens import Evidence, Quantity, VisualTokens
+from vidcompress.core.visual_report import Allotment
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
 
+_MEANING: dict[Allocation, str] = {
+    "softmax_sum": "sum of the global view's scores over the view",
+    "gated": "sum of the global view's scores over the view",
+    "softmax_max": "largest of the global view's scores on the view",
+    "topk": "number of the global view's best places on the view",
+    "uniform": "",
+}
 EvidenceOption = Literal["auto", "cls_logits", "cls_attention", "attention_received", "distance"]
 
 
@@ -163,7 +171,7 @@ class GlobalCom2(ScoredMethod):
         batches = feature_batches(tokens)
         far = [batch_distances(one, whole=True) for one in batches]
         commanders = [one.whole if one.whole is not None else one.view for one in far]
-        weights, judged = [], []
+        weights, importances = [], []
         for one, whole in zip(batches, commanders, strict=True):
             rates, importance = allocate(
                 Commander(whole),
@@ -174,23 +182,17 @@ class GlobalCom2(ScoredMethod):
                 visuals=one.visuals,
             )
             weights.append(one.layout.sizes_tensor[:-1] * rates)
-            judged += [] if importance is None else [importance]
+            importances += [] if importance is None else [importance]
         lengths, views = [len(one) for one in tokens], [len(one.layout.views) for one in tokens]
         return (
             in_order(batches, commanders, lengths),
             in_order(batches, [one.view for one in far], lengths),
             Allotment(
                 in_order(batches, weights, views),
-                in_order(batches, judged, views) if judged else None,
-                self._meaning,
+                in_order(batches, importances, views) if importances else None,
+                _MEANING[self.allocation],
             ),
         )
-
-    @property
-    def _meaning(self) -> str:
-        """What the importance of a view is."""
-        how = {"softmax_max": "largest", "topk": "number of the best"}.get(self.allocation, "sum")
-        return f"{how} of the commander's scores"
 
     def _allotment(self, commander: Commander, layout: Layout, budget: VisualBudget) -> Allotment:
         """Tokens wanted of each view: N_j r_j, after the gate if there is one."""
@@ -201,7 +203,7 @@ class GlobalCom2(ScoredMethod):
         if self.allocation == "gated" and commander.grid is not None:
             crops = torch.tensor([view.kind == "crop" for view in layout.views], device=weights.device)
             weights = redistribute(weights, self._gate(commander, layout, budget), crops)
-        return Allotment(weights, importance, self._meaning)
+        return Allotment(weights, importance, _MEANING[self.allocation])
 
     def crops(self, thumbnail: VisualTokens, layout: Layout, budget: VisualBudget) -> tuple[int, ...] | None:
         """The crops that `gated` gives something, by the same rule as `scores`; asks the device once."""
@@ -229,7 +231,7 @@ class GlobalCom2(ScoredMethod):
         every separator. Tokens stay at their true places, where the released code moves them when there is padding."""
         layout = tokens.layout
         scores, allotment = self.scores(tokens, budget)
-        counts = allotment.wanted.to(torch.int64)  # int() truncates, and so does this
+        counts = allotment.weights.to(torch.int64)  # int() truncates, and so does this
         limit = torch.cat((counts, counts.new_zeros(1)))
         kept = (rank_within_views(scores, layout) < limit[layout.view]) | layout.separator
         thumb = next((i for i, view in enumerate(layout.views) if view.kind == "thumbnail"), None)

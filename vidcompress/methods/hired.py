@@ -17,8 +17,9 @@ from vidcompress.core.budget import VisualBudget
 from vidcompress.core.layout import Layout, Modality, _first
 from vidcompress.core.method import ScoredMethod, register_method
 from vidcompress.core.scoring import Commander, commander_of_image, over_views, top_places
-from vidcompress.core.selection import Allotment, Selection, rank_within_views
+from vidcompress.core.selection import Selection, rank_within_views
 from vidcompress.core.tokens import Evidence, VisualTokens
+from vidcompress.core.visual_report import Allotment
 from vidcompress.errors import ArgumentError
 from vidcompress.ops.attention_scores import Layer, attention_of, attention_wanted, require_layer
 
@@ -85,7 +86,7 @@ class HiRED(ScoredMethod):
         sizes = torch.where(thumb, 0.0, layout.sizes_tensor[:-1].to(torch.float64))
         crops = torch.where(crops.sum() > 0, crops, sizes)
         weights = torch.where(thumb, self.alpha, (1 - self.alpha) * crops / crops.sum().clamp(min=1e-300))
-        return scores, Allotment(weights, marks.masked_fill(thumb, torch.nan), _MEANING)
+        return scores, Allotment(weights, marks, _MEANING)
 
     def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """min(int(B alpha), N_0) tokens of the thumbnail and int(p_j rest) of crop j, in sequence order.
@@ -100,7 +101,7 @@ class HiRED(ScoredMethod):
         first = min(int(total * self.alpha), size)
         rest = min(total - first, sum(layout.sizes) - size)
         counts = torch.full((len(layout.views) + 1,), first, dtype=torch.int64, device=layout.view.device)
-        importance = torch.full_like(counts[:-1], torch.nan, dtype=torch.float64)
+        importance = torch.zeros_like(counts[:-1], dtype=torch.float64)
         if crops:
             marks = rearrange(self._marked(tokens), "row col -> (row col)")
             stripes = rearrange(

@@ -30,8 +30,9 @@ from vidcompress.core.reductions import (
     working_dtype,
 )
 from vidcompress.core.scoring import softmax_of_views
-from vidcompress.core.selection import Allotment, Selection, best_first, rank_within_views, with_separators
+from vidcompress.core.selection import Selection, best_first, rank_within_views, with_separators
 from vidcompress.core.tokens import VisualTokens
+from vidcompress.core.visual_report import Allotment
 from vidcompress.errors import ArgumentError, shown
 
 Reconcile = Literal["largest_remainder", "global"]
@@ -134,8 +135,8 @@ class VidCom2(ScoredMethod):
     def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Allotment]:
         """Minus the similarity (N,), and tokens wanted per frame, with u_t."""
         measured = self.measure(tokens)
-        wanted = tokens.layout.sizes_tensor[:-1] * self.scales(measured.frame, budget.ratio)
-        return -measured.similarity, Allotment(wanted, measured.frame, _MEANING)
+        weights = tokens.layout.sizes_tensor[:-1] * self.scales(measured.frame, budget.ratio)
+        return -measured.similarity, Allotment(weights, measured.frame, _MEANING)
 
     def scores_batch(
         self, batch: RaggedBatch, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
@@ -151,9 +152,9 @@ class VidCom2(ScoredMethod):
         ]
         similarity = in_order(batches, [clips.similarity for clips in measured], [len(one) for one in tokens])
         views = [len(one.layout.views) for one in tokens]
-        wanted = batch.layout.sizes_tensor[:-1] * in_order(batches, scales, views)
+        weights = batch.layout.sizes_tensor[:-1] * in_order(batches, scales, views)
         frame = in_order(batches, [clips.frame for clips in measured], views)
-        return -similarity, Allotment(wanted, frame, _MEANING)
+        return -similarity, Allotment(weights, frame, _MEANING)
 
     def scales(self, frame: Tensor, ratio: float | Tensor) -> Tensor:
         """scale_t = min(1, R (1 + p_t - mean p)) with p = softmax((u - max u) / tau): (T,) or (B, T) float64."""
@@ -179,7 +180,7 @@ class VidCom2(ScoredMethod):
         """The authors' counts; per frame first its kept tokens, then all its separators."""
         layout = tokens.layout
         scores, allotment = self.scores(tokens, budget)
-        kept = self._rounded(scores, allotment.wanted, layout) | layout.separator
+        kept = self._rounded(scores, allotment.weights, layout) | layout.separator
         index = _first(kept, int(kept.sum().item()))
         # A separator belongs to the frame whose tokens precede it.
         frame = layout.view.masked_fill(layout.separator, -1).cummax(0).values
@@ -189,7 +190,7 @@ class VidCom2(ScoredMethod):
     def _reconciled(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         layout, total = tokens.layout, tokens_to_keep(tokens.layout, budget)
         scores, allotment = self.scores(tokens, budget)
-        kept = self._rounded(scores, allotment.wanted, layout)
+        kept = self._rounded(scores, allotment.weights, layout)
         # Kept tokens first, then dropped ones, best first in both: the first `total` are what adding or dropping
         # one token at a time arrives at.
         best = best_first(scores)

@@ -36,7 +36,10 @@ def draw_overlay(report: Report, picture: Picture | Sequence[Picture], *, index:
         MediaError: a picture cannot be read.
     """
     visual = visual_of(report, index)
-    return _sheet(make_tiles(visual, picture, _WIDTH), heading_of(report, visual))
+    heading = heading_of(report, visual)
+    if visual.separators_total:
+        heading += f", {visual.separators_kept} of {visual.separators_total} separators among them"
+    return _sheet(make_tiles(visual, picture, _WIDTH), heading)
 
 
 def visual_of(report: Report, index: int) -> VisualReport:
@@ -65,10 +68,7 @@ def visual_of(report: Report, index: int) -> VisualReport:
 def heading_of(report: Report, visual: VisualReport) -> str:
     """The method of a call, and how many tokens of one visual were kept."""
     share = f"{100 * visual.kept / visual.total:.1f} %" if visual.total else "none"
-    heading = f"{report.method}: {visual.kept} of {visual.total} visual tokens ({share})"
-    if visual.separators_total:
-        heading += f", {visual.separators_kept} of {visual.separators_total} separators among them"
-    return heading
+    return f"{report.method}: {visual.kept} of {visual.total} visual tokens ({share})"
 
 
 def _sheet(tiles: list[tuple[Tile, int]], heading: str) -> Image.Image:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import transformers
@@ -118,8 +118,7 @@ def compress_with(
             f"inputs must be a mapping with input_ids and pixels, got {type(inputs).__name__}; pass what the processor "
             "returns"
         )
-    untested = beyond_tested(transformers.__version__)
-    if untested:
+    if untested := beyond_tested(transformers.__version__):
         warn_once(untested)
     settings = served_positions(adapter, settings)
     report = settings.report()
@@ -185,19 +184,17 @@ def compress_with(
     for row, spans in enumerate(prompt.spans):
         for span in spans:
             key = (span.modality, span.number)
-            report.visuals.append(
-                VisualReport.from_selection(
-                    visuals[key].layout,
-                    kept[key],
-                    budget=plans[key].positions,
-                    row=row,
-                    note=budget_note(
-                        plans[key], visuals[key].layout, settings.method.uses_budget, alike.get(key, 0)
-                    ),
-                    spared=len(visuals[key].layout.views) - len(tokens[key].layout.views) + alike.get(key, 0),
-                    allotment=selections[key].allotment,
-                )
+            layout, spared = visuals[key].layout, alike.get(key, 0)
+            visual = VisualReport.from_selection(
+                layout,
+                kept[key],
+                budget=plans[key].positions,
+                row=row,
+                note=budget_note(plans[key], layout, settings.method.uses_budget, spared),
+                spared=len(layout.views) - len(tokens[key].layout.views) + spared,
+                allotment=selections[key].allotment,
             )
+            report.visuals.append(visual)
     if plan is None:
         return CompressedInputs(values, features, report, adapter)
     report.inside = PruningReport(plan)
@@ -234,8 +231,7 @@ def _encode(
     """Encode images together and videos together; and count the views that the encoder was spared."""
     tokens: dict[tuple[str, int], VisualTokens] = {}
     alike: dict[tuple[str, int], int] = {}
-    modalities: Sequence[Modality] = ("image", "video")
-    for modality in modalities:
+    for modality in get_args(Modality):
         keys = [key for key in visuals if key[0] == modality]
         if not keys:
             continue

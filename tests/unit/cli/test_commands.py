@@ -49,7 +49,7 @@ SHARED = (
 @pytest.mark.parametrize(
     ("command", "options"),
     [
-        ("ask", f"{SHARED} method retention-ratio option"),
+        ("ask", f"{SHARED} method retention-ratio option explain"),
         ("compare", f"{SHARED} methods only retention-ratios repeats"),
         (
             "cost",
@@ -140,7 +140,18 @@ ASK = ("ask", "--question", "what?")
         ((*ASK, "--option", "tau"), 2, "--option='tau': must look like NAME=VALUE"),
         ((*ASK, "--option", "tua=1"), 2, "has no option 'tua'"),
         ((*ASK, "--overlay", "kept.png"), 2, "there is nothing to draw over"),
-        ((*ASK, "--image", "a.png", "--overlay", "kept.gif"), 2, "must end in .png, .jpg or .webp"),
+        ((*ASK, "--image", "a.png", "--overlay", "kept.tif"), 2, "must end in .png, .jpg or .webp"),
+        (
+            (*ASK, "--image", "a.png", "--overlay", "kept.gif"),
+            2,
+            "a picture is not animated, only a clip alone is",
+        ),
+        (
+            (*ASK, "--image", "a.png", "--overlay", "kept.MP4"),
+            2,
+            "name a .png, .jpg or .webp, or ask about --video",
+        ),
+        ((*ASK, "--video", "a.mp4", "--overlay", "kept.avi"), 2, "or for a clip in .gif or .mp4"),
         ((*ASK, "--image", "a.png", "--overlay", "no/such/kept.png"), 2, "its folder does not exist"),
         ((*ASK, "--model", "tiny-onevison"), 2, "did you mean 'tiny-onevision'"),
         ((*ASK, "--dtype", "int8"), 2, "dtype='int8'"),

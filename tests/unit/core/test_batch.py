@@ -16,8 +16,8 @@ from vidcompress.core.budget import VisualBudget, visual_budget
 from vidcompress.core.layout import Layout
 from vidcompress.core.method import ScoredMethod
 from vidcompress.core.method_lookup import get_method
-from vidcompress.core.selection import Allotment
 from vidcompress.core.tokens import VisualTokens
+from vidcompress.core.visual_report import Allotment
 
 CLIPS = {name: layout for name, layout in VIDEOS.items() if name != "300 frames"}
 FLOAT, HALF, DOUBLE = torch.float32, torch.bfloat16, torch.float64
@@ -63,7 +63,7 @@ def test_scores_and_wishes_are_those_of_each_alone(
     scores, allotment = method.scores_batch(joined, tokens, budgets)
     alone = [method.scores(one, budget) for one, budget in zip(tokens, budgets, strict=True)]
     own = Allotment.join([wanted for _, wanted in alone])
-    pairs = [(scores, torch.cat([of_tokens for of_tokens, _ in alone])), (allotment.wanted, own.wanted)]
+    pairs = [(scores, torch.cat([of_tokens for of_tokens, _ in alone])), (allotment.weights, own.weights)]
     assert (allotment.importance is None) == (own.importance is None)
     if allotment.importance is not None and own.importance is not None:
         pairs.append((allotment.importance, own.importance))

@@ -16,8 +16,9 @@ from vidcompress.core.budget import Budget, VisualBudget, visual_budget
 from vidcompress.core.layout import Layout
 from vidcompress.core.method import Method, ScoredMethod
 from vidcompress.core.method_lookup import get_method
-from vidcompress.core.selection import Allotment, Selection, largest_remainder
+from vidcompress.core.selection import Selection, largest_remainder
 from vidcompress.core.tokens import VisualTokens
+from vidcompress.core.visual_report import Allotment
 from vidcompress.errors import BudgetError
 from vidcompress.methods.fastervlm import FasterVLM
 from vidcompress.methods.globalcom2 import GlobalCom2
@@ -88,7 +89,7 @@ COSTS: list[tuple[str, str, Layout, int, int]] = [
     ("globalcom2", "distance", IMAGES["landscape"], 44, 180),
     ("hired", "auto", IMAGES["landscape"], 40, 140),
     ("globalcom2", "auto", VIDEOS["one newline"], 0, 230),
-    ("vidcom2", "auto", VIDEOS["newline per row"], 0, 280),
+    ("vidcom2", "auto", VIDEOS["newline per row"], 0, 282),
     ("random", "auto", IMAGES["landscape"], 0, 60),
     ("uniform", "auto", VIDEOS["one newline"], 0, 60),
 ]

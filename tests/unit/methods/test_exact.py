@@ -241,7 +241,7 @@ def test_globalcom2_reference_counts_per_view() -> None:
     _, allotment = method.scores(tokens, budget)
     index = method.select(tokens, budget).index
     counts = [int((layout.view[index] == t).sum()) for t in range(8)]
-    assert counts == [int(w) for w in allotment.wanted.tolist()]
+    assert counts == [int(w) for w in allotment.weights.tolist()]
 
 
 def test_scores_do_not_depend_on_what_else_is_there() -> None:
