@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 
@@ -21,6 +21,7 @@ from vidcompress.loading.resources import embedded_models
 from vidcompress.loading.size_check import check_size
 
 DEFAULT_MODEL = "tiny-onevision"
+DType: TypeAlias = torch.dtype | Literal["float32", "float16", "bfloat16", "auto"] | str
 DTYPES = ("float32", "float16", "bfloat16", "auto")
 
 

@@ -14,14 +14,12 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 from vidcompress.checks import is_whole
 from vidcompress.core.report import Report
 from vidcompress.errors import ArgumentError, shown
-from vidcompress.media import MediaError, load_image
+from vidcompress.media import ImageSource, MediaError, load_image
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from vidcompress.core.visual_report import VisualReport
 
-Picture: TypeAlias = "Image.Image | NDArray[Any] | Tensor | str | PathLike[str]"
+Picture: TypeAlias = ImageSource
 Mask: TypeAlias = NDArray[np.bool_]
 Cuts: TypeAlias = tuple[list[int], list[int]]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from fractions import Fraction
 from typing import Any
 
 import torch
@@ -13,8 +12,14 @@ import transformers
 from torch import Tensor
 
 from vidcompress.adapters.base import Adapter, Visual, adapter_for
-from vidcompress.core.budget import Policy, Separators, VisualBudget, visual_budget
-from vidcompress.core.config import CompressionConfig, ViewSkipping, read_config
+from vidcompress.core.budget import Policy, Ratio, Separators, VisualBudget, visual_budget
+from vidcompress.core.config import (
+    DEFAULT_METHOD,
+    DEFAULT_SAVING,
+    CompressionConfig,
+    EncoderSaving,
+    read_config,
+)
 from vidcompress.core.devices import input_device
 from vidcompress.core.layout import Modality
 from vidcompress.core.method import Method, Positions
@@ -25,6 +30,7 @@ from vidcompress.core.selection import Selection
 from vidcompress.core.timing import Timings, phase
 from vidcompress.core.tokens import LazyTokens, VisualTokens
 from vidcompress.core.visual_report import VisualReport, budget_note
+from vidcompress.core.wrappers import Model
 from vidcompress.errors import UnsupportedInputError, warn_once
 from vidcompress.llm_pruning.hooks import Pruning
 from vidcompress.llm_pruning.plan import plan_pruning
@@ -42,19 +48,19 @@ from vidcompress.session.view_skipping import encode_new_frames, encode_worthy_c
 
 
 def compress_inputs(
-    model: Any,
-    inputs: Mapping[str, Any],
-    method: str | Method = CompressionConfig.method,
+    model: Model,
+    inputs: Mapping[str, object],
+    method: str | Method = DEFAULT_METHOD,
     *,
     config: CompressionConfig | None = None,
-    retention_ratio: float | str | Fraction | None = None,
+    retention_ratio: Ratio | None = None,
     max_tokens: int | None = None,
     separators: Separators | None = None,
     positions: Positions | None = None,
     policy: Policy = CompressionConfig.policy,
     max_views: int = CompressionConfig.max_views,
-    encoder_saving: str | ViewSkipping = CompressionConfig.encoder_saving,
-    **options: Any,
+    encoder_saving: EncoderSaving = DEFAULT_SAVING,
+    **options: object,
 ) -> CompressedInputs:
     """Encode the images and videos of processor outputs and keep only part of their tokens.
 

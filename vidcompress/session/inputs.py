@@ -76,7 +76,13 @@ class CompressedInputs(Mapping[str, Any]):
         """All of it as a dict, as in transformers' inputs."""
         return dict(self)
 
-    def to(self, device: Any = None, dtype: Any = None, *, non_blocking: bool = False) -> CompressedInputs:
+    def to(
+        self,
+        device: str | int | torch.device | torch.dtype | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        non_blocking: bool = False,
+    ) -> CompressedInputs:
         """Move the tensors and features, and return itself, as transformers' `BatchFeature.to` does.
 
         Args:
