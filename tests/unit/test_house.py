@@ -53,7 +53,9 @@ def test_import_is_quick() -> None:
     """Processor time, best of several, so that a busy machine does not fail it."""
     probe = "import time; began = time.process_time(); import vidcompress; print(time.process_time() - began)"
     seconds = [
-        float(subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout)
+        float(
+            subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
+        )
         for _ in range(7)
     ]
     assert 0 < min(seconds) < 0.05, seconds

@@ -65,6 +65,11 @@ class Budget:
         if self.max_tokens is not None and (not is_whole(self.max_tokens) or self.max_tokens < 1):
             raise BudgetError(f"max_tokens must be an integer of at least 1, got {shown(self.max_tokens)}")
 
+    def __repr__(self) -> str:
+        given = {"retention_ratio": self.retention_ratio, "max_tokens": self.max_tokens}
+        (text,) = (f"{name}={value!r}" for name, value in given.items() if value is not None)
+        return f"Budget({text})"
+
     @property
     def ratio(self) -> Fraction | None:
         """The retention ratio as an exact fraction, or None when the budget is `max_tokens`."""

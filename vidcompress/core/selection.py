@@ -43,6 +43,10 @@ class Selection:
     def __len__(self) -> int:
         return int(self.index.shape[0])
 
+    def __repr__(self) -> str:
+        features = None if self.features is None else tuple(self.features.shape)
+        return f"Selection(index={tuple(self.index.shape)}, features={features})"
+
     def gather(self, tokens: VisualTokens) -> Tensor:
         """Return the (K, D) features to send."""
         return tokens.rows(self.index) if self.features is None else self.features

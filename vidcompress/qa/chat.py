@@ -125,7 +125,10 @@ class Chat:
 
     def __repr__(self) -> str:
         clips = int(self._media.video is not None)
-        return f"Chat({len(self._media.images)} images, {clips} clips, {len(self.answers)} answers)"
+        return (
+            f"Chat({len(self._media.images)} images, {clips} clips, {len(self.answers)} answers, "
+            f"history={self._history}, {self._config!r})"
+        )
 
     def _check(self, generate: Mapping[str, Any]) -> None:
         for name in _OURS:

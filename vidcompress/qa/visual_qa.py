@@ -21,7 +21,7 @@ from vidcompress.core.config import (
     EncoderSaving,
     read_config,
 )
-from vidcompress.core.devices import DeviceMap
+from vidcompress.core.devices import DeviceMap, input_device
 from vidcompress.core.foreign_arguments import ASKING, LOADING, instead, refuse
 from vidcompress.core.method import Method, Positions
 from vidcompress.core.wrappers import Model
@@ -30,6 +30,7 @@ from vidcompress.loading.arguments import GenerateOptions, check_generation, che
 from vidcompress.loading.compile import check_compile, compile_decoder
 from vidcompress.loading.load import DType, load_model, one_dtype, resolve
 from vidcompress.loading.quantization import Quantization
+from vidcompress.loading.resources import model_name
 from vidcompress.media import ImageSource, Processor, VideoSource, load_processor
 from vidcompress.media.video.backends import BackendName, get_backend
 from vidcompress.media.video.sampling import check_request
@@ -279,6 +280,13 @@ class VisualQA:
             self.config.replace(**changes) if config is None else read_config(changes, config=config)
         )
         return sibling
+
+    def __repr__(self) -> str:
+        if self.model is None:
+            return f"VisualQA(no model, {self.config!r})"
+        name, family = model_name(self.model), self.model.config.model_type
+        dtype = str(self.model.dtype).removeprefix("torch.")
+        return f"VisualQA({name!r}, {family}, {input_device(self.model)}, {dtype}, {self.config!r})"
 
     @property
     def method(self) -> str:

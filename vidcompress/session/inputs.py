@@ -34,6 +34,11 @@ class SentFeatures:
     rows: dict[str, list[Tensor]]
     deep: dict[str, list[list[Tensor]]] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        rows = {key: [tuple(row.shape) for row in rows] for key, rows in self.rows.items()}
+        levels = max((len(levels) for levels in self.deep.values()), default=0)
+        return f"SentFeatures({rows}, companions of {levels} levels)"
+
 
 def join_on_one_device(parts: Sequence[Tensor]) -> Tensor:
     """Parts of one prompt row, one after the other, on the device of the first; a single one as it is."""
@@ -148,7 +153,9 @@ class CompressedInputs(Mapping[str, Any]):
             k: tuple(v.shape) if isinstance(v, Tensor) else type(v).__name__ for k, v in self._values.items()
         }
         features = [tuple(row.shape) for rows in self.features.rows.values() for row in rows]
-        return f"CompressedInputs({shapes}, features={features}, {self.report!r})"
+        more = f", ... {len(features)} rows" if len(features) > 4 else ""
+        listed = ", ".join(map(str, features[:4]))
+        return f"CompressedInputs({shapes}, features=[{listed}{more}], {self.report!r})"
 
 
 def check_inputs(adapter: Adapter, inputs: Mapping[str, Any], settings: CompressionConfig) -> Tensor:

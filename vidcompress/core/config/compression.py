@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -127,6 +128,13 @@ class CompressionConfig:
         """Fill fields in; only `__init__` does."""
         for name, value in values.items():
             object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        """The call that makes an equal one, without what has its default."""
+        values = {name: getattr(self, name) for name in FIELDS if name != "method"}
+        values["encoder_saving"] = str(self.encoder_saving)
+        texts = [f"{name}={value!r}" for name, value in values.items() if value != DEFAULTS[name]]
+        return f"CompressionConfig({', '.join([_short(self.method), *texts])})"
 
     @cached_property
     def budget(self) -> Budget:
@@ -309,6 +317,29 @@ def read_method(method: Any, options: Mapping[str, Any] | None = None) -> tuple[
             f"{option}={shown((options or {})[option])}: method={method!r} states it too; leave one of them out"
         )
     return get_method(name, **listed, **(options or {})), stated
+
+
+def _short(method: Method) -> str:
+    """A registered method as its name in quotes, with options that are not at their default; others as their repr."""
+    try:
+        if get_method(method.name) == method:
+            return repr(method.name)
+    except (ArgumentError, TypeError):  # not registered, or needs options
+        return repr(method)
+    changed = {
+        field.name: getattr(method, field.name)
+        for field in dataclasses.fields(method)
+        if getattr(method, field.name) != field.default
+    }
+    try:
+        listed = [
+            f"{name}={value if isinstance(value, str) else json.dumps(value)}"
+            for name, value in changed.items()
+        ]
+        text = f"{method.name}:{','.join(listed)}"
+        return repr(text) if read_method(text) == (method, {}) else repr(method)
+    except (ArgumentError, TypeError):
+        return repr(method)
 
 
 def _shortest(ratio: Fraction) -> float | Fraction:
