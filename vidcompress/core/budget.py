@@ -20,12 +20,9 @@ from vidcompress.errors import ArgumentError, BudgetError, shown
 
 Separators = Literal["keep", "thin", "drop"]
 Policy = Literal["exact", "reference"]
+Ratio: TypeAlias = float | str | Decimal | Fraction  # as callers write it; "0.1" and 0.1 are both one tenth
 SEPARATORS: tuple[Separators, ...] = ("keep", "thin", "drop")
 POLICIES: tuple[Policy, ...] = ("exact", "reference")
-
-
-Ratio: TypeAlias = float | str | Decimal | Fraction
-"""A retention ratio as callers write it; "0.1" and 0.1 are both one tenth."""
 
 
 def ratio_fraction(ratio: float) -> Fraction:
@@ -64,11 +61,6 @@ class Budget:
             self.ratio  # noqa: B018  (validates)
         if self.max_tokens is not None and (not is_whole(self.max_tokens) or self.max_tokens < 1):
             raise BudgetError(f"max_tokens must be an integer of at least 1, got {shown(self.max_tokens)}")
-
-    def __repr__(self) -> str:
-        given = {"retention_ratio": self.retention_ratio, "max_tokens": self.max_tokens}
-        (text,) = (f"{name}={value!r}" for name, value in given.items() if value is not None)
-        return f"Budget({text})"
 
     @property
     def ratio(self) -> Fraction | None:

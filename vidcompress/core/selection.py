@@ -44,8 +44,9 @@ class Selection:
         return int(self.index.shape[0])
 
     def __repr__(self) -> str:
-        features = None if self.features is None else tuple(self.features.shape)
-        return f"Selection(index={tuple(self.index.shape)}, features={features})"
+        return (
+            f"Selection({len(self)} tokens, features {'gathered' if self.features is None else 'of its own'})"
+        )
 
     def gather(self, tokens: VisualTokens) -> Tensor:
         """Return the (K, D) features to send."""

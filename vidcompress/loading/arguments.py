@@ -10,6 +10,8 @@ from typing import Any, TypedDict
 from vidcompress.adapters.base import adapter_for
 from vidcompress.checks import is_whole
 from vidcompress.core.foreign_arguments import ASKING, refuse
+from vidcompress.core.method import METHODS
+from vidcompress.core.method_lookup import options_of
 from vidcompress.errors import ArgumentError, nearest, shown
 from vidcompress.llm_pruning.cache_names import CACHE_NAMES
 from vidcompress.media import Processor
@@ -189,6 +191,12 @@ def check_generation(model: Any, options: Mapping[str, Any]) -> None:
         if isinstance(value, float) and not math.isfinite(value):
             raise ArgumentError(f"{name}={value}: must be a finite number to be passed on to generate")
         if name not in names:
+            owners = [key for key in METHODS.names() if name in options_of(key)]
+            if owners:
+                raise ArgumentError(
+                    f"{name}={shown(value)}: is an option of {', '.join(owners)}, set once for all "
+                    f"questions; use qa.using({name}={shown(value)}).ask(...)"
+                )
             raise ArgumentError(
                 f"{name}={shown(value)}: neither an argument of ask nor of the model's generate; {_near(name, names)}"
             )

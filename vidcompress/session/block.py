@@ -16,7 +16,7 @@ from vidcompress.adapters.base import adapter_for
 from vidcompress.core.budget import Policy, Ratio, Separators
 from vidcompress.core.config import (
     DEFAULT_METHOD,
-    DEFAULT_SAVING,
+    NO_SAVING,
     CompressionConfig,
     EncoderSaving,
     read_config,
@@ -44,7 +44,7 @@ def compress(
     positions: Positions | None = None,
     policy: Policy = CompressionConfig.policy,
     max_views: int = CompressionConfig.max_views,
-    encoder_saving: EncoderSaving = DEFAULT_SAVING,
+    encoder_saving: EncoderSaving = NO_SAVING,
     **options: object,
 ) -> Iterator[CompressSession]:
     """Compress every image and video that `model` is given inside the block.

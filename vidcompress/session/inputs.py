@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from vidcompress.llm_pruning.cache_names import cache_name, given_cache
 from vidcompress.llm_pruning.hooks import Pruning
 from vidcompress.session.columns import check_counted
 from vidcompress.session.generation_options import is_filled
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +71,8 @@ class CompressedInputs(Mapping[str, Any]):
     ) -> None:
         self._values, self.features, self.report, self.inside = values, features, report, inside
         self._hand_over, self._traits = adapter.hand_over, adapter.traits  # neither holds the model
+        if logger.isEnabledFor(logging.INFO):
+            _log(report)
 
     def pruning(self) -> AbstractContextManager[None]:
         """The block in which the model is called: `with inputs.pruning(): model.generate(**inputs)`.
@@ -156,6 +161,22 @@ class CompressedInputs(Mapping[str, Any]):
         more = f", ... {len(features)} rows" if len(features) > 4 else ""
         listed = ", ".join(map(str, features[:4]))
         return f"CompressedInputs({shapes}, features=[{listed}{more}], {self.report!r})"
+
+
+def _log(report: Report) -> None:
+    """Log what was kept, by counts that the host has; the device is asked for nothing."""
+    logger.info(
+        "%s kept %d of %d visual tokens (budget %d) of %d images and videos",
+        report.method,
+        report.kept,
+        report.total,
+        report.budget,
+        len(report.visuals),
+    )
+    if report.inside is not None:
+        logger.info("%s keeps %.1f of them on average over the layers", report.method, report.mean_kept)
+    for number, visual in enumerate(report.visuals):
+        logger.debug("visual %d: %r, %d views encoded", number, visual, visual.encoded)
 
 
 def check_inputs(adapter: Adapter, inputs: Mapping[str, Any], settings: CompressionConfig) -> Tensor:

@@ -36,7 +36,7 @@ VERSION = 1
 """Of the form of the file. A reader refuses any other."""
 
 DEFAULT_METHOD = "globalcom2"
-DEFAULT_SAVING: EncoderSaving = "off"
+NO_SAVING: EncoderSaving = "off"
 
 
 @dataclass(frozen=True, init=False)
@@ -84,7 +84,7 @@ class CompressionConfig:
         positions: Positions | None = None,
         policy: Policy = policy,
         max_views: int = max_views,
-        encoder_saving: EncoderSaving = DEFAULT_SAVING,
+        encoder_saving: EncoderSaving = NO_SAVING,
     ) -> None:
         chosen, stated = read_method(method)
         given = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,6 +23,8 @@ from vidcompress.media.video.backends import BackendName, get_backend, open_sour
 from vidcompress.media.video.frames import VideoFrames, noted
 from vidcompress.media.video.partial_clip import whole
 from vidcompress.media.video.sampling import Request, check_request, pick, with_default
+
+logger = logging.getLogger(__name__)
 
 LIST = "<list of pictures>"
 
@@ -116,7 +119,9 @@ def read_video(
 
 def _from_file(source: Any, request: Request, backend: str) -> VideoFrames:
     with open_source(source) as clip:
-        return noted(reader_of(clip, backend).read(clip, request), request)
+        frames = noted(reader_of(clip, backend).read(clip, request), request)
+        logger.debug("read %r", frames)
+        return frames
 
 
 def _subsample(clip: VideoFrames, request: Request) -> VideoFrames:
