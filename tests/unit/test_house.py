@@ -112,7 +112,7 @@ def test_makefile_has_its_targets_and_explains_them() -> None:
         "demo",
         "test",
         "lint",
-        "wheel-test",
+        "release-check",
         "test-older",
         "test-versions",
         "test-newest",
