@@ -16,8 +16,6 @@ LMMS_NEEDS := datasets evaluate sacrebleu loguru tenacity pytablewriter
 OLDER_TRANSFORMERS := 5.18.0 5.23.0
 OVERLAYS := $(OLDER_TRANSFORMERS:%=.transformers-%/.installed)
 
-WHEEL_VENV := runs/wheel-venv
-
 # Two test processes with one torch thread each use two cores better than one process with two threads.
 JOBS ?= 2
 PYTEST_ARGS ?=
@@ -28,10 +26,10 @@ PAGES ?=
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-older test-versions test-newest mutants fuzz lint format snippets docs docs-links accuracy bench bench-gpu wheel-test clean
+.PHONY: help install demo test test-older test-versions test-newest mutants fuzz lint format snippets docs docs-links accuracy bench bench-gpu release-check clean
 
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || { echo "creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
@@ -124,14 +122,9 @@ bench: $(STAMP)  ## measure on this CPU (half an hour) whether savings show, and
 bench-gpu: $(STAMP)  ## fill the table of a large GPU, nine minutes at a time; goes on where it was stopped
 	$(OFFLINE) $(BIN)/python scripts/bench_h200.py $(BENCH_ARGS); code=$$?; $(BIN)/python scripts/bench_tables.py; exit $$code
 
-wheel-test: $(STAMP)  ## build the wheel, install it into an empty environment, use it from an empty folder
-	@rm -rf dist $(WHEEL_VENV)
-	$(BIN)/python -m pip wheel -qq --no-deps -w dist .
-	$(PYTHON) -m venv $(WHEEL_VENV)
-	$(WHEEL_VENV)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt $(TORCH)
-	$(WHEEL_VENV)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt dist/*.whl
-	$(WHEEL_VENV)/bin/python scripts/wheel_check.py --examples examples
+release-check: $(STAMP)  ## build wheel and sdist, check what they say and hold, use the wheel on every Python 3.11 to 3.13 here
+	$(BIN)/python scripts/release_check.py --out runs/release
 
 clean:  ## remove what make made (environments stay; delete .venv* to be rid of those)
-	rm -rf dist build docs/_build runs/wheel-venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf dist build docs/_build runs/release .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +

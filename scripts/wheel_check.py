@@ -2,7 +2,7 @@
 
 Run it with the Python of the environment that holds the wheel:
 
-    runs/wheel-venv/bin/python scripts/wheel_check.py --examples examples
+    runs/release/venv-3.11/bin/python scripts/wheel_check.py --examples examples
 """
 
 from __future__ import annotations

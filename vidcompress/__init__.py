@@ -1,45 +1,68 @@
-"""vidcompress: fewer visual tokens for stock Hugging Face vision-language models, without training.
+"""Fewer visual tokens for stock Hugging Face vision-language models, without training.
 
-The public names are loaded on first use; importing the package does nothing else.
+    VisualQA             a model that answers questions about images and videos
+    Answer               its answer: the text, what was kept, milliseconds
+    Chat                 a conversation about the same images or video
+    compress             a block in which a model of your own gets compressed inputs
+    compress_inputs      processor outputs in, shorter model inputs out
+    CompressedInputs     what `compress_inputs` returns: a mapping for `generate`
+    load_processor       the processor of a checkpoint: prompts, images, videos to inputs
+    CompressionConfig    how to compress, as one object
+    Budget               a share of the visual tokens, or a number of them
+    Report               what one call sent, per image, video and view
+    draw_overlay         a picture of the tokens that were kept
+    available_methods    names of the methods
+    get_method           a method by its name, with options
+    register_method      adds a method of your own
+    register_adapter     adds a model family
+    cost.estimate        what a method would save, computed from sizes
+
+More names are for methods of your own (`Method`, `VisualTokens`, `Layout`, `View`, `Evidence`, `Selection`) and for
+`except` (`VidcompressError` is the base of all errors). They load on first use; the import alone loads no torch.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
+from logging import NullHandler, getLogger
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PUBLIC = {
-    "Answer": "qa",
-    "ArgumentError": "errors",
-    "Budget": "core.budget",
-    "BudgetError": "errors",
-    "Chat": "qa",
-    "CompressedInputs": "session.inputs",
-    "CompressionConfig": "core.config",
-    "Evidence": "core.tokens",
-    "Layout": "core.layout",
-    "MediaError": "errors",
-    "Method": "core.method",
-    "Report": "core.report",
-    "Selection": "core.selection",
-    "UnsupportedInputError": "errors",
-    "UnsupportedModelError": "errors",
-    "VidcompressError": "errors",
-    "View": "core.layout",
     "VisualQA": "qa",
-    "VisualTokens": "core.tokens",
-    "available_methods": "core.method_lookup",
+    "Answer": "qa",
+    "Chat": "qa",
     "compress": "session.block",
     "compress_inputs": "session.compress",
-    "draw_overlay": "qa.overlay",
-    "get_method": "core.method_lookup",
+    "CompressedInputs": "session.inputs",
     "load_processor": "media.preprocessing.load_processor",
-    "register_adapter": "adapters.base",
+    "CompressionConfig": "core.config",
+    "Budget": "core.budget",
+    "Report": "core.report",
+    "draw_overlay": "qa.overlay",
+    "available_methods": "core.method_lookup",
+    "get_method": "core.method_lookup",
     "register_method": "core.method",
+    "register_adapter": "adapters.base",
+    "Method": "core.method",
+    "VisualTokens": "core.tokens",
+    "Layout": "core.layout",
+    "View": "core.layout",
+    "Evidence": "core.tokens",
+    "Selection": "core.selection",
+    "VidcompressError": "errors",
+    "ArgumentError": "errors",
+    "BudgetError": "errors",
+    "MediaError": "errors",
+    "UnsupportedInputError": "errors",
+    "UnsupportedModelError": "errors",
 }
-__all__ = ["__version__", *_PUBLIC]
+"""Public names and the modules that they are loaded from on first use: those that most users need come first."""
+
+__all__ = [*_PUBLIC, "__version__"]
+
+getLogger(__name__).addHandler(NullHandler())  # silent unless the application sets logging up
 
 if TYPE_CHECKING:
     from vidcompress.adapters.base import register_adapter as register_adapter
@@ -80,4 +103,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return [*__all__, "cost"]

@@ -102,9 +102,21 @@ def media_rows(call: str) -> list[Row]:
     ]  # fmt: skip
 
 
+def clip_rows(call: str) -> list[Row]:
+    """Rows of what says how clips are read."""
+    return [
+        *sampling_rows(call),
+        *(Row(call, "time_instruction", value, "must be True or False") for value in (1, "yes", None)),
+        *(
+            Row(call, "backend", value, "not known; use one of ['auto'", SamplingError)
+            for value in ("ffmpeg", 3, ["pyav"])
+        ),
+    ]
+
+
 VISUAL_QA = [
     *settings_rows("VisualQA"),
-    *sampling_rows("VisualQA"),
+    *clip_rows("VisualQA"),
     *(
         Row(
             "VisualQA",
@@ -119,14 +131,11 @@ VISUAL_QA = [
         Row("VisualQA", "processor", value, "must be one that vidcompress.load_processor(model) returned")
         for value in (7, "tiny-onevision", Make(lambda here: here.processor.tokenizer))
     ),
-    *(Row("VisualQA", "time_instruction", value, "must be True or False") for value in (1, "yes", None)),
-    Row("VisualQA", "backend", "ffmpeg", "not known; use one of ['auto'", SamplingError),
-    Row("VisualQA", "backend", 3, "not known; use one of ['auto'", SamplingError),
-    Row("VisualQA", "backend", ["pyav"], "not known; use one of ['auto'", SamplingError),
 ]
 
 FROM_PRETRAINED = [
     *settings_rows("VisualQA.from_pretrained"),
+    *clip_rows("VisualQA.from_pretrained"),
     *foreign_rows("VisualQA.from_pretrained", LOADED),
     *foreign_rows(
         "VisualQA.from_pretrained",

@@ -280,7 +280,7 @@ ROWS = [
         message="exclude each other; pass one of them",
     ),
     ask("quantization", "--quantization", "2bit", message="quantization='2bit': must be one of 4bit, 8bit"),
-    ask("overlay", "--overlay", "kept.png", message="there is nothing to draw over; add --image or --video"),
+    ask("overlay", "--overlay", "kept.png", message="there is nothing to draw over; add a picture or a clip"),
     ask("overlay", "--image", "a.png", "--overlay", "kept.gif", message="must end in .png, .jpg or .webp"),
     ask(
         "overlay",

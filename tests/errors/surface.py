@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import SimpleNamespace
+from types import SimpleNamespace, UnionType
 from typing import Any
 
 import numpy as np
@@ -187,7 +187,7 @@ def parameters() -> Iterator[tuple[str, str]]:
     public |= {name: getattr(media, name) for name in media.__all__}
     public |= {f"method {name}": METHODS.get(name) for name in vidcompress.available_methods()}
     for name, value in public.items():
-        if isinstance(value, type) and issubclass(value, Exception):
+        if isinstance(value, UnionType) or (isinstance(value, type) and issubclass(value, Exception)):
             continue
         entries: dict[str, Any] = {name: value}
         if isinstance(value, type) and not name.startswith("method "):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pydoc
 import re
 import shutil
 import subprocess
@@ -48,11 +49,38 @@ def test_import_loads_nothing_heavy_and_prints_nothing() -> None:
     assert done.stderr == ""
 
 
+def test_import_is_quick() -> None:
+    """Processor time, best of several, so that a busy machine does not fail it."""
+    probe = "import time; began = time.process_time(); import vidcompress; print(time.process_time() - began)"
+    seconds = [
+        float(
+            subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
+        )
+        for _ in range(7)
+    ]
+    assert 0 < min(seconds) < 0.05, seconds
+
+
+def test_help_begins_with_the_names_that_most_users_need() -> None:
+    head, *_ = pydoc.plain(pydoc.render_doc(vidcompress)).partition("PACKAGE CONTENTS")
+    listed = re.findall(r"^        (\w[\w.]*)  +\S.{10,70}$", head, flags=re.MULTILINE)
+    assert len(listed) > 12 and listed[0] == "VisualQA"
+    names = [name for name in listed if name != "cost.estimate"]
+    assert names == vidcompress.__all__[: len(names)]
+    assert "cost.estimate" in listed and callable(vidcompress.cost.estimate)
+    assert len(head.splitlines()) < 30
+    rest = vidcompress.__all__[len(names) : -1]
+    for name in rest:
+        error = name.endswith("Error")
+        assert issubclass(getattr(vidcompress, name), vidcompress.VidcompressError) == error, name
+        assert error or f"`{name}`" in head, name
+
+
 def test_public_names_exist_and_are_documented() -> None:
     for name in vidcompress.__all__:
         value = getattr(vidcompress, name)
         assert name == "__version__" or value.__doc__, name
-    assert set(vidcompress.__all__) <= set(dir(vidcompress))
+    assert {*vidcompress.__all__, "cost"} == set(dir(vidcompress))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = vidcompress.nothing
 
@@ -84,7 +112,7 @@ def test_makefile_has_its_targets_and_explains_them() -> None:
         "demo",
         "test",
         "lint",
-        "wheel-test",
+        "release-check",
         "test-older",
         "test-versions",
         "test-newest",

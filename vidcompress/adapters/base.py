@@ -20,7 +20,7 @@ from vidcompress.errors import ArgumentError, UnsupportedInputError, Unsupported
 from vidcompress.registry.catalogue import Registry
 from vidcompress.registry.signatures import check_adapter_class
 
-A = TypeVar("A", bound=type[Any])
+A = TypeVar("A", bound="type[Adapter]")
 
 
 @dataclass(frozen=True, eq=False)

@@ -66,6 +66,11 @@ class Family:
     video_layout: Callable[[Geometry, int], Layout] | None = None
     preset_layout: Callable[[Geometry, Preset, Size], Layout] | None = None
 
+    def __repr__(self) -> str:
+        kinds = "images" if self.video_tokens is None else "images and videos"
+        presets = [preset.name for preset in self.presets]
+        return f"Family({self.model_type!r}, {kinds}, crops={self.crops}, presets={presets})"
+
 
 FAMILIES: dict[str, Family] = {}
 """By model type; see `register_family`."""

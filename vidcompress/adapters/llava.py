@@ -7,6 +7,7 @@ packing as extra channels, so it lands on the right tokens whatever unpadding or
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -36,6 +37,8 @@ from vidcompress.checks import is_number
 from vidcompress.core.layout import Layout, Modality
 from vidcompress.core.tokens import AXES, Evidence, FrameSource, LazyTokens, VisualTokens
 from vidcompress.errors import UnsupportedInputError, UnsupportedModelError, shown
+
+logger = logging.getLogger(__name__)
 
 HIDDEN = ("hidden", "cls_hidden")  # what the projector reads
 HIDDEN_ITEM = Evidence("hidden", "features")
@@ -245,6 +248,9 @@ class LlavaAdapter(Adapter):
     ) -> None:
         """Encode the views of all sources, chunk by chunk, and hand each one's to its taker."""
         probe = self.probe(evidence)
+        logger.info(
+            "%s encodes %d visuals, evidence: %s", type(self).__name__, len(sources), evidence or "none"
+        )
         for pixels, owners in chunks(sources, max_views):
             encoded = self._encode_views(probe, pixels, evidence, is_video, deferred)
             hand_out(encoded, owners, takers)

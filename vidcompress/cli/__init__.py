@@ -2,7 +2,8 @@
 
 Results go to stdout, everything else to stderr. Exit codes: 0 for success, 1 for a failure, 2 for bad usage, 130 after
 Ctrl-C.
-Set VIDCOMPRESS_TRACEBACK=1 to see where an error comes from.
+Set VIDCOMPRESS_TRACEBACK=1 to see where an error comes from, and VIDCOMPRESS_LOG=INFO (or DEBUG) to read on stderr what
+is loaded and what is kept.
 """
 
 from __future__ import annotations
@@ -110,6 +111,7 @@ def main(arguments: list[str] | None = None) -> None:
         arguments: words after the program's name; None takes them from the shell.
     """
     try:
+        _log_to_stderr(os.environ.get("VIDCOMPRESS_LOG"))
         code = app(arguments, standalone_mode=False, prog_name="vidcompress")
     except KeyboardInterrupt:
         say_interrupted()
@@ -121,6 +123,23 @@ def main(arguments: list[str] | None = None) -> None:
             sys.exit(2)
         _fail(_message(error), _exit_code(error))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _log_to_stderr(level: str | None) -> None:
+    """Show what the package logs, from a level on; None or an empty text shows nothing."""
+    if not level:
+        return
+    import logging
+
+    from vidcompress.errors import ArgumentError
+
+    if level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise ArgumentError(f"VIDCOMPRESS_LOG={level!r}: must be DEBUG, INFO, WARNING or ERROR")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("vidcompress")
+    logger.addHandler(handler)
+    logger.setLevel(level.upper())
 
 
 def _fail(message: str, code: int) -> None:

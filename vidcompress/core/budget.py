@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from numbers import Real
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from vidcompress.checks import is_whole, one_of
 from vidcompress.core.layout import Layout
@@ -20,6 +20,7 @@ from vidcompress.errors import ArgumentError, BudgetError, shown
 
 Separators = Literal["keep", "thin", "drop"]
 Policy = Literal["exact", "reference"]
+Ratio: TypeAlias = float | str | Decimal | Fraction  # as callers write it; "0.1" and 0.1 are both one tenth
 SEPARATORS: tuple[Separators, ...] = ("keep", "thin", "drop")
 POLICIES: tuple[Policy, ...] = ("exact", "reference")
 
@@ -47,7 +48,7 @@ class Budget:
         BudgetError: unless exactly one of the two is given and in range.
     """
 
-    retention_ratio: float | str | Decimal | Fraction | None = None
+    retention_ratio: Ratio | None = None
     max_tokens: int | None = None
 
     def __post_init__(self) -> None:
@@ -88,7 +89,7 @@ class Budget:
         return [min(n, max(1, half_up(ratio * n))) for n in lengths]
 
 
-def exact_ratio(value: float | str | Decimal | Fraction) -> Fraction:
+def exact_ratio(value: Ratio) -> Fraction:
     """Read a retention ratio as the decimal it is written as.
 
     Raises:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from vidcompress.checks import is_whole
 from vidcompress.errors import ArgumentError, shown
+
+DeviceMap: TypeAlias = str | int | torch.device | Mapping[str, str | int | torch.device]
+"""Where the parts of a model go: a strategy of accelerate, a device for all, or one for each module."""
 
 STRATEGIES = ("auto", "balanced", "balanced_low_0", "sequential")
 

@@ -73,6 +73,10 @@ ASKING: Final[Mapping[str, str]] = {
     "qa.using(max_tokens={value}).ask(...)",
     "videos": "a question is about one clip; pass it as video=, and several questions to ask_batch",
     "frames": "pass a list of frames as video=[...]",
+    **dict.fromkeys(
+        ("img", "photo", "picture", "image_path", "image_url", "image_file"), "pass image={value}"
+    ),
+    **dict.fromkeys(("clip", "video_path", "video_url", "video_file"), "pass video={value}"),
     "prompt": _TEXT,
     "text": _TEXT,
     "messages": _TEXT + "; for several turns use qa.chat()",

@@ -23,7 +23,7 @@ from vidcompress.registry.signatures import check_method_class
 Positions = Literal["contiguous", "original"]
 POSITIONS: tuple[Positions, ...] = ("contiguous", "original")
 
-M = TypeVar("M", bound=type[Any])
+M = TypeVar("M", bound="type[Method]")
 
 
 def _definer(cls: type, name: str) -> float:

@@ -26,7 +26,7 @@ def available_methods() -> list[str]:
     return METHODS.names()
 
 
-def get_method(method: Any, **options: Any) -> Method:
+def get_method(method: str | Method, **options: object) -> Method:
     """Return a `Method` from its name and options, or the given instance.
 
     Raises:

@@ -47,6 +47,11 @@ class Selection:
     def __len__(self) -> int:
         return int(self.index.shape[0])
 
+    def __repr__(self) -> str:
+        return (
+            f"Selection({len(self)} tokens, features {'gathered' if self.features is None else 'of its own'})"
+        )
+
     def gather(self, tokens: VisualTokens) -> Tensor:
         """Return the (K, D) features to send."""
         return tokens.rows(self.index) if self.features is None else self.features

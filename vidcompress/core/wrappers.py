@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeVar
+
+from torch import nn
 
 from vidcompress.errors import UnsupportedModelError
+
+Model: TypeAlias = nn.Module
+"""A transformers model of a supported family, or a wrapper that `unwrap` knows around one."""
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
 
 from vidcompress.adapters.base import adapter_for
 from vidcompress.checks import is_whole
 from vidcompress.core.foreign_arguments import ASKING, refuse
+from vidcompress.core.method import METHODS
+from vidcompress.core.method_lookup import options_of
 from vidcompress.errors import ArgumentError, nearest, shown
 from vidcompress.llm_pruning.cache_names import CACHE_NAMES
 from vidcompress.media import Processor
@@ -24,6 +26,98 @@ OWN = (
     *CACHE_NAMES,
 )
 """What `VisualQA` makes itself and hands to `generate`."""
+
+
+class GenerateOptions(TypedDict, total=False):
+    """Arguments of a model's `generate` that a question may bring, as transformers' GenerationConfig describes them."""
+
+    # how long
+    max_length: int
+    min_length: int
+    min_new_tokens: int
+    max_time: float
+    stop_strings: str | list[str]
+    early_stopping: bool | str
+    # how the next token is chosen
+    do_sample: bool
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    top_h: float
+    typical_p: float
+    epsilon_cutoff: float
+    eta_cutoff: float
+    num_beams: int
+    num_beam_groups: int
+    diversity_penalty: float
+    length_penalty: float
+    penalty_alpha: float
+    dola_layers: str | list[int]
+    guidance_scale: float
+    low_memory: bool
+    # which tokens are favoured or barred
+    repetition_penalty: float
+    no_repeat_ngram_size: int
+    encoder_repetition_penalty: float
+    encoder_no_repeat_ngram_size: int
+    bad_words_ids: list[list[int]]
+    force_words_ids: list[list[int]]
+    constraints: Sequence[object]
+    sequence_bias: Mapping[tuple[int, ...], float] | list[object]
+    suppress_tokens: list[int]
+    begin_suppress_tokens: list[int]
+    forced_bos_token_id: int
+    forced_eos_token_id: int | list[int]
+    exponential_decay_length_penalty: tuple[int, float]
+    renormalize_logits: bool
+    remove_invalid_values: bool
+    token_healing: bool
+    watermarking_config: object
+    prefix_allowed_tokens_fn: object
+    logits_processor: Sequence[object]
+    stopping_criteria: Sequence[object]
+    streamer: object
+    negative_prompt_ids: object
+    negative_prompt_attention_mask: object
+    # what comes back
+    num_return_sequences: int
+    output_attentions: bool
+    output_hidden_states: bool
+    output_scores: bool
+    output_logits: bool
+    return_dict_in_generate: bool
+    pad_token_id: int
+    bos_token_id: int
+    eos_token_id: int | list[int]
+    decoder_start_token_id: int | list[int]
+    # the cache, and the way it is computed
+    use_cache: bool
+    cache_implementation: str
+    cache_config: Mapping[str, object]
+    max_cache_len: int
+    prefill_chunk_size: int
+    compile_config: object
+    disable_compile: bool
+    continuous_batching_config: object
+    synced_gpus: bool
+    # speculative decoding
+    assistant_model: object
+    is_assistant: bool
+    num_assistant_tokens: int
+    num_assistant_tokens_schedule: str
+    assistant_confidence_threshold: float
+    assistant_early_exit: int
+    assistant_lookbehind: int
+    assistant_ensemble_weight: float
+    target_lookbehind: int
+    speculation_type: str
+    use_mtp: bool
+    prompt_lookup_num_tokens: int
+    max_matching_ngram_size: int
+    # all at once
+    generation_config: object
+    custom_generate: object
 
 
 def check_model(model: Any, processor: Any) -> Any:
@@ -97,6 +191,12 @@ def check_generation(model: Any, options: Mapping[str, Any]) -> None:
         if isinstance(value, float) and not math.isfinite(value):
             raise ArgumentError(f"{name}={value}: must be a finite number to be passed on to generate")
         if name not in names:
+            owners = [key for key in METHODS.names() if name in options_of(key)]
+            if owners:
+                raise ArgumentError(
+                    f"{name}={shown(value)}: is an option of {', '.join(owners)}, set once for all "
+                    f"questions; use qa.using({name}={shown(value)}).ask(...)"
+                )
             raise ArgumentError(
                 f"{name}={shown(value)}: neither an argument of ask nor of the model's generate; {_near(name, names)}"
             )

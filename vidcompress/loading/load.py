@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-from typing import Any
+import time
+from typing import Any, Literal, TypeAlias
 
 import torch
 
@@ -20,7 +22,10 @@ from vidcompress.loading.quantization import check_quantization, make_quantizati
 from vidcompress.loading.resources import embedded_models
 from vidcompress.loading.size_check import check_size
 
+logger = logging.getLogger(__name__)
+
 DEFAULT_MODEL = "tiny-onevision"
+DType: TypeAlias = torch.dtype | Literal["float32", "float16", "bfloat16", "auto"] | str
 DTYPES = ("float32", "float16", "bfloat16", "auto")
 
 
@@ -98,6 +103,7 @@ def load_model(
         revision=revision,
         local_files_only=local_files_only,
     )
+    began = time.perf_counter()
     where: dict[str, Any] = {"revision": revision or "main", "local_files_only": local_files_only}
     config, key_mapping = _config(source, where)
     quantized = make_quantization_config(
@@ -133,7 +139,18 @@ def load_model(
     if key_mapping is not None:
         # Else save_pretrained would go back to the original names, beside a translated config.
         vars(model).pop("_weight_conversions", None)
-    return (model if target is None else model.to(target)).eval()
+    model = (model if target is None else model.to(target)).eval()
+    if logger.isEnabledFor(logging.INFO):
+        logger.info(
+            "loaded %s: %s, %s on %s in %.1f s, adapter %s",
+            source,
+            type(model).__name__,
+            str(model.dtype).removeprefix("torch."),
+            device_map if target is None else target,
+            time.perf_counter() - began,
+            ADAPTERS.get(config.model_type).__name__,
+        )
+    return model
 
 
 def check_loading(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.loading.distribution import how_to_install
 
+Quantization: TypeAlias = Literal["4bit", "8bit"] | str
 QUANTIZATIONS = ("4bit", "8bit")
 
 

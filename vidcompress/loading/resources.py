@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from vidcompress.loading.distribution import checkout
 
@@ -84,3 +85,10 @@ def embedded_models() -> dict[str, Path]:
         for path in listing("models")
         if (path / "config.json").is_file() and any(path.glob("*.safetensors"))
     }
+
+
+def model_name(model: Any) -> str:
+    """Name of a model: that of an embedded model, else the folder or hub id it was loaded from, else its class."""
+    source = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
+    embedded = {str(folder): name for name, folder in embedded_models().items()}
+    return embedded.get(source, source)

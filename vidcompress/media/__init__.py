@@ -6,6 +6,8 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
+    "ImageSource": "vidcompress.media.images.image",
+    "VideoSource": "vidcompress.media.video.read",
     "Family": "vidcompress.adapters.families",
     "Geometry": "vidcompress.adapters.families",
     "MediaError": "vidcompress.errors",

@@ -8,13 +8,31 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol, TypeAlias, TypeGuard
 
 from vidcompress.checks import MAX_BUFFERED_BYTES
 from vidcompress.errors import MediaError, one_line
 from vidcompress.media.sniff import HEAD_BYTES
 
 BUFFERS = (bytes, bytearray, memoryview)
+
+
+class BinaryFile(Protocol):
+    """A binary file object: an open file, `io.BytesIO`, a member of an archive, a web upload."""
+
+    def read(self, size: int = ..., /) -> bytes:
+        """Up to `size` bytes."""
+
+
+class ArrayLike(Protocol):
+    """What numpy makes an array of: a numpy array, a torch tensor."""
+
+    def __array__(self) -> object: ...
+
+
+FileSource: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryFile
+"""A local path, the bytes of a file, or an open binary file."""
+
 _PIECE = 16 * 1024**2
 """Most bytes that a file object is asked for at once: some set the memory aside before they look what there is."""
 
@@ -64,7 +82,7 @@ def _refuse_missing(path: str, argument: str) -> None:
     raise MediaError(f"{argument}={shown!r}: no such file; check the path (current folder: {os.getcwd()})")
 
 
-def is_path(source: Any) -> bool:
+def is_path(source: object) -> TypeGuard[str | os.PathLike[str]]:
     """Whether a source names a file. An open file that also names its path, as those of fsspec do, is read instead."""
     return isinstance(source, str) or (isinstance(source, os.PathLike) and not hasattr(source, "seek"))
 

@@ -93,3 +93,9 @@ class Answer:
 
     def __str__(self) -> str:
         return self.text
+
+    def __repr__(self) -> str:
+        return (
+            f"Answer({shown(self.text)}, question={shown(self.question)}, kept={self.report.kept} of "
+            f"{self.report.total}, {self.timing_ms.get('total', 0.0):.1f} ms)"
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from vidcompress.core.devices import input_device
 from vidcompress.core.timing import Phases
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.llm_pruning.cache_names import CACHE_NAMES, cache_name, returned_cache
-from vidcompress.loading.arguments import check_generation, check_present
+from vidcompress.loading.arguments import GenerateOptions, check_generation, check_present
 from vidcompress.media.preprocessing.placeholders import expand, tokenize, without_second_start
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.pipeline import as_seen, check_text, clip_note, noted, run_generate, with_media
@@ -81,7 +81,7 @@ class Chat:
         self._cache: Any = None
         self._opened: tuple[list[Any], VideoFrames | None] = ([], None)
 
-    def ask(self, question: str, *, max_new_tokens: int = 64, **generate: Any) -> Answer:
+    def ask(self, question: str, *, max_new_tokens: int = 64, **generate: Unpack[GenerateOptions]) -> Answer:
         """Answer the next question.
 
         Args:
@@ -101,7 +101,9 @@ class Chat:
         with self._lock:
             return self._turn(question, {"do_sample": False, **generate, "max_new_tokens": max_new_tokens})
 
-    def stream(self, question: str, *, max_new_tokens: int = 64, **generate: Any) -> Iterator[str]:
+    def stream(
+        self, question: str, *, max_new_tokens: int = 64, **generate: Unpack[GenerateOptions]
+    ) -> Iterator[str]:
         """Answer the next question piece by piece, as `VisualQA.stream` does.
 
         Leaving the loop early ends the answer there; what was said of it stays in the conversation.
@@ -123,9 +125,12 @@ class Chat:
 
     def __repr__(self) -> str:
         clips = int(self._media.video is not None)
-        return f"Chat({len(self._media.images)} images, {clips} clips, {len(self.answers)} answers)"
+        return (
+            f"Chat({len(self._media.images)} images, {clips} clips, {len(self.answers)} answers, "
+            f"history={self._history}, {self._config!r})"
+        )
 
-    def _check(self, generate: dict[str, Any]) -> None:
+    def _check(self, generate: Mapping[str, Any]) -> None:
         for name in _OURS:
             if generate.get(name) is not None:
                 raise ArgumentError(

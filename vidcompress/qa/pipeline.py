@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -25,6 +26,8 @@ from vidcompress.qa.prefetch import ahead
 from vidcompress.qa.question import Question
 from vidcompress.session.compress import compress_with
 from vidcompress.session.inputs import CompressedInputs
+
+logger = logging.getLogger(__name__)
 
 Media = tuple[list[Any], VideoFrames | None]
 """The opened PIL images of a question, and its sampled clip."""
@@ -161,6 +164,9 @@ def answer_compressed(
     texts = processor.batch_decode(rows, skip_special_tokens=True)
     phases.cut("generate")
     timing = compressed.report.timing_ms = phases.with_total()
+    if logger.isEnabledFor(logging.INFO):
+        logger.info("answered %d questions in %.1f ms", len(questions), timing["total"])
+        logger.debug("phases in ms: %s", timing)
     return [
         Answer(
             text=text.strip(),

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Required, TypedDict
 
 import torch
 
 from vidcompress.checks import unicode_text, whole_number
 from vidcompress.core.foreign_arguments import ASKING, instead
 from vidcompress.errors import ArgumentError, shown
-from vidcompress.media import VideoFrames, load_image, read_video
+from vidcompress.media import ImageSource, VideoFrames, VideoSource, load_image, read_video
 from vidcompress.media.video.streaming_clip import StreamingClip, open_streaming_clip
 
-KEYS = ("question", "image", "images", "video")
+
+class QuestionItem(TypedDict, total=False):
+    """One entry of `VisualQA.ask_batch`, with the arguments of `ask` of the same names."""
+
+    question: Required[str]
+    image: ImageSource | None
+    images: Sequence[ImageSource] | None
+    video: VideoSource | None
+
+
+KEYS = tuple(QuestionItem.__annotations__)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -12,14 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
 from vidcompress.errors import ArgumentError, shown
-from vidcompress.media import MediaError, load_image
+from vidcompress.media import ImageSource, MediaError, load_image
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from vidcompress.core.visual_report import VisualReport
 
-Picture: TypeAlias = "Image.Image | NDArray[Any] | Tensor | str | PathLike[str]"
+Picture: TypeAlias = ImageSource
 Mask: TypeAlias = NDArray[np.bool_]
 Cuts: TypeAlias = tuple[list[int], list[int]]
 

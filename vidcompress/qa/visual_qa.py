@@ -5,20 +5,34 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import torch
+from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from vidcompress.adapters.base import adapter_for
-from vidcompress.checks import flag, whole_number
-from vidcompress.core.config import DEFAULT_RATIO, CompressionConfig, read_config
-from vidcompress.core.foreign_arguments import ASKING, LOADING, SAMPLING, instead, refuse
+from vidcompress.checks import DEFAULT_MAX_FRAMES, flag, whole_number
+from vidcompress.core.budget import Policy, Ratio, Separators
+from vidcompress.core.config import (
+    DEFAULT_METHOD,
+    DEFAULT_RATIO,
+    NO_SAVING,
+    CompressionConfig,
+    EncoderSaving,
+    read_config,
+)
+from vidcompress.core.devices import DeviceMap, input_device
+from vidcompress.core.foreign_arguments import ASKING, LOADING, instead, refuse
+from vidcompress.core.method import Method, Positions
+from vidcompress.core.wrappers import Model
 from vidcompress.errors import ArgumentError, shown
-from vidcompress.loading.arguments import check_generation, check_model, check_present
+from vidcompress.loading.arguments import GenerateOptions, check_generation, check_model, check_present
 from vidcompress.loading.compile import check_compile, compile_decoder
-from vidcompress.loading.load import load_model, one_dtype, resolve
-from vidcompress.media import load_processor
-from vidcompress.media.video.backends import get_backend
+from vidcompress.loading.load import DType, load_model, one_dtype, resolve
+from vidcompress.loading.quantization import Quantization
+from vidcompress.loading.resources import model_name
+from vidcompress.media import ImageSource, Processor, VideoSource, load_processor
+from vidcompress.media.video.backends import BackendName, get_backend
 from vidcompress.media.video.sampling import check_request
 from vidcompress.progress import question_progress
 from vidcompress.qa.answer import Answer
@@ -28,12 +42,21 @@ from vidcompress.qa.compare.result import Comparison
 from vidcompress.qa.compare.run import run_comparison
 from vidcompress.qa.embedded_model_note import remarked
 from vidcompress.qa.pipeline import answer_batches
-from vidcompress.qa.question import Question, check_length, read_question
+from vidcompress.qa.question import Question, QuestionItem, check_length, read_question
 from vidcompress.qa.single import answer_alone
 from vidcompress.qa.streaming import check_streamable, stream_text
 
 _FOR_ALL_ROWS = ("policy", "separators", "positions", "encoder_saving")
 """Fields of the configuration that a comparison takes for all of its rows."""
+
+
+class CompareOptions(GenerateOptions, total=False):
+    """Arguments of `VisualQA.compare` for all rows: how to compress, and those of the model's `generate`."""
+
+    policy: Policy
+    separators: Separators | None
+    positions: Positions | None
+    encoder_saving: EncoderSaving
 
 
 class VisualQA:
@@ -57,8 +80,8 @@ class VisualQA:
         backend: video decoder, "auto", "pyav", "decord", "torchcodec" or "pillow"; see `vidcompress.media.read_video`.
         time_instruction: put the line before the question that says when the frames were taken, as in LLaVA-Video's
             training; other families have no such line.
-        **options: `policy`, `separators`, `positions`, `max_views` and `encoder_saving` as for `compress_inputs`; all
-            others are the method's own.
+        policy, separators, positions, max_views, encoder_saving: as for `compress_inputs`.
+        **options: of the method, such as tau=10.0.
 
     Attributes:
         config: how every question is compressed, checked.
@@ -70,21 +93,27 @@ class VisualQA:
 
     def __init__(
         self,
-        model: Any,
-        processor: Any,
+        model: Model | None,
+        processor: Processor | None,
         *,
-        method: Any = CompressionConfig.method,
+        method: str | Method = DEFAULT_METHOD,
         config: CompressionConfig | None = None,
-        retention_ratio: float | str | None = None,
+        retention_ratio: Ratio | None = None,
         max_tokens: int | None = None,
+        separators: Separators | None = None,
+        positions: Positions | None = None,
+        policy: Policy = CompressionConfig.policy,
+        max_views: int = CompressionConfig.max_views,
+        encoder_saving: EncoderSaving = NO_SAVING,
         num_frames: int | None = None,
         fps: float | None = None,
-        max_frames: int = 300,
-        backend: str = "auto",
+        max_frames: int = DEFAULT_MAX_FRAMES,
+        backend: BackendName = "auto",
         time_instruction: bool = True,
-        **options: Any,
+        **options: object,
     ) -> None:
-        self.model, self.processor = check_model(model, processor), processor
+        self.model: Any = check_model(model, processor)
+        self.processor: Any = processor
         check_request(num_frames=num_frames, fps=fps, max_frames=max_frames)
         get_backend(backend)
         self.sampling = {"num_frames": num_frames, "fps": fps, "max_frames": max_frames, "backend": backend}
@@ -94,6 +123,11 @@ class VisualQA:
             "method": method,
             "retention_ratio": retention_ratio,
             "max_tokens": max_tokens,
+            "separators": separators,
+            "positions": positions,
+            "policy": policy,
+            "max_views": max_views,
+            "encoder_saving": encoder_saving,
             **options,
         }
         self.config = read_config(arguments, config=config, default_ratio=DEFAULT_RATIO)
@@ -103,23 +137,33 @@ class VisualQA:
         cls,
         name_or_path: str | os.PathLike[str] | None = None,
         *,
-        method: Any = CompressionConfig.method,
+        method: str | Method = DEFAULT_METHOD,
         config: CompressionConfig | None = None,
-        retention_ratio: float | str | None = None,
+        retention_ratio: Ratio | None = None,
         max_tokens: int | None = None,
+        separators: Separators | None = None,
+        positions: Positions | None = None,
+        policy: Policy = CompressionConfig.policy,
+        max_views: int = CompressionConfig.max_views,
+        encoder_saving: EncoderSaving = NO_SAVING,
+        num_frames: int | None = None,
+        fps: float | None = None,
+        max_frames: int = DEFAULT_MAX_FRAMES,
+        backend: BackendName = "auto",
+        time_instruction: bool = True,
         device: str | torch.device | None = None,
-        dtype: str | torch.dtype | None = None,
-        torch_dtype: str | torch.dtype | None = None,
-        attn_implementation: Any = None,
-        device_map: Any = None,
-        quantization: str | None = None,
-        quantization_config: Any = None,
+        dtype: DType | None = None,
+        torch_dtype: DType | None = None,
+        attn_implementation: str | Mapping[str, str | None] | None = None,
+        device_map: DeviceMap | None = None,
+        quantization: Quantization | None = None,
+        quantization_config: QuantizationConfigMixin | Mapping[str, object] | None = None,
         preset: str | None = None,
         revision: str | None = None,
         local_files_only: bool = False,
         resize_device: str | torch.device | None = None,
         compile: bool = False,
-        **options: Any,
+        **options: object,
     ) -> VisualQA:
         """Load a model and its processor.
 
@@ -130,6 +174,8 @@ class VisualQA:
             config: how to compress, instead of keywords.
             retention_ratio: share of the visual tokens to keep.
             max_tokens: visual tokens per question to keep.
+            separators, positions, policy, max_views, encoder_saving: as for `compress_inputs`.
+            num_frames, fps, max_frames, backend, time_instruction: how clips are read; see the class.
             device: None is "cuda" where there is one, else "cpu".
             dtype: None is float32 on the CPU and "auto" elsewhere; "auto" is the checkpoint's own.
             torch_dtype: the former name of `dtype` in transformers, for the same.
@@ -144,13 +190,13 @@ class VisualQA:
             resize_device: where pixels are resized; "cpu" gives the same pixels on every machine. None is the model's.
             compile: compile the language model with `torch.compile`, for prompts of any length. The first answers take
                 minutes longer, so it is for many questions; not with methods inside the language model.
-            **options: further arguments of the class.
+            **options: of the method, such as tau=10.0.
 
         Raises:
             ArgumentError: an argument is not allowed or the checkpoint does not load.
             UnsupportedModelError: no adapter serves this family.
         """
-        refuse(options, LOADING, SAMPLING)
+        refuse(options, LOADING)
         dtype = one_dtype(dtype, torch_dtype)
         # Made before the weights are read, so that bad options are refused at once.
         qa = cls(
@@ -160,6 +206,16 @@ class VisualQA:
             config=config,
             retention_ratio=retention_ratio,
             max_tokens=max_tokens,
+            separators=separators,
+            positions=positions,
+            policy=policy,
+            max_views=max_views,
+            encoder_saving=encoder_saving,
+            num_frames=num_frames,
+            fps=fps,
+            max_frames=max_frames,
+            backend=backend,
+            time_instruction=time_instruction,
             **options,
         )
         files: dict[str, Any] = {
@@ -199,11 +255,11 @@ class VisualQA:
     def using(
         self,
         *,
-        method: Any = None,
+        method: str | Method | None = None,
         config: CompressionConfig | None = None,
-        retention_ratio: float | str | None = None,
+        retention_ratio: Ratio | None = None,
         max_tokens: int | None = None,
-        **options: Any,
+        **options: object,
     ) -> VisualQA:
         """Return a sibling that shares the model and compresses differently.
 
@@ -212,7 +268,7 @@ class VisualQA:
             config: a whole configuration, instead of all other arguments.
             retention_ratio: new share; with neither this nor `max_tokens` the budget stays.
             max_tokens: new number of tokens.
-            **options: as for the class, without the sampling of frames.
+            **options: `policy`, `separators`, `positions`, `max_views`, `encoder_saving`, and options of the method.
 
         Raises:
             ArgumentError: an argument is not allowed.
@@ -224,6 +280,13 @@ class VisualQA:
             self.config.replace(**changes) if config is None else read_config(changes, config=config)
         )
         return sibling
+
+    def __repr__(self) -> str:
+        if self.model is None:
+            return f"VisualQA(no model, {self.config!r})"
+        name, family = model_name(self.model), self.model.config.model_type
+        dtype = str(self.model.dtype).removeprefix("torch.")
+        return f"VisualQA({name!r}, {family}, {input_device(self.model)}, {dtype}, {self.config!r})"
 
     @property
     def method(self) -> str:
@@ -239,11 +302,11 @@ class VisualQA:
         self,
         question: str,
         *,
-        image: Any = None,
-        images: Sequence[Any] | None = None,
-        video: Any = None,
+        image: ImageSource | None = None,
+        images: Sequence[ImageSource] | None = None,
+        video: VideoSource | None = None,
         max_new_tokens: int = 64,
-        **generate: Any,
+        **generate: Unpack[GenerateOptions],
     ) -> Answer:
         """Answer one question. The frames of a clip file are decoded in a thread while the encoder is at earlier ones.
 
@@ -268,11 +331,11 @@ class VisualQA:
         self,
         question: str,
         *,
-        image: Any = None,
-        images: Sequence[Any] | None = None,
-        video: Any = None,
+        image: ImageSource | None = None,
+        images: Sequence[ImageSource] | None = None,
+        video: VideoSource | None = None,
         max_new_tokens: int = 64,
-        **generate: Any,
+        **generate: Unpack[GenerateOptions],
     ) -> Iterator[str]:
         """Answer one question piece by piece: `for piece in qa.stream(...)`.
 
@@ -299,11 +362,11 @@ class VisualQA:
     def chat(
         self,
         *,
-        image: Any = None,
-        images: Sequence[Any] | None = None,
-        video: Any = None,
+        image: ImageSource | None = None,
+        images: Sequence[ImageSource] | None = None,
+        video: VideoSource | None = None,
         history: bool = True,
-        **unknown: Any,
+        **unknown: object,
     ) -> Chat:
         """Begin a conversation: the media are encoded and compressed once, for all its questions.
 
@@ -337,12 +400,12 @@ class VisualQA:
 
     def ask_batch(
         self,
-        items: Sequence[Mapping[str, Any]],
+        items: Sequence[QuestionItem | Mapping[str, object]],
         *,
         batch_size: int = 8,
         max_new_tokens: int = 64,
         progress: bool | None = None,
-        **generate: Any,
+        **generate: Unpack[GenerateOptions],
     ) -> list[Answer]:
         """Answer many questions, `batch_size` at a time; each gets the answer it would get alone.
 
@@ -381,18 +444,18 @@ class VisualQA:
         self,
         question: str,
         *,
-        image: Any = None,
-        images: Sequence[Any] | None = None,
-        video: Any = None,
-        methods: str | Sequence[Any] | None = None,
-        retention_ratios: float | str | Sequence[float | str] | None = None,
+        image: ImageSource | None = None,
+        images: Sequence[ImageSource] | None = None,
+        video: VideoSource | None = None,
+        methods: str | Sequence[str | Method] | None = None,
+        retention_ratios: Ratio | Sequence[Ratio] | None = None,
         max_tokens: int | Sequence[int] | None = None,
         controls: bool = True,
         repeats: int = 3,
         seed: int | None = None,
         max_new_tokens: int = 64,
         progress: bool | None = None,
-        **options: Any,
+        **options: Unpack[CompareOptions],
     ) -> Comparison:
         """Put one question with several methods and budgets, beside the uncompressed model.
 
@@ -457,17 +520,17 @@ class VisualQA:
         question = read_question(item, where=where)
         return remarked(question) if self._unnamed else question
 
-    def _answer(self, question: Question, max_new_tokens: int, generate: dict[str, Any]) -> Answer:
+    def _answer(self, question: Question, max_new_tokens: int, generate: Mapping[str, Any]) -> Answer:
         return answer_alone(self.model, self.processor, question, **self._arguments(max_new_tokens, generate))
 
     def _answers(
-        self, batches: list[list[Question]], max_new_tokens: int, generate: dict[str, Any]
+        self, batches: list[list[Question]], max_new_tokens: int, generate: Mapping[str, Any]
     ) -> Iterator[list[Answer]]:
         return answer_batches(
             self.model, self.processor, batches, **self._arguments(max_new_tokens, generate)
         )
 
-    def _arguments(self, max_new_tokens: int, generate: dict[str, Any]) -> dict[str, Any]:
+    def _arguments(self, max_new_tokens: int, generate: Mapping[str, Any]) -> dict[str, Any]:
         check_length(max_new_tokens)
         return {
             "config": self.config,

@@ -9,14 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fractions import Fraction
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from vidcompress.adapters.base import adapter_for
-from vidcompress.core.budget import Policy, Separators
-from vidcompress.core.config import CompressionConfig, ViewSkipping, read_config
+from vidcompress.core.budget import Policy, Ratio, Separators
+from vidcompress.core.config import (
+    DEFAULT_METHOD,
+    NO_SAVING,
+    CompressionConfig,
+    EncoderSaving,
+    read_config,
+)
 from vidcompress.core.method import Method, Positions
+from vidcompress.core.wrappers import Model
 from vidcompress.errors import CompressionStateError
 from vidcompress.session.generate_wrapper import CompressSession
 
@@ -28,18 +34,18 @@ _active: WeakKeyDictionary[Any, CompressSession] = WeakKeyDictionary()
 
 @contextmanager
 def compress(
-    model: Any,
-    method: str | Method = CompressionConfig.method,
+    model: Model,
+    method: str | Method = DEFAULT_METHOD,
     *,
     config: CompressionConfig | None = None,
-    retention_ratio: float | str | Fraction | None = None,
+    retention_ratio: Ratio | None = None,
     max_tokens: int | None = None,
     separators: Separators | None = None,
     positions: Positions | None = None,
     policy: Policy = CompressionConfig.policy,
     max_views: int = CompressionConfig.max_views,
-    encoder_saving: str | ViewSkipping = CompressionConfig.encoder_saving,
-    **options: Any,
+    encoder_saving: EncoderSaving = NO_SAVING,
+    **options: object,
 ) -> Iterator[CompressSession]:
     """Compress every image and video that `model` is given inside the block.
 
@@ -75,24 +81,24 @@ def compress(
         "encoder_saving": encoder_saving,
     }
     settings = read_config({**arguments, **options}, config=config)
-    model = adapter_for(model).model  # out of its wrappers
-    _check_free(model)
-    session = CompressSession(model, settings)
-    theirs = vars(model).get("generate")
-    _active[model] = session
-    handle = model.register_forward_pre_hook(session.before_forward, with_kwargs=True)
-    model.generate = session.generate
+    inner = adapter_for(model).model  # out of its wrappers
+    _check_free(inner)
+    session = CompressSession(inner, settings)
+    theirs = vars(inner).get("generate")
+    _active[inner] = session
+    handle = inner.register_forward_pre_hook(session.before_forward, with_kwargs=True)
+    inner.generate = session.generate
     try:
         session.attach()
         yield session
     finally:
         handle.remove()
-        if vars(model).get("generate") == session.generate:  # not one that the caller put there meanwhile
-            del model.generate
+        if vars(inner).get("generate") == session.generate:  # not one that the caller put there meanwhile
+            del inner.generate
             if theirs is not None:
-                model.generate = theirs
+                inner.generate = theirs
         if session.leave():
-            _active.pop(model, None)
+            _active.pop(inner, None)
 
 
 def _check_free(model: Any) -> None:

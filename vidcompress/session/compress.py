@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
-from fractions import Fraction
 from typing import Any, get_args
 
 import torch
@@ -13,8 +12,8 @@ import transformers
 from torch import Tensor
 
 from vidcompress.adapters.base import Adapter, Visual, adapter_for
-from vidcompress.core.budget import Policy, Separators, VisualBudget, visual_budget
-from vidcompress.core.config import CompressionConfig, ViewSkipping, read_config
+from vidcompress.core.budget import Policy, Ratio, Separators, VisualBudget, visual_budget
+from vidcompress.core.config import DEFAULT_METHOD, NO_SAVING, CompressionConfig, EncoderSaving, read_config
 from vidcompress.core.devices import input_device
 from vidcompress.core.layout import Modality
 from vidcompress.core.method import Method, Positions
@@ -25,53 +24,47 @@ from vidcompress.core.selection import Selection
 from vidcompress.core.timing import Timings, phase
 from vidcompress.core.tokens import LazyTokens, VisualTokens
 from vidcompress.core.visual_report import VisualReport, budget_note
+from vidcompress.core.wrappers import Model
 from vidcompress.errors import UnsupportedInputError, warn_once
 from vidcompress.llm_pruning.hooks import Pruning
 from vidcompress.llm_pruning.plan import plan_pruning
 from vidcompress.loading.versions import beyond_tested
 from vidcompress.session.columns import ShortColumns
 from vidcompress.session.generation_options import inferred_mask, pad_token_id
-from vidcompress.session.inputs import (
-    CompressedInputs,
-    SentFeatures,
-    check_inputs,
-    join_on_one_device,
-)
+from vidcompress.session.inputs import CompressedInputs, SentFeatures, check_inputs, join_on_one_device
 from vidcompress.session.prompt import full_positions, questions, served_positions, splice
 from vidcompress.session.view_skipping import encode_new_frames, encode_worthy_crops
 
 
 def compress_inputs(
-    model: Any,
-    inputs: Mapping[str, Any],
-    method: str | Method = CompressionConfig.method,
+    model: Model,
+    inputs: Mapping[str, object],
+    method: str | Method = DEFAULT_METHOD,
     *,
     config: CompressionConfig | None = None,
-    retention_ratio: float | str | Fraction | None = None,
+    retention_ratio: Ratio | None = None,
     max_tokens: int | None = None,
     separators: Separators | None = None,
     positions: Positions | None = None,
     policy: Policy = CompressionConfig.policy,
     max_views: int = CompressionConfig.max_views,
-    encoder_saving: str | ViewSkipping = CompressionConfig.encoder_saving,
-    **options: Any,
+    encoder_saving: EncoderSaving = NO_SAVING,
+    **options: object,
 ) -> CompressedInputs:
     """Encode the images and videos of processor outputs and keep only part of their tokens.
 
     Args:
         model: a stock transformers model of a supported family; it is not changed.
-        inputs: what the processor returned (`input_ids` (row, column), `attention_mask`, pixels, sizes, and
-            `preset` where `load_processor` was given one);
-            further per-token inputs such as `labels` are shortened alike, anything else passes through.
+        inputs: what the processor returned (`input_ids` (row, column), `attention_mask`, pixels, sizes, and `preset` of
+            `load_processor`); further per-token inputs such as `labels` are shortened alike, all else passes through.
         method: name of a registered method, also with options as in "globalcom2:tau=5", or a `Method`.
         config: instead of all other arguments but `model` and `inputs`, which must then have their defaults.
         retention_ratio: 0 < R <= 1, share of each image's or video's positions to keep.
         max_tokens: instead, visual positions per prompt row.
         separators: `thin` (default) keeps newline tokens in proportion, `keep` all, `drop` none.
-        positions: `contiguous` renumbers, `original` leaves gaps (needs the key-value cache, so `use_cache` is
-            part of the returned inputs); the default is what the method's authors do.
-        policy: `exact` meets the budget to the token; `reference` reproduces the authors' counts and order,
-            with every separator on top.
+        positions: `contiguous` renumbers, `original` leaves gaps (needs the key-value cache, so that `use_cache` is
+            returned too); the default is what the method's authors do.
+        policy: `exact` meets the budget to the token; `reference` has the authors' counts, order and all separators.
         max_views: how many views the encoder sees at once; bounds its memory.
         encoder_saving: `off`, or `frames`: frames of a clip that look like an earlier one are not encoded and take
             over its tokens. With `frames:0.2:0.05` a frame is new when more than 5 % of its cells of 8 x 8 pixels

@@ -75,6 +75,10 @@ class CompressSession:
         self._transcripts: WeakKeyDictionary[Any, Transcript] = WeakKeyDictionary()
         self.pruner = None if settings.method.inside is None else Pruner(self._adapter)
 
+    def __repr__(self) -> str:
+        state = "left" if self.left else "open"
+        return f"CompressSession({self._name}, {state}, {self.settings!r}, {self.report!r})"
+
     def __deepcopy__(self, memo: Any) -> CompressSession:
         raise CompressionStateError(
             f"{self._name} is inside a compress block and cannot be copied there; leave the block first"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from vidcompress.llm_pruning.hooks import Pruning
 from vidcompress.session.columns import check_counted
 from vidcompress.session.generation_options import is_filled
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, eq=False)
 class SentFeatures:
@@ -33,6 +36,11 @@ class SentFeatures:
 
     rows: dict[str, list[Tensor]]
     deep: dict[str, list[list[Tensor]]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        rows = {key: [tuple(row.shape) for row in rows] for key, rows in self.rows.items()}
+        levels = max((len(levels) for levels in self.deep.values()), default=0)
+        return f"SentFeatures({rows}, companions of {levels} levels)"
 
 
 def join_on_one_device(parts: Sequence[Tensor]) -> Tensor:
@@ -63,6 +71,8 @@ class CompressedInputs(Mapping[str, Any]):
     ) -> None:
         self._values, self.features, self.report, self.inside = values, features, report, inside
         self._hand_over, self._traits = adapter.hand_over, adapter.traits  # neither holds the model
+        if logger.isEnabledFor(logging.INFO):
+            _log(report)
 
     def pruning(self) -> AbstractContextManager[None]:
         """The block in which the model is called: `with inputs.pruning(): model.generate(**inputs)`.
@@ -76,7 +86,13 @@ class CompressedInputs(Mapping[str, Any]):
         """All of it as a dict, as in transformers' inputs."""
         return dict(self)
 
-    def to(self, device: Any = None, dtype: Any = None, *, non_blocking: bool = False) -> CompressedInputs:
+    def to(
+        self,
+        device: str | int | torch.device | torch.dtype | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        non_blocking: bool = False,
+    ) -> CompressedInputs:
         """Move the tensors and features, and return itself, as transformers' `BatchFeature.to` does.
 
         Args:
@@ -142,7 +158,25 @@ class CompressedInputs(Mapping[str, Any]):
             k: tuple(v.shape) if isinstance(v, Tensor) else type(v).__name__ for k, v in self._values.items()
         }
         features = [tuple(row.shape) for rows in self.features.rows.values() for row in rows]
-        return f"CompressedInputs({shapes}, features={features}, {self.report!r})"
+        more = f", ... {len(features)} rows" if len(features) > 4 else ""
+        listed = ", ".join(map(str, features[:4]))
+        return f"CompressedInputs({shapes}, features=[{listed}{more}], {self.report!r})"
+
+
+def _log(report: Report) -> None:
+    """Log what was kept, by counts that the host has; the device is asked for nothing."""
+    logger.info(
+        "%s kept %d of %d visual tokens (budget %d) of %d images and videos",
+        report.method,
+        report.kept,
+        report.total,
+        report.budget,
+        len(report.visuals),
+    )
+    if report.inside is not None:
+        logger.info("%s keeps %.1f of them on average over the layers", report.method, report.mean_kept)
+    for number, visual in enumerate(report.visuals):
+        logger.debug("visual %d: %r, %d views encoded", number, visual, visual.encoded)
 
 
 def check_inputs(adapter: Adapter, inputs: Mapping[str, Any], settings: CompressionConfig) -> Tensor:

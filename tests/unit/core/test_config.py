@@ -22,7 +22,7 @@ from fuzzing.mutations import mutate_json
 from tiny_models import Scene, batch, tiny_model
 from vidcompress import ArgumentError, BudgetError, CompressionConfig, VisualQA
 from vidcompress.core.config import ViewSkipping, read_config
-from vidcompress.core.config.compression import FIELDS, FILE_NAME
+from vidcompress.core.config.compression import DEFAULTS, FIELDS, FILE_NAME
 from vidcompress.core.config.json_file import MAX_FILE_BYTES
 from vidcompress.core.method import METHODS, Method
 from vidcompress.core.pruning.composed import Composed
@@ -352,7 +352,8 @@ def test_a_configuration_and_keywords_give_the_same_inputs_and_exclude_each_othe
 
 def test_defaults_stand_in_one_place() -> None:
     """Functions that take the fields as keywords show the configuration's own defaults."""
-    fields = {field.name: field.default for field in dataclasses.fields(CompressionConfig)}
+    fields = DEFAULTS
+    assert list(fields) == [field.name for field in dataclasses.fields(CompressionConfig)]
     for function in (vidcompress.compress_inputs, vidcompress.compress):
         parameters = inspect.signature(function).parameters
         assert {name: parameters[name].default for name in FIELDS} == fields

@@ -52,6 +52,14 @@ def test_what_is_advised_for_the_budget_works(qa: VisualQA) -> None:
             qa.ask("how many?", **{name: 4})
 
 
+def test_options_of_methods_are_no_arguments_of_generate(qa: VisualQA) -> None:
+    with pytest.raises(ArgumentError, match=r"tau=5: is an option of .*globalcom2.*using\(tau=5\)"):
+        qa.ask("how many?", image=SCENE, tau=5)  # type: ignore[call-arg]
+    assert qa.using(tau=5).ask("how many?", image=SCENE, max_new_tokens=1).report.kept == 116
+    with pytest.raises(ArgumentError, match="img='a.png': pass image='a.png'"):
+        qa.ask("how many?", img="a.png")  # type: ignore[call-arg]
+
+
 def test_a_token_is_not_shown() -> None:
     with pytest.raises(ArgumentError) as caught:
         VisualQA.from_pretrained("owner/name", token="hf_secret")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from vidcompress.core.config.arguments import DEFAULT_RATIO, read_config, takes_seed
-from vidcompress.core.config.compression import CompressionConfig
-from vidcompress.core.config.view_skipping import ViewSkipping, read_view_skipping
+from vidcompress.core.config.compression import DEFAULT_METHOD, NO_SAVING, CompressionConfig
+from vidcompress.core.config.view_skipping import EncoderSaving, ViewSkipping, read_view_skipping
 
 __all__ = [
+    "DEFAULT_METHOD",
     "DEFAULT_RATIO",
+    "NO_SAVING",
     "CompressionConfig",
+    "EncoderSaving",
     "ViewSkipping",
     "read_config",
     "read_view_skipping",

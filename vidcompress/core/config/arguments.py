@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vidcompress.core.config.compression import FIELDS, CompressionConfig, read_method
+from vidcompress.core.config.compression import DEFAULTS, FIELDS, CompressionConfig, read_method
 from vidcompress.core.method_lookup import option_names
 from vidcompress.core.method_spec import parse_method_spec
 from vidcompress.errors import ArgumentError, shown
@@ -35,7 +35,7 @@ def read_config(
         return _alone(config, arguments)
     fields = {name: value for name, value in arguments.items() if name in FIELDS}
     options = {name: value for name, value in arguments.items() if name not in FIELDS}
-    method, stated = read_method(fields.get("method", CompressionConfig.method), options)
+    method, stated = read_method(fields.get("method", DEFAULTS["method"]), options)
     no_budget = all(fields.get(name) is None for name in ("retention_ratio", "max_tokens"))
     if default_ratio is not None and no_budget and method.name != "none":
         fields["retention_ratio"] = default_ratio
@@ -54,7 +54,7 @@ def _alone(config: Any, arguments: Mapping[str, Any]) -> CompressionConfig:
             "CompressionConfig('globalcom2', retention_ratio=0.25)"
         )
     for name, value in arguments.items():
-        default = getattr(CompressionConfig, name) if name in FIELDS else None
+        default = DEFAULTS.get(name)
         if name not in FIELDS or type(value) is not type(default) or value != default:
             raise ArgumentError(
                 f"{name}={shown(value)} cannot go with config=, which states it already; pass "

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -18,11 +19,12 @@ from vidcompress.core.budget import (
     SEPARATORS,
     Budget,
     Policy,
+    Ratio,
     Separators,
     ratio_fraction,
 )
 from vidcompress.core.config.json_file import read_json, write_json
-from vidcompress.core.config.view_skipping import read_view_skipping
+from vidcompress.core.config.view_skipping import EncoderSaving, ViewSkipping, read_view_skipping
 from vidcompress.core.method import POSITIONS, Method, Positions
 from vidcompress.core.method_lookup import get_method, options_from_json, options_to_json, with_options
 from vidcompress.core.method_spec import fraction_text, parse_method_spec, read_fraction
@@ -33,8 +35,11 @@ FILE_NAME = "compression_config.json"
 VERSION = 1
 """Of the form of the file. A reader refuses any other."""
 
+DEFAULT_METHOD = "globalcom2"
+NO_SAVING: EncoderSaving = "off"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, init=False)
 class CompressionConfig:
     """How to compress: the method with its options, the budget, and what is done with separators, positions and views.
 
@@ -61,18 +66,42 @@ class CompressionConfig:
         BudgetError: a budget out of range, none, or two.
     """
 
-    method: Any = "globalcom2"
-    retention_ratio: float | str | Decimal | Fraction | None = None
+    method: Method
+    retention_ratio: float | Fraction | None = None
     max_tokens: int | None = None
     separators: Separators | None = None
     positions: Positions | None = None
     policy: Policy = "exact"
     max_views: int = 16
-    encoder_saving: Any = "off"
+    encoder_saving: ViewSkipping = ViewSkipping()
 
-    def __post_init__(self) -> None:
-        method, stated = read_method(self.method)
-        self._set(method=method, **stated)
+    def __init__(
+        self,
+        method: str | Method = DEFAULT_METHOD,
+        retention_ratio: Ratio | None = None,
+        max_tokens: int | None = None,
+        separators: Separators | None = None,
+        positions: Positions | None = None,
+        policy: Policy = policy,
+        max_views: int = max_views,
+        encoder_saving: EncoderSaving = NO_SAVING,
+    ) -> None:
+        chosen, stated = read_method(method)
+        given = {
+            "retention_ratio": retention_ratio,
+            "max_tokens": max_tokens,
+            "separators": separators,
+            "positions": positions,
+            "policy": policy,
+            "max_views": max_views,
+            "encoder_saving": encoder_saving,
+        }
+        self._set(method=chosen, **{**given, **stated})
+        self._check()
+
+    def _check(self) -> None:
+        """Check the fields as they were given, and put those in their place that are kept otherwise."""
+        method = self.method
         if method.name == "none" and self.retention_ratio is None and self.max_tokens is None:
             self._set(retention_ratio=1)
         budget = Budget(self.retention_ratio, self.max_tokens)
@@ -96,9 +125,16 @@ class CompressionConfig:
         )
 
     def _set(self, **values: Any) -> None:
-        """Fill fields in; only `__post_init__` does."""
+        """Fill fields in; only `__init__` does."""
         for name, value in values.items():
             object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        """The call that makes an equal one, without what has its default."""
+        values = {name: getattr(self, name) for name in FIELDS if name != "method"}
+        values["encoder_saving"] = str(self.encoder_saving)
+        texts = [f"{name}={value!r}" for name, value in values.items() if value != DEFAULTS[name]]
+        return f"CompressionConfig({', '.join([_short(self.method), *texts])})"
 
     @cached_property
     def budget(self) -> Budget:
@@ -138,7 +174,7 @@ class CompressionConfig:
             self.max_tokens,
         )
 
-    def replace(self, **changes: Any) -> CompressionConfig:
+    def replace(self, **changes: object) -> CompressionConfig:
         """Return a configuration that differs in what is named.
 
         Args:
@@ -157,7 +193,8 @@ class CompressionConfig:
             fields["method"] = with_options(self.method, options)
         if ("retention_ratio" in fields) != ("max_tokens" in fields):
             fields = {"retention_ratio": None, "max_tokens": None, **fields}
-        return dataclasses.replace(self, **fields)
+        changed: dict[str, Any] = fields  # checked by the class
+        return dataclasses.replace(self, **changed)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types, with `version` and all options of the method; `from_dict` reads an equal one of it.
@@ -180,7 +217,7 @@ class CompressionConfig:
         }
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> CompressionConfig:
+    def from_dict(cls, values: Mapping[str, object]) -> CompressionConfig:
         """Make a configuration of plain JSON types.
 
         Args:
@@ -206,8 +243,9 @@ class CompressionConfig:
             )
         fields = {name: value for name, value in values.items() if name in FIELDS}
         try:
-            method, stated = read_method(fields.pop("method", cls.method))
-            method = options_from_json(method, values.get("options", {}))
+            method, stated = read_method(fields.pop("method", DEFAULT_METHOD))
+            options: Any = values.get("options", {})
+            method = options_from_json(method, options)
             if "retention_ratio" in fields:
                 fields["retention_ratio"] = read_fraction(fields["retention_ratio"])
             return cls(**{**fields, **stated, "method": method})
@@ -252,7 +290,12 @@ class CompressionConfig:
             raise type(error)(f"{str(path)!r}: {text if len(text) <= 500 else text[:497] + '...'}") from error
 
 
-FIELDS = tuple(field.name for field in dataclasses.fields(CompressionConfig))
+DEFAULTS = {
+    name: parameter.default for name, parameter in inspect.signature(CompressionConfig).parameters.items()
+}
+"""Of each field, as callers may state it."""
+
+FIELDS = tuple(DEFAULTS)
 
 
 def read_method(method: Any, options: Mapping[str, Any] | None = None) -> tuple[Method, dict[str, Any]]:
@@ -274,6 +317,29 @@ def read_method(method: Any, options: Mapping[str, Any] | None = None) -> tuple[
             f"{option}={shown((options or {})[option])}: method={method!r} states it too; leave one of them out"
         )
     return get_method(name, **listed, **(options or {})), stated
+
+
+def _short(method: Method) -> str:
+    """A registered method as its name in quotes, with options that are not at their default; others as their repr."""
+    try:
+        if get_method(method.name) == method:
+            return repr(method.name)
+    except (ArgumentError, TypeError):  # not registered, or needs options
+        return repr(method)
+    changed = {
+        field.name: getattr(method, field.name)
+        for field in dataclasses.fields(method)
+        if getattr(method, field.name) != field.default
+    }
+    try:
+        listed = [
+            f"{name}={value if isinstance(value, str) else json.dumps(value)}"
+            for name, value in changed.items()
+        ]
+        text = f"{method.name}:{','.join(listed)}"
+        return repr(text) if read_method(text) == (method, {}) else repr(method)
+    except (ArgumentError, TypeError):
+        return repr(method)
 
 
 def _shortest(ratio: Fraction) -> float | Fraction:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from vidcompress.checks import is_number
 from vidcompress.core.method_spec import read_value
@@ -48,6 +48,10 @@ class ViewSkipping:
         return (
             kinds if not self.frames or numbers == (THRESHOLD, AREA) else f"{kinds}:{numbers[0]}:{numbers[1]}"
         )
+
+
+EncoderSaving: TypeAlias = Literal["off", "frames", "crops", "frames+crops"] | str | ViewSkipping
+"""The argument `encoder_saving`; a text may also state the numbers, as in "frames:0.2:0.05"."""
 
 
 def read_view_skipping(value: Any) -> ViewSkipping:

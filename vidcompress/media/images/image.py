@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import BinaryIO, TypeAlias
+
+from PIL.Image import Image
 
 from vidcompress.checks import MAX_FRAME_PIXELS, MAX_SIDE, whole_number
 from vidcompress.errors import MediaError, one_line
-from vidcompress.media.files import BUFFERS, borrowed, is_path, local_path
+from vidcompress.media.files import BUFFERS, ArrayLike, FileSource, borrowed, is_path, local_path
 from vidcompress.media.images.rgb import picture_from_array, scale_key, to_rgb
 from vidcompress.media.images.tiff import black_is_zero, grey_levels
 from vidcompress.media.sniff import HEAD_BYTES, instead_of_picture
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
 __all__ = ["ImageSource", "load_image", "local_path"]
 
-ImageSource = Any
+ImageSource: TypeAlias = FileSource | Image | ArrayLike
 """A path, bytes, a binary file object, a PIL image, or a uint8 array or tensor (height, width[, channel])."""
 
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")

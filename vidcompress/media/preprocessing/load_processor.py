@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
 
 import torch
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from vidcompress.core.foreign_arguments import LOADING, refuse
+from vidcompress.core.wrappers import Model
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.media.preprocessing.processor import Processor
 from vidcompress.media.preprocessing.processor_files import read_processor_files
 
 
 def load_processor(
-    model_or_path: Any,
+    model_or_path: str | os.PathLike[str] | Model,
     *,
     resize_device: str | torch.device | None = None,
-    tokenizer: Any = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     preset: str | None = None,
     local_files_only: bool = False,
     revision: str | None = None,
-    **unknown: Any,
+    **unknown: object,
 ) -> Processor:
     """Make the processor of a checkpoint, without torchvision and without running code from the checkpoint.
 

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-@dataclass
+@dataclass(repr=False)
 class Processor(StockProcessor):
     """Turns prompts, pictures and clips into the inputs of one model. Make one with `load_processor`.
 
@@ -88,6 +88,15 @@ class Processor(StockProcessor):
     preset: Preset | None = None
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
     config: Any = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        tokens = ", ".join(repr(token) for token in (self.image_token, self.video_token) if token is not None)
+        preset = f", preset={self.preset.name!r}" if self.preset is not None else ""
+        return (
+            f"Processor({self.family.model_type}, {tokens}, {type(self.tokenizer).__name__}, "
+            f"{self.geometry.image_size} px views, up to {len(self.geometry.canvases)} canvases{preset}, "
+            f"resize_device={str(self.resize_device)!r})"
+        )
 
     def __call__(
         self,

@@ -155,6 +155,9 @@ class ImagePart:
         inputs, _ = self._processor.prepare_images(*arrange_images(images))
         return BatchFeature(inputs)
 
+    def __repr__(self) -> str:
+        return f"ImagePart({self._processor!r})"
+
     @property
     def model_input_names(self) -> list[str]:
         """Keys that it may make."""

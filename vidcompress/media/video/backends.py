@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 from vidcompress.checks import word
 from vidcompress.errors import MediaError, SamplingError, VidcompressError, one_line, shown
@@ -18,6 +18,9 @@ from vidcompress.media.sniff import STILL, is_animated_container, is_still
 from vidcompress.media.video.frames import VideoFrames
 from vidcompress.media.video.partial_clip import Reread
 from vidcompress.media.video.sampling import Request
+
+BackendName: TypeAlias = Literal["auto", "pyav", "decord", "torchcodec", "pillow"] | str
+"""Name of a reader: one of the package's own, or another that `register_backend` made available."""
 
 
 class Backend(Protocol):

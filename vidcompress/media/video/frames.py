@@ -143,6 +143,13 @@ class VideoFrames:
     def __len__(self) -> int:
         return int(self.frames.shape[0])
 
+    def __repr__(self) -> str:
+        count, height, width, _ = self.frames.shape
+        return (
+            f"VideoFrames({shown(self.source)}, {count} of {self.total_frames} frames, {height} x {width}, "
+            f"{self.times[0]:.2f} to {self.times[-1]:.2f} of {self.duration:.2f} s, {self.fps:g} fps, {self.backend})"
+        )
+
     @classmethod
     def on(
         cls,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from vidcompress.checks import (
     DEFAULT_MAX_FRAMES,
@@ -15,15 +17,18 @@ from vidcompress.checks import (
     whole_number,
 )
 from vidcompress.errors import MediaError, SamplingError
-from vidcompress.media.files import is_encoded, is_path
-from vidcompress.media.video.backends import get_backend, open_source, reader_of
+from vidcompress.media.files import ArrayLike, FileSource, is_encoded, is_path
+from vidcompress.media.images.image import ImageSource
+from vidcompress.media.video.backends import BackendName, get_backend, open_source, reader_of
 from vidcompress.media.video.frames import VideoFrames, noted
 from vidcompress.media.video.partial_clip import whole
 from vidcompress.media.video.sampling import Request, check_request, pick, with_default
 
+logger = logging.getLogger(__name__)
+
 LIST = "<list of pictures>"
 
-VideoSource = Any
+VideoSource: TypeAlias = FileSource | Sequence[ImageSource] | ArrayLike | VideoFrames
 """A path, bytes, a binary file object, a folder of pictures, a list of pictures, a uint8 array, or VideoFrames."""
 
 
@@ -33,7 +38,7 @@ def read_video(
     num_frames: int | None = None,
     fps: float | None = None,
     max_frames: int = DEFAULT_MAX_FRAMES,
-    backend: str = "auto",
+    backend: BackendName = "auto",
     default_frames: int | None = None,
     source_fps: float = 1.0,
     max_pixels: int = MAX_FRAME_PIXELS,
@@ -114,7 +119,9 @@ def read_video(
 
 def _from_file(source: Any, request: Request, backend: str) -> VideoFrames:
     with open_source(source) as clip:
-        return noted(reader_of(clip, backend).read(clip, request), request)
+        frames = noted(reader_of(clip, backend).read(clip, request), request)
+        logger.debug("read %r", frames)
+        return frames
 
 
 def _subsample(clip: VideoFrames, request: Request) -> VideoFrames:

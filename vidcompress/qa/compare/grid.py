@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vidcompress.checks import flag, whole_number
+from vidcompress.core.budget import Ratio
 from vidcompress.core.config import CompressionConfig, read_config, read_view_skipping, takes_seed
 from vidcompress.core.method import Method
 from vidcompress.core.method_lookup import available_methods
@@ -39,7 +40,7 @@ def plan_comparison(
     item: Mapping[str, Any],
     methods: str | Sequence[str | Method] | None,
     *,
-    retention_ratios: float | str | Iterable[float | str] | None,
+    retention_ratios: Ratio | Iterable[Ratio] | None,
     max_tokens: int | Iterable[int] | None,
     controls: bool,
     repeats: int,
@@ -137,7 +138,7 @@ def make_grid(
 
 
 def read_budgets(
-    retention_ratios: float | str | Iterable[float | str] | None, max_tokens: int | Iterable[int] | None
+    retention_ratios: Ratio | Iterable[Ratio] | None, max_tokens: int | Iterable[int] | None
 ) -> list[dict[str, Any]]:
     """Turn lists of ratios or of token counts into the budgets of the columns, without repetitions.
 

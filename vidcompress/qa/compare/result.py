@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vidcompress.errors import shown
 from vidcompress.qa.compare.row import ComparisonRow
 
 if TYPE_CHECKING:
@@ -108,6 +109,13 @@ class Comparison:
             "warmed_up": self.warmed_up,
             **({} if provenance is None else {"provenance": dict(provenance)}),
         }
+
+    def __repr__(self) -> str:
+        methods = list(dict.fromkeys(row.label for row in self.rows))
+        return (
+            f"Comparison({shown(self.question)}, model={self.model!r}, rows={len(self.rows)}, "
+            f"methods=[{shown(', '.join(methods), 120)[1:-1]}])"
+        )
 
     def __str__(self) -> str:
         return self.table().text(STR_WIDTH)

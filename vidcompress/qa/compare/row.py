@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vidcompress.errors import shown
 from vidcompress.qa.answer import Answer
 
 TIMES = ("encode", "compress", "prefill", "first_token", "generate", "total")
@@ -74,6 +75,14 @@ class ComparisonRow:
         if self.max_tokens is not None:
             return f"{self.max_tokens} tokens"
         return "all" if self.label == "none" else f"{self.retention_ratio:g}"
+
+    def __repr__(self) -> str:
+        if self.answer is None:
+            return f"ComparisonRow({self.label!r}, {self.budget_text}, no answer: {shown(self.note)})"
+        return (
+            f"ComparisonRow({self.label!r}, {self.budget_text}, {shown(self.answer.text)}, kept={self.kept} of "
+            f"{self.total}, first_token={self.median_ms.get('first_token', 0.0):.1f} ms)"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row as JSON types."""

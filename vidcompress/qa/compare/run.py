@@ -11,7 +11,7 @@ from typing import Any
 from vidcompress.core.devices import input_device
 from vidcompress.core.timing import Phases
 from vidcompress.errors import BudgetError
-from vidcompress.loading.resources import embedded_models
+from vidcompress.loading.resources import model_name
 from vidcompress.progress import question_progress
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.compare.grid import Variant
@@ -108,20 +108,13 @@ def run_comparison(
         shared_ms=shared_ms,
         runs=max(1, repeats - 1),
         warmed_up=repeats > 1,
-        model=_name(model),
+        model=model_name(model),
         settings={
             "dtype": str(model.dtype).removeprefix("torch."),
             "device": str(input_device(model)),
             "attn_implementation": str(getattr(model.config, "_attn_implementation", "")),
         },
     )
-
-
-def _name(model: Any) -> str:
-    """Name of the model: that of an embedded model, else the folder or hub id it was loaded from."""
-    source = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
-    embedded = {str(folder): name for name, folder in embedded_models().items()}
-    return embedded.get(source, source)
 
 
 def _first_run(row: _Runs, run: Callable[[Variant], Answer], skipped: dict[str, str]) -> Answer | None:

@@ -66,6 +66,15 @@ class Estimate:
     memory: Memory
     time_s: dict[str, dict[str, float]] = field(repr=False)
 
+    def __repr__(self) -> str:
+        asked = {"retention_ratio": self.retention_ratio, "max_tokens": self.max_tokens}
+        budget = "".join(f", {name}={value:g}" for name, value in asked.items() if value is not None)
+        tokens = f"{self.visual['sent']} of {self.visual['total']} tokens"
+        return (
+            f"Estimate({self.model!r}, {self.method!r}{budget}, {tokens}, "
+            f"prefill {self.prefill_flops['everything'] / 1e12:.2f} TFLOP, peak {self.memory_bytes / 1e9:.2f} GB)"
+        )
+
     @property
     def memory_bytes(self) -> int:
         """Peak memory in bytes, weights included."""

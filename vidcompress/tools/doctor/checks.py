@@ -88,6 +88,9 @@ class Diagnosis:
         lines = [f"broken: {check.topic}, {check.name}: {check.detail}" for check in self.problems]
         return lines or ["all that is needed works"]
 
+    def __repr__(self) -> str:
+        return f"Diagnosis({len(self.checks)} checks, {len(self.problems)} problems)"
+
     def __str__(self) -> str:
         lines: list[str] = []
         for topic in dict.fromkeys(check.topic for check in self.checks):

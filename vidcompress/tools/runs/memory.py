@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import resource
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -28,5 +28,14 @@ def peak_bytes(device: torch.device) -> int:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
     except (OSError, StopIteration, ValueError):
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return most if sys.platform == "darwin" else most * 1024
+        return resident_peak()
+
+
+def resident_peak() -> int:
+    """Most memory in bytes that this process has had resident since it began."""
+    try:
+        resource = import_module("resource")
+    except ImportError:  # Windows; accelerate brings psutil
+        return int(import_module("psutil").Process().memory_info().peak_wset)
+    most = int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return most if sys.platform == "darwin" else most * 1024

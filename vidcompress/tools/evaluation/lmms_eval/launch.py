@@ -40,6 +40,10 @@ _PACKAGE = Path(__file__).resolve().parents[3]
 _FOLDER = "vidcompress.tools.evaluation.lmms_eval"
 
 
+SERVED = os.name == "posix"
+"""Whether this system has the process groups by which a silent lmms-eval is ended."""
+
+
 class LmmsError(VidcompressError, RuntimeError):
     """A run of lmms-eval failed; the message ends with its last output."""
 
@@ -95,6 +99,10 @@ def run_lmms(
     if limit is not None:
         whole_number("limit", limit)
     positive("silence", silence, "seconds")
+    if not SERVED:
+        raise LmmsError(
+            "lmms-eval runs on Linux and macOS only; start it there, or use a task of vidcompress"
+        )
     if find_spec("lmms_eval") is None:
         raise LmmsError(
             f"lmms-eval is not installed; {how_to_install('eval')}, or pip install --no-deps lmms-eval==0.7.3"

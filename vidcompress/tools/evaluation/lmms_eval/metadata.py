@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import resource
 from typing import Any
 
 import torch
 
 from vidcompress.qa.visual_qa import VisualQA
 from vidcompress.tools.evaluation.lmms_eval.frame_rules import FrameRule
+from vidcompress.tools.runs.memory import resident_peak
 
 _COMMIT = re.compile(r"@([0-9a-f]{40})/")
 
@@ -58,6 +58,4 @@ def run_metadata(qa: VisualQA, rule: FrameRule, batch_size: int) -> dict[str, An
 
 def peak_memory(device: torch.device) -> int:
     """Peak memory of this process in bytes: on the GPU where the model is on one, else resident."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else resident_peak()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vidcompress.checks import flag, is_whole, positive, whole_number, word
-from vidcompress.core.config import DEFAULT_RATIO, CompressionConfig, read_config
+from vidcompress.core.config import DEFAULT_METHOD, DEFAULT_RATIO, CompressionConfig, read_config
 from vidcompress.core.foreign_arguments import LOADING, SAMPLING, refuse
 from vidcompress.core.method_lookup import options_of
 from vidcompress.core.method_spec import parse_method_spec
@@ -50,7 +50,7 @@ class LmmsSettings:
     """
 
     pretrained: str
-    method: str = CompressionConfig.method
+    method: str = DEFAULT_METHOD
     retention_ratio: float | str | None = None
     max_tokens: int | None = None
     max_frames_num: int | None = None
@@ -105,7 +105,7 @@ def read_settings(given: Mapping[str, Any]) -> LmmsSettings:
     for name in ("pretrained", "method", "video_backend", "journal", "device"):
         if name in values:
             word(name, values[name], "globalcom2" if name == "method" else "owner/name")
-    method, listed = parse_method_spec(values.get("method", CompressionConfig.method))
+    method, listed = parse_method_spec(values.get("method", DEFAULT_METHOD))
     options = {**listed, **{name: values.pop(name) for name in sorted(values) if name in _COMPRESSION - _OWN}}
     loading = {name: values.pop(name) for name in sorted(values) if name in _LOADING}
     loading |= {name: str(loading[name]) for name in _NAMES if is_whole(loading.get(name))}

@@ -64,6 +64,13 @@ class ResultRow:
     limit: int | None
     path: Path
 
+    def __repr__(self) -> str:
+        score = f"{self.main}={self.value:.4g}" if self.value is not None else f"no {self.main}"
+        return (
+            f"ResultRow({self.model!r}, {self.task!r}, {self.method!r}, {self.budget}, {score}, "
+            f"{self.questions} questions, {self.failed} failed)"
+        )
+
     @property
     def value(self) -> float | None:
         """The main score; None where the budget is out of reach or no question was answered."""

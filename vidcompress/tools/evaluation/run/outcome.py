@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vidcompress.errors import shown
 from vidcompress.tools.evaluation.run.sweep import SweepRow
 
 
@@ -26,6 +27,12 @@ class RowOutcome:
     error: str | None = None
     resumed: int = 0
     complete_before: bool = False
+
+    def __repr__(self) -> str:
+        main = None if self.result is None else self.result.get("main")
+        score = "no score" if main is None else f"{main}={(self.result or {})['scores'].get(main)}"
+        error = "" if self.error is None else f", error={shown(self.error)}"
+        return f"RowOutcome({self.row.id!r}, {score}, failed={self.failed}, resumed={self.resumed}{error})"
 
     @property
     def failed(self) -> int:

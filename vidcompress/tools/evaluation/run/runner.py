@@ -323,23 +323,24 @@ class Runner:
         if not self.ranks.first:
             yield
             return
-        import fcntl
+        from filelock import FileLock, Timeout
 
+        lock = FileLock(self.out / ".lock", timeout=0)
         try:
             self.out.mkdir(parents=True, exist_ok=True)
-            lock = (self.out / ".lock").open("w")
+            lock.acquire()
+        except Timeout as error:
+            raise ArgumentError(
+                f"out={str(self.out)!r}: another run is at work in this folder; wait for it or choose another"
+            ) from error
         except OSError as error:
             raise JournalError(
                 f"out={str(self.out)!r} cannot be used: {one_line(error)}; choose another folder"
             ) from error
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise ArgumentError(
-                    f"out={str(self.out)!r}: another run is at work in this folder; wait for it or choose another"
-                ) from error
+        try:
             yield
+        finally:
+            lock.release()
 
 
 def _failed_policy(result: Mapping[str, Any]) -> str | None:
