@@ -16,6 +16,7 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from PIL import Image
 from documents import BLOCK, ROOT, block_of, documents, name_of
 from readme_figures import figures_table
 from vidcompress.cli.listings import method_entries
+from vidcompress.core.method import METHODS
 
 COST = re.compile(r"(<!-- selection -->)\n.*?(<!-- /selection -->)", flags=re.DOTALL)
 COST_FILE = ROOT / "docs" / "results" / "bench_select.json"
@@ -57,7 +59,19 @@ def refreshed(text: str, page: Path) -> str:
         Path("examples").symlink_to(ROOT / "examples")
         with Image.open(ROOT / "examples" / "scene.png") as scene:
             scene.convert("RGB").save("photo.jpg")
-        return BLOCK.sub(one, text)
+        with _registered_methods():
+            return BLOCK.sub(one, text)
+
+
+@contextlib.contextmanager
+def _registered_methods() -> Iterator[None]:
+    """Forget at the end what snippets registered: other pages list the methods that come with the package."""
+    before = dict(METHODS._classes)
+    try:
+        yield
+    finally:
+        METHODS._classes.clear()
+        METHODS._classes.update(before)
 
 
 def with_tables(text: str, page: Path) -> str:

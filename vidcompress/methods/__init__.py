@@ -14,10 +14,12 @@ from vidcompress.core.pruning.method import Between, InLLMMethod, visual_attenti
 from vidcompress.core.reductions import FeatureBatch
 from vidcompress.core.selection import Selection, with_separators
 from vidcompress.core.tokens import Evidence, VisualTokens
+from vidcompress.core.visual_report import Allotment
 from vidcompress.errors import warn_once
 from vidcompress.registry.discovery import import_modules
 
 __all__ = [
+    "Allotment",
     "Between",
     "Evidence",
     "FeatureBatch",
