@@ -66,6 +66,7 @@ def refreshed(text: str, page: Path) -> str:
 @contextlib.contextmanager
 def _registered_methods() -> Iterator[None]:
     """Forget at the end what snippets registered: other pages list the methods that come with the package."""
+    METHODS.names()  # which finds them all
     before = dict(METHODS._classes)
     try:
         yield
