@@ -186,7 +186,12 @@ class Report:
 
         Args:
             width: most columns of a line; None breaks no line, but where a kind has more than 12 views.
+
+        Raises:
+            ArgumentError: the width is no whole number of at least 1.
         """
+        if width is not None:
+            whole_number("width", width, least=1)
         lines = [self._head()]
         where = "" if self.inside is None else " sent to the language model"
         for number, visual in enumerate(self.visuals):
