@@ -76,7 +76,7 @@ def test_a_snippet_that_prints_something_else_is_found() -> None:
     assert refreshed(page, ROOT / "docs" / "p.md") == page.replace("# 3", "# 2")
     file = page.replace("# P", "In `a/b.py`:")
     assert refreshed(file, ROOT / "docs" / "p.md") == file
-    with pytest.raises(ZeroDivisionError) as error:
+    with pytest.raises(ZeroDivisionError, match="division") as error:
         refreshed("\n\n```python\n1 / 0\n```\n", ROOT / "docs" / "p.md")
     assert error.value.__notes__ == ["in the snippet of docs/p.md, line 3"]
 

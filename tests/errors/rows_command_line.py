@@ -281,7 +281,7 @@ ROWS = [
     ),
     ask("quantization", "--quantization", "2bit", message="quantization='2bit': must be one of 4bit, 8bit"),
     ask("overlay", "--overlay", "kept.png", message="there is nothing to draw over; add a picture or a clip"),
-    ask("overlay", "--image", "a.png", "--overlay", "kept.gif", message="a picture is not animated"),
+    ask("overlay", "--image", "a.png", "--overlay", "kept.bmp", message="must end in .png, .jpg or .webp"),
     ask(
         "overlay",
         "--image",

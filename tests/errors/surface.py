@@ -135,6 +135,7 @@ def calls(here: SimpleNamespace) -> dict[str, tuple[Call, dict[str, Any]]]:
         "Answer.animation": (here.answer.animation, {}),
         "draw_overlay": (vidcompress.draw_overlay, {"report": here.answer.report, "picture": here.picture}),
         "Report.for_row": (here.answer.report.for_row, {}),
+        "Report.text": (here.answer.report.text, {}),
         "View": (vidcompress.View, {"kind": "frame", "rows": 2, "cols": 2}),
         "Evidence": (vidcompress.Evidence, {"quantity": "cls_logits"}),
         "Layout": (

@@ -149,7 +149,7 @@ ASK = ("ask", "--question", "what?")
         (
             (*ASK, "--image", "a.png", "--overlay", "kept.MP4"),
             2,
-            "name a .png, .jpg or .webp, or ask about --video",
+            "name a .png, .jpg or .webp, or ask about a clip",
         ),
         ((*ASK, "--video", "a.mp4", "--overlay", "kept.avi"), 2, "or for a clip in .gif or .mp4"),
         ((*ASK, "--image", "a.png", "--overlay", "no/such/kept.png"), 2, "its folder does not exist"),

@@ -72,7 +72,7 @@ def test_one_line_and_the_exit_code_of_a_shell(
     owner, _, cls = where.rpartition(".")
     target = getattr(import_module(owner), cls) if cls[0].isupper() else import_module(where)
     monkeypatch.setattr(target, name, interrupted)
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(SystemExit, match="^130$") as stop:
         main([*way.partition(" with ")[0].split(), *words])
     out, err = capsys.readouterr()
     assert (stop.value.code, out, err) == (130, "", f"{LINE}{kept}\n")

@@ -84,8 +84,8 @@ def test_using_changes_only_what_is_named() -> None:
         ({"question": "q", "images": "a.png"}, "images must be a list, got str"),
         ({"question": "q", "video": []}, "video is an empty list"),
         (
-            {"question": "q", "picture": "a"},
-            r"unknown keys \['picture'\]; allowed are question, image, images, video",
+            {"question": "q", "colour": "a"},
+            r"unknown keys \['colour'\]; allowed are question, image, images, video",
         ),
         ("what?", "must be a dict with the keys"),
     ],

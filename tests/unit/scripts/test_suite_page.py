@@ -60,7 +60,7 @@ def words(capsys: pytest.CaptureFixture[str], *given: str) -> str:
 
 def test_the_command_line_lists_makes_and_points(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     listed = words(capsys, "list")
-    assert all(f"{name} " in listed for name in BENCHMARKS) and "num_frames = 256" in listed
+    assert all(f"{name}\n" in listed for name in BENCHMARKS) and "num_frames = 256" in listed
     found = json.loads(words(capsys, "list", "--json"))["benchmarks"]
     assert {entry["name"]: entry["questions"] for entry in found} == {
         name: benchmark.questions for name, benchmark in BENCHMARKS.items()
