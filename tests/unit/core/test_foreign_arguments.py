@@ -61,7 +61,7 @@ def test_options_of_methods_are_no_arguments_of_generate(qa: VisualQA) -> None:
 
 
 def test_a_token_is_not_shown() -> None:
-    with pytest.raises(ArgumentError) as caught:
+    with pytest.raises(ArgumentError, match="token") as caught:
         VisualQA.from_pretrained("owner/name", token="hf_secret")
     assert "hf_secret" not in str(caught.value)
     with pytest.raises(ArgumentError, match="cache_dir='hf_secret'"):  # others are
