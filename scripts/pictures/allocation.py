@@ -36,7 +36,8 @@ def draw(path: Path) -> dict[str, Any]:
     said = [
         f"{answer.report.kept} of {answer.report.total} tokens: '{answer.text}'" for answer in (whole, part)
     ]
-    card.text("      ".join(said), MARGIN, 78, 27, faint=True)
+    rest = f"({visual.separators_kept} of {visual.separators_total} newlines among them)"
+    card.text("      ".join([*said, rest]), MARGIN, 78, 27, faint=True)
     small = thumbnail.render(CROP)
     card.panel(image.resize(small.size), MARGIN, TOP)
     card.panel(small, MARGIN, TOP + ROW)
@@ -57,7 +58,7 @@ def draw(path: Path) -> dict[str, Any]:
         share = view.share or 0.0
         lines = [
             f"crop {number + 1}: {view.kept} of {view.total}",
-            f"sum {view.importance:.1f}, {100 * share:.0f} % of budget",
+            f"sum {view.importance:.1f}, {100 * share:.0f} % of what views get",
         ]
         card.text(lines[0], left, below, 30)
         card.text(lines[1], left, below + LINE, 24, faint=True)
@@ -70,7 +71,7 @@ def draw(path: Path) -> dict[str, Any]:
         "picture": f"generated: held-out shapes scene {SEED}, {SIZE[0]} x {SIZE[1]} pixels to the model",
         "model": "tiny-next",
         "question": QUESTION,
-        "captions": [*said, *captions],
+        "captions": [*said, rest, *captions],
         "views": [view.to_dict() for view in visual.views],
         "remark": "options are the defaults. Crop j of n keeps the share R (1 + sigma_j - 1 / n) of its tokens, "
         "with sigma the softmax of the sums over tau = 10: from R (1 - 1 / n) where sigma is 0 to R (2 - 1 / n) where "

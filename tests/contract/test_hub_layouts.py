@@ -251,7 +251,7 @@ def test_damaged_files_give_one_clear_error(damage: str, where: str, hub: Path) 
 def test_a_name_that_is_not_there(hub: Path) -> None:
     with pytest.raises(
         ArgumentError,
-        match="'owner/nothing' does not load: config.json is neither on the hub nor in its cache",
+        match="'owner/nothing' does not load: its config.json is not in the cache of the hub, and the hub has none or cannot be reached",
     ):
         load_model("owner/nothing", device="cpu")
 

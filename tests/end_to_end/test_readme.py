@@ -45,4 +45,4 @@ def test_a_named_checkpoint_stands_before_the_embedded_one() -> None:
     assert HUB.search(first)
     assert not HUB.search(second)
     between = README.partition(first)[2].partition(second)[0]
-    assert "coloured shapes and\ndigits, and nothing else" in between
+    assert "coloured\nshapes and digits, and nothing else" in between

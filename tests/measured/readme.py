@@ -9,6 +9,7 @@ from shapes_accuracy.overview import cells_of
 from vidcompress.cli.listings import method_entries
 
 from .accuracy import CLIP, IMAGE, NEXT, behind, clear, kind, row_of, singles
+from .cost import layers_left
 from .said import ROOT, holds, result, says
 
 README = "README.md"
@@ -59,7 +60,7 @@ def how_many_methods() -> str:
 def first_try() -> str:
     rows = [row for row in result("bench_select")["rows"] if row["method"] == "globalcom2"]
     holds(len(rows) == 2 and all(row["share_of_encoder"] < 0.001 for row in rows), "selection takes no time")
-    return "| `globalcom2` | it needs almost no time, and no CLS token |"
+    return "| `globalcom2` | it adds almost no time, and needs no CLS token in the encoder |"
 
 
 @says(README)
@@ -67,7 +68,7 @@ def a_tenth() -> str:
     columns = [(name, 0.1) for name in (NEXT, CLIP, IMAGE)]
     holds(all(behind(*column, "divprune") < 1 for column in columns), "divprune is first or close to it")
     holds(any(behind(*column, "divprune") == 0 for column in columns), "somewhere it is first")
-    return "| `divprune` | it is the best single method there or close to it; it takes longer to choose |"
+    return "| `divprune` | it is the best single method there or close to it, but slower to select |"
 
 
 @says(README)
@@ -98,7 +99,7 @@ def what_suffers() -> str:
         )
         holds(kept > moved + 0.1, f"{of} gains")
     return (
-        "At a tenth, counting loses most, then place on pictures, and order and direction on clips; "
+        "At a tenth, counting suffers most, followed by place in pictures, and by order and direction in clips; "
         '`positions="original"` helps with place and direction.'
     )
 
@@ -114,4 +115,15 @@ def losses(name: str) -> list[str]:
 def what_it_is_measured_on() -> str:
     for name in (CLIP, IMAGE):
         holds(result(name)["rows"][0]["questions"] == 1000, "1,000 questions")
-    return "1,000 questions for each figure"
+    return "Answers are those of the test model, 1,000 questions for each figure."
+
+
+@says(README)
+def what_the_clock_was_read_on() -> str:
+    plans = [result("bench_cpu")["cases"][case]["plan"] for case in ("image", "video")]
+    holds({plan["geometry"] for plan in plans} == {"llava-onevision-0.5b"}, "the model")
+    (size,), (frames,) = plans[0]["sizes"], plans[1]["frames"]
+    return (
+        f"on LLaVA-OneVision-0.5B cut to {layers_left()} with random weights (a picture of {size[0]} x {size[1]} "
+        f"pixels, {frames} frames)."
+    )

@@ -195,7 +195,7 @@ def _config(source: str, where: dict[str, Any]) -> tuple[Any, dict[str, str] | N
         lack = (
             "it holds no config.json"
             if os.path.isdir(source)
-            else "config.json is neither on the hub nor in its cache"
+            else "its config.json is not in the cache of the hub, and the hub has none or cannot be reached"
         )
         raise ArgumentError(
             f"model={source!r} does not load: {lack}; pass the folder or hub id of a transformers model with "

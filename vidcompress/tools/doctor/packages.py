@@ -15,7 +15,12 @@ from packaging.specifiers import SpecifierSet
 from vidcompress.loading.distribution import checkout, how_to_install, namesake, stated
 from vidcompress.loading.versions import NEWEST_TESTED, beyond_tested
 
-MODULES = {"pillow": "PIL", "flash-attn": "flash_attn", "lmms-eval": "lmms_eval"}
+MODULES = {
+    "flash-attn": "flash_attn",
+    "lmms-eval": "lmms_eval",
+    "myst-parser": "myst_parser",
+    "pillow": "PIL",
+}
 """Import names, where they differ."""
 OPTIONAL = ("torchcodec", "bitsandbytes", "flash-attn", "torchvision")
 """Optional packages beside the extras."""
