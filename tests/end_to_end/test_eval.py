@@ -541,7 +541,7 @@ def test_a_sweep_file_and_what_is_said_over_it(capsys, tmp_path):
         capsys, "--out", tmp_path / "out", "--max-tokens", "9", "--dtype", "float32", path, "--dry-run"
     )
     assert code == 0
-    names = [line.split()[1] for line in out.splitlines()[1:]]
+    names = [line.split()[1] for line in out.splitlines() if "--" in line]
     assert [name.startswith("tiny-next--data_") for name in names] == [True, True]
     assert [name.split("--")[2:4] for name in names] == [["none", "1.0"], ["random", "9"]]
 

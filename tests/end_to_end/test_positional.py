@@ -195,3 +195,15 @@ def test_ctrl_c_while_a_model_is_loaded(image: Path) -> None:
     os.close(terminal)
     assert (process.returncode, out) == (130, b"")
     assert shown.count("vidcompress: interrupted\r\n") == 1 and "Traceback" not in shown
+
+
+@pytest.mark.parametrize("head", [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"RIFF\x10\x00\x00\x00WEBPVP8 "])
+def test_a_damaged_picture_is_called_a_picture(
+    head: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken"
+    broken.write_bytes(head + b"junk" * 40)
+    with pytest.raises(SystemExit, match="^1$|^2$"):
+        main(["ask", "what?", str(broken)])
+    said = capsys.readouterr().err
+    assert "--image" not in said and "picture" in said

@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from vidcompress.qa.animation import Animation
 
 STILL = (".png", ".jpg", ".jpeg", ".webp")
-ANIMATED = (".gif", ".mp4")
 
 
 def ask(
@@ -163,7 +162,9 @@ def ask(
             answer = qa.ask(
                 asked.question, images=asked.images or None, video=asked.video, max_new_tokens=max_new_tokens
             )
-        draw = answer.animation if overlay and overlay.suffix.lower() in ANIMATED else answer.overlay
+        from vidcompress.qa.animation import ENDINGS
+
+        draw = answer.animation if overlay and overlay.suffix.lower() in ENDINGS else answer.overlay
         pictures = [draw(index) for index in range(len(answer.media))] if overlay else []
         drawn = save_pictures(pictures, overlay) if overlay else []
     said = say_remarks(answer.report.notes)
@@ -173,7 +174,9 @@ def ask(
     else:
         _print(answer, entry, said)
     if explain:
-        print(answer.report.explain(), file=sys.stderr)
+        from vidcompress.table import terminal_width
+
+        print(answer.report.explain(terminal_width(stderr=True)), file=sys.stderr)
 
 
 def check_numbers(max_new_tokens: int, seed: int | None) -> None:
@@ -217,16 +220,18 @@ def check_overlay(path: Path | None, media: bool, *, animated: bool | None = Non
 
     if path is None:
         return
+    from vidcompress.qa.animation import ENDINGS
+
     if not media:
         raise ArgumentError(
             f"--overlay={str(path)!r}: there is nothing to draw over; add a picture or a clip"
         )
-    if path.suffix.lower() in ANIMATED and animated is False:
+    if path.suffix.lower() in ENDINGS and animated is False:
         raise ArgumentError(
             f"--overlay={str(path)!r}: a picture is not animated, only a clip alone is; name a .png, .jpg or .webp, or "
             "ask about a clip without pictures"
         )
-    if path.suffix.lower() not in (*STILL, *(ANIMATED if animated else ())):
+    if path.suffix.lower() not in (*STILL, *(ENDINGS if animated else ())):
         more = "" if animated is None else ", or for a clip in .gif or .mp4"
         raise ArgumentError(f"--overlay={str(path)!r}: must end in .png, .jpg or .webp{more}")
     if path.is_dir() or not path.absolute().parent.is_dir():
@@ -288,7 +293,9 @@ def _print(answer: Answer, entry: dict[str, Any], said: list[str]) -> None:
     from vidcompress.table import terminal_width
 
     # Lines are not broken: a pipe would get an answer broken at 80 columns.
-    out, err = (Console(stderr=stderr, highlight=False, soft_wrap=True) for stderr in (False, True))
+    out, err = (
+        Console(stderr=stderr, highlight=False, emoji=False, soft_wrap=True) for stderr in (False, True)
+    )
     out.print(answer.text, style="bold", markup=False)
     if not answer.text:
         err.print("(no words)", style="dim", markup=False)

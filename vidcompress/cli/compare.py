@@ -155,7 +155,7 @@ def compare(
         if overlay is not None:
             save_pictures([comparison.overlay()], overlay)
         entry = comparison.to_dict(provenance()) if as_json else {}
-    if comparison.baseline.answer is not None:
+    if as_json and comparison.baseline.answer is not None:  # else below the table
         say_remarks(comparison.baseline.answer.report.notes)
     if as_json:
         typer.echo(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vidcompress.checks import whole_number
 from vidcompress.core.visual_report import ViewReport, VisualReport
-from vidcompress.table import paragraph
+from vidcompress.table import Table, paragraph
 
 if TYPE_CHECKING:
     from vidcompress.core.pruning.report import PruningReport
@@ -114,45 +115,50 @@ class Report:
         ]
         return {"total": self.total, "budget": self.budget, "kept": self.kept, "per_view": per_view}
 
-    def explain(self) -> str:
+    def explain(self, width: int | None = None) -> str:
         """Return a table for each image and video: what the commander said of each view, and what the view got.
 
         `share` is the part of the budget that the method wanted the view to have, `wanted` the same in tokens, and
         `kept` what was sent.
-        """
-        return "\n".join(line for number in range(len(self.visuals)) for line in self._explained(number))
 
-    def _explained(self, number: int) -> list[str]:
-        """The lines of one table."""
+        Args:
+            width: most columns of a line; None breaks no line.
+
+        Raises:
+            ArgumentError: the width is no whole number of at least 1.
+        """
+        if width is not None:
+            whole_number("width", width, least=1)
+        parts = [self._explained(number, width) for number in range(len(self.visuals))]
+        if self.inside is not None:
+            parts.append(f"inside, {self.inside}")
+        return "\n".join(parts)
+
+    def _explained(self, number: int, width: int | None) -> str:
+        """Table of one visual input, with what it says below a head line."""
         visual = self.visuals[number]
-        lines = [
-            f"{visual.modality} {number}: {_share(visual.kept, visual.total)} visual tokens, {self.method}"
-        ]
-        if visual.importance_meaning:
-            lines.append(f"  commander: {visual.importance_meaning}")
-        elif visual.allotment is None:
-            lines.append("  no commander: the method picks tokens and does not weigh views")
-        elif visual.is_even:
-            lines.append(
-                "  no commander: the method allots evenly, every view keeps the same part of its tokens"
-            )
-        else:
-            lines.append("  no commander: the method weighs the views by a rule of its own")
-        stated = visual.allotment is not None
-        lines.append(
-            f"  {'view':<18}" + f"{'commander':>12}{'share':>9}{'wanted':>9}" * stated + f"{'kept':>12}"
-        )
+        sent = f"{_share(visual.kept, visual.total)} visual tokens{self._where}"
+        lines = [f"{visual.modality} {number}: {sent}, {self.method}", f"  {_commander(visual)}"]
         tokens = sum(view.kept for view in visual.views)
+        rows = []
         for name, view in zip(_view_names(visual), visual.views, strict=True):
             said = "" if view.importance is None else f"{view.importance:.4g}"
-            ours = (
-                ("", "")
-                if view.share is None
-                else (f"{100 * view.share:.1f} %", f"{tokens * view.share:.1f}")
-            )
-            cells = f"{said:>12}{ours[0]:>9}{ours[1]:>9}" * stated
-            lines.append(f"  {name:<18}{cells}{f'{view.kept}/{view.total}':>12}")
-        return lines
+            share = "" if view.share is None else f"{100 * view.share:.1f} %"
+            in_tokens = "" if view.share is None else f"{tokens * view.share:.1f}"
+            stated = [said, share, in_tokens] if visual.allotment is not None else []
+            rows.append([name, *stated, f"{view.kept}/{view.total}"])
+        head = ["commander", "share", "wanted"] if visual.allotment is not None else []
+        table = Table.of_lines(["view", *head, "kept"], rows).text(
+            None if width is None else max(1, width - 2)
+        )
+        return "\n".join(
+            [*(paragraph(line, width, hanging=4) for line in lines), textwrap.indent(table, "  ")]
+        )
+
+    @property
+    def _where(self) -> str:
+        """What the counts of visual inputs are counts of, where a method goes on inside the language model."""
+        return "" if self.inside is None else " sent to the language model"
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the kept positions as JSON types."""
@@ -193,9 +199,8 @@ class Report:
         if width is not None:
             whole_number("width", width, least=1)
         lines = [self._head()]
-        where = "" if self.inside is None else " sent to the language model"
         for number, visual in enumerate(self.visuals):
-            lines.append(f"  {visual.modality} {number}: {_share(visual.kept, visual.total)}{where}")
+            lines.append(f"  {visual.modality} {number}: {_share(visual.kept, visual.total)}{self._where}")
             lines += [f"    {line}" for line in _view_lines(visual, width)]
         if self.inside is not None:
             lines.append(f"  inside, {self.inside}")
@@ -223,6 +228,17 @@ def _share(kept: float, total: int) -> str:
         + f" of {total}"
         + (f" ({100 * kept / total:.1f} %)" if total else "")
     )
+
+
+def _commander(visual: VisualReport) -> str:
+    """What the commander is, or that there is none."""
+    if visual.importance_meaning:
+        return f"commander: {visual.importance_meaning}"
+    if visual.allotment is None:
+        return "no commander: the method states no share for a view"
+    if visual.is_even:
+        return "no commander: the method allots evenly, every view keeps the same part of its tokens"
+    return "no commander: the method weighs the views by a rule of its own"
 
 
 def _view_names(visual: VisualReport) -> list[str]:

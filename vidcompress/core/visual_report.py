@@ -206,7 +206,9 @@ class VisualReport:
     @property
     def importance_meaning(self) -> str:
         """What `ViewReport.importance` is; empty where no view has one."""
-        return "" if self.allotment is None or self.allotment.importance is None else self.allotment.meaning
+        if self.allotment is None or all(word is None for word in self._said[0]):
+            return ""
+        return self.allotment.meaning
 
     @property
     def is_even(self) -> bool:

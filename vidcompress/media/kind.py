@@ -44,6 +44,10 @@ def media_kind(source: str | os.PathLike[Any]) -> Kind:
     if kind is not None:
         return kind
     head = clip.head()
+    if (
+        still and instead_of_picture(head) is None
+    ):  # a format that Pillow reads; loading says how it is damaged
+        return "image"
     try:
         with clip.opened() as stream:
             check_tables(stream, path)

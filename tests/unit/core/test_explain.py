@@ -171,7 +171,7 @@ def test_methods_without_a_commander_say_so() -> None:
     uniform = explained("globalcom2", tokens, allocation="uniform")
     assert "allots evenly" in table_of(uniform, "globalcom2")[1]
     drawn = explained("random", tokens)
-    assert "picks tokens and does not weigh views" in table_of(drawn, "random")[1]
+    assert "the method states no share for a view" in table_of(drawn, "random")[1]
     assert all(view.importance is None and view.share is None for view in drawn.views)
     assert table_of(drawn, "random")[2].split() == ["view", "kept"]
     assert "share" not in drawn.to_dict()["per_view"][0] and "importance" not in drawn.to_dict()
@@ -227,3 +227,20 @@ def test_nothing_is_read_from_the_device_before_it_is_asked_for(monkeypatch: pyt
     )
     with pytest.raises(AssertionError, match="reads the tensor"):
         _ = visual.views
+
+
+def test_methods_that_keep_everything_or_merge_say_no_more_than_they_state() -> None:
+    for method in ("none", "pool", "visionzip"):
+        visual = explained(method, make_tokens(IMAGES["two by two"]))
+        (line,) = [
+            line for line in table_of(visual, method) if "commander:" in line or "no commander" in line
+        ]
+        assert line == "  no commander: the method states no share for a view" or "allots evenly" in line, (
+            method
+        )
+
+
+def test_a_narrow_terminal_breaks_lines() -> None:
+    visual = explained("globalcom2", make_tokens(IMAGES["two by two"]))
+    report = Report("globalcom2", visuals=[visual])
+    assert max(map(len, report.explain(40).splitlines())) <= 40 < max(map(len, report.explain().splitlines()))

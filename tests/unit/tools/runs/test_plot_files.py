@@ -33,5 +33,5 @@ def test_a_suffix_means_a_file_and_none_means_a_folder(tmp_path: Path) -> None:
 )
 def test_what_is_neither_is_refused(tmp_path: Path, path: str, names: list[str], message: str) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ArgumentError, match=rf"^plot='.*': {message}"):
+    with pytest.raises(ArgumentError, match=rf"^plot='.*: {message}"):
         plot_paths(tmp_path / path, names)
