@@ -342,7 +342,11 @@ OVERLAYS = [
     Row("draw_overlay", "picture", "no.png", "picture: image='no.png': no such file", MediaError),
     Row("draw_overlay", "picture", [1, 2], "drawn over one, got a list of 2", says="a list of 2"),
     Row("draw_overlay", "picture", [], "drawn over one, got a list of 0", says="a list of 0"),
-    *(Row("Report.text", "width", value, "must be a whole number of at least 1") for value in (0, -1, 0.5, True, "80")),
+    *(
+        Row(call, "width", value, "must be a whole number of at least 1")
+        for call in ("Report.text", "Report.explain")
+        for value in (0, -1, 0.5, True, "80")
+    ),
     *(Row("Report.for_row", "row", value, "must be a whole number of at least 0") for value in (-1, 0.5, True, None, "0")),
 ]  # fmt: skip
 

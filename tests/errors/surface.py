@@ -136,6 +136,7 @@ def calls(here: SimpleNamespace) -> dict[str, tuple[Call, dict[str, Any]]]:
         "draw_overlay": (vidcompress.draw_overlay, {"report": here.answer.report, "picture": here.picture}),
         "Report.for_row": (here.answer.report.for_row, {}),
         "Report.text": (here.answer.report.text, {}),
+        "Report.explain": (here.answer.report.explain, {}),
         "View": (vidcompress.View, {"kind": "frame", "rows": 2, "cols": 2}),
         "Evidence": (vidcompress.Evidence, {"quantity": "cls_logits"}),
         "Layout": (
