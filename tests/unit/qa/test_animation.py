@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 
 from vidcompress.adapters.layouts import video_layout
-from vidcompress.cli.ask import ANIMATED
 from vidcompress.core.layout import Layout
 from vidcompress.core.report import Report, VisualReport
 from vidcompress.errors import ArgumentError, MediaError
@@ -156,7 +155,3 @@ def test_a_folder_that_is_not_there_is_an_error_of_the_system(tmp_path: Path) ->
     for name in ("a.gif", "a.mp4"):
         with pytest.raises(OSError, match="No such file"):
             drawn.save(tmp_path / "no" / name)
-
-
-def test_the_command_line_names_the_same_endings() -> None:
-    assert ANIMATED == animation.ENDINGS
