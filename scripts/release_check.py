@@ -118,6 +118,15 @@ def check_metadata(fields: Message, version: str, changelog: str) -> list[str]:
     return [first or second for first, second in LINK.findall(str(text))]
 
 
+def runs(python: str) -> bool:
+    """Whether a command is a Python that starts; a version manager has commands for versions that it does not run."""
+    path = shutil.which(python)
+    return (
+        path is not None
+        and subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode == 0
+    )
+
+
 def use(python: str, wheel: Path, folder: Path) -> None:
     """Install a wheel into an empty environment of one Python, and run `wheel_check.py` there."""
     run(python, "-m", "venv", "--clear", folder)
@@ -154,7 +163,7 @@ def main() -> None:
         print(
             f"{len(nowhere)} relative addresses in the long description lead nowhere on an index: {nowhere}"
         )
-    absent = [python for python in arguments.pythons if shutil.which(f"python{python}") is None]
+    absent = [python for python in arguments.pythons if not runs(f"python{python}")]
     for python in arguments.pythons:
         if python not in absent:
             use(f"python{python}", wheel, out / f"venv-{python}")

@@ -125,3 +125,13 @@ def test_limits_in_the_security_note_are_those_of_the_code() -> None:
         f"| {checks.MAX_BUFFERED_BYTES >> 20} MiB |",
     ):
         assert said in note
+
+
+def test_a_command_that_does_not_start_is_no_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, code in (("python3.98", 0), ("python3.99", 127)):
+        (tmp_path / name).write_text(f"#!/bin/sh\nexit {code}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    assert release_check.runs("python3.98")
+    assert not release_check.runs("python3.99")
+    assert not release_check.runs("python3.97")
