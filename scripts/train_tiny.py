@@ -1,4 +1,4 @@
-"""Train one of the two embedded models; a repeated run resumes from its last checkpoint."""
+"""Train one of the embedded models; a repeated run resumes from its last checkpoint."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tiny.trainer import State, train
 EXPORT_EVERY = 3
 """Rounds between exports."""
 
-MEDIA = {"tiny-onevision": ("image", "clip"), "tiny-next": ("image",)}
+MEDIA = {"tiny-onevision": ("image", "clip"), "tiny-next": ("image",), "tiny-qwen": ("image", "clip")}
 """Model name to the media it is asked about."""
 
 
 def main(
-    model: Annotated[str, typer.Option(help="tiny-onevision or tiny-next")],
+    model: Annotated[str, typer.Option(help="tiny-onevision, tiny-next or tiny-qwen")],
     out: Annotated[Path | None, typer.Option(help="folder of the exported checkpoint; models/MODEL")] = None,
     run_dir: Annotated[
         Path | None, typer.Option(help="folder of the run's state and log; runs/MODEL")
@@ -33,6 +33,9 @@ def main(
     ] = None,
     questions: Annotated[int, typer.Option(help="held-out questions per medium asked at the end")] = 1000,
     device: Annotated[str, typer.Option(help="where to train, as torch spells it: cpu, cuda, ...")] = "cpu",
+    hours: Annotated[
+        float | None, typer.Option(help="stop after this many CPU hours, resumptions included; no limit")
+    ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves the choice to torch")] = 0,
 ) -> None:
     """Train a model on shapes; export it every few rounds, and at the end with its held-out accuracy."""
@@ -55,7 +58,15 @@ def main(
             export(state.model, model, out, describe(state))
 
     state = train(
-        model, run_dir, stages, seed, resume, after_round=after_round, decoder=decoder, device=device
+        model,
+        run_dir,
+        stages,
+        seed,
+        resume,
+        after_round=after_round,
+        decoder=decoder,
+        device=device,
+        hours=hours,
     )
     scores = {medium: accuracy(state.model, model, medium, questions) for medium in MEDIA[model] if questions}
     export(

@@ -1,4 +1,4 @@
-"""Architectures of the two embedded models: stock transformers classes with small numbers."""
+"""Architectures of the embedded models: stock transformers classes with small numbers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from transformers import (
     LlavaOnevisionForConditionalGeneration,
     PreTrainedModel,
     Qwen2Config,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
     SiglipVisionConfig,
 )
 
@@ -30,11 +32,18 @@ PINPOINTS: Final[dict[str, list[list[int]]]] = {
 }
 """Model name to the (height, width) canvases of its any-resolution preprocessing."""
 
-MODELS: Final = tuple(PINPOINTS)
+NATIVE: Final = "tiny-qwen"
+"""The model of native resolution: no canvases, an image is resized to whole tokens."""
+MERGE: Final = 2
+"""Patches per side of a token of the model of native resolution."""
+TEMPORAL: Final = 2
+"""Frames of a temporal patch of that model."""
+
+MODELS: Final = (*PINPOINTS, NATIVE)
 
 
 def _text(vocabulary: int, tokens: dict[str, int]) -> dict[str, Any]:
-    """Return the arguments both decoders share."""
+    """Return the arguments all decoders share."""
     return {
         "vocab_size": vocabulary,
         "hidden_size": 192,
@@ -54,17 +63,19 @@ def build(name: str, vocabulary: int, tokens: dict[str, int]) -> PreTrainedModel
     """Build a model with fresh weights (seed torch first).
 
     Args:
-        name: "tiny-onevision" or "tiny-next".
+        name: "tiny-onevision", "tiny-next" or "tiny-qwen".
         vocabulary: number of token ids.
-        tokens: ids of "bos", "eos", "pad", "image" and "video".
+        tokens: ids of "bos", "eos", "pad", "image", "video", and of "vision_start" and "vision_end" where there are any.
 
     Returns:
         The model in float32.
 
     Raises:
-        ValueError: if `name` is neither.
+        ValueError: if `name` is none of them.
     """
     text = _text(vocabulary, tokens)
+    if name == NATIVE:
+        return _build_native(text, tokens)
     vision: dict[str, Any] = {
         "hidden_size": 160,
         "num_attention_heads": 5,
@@ -105,3 +116,34 @@ def build(name: str, vocabulary: int, tokens: dict[str, int]) -> PreTrainedModel
             )
         ).to(torch.float32)
     raise ValueError(f"name={name!r} is not one of {', '.join(MODELS)}; choose one of them")
+
+
+def _build_native(text: dict[str, Any], tokens: dict[str, int]) -> PreTrainedModel:
+    """Build the Qwen3-VL: two levels of deepstack, and a narrower encoder, whose mergers take their share of the weights."""
+    rope = {
+        "rope_type": "default",
+        "rope_theta": 10000.0,
+        "mrope_section": [6, 5, 5],
+        "mrope_interleaved": True,
+    }
+    config = Qwen3VLConfig(
+        text_config={**text, "intermediate_size": 408, "head_dim": 32, "rope_parameters": rope},
+        vision_config={
+            "depth": 4,
+            "hidden_size": 112,
+            "intermediate_size": 448,
+            "num_heads": 4,
+            "patch_size": PATCH,
+            "temporal_patch_size": TEMPORAL,
+            "spatial_merge_size": MERGE,
+            "out_hidden_size": text["hidden_size"],
+            "num_position_embeddings": GRID * GRID,
+            "deepstack_visual_indexes": [1, 2],
+        },
+        image_token_id=tokens["image"],
+        video_token_id=tokens["video"],
+        vision_start_token_id=tokens["vision_start"],
+        vision_end_token_id=tokens["vision_end"],
+        tie_word_embeddings=True,
+    )
+    return Qwen3VLForConditionalGeneration(config).to(torch.float32)

@@ -58,6 +58,7 @@ def plain_products(
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attend: query (B, H, L, d), key and value (B, H / groups, S, d), additive mask; returns (B, L, H, d)."""
+    query, key = query.to(value.dtype), key.to(value.dtype)  # normalised ones come in float32 under autocast
     batch, heads, length, width = query.shape
     kinds = key.shape[1]
     groups = heads // kinds

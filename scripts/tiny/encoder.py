@@ -9,13 +9,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tiny.architecture import GRID
+from tiny import native
+from tiny.architecture import GRID, NATIVE
 from tiny.views import IGNORE, TAGS, Views
 from vidcompress.tools.evaluation.shapes.vocabulary import COLORS, SHAPES
 
 STATISTICS: Final = {
     "tiny-onevision": ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5]),
     "tiny-next": ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]),
+    NATIVE: ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5]),
 }
 """Model name to the per-channel mean and standard deviation of its preprocessing."""
 
@@ -57,6 +59,14 @@ def look(model: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor |
     return features, None
 
 
+def look_at_views(model: Any, pixels: np.ndarray, name: str) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Encode labelled views, uint8 (N, 112, 112, 3) or pairs of frames; returns what `look` returns."""
+    if name != NATIVE:
+        return look(model, normalise(pixels, name).to(model.device))
+    final = native.look(model, torch.as_tensor(native.patches(pixels)).to(model.device), (GRID, GRID))[-1]
+    return final[:, native.row_major(GRID, GRID)], None
+
+
 def tags_loss(heads: Heads, cls: torch.Tensor, tags: torch.Tensor) -> torch.Tensor:
     """Multi-label loss of the CLS token: (N, width) against (N, TAGS), where 2 means not asked."""
     asked = tags != 2
@@ -66,7 +76,7 @@ def tags_loss(heads: Heads, cls: torch.Tensor, tags: torch.Tensor) -> torch.Tens
 
 def labels_loss(model: Any, heads: Heads, views: Views, name: str) -> torch.Tensor:
     """Loss of the first lesson on a batch of labelled views."""
-    features, cls = look(model, normalise(views.pixels, name).to(model.device))
+    features, cls = look_at_views(model, views.pixels, name)
     device = features.device
     total = torch.zeros((), device=device)
     for key, weight in (("color", 1.0), ("shape", 1.0), ("digit", 1.5)):
@@ -90,7 +100,7 @@ def labels_accuracy(model: Any, heads: Heads, views: Views, name: str) -> dict[s
     hits: dict[str, list[float]] = {}
     for start in range(0, len(views.pixels), 64):
         part = slice(start, start + 64)
-        features, cls = look(model, normalise(views.pixels[part], name).to(model.device))
+        features, cls = look_at_views(model, views.pixels[part], name)
         for key in ("color", "shape", "digit"):
             target = torch.as_tensor(getattr(views, key)[part])
             guess = getattr(heads, key)(features).argmax(-1).cpu()

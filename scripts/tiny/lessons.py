@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from tiny.architecture import NATIVE
 from tiny.encoder import labels_accuracy, labels_loss
 from tiny.stages import Stage
 from tiny.talking import Talking
@@ -38,7 +39,7 @@ class Looking:
     def __init__(self, state: Any, stage: Stage, name: str, rng: np.random.Generator) -> None:
         self.state, self.stage, self.name = state, stage, name
         first = FIRST_TRAINING_SEED + int(rng.integers(2**40))
-        self.views = labelled_views(first, stage.pictures)
+        self.views = labelled_views(first, stage.pictures, pairs=name == NATIVE)
 
     def batches(self, rng: np.random.Generator) -> Iterator[Views]:
         """Yield shuffled batches of labelled views, `passes` times over."""
@@ -56,7 +57,7 @@ class Looking:
     def measure(self) -> dict[str, float]:
         """Accuracies on views of held-out seeds."""
         if Looking.held_out is None:
-            Looking.held_out = labelled_views(0, MEASURED_VIEWS)
+            Looking.held_out = labelled_views(0, MEASURED_VIEWS, pairs=self.name == NATIVE)
         return labels_accuracy(self.state.model, self.state.heads, Looking.held_out, self.name)
 
 

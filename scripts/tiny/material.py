@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tiny import prepare
-from tiny.architecture import VIEW
+from tiny.architecture import NATIVE, VIEW
 from tiny.views import jpeg
 from vidcompress.tools.evaluation.shapes import (
     CLIP_TYPES,
@@ -21,6 +21,7 @@ from vidcompress.tools.evaluation.shapes import (
     sample_scene,
 )
 from vidcompress.tools.evaluation.shapes.clip import ClipScene
+from vidcompress.tools.evaluation.shapes.examples import CLIP_FPS
 from vidcompress.tools.evaluation.shapes.scene import Scene, place_of
 
 Pixels = npt.NDArray[np.uint8]
@@ -53,14 +54,16 @@ class Piece:
     Attributes:
         scene: the truth.
         layout: "video", "image" (thumbnail and crops), "single" (one view) or "glance" (one view, fewer tokens).
-        views: uint8 (n, 112, 112, 3).
+        views: uint8 (n, 112, 112, 3); of native resolution (1, H, W, 3), or the even number of frames of a clip.
         size: (height, width) of the picture before it was cut, pixels.
+        fps: frames per second of a clip.
     """
 
     scene: Scene | ClipScene
     layout: str
     views: Pixels
     size: tuple[int, int]
+    fps: float = CLIP_FPS
 
 
 def make_piece(material: str, seed: int, name: str, worn: bool = True) -> Piece:
@@ -82,13 +85,15 @@ def make_piece(material: str, seed: int, name: str, worn: bool = True) -> Piece:
         scene = sample_scene(seed, size=None if material == "image" else (VIEW, VIEW))
         picture = paint(scene)
         picture = jpeg(picture, quality) if quality else picture
+        if name == NATIVE:
+            return Piece(scene, "image", prepare.native(picture), (scene.height, scene.width))
         if material != "image":
             return Piece(scene, "single" if material == "thumb" else "glance", picture[None], (VIEW, VIEW))
         return Piece(scene, "image", prepare.any_resolution(picture, name), (scene.height, scene.width))
     if material == "parade":
         count = 8 if rng.random() < 0.75 else int(rng.integers(4, 8))
         scene = _parade(seed, count, 2 if rng.random() < 0.5 else 4)
-        return _skim(scene, rng) if rng.random() < 0.6 else clip_piece(scene, quality)
+        return _skim(scene, rng, name) if rng.random() < 0.6 else clip_piece(scene, name, quality)
     if material == "frame":
         count = 1
     elif material == "short":
@@ -97,7 +102,10 @@ def make_piece(material: str, seed: int, name: str, worn: bool = True) -> Piece:
         count = 8 if rng.random() < 0.85 else int(rng.integers(9, 17))
     else:
         raise ValueError(f"material={material!r} is not one of {', '.join(SMALLER)}; choose one of them")
-    return clip_piece(sample_clip(seed, count), quality)
+    piece = clip_piece(sample_clip(seed, count), name, quality)
+    if name == NATIVE and worn and rng.random() < 0.2:  # timestamps of other rates
+        piece.fps = float(rng.choice([0.5, 1, 3, 4]))
+    return piece
 
 
 def _parade(seed: int, frames: int, most: int) -> ClipScene:
@@ -109,7 +117,7 @@ def _parade(seed: int, frames: int, most: int) -> ClipScene:
         seed += 2**44
 
 
-def _skim(scene: ClipScene, rng: np.random.Generator) -> Piece:
+def _skim(scene: ClipScene, rng: np.random.Generator, name: str) -> Piece:
     """Keep two to four frames of a clip, the first and the last among them: what comes first is easier to see."""
     between = 1 + rng.permutation(scene.frames - 2)[: int(rng.integers(0, 3))]
     kept = sorted({0, *(int(frame) for frame in between), scene.frames - 1})
@@ -119,15 +127,20 @@ def _skim(scene: ClipScene, rng: np.random.Generator) -> Piece:
     )
     flash = scene.flash if scene.flash_frame in kept else None
     shortened = replace(scene, frames=len(kept), actors=actors, flash=flash)
-    return Piece(shortened, "video", prepare.frames(paint_clip(scene)[kept]), (scene.height, scene.width))
+    frames = _frames(paint_clip(scene)[kept], name)
+    return Piece(shortened, "video", frames, (scene.height, scene.width))
 
 
-def clip_piece(scene: ClipScene, quality: int = 0) -> Piece:
+def _frames(pictures: Pixels, name: str) -> Pixels:
+    return prepare.native_frames(pictures) if name == NATIVE else prepare.frames(pictures)
+
+
+def clip_piece(scene: ClipScene, name: str, quality: int = 0) -> Piece:
     """Make the piece of a clip, its frames through JPEG of this quality if it is not 0."""
     pictures = paint_clip(scene)
     if quality:
         pictures = np.stack([jpeg(picture, quality) for picture in pictures])
-    return Piece(scene, "video", prepare.frames(pictures), (scene.height, scene.width))
+    return Piece(scene, "video", _frames(pictures, name), (scene.height, scene.width))
 
 
 def caption(scene: Scene | ClipScene) -> tuple[str, str]:

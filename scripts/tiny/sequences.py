@@ -6,19 +6,26 @@ right behind the picture. So one pass trains on exactly what inference sees, man
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final
 
 import torch
 from torch.nn import functional as F
 
+from tiny.native import Prompt
 from tiny.words import load_tokenizer
 
-HEADS: Final = {"tiny-onevision": ["<|im_start|>", "user"], "tiny-next": ["<s>", "user", ":"]}
+HEADS: Final = {
+    "tiny-onevision": ["<|im_start|>", "user"],
+    "tiny-next": ["<s>", "user", ":"],
+    "tiny-qwen": ["<|im_start|>", "user"],
+}
 """Model name to the tokens before the picture."""
 TAILS: Final = {
     "tiny-onevision": ["<|im_end|>", "<|im_start|>", "assistant"],
     "tiny-next": ["assistant", ":"],
+    "tiny-qwen": ["<|im_end|>", "<|im_start|>", "assistant"],
 }
 """Model name to the tokens between the question and the answer."""
 BLOCKED: Final = -1e4
@@ -40,14 +47,15 @@ def turn_ids(name: str, question: str, answer: str) -> tuple[list[int], int]:
 
 
 def talk(
-    model: Any, name: str, visuals: list[torch.Tensor], conversations: list[list[Turn]]
+    model: Any, name: str, visuals: Sequence[torch.Tensor | Prompt], conversations: list[list[Turn]]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Run the decoder over a batch of pictures and questions.
 
     Args:
         model: the model.
         name: its name.
-        visuals: per scene, the projected visual tokens (V_i, D) as the language model receives them.
+        visuals: per scene, the projected visual tokens (V_i, D) as the language model receives them; of native
+            resolution a `Prompt`, which has positions and deepstack as well.
         conversations: per scene, (question, answer, weight) of every turn.
 
     Returns:
@@ -67,14 +75,20 @@ def talk(
     )  # -1 is seen by all that follows, -2 by none, else the turn's number
     rows, columns, targets, weights, owners = [], [], [], [], []
     number = 0
+    axes = positions.repeat(3, 1, 1) if isinstance(visuals[0], Prompt) else None
     for row, turns in enumerate(encoded):
-        visible = len(head) + len(visuals[row])
+        visual = visuals[row]
+        visible = len(head) + len(visual)
         block[row, visible:] = -2
+        follows = visible
+        if axes is not None and isinstance(visual, Prompt):
+            axes[:, row, len(head) : visible] = visual.positions
+            follows = visual.length
         column = start
         for ids, first, weight in turns:
             end = column + len(ids)
             tokens[row, column - start : end - start] = torch.tensor(ids)
-            positions[row, column:end] = visible + torch.arange(len(ids))
+            positions[row, column:end] = follows + torch.arange(len(ids))
             block[row, column:end] = number
             for offset in range(first, len(ids)):
                 rows.append(row)
@@ -84,19 +98,34 @@ def talk(
                 owners.append(number)
             column = end
             number += 1
-    padded = torch.stack([F.pad(visual, (0, 0, 0, start - len(head) - len(visual))) for visual in visuals])
+    tokens_of = [visual.embeddings if isinstance(visual, Prompt) else visual for visual in visuals]
+    padded = torch.stack([F.pad(part, (0, 0, 0, start - len(head) - len(part))) for part in tokens_of])
     first = embed(head).unsqueeze(0).expand(batch, -1, -1).to(padded.dtype)
     embeddings = torch.cat([first, padded, embed(tokens.to(device)).to(padded.dtype)], dim=1)
     seen = (block[:, None, :] == -1) | (block[:, None, :] == block[:, :, None])
     seen &= torch.ones(length, length, dtype=torch.bool).tril()
     mask = torch.zeros(batch, 1, length, length).masked_fill_(~seen[:, None], BLOCKED)
+    extra: dict[str, Any] = {}
+    prompts = [visual for visual in visuals if isinstance(visual, Prompt)]
+    if axes is not None:
+        axes[:, :, start:] = positions[:, start:]
+        seen_columns = torch.zeros(batch, length, dtype=torch.bool)
+        for row, one in enumerate(prompts):
+            seen_columns[row, len(head) : len(head) + len(one)] = one.seen
+        extra = {
+            "visual_pos_masks": seen_columns.to(device),
+            "deepstack_visual_embeds": [
+                torch.cat(level) for level in zip(*(one.deep for one in prompts), strict=True)
+            ],
+        }
     hidden = model.model.language_model(
         inputs_embeds=embeddings,
         attention_mask=mask.to(
             device, torch.bfloat16 if torch.is_autocast_enabled(device.type) else torch.float32
         ),
-        position_ids=positions.to(device),
+        position_ids=(positions if axes is None else axes).to(device),
         use_cache=False,
+        **extra,
     ).last_hidden_state
     logits = model.lm_head(
         hidden[torch.tensor(rows, device=device), torch.tensor(columns, device=device)]

@@ -149,6 +149,9 @@ _EVERYTHING_AGAIN: Final = replace(
 )
 _EVERYTHING_STILL: Final = replace(_EVERYTHING, rounds=19, mix=(("thumb", 0.25), ("image", 0.75)))
 
+_NATIVE_THUMBS: Final = replace(_THUMBS, rounds=8, mix=(("thumb", 0.6), ("frame", 0.4)))
+_NATIVE_MORE: Final = replace(_MORE_THUMBS, rounds=8, mix=(("thumb", 0.5), ("frame", 0.2), ("short", 0.3)))
+
 CURRICULA: Final[dict[str, tuple[Stage, ...]]] = {
     "tiny-onevision": (
         replace(_LOOK, rounds=31),
@@ -169,6 +172,15 @@ CURRICULA: Final[dict[str, tuple[Stage, ...]]] = {
         _GLANCES_AND_THUMBS,
         replace(_IMAGES, rounds=15),
         _EVERYTHING_STILL,
+    ),
+    "tiny-qwen": (
+        replace(_LOOK, rounds=27),
+        _NATIVE_THUMBS,
+        _NATIVE_MORE,
+        replace(_IMAGES_AND_CLIPS, rounds=16),
+        replace(_EVERYTHING, rounds=13, lr=6e-4, floor=0.3),
+        replace(_PARADES, rounds=5),
+        replace(_EVERYTHING_AGAIN, rounds=20),
     ),
 }
 """Model name to its stages, in order, as the committed checkpoints went through them."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from tiny.architecture import GRID
+from tiny import native
+from tiny.architecture import GRID, NATIVE, PATCH
 from tiny.encoder import labels_loss, look, normalise
 from tiny.material import SMALLER, TURNS, Piece, clip_piece, conversation, make_piece
-from tiny.sequences import answers_loss, answers_right, talk
+from tiny.sequences import HEADS, answers_loss, answers_right, ids_of, talk
 from tiny.stages import Stage
 from tiny.views import Views, labelled_views
+from tiny.words import load_tokenizer, special_ids
 from vidcompress.tools.evaluation.shapes import HELD_OUT_SEEDS, ask_all, held_out_questions
 from vidcompress.tools.evaluation.shapes.clip import ClipScene
 
@@ -24,19 +26,53 @@ MEASURED: Final = 240
 _held_out: dict[str, list[tuple[Piece, Any]]] = {}
 
 
-def project(model: Any, pieces: list[Piece], features: list[torch.Tensor]) -> list[torch.Tensor]:
+def timestamps(piece: Piece) -> list[str]:
+    """Return the text before each temporal patch of a clip: the mean time of its two frames."""
+    last = (piece.scene.frames if isinstance(piece.scene, ClipScene) else len(piece.views)) - 1
+    pairs = [(2 * index, min(2 * index + 1, last)) for index in range(len(piece.views) // 2)]
+    return [f"<{sum(pair) / 2 / piece.fps:.1f} seconds>" for pair in pairs]
+
+
+def lay_out(model: Any, pieces: list[Piece], features: list[torch.Tensor]) -> list[native.Prompt]:
+    """Turn encoder states of pieces of native resolution, per piece (T, states, patches, width), into prompts."""
+    grids = [(piece.views.shape[1] // PATCH, piece.views.shape[2] // PATCH) for piece in pieces]
+    tokens: list[list[torch.Tensor] | None] = [None] * len(pieces)
+    for grid in sorted(set(grids)):
+        members = [index for index, other in enumerate(grids) if other == grid]
+        stacked = torch.cat([features[index] for index in members])
+        sizes = [len(features[index]) for index in members]
+        levels = [level.split(sizes) for level in native.merge(model, list(stacked.unbind(1)))]
+        for number, index in enumerate(members):
+            tokens[index] = [level[number] for level in levels]
+    ids = special_ids(load_tokenizer(NATIVE))
+    between = (ids["vision_start"], ids["vision_end"])
+    prompts = []
+    for piece, grid, part in zip(pieces, grids, tokens, strict=True):
+        assert part is not None
+        before: list[list[int]] = [[]]
+        if piece.layout == "video":
+            before = [list(ids_of(NATIVE, text)) for text in timestamps(piece)]
+        prompts.append(native.prompt(model, part, grid, len(HEADS[NATIVE]), before, between))
+    return prompts
+
+
+def project(
+    model: Any, pieces: list[Piece], features: list[torch.Tensor]
+) -> Sequence[torch.Tensor | native.Prompt]:
     """Turn encoder features into what the language model receives.
 
     Args:
         model: the model.
         pieces: the scenes.
-        features: per scene, (n_views, 64, width).
+        features: per scene, (n_views, 64, width), or the states of native resolution (see `encode`).
 
     Returns:
         Per scene, (V, D): projected, pooled (videos), unpadded, with newlines, as the model's own code does it.
         (Glances have no counterpart there: a quarter of the tokens of a single view, for the first steps only.)
     """
     inner = model.model
+    if model.config.model_type == "qwen3_vl":
+        return lay_out(model, pieces, features)
     counts = [len(part) for part in features]
     projected = inner.multi_modal_projector(torch.cat(features)).split(counts)
     visuals: list[torch.Tensor | None] = [None] * len(pieces)
@@ -70,10 +106,29 @@ def project(model: Any, pieces: list[Piece], features: list[torch.Tensor]) -> li
 
 
 def encode(model: Any, name: str, pieces: list[Piece]) -> list[torch.Tensor]:
-    """Encode the views of pieces: per piece (n_views, 64, width)."""
+    """Encode the views of pieces: per piece (n_views, 64, width); of native resolution (T, states, patches, width)."""
+    if name == NATIVE:
+        return _encode_native(model, pieces)
     pixels = np.concatenate([piece.views for piece in pieces])
     features, _ = look(model, normalise(pixels, name).to(model.device))
     return list(features.split([len(piece.views) for piece in pieces]))
+
+
+def _encode_native(model: Any, pieces: list[Piece]) -> list[torch.Tensor]:
+    """Encode the temporal patches of pieces, all of one grid together."""
+    pairs = [
+        piece.views.reshape(-1, 2, *piece.views.shape[1:]) if piece.layout == "video" else piece.views
+        for piece in pieces
+    ]
+    states: list[torch.Tensor | None] = [None] * len(pieces)
+    for size in sorted({part.shape[-3:-1] for part in pairs}):
+        members = [index for index, part in enumerate(pairs) if part.shape[-3:-1] == size]
+        values = [native.patches(pairs[index]) for index in members]
+        stacked = torch.as_tensor(np.concatenate(values)).to(model.device)
+        encoded = torch.stack(native.look(model, stacked, (size[0] // PATCH, size[1] // PATCH)), dim=1)
+        for index, part in zip(members, encoded.split([len(one) for one in values]), strict=True):
+            states[index] = part
+    return [part for part in states if part is not None]
 
 
 def simple_question(seed: int, material: str, name: str) -> tuple[Piece, Any]:
@@ -93,7 +148,7 @@ def held_out_pieces(name: str, medium: str, count: int) -> list[tuple[Piece, Any
         else:
             for seed, scene, question in held_out_questions(medium, count):  # type: ignore[arg-type]
                 still = not isinstance(scene, ClipScene)
-                piece = make_piece("image", seed, name, worn=False) if still else clip_piece(scene)
+                piece = make_piece("image", seed, name, worn=False) if still else clip_piece(scene, name)
                 found.append((piece, question))
         _held_out[key] = found
     return _held_out[key]
@@ -149,7 +204,7 @@ class Talking:
                         found = encode(state.model, name, pieces[start : start + 32])
                         self.features[material].extend(part.to(torch.bfloat16) for part in found)
         else:
-            self.labelled = labelled_views(seed, 24 * 24)
+            self.labelled = labelled_views(seed, 24 * 24, pairs=name == NATIVE)
 
     def batches(self, rng: np.random.Generator) -> Iterator[tuple[str, list[int], np.random.Generator]]:
         """Yield (material, indices of its pieces, generator for the questions), shuffled."""

@@ -22,6 +22,10 @@ from tiny.stages import Stage
 from tiny.words import load_tokenizer, special_ids
 
 
+COUNTERS = ("stage", "round", "step", "seconds", "cpu_seconds", "history")
+"""Fields of a state that a checkpoint holds as they are."""
+
+
 @dataclass
 class State:
     """Everything a run needs to go on as if it had never stopped (with the run's seed)."""
@@ -34,6 +38,7 @@ class State:
     round: int = 0
     step: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -47,9 +52,22 @@ def fresh_state(name: str, seed: int, device: str = "cpu") -> State:
     return State(model.to(device), Heads(model.config.vision_config.hidden_size).to(device), seed)
 
 
+def encoder_parameters(model: Any) -> list[torch.nn.Parameter]:
+    """List the weights of the encoder, without what projects its features for the language model."""
+    inner = model.model
+    if hasattr(inner, "vision_tower"):
+        return list(inner.vision_tower.parameters())
+    tower = inner.visual
+    return [
+        parameter
+        for part in (tower.patch_embed, tower.pos_embed, tower.blocks)
+        for parameter in part.parameters()
+    ]
+
+
 def make_optimizer(state: State, stage: Stage) -> torch.optim.AdamW:
     """Make the optimizer of a stage; a zero encoder rate freezes the encoder."""
-    tower = list(state.model.model.vision_tower.parameters())
+    tower = encoder_parameters(state.model)
     for parameter in tower:
         parameter.requires_grad_(stage.encoder_lr > 0)
     known = {id(parameter) for parameter in tower}
@@ -107,7 +125,8 @@ def save(state: State, path: Path) -> None:
         "heads": state.heads.state_dict(),
         "optimizer": state.optimizer.state_dict() if state.optimizer else None,
         "torch_rng": torch.get_rng_state(),
-        **{key: getattr(state, key) for key in ("seed", "stage", "round", "step", "seconds", "history")},
+        "seed": state.seed,
+        **{key: getattr(state, key) for key in COUNTERS},
     }
     partial = path.with_suffix(".partial")
     torch.save(payload, partial)
@@ -128,8 +147,8 @@ def load(path: Path, name: str, seed: int, stages: tuple[Stage, ...], device: st
     state = fresh_state(name, seed, device)
     state.model.load_state_dict(payload["model"])
     state.heads.load_state_dict(payload["heads"])
-    for key in ("stage", "round", "step", "seconds", "history"):
-        setattr(state, key, payload[key])
+    for key in COUNTERS:
+        setattr(state, key, payload.get(key, getattr(state, key)))
     if state.round > 0 and state.stage < len(stages):
         state.optimizer = make_optimizer(state, stages[state.stage])
         state.optimizer.load_state_dict(payload["optimizer"])
@@ -153,11 +172,12 @@ def train(
     after_round: Callable[[State], None] | None = None,
     decoder: Path | None = None,
     device: str = "cpu",
+    hours: float | None = None,
 ) -> State:
     """Train, or go on training.
 
     Args:
-        name: "tiny-onevision" or "tiny-next".
+        name: a key of `stages.CURRICULA`.
         run_dir: where the checkpoint `state.pt` and the plain-text log `log.txt` go.
         stages: the curriculum.
         seed: of the weights, the pictures and the questions.
@@ -166,6 +186,7 @@ def train(
         after_round: called after every checkpoint (for exports).
         decoder: folder of the exported model whose decoder a stage with `adopt` begins with.
         device: where to train, as torch spells it.
+        hours: end after the round in which the whole run, with its resumptions, has used this many CPU hours.
 
     Returns:
         The final state.
@@ -195,10 +216,11 @@ def train(
                     adopt_decoder(state, decoder)
                 if state.optimizer is None or state.round == 0:
                     state.optimizer = make_optimizer(state, stage)
-                began = time.monotonic()
+                began, cpu_began = time.monotonic(), time.process_time()
                 report = run_round(state, stage, name, seed)
                 state.round += 1
                 state.seconds += time.monotonic() - began
+                state.cpu_seconds += time.process_time() - cpu_began
                 report = {"stage": stage.name, "round": state.round, "step": state.step, **report}
                 state.history.append(report)
                 log.write(log_line(state))
@@ -210,7 +232,8 @@ def train(
                 if after_round is not None:
                     after_round(state)
                 rounds += 1
-                if stop_after is not None and rounds >= stop_after:
+                spent = hours is not None and state.cpu_seconds >= 3600 * hours
+                if spent or (stop_after is not None and rounds >= stop_after):
                     return state
                 if last:
                     break

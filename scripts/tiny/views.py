@@ -27,7 +27,7 @@ class Views:
     """A batch of labelled views.
 
     Attributes:
-        pixels: uint8 (N, 112, 112, 3).
+        pixels: uint8 (N, 112, 112, 3), or (N, 2, 112, 112, 3) for pairs of frames.
         color: (N, 64), 0 for background, else 1 + the colour's index; -100 where not asked.
         shape: (N, 64), likewise for shapes.
         digit: (N, 64), 0 for no digit, else 1 + the digit.
@@ -145,8 +145,16 @@ def _cut(
     return views
 
 
-def crowded_views(seed: int) -> list[dict[str, Any]]:
-    """Paint one crowded picture and cut it: five views of 224 pixels, or one of 112, with labels."""
+def crowded_views(seed: int, pairs: bool = False) -> list[dict[str, Any]]:
+    """Paint one crowded picture and cut it: five views of 224 pixels, or one of 112, with labels.
+
+    Args:
+        seed: of the picture.
+        pairs: every view is a pair of frames, as a temporal patch has them; half of the time the frames differ: things
+            that are in one of them only are labelled as well.
+    """
+    if pairs:
+        return _crowded_pairs(seed)
     rng = np.random.default_rng([seed, 11])
     side = VIEW if rng.random() < 0.5 else 2 * VIEW
     items, digits = _crowd(rng, side)
@@ -162,22 +170,55 @@ def crowded_views(seed: int) -> list[dict[str, Any]]:
         paint_digit(picture, digit)
         x0, y0, x1, y1 = digit.box
         maps[1, y0:y1, x0:x1] = index + 1
-    style = rng.random()
+    return _cut(_worn(picture, rng), maps, items, digits)
+
+
+def _worn(picture: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """Pass a square picture through JPEG or another size, half of the time."""
+    side, style = picture.shape[0], rng.random()
     if style < 0.25:
-        picture = jpeg(picture, int(rng.integers(60, 96)))
-    elif style < 0.5:
+        return jpeg(picture, int(rng.integers(60, 96)))
+    if style < 0.5:
         other = int(side * rng.uniform(0.65, 1.3))
         resized = Image.fromarray(picture).resize((other, other), Image.Resampling.BICUBIC)
-        picture = np.asarray(resized.resize((side, side), Image.Resampling.BICUBIC))
-    return _cut(picture, maps, items, digits)
+        return np.asarray(resized.resize((side, side), Image.Resampling.BICUBIC))
+    return picture
 
 
-def labelled_views(first_seed: int, count: int) -> Views:
-    """Collect at least `count` views from consecutive seeds, and cut to `count`."""
+def _crowded_pairs(seed: int) -> list[dict[str, Any]]:
+    """Paint a crowded picture twice; half of the time 2 in 5 things are in one of the two only."""
+    rng = np.random.default_rng([seed, 12])
+    side = VIEW if rng.random() < 0.5 else 2 * VIEW
+    items, digits = _crowd(rng, side)
+    ground = background(int(rng.integers(2**31)), side, side)
+    same = rng.random() < 0.5
+    frames = [ground.copy(), ground.copy()]
+    maps = np.zeros((2, side, side), dtype=np.uint8)
+    for layer, things, brush in ((0, items, paint_item), (1, digits, paint_digit)):
+        for index, thing in enumerate(things):
+            shown = 2 if same else int(rng.choice(3, p=(0.2, 0.2, 0.6)))
+            x0, y0, x1, y1 = thing.box
+            for frame, picture in enumerate(frames):
+                if shown in (frame, 2):
+                    before = picture[y0:y1, x0:x1].copy()
+                    brush(picture, thing)
+                    changed = (picture[y0:y1, x0:x1] != before).any(axis=2)
+                    maps[layer, y0:y1, x0:x1][changed | (layer == 1)] = index + 1
+    worn = int(rng.integers(2**31))
+    pictures = [_worn(picture, np.random.default_rng([worn, 13])) for picture in frames]
+    first, second = (_cut(picture, maps, items, digits) for picture in pictures)
+    return [
+        {**one, "pixels": np.stack([one["pixels"], two["pixels"]])}
+        for one, two in zip(first, second, strict=True)
+    ]
+
+
+def labelled_views(first_seed: int, count: int, pairs: bool = False) -> Views:
+    """Collect at least `count` views (of pairs of frames, if asked) from consecutive seeds, and cut to `count`."""
     views: list[dict[str, Any]] = []
     seed = first_seed
     while len(views) < count:
-        views.extend(crowded_views(seed))
+        views.extend(crowded_views(seed, pairs))
         seed += 1
     views = views[:count]
     return Views(**{key: np.stack([view[key] for view in views]) for key in views[0]})

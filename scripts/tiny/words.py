@@ -22,8 +22,24 @@ COMMON: Final = (
 ROLES: Final = {
     "tiny-onevision": {"bos": "<|im_start|>", "eos": "<|im_end|>", "pad": "<|pad|>"},
     "tiny-next": {"bos": "<s>", "eos": "</s>", "pad": "<pad>"},
+    "tiny-qwen": {"bos": "<|im_start|>", "eos": "<|im_end|>", "pad": "<|pad|>"},
 }
 """Model name to the spelling of its special tokens."""
+
+MEDIA_TOKENS: Final[dict[str, dict[str, str]]] = {
+    "tiny-onevision": {"image_token": "<image>", "video_token": "<video>"},
+    "tiny-next": {"image_token": "<image>", "video_token": "<video>"},
+    "tiny-qwen": {
+        "image_token": "<|image_pad|>",
+        "video_token": "<|video_pad|>",
+        "vision_start_token": "<|vision_start|>",
+        "vision_end_token": "<|vision_end|>",
+    },
+}
+"""Model name to its tokens for media, by the name transformers gives them."""
+
+TIMES: Final = ("<", ">", "seconds")
+"""Words of a timestamp besides digits and the point: `<1.2 seconds>`."""
 
 _MEDIA: Final = (
     "{%- for part in message['content'] if part['type'] in ('image', 'video') -%}"
@@ -33,24 +49,36 @@ _MEDIA: Final = (
     "{{ ' ' + part['text'] }}"
     "{%- endfor -%}"
 )
-_CONTENT: Final = (
-    "{%- if message['content'] is string -%}{{ ' ' + message['content'] }}{%- else -%}"
-    + _MEDIA
-    + "{%- endif -%}"
+_PADS: Final = _MEDIA.replace(
+    "'<' + part['type'] + '>'", "'<|vision_start|><|' + part['type'] + '_pad|><|vision_end|>'"
 )
 
-TEMPLATES: Final = {
-    "tiny-onevision": (
+
+def _content(media: str) -> str:
+    return (
+        "{%- if message['content'] is string -%}{{ ' ' + message['content'] }}{%- else -%}"
+        + media
+        + "{%- endif -%}"
+    )
+
+
+def _im_template(media: str) -> str:
+    return (
         "{%- for message in messages -%}"
-        "{{ '<|im_start|>' + message['role'] + ' ' }}" + _CONTENT + "{{ '<|im_end|>' }}"
+        "{{ '<|im_start|>' + message['role'] + ' ' }}" + _content(media) + "{{ '<|im_end|>' }}"
         "{%- endfor -%}"
         "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant' }}{%- endif -%}"
-    ),
+    )
+
+
+TEMPLATES: Final = {
+    "tiny-onevision": _im_template(_MEDIA),
+    "tiny-qwen": _im_template(_PADS),
     "tiny-next": (
         "{{ '<s>' }}"
         "{%- for message in messages -%}"
-        "{%- if message['role'] == 'assistant' -%}{{ ' ASSISTANT:' }}" + _CONTENT + "{{ '</s>' }}"
-        "{%- else -%}{{ ' ' + message['role'] | upper + ': ' }}" + _CONTENT + "{%- endif -%}"
+        "{%- if message['role'] == 'assistant' -%}{{ ' ASSISTANT:' }}" + _content(_MEDIA) + "{{ '</s>' }}"
+        "{%- else -%}{{ ' ' + message['role'] | upper + ': ' }}" + _content(_MEDIA) + "{%- endif -%}"
         "{%- endfor -%}"
         "{%- if add_generation_prompt -%}{{ ' ASSISTANT:' }}{%- endif -%}"
     ),
@@ -60,15 +88,22 @@ TEMPLATES: Final = {
 
 @cache
 def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
-    """Build the tokenizer of "tiny-onevision" or "tiny-next": lower-cased words and punctuation marks."""
-    roles = ROLES[name]
-    special = [roles["pad"], roles["bos"], roles["eos"], "<unk>", "<image>", "<video>"]
-    ordinary = sorted(set(words()) | set(COMMON.split()))
+    """Build the tokenizer of an embedded model: lower-cased words and punctuation marks.
+
+    tiny-qwen reads timestamps too, digit by digit.
+    """
+    roles, media, times = ROLES[name], MEDIA_TOKENS[name], name == "tiny-qwen"
+    special = [roles["pad"], roles["bos"], roles["eos"], "<unk>", *media.values()]
+    ordinary = sorted(set(words()) | set(COMMON.split()) | (set(TIMES) if times else set()))
     vocabulary = {word: index for index, word in enumerate([*special, *ordinary])}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     core.normalizer = normalizers.Lowercase()
     core.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()]
+        [
+            pre_tokenizers.WhitespaceSplit(),
+            pre_tokenizers.Punctuation(),
+            *([pre_tokenizers.Digits(individual_digits=True)] if times else []),
+        ]
     )
     core.post_processor = processors.TemplateProcessing(single="$A", pair="$A $B", special_tokens=[])
     return PreTrainedTokenizerFast(
@@ -77,7 +112,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
         eos_token=roles["eos"],
         pad_token=roles["pad"],
         unk_token="<unk>",
-        extra_special_tokens={"image_token": "<image>", "video_token": "<video>"},
+        extra_special_tokens=media,
         padding_side="left",
         chat_template=TEMPLATES[name],
         model_max_length=4096,
@@ -86,11 +121,14 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
 
 
 def special_ids(tokenizer: Any) -> dict[str, int]:
-    """Return the ids of "bos", "eos", "pad", "image" and "video"."""
+    """Return the ids of "bos", "eos", "pad", "image", "video", and of "vision_start" and "vision_end" where there are any."""
     return {
         "bos": tokenizer.bos_token_id,
         "eos": tokenizer.eos_token_id,
         "pad": tokenizer.pad_token_id,
-        "image": tokenizer.convert_tokens_to_ids("<image>"),
-        "video": tokenizer.convert_tokens_to_ids("<video>"),
+        **{
+            kind: tokenizer.convert_tokens_to_ids(getattr(tokenizer, f"{kind}_token"))
+            for kind in ("image", "video", "vision_start", "vision_end")
+            if getattr(tokenizer, f"{kind}_token", None) is not None
+        },
     }
