@@ -65,7 +65,7 @@ def build(name: str, vocabulary: int, tokens: dict[str, int]) -> PreTrainedModel
     Args:
         name: "tiny-onevision", "tiny-next" or "tiny-qwen".
         vocabulary: number of token ids.
-        tokens: ids of "bos", "eos", "pad", "image", "video", and of "vision_start" and "vision_end" where there are any.
+        tokens: ids of "bos", "eos", "pad", "image", "video", and "vision_start" and "vision_end" where there are any.
 
     Returns:
         The model in float32.
@@ -119,7 +119,7 @@ def build(name: str, vocabulary: int, tokens: dict[str, int]) -> PreTrainedModel
 
 
 def _build_native(text: dict[str, Any], tokens: dict[str, int]) -> PreTrainedModel:
-    """Build the Qwen3-VL: two levels of deepstack, and a narrower encoder, whose mergers take their share of the weights."""
+    """Build the Qwen3-VL: two levels of deepstack, and a narrower encoder, for its mergers are large."""
     rope = {
         "rope_type": "default",
         "rope_theta": 10000.0,

@@ -17,15 +17,17 @@ import transformers
 from transformers import GenerationConfig
 from transformers.utils import logging
 
-from tiny.architecture import GRID, PATCH, PINPOINTS, VIEW
+from tiny.architecture import GRID, MERGE, NATIVE, PATCH, PINPOINTS, TEMPORAL, VIEW
 from tiny.encoder import STATISTICS
+from tiny.prepare import CLIP_PIXELS, IMAGE_PIXELS
 from tiny.stages import Stage
 from tiny.words import load_tokenizer
-from vidcompress.tools.evaluation.shapes.examples import CLIP_FRAMES
+from vidcompress.tools.evaluation.shapes.examples import CLIP_FPS, CLIP_FRAMES
 
 _CLASSES = {
     "tiny-onevision": ("LlavaOnevisionProcessor", "LlavaOnevisionImageProcessor"),
     "tiny-next": ("LlavaNextProcessor", "LlavaNextImageProcessor"),
+    NATIVE: ("Qwen3VLProcessor", "Qwen2VLImageProcessor"),
 }
 
 
@@ -40,22 +42,33 @@ def preprocessor_config(name: str) -> dict[str, Any]:
         "do_resize": True,
         "do_rescale": True,
         "do_normalize": True,
-        "do_pad": True,
         "resample": 3,
         "rescale_factor": 1 / 255,
         "image_mean": mean,
         "image_std": std,
-        "image_grid_pinpoints": PINPOINTS[name],
     }
+    if name == NATIVE:
+        return {**config, **_patches(), "size": _budget(IMAGE_PIXELS)}
+    config |= {"do_pad": True, "image_grid_pinpoints": PINPOINTS[name]}
     if name == "tiny-onevision":
         return {**config, "size": square}
     return {**config, "do_center_crop": True, "size": {"shortest_edge": VIEW}, "crop_size": square}
 
 
+def _patches() -> dict[str, int]:
+    """Return the sizes of a patch of native resolution."""
+    return {"patch_size": PATCH, "temporal_patch_size": TEMPORAL, "merge_size": MERGE}
+
+
+def _budget(pixels: tuple[int, int]) -> dict[str, int]:
+    """Return the fewest and the most pixels under the names that Qwen's processors give them."""
+    return {"shortest_edge": pixels[0], "longest_edge": pixels[1]}
+
+
 def video_preprocessor_config(name: str) -> dict[str, Any]:
     """Return the video processor's settings, in the form transformers stores them."""
     mean, std = STATISTICS[name]
-    return {
+    config: dict[str, Any] = {
         "video_processor_type": "LlavaOnevisionVideoProcessor",
         "processor_class": _CLASSES[name][0],
         "do_convert_rgb": True,
@@ -70,10 +83,25 @@ def video_preprocessor_config(name: str) -> dict[str, Any]:
         "image_std": std,
         "size": {"height": VIEW, "width": VIEW},
     }
+    if name == NATIVE:
+        del config["num_frames"]
+        return {
+            **config,
+            **_patches(),
+            "video_processor_type": "Qwen3VLVideoProcessor",
+            "do_sample_frames": True,
+            "fps": CLIP_FPS,
+            "min_frames": 4,
+            "max_frames": 16,
+            "size": _budget(CLIP_PIXELS),
+        }
+    return config
 
 
 def processor_config(name: str) -> dict[str, Any]:
     """Return the processor's settings, in the form transformers stores them."""
+    if name == NATIVE:
+        return {"processor_class": _CLASSES[name][0]}
     config: dict[str, Any] = {"processor_class": _CLASSES[name][0], "image_token": "<image>"}
     if name == "tiny-onevision":
         return {
@@ -139,7 +167,7 @@ def export(model: Any, name: str, out: Path, training: dict[str, Any]) -> None:
 
     Args:
         model: the model, float32.
-        name: "tiny-onevision" or "tiny-next".
+        name: "tiny-onevision", "tiny-next" or "tiny-qwen".
         out: the folder; created if missing.
         training: what goes into TRAINING.json besides the versions.
     """
@@ -167,7 +195,7 @@ def export(model: Any, name: str, out: Path, training: dict[str, Any]) -> None:
             "processor_config.json": processor_config(name),
             "TRAINING.json": {**training, "versions": versions()},
         }
-        if name == "tiny-onevision":
+        if name != "tiny-next":
             files["video_preprocessor_config.json"] = video_preprocessor_config(name)
         for file, content in files.items():
             (fresh / file).write_text(json.dumps(content, indent=2) + "\n")

@@ -1,7 +1,7 @@
-"""Native resolution for training: patches in block order, the encoder on stacks of one grid, and where its tokens stand.
+"""Native resolution for training: patches in block order, the encoder on stacks of one grid, and positions.
 
-The encoder here is the stock modules applied to (picture, patch) stacks instead of one packed sequence: the same mathematics,
-without a call per picture. Tests hold it against the stock forward.
+The encoder here is the stock modules applied to (picture, patch) stacks instead of one packed sequence: the same
+mathematics without a call per picture. Tests hold it against the stock forward.
 """
 
 from __future__ import annotations

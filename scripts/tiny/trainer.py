@@ -21,7 +21,6 @@ from tiny.encoder import Heads
 from tiny.stages import Stage
 from tiny.words import load_tokenizer, special_ids
 
-
 COUNTERS = ("stage", "round", "step", "seconds", "cpu_seconds", "history")
 """Fields of a state that a checkpoint holds as they are."""
 

@@ -121,7 +121,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
 
 
 def special_ids(tokenizer: Any) -> dict[str, int]:
-    """Return the ids of "bos", "eos", "pad", "image", "video", and of "vision_start" and "vision_end" where there are any."""
+    """Return the ids of "bos", "eos", "pad" and of the tokens for media that the tokenizer has."""
     return {
         "bos": tokenizer.bos_token_id,
         "eos": tokenizer.eos_token_id,
