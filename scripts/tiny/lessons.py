@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ class Lesson(Protocol):
 class Looking:
     """The encoder labels patches of crowded scenes."""
 
-    held_out: Views | None = None
+    held_out: ClassVar[dict[bool, Views]] = {}
 
     def __init__(self, state: Any, stage: Stage, name: str, rng: np.random.Generator) -> None:
         self.state, self.stage, self.name = state, stage, name
@@ -56,9 +56,10 @@ class Looking:
 
     def measure(self) -> dict[str, float]:
         """Accuracies on views of held-out seeds."""
-        if Looking.held_out is None:
-            Looking.held_out = labelled_views(0, MEASURED_VIEWS, pairs=self.name == NATIVE)
-        return labels_accuracy(self.state.model, self.state.heads, Looking.held_out, self.name)
+        pairs = self.name == NATIVE
+        if pairs not in Looking.held_out:
+            Looking.held_out[pairs] = labelled_views(0, MEASURED_VIEWS, pairs=pairs)
+        return labels_accuracy(self.state.model, self.state.heads, Looking.held_out[pairs], self.name)
 
 
 def open_lesson(state: Any, stage: Stage, name: str, rng: np.random.Generator) -> Lesson:

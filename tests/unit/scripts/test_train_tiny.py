@@ -82,7 +82,7 @@ def test_an_interrupted_run_ends_where_an_unbroken_one_does(name: str, tmp_path:
         trainer.train(name, tmp_path / "broken", curriculum, seed=4)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", CLASSES)
 def test_the_export_loads_and_agrees_with_training(name: str, tmp_path: Path) -> None:
     state = trainer.fresh_state(name, seed=1)
     model = state.model.eval()
@@ -138,7 +138,7 @@ def test_a_decoder_can_be_adopted(tmp_path: Path) -> None:
         trainer.adopt_decoder(state, tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", CLASSES)
 def test_views_equal_those_of_the_exported_processor(name: str, tmp_path: Path) -> None:
     state = trainer.fresh_state(name, seed=1)
     export(state.model, name, tmp_path, {})
