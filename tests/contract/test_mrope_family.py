@@ -84,8 +84,12 @@ def test_an_adapter_without_axes_is_found(monkeypatch: pytest.MonkeyPatch) -> No
     traits = property(lambda self: replace(super(MropeAdapter, self).traits, axes=1))
     monkeypatch.setattr(MropeAdapter, "traits", traits)
     monkeypatch.setattr(MropeAdapter, "positions", lambda self, inputs, ids, mask: None)
-    with pytest.raises(testing.ContractError, match="at retention 1.0.*logits: differs"):
+    with pytest.raises(
+        testing.ContractError, match="traits.axes is 1, and positions of Qwen2_5.* have 4 axes"
+    ):
         testing.check_adapter(model, mrope_inputs(model, SCENES["image"]), ["uniform"])
+    with pytest.raises(testing.ContractError, match="at retention 1.0.*logits: differs"):
+        testing.check_identity(model, mrope_inputs(model, SCENES["image"]), "uniform")
 
 
 @pytest.mark.parametrize("scene", ["image", "clip"])
