@@ -14,15 +14,12 @@ from mrope_family import FAMILIES, MropeAdapter, mrope_inputs, mrope_model
 from vidcompress import (
     ArgumentError,
     UnsupportedInputError,
-    UnsupportedModelError,
     compress,
     compress_inputs,
-    get_method,
     testing,
 )
 from vidcompress.adapters.base import ADAPTERS, register_adapter
 from vidcompress.adapters.stock import encoded_visuals
-from vidcompress.testing.inside import check_inside
 
 PICTURE, CLIP = ("image", (1, 8, 12)), ("video", (3, 8, 4))
 SCENES: dict[str, list[list[Any]]] = {
@@ -87,8 +84,12 @@ def test_an_adapter_without_axes_is_found(monkeypatch: pytest.MonkeyPatch) -> No
     traits = property(lambda self: replace(super(MropeAdapter, self).traits, axes=1))
     monkeypatch.setattr(MropeAdapter, "traits", traits)
     monkeypatch.setattr(MropeAdapter, "positions", lambda self, inputs, ids, mask: None)
-    with pytest.raises(testing.ContractError, match="at retention 1.0.*logits: differs"):
+    with pytest.raises(
+        testing.ContractError, match="traits.axes is 1, and positions of Qwen2_5.* have 4 axes"
+    ):
         testing.check_adapter(model, mrope_inputs(model, SCENES["image"]), ["uniform"])
+    with pytest.raises(testing.ContractError, match="at retention 1.0.*logits: differs"):
+        testing.check_identity(model, mrope_inputs(model, SCENES["image"]), "uniform")
 
 
 @pytest.mark.parametrize("scene", ["image", "clip"])
@@ -132,16 +133,6 @@ def test_contiguous_positions_are_refused(family: str) -> None:
     del inputs["mm_token_type_ids"]
     with pytest.raises(UnsupportedInputError, match="mm_token_type_ids must be among"):
         compress_inputs(model, inputs, "uniform", retention_ratio=0.5)
-
-
-def test_pruning_inside_goes_by_traits() -> None:
-    """Qwen2.5-VL is pruned under its own positions; Qwen3-VL normalises queries and keys, which is refused."""
-    model = mrope_model("qwen2_5_vl")
-    check_inside(model, mrope_inputs(model, SCENES["mixed"]), get_method("fastv"))
-    model = mrope_model("qwen3_vl")
-    inputs = compress_inputs(model, mrope_inputs(model, SCENES["image"]), "fastv", retention_ratio=0.7)
-    with pytest.raises(UnsupportedModelError, match="and no q_norm, as in Llama"), inputs.pruning():
-        pass
 
 
 @pytest.mark.parametrize("family", FAMILIES)

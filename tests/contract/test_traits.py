@@ -52,8 +52,11 @@ def test_gaps_that_generate_would_ignore_are_refused(monkeypatch: pytest.MonkeyP
     ("changes", "says"),
     [
         ({"hybrid": True}, "whose layers are not all attention"),
-        ({"deep_levels": 2}, "which adds features behind its first 2 layers"),
-        ({"qk_norm": True}, "and no q_norm, as in Llama"),
+        (
+            {"deep_levels": 2},
+            "behind its first 2 layers and takes no visual_pos_masks and deepstack_visual_embeds",
+        ),
+        ({"qk_norm": True}, "head by head with a q_norm and a k_norm as in Qwen3"),
         ({}, ""),
     ],
 )

@@ -25,6 +25,8 @@ class Traits:
         window: width of the decoder's sliding window, in tokens; None without one.
         qk_norm: whether the decoder normalises queries and keys.
         deep_levels: number of decoder layers behind which companion features of visual tokens are added.
+        deep_arguments: names of the language model's arguments for them: the (row, column) bool mask of visual tokens,
+            and the list of one (k, D) per level in the order of the mask. A method inside it adds them itself.
         container: what the model reads encoder outputs from: `list` of (k, D) in `pooler_output`, one entry per prompt
             row; `tensor` (sum of k, 1, D) in `pooler_output`; `hidden` (sum of k, 1, C) in `last_hidden_state`, before
             the projector.
@@ -39,6 +41,7 @@ class Traits:
     window: int | None = None
     qk_norm: bool = False
     deep_levels: int = 0
+    deep_arguments: tuple[str, str] = ("visual_pos_masks", "deepstack_visual_embeds")
     container: Container = "list"
 
     def __post_init__(self) -> None:

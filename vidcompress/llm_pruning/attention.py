@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from vidcompress.errors import UnsupportedModelError
+
+Norm = Callable[[Tensor], Tensor]
+"""Normalises (..., d) along its last axis."""
 
 
 def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -21,10 +27,10 @@ def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return rotated
 
 
-def split_heads(states: Tensor, head_dim: int) -> Tensor:
-    """(b, n, heads * d) -> (b, heads, n, d)."""
+def split_heads(states: Tensor, head_dim: int, norm: Norm | None = None) -> Tensor:
+    """(b, n, heads * d) -> (b, heads, n, d), each head normalised where the layer does that."""
     split: Tensor = states.unflatten(-1, (-1, head_dim))
-    return split.transpose(1, 2)
+    return (split if norm is None else norm(split)).transpose(1, 2)
 
 
 def attention_rows(
@@ -36,6 +42,7 @@ def attention_rows(
     head_dim: int,
     scaling: float,
     real: Tensor,
+    norms: tuple[Norm | None, Norm | None] = (None, None),
 ) -> Tensor:
     """Softmax attention of the last q columns to all columns.
 
@@ -46,13 +53,15 @@ def attention_rows(
         head_dim: d.
         scaling: of the scores, usually d ** -0.5.
         real: (b, n) bool, False at padding.
+        norms: of the heads of queries and keys, before rotation; None for none.
 
     Returns:
         (b, H, q, n) float32; rows of padding columns are spread over nothing real and mean nothing.
     """
     count, width = queries.shape[1], keys.shape[1]
-    q = rotate(split_heads(queries.float(), head_dim), cos[:, -count:].float(), sin[:, -count:].float())
-    k = rotate(split_heads(keys.float(), head_dim), cos.float(), sin.float())
+    cos, sin = cos.float(), sin.float()
+    q = rotate(split_heads(queries, head_dim, norms[0]).float(), cos[:, -count:], sin[:, -count:])
+    k = rotate(split_heads(keys, head_dim, norms[1]).float(), cos, sin)
     b, heads, _, _ = q.shape
     groups = k.shape[1]
     grouped = q.reshape(b, groups, heads // groups * count, head_dim)
@@ -63,6 +72,11 @@ def attention_rows(
     return hidden.softmax(dim=-1)
 
 
+def head_norms(attention: Any) -> tuple[Norm | None, Norm | None]:
+    """What an attention normalises the heads of its queries and keys with; None for each where it does not."""
+    return getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)
+
+
 def check_layer(layer: object, *, qk_norm: bool) -> None:
     """Refuse a decoder layer whose attention is built otherwise.
 
@@ -71,13 +85,23 @@ def check_layer(layer: object, *, qk_norm: bool) -> None:
         qk_norm: whether it normalises queries and keys.
 
     Raises:
-        UnsupportedModelError: no separate q_proj and k_proj, or normalised queries and keys.
+        UnsupportedModelError: no separate q_proj and k_proj, or queries and keys that are normalised otherwise than
+            head by head before rotation.
     """
     attention = getattr(layer, "self_attn", None)
     parts = ("q_proj", "k_proj", "head_dim", "scaling")
     missing = [part for part in parts if not hasattr(attention, part)]
-    if missing or qk_norm or not hasattr(layer, "input_layernorm"):
+    if missing or not hasattr(layer, "input_layernorm"):
         raise UnsupportedModelError(
-            f"decoder layer {type(layer).__name__} cannot be pruned inside: its self_attn must have {', '.join(parts)} "
-            "and no q_norm, as in Llama, Qwen2 and Mistral; use a method before the language model"
+            f"decoder layer {type(layer).__name__} cannot be pruned inside: its self_attn must have "
+            f"{', '.join(parts)}, as in Llama, Qwen2, Qwen3 and Mistral; use a method before the language model"
+        )
+    norms = head_norms(attention)
+    widths = [getattr(getattr(norm, "weight", None), "shape", None) for norm in norms]
+    if norms == (None, None) and not qk_norm:
+        return
+    if widths != [(attention.head_dim,)] * 2:  # type: ignore[union-attr]
+        raise UnsupportedModelError(
+            f"decoder layer {type(layer).__name__} cannot be pruned inside: it normalises queries and keys, and not "
+            "head by head with a q_norm and a k_norm as in Qwen3; use a method before the language model"
         )

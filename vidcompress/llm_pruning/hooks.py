@@ -1,12 +1,14 @@
 """Hooks on decoder layers that leave out visual tokens from some layer on.
 
 At prefill the sequence is gathered once per stage, and every layer behind a stage gets a mask, positions and rotary
-embeddings of its own; each layer's key-value cache then has its own length. While decoding, nothing is dropped, but
-masks and positions still go by layer. What a cache holds is remembered with the cache.
+embeddings of its own; each layer's key-value cache then has its own length. Companions of visual tokens, which the
+language model would add to the columns of the whole prompt, are kept from it and added to what is left. While decoding,
+nothing is dropped, but masks and positions still go by layer. What a cache holds is remembered with the cache.
 """
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ from vidcompress.core.wrappers import is_compiled, outside_compiler
 from vidcompress.errors import CompressionStateError, UnsupportedInputError, UnsupportedModelError
 from vidcompress.llm_pruning.attention import check_layer
 from vidcompress.llm_pruning.cache_names import CACHE_NAMES, cache_name, given_cache
+from vidcompress.llm_pruning.companions import Companions
 from vidcompress.llm_pruning.masks import check_implementation, layer_mask
 from vidcompress.llm_pruning.prefill import Capture, LayerSequence, Prefill, next_sequence, start
 
@@ -54,18 +57,14 @@ class Pruner:
                 "compiled"
             )
         traits = adapter.traits
+        if traits.hybrid:
+            raise UnsupportedModelError(
+                f"{type(adapter.model).__name__} has a decoder whose layers are not all attention, and cannot be "
+                "pruned inside; use a method before the language model"
+            )
         for layer in self._decoder.layers:
             check_layer(layer, qk_norm=traits.qk_norm)
-        if traits.hybrid or traits.deep_levels:
-            why = (
-                "whose layers are not all attention"
-                if traits.hybrid
-                else f"which adds features behind its first {traits.deep_levels} layers"
-            )
-            raise UnsupportedModelError(
-                f"{type(adapter.model).__name__} has a decoder {why}, and cannot be pruned inside; use a method before "
-                "the language model"
-            )
+        self._deep = _deep_arguments(traits, self._decoder) if traits.deep_levels else None
         check_implementation(self._decoder.config._attn_implementation)
         self._window = traits.window
         self._handles: list[Any] = []
@@ -81,6 +80,11 @@ class Pruner:
         for number, layer in enumerate(self._decoder.layers):
             hook = partial(layer.register_forward_pre_hook, with_kwargs=True)
             self._handles.append(hook(partial(before_layer, number)))
+        if self._deep is not None:
+            before, after = outside_compiler(self._before_decoder), outside_compiler(self._after_layer)
+            self._handles.append(self._decoder.register_forward_pre_hook(before, with_kwargs=True))
+            for number, layer in enumerate(self._decoder.layers):
+                self._handles.append(layer.register_forward_hook(partial(after, number)))
         try:
             yield self
         finally:
@@ -106,6 +110,35 @@ class Pruner:
             prefill.capture.remove()
         self._local.prefill = None
 
+    def _plan(self, cache: Any) -> PruningPlan | None:
+        """The armed plan, before anything is in the cache."""
+        plan: PruningPlan | None = getattr(self._local, "plan", None)
+        return None if cache is not None and cache.get_seq_length() > 0 else plan
+
+    def _before_decoder(
+        self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Keep companions from a decoder that is about to be pruned, for it would add them by columns that go."""
+        self._local.companions = None
+        if kwargs is None or self._deep is None:
+            return None
+        plan = self._plan(given_cache(kwargs))
+        visual, levels = (kwargs.get(name) for name in self._deep)
+        if plan is None or not plan.layers:
+            return None
+        if visual is None or not levels:
+            raise UnsupportedModelError(
+                f"{type(module).__name__} was called without {' and '.join(self._deep)} for a prompt with visual "
+                "tokens, which it adds features to; let Adapter.hand_over give them, or use a method before the "
+                "language model"
+            )
+        self._local.companions = Companions(visual, levels)
+        return args, {**kwargs, self._deep[1]: []}
+
+    def _after_layer(self, number: int, module: Any, args: tuple[Any, ...], output: Any) -> Any:
+        prefill: Prefill | None = getattr(self._local, "prefill", None)
+        return None if prefill is None else prefill.accompany(number, output)
+
     def _before_layer(
         self, number: int, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
     ) -> Any:
@@ -129,8 +162,8 @@ class Pruner:
     def _begin(self, hidden: Tensor, kwargs: dict[str, Any], cache: Any) -> None:
         """Decide at the first layer whether this is a prefill of an armed plan."""
         self._forget()
-        plan: PruningPlan | None = getattr(self._local, "plan", None)
-        if plan is None or (cache is not None and cache.get_seq_length() > 0):
+        plan = self._plan(cache)
+        if plan is None:
             return
         if not any(name in kwargs for name in CACHE_NAMES):
             raise UnsupportedModelError(
@@ -150,9 +183,11 @@ class Pruner:
             )
         self._check_window(hidden.shape[1])
         if plan.layers:
-            self._local.prefill = start(plan, hidden, kwargs)
+            prefill = start(plan, hidden, kwargs)
+            prefill.companions = getattr(self._local, "companions", None)
+            self._local.prefill = prefill
             if cache is not None:
-                self._sequences[cache] = self._local.prefill.sequences
+                self._sequences[cache] = prefill.sequences
 
     def _check_window(self, columns: int) -> None:
         if self._window is not None and columns > self._window:
@@ -207,6 +242,22 @@ class Pruner:
             embeddings = self._decoder.rotary_emb(hidden, ids)
             changed |= {"position_ids": ids, "position_embeddings": embeddings}
         return changed
+
+
+def _deep_arguments(traits: Any, decoder: Any) -> tuple[str, str]:
+    """Names of the decoder's arguments for visual columns and their companions.
+
+    Raises:
+        UnsupportedModelError: its forward has no such arguments.
+    """
+    visual, levels = traits.deep_arguments
+    if not {visual, levels} <= set(inspect.signature(type(decoder).forward).parameters):
+        raise UnsupportedModelError(
+            f"{type(decoder).__name__} adds features behind its first {traits.deep_levels} layers and takes no "
+            f"{visual} and {levels}, by which they could be left to hooks; name its arguments in the adapter's "
+            "traits.deep_arguments, or use a method before the language model"
+        )
+    return visual, levels
 
 
 def _check_whole(cache: Any, number: int, count: int) -> None:

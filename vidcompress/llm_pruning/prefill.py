@@ -12,7 +12,8 @@ from torch import Tensor
 from vidcompress.core.pruning.method import Between
 from vidcompress.core.pruning.plan import PruningPlan
 from vidcompress.core.reductions import full_precision
-from vidcompress.llm_pruning.attention import attention_rows
+from vidcompress.llm_pruning.attention import attention_rows, head_norms
+from vidcompress.llm_pruning.companions import Companions
 
 
 class Capture:
@@ -56,8 +57,8 @@ class LayerSequence:
         columns: (b, n) int64, for each entry its column in the shortened prompt (a merged token's: its centre's).
         real: (b, n) bool, False at padding; None when all are real.
         visual: (b, n) bool, real visual entries.
-        position_ids: (b, n) int64.
-        embeddings: rotary (cos, sin), each (b, n, d).
+        position_ids: (b, n) int64; behind a stage without gaps, which attention might read as packed sequences.
+        embeddings: rotary (cos, sin), each (b, n, d), of the positions that the policy says.
         dropped: (b, 1) int64, by how much later positions are behind the caller's; None when they are not.
         masks: attention masks built for it.
     """
@@ -86,6 +87,7 @@ class Prefill:
         sequences: by layer, of the layers behind a first stage.
         queries: how many last columns ask; the same in all layers, as only visual columns go.
         weights: (b, q) float32, how much each of them counts.
+        companions: what is added to visual tokens behind the first layers; None for nothing.
     """
 
     plan: PruningPlan
@@ -93,12 +95,21 @@ class Prefill:
     now: LayerSequence
     queries: int
     weights: Tensor
+    companions: Companions | None = None
     sequences: dict[int, LayerSequence] = field(default_factory=dict)
     capture: Any = field(default_factory=_NoCapture)
 
     def at(self, layer: int) -> LayerSequence | None:
         """Sequence of a layer; None before the first stage."""
         return self.sequences.get(layer)
+
+    def accompany(self, layer: int, hidden: Tensor) -> Tensor | None:
+        """What a layer gives out, (b, n, D), with the companions of its level; None where there are none."""
+        if self.companions is None or layer >= len(self.companions.levels):
+            return None
+        sequence = self.at(layer)
+        columns = None if sequence is None else sequence.columns
+        return self.companions.add(layer, hidden, columns)
 
 
 def start(plan: PruningPlan, hidden: Tensor, kwargs: dict[str, Any]) -> Prefill:
@@ -181,11 +192,11 @@ def next_sequence(prefill: Prefill, layer: int, hidden: Tensor, decoder: Any) ->
         columns=now.columns.gather(1, entry),
         real=None if min(lengths) == width else real,
         visual=visual.gather(1, index),
-        position_ids=now.position_ids.gather(1, entry),
+        position_ids=(real.to(torch.int64).cumsum(dim=1) - 1).clamp(min=0),
         embeddings=(_pick(now.embeddings[0], entry), _pick(now.embeddings[1], entry)),
     )
     if plan.contiguous:
-        _renumber(now, prefill.now, real, hidden, decoder)
+        _renumber(now, prefill.now, hidden, decoder)
     prefill.now = now
     for number in range(layer, len(decoder.layers)):
         prefill.sequences[number] = now
@@ -216,6 +227,7 @@ def _attention(prefill: Prefill, layer: int, hidden: Tensor, decoder: Any) -> Te
             head_dim=attention.head_dim,
             scaling=attention.scaling,
             real=now.flags().to(hidden.device),
+            norms=head_norms(attention),
         )
 
 
@@ -237,13 +249,11 @@ def _pick(states: Tensor, index: Tensor) -> Tensor:
     return states.gather(1, index[:, :, None].expand(-1, -1, states.shape[-1]))
 
 
-def _renumber(now: LayerSequence, before: LayerSequence, real: Tensor, hidden: Tensor, decoder: Any) -> None:
-    """Positions without gaps, and how far they are behind those that later tokens come with."""
-    ids = (real.to(torch.int64).cumsum(dim=1) - 1).clamp(min=0)
+def _renumber(now: LayerSequence, before: LayerSequence, hidden: Tensor, decoder: Any) -> None:
+    """Rotary embeddings of positions without gaps, and how far these are behind those that later tokens come with."""
     given = before.position_ids[:, -1:] + (0 if before.dropped is None else before.dropped)
-    now.dropped = given.to(ids.device) - ids[:, -1:]
-    now.position_ids = ids
-    now.embeddings = decoder.rotary_emb(hidden, ids)
+    now.dropped = given.to(hidden.device) - now.position_ids[:, -1:]
+    now.embeddings = decoder.rotary_emb(hidden, now.position_ids)
 
 
 def _note(prefill: Prefill, layer: int, now: LayerSequence, real: Tensor) -> None:

@@ -11,19 +11,25 @@ called on their own, and are what the tests of vidcompress call.
 
 from vidcompress.testing.adapters import check_adapter
 from vidcompress.testing.block import check_block
+from vidcompress.testing.controls import check_controls
+from vidcompress.testing.entrance import check_entrance
 from vidcompress.testing.expect import ContractError
 from vidcompress.testing.methods import check_method, check_selections
 from vidcompress.testing.models import check_counts, check_identity, check_masked
+from vidcompress.testing.positions import check_positions
 from vidcompress.testing.rows import check_rows
 
 __all__ = [
     "ContractError",
     "check_adapter",
     "check_block",
+    "check_controls",
     "check_counts",
+    "check_entrance",
     "check_identity",
     "check_masked",
     "check_method",
+    "check_positions",
     "check_rows",
     "check_selections",
 ]

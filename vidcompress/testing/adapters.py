@@ -14,8 +14,11 @@ from vidcompress.core.method_lookup import available_methods, get_method
 from vidcompress.core.tokens import AXES, OF_QUESTION, Evidence, VisualTokens
 from vidcompress.core.wrappers import unwrap
 from vidcompress.testing.block import check_block, check_refusals
+from vidcompress.testing.controls import check_controls
+from vidcompress.testing.entrance import check_entrance
 from vidcompress.testing.expect import positions_of, require, same
 from vidcompress.testing.models import check_counts, check_identity, check_masked
+from vidcompress.testing.positions import check_positions
 from vidcompress.testing.rows import check_rows
 
 PROJECTED = ("hidden", "cls_hidden")
@@ -25,7 +28,10 @@ PROJECTED = ("hidden", "cls_hidden")
 def check_adapter(
     model: Any, inputs: Mapping[str, Any], methods: Sequence[str | Method] | None = None
 ) -> None:
-    """Run every check on a model: geometry, evidence, each method that serves the inputs, the block, refusals.
+    """Run every check on a model: geometry, evidence, positions, each method that serves the inputs, the block.
+
+    Positions are compared with the stock model's, what the language model gets with what the stock model gives it, and
+    the model must tell apart what is wrong on purpose.
 
     Args:
         model: a model that a registered adapter serves, in eval mode; a small one with random weights will do, and in
@@ -56,6 +62,9 @@ def check_adapter(
         for visual in visuals:
             _check_visual(adapter, visual, modality)
         _check_encoding(adapter, visuals, chosen)
+    check_positions(model, inputs)
+    check_entrance(model, inputs)
+    check_controls(model, inputs)
     for method in chosen:
         check_identity(model, inputs, method)
         check_counts(model, inputs, method)

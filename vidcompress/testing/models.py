@@ -26,6 +26,7 @@ from vidcompress.testing.expect import (
     require,
     same,
 )
+from vidcompress.testing.positions import stock_axes
 
 RATIOS = ("0.01", "0.1", "0.25", "0.5", "0.77", "1")
 
@@ -127,7 +128,7 @@ def check_masked(
 ) -> None:
     """The logits are those of the uncompressed model in which every dropped token is masked.
 
-    The uncompressed model gets the same position ids, those of the adapter where positions are not columns, and at the
+    The uncompressed model gets the same position ids, under `original` those of its own generate, and at the
     place of each token that was sent what was sent: the token itself, or what it was merged into.
 
     Args:
@@ -157,12 +158,15 @@ def check_masked(
             mask[row, where[kept]] = 1
             rows[key][number] = rows[key][number].clone()
             rows[key][number][kept] = sent[number].to(rows[key][number])
-    renumbered = (mask.cumsum(-1) - 1).clamp(min=0)
-    originals = full.get("position_ids", (full["attention_mask"].cumsum(-1) - 1).clamp(min=0))
+    if positions == "original":  # from the stock model, for the adapter may be wrong
+        axes = stock_axes(model, inputs, full["attention_mask"])
+        placed = axes if len(axes) > 1 else axes[0]
+    else:
+        placed = (mask.cumsum(-1) - 1).clamp(min=0)
     slow = dict(full) | {
         "mm_encoder_outputs": adapter.hand_over(adapter.traits, rows, full.features.deep),
         "attention_mask": mask,
-        "position_ids": originals if positions == "original" else renumbered,
+        "position_ids": placed,
     }
     expected, got_logits = logits(model, slow)[mask.bool()], logits(model, got)[got["attention_mask"].bool()]
     what = f"{name_of(method)} at {ratio}, {positions} positions, against the model with dropped tokens masked: logits"

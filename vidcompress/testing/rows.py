@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from vidcompress.adapters.base import adapter_for
 from vidcompress.core.method import Method
@@ -68,7 +69,7 @@ def _with_neighbours(model: Any, inputs: Mapping[str, Any], extra: int = 3) -> d
     for key, value in inputs.items():
         if key in batch:
             continue
-        if key in PER_TOKEN_KEYS:
+        if key in PER_TOKEN_KEYS or (isinstance(value, Tensor) and value.shape == ids.shape):
             batch[key] = _padded_alike(value, mask, width)
         elif isinstance(value, Tensor):
             other = value.flip(-1) * -0.5 if key in pixels else value
@@ -79,12 +80,6 @@ def _with_neighbours(model: Any, inputs: Mapping[str, Any], extra: int = 3) -> d
 
 
 def _padded_alike(value: Tensor, mask: Tensor, width: int) -> Tensor:
-    """A per-token input of the batch twice: left-padded, and of the second copy the text in front too, with zeros."""
-    rows = [row[real] for row, real in zip(value, mask, strict=True)]
-    return torch.stack(
-        [row.new_zeros(width).index_copy_(0, _last(width, row), row) for row in (*rows, *rows)]
-    )
-
-
-def _last(width: int, row: Tensor) -> Tensor:
-    return torch.arange(width - len(row), width, device=row.device)
+    """A per-token input (..., row, column) of the batch twice: left-padded, and with zeros at the text in front."""
+    rows = [value[..., number, :][..., real] for number, real in enumerate(mask)]
+    return torch.stack([pad(row, (width - row.shape[-1], 0)) for row in (*rows, *rows)], dim=-2)

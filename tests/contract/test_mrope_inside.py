@@ -1,0 +1,420 @@
+"""Pruning inside decoders with axes of positions, normalised heads and companions; each equality has a control."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import lru_cache, partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import vidcompress
+from mrope_family import FAMILIES, MropeAdapter, mrope_inputs, mrope_model
+from vidcompress import compress_inputs, get_method
+from vidcompress.adapters.base import ADAPTERS, register_adapter
+from vidcompress.core.method import METHODS
+from vidcompress.core.method_lookup import available_methods
+from vidcompress.core.pruning.schedule import Stage
+from vidcompress.errors import ArgumentError, UnsupportedInputError, UnsupportedModelError
+from vidcompress.llm_pruning import prefill
+from vidcompress.llm_pruning.cache_names import returned_cache
+from vidcompress.llm_pruning.companions import Companions
+from vidcompress.testing.inside import check_inside
+
+pytestmark = pytest.mark.transformers
+
+INSIDE = [name for name in available_methods() if METHODS.get(name).where == "inside"]
+DROPPING = [name for name in INSIDE if name != "sparsevlm"]  # which merges as well
+COMPOSED = ["globalcom2+fastv", "uniform+pdrop", "random+sparsevlm2"]
+PICTURE, CLIP = ("image", (1, 8, 12)), ("video", (3, 8, 4))
+SCENES: dict[str, list[list[Any]]] = {
+    "image": [[5, 6, PICTURE, 7, 8]],
+    "clip": [[5, CLIP, 7, 8, 9]],
+    "ragged": [[5, PICTURE, 6, CLIP, 7, 8], [4, 4, CLIP, 9], [3, 2, 5]],
+}
+GREEDY: dict[str, Any] = {"do_sample": False, "suppress_tokens": [90, 91]}
+
+
+@pytest.fixture(autouse=True)
+def registered() -> Iterator[None]:
+    ADAPTERS.names()
+    register_adapter(MropeAdapter)
+    try:
+        yield
+    finally:
+        for name in FAMILIES:
+            ADAPTERS._classes.pop(name)
+
+
+@lru_cache(maxsize=4)
+def model_of(family: str, attention: str = "sdpa") -> Any:
+    """A model whose norms of queries and keys are no mere lengths, if it has any."""
+    model = copy.deepcopy(mrope_model(family))
+    model.set_attn_implementation(attention)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "q_norm" in name or "k_norm" in name:
+                weight.copy_(0.5 + 2 * torch.rand(weight.shape, generator=generator))
+    return model
+
+
+def logits(model: Any, compressed: Any, **more: Any) -> Tensor:
+    with torch.no_grad(), compressed.pruning():
+        return model(**compressed, **more).logits  # type: ignore[no-any-return]
+
+
+def stock(model: Any, inputs: Any) -> Any:
+    with torch.no_grad():
+        return model(**inputs)
+
+
+@contextmanager
+def masked(model: Any, outcome: dict[int, Tensor]) -> Iterator[None]:
+    """The stock model in which columns (row, C) are hidden from each layer on; every column sees itself."""
+
+    def mask(number: int, module: Any, args: Any, kwargs: Any) -> Any:
+        settled = [layer for layer in outcome if layer <= number]
+        if not settled:
+            return None
+        there = outcome[max(settled)]
+        width = kwargs["hidden_states"].shape[1] if not args else args[0].shape[1]
+        there = torch.cat((there, there.new_ones((len(there), width - there.shape[1]))), dim=1)
+        hidden = ~there[:, None, None, :] & ~torch.eye(width, dtype=torch.bool)
+        return args, {**kwargs, "attention_mask": kwargs["attention_mask"].masked_fill(hidden, -1e30)}
+
+    layers = model.model.language_model.layers
+    handles = [
+        layer.register_forward_pre_hook(partial(mask, n), with_kwargs=True) for n, layer in enumerate(layers)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def uncut(compressed: Any) -> Any:
+    """The same prompt, of which nothing is left out inside the model."""
+    whole = copy.copy(compressed)
+    whole.inside = None
+    return whole
+
+
+def apart(model: Any, inputs: Any, method: str) -> tuple[float, Any]:
+    """How far a pruned prefill is from the stock model with the same columns hidden, and the compressed inputs."""
+    compressed = compress_inputs(model, inputs, method, retention_ratio=0.55)
+    pruned = logits(model, compressed)
+    outcome = compressed.inside.plan.outcome.kept
+    with masked(model, outcome):
+        whole = stock(model, uncut(compressed)).logits
+    furthest = 0.0
+    for row, there in enumerate(outcome[max(outcome)] & compressed.inside.plan.real):
+        count = int(there.sum())
+        furthest = max(furthest, float((pruned[row, -count:] - whole[row, there]).abs().max()))
+    return furthest, compressed
+
+
+@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize("method", [*INSIDE, "globalcom2+fastv", "uniform+pdrop"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_everything_kept_is_the_stock_model(family: str, method: str, scene: str) -> None:
+    model = model_of(family)
+    inputs = mrope_inputs(model, SCENES[scene])
+    whole = compress_inputs(model, inputs, method, retention_ratio=1)
+    assert whole.report.positions == "original"
+    assert torch.equal(logits(model, whole), stock(model, inputs).logits)
+
+
+@pytest.mark.parametrize("layers", [(1,), (2,), (1, 2)])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_stages_that_drop_nothing_are_the_stock_model(family: str, layers: tuple[int, ...]) -> None:
+    """With every hook at work: sequences gathered, companions added by hooks. To the bit."""
+    model = model_of(family)
+    inputs = mrope_inputs(model, SCENES["clip"])
+    whole = compress_inputs(model, inputs, "fastv", retention_ratio=1)
+    (schedule,) = whole.inside.plan.schedules
+    stages = tuple(Stage(layer, schedule.total) for layer in layers)
+    whole.inside.plan.schedules[0] = replace(schedule, stages=stages)
+    assert torch.equal(logits(model, whole), stock(model, inputs).logits)
+    assert list(whole.inside.plan.outcome.kept) == list(layers)
+
+
+@pytest.mark.parametrize("scene", ["image", "clip", "ragged"])
+@pytest.mark.parametrize("method", [*DROPPING, *COMPOSED])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_dropped_is_hidden_from_that_layer_on(family: str, method: str, scene: str) -> None:
+    model = model_of(family, "eager")
+    furthest, compressed = apart(model, mrope_inputs(model, SCENES[scene]), method)
+    assert furthest < 2e-6
+    assert 1 in compressed.inside.plan.outcome.kept  # before the last companions are added
+
+
+def test_without_companions_it_is_another_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of("qwen3_vl", "eager")
+    inputs = mrope_inputs(model, SCENES["ragged"])
+    true = Companions.add
+    monkeypatch.setattr(Companions, "add", lambda self, level, hidden, columns: hidden)
+    assert apart(model, inputs, "fastv")[0] > 1e-3
+
+    def of_the_first_columns(self: Companions, level: int, hidden: Tensor, columns: Any) -> Tensor:
+        first = torch.arange(hidden.shape[1]).expand(hidden.shape[:2])
+        return true(self, level, hidden, columns if columns is None else first)
+
+    monkeypatch.setattr(Companions, "add", of_the_first_columns)
+    assert apart(model, inputs, "fastv")[0] > 1e-3
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_with_positions_of_one_axis_it_is_another_model(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of(family, "eager")
+    true = prefill.next_sequence
+
+    def flat(state: Any, layer: int, hidden: Tensor, decoder: Any) -> Tensor:
+        out = true(state, layer, hidden, decoder)
+        state.now.embeddings = decoder.rotary_emb(out, state.now.position_ids.expand(3, -1, -1))
+        return out
+
+    inputs = mrope_inputs(model, SCENES["clip"])
+    assert apart(model, inputs, "fastv")[0] < 2e-6
+    monkeypatch.setattr("vidcompress.llm_pruning.hooks.next_sequence", flat)
+    assert apart(model, inputs, "fastv")[0] > 1e-3
+
+
+def rows_seen(model: Any, inputs: Any, method: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Tensor, Any]:
+    """Attention rows (b, H, q, n) that a method saw at its first stage, and the compressed inputs."""
+    cls, seen = METHODS.get(method), []
+    true = cls.score
+
+    def score(self: Any, between: Any) -> Tensor:
+        seen.append(between.attention)
+        return true(self, between)
+
+    compressed = compress_inputs(model, inputs, method, retention_ratio=0.55)
+    with monkeypatch.context() as patch:
+        patch.setattr(cls, "score", score)
+        logits(model, compressed)
+    return seen[0], compressed
+
+
+@pytest.mark.parametrize("method", INSIDE)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_attention_rows_are_those_of_eager_maps(
+    family: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the layer before, or of the one that comes next, on a left-padded batch of unequal grids."""
+    model = model_of(family, "eager")
+    inputs = mrope_inputs(model, SCENES["ragged"])
+    rows, compressed = rows_seen(model, inputs, method, monkeypatch)
+    plan = compressed.inside.plan
+    with torch.no_grad():
+        maps = model(**inputs, output_attentions=True).attentions
+    layer = plan.layers[0] - (plan.method.source == "previous")
+    expected = maps[layer][:, :, -rows.shape[2] :]
+    asks = plan.real[:, -rows.shape[2] :, None] & plan.real[:, None]
+    off = ((rows - expected).abs() * asks[:, None]).max()
+    assert float(off) < 1e-6
+    if family == "qwen2_5_vl":
+        return
+    monkeypatch.setattr(prefill, "head_norms", lambda attention: (None, None))
+    bare, _ = rows_seen(model, inputs, method, monkeypatch)
+    assert float(((bare - expected).abs() * asks[:, None]).max()) > 1e-3
+
+
+def test_without_norms_other_tokens_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of("qwen3_vl")
+    inputs = mrope_inputs(model, SCENES["ragged"])
+
+    def kept() -> list[Tensor]:
+        compressed = compress_inputs(model, inputs, "pdrop", retention_ratio=0.55)
+        logits(model, compressed)
+        return list(compressed.inside.plan.outcome.kept.values())
+
+    right = kept()
+    assert all(map(torch.equal, right, kept()))
+    monkeypatch.setattr(prefill, "head_norms", lambda attention: (None, None))
+    assert not all(map(torch.equal, right, kept()))
+
+
+@pytest.mark.parametrize("method", ["fastv", "pdrop", "sparsevlm2", "globalcom2+fastv"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_cached_steps_are_those_of_a_recompute(family: str, method: str) -> None:
+    """Five tokens with a cache of unequal layers; each from the stock model without a cache, columns hidden."""
+    model, steps = model_of(family, "eager"), 5
+    inputs = mrope_inputs(model, SCENES["clip"])
+    compressed = compress_inputs(model, inputs, method, retention_ratio=0.55)
+    call = {"return_dict_in_generate": True, "output_logits": True}
+    with compressed.pruning():
+        out = model.generate(**compressed, max_new_tokens=steps, **GREEDY, **call)
+    whole = uncut(compressed)
+    width, outcome = compressed["input_ids"].shape[1], compressed.inside.plan.outcome.kept
+    for step in range(steps):
+        more = out.sequences[:, width : width + step]
+        ones = torch.ones_like(more)
+        last = whole["position_ids"][..., -1:] + 1
+        later = {
+            "input_ids": torch.cat((whole["input_ids"], more), dim=1),
+            "attention_mask": torch.cat((whole["attention_mask"], ones), dim=1),
+            "position_ids": torch.cat((whole["position_ids"], last + torch.arange(step)), dim=-1),
+            "mm_encoder_outputs": whole["mm_encoder_outputs"],
+        }
+        with masked(model, outcome), torch.no_grad():
+            again = model(**later, use_cache=False).logits[:, -1]
+        torch.testing.assert_close(out.logits[step], again, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", [*INSIDE, "globalcom2+pdrop"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rows_alone_and_together_beams_and_the_block(family: str, method: str) -> None:
+    model, rows = model_of(family), [SCENES["image"][0], SCENES["clip"][0]]
+    inputs = mrope_inputs(model, rows)
+    singles = _singles(model, rows, inputs)
+    for more in ({}, {"num_beams": 2}, {"num_beams": 3, "num_return_sequences": 2}):
+        copies = more.get("num_return_sequences", 1)
+        call = {**GREEDY, "max_new_tokens": 5, **more}
+        with vidcompress.compress(model, method, retention_ratio=0.6) as session:
+            together = model.generate(**inputs, **call)[:, -5:]
+            counts = [session.report.for_row(i).inside.per_layer for i in range(2)]
+            for i, single in enumerate(singles):
+                alone = model.generate(**single, **call)[:, -5:]
+                assert together[i * copies : (i + 1) * copies].tolist() == alone.tolist()
+                assert session.report.inside.per_layer == counts[i]
+        compressed = compress_inputs(model, inputs, method, retention_ratio=0.6)
+        with compressed.pruning():
+            assert torch.equal(model.generate(**compressed, **call)[:, -5:], together)
+
+
+def _singles(model: Any, rows: list[Any], inputs: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each row as a batch of its own, with its own pixels."""
+    image, clip = (mrope_inputs(model, [row]) for row in rows)
+    for key in ("pixel_values", "pixel_values_videos"):
+        for single in (image, clip):
+            if key in single:
+                single[key] = inputs[key]
+    return [image, clip]
+
+
+@pytest.mark.parametrize("method", INSIDE)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_later_turn_goes_on_over_what_is_left(family: str, method: str) -> None:
+    """Token by token and all at once, after another input ran on the same model and left its offsets."""
+    model = model_of(family)
+    inputs = mrope_inputs(model, SCENES["ragged"][:2])
+    width, more = inputs["input_ids"].shape[1], torch.tensor([[7, 8, 9], [12, 13, 14]])
+
+    def answer(split: list[int]) -> Tensor:
+        with vidcompress.compress(model, method, retention_ratio=0.6):
+            call = {**GREEDY, "return_dict_in_generate": True, "max_new_tokens": 1}
+            out = model.generate(**inputs, **call)
+            ids = out.sequences
+            cache = returned_cache(out)
+            assert cache.get_seq_length(0) > cache.get_seq_length(2)
+            model.generate(**mrope_inputs(model, SCENES["clip"], seed=5), **call)
+            for part in torch.split(more, split, dim=1):
+                ids = torch.cat((ids, part), dim=1)
+                mask = torch.cat((inputs["attention_mask"], torch.ones_like(ids[:, width:])), dim=1)
+                out = model.generate(
+                    input_ids=ids,
+                    attention_mask=mask,
+                    past_key_values=returned_cache(out),
+                    output_logits=True,
+                    **call,
+                )
+            return out.logits[0]  # type: ignore[no-any-return]
+
+    torch.testing.assert_close(answer([3]), answer([1, 1, 1]), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", [*INSIDE, "globalcom2+fastv"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_layers_hold_what_was_planned(family: str, method: str) -> None:
+    model = model_of(family)
+    check_inside(model, mrope_inputs(model, SCENES["ragged"]), get_method(method))
+
+
+@pytest.mark.parametrize("method", [*INSIDE, "globalcom2+fastv"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_does_not_go_with_axes_is_refused(family: str, method: str) -> None:
+    model = model_of(family)
+    inputs = mrope_inputs(model, SCENES["image"])
+    with pytest.raises(ArgumentError, match="'contiguous' cannot go with Qwen.*4 axes"):
+        compress_inputs(model, inputs, method, retention_ratio=0.6, positions="contiguous")
+    compressed = compress_inputs(model, inputs, method, retention_ratio=0.6)
+    assert not compressed.inside.plan.contiguous  # whatever the method's authors do
+    with vidcompress.compress(model, method, retention_ratio=0.6):
+        for option in ({"use_cache": False}, {"prefill_chunk_size": 8}, {"cache_implementation": "static"}):
+            with pytest.raises(UnsupportedInputError, match="cannot go with method"):
+                model.generate(**inputs, max_new_tokens=2, **option)
+
+
+def test_hybrids_and_decoders_that_add_by_other_names_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of("qwen3_vl")
+    compressed = compress_inputs(model, mrope_inputs(model, SCENES["image"]), "fastv", retention_ratio=0.6)
+    true = MropeAdapter.traits
+    with monkeypatch.context() as patch:
+        patch.setattr(MropeAdapter, "traits", property(lambda self: replace(true.fget(self), hybrid=True)))
+        with pytest.raises(UnsupportedModelError, match="whose layers are not all attention"):
+            logits(model, compressed)
+    with monkeypatch.context() as patch:
+        names = ("visual_pos_masks", "deep")
+        patch.setattr(
+            MropeAdapter, "traits", property(lambda self: replace(true.fget(self), deep_arguments=names))
+        )
+        says = "behind its first 2 layers and takes no visual_pos_masks and deep, .*traits.deep_arguments"
+        with pytest.raises(UnsupportedModelError, match=says):
+            logits(model, compressed)
+    monkeypatch.setattr(MropeAdapter, "hand_over", classmethod(_without_companions))
+    hollow = compress_inputs(model, mrope_inputs(model, SCENES["image"]), "fastv", retention_ratio=0.6)
+    with pytest.raises(UnsupportedModelError, match="without visual_pos_masks and deepstack_visual_embeds"):
+        logits(model, hollow)
+
+
+_HAND_OVER = MropeAdapter.hand_over
+
+
+def _without_companions(cls: Any, traits: Any, rows: Any, deep: Any) -> Any:
+    out = _HAND_OVER(traits, rows, deep)
+    for encoded in out.values():
+        encoded.deepstack_features = []
+    return out
+
+
+def test_nothing_is_left_behind() -> None:
+    """No hook, also after an error, and the stock model adds its companions itself again."""
+    model = model_of("qwen3_vl")
+    inputs = mrope_inputs(model, SCENES["ragged"])
+    core = model.model.language_model
+    parts = [core, *core.layers, *(layer.self_attn.q_proj for layer in core.layers)]
+
+    def hooks() -> list[int]:
+        return [len(part._forward_hooks) + len(part._forward_pre_hooks) for part in parts]
+
+    before, expected = hooks(), stock(model, inputs).logits
+    with vidcompress.compress(model, "fastv", retention_ratio=0.6):
+        assert hooks() != before
+        stock(model, inputs)
+    with pytest.raises(ZeroDivisionError), vidcompress.compress(model, "fastv", retention_ratio=0.6):
+        raise ZeroDivisionError
+    assert hooks() == before
+    assert torch.equal(stock(model, inputs).logits, expected)
+    with vidcompress.compress(model, "fastv", retention_ratio=0.6):  # a prompt of text, and then a pruned one
+        text = mrope_inputs(model, [[3, 2, 5]])
+        stock(model, text)
+        stock(model, inputs)
+    assert torch.equal(stock(model, inputs).logits, expected)
+
+
+def test_companions_go_to_the_columns_that_are_left() -> None:
+    """Row after row by the mask; a merged token gets that of its centre, text and padding none."""
+    visual = torch.tensor([[False, True, True, False], [True, False, False, True]])
+    level = torch.arange(1.0, 5.0)[:, None].expand(4, 3)
+    hidden = torch.zeros(2, 4, 3)
+    companions = Companions(visual, [level])
+    assert companions.add(0, hidden, None)[..., 0].tolist() == [[0, 1, 2, 0], [3, 0, 0, 4]]
+    columns = torch.tensor([[0, 2, 2], [3, 0, 1]])
+    assert companions.add(0, hidden[:, :3], columns)[..., 0].tolist() == [[0, 2, 2], [4, 3, 0]]
