@@ -33,6 +33,7 @@ class Report:
         timing_ms: milliseconds per phase, of those phases that were measured.
         notes: remarks on the whole call; `all_notes` has those of its inputs too.
         inside: visual tokens from layer to layer, where the method prunes inside the language model too.
+        view_text: `keep` or `drop`, what is done with text of views that keep nothing.
     """
 
     method: str
@@ -45,6 +46,7 @@ class Report:
     timing_ms: MutableMapping[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     inside: PruningReport | None = None
+    view_text: str = "keep"
 
     @property
     def total(self) -> int:
@@ -60,6 +62,16 @@ class Report:
     def kept(self) -> int:
         """Visual positions that were sent."""
         return sum(visual.kept for visual in self.visuals)
+
+    @property
+    def view_text_total(self) -> int:
+        """Tokens of text in the prompts that belong to views, such as the times of frames; no visual positions."""
+        return sum(visual.view_text for visual in self.visuals)
+
+    @property
+    def view_text_dropped(self) -> int:
+        """How many of these were left out, with views that keep nothing."""
+        return sum(visual.view_text_dropped for visual in self.visuals)
 
     @property
     def mean_budget(self) -> float:
@@ -104,6 +116,7 @@ class Report:
             self.timing_ms,
             list(self.notes),
             None if self.inside is None else self.inside.for_row(row),
+            self.view_text,
         )
 
     def visual_tokens(self) -> dict[str, Any]:
@@ -171,17 +184,27 @@ class Report:
             "max_tokens": self.max_tokens,
             "visual_tokens": self.visual_tokens(),
             "visuals": [visual.to_dict() for visual in self.visuals],
+            **self._view_text,
             **({} if self.inside is None else {"inside": self.inside.to_dict()}),
             "timing_ms": {phase: round(ms, 3) for phase, ms in self.timing_ms.items()},
             "notes": self.all_notes,
         }
+
+    @property
+    def _view_text(self) -> dict[str, Any]:
+        """Entry of the text of views as JSON types; nothing where there is none."""
+        total, dropped = self.view_text_total, self.view_text_dropped
+        if not total:
+            return {}
+        return {"view_text": {"what": self.view_text, "total": total, "dropped": dropped}}
 
     def __repr__(self) -> str:
         asked: Mapping[str, object] = {"retention_ratio": self.retention_ratio, "max_tokens": self.max_tokens}
         budget = ", ".join(f"{name}={value}" for name, value in asked.items() if value is not None)
         return (
             f"Report({self.method!r}, {budget or 'no budget'}, visuals={len(self.visuals)}, "
-            f"kept={self.kept} of {self.total})"
+            f"kept={self.kept} of {self.total}"
+            + (f", view_text={self._text_kept})" if self.view_text_total else ")")
         )
 
     def __str__(self) -> str:
@@ -209,11 +232,17 @@ class Report:
         lines += [f"  note: {note}" for note in self.all_notes]
         return "\n".join(paragraph(line, width, hanging=4) for line in lines)
 
+    @property
+    def _text_kept(self) -> str:
+        """Tokens of the text of views that stay in the prompt, of how many."""
+        return f"{self.view_text_total - self.view_text_dropped} of {self.view_text_total}"
+
     def _head(self) -> str:
         """First line: of a method that prunes inside the language model what was asked for, and the layers' average."""
         name = f"{self.method} ({self.policy})"
         if self.inside is None:
-            return f"{name}: {_share(self.kept, self.total)} visual tokens, budget {self.budget}"
+            text = f", view text {self._text_kept}" if self.view_text_total else ""
+            return f"{name}: {_share(self.kept, self.total)} visual tokens, budget {self.budget}{text}"
         asked = f"{self.max_tokens} tokens asked for, "
         if self.retention_ratio is not None:
             asked = f"{100 * float(self.retention_ratio):g} % asked for, "
@@ -266,4 +295,6 @@ def _view_lines(visual: VisualReport, width: int | None) -> list[str]:
             lines.append(f"{label if start == 0 else '':<12} {'  '.join(counts[start : start + across])}")
     if visual.separators_total:
         lines.append(f"{'separators':<12} {visual.separators_kept}/{visual.separators_total}")
+    if visual.view_text:
+        lines.append(f"{'view text':<12} {visual.view_text - visual.view_text_dropped}/{visual.view_text}")
     return lines

@@ -103,6 +103,9 @@ class VisualReport:
         note: a remark for the caller, or None.
         spared: how many of its views were never encoded, because of the method `frames` or of `encoder_saving`.
         allotment: what the method wanted each view to have; None where it does not weigh views.
+        view_text: tokens of text in the prompt that belong to its views, such as the times of frames; 0 where the
+            family names none.
+        view_text_dropped: how many of these were left out with their views.
     """
 
     layout: Layout
@@ -112,6 +115,8 @@ class VisualReport:
     note: str | None = None
     spared: int = 0
     allotment: Allotment | None = None
+    view_text: int = 0
+    view_text_dropped: int = 0
 
     @classmethod
     def from_selection(
@@ -124,6 +129,8 @@ class VisualReport:
         note: str | None = None,
         spared: int = 0,
         allotment: Allotment | None = None,
+        view_text: int = 0,
+        view_text_dropped: int = 0,
     ) -> VisualReport:
         """Report of a selection; reads nothing from the device.
 
@@ -135,13 +142,16 @@ class VisualReport:
             note: a remark for the caller.
             spared: views that were not encoded.
             allotment: what the method wanted each view to have, on any device.
+            view_text: tokens of text that belong to its views.
+            view_text_dropped: how many of these were left out.
 
         Raises:
             ArgumentError: `source` is not one-dimensional.
         """
         if not isinstance(source, Tensor) or source.ndim != 1:
             raise ArgumentError(f"source must have shape (K,), got {shown(source)}; pass a tensor")
-        return cls(layout, source.detach(), int(budget), int(row), note, int(spared), allotment)
+        text = int(view_text), int(view_text_dropped)
+        return cls(layout, source.detach(), int(budget), int(row), note, int(spared), allotment, *text)
 
     @property
     def modality(self) -> Modality:
@@ -246,12 +256,20 @@ class VisualReport:
             "kept": self.kept,
             "encoded_views": self.encoded,
             "separators": {"total": self.separators_total, "kept": self.separators_kept},
+            **_text_counts(self),
             **({"importance": meaning} if (meaning := self.importance_meaning) else {}),
             "per_view": [view.to_dict() for view in self.views],
         }
 
     def __repr__(self) -> str:
         return f"VisualReport({self.modality}, kept={self.kept}, budget={self.budget}, total={self.total})"
+
+
+def _text_counts(visual: VisualReport) -> dict[str, Any]:
+    """Counts of the text of views; nothing where there is none."""
+    if not visual.view_text:
+        return {}
+    return {"view_text": {"total": visual.view_text, "dropped": visual.view_text_dropped}}
 
 
 def budget_note(budget: VisualBudget, layout: Layout, uses_budget: bool, spared: int) -> str | None:
