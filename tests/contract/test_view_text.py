@@ -27,7 +27,7 @@ from vidcompress.core.budget import VisualBudget
 from vidcompress.core.method import Method
 from vidcompress.core.selection import Selection
 from vidcompress.core.tokens import VisualTokens
-from vidcompress.testing.inside import check_inside
+from vidcompress.session.kv_cache import open_transcript
 
 CLIP, LONG, PICTURE = ("video", (3, 4, 4)), ("video", (4, 4, 4)), ("image", (1, 8, 12))
 PER_FRAME, MARK = 4, (19,)
@@ -113,6 +113,8 @@ def stays(model: Any, inputs: Any, short: Any, *, text: bool = True) -> Tensor:
             for frame in range(visual.total // PER_FRAME):
                 if not kept & set(range(PER_FRAME * frame, PER_FRAME * (frame + 1))):
                     first, last = places[PER_FRAME * frame], places[PER_FRAME * (frame + 1) - 1]
+                    if last + 2 == ids.shape[1]:
+                        continue  # what ends a prompt stays
                     real[row, [first - 3, first - 2, first - 1, last + 1]] = (
                         False  # 19, 20 + frame, 92 and 93
                     )
@@ -261,39 +263,62 @@ def test_batches_are_their_rows(model: Any) -> None:
 
 @pytest.mark.parametrize("method", ["frames", "uniform", "globalcom2", "random"])
 def test_methods_serve(model: Any, method: str) -> None:
-    inputs = inputs_of(model, "ragged")
-    short = short_of(model, inputs, method, max_tokens=2, retention_ratio=None)
+    inputs = mrope_inputs(model, ROWS["ragged"][:3], mark=MARK)
+    budget = {"retention_ratio": 0.34} if method == "frames" else {"max_tokens": 5, "retention_ratio": None}
+    short = short_of(model, inputs, method, **budget)
     real = stays(model, inputs, short)
     assert short.report.view_text_dropped > 0
-    assert [words(short, row) for row in range(4)] == [
+    assert [words(short, row) for row in range(3)] == [
         inputs["input_ids"][row, mask].tolist() for row, mask in enumerate(real)
     ]
 
 
 def test_generation_beams_and_later_turns(model: Any) -> None:
-    """Cached steps are those of a recompute; beams those of single rows; a second turn on the cache is that of a
-    recompute, also where the prompt ends with text that left."""
+    """Cached steps are those of a recompute, beams come of a batch, and a second turn on the cache is that of a
+    recompute, though the text behind the last visual token left too."""
     options: dict[str, Any] = {"max_new_tokens": 4, "do_sample": False, "suppress_tokens": [90, 91]}
-    for rows in ([[5, CLIP, 7, 8], [4, 4, LONG, 9]], [[5, 7, CLIP], [4, LONG]]):
-        inputs = mrope_inputs(model, rows, mark=MARK)
-        short = short_of(model, inputs)
-        cached = model.generate(**short, **options)
-        assert torch.equal(cached, model.generate(**short, **options, use_cache=False))
-        assert model.generate(**short, **options, num_beams=2).shape == cached.shape
-        with compress(model, Picked(), retention_ratio=0.25, view_text="drop") as session:
-            first = model.generate(**inputs, **options, return_dict_in_generate=True)
-            assert session.report is not None and session.report.view_text_dropped == 20
-            length = inputs["input_ids"].shape[1]
-            assert torch.equal(first.sequences[:, :length], inputs["input_ids"])
-            assert torch.equal(first.sequences[:, length:], cached[:, short["input_ids"].shape[1] :])
-            turn = torch.cat((first.sequences, torch.tensor([[7, 8, 9], [9, 8, 7]])), dim=1)
-            ones = torch.ones(2, 7, dtype=torch.int64)
-            later = {**inputs, "input_ids": turn}
-            later["attention_mask"] = torch.cat((inputs["attention_mask"], ones), dim=1)
-            later["mm_token_type_ids"] = torch.cat((inputs["mm_token_type_ids"], 0 * ones), dim=1)
-            key = next(name for name in ("cache", "past_key_values") if name in first)
-            again = model.generate(**later, **options, cache=first[key])
-            assert torch.equal(again, model.generate(**later, **options))
+    inputs = mrope_inputs(model, [[5, CLIP, 7, 8], [4, 4, LONG, 9]], mark=MARK)
+    short = short_of(model, inputs)
+    cached = model.generate(**short, **options)
+    assert torch.equal(cached, model.generate(**short, **options, use_cache=False))
+    assert model.generate(**short, **options, num_beams=2).shape == cached.shape
+    with compress(model, Picked(), retention_ratio=0.25, view_text="drop") as session:
+        first = model.generate(**inputs, **options, return_dict_in_generate=True)
+        assert session.report is not None and session.report.view_text_dropped == 20
+        length = inputs["input_ids"].shape[1]
+        assert torch.equal(first.sequences[:, :length], inputs["input_ids"])
+        assert torch.equal(first.sequences[:, length:], cached[:, short["input_ids"].shape[1] :])
+        turn = torch.cat((first.sequences, torch.tensor([[7, 8, 9], [9, 8, 7]])), dim=1)
+        ones = torch.ones(2, 7, dtype=torch.int64)
+        later = {**inputs, "input_ids": turn}
+        later["attention_mask"] = torch.cat((inputs["attention_mask"], ones), dim=1)
+        later["mm_token_type_ids"] = torch.cat((inputs["mm_token_type_ids"], 0 * ones), dim=1)
+        key = next(name for name in ("cache", "past_key_values") if name in first)
+        again = model.generate(**later, **options, cache=first[key])
+        assert torch.equal(again, model.generate(**later, **options))
+
+
+def test_what_ends_a_prompt_stays(model: Any) -> None:
+    """An answer's positions go on from the last column: it is that of the whole prompt."""
+    inputs = mrope_inputs(model, [[5, 7, CLIP]], mark=MARK)
+    short = short_of(model, inputs)
+    assert words(short) == [5, 7, 19, 21, 92, VIDEO, 93, 19, 22, 92, 93]
+    full = MropeAdapter(model).positions(inputs, inputs["input_ids"], inputs["attention_mask"])
+    assert full is not None and torch.equal(short["position_ids"][1:, :, -1], full[1:, :, -1])
+    assert words(short_of(model, inputs, Picked((2,)))) == [5, 7, 19, 22, 92, VIDEO, 93]
+
+
+def test_a_transcript_is_cut_behind_the_text_that_left(model: Any) -> None:
+    """What a chat reuses with another question ends at the same token of the two prompts."""
+    inputs = mrope_inputs(model, [[5, CLIP, 7, 8]], mark=MARK)
+    short = short_of(model, inputs)
+    whole = open_transcript(inputs, inputs["attention_mask"], short, (VIDEO,))
+    cut = whole.cut_behind_visuals()
+    assert cut.mask.shape[1] == inputs["input_ids"].shape[1] - 2  # behind the last 93
+    assert cut.short["input_ids"][0].tolist() == words(short)[:-2]
+    assert cut.text_positions is not None
+    assert torch.equal(cut.text_positions, short["position_ids"][..., -2:-1])
+    assert (cut.settled, cut.shift) == (whole.settled, whole.shift)
 
 
 def test_columns_are_named_in_the_callers_prompt(model: Any) -> None:
@@ -310,23 +335,29 @@ def test_columns_are_named_in_the_callers_prompt(model: Any) -> None:
         short_of(model, {**inputs, "logits_to_keep": torch.tensor([ids.index(20)])})
 
 
+def around(self: Any, visual: Any, row: Tensor, runs: Sequence[range]) -> list[list[range]]:
+    """The token before and the one behind each run."""
+    return [[range(run.start - 1, run.start), range(run.stop, run.stop + 1)] for run in runs]
+
+
 def test_pruning_inside_goes_on_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Qwen2.5-VL, told to have text around its run: what prunes inside finds the visual tokens where they are."""
+    """A budget that leaves a picture nothing: what prunes inside Qwen2.5-VL finds the tokens of the clip behind it."""
     model = mrope_model("qwen2_5_vl")
-    told = lambda self, visual, row, runs: [
-        [range(r.start - 1, r.start), range(r.stop, r.stop + 1)] for r in runs
-    ]  # noqa: E731
-    monkeypatch.setattr(MropeAdapter, "view_text", told)
-    rows: list[list[Any]] = [[5, CLIP, 6, LONG, 7, 8]]
-    inputs = mrope_inputs(model, rows)
-    got = short_of(model, inputs, "random+fastv", max_tokens=1, retention_ratio=None)
-    (first, second) = got.report.visuals
-    empty = first if first.kept == 0 else second
-    assert (first.kept, second.kept) in ((0, 1), (1, 0)) and empty.view_text_dropped == 2
-    assert words(got).count(92) == words(got).count(93) == 1
+    monkeypatch.setattr(MropeAdapter, "view_text", around)
+    small, big = ("image", (1, 4, 4)), ("video", (6, 8, 8))
+    inputs = mrope_inputs(model, [[5, small, 6, big, 7, 8]])
+    both, budget = "uniform+fastv:before_ratio=0.1", {"max_tokens": 8, "retention_ratio": None}
+    got = short_of(model, inputs, both, **budget)
+    picture, clip = got.report.visuals
+    assert (picture.kept, picture.view_text_dropped, clip.view_text_dropped) == (0, 2, 0)
+    assert words(got)[:4] == [5, 6, 92, VIDEO]
+    assert got.report.inside is not None and got.report.mean_kept < clip.kept
+    (columns,) = got.inside.plan.columns[0][1:]
+    assert columns.tolist() == [n for n, token in enumerate(words(got)) if token == VIDEO]
     with got.pruning():
         assert logits(model, got).isfinite().all()
-    check_inside(model, inputs, "fastv")
+    kept = short_of(model, inputs, both, what="keep", **budget)
+    assert torch.equal(kept.inside.plan.columns[0][1], columns + 2)
 
 
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "llava_onevision"])

@@ -82,12 +82,17 @@ def texts_without_view(
 ) -> dict[tuple[str, int], list[range]]:
     """Text of the runs of which nothing is sent; asks the device once, where any visual has text.
 
+    What ends a prompt stays, since the positions of an answer go on from its last column.
+
     Args:
         prompt: the parsed rows.
         texts: from `texts_of_views`.
         kept: for each visual the (K,) source positions that are sent.
     """
     spans = [span for row in prompt.spans for span in row]
+    ends = {
+        span.key: len(row) for row, placed in zip(prompt.rows, prompt.spans, strict=True) for span in placed
+    }
     asked = [span for span in spans if any(texts[span.key])]
     gone: dict[tuple[str, int], list[range]] = {span.key: [] for span in spans}
     if not asked:
@@ -97,7 +102,10 @@ def texts_without_view(
     for span in asked:
         of_runs, counts = counts[: len(span.runs)], counts[len(span.runs) :]
         pairs = zip(texts[span.key], of_runs, strict=True)
-        gone[span.key] = [text for run, count in pairs if count == 0 for text in run]
+        empty = [run for run, count in pairs if count == 0]
+        gone[span.key] = [
+            text for run in empty if all(text.stop < ends[span.key] for text in run) for text in run
+        ]
     return gone
 
 
