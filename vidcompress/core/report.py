@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -131,6 +131,8 @@ class Report:
     def explain(self, width: int | None = None) -> str:
         """Return a table for each image and video: what the commander said of each view, and what the view got.
 
+        Of a view that the method cut into tiles it is a table of these.
+
         `share` is the part of the budget that the method wanted the view to have, `wanted` the same in tokens, and
         `kept` what was sent.
 
@@ -152,9 +154,10 @@ class Report:
         visual = self.visuals[number]
         sent = f"{_share(visual.kept, visual.total)} visual tokens{self._where}"
         lines = [f"{visual.modality} {number}: {sent}, {self.method}", f"  {_commander(visual)}"]
-        tokens = sum(view.kept for view in visual.views)
+        views = visual.tiles or visual.views
+        tokens = sum(view.kept for view in views)
         rows = []
-        for name, view in zip(_view_names(visual), visual.views, strict=True):
+        for name, view in zip(_view_names(views), views, strict=True):
             said = "" if view.importance is None else f"{view.importance:.4g}"
             share = "" if view.share is None else f"{100 * view.share:.1f} %"
             in_tokens = "" if view.share is None else f"{tokens * view.share:.1f}"
@@ -270,11 +273,11 @@ def _commander(visual: VisualReport) -> str:
     return "no commander: the method weighs the views by a rule of its own"
 
 
-def _view_names(visual: VisualReport) -> list[str]:
+def _view_names(views: Sequence[ViewReport]) -> list[str]:
     """The kind of each view, numbered where there are several, with the time of a frame."""
-    names, of_kind = [], Counter(view.kind for view in visual.views)
+    names, of_kind = [], Counter(view.kind for view in views)
     counted: Counter[str] = Counter()
-    for view in visual.views:
+    for view in views:
         counted[view.kind] += 1
         name = view.kind if of_kind[view.kind] == 1 else f"{view.kind} {counted[view.kind]}"
         names.append(name if view.time is None else f"{name}, {view.time:.1f} s")
@@ -284,9 +287,10 @@ def _view_names(visual: VisualReport) -> list[str]:
 def _view_lines(visual: VisualReport, width: int | None) -> list[str]:
     """One line for each kind of view, with the counts of its views, as many to a line as fit in `width` columns."""
     lines: list[str] = []
-    kinds = dict.fromkeys(view.kind for view in visual.views)
+    listed = (*visual.views, *visual.tiles)
+    kinds = dict.fromkeys(view.kind for view in listed)
     for kind in kinds:
-        of_kind = [view for view in visual.views if view.kind == kind]
+        of_kind = [view for view in listed if view.kind == kind]
         counts = [f"{view.kept}/{view.total}" for view in of_kind]
         label = kind if len(of_kind) == 1 else f"{len(of_kind)} {kind}s"
         each = max(map(len, counts)) + 2
