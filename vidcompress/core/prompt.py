@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import takewhile
 from typing import Literal
 
 import torch
@@ -181,7 +182,7 @@ def text_between_runs(row: Tensor, runs: Sequence[range], after: int = 1) -> lis
 
     Between two runs all text belongs to them: the first `after` tokens to the run before, the others to the run behind.
     The first run's begins where the second's first token stands before it, unless that is further than the longest of
-    the others reaches; a visual of one run has none.
+    the others reaches; behind the last run it is what stands behind the first too. A visual of one run has none.
 
     Args:
         row: (column,) int64 ids of the prompt, on the CPU.
@@ -194,7 +195,10 @@ def text_between_runs(row: Tensor, runs: Sequence[range], after: int = 1) -> lis
     if len(runs) < 2:
         return [[] for _ in runs]
     gaps = [range(run.stop, following.start) for run, following in zip(runs, runs[1:], strict=False)]
-    behind = [gap[:after] for gap in gaps] + [range(runs[-1].stop, min(runs[-1].stop + after, len(row)))]
+    stop, usual = runs[-1].stop, row[gaps[0].start : gaps[0].stop][:after].tolist()
+    pairs = zip(usual, row[stop : stop + after].tolist(), strict=False)
+    alike = list(takewhile(lambda pair: pair[0] == pair[1], pairs))
+    behind = [gap[:after] for gap in gaps] + [range(stop, stop + len(alike))]
     before = [gap[after:] for gap in gaps]
     longest, first = max(map(len, before)), runs[0].start
     window = row[max(first - longest, 0) : first].tolist()
