@@ -28,6 +28,7 @@ from vidcompress.adapters import (
     VisualTokens,
     image_layout,
     stock_positions,
+    text_between_runs,
     video_layout,
 )
 
@@ -82,6 +83,11 @@ class MropeAdapter(Adapter):
         frames, length = pixels.shape[0], grid[0] * grid[1]
         runs = (length,) * frames if self.deep_levels else None  # a timestamp stands before each frame
         return Visual("video", video_layout(frames, grid, "none"), pixels, grid, runs=runs)
+
+    def view_text(
+        self, visual: Visual, row: Tensor, runs: Sequence[range]
+    ) -> Sequence[Sequence[range]] | None:
+        return text_between_runs(row, runs) if self.deep_levels else None
 
     def encode(
         self,
@@ -142,13 +148,16 @@ def mrope_model(family: str) -> Any:
     return model.eval()
 
 
-def mrope_inputs(model: Any, rows: Sequence[Sequence[Any]], seed: int = 0) -> dict[str, Any]:
+def mrope_inputs(
+    model: Any, rows: Sequence[Sequence[Any]], seed: int = 0, mark: Sequence[int] = ()
+) -> dict[str, Any]:
     """Inputs as a processor would make them, left-padded.
 
     Args:
         model: from `mrope_model`.
         rows: of ids, and of ("image" or "video", (frames, height, width) in patches).
         seed: of the pixels.
+        mark: ids with which the time of every frame begins.
     """
     generator = torch.Generator().manual_seed(seed)
     pixels: dict[str, list[Tensor]] = {"image": [], "video": []}
@@ -170,7 +179,7 @@ def mrope_inputs(model: Any, rows: Sequence[Sequence[Any]], seed: int = 0) -> di
                 written += [92, *[VIDEO] * (grid[0] * length), 93]
             else:
                 for frame in range(grid[0]):
-                    written += [20 + frame, 92, *[VIDEO] * length, 93]
+                    written += [*mark, 20 + frame, 92, *[VIDEO] * length, 93]
         ids.append(written)
         types.append([(token == IMAGE) + 2 * (token == VIDEO) for token in written])
     width = max(map(len, ids))

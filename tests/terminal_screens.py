@@ -59,6 +59,9 @@ def _report(method: str, kept: int, views: int, kind: str, **fields: Any) -> Rep
         views=seen,
         separators_total=14,
         separators_kept=3,
+        view_text=0,
+        view_text_dropped=0,
+        tiles=(),
         note="",
     )
     phases = ("decode", "preprocess", "encode", "compress", "prefill", "generate")

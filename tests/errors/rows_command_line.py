@@ -40,7 +40,7 @@ def ask(parameter: str, *words: str, message: str, code: int = USAGE, names: str
 def shared(command: str) -> list[Words]:
     """Rows of `ask` that hold for `compare` too: the same options, checked in the same way; it needs a picture."""
     alike = "text media question image video model num_frames fps max_new_tokens policy separators positions"
-    alike += " encoder_saving seed device dtype attn_implementation device_map quantization preset backend time_instruction overlay as_json"
+    alike += " view_text encoder_saving seed device dtype attn_implementation device_map quantization preset backend time_instruction overlay as_json"
     rows = [row for row in ROWS if row.command == "ask" and row.parameter in alike.split()]
     return [
         replace(
@@ -234,6 +234,8 @@ ROWS = [
     ask("separators", "--separators", "", message="separators must be one of keep, thin, drop, got ''"),
     ask("positions", "--positions", "orginal", message="did you mean 'original'?"),
     ask("encoder_saving", "--encoder-saving", "frames:x", message="must be 'off', 'frames', 'crops' or"),
+    ask("view_text", "--view-text", "all", message="view_text must be one of keep, drop, got 'all'"),
+    ask("view_text", "--view-text", "", message="view_text must be one of keep, drop, got ''"),
     ask("option", "--option", "tau", message="--option='tau': must look like NAME=VALUE"),
     ask("option", "--option", "=5", message="--option='=5': must look like NAME=VALUE"),
     ask("option", "--option", "tua=1", message="has no option 'tua'; known: allocation"),

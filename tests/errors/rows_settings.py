@@ -81,6 +81,10 @@ def config_rows(call: str) -> list[Row]:
             Row(call, "max_views", value, "max_views must be an integer of at least 1, got ")
             for value in (0, -1, 1.5, True, "16", None, math.inf)
         ),
+        Row(call, "view_text", "all", "view_text must be one of keep, drop, got 'all'"),
+        Row(call, "view_text", "dorp", "did you mean 'drop'?"),
+        Row(call, "view_text", True, "view_text must be one of keep, drop, got True"),
+        Row(call, "view_text", None, "view_text must be one of keep, drop, got None"),
         *(
             Row(call, "encoder_saving", value, "must be 'off', 'frames', 'crops' or")
             for value in ("on", "frames:-1", "frames:0.1:2", "off:1", "crops:0.5", True, None, 3)

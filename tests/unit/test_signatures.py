@@ -13,6 +13,7 @@ import vidcompress
 from vidcompress import Chat, CompressionConfig, VisualQA, media
 from vidcompress.core.budget import POLICIES, SEPARATORS, Policy, Separators
 from vidcompress.core.method import POSITIONS, Positions
+from vidcompress.core.prompt import VIEW_TEXT, ViewText
 from vidcompress.loading.arguments import OWN, GenerateOptions, _known
 from vidcompress.media.video.backends import BackendName, backend_names
 from vidcompress.qa.visual_qa import CompareOptions
@@ -102,6 +103,7 @@ def test_what_is_open_to_anything_is_noticed() -> None:
         (Policy, POLICIES),
         (Separators, SEPARATORS),
         (Positions, POSITIONS),
+        (ViewText, VIEW_TEXT),
     ],
 )
 def test_words_for_the_type_checker_are_those_that_are_allowed(alias: Any, words: tuple[str, ...]) -> None:
@@ -120,7 +122,7 @@ def test_arguments_of_generate_are_those_that_a_question_may_bring() -> None:
     forward = set(inspect.signature(qa.model.forward).parameters)
     asked = set(inspect.signature(VisualQA.ask).parameters)
     listed = set(GenerateOptions.__annotations__)
-    assert listed | {"policy", "separators", "positions", "encoder_saving"} == set(
+    assert listed | {"policy", "separators", "positions", "encoder_saving", "view_text"} == set(
         typing.get_type_hints(CompareOptions)
     )
     assert not listed & (set(OWN) | asked)

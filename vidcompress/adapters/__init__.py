@@ -12,6 +12,7 @@ from vidcompress.adapters.presets import Preset
 from vidcompress.adapters.stock import stock_positions
 from vidcompress.adapters.traits import Traits
 from vidcompress.core.layout import Layout, View
+from vidcompress.core.prompt import text_between_runs
 from vidcompress.core.tokens import Evidence, FrameSource, LazyTokens, VisualTokens
 from vidcompress.registry.discovery import import_modules
 
@@ -31,6 +32,7 @@ __all__ = [
     "image_layout",
     "register_adapter",
     "stock_positions",
+    "text_between_runs",
     "video_layout",
 ]
 

@@ -185,6 +185,23 @@ class Adapter(ABC):
             key: encoded_visuals(parts, deep.get(key, ()), traits.container) for key, parts in rows.items()
         }
 
+    def view_text(
+        self, visual: Visual, row: Tensor, runs: Sequence[range]
+    ) -> Sequence[Sequence[range]] | None:
+        """Text of the prompt that belongs to the views of an image or a video, such as the time of each frame.
+
+        Args:
+            visual: the image or the video.
+            row: (column,) int64 ids of its prompt without padding, on the CPU.
+            runs: columns of each of its runs of placeholders, in order.
+
+        Returns:
+            For each run the columns of its text as ranges, () where it has none; they may lie before, between and
+            behind the runs, and hold no placeholder. None: the family names no such text. `text_between_runs` finds it
+            where it stands between the runs.
+        """
+        return None
+
     def projected_rows(self, layout: Layout) -> int:
         """How many rows go through the projector for an image or a video: every patch of its views.
 

@@ -38,6 +38,7 @@ from vidcompress.cli.options import (
     Separators,
     TimeInstruction,
     Video,
+    ViewText,
     compression_config,
     read_options,
 )
@@ -86,6 +87,7 @@ def ask(
     separators: Separators = None,
     positions: Positions = None,
     encoder_saving: EncoderSaving = "off",
+    view_text: ViewText = "keep",
     option: MethodOption = None,
     seed: Seed = None,
     model: Model = None,
@@ -143,6 +145,7 @@ def ask(
                 separators=separators,
                 positions=positions,
                 encoder_saving=encoder_saving,
+                view_text=view_text,
             )
             qa = VisualQA.from_pretrained(
                 model,

@@ -36,6 +36,7 @@ from vidcompress.cli.options import (
     Separators,
     TimeInstruction,
     Video,
+    ViewText,
 )
 from vidcompress.cli.question import Media, Questions, Text, read_asked
 from vidcompress.cli.show import show
@@ -76,6 +77,7 @@ def compare(
     separators: Separators = None,
     positions: Positions = None,
     encoder_saving: EncoderSaving = "off",
+    view_text: ViewText = "keep",
     seed: Seed = None,
     model: Model = None,
     device: Device = None,
@@ -113,6 +115,7 @@ def compare(
         "separators": separators,
         "positions": positions,
         "encoder_saving": encoder_saving,
+        "view_text": view_text,
     }
     common: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     asked: dict[str, Any] = {

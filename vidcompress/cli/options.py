@@ -116,6 +116,13 @@ EncoderSaving = Annotated[
         rich_help_panel=COMPRESSION,
     ),
 ]
+ViewText = Annotated[
+    str,
+    typer.Option(
+        help="keep; drop: times of frames and the like leave the prompt with views that keep nothing.",
+        rich_help_panel=COMPRESSION,
+    ),
+]
 Seed = Annotated[
     int | None, typer.Option(help="Seed of whatever is drawn at random.", rich_help_panel=COMPRESSION)
 ]

@@ -67,7 +67,8 @@ _TEXT = "pass the text as question"
 ASKING: Final[Mapping[str, str]] = {
     **{name: advice for name, advice in LOADING.items() if advice not in (_MEDIA, _GENERATION)},
     **dict.fromkeys(
-        ("method", "retention_ratio", "policy", "separators", "positions", "encoder_saving"), _OBJECT
+        ("method", "retention_ratio", "policy", "separators", "positions", "encoder_saving", "view_text"),
+        _OBJECT,
     ),
     "max_tokens": "the length of an answer is max_new_tokens; for the number of visual tokens use "
     "qa.using(max_tokens={value}).ask(...)",

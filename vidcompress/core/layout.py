@@ -19,20 +19,20 @@ from vidcompress.checks import is_number, is_whole, one_of, whole_number
 from vidcompress.core.devices import outside_caller_modes
 from vidcompress.errors import ArgumentError, shown
 
-ViewKind = Literal["thumbnail", "crop", "frame"]
+ViewKind = Literal["thumbnail", "crop", "frame", "tile"]
 Modality = Literal["image", "video"]
 
 
 @dataclass(frozen=True)
 class View:
-    """View: one picture that the vision encoder takes in.
+    """View: one picture that the vision encoder takes in, or a tile of one.
 
     Attributes:
-        kind: `thumbnail`, `crop` or `frame`.
+        kind: `thumbnail`, `crop` or `frame`; `tile` is a part of a view that a method cut, which no adapter makes.
         rows, cols: the token grid of the view, in tokens. For a crop it is the part of the canvas that belongs
             to it after unpadding and resizing; (0, 0) when the crop is all padding.
-        box: (top, left, bottom, right) of a crop in the commander's own grid, in tokens of the thumbnail
-            (fractions allowed); None for thumbnails and frames.
+        box: (top, left, bottom, right) of a crop or tile in the commander's own grid, in tokens of the thumbnail
+            or places of the pooled evidence (fractions allowed); None for thumbnails and frames.
         time: seconds from the start of the clip, when known; frames only.
         nominal_box: the same box with padding ignored, as the authors' code cuts it.
     """
@@ -74,8 +74,9 @@ class Layout:
         line: (N,) int64, the line a position belongs to, a line being what one separator ends; `num_lines`
             for positions that no separator ends, such as the thumbnail's.
         separator: (N,) bool.
-        grid: (rows, cols) of the commander's grid (thumbnail, or one frame).
-        canvas: (rows, cols) of the crop canvas after unpadding and resizing; None without crops.
+        grid: (rows, cols) of the commander's grid (thumbnail, pooled evidence, or one frame).
+        canvas: (rows, cols) of the crop canvas after unpadding and resizing, or of the view that tiles are cut from;
+            None without either.
         picture: (top, left, rows, cols) of the canvas that shows the picture, where its padding was not cut off; None
             where all of it does.
         sizes: V ints, how many positions belong to each view.

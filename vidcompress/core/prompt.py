@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import takewhile
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,6 +15,9 @@ from vidcompress.core.devices import outside_caller_modes
 from vidcompress.core.layout import Modality
 from vidcompress.errors import UnsupportedInputError
 
+ViewText = Literal["keep", "drop"]
+VIEW_TEXT: tuple[ViewText, ...] = ("keep", "drop")
+
 
 @dataclass(eq=False)
 class Span:
@@ -20,7 +25,7 @@ class Span:
 
     Attributes:
         runs: the runs of its placeholders, in order, as ranges of columns of the unpadded row. Text between two runs
-            belongs to the visual and is never cut.
+            belongs to the visual; it is cut only where `Prompt.without` is asked to.
         modality: `image` or `video`.
         number: index of the image, or of the video, in the batch.
         start: column of the first placeholder.
@@ -40,11 +45,21 @@ class Span:
         self.start, self.stop = self.runs[0].start, self.runs[-1].stop
         self.length = sum(map(len, self.runs))
 
+    @property
+    def key(self) -> tuple[Modality, int]:
+        """Modality and number, which name the visual within the batch."""
+        return self.modality, self.number
+
     @cached_property
     @outside_caller_modes
     def columns(self) -> Tensor:
         """(N,) int64 on the CPU, ascending: columns of the placeholders."""
         return torch.cat([torch.arange(run.start, run.stop, device="cpu") for run in self.runs])
+
+    def moved(self, by: Sequence[int]) -> Span:
+        """The same visual with each run so many columns further to the left."""
+        runs = [range(run.start - n, run.stop - n) for run, n in zip(self.runs, by, strict=True)]
+        return Span(tuple(runs), self.modality, self.number)
 
     def short_columns(self, start: int, kept: Tensor) -> Tensor:
         """Columns of the surviving placeholders in the shortened row.
@@ -73,6 +88,8 @@ class Prompt:
         spans: for each row its visuals in order.
         pad_right: whether the batch was padded on the right.
         padding: the id that fills its padding; None without any.
+        dropped: for each row the columns of the padded tensor, ascending, of text that `without` left out; () of a
+            whole prompt.
     """
 
     rows: list[Tensor]
@@ -80,6 +97,33 @@ class Prompt:
     spans: list[list[Span]]
     pad_right: bool
     padding: int | None = None
+    dropped: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def dropped_until(self) -> int:
+        """Columns of the padded tensor up to the last that `without` left out; 0 of a whole prompt."""
+        return max((columns[-1] + 1 for columns in self.dropped if columns), default=0)
+
+    @outside_caller_modes
+    def without(self, texts: Sequence[Sequence[range]]) -> Prompt:
+        """The prompt without some of its text: rows and spans move up, columns still name those of the padded tensor.
+
+        Args:
+            texts: for each row ranges of columns of the unpadded row; no placeholder among them.
+        """
+        rows, columns, spans, dropped = [], [], [], []
+        for row, where, placed, ranges in zip(self.rows, self.columns, self.spans, texts, strict=True):
+            stays = torch.ones(len(row), dtype=torch.bool, device="cpu")
+            for text in ranges:
+                stays[text.start : text.stop] = False
+            before = (
+                (~stays).cumsum(0).tolist()
+            )  # a run has no such column inside, so that it moves as a whole
+            rows.append(row[stays])
+            columns.append(where[stays])
+            spans.append([span.moved([before[run.start] for run in span.runs]) for span in placed])
+            dropped.append(tuple(where[~stays].tolist()))
+        return replace(self, rows=rows, columns=columns, spans=spans, dropped=tuple(dropped))
 
 
 @outside_caller_modes
@@ -131,6 +175,37 @@ def parse_prompt(
     pads = ids[mask == 0]  # looked at here, where ids and mask are on the host already
     padding = int(pads[0]) if len(pads) else None
     return Prompt(rows, columns, spans, bool((mask[:, -1] == 0).any()), padding)
+
+
+def text_between_runs(row: Tensor, runs: Sequence[range], after: int = 1) -> list[list[range]]:
+    """Text of each run of a visual whose runs are told apart by text, such as `<1.5 seconds>` before every frame.
+
+    Between two runs all text belongs to them: the first `after` tokens to the run before, the others to the run behind.
+    The first run's begins where the second's first token stands before it, unless that is further than the longest of
+    the others reaches; behind the last run it is what stands behind the first too. A visual of one run has none.
+
+    Args:
+        row: (column,) int64 ids of the prompt, on the CPU.
+        runs: columns of the runs, in order.
+        after: tokens right behind a run that belong to it, such as an end of vision.
+
+    Returns:
+        For each run the ranges of columns of its text, as `Adapter.view_text` gives them.
+    """
+    if len(runs) < 2:
+        return [[] for _ in runs]
+    gaps = [range(run.stop, following.start) for run, following in zip(runs, runs[1:], strict=False)]
+    stop, usual = runs[-1].stop, row[gaps[0].start : gaps[0].stop][:after].tolist()
+    pairs = zip(usual, row[stop : stop + after].tolist(), strict=False)
+    alike = list(takewhile(lambda pair: pair[0] == pair[1], pairs))
+    behind = [gap[:after] for gap in gaps] + [range(stop, stop + len(alike))]
+    before = [gap[after:] for gap in gaps]
+    longest, first = max(map(len, before)), runs[0].start
+    window = row[max(first - longest, 0) : first].tolist()
+    mark = int(row[before[0].start]) if before[0] else None
+    places = [len(window) - n for n, token in enumerate(window) if token == mark]
+    own = range(first - places[-1], first) if places else range(first, first)
+    return [[text for text in pair if text] for pair in zip([own, *before], behind, strict=True)]
 
 
 def _row_spans(

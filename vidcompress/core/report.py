@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ class Report:
         timing_ms: milliseconds per phase, of those phases that were measured.
         notes: remarks on the whole call; `all_notes` has those of its inputs too.
         inside: visual tokens from layer to layer, where the method prunes inside the language model too.
+        view_text: `keep` or `drop`, what is done with text of views that keep nothing.
     """
 
     method: str
@@ -45,6 +46,7 @@ class Report:
     timing_ms: MutableMapping[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     inside: PruningReport | None = None
+    view_text: str = "keep"
 
     @property
     def total(self) -> int:
@@ -60,6 +62,16 @@ class Report:
     def kept(self) -> int:
         """Visual positions that were sent."""
         return sum(visual.kept for visual in self.visuals)
+
+    @property
+    def view_text_total(self) -> int:
+        """Tokens of text in the prompts that belong to views, such as the times of frames; no visual positions."""
+        return sum(visual.view_text for visual in self.visuals)
+
+    @property
+    def view_text_dropped(self) -> int:
+        """How many of these were left out, with views that keep nothing."""
+        return sum(visual.view_text_dropped for visual in self.visuals)
 
     @property
     def mean_budget(self) -> float:
@@ -104,6 +116,7 @@ class Report:
             self.timing_ms,
             list(self.notes),
             None if self.inside is None else self.inside.for_row(row),
+            self.view_text,
         )
 
     def visual_tokens(self) -> dict[str, Any]:
@@ -117,6 +130,8 @@ class Report:
 
     def explain(self, width: int | None = None) -> str:
         """Return a table for each image and video: what the commander said of each view, and what the view got.
+
+        Of a view that the method cut into tiles it is a table of these.
 
         `share` is the part of the budget that the method wanted the view to have, `wanted` the same in tokens, and
         `kept` what was sent.
@@ -139,9 +154,10 @@ class Report:
         visual = self.visuals[number]
         sent = f"{_share(visual.kept, visual.total)} visual tokens{self._where}"
         lines = [f"{visual.modality} {number}: {sent}, {self.method}", f"  {_commander(visual)}"]
-        tokens = sum(view.kept for view in visual.views)
+        views = visual.tiles or visual.views
+        tokens = sum(view.kept for view in views)
         rows = []
-        for name, view in zip(_view_names(visual), visual.views, strict=True):
+        for name, view in zip(_view_names(views), views, strict=True):
             said = "" if view.importance is None else f"{view.importance:.4g}"
             share = "" if view.share is None else f"{100 * view.share:.1f} %"
             in_tokens = "" if view.share is None else f"{tokens * view.share:.1f}"
@@ -171,17 +187,27 @@ class Report:
             "max_tokens": self.max_tokens,
             "visual_tokens": self.visual_tokens(),
             "visuals": [visual.to_dict() for visual in self.visuals],
+            **self._view_text,
             **({} if self.inside is None else {"inside": self.inside.to_dict()}),
             "timing_ms": {phase: round(ms, 3) for phase, ms in self.timing_ms.items()},
             "notes": self.all_notes,
         }
+
+    @property
+    def _view_text(self) -> dict[str, Any]:
+        """Entry of the text of views as JSON types; nothing where there is none."""
+        total, dropped = self.view_text_total, self.view_text_dropped
+        if not total:
+            return {}
+        return {"view_text": {"what": self.view_text, "total": total, "dropped": dropped}}
 
     def __repr__(self) -> str:
         asked: Mapping[str, object] = {"retention_ratio": self.retention_ratio, "max_tokens": self.max_tokens}
         budget = ", ".join(f"{name}={value}" for name, value in asked.items() if value is not None)
         return (
             f"Report({self.method!r}, {budget or 'no budget'}, visuals={len(self.visuals)}, "
-            f"kept={self.kept} of {self.total})"
+            f"kept={self.kept} of {self.total}"
+            + (f", view_text={self._text_kept})" if self.view_text_total else ")")
         )
 
     def __str__(self) -> str:
@@ -209,11 +235,17 @@ class Report:
         lines += [f"  note: {note}" for note in self.all_notes]
         return "\n".join(paragraph(line, width, hanging=4) for line in lines)
 
+    @property
+    def _text_kept(self) -> str:
+        """Tokens of the text of views that stay in the prompt, of how many."""
+        return f"{self.view_text_total - self.view_text_dropped} of {self.view_text_total}"
+
     def _head(self) -> str:
         """First line: of a method that prunes inside the language model what was asked for, and the layers' average."""
         name = f"{self.method} ({self.policy})"
         if self.inside is None:
-            return f"{name}: {_share(self.kept, self.total)} visual tokens, budget {self.budget}"
+            text = f", view text {self._text_kept}" if self.view_text_total else ""
+            return f"{name}: {_share(self.kept, self.total)} visual tokens, budget {self.budget}{text}"
         asked = f"{self.max_tokens} tokens asked for, "
         if self.retention_ratio is not None:
             asked = f"{100 * float(self.retention_ratio):g} % asked for, "
@@ -241,11 +273,11 @@ def _commander(visual: VisualReport) -> str:
     return "no commander: the method weighs the views by a rule of its own"
 
 
-def _view_names(visual: VisualReport) -> list[str]:
+def _view_names(views: Sequence[ViewReport]) -> list[str]:
     """The kind of each view, numbered where there are several, with the time of a frame."""
-    names, of_kind = [], Counter(view.kind for view in visual.views)
+    names, of_kind = [], Counter(view.kind for view in views)
     counted: Counter[str] = Counter()
-    for view in visual.views:
+    for view in views:
         counted[view.kind] += 1
         name = view.kind if of_kind[view.kind] == 1 else f"{view.kind} {counted[view.kind]}"
         names.append(name if view.time is None else f"{name}, {view.time:.1f} s")
@@ -255,9 +287,10 @@ def _view_names(visual: VisualReport) -> list[str]:
 def _view_lines(visual: VisualReport, width: int | None) -> list[str]:
     """One line for each kind of view, with the counts of its views, as many to a line as fit in `width` columns."""
     lines: list[str] = []
-    kinds = dict.fromkeys(view.kind for view in visual.views)
+    listed = (*visual.views, *visual.tiles)
+    kinds = dict.fromkeys(view.kind for view in listed)
     for kind in kinds:
-        of_kind = [view for view in visual.views if view.kind == kind]
+        of_kind = [view for view in listed if view.kind == kind]
         counts = [f"{view.kept}/{view.total}" for view in of_kind]
         label = kind if len(of_kind) == 1 else f"{len(of_kind)} {kind}s"
         each = max(map(len, counts)) + 2
@@ -266,4 +299,6 @@ def _view_lines(visual: VisualReport, width: int | None) -> list[str]:
             lines.append(f"{label if start == 0 else '':<12} {'  '.join(counts[start : start + across])}")
     if visual.separators_total:
         lines.append(f"{'separators':<12} {visual.separators_kept}/{visual.separators_total}")
+    if visual.view_text:
+        lines.append(f"{'view text':<12} {visual.view_text - visual.view_text_dropped}/{visual.view_text}")
     return lines

@@ -45,15 +45,18 @@ class Commander:
 def commander_of_image(values: Tensor, layout: Layout) -> Commander:
     """The thumbnail as commander: its evidence on its grid, resized bilinearly onto the crop canvas.
 
+    Of tiles it is the evidence of all of them, pooled to the layout's grid by means over areas and resized likewise.
     The thumbnail does not show padding: where a canvas keeps its own, it scores as low as the lowest place.
 
     Args:
-        values: (N,) evidence; only the thumbnail's positions are read.
+        values: (N,) evidence; only the thumbnail's positions are read where there is one.
         layout: of an image; the thumbnail's tokens fill its grid.
 
     Raises:
         UnsupportedInputError: the image has no thumbnail.
     """
+    if is_tiled(layout):
+        return _commander_of_tiles(values, layout)
     rows, cols = layout.grid
     to_grid, to_tokens = _places(layout)
     flat = values.new_zeros(rows * cols + 1).scatter(0, to_grid, values)[:-1]
@@ -68,6 +71,22 @@ def commander_of_image(values: Tensor, layout: Layout) -> Commander:
             resized = canvas
         maps.append(rearrange(resized, "row col -> (row col)"))
     return Commander(torch.cat(maps)[to_tokens], grid)
+
+
+def is_tiled(layout: Layout) -> bool:
+    """Whether its views are tiles that a method cut from one view."""
+    return any(view.kind == "tile" for view in layout.views[:1])
+
+
+def _commander_of_tiles(values: Tensor, layout: Layout) -> Commander:
+    """The commander of a view that was cut into tiles, which fill its canvas."""
+    rows, cols = layout.canvas or layout.grid
+    cell = (layout.row * cols + layout.col).masked_fill(layout.separator, rows * cols)
+    whole = values.new_zeros(rows * cols + 1).scatter(0, cell, values)[:-1].view(1, 1, rows, cols)
+    pooled = interpolate(whole, size=layout.grid, mode="area")
+    resized = interpolate(pooled, size=(rows, cols), mode="bilinear", align_corners=False)
+    places = cell.masked_fill(layout.separator, 0)
+    return Commander(resized.flatten()[places], pooled[0, 0])
 
 
 @lru_cache(maxsize=64)

@@ -25,11 +25,13 @@ class Allotment:
         importance: (V,) float64, what they follow from: the commander's word on each view; that on a thumbnail and on a
             view without tokens is not read. None where there is no commander.
         meaning: of `importance`, such as "sum of the commander's scores".
+        tiles: where the method cut the only view of the visual into V tiles, the layout of these; else None.
     """
 
     weights: Tensor
     importance: Tensor | None = None
     meaning: str = ""
+    tiles: Layout | None = None
 
     def split(self, views: list[int]) -> list[Allotment]:
         """The allotments of visuals that stand one after the other, of so many views each."""
@@ -50,14 +52,15 @@ class Allotment:
 
 @dataclass(frozen=True)
 class ViewReport:
-    """Report of one view: how many of its tokens were sent to the language model.
+    """Report of one view, or of a tile that a method cut from one: how many of its tokens were sent.
 
     Attributes:
-        kind: `thumbnail`, `crop` or `frame`.
+        kind: `thumbnail`, `crop`, `frame` or `tile`.
         total: tokens of the view, separators not counted.
         kept: how many of them were sent (merged or pooled tokens count where their centre lies).
         time: seconds from the start of the clip, when known; frames only.
-        box: (top, left, bottom, right) of a crop, in tokens of the thumbnail; None otherwise.
+        box: (top, left, bottom, right) of a crop, in tokens of the thumbnail, or of a tile, in places of the pooled
+            evidence; None otherwise.
         grid: (rows, cols), tokens.
         importance: what the commander said of the view (`VisualReport.importance_meaning`); None where it said nothing.
         share: part of the budget that the method wanted the view to have, 0 to 1, before a view is full and before
@@ -103,6 +106,9 @@ class VisualReport:
         note: a remark for the caller, or None.
         spared: how many of its views were never encoded, because of the method `frames` or of `encoder_saving`.
         allotment: what the method wanted each view to have; None where it does not weigh views.
+        view_text: tokens of text in the prompt that belong to its views, such as the times of frames; 0 where the
+            family names none.
+        view_text_dropped: how many of these were left out with their views.
     """
 
     layout: Layout
@@ -112,6 +118,8 @@ class VisualReport:
     note: str | None = None
     spared: int = 0
     allotment: Allotment | None = None
+    view_text: int = 0
+    view_text_dropped: int = 0
 
     @classmethod
     def from_selection(
@@ -124,6 +132,8 @@ class VisualReport:
         note: str | None = None,
         spared: int = 0,
         allotment: Allotment | None = None,
+        view_text: int = 0,
+        view_text_dropped: int = 0,
     ) -> VisualReport:
         """Report of a selection; reads nothing from the device.
 
@@ -135,13 +145,16 @@ class VisualReport:
             note: a remark for the caller.
             spared: views that were not encoded.
             allotment: what the method wanted each view to have, on any device.
+            view_text: tokens of text that belong to its views.
+            view_text_dropped: how many of these were left out.
 
         Raises:
             ArgumentError: `source` is not one-dimensional.
         """
         if not isinstance(source, Tensor) or source.ndim != 1:
             raise ArgumentError(f"source must have shape (K,), got {shown(source)}; pass a tensor")
-        return cls(layout, source.detach(), int(budget), int(row), note, int(spared), allotment)
+        text = int(view_text), int(view_text_dropped)
+        return cls(layout, source.detach(), int(budget), int(row), note, int(spared), allotment, *text)
 
     @property
     def modality(self) -> Modality:
@@ -188,16 +201,28 @@ class VisualReport:
     @cached_property
     def _counts(self) -> list[int]:
         """Positions sent per view, then separators sent."""
-        view = self.layout.view.cpu()[self.kept_entries]
-        return [int(n) for n in torch.bincount(view, minlength=len(self.layout.views) + 1).tolist()]
+        return self._sent_of(self.layout)
+
+    def _sent_of(self, layout: Layout) -> list[int]:
+        """Positions sent per view of a layout of the same positions, then separators sent."""
+        view = layout.view.cpu()[self.kept_entries]
+        return [int(n) for n in torch.bincount(view, minlength=len(layout.views) + 1).tolist()]
 
     @cached_property
     def views(self) -> tuple[ViewReport, ...]:
         """One entry per view, in order."""
-        importance, share = self._said
-        per_view = zip(
-            self.layout.views, self.layout.sizes, self._counts[:-1], importance, share, strict=True
-        )
+        return self._reports_of(self.layout)
+
+    @cached_property
+    def tiles(self) -> tuple[ViewReport, ...]:
+        """One entry per tile that the method cut the only view into, in row order; () where it cut none."""
+        tiled = None if self.allotment is None else self.allotment.tiles
+        return () if tiled is None else self._reports_of(tiled)
+
+    def _reports_of(self, layout: Layout) -> tuple[ViewReport, ...]:
+        importance, share = self._said_of(layout)
+        sent = self._counts if layout is self.layout else self._sent_of(layout)
+        per_view = zip(layout.views, layout.sizes, sent[:-1], importance, share, strict=True)
         return tuple(
             ViewReport(view.kind, total, kept, view.time, view.box, (view.rows, view.cols), *said)
             for view, total, kept, *said in per_view
@@ -205,23 +230,26 @@ class VisualReport:
 
     @property
     def importance_meaning(self) -> str:
-        """What `ViewReport.importance` is; empty where no view has one."""
-        if self.allotment is None or all(word is None for word in self._said[0]):
+        """What `ViewReport.importance` is; empty where no view or tile has one."""
+        if self.allotment is None or all(view.importance is None for view in (*self.views, *self.tiles)):
             return ""
         return self.allotment.meaning
 
     @property
     def is_even(self) -> bool:
         """Whether the method wants every view to keep the same part of its tokens."""
-        parts = [view.share / view.total for view in self.views if view.share is not None and view.total]
+        views = self.tiles or self.views
+        parts = [view.share / view.total for view in views if view.share is not None and view.total]
         return len(parts) > 0 and max(parts) - min(parts) <= 1e-9 * max(parts)
 
-    @property
-    def _said(self) -> tuple[list[float | None], list[float | None]]:
-        """Importance and share of each view. Of a clip of which frames were left out nothing is stated."""
-        views = self.layout.views
+    def _said_of(self, layout: Layout) -> tuple[list[float | None], list[float | None]]:
+        """Importance and share of each view. Of a clip of which frames were left out, and of a view that was cut into
+        tiles, nothing is stated."""
+        views = layout.views
         nothing: list[float | None] = [None] * len(views)
         if self.allotment is None or len(self.allotment.weights) != len(views):
+            return nothing, nothing
+        if self.allotment.tiles is not None and self.allotment.tiles is not layout:
             return nothing, nothing
         weights = [
             weight if weight > 0 else 0.0 for weight in self.allotment.weights.tolist()
@@ -230,7 +258,7 @@ class VisualReport:
         share = [weight / total if total > 0 else 1 / len(views) for weight in weights]
         if self.allotment.importance is None:
             return nothing, [*share]
-        words = zip(views, self.layout.sizes, self.allotment.importance.tolist(), strict=True)
+        words = zip(views, layout.sizes, self.allotment.importance.tolist(), strict=True)
         return [
             word if view.kind != "thumbnail" and size and math.isfinite(word) else None
             for view, size, word in words
@@ -246,12 +274,21 @@ class VisualReport:
             "kept": self.kept,
             "encoded_views": self.encoded,
             "separators": {"total": self.separators_total, "kept": self.separators_kept},
+            **_text_counts(self),
             **({"importance": meaning} if (meaning := self.importance_meaning) else {}),
             "per_view": [view.to_dict() for view in self.views],
+            **({"tiles": [tile.to_dict() for tile in self.tiles]} if self.tiles else {}),
         }
 
     def __repr__(self) -> str:
         return f"VisualReport({self.modality}, kept={self.kept}, budget={self.budget}, total={self.total})"
+
+
+def _text_counts(visual: VisualReport) -> dict[str, Any]:
+    """Counts of the text of views; nothing where there is none."""
+    if not visual.view_text:
+        return {}
+    return {"view_text": {"total": visual.view_text, "dropped": visual.view_text_dropped}}
 
 
 def budget_note(budget: VisualBudget, layout: Layout, uses_budget: bool, spared: int) -> str | None:

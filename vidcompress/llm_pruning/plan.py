@@ -34,7 +34,7 @@ def plan_pruning(
             f"attention_mask ends with padding, and method {method.name!r} ranks by each prompt's last tokens; pad on "
             "the left"
         )
-    counts = [[int(kept[s.modality, s.number].shape[0]) for s in spans] for spans in prompt.spans]
+    counts = [[int(kept[s.key].shape[0]) for s in spans] for spans in prompt.spans]
     gone = [
         [s.length - count for s, count in zip(r, c, strict=True)]
         for r, c in zip(prompt.spans, counts, strict=True)
@@ -47,7 +47,7 @@ def plan_pruning(
         at, placed = width - lengths[row], []
         for number, span in enumerate(spans):
             start = at + span.start - sum(gone[row][:number])
-            placed.append(span.short_columns(start, kept[span.modality, span.number]).cpu())
+            placed.append(span.short_columns(start, kept[span.key]).cpu())
         columns.append(placed)
         ends.append(at + spans[-1].stop - sum(gone[row]) if spans else width)
         budget = sum(settings.budget.split([span.length for span in spans]))

@@ -6,8 +6,9 @@ for which no code was published.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, cast, get_args
 
 import torch
@@ -26,6 +27,7 @@ from vidcompress.core.scoring import (
     Score,
     allocate,
     commander_of_image,
+    is_tiled,
     over_views,
     token_scores,
 )
@@ -33,6 +35,7 @@ from vidcompress.core.selection import Selection, best_first, rank_within_views
 from vidcompress.core.tokens import Evidence, Quantity, VisualTokens
 from vidcompress.core.visual_report import Allotment
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
+from vidcompress.ops.virtual_tiles import tiled_layout
 
 _MEANING: dict[Allocation, str] = {
     "softmax_sum": "sum of the global view's scores over the view",
@@ -41,6 +44,8 @@ _MEANING: dict[Allocation, str] = {
     "topk": "number of the global view's best places on the view",
     "uniform": "",
 }
+MOST_TILES = 144
+"""As many as the commander has places, about."""
 EvidenceOption = Literal["auto", "cls_logits", "cls_attention", "attention_received", "distance"]
 
 
@@ -56,6 +61,10 @@ class GlobalCom2(ScoredMethod):
             nothing for the least important crops, so that `encoder_saving="crops"` need not encode them. Of clips it is
             `softmax_sum`.
         gate: for `gated`, how many times the tokens to keep the thumbnail and the crops that stay hold, at least 1.
+        tiles: N, 1 to 144 (ours): an image that is one view is cut into so many virtual tiles, which share the budget
+            as crops do, with the view's own evidence pooled to about 12 x 12 as commander. With 1, or where the view
+            has too few rows and columns, its tokens are chosen by their own evidence alone. Images with crops and clips
+            are never cut.
         score: `holistic` (the paper's), `global`, `local`.
         evidence: `auto` is `cls_logits` for images when the encoder has a CLS token, else `distance`.
         layer: encoder layer of attention evidence; negative counts from the last.
@@ -77,6 +86,7 @@ class GlobalCom2(ScoredMethod):
     evidence: EvidenceOption = "auto"
     layer: int = -1
     gate: float = 2.0
+    tiles: int = 1
 
     def __post_init__(self) -> None:
         require_numbers(tau=self.tau, alpha=self.alpha, gate=self.gate)
@@ -101,6 +111,10 @@ class GlobalCom2(ScoredMethod):
             raise ArgumentError(
                 f"layer must be an integer such as -1 for the last encoder layer, got {shown(self.layer)}"
             )
+        if not is_whole(self.tiles) or not 1 <= self.tiles <= MOST_TILES:
+            raise ArgumentError(
+                f"tiles must be an integer from 1 to {MOST_TILES}, got {shown(self.tiles)}; 1 leaves a view whole"
+            )
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
         """The one attention quantity that the scores start from; none where they start from distances."""
@@ -112,10 +126,36 @@ class GlobalCom2(ScoredMethod):
         """Where the scores start from distances: of every clip, and of pictures without attention evidence."""
         return modality == "video" or not self.needs(modality, has_cls)
 
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+        """As every scored method; an image that is one view by its tiles, if there are several."""
+        cut = self._cut(tokens)
+        return _of_tiles(super().select(cut, budget), tokens, cut)
+
+    def select_batch(
+        self, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
+    ) -> list[Selection]:
+        """As every scored method, tiles and crops side by side."""
+        cut = [self._cut(one) for one in tokens]
+        chosen = super().select_batch(cut, budgets)
+        return [_of_tiles(one, *pair) for one, *pair in zip(chosen, tokens, cut, strict=True)]
+
+    def _cut(self, tokens: VisualTokens) -> VisualTokens:
+        """The same tokens in the layout of their tiles; themselves where they are not cut."""
+        tiled = tiled_layout(tokens.layout, int(self.tiles))
+        if tiled is None:
+            return tokens
+        cut = copy.copy(tokens)  # features that wait for the projector go on waiting
+        cut.layout = tiled
+        return cut
+
     def commander_and_local(self, tokens: VisualTokens) -> tuple[Commander, Tensor]:
         """The two scores behind all others: the commander's, and (N,) each token's within its own view."""
         layout = tokens.layout
         local = self._attention_evidence(tokens)
+        if local is None and is_tiled(layout):
+            # The commander compares with the mean of the view, as it would uncut.
+            far = distances(tokens.features, layout, whole=True)
+            return commander_of_image(far.view if far.whole is None else far.whole, layout), far.view
         if layout.modality == "video":
             far = distances(tokens.features, layout, whole=True)
             whole = far.whole if far.whole is not None else far.view
@@ -142,7 +182,8 @@ class GlobalCom2(ScoredMethod):
         if far and batch.layout.modality == "video" and self.allocation != "topk":
             commander, local, allotment = self._of_clips(tokens, budgets)
         else:
-            pairs = self._pairs(tokens) if far else [self.commander_and_local(one) for one in tokens]
+            together = far and not any(is_tiled(one.layout) for one in tokens)
+            pairs = self._pairs(tokens) if together else [self.commander_and_local(one) for one in tokens]
             of_views = [
                 self._allotment(of_visual, one.layout, budget)
                 for (of_visual, _), one, budget in zip(pairs, tokens, budgets, strict=True)
@@ -201,7 +242,7 @@ class GlobalCom2(ScoredMethod):
         )
         weights = layout.sizes_tensor[:-1] * rates
         if self.allocation == "gated" and commander.grid is not None:
-            crops = torch.tensor([view.kind == "crop" for view in layout.views], device=weights.device)
+            crops = torch.tensor([view.kind != "thumbnail" for view in layout.views], device=weights.device)
             weights = redistribute(weights, self._gate(commander, layout, budget), crops)
         return Allotment(weights, importance, _MEANING[self.allocation])
 
@@ -228,7 +269,16 @@ class GlobalCom2(ScoredMethod):
 
     def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """int(N_j r_j) tokens per view; the thumbnail first, best token first; then crops or frames in order, with
-        every separator. Tokens stay at their true places, where the released code moves them when there is padding."""
+        every separator. Tokens stay at their true places, where the released code moves them when there is padding.
+
+        Raises:
+            ArgumentError: there are tiles, which the authors have not.
+        """
+        if self.tiles > 1:
+            raise ArgumentError(
+                f"tiles={self.tiles} cannot go with policy='reference', which reproduces code without tiles; use "
+                "policy='exact', or tiles=1"
+            )
         layout = tokens.layout
         scores, allotment = self.scores(tokens, budget)
         counts = allotment.weights.to(torch.int64)  # int() truncates, and so does this
@@ -276,7 +326,9 @@ def gated_views(commander: Commander, layout: Layout, needed: float, policy: Pol
     Returns:
         (V,) bool.
     """
-    crops = [view.kind == "crop" and size > 0 for view, size in zip(layout.views, layout.sizes, strict=True)]
+    crops = [
+        view.kind != "thumbnail" and size > 0 for view, size in zip(layout.views, layout.sizes, strict=True)
+    ]
     live = torch.tensor(crops, device=layout.view.device)
     sums = torch.nan_to_num(over_views(commander, layout, "sum", policy))
     order = best_first(torch.where(live, sums, -torch.inf))
@@ -286,6 +338,13 @@ def gated_views(commander: Commander, layout: Layout, needed: float, policy: Pol
     place = torch.arange(len(crops), device=order.device)
     stays = torch.zeros_like(live).index_copy(0, order, (held < needed) | (place == 0))
     return stays & live | ~live
+
+
+def _of_tiles(selection: Selection, tokens: VisualTokens, cut: VisualTokens) -> Selection:
+    """The selection, its allotment with the tiles that it speaks of; as it is where nothing was cut."""
+    if cut is tokens or selection.allotment is None:
+        return selection
+    return replace(selection, allotment=replace(selection.allotment, tiles=cut.layout))
 
 
 def redistribute(weights: Tensor, gate: Tensor, crops: Tensor) -> Tensor:

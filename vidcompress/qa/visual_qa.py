@@ -24,6 +24,7 @@ from vidcompress.core.config import (
 from vidcompress.core.devices import DeviceMap, input_device
 from vidcompress.core.foreign_arguments import ASKING, LOADING, instead, refuse
 from vidcompress.core.method import Method, Positions
+from vidcompress.core.prompt import ViewText
 from vidcompress.core.wrappers import Model
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.loading.arguments import GenerateOptions, check_generation, check_model, check_present
@@ -46,7 +47,7 @@ from vidcompress.qa.question import Question, QuestionItem, check_length, read_q
 from vidcompress.qa.single import answer_alone
 from vidcompress.qa.streaming import check_streamable, stream_text
 
-_FOR_ALL_ROWS = ("policy", "separators", "positions", "encoder_saving")
+_FOR_ALL_ROWS = ("policy", "separators", "positions", "encoder_saving", "view_text")
 """Fields of the configuration that a comparison takes for all of its rows."""
 
 
@@ -57,6 +58,7 @@ class CompareOptions(GenerateOptions, total=False):
     separators: Separators | None
     positions: Positions | None
     encoder_saving: EncoderSaving
+    view_text: ViewText
 
 
 class VisualQA:
@@ -80,7 +82,7 @@ class VisualQA:
         backend: video decoder, "auto", "pyav", "decord", "torchcodec" or "pillow"; see `vidcompress.media.read_video`.
         time_instruction: put the line before the question that says when the frames were taken, as in LLaVA-Video's
             training; other families have no such line.
-        policy, separators, positions, max_views, encoder_saving: as for `compress_inputs`.
+        policy, separators, positions, max_views, encoder_saving, view_text: as for `compress_inputs`.
         **options: of the method, such as tau=10.0.
 
     Attributes:
@@ -105,6 +107,7 @@ class VisualQA:
         policy: Policy = CompressionConfig.policy,
         max_views: int = CompressionConfig.max_views,
         encoder_saving: EncoderSaving = NO_SAVING,
+        view_text: ViewText = CompressionConfig.view_text,
         num_frames: int | None = None,
         fps: float | None = None,
         max_frames: int = DEFAULT_MAX_FRAMES,
@@ -128,6 +131,7 @@ class VisualQA:
             "policy": policy,
             "max_views": max_views,
             "encoder_saving": encoder_saving,
+            "view_text": view_text,
             **options,
         }
         self.config = read_config(arguments, config=config, default_ratio=DEFAULT_RATIO)
@@ -146,6 +150,7 @@ class VisualQA:
         policy: Policy = CompressionConfig.policy,
         max_views: int = CompressionConfig.max_views,
         encoder_saving: EncoderSaving = NO_SAVING,
+        view_text: ViewText = CompressionConfig.view_text,
         num_frames: int | None = None,
         fps: float | None = None,
         max_frames: int = DEFAULT_MAX_FRAMES,
@@ -174,7 +179,7 @@ class VisualQA:
             config: how to compress, instead of keywords.
             retention_ratio: share of the visual tokens to keep.
             max_tokens: visual tokens per question to keep.
-            separators, positions, policy, max_views, encoder_saving: as for `compress_inputs`.
+            separators, positions, policy, max_views, encoder_saving, view_text: as for `compress_inputs`.
             num_frames, fps, max_frames, backend, time_instruction: how clips are read; see the class.
             device: None is "cuda" where there is one, else "cpu".
             dtype: None is float32 on the CPU and "auto" elsewhere; "auto" is the checkpoint's own.
@@ -211,6 +216,7 @@ class VisualQA:
             policy=policy,
             max_views=max_views,
             encoder_saving=encoder_saving,
+            view_text=view_text,
             num_frames=num_frames,
             fps=fps,
             max_frames=max_frames,
@@ -268,7 +274,8 @@ class VisualQA:
             config: a whole configuration, instead of all other arguments.
             retention_ratio: new share; with neither this nor `max_tokens` the budget stays.
             max_tokens: new number of tokens.
-            **options: `policy`, `separators`, `positions`, `max_views`, `encoder_saving`, and options of the method.
+            **options: `policy`, `separators`, `positions`, `max_views`, `encoder_saving`, `view_text`, and options of
+                the method.
 
         Raises:
             ArgumentError: an argument is not allowed.
@@ -473,10 +480,10 @@ class VisualQA:
                 counted, with its warming up.
             seed: for methods that draw at random.
             progress: show a bar on stderr; None shows it on a terminal.
-            **options: `policy`, `separators`, `positions` and `encoder_saving` for all rows, instead of this object's
-                (the uncompressed model encodes everything all the same, and methods that are not named encode every
-                crop); all others are arguments of the model's `generate`. The method, its options and the budget of
-                this object play no part.
+            **options: `policy`, `separators`, `positions`, `encoder_saving` and `view_text` for all rows, instead of
+                this object's (the uncompressed model encodes everything all the same, and methods that are not named
+                encode every crop); all others are arguments of the model's `generate`. The method, its options and the
+                budget of this object play no part.
 
         Raises:
             ArgumentError: an argument is not allowed, or there is neither picture nor clip.

@@ -22,6 +22,7 @@ from vidcompress.core.config import (
     read_config,
 )
 from vidcompress.core.method import Method, Positions
+from vidcompress.core.prompt import ViewText
 from vidcompress.core.wrappers import Model
 from vidcompress.errors import CompressionStateError
 from vidcompress.session.generate_wrapper import CompressSession
@@ -45,6 +46,7 @@ def compress(
     policy: Policy = CompressionConfig.policy,
     max_views: int = CompressionConfig.max_views,
     encoder_saving: EncoderSaving = NO_SAVING,
+    view_text: ViewText = CompressionConfig.view_text,
     **options: object,
 ) -> Iterator[CompressSession]:
     """Compress every image and video that `model` is given inside the block.
@@ -60,8 +62,8 @@ def compress(
     Args:
         model: a stock transformers model of a supported family, or a wrapper of `torch.compile`, PEFT, accelerate or
             DistributedDataParallel around one; calls of the wrapper and of the model in it are compressed alike.
-        method, config, retention_ratio, max_tokens, separators, positions, policy, max_views, encoder_saving, options:
-            as in `compress_inputs`.
+        method, config, retention_ratio, max_tokens, separators, positions, policy, max_views, encoder_saving,
+            view_text, options: as in `compress_inputs`.
 
     Yields:
         A session whose `.report` describes the latest call.
@@ -79,6 +81,7 @@ def compress(
         "policy": policy,
         "max_views": max_views,
         "encoder_saving": encoder_saving,
+        "view_text": view_text,
     }
     settings = read_config({**arguments, **options}, config=config)
     inner = adapter_for(model).model  # out of its wrappers

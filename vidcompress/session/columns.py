@@ -51,7 +51,7 @@ class ShortColumns:
         inside: PruningPlan | None = None,
     ) -> None:
         self._prompt, self._kept, self._full = prompt, kept, width
-        self._counts = [[int(kept[s.modality, s.number].shape[0]) for s in spans] for spans in prompt.spans]
+        self._counts = [[int(kept[s.key].shape[0]) for s in spans] for spans in prompt.spans]
         self._lengths = [
             len(row) - sum(s.length - n for s, n in zip(spans, counts, strict=True))
             for row, spans, counts in zip(prompt.rows, prompt.spans, self._counts, strict=True)
@@ -69,15 +69,19 @@ class ShortColumns:
             UnsupportedInputError: a visual token of an input that sends fewer than it has.
         """
         where, spans = self._prompt.columns[row], self._prompt.spans[row]
-        at = column - int(where[0])
-        if not 0 <= at < len(where):
+        dropped = self._prompt.dropped[row] if self._prompt.dropped else ()
+        if column in dropped:
+            raise _not_text(row, column, "that stays (view_text='drop' leaves this out)")
+        at = int(torch.searchsorted(where, column))
+        if at == len(where) or int(where[at]) != column:
             return None
         if self._inside is not None:
             if spans and at < spans[-1].stop:
                 raise _not_text(
                     row, column, f"behind the last visual token (method {self._inside.method.name!r})"
                 )
-            return self.width - (self._full - column)  # rows end together, for they are padded on the left
+            # Rows end together, for they are padded on the left.
+            return self.width - (self._full - column) + sum(place > column for place in dropped)
         gone = 0
         for span, count in zip(spans, self._counts[row], strict=True):
             if at < span.start:
@@ -88,7 +92,7 @@ class ShortColumns:
             before = sum(len(run) for run in span.runs if run.stop <= at)
             if any(at in run for run in span.runs):
                 raise _not_text(row, column, "of the text")
-            gone += before - int((self._kept[span.modality, span.number] < before).sum())
+            gone += before - int((self._kept[span.key] < before).sum())
             break
         start = 0 if self._prompt.pad_right else self.width - self._lengths[row]
         return start + at - gone

@@ -17,7 +17,7 @@ from vidcompress.core.config import DEFAULT_METHOD, NO_SAVING, CompressionConfig
 from vidcompress.core.devices import input_device
 from vidcompress.core.layout import Modality
 from vidcompress.core.method import Method, Positions
-from vidcompress.core.prompt import Prompt, parse_prompt
+from vidcompress.core.prompt import Prompt, ViewText, parse_prompt
 from vidcompress.core.pruning.report import PruningReport
 from vidcompress.core.reductions import full_precision
 from vidcompress.core.selection import Selection
@@ -34,6 +34,7 @@ from vidcompress.session.generation_options import inferred_mask, pad_token_id
 from vidcompress.session.inputs import CompressedInputs, SentFeatures, check_inputs, join_on_one_device
 from vidcompress.session.prompt import full_positions, questions, served_positions, splice
 from vidcompress.session.view_skipping import encode_new_frames, encode_worthy_crops
+from vidcompress.session.view_text import texts_of_views, texts_without_view, total_length
 
 
 def compress_inputs(
@@ -49,6 +50,7 @@ def compress_inputs(
     policy: Policy = CompressionConfig.policy,
     max_views: int = CompressionConfig.max_views,
     encoder_saving: EncoderSaving = NO_SAVING,
+    view_text: ViewText = CompressionConfig.view_text,
     **options: object,
 ) -> CompressedInputs:
     """Encode the images and videos of processor outputs and keep only part of their tokens.
@@ -71,6 +73,8 @@ def compress_inputs(
             changed by more than 0.2 (of `pixel_values`); the default is 0.15 and 1 %. With `crops` the thumbnail of an
             image is encoded first, and crops that `globalcom2` with allocation="gated" gives nothing never are; on a
             canvas that the model resizes this is refused. `frames+crops` is both.
+        view_text: `keep`, or `drop`: text that belongs to a view, such as the time of a frame, leaves the prompt where
+            the view keeps nothing. Families without such text refuse `drop`.
         **options: options of the method, such as tau=10.0.
 
     Returns:
@@ -89,6 +93,7 @@ def compress_inputs(
         "policy": policy,
         "max_views": max_views,
         "encoder_saving": encoder_saving,
+        "view_text": view_text,
     }
     settings = read_config({**arguments, **options}, config=config)
     return compress_with(adapter_for(model), inputs, settings)
@@ -134,6 +139,7 @@ def compress_with(
     if mask is None and for_generate:
         mask = inferred_mask(adapter.model, ids)
     prompt = parse_prompt(ids, mask, placeholders, runs)
+    texts = texts_of_views(adapter, prompt, visuals, settings)
     asked = questions(prompt)
     visuals = {key: replace(visual, question=asked[key]) for key, visual in visuals.items()}
     plans = _plans(prompt, visuals, settings)
@@ -149,11 +155,14 @@ def compress_with(
                 if len(visual.placeholder_runs) > 1
             }
             kept = {key: selection.source(tokens[key].layout) for key, selection in selections.items()}
+            gone = texts_without_view(prompt, texts, kept) if settings.view_text == "drop" else {}
         with phase(timings, "encode", device):
             sent = _projected(tokens, selections)
         with phase(timings, "compress", device):
             features = _row_features(adapter, prompt, tokens, selections, sent)
     original = settings.resolved_positions == "original"
+    if any(gone.values()):
+        prompt = prompt.without([[text for span in s for text in gone[span.key]] for s in prompt.spans])
     values: dict[str, Any] = splice(
         inputs,
         prompt,
@@ -176,7 +185,7 @@ def compress_with(
     values |= {key: value for key, value in inputs.items() if key not in dropped}
     for row, spans in enumerate(prompt.spans):
         for span in spans:
-            key = (span.modality, span.number)
+            key = span.key
             layout, spared = visuals[key].layout, alike.get(key, 0)
             visual = VisualReport.from_selection(
                 layout,
@@ -186,12 +195,14 @@ def compress_with(
                 note=budget_note(plans[key], layout, settings.method.uses_budget, spared),
                 spared=len(layout.views) - len(tokens[key].layout.views) + spared,
                 allotment=selections[key].allotment,
+                view_text=total_length(texts[key]),
+                view_text_dropped=total_length(gone.get(key, ())),
             )
             report.visuals.append(visual)
-    if plan is None:
-        return CompressedInputs(values, features, report, adapter)
-    report.inside = PruningReport(plan)
-    return CompressedInputs(values, features, report, adapter, Pruning(adapter, plan))
+    pruning = None
+    if plan is not None:
+        report.inside, pruning = PruningReport(plan), Pruning(adapter, plan)
+    return CompressedInputs(values, features, report, adapter, pruning, prompt.dropped_until)
 
 
 def _plans(
@@ -200,7 +211,7 @@ def _plans(
     """The budget of every visual, row by row, before anything is encoded."""
     plans: dict[tuple[str, int], VisualBudget] = {}
     for spans in prompt.spans:
-        keys = [(span.modality, span.number) for span in spans]
+        keys = [span.key for span in spans]
         for key, budget in zip(keys, settings.budget.split([span.length for span in spans]), strict=True):
             layout = visuals[key].layout
             settings.method.check(layout)
@@ -296,7 +307,7 @@ def _row_features(
     for spans in prompt.spans:
         by_key: dict[str, list[tuple[str, int]]] = {}
         for span in spans:
-            by_key.setdefault(adapter.sent_as[span.modality], []).append((span.modality, span.number))
+            by_key.setdefault(adapter.sent_as[span.modality], []).append(span.key)
         for name, keys in by_key.items():
             parts = [sent[key] if key in sent else selections[key].gather(tokens[key]) for key in keys]
             features.rows.setdefault(name, []).append(join_on_one_device(parts))

@@ -59,6 +59,7 @@ class CompressedInputs(Mapping[str, Any]):
         report: what was kept, where, and what it cost.
         inside: what is pruned inside the language model, or None.
         features: of the tokens that are sent, before they are handed over.
+        text_end: columns of the caller's prompt up to the last text that left it with its view; 0 where none did.
     """
 
     def __init__(
@@ -68,7 +69,9 @@ class CompressedInputs(Mapping[str, Any]):
         report: Report,
         adapter: Adapter,
         inside: Pruning | None = None,
+        text_end: int = 0,
     ) -> None:
+        self.text_end = text_end
         self._values, self.features, self.report, self.inside = values, features, report, inside
         self._hand_over, self._traits = adapter.hand_over, adapter.traits  # neither holds the model
         if logger.isEnabledFor(logging.INFO):

@@ -1,7 +1,8 @@
 """Going on with a key-value cache: the same conversation in the caller's columns and in the shortened ones.
 
-The caller's token ids are those of the uncompressed prompt; what the cache holds is shorter. From the last visual
-token on, the two differ by a constant number of columns, so whatever comes later is translated by shifting it.
+The caller's token ids are those of the uncompressed prompt; what the cache holds is shorter. Behind the last visual
+token, and the text that may have left with it, the two differ by a constant number of columns, so whatever comes later
+is translated by shifting it.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Transcript:
         samples: some values of each tensor of pixels, to know them again.
         text_positions: (axis, row, 1) positions of the first text token behind `short`, where positions have axes
             and `short` was cut; None: the last positions + 1.
+        text_end: columns of the first prompt up to the last text that left it with a view.
     """
 
     sequences: Tensor
@@ -42,12 +44,14 @@ class Transcript:
     placeholders: tuple[int, ...]
     samples: dict[str, list[Tensor]] = field(default_factory=dict)
     text_positions: Tensor | None = None
+    text_end: int = 0
 
     @cached_property
     def settled(self) -> int:
-        """Number of leading columns of the first prompt that hold all visual tokens; read only when it is needed."""
+        """Number of leading columns of the first prompt that hold all visual tokens, and all text that left with them;
+        read only when it is needed."""
         columns = self._visual(self.sequences[:, : self.mask.shape[1]]).any(dim=0).nonzero()
-        return int(columns[-1]) + 1 if len(columns) else 0
+        return max(int(columns[-1]) + 1 if len(columns) else 0, self.text_end)
 
     def brings_visuals(self, ids: Tensor) -> bool:
         """Whether any of (row, column) ids stands for visual tokens."""
@@ -112,7 +116,8 @@ def open_transcript(
         if short.get(key) is not None
     }
     kept.setdefault("attention_mask", mask)
-    return Transcript(ids, mask, kept, tuple(token for token in placeholders if token is not None))
+    seen = tuple(token for token in placeholders if token is not None)
+    return Transcript(ids, mask, kept, seen, text_end=getattr(short, "text_end", 0))
 
 
 def resume(

@@ -36,7 +36,7 @@ def questions(prompt: Prompt) -> dict[tuple[str, int], Tensor]:
         for span in spans:
             after = row[span.stop :][is_text[span.stop :]]
             before = row[: span.start][is_text[: span.start]]
-            texts[span.modality, span.number] = after if len(after) else before
+            texts[span.key] = after if len(after) else before
     return texts
 
 
@@ -169,7 +169,17 @@ def splice(
             cut = [torch.arange(len(row), dtype=row.dtype, device=row.device) for row in cut]
         out[key] = _pad(cut, -100 if key == "labels" else 0, right)
     if original_positions and "position_ids" not in out:
-        out["position_ids"] = _pad([p.to(ids.device) for p in picks], 0, right)
+        places = picks
+        if prompt.dropped:  # columns of the row as it came, with the text that is left out
+            first = [
+                min([int(where[0]), *gone])
+                for where, gone in zip(prompt.columns, prompt.dropped, strict=True)
+            ]
+            places = [
+                where.to(pick.device).index_select(0, pick) - start
+                for where, pick, start in zip(prompt.columns, picks, first, strict=True)
+            ]
+        out["position_ids"] = _pad([p.to(ids.device) for p in places], 0, right)
     place = out.get("position_ids")
     if place is not None and place.ndim == 3 and place.shape[0] == TEXT_AXIS_OF:
         # Gaps in the text positions are read as packed sequences.
@@ -196,11 +206,11 @@ def _picks(length: int, spans: Sequence[Span], kept: Mapping[tuple[str, int], Te
     """
     if not spans:
         return torch.arange(length, device="cpu")
-    device = kept[spans[0].modality, spans[0].number].device
+    device = kept[spans[0].key].device
     pieces, at = [], 0
     for span in spans:
         pieces.append(torch.arange(at, span.start, device=device))
-        sources = kept[span.modality, span.number].to(device)
+        sources = kept[span.key].to(device)
         if len(span.runs) == 1:
             pieces.append(span.start + sources)
         else:
@@ -231,7 +241,7 @@ def _counted(
     """A shortened row whose visuals are one run each: it follows from counts, on the host."""
     pieces, at = [], 0
     for span in spans:
-        count = int(kept[span.modality, span.number].shape[0])
+        count = int(kept[span.key].shape[0])
         pieces += [row[at : span.start], torch.full((count,), placeholders[span.modality], device="cpu")]
         at = span.stop
     return torch.cat([*pieces, row[at:]])

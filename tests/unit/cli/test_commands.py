@@ -210,6 +210,6 @@ def test_the_defaults_that_help_shows_are_those_of_the_configuration() -> None:
     from vidcompress.core.config.compression import DEFAULTS
 
     shared = inspect.signature(ask).parameters.keys() & DEFAULTS.keys()
-    assert shared >= {"method", "policy", "separators", "positions", "encoder_saving"}
+    assert shared >= {"method", "policy", "separators", "positions", "encoder_saving", "view_text"}
     for name in shared:
         assert inspect.signature(ask).parameters[name].default == DEFAULTS[name], name

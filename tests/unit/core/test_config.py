@@ -90,6 +90,7 @@ def configs(draw: Any) -> CompressionConfig:
                 st.builds(ViewSkipping, st.booleans(), st.booleans(), st.floats(0, 1e6), st.floats(0, 1)),
             )
         ),
+        view_text=draw(st.sampled_from(["keep", "drop"])),
     )
 
 
@@ -117,6 +118,8 @@ def test_a_key_that_changed_is_another_configuration(config: CompressionConfig) 
     """The negative control of the test above: what is written makes a difference."""
     written = config.to_dict()
     assert CompressionConfig.from_dict({**written, "max_views": config.max_views + 1}) != config
+    text = "keep" if config.view_text == "drop" else "drop"
+    assert CompressionConfig.from_dict({**written, "view_text": text}) != config
     other = "contiguous" if config.positions == "original" else "original"
     assert CompressionConfig.from_dict({**written, "positions": other}) != config
     for key in written:

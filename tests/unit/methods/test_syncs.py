@@ -37,7 +37,7 @@ class Count(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def counted(name: str, layout: Layout, policy: str, ratio: Fraction) -> Counter[str]:
+def counted(name: str, layout: Layout, policy: str, ratio: Fraction, **options: Any) -> Counter[str]:
     tokens = make_tokens(layout)
     separators: Any = "keep" if policy == "reference" else "thin"
     policy_: Any = policy
@@ -46,8 +46,15 @@ def counted(name: str, layout: Layout, policy: str, ratio: Fraction) -> Counter[
     )
     fresh = replace(tokens, layout=replace(layout))
     with Count() as count:
-        get_method(name).select(fresh, budget).gather(fresh)
+        get_method(name, **options).select(fresh, budget).gather(fresh)
     return count.seen
+
+
+def test_tiles_cost_no_syncs_and_as_many_kernels_for_36_as_for_4() -> None:
+    layout = image_layout((24, 24), newline=False)
+    few, many = (counted("globalcom2", layout, "exact", Fraction(1, 4), tiles=tiles) for tiles in (4, 36))
+    assert not any(few[name] or many[name] for name in WATCHED)
+    assert abs(sum(many.values()) - sum(few.values())) <= 8
 
 
 @pytest.mark.parametrize("policy", ["exact", "reference"])

@@ -28,6 +28,7 @@ from vidcompress.core.config.view_skipping import EncoderSaving, ViewSkipping, r
 from vidcompress.core.method import POSITIONS, Method, Positions
 from vidcompress.core.method_lookup import get_method, options_from_json, options_to_json, with_options
 from vidcompress.core.method_spec import fraction_text, parse_method_spec, read_fraction
+from vidcompress.core.prompt import VIEW_TEXT, ViewText
 from vidcompress.core.report import Report
 from vidcompress.errors import ArgumentError, nearest, shown
 
@@ -60,6 +61,8 @@ class CompressionConfig:
         policy: `exact` meets the budget to the token; `reference` reproduces the authors' counts and order.
         max_views: how many views the encoder sees at once; bounds its memory.
         encoder_saving: views that are not encoded, as in `compress_inputs`. Kept as a `ViewSkipping`.
+        view_text: `keep` leaves text that belongs to a view, such as the time of a frame, in the prompt; `drop` takes
+            it out where the view keeps nothing.
 
     Raises:
         ArgumentError: an unknown or ill-typed argument, or two that do not go together.
@@ -74,6 +77,7 @@ class CompressionConfig:
     policy: Policy = "exact"
     max_views: int = 16
     encoder_saving: ViewSkipping = ViewSkipping()
+    view_text: ViewText = "keep"
 
     def __init__(
         self,
@@ -85,6 +89,7 @@ class CompressionConfig:
         policy: Policy = policy,
         max_views: int = max_views,
         encoder_saving: EncoderSaving = NO_SAVING,
+        view_text: ViewText = view_text,
     ) -> None:
         chosen, stated = read_method(method)
         given = {
@@ -95,6 +100,7 @@ class CompressionConfig:
             "policy": policy,
             "max_views": max_views,
             "encoder_saving": encoder_saving,
+            "view_text": view_text,
         }
         self._set(method=chosen, **{**given, **stated})
         self._check()
@@ -114,6 +120,7 @@ class CompressionConfig:
         _check_inside(method, self.separators, self.policy)
         one_of("separators", self.resolved_separators, SEPARATORS)
         one_of("positions", self.resolved_positions, POSITIONS)
+        one_of("view_text", self.view_text, VIEW_TEXT)
         if not is_whole(self.max_views) or self.max_views < 1:
             raise ArgumentError(f"max_views must be an integer of at least 1, got {shown(self.max_views)}")
         skipping = read_view_skipping(self.encoder_saving)
@@ -172,6 +179,7 @@ class CompressionConfig:
             self.inside_positions if self.method.inside is self.method else self.resolved_positions,
             None if self.retention_ratio is None else float(self.retention_ratio),
             self.max_tokens,
+            view_text=self.view_text,
         )
 
     def replace(self, **changes: object) -> CompressionConfig:
@@ -214,6 +222,7 @@ class CompressionConfig:
             "policy": self.policy,
             "max_views": self.max_views,
             "encoder_saving": str(self.encoder_saving),
+            "view_text": self.view_text,
         }
 
     @classmethod

@@ -53,7 +53,8 @@ def plan_comparison(
     Args:
         item: the question and its media, as `read_question` takes them.
         methods, retention_ratios, max_tokens, controls, repeats, seed: as in `VisualQA.compare`.
-        common: `policy`, `separators`, `positions` and `encoder_saving` for all rows, as `make_grid` takes them.
+        common: `policy`, `separators`, `positions`, `encoder_saving` and `view_text` for all rows, as `make_grid`
+            takes them.
         options: further arguments, for `generate`; looked through for misnomers.
 
     Returns:
@@ -94,8 +95,8 @@ def make_grid(
         budgets: `retention_ratio` or `max_tokens` of each column.
         controls: whether `random` and `uniform` stand beside `methods`.
         seed: for methods that have an option `seed` and whose label does not set it.
-        common: `policy`, `separators`, `positions` and `encoder_saving` for all of them; the uncompressed model encodes
-            everything all the same, and methods that were not named encode every crop.
+        common: `policy`, `separators`, `positions`, `encoder_saving` and `view_text` for all of them; the uncompressed
+            model encodes everything all the same, and methods that were not named encode every crop.
 
     Returns:
         The rows, the uncompressed model first, and why each method of the default set was left out.

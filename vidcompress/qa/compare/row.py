@@ -103,6 +103,7 @@ class ComparisonRow:
             "new_tokens": self.answer.new_tokens,
             "realised_retention": round(self.retention or 0.0, 6),
             **kept,
+            **({"view_text": report["view_text"]} if "view_text" in report else {}),
             **({"inside": report["inside"]} if "inside" in report else {}),
             "median_ms": {name: round(ms, 3) for name, ms in self.median_ms.items()},
             "fastest_ms": {name: round(ms, 3) for name, ms in self.fastest_ms.items()},
