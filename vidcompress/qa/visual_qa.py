@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Unpack
 
 import torch
+from transformers.processing_utils import ProcessorMixin
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from vidcompress.adapters.base import adapter_for
@@ -31,7 +32,7 @@ from vidcompress.loading.compile import check_compile, compile_decoder
 from vidcompress.loading.load import DType, load_model, one_dtype, resolve
 from vidcompress.loading.quantization import Quantization
 from vidcompress.loading.resources import model_name
-from vidcompress.media import ImageSource, Processor, VideoSource, load_processor
+from vidcompress.media import ImageSource, MediaProcessor, VideoSource, load_processor
 from vidcompress.media.video.backends import BackendName, get_backend
 from vidcompress.media.video.sampling import check_request
 from vidcompress.progress import question_progress
@@ -66,7 +67,8 @@ class VisualQA:
 
     Args:
         model: a transformers vision-language model of a family that an adapter serves, or a wrapper around one.
-        processor: from `vidcompress.load_processor`.
+        processor: from `vidcompress.load_processor`; or a processor of transformers, or one of your own that meets
+            `vidcompress.media.MediaProcessor`.
         method: registered name of the method, also with options as in "globalcom2:tau=5", or a `Method`.
         config: how to compress, as a `CompressionConfig`; instead of the method, its options, the budget and what else
             `options` says of compression, which must then have their defaults.
@@ -85,7 +87,7 @@ class VisualQA:
 
     Attributes:
         config: how every question is compressed, checked.
-        model, processor: as passed; the model without its wrappers.
+        model, processor: as passed; the model without its wrappers, a stock processor as a `MediaProcessor`.
 
     Raises:
         ArgumentError: an argument is not allowed; the message says what is.
@@ -94,7 +96,7 @@ class VisualQA:
     def __init__(
         self,
         model: Model | None,
-        processor: Processor | None,
+        processor: MediaProcessor | ProcessorMixin | None,
         *,
         method: str | Method = DEFAULT_METHOD,
         config: CompressionConfig | None = None,
@@ -112,8 +114,9 @@ class VisualQA:
         time_instruction: bool = True,
         **options: object,
     ) -> None:
-        self.model: Any = check_model(model, processor)
-        self.processor: Any = processor
+        self.model: Any
+        self.processor: Any
+        self.model, self.processor = check_model(model, processor)
         check_request(num_frames=num_frames, fps=fps, max_frames=max_frames)
         get_backend(backend)
         self.sampling = {"num_frames": num_frames, "fps": fps, "max_frames": max_frames, "backend": backend}

@@ -1,160 +1,27 @@
 """Pictures and clips at their own resolution: sides, patches, grids and times as Qwen's encoders take them.
 
-Numbers, NumPy and Pillow only; no model, no device. A grid is (frames, rows, columns) in patches, where a frame stands
-for `temporal` pictures. Patches of `merge` x `merge` make one token and stand together.
+NumPy and Pillow only; no model, no device. The numbers are those of `adapters.family.native`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from einops import rearrange
 from numpy.typing import NDArray
 
+from vidcompress.adapters.family.native import Grid as Grid
+from vidcompress.adapters.family.native import PatchGeometry as PatchGeometry
+from vidcompress.adapters.family.native import PixelBudget as PixelBudget
+from vidcompress.adapters.family.native import smart_resize as smart_resize
+from vidcompress.adapters.family.native import smart_resize_clip as smart_resize_clip
 from vidcompress.adapters.layouts import Size
-from vidcompress.checks import is_number, whole_number
+from vidcompress.checks import is_number
 from vidcompress.errors import MediaError, shown
 
-Grid: TypeAlias = tuple[int, int, int]
 Frames = TypeVar("Frames", bound=Any)
-
-LONGEST_RATIO = 200
-"""Long side by short side at most; the families' own processors refuse what is longer."""
-
-
-@dataclass(frozen=True)
-class PatchGeometry:
-    """Numbers of an encoder that takes patches.
-
-    Attributes:
-        patch: side of a patch in pixels.
-        merge: patches along one side that make one token.
-        temporal: pictures in one patch.
-    """
-
-    patch: int
-    merge: int = 2
-    temporal: int = 2
-
-    @property
-    def factor(self) -> int:
-        """What sides are multiples of: pixels along one side of a token."""
-        return self.patch * self.merge
-
-    def grid(self, frames: int, size: Size) -> Grid:
-        """Grid in patches of so many pictures of (height, width) pixels, which are multiples of `factor`."""
-        return -(-frames // self.temporal), size[0] // self.patch, size[1] // self.patch
-
-    def tokens(self, grid: Grid) -> int:
-        """Tokens of a grid."""
-        return math.prod(grid) // self.merge**2
-
-
-@dataclass(frozen=True)
-class PixelBudget:
-    """Least and most pixels of a picture or a clip, after which its sides are chosen.
-
-    Attributes:
-        least: pixels that less is scaled up to.
-        most: pixels that more is scaled down to.
-        over_clip: whether `least` and `most` count the pixels of all frames of a clip together (Qwen3-VL), or those of
-            each frame (Qwen2-VL, Qwen2.5-VL).
-        frame_tokens: most tokens of one frame that a clip is given where its file asks for a cap; None for no cap.
-        clip_tokens: tokens of a whole clip, of which a frame gets an even share at most, where its file asks for it.
-    """
-
-    least: int
-    most: int
-    over_clip: bool = False
-    frame_tokens: int | None = None
-    clip_tokens: int | None = None
-
-    def image_size(self, size: Size, geometry: PatchGeometry) -> Size:
-        """(height, width) in pixels that a picture of that size is resized to."""
-        return smart_resize(size, geometry.factor, self.least, self.most)
-
-    def frame_size(self, frames: int, size: Size, geometry: PatchGeometry) -> Size:
-        """(height, width) in pixels that the frames of a clip are resized to; one frame counts as a whole patch."""
-        frames, floor, cell = max(frames, geometry.temporal), int(self.least * 1.05), geometry.factor**2
-        if not self.over_clip:
-            most = self.most
-            if self.clip_tokens is not None:
-                share = int(self.clip_tokens * cell * 0.9) * geometry.temporal // frames
-                most = max(min(most, share), floor)
-            return smart_resize(size, geometry.factor, self.least, most)
-        most = self.most
-        if self.frame_tokens is not None:
-            most = max(min(self.frame_tokens * cell, self.most // frames), floor) * frames
-        return smart_resize_clip(frames, size, geometry.factor, geometry.temporal, self.least, most)
-
-
-def smart_resize(size: Size, factor: int, least: int, most: int) -> Size:
-    """The nearest sides that are multiples of `factor`, within a budget of pixels.
-
-    Args:
-        size: (height, width) in pixels.
-        factor: what sides are multiples of.
-        least: pixels that less is scaled up to.
-        most: pixels that more is scaled down to.
-
-    Returns:
-        (height, width) in pixels; the shape is kept as nearly as the multiples allow.
-
-    Raises:
-        MediaError: one side is more than 200 times as long as the other.
-    """
-    _check_shape(size)
-    return _within(size, size[0] * size[1], 1, factor, least, most)
-
-
-def smart_resize_clip(frames: int, size: Size, factor: int, temporal: int, least: int, most: int) -> Size:
-    """The nearest sides of all frames of a clip, within a budget of pixels for the whole clip.
-
-    Args:
-        frames: how many frames, at least `temporal`, before the last one is repeated.
-        size: (height, width) in pixels.
-        factor: what sides are multiples of.
-        temporal: pictures in one patch.
-        least, most: pixels of the whole clip.
-
-    Returns:
-        (height, width) in pixels.
-
-    Raises:
-        MediaError: one side is more than 200 times as long as the other.
-    """
-    if min(size) < factor:  # a side below one token is scaled up before anything else
-        scale = max(factor / size[0], factor / size[1])
-        size = (int(size[0] * scale), int(size[1] * scale))
-    _check_shape(size)
-    depth = round(frames / temporal) * temporal
-    return _within(size, frames * size[0] * size[1], depth, factor, least, most)
-
-
-def _within(size: Size, volume: int, depth: int, factor: int, least: int, most: int) -> Size:
-    """Sides rounded to multiples; scaled by the root of what the `volume` is over or under the budget."""
-    nearest = [round(side / factor) * factor for side in size]
-    if depth * math.prod(nearest) > most:
-        over = math.sqrt(volume / most)
-        nearest = [max(factor, math.floor(side / over / factor) * factor) for side in size]
-    elif depth * math.prod(nearest) < least:
-        under = math.sqrt(least / volume)
-        nearest = [math.ceil(side * under / factor) * factor for side in size]
-    return nearest[0], nearest[1]
-
-
-def _check_shape(size: Size) -> None:
-    for side in size:
-        whole_number("size", side, error=MediaError)
-    if max(size) / min(size) > LONGEST_RATIO:
-        raise MediaError(
-            f"size={shown(tuple(size))}: one side is more than {LONGEST_RATIO} times as long as the other; cut the "
-            "picture into pieces"
-        )
 
 
 def filled(frames: Frames, temporal: int) -> Frames:

@@ -54,6 +54,11 @@ class PacedRule(FrameRule):
         fps: float | None = None,
         max_frames: int = DEFAULT_MAX_FRAMES,
     ) -> list[int]:
+        """As `FrameRule.choose`; the number of frames is the family's own.
+
+        Raises:
+            MediaError: a request that is none, or `fps` for a clip whose own rate is not known.
+        """
         check_request(num_frames=num_frames, fps=fps, max_frames=max_frames)
         if num_frames is None and fps is None:
             fps, num_frames = self.fps, self.num_frames if self.fps is None else None
@@ -71,9 +76,15 @@ class PacedRule(FrameRule):
             return [int(place) for place in np.arange(count, dtype=np.float32) * np.float32(total / count)]
         return [int(place) for place in np.linspace(0, total - 1, count).round()]
 
+    @property
+    def usual(self) -> int | None:
+        """Frames of a long clip file where the caller asks for nothing: None where there is a rate."""
+        return self.num_frames if self.fps is None else None
+
     def note(
         self, total: int, source_fps: float, *, fps: float | None, max_frames: int = DEFAULT_MAX_FRAMES
     ) -> tuple[str, ...]:
+        """As `FrameRule.note`."""
         if fps is None or not source_fps > 0:
             return ()
         count, most = int(total / source_fps * fps), min(self.most_frames, max_frames)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -50,6 +50,11 @@ class FrameRule:
         if num_frames is None and fps is None and self.num_frames is not None:
             num_frames = min(self.num_frames, max_frames)
         return choose_indices(total, source_fps, num_frames=num_frames, fps=fps, max_frames=max_frames)
+
+    @property
+    def usual(self) -> int | None:
+        """Frames of a long clip file where the caller asks for nothing; None where they follow from its length."""
+        return self.num_frames or DEFAULT_NUM_FRAMES
 
     def note(
         self, total: int, source_fps: float, *, fps: float | None, max_frames: int = DEFAULT_MAX_FRAMES
