@@ -1,4 +1,4 @@
-"""Qwen-VL: a picture of any size is one view, two frames of a clip are one; positions with axes for time, height, width.
+"""Qwen-VL: a picture of any size is one view, two frames of a clip are one; positions have axes: time, height, width.
 
 Qwen2-VL and Qwen2.5-VL write a clip as one run of placeholders. Qwen3-VL writes the time before every temporal patch,
 which makes as many runs, and adds companions of its tokens behind the first layers of the decoder.

@@ -14,7 +14,7 @@ from threading import get_ident
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vidcompress.adapters.encoder_probe import resolve_layer
 from vidcompress.core.reductions import DEVICE_BLOCK, full_precision
@@ -58,8 +58,8 @@ class PackedProbe:
         UnsupportedModelError: a quantity that such an encoder does not have, or a layer that is not there.
     """
 
-    def __init__(self, encoder: nn.Module, evidence: Sequence[Evidence]) -> None:
-        self.encoder: Any = encoder
+    def __init__(self, encoder: Any, evidence: Sequence[Evidence]) -> None:
+        self.encoder = encoder
         self.patches = int(self.encoder.spatial_merge_size) ** 2
         self.evidence = [item for item in evidence if item.quantity not in OF_QUESTION]
         self._blocks = {item: self._block(item) for item in self.evidence if item.quantity != "hidden"}
@@ -180,8 +180,7 @@ class PackedProbe:
     ) -> Tensor:
         """Values (token,) or (token, C) in the encoder's own order."""
         if item.quantity == "hidden":
-            hidden: Tensor = seen["hidden", 0].flatten(1).float()
-            return hidden.unflatten(0, (-1, self.patches)).flatten(1)
+            return self._of_tokens(seen["hidden", 0].float()).flatten(1)
         number = self._blocks[item]
         attention = self.encoder.blocks[number].attn
         qkv: Tensor = seen["qkv", number].unflatten(-1, (3, int(attention.num_heads), -1))
@@ -195,11 +194,12 @@ class PackedProbe:
             sums = received(query, key, scale, views if whole else windows)
             sizes = torch.tensor(views)
             queries = sizes.repeat_interleave(sizes, output_size=len(sums)).to(sums.device)
-            return self._token_means(sums / queries)
-        return self._token_means(key.mean(1) if item.quantity == "mean_keys" else key.flatten(1))
+            return self._of_tokens(sums / queries).mean(1)
+        return self._of_tokens(key.mean(1) if item.quantity == "mean_keys" else key.flatten(1)).mean(1)
 
-    def _token_means(self, values: Tensor) -> Tensor:
-        return values.unflatten(0, (-1, self.patches)).mean(1)
+    def _of_tokens(self, values: Tensor) -> Tensor:
+        """(token, patch, ...) of values (patch, ...)."""
+        return values.reshape(-1, self.patches, *values.shape[1:])
 
 
 def received(query: Tensor, key: Tensor, scale: float, lengths: Sequence[int]) -> Tensor:
