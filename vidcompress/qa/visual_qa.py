@@ -82,7 +82,7 @@ class VisualQA:
         backend: video decoder, "auto", "pyav", "decord", "torchcodec" or "pillow"; see `vidcompress.media.read_video`.
         time_instruction: put the line before the question that says when the frames were taken, as in LLaVA-Video's
             training; other families have no such line.
-        policy, separators, positions, max_views, encoder_saving: as for `compress_inputs`.
+        policy, separators, positions, max_views, max_patches, encoder_saving: as for `compress_inputs`.
         **options: of the method, such as tau=10.0.
 
     Attributes:
@@ -106,6 +106,7 @@ class VisualQA:
         positions: Positions | None = None,
         policy: Policy = CompressionConfig.policy,
         max_views: int = CompressionConfig.max_views,
+        max_patches: int = CompressionConfig.max_patches,
         encoder_saving: EncoderSaving = NO_SAVING,
         num_frames: int | None = None,
         fps: float | None = None,
@@ -130,6 +131,7 @@ class VisualQA:
             "positions": positions,
             "policy": policy,
             "max_views": max_views,
+            "max_patches": max_patches,
             "encoder_saving": encoder_saving,
             **options,
         }
@@ -148,6 +150,7 @@ class VisualQA:
         positions: Positions | None = None,
         policy: Policy = CompressionConfig.policy,
         max_views: int = CompressionConfig.max_views,
+        max_patches: int = CompressionConfig.max_patches,
         encoder_saving: EncoderSaving = NO_SAVING,
         num_frames: int | None = None,
         fps: float | None = None,
@@ -177,7 +180,7 @@ class VisualQA:
             config: how to compress, instead of keywords.
             retention_ratio: share of the visual tokens to keep.
             max_tokens: visual tokens per question to keep.
-            separators, positions, policy, max_views, encoder_saving: as for `compress_inputs`.
+            separators, positions, policy, max_views, max_patches, encoder_saving: as for `compress_inputs`.
             num_frames, fps, max_frames, backend, time_instruction: how clips are read; see the class.
             device: None is "cuda" where there is one, else "cpu".
             dtype: None is float32 on the CPU and "auto" elsewhere; "auto" is the checkpoint's own.
@@ -213,6 +216,7 @@ class VisualQA:
             positions=positions,
             policy=policy,
             max_views=max_views,
+            max_patches=max_patches,
             encoder_saving=encoder_saving,
             num_frames=num_frames,
             fps=fps,
@@ -271,7 +275,8 @@ class VisualQA:
             config: a whole configuration, instead of all other arguments.
             retention_ratio: new share; with neither this nor `max_tokens` the budget stays.
             max_tokens: new number of tokens.
-            **options: `policy`, `separators`, `positions`, `max_views`, `encoder_saving`, and options of the method.
+            **options: `policy`, `separators`, `positions`, `max_views`, `max_patches`, `encoder_saving`, and options of
+                the method.
 
         Raises:
             ArgumentError: an argument is not allowed.

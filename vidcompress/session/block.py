@@ -44,6 +44,7 @@ def compress(
     positions: Positions | None = None,
     policy: Policy = CompressionConfig.policy,
     max_views: int = CompressionConfig.max_views,
+    max_patches: int = CompressionConfig.max_patches,
     encoder_saving: EncoderSaving = NO_SAVING,
     **options: object,
 ) -> Iterator[CompressSession]:
@@ -60,8 +61,8 @@ def compress(
     Args:
         model: a stock transformers model of a supported family, or a wrapper of `torch.compile`, PEFT, accelerate or
             DistributedDataParallel around one; calls of the wrapper and of the model in it are compressed alike.
-        method, config, retention_ratio, max_tokens, separators, positions, policy, max_views, encoder_saving, options:
-            as in `compress_inputs`.
+        method, config, retention_ratio, max_tokens, separators, positions, policy, max_views, max_patches,
+            encoder_saving, options: as in `compress_inputs`.
 
     Yields:
         A session whose `.report` describes the latest call.
@@ -78,6 +79,7 @@ def compress(
         "positions": positions,
         "policy": policy,
         "max_views": max_views,
+        "max_patches": max_patches,
         "encoder_saving": encoder_saving,
     }
     settings = read_config({**arguments, **options}, config=config)
