@@ -122,6 +122,11 @@ class AdoptedProcessor:
         if images is not None:
             call["images"] = [group for group in images if group]
         if videos is not None:
+            if getattr(self.stock, "video_processor", None) is None:
+                raise MediaError(
+                    f"videos: {type(self.stock).__name__} has no video processor, which needs torchvision; use "
+                    "vidcompress.load_processor"
+                )
             call |= {
                 "videos": [clip.frames.cpu().numpy() for clip in videos],
                 "video_metadata": [_metadata(clip) for clip in videos],
