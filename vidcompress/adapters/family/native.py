@@ -278,7 +278,7 @@ HALF_CHANNELS = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 QWEN2_RULES = NativeRules(
     image_budget=PixelBudget(56 * 56, 16384 * 28 * 28),
-    clip_budget=PixelBudget(128 * 28 * 28, 768 * 28 * 28),
+    clip_budget=PixelBudget(56 * 56, 16384 * 28 * 28),
     mean=CLIP_CHANNELS[0],
     std=CLIP_CHANNELS[1],
     multiple=2,
