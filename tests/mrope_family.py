@@ -35,7 +35,16 @@ from vidcompress.adapters import (
 IMAGE, VIDEO, PAD = 90, 91, 0
 MERGE, PATCH = 2, 14
 VALUES = 3 * 2 * PATCH * PATCH
-FAMILIES = ("qwen2_5_vl", "qwen3_vl")
+FAMILIES = ("acme_qwen2_5_vl", "acme_qwen3_vl")
+"""Names of their own, since the package serves the stock ones itself."""
+
+
+class AcmeQwen2Config(Qwen2_5_VLConfig):  # type: ignore[misc]
+    model_type = FAMILIES[0]
+
+
+class AcmeQwen3Config(Qwen3VLConfig):  # type: ignore[misc]
+    model_type = FAMILIES[1]
 
 
 class MropeAdapter(Adapter):
@@ -117,7 +126,11 @@ class MropeAdapter(Adapter):
 
 @lru_cache(maxsize=2)
 def mrope_model(family: str) -> Any:
-    """A random model in float32 and eval mode; cached, so tests may not change it for good."""
+    """A random model in float32 and eval mode; cached, so tests may not change it for good.
+
+    Args:
+        family: of `FAMILIES`, or without "acme_".
+    """
     torch.manual_seed(0)
     text = dict(
         hidden_size=32,
@@ -133,13 +146,13 @@ def mrope_model(family: str) -> Any:
         depth=2, hidden_size=32, intermediate_size=64, num_heads=2, patch_size=PATCH, out_hidden_size=32
     )
     ids = dict(image_token_id=IMAGE, video_token_id=VIDEO, vision_start_token_id=92, vision_end_token_id=93)
-    if family == "qwen2_5_vl":
+    if family.endswith("qwen2_5_vl"):
         vision |= {"fullatt_block_indexes": [1], "window_size": 56}
-        config: Any = Qwen2_5_VLConfig(text_config=text, vision_config=vision, **ids)
+        config: Any = AcmeQwen2Config(text_config=text, vision_config=vision, **ids)
         model = Qwen2_5_VLForConditionalGeneration(config)
     else:
         vision |= {"num_position_embeddings": 64, "deepstack_visual_indexes": [0, 1]}
-        config = Qwen3VLConfig(text_config={**text, "head_dim": 8}, vision_config=vision, **ids)
+        config = AcmeQwen3Config(text_config={**text, "head_dim": 8}, vision_config=vision, **ids)
         model = Qwen3VLForConditionalGeneration(config)
     with torch.no_grad():
         for weight in model.parameters():  # larger than they come, so that a mistake shows in the logits
@@ -175,7 +188,7 @@ def mrope_inputs(
             length = grid[1] * grid[2] // MERGE**2
             if kind == "image":
                 written += [92, *[IMAGE] * length, 93]
-            elif model.config.model_type == "qwen2_5_vl":
+            elif model.config.model_type == FAMILIES[0]:
                 written += [92, *[VIDEO] * (grid[0] * length), 93]
             else:
                 for frame in range(grid[0]):
@@ -196,6 +209,6 @@ def mrope_inputs(
             "pixel_values_videos": torch.cat(pixels["video"]),
             "video_grid_thw": torch.tensor(grids["video"]),
         }
-        if model.config.model_type == "qwen2_5_vl":
+        if model.config.model_type == FAMILIES[0]:
             out["second_per_grid_ts"] = torch.tensor([0.5 + 0.25 * i for i in range(len(grids["video"]))])
     return out

@@ -78,7 +78,8 @@ def config_rows(call: str) -> list[Row]:
         Row(call, "positions", "orginal", "did you mean 'original'?"),
         Row(call, "positions", [], "positions must be one of contiguous, original, got []"),
         *(
-            Row(call, "max_views", value, "max_views must be an integer of at least 1, got ")
+            Row(call, name, value, f"{name} must be an integer of at least 1, got ")
+            for name in ("max_views", "max_patches")
             for value in (0, -1, 1.5, True, "16", None, math.inf)
         ),
         Row(call, "view_text", "all", "view_text must be one of keep, drop, got 'all'"),
@@ -128,6 +129,7 @@ def settings_rows(call: str) -> list[Row]:
                 ("max_tokens", 9),
                 ("separators", "drop"),
                 ("max_views", 4),
+                ("max_patches", 4),
                 ("seed", 5),
             )
         ),

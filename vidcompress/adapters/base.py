@@ -266,6 +266,45 @@ class Adapter(ABC):
             both may be left out, and methods that merge what it reads merge the features instead.
         """
 
+    def encode_within(
+        self,
+        visuals: Sequence[Visual],
+        evidence: Sequence[Evidence],
+        frames: Sequence[tuple[int, ...] | None] | None,
+        max_views: int,
+        max_patches: int,
+    ) -> list[VisualTokens]:
+        """Encode as `encode` does, within the bound that goes with the encoder: `max_views` where it takes pictures.
+
+        Families whose encoder takes any number of patches at once override this.
+
+        Args:
+            visuals, evidence, frames: as in `encode`.
+            max_views: bound on pictures in the encoder at once.
+            max_patches: bound on patches instead; what is one view by itself may have more.
+        """
+        return self.encode(visuals, evidence, frames, max_views)
+
+    def pictures(self, visual: Visual, pixels: Tensor) -> Tensor:
+        """Encoder input of some frames of a clip as pictures, by which `encoder_saving='frames'` compares them.
+
+        Args:
+            visual: the clip.
+            pixels: of some of its views, as in `Visual.pixels`.
+
+        Returns:
+            (frame, channel, height, width).
+
+        Raises:
+            UnsupportedInputError: patches, whose places this family's adapter does not state.
+        """
+        if pixels.ndim != 4:
+            raise UnsupportedInputError(
+                "encoder_saving='frames' compares pictures (frame, channel, height, width), and this family encodes "
+                f"patches {tuple(pixels.shape)}; leave it out, or define {type(self).__name__}.pictures"
+            )
+        return pixels
+
     def encode_chosen(
         self,
         visuals: Sequence[Visual],

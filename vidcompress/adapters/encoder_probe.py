@@ -72,13 +72,13 @@ class EncoderProbe:
         has_cls: bool,
     ) -> None:
         self.tower, self.layers, self.has_cls = tower, layers, has_cls
-        self.hidden = [_resolve(i, len(layers) + 1, "vision_feature_layer") for i in hidden]
+        self.hidden = [resolve_layer(i, len(layers) + 1, "vision_feature_layer") for i in hidden]
         self.evidence = [item for item in evidence if item.quantity in PROBED]
         self._numbers: dict[Evidence, int] = {}
         self._attention: dict[int, Any] = {}
         for item in self.evidence:
             layer = max(self.hidden) - 1 if item.layer == "features" else item.layer
-            layer = _resolve(layer, len(layers), f"evidence {tuple(item)}: layer")
+            layer = resolve_layer(layer, len(layers), f"evidence {tuple(item)}: layer")
             self._attention[layer] = self._projections(item, layer)
             self._numbers[item] = layer
         # Stopping early skips the hooks that accelerate puts around offloaded modules, so only without them.
@@ -186,7 +186,12 @@ def _received(query: Tensor, key: Tensor, scale: float) -> Tensor:
     return torch.cat(parts) if views > step else parts[0]
 
 
-def _resolve(index: int, length: int, name: str) -> int:
+def resolve_layer(index: int, length: int, name: str) -> int:
+    """A layer number of `length` that may count from the end, from 0.
+
+    Raises:
+        UnsupportedModelError: there is no such layer; the message begins with `name`.
+    """
     if not -length <= index < length:
         raise UnsupportedModelError(
             f"{name} {index} is out of range for {length} entries; use {-length} to {length - 1}"

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from vidcompress.adapters.family.geometry import Geometry as Geometry
 from vidcompress.adapters.family.geometry import (
@@ -22,6 +23,15 @@ from vidcompress.adapters.family.geometry import (
     video_video_layout,
 )
 from vidcompress.adapters.family.geometry import read_geometry as read_geometry
+from vidcompress.adapters.family.native import (
+    QWEN2_RULES,
+    QWEN3_RULES,
+    native_clip_layout,
+    native_image_layout,
+    native_image_tokens,
+    read_native_geometry,
+)
+from vidcompress.adapters.family.native import NativeRules as NativeRules
 from vidcompress.adapters.layouts import Size, shrunk_canvas
 from vidcompress.adapters.presets import TOKENS_2880, Preset
 from vidcompress.checks import is_number, word
@@ -51,6 +61,8 @@ class Family:
         preset_layout: (geometry, preset, (height, width)) to the layout of a picture in a preset.
         clip_note: (duration, times of the frames, both in seconds) to what the family was trained to read before a
             question about a clip, or None.
+        native: rules of a family that takes pictures and clips of any size; None where views are squares of one size.
+        clip_layout: (geometry, frames, (height, width) in pixels) to the layout of a clip, of such a family.
     """
 
     model_type: str
@@ -65,11 +77,34 @@ class Family:
     single_view_layout: Callable[[Geometry], Layout] | None = None
     video_layout: Callable[[Geometry, int], Layout] | None = None
     preset_layout: Callable[[Geometry, Preset, Size], Layout] | None = None
+    native: NativeRules | None = None
+    clip_layout: Callable[[Geometry, int, Size], Layout] | None = None
 
     def __repr__(self) -> str:
-        kinds = "images" if self.video_tokens is None else "images and videos"
+        kinds = "images and videos" if self.takes_clips else "images"
         presets = [preset.name for preset in self.presets]
-        return f"Family({self.model_type!r}, {kinds}, crops={self.crops}, presets={presets})"
+        native = ", native resolution" if self.native is not None else ""
+        return f"Family({self.model_type!r}, {kinds}, crops={self.crops}, presets={presets}{native})"
+
+    @property
+    def takes_clips(self) -> bool:
+        """Whether clips are among its inputs."""
+        return self.video_tokens is not None or self.clip_layout is not None
+
+    @property
+    def placeholders(self) -> tuple[str, str]:
+        """What stands for a picture and for a clip in a prompt, where the tokenizer names nothing."""
+        return ("<image>", "<video>") if self.native is None else self.native.tokens
+
+    def geometry(self, config: Any) -> Geometry:
+        """The numbers of a model's config that this family needs.
+
+        Raises:
+            MediaError: a needed number is missing or impossible.
+        """
+        if self.native is not None:
+            return read_native_geometry(config, self.native)
+        return read_geometry(config, crops=self.crops)
 
 
 FAMILIES: dict[str, Family] = {}
@@ -211,5 +246,21 @@ register_family(
         video_layout=video_video_layout,
     )
 )
+for _name, _rules in (
+    ("qwen2_vl", QWEN2_RULES),
+    ("qwen2_5_vl", replace(QWEN2_RULES, seconds=True)),
+    ("qwen3_vl", QWEN3_RULES),
+    ("qwen3_vl_moe", QWEN3_RULES),
+):
+    register_family(
+        Family(
+            _name,
+            native_image_tokens,
+            crops=False,
+            image_layout=native_image_layout,
+            clip_layout=native_clip_layout,
+            native=_rules,
+        )
+    )
 
 roll_back(FAMILIES)  # the families above stay

@@ -16,11 +16,16 @@ class EncoderShape:
     """A vision transformer.
 
     Attributes:
-        hidden: C, width. ffn: width of its two-matrix MLP. layers: L of the config. heads: of attention.
+        hidden: C, width. ffn: width of its MLP. layers: L of the config. heads: of attention.
         runs: layers whose output is needed for `vision_feature_layer`; at most L.
-        image_size: side of the pictures it takes, in pixels. patch_size: side of a patch, in pixels.
+        image_size: side of the pictures it takes, in pixels; 0 for any sides. patch_size: side of a patch, in pixels.
         channels: of a picture.
         cls: tokens it adds to the patches of a picture, 0 or 1.
+        gated: whether the MLP has three matrices, else two.
+        frames: pictures that share a patch.
+        merge: patches along one side of a token, where a projector takes them together; 1 where it takes one.
+        window: side of the squares that attention stays within, in patches; None for whole pictures.
+        whole: layers whose attention is over whole pictures all the same.
     """
 
     hidden: int
@@ -32,6 +37,11 @@ class EncoderShape:
     patch_size: int
     channels: int
     cls: int
+    gated: bool = False
+    frames: int = 1
+    merge: int = 1
+    window: int | None = None
+    whole: int = 0
 
     @property
     def side(self) -> int:
@@ -77,7 +87,7 @@ class ModelShape:
     Attributes:
         model_type: of the family.
         encoder: the vision tower.
-        projector: (in, out) of its matrices in order; read from the projector of LLaVA models, a two-layer MLP.
+        projector: (in, out) of its matrices in order; an MLP of two layers, and another for each level of companions.
         decoder: the language model.
     """
 
@@ -106,8 +116,10 @@ def geometry_of(config: Any) -> ModelShape:
             f"config of type {shown(getattr(config, 'model_type', None))} has no vision_config; cost is known of "
             "models with a vision encoder in front of a language model"
         )
+    if getattr(vision, "spatial_merge_size", None) is not None:
+        encoder, projector = _packed(vision, _number(text, "hidden_size"))
+        return ModelShape(config.model_type, encoder, projector, _decoder(config, text))
     layers = _number(vision, "num_hidden_layers", most=MOST_LAYERS)
-    heads = _number(text, "num_attention_heads")
     chosen = _feature_layers(config, layers)
     hidden, width = _number(vision, "hidden_size"), _number(text, "hidden_size")
     encoder = EncoderShape(
@@ -121,8 +133,51 @@ def geometry_of(config: Any) -> ModelShape:
         channels=_number(vision, "num_channels", 3, most=MOST_CHANNELS),
         cls=int(str(getattr(vision, "model_type", "")).startswith("clip")),
     )
+    projector = ((hidden * len(chosen), width), (width, width))
+    return ModelShape(config.model_type, encoder, projector, _decoder(config, text))
+
+
+def _packed(vision: Any, width: int) -> tuple[EncoderShape, tuple[tuple[int, int], ...]]:
+    """An encoder of patches of any number, and the matrices between it and a decoder of that width."""
+    inner = "embed_dim" if getattr(vision, "embed_dim", None) is not None else "hidden_size"  # of Qwen2-VL
+    hidden, layers = _number(vision, inner), _number(vision, "depth", most=MOST_LAYERS)
+    patch, merge = _number(vision, "patch_size", most=MOST_PIXELS), _number(vision, "spatial_merge_size")
+    windows, companions = getattr(vision, "fullatt_block_indexes", None), ()
+    if windows is None:
+        companions = tuple(getattr(vision, "deepstack_visual_indexes", None) or ())
+    ratio = getattr(vision, "mlp_ratio", None)
+    ffn = getattr(vision, "intermediate_size", None)
+    if ffn is None and isinstance(ratio, (int, float)):
+        ffn = int(hidden * ratio)
+    encoder = EncoderShape(
+        hidden=hidden,
+        ffn=int(ffn) if ffn is not None else _number(vision, "intermediate_size"),
+        layers=layers,
+        heads=_number(vision, "num_heads"),
+        runs=layers,
+        image_size=0,
+        patch_size=patch,
+        channels=_number(vision, "in_channels", 3, most=MOST_CHANNELS),
+        cls=0,
+        gated=windows is not None,
+        frames=_number(vision, "temporal_patch_size", 1, most=MOST_CHANNELS),
+        merge=merge,
+        window=None if windows is None else _number(vision, "window_size") // merge // patch * merge,
+        whole=0 if windows is None else len(windows),
+    )
+    together = hidden * merge**2
+    return encoder, ((together, together), (together, width)) * (1 + len(companions))
+
+
+def _decoder(config: Any, text: Any) -> DecoderShape:
+    width, heads = _number(text, "hidden_size"), _number(text, "num_attention_heads")
+    if getattr(text, "num_experts", None) is not None:
+        raise UnsupportedModelError(
+            f"model_type={config.model_type!r} is a mixture of experts, whose cost is not known; take a model of that "
+            "family with one MLP per layer"
+        )
     vocab = _number(text, "vocab_size", most=MOST_WORDS)
-    decoder = DecoderShape(
+    return DecoderShape(
         hidden=width,
         ffn=_number(text, "intermediate_size"),
         layers=_number(text, "num_hidden_layers", most=MOST_LAYERS),
@@ -133,7 +188,6 @@ def geometry_of(config: Any) -> ModelShape:
         tied=bool(getattr(config, "tie_word_embeddings", getattr(text, "tie_word_embeddings", False))),
         base_vocab=_number(text, "base_vocab_size", vocab, most=MOST_WORDS),
     )
-    return ModelShape(config.model_type, encoder, ((hidden * len(chosen), width), (width, width)), decoder)
 
 
 def _feature_layers(config: Any, layers: int) -> list[int]:

@@ -60,6 +60,15 @@ def cost(
             rich_help_panel=INPUT,
         ),
     ] = None,
+    frame_size: Annotated[
+        str | None,
+        typer.Option(
+            help="Width and height of its frames in pixels, of families that take any (Qwen-VL).",
+            metavar="<w>x<h>",
+            show_default="640x480",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
     text_tokens: Annotated[
         int, typer.Option(help="Tokens of the prompt's text.", rich_help_panel=INPUT)
     ] = 64,
@@ -104,7 +113,7 @@ def cost(
             "--geometry",
             "-g",
             help="Instead, a named one: llava-next-7b, llava-next-13b, llava-next-mistral-7b, llava-onevision-0.5b, "
-            "llava-onevision-7b or llava-video-7b.",
+            "llava-onevision-7b, llava-video-7b, qwen2.5-vl-7b or qwen3-vl-8b.",
             show_default="llava-next-7b",
             rich_help_panel=MODEL,
         ),
@@ -135,6 +144,7 @@ def cost(
         "images": images,
         "preset": preset,
         "frames": frames,
+        "frame_size": None if frame_size is None else read_size("--frame-size", frame_size),
         "text_tokens": text_tokens,
         "new_tokens": new_tokens,
         "batch_size": batch_size,

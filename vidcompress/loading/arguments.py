@@ -12,9 +12,9 @@ from vidcompress.checks import is_whole
 from vidcompress.core.foreign_arguments import ASKING, refuse
 from vidcompress.core.method import METHODS
 from vidcompress.core.method_lookup import options_of
-from vidcompress.errors import ArgumentError, nearest, shown
+from vidcompress.errors import ArgumentError, MediaError, nearest, shown
 from vidcompress.llm_pruning.cache_names import CACHE_NAMES
-from vidcompress.media import Processor
+from vidcompress.media.preprocessing.protocol import adopted
 
 OWN = (
     "inputs",
@@ -120,23 +120,24 @@ class GenerateOptions(TypedDict, total=False):
     custom_generate: object
 
 
-def check_model(model: Any, processor: Any) -> Any:
+def check_model(model: Any, processor: Any) -> tuple[Any, Any]:
     """Check what a `VisualQA` is made around; None stands for what is filled in later.
 
     Returns:
-        The model, out of its wrappers.
+        The model, out of its wrappers, and the processor, a stock one as a `MediaProcessor`.
 
     Raises:
-        ArgumentError: `processor` is not one of `load_processor`.
+        ArgumentError: `processor` is none.
         UnsupportedModelError: no adapter serves `model`.
     """
     if model is not None:
         model = adapter_for(model).model
-    if processor is not None and not isinstance(processor, Processor):
-        raise ArgumentError(
-            f"processor={shown(processor)}: must be one that vidcompress.load_processor(model) returned"
-        )
-    return model
+    if processor is None:
+        return model, None
+    try:
+        return model, adopted(processor, str(getattr(getattr(model, "config", None), "model_type", "")))
+    except MediaError as error:
+        raise ArgumentError(str(error)) from None
 
 
 def check_present(model: Any, processor: Any) -> None:

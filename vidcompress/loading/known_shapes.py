@@ -67,10 +67,19 @@ def config_of(name: str, *, decoder_layers: int | None = None, encoder_layers: i
     if decoder_layers is not None:
         text["num_hidden_layers"] = whole_number("decoder_layers", decoder_layers)
     if encoder_layers is not None:
-        vision["num_hidden_layers"] = whole_number("encoder_layers", encoder_layers, least=2)
+        vision |= _shallow(vision, whole_number("encoder_layers", encoder_layers, least=2))
     return AutoConfig.for_model(
         **family,
         vision_config=vision,
         text_config=text,
         tie_word_embeddings=text["tie_word_embeddings"],
     )
+
+
+def _shallow(vision: dict[str, Any], layers: int) -> dict[str, Any]:
+    """Numbers of an encoder of so many layers; what is said of layers that are gone is said of the last one."""
+    numbers: dict[str, Any] = {"depth" if "depth" in vision else "num_hidden_layers": layers}
+    for key in ("fullatt_block_indexes", "deepstack_visual_indexes"):
+        if key in vision:
+            numbers[key] = sorted({min(int(index), layers - 1) for index in vision[key]})
+    return numbers

@@ -11,6 +11,7 @@ _HOME = {
     "Family": "vidcompress.adapters.families",
     "Geometry": "vidcompress.adapters.families",
     "MediaError": "vidcompress.errors",
+    "MediaProcessor": "vidcompress.media.preprocessing.protocol",
     "Processor": "vidcompress.media.preprocessing.processor",
     "VideoFrames": "vidcompress.media.video.frames",
     "load_image": "vidcompress.media.images.image",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import torch
 from torch import Tensor
 
+from vidcompress.adapters.base import adapter_for
 from vidcompress.checks import flag, unicode_text
 from vidcompress.core.config import CompressionConfig
 from vidcompress.core.devices import input_device
@@ -17,7 +18,7 @@ from vidcompress.core.timing import Phases
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.llm_pruning.cache_names import CACHE_NAMES, cache_name, returned_cache
 from vidcompress.loading.arguments import GenerateOptions, check_generation, check_present
-from vidcompress.media.preprocessing.placeholders import expand, tokenize, without_second_start
+from vidcompress.media.preprocessing.placeholders import tokenize, without_second_start
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.pipeline import as_seen, check_text, clip_note, noted, run_generate, with_media
 from vidcompress.qa.question import Question, check_length
@@ -79,6 +80,8 @@ class Chat:
         self._first: CompressedInputs | None = None
         self._transcript: Transcript | None = None
         self._cache: Any = None
+        self._head = torch.zeros((1, 0), dtype=torch.int64)
+        self._begun: tuple[list[int], list[int]] = ([], [])
         self._opened: tuple[list[Any], VideoFrames | None] = ([], None)
 
     def ask(self, question: str, *, max_new_tokens: int = 64, **generate: Unpack[GenerateOptions]) -> Answer:
@@ -175,7 +178,7 @@ class Chat:
         phases.cut("generate")
         pictures, clip = self._opened
         timing = phases.with_total()
-        report = with_media(self._first.report.for_row(0), pictures, clip)
+        report = with_media(self._first.report.for_row(0), pictures, clip, processor)
         report.timing_ms = timing
         answer = Answer(
             text=said,
@@ -199,9 +202,9 @@ class Chat:
             time_instruction=self._time_instruction,
             phases=phases,
         )
-        geometry = self._processor.geometry
-        placeholders = (geometry.image_token_id, geometry.video_token_id)
-        whole = open_transcript(inputs, inputs.get("attention_mask"), first, placeholders)
+        whole = open_transcript(inputs, inputs.get("attention_mask"), first, self._placeholders)
+        self._begun = self._split(self._prompt(text, []))
+        self._head = _head(whole.sequences, self._begun[1])
         self._first, self._transcript = first, whole.cut_behind_visuals()
         return whole.sequences, first
 
@@ -239,9 +242,36 @@ class Chat:
         return int(self._cache.get_seq_length())
 
     def _ids(self, text: str) -> Tensor:
-        """(1, column) ids of the whole conversation up to the new question, placeholders written out."""
-        processor = self._processor
+        """(1, column) ids of the whole conversation up to the new question, placeholders written out.
+
+        Up to its last picture or clip every prompt is that of the first question, whose ids are there.
+        """
         before = self.answers if self._history else []
+        opening, rest = self._split(self._prompt(text, before))
+        if opening != self._begun[0]:
+            raise ArgumentError(
+                "the chat template writes another text before the media than for the first question, so the cache "
+                "does not fit; ask with VisualQA.ask, or take another template"
+            )
+        return torch.cat((self._head, torch.tensor([rest], dtype=self._head.dtype)), dim=1)
+
+    @property
+    def _placeholders(self) -> tuple[int | None, ...]:
+        adapter = adapter_for(self._model)
+        return adapter.image_token_id, adapter.video_token_id
+
+    def _split(self, prompt: str) -> tuple[list[int], list[int]]:
+        """Ids of a prompt up to its last placeholder, and those behind."""
+        (row,) = tokenize(self._processor.tokenizer, [prompt])
+        ids = row["input_ids"]
+        behind = max(
+            (place for place, token in enumerate(ids, start=1) if token in self._placeholders), default=0
+        )
+        return ids[:behind], ids[behind:]
+
+    def _prompt(self, text: str, before: list[Answer]) -> str:
+        """Prompt of a conversation up to the new question, with one placeholder for each picture and clip."""
+        processor = self._processor
         texts = [*(answer.question for answer in before), text]
         first = replace(self._media, text=texts[0])
         note = clip_note(processor.family, first, self._opened[1]) if self._time_instruction else ""
@@ -252,16 +282,22 @@ class Chat:
                 said = said.replace(token, "")  # else it would stand for a picture in the next prompt
             messages.append({"role": "assistant", "content": [{"type": "text", "text": said}]})
             messages.append({"role": "user", "content": [{"type": "text", "text": following}]})
-        prompt = without_second_start(processor.apply_chat_template(messages), processor.tokenizer)
-        lengths = {}
-        assert self._first is not None  # noqa: S101  (for the type checker)
-        for kind in ("image", "video"):
-            token = getattr(processor.geometry, f"{kind}_token_id")
-            totals = [visual.total for visual in self._first.report.visuals if visual.modality == kind]
-            if token is not None:
-                lengths[token] = iter(totals)
-        (row,) = expand(tokenize(processor.tokenizer, [prompt]), lengths)
-        return torch.tensor([row["input_ids"]])
+        prompt = processor.apply_chat_template(messages, add_generation_prompt=True)
+        return without_second_start(prompt, processor.tokenizer)
+
+
+def _head(sequences: Tensor, rest: list[int]) -> Tensor:
+    """(1, column) ids of a prompt up to its last picture or clip with what was written for it: all but the rest.
+
+    Raises:
+        ArgumentError: it does not end with the rest.
+    """
+    if rest and sequences[0, -len(rest) :].tolist() != rest:
+        raise ArgumentError(
+            "the processor writes other text behind the last picture or clip than its tokenizer; use the one of "
+            "vidcompress.load_processor for a chat"
+        )
+    return sequences[:, : sequences.shape[1] - len(rest)].cpu()
 
 
 def _shared(ids: Tensor, known: Tensor) -> int:

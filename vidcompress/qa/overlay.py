@@ -25,7 +25,8 @@ def draw_overlay(report: Report, picture: Picture | Sequence[Picture], *, index:
     Args:
         report: of the call, such as `inputs.report`.
         picture: the image (PIL image, (H, W, 3) uint8 array or tensor, or path), or for a video its
-            sampled frames in order (a list of pictures, or a (T, H, W, 3) uint8 array or tensor).
+            sampled frames in order (a list of pictures, or a (T, H, W, 3) uint8 array or tensor). Where two frames make
+            one temporal patch, the first of them is drawn.
         index: which of `report.visuals`, 0 <= index < len(report.visuals).
 
     Returns:

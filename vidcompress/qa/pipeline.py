@@ -107,8 +107,7 @@ def open_and_prepare(
     """
     for question in questions:
         check_text(question.text, processor)
-    default = processor.video_recipe.num_frames
-    media = [question.open(**sampling, default_frames=default) for question in questions]
+    media = [question.open(**sampling, rule=processor.frame_rule) for question in questions]
     phases.cut("decode")
     inputs = prepare(model, processor, questions, media, time_instruction=time_instruction)
     phases.cut("preprocess")
@@ -171,7 +170,9 @@ def answer_compressed(
         Answer(
             text=text.strip(),
             question=question.text,
-            report=noted(with_media(compressed.report.for_row(number), pictures, clip), question, processor),
+            report=noted(
+                with_media(compressed.report.for_row(number), pictures, clip, processor), question, processor
+            ),
             timing_ms=timing,
             batch_size=len(questions),
             new_tokens=int((row != pad).sum()),
@@ -258,7 +259,8 @@ def prepare(
     """Make the model inputs of a batch: left-padded, on the model's device, pixels in its dtype."""
     prompts = [
         processor.apply_chat_template(
-            question.messages(clip_note(processor.family, question, clip) if time_instruction else "")
+            question.messages(clip_note(processor.family, question, clip) if time_instruction else ""),
+            add_generation_prompt=True,
         )
         for question, (_, clip) in zip(questions, media, strict=True)
     ]
@@ -270,29 +272,34 @@ def prepare(
         videos=clips or None,
     )
     device = input_device(model)
-    return type(inputs)({key: _placed(value, device, model.dtype) for key, value in inputs.items()})
+    return type(inputs)(
+        {
+            key: _placed(value, device, model.dtype if key.startswith("pixel_values") else None)
+            for key, value in inputs.items()
+        }
+    )
 
 
-def clip_note(family: Family, question: Question, clip: VideoFrames | None) -> str:
+def clip_note(family: Family | None, question: Question, clip: VideoFrames | None) -> str:
     """What the model's family reads before a question about a clip (LLaVA-Video: when its frames were taken).
 
     Nothing for frames without times of their own: a list or folder of pictures, an array.
     """
-    if clip is None or family.clip_note is None:
+    if clip is None or family is None or family.clip_note is None:
         return ""
     if clip.backend == "memory" and not isinstance(question.video, VideoFrames):
         return ""
     return family.clip_note(clip.duration, clip.times)
 
 
-def _placed(value: Any, device: torch.device, dtype: torch.dtype) -> Any:
-    """Move a tensor, or each of a list of tensors; floating-point ones take the model's dtype too."""
+def _placed(value: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
+    """Move a tensor, or each of a list of tensors; pixels take the model's dtype too, times stay exact."""
     if isinstance(value, list):
         return [_placed(entry, device, dtype) for entry in value]
     if not isinstance(value, Tensor):  # the name of a preset
         return value
     value = upload(value, device)
-    return value.to(dtype) if value.is_floating_point() else value
+    return value.to(dtype) if dtype is not None and value.is_floating_point() else value
 
 
 def _answer_ids(out: Any, prompt_length: int, questions: int) -> Tensor:
@@ -306,20 +313,20 @@ def _pad_token_id(tokenizer: Any) -> int:
     return int(pad if pad is not None else tokenizer.eos_token_id or 0)
 
 
-def with_media(report: Report, pictures: list[Any], clip: VideoFrames | None) -> Report:
+def with_media(report: Report, pictures: list[Any], clip: VideoFrames | None, processor: Any) -> Report:
     """Add the times of a clip's frames, and what there is to say about how the media were read."""
     for number, picture in enumerate(pictures):
         if NOTE in picture.info:
             report.notes.append(f"image {number}: {picture.info[NOTE]}")
     report.notes.extend(f"video: {note}" for note in (clip.notes if clip is not None else ()))
-    return _with_times(report, clip)
+    return report if clip is None else _with_times(report, processor.view_times(clip))
 
 
-def _with_times(report: Report, clip: VideoFrames | None) -> Report:
-    """Put the times of the sampled frames, in seconds, into the report of a question about a clip."""
+def _with_times(report: Report, times: Sequence[float]) -> Report:
+    """Put the times of a clip's views, in seconds, into the report of a question about it."""
     for visual in report.visuals:
-        if clip is not None and visual.modality == "video" and len(visual.layout.views) == len(clip.times):
-            pairs = zip(visual.layout.views, clip.times, strict=True)
+        if visual.modality == "video" and len(visual.layout.views) == len(times):
+            pairs = zip(visual.layout.views, times, strict=True)
             views = tuple(replace(view, time=time) for view, time in pairs)
             visual.layout = replace(visual.layout, views=views)
     return report

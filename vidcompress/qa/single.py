@@ -77,7 +77,7 @@ def open_and_compress(
         What `question.open` gives, the inputs (a clip that arrived is closed by now), and what they were compressed to.
     """
     check_text(question.text, processor)
-    sampling = {**sampling, "default_frames": processor.video_recipe.num_frames}
+    sampling = {**sampling, "rule": processor.frame_rule}
 
     def go_on(media: Media) -> tuple[Any, CompressedInputs]:
         phases.cut("decode")

@@ -154,11 +154,7 @@ def _video_tiles(
         frames = list(picture)
     else:
         raise ArgumentError(f"picture={shown(picture)}: pass the list of {len(visual.views)} sampled frames")
-    if len(frames) != len(visual.views):
-        raise ArgumentError(
-            f"picture: {len(visual.views)} frames were encoded, got {len(frames)}; "
-            f"pass the frames that were sampled"
-        )
+    frames = _one_per_view(frames, len(visual.views))
     pictures = [_open(frame) for frame in frames]
     aspect = pictures[0].width / pictures[0].height
     count = min(len(frames), most_frames or len(frames))
@@ -172,6 +168,21 @@ def _video_tiles(
         when = f"{view.time:.1f} s" if view.time is not None else f"#{number}"
         tiles.append((Tile(image, keep, f"{when}   {view.kept} of {view.total}", ([], [])), width))
     return tiles
+
+
+def _one_per_view(frames: list[Any], views: int) -> list[Any]:
+    """One frame for each view: all, or the first of every two where two make one temporal patch.
+
+    Raises:
+        ArgumentError: the frames are not those of the views.
+    """
+    if len(frames) == views:
+        return frames
+    if -(-len(frames) // 2) == views:
+        return frames[::2]
+    raise ArgumentError(
+        f"picture: {views} frames were encoded, got {len(frames)}; pass the frames that were sampled"
+    )
 
 
 def _open(picture: Any) -> Image.Image:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Unpack
 
 import torch
+from transformers.processing_utils import ProcessorMixin
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from vidcompress.adapters.base import adapter_for
@@ -32,7 +33,7 @@ from vidcompress.loading.compile import check_compile, compile_decoder
 from vidcompress.loading.load import DType, load_model, one_dtype, resolve
 from vidcompress.loading.quantization import Quantization
 from vidcompress.loading.resources import model_name
-from vidcompress.media import ImageSource, Processor, VideoSource, load_processor
+from vidcompress.media import ImageSource, MediaProcessor, VideoSource, load_processor
 from vidcompress.media.video.backends import BackendName, get_backend
 from vidcompress.media.video.sampling import check_request
 from vidcompress.progress import question_progress
@@ -68,7 +69,8 @@ class VisualQA:
 
     Args:
         model: a transformers vision-language model of a family that an adapter serves, or a wrapper around one.
-        processor: from `vidcompress.load_processor`.
+        processor: from `vidcompress.load_processor`; or a processor of transformers, or one of your own that meets
+            `vidcompress.media.MediaProcessor`.
         method: registered name of the method, also with options as in "globalcom2:tau=5", or a `Method`.
         config: how to compress, as a `CompressionConfig`; instead of the method, its options, the budget and what else
             `options` says of compression, which must then have their defaults.
@@ -82,12 +84,12 @@ class VisualQA:
         backend: video decoder, "auto", "pyav", "decord", "torchcodec" or "pillow"; see `vidcompress.media.read_video`.
         time_instruction: put the line before the question that says when the frames were taken, as in LLaVA-Video's
             training; other families have no such line.
-        policy, separators, positions, max_views, encoder_saving, view_text: as for `compress_inputs`.
+        policy, separators, positions, max_views, max_patches, encoder_saving, view_text: as for `compress_inputs`.
         **options: of the method, such as tau=10.0.
 
     Attributes:
         config: how every question is compressed, checked.
-        model, processor: as passed; the model without its wrappers.
+        model, processor: as passed; the model without its wrappers, a stock processor as a `MediaProcessor`.
 
     Raises:
         ArgumentError: an argument is not allowed; the message says what is.
@@ -96,7 +98,7 @@ class VisualQA:
     def __init__(
         self,
         model: Model | None,
-        processor: Processor | None,
+        processor: MediaProcessor | ProcessorMixin | None,
         *,
         method: str | Method = DEFAULT_METHOD,
         config: CompressionConfig | None = None,
@@ -106,6 +108,7 @@ class VisualQA:
         positions: Positions | None = None,
         policy: Policy = CompressionConfig.policy,
         max_views: int = CompressionConfig.max_views,
+        max_patches: int = CompressionConfig.max_patches,
         encoder_saving: EncoderSaving = NO_SAVING,
         view_text: ViewText = CompressionConfig.view_text,
         num_frames: int | None = None,
@@ -115,8 +118,9 @@ class VisualQA:
         time_instruction: bool = True,
         **options: object,
     ) -> None:
-        self.model: Any = check_model(model, processor)
-        self.processor: Any = processor
+        self.model: Any
+        self.processor: Any
+        self.model, self.processor = check_model(model, processor)
         check_request(num_frames=num_frames, fps=fps, max_frames=max_frames)
         get_backend(backend)
         self.sampling = {"num_frames": num_frames, "fps": fps, "max_frames": max_frames, "backend": backend}
@@ -130,6 +134,7 @@ class VisualQA:
             "positions": positions,
             "policy": policy,
             "max_views": max_views,
+            "max_patches": max_patches,
             "encoder_saving": encoder_saving,
             "view_text": view_text,
             **options,
@@ -149,6 +154,7 @@ class VisualQA:
         positions: Positions | None = None,
         policy: Policy = CompressionConfig.policy,
         max_views: int = CompressionConfig.max_views,
+        max_patches: int = CompressionConfig.max_patches,
         encoder_saving: EncoderSaving = NO_SAVING,
         view_text: ViewText = CompressionConfig.view_text,
         num_frames: int | None = None,
@@ -179,7 +185,7 @@ class VisualQA:
             config: how to compress, instead of keywords.
             retention_ratio: share of the visual tokens to keep.
             max_tokens: visual tokens per question to keep.
-            separators, positions, policy, max_views, encoder_saving, view_text: as for `compress_inputs`.
+            separators, positions, policy, max_views, max_patches, encoder_saving, view_text: as for `compress_inputs`.
             num_frames, fps, max_frames, backend, time_instruction: how clips are read; see the class.
             device: None is "cuda" where there is one, else "cpu".
             dtype: None is float32 on the CPU and "auto" elsewhere; "auto" is the checkpoint's own.
@@ -215,6 +221,7 @@ class VisualQA:
             positions=positions,
             policy=policy,
             max_views=max_views,
+            max_patches=max_patches,
             encoder_saving=encoder_saving,
             view_text=view_text,
             num_frames=num_frames,
@@ -274,7 +281,7 @@ class VisualQA:
             config: a whole configuration, instead of all other arguments.
             retention_ratio: new share; with neither this nor `max_tokens` the budget stays.
             max_tokens: new number of tokens.
-            **options: `policy`, `separators`, `positions`, `max_views`, `encoder_saving`, `view_text`, and options of
+            **options: `policy`, `separators`, `positions`, `max_views`, `max_patches`, `encoder_saving`, `view_text`, and options of
                 the method.
 
         Raises:

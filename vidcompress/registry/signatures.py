@@ -11,7 +11,7 @@ from typing import Any
 from vidcompress.errors import ArgumentError
 
 CALL_ARGUMENTS = frozenset(
-    "model inputs method config retention_ratio max_tokens separators positions policy max_views processor "
+    "model inputs method config retention_ratio max_tokens separators positions policy max_views max_patches processor "
     "num_frames fps max_frames backend name_or_path device dtype torch_dtype attn_implementation device_map "
     "revision local_files_only resize_device time_instruction quantization quantization_config preset "
     "visual_tokens size images frames text_tokens new_tokens batch_size encoder_saving view_text compile".split()

@@ -45,6 +45,7 @@ def compress(
     positions: Positions | None = None,
     policy: Policy = CompressionConfig.policy,
     max_views: int = CompressionConfig.max_views,
+    max_patches: int = CompressionConfig.max_patches,
     encoder_saving: EncoderSaving = NO_SAVING,
     view_text: ViewText = CompressionConfig.view_text,
     **options: object,
@@ -62,8 +63,8 @@ def compress(
     Args:
         model: a stock transformers model of a supported family, or a wrapper of `torch.compile`, PEFT, accelerate or
             DistributedDataParallel around one; calls of the wrapper and of the model in it are compressed alike.
-        method, config, retention_ratio, max_tokens, separators, positions, policy, max_views, encoder_saving,
-            view_text, options: as in `compress_inputs`.
+        method, config, retention_ratio, max_tokens, separators, positions, policy, max_views, max_patches,
+            encoder_saving, view_text, options: as in `compress_inputs`.
 
     Yields:
         A session whose `.report` describes the latest call.
@@ -80,6 +81,7 @@ def compress(
         "positions": positions,
         "policy": policy,
         "max_views": max_views,
+        "max_patches": max_patches,
         "encoder_saving": encoder_saving,
         "view_text": view_text,
     }

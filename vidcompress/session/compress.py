@@ -49,6 +49,7 @@ def compress_inputs(
     positions: Positions | None = None,
     policy: Policy = CompressionConfig.policy,
     max_views: int = CompressionConfig.max_views,
+    max_patches: int = CompressionConfig.max_patches,
     encoder_saving: EncoderSaving = NO_SAVING,
     view_text: ViewText = CompressionConfig.view_text,
     **options: object,
@@ -68,6 +69,8 @@ def compress_inputs(
             returned too); the default is what the method's authors do.
         policy: `exact` meets the budget to the token; `reference` has the authors' counts, order and all separators.
         max_views: how many views the encoder sees at once; bounds its memory.
+        max_patches: instead, how many patches an encoder that takes any number of them (Qwen-VL) sees at once; a view that
+            has more is encoded alone.
         encoder_saving: `off`, or `frames`: frames of a clip that look like an earlier one are not encoded and take
             over its tokens. With `frames:0.2:0.05` a frame is new when more than 5 % of its cells of 8 x 8 pixels
             changed by more than 0.2 (of `pixel_values`); the default is 0.15 and 1 %. With `crops` the thumbnail of an
@@ -92,6 +95,7 @@ def compress_inputs(
         "positions": positions,
         "policy": policy,
         "max_views": max_views,
+        "max_patches": max_patches,
         "encoder_saving": encoder_saving,
         "view_text": view_text,
     }
@@ -256,7 +260,7 @@ def _encode(
                 replace(visuals[key], may_defer=not reads and plans[key].positions < plans[key].total)
                 for key in keys
             ]
-            encoded = adapter.encode(part, evidence, frames, settings.max_views)
+            encoded = adapter.encode_within(part, evidence, frames, settings.max_views, settings.max_patches)
         tokens |= dict(zip(keys, encoded, strict=True))
     return tokens, alike
 

@@ -6,8 +6,9 @@ two frames whose pixels hardly differ have tokens that hardly differ. It is off 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,13 +21,14 @@ from vidcompress.core.layout import Layout
 from vidcompress.core.method import Method
 from vidcompress.core.reductions import full_precision
 from vidcompress.core.tokens import AXES, Evidence, VisualTokens
-from vidcompress.errors import UnsupportedInputError
 
 CELL = 8  # pixels: above sensor and coding noise, below anything that can be read
 BLOCK = 1 << 24  # numbers compared at once
 
 
-def leaders(pixels: Tensor, saving: ViewSkipping) -> tuple[int, ...]:
+def leaders(
+    pixels: Tensor, saving: ViewSkipping, pictures: Callable[[Tensor], Tensor] = lambda part: part
+) -> tuple[int, ...]:
     """For each frame the frame whose tokens it takes, itself if it is new.
 
     A frame follows the earlier new frame from which the smallest share of its cells has changed, where that share is
@@ -34,8 +36,9 @@ def leaders(pixels: Tensor, saving: ViewSkipping) -> tuple[int, ...]:
     device.
 
     Args:
-        pixels: (frame, channel, height, width), as for the encoder.
+        pixels: (frame, ...), as for the encoder.
         saving: threshold and area.
+        pictures: makes (frame, channel, height, width) of some of them, where they are not that.
 
     Returns:
         One frame number per frame, at most its own.
@@ -43,9 +46,7 @@ def leaders(pixels: Tensor, saving: ViewSkipping) -> tuple[int, ...]:
     count = pixels.shape[0]
     if count < 2:
         return tuple(range(count))
-    size = min(CELL, *pixels.shape[-2:])
-    cells = torch.cat([avg_pool2d(part.float(), size, ceil_mode=True) for part in pixels.split(64)])
-    cells = cells.flatten(2)  # (frame, channel, cell)
+    cells = torch.cat([_cells(pictures(part).float()) for part in pixels.split(64)])
     step = max(1, BLOCK // cells.numel())
     changed = torch.cat(
         [
@@ -63,6 +64,12 @@ def leaders(pixels: Tensor, saving: ViewSkipping) -> tuple[int, ...]:
             best = number
         followed.append(best)
     return tuple(followed)
+
+
+def _cells(pictures: Tensor) -> Tensor:
+    """(frame, channel, cell) means of cells of pictures (frame, channel, height, width)."""
+    size = min(CELL, *pictures.shape[-2:])
+    return avg_pool2d(pictures, size, ceil_mode=True).flatten(2)
 
 
 def spread(tokens: VisualTokens, layout: Layout, follows: Sequence[int]) -> VisualTokens:
@@ -102,21 +109,20 @@ def encode_new_frames(
     """Tokens of clips of which only the new frames are encoded, and the number of frames spared in each.
 
     Raises:
-        UnsupportedInputError: a family that encodes patches.
+        UnsupportedInputError: a family that encodes patches and does not say how they make a picture.
     """
-    _check_pictures(visuals)
     asked, follows, layouts = [], [], []
     for visual, some in zip(visuals, frames, strict=True):
         every = tuple(range(len(visual.layout.views))) if some is None else some
         index = torch.tensor(every, device=visual.pixels.device)
         pixels = visual.pixels[:] if some is None else visual.pixels[index]
-        follows.append(leaders(pixels, settings.encoder_saving))
+        follows.append(leaders(pixels, settings.encoder_saving, partial(adapter.pictures, visual)))
         asked.append(tuple(every[frame] for frame in sorted(set(follows[-1]))))
         device = visual.layout.view.device
         layouts.append(
             visual.layout if some is None else visual.layout.restrict_to_frames(index.to(device), every)
         )
-    encoded = adapter.encode(visuals, evidence, asked, settings.max_views)
+    encoded = adapter.encode_within(visuals, evidence, asked, settings.max_views, settings.max_patches)
     spared = [len(follow) - len(new) for follow, new in zip(follows, asked, strict=True)]
     whole = [
         spread(tokens, layout, follow) if less else tokens
@@ -143,13 +149,3 @@ def encode_worthy_crops(
     return [tokens for tokens, _ in images], [
         len(v.layout.views) - n for v, (_, n) in zip(visuals, images, strict=True)
     ]
-
-
-def _check_pictures(visuals: Sequence[Visual]) -> None:
-    """Refuse frames that are no pictures."""
-    shapes = [tuple(visual.pixels.shape) for visual in visuals if visual.pixels.ndim != 4]
-    if shapes:
-        raise UnsupportedInputError(
-            "encoder_saving='frames' compares pictures (frame, channel, height, width), and this family encodes "
-            f"patches {shapes[0]}; leave it out"
-        )

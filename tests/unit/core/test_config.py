@@ -84,6 +84,7 @@ def configs(draw: Any) -> CompressionConfig:
         positions=draw(st.sampled_from([None, "original", "contiguous"])),
         policy="exact" if exact else draw(st.sampled_from(["exact", "reference"])),
         max_views=draw(st.integers(1, 99)),
+        max_patches=draw(st.integers(1, 99999)),
         encoder_saving=draw(
             st.one_of(
                 st.sampled_from(["off", "frames", "crops", "frames+crops", "frames:0.2", "crops+frames:1:0"]),
@@ -117,7 +118,8 @@ def of_its_fields(config: CompressionConfig) -> CompressionConfig:
 def test_a_key_that_changed_is_another_configuration(config: CompressionConfig) -> None:
     """The negative control of the test above: what is written makes a difference."""
     written = config.to_dict()
-    assert CompressionConfig.from_dict({**written, "max_views": config.max_views + 1}) != config
+    for name in ("max_views", "max_patches"):
+        assert CompressionConfig.from_dict({**written, name: written[name] + 1}) != config
     text = "keep" if config.view_text == "drop" else "drop"
     assert CompressionConfig.from_dict({**written, "view_text": text}) != config
     other = "contiguous" if config.positions == "original" else "original"

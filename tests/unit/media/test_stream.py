@@ -284,7 +284,9 @@ def test_limits_and_wrong_arguments_are_refused_before_a_thread_is_there(
     ):
         pass
     small = arriving_module.Request
-    monkeypatch.setattr(arriving_module, "Request", lambda *args: replace(small(*args), max_bytes=100))
+    monkeypatch.setattr(
+        arriving_module, "Request", lambda *args, **rest: replace(small(*args, **rest), max_bytes=100)
+    )
     with pytest.raises(MediaError, match="over max_bytes=100"), open_streaming_clip(path, CPU, torch.float32):
         pass
     assert running() == []

@@ -154,9 +154,9 @@ def read_geometry(config: Any, *, crops: bool = True) -> Geometry:
     Raises:
         MediaError: a needed number is missing or impossible; the message names the key.
     """
-    vision = _need(config, "vision_config", "the model's config")
+    vision = need(config, "vision_config", "the model's config")
     where = "vision_config in the model's config"
-    encoder = str(_need(vision, "model_type", where))
+    encoder = str(need(vision, "model_type", where))
     image_size, patch_size = _side(vision, "image_size", where), _side(vision, "patch_size", where)
     if patch_size > image_size:
         raise MediaError(
@@ -170,14 +170,14 @@ def read_geometry(config: Any, *, crops: bool = True) -> Geometry:
         patch_size=patch_size,
         canvases=_canvases(config, image_size) if crops else (),
         aspect_ratio=str(getattr(config, "vision_aspect_ratio", "") or ""),
-        image_token_id=_token_id("image_token_id", _need(config, "image_token_id", "the model's config")),
-        video_token_id=None if video_token_id is None else _token_id("video_token_id", video_token_id),
+        image_token_id=token_id("image_token_id", need(config, "image_token_id", "the model's config")),
+        video_token_id=None if video_token_id is None else token_id("video_token_id", video_token_id),
         pool_stride=_stride(config),
     )
 
 
 def _canvases(config: Any, image_size: int) -> tuple[Size, ...]:
-    pinpoints = _need(config, "image_grid_pinpoints", "the model's config")
+    pinpoints = need(config, "image_grid_pinpoints", "the model's config")
     canvases = _pairs(pinpoints)
     uneven = [c for c in canvases if min(c) < image_size or c[0] % image_size or c[1] % image_size]
     if not canvases or uneven:
@@ -203,7 +203,12 @@ def _pairs(pinpoints: Any) -> tuple[Size, ...]:
     return tuple((int(height), int(width)) for height, width in pairs)
 
 
-def _token_id(key: str, value: Any) -> int:
+def token_id(key: str, value: Any) -> int:
+    """A placeholder's id of a config.
+
+    Raises:
+        MediaError: it is none.
+    """
     if not is_whole(value) or value < 0:
         raise MediaError(f"{key}={shown(value)} in the model's config: expected a whole number of at least 0")
     return int(value)
@@ -211,7 +216,7 @@ def _token_id(key: str, value: Any) -> int:
 
 def _check_strategy(config: Any, encoder: str) -> None:
     """The stock models reshape features to a square: a CLS token must be dropped, and nothing else may be."""
-    strategy = _need(config, "vision_feature_select_strategy", "the model's config")
+    strategy = need(config, "vision_feature_select_strategy", "the model's config")
     has_cls = ENCODERS_WITH_CLS.get(encoder)
     if has_cls is not None and (strategy == "default") != has_cls:
         fitting = "default" if has_cls else "full"
@@ -221,7 +226,12 @@ def _check_strategy(config: Any, encoder: str) -> None:
         )
 
 
-def _need(config: Any, key: str, where: str) -> Any:
+def need(config: Any, key: str, where: str) -> Any:
+    """A value of a config.
+
+    Raises:
+        MediaError: it is not there.
+    """
     value = getattr(config, key, None)
     if value is None:
         raise MediaError(f"{where} has no {key!r}; this is needed to lay out the visual tokens")
@@ -229,7 +239,7 @@ def _need(config: Any, key: str, where: str) -> Any:
 
 
 def _side(config: Any, key: str, where: str) -> int:
-    value = _need(config, key, where)
+    value = need(config, key, where)
     if isinstance(value, (list, tuple)) and len(set(value)) == 1:
         value = value[0]
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:

@@ -60,6 +60,8 @@ class CompressionConfig:
         positions: `contiguous` renumbers, `original` leaves gaps; None is what the method's authors do.
         policy: `exact` meets the budget to the token; `reference` reproduces the authors' counts and order.
         max_views: how many views the encoder sees at once; bounds its memory.
+        max_patches: instead, how many patches an encoder that takes patches of any number sees at once, where no view
+            alone has more; the default is 16 pictures of 448 x 448 pixels in patches of 14.
         encoder_saving: views that are not encoded, as in `compress_inputs`. Kept as a `ViewSkipping`.
         view_text: `keep` leaves text that belongs to a view, such as the time of a frame, in the prompt; `drop` takes
             it out where the view keeps nothing.
@@ -76,6 +78,7 @@ class CompressionConfig:
     positions: Positions | None = None
     policy: Policy = "exact"
     max_views: int = 16
+    max_patches: int = 16384
     encoder_saving: ViewSkipping = ViewSkipping()
     view_text: ViewText = "keep"
 
@@ -88,6 +91,7 @@ class CompressionConfig:
         positions: Positions | None = None,
         policy: Policy = policy,
         max_views: int = max_views,
+        max_patches: int = max_patches,
         encoder_saving: EncoderSaving = NO_SAVING,
         view_text: ViewText = view_text,
     ) -> None:
@@ -99,6 +103,7 @@ class CompressionConfig:
             "positions": positions,
             "policy": policy,
             "max_views": max_views,
+            "max_patches": max_patches,
             "encoder_saving": encoder_saving,
             "view_text": view_text,
         }
@@ -121,13 +126,15 @@ class CompressionConfig:
         one_of("separators", self.resolved_separators, SEPARATORS)
         one_of("positions", self.resolved_positions, POSITIONS)
         one_of("view_text", self.view_text, VIEW_TEXT)
-        if not is_whole(self.max_views) or self.max_views < 1:
-            raise ArgumentError(f"max_views must be an integer of at least 1, got {shown(self.max_views)}")
+        for name in ("max_views", "max_patches"):
+            if not is_whole(limit := getattr(self, name)) or limit < 1:
+                raise ArgumentError(f"{name} must be an integer of at least 1, got {shown(limit)}")
         skipping = read_view_skipping(self.encoder_saving)
         self._set(
             retention_ratio=None if budget.ratio is None else _shortest(budget.ratio),
             max_tokens=None if self.max_tokens is None else int(self.max_tokens),
             max_views=int(self.max_views),
+            max_patches=int(self.max_patches),
             encoder_saving=read_view_skipping(str(skipping)),  # without numbers that say nothing
         )
 
@@ -221,6 +228,7 @@ class CompressionConfig:
             "positions": self.positions,
             "policy": self.policy,
             "max_views": self.max_views,
+            "max_patches": self.max_patches,
             "encoder_saving": str(self.encoder_saving),
             "view_text": self.view_text,
         }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
@@ -10,6 +12,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from vidcompress.core.foreign_arguments import LOADING, refuse
 from vidcompress.core.wrappers import Model
 from vidcompress.errors import ArgumentError, shown
+from vidcompress.media.preprocessing.native_processor import NativeProcessor
 from vidcompress.media.preprocessing.processor import Processor
 from vidcompress.media.preprocessing.processor_files import read_processor_files
 
@@ -61,4 +64,9 @@ def load_processor(
         local_files_only=local_files_only,
         revision=revision,
     )
-    return Processor(**fields)
+    return make_processor(fields)
+
+
+def make_processor(fields: Mapping[str, Any]) -> Processor:
+    """The processor of the fields that `read_processor_files` returns, of the class that serves the family."""
+    return Processor(**fields) if fields["family"].native is None else NativeProcessor(**fields)

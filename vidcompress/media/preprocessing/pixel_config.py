@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vidcompress.adapters.families import Geometry
+from vidcompress.adapters.families import Geometry, NativeRules
 from vidcompress.adapters.layouts import Size
 from vidcompress.checks import is_number, is_whole
 from vidcompress.errors import MediaError, shown
@@ -99,12 +99,8 @@ def read_recipe(raw: Mapping[str, Any], geometry: Geometry, origin: str) -> Pixe
     if raw.get("do_center_crop") and raw.get("crop_size") is not None:
         crop_size, crop_edge = _read_size(raw["crop_size"], "crop_size", origin)
         crop = crop_size or (crop_edge or 0, crop_edge or 0)
-    mean, std = _statistics(raw, geometry, origin)
-    frames = raw.get("num_frames")
-    if frames is not None and (isinstance(frames, bool) or not isinstance(frames, int) or frames < 1):
-        raise MediaError(
-            f"{origin}: num_frames={shown(frames)}; expected a whole number of at least 1, or no entry"
-        )
+    mean, std = _statistics(raw, _CHANNELS.get(geometry.encoder), geometry.encoder, origin)
+    frames = read_frames(raw, "num_frames", origin)
     pad = raw.get("do_pad") is True
     recipe = PixelRecipe(size, edge, crop, _filter(raw, origin), mean, std, _factor(raw, origin), frames, pad)
     size = recipe.crop or recipe.square
@@ -114,6 +110,40 @@ def read_recipe(raw: Mapping[str, Any], geometry: Geometry, origin: str) -> Pixe
             "set 'size' (and 'crop_size') to that, or take the file that belongs to the model"
         )
     return recipe
+
+
+def read_native_recipe(raw: Mapping[str, Any], rules: NativeRules, origin: str) -> PixelRecipe:
+    """Read one processor file of a family with native resolution; its budget of pixels is read by `read_budget`.
+
+    Args:
+        raw: its keys; an empty mapping gives the defaults of the family.
+        rules: of the family.
+        origin: name of the file, for messages.
+
+    Raises:
+        MediaError: a value has the wrong type.
+    """
+    if raw.get("do_resize") is False:
+        raise MediaError(
+            f"{origin}: do_resize=False; sides must be whole tokens of the encoder, remove the entry"
+        )
+    mean, std = _statistics(raw, (rules.mean, rules.std), "the family", origin)
+    frames = read_frames(raw, "num_frames", origin)
+    return PixelRecipe(None, None, None, _filter(raw, origin), mean, std, _factor(raw, origin), frames)
+
+
+def read_frames(raw: Mapping[str, Any], key: str, origin: str) -> int | None:
+    """A number of frames of a processor file; None where it states none.
+
+    Raises:
+        MediaError: it is no such number.
+    """
+    frames = raw.get(key)
+    if frames is not None and (isinstance(frames, bool) or not isinstance(frames, int) or frames < 1):
+        raise MediaError(
+            f"{origin}: {key}={shown(frames)}; expected a whole number of at least 1, or no entry"
+        )
+    return frames
 
 
 def _read_size(value: Any, key: str, origin: str) -> tuple[Size | None, int | None]:
@@ -130,17 +160,19 @@ def _read_size(value: Any, key: str, origin: str) -> tuple[Size | None, int | No
     )
 
 
-def _statistics(raw: Mapping[str, Any], geometry: Geometry, origin: str) -> tuple[tuple[float, ...], ...]:
+def _statistics(
+    raw: Mapping[str, Any],
+    defaults: tuple[tuple[float, ...], tuple[float, ...]] | None,
+    encoder: str,
+    origin: str,
+) -> tuple[tuple[float, ...], ...]:
     if raw.get("do_normalize") is False:
         return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-    defaults = _CHANNELS.get(geometry.encoder)
     statistics = []
     for position, key in enumerate(("image_mean", "image_std")):
         value = raw.get(key) if raw.get(key) is not None else (defaults[position] if defaults else None)
         if value is None:
-            raise MediaError(
-                f"{origin} has no {key}, and {geometry.encoder} has no known one; add it to that file"
-            )
+            raise MediaError(f"{origin} has no {key}, and {encoder} has no known one; add it to that file")
         values = tuple(value) if isinstance(value, (list, tuple)) else (value,) * 3
         if len(values) != 3 or not all(is_number(v) and abs(v) < LARGEST for v in values):
             raise MediaError(

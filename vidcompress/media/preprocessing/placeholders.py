@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 
@@ -19,6 +20,38 @@ def tokenize(tokenizer: Any, rows: list[str]) -> list[dict[str, list[int]]]:
     """
     encoded = tokenizer(rows, padding=False, truncation=False, return_attention_mask=True)
     return [{key: list(encoded[key][i]) for key in encoded} for i in range(len(rows))]
+
+
+class Writing(NamedTuple):
+    """What stands in a prompt for one picture or clip.
+
+    Attributes:
+        text: in place of its placeholder, with one placeholder for each run.
+        runs: how often each of these is repeated.
+    """
+
+    text: str
+    runs: tuple[int, ...]
+
+
+def write_text(
+    rows: Sequence[str], writings: Mapping[str, Sequence[Writing]]
+) -> tuple[list[str], dict[str, list[int]]]:
+    """Write the text of pictures and clips in place of their placeholders.
+
+    Args:
+        rows: prompts.
+        writings: per placeholder, what its occurrences over all rows stand for, in order.
+
+    Returns:
+        The rows, and per placeholder the lengths of the runs that its occurrences now stand for, in order.
+    """
+    queues = {token: iter(entries) for token, entries in writings.items()}
+    runs = {token: [n for entry in entries for n in entry.runs] for token, entries in writings.items()}
+    if all(entry.text == token for token, entries in writings.items() for entry in entries):
+        return list(rows), runs
+    tokens = re.compile("|".join(map(re.escape, sorted(queues, key=len, reverse=True))))
+    return [tokens.sub(lambda match: next(queues[match[0]]).text, row) for row in rows], runs
 
 
 def count_placeholders(rows: list[dict[str, list[int]]], token_id: int | None) -> list[int]:

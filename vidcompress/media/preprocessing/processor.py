@@ -31,11 +31,13 @@ from vidcompress.media.preprocessing.chat_template import bounded_template, chec
 from vidcompress.media.preprocessing.messages import part_media
 from vidcompress.media.preprocessing.pixel_config import PixelRecipe
 from vidcompress.media.preprocessing.placeholders import (
+    Writing,
     count_placeholders,
     expand,
     pad_left,
     tokenize,
     without_second_start,
+    write_text,
 )
 from vidcompress.media.preprocessing.transformers_api import StockProcessor
 from vidcompress.media.preprocessing.transforms import (
@@ -48,7 +50,7 @@ from vidcompress.media.preprocessing.transforms import (
 from vidcompress.media.video.backends import get_backend
 from vidcompress.media.video.frames import VideoFrames
 from vidcompress.media.video.read import read_video
-from vidcompress.media.video.sampling import check_request
+from vidcompress.media.video.sampling import FrameRule, check_request
 from vidcompress.media.video.streaming_clip import StreamingClip
 
 if TYPE_CHECKING:
@@ -120,8 +122,9 @@ class Processor(StockProcessor):
                 On LLaVA-OneVision a list of two or more for one prompt sends each picture as a single view; in a
                 flat list each is cut into crops, as transformers does.
             videos: None, a clip or a list of clips. A clip is anything `read_video` takes.
-            num_frames: frames per clip; with neither this nor `fps`, what the checkpoint's video processor states
-                as `num_frames` (else 32) of a file, and all of a clip in memory.
+            num_frames: frames per clip; with neither this nor `fps`, what `frame_rule` takes of a file (what the
+                checkpoint's video processor states as `num_frames`, else 32; the Qwen families two frames per
+                second), and all of a clip in memory.
             fps: frames per second of clip time, in place of `num_frames`.
             max_frames: most frames per clip.
             video_backend: "auto", "pyav", "decord", "torchcodec" or "pillow".
@@ -155,7 +158,8 @@ class Processor(StockProcessor):
                 raise MediaError(
                     f"{name}={shown(value)}: not served by this processor, which takes {', '.join(_CALL)}; leave it out"
                 )
-        rows = tokenize(self.tokenizer, _as_rows(text))
+        texts = _as_rows(text)
+        rows = tokenize(self.tokenizer, texts)
         pictures, groups = arrange_images(images)
         sources = arrange_videos(videos)
         image_id, video_id = self.geometry.image_token_id, self.geometry.video_token_id
@@ -170,15 +174,21 @@ class Processor(StockProcessor):
                 fps=fps,
                 max_frames=max_frames,
                 backend=video_backend,
-                default_frames=self.video_recipe.num_frames,
+                rule=self.frame_rule,
             )
             for s in sources
         ]
         video_inputs, video_lengths = self.prepare_videos(clips)
-        lengths = {image_id: iter(image_lengths)}
-        if video_id is not None:
-            lengths[video_id] = iter(video_lengths)
-        batch = pad_left(expand(rows, lengths), self._pad_id(), padding)
+        writings = {self.image_token: [Writing(self.image_token, (n,)) for n in image_lengths]}
+        if self.video_token is not None:
+            writings[self.video_token] = self.write_clips(clips, video_lengths)
+        written, runs = write_text(texts, writings)
+        if written != texts:
+            rows = tokenize(self.tokenizer, written)
+        lengths = {image_id: iter(runs[self.image_token])}
+        if video_id is not None and self.video_token is not None:
+            lengths[video_id] = iter(runs[self.video_token])
+        batch = self.with_token_types(pad_left(expand(rows, lengths), self._pad_id(), padding))
 
         from transformers import BatchFeature
 
@@ -244,11 +254,7 @@ class Processor(StockProcessor):
         Returns:
             The inputs (empty for no clips) and the number of placeholders of each clip.
         """
-        for number, clip in enumerate(clips if isinstance(clips, (list, tuple)) else [clips]):
-            if not isinstance(clip, VideoFrames):
-                raise MediaError(
-                    f"clips: entry {number} is {shown(clip)}; pass a list of VideoFrames from read_video"
-                )
+        check_clips(clips)
         if not clips:
             return {}, []
         lengths = [self.video_tokens(len(clip)) for clip in clips]
@@ -264,6 +270,23 @@ class Processor(StockProcessor):
             return {"pixel_values_videos": views}, lengths
         stacked = there[0][None] if len(there) == 1 else torch.stack(there)  # one alone without a copy
         return {"pixel_values_videos": stacked}, lengths
+
+    @property
+    def frame_rule(self) -> FrameRule:
+        """By which rule frames of a clip are taken; the argument `rule` of `read_video`."""
+        return FrameRule(self.video_recipe.num_frames)
+
+    def view_times(self, clip: VideoFrames) -> tuple[float, ...]:
+        """Times of the views that a clip becomes, in seconds."""
+        return clip.times
+
+    def write_clips(self, clips: list[VideoFrames], lengths: list[int]) -> list[Writing]:
+        """What stands in a prompt for clips of so many placeholders; for each one run of them."""
+        return [Writing(str(self.video_token), (length,)) for length in lengths]
+
+    def with_token_types(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The text inputs of a batch, with what the family's models want to know of each token; here nothing."""
+        return batch
 
     def image_tokens(self, size: tuple[int, int], *, single_view: bool = False) -> int:
         """Placeholders of a picture of `size` = (height, width) pixels, newlines included.
@@ -293,6 +316,19 @@ class Processor(StockProcessor):
                 f"videos: {self.family.model_type} takes no clips; pass frames as images, or another model"
             )
         return self.family.video_tokens(self.geometry, whole_number("frames", frames, error=MediaError))
+
+    def empty_clip(self, frames: int, size: tuple[int, int]) -> tuple[dict[str, Any], int]:
+        """Inputs of a clip without pixels, on the meta device, and how many placeholders it has.
+
+        Args:
+            frames: how many.
+            size: (height, width) of these in pixels.
+
+        Raises:
+            MediaError: the family takes no clips.
+        """
+        placeholders, side = self.video_tokens(frames), self.geometry.image_size
+        return {"pixel_values_videos": torch.empty((1, frames, 3, side, side), device="meta")}, placeholders
 
     def apply_chat_template(
         self,
@@ -370,6 +406,19 @@ _CALL = tuple(
     if parameter.kind != inspect.Parameter.VAR_KEYWORD and name not in ("self", "text")
 )
 """Arguments of a call beside the text."""
+
+
+def check_clips(clips: Any) -> None:
+    """Check that clips are sampled frames, in a list.
+
+    Raises:
+        MediaError: otherwise.
+    """
+    for number, clip in enumerate(clips if isinstance(clips, (list, tuple)) else [clips]):
+        if not isinstance(clip, VideoFrames):
+            raise MediaError(
+                f"clips: entry {number} is {shown(clip)}; pass a list of VideoFrames from read_video"
+            )
 
 
 def _as_rows(text: str | list[str]) -> list[str]:

@@ -11,13 +11,15 @@ from typing import Any
 import torch
 
 from vidcompress.adapters.base import ADAPTERS
-from vidcompress.adapters.families import Geometry, get_family, read_geometry
+from vidcompress.adapters.families import Geometry, get_family
+from vidcompress.adapters.family.native import NativeGeometry
 from vidcompress.adapters.presets import find_preset
 from vidcompress.checks import check_source, device
 from vidcompress.core.devices import input_device
 from vidcompress.core.wrappers import unwrap
 from vidcompress.errors import MediaError, one_line, shown
 from vidcompress.media.preprocessing.chat_template import check_template
+from vidcompress.media.preprocessing.native_config import native_settings
 from vidcompress.media.preprocessing.pixel_config import read_recipe
 
 logger = logging.getLogger(__name__)
@@ -52,7 +54,7 @@ def read_processor_files(
     config, name = _find_config(model_or_path, local_files_only, revision)
     files = _Files(name, local_files_only, revision)
     family = get_family(str(config.model_type))
-    geometry = read_geometry(config, crops=family.crops)
+    geometry = family.geometry(config)
     laid_out = find_preset(preset, family.presets, family.model_type)
     nested = files.json("processor_config.json")
     image_raw, image_origin = files.section(nested, "image_processor", ["preprocessor_config.json"])
@@ -65,18 +67,28 @@ def read_processor_files(
     original = _is_original(files)
     if original:
         add_placeholders(tokenizer)
-    image_token = str(getattr(tokenizer, "image_token", None) or nested.get("image_token") or "<image>")
-    video_token = str(getattr(tokenizer, "video_token", None) or nested.get("video_token") or "<video>")
+    image_token, video_token = (
+        str(getattr(tokenizer, name, None) or nested.get(name) or default)
+        for name, default in zip(("image_token", "video_token"), family.placeholders, strict=True)
+    )
     _check_token(tokenizer, image_token, geometry.image_token_id, "image")
     if geometry.video_token_id is not None:
         _check_token(tokenizer, video_token, geometry.video_token_id, "video")
     if laid_out is not None:
         geometry = replace(geometry, canvases=(laid_out.canvas(geometry.image_size),))
+    if isinstance(geometry, NativeGeometry) and family.native is not None:
+        pixels = native_settings(
+            family.native, geometry, (image_raw, image_origin), (video_raw, video_origin), tokenizer
+        )
+    else:
+        pixels = dict(
+            geometry=geometry,
+            image_recipe=read_recipe(image_raw, geometry, image_origin),
+            video_recipe=read_recipe(video_raw, geometry, video_origin),
+        )
     return dict(
         family=family,
-        geometry=geometry,
-        image_recipe=read_recipe(image_raw, geometry, image_origin),
-        video_recipe=read_recipe(video_raw, geometry, video_origin),
+        **pixels,
         tokenizer=tokenizer,
         image_token=image_token,
         video_token=video_token if geometry.video_token_id is not None else None,

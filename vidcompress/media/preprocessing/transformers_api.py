@@ -55,7 +55,10 @@ class StockProcessor(ProcessorMixin):  # type: ignore[misc]
                 raise MediaError(
                     f"{name}={shown(value)}: load_processor takes {', '.join(accepted)}; leave it out"
                 )
-        return cls(**read_processor_files(pretrained_model_name_or_path, **options))
+        from vidcompress.media.preprocessing.load_processor import make_processor
+
+        processor: Self = make_processor(read_processor_files(pretrained_model_name_or_path, **options))
+        return processor
 
     def save_pretrained(self, save_directory: Any, push_to_hub: bool = False, **options: Any) -> list[str]:
         """Write tokenizer, chat template and settings of the pixels, as transformers' processors do.
@@ -110,7 +113,7 @@ class StockProcessor(ProcessorMixin):  # type: ignore[misc]
         names = list(self.tokenizer.model_input_names)
         names += ["pixel_values"] + ["image_sizes"] * self.family.crops
         names += ["batch_num_images"] * self.family.counts_images
-        return [*names, "pixel_values_videos"] if self.family.video_tokens is not None else names
+        return [*names, "pixel_values_videos"] if self.family.takes_clips else names
 
     @property
     def image_processor(self) -> ImagePart:

@@ -13,7 +13,7 @@ from vidcompress.checks import is_number, whole_number, word
 from vidcompress.errors import MediaError, shown
 from vidcompress.media.video.clock_resets import AHEAD_IN, join
 from vidcompress.media.video.packets import PacketIndex
-from vidcompress.media.video.sampling import Request, choose_indices, sampling_note
+from vidcompress.media.video.sampling import Request
 
 if TYPE_CHECKING:
     from vidcompress.media.video.container import ClipFacts
@@ -82,10 +82,8 @@ class Timeline:
         )
 
     def choose(self, request: Request) -> list[int]:
-        """Indices of the frames to return; see `choose_indices`."""
-        return choose_indices(
-            len(self), self.fps, num_frames=request.num_frames, fps=request.fps, max_frames=request.max_frames
-        )
+        """Indices of the frames to return, by the rule of the request."""
+        return request.choose(len(self), self.fps)
 
     def at(self, chosen: list[int]) -> tuple[float, ...]:
         """Times of the chosen frames, in seconds."""
@@ -167,7 +165,7 @@ class VideoFrames:
 
 def noted(made: VideoFrames, request: Request) -> VideoFrames:
     """A clip with a note where its rate could not be what was asked for."""
-    note = sampling_note(made.total_frames, made.fps, fps=request.fps, max_frames=request.max_frames)
+    note = request.note(made.total_frames, made.fps)
     return replace(made, notes=(*made.notes, *note))
 
 

@@ -16,13 +16,13 @@ from vidcompress.checks import (
     positive,
     whole_number,
 )
-from vidcompress.errors import MediaError, SamplingError
+from vidcompress.errors import MediaError, SamplingError, shown
 from vidcompress.media.files import ArrayLike, FileSource, is_encoded, is_path
 from vidcompress.media.images.image import ImageSource
 from vidcompress.media.video.backends import BackendName, get_backend, open_source, reader_of
 from vidcompress.media.video.frames import VideoFrames, noted
 from vidcompress.media.video.partial_clip import whole
-from vidcompress.media.video.sampling import Request, check_request, pick, with_default
+from vidcompress.media.video.sampling import FrameRule, Request, check_request, pick
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ def read_video(
     max_frames: int = DEFAULT_MAX_FRAMES,
     backend: BackendName = "auto",
     default_frames: int | None = None,
+    rule: FrameRule | None = None,
     source_fps: float = 1.0,
     max_pixels: int = MAX_FRAME_PIXELS,
     max_source_frames: int = MAX_SOURCE_FRAMES,
@@ -60,6 +61,7 @@ def read_video(
         backend: "auto" (PyAV; Pillow for WebP, AVIF and TIFF), "pyav", "decord", "torchcodec" or "pillow". One that can
             read a clip returns the same frames at the same times; one that cannot raises, and nothing falls back.
         default_frames: see `num_frames`; 32 unless a checkpoint says otherwise.
+        rule: by which a family chooses frames, in place of `default_frames`; a processor's `frame_rule`.
         source_fps: frame rate of pictures, which have no clock of their own. Files state theirs.
         max_pixels: largest height x width of a frame.
         max_source_frames: longest clip that is looked through, in frames.
@@ -91,9 +93,12 @@ def read_video(
     check_request(num_frames=num_frames, fps=fps, max_frames=max_frames)
     if default_frames is not None:
         whole_number("default_frames", default_frames, error=SamplingError)
+    if rule is not None and not isinstance(rule, FrameRule):
+        raise SamplingError(f"rule={shown(rule)}: must be a FrameRule, as a processor's frame_rule, or None")
     positive("source_fps", source_fps, "frames per second", error=SamplingError)
     get_backend(backend)
-    request = Request(num_frames, fps, max_frames, max_pixels, max_source_frames, max_bytes)
+    rule = rule if rule is not None else FrameRule(default_frames)
+    request = Request(num_frames, fps, max_frames, max_pixels, max_source_frames, max_bytes, rule)
     if isinstance(source, VideoFrames):  # sampled already: only an explicit wish samples it again
         return source if num_frames is None and fps is None else _subsample(source, request)
     if is_path(source) and os.path.isdir(source):
@@ -101,7 +106,7 @@ def read_video(
 
         return whole(from_folder(os.fsdecode(source), request, source_fps))
     if is_encoded(source):
-        return _from_file(source, with_default(request, default_frames), backend)
+        return _from_file(source, request, backend)
     if isinstance(source, (list, tuple)):
         from vidcompress.media.video.in_memory import from_pictures
 

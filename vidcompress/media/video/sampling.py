@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from vidcompress.checks import (
+    DEFAULT_MAX_FRAMES,
     DEFAULT_NUM_FRAMES,
     MAX_DECODED_BYTES,
     MAX_FRAME_PIXELS,
@@ -23,6 +24,50 @@ MAX_SOURCE_FPS = 100_000
 
 
 @dataclass(frozen=True)
+class FrameRule:
+    """The rule of the LLaVA families: so many frames from the first to the last, or one of every few.
+
+    Attributes:
+        num_frames: of a clip file where the caller asks for nothing; None for 32.
+    """
+
+    num_frames: int | None = None
+
+    def choose(
+        self,
+        total: int,
+        source_fps: float,
+        *,
+        num_frames: int | None = None,
+        fps: float | None = None,
+        max_frames: int = DEFAULT_MAX_FRAMES,
+    ) -> list[int]:
+        """Indices of the frames that are taken, ascending, at most `max_frames`; arguments as of `choose_indices`.
+
+        Raises:
+            MediaError: as `choose_indices`.
+        """
+        if num_frames is None and fps is None and self.num_frames is not None:
+            num_frames = min(self.num_frames, max_frames)
+        return choose_indices(total, source_fps, num_frames=num_frames, fps=fps, max_frames=max_frames)
+
+    @property
+    def usual(self) -> int | None:
+        """Frames of a long clip file where the caller asks for nothing; None where they follow from its length."""
+        return self.num_frames or DEFAULT_NUM_FRAMES
+
+    def note(
+        self, total: int, source_fps: float, *, fps: float | None, max_frames: int = DEFAULT_MAX_FRAMES
+    ) -> tuple[str, ...]:
+        """What to say about a clip whose `fps` could not be met: one sentence, or none."""
+        return sampling_note(total, source_fps, fps=fps, max_frames=max_frames)
+
+
+LLAVA_RULE = FrameRule()
+"""What is taken where no checkpoint says otherwise."""
+
+
+@dataclass(frozen=True)
 class Request:
     """Request of frames from a clip, with limits on pixels, frames and memory.
 
@@ -33,6 +78,7 @@ class Request:
         max_pixels: largest height x width of a frame.
         max_source_frames: longest clip that is indexed, in frames.
         max_bytes: most memory of the frames that are kept, as uint8 RGB.
+        rule: by which frames are chosen.
     """
 
     num_frames: int | None
@@ -41,6 +87,17 @@ class Request:
     max_pixels: int = MAX_FRAME_PIXELS
     max_source_frames: int = MAX_SOURCE_FRAMES
     max_bytes: int = MAX_DECODED_BYTES
+    rule: FrameRule = LLAVA_RULE
+
+    def choose(self, total: int, source_fps: float) -> list[int]:
+        """Indices of the frames to take of a clip of that many frames and that average frame rate."""
+        return self.rule.choose(
+            total, source_fps, num_frames=self.num_frames, fps=self.fps, max_frames=self.max_frames
+        )
+
+    def note(self, total: int, source_fps: float) -> tuple[str, ...]:
+        """What to say about a clip whose `fps` could not be met."""
+        return self.rule.note(total, source_fps, fps=self.fps, max_frames=self.max_frames)
 
     def __post_init__(self) -> None:
         for name in ("max_pixels", "max_source_frames", "max_bytes"):
@@ -74,13 +131,6 @@ class Request:
                 f"video={name!r}: {frames} frames of {height} x {width} take {size / 2**30:.2f} GiB, over "
                 f"max_bytes={self.max_bytes}; ask for fewer frames, or raise max_bytes"
             )
-
-
-def with_default(request: Request, frames: int | None) -> Request:
-    """The request, for a number of frames where it asks for none and there is a default."""
-    if frames is None or request.num_frames is not None or request.fps is not None:
-        return request
-    return replace(request, num_frames=min(frames, request.max_frames))
 
 
 def sample_indices(total: int, num_frames: int) -> list[int]:
@@ -131,6 +181,17 @@ def choose_indices(
     if fps is None:
         count = min(DEFAULT_NUM_FRAMES, max_frames) if num_frames is None else num_frames
         return sample_indices(total, count)
+    check_source_fps(fps, source_fps)
+    indices = range(0, total, _step(source_fps, fps, total))
+    return list(indices) if len(indices) <= max_frames else sample_indices(total, max_frames)
+
+
+def check_source_fps(fps: float, source_fps: float) -> float:
+    """The frame rate of a clip, which `fps` leans on.
+
+    Raises:
+        MediaError: it is not known, or not to be believed.
+    """
     if not source_fps > 0:
         raise MediaError(f"fps={fps}: the clip does not state its own frame rate; pass num_frames instead")
     if source_fps > MAX_SOURCE_FPS:
@@ -138,8 +199,7 @@ def choose_indices(
             f"fps={fps}: the clip claims {source_fps:.3g} frames per second, which no camera makes; "
             "pass num_frames instead"
         )
-    indices = range(0, total, _step(source_fps, fps, total))
-    return list(indices) if len(indices) <= max_frames else sample_indices(total, max_frames)
+    return source_fps
 
 
 def _step(source_fps: float, fps: float, total: int) -> int:
@@ -189,7 +249,4 @@ def pick(total: int, rate: float, request: Request) -> tuple[list[int], tuple[st
             return list(range(total)), ()
         note = f"{request.max_frames} (max_frames) of {total} frames were taken, spread over all"
         return sample_indices(total, request.max_frames), (note,)
-    chosen = choose_indices(
-        total, rate, num_frames=request.num_frames, fps=request.fps, max_frames=request.max_frames
-    )
-    return chosen, sampling_note(total, rate, fps=request.fps, max_frames=request.max_frames)
+    return request.choose(total, rate), request.note(total, rate)

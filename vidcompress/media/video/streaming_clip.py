@@ -18,7 +18,7 @@ from vidcompress.media.video.frames import VideoFrames, noted
 from vidcompress.media.video.in_memory import from_folder, from_pictures
 from vidcompress.media.video.partial_clip import PartialClip, PartialClips, whole
 from vidcompress.media.video.read import LIST, VideoSource, read_video
-from vidcompress.media.video.sampling import Request, check_request, with_default
+from vidcompress.media.video.sampling import FrameRule, Request, check_request
 from vidcompress.media.video.streaming_views import FrameViews
 
 
@@ -99,13 +99,14 @@ def read_parts(
     max_frames: int = DEFAULT_MAX_FRAMES,
     backend: str = "auto",
     default_frames: int | None = None,
+    rule: FrameRule | None = None,
 ) -> PartialClips:
     """Partially decoded clips of one source, one after every frame; the frames are those of `read_video`.
 
     Backends with a method `parts` yield frame by frame; all other clips come whole.
 
     Args:
-        source, num_frames, fps, max_frames, backend, default_frames: as for `read_video`.
+        source, num_frames, fps, max_frames, backend, default_frames, rule: as for `read_video`.
 
     Yields:
         Clips over one and the same block of frames; the last one is the whole clip, with all its notes.
@@ -115,12 +116,13 @@ def read_parts(
         Reread: the clip has to be read by `read_video`.
     """
     check_request(num_frames=num_frames, fps=fps, max_frames=max_frames)
-    request = Request(num_frames, fps, max_frames)
+    request = Request(
+        num_frames, fps, max_frames, rule=rule if rule is not None else FrameRule(default_frames)
+    )
     if is_encoded(source):
         with open_source(source) as clip:
             reader = reader_of(clip, backend)
             if hasattr(reader, "parts"):
-                request = with_default(request, default_frames)
                 with closing(reader.parts(clip, request)) as parts:
                     for part in parts:
                         yield part
@@ -139,5 +141,6 @@ def read_parts(
         max_frames=max_frames,
         backend=backend,
         default_frames=default_frames,
+        rule=rule,
     )
     yield PartialClip(video, len(video))

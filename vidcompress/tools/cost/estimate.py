@@ -14,6 +14,7 @@ from vidcompress.core.method import Method
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.tools.cost import everything, fastv, llm_viewer
 from vidcompress.tools.cost.devices import DEVICES
+from vidcompress.tools.cost.encoder_work import work_of
 from vidcompress.tools.cost.load import Load, PromptSpec, load_of
 from vidcompress.tools.cost.memory import Memory, kv_bytes, memory
 from vidcompress.tools.cost.model import Model, model_of
@@ -102,11 +103,13 @@ def estimate(
     images: int = 1,
     preset: str | None = None,
     frames: int | None = None,
+    frame_size: tuple[int, int] | None = None,
     text_tokens: int = 64,
     new_tokens: int = 1,
     batch_size: int = 1,
     dtype: str = "bfloat16",
     max_views: int = CompressionConfig.max_views,
+    max_patches: int = CompressionConfig.max_patches,
     **options: Any,
 ) -> Estimate:
     """Estimate the cost of a run from the model's config alone.
@@ -123,11 +126,14 @@ def estimate(
         images: how many of that size are in each prompt.
         preset: a named layout of these pictures instead of the model's own, such as "2880"; see `load_processor`.
         frames: of a clip in each prompt.
+        frame_size: (height, width) of these in pixels, for families that take frames of any size (Qwen-VL); 480 x 640
+            unless it is given.
         text_tokens: of each prompt's text.
         new_tokens: generated per prompt, the first included.
         batch_size: prompts at once, all alike.
         dtype: "float32", "float16" or "bfloat16".
         max_views: how many views the encoder sees at once.
+        max_patches: instead, how many patches, of an encoder that takes any number.
         **options: options of the method, and `separators` and `policy` as in `compress_inputs`.
 
     Returns:
@@ -139,8 +145,10 @@ def estimate(
     """
     named = {} if config is not None and method == "none" else {"method": method}
     budget = {"retention_ratio": retention_ratio, "max_tokens": max_tokens}
-    settings = read_config({**named, **budget, "max_views": max_views, **options}, config=config)
-    prompt = _prompt_spec(visual_tokens, size, images, preset, frames, text_tokens)
+    settings = read_config(
+        {**named, **budget, "max_views": max_views, "max_patches": max_patches, **options}, config=config
+    )
+    prompt = _prompt_spec(visual_tokens, size, images, preset, frames, frame_size, text_tokens)
     one_of("dtype", dtype, PRECISIONS)
     rows = whole_number("batch_size", batch_size, most=MOST)
     new = whole_number("new_tokens", new_tokens, most=MOST)
@@ -170,11 +178,13 @@ _OF_INPUT = (
     "images",
     "preset",
     "frames",
+    "frame_size",
     "text_tokens",
     "new_tokens",
     "batch_size",
     "dtype",
     "max_views",
+    "max_patches",
 )
 
 
@@ -184,10 +194,9 @@ def _prompt_spec(
     images: int,
     preset: str | None,
     frames: int | None,
+    frame_size: tuple[int, int] | None,
     text_tokens: int,
 ) -> PromptSpec:
-    from vidcompress.checks import MAX_FRAME_PIXELS
-
     described = size is not None or frames is not None
     if visual_tokens is not None:
         whole_number("visual_tokens", visual_tokens, most=MOST)
@@ -195,17 +204,7 @@ def _prompt_spec(
             raise ArgumentError(
                 f"visual_tokens={visual_tokens}: a picture or a clip says itself how many tokens it has; pass either"
             )
-    if size is not None:
-        pair = (
-            isinstance(size, (tuple, list))
-            and len(size) == 2
-            and all(type(n) is int and n >= 1 for n in size)
-        )
-        if not pair or size[0] * size[1] > MAX_FRAME_PIXELS:
-            raise ArgumentError(
-                f"size={shown(size)}: must be (height, width), whole pixels, at most {MAX_FRAME_PIXELS} in all"
-            )
-        size = (size[0], size[1])
+    size, frame_size = _pixels("size", size), _pixels("frame_size", frame_size)
     whole_number("images", images, most=10_000)
     if images != 1 and size is None:
         raise ArgumentError(f"images={images}: of which size? pass size= too")
@@ -216,9 +215,29 @@ def _prompt_spec(
         )
     if frames is not None:
         whole_number("frames", frames, most=10_000)
+    if frame_size is not None and frames is None:
+        raise ArgumentError(f"frame_size={shown(frame_size)}: of how many frames? pass frames= too")
     text = whole_number("text_tokens", text_tokens, least=0, most=MOST)
     count = None if described else int(visual_tokens or HEADLINE_TOKENS)
-    return PromptSpec(count, size, int(images), frames, text, preset)
+    return PromptSpec(count, size, int(images), frames, text, preset, frame_size)
+
+
+def _pixels(name: str, size: Any) -> tuple[int, int] | None:
+    """A size in pixels, or None.
+
+    Raises:
+        ArgumentError: it is no such pair.
+    """
+    from vidcompress.checks import MAX_FRAME_PIXELS
+
+    if size is None:
+        return None
+    pair = isinstance(size, (tuple, list)) and len(size) == 2 and all(type(n) is int and n >= 1 for n in size)
+    if not pair or size[0] * size[1] > MAX_FRAME_PIXELS:
+        raise ArgumentError(
+            f"{name}={shown(size)}: must be (height, width), whole pixels, at most {MAX_FRAME_PIXELS} in all"
+        )
+    return size[0], size[1]
 
 
 def _estimate(
@@ -226,14 +245,19 @@ def _estimate(
 ) -> Estimate:
     shape, size, method = model.geometry, PRECISIONS[dtype], settings.method
     tokens = [n + load.text for n in load.visual]
-    chunk = settings.max_views
-    passes = -(-rows * load.views // chunk)
+    work = work_of(
+        shape.encoder,
+        rows * load.views,
+        load.grids * rows,
+        max_views=settings.max_views,
+        max_patches=settings.max_patches,
+    )
     run: dict[str, list[Operation]] = {
-        "encoder": everything.encoder(shape.encoder, rows * load.views, size, chunk=chunk),
+        "encoder": everything.encoder(shape.encoder, work, size),
         "projector": everything.projector(
-            shape, rows * load.projected, size, passes=1 if load.late else passes
+            shape, rows * load.projected, size, passes=1 if load.late else work.passes
         ),
-        "selection": selection(shape, load, method, rows, size, passes=passes),
+        "selection": selection(shape, load, work, method, rows, size),
         "decoder": everything.decoder(shape.decoder, rows, tokens, size),
         "lm_head": [everything.head(shape.decoder, rows, size)],
     }
@@ -278,12 +302,11 @@ def _estimate(
             shape,
             parameters=model.parameters,
             rows=rows,
-            views=load.views,
+            work=work,
             features=load.total,
             tokens=tokens,
             new_tokens=new,
             size=size,
-            chunk=chunk,
         ),
         time_s={name: _times(run, step, new, name, dtype) for name in DEVICES},
     )

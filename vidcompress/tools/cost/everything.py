@@ -7,10 +7,10 @@ embeddings count no operations; the bytes they move count in the roofline time.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from vidcompress.adapters.model_shape import DecoderShape, EncoderShape, ModelShape
+from vidcompress.tools.cost.encoder_work import EncoderWork
 from vidcompress.tools.cost.operations import Operation
 
 
@@ -31,30 +31,39 @@ def pointwise(width: int, rows: int, size: int, reads: int) -> Operation:
     return Operation("pointwise", load_act=moved, store_act=moved)
 
 
-def encoder(shape: EncoderShape, views: int, size: int, *, chunk: int) -> list[Operation]:
-    """The vision tower up to the layer whose output is wanted, `chunk` views at a time."""
-    if not views:
+def encoder(shape: EncoderShape, work: EncoderWork, size: int) -> list[Operation]:
+    """The vision tower up to the layer whose output is wanted."""
+    if not work.patches:
         return []
-    patches, rows = views * shape.patches, views * shape.tokens
-    inner = shape.channels * shape.patch_size**2
-    passes = math.ceil(views / chunk)
+    inner = shape.channels * shape.frames * shape.patch_size**2
+    whole = shape.runs if shape.window is None else min(shape.whole, shape.runs)
     return [
-        linear("patches", inner, shape.hidden, patches, size, passes),
-        *(op.times(shape.runs) for op in encoder_layer(shape, views, size, passes)),
-        pointwise(shape.hidden, rows, size, 1),
+        linear("patches", inner, shape.hidden, work.patches, size, work.passes),
+        *(op.times(whole) for op in encoder_layer(shape, work, size)),
+        *(op.times(shape.runs - whole) for op in encoder_layer(shape, work, size, near=True)),
+        pointwise(shape.hidden, work.tokens, size, 1),
     ]
 
 
-def encoder_layer(shape: EncoderShape, views: int, size: int, passes: int) -> list[Operation]:
-    """One layer of the vision tower, on all views."""
-    c, rows = shape.hidden, views * shape.tokens
+def encoder_layer(
+    shape: EncoderShape, work: EncoderWork, size: int, *, near: bool = False
+) -> list[Operation]:
+    """One layer of the vision tower, on all views; `near` where its attention stays within windows."""
+    c, rows, passes = shape.hidden, work.tokens, work.passes
+    into = ("gate", "up") if shape.gated else ("fc1",)
     return [
         *(linear(name, c, c, rows, size, passes) for name in ("q", "k", "v", "out")),
-        _attend(views, shape.tokens, shape.tokens, c, c, size),
-        linear("fc1", c, shape.ffn, rows, size, passes),
+        Operation(
+            "attention",
+            4 * (work.near if near else work.pairs) * c,
+            load_act=rows * c * size,
+            store_act=rows * c * size,
+            load_kv=2 * rows * c * size,
+        ),
+        *(linear(name, c, shape.ffn, rows, size, passes) for name in into),
         linear("fc2", shape.ffn, c, rows, size, passes),
         pointwise(c, rows, size, 4),
-        pointwise(shape.ffn, rows, size, 1),
+        pointwise(shape.ffn, rows, size, len(into)),
     ]
 
 

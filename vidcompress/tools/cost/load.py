@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from vidcompress.adapters.base import Adapter, Visual
+from vidcompress.adapters.family.native import NativeGeometry
 from vidcompress.adapters.model_shape import ModelShape
 from vidcompress.adapters.presets import find_preset
 from vidcompress.core.budget import VisualBudget, tokens_to_keep, visual_budget
@@ -22,6 +23,10 @@ from vidcompress.core.method import Method
 from vidcompress.core.pruning.composed import Composed
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError, UnsupportedInputError, UnsupportedModelError
+from vidcompress.tools.cost.encoder_work import Grid, square
+
+DEFAULT_FRAME = (480, 640)
+"""(height, width) of frames in pixels where nothing is said about them."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class PromptSpec:
         frames: of its clip, or None.
         text_tokens: of its text.
         preset: name of the layout that its pictures are in; None for the model's own.
+        frame_size: (height, width) in pixels of the frames of its clip, where it matters; None for 480 x 640.
     """
 
     visual_tokens: int | None
@@ -42,6 +48,7 @@ class PromptSpec:
     frames: int | None
     text_tokens: int
     preset: str | None = None
+    frame_size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,7 @@ class Load:
         total: N, visual positions without compression.
         separators: newlines among those that are sent.
         views: that are encoded.
+        grids: of these, alike ones together: their number, and rows and columns of tokens of each.
         projected: rows that go through the projector.
         late: whether the projector runs once, on what is sent, instead of once per chunk of views.
         visual: visual positions that each decoder layer takes in; the first number is what is sent.
@@ -63,6 +71,7 @@ class Load:
     total: int
     separators: int
     views: int
+    grids: tuple[Grid, ...]
     projected: int
     late: bool
     visual: tuple[int, ...]
@@ -110,6 +119,7 @@ def load_of(adapter: Adapter, geometry: ModelShape, prompt: PromptSpec, settings
         total=sum(lengths),
         separators=sum(load.separators for load in loads),
         views=sum(load.views for load in loads),
+        grids=tuple(grid for load in loads for grid in load.grids),
         projected=sum(load.projected for load in loads),
         late=all(load.late for load in loads),
         visual=tuple(visual),
@@ -127,6 +137,7 @@ class _VisualLoad:
     sent: int
     separators: int
     views: int
+    grids: tuple[Grid, ...]
     projected: int
     late: bool
     compared: int
@@ -141,16 +152,24 @@ def _undescribed(total: int, geometry: ModelShape, settings: CompressionConfig) 
             f"visual_tokens={total}: method {method.name!r} leaves out frames before the encoder, so the clip must be "
             "described; pass frames= instead"
         )
-    patches = geometry.encoder.patches
-    views = -(-total // patches)
+    tokens = geometry.encoder.patches or total  # of an encoder of any sides one view
+    views = -(-total // tokens)
     sent = method.sent(settings.budget.split([total])[0], total)
     needs = method.needs("image" if "image" in method.modalities else "video", bool(geometry.encoder.cls))
     # Canvases of encoders with a CLS token are never resized, so there the projector can wait for the selection.
     late = bool(geometry.encoder.cls) and sent < total and not method.reads_features("image", True)
-    projected = sent if late else views * patches
+    projected = sent if late else views * tokens
     return [
         _VisualLoad(
-            total, sent, 0, views, projected, late, _compared(method, [patches] * views, total), needs
+            total,
+            sent,
+            0,
+            views,
+            (square(tokens),) * views,
+            projected,
+            late,
+            _compared(method, [tokens] * views, total),
+            needs,
         )
     ]
 
@@ -189,6 +208,7 @@ def _visual_load(adapter: Adapter, visual: Visual, budget: int, settings: Compre
         sent,
         separators,
         len(encoded.views),
+        tuple((1, view.rows, view.cols) for view in encoded.views),
         sent if late else adapter.projected_rows(encoded),
         late,
         _compared(method, encoded.sizes, encoded.num_tokens),
@@ -234,7 +254,7 @@ def visuals_of(adapter: Adapter, geometry: ModelShape, prompt: PromptSpec) -> li
         UnsupportedModelError: the family has no registered processor, so its crops are not known.
         UnsupportedInputError: the family takes no clips. ArgumentError: it has no such preset.
     """
-    from vidcompress.adapters.families import get_family, read_geometry
+    from vidcompress.adapters.families import get_family
     from vidcompress.errors import MediaError
 
     shape = geometry.encoder
@@ -245,7 +265,13 @@ def visuals_of(adapter: Adapter, geometry: ModelShape, prompt: PromptSpec) -> li
             f"model_type={geometry.model_type!r} has no registered processor, so what a picture becomes is not known; "
             "pass visual_tokens= instead"
         ) from error
-    read_geometry(adapter.model.config, crops=family.crops)  # refuses canvases that no picture has
+    numbers = family.geometry(adapter.model.config)  # refuses canvases that no picture has
+    if isinstance(numbers, NativeGeometry):
+        return _native_visuals(adapter, geometry, numbers, prompt)
+    if prompt.frame_size is not None:
+        raise ArgumentError(
+            f"frame_size={prompt.frame_size}: frames of {geometry.model_type} have one size; leave it out"
+        )
     view = (shape.channels, shape.image_size, shape.image_size)
     preset = find_preset(prompt.preset, adapter.presets, geometry.model_type)
     inputs: dict[str, Any] = {}
@@ -265,6 +291,25 @@ def visuals_of(adapter: Adapter, geometry: ModelShape, prompt: PromptSpec) -> li
                 f"frames={prompt.frames}: models of type {geometry.model_type!r} take no clips; pass a picture"
             )
         inputs["pixel_values_videos"] = torch.zeros(()).expand(1, prompt.frames, *view)
+    images, videos = adapter.visuals(inputs)
+    return [*images, *videos]
+
+
+def _native_visuals(
+    adapter: Adapter, geometry: ModelShape, numbers: NativeGeometry, prompt: PromptSpec
+) -> list[Visual]:
+    """Visuals of a prompt of a family that takes any sides, which are rounded within the family's budgets."""
+    find_preset(prompt.preset, adapter.presets, geometry.model_type)
+    values = geometry.encoder.channels * numbers.patches.temporal * numbers.patches.patch**2
+    inputs: dict[str, Any] = {}
+    if prompt.size is not None:
+        grids = [numbers.image_grid(prompt.size)] * prompt.images
+        pixels = torch.zeros(()).expand(sum(map(math.prod, grids)), values)
+        inputs |= {"pixel_values": pixels, "image_grid_thw": torch.tensor(grids)}
+    if prompt.frames is not None:
+        grid = numbers.clip_grid(prompt.frames, prompt.frame_size or DEFAULT_FRAME)
+        pixels = torch.zeros(()).expand(math.prod(grid), values)
+        inputs |= {"pixel_values_videos": pixels, "video_grid_thw": torch.tensor([grid])}
     images, videos = adapter.visuals(inputs)
     return [*images, *videos]
 

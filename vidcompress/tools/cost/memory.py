@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vidcompress.adapters.model_shape import DecoderShape, ModelShape
+from vidcompress.tools.cost.encoder_work import EncoderWork
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,11 @@ def memory(
     *,
     parameters: int,
     rows: int,
-    views: int,
+    work: EncoderWork,
     features: int,
     tokens: Sequence[int],
     new_tokens: int,
     size: int,
-    chunk: int,
 ) -> Memory:
     """Memory of a run.
 
@@ -55,31 +55,29 @@ def memory(
         shape: of the model.
         parameters: of it.
         rows: prompts of the batch.
-        views: encoded per prompt.
+        work: of the encoder on the whole batch.
         features: visual positions per prompt before compression.
         tokens: that each decoder layer takes in at prefill, per prompt.
         new_tokens: generated per prompt.
         size: bytes of a number.
-        chunk: most views in the encoder at once.
     """
     weights = parameters * size
     cache = kv_bytes(shape.decoder, rows, [n + max(0, new_tokens - 1) for n in tokens], size)
     encode, prefill = (
-        _encode(shape, rows, views, features, size, chunk),
+        _encode(shape, rows, work, features, size),
         _prefill(shape.decoder, rows, tokens, size),
     )
     return Memory(weights, cache, encode, prefill, weights + max(encode, prefill, cache))
 
 
-def _encode(shape: ModelShape, rows: int, views: int, features: int, size: int, chunk: int) -> int:
+def _encode(shape: ModelShape, rows: int, work: EncoderWork, features: int, size: int) -> int:
     vision, width = shape.encoder, shape.decoder.hidden
-    if not views:
+    if not work.patches:
         return 0
-    pixels = rows * views * vision.channels * vision.image_size**2
-    at_once = min(chunk, rows * views)
-    layer = at_once * vision.tokens * (2 * vision.ffn + 2 * vision.hidden)
-    project = at_once * vision.patches * (2 * width + vision.hidden)
-    return (pixels + rows * features * width + max(layer, project)) * size
+    layer = work.at_once * ((3 if vision.gated else 2) * vision.ffn + 2 * vision.hidden)
+    # Where patches are merged first, the widest moment is between the two matrices.
+    wide = 2 * width + vision.hidden if vision.merge == 1 else 2 * vision.hidden + width // vision.merge**2
+    return (work.values + rows * features * width + max(layer, work.patches_at_once * wide)) * size
 
 
 def _prefill(shape: DecoderShape, rows: int, tokens: Sequence[int], size: int) -> int:

@@ -8,6 +8,7 @@ from vidcompress.adapters.encoder_probe import PROBED
 from vidcompress.adapters.model_shape import EncoderShape, ModelShape
 from vidcompress.core.method import Method
 from vidcompress.core.tokens import Evidence
+from vidcompress.tools.cost.encoder_work import EncoderWork
 from vidcompress.tools.cost.everything import encoder_layer, linear, projector
 from vidcompress.tools.cost.load import Load
 from vidcompress.tools.cost.operations import Operation
@@ -16,20 +17,20 @@ KEYS_ONLY = ("keys", "mean_keys")
 
 
 def selection(
-    shape: ModelShape, load: Load, method: Method, rows: int, size: int, *, passes: int
+    shape: ModelShape, load: Load, work: EncoderWork, method: Method, rows: int, size: int
 ) -> list[Operation]:
     """Operations of the selection, beyond those of the uncompressed model.
 
     Args:
         shape: of the model.
         load: of one prompt.
+        work: of the encoder, on all prompts.
         method: that chooses.
         rows: prompts of the batch.
         size: bytes of a number.
-        passes: chunks of views, each of which reads the encoder's weights.
     """
     width = shape.decoder.hidden
-    operations = list(_evidence(shape.encoder, load.evidence, rows * load.views, size, passes))
+    operations = list(_evidence(shape.encoder, load.evidence, rows * load.views, work, size))
     if load.compared:
         operations.append(
             Operation(
@@ -42,7 +43,7 @@ def selection(
 
 
 def _evidence(
-    shape: EncoderShape, needs: Iterable[Evidence], views: int, size: int, passes: int
+    shape: EncoderShape, needs: Iterable[Evidence], views: int, work: EncoderWork, size: int
 ) -> Iterable[Operation]:
     """Layers run for evidence alone, and the rows of attention read there."""
     places: dict[int, list[Evidence]] = {}
@@ -53,19 +54,20 @@ def _evidence(
             places.setdefault(shape.runs - 1, []).append(item)
     deepest = max(places, default=-1)
     if deepest >= shape.runs:
-        layer = encoder_layer(shape, views, size, passes)
+        layer = encoder_layer(shape, work, size)
         yield from (op.times(deepest - shape.runs) for op in layer)
         # Of the deepest layer itself only queries and keys are computed.
         yield from (
-            linear(name, shape.hidden, shape.hidden, views * shape.tokens, size, passes)
-            for name in ("q", "k")
+            linear(name, shape.hidden, shape.hidden, work.tokens, size, work.passes) for name in ("q", "k")
         )
     for items in places.values():
         for item in items:
             if item.quantity not in KEYS_ONLY:
-                queries = shape.tokens if item.quantity == "attention_received" else 1
-                flops = 2 * views * queries * shape.tokens * shape.hidden
-                yield Operation(item.quantity, flops, load_act=2 * views * shape.tokens * shape.hidden * size)
+                # One query of a view, its CLS token, or all.
+                pairs = work.pairs if item.quantity == "attention_received" else work.tokens
+                yield Operation(
+                    item.quantity, 2 * pairs * shape.hidden, load_act=2 * work.tokens * shape.hidden * size
+                )
 
 
 def _between(shape: ModelShape, load: Load, method: Method, size: int) -> Iterable[Operation]:

@@ -176,7 +176,7 @@ def _inputs(
 
     from vidcompress.media import load_image, read_video
 
-    config, takes_clips = empty.config, processor.family.video_tokens is not None
+    config, takes_clips = empty.config, processor.family.takes_clips
     usual = not images and video is None and size is None and frames is None
 
     def seen(pictures: Sequence[Any]) -> Finding:
@@ -191,19 +191,21 @@ def _inputs(
     elif size is not None or usual:
         height, width = size or DEFAULT_SIZE
         yield f"image of {width} x {height}", lambda: seen([Image.new("RGB", (width, height))])
-    sampled: list[int] = []
+    sampled: list[tuple[int, tuple[int, int]]] = []
     if video is not None:
-        default = processor.video_recipe.num_frames
         yield (
             f"clip {Path(video).name}",
-            lambda: _sampled(read_video(video, num_frames=frames, fps=fps, default_frames=default), sampled),
+            lambda: _sampled(
+                read_video(video, num_frames=frames, fps=fps, rule=processor.frame_rule), sampled
+            ),
         )
     elif frames is not None or (usual and takes_clips):
-        sampled.append(frames or processor.video_recipe.num_frames or DEFAULT_FRAMES)
+        count = frames or processor.frame_rule.usual or DEFAULT_FRAMES
+        sampled.append((count, (DEFAULT_SIZE[0], DEFAULT_SIZE[1])))
     if sampled:
         yield (
-            f"clip of {sampled[0]} frames",
-            lambda: _seen([inputs.describe_clip(empty, processor, sampled[0])], config),
+            f"clip of {sampled[0][0]} frames",
+            lambda: _seen([inputs.describe_clip(empty, processor, *sampled[0])], config),
         )
 
 
@@ -212,9 +214,9 @@ def _opened(picture: Any, pictures: list[Any]) -> Finding:
     return {"detail": f"{picture.width} x {picture.height} pixels"}
 
 
-def _sampled(clip: Any, counts: list[int]) -> Finding:
-    counts.append(len(clip))
-    height, width = clip.frames.shape[1:3]
+def _sampled(clip: Any, counts: list[tuple[int, tuple[int, int]]]) -> Finding:
+    height, width = (int(side) for side in clip.frames.shape[1:3])
+    counts.append((len(clip), (height, width)))
     count = f"{len(clip)} of {clip.total_frames} frames"
     detail = f"{count}, {width} x {height} pixels, {clip.duration:.1f} s ({clip.backend})"
     return {"detail": detail, "data": {"times": [round(time, 3) for time in clip.times]}}

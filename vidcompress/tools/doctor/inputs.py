@@ -40,12 +40,13 @@ def describe_images(model: Any, processor: Any, pictures: Sequence[Image.Image])
     ]
 
 
-def describe_clip(model: Any, processor: Any, frames: int) -> dict[str, Any]:
+def describe_clip(model: Any, processor: Any, frames: int, size: tuple[int, int]) -> dict[str, Any]:
     """Token counts of a clip of so many frames.
 
     Args:
         model, processor: as in `describe_images`.
         frames: at least 1.
+        size: (height, width) of these in pixels.
 
     Returns:
         Its entry; see `_entry`.
@@ -53,10 +54,8 @@ def describe_clip(model: Any, processor: Any, frames: int) -> dict[str, Any]:
     Raises:
         MediaError: the family takes no clips.
     """
-    placeholders = processor.video_tokens(frames)
-    side = processor.geometry.image_size
-    pixels = torch.empty((1, frames, 3, side, side), device="meta")
-    _, (visual,) = adapter_for(model).visuals({"pixel_values_videos": pixels})
+    inputs, placeholders = processor.empty_clip(frames, size)
+    _, (visual,) = adapter_for(model).visuals(inputs)
     return _entry(visual.layout, placeholders, f"{frames} frames")
 
 

@@ -163,12 +163,11 @@ class BatchInference:
 
     def _open(self, qa: VisualQA, item: Item, seen: dict[Path, Any]) -> Media:
         """Pictures and clip of a question; a file that questions of the batch share is read once."""
-        default = self.processor.video_recipe.num_frames
         for path in item.images:
             if path not in seen:
                 seen[path] = load_image(path)
         if item.video is not None and item.video not in seen:
-            seen[item.video] = read_video(item.video, **qa.sampling, default_frames=default)
+            seen[item.video] = read_video(item.video, **qa.sampling, rule=self.processor.frame_rule)
         return [seen[path] for path in item.images], None if item.video is None else seen[item.video]
 
     def _call(

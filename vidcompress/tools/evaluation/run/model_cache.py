@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from vidcompress.checks import DEFAULT_NUM_FRAMES
 from vidcompress.core.devices import input_device
 from vidcompress.errors import ArgumentError
 from vidcompress.loading.load import resolve
@@ -138,8 +137,8 @@ def run_metadata(spec: ModelSpec, model: Any, processor: Any, *, clips: bool) ->
     config = model.config
     frames = spec.num_frames
     if clips and frames is None and spec.fps is None:
-        frames = processor.video_recipe.num_frames or DEFAULT_NUM_FRAMES
-        frames = min(frames, spec.max_frames or frames)
+        frames = processor.frame_rule.usual  # None where they follow from the length of a clip
+        frames = None if frames is None else min(frames, spec.max_frames or frames)
     return {
         "model": {
             "name": spec.shown,

@@ -1,0 +1,99 @@
+"""Folders with small random Qwen-VL models, their tokenizer and processor files, as on the hub."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+)
+
+import processor_cases as cases
+
+FAMILIES = ("qwen2_5_vl", "qwen3_vl")
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['content'] is string %}{{ m['content'] }}{% else %}"
+    "{% for c in m['content'] %}{% if c['type'] == 'text' %}{{ c['text'] }}{% else %}<|vision_start|>"
+    "<|{{ c['type'] }}_pad|><|vision_end|>{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def small_model(family: str) -> Any:
+    """A random model of a family in float32 and eval mode, with the encoder's real patches and few of everything else.
+
+    Its vocabulary is that of `bytes_tokenizer`, so that it answers in bytes.
+    """
+    tokenizer = cases.bytes_tokenizer()
+    ids = {
+        f"{kind}_token_id": tokenizer.convert_tokens_to_ids(f"<|{word}|>")
+        for kind, word in (
+            ("image", "image_pad"),
+            ("video", "video_pad"),
+            ("vision_start", "vision_start"),
+            ("vision_end", "vision_end"),
+        )
+    }
+    text = dict(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=8192,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        rope_parameters={"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10000.0},
+    )
+    vision: dict[str, Any] = dict(
+        depth=3,
+        hidden_size=32,
+        intermediate_size=64,
+        num_heads=2,
+        patch_size=cases.PATCH[family],
+        out_hidden_size=32,
+    )
+    torch.manual_seed(0)
+    if family == "qwen2_5_vl":
+        del text["head_dim"]
+        vision |= {"fullatt_block_indexes": [1], "window_size": 56}
+        config: Any = Qwen2_5_VLConfig(text_config=text, vision_config=vision, **ids)
+        model: Any = Qwen2_5_VLForConditionalGeneration(config)
+    else:
+        vision |= {"num_position_embeddings": 64, "deepstack_visual_indexes": [0, 1]}
+        config = Qwen3VLConfig(text_config=text, vision_config=vision, **ids)
+        model = Qwen3VLForConditionalGeneration(config)
+    with torch.no_grad():
+        for weight in model.parameters():  # larger than they come, so that answers depend on the pixels
+            weight.mul_(3.0 if weight.ndim > 1 else 1.0)
+    model.generation_config.suppress_tokens = sorted(
+        ids.values()
+    )  # generated placeholders would ask for features
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    return model.eval()
+
+
+def save_folder(path: Path, family: str) -> Path:
+    """Save model, tokenizer, template and processor files of a family; pictures become up to 20 tokens."""
+    small_model(family).save_pretrained(path)
+    cases.bytes_tokenizer().save_pretrained(path)
+    (path / "chat_template.jinja").write_text(TEMPLATE)
+    shared = {"patch_size": cases.PATCH[family], "merge_size": 2, "temporal_patch_size": 2} | cases.CHANNELS[
+        family
+    ]
+    files = {
+        "preprocessor_config.json": cases.SETTINGS,
+        "video_preprocessor_config.json": cases.CLIP_SETTINGS,
+    }
+    for name, settings in files.items():
+        (path / name).write_text(json.dumps(shared | settings[family]["small"]))
+    return path

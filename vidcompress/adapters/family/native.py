@@ -1,0 +1,295 @@
+"""Families with native resolution: a picture keeps its shape, and its sides are rounded to whole tokens in a budget.
+
+No model, no device, no pixels. A grid is (frames, rows, columns) in patches, where a frame stands for `temporal`
+pictures. Patches of `merge` x `merge` make one token and stand together.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from vidcompress.adapters.family.geometry import Geometry, need, token_id
+from vidcompress.adapters.layouts import Size, image_layout, video_layout
+from vidcompress.checks import is_whole, whole_number
+from vidcompress.core.layout import Layout
+from vidcompress.errors import MediaError, shown
+
+Grid: TypeAlias = tuple[int, int, int]
+
+LONGEST_RATIO = 200
+"""Long side by short side at most; the families' own processors refuse what is longer."""
+
+
+@dataclass(frozen=True)
+class PatchGeometry:
+    """Numbers of an encoder that takes patches.
+
+    Attributes:
+        patch: side of a patch in pixels.
+        merge: patches along one side that make one token.
+        temporal: pictures in one patch.
+    """
+
+    patch: int
+    merge: int = 2
+    temporal: int = 2
+
+    @property
+    def factor(self) -> int:
+        """What sides are multiples of: pixels along one side of a token."""
+        return self.patch * self.merge
+
+    def grid(self, frames: int, size: Size) -> Grid:
+        """Grid in patches of so many pictures of (height, width) pixels, which are multiples of `factor`."""
+        return -(-frames // self.temporal), size[0] // self.patch, size[1] // self.patch
+
+    def tokens(self, grid: Grid) -> int:
+        """Tokens of a grid."""
+        return math.prod(grid) // self.merge**2
+
+
+@dataclass(frozen=True)
+class PixelBudget:
+    """Least and most pixels of a picture or a clip, after which its sides are chosen.
+
+    Attributes:
+        least: pixels that less is scaled up to.
+        most: pixels that more is scaled down to.
+        over_clip: whether `least` and `most` count the pixels of all frames of a clip together (Qwen3-VL), or those of
+            each frame (Qwen2-VL, Qwen2.5-VL).
+        frame_tokens: most tokens of one frame that a clip is given where its file asks for a cap; None for no cap.
+        clip_tokens: tokens of a whole clip, of which a frame gets an even share at most, where its file asks for it.
+    """
+
+    least: int
+    most: int
+    over_clip: bool = False
+    frame_tokens: int | None = None
+    clip_tokens: int | None = None
+
+    def image_size(self, size: Size, geometry: PatchGeometry) -> Size:
+        """(height, width) in pixels that a picture of that size is resized to."""
+        return smart_resize(size, geometry.factor, self.least, self.most)
+
+    def frame_size(self, frames: int, size: Size, geometry: PatchGeometry) -> Size:
+        """(height, width) in pixels that the frames of a clip are resized to; one frame counts as a whole patch."""
+        frames, floor, cell = max(frames, geometry.temporal), int(self.least * 1.05), geometry.factor**2
+        if not self.over_clip:
+            most = self.most
+            if self.clip_tokens is not None:
+                share = int(self.clip_tokens * cell * 0.9) * geometry.temporal // frames
+                most = max(min(most, share), floor)
+            return smart_resize(size, geometry.factor, self.least, most)
+        most = self.most
+        if self.frame_tokens is not None:
+            most = max(min(self.frame_tokens * cell, self.most // frames), floor) * frames
+        return smart_resize_clip(frames, size, geometry.factor, geometry.temporal, self.least, most)
+
+
+def smart_resize(size: Size, factor: int, least: int, most: int) -> Size:
+    """The nearest sides that are multiples of `factor`, within a budget of pixels.
+
+    Args:
+        size: (height, width) in pixels.
+        factor: what sides are multiples of.
+        least: pixels that less is scaled up to.
+        most: pixels that more is scaled down to.
+
+    Returns:
+        (height, width) in pixels; the shape is kept as nearly as the multiples allow.
+
+    Raises:
+        MediaError: one side is more than 200 times as long as the other.
+    """
+    _check_shape(size)
+    return _within(size, size[0] * size[1], 1, factor, least, most)
+
+
+def smart_resize_clip(frames: int, size: Size, factor: int, temporal: int, least: int, most: int) -> Size:
+    """The nearest sides of all frames of a clip, within a budget of pixels for the whole clip.
+
+    Args:
+        frames: how many frames, at least `temporal`, before the last one is repeated.
+        size: (height, width) in pixels.
+        factor: what sides are multiples of.
+        temporal: pictures in one patch.
+        least, most: pixels of the whole clip.
+
+    Returns:
+        (height, width) in pixels.
+
+    Raises:
+        MediaError: one side is more than 200 times as long as the other.
+    """
+    if min(size) < factor:  # a side below one token is scaled up before anything else
+        scale = max(factor / size[0], factor / size[1])
+        size = (int(size[0] * scale), int(size[1] * scale))
+    _check_shape(size)
+    depth = round(frames / temporal) * temporal
+    return _within(size, frames * size[0] * size[1], depth, factor, least, most)
+
+
+def _within(size: Size, volume: int, depth: int, factor: int, least: int, most: int) -> Size:
+    """Sides rounded to multiples; scaled by the root of what the `volume` is over or under the budget."""
+    nearest = [round(side / factor) * factor for side in size]
+    if depth * math.prod(nearest) > most:
+        over = math.sqrt(volume / most)
+        nearest = [max(factor, math.floor(side / over / factor) * factor) for side in size]
+    elif depth * math.prod(nearest) < least:
+        under = math.sqrt(least / volume)
+        nearest = [math.ceil(side * under / factor) * factor for side in size]
+    return nearest[0], nearest[1]
+
+
+def _check_shape(size: Size) -> None:
+    for side in size:
+        whole_number("size", side, error=MediaError)
+    if max(size) / min(size) > LONGEST_RATIO:
+        raise MediaError(
+            f"size={shown(tuple(size))}: one side is more than {LONGEST_RATIO} times as long as the other; cut the "
+            "picture into pieces"
+        )
+
+
+@dataclass(frozen=True)
+class NativeRules:
+    """What tells one family with native resolution from another.
+
+    Attributes:
+        image_budget: pixels of a picture, where no file says otherwise: those of the hub's checkpoints.
+        clip_budget: pixels of a clip, likewise.
+        timestamps: whether each temporal patch of a clip is a run of its own with its time before it.
+        seconds: whether the inputs say how many seconds lie between temporal patches, as `second_per_grid_ts`.
+        multiple: what the number of sampled frames is a multiple of.
+        spread: of the sampled frames; see `PacedRule`.
+        capped: where a file asks for a cap on the pixels of a frame, in tokens of a "frame" or of a whole "clip".
+        cap_tokens: that cap where the file names none.
+        mean, std: per channel, of values from 0 to 1, that the encoder was trained with.
+        tokens: placeholders of a picture and a clip, where the tokenizer names none.
+        around: what stands before and behind each run of placeholders, where the tokenizer names none.
+    """
+
+    image_budget: PixelBudget
+    clip_budget: PixelBudget
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    timestamps: bool = False
+    seconds: bool = False
+    multiple: int = 1
+    spread: Literal["nearest", "steps"] = "nearest"
+    capped: Literal["frame", "clip"] = "clip"
+    cap_tokens: int = 128_000
+    tokens: tuple[str, str] = ("<|image_pad|>", "<|video_pad|>")
+    around: tuple[str, str] = ("<|vision_start|>", "<|vision_end|>")
+
+
+@dataclass(frozen=True)
+class NativeGeometry(Geometry):
+    """The numbers of a config whose encoder takes pictures of any size; `image_size` is 0 and there are no canvases.
+
+    Attributes:
+        patches: of the encoder.
+        image_budget: pixels of a picture.
+        clip_budget: pixels of a clip.
+    """
+
+    patches: PatchGeometry = field(kw_only=True)
+    image_budget: PixelBudget = field(kw_only=True)
+    clip_budget: PixelBudget = field(kw_only=True)
+
+    def image_grid(self, picture: Size) -> Grid:
+        """Grid in patches of a picture of (height, width) pixels."""
+        return self.patches.grid(1, self.image_budget.image_size(picture, self.patches))
+
+    def clip_grid(self, frames: int, picture: Size) -> Grid:
+        """Grid in patches of so many frames of (height, width) pixels."""
+        return self.patches.grid(frames, self.clip_budget.frame_size(frames, picture, self.patches))
+
+
+def read_native_geometry(config: Any, rules: NativeRules) -> NativeGeometry:
+    """Take the geometry from a model config.
+
+    Args:
+        config: of the model.
+        rules: of its family.
+
+    Raises:
+        MediaError: a needed number is missing or impossible; the message names the key.
+    """
+    vision = need(config, "vision_config", "the model's config")
+    numbers = {}
+    for key in ("patch_size", "spatial_merge_size", "temporal_patch_size"):
+        value = need(vision, key, "vision_config in the model's config")
+        if not is_whole(value) or not 1 <= value <= 1024:
+            raise MediaError(
+                f"{key}={shown(value)} in vision_config in the model's config: expected a whole number from 1 to 1024"
+            )
+        numbers[key] = int(value)
+    patches = PatchGeometry(
+        numbers["patch_size"], numbers["spatial_merge_size"], numbers["temporal_patch_size"]
+    )
+    return NativeGeometry(
+        encoder=str(getattr(vision, "model_type", "")),
+        image_size=0,
+        patch_size=patches.patch,
+        canvases=(),
+        aspect_ratio="",
+        image_token_id=token_id("image_token_id", need(config, "image_token_id", "the model's config")),
+        video_token_id=token_id("video_token_id", need(config, "video_token_id", "the model's config")),
+        pool_stride=patches.merge,
+        patches=patches,
+        image_budget=rules.image_budget,
+        clip_budget=rules.clip_budget,
+    )
+
+
+def native_image_tokens(geometry: Geometry, picture: Size) -> int:
+    """Tokens of a picture of (height, width) pixels."""
+    native = _native(geometry)
+    return native.patches.tokens(native.image_grid(picture))
+
+
+def native_image_layout(geometry: Geometry, picture: Size, device: str = "cpu") -> Layout:
+    """Layout of a picture: one view of its own shape, without newlines."""
+    native = _native(geometry)
+    _, rows, cols = native.image_grid(picture)
+    merge = native.patches.merge
+    return image_layout((rows // merge, cols // merge), newline=False, device=device)
+
+
+def native_clip_layout(geometry: Geometry, frames: int, picture: Size, device: str = "cpu") -> Layout:
+    """Layout of a clip: a view for each temporal patch, without newlines."""
+    native = _native(geometry)
+    depth, rows, cols = native.clip_grid(frames, picture)
+    merge = native.patches.merge
+    return video_layout(depth, (rows // merge, cols // merge), "none", device=device)
+
+
+def _native(geometry: Geometry) -> NativeGeometry:
+    if not isinstance(geometry, NativeGeometry):
+        raise MediaError(f"geometry={shown(geometry)}: this family needs one of read_native_geometry")
+    return geometry
+
+
+CLIP_CHANNELS = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+HALF_CHANNELS = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+QWEN2_RULES = NativeRules(
+    image_budget=PixelBudget(56 * 56, 16384 * 28 * 28),
+    clip_budget=PixelBudget(56 * 56, 16384 * 28 * 28),
+    mean=CLIP_CHANNELS[0],
+    std=CLIP_CHANNELS[1],
+    multiple=2,
+    spread="steps",
+)
+QWEN3_RULES = NativeRules(
+    image_budget=PixelBudget(64 * 32 * 32, 16384 * 32 * 32),
+    clip_budget=PixelBudget(4 * 32 * 32, 24576 * 32 * 32, over_clip=True),
+    mean=HALF_CHANNELS[0],
+    std=HALF_CHANNELS[1],
+    timestamps=True,
+    capped="frame",
+    cap_tokens=768,
+)

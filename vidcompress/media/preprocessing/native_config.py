@@ -1,0 +1,124 @@
+"""Pixel budgets and frame rules of native resolution, read from a checkpoint's processor files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from vidcompress.adapters.families import NativeRules
+from vidcompress.adapters.family.native import NativeGeometry, PatchGeometry, PixelBudget
+from vidcompress.checks import is_number, is_whole
+from vidcompress.errors import MediaError, shown
+from vidcompress.media.preprocessing.pixel_config import read_frames, read_native_recipe
+from vidcompress.media.video.paced_rule import PacedRule
+
+_EDGES = (("shortest_edge", "min_pixels"), ("longest_edge", "max_pixels"))
+
+
+def native_settings(
+    rules: NativeRules,
+    geometry: NativeGeometry,
+    image: tuple[Mapping[str, Any], str],
+    video: tuple[Mapping[str, Any], str],
+    tokenizer: Any,
+) -> dict[str, Any]:
+    """Fields of a `NativeProcessor` that follow from the files of a checkpoint.
+
+    Args:
+        rules: of the family.
+        geometry: of the model's config.
+        image, video: keys of the file about pictures and of the one about clips, each with its name for messages.
+        tokenizer: of the checkpoint.
+
+    Raises:
+        MediaError: a value has the wrong type, or does not fit the model.
+    """
+    for raw, origin in (image, video):
+        _check_patches(raw, geometry.patches, origin)
+    around = tuple(
+        str(getattr(tokenizer, name, None) or default)
+        for name, default in zip(("vision_start_token", "vision_end_token"), rules.around, strict=True)
+    )
+    return {
+        "geometry": replace(
+            geometry,
+            image_budget=read_budget(image[0], rules.image_budget, image[1]),
+            clip_budget=_capped(
+                read_budget(video[0], rules.clip_budget, video[1]), video[0], rules, video[1]
+            ),
+        ),
+        "image_recipe": read_native_recipe(image[0], rules, image[1]),
+        "video_recipe": read_native_recipe(video[0], rules, video[1]),
+        "paced": read_rule(video[0], rules, video[1]),
+        "around": around,
+    }
+
+
+def read_budget(raw: Mapping[str, Any], default: PixelBudget, origin: str) -> PixelBudget:
+    """The budget of pixels of one processor file: `size`, or the older `min_pixels` and `max_pixels`, which win.
+
+    Raises:
+        MediaError: it is no pair of whole numbers, the first at most the second.
+    """
+    size = raw.get("size") if raw.get("size") is not None else {}
+    if not isinstance(size, Mapping):
+        raise MediaError(
+            f"{origin}: size={shown(size)}; expected {{'shortest_edge': least, 'longest_edge': most}}"
+        )
+    bounds = []
+    for (edge, older), fallback in zip(_EDGES, (default.least, default.most), strict=True):
+        value = next(
+            (v for v in (raw.get(older), size.get(edge), size.get(older)) if v is not None), fallback
+        )
+        if not is_whole(value) or not 1 <= value < 2**53:
+            raise MediaError(f"{origin}: {edge}={shown(value)} of size; expected a whole number of pixels")
+        bounds.append(int(value))
+    if bounds[0] > bounds[1]:
+        raise MediaError(f"{origin}: size={shown(bounds)}; shortest_edge must be at most longest_edge")
+    return replace(default, least=bounds[0], most=bounds[1])
+
+
+def _capped(budget: PixelBudget, raw: Mapping[str, Any], rules: NativeRules, origin: str) -> PixelBudget:
+    if raw.get("cap_pixels_per_frame") is not True:
+        return budget
+    tokens = raw.get("max_video_tokens", rules.cap_tokens)
+    if not is_whole(tokens) or tokens < 1:
+        raise MediaError(f"{origin}: max_video_tokens={shown(tokens)}; expected a whole number of at least 1")
+    if rules.capped == "frame":
+        return replace(budget, frame_tokens=int(tokens))
+    return replace(budget, clip_tokens=int(tokens))
+
+
+def read_rule(raw: Mapping[str, Any], rules: NativeRules, origin: str) -> PacedRule:
+    """The frame rule of one processor file.
+
+    Raises:
+        MediaError: a value is no such number.
+    """
+    fps, frames = raw.get("fps"), read_frames(raw, "num_frames", origin)
+    if fps is not None and (not is_number(fps) or fps <= 0):
+        raise MediaError(f"{origin}: fps={shown(fps)}; expected a number above 0, or no entry")
+    if fps is None and frames is None:
+        fps = PacedRule.fps
+    return PacedRule(
+        num_frames=frames,
+        fps=None if frames is not None else fps,
+        min_frames=read_frames(raw, "min_frames", origin) or PacedRule.min_frames,
+        most_frames=read_frames(raw, "max_frames", origin) or PacedRule.most_frames,
+        multiple=rules.multiple,
+        spread=rules.spread,
+    )
+
+
+def _check_patches(raw: Mapping[str, Any], patches: PatchGeometry, origin: str) -> None:
+    for key, own in (
+        ("patch_size", patches.patch),
+        ("merge_size", patches.merge),
+        ("temporal_patch_size", patches.temporal),
+    ):
+        if raw.get(key) not in (None, own):
+            raise MediaError(
+                f"{origin}: {key}={shown(raw[key])}, the model's encoder has {own}; take the file that belongs to the "
+                "model"
+            )

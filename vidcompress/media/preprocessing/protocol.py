@@ -1,0 +1,202 @@
+"""What answering needs of a processor, and transformers' own processors brought to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from PIL.Image import Image
+
+from vidcompress.adapters.families import FAMILIES, Family
+from vidcompress.errors import MediaError, one_line, shown
+from vidcompress.media.preprocessing.native_resolution import patch_times
+from vidcompress.media.video.frames import VideoFrames
+from vidcompress.media.video.paced_rule import PacedRule
+from vidcompress.media.video.sampling import FrameRule
+
+
+@runtime_checkable
+class MediaProcessor(Protocol):
+    """A processor that `VisualQA` can ask questions with.
+
+    `load_processor` returns one, and `adopted` makes one of a processor of transformers. One of your own needs these:
+
+    Attributes:
+        tokenizer: a transformers tokenizer.
+        image_token: placeholder of a picture in a prompt before it is written out; None where it takes none.
+        video_token: placeholder of a clip, likewise.
+        family: what is known of the family, for the line about a clip's times; None where nothing is.
+        frame_rule: which frames of a clip file are taken.
+    """
+
+    tokenizer: Any
+    image_token: Any
+    video_token: Any
+
+    @property
+    def family(self) -> Family | None:
+        """What is known of the family."""
+
+    @property
+    def frame_rule(self) -> FrameRule:
+        """Which frames of a clip file are taken."""
+
+    def __call__(self, text: list[str], images: Any = None, videos: Any = None) -> Mapping[str, Any]:
+        """Model inputs of prompts, padded on the left.
+
+        Args:
+            text: prompts, with one placeholder per picture and clip.
+            images: None, or a list of RGB pictures per prompt.
+            videos: None, or the clips of all prompts in order, as `VideoFrames`.
+
+        Returns:
+            What the model's `forward` takes.
+        """
+
+    def apply_chat_template(
+        self, conversation: list[Any], *, add_generation_prompt: bool | None = None
+    ) -> Any:
+        """A conversation as prompt text."""
+
+    def batch_decode(self, sequences: Any, *, skip_special_tokens: bool = False) -> list[str]:
+        """Texts of rows of ids."""
+
+    def as_seen(self, picture: Image, *, alone: bool = True) -> Image:
+        """What of a picture the model sees, to draw its tokens over."""
+
+    def view_times(self, clip: VideoFrames) -> tuple[float, ...]:
+        """Times of the views that a clip becomes, in seconds."""
+
+
+class AdoptedProcessor:
+    """A processor of transformers as a `MediaProcessor`.
+
+    Clips are read and sampled by `read_video`, and handed over with what their times follow from, so that the stock
+    processor samples nothing. Its video processors need torchvision.
+
+    Args:
+        stock: a `transformers.ProcessorMixin` with a tokenizer.
+        model_type: of the model's config.
+    """
+
+    def __init__(self, stock: Any, model_type: str) -> None:
+        self.stock, self.tokenizer, self._model_type = stock, stock.tokenizer, model_type
+        self.image_token = getattr(stock, "image_token", None)
+        self.video_token = getattr(stock, "video_token", None)
+
+    def __repr__(self) -> str:
+        return f"AdoptedProcessor({type(self.stock).__name__}, {self._model_type})"
+
+    @property
+    def family(self) -> Family | None:
+        """What is known of the family."""
+        return FAMILIES.get(self._model_type)
+
+    @property
+    def frame_rule(self) -> FrameRule:
+        """Which frames of a clip file are taken: as the family counts, with the numbers of the video processor."""
+        videos, family = getattr(self.stock, "video_processor", None), self.family
+        frames = getattr(videos, "num_frames", None)
+        if family is None or family.native is None:
+            return FrameRule(frames)
+        rules = family.native
+        fps = getattr(videos, "fps", None) or PacedRule.fps
+        return PacedRule(
+            frames, fps=fps if frames is None else None, multiple=rules.multiple, spread=rules.spread
+        )
+
+    def __call__(self, text: list[str], images: Any = None, videos: Any = None, **options: Any) -> Any:
+        """Model inputs of prompts, padded on the left.
+
+        Args:
+            text: prompts, with one placeholder per picture and clip.
+            images: None, or a list of RGB pictures per prompt.
+            videos: None, or clips as `VideoFrames`.
+            **options: of the stock processor.
+
+        Raises:
+            MediaError: the stock processor fails.
+        """
+        call: dict[str, Any] = {"padding": True, "return_tensors": "pt", **options}
+        if images is not None:
+            call["images"] = [group for group in images if group]
+        if videos is not None:
+            if getattr(self.stock, "video_processor", None) is None:
+                raise MediaError(
+                    f"videos: {type(self.stock).__name__} has no video processor, which needs torchvision; use "
+                    "vidcompress.load_processor"
+                )
+            call |= {
+                "videos": [clip.frames.cpu().numpy() for clip in videos],
+                "video_metadata": [_metadata(clip) for clip in videos],
+                "do_sample_frames": False,
+            }
+        side, self.tokenizer.padding_side = self.tokenizer.padding_side, "left"
+        try:
+            return self.stock(text=text, **call)
+        except (AttributeError, ImportError, TypeError, ValueError) as error:
+            raise MediaError(
+                f"{type(self.stock).__name__} does not take these pictures and clips ({one_line(error)}); use "
+                "vidcompress.load_processor"
+            ) from error
+        finally:
+            self.tokenizer.padding_side = side
+
+    def apply_chat_template(
+        self, conversation: list[Any], *, add_generation_prompt: bool | None = None, **options: Any
+    ) -> Any:
+        """A conversation as prompt text; `options` are those of the stock processor."""
+        start = add_generation_prompt is not False
+        return self.stock.apply_chat_template(conversation, add_generation_prompt=start, **options)
+
+    def batch_decode(self, sequences: Any, **options: Any) -> list[str]:
+        """Texts of rows of ids."""
+        texts: list[str] = self.tokenizer.batch_decode(sequences, **options)
+        return texts
+
+    def as_seen(self, picture: Image, *, alone: bool = True) -> Image:
+        """The picture itself: what a stock processor cuts off is not known."""
+        return picture
+
+    def view_times(self, clip: VideoFrames) -> tuple[float, ...]:
+        """Times of the views that a clip becomes, in seconds."""
+        temporal = getattr(getattr(self.stock, "video_processor", None), "temporal_patch_size", None) or 1
+        return patch_times(clip.times, int(temporal))
+
+
+def adopted(processor: Any, model_type: str) -> Any:
+    """The processor as a `MediaProcessor`; one that is none already is adopted.
+
+    Args:
+        processor: of `load_processor`, of transformers, or of your own.
+        model_type: of the model's config.
+
+    Raises:
+        MediaError: it is no processor.
+    """
+    if isinstance(processor, MediaProcessor):
+        return processor
+    from transformers.processing_utils import ProcessorMixin
+
+    if isinstance(processor, ProcessorMixin) and getattr(processor, "tokenizer", None) is not None:
+        return AdoptedProcessor(processor, model_type)
+    raise MediaError(
+        f"processor={shown(processor)}: must be one that vidcompress.load_processor(model) returned, a processor of "
+        "transformers with a tokenizer, or meet vidcompress.media.MediaProcessor"
+    )
+
+
+def _metadata(clip: VideoFrames) -> dict[str, Any]:
+    """What transformers wants to know of sampled frames."""
+    fps = clip.fps if clip.fps > 0 else 24.0
+    places = [int(place) for place in np.round(np.asarray(clip.times) * fps)]
+    height, width = (int(side) for side in clip.frames.shape[1:3])
+    return {
+        "total_num_frames": clip.total_frames,
+        "fps": fps,
+        "frames_indices": places,
+        "duration": clip.duration,
+        "height": height,
+        "width": width,
+    }
