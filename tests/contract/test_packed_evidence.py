@@ -67,7 +67,7 @@ def window_order(model: Any, grids: Tensor) -> Tensor:
 
 
 def expected(model: Any, inputs: dict[str, Any], block: int, *, ordered: bool = True) -> Tensor:
-    """(token,) attention received of all visuals: of each patch summed over queries and divided by those of its view."""
+    """(token,) attention received: of each patch summed over queries and divided by the number of those of its view."""
     maps = eager_maps(model, inputs)[block]
     of_patches = torch.cat([of_segment.mean(0).sum(0) for of_segment in maps])
     grids = pixels_of(inputs)[1]
