@@ -281,8 +281,8 @@ class VisualQA:
             config: a whole configuration, instead of all other arguments.
             retention_ratio: new share; with neither this nor `max_tokens` the budget stays.
             max_tokens: new number of tokens.
-            **options: `policy`, `separators`, `positions`, `max_views`, `max_patches`, `encoder_saving`, `view_text`, and options of
-                the method.
+            **options: `policy`, `separators`, `positions`, `max_views`, `max_patches`, `encoder_saving`, `view_text`,
+                and options of the method.
 
         Raises:
             ArgumentError: an argument is not allowed.
