@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -159,12 +160,12 @@ def test_without_companions_it_is_another_model(monkeypatch: pytest.MonkeyPatch)
     model = model_of("qwen3_vl", "eager")
     inputs = mrope_inputs(model, SCENES["ragged"])
     true = Companions.add
-    monkeypatch.setattr(Companions, "add", lambda self, level, hidden, columns: hidden)
+    monkeypatch.setattr(Companions, "add", lambda self, level, hidden, *where: hidden)
     assert apart(model, inputs, "fastv")[0] > 1e-3
 
-    def of_the_first_columns(self: Companions, level: int, hidden: Tensor, columns: Any) -> Tensor:
+    def of_the_first_columns(self: Companions, level: int, hidden: Tensor, *where: Tensor) -> Tensor:
         first = torch.arange(hidden.shape[1]).expand(hidden.shape[:2])
-        return true(self, level, hidden, columns if columns is None else first)
+        return true(self, level, hidden, *((first, where[1]) if where else ()))
 
     monkeypatch.setattr(Companions, "add", of_the_first_columns)
     assert apart(model, inputs, "fastv")[0] > 1e-3
@@ -415,6 +416,56 @@ def test_companions_go_to_the_columns_that_are_left() -> None:
     level = torch.arange(1.0, 5.0)[:, None].expand(4, 3)
     hidden = torch.zeros(2, 4, 3)
     companions = Companions(visual, [level])
-    assert companions.add(0, hidden, None)[..., 0].tolist() == [[0, 1, 2, 0], [3, 0, 0, 4]]
-    columns = torch.tensor([[0, 2, 2], [3, 0, 1]])
-    assert companions.add(0, hidden[:, :3], columns)[..., 0].tolist() == [[0, 2, 2], [4, 3, 0]]
+    assert companions.add(0, hidden)[..., 0].tolist() == [[0, 1, 2, 0], [3, 0, 0, 4]]
+    columns, there = torch.tensor([[0, 2, 2], [3, 0, 1]]), torch.tensor([[0, 1, 1], [0, 1, 0]]).bool()
+    assert companions.add(0, hidden[:, :3], columns, there)[..., 0].tolist() == [[0, 2, 2], [0, 3, 0]]
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_merged_tokens_take_the_companions_of_their_centres(
+    scene: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SparseVLM sends the means of what it leaves out; each counts as the token in the middle of its cluster."""
+    model = model_of("qwen3_vl")
+    compressed = compress_inputs(model, mrope_inputs(model, SCENES[scene]), "sparsevlm", retention_ratio=0.6)
+    seen: dict[int, Any] = {}
+    true = Companions.add
+
+    def add(self: Companions, level: int, hidden: Tensor, *where: Tensor) -> Tensor:
+        seen[level] = where
+        return true(self, level, hidden, *where)
+
+    monkeypatch.setattr(Companions, "add", add)
+    logits(model, compressed)
+    plan = compressed.inside.plan
+    merged = sum(count for _, count in plan.tokens_from(1))
+    assert merged and set(seen) == {0, 1} and not seen[0]
+    columns, there = seen[1]
+    marked = torch.zeros(plan.real.shape, dtype=torch.int64).scatter_add(1, columns, there.long())
+    assert torch.equal(marked > 0, plan.outcome.kept[1] & plan.visual)
+    assert marked.sum(1).tolist() == plan.tokens_in(1)
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("method", INSIDE)
+def test_half_precision(method: str, autocast: bool) -> None:
+    """In bfloat16 and under autocast; answers do not depend on the call, and companions still count."""
+    model = model_of("qwen3_vl") if autocast else copy.deepcopy(model_of("qwen3_vl")).to(torch.bfloat16)
+    inputs = mrope_inputs(model, SCENES["ragged"])
+    if not autocast:
+        inputs = {k: v.to(torch.bfloat16) if v.is_floating_point() else v for k, v in inputs.items()}
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        compressed = compress_inputs(model, inputs, method, retention_ratio=0.6)
+        first, second = logits(model, compressed), logits(model, compressed)
+    assert first.dtype == torch.bfloat16 and bool(first.isfinite().all())
+    assert torch.equal(first, second)
+
+
+def test_names_of_transformers_that_are_leaned_on() -> None:
+    decoder = model_of("qwen3_vl").model.language_model
+    parameters = inspect.signature(type(decoder).forward).parameters
+    assert {"visual_pos_masks", "deepstack_visual_embeds"} <= set(parameters)
+    attention = decoder.layers[0].self_attn
+    assert attention.q_norm.weight.shape == attention.k_norm.weight.shape == (attention.head_dim,)
+    turned = decoder.rotary_emb(torch.zeros(2, 5, 32), torch.arange(5).expand(3, 2, 5))
+    assert [tuple(part.shape) for part in turned] == [(2, 5, attention.head_dim)] * 2

@@ -7,29 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from cases import CASES, SCENES
+from device_questions import CountSyncs
 from tiny_models import ANYRES_MAX, Scene, batch, tiny_model
 from vidcompress.session import compress as session
 from vidcompress.session.compress import compress_inputs
-
-ASKING = {"aten._local_scalar_dense.default", "aten.nonzero.default", "aten.masked_select.default"}
-
-
-class CountSyncs(TorchDispatchMode):
-    """Counts operations whose result the host must wait for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = str(func)
-        masks = args[1] if name == "aten.index.Tensor" else ()
-        if name in ASKING or any(i is not None and i.dtype == torch.bool for i in masks):
-            self.seen[name] += 1
-        return func(*args, **(kwargs or {}))
 
 
 def syncs(method: str, family: str, modality: str, what: Any) -> Counter[str]:

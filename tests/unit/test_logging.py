@@ -134,7 +134,7 @@ def test_nothing_is_formatted_where_the_level_is_off(qa: VisualQA, monkeypatch: 
 def test_logging_asks_the_device_for_nothing(
     method: str, family: str, modality: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from contract.test_no_sync import CountSyncs
+    from device_questions import CountSyncs
 
     model = tiny_model(family)
     inputs = batch(model, [SCENES[family, modality]])

@@ -23,21 +23,24 @@ class Companions:
         order = visual.flatten().to(torch.int64).cumsum(dim=0) - 1
         self._number = order.clamp(min=0).view(visual.shape)
 
-    def add(self, level: int, hidden: Tensor, columns: Tensor | None) -> Tensor:
+    def add(
+        self, level: int, hidden: Tensor, columns: Tensor | None = None, there: Tensor | None = None
+    ) -> Tensor:
         """Add the companions of a level.
 
         Args:
             level: number of the layer that gave out the states.
             hidden: (b, n, D).
             columns: (b, n) int64, for each entry its column in the shortened prompt; None where they are all.
+            there: (b, n) bool, visual entries that are left; what stands in for padding is none.
 
         Returns:
             (b, n, D), a new tensor.
         """
-        visual, number = self._visual.to(hidden.device), self._number.to(hidden.device)
+        visual = (self._visual if there is None else there).to(hidden.device)
+        number = self._number.to(hidden.device)
         if columns is not None:
-            columns = columns.to(hidden.device)
-            visual, number = visual.gather(1, columns), number.gather(1, columns)
+            number = number.gather(1, columns.to(hidden.device))
         companions = self.levels[level].to(hidden.device, hidden.dtype)
         added = hidden + companions.index_select(0, number.flatten()).view(hidden.shape)
         return torch.where(visual[:, :, None], added, hidden)

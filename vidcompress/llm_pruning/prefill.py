@@ -108,8 +108,9 @@ class Prefill:
         if self.companions is None or layer >= len(self.companions.levels):
             return None
         sequence = self.at(layer)
-        columns = None if sequence is None else sequence.columns
-        return self.companions.add(layer, hidden, columns)
+        if sequence is None:
+            return self.companions.add(layer, hidden)
+        return self.companions.add(layer, hidden, sequence.columns, sequence.visual)
 
 
 def start(plan: PruningPlan, hidden: Tensor, kwargs: dict[str, Any]) -> Prefill:
