@@ -335,7 +335,7 @@ def test_columns_are_named_in_the_callers_prompt(model: Any) -> None:
         short_of(model, {**inputs, "logits_to_keep": torch.tensor([ids.index(20)])})
 
 
-def around(self: Any, visual: Any, row: Tensor, runs: Sequence[range]) -> list[list[range]]:
+def around(row: Tensor, runs: Sequence[range]) -> list[list[range]]:
     """The token before and the one behind each run."""
     return [[range(run.start - 1, run.start), range(run.stop, run.stop + 1)] for run in runs]
 
@@ -343,7 +343,7 @@ def around(self: Any, visual: Any, row: Tensor, runs: Sequence[range]) -> list[l
 def test_pruning_inside_goes_on_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A budget that leaves a picture nothing: what prunes inside Qwen2.5-VL finds the tokens of the clip behind it."""
     model = mrope_model("qwen2_5_vl")
-    monkeypatch.setattr(MropeAdapter, "view_text", around)
+    monkeypatch.setattr(MropeAdapter, "_view_text", property(lambda self: around))
     small, big = ("image", (1, 4, 4)), ("video", (6, 8, 8))
     inputs = mrope_inputs(model, [[5, small, 6, big, 7, 8]])
     both, budget = "uniform+fastv:before_ratio=0.1", {"max_tokens": 8, "retention_ratio": None}
@@ -389,9 +389,10 @@ def test_families_that_name_none_refuse(family: str) -> None:
 def test_columns_that_are_no_text_of_one_run_are_refused(
     model: Any, wrong: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(MropeAdapter, "view_text", lambda self, visual, row, runs: wrong)
+    monkeypatch.setattr(MropeAdapter, "_view_text", property(lambda self: lambda row, runs: wrong))
     with pytest.raises(
-        UnsupportedInputError, match=r"MropeAdapter.view_text must give for each of the 3 runs of video 0"
+        UnsupportedInputError,
+        match=r"view_text of a Visual of MropeAdapter must give for each of the 3 runs of video 0",
     ):
         short_of(model, inputs_of(model, mark=()))
 
