@@ -392,7 +392,7 @@ def test_columns_that_are_no_text_of_one_run_are_refused(
     monkeypatch.setattr(MropeAdapter, "_view_text", property(lambda self: lambda row, runs: wrong))
     with pytest.raises(
         UnsupportedInputError,
-        match=r"view_text of a Visual of MropeAdapter must give for each of the 3 runs of video 0",
+        match="of MropeAdapter must give for each of the 3 runs of video 0",
     ):
         short_of(model, inputs_of(model, mark=()))
 
