@@ -76,7 +76,7 @@ class MropeAdapter(Adapter):
         images = self._split(inputs.get("pixel_values"), inputs.get("image_grid_thw"))
         clips = self._split(inputs.get("pixel_values_videos"), inputs.get("video_grid_thw"))
         return (
-            [Visual("image", image_layout(grid, newline=False), pixels, grid) for pixels, grid in images],
+            [self._picture(pixels, grid) for pixels, grid in images],
             [self._clip(pixels, grid) for pixels, grid in clips],
         )
 
@@ -88,15 +88,19 @@ class MropeAdapter(Adapter):
         for part, (frames, height, width) in zip(parts, grids.tolist(), strict=True):
             yield part.unflatten(0, (frames, height * width)), (height // MERGE, width // MERGE)
 
+    def _picture(self, pixels: Tensor, grid: tuple[int, int]) -> Visual:
+        return Visual("image", image_layout(grid, newline=False), pixels, grid, view_text=self._view_text)
+
     def _clip(self, pixels: Tensor, grid: tuple[int, int]) -> Visual:
         frames, length = pixels.shape[0], grid[0] * grid[1]
         runs = (length,) * frames if self.deep_levels else None  # a timestamp stands before each frame
-        return Visual("video", video_layout(frames, grid, "none"), pixels, grid, runs=runs)
+        layout = video_layout(frames, grid, "none")
+        return Visual("video", layout, pixels, grid, runs=runs, view_text=self._view_text)
 
-    def view_text(
-        self, visual: Visual, row: Tensor, runs: Sequence[range]
-    ) -> Sequence[Sequence[range]] | None:
-        return text_between_runs(row, runs) if self.deep_levels else None
+    @property
+    def _view_text(self) -> Any:
+        """Times of frames, between their runs."""
+        return text_between_runs if self.deep_levels else None
 
     def encode(
         self,

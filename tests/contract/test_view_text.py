@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import pytest
@@ -23,6 +23,7 @@ from vidcompress import (
 )
 from vidcompress.adapters import text_between_runs
 from vidcompress.adapters.base import ADAPTERS, register_adapter
+from vidcompress.adapters.llava_onevision import LlavaOnevisionAdapter
 from vidcompress.core.budget import VisualBudget
 from vidcompress.core.method import Method
 from vidcompress.core.selection import Selection
@@ -335,7 +336,7 @@ def test_columns_are_named_in_the_callers_prompt(model: Any) -> None:
         short_of(model, {**inputs, "logits_to_keep": torch.tensor([ids.index(20)])})
 
 
-def around(self: Any, visual: Any, row: Tensor, runs: Sequence[range]) -> list[list[range]]:
+def around(row: Tensor, runs: Sequence[range]) -> list[list[range]]:
     """The token before and the one behind each run."""
     return [[range(run.start - 1, run.start), range(run.stop, run.stop + 1)] for run in runs]
 
@@ -343,7 +344,7 @@ def around(self: Any, visual: Any, row: Tensor, runs: Sequence[range]) -> list[l
 def test_pruning_inside_goes_on_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A budget that leaves a picture nothing: what prunes inside Qwen2.5-VL finds the tokens of the clip behind it."""
     model = mrope_model("qwen2_5_vl")
-    monkeypatch.setattr(MropeAdapter, "view_text", around)
+    monkeypatch.setattr(MropeAdapter, "_view_text", property(lambda self: around))
     small, big = ("image", (1, 4, 4)), ("video", (6, 8, 8))
     inputs = mrope_inputs(model, [[5, small, 6, big, 7, 8]])
     both, budget = "uniform+fastv:before_ratio=0.1", {"max_tokens": 8, "retention_ratio": None}
@@ -389,9 +390,10 @@ def test_families_that_name_none_refuse(family: str) -> None:
 def test_columns_that_are_no_text_of_one_run_are_refused(
     model: Any, wrong: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(MropeAdapter, "view_text", lambda self, visual, row, runs: wrong)
+    monkeypatch.setattr(MropeAdapter, "_view_text", property(lambda self: lambda row, runs: wrong))
     with pytest.raises(
-        UnsupportedInputError, match=r"MropeAdapter.view_text must give for each of the 3 runs of video 0"
+        UnsupportedInputError,
+        match="of MropeAdapter must give for each of the 3 runs of video 0",
     ):
         short_of(model, inputs_of(model, mark=()))
 
@@ -425,3 +427,40 @@ def test_a_configuration_holds_it() -> None:
     assert CompressionConfig.from_dict(config.to_dict()) == config != config.replace(view_text="keep")
     old = {name: value for name, value in config.to_dict().items() if name != "view_text"}
     assert CompressionConfig.from_dict(old).view_text == CompressionConfig("random", 0.5).view_text == "keep"
+
+
+@pytest.mark.parametrize("pad", ["left", "right"])
+def test_positions_of_one_axis(pad: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OneVision, with text around its pictures: `original` leaves gaps where text left, `contiguous` none."""
+    model = tiny_model("llava_onevision")
+    visuals = LlavaOnevisionAdapter.visuals
+
+    def with_text(self: Any, inputs: Any) -> Any:
+        return tuple([replace(one, view_text=around) for one in part] for part in visuals(self, inputs))
+
+    monkeypatch.setattr(LlavaOnevisionAdapter, "visuals", with_text)
+    size = ("image", (56, 56))
+    inputs = dict(batch(model, [Scene((size, size)), Scene((size,))]))
+    if pad == "right":
+        lengths = inputs["attention_mask"].sum(1).tolist()
+        for key in ("input_ids", "attention_mask"):
+            inputs[key] = torch.stack([r.roll(int(n), 0) for r, n in zip(inputs[key], lengths, strict=True)])
+    ids, real = inputs["input_ids"], inputs["attention_mask"].bool()
+    budget: Any = {"max_tokens": 1, "retention_ratio": None}
+    got = {p: short_of(model, inputs, "uniform", positions=p, **budget) for p in ("original", "contiguous")}
+    assert [visual.kept for visual in got["original"].report.visuals] == [1, 0, 1]
+    assert got["original"].report.view_text_dropped == 2
+    alone = (ids == model.config.image_token_id)[0].nonzero().flatten().tolist()
+    half = len(alone) // 2
+    survives = real.clone()
+    survives[0, alone] = False
+    survives[0, alone[int(got["original"].report.visuals[0].kept_positions)]] = True
+    survives[0, [alone[half] - 1, alone[-1] + 1]] = False  # around the second
+    columns = survives[0].nonzero().flatten()
+    first = int(real[0].nonzero()[0])
+    for policy, short in got.items():
+        there = short["attention_mask"][0].bool()
+        assert short["input_ids"][0, there].tolist() == ids[0, columns].tolist()
+        expected = columns - first if policy == "original" else torch.arange(len(columns))
+        places = short.get("position_ids", short["attention_mask"].cumsum(-1) - 1)
+        assert places[0, there].tolist() == expected.tolist()

@@ -76,6 +76,10 @@ OPTIONS = [
     ),
     *(Row(GLOBALCOM2, "gate", value, "gate must be a number, got ") for value in NO_NUMBERS),
     *(Row(GLOBALCOM2, "gate", value, "gate must be a number of at least 1, got ") for value in (0.9, -2, math.inf)),
+    *(
+        Row(GLOBALCOM2, "tiles", value, "tiles must be an integer from 1 to 144, got ")
+        for value in (0, -4, 145, 1.5, True, "4", None, math.nan)
+    ),
     *(Row(GLOBALCOM2, "alpha", value, "alpha must be a number, got ") for value in NO_NUMBERS),
     *(Row(GLOBALCOM2, "alpha", value, "alpha must be a number from 0") for value in (-0.1, 1.1, math.nan)),
     Row(GLOBALCOM2, "allocation", "unifrom", "did you mean 'uniform'?"),

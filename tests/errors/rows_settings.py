@@ -137,6 +137,10 @@ def settings_rows(call: str) -> list[Row]:
         Row(call, "tua", 5, "has no option 'tua'; known: allocation", names="tua", says="'tua'"),
         Row(call, "tau", 0, "tau must be a number above 0, got 0"),
         Row(call, "alpha", math.nan, "alpha must be a number from 0", others={"tau": 5}),
+        *(
+            Row(call, "tiles", value, "tiles must be an integer from 1 to 144, got ")
+            for value in (0, 145, 1.5, True)
+        ),
     ]
 
 

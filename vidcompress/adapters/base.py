@@ -40,6 +40,9 @@ class Visual:
         may_defer: whether only features of tokens that are sent will be read, so that `encode` may leave the projector
             to `VisualTokens.rows`, which runs it on those alone.
         runs: lengths of its runs of placeholders, in order; they sum to the full length of the layout. None: one run.
+        view_text: text that belongs to its views, such as the time of each frame: from the ids (column,) of its prompt
+            and the columns of its runs, for each run ranges of columns of its text, () where it has none. None: the
+            family names no such text. `text_between_runs` finds it where it stands between the runs.
     """
 
     modality: Modality
@@ -50,6 +53,7 @@ class Visual:
     preset: Preset | None = None
     may_defer: bool = False
     runs: tuple[int, ...] | None = None
+    view_text: Callable[[Tensor, Sequence[range]], Sequence[Sequence[range]]] | None = None
 
     @property
     def placeholder_runs(self) -> tuple[int, ...]:
@@ -184,23 +188,6 @@ class Adapter(ABC):
         return {
             key: encoded_visuals(parts, deep.get(key, ()), traits.container) for key, parts in rows.items()
         }
-
-    def view_text(
-        self, visual: Visual, row: Tensor, runs: Sequence[range]
-    ) -> Sequence[Sequence[range]] | None:
-        """Text of the prompt that belongs to the views of an image or a video, such as the time of each frame.
-
-        Args:
-            visual: the image or the video.
-            row: (column,) int64 ids of its prompt without padding, on the CPU.
-            runs: columns of each of its runs of placeholders, in order.
-
-        Returns:
-            For each run the columns of its text as ranges, () where it has none; they may lie before, between and
-            behind the runs, and hold no placeholder. None: the family names no such text. `text_between_runs` finds it
-            where it stands between the runs.
-        """
-        return None
 
     def projected_rows(self, layout: Layout) -> int:
         """How many rows go through the projector for an image or a video: every patch of its views.

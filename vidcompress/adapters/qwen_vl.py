@@ -13,13 +13,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from vidcompress.adapters.base import Visual, register_adapter
+from vidcompress.adapters.base import register_adapter
 from vidcompress.adapters.packed import PackedAdapter
 from vidcompress.adapters.packed.probe import Grid
 from vidcompress.adapters.stock import stock_positions
 from vidcompress.adapters.traits import Traits
 from vidcompress.checks import is_number
-from vidcompress.core.prompt import text_between_runs
 from vidcompress.errors import UnsupportedInputError, shown
 
 
@@ -76,6 +75,3 @@ class Qwen3VLAdapter(Qwen2VLAdapter):
     def traits(self) -> Traits:
         levels = len(self.model.config.vision_config.deepstack_visual_indexes)
         return replace(super().traits, deep_levels=levels)
-
-    def view_text(self, visual: Visual, row: Tensor, runs: Sequence[range]) -> Sequence[Sequence[range]]:
-        return text_between_runs(row, runs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import takewhile
 from typing import Literal
@@ -28,6 +28,7 @@ class Span:
             belongs to the visual; it is cut only where `Prompt.without` is asked to.
         modality: `image` or `video`.
         number: index of the image, or of the video, in the batch.
+        key: modality and number, which name the visual within the batch.
         start: column of the first placeholder.
         stop: column behind the last placeholder.
         length: N, number of placeholders.
@@ -36,19 +37,16 @@ class Span:
     runs: tuple[range, ...]
     modality: Modality
     number: int
+    key: tuple[Modality, int] = field(init=False)
     start: int = field(init=False)
     stop: int = field(init=False)
     length: int = field(init=False)
 
     def __post_init__(self) -> None:
         """Read what the runs say, once."""
+        self.key = self.modality, self.number
         self.start, self.stop = self.runs[0].start, self.runs[-1].stop
         self.length = sum(map(len, self.runs))
-
-    @property
-    def key(self) -> tuple[Modality, int]:
-        """Modality and number, which name the visual within the batch."""
-        return self.modality, self.number
 
     @cached_property
     @outside_caller_modes
@@ -90,6 +88,7 @@ class Prompt:
         padding: the id that fills its padding; None without any.
         dropped: for each row the columns of the padded tensor, ascending, of text that `without` left out; () of a
             whole prompt.
+        dropped_until: columns of the padded tensor up to the last of these; 0 of a whole prompt.
     """
 
     rows: list[Tensor]
@@ -98,11 +97,7 @@ class Prompt:
     pad_right: bool
     padding: int | None = None
     dropped: tuple[tuple[int, ...], ...] = ()
-
-    @property
-    def dropped_until(self) -> int:
-        """Columns of the padded tensor up to the last that `without` left out; 0 of a whole prompt."""
-        return max((columns[-1] + 1 for columns in self.dropped if columns), default=0)
+    dropped_until: int = 0
 
     @outside_caller_modes
     def without(self, texts: Sequence[Sequence[range]]) -> Prompt:
@@ -123,7 +118,8 @@ class Prompt:
             columns.append(where[stays])
             spans.append([span.moved([before[run.start] for run in span.runs]) for span in placed])
             dropped.append(tuple(where[~stays].tolist()))
-        return replace(self, rows=rows, columns=columns, spans=spans, dropped=tuple(dropped))
+        until = max((left[-1] + 1 for left in dropped if left), default=0)
+        return Prompt(rows, columns, spans, self.pad_right, self.padding, tuple(dropped), until)
 
 
 @outside_caller_modes
@@ -178,7 +174,7 @@ def parse_prompt(
 
 
 def text_between_runs(row: Tensor, runs: Sequence[range], after: int = 1) -> list[list[range]]:
-    """Text of each run of a visual whose runs are told apart by text, such as `<1.5 seconds>` before every frame.
+    """Text of each run of a visual whose runs have text between them, such as `<1.5 seconds>` before every frame.
 
     Between two runs all text belongs to them: the first `after` tokens to the run before, the others to the run behind.
     The first run's begins where the second's first token stands before it, unless that is further than the longest of
@@ -190,7 +186,7 @@ def text_between_runs(row: Tensor, runs: Sequence[range], after: int = 1) -> lis
         after: tokens right behind a run that belong to it, such as an end of vision.
 
     Returns:
-        For each run the ranges of columns of its text, as `Adapter.view_text` gives them.
+        For each run the ranges of columns of its text, as `Visual.view_text` gives them.
     """
     if len(runs) < 2:
         return [[] for _ in runs]

@@ -132,8 +132,6 @@ class VisualReport:
         note: str | None = None,
         spared: int = 0,
         allotment: Allotment | None = None,
-        view_text: int = 0,
-        view_text_dropped: int = 0,
     ) -> VisualReport:
         """Report of a selection; reads nothing from the device.
 
@@ -145,16 +143,13 @@ class VisualReport:
             note: a remark for the caller.
             spared: views that were not encoded.
             allotment: what the method wanted each view to have, on any device.
-            view_text: tokens of text that belong to its views.
-            view_text_dropped: how many of these were left out.
 
         Raises:
             ArgumentError: `source` is not one-dimensional.
         """
         if not isinstance(source, Tensor) or source.ndim != 1:
             raise ArgumentError(f"source must have shape (K,), got {shown(source)}; pass a tensor")
-        text = int(view_text), int(view_text_dropped)
-        return cls(layout, source.detach(), int(budget), int(row), note, int(spared), allotment, *text)
+        return cls(layout, source.detach(), int(budget), int(row), note, int(spared), allotment)
 
     @property
     def modality(self) -> Modality:

@@ -115,6 +115,7 @@ class GlobalCom2(ScoredMethod):
             raise ArgumentError(
                 f"tiles must be an integer from 1 to {MOST_TILES}, got {shown(self.tiles)}; 1 leaves a view whole"
             )
+        object.__setattr__(self, "one_pass", self.tiles == 1)
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
         """The one attention quantity that the scores start from; none where they start from distances."""
@@ -126,33 +127,11 @@ class GlobalCom2(ScoredMethod):
         """Where the scores start from distances: of every clip, and of pictures without attention evidence."""
         return modality == "video" or not self.needs(modality, has_cls)
 
-    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """As every scored method; an image that is one view by its tiles, if there are several."""
-        cut = self._cut(tokens)
-        return _of_tiles(super().select(cut, budget), tokens, cut)
-
-    def select_batch(
-        self, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
-    ) -> list[Selection]:
-        """As every scored method, tiles and crops side by side."""
-        cut = [self._cut(one) for one in tokens]
-        chosen = super().select_batch(cut, budgets)
-        return [_of_tiles(one, *pair) for one, *pair in zip(chosen, tokens, cut, strict=True)]
-
-    def _cut(self, tokens: VisualTokens) -> VisualTokens:
-        """The same tokens in the layout of their tiles; themselves where they are not cut."""
-        tiled = tiled_layout(tokens.layout, int(self.tiles))
-        if tiled is None:
-            return tokens
-        cut = copy.copy(tokens)  # features that wait for the projector go on waiting
-        cut.layout = tiled
-        return cut
-
     def commander_and_local(self, tokens: VisualTokens) -> tuple[Commander, Tensor]:
         """The two scores behind all others: the commander's, and (N,) each token's within its own view."""
         layout = tokens.layout
         local = self._attention_evidence(tokens)
-        if local is None and is_tiled(layout):
+        if local is None and self.tiles > 1 and is_tiled(layout):
             # The commander compares with the mean of the view, as it would uncut.
             far = distances(tokens.features, layout, whole=True)
             return commander_of_image(far.view if far.whole is None else far.whole, layout), far.view
@@ -165,11 +144,16 @@ class GlobalCom2(ScoredMethod):
         return commander_of_image(local, layout), local
 
     def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Allotment]:
-        """Token scores (N,) float32 or better, and tokens wanted per view: N_j r_j, with the commander's S_j."""
+        """Token scores (N,) float32 or better, and tokens wanted per view or tile: N_j r_j, by the commander's S."""
+        tiles = None if self.tiles == 1 else tiled_layout(tokens.layout, int(self.tiles))
+        if tiles is not None:
+            tokens = copy.copy(tokens)  # not `replace`: features that wait for the projector go on waiting
+            tokens.layout = tiles
         layout = tokens.layout
         commander, local = self.commander_and_local(tokens)
         scores = token_scores(commander.tokens, local, layout, score=self.score, alpha=self.alpha)
-        return scores, self._allotment(commander, layout, budget)
+        allotment = self._allotment(commander, layout, budget)
+        return scores, allotment if tiles is None else replace(allotment, tiles=tiles)
 
     def scores_batch(
         self, batch: RaggedBatch, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
@@ -182,8 +166,7 @@ class GlobalCom2(ScoredMethod):
         if far and batch.layout.modality == "video" and self.allocation != "topk":
             commander, local, allotment = self._of_clips(tokens, budgets)
         else:
-            together = far and not any(is_tiled(one.layout) for one in tokens)
-            pairs = self._pairs(tokens) if together else [self.commander_and_local(one) for one in tokens]
+            pairs = self._pairs(tokens) if far else [self.commander_and_local(one) for one in tokens]
             of_views = [
                 self._allotment(of_visual, one.layout, budget)
                 for (of_visual, _), one, budget in zip(pairs, tokens, budgets, strict=True)
@@ -338,13 +321,6 @@ def gated_views(commander: Commander, layout: Layout, needed: float, policy: Pol
     place = torch.arange(len(crops), device=order.device)
     stays = torch.zeros_like(live).index_copy(0, order, (held < needed) | (place == 0))
     return stays & live | ~live
-
-
-def _of_tiles(selection: Selection, tokens: VisualTokens, cut: VisualTokens) -> Selection:
-    """The selection, its allotment with the tiles that it speaks of; as it is where nothing was cut."""
-    if cut is tokens or selection.allotment is None:
-        return selection
-    return replace(selection, allotment=replace(selection.allotment, tiles=cut.layout))
 
 
 def redistribute(weights: Tensor, gate: Tensor, crops: Tensor) -> Tensor:

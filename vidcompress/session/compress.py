@@ -31,10 +31,10 @@ from vidcompress.llm_pruning.plan import plan_pruning
 from vidcompress.loading.versions import beyond_tested
 from vidcompress.session.columns import ShortColumns
 from vidcompress.session.generation_options import inferred_mask, pad_token_id
-from vidcompress.session.inputs import CompressedInputs, SentFeatures, check_inputs, join_on_one_device
+from vidcompress.session.inputs import CompressedInputs, check_inputs, row_features
 from vidcompress.session.prompt import full_positions, questions, served_positions, splice
 from vidcompress.session.view_skipping import encode_new_frames, encode_worthy_crops
-from vidcompress.session.view_text import texts_of_views, texts_without_view, total_length
+from vidcompress.session.view_text import Texts, texts_of_views, texts_without_view, total_length
 
 
 def compress_inputs(
@@ -143,7 +143,9 @@ def compress_with(
     if mask is None and for_generate:
         mask = inferred_mask(adapter.model, ids)
     prompt = parse_prompt(ids, mask, placeholders, runs)
-    texts = texts_of_views(adapter, prompt, visuals, settings)
+    texts: dict[tuple[str, int], Texts] = {}
+    if settings.view_text == "drop" or any(visual.view_text for visual in visuals.values()):
+        texts = texts_of_views(adapter, prompt, visuals, settings)
     asked = questions(prompt)
     visuals = {key: replace(visual, question=asked[key]) for key, visual in visuals.items()}
     plans = _plans(prompt, visuals, settings)
@@ -159,11 +161,11 @@ def compress_with(
                 if len(visual.placeholder_runs) > 1
             }
             kept = {key: selection.source(tokens[key].layout) for key, selection in selections.items()}
-            gone = texts_without_view(prompt, texts, kept) if settings.view_text == "drop" else {}
+            gone = texts_without_view(prompt, texts, kept) if settings.view_text == "drop" and texts else {}
         with phase(timings, "encode", device):
             sent = _projected(tokens, selections)
         with phase(timings, "compress", device):
-            features = _row_features(adapter, prompt, tokens, selections, sent)
+            features = row_features(adapter, prompt, tokens, selections, sent)
     original = settings.resolved_positions == "original"
     if any(gone.values()):
         prompt = prompt.without([[text for span in s for text in gone[span.key]] for s in prompt.spans])
@@ -199,9 +201,10 @@ def compress_with(
                 note=budget_note(plans[key], layout, settings.method.uses_budget, spared),
                 spared=len(layout.views) - len(tokens[key].layout.views) + spared,
                 allotment=selections[key].allotment,
-                view_text=total_length(texts[key]),
-                view_text_dropped=total_length(gone.get(key, ())),
             )
+            if texts:
+                visual.view_text = total_length(texts[key])
+                visual.view_text_dropped = total_length(gone.get(key, ()))
             report.visuals.append(visual)
     pruning = None
     if plan is not None:
@@ -297,29 +300,3 @@ def _projected(
         return {}
     rows = LazyTokens.rows_of(list(late.values()), [selections[key].index for key in late])
     return dict(zip(late, rows, strict=True))
-
-
-def _row_features(
-    adapter: Adapter,
-    prompt: Prompt,
-    tokens: Mapping[tuple[str, int], VisualTokens],
-    selections: Mapping[tuple[str, int], Selection],
-    sent: Mapping[tuple[str, int], Tensor],
-) -> SentFeatures:
-    """One (k, D) tensor per prompt row and key of `sent_as`, visuals in the order of the prompt; companions alike."""
-    features = SentFeatures({}, {})
-    for spans in prompt.spans:
-        by_key: dict[str, list[tuple[str, int]]] = {}
-        for span in spans:
-            by_key.setdefault(adapter.sent_as[span.modality], []).append(span.key)
-        for name, keys in by_key.items():
-            parts = [sent[key] if key in sent else selections[key].gather(tokens[key]) for key in keys]
-            features.rows.setdefault(name, []).append(join_on_one_device(parts))
-            deep_keys = [key for key in keys if tokens[key].deep]
-            levels = zip(*(selections[key].companions(tokens[key]) for key in deep_keys), strict=True)
-            deep = features.deep.setdefault(name, [])
-            for number, level in enumerate(levels):
-                if number == len(deep):
-                    deep.append([])
-                deep[number].append(join_on_one_device(level))
-    return features

@@ -15,7 +15,10 @@ from vidcompress.adapters.base import Adapter
 from vidcompress.checks import device as check_device
 from vidcompress.checks import flag, is_whole
 from vidcompress.core.config import CompressionConfig
+from vidcompress.core.prompt import Prompt
 from vidcompress.core.report import Report
+from vidcompress.core.selection import Selection
+from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import ArgumentError, CompressionStateError, UnsupportedInputError, shown
 from vidcompress.llm_pruning.cache_names import cache_name, given_cache
 from vidcompress.llm_pruning.hooks import Pruning
@@ -44,8 +47,35 @@ class SentFeatures:
 
 
 def join_on_one_device(parts: Sequence[Tensor]) -> Tensor:
-    """Parts of one prompt row, one after the other, on the device of the first; a single one as it is."""
-    return parts[0] if len(parts) == 1 else torch.cat([part.to(parts[0].device) for part in parts])
+    """Parts of one prompt row, one after the other, on the device of the first."""
+    return torch.cat([part.to(parts[0].device) for part in parts])
+
+
+def row_features(
+    adapter: Adapter,
+    prompt: Prompt,
+    tokens: Mapping[tuple[str, int], VisualTokens],
+    selections: Mapping[tuple[str, int], Selection],
+    sent: Mapping[tuple[str, int], Tensor],
+) -> SentFeatures:
+    """One (k, D) tensor per prompt row and key of `sent_as`, visuals in the order of the prompt; companions alike."""
+    features = SentFeatures({}, {})
+    for spans in prompt.spans:
+        by_key: dict[str, list[tuple[str, int]]] = {}
+        for span in spans:
+            by_key.setdefault(adapter.sent_as[span.modality], []).append(span.key)
+        for name, keys in by_key.items():
+            parts = [sent[key] if key in sent else selections[key].gather(tokens[key]) for key in keys]
+            whole = parts[0] if len(parts) == 1 else join_on_one_device(parts)
+            features.rows.setdefault(name, []).append(whole)
+            deep_keys = [key for key in keys if tokens[key].deep]
+            levels = zip(*(selections[key].companions(tokens[key]) for key in deep_keys), strict=True)
+            deep = features.deep.setdefault(name, [])
+            for number, level in enumerate(levels):
+                if number == len(deep):
+                    deep.append([])
+                deep[number].append(level[0] if len(level) == 1 else join_on_one_device(level))
+    return features
 
 
 class CompressedInputs(Mapping[str, Any]):

@@ -38,13 +38,13 @@ def texts_of_views(
     texts: dict[tuple[str, int], Texts] = {}
     for row, spans in zip(prompt.rows, prompt.spans, strict=True):
         for span in spans:
-            text = adapter.view_text(visuals[span.key], row, span.runs)
-            if text is None and settings.view_text == "drop":
+            text_of = visuals[span.key].view_text
+            if text_of is None and settings.view_text == "drop":
                 raise ArgumentError(
                     f"view_text='drop' cannot go with {type(adapter.model).__name__}: {type(adapter).__name__} names "
                     f"no text that belongs to the views of {_a(span)}; use view_text='keep', or leave it out"
                 )
-            texts[span.key] = () if text is None else text
+            texts[span.key] = () if text_of is None else text_of(row, span.runs)
         _check_row(spans, texts, len(row), adapter)
     return texts
 
@@ -67,7 +67,7 @@ def _check_row(
         right = len(texts[span.key]) in (0, len(span.runs))
         if ranges and not (inside and right and int(owners.max()) == 1):
             raise UnsupportedInputError(
-                f"{type(adapter).__name__}.view_text must give for each of the {len(span.runs)} runs of "
+                f"view_text of a Visual of {type(adapter).__name__} must give for each of the {len(span.runs)} runs of "
                 f"{span.modality} {span.number} ranges of text columns below {length}, each column once, got "
                 f"{shown(texts[span.key])}"
             )
