@@ -147,7 +147,8 @@ def compress_with(
     if settings.view_text == "drop" or any(visual.view_text for visual in visuals.values()):
         texts = texts_of_views(adapter, prompt, visuals, settings)
     asked = questions(prompt)
-    visuals = {key: replace(visual, question=asked[key]) for key, visual in visuals.items()}
+    bound = settings.max_patches
+    visuals = {k: replace(v, question=asked[k], max_patches=bound) for k, v in visuals.items()}
     plans = _plans(prompt, visuals, settings)
     device = input_device(adapter.model)
     with nullcontext() if getattr(adapter.model, "training", False) else torch.no_grad():
@@ -263,7 +264,7 @@ def _encode(
                 replace(visuals[key], may_defer=not reads and plans[key].positions < plans[key].total)
                 for key in keys
             ]
-            encoded = adapter.encode_within(part, evidence, frames, settings.max_views, settings.max_patches)
+            encoded = adapter.encode(part, evidence, frames, settings.max_views)
         tokens |= dict(zip(keys, encoded, strict=True))
     return tokens, alike
 

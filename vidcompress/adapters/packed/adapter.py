@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -14,8 +15,8 @@ from vidcompress.adapters.layouts import image_layout, video_layout
 from vidcompress.adapters.packed.pieces import TokenRows, passes
 from vidcompress.adapters.packed.probe import Grid, PackedProbe
 from vidcompress.adapters.packing import Source, join
-from vidcompress.core.config import CompressionConfig
 from vidcompress.core.layout import Layout
+from vidcompress.core.prompt import text_between_runs
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import UnsupportedInputError, shown
 
@@ -71,17 +72,25 @@ class PackedAdapter(Adapter):
                 )
         times = self.times(inputs, [grid for grid, _ in clips])
         return (
-            [Visual("image", self._image_layout(grid, pixels), pixels) for grid, pixels in images],
+            [self._image(grid, pixels) for grid, pixels in images],
             [self._clip(*clip, when) for clip, when in zip(clips, times, strict=True)],
         )
 
-    def _image_layout(self, grid: Grid, pixels: Tensor) -> Layout:
-        return image_layout(self._tokens_of(grid), newline=False, device=str(pixels.device))
+    def _image(self, grid: Grid, pixels: Tensor) -> Visual:
+        layout = image_layout(self._tokens_of(grid), newline=False, device=str(pixels.device))
+        return Visual("image", layout, pixels, view_text=self._view_text)
 
     def _clip(self, grid: Grid, pixels: Tensor, times: tuple[float, ...] | None) -> Visual:
         rows, cols = self._tokens_of(grid)
         layout = video_layout(grid[0], (rows, cols), "none", times, device=str(pixels.device))
-        return Visual("video", layout, pixels, runs=(rows * cols,) * grid[0] if self.runs_apart else None)
+        runs = (rows * cols,) * grid[0] if self.runs_apart else None
+        pictures = partial(self._pictures, (rows, cols))
+        return Visual("video", layout, pixels, runs=runs, view_text=self._view_text, pictures=pictures)
+
+    @property
+    def _view_text(self) -> Callable[[Tensor, Sequence[range]], Sequence[Sequence[range]]] | None:
+        """What finds the text of views: the times between runs, where there are any."""
+        return text_between_runs if self.runs_apart else None
 
     def _tokens_of(self, grid: Grid) -> tuple[int, int]:
         """(rows, cols) of tokens of a view."""
@@ -126,11 +135,9 @@ class PackedAdapter(Adapter):
     def projected_rows(self, layout: Layout) -> int:
         return layout.num_tokens  # the merger comes first
 
-    def pictures(self, visual: Visual, pixels: Tensor) -> Tensor:
+    def _pictures(self, grid: tuple[int, int], pixels: Tensor) -> Tensor:
         """Temporal patches as pictures whose channels are those of all their frames; patches lie token by token."""
-        vision, merge = self.model.config.vision_config, self.merge
-        rows, cols = visual.layout.grid
-        size = int(vision.patch_size)
+        (rows, cols), merge, size = grid, self.merge, int(self.model.config.vision_config.patch_size)
         cells = pixels.reshape(pixels.shape[0], rows, cols, merge, merge, -1, size, size)
         # (view, token row, token col, row, col, channel and frame, height, width)
         lines = cells.permute(0, 5, 1, 3, 6, 2, 4, 7)
@@ -142,16 +149,6 @@ class PackedAdapter(Adapter):
         evidence: Sequence[Evidence] = (),
         frames: Sequence[tuple[int, ...] | None] | None = None,
         max_views: int = 16,
-    ) -> list[VisualTokens]:
-        return self.encode_within(visuals, evidence, frames, max_views, CompressionConfig.max_patches)
-
-    def encode_within(
-        self,
-        visuals: Sequence[Visual],
-        evidence: Sequence[Evidence],
-        frames: Sequence[tuple[int, ...] | None] | None,
-        max_views: int,
-        max_patches: int,
     ) -> list[VisualTokens]:
         probe = PackedProbe(self.encoder, evidence)
         logger.info(
@@ -167,7 +164,7 @@ class PackedAdapter(Adapter):
             sources.append(Source(visual.pixels, index))
             rows.append(TokenRows(len(layout)))
         sizes = [(source.views, int(source.pixels.shape[1])) for source in sources]
-        for pieces in passes(sizes, max_patches):
+        for pieces in passes(sizes, min((visual.max_patches for visual in visuals), default=1)):
             parts = [sources[piece.visual].part(piece.start, piece.stop) for piece in pieces]
             grids = [
                 (part.shape[0], *self._patches_of(layouts[piece.visual]))
