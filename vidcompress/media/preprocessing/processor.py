@@ -50,7 +50,7 @@ from vidcompress.media.preprocessing.transforms import (
 from vidcompress.media.video.backends import get_backend
 from vidcompress.media.video.frames import VideoFrames
 from vidcompress.media.video.read import read_video
-from vidcompress.media.video.sampling import FrameRule, check_request
+from vidcompress.media.video.sampling import SamplingRule, check_request
 from vidcompress.media.video.streaming_clip import StreamingClip
 
 if TYPE_CHECKING:
@@ -271,9 +271,9 @@ class Processor(StockProcessor):
         return {"pixel_values_videos": stacked}, lengths
 
     @property
-    def frame_rule(self) -> FrameRule:
+    def frame_rule(self) -> SamplingRule:
         """By which rule frames of a clip are taken; the argument `rule` of `read_video`."""
-        return FrameRule(self.video_recipe.num_frames)
+        return SamplingRule(self.video_recipe.num_frames)
 
     def view_times(self, clip: VideoFrames) -> tuple[float, ...]:
         """Times of the views that a clip becomes, in seconds."""
