@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from threading import Thread
 from typing import Any
 
@@ -35,7 +36,7 @@ def encoded(model: Any, inputs: Any, evidence: Sequence[Evidence], most: int = 1
     adapter = adapter_for(model)
     images, clips = adapter.visuals(inputs)
     with torch.no_grad():
-        return adapter.encode_within(images or clips, evidence, None, 16, most)
+        return adapter.encode([replace(visual, max_patches=most) for visual in images or clips], evidence)
 
 
 def pixels_of(inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
@@ -67,7 +68,7 @@ def window_order(model: Any, grids: Tensor) -> Tensor:
 
 
 def expected(model: Any, inputs: dict[str, Any], block: int, *, ordered: bool = True) -> Tensor:
-    """(token,) attention received of all visuals: of each patch summed over queries and divided by those of its view."""
+    """(token,) attention received: of each patch summed over queries and divided by the number of those of its view."""
     maps = eager_maps(model, inputs)[block]
     of_patches = torch.cat([of_segment.mean(0).sum(0) for of_segment in maps])
     grids = pixels_of(inputs)[1]
@@ -169,8 +170,8 @@ def test_patches_of_the_caller_are_cells_of_the_picture(family: str) -> None:
     pixels = cells.reshape(-1, VALUES)
     inputs = {"pixel_values_videos": pixels, "video_grid_thw": torch.tensor([[2, 6, 8]])}
     (visual,) = adapter.visuals(inputs)[1]
-    assert isinstance(visual.pixels, Tensor)
-    assert torch.equal(adapter.pictures(visual, visual.pixels), frames.flatten(1, 2))
+    assert isinstance(visual.pixels, Tensor) and visual.pictures is not None
+    assert torch.equal(visual.pictures(visual.pixels), frames.flatten(1, 2))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -333,7 +334,7 @@ def test_tokens_are_bit_equal_whatever_max_patches_is(family: str) -> None:
 
 
 def test_longer_clips_need_no_more_memory() -> None:
-    """What `encode_within` holds beside its result does not grow with the number of temporal patches."""
+    """What `encode` holds beside its result does not grow with the number of temporal patches."""
     model = qwen_model("qwen3_vl")
 
     def beside(frames: int, evidence: tuple[Evidence, ...]) -> int:
@@ -341,7 +342,7 @@ def test_longer_clips_need_no_more_memory() -> None:
         adapter = adapter_for(model)
         clips = adapter.visuals(inputs)[1]
         with torch.no_grad(), LiveBytes() as counter:
-            tokens = adapter.encode_within(clips, evidence, None, 16, 512)
+            tokens = adapter.encode([replace(clip, max_patches=512) for clip in clips], evidence)
         kept = [x for one in tokens for x in (one.features, *one.deep, *one.evidence.values())]
         return counter.peak - sum(x.nbytes for x in kept)
 

@@ -2,12 +2,13 @@
 
 What an adapter of another package is made of: the contract `Adapter` with `Visual`, what it returns (`VisualTokens`
 with a `Layout`), the layouts of images and clips, `Preset`, and `EncoderProbe`, which runs a vision tower and reads
-evidence on the way.
+evidence on the way. `PackedAdapter` is what families share whose encoder takes patches.
 """
 
 from vidcompress.adapters.base import Adapter, Visual, register_adapter
 from vidcompress.adapters.encoder_probe import EncoderProbe, encoder_layers
 from vidcompress.adapters.layouts import image_layout, video_layout
+from vidcompress.adapters.packed import PackedAdapter
 from vidcompress.adapters.presets import Preset
 from vidcompress.adapters.stock import stock_positions
 from vidcompress.adapters.traits import Traits
@@ -22,6 +23,7 @@ __all__ = [
     "FrameSource",
     "Layout",
     "LazyTokens",
+    "PackedAdapter",
     "Preset",
     "Traits",
     "View",

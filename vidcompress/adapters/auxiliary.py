@@ -216,6 +216,30 @@ def question_text(model: Any, ids: Tensor) -> str:
     return str(tokenizer.decode(ids.tolist(), skip_special_tokens=True)).strip()
 
 
+def evidence_of_question(
+    model: Any, question: Tensor, evidence: Sequence[Evidence]
+) -> dict[Evidence, Tensor]:
+    """What methods want of a question.
+
+    Args:
+        model: with the language model's embeddings, and a name by which its tokenizer loads.
+        question: (T,) int64 ids.
+        evidence: quantities wanted; others than of the question are left out.
+
+    Returns:
+        For `question` (T, D), for `text_embedding` (S, E); both float32.
+    """
+    values: dict[Evidence, Tensor] = {}
+    for item in evidence:
+        if item.quantity == "question":
+            table = model.get_input_embeddings()
+            device = table.weight.device if table.weight.device.type != "meta" else model.device
+            values[item] = table(question.to(device)).float()
+        elif item.quantity == "text_embedding":
+            values[item] = text_tower(str(item.auxiliary))(question_text(model, question))
+    return values
+
+
 def _check_folder(folder: str) -> None:
     if not (Path(folder) / "config.json").is_file():
         what = "has no config.json" if Path(folder).is_dir() else "is not a folder"

@@ -10,9 +10,10 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor
 
-from vidcompress.adapters.auxiliary import question_text, text_tower
+from vidcompress.adapters.auxiliary import evidence_of_question
 from vidcompress.adapters.presets import Preset, find_preset
 from vidcompress.adapters.traits import Traits, read_traits
+from vidcompress.core.config import CompressionConfig
 from vidcompress.core.layout import Layout, Modality
 from vidcompress.core.tokens import Evidence, FrameSource, VisualTokens
 from vidcompress.core.wrappers import unwrap
@@ -40,6 +41,9 @@ class Visual:
         may_defer: whether only features of tokens that are sent will be read, so that `encode` may leave the projector
             to `VisualTokens.rows`, which runs it on those alone.
         runs: lengths of its runs of placeholders, in order; they sum to the full length of the layout. None: one run.
+        max_patches: most patches that an encoder takes at once which takes any number of them; one view may have more.
+        pictures: makes pictures (view, channel, height, width) of pixels of some of its views, where these are patches,
+            so that `encoder_saving="frames"` can compare them. None: they are pictures, or cannot be compared.
     """
 
     modality: Modality
@@ -50,6 +54,8 @@ class Visual:
     preset: Preset | None = None
     may_defer: bool = False
     runs: tuple[int, ...] | None = None
+    max_patches: int = CompressionConfig.max_patches
+    pictures: Callable[[Tensor], Tensor] | None = None
 
     @property
     def placeholder_runs(self) -> tuple[int, ...]:
@@ -213,19 +219,7 @@ class Adapter(ABC):
             For `question` the language model's input embeddings (T, D), for `text_embedding` the auxiliary text
             tower's (S, E); both float32.
         """
-        of_question: dict[Evidence, Tensor] = {}
-        if visual.question is None:
-            return of_question
-        for item in evidence:
-            if item.quantity == "question":
-                table = self.model.get_input_embeddings()
-                device = table.weight.device if table.weight.device.type != "meta" else self.model.device
-                of_question[item] = table(visual.question.to(device)).float()
-            elif item.quantity == "text_embedding":
-                of_question[item] = text_tower(str(item.auxiliary))(
-                    question_text(self.model, visual.question)
-                )
-        return of_question
+        return {} if visual.question is None else evidence_of_question(self.model, visual.question, evidence)
 
     @abstractmethod
     def encode(
@@ -248,45 +242,6 @@ class Adapter(ABC):
             be `LazyTokens`. The evidence `hidden` and `cls_hidden` goes with `VisualTokens.project`; without one
             both may be left out, and methods that merge what it reads merge the features instead.
         """
-
-    def encode_within(
-        self,
-        visuals: Sequence[Visual],
-        evidence: Sequence[Evidence],
-        frames: Sequence[tuple[int, ...] | None] | None,
-        max_views: int,
-        max_patches: int,
-    ) -> list[VisualTokens]:
-        """Encode as `encode` does, within the bound that goes with the encoder: `max_views` where it takes pictures.
-
-        Families whose encoder takes any number of patches at once override this.
-
-        Args:
-            visuals, evidence, frames: as in `encode`.
-            max_views: bound on pictures in the encoder at once.
-            max_patches: bound on patches instead; what is one view by itself may have more.
-        """
-        return self.encode(visuals, evidence, frames, max_views)
-
-    def pictures(self, visual: Visual, pixels: Tensor) -> Tensor:
-        """Encoder input of some frames of a clip as pictures, by which `encoder_saving='frames'` compares them.
-
-        Args:
-            visual: the clip.
-            pixels: of some of its views, as in `Visual.pixels`.
-
-        Returns:
-            (frame, channel, height, width).
-
-        Raises:
-            UnsupportedInputError: patches, whose places this family's adapter does not state.
-        """
-        if pixels.ndim != 4:
-            raise UnsupportedInputError(
-                "encoder_saving='frames' compares pictures (frame, channel, height, width), and this family encodes "
-                f"patches {tuple(pixels.shape)}; leave it out, or define {type(self).__name__}.pictures"
-            )
-        return pixels
 
     def encode_chosen(
         self,

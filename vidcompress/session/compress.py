@@ -67,8 +67,8 @@ def compress_inputs(
             returned too); the default is what the method's authors do.
         policy: `exact` meets the budget to the token; `reference` has the authors' counts, order and all separators.
         max_views: how many views the encoder sees at once; bounds its memory.
-        max_patches: instead, how many patches an encoder that takes any number of them (Qwen-VL) sees at once; a view that
-            has more is encoded alone.
+        max_patches: instead, how many patches an encoder that takes any number of them (Qwen-VL) sees at once; a view
+            that has more is encoded alone.
         encoder_saving: `off`, or `frames`: frames of a clip that look like an earlier one are not encoded and take
             over its tokens. With `frames:0.2:0.05` a frame is new when more than 5 % of its cells of 8 x 8 pixels
             changed by more than 0.2 (of `pixel_values`); the default is 0.15 and 1 %. With `crops` the thumbnail of an
@@ -139,7 +139,8 @@ def compress_with(
         mask = inferred_mask(adapter.model, ids)
     prompt = parse_prompt(ids, mask, placeholders, runs)
     asked = questions(prompt)
-    visuals = {key: replace(visual, question=asked[key]) for key, visual in visuals.items()}
+    bound = settings.max_patches
+    visuals = {k: replace(v, question=asked[k], max_patches=bound) for k, v in visuals.items()}
     plans = _plans(prompt, visuals, settings)
     device = input_device(adapter.model)
     with nullcontext() if getattr(adapter.model, "training", False) else torch.no_grad():
@@ -249,7 +250,7 @@ def _encode(
                 replace(visuals[key], may_defer=not reads and plans[key].positions < plans[key].total)
                 for key in keys
             ]
-            encoded = adapter.encode_within(part, evidence, frames, settings.max_views, settings.max_patches)
+            encoded = adapter.encode(part, evidence, frames, settings.max_views)
         tokens |= dict(zip(keys, encoded, strict=True))
     return tokens, alike
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -21,13 +20,14 @@ from vidcompress.core.layout import Layout
 from vidcompress.core.method import Method
 from vidcompress.core.reductions import full_precision
 from vidcompress.core.tokens import AXES, Evidence, VisualTokens
+from vidcompress.errors import UnsupportedInputError
 
 CELL = 8  # pixels: above sensor and coding noise, below anything that can be read
 BLOCK = 1 << 24  # numbers compared at once
 
 
 def leaders(
-    pixels: Tensor, saving: ViewSkipping, pictures: Callable[[Tensor], Tensor] = lambda part: part
+    pixels: Tensor, saving: ViewSkipping, pictures: Callable[[Tensor], Tensor] | None = None
 ) -> tuple[int, ...]:
     """For each frame the frame whose tokens it takes, itself if it is new.
 
@@ -36,9 +36,9 @@ def leaders(
     device.
 
     Args:
-        pixels: (frame, ...), as for the encoder.
+        pixels: (frame, channel, height, width), as for the encoder.
         saving: threshold and area.
-        pictures: makes (frame, channel, height, width) of some of them, where they are not that.
+        pictures: makes that of some frames, where the encoder takes patches.
 
     Returns:
         One frame number per frame, at most its own.
@@ -46,7 +46,7 @@ def leaders(
     count = pixels.shape[0]
     if count < 2:
         return tuple(range(count))
-    cells = torch.cat([_cells(pictures(part).float()) for part in pixels.split(64)])
+    cells = torch.cat([_cells(part if pictures is None else pictures(part)) for part in pixels.split(64)])
     step = max(1, BLOCK // cells.numel())
     changed = torch.cat(
         [
@@ -67,9 +67,9 @@ def leaders(
 
 
 def _cells(pictures: Tensor) -> Tensor:
-    """(frame, channel, cell) means of cells of pictures (frame, channel, height, width)."""
+    """(frame, channel, cell) means over cells of pictures (frame, channel, height, width)."""
     size = min(CELL, *pictures.shape[-2:])
-    return avg_pool2d(pictures, size, ceil_mode=True).flatten(2)
+    return avg_pool2d(pictures.float(), size, ceil_mode=True).flatten(2)
 
 
 def spread(tokens: VisualTokens, layout: Layout, follows: Sequence[int]) -> VisualTokens:
@@ -111,18 +111,19 @@ def encode_new_frames(
     Raises:
         UnsupportedInputError: a family that encodes patches and does not say how they make a picture.
     """
+    _check_pictures(visuals)
     asked, follows, layouts = [], [], []
     for visual, some in zip(visuals, frames, strict=True):
         every = tuple(range(len(visual.layout.views))) if some is None else some
         index = torch.tensor(every, device=visual.pixels.device)
         pixels = visual.pixels[:] if some is None else visual.pixels[index]
-        follows.append(leaders(pixels, settings.encoder_saving, partial(adapter.pictures, visual)))
+        follows.append(leaders(pixels, settings.encoder_saving, visual.pictures))
         asked.append(tuple(every[frame] for frame in sorted(set(follows[-1]))))
         device = visual.layout.view.device
         layouts.append(
             visual.layout if some is None else visual.layout.restrict_to_frames(index.to(device), every)
         )
-    encoded = adapter.encode_within(visuals, evidence, asked, settings.max_views, settings.max_patches)
+    encoded = adapter.encode(visuals, evidence, asked, settings.max_views)
     spared = [len(follow) - len(new) for follow, new in zip(follows, asked, strict=True)]
     whole = [
         spread(tokens, layout, follow) if less else tokens
@@ -149,3 +150,13 @@ def encode_worthy_crops(
     return [tokens for tokens, _ in images], [
         len(v.layout.views) - n for v, (_, n) in zip(visuals, images, strict=True)
     ]
+
+
+def _check_pictures(visuals: Sequence[Visual]) -> None:
+    """Refuse frames that are no pictures."""
+    patches = [visual for visual in visuals if visual.pixels.ndim != 4 and visual.pictures is None]
+    if patches:
+        raise UnsupportedInputError(
+            "encoder_saving='frames' compares pictures (frame, channel, height, width), and this family encodes "
+            f"patches {tuple(patches[0].pixels.shape)}; leave it out, or let its adapter state `Visual.pictures`"
+        )

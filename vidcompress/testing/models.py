@@ -42,7 +42,8 @@ def check_identity(
         model: a model that an adapter serves, in eval mode.
         inputs: what its processor returns, one prompt row or several.
         method: a name or a `Method`.
-        max_views: sizes of the chunks in which views are encoded; the result may not depend on them.
+        max_views: sizes of the chunks in which views are encoded, of encoders that take patches in units of 64 patches;
+            the result may not depend on them.
 
     Raises:
         ContractError: logits, prompt or the caller's inputs have changed.
@@ -55,7 +56,13 @@ def check_identity(
     for size in max_views:
         what = f"{name_of(method)} at retention 1.0, max_views={size}"
         got = compress_inputs(
-            model, inputs, method, retention_ratio=1.0, positions=policies[0], max_views=size
+            model,
+            inputs,
+            method,
+            retention_ratio=1.0,
+            positions=policies[0],
+            max_views=size,
+            max_patches=64 * size,
         )
         require(got["input_ids"].shape == inputs["input_ids"].shape, f"{what}: the prompt has another length")
         same(logits(model, got), stock, f"{what}: logits", 0.0 if exact else precision(model))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -14,7 +15,6 @@ from vidcompress.adapters.layouts import image_layout, video_layout
 from vidcompress.adapters.packed.pieces import TokenRows, passes
 from vidcompress.adapters.packed.probe import Grid, PackedProbe
 from vidcompress.adapters.packing import Source, join
-from vidcompress.core.config import CompressionConfig
 from vidcompress.core.layout import Layout
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import UnsupportedInputError, shown
@@ -81,7 +81,8 @@ class PackedAdapter(Adapter):
     def _clip(self, grid: Grid, pixels: Tensor, times: tuple[float, ...] | None) -> Visual:
         rows, cols = self._tokens_of(grid)
         layout = video_layout(grid[0], (rows, cols), "none", times, device=str(pixels.device))
-        return Visual("video", layout, pixels, runs=(rows * cols,) * grid[0] if self.runs_apart else None)
+        runs = (rows * cols,) * grid[0] if self.runs_apart else None
+        return Visual("video", layout, pixels, runs=runs, pictures=partial(self._pictures, (rows, cols)))
 
     def _tokens_of(self, grid: Grid) -> tuple[int, int]:
         """(rows, cols) of tokens of a view."""
@@ -126,11 +127,9 @@ class PackedAdapter(Adapter):
     def projected_rows(self, layout: Layout) -> int:
         return layout.num_tokens  # the merger comes first
 
-    def pictures(self, visual: Visual, pixels: Tensor) -> Tensor:
+    def _pictures(self, grid: tuple[int, int], pixels: Tensor) -> Tensor:
         """Temporal patches as pictures whose channels are those of all their frames; patches lie token by token."""
-        vision, merge = self.model.config.vision_config, self.merge
-        rows, cols = visual.layout.grid
-        size = int(vision.patch_size)
+        (rows, cols), merge, size = grid, self.merge, int(self.model.config.vision_config.patch_size)
         cells = pixels.reshape(pixels.shape[0], rows, cols, merge, merge, -1, size, size)
         # (view, token row, token col, row, col, channel and frame, height, width)
         lines = cells.permute(0, 5, 1, 3, 6, 2, 4, 7)
@@ -142,16 +141,6 @@ class PackedAdapter(Adapter):
         evidence: Sequence[Evidence] = (),
         frames: Sequence[tuple[int, ...] | None] | None = None,
         max_views: int = 16,
-    ) -> list[VisualTokens]:
-        return self.encode_within(visuals, evidence, frames, max_views, CompressionConfig.max_patches)
-
-    def encode_within(
-        self,
-        visuals: Sequence[Visual],
-        evidence: Sequence[Evidence],
-        frames: Sequence[tuple[int, ...] | None] | None,
-        max_views: int,
-        max_patches: int,
     ) -> list[VisualTokens]:
         probe = PackedProbe(self.encoder, evidence)
         logger.info(
@@ -167,7 +156,7 @@ class PackedAdapter(Adapter):
             sources.append(Source(visual.pixels, index))
             rows.append(TokenRows(len(layout)))
         sizes = [(source.views, int(source.pixels.shape[1])) for source in sources]
-        for pieces in passes(sizes, max_patches):
+        for pieces in passes(sizes, min((visual.max_patches for visual in visuals), default=1)):
             parts = [sources[piece.visual].part(piece.start, piece.stop) for piece in pieces]
             grids = [
                 (part.shape[0], *self._patches_of(layouts[piece.visual]))
