@@ -146,7 +146,7 @@ def test_every_family_lays_out_without_weights(family: str, sizes: list[tuple[in
         assert [view["tokens"] for view in entry["views"]] == [view.total for view in visual.views]
         assert entry["budgets"]["0.5"]["kept"] == visual.kept
     if family != "llava_next":
-        entry = doctor_inputs.describe_clip(empty_model(model.config), processor, 5)
+        entry = doctor_inputs.describe_clip(empty_model(model.config), processor, 5, (48, 64))
         ids = batch(model, [Scene((("video", 5),))])["input_ids"]
         assert entry["full_length"] == entry["placeholders"] == int((ids == IMAGE + 1).sum())
 

@@ -418,6 +418,16 @@ ROWS += [
     Words("cost", "preset", ("--preset", "2880", "--visual-tokens", "2880"), "(instead of visual_tokens)"),
     Words("cost", "frames", ("--frames", "0"), "frames=0: must be a whole number from 1"),
     Words("cost", "frames", ("--frames", "8"), "take no clips; pass a picture"),
+    Words(
+        "cost", "frame_size", ("--frames", "8", "--frame-size", "5"), "--frame-size='5': must be WIDTHxHEIGHT"
+    ),
+    Words("cost", "frame_size", ("--frame-size", "9x9"), "of how many frames? pass frames= too"),
+    Words(
+        "cost",
+        "frame_size",
+        ("--frames", "8", "--frame-size", "9x9", "--geometry", "llava-video-7b"),
+        "have one size; leave it out",
+    ),
     Words("cost", "method", ("--method", "globalcom"), "unknown method 'globalcom'; known: "),
     Words(
         "cost", "method", ("--method", "vidcom2", "--image", "9x9"), "serves video inputs only, got an image"

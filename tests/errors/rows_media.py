@@ -66,6 +66,7 @@ READ_VIDEO = [
     media("read_video", "source", np.zeros((4, 4, 3), np.uint8), "pass (frame, height, width, 3)", names="video", says="(4, 4, 3)"),
     *sampling_rows("read_video"),
     *(Row("read_video", "backend", value, "not known; use one of ['auto'", SamplingError) for value in ("ffmpeg", None, 3, [])),
+    *(Row("read_video", "rule", value, "must be a SamplingRule", SamplingError) for value in (5, "qwen", [], True)),
     *(row for row in limits("read_video", "default_frames", error=SamplingError) if row.value is not None),
     *(
         Row("read_video", "source_fps", value, "must be a positive number of frames per second", SamplingError)

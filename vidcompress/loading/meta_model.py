@@ -101,6 +101,7 @@ def geometry(config: Any) -> dict[str, dict[str, Any]]:
     """The numbers of encoder and decoder that people ask for, those that the config has."""
     text, vision = config.get_text_config(), config.vision_config
     shared = ("hidden_size", "num_hidden_layers", "num_attention_heads")
+    others = {"num_hidden_layers": "depth", "num_attention_heads": "num_heads"}  # of packed encoders
     parts = {
         "encoder": (vision, ("model_type", *shared, "image_size", "patch_size")),
         "decoder": (
@@ -108,9 +109,13 @@ def geometry(config: Any) -> dict[str, dict[str, Any]]:
             ("model_type", *shared, "num_key_value_heads", "vocab_size", "max_position_embeddings"),
         ),
     }
-    return {
-        part: {key: getattr(of, key) for key in keys if getattr(of, key, None) is not None}
+    stated = {
+        part: {key: getattr(of, key, getattr(of, others.get(key, key), None)) for key in keys}
         for part, (of, keys) in parts.items()
+    }
+    return {
+        part: {key: value for key, value in numbers.items() if value is not None}
+        for part, numbers in stated.items()
     }
 
 

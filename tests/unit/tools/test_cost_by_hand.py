@@ -17,6 +17,7 @@ from vidcompress.adapters.model_shape import DecoderShape, EncoderShape, ModelSh
 from vidcompress.llm_pruning.cache_names import returned_cache
 from vidcompress.tools.benchmark.live_bytes import LiveBytes
 from vidcompress.tools.cost import DEVICES, Device, estimate, everything
+from vidcompress.tools.cost.encoder_work import EncoderWork, work_of
 from vidcompress.tools.cost.memory import kv_bytes, memory
 from vidcompress.tools.cost.operations import total
 
@@ -29,6 +30,11 @@ ENCODER = EncoderShape(
 )
 
 
+def of_views(shape: ModelShape, views: int, chunk: int) -> EncoderWork:
+    """Work on so many views of a fixed size, `chunk` of them at once."""
+    return work_of(shape.encoder, views, (), max_views=chunk, max_patches=1)
+
+
 # -- memory ------------------------------------------------------------------------------------------------------------
 
 
@@ -39,12 +45,11 @@ def test_memory_by_hand() -> None:
         shape,
         parameters=1000,
         rows=2,
-        views=3,
+        work=of_views(shape, 6, 4),
         features=12,
         tokens=[10, 4],
         new_tokens=3,
         size=FLOAT,
-        chunk=4,
     )
     one_token = 2 * 2 * 2 * FLOAT  # keys and values of 2 heads of 2 numbers
     # The last of the three new tokens is never read, so no layer has keys and values of it.
@@ -63,11 +68,10 @@ def test_the_later_layer_is_the_peak_where_little_is_pruned() -> None:
     common: dict[str, Any] = {
         "parameters": 0,
         "rows": 1,
-        "views": 0,
+        "work": of_views(shape, 0, 1),
         "features": 0,
         "new_tokens": 1,
         "size": 2,
-        "chunk": 1,
     }
     alike = memory(shape, tokens=[100, 100], **common)
     assert alike.prefill == 2 * kv_bytes(DECODER, 1, [100], 2) + 100 * 3 * (8 + 20) * 2
@@ -108,12 +112,11 @@ def test_the_widest_moment_of_a_prefill_is_what_a_stock_layer_holds() -> None:
         shape,
         parameters=0,
         rows=1,
-        views=0,
+        work=of_views(shape, 0, 1),
         features=0,
         tokens=[n, n],
         new_tokens=1,
         size=FLOAT,
-        chunk=1,
     )
     assert paper.prefill == pytest.approx(live.peak, rel=0.01)
 
@@ -125,12 +128,11 @@ def test_the_cache_of_a_long_answer_is_the_peak() -> None:
         shape,
         parameters=50,
         rows=1,
-        views=1,
+        work=of_views(shape, 1, 16),
         features=10,
         tokens=[10, 10],
         new_tokens=1000,
         size=2,
-        chunk=16,
     )
     assert got.kv_cache == 2 * (10 + 999) * 2 * 2 * 2 * 2
     assert got.peak == 50 * 2 + got.kv_cache
@@ -150,12 +152,11 @@ def test_a_projector_wider_than_the_encoder_is_encoding_s_widest_moment() -> Non
         shape,
         parameters=0,
         rows=1,
-        views=1,
+        work=of_views(shape, 1, 16),
         features=4,
         tokens=[4],
         new_tokens=1,
         size=2,
-        chunk=16,
     )
     assert got.encode == (3 * 64 + 4 * 500 + 4 * (2 * 500 + 6)) * 2
 
@@ -183,7 +184,7 @@ def test_what_a_decoder_layer_moves_by_hand() -> None:
 
 def test_what_an_encoder_layer_moves_by_hand() -> None:
     """Four passes over the width of 6, one over the 10 of the MLP; two products of the MLP, four of the attention."""
-    made = everything.encoder_layer(ENCODER, 3, FLOAT, passes=2)
+    made = everything.encoder_layer(ENCODER, work_of(ENCODER, 3, (), max_views=2, max_patches=1), FLOAT)
     rows = 3 * 5
     weights = 4 * 6 * 6 + 2 * 6 * 10
     assert total(made, "load_weight") == 2 * weights * FLOAT

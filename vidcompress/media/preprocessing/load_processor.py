@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
@@ -64,9 +62,4 @@ def load_processor(
         local_files_only=local_files_only,
         revision=revision,
     )
-    return make_processor(fields)
-
-
-def make_processor(fields: Mapping[str, Any]) -> Processor:
-    """The processor of the fields that `read_processor_files` returns, of the class that serves the family."""
     return Processor(**fields) if fields["family"].native is None else NativeProcessor(**fields)

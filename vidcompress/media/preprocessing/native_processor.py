@@ -31,7 +31,7 @@ from vidcompress.media.preprocessing.resize import normalise, resize
 from vidcompress.media.preprocessing.transforms import CHUNK_PIXELS
 from vidcompress.media.video.frames import VideoFrames
 from vidcompress.media.video.paced_rule import PacedRule
-from vidcompress.media.video.sampling import FrameRule
+from vidcompress.media.video.sampling import SamplingRule
 from vidcompress.media.video.streaming_clip import StreamingClip
 
 
@@ -68,7 +68,7 @@ class NativeProcessor(Processor):
         )
 
     @property
-    def frame_rule(self) -> FrameRule:
+    def frame_rule(self) -> SamplingRule:
         """By which rule frames of a clip are taken."""
         return self.paced
 

@@ -34,9 +34,7 @@ class Writing(NamedTuple):
     runs: tuple[int, ...]
 
 
-def write_text(
-    rows: Sequence[str], writings: Mapping[str, Sequence[Writing]]
-) -> tuple[list[str], dict[str, list[int]]]:
+def write_text(rows: Sequence[str], writings: Mapping[str, Sequence[Writing]]) -> tuple[list[str], list[int]]:
     """Write the text of pictures and clips in place of their placeholders.
 
     Args:
@@ -44,14 +42,20 @@ def write_text(
         writings: per placeholder, what its occurrences over all rows stand for, in order.
 
     Returns:
-        The rows, and per placeholder the lengths of the runs that its occurrences now stand for, in order.
+        The rows, and the lengths of the runs that the placeholders in them now stand for, in order over all rows.
     """
     queues = {token: iter(entries) for token, entries in writings.items()}
-    runs = {token: [n for entry in entries for n in entry.runs] for token, entries in writings.items()}
-    if all(entry.text == token for token, entries in writings.items() for entry in entries):
-        return list(rows), runs
     tokens = re.compile("|".join(map(re.escape, sorted(queues, key=len, reverse=True))))
-    return [tokens.sub(lambda match: next(queues[match[0]]).text, row) for row in rows], runs
+    runs: list[int] = []
+
+    def written(match: re.Match[str]) -> str:
+        entry = next(queues[match[0]], None)
+        if entry is None:  # to the tokenizer it is a part of a word
+            return match[0]
+        runs.extend(entry.runs)
+        return entry.text
+
+    return [tokens.sub(written, row) for row in rows], runs
 
 
 def count_placeholders(rows: list[dict[str, list[int]]], token_id: int | None) -> list[int]:

@@ -50,7 +50,7 @@ from vidcompress.media.preprocessing.transforms import (
 from vidcompress.media.video.backends import get_backend
 from vidcompress.media.video.frames import VideoFrames
 from vidcompress.media.video.read import read_video
-from vidcompress.media.video.sampling import FrameRule, check_request
+from vidcompress.media.video.sampling import SamplingRule, check_request
 from vidcompress.media.video.streaming_clip import StreamingClip
 
 if TYPE_CHECKING:
@@ -179,15 +179,14 @@ class Processor(StockProcessor):
             for s in sources
         ]
         video_inputs, video_lengths = self.prepare_videos(clips)
-        writings = {self.image_token: [Writing(self.image_token, (n,)) for n in image_lengths]}
+        writings = {self.image_token: self.write_images(image_lengths)}
         if self.video_token is not None:
             writings[self.video_token] = self.write_clips(clips, video_lengths)
         written, runs = write_text(texts, writings)
         if written != texts:
             rows = tokenize(self.tokenizer, written)
-        lengths = {image_id: iter(runs[self.image_token])}
-        if video_id is not None and self.video_token is not None:
-            lengths[video_id] = iter(runs[self.video_token])
+        in_order = iter(runs)  # whichever placeholder comes next
+        lengths = {token: in_order for token in (image_id, video_id) if token is not None}
         batch = self.with_token_types(pad_left(expand(rows, lengths), self._pad_id(), padding))
 
         from transformers import BatchFeature
@@ -272,13 +271,17 @@ class Processor(StockProcessor):
         return {"pixel_values_videos": stacked}, lengths
 
     @property
-    def frame_rule(self) -> FrameRule:
+    def frame_rule(self) -> SamplingRule:
         """By which rule frames of a clip are taken; the argument `rule` of `read_video`."""
-        return FrameRule(self.video_recipe.num_frames)
+        return SamplingRule(self.video_recipe.num_frames)
 
     def view_times(self, clip: VideoFrames) -> tuple[float, ...]:
         """Times of the views that a clip becomes, in seconds."""
         return clip.times
+
+    def write_images(self, lengths: list[int]) -> list[Writing]:
+        """What stands in a prompt for pictures of so many placeholders; for each one run of them."""
+        return [Writing(self.image_token, (length,)) for length in lengths]
 
     def write_clips(self, clips: list[VideoFrames], lengths: list[int]) -> list[Writing]:
         """What stands in a prompt for clips of so many placeholders; for each one run of them."""

@@ -13,7 +13,7 @@ from vidcompress.errors import MediaError, one_line, shown
 from vidcompress.media.preprocessing.native_resolution import patch_times
 from vidcompress.media.video.frames import VideoFrames
 from vidcompress.media.video.paced_rule import PacedRule
-from vidcompress.media.video.sampling import FrameRule
+from vidcompress.media.video.sampling import SamplingRule
 
 
 @runtime_checkable
@@ -39,7 +39,7 @@ class MediaProcessor(Protocol):
         """What is known of the family."""
 
     @property
-    def frame_rule(self) -> FrameRule:
+    def frame_rule(self) -> SamplingRule:
         """Which frames of a clip file are taken."""
 
     def __call__(self, text: list[str], images: Any = None, videos: Any = None) -> Mapping[str, Any]:
@@ -94,12 +94,12 @@ class AdoptedProcessor:
         return FAMILIES.get(self._model_type)
 
     @property
-    def frame_rule(self) -> FrameRule:
+    def frame_rule(self) -> SamplingRule:
         """Which frames of a clip file are taken: as the family counts, with the numbers of the video processor."""
         videos, family = getattr(self.stock, "video_processor", None), self.family
         frames = getattr(videos, "num_frames", None)
         if family is None or family.native is None:
-            return FrameRule(frames)
+            return SamplingRule(frames)
         rules = family.native
         fps = getattr(videos, "fps", None) or PacedRule.fps
         return PacedRule(

@@ -48,16 +48,17 @@ class StockProcessor(ProcessorMixin):  # type: ignore[misc]
         Raises:
             MediaError: as `load_processor`; or an option that it has not.
         """
-        parameters = inspect.signature(read_processor_files).parameters
-        accepted = [name for name in parameters if name != "model_or_path"]
+        from vidcompress.media import load_processor
+
+        accepted = [
+            name for name in inspect.signature(read_processor_files).parameters if name != "model_or_path"
+        ]
         for name, value in options.items():
             if name not in accepted:
                 raise MediaError(
                     f"{name}={shown(value)}: load_processor takes {', '.join(accepted)}; leave it out"
                 )
-        from vidcompress.media.preprocessing.load_processor import make_processor
-
-        processor: Self = make_processor(read_processor_files(pretrained_model_name_or_path, **options))
+        processor: Self = load_processor(pretrained_model_name_or_path, **options)
         return processor
 
     def save_pretrained(self, save_directory: Any, push_to_hub: bool = False, **options: Any) -> list[str]:

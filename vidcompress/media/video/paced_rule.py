@@ -9,14 +9,14 @@ import numpy as np
 
 from vidcompress.checks import DEFAULT_MAX_FRAMES, is_number, is_whole
 from vidcompress.errors import MediaError, shown
-from vidcompress.media.video.sampling import FrameRule, check_request, check_source_fps, sample_indices
+from vidcompress.media.video.sampling import SamplingRule, check_request, check_source_fps, sample_indices
 
 UNKNOWN_FPS = 24.0
 """Frame rate of a clip that states none, where the family's own rate has to be met."""
 
 
 @dataclass(frozen=True)
-class PacedRule(FrameRule):
+class PacedRule(SamplingRule):
     """The rules of the Qwen families: frames follow from a rate, within bounds.
 
     Attributes:
@@ -54,7 +54,7 @@ class PacedRule(FrameRule):
         fps: float | None = None,
         max_frames: int = DEFAULT_MAX_FRAMES,
     ) -> list[int]:
-        """As `FrameRule.choose`; the number of frames is the family's own.
+        """As `SamplingRule.choose`; the number of frames is the family's own.
 
         Raises:
             MediaError: a request that is none, or `fps` for a clip whose own rate is not known.
@@ -84,7 +84,7 @@ class PacedRule(FrameRule):
     def note(
         self, total: int, source_fps: float, *, fps: float | None, max_frames: int = DEFAULT_MAX_FRAMES
     ) -> tuple[str, ...]:
-        """As `FrameRule.note`."""
+        """As `SamplingRule.note`."""
         if fps is None or not source_fps > 0:
             return ()
         count, most = int(total / source_fps * fps), min(self.most_frames, max_frames)

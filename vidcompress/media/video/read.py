@@ -22,7 +22,7 @@ from vidcompress.media.images.image import ImageSource
 from vidcompress.media.video.backends import BackendName, get_backend, open_source, reader_of
 from vidcompress.media.video.frames import VideoFrames, noted
 from vidcompress.media.video.partial_clip import whole
-from vidcompress.media.video.sampling import FrameRule, Request, check_request, pick
+from vidcompress.media.video.sampling import Request, SamplingRule, check_request, pick
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def read_video(
     max_frames: int = DEFAULT_MAX_FRAMES,
     backend: BackendName = "auto",
     default_frames: int | None = None,
-    rule: FrameRule | None = None,
+    rule: SamplingRule | None = None,
     source_fps: float = 1.0,
     max_pixels: int = MAX_FRAME_PIXELS,
     max_source_frames: int = MAX_SOURCE_FRAMES,
@@ -93,11 +93,13 @@ def read_video(
     check_request(num_frames=num_frames, fps=fps, max_frames=max_frames)
     if default_frames is not None:
         whole_number("default_frames", default_frames, error=SamplingError)
-    if rule is not None and not isinstance(rule, FrameRule):
-        raise SamplingError(f"rule={shown(rule)}: must be a FrameRule, as a processor's frame_rule, or None")
+    if rule is not None and not isinstance(rule, SamplingRule):
+        raise SamplingError(
+            f"rule={shown(rule)}: must be a SamplingRule, as a processor's frame_rule, or None"
+        )
     positive("source_fps", source_fps, "frames per second", error=SamplingError)
     get_backend(backend)
-    rule = rule if rule is not None else FrameRule(default_frames)
+    rule = rule if rule is not None else SamplingRule(default_frames)
     request = Request(num_frames, fps, max_frames, max_pixels, max_source_frames, max_bytes, rule)
     if isinstance(source, VideoFrames):  # sampled already: only an explicit wish samples it again
         return source if num_frames is None and fps is None else _subsample(source, request)

@@ -24,7 +24,7 @@ MAX_SOURCE_FPS = 100_000
 
 
 @dataclass(frozen=True)
-class FrameRule:
+class SamplingRule:
     """The rule of the LLaVA families: so many frames from the first to the last, or one of every few.
 
     Attributes:
@@ -63,7 +63,7 @@ class FrameRule:
         return sampling_note(total, source_fps, fps=fps, max_frames=max_frames)
 
 
-LLAVA_RULE = FrameRule()
+LLAVA_RULE = SamplingRule()
 """What is taken where no checkpoint says otherwise."""
 
 
@@ -87,7 +87,7 @@ class Request:
     max_pixels: int = MAX_FRAME_PIXELS
     max_source_frames: int = MAX_SOURCE_FRAMES
     max_bytes: int = MAX_DECODED_BYTES
-    rule: FrameRule = LLAVA_RULE
+    rule: SamplingRule = LLAVA_RULE
 
     def choose(self, total: int, source_fps: float) -> list[int]:
         """Indices of the frames to take of a clip of that many frames and that average frame rate."""

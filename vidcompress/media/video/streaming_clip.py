@@ -18,7 +18,7 @@ from vidcompress.media.video.frames import VideoFrames, noted
 from vidcompress.media.video.in_memory import from_folder, from_pictures
 from vidcompress.media.video.partial_clip import PartialClip, PartialClips, whole
 from vidcompress.media.video.read import LIST, VideoSource, read_video
-from vidcompress.media.video.sampling import FrameRule, Request, check_request
+from vidcompress.media.video.sampling import Request, SamplingRule, check_request
 from vidcompress.media.video.streaming_views import FrameViews
 
 
@@ -99,7 +99,7 @@ def read_parts(
     max_frames: int = DEFAULT_MAX_FRAMES,
     backend: str = "auto",
     default_frames: int | None = None,
-    rule: FrameRule | None = None,
+    rule: SamplingRule | None = None,
 ) -> PartialClips:
     """Partially decoded clips of one source, one after every frame; the frames are those of `read_video`.
 
@@ -117,7 +117,7 @@ def read_parts(
     """
     check_request(num_frames=num_frames, fps=fps, max_frames=max_frames)
     request = Request(
-        num_frames, fps, max_frames, rule=rule if rule is not None else FrameRule(default_frames)
+        num_frames, fps, max_frames, rule=rule if rule is not None else SamplingRule(default_frames)
     )
     if is_encoded(source):
         with open_source(source) as clip:

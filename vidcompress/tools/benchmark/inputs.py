@@ -37,13 +37,13 @@ def make_inputs(
         model's device.
 
     Raises:
-        UnsupportedInputError: the family takes no clips.
+        UnsupportedInputError: the family takes no clips, or pictures of any size.
     """
     config, device = model.config, input_device(model)
     family = get_family(config.model_type)
-    geometry = read_geometry(config, crops=family.crops)
-    generator = torch.Generator(device).manual_seed(seed)
     shape, count, token = visual_shape(config, workload)
+    geometry = family.geometry(config)
+    generator = torch.Generator(device).manual_seed(seed)
     words = _words((batch, text_tokens), config, geometry, generator)
     before = text_tokens // 2
     visual = words.new_full((batch, count), token)
@@ -83,9 +83,14 @@ def visual_shape(config: Any, workload: Workload) -> tuple[tuple[int, ...], int,
     """(view, channel, height, width) of one request's pixels, its placeholders, and the placeholder's id.
 
     Raises:
-        UnsupportedInputError: the family takes no clips.
+        UnsupportedInputError: the family takes no clips, or pictures of any size.
     """
     family = get_family(config.model_type)
+    if family.native is not None:
+        raise UnsupportedInputError(
+            f"{family.model_type} takes pictures of any size, whose inputs are not drawn; measure with compare, or "
+            "take a LLaVA model"
+        )
     geometry = read_geometry(config, crops=family.crops)
     side = geometry.image_size
     if workload.modality == "video":

@@ -122,9 +122,10 @@ def _geometry(config: Any) -> tuple[Any, Finding]:
     empty = meta_model.empty_model(config)
     parts, count = meta_model.geometry(config), meta_model.parameter_count(empty)
     encoder, decoder = parts["encoder"], parts["decoder"]
+    side = f"{encoder['image_size']} px" if "image_size" in encoder else "pictures of any size"
     detail = (
         f"{count / 1e6:,.1f} M parameters; {encoder['model_type']}: {encoder['num_hidden_layers']} layers, "
-        f"{encoder['image_size']} px in patches of {encoder['patch_size']}; {decoder['model_type']}: "
+        f"{side} in patches of {encoder['patch_size']}; {decoder['model_type']}: "
         f"{decoder['num_hidden_layers']} layers of {decoder['hidden_size']}"
     )
     return empty, {"detail": detail, "data": {**parts, "parameters": count}}
