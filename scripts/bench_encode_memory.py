@@ -57,7 +57,7 @@ def build(family: str, layers: int, side: int) -> Any:
         SiglipVisionConfig,
     )
 
-    from vidcompress.adapters.llava_video_model import LlavaVideoConfig, LlavaVideoForConditionalGeneration
+    from vidcompress.adapters.llava_video.model import LlavaVideoConfig, LlavaVideoForConditionalGeneration
 
     torch.manual_seed(0)
     text = {"intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 32, "vocab_size": 128}

@@ -21,7 +21,7 @@ from transformers import (
     SiglipVisionConfig,
 )
 
-from vidcompress.adapters.llava_video_model import LlavaVideoConfig, LlavaVideoForConditionalGeneration
+from vidcompress.adapters.llava_video.model import LlavaVideoConfig, LlavaVideoForConditionalGeneration
 
 IMAGE, VIDEO, PAD, EOS = 90, 91, 0, 1
 SIDE, PATCH = 56, 14

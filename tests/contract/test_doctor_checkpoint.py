@@ -17,7 +17,7 @@ from hub_layouts import REPOSITORIES, save_repository
 from tiny_models import FAMILIES, IMAGE, Scene, batch, tiny_model
 from vidcompress import VisualQA, compress_inputs
 from vidcompress.adapters.families import get_family, read_geometry
-from vidcompress.adapters.original_checkpoints import KEY_MAPPING
+from vidcompress.adapters.llava_video.original_checkpoints import KEY_MAPPING
 from vidcompress.loading.load import load_model
 from vidcompress.loading.meta_model import empty_model, fit, parameter_count
 from vidcompress.loading.resources import embedded_models, find

@@ -306,7 +306,7 @@ def test_what_is_plausible_in_an_original_config_is_tolerated(change: dict[str, 
     folder = save_repository(ORIGINAL, hub)
     raw = json.loads((folder / "config.json").read_text()) | change
     if "mm_vision_tower" in change:
-        from vidcompress.adapters.original_checkpoints import translate_config
+        from vidcompress.adapters.llava_video.original_checkpoints import translate_config
 
         del raw["vision_config"]  # found by the last part of the name
         raw |= {"image_grid_pinpoints": "(1x1),...,(6x6)"}

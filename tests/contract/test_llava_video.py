@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText
 
 from tiny_models import IMAGE, PATCH, VIDEO, Scene, batch, tiny_model
 from vidcompress.adapters.base import adapter_for
-from vidcompress.adapters.llava_video_model import (
+from vidcompress.adapters.llava_video.model import (
     LlavaVideoConfig,
     LlavaVideoForConditionalGeneration,
     LlavaVideoModel,

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from tiny_models import ONE_PINPOINTS, SIDE, VIDEO, Scene, batch, tiny_model
 from vidcompress import VisualQA
-from vidcompress.adapters.original_checkpoints import translate_config
+from vidcompress.adapters.llava_video.original_checkpoints import translate_config
 from vidcompress.errors import ArgumentError
 from vidcompress.loading.load import load_model
 from vidcompress.media import MediaError, VideoFrames, load_processor

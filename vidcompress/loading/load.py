@@ -188,7 +188,7 @@ def check_loading(
 
 def _config(source: str, where: dict[str, Any]) -> tuple[Any, dict[str, str] | None]:
     """The config of a checkpoint of any layout, and the pattern of its tensor names where these are original."""
-    from vidcompress.adapters.original_checkpoints import KEY_MAPPING, translated_config
+    from vidcompress.adapters.llava_video.original_checkpoints import KEY_MAPPING, translated_config
 
     raw = read_json(source, "config.json", where)
     if raw is None:

@@ -29,7 +29,7 @@ def read_model_config(
     """
     from transformers import AutoConfig
 
-    from vidcompress.adapters.original_checkpoints import translated_config
+    from vidcompress.adapters.llava_video.original_checkpoints import translated_config
 
     families = ADAPTERS.names()  # importing the adapters makes known to transformers what it has no class for
     raw = read_json(source, "config.json", where)
@@ -73,7 +73,7 @@ def fit(
         Names under `missing` and `unexpected`, and under `misshaped` lines that state both shapes. Tensors that are
         tied to others, and SigLIP's unused head, are neither missing nor unexpected.
     """
-    from vidcompress.adapters.original_checkpoints import KEY_MAPPING
+    from vidcompress.adapters.llava_video.original_checkpoints import KEY_MAPPING
 
     tensors = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
     _, info = type(model).from_pretrained(

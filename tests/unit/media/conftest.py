@@ -109,7 +109,7 @@ def next_video_config(image_size: int, canvases: list[list[int]], **settings: An
 
 
 def video_config(image_size: int, canvases: list[list[int]], aspect_ratio: str = "anyres_max_9") -> Any:
-    from vidcompress.adapters.llava_video_model import LlavaVideoConfig
+    from vidcompress.adapters.llava_video.model import LlavaVideoConfig
 
     alike = onevision_config(image_size, canvases, aspect_ratio).to_dict()
     return LlavaVideoConfig(**{key: value for key, value in alike.items() if key != "model_type"})

@@ -42,7 +42,7 @@ def read_processor_files(
     Raises:
         ArgumentError, MediaError: as `load_processor`.
     """
-    from vidcompress.adapters.original_checkpoints import CHAT_TEMPLATE, add_placeholders
+    from vidcompress.adapters.llava_video.original_checkpoints import CHAT_TEMPLATE, add_placeholders
 
     check_source(revision, local_files_only, error=MediaError)
     model_or_path = unwrap(model_or_path)
@@ -207,7 +207,7 @@ def _find_config(model_or_path: Any, local_files_only: bool, revision: str | Non
         return config, str(getattr(config, "_name_or_path", "") or "")
     from transformers import AutoConfig
 
-    from vidcompress.adapters.original_checkpoints import read_config
+    from vidcompress.adapters.llava_video.original_checkpoints import read_config
 
     ADAPTERS.names()  # adapters make known to transformers what it does not know itself
     name = os.fsdecode(model_or_path)
@@ -278,7 +278,7 @@ def _check_token(tokenizer: Any, token: str, expected: int, kind: str) -> None:
 
 
 def _is_original(files: _Files) -> bool:
-    from vidcompress.adapters.original_checkpoints import is_original
+    from vidcompress.adapters.llava_video.original_checkpoints import is_original
 
     return is_original(files.json("config.json"))
 

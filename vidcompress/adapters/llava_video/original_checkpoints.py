@@ -14,7 +14,7 @@ from typing import Any
 
 from transformers import LlavaOnevisionConfig
 
-from vidcompress.adapters.llava_video_model import LlavaVideoConfig
+from vidcompress.adapters.llava_video.model import LlavaVideoConfig
 from vidcompress.errors import ArgumentError
 
 ARCHITECTURE, MODEL_TYPE = "LlavaQwenForCausalLM", "llava_qwen"

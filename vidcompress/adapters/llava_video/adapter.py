@@ -5,13 +5,13 @@ from __future__ import annotations
 from vidcompress.adapters.base import register_adapter
 from vidcompress.adapters.family.geometry import video_video_layout
 from vidcompress.adapters.llava_onevision import LlavaOnevisionAdapter
-from vidcompress.adapters.llava_video_model import LlavaVideoConfig
+from vidcompress.adapters.llava_video.model import LlavaVideoConfig
 from vidcompress.core.layout import Layout
 
 
 @register_adapter
 class LlavaVideoAdapter(LlavaOnevisionAdapter):
-    """`LlavaVideoForConditionalGeneration` of `llava_video_model`."""
+    """`LlavaVideoForConditionalGeneration` of `model`."""
 
     model_types = (LlavaVideoConfig.model_type,)
 
