@@ -40,6 +40,7 @@ class Visual:
         may_defer: whether only features of tokens that are sent will be read, so that `encode` may leave the projector
             to `VisualTokens.rows`, which runs it on those alone.
         runs: lengths of its runs of placeholders, in order; they sum to the full length of the layout. None: one run.
+        place: its place among all visuals of the batch, of families whose images and videos have one placeholder.
     """
 
     modality: Modality
@@ -50,6 +51,7 @@ class Visual:
     preset: Preset | None = None
     may_defer: bool = False
     runs: tuple[int, ...] | None = None
+    place: int | None = None
 
     @property
     def placeholder_runs(self) -> tuple[int, ...]:
@@ -246,7 +248,8 @@ class Adapter(ABC):
         Returns:
             For each visual its tokens exactly as the stock model would splice them; where `may_defer` is set, they may
             be `LazyTokens`. The evidence `hidden` and `cls_hidden` goes with `VisualTokens.project`; without one
-            both may be left out, and methods that merge what it reads merge the features instead.
+            both may be left out, and methods that merge what it reads merge the features instead. So may `cls_hidden`
+            where the projector reads several patches at once.
         """
 
     def encode_chosen(

@@ -45,7 +45,8 @@ class Commander:
 def commander_of_image(values: Tensor, layout: Layout) -> Commander:
     """The thumbnail as commander: its evidence on its grid, resized bilinearly onto the crop canvas.
 
-    The thumbnail does not show padding: where a canvas keeps its own, it scores as low as the lowest place.
+    The thumbnail does not show padding: where a canvas keeps its own, it scores as low as the lowest place. Of crops
+    whose places are not known (no canvas) it says nothing: 0.
 
     Args:
         values: (N,) evidence; only the thumbnail's positions are read.
@@ -67,6 +68,8 @@ def commander_of_image(values: Tensor, layout: Layout) -> Commander:
             canvas[top : top + size[0], left : left + size[1]] = resized
             resized = canvas
         maps.append(rearrange(resized, "row col -> (row col)"))
+    elif len(layout.views) > 1:
+        maps.append(flat.new_zeros(1))
     return Commander(torch.cat(maps)[to_tokens], grid)
 
 
@@ -89,6 +92,8 @@ def _places(layout: Layout) -> tuple[Tensor, Tensor]:
     to_grid = torch.where(mine, cell, rows * cols)
     if layout.canvas is not None:
         cell = torch.where(mine, cell, rows * cols + layout.row * layout.canvas[1] + layout.col)
+    elif len(layout.views) > 1:
+        cell = to_grid
     return to_grid, cell.masked_fill(layout.separator, 0)
 
 

@@ -133,7 +133,8 @@ def compress_with(
     mask = inputs.get("attention_mask")
     if mask is None and for_generate:
         mask = inferred_mask(adapter.model, ids)
-    prompt = parse_prompt(ids, mask, placeholders, runs)
+    order = sorted(visuals, key=lambda key: visuals[key].place or 0)
+    prompt = parse_prompt(ids, mask, placeholders, runs, order)
     asked = questions(prompt)
     visuals = {key: replace(visual, question=asked[key]) for key, visual in visuals.items()}
     plans = _plans(prompt, visuals, settings)
