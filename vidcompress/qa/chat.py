@@ -17,7 +17,7 @@ from vidcompress.core.timing import Phases
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.llm_pruning.cache_names import CACHE_NAMES, cache_name, returned_cache
 from vidcompress.loading.arguments import GenerateOptions, check_generation, check_present
-from vidcompress.media.preprocessing.placeholders import expand, tokenize, without_second_start
+from vidcompress.media.preprocessing.placeholders import without_second_start
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.pipeline import as_seen, check_text, clip_note, noted, run_generate, with_media
 from vidcompress.qa.question import Question, check_length
@@ -253,14 +253,11 @@ class Chat:
             messages.append({"role": "assistant", "content": [{"type": "text", "text": said}]})
             messages.append({"role": "user", "content": [{"type": "text", "text": following}]})
         prompt = without_second_start(processor.apply_chat_template(messages), processor.tokenizer)
-        lengths = {}
         assert self._first is not None  # noqa: S101  (for the type checker)
-        for kind in ("image", "video"):
-            token = getattr(processor.geometry, f"{kind}_token_id")
-            totals = [visual.total for visual in self._first.report.visuals if visual.modality == kind]
-            if token is not None:
-                lengths[token] = iter(totals)
-        (row,) = expand(tokenize(processor.tokenizer, [prompt]), lengths)
+        visuals = self._first.report.visuals
+        images = [visual.total for visual in visuals if visual.modality == "image"]
+        clips = [len(visual.layout.views) for visual in visuals if visual.modality == "video"]
+        (row,) = processor.token_rows([prompt], images, clips)
         return torch.tensor([row["input_ids"]])
 
 

@@ -21,11 +21,6 @@ def tokenize(tokenizer: Any, rows: list[str]) -> list[dict[str, list[int]]]:
     return [{key: list(encoded[key][i]) for key in encoded} for i in range(len(rows))]
 
 
-def count_placeholders(rows: list[dict[str, list[int]]], token_id: int | None) -> list[int]:
-    """How often a placeholder occurs in each row before it is written out: once per picture or clip."""
-    return [0 if token_id is None else row["input_ids"].count(token_id) for row in rows]
-
-
 def expand(
     rows: list[dict[str, list[int]]], lengths: Mapping[int, Iterator[int]]
 ) -> list[dict[str, list[int]]]:

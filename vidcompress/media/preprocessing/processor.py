@@ -7,8 +7,10 @@ own files.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +33,6 @@ from vidcompress.media.preprocessing.chat_template import bounded_template, chec
 from vidcompress.media.preprocessing.messages import part_media
 from vidcompress.media.preprocessing.pixel_config import PixelRecipe
 from vidcompress.media.preprocessing.placeholders import (
-    count_placeholders,
     expand,
     pad_left,
     tokenize,
@@ -41,9 +42,11 @@ from vidcompress.media.preprocessing.transformers_api import StockProcessor
 from vidcompress.media.preprocessing.transforms import (
     frame_views,
     image_views,
+    join_visuals,
     seen_part,
     single_view,
     stack_views,
+    tile_views,
 )
 from vidcompress.media.video.backends import get_backend
 from vidcompress.media.video.frames import VideoFrames
@@ -135,7 +138,9 @@ class Processor(StockProcessor):
             - `input_ids`, `attention_mask`: int64 (row, token)
             - `pixel_values`: float32 (picture, most views, channel, height, width), missing views zero; (picture,
               channel, height, width) for a family that makes no crops, without `image_sizes`
-            - `image_sizes`: int64 (picture, 2), height and width of each picture in pixels
+            - `image_sizes`: int64 (picture, 2), height and width of each picture in pixels. Of a family that cuts
+              pictures into tiles (InternVL) `pixel_values` is (tile or frame, channel, height, width), and this is
+              (picture or clip, 3) in the order of the prompts, height, width and number of frames (0: a picture)
             - `preset`: the name of the layout that pictures are in, where the processor has one; for `compress_inputs`
               and `compress` only, since the stock model knows none
             - `batch_num_images`: int64 (list,), pictures per list, or 1 per picture of a flat list (OneVision)
@@ -155,12 +160,13 @@ class Processor(StockProcessor):
                 raise MediaError(
                     f"{name}={shown(value)}: not served by this processor, which takes {', '.join(_CALL)}; leave it out"
                 )
-        rows = tokenize(self.tokenizer, _as_rows(text))
+        texts = _as_rows(text)
         pictures, groups = arrange_images(images)
         sources = arrange_videos(videos)
-        image_id, video_id = self.geometry.image_token_id, self.geometry.video_token_id
-        check_counts("images", self.image_token, count_placeholders(rows, image_id), len(pictures), groups)
-        check_counts("videos", self.video_token, count_placeholders(rows, video_id), len(sources), None)
+        order = self._order(texts)
+        in_text = {kind: [row.count(kind) for row in order] for kind in ("image", "video")}
+        check_counts("images", self.image_token, in_text["image"], len(pictures), groups)
+        check_counts("videos", self.video_token, in_text["video"], len(sources), None)
 
         image_inputs, image_lengths = self.prepare_images(pictures, groups)
         clips = [
@@ -174,15 +180,80 @@ class Processor(StockProcessor):
             )
             for s in sources
         ]
-        video_inputs, video_lengths = self.prepare_videos(clips)
-        lengths = {image_id: iter(image_lengths)}
-        if video_id is not None:
-            lengths[video_id] = iter(video_lengths)
-        batch = pad_left(expand(rows, lengths), self._pad_id(), padding)
+        video_inputs, _ = self.prepare_videos(clips)
+        rows = self.token_rows(texts, image_lengths, [len(clip) for clip in clips])
+        batch = pad_left(rows, self._pad_id(), padding)
+        pixels = {**image_inputs, **video_inputs}
+        if self.family.tiles and image_inputs and video_inputs:
+            views = [length // self.geometry.side**2 for length in image_lengths]
+            kinds = [kind for row in order for kind in row]
+            pixels = join_visuals(kinds, image_inputs, views, video_inputs, [len(clip) for clip in clips])
 
         from transformers import BatchFeature
 
-        return BatchFeature({**batch, **image_inputs, **video_inputs})
+        return BatchFeature({**batch, **pixels})
+
+    def token_rows(
+        self, texts: list[str], images: Sequence[int], clips: Sequence[int]
+    ) -> list[dict[str, list[int]]]:
+        """Token ids of prompts, with what stands for pictures and clips written out.
+
+        Args:
+            texts: prompts with one placeholder per picture and clip.
+            images: placeholders of each picture, in the order of the prompts.
+            clips: frames of each clip, likewise.
+
+        Returns:
+            Per prompt the tokenizer's outputs, `input_ids` among them.
+        """
+        family, geometry = self.family, self.geometry
+        runs = [family.clip_runs(geometry, frames) for frames in clips]
+        if not self._writes_text:
+            lengths: dict[int, Iterator[int]] = {geometry.image_token_id: iter(images)}
+            if geometry.video_token_id is not None:
+                lengths[geometry.video_token_id] = chain.from_iterable(runs)
+            return expand(tokenize(self.tokenizer, texts), lengths)
+        kinds = [kind for row in self._order(texts) for kind in row]
+        written = iter(kinds)
+        frames_of, of_images, of_clips = iter(clips), iter(images), iter(runs)
+
+        def text_of(match: re.Match[str]) -> str:
+            if next(written) == "image":
+                return self.image_token if family.image_text is None else family.image_text(self.image_token)
+            assert family.clip_text is not None  # noqa: S101  (for the type checker)
+            return family.clip_text(self.image_token, next(frames_of))
+
+        texts = [self._pattern.sub(text_of, text) for text in texts]
+        in_order = [
+            run for kind in kinds for run in ((next(of_images),) if kind == "image" else next(of_clips))
+        ]
+        return expand(tokenize(self.tokenizer, texts), {geometry.image_token_id: iter(in_order)})
+
+    @property
+    def _writes_text(self) -> bool:
+        """Whether the family writes text around the placeholders of a picture or clip."""
+        return self.family.clip_text is not None
+
+    @property
+    def _pattern(self) -> re.Pattern[str]:
+        """Placeholders of pictures and clips in text."""
+        return re.compile(
+            "|".join(re.escape(token) for token in (self.image_token, self.video_token) if token)
+        )
+
+    def _order(self, texts: list[str]) -> list[list[str]]:
+        """Per prompt, `image` or `video` for each placeholder in it."""
+        if self._writes_text:
+            return [
+                [
+                    "image" if match[0] == self.image_token else "video"
+                    for match in self._pattern.finditer(text)
+                ]
+                for text in texts
+            ]
+        kinds = {self.geometry.image_token_id: "image", self.geometry.video_token_id: "video"}
+        rows = tokenize(self.tokenizer, texts)
+        return [[kinds[token] for token in row["input_ids"] if token in kinds] for row in rows]
 
     def prepare_images(
         self, pictures: list[ImageSource], groups: list[int] | None = None
@@ -207,7 +278,9 @@ class Processor(StockProcessor):
             pixels = rearrange(array, "h w c -> c h w").contiguous()
             size = (int(pixels.shape[1]), int(pixels.shape[2]))
             alone = self.family.single_view_tokens is None or shared_with == 1
-            if not self.family.crops:
+            if self.family.tiles:
+                views.append(tile_views(pixels, self.geometry, self.image_recipe))
+            elif not self.family.crops:
                 views.append(single_view(pixels, self.image_recipe, pad=self.image_recipe.pad))
             elif alone:
                 views.append(image_views(pixels, self.geometry, self.image_recipe))
@@ -215,6 +288,9 @@ class Processor(StockProcessor):
                 views.append(single_view(pixels, self.image_recipe))
             sizes.append(size)
             lengths.append(self.image_tokens(size, single_view=not alone))
+        if self.family.tiles:
+            stated = torch.tensor([(*size, 0) for size in sizes])
+            return {"pixel_values": torch.cat(views), "image_sizes": stated}, lengths
         if not self.family.crops:
             return {"pixel_values": torch.cat(views)}, lengths
         inputs: dict[str, Any] = {"pixel_values": stack_views(views), "image_sizes": torch.tensor(sizes)}
@@ -260,6 +336,9 @@ class Processor(StockProcessor):
             for clip in clips
         ]
         there = [view for view in views if isinstance(view, torch.Tensor)]
+        if self.family.tiles:
+            stated = torch.tensor([(*clip.frames.shape[1:3], len(clip)) for clip in clips])
+            return {"pixel_values": torch.cat(there), "image_sizes": stated}, lengths
         if len(there) < len(views) or len({view.shape for view in there}) > 1:
             return {"pixel_values_videos": views}, lengths
         stacked = there[0][None] if len(there) == 1 else torch.stack(there)  # one alone without a copy
