@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from vidcompress.adapters.family.geometry import ENCODERS_WITH_CLS
+from vidcompress.checks import is_number
 from vidcompress.errors import UnsupportedModelError, shown
 
 MOST_LAYERS, MOST_PIXELS, MOST_WIDTH, MOST_WORDS, MOST_CHANNELS = 1000, 16_384, 2**20, 2**30, 1024
@@ -21,6 +23,7 @@ class EncoderShape:
         image_size: side of the pictures it takes, in pixels. patch_size: side of a patch, in pixels.
         channels: of a picture.
         cls: tokens it adds to the patches of a picture, 0 or 1.
+        merge: patches along one side that the projector takes as one token.
     """
 
     hidden: int
@@ -32,6 +35,7 @@ class EncoderShape:
     patch_size: int
     channels: int
     cls: int
+    merge: int = 1
 
     @property
     def side(self) -> int:
@@ -42,6 +46,11 @@ class EncoderShape:
     def patches(self) -> int:
         """Patches of a picture."""
         return self.side**2
+
+    @property
+    def projected(self) -> int:
+        """Tokens that the projector makes of a picture."""
+        return self.patches // self.merge**2
 
     @property
     def tokens(self) -> int:
@@ -119,7 +128,8 @@ def geometry_of(config: Any) -> ModelShape:
         image_size=_number(vision, "image_size", most=MOST_PIXELS),
         patch_size=_number(vision, "patch_size", most=MOST_PIXELS),
         channels=_number(vision, "num_channels", 3, most=MOST_CHANNELS),
-        cls=int(str(getattr(vision, "model_type", "")).startswith("clip")),
+        cls=int(ENCODERS_WITH_CLS.get(str(getattr(vision, "model_type", "")), False)),
+        merge=_merge(config),
     )
     vocab = _number(text, "vocab_size", most=MOST_WORDS)
     decoder = DecoderShape(
@@ -133,7 +143,8 @@ def geometry_of(config: Any) -> ModelShape:
         tied=bool(getattr(config, "tie_word_embeddings", getattr(text, "tie_word_embeddings", False))),
         base_vocab=_number(text, "base_vocab_size", vocab, most=MOST_WORDS),
     )
-    return ModelShape(config.model_type, encoder, ((hidden * len(chosen), width), (width, width)), decoder)
+    read = hidden * len(chosen) * encoder.merge**2
+    return ModelShape(config.model_type, encoder, ((read, width), (width, width)), decoder)
 
 
 def _feature_layers(config: Any, layers: int) -> list[int]:
@@ -158,10 +169,25 @@ def _kv_heads(text: Any, heads: int) -> int:
     return kv_heads
 
 
+def _merge(config: Any) -> int:
+    """Patches along one side of a token, from InternVL's `downsample_ratio`."""
+    ratio = getattr(config, "downsample_ratio", 1)
+    if not is_number(ratio) or not 0 < ratio <= 1:
+        raise UnsupportedModelError(
+            f"downsample_ratio={shown(ratio)} in the {config.model_type} config: must be above 0 and at most 1; fetch "
+            "the checkpoint again"
+        )
+    return round(1 / ratio)
+
+
 def _number(config: Any, key: str, default: int | None = None, *, most: int = MOST_WIDTH) -> int:
     value = getattr(config, key, None)
     if value is None and default is not None:
         return default
+    if (
+        isinstance(value, (list, tuple)) and len(value) == 2 and value[0] == value[1]
+    ):  # both sides of a square
+        value = value[0]
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
         raise UnsupportedModelError(
             f"{key}={shown(value)} in the {getattr(config, 'model_type', 'model')} config: expected a whole number "

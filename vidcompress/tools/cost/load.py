@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from vidcompress.adapters.base import Adapter, Visual
+from vidcompress.adapters.families import Family, Geometry
 from vidcompress.adapters.model_shape import ModelShape
 from vidcompress.adapters.presets import find_preset
 from vidcompress.core.budget import VisualBudget, tokens_to_keep, visual_budget
@@ -141,17 +142,15 @@ def _undescribed(total: int, geometry: ModelShape, settings: CompressionConfig) 
             f"visual_tokens={total}: method {method.name!r} leaves out frames before the encoder, so the clip must be "
             "described; pass frames= instead"
         )
-    patches = geometry.encoder.patches
-    views = -(-total // patches)
+    length = geometry.encoder.projected
+    views = -(-total // length)
     sent = method.sent(settings.budget.split([total])[0], total)
     needs = method.needs("image" if "image" in method.modalities else "video", bool(geometry.encoder.cls))
     # Canvases of encoders with a CLS token are never resized, so there the projector can wait for the selection.
     late = bool(geometry.encoder.cls) and sent < total and not method.reads_features("image", True)
-    projected = sent if late else views * patches
+    projected = sent if late else views * length
     return [
-        _VisualLoad(
-            total, sent, 0, views, projected, late, _compared(method, [patches] * views, total), needs
-        )
+        _VisualLoad(total, sent, 0, views, projected, late, _compared(method, [length] * views, total), needs)
     ]
 
 
@@ -247,6 +246,8 @@ def visuals_of(adapter: Adapter, geometry: ModelShape, prompt: PromptSpec) -> li
         ) from error
     read_geometry(adapter.model.config, crops=family.crops)  # refuses canvases that no picture has
     view = (shape.channels, shape.image_size, shape.image_size)
+    if family.tiles:
+        return _tiled(family, read_geometry(adapter.model.config, crops=False), prompt, view)
     preset = find_preset(prompt.preset, adapter.presets, geometry.model_type)
     inputs: dict[str, Any] = {}
     if prompt.size is not None:
@@ -267,6 +268,20 @@ def visuals_of(adapter: Adapter, geometry: ModelShape, prompt: PromptSpec) -> li
         inputs["pixel_values_videos"] = torch.zeros(()).expand(1, prompt.frames, *view)
     images, videos = adapter.visuals(inputs)
     return [*images, *videos]
+
+
+def _tiled(family: Family, geometry: Geometry, prompt: PromptSpec, view: tuple[int, ...]) -> list[Visual]:
+    """Visuals of a family whose pictures and frames lie in one tensor."""
+    layouts = []
+    if prompt.size is not None and family.image_layout is not None:
+        layouts += [family.image_layout(geometry, prompt.size)] * prompt.images
+    if prompt.frames is not None and family.video_layout is not None:
+        layouts.append(family.video_layout(geometry, prompt.frames))
+    pixels = torch.zeros(())
+    return [
+        Visual(layout.modality, layout, pixels.expand(len(layout.views), *view), prompt.size)
+        for layout in layouts
+    ]
 
 
 def _most_crops(adapter: Adapter, side: int) -> int:

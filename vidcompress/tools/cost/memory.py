@@ -78,7 +78,7 @@ def _encode(shape: ModelShape, rows: int, views: int, features: int, size: int, 
     pixels = rows * views * vision.channels * vision.image_size**2
     at_once = min(chunk, rows * views)
     layer = at_once * vision.tokens * (2 * vision.ffn + 2 * vision.hidden)
-    project = at_once * vision.patches * (2 * width + vision.hidden)
+    project = at_once * vision.projected * (2 * width + vision.hidden * vision.merge**2)
     return (pixels + rows * features * width + max(layer, project)) * size
 
 

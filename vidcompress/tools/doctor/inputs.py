@@ -33,6 +33,7 @@ def describe_images(model: Any, processor: Any, pictures: Sequence[Image.Image])
         name: value.to("meta") if torch.is_tensor(value) and value.is_floating_point() else value
         for name, value in prepared.items()
     }
+    inputs["input_ids"] = _prompt(processor.geometry.image_token_id, lengths)
     visuals, _ = adapter_for(model).visuals(inputs)
     return [
         _entry(visual.layout, placeholders, f"{picture.width} x {picture.height}")
@@ -54,10 +55,22 @@ def describe_clip(model: Any, processor: Any, frames: int) -> dict[str, Any]:
         MediaError: the family takes no clips.
     """
     placeholders = processor.video_tokens(frames)
-    side = processor.geometry.image_size
+    family, geometry = processor.family, processor.geometry
+    side = geometry.image_size
     pixels = torch.empty((1, frames, 3, side, side), device="meta")
-    _, (visual,) = adapter_for(model).visuals({"pixel_values_videos": pixels})
+    inputs: dict[str, Any] = {"pixel_values_videos": pixels}
+    if family.tiles:
+        runs = family.clip_runs(geometry, frames)
+        inputs = {"pixel_values": pixels[0], "image_sizes": torch.tensor([[side, side, frames]])}
+        inputs["input_ids"] = _prompt(geometry.image_token_id, runs)
+    _, (visual,) = adapter_for(model).visuals(inputs)
     return _entry(visual.layout, placeholders, f"{frames} frames")
+
+
+def _prompt(token: int, runs: Sequence[int]) -> torch.Tensor:
+    """One row of ids with runs of a placeholder and something else between them."""
+    other = 0 if token else 1
+    return torch.tensor([[place for run in runs for place in (*[token] * run, other)]])
 
 
 def _entry(layout: Layout, placeholders: int, what: str) -> dict[str, Any]:
