@@ -209,6 +209,15 @@ def batch(
     return out
 
 
+def sent_rows(inputs: Any) -> list[torch.Tensor]:
+    """What goes to the language model, (k, D) per prompt row with visuals, whatever container the family takes."""
+    sent = inputs["mm_encoder_outputs"]["image"].pooler_output
+    if not isinstance(sent, torch.Tensor):
+        return list(sent)
+    counts = (inputs["input_ids"] == IMAGE).sum(1).tolist()
+    return list(sent[:, 0].split([count for count in counts if count]))
+
+
 def image_views(adapter: Any, size: tuple[int, int], single: bool) -> tuple[int, int]:
     """Views of an image of (height, width) pixels, and its placeholders."""
     family = adapter.model.config.model_type

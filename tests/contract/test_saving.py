@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tiny_models import CROPPED, VIDEO_FAMILIES, Scene, batch, tiny_model
+from tiny_models import CROPPED, VIDEO_FAMILIES, Scene, batch, sent_rows, tiny_model
 from vidcompress import VisualQA, compress, compress_inputs
 from vidcompress.errors import ArgumentError, UnsupportedInputError
 
@@ -206,4 +206,4 @@ def test_the_whole_model_of_a_comparison_encodes_copies_too() -> None:
 
 def rows(compressed: Any) -> list[torch.Tensor]:
     """What goes to the language model, row by row."""
-    return list(compressed["mm_encoder_outputs"]["image"].pooler_output)
+    return sent_rows(compressed)
