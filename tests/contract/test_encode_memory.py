@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from tiny_models import FAMILIES, SIDE, VIDEO_FAMILIES, tiny_model
+from tiny_models import CROPPED, FAMILIES, SIDE, VIDEO_FAMILIES, Scene, batch, tiny_model
 from vidcompress.adapters.base import Visual, adapter_for
 from vidcompress.core.tokens import Evidence
 from vidcompress.tools.benchmark.live_bytes import LiveBytes
@@ -30,8 +30,11 @@ def beside(family: str, visuals: list[Visual], **options: Any) -> int:
 
 
 def clip(family: str, frames: int) -> Visual:
+    model = tiny_model(family)
     pixels = {"pixel_values_videos": torch.zeros(1, frames, 3, SIDE, SIDE)}
-    return adapter_for(tiny_model(family)).visuals(pixels)[1][0]
+    if family == "internvl":
+        pixels = batch(model, [Scene((("video", frames),))])
+    return adapter_for(model).visuals(pixels)[1][0]
 
 
 @pytest.mark.parametrize("evidence", [(), (RECEIVED,)], ids=["features", "evidence"])
@@ -63,6 +66,8 @@ def test_more_pictures_need_no_more(family: str, evidence: tuple[Evidence, ...])
     def pictures(count: int) -> list[Visual]:
         views = torch.zeros(5, 3, SIDE, SIDE)
         adapter = adapter_for(tiny_model(family))
+        if family not in CROPPED:
+            return adapter.visuals(batch(adapter.model, [Scene((("image", (112, 112)),))] * count))[0]
         return [adapter.image(views, (112, 80), single=False) for _ in range(count)]  # type: ignore[attr-defined]
 
     few, many = (beside(family, pictures(n), evidence=evidence) for n in (4, 16))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from tiny_models import ANYRES_MAX, FAMILIES, VIDEO_FAMILIES, Scene, batch, tiny_model
+from tiny_models import ANYRES_MAX, CROPPED, FAMILIES, VIDEO_FAMILIES, Scene, batch, tiny_model
 from vidcompress.adapters.base import adapter_for
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import UnsupportedModelError
@@ -29,7 +29,7 @@ def encoded(family: str, scene: Scene, wanted: list[Evidence]) -> tuple[Any, Any
 
 
 @pytest.mark.parametrize("layer", [-1, -2, 0, "features"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", (*CROPPED, "llava"))
 def test_keys_and_the_unsplit_attention_are_those_of_the_projections(family: str, layer: Any) -> None:
     model = tiny_model(family)
     adapter = adapter_for(model)
@@ -120,7 +120,7 @@ def test_the_layer_of_the_features_is_the_models(family: str) -> None:
     keys = [Evidence("keys", "features"), Evidence("keys", -1)]
     _, _, tokens = encoded(family, Scene((("video", 2),)), keys)
     same = torch.equal(*(tokens.evidence[key] for key in keys))
-    assert same == (family in ANYRES_MAX), "CLIP's features come from the last layer but one"
+    assert same == (family in (*ANYRES_MAX, "internvl")), "CLIP's features come from the last layer but one"
 
 
 def test_of_several_feature_layers_it_is_the_last() -> None:

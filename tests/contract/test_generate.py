@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import vidcompress
-from tiny_models import FAMILIES, IMAGE, SIZES, VIDEO, VIDEO_FAMILIES, Scene, batch, tiny_model
+from tiny_models import FAMILIES, IMAGE, SIZES, VIDEO, VIDEO_FAMILIES, Scene, batch, sent_rows, tiny_model
 from vidcompress.adapters.layouts import image_layout
 from vidcompress.errors import UnsupportedInputError
 from vidcompress.session.compress import compress_inputs
@@ -70,8 +70,7 @@ def test_reference_order_reaches_the_model(family: str, kind: str, method: str, 
     ]
     settings = {"retention_ratio": 0.4, "policy": "reference", "positions": positions}
     together = compress_inputs(model, batch(model, rows), method, **settings)
-    full = compress_inputs(model, batch(model, rows), "none")["mm_encoder_outputs"]["image"].pooler_output
-    sent = together["mm_encoder_outputs"]["image"].pooler_output
+    full, sent = sent_rows(compress_inputs(model, batch(model, rows), "none")), sent_rows(together)
     for visual, all_of_it, some in zip(together.report.visuals, full, sent, strict=True):
         assert torch.equal(some, all_of_it[visual.kept_positions])
     if kind == "image":

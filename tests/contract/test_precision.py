@@ -12,7 +12,7 @@ import torch
 
 import vidcompress
 from cases import CASES, SCENES
-from tiny_models import FAMILIES, Scene, batch, tiny_model
+from tiny_models import FAMILIES, Scene, batch, sent_rows, tiny_model
 from vidcompress.adapters.base import adapter_for
 from vidcompress.core.budget import visual_budget
 from vidcompress.core.method import METHODS, Method
@@ -44,7 +44,7 @@ def test_plain_and_block_answer_alike(family: str, dtype: torch.dtype) -> None:
     raw = half(batch(model, scenes), dtype)
     length = raw["input_ids"].shape[1]
     plain = compress_inputs(model, raw, retention_ratio=0.3)
-    (rows,) = (plain["mm_encoder_outputs"]["image"].pooler_output,)
+    rows = sent_rows(plain)
     assert {row.dtype for row in rows} == {dtype} and all(row.isfinite().all() for row in rows)
     assert [visual.kept for visual in plain.report.visuals] == [v.budget for v in plain.report.visuals]
     with torch.no_grad():

@@ -47,6 +47,7 @@ class Visual:
         max_patches: most patches that an encoder takes at once which takes any number of them; one view may have more.
         pictures: makes pictures (view, channel, height, width) of pixels of some of its views, where these are patches,
             so that `encoder_saving="frames"` can compare them. None: they are pictures, or cannot be compared.
+        place: its place among all visuals of the batch, of families whose images and videos have one placeholder.
     """
 
     modality: Modality
@@ -60,6 +61,7 @@ class Visual:
     view_text: Callable[[Tensor, Sequence[range]], Sequence[Sequence[range]]] | None = None
     max_patches: int = CompressionConfig.max_patches
     pictures: Callable[[Tensor], Tensor] | None = None
+    place: int | None = None
 
     @property
     def placeholder_runs(self) -> tuple[int, ...]:
@@ -244,7 +246,8 @@ class Adapter(ABC):
         Returns:
             For each visual its tokens exactly as the stock model would splice them; where `may_defer` is set, they may
             be `LazyTokens`. The evidence `hidden` and `cls_hidden` goes with `VisualTokens.project`; without one
-            both may be left out, and methods that merge what it reads merge the features instead.
+            both may be left out, and methods that merge what it reads merge the features instead. So may `cls_hidden`
+            where the projector reads several patches at once.
         """
 
     def encode_chosen(

@@ -38,12 +38,13 @@ def encoder_layers(tower: nn.Module) -> nn.ModuleList:
     """Return the transformer layers of a vision tower.
 
     Raises:
-        UnsupportedModelError: if the tower has no `encoder.layers`.
+        UnsupportedModelError: if the tower has no `encoder.layers` and no `encoder.layer`.
     """
     for root in (tower, getattr(tower, "vision_model", None)):
-        layers = getattr(getattr(root, "encoder", None), "layers", None)
-        if isinstance(layers, nn.ModuleList):
-            return layers
+        for name in ("layers", "layer"):
+            layers = getattr(getattr(root, "encoder", None), name, None)
+            if isinstance(layers, nn.ModuleList):
+                return layers
     raise UnsupportedModelError(
         f"vision tower {type(tower).__name__} has no encoder.layers to read; register an adapter that overrides "
         "vision_layers()"
@@ -91,7 +92,7 @@ class EncoderProbe:
                 "evidence='distance' or 'attention_received'"
             )
         layer = self.layers[number]
-        attention = getattr(layer, "self_attn", None)
+        attention = getattr(layer, "self_attn", None) or getattr(layer, "attention", None)
         if attention is None or not hasattr(attention, "q_proj") or not hasattr(attention, "k_proj"):
             raise UnsupportedModelError(
                 f"evidence {tuple(item)} needs self_attn.q_proj and k_proj, which {type(layer).__name__} lacks"
@@ -146,8 +147,9 @@ class EncoderProbe:
                 else:
                     handles.append(self.layers[i - 1].register_forward_hook(note(("hidden", i))))
             for layer, attention in self._attention.items():
-                handles.append(attention.q_proj.register_forward_hook(note(("q", layer))))
-                handles.append(attention.k_proj.register_forward_hook(note(("k", layer))))
+                for name in ("q", "k"):  # normalised over their whole width, where they are
+                    last = getattr(attention, f"{name}_norm", None) or getattr(attention, f"{name}_proj")
+                    handles.append(last.register_forward_hook(note((name, layer))))
             yield
         finally:
             for handle in handles:

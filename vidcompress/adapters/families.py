@@ -17,9 +17,12 @@ from vidcompress.adapters.family.geometry import (
     next_image_layout,
     next_preset_layout,
     next_video_layout,
+    one_view_layout,
     onevision_image_layout,
     onevision_video_layout,
     single_view_layout,
+    tiled_image_layout,
+    tiled_video_layout,
     video_video_layout,
 )
 from vidcompress.adapters.family.geometry import read_geometry as read_geometry
@@ -63,6 +66,14 @@ class Family:
             question about a clip, or None.
         native: rules of a family that takes pictures and clips of any size; None where views are squares of one size.
         clip_layout: (geometry, frames, (height, width) in pixels) to the layout of a clip, of such a family.
+        tiles: whether pictures are stretched onto `Geometry.tile_grid` and clips are sent as frames, all of them in one
+            `pixel_values` (picture, channel, height, width) in the order of the prompts, with a row (height, width,
+            frames) of `image_sizes` per picture and clip.
+        image_token: placeholder of a picture in a prompt, where neither the tokenizer nor the processor's file names
+            one.
+        image_text: that placeholder to what is written for a picture; itself by default.
+        clip_text: (that placeholder, frames) to what is written for a clip, with the placeholder once per frame; by
+            default a clip has a placeholder of its own, and one run.
     """
 
     model_type: str
@@ -79,6 +90,16 @@ class Family:
     preset_layout: Callable[[Geometry, Preset, Size], Layout] | None = None
     native: NativeRules | None = None
     clip_layout: Callable[[Geometry, int, Size], Layout] | None = None
+    tiles: bool = False
+    image_token: str = "<image>"
+    image_text: Callable[[str], str] | None = None
+    clip_text: Callable[[str, int], str] | None = None
+
+    def clip_runs(self, geometry: Geometry, frames: int) -> tuple[int, ...]:
+        """Lengths of the runs of placeholders of a clip; of a family that takes clips."""
+        assert self.video_tokens is not None  # noqa: S101  (for the type checker)
+        total = self.video_tokens(geometry, frames)
+        return (total,) if self.clip_text is None else (total // frames,) * frames
 
     def __repr__(self) -> str:
         kinds = "images and videos" if self.takes_clips else "images"
@@ -94,7 +115,7 @@ class Family:
     @property
     def placeholders(self) -> tuple[str, str]:
         """What stands for a picture and for a clip in a prompt, where the tokenizer names nothing."""
-        return ("<image>", "<video>") if self.native is None else self.native.tokens
+        return (self.image_token, "<video>") if self.native is None else self.native.tokens
 
     def geometry(self, config: Any) -> Geometry:
         """The numbers of a model's config that this family needs.
@@ -201,6 +222,43 @@ def _video_video_tokens(geometry: Geometry, frames: int) -> int:
     return frames * rows * (cols + 1)  # a newline after every row of every frame
 
 
+def _one_view_tokens(geometry: Geometry, picture: Size) -> int:
+    return geometry.side**2
+
+
+def _tiled_image_tokens(geometry: Geometry, picture: Size) -> int:
+    rows, cols = geometry.tile_grid(picture)
+    views = rows * cols + 1 if rows * cols > 1 else 1  # a lone tile needs no thumbnail
+    return views * geometry.side**2
+
+
+def _tiled_video_tokens(geometry: Geometry, frames: int) -> int:
+    return frames * geometry.side**2
+
+
+def _framed_image(placeholder: str) -> str:
+    return f"<img>{placeholder}</img>"
+
+
+def _framed_clip(placeholder: str, frames: int) -> str:
+    return "\n".join(f"Frame{number}: {_framed_image(placeholder)}" for number in range(1, frames + 1))
+
+
+register_family(Family("llava", _one_view_tokens, crops=False, image_layout=one_view_layout))
+register_family(
+    Family(
+        "internvl",
+        _tiled_image_tokens,
+        video_tokens=_tiled_video_tokens,
+        crops=False,
+        tiles=True,
+        image_layout=tiled_image_layout,
+        video_layout=tiled_video_layout,
+        image_token="<IMG_CONTEXT>",
+        image_text=_framed_image,
+        clip_text=_framed_clip,
+    )
+)
 register_family(
     Family(
         "llava_next",

@@ -72,6 +72,67 @@ def shrunk_canvas(canvas: tuple[int, int], grid: tuple[int, int], max_views: int
     return (int(rows // ratio), int(cols // ratio)) if ratio > 1.1 else canvas
 
 
+def closest_grid(picture: Size, fewest: int, most: int, side: int) -> Size:
+    """(rows, cols) of square tiles whose shape is closest to a picture's, of InternVL and its relatives.
+
+    Of equally close grids the later one, in the order of their number of tiles and then of their columns, is taken
+    where the picture has more than half the pixels that it would show.
+
+    Args:
+        picture: (height, width) in pixels, each at least 1.
+        fewest: tiles.
+        most: tiles, at least `fewest`.
+        side: of a tile, in pixels.
+    """
+    height, width = picture
+    grids = [
+        (rows, cols)
+        for cols in range(1, most + 1)
+        for rows in range(1, most // cols + 1)
+        if rows * cols >= fewest
+    ]
+    closest, least = (1, 1), math.inf
+    for rows, cols in sorted(grids, key=lambda grid: grid[0] * grid[1]):
+        distance = abs(width / height - cols / rows)
+        large = height * width > 0.5 * side * side * rows * cols
+        if distance < least or (distance == least and large):
+            closest, least = (rows, cols), distance
+    return closest
+
+
+@lru_cache(maxsize=256)
+@outside_caller_modes
+def tiled_layout(grid: tuple[int, int], tiles: Size | int, device: str = "cpu") -> Layout:
+    """Layout of tiles, each of them whole and in row order, and the thumbnail behind them; one tile is a single view.
+
+    Args:
+        grid: (rows, cols) of tokens of one view.
+        tiles: (rows, cols) of tiles on the picture, or how many there are where their places are not known: they then
+            have no boxes, and there is no canvas.
+        device: where the index tensors live.
+    """
+    count = tiles if isinstance(tiles, int) else tiles[0] * tiles[1]
+    if count == 1:
+        return image_layout(grid, newline=False, device=device)
+    rows, cols = grid
+    view = torch.arange(count + 1).repeat_interleave(rows * cols)
+    cell = torch.arange(rows * cols).repeat(count + 1)
+    row, col = cell // cols, cell % cols
+    views = [View("crop", rows, cols) for _ in range(count)]
+    canvas = None
+    if not isinstance(tiles, int):
+        canvas = (tiles[0] * rows, tiles[1] * cols)
+        places = [(i, j) for i in range(tiles[0]) for j in range(tiles[1])]
+        views = [_crop(i, j, rows, cols, grid, tiles, (0, 0, *canvas)) for i, j in places]
+        in_tile = view < count
+        row = row + torch.where(in_tile, view // tiles[1] * rows, 0)
+        col = col + torch.where(in_tile, view % tiles[1] * cols, 0)
+    flat = (view, row, col, torch.zeros_like(view), torch.zeros_like(view))
+    views.append(View("thumbnail", rows, cols))
+    sizes = (rows * cols,) * (count + 1)
+    return _layout("image", tuple(views), flat, None, grid, canvas, sizes, 0, device)
+
+
 @lru_cache(maxsize=256)
 @outside_caller_modes
 def image_layout(

@@ -119,6 +119,14 @@ class LlavaAdapter(Adapter):
         """Layout of a clip of so many frames."""
         raise NotImplementedError
 
+    def join_patches(self, hidden: Tensor) -> Tensor:
+        """What the projector reads, of encoder outputs without CLS: (view, patch, C) -> (view, token, C')."""
+        return hidden
+
+    def average_patches(self, values: Tensor) -> Tensor:
+        """Evidence of tokens from that of their patches: (view, patch, E) -> (view, token, E)."""
+        return values
+
     def pool_frames(self, features: Tensor) -> Tensor:
         """Stock pooling of frames, with any channels: (frame, patch, channel) -> (frame, token, channel)."""
         raise NotImplementedError
@@ -217,13 +225,16 @@ class LlavaAdapter(Adapter):
                     "encoder_saving='crops' cannot leave out crops of a canvas that the model resizes, since every "
                     f"token then mixes crops ({type(self.model).__name__}, image of {visual.size} pixels); leave it out"
                 )
-        thumbnails = [Collected() for _ in visuals]
-        sources = [Source(visual.pixels[:1], None) for visual in visuals]
+        thumbnails, numbers = [Collected() for _ in visuals], [_thumbnail(visual) for visual in visuals]
+        sources = [
+            Source(visual.pixels[at : at + 1], None) for visual, at in zip(visuals, numbers, strict=True)
+        ]
         self._run(sources, thumbnails, evidence, max_views, is_video=False, deferred=False)
         chosen = []
         for number, (visual, thumbnail) in enumerate(zip(visuals, thumbnails, strict=True)):
             picked = choose(number, self._thumbnail_tokens(thumbnail.encoded))
-            chosen.append(range(1, visual.pixels.shape[0]) if picked is None else picked)
+            others = [view for view in range(visual.pixels.shape[0]) if view != numbers[number]]
+            chosen.append(others if picked is None else picked)
         crops = [Collected() for _ in visuals]
         sources = [
             Source(visual.pixels, torch.tensor(list(some), dtype=torch.int64, device=visual.pixels.device))
@@ -231,9 +242,11 @@ class LlavaAdapter(Adapter):
         ]
         self._run(sources, crops, evidence, max_views, is_video=False, deferred=False)
         images = []
-        for visual, thumbnail, crop, some in zip(visuals, thumbnails, crops, chosen, strict=True):
+        for visual, at, thumbnail, crop, some in zip(
+            visuals, numbers, thumbnails, crops, chosen, strict=True
+        ):
             assembly = self._assembly(visual, visual.layout, visual.pixels.shape[0], deferred=False)
-            assembly.add(with_gaps(thumbnail.encoded, crop, some, visual.pixels.shape[0]))
+            assembly.add(with_gaps(thumbnail.encoded, at, crop, some, visual.pixels.shape[0]))
             images.append((self._tokens(assembly, visual, evidence, deferred=False), 1 + len(some)))
         return images
 
@@ -271,8 +284,8 @@ class LlavaAdapter(Adapter):
         )
 
     def _check_pixels(self, visuals: Sequence[Visual]) -> None:
-        vision = self.model.config.vision_config
-        taken = (int(getattr(vision, "num_channels", 3)), int(vision.image_size), int(vision.image_size))
+        vision, side = self.model.config.vision_config, self.geometry.image_size
+        taken = (int(getattr(vision, "num_channels", 3)), side, side)
         for visual in visuals:
             if tuple(visual.pixels.shape[1:]) != taken:
                 key = "pixel_values" if visual.modality == "image" else "pixel_values_videos"
@@ -294,7 +307,7 @@ class LlavaAdapter(Adapter):
         hidden, values = probe(pixels if device is None else pixels.to(device))
         every = hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=-1)
         drop_cls = self.model.config.vision_feature_select_strategy == "default"
-        joined = every[:, 1:] if drop_cls else every
+        joined = self.join_patches(every[:, 1:] if drop_cls else every)
         if deferred:
             features = self.pool_hidden(joined) if is_video else joined
             if drop_cls == self.has_cls:  # then it is the evidence as well
@@ -305,17 +318,20 @@ class LlavaAdapter(Adapter):
         quantities |= self._hidden(every, evidence)
         quantities |= read_patches(every[:, int(self.has_cls) :], evidence, self.has_cls)
         of_tokens = {
-            item: value if value.ndim == 3 else value[..., None]
+            item: self._of_tokens(item, value if value.ndim == 3 else value[..., None], is_video)
             for item, value in quantities.items()
             if at_tokens(item)
         }
-        if is_video:
-            of_tokens = {
-                item: (self.pool_hidden if item.quantity == "hidden" else self.pool_frames)(value)
-                for item, value in of_tokens.items()
-            }
         of_views = {item: value for item, value in quantities.items() if not at_tokens(item)}
         return Encoded(features, of_tokens, of_views)
+
+    def _of_tokens(self, item: Evidence, value: Tensor, is_video: bool) -> Tensor:
+        """Evidence of the tokens of some views (view, token, E), from that of their patches (view, patch, E)."""
+        if item.quantity == "hidden":
+            value = self.join_patches(value)
+            return self.pool_hidden(value) if is_video else value
+        value = self.average_patches(value)
+        return self.pool_frames(value) if is_video else value
 
     def _hidden(self, hidden: Tensor, wanted: Sequence[Evidence]) -> dict[Evidence, Tensor]:
         """What the projector reads of the patches (view, patch, C), and of the CLS token (view, C), where wanted.
@@ -349,7 +365,7 @@ class LlavaAdapter(Adapter):
             return ImageAssembly(
                 layout, views, newline, lambda x, _: on_canvas(x, self.grid, crops), self._check_length
             )
-        sizes = torch.tensor([visual.size], device="cpu")
+        sizes = torch.tensor([visual.size or (0, 0)], device="cpu")
 
         def pack(features: Tensor, line: Tensor) -> Tensor:
             return self.pack_image(features, sizes, line)
@@ -378,10 +394,11 @@ class LlavaAdapter(Adapter):
             features, layout, quantities, projector if self.projects_positions(visual) else None
         )
 
-    def _newline(self) -> Tensor:
-        """The newline (channel,). Accelerate brings offloaded weights only for their module's own forward."""
+    def _newline(self) -> Tensor | None:
+        """The newline (channel,), None of families without. Accelerate brings offloaded weights only for their
+        module's own forward."""
         with align_module_device(self.core):
-            newline: Tensor = self.core.image_newline
+            newline: Tensor | None = getattr(self.core, "image_newline", None)
         return newline
 
     def _check_length(self, made: int, layout: Layout) -> None:
@@ -390,6 +407,11 @@ class LlavaAdapter(Adapter):
                 f"{type(self.model).__name__} packed {made} tokens where its geometry says {len(layout)}; "
                 "this version of transformers packs differently, please report it"
             )
+
+
+def _thumbnail(visual: Visual) -> int:
+    """Which view of an image is its thumbnail."""
+    return next(number for number, view in enumerate(visual.layout.views) if view.kind == "thumbnail")
 
 
 def _device(module: nn.Module) -> torch.device | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from vidcompress.adapters.family.geometry import ENCODERS_WITH_CLS
+from vidcompress.checks import is_number
 from vidcompress.errors import UnsupportedModelError, shown
 
 MOST_LAYERS, MOST_PIXELS, MOST_WIDTH, MOST_WORDS, MOST_CHANNELS = 1000, 16_384, 2**20, 2**30, 1024
@@ -52,6 +54,11 @@ class EncoderShape:
     def patches(self) -> int:
         """Patches of a picture."""
         return self.side**2
+
+    @property
+    def projected(self) -> int:
+        """Tokens that the projector makes of a picture."""
+        return self.patches // self.merge**2
 
     @property
     def tokens(self) -> int:
@@ -131,7 +138,8 @@ def geometry_of(config: Any) -> ModelShape:
         image_size=_number(vision, "image_size", most=MOST_PIXELS),
         patch_size=_number(vision, "patch_size", most=MOST_PIXELS),
         channels=_number(vision, "num_channels", 3, most=MOST_CHANNELS),
-        cls=int(str(getattr(vision, "model_type", "")).startswith("clip")),
+        cls=int(ENCODERS_WITH_CLS.get(str(getattr(vision, "model_type", "")), False)),
+        merge=_merge(config),
     )
     projector = ((hidden * len(chosen), width), (width, width))
     return ModelShape(config.model_type, encoder, projector, _decoder(config, text))
@@ -212,10 +220,25 @@ def _kv_heads(text: Any, heads: int) -> int:
     return kv_heads
 
 
+def _merge(config: Any) -> int:
+    """Patches along one side of a token, from InternVL's `downsample_ratio`."""
+    ratio = getattr(config, "downsample_ratio", 1)
+    if not is_number(ratio) or not 0 < ratio <= 1:
+        raise UnsupportedModelError(
+            f"downsample_ratio={shown(ratio)} in the {config.model_type} config: must be above 0 and at most 1; fetch "
+            "the checkpoint again"
+        )
+    return round(1 / ratio)
+
+
 def _number(config: Any, key: str, default: int | None = None, *, most: int = MOST_WIDTH) -> int:
     value = getattr(config, key, None)
     if value is None and default is not None:
         return default
+    if (
+        isinstance(value, (list, tuple)) and len(value) == 2 and value[0] == value[1]
+    ):  # both sides of a square
+        value = value[0]
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
         raise UnsupportedModelError(
             f"{key}={shown(value)} in the {getattr(config, 'model_type', 'model')} config: expected a whole number "

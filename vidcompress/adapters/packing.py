@@ -222,11 +222,14 @@ class Collected:
         )
 
 
-def with_gaps(thumbnail: Encoded, crops: Collected, numbers: Sequence[int], views: int) -> Encoded:
+def with_gaps(
+    thumbnail: Encoded, place: int, crops: Collected, numbers: Sequence[int], views: int
+) -> Encoded:
     """Thumbnail and some crops at their places among all views; zeros, which no method may keep, at the others.
 
     Args:
         thumbnail: one view.
+        place: which view it is.
         crops: the crops that were encoded.
         numbers: which views they are.
         views: how many there are in all, the thumbnail included.
@@ -235,7 +238,7 @@ def with_gaps(thumbnail: Encoded, crops: Collected, numbers: Sequence[int], view
 
     def placed(first: Tensor, rest: Tensor | None) -> Tensor:
         whole = first.new_zeros((views, *first.shape[1:]))
-        whole[:1] = first
+        whole[place : place + 1] = first
         if rest is not None:
             whole[list(numbers)] = rest
         return whole

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import takewhile
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -128,6 +128,7 @@ def parse_prompt(
     attention_mask: Tensor | None,
     placeholders: Mapping[Modality, int | None],
     runs: Mapping[Modality, Sequence[tuple[int, ...]]],
+    order: Sequence[tuple[str, int]] = (),
 ) -> Prompt:
     """Match placeholders with visuals.
 
@@ -137,6 +138,8 @@ def parse_prompt(
         placeholders: token id of `image` and of `video`.
         runs: for `image` and `video` the lengths of the runs of placeholders of every visual of the batch, in order;
             they sum to the full length N of the visual.
+        order: (modality, number) of all visuals in the order of the prompts; read where both modalities have one
+            placeholder.
 
     Raises:
         UnsupportedInputError: placeholders and visuals do not match, padding inside a row, no real token.
@@ -148,7 +151,7 @@ def parse_prompt(
             f"attention_mask must have the shape of input_ids {tuple(ids.shape)}, got {tuple(mask.shape)}; pass a 2-D "
             "mask (4-D masks cannot be shortened)"
         )
-    queues = {kind: list(enumerate(runs.get(kind, ()))) for kind in placeholders}
+    queues = _queues(placeholders, runs, order)
     rows, columns, spans = [], [], []
     for number, (row, real) in enumerate(zip(ids, mask.bool(), strict=True)):
         where = real.nonzero().flatten()
@@ -161,12 +164,13 @@ def parse_prompt(
             )
         rows.append(row[where])
         columns.append(where)
-        spans.append(_row_spans(row[where], number, placeholders, queues))
-    for kind, rest in queues.items():
-        if rest:
+        spans.append(_row_spans(row[where], number, queues))
+    for queue in queues:
+        for kind in dict.fromkeys(visual.kind for visual in queue.due):
+            rest = sum(visual.kind == kind for visual in queue.due)
             raise UnsupportedInputError(
                 f"the inputs hold {len(runs[kind])} {kind}s, but the prompts have placeholders for only "
-                f"{len(runs[kind]) - len(rest)}; put one {kind} placeholder per {kind} into the text"
+                f"{len(runs[kind]) - rest}; put one {kind} placeholder per {kind} into the text"
             )
     pads = ids[mask == 0]  # looked at here, where ids and mask are on the host already
     padding = int(pads[0]) if len(pads) else None
@@ -204,28 +208,64 @@ def text_between_runs(row: Tensor, runs: Sequence[range], after: int = 1) -> lis
     return [[text for text in pair if text] for pair in zip([own, *before], behind, strict=True)]
 
 
-def _row_spans(
-    ids: Tensor,
-    number: int,
+class _Due(NamedTuple):
+    """Visual that a prompt is still to show: its kind, its number and the lengths of its runs."""
+
+    kind: Modality
+    number: int
+    runs: tuple[int, ...]
+
+
+class _Queue(NamedTuple):
+    """Visuals behind one placeholder `token`, those `due` in the order of the prompts; `kind` is that of the first."""
+
+    kind: Modality
+    token: int | None
+    due: list[_Due]
+
+
+def _queues(
     placeholders: Mapping[Modality, int | None],
-    queues: dict[Modality, list[tuple[int, tuple[int, ...]]]],
-) -> list[Span]:
-    spans = []
+    runs: Mapping[Modality, Sequence[tuple[int, ...]]],
+    order: Sequence[tuple[str, int]],
+) -> list[_Queue]:
+    """One queue per placeholder."""
+    queues: list[_Queue] = []
     for kind, token in placeholders.items():
+        due = [_Due(kind, number, lengths) for number, lengths in enumerate(runs.get(kind, ()))]
+        same = next((queue for queue in queues if token is not None and queue.token == token), None)
+        if same is None:
+            queues.append(_Queue(kind, token, due))
+            continue
+        place = {key: number for number, key in enumerate(order)}
+        same.due.extend(due)
+        same.due.sort(key=lambda visual: place[visual.kind, visual.number])
+    return queues
+
+
+def placeholder_runs(input_ids: Tensor, token: int) -> list[int]:
+    """Lengths of all runs of a placeholder, row after row of ids (row, column)."""
+    rows = input_ids.detach().to("cpu") == token
+    return [length for row in rows for _, length in _runs(row)]
+
+
+def _row_spans(ids: Tensor, number: int, queues: Sequence[_Queue]) -> list[Span]:
+    spans = []
+    for first, token, rest in queues:
         if token is None:
             continue
-        index = 0  # of the visual whose runs are being read
+        kind, index = first, 0  # of the visual whose runs are being read
         due: list[int] = []
         placed: list[range] = []
         for start, length in _runs(ids == token):
             while length > 0:
                 if not due:
-                    if not queues[kind]:
+                    if not rest:
                         raise UnsupportedInputError(
                             f"prompt row {number} has {length} {kind} placeholders more than the inputs have {kind}s; "
                             f"pass one {kind} per placeholder, expanded by the processor"
                         )
-                    index, lengths = queues[kind].pop(0)
+                    kind, index, lengths = rest.pop(0)
                     due, placed = list(lengths), []
                 full = due.pop(0)
                 if full > length:

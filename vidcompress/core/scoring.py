@@ -47,6 +47,7 @@ def commander_of_image(values: Tensor, layout: Layout) -> Commander:
 
     Of tiles it is the evidence of all of them, pooled to the layout's grid by means over areas and resized likewise.
     The thumbnail does not show padding: where a canvas keeps its own, it scores as low as the lowest place.
+    Of crops whose places are not known (no canvas) it says nothing: 0.
 
     Args:
         values: (N,) evidence; only the thumbnail's positions are read where there is one.
@@ -70,6 +71,8 @@ def commander_of_image(values: Tensor, layout: Layout) -> Commander:
             canvas[top : top + size[0], left : left + size[1]] = resized
             resized = canvas
         maps.append(rearrange(resized, "row col -> (row col)"))
+    elif len(layout.views) > 1:
+        maps.append(flat.new_zeros(1))
     return Commander(torch.cat(maps)[to_tokens], grid)
 
 
@@ -108,6 +111,8 @@ def _places(layout: Layout) -> tuple[Tensor, Tensor]:
     to_grid = torch.where(mine, cell, rows * cols)
     if layout.canvas is not None:
         cell = torch.where(mine, cell, rows * cols + layout.row * layout.canvas[1] + layout.col)
+    elif len(layout.views) > 1:
+        cell = to_grid
     return to_grid, cell.masked_fill(layout.separator, 0)
 
 

@@ -187,7 +187,7 @@ class LazyTokens(VisualTokens):
         layout: of those N positions, on the same device.
         evidence: as in `VisualTokens`.
         project: (n, C) -> (n, D).
-        newline: (D,) the feature of every separator.
+        newline: (D,) the feature of every separator; None where there is none.
     """
 
     def __new__(cls, *given: Any, **named: Any) -> Any:
@@ -200,7 +200,7 @@ class LazyTokens(VisualTokens):
         layout: Layout,
         evidence: Mapping[Evidence, Tensor],
         project: Callable[[Tensor], Tensor],
-        newline: Tensor,
+        newline: Tensor | None,
     ) -> None:
         self.hidden, self.newline, self._projector = hidden, newline, project
         self.layout, self.evidence, self.project = layout, evidence, project
@@ -231,6 +231,8 @@ class LazyTokens(VisualTokens):
 
     def _projected(self, hidden: Tensor, separator: Tensor) -> Tensor:
         features = self._projector(hidden)
+        if self.newline is None:
+            return features
         newline = self.newline.to(features.device, features.dtype)
         return torch.where(separator.to(features.device)[:, None], newline, features)
 

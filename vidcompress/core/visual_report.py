@@ -287,7 +287,8 @@ def _text_counts(visual: VisualReport) -> dict[str, Any]:
 
 
 def budget_note(budget: VisualBudget, layout: Layout, uses_budget: bool, spared: int) -> str | None:
-    """Note on an input whose budget is smaller than its number of views, or of which views were not encoded.
+    """Note on an input whose budget is smaller than its number of views, of which views were not encoded, or whose
+    crops have no places.
 
     Args:
         budget: of the input.
@@ -306,6 +307,12 @@ def budget_note(budget: VisualBudget, layout: Layout, uses_budget: bool, spared:
             else "views are worth too little"
         )
         notes.append(f"{spared} of {len(layout.views)} {why} and were not encoded")
+    crops = sum(view.kind == "crop" for view in layout.views)
+    if crops and layout.canvas is None:
+        notes.append(
+            f"where its {crops} crops lie is not known, so the thumbnail cannot share the budget among them; pass "
+            "image_sizes"
+        )
     views = sum(size > 0 for size in layout.sizes)
     if uses_budget and budget.policy != "reference" and budget.tokens < views:
         notes.append(

@@ -13,7 +13,6 @@ from typing import ClassVar, Literal, cast, get_args
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from vidcompress.checks import is_whole, one_of, require_numbers
 from vidcompress.core.batch import RaggedBatch, feature_batches, in_order, ratios_of
@@ -237,12 +236,13 @@ class GlobalCom2(ScoredMethod):
                 "every crop something; add allocation='gated'"
             )
         layout = layout.to(thumbnail.features.device)
-        # The thumbnail comes first; as long as the whole, it is summed in the order in which `scores` will sum it.
-        local, rest = self._attention_evidence(thumbnail), len(layout) - len(thumbnail)
+        # Among zeros, in its own place, it is summed in the order in which `scores` will sum it.
+        local = self._attention_evidence(thumbnail)
         if local is None:
-            local = distances(pad(thumbnail.features, (0, 0, 0, rest)), layout).view
-        first = local if len(local) == len(layout) else pad(local, (0, rest))
-        gate = self._gate(commander_of_image(first, layout), layout, budget).tolist()
+            alone = distances(_among_zeros(thumbnail.features, layout), layout).view
+        else:
+            alone = _among_zeros(local, layout)
+        gate = self._gate(commander_of_image(alone, layout), layout, budget).tolist()
         return tuple(
             n for n, view in enumerate(layout.views) if view.kind == "crop" and layout.sizes[n] and gate[n]
         )
@@ -320,6 +320,8 @@ def gated_views(commander: Commander, layout: Layout, needed: float, policy: Pol
     held = others + sizes.cumsum(0) - sizes  # before each crop, the best first
     place = torch.arange(len(crops), device=order.device)
     stays = torch.zeros_like(live).index_copy(0, order, (held < needed) | (place == 0))
+    if layout.canvas is None:  # the commander cannot tell the crops apart
+        stays = torch.ones_like(live)
     return stays & live | ~live
 
 
@@ -328,6 +330,13 @@ def redistribute(weights: Tensor, gate: Tensor, crops: Tensor) -> Tensor:
     left = torch.where(crops & gate, weights, 0.0)
     share = torch.where(crops, weights, 0.0).sum() / left.sum().clamp(min=EPSILON)
     return torch.where(crops, left * share, weights)
+
+
+def _among_zeros(values: Tensor, layout: Layout) -> Tensor:
+    """(N, ...) with the values of the thumbnail's tokens (n, ...) at its positions, and zeros elsewhere."""
+    number = next(number for number, view in enumerate(layout.views) if view.kind == "thumbnail")
+    places = layout.table[number, : layout.sizes[number]]
+    return values.new_zeros((len(layout), *values.shape[1:])).index_copy(0, places, values)
 
 
 def _count(mask: Tensor) -> int:

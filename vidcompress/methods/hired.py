@@ -108,11 +108,12 @@ class HiRED(ScoredMethod):
                 marks[: size // crops * crops], "(stripe place) -> stripe place", stripe=crops
             )
             stripes = stripes.sum(1).to(torch.float32)
-            importance[1:] = stripes
+            others = torch.tensor([i for i in range(crops + 1) if i != number], device=stripes.device)
+            importance[others] = stripes.to(torch.float64)
             # The authors divide counts in float32 and cut the product off.
             share = stripes / stripes.sum().clamp(min=1) * rest
             caps = torch.tensor([s for i, s in enumerate(layout.sizes) if i != number], device=share.device)
-            counts[1:-1] = torch.minimum(share.to(torch.int64), caps)
+            counts[others] = torch.minimum(share.to(torch.int64), caps)
         counts[-1] = 0
         scores = attention_of(tokens, self.evidence, self.layer)
         kept = (rank_within_views(scores, layout) < counts[layout.view]) | layout.separator

@@ -98,8 +98,8 @@ def _start(layout: Layout, budget: VisualBudget) -> _State:
         rows = (layout.views[0].rows, layout.views[0].cols)
         newline = "none" if not newlines or rest or not each else "row" if each == rows[0] else "grid"
         return _State((rows,), (views,), (newline,), int(newlines and newline == "none"))
-    if layout.canvas is None:
-        return _State((layout.grid,), (1,), ("none",), int(newlines))
+    if layout.canvas is None:  # a lone view, or crops whose places are not known
+        return _State((layout.grid,), (views,), ("none",), int(newlines))
     newline = "row" if newlines else "none"
     return _State((layout.grid, layout.canvas), (1, 1), ("none", newline), 0)
 
@@ -168,17 +168,17 @@ def _shapes(grid: tuple[int, int]) -> tuple[Any, Any, Any]:
 def _places(layout: Layout) -> list[Tensor]:
     """Positions of the cells of each kind of grid: (copies, rows, cols)."""
     rows, cols = layout.views[0].rows, layout.views[0].cols
-    if layout.modality == "video":
-        return [rearrange(layout.table, "frame (row col) -> frame row col", row=rows, col=cols)]
+    if layout.modality == "video" or layout.canvas is None:
+        return [rearrange(layout.table, "view (row col) -> view row col", row=rows, col=cols)]
     thumb = next(i for i, view in enumerate(layout.views) if view.kind == "thumbnail")
-    places = [_as_grid(layout.table[thumb, : layout.sizes[thumb]], layout.grid)]
-    if layout.canvas is not None:
-        cells = layout.canvas[0] * layout.canvas[1]
-        off_canvas = layout.separator | (layout.view == thumb)
-        cell = torch.where(off_canvas, cells, layout.row * layout.canvas[1] + layout.col)
-        positions = torch.arange(len(layout), device=cell.device)
-        places.append(_as_grid(cell.new_zeros(cells + 1).scatter(0, cell, positions)[:-1], layout.canvas))
-    return places
+    cells = layout.canvas[0] * layout.canvas[1]
+    off_canvas = layout.separator | (layout.view == thumb)
+    cell = torch.where(off_canvas, cells, layout.row * layout.canvas[1] + layout.col)
+    positions = torch.arange(len(layout), device=cell.device)
+    return [
+        _as_grid(layout.table[thumb, : layout.sizes[thumb]], layout.grid),
+        _as_grid(cell.new_zeros(cells + 1).scatter(0, cell, positions)[:-1], layout.canvas),
+    ]
 
 
 def _as_grid(cells: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -262,7 +262,8 @@ class Chat:
 
     def _split(self, prompt: str) -> tuple[list[int], list[int]]:
         """Ids of a prompt up to its last placeholder, and those behind."""
-        (row,) = tokenize(self._processor.tokenizer, [prompt])
+        known = getattr(self._processor, "with_known_tokens", str)
+        (row,) = tokenize(self._processor.tokenizer, [known(prompt)])
         ids = row["input_ids"]
         behind = max(
             (place for place, token in enumerate(ids, start=1) if token in self._placeholders), default=0

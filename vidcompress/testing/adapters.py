@@ -124,7 +124,10 @@ def _check_encoding(adapter: Adapter, visuals: Sequence[Visual], methods: Sequen
             f"{who} gives companions for {len(plain.deep)} layers, traits.deep_levels is {adapter.traits.deep_levels}",
         )
         spared = PROJECTED if tokens.project is None else ()
-        given, due = set(tokens.evidence), {key for key in asked if key.quantity not in spared}
+        given, due = (
+            set(tokens.evidence),
+            {key for key in asked if key.quantity not in (*spared, "cls_hidden")},
+        )
         require(
             due <= given <= set(asked),
             f"{who} was asked for {[*asked]}, gave {[*tokens.evidence]}; what a projector reads may be left out, "

@@ -113,14 +113,15 @@ def test_lmms_eval_and_sweeps_take_both_names_and_refuse_the_foreign() -> None:
         sweep(torch_dtype="a", dtype="b")
 
 
-@pytest.mark.parametrize("kind", ["glm4v", "gemma3", "llava", "llava_nxt", "internvl"])
+@pytest.mark.parametrize("kind", ["glm4v", "gemma3", "llava_nxt", "mistral3"])
 def test_another_family_is_told_which_there_are_and_how_to_add_one(kind: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(f'{{"model_type": "{kind}"}}')
     with pytest.raises(UnsupportedModelError) as caught:
         load_model(tmp_path)
-    assert f"is of type '{kind}', which no adapter serves; supported: llava_next, " in str(caught.value)
+    assert f"is of type '{kind}', which no adapter serves; supported: " in str(caught.value)
+    assert "llava_next, " in str(caught.value)
     assert "can add a family, see 'Adding a model family' in CONTRIBUTING.md" in str(caught.value)
     assert "did you mean" not in str(caught.value)
-    with pytest.raises(MediaError, match="has no processor here; known: llava_next, ") as unread:
+    with pytest.raises(MediaError, match="has no processor here; known: .*llava_next, ") as unread:
         get_family(kind)
     assert "did you mean" not in str(unread.value)

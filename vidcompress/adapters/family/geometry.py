@@ -13,17 +13,19 @@ from typing import Any
 from vidcompress.adapters.layouts import (
     Size,
     best_canvas,
+    closest_grid,
     image_layout,
     shrunk_canvas,
+    tiled_layout,
     unpadded_box,
     video_layout,
 )
 from vidcompress.adapters.presets import Preset
-from vidcompress.checks import MAX_FRAME_PIXELS, is_whole
+from vidcompress.checks import MAX_FRAME_PIXELS, is_number, is_whole
 from vidcompress.core.layout import Layout
 from vidcompress.errors import MediaError, shown
 
-ENCODERS_WITH_CLS = {"clip_vision_model": True, "siglip_vision_model": False}
+ENCODERS_WITH_CLS = {"clip_vision_model": True, "siglip_vision_model": False, "internvl_vision": True}
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Geometry:
         image_token_id: placeholder of a picture.
         video_token_id: placeholder of a clip, or None.
         pool_stride: patches along one side that become one token of a frame.
+        merge: patches along one side that become one token of any view.
+        tiles: fewest and most tiles of a picture, for families that stretch pictures onto tiles.
     """
 
     encoder: str
@@ -50,11 +54,17 @@ class Geometry:
     image_token_id: int
     video_token_id: int | None
     pool_stride: int = 2
+    merge: int = 1
+    tiles: tuple[int, int] = (1, 12)
 
     @property
     def side(self) -> int:
         """Tokens along one side of one encoded picture."""
-        return self.image_size // self.patch_size
+        return self.image_size // self.patch_size // self.merge
+
+    def tile_grid(self, picture: Size) -> Size:
+        """(rows, cols) of tiles that a picture of (height, width) pixels is stretched onto."""
+        return closest_grid(picture, *self.tiles, self.image_size)
 
     def canvas(self, picture: Size) -> Size:
         """The crop canvas, (height, width) in pixels, for a picture of (height, width) pixels."""
@@ -83,6 +93,21 @@ class Geometry:
                 f"vision_aspect_ratio={self.aspect_ratio!r} in the model's config: expected 'anyres_max_<k>', k >= 1"
             )
         return int(match[1])
+
+
+def one_view_layout(geometry: Geometry, picture: Size | None = None, device: str = "cpu") -> Layout:
+    """Layout of a picture of LLaVA-1.5, of any size: one view, without newlines."""
+    return image_layout((geometry.side, geometry.side), newline=False, device=device)
+
+
+def tiled_image_layout(geometry: Geometry, picture: Size, device: str = "cpu") -> Layout:
+    """Layout of a picture of InternVL: tiles, and a thumbnail behind them where they are several."""
+    return tiled_layout((geometry.side, geometry.side), geometry.tile_grid(picture), device)
+
+
+def tiled_video_layout(geometry: Geometry, frames: int, device: str = "cpu") -> Layout:
+    """Layout of a clip of InternVL: every frame is one view."""
+    return video_layout(frames, (geometry.side, geometry.side), "none", device=device)
 
 
 def next_image_layout(geometry: Geometry, picture: Size, device: str = "cpu") -> Layout:
@@ -173,6 +198,7 @@ def read_geometry(config: Any, *, crops: bool = True) -> Geometry:
         image_token_id=token_id("image_token_id", need(config, "image_token_id", "the model's config")),
         video_token_id=None if video_token_id is None else token_id("video_token_id", video_token_id),
         pool_stride=_stride(config),
+        merge=_merge(config, image_size // patch_size),
     )
 
 
@@ -247,6 +273,17 @@ def _side(config: Any, key: str, where: str) -> int:
             f"{key}={shown(value)} in {where}: expected one positive whole number of pixels (square)"
         )
     return value
+
+
+def _merge(config: Any, patches: int) -> int:
+    """Patches along one side of a token, from the ratio by which InternVL shrinks a view of so many patches."""
+    ratio = getattr(config, "downsample_ratio", 1)
+    if not is_number(ratio) or not 0 < ratio <= 1 or patches % round(1 / ratio) or (1 / ratio) % 1:
+        raise MediaError(
+            f"downsample_ratio={shown(ratio)} in the model's config: expected one over a whole number that divides the "
+            f"{patches} patches along a side of the encoder's pictures"
+        )
+    return round(1 / ratio)
 
 
 def _stride(config: Any) -> int:

@@ -19,6 +19,7 @@ _CHANNELS = {
         (0.26862954, 0.26130258, 0.27577711),
     ),
     "siglip_vision_model": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "internvl_vision": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
 LARGEST = 1e6
 """Means, deviations and factors of real checkpoints lie below, and above its inverse; beyond it pixels overflow."""

@@ -7,6 +7,7 @@ own files.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,6 @@ from vidcompress.media.preprocessing.messages import part_media
 from vidcompress.media.preprocessing.pixel_config import PixelRecipe
 from vidcompress.media.preprocessing.placeholders import (
     Writing,
-    count_placeholders,
     expand,
     pad_left,
     tokenize,
@@ -43,9 +43,11 @@ from vidcompress.media.preprocessing.transformers_api import StockProcessor
 from vidcompress.media.preprocessing.transforms import (
     frame_views,
     image_views,
+    join_visuals,
     seen_part,
     single_view,
     stack_views,
+    tile_views,
 )
 from vidcompress.media.video.backends import get_backend
 from vidcompress.media.video.frames import VideoFrames
@@ -138,7 +140,9 @@ class Processor(StockProcessor):
             - `input_ids`, `attention_mask`: int64 (row, token)
             - `pixel_values`: float32 (picture, most views, channel, height, width), missing views zero; (picture,
               channel, height, width) for a family that makes no crops, without `image_sizes`
-            - `image_sizes`: int64 (picture, 2), height and width of each picture in pixels
+            - `image_sizes`: int64 (picture, 2), height and width of each picture in pixels. Of a family that cuts
+              pictures into tiles (InternVL) `pixel_values` is (tile or frame, channel, height, width), and this is
+              (picture or clip, 3) in the order of the prompts, height, width and number of frames (0: a picture)
             - `preset`: the name of the layout that pictures are in, where the processor has one; for `compress_inputs`
               and `compress` only, since the stock model knows none
             - `batch_num_images`: int64 (list,), pictures per list, or 1 per picture of a flat list (OneVision)
@@ -162,9 +166,10 @@ class Processor(StockProcessor):
         rows = tokenize(self.tokenizer, texts)
         pictures, groups = arrange_images(images)
         sources = arrange_videos(videos)
-        image_id, video_id = self.geometry.image_token_id, self.geometry.video_token_id
-        check_counts("images", self.image_token, count_placeholders(rows, image_id), len(pictures), groups)
-        check_counts("videos", self.video_token, count_placeholders(rows, video_id), len(sources), None)
+        order = self._order(texts, rows)
+        in_text = {kind: [row.count(kind) for row in order] for kind in ("image", "video")}
+        check_counts("images", self.image_token, in_text["image"], len(pictures), groups)
+        check_counts("videos", self.video_token, in_text["video"], len(sources), None)
 
         image_inputs, image_lengths = self.prepare_images(pictures, groups)
         clips = [
@@ -186,12 +191,46 @@ class Processor(StockProcessor):
         if written != texts:
             rows = tokenize(self.tokenizer, written)
         in_order = iter(runs)  # whichever placeholder comes next
-        lengths = {token: in_order for token in (image_id, video_id) if token is not None}
+        ids = (self.geometry.image_token_id, self.geometry.video_token_id)
+        lengths = {token: in_order for token in ids if token is not None}
         batch = self.with_token_types(pad_left(expand(rows, lengths), self._pad_id(), padding))
+        pixels = {**image_inputs, **video_inputs}
+        if self.family.tiles and image_inputs and video_inputs:
+            views = [length // self.geometry.side**2 for length in image_lengths]
+            kinds = [kind for row in order for kind in row]
+            pixels = join_visuals(kinds, image_inputs, views, video_inputs, [len(clip) for clip in clips])
 
         from transformers import BatchFeature
 
-        return BatchFeature({**batch, **image_inputs, **video_inputs})
+        return BatchFeature({**batch, **pixels})
+
+    def with_known_tokens(self, prompt: str) -> str:
+        """A prompt in which each picture and clip is one placeholder that the tokenizer knows, with text around it."""
+        frame = self.family.image_text
+        if not self._writes_text or frame is None:
+            return prompt
+        text = frame(self.image_token)
+        return self._pattern.sub(lambda _: text, prompt)
+
+    @property
+    def _writes_text(self) -> bool:
+        """Whether the family writes text around the placeholders of a picture or clip."""
+        return self.family.clip_text is not None
+
+    @property
+    def _pattern(self) -> re.Pattern[str]:
+        """Placeholders of pictures and clips in text."""
+        return re.compile(
+            "|".join(re.escape(token) for token in (self.image_token, self.video_token) if token)
+        )
+
+    def _order(self, texts: list[str], rows: list[dict[str, list[int]]]) -> list[list[str]]:
+        """Per prompt, `image` or `video` for each placeholder in it."""
+        if self._writes_text:
+            kinds = {self.image_token: "image", self.video_token: "video"}
+            return [[kinds[match[0]] for match in self._pattern.finditer(text)] for text in texts]
+        by_id = {self.geometry.image_token_id: "image", self.geometry.video_token_id: "video"}
+        return [[by_id[token] for token in row["input_ids"] if token in by_id] for row in rows]
 
     def prepare_images(
         self, pictures: list[ImageSource], groups: list[int] | None = None
@@ -216,7 +255,9 @@ class Processor(StockProcessor):
             pixels = rearrange(array, "h w c -> c h w").contiguous()
             size = (int(pixels.shape[1]), int(pixels.shape[2]))
             alone = self.family.single_view_tokens is None or shared_with == 1
-            if not self.family.crops:
+            if self.family.tiles:
+                views.append(tile_views(pixels, self.geometry, self.image_recipe))
+            elif not self.family.crops:
                 views.append(single_view(pixels, self.image_recipe, pad=self.image_recipe.pad))
             elif alone:
                 views.append(image_views(pixels, self.geometry, self.image_recipe))
@@ -224,6 +265,9 @@ class Processor(StockProcessor):
                 views.append(single_view(pixels, self.image_recipe))
             sizes.append(size)
             lengths.append(self.image_tokens(size, single_view=not alone))
+        if self.family.tiles:
+            stated = torch.tensor([(*size, 0) for size in sizes])
+            return {"pixel_values": torch.cat(views), "image_sizes": stated}, lengths
         if not self.family.crops:
             return {"pixel_values": torch.cat(views)}, lengths
         inputs: dict[str, Any] = {"pixel_values": stack_views(views), "image_sizes": torch.tensor(sizes)}
@@ -265,6 +309,9 @@ class Processor(StockProcessor):
             for clip in clips
         ]
         there = [view for view in views if isinstance(view, torch.Tensor)]
+        if self.family.tiles:
+            stated = torch.tensor([(*clip.frames.shape[1:3], len(clip)) for clip in clips])
+            return {"pixel_values": torch.cat(there), "image_sizes": stated}, lengths
         if len(there) < len(views) or len({view.shape for view in there}) > 1:
             return {"pixel_values_videos": views}, lengths
         stacked = there[0][None] if len(there) == 1 else torch.stack(there)  # one alone without a copy
@@ -281,11 +328,19 @@ class Processor(StockProcessor):
 
     def write_images(self, lengths: list[int]) -> list[Writing]:
         """What stands in a prompt for pictures of so many placeholders; for each one run of them."""
-        return [Writing(self.image_token, (length,)) for length in lengths]
+        frame = self.family.image_text
+        text = self.image_token if frame is None else frame(self.image_token)
+        return [Writing(text, (length,)) for length in lengths]
 
     def write_clips(self, clips: list[VideoFrames], lengths: list[int]) -> list[Writing]:
-        """What stands in a prompt for clips of so many placeholders; for each one run of them."""
-        return [Writing(str(self.video_token), (length,)) for length in lengths]
+        """What stands in a prompt for clips of so many placeholders; for each one run of them, or one per frame."""
+        write = self.family.clip_text
+        if write is None:
+            return [Writing(str(self.video_token), (length,)) for length in lengths]
+        return [
+            Writing(write(self.image_token, len(clip)), self.family.clip_runs(self.geometry, len(clip)))
+            for clip in clips
+        ]
 
     def with_token_types(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The text inputs of a batch, with what the family's models want to know of each token; here nothing."""
@@ -331,7 +386,10 @@ class Processor(StockProcessor):
             MediaError: the family takes no clips.
         """
         placeholders, side = self.video_tokens(frames), self.geometry.image_size
-        return {"pixel_values_videos": torch.empty((1, frames, 3, side, side), device="meta")}, placeholders
+        pixels = torch.empty((frames, 3, side, side), device="meta")
+        if self.family.tiles:
+            return {"pixel_values": pixels, "image_sizes": torch.tensor([[side, side, frames]])}, placeholders
+        return {"pixel_values_videos": pixels[None]}, placeholders
 
     def apply_chat_template(
         self,

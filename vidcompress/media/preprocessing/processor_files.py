@@ -14,7 +14,7 @@ from vidcompress.adapters.base import ADAPTERS
 from vidcompress.adapters.families import Geometry, get_family
 from vidcompress.adapters.family.native import NativeGeometry
 from vidcompress.adapters.presets import find_preset
-from vidcompress.checks import check_source, device
+from vidcompress.checks import check_source, device, whole_number
 from vidcompress.core.devices import input_device
 from vidcompress.core.wrappers import unwrap
 from vidcompress.errors import MediaError, one_line, shown
@@ -23,6 +23,9 @@ from vidcompress.media.preprocessing.native_config import native_settings
 from vidcompress.media.preprocessing.pixel_config import read_recipe
 
 logger = logging.getLogger(__name__)
+
+MOST_TILES = 1000
+"""Of one picture; a file from elsewhere may say anything."""
 
 
 def read_processor_files(
@@ -71,6 +74,8 @@ def read_processor_files(
         str(getattr(tokenizer, name, None) or nested.get(name) or default)
         for name, default in zip(("image_token", "video_token"), family.placeholders, strict=True)
     )
+    if family.tiles:
+        geometry = replace(geometry, tiles=_tiles(image_raw, image_origin))
     _check_token(tokenizer, image_token, geometry.image_token_id, "image")
     if geometry.video_token_id is not None:
         _check_token(tokenizer, video_token, geometry.video_token_id, "video")
@@ -91,7 +96,7 @@ def read_processor_files(
         **pixels,
         tokenizer=tokenizer,
         image_token=image_token,
-        video_token=video_token if geometry.video_token_id is not None else None,
+        video_token=video_token if family.takes_clips else None,
         chat_template=_find_template(files, tokenizer, CHAT_TEMPLATE if original else None),
         resize_device=target,
         preset=laid_out,
@@ -294,6 +299,15 @@ def _find_template(files: _Files, tokenizer: Any, default: str | None) -> str | 
             f"the chat template of {files.name!r} is a {type(template).__name__}; expected one Jinja text"
         )
     return template if template is None else check_template(template, f"the chat template of {files.name!r}")
+
+
+def _tiles(raw: dict[str, Any], origin: str) -> tuple[int, int]:
+    """Fewest and most tiles of a picture; 1 to 12 where the file does not say."""
+    fewest, most = (
+        whole_number(f"{origin}: {key}", raw.get(key, usual), most=MOST_TILES, error=MediaError)
+        for key, usual in (("min_patches", 1), ("max_patches", 12))
+    )
+    return (1, 1) if most == 1 else (fewest, most)
 
 
 def _warn_about_pinpoints(raw: dict[str, Any], geometry: Geometry, origin: str) -> None:

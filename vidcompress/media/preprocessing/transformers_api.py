@@ -112,9 +112,10 @@ class StockProcessor(ProcessorMixin):  # type: ignore[misc]
     def model_input_names(self) -> list[str]:
         """Keys that the inputs may have, `input_ids` first."""
         names = list(self.tokenizer.model_input_names)
-        names += ["pixel_values"] + ["image_sizes"] * self.family.crops
+        names += ["pixel_values"] + ["image_sizes"] * (self.family.crops or self.family.tiles)
         names += ["batch_num_images"] * self.family.counts_images
-        return [*names, "pixel_values_videos"] if self.family.takes_clips else names
+        apart = self.family.takes_clips and not self.family.tiles
+        return [*names, "pixel_values_videos"] if apart else names
 
     @property
     def image_processor(self) -> ImagePart:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -39,6 +40,23 @@ def image_views(picture: torch.Tensor, geometry: Geometry, recipe: PixelRecipe) 
     crops = _cut(_pad(inner, canvas), recipe.tile)
     thumbnail = resize(picture[None], recipe.square, recipe.mode)
     return torch.cat([_finish(thumbnail, recipe), _finish(crops, recipe)])
+
+
+def tile_views(picture: torch.Tensor, geometry: Geometry, recipe: PixelRecipe) -> torch.Tensor:
+    """Tiles that one picture is stretched onto, and the whole of it behind them where they are several.
+
+    Args:
+        picture: uint8 (channel, height, width).
+        geometry: of the model.
+        recipe: of its processor.
+
+    Returns:
+        float32 (view, channel, image_size, image_size), the tiles row by row.
+    """
+    rows, cols = geometry.tile_grid((int(picture.shape[-2]), int(picture.shape[-1])))
+    stretched = resize(picture[None], (rows * recipe.tile, cols * recipe.tile), recipe.mode)
+    tiles = _finish(_cut(stretched, recipe.tile), recipe)
+    return tiles if rows * cols == 1 else torch.cat((tiles, _finish(picture[None], recipe)))
 
 
 MAX_SQUARE_PIXELS = 16 * 1024 * 1024
@@ -128,6 +146,33 @@ def stack_views(views: list[torch.Tensor]) -> torch.Tensor:
     for row, view in zip(stacked, views, strict=True):
         row[: len(view)] = view
     return stacked
+
+
+def join_visuals(
+    kinds: Sequence[str],
+    images: Mapping[str, torch.Tensor],
+    views: Sequence[int],
+    clips: Mapping[str, torch.Tensor],
+    frames: Sequence[int],
+) -> dict[str, torch.Tensor]:
+    """Put the tiles of pictures and the frames of clips in the order of the prompts.
+
+    Args:
+        kinds: `image` or `video`, in that order.
+        images: `pixel_values` (view, channel, height, width) and `image_sizes` (picture, 3) of the pictures.
+        views: views of each picture.
+        clips: the same of the clips.
+        frames: views of each clip.
+    """
+    pixels = {
+        "image": iter(images["pixel_values"].split(list(views))),
+        "video": iter(clips["pixel_values"].split(list(frames))),
+    }
+    sizes = {"image": iter(images["image_sizes"]), "video": iter(clips["image_sizes"])}
+    return {
+        "pixel_values": torch.cat([next(pixels[kind]) for kind in kinds]),
+        "image_sizes": torch.stack([next(sizes[kind]) for kind in kinds]),
+    }
 
 
 def views_shape(frames: torch.Tensor, recipe: PixelRecipe) -> tuple[int, int, int, int]:

@@ -46,8 +46,13 @@ def make_inputs(
     generator = torch.Generator(device).manual_seed(seed)
     words = _words((batch, text_tokens), config, geometry, generator)
     before = text_tokens // 2
-    visual = words.new_full((batch, count), token)
-    ids = torch.cat((words[:, :before], visual, words[:, before:]), dim=1)
+    runs: tuple[int, ...] = (count,)
+    if workload.modality == "video":
+        runs = family.clip_runs(geometry, workload.frames)
+    between = _words((batch, len(runs) - 1), config, geometry, generator)
+    visual = [words.new_full((batch, run), token) for run in runs]
+    placed = [part for n in range(len(runs)) for part in (visual[n], between[:, n : n + 1])]
+    ids = torch.cat((words[:, :before], *placed, words[:, before:]), dim=1)
     inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if pixels is not None:
         repeated = {
@@ -55,6 +60,11 @@ def make_inputs(
         }
         return inputs | {k: v.to(model.dtype) if v.is_floating_point() else v for k, v in repeated.items()}
     drawn = torch.randn((batch, *shape), generator=generator, device=device, dtype=model.dtype)
+    if family.tiles:
+        side = geometry.image_size
+        size = (side, side, workload.frames) if workload.size is None else (*workload.size, 0)
+        sizes = torch.tensor([size] * batch, device=device)
+        return inputs | {"pixel_values": drawn.flatten(0, 1), "image_sizes": sizes}
     if workload.modality == "video":
         return inputs | {"pixel_values_videos": drawn}
     if not family.crops:
@@ -94,14 +104,18 @@ def visual_shape(config: Any, workload: Workload) -> tuple[tuple[int, ...], int,
     geometry = read_geometry(config, crops=family.crops)
     side = geometry.image_size
     if workload.modality == "video":
-        if family.video_tokens is None or geometry.video_token_id is None:
+        if family.video_tokens is None or (geometry.video_token_id is None and not family.tiles):
             raise UnsupportedInputError(
                 f"frames=[{workload.frames}]: {family.model_type} takes no clips; give sizes= instead, or another model"
             )
         count = family.video_tokens(geometry, workload.frames)
-        return (workload.frames, 3, side, side), count, geometry.video_token_id
+        token = geometry.image_token_id if family.tiles else geometry.video_token_id
+        assert token is not None  # noqa: S101  (for the type checker)
+        return (workload.frames, 3, side, side), count, token
     assert workload.size is not None  # noqa: S101  (a workload has one of both)
     count = family.image_tokens(geometry, workload.size)
+    if family.tiles:
+        return (count // geometry.side**2, 3, side, side), count, geometry.image_token_id
     views = 1 + _crops(geometry, workload.size) if family.crops else 1
     return (views, 3, side, side), count, geometry.image_token_id
 

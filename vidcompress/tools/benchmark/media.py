@@ -36,8 +36,8 @@ def pixel_processor(model: Any, device: Any = None) -> Processor:
         image_recipe=recipe,
         video_recipe=recipe,
         tokenizer=None,
-        image_token="<image>",
-        video_token="<video>" if geometry.video_token_id is not None else None,
+        image_token=family.image_token,
+        video_token="<video>" if family.video_tokens is not None else None,
         resize_device=input_device(model) if device is None else device,
     )
 

@@ -91,12 +91,14 @@ def tiny(config: Any) -> Any:
     for part in (vision, text):
         for name, value in _TINY.items():
             setattr(part, name, value)
-    vision.image_size, vision.patch_size = TINY_SIDE, _TINY_PATCH
+    merge = round(1 / getattr(config, "downsample_ratio", 1))
+    vision.image_size, vision.patch_size = TINY_SIDE, _TINY_PATCH // merge
     text.num_key_value_heads, text.head_dim, text.vocab_size = 2, 16, _TINY_WORDS
     text.bos_token_id = text.eos_token_id = None
-    config.image_grid_pinpoints = [
-        [side // old * TINY_SIDE for side in pair] for pair in config.image_grid_pinpoints
-    ]
+    if getattr(config, "image_grid_pinpoints", None):
+        config.image_grid_pinpoints = [
+            [side // old * TINY_SIDE for side in pair] for pair in config.image_grid_pinpoints
+        ]
     config.image_token_id = config.image_token_index = _TINY_WORDS - 2
     if getattr(config, "video_token_id", None) is not None:
         config.video_token_id = config.video_token_index = _TINY_WORDS - 1

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from vidcompress.adapters.base import Adapter, Visual
+from vidcompress.adapters.families import Family, Geometry
 from vidcompress.adapters.family.native import NativeGeometry
 from vidcompress.adapters.model_shape import ModelShape
 from vidcompress.adapters.presets import find_preset
@@ -152,7 +153,7 @@ def _undescribed(total: int, geometry: ModelShape, settings: CompressionConfig) 
             f"visual_tokens={total}: method {method.name!r} leaves out frames before the encoder, so the clip must be "
             "described; pass frames= instead"
         )
-    tokens = geometry.encoder.patches or total  # of an encoder of any sides one view
+    tokens = geometry.encoder.projected or total  # of an encoder of any sides one view
     views = -(-total // tokens)
     sent = method.sent(settings.budget.split([total])[0], total)
     needs = method.needs("image" if "image" in method.modalities else "video", bool(geometry.encoder.cls))
@@ -273,6 +274,8 @@ def visuals_of(adapter: Adapter, geometry: ModelShape, prompt: PromptSpec) -> li
             f"frame_size={prompt.frame_size}: frames of {geometry.model_type} have one size; leave it out"
         )
     view = (shape.channels, shape.image_size, shape.image_size)
+    if family.tiles:
+        return _tiled(family, numbers, prompt, view)
     preset = find_preset(prompt.preset, adapter.presets, geometry.model_type)
     inputs: dict[str, Any] = {}
     if prompt.size is not None:
@@ -312,6 +315,20 @@ def _native_visuals(
         inputs |= {"pixel_values_videos": pixels, "video_grid_thw": torch.tensor([grid])}
     images, videos = adapter.visuals(inputs)
     return [*images, *videos]
+
+
+def _tiled(family: Family, geometry: Geometry, prompt: PromptSpec, view: tuple[int, ...]) -> list[Visual]:
+    """Visuals of a family whose pictures and frames lie in one tensor."""
+    layouts = []
+    if prompt.size is not None and family.image_layout is not None:
+        layouts += [family.image_layout(geometry, prompt.size)] * prompt.images
+    if prompt.frames is not None and family.video_layout is not None:
+        layouts.append(family.video_layout(geometry, prompt.frames))
+    pixels = torch.zeros(())
+    return [
+        Visual(layout.modality, layout, pixels.expand(len(layout.views), *view), prompt.size)
+        for layout in layouts
+    ]
 
 
 def _most_crops(adapter: Adapter, side: int) -> int:

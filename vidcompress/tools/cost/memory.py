@@ -75,9 +75,9 @@ def _encode(shape: ModelShape, rows: int, work: EncoderWork, features: int, size
     if not work.patches:
         return 0
     layer = work.at_once * ((3 if vision.gated else 2) * vision.ffn + 2 * vision.hidden)
-    # Where patches are merged first, the widest moment is between the two matrices.
-    wide = 2 * width + vision.hidden if vision.merge == 1 else 2 * vision.hidden + width // vision.merge**2
-    return (work.values + rows * features * width + max(layer, work.patches_at_once * wide)) * size
+    (read, between), (_, written) = shape.projector[:2]  # of a token; the widest moment holds all three
+    wide = work.patches_at_once * (read + between + written) // vision.merge**2
+    return (work.values + rows * features * width + max(layer, wide)) * size
 
 
 def _prefill(shape: DecoderShape, rows: int, tokens: Sequence[int], size: int) -> int:

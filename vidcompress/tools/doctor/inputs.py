@@ -33,6 +33,7 @@ def describe_images(model: Any, processor: Any, pictures: Sequence[Image.Image])
         name: value.to("meta") if torch.is_tensor(value) and value.is_floating_point() else value
         for name, value in prepared.items()
     }
+    inputs["input_ids"] = _prompt(processor.geometry.image_token_id, lengths)
     visuals, _ = adapter_for(model).visuals(inputs)
     return [
         _entry(visual.layout, placeholders, f"{picture.width} x {picture.height}")
@@ -55,8 +56,18 @@ def describe_clip(model: Any, processor: Any, frames: int, size: tuple[int, int]
         MediaError: the family takes no clips.
     """
     inputs, placeholders = processor.empty_clip(frames, size)
+    family = processor.family
+    if family.tiles:
+        runs = family.clip_runs(processor.geometry, frames)
+        inputs["input_ids"] = _prompt(processor.geometry.image_token_id, runs)
     _, (visual,) = adapter_for(model).visuals(inputs)
     return _entry(visual.layout, placeholders, f"{frames} frames")
+
+
+def _prompt(token: int, runs: Sequence[int]) -> torch.Tensor:
+    """One row of ids with runs of a placeholder and something else between them."""
+    other = 0 if token else 1
+    return torch.tensor([[place for run in runs for place in (*[token] * run, other)]])
 
 
 def _entry(layout: Layout, placeholders: int, what: str) -> dict[str, Any]:
