@@ -184,7 +184,7 @@ class Pruner:
         self._check_window(hidden.shape[1])
         if plan.layers:
             prefill = start(plan, hidden, kwargs)
-            prefill.companions = getattr(self._local, "companions", None)
+            prefill.companions, self._local.companions = getattr(self._local, "companions", None), None
             self._local.prefill = prefill
             if cache is not None:
                 self._sequences[cache] = prefill.sequences
