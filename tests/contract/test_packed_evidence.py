@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.vision_utils import get_vision_window_index
 
+from contract.test_no_sync import CountSyncs
 from qwen_models import FAMILIES, MERGE, PATCH, VALUES, qwen_inputs, qwen_model
 from vidcompress import UnsupportedModelError, compress_inputs
 from vidcompress.adapters.base import adapter_for
@@ -349,3 +350,21 @@ def test_longer_clips_need_no_more_memory() -> None:
     for evidence in ((), (RECEIVED,)):
         short, long = (beside(frames, evidence) for frames in (32, 128))
         assert long <= 1.05 * short
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_reading_evidence_asks_the_device_for_nothing(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stock encoder does, for its own segments; what is added to it goes by numbers of the host."""
+    model, true = qwen_model(family), packed_probe.PackedProbe._compute
+    seen: list[dict[str, int]] = []
+
+    def watched(self: Any, *given: Any) -> Tensor:
+        with CountSyncs() as counter:
+            values = true(self, *given)
+        seen.append(dict(counter.seen))
+        return values
+
+    monkeypatch.setattr(packed_probe.PackedProbe, "_compute", watched)
+    keys = [RECEIVED, Evidence("attention_received", 0), Evidence("keys", -1), Evidence("hidden", "features")]
+    encoded(model, inputs_of(model, "video"), keys, most=100)
+    assert len(seen) > len(keys) and not any(seen)
