@@ -11,7 +11,7 @@ from refresh_documents import HUB
 from vidcompress.cli.listings import family_entries
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-MOST_LINES = 170
+MOST_LINES = 180
 
 
 def test_it_is_short() -> None:
@@ -35,7 +35,7 @@ def test_a_picture_is_among_the_first_lines() -> None:
 
 def test_every_family_has_its_row() -> None:
     rows = re.findall(
-        r"^\| `(\w+)` \| [\w-]+ ?(?:\([\w, ]+\) )?\| (?:thumbnail|frames|one view)", README, flags=re.MULTILINE
+        r"^\| `(\w+)` \| [\w.-]+ ?(?:\([\w, ]+\) )?\| (?:thumbnail|frames|one view)", README, flags=re.MULTILINE
     )
     assert rows == [entry["model_type"] for entry in family_entries()]
 
