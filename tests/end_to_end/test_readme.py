@@ -11,7 +11,7 @@ from refresh_documents import HUB
 from vidcompress.cli.listings import family_entries
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-MOST_LINES = 170
+MOST_LINES = 180
 
 
 def test_it_is_short() -> None:

@@ -189,3 +189,20 @@ def test_a_clip_needs_its_size_and_long_pictures_are_refused(tmp_path: Path) -> 
         processor.video_tokens(4)
     with pytest.raises(MediaError, match="200 times"):
         processor(cases.template(False), images=Image.new("RGB", (2010, 10)))
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen3_vl_moe"])
+def test_the_other_two_families_write_as_their_relatives(family: str, tmp_path: Path) -> None:
+    from transformers import Qwen2VLConfig, Qwen3VLMoeConfig
+
+    relative = {"qwen2_vl": "qwen2_5_vl", "qwen3_vl_moe": "qwen3_vl"}[family]
+    made = folder(tmp_path, relative, {}, cases.CLIP_SETTINGS[relative]["small"])
+    expected = load_processor(made)(cases.template(True), videos=sampled(7))
+    ids = {key: getattr(config(relative), key) for key in ("image_token_id", "video_token_id")}
+    kind = Qwen2VLConfig if family == "qwen2_vl" else Qwen3VLMoeConfig
+    kind(vision_config={"patch_size": cases.PATCH[relative]}, **ids).save_pretrained(made)
+    processor = load_processor(made)
+    assert processor.family.model_type == family
+    again = processor(cases.template(True), videos=sampled(7))
+    assert set(expected) - set(again) == ({"second_per_grid_ts"} if family == "qwen2_vl" else set())
+    assert all(torch.equal(again[key], expected[key]) for key in again)
