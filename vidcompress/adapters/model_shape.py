@@ -141,7 +141,7 @@ def geometry_of(config: Any) -> ModelShape:
         cls=int(ENCODERS_WITH_CLS.get(str(getattr(vision, "model_type", "")), False)),
         merge=_merge(config),
     )
-    projector = ((hidden * len(chosen), width), (width, width))
+    projector = ((hidden * len(chosen) * encoder.merge**2, width), (width, width))
     return ModelShape(config.model_type, encoder, projector, _decoder(config, text))
 
 

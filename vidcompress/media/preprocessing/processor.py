@@ -301,6 +301,8 @@ class Processor(StockProcessor):
         if not clips:
             return {}, []
         lengths = [self.video_tokens(len(clip)) for clip in clips]
+        if self.family.tiles:  # frames lie among tiles, so none can come while the encoder works
+            clips = [clip.whole() if isinstance(clip, StreamingClip) else clip for clip in clips]
         recipe, device = self.video_recipe, self.resize_device
         views = [
             clip.views(recipe, device)
