@@ -177,10 +177,10 @@ CURRICULA: Final[dict[str, tuple[Stage, ...]]] = {
         replace(_LOOK, rounds=27),
         _NATIVE_THUMBS,
         _NATIVE_MORE,
-        replace(_IMAGES_AND_CLIPS, rounds=16),
-        replace(_EVERYTHING, rounds=13, lr=6e-4, floor=0.3),
-        replace(_PARADES, rounds=5),
-        replace(_EVERYTHING_AGAIN, rounds=20),
+        replace(_IMAGES_AND_CLIPS, rounds=10),
+        replace(_EVERYTHING, rounds=12, lr=6e-4, floor=0.3),
+        replace(_PARADES, rounds=4),
+        replace(_EVERYTHING_AGAIN, rounds=17),
     ),
 }
 """Model name to its stages, in order, as the committed checkpoints went through them."""
