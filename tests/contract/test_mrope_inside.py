@@ -469,3 +469,29 @@ def test_names_of_transformers_that_are_leaned_on() -> None:
     assert attention.q_norm.weight.shape == attention.k_norm.weight.shape == (attention.head_dim,)
     turned = decoder.rotary_emb(torch.zeros(2, 5, 32), torch.arange(5).expand(3, 2, 5))
     assert [tuple(part.shape) for part in turned] == [(2, 5, attention.head_dim)] * 2
+
+
+@pytest.mark.parametrize("method", ["fastv", "sparsevlm"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_text_positions_of_layers_have_no_gaps(family: str, method: str) -> None:
+    """Flash attention reads gaps as packed sequences; the rotary embeddings keep theirs."""
+    model = model_of(family)
+    compressed = compress_inputs(model, mrope_inputs(model, SCENES["ragged"]), method, retention_ratio=0.6)
+    seen: list[Any] = []
+    handle = model.model.language_model.layers[1].self_attn.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs), with_kwargs=True
+    )
+    try:
+        logits(model, compressed)
+    finally:
+        handle.remove()
+    plan, (kwargs,) = compressed.inside.plan, seen
+    tokens = [sum(pair) for pair in zip(plan.texts, plan.tokens_in(1), strict=True)]
+    for ids, count in zip(kwargs["position_ids"], tokens, strict=True):
+        assert ids[-count:].tolist() == list(range(count))
+    cos = kwargs["position_embeddings"][0]
+    assert cos.shape[:2] == kwargs["position_ids"].shape
+    width = cos.shape[1]
+    axes = kwargs["position_ids"].expand(3, -1, -1)
+    flat = model.model.language_model.rotary_emb(kwargs["hidden_states"], axes)[0]
+    assert float((cos - flat)[0, width - tokens[0] :].abs().max()) > 1e-3
