@@ -99,7 +99,7 @@ def _start(layout: Layout, budget: VisualBudget) -> _State:
         newline = "none" if not newlines or rest or not each else "row" if each == rows[0] else "grid"
         return _State((rows,), (views,), (newline,), int(newlines and newline == "none"))
     if layout.canvas is None:  # a lone view, or crops whose places are not known
-        return _State((layout.grid,), (views,), ("none",), int(newlines))
+        return _State((layout.grid,), (len(_filled(layout)),), ("none",), int(newlines))
     newline = "row" if newlines else "none"
     return _State((layout.grid, layout.canvas), (1, 1), ("none", newline), 0)
 
@@ -168,8 +168,11 @@ def _shapes(grid: tuple[int, int]) -> tuple[Any, Any, Any]:
 def _places(layout: Layout) -> list[Tensor]:
     """Positions of the cells of each kind of grid: (copies, rows, cols)."""
     rows, cols = layout.views[0].rows, layout.views[0].cols
-    if layout.modality == "video" or layout.canvas is None:
-        return [rearrange(layout.table, "view (row col) -> view row col", row=rows, col=cols)]
+    if layout.modality == "video":
+        return [rearrange(layout.table, "frame (row col) -> frame row col", row=rows, col=cols)]
+    if layout.canvas is None:
+        views = torch.stack([layout.table[view] for view in _filled(layout)])
+        return [rearrange(views, "view (row col) -> view row col", row=rows, col=cols)]
     thumb = next(i for i, view in enumerate(layout.views) if view.kind == "thumbnail")
     cells = layout.canvas[0] * layout.canvas[1]
     off_canvas = layout.separator | (layout.view == thumb)
@@ -179,6 +182,11 @@ def _places(layout: Layout) -> list[Tensor]:
         _as_grid(layout.table[thumb, : layout.sizes[thumb]], layout.grid),
         _as_grid(cell.new_zeros(cells + 1).scatter(0, cell, positions)[:-1], layout.canvas),
     ]
+
+
+def _filled(layout: Layout) -> list[int]:
+    """Views that have tokens; crops of a sliver of a picture may have none."""
+    return [view for view, size in enumerate(layout.sizes) if size]
 
 
 def _as_grid(cells: Tensor, grid: tuple[int, int]) -> Tensor:
