@@ -42,7 +42,7 @@ SHOWN = {
     "CONTRIBUTING.md": "how the code flows",
 }
 """Documents with blocks of plain text, which are looked at by people, and what those are."""
-ROWS = "| `llava` (LLaVA-1.5) |"
+ROWS = "| `vipllava` (VipLLaVA) |"
 
 
 @pytest.mark.parametrize(("name", "block"), BLOCKS, ids=lambda value: value if isinstance(value, str) else "")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+from transformers import CLIPVisionConfig, LlamaConfig, VipLlavaConfig, VipLlavaForConditionalGeneration
 
 import vidcompress
 from vidcompress.cli import main
@@ -32,21 +32,22 @@ TEMPLATE = (
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A LLaVA-1.5 checkpoint in the layout of the converted ones, small and with random weights."""
+    """A VipLLaVA checkpoint in the layout of the converted ones, small and with random weights."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    folder = tmp_path_factory.mktemp("llava")
+    folder = tmp_path_factory.mktemp("vipllava")
     torch.manual_seed(0)
     size = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4)
-    config = LlavaConfig(
+    config = VipLlavaConfig(
         vision_config=CLIPVisionConfig(**size, image_size=SIDE, patch_size=14),
         text_config=LlamaConfig(
             **size, vocab_size=len(WORDS), bos_token_id=2, eos_token_id=3, pad_token_id=0
         ),
         image_token_index=WORDS.index("<image>"),
+        vision_feature_layer=[-2, 1],
     )
-    model = LlavaForConditionalGeneration(config)
+    model = VipLlavaForConditionalGeneration(config)
     with torch.no_grad():
         for weight in model.parameters():
             weight.mul_(5.0 if weight.ndim > 1 else 1.0)
@@ -92,8 +93,8 @@ def test_it_is_found_by_its_entry_points(capsys: pytest.CaptureFixture[str]) -> 
     assert methods["broken"] == []
     models = json.loads(command(capsys, "models", "--json")[1])
     assert {
-        "model_type": "llava",
-        "adapter": "Llava15Adapter",
+        "model_type": "vipllava",
+        "adapter": "VipLlavaAdapter",
         "modalities": ["image"],
         "package": "acme-compress 1.0",
     } in models["families"]
@@ -196,20 +197,14 @@ def test_a_clip_is_refused(checkpoint: Path) -> None:
         qa.ask("what is this ?", video=np.zeros((2, SIDE, SIDE, 3), dtype=np.uint8))
 
 
-@pytest.mark.parametrize(
-    ("encoder", "strategy"),
-    [("clip_vision_model", "full"), ("pixtral", "full"), ("siglip_vision_model", "default")],
-)
-def test_towers_that_are_not_served_are_named(encoder: str, strategy: str) -> None:
+@pytest.mark.parametrize("encoder", ["siglip_vision_model", "pixtral"])
+def test_towers_that_are_not_served_are_named(encoder: str) -> None:
     class Stranger:
         class config:
-            model_type = "llava"
-            vision_feature_select_strategy = strategy
+            model_type = "vipllava"
 
             class vision_config:
                 model_type = encoder
 
-    with pytest.raises(
-        vidcompress.UnsupportedModelError, match=f"vision tower '{encoder}' with .*'{strategy}'"
-    ):
+    with pytest.raises(vidcompress.UnsupportedModelError, match=f"vision tower '{encoder}'"):
         vidcompress.compress_inputs(Stranger(), {}, retention_ratio=0.5)

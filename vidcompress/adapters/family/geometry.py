@@ -242,9 +242,9 @@ def token_id(key: str, value: Any) -> int:
 
 def _check_strategy(config: Any, encoder: str) -> None:
     """The stock models reshape features to a square: a CLS token must be dropped, and nothing else may be."""
-    strategy = need(config, "vision_feature_select_strategy", "the model's config")
+    strategy = getattr(config, "vision_feature_select_strategy", None)  # a class without it has one rule
     has_cls = ENCODERS_WITH_CLS.get(encoder)
-    if has_cls is not None and (strategy == "default") != has_cls:
+    if strategy is not None and has_cls is not None and (strategy == "default") != has_cls:
         fitting = "default" if has_cls else "full"
         raise MediaError(
             f"vision_feature_select_strategy={shown(strategy)} in the model's config does not fit {encoder}, whose "

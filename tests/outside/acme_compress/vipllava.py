@@ -1,6 +1,7 @@
-"""LLaVA-1.5 and its relatives (`model_type` "llava"): a picture is one view, without crops and without newlines."""
+"""VipLLaVA (`model_type` "vipllava"): a picture is one view, of which the projector reads several layers of CLIP."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from vidcompress.adapters import (
     Adapter,
     EncoderProbe,
     Evidence,
+    Traits,
     Visual,
     VisualTokens,
     encoder_layers,
@@ -19,28 +21,25 @@ from vidcompress.adapters import (
 )
 from vidcompress.media import Family, register_family
 
-CLS = {"clip_vision_model": True, "siglip_vision_model": False}
-
 
 @register_adapter
-class Llava15Adapter(Adapter):
-    """`LlavaForConditionalGeneration` on CLIP or SigLIP."""
+class VipLlavaAdapter(Adapter):
+    """`VipLlavaForConditionalGeneration`, whose encoder has a CLS token that the projector never sees."""
 
-    model_types = ("llava",)
+    model_types = ("vipllava",)
     image_keys = ("pixel_values",)
+    refused_keys = ("vision_feature_layer",)
+    has_cls = True
 
     def __init__(self, model: Any) -> None:
         super().__init__(model)
-        encoder, strategy = model.config.vision_config.model_type, model.config.vision_feature_select_strategy
-        if encoder not in CLS or (strategy == "default") != CLS[encoder]:
-            raise UnsupportedModelError(
-                f"vision tower {encoder!r} with vision_feature_select_strategy={strategy!r}: this adapter takes "
-                "clip_vision_model with 'default' and siglip_vision_model with 'full'"
-            )
+        encoder = model.config.vision_config.model_type
+        if encoder != "clip_vision_model":
+            raise UnsupportedModelError(f"vision tower {encoder!r}: this adapter takes clip_vision_model")
 
     @property
-    def has_cls(self) -> bool:
-        return CLS[self.model.config.vision_config.model_type]
+    def traits(self) -> Traits:
+        return replace(super().traits, container="tensor")
 
     def visuals(self, inputs: Mapping[str, Any]) -> tuple[list[Visual], list[Visual]]:
         pixels = inputs.get("pixel_values")
@@ -62,21 +61,21 @@ class Llava15Adapter(Adapter):
         frames: Sequence[tuple[int, ...] | None] | None = None,
         max_views: int = 16,
     ) -> list[VisualTokens]:
-        core, wanted = self.model.model, self.model.config.vision_feature_layer
-        hidden = [wanted] if isinstance(wanted, int) else list(wanted)
+        core, layer = self.model.model, self.model.config.vision_feature_layer
+        hidden = [layer] if isinstance(layer, int) else list(layer)
         tower = core.vision_tower
         probe = EncoderProbe(tower, encoder_layers(tower), hidden, evidence, self.has_cls)
         tokens: list[VisualTokens] = []
         for start in range(0, len(visuals), max_views):
             chunk = visuals[start : start + max_views]
             states, values = probe(torch.cat([visual.pixels for visual in chunk]).to(tower.device))
-            patches = torch.cat(states, dim=-1)[:, int(self.has_cls) :]
+            patches = torch.cat([state[:, 1:] for state in states], dim=-1)
             features = core.multi_modal_projector(patches)
             for i, visual in enumerate(chunk):
-                found = {key: value[i] for key, value in zip(probe.evidence, values, strict=True)}
-                found |= self.text_evidence(visual, evidence)
-                tokens.append(VisualTokens(features[i], visual.layout.to(features.device), found))
+                quantities = {key: value[i] for key, value in zip(probe.evidence, values, strict=True)}
+                quantities |= self.text_evidence(visual, evidence)
+                tokens.append(VisualTokens(features[i], visual.layout.to(features.device), quantities))
         return tokens
 
 
-register_family(Family("llava", lambda geometry, size: geometry.side**2, crops=False))
+register_family(Family("vipllava", lambda geometry, size: geometry.side**2, crops=False))

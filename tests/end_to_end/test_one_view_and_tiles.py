@@ -1,0 +1,233 @@
+"""LLaVA-1.5 and InternVL from a folder in the hub's layout: every way to ask gives the same answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+import vidcompress
+from tiny_models import SIDE, TOKENS, tiny_model
+from vidcompress.cli import main
+
+MARKS = ["<pad>", "</s>", "<unk>", "<image>", "<video>", "<img>", "</img>", "<IMG_CONTEXT>"]
+WORDS = [*MARKS, "what", "is", "this", "?", "USER", "ASSISTANT", ":", "\n", "Frame", *map(str, range(10))]
+LLAVA = (
+    "{% for m in messages %}USER: {% for c in m['content'] %}{% if c['type'] == 'text' %}{{ c['text'] }}"
+    "{% elif c['type'] == 'image' %}<image>\n{% endif %}{% endfor %} {% endfor %}"
+    "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+TEMPLATES = {
+    "llava": LLAVA,
+    "internvl": LLAVA.replace(
+        "<image>\n{% endif %}", "<IMG_CONTEXT>\n{% elif c['type'] == 'video' %}<video>\n{% endif %}"
+    ),
+}
+RECIPES: dict[str, dict[str, Any]] = {
+    "llava": {
+        "image_processor_type": "CLIPImageProcessor",
+        "size": {"shortest_edge": SIDE},
+        "do_center_crop": True,
+        "crop_size": {"height": SIDE, "width": SIDE},
+    },
+    "internvl": {
+        "image_processor_type": "GotOcr2ImageProcessorFast",
+        "size": {"height": SIDE, "width": SIDE},
+        "image_mean": [0.485, 0.456, 0.406],
+        "image_std": [0.229, 0.224, 0.225],
+        "crop_to_patches": False,
+        "min_patches": 1,
+        "max_patches": 6,
+    },
+}
+QUESTION = "what is this ?"
+
+
+def make_tokenizer() -> Any:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split("\n", "isolated"),
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.WhitespaceSplit(),
+        ]
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="<pad>", unk_token="<unk>", eos_token="</s>"
+    )
+    tokenizer.add_special_tokens({"additional_special_tokens": MARKS[3:]})
+    return tokenizer
+
+
+@pytest.fixture(scope="module", params=["llava", "internvl"])
+def folder(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import copy
+
+    family, path = request.param, tmp_path_factory.mktemp(request.param)
+    model = copy.deepcopy(tiny_model(family))
+    token = WORDS.index("<image>" if family == "llava" else "<IMG_CONTEXT>")
+    model.config.image_token_id = token
+    model.generation_config.suppress_tokens = [*range(8), *range(len(WORDS), 100)]
+    model.save_pretrained(path)
+    make_tokenizer().save_pretrained(path)
+    (path / "preprocessor_config.json").write_text(json.dumps(RECIPES[family]))
+    (path / "chat_template.jinja").write_text(TEMPLATES[family])
+    return path
+
+
+@pytest.fixture(scope="module")
+def qa(folder: Path) -> Any:
+    return vidcompress.VisualQA.from_pretrained(folder, retention_ratio=0.4, device="cpu")
+
+
+def picture(height: int = 112, width: int = 168) -> np.ndarray[Any, Any]:
+    y, x, channel = np.mgrid[0:height, 0:width, 0:3]
+    return (127.5 + 60 * np.sin(x / (5 + channel)) + 60 * np.sin(y / (9 - channel))).astype(np.uint8)
+
+
+CLIP = np.stack([np.roll(picture(60, 90), 9 * number, 1) for number in range(3)])
+
+
+def is_tiled(qa: Any) -> bool:
+    return bool(qa.model.config.model_type == "internvl")
+
+
+def decoded(qa: Any, out: torch.Tensor, start: int) -> str:
+    return str(qa.processor.batch_decode(out[:, start:], skip_special_tokens=True)[0].strip())
+
+
+def test_every_way_to_ask_gives_the_same_answer(qa: Any) -> None:
+    asked = qa.ask(QUESTION, image=picture(), max_new_tokens=6)
+    views = 7 if is_tiled(qa) else 1
+    assert asked.text
+    assert asked.report.total == views * TOKENS
+    assert asked.report.kept == asked.report.budget < asked.report.total
+    assert all(visual.note is None for visual in asked.report.visuals)
+    batch = qa.ask_batch(
+        [{"question": QUESTION, "image": picture()}, {"question": "what ?", "image": picture(56, 56)}],
+        max_new_tokens=6,
+    )
+    assert batch[0].text == asked.text
+    chat = qa.chat(image=picture())
+    first, second = chat.ask(QUESTION, max_new_tokens=6), chat.ask("this ?", max_new_tokens=4)
+    assert first.text == asked.text and second.text
+    assert second.report.total == asked.report.total
+    message = {
+        "role": "user",
+        "content": [{"type": "image", "image": picture()}, {"type": "text", "text": QUESTION}],
+    }
+    inputs = qa.processor.apply_chat_template([message], tokenize=True, return_dict=True)
+    options = {"max_new_tokens": 6, "do_sample": False}
+    shorter = vidcompress.compress_inputs(qa.model, inputs, retention_ratio=0.4)
+    assert decoded(qa, qa.model.generate(**shorter, **options), shorter["input_ids"].shape[1]) == asked.text
+    with vidcompress.compress(qa.model, retention_ratio=0.4):
+        out = qa.model.generate(**inputs, **options)
+    assert decoded(qa, out, inputs["input_ids"].shape[1]) == asked.text
+    whole = qa.using(retention_ratio=1.0).ask(QUESTION, image=picture(), max_new_tokens=6)
+    stock = qa.model.generate(**inputs, **options)
+    assert decoded(qa, stock, inputs["input_ids"].shape[1]) == whole.text
+
+
+def test_a_later_question_is_that_of_a_conversation_without_a_cache(qa: Any) -> None:
+    media = {"video": CLIP} if is_tiled(qa) else {"image": picture()}
+    said = []
+    for keeps in (True, False):
+        chat = qa.chat(**media)
+        chat.ask(QUESTION, max_new_tokens=4)
+        if not keeps:
+            chat._cache = None
+        said.append(chat.ask("this ?", max_new_tokens=4).text)
+    assert said[0] == said[1] != ""
+
+
+def test_several_pictures(qa: Any) -> None:
+    answer = qa.ask(QUESTION, images=[picture(), picture(112, 56)], max_new_tokens=4)
+    expected = [7 * TOKENS, 3 * TOKENS] if is_tiled(qa) else [TOKENS, TOKENS]
+    assert [visual.total for visual in answer.report.visuals] == expected
+
+
+def test_a_clip(qa: Any) -> None:
+    if not is_tiled(qa):
+        with pytest.raises(vidcompress.VidcompressError, match="videos: 1 given, but this model takes none"):
+            qa.ask(QUESTION, video=CLIP)
+        return
+    answer = qa.ask(QUESTION, video=CLIP, images=[picture(56, 112)], max_new_tokens=4)
+    image, clip = sorted(answer.report.visuals, key=lambda visual: visual.modality)
+    assert (image.total, clip.total) == (3 * TOKENS, 3 * TOKENS)
+    assert [view.kind for view in clip.views] == ["frame"] * 3
+    assert answer.report.kept == answer.report.budget
+    alone = qa.ask(QUESTION, video=CLIP, max_new_tokens=4)
+    batch = qa.ask_batch([{"question": QUESTION, "video": CLIP}] * 2, max_new_tokens=4)
+    assert [one.text for one in batch] == [alone.text] * 2
+    assert alone.overlay().size[0] > 100
+
+
+def test_the_overlay_shows_tiles_and_thumbnail_where_they_belong(qa: Any) -> None:
+    answer = qa.ask(QUESTION, image=picture(), max_new_tokens=2)
+    assert answer.overlay().size[0] > 100
+    from vidcompress.qa.tiles import make_tiles
+
+    visual = answer.report.visuals[0]
+    tiles = [tile for tile, _ in make_tiles(visual, Image.fromarray(picture()), 1000)]
+    if not is_tiled(qa):
+        assert [tile.keep.shape for tile in tiles] == [(4, 4)]
+        return
+    assert [tile.keep.shape for tile in tiles] == [(4, 4), (8, 12)], "the thumbnail, then 2 x 3 tiles"
+    assert tiles[1].cuts == ([4], [4, 8])
+    kept = np.zeros((8, 12), dtype=bool)
+    for position in visual.kept_positions.tolist():
+        view, cell = divmod(position, TOKENS)
+        if view < 6:
+            kept[view // 3 * 4 + cell // 4, view % 3 * 4 + cell % 4] = True
+    assert np.array_equal(tiles[1].keep, kept)
+    thumbnail = [p - 6 * TOKENS for p in visual.kept_positions.tolist() if p >= 6 * TOKENS]
+    assert np.flatnonzero(tiles[0].keep).tolist() == thumbnail
+
+
+def test_compare(qa: Any) -> None:
+    compared = qa.compare(
+        QUESTION, image=picture(), methods=["globalcom2", "uniform"], retention_ratios=[0.3], max_new_tokens=2
+    )
+    assert len(compared.rows) == 3 and all(row.answer is not None for row in compared.rows)
+
+
+def command(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stop:
+        main(list(words))
+    return int(stop.value.code or 0), *capsys.readouterr()
+
+
+def test_doctor_knows_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, printed, _ = command(capsys, "doctor", "--model", str(folder), "--json")
+    found = json.loads(printed)
+    failed = [check for check in found["checks"] if check["status"] == "failed"]
+    assert code == 0, failed
+    assert "tokens" in printed
+
+
+@pytest.mark.parametrize("change", ["missing", "unexpected", "shape"])
+def test_loading_is_strict(folder: Path, tmp_path: Path, change: str) -> None:
+    for file in folder.iterdir():
+        if file.name != "model.safetensors":
+            (tmp_path / file.name).symlink_to(file)
+    weights = load_file(folder / "model.safetensors")
+    name = next(key for key in weights if "multi_modal_projector" in key or "mm_projector" in key)
+    if change == "missing":
+        del weights[name]
+    elif change == "unexpected":
+        weights["another.weight"] = torch.zeros(2)
+    else:
+        weights[name] = torch.zeros(3)
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    wanted = "another.weight" if change == "unexpected" else "projector"
+    with pytest.raises(vidcompress.VidcompressError, match=wanted):
+        vidcompress.VisualQA.from_pretrained(tmp_path, device="cpu")
