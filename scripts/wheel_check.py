@@ -59,7 +59,8 @@ def main() -> None:
         check(probe["stray"] == [], f"top-level packages that are not ours to take: {probe['stray']}")
         check("_configs" in probe["configs"], f"configs found at {probe['configs']}")
         listed = json.loads(run([command, "models", "--json"], empty))["embedded"]
-        check({"tiny-onevision", "tiny-next"} <= {entry["name"] for entry in listed}, f"embedded: {listed}")
+        names = {entry["name"] for entry in listed}
+        check({"tiny-onevision", "tiny-next", "tiny-qwen"} <= names, f"embedded: {listed}")
         check(
             all(entry["path"].startswith(sys.prefix) for entry in listed),
             f"models outside the wheel: {listed}",

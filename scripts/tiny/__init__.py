@@ -1,1 +1,1 @@
-"""Training of the two embedded models."""
+"""Training of the embedded models."""

@@ -109,7 +109,7 @@ def test_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert families["llava_next"] == ["image"]
     for family in ("llava_onevision", "llava_video", "llava_next_video"):
         assert families[family] == ["image", "video"]
-    assert {"tiny-onevision", "tiny-next"} <= {model["name"] for model in entry["embedded"]}
+    assert {"tiny-onevision", "tiny-next", "tiny-qwen"} <= {model["name"] for model in entry["embedded"]}
     text = run(capsys, "models")[1]
     assert "tiny-onevision" in text
     assert "llava_next" in text
