@@ -180,7 +180,8 @@ class VisualQA:
 
         Args:
             name_or_path: None for the embedded `tiny-onevision` (images and videos), "tiny-qwen" (the same),
-                "tiny-next" (images), a folder, or a hub id of a supported family. Weights must be safetensors; code in a checkpoint is never run.
+                "tiny-next" (images), a folder, or a hub id of a supported family. Weights must be safetensors; code in
+                a checkpoint is never run.
             method: see the class, as for `config`, `retention_ratio` and `max_tokens`.
             config: how to compress, instead of keywords.
             retention_ratio: share of the visual tokens to keep.
