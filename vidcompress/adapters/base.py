@@ -225,7 +225,12 @@ class Adapter(ABC):
             For `question` the language model's input embeddings (T, D), for `text_embedding` the auxiliary text
             tower's (S, E); both float32.
         """
-        return {} if visual.question is None else evidence_of_question(self.model, visual.question, evidence)
+        wanted = [item for item in evidence if item.quantity in ("question", "text_embedding")]
+        return (
+            evidence_of_question(self.model, visual.question, wanted)
+            if wanted and visual.question is not None
+            else {}
+        )
 
     @abstractmethod
     def encode(

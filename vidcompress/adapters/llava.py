@@ -284,7 +284,9 @@ class LlavaAdapter(Adapter):
         )
 
     def _check_pixels(self, visuals: Sequence[Visual]) -> None:
-        vision, side = self.model.config.vision_config, self.geometry.image_size
+        vision = self.model.config.vision_config
+        sides = vision.image_size  # of InternVL both
+        side = int(sides[0] if isinstance(sides, (list, tuple)) else sides)
         taken = (int(getattr(vision, "num_channels", 3)), side, side)
         for visual in visuals:
             if tuple(visual.pixels.shape[1:]) != taken:

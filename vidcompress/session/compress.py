@@ -142,8 +142,7 @@ def compress_with(
     mask = inputs.get("attention_mask")
     if mask is None and for_generate:
         mask = inferred_mask(adapter.model, ids)
-    order = sorted(visuals, key=lambda key: visuals[key].place or 0)
-    prompt = parse_prompt(ids, mask, placeholders, runs, order)
+    prompt = parse_prompt(ids, mask, placeholders, runs, sorted(visuals, key=lambda k: visuals[k].place or 0))
     texts: dict[tuple[str, int], Texts] = {}
     if settings.view_text == "drop" or any(visual.view_text for visual in visuals.values()):
         texts = texts_of_views(adapter, prompt, visuals, settings)
