@@ -225,12 +225,8 @@ class Adapter(ABC):
             For `question` the language model's input embeddings (T, D), for `text_embedding` the auxiliary text
             tower's (S, E); both float32.
         """
-        wanted = [item for item in evidence if item.quantity in ("question", "text_embedding")]
-        return (
-            evidence_of_question(self.model, visual.question, wanted)
-            if wanted and visual.question is not None
-            else {}
-        )
+        asked, wanted = visual.question, [e for e in evidence if e.quantity in ("question", "text_embedding")]
+        return {} if asked is None or not wanted else evidence_of_question(self.model, asked, wanted)
 
     @abstractmethod
     def encode(

@@ -34,7 +34,7 @@ from vidcompress.session.generation_options import inferred_mask, pad_token_id
 from vidcompress.session.inputs import CompressedInputs, check_inputs, row_features
 from vidcompress.session.prompt import full_positions, questions, served_positions, splice
 from vidcompress.session.view_skipping import encode_new_frames, encode_worthy_crops
-from vidcompress.session.view_text import Texts, texts_of_views, texts_without_view, total_length
+from vidcompress.session.view_text import texts_of_views, texts_without_view, total_length
 
 
 def compress_inputs(
@@ -69,8 +69,7 @@ def compress_inputs(
             returned too); the default is what the method's authors do.
         policy: `exact` meets the budget to the token; `reference` has the authors' counts, order and all separators.
         max_views: how many views the encoder sees at once; bounds its memory.
-        max_patches: instead, how many patches an encoder that takes any number of them (Qwen-VL) sees at once; a view
-            that has more is encoded alone.
+        max_patches: instead, how many patches an encoder of any number (Qwen-VL) takes at once; a larger view goes alone
         encoder_saving: `off`, or `frames`: frames of a clip that look like an earlier one are not encoded and take
             over its tokens. With `frames:0.2:0.05` a frame is new when more than 5 % of its cells of 8 x 8 pixels
             changed by more than 0.2 (of `pixel_values`); the default is 0.15 and 1 %. With `crops` the thumbnail of an
@@ -143,12 +142,10 @@ def compress_with(
     if mask is None and for_generate:
         mask = inferred_mask(adapter.model, ids)
     prompt = parse_prompt(ids, mask, placeholders, runs, sorted(visuals, key=lambda k: visuals[k].place or 0))
-    texts: dict[tuple[str, int], Texts] = {}
-    if settings.view_text == "drop" or any(visual.view_text for visual in visuals.values()):
-        texts = texts_of_views(adapter, prompt, visuals, settings)
-    asked = questions(prompt)
-    bound = settings.max_patches
-    visuals = {k: replace(v, question=asked[k], max_patches=bound) for k, v in visuals.items()}
+    has_text = settings.view_text == "drop" or any(visual.view_text for visual in visuals.values())
+    texts = texts_of_views(adapter, prompt, visuals, settings) if has_text else {}
+    asked, most = questions(prompt), settings.max_patches
+    visuals = {k: replace(v, question=asked[k], max_patches=most) for k, v in visuals.items()}
     plans = _plans(prompt, visuals, settings)
     device = input_device(adapter.model)
     with nullcontext() if getattr(adapter.model, "training", False) else torch.no_grad():
