@@ -228,9 +228,13 @@ def test_the_time_of_a_temporal_patch_is_the_mean_of_its_frames() -> None:
     assert [[v.time for v in clip.layout.views] for clip in listed] == [
         [v.time for v in clip.layout.views] for clip in clips
     ]
+    one, other = clips[0].layout, clips[1].layout
+    assert one is not other and one.view is other.view and one.table is other.table, (
+        "of one shape, one geometry"
+    )
     for family in ("qwen2_vl", "qwen3_vl"):
-        other = qwen_model(family)
-        (clip,) = adapter_for(other).visuals(qwen_inputs(other, SCENES["clip"]))[1]
+        untimed = qwen_model(family)
+        (clip,) = adapter_for(untimed).visuals(qwen_inputs(untimed, SCENES["clip"]))[1]
         assert {view.time for view in clip.layout.views} == {None}
     for wrong in (torch.tensor([0.5]), [0.5, 1.0, "x"], 0.5):
         with pytest.raises(

@@ -10,6 +10,7 @@ each rounding is the model's own, written from `select_best_resolution`, `pack_i
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import lru_cache
 from typing import Literal
 
@@ -222,6 +223,8 @@ def video_layout(
         times: seconds of each frame, for reports.
         device: where the index tensors live.
     """
+    if times is not None:
+        return _timed(video_layout(frames, grid, newlines, None, device), times)
     rows, cols = grid
     width = cols + (newlines == "row")
     t, r, c = (x.flatten() for x in torch.meshgrid(*map(torch.arange, (frames, rows, width)), indexing="ij"))
@@ -230,8 +233,17 @@ def video_layout(
     body = (torch.where(newline, frames, t), r, c, line, newline)
     end = tuple(torch.tensor([x]) for x in (frames, rows - 1, cols, 0, 1)) if newlines == "end" else None
     lines = {"row": frames * rows, "end": 1, "none": 0}[newlines]
-    views = tuple(View("frame", rows, cols, time=times[i] if times else None) for i in range(frames))
+    views = (View("frame", rows, cols),) * frames
     return _layout("video", views, body, end, grid, None, (rows * cols,) * frames, lines, device)
+
+
+def _timed(layout: Layout, times: tuple[float, ...]) -> Layout:
+    """A clip's layout with the times of its frames: its tensors, and what was computed of them, are shared."""
+    views = tuple(replace(view, time=time) for view, time in zip(layout.views, times, strict=True))
+    timed = replace(layout, views=views)
+    computed = ("run", "sizes_tensor", "token_index", "separator_index", "table")
+    vars(timed).update({name: getattr(layout, name) for name in computed})
+    return timed
 
 
 def _owner(count: int, length: int, offset: int, size: int) -> Tensor:
