@@ -197,7 +197,7 @@ def test_compare(qa: Any) -> None:
     compared = qa.compare(
         QUESTION, image=picture(), methods=["globalcom2", "uniform"], retention_ratios=[0.3], max_new_tokens=2
     )
-    assert len(compared.rows) == 3 and all(row.answer is not None for row in compared.rows)
+    assert len(compared.rows) == 4 and all(row.answer is not None for row in compared.rows)
 
 
 def command(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
