@@ -18,6 +18,7 @@ from vidcompress.errors import ArgumentError, shown
 from vidcompress.llm_pruning.cache_names import CACHE_NAMES, cache_name, returned_cache
 from vidcompress.loading.arguments import GenerateOptions, check_generation, check_present
 from vidcompress.media.preprocessing.placeholders import without_second_start
+from vidcompress.media.preprocessing.processor import token_rows
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.pipeline import as_seen, check_text, clip_note, noted, run_generate, with_media
 from vidcompress.qa.question import Question, check_length
@@ -257,7 +258,7 @@ class Chat:
         visuals = self._first.report.visuals
         images = [visual.total for visual in visuals if visual.modality == "image"]
         clips = [len(visual.layout.views) for visual in visuals if visual.modality == "video"]
-        (row,) = processor.token_rows([prompt], images, clips)
+        (row,) = token_rows(processor, [prompt], images, clips)
         return torch.tensor([row["input_ids"]])
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from vidcompress.adapters.families import Family, Geometry
+from vidcompress.adapters.families import Family, Geometry, clip_runs
 from vidcompress.adapters.presets import Preset
 from vidcompress.checks import DEFAULT_MAX_FRAMES, flag, unicode_text, whole_number
 from vidcompress.core.devices import upload
@@ -181,7 +181,7 @@ class Processor(StockProcessor):
             for s in sources
         ]
         video_inputs, _ = self.prepare_videos(clips)
-        rows = self.token_rows(texts, image_lengths, [len(clip) for clip in clips])
+        rows = token_rows(self, texts, image_lengths, [len(clip) for clip in clips])
         batch = pad_left(rows, self._pad_id(), padding)
         pixels = {**image_inputs, **video_inputs}
         if self.family.tiles and image_inputs and video_inputs:
@@ -192,42 +192,6 @@ class Processor(StockProcessor):
         from transformers import BatchFeature
 
         return BatchFeature({**batch, **pixels})
-
-    def token_rows(
-        self, texts: list[str], images: Sequence[int], clips: Sequence[int]
-    ) -> list[dict[str, list[int]]]:
-        """Token ids of prompts, with what stands for pictures and clips written out.
-
-        Args:
-            texts: prompts with one placeholder per picture and clip.
-            images: placeholders of each picture, in the order of the prompts.
-            clips: frames of each clip, likewise.
-
-        Returns:
-            Per prompt the tokenizer's outputs, `input_ids` among them.
-        """
-        family, geometry = self.family, self.geometry
-        runs = [family.clip_runs(geometry, frames) for frames in clips]
-        if not self._writes_text:
-            lengths: dict[int, Iterator[int]] = {geometry.image_token_id: iter(images)}
-            if geometry.video_token_id is not None:
-                lengths[geometry.video_token_id] = chain.from_iterable(runs)
-            return expand(tokenize(self.tokenizer, texts), lengths)
-        kinds = [kind for row in self._order(texts) for kind in row]
-        written = iter(kinds)
-        frames_of, of_images, of_clips = iter(clips), iter(images), iter(runs)
-
-        def text_of(match: re.Match[str]) -> str:
-            if next(written) == "image":
-                return self.image_token if family.image_text is None else family.image_text(self.image_token)
-            assert family.clip_text is not None  # noqa: S101  (for the type checker)
-            return family.clip_text(self.image_token, next(frames_of))
-
-        texts = [self._pattern.sub(text_of, text) for text in texts]
-        in_order = [
-            run for kind in kinds for run in ((next(of_images),) if kind == "image" else next(of_clips))
-        ]
-        return expand(tokenize(self.tokenizer, texts), {geometry.image_token_id: iter(in_order)})
 
     @property
     def _writes_text(self) -> bool:
@@ -441,6 +405,46 @@ class Processor(StockProcessor):
         # Padding is masked, so any id serves a tokenizer that names none.
         pad_id = self.tokenizer.pad_token_id
         return int(pad_id if pad_id is not None else self.tokenizer.eos_token_id or 0)
+
+
+def token_rows(
+    processor: Processor, texts: list[str], images: Sequence[int], clips: Sequence[int]
+) -> list[dict[str, list[int]]]:
+    """Token ids of prompts, with what stands for pictures and clips written out.
+
+    Args:
+        processor: of the model.
+        texts: prompts with one placeholder per picture and clip.
+        images: placeholders of each picture, in the order of the prompts.
+        clips: frames of each clip, likewise.
+
+    Returns:
+        Per prompt the tokenizer's outputs, `input_ids` among them.
+    """
+    family, geometry = processor.family, processor.geometry
+    runs = [clip_runs(family, geometry, frames) for frames in clips]
+    if not processor._writes_text:
+        lengths: dict[int, Iterator[int]] = {geometry.image_token_id: iter(images)}
+        if geometry.video_token_id is not None:
+            lengths[geometry.video_token_id] = chain.from_iterable(runs)
+        return expand(tokenize(processor.tokenizer, texts), lengths)
+    kinds = [kind for row in processor._order(texts) for kind in row]
+    written = iter(kinds)
+    frames_of, of_images, of_clips = iter(clips), iter(images), iter(runs)
+
+    def text_of(match: re.Match[str]) -> str:
+        if next(written) == "image":
+            return (
+                processor.image_token
+                if family.image_text is None
+                else family.image_text(processor.image_token)
+            )
+        assert family.clip_text is not None  # noqa: S101  (for the type checker)
+        return family.clip_text(processor.image_token, next(frames_of))
+
+    texts = [processor._pattern.sub(text_of, text) for text in texts]
+    in_order = [run for kind in kinds for run in ((next(of_images),) if kind == "image" else next(of_clips))]
+    return expand(tokenize(processor.tokenizer, texts), {geometry.image_token_id: iter(in_order)})
 
 
 _CALL = tuple(

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from vidcompress.adapters.base import adapter_for
+from vidcompress.adapters.families import clip_runs
 from vidcompress.core.budget import Budget, visual_budget
 from vidcompress.core.layout import Layout
 
@@ -60,7 +61,7 @@ def describe_clip(model: Any, processor: Any, frames: int) -> dict[str, Any]:
     pixels = torch.empty((1, frames, 3, side, side), device="meta")
     inputs: dict[str, Any] = {"pixel_values_videos": pixels}
     if family.tiles:
-        runs = family.clip_runs(geometry, frames)
+        runs = clip_runs(family, geometry, frames)
         inputs = {"pixel_values": pixels[0], "image_sizes": torch.tensor([[side, side, frames]])}
         inputs["input_ids"] = _prompt(geometry.image_token_id, runs)
     _, (visual,) = adapter_for(model).visuals(inputs)
