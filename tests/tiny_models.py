@@ -95,6 +95,7 @@ def tiny_model(
             vision_config=InternVLVisionConfig(**{**vision, "patch_size": PATCH // 2}, use_qk_norm=True),
             text_config=Qwen2Config(**_DECODER),
             image_token_id=IMAGE,
+            tie_word_embeddings=False,
             **settings,
         )
     elif family == "llava":

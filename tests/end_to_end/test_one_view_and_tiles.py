@@ -197,7 +197,7 @@ def test_compare(qa: Any) -> None:
     compared = qa.compare(
         QUESTION, image=picture(), methods=["globalcom2", "uniform"], retention_ratios=[0.3], max_new_tokens=2
     )
-    assert len(compared.rows) == 3 and all(row.answer is not None for row in compared.rows)
+    assert len(compared.rows) == 4 and all(row.answer is not None for row in compared.rows)
 
 
 def command(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
@@ -230,4 +230,33 @@ def test_loading_is_strict(folder: Path, tmp_path: Path, change: str) -> None:
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     wanted = "another.weight" if change == "unexpected" else "projector"
     with pytest.raises(vidcompress.VidcompressError, match=wanted):
+        vidcompress.VisualQA.from_pretrained(tmp_path, device="cpu")
+
+
+def as_published(name: str, family: str) -> str:
+    """The name of a tensor in `llava-1.5-7b-hf` and `InternVL3_5-8B-HF`, which older transformers wrote."""
+    if name == "lm_head.weight":
+        return "language_model.lm_head.weight"
+    name = name.removeprefix("model.").replace("language_model.", "language_model.model.", 1)
+    if family == "llava" and not name.startswith("vision_tower.vision_model."):
+        name = name.replace("vision_tower.", "vision_tower.vision_model.", 1)
+    return name
+
+
+def test_names_of_the_published_checkpoints_load(folder: Path, qa: Any, tmp_path: Path) -> None:
+    for file in folder.iterdir():
+        if file.name != "model.safetensors":
+            (tmp_path / file.name).symlink_to(file)
+    family = "internvl" if is_tiled(qa) else "llava"
+    own = qa.model.state_dict()
+    renamed = {as_published(name, family): value.contiguous() for name, value in own.items()}
+    assert not set(renamed) & set(own)
+    save_file(renamed, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    loaded = vidcompress.VisualQA.from_pretrained(tmp_path, device="cpu").model.state_dict()
+    assert set(loaded) == set(own)
+    assert all(torch.equal(loaded[name], own[name]) for name in own)
+    lost = as_published("model.language_model.norm.weight", family)
+    del renamed[lost]
+    save_file(renamed, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(vidcompress.VidcompressError, match=r"language_model\.norm\.weight"):
         vidcompress.VisualQA.from_pretrained(tmp_path, device="cpu")

@@ -95,12 +95,6 @@ class Family:
     image_text: Callable[[str], str] | None = None
     clip_text: Callable[[str, int], str] | None = None
 
-    def clip_runs(self, geometry: Geometry, frames: int) -> tuple[int, ...]:
-        """Lengths of the runs of placeholders of a clip; of a family that takes clips."""
-        assert self.video_tokens is not None  # noqa: S101  (for the type checker)
-        total = self.video_tokens(geometry, frames)
-        return (total,) if self.clip_text is None else (total // frames,) * frames
-
     def __repr__(self) -> str:
         kinds = "images and videos" if self.takes_clips else "images"
         presets = [preset.name for preset in self.presets]
@@ -126,6 +120,13 @@ class Family:
         if self.native is not None:
             return read_native_geometry(config, self.native)
         return read_geometry(config, crops=self.crops)
+
+
+def clip_runs(family: Family, geometry: Geometry, frames: int) -> tuple[int, ...]:
+    """Lengths of the runs of placeholders of a clip; of a family that takes clips."""
+    assert family.video_tokens is not None  # noqa: S101  (for the type checker)
+    total = family.video_tokens(geometry, frames)
+    return (total,) if family.clip_text is None else (total // frames,) * frames
 
 
 FAMILIES: dict[str, Family] = {}

@@ -19,6 +19,7 @@ from vidcompress.errors import ArgumentError, shown
 from vidcompress.llm_pruning.cache_names import CACHE_NAMES, cache_name, returned_cache
 from vidcompress.loading.arguments import GenerateOptions, check_generation, check_present
 from vidcompress.media.preprocessing.placeholders import tokenize, without_second_start
+from vidcompress.media.preprocessing.processor import with_known_tokens
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.pipeline import as_seen, check_text, clip_note, noted, run_generate, with_media
 from vidcompress.qa.question import Question, check_length
@@ -262,8 +263,7 @@ class Chat:
 
     def _split(self, prompt: str) -> tuple[list[int], list[int]]:
         """Ids of a prompt up to its last placeholder, and those behind."""
-        known = getattr(self._processor, "with_known_tokens", str)
-        (row,) = tokenize(self._processor.tokenizer, [known(prompt)])
+        (row,) = tokenize(self._processor.tokenizer, [with_known_tokens(self._processor, prompt)])
         ids = row["input_ids"]
         behind = max(
             (place for place, token in enumerate(ids, start=1) if token in self._placeholders), default=0

@@ -104,7 +104,7 @@ def _outline(pen: ImageDraw.ImageDraw, keep: Mask, cell_w: int, cell_h: int) -> 
 def _image_tiles(
     visual: VisualReport, picture: Picture | Sequence[Picture], sheet_width: int
 ) -> list[tuple[Tile, int]]:
-    """The thumbnail, and the crops on their common canvas; each with its width in pixels."""
+    """The thumbnail, and the crops on their common canvas where they have places; each with its width in pixels."""
     if isinstance(picture, (list, tuple)):
         if len(picture) != 1:
             raise ArgumentError(
@@ -114,7 +114,7 @@ def _image_tiles(
     image = _open(picture)
     masks = _kept_cells(visual)
     whole = [view for view in visual.views if view.kind != "crop"]
-    crops = [view for view in visual.views if view.kind == "crop"]
+    crops = [view for view in visual.views if view.kind == "crop" and visual.layout.canvas is not None]
     room = sheet_width - 2 * MARGIN
     tiles: list[tuple[Tile, int]] = []
     for view, keep in zip(whole, masks, strict=False):

@@ -69,7 +69,7 @@ def compress_inputs(
             returned too); the default is what the method's authors do.
         policy: `exact` meets the budget to the token; `reference` has the authors' counts, order and all separators.
         max_views: how many views the encoder sees at once; bounds its memory.
-        max_patches: instead, how many patches an encoder of any number (Qwen-VL) takes at once; a larger view goes alone
+        max_patches: instead, how many patches an encoder of any number takes at once; a larger view goes alone.
         encoder_saving: `off`, or `frames`: frames of a clip that look like an earlier one are not encoded and take
             over its tokens. With `frames:0.2:0.05` a frame is new when more than 5 % of its cells of 8 x 8 pixels
             changed by more than 0.2 (of `pixel_values`); the default is 0.15 and 1 %. With `crops` the thumbnail of an

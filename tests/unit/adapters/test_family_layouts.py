@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from transformers.image_processing_utils import select_best_resolution
 
-from tiny_models import ANYRES_MAX, FAMILIES, SIDE, VIDEO_FAMILIES, Scene, batch, tiny_model
+from tiny_models import ANYRES_MAX, FAMILIES, MOST_TILES, VIDEO_FAMILIES, Scene, batch, tiny_model
 from vidcompress.adapters.base import adapter_for
 from vidcompress.adapters.families import get_family, read_geometry
 from vidcompress.adapters.layouts import best_canvas
@@ -49,7 +50,7 @@ def same(one: Layout, other: Layout) -> bool:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_pictures(family: str) -> None:
     model, record = tiny_model(family), get_family(family)
-    geometry = read_geometry(model.config)
+    geometry = replace(read_geometry(model.config, crops=record.crops), tiles=(1, MOST_TILES))
     for size in SIZES:
         (visual,), _ = adapter_for(model).visuals(batch(model, [Scene((("image", size),))]))
         assert record.image_layout is not None
@@ -68,7 +69,7 @@ def test_pictures(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_presets(family: str) -> None:
     model, record = tiny_model(family), get_family(family)
-    geometry = read_geometry(model.config)
+    geometry = read_geometry(model.config, crops=record.crops)
     assert bool(record.presets) == (record.preset_layout is not None)
     for preset in record.presets:
         for size in SIZES:
@@ -82,12 +83,10 @@ def test_presets(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_clips(family: str) -> None:
     model, record = tiny_model(family), get_family(family)
-    geometry = read_geometry(model.config)
+    geometry = read_geometry(model.config, crops=record.crops)
     assert (record.video_layout is None) == (record.video_tokens is None) == (family not in VIDEO_FAMILIES)
     for frames in (1, 2, 9) if record.video_layout and record.video_tokens else ():
-        _, (visual,) = adapter_for(model).visuals(
-            {"pixel_values_videos": torch.zeros(1, frames, 3, SIDE, SIDE)}
-        )
+        _, (visual,) = adapter_for(model).visuals(batch(model, [Scene((("video", frames),))]))
         layout = record.video_layout(geometry, frames)  # type: ignore[misc]
         assert same(layout, visual.layout)
         assert len(layout) == record.video_tokens(geometry, frames)  # type: ignore[misc]

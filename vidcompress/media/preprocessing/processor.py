@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from vidcompress.adapters.families import Family, Geometry
+from vidcompress.adapters.families import Family, Geometry, clip_runs
 from vidcompress.adapters.presets import Preset
 from vidcompress.checks import DEFAULT_MAX_FRAMES, flag, unicode_text, whole_number
 from vidcompress.core.devices import upload
@@ -204,14 +204,6 @@ class Processor(StockProcessor):
 
         return BatchFeature({**batch, **pixels})
 
-    def with_known_tokens(self, prompt: str) -> str:
-        """A prompt in which each picture and clip is one placeholder that the tokenizer knows, with text around it."""
-        frame = self.family.image_text
-        if not self._writes_text or frame is None:
-            return prompt
-        text = frame(self.image_token)
-        return self._pattern.sub(lambda _: text, prompt)
-
     @property
     def _writes_text(self) -> bool:
         """Whether the family writes text around the placeholders of a picture or clip."""
@@ -340,7 +332,7 @@ class Processor(StockProcessor):
         if write is None:
             return [Writing(str(self.video_token), (length,)) for length in lengths]
         return [
-            Writing(write(self.image_token, len(clip)), self.family.clip_runs(self.geometry, len(clip)))
+            Writing(write(self.image_token, len(clip)), clip_runs(self.family, self.geometry, len(clip)))
             for clip in clips
         ]
 
@@ -461,6 +453,14 @@ class Processor(StockProcessor):
         # Padding is masked, so any id serves a tokenizer that names none.
         pad_id = self.tokenizer.pad_token_id
         return int(pad_id if pad_id is not None else self.tokenizer.eos_token_id or 0)
+
+
+def with_known_tokens(processor: Any, prompt: str) -> str:
+    """A prompt in which each picture and clip is one placeholder that the tokenizer knows, with the text around it."""
+    if not isinstance(processor, Processor) or processor.family.image_text is None:
+        return prompt
+    text = processor.family.image_text(processor.image_token)
+    return processor._pattern.sub(lambda _: text, prompt)
 
 
 _CALL = tuple(

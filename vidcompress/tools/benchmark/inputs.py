@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from vidcompress.adapters.families import Geometry, get_family, read_geometry
+from vidcompress.adapters.families import Geometry, clip_runs, get_family, read_geometry
 from vidcompress.core.devices import input_device
 from vidcompress.errors import UnsupportedInputError
 from vidcompress.tools.benchmark.row import Workload
@@ -48,7 +48,7 @@ def make_inputs(
     before = text_tokens // 2
     runs: tuple[int, ...] = (count,)
     if workload.modality == "video":
-        runs = family.clip_runs(geometry, workload.frames)
+        runs = clip_runs(family, geometry, workload.frames)
     between = _words((batch, len(runs) - 1), config, geometry, generator)
     visual = [words.new_full((batch, run), token) for run in runs]
     placed = [part for n in range(len(runs)) for part in (visual[n], between[:, n : n + 1])]

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from vidcompress.adapters.base import adapter_for
+from vidcompress.adapters.families import clip_runs
 from vidcompress.core.budget import Budget, visual_budget
 from vidcompress.core.layout import Layout
 
@@ -58,7 +59,7 @@ def describe_clip(model: Any, processor: Any, frames: int, size: tuple[int, int]
     inputs, placeholders = processor.empty_clip(frames, size)
     family = processor.family
     if family.tiles:
-        runs = family.clip_runs(processor.geometry, frames)
+        runs = clip_runs(family, processor.geometry, frames)
         inputs["input_ids"] = _prompt(processor.geometry.image_token_id, runs)
     _, (visual,) = adapter_for(model).visuals(inputs)
     return _entry(visual.layout, placeholders, f"{frames} frames")
