@@ -35,7 +35,9 @@ def test_a_picture_is_among_the_first_lines() -> None:
 
 def test_every_family_has_its_row() -> None:
     rows = re.findall(
-        r"^\| `(\w+)` \| [\w.-]+ ?(?:\([\w, ]+\) )?\| (?:thumbnail|frames|one view)", README, flags=re.MULTILINE
+        r"^\| `(\w+)` \| [\w.-]+ ?(?:\([\w, ]+\) )?\| (?:thumbnail|frames|one view)",
+        README,
+        flags=re.MULTILINE,
     )
     assert rows == [entry["model_type"] for entry in family_entries()]
 
