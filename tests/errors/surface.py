@@ -48,6 +48,7 @@ EXEMPT = {
     "Geometry.canvas": "called by the processor with the size of a loaded picture",
     "Geometry.covered_box": "called by the processor with the size of a loaded picture",
     "Geometry.crop_grid": "called by the processor with the size of a loaded picture",
+    "Geometry.tile_grid": "called by the processor with the size of a loaded picture",
     "VideoFrames.on": "called by readers with what they decoded",
     "Processor.as_seen": "called with a picture that was opened",
     "Processor.empty_clip": "called by the doctor with numbers that it checked",

@@ -92,7 +92,9 @@ def tiny(config: Any) -> Any:
         for name, value in _TINY.items():
             setattr(part, name, value)
     merge = round(1 / getattr(config, "downsample_ratio", 1))
-    vision.image_size, vision.patch_size = TINY_SIDE, _TINY_PATCH // merge
+    sizes = (TINY_SIDE, _TINY_PATCH // merge)
+    paired = isinstance(old, (list, tuple))  # InternViT's config has both sides of a square
+    vision.image_size, vision.patch_size = ([size, size] if paired else size for size in sizes)
     text.num_key_value_heads, text.head_dim, text.vocab_size = 2, 16, _TINY_WORDS
     text.bos_token_id = text.eos_token_id = None
     if getattr(config, "image_grid_pinpoints", None):
