@@ -180,7 +180,7 @@ CURRICULA: Final[dict[str, tuple[Stage, ...]]] = {
         replace(_IMAGES_AND_CLIPS, rounds=10),
         replace(_EVERYTHING, rounds=12, lr=6e-4, floor=0.3),
         replace(_PARADES, rounds=4),
-        replace(_EVERYTHING_AGAIN, rounds=17),
+        replace(_EVERYTHING_AGAIN, rounds=12),
     ),
 }
 """Model name to its stages, in order, as the committed checkpoints went through them."""
