@@ -114,7 +114,9 @@ def test_steps_beams_sequences_and_later_turns(beams: int) -> None:
     cached = model.generate(**short, **options)
     assert torch.equal(cached, model.generate(**short, **options, use_cache=False))
     assert torch.equal(cached, model.generate(**short, **options, cache_implementation="static"))
-    if hasattr(generation_utils, "_slice_mm_encoder_output"):  # before, chunks go wrong, which a block refuses
+    if hasattr(
+        generation_utils, "_slice_mm_encoder_output"
+    ):  # before, chunks go wrong, which a block refuses
         assert torch.equal(cached, model.generate(**short, **options, prefill_chunk_size=4))
     many = model.generate(**short, **options, num_beams=beams, num_return_sequences=2)
     for number, scene in enumerate(MIXED[:2]):
