@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from transformers import InternVLForConditionalGeneration
+from transformers.generation import utils as generation_utils
 
 from tiny_models import IMAGE, SIDE, TOKENS, Scene, batch, sent_rows, tiny_model
 from vidcompress import UnsupportedInputError, UnsupportedModelError, compress, compress_inputs, testing
@@ -113,7 +114,10 @@ def test_steps_beams_sequences_and_later_turns(beams: int) -> None:
     cached = model.generate(**short, **options)
     assert torch.equal(cached, model.generate(**short, **options, use_cache=False))
     assert torch.equal(cached, model.generate(**short, **options, cache_implementation="static"))
-    assert torch.equal(cached, model.generate(**short, **options, prefill_chunk_size=4))
+    if hasattr(
+        generation_utils, "_slice_mm_encoder_output"
+    ):  # before, chunks go wrong, which a block refuses
+        assert torch.equal(cached, model.generate(**short, **options, prefill_chunk_size=4))
     many = model.generate(**short, **options, num_beams=beams, num_return_sequences=2)
     for number, scene in enumerate(MIXED[:2]):
         alone = compress_inputs(model, batch(model, [scene]), "globalcom2", retention_ratio=0.5)
