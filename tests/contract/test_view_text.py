@@ -464,3 +464,32 @@ def test_positions_of_one_axis(pad: str, monkeypatch: pytest.MonkeyPatch) -> Non
         expected = columns - first if policy == "original" else torch.arange(len(columns))
         places = short.get("position_ids", short["attention_mask"].cumsum(-1) - 1)
         assert places[0, there].tolist() == expected.tolist()
+
+
+def test_names_of_frames_leave_internvl() -> None:
+    """`Frame2: <img>` before a run (11, n, 12, 13), `</img>` and the end of the line behind it (14, 15)."""
+    model = tiny_model("internvl")
+    made = batch(model, [Scene((("video", 3),), before=0, after=0)])
+    image, tokens = (
+        model.config.image_token_id,
+        int((made["input_ids"] == model.config.image_token_id).sum()) // 3,
+    )
+
+    def frame(number: int, run: int) -> list[int]:
+        return [11, 20 + number, 12, 13, *[image] * run, 14, 15]
+
+    row = [15, 5, *frame(1, tokens), *frame(2, tokens), *frame(3, tokens)[:-1], 6, 7]
+    ids = torch.tensor([row])
+    inputs = {**made, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+    @dataclass(frozen=True)
+    class Second(Picked):
+        def select(self, visual: VisualTokens, budget: VisualBudget) -> Selection:
+            return Selection(torch.arange(tokens, tokens + 2))
+
+    dropped = short_of(model, inputs, Second())
+    assert words(dropped) == [15, 5, *frame(2, 2), 6, 7]
+    kept = short_of(model, inputs, Second(), what="keep")
+    assert words(kept) == [15, 5, *frame(1, 0), *frame(2, 2), *frame(3, 0)[:-1], 6, 7]
+    (visual,) = dropped.report.visuals
+    assert (visual.view_text, visual.view_text_dropped) == (17, 11)
