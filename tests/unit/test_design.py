@@ -25,7 +25,7 @@ FIRST_FILES = [
     "vidcompress/adapters/base.py",
     "vidcompress/session/compress.py",
 ]
-MOST_LINES = 1850
+MOST_LINES = 1800
 """Of the seven files together, so that they can be read in half an hour."""
 
 NAME = re.compile(r"[A-Z][a-z]\w*")
