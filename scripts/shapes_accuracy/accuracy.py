@@ -18,6 +18,7 @@ from typing import Any, Literal
 import torch
 
 from vidcompress.adapters.base import Adapter, Visual, adapter_for
+from vidcompress.adapters.traits import Traits
 from vidcompress.core.budget import exact_ratio
 from vidcompress.core.config import CompressionConfig, read_config
 from vidcompress.core.method import METHODS
@@ -141,6 +142,22 @@ class EncodeOnce(Adapter):
     def has_cls(self) -> bool:
         """As the wrapped adapter."""
         return self._inner.has_cls
+
+    @property
+    def traits(self) -> Traits:
+        """As the wrapped adapter."""
+        return self._inner.traits
+
+    @property
+    def video_token_id(self) -> int | None:
+        """As the wrapped adapter."""
+        return self._inner.video_token_id
+
+    def positions(
+        self, inputs: Mapping[str, Any], ids: torch.Tensor, mask: torch.Tensor | None
+    ) -> torch.Tensor | None:
+        """As the wrapped adapter."""
+        return self._inner.positions(inputs, ids, mask)
 
     def visuals(self, inputs: Mapping[str, Any]) -> tuple[list[Visual], list[Visual]]:
         """As the wrapped adapter."""
