@@ -25,11 +25,14 @@ def work(model: Any) -> Iterator[Counter[str]]:
     done: Counter[str] = Counter()
     handles = []
     for number, layer in enumerate(adapter_for(model).vision_layers()):
-        for name, module in (("layer", layer), ("mlp", layer.mlp), ("k", layer.self_attn.k_proj)):
+        attention = layer.attention if hasattr(layer, "attention") else layer.self_attn
+        for name, module in (("layer", layer), ("mlp", layer.mlp), ("k", attention.k_proj)):
             note = f"{name} {number}"
             handles.append(module.register_forward_pre_hook(lambda m, a, note=note: done.update([note])))
     tower = model.model.vision_tower
-    last = getattr(tower, "post_layernorm", None) or tower.vision_model.post_layernorm
+    names = ("post_layernorm", "layernorm")
+    last = next((getattr(tower, name) for name in names if hasattr(tower, name)), None)
+    last = last or tower.vision_model.post_layernorm
     handles.append(last.register_forward_pre_hook(lambda m, a: done.update(["norm after the last"])))
     try:
         yield done
@@ -52,8 +55,10 @@ def test_layers_that_nobody_reads_do_not_run(family: str, evidence: Any, last: A
     assert [done[f"mlp {number}"] for number in range(LAYERS)] == [int(n < read) for n in range(LAYERS)]
     keys = max(read, LAYERS if evidence == -1 else 0)
     assert [done[f"k {number}"] for number in range(LAYERS)] == [int(n < keys) for n in range(LAYERS)]
-    assert not done["norm after the last"]
-    assert read == (LAYERS - 1 if "next" in family else LAYERS)
+    assert done["norm after the last"] == int(
+        family == "internvl"
+    )  # whose features of layer -1 are behind it
+    assert read == (LAYERS - 1 if "next" in family or family == "llava" else LAYERS)
 
 
 @pytest.mark.parametrize("method", ["globalcom2", "fastervlm", "prumerge"])
@@ -90,4 +95,4 @@ def test_every_view_is_encoded_once(family: str) -> None:
         compress_inputs(model, inputs, "globalcom2", retention_ratio=0.3, max_views=3)
     finally:
         handle.remove()
-    assert sum(views) == sum(len(image.layout.views) for image in images) and max(views) == 3
+    assert sum(views) == sum(len(image.layout.views) for image in images) and max(views) == min(3, sum(views))

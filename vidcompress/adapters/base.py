@@ -225,8 +225,8 @@ class Adapter(ABC):
             For `question` the language model's input embeddings (T, D), for `text_embedding` the auxiliary text
             tower's (S, E); both float32.
         """
-        asked, wanted = visual.question, [e for e in evidence if e.quantity in ("question", "text_embedding")]
-        return {} if asked is None or not wanted else evidence_of_question(self.model, asked, wanted)
+        asked, items = visual.question, [e for e in evidence if e.quantity in ("question", "text_embedding")]
+        return {} if asked is None or not items else evidence_of_question(self.model, asked, items)
 
     @abstractmethod
     def encode(
