@@ -43,10 +43,15 @@ def test_who_defers() -> None:
     plain = {"fastervlm", "hired", "prumerge", "prumerge_plus", "visionzip", "random", "uniform"}
     assert by_modality["image"] == plain | {"globalcom2"}
     assert by_modality["video"] == plain - {"hired"}
-    assert {family for _, family, modality in DEFERRED if modality == "video"} == {"llava_next_video"}
+    assert {family for _, family, modality in DEFERRED if modality == "video"} == {
+        "llava_next_video",
+        "internvl",
+    }
     assert {family for name, family, _ in DEFERRED if name == "globalcom2"} == {
+        "llava",
         "llava_next",
         "llava_next_video",
+        "internvl",
     }
 
 

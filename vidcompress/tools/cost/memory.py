@@ -75,8 +75,9 @@ def _encode(shape: ModelShape, rows: int, work: EncoderWork, features: int, size
     if not work.patches:
         return 0
     layer = work.at_once * ((3 if vision.gated else 2) * vision.ffn + 2 * vision.hidden)
-    (read, between), (_, written) = shape.projector[:2]  # of a token; the widest moment holds all three
-    wide = work.patches_at_once * (read + between + written) // vision.merge**2
+    read, between = shape.projector[0]
+    written = shape.projector[1][1] if len(shape.projector) > 1 else 0
+    wide = work.patches_at_once * (read + between + written) // vision.merge**2  # a token's widest moment
     return (work.values + rows * features * width + max(layer, wide)) * size
 
 
