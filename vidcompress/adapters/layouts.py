@@ -241,6 +241,8 @@ def _timed(layout: Layout, times: tuple[float, ...]) -> Layout:
     """A clip's layout with the times of its frames: its tensors, and what was computed of them, are shared."""
     views = tuple(replace(view, time=time) for view, time in zip(layout.views, times, strict=True))
     timed = replace(layout, views=views)
+    if layout.view.device.type == "meta":  # where nothing can be computed
+        return timed
     computed = ("run", "sizes_tensor", "token_index", "separator_index", "table")
     vars(timed).update({name: getattr(layout, name) for name in computed})
     return timed

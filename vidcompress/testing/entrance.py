@@ -166,6 +166,8 @@ def check_entrance(
         raise ContractError(
             f"{what}: {type(model).__name__} does not take what {type(adapter).__name__} gives it: {error!r}"
         ) from error
+    encoded = {*adapter.image_keys, *adapter.video_keys}  # which a stock model may hand on unread
+    whole = {name: value for name, value in whole.items() if name not in encoded}
     _check_arguments(whole, short, cut, what)
     _check_mask(whole.get("attention_mask"), short.get("attention_mask"), cut, what)
     _check_places(model, adapter, inputs, got, short.get("position_ids"), cut, what)
