@@ -70,7 +70,7 @@ def test_select_and_splice_ask_for_nothing(
     model = mrope_model(family)
     inputs = mrope_inputs(model, SCENES[scene])
     compress_inputs(model, inputs, method, retention_ratio=0.6)  # layouts are made once per geometry
-    steps = ("_select", "_projected", "_row_features", "pad_token_id", "splice", "plan_pruning")
+    steps = ("_select", "_projected", "row_features", "pad_token_id", "splice", "plan_pruning")
     seen = watch(monkeypatch, session, *steps, "parse_prompt", "full_positions")
     compress_inputs(model, inputs, method, retention_ratio=0.6)
     steps = tuple(step for step in steps if step != "plan_pruning" or method == "fastv")
@@ -119,9 +119,9 @@ def test_a_pruned_prefill_asks_for_nothing_of_its_own(
     with torch.no_grad(), compressed.pruning(), CountSyncs() as counter:
         model(**compressed)
     called = {"start", "next_sequence", "layer_mask"} | (
-        {"__init__", "add"} if family == "qwen3_vl" else set()
+        {"__init__", "add"} if family.endswith("qwen3_vl") else set()
     )
     assert {name: dict(seen) for name, seen in (of_hooks | of_companions).items()} == {
         name: {} for name in called
     }
-    assert counter.seen or family == "qwen2_5_vl", "the stock model asks for companions by a bool mask"
+    assert counter.seen or family.endswith("qwen2_5_vl"), "the stock model asks for companions by a bool mask"

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -28,9 +27,6 @@ from vidcompress.core.layout import Layout
 from vidcompress.core.prompt import placeholder_runs, text_between_runs
 from vidcompress.core.tokens import Evidence
 from vidcompress.errors import UnsupportedInputError, UnsupportedModelError, shown
-
-_FRAME_TEXT = partial(text_between_runs, after=2)
-"""`Frame2: <img>` before the run of a frame, `</img>` and the end of the line behind it."""
 
 AUXILIARY = ("pooling_attention", "pooled", "patch_embedding")
 
@@ -171,11 +167,22 @@ class InternVLAdapter(LlavaAdapter):
         if frames:
             layout = self.clip_layout(frames, device)
             runs = (geometry.side**2,) * frames
-            return Visual("video", layout, pixels, runs=runs, place=place, view_text=_FRAME_TEXT)
+            return Visual("video", layout, pixels, runs=runs, place=place, view_text=frame_text)
         count = max(1, views - 1)
         tiles = count if size is None else closest_grid(size, count, count, geometry.image_size)
         layout = tiled_layout(self.grid, tiles, device)
-        return Visual("image", layout, pixels, size, place=place, view_text=_FRAME_TEXT)
+        return Visual("image", layout, pixels, size, place=place, view_text=frame_text)
+
+
+def frame_text(row: Tensor, runs: Sequence[range]) -> list[list[range]]:
+    """Text of each frame: `Frame2: <img>` before its run, `</img>` and the end of the line behind it.
+
+    Where a tokenizer has no token for the end of a line, the first frame's text is found with `</img>` alone behind it.
+    """
+    texts = text_between_runs(row, runs, after=2)
+    if len(runs) > 1 and not any(text.start < runs[0].start for text in texts[0]):
+        return text_between_runs(row, runs, after=1)
+    return texts
 
 
 def _sizes(stated: Any) -> list[tuple[Size, int]] | None:

@@ -103,7 +103,12 @@ class AdoptedProcessor:
         rules = family.native
         fps = getattr(videos, "fps", None) or PacedRule.fps
         return PacedRule(
-            frames, fps=fps if frames is None else None, multiple=rules.multiple, spread=rules.spread
+            frames,
+            fps=fps if frames is None else None,
+            min_frames=getattr(videos, "min_frames", None) or PacedRule.min_frames,
+            most_frames=getattr(videos, "max_frames", None) or PacedRule.most_frames,
+            multiple=rules.multiple,
+            spread=rules.spread,
         )
 
     def __call__(self, text: list[str], images: Any = None, videos: Any = None, **options: Any) -> Any:

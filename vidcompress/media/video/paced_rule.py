@@ -68,7 +68,8 @@ class PacedRule(SamplingRule):
         else:
             count = min(num_frames if num_frames is not None else self.most_frames, max_frames)
             if num_frames is not None:
-                count = round(count / self.multiple) * self.multiple
+                most = max_frames // self.multiple * self.multiple or 1
+                count = min(round(count / self.multiple) * self.multiple, most)
         count = max(1, min(count, total))
         if count == total:
             return sample_indices(total, count)
