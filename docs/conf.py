@@ -44,7 +44,7 @@ myst_enable_extensions = ["colon_fence"]
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!vidcompress\.).*"),
-    (r"py:class", r"vidcompress\.[\w.]+\.([A-Z]|StreamingClip)"),
+    (r"py:class", r"vidcompress\.[\w.]+\.([A-Z]|StreamingClip|Writing)"),
 ]
 suppress_warnings = ["ref.python"]  # more than one `dtype`
 autodoc_member_order = "bysource"

@@ -63,8 +63,8 @@ def compress(
     Args:
         model: a stock transformers model of a supported family, or a wrapper of `torch.compile`, PEFT, accelerate or
             DistributedDataParallel around one; calls of the wrapper and of the model in it are compressed alike.
-        method, config, retention_ratio, max_tokens, separators, positions, policy, max_views, max_patches,
-            encoder_saving, view_text, options: as in `compress_inputs`.
+        method, config, retention_ratio, max_tokens, separators, positions, policy: as in `compress_inputs`.
+        max_views, max_patches, encoder_saving, view_text, options: as there.
 
     Yields:
         A session whose `.report` describes the latest call.

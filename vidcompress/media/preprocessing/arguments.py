@@ -75,7 +75,9 @@ def check_counts(
         MediaError: the numbers differ.
     """
     if token is None and given:
-        others = ", or use Qwen-VL, InternVL, LLaVA-OneVision, LLaVA-Video or LLaVA-NeXT-Video" if kind == "videos" else ""
+        others = ""
+        if kind == "videos":
+            others = ", or use Qwen-VL, InternVL, LLaVA-OneVision, LLaVA-Video or LLaVA-NeXT-Video"
         raise MediaError(f"{kind}: {given} given, but this model takes none; leave the argument out{others}")
     if sum(in_text) != given:
         raise MediaError(
