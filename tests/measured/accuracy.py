@@ -454,6 +454,6 @@ def held_out_of_qwen() -> str:
     holds(training["held_out"]["questions"] == 1000, "1,000 were asked of each medium")
     image, clip = (f"{100 * scores[medium]['all']:.1f} %" for medium in ("image", "clip"))
     return (
-        f"With all tokens it answers {image} of 1,000 held-out questions about images and {clip} of 1,000 about clips, as "
-        f"`TRAINING.json` states. It was trained on one CPU core in {training['seconds']:,} seconds."
+        f"With all tokens it answers {image} of 1,000 held-out questions about images and {clip} of 1,000 about clips, "
+        f"as `TRAINING.json` states. It was trained on one CPU core in {training['seconds']:,} seconds."
     )
