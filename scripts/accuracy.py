@@ -20,6 +20,7 @@ from transformers import AutoModelForImageTextToText
 from shapes_accuracy.accuracy import Medium, Sweep, run_sweep
 from shapes_accuracy.summary import summary
 from vidcompress import load_processor
+from vidcompress.adapters.base import adapter_for
 from vidcompress.tools.runs.provenance import provenance
 
 
@@ -40,7 +41,11 @@ def main(
     batch_size: Annotated[int, typer.Option(min=1, help="Questions per batch.")] = 20,
     frames: Annotated[int, typer.Option(min=1, help="Frames per clip.")] = 8,
     out: Annotated[
-        Path | None, typer.Option(help="Result file; docs/results/shapes/MODEL-MEDIUM.json.")
+        Path | None,
+        typer.Option(
+            help="Result file; docs/results/shapes/MODEL-MEDIUM.json, and docs/results/native for models whose positions "
+            "have axes."
+        ),
     ] = None,
     journal: Annotated[Path | None, typer.Option(help="Journal; runs/accuracy/MODEL-MEDIUM.jsonl.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of torch.")] = 2,
@@ -48,7 +53,6 @@ def main(
     """Run the sweep, or go on with it."""
     torch.set_num_threads(threads)
     name = f"{model.name}-{medium}"
-    out = out or Path("docs/results/shapes") / f"{name}.json"
     journal = journal or Path("runs/accuracy") / f"{name}.jsonl"
     sweep = Sweep(
         medium,
@@ -62,6 +66,8 @@ def main(
     loaded = AutoModelForImageTextToText.from_pretrained(
         model, dtype=torch.float32, local_files_only=True
     ).eval()
+    folder = "shapes" if adapter_for(loaded).traits.axes == 1 else "native"  # tables that are not compared
+    out = out or Path("docs/results") / folder / f"{name}.json"
     start = time.perf_counter()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as bar:

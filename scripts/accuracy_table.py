@@ -5,7 +5,8 @@
 A table stands between `<!-- accuracy:WHAT -->` and `<!-- /accuracy -->` in any document; what is
 between is replaced. WHAT is `all` (every method, model, medium and ratio), `standing`
 (which methods beat the controls), `MODEL-MEDIUM` (one result, a line per method), `full/MODEL-MEDIUM` (with tokens and
-question types), `boosts/MODEL-MEDIUM` (compositions) or `FOLDER/NAME` (docs/results/FOLDER/NAME.json, in full).
+question types), `boosts/MODEL-MEDIUM` (compositions), `native/MODEL-MEDIUM` (a line per method, of a model whose
+positions have axes, which is not compared with the others) or `FOLDER/NAME` (docs/results/FOLDER/NAME.json, in full).
 The plots beside them, docs/results/accuracy*.png and .svg, are drawn again where matplotlib is installed.
 """
 
@@ -184,7 +185,7 @@ def content(what: str, results: Path) -> str | None:
     if not path.exists():
         return None
     result = json.loads(path.read_text())
-    return {"": condensed, "boosts": boosts}.get(kind, table)(result)
+    return {"": condensed, "native": condensed, "boosts": boosts}.get(kind, table)(result)
 
 
 def fill(text: str, results: Path) -> str:
