@@ -43,8 +43,8 @@ def main(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Result file; docs/results/shapes/MODEL-MEDIUM.json, and docs/results/native for models whose positions "
-            "have axes."
+            help="Result file; docs/results/shapes/MODEL-MEDIUM.json, or docs/results/native for models whose "
+            "positions have axes."
         ),
     ] = None,
     journal: Annotated[Path | None, typer.Option(help="Journal; runs/accuracy/MODEL-MEDIUM.jsonl.")] = None,

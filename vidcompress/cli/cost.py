@@ -42,7 +42,7 @@ def cost(
             "--image",
             "--size",
             "-i",
-            help="Instead, a picture of this size in pixels.",
+            help="Instead of those, a picture of this size in pixels.",
             metavar="<w>x<h>",
             show_default=False,
             rich_help_panel=INPUT,
@@ -55,7 +55,7 @@ def cost(
         typer.Option(
             "--frames",
             "-n",
-            help="Instead, a clip of so many frames.",
+            help="Instead, or beside the picture, a clip of so many frames.",
             show_default=False,
             rich_help_panel=INPUT,
         ),

@@ -53,7 +53,7 @@ class SubprocessWorker:
         except queue.Empty:
             self._stop()
             raise ProbeError(
-                f"took longer than {self.seconds:g} s and was stopped; allow more on a slow machine"
+                f"took longer than {self.seconds:g} s and was stopped; on a slow machine allow more with --timeout"
             ) from None
         except OSError:  # it has died already
             line = ""
