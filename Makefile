@@ -111,6 +111,8 @@ accuracy: $(STAMP)  ## measure every method on the embedded models, 1,000 questi
 	$(OFFLINE) $(BIN)/python scripts/accuracy.py --model models/tiny-onevision --medium image
 	$(OFFLINE) $(BIN)/python scripts/accuracy.py --model models/tiny-onevision --medium clip
 	$(OFFLINE) $(BIN)/python scripts/accuracy.py --model models/tiny-next --medium image
+	$(OFFLINE) $(BIN)/python scripts/accuracy.py --model models/tiny-qwen --medium image
+	$(OFFLINE) $(BIN)/python scripts/accuracy.py --model models/tiny-qwen --medium clip
 	$(OFFLINE) $(BIN)/python scripts/accuracy_table.py
 
 bench: $(STAMP)  ## measure on this CPU (half an hour) whether savings show, and how cost grows with length; goes on where it was stopped

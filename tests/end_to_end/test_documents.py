@@ -39,7 +39,7 @@ SHOWN = {
     "docs/design.md": "how the code flows",
     "models/tiny-next/README.md": "how the model was trained, and its table",
     "models/tiny-onevision/README.md": "how the model was trained, and its table",
-    "models/tiny-qwen/README.md": "how the model was trained",
+    "models/tiny-qwen/README.md": "how the model was trained, and its tables",
     "CONTRIBUTING.md": "how the code flows",
 }
 """Documents with blocks of plain text, which are looked at by people, and what those are."""

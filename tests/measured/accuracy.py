@@ -457,3 +457,16 @@ def held_out_of_qwen() -> str:
         f"With all tokens it answers {image} of 1,000 held-out questions about images and {clip} of 1,000 about clips, "
         f"as `TRAINING.json` states. It was trained on one CPU core in {training['seconds']:,} seconds."
     )
+
+
+@says("models/tiny-qwen/README.md")
+def tiles_of_qwen() -> str:
+    name = "ablations/tiny-qwen-image-tiles"
+    one, four, six = (
+        f"{100 * row_of(name, method, 0.1)['accuracy']:.1f} %"
+        for method in ("globalcom2", "globalcom2:tiles=4", "globalcom2:tiles=6")
+    )
+    return (
+        f"At a tenth of the tokens one view is right in {one}, four tiles in {four} and six in {six}. The default is "
+        "one view still"
+    )
