@@ -5,6 +5,7 @@ import tomllib
 import pytest
 
 from vidcompress.errors import ArgumentError, VidcompressError
+from vidcompress.tools.evaluation.run.sweep import ModelSpec, TaskSpec, row_id
 from vidcompress.tools.evaluation.run.sweep_file import load_sweep, read_sweep
 
 WHOLE = """
@@ -207,3 +208,11 @@ def test_a_file_is_read_with_its_name(tmp_path):
     path.write_text('tasks = ["shapes:image"]\nmodels = ["tiny-next"]\n')
     sweep = load_sweep(path)
     assert (sweep.name, [row.method for row in sweep.rows()]) == ("mine", ["none"])
+
+
+def test_a_name_that_is_cut_at_a_dash_has_its_parts_apart() -> None:
+    """A folder's name is cut to 40 characters, here behind its dash."""
+    for length in range(20, 50):
+        task = TaskSpec("data:/" + "a" * length + "-rest")
+        name = row_id(ModelSpec("tiny-next"), task, "random", {"max_tokens": 9})
+        assert name.split("--")[2:4] == ["random", "9"], name

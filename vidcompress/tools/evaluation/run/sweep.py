@@ -237,4 +237,6 @@ def row_id(model: ModelSpec, task: TaskSpec, method: str, budget: Mapping[str, A
     digest = hashlib.sha256(json.dumps(whole, default=str).encode()).hexdigest()[:6]
     (amount,) = budget.values()
     parts = (model.shown.rstrip("/").rpartition("/")[2], task.label or task.name, method, str(amount))
-    return "--".join(re.sub(r"[^A-Za-z0-9.+=-]+", "_", part)[:40] for part in parts) + f"--{digest}"
+    return (
+        "--".join(re.sub(r"[^A-Za-z0-9.+=-]+", "_", part)[:40].strip("-") for part in parts) + f"--{digest}"
+    )
