@@ -23,6 +23,7 @@ from vidcompress import (
 )
 from vidcompress.adapters import text_between_runs
 from vidcompress.adapters.base import ADAPTERS, register_adapter
+from vidcompress.adapters.internvl import frame_text
 from vidcompress.adapters.llava_onevision import LlavaOnevisionAdapter
 from vidcompress.core.budget import VisualBudget
 from vidcompress.core.method import Method
@@ -493,3 +494,12 @@ def test_names_of_frames_leave_internvl() -> None:
     assert words(kept) == [15, 5, *frame(1, 0), *frame(2, 2), *frame(3, 0)[:-1], 6, 7]
     (visual,) = dropped.report.visuals
     assert (visual.view_text, visual.view_text_dropped) == (17, 11)
+
+
+def test_names_of_frames_without_line_ends_are_found_whole() -> None:
+    """Of a tokenizer that has no token for the end of a line: `Frame 2 : <img>` before a run, `</img>` behind it."""
+    row = torch.tensor([5, *(11, 21, 12, 13, 90, 90, 14), *(11, 22, 12, 13, 90, 90, 14), 6])
+    runs = [range(5, 7), range(12, 14)]
+    expected = [[range(1, 5), range(7, 8)], [range(8, 12), range(14, 15)]]
+    assert frame_text(row, runs) == expected
+    assert text_between_runs(row, runs, after=2) != expected

@@ -194,6 +194,22 @@ def test_a_stock_processor_serves_too(folder: Path, qwen: vidcompress.VisualQA) 
     assert chat.ask("and else?", max_new_tokens=3).report.total > 0
 
 
+def test_a_stock_processor_keeps_its_bounds_of_frames(qwen: vidcompress.VisualQA) -> None:
+    class Videos:
+        fps, min_frames, max_frames = 4.0, 2, 6
+
+    class Stock:
+        tokenizer = qwen.processor.tokenizer
+        video_processor: Any = Videos()
+
+    stock = Stock()
+    rule = AdoptedProcessor(stock, qwen.model.config.model_type).frame_rule
+    assert (len(rule.choose(900, 30.0)), len(rule.choose(10, 30.0))) == (6, 2)
+    stock.video_processor = object()  # the family's own: two per second, from 4 to 768
+    rule = AdoptedProcessor(stock, qwen.model.config.model_type).frame_rule
+    assert (len(rule.choose(900, 30.0)), len(rule.choose(10, 30.0))) == (60, 4)
+
+
 def test_clips_reach_a_stock_processor_with_their_times(folder: Path, qwen: vidcompress.VisualQA) -> None:
 
     seen: dict[str, Any] = {}

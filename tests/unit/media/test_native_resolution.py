@@ -131,6 +131,8 @@ def test_frames_of_qwen2_are_steps_and_even_in_number():
     assert rule.choose(90, 30.0, num_frames=7) == [0, 11, 22, 33, 45, 56, 67, 78]
     assert rule.choose(5, 30.0) == [0, 1, 2, 3]
     assert rule.choose(1, 30.0) == [0]
+    counts = [len(rule.choose(100, 25.0, num_frames=n, max_frames=n)) for n in (1, 2, 3, 7, 11)]
+    assert counts == [1, 2, 2, 6, 10]  # not above `max_frames`, to which 8 and 12 would round
 
 
 def test_a_rate_that_cannot_be_met_is_noted():

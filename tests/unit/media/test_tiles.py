@@ -204,6 +204,8 @@ def test_numbers_of_tiles_that_are_none_are_refused(load: Callable[..., Any]) ->
         load(max_patches=0)
     with pytest.raises(MediaError, match="min_patches='2'"):
         load(min_patches="2")
+    with pytest.raises(MediaError, match="min_patches=8 is above max_patches=4"):
+        load(min_patches=8, max_patches=4)
 
 
 def test_the_ratio_must_leave_whole_tokens(load: Callable[..., Any]) -> None:

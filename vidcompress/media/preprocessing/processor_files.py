@@ -307,6 +307,10 @@ def _tiles(raw: dict[str, Any], origin: str) -> tuple[int, int]:
         whole_number(f"{origin}: {key}", raw.get(key, usual), most=MOST_TILES, error=MediaError)
         for key, usual in (("min_patches", 1), ("max_patches", 12))
     )
+    if fewest > most:
+        raise MediaError(
+            f"{origin}: min_patches={fewest} is above max_patches={most}; fetch the processor's files again"
+        )
     return (1, 1) if most == 1 else (fewest, most)
 
 
