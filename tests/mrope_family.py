@@ -6,6 +6,7 @@ Small random models of the stock classes, an adapter, and inputs without any pro
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -31,6 +32,7 @@ from vidcompress.adapters import (
     text_between_runs,
     video_layout,
 )
+from vidcompress.adapters.base import ADAPTERS, register_adapter
 
 IMAGE, VIDEO, PAD = 90, 91, 0
 MERGE, PATCH = 2, 14
@@ -126,6 +128,18 @@ class MropeAdapter(Adapter):
             chunks.append((out.pooler_output, *(getattr(out, "deepstack_features", None) or ())))
         features, *deep = (torch.cat(level) for level in zip(*chunks, strict=True))
         return features, tuple(deep)
+
+
+@contextmanager
+def served_by(cls: type[MropeAdapter]) -> Iterator[None]:
+    """Both families have this adapter for a while."""
+    ADAPTERS.names()
+    register_adapter(cls)
+    try:
+        yield
+    finally:
+        for name in FAMILIES:
+            ADAPTERS._classes.pop(name)
 
 
 @lru_cache(maxsize=2)

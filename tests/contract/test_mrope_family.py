@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +17,6 @@ from vidcompress import (
     compress_inputs,
     testing,
 )
-from vidcompress.adapters.base import ADAPTERS, register_adapter
 from vidcompress.adapters.stock import encoded_visuals
 
 PICTURE, CLIP = ("image", (1, 8, 12)), ("video", (3, 8, 4))
@@ -29,15 +27,7 @@ SCENES: dict[str, list[list[Any]]] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def registered() -> Iterator[None]:
-    ADAPTERS.names()
-    register_adapter(MropeAdapter)
-    try:
-        yield
-    finally:
-        for name in FAMILIES:
-            ADAPTERS._classes.pop(name)
+pytestmark = pytest.mark.usefixtures("mrope_adapter")
 
 
 @pytest.mark.parametrize("scene", SCENES)

@@ -17,7 +17,6 @@ from torch import Tensor
 import vidcompress
 from mrope_family import FAMILIES, MropeAdapter, mrope_inputs, mrope_model
 from vidcompress import compress_inputs, get_method
-from vidcompress.adapters.base import ADAPTERS, register_adapter
 from vidcompress.core.method import METHODS
 from vidcompress.core.method_lookup import available_methods
 from vidcompress.core.pruning.schedule import Stage
@@ -27,7 +26,7 @@ from vidcompress.llm_pruning.cache_names import returned_cache
 from vidcompress.llm_pruning.companions import Companions
 from vidcompress.testing.inside import check_inside
 
-pytestmark = pytest.mark.transformers
+pytestmark = [pytest.mark.transformers, pytest.mark.usefixtures("mrope_adapter")]
 
 INSIDE = [name for name in available_methods() if METHODS.get(name).where == "inside"]
 DROPPING = [name for name in INSIDE if name != "sparsevlm"]  # which merges as well
@@ -39,17 +38,6 @@ SCENES: dict[str, list[list[Any]]] = {
     "ragged": [[5, PICTURE, 6, CLIP, 7, 8], [4, 4, CLIP, 9], [3, 2, 5]],
 }
 GREEDY: dict[str, Any] = {"do_sample": False, "suppress_tokens": [90, 91]}
-
-
-@pytest.fixture(autouse=True)
-def registered() -> Iterator[None]:
-    ADAPTERS.names()
-    register_adapter(MropeAdapter)
-    try:
-        yield
-    finally:
-        for name in FAMILIES:
-            ADAPTERS._classes.pop(name)
 
 
 @lru_cache(maxsize=4)

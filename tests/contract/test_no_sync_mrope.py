@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from device_questions import CountSyncs
 from mrope_family import FAMILIES, MropeAdapter, mrope_inputs, mrope_model
-from vidcompress.adapters.base import ADAPTERS, register_adapter
 from vidcompress.core.method import METHODS
 from vidcompress.core.method_lookup import available_methods
 from vidcompress.llm_pruning import hooks
@@ -29,15 +27,7 @@ SCENES: dict[str, list[list[Any]]] = {
 INSIDE = [name for name in available_methods() if METHODS.get(name).where == "inside"]
 
 
-@pytest.fixture(autouse=True)
-def registered() -> Iterator[None]:
-    ADAPTERS.names()
-    register_adapter(MropeAdapter)
-    try:
-        yield
-    finally:
-        for name in FAMILIES:
-            ADAPTERS._classes.pop(name)
+pytestmark = pytest.mark.usefixtures("mrope_adapter")
 
 
 def watch(monkeypatch: pytest.MonkeyPatch, where: Any, *names: str) -> dict[str, Counter[str]]:

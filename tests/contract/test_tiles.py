@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 
-from mrope_family import FAMILIES, MropeAdapter, mrope_inputs, mrope_model
+from mrope_family import FAMILIES, mrope_inputs, mrope_model
 from tiny_models import Scene, batch, tiny_model
 from vidcompress import compress_inputs, testing
-from vidcompress.adapters.base import ADAPTERS, register_adapter
 from vidcompress.methods.globalcom2 import GlobalCom2
 
 WIDE, ODD, CLIP = ("image", (1, 8, 24)), ("image", (1, 10, 14)), ("video", (3, 8, 8))
 
 
-@pytest.fixture
-def registered() -> Iterator[None]:
-    ADAPTERS.names()
-    register_adapter(MropeAdapter)
-    try:
-        yield
-    finally:
-        for name in FAMILIES:
-            ADAPTERS._classes.pop(name)
-
-
-@pytest.mark.usefixtures("registered")
+@pytest.mark.usefixtures("mrope_adapter")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_native_pictures_keep_the_contract(family: str) -> None:
     model = mrope_model(family)
@@ -36,7 +23,7 @@ def test_native_pictures_keep_the_contract(family: str) -> None:
     testing.check_adapter(model, mrope_inputs(model, rows), [GlobalCom2(tiles=4, tau=0.1)])
 
 
-@pytest.mark.usefixtures("registered")
+@pytest.mark.usefixtures("mrope_adapter")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_pictures_are_cut_and_clips_are_not(family: str) -> None:
     model = mrope_model(family)

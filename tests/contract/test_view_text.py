@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mrope_family import FAMILIES, VIDEO, MropeAdapter, mrope_inputs, mrope_model
+from mrope_family import VIDEO, MropeAdapter, mrope_inputs, mrope_model
 from tiny_models import Scene, batch, tiny_model
 from vidcompress import (
     ArgumentError,
@@ -22,7 +22,6 @@ from vidcompress import (
     testing,
 )
 from vidcompress.adapters import text_between_runs
-from vidcompress.adapters.base import ADAPTERS, register_adapter
 from vidcompress.adapters.internvl import frame_text
 from vidcompress.adapters.llava_onevision import LlavaOnevisionAdapter
 from vidcompress.core.budget import VisualBudget
@@ -40,15 +39,7 @@ ROWS: dict[str, list[list[Any]]] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def registered() -> Iterator[None]:
-    ADAPTERS.names()
-    register_adapter(MropeAdapter)
-    try:
-        yield
-    finally:
-        for name in FAMILIES:
-            ADAPTERS._classes.pop(name)
+pytestmark = pytest.mark.usefixtures("mrope_adapter")
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +9,10 @@ import pytest
 import torch
 
 from cases import SCENES as OTHER_SCENES
-from mrope_family import FAMILIES, MropeAdapter, mrope_inputs, mrope_model
+from mrope_family import FAMILIES, MropeAdapter, mrope_inputs, mrope_model, served_by
 from tiny_models import Scene, batch, tiny_model
 from vidcompress import UnsupportedInputError, compress_inputs, testing
 from vidcompress.adapters import stock_positions
-from vidcompress.adapters.base import ADAPTERS, register_adapter
 from vidcompress.testing.entrance import at_entrance
 
 pytestmark = pytest.mark.transformers
@@ -26,18 +23,6 @@ SCENES: dict[str, list[list[Any]]] = {
     "clip": [[5, CLIP, 7, 8, 9]],
     "mixed": [[5, PICTURE, 6, CLIP, 7, 8], [4, 4, CLIP, 9], [3, 2, 5]],
 }
-
-
-@contextmanager
-def served_by(cls: type[MropeAdapter]) -> Iterator[None]:
-    """Both families have this adapter for a while."""
-    ADAPTERS.names()
-    register_adapter(cls)
-    try:
-        yield
-    finally:
-        for name in FAMILIES:
-            ADAPTERS._classes.pop(name)
 
 
 class SaysNoPositions(MropeAdapter):
