@@ -19,6 +19,9 @@ from vidcompress.core.reductions import full_precision
 from vidcompress.core.tokens import Evidence, Quantity
 from vidcompress.errors import ArgumentError, UnsupportedInputError, UnsupportedModelError
 
+WITH_WEIGHTS: frozenset[Quantity] = frozenset({"pooling_attention", "pooled", "patch_embedding"})
+"""Quantities of the encoder's patches that `read_patches` makes."""
+
 
 class PoolingHead(nn.Module):
     """SigLIP's attention pooling on top of its last layer norm: one learned query per view.

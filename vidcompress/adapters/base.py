@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from vidcompress.adapters.auxiliary import evidence_of_question
 from vidcompress.adapters.presets import Preset, find_preset
@@ -211,8 +211,10 @@ class Adapter(ABC):
         Raises:
             UnsupportedInputError: the family has no such preset.
         """
+        if inputs.get("preset") is None:
+            return None
         family = str(self.model.config.model_type)
-        return find_preset(inputs.get("preset"), self.presets, family, error=UnsupportedInputError)
+        return find_preset(inputs["preset"], self.presets, family, error=UnsupportedInputError)
 
     def projects_late(self, visual: Visual) -> bool:
         """Whether `encode` leaves the projector of an image or a video for later where it may be deferred."""
@@ -326,7 +328,11 @@ def adapter_for(model: Any) -> Adapter:
         raise UnsupportedModelError(
             f"no adapter for {type(model).__name__} (model_type {model_type!r}): {error.args[0]}"
         ) from None
-    from vidcompress.adapters.stock import check_is_model
+    from transformers import PreTrainedModel
 
-    check_is_model(model)
+    if isinstance(model, nn.Module) and not isinstance(model, PreTrainedModel):
+        raise UnsupportedModelError(
+            f"model is a {type(model).__name__}, which has the config of a transformers model and is none; pass the "
+            "model inside it (wrappers of torch.compile, PEFT, accelerate and DistributedDataParallel may stay)"
+        )
     return cls(model)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
 from accelerate.utils import align_module_device
 from torch import Tensor, nn
 
-from vidcompress.adapters.auxiliary import read_patches
+from vidcompress.adapters.auxiliary import WITH_WEIGHTS, read_patches
 from vidcompress.adapters.base import Adapter, Visual
 from vidcompress.adapters.encoder_probe import EncoderProbe, encoder_layers
 from vidcompress.adapters.family.geometry import Geometry
@@ -33,6 +34,7 @@ from vidcompress.adapters.packing import (
     on_canvas,
     with_gaps,
 )
+from vidcompress.adapters.presets import Preset
 from vidcompress.checks import is_number
 from vidcompress.core.layout import Layout, Modality
 from vidcompress.core.tokens import AXES, Evidence, FrameSource, LazyTokens, VisualTokens
@@ -60,7 +62,7 @@ class LlavaAdapter(Adapter):
         """The model without its language-modelling head."""
         return self.model.model
 
-    @property
+    @cached_property
     def geometry(self) -> Geometry:
         """Numbers of the config that layouts follow from, as `read_geometry` reads and checks them."""
         config = self.model.config
@@ -132,6 +134,22 @@ class LlavaAdapter(Adapter):
         raise NotImplementedError
 
     # -- what follows from it, unless a family says otherwise -------------------------------------------------
+
+    def image(
+        self, views: Tensor, size: tuple[int, int], layout: Layout, preset: Preset | None = None
+    ) -> Visual:
+        """One image of (height, width) pixels: its views without the padding views of a batch.
+
+        Raises:
+            UnsupportedInputError: fewer views than the layout has.
+        """
+        needed = len(layout.views)
+        if views.shape[0] < needed:
+            raise UnsupportedInputError(
+                f"pixel_values has {views.shape[0]} views for an image of {size[0]} x {size[1]} pixels that needs "
+                f"{needed}; use a processor with the model's image_grid_pinpoints"
+            )
+        return Visual("image", layout, views[:needed], size, preset=preset)
 
     def projects_positions(self, visual: Visual) -> bool:
         """Whether the projector comes last: features are then its outputs for the packed `hidden`, one by one."""
@@ -318,7 +336,8 @@ class LlavaAdapter(Adapter):
             features = self.project_frames(joined) if is_video else self.core.multi_modal_projector(joined)
         quantities = dict(zip(probe.evidence, values, strict=True))
         quantities |= self._hidden(every, evidence)
-        quantities |= read_patches(every[:, int(self.has_cls) :], evidence, self.has_cls)
+        if any(item.quantity in WITH_WEIGHTS for item in evidence):
+            quantities |= read_patches(every[:, int(self.has_cls) :], evidence, self.has_cls)
         of_tokens = {
             item: self._of_tokens(item, value if value.ndim == 3 else value[..., None], is_video)
             for item, value in quantities.items()

@@ -12,7 +12,6 @@ from vidcompress.adapters.family.geometry import next_image_layout, next_preset_
 from vidcompress.adapters.llava import LlavaAdapter, image_sizes, view_lists
 from vidcompress.adapters.presets import TOKENS_2880, Preset
 from vidcompress.core.layout import Layout
-from vidcompress.errors import UnsupportedInputError
 
 
 @register_adapter
@@ -40,27 +39,11 @@ class LlavaNextAdapter(LlavaAdapter):
             return [], []
         pixels, preset = view_lists(inputs["pixel_values"], "pixel_values"), self.preset(inputs)
         sizes = image_sizes(inputs, len(pixels))
-        return [
-            self.image(views, size, single=False, preset=preset)
-            for views, size in zip(pixels, sizes, strict=True)
-        ], []
-
-    def image(
-        self, views: Tensor, size: tuple[int, int], *, single: bool, preset: Preset | None = None
-    ) -> Visual:
-        """One image: its layout, and its views without the padding views of a batch.
-
-        Raises:
-            UnsupportedInputError: fewer views than the anyres rule, or the preset, makes for this size.
-        """
-        device = str(views.device)
-        layout = (
-            self.preset_layout(preset, size, device) if preset else self.image_layout(size, single, device)
-        )
-        needed = len(layout.views)
-        if views.shape[0] < needed:
-            raise UnsupportedInputError(
-                f"pixel_values has {views.shape[0]} views for an image of {size[0]} x {size[1]} pixels that needs "
-                f"{needed}; use a processor with the model's image_grid_pinpoints"
+        images = []
+        for views, size in zip(pixels, sizes, strict=True):
+            device = str(views.device)
+            layout = (
+                self.preset_layout(preset, size, device) if preset else self.image_layout(size, False, device)
             )
-        return Visual("image", layout, views[:needed], size, preset=preset)
+            images.append(self.image(views, size, layout, preset))
+        return images, []

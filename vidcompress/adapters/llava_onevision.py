@@ -13,22 +13,20 @@ from vidcompress.adapters.family.geometry import (
     onevision_video_layout,
     single_view_layout,
 )
-from vidcompress.adapters.llava import image_sizes, view_lists
-from vidcompress.adapters.llava_next import LlavaNextAdapter
+from vidcompress.adapters.llava import LlavaAdapter, image_sizes, view_lists
 from vidcompress.checks import is_whole
 from vidcompress.core.layout import Layout
 from vidcompress.errors import UnsupportedInputError, shown
 
 
 @register_adapter
-class LlavaOnevisionAdapter(LlavaNextAdapter):
+class LlavaOnevisionAdapter(LlavaAdapter):
     """`LlavaOnevisionForConditionalGeneration`."""
 
     model_types = ("llava_onevision",)
     image_keys = ("pixel_values", "image_sizes", "batch_num_images")
-    presets = ()
     video_keys = ("pixel_values_videos", "image_sizes_videos")
-    refused_keys = (*LlavaNextAdapter.refused_keys, "vision_aspect_ratio")
+    refused_keys = (*LlavaAdapter.refused_keys, "vision_aspect_ratio")
 
     def clip_layout(self, frames: int, device: str) -> Layout:
         return onevision_video_layout(self.geometry, frames, device)
@@ -70,7 +68,7 @@ class LlavaOnevisionAdapter(LlavaNextAdapter):
             sizes = image_sizes(inputs, len(pixels))
             single = _single_views(inputs.get("batch_num_images"), len(pixels))
             images = [
-                self.image(views, size, single=one)
+                self.image(views, size, self.image_layout(size, one, str(views.device)))
                 for views, size, one in zip(pixels, sizes, single, strict=True)
             ]
         return images, self.clips(inputs)

@@ -11,7 +11,6 @@ from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from vidcompress.adapters.traits import Container
-from vidcompress.errors import UnsupportedModelError
 
 _CACHES = ("cache", "past_key_values", "cache_params")
 
@@ -77,19 +76,3 @@ def stock_positions(model: Any, inputs: Mapping[str, Any], ids: Tensor, mask: Te
         if hasattr(core, "rope_deltas"):
             core.rope_deltas = offset
     return positions if positions.ndim == 3 else positions[None]
-
-
-def check_is_model(model: Any) -> None:
-    """Refuse a module that has a config but is no transformers model, such as a wrapper that is not known here.
-
-    Raises:
-        UnsupportedModelError: with the type of the object.
-    """
-    from torch.nn import Module
-    from transformers import PreTrainedModel
-
-    if isinstance(model, Module) and not isinstance(model, PreTrainedModel):
-        raise UnsupportedModelError(
-            f"model is a {type(model).__name__}, which has the config of a transformers model and is none; pass the "
-            "model inside it (wrappers of torch.compile, PEFT, accelerate and DistributedDataParallel may stay)"
-        )

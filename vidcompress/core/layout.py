@@ -194,11 +194,12 @@ class Layout:
         place = (sizes.cumsum(0) - sizes)[:, None] + column
         return torch.where(column < sizes[:, None], order[place], len(self))
 
-    @outside_caller_modes
     def to(self, device: torch.device | str) -> Layout:
         """Return the layout with its index tensors on `device` (itself when it is there already)."""
-        if self.view.device == torch.device(device):
-            return self
+        return self if self.view.device == torch.device(device) else self._moved(device)
+
+    @outside_caller_modes
+    def _moved(self, device: torch.device | str) -> Layout:
         names = ("view", "row", "col", "line", "separator", "source")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 

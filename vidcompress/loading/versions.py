@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version as installed
+
 from packaging.version import Version
 
 OLDEST_TESTED = "5.18.0"
@@ -20,3 +22,7 @@ def beyond_tested(version: str) -> str | None:
         f"transformers {version} is newer than {NEWEST_TESTED}, the newest that this vidcompress was tested with; "
         f"where answers look wrong, compare with transformers=={NEWEST_TESTED}"
     )
+
+
+UNTESTED = beyond_tested(installed("transformers"))
+"""What to say about the installed transformers; None where it was tested."""

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any, get_args
 
 import torch
-import transformers
 from torch import Tensor
 
 from vidcompress.adapters.base import Adapter, Visual, adapter_for
@@ -28,11 +27,17 @@ from vidcompress.core.wrappers import Model
 from vidcompress.errors import UnsupportedInputError, warn_once
 from vidcompress.llm_pruning.hooks import Pruning
 from vidcompress.llm_pruning.plan import plan_pruning
-from vidcompress.loading.versions import beyond_tested
+from vidcompress.loading.versions import UNTESTED
 from vidcompress.session.columns import ShortColumns
-from vidcompress.session.generation_options import inferred_mask, pad_token_id
 from vidcompress.session.inputs import CompressedInputs, check_inputs, row_features
-from vidcompress.session.prompt import full_positions, questions, served_positions, splice
+from vidcompress.session.prompt import (
+    full_positions,
+    inferred_mask,
+    pad_token_id,
+    questions,
+    served_positions,
+    splice,
+)
 from vidcompress.session.view_skipping import encode_new_frames, encode_worthy_crops
 from vidcompress.session.view_text import texts_of_views, texts_without_view, total_length
 
@@ -119,29 +124,20 @@ def compress_with(
             f"inputs must be a mapping with input_ids and pixels, got {type(inputs).__name__}; pass what the processor "
             "returns"
         )
-    if untested := beyond_tested(transformers.__version__):
-        warn_once(untested)
+    if UNTESTED is not None:
+        warn_once(UNTESTED)
     settings = served_positions(adapter, settings)
     report = settings.report()
     timings = report.timing_ms = Timings()
     ids = check_inputs(adapter, inputs, settings)
-    images, videos = adapter.visuals(inputs)
-    visuals: dict[tuple[str, int], Visual] = {
-        **{("image", i): visual for i, visual in enumerate(images)},
-        **{("video", i): visual for i, visual in enumerate(videos)},
-    }
-    runs: dict[Modality, list[tuple[int, ...]]] = {
-        "image": [visual.placeholder_runs for visual in images],
-        "video": [visual.placeholder_runs for visual in videos],
-    }
-    placeholders: dict[Modality, int | None] = {
-        "image": adapter.image_token_id,
-        "video": adapter.video_token_id,
-    }
+    kinds: dict[Modality, list[Visual]] = dict(zip(("image", "video"), adapter.visuals(inputs), strict=True))
+    visuals: dict[tuple[str, int], Visual] = {(k, i): v for k, vs in kinds.items() for i, v in enumerate(vs)}
+    runs = {kind: [visual.placeholder_runs for visual in of_kind] for kind, of_kind in kinds.items()}
+    ids_of: dict[Modality, int | None] = {"image": adapter.image_token_id, "video": adapter.video_token_id}
     mask = inputs.get("attention_mask")
     if mask is None and for_generate:
         mask = inferred_mask(adapter.model, ids)
-    prompt = parse_prompt(ids, mask, placeholders, runs, sorted(visuals, key=lambda k: visuals[k].place or 0))
+    prompt = parse_prompt(ids, mask, ids_of, runs, sorted(visuals, key=lambda k: visuals[k].place or 0))
     has_text = settings.view_text == "drop" or any(visual.view_text for visual in visuals.values())
     texts = texts_of_views(adapter, prompt, visuals, settings) if has_text else {}
     asked, most = questions(prompt), settings.max_patches
@@ -179,9 +175,8 @@ def compress_with(
     if original and features.rows and for_generate and adapter.traits.axes == 1:
         # Without a cache transformers reads a gap as the start of another sequence.
         values["use_cache"] = True
-    plan = None
-    if settings.method.inside is not None:
-        plan = plan_pruning(prompt, kept, settings, len(adapter.decoder.layers))
+    inside = settings.method.inside is not None
+    plan = plan_pruning(prompt, kept, settings, len(adapter.decoder.layers)) if inside else None
     if inputs.get("logits_to_keep") is not None:
         columns = ShortColumns(prompt, kept, ids.shape[1], plan)
         values["logits_to_keep"] = columns.logits_to_keep(inputs["logits_to_keep"])
@@ -204,9 +199,8 @@ def compress_with(
                 visual.view_text = total_length(texts[key])
                 visual.view_text_dropped = total_length(gone.get(key, ()))
             report.visuals.append(visual)
-    pruning = None
-    if plan is not None:
-        report.inside, pruning = PruningReport(plan), Pruning(adapter, plan)
+    report.inside = None if plan is None else PruningReport(plan)
+    pruning = None if plan is None else Pruning(adapter, plan)
     return CompressedInputs(values, features, report, adapter, pruning, prompt.dropped_until)
 
 
@@ -244,8 +238,8 @@ def _encode(
         keys = [key for key in visuals if key[0] == modality]
         if not keys:
             continue
-        evidence = settings.method.needs(modality, adapter.has_cls)
-        reads = settings.method.reads_features(modality, adapter.has_cls)
+        evidence = settings.method.needs(modality, has_cls := adapter.has_cls)
+        reads = settings.method.reads_features(modality, has_cls)
         frames = [settings.method.frames(visuals[key].layout, plans[key]) for key in keys]
         part = [visuals[key] for key in keys]
         if modality == "video" and settings.encoder_saving.frames:

@@ -33,7 +33,6 @@ from vidcompress.session.generation_options import (
     CHUNKED_PREFILL_SINCE,
     PromptStreamer,
     cache_rows,
-    inferred_mask,
     is_filled,
     option,
     shorten_limits,
@@ -42,7 +41,7 @@ from vidcompress.session.generation_options import (
 )
 from vidcompress.session.inputs import CompressedInputs
 from vidcompress.session.kv_cache import Transcript, check_pixels, open_transcript, resume, sample_pixels
-from vidcompress.session.prompt import PER_TOKEN_KEYS, served_positions
+from vidcompress.session.prompt import PER_TOKEN_KEYS, inferred_mask, served_positions
 from vidcompress.session.running_calls import Calls
 
 _OWN = ("streamer", "use_cache", *CACHE_NAMES)

@@ -10,7 +10,6 @@ import torch
 import transformers
 from torch import Tensor
 
-from vidcompress.core.prompt import Prompt
 from vidcompress.errors import UnsupportedInputError
 
 CHUNKED_PREFILL_SINCE = (5, 23)  # earlier versions hand the encoder outputs to every chunk, silently
@@ -113,26 +112,3 @@ class PromptStreamer:
     def end(self) -> None:
         """Pass the end on."""
         self._streamer.end()
-
-
-def inferred_mask(model: Any, ids: Tensor) -> Tensor | None:
-    """The mask that `generate` infers when none is given: padding ids are padding, unless they also end answers."""
-    config = getattr(model, "generation_config", None)
-    pad, ends = getattr(config, "pad_token_id", None), getattr(config, "eos_token_id", None)
-    if pad is None or pad in (ends if isinstance(ends, list) else [ends]):
-        return None
-    mask: Tensor = ids != pad
-    return mask.to(torch.int64)
-
-
-def pad_token_id(model: Any, prompt: Prompt) -> int:
-    """The id that fills padding: what the caller's padding holds, else what the model's configs name."""
-    if prompt.padding is not None:
-        return prompt.padding
-    for config in (getattr(model, "generation_config", None), model.config, model.config.get_text_config()):
-        for name in ("pad_token_id", "eos_token_id"):
-            value = getattr(config, name, None)
-            value = value[0] if isinstance(value, list) else value
-            if value is not None:
-                return int(value)
-    return 0

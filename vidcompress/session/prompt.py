@@ -255,3 +255,26 @@ def _pad(rows: Sequence[Tensor], value: int, right: bool) -> Tensor:
         start = 0 if right else width - row.shape[-1]
         out[..., i, start : start + row.shape[-1]] = row
     return out
+
+
+def inferred_mask(model: Any, ids: Tensor) -> Tensor | None:
+    """The mask that `generate` infers when none is given: padding ids are padding, unless they also end answers."""
+    config = getattr(model, "generation_config", None)
+    pad, ends = getattr(config, "pad_token_id", None), getattr(config, "eos_token_id", None)
+    if pad is None or pad in (ends if isinstance(ends, list) else [ends]):
+        return None
+    mask: Tensor = ids != pad
+    return mask.to(torch.int64)
+
+
+def pad_token_id(model: Any, prompt: Prompt) -> int:
+    """The id that fills padding: what the caller's padding holds, else what the model's configs name."""
+    if prompt.padding is not None:
+        return prompt.padding
+    for config in (getattr(model, "generation_config", None), model.config, model.config.get_text_config()):
+        for name in ("pad_token_id", "eos_token_id"):
+            value = getattr(config, name, None)
+            value = value[0] if isinstance(value, list) else value
+            if value is not None:
+                return int(value)
+    return 0

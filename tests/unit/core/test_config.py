@@ -366,3 +366,26 @@ def test_defaults_stand_in_one_place() -> None:
         parameters = inspect.signature(function).parameters
         shared = parameters.keys() & fields.keys()
         assert {name: parameters[name].default for name in shared} == {name: fields[name] for name in shared}
+
+
+def test_arguments_are_read_once() -> None:
+    first = read_config({"method": "globalcom2", "retention_ratio": 0.25, "tau": 5.0})
+    assert read_config({"method": "globalcom2", "retention_ratio": 0.25, "tau": 5.0}) is first
+    assert read_config({"method": "globalcom2", "retention_ratio": 0.25, "tau": 6.0}) != first
+
+
+def test_equal_values_of_another_type_are_read_anew() -> None:
+    one = read_config({"method": "uniform", "retention_ratio": 1})
+    assert read_config({"method": "uniform", "retention_ratio": 1.0}) == one
+    with pytest.raises(BudgetError, match="retention_ratio"):
+        read_config({"method": "uniform", "retention_ratio": True})
+    with pytest.raises(ArgumentError, match="max_views"):
+        read_config({"method": "uniform", "retention_ratio": 1, "max_views": True})
+
+
+def test_an_option_that_cannot_be_hashed_is_read_and_what_is_refused_is_refused_again() -> None:
+    lists = {"method": "vidcom2", "retention_ratio": 0.5, "widths": [0.5, 1.0]}
+    assert read_config(lists).method.widths == (0.5, 1.0)
+    for _ in range(2):
+        with pytest.raises(ArgumentError, match="no option"):
+            read_config({"method": "vidcom2", "retention_ratio": 0.5, "width": 1})

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from vidcompress.adapters.layouts import (
@@ -75,6 +76,7 @@ class Geometry:
         height, width = self.canvas(picture)
         return height // self.image_size, width // self.image_size
 
+    @lru_cache(maxsize=256)  # noqa: B019
     def covered_box(self, picture: Size, crops: Size | None = None) -> tuple[int, int, int, int]:
         """(top, left, rows, cols) of the crop tokens of a picture after its border is cut off; `crops` where known."""
         rows, cols = self.crop_grid(picture) if crops is None else crops
@@ -110,6 +112,7 @@ def tiled_video_layout(geometry: Geometry, frames: int, device: str = "cpu") -> 
     return video_layout(frames, (geometry.side, geometry.side), "none", device=device)
 
 
+@lru_cache(maxsize=256)
 def next_image_layout(geometry: Geometry, picture: Size, device: str = "cpu") -> Layout:
     """Layout of a picture of LLaVA-NeXT: a thumbnail, then crops with their border cut off and a newline per row."""
     side, crops = geometry.side, geometry.crop_grid(picture)
@@ -128,12 +131,14 @@ def next_preset_layout(geometry: Geometry, preset: Preset, picture: Size, device
     return image_layout((side, side), preset.crops, picture=shown, newline=False, device=device)
 
 
+@lru_cache(maxsize=256)
 def next_video_layout(geometry: Geometry, frames: int, device: str = "cpu") -> Layout:
     """Layout of a clip of LLaVA-NeXT-Video: frames pooled by the config's stride, without newlines."""
     side = geometry.side // geometry.pool_stride
     return video_layout(frames, (side, side), "none", device=device)
 
 
+@lru_cache(maxsize=256)
 def onevision_image_layout(
     geometry: Geometry, picture: Size, device: str = "cpu", *, max_views: int | None = None
 ) -> Layout:
@@ -157,12 +162,14 @@ def single_view_layout(geometry: Geometry, device: str = "cpu") -> Layout:
     return image_layout((geometry.side, geometry.side), device=device)
 
 
+@lru_cache(maxsize=256)
 def onevision_video_layout(geometry: Geometry, frames: int, device: str = "cpu") -> Layout:
     """Layout of a clip of LLaVA-OneVision: frames halved, rounded up, and one newline behind the clip."""
     side = math.ceil(geometry.side / 2)
     return video_layout(frames, (side, side), "end", device=device)
 
 
+@lru_cache(maxsize=256)
 def video_video_layout(geometry: Geometry, frames: int, device: str = "cpu") -> Layout:
     """Layout of a clip of LLaVA-Video: frames halved, rounded down, with a newline after every row."""
     side = geometry.side // 2

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from vidcompress.core.config.arguments import DEFAULT_RATIO, read_config, takes_seed
-from vidcompress.core.config.compression import DEFAULT_METHOD, NO_SAVING, CompressionConfig
+from vidcompress.core.config.compression import (
+    DEFAULT_METHOD,
+    DEFAULT_RATIO,
+    NO_SAVING,
+    CompressionConfig,
+    read_config,
+    takes_seed,
+)
 from vidcompress.core.config.view_skipping import EncoderSaving, ViewSkipping, read_view_skipping
 
 __all__ = [

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +26,13 @@ from vidcompress.core.budget import (
 from vidcompress.core.config.json_file import read_json, write_json
 from vidcompress.core.config.view_skipping import EncoderSaving, ViewSkipping, read_view_skipping
 from vidcompress.core.method import POSITIONS, Method, Positions
-from vidcompress.core.method_lookup import get_method, options_from_json, options_to_json, with_options
+from vidcompress.core.method_lookup import (
+    get_method,
+    option_names,
+    options_from_json,
+    options_to_json,
+    with_options,
+)
 from vidcompress.core.method_spec import fraction_text, parse_method_spec, read_fraction
 from vidcompress.core.prompt import VIEW_TEXT, ViewText
 from vidcompress.core.report import Report
@@ -38,6 +44,8 @@ VERSION = 1
 
 DEFAULT_METHOD = "globalcom2"
 NO_SAVING: EncoderSaving = "off"
+DEFAULT_RATIO = 0.25
+"""Share of the visual tokens that a `VisualQA` keeps where no budget is given."""
 
 
 @dataclass(frozen=True, init=False)
@@ -177,13 +185,17 @@ class CompressionConfig:
         by_method: Positions = self.resolved_positions if inside is None else inside.positions
         return self.positions or by_method
 
+    @cached_property
+    def _reported_positions(self) -> Positions:
+        return self.inside_positions if self.method.inside is self.method else self.resolved_positions
+
     def report(self) -> Report:
         """An empty report that states this configuration."""
         return Report(
             self.method.name,
             self.policy,
             self.resolved_separators,
-            self.inside_positions if self.method.inside is self.method else self.resolved_positions,
+            self._reported_positions,
             None if self.retention_ratio is None else float(self.retention_ratio),
             self.max_tokens,
             view_text=self.view_text,
@@ -313,6 +325,68 @@ DEFAULTS = {
 """Of each field, as callers may state it."""
 
 FIELDS = tuple(DEFAULTS)
+
+
+def read_config(
+    arguments: Mapping[str, Any],
+    *,
+    config: CompressionConfig | None = None,
+    default_ratio: float | None = None,
+) -> CompressionConfig:
+    """Read a configuration from keyword arguments, or take the one that was passed instead of them.
+
+    Args:
+        arguments: fields of `CompressionConfig` by name; any other name is an option of the method. What is missing has
+            its default.
+        config: a configuration. Arguments beside it must have the defaults of `CompressionConfig`.
+        default_ratio: share to keep where neither a ratio nor a number of tokens is given; None refuses that.
+
+    Raises:
+        ArgumentError: `config` is none, or stands beside another argument. Otherwise as `CompressionConfig`.
+    """
+    if config is not None:
+        return _alone(config, arguments)
+    try:
+        # Types too: 1 == True, and a fraction is kept as one.
+        key = tuple((name, type(value), value) for name, value in arguments.items())
+        return _read(key, default_ratio)
+    except TypeError:  # an option that cannot be hashed, such as a list
+        return _read.__wrapped__(
+            tuple((name, None, value) for name, value in arguments.items()), default_ratio
+        )
+
+
+@lru_cache(maxsize=256)
+def _read(arguments: tuple[tuple[str, Any, Any], ...], default_ratio: float | None) -> CompressionConfig:
+    """`read_config` of (name, type, value) triples, once for each: a configuration never changes."""
+    fields = {name: value for name, _, value in arguments if name in FIELDS}
+    options = {name: value for name, _, value in arguments if name not in FIELDS}
+    method, stated = read_method(fields.get("method", DEFAULTS["method"]), options)
+    no_budget = all(fields.get(name) is None for name in ("retention_ratio", "max_tokens"))
+    if default_ratio is not None and no_budget and method.name != "none":
+        fields["retention_ratio"] = default_ratio
+    return CompressionConfig(**{**fields, **stated, "method": method})
+
+
+def takes_seed(config: CompressionConfig, text: str) -> bool:
+    """Whether `seed` is an option of the method that its text, as in "random:seed=3", leaves open."""
+    return "seed" in option_names(type(config.method)) and "seed" not in parse_method_spec(text)[1]
+
+
+def _alone(config: Any, arguments: Mapping[str, Any]) -> CompressionConfig:
+    if not isinstance(config, CompressionConfig):
+        raise ArgumentError(
+            f"config={shown(config)}: must be a vidcompress.CompressionConfig, such as "
+            "CompressionConfig('globalcom2', retention_ratio=0.25)"
+        )
+    for name, value in arguments.items():
+        default = DEFAULTS.get(name)
+        if name not in FIELDS or type(value) is not type(default) or value != default:
+            raise ArgumentError(
+                f"{name}={shown(value)} cannot go with config=, which states it already; pass "
+                f"config=config.replace({name}=...)"
+            )
+    return config
 
 
 def read_method(method: Any, options: Mapping[str, Any] | None = None) -> tuple[Method, dict[str, Any]]:
