@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Required, TypedDict
 
@@ -13,7 +12,7 @@ from vidcompress.checks import unicode_text, whole_number
 from vidcompress.core.foreign_arguments import ASKING, instead
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.media import ImageSource, VideoFrames, VideoSource, load_image, read_video
-from vidcompress.media.video.streaming_clip import StreamingClip, open_streaming_clip
+from vidcompress.media.video.streaming import open_streaming_clip
 
 
 class QuestionItem(TypedDict, total=False):
@@ -24,6 +23,9 @@ class QuestionItem(TypedDict, total=False):
     images: Sequence[ImageSource] | None
     video: VideoSource | None
 
+
+Media = tuple[list[Any], VideoFrames | None]
+"""The opened PIL images of a question, and its sampled clip."""
 
 KEYS = tuple(QuestionItem.__annotations__)
 
@@ -44,7 +46,7 @@ class Question:
     video: Any = None
     notes: tuple[str, ...] = ()
 
-    def open(self, **sampling: Any) -> tuple[list[Any], VideoFrames | None]:
+    def open(self, **sampling: Any) -> Media:
         """Read the media.
 
         Args:
@@ -56,23 +58,37 @@ class Question:
         pictures = [load_image(image) for image in self.images]
         return pictures, None if self.video is None else read_video(self.video, **sampling)
 
-    @contextmanager
-    def arriving(
-        self, device: torch.device, dtype: torch.dtype, **sampling: Any
-    ) -> Iterator[tuple[list[Any], StreamingClip]]:
-        """Read the pictures, and of the clip the first frame; the others follow in a thread within the block.
+    @property
+    def streams(self) -> bool:
+        """Whether it has a clip that `start` can read frame by frame."""
+        return self.video is not None
+
+    def start(self, device: torch.device, dtype: torch.dtype, **sampling: Any) -> Media:
+        """Read the pictures, and of the clip the first frame; the others follow in a thread until it is closed.
 
         Args:
             device: where the views of the clip are to lie.
-            dtype: as what.
+            dtype: of these views.
             **sampling: as for `open`.
 
         Raises:
             Reread: only `open` serves the clip.
         """
         pictures = [load_image(image) for image in self.images]
-        with open_streaming_clip(self.video, device, dtype, **sampling) as clip:
-            yield pictures, clip
+        return pictures, open_streaming_clip(self.video, device, dtype, **sampling)
+
+    def check_text(self, processor: Any) -> None:
+        """Refuse a text that holds placeholders.
+
+        Raises:
+            ArgumentError: it does.
+        """
+        for token in filter(None, (processor.image_token, processor.video_token)):
+            if token in self.text:
+                raise ArgumentError(
+                    f"question={shown(self.text)} holds {token!r}, which stands for a picture or clip in a prompt; "
+                    "leave it out and pass image=, images= or video="
+                )
 
     def messages(self, note: str = "") -> list[dict[str, Any]]:
         """The conversation for a chat template: pictures, then the clip, then the text.

@@ -32,7 +32,7 @@ from vidcompress.media.preprocessing.transforms import CHUNK_PIXELS
 from vidcompress.media.video.frames import VideoFrames
 from vidcompress.media.video.paced_rule import PacedRule
 from vidcompress.media.video.sampling import SamplingRule
-from vidcompress.media.video.streaming_clip import StreamingClip
+from vidcompress.media.video.streaming import StreamingClip
 
 
 @dataclass(repr=False)

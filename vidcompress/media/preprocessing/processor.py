@@ -53,7 +53,7 @@ from vidcompress.media.video.backends import get_backend
 from vidcompress.media.video.frames import VideoFrames
 from vidcompress.media.video.read import read_video
 from vidcompress.media.video.sampling import SamplingRule, check_request
-from vidcompress.media.video.streaming_clip import StreamingClip
+from vidcompress.media.video.streaming import StreamingClip
 
 if TYPE_CHECKING:
     from PIL.Image import Image
