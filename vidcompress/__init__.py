@@ -96,7 +96,8 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
-        return getattr(import_module(f".{_PUBLIC[name]}", __name__), name)
+        value = globals()[name] = getattr(import_module(f".{_PUBLIC[name]}", __name__), name)
+        return value
     if name == "cost":  # vidcompress.cost.estimate without an import of its own
         return import_module(".tools.cost", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from packaging.version import Version
 
 OLDEST_TESTED = "5.18.0"
 NEWEST_TESTED = "5.24.0"
 
 
+@cache
 def beyond_tested(version: str) -> str | None:
     """Sentence about a transformers newer than the newest that was tested; None for any other.
 

@@ -10,7 +10,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from vidcompress.checks import flag, unicode_text
+from vidcompress.checks import flag, unicode_text, whole_number
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.llm_pruning.cache_names import CACHE_NAMES, cache_name, returned_cache
 from vidcompress.loading.arguments import GenerateOptions
@@ -18,7 +18,7 @@ from vidcompress.media.preprocessing.placeholders import tokenize
 from vidcompress.media.preprocessing.processor import with_known_tokens
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.pipeline import Pipeline, PreparedBatch
-from vidcompress.qa.question import Media, Question, check_length
+from vidcompress.qa.question import Media, Question
 from vidcompress.qa.streaming import check_streamable, stream_text
 from vidcompress.session.generation_options import option
 from vidcompress.session.inputs import CompressedInputs
@@ -81,7 +81,7 @@ class Chat:
         if not isinstance(question, str) or not question.strip():
             raise ArgumentError(f"question={shown(question)}: must be a text that is not empty")
         unicode_text("question", question)
-        check_length(max_new_tokens)
+        whole_number("max_new_tokens", max_new_tokens)
         self._check(generate)
         with self._lock:
             self._pipeline.check(generate)

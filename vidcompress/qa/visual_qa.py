@@ -43,9 +43,8 @@ from vidcompress.qa.chat import Chat
 from vidcompress.qa.compare.grid import plan_comparison
 from vidcompress.qa.compare.result import Comparison
 from vidcompress.qa.compare.run import run_comparison
-from vidcompress.qa.embedded_model_note import remarked
 from vidcompress.qa.pipeline import Pipeline
-from vidcompress.qa.question import Question, QuestionItem, check_length, read_question
+from vidcompress.qa.question import Question, QuestionItem, read_question, remarked
 from vidcompress.qa.streaming import check_streamable, stream_text
 
 _FOR_ALL_ROWS = ("policy", "separators", "positions", "encoder_saving", "view_text")
@@ -509,7 +508,7 @@ class VisualQA:
             UnsupportedInputError: a method that was named does not serve the input.
             MediaError: a picture or clip cannot be read, or the model takes none.
         """
-        check_length(max_new_tokens)
+        whole_number("max_new_tokens", max_new_tokens)
         if progress is not None:
             flag("progress", progress)
         own = {name: getattr(self.config, name) for name in _FOR_ALL_ROWS}
@@ -543,6 +542,6 @@ class VisualQA:
 
     def _generation(self, max_new_tokens: int, generate: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments of the model's `generate`, checked."""
-        check_length(max_new_tokens)
+        whole_number("max_new_tokens", max_new_tokens)
         self.pipeline.check(generate)
         return {"do_sample": False, **generate, "max_new_tokens": max_new_tokens}

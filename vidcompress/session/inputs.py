@@ -20,9 +20,9 @@ from vidcompress.core.report import Report
 from vidcompress.core.selection import Selection
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import ArgumentError, CompressionStateError, UnsupportedInputError, shown
-from vidcompress.llm_pruning.cache_names import cache_name, given_cache
+from vidcompress.llm_pruning.cache_names import CACHE_NAMES, cache_name, given_cache
 from vidcompress.llm_pruning.hooks import Pruning
-from vidcompress.session.columns import check_counted
+from vidcompress.session.columns import COUNTED, check_counted
 from vidcompress.session.generation_options import is_filled
 
 logger = logging.getLogger(__name__)
@@ -235,17 +235,12 @@ def check_inputs(adapter: Adapter, inputs: Mapping[str, Any], settings: Compress
             "inputs_embeds and mm_encoder_outputs cannot be compressed: pass input_ids and pixels as the processor "
             "returns them"
         )
-    pixels = (*adapter.image_keys[:1], *adapter.video_keys[:1])
-    if is_filled(given_cache(inputs)) and any(inputs.get(key) is not None for key in pixels):
-        raise UnsupportedInputError(
-            f"{cache_name()} together with pixels cannot be compressed; encode the pixels in the first call only"
-        )
     mask = inputs.get("attention_mask")
     if mask is not None and not isinstance(mask, Tensor):
         raise UnsupportedInputError(
             f"attention_mask={shown(mask)}: must be a tensor (row, column) like input_ids, or left out"
         )
-    check_counted(inputs)
+    _check_placed(adapter, inputs)
     for key in adapter.refused_keys:
         value = inputs.get(key)
         if value is not None and value != getattr(adapter.model.config, key, None):
@@ -263,3 +258,15 @@ def check_inputs(adapter: Adapter, inputs: Mapping[str, Any], settings: Compress
             f"{type(adapter.model).__name__} takes images only, got pixel_values_videos"
         )
     return ids
+
+
+def _check_placed(adapter: Adapter, inputs: Mapping[str, Any]) -> None:
+    """Refuse a filled cache beside pixels, and arguments that place the tokens of the uncompressed prompt."""
+    given = {name for name, value in inputs.items() if value is not None}
+    pixels = {*adapter.image_keys[:1], *adapter.video_keys[:1]}
+    if not given.isdisjoint(CACHE_NAMES) and is_filled(given_cache(inputs)) and not given.isdisjoint(pixels):
+        raise UnsupportedInputError(
+            f"{cache_name()} together with pixels cannot be compressed; encode the pixels in the first call only"
+        )
+    if not given.isdisjoint(COUNTED):
+        check_counted(inputs)
