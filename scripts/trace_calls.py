@@ -120,7 +120,8 @@ def _compression(qa: Any, kind: str) -> Callable[[], Any]:
     message = {"role": "user", "content": [{"type": kind}, {"type": "text", "text": QUESTION}]}
     prompt = qa.processor.apply_chat_template([message])
     inputs = qa.processor(text=[prompt], **{f"{kind}s": [_example(kind)]})
-    return lambda: vidcompress.compress_inputs(qa.model, inputs, retention_ratio=RATIO)
+    model = qa.model
+    return lambda: vidcompress.compress_inputs(model, inputs, retention_ratio=RATIO)
 
 
 def _example(kind: str) -> Path:

@@ -23,8 +23,8 @@ from vidcompress.core.method_spec import parse_method_spec
 from vidcompress.errors import ArgumentError
 from vidcompress.media import MediaError
 from vidcompress.qa import Comparison
-from vidcompress.qa.compare import run as compare_module
 from vidcompress.qa.compare.contact_sheet import draw_selection
+from vidcompress.qa.pipeline import Pipeline
 from vidcompress.tools.runs.provenance import provenance
 
 QUESTION = "how many objects are there?"
@@ -76,19 +76,17 @@ def test_rows_take_turns_and_media_are_read_once(
 ) -> None:
     ran: list[str] = []
     prepared: list[Any] = []
-    answer, prepare = compare_module.answer_prepared, compare_module.open_and_prepare
+    answer, preprocess = Pipeline.answer, Pipeline.preprocess
 
-    def watched(*args: Any, **kwargs: Any) -> Any:
-        ran.append(kwargs["config"].method.name)
-        answers = answer(*args, **kwargs)
+    def watched(self: Pipeline, *args: Any) -> Any:
+        ran.append(self.config.method.name)
+        answers = answer(self, *args)
         answers[0].timing_ms["prefill"] = float(len(ran))
         return answers
 
-    monkeypatch.setattr(compare_module, "answer_prepared", watched)
+    monkeypatch.setattr(Pipeline, "answer", watched)
     monkeypatch.setattr(
-        compare_module,
-        "open_and_prepare",
-        lambda *args, **kwargs: prepared.append(args) or prepare(*args, **kwargs),
+        Pipeline, "preprocess", lambda *args, **kwargs: prepared.append(args) or preprocess(*args, **kwargs)
     )
     made = qa.compare(
         QUESTION, video=clip, methods="vidcom2", retention_ratios=0.25, repeats=4, max_new_tokens=2

@@ -22,7 +22,7 @@ from vidcompress import VisualQA
 from vidcompress.cli import main
 from vidcompress.cli.ask import _print
 from vidcompress.cli.question import read_asked
-from vidcompress.qa.embedded_model_note import REMARK
+from vidcompress.qa.question import REMARK
 
 ROOT = Path(__file__).parents[2]
 QUESTION = "what digit is shown?"

@@ -234,12 +234,10 @@ def test_clips_reach_a_stock_processor_with_their_times(folder: Path, qwen: vidc
 
 def test_seconds_stay_exact_on_a_model_of_half_precision(folder: Path) -> None:
     qa = vidcompress.VisualQA.from_pretrained(folder, device="cpu", dtype="bfloat16")
-    from vidcompress.core.timing import Phases
-    from vidcompress.qa.pipeline import open_and_prepare
     from vidcompress.qa.question import Question
 
     question = Question("what moves?", (), frames(5))
-    _, inputs = open_and_prepare(qa.model, qa.processor, [question], qa.sampling, Phases("cpu"))
+    inputs = qa.pipeline.preprocess([question]).inputs
     assert inputs["pixel_values_videos"].dtype == torch.bfloat16
     if "second_per_grid_ts" in inputs:
         assert inputs["second_per_grid_ts"].dtype == torch.float32

@@ -14,7 +14,7 @@ from PIL import Image
 import vidcompress
 from vidcompress.cli import main
 from vidcompress.media import read_video
-from vidcompress.qa.embedded_model_note import EXAMPLE, REMARK, is_own
+from vidcompress.qa.question import EXAMPLE, REMARK, is_own
 from vidcompress.tools.evaluation.suite import make
 
 QUESTION = "what digit is shown?"

@@ -16,7 +16,7 @@ from PIL import Image
 from vidcompress import ArgumentError, UnsupportedInputError, VisualQA
 from vidcompress.adapters.families import time_instruction
 from vidcompress.loading import load as pretrained
-from vidcompress.qa.pipeline import without_second_start
+from vidcompress.media.preprocessing.placeholders import without_second_start
 from vidcompress.tools.evaluation.lmms_eval.arguments import as_read, check_arguments
 from vidcompress.tools.evaluation.lmms_eval.engine import LAUNCHED, Engine, LmmsRequest, generation_options
 from vidcompress.tools.evaluation.lmms_eval.frame_rules import FrameRule, frame_rule

@@ -19,8 +19,8 @@ from vidcompress.core.reductions import full_precision
 from vidcompress.core.tokens import Evidence, Quantity
 from vidcompress.errors import ArgumentError, UnsupportedInputError, UnsupportedModelError
 
-WITH_WEIGHTS: frozenset[Quantity] = frozenset({"pooling_attention", "pooled", "patch_embedding"})
-"""Quantities of the encoder's patches that `read_patches` makes."""
+AUXILIARY: tuple[Quantity, ...] = ("pooling_attention", "pooled", "patch_embedding")
+"""Quantities that `read_patches` makes."""
 
 
 class PoolingHead(nn.Module):
@@ -115,7 +115,7 @@ def read_patches(hidden: Tensor, wanted: Sequence[Evidence], has_cls: bool) -> d
 
     Args:
         hidden: (view, patch, C), without CLS.
-        wanted: `pooling_attention`, `pooled` and `patch_embedding`, each with its folder; others are left out.
+        wanted: those of `AUXILIARY`, each with its folder; others are left out.
         has_cls: whether the encoder has a CLS token, as CLIP has and SigLIP has not.
 
     Returns:

@@ -211,10 +211,8 @@ class Adapter(ABC):
         Raises:
             UnsupportedInputError: the family has no such preset.
         """
-        if inputs.get("preset") is None:
-            return None
-        family = str(self.model.config.model_type)
-        return find_preset(inputs["preset"], self.presets, family, error=UnsupportedInputError)
+        name, family = inputs.get("preset"), str(self.model.config.model_type)
+        return None if name is None else find_preset(name, self.presets, family, error=UnsupportedInputError)
 
     def projects_late(self, visual: Visual) -> bool:
         """Whether `encode` leaves the projector of an image or a video for later where it may be deferred."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
+from vidcompress.adapters.auxiliary import AUXILIARY
 from vidcompress.adapters.base import Visual, register_adapter
 from vidcompress.adapters.encoder_probe import EncoderProbe
 from vidcompress.adapters.family.geometry import Geometry, read_geometry, tiled_video_layout
@@ -27,8 +28,6 @@ from vidcompress.core.layout import Layout
 from vidcompress.core.prompt import placeholder_runs, text_between_runs
 from vidcompress.core.tokens import Evidence
 from vidcompress.errors import UnsupportedInputError, UnsupportedModelError, shown
-
-AUXILIARY = ("pooling_attention", "pooled", "patch_embedding")
 
 
 @register_adapter

@@ -16,7 +16,7 @@ import torch
 from accelerate.utils import align_module_device
 from torch import Tensor, nn
 
-from vidcompress.adapters.auxiliary import WITH_WEIGHTS, read_patches
+from vidcompress.adapters.auxiliary import AUXILIARY, read_patches
 from vidcompress.adapters.base import Adapter, Visual
 from vidcompress.adapters.encoder_probe import EncoderProbe, encoder_layers
 from vidcompress.adapters.family.geometry import Geometry
@@ -336,8 +336,7 @@ class LlavaAdapter(Adapter):
             features = self.project_frames(joined) if is_video else self.core.multi_modal_projector(joined)
         quantities = dict(zip(probe.evidence, values, strict=True))
         quantities |= self._hidden(every, evidence)
-        if any(item.quantity in WITH_WEIGHTS for item in evidence):
-            quantities |= read_patches(every[:, int(self.has_cls) :], evidence, self.has_cls)
+        quantities |= self._of_auxiliary(every, evidence)
         of_tokens = {
             item: self._of_tokens(item, value if value.ndim == 3 else value[..., None], is_video)
             for item, value in quantities.items()
@@ -374,6 +373,11 @@ class LlavaAdapter(Adapter):
                 )
             states[item] = hidden[:, 0] if item.quantity == "cls_hidden" else hidden[:, int(self.has_cls) :]
         return states
+
+    def _of_auxiliary(self, hidden: Tensor, evidence: Sequence[Evidence]) -> dict[Evidence, Tensor]:
+        """What auxiliary weights make of the patches (view, patch, C), where it is asked for."""
+        asked = [item for item in evidence if item.quantity in AUXILIARY]
+        return read_patches(hidden[:, int(self.has_cls) :], asked, self.has_cls) if asked else {}
 
     def _assembly(
         self, visual: Visual, layout: Layout, views: int, deferred: bool

@@ -203,7 +203,7 @@ def check_media(images: list[str], video: str | None) -> None:
 
 def say_remarks(notes: list[str]) -> list[str]:
     """Print to stderr, of the notes of an answer or a sweep, that no model was named; the notes that were printed."""
-    from vidcompress.qa.embedded_model_note import REMARK
+    from vidcompress.qa.question import REMARK
 
     if REMARK not in notes:
         return []

@@ -258,7 +258,7 @@ def _numbers(name: str, text: str | None) -> list[Any]:
 
 def _remarks(plan: Sweep) -> list[str]:
     """What to say of tasks with media that are not the package's own, where the model is the one by default."""
-    from vidcompress.qa.embedded_model_note import REMARK, is_own
+    from vidcompress.qa.question import REMARK, is_own
 
     own: dict[str, Callable[[str], bool]] = {
         "shapes": bool,  # drawn here

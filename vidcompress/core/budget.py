@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from functools import cached_property
 from numbers import Real
 from typing import Literal, TypeAlias
 
@@ -62,12 +63,10 @@ class Budget:
         if self.max_tokens is not None and (not is_whole(self.max_tokens) or self.max_tokens < 1):
             raise BudgetError(f"max_tokens must be an integer of at least 1, got {shown(self.max_tokens)}")
 
-    @property
+    @cached_property
     def ratio(self) -> Fraction | None:
         """The retention ratio as an exact fraction, or None when the budget is `max_tokens`."""
-        if self.retention_ratio is None:
-            return None
-        return exact_ratio(self.retention_ratio)
+        return None if self.retention_ratio is None else exact_ratio(self.retention_ratio)
 
     def split(self, lengths: Sequence[int]) -> list[int]:
         """Return the budget of each visual input of one prompt row.

@@ -75,6 +75,26 @@ def upload(values: torch.Tensor, device: torch.device) -> torch.Tensor:
     return values.pin_memory().to(device, non_blocking=True)
 
 
+def place(inputs: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """Model inputs on a device: tensors and lists of tensors are uploaded, everything else stays as it is.
+
+    Args:
+        inputs: of a processor.
+        device: where the tensors are to lie.
+        dtype: of pixels (`pixel_values...`); all other values, such as times, keep theirs.
+    """
+
+    def moved(value: Any, pixels: bool) -> Any:
+        if isinstance(value, list):
+            return [moved(entry, pixels) for entry in value]
+        if not isinstance(value, Tensor):  # the name of a preset, frames that are still being decoded
+            return value
+        value = upload(value, device)
+        return value.to(dtype) if pixels and value.is_floating_point() else value
+
+    return {key: moved(value, key.startswith("pixel_values")) for key, value in inputs.items()}
+
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 

@@ -90,10 +90,10 @@ def options_of(name: str) -> set[str]:
 
 
 def _check_options(name: str, options: Mapping[str, Any], allowed: set[str]) -> None:
-    refuse(options, LOADING, allowed)
-    for option in options:
-        if option not in allowed:
-            raise ArgumentError(f"method {name!r} has no option {option!r}; {nearest(option, allowed)}")
+    unknown = [option for option in options if option not in allowed]
+    if unknown:
+        refuse(options, LOADING, allowed)
+        raise ArgumentError(f"method {name!r} has no option {unknown[0]!r}; {nearest(unknown[0], allowed)}")
 
 
 def _composed(name: str, options: Mapping[str, Any]) -> Method:

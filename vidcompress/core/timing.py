@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -115,26 +115,25 @@ class Phases:
         self.ms = dict.fromkeys(PHASES, 0.0)
         self._last = now(device)
 
-    def cut(self, phase: str, *, at: float | None = None) -> None:
+    def cut(self, phase: str, *, at: float | None = None, within: Mapping[str, float] | None = None) -> None:
         """Give the time since the last cut to `phase`.
 
         Args:
             phase: one of `PHASES`.
             at: the moment of the cut on the clock of `now`; None is this moment.
+            within: milliseconds of that time that belong to other phases, by phase; together at most all of it.
         """
         moment = now(self.device) if at is None else at
-        self.ms[phase] += moment - self._last
-        self._last = moment
+        left, self._last = moment - self._last, moment
+        for other, ms in (within or {}).items():
+            share = min(max(ms, 0.0), left)
+            self.ms[other] += share
+            left -= share
+        self.ms[phase] += left
 
     def resume(self, device: torch.device | str) -> None:
         """Continue from this moment with the clock of a device; the time since the last cut is in no phase."""
         self.device, self._last = device, now(device)
-
-    def move(self, ms: float, source: str, target: str) -> None:
-        """Give part of one phase to another: at most what it has."""
-        ms = min(max(ms, 0.0), self.ms[source])
-        self.ms[source] -= ms
-        self.ms[target] += ms
 
     def with_total(self) -> dict[str, float]:
         """Return the phases and their sum as `total`."""

@@ -140,19 +140,6 @@ def check_model(model: Any, processor: Any) -> tuple[Any, Any]:
         raise ArgumentError(str(error)) from None
 
 
-def check_present(model: Any, processor: Any) -> None:
-    """Refuse to answer without a model and a processor.
-
-    Raises:
-        ArgumentError: one of them is None.
-    """
-    for name, value in (("model", model), ("processor", processor)):
-        if value is None:
-            raise ArgumentError(
-                f"{name}=None: nothing to answer with; use VisualQA.from_pretrained, or pass a {name}"
-            )
-
-
 def check_special_ids(source: str, model: Any) -> None:
     """Check the ids in a checkpoint's generation_config.json, which `generate` turns into tensors unseen.
 

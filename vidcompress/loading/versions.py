@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version as installed
+from functools import cache
 
 from packaging.version import Version
 
@@ -10,6 +10,7 @@ OLDEST_TESTED = "5.18.0"
 NEWEST_TESTED = "5.24.0"
 
 
+@cache
 def beyond_tested(version: str) -> str | None:
     """Sentence about a transformers newer than the newest that was tested; None for any other.
 
@@ -22,7 +23,3 @@ def beyond_tested(version: str) -> str | None:
         f"transformers {version} is newer than {NEWEST_TESTED}, the newest that this vidcompress was tested with; "
         f"where answers look wrong, compare with transformers=={NEWEST_TESTED}"
     )
-
-
-UNTESTED = beyond_tested(installed("transformers"))
-"""What to say about the installed transformers; None where it was tested."""

@@ -11,14 +11,12 @@ HEAD_BYTES = 1024
 
 _PLAY_LISTS = (b"#extm3u", b"ffconcat", b"<?xml", b"<mpd", b"[playlist]", b"[reference]")
 _ISO_PICTURES = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
-
-
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _STILLS: tuple[bytes, ...] = (
     b"\x89PNG",
     b"\xff\xd8\xff",
     b"BM",
-    *_TIFF,
+    *TIFF,
     b"\0\0\0\x0cjP  ",
     b"\xff\x4f\xff\x51",
 )
@@ -35,7 +33,7 @@ _MOST_PARTS = 1000
 def is_animated_container(head: bytes) -> bool:
     """Whether this is WebP, AVIF or TIFF: picture formats that may hold frames, which FFmpeg reads in part at best."""
     webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
-    return webp or (head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis")) or head.startswith(_TIFF)
+    return webp or (head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis")) or head.startswith(TIFF)
 
 
 def is_still(stream: BinaryIO) -> bool:
@@ -103,7 +101,7 @@ def instead_of_picture(head: bytes) -> str | None:
     """What to do with a file that no picture reader takes; None when it looks like nothing known."""
     if head[4:8] == b"ftyp" and head[8:12] in _ISO_PICTURES:
         return "is HEIC, which Pillow reads with pillow-heif only; register that, or convert it to JPEG"
-    if head.startswith(_TIFF):
+    if head.startswith(TIFF):
         return (
             "is a TIFF of a kind that Pillow does not read, or is damaged; convert it to 8 bits per channel"
         )
@@ -121,7 +119,7 @@ def instead_of_video(head: bytes) -> str | None:
     """What to do with a file that no video reader takes; None when it looks like nothing known."""
     if head.startswith(_STILLS):
         return STILL + (
-            ", or leave backend on 'auto' if it has several pages" if head.startswith(_TIFF) else ""
+            ", or leave backend on 'auto' if it has several pages" if head.startswith(TIFF) else ""
         )
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "is a WebP picture; pass it as image= (--image), or leave backend on 'auto' if it is animated"

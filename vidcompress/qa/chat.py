@@ -5,32 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
-from vidcompress.adapters.base import adapter_for
-from vidcompress.checks import flag, unicode_text
-from vidcompress.core.config import CompressionConfig
-from vidcompress.core.devices import input_device
-from vidcompress.core.timing import Phases
+from vidcompress.checks import flag, unicode_text, whole_number
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.llm_pruning.cache_names import CACHE_NAMES, cache_name, returned_cache
-from vidcompress.loading.arguments import GenerateOptions, check_generation, check_present
-from vidcompress.media.preprocessing.placeholders import tokenize, without_second_start
+from vidcompress.loading.arguments import GenerateOptions
+from vidcompress.media.preprocessing.placeholders import tokenize
 from vidcompress.media.preprocessing.processor import with_known_tokens
 from vidcompress.qa.answer import Answer
-from vidcompress.qa.pipeline import as_seen, check_text, clip_note, noted, run_generate, with_media
-from vidcompress.qa.question import Question, check_length
-from vidcompress.qa.single import open_and_compress
+from vidcompress.qa.pipeline import Pipeline, PreparedBatch
+from vidcompress.qa.question import Media, Question
 from vidcompress.qa.streaming import check_streamable, stream_text
 from vidcompress.session.generation_options import option
 from vidcompress.session.inputs import CompressedInputs
 from vidcompress.session.kv_cache import Transcript, open_transcript, resume
-
-if TYPE_CHECKING:
-    from vidcompress.media import VideoFrames
 
 _FIXED = {"num_beams": 1, "num_return_sequences": 1, "use_cache": True, "cache_implementation": None}
 _OURS = (*CACHE_NAMES, "return_dict_in_generate")
@@ -47,7 +39,7 @@ class Chat:
     threads wait for each other.
 
     Args:
-        model, processor, config, sampling, time_instruction: as in `answer_alone`.
+        pipeline: of the model, with its compression.
         media: a question whose pictures and clip the conversation is about; its text is not used.
         history: whether a question sees the earlier questions and answers; without, each is answered as if it were
             the first.
@@ -56,34 +48,23 @@ class Chat:
         answers: the answers so far, in order; a streamed one is there once its stream has ended.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        processor: Any,
-        media: Question,
-        *,
-        config: CompressionConfig,
-        sampling: Mapping[str, Any],
-        time_instruction: bool,
-        history: bool = True,
-    ) -> None:
+    def __init__(self, pipeline: Pipeline, media: Question, *, history: bool = True) -> None:
         flag("history", history)
-        method = config.method
+        method = pipeline.config.method
         if method.inside is not None:
             raise ArgumentError(
                 f"method={method.name!r}: a chat keeps one cache for all questions, which this method prunes by the "
                 "first; use a method before the language model, as in qa.using(method='globalcom2').chat(...)"
             )
         self.answers: list[Answer] = []
-        self._model, self._processor, self._media, self._history = model, processor, media, history
-        self._config, self._sampling, self._time_instruction = config, sampling, time_instruction
+        self._pipeline, self._media, self._history = pipeline, media, history
         self._lock = Lock()
         self._first: CompressedInputs | None = None
         self._transcript: Transcript | None = None
         self._cache: Any = None
         self._head = torch.zeros((1, 0), dtype=torch.int64)
         self._begun: tuple[list[int], list[int]] = ([], [])
-        self._opened: tuple[list[Any], VideoFrames | None] = ([], None)
+        self._opened: Media = ([], None)
 
     def ask(self, question: str, *, max_new_tokens: int = 64, **generate: Unpack[GenerateOptions]) -> Answer:
         """Answer the next question.
@@ -100,9 +81,10 @@ class Chat:
         if not isinstance(question, str) or not question.strip():
             raise ArgumentError(f"question={shown(question)}: must be a text that is not empty")
         unicode_text("question", question)
-        check_length(max_new_tokens)
+        whole_number("max_new_tokens", max_new_tokens)
         self._check(generate)
         with self._lock:
+            self._pipeline.check(generate)
             return self._turn(question, {"do_sample": False, **generate, "max_new_tokens": max_new_tokens})
 
     def stream(
@@ -120,7 +102,7 @@ class Chat:
         def run(**extra: Any) -> None:
             self.ask(question, max_new_tokens=max_new_tokens, **{**generate, **extra})
 
-        return stream_text(self._processor.tokenizer, run)
+        return stream_text(self._pipeline.processor.tokenizer, run)
 
     def reset(self) -> None:
         """Forget the questions and answers, not the media: what they were compressed to is used again."""
@@ -131,7 +113,7 @@ class Chat:
         clips = int(self._media.video is not None)
         return (
             f"Chat({len(self._media.images)} images, {clips} clips, {len(self.answers)} answers, "
-            f"history={self._history}, {self._config!r})"
+            f"history={self._history}, {self._pipeline.config!r})"
         )
 
     def _check(self, generate: Mapping[str, Any]) -> None:
@@ -141,14 +123,14 @@ class Chat:
                     f"{name}={shown(generate[name])}: a chat keeps its own cache; leave it out"
                 )
         for name in _SPECULATIVE:
-            value = option(name, generate.get("generation_config"), generate, self._model)
+            value = option(name, generate.get("generation_config"), generate, self._pipeline.model)
             if value is not None:
                 raise ArgumentError(
                     f"{name}={shown(value)}: a chat goes on from a filled cache, which transformers gets wrong with "
                     "it; leave it out"
                 )
         for name, allowed in _FIXED.items():
-            value = option(name, generate.get("generation_config"), generate, self._model)
+            value = option(name, generate.get("generation_config"), generate, self._pipeline.model)
             if value not in (None, allowed):
                 raise ArgumentError(
                     f"{name}={shown(value)}: a chat goes on from one row of a growing cache, only with {allowed!r}; "
@@ -156,76 +138,53 @@ class Chat:
                 )
 
     def _turn(self, text: str, generation: dict[str, Any]) -> Answer:
-        model, processor = self._model, self._processor
-        check_present(model, processor)
-        check_generation(model, generation)
-        check_text(text, processor)
-        phases = Phases(input_device(model))
-        ids, call = self._begin(text, phases) if self._first is None else self._go_on(text, phases)
+        question, pipeline = replace(self._media, text=text), self._pipeline
+        question.check_text(pipeline.processor)
+        batch, ids = self._begin(question) if self._first is None else self._go_on(question)
         try:
-            out, pad = run_generate(
-                model, processor, call, {**generation, "return_dict_in_generate": True}, phases
-            )
+            made = pipeline.generate(batch, batch.inputs, {**generation, "return_dict_in_generate": True})
         except BaseException:
             self._cache = (
                 None  # its layers may hold different numbers of tokens now; the features are still there
             )
             raise
-        new: Tensor = out.sequences[:, call["input_ids"].shape[1] :]
         assert self._transcript is not None and self._first is not None  # noqa: S101  (for the type checker)
-        self._transcript.sequences = torch.cat((ids, new.to(ids.device)), dim=1)
-        self._cache = returned_cache(out)
-        said = processor.batch_decode(new, skip_special_tokens=True)[0].strip()
-        phases.cut("generate")
-        pictures, clip = self._opened
-        timing = phases.with_total()
-        report = with_media(self._first.report.for_row(0), pictures, clip, processor)
-        report.timing_ms = timing
-        answer = Answer(
-            text=said,
-            question=text,
-            report=noted(report, replace(self._media, text=text), processor),
-            timing_ms=timing,
-            new_tokens=int((new != pad).sum()),
-            media=as_seen(processor, pictures, clip),
-        )
+        self._transcript.sequences = torch.cat((ids, made.ids.to(ids.device)), dim=1)
+        self._cache = returned_cache(made.output)
+        (answer,) = pipeline.postprocess(batch, self._first.report, made)
         self.answers.append(answer)
         return answer
 
-    def _begin(self, text: str, phases: Phases) -> tuple[Tensor, CompressedInputs]:
+    def _begin(self, question: Question) -> tuple[PreparedBatch, Tensor]:
         """Open, encode and compress the media together with the first question."""
-        self._opened, inputs, first = open_and_compress(
-            self._model,
-            self._processor,
-            replace(self._media, text=text),
-            config=self._config,
-            sampling=self._sampling,
-            time_instruction=self._time_instruction,
-            phases=phases,
-        )
-        whole = open_transcript(inputs, inputs.get("attention_mask"), first, self._placeholders)
-        self._begun = self._split(self._prompt(text, []))
+        with self._pipeline.preprocess([question], stream=True) as batch:
+            first = self._pipeline.compress(batch)
+        (self._opened,) = batch.media
+        whole = open_transcript(batch.inputs, batch.inputs.get("attention_mask"), first, self._placeholders)
+        self._begun = self._split(self._prompt(question.text, []))
         self._head = _head(whole.sequences, self._begun[1])
         self._first, self._transcript = first, whole.cut_behind_visuals()
-        return whole.sequences, first
+        return replace(batch, inputs=first), whole.sequences
 
-    def _go_on(self, text: str, phases: Phases) -> tuple[Tensor, dict[str, Any]]:
+    def _go_on(self, question: Question) -> tuple[PreparedBatch, Tensor]:
         """Cut the cache back to what the new prompt shares with it, and translate the prompt."""
         assert self._transcript is not None and self._first is not None  # noqa: S101  (for the type checker)
-        transcript = self._transcript
-        ids = self._ids(text).to(transcript.sequences.device)
+        transcript, clock = self._transcript, self._pipeline.clock()
+        ids = self._ids(question.text).to(transcript.sequences.device)
         shared = _shared(ids, transcript.sequences)
         if self._cache is not None and shared < transcript.settled:
             self._cache = None
         cached = self._cut_cache(shared - transcript.shift)
         transcript.sequences = ids[:, : cached + transcript.shift]
         short = resume(transcript, {"input_ids": ids}, None, cached, caller_positions=False)
-        phases.cut("preprocess")
+        clock.cut("preprocess")
         call: dict[str, Any] = {**short}
         for key, value in self._first.items():
             if key not in call and (key != "mm_encoder_outputs" or self._cache is None):
                 call[key] = value
-        return ids, call if self._cache is None else {**call, cache_name(): self._cache}
+        if self._cache is not None:
+            call[cache_name()] = self._cache
+        return PreparedBatch([question], [self._opened], call, clock), ids
 
     def _cut_cache(self, columns: int) -> int:
         """Leave at most that many columns in the cache; none of it where it cannot be cut. Returns what the prompt is
@@ -258,12 +217,13 @@ class Chat:
 
     @property
     def _placeholders(self) -> tuple[int | None, ...]:
-        adapter = adapter_for(self._model)
+        adapter = self._pipeline.adapter
         return adapter.image_token_id, adapter.video_token_id
 
     def _split(self, prompt: str) -> tuple[list[int], list[int]]:
         """Ids of a prompt up to its last placeholder, and those behind."""
-        (row,) = tokenize(self._processor.tokenizer, [with_known_tokens(self._processor, prompt)])
+        processor = self._pipeline.processor
+        (row,) = tokenize(processor.tokenizer, [with_known_tokens(processor, prompt)])
         ids = row["input_ids"]
         behind = max(
             (place for place, token in enumerate(ids, start=1) if token in self._placeholders), default=0
@@ -272,19 +232,17 @@ class Chat:
 
     def _prompt(self, text: str, before: list[Answer]) -> str:
         """Prompt of a conversation up to the new question, with one placeholder for each picture and clip."""
-        processor = self._processor
+        processor = self._pipeline.processor
         texts = [*(answer.question for answer in before), text]
         first = replace(self._media, text=texts[0])
-        note = clip_note(processor.family, first, self._opened[1]) if self._time_instruction else ""
-        messages = first.messages(note)
+        messages = first.messages(self._pipeline.clip_note(first, self._opened[1]))
         for answer, following in zip(before, texts[1:], strict=True):
             said = answer.text
             for token in filter(None, (processor.image_token, processor.video_token)):
                 said = said.replace(token, "")  # else it would stand for a picture in the next prompt
             messages.append({"role": "assistant", "content": [{"type": "text", "text": said}]})
             messages.append({"role": "user", "content": [{"type": "text", "text": following}]})
-        prompt = processor.apply_chat_template(messages, add_generation_prompt=True)
-        return without_second_start(prompt, processor.tokenizer)
+        return self._pipeline.prompt(messages)
 
 
 def _head(sequences: Tensor, rest: list[int]) -> Tensor:

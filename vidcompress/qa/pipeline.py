@@ -1,310 +1,369 @@
-"""One batch of questions through decoding, encoding, selection and generation, with every step timed."""
+"""Pipeline from questions to answers: preprocess, compress, generate, postprocess, with every step timed."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from contextlib import ExitStack, nullcontext, suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from vidcompress.adapters.base import adapter_for
-from vidcompress.adapters.families import Family
+from vidcompress.adapters.base import Adapter, adapter_for
 from vidcompress.core.config import CompressionConfig
-from vidcompress.core.devices import input_device, upload
+from vidcompress.core.devices import input_device, place
 from vidcompress.core.report import Report
 from vidcompress.core.timing import FirstToken, Phases
 from vidcompress.errors import ArgumentError, VidcompressError, one_line, shown
-from vidcompress.loading.arguments import check_generation, check_present
+from vidcompress.loading.arguments import check_generation
 from vidcompress.media import VideoFrames
 from vidcompress.media.images.image import NOTE
 from vidcompress.media.preprocessing.placeholders import without_second_start
+from vidcompress.media.video.frames import Reread
+from vidcompress.media.video.streaming import StreamingClip
 from vidcompress.qa.answer import Answer
 from vidcompress.qa.prefetch import ahead
-from vidcompress.qa.question import Question
+from vidcompress.qa.question import Media, Question
 from vidcompress.session.compress import compress_with
 from vidcompress.session.inputs import CompressedInputs
 
 logger = logging.getLogger(__name__)
 
-Media = tuple[list[Any], VideoFrames | None]
-"""The opened PIL images of a question, and its sampled clip."""
-
-
-class Ready(NamedTuple):
-    """A batch that the model can go to work on: its questions, media, inputs and clock."""
-
-    questions: list[Question]
-    media: list[Media]
-    inputs: Any
-    phases: Phases
-
-
-def answer_batches(
-    model: Any,
-    processor: Any,
-    batches: Sequence[list[Question]],
-    *,
-    config: CompressionConfig,
-    sampling: Mapping[str, Any],
-    generation: Mapping[str, Any],
-    time_instruction: bool = True,
-) -> Iterator[list[Answer]]:
-    """Answer batch after batch; the media of the next one are read and preprocessed in a thread meanwhile.
-
-    Of several batches, `decode` and `preprocess` are the thread's own times.
-
-    Args:
-        model: a transformers vision-language model.
-        processor: from `load_processor`.
-        batches: lists of questions, at least one each; text only, pictures, clips, in any mixture that the model takes.
-        config: how to compress.
-        sampling: arguments of `read_video` beyond the source.
-        generation: arguments of the model's `generate`.
-        time_instruction: put the family's line about a clip's times before questions about clips.
-
-    Yields:
-        The answers of a batch, one per question, in order.
-    """
-    check_present(model, processor)
-    check_generation(model, generation)
-    device = input_device(model)
-
-    def make(questions: list[Question]) -> Ready:
-        phases = Phases(device if len(batches) == 1 else "cpu")
-        media, inputs = open_and_prepare(
-            model, processor, questions, sampling, phases, time_instruction=time_instruction
-        )
-        return Ready(questions, media, inputs, phases)
-
-    for questions, media, inputs, phases in ahead(make, batches, device, lambda ready: ready.inputs):
-        if len(batches) > 1:
-            phases.resume(device)
-        yield answer_prepared(
-            model, processor, questions, media, inputs, phases, config=config, generation=generation
-        )
-
-
-def open_and_prepare(
-    model: Any,
-    processor: Any,
-    questions: list[Question],
-    sampling: Mapping[str, Any],
-    phases: Phases,
-    *,
-    time_instruction: bool = True,
-) -> tuple[list[Media], Any]:
-    """Read the media of a batch and make model inputs of them, each timed as a phase.
-
-    Args:
-        model, processor, questions, sampling, time_instruction: as in `answer_batches`.
-        phases: the clock; `decode` and `preprocess` are cut.
-
-    Returns:
-        What each question's `open` gave, and the inputs.
-    """
-    for question in questions:
-        check_text(question.text, processor)
-    media = [question.open(**sampling, rule=processor.frame_rule) for question in questions]
-    phases.cut("decode")
-    inputs = prepare(model, processor, questions, media, time_instruction=time_instruction)
-    phases.cut("preprocess")
-    return media, inputs
-
-
-def answer_prepared(
-    model: Any,
-    processor: Any,
-    questions: list[Question],
-    media: list[Media],
-    inputs: Any,
-    phases: Phases,
-    *,
-    config: CompressionConfig,
-    generation: Mapping[str, Any],
-) -> list[Answer]:
-    """What `answer_batches` does after `open_and_prepare`; it may be called again with what that returned.
-
-    Args:
-        model, processor, questions, config, generation: as in `answer_batches`.
-        media, inputs: from `open_and_prepare`.
-        phases: the clock, cut at the end of what was done so far.
-    """
-    compressed = compress(model, inputs, config, phases)
-    return answer_compressed(model, processor, questions, media, compressed, phases, generation=generation)
-
-
-def compress(
-    model: Any, inputs: Mapping[str, Any], config: CompressionConfig, phases: Phases
-) -> CompressedInputs:
-    """Encode and compress the visuals of model inputs; `encode` and `compress` are cut."""
-    compressed = compress_with(adapter_for(model), inputs, config)
-    phases.cut("compress")
-    phases.move(compressed.report.timing_ms.get("encode", 0.0), "compress", "encode")
-    return compressed
-
-
-def answer_compressed(
-    model: Any,
-    processor: Any,
-    questions: list[Question],
-    media: list[Media],
-    compressed: CompressedInputs,
-    phases: Phases,
-    *,
-    generation: Mapping[str, Any],
-) -> list[Answer]:
-    """What `answer_prepared` does after `compress`."""
-    with compressed.pruning():
-        out, pad = run_generate(model, processor, compressed, generation, phases)
-    rows = _answer_ids(out, compressed["input_ids"].shape[1], len(questions))
-    texts = processor.batch_decode(rows, skip_special_tokens=True)
-    phases.cut("generate")
-    timing = compressed.report.timing_ms = phases.with_total()
-    if logger.isEnabledFor(logging.INFO):
-        logger.info("answered %d questions in %.1f ms", len(questions), timing["total"])
-        logger.debug("phases in ms: %s", timing)
-    return [
-        Answer(
-            text=text.strip(),
-            question=question.text,
-            report=noted(
-                with_media(compressed.report.for_row(number), pictures, clip, processor), question, processor
-            ),
-            timing_ms=timing,
-            batch_size=len(questions),
-            new_tokens=int((row != pad).sum()),
-            media=as_seen(processor, pictures, clip),
-        )
-        for number, (question, (pictures, clip), text, row) in enumerate(
-            zip(questions, media, texts, rows, strict=True)
-        )
-    ]
-
-
-def run_generate(
-    model: Any, processor: Any, inputs: Mapping[str, Any], generation: Mapping[str, Any], phases: Phases
-) -> tuple[Any, int]:
-    """Generate, with the time to the first token cut off as `prefill`.
-
-    Returns:
-        What `generate` returns, and the id that fills rows which ended early.
-    """
-    first = FirstToken(input_device(model))
-    settings = {"pad_token_id": _pad_token_id(processor.tokenizer), **generation}
-    settings["logits_processor"] = [*(settings.get("logits_processor") or ()), first]
-    with torch.no_grad():
-        out = _generate(model, inputs, settings)
-    phases.cut("prefill", at=first.at)
-    return out, settings["pad_token_id"]
-
-
-def _generate(model: Any, inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
-    try:
-        return model.generate(**inputs, **settings)
-    except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
-        # transformers checks values such as num_beams=0 by itself or not at all, and fails in many ways.
-        given = {k: v for k, v in settings.items() if k not in _OURS and (k, v) != ("do_sample", False)}
-        if not given or isinstance(error, VidcompressError):
-            raise
-        raise ArgumentError(
-            f"generate refuses {shown(given, 200)}: {one_line(error)}; see transformers' GenerationConfig"
-        ) from error
-
-
 _OURS = ("max_new_tokens", "pad_token_id", "logits_processor", "streamer", "stopping_criteria")
 
 
-def as_seen(processor: Any, pictures: list[Any], clip: VideoFrames | None) -> tuple[Any, ...]:
-    """The pictures as the model got them, then the clip: what overlays are drawn over."""
-    shown = (processor.as_seen(picture, alone=len(pictures) == 1) for picture in pictures)
-    return (*shown, *([] if clip is None else [clip]))
+@dataclass
+class PreparedBatch:
+    """Batch of questions as model inputs. As a `with` block it ends the decoding of a streaming clip.
 
-
-def check_text(text: str, processor: Any) -> None:
-    """Refuse a question that holds placeholders.
-
-    Raises:
-        ArgumentError: it does.
+    Attributes:
+        questions: at least one.
+        media: PIL images and sampled clip of each question.
+        inputs: output of the processor, left-padded, on the model's device, pixels in its dtype.
+        clock: stopwatch of the batch, cut at the end of every step.
     """
-    for token in filter(None, (processor.image_token, processor.video_token)):
-        if token in text:
-            raise ArgumentError(
-                f"question={shown(text)} holds {token!r}, which stands for a picture or clip in a prompt; leave it out "
-                "and pass image=, images= or video="
-            )
+
+    questions: Sequence[Question]
+    media: Sequence[Media]
+    inputs: Any
+    clock: Phases
+
+    @property
+    def streaming(self) -> StreamingClip | None:
+        """The clip that is still being decoded: of a batch of one question."""
+        clip = self.media[0][1]
+        return clip if isinstance(clip, StreamingClip) else None
+
+    def __enter__(self) -> PreparedBatch:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.streaming is not None:
+            self.streaming.close()
 
 
-def noted(report: Report, question: Question, processor: Any) -> Report:
-    """Add the question's notes, and say so when the tokenizer lacks words of it, as the embedded models' do."""
-    report.notes.extend(question.notes)
-    unknown = getattr(processor.tokenizer, "unk_token_id", None)
-    ids = processor.tokenizer(question.text, add_special_tokens=False)["input_ids"]
-    count = sum(token == unknown for token in ids) if unknown is not None else 0
-    if count:
-        report.notes.append(f"{count} of {len(ids)} words of the question are unknown to this model")
-    return report
+class Generated(NamedTuple):
+    """Result of the model's `generate`.
+
+    Attributes:
+        output: what it returned: ids (row, column), or an output object of transformers with `sequences`.
+        ids: (question, token) ids after the prompt; the first of several sequences per question.
+        pad: id that fills rows which ended early.
+    """
+
+    output: Any
+    ids: Tensor
+    pad: int
 
 
-def prepare(
-    model: Any,
-    processor: Any,
-    questions: list[Question],
-    media: list[Media],
-    *,
-    time_instruction: bool = True,
-) -> Any:
-    """Make the model inputs of a batch: left-padded, on the model's device, pixels in its dtype."""
-    prompts = [
-        processor.apply_chat_template(
-            question.messages(clip_note(processor.family, question, clip) if time_instruction else ""),
-            add_generation_prompt=True,
+@dataclass(frozen=True, eq=False)
+class Pipeline:
+    """Pipeline of one model and one compression.
+
+    Attributes:
+        model: a transformers vision-language model of a family that an adapter serves.
+        processor: a `MediaProcessor`.
+        config: how to compress.
+        sampling: arguments of `read_video` beyond the source.
+        time_instruction: put the family's line about a clip's times before questions about clips.
+    """
+
+    model: Any
+    processor: Any
+    config: CompressionConfig
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    time_instruction: bool = True
+
+    @cached_property
+    def adapter(self) -> Adapter:
+        """Adapter of the model."""
+        return adapter_for(self.model)
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        """Refuse what `generate` does not know, before anything is opened or encoded.
+
+        Args:
+            options: of the model's `generate`, as a caller gave them.
+
+        Raises:
+            ArgumentError: an unknown option, or there is no model or no processor.
+        """
+        for name in ("model", "processor"):
+            if getattr(self, name) is None:
+                raise ArgumentError(
+                    f"{name}=None: nothing to answer with; use VisualQA.from_pretrained, or pass a {name}"
+                )
+        if options:
+            check_generation(self.model, options)
+
+    def __call__(self, question: Question, generation: Mapping[str, Any]) -> Answer:
+        """Answer one question; a clip is decoded while it is encoded, where the family can.
+
+        Args:
+            question: with its media.
+            generation: arguments of the model's `generate`.
+        """
+        with self.preprocess([question], stream=True) as batch:
+            return self.answer(batch, generation)[0]
+
+    def answer_batches(
+        self, batches: Sequence[Sequence[Question]], generation: Mapping[str, Any]
+    ) -> Iterator[list[Answer]]:
+        """Answer batch after batch; the media of the next one are read and preprocessed in a thread meanwhile.
+
+        Of several batches, `decode` and `preprocess` are the thread's own times.
+
+        Args:
+            batches: lists of questions, at least one each; text only, pictures, clips, in any mixture that the model
+                takes.
+            generation: arguments of the model's `generate`.
+
+        Yields:
+            The answers of a batch, one per question, in order.
+        """
+        device = input_device(self.model)
+        threaded = len(batches) > 1
+
+        def prepare(questions: Sequence[Question]) -> PreparedBatch:
+            return self.preprocess(questions, clock=Phases("cpu" if threaded else device))
+
+        for batch in ahead(prepare, batches, device, lambda batch: batch.inputs):
+            if threaded:
+                batch.clock.resume(device)
+            yield self.answer(batch, generation)
+
+    def answer(self, batch: PreparedBatch, generation: Mapping[str, Any]) -> list[Answer]:
+        """Compress, generate and postprocess a prepared batch.
+
+        A batch whose clip does not stream may be answered again, with a clock of its own: `replace(batch, clock=...)`.
+        """
+        compressed = self.compress(batch)
+        return self.postprocess(batch, compressed.report, self.generate(batch, compressed, generation))
+
+    def clock(self) -> Phases:
+        """A stopwatch on the model's device."""
+        return Phases(input_device(self.model))
+
+    def preprocess(
+        self,
+        questions: Sequence[Question],
+        media: Sequence[Media] | None = None,
+        *,
+        clock: Phases | None = None,
+        stream: bool = False,
+    ) -> PreparedBatch:
+        """Read the media of a batch and make model inputs of them; `decode` and `preprocess` are cut.
+
+        Args:
+            questions: at least one.
+            media: of each question, where they are opened already.
+            clock: stopwatch that was started before they were; None starts one.
+            stream: read only the first frame of the clip of a single question; the others are decoded and preprocessed
+                in a thread, while `compress` encodes. What comes out is the same to the bit. `decode` is then the time
+                that waited for frames. Families whose adapter takes whole clips read these here all the same.
+
+        Raises:
+            ArgumentError: a question holds placeholders. MediaError: a picture or clip cannot be read.
+        """
+        clock = clock or self.clock()
+        for question in questions:
+            question.check_text(self.processor)
+        if media is None:
+            media = [self._open(question, stream) for question in questions]
+        clock.cut("decode")
+        batch = PreparedBatch(questions, media, None, clock)
+        with suppress(Reread), ExitStack() as closing:
+            closing.enter_context(batch)
+            batch.inputs = self._inputs(questions, media)
+            closing.pop_all()
+            clock.cut("preprocess")
+            return batch
+        return self.preprocess(questions, clock=clock)
+
+    def _open(self, question: Question, stream: bool) -> Media:
+        """Open the media of a question. A clip whose packets mislead from its first frame on is read whole."""
+        sampling = {**self.sampling, "rule": self.processor.frame_rule}
+        if stream and question.streams and self.adapter.reads_ahead:
+            with suppress(Reread):
+                return question.start(input_device(self.model), self.model.dtype, **sampling)
+        return question.open(**sampling)
+
+    def _inputs(self, questions: Sequence[Question], media: Sequence[Media]) -> Any:
+        """Model inputs of a batch."""
+        prompts = [
+            self.prompt(question.messages(self.clip_note(question, clip)))
+            for question, (_, clip) in zip(questions, media, strict=True)
+        ]
+        pictures = [images for images, _ in media]
+        clips = [clip for _, clip in media if clip is not None]
+        inputs = self.processor(
+            text=prompts, images=pictures if any(pictures) else None, videos=clips or None
         )
-        for question, (_, clip) in zip(questions, media, strict=True)
-    ]
-    pictures = [images for images, _ in media]
-    clips = [clip for _, clip in media if clip is not None]
-    inputs = processor(
-        text=[without_second_start(prompt, processor.tokenizer) for prompt in prompts],
-        images=pictures if any(pictures) else None,
-        videos=clips or None,
-    )
-    device = input_device(model)
-    return type(inputs)(
-        {
-            key: _placed(value, device, model.dtype if key.startswith("pixel_values") else None)
-            for key, value in inputs.items()
-        }
-    )
+        return type(inputs)(place(inputs, input_device(self.model), self.model.dtype))
+
+    def prompt(self, messages: list[dict[str, Any]]) -> str:
+        """Prompt of a conversation, up to the opening of the answer."""
+        prompt = self.processor.apply_chat_template(messages, add_generation_prompt=True)
+        return without_second_start(prompt, self.processor.tokenizer)
+
+    def clip_note(self, question: Question, clip: VideoFrames | None) -> str:
+        """What the model's family reads before a question about a clip (LLaVA-Video: when its frames were taken).
+
+        Nothing for frames without times of their own: a list or folder of pictures, an array.
+        """
+        if clip is None or not self.time_instruction:
+            return ""
+        family = self.processor.family
+        if family is None or family.clip_note is None:
+            return ""
+        if clip.backend == "memory" and not isinstance(question.video, VideoFrames):
+            return ""
+        note: str = family.clip_note(clip.duration, clip.times)
+        return note
+
+    def compress(self, batch: PreparedBatch) -> CompressedInputs:
+        """Encode and compress the visuals of a batch; `encode` and `compress` are cut.
+
+        A streaming clip is whole and closed afterwards. The time that the encoder waited for its frames is `decode`;
+        so is the time of what was encoded of a clip whose packets turn out to mislead, and which is read again.
+        """
+        if batch.streaming is None:
+            return self._compress(batch)
+        with suppress(Reread), batch.streaming as clip:
+            compressed = self._compress(batch, clip)
+            batch.media = [(batch.media[0][0], clip.whole())]
+            batch.clock.cut("decode")
+            return compressed
+        again = self.preprocess(batch.questions, clock=batch.clock)
+        batch.media, batch.inputs = again.media, again.inputs
+        return self._compress(batch)
+
+    def _compress(self, batch: PreparedBatch, clip: StreamingClip | None = None) -> CompressedInputs:
+        compressed = compress_with(self.adapter, batch.inputs, self.config)
+        waited = clip.waited_ms if clip is not None else 0.0
+        encoded = compressed.report.timing_ms.get("encode", 0.0)
+        batch.clock.cut("compress", within={"decode": waited, "encode": encoded - waited})
+        return compressed
+
+    def generate(
+        self, batch: PreparedBatch, inputs: Mapping[str, Any], generation: Mapping[str, Any]
+    ) -> Generated:
+        """Generate; the time to the first token is cut as `prefill`.
+
+        Args:
+            batch: whose clock is cut.
+            inputs: from `compress`, or other inputs of the model's `generate`.
+            generation: further arguments of it.
+
+        Raises:
+            ArgumentError: `generate` refuses `generation`.
+        """
+        first = FirstToken(batch.clock.device)
+        settings = {"pad_token_id": _pad_token_id(self.processor.tokenizer), **generation}
+        settings["logits_processor"] = [*(settings.get("logits_processor") or ()), first]
+        block = inputs.pruning() if isinstance(inputs, CompressedInputs) else nullcontext()
+        with block, torch.no_grad():
+            output = self._generate(inputs, settings)
+        batch.clock.cut("prefill", at=first.at)
+        ids = _answer_ids(output, inputs["input_ids"].shape[1], len(batch.questions))
+        return Generated(output, ids, settings["pad_token_id"])
+
+    def _generate(self, inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
+        try:
+            return self.model.generate(**inputs, **settings)
+        except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
+            # transformers checks values such as num_beams=0 by itself or not at all, and fails in many ways.
+            given = {k: v for k, v in settings.items() if k not in _OURS and (k, v) != ("do_sample", False)}
+            if not given or isinstance(error, VidcompressError):
+                raise
+            raise ArgumentError(
+                f"generate refuses {shown(given, 200)}: {one_line(error)}; see transformers' GenerationConfig"
+            ) from error
+
+    def postprocess(self, batch: PreparedBatch, report: Report, generated: Generated) -> list[Answer]:
+        """Answers of a batch, one per question; `generate` is cut.
+
+        Args:
+            batch: of the questions.
+            report: of the compression; its timings become those of the clock.
+            generated: from `generate`.
+        """
+        texts = self.processor.batch_decode(generated.ids, skip_special_tokens=True)
+        batch.clock.cut("generate")
+        timing = report.timing_ms = batch.clock.with_total()
+        if logger.isEnabledFor(logging.INFO):
+            logger.info("answered %d questions in %.1f ms", len(texts), timing["total"])
+            logger.debug("phases in ms: %s", timing)
+        reports = self._reports(batch, report)
+        return [
+            Answer(
+                text=text.strip(),
+                question=question.text,
+                report=own,
+                timing_ms=timing,
+                batch_size=len(texts),
+                new_tokens=int((row != generated.pad).sum()),
+                media=self._as_seen(*media),
+            )
+            for question, media, own, text, row in zip(
+                batch.questions, batch.media, reports, texts, generated.ids, strict=True
+            )
+        ]
+
+    def _reports(self, batch: PreparedBatch, report: Report) -> list[Report]:
+        """Reports of the questions, with the times of frames, and notes on their media and words."""
+        reports = [report.for_row(number) for number in range(len(batch.questions))]
+        for own, question, (pictures, clip) in zip(reports, batch.questions, batch.media, strict=True):
+            for number, picture in enumerate(pictures):
+                if NOTE in picture.info:
+                    own.notes.append(f"image {number}: {picture.info[NOTE]}")
+            if clip is not None:
+                own.notes.extend(f"video: {note}" for note in clip.notes)
+                _add_times(own, self.processor.view_times(clip))
+            own.notes.extend((*question.notes, *_unknown_words(question, self.processor.tokenizer)))
+        return reports
+
+    def _as_seen(self, pictures: list[Any], clip: VideoFrames | None) -> tuple[Any, ...]:
+        """The pictures as the model got them, then the clip: what overlays are drawn over."""
+        alone = len(pictures) == 1
+        seen = [self.processor.as_seen(picture, alone=alone) for picture in pictures]
+        return (*seen, *([] if clip is None else [clip]))
 
 
-def clip_note(family: Family | None, question: Question, clip: VideoFrames | None) -> str:
-    """What the model's family reads before a question about a clip (LLaVA-Video: when its frames were taken).
-
-    Nothing for frames without times of their own: a list or folder of pictures, an array.
-    """
-    if clip is None or family is None or family.clip_note is None:
-        return ""
-    if clip.backend == "memory" and not isinstance(question.video, VideoFrames):
-        return ""
-    return family.clip_note(clip.duration, clip.times)
+def _unknown_words(question: Question, tokenizer: Any) -> list[str]:
+    """A note where the tokenizer lacks words of the question, as the embedded models' do."""
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    ids = tokenizer(question.text, add_special_tokens=False)["input_ids"]
+    count = sum(token == unknown for token in ids) if unknown is not None else 0
+    return [f"{count} of {len(ids)} words of the question are unknown to this model"] if count else []
 
 
-def _placed(value: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
-    """Move a tensor, or each of a list of tensors; pixels take the model's dtype too, times stay exact."""
-    if isinstance(value, list):
-        return [_placed(entry, device, dtype) for entry in value]
-    if not isinstance(value, Tensor):  # the name of a preset
-        return value
-    value = upload(value, device)
-    return value.to(dtype) if dtype is not None and value.is_floating_point() else value
-
-
-def _answer_ids(out: Any, prompt_length: int, questions: int) -> Tensor:
+def _answer_ids(output: Any, prompt_length: int, questions: int) -> Tensor:
     """(question, token) ids after the prompt; the first one where several sequences come back per question."""
-    sequences: Tensor = out if isinstance(out, Tensor) else out.sequences
+    sequences: Tensor = output if isinstance(output, Tensor) else output.sequences
     return sequences[:: sequences.shape[0] // questions, prompt_length:]
 
 
@@ -313,20 +372,10 @@ def _pad_token_id(tokenizer: Any) -> int:
     return int(pad if pad is not None else tokenizer.eos_token_id or 0)
 
 
-def with_media(report: Report, pictures: list[Any], clip: VideoFrames | None, processor: Any) -> Report:
-    """Add the times of a clip's frames, and what there is to say about how the media were read."""
-    for number, picture in enumerate(pictures):
-        if NOTE in picture.info:
-            report.notes.append(f"image {number}: {picture.info[NOTE]}")
-    report.notes.extend(f"video: {note}" for note in (clip.notes if clip is not None else ()))
-    return report if clip is None else _with_times(report, processor.view_times(clip))
-
-
-def _with_times(report: Report, times: Sequence[float]) -> Report:
+def _add_times(report: Report, times: Sequence[float]) -> None:
     """Put the times of a clip's views, in seconds, into the report of a question about it."""
     for visual in report.visuals:
         if visual.modality == "video" and len(visual.layout.views) == len(times):
             pairs = zip(visual.layout.views, times, strict=True)
             views = tuple(replace(view, time=time) for view, time in pairs)
             visual.layout = replace(visual.layout, views=views)
-    return report

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Required, TypedDict
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Required, TypedDict
 
 import torch
 
-from vidcompress.checks import unicode_text, whole_number
+from vidcompress.checks import unicode_text
 from vidcompress.core.foreign_arguments import ASKING, instead
 from vidcompress.errors import ArgumentError, shown
+from vidcompress.loading.drawn_media import is_drawn
 from vidcompress.media import ImageSource, VideoFrames, VideoSource, load_image, read_video
-from vidcompress.media.video.streaming_clip import StreamingClip, open_streaming_clip
+from vidcompress.media.video.streaming import open_streaming_clip
 
 
 class QuestionItem(TypedDict, total=False):
@@ -24,6 +27,21 @@ class QuestionItem(TypedDict, total=False):
     images: Sequence[ImageSource] | None
     video: VideoSource | None
 
+
+Media = tuple[list[Any], VideoFrames | None]
+"""The opened PIL images of a question, and its sampled clip."""
+
+EXAMPLE: Final = "llava-hf/llava-onevision-qwen2-0.5b-ov-hf"
+REMARK: Final = (
+    "no model was named, and tiny-onevision, which answers, knows coloured shapes and digits only; for other pictures "
+    f"and clips name a checkpoint: --model {EXAMPLE}, in Python VisualQA.from_pretrained({EXAMPLE!r})"
+)
+
+EXAMPLES: Final = {
+    111716: "2a7732bc53a820457aef4b6307a04c80a81a15d35c17e0701a9627c47cca7e03",  # scene.png
+    14144: "9e2e22803ebd71e7bf79c32e98c01f4e9e46f2f9e75bec8852ccab1ca01d5c37",  # clip.mp4
+}
+"""Bytes and SHA-256 of the media in `examples/`, which an installed package does not have beside it."""
 
 KEYS = tuple(QuestionItem.__annotations__)
 
@@ -44,7 +62,7 @@ class Question:
     video: Any = None
     notes: tuple[str, ...] = ()
 
-    def open(self, **sampling: Any) -> tuple[list[Any], VideoFrames | None]:
+    def open(self, **sampling: Any) -> Media:
         """Read the media.
 
         Args:
@@ -56,23 +74,37 @@ class Question:
         pictures = [load_image(image) for image in self.images]
         return pictures, None if self.video is None else read_video(self.video, **sampling)
 
-    @contextmanager
-    def arriving(
-        self, device: torch.device, dtype: torch.dtype, **sampling: Any
-    ) -> Iterator[tuple[list[Any], StreamingClip]]:
-        """Read the pictures, and of the clip the first frame; the others follow in a thread within the block.
+    @property
+    def streams(self) -> bool:
+        """Whether it has a clip that `start` can read frame by frame."""
+        return self.video is not None
+
+    def start(self, device: torch.device, dtype: torch.dtype, **sampling: Any) -> Media:
+        """Read the pictures, and of the clip the first frame; the others follow in a thread until it is closed.
 
         Args:
             device: where the views of the clip are to lie.
-            dtype: as what.
+            dtype: of these views.
             **sampling: as for `open`.
 
         Raises:
             Reread: only `open` serves the clip.
         """
         pictures = [load_image(image) for image in self.images]
-        with open_streaming_clip(self.video, device, dtype, **sampling) as clip:
-            yield pictures, clip
+        return pictures, open_streaming_clip(self.video, device, dtype, **sampling)
+
+    def check_text(self, processor: Any) -> None:
+        """Refuse a text that holds placeholders.
+
+        Raises:
+            ArgumentError: it does.
+        """
+        for token in filter(None, (processor.image_token, processor.video_token)):
+            if token in self.text:
+                raise ArgumentError(
+                    f"question={shown(self.text)} holds {token!r}, which stands for a picture or clip in a prompt; "
+                    "leave it out and pass image=, images= or video="
+                )
 
     def messages(self, note: str = "") -> list[dict[str, Any]]:
         """The conversation for a chat template: pictures, then the clip, then the text.
@@ -125,10 +157,36 @@ def read_question(item: Mapping[str, Any], *, where: str = "") -> Question:
     return Question(text, pictures, video)
 
 
-def check_length(max_new_tokens: Any) -> None:
-    """Refuse what is no length of an answer.
+def remarked(question: Question) -> Question:
+    """The question, with `REMARK` among its notes if one of its media is not the package's own."""
+    own = is_own(question.images) and (question.video is None or is_own(question.video))
+    return question if own else replace(question, notes=(*question.notes, REMARK))
 
-    Raises:
-        ArgumentError: not a whole number of at least 1.
+
+def is_own(source: Any) -> bool:
+    """Whether a picture or clip shows what the embedded models were trained on, as far as its file tells.
+
+    Own are the media of `examples/`, wherever they lie, and what `vidcompress suite` drew. Of pixels in memory that
+    were not opened from a file nothing is known, so they are not.
+
+    Args:
+        source: as `ask` takes it; of a list every entry must be own.
     """
-    whole_number("max_new_tokens", max_new_tokens)
+    if isinstance(source, (list, tuple)):
+        return all(is_own(entry) for entry in source)
+    attributes = ("filename", "name", "source")  # of PIL images, files and VideoFrames
+    named = [source, *(getattr(source, attribute, None) for attribute in attributes)]
+    name = next((name for name in named if isinstance(name, (str, os.PathLike)) and name != ""), None)
+    if name is None:
+        return False
+    try:
+        path = Path(os.path.realpath(os.fsdecode(name)))
+        return _is_example(path) or is_drawn(path)
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def _is_example(path: Path) -> bool:
+    """Whether a file holds a picture or clip of `examples/`; only a file of such a size is read."""
+    digest = EXAMPLES.get(path.stat().st_size) if path.is_file() else None
+    return digest is not None and hashlib.sha256(path.read_bytes()).hexdigest() == digest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Unpack
 
 import torch
@@ -28,7 +29,7 @@ from vidcompress.core.method import Method, Positions
 from vidcompress.core.prompt import ViewText
 from vidcompress.core.wrappers import Model
 from vidcompress.errors import ArgumentError, shown
-from vidcompress.loading.arguments import GenerateOptions, check_generation, check_model, check_present
+from vidcompress.loading.arguments import GenerateOptions, check_model
 from vidcompress.loading.compile import check_compile, compile_decoder
 from vidcompress.loading.load import DType, load_model, one_dtype, resolve
 from vidcompress.loading.quantization import Quantization
@@ -42,10 +43,8 @@ from vidcompress.qa.chat import Chat
 from vidcompress.qa.compare.grid import plan_comparison
 from vidcompress.qa.compare.result import Comparison
 from vidcompress.qa.compare.run import run_comparison
-from vidcompress.qa.embedded_model_note import remarked
-from vidcompress.qa.pipeline import answer_batches
-from vidcompress.qa.question import Question, QuestionItem, check_length, read_question
-from vidcompress.qa.single import answer_alone
+from vidcompress.qa.pipeline import Pipeline
+from vidcompress.qa.question import Question, QuestionItem, read_question, remarked
 from vidcompress.qa.streaming import check_streamable, stream_text
 
 _FOR_ALL_ROWS = ("policy", "separators", "positions", "encoder_saving", "view_text")
@@ -88,8 +87,7 @@ class VisualQA:
         **options: of the method, such as tau=10.0.
 
     Attributes:
-        config: how every question is compressed, checked.
-        model, processor: as passed; the model without its wrappers, a stock processor as a `MediaProcessor`.
+        pipeline: the steps from a question to its answer, with model, processor and configuration.
 
     Raises:
         ArgumentError: an argument is not allowed; the message says what is.
@@ -118,13 +116,11 @@ class VisualQA:
         time_instruction: bool = True,
         **options: object,
     ) -> None:
-        self.model: Any
-        self.processor: Any
-        self.model, self.processor = check_model(model, processor)
+        checked = check_model(model, processor)
         check_request(num_frames=num_frames, fps=fps, max_frames=max_frames)
         get_backend(backend)
-        self.sampling = {"num_frames": num_frames, "fps": fps, "max_frames": max_frames, "backend": backend}
-        self.time_instruction = flag("time_instruction", time_instruction)
+        sampling = {"num_frames": num_frames, "fps": fps, "max_frames": max_frames, "backend": backend}
+        flag("time_instruction", time_instruction)
         self._unnamed = False
         arguments = {
             "method": method,
@@ -139,7 +135,8 @@ class VisualQA:
             "view_text": view_text,
             **options,
         }
-        self.config = read_config(arguments, config=config, default_ratio=DEFAULT_RATIO)
+        own = read_config(arguments, config=config, default_ratio=DEFAULT_RATIO)
+        self.pipeline = Pipeline(*checked, own, sampling, time_instruction)
 
     @classmethod
     def from_pretrained(
@@ -249,7 +246,7 @@ class VisualQA:
             load_processor(
                 resolve(name_or_path), **files
             )  # so that it is refused before the weights are read
-        qa.model = load_model(
+        model = load_model(
             name_or_path,
             device=device,
             dtype=dtype,
@@ -261,8 +258,9 @@ class VisualQA:
             local_files_only=local_files_only,
         )
         if compile:
-            compile_decoder(adapter_for(qa.model).decoder)
-        qa.processor = load_processor(qa.model, resize_device=resize_device, **files)
+            compile_decoder(adapter_for(model).decoder)
+        processor = load_processor(model, resize_device=resize_device, **files)
+        qa.pipeline = replace(qa.pipeline, model=model, processor=processor)
         qa._unnamed = name_or_path is None
         return qa
 
@@ -291,9 +289,8 @@ class VisualQA:
         named = {"method": method, "retention_ratio": retention_ratio, "max_tokens": max_tokens}
         changes = {**{name: value for name, value in named.items() if value is not None}, **options}
         sibling = copy.copy(self)
-        sibling.config = (
-            self.config.replace(**changes) if config is None else read_config(changes, config=config)
-        )
+        own = self.config.replace(**changes) if config is None else read_config(changes, config=config)
+        sibling.pipeline = replace(self.pipeline, config=own)
         return sibling
 
     def __repr__(self) -> str:
@@ -302,6 +299,26 @@ class VisualQA:
         name, family = model_name(self.model), self.model.config.model_type
         dtype = str(self.model.dtype).removeprefix("torch.")
         return f"VisualQA({name!r}, {family}, {input_device(self.model)}, {dtype}, {self.config!r})"
+
+    @property
+    def model(self) -> Any:
+        """The model, without its wrappers."""
+        return self.pipeline.model
+
+    @property
+    def processor(self) -> Any:
+        """The processor, as a `MediaProcessor`."""
+        return self.pipeline.processor
+
+    @property
+    def config(self) -> CompressionConfig:
+        """How every question is compressed, checked."""
+        return self.pipeline.config
+
+    @property
+    def sampling(self) -> Mapping[str, Any]:
+        """Arguments of `read_video` for clips."""
+        return self.pipeline.sampling
 
     @property
     def method(self) -> str:
@@ -340,7 +357,7 @@ class VisualQA:
             UnsupportedInputError: the method does not serve this kind of input.
         """
         item = {"question": question, "image": image, "images": images, "video": video}
-        return self._answer(self._read(item), max_new_tokens, generate)
+        return self.pipeline(self._read(item), self._generation(max_new_tokens, generate))
 
     def stream(
         self,
@@ -370,7 +387,7 @@ class VisualQA:
         check_streamable(generate)
 
         def run(**extra: Any) -> None:
-            self._answer(asked, max_new_tokens, {**generate, **extra})
+            self.pipeline(asked, self._generation(max_new_tokens, {**generate, **extra}))
 
         return stream_text(self.processor.tokenizer, run)
 
@@ -403,15 +420,7 @@ class VisualQA:
                 or f"{name}={shown(value)}: chat takes image, images, video and history; pass it to ask of the chat"
             )
         item = {"question": "-", "image": image, "images": images, "video": video}
-        return Chat(
-            self.model,
-            self.processor,
-            self._read(item),
-            config=self.config,
-            sampling=self.sampling,
-            time_instruction=self.time_instruction,
-            history=history,
-        )
+        return Chat(self.pipeline, self._read(item), history=history)
 
     def ask_batch(
         self,
@@ -449,8 +458,9 @@ class VisualQA:
         questions = [self._read(item, where=f"items[{number}]: ") for number, item in enumerate(items)]
         chunks = [questions[start : start + batch_size] for start in range(0, len(questions), batch_size)]
         answers: list[Answer] = []
+        generation = self._generation(max_new_tokens, generate) if chunks else {}
         with question_progress(len(questions), progress, len(chunks)) as advance:
-            for batch in self._answers(chunks, max_new_tokens, generate) if chunks else ():
+            for batch in self.pipeline.answer_batches(chunks, generation) if chunks else ():
                 answers += batch
                 advance(len(batch))
         return answers
@@ -498,7 +508,7 @@ class VisualQA:
             UnsupportedInputError: a method that was named does not serve the input.
             MediaError: a picture or clip cannot be read, or the model takes none.
         """
-        check_length(max_new_tokens)
+        whole_number("max_new_tokens", max_new_tokens)
         if progress is not None:
             flag("progress", progress)
         own = {name: getattr(self.config, name) for name in _FOR_ALL_ROWS}
@@ -515,17 +525,12 @@ class VisualQA:
             common={key: value for key, value in common.items() if value is not None},
             options=options,
         )
-        check_present(self.model, self.processor)
-        check_generation(self.model, generate)
         return run_comparison(
-            self.model,
-            self.processor,
+            self.pipeline,
             remarked(asked) if self._unnamed else asked,
             entries,
             skipped,
-            sampling=self.sampling,
-            generation={"do_sample": False, **generate, "max_new_tokens": max_new_tokens},
-            time_instruction=self.time_instruction,
+            generation=self._generation(max_new_tokens, generate),
             repeats=repeats,
             progress=progress,
         )
@@ -535,21 +540,8 @@ class VisualQA:
         question = read_question(item, where=where)
         return remarked(question) if self._unnamed else question
 
-    def _answer(self, question: Question, max_new_tokens: int, generate: Mapping[str, Any]) -> Answer:
-        return answer_alone(self.model, self.processor, question, **self._arguments(max_new_tokens, generate))
-
-    def _answers(
-        self, batches: list[list[Question]], max_new_tokens: int, generate: Mapping[str, Any]
-    ) -> Iterator[list[Answer]]:
-        return answer_batches(
-            self.model, self.processor, batches, **self._arguments(max_new_tokens, generate)
-        )
-
-    def _arguments(self, max_new_tokens: int, generate: Mapping[str, Any]) -> dict[str, Any]:
-        check_length(max_new_tokens)
-        return {
-            "config": self.config,
-            "sampling": self.sampling,
-            "time_instruction": self.time_instruction,
-            "generation": {"do_sample": False, **generate, "max_new_tokens": max_new_tokens},
-        }
+    def _generation(self, max_new_tokens: int, generate: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments of the model's `generate`, checked."""
+        whole_number("max_new_tokens", max_new_tokens)
+        self.pipeline.check(generate)
+        return {"do_sample": False, **generate, "max_new_tokens": max_new_tokens}

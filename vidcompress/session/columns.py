@@ -15,6 +15,23 @@ if TYPE_CHECKING:
     from vidcompress.core.prompt import Prompt
     from vidcompress.core.pruning.plan import PruningPlan
 
+COUNTED = ("cache_position", "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "seq_idx")
+"""Arguments of forward that place the tokens of a prompt; an attention mask says the same."""
+
+
+def check_counted(inputs: Mapping[str, Any]) -> None:
+    """Refuse arguments that place the tokens of the caller's prompt.
+
+    Raises:
+        UnsupportedInputError: naming the argument.
+    """
+    for name in COUNTED:
+        if inputs.get(name) is not None:
+            raise UnsupportedInputError(
+                f"{name}={shown(inputs[name])} places tokens of the uncompressed prompt; leave it out and pass an "
+                "attention_mask (a prompt per row, padded on one side)"
+            )
+
 
 class ShortColumns:
     """Where the tokens of a prompt stand once it is shortened.

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 import torch
+import transformers
 from torch import Tensor
 
 from vidcompress.adapters.base import Adapter, Visual, adapter_for
@@ -27,7 +28,7 @@ from vidcompress.core.wrappers import Model
 from vidcompress.errors import UnsupportedInputError, warn_once
 from vidcompress.llm_pruning.hooks import Pruning
 from vidcompress.llm_pruning.plan import plan_pruning
-from vidcompress.loading.versions import UNTESTED
+from vidcompress.loading.versions import beyond_tested
 from vidcompress.session.columns import ShortColumns
 from vidcompress.session.inputs import CompressedInputs, check_inputs, row_features
 from vidcompress.session.prompt import (
@@ -124,8 +125,8 @@ def compress_with(
             f"inputs must be a mapping with input_ids and pixels, got {type(inputs).__name__}; pass what the processor "
             "returns"
         )
-    if UNTESTED is not None:
-        warn_once(UNTESTED)
+    if untested := beyond_tested(transformers.__version__):
+        warn_once(untested)
     settings = served_positions(adapter, settings)
     report = settings.report()
     timings = report.timing_ms = Timings()

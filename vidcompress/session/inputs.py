@@ -22,12 +22,10 @@ from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import ArgumentError, CompressionStateError, UnsupportedInputError, shown
 from vidcompress.llm_pruning.cache_names import CACHE_NAMES, cache_name, given_cache
 from vidcompress.llm_pruning.hooks import Pruning
+from vidcompress.session.columns import COUNTED, check_counted
 from vidcompress.session.generation_options import is_filled
 
 logger = logging.getLogger(__name__)
-
-COUNTED = ("cache_position", "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "seq_idx")
-"""Arguments of forward that place the tokens of a prompt; an attention mask says the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,25 +235,19 @@ def check_inputs(adapter: Adapter, inputs: Mapping[str, Any], settings: Compress
             "inputs_embeds and mm_encoder_outputs cannot be compressed: pass input_ids and pixels as the processor "
             "returns them"
         )
-    pixels = (*adapter.image_keys[:1], *adapter.video_keys[:1])
-    cached = any(name in inputs for name in CACHE_NAMES) and is_filled(given_cache(inputs))
-    if cached and any(inputs.get(key) is not None for key in pixels):
-        raise UnsupportedInputError(
-            f"{cache_name()} together with pixels cannot be compressed; encode the pixels in the first call only"
-        )
     mask = inputs.get("attention_mask")
     if mask is not None and not isinstance(mask, Tensor):
         raise UnsupportedInputError(
             f"attention_mask={shown(mask)}: must be a tensor (row, column) like input_ids, or left out"
         )
-    _check_counted(inputs)
+    _check_placed(adapter, inputs)
     for key in adapter.refused_keys:
         value = inputs.get(key)
         if value is not None and value != getattr(adapter.model.config, key, None):
             raise UnsupportedInputError(
                 f"{key}={value!r} differs from the model's config; set it there or leave it out"
             )
-    if inputs.get("labels") is not None and settings.method.inside is not None:
+    if settings.method.inside is not None and inputs.get("labels") is not None:
         raise UnsupportedInputError(
             f"labels cannot go with method {settings.method.name!r}, which shortens the sequence inside the model; "
             "leave them out"
@@ -268,11 +260,13 @@ def check_inputs(adapter: Adapter, inputs: Mapping[str, Any], settings: Compress
     return ids
 
 
-def _check_counted(inputs: Mapping[str, Any]) -> None:
-    """Refuse arguments that place the tokens of the caller's prompt."""
-    for name in COUNTED:
-        if inputs.get(name) is not None:
-            raise UnsupportedInputError(
-                f"{name}={shown(inputs[name])} places tokens of the uncompressed prompt; leave it out and pass an "
-                "attention_mask (a prompt per row, padded on one side)"
-            )
+def _check_placed(adapter: Adapter, inputs: Mapping[str, Any]) -> None:
+    """Refuse a filled cache beside pixels, and arguments that place the tokens of the uncompressed prompt."""
+    given = {name for name, value in inputs.items() if value is not None}
+    pixels = {*adapter.image_keys[:1], *adapter.video_keys[:1]}
+    if not given.isdisjoint(CACHE_NAMES) and is_filled(given_cache(inputs)) and not given.isdisjoint(pixels):
+        raise UnsupportedInputError(
+            f"{cache_name()} together with pixels cannot be compressed; encode the pixels in the first call only"
+        )
+    if not given.isdisjoint(COUNTED):
+        check_counted(inputs)

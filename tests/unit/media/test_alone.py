@@ -6,6 +6,7 @@ import gc
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -18,14 +19,12 @@ from tiny_models import VIDEO_FAMILIES
 from vidcompress import VisualQA
 from vidcompress.adapters.llava import LlavaAdapter
 from vidcompress.core.config import read_config
-from vidcompress.core.timing import Phases
 from vidcompress.errors import UnsupportedInputError
 from vidcompress.media import MediaError, read_video
-from vidcompress.media.video import streaming_clip
-from vidcompress.media.video.partial_clip import Reread
+from vidcompress.media.video import streaming
+from vidcompress.media.video.frames import Reread
 from vidcompress.media.video.readers import pyav_reader
-from vidcompress.media.video.streaming_views import FrameViews
-from vidcompress.qa import single as alone
+from vidcompress.media.video.streaming import FrameViews
 from vidcompress.qa.question import Question
 
 LONG = 30.0
@@ -46,15 +45,11 @@ def compressed(
     qa: Any, video: Any, *, pictures: tuple[Any, ...] = (), frames: int = 21, **options: Any
 ) -> Any:
     """Media, inputs and what they are compressed to."""
-    return alone.open_and_compress(
-        qa.model,
-        qa.processor,
-        Question("what is this ?", pictures, video),
-        config=read_config({"retention_ratio": 0.4, **options}),
-        sampling={**qa.sampling, "num_frames": frames},
-        time_instruction=True,
-        phases=Phases("cpu"),
-    )
+    config = read_config({"retention_ratio": 0.4, **options})
+    pipeline = replace(qa.pipeline, config=config, sampling={**qa.sampling, "num_frames": frames})
+    with pipeline.preprocess([Question("what is this ?", pictures, video)], stream=True) as batch:
+        made = pipeline.compress(batch)
+    return batch.media[0], batch.inputs, made
 
 
 def both(monkeypatch: pytest.MonkeyPatch, qa: Any, video: Any, **options: Any) -> Any:
@@ -130,7 +125,7 @@ def test_the_encoder_begins_before_the_last_frame_is_read(
     asked: Any, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     qa, seen = asked("llava_onevision"), Event()
-    read = streaming_clip.read_parts
+    read = streaming.read_parts
 
     def gated(*args: Any, **kwargs: Any) -> Any:
         for part in read(*args, **kwargs):
@@ -138,7 +133,7 @@ def test_the_encoder_begins_before_the_last_frame_is_read(
                 assert seen.wait(LONG), "frame 24 is not wanted before the encoder has seen 16"
             yield part
 
-    monkeypatch.setattr(streaming_clip, "read_parts", gated)
+    monkeypatch.setattr(streaming, "read_parts", gated)
     hook = qa.model.model.vision_tower.register_forward_pre_hook(lambda *_: seen.set())
     answer = qa.using(method="uniform").ask("what is this ?", video=path, max_new_tokens=1)
     hook.remove()
@@ -148,7 +143,7 @@ def test_the_encoder_begins_before_the_last_frame_is_read(
 def test_waiting_for_frames_counts_as_decoding(
     asked: Any, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    qa, read = asked("llava_onevision"), streaming_clip.read_parts
+    qa, read = asked("llava_onevision"), streaming.read_parts
 
     def slow(*args: Any, **kwargs: Any) -> Any:
         for part in read(*args, **kwargs):
@@ -156,7 +151,7 @@ def test_waiting_for_frames_counts_as_decoding(
             yield part
         time.sleep(0.2)  # after the last frame, before its notes are there
 
-    monkeypatch.setattr(streaming_clip, "read_parts", slow)
+    monkeypatch.setattr(streaming, "read_parts", slow)
     begun = time.perf_counter()
     timing = qa.ask("what is this ?", video=path, max_new_tokens=1).timing_ms
     took = (time.perf_counter() - begun) * 1e3
@@ -207,14 +202,14 @@ def endless(*args: Any, **kwargs: Any) -> Any:
         yield part
 
 
-READ = streaming_clip.read_parts
+READ = streaming.read_parts
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, MemoryError])
 def test_nothing_is_left_when_the_encoder_is_interrupted(
     running: Any, error: type[BaseException], asked: Any, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streaming_clip, "read_parts", endless)
+    monkeypatch.setattr(streaming, "read_parts", endless)
     qa, seen = asked("llava_next_video"), []
 
     def fail(*_: Any) -> None:
@@ -236,7 +231,7 @@ def test_nothing_is_left_when_the_encoder_is_interrupted(
 def test_whoever_waits_for_frames_can_be_interrupted(
     running: Any, asked: Any, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streaming_clip, "read_parts", endless)
+    monkeypatch.setattr(streaming, "read_parts", endless)
     qa, me = asked("llava_onevision"), threading.get_ident()
     before = signal.signal(
         signal.SIGINT, signal.default_int_handler

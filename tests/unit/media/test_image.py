@@ -13,7 +13,7 @@ from PIL import Image
 
 from vidcompress.errors import MediaError
 from vidcompress.media.images.image import load_image
-from vidcompress.media.preprocessing.resize import center_crop, normalise, resize
+from vidcompress.media.preprocessing.transforms import center_crop, normalise, resize
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (7, 11, 3), dtype=np.uint8)
 

@@ -16,7 +16,7 @@ from odd_media import animated, photo, write_pictures
 from vidcompress.media import MediaError, read_video
 from vidcompress.media.orientation import IDENTITY, display_matrix
 from vidcompress.media.video import backends as backends_module
-from vidcompress.media.video.streaming_clip import read_parts
+from vidcompress.media.video.streaming import read_parts
 
 COUNT = 5
 

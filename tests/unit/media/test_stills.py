@@ -18,9 +18,9 @@ from PIL import Image, features
 from vidcompress.errors import MediaError
 from vidcompress.media.images.image import NOTE, load_image
 from vidcompress.media.kind import media_kind
-from vidcompress.media.video.partial_clip import whole
+from vidcompress.media.video.frames import whole
 from vidcompress.media.video.read import read_video
-from vidcompress.media.video.streaming_clip import read_parts
+from vidcompress.media.video.streaming import read_parts
 
 STILL = r"is a still picture, not a video; pass it as image= \(--image\)"
 EXAMPLES = Path(__file__).parents[3] / "examples"

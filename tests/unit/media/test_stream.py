@@ -22,12 +22,10 @@ from vidcompress.errors import MediaError, SamplingError
 from vidcompress.media import read_video
 from vidcompress.media.preprocessing.pixel_config import PixelRecipe
 from vidcompress.media.preprocessing.transforms import frame_views
-from vidcompress.media.video import streaming_clip as arriving_module
-from vidcompress.media.video.frames import VideoFrames
-from vidcompress.media.video.partial_clip import PartialClip, PartialClips, Reread, whole
+from vidcompress.media.video import streaming as arriving_module
+from vidcompress.media.video.frames import PartialClip, PartialClips, Reread, VideoFrames, whole
 from vidcompress.media.video.readers import pyav_reader
-from vidcompress.media.video.streaming_clip import StreamingClip, open_streaming_clip, read_parts
-from vidcompress.media.video.streaming_views import STEP, FrameViews
+from vidcompress.media.video.streaming import STEP, FrameViews, StreamingClip, open_streaming_clip, read_parts
 
 CPU = torch.device("cpu")
 SQUARE = PixelRecipe((28, 28), None, None, "bicubic", (0.48, 0.46, 0.41), (0.27, 0.26, 0.28), 1 / 255)

@@ -16,9 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vidcompress.media.video.frames import VideoFrames
+from vidcompress.media.video.frames import Reread, VideoFrames
 from vidcompress.media.video.packets import PacketIndex, Segment, plan_segments
-from vidcompress.media.video.partial_clip import Reread
 from vidcompress.media.video.read import read_video
 from vidcompress.media.video.readers import pyav_reader
 from vidcompress.media.video.sampling import choose_indices, sample_indices

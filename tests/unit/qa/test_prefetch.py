@@ -13,7 +13,7 @@ import torch
 import vidcompress
 from vidcompress.core.devices import upload
 from vidcompress.media import MediaError
-from vidcompress.qa import pipeline as answering
+from vidcompress.qa.pipeline import Pipeline
 from vidcompress.qa.prefetch import ahead
 
 CPU = torch.device("cpu")
@@ -71,10 +71,10 @@ def test_questions_are_answered_as_alone_while_the_next_are_read(monkeypatch: py
     ]
     alone = [qa.ask(**item, max_new_tokens=3) for item in items]
     read, last_read = [], threading.Event()
-    prepare, answer = answering.open_and_prepare, answering.answer_prepared
+    preprocess, answer = Pipeline.preprocess, Pipeline.answer
 
-    def noting(model: Any, processor: Any, questions: Any, *args: Any, **kwargs: Any) -> Any:
-        made = prepare(model, processor, questions, *args, **kwargs)
+    def noting(*args: Any, **kwargs: Any) -> Any:
+        made = preprocess(*args, **kwargs)
         read.append(threading.current_thread().name)
         if len(read) == 2:
             last_read.set()
@@ -84,8 +84,8 @@ def test_questions_are_answered_as_alone_while_the_next_are_read(monkeypatch: py
         assert last_read.wait(20), "the second question is read before the first one is answered"
         return answer(*args, **kwargs)
 
-    monkeypatch.setattr(answering, "open_and_prepare", noting)
-    monkeypatch.setattr(answering, "answer_prepared", late)
+    monkeypatch.setattr(Pipeline, "preprocess", noting)
+    monkeypatch.setattr(Pipeline, "answer", late)
     together = qa.ask_batch(items, batch_size=1, max_new_tokens=3)
     assert [one.text for one in together] == [one.text for one in alone]
     assert [one.report.visual_tokens() for one in together] == [one.report.visual_tokens() for one in alone]

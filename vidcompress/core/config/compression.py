@@ -137,13 +137,12 @@ class CompressionConfig:
         for name in ("max_views", "max_patches"):
             if not is_whole(limit := getattr(self, name)) or limit < 1:
                 raise ArgumentError(f"{name} must be an integer of at least 1, got {shown(limit)}")
-        skipping = read_view_skipping(self.encoder_saving)
         self._set(
             retention_ratio=None if budget.ratio is None else _shortest(budget.ratio),
             max_tokens=None if self.max_tokens is None else int(self.max_tokens),
             max_views=int(self.max_views),
             max_patches=int(self.max_patches),
-            encoder_saving=read_view_skipping(str(skipping)),  # without numbers that say nothing
+            encoder_saving=read_view_skipping(self.encoder_saving),
         )
 
     def _set(self, **values: Any) -> None:
@@ -400,7 +399,8 @@ def read_method(method: Any, options: Mapping[str, Any] | None = None) -> tuple[
         ArgumentError: an unknown method or option, or an option that the text states too.
     """
     if not isinstance(method, str):
-        return get_method(method, **(options or {})), {}
+        plain = isinstance(method, Method) and not options
+        return method if plain else get_method(method, **(options or {})), {}
     name, listed = parse_method_spec(method)
     stated = {field: listed.pop(field) for field in FIELDS if field in listed}
     for option in listed.keys() & (options or {}).keys():

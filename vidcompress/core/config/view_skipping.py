@@ -61,7 +61,7 @@ def read_view_skipping(value: Any) -> ViewSkipping:
         ArgumentError: anything else.
     """
     if isinstance(value, ViewSkipping):
-        return value
+        value = str(value)  # without numbers that say nothing
     kinds, *numbers = value.split(":") if isinstance(value, str) else ("",)
     names = kinds.split("+")
     allowed = names == ["off"] or (set(names) <= {"frames", "crops"} and len(names) == len(set(names)))

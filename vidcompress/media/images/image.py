@@ -11,7 +11,7 @@ from vidcompress.errors import MediaError, one_line
 from vidcompress.media.files import BUFFERS, ArrayLike, FileSource, borrowed, is_path, local_path
 from vidcompress.media.images.rgb import picture_from_array, scale_key, to_rgb
 from vidcompress.media.images.tiff import black_is_zero, grey_levels
-from vidcompress.media.sniff import HEAD_BYTES, instead_of_picture
+from vidcompress.media.sniff import HEAD_BYTES, TIFF, instead_of_picture
 
 __all__ = ["ImageSource", "load_image", "local_path"]
 
@@ -79,7 +79,7 @@ def _decode(stream: BinaryIO, name: str, max_pixels: int) -> Image:
     called = f"image={name!r}"
     Image.init()
     try:
-        shown, turned = black_is_zero(stream)
+        shown, turned = black_is_zero(stream) if _is_tiff(stream) else (stream, frozenset[int]())
         with Image.open(shown, formats=[f for f in FORMATS if f in Image.OPEN]) as picture:
             return _finish(picture, called, max_pixels, upright=True, turned=turned)
     except MediaError:
@@ -106,6 +106,14 @@ def _decode(stream: BinaryIO, name: str, max_pixels: int) -> Image:
         ) from error
 
 
+def _is_tiff(stream: BinaryIO) -> bool:
+    """Whether a file begins as a TIFF; it is left at its beginning."""
+    stream.seek(0)
+    head = stream.read(4)
+    stream.seek(0)
+    return head in TIFF
+
+
 def _finish(
     picture: Image,
     called: str,
@@ -116,7 +124,7 @@ def _finish(
 ) -> Image:
     """Check the size, decode, turn and convert."""
     _check_size(picture, called, max_pixels)
-    levels = grey_levels(picture, turned)
+    levels = grey_levels(picture, turned) if hasattr(picture, "tag_v2") else (0, 65535)
     scale_key(picture)
     try:
         first_of_many = getattr(picture, "is_animated", False) and picture.format != "MPO"

@@ -27,12 +27,11 @@ from vidcompress.media.preprocessing.native_resolution import (
 from vidcompress.media.preprocessing.pixel_config import PixelRecipe
 from vidcompress.media.preprocessing.placeholders import Writing
 from vidcompress.media.preprocessing.processor import Processor, check_clips
-from vidcompress.media.preprocessing.resize import normalise, resize
-from vidcompress.media.preprocessing.transforms import CHUNK_PIXELS
+from vidcompress.media.preprocessing.transforms import CHUNK_PIXELS, normalise, resize
 from vidcompress.media.video.frames import VideoFrames
 from vidcompress.media.video.paced_rule import PacedRule
 from vidcompress.media.video.sampling import SamplingRule
-from vidcompress.media.video.streaming_clip import StreamingClip
+from vidcompress.media.video.streaming import StreamingClip
 
 
 @dataclass(repr=False)

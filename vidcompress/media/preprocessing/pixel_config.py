@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from vidcompress.adapters.families import Geometry, NativeRules
 from vidcompress.adapters.layouts import Size
 from vidcompress.checks import is_number, is_whole
 from vidcompress.errors import MediaError, shown
-from vidcompress.media.preprocessing.resize import Mode
+
+Mode = Literal["nearest-exact", "bilinear", "bicubic"]
 
 # Channel means and deviations (red, green, blue, range 0 to 1) that the encoders were trained with.
 _CHANNELS = {

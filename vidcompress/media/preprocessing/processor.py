@@ -28,8 +28,7 @@ from vidcompress.media.preprocessing.arguments import (
     check_counts,
     check_groups,
 )
-from vidcompress.media.preprocessing.chat_template import bounded_template, check_conversation
-from vidcompress.media.preprocessing.messages import part_media
+from vidcompress.media.preprocessing.chat_template import bounded_template, check_conversation, part_media
 from vidcompress.media.preprocessing.pixel_config import PixelRecipe
 from vidcompress.media.preprocessing.placeholders import (
     Writing,
@@ -53,7 +52,7 @@ from vidcompress.media.video.backends import get_backend
 from vidcompress.media.video.frames import VideoFrames
 from vidcompress.media.video.read import read_video
 from vidcompress.media.video.sampling import SamplingRule, check_request
-from vidcompress.media.video.streaming_clip import StreamingClip
+from vidcompress.media.video.streaming import StreamingClip
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -153,8 +152,13 @@ class Processor(StockProcessor):
             MediaError: an argument is of the wrong kind, placeholders and media differ in number, or a
                 picture or clip cannot be read.
         """
-        check_request(num_frames=num_frames, fps=fps, max_frames=max_frames)
-        get_backend(video_backend)
+        sampling: dict[str, Any] = {
+            "num_frames": num_frames,
+            "fps": fps,
+            "max_frames": max_frames,
+            "backend": video_backend,
+        }
+        check_sampling(sampling)
         if not isinstance(return_tensors, str) or return_tensors != "pt":
             raise MediaError(f"return_tensors={shown(return_tensors)}: only 'pt' is supported")
         for name, value in others.items():
@@ -172,17 +176,7 @@ class Processor(StockProcessor):
         check_counts("videos", self.video_token, in_text["video"], len(sources), None)
 
         image_inputs, image_lengths = self.prepare_images(pictures, groups)
-        clips = [
-            read_video(
-                s,
-                num_frames=num_frames,
-                fps=fps,
-                max_frames=max_frames,
-                backend=video_backend,
-                rule=self.frame_rule,
-            )
-            for s in sources
-        ]
+        clips = [read_video(source, **sampling, rule=self.frame_rule) for source in sources]
         video_inputs, video_lengths = self.prepare_videos(clips)
         writings = {self.image_token: self.write_images(image_lengths)}
         if self.video_token is not None:
@@ -469,6 +463,20 @@ _CALL = tuple(
     if parameter.kind != inspect.Parameter.VAR_KEYWORD and name not in ("self", "text")
 )
 """Arguments of a call beside the text."""
+
+
+def check_sampling(sampling: Mapping[str, Any]) -> None:
+    """Check the arguments of a call that `read_video` takes, where they are not those that a call has by itself.
+
+    Raises:
+        SamplingError: one is out of range, or names no video decoder.
+    """
+    if any(value is not _SAMPLING[name] for name, value in sampling.items()):
+        check_request(**{name: value for name, value in sampling.items() if name != "backend"})
+        get_backend(sampling["backend"])
+
+
+_SAMPLING = {"num_frames": None, "fps": None, "max_frames": DEFAULT_MAX_FRAMES, "backend": "auto"}
 
 
 def check_clips(clips: Any) -> None:

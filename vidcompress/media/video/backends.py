@@ -15,8 +15,7 @@ from vidcompress.checks import word
 from vidcompress.errors import MediaError, SamplingError, VidcompressError, one_line, shown
 from vidcompress.media.files import Clip, borrowed, is_path, local_path
 from vidcompress.media.sniff import STILL, is_animated_container, is_still
-from vidcompress.media.video.frames import VideoFrames
-from vidcompress.media.video.partial_clip import Reread
+from vidcompress.media.video.frames import Reread, VideoFrames
 from vidcompress.media.video.sampling import Request
 
 BackendName: TypeAlias = Literal["auto", "pyav", "decord", "torchcodec", "pillow"] | str

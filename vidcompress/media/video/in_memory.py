@@ -14,8 +14,7 @@ from einops import rearrange
 from vidcompress.errors import MediaError
 from vidcompress.media.images.image import load_image
 from vidcompress.media.images.rgb import as_array, check_uint8
-from vidcompress.media.video.frames import VideoFrames
-from vidcompress.media.video.partial_clip import PartialClip
+from vidcompress.media.video.frames import PartialClip, VideoFrames
 from vidcompress.media.video.sampling import Request, pick
 
 _PICTURE_NAME = re.compile(r"\.(png|jpe?g|webp|bmp|tiff?|avif|ppm)$", re.IGNORECASE)

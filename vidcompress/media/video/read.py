@@ -20,8 +20,7 @@ from vidcompress.errors import MediaError, SamplingError, shown
 from vidcompress.media.files import ArrayLike, FileSource, is_encoded, is_path
 from vidcompress.media.images.image import ImageSource
 from vidcompress.media.video.backends import BackendName, get_backend, open_source, reader_of
-from vidcompress.media.video.frames import VideoFrames, noted
-from vidcompress.media.video.partial_clip import whole
+from vidcompress.media.video.frames import VideoFrames, noted, whole
 from vidcompress.media.video.sampling import Request, SamplingRule, check_request, pick
 
 logger = logging.getLogger(__name__)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
 from vidcompress.core.devices import input_device
-from vidcompress.core.timing import Phases
 from vidcompress.errors import BudgetError
 from vidcompress.loading.resources import model_name
 from vidcompress.progress import question_progress
@@ -17,7 +16,7 @@ from vidcompress.qa.answer import Answer
 from vidcompress.qa.compare.grid import Variant
 from vidcompress.qa.compare.result import Comparison
 from vidcompress.qa.compare.row import TIMES, ComparisonRow
-from vidcompress.qa.pipeline import answer_prepared, open_and_prepare
+from vidcompress.qa.pipeline import Pipeline
 from vidcompress.qa.question import Question
 
 
@@ -40,22 +39,19 @@ class _Runs:
 
 
 def run_comparison(
-    model: Any,
-    processor: Any,
+    pipeline: Pipeline,
     question: Question,
     variants: Sequence[Variant],
     skipped: Mapping[str, str],
     *,
-    sampling: Mapping[str, Any],
     generation: Mapping[str, Any],
-    time_instruction: bool,
     repeats: int,
     progress: bool | None,
 ) -> Comparison:
     """Measure the rows of a comparison.
 
     Args:
-        model, processor, sampling, time_instruction: as in `answer_batches`.
+        pipeline: of the model; its compression is not used.
         question: the question and its media.
         variants: the rows, the uncompressed model first; see `make_grid`.
         skipped: label to reason of each method that `make_grid` left out.
@@ -67,24 +63,13 @@ def run_comparison(
         VidcompressError: raised by a requested method or by the uncompressed model. A budget out of reach becomes a
             row without an answer; a method that was not requested is left out.
     """
-    phases = Phases(input_device(model))
-    media, inputs = open_and_prepare(
-        model, processor, [question], sampling, phases, time_instruction=time_instruction
-    )
-    shared_ms = {phase: phases.ms[phase] for phase in ("decode", "preprocess")}
+    batch = pipeline.preprocess([question])
+    shared_ms = {phase: batch.clock.ms[phase] for phase in ("decode", "preprocess")}
     left_out = dict(skipped)
 
     def run(variant: Variant) -> Answer:
-        return answer_prepared(
-            model,
-            processor,
-            [question],
-            media,
-            inputs,
-            Phases(input_device(model)),
-            config=variant.settings,
-            generation=generation,
-        )[0]
+        compressing = replace(pipeline, config=variant.settings)
+        return compressing.answer(replace(batch, clock=pipeline.clock()), generation)[0]
 
     rows = [_Runs(variant) for variant in variants]
     with question_progress(len(rows) * repeats, progress, len(rows) * repeats) as advance:
@@ -101,6 +86,7 @@ def run_comparison(
                 if not row.failed:
                     row.add(run(row.variant))
                 advance(1)
+    model = pipeline.model
     return Comparison(
         question=question.text,
         rows=tuple(_row(row, rows[0]) for row in rows),

@@ -16,9 +16,8 @@ from vidcompress.media.orientation import IDENTITY, TURNED_ONCE, Matrix, display
 from vidcompress.media.video.backends import register_backend
 from vidcompress.media.video.container import ClipFacts, open_clip, read_index
 from vidcompress.media.video.frame_decoder import Decoder, Look, picture_of
-from vidcompress.media.video.frames import Timeline, VideoFrames
+from vidcompress.media.video.frames import PartialClip, Reread, Timeline, VideoFrames, whole
 from vidcompress.media.video.packets import PacketIndex, Segment, plan_segments
-from vidcompress.media.video.partial_clip import PartialClip, Reread, whole
 from vidcompress.media.video.sampling import Request
 from vidcompress.progress import ON_FRAME
 

@@ -12,12 +12,9 @@ from typing import Any
 
 import torch
 
-from vidcompress.core.devices import input_device
 from vidcompress.core.timing import Phases
 from vidcompress.errors import VidcompressError, one_line
-from vidcompress.loading.arguments import check_generation
 from vidcompress.qa.answer import Answer
-from vidcompress.qa.pipeline import answer_prepared, prepare
 from vidcompress.qa.visual_qa import VisualQA
 from vidcompress.tools.evaluation.lmms_eval.record import Response, ResponseStore
 from vidcompress.tools.evaluation.lmms_eval.requests import RequestPrompt
@@ -149,11 +146,10 @@ class Engine:
 
     def answer_batch(self, batch: Sequence[LmmsRequest]) -> list[Response]:
         """Answer a batch; if it fails as a whole, each request is answered alone, so that only broken ones fail."""
-        phases = Phases(input_device(self.qa.model))
+        clock = self.qa.pipeline.clock()
         opened, failed = self.open(batch)
-        phases.cut("decode")
         try:
-            answered = self._generate(opened, phases) if opened else {}
+            answered = self._generate(opened, clock) if opened else {}
         except VidcompressError as error:
             if len(batch) == 1:
                 return [failed_response(batch[0], error)]
@@ -176,28 +172,16 @@ class Engine:
                 failed[request.id] = failed_response(request, error)
         return opened, failed
 
-    def _generate(self, opened: Sequence[Opened], phases: Phases) -> dict[str, Response]:
-        qa = self.qa
-        questions = [prompt for _, prompt, _ in opened]
-        media = [entry for _, _, entry in opened]
-        generation = self.options(opened[0][0])
-        check_generation(qa.model, generation)
-        inputs = prepare(qa.model, qa.processor, list(questions), media, time_instruction=qa.time_instruction)
-        phases.cut("preprocess")
-        lengths = inputs["attention_mask"].sum(dim=1).tolist()
+    def _generate(self, opened: Sequence[Opened], clock: Phases) -> dict[str, Response]:
+        pipeline, generation = self.qa.pipeline, self.options(opened[0][0])
+        pipeline.check(generation)
+        questions, media = [prompt for _, prompt, _ in opened], [entry for _, _, entry in opened]
+        batch = pipeline.preprocess(questions, media, clock=clock)
+        lengths = batch.inputs["attention_mask"].sum(dim=1).tolist()
         with torch.random.fork_rng(enabled=generation["do_sample"]):
             if generation["do_sample"]:
                 torch.manual_seed(zlib.crc32(opened[0][0].id.encode()))
-            answers = answer_prepared(
-                qa.model,
-                qa.processor,
-                list(questions),
-                media,
-                inputs,
-                phases,
-                config=qa.config,
-                generation=generation,
-            )
+            answers = pipeline.answer(batch, generation)
         return {
             request.id: response_of(request, answer, length)
             for (request, _, _), answer, length in zip(opened, answers, lengths, strict=True)

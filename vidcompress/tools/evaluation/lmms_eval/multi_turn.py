@@ -12,8 +12,6 @@ from torch import Tensor
 from vidcompress.errors import UnsupportedInputError, VidcompressError
 from vidcompress.media.preprocessing.placeholders import tokenize, without_second_start
 from vidcompress.qa.chat import Chat
-from vidcompress.qa.pipeline import clip_note, prepare
-from vidcompress.session.compress import compress_inputs
 from vidcompress.tools.evaluation.lmms_eval.engine import Engine, LmmsRequest, failed_response, response_of
 from vidcompress.tools.evaluation.lmms_eval.record import Response
 from vidcompress.tools.evaluation.lmms_eval.requests import RequestPrompt
@@ -75,22 +73,10 @@ class _Conversation:
             return response
         media = (*map(_identity, prompt.images), _identity(prompt.video))
         if self._chat is None or media != self._media:
-            self._chat, self._media = self._begin(prompt), media
+            self._chat, self._media = Chat(engine.qa.pipeline, prompt, history=False), media
         beams = {name: value for name, value in options.items() if name != "num_beams"}
         answer = self._chat.ask(prompt.text, **beams)
         return response_of(request, answer, answer.report.total)
-
-    def _begin(self, prompt: RequestPrompt) -> Chat:
-        qa = self._engine.qa
-        return Chat(
-            qa.model,
-            qa.processor,
-            prompt,
-            config=qa.config,
-            sampling=qa.sampling,
-            time_instruction=qa.time_instruction,
-            history=False,
-        )
 
     def _can_chat(self, prompt: RequestPrompt, options: dict[str, Any]) -> bool:
         qa = self._engine.qa
@@ -140,8 +126,8 @@ def likelihoods(
 
 
 def _compressed(engine: Engine, request: LmmsRequest) -> tuple[RequestPrompt, str, Any]:
-    qa = engine.qa
-    method = qa.config.method
+    pipeline = engine.qa.pipeline
+    method = pipeline.config.method
     if method.inside is not None:
         raise UnsupportedInputError(
             f"method={method.name!r} prunes inside the language model by what it attends to, which a given "
@@ -151,9 +137,8 @@ def _compressed(engine: Engine, request: LmmsRequest) -> tuple[RequestPrompt, st
     if not opened:
         raise VidcompressError(failed[request.id].error)
     ((_, prompt, media),) = opened
-    inputs = prepare(qa.model, qa.processor, [prompt], [media], time_instruction=qa.time_instruction)
-    note = clip_note(qa.processor.family, prompt, media[1]) if qa.time_instruction else ""
-    return prompt, note, compress_inputs(qa.model, inputs, config=qa.config)
+    batch = pipeline.preprocess([prompt], [media])
+    return prompt, pipeline.clip_note(prompt, media[1]), pipeline.compress(batch)
 
 
 def _scored(

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from vidcompress.errors import UnsupportedInputError
-from vidcompress.media import Processor, VideoFrames, load_image
-from vidcompress.qa.question import Question
+from vidcompress.media import Processor, load_image
+from vidcompress.qa.question import Media, Question
 from vidcompress.tools.evaluation.lmms_eval.frame_rules import FrameRule
 
 _PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
@@ -33,7 +33,15 @@ class RequestPrompt(Question):
     turns: tuple[Mapping[str, Any], ...] = ()
     placed: bool = False
 
-    def open(self, **sampling: Any) -> tuple[list[Any], VideoFrames | None]:
+    @property
+    def streams(self) -> bool:
+        """No: its clip is read by `rule`."""
+        return False
+
+    def check_text(self, processor: Any) -> None:
+        """Nothing to refuse: placeholders in its text are the task's."""
+
+    def open(self, **sampling: Any) -> Media:
         """Open the media; frames are sampled by `rule`."""
         pictures = [load_image(image) for image in self.images]
         return pictures, None if self.video is None else self.rule.read(self.video)

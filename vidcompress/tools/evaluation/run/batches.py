@@ -10,14 +10,12 @@ from typing import Any
 
 import torch
 
-from vidcompress.core.devices import input_device
 from vidcompress.core.timing import PHASES, Phases
 from vidcompress.errors import BudgetError, UnsupportedInputError, VidcompressError, one_line
 from vidcompress.media import load_image, read_video
 from vidcompress.qa import VisualQA
 from vidcompress.qa.answer import Answer
-from vidcompress.qa.pipeline import Media, answer_prepared, check_text, prepare
-from vidcompress.qa.question import Question
+from vidcompress.qa.question import Media, Question
 from vidcompress.tools.evaluation.metrics import judge
 from vidcompress.tools.evaluation.run.sweep import SweepRow
 from vidcompress.tools.evaluation.tasks.base import Item
@@ -141,15 +139,14 @@ class BatchInference:
     def _answer_batch(
         self, qa: VisualQA, batch: Batch, result: BatchResult
     ) -> list[Answer | VidcompressError]:
-        phases = Phases(input_device(self.model))
+        clock = qa.pipeline.clock()
         seen: dict[Path, Any] = {}
         opened = [_or_error(lambda item: self._open(qa, item, seen), item) for item in batch.items]
-        phases.cut("decode")
         good = [
             (item, media) for item, media in zip(batch.items, opened, strict=True) if isinstance(media, tuple)
         ]
         try:
-            answers = iter(self._call(qa, good, phases, result)) if good else iter(())
+            answers = iter(self._call(qa, good, clock, result)) if good else iter(())
             return [next(answers) if isinstance(media, tuple) else media for media in opened]
         except UNREACHABLE:
             raise
@@ -171,25 +168,11 @@ class BatchInference:
         return [seen[path] for path in item.images], None if item.video is None else seen[item.video]
 
     def _call(
-        self, qa: VisualQA, pairs: Sequence[tuple[Item, Media]], phases: Phases | None, result: BatchResult
+        self, qa: VisualQA, pairs: Sequence[tuple[Item, Media]], clock: Phases | None, result: BatchResult
     ) -> list[Answer]:
-        phases = phases or Phases(input_device(self.model))
         questions = [Question(item.question, item.images, item.video) for item, _ in pairs]
-        media = [opened for _, opened in pairs]
-        for question in questions:
-            check_text(question.text, self.processor)
-        inputs = prepare(self.model, self.processor, questions, media, time_instruction=qa.time_instruction)
-        phases.cut("preprocess")
-        answers = answer_prepared(
-            self.model,
-            self.processor,
-            questions,
-            media,
-            inputs,
-            phases,
-            config=qa.config,
-            generation={"do_sample": False, "max_new_tokens": self.length},
-        )
+        batch = qa.pipeline.preprocess(questions, [opened for _, opened in pairs], clock=clock)
+        answers = qa.pipeline.answer(batch, {"do_sample": False, "max_new_tokens": self.length})
         result.calls.append((len(answers), answers[0].timing_ms))
         return answers
 
