@@ -19,7 +19,7 @@ LIMITS = {
     "compress_inputs(image)": {"files": 33, "changes": 133},
     "compress_inputs(clip)": {"files": 31, "changes": 120},
     "ask(image)": {"files": 40, "changes": 178},
-    "ask(video)": {"files": 49, "changes": 228},
+    "ask(video)": {"files": 48, "changes": 207},
 }
 """Files that a warm call enters and changes of file, `trace_calls.LEFT_OUT` not counted. A commit that brings a number
 down writes the new one here; the aim is 24 and 100 for `compress_inputs`; 40 and 180 for `ask(image)` are reached."""
