@@ -120,7 +120,7 @@ class VisualQA:
         check_request(num_frames=num_frames, fps=fps, max_frames=max_frames)
         get_backend(backend)
         sampling = {"num_frames": num_frames, "fps": fps, "max_frames": max_frames, "backend": backend}
-        flag("time_instruction", time_instruction)
+        time_instruction = flag("time_instruction", time_instruction)
         self._unnamed = False
         arguments = {
             "method": method,

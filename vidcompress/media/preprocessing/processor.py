@@ -176,7 +176,7 @@ class Processor(StockProcessor):
         check_counts("videos", self.video_token, in_text["video"], len(sources), None)
 
         image_inputs, image_lengths = self.prepare_images(pictures, groups)
-        clips = [read_video(source, **sampling, rule=self.frame_rule) for source in sources]
+        clips = [self._sampled(source, sampling) for source in sources]
         video_inputs, video_lengths = self.prepare_videos(clips)
         writings = {self.image_token: self.write_images(image_lengths)}
         if self.video_token is not None:
@@ -197,6 +197,12 @@ class Processor(StockProcessor):
         from transformers import BatchFeature
 
         return BatchFeature({**batch, **pixels})
+
+    def _sampled(self, source: Any, sampling: Mapping[str, Any]) -> VideoFrames:
+        """Sampled frames of a clip; one that is being decoded has been sampled."""
+        if isinstance(source, StreamingClip):
+            return source
+        return read_video(source, **sampling, rule=self.frame_rule)
 
     @property
     def _writes_text(self) -> bool:

@@ -157,7 +157,7 @@ def read_index(clip: Clip, request: Request) -> tuple[PacketIndex | None, ClipFa
             carried = carried or _carries_state(packet)
             if packet.dts is not None:
                 stamp = float(packet.dts) * facts.tick
-                timed = timed and not goes_back(stamp, last, first)
+                timed = timed and (stamp >= last or not goes_back(stamp, last, first))
                 first, last = stamp if last == float("-inf") else first, stamp
             if timed:
                 pts.append(packet.pts)
