@@ -8,6 +8,7 @@ several pictures in one prompt are cut. The processor knows nothing else about f
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -40,7 +41,7 @@ from vidcompress.adapters.presets import TOKENS_2880, Preset
 from vidcompress.checks import is_number, word
 from vidcompress.core.layout import Layout
 from vidcompress.errors import MediaError, shown
-from vidcompress.registry.catalogue import roll_back
+from vidcompress.registry import record
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,8 @@ def register_family(family: Family) -> Family:
         raise MediaError(f"presets={shown(presets)}: need crops=True, for a preset is a canvas of crops")
     if FAMILIES.get(family.model_type, family) != family:
         raise MediaError(f"model_type={family.model_type!r} is registered already; choose another")
-    FAMILIES[family.model_type] = family
+    module = sys._getframe(1).f_globals.get("__name__", "")  # of the caller, which may fail after this call
+    record(FAMILIES, family.model_type, family, module)
     return family
 
 
@@ -321,5 +323,3 @@ for _name, _rules in (
             native=_rules,
         )
     )
-
-roll_back(FAMILIES)  # the families above stay
