@@ -28,7 +28,7 @@ from vidcompress.media.preprocessing.arguments import (
     check_counts,
     check_groups,
 )
-from vidcompress.media.preprocessing.chat_template import bounded_template, check_conversation
+from vidcompress.media.preprocessing.chat_template import check_conversation, render_template
 from vidcompress.media.preprocessing.messages import part_media
 from vidcompress.media.preprocessing.pixel_config import PixelRecipe
 from vidcompress.media.preprocessing.placeholders import (
@@ -433,10 +433,9 @@ class Processor(StockProcessor):
         parted = part_media(conversation)
         check_conversation(parted.conversation)
         kwargs.setdefault("chat_template", self.chat_template)
-        with bounded_template(parted.conversation):
-            prompts = self.tokenizer.apply_chat_template(
-                parted.conversation, add_generation_prompt=add_generation_prompt, tokenize=False, **kwargs
-            )
+        prompts = render_template(
+            self.tokenizer, parted.conversation, add_generation_prompt=add_generation_prompt, **kwargs
+        )
         if not tokenize:
             return prompts
         if any(parted.images):
