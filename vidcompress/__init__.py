@@ -17,8 +17,9 @@
     register_adapter     adds a model family
     cost.estimate        what a method would save, computed from sizes
 
-More names are for methods of your own (`Method`, `VisualTokens`, `Layout`, `View`, `Evidence`, `Selection`) and for
-`except` (`VidcompressError` is the base of all errors). They load on first use; the import alone loads no torch.
+More names are for methods of your own (`Method`, `VisualTokens`, `Layout`, `View`, `Evidence`, `Selection`), for the
+numbers of `encoder_saving` (`ViewSkipping`) and for `except` (`VidcompressError` is the base of all errors). They load
+on first use; the import alone loads no torch.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ _PUBLIC = {
     "View": "core.layout",
     "Evidence": "core.tokens",
     "Selection": "core.selection",
+    "ViewSkipping": "core.config",
     "VidcompressError": "errors",
     "ArgumentError": "errors",
     "BudgetError": "errors",
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
     from vidcompress.adapters.base import register_adapter as register_adapter
     from vidcompress.core.budget import Budget as Budget
     from vidcompress.core.config import CompressionConfig as CompressionConfig
+    from vidcompress.core.config import ViewSkipping as ViewSkipping
     from vidcompress.core.layout import Layout as Layout
     from vidcompress.core.layout import View as View
     from vidcompress.core.method import Method as Method

@@ -162,7 +162,7 @@ class Rewriting(FasterVLM):
 
     def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         evidence = {item: -value for item, value in tokens.evidence.items()}
-        return super().select(replace(tokens, evidence=evidence), budget)
+        return super().select(tokens.replace(evidence=evidence), budget)
 
 
 def test_tokens_may_be_replaced_by_others() -> None:

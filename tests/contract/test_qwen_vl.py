@@ -271,7 +271,7 @@ def test_temporal_patches_that_look_alike_are_encoded_once(family: str) -> None:
         changed["pixel_values_videos"][2 * 64 : 2 * 64 + 8] += 1.0  # two tokens of the third patch
         compress_inputs(model, changed, "none", encoder_saving="frames")
         assert seen.pop() == 3 * 64
-        compress_inputs(model, changed, "none", encoder_saving="frames:2.0:0.01")
+        compress_inputs(model, changed, "none", encoder_saving="frames:threshold=2.0")
         assert seen.pop() == 2 * 64
         for method in ("globalcom2", "fastvid", "frames", "visionzip"):
             short = compress_inputs(model, inputs, method, retention_ratio=0.5, encoder_saving="frames")

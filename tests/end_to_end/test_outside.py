@@ -89,17 +89,17 @@ from vidcompress.adapters import Adapter
 @register_adapter
 class Theirs(Adapter):
     model_types = ("{model_type}",)
-    has_cls = True
+    {has_cls}
     def visuals(self, inputs):
         return [], []
-    def encode(self, {encode}):
+    def encode(self, visuals, evidence=(), frames=None, max_views=16):
         return []
 """
 FAMILY = """
 from vidcompress.media import Family, register_family
 register_family(Family("{model_type}", lambda geometry, size: 1, crops=False))
 """
-ENCODE = "visuals, evidence=(), frames=None, max_views=16"
+HAS_CLS = "has_cls = True"
 
 # Entry point (also the module's name): group, source, what the reason says.
 BROKEN: dict[str, tuple[str, str, str]] = {
@@ -130,10 +130,10 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "no_summary": ("methods", without("summary =", method("x")), "must define the class attribute 'summary'"),
     "ill_named": ("methods", method("Their Method"), "method name must be lower-case letters"),
     "no_select": ("methods", method("no_select", body=""), "Theirs does not define select"),
-    "signature": (
+    "option": (
         "methods",
-        method("signature", body="    def select(self, tokens):\n        return None"),
-        "select(self, tokens) cannot be called as select(self, tokens, budget)",
+        method("option", body=SELECT + "\n    policy: int = 3"),
+        "method Theirs has the option 'policy', which is an argument of compress_inputs or VisualQA",
     ),
     "no_method": (
         "methods",
@@ -143,29 +143,28 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "taken": (
         "methods",
         method("uniform"),
-        "method 'uniform' of taken.Theirs (package their-taken 1.0) is already registered by "
-        "vidcompress.methods.controls.Uniform",
+        "method 'uniform' of taken.Theirs is already registered by vidcompress.methods.controls.Uniform",
     ),
     "taken_twice": (
         "methods",
         method("edges"),
-        "method 'edges' of taken_twice.Theirs (package their-taken-twice 1.0) is already registered by "
+        "method 'edges' of taken_twice.Theirs is already registered by "
         "acme_compress.edges.Edges (package acme-compress 1.0)",
     ),
-    "adapter_signature": (
+    "adapter_property": (
         "adapters",
-        ADAPTER.format(model_type="x", encode="visuals"),
-        "encode(self, visuals) cannot be called as encode(self, visuals, evidence=(), frames=None, max_views=16)",
+        ADAPTER.format(model_type="x", has_cls="def has_cls(self):\n        return True"),
+        "adapter Theirs: has_cls must be a property or a plain value",
     ),
     "adapter_taken": (
         "adapters",
-        FAMILY.format(model_type="theirs") + ADAPTER.format(model_type="llava_next", encode=ENCODE),
-        "adapter 'llava_next' of adapter_taken.Theirs (package their-adapter-taken 1.0) is already registered by "
+        FAMILY.format(model_type="theirs") + ADAPTER.format(model_type="llava_next", has_cls=HAS_CLS),
+        "adapter 'llava_next' of adapter_taken.Theirs is already registered by "
         "vidcompress.adapters.llava_next.LlavaNextAdapter",
     ),
     "family_taken": (
         "adapters",
-        FAMILY.format(model_type="llava_next") + ADAPTER.format(model_type="x", encode=ENCODE),
+        FAMILY.format(model_type="llava_next") + ADAPTER.format(model_type="x", has_cls=HAS_CLS),
         "model_type='llava_next' is registered already",
     ),
 }
@@ -197,8 +196,9 @@ def rubble(tmp_path_factory: pytest.TempPathFactory) -> Path:
     install(folder, "their-class", {"methods": {"by_class": "by_class:Theirs"}}, by_class=bare)
     (folder / "mixed").mkdir()
     (folder / "mixed" / "__init__.py").write_text("")
-    (folder / "mixed" / "good.py").write_text(method("mixed_good"))
-    (folder / "mixed" / "bad.py").write_text("from . import good\nraise ImportError('only here')")
+    (folder / "mixed" / "good.py").write_text(method("mixed_good") + FAMILY.format(model_type="mixed_good"))
+    bad = method("mixed_bad") + FAMILY.format(model_type="mixed_bad")
+    (folder / "mixed" / "bad.py").write_text(f"from . import good\n{bad}\nraise ImportError('only here')")
     install(folder, "their-mixed", {"methods": {"a_bad": "mixed.bad", "b_good": "mixed.good"}})
     return folder
 
@@ -242,7 +242,7 @@ def test_the_others_are_not_harmed(listed: dict[str, Any]) -> None:
     assert methods["edges"]["package"] == "acme-compress 1.0"
     assert methods["by_class"]["package"] == "their-class 1.0"
     assert methods["mixed_good"]["package"] == "their-mixed 1.0"
-    assert not {"half", "no_dataclass", "signature", "Their Method"} & set(methods)
+    assert not {"half", "mixed_bad", "no_dataclass", "option", "Their Method"} & set(methods)
     families = {entry["model_type"]: entry["package"] for entry in listed["models"]["families"]}
     assert families["vipllava"] == "acme-compress 1.0"
     assert families["llava_next"] is None
@@ -252,18 +252,24 @@ def test_the_others_are_not_harmed(listed: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("first", ["", "from vidcompress.adapters.base import ADAPTERS; ADAPTERS.names()\n"])
-def test_what_a_broken_package_registered_is_taken_back(site: Path, rubble: Path, first: str) -> None:
+def test_what_a_module_that_fails_registered_is_removed(site: Path, rubble: Path, first: str) -> None:
+    """Its methods and families; those of the modules that it imported stay."""
     probe = (
         "import warnings; warnings.simplefilter('ignore')\n"
         f"{first}"
+        "from vidcompress import available_methods\n"
         "from vidcompress.adapters.families import get_family\n"
-        "try: get_family('theirs')\n"
-        "except Exception as error: print(error)\n"
-        "print(get_family('vipllava').crops)"
+        "print(sorted(name for name in available_methods() if name in ('half', 'mixed_bad', 'mixed_good')))\n"
+        "for name in ('theirs', 'mixed_bad', 'mixed_good', 'vipllava'):\n"
+        "    try: print(get_family(name).crops)\n"
+        "    except Exception as error: print(error)\n"
     )
     done = run(["-c", probe], site, rubble)
-    assert "model_type='theirs' has no processor here; known: " in done.stdout
-    assert done.stdout.splitlines()[-1] == "False"
+    names, theirs, mixed_bad, *rest = done.stdout.replace("hello\n", "").splitlines()
+    assert names == "['mixed_good']"
+    assert "model_type='theirs' has no processor here; known: " in theirs
+    assert "model_type='mixed_bad' has no processor here; known: " in mixed_bad
+    assert rest == ["False", "False"]
 
 
 def test_using_a_broken_one_says_why(site: Path, rubble: Path) -> None:

@@ -95,6 +95,19 @@ CONFIG = [
 BUDGETS = [
     *budget_rows("Budget"),
     *(
+        Row("ViewSkipping", name, value, "must be True or False")
+        for name in ("frames", "crops")
+        for value in (1, "yes", None)
+    ),
+    *(
+        Row("ViewSkipping", "threshold", value, "must be a number from 0")
+        for value in (-0.1, "much", True, None, math.nan)
+    ),
+    *(
+        Row("ViewSkipping", "area", value, "must be a number from 0 to 1")
+        for value in (-0.1, 1.5, "much", True, None)
+    ),
+    *(
         Row("Budget.split", "lengths", value, "must be a list of whole numbers of at least 0")
         for value in (None, 5, [-1], [1.5], [True], ["4"])
     ),

@@ -115,8 +115,10 @@ SMALL = [
           "must be a tuple of vidcompress.adapters.presets.Preset", names="presets", says="['2880']"),
     media("register_family", "family", Make(lambda here: replace(here.processor.family, presets=(TOKENS_2880,), crops=False)),
           "need crops=True", names="presets", says="Preset(name='2880', crops=(2, 2))"),
-    media("register_family", "family", Make(lambda here: replace(here.processor.family, image_tokens=5)),
-          "must be a function of (geometry, size)", names="image_tokens", says="image_tokens=5"),
+    media("register_family", "family", Make(lambda here: replace(here.processor.family, image_layout=5)),
+          "must be a function of (geometry, size)", names="image_layout", says="image_layout=5"),
+    media("register_family", "family", Make(lambda here: replace(here.processor.family, presets=(TOKENS_2880,))),
+          "must be a function of (geometry, preset, size)", names="preset_layout", says="preset_layout=None"),
     media("register_family", "family", Make(lambda here: replace(here.processor.family, model_type="")),
           "must be a text that is not empty", names="model_type", says="model_type=''"),
     *(media("time_instruction", "duration", value, "must be a number of seconds") for value in (None, "3", math.nan, True)),
@@ -171,7 +173,7 @@ PROCESSOR = [
     *(media("Processor.image_tokens", "size", value, "must be (height, width) in pixels") for value in (None, 5, (4,), "44")),
     *(media("Processor.image_tokens", "size", (4, value), WHOLE, says=f"={value!r}") for value in (0, 1.5, "4")),
     *(media("Processor.image_tokens", "single_view", value, "must be True or False") for value in NO_FLAGS),
-    *limits("Processor.video_tokens", "frames"),
+    *(media("Processor.video_tokens", "frames", value, "must be a whole number from 1 to 20000") for value in (*NO_COUNTS, 20_001)),
     *(
         media("Processor.apply_chat_template", "conversation", value, "must be a list of messages such as")
         for value in (None, 5, "hello", [], {}, [5], [{}], [{"role": 3}], [[]])

@@ -88,7 +88,7 @@ def config_rows(call: str) -> list[Row]:
         Row(call, "view_text", None, "view_text must be one of keep, drop, got None"),
         *(
             Row(call, "encoder_saving", value, "must be 'off', 'frames', 'crops' or")
-            for value in ("on", "frames:-1", "frames:0.1:2", "off:1", "crops:0.5", True, None, 3)
+            for value in ("on", "frames:0.2:0.05", "frames:size=1", "off:1", "crops:area=0.5", True, None, 3)
         ),
     ]
 

@@ -176,6 +176,20 @@ def test_a_template_may_loop_over_what_it_is_given(folder: Path) -> None:
     assert processor.apply_chat_template(conversation).count("what is this?") == 100_000
 
 
+def test_a_prompt_is_not_far_longer_than_its_conversation(folder: Path) -> None:
+    """20,000 characters and four times the texts of the conversation, its roles among them."""
+    template = b"{% for i in range(60000) %}x{% endfor %}"
+    replace(folder / "chat_template.jinja", template)
+    processor = load_processor(folder)
+    assert processor.apply_chat_template([{"role": "user", "content": 9_996 * "y"}]) == 60_000 * "x"
+    with pytest.raises(
+        MediaError, match="makes 60000 characters of this conversation, more than 59996; take"
+    ):
+        processor.apply_chat_template([{"role": "user", "content": 9_995 * "y"}])
+    with pytest.raises(MediaError, match="makes 120000 characters"):
+        processor.apply_chat_template([[{"role": "user", "content": "y"}]] * 2)
+
+
 def test_a_tokenizer_that_fails_is_found_when_it_is_loaded(folder: Path) -> None:
     class Failing:
         def convert_tokens_to_ids(self, token: str) -> int:

@@ -51,7 +51,7 @@ def test_the_2880_convention_is_the_same_selection_without_newlines(case: str) -
     data, (tokens, names) = load("globalcom2"), image(case, torch.float64)
     inner = tokens.layout.token_index
     layout = image_layout((24, 24), TOKENS_2880.crops, newline=False)
-    assert len(layout) == TOKENS_2880.tokens(24) == 2880
+    assert len(layout) == 2880
     bare = VisualTokens(tokens.features[inner], layout, {CLS: tokens.evidence[CLS][inner]})
     for number, ratio in enumerate(data[f"{case}_R"].tolist()):
         budget = visual_budget(layout, 1, ratio=Fraction(str(ratio)), separators="keep", policy="reference")

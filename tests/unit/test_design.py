@@ -116,7 +116,7 @@ def test_the_design_is_short() -> None:
 
 def test_every_folder_of_the_package_is_in_the_design() -> None:
     folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
-    assert {name for name in folders if f"`{name}/" not in DESIGN} <= {"registry"}
+    assert not [name for name in folders if f"`{name}/" not in DESIGN]
     layers = DESIGN.partition("    cli\n")[2].partition("    errors\n")[0]
     assert folders - {"cli"} <= set(re.findall(r"\w+", layers))
 

@@ -129,10 +129,10 @@ def test_a_visual_qa_without_a_model_has_a_repr() -> None:
         ),
         (
             CompressionConfig(
-                "random:seed=3", Fraction(1, 3), separators="drop", encoder_saving="frames:0.2:0.05"
+                "random:seed=3", Fraction(1, 3), separators="drop", encoder_saving="frames:threshold=0.2"
             ),
             "CompressionConfig('random:seed=3', retention_ratio=Fraction(1, 3), separators='drop', "
-            "encoder_saving='frames:0.2:0.05')",
+            "encoder_saving='frames:threshold=0.2')",
         ),
         (CompressionConfig("globalcom2+fastv", 0.5), None),
         (CompressionConfig("globalcom2+fastv:tau=5", 0.5, max_views=4, positions="original"), None),

@@ -15,7 +15,7 @@ from vidcompress.adapters.traits import Traits
 from vidcompress.core.layout import Layout, View
 from vidcompress.core.prompt import text_between_runs
 from vidcompress.core.tokens import Evidence, FrameSource, LazyTokens, VisualTokens
-from vidcompress.registry.discovery import import_modules
+from vidcompress.registry import import_modules
 
 __all__ = [
     "Adapter",

@@ -18,8 +18,7 @@ from vidcompress.core.layout import Layout, Modality
 from vidcompress.core.tokens import Evidence, FrameSource, VisualTokens
 from vidcompress.core.wrappers import unwrap
 from vidcompress.errors import ArgumentError, UnsupportedInputError, UnsupportedModelError, shown
-from vidcompress.registry.catalogue import Registry
-from vidcompress.registry.signatures import check_adapter_class
+from vidcompress.registry import Registry, check_adapter_class
 
 A = TypeVar("A", bound="type[Adapter]")
 
@@ -282,14 +281,14 @@ def register_adapter(cls: A) -> A:
     """Class decorator: serve the model types named in the class attribute `model_types`.
 
     Raises:
-        ArgumentError: not a subclass of `Adapter`; no model types; an abstract method that is missing, or one that
-            cannot be called as the base class says; a model type that is taken.
+        ArgumentError: not a subclass of `Adapter`; no model types, or keys of wrong types; an abstract method that is
+            missing; a model type that is taken.
     """
     if not (isinstance(cls, type) and issubclass(cls, Adapter)):
         raise ArgumentError(
             f"register_adapter takes a subclass of vidcompress.adapters.base.Adapter, got {shown(cls)}"
         )
-    check_adapter_class(cls)
+    check_adapter_class(cls, Adapter)
     ADAPTERS.add(cls.model_types, cls)
     return cls
 

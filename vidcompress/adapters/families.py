@@ -1,13 +1,13 @@
 """What tells one model family's inputs from another's, as data.
 
-A family says how many placeholder tokens a picture and a clip become, whether pictures are cut into crops, and how
-several pictures in one prompt are cut. The processor knows nothing else about families; a new one is one
-`register_family` call, here or in the package that brings its adapter.
+A family says which layout a picture and a clip have, whose length is the number of placeholders, whether pictures are
+cut into crops, and how several pictures in one prompt are cut. The processor knows nothing else about families; a new
+one is one `register_family` call, here or in the package that brings its adapter.
 """
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,16 +31,15 @@ from vidcompress.adapters.family.native import (
     QWEN3_RULES,
     native_clip_layout,
     native_image_layout,
-    native_image_tokens,
     read_native_geometry,
 )
 from vidcompress.adapters.family.native import NativeRules as NativeRules
-from vidcompress.adapters.layouts import Size, shrunk_canvas
+from vidcompress.adapters.layouts import Size
 from vidcompress.adapters.presets import TOKENS_2880, Preset
 from vidcompress.checks import is_number, word
 from vidcompress.core.layout import Layout
 from vidcompress.errors import MediaError, shown
-from vidcompress.registry.catalogue import roll_back
+from vidcompress.registry import record
 
 
 @dataclass(frozen=True)
@@ -49,19 +48,18 @@ class Family:
 
     Attributes:
         model_type: of the model's config.
-        image_tokens: (geometry, (height, width) in pixels) to the placeholders of a picture that stands alone.
-        single_view_tokens: geometry to the placeholders of a picture sent as one view, or None where a prompt with
-            several pictures cuts each into crops like any other.
-        video_tokens: (geometry, frames) to the placeholders of a clip, or None where the family takes no clips.
+        image_layout: (geometry, (height, width) in pixels) to the layout of a picture that stands alone: views, crops,
+            newlines and tokens, from numbers alone.
+        single_view_layout: geometry to the layout of a picture sent as one view, or None where a prompt with several
+            pictures cuts each into crops like any other.
+        video_layout: (geometry, frames) to the layout of a clip, or None where the family takes no clips, or follows
+            `clip_layout`.
         counts_images: whether `batch_num_images` is among the inputs.
         crops: whether pictures are cut into crops on a canvas of `image_grid_pinpoints`. Where not, a picture is one
             view: `pixel_values` is (picture, channel, height, width) and there are no `image_sizes`.
         presets: named layouts of pictures that differ from the family's own, where it has crops.
-        image_layout: (geometry, (height, width) in pixels) to the layout of a picture that stands alone: views, crops,
-            newlines and tokens, from numbers alone; None where the family gives counts only.
-        single_view_layout: geometry to the layout of a picture sent as one view.
-        video_layout: (geometry, frames) to the layout of a clip.
-        preset_layout: (geometry, preset, (height, width)) to the layout of a picture in a preset.
+        preset_layout: (geometry, preset, (height, width)) to the layout of a picture in a preset, of a family that has
+            any.
         clip_note: (duration, times of the frames, both in seconds) to what the family was trained to read before a
             question about a clip, or None.
         native: rules of a family that takes pictures and clips of any size; None where views are squares of one size.
@@ -77,16 +75,13 @@ class Family:
     """
 
     model_type: str
-    image_tokens: Callable[[Geometry, Size], int]
-    single_view_tokens: Callable[[Geometry], int] | None = None
-    video_tokens: Callable[[Geometry, int], int] | None = None
+    image_layout: Callable[[Geometry, Size], Layout]
+    single_view_layout: Callable[[Geometry], Layout] | None = None
+    video_layout: Callable[[Geometry, int], Layout] | None = None
     counts_images: bool = False
     clip_note: Callable[[float, Sequence[float]], str] | None = None
     crops: bool = True
     presets: tuple[Preset, ...] = ()
-    image_layout: Callable[[Geometry, Size], Layout] | None = None
-    single_view_layout: Callable[[Geometry], Layout] | None = None
-    video_layout: Callable[[Geometry, int], Layout] | None = None
     preset_layout: Callable[[Geometry, Preset, Size], Layout] | None = None
     native: NativeRules | None = None
     clip_layout: Callable[[Geometry, int, Size], Layout] | None = None
@@ -104,7 +99,7 @@ class Family:
     @property
     def takes_clips(self) -> bool:
         """Whether clips are among its inputs."""
-        return self.video_tokens is not None or self.clip_layout is not None
+        return self.video_layout is not None or self.clip_layout is not None
 
     @property
     def placeholders(self) -> tuple[str, str]:
@@ -122,11 +117,9 @@ class Family:
         return read_geometry(config, crops=self.crops)
 
 
-def clip_runs(family: Family, geometry: Geometry, frames: int) -> tuple[int, ...]:
-    """Lengths of the runs of placeholders of a clip; of a family that takes clips."""
-    assert family.video_tokens is not None  # noqa: S101  (for the type checker)
-    total = family.video_tokens(geometry, frames)
-    return (total,) if family.clip_text is None else (total // frames,) * frames
+def clip_runs(family: Family, tokens: int, frames: int) -> tuple[int, ...]:
+    """Lengths of the runs of placeholders of a clip of so many tokens: one run, or one per frame."""
+    return (tokens,) if family.clip_text is None else (tokens // frames,) * frames
 
 
 FAMILIES: dict[str, Family] = {}
@@ -142,16 +135,22 @@ def register_family(family: Family) -> Family:
     if not isinstance(family, Family):
         raise MediaError(f"register_family takes a vidcompress.media.Family, got {shown(family)}")
     word("model_type", family.model_type, "llava_next", error=MediaError)
-    if not callable(family.image_tokens):
-        raise MediaError(f"image_tokens={shown(family.image_tokens)}: must be a function of (geometry, size)")
+    if not callable(family.image_layout):
+        raise MediaError(f"image_layout={shown(family.image_layout)}: must be a function of (geometry, size)")
     presets = family.presets
     if not isinstance(presets, tuple) or not all(isinstance(x, Preset) for x in presets):
         raise MediaError(f"presets={shown(presets)}: must be a tuple of vidcompress.adapters.presets.Preset")
     if presets and not family.crops:
         raise MediaError(f"presets={shown(presets)}: need crops=True, for a preset is a canvas of crops")
+    if presets and not callable(family.preset_layout):
+        raise MediaError(
+            f"preset_layout={shown(family.preset_layout)}: must be a function of (geometry, preset, size), for "
+            f"presets={shown(presets)}"
+        )
     if FAMILIES.get(family.model_type, family) != family:
         raise MediaError(f"model_type={family.model_type!r} is registered already; choose another")
-    FAMILIES[family.model_type] = family
+    module = sys._getframe(1).f_globals.get("__name__", "")  # of the caller, which may fail after this call
+    record(FAMILIES, family.model_type, family, module)
     return family
 
 
@@ -193,50 +192,6 @@ def time_instruction(duration: float, times: Sequence[float]) -> str:
     )
 
 
-def _next_image_tokens(geometry: Geometry, picture: Size) -> int:
-    _, _, rows, cols = geometry.covered_box(picture)
-    return geometry.side**2 + rows * (cols + 1)  # thumbnail, then crop rows with a newline each
-
-
-def _onevision_image_tokens(geometry: Geometry, picture: Size) -> int:
-    side = geometry.side
-    rows, cols = shrunk_canvas(geometry.covered_box(picture)[2:], (side, side), geometry.max_views)
-    return side**2 + rows * (cols + 1)
-
-
-def _single_view_tokens(geometry: Geometry) -> int:
-    return geometry.side**2 + 1  # the view, then one newline
-
-
-def _onevision_video_tokens(geometry: Geometry, frames: int) -> int:
-    return (
-        frames * math.ceil(geometry.side / 2) ** 2 + 1
-    )  # frames pooled 2 x 2, then one newline for the clip
-
-
-def _next_video_tokens(geometry: Geometry, frames: int) -> int:
-    return frames * (geometry.side // geometry.pool_stride) ** 2  # no newline
-
-
-def _video_video_tokens(geometry: Geometry, frames: int) -> int:
-    rows = cols = geometry.side // 2
-    return frames * rows * (cols + 1)  # a newline after every row of every frame
-
-
-def _one_view_tokens(geometry: Geometry, picture: Size) -> int:
-    return geometry.side**2
-
-
-def _tiled_image_tokens(geometry: Geometry, picture: Size) -> int:
-    rows, cols = geometry.tile_grid(picture)
-    views = rows * cols + 1 if rows * cols > 1 else 1  # a lone tile needs no thumbnail
-    return views * geometry.side**2
-
-
-def _tiled_video_tokens(geometry: Geometry, frames: int) -> int:
-    return frames * geometry.side**2
-
-
 def _framed_image(placeholder: str) -> str:
     return f"<img>{placeholder}</img>"
 
@@ -245,64 +200,48 @@ def _framed_clip(placeholder: str, frames: int) -> str:
     return "\n".join(f"Frame{number}: {_framed_image(placeholder)}" for number in range(1, frames + 1))
 
 
-register_family(Family("llava", _one_view_tokens, crops=False, image_layout=one_view_layout))
+register_family(Family("llava", one_view_layout, crops=False))
 register_family(
     Family(
         "internvl",
-        _tiled_image_tokens,
-        video_tokens=_tiled_video_tokens,
+        tiled_image_layout,
+        video_layout=tiled_video_layout,
         crops=False,
         tiles=True,
-        image_layout=tiled_image_layout,
-        video_layout=tiled_video_layout,
         image_token="<IMG_CONTEXT>",
         image_text=_framed_image,
         clip_text=_framed_clip,
     )
 )
 register_family(
-    Family(
-        "llava_next",
-        _next_image_tokens,
-        presets=(TOKENS_2880,),
-        image_layout=next_image_layout,
-        preset_layout=next_preset_layout,
-    )
+    Family("llava_next", next_image_layout, presets=(TOKENS_2880,), preset_layout=next_preset_layout)
 )
 register_family(
     Family(
         "llava_onevision",
-        _onevision_image_tokens,
-        _single_view_tokens,
-        _onevision_video_tokens,
+        onevision_image_layout,
+        single_view_layout,
+        onevision_video_layout,
         counts_images=True,
-        image_layout=onevision_image_layout,
-        single_view_layout=single_view_layout,
-        video_layout=onevision_video_layout,
     )
 )
 register_family(
     Family(
         "llava_next_video",
-        _next_image_tokens,
-        video_tokens=_next_video_tokens,
-        presets=(TOKENS_2880,),
-        image_layout=next_image_layout,
+        next_image_layout,
         video_layout=next_video_layout,
+        presets=(TOKENS_2880,),
         preset_layout=next_preset_layout,
     )
 )
 register_family(
     Family(
         "llava_video",
-        _onevision_image_tokens,
-        _single_view_tokens,
-        _video_video_tokens,
+        onevision_image_layout,
+        single_view_layout,
+        video_video_layout,
         counts_images=True,
         clip_note=time_instruction,
-        image_layout=onevision_image_layout,
-        single_view_layout=single_view_layout,
-        video_layout=video_video_layout,
     )
 )
 for _name, _rules in (
@@ -312,14 +251,5 @@ for _name, _rules in (
     ("qwen3_vl_moe", QWEN3_RULES),
 ):
     register_family(
-        Family(
-            _name,
-            native_image_tokens,
-            crops=False,
-            image_layout=native_image_layout,
-            clip_layout=native_clip_layout,
-            native=_rules,
-        )
+        Family(_name, native_image_layout, crops=False, clip_layout=native_clip_layout, native=_rules)
     )
-
-roll_back(FAMILIES)  # the families above stay

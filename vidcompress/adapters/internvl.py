@@ -70,10 +70,6 @@ class InternVLAdapter(LlavaAdapter):
         """Id of the image placeholder, which stands for frames too."""
         return self.image_token_id
 
-    @property
-    def has_cls(self) -> bool:
-        return True
-
     def projected_rows(self, layout: Layout) -> int:
         """Patches are joined before the projector."""
         return layout.num_tokens

@@ -112,6 +112,8 @@ def tiled_layout(grid: tuple[int, int], tiles: Size | int, device: str = "cpu") 
             have no boxes, and there is no canvas.
         device: where the index tensors live.
     """
+    if device != "cpu":
+        return tiled_layout(grid, tiles).to(device)
     count = tiles if isinstance(tiles, int) else tiles[0] * tiles[1]
     if count == 1:
         return image_layout(grid, newline=False, device=device)
@@ -161,6 +163,12 @@ def image_layout(
         newline: whether rows of the canvas, or a single view, are followed by their newline.
         device: where the index tensors live.
     """
+    if device != "cpu":
+        cut = {"unpadded": unpadded, "shrunk": shrunk, "picture": picture}
+        whole = image_layout(
+            grid, crops, **cut, padded_rows_keep_newline=padded_rows_keep_newline, newline=newline
+        )
+        return whole.to(device)
     rows, cols = grid
     size = rows * cols
     thumb = torch.arange(size)
@@ -225,6 +233,8 @@ def video_layout(
     """
     if times is not None:
         return _timed(video_layout(frames, grid, newlines, None, device), times)
+    if device != "cpu":
+        return video_layout(frames, grid, newlines).to(device)
     rows, cols = grid
     width = cols + (newlines == "row")
     t, r, c = (x.flatten() for x in torch.meshgrid(*map(torch.arange, (frames, rows, width)), indexing="ij"))

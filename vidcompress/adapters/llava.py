@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from vidcompress.adapters.auxiliary import AUXILIARY, read_patches
 from vidcompress.adapters.base import Adapter, Visual
 from vidcompress.adapters.encoder_probe import EncoderProbe, encoder_layers
-from vidcompress.adapters.family.geometry import Geometry
+from vidcompress.adapters.family.geometry import Geometry, encoder_has_cls
 from vidcompress.adapters.layouts import image_layout
 from vidcompress.adapters.packing import (
     ClipAssembly,
@@ -87,11 +87,7 @@ class LlavaAdapter(Adapter):
 
     @property
     def has_cls(self) -> bool:
-        tower = self.core.vision_tower
-        return any(
-            hasattr(getattr(root, "embeddings", None), "class_embedding")
-            for root in (tower, getattr(tower, "vision_model", None))
-        )
+        return encoder_has_cls(self.model.config)
 
     def vision_layers(self) -> nn.ModuleList:
         """The encoder's transformer layers."""

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from vidcompress.adapters.base import Visual, register_adapter
-from vidcompress.adapters.family.geometry import ENCODERS_WITH_CLS, Geometry, one_view_layout, read_geometry
+from vidcompress.adapters.family.geometry import Geometry, encoder_has_cls, one_view_layout, read_geometry
 from vidcompress.adapters.llava import LlavaAdapter
 from vidcompress.errors import UnsupportedInputError, UnsupportedModelError
 
@@ -26,7 +26,7 @@ class Llava15Adapter(LlavaAdapter):
     def __init__(self, model: Any) -> None:
         super().__init__(model)
         encoder, strategy = model.config.vision_config.model_type, model.config.vision_feature_select_strategy
-        if encoder not in ENCODERS or (strategy == "default") != ENCODERS_WITH_CLS[encoder]:
+        if encoder not in ENCODERS or (strategy == "default") != encoder_has_cls(model.config):
             raise UnsupportedModelError(
                 f"vision tower {encoder!r} with vision_feature_select_strategy={strategy!r}: this adapter takes "
                 "clip_vision_model with 'default' and siglip_vision_model with 'full'"

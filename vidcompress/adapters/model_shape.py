@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vidcompress.adapters.family.geometry import ENCODERS_WITH_CLS
+from vidcompress.adapters.family.geometry import encoder_has_cls
 from vidcompress.checks import is_number
 from vidcompress.errors import UnsupportedModelError, shown
 
@@ -138,7 +138,7 @@ def geometry_of(config: Any) -> ModelShape:
         image_size=_number(vision, "image_size", most=MOST_PIXELS),
         patch_size=_number(vision, "patch_size", most=MOST_PIXELS),
         channels=_number(vision, "num_channels", 3, most=MOST_CHANNELS),
-        cls=int(ENCODERS_WITH_CLS.get(str(getattr(vision, "model_type", "")), False)),
+        cls=int(encoder_has_cls(config)),
         merge=_merge(config),
     )
     projector = ((hidden * len(chosen) * encoder.merge**2, width), (width, width))

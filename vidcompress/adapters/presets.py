@@ -40,10 +40,6 @@ class Preset:
         """(height, width) of the canvas, for crops of `side` pixels or tokens."""
         return self.crops[0] * side, self.crops[1] * side
 
-    def tokens(self, side: int) -> int:
-        """Visual tokens of any picture, for views of `side` x `side` tokens."""
-        return side**2 * (1 + self.crops[0] * self.crops[1])
-
 
 TOKENS_2880 = Preset("2880", (2, 2))
 """The convention of FasterVLM (Theia-4869/FasterVLM @ f5d5f12: merge type `spatial`, hence neither unpadding nor

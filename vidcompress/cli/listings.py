@@ -166,12 +166,12 @@ def broken_entries(group: str) -> list[dict[str, str]]:
     """
     from vidcompress.adapters.base import ADAPTERS
     from vidcompress.core.method import METHODS
-    from vidcompress.registry.catalogue import Registry
+    from vidcompress.registry import Registry
 
     registries: dict[str, Registry[Any]] = {"methods": METHODS, "adapters": ADAPTERS}
     registry = registries[group]
     registry.names()
-    return [entry.to_dict() for entry in registry.broken]
+    return [dataclasses.asdict(plugin) for plugin in registry.broken]
 
 
 def _print_broken(broken: Sequence[dict[str, str]]) -> None:

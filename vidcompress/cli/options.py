@@ -111,8 +111,8 @@ Positions = Annotated[
 EncoderSaving = Annotated[
     str,
     typer.Option(
-        help="off; frames: frames like an earlier one are not encoded, `frames:0.2:0.05` sets how like; crops: nor are "
-        "crops that globalcom2:allocation=gated gives nothing; frames+crops.",
+        help="off; frames: frames like an earlier one are not encoded, `frames:threshold=0.2,area=0.05` sets how like; "
+        "crops: nor are crops that globalcom2:allocation=gated gives nothing; frames+crops.",
         rich_help_panel=COMPRESSION,
     ),
 ]

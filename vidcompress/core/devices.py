@@ -114,7 +114,11 @@ def under_this_autocast(
 
 
 def outside_caller_modes(function: Function) -> Function:
-    """Shield what is cached from the caller's modes: no inference tensors, new tensors on the CPU unless placed."""
+    """Decorator of functions whose results are cached: the caller's `torch.inference_mode` and `torch.device` are off.
+
+    Otherwise the first caller would decide for all later ones: an inference tensor fails in a graph with gradients, and
+    a tensor that names no device is made on the device of a `with torch.device(...)` block.
+    """
 
     @wraps(function)
     def inner(*args: Any, **kwargs: Any) -> Any:

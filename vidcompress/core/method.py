@@ -17,8 +17,7 @@ from vidcompress.core.selection import Selection, largest_remainder, top_per_vie
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.core.visual_report import Allotment
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
-from vidcompress.registry.catalogue import Registry
-from vidcompress.registry.signatures import check_method_class
+from vidcompress.registry import Registry, check_method_class
 
 Positions = Literal["contiguous", "original"]
 POSITIONS: tuple[Positions, ...] = ("contiguous", "original")
@@ -215,8 +214,8 @@ def register_method(cls: M) -> M:
     """Class decorator: make a `Method` subclass available under its `name`.
 
     Raises:
-        ArgumentError: not a frozen dataclass deriving from `Method`; no name, summary or modalities; an abstract
-            method that is missing, or one that cannot be called as the base class says; a name that is taken.
+        ArgumentError: not a frozen dataclass deriving from `Method`; no name, summary or modalities, or ones of wrong
+            types; an abstract method that is missing; an option without a default; a name that is taken.
     """
     if not (isinstance(cls, type) and issubclass(cls, Method)):
         raise ArgumentError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -169,6 +169,11 @@ class VisualTokens:
         """The features (K, D) at positions (K,): all that a method should read of tokens it only sends."""
         return self.features.index_select(0, index)
 
+    def replace(self, **changes: Any) -> VisualTokens:
+        """Tokens that differ in the named attributes; lazy ones become plain (`dataclasses.replace` refuses them)."""
+        rest = [entry.name for entry in fields(self) if entry.name not in changes]
+        return VisualTokens(**{name: getattr(self, name) for name in rest}, **changes)
+
     def __len__(self) -> int:
         return len(self.layout)
 
@@ -189,10 +194,6 @@ class LazyTokens(VisualTokens):
         project: (n, C) -> (n, D).
         newline: (D,) the feature of every separator; None where there is none.
     """
-
-    def __new__(cls, *given: Any, **named: Any) -> Any:
-        """`dataclasses.replace` hands over the features: it makes plain tokens."""
-        return VisualTokens(**named) if "features" in named else super().__new__(cls)
 
     def __init__(
         self,

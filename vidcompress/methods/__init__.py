@@ -16,7 +16,7 @@ from vidcompress.core.selection import Selection, with_separators
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.core.visual_report import Allotment
 from vidcompress.errors import warn_once
-from vidcompress.registry.discovery import import_modules
+from vidcompress.registry import import_modules
 
 __all__ = [
     "Allotment",

@@ -77,10 +77,10 @@ def compress_inputs(
         max_views: how many views the encoder sees at once; bounds its memory.
         max_patches: instead, how many patches an encoder of any number takes at once; a larger view goes alone.
         encoder_saving: `off`, or `frames`: frames of a clip that look like an earlier one are not encoded and take
-            over its tokens. With `frames:0.2:0.05` a frame is new when more than 5 % of its cells of 8 x 8 pixels
-            changed by more than 0.2 (of `pixel_values`); the default is 0.15 and 1 %. With `crops` the thumbnail of an
-            image is encoded first, and crops that `globalcom2` with allocation="gated" gives nothing never are; on a
-            canvas that the model resizes this is refused. `frames+crops` is both.
+            over its tokens. With `frames:threshold=0.2,area=0.05`, or a `ViewSkipping`, a frame is new when more than
+            5 % of its cells of 8 x 8 pixels changed by more than 0.2 (of `pixel_values`); the default is 0.15 and 1 %.
+            With `crops` the thumbnail of an image is encoded first, and crops that `globalcom2` with allocation="gated"
+            gives nothing never are; on a canvas that the model resizes this is refused. `frames+crops` is both.
         view_text: `keep`, or `drop`: text that belongs to a view, such as the time of a frame, leaves the prompt where
             the view keeps nothing. Families without such text refuse `drop`.
         **options: options of the method, such as tau=10.0.

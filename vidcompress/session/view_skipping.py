@@ -7,7 +7,6 @@ two frames whose pixels hardly differ have tokens that hardly differ. It is off 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -96,7 +95,8 @@ def spread(tokens: VisualTokens, layout: Layout, follows: Sequence[int]) -> Visu
         for item, value in tokens.evidence.items()
     }
     deep = tuple(level[index] for level in tokens.deep)
-    return replace(tokens, features=tokens.features[index], layout=layout, evidence=evidence, deep=deep)
+    features = tokens.features[index]
+    return tokens.replace(features=features, layout=layout, evidence=evidence, deep=deep)
 
 
 def encode_new_frames(

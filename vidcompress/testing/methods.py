@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -118,7 +117,7 @@ def check_selections(method: Method, layout: Layout, where: str = "layout") -> N
     _check_purity(method, layout, where)
     _check_batch(method, layout, where)
     for name, features in _odd_features(layout).items():
-        tokens = replace(made_up(layout, method, width=features.shape[1]), features=features)
+        tokens = made_up(layout, method, width=features.shape[1]).replace(features=features)
         budget = visual_budget(layout, max(1, len(layout) // 2))
         try:
             _check_selection(
@@ -165,7 +164,7 @@ def _check_batch(method: Method, layout: Layout, where: str) -> None:
     for has_cls in (False, True):
         tokens = made_up(layout, method, has_cls=has_cls)
         turned = {key: value.flip(0) for key, value in tokens.evidence.items()}
-        batch = [tokens, replace(tokens, features=tokens.features.flip(0), evidence=turned)]
+        batch = [tokens, tokens.replace(features=tokens.features.flip(0), evidence=turned)]
         budget = visual_budget(layout, max(1, len(layout) // 3))
         try:
             alone = [method.select(one, budget).index for one in batch]
@@ -177,7 +176,7 @@ def _check_batch(method: Method, layout: Layout, where: str) -> None:
             f"{method.name} on {where}: select_batch selects other tokens than select",
         )
         if not method.reads_features(layout.modality, has_cls):
-            others = replace(tokens, features=tokens.features.flip(0))
+            others = tokens.replace(features=tokens.features.flip(0))
             require(
                 torch.equal(method.select(others, budget).index, alone[0]),
                 f"{method.name} on {where}: reads features, which reads_features() denies",

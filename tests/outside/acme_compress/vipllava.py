@@ -12,6 +12,7 @@ from vidcompress.adapters import (
     Adapter,
     EncoderProbe,
     Evidence,
+    Layout,
     Traits,
     Visual,
     VisualTokens,
@@ -19,7 +20,15 @@ from vidcompress.adapters import (
     image_layout,
     register_adapter,
 )
-from vidcompress.media import Family, register_family
+from vidcompress.media import Family, Geometry, register_family
+
+
+def one_view(geometry: Geometry, size: tuple[int, int] | None = None) -> Layout:
+    """Layout of a picture of any size."""
+    return image_layout((geometry.side, geometry.side), newline=False)
+
+
+FAMILY = register_family(Family("vipllava", one_view, crops=False))
 
 
 @register_adapter
@@ -50,8 +59,7 @@ class VipLlavaAdapter(Adapter):
             raise UnsupportedInputError(
                 f"pixel_values must be (image, channel, height, width), got {got}; pass what the processor returns"
             )
-        side = self.model.config.vision_config.image_size // self.model.config.vision_config.patch_size
-        layout = image_layout((side, side), newline=False, device=str(pixels.device))
+        layout = one_view(FAMILY.geometry(self.model.config)).to(pixels.device)
         return [Visual("image", layout, view[None]) for view in pixels], []
 
     def encode(
@@ -76,6 +84,3 @@ class VipLlavaAdapter(Adapter):
                 quantities |= self.text_evidence(visual, evidence)
                 tokens.append(VisualTokens(features[i], visual.layout.to(features.device), quantities))
         return tokens
-
-
-register_family(Family("vipllava", lambda geometry, size: geometry.side**2, crops=False))

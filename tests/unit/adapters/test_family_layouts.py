@@ -1,8 +1,9 @@
-"""Layouts from a config and sizes alone are those that adapters make of inputs, and as long as the counts."""
+"""Layouts from a config and sizes alone are those that adapters make of inputs."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from transformers.image_processing_utils import select_best_resolution
 from tiny_models import ANYRES_MAX, FAMILIES, MOST_TILES, VIDEO_FAMILIES, Scene, batch, tiny_model
 from vidcompress.adapters.base import adapter_for
 from vidcompress.adapters.families import get_family, read_geometry
+from vidcompress.adapters.family.geometry import encoder_has_cls
 from vidcompress.adapters.layouts import best_canvas
+from vidcompress.adapters.model_shape import geometry_of
 from vidcompress.core.layout import Layout
 
 SIZES = [
@@ -53,17 +56,15 @@ def test_pictures(family: str) -> None:
     geometry = replace(read_geometry(model.config, crops=record.crops), tiles=(1, MOST_TILES))
     for size in SIZES:
         (visual,), _ = adapter_for(model).visuals(batch(model, [Scene((("image", size),))]))
-        assert record.image_layout is not None
-        layout = record.image_layout(geometry, size)
-        assert same(layout, visual.layout) and len(layout) == record.image_tokens(geometry, size)
+        assert same(record.image_layout(geometry, size), visual.layout)
     if family in ANYRES_MAX:
         scene = Scene((("image", (112, 80)), ("image", (56, 56))))
         (visual, _), _ = adapter_for(model).visuals(batch(model, [scene]))
-        assert record.single_view_layout is not None and record.single_view_tokens is not None
-        layout = record.single_view_layout(geometry)
-        assert same(layout, visual.layout) and len(layout) == record.single_view_tokens(geometry)
+        assert record.single_view_layout is not None
+        assert same(record.single_view_layout(geometry), visual.layout)
+        assert not same(record.image_layout(geometry, (112, 80)), visual.layout)
     else:
-        assert record.single_view_layout is record.single_view_tokens is None
+        assert record.single_view_layout is None
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -76,20 +77,40 @@ def test_presets(family: str) -> None:
             inputs = batch(model, [Scene((("image", size),))], preset=preset.name)
             (visual,), _ = adapter_for(model).visuals(inputs)
             assert record.preset_layout is not None
-            layout = record.preset_layout(geometry, preset, size)
-            assert same(layout, visual.layout) and len(layout) == preset.tokens(geometry.side)
+            assert same(record.preset_layout(geometry, preset, size), visual.layout)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_clips(family: str) -> None:
     model, record = tiny_model(family), get_family(family)
     geometry = read_geometry(model.config, crops=record.crops)
-    assert (record.video_layout is None) == (record.video_tokens is None) == (family not in VIDEO_FAMILIES)
-    for frames in (1, 2, 9) if record.video_layout and record.video_tokens else ():
+    assert (record.video_layout is None) == (family not in VIDEO_FAMILIES)
+    for frames in (1, 2, 9) if record.video_layout else ():
         _, (visual,) = adapter_for(model).visuals(batch(model, [Scene((("video", frames),))]))
-        layout = record.video_layout(geometry, frames)  # type: ignore[misc]
-        assert same(layout, visual.layout)
-        assert len(layout) == record.video_tokens(geometry, frames)  # type: ignore[misc]
+        assert same(record.video_layout(geometry, frames), visual.layout)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_config_says_what_the_encoder_holds(family: str) -> None:
+    """One rule for adapters and `cost`; the module itself is the judge."""
+    model = tiny_model(family)
+    holds = any(
+        name.endswith(("embeddings.class_embedding", "embeddings.cls_token"))
+        for name, _ in model.model.vision_tower.named_parameters()
+    )
+    assert encoder_has_cls(model.config) == adapter_for(model).has_cls == holds
+    assert geometry_of(model.config).encoder.cls == int(holds)
+
+
+def test_an_encoder_that_is_not_known_goes_by_the_strategy() -> None:
+    vision = SimpleNamespace(model_type="no_such_encoder")
+    for strategy, has_cls in (("default", True), ("full", False), (None, False)):
+        config = SimpleNamespace(vision_config=vision, vision_feature_select_strategy=strategy)
+        assert encoder_has_cls(config) is has_cls
+    siglip = SimpleNamespace(model_type="siglip_vision_model")
+    assert not encoder_has_cls(
+        SimpleNamespace(vision_config=siglip, vision_feature_select_strategy="default")
+    )
 
 
 @pytest.mark.parametrize("pinpoints", [[(1, 2), (2, 1), (2, 2), (3, 1), (1, 3)], None])

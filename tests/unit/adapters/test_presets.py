@@ -12,6 +12,7 @@ from PIL import Image
 from transformers import LlavaNextImageProcessorPil
 
 import vidcompress
+from vidcompress.adapters.family.geometry import Geometry, next_preset_layout
 from vidcompress.adapters.presets import TOKENS_2880, Preset
 from vidcompress.errors import ArgumentError
 from vidcompress.loading.resources import embedded_models
@@ -55,7 +56,9 @@ def test_pixels_are_those_of_transformers_with_one_canvas(height: int, width: in
 
 
 def test_five_views_of_576_are_2880() -> None:
-    assert TOKENS_2880.tokens(24) == 2880
+    geometry = Geometry("clip_vision_model", 336, 14, ((672, 672),), "", 3, None)
+    for size in ((480, 640), (1, 4000)):
+        assert len(next_preset_layout(geometry, TOKENS_2880, size)) == 2880
     assert TOKENS_2880.canvas(336) == (672, 672)
     with pytest.raises(ArgumentError, match=r"crops=\(2, 0\): must be \(rows, cols\), whole numbers"):
         Preset("none", (2, 0))

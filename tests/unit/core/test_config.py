@@ -87,7 +87,16 @@ def configs(draw: Any) -> CompressionConfig:
         max_patches=draw(st.integers(1, 99999)),
         encoder_saving=draw(
             st.one_of(
-                st.sampled_from(["off", "frames", "crops", "frames+crops", "frames:0.2", "crops+frames:1:0"]),
+                st.sampled_from(
+                    [
+                        "off",
+                        "frames",
+                        "crops",
+                        "frames+crops",
+                        "frames:area=0.2",
+                        "crops+frames:threshold=1,area=0",
+                    ]
+                ),
                 st.builds(ViewSkipping, st.booleans(), st.booleans(), st.floats(0, 1e6), st.floats(0, 1)),
             )
         ),
@@ -217,7 +226,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(
         ('{"retention_ratio": 2}', "retention_ratio must be a number with 0 < R <= 1, got 2"),
         ('{"retention_ratio": "1/0"}', "retention_ratio must be a number .*got '1/0'"),
         ('{"retention_ratio": 0.5, "max_views": 0}', "max_views must be an integer of at least 1, got 0"),
-        ('{"retention_ratio": 0.5, "encoder_saving": "frames:' + "9" * 400 + '"}', "a number is out of range"),
+        ('{"retention_ratio": 0.5, "encoder_saving": "frames:area=0,threshold=' + "9" * 400 + '"}', "out of range"),
         ('{"retention_ratio": 0.5, "method": "globalcom2:tau=' + "[" * 20000 + '"}', "tau must be a number"),
         ('{"retention_ratio": 0.5, "method": 5}', "method must be a name or a Method, got 5"),
         ('{"retention_ratio": 0.5, "method": "a+b+c"}', "two names, one before"),
@@ -238,7 +247,7 @@ SAVED = (
     CompressionConfig("globalcom2+fastv:before_ratio=0.7", retention_ratio=0.3),
     CompressionConfig("vidcom2", max_tokens=9),
     CompressionConfig("prumerge", retention_ratio="0.1", policy="reference"),
-    CompressionConfig("random", retention_ratio=0.5, encoder_saving="frames:0.2:0.05"),
+    CompressionConfig("random", retention_ratio=0.5, encoder_saving="frames:threshold=0.2,area=0.05"),
 )
 
 

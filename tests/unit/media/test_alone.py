@@ -87,7 +87,7 @@ def both(monkeypatch: pytest.MonkeyPatch, qa: Any, video: Any, **options: Any) -
         {"method": "vidcom2", "max_views": 7},
         {"method": "frames", "frames": 30},
         {"method": "random", "seed": 3, "frames": 1},
-        {"encoder_saving": "frames:2.0:0.9", "frames": 9},
+        {"encoder_saving": "frames:threshold=2.0,area=0.9", "frames": 9},
         {"method": "visionzip", "frames": 8},
     ],
     ids=lambda options: options.get("method", options.get("encoder_saving", "globalcom2")),

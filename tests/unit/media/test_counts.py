@@ -42,7 +42,7 @@ def test_next_counts(height: int, width: int) -> None:
     reference.image_processor = Bare(image_grid_pinpoints=canvases)
     reference.patch_size, reference.num_additional_image_tokens = 14, 1
     expected = reference._get_number_of_features(height, width, 336, 336) - 1  # "default" drops CLS
-    assert get_family("llava_next").image_tokens(geometry, (height, width)) == expected
+    assert len(get_family("llava_next").image_layout(geometry, (height, width))) == expected
 
 
 @settings(max_examples=300, deadline=None)
@@ -60,7 +60,7 @@ def test_onevision_counts(height: int, width: int, cap: int, turned: bool) -> No
     reference.image_processor = Bare(image_grid_pinpoints=canvases)
     reference.num_image_tokens, reference.vision_aspect_ratio = 27 * 27, f"anyres_max_{cap}"
     expected = reference._get_number_of_features(height, width, 384, 384)
-    assert get_family("llava_onevision").image_tokens(geometry, (height, width)) == expected
+    assert len(get_family("llava_onevision").image_layout(geometry, (height, width))) == expected
 
 
 @given(frames=st.integers(1, 400), side=st.integers(1, 40))
@@ -71,8 +71,8 @@ def test_onevision_clip_counts(frames: int, side: int) -> None:
     reference.num_image_tokens, reference.video_token = side * side, "V"
     expected = reference.replace_video_token({"pixel_values_videos": [torch.zeros(frames, 3, 1, 1)]}, 0)
     family = get_family("llava_onevision")
-    assert family.video_tokens is not None
-    assert family.video_tokens(geometry, frames) == len(expected)
+    assert family.video_layout is not None
+    assert len(family.video_layout(geometry, frames)) == len(expected)
 
 
 @given(frames=st.integers(1, 400), side=st.integers(1, 20).map(lambda half: 2 * half))
@@ -85,8 +85,8 @@ def test_next_video_clip_counts(frames: int, side: int) -> None:
     pixels = torch.zeros(frames, 3, 1, 1).expand(-1, -1, side * 14, side * 14)
     expected = reference.replace_video_token({"pixel_values_videos": [pixels]}, 0)
     family = get_family("llava_next_video")
-    assert family.video_tokens is not None
-    assert family.video_tokens(geometry, frames) == len(expected)
+    assert family.video_layout is not None
+    assert len(family.video_layout(geometry, frames)) == len(expected)
 
 
 @pytest.mark.parametrize("side", [4, 5, 7])
@@ -99,16 +99,16 @@ def test_odd_grids_count_what_the_models_make(side: int, make_config: Callable[.
         model = transformers.AutoModelForImageTextToText.from_config(config).eval()
         with torch.no_grad():
             made = model.get_video_features(torch.zeros(1, 3, 3, size, size)).pooler_output[0]
-        tokens = get_family(family).video_tokens
-        assert tokens is not None
-        assert tokens(read_geometry(config), 3) == made.flatten(0, -2).shape[0]
+        layout = get_family(family).video_layout
+        assert layout is not None
+        assert len(layout(read_geometry(config), 3)) == made.flatten(0, -2).shape[0]
 
 
 def test_llava_video_counts_of_the_published_model() -> None:
     geometry = Geometry("siglip_vision_model", 384, 14, ((384, 384),), "anyres_max_9", 3, 4)
-    tokens = get_family("llava_video").video_tokens
-    assert tokens is not None
-    assert tokens(geometry, 64) == 64 * 13 * 14 == 11648
+    layout = get_family("llava_video").video_layout
+    assert layout is not None
+    assert len(layout(geometry, 64)) == 64 * 13 * 14 == 11648
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def test_counts_equal_what_the_model_packs(
         **({"vision_feature_select_strategy": "default"} if "next" in family else {}),
         **({} if "next" in family else {"vision_aspect_ratio": geometry.aspect_ratio}),
     )[0]
-    assert get_family(family).image_tokens(geometry, (height, width)) == len(features[0])
+    assert len(get_family(family).image_layout(geometry, (height, width))) == len(features[0])
 
 
 def test_the_models_take_the_inputs(models: dict[str, Any], tokenizer: Any) -> None:
@@ -198,6 +198,6 @@ def test_geometry_refuses_what_the_model_could_not_run(
     with pytest.raises(MediaError, match="spatial_pool_stride=0 .*whole number of at least 1"):
         read_geometry(config)
     with pytest.raises(MediaError, match="vision_aspect_ratio='pad'"):
-        get_family("llava_onevision").image_tokens(replace(geometry, aspect_ratio="pad"), (10, 10))
+        get_family("llava_onevision").image_layout(replace(geometry, aspect_ratio="pad"), (10, 10))
     with pytest.raises(MediaError, match=r"model_type='bert'.*llava_next"):
         get_family("bert")

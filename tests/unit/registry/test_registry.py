@@ -6,6 +6,7 @@ import inspect
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint
 from typing import Any, ClassVar
 
 import pytest
@@ -15,9 +16,7 @@ from vidcompress.core.method import METHODS, Method, ScoredMethod, register_meth
 from vidcompress.core.method_lookup import available_methods, get_method
 from vidcompress.core.selection import Selection
 from vidcompress.errors import ArgumentError, UnsupportedModelError
-from vidcompress.registry import catalogue
-from vidcompress.registry.catalogue import Registry
-from vidcompress.registry.signatures import CALL_ARGUMENTS
+from vidcompress.registry import CALL_ARGUMENTS, Registry, record
 
 IMAGES = frozenset({"image"})
 
@@ -118,38 +117,8 @@ def test_the_real_registry_has_the_methods() -> None:
     assert METHODS.package("vidcom2") is None
 
 
-def swapped(self: Any, budget: Any) -> Selection:
-    raise NotImplementedError
-
-
-def more(self: Any, tokens: Any, budget: Any, extra: Any) -> Selection:
-    raise NotImplementedError
-
-
-def by_keyword(self: Any, *, tokens: Any, budget: Any) -> Selection:
-    raise NotImplementedError
-
-
-def wider(self: Any, tokens: Any, budget: Any, verbose: bool = False, **rest: Any) -> Selection:
-    raise NotImplementedError
-
-
 BAD_METHODS: list[tuple[dict[str, Any], str]] = [
-    (
-        {"select": swapped},
-        r"Mine: select\(self, budget\) cannot be called as select\(self, tokens, budget\) .*too many",
-    ),
-    (
-        {"select": more},
-        r"select\(self, tokens, budget, extra\) cannot be called.*missing a required argument: 'extra'",
-    ),
-    ({"select": by_keyword}, r"select\(self, \*, tokens, budget\) cannot be called.*too many positional"),
-    ({"select": 3}, "Mine: select must be a method, got 3"),
-    (
-        {"needs": lambda self, modality: ()},
-        r"needs\(self, modality\) cannot be called as needs\(self, modality, has_cls\)",
-    ),
-    ({"frames": lambda self: None}, r"frames\(self\) cannot be called as frames\(self, layout, budget\)"),
+    ({"inside": lambda self: None}, "Mine: inside must be a property or a plain value; put @property above"),
     ({"modalities": "image"}, "modalities must be a frozenset of 'image' and 'video', got 'image'"),
     (
         {"modalities": frozenset({"sound"})},
@@ -196,11 +165,6 @@ def test_the_decorators_in_the_wrong_order_are_refused(empty: Registry[Any]) -> 
         register_method(make(decorated=False))
 
 
-def test_overrides_may_take_more(empty: Registry[Any]) -> None:
-    register_method(make(select=wider))
-    assert empty.get("mine").name == "mine"
-
-
 def test_options_that_would_never_arrive_are_those_of_the_public_functions() -> None:
     import vidcompress
     from vidcompress.tools.cost import estimate
@@ -242,19 +206,7 @@ BAD_ADAPTERS: list[tuple[dict[str, Any], str]] = [
     ({"has_cls": lambda self: True}, "has_cls must be a property or a plain value; put @property above it"),
     ({"has_cls": None}, "does not define has_cls, which its base class leaves to it"),
     ({"encode": None, "visuals": None}, "does not define encode, visuals"),
-    (
-        {"encode": lambda self, visuals: []},
-        r"encode\(self, visuals\) cannot be called as encode\(self, visuals, evidence=",
-    ),
-    (
-        {"encode": lambda self, visuals, evidence, frames, max_views: []},
-        "missing a required argument: 'evidence'",
-    ),
-    ({"visuals": lambda self: ([], [])}, r"visuals\(self\) cannot be called as visuals\(self, inputs\)"),
-    (
-        {"__init__": lambda self, model, path: None},
-        r"__init__\(self, model, path\) cannot be called as __init__",
-    ),
+    ({"decoder": staticmethod(len)}, "decoder must be a property or a plain value; put @property above it"),
 ]
 
 
@@ -286,22 +238,21 @@ def test_of_two_model_types_of_which_one_is_taken_none_is_registered(monkeypatch
     assert set(fresh._classes) == {"nobodys"}
 
 
-class FakePlugin:
-    """An entry point whose loading runs `action`."""
+class FakeEntryPoint:
+    """An entry point of the module `name`, whose loading runs `action`."""
 
-    module = root = "no_such_module"
-    package = "theirs 1.0"
+    dist = None
+    pattern = EntryPoint.pattern
 
-    def __init__(self, action: Callable[[], Any]) -> None:
+    def __init__(self, name: str, action: Callable[[], Any]) -> None:
+        self.name = self.value = name
         self.load = action
 
-    def broken(self, error: BaseException) -> BaseException:
-        return error
 
-
-def load(monkeypatch: pytest.MonkeyPatch, *actions: Callable[[], Any]) -> Registry[Any]:
-    """A registry that has loaded entry points with these actions."""
-    monkeypatch.setattr(catalogue, "installed", lambda group: [FakePlugin(action) for action in actions])
+def load(monkeypatch: pytest.MonkeyPatch, **actions: Callable[[], Any]) -> Registry[Any]:
+    """A registry that has loaded entry points of modules of these names."""
+    entries = [FakeEntryPoint(name, action) for name, action in actions.items()]
+    monkeypatch.setattr("vidcompress.registry.entry_points", lambda group: entries)
     fresh: Registry[Any] = Registry("method", "no.group", "vidcompress.methods", lambda cls: None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -309,41 +260,62 @@ def load(monkeypatch: pytest.MonkeyPatch, *actions: Callable[[], Any]) -> Regist
     return fresh
 
 
-def test_tables_are_rolled_back_where_a_package_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalogue, "_TABLES", [])
-    early, late, plain = {"ours": 1}, {"ours": 1}, {"ours": 1}
-    catalogue.roll_back(early)
+def test_what_modules_that_fail_put_into_a_table_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python drops a module whose import fails; `json.no_such` stands for one, `json.decoder` for one that loaded."""
+    table, plain = {"ours": 1}, {"ours": 1}
 
     def fails() -> None:
-        catalogue.roll_back(late)  # its module is imported by the package for the first time
-        for table in (early, late, plain):
-            table["theirs"] = 2
-        early["ours"] = 3
+        record(table, "loaded", 2, "json.decoder")
+        for module in ("json.no_such", "no_such.decoder", "no_such"):
+            record(table, module, 2, module)
+        plain["theirs"] = 2
         raise SystemExit(3)
 
-    assert len(load(monkeypatch, fails, fails).broken) == 2
-    assert early == late == {"ours": 1}
+    registry = load(monkeypatch, first=fails, second=fails)
+    assert [plugin.reason for plugin in registry.broken] == ["SystemExit: 3", "SystemExit: 3"]
+    assert table == {"ours": 1, "loaded": 2}
     assert plain == {"ours": 1, "theirs": 2}
 
 
 def test_what_a_package_that_works_puts_into_a_table_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalogue, "_TABLES", [])
     table: dict[str, int] = {}
-    catalogue.roll_back(table)
 
     def works() -> type[Any]:
-        table["theirs"] = 1
-        fresh.add(["theirs"], FakePlugin)
-        return FakePlugin
+        record(table, "theirs", 1, "no_such_module")  # as of a file that runpy has run
+        registry.add(["theirs"], FakeEntryPoint)
+        return FakeEntryPoint
 
     def fails() -> None:
-        table["other"] = 2
+        record(table, "other", 2, "no_such_module")
         raise ValueError("no")
 
-    fresh: Registry[Any] = Registry("method", "no.group", "vidcompress.methods", lambda cls: None)
-    monkeypatch.setattr(catalogue, "installed", lambda group: [FakePlugin(works), FakePlugin(fails)])
+    registry: Registry[Any] = Registry("method", "no.group", "vidcompress.methods", lambda cls: None)
+    entries = [FakeEntryPoint("a", works), FakeEntryPoint("b", fails)]
+    monkeypatch.setattr("vidcompress.registry.entry_points", lambda group: entries)
     with pytest.warns(UserWarning, match="no"):
-        assert fresh.names() == ["theirs"]
+        assert registry.names() == ["theirs"]
+    assert table == {"theirs": 1}
+
+
+def test_an_interrupt_while_a_package_is_imported_leaves_nothing_half_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table: dict[str, int] = {}
+    presses = [KeyboardInterrupt()]
+
+    def action() -> type[Any]:
+        record(table, "theirs", 1, "no_such_module")
+        if presses:
+            raise presses.pop()
+        registry.add(["theirs"], FakeEntryPoint)
+        return FakeEntryPoint
+
+    registry: Registry[Any] = Registry("method", "no.group", "vidcompress.methods", lambda cls: None)
+    monkeypatch.setattr("vidcompress.registry.entry_points", lambda group: [FakeEntryPoint("a", action)])
+    with pytest.raises(KeyboardInterrupt):
+        registry.names()
+    assert table == {}
+    assert registry.names() == ["theirs"]
     assert table == {"theirs": 1}
 
 

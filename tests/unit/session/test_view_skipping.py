@@ -121,8 +121,8 @@ def test_frames_smaller_than_a_cell() -> None:
         ("frames", ViewSkipping(frames=True)),
         ("crops", ViewSkipping(crops=True)),
         ("crops+frames", ViewSkipping(frames=True, crops=True)),
-        ("frames:0.2", ViewSkipping(frames=True, threshold=0.2)),
-        ("frames:0.2:0", ViewSkipping(frames=True, threshold=0.2, area=0)),
+        ("frames:threshold=0.2", ViewSkipping(frames=True, threshold=0.2)),
+        ("frames+crops:area=0,threshold=0.2", ViewSkipping(True, True, threshold=0.2, area=0)),
     ],
 )
 def test_the_option(text: str, wanted: ViewSkipping) -> None:
@@ -132,12 +132,23 @@ def test_the_option(text: str, wanted: ViewSkipping) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["", "on", "frames+frames", "off:1", "off+frames", "crops:0.2", "frames:x", "frames:-1", "frames:nan",
-     "frames:0.1:2", "frames:0.1:0.1:0.1", True, None, 3, ["frames"], torch.zeros(2)],
+    ["", "on", "frames+frames", "off:1", "off+frames", "crops:area=0.2", "off:area=0.2", "frames:x", "frames:0.2:0.05",
+     "frames:size=1", "frames:threshold", "frames:=1", True, None, 3, ["frames"], torch.zeros(2)],
 )  # fmt: skip
 def test_anything_else_is_refused(value: Any) -> None:
     with pytest.raises(ArgumentError, match=r"encoder_saving=.*: must be 'off', 'frames', 'crops' or"):
         read_view_skipping(value)
+
+
+@pytest.mark.parametrize("number", ["-1", "nan", "x", "true", "null", "2"])
+def test_numbers_of_the_text_are_checked(number: str) -> None:
+    with pytest.raises(ArgumentError, match="area=.*: must be a number from 0 to 1"):
+        read_view_skipping(f"frames:area={number}")
+    if number == "2":
+        assert read_view_skipping(f"frames:threshold={number}").threshold == 2
+        return
+    with pytest.raises(ArgumentError, match="threshold=.*: must be a number from 0$"):
+        read_view_skipping(f"frames:threshold={number}")
 
 
 def test_frames_that_are_no_numbers_are_new() -> None:

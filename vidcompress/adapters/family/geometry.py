@@ -26,7 +26,19 @@ from vidcompress.checks import MAX_FRAME_PIXELS, is_number, is_whole
 from vidcompress.core.layout import Layout
 from vidcompress.errors import MediaError, shown
 
-ENCODERS_WITH_CLS = {"clip_vision_model": True, "siglip_vision_model": False, "internvl_vision": True}
+_ENCODERS_WITH_CLS = {"clip_vision_model": True, "siglip_vision_model": False, "internvl_vision": True}
+
+
+def encoder_has_cls(config: Any) -> bool:
+    """Whether a vision encoder puts a CLS token before its patches.
+
+    Args:
+        config: of the model. Of an encoder that is not known here, `vision_feature_select_strategy` says it: "default"
+            drops that token.
+    """
+    encoder = str(getattr(config.vision_config, "model_type", ""))
+    by_strategy = getattr(config, "vision_feature_select_strategy", None) == "default"
+    return _ENCODERS_WITH_CLS.get(encoder, by_strategy)
 
 
 @dataclass(frozen=True)
@@ -250,8 +262,8 @@ def token_id(key: str, value: Any) -> int:
 def _check_strategy(config: Any, encoder: str) -> None:
     """The stock models reshape features to a square: a CLS token must be dropped, and nothing else may be."""
     strategy = getattr(config, "vision_feature_select_strategy", None)  # a class without it has one rule
-    has_cls = ENCODERS_WITH_CLS.get(encoder)
-    if strategy is not None and has_cls is not None and (strategy == "default") != has_cls:
+    has_cls = encoder_has_cls(config)
+    if strategy is not None and (strategy == "default") != has_cls:
         fitting = "default" if has_cls else "full"
         raise MediaError(
             f"vision_feature_select_strategy={shown(strategy)} in the model's config does not fit {encoder}, whose "

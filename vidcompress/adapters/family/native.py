@@ -45,10 +45,6 @@ class PatchGeometry:
         """Grid in patches of so many pictures of (height, width) pixels, which are multiples of `factor`."""
         return -(-frames // self.temporal), size[0] // self.patch, size[1] // self.patch
 
-    def tokens(self, grid: Grid) -> int:
-        """Tokens of a grid."""
-        return math.prod(grid) // self.merge**2
-
 
 @dataclass(frozen=True)
 class PixelBudget:
@@ -243,12 +239,6 @@ def read_native_geometry(config: Any, rules: NativeRules) -> NativeGeometry:
         image_budget=rules.image_budget,
         clip_budget=rules.clip_budget,
     )
-
-
-def native_image_tokens(geometry: Geometry, picture: Size) -> int:
-    """Tokens of a picture of (height, width) pixels."""
-    native = _native(geometry)
-    return native.patches.tokens(native.image_grid(picture))
 
 
 def native_image_layout(geometry: Geometry, picture: Size, device: str = "cpu") -> Layout:

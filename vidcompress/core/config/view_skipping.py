@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from vidcompress.checks import is_number
-from vidcompress.core.method_spec import read_value
+from vidcompress.checks import flag, is_number
+from vidcompress.core.method_spec import parse_method_spec
 from vidcompress.errors import ArgumentError, shown
 
-THRESHOLD = 0.15  # of pixel_values: 19 grey levels where the processor divides by a deviation of 0.5
-AREA = 0.01
+NUMBERS = {"threshold": 0.15, "area": 0.01}
+"""Defaults: 0.15 of pixel_values are 19 grey levels where the processor divides by a deviation of 0.5."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,17 @@ class ViewSkipping:
         area: share of the cells, 0 to 1, that may change before a frame counts as new.
 
     Raises:
-        ArgumentError: a threshold below 0, or an area that is no share.
+        ArgumentError: a kind that is neither True nor False, a threshold below 0, or an area that is no share.
     """
 
     frames: bool = False
     crops: bool = False
-    threshold: float = THRESHOLD
-    area: float = AREA
+    threshold: float = NUMBERS["threshold"]
+    area: float = NUMBERS["area"]
 
     def __post_init__(self) -> None:
+        flag("frames", self.frames)
+        flag("crops", self.crops)
         for name, most in (("threshold", math.inf), ("area", 1.0)):
             value = getattr(self, name)
             if not is_number(value) or not 0 <= value <= most:
@@ -42,40 +44,37 @@ class ViewSkipping:
                 )
 
     def __str__(self) -> str:
-        """The text that `read_view_skipping` reads: `frames+crops:0.2:0.05`; the numbers only where they matter."""
+        """The text that `read_view_skipping` reads: `frames+crops:threshold=0.2`; numbers only where they matter."""
         kinds = "+".join(name for name in ("frames", "crops") if getattr(self, name)) or "off"
-        numbers = (float(self.threshold), float(self.area))
-        return (
-            kinds if not self.frames or numbers == (THRESHOLD, AREA) else f"{kinds}:{numbers[0]}:{numbers[1]}"
-        )
+        numbers = {name: float(getattr(self, name)) for name in NUMBERS if self.frames}
+        listed = [f"{name}={value}" for name, value in numbers.items() if value != NUMBERS[name]]
+        return f"{kinds}:{','.join(listed)}" if listed else kinds
 
 
 EncoderSaving: TypeAlias = Literal["off", "frames", "crops", "frames+crops"] | str | ViewSkipping
-"""The argument `encoder_saving`; a text may also state the numbers, as in "frames:0.2:0.05"."""
+"""The argument `encoder_saving`; a text states numbers as a method's options, as in "frames:threshold=0.2"."""
 
 
 def read_view_skipping(value: Any) -> ViewSkipping:
-    """The argument `encoder_saving`: `off`, `frames`, `crops` or `frames+crops`; `frames:THRESHOLD:AREA` sets both.
+    """The argument `encoder_saving`: `off`, `frames`, `crops` or `frames+crops`, or a `ViewSkipping`.
+
+    Behind `frames` a colon may follow, with `threshold` and `area` in the form of a method spec.
 
     Raises:
         ArgumentError: anything else.
     """
     if isinstance(value, ViewSkipping):
-        value = str(value)  # without numbers that say nothing
-    kinds, *numbers = value.split(":") if isinstance(value, str) else ("",)
+        return value
+    try:
+        kinds, numbers = parse_method_spec(value if isinstance(value, str) else "")
+    except ArgumentError:
+        kinds, numbers = "", {}
     names = kinds.split("+")
     allowed = names == ["off"] or (set(names) <= {"frames", "crops"} and len(names) == len(set(names)))
-    read = [read_value(text) for text in numbers]
-    limits = (math.inf, 1.0)
-    if (
-        not allowed
-        or len(read) > (2 if "frames" in names else 0)
-        or not all(
-            is_number(number) and 0 <= number <= limit for number, limit in zip(read, limits, strict=False)
-        )
-    ):
+    if not allowed or not set(numbers) <= (set(NUMBERS) if "frames" in names else set()):
         raise ArgumentError(
-            f"encoder_saving={shown(value)}: must be 'off', 'frames', 'crops' or 'frames+crops'; 'frames:0.2:0.05' "
-            "lets 5 % of the picture change by more than 0.2 (of pixel_values) before a frame counts as new"
+            f"encoder_saving={shown(value)}: must be 'off', 'frames', 'crops' or 'frames+crops'; "
+            "'frames:threshold=0.2,area=0.05' lets 5 % of the picture change by more than 0.2 (of pixel_values) before "
+            "a frame counts as new"
         )
-    return ViewSkipping("frames" in names, "crops" in names, *map(float, read))
+    return ViewSkipping("frames" in names, "crops" in names, **numbers)

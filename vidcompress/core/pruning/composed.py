@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from operator import attrgetter
+from typing import ClassVar
 
 from vidcompress.core.budget import VisualBudget, exact_ratio, half_up
 from vidcompress.core.layout import Layout, Modality
@@ -36,6 +38,15 @@ class Composed(Method):
     within: InLLMMethod
     before_ratio: float | str | Fraction | None = None
 
+    # What is a class attribute of other methods follows from the two parts here.
+    exact: ClassVar[bool] = False
+    name = property(lambda self: f"{self.before.name}+{self.within.name}")
+    modalities = property(attrgetter("before.modalities"))
+    positions = property(attrgetter("before.positions"))
+    merges = property(attrgetter("before.merges"))
+    compares = property(attrgetter("before.compares"))
+    changes_views = property(attrgetter("before.changes_views"))
+
     def __post_init__(self) -> None:
         if not isinstance(self.before, Method) or self.before.inside is not None:
             raise ArgumentError(
@@ -47,16 +58,6 @@ class Composed(Method):
             )
         if self.before_ratio is not None:
             exact_ratio(self.before_ratio)
-        names = {"name": f"{self.before.name}+{self.within.name}", "modalities": self.before.modalities}
-        for field, value in {
-            **names,
-            "positions": self.before.positions,
-            "exact": False,
-            "merges": self.before.merges,
-            "compares": self.before.compares,
-            "changes_views": self.before.changes_views,
-        }.items():
-            object.__setattr__(self, field, value)
 
     @property
     def inside(self) -> InLLMMethod:

@@ -1,22 +1,17 @@
 """Conversations and the chat templates of checkpoints that write them as prompts.
 
-A template is a program: it runs in transformers' sandbox, here with a limit on lines.
+A template is a program: transformers renders it in a sandbox.
 
-The sandbox keeps a template from files and from Python's insides, but not from running for ever. So rendering is
-watched line by line, and given up when it takes too many lines, too long, or makes too much text. What one single
-expression makes cannot be watched; the ways that are obvious (powers, huge numbers, a repeated text) are refused when
-the template is read.
+The sandbox keeps a template from files and from Python's insides, but not from running for ever or from filling memory.
+Powers, huge numbers and a repeated text are refused when the template is read, and a prompt that is much longer than
+its conversation when it is rendered.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import sys
-import time
 from collections.abc import Iterator, Mapping, ValuesView
-from contextlib import contextmanager
-from types import FrameType
 from typing import Any, NamedTuple
 
 from vidcompress.checks import unicode_text
@@ -31,17 +26,8 @@ MAX_TEMPLATE = 200_000
 MAX_NUMBER = 1_000_000
 """Largest whole number that may stand in a template."""
 
-MAX_LINES = 200_000
-"""Lines of a compiled template that one rendering may execute; an ordinary one takes hundreds."""
-
-MAX_SECONDS = 10.0
-"""Longest rendering."""
-
 MAX_ADDED = 20_000
 """Longest prompt in characters, beyond four times the text of the conversation."""
-
-MAX_HELD = 1_000_000
-"""Longest text that a template may hold in between, counted likewise."""
 
 
 def check_template(template: str, origin: str) -> str:
@@ -93,54 +79,31 @@ def check_conversation(conversation: Any) -> None:
         unicode_text("conversation", text, error=MediaError)
 
 
-@contextmanager
-def bounded_template(conversation: Any) -> Iterator[None]:
-    """Watch a template that is rendered over a conversation inside the block.
+def render_template(tokenizer: Any, conversation: Any, **options: Any) -> Any:
+    """Prompt of a conversation, or a list of prompts of several, as the tokenizer's `apply_chat_template` renders it.
 
     Args:
-        conversation: its length decides how much text is plausible.
+        tokenizer: of transformers.
+        conversation: a list of messages, or a list of such lists; its length decides how much text is plausible.
+        **options: of `apply_chat_template`.
 
     Raises:
-        MediaError: it fails, does what the sandbox forbids, or does not come to an end.
+        MediaError: the template fails, does what the sandbox forbids, or makes far more text than it was given.
     """
-    before = sys.gettrace()
-    sys.settrace(_Watch(_length(conversation)))
     try:
-        yield
-    except MediaError:
-        raise
+        prompts = tokenizer.apply_chat_template(conversation, tokenize=False, **options)
     except Exception as error:
         raise MediaError(
             f"the chat template fails over this conversation ({one_line(error)}); see what it expects in the "
             "checkpoint's chat_template.jinja, or write the prompt yourself"
         ) from error
-    finally:
-        sys.settrace(before)
-
-
-class _Watch:
-    """A trace function of this thread that follows frames of compiled templates and no others."""
-
-    def __init__(self, length: int) -> None:
-        self.deadline, self.lines = time.monotonic() + MAX_SECONDS, MAX_LINES
-        self.room, self.held = MAX_ADDED + 4 * length, MAX_HELD + 4 * length
-
-    def __call__(self, frame: FrameType, event: str, value: Any) -> Any:
-        """Decide, for every function that is entered, whether to follow it."""
-        return self._step if frame.f_code.co_filename == "<template>" else None
-
-    def _step(self, frame: FrameType, event: str, value: Any) -> Any:
-        self.lines -= 1
-        if event == "return" and isinstance(value, str):  # a template yields its text in pieces
-            self.room -= len(value)
-        held = max((len(text) for text in _values(frame.f_locals) if isinstance(text, str)), default=0)
-        if self.lines < 0 or self.room < 0 or held > self.held or time.monotonic() > self.deadline:
-            raise MediaError(
-                f"the chat template does not come to an end within {MAX_LINES} lines and {MAX_SECONDS:g} seconds, or "
-                "makes far more text than it was given; take the template of another checkpoint of this family, or "
-                "write the prompt yourself"
-            )
-        return self._step
+    length, most = _length(prompts), MAX_ADDED + 4 * _length(conversation)
+    if length > most:
+        raise MediaError(
+            f"the chat template makes {length} characters of this conversation, more than {most}; take the template of "
+            "another checkpoint of this family, or write the prompt yourself"
+        )
+    return prompts
 
 
 def _length(conversation: Any) -> int:
@@ -155,17 +118,6 @@ def _texts(conversation: Any) -> Iterator[str]:
     parts = conversation.values() if isinstance(conversation, Mapping) else conversation
     for part in parts if isinstance(parts, (list, tuple, ValuesView)) else ():
         yield from _texts(part)
-
-
-def _values(names: Mapping[str, Any]) -> Iterator[Any]:
-    """Values of a template's variables, those inside a `namespace()` too."""
-    for value in names.values():
-        if type(value).__name__.endswith("Namespace"):
-            inside = object.__getattribute__(value, "__dict__")
-            for kept in (inside, *inside.values()):
-                yield from kept.values() if isinstance(kept, dict) else ()
-        else:
-            yield value
 
 
 class Parted(NamedTuple):

@@ -11,7 +11,7 @@ import torch
 from einops import rearrange
 from PIL.Image import Image
 
-from vidcompress.adapters.family.native import Grid, NativeGeometry, NativeRules
+from vidcompress.adapters.family.native import NativeGeometry, NativeRules
 from vidcompress.adapters.layouts import Size
 from vidcompress.checks import whole_number
 from vidcompress.core.devices import upload
@@ -26,7 +26,7 @@ from vidcompress.media.preprocessing.native_resolution import (
 )
 from vidcompress.media.preprocessing.pixel_config import PixelRecipe
 from vidcompress.media.preprocessing.placeholders import Writing
-from vidcompress.media.preprocessing.processor import Processor, check_clips
+from vidcompress.media.preprocessing.processor import MOST_FRAMES, Processor, check_clips
 from vidcompress.media.preprocessing.transforms import CHUNK_PIXELS, normalise, resize
 from vidcompress.media.video.frames import VideoFrames
 from vidcompress.media.video.paced_rule import PacedRule
@@ -94,14 +94,15 @@ class NativeProcessor(Processor):
         check_groups(pictures, groups)
         if not pictures:
             return {}, []
-        patches, grids = [], []
+        patches, grids, lengths = [], [], []
         for source in pictures:
             frames = torch.from_numpy(np.array(load_image(source)))[None]
+            lengths.append(self.image_tokens(_size(frames)))
             size = self.geometry.image_budget.image_size(_size(frames), self.geometry.patches)
             patches.append(self._patches(frames, size, self.image_recipe))
             grids.append(self.geometry.patches.grid(1, size))
         inputs = {"pixel_values": torch.cat(patches), "image_grid_thw": torch.tensor(grids)}
-        return inputs, [self.geometry.patches.tokens(grid) for grid in grids]
+        return inputs, lengths
 
     def prepare_videos(self, clips: list[VideoFrames]) -> tuple[dict[str, Any], list[int]]:
         """Pixel inputs and placeholder counts of clips.
@@ -116,8 +117,9 @@ class NativeProcessor(Processor):
         if not clips:
             return {}, []
         clips = [clip.whole() if isinstance(clip, StreamingClip) else clip for clip in clips]
-        patches, grids = [], []
+        patches, grids, lengths = [], [], []
         for clip in clips:
+            lengths.append(self.video_tokens(len(clip), _size(clip.frames)))
             size = self.geometry.clip_budget.frame_size(len(clip), _size(clip.frames), self.geometry.patches)
             patches.append(self._patches(clip.frames, size, self.video_recipe))
             grids.append(self.geometry.patches.grid(len(clip), size))
@@ -126,7 +128,7 @@ class NativeProcessor(Processor):
             temporal = self.geometry.patches.temporal
             seconds = [seconds_per_grid(len(clip), clip.total_frames, clip.fps, temporal) for clip in clips]
             inputs["second_per_grid_ts"] = torch.tensor(seconds)
-        return inputs, [self.geometry.patches.tokens(grid) for grid in grids]
+        return inputs, lengths
 
     def _patches(self, frames: torch.Tensor, size: Size, recipe: PixelRecipe) -> torch.Tensor:
         """Patches of uint8 frames (frame, height, width, channel), resized chunk by chunk."""
@@ -185,16 +187,16 @@ class NativeProcessor(Processor):
             size: (height, width) of these in pixels, which this family must know.
 
         Raises:
-            MediaError: no such number, or no size.
+            MediaError: `frames` is no whole number from 1 to `MOST_FRAMES`, or there is no size.
         """
-        whole_number("frames", frames, error=MediaError)
+        whole_number("frames", frames, most=MOST_FRAMES, error=MediaError)
         if not isinstance(size, (tuple, list)) or len(size) != 2:
             raise MediaError(
                 f"size={shown(size)}: the tokens of a clip of {self.family.model_type} follow from the size of its "
                 "frames; pass (height, width) in pixels"
             )
-        grid: Grid = self.geometry.clip_grid(frames, (size[0], size[1]))
-        return self.geometry.patches.tokens(grid)
+        assert self.family.clip_layout is not None  # noqa: S101  (for the type checker)
+        return len(self.family.clip_layout(self.geometry, frames, (int(size[0]), int(size[1]))))
 
     def empty_clip(self, frames: int, size: tuple[int, int]) -> tuple[dict[str, Any], int]:
         """Inputs of a clip without pixels, on the meta device, and how many placeholders it has.

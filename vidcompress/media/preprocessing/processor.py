@@ -28,7 +28,7 @@ from vidcompress.media.preprocessing.arguments import (
     check_counts,
     check_groups,
 )
-from vidcompress.media.preprocessing.chat_template import bounded_template, check_conversation, part_media
+from vidcompress.media.preprocessing.chat_template import check_conversation, part_media, render_template
 from vidcompress.media.preprocessing.pixel_config import PixelRecipe
 from vidcompress.media.preprocessing.placeholders import (
     Writing,
@@ -56,6 +56,9 @@ from vidcompress.media.video.streaming import StreamingClip
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+MOST_FRAMES = 20_000
+"""Of one clip whose tokens are counted: its layout has an entry per token."""
 
 
 @dataclass(repr=False)
@@ -246,7 +249,7 @@ class Processor(StockProcessor):
             array = upload(torch.from_numpy(np.array(load_image(source))), self.resize_device)
             pixels = rearrange(array, "h w c -> c h w").contiguous()
             size = (int(pixels.shape[1]), int(pixels.shape[2]))
-            alone = self.family.single_view_tokens is None or shared_with == 1
+            alone = self.family.single_view_layout is None or shared_with == 1
             if self.family.tiles:
                 views.append(tile_views(pixels, self.geometry, self.image_recipe))
             elif not self.family.crops:
@@ -276,7 +279,7 @@ class Processor(StockProcessor):
             picture: RGB.
             alone: whether it was the only picture of its prompt.
         """
-        if self.family.crops and (alone or self.family.single_view_tokens is None):
+        if self.family.crops and (alone or self.family.single_view_layout is None):
             return picture
         return seen_part(picture, self.image_recipe, pad=self.family.crops or self.image_recipe.pad)
 
@@ -332,8 +335,8 @@ class Processor(StockProcessor):
         if write is None:
             return [Writing(str(self.video_token), (length,)) for length in lengths]
         return [
-            Writing(write(self.image_token, len(clip)), clip_runs(self.family, self.geometry, len(clip)))
-            for clip in clips
+            Writing(write(self.image_token, len(clip)), clip_runs(self.family, length, len(clip)))
+            for clip, length in zip(clips, lengths, strict=True)
         ]
 
     def with_token_types(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -351,23 +354,25 @@ class Processor(StockProcessor):
         for side in size:
             whole_number("size", side, error=MediaError)
         flag("single_view", single_view, error=MediaError)
-        if self.preset is not None:
-            return self.preset.tokens(self.geometry.side)
-        if single_view and self.family.single_view_tokens is not None:
-            return self.family.single_view_tokens(self.geometry)
-        return self.family.image_tokens(self.geometry, size)
+        family, picture = self.family, (int(size[0]), int(size[1]))
+        if self.preset is not None and family.preset_layout is not None:
+            return len(family.preset_layout(self.geometry, self.preset, picture))
+        if single_view and family.single_view_layout is not None:
+            return len(family.single_view_layout(self.geometry))
+        return len(family.image_layout(self.geometry, picture))
 
     def video_tokens(self, frames: int) -> int:
         """Placeholders of a clip of that many frames, newlines included.
 
         Raises:
-            MediaError: the family takes no clips.
+            MediaError: the family takes no clips, or `frames` is no whole number from 1 to `MOST_FRAMES`.
         """
-        if self.family.video_tokens is None:
+        if self.family.video_layout is None:
             raise MediaError(
                 f"videos: {self.family.model_type} takes no clips; pass frames as images, or another model"
             )
-        return self.family.video_tokens(self.geometry, whole_number("frames", frames, error=MediaError))
+        frames = whole_number("frames", frames, most=MOST_FRAMES, error=MediaError)
+        return len(self.family.video_layout(self.geometry, frames))
 
     def empty_clip(self, frames: int, size: tuple[int, int]) -> tuple[dict[str, Any], int]:
         """Inputs of a clip without pixels, on the meta device, and how many placeholders it has.
@@ -433,10 +438,9 @@ class Processor(StockProcessor):
         parted = part_media(conversation)
         check_conversation(parted.conversation)
         kwargs.setdefault("chat_template", self.chat_template)
-        with bounded_template(parted.conversation):
-            prompts = self.tokenizer.apply_chat_template(
-                parted.conversation, add_generation_prompt=add_generation_prompt, tokenize=False, **kwargs
-            )
+        prompts = render_template(
+            self.tokenizer, parted.conversation, add_generation_prompt=add_generation_prompt, **kwargs
+        )
         if not tokenize:
             return prompts
         if any(parted.images):

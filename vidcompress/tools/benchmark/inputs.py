@@ -48,7 +48,7 @@ def make_inputs(
     before = text_tokens // 2
     runs: tuple[int, ...] = (count,)
     if workload.modality == "video":
-        runs = clip_runs(family, geometry, workload.frames)
+        runs = clip_runs(family, count, workload.frames)
     between = _words((batch, len(runs) - 1), config, geometry, generator)
     visual = [words.new_full((batch, run), token) for run in runs]
     placed = [part for n in range(len(runs)) for part in (visual[n], between[:, n : n + 1])]
@@ -104,22 +104,14 @@ def visual_shape(config: Any, workload: Workload) -> tuple[tuple[int, ...], int,
     geometry = read_geometry(config, crops=family.crops)
     side = geometry.image_size
     if workload.modality == "video":
-        if family.video_tokens is None or (geometry.video_token_id is None and not family.tiles):
+        if family.video_layout is None or (geometry.video_token_id is None and not family.tiles):
             raise UnsupportedInputError(
                 f"frames=[{workload.frames}]: {family.model_type} takes no clips; give sizes= instead, or another model"
             )
-        count = family.video_tokens(geometry, workload.frames)
+        count = len(family.video_layout(geometry, workload.frames))
         token = geometry.image_token_id if family.tiles else geometry.video_token_id
         assert token is not None  # noqa: S101  (for the type checker)
         return (workload.frames, 3, side, side), count, token
     assert workload.size is not None  # noqa: S101  (a workload has one of both)
-    count = family.image_tokens(geometry, workload.size)
-    if family.tiles:
-        return (count // geometry.side**2, 3, side, side), count, geometry.image_token_id
-    views = 1 + _crops(geometry, workload.size) if family.crops else 1
-    return (views, 3, side, side), count, geometry.image_token_id
-
-
-def _crops(geometry: Geometry, size: tuple[int, int]) -> int:
-    height, width = geometry.canvas(size)
-    return (height // geometry.image_size) * (width // geometry.image_size)
+    layout = family.image_layout(geometry, workload.size)
+    return (len(layout.views), 3, side, side), len(layout), geometry.image_token_id

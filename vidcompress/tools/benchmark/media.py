@@ -37,7 +37,7 @@ def pixel_processor(model: Any, device: Any = None) -> Processor:
         video_recipe=recipe,
         tokenizer=None,
         image_token=family.image_token,
-        video_token="<video>" if family.video_tokens is not None else None,
+        video_token="<video>" if family.video_layout is not None else None,
         resize_device=input_device(model) if device is None else device,
     )
 

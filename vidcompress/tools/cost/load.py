@@ -5,18 +5,15 @@ The numbers come from the layouts, budgets and schedules that real runs use.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from vidcompress.adapters.base import Adapter, Visual
 from vidcompress.adapters.families import Family, Geometry
-from vidcompress.adapters.family.native import NativeGeometry
 from vidcompress.adapters.model_shape import ModelShape
-from vidcompress.adapters.presets import find_preset
+from vidcompress.adapters.presets import Preset, find_preset
 from vidcompress.core.budget import VisualBudget, tokens_to_keep, visual_budget
 from vidcompress.core.config import CompressionConfig
 from vidcompress.core.layout import Layout
@@ -249,16 +246,15 @@ def _compared(method: Method, sizes: Sequence[int], total: int) -> int:
 
 
 def visuals_of(adapter: Adapter, geometry: ModelShape, prompt: PromptSpec) -> list[Visual]:
-    """Visuals of a prompt in the adapter's layout; their pixels are an expanded scalar.
+    """Visuals of a prompt, in the layouts of its family; their pixels are an expanded scalar.
 
     Raises:
-        UnsupportedModelError: the family has no registered processor, so its crops are not known.
+        UnsupportedModelError: the family is not registered, so its layouts are not known.
         UnsupportedInputError: the family takes no clips. ArgumentError: it has no such preset.
     """
     from vidcompress.adapters.families import get_family
     from vidcompress.errors import MediaError
 
-    shape = geometry.encoder
     try:
         family = get_family(geometry.model_type)
     except MediaError as error:
@@ -267,70 +263,44 @@ def visuals_of(adapter: Adapter, geometry: ModelShape, prompt: PromptSpec) -> li
             "pass visual_tokens= instead"
         ) from error
     numbers = family.geometry(adapter.model.config)  # refuses canvases that no picture has
-    if isinstance(numbers, NativeGeometry):
-        return _native_visuals(adapter, geometry, numbers, prompt)
-    if prompt.frame_size is not None:
+    if prompt.frame_size is not None and family.clip_layout is None:
         raise ArgumentError(
             f"frame_size={prompt.frame_size}: frames of {geometry.model_type} have one size; leave it out"
         )
-    view = (shape.channels, shape.image_size, shape.image_size)
-    if family.tiles:
-        return _tiled(family, numbers, prompt, view)
-    preset = find_preset(prompt.preset, adapter.presets, geometry.model_type)
-    inputs: dict[str, Any] = {}
+    preset, layouts = find_preset(prompt.preset, family.presets, geometry.model_type), []
     if prompt.size is not None:
-        crops = _most_crops(adapter, shape.image_size) if family.crops else 0
-        if preset is not None:
-            crops, inputs["preset"] = math.prod(preset.crops), preset.name
-        many = (prompt.images, 1 + crops) if family.crops else (prompt.images,)
-        inputs["pixel_values"] = torch.zeros(()).expand(*many, *view)
-        if family.crops:
-            inputs["image_sizes"] = torch.tensor([prompt.size] * prompt.images)
-        if family.counts_images:
-            inputs["batch_num_images"] = torch.tensor([prompt.images])
+        layouts += [_image_layout(family, numbers, prompt.size, prompt.images, preset)] * prompt.images
     if prompt.frames is not None:
-        if not adapter.video_keys:
-            raise UnsupportedInputError(
-                f"frames={prompt.frames}: models of type {geometry.model_type!r} take no clips; pass a picture"
-            )
-        inputs["pixel_values_videos"] = torch.zeros(()).expand(1, prompt.frames, *view)
-    images, videos = adapter.visuals(inputs)
-    return [*images, *videos]
-
-
-def _native_visuals(
-    adapter: Adapter, geometry: ModelShape, numbers: NativeGeometry, prompt: PromptSpec
-) -> list[Visual]:
-    """Visuals of a prompt of a family that takes any sides, which are rounded within the family's budgets."""
-    find_preset(prompt.preset, adapter.presets, geometry.model_type)
-    values = geometry.encoder.channels * numbers.patches.temporal * numbers.patches.patch**2
-    inputs: dict[str, Any] = {}
-    if prompt.size is not None:
-        grids = [numbers.image_grid(prompt.size)] * prompt.images
-        pixels = torch.zeros(()).expand(sum(map(math.prod, grids)), values)
-        inputs |= {"pixel_values": pixels, "image_grid_thw": torch.tensor(grids)}
-    if prompt.frames is not None:
-        grid = numbers.clip_grid(prompt.frames, prompt.frame_size or DEFAULT_FRAME)
-        pixels = torch.zeros(()).expand(math.prod(grid), values)
-        inputs |= {"pixel_values_videos": pixels, "video_grid_thw": torch.tensor([grid])}
-    images, videos = adapter.visuals(inputs)
-    return [*images, *videos]
-
-
-def _tiled(family: Family, geometry: Geometry, prompt: PromptSpec, view: tuple[int, ...]) -> list[Visual]:
-    """Visuals of a family whose pictures and frames lie in one tensor."""
-    layouts = []
-    if prompt.size is not None and family.image_layout is not None:
-        layouts += [family.image_layout(geometry, prompt.size)] * prompt.images
-    if prompt.frames is not None and family.video_layout is not None:
-        layouts.append(family.video_layout(geometry, prompt.frames))
+        layouts.append(_clip_layout(family, numbers, prompt.frames, prompt.frame_size or DEFAULT_FRAME))
     pixels = torch.zeros(())
     return [
-        Visual(layout.modality, layout, pixels.expand(len(layout.views), *view), prompt.size)
+        Visual(
+            layout.modality,
+            layout,
+            pixels.expand(len(layout.views)),
+            prompt.size if layout.modality == "image" else None,
+        )
         for layout in layouts
     ]
 
 
-def _most_crops(adapter: Adapter, side: int) -> int:
-    pinpoints = adapter.model.config.image_grid_pinpoints
-    return max(int(height // side) * int(width // side) for height, width in pinpoints)
+def _image_layout(
+    family: Family, geometry: Geometry, size: tuple[int, int], images: int, preset: Preset | None
+) -> Layout:
+    """Layout of each of so many images of (height, width) pixels."""
+    if preset is not None and family.preset_layout is not None:
+        return family.preset_layout(geometry, preset, size)
+    if images > 1 and family.single_view_layout is not None:
+        return family.single_view_layout(geometry)
+    return family.image_layout(geometry, size)
+
+
+def _clip_layout(family: Family, geometry: Geometry, frames: int, size: tuple[int, int]) -> Layout:
+    """Layout of a clip of so many frames of (height, width) pixels."""
+    if family.clip_layout is not None:
+        return family.clip_layout(geometry, frames, size)
+    if family.video_layout is None:
+        raise UnsupportedInputError(
+            f"frames={frames}: models of type {family.model_type!r} take no clips; pass a picture"
+        )
+    return family.video_layout(geometry, frames)

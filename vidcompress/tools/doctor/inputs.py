@@ -59,7 +59,7 @@ def describe_clip(model: Any, processor: Any, frames: int, size: tuple[int, int]
     inputs, placeholders = processor.empty_clip(frames, size)
     family = processor.family
     if family.tiles:
-        runs = clip_runs(family, processor.geometry, frames)
+        runs = clip_runs(family, placeholders, frames)
         inputs["input_ids"] = _prompt(processor.geometry.image_token_id, runs)
     _, (visual,) = adapter_for(model).visuals(inputs)
     return _entry(visual.layout, placeholders, f"{frames} frames")

@@ -6,7 +6,6 @@ from typing import Any
 
 from vidcompress.adapters.base import ADAPTERS
 from vidcompress.core.method import METHODS
-from vidcompress.registry.entry_points import installed
 
 
 def plugins() -> list[dict[str, Any]]:
@@ -14,15 +13,14 @@ def plugins() -> list[dict[str, Any]]:
     entries = []
     for registry in (METHODS, ADAPTERS):
         registry.names()  # loads them
-        reasons = {(entry.name, entry.package): entry.reason for entry in registry.broken}
-        for plugin in installed(registry.group):
+        for plugin in registry.plugins:
             entries.append(
                 {
                     "kind": registry.what,
-                    "name": plugin.entry.name,
-                    "module": plugin.entry.value,
+                    "name": plugin.name,
+                    "module": plugin.value,
                     "package": plugin.package,
-                    "error": reasons.get((plugin.entry.name, plugin.package)),
+                    "error": plugin.reason,
                 }
             )
     return entries
