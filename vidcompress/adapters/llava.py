@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from vidcompress.adapters.auxiliary import AUXILIARY, read_patches
 from vidcompress.adapters.base import Adapter, Visual
 from vidcompress.adapters.encoder_probe import EncoderProbe, encoder_layers
-from vidcompress.adapters.family.geometry import Geometry, encoder_has_cls
+from vidcompress.adapters.family.geometry import Geometry
 from vidcompress.adapters.layouts import image_layout
 from vidcompress.adapters.packing import (
     ClipAssembly,
@@ -35,6 +35,7 @@ from vidcompress.adapters.packing import (
     with_gaps,
 )
 from vidcompress.adapters.presets import Preset
+from vidcompress.adapters.traits import encoder_has_cls
 from vidcompress.checks import is_number
 from vidcompress.core.layout import Layout, Modality
 from vidcompress.core.tokens import AXES, Evidence, FrameSource, LazyTokens, VisualTokens
@@ -85,7 +86,7 @@ class LlavaAdapter(Adapter):
         side = int(vision.image_size) // int(vision.patch_size)
         return side, side
 
-    @property
+    @cached_property
     def has_cls(self) -> bool:
         return encoder_has_cls(self.model.config)
 

@@ -8,8 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from vidcompress.adapters.base import Visual, register_adapter
-from vidcompress.adapters.family.geometry import Geometry, encoder_has_cls, one_view_layout, read_geometry
+from vidcompress.adapters.family.geometry import Geometry, one_view_layout, read_geometry
 from vidcompress.adapters.llava import LlavaAdapter
+from vidcompress.adapters.traits import encoder_has_cls
 from vidcompress.errors import UnsupportedInputError, UnsupportedModelError
 
 ENCODERS = ("clip_vision_model", "siglip_vision_model")

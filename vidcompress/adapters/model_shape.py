@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vidcompress.adapters.family.geometry import encoder_has_cls
+from vidcompress.adapters.traits import encoder_has_cls
 from vidcompress.checks import is_number
 from vidcompress.errors import UnsupportedModelError, shown
 

@@ -10,6 +10,7 @@ from vidcompress.errors import ArgumentError, shown
 
 Container = Literal["list", "tensor", "hidden"]
 CONTAINERS: tuple[Container, ...] = ("list", "tensor", "hidden")
+_ENCODERS_WITH_CLS = {"clip_vision_model": True, "siglip_vision_model": False, "internvl_vision": True}
 
 
 @dataclass(frozen=True)
@@ -75,3 +76,15 @@ def _member(module: Any, name: str) -> Any:
         return own[name]
     child = own.get("_modules", {}).get(name)
     return getattr(type(module), name, None) if child is None else child
+
+
+def encoder_has_cls(config: Any) -> bool:
+    """Whether a vision encoder puts a CLS token before its patches.
+
+    Args:
+        config: of the model. Of an encoder that is not known here, `vision_feature_select_strategy` says it: "default"
+            drops that token.
+    """
+    encoder = str(getattr(config.vision_config, "model_type", ""))
+    by_strategy = getattr(config, "vision_feature_select_strategy", None) == "default"
+    return _ENCODERS_WITH_CLS.get(encoder, by_strategy)

@@ -13,9 +13,9 @@ from transformers.image_processing_utils import select_best_resolution
 from tiny_models import ANYRES_MAX, FAMILIES, MOST_TILES, VIDEO_FAMILIES, Scene, batch, tiny_model
 from vidcompress.adapters.base import adapter_for
 from vidcompress.adapters.families import get_family, read_geometry
-from vidcompress.adapters.family.geometry import encoder_has_cls
 from vidcompress.adapters.layouts import best_canvas
 from vidcompress.adapters.model_shape import geometry_of
+from vidcompress.adapters.traits import encoder_has_cls
 from vidcompress.core.layout import Layout
 
 SIZES = [

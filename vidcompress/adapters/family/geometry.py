@@ -22,23 +22,10 @@ from vidcompress.adapters.layouts import (
     video_layout,
 )
 from vidcompress.adapters.presets import Preset
+from vidcompress.adapters.traits import encoder_has_cls
 from vidcompress.checks import MAX_FRAME_PIXELS, is_number, is_whole
 from vidcompress.core.layout import Layout
 from vidcompress.errors import MediaError, shown
-
-_ENCODERS_WITH_CLS = {"clip_vision_model": True, "siglip_vision_model": False, "internvl_vision": True}
-
-
-def encoder_has_cls(config: Any) -> bool:
-    """Whether a vision encoder puts a CLS token before its patches.
-
-    Args:
-        config: of the model. Of an encoder that is not known here, `vision_feature_select_strategy` says it: "default"
-            drops that token.
-    """
-    encoder = str(getattr(config.vision_config, "model_type", ""))
-    by_strategy = getattr(config, "vision_feature_select_strategy", None) == "default"
-    return _ENCODERS_WITH_CLS.get(encoder, by_strategy)
 
 
 @dataclass(frozen=True)

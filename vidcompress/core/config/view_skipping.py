@@ -64,7 +64,7 @@ def read_view_skipping(value: Any) -> ViewSkipping:
         ArgumentError: anything else.
     """
     if isinstance(value, ViewSkipping):
-        return value
+        value = str(value)  # without numbers that say nothing
     try:
         kinds, numbers = parse_method_spec(value if isinstance(value, str) else "")
     except ArgumentError:
