@@ -244,7 +244,7 @@ def test_the_others_are_not_harmed(listed: dict[str, Any]) -> None:
     assert methods["mixed_good"]["package"] == "their-mixed 1.0"
     assert not {"half", "no_dataclass", "signature", "Their Method"} & set(methods)
     families = {entry["model_type"]: entry["package"] for entry in listed["models"]["families"]}
-    assert families["vipllava"] == "acme-compress 1.0"
+    assert families["cohere2_vision"] == families["glm4v"] == "acme-compress 1.0"
     assert families["llava_next"] is None
     assert "x" not in families
     broken = len(listed["methods"]["broken"])
@@ -259,7 +259,7 @@ def test_what_a_broken_package_registered_is_taken_back(site: Path, rubble: Path
         "from vidcompress.adapters.families import get_family\n"
         "try: get_family('theirs')\n"
         "except Exception as error: print(error)\n"
-        "print(get_family('vipllava').crops)"
+        "print(get_family('glm4v').crops)"
     )
     done = run(["-c", probe], site, rubble)
     assert "model_type='theirs' has no processor here; known: " in done.stdout

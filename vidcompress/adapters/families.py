@@ -35,7 +35,8 @@ from vidcompress.adapters.family.native import (
     read_native_geometry,
 )
 from vidcompress.adapters.family.native import NativeRules as NativeRules
-from vidcompress.adapters.layouts import Size, shrunk_canvas
+from vidcompress.adapters.family.native import PixelBudget as PixelBudget
+from vidcompress.adapters.layouts import Size, closest_grid, shrunk_canvas
 from vidcompress.adapters.presets import TOKENS_2880, Preset
 from vidcompress.checks import is_number, word
 from vidcompress.core.layout import Layout
@@ -69,9 +70,11 @@ class Family:
         tiles: whether pictures are stretched onto `Geometry.tile_grid` and clips are sent as frames, all of them in one
             `pixel_values` (picture, channel, height, width) in the order of the prompts, with a row (height, width,
             frames) of `image_sizes` per picture and clip.
+        tile_rule: onto how many tiles, as in `Geometry`.
         image_token: placeholder of a picture in a prompt, where neither the tokenizer nor the processor's file names
             one.
-        image_text: that placeholder to what is written for a picture; itself by default.
+        image_text: (that placeholder, views) to what is written for a picture, with the placeholder once, or once per
+            view of a family with tiles; the placeholder itself by default.
         clip_text: (that placeholder, frames) to what is written for a clip, with the placeholder once per frame; by
             default a clip has a placeholder of its own, and one run.
     """
@@ -91,8 +94,9 @@ class Family:
     native: NativeRules | None = None
     clip_layout: Callable[[Geometry, int, Size], Layout] | None = None
     tiles: bool = False
+    tile_rule: Callable[[Size, int, int, int], Size] = closest_grid
     image_token: str = "<image>"
-    image_text: Callable[[str], str] | None = None
+    image_text: Callable[[str, int], str] | None = None
     clip_text: Callable[[str, int], str] | None = None
 
     def __repr__(self) -> str:
@@ -119,7 +123,16 @@ class Family:
         """
         if self.native is not None:
             return read_native_geometry(config, self.native)
-        return read_geometry(config, crops=self.crops)
+        return replace(read_geometry(config, crops=self.crops), tile_rule=self.tile_rule)
+
+
+def image_runs(family: Family, geometry: Geometry, length: int) -> tuple[int, ...]:
+    """Lengths of the runs of placeholders of a picture of so many placeholders."""
+    if family.image_text is None:
+        return (length,)
+    views = length // geometry.side**2
+    count = family.image_text(family.image_token, views).count(family.image_token)
+    return (length // count,) * count
 
 
 def clip_runs(family: Family, geometry: Geometry, frames: int) -> tuple[int, ...]:
@@ -153,6 +166,37 @@ def register_family(family: Family) -> Family:
         raise MediaError(f"model_type={family.model_type!r} is registered already; choose another")
     FAMILIES[family.model_type] = family
     return family
+
+
+def tiled_family(model_type: str, **others: Any) -> Family:
+    """A family that stretches pictures onto tiles of the encoder's size, with a thumbnail behind them where they are
+    several, as InternVL does.
+
+    Args:
+        model_type: of the model's config.
+        **others: fields of `Family` in which it differs.
+    """
+    return Family(
+        model_type, _tiled_image_tokens, crops=False, tiles=True, image_layout=tiled_image_layout, **others
+    )
+
+
+def native_family(model_type: str, rules: NativeRules, *, clips: bool = True) -> Family:
+    """A family that takes pictures of any size as patches, as Qwen-VL does.
+
+    Args:
+        model_type: of the model's config.
+        rules: of its pixels and clips.
+        clips: whether its processor here takes clips.
+    """
+    return Family(
+        model_type,
+        native_image_tokens,
+        crops=False,
+        image_layout=native_image_layout,
+        clip_layout=native_clip_layout if clips else None,
+        native=rules,
+    )
 
 
 def get_family(model_type: str) -> Family:
@@ -237,7 +281,7 @@ def _tiled_video_tokens(geometry: Geometry, frames: int) -> int:
     return frames * geometry.side**2
 
 
-def _framed_image(placeholder: str) -> str:
+def _framed_image(placeholder: str, views: int = 1) -> str:
     return f"<img>{placeholder}</img>"
 
 
@@ -247,13 +291,9 @@ def _framed_clip(placeholder: str, frames: int) -> str:
 
 register_family(Family("llava", _one_view_tokens, crops=False, image_layout=one_view_layout))
 register_family(
-    Family(
+    tiled_family(
         "internvl",
-        _tiled_image_tokens,
         video_tokens=_tiled_video_tokens,
-        crops=False,
-        tiles=True,
-        image_layout=tiled_image_layout,
         video_layout=tiled_video_layout,
         image_token="<IMG_CONTEXT>",
         image_text=_framed_image,
@@ -311,15 +351,6 @@ for _name, _rules in (
     ("qwen3_vl", QWEN3_RULES),
     ("qwen3_vl_moe", QWEN3_RULES),
 ):
-    register_family(
-        Family(
-            _name,
-            native_image_tokens,
-            crops=False,
-            image_layout=native_image_layout,
-            clip_layout=native_clip_layout,
-            native=_rules,
-        )
-    )
+    register_family(native_family(_name, _rules))
 
 roll_back(FAMILIES)  # the families above stay

@@ -216,6 +216,21 @@ def test_the_ratio_must_leave_whole_tokens(load: Callable[..., Any]) -> None:
             read_geometry(config, crops=False)
 
 
+def test_cohere_states_the_inverse_of_the_ratio(load: Callable[..., Any]) -> None:
+    config = load().config
+    side = read_geometry(config, crops=False).side
+    del config.downsample_ratio
+    for factor, merge in ((2, 2), (1, 1), (4, 4)):
+        config.downsample_factor = factor
+        assert read_geometry(config, crops=False).merge == merge
+    config.downsample_factor = 2
+    assert read_geometry(config, crops=False).side == side
+    for factor in (3, 0, 0.5, True):
+        config.downsample_factor = factor
+        with pytest.raises(MediaError, match="downsample_ratio=.*divides the 4 patches"):
+            read_geometry(config, crops=False)
+
+
 # LLaVA-1.5 ------------------------------------------------------------------------------------------------------------
 
 

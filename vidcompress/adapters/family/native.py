@@ -57,8 +57,8 @@ class PixelBudget:
     Attributes:
         least: pixels that less is scaled up to.
         most: pixels that more is scaled down to.
-        over_clip: whether `least` and `most` count the pixels of all frames of a clip together (Qwen3-VL), or those of
-            each frame (Qwen2-VL, Qwen2.5-VL).
+        over_clip: whether `least` and `most` count the pixels of all frames of a clip together (Qwen3-VL), and of all
+            frames that a picture stands for (GLM-4V), or the pixels of each frame (Qwen2-VL, Qwen2.5-VL).
         frame_tokens: most tokens of one frame that a clip is given where its file asks for a cap; None for no cap.
         clip_tokens: tokens of a whole clip, of which a frame gets an even share at most, where its file asks for it.
     """
@@ -71,6 +71,9 @@ class PixelBudget:
 
     def image_size(self, size: Size, geometry: PatchGeometry) -> Size:
         """(height, width) in pixels that a picture of that size is resized to."""
+        if self.over_clip:
+            depth = geometry.temporal
+            return smart_resize_clip(depth, size, geometry.factor, depth, self.least, self.most)
         return smart_resize(size, geometry.factor, self.least, self.most)
 
     def frame_size(self, frames: int, size: Size, geometry: PatchGeometry) -> Size:

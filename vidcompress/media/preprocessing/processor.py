@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from vidcompress.adapters.families import Family, Geometry, clip_runs
+from vidcompress.adapters.families import Family, Geometry, clip_runs, image_runs
 from vidcompress.adapters.presets import Preset
 from vidcompress.checks import DEFAULT_MAX_FRAMES, flag, unicode_text, whole_number
 from vidcompress.core.devices import upload
@@ -321,10 +321,15 @@ class Processor(StockProcessor):
         return clip.times
 
     def write_images(self, lengths: list[int]) -> list[Writing]:
-        """What stands in a prompt for pictures of so many placeholders; for each one run of them."""
-        frame = self.family.image_text
-        text = self.image_token if frame is None else frame(self.image_token)
-        return [Writing(text, (length,)) for length in lengths]
+        """What stands in a prompt for pictures of so many placeholders; for each one run of them, or one per view."""
+        write = self.family.image_text
+        if write is None:
+            return [Writing(self.image_token, (length,)) for length in lengths]
+        views = [length // self.geometry.side**2 for length in lengths]
+        return [
+            Writing(write(self.image_token, count), image_runs(self.family, self.geometry, length))
+            for count, length in zip(views, lengths, strict=True)
+        ]
 
     def write_clips(self, clips: list[VideoFrames], lengths: list[int]) -> list[Writing]:
         """What stands in a prompt for clips of so many placeholders; for each one run of them, or one per frame."""
@@ -459,7 +464,7 @@ def with_known_tokens(processor: Any, prompt: str) -> str:
     """A prompt in which each picture and clip is one placeholder that the tokenizer knows, with the text around it."""
     if not isinstance(processor, Processor) or processor.family.image_text is None:
         return prompt
-    text = processor.family.image_text(processor.image_token)
+    text = processor.family.image_text(processor.image_token, 1)
     return processor._pattern.sub(lambda _: text, prompt)
 
 
