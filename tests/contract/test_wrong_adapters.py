@@ -102,9 +102,9 @@ class EncodesOtherFeatures(MropeAdapter):
 
 
 class HasFramesInAnotherOrder(MropeAdapter):
-    def encode(self, visuals: Any, *args: Any, **kwargs: Any) -> Any:
-        turned = [replace(visual, pixels=visual.pixels.flip(0)) for visual in visuals]
-        return super().encode(turned, *args, **kwargs)
+    def _clip(self, pixels: Any, grid: Any) -> Any:
+        visual = super()._clip(pixels, grid)
+        return replace(visual, layout=replace(visual.layout, view=visual.layout.view.flip(0)))
 
 
 POSITIONS = [

@@ -63,10 +63,10 @@ def check_adapter(
         for visual in visuals:
             _check_visual(adapter, visual, modality)
         _check_encoding(adapter, visuals, chosen)
-        for visual in visuals:
-            _check_views(adapter, visual)
     check_positions(model, inputs)
     check_entrance(model, inputs)
+    for visual in (*images, *videos):
+        _check_views(adapter, visual)
     check_controls(model, inputs)
     for method in chosen:
         check_identity(model, inputs, method)

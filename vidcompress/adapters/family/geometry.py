@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from vidcompress.adapters.layouts import (
@@ -59,7 +59,7 @@ class Geometry:
     pool_stride: int = 2
     merge: int = 1
     tiles: tuple[int, int] = (1, 12)
-    tile_rule: Callable[[Size, int, int, int], Size] = closest_grid
+    tile_rule: Callable[[Size, int, int, int], Size] = field(default=closest_grid, repr=False)
 
     @property
     def side(self) -> int:
@@ -291,9 +291,10 @@ def _merge(config: Any, patches: int) -> int:
 
 
 def downsample_ratio(config: Any) -> Any:
-    """Tokens per patch along one side, as a config states it: unchecked."""
+    """Tokens per patch along one side, as a config states it or its inverse (Cohere); a text where that is none."""
     factor = getattr(config, "downsample_factor", 1)
-    return getattr(config, "downsample_ratio", 1 / factor if is_whole(factor) and factor > 0 else factor)
+    inverse = 1 / factor if is_whole(factor) and factor > 0 else f"1 / {factor!r}"
+    return getattr(config, "downsample_ratio", inverse)
 
 
 def _stride(config: Any) -> int:
