@@ -56,7 +56,7 @@ MIXED = [[5, *picture(7), 6, *picture(1), 7], [8, *picture(3), *picture(5), 9, 9
 
 
 def test_cohere2_vision_keeps_the_contract(model: Any) -> None:
-    testing.check_adapter(model, inputs_of([[5, 6, *picture(4), 7]]))
+    testing.check_adapter(model, inputs_of([[5, 6, *picture(4), 7]]), ["uniform", "globalcom2"])
     testing.check_adapter(model, inputs_of(MIXED, [(168, 112), (40, 40), (56, 112), (112, 112)]))
 
 
