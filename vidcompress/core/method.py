@@ -165,12 +165,7 @@ class ScoredMethod(Method):
 
     The exact policy spends the budget's tokens on the views in proportion to their weights (capped, to the
     token) and keeps the best-scored tokens of each view, in sequence order, plus the budget's separators.
-
-    Class attributes:
-        one_pass: whether a batch may be chosen in one pass; False where weights may be of tiles (`Allotment.tiles`).
     """
-
-    one_pass: ClassVar[bool] = True
 
     @abstractmethod
     def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor | Allotment]:
@@ -195,7 +190,7 @@ class ScoredMethod(Method):
         self, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
     ) -> list[Selection]:
         """Under `exact` the tokens of all visuals are ranked and chosen in one pass."""
-        if not self.one_pass or not can_batch(tokens) or any(budget.policy != "exact" for budget in budgets):
+        if not can_batch(tokens) or any(budget.policy != "exact" for budget in budgets):
             return super().select_batch(tokens, budgets)
         batch = batch_layouts(tuple(one.layout for one in tokens))
         scores, allotment = self.scores_batch(batch, tokens, budgets)
@@ -203,9 +198,9 @@ class ScoredMethod(Method):
         return spend(batch, scores, allotment, totals, [budget.separators for budget in budgets])
 
     def _exact(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        total, (scores, weights) = tokens_to_keep(tokens.layout, budget), self.scores(tokens, budget)
+        layout, (scores, weights) = tokens.layout, self.scores(tokens, budget)
+        total = tokens_to_keep(layout, budget)
         allotment = weights if isinstance(weights, Allotment) else Allotment(weights)
-        layout = tokens.layout if allotment.tiles is None else allotment.tiles
         counts = largest_remainder(allotment.weights, total, layout.sizes_tensor[:-1])
         kept = top_per_view(scores, layout, counts, total)
         return Selection(with_separators(layout, kept, budget.separators), allotment=allotment)

@@ -34,7 +34,7 @@ from vidcompress.core.selection import Selection, best_first, rank_within_views
 from vidcompress.core.tokens import Evidence, Quantity, VisualTokens
 from vidcompress.core.visual_report import Allotment
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
-from vidcompress.ops.virtual_tiles import tiled_layout
+from vidcompress.ops.virtual_tiles import is_native, tiled_layout
 
 _MEANING: dict[Allocation, str] = {
     "softmax_sum": "sum of the global view's scores over the view",
@@ -60,10 +60,10 @@ class GlobalCom2(ScoredMethod):
             nothing for the least important crops, so that `encoder_saving="crops"` need not encode them. Of clips it is
             `softmax_sum`.
         gate: for `gated`, how many times the tokens to keep the thumbnail and the crops that stay hold, at least 1.
-        tiles: N, 1 to 144 (ours): an image that is one view is cut into so many virtual tiles, which share the budget
-            as crops do, with the view's own evidence pooled to about 12 x 12 as commander. With 1, or where the view
-            has too few rows and columns, its tokens are chosen by their own evidence alone. Images with crops and clips
-            are never cut.
+        tiles: N, 1 to 144 (ours): an image at native resolution is cut into so many virtual tiles, which share the
+            budget as crops do, with the view's own evidence pooled to about 12 x 12 as commander. With 1, or where the
+            view has too few rows and columns, its tokens are chosen by their own evidence alone. Nothing else is cut,
+            and nothing under `policy="reference"`.
         score: `holistic` (the paper's), `global`, `local`.
         evidence: `auto` is `cls_logits` for images when the encoder has a CLS token, else `distance`.
         layer: encoder layer of attention evidence; negative counts from the last.
@@ -85,7 +85,7 @@ class GlobalCom2(ScoredMethod):
     evidence: EvidenceOption = "auto"
     layer: int = -1
     gate: float = 2.0
-    tiles: int = 1
+    tiles: int = 4
 
     def __post_init__(self) -> None:
         require_numbers(tau=self.tau, alpha=self.alpha, gate=self.gate)
@@ -114,7 +114,6 @@ class GlobalCom2(ScoredMethod):
             raise ArgumentError(
                 f"tiles must be an integer from 1 to {MOST_TILES}, got {shown(self.tiles)}; 1 leaves a view whole"
             )
-        object.__setattr__(self, "one_pass", self.tiles == 1)
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
         """The one attention quantity that the scores start from; none where they start from distances."""
@@ -127,10 +126,10 @@ class GlobalCom2(ScoredMethod):
         return modality == "video" or not self.needs(modality, has_cls)
 
     def commander_and_local(self, tokens: VisualTokens) -> tuple[Commander, Tensor]:
-        """The two scores behind all others: the commander's, and (N,) each token's within its own view."""
+        """The two scores behind all others: the commander's, and (N,) each token's within its own view or tile."""
         layout = tokens.layout
         local = self._attention_evidence(tokens)
-        if local is None and self.tiles > 1 and is_tiled(layout):
+        if local is None and is_tiled(layout):
             # The commander compares with the mean of the view, as it would uncut.
             far = distances(tokens.features, layout, whole=True)
             return commander_of_image(far.view if far.whole is None else far.whole, layout), far.view
@@ -142,26 +141,60 @@ class GlobalCom2(ScoredMethod):
             local = distances(tokens.features, layout).view
         return commander_of_image(local, layout), local
 
-    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Allotment]:
-        """Token scores (N,) float32 or better, and tokens wanted per view or tile: N_j r_j, by the commander's S."""
-        tiles = None if self.tiles == 1 else tiled_layout(tokens.layout, int(self.tiles))
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+        """Selection from views, or from tiles where there are some."""
+        cut = self._cut(tokens, budget)
+        return self._with_tiles(super().select(cut, budget), tokens.layout, cut.layout, budget)
+
+    def select_batch(
+        self, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
+    ) -> list[Selection]:
+        """Selections from views, or from tiles where there are some, in one pass."""
+        cut = [self._cut(one, budget) for one, budget in zip(tokens, budgets, strict=True)]
+        selections = super().select_batch(cut, budgets)
+        return [
+            self._with_tiles(selection, one.layout, parts.layout, budget)
+            for selection, one, parts, budget in zip(selections, tokens, cut, budgets, strict=True)
+        ]
+
+    def _cut(self, tokens: VisualTokens, budget: VisualBudget) -> VisualTokens:
+        """The same tokens with tiles as views where the image is to be cut; else as they are."""
+        tiles = tiled_layout(tokens.layout, int(self.tiles)) if budget.policy == "exact" else None
         if tiles is not None:
             tokens = copy.copy(tokens)  # not `replace`: features that wait for the projector go on waiting
             tokens.layout = tiles
+        return tokens
+
+    def _with_tiles(
+        self, selection: Selection, layout: Layout, cut: Layout, budget: VisualBudget
+    ) -> Selection:
+        """The selection with the layout of tiles in its allotment, or a note on why the view is whole."""
+        if selection.allotment is None or self.tiles == 1 or not is_native(layout):
+            return selection
+        if cut is not layout:
+            return replace(selection, allotment=replace(selection.allotment, tiles=cut))
+        if budget.policy == "reference":
+            why = "policy='reference' reproduces code without tiles"
+        else:
+            why = f"its {layout.grid[0]} x {layout.grid[1]} tokens cannot be cut into {self.tiles} tiles"
+        note = f"{why}, so it is ranked as one view"
+        return replace(selection, allotment=replace(selection.allotment, note=note))
+
+    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Allotment]:
+        """Token scores (N,) float32 or better, and tokens wanted per view or tile: N_j r_j, by the commander's S."""
         layout = tokens.layout
         commander, local = self.commander_and_local(tokens)
         scores = token_scores(commander.tokens, local, layout, score=self.score, alpha=self.alpha)
-        allotment = self._allotment(commander, layout, budget)
-        return scores, allotment if tiles is None else replace(allotment, tiles=tiles)
+        return scores, self._allotment(commander, layout, budget)
 
     def scores_batch(
         self, batch: RaggedBatch, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
     ) -> tuple[Tensor, Allotment]:
         """Scores at once, distances of visuals of one shape at once; allocation at once for clips of one shape.
 
-        The commanders and view weights of pictures, and of clips with `topk`, are computed one by one.
+        The commanders and view weights of pictures, distances of tiles, and clips with `topk` are computed one by one.
         """
-        far = all(self._attention_evidence(one) is None for one in tokens)
+        far = all(self._attention_evidence(one) is None and not is_tiled(one.layout) for one in tokens)
         if far and batch.layout.modality == "video" and self.allocation != "topk":
             commander, local, allotment = self._of_clips(tokens, budgets)
         else:
@@ -224,7 +257,7 @@ class GlobalCom2(ScoredMethod):
         )
         weights = layout.sizes_tensor[:-1] * rates
         if self.allocation == "gated" and commander.grid is not None:
-            crops = torch.tensor([view.kind != "thumbnail" for view in layout.views], device=weights.device)
+            crops = torch.tensor([not view.is_global for view in layout.views], device=weights.device)
             weights = redistribute(weights, self._gate(commander, layout, budget), crops)
         return Allotment(weights, importance, _MEANING[self.allocation])
 
@@ -253,21 +286,13 @@ class GlobalCom2(ScoredMethod):
     def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """int(N_j r_j) tokens per view; the thumbnail first, best token first; then crops or frames in order, with
         every separator. Tokens stay at their true places, where the released code moves them when there is padding.
-
-        Raises:
-            ArgumentError: there are tiles, which the authors have not.
         """
-        if self.tiles > 1:
-            raise ArgumentError(
-                f"tiles={self.tiles} cannot go with policy='reference', which reproduces code without tiles; use "
-                "policy='exact', or tiles=1"
-            )
         layout = tokens.layout
         scores, allotment = self.scores(tokens, budget)
         counts = allotment.weights.to(torch.int64)  # int() truncates, and so does this
         limit = torch.cat((counts, counts.new_zeros(1)))
         kept = (rank_within_views(scores, layout) < limit[layout.view]) | layout.separator
-        thumb = next((i for i, view in enumerate(layout.views) if view.kind == "thumbnail"), None)
+        thumb = next((i for i, view in enumerate(layout.views) if view.is_global), None)
         if thumb is None:
             return Selection(_first(kept, _count(kept)), allotment=allotment)
         mine = layout.view == thumb
@@ -309,9 +334,7 @@ def gated_views(commander: Commander, layout: Layout, needed: float, policy: Pol
     Returns:
         (V,) bool.
     """
-    crops = [
-        view.kind != "thumbnail" and size > 0 for view, size in zip(layout.views, layout.sizes, strict=True)
-    ]
+    crops = [not view.is_global and size > 0 for view, size in zip(layout.views, layout.sizes, strict=True)]
     live = torch.tensor(crops, device=layout.view.device)
     sums = torch.nan_to_num(over_views(commander, layout, "sum", policy))
     order = best_first(torch.where(live, sums, -torch.inf))
@@ -334,7 +357,7 @@ def redistribute(weights: Tensor, gate: Tensor, crops: Tensor) -> Tensor:
 
 def _among_zeros(values: Tensor, layout: Layout) -> Tensor:
     """(N, ...) with the values of the thumbnail's tokens (n, ...) at its positions, and zeros elsewhere."""
-    number = next(number for number, view in enumerate(layout.views) if view.kind == "thumbnail")
+    number = next(number for number, view in enumerate(layout.views) if view.is_global)
     places = layout.table[number, : layout.sizes[number]]
     return values.new_zeros((len(layout), *values.shape[1:])).index_copy(0, places, values)
 
