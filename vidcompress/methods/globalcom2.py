@@ -181,7 +181,10 @@ class GlobalCom2(ScoredMethod):
         return replace(selection, allotment=replace(selection.allotment, note=note))
 
     def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Allotment]:
-        """Token scores (N,) float32 or better, and tokens wanted per view or tile: N_j r_j, by the commander's S."""
+        """Token scores (N,) float32 or better, and tokens wanted per view: N_j r_j, by the commander's S.
+
+        `select` has put tiles in the layout as its views by then.
+        """
         layout = tokens.layout
         commander, local = self.commander_and_local(tokens)
         scores = token_scores(commander.tokens, local, layout, score=self.score, alpha=self.alpha)
