@@ -47,8 +47,7 @@ class Method(ABC):
         exact: whether the realised count equals the budget (`pool`, `frames` reach the largest count below).
         compares: features with "nothing", with a few "means", with those of their "views" or with "all" of the input;
             what `vidcompress cost` goes by.
-        changes_views: whether it leaves views out before the encoder.
-        where: "before" the language model, or "inside" it.
+        changes_views: whether it leaves views out before the encoder. where: "before" the language model, or "inside".
     """
 
     name: ClassVar[str] = ""
@@ -171,6 +170,10 @@ class ScoredMethod(Method):
     def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor | Allotment]:
         """Token scores (N,) float32, higher is kept; and tokens wanted per view, (V,) float64 or an `Allotment`."""
 
+    def cut(self, tokens: VisualTokens) -> VisualTokens:
+        """The tokens with the views that share the budget under `exact`: as they are, or tiles of them."""
+        return tokens
+
     def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """The authors' counts, rounding and order; the same as `exact` where no code was published."""
         return self._exact(tokens, budget)
@@ -192,14 +195,15 @@ class ScoredMethod(Method):
         """Under `exact` the tokens of all visuals are ranked and chosen in one pass."""
         if not can_batch(tokens) or any(budget.policy != "exact" for budget in budgets):
             return super().select_batch(tokens, budgets)
+        tokens = [self.cut(one) for one in tokens]
         batch = batch_layouts(tuple(one.layout for one in tokens))
         scores, allotment = self.scores_batch(batch, tokens, budgets)
         totals = [tokens_to_keep(one.layout, budget) for one, budget in zip(tokens, budgets, strict=True)]
         return spend(batch, scores, allotment, totals, [budget.separators for budget in budgets])
 
     def _exact(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        layout, (scores, weights) = tokens.layout, self.scores(tokens, budget)
-        total = tokens_to_keep(layout, budget)
+        layout = (tokens := self.cut(tokens)).layout
+        (scores, weights), total = self.scores(tokens, budget), tokens_to_keep(layout, budget)
         allotment = weights if isinstance(weights, Allotment) else Allotment(weights)
         counts = largest_remainder(allotment.weights, total, layout.sizes_tensor[:-1])
         kept = top_per_view(scores, layout, counts, total)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal, cast, get_args
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from vidcompress.checks import is_whole, one_of, require_numbers
 from vidcompress.core.batch import RaggedBatch, feature_batches, in_order, ratios_of
 from vidcompress.core.budget import Policy, VisualBudget, tokens_to_keep
-from vidcompress.core.layout import Layout, Modality, _first
+from vidcompress.core.layout import GLOBAL_VIEWS, Layout, Modality, _first
 from vidcompress.core.method import ScoredMethod, register_method
 from vidcompress.core.reductions import EPSILON, batch_distances, distances, working_dtype
 from vidcompress.core.scoring import (
@@ -26,7 +26,6 @@ from vidcompress.core.scoring import (
     Score,
     allocate,
     commander_of_image,
-    is_tiled,
     over_views,
     token_scores,
 )
@@ -34,7 +33,7 @@ from vidcompress.core.selection import Selection, best_first, rank_within_views
 from vidcompress.core.tokens import Evidence, Quantity, VisualTokens
 from vidcompress.core.visual_report import Allotment
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
-from vidcompress.ops.virtual_tiles import is_native, tiled_layout
+from vidcompress.ops.virtual_tiles import tiled_layout
 
 _MEANING: dict[Allocation, str] = {
     "softmax_sum": "sum of the global view's scores over the view",
@@ -129,7 +128,7 @@ class GlobalCom2(ScoredMethod):
         """The two scores behind all others: the commander's, and (N,) each token's within its own view or tile."""
         layout = tokens.layout
         local = self._attention_evidence(tokens)
-        if local is None and is_tiled(layout):
+        if local is None and any(view.kind == "tile" for view in layout.views[:1]):
             # The commander compares with the mean of the view, as it would uncut.
             far = distances(tokens.features, layout, whole=True)
             return commander_of_image(far.view if far.whole is None else far.whole, layout), far.view
@@ -141,49 +140,20 @@ class GlobalCom2(ScoredMethod):
             local = distances(tokens.features, layout).view
         return commander_of_image(local, layout), local
 
-    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """Selection from views, or from tiles where there are some."""
-        cut = self._cut(tokens, budget)
-        return self._with_tiles(super().select(cut, budget), tokens.layout, cut.layout, budget)
-
-    def select_batch(
-        self, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
-    ) -> list[Selection]:
-        """Selections from views, or from tiles where there are some, in one pass."""
-        cut = [self._cut(one, budget) for one, budget in zip(tokens, budgets, strict=True)]
-        selections = super().select_batch(cut, budgets)
-        return [
-            self._with_tiles(selection, one.layout, parts.layout, budget)
-            for selection, one, parts, budget in zip(selections, tokens, cut, budgets, strict=True)
-        ]
-
-    def _cut(self, tokens: VisualTokens, budget: VisualBudget) -> VisualTokens:
-        """The same tokens with tiles as views where the image is to be cut; else as they are."""
-        tiles = tiled_layout(tokens.layout, int(self.tiles)) if budget.policy == "exact" else None
+    def cut(self, tokens: VisualTokens) -> VisualTokens:
+        """The same tokens with tiles as views where the image is at native resolution and large enough."""
+        if all(view.kind != "image" for view in tokens.layout.views[:1]):
+            return tokens
+        tiles = tiled_layout(tokens.layout, int(self.tiles))
         if tiles is not None:
             tokens = copy.copy(tokens)  # not `replace`: features that wait for the projector go on waiting
             tokens.layout = tiles
         return tokens
 
-    def _with_tiles(
-        self, selection: Selection, layout: Layout, cut: Layout, budget: VisualBudget
-    ) -> Selection:
-        """The selection with the layout of tiles in its allotment, or a note on why the view is whole."""
-        if selection.allotment is None or self.tiles == 1 or not is_native(layout):
-            return selection
-        if cut is not layout:
-            return replace(selection, allotment=replace(selection.allotment, tiles=cut))
-        if budget.policy == "reference":
-            why = "policy='reference' reproduces code without tiles"
-        else:
-            why = f"its {layout.grid[0]} x {layout.grid[1]} tokens cannot be cut into {self.tiles} tiles"
-        note = f"{why}, so it is ranked as one view"
-        return replace(selection, allotment=replace(selection.allotment, note=note))
-
     def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Allotment]:
         """Token scores (N,) float32 or better, and tokens wanted per view: N_j r_j, by the commander's S.
 
-        `select` has put tiles in the layout as its views by then.
+        `select` has `cut` the tokens by then.
         """
         layout = tokens.layout
         commander, local = self.commander_and_local(tokens)
@@ -197,7 +167,11 @@ class GlobalCom2(ScoredMethod):
 
         The commanders and view weights of pictures, distances of tiles, and clips with `topk` are computed one by one.
         """
-        far = all(self._attention_evidence(one) is None and not is_tiled(one.layout) for one in tokens)
+        far = all(
+            self._attention_evidence(one) is None
+            and all(view.kind != "tile" for view in one.layout.views[:1])
+            for one in tokens
+        )
         if far and batch.layout.modality == "video" and self.allocation != "topk":
             commander, local, allotment = self._of_clips(tokens, budgets)
         else:
@@ -260,9 +234,23 @@ class GlobalCom2(ScoredMethod):
         )
         weights = layout.sizes_tensor[:-1] * rates
         if self.allocation == "gated" and commander.grid is not None:
-            crops = torch.tensor([not view.is_global for view in layout.views], device=weights.device)
+            crops = torch.tensor(
+                [view.kind not in GLOBAL_VIEWS for view in layout.views], device=weights.device
+            )
             weights = redistribute(weights, self._gate(commander, layout, budget), crops)
-        return Allotment(weights, importance, _MEANING[self.allocation])
+        kind, meaning = next((view.kind for view in layout.views), None), _MEANING[self.allocation]
+        note = self._why_whole(layout, budget.policy) if kind == "image" else ""
+        return Allotment(weights, importance, meaning, layout if kind == "tile" else None, note)
+
+    def _why_whole(self, layout: Layout, policy: Policy) -> str:
+        """Why an image at native resolution was not cut; "" where it was not to be."""
+        if self.tiles == 1:
+            return ""
+        if policy == "reference":
+            why = "policy='reference' reproduces code without tiles"
+        else:
+            why = f"its {layout.grid[0]} x {layout.grid[1]} tokens cannot be cut into {self.tiles} tiles"
+        return f"{why}, so it is ranked as one view"
 
     def crops(self, thumbnail: VisualTokens, layout: Layout, budget: VisualBudget) -> tuple[int, ...] | None:
         """The crops that `gated` gives something, by the same rule as `scores`; asks the device once."""
@@ -295,7 +283,7 @@ class GlobalCom2(ScoredMethod):
         counts = allotment.weights.to(torch.int64)  # int() truncates, and so does this
         limit = torch.cat((counts, counts.new_zeros(1)))
         kept = (rank_within_views(scores, layout) < limit[layout.view]) | layout.separator
-        thumb = next((i for i, view in enumerate(layout.views) if view.is_global), None)
+        thumb = next((i for i, view in enumerate(layout.views) if view.kind in GLOBAL_VIEWS), None)
         if thumb is None:
             return Selection(_first(kept, _count(kept)), allotment=allotment)
         mine = layout.view == thumb
@@ -337,7 +325,10 @@ def gated_views(commander: Commander, layout: Layout, needed: float, policy: Pol
     Returns:
         (V,) bool.
     """
-    crops = [not view.is_global and size > 0 for view, size in zip(layout.views, layout.sizes, strict=True)]
+    crops = [
+        view.kind not in GLOBAL_VIEWS and size > 0
+        for view, size in zip(layout.views, layout.sizes, strict=True)
+    ]
     live = torch.tensor(crops, device=layout.view.device)
     sums = torch.nan_to_num(over_views(commander, layout, "sum", policy))
     order = best_first(torch.where(live, sums, -torch.inf))
@@ -360,7 +351,7 @@ def redistribute(weights: Tensor, gate: Tensor, crops: Tensor) -> Tensor:
 
 def _among_zeros(values: Tensor, layout: Layout) -> Tensor:
     """(N, ...) with the values of the thumbnail's tokens (n, ...) at its positions, and zeros elsewhere."""
-    number = next(number for number, view in enumerate(layout.views) if view.is_global)
+    number = next(number for number, view in enumerate(layout.views) if view.kind in GLOBAL_VIEWS)
     places = layout.table[number, : layout.sizes[number]]
     return values.new_zeros((len(layout), *values.shape[1:])).index_copy(0, places, values)
 
