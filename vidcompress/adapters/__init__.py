@@ -7,7 +7,7 @@ evidence on the way. `PackedAdapter` is what families share whose encoder takes 
 
 from vidcompress.adapters.base import Adapter, Visual, adapter_for, register_adapter
 from vidcompress.adapters.encoder_probe import EncoderProbe, encoder_layers
-from vidcompress.adapters.layouts import image_layout, tiled_layout, video_layout
+from vidcompress.adapters.layouts import image_layout, native_layout, tiled_layout, video_layout
 from vidcompress.adapters.packed import PackedAdapter
 from vidcompress.adapters.presets import Preset
 from vidcompress.adapters.stock import stock_positions
@@ -33,6 +33,7 @@ __all__ = [
     "adapter_for",
     "encoder_layers",
     "image_layout",
+    "native_layout",
     "register_adapter",
     "runs_of_visuals",
     "stock_positions",
