@@ -149,6 +149,91 @@ def test_a_later_question_is_that_of_a_conversation_without_a_cache(qa: Any) -> 
     assert said[0] == said[1] != ""
 
 
+class StockParts:
+    """Image or video processor of a stock InternVLProcessor with the pixels of ours; the real ones need torchvision."""
+
+    def __init__(self, ours: Any, kind: str) -> None:
+        self.ours, self.kind = ours, kind
+        self.model_input_names = ["pixel_values" if kind == "image" else "pixel_values_videos"]
+
+    def fetch_images(self, images: Any) -> Any:
+        return images
+
+    def __call__(self, given: Any = None, *, images: Any = None, videos: Any = None, **_: Any) -> Any:
+        from transformers import BatchFeature
+
+        if self.kind == "image":
+            flat = [picture for group in (given or images) for picture in group]
+            inputs, lengths = self.ours.prepare_images(flat)
+            counts = [length // TOKENS for length in lengths]
+            return BatchFeature({"pixel_values": inputs["pixel_values"], "num_patches": counts})
+        clips = [vidcompress.media.read_video(clip) for clip in (given or videos)]
+        pixels = torch.stack([self.ours.prepare_videos([clip])[0]["pixel_values"] for clip in clips])
+        return BatchFeature({"pixel_values_videos": pixels})
+
+
+def stock_processor(qa: Any) -> Any:
+    """transformers' InternVLProcessor with the tokenizer and the pixels of ours."""
+    import re
+
+    from transformers import InternVLProcessor
+
+    stock: Any = InternVLProcessor.__new__(InternVLProcessor)  # its constructor asks for a video processor
+    stock.tokenizer, stock.chat_template = make_tokenizer(), TEMPLATES["internvl"]
+    stock.image_processor = StockParts(qa.processor, "image")
+    stock.video_processor = StockParts(qa.processor, "video")
+    stock.feature_extractor, stock.image_seq_length = None, TOKENS
+    marks = {"start_image": "<img>", "end_image": "</img>", "image": "<IMG_CONTEXT>", "video": "<video>"}
+    for name, mark in marks.items():
+        setattr(stock, f"{name}_token", mark)
+        setattr(stock, f"{name}_token_id", stock.tokenizer.convert_tokens_to_ids(mark))
+    stock.multimodal_pattern = re.compile("(?P<image><IMG_CONTEXT>)|(?P<video><video>)")
+    return stock
+
+
+def test_a_stock_processor_tells_clips_from_pictures(qa: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the stock model frames of a clip are pictures; with `image_sizes` added they are a clip, in a chat too."""
+    if not is_tiled(qa):
+        return  # takes no clips
+    adopted = vidcompress.VisualQA(qa.model, stock_processor(qa), retention_ratio=0.4)
+    everything = {"images": [picture(), picture(112, 56)], "video": CLIP}
+    for media in ({"image": picture()}, {"video": CLIP}, everything):
+        ours, theirs = (one.ask(QUESTION, max_new_tokens=4, **media) for one in (qa, adopted))
+        assert theirs.text == ours.text
+        assert [(v.modality, v.layout.views) for v in theirs.report.visuals] == [
+            (v.modality, v.layout.views) for v in ours.report.visuals
+        ]
+        chats = [one.chat(**media) for one in (qa, adopted)]
+        said = [[chat.ask(text, max_new_tokens=4).text for text in (QUESTION, "this ?")] for chat in chats]
+        assert said[0] == said[1]
+    assert (
+        adopted.using(method="vidcom2").ask(QUESTION, video=CLIP, max_new_tokens=2).report.total == 3 * TOKENS
+    )
+    processor = adopted.processor
+    monkeypatch.setattr(type(processor), "_image_sizes", lambda *_: None)
+    bare = adopted.ask(QUESTION, video=CLIP, max_new_tokens=4).report.visuals
+    assert [visual.modality for visual in bare] == ["image"] * 3, "what the stock inputs say"
+
+
+def test_a_processor_whose_text_a_chat_cannot_follow_is_refused(qa: Any) -> None:
+    if not is_tiled(qa):
+        return
+    from vidcompress.media.preprocessing.protocol import AdoptedProcessor
+
+    class Odd(AdoptedProcessor):
+        def __call__(self, *args: Any, **options: Any) -> Any:
+            inputs = super().__call__(*args, **options)
+            for key in ("input_ids", "attention_mask"):
+                inputs[key] = torch.cat((inputs[key], inputs[key][:, -1:]), dim=1)
+            return inputs
+
+    odd = vidcompress.VisualQA(qa.model, Odd(stock_processor(qa), "internvl"), retention_ratio=0.4)
+    assert odd.ask(QUESTION, video=CLIP, max_new_tokens=2).report.total == 3 * TOKENS
+    said = r"processor=AdoptedProcessor\(InternVL.*pass processor=vidcompress.load_processor\(model\) to VisualQA, or"
+    with pytest.raises(vidcompress.ArgumentError, match=said):
+        odd.chat(video=CLIP).ask(QUESTION, max_new_tokens=2)
+
+
 def test_several_pictures(qa: Any) -> None:
     answer = qa.ask(QUESTION, images=[picture(), picture(112, 56)], max_new_tokens=4)
     expected = [7 * TOKENS, 3 * TOKENS] if is_tiled(qa) else [TOKENS, TOKENS]

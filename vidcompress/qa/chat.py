@@ -205,7 +205,7 @@ class Chat:
         )
         whole = open_transcript(inputs, inputs.get("attention_mask"), first, self._placeholders)
         self._begun = self._split(self._prompt(text, []))
-        self._head = _head(whole.sequences, self._begun[1])
+        self._head = _head(whole.sequences, self._begun[1], self._processor)
         self._first, self._transcript = first, whole.cut_behind_visuals()
         return whole.sequences, first
 
@@ -287,16 +287,22 @@ class Chat:
         return without_second_start(prompt, processor.tokenizer)
 
 
-def _head(sequences: Tensor, rest: list[int]) -> Tensor:
+def _head(sequences: Tensor, rest: list[int], processor: Any) -> Tensor:
     """(1, column) ids of a prompt up to its last picture or clip with what was written for it: all but the rest.
+
+    Args:
+        sequences: (1, column) ids of the prompt.
+        rest: ids behind the last placeholder.
+        processor: that wrote the prompt, for the message.
 
     Raises:
         ArgumentError: it does not end with the rest.
     """
     if rest and sequences[0, -len(rest) :].tolist() != rest:
         raise ArgumentError(
-            "the processor writes other text behind the last picture or clip than its tokenizer; use the one of "
-            "vidcompress.load_processor for a chat"
+            f"processor={shown(processor)}: a chat finds its place behind the last picture or clip, and this one's "
+            "input_ids do not end with the ids of the text that its chat template writes there; pass "
+            "processor=vidcompress.load_processor(model) to VisualQA, or ask with VisualQA.ask"
         )
     return sequences[:, : sequences.shape[1] - len(rest)].cpu()
 

@@ -7,7 +7,6 @@ own files.
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -39,6 +38,7 @@ from vidcompress.media.preprocessing.placeholders import (
     without_second_start,
     write_text,
 )
+from vidcompress.media.preprocessing.protocol import AdoptedProcessor, placeholder_pattern
 from vidcompress.media.preprocessing.transformers_api import StockProcessor
 from vidcompress.media.preprocessing.transforms import (
     frame_views,
@@ -209,18 +209,11 @@ class Processor(StockProcessor):
         """Whether the family writes text around the placeholders of a picture or clip."""
         return self.family.clip_text is not None
 
-    @property
-    def _pattern(self) -> re.Pattern[str]:
-        """Placeholders of pictures and clips in text."""
-        return re.compile(
-            "|".join(re.escape(token) for token in (self.image_token, self.video_token) if token)
-        )
-
     def _order(self, texts: list[str], rows: list[dict[str, list[int]]]) -> list[list[str]]:
         """Per prompt, `image` or `video` for each placeholder in it."""
         if self._writes_text:
             kinds = {self.image_token: "image", self.video_token: "video"}
-            return [[kinds[match[0]] for match in self._pattern.finditer(text)] for text in texts]
+            return [[kinds[match[0]] for match in placeholder_pattern(self).finditer(text)] for text in texts]
         by_id = {self.geometry.image_token_id: "image", self.geometry.video_token_id: "video"}
         return [[by_id[token] for token in row["input_ids"] if token in by_id] for row in rows]
 
@@ -457,10 +450,11 @@ class Processor(StockProcessor):
 
 def with_known_tokens(processor: Any, prompt: str) -> str:
     """A prompt in which each picture and clip is one placeholder that the tokenizer knows, with the text around it."""
-    if not isinstance(processor, Processor) or processor.family.image_text is None:
+    family = processor.family if isinstance(processor, (Processor, AdoptedProcessor)) else None
+    if family is None or family.image_text is None:
         return prompt
-    text = processor.family.image_text(processor.image_token)
-    return processor._pattern.sub(lambda _: text, prompt)
+    text = family.image_text(processor.image_token)
+    return placeholder_pattern(processor).sub(lambda _: text, prompt)
 
 
 _CALL = tuple(

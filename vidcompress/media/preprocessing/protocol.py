@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from PIL.Image import Image
 
 from vidcompress.adapters.families import FAMILIES, Family
@@ -73,7 +75,8 @@ class AdoptedProcessor:
     """A processor of transformers as a `MediaProcessor`.
 
     Clips are read and sampled by `read_video`, and handed over with what their times follow from, so that the stock
-    processor samples nothing. Its video processors need torchvision.
+    processor samples nothing. Its video processors need torchvision. Where a model's own inputs do not tell a clip from
+    pictures (InternVL), `image_sizes` is added, as `vidcompress.load_processor` makes it.
 
     Args:
         stock: a `transformers.ProcessorMixin` with a tokenizer.
@@ -124,13 +127,15 @@ class AdoptedProcessor:
             MediaError: the stock processor fails.
         """
         call: dict[str, Any] = {"padding": True, "return_tensors": "pt", **options}
+        tiles = self.family is not None and self.family.tiles and (images is not None or videos is not None)
+        sizes = self._image_sizes(text, images, videos) if tiles else None
         if images is not None:
             call["images"] = [group for group in images if group]
         if videos is not None:
             if getattr(self.stock, "video_processor", None) is None:
                 raise MediaError(
-                    f"videos: {type(self.stock).__name__} has no video processor, which needs torchvision; use "
-                    "vidcompress.load_processor"
+                    f"videos: {type(self.stock).__name__} has no video processor, which needs torchvision; install it, "
+                    "or use vidcompress.load_processor"
                 )
             call |= {
                 "videos": [clip.frames.cpu().numpy() for clip in videos],
@@ -139,7 +144,7 @@ class AdoptedProcessor:
             }
         side, self.tokenizer.padding_side = self.tokenizer.padding_side, "left"
         try:
-            return self.stock(text=text, **call)
+            inputs = self.stock(text=text, **call)
         except (AttributeError, ImportError, TypeError, ValueError) as error:
             raise MediaError(
                 f"{type(self.stock).__name__} does not take these pictures and clips ({one_line(error)}); use "
@@ -147,6 +152,17 @@ class AdoptedProcessor:
             ) from error
         finally:
             self.tokenizer.padding_side = side
+        if sizes is not None:
+            inputs["image_sizes"] = sizes
+        return inputs
+
+    def _image_sizes(self, text: list[str], images: Any, videos: Any) -> torch.Tensor:
+        """(picture or clip, 3) int64 in the order of the prompts: height, width and frames, of pictures 0."""
+        pictures = iter([(picture.height, picture.width, 0) for group in images or () for picture in group])
+        clips = iter([(*clip.frames.shape[1:3], len(clip)) for clip in videos or ()])
+        by_token = {self.image_token: pictures, self.video_token: clips}
+        places = placeholder_pattern(self).finditer("\n".join(text))
+        return torch.tensor([next(by_token[place[0]]) for place in places])
 
     def apply_chat_template(
         self, conversation: list[Any], *, add_generation_prompt: bool | None = None, **options: Any
@@ -168,6 +184,11 @@ class AdoptedProcessor:
         """Times of the views that a clip becomes, in seconds."""
         temporal = getattr(getattr(self.stock, "video_processor", None), "temporal_patch_size", None) or 1
         return patch_times(clip.times, int(temporal))
+
+
+def placeholder_pattern(processor: Any) -> re.Pattern[str]:
+    """Placeholders of pictures and clips in text of a `MediaProcessor`."""
+    return re.compile("|".join(map(re.escape, filter(None, (processor.image_token, processor.video_token)))))
 
 
 def adopted(processor: Any, model_type: str) -> Any:
