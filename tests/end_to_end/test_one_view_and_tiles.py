@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -15,9 +17,28 @@ from safetensors.torch import load_file, save_file
 import vidcompress
 from tiny_models import SIDE, TOKENS, tiny_model
 from vidcompress.cli import main
+from vidcompress.core.budget import VisualBudget
+from vidcompress.core.method import Method
+from vidcompress.core.selection import Selection
+from vidcompress.core.tokens import VisualTokens
+from vidcompress.qa import chat as chat_module
+from vidcompress.qa import pipeline
 
 MARKS = ["<pad>", "</s>", "<unk>", "<image>", "<video>", "<img>", "</img>", "<IMG_CONTEXT>"]
-WORDS = [*MARKS, "what", "is", "this", "?", "USER", "ASSISTANT", ":", "\n", "Frame", *map(str, range(10))]
+WORDS = [
+    *MARKS,
+    "what",
+    "is",
+    "this",
+    "?",
+    "USER",
+    "ASSISTANT",
+    ":",
+    "\n",
+    "Frame",
+    *map(str, range(10)),
+    "\n\n",
+]
 LLAVA = (
     "{% for m in messages %}USER: {% for c in m['content'] %}{% if c['type'] == 'text' %}{{ c['text'] }}"
     "{% elif c['type'] == 'image' %}<image>\n{% endif %}{% endfor %} {% endfor %}"
@@ -49,16 +70,17 @@ RECIPES: dict[str, dict[str, Any]] = {
 QUESTION = "what is this ?"
 
 
-def make_tokenizer() -> Any:
-    from tokenizers import Tokenizer, models, pre_tokenizers
+def make_tokenizer(*, line_ends: bool = False) -> Any:
+    """A tokenizer of words; with `line_ends` some number of these in a row is a word too, as in published ones."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split("\n", "isolated"),
+            pre_tokenizers.Split(Regex("\n+"), "isolated"),
             pre_tokenizers.Digits(individual_digits=True),
-            pre_tokenizers.WhitespaceSplit(),
+            pre_tokenizers.Split(" ", "removed") if line_ends else pre_tokenizers.WhitespaceSplit(),
         ]
     )
     tokenizer = PreTrainedTokenizerFast(
@@ -70,8 +92,6 @@ def make_tokenizer() -> Any:
 
 @pytest.fixture(scope="module", params=["llava", "internvl"])
 def folder(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import copy
-
     family, path = request.param, tmp_path_factory.mktemp(request.param)
     model = copy.deepcopy(tiny_model(family))
     token = WORDS.index("<image>" if family == "llava" else "<IMG_CONTEXT>")
@@ -232,6 +252,56 @@ def test_a_processor_whose_text_a_chat_cannot_follow_is_refused(qa: Any) -> None
     said = r"processor=AdoptedProcessor\(InternVL.*pass processor=vidcompress.load_processor\(model\) to VisualQA, or"
     with pytest.raises(vidcompress.ArgumentError, match=said):
         odd.chat(video=CLIP).ask(QUESTION, max_new_tokens=2)
+
+
+@dataclass(frozen=True)
+class FirstFrame(Method):
+    """Keeps one token of the first frame and nothing of the others."""
+
+    name: ClassVar[str] = "first_frame"
+    modalities: ClassVar[Any] = frozenset({"video"})
+
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+        return Selection(torch.arange(1))
+
+
+@pytest.mark.parametrize("first", [QUESTION, "\nwhat ?"])
+def test_a_chat_drops_the_text_of_views_as_each_question_has_it(
+    qa: Any, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """A tokenizer merges line ends: behind `</img>` stands then another token, which does not belong to the frame."""
+    if not is_tiled(qa):
+        return
+    merging = copy.copy(qa.processor)
+    merging.tokenizer = make_tokenizer(line_ends=True)
+    settings: dict[str, Any] = {"method": FirstFrame(), "retention_ratio": 0.1, "view_text": "drop"}
+    asking = vidcompress.VisualQA(qa.model, merging, **settings)
+    given: list[list[int]] = []
+    run = pipeline.run_generate
+
+    def recorded(model: Any, processor: Any, inputs: Any, *more: Any) -> Any:
+        given.append(inputs["input_ids"][0].tolist())
+        return run(model, processor, inputs, *more)
+
+    for module in (pipeline, chat_module):
+        monkeypatch.setattr(module, "run_generate", recorded)
+    questions = [first, QUESTION, "what ?", "\nthis ?", QUESTION]
+    said = [asking.ask(text, video=CLIP, max_new_tokens=3).text for text in questions]
+    prompts, given[:] = list(given), []
+    assert [WORDS.index("\n\n") in prompt for prompt in prompts] == ["\n" in text for text in questions]
+    chat = asking.chat(video=CLIP, history=False)
+    assert [chat.ask(text, max_new_tokens=3).text for text in questions] == said
+    assert given == prompts
+    given.clear()
+    chat.reset()
+    talk = asking.chat(video=CLIP)
+    talk.ask(first, max_new_tokens=3)
+    talk.reset()
+    assert [talk.ask(text, max_new_tokens=3).text for text in ("\nthis ?", QUESTION)][0] == said[3]
+    assert given[1] == prompts[3] and given[2][: len(prompts[3])] == prompts[3]
+    encoded: list[int] = []
+    monkeypatch.setattr(chat, "_begin", lambda *_: encoded.append(1) or pytest.fail("encodes anew"))
+    chat.ask("what ?", max_new_tokens=3)  # begins as the question before it
 
 
 def test_several_pictures(qa: Any) -> None:

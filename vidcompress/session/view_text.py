@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from vidcompress.adapters.base import Adapter, Visual
 from vidcompress.core.config import CompressionConfig
 from vidcompress.core.prompt import Prompt, Span
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
+from vidcompress.session.prompt import read_visuals
 
 Texts = Sequence[Sequence[range]]
 """For each run of a visual the columns of its text in the unpadded row."""
@@ -47,6 +49,21 @@ def texts_of_views(
             texts[span.key] = () if text_of is None else text_of(row, span.runs)
         _check_row(spans, texts, len(row), adapter)
     return texts
+
+
+def text_finder(adapter: Adapter, inputs: Mapping[str, Any]) -> Callable[[Tensor], list[Texts]]:
+    """Function that finds the text of all views in other prompts with the same visuals in the same columns.
+
+    Args:
+        adapter: of the model.
+        inputs: one prompt with its pixels, of which nothing is kept.
+
+    Returns:
+        From (column,) int64 ids on the CPU to the columns of the text of every visual that may have any.
+    """
+    visuals, prompt = read_visuals(adapter, inputs, inputs.get("attention_mask"))
+    asked = [(visuals[span.key].view_text, span.runs) for spans in prompt.spans for span in spans]
+    return lambda row: [text_of(row, runs) for text_of, runs in asked if text_of is not None]
 
 
 def _check_row(
