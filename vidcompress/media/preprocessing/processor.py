@@ -163,10 +163,9 @@ class Processor(StockProcessor):
                     f"{name}={shown(value)}: not served by this processor, which takes {', '.join(_CALL)}; leave it out"
                 )
         texts = _as_rows(text)
-        rows = tokenize(self.tokenizer, texts)
         pictures, groups = arrange_images(images)
         sources = arrange_videos(videos)
-        order = self._order(texts, rows)
+        order = self._order(texts)
         in_text = {kind: [row.count(kind) for row in order] for kind in ("image", "video")}
         check_counts("images", self.image_token, in_text["image"], len(pictures), groups)
         check_counts("videos", self.video_token, in_text["video"], len(sources), None)
@@ -188,12 +187,9 @@ class Processor(StockProcessor):
         if self.video_token is not None:
             writings[self.video_token] = self.write_clips(clips, video_lengths)
         written, runs = write_text(texts, writings)
-        if written != texts:
-            rows = tokenize(self.tokenizer, written)
-        in_order = iter(runs)  # whichever placeholder comes next
         ids = (self.geometry.image_token_id, self.geometry.video_token_id)
-        lengths = {token: in_order for token in ids if token is not None}
-        batch = self.with_token_types(pad_left(expand(rows, lengths), self._pad_id(), padding))
+        rows = expand(tokenize(self.tokenizer, written), ids, runs)
+        batch = self.with_token_types(pad_left(rows, self._pad_id(), padding))
         pixels = {**image_inputs, **video_inputs}
         if self.family.tiles and image_inputs and video_inputs:
             views = [length // self.geometry.side**2 for length in image_lengths]
@@ -204,18 +200,10 @@ class Processor(StockProcessor):
 
         return BatchFeature({**batch, **pixels})
 
-    @property
-    def _writes_text(self) -> bool:
-        """Whether the family writes text around the placeholders of a picture or clip."""
-        return self.family.clip_text is not None
-
-    def _order(self, texts: list[str], rows: list[dict[str, list[int]]]) -> list[list[str]]:
-        """Per prompt, `image` or `video` for each placeholder in it."""
-        if self._writes_text:
-            kinds = {self.image_token: "image", self.video_token: "video"}
-            return [[kinds[match[0]] for match in placeholder_pattern(self).finditer(text)] for text in texts]
-        by_id = {self.geometry.image_token_id: "image", self.geometry.video_token_id: "video"}
-        return [[by_id[token] for token in row["input_ids"] if token in by_id] for row in rows]
+    def _order(self, texts: list[str]) -> list[list[str]]:
+        """Per prompt, `image` or `video` for each placeholder in its text, where `write_text` finds them too."""
+        kinds = {self.image_token: "image", self.video_token: "video"}
+        return [[kinds[match[0]] for match in placeholder_pattern(self).finditer(text)] for text in texts]
 
     def prepare_images(
         self, pictures: list[ImageSource], groups: list[int] | None = None

@@ -188,7 +188,8 @@ class AdoptedProcessor:
 
 def placeholder_pattern(processor: Any) -> re.Pattern[str]:
     """Placeholders of pictures and clips in text of a `MediaProcessor`."""
-    return re.compile("|".join(map(re.escape, filter(None, (processor.image_token, processor.video_token)))))
+    tokens = sorted(filter(None, (processor.image_token, processor.video_token)), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, tokens)))
 
 
 def adopted(processor: Any, model_type: str) -> Any:
