@@ -38,7 +38,7 @@ from vidcompress.media.preprocessing.placeholders import (
     without_second_start,
     write_text,
 )
-from vidcompress.media.preprocessing.protocol import AdoptedProcessor, placeholder_pattern
+from vidcompress.media.preprocessing.protocol import AdoptedProcessor, even_rule, placeholder_pattern
 from vidcompress.media.preprocessing.transformers_api import StockProcessor
 from vidcompress.media.preprocessing.transforms import (
     frame_views,
@@ -125,8 +125,8 @@ class Processor(StockProcessor):
                 flat list each is cut into crops, as transformers does.
             videos: None, a clip or a list of clips. A clip is anything `read_video` takes.
             num_frames: frames per clip; with neither this nor `fps`, what `frame_rule` takes of a file (what the
-                checkpoint's video processor states as `num_frames`, else 32; the Qwen families two frames per
-                second), and all of a clip in memory.
+                checkpoint's video processor states as `num_frames`, else 32, of InternVL 8; the Qwen families two
+                frames per second), and all of a clip in memory.
             fps: frames per second of clip time, in place of `num_frames`.
             max_frames: most frames per clip.
             video_backend: "auto", "pyav", "decord", "torchcodec" or "pillow".
@@ -295,7 +295,7 @@ class Processor(StockProcessor):
     @property
     def frame_rule(self) -> SamplingRule:
         """By which rule frames of a clip are taken; the argument `rule` of `read_video`."""
-        return SamplingRule(self.video_recipe.num_frames)
+        return even_rule(self.family, self.video_recipe.num_frames)
 
     def view_times(self, clip: VideoFrames) -> tuple[float, ...]:
         """Times of the views that a clip becomes, in seconds."""

@@ -16,6 +16,7 @@ from vidcompress.media.preprocessing.native_resolution import patch_times
 from vidcompress.media.video.frames import VideoFrames
 from vidcompress.media.video.paced_rule import PacedRule
 from vidcompress.media.video.sampling import SamplingRule
+from vidcompress.media.video.segment_rule import SegmentRule
 
 
 @runtime_checkable
@@ -102,7 +103,7 @@ class AdoptedProcessor:
         videos, family = getattr(self.stock, "video_processor", None), self.family
         frames = getattr(videos, "num_frames", None)
         if family is None or family.native is None:
-            return SamplingRule(frames)
+            return even_rule(family, frames)
         rules = family.native
         fps = getattr(videos, "fps", None) or PacedRule.fps
         return PacedRule(
@@ -184,6 +185,18 @@ class AdoptedProcessor:
         """Times of the views that a clip becomes, in seconds."""
         temporal = getattr(getattr(self.stock, "video_processor", None), "temporal_patch_size", None) or 1
         return patch_times(clip.times, int(temporal))
+
+
+def even_rule(family: Family | None, num_frames: int | None) -> SamplingRule:
+    """Rule of a family whose frames do not follow from a rate.
+
+    Args:
+        family: None where nothing is known of it.
+        num_frames: what the checkpoint states, or None.
+    """
+    if family is None or family.segments is None:
+        return SamplingRule(num_frames)
+    return SegmentRule(num_frames or family.segments)
 
 
 def placeholder_pattern(processor: Any) -> re.Pattern[str]:
