@@ -388,6 +388,27 @@ def test_loading_is_strict(folder: Path, tmp_path: Path, change: str) -> None:
         vidcompress.VisualQA.from_pretrained(tmp_path, device="cpu")
 
 
+PUBLISHED = {
+    "internvl": """
+        language_model.lm_head.weight language_model.model.embed_tokens.weight language_model.model.norm.weight
+        language_model.model.layers.0.input_layernorm.weight language_model.model.layers.0.mlp.gate_proj.weight
+        language_model.model.layers.0.self_attn.o_proj.weight multi_modal_projector.layer_norm.bias
+        multi_modal_projector.layer_norm.weight multi_modal_projector.linear_1.weight
+        multi_modal_projector.linear_2.bias
+        vision_tower.embeddings.cls_token vision_tower.embeddings.patch_embeddings.projection.bias
+        vision_tower.embeddings.position_embeddings vision_tower.encoder.layer.0.attention.q_proj.weight
+        vision_tower.encoder.layer.0.lambda_1 vision_tower.encoder.layer.0.mlp.fc2.bias""".split(),
+    "llava": """
+        language_model.model.layers.0.input_layernorm.weight language_model.model.layers.0.self_attn.q_proj.weight
+        language_model.model.layers.0.post_attention_layernorm.weight language_model.model.layers.0.mlp.up_proj.weight
+        vision_tower.vision_model.encoder.layers.0.self_attn.out_proj.weight
+        vision_tower.vision_model.encoder.layers.0.layer_norm1.bias
+        vision_tower.vision_model.encoder.layers.0.mlp.fc1.bias""".split(),
+}
+"""Names in public listings, of layers those of the first: of OpenGVLab/InternVL3_5-2B-HF in a test of an inference
+engine, and of LLaVA-1.5 as converted for transformers in a message about them (zhangce01/DeGF, issue 2)."""
+
+
 def as_published(name: str, family: str) -> str:
     """The name of a tensor in `llava-1.5-7b-hf` and `InternVL3_5-8B-HF`, which older transformers wrote."""
     if name == "lm_head.weight":
@@ -406,6 +427,7 @@ def test_names_of_the_published_checkpoints_load(folder: Path, qa: Any, tmp_path
     own = qa.model.state_dict()
     renamed = {as_published(name, family): value.contiguous() for name, value in own.items()}
     assert not set(renamed) & set(own)
+    assert set(PUBLISHED[family]) <= set(renamed)
     save_file(renamed, tmp_path / "model.safetensors", metadata={"format": "pt"})
     loaded = vidcompress.VisualQA.from_pretrained(tmp_path, device="cpu").model.state_dict()
     assert set(loaded) == set(own)
