@@ -17,7 +17,7 @@ from vidcompress.core.config import DEFAULT_METHOD, NO_SAVING, CompressionConfig
 from vidcompress.core.devices import input_device
 from vidcompress.core.layout import Modality
 from vidcompress.core.method import Method, Positions
-from vidcompress.core.prompt import Prompt, ViewText
+from vidcompress.core.prompt import Prompt, ViewText, parse_prompt
 from vidcompress.core.pruning.report import PruningReport
 from vidcompress.core.reductions import full_precision
 from vidcompress.core.selection import Selection
@@ -32,7 +32,7 @@ from vidcompress.loading.versions import beyond_tested
 from vidcompress.session.columns import ShortColumns
 from vidcompress.session.generation_options import inferred_mask, pad_token_id
 from vidcompress.session.inputs import CompressedInputs, check_inputs, row_features
-from vidcompress.session.prompt import full_positions, questions, read_visuals, served_positions, splice
+from vidcompress.session.prompt import full_positions, questions, served_positions, splice
 from vidcompress.session.view_skipping import encode_new_frames, encode_worthy_crops
 from vidcompress.session.view_text import texts_of_views, texts_without_view, total_length
 
@@ -125,10 +125,23 @@ def compress_with(
     report = settings.report()
     timings = report.timing_ms = Timings()
     ids = check_inputs(adapter, inputs, settings)
+    images, videos = adapter.visuals(inputs)
+    visuals: dict[tuple[str, int], Visual] = {
+        **{("image", i): visual for i, visual in enumerate(images)},
+        **{("video", i): visual for i, visual in enumerate(videos)},
+    }
+    runs: dict[Modality, list[tuple[int, ...]]] = {
+        "image": [visual.placeholder_runs for visual in images],
+        "video": [visual.placeholder_runs for visual in videos],
+    }
+    placeholders: dict[Modality, int | None] = {
+        "image": adapter.image_token_id,
+        "video": adapter.video_token_id,
+    }
     mask = inputs.get("attention_mask")
     if mask is None and for_generate:
         mask = inferred_mask(adapter.model, ids)
-    visuals, prompt = read_visuals(adapter, inputs, mask)
+    prompt = parse_prompt(ids, mask, placeholders, runs, sorted(visuals, key=lambda k: visuals[k].place or 0))
     has_text = settings.view_text == "drop" or any(visual.view_text for visual in visuals.values())
     texts = texts_of_views(adapter, prompt, visuals, settings) if has_text else {}
     asked, most = questions(prompt), settings.max_patches

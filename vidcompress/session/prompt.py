@@ -8,46 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidcompress.adapters.base import Adapter, Visual
+from vidcompress.adapters.base import Adapter
 from vidcompress.core.config import CompressionConfig
 from vidcompress.core.devices import outside_caller_modes
 from vidcompress.core.layout import Modality
-from vidcompress.core.prompt import Prompt, Span, parse_prompt
+from vidcompress.core.prompt import Prompt, Span
 from vidcompress.errors import ArgumentError, UnsupportedInputError
 
 PER_TOKEN_KEYS = ("labels", "token_type_ids", "mm_token_type_ids", "moe_mm_token_type_ids", "position_ids")
 TEXT_AXIS_OF = 4
 """Axes of M-RoPE positions with the text positions in front: text, time, height, width."""
-
-
-def read_visuals(
-    adapter: Adapter, inputs: Mapping[str, Any], mask: Tensor | None
-) -> tuple[dict[tuple[str, int], Visual], Prompt]:
-    """Visuals of model inputs by modality and number, and the prompts in which their placeholders stand.
-
-    Args:
-        adapter: of the model.
-        inputs: of the caller.
-        mask: (row, L), 0 at padding; None for no padding.
-
-    Raises:
-        UnsupportedInputError: visuals and placeholders do not match.
-    """
-    images, videos = adapter.visuals(inputs)
-    visuals: dict[tuple[str, int], Visual] = {
-        **{("image", i): visual for i, visual in enumerate(images)},
-        **{("video", i): visual for i, visual in enumerate(videos)},
-    }
-    runs: dict[Modality, list[tuple[int, ...]]] = {
-        "image": [visual.placeholder_runs for visual in images],
-        "video": [visual.placeholder_runs for visual in videos],
-    }
-    placeholders: dict[Modality, int | None] = {
-        "image": adapter.image_token_id,
-        "video": adapter.video_token_id,
-    }
-    order = sorted(visuals, key=lambda key: visuals[key].place or 0)
-    return visuals, parse_prompt(inputs["input_ids"], mask, placeholders, runs, order)
 
 
 @outside_caller_modes

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from vidcompress.adapters.base import Adapter, Visual
 from vidcompress.core.config import CompressionConfig
-from vidcompress.core.prompt import Prompt, Span
+from vidcompress.core.prompt import Prompt, Span, parse_prompt
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
-from vidcompress.session.prompt import read_visuals
 
 Texts = Sequence[Sequence[range]]
 """For each run of a visual the columns of its text in the unpadded row."""
@@ -61,7 +60,19 @@ def text_finder(adapter: Adapter, inputs: Mapping[str, Any]) -> Callable[[Tensor
     Returns:
         From (column,) int64 ids on the CPU to the columns of the text of every visual that may have any.
     """
-    visuals, prompt = read_visuals(adapter, inputs, inputs.get("attention_mask"))
+    images, videos = adapter.visuals(inputs)
+    visuals = {("image", i): visual for i, visual in enumerate(images)}
+    visuals |= {("video", i): visual for i, visual in enumerate(videos)}
+    prompt = parse_prompt(
+        inputs["input_ids"],
+        inputs.get("attention_mask"),
+        {"image": adapter.image_token_id, "video": adapter.video_token_id},
+        {
+            "image": [visual.placeholder_runs for visual in images],
+            "video": [visual.placeholder_runs for visual in videos],
+        },
+        sorted(visuals, key=lambda key: visuals[key].place or 0),
+    )
     asked = [(visuals[span.key].view_text, span.runs) for spans in prompt.spans for span in spans]
     return lambda row: [text_of(row, runs) for text_of, runs in asked if text_of is not None]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -34,6 +35,12 @@ class Writing(NamedTuple):
     runs: tuple[int, ...]
 
 
+@lru_cache(maxsize=16)
+def placeholder_pattern(*tokens: str | None) -> re.Pattern[str]:
+    """Pattern of placeholders of pictures and clips in text; None stands for nothing."""
+    return re.compile("|".join(map(re.escape, sorted(filter(None, tokens), key=len, reverse=True))))
+
+
 def write_text(rows: Sequence[str], writings: Mapping[str, Sequence[Writing]]) -> tuple[list[str], list[int]]:
     """Write the text of pictures and clips in place of their placeholders.
 
@@ -45,7 +52,7 @@ def write_text(rows: Sequence[str], writings: Mapping[str, Sequence[Writing]]) -
         The rows, and the lengths of the runs that the placeholders in them now stand for, in order over all rows.
     """
     queues = {token: iter(entries) for token, entries in writings.items()}
-    tokens = re.compile("|".join(map(re.escape, sorted(queues, key=len, reverse=True))))
+    tokens = placeholder_pattern(*queues)
     runs: list[int] = []
 
     def written(match: re.Match[str]) -> str:

@@ -34,11 +34,12 @@ from vidcompress.media.preprocessing.placeholders import (
     Writing,
     expand,
     pad_left,
+    placeholder_pattern,
     tokenize,
     without_second_start,
     write_text,
 )
-from vidcompress.media.preprocessing.protocol import AdoptedProcessor, even_rule, placeholder_pattern
+from vidcompress.media.preprocessing.protocol import AdoptedProcessor, even_rule
 from vidcompress.media.preprocessing.transformers_api import StockProcessor
 from vidcompress.media.preprocessing.transforms import (
     frame_views,
@@ -203,7 +204,8 @@ class Processor(StockProcessor):
     def _order(self, texts: list[str]) -> list[list[str]]:
         """Per prompt, `image` or `video` for each placeholder in its text, where `write_text` finds them too."""
         kinds = {self.image_token: "image", self.video_token: "video"}
-        return [[kinds[match[0]] for match in placeholder_pattern(self).finditer(text)] for text in texts]
+        pattern = placeholder_pattern(self.image_token, self.video_token)
+        return [[kinds[match[0]] for match in pattern.finditer(text)] for text in texts]
 
     def prepare_images(
         self, pictures: list[ImageSource], groups: list[int] | None = None
@@ -295,7 +297,8 @@ class Processor(StockProcessor):
     @property
     def frame_rule(self) -> SamplingRule:
         """By which rule frames of a clip are taken; the argument `rule` of `read_video`."""
-        return even_rule(self.family, self.video_recipe.num_frames)
+        frames = self.video_recipe.num_frames
+        return SamplingRule(frames) if self.family.segments is None else even_rule(self.family, frames)
 
     def view_times(self, clip: VideoFrames) -> tuple[float, ...]:
         """Times of the views that a clip becomes, in seconds."""
@@ -442,7 +445,7 @@ def with_known_tokens(processor: Any, prompt: str) -> str:
     if family is None or family.image_text is None:
         return prompt
     text = family.image_text(processor.image_token)
-    return placeholder_pattern(processor).sub(lambda _: text, prompt)
+    return placeholder_pattern(processor.image_token, processor.video_token).sub(lambda _: text, prompt)
 
 
 _CALL = tuple(

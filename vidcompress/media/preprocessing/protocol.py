@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,6 +12,7 @@ from PIL.Image import Image
 from vidcompress.adapters.families import FAMILIES, Family
 from vidcompress.errors import MediaError, one_line, shown
 from vidcompress.media.preprocessing.native_resolution import patch_times
+from vidcompress.media.preprocessing.placeholders import placeholder_pattern
 from vidcompress.media.video.frames import VideoFrames
 from vidcompress.media.video.paced_rule import PacedRule
 from vidcompress.media.video.sampling import SamplingRule
@@ -162,7 +162,7 @@ class AdoptedProcessor:
         pictures = iter([(picture.height, picture.width, 0) for group in images or () for picture in group])
         clips = iter([(*clip.frames.shape[1:3], len(clip)) for clip in videos or ()])
         by_token = {self.image_token: pictures, self.video_token: clips}
-        places = placeholder_pattern(self).finditer("\n".join(text))
+        places = placeholder_pattern(self.image_token, self.video_token).finditer("\n".join(text))
         return torch.tensor([next(by_token[place[0]]) for place in places])
 
     def apply_chat_template(
@@ -197,12 +197,6 @@ def even_rule(family: Family | None, num_frames: int | None) -> SamplingRule:
     if family is None or family.segments is None:
         return SamplingRule(num_frames)
     return SegmentRule(num_frames or family.segments)
-
-
-def placeholder_pattern(processor: Any) -> re.Pattern[str]:
-    """Placeholders of pictures and clips in text of a `MediaProcessor`."""
-    tokens = sorted(filter(None, (processor.image_token, processor.video_token)), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, tokens)))
 
 
 def adopted(processor: Any, model_type: str) -> Any:
