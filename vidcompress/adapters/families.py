@@ -77,6 +77,8 @@ class Family:
             view of a family with tiles; the placeholder itself by default.
         clip_text: (that placeholder, frames) to what is written for a clip, with the placeholder once per frame; by
             default a clip has a placeholder of its own, and one run.
+        segments: equal parts of a clip file, of each of which the middle frame is taken, where no file says otherwise;
+            None for even places from the first to the last frame.
     """
 
     model_type: str
@@ -98,6 +100,7 @@ class Family:
     image_token: str = "<image>"
     image_text: Callable[[str, int], str] | None = None
     clip_text: Callable[[str, int], str] | None = None
+    segments: int | None = None
 
     def __repr__(self) -> str:
         kinds = "images and videos" if self.takes_clips else "images"
@@ -298,6 +301,7 @@ register_family(
         image_token="<IMG_CONTEXT>",
         image_text=_framed_image,
         clip_text=_framed_clip,
+        segments=8,
     )
 )
 register_family(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -17,7 +16,7 @@ from threading import RLock
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
-from vidcompress.errors import ArgumentError, nearest
+from vidcompress.errors import ArgumentError, nearest, warn_caller
 from vidcompress.registry.entry_points import Broken, Plugin, installed
 
 T = TypeVar("T", bound=type[Any])
@@ -146,10 +145,7 @@ class Registry(Generic[T]):
             finally:
                 self._loading = False
         for entry in self.broken:
-            warnings.warn(
-                f"{self.what} entry point {entry} - it was left out, the others are not affected",
-                stacklevel=4,
-            )
+            warn_caller(f"{self.what} entry point {entry} - it was left out, the others are not affected")
 
     def _load_plugin(self, plugin: Plugin) -> None:
         outer, Registry.loading = Registry.loading, plugin
