@@ -1,6 +1,9 @@
 """Small random checkpoints saved just as two hub repositories of Qwen-VL are: files, keys, tokens, tensor names.
 
-The tensor names give the published counts at the published depths: 729 of Qwen2.5-VL-7B, 750 of Qwen3-VL-8B.
+The tensor names give the published counts at the published depths: 729 of Qwen2.5-VL-7B, 750 of Qwen3-VL-8B. They were
+checked against public listings: of Qwen2.5-VL-7B the names and shapes outside its layers and in the first of each stack
+(a single-file copy in fp8, without its scales), of Qwen3-VL-8B the index of nvidia/Cosmos-Reason2, fine-tuned from it;
+`PUBLISHED` has them.
 """
 
 from __future__ import annotations
@@ -80,6 +83,49 @@ def encoder_shapes(name: str, layers: int, levels: int) -> Shapes:
 def shapes_of(name: str, decoder: int = 2, encoder: int = 2, levels: int = len(LEVELS)) -> Shapes:
     """Tensors of a repository by the names in its files."""
     return decoder_shapes(name, decoder) | encoder_shapes(name, encoder, levels)
+
+
+def _both(names: str) -> set[str]:
+    """Weight and bias of each name."""
+    return {f"{name}.{part}" for name in names.split() for part in ("weight", "bias")}
+
+
+def _weights(names: str) -> set[str]:
+    return {f"{name}.weight" for name in names.split()}
+
+
+PUBLISHED = {
+    TWO: _both("visual.blocks.0.attn.proj visual.blocks.0.attn.qkv visual.blocks.0.mlp.down_proj")
+    | _both(
+        "visual.blocks.0.mlp.gate_proj visual.blocks.0.mlp.up_proj visual.merger.mlp.0 visual.merger.mlp.2"
+    )
+    | _weights(
+        "visual.blocks.0.norm1 visual.blocks.0.norm2 visual.merger.ln_q visual.patch_embed.proj lm_head"
+    )
+    | _both("model.layers.0.self_attn.q_proj model.layers.0.self_attn.k_proj model.layers.0.self_attn.v_proj")
+    | _weights("model.layers.0.self_attn.o_proj model.layers.0.mlp.gate_proj model.layers.0.mlp.up_proj")
+    | _weights("model.layers.0.mlp.down_proj model.layers.0.input_layernorm model.norm model.embed_tokens")
+    | _weights("model.layers.0.post_attention_layernorm"),
+    THREE: _both("model.visual.patch_embed.proj model.visual.blocks.0.norm1 model.visual.blocks.0.norm2")
+    | _both("model.visual.blocks.0.attn.qkv model.visual.blocks.0.attn.proj model.visual.merger.norm")
+    | _both("model.visual.blocks.0.mlp.linear_fc1 model.visual.blocks.0.mlp.linear_fc2")
+    | _both("model.visual.merger.linear_fc1 model.visual.merger.linear_fc2")
+    | {
+        f"model.visual.deepstack_merger_list.{level}.{name}"
+        for level in range(3)
+        for name in _both("norm linear_fc1 linear_fc2")
+    }
+    | {
+        f"model.language_model.layers.0.{name}"
+        for name in _weights(
+            "self_attn.q_proj self_attn.k_proj self_attn.v_proj self_attn.o_proj self_attn.q_norm"
+        )
+        | _weights("self_attn.k_norm mlp.gate_proj mlp.up_proj mlp.down_proj input_layernorm")
+        | _weights("post_attention_layernorm")
+    }
+    | _weights("model.visual.pos_embed model.language_model.embed_tokens model.language_model.norm lm_head"),
+}
+"""Names in public listings, of the first layer of each stack and of everything outside of layers."""
 
 
 def ours(name: str, key: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -76,11 +77,32 @@ def one_line(error: BaseException, length: int = 300) -> str:
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
+_BETWEEN = (__name__.partition(".")[0], "torch", "contextlib", "importlib")
+"""Packages whose frames stand between the line that warns and the caller's, this one first."""
 _WARNED: set[str] = set()
+
+
+def warn_caller(message: str) -> None:
+    """Warning that names the line outside the package which led to it, however deep inside it is given.
+
+    `stacklevel` would count frames, and `skip_file_prefixes` is of Python 3.12 and later.
+    """
+    frame = sys._getframe()
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _BETWEEN:
+        frame = frame.f_back
+    names = frame.f_globals
+    warnings.warn_explicit(
+        message,
+        UserWarning,
+        frame.f_code.co_filename,
+        frame.f_lineno,
+        module=str(names.get("__name__")),
+        registry=names.setdefault("__warningregistry__", {}),
+    )
 
 
 def warn_once(message: str) -> None:
     """Warning that is given once per process: of a fallback, say, in place of weights that a method was not given."""
     if message not in _WARNED:
         _WARNED.add(message)
-        warnings.warn(message, stacklevel=3)
+        warn_caller(message)

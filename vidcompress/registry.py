@@ -16,7 +16,6 @@ import contextlib
 import dataclasses
 import re
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from importlib import import_module
@@ -26,7 +25,7 @@ from pkgutil import iter_modules
 from threading import RLock
 from typing import Any, Generic, TypeVar
 
-from vidcompress.errors import ArgumentError, nearest
+from vidcompress.errors import ArgumentError, nearest, warn_caller
 
 T = TypeVar("T", bound=type[Any])
 
@@ -177,10 +176,7 @@ class Registry(Generic[T]):
             finally:
                 self._loading = False
         for plugin in self.broken:
-            warnings.warn(
-                f"{self.what} entry point {plugin} - it was left out, the others are not affected",
-                stacklevel=4,
-            )
+            warn_caller(f"{self.what} entry point {plugin} - it was left out, the others are not affected")
 
     def _load_plugin(self, entry: EntryPoint) -> Plugin:
         plugin, start = Plugin(entry.name, entry.value, _package(entry)), len(_REGISTERED)

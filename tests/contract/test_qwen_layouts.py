@@ -13,7 +13,7 @@ from PIL import Image
 
 import processor_cases as cases
 from hub_layouts import random_tensors
-from qwen_layouts import FAMILY, LEVELS, NAMES, THREE, TWO, ours, save_qwen, shapes_of
+from qwen_layouts import FAMILY, LEVELS, NAMES, PUBLISHED, THREE, TWO, ours, save_qwen, shapes_of
 from vidcompress import VisualQA
 from vidcompress.errors import ArgumentError
 from vidcompress.loading.load import load_model
@@ -36,6 +36,11 @@ def test_the_real_one_has_as_many_tensors(
     name: str, decoder: int, encoder: int, levels: int, count: int
 ) -> None:
     assert len(shapes_of(name, decoder, encoder, levels)) == count
+
+
+@pytest.mark.parametrize("name, levels", [(TWO, 0), (THREE, 3)])
+def test_tensors_are_called_as_in_public_listings(name: str, levels: int) -> None:
+    assert set(shapes_of(name, 1, 1, levels)) == PUBLISHED[name]
 
 
 @pytest.mark.parametrize("name", NAMES)

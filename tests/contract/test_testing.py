@@ -16,16 +16,18 @@ from tiny_models import Scene, batch, tiny_model
 from vidcompress import testing
 from vidcompress.adapters.llava_next import LlavaNextAdapter
 from vidcompress.adapters.llava_onevision import LlavaOnevisionAdapter
+from vidcompress.adapters.qwen_vl import Qwen2VLAdapter
 from vidcompress.core.budget import VisualBudget
 from vidcompress.core.method import Method, ScoredMethod
 from vidcompress.core.method_lookup import available_methods
 from vidcompress.core.selection import Selection
-from vidcompress.core.tokens import VisualTokens
-from vidcompress.errors import ArgumentError
+from vidcompress.core.tokens import Evidence, VisualTokens
+from vidcompress.errors import ArgumentError, UnsupportedModelError
 from vidcompress.methods.controls import Uniform
 from vidcompress.session.block import CompressSession
 from vidcompress.testing.block import check_refusals
-from vidcompress.testing.methods import check_card, layouts
+from vidcompress.testing.expect import positions_of
+from vidcompress.testing.methods import EMBEDDED, check_card, embedded_case, layouts
 
 
 @pytest.mark.parametrize("method", available_methods())
@@ -37,6 +39,37 @@ def test_every_method_keeps_the_contract(method: str) -> None:
 def test_every_adapter_keeps_the_contract(family: str, modality: str) -> None:
     model = tiny_model(family)
     testing.check_adapter(model, batch(model, [SCENES[family, modality], Scene((), seed=7)]))
+
+
+@pytest.mark.parametrize(("modality", "grid"), [("image", [1, 10, 8]), ("video", [2, 4, 4])])
+def test_methods_are_checked_on_patches_and_positions_with_axes(
+    modality: str, grid: list[int], broken: Any
+) -> None:
+    """One view of a shape of its own, frames in pairs; an adapter whose positions are wrong is found by any method."""
+    assert ("tiny-qwen", modality) in EMBEDDED
+    model, inputs = embedded_case("tiny-qwen", modality)
+    assert inputs["image_grid_thw" if modality == "image" else "video_grid_thw"].tolist() == [grid]
+    assert positions_of(model) == ("original",)
+    broken(Qwen2VLAdapter, "positions", torch.zeros_like)
+    with pytest.raises(testing.ContractError, match=r"uniform at .*logits"):
+        testing.check_method("uniform")
+
+
+@dataclass(frozen=True)
+class WantsCls(Uniform):
+    """Uniform that asks for the attention of a CLS token of every encoder."""
+
+    name = "wants_cls"
+
+    def needs(self, modality: str, has_cls: bool) -> tuple[Evidence, ...]:
+        return (Evidence("cls_attention", -2),)
+
+
+def test_what_a_packed_encoder_does_not_have_is_refused_by_name() -> None:
+    model, inputs = embedded_case("tiny-qwen", "image")
+    with pytest.raises(UnsupportedModelError, match="cls_attention"):
+        testing.check_counts(model, inputs, WantsCls())
+    testing.check_counts(*embedded_case("tiny-next", "image"), WantsCls())
 
 
 @dataclass(frozen=True)

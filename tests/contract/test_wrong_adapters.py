@@ -101,6 +101,12 @@ class EncodesOtherFeatures(MropeAdapter):
         return [replace(one, features=one.features.roll(1, 0)) for one in tokens]
 
 
+class HasFramesInAnotherOrder(MropeAdapter):
+    def _clip(self, pixels: Any, grid: Any) -> Any:
+        visual = super()._clip(pixels, grid)
+        return replace(visual, layout=replace(visual.layout, view=visual.layout.view.flip(0)))
+
+
 POSITIONS = [
     (SaysNoPositions, "SaysNoPositions.positions returns None, .* have 4 axes; return .*stock_positions"),
     (SaysColumns, "SaysColumns.traits.axes is 1, and positions of Qwen.* have 4 axes: fewer are another"),
@@ -143,6 +149,14 @@ def test_a_wrong_adapter_turns_red(family: str, wrong: type[MropeAdapter], messa
     model = mrope_model(family)
     with served_by(wrong), pytest.raises(testing.ContractError, match=message):
         testing.check_adapter(model, mrope_inputs(model, SCENES[scene]), ["uniform"])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_views_in_another_order_are_found(family: str) -> None:
+    model = mrope_model(family)
+    message = "8 of 8 tokens that the layout says are of view 0 do not change with its pixels"
+    with served_by(HasFramesInAnotherOrder), pytest.raises(testing.ContractError, match=message):
+        testing.check_adapter(model, mrope_inputs(model, SCENES["clip"]), ["uniform"])
 
 
 @pytest.mark.parametrize("scene", SCENES)

@@ -43,7 +43,7 @@ SHOWN = {
     "CONTRIBUTING.md": "how the code flows",
 }
 """Documents with blocks of plain text, which are looked at by people, and what those are."""
-ROWS = "| `vipllava` (VipLLaVA) |"
+ROWS = "| `cohere2_vision` (Command A Vision) |"
 
 
 @pytest.mark.parametrize(("name", "block"), BLOCKS, ids=lambda value: value if isinstance(value, str) else "")

@@ -415,6 +415,28 @@ def test_the_command_line_says_the_preset(capsys, tmp_path):
     assert sorted(row.tokens["kept"] for row in rows) == [32, 320]
 
 
+def test_the_command_line_says_what_becomes_of_text_of_views(capsys, tmp_path):
+    """Rows of their own beside those that keep it; a model without such text fails them and says so."""
+
+    def asked(model, *more):
+        words = ("--task", "shapes:clip", "--limit", 1, "--methods", "uniform", "--retention-ratios", "0.1")
+        return run(capsys, *words, "--model", model, "--out", tmp_path / model, *more)[0]
+
+    assert (asked("tiny-qwen", "--view-text", "drop"), asked("tiny-qwen")) == (0, 0)
+    rows = read_rows([tmp_path / "tiny-qwen"])[0]
+    assert {(row.method, row.settings["view_text"]) for row in rows} == {
+        ("none", "keep"),
+        ("uniform", "keep"),
+        ("uniform:view_text=drop", "drop"),
+    }
+    assert len({row.baseline for row in rows if not row.is_baseline}) == 1
+    assert asked("tiny-onevision", "--view-text", "drop") == 1
+    failed = [row for row in read_rows([tmp_path / "tiny-onevision"])[0] if row.failed]
+    assert [row.method for row in failed] == ["uniform:view_text=drop"]
+    said = json.loads(failed[0].path.read_text())["failed"][0]["error"]
+    assert said.startswith("view_text='drop' cannot go with LlavaOnevision"), said
+
+
 def test_a_model_that_does_not_load_fails_its_rows_alone(tmp_path):
     data = write_benchmark(tmp_path / "data", 1, broken=False, clip=False)
     tried = []

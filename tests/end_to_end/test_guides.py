@@ -38,8 +38,10 @@ def test_the_walk_through_names_its_files() -> None:
         "vidcompress/methods/edges.py",
         "vidcompress/methods/cards/edges.md",
         "tests/unit/methods/test_edges.py",
-        "vidcompress/adapters/vipllava.py",
-        "tests/contract/test_vipllava.py",
+        "vidcompress/adapters/cohere2_vision.py",
+        "vidcompress/adapters/glm4v.py",
+        "tests/contract/test_cohere2_vision.py",
+        "tests/contract/test_glm4v.py",
     }
     assert not [path for path in HERE if (ROOT / path).exists()]
 
@@ -77,7 +79,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, body in HERE.items():
         (copy / name).write_text(body, encoding="utf-8")
     models = copy / "docs" / "models.md"
-    rows = re.findall(r"^\| `vipllava`[^\n]*\|$", PAGES[1].read_text(encoding="utf-8"), flags=re.MULTILINE)
+    guide = PAGES[1].read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(?:cohere2_vision|glm4v)`[^\n]*\|$", guide, flags=re.MULTILINE)
+    assert len(rows) == 2
     text = models.read_text(encoding="utf-8")
     last = re.findall(r"^\| `llava[^\n]*\n", text, flags=re.MULTILINE)[-1]
     models.write_text(text.replace(last, last + "\n".join(rows) + "\n"), encoding="utf-8")
@@ -112,9 +116,13 @@ def test_here_it_makes_a_method_and_a_family(checkout: Path) -> None:
 def test_here_it_is_in_the_lists_and_in_the_pages(checkout: Path) -> None:
     listed = run(checkout, "-c", "from vidcompress.cli import main; main(['methods'])")
     assert "Tokens unlike their left neighbour" in listed
-    assert "vipllava" not in listed
-    assert "VipLlavaAdapter" in run(checkout, "-c", "from vidcompress.cli import main; main(['models'])")
+    assert "glm4v" not in listed
+    models = run(checkout, "-c", "from vidcompress.cli import main; main(['models'])")
+    assert "Cohere2VisionAdapter" in models
+    assert "Glm4vAdapter" in models
     card = "[`edges`](../vidcompress/methods/cards/edges.md)"
     row = f"| {card} | image, video | Tokens unlike their left neighbour, where something begins or ends. |"
     assert row in (checkout / "docs" / "methods.md").read_text(encoding="utf-8")
-    assert "| `vipllava` (VipLLaVA) |" in (checkout / "docs" / "models.md").read_text(encoding="utf-8")
+    table = (checkout / "docs" / "models.md").read_text(encoding="utf-8")
+    assert "| `cohere2_vision` (Command A Vision) |" in table
+    assert "| `glm4v` (GLM-4.1V) |" in table

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -15,9 +17,28 @@ from safetensors.torch import load_file, save_file
 import vidcompress
 from tiny_models import SIDE, TOKENS, tiny_model
 from vidcompress.cli import main
+from vidcompress.core.budget import VisualBudget
+from vidcompress.core.method import Method
+from vidcompress.core.selection import Selection
+from vidcompress.core.tokens import VisualTokens
+from vidcompress.qa import chat as chat_module
+from vidcompress.qa import pipeline
 
 MARKS = ["<pad>", "</s>", "<unk>", "<image>", "<video>", "<img>", "</img>", "<IMG_CONTEXT>"]
-WORDS = [*MARKS, "what", "is", "this", "?", "USER", "ASSISTANT", ":", "\n", "Frame", *map(str, range(10))]
+WORDS = [
+    *MARKS,
+    "what",
+    "is",
+    "this",
+    "?",
+    "USER",
+    "ASSISTANT",
+    ":",
+    "\n",
+    "Frame",
+    *map(str, range(10)),
+    "\n\n",
+]
 LLAVA = (
     "{% for m in messages %}USER: {% for c in m['content'] %}{% if c['type'] == 'text' %}{{ c['text'] }}"
     "{% elif c['type'] == 'image' %}<image>\n{% endif %}{% endfor %} {% endfor %}"
@@ -49,16 +70,17 @@ RECIPES: dict[str, dict[str, Any]] = {
 QUESTION = "what is this ?"
 
 
-def make_tokenizer() -> Any:
-    from tokenizers import Tokenizer, models, pre_tokenizers
+def make_tokenizer(*, line_ends: bool = False) -> Any:
+    """A tokenizer of words; with `line_ends` some number of these in a row is a word too, as in published ones."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split("\n", "isolated"),
+            pre_tokenizers.Split(Regex("\n+"), "isolated"),
             pre_tokenizers.Digits(individual_digits=True),
-            pre_tokenizers.WhitespaceSplit(),
+            pre_tokenizers.Split(" ", "removed") if line_ends else pre_tokenizers.WhitespaceSplit(),
         ]
     )
     tokenizer = PreTrainedTokenizerFast(
@@ -70,8 +92,6 @@ def make_tokenizer() -> Any:
 
 @pytest.fixture(scope="module", params=["llava", "internvl"])
 def folder(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import copy
-
     family, path = request.param, tmp_path_factory.mktemp(request.param)
     model = copy.deepcopy(tiny_model(family))
     token = WORDS.index("<image>" if family == "llava" else "<IMG_CONTEXT>")
@@ -147,6 +167,141 @@ def test_a_later_question_is_that_of_a_conversation_without_a_cache(qa: Any) -> 
             chat._cache = None
         said.append(chat.ask("this ?", max_new_tokens=4).text)
     assert said[0] == said[1] != ""
+
+
+class StockParts:
+    """Image or video processor of a stock InternVLProcessor with the pixels of ours; the real ones need torchvision."""
+
+    def __init__(self, ours: Any, kind: str) -> None:
+        self.ours, self.kind = ours, kind
+        self.model_input_names = ["pixel_values" if kind == "image" else "pixel_values_videos"]
+
+    def fetch_images(self, images: Any) -> Any:
+        return images
+
+    def __call__(self, given: Any = None, *, images: Any = None, videos: Any = None, **_: Any) -> Any:
+        from transformers import BatchFeature
+
+        if self.kind == "image":
+            flat = [picture for group in (given or images) for picture in group]
+            inputs, lengths = self.ours.prepare_images(flat)
+            counts = [length // TOKENS for length in lengths]
+            return BatchFeature({"pixel_values": inputs["pixel_values"], "num_patches": counts})
+        clips = [vidcompress.media.read_video(clip) for clip in (given or videos)]
+        pixels = torch.stack([self.ours.prepare_videos([clip])[0]["pixel_values"] for clip in clips])
+        return BatchFeature({"pixel_values_videos": pixels})
+
+
+def stock_processor(qa: Any) -> Any:
+    """transformers' InternVLProcessor with the tokenizer and the pixels of ours."""
+    import re
+
+    from transformers import InternVLProcessor
+
+    stock: Any = InternVLProcessor.__new__(InternVLProcessor)  # its constructor asks for a video processor
+    stock.tokenizer, stock.chat_template = make_tokenizer(), TEMPLATES["internvl"]
+    stock.image_processor = StockParts(qa.processor, "image")
+    stock.video_processor = StockParts(qa.processor, "video")
+    stock.feature_extractor, stock.image_seq_length = None, TOKENS
+    marks = {"start_image": "<img>", "end_image": "</img>", "image": "<IMG_CONTEXT>", "video": "<video>"}
+    for name, mark in marks.items():
+        setattr(stock, f"{name}_token", mark)
+        setattr(stock, f"{name}_token_id", stock.tokenizer.convert_tokens_to_ids(mark))
+    stock.multimodal_pattern = re.compile("(?P<image><IMG_CONTEXT>)|(?P<video><video>)")
+    return stock
+
+
+def test_a_stock_processor_tells_clips_from_pictures(qa: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the stock model frames of a clip are pictures; with `image_sizes` added they are a clip, in a chat too."""
+    if not is_tiled(qa):
+        return  # takes no clips
+    adopted = vidcompress.VisualQA(qa.model, stock_processor(qa), retention_ratio=0.4)
+    everything = {"images": [picture(), picture(112, 56)], "video": CLIP}
+    for media in ({"image": picture()}, {"video": CLIP}, everything):
+        ours, theirs = (one.ask(QUESTION, max_new_tokens=4, **media) for one in (qa, adopted))
+        assert theirs.text == ours.text
+        assert [(v.modality, v.layout.views) for v in theirs.report.visuals] == [
+            (v.modality, v.layout.views) for v in ours.report.visuals
+        ]
+        chats = [one.chat(**media) for one in (qa, adopted)]
+        said = [[chat.ask(text, max_new_tokens=4).text for text in (QUESTION, "this ?")] for chat in chats]
+        assert said[0] == said[1]
+    assert (
+        adopted.using(method="vidcom2").ask(QUESTION, video=CLIP, max_new_tokens=2).report.total == 3 * TOKENS
+    )
+    processor = adopted.processor
+    monkeypatch.setattr(type(processor), "_image_sizes", lambda *_: None)
+    bare = adopted.ask(QUESTION, video=CLIP, max_new_tokens=4).report.visuals
+    assert [visual.modality for visual in bare] == ["image"] * 3, "what the stock inputs say"
+
+
+def test_a_processor_whose_text_a_chat_cannot_follow_is_refused(qa: Any) -> None:
+    if not is_tiled(qa):
+        return
+    from vidcompress.media.preprocessing.protocol import AdoptedProcessor
+
+    class Odd(AdoptedProcessor):
+        def __call__(self, *args: Any, **options: Any) -> Any:
+            inputs = super().__call__(*args, **options)
+            for key in ("input_ids", "attention_mask"):
+                inputs[key] = torch.cat((inputs[key], inputs[key][:, -1:]), dim=1)
+            return inputs
+
+    odd = vidcompress.VisualQA(qa.model, Odd(stock_processor(qa), "internvl"), retention_ratio=0.4)
+    assert odd.ask(QUESTION, video=CLIP, max_new_tokens=2).report.total == 3 * TOKENS
+    said = r"processor=AdoptedProcessor\(InternVL.*pass processor=vidcompress.load_processor\(model\) to VisualQA, or"
+    with pytest.raises(vidcompress.ArgumentError, match=said):
+        odd.chat(video=CLIP).ask(QUESTION, max_new_tokens=2)
+
+
+@dataclass(frozen=True)
+class FirstFrame(Method):
+    """Keeps one token of the first frame and nothing of the others."""
+
+    name: ClassVar[str] = "first_frame"
+    modalities: ClassVar[Any] = frozenset({"video"})
+
+    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+        return Selection(torch.arange(1))
+
+
+@pytest.mark.parametrize("first", [QUESTION, "\nwhat ?"])
+def test_a_chat_drops_the_text_of_views_as_each_question_has_it(
+    qa: Any, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """A tokenizer merges line ends: behind `</img>` stands then another token, which does not belong to the frame."""
+    if not is_tiled(qa):
+        return
+    merging = copy.copy(qa.processor)
+    merging.tokenizer = make_tokenizer(line_ends=True)
+    settings: dict[str, Any] = {"method": FirstFrame(), "retention_ratio": 0.1, "view_text": "drop"}
+    asking = vidcompress.VisualQA(qa.model, merging, **settings)
+    given: list[list[int]] = []
+    run = pipeline.run_generate
+
+    def recorded(model: Any, processor: Any, inputs: Any, *more: Any) -> Any:
+        given.append(inputs["input_ids"][0].tolist())
+        return run(model, processor, inputs, *more)
+
+    for module in (pipeline, chat_module):
+        monkeypatch.setattr(module, "run_generate", recorded)
+    questions = [first, QUESTION, "what ?", "\nthis ?", QUESTION]
+    said = [asking.ask(text, video=CLIP, max_new_tokens=3).text for text in questions]
+    prompts, given[:] = list(given), []
+    assert [WORDS.index("\n\n") in prompt for prompt in prompts] == ["\n" in text for text in questions]
+    chat = asking.chat(video=CLIP, history=False)
+    assert [chat.ask(text, max_new_tokens=3).text for text in questions] == said
+    assert given == prompts
+    given.clear()
+    chat.reset()
+    talk = asking.chat(video=CLIP)
+    talk.ask(first, max_new_tokens=3)
+    talk.reset()
+    assert [talk.ask(text, max_new_tokens=3).text for text in ("\nthis ?", QUESTION)][0] == said[3]
+    assert given[1] == prompts[3] and given[2][: len(prompts[3])] == prompts[3]
+    encoded: list[int] = []
+    monkeypatch.setattr(chat, "_begin", lambda *_: encoded.append(1) or pytest.fail("encodes anew"))
+    chat.ask("what ?", max_new_tokens=3)  # begins as the question before it
 
 
 def test_several_pictures(qa: Any) -> None:
@@ -233,6 +388,27 @@ def test_loading_is_strict(folder: Path, tmp_path: Path, change: str) -> None:
         vidcompress.VisualQA.from_pretrained(tmp_path, device="cpu")
 
 
+PUBLISHED = {
+    "internvl": """
+        language_model.lm_head.weight language_model.model.embed_tokens.weight language_model.model.norm.weight
+        language_model.model.layers.0.input_layernorm.weight language_model.model.layers.0.mlp.gate_proj.weight
+        language_model.model.layers.0.self_attn.o_proj.weight multi_modal_projector.layer_norm.bias
+        multi_modal_projector.layer_norm.weight multi_modal_projector.linear_1.weight
+        multi_modal_projector.linear_2.bias
+        vision_tower.embeddings.cls_token vision_tower.embeddings.patch_embeddings.projection.bias
+        vision_tower.embeddings.position_embeddings vision_tower.encoder.layer.0.attention.q_proj.weight
+        vision_tower.encoder.layer.0.lambda_1 vision_tower.encoder.layer.0.mlp.fc2.bias""".split(),
+    "llava": """
+        language_model.model.layers.0.input_layernorm.weight language_model.model.layers.0.self_attn.q_proj.weight
+        language_model.model.layers.0.post_attention_layernorm.weight language_model.model.layers.0.mlp.up_proj.weight
+        vision_tower.vision_model.encoder.layers.0.self_attn.out_proj.weight
+        vision_tower.vision_model.encoder.layers.0.layer_norm1.bias
+        vision_tower.vision_model.encoder.layers.0.mlp.fc1.bias""".split(),
+}
+"""Names in public listings, of layers those of the first: of OpenGVLab/InternVL3_5-2B-HF in a test of an inference
+engine, and of LLaVA-1.5 as converted for transformers in a message about them (zhangce01/DeGF, issue 2)."""
+
+
 def as_published(name: str, family: str) -> str:
     """The name of a tensor in `llava-1.5-7b-hf` and `InternVL3_5-8B-HF`, which older transformers wrote."""
     if name == "lm_head.weight":
@@ -251,6 +427,7 @@ def test_names_of_the_published_checkpoints_load(folder: Path, qa: Any, tmp_path
     own = qa.model.state_dict()
     renamed = {as_published(name, family): value.contiguous() for name, value in own.items()}
     assert not set(renamed) & set(own)
+    assert set(PUBLISHED[family]) <= set(renamed)
     save_file(renamed, tmp_path / "model.safetensors", metadata={"format": "pt"})
     loaded = vidcompress.VisualQA.from_pretrained(tmp_path, device="cpu").model.state_dict()
     assert set(loaded) == set(own)

@@ -89,6 +89,10 @@ def media_rows(call: str) -> list[Row]:
         Row(call, "image", Make(lambda here: here.picture), "image and images exclude", others={"images": []}, says=""),
         Row(call, "images", "a.png", "images must be a list, got str; pass one picture as image"),
         Row(call, "images", 5, "images must be a list, got int"),
+        *(
+            Row(call, "images", empty, "images is an empty list; pass at least one picture, or leave it out", says="empty list")
+            for empty in ([], ())
+        ),
         Row(call, "images", ["no.png"], "image='no.png': no such file", MediaError, names="image", says="'no.png'"),
         Row(call, "images", [None], "image: got NoneType", MediaError, names="image", says="NoneType"),
         Row(call, "video", "no.mp4", "video='no.mp4': no such file; check the path", MediaError),
@@ -297,6 +301,14 @@ COMPARE = [
     Row(C, "image", None, "there is nothing to compress; pass image=", says=""),
     Row(C, "image", "no.png", "no such file", MediaError),
     Row(C, "images", 5, "images must be a list, got int", others=NO_MEDIA),
+    Row(
+        C,
+        "images",
+        [],
+        "images is an empty list; pass at least one picture",
+        others=NO_MEDIA,
+        says="empty list",
+    ),
     Row(C, "video", "no.mp4", "no such file", MediaError, NO_MEDIA),
     Row(C, "methods", "globalcom3", "did you mean 'globalcom2'?", names="method"),
     Row(C, "methods", "globalcom2:tau", "must list options as key=value"),

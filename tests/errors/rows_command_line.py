@@ -523,6 +523,8 @@ ROWS += [
         message="exclude each other; pass one of them",
     ),
     sweep("quantization", "--quantization", "2bit", message="quantization='2bit': must be one of 4bit, 8bit"),
+    sweep("view_text", "--view-text", "all", message="view_text must be one of keep, drop, got 'all'"),
+    sweep("view_text", "--view-text", "", message="view_text must be one of keep, drop, got ''"),
     sweep("failed", "--failed", "left", message="must be one of wrong, left-out, got 'left'"),
     sweep("preset", "--preset", "", message="preset='': must be a text that is not empty"),
     Words(

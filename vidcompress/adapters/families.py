@@ -34,7 +34,8 @@ from vidcompress.adapters.family.native import (
     read_native_geometry,
 )
 from vidcompress.adapters.family.native import NativeRules as NativeRules
-from vidcompress.adapters.layouts import Size
+from vidcompress.adapters.family.native import PixelBudget as PixelBudget
+from vidcompress.adapters.layouts import Size, closest_grid
 from vidcompress.adapters.presets import TOKENS_2880, Preset
 from vidcompress.checks import is_number, word
 from vidcompress.core.layout import Layout
@@ -67,11 +68,15 @@ class Family:
         tiles: whether pictures are stretched onto `Geometry.tile_grid` and clips are sent as frames, all of them in one
             `pixel_values` (picture, channel, height, width) in the order of the prompts, with a row (height, width,
             frames) of `image_sizes` per picture and clip.
+        tile_rule: onto how many tiles, as in `Geometry`.
         image_token: placeholder of a picture in a prompt, where neither the tokenizer nor the processor's file names
             one.
-        image_text: that placeholder to what is written for a picture; itself by default.
+        image_text: (that placeholder, views) to what is written for a picture, with the placeholder once, or once per
+            view of a family with tiles; the placeholder itself by default.
         clip_text: (that placeholder, frames) to what is written for a clip, with the placeholder once per frame; by
             default a clip has a placeholder of its own, and one run.
+        segments: equal parts of a clip file, of each of which the middle frame is taken, where no file says otherwise;
+            None for even places from the first to the last frame.
     """
 
     model_type: str
@@ -86,9 +91,11 @@ class Family:
     native: NativeRules | None = None
     clip_layout: Callable[[Geometry, int, Size], Layout] | None = None
     tiles: bool = False
+    tile_rule: Callable[[Size, int, int, int], Size] = closest_grid
     image_token: str = "<image>"
-    image_text: Callable[[str], str] | None = None
+    image_text: Callable[[str, int], str] | None = None
     clip_text: Callable[[str, int], str] | None = None
+    segments: int | None = None
 
     def __repr__(self) -> str:
         kinds = "images and videos" if self.takes_clips else "images"
@@ -114,7 +121,16 @@ class Family:
         """
         if self.native is not None:
             return read_native_geometry(config, self.native)
-        return read_geometry(config, crops=self.crops)
+        return replace(read_geometry(config, crops=self.crops), tile_rule=self.tile_rule)
+
+
+def image_runs(family: Family, geometry: Geometry, length: int) -> tuple[int, ...]:
+    """Lengths of the runs of placeholders of a picture of so many placeholders."""
+    if family.image_text is None:
+        return (length,)
+    views = length // geometry.side**2
+    count = family.image_text(family.image_token, views).count(family.image_token)
+    return (length // count,) * count
 
 
 def clip_runs(family: Family, tokens: int, frames: int) -> tuple[int, ...]:
@@ -152,6 +168,34 @@ def register_family(family: Family) -> Family:
     module = sys._getframe(1).f_globals.get("__name__", "")  # of the caller, which may fail after this call
     record(FAMILIES, family.model_type, family, module)
     return family
+
+
+def tiled_family(model_type: str, **others: Any) -> Family:
+    """A family that stretches pictures onto tiles of the encoder's size, with a thumbnail behind them where they are
+    several, as InternVL does.
+
+    Args:
+        model_type: of the model's config.
+        **others: fields of `Family` in which it differs.
+    """
+    return Family(model_type, tiled_image_layout, crops=False, tiles=True, **others)
+
+
+def native_family(model_type: str, rules: NativeRules, *, clips: bool = True) -> Family:
+    """A family that takes pictures of any size as patches, as Qwen-VL does.
+
+    Args:
+        model_type: of the model's config.
+        rules: of its pixels and clips.
+        clips: whether its processor here takes clips.
+    """
+    return Family(
+        model_type,
+        native_image_layout,
+        crops=False,
+        clip_layout=native_clip_layout if clips else None,
+        native=rules,
+    )
 
 
 def get_family(model_type: str) -> Family:
@@ -192,7 +236,7 @@ def time_instruction(duration: float, times: Sequence[float]) -> str:
     )
 
 
-def _framed_image(placeholder: str) -> str:
+def _framed_image(placeholder: str, views: int = 1) -> str:
     return f"<img>{placeholder}</img>"
 
 
@@ -202,15 +246,13 @@ def _framed_clip(placeholder: str, frames: int) -> str:
 
 register_family(Family("llava", one_view_layout, crops=False))
 register_family(
-    Family(
+    tiled_family(
         "internvl",
-        tiled_image_layout,
         video_layout=tiled_video_layout,
-        crops=False,
-        tiles=True,
         image_token="<IMG_CONTEXT>",
         image_text=_framed_image,
         clip_text=_framed_clip,
+        segments=8,
     )
 )
 register_family(
@@ -250,6 +292,4 @@ for _name, _rules in (
     ("qwen3_vl", QWEN3_RULES),
     ("qwen3_vl_moe", QWEN3_RULES),
 ):
-    register_family(
-        Family(_name, native_image_layout, crops=False, clip_layout=native_clip_layout, native=_rules)
-    )
+    register_family(native_family(_name, _rules))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from vidcompress.adapters.family.geometry import downsample_ratio
 from vidcompress.adapters.traits import encoder_has_cls
 from vidcompress.checks import is_number
 from vidcompress.errors import UnsupportedModelError, shown
@@ -221,14 +222,14 @@ def _kv_heads(text: Any, heads: int) -> int:
 
 
 def _merge(config: Any) -> int:
-    """Patches along one side of a token, from InternVL's `downsample_ratio`."""
-    ratio = getattr(config, "downsample_ratio", 1)
+    """Patches along one side of a token, from InternVL's `downsample_ratio` or Cohere's `downsample_factor`."""
+    ratio = downsample_ratio(config)
     if not is_number(ratio) or not 0 < ratio <= 1:
         raise UnsupportedModelError(
             f"downsample_ratio={shown(ratio)} in the {config.model_type} config: must be above 0 and at most 1; fetch "
             "the checkpoint again"
         )
-    return round(1 / ratio)
+    return int(round(1 / ratio))
 
 
 def _number(config: Any, key: str, default: int | None = None, *, most: int = MOST_WIDTH) -> int:

@@ -28,6 +28,7 @@ from vidcompress.cli.options import (
     NumFrames,
     Preset,
     Quantization,
+    SweepViewText,
 )
 from vidcompress.cli.show import show, show_all
 from vidcompress.table import Table
@@ -104,6 +105,7 @@ def evaluate(
             help="Numbers of visual tokens, instead.", metavar="<n,n,...>", rich_help_panel=COMPRESSION
         ),
     ] = None,
+    view_text: SweepViewText = None,
     seed: Annotated[
         int | None,
         typer.Option(help="Seed of random draws.", show_default="0", rich_help_panel=COMPRESSION),
@@ -173,6 +175,7 @@ def evaluate(
         "max_new_tokens": max_new_tokens,
         "seed": seed,
         "failed": failed,
+        "view_text": view_text,
     }
     listed = None if methods is None else ",".join(methods)
     lists = {"methods": listed, "ratios": retention_ratios, "max_tokens": max_tokens}

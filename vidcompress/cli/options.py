@@ -116,12 +116,10 @@ EncoderSaving = Annotated[
         rich_help_panel=COMPRESSION,
     ),
 ]
-ViewText = Annotated[
-    str,
-    typer.Option(
-        help="keep; drop: times of frames and the like leave the prompt with views that keep nothing.",
-        rich_help_panel=COMPRESSION,
-    ),
+_VIEW_TEXT = "keep; drop: times of frames and the like leave the prompt with views that keep nothing."
+ViewText = Annotated[str, typer.Option(help=_VIEW_TEXT, rich_help_panel=COMPRESSION)]
+SweepViewText = Annotated[
+    str | None, typer.Option(help=_VIEW_TEXT, show_default="keep", rich_help_panel=COMPRESSION)
 ]
 Seed = Annotated[
     int | None, typer.Option(help="Seed of whatever is drawn at random.", rich_help_panel=COMPRESSION)

@@ -1,7 +1,7 @@
 """Layouts: the views of an image or a video, their geometry, and their tokens in sequence order.
 
-An image is a thumbnail plus crops, a video is its frames. Both become one flat sequence of N positions; a
-`Layout` holds the view and the cell of every position, and which positions are separators (the `image_newline`
+An image is a thumbnail plus crops, or one view of its own shape; a video is its frames. Each becomes one flat sequence
+of N positions; a `Layout` holds the view and the cell of every position, and which are separators (the `image_newline`
 embeddings). A layout follows from geometry alone, before any feature exists.
 """
 
@@ -19,8 +19,10 @@ from vidcompress.checks import is_number, is_whole, one_of, whole_number
 from vidcompress.core.devices import outside_caller_modes
 from vidcompress.errors import ArgumentError, shown
 
-ViewKind = Literal["thumbnail", "crop", "frame", "tile"]
+ViewKind = Literal["thumbnail", "image", "crop", "frame", "tile"]
 Modality = Literal["image", "video"]
+GLOBAL_VIEWS: tuple[ViewKind, ...] = ("thumbnail", "image")
+"""Kinds of view that show the whole of an image, one to an image."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,11 @@ class View:
     """View: one picture that the vision encoder takes in, or a tile of one.
 
     Attributes:
-        kind: `thumbnail`, `crop` or `frame`; `tile` is a part of a view that a method cut, which no adapter makes.
+        kind: `thumbnail`, `crop`, `frame`, `image` (at native resolution), or `tile`, a part of one that a method cut.
         rows, cols: the token grid of the view, in tokens. For a crop it is the part of the canvas that belongs
             to it after unpadding and resizing; (0, 0) when the crop is all padding.
         box: (top, left, bottom, right) of a crop or tile in the commander's own grid, in tokens of the thumbnail
-            or places of the pooled evidence (fractions allowed); None for thumbnails and frames.
+            or places of the pooled evidence (fractions allowed); None for others.
         time: seconds from the start of the clip, when known; frames only.
         nominal_box: the same box with padding ignored, as the authors' code cuts it.
     """

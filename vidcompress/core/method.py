@@ -46,8 +46,7 @@ class Method(ABC):
         exact: whether the realised count equals the budget (`pool`, `frames` reach the largest count below).
         compares: features with "nothing", with a few "means", with those of their "views" or with "all" of the input;
             what `vidcompress cost` goes by.
-        changes_views: whether it leaves views out before the encoder.
-        where: "before" the language model, or "inside" it.
+        changes_views: whether it leaves views out before the encoder. where: "before" the language model, or "inside".
     """
 
     name: ClassVar[str] = ""
@@ -164,16 +163,15 @@ class ScoredMethod(Method):
 
     The exact policy spends the budget's tokens on the views in proportion to their weights (capped, to the
     token) and keeps the best-scored tokens of each view, in sequence order, plus the budget's separators.
-
-    Class attributes:
-        one_pass: whether a batch may be chosen in one pass; False where weights may be of tiles (`Allotment.tiles`).
     """
-
-    one_pass: ClassVar[bool] = True
 
     @abstractmethod
     def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor | Allotment]:
         """Token scores (N,) float32, higher is kept; and tokens wanted per view, (V,) float64 or an `Allotment`."""
+
+    def cut(self, tokens: VisualTokens) -> VisualTokens:
+        """The tokens with the views that share the budget under `exact`: as they are, or tiles of them."""
+        return tokens
 
     def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """The authors' counts, rounding and order; the same as `exact` where no code was published."""
@@ -194,17 +192,18 @@ class ScoredMethod(Method):
         self, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
     ) -> list[Selection]:
         """Under `exact` the tokens of all visuals are ranked and chosen in one pass."""
-        if not self.one_pass or not can_batch(tokens) or any(budget.policy != "exact" for budget in budgets):
+        if not can_batch(tokens) or any(budget.policy != "exact" for budget in budgets):
             return super().select_batch(tokens, budgets)
+        tokens = [self.cut(one) for one in tokens]
         batch = batch_layouts(tuple(one.layout for one in tokens))
         scores, allotment = self.scores_batch(batch, tokens, budgets)
         totals = [tokens_to_keep(one.layout, budget) for one, budget in zip(tokens, budgets, strict=True)]
         return spend(batch, scores, allotment, totals, [budget.separators for budget in budgets])
 
     def _exact(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        total, (scores, weights) = tokens_to_keep(tokens.layout, budget), self.scores(tokens, budget)
+        layout = (tokens := self.cut(tokens)).layout
+        (scores, weights), total = self.scores(tokens, budget), tokens_to_keep(layout, budget)
         allotment = weights if isinstance(weights, Allotment) else Allotment(weights)
-        layout = tokens.layout if allotment.tiles is None else allotment.tiles
         counts = largest_remainder(allotment.weights, total, layout.sizes_tensor[:-1])
         kept = top_per_view(scores, layout, counts, total)
         return Selection(with_separators(layout, kept, budget.separators), allotment=allotment)

@@ -46,6 +46,21 @@ def parse_method_spec(spec: str) -> tuple[str, dict[str, Any]]:
     return name, options
 
 
+def with_argument(spec: str, name: str, value: str) -> str:
+    """A method spec that states an argument, after its own; itself where it states that argument already.
+
+    Args:
+        spec: such as `globalcom2:tau=5`.
+        name, value: of an argument of `compress_inputs`.
+
+    Raises:
+        ArgumentError: as `parse_method_spec`.
+    """
+    if name in parse_method_spec(spec)[1] or not spec.strip():
+        return spec
+    return f"{spec}{'' if spec.endswith((':', ',')) else ',' if ':' in spec else ':'}{name}={value}"
+
+
 def split_method_specs(text: str) -> list[str]:
     """Method specs of a comma-separated list; a comma before key=value belongs to the spec before it.
 

@@ -249,6 +249,28 @@ def placeholder_runs(input_ids: Tensor, token: int) -> list[int]:
     return [length for row in rows for _, length in _runs(row)]
 
 
+def runs_of_visuals(input_ids: Tensor, token: int, between: int = 1) -> list[tuple[int, ...]]:
+    """Lengths of the runs of placeholders of each visual of a family that writes several, as `Visual.runs` takes them.
+
+    Args:
+        input_ids: (row, column) int64.
+        token: the placeholder.
+        between: most tokens of text between two runs of one visual; between two visuals stand more.
+
+    Returns:
+        For each visual the lengths of its runs, row after row.
+    """
+    visuals: list[list[int]] = []
+    for row in input_ids.detach().to("cpu") == token:
+        stop = None
+        for start, length in _runs(row):
+            if stop is None or start - stop > between:
+                visuals.append([])
+            visuals[-1].append(length)
+            stop = start + length
+    return [tuple(runs) for runs in visuals]
+
+
 def _row_spans(ids: Tensor, number: int, queues: Sequence[_Queue]) -> list[Span]:
     spans = []
     for first, token, rest in queues:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ from vidcompress.errors import UnsupportedModelError
 
 Norm = Callable[[Tensor], Tensor]
 """Normalises (..., d) along its last axis."""
+
+_ROTATED_IN_HALVES: WeakSet[Any] = WeakSet()
+"""Rotary embeddings that `check_rotary` let pass: a look at them waits for the device."""
 
 
 def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -105,3 +109,30 @@ def check_layer(layer: object, *, qk_norm: bool) -> None:
             f"decoder layer {type(layer).__name__} cannot be pruned inside: it normalises queries and keys, and not "
             "head by head with a q_norm and a k_norm as in Qwen3; use a method before the language model"
         )
+
+
+def check_rotary(decoder: Any, *, axes: int) -> None:
+    """Refuse a decoder that rotates other channels with one another than `rotate` does.
+
+    Args:
+        decoder: with `rotary_emb`, and layers that `check_layer` let pass.
+        axes: of its positions.
+
+    Raises:
+        UnsupportedModelError: it rotates neighbouring channels (GLM, Cohere), or a part of them.
+    """
+    rotary, head_dim = decoder.rotary_emb, int(decoder.layers[0].self_attn.head_dim)
+    frequencies = getattr(rotary, "inv_freq", None)
+    if rotary in _ROTATED_IN_HALVES or frequencies is None or frequencies.device.type == "meta":
+        return
+    ids = torch.arange(2, device=frequencies.device)[None]
+    states = torch.zeros(1, 2, 1, device=frequencies.device)
+    cos, _ = rotary(states, ids.expand(3, 1, 2) if axes > 1 else ids)
+    first, second = cos.chunk(2, dim=-1)
+    if cos.shape[-1] != head_dim or not torch.equal(first, second):
+        raise UnsupportedModelError(
+            f"decoder {type(decoder).__name__} cannot be pruned inside: it rotates neighbouring channels of queries "
+            "and keys, or some of them only, and not both halves as Llama, Qwen2, Qwen3 and Mistral do; use a method "
+            "before the language model"
+        )
+    _ROTATED_IN_HALVES.add(rotary)

@@ -22,7 +22,7 @@ from torch import Tensor
 from vidcompress.core.pruning.plan import PruningPlan
 from vidcompress.core.wrappers import is_compiled, outside_compiler
 from vidcompress.errors import CompressionStateError, UnsupportedInputError, UnsupportedModelError
-from vidcompress.llm_pruning.attention import check_layer
+from vidcompress.llm_pruning.attention import check_layer, check_rotary
 from vidcompress.llm_pruning.cache_names import CACHE_NAMES, cache_name, given_cache
 from vidcompress.llm_pruning.companions import Companions
 from vidcompress.llm_pruning.masks import check_implementation, layer_mask
@@ -64,6 +64,7 @@ class Pruner:
             )
         for layer in self._decoder.layers:
             check_layer(layer, qk_norm=traits.qk_norm)
+        check_rotary(self._decoder, axes=traits.axes)
         self._deep = _deep_arguments(traits, self._decoder) if traits.deep_levels else None
         check_implementation(self._decoder.config._attn_implementation)
         self._window = traits.window

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal, cast, get_args
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from vidcompress.checks import is_whole, one_of, require_numbers
 from vidcompress.core.batch import RaggedBatch, feature_batches, in_order, ratios_of
 from vidcompress.core.budget import Policy, VisualBudget, tokens_to_keep
-from vidcompress.core.layout import Layout, Modality, _first
+from vidcompress.core.layout import GLOBAL_VIEWS, Layout, Modality, _first
 from vidcompress.core.method import ScoredMethod, register_method
 from vidcompress.core.reductions import EPSILON, batch_distances, distances, working_dtype
 from vidcompress.core.scoring import (
@@ -26,7 +26,6 @@ from vidcompress.core.scoring import (
     Score,
     allocate,
     commander_of_image,
-    is_tiled,
     over_views,
     token_scores,
 )
@@ -60,10 +59,10 @@ class GlobalCom2(ScoredMethod):
             nothing for the least important crops, so that `encoder_saving="crops"` need not encode them. Of clips it is
             `softmax_sum`.
         gate: for `gated`, how many times the tokens to keep the thumbnail and the crops that stay hold, at least 1.
-        tiles: N, 1 to 144 (ours): an image that is one view is cut into so many virtual tiles, which share the budget
-            as crops do, with the view's own evidence pooled to about 12 x 12 as commander. With 1, or where the view
-            has too few rows and columns, its tokens are chosen by their own evidence alone. Images with crops and clips
-            are never cut.
+        tiles: N, 1 to 144 (ours): an image at native resolution is cut into so many virtual tiles, which share the
+            budget as crops do, with the view's own evidence pooled to about 12 x 12 as commander. With 1, or where the
+            view has too few rows and columns, its tokens are chosen by their own evidence alone. Nothing else is cut,
+            and nothing under `policy="reference"`.
         score: `holistic` (the paper's), `global`, `local`.
         evidence: `auto` is `cls_logits` for images when the encoder has a CLS token, else `distance`.
         layer: encoder layer of attention evidence; negative counts from the last.
@@ -85,7 +84,7 @@ class GlobalCom2(ScoredMethod):
     evidence: EvidenceOption = "auto"
     layer: int = -1
     gate: float = 2.0
-    tiles: int = 1
+    tiles: int = 4
 
     def __post_init__(self) -> None:
         require_numbers(tau=self.tau, alpha=self.alpha, gate=self.gate)
@@ -114,7 +113,6 @@ class GlobalCom2(ScoredMethod):
             raise ArgumentError(
                 f"tiles must be an integer from 1 to {MOST_TILES}, got {shown(self.tiles)}; 1 leaves a view whole"
             )
-        object.__setattr__(self, "one_pass", self.tiles == 1)
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
         """The one attention quantity that the scores start from; none where they start from distances."""
@@ -127,10 +125,10 @@ class GlobalCom2(ScoredMethod):
         return modality == "video" or not self.needs(modality, has_cls)
 
     def commander_and_local(self, tokens: VisualTokens) -> tuple[Commander, Tensor]:
-        """The two scores behind all others: the commander's, and (N,) each token's within its own view."""
+        """The two scores behind all others: the commander's, and (N,) each token's within its own view or tile."""
         layout = tokens.layout
         local = self._attention_evidence(tokens)
-        if local is None and self.tiles > 1 and is_tiled(layout):
+        if local is None and any(view.kind == "tile" for view in layout.views[:1]):
             # The commander compares with the mean of the view, as it would uncut.
             far = distances(tokens.features, layout, whole=True)
             return commander_of_image(far.view if far.whole is None else far.whole, layout), far.view
@@ -142,26 +140,38 @@ class GlobalCom2(ScoredMethod):
             local = distances(tokens.features, layout).view
         return commander_of_image(local, layout), local
 
-    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Allotment]:
-        """Token scores (N,) float32 or better, and tokens wanted per view or tile: N_j r_j, by the commander's S."""
-        tiles = None if self.tiles == 1 else tiled_layout(tokens.layout, int(self.tiles))
+    def cut(self, tokens: VisualTokens) -> VisualTokens:
+        """The same tokens with tiles as views where the image is at native resolution and large enough."""
+        if all(view.kind != "image" for view in tokens.layout.views[:1]):
+            return tokens
+        tiles = tiled_layout(tokens.layout, int(self.tiles))
         if tiles is not None:
             tokens = copy.copy(tokens)  # not `replace`: features that wait for the projector go on waiting
             tokens.layout = tiles
+        return tokens
+
+    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Allotment]:
+        """Token scores (N,) float32 or better, and tokens wanted per view: N_j r_j, by the commander's S.
+
+        `select` has `cut` the tokens by then.
+        """
         layout = tokens.layout
         commander, local = self.commander_and_local(tokens)
         scores = token_scores(commander.tokens, local, layout, score=self.score, alpha=self.alpha)
-        allotment = self._allotment(commander, layout, budget)
-        return scores, allotment if tiles is None else replace(allotment, tiles=tiles)
+        return scores, self._allotment(commander, layout, budget)
 
     def scores_batch(
         self, batch: RaggedBatch, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
     ) -> tuple[Tensor, Allotment]:
         """Scores at once, distances of visuals of one shape at once; allocation at once for clips of one shape.
 
-        The commanders and view weights of pictures, and of clips with `topk`, are computed one by one.
+        The commanders and view weights of pictures, distances of tiles, and clips with `topk` are computed one by one.
         """
-        far = all(self._attention_evidence(one) is None for one in tokens)
+        far = all(
+            self._attention_evidence(one) is None
+            and all(view.kind != "tile" for view in one.layout.views[:1])
+            for one in tokens
+        )
         if far and batch.layout.modality == "video" and self.allocation != "topk":
             commander, local, allotment = self._of_clips(tokens, budgets)
         else:
@@ -224,9 +234,23 @@ class GlobalCom2(ScoredMethod):
         )
         weights = layout.sizes_tensor[:-1] * rates
         if self.allocation == "gated" and commander.grid is not None:
-            crops = torch.tensor([view.kind != "thumbnail" for view in layout.views], device=weights.device)
+            crops = torch.tensor(
+                [view.kind not in GLOBAL_VIEWS for view in layout.views], device=weights.device
+            )
             weights = redistribute(weights, self._gate(commander, layout, budget), crops)
-        return Allotment(weights, importance, _MEANING[self.allocation])
+        kind, meaning = next((view.kind for view in layout.views), None), _MEANING[self.allocation]
+        note = self._why_whole(layout, budget.policy) if kind == "image" else ""
+        return Allotment(weights, importance, meaning, layout if kind == "tile" else None, note)
+
+    def _why_whole(self, layout: Layout, policy: Policy) -> str:
+        """Why an image at native resolution was not cut; "" where it was not to be."""
+        if self.tiles == 1:
+            return ""
+        if policy == "reference":
+            why = "policy='reference' reproduces code without tiles"
+        else:
+            why = f"its {layout.grid[0]} x {layout.grid[1]} tokens cannot be cut into {self.tiles} tiles"
+        return f"{why}, so it is ranked as one view"
 
     def crops(self, thumbnail: VisualTokens, layout: Layout, budget: VisualBudget) -> tuple[int, ...] | None:
         """The crops that `gated` gives something, by the same rule as `scores`; asks the device once."""
@@ -253,21 +277,13 @@ class GlobalCom2(ScoredMethod):
     def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """int(N_j r_j) tokens per view; the thumbnail first, best token first; then crops or frames in order, with
         every separator. Tokens stay at their true places, where the released code moves them when there is padding.
-
-        Raises:
-            ArgumentError: there are tiles, which the authors have not.
         """
-        if self.tiles > 1:
-            raise ArgumentError(
-                f"tiles={self.tiles} cannot go with policy='reference', which reproduces code without tiles; use "
-                "policy='exact', or tiles=1"
-            )
         layout = tokens.layout
         scores, allotment = self.scores(tokens, budget)
         counts = allotment.weights.to(torch.int64)  # int() truncates, and so does this
         limit = torch.cat((counts, counts.new_zeros(1)))
         kept = (rank_within_views(scores, layout) < limit[layout.view]) | layout.separator
-        thumb = next((i for i, view in enumerate(layout.views) if view.kind == "thumbnail"), None)
+        thumb = next((i for i, view in enumerate(layout.views) if view.kind in GLOBAL_VIEWS), None)
         if thumb is None:
             return Selection(_first(kept, _count(kept)), allotment=allotment)
         mine = layout.view == thumb
@@ -310,7 +326,8 @@ def gated_views(commander: Commander, layout: Layout, needed: float, policy: Pol
         (V,) bool.
     """
     crops = [
-        view.kind != "thumbnail" and size > 0 for view, size in zip(layout.views, layout.sizes, strict=True)
+        view.kind not in GLOBAL_VIEWS and size > 0
+        for view, size in zip(layout.views, layout.sizes, strict=True)
     ]
     live = torch.tensor(crops, device=layout.view.device)
     sums = torch.nan_to_num(over_views(commander, layout, "sum", policy))
@@ -334,7 +351,7 @@ def redistribute(weights: Tensor, gate: Tensor, crops: Tensor) -> Tensor:
 
 def _among_zeros(values: Tensor, layout: Layout) -> Tensor:
     """(N, ...) with the values of the thumbnail's tokens (n, ...) at its positions, and zeros elsewhere."""
-    number = next(number for number, view in enumerate(layout.views) if view.kind == "thumbnail")
+    number = next(number for number, view in enumerate(layout.views) if view.kind in GLOBAL_VIEWS)
     places = layout.table[number, : layout.sizes[number]]
     return values.new_zeros((len(layout), *values.shape[1:])).index_copy(0, places, values)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from threading import Lock
 from typing import Any, Unpack
@@ -23,6 +23,7 @@ from vidcompress.qa.streaming import check_streamable, stream_text
 from vidcompress.session.generation_options import option
 from vidcompress.session.inputs import CompressedInputs
 from vidcompress.session.kv_cache import Transcript, open_transcript, resume
+from vidcompress.session.view_text import text_finder
 
 _FIXED = {"num_beams": 1, "num_return_sequences": 1, "use_cache": True, "cache_implementation": None}
 _OURS = (*CACHE_NAMES, "return_dict_in_generate")
@@ -64,6 +65,8 @@ class Chat:
         self._cache: Any = None
         self._head = torch.zeros((1, 0), dtype=torch.int64)
         self._begun: tuple[list[int], list[int]] = ([], [])
+        self._texts: Callable[[Tensor], Any] | None = None
+        self._begun_texts: Any = None
         self._opened: Media = ([], None)
 
     def ask(self, question: str, *, max_new_tokens: int = 64, **generate: Unpack[GenerateOptions]) -> Answer:
@@ -160,9 +163,13 @@ class Chat:
         with self._pipeline.preprocess([question], stream=True) as batch:
             first = self._pipeline.compress(batch)
         (self._opened,) = batch.media
+        self._cache = None
         whole = open_transcript(batch.inputs, batch.inputs.get("attention_mask"), first, self._placeholders)
+        if first.report.view_text_dropped:
+            self._texts = text_finder(self._pipeline.adapter, batch.inputs)
+            self._begun_texts = self._texts(whole.sequences[0].cpu())
         self._begun = self._split(self._prompt(question.text, []))
-        self._head = _head(whole.sequences, self._begun[1])
+        self._head = _head(whole.sequences, self._begun[1], self._pipeline.processor)
         self._first, self._transcript = first, whole.cut_behind_visuals()
         return replace(batch, inputs=first), whole.sequences
 
@@ -171,6 +178,10 @@ class Chat:
         assert self._transcript is not None and self._first is not None  # noqa: S101  (for the type checker)
         transcript, clock = self._transcript, self._pipeline.clock()
         ids = self._ids(question.text).to(transcript.sequences.device)
+        if self._texts is not None and self._texts(ids[0].cpu()) != self._begun_texts:
+            # A tokenizer merges the end of the line behind the last view with what a question begins with, and other
+            # text leaves then than left. Behind earlier questions a prompt begins as theirs, which were begun with.
+            return self._begin(question)
         shared = _shared(ids, transcript.sequences)
         if self._cache is not None and shared < transcript.settled:
             self._cache = None
@@ -245,16 +256,22 @@ class Chat:
         return self._pipeline.prompt(messages)
 
 
-def _head(sequences: Tensor, rest: list[int]) -> Tensor:
+def _head(sequences: Tensor, rest: list[int], processor: Any) -> Tensor:
     """(1, column) ids of a prompt up to its last picture or clip with what was written for it: all but the rest.
+
+    Args:
+        sequences: (1, column) ids of the prompt.
+        rest: ids behind the last placeholder.
+        processor: that wrote the prompt, for the message.
 
     Raises:
         ArgumentError: it does not end with the rest.
     """
     if rest and sequences[0, -len(rest) :].tolist() != rest:
         raise ArgumentError(
-            "the processor writes other text behind the last picture or clip than its tokenizer; use the one of "
-            "vidcompress.load_processor for a chat"
+            f"processor={shown(processor)}: a chat finds its place behind the last picture or clip, and this one's "
+            "input_ids do not end with the ids of the text that its chat template writes there; pass "
+            "processor=vidcompress.load_processor(model) to VisualQA, or ask with VisualQA.ask"
         )
     return sequences[:, : sequences.shape[1] - len(rest)].cpu()
 

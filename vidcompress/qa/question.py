@@ -125,7 +125,8 @@ def read_question(item: Mapping[str, Any], *, where: str = "") -> Question:
         where: put before messages, such as "items[3]: ".
 
     Raises:
-        ArgumentError: unknown or missing keys, a question that is empty or no Unicode text, both `image` and `images`.
+        ArgumentError: unknown or missing keys, a question that is empty or no Unicode text, both `image` and `images`,
+            an empty list of pictures or frames.
     """
     if not isinstance(item, Mapping):
         raise ArgumentError(
@@ -152,6 +153,10 @@ def read_question(item: Mapping[str, Any], *, where: str = "") -> Question:
     if images is not None and not isinstance(images, (list, tuple)):
         raise ArgumentError(
             f"{where}images must be a list, got {type(images).__name__}; pass one picture as image"
+        )
+    if images is not None and not images:  # of a folder without pictures, say; None is for text only
+        raise ArgumentError(
+            f"{where}images is an empty list; pass at least one picture, or leave it out for a question about text only"
         )
     pictures = (image,) if image is not None else tuple(images or ())
     return Question(text, pictures, video)

@@ -345,7 +345,7 @@ class VisualQA:
         Args:
             question: the text; the model's chat template is put around it.
             image: one picture: path, bytes, file object, PIL image or uint8 array. Not together with `images`.
-            images: several pictures.
+            images: several pictures, at least one.
             video: one clip: path, bytes, file object, folder or list of frames, uint8 (T, H, W, 3). It may stand
                 beside pictures. With no media at all the question is about text only.
             max_new_tokens: longest answer, in tokens, at least 1.

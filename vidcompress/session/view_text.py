@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vidcompress.adapters.base import Adapter, Visual
 from vidcompress.core.config import CompressionConfig
-from vidcompress.core.prompt import Prompt, Span
+from vidcompress.core.prompt import Prompt, Span, parse_prompt
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
 
 Texts = Sequence[Sequence[range]]
@@ -47,6 +48,33 @@ def texts_of_views(
             texts[span.key] = () if text_of is None else text_of(row, span.runs)
         _check_row(spans, texts, len(row), adapter)
     return texts
+
+
+def text_finder(adapter: Adapter, inputs: Mapping[str, Any]) -> Callable[[Tensor], list[Texts]]:
+    """Function that finds the text of all views in other prompts with the same visuals in the same columns.
+
+    Args:
+        adapter: of the model.
+        inputs: one prompt with its pixels, of which nothing is kept.
+
+    Returns:
+        From (column,) int64 ids on the CPU to the columns of the text of every visual that may have any.
+    """
+    images, videos = adapter.visuals(inputs)
+    visuals = {("image", i): visual for i, visual in enumerate(images)}
+    visuals |= {("video", i): visual for i, visual in enumerate(videos)}
+    prompt = parse_prompt(
+        inputs["input_ids"],
+        inputs.get("attention_mask"),
+        {"image": adapter.image_token_id, "video": adapter.video_token_id},
+        {
+            "image": [visual.placeholder_runs for visual in images],
+            "video": [visual.placeholder_runs for visual in videos],
+        },
+        sorted(visuals, key=lambda key: visuals[key].place or 0),
+    )
+    asked = [(visuals[span.key].view_text, span.runs) for spans in prompt.spans for span in spans]
+    return lambda row: [text_of(row, runs) for text_of, runs in asked if text_of is not None]
 
 
 def _check_row(

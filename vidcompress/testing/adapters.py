@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -64,6 +65,8 @@ def check_adapter(
         _check_encoding(adapter, visuals, chosen)
     check_positions(model, inputs)
     check_entrance(model, inputs)
+    for visual in (*images, *videos):
+        _check_views(adapter, visual)
     check_controls(model, inputs)
     for method in chosen:
         check_identity(model, inputs, method)
@@ -134,6 +137,26 @@ def _check_encoding(adapter: Adapter, visuals: Sequence[Visual], methods: Sequen
             "where the tokens come without `project`",
         )
         _check_evidence(tokens, who)
+
+
+def _check_views(adapter: Adapter, visual: Visual) -> None:
+    """The tokens that a layout says are a view's change with that view's pixels, all of them."""
+    layout, pixels = visual.layout, visual.pixels
+    if len(layout.views) < 2 or not isinstance(pixels, torch.Tensor):
+        return
+    with torch.no_grad():
+        (before,) = adapter.encode([visual])
+        for number in dict.fromkeys((0, 1, len(layout.views) - 1)):
+            changed = pixels.clone()
+            changed[number] = 1 - changed[number]
+            (after,) = adapter.encode([replace(visual, pixels=changed)])
+            differ = (after.features != before.features).any(-1)
+            own = ((layout.view == number) & ~layout.separator).to(differ.device)
+            require(
+                bool(differ[own].all()),
+                f"{type(adapter).__name__}: {int((own & ~differ).sum())} of {int(own.sum())} tokens that the layout "
+                f"says are of view {number} do not change with its pixels; the order of views is another one",
+            )
 
 
 def _check_evidence(tokens: VisualTokens, who: str) -> None:

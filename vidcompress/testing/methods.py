@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from vidcompress.adapters.layouts import image_layout, unpadded_box, video_layout
+from vidcompress.adapters.layouts import image_layout, native_layout, unpadded_box, video_layout
 from vidcompress.core.budget import POLICIES, SEPARATORS, Budget, VisualBudget, visual_budget
 from vidcompress.core.layout import Layout
 from vidcompress.core.method import Method
@@ -17,12 +17,20 @@ from vidcompress.core.selection import Selection
 from vidcompress.core.tokens import AXES, VisualTokens
 from vidcompress.errors import ArgumentError, BudgetError
 from vidcompress.methods.card import card_of
-from vidcompress.testing.expect import ContractError, require
+from vidcompress.testing.expect import ContractError, positions_of, require
 from vidcompress.testing.inside import check_inside
 from vidcompress.testing.models import check_counts, check_identity, check_masked
 from vidcompress.testing.rows import check_rows
 
-EMBEDDED = (("tiny-next", "image"), ("tiny-onevision", "image"), ("tiny-onevision", "video"))
+EMBEDDED = (
+    ("tiny-next", "image"),
+    ("tiny-onevision", "image"),
+    ("tiny-onevision", "video"),
+    ("tiny-qwen", "image"),
+    ("tiny-qwen", "video"),
+)
+NATIVE_SIDE = 64
+"""Pixels of a side of made-up frames, where a family takes pictures of any size."""
 LENGTHS = {"C": 12, "E": 8, "T": 5, "S": 2}
 """Of the axes of evidence that neither layout nor features fix."""
 LEAST_PROSE = 200
@@ -52,8 +60,8 @@ def check_method(method: str | Method, **options: Any) -> None:
     for model, inputs in (embedded_case(*case) for case in EMBEDDED if case[1] in chosen.modalities):
         check_identity(model, inputs, chosen, max_views=(16,))
         check_counts(model, inputs, chosen)
-        check_masked(model, inputs, chosen, positions="contiguous")
-        check_masked(model, inputs, chosen, positions="original")
+        for positions in positions_of(model):
+            check_masked(model, inputs, chosen, positions=positions)
         check_rows(model, inputs, chosen)
 
 
@@ -219,6 +227,7 @@ def layouts() -> dict[str, Layout]:
         "a shrunk canvas": image_layout((5, 5), (3, 3), shrunk=(9, 11)),
         "one view with a newline": image_layout((4, 5)),
         "one view without a newline": image_layout((4, 5), newline=False),
+        "a picture at native resolution": native_layout((5, 7)),
         "one token": image_layout((1, 1), newline=False),
         "a clip with one newline": video_layout(8, (4, 4), "end"),
         "a clip with a newline per row": video_layout(6, (3, 5), "row"),
@@ -253,10 +262,10 @@ def _odd_features(layout: Layout) -> Mapping[str, torch.Tensor]:
 
 @lru_cache(maxsize=len(EMBEDDED))
 def embedded_case(name: str, modality: str) -> tuple[Any, dict[str, Any]]:
-    """An embedded model on the CPU, and its inputs for one made-up picture or clip.
+    """An embedded model on the CPU, and its inputs for one made-up picture or clip of three frames.
 
     Args:
-        name: "tiny-next" or "tiny-onevision".
+        name: "tiny-next", "tiny-onevision" or "tiny-qwen".
         modality: `image` or `video`.
     """
     from vidcompress.loading.load import load_model
@@ -264,7 +273,7 @@ def embedded_case(name: str, modality: str) -> tuple[Any, dict[str, Any]]:
 
     model = load_model(name, device="cpu")
     processor = load_processor(model)
-    size = processor.geometry.image_size
+    size = processor.geometry.image_size or NATIVE_SIDE
     generator = torch.Generator("cpu").manual_seed(0)
     shape = (2 * size, 3 * size // 2, 3) if modality == "image" else (3, size, size, 3)
     pixels = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8, device="cpu").numpy()

@@ -1,1 +1,1 @@
-"""A compression method and a model family that are no part of vidcompress."""
+"""A compression method and two model families that are no part of vidcompress."""

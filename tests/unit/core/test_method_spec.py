@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vidcompress.core.method_spec import parse_method_spec, split_method_specs
+from vidcompress.core.method_spec import parse_method_spec, split_method_specs, with_argument
 from vidcompress.errors import ArgumentError
 
 
@@ -46,3 +46,19 @@ def test_values_are_read_as_json() -> None:
 def test_bad_labels(label: str, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         parse_method_spec(label)
+
+
+@pytest.mark.parametrize(
+    ("spec", "stated"),
+    [
+        ("random", "random:view_text=drop"),
+        ("random:", "random:view_text=drop"),
+        ("globalcom2+fastv:schedule=fit", "globalcom2+fastv:schedule=fit,view_text=drop"),
+        ("random:seed=3,", "random:seed=3,view_text=drop"),
+        ("random:view_text=keep,seed=3", "random:view_text=keep,seed=3"),
+        (" ", " "),
+    ],
+)
+def test_an_argument_is_stated_once(spec: str, stated: str) -> None:
+    assert with_argument(spec, "view_text", "drop") == stated
+    assert parse_method_spec(stated)[0] == parse_method_spec(spec)[0]

@@ -64,6 +64,14 @@ def test_the_budget_of_a_clip_counts_all_frames_in_one_family_and_each_in_the_ot
     assert three.frame_size(1, (64, 64), geometry) == three.frame_size(2, (64, 64), geometry)
 
 
+def test_the_budget_of_a_picture_may_count_the_frames_that_it_stands_for():
+    geometry, most = PatchGeometry(16), 2 * 640 * 640
+    assert PixelBudget(4096, most).image_size((640, 640), geometry) == (640, 640)
+    assert PixelBudget(4096, most, over_clip=True).image_size((640, 640), geometry) == (640, 640)
+    assert PixelBudget(4096, most // 2, over_clip=True).image_size((640, 640), geometry) == (448, 448)
+    assert PixelBudget(4096, most // 2).image_size((640, 640), geometry) == (640, 640)
+
+
 def test_caps_of_a_frame():
     geometry = PatchGeometry(16)
     capped = PixelBudget(4096, 25165824, over_clip=True, frame_tokens=100)

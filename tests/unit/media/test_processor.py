@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from collections.abc import Callable
@@ -103,6 +104,35 @@ def test_a_flat_list_is_cut_into_crops_and_a_nested_one_is_not(onevision: Any) -
     assert nested["pixel_values"].shape == (2, 1, 3, 28, 28)
     assert int((nested["input_ids"] == 3).sum()) == 2 * (4 + 1)
     assert flat["image_sizes"].tolist() == [[56, 56], [28, 56]]
+
+
+@pytest.fixture
+def words_only(onevision: Any) -> Any:
+    """A processor whose placeholders are words like others, so that `x<image>` is an unknown one."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = onevision.tokenizer.get_vocab()
+    core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    bare = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", unk_token="<unk>")
+    return dataclasses.replace(onevision, tokenizer=bare)
+
+
+def test_placeholders_are_counted_where_they_are_written(onevision: Any, words_only: Any) -> None:
+    """In the text, as stock processors do; ids said something else, and a clip got the length of a picture."""
+    media: dict[str, Any] = {"images": picture(28, 28), "videos": [np.zeros((3, 28, 28, 3), np.uint8)]}
+    for processor in (onevision, words_only):
+        with pytest.raises(MediaError, match=r"images: 1 given, but text has \[2\] '<image>' placeholders"):
+            processor("x<image> <video> <image>", **media)
+        ids = processor("<video> <image> what", **media)["input_ids"][0].tolist()
+        assert (ids.count(3), ids.count(4)) == (onevision.image_tokens((28, 28)), onevision.video_tokens(3))
+    with pytest.raises(
+        MediaError, match="text: holds 2 placeholders, and the tokenizer makes 1 of them; write each"
+    ):
+        words_only("<video> x<image>", **media)
+    glued = onevision("<video> x<image>", **media)["input_ids"][0].tolist()
+    assert glued.count(3) == onevision.image_tokens((28, 28)), "a special token is found anywhere"
 
 
 @pytest.mark.parametrize("form", ["array", "tensor", "pictures", "frames", "list of one", "five axes"])
@@ -210,7 +240,7 @@ def test_expand_repeats_masks_alongside() -> None:
         {"input_ids": [2, 3, 5, 3], "attention_mask": [1, 1, 1, 1], "token_type_ids": [0, 1, 0, 1]},
         {"input_ids": [3]},
     ]
-    first, second = expand(rows, {3: iter([2, 0, 3])})
+    first, second = expand(rows, (3, None), [2, 0, 3])
     assert first == {
         "input_ids": [2, 3, 3, 5],
         "attention_mask": [1, 1, 1, 1],

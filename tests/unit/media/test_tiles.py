@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -212,6 +213,18 @@ def test_the_ratio_must_leave_whole_tokens(load: Callable[..., Any]) -> None:
     config = load().config
     for ratio in (0.3, 0.0, 2.0, 1 / 3):
         config.downsample_ratio = ratio
+        with pytest.raises(MediaError, match="downsample_ratio=.*divides the 4 patches"):
+            read_geometry(config, crops=False)
+
+
+def test_cohere_states_the_inverse_of_the_ratio(load: Callable[..., Any]) -> None:
+    other = load().config
+    config = SimpleNamespace(vision_config=other.vision_config, image_token_id=other.image_token_id)
+    for factor, merge in ((2, 2), (1, 1), (4, 4)):
+        config.downsample_factor = factor
+        assert read_geometry(config, crops=False).merge == merge
+    for factor in (3, 0, 0.5, True):
+        config.downsample_factor = factor
         with pytest.raises(MediaError, match="downsample_ratio=.*divides the 4 patches"):
             read_geometry(config, crops=False)
 

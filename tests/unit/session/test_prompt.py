@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from vidcompress.core.prompt import Prompt, parse_prompt
+from vidcompress.core.prompt import Prompt, parse_prompt, runs_of_visuals
 from vidcompress.errors import UnsupportedInputError
 from vidcompress.session.columns import ShortColumns
 from vidcompress.session.prompt import questions, splice
@@ -43,6 +43,13 @@ def test_runs_are_consumed_in_order() -> None:
         ("image", 1, [0, 1, 2]),
         ("image", 2, [4]),
     ]
+
+
+def test_runs_belong_to_one_visual_where_little_text_stands_between_them() -> None:
+    ids = torch.tensor([[5, 9, 9, 1, 9, 9, 1, 4, 9, 9], [9, 1, 9, 1, 1, 9, 1, 1, 1, 9]])
+    assert runs_of_visuals(ids, 9) == [(2, 2), (2,), (1, 1), (1,), (1,)]
+    assert runs_of_visuals(ids, 9, between=2) == [(2, 2, 2), (1, 1, 1), (1,)]
+    assert runs_of_visuals(ids, 8) == []
 
 
 def test_text_between_runs_is_no_question() -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -44,6 +45,8 @@ class Geometry:
         pool_stride: patches along one side that become one token of a frame.
         merge: patches along one side that become one token of any view.
         tiles: fewest and most tiles of a picture, for families that stretch pictures onto tiles.
+        tile_rule: (picture's (height, width), fewest, most, side of a tile), all in pixels but the numbers of tiles, to
+            (rows, cols) of tiles.
     """
 
     encoder: str
@@ -56,6 +59,7 @@ class Geometry:
     pool_stride: int = 2
     merge: int = 1
     tiles: tuple[int, int] = (1, 12)
+    tile_rule: Callable[[Size, int, int, int], Size] = field(default=closest_grid, repr=False)
 
     @property
     def side(self) -> int:
@@ -64,7 +68,7 @@ class Geometry:
 
     def tile_grid(self, picture: Size) -> Size:
         """(rows, cols) of tiles that a picture of (height, width) pixels is stretched onto."""
-        return closest_grid(picture, *self.tiles, self.image_size)
+        return self.tile_rule(picture, *self.tiles, self.image_size)
 
     def canvas(self, picture: Size) -> Size:
         """The crop canvas, (height, width) in pixels, for a picture of (height, width) pixels."""
@@ -282,14 +286,21 @@ def _side(config: Any, key: str, where: str) -> int:
 
 
 def _merge(config: Any, patches: int) -> int:
-    """Patches along one side of a token, from the ratio by which InternVL shrinks a view of so many patches."""
-    ratio = getattr(config, "downsample_ratio", 1)
+    """Patches along one side of a token, of a view of so many, from the ratio by which they shrink."""
+    ratio = downsample_ratio(config)
     if not is_number(ratio) or not 0 < ratio <= 1 or patches % round(1 / ratio) or (1 / ratio) % 1:
         raise MediaError(
             f"downsample_ratio={shown(ratio)} in the model's config: expected one over a whole number that divides the "
             f"{patches} patches along a side of the encoder's pictures"
         )
-    return round(1 / ratio)
+    return int(round(1 / ratio))
+
+
+def downsample_ratio(config: Any) -> Any:
+    """Tokens per patch along one side, as a config states it or its inverse (Cohere); a text where that is none."""
+    factor = getattr(config, "downsample_factor", 1)
+    inverse = 1 / factor if is_whole(factor) and factor > 0 else f"1 / {factor!r}"
+    return getattr(config, "downsample_ratio", inverse)
 
 
 def _stride(config: Any) -> int:

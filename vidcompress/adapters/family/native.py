@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from vidcompress.adapters.family.geometry import Geometry, need, token_id
-from vidcompress.adapters.layouts import Size, image_layout, video_layout
+from vidcompress.adapters.layouts import Size, native_layout, video_layout
 from vidcompress.checks import is_whole, whole_number
 from vidcompress.core.layout import Layout
 from vidcompress.errors import MediaError, shown
@@ -53,8 +53,8 @@ class PixelBudget:
     Attributes:
         least: pixels that less is scaled up to.
         most: pixels that more is scaled down to.
-        over_clip: whether `least` and `most` count the pixels of all frames of a clip together (Qwen3-VL), or those of
-            each frame (Qwen2-VL, Qwen2.5-VL).
+        over_clip: whether `least` and `most` count the pixels of all frames of a clip together (Qwen3-VL), and of all
+            frames that a picture stands for (GLM-4V), or the pixels of each frame (Qwen2-VL, Qwen2.5-VL).
         frame_tokens: most tokens of one frame that a clip is given where its file asks for a cap; None for no cap.
         clip_tokens: tokens of a whole clip, of which a frame gets an even share at most, where its file asks for it.
     """
@@ -67,6 +67,9 @@ class PixelBudget:
 
     def image_size(self, size: Size, geometry: PatchGeometry) -> Size:
         """(height, width) in pixels that a picture of that size is resized to."""
+        if self.over_clip:
+            depth = geometry.temporal
+            return smart_resize_clip(depth, size, geometry.factor, depth, self.least, self.most)
         return smart_resize(size, geometry.factor, self.least, self.most)
 
     def frame_size(self, frames: int, size: Size, geometry: PatchGeometry) -> Size:
@@ -246,7 +249,7 @@ def native_image_layout(geometry: Geometry, picture: Size, device: str = "cpu") 
     native = _native(geometry)
     _, rows, cols = native.image_grid(picture)
     merge = native.patches.merge
-    return image_layout((rows // merge, cols // merge), newline=False, device=device)
+    return native_layout((rows // merge, cols // merge), device)
 
 
 def native_clip_layout(geometry: Geometry, frames: int, picture: Size, device: str = "cpu") -> Layout:

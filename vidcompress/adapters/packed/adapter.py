@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vidcompress.adapters.base import Adapter, Visual
-from vidcompress.adapters.layouts import image_layout, video_layout
+from vidcompress.adapters.layouts import native_layout, video_layout
 from vidcompress.adapters.packed.pieces import TokenRows, passes
 from vidcompress.adapters.packed.probe import Grid, PackedProbe
 from vidcompress.adapters.packing import Source, join
@@ -30,6 +30,7 @@ class PackedAdapter(Adapter):
     Class attributes:
         image_keys, video_keys: the pixels (patch, value) first, then the grids (visual, 3) in patches.
         runs_apart: whether text stands between the temporal patches of a clip, so that each is a run of its own.
+        grids_apart: whether the encoder takes a grid for each temporal patch of a clip, and not one for them all.
     """
 
     image_keys: ClassVar[tuple[str, ...]] = ("pixel_values", "image_grid_thw")
@@ -37,6 +38,7 @@ class PackedAdapter(Adapter):
     refused_keys: ClassVar[tuple[str, ...]] = ()
     full_precision: ClassVar[tuple[str, ...]] = ("model.visual", "lm_head")
     runs_apart: ClassVar[bool] = False
+    grids_apart: ClassVar[bool] = False
 
     @property
     def has_cls(self) -> bool:
@@ -52,6 +54,20 @@ class PackedAdapter(Adapter):
     def merge(self) -> int:
         """Patches along one side of a token."""
         return int(self.model.config.vision_config.spatial_merge_size)
+
+    @property
+    def merger_rows(self) -> int:
+        """Rows that the encoder's merger reads for one token: its patches, or 1 where these are joined before it."""
+        return self.merge**2
+
+    def view_text(self, row: Tensor, runs: Sequence[range]) -> Sequence[Sequence[range]]:
+        """Text of each run of a clip with `runs_apart`, as in `Visual.view_text`; by default what is between them.
+
+        Args:
+            row: (column,) int64 ids of its prompt, on the CPU.
+            runs: columns of its runs, in order.
+        """
+        return text_between_runs(row, runs)
 
     def times(self, inputs: Mapping[str, Any], grids: Sequence[Grid]) -> list[tuple[float, ...] | None]:
         """Seconds of every temporal patch of each clip, the mean of its frames' times; None where it is not known.
@@ -77,20 +93,17 @@ class PackedAdapter(Adapter):
         )
 
     def _image(self, grid: Grid, pixels: Tensor) -> Visual:
-        layout = image_layout(self._tokens_of(grid), newline=False, device=str(pixels.device))
-        return Visual("image", layout, pixels, view_text=self._view_text)
+        layout = native_layout(self._tokens_of(grid), str(pixels.device))
+        text = text_between_runs if self.runs_apart else None  # of one run it is none
+        return Visual("image", layout, pixels, view_text=text)
 
     def _clip(self, grid: Grid, pixels: Tensor, times: tuple[float, ...] | None) -> Visual:
         rows, cols = self._tokens_of(grid)
         layout = video_layout(grid[0], (rows, cols), "none", times, device=str(pixels.device))
         runs = (rows * cols,) * grid[0] if self.runs_apart else None
         pictures = partial(self._pictures, (rows, cols))
-        return Visual("video", layout, pixels, runs=runs, view_text=self._view_text, pictures=pictures)
-
-    @property
-    def _view_text(self) -> Callable[[Tensor, Sequence[range]], Sequence[Sequence[range]]] | None:
-        """What finds the text of views: the times between runs, where there are any."""
-        return text_between_runs if self.runs_apart else None
+        text = self.view_text if self.runs_apart else None
+        return Visual("video", layout, pixels, runs=runs, view_text=text, pictures=pictures)
 
     def _tokens_of(self, grid: Grid) -> tuple[int, int]:
         """(rows, cols) of tokens of a view."""
@@ -150,7 +163,7 @@ class PackedAdapter(Adapter):
         frames: Sequence[tuple[int, ...] | None] | None = None,
         max_views: int = 16,
     ) -> list[VisualTokens]:
-        probe = PackedProbe(self.encoder, evidence)
+        probe = PackedProbe(self.encoder, evidence, self.merger_rows)
         logger.info(
             "%s encodes %d visuals, evidence: %s", type(self).__name__, len(visuals), evidence or "none"
         )
@@ -170,7 +183,8 @@ class PackedAdapter(Adapter):
                 (part.shape[0], *self._patches_of(layouts[piece.visual]))
                 for part, piece in zip(parts, pieces, strict=True)
             ]
-            encoded = probe(self._placed(join([part.flatten(0, 1) for part in parts])), grids)
+            taken = [(1, *grid[1:]) for grid in grids for _ in range(grid[0])] if self.grids_apart else grids
+            encoded = probe(self._placed(join([part.flatten(0, 1) for part in parts])), taken)
             columns = (encoded.features, *encoded.deep, *encoded.values)
             counts = [count * height * width // self.merge**2 for count, height, width in grids]
             for piece, own in zip(pieces, zip(*(x.split(counts) for x in columns), strict=True), strict=True):
@@ -206,7 +220,7 @@ class PackedAdapter(Adapter):
             features,
             layout.to(features.device),
             {item: quantities[item] for item in evidence if item in quantities},
-            _merger(self.encoder.get_submodule("merger"), probe.patches),
+            _merger(self.encoder.get_submodule("merger"), probe.rows),
             tuple(deep),
         )
 
@@ -223,11 +237,11 @@ class PackedAdapter(Adapter):
         )
 
 
-def _merger(merger: nn.Module, patches: int) -> Callable[[Tensor], Tensor]:
-    """The projector as methods call it, on what is read of a token, its patches side by side: (n, C) to (n, D)."""
+def _merger(merger: nn.Module, rows: int) -> Callable[[Tensor], Tensor]:
+    """The projector as methods call it, on what is read of a token, its rows side by side: (n, C) to (n, D)."""
 
     def project(hidden: Tensor) -> Tensor:
-        features: Tensor = merger(hidden.unflatten(-1, (patches, -1)).flatten(0, 1))
+        features: Tensor = merger(hidden.unflatten(-1, (rows, -1)).flatten(0, 1))
         return features
 
     return project

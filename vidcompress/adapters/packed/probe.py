@@ -53,14 +53,16 @@ class PackedProbe:
             makes one token of `spatial_merge_size` squared patches.
         evidence: quantities wanted; those of the encoder are read, and are in `.evidence` of the probe. The layers -1
             and "features" are the last block that attends over whole views.
+        rows: rows that the merger reads for one token; None for a row per patch.
 
     Raises:
         UnsupportedModelError: a quantity that such an encoder does not have, or a layer that is not there.
     """
 
-    def __init__(self, encoder: Any, evidence: Sequence[Evidence]) -> None:
+    def __init__(self, encoder: Any, evidence: Sequence[Evidence], rows: int | None = None) -> None:
         self.encoder = encoder
         self.patches = int(self.encoder.spatial_merge_size) ** 2
+        self.rows = self.patches if rows is None else rows
         self.evidence = [item for item in evidence if item.quantity not in OF_QUESTION]
         self._blocks = {item: self._block(item) for item in self.evidence if item.quantity != "hidden"}
         for item in self.evidence:
@@ -180,7 +182,7 @@ class PackedProbe:
     ) -> Tensor:
         """Values (token,) or (token, C) in the encoder's own order."""
         if item.quantity == "hidden":
-            return self._of_tokens(seen["hidden", 0].float()).flatten(1)
+            return _grouped(seen["hidden", 0].float(), self.rows).flatten(1)
         number = self._blocks[item]
         attention = self.encoder.blocks[number].attn
         qkv: Tensor = seen["qkv", number].unflatten(-1, (3, int(attention.num_heads), -1))
@@ -194,12 +196,14 @@ class PackedProbe:
             sums = received(query, key, scale, views if whole else windows)
             sizes = torch.tensor(views)
             queries = sizes.repeat_interleave(sizes, output_size=len(sums)).to(sums.device)
-            return self._of_tokens(sums / queries).mean(1)
-        return self._of_tokens(key.mean(1) if item.quantity == "mean_keys" else key.flatten(1)).mean(1)
+            return _grouped(sums / queries, self.patches).mean(1)
+        keys = key.mean(1) if item.quantity == "mean_keys" else key.flatten(1)
+        return _grouped(keys, self.patches).mean(1)
 
-    def _of_tokens(self, values: Tensor) -> Tensor:
-        """(token, patch, ...) of values (patch, ...)."""
-        return values.reshape(-1, self.patches, *values.shape[1:])
+
+def _grouped(values: Tensor, count: int) -> Tensor:
+    """(token, row, ...) of values (row, ...), of which each token has so many."""
+    return values.reshape(-1, count, *values.shape[1:])
 
 
 def received(query: Tensor, key: Tensor, scale: float, lengths: Sequence[int]) -> Tensor:

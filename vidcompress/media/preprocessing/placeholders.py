@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -34,6 +35,12 @@ class Writing(NamedTuple):
     runs: tuple[int, ...]
 
 
+@lru_cache(maxsize=16)
+def placeholder_pattern(*tokens: str | None) -> re.Pattern[str]:
+    """Pattern of placeholders of pictures and clips in text; None stands for nothing."""
+    return re.compile("|".join(map(re.escape, sorted(filter(None, tokens), key=len, reverse=True))))
+
+
 def write_text(rows: Sequence[str], writings: Mapping[str, Sequence[Writing]]) -> tuple[list[str], list[int]]:
     """Write the text of pictures and clips in place of their placeholders.
 
@@ -45,39 +52,42 @@ def write_text(rows: Sequence[str], writings: Mapping[str, Sequence[Writing]]) -
         The rows, and the lengths of the runs that the placeholders in them now stand for, in order over all rows.
     """
     queues = {token: iter(entries) for token, entries in writings.items()}
-    tokens = re.compile("|".join(map(re.escape, sorted(queues, key=len, reverse=True))))
+    tokens = placeholder_pattern(*queues)
     runs: list[int] = []
 
     def written(match: re.Match[str]) -> str:
-        entry = next(queues[match[0]], None)
-        if entry is None:  # to the tokenizer it is a part of a word
-            return match[0]
+        entry = next(queues[match[0]])
         runs.extend(entry.runs)
         return entry.text
 
     return [tokens.sub(written, row) for row in rows], runs
 
 
-def count_placeholders(rows: list[dict[str, list[int]]], token_id: int | None) -> list[int]:
-    """How often a placeholder occurs in each row before it is written out: once per picture or clip."""
-    return [0 if token_id is None else row["input_ids"].count(token_id) for row in rows]
-
-
 def expand(
-    rows: list[dict[str, list[int]]], lengths: Mapping[int, Iterator[int]]
+    rows: list[dict[str, list[int]]], placeholders: Sequence[int | None], runs: Sequence[int]
 ) -> list[dict[str, list[int]]]:
     """Repeat each placeholder as often as its picture or clip has tokens.
 
     Args:
         rows: tokenised prompts.
-        lengths: per placeholder id, the token counts in order of appearance over all rows.
+        placeholders: ids; None stands for nothing.
+        runs: lengths in order of appearance over all rows, one per placeholder.
 
     Returns:
         The rows, written out; the other outputs of the tokenizer are repeated alongside.
+
+    Raises:
+        MediaError: another number of placeholders: to the tokenizer one in the text is a part of a word.
     """
-    written = []
+    count = sum(token in placeholders for row in rows for token in row["input_ids"])
+    if count != len(runs):
+        raise MediaError(
+            f"text: holds {len(runs)} placeholders, and the tokenizer makes {count} of them; write each as a word of "
+            "its own, with spaces around it"
+        )
+    lengths, written = iter(runs), []
     for row in rows:
-        repeats = [next(lengths[token]) if token in lengths else 1 for token in row["input_ids"]]
+        repeats = [next(lengths) if token in placeholders else 1 for token in row["input_ids"]]
         written.append(
             {
                 key: [v for v, n in zip(values, repeats, strict=True) for _ in range(n)]

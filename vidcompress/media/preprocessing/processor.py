@@ -7,7 +7,6 @@ own files.
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from vidcompress.adapters.families import Family, Geometry, clip_runs
+from vidcompress.adapters.families import Family, Geometry, clip_runs, image_runs
 from vidcompress.adapters.presets import Preset
 from vidcompress.checks import DEFAULT_MAX_FRAMES, flag, unicode_text, whole_number
 from vidcompress.core.devices import upload
@@ -34,10 +33,12 @@ from vidcompress.media.preprocessing.placeholders import (
     Writing,
     expand,
     pad_left,
+    placeholder_pattern,
     tokenize,
     without_second_start,
     write_text,
 )
+from vidcompress.media.preprocessing.protocol import AdoptedProcessor, even_rule
 from vidcompress.media.preprocessing.transformers_api import StockProcessor
 from vidcompress.media.preprocessing.transforms import (
     frame_views,
@@ -127,8 +128,8 @@ class Processor(StockProcessor):
                 flat list each is cut into crops, as transformers does.
             videos: None, a clip or a list of clips. A clip is anything `read_video` takes.
             num_frames: frames per clip; with neither this nor `fps`, what `frame_rule` takes of a file (what the
-                checkpoint's video processor states as `num_frames`, else 32; the Qwen families two frames per
-                second), and all of a clip in memory.
+                checkpoint's video processor states as `num_frames`, else 32, of InternVL 8; the Qwen families two
+                frames per second), and all of a clip in memory.
             fps: frames per second of clip time, in place of `num_frames`.
             max_frames: most frames per clip.
             video_backend: "auto", "pyav", "decord", "torchcodec" or "pillow".
@@ -170,10 +171,9 @@ class Processor(StockProcessor):
                     f"{name}={shown(value)}: not served by this processor, which takes {', '.join(_CALL)}; leave it out"
                 )
         texts = _as_rows(text)
-        rows = tokenize(self.tokenizer, texts)
         pictures, groups = arrange_images(images)
         sources = arrange_videos(videos)
-        order = self._order(texts, rows)
+        order = self._order(texts)
         in_text = {kind: [row.count(kind) for row in order] for kind in ("image", "video")}
         check_counts("images", self.image_token, in_text["image"], len(pictures), groups)
         check_counts("videos", self.video_token, in_text["video"], len(sources), None)
@@ -185,12 +185,9 @@ class Processor(StockProcessor):
         if self.video_token is not None:
             writings[self.video_token] = self.write_clips(clips, video_lengths)
         written, runs = write_text(texts, writings)
-        if written != texts:
-            rows = tokenize(self.tokenizer, written)
-        in_order = iter(runs)  # whichever placeholder comes next
         ids = (self.geometry.image_token_id, self.geometry.video_token_id)
-        lengths = {token: in_order for token in ids if token is not None}
-        batch = self.with_token_types(pad_left(expand(rows, lengths), self._pad_id(), padding))
+        rows = expand(tokenize(self.tokenizer, written), ids, runs)
+        batch = self.with_token_types(pad_left(rows, self._pad_id(), padding))
         pixels = {**image_inputs, **video_inputs}
         if self.family.tiles and image_inputs and video_inputs:
             views = [length // self.geometry.side**2 for length in image_lengths]
@@ -207,25 +204,11 @@ class Processor(StockProcessor):
             return source
         return read_video(source, **sampling, rule=self.frame_rule)
 
-    @property
-    def _writes_text(self) -> bool:
-        """Whether the family writes text around the placeholders of a picture or clip."""
-        return self.family.clip_text is not None
-
-    @property
-    def _pattern(self) -> re.Pattern[str]:
-        """Placeholders of pictures and clips in text."""
-        return re.compile(
-            "|".join(re.escape(token) for token in (self.image_token, self.video_token) if token)
-        )
-
-    def _order(self, texts: list[str], rows: list[dict[str, list[int]]]) -> list[list[str]]:
-        """Per prompt, `image` or `video` for each placeholder in it."""
-        if self._writes_text:
-            kinds = {self.image_token: "image", self.video_token: "video"}
-            return [[kinds[match[0]] for match in self._pattern.finditer(text)] for text in texts]
-        by_id = {self.geometry.image_token_id: "image", self.geometry.video_token_id: "video"}
-        return [[by_id[token] for token in row["input_ids"] if token in by_id] for row in rows]
+    def _order(self, texts: list[str]) -> list[list[str]]:
+        """Per prompt, `image` or `video` for each placeholder in its text, where `write_text` finds them too."""
+        kinds = {self.image_token: "image", self.video_token: "video"}
+        pattern = placeholder_pattern(self.image_token, self.video_token)
+        return [[kinds[match[0]] for match in pattern.finditer(text)] for text in texts]
 
     def prepare_images(
         self, pictures: list[ImageSource], groups: list[int] | None = None
@@ -317,17 +300,23 @@ class Processor(StockProcessor):
     @property
     def frame_rule(self) -> SamplingRule:
         """By which rule frames of a clip are taken; the argument `rule` of `read_video`."""
-        return SamplingRule(self.video_recipe.num_frames)
+        frames = self.video_recipe.num_frames
+        return SamplingRule(frames) if self.family.segments is None else even_rule(self.family, frames)
 
     def view_times(self, clip: VideoFrames) -> tuple[float, ...]:
         """Times of the views that a clip becomes, in seconds."""
         return clip.times
 
     def write_images(self, lengths: list[int]) -> list[Writing]:
-        """What stands in a prompt for pictures of so many placeholders; for each one run of them."""
-        frame = self.family.image_text
-        text = self.image_token if frame is None else frame(self.image_token)
-        return [Writing(text, (length,)) for length in lengths]
+        """What stands in a prompt for pictures of so many placeholders; for each one run of them, or one per view."""
+        write = self.family.image_text
+        if write is None:
+            return [Writing(self.image_token, (length,)) for length in lengths]
+        views = [length // self.geometry.side**2 for length in lengths]
+        return [
+            Writing(write(self.image_token, count), image_runs(self.family, self.geometry, length))
+            for count, length in zip(views, lengths, strict=True)
+        ]
 
     def write_clips(self, clips: list[VideoFrames], lengths: list[int]) -> list[Writing]:
         """What stands in a prompt for clips of so many placeholders; for each one run of them, or one per frame."""
@@ -461,10 +450,11 @@ class Processor(StockProcessor):
 
 def with_known_tokens(processor: Any, prompt: str) -> str:
     """A prompt in which each picture and clip is one placeholder that the tokenizer knows, with the text around it."""
-    if not isinstance(processor, Processor) or processor.family.image_text is None:
+    family = processor.family if isinstance(processor, (Processor, AdoptedProcessor)) else None
+    if family is None or family.image_text is None:
         return prompt
-    text = processor.family.image_text(processor.image_token)
-    return processor._pattern.sub(lambda _: text, prompt)
+    text = family.image_text(processor.image_token, 1)
+    return placeholder_pattern(processor.image_token, processor.video_token).sub(lambda _: text, prompt)
 
 
 _CALL = tuple(

@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from PIL.Image import Image
 
 from vidcompress.adapters.families import FAMILIES, Family
 from vidcompress.errors import MediaError, one_line, shown
 from vidcompress.media.preprocessing.native_resolution import patch_times
+from vidcompress.media.preprocessing.placeholders import placeholder_pattern
 from vidcompress.media.video.frames import VideoFrames
 from vidcompress.media.video.paced_rule import PacedRule
 from vidcompress.media.video.sampling import SamplingRule
+from vidcompress.media.video.segment_rule import SegmentRule
 
 
 @runtime_checkable
@@ -73,7 +76,8 @@ class AdoptedProcessor:
     """A processor of transformers as a `MediaProcessor`.
 
     Clips are read and sampled by `read_video`, and handed over with what their times follow from, so that the stock
-    processor samples nothing. Its video processors need torchvision.
+    processor samples nothing. Its video processors need torchvision. Where a model's own inputs do not tell a clip from
+    pictures (InternVL), `image_sizes` is added, as `vidcompress.load_processor` makes it.
 
     Args:
         stock: a `transformers.ProcessorMixin` with a tokenizer.
@@ -99,7 +103,7 @@ class AdoptedProcessor:
         videos, family = getattr(self.stock, "video_processor", None), self.family
         frames = getattr(videos, "num_frames", None)
         if family is None or family.native is None:
-            return SamplingRule(frames)
+            return even_rule(family, frames)
         rules = family.native
         fps = getattr(videos, "fps", None) or PacedRule.fps
         return PacedRule(
@@ -124,13 +128,15 @@ class AdoptedProcessor:
             MediaError: the stock processor fails.
         """
         call: dict[str, Any] = {"padding": True, "return_tensors": "pt", **options}
+        tiles = self.family is not None and self.family.tiles and (images is not None or videos is not None)
+        sizes = self._image_sizes(text, images, videos) if tiles else None
         if images is not None:
             call["images"] = [group for group in images if group]
         if videos is not None:
             if getattr(self.stock, "video_processor", None) is None:
                 raise MediaError(
-                    f"videos: {type(self.stock).__name__} has no video processor, which needs torchvision; use "
-                    "vidcompress.load_processor"
+                    f"videos: {type(self.stock).__name__} has no video processor, which needs torchvision; install it, "
+                    "or use vidcompress.load_processor"
                 )
             call |= {
                 "videos": [clip.frames.cpu().numpy() for clip in videos],
@@ -139,7 +145,7 @@ class AdoptedProcessor:
             }
         side, self.tokenizer.padding_side = self.tokenizer.padding_side, "left"
         try:
-            return self.stock(text=text, **call)
+            inputs = self.stock(text=text, **call)
         except (AttributeError, ImportError, TypeError, ValueError) as error:
             raise MediaError(
                 f"{type(self.stock).__name__} does not take these pictures and clips ({one_line(error)}); use "
@@ -147,6 +153,17 @@ class AdoptedProcessor:
             ) from error
         finally:
             self.tokenizer.padding_side = side
+        if sizes is not None:
+            inputs["image_sizes"] = sizes
+        return inputs
+
+    def _image_sizes(self, text: list[str], images: Any, videos: Any) -> torch.Tensor:
+        """(picture or clip, 3) int64 in the order of the prompts: height, width and frames, of pictures 0."""
+        pictures = iter([(picture.height, picture.width, 0) for group in images or () for picture in group])
+        clips = iter([(*clip.frames.shape[1:3], len(clip)) for clip in videos or ()])
+        by_token = {self.image_token: pictures, self.video_token: clips}
+        places = placeholder_pattern(self.image_token, self.video_token).finditer("\n".join(text))
+        return torch.tensor([next(by_token[place[0]]) for place in places])
 
     def apply_chat_template(
         self, conversation: list[Any], *, add_generation_prompt: bool | None = None, **options: Any
@@ -168,6 +185,18 @@ class AdoptedProcessor:
         """Times of the views that a clip becomes, in seconds."""
         temporal = getattr(getattr(self.stock, "video_processor", None), "temporal_patch_size", None) or 1
         return patch_times(clip.times, int(temporal))
+
+
+def even_rule(family: Family | None, num_frames: int | None) -> SamplingRule:
+    """Rule of a family whose frames do not follow from a rate.
+
+    Args:
+        family: None where nothing is known of it.
+        num_frames: what the checkpoint states, or None.
+    """
+    if family is None or family.segments is None:
+        return SamplingRule(num_frames)
+    return SegmentRule(num_frames or family.segments)
 
 
 def adopted(processor: Any, model_type: str) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from vidcompress.adapters.families import Geometry, clip_runs, get_family, read_geometry
+from vidcompress.adapters.families import Geometry, clip_runs, get_family, image_runs
 from vidcompress.core.devices import input_device
 from vidcompress.errors import UnsupportedInputError
 from vidcompress.tools.benchmark.row import Workload
@@ -46,7 +46,7 @@ def make_inputs(
     generator = torch.Generator(device).manual_seed(seed)
     words = _words((batch, text_tokens), config, geometry, generator)
     before = text_tokens // 2
-    runs: tuple[int, ...] = (count,)
+    runs = image_runs(family, geometry, count)
     if workload.modality == "video":
         runs = clip_runs(family, count, workload.frames)
     between = _words((batch, len(runs) - 1), config, geometry, generator)
@@ -101,7 +101,7 @@ def visual_shape(config: Any, workload: Workload) -> tuple[tuple[int, ...], int,
             f"{family.model_type} takes pictures of any size, whose inputs are not drawn; measure with compare, or "
             "take a LLaVA model"
         )
-    geometry = read_geometry(config, crops=family.crops)
+    geometry = family.geometry(config)
     side = geometry.image_size
     if workload.modality == "video":
         if family.video_layout is None or (geometry.video_token_id is None and not family.tiles):

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from vidcompress.adapters.family.geometry import downsample_ratio
 from vidcompress.core.devices import input_device
 from vidcompress.errors import UnsupportedModelError
 from vidcompress.tools.benchmark.plan import TINY_SIDE, BenchPlan
@@ -91,7 +92,7 @@ def tiny(config: Any) -> Any:
     for part in (vision, text):
         for name, value in _TINY.items():
             setattr(part, name, value)
-    merge = round(1 / getattr(config, "downsample_ratio", 1))
+    merge = round(1 / downsample_ratio(config))
     sizes = (TINY_SIDE, _TINY_PATCH // merge)
     paired = isinstance(old, (list, tuple))  # InternViT's config has both sides of a square
     vision.image_size, vision.patch_size = ([size, size] if paired else size for size in sizes)

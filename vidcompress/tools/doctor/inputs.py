@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from vidcompress.adapters.base import adapter_for
-from vidcompress.adapters.families import clip_runs
+from vidcompress.adapters.families import clip_runs, image_runs
 from vidcompress.core.budget import Budget, visual_budget
 from vidcompress.core.layout import Layout
 
@@ -34,7 +34,9 @@ def describe_images(model: Any, processor: Any, pictures: Sequence[Image.Image])
         name: value.to("meta") if torch.is_tensor(value) and value.is_floating_point() else value
         for name, value in prepared.items()
     }
-    inputs["input_ids"] = _prompt(processor.geometry.image_token_id, lengths)
+    family, geometry = processor.family, processor.geometry
+    runs = [image_runs(family, geometry, length) for length in lengths]
+    inputs["input_ids"] = _prompt(geometry.image_token_id, runs)
     visuals, _ = adapter_for(model).visuals(inputs)
     return [
         _entry(visual.layout, placeholders, f"{picture.width} x {picture.height}")
@@ -60,15 +62,16 @@ def describe_clip(model: Any, processor: Any, frames: int, size: tuple[int, int]
     family = processor.family
     if family.tiles:
         runs = clip_runs(family, placeholders, frames)
-        inputs["input_ids"] = _prompt(processor.geometry.image_token_id, runs)
+        inputs["input_ids"] = _prompt(processor.geometry.image_token_id, [runs])
     _, (visual,) = adapter_for(model).visuals(inputs)
     return _entry(visual.layout, placeholders, f"{frames} frames")
 
 
-def _prompt(token: int, runs: Sequence[int]) -> torch.Tensor:
-    """One row of ids with runs of a placeholder and something else between them."""
+def _prompt(token: int, visuals: Sequence[Sequence[int]]) -> torch.Tensor:
+    """One row of ids with the runs of a placeholder of each visual, something else between them and more behind."""
     other = 0 if token else 1
-    return torch.tensor([[place for run in runs for place in (*[token] * run, other)]])
+    written = [[*(place for run in runs for place in (*[token] * run, other)), other] for runs in visuals]
+    return torch.tensor([sum(written, [])])
 
 
 def _entry(layout: Layout, placeholders: int, what: str) -> dict[str, Any]:

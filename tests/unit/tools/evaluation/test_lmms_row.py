@@ -140,9 +140,16 @@ def test_a_row_tells_the_plugin_only_what_it_takes(harness, tmp_path):
     """What a sweep may say of a model and in a label, as lmms-eval would read it back: 2880 is a number to it."""
     model = {"name": "tiny-next", "preset": "2880", "attn_implementation": "sdpa", "revision": "main"}
     methods = ["globalcom2:encoder_saving=crops,allocation=gated,max_views=4"]
-    Runner(read_sweep({**SWEEP, "models": [model], "methods": methods}), tmp_path).run()
+    some = {**SWEEP, "models": [model], "methods": methods, "view_text": "drop"}
+    whole, row = Runner(read_sweep(some), tmp_path).run()
     _, (_, given) = harness.asked
     read = {name: int(v) if str(v).isnumeric() else v for name, v in given["model_args"].items()}
     found = read_settings(read)
     assert read["preset"] == 2880 and found.loading["preset"] == "2880"
-    assert found.options == {"allocation": "gated", "encoder_saving": "crops", "max_views": 4}
+    assert found.options == {
+        "allocation": "gated",
+        "encoder_saving": "crops",
+        "max_views": 4,
+        "view_text": "drop",
+    }
+    assert [x.result["settings"]["view_text"] for x in (whole, row)] == ["keep", "drop"]

@@ -103,6 +103,9 @@ BASE = {"models": ["tiny-next"], "tasks": ["shapes:image"], "methods": ["random"
             r"x: methods: .* sets retention_ratio, which is not an option",
         ),
         ({"failed": "right"}, r"x: failed must be one of wrong, left-out, got 'right'"),
+        ({"view_text": "dorp"}, r"x: view_text must be one of keep, drop, got 'dorp'; did you mean 'drop'\?"),
+        ({"view_text": True}, r"x: view_text must be one of keep, drop, got True"),
+        ({"methods": ["random:view_text=all"]}, r"x: view_text must be one of keep, drop, got 'all'"),
         ({"failed": 3}, r"x: failed must be one of wrong, left-out, got 3"),
         (
             {"failed": "left-out", "tasks": ["shapes:image", "lmms:pope"]},
@@ -208,6 +211,30 @@ def test_a_file_is_read_with_its_name(tmp_path):
     path.write_text('tasks = ["shapes:image"]\nmodels = ["tiny-next"]\n')
     sweep = load_sweep(path)
     assert (sweep.name, [row.method for row in sweep.rows()]) == ("mine", ["none"])
+
+
+def test_text_of_views_is_dropped_by_methods_that_do_not_say_it() -> None:
+    methods = ["none", "random", "globalcom2:tau=5", "uniform:view_text=keep", "random:view_text=drop"]
+    some = {**BASE, "methods": methods, "ratios": [0.5]}
+    rows = read_sweep({**some, "view_text": "drop"}).rows()
+    assert {row.method: row.settings.view_text for row in rows} == {
+        "none": "keep",
+        "random:view_text=drop": "drop",
+        "globalcom2:tau=5,view_text=drop": "drop",
+        "uniform:view_text=keep": "keep",
+    }
+    assert rows[1].compression(0) == {
+        "method": "random",
+        "retention_ratio": 0.5,
+        "seed": 0,
+        "view_text": "drop",
+    }
+    kept = read_sweep({**some, "view_text": "keep"}).rows()
+    assert [row.id for row in kept] == [row.id for row in read_sweep(some).rows()], "keep is what is not said"
+    shared = {row.method for row in kept if row.id in {other.id for other in rows}}
+    assert shared == {"none", "uniform:view_text=keep", "random:view_text=drop"}, (
+        "other rows are other folders"
+    )
 
 
 def test_a_name_that_is_cut_at_a_dash_has_its_parts_apart() -> None:

@@ -46,6 +46,7 @@ def run_metadata(qa: VisualQA, rule: FrameRule, batch_size: int) -> dict[str, An
             "policy": chosen.policy,
             "separators": chosen.resolved_separators,
             "positions": chosen.resolved_positions,
+            "view_text": chosen.view_text,
             "max_frames": rule.frames,
             "fps": rule.fps,
             "batch_size": batch_size,

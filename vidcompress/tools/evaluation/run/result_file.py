@@ -61,6 +61,7 @@ def common_fields(row: SweepRow, head: Mapping[str, Any], provenance: Mapping[st
             "policy": chosen.policy,
             "separators": chosen.resolved_separators,
             "positions": chosen.resolved_positions,
+            "view_text": chosen.view_text,
             "seed": row.seed,
             "batch_size": row.batch_size,
             "num_frames": row.model.num_frames,

@@ -5,6 +5,8 @@ ratios = [0.5, 0.25, 0.1]            # or max_tokens = [128, 64]
 methods = ["globalcom2", "fastv:schedule=fit", "globalcom2+fastv"]
 tasks = ["shapes:image", "data:my-benchmark", {name = "lmms:pope", limit = 100, max_new_tokens = 16}]
 failed = "wrong"                     # or "left-out": what a question that failed is in the scores
+view_text = "keep"                   # or "drop": what becomes of text of views that keep nothing, in all methods that
+                                     # do not say it themselves, as "globalcom2:view_text=drop" does
 [[models]]
 name = "tiny-onevision"
 """
@@ -22,6 +24,8 @@ from vidcompress.checks import DEFAULT_MAX_FRAMES, whole_number, word
 from vidcompress.core.budget import Budget
 from vidcompress.core.devices import check_device_map
 from vidcompress.core.foreign_arguments import LOADING, refuse
+from vidcompress.core.method_spec import with_argument
+from vidcompress.core.prompt import VIEW_TEXT
 from vidcompress.errors import ArgumentError, one_line, shown
 from vidcompress.loading.attention import check_attention
 from vidcompress.loading.load import DTYPES, one_dtype, resolve
@@ -53,6 +57,7 @@ KEYS = (
     "limit",
     "max_new_tokens",
     "failed",
+    "view_text",
 )
 KINDS = ("shapes", "data", "lmms")
 MAX_FILE_BYTES = 1024**2
@@ -113,9 +118,7 @@ def read_sweep(content: Mapping[str, Any], *, where: str = "", name: str = "swee
     for key in common:
         whole_number(f"{where}{key}", common[key])
     try:
-        methods = tuple(
-            dict.fromkeys(label for label in _list(content, "methods", where) if label != BASELINE)
-        )
+        methods = _methods(content, where)
         sweep = Sweep(
             name=word(f"{where}name", content.get("name", name), "first-look"),
             models=tuple(
@@ -144,6 +147,16 @@ def read_sweep(content: Mapping[str, Any], *, where: str = "", name: str = "swee
             raise
         raise type(error)(f"{where}{error}") from error
     return sweep
+
+
+def _methods(content: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """Labels without the baseline; where the sweep drops text of views they say so, and are rows of their own."""
+    labels = [label for label in _list(content, "methods", where) if label != BASELINE]
+    view_text = content.get("view_text", VIEW_TEXT[0])
+    checks.one_of(f"{where}view_text", view_text, VIEW_TEXT)
+    if view_text != VIEW_TEXT[0]:
+        labels = [with_argument(label, "view_text", view_text) for label in labels]
+    return tuple(dict.fromkeys(labels))
 
 
 def _budgets(content: Mapping[str, Any], where: str) -> tuple[Mapping[str, Any], ...]:
