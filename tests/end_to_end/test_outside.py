@@ -70,7 +70,10 @@ class Theirs({base}):
     modalities = frozenset({{"image"}})
 {body}
 """
-SELECT = "    def select(self, tokens, budget):\n        return Selection(torch.arange(budget.positions))"
+SELECT = (
+    "    def select(self, batch, budgets):\n"
+    "        return [Selection(torch.arange(budget.positions)) for budget in budgets]"
+)
 DECORATORS = "@register_method\n@dataclass(frozen=True)"
 
 
@@ -132,8 +135,8 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "no_select": ("methods", method("no_select", body=""), "Theirs does not define select"),
     "signature": (
         "methods",
-        method("signature", body="    def select(self, tokens):\n        return None"),
-        "select(self, tokens) cannot be called as select(self, tokens, budget)",
+        method("signature", body="    def select(self, batch):\n        return None"),
+        "select(self, batch) cannot be called as select(self, batch, budgets)",
     ),
     "no_method": (
         "methods",

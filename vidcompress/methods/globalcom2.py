@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from vidcompress.checks import is_whole, one_of, require_numbers
-from vidcompress.core.batch import RaggedBatch, feature_batches, in_order, ratios_of
+from vidcompress.core.batch import VisualBatch, joined, ratios_of
 from vidcompress.core.budget import Policy, VisualBudget, tokens_to_keep
+from vidcompress.core.devices import working_dtype
 from vidcompress.core.layout import Layout, Modality, _first
 from vidcompress.core.method import ScoredMethod, register_method
-from vidcompress.core.reductions import EPSILON, batch_distances, distances, working_dtype
+from vidcompress.core.reductions import EPSILON, distances, in_groups
 from vidcompress.core.scoring import (
     Allocation,
     Commander,
@@ -126,106 +127,104 @@ class GlobalCom2(ScoredMethod):
         """Where the scores start from distances: of every clip, and of pictures without attention evidence."""
         return modality == "video" or not self.needs(modality, has_cls)
 
-    def commander_and_local(self, tokens: VisualTokens) -> tuple[Commander, Tensor]:
-        """The two scores behind all others: the commander's, and (N,) each token's within its own view."""
-        layout = tokens.layout
-        local = self._attention_evidence(tokens)
-        if local is None and self.tiles > 1 and is_tiled(layout):
-            # The commander compares with the mean of the view, as it would uncut.
-            far = distances(tokens.features, layout, whole=True)
-            return commander_of_image(far.view if far.whole is None else far.whole, layout), far.view
-        if layout.modality == "video":
-            far = distances(tokens.features, layout, whole=True)
-            whole = far.whole if far.whole is not None else far.view
-            return Commander(whole), far.view if local is None else local
-        if local is None:
-            local = distances(tokens.features, layout).view
-        return commander_of_image(local, layout), local
+    def select(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[Selection]:
+        """Selections from views, or from tiles where there are some."""
+        cut = VisualBatch([self._cut(one) for one in batch.visuals])
+        return [
+            self._with_tiles(selection, one.layout, parts.layout)
+            for selection, one, parts in zip(
+                super().select(cut, budgets), batch.visuals, cut.visuals, strict=True
+            )
+        ]
 
-    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Allotment]:
-        """Token scores (N,) float32 or better, and tokens wanted per view or tile: N_j r_j, by the commander's S."""
+    def _cut(self, tokens: VisualTokens) -> VisualTokens:
+        """The same tokens with tiles as views where the image is to be cut; else as they are."""
         tiles = None if self.tiles == 1 else tiled_layout(tokens.layout, int(self.tiles))
         if tiles is not None:
             tokens = copy.copy(tokens)  # not `replace`: features that wait for the projector go on waiting
             tokens.layout = tiles
-        layout = tokens.layout
-        commander, local = self.commander_and_local(tokens)
-        scores = token_scores(commander.tokens, local, layout, score=self.score, alpha=self.alpha)
-        allotment = self._allotment(commander, layout, budget)
-        return scores, allotment if tiles is None else replace(allotment, tiles=tiles)
+        return tokens
 
-    def scores_batch(
-        self, batch: RaggedBatch, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
-    ) -> tuple[Tensor, Allotment]:
-        """Scores at once, distances of visuals of one shape at once; allocation at once for clips of one shape.
+    def _with_tiles(self, selection: Selection, layout: Layout, cut: Layout) -> Selection:
+        """The selection with the layout of tiles, where there are some, in its allotment."""
+        if selection.allotment is None or cut is layout:
+            return selection
+        return replace(selection, allotment=replace(selection.allotment, tiles=cut))
 
-        The commanders and view weights of pictures, and of clips with `topk`, are computed one by one.
-        """
-        far = all(self._attention_evidence(one) is None for one in tokens)
-        if far and batch.layout.modality == "video" and self.allocation != "topk":
-            commander, local, allotment = self._of_clips(tokens, budgets)
-        else:
-            pairs = self._pairs(tokens) if far else [self.commander_and_local(one) for one in tokens]
-            of_views = [
-                self._allotment(of_visual, one.layout, budget)
-                for (of_visual, _), one, budget in zip(pairs, tokens, budgets, strict=True)
-            ]
-            commander, local = torch.cat([c.tokens for c, _ in pairs]), torch.cat([own for _, own in pairs])
-            allotment = Allotment.join(of_views)
+    def scores(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> tuple[Tensor, Allotment]:
+        """Token scores (N,) float32 or better, and tokens wanted per view or tile: N_j r_j, by the commander's S."""
+        by_modality = self._of_clips if batch.layout.modality == "video" else self._of_images
+        commander, local, allotment = by_modality(batch, budgets)
         return token_scores(commander, local, batch.layout, score=self.score, alpha=self.alpha), allotment
 
-    def _pairs(self, tokens: Sequence[VisualTokens]) -> list[tuple[Commander, Tensor]]:
-        """`commander_and_local` of visuals without attention evidence, their distances together."""
-        batches, clips = feature_batches(tokens), tokens[0].layout.modality == "video"
-        far = [batch_distances(one, whole=clips) for one in batches]
-        lengths = [len(one) for one in tokens]
-        own = in_order(batches, [one.view for one in far], lengths).split(lengths)
-        if not clips:
-            return [
-                (commander_of_image(part, one.layout), part) for part, one in zip(own, tokens, strict=True)
-            ]
-        whole = in_order(batches, [one.whole for one in far if one.whole is not None], lengths).split(lengths)
-        return [(Commander(part), view) for part, view in zip(whole, own, strict=True)]
-
     def _of_clips(
-        self, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
+        self, batch: VisualBatch, budgets: Sequence[VisualBudget]
     ) -> tuple[Tensor, Tensor, Allotment]:
-        """Scores of clips by the commander (N,) and by their frames (N,), and tokens wanted of each frame."""
-        batches = feature_batches(tokens)
-        far = [batch_distances(one, whole=True) for one in batches]
-        commanders = [one.whole if one.whole is not None else one.view for one in far]
-        weights, importances = [], []
-        for one, whole in zip(batches, commanders, strict=True):
-            rates, importance = allocate(
-                Commander(whole),
-                one.layout,
-                ratios_of(one, budgets),
-                allocation=self.allocation,
-                tau=self.tau,
-                visuals=one.visuals,
-            )
-            weights.append(one.layout.sizes_tensor[:-1] * rates)
-            importances += [] if importance is None else [importance]
-        lengths, views = [len(one) for one in tokens], [len(one.layout.views) for one in tokens]
-        return (
-            in_order(batches, commanders, lengths),
-            in_order(batches, [one.view for one in far], lengths),
-            Allotment(
-                in_order(batches, weights, views),
-                in_order(batches, importances, views) if importances else None,
-                _MEANING[self.allocation],
-            ),
-        )
+        """Scores by the commanders (N,) and within frames (N,), and tokens wanted of frames; one shape at once."""
 
-    def _allotment(self, commander: Commander, layout: Layout, budget: VisualBudget) -> Allotment:
-        """Tokens wanted of each view: N_j r_j, after the gate if there is one."""
+        def measure(clips: VisualBatch, numbers: tuple[int, ...]) -> list[Tensor]:
+            whole, local = self.global_and_local(clips)
+            given = [budgets[number] for number in numbers]
+            if self.allocation == "topk":  # the best places are those of one clip
+                each = zip(clips.split(whole), clips.visuals, given, strict=True)
+                wanted = Allotment.join([self._wanted(Commander(c), one.layout, [b]) for c, one, b in each])
+            else:
+                wanted = self._wanted(Commander(whole), clips.layout, given)
+            return [whole, local, wanted.weights, *([] if wanted.importance is None else [wanted.importance])]
+
+        axes = "NNV" if self.allocation == "uniform" else "NNVV"
+        commander, local, weights, *importance = in_groups(batch, measure, axes)
+        allotment = Allotment(weights, importance[0] if importance else None, _MEANING[self.allocation])
+        return commander, local, allotment
+
+    def _of_images(
+        self, batch: VisualBatch, budgets: Sequence[VisualBudget]
+    ) -> tuple[Tensor, Tensor, Allotment]:
+        """Scores by the commanders (N,) and within views (N,), and tokens wanted of views; grids one by one."""
+        whole, local = self.global_and_local(batch)
+        layouts = [one.layout for one in batch.visuals]
+        commanders = [commander_of_image(*part) for part in zip(batch.split(whole), layouts, strict=True)]
+        wanted = [
+            self._wanted(commander, layout, [budget])
+            for commander, layout, budget in zip(commanders, layouts, budgets, strict=True)
+        ]
+        return joined([commander.tokens for commander in commanders]), local, Allotment.join(wanted)
+
+    def global_and_local(self, batch: VisualBatch) -> tuple[Tensor, Tensor]:
+        """The two scores behind all others, (N,) each: what commanders are made of, and of each token in its own view.
+
+        Of a clip, and of an image that was cut into tiles, the former is by the mean of the whole where the latter is
+        by distances.
+        """
+        attention = [self._attention_evidence(one) for one in batch.visuals]
+        given = [values for values in attention if values is not None]
+        if (
+            len({(v is None, is_tiled(one.layout)) for v, one in zip(attention, batch.visuals, strict=True)})
+            > 1
+        ):
+            alone = [self.global_and_local(VisualBatch([one])) for one in batch.visuals]
+            return joined([whole for whole, _ in alone]), joined([own for _, own in alone])
+        video = batch.layout.modality == "video"
+        if given and not video:
+            return joined(given), joined(given)
+        far = distances(batch, whole=video or is_tiled(batch.layout))
+        return far.view if far.whole is None else far.whole, joined(given) if given else far.view
+
+    def _wanted(self, commander: Commander, layout: Layout, budgets: Sequence[VisualBudget]) -> Allotment:
+        """Tokens wanted of each view of an image, or of clips of one shape: N_j r_j, after the gate if there is one."""
         rates, importance = allocate(
-            commander, layout, budget.ratio, allocation=self.allocation, tau=self.tau, policy=budget.policy
+            commander,
+            layout,
+            ratios_of(budgets, layout.view.device),
+            allocation=self.allocation,
+            tau=self.tau,
+            policy=budgets[0].policy,
+            visuals=len(budgets),
         )
         weights = layout.sizes_tensor[:-1] * rates
         if self.allocation == "gated" and commander.grid is not None:
             crops = torch.tensor([view.kind != "thumbnail" for view in layout.views], device=weights.device)
-            weights = redistribute(weights, self._gate(commander, layout, budget), crops)
+            weights = redistribute(weights, self._gate(commander, layout, budgets[0]), crops)
         return Allotment(weights, importance, _MEANING[self.allocation])
 
     def crops(self, thumbnail: VisualTokens, layout: Layout, budget: VisualBudget) -> tuple[int, ...] | None:
@@ -239,7 +238,8 @@ class GlobalCom2(ScoredMethod):
         # Among zeros, in its own place, it is summed in the order in which `scores` will sum it.
         local = self._attention_evidence(thumbnail)
         if local is None:
-            alone = distances(_among_zeros(thumbnail.features, layout), layout).view
+            zeros = VisualTokens(_among_zeros(thumbnail.features, layout), layout)
+            alone = distances(VisualBatch([zeros])).view
         else:
             alone = _among_zeros(local, layout)
         gate = self._gate(commander_of_image(alone, layout), layout, budget).tolist()
@@ -263,7 +263,7 @@ class GlobalCom2(ScoredMethod):
                 "policy='exact', or tiles=1"
             )
         layout = tokens.layout
-        scores, allotment = self.scores(tokens, budget)
+        scores, allotment = self.scores(VisualBatch([tokens]), [budget])
         counts = allotment.weights.to(torch.int64)  # int() truncates, and so does this
         limit = torch.cat((counts, counts.new_zeros(1)))
         kept = (rank_within_views(scores, layout) < limit[layout.view]) | layout.separator

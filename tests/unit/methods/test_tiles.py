@@ -13,6 +13,7 @@ import torch
 
 from layouts import CLS, IMAGES, LAYOUTS, VIDEOS, make_tokens
 from vidcompress.adapters.layouts import image_layout
+from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import VisualBudget, visual_budget
 from vidcompress.core.layout import Layout
 from vidcompress.core.method_lookup import get_method
@@ -22,6 +23,7 @@ from vidcompress.core.tokens import LazyTokens, VisualTokens
 from vidcompress.errors import ArgumentError
 from vidcompress.methods.globalcom2 import GlobalCom2
 from vidcompress.ops.virtual_tiles import pooled_grid, tile_grid, tiled_layout
+from vidcompress.testing import select_alone
 
 GRIDS = [(5, 7), (7, 5), (4, 4), (1, 9), (9, 1), (13, 17), (24, 24), (31, 8), (2, 40)]
 NATIVE = {f"{rows} x {cols}": image_layout((rows, cols), newline=False) for rows, cols in GRIDS}
@@ -61,7 +63,7 @@ def test_one_view_keeps_its_best_tokens_by_its_own_evidence(name: str, evidence:
         {"score": "local"},
         {"score": "global"},
     ):
-        selection = get_method("globalcom2", evidence=evidence, **options).select(tokens, budget)
+        selection = select_alone(get_method("globalcom2", evidence=evidence, **options), tokens, budget)
         kept = [n for n in selection.index.tolist() if not layout.separator[n]]
         assert kept == best, options
         assert selection.allotment is not None and selection.allotment.tiles is None
@@ -161,10 +163,10 @@ def _to_the_mean(tokens: VisualTokens, places: list[int]) -> list[float]:
 @pytest.mark.parametrize("name", ["5 x 7", "13 x 17", "24 x 24", "31 x 8", "with a newline"])
 def test_tiles_are_allotted_and_scored_by_the_formulas(name: str, count: int, evidence: Any) -> None:
     tokens, budget = make_tokens(LONE[name], seed=3, dtype=torch.float64), plan(LONE[name], 0.3)
-    selection = GlobalCom2(tiles=count, tau=3.0, evidence=evidence).select(tokens, budget)
+    selection = select_alone(GlobalCom2(tiles=count, tau=3.0, evidence=evidence), tokens, budget)
     kept = [n for n in selection.index.tolist() if not tokens.layout.separator[n]]
     assert kept == slow_selection(tokens, count, budget, 3.0, evidence)
-    other = GlobalCom2(tiles=1, evidence=evidence).select(tokens, budget)
+    other = select_alone(GlobalCom2(tiles=1, evidence=evidence), tokens, budget)
     whole = [n for n in other.index.tolist() if not tokens.layout.separator[n]]
     assert kept != whole or len(tokens) < 100, (
         "another selection than whole; of few tokens it may be the same"
@@ -180,7 +182,7 @@ def test_five_by_seven_in_four() -> None:
     assert [view.box for view in tiled.views] == [(0, 0, 2, 3), (0, 3, 2, 7), (2, 0, 5, 3), (2, 3, 5, 7)]
     tokens = make_tokens(layout)
     for budget in range(36):
-        selection = GlobalCom2(tiles=4, tau=0.5).select(tokens, visual_budget(layout, budget))
+        selection = select_alone(GlobalCom2(tiles=4, tau=0.5), tokens, visual_budget(layout, budget))
         assert len(selection) == len(set(selection.index.tolist())) == budget
         assert selection.index.tolist() == sorted(selection.index.tolist())
 
@@ -259,7 +261,7 @@ def test_a_louder_tile_gets_more_and_an_even_allocation_does_not() -> None:
 
 
 def report_of(method: Any, tokens: VisualTokens) -> VisualReport:
-    selection = method.select(tokens, plan(tokens.layout))
+    selection = select_alone(method, tokens, plan(tokens.layout))
     return VisualReport.from_selection(
         tokens.layout, selection.index, budget=len(selection), allotment=selection.allotment
     )
@@ -296,7 +298,7 @@ def test_the_report_tells_of_tiles() -> None:
 def test_clips_and_crops_are_not_cut(name: str) -> None:
     tokens, budget = make_tokens(LAYOUTS[name]), plan(LAYOUTS[name])
     assert tiled_layout(LAYOUTS[name], 4) is None
-    plain, cut = (GlobalCom2(tiles=tiles).select(tokens, budget) for tiles in (1, 4))
+    plain, cut = (select_alone(GlobalCom2(tiles=tiles), tokens, budget) for tiles in (1, 4))
     assert torch.equal(plain.index, cut.index)
     assert cut.allotment is not None and cut.allotment.tiles is None
 
@@ -313,15 +315,15 @@ def test_a_batch_is_its_pictures_in_any_order(evidence: Any) -> None:
     ]
     tokens = [make_tokens(layout, seed=seed) for seed, layout in enumerate(layouts)]
     budgets = [plan(layout) for layout in layouts]
-    alone = [method.select(one, budget) for one, budget in zip(tokens, budgets, strict=True)]
+    alone = [select_alone(method, one, budget) for one, budget in zip(tokens, budgets, strict=True)]
     for order in list(permutations(range(5)))[::17]:
-        together = method.select_batch([tokens[n] for n in order], [budgets[n] for n in order])
+        together = method.select(VisualBatch([tokens[n] for n in order]), [budgets[n] for n in order])
         for n, one in zip(order, together, strict=True):
             same(one, alone[n])
     crops = [make_tokens(IMAGES["two by two"], seed=seed) for seed in range(3)]
     plans = [plan(one.layout) for one in crops]
     for plain, cut in zip(
-        GlobalCom2().select_batch(crops, plans), method.select_batch(crops, plans), strict=True
+        GlobalCom2().select(VisualBatch(crops), plans), method.select(VisualBatch(crops), plans), strict=True
     ):
         assert plain.allotment is not None and cut.allotment is not None and cut.allotment.tiles is None
 
@@ -340,7 +342,7 @@ def test_pictures_of_one_view_and_clips_in_their_own_batches() -> None:
     clips = [make_tokens(VIDEOS["no newline"], seed=seed) for seed in range(2)]
     plans = [plan(one.layout) for one in clips]
     for cut, plain in zip(
-        method.select_batch(clips, plans), GlobalCom2().select_batch(clips, plans), strict=True
+        method.select(VisualBatch(clips), plans), GlobalCom2().select(VisualBatch(clips), plans), strict=True
     ):
         assert torch.equal(cut.index, plain.index)
 
@@ -354,7 +356,9 @@ def test_features_that_wait_for_the_projector_go_on_waiting() -> None:
 
     lazy = LazyTokens(given.features, layout, {CLS: given.evidence[CLS]}, refuse, torch.zeros(12))
     method = GlobalCom2(tiles=4, evidence="cls_logits")
-    assert torch.equal(method.select(lazy, plan(layout)).index, method.select(given, plan(layout)).index)
+    assert torch.equal(
+        select_alone(method, lazy, plan(layout)).index, select_alone(method, given, plan(layout)).index
+    )
     assert lazy.layout is layout and given.layout is layout
 
 
@@ -364,8 +368,10 @@ def test_broken_evidence_still_meets_the_budget() -> None:
     for value in (float("nan"), float("inf")):
         broken = tokens.evidence[CLS].clone()
         broken[::3] = value
-        chosen = GlobalCom2(tiles=6, evidence="cls_logits").select(
-            VisualTokens(tokens.features, layout, {CLS: broken}), plan(layout)
+        chosen = select_alone(
+            GlobalCom2(tiles=6, evidence="cls_logits"),
+            VisualTokens(tokens.features, layout, {CLS: broken}),
+            plan(layout),
         )
         assert len(set(chosen.index.tolist())) == plan(layout).positions
 
@@ -379,5 +385,5 @@ def test_numbers_of_tiles_that_are_refused(tiles: Any) -> None:
 def test_the_authors_know_no_tiles() -> None:
     layout = LONE["with a newline"]
     with pytest.raises(ArgumentError, match="tiles=4 cannot go with policy='reference'"):
-        GlobalCom2(tiles=4).select(make_tokens(layout), plan(layout, policy="reference"))
-    assert len(GlobalCom2().select(make_tokens(layout), plan(layout, policy="reference"))) > 0
+        select_alone(GlobalCom2(tiles=4), make_tokens(layout), plan(layout, policy="reference"))
+    assert len(select_alone(GlobalCom2(), make_tokens(layout), plan(layout, policy="reference"))) > 0
