@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from vidcompress.adapters.layouts import image_layout, unpadded_box, video_layout
+from vidcompress.adapters.layouts import image_layout, native_layout, unpadded_box, video_layout
 from vidcompress.core.layout import Layout
 from vidcompress.core.tokens import Evidence, VisualTokens
 
@@ -42,6 +42,8 @@ IMAGES: dict[str, Layout] = {
     "one crop": image_layout((5, 7), (1, 1)),
     "one view": image_layout((4, 5)),
     "one token": image_layout((1, 1)),
+    "native resolution": native_layout((5, 7)),
+    "native resolution, one token": native_layout((1, 1)),
     "one row": image_layout((1, 9), (1, 3)),
     "one column": image_layout((9, 1), (3, 1)),
     "fully padded crops": padded_image((6, 6), (1, 3), (999, 333)),

@@ -27,7 +27,7 @@ from vidcompress.adapters import (
     Traits,
     Visual,
     VisualTokens,
-    image_layout,
+    native_layout,
     stock_positions,
     text_between_runs,
     video_layout,
@@ -91,7 +91,7 @@ class MropeAdapter(Adapter):
             yield part.unflatten(0, (frames, height * width)), (height // MERGE, width // MERGE)
 
     def _picture(self, pixels: Tensor, grid: tuple[int, int]) -> Visual:
-        return Visual("image", image_layout(grid, newline=False), pixels, grid, view_text=self._view_text)
+        return Visual("image", native_layout(grid), pixels, grid, view_text=self._view_text)
 
     def _clip(self, pixels: Tensor, grid: tuple[int, int]) -> Visual:
         frames, length = pixels.shape[0], grid[0] * grid[1]

@@ -203,8 +203,8 @@ def test_a_picture_is_one_view_and_a_clip_one_per_temporal_patch(family: str) ->
     adapter = adapter_for(model)
     images, clips = adapter.visuals(qwen_inputs(model, SCENES["mixed"]))
     assert [[(v.kind, v.rows, v.cols) for v in image.layout.views] for image in images] == [
-        [("thumbnail", 4, 6)],
-        [("thumbnail", 2, 7)],
+        [("image", 4, 6)],
+        [("image", 2, 7)],
     ]
     assert [image.layout.grid for image in images] == [(4, 6), (2, 7)]
     assert [len(clip.layout.views) for clip in clips] == [3, 3, 4]

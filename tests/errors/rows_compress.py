@@ -103,8 +103,8 @@ BUDGETS = [
 INDEX = "must be a tensor (N,) of torch."
 TABLES = ("view", "row", "col", "line", "source", "separator")
 NOUNS = [
-    Row("View", "kind", "crops", "kind must be one of thumbnail, crop, frame, tile, got 'crops'; did you mean 'crop'?"),
-    Row("View", "kind", 3, "kind must be one of thumbnail, crop, frame, tile, got 3"),
+    Row("View", "kind", "crops", "kind must be one of thumbnail, image, crop, frame, tile, got 'crops'; did you mean 'crop'?"),
+    Row("View", "kind", 3, "kind must be one of thumbnail, image, crop, frame, tile, got 3"),
     *(
         Row("View", name, value, "must be a whole number of at least 0")
         for name in ("rows", "cols")

@@ -100,7 +100,7 @@ def test_image_rates_match(name: str, allocation: Any, policy: Any) -> None:
         worth: list[float | None] = []
         for view, size in zip(layout.views, layout.sizes, strict=True):
             box = view.nominal_box if policy == "reference" else view.box
-            if view.kind == "thumbnail" or (policy == "exact" and size == 0) or box is None:
+            if view.is_global or (policy == "exact" and size == 0) or box is None:
                 worth.append(None)
             else:
                 cells = slow.covered(grid, box)
@@ -170,7 +170,7 @@ def test_exact_selection_is_split_then_top(name: str, seed: int, share: float) -
     tokens = make_tokens(layout, seed=seed, dtype=torch.float64)
     count = int(share * layout.num_tokens)
     budget = VisualBudget(len(layout), count, 0, share)
-    method = GlobalCom2()
+    method = GlobalCom2(tiles=1)  # tests/unit/methods/test_tiles.py has tiles token by token
     scores, allotment = method.scores(VisualBatch([tokens]), [budget])
     counts = slow.largest_remainder(allotment.weights.tolist(), count, list(layout.sizes))
     values = dict(enumerate(scores.tolist()))

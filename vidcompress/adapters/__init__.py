@@ -7,7 +7,7 @@ evidence on the way. `PackedAdapter` is what families share whose encoder takes 
 
 from vidcompress.adapters.base import Adapter, Visual, register_adapter
 from vidcompress.adapters.encoder_probe import EncoderProbe, encoder_layers
-from vidcompress.adapters.layouts import image_layout, video_layout
+from vidcompress.adapters.layouts import image_layout, native_layout, video_layout
 from vidcompress.adapters.packed import PackedAdapter
 from vidcompress.adapters.presets import Preset
 from vidcompress.adapters.stock import stock_positions
@@ -32,6 +32,7 @@ __all__ = [
     "VisualTokens",
     "encoder_layers",
     "image_layout",
+    "native_layout",
     "register_adapter",
     "stock_positions",
     "text_between_runs",

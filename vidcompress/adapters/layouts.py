@@ -207,6 +207,18 @@ def image_layout(
 
 @lru_cache(maxsize=256)
 @outside_caller_modes
+def native_layout(grid: tuple[int, int], device: str = "cpu") -> Layout:
+    """Layout of a picture at native resolution: one view of its own shape, of kind `image`, without newlines.
+
+    Args:
+        grid: (rows, cols) of its tokens.
+        device: where the index tensors live.
+    """
+    return replace(image_layout(grid, newline=False, device=device), views=(View("image", *grid),))
+
+
+@lru_cache(maxsize=256)
+@outside_caller_modes
 def video_layout(
     frames: int,
     grid: tuple[int, int],

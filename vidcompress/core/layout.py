@@ -1,7 +1,7 @@
 """Layouts: the views of an image or a video, their geometry, and their tokens in sequence order.
 
-An image is a thumbnail plus crops, a video is its frames. Both become one flat sequence of N positions; a
-`Layout` holds the view and the cell of every position, and which positions are separators (the `image_newline`
+An image is a thumbnail plus crops, or one view of its own shape; a video is its frames. Each becomes one flat sequence
+of N positions; a `Layout` holds the view and the cell of every position, and which are separators (the `image_newline`
 embeddings). A layout follows from geometry alone, before any feature exists.
 """
 
@@ -19,7 +19,7 @@ from vidcompress.checks import is_number, is_whole, one_of, whole_number
 from vidcompress.core.devices import outside_caller_modes
 from vidcompress.errors import ArgumentError, shown
 
-ViewKind = Literal["thumbnail", "crop", "frame", "tile"]
+ViewKind = Literal["thumbnail", "image", "crop", "frame", "tile"]
 Modality = Literal["image", "video"]
 
 
@@ -28,11 +28,12 @@ class View:
     """View: one picture that the vision encoder takes in, or a tile of one.
 
     Attributes:
-        kind: `thumbnail`, `crop` or `frame`; `tile` is a part of a view that a method cut, which no adapter makes.
+        kind: `thumbnail`, `crop` or `frame`; `image` is a whole picture at native resolution; `tile` is a part of one
+            that a method cut, which no adapter makes.
         rows, cols: the token grid of the view, in tokens. For a crop it is the part of the canvas that belongs
             to it after unpadding and resizing; (0, 0) when the crop is all padding.
         box: (top, left, bottom, right) of a crop or tile in the commander's own grid, in tokens of the thumbnail
-            or places of the pooled evidence (fractions allowed); None for thumbnails and frames.
+            or places of the pooled evidence (fractions allowed); None for others.
         time: seconds from the start of the clip, when known; frames only.
         nominal_box: the same box with padding ignored, as the authors' code cuts it.
     """
@@ -57,6 +58,11 @@ class View:
                 )
         if self.time is not None and not is_number(self.time):
             raise ArgumentError(f"time={shown(self.time)}: must be a number of seconds, or None")
+
+    @property
+    def is_global(self) -> bool:
+        """Whether it is the global view of an image: a thumbnail, or a picture at native resolution."""
+        return self.kind in ("thumbnail", "image")
 
 
 @dataclass(frozen=True, eq=False)

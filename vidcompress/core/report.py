@@ -285,9 +285,12 @@ def _view_names(views: Sequence[ViewReport]) -> list[str]:
 
 
 def _view_lines(visual: VisualReport, width: int | None) -> list[str]:
-    """One line for each kind of view, with the counts of its views, as many to a line as fit in `width` columns."""
+    """One line for each kind of view, with the counts of its views, as many to a line as fit in `width` columns.
+
+    Tiles stand for the view they were cut from, so that every token is listed once.
+    """
     lines: list[str] = []
-    listed = (*visual.views, *visual.tiles)
+    listed = visual.tiles or visual.views
     kinds = dict.fromkeys(view.kind for view in listed)
     for kind in kinds:
         of_kind = [view for view in listed if view.kind == kind]

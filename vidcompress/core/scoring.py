@@ -1,8 +1,8 @@
 """Two verbs, the same for images and videos: *allocate* over the local views, *score* their tokens.
 
-The commander is the global view. Of an image it is the thumbnail: its evidence lies on its own grid, and the
-importance of a crop is the evidence on the part of that grid that the crop covers. Of a video it is the mean of the
-whole clip: a token is scored by its distance to that mean, and the importance of a frame is that of its own tokens.
+The commander is the global view. Of an image it is the thumbnail, or the only view: its evidence lies on its own grid,
+and the importance of a crop is the evidence on the part of that grid that the crop covers. Of a video it is the mean of
+the whole clip: a token is scored by its distance to that mean, and the importance of a frame is that of its own tokens.
 
 Formulas: GlobalCom2 (arXiv 2501.05179; code xuyang-liu16/GlobalCom2 @ 96b2d00).
 """
@@ -100,7 +100,7 @@ def _places(layout: Layout) -> tuple[Tensor, Tensor]:
     What is no token of the thumbnail lies behind its grid, at its number of cells.
     """
     rows, cols = layout.grid
-    number = next((i for i, view in enumerate(layout.views) if view.kind == "thumbnail"), None)
+    number = next((i for i, view in enumerate(layout.views) if view.is_global), None)
     if number is None:
         raise UnsupportedInputError(
             f"an image without a thumbnail has no commander (views: {len(layout.views)} crops); use a method that "
@@ -175,7 +175,7 @@ def allocate(
 def _live(layout: Layout, policy: Policy) -> tuple[Tensor, int]:
     """(V,) bool, the views that the budget is shared by, and how many they are."""
     local = [
-        view.kind != "thumbnail" and (policy == "reference" or size > 0)
+        not view.is_global and (policy == "reference" or size > 0)
         for view, size in zip(layout.views, layout.sizes, strict=True)
     ]
     return torch.tensor(local, dtype=torch.bool, device=layout.view.device), sum(local)
@@ -207,17 +207,17 @@ def token_scores(commander: Tensor, local: Tensor, layout: Layout, *, score: Sco
         scores = local
     else:
         scores = alpha * unit_norm(commander, layout) + (1 - alpha) * unit_norm(local, layout)
-    thumbnail = _thumbnail(layout)
-    return scores if thumbnail is None else torch.where(thumbnail, commander, scores)
+    own = _global_view(layout)
+    return scores if own is None else torch.where(own, commander, scores)
 
 
 @lru_cache(maxsize=64)
 @outside_caller_modes
-def _thumbnail(layout: Layout) -> Tensor | None:
-    """(N,) bool, the positions of thumbnails; None where there is none."""
-    kinds = [view.kind == "thumbnail" for view in layout.views]
-    table = torch.tensor([*kinds, False], device=layout.view.device)
-    return table[layout.view] if any(kinds) else None
+def _global_view(layout: Layout) -> Tensor | None:
+    """(N,) bool, the positions of global views; None where there is none."""
+    own = [view.is_global for view in layout.views]
+    table = torch.tensor([*own, False], device=layout.view.device)
+    return table[layout.view] if any(own) else None
 
 
 def unit_norm(values: Tensor, layout: Layout) -> Tensor:

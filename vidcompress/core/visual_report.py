@@ -22,16 +22,18 @@ class Allotment:
 
     Attributes:
         weights: (V,) float64, not negative, such as tokens: the budget is shared in proportion.
-        importance: (V,) float64, what they follow from: the commander's word on each view; that on a thumbnail and on a
-            view without tokens is not read. None where there is no commander.
+        importance: (V,) float64, what they follow from: the commander's word on each view; that on a global view and on
+            a view without tokens is not read. None where there is no commander.
         meaning: of `importance`, such as "sum of the commander's scores".
         tiles: where the method cut the only view of the visual into V tiles, the layout of these; else None.
+        note: a remark on the visual, such as why its view was not cut; empty where there is nothing to say.
     """
 
     weights: Tensor
     importance: Tensor | None = None
     meaning: str = ""
     tiles: Layout | None = None
+    note: str = ""
 
     def split(self, views: list[int]) -> list[Allotment]:
         """The allotments of visuals that stand one after the other, of so many views each."""
@@ -59,7 +61,7 @@ class ViewReport:
     """Report of one view, or of a tile that a method cut from one: how many of its tokens were sent.
 
     Attributes:
-        kind: `thumbnail`, `crop`, `frame` or `tile`.
+        kind: `thumbnail`, `image` (a picture at native resolution), `crop`, `frame` or `tile`.
         total: tokens of the view, separators not counted.
         kept: how many of them were sent (merged or pooled tokens count where their centre lies).
         time: seconds from the start of the clip, when known; frames only.
@@ -144,7 +146,7 @@ class VisualReport:
             source: (K,) int64 positions in the full sequence, in the order sent, on any device.
             budget: positions that might be sent.
             row: index of the prompt in the batch.
-            note: a remark for the caller.
+            note: a remark for the caller; that of the allotment follows it.
             spared: views that were not encoded.
             allotment: what the method wanted each view to have, on any device.
 
@@ -153,6 +155,8 @@ class VisualReport:
         """
         if not isinstance(source, Tensor) or source.ndim != 1:
             raise ArgumentError(f"source must have shape (K,), got {shown(source)}; pass a tensor")
+        remarks = [note, None if allotment is None else allotment.note]
+        note = "; ".join(filter(None, remarks)) or None
         return cls(layout, source.detach(), int(budget), int(row), note, int(spared), allotment)
 
     @property
@@ -214,7 +218,10 @@ class VisualReport:
 
     @cached_property
     def tiles(self) -> tuple[ViewReport, ...]:
-        """One entry per tile that the method cut the only view into, in row order; () where it cut none."""
+        """One entry per tile that the method cut the only view into, in row order; () where it cut none.
+
+        Their tokens are those of the one entry of `views`.
+        """
         tiled = None if self.allotment is None else self.allotment.tiles
         return () if tiled is None else self._reports_of(tiled)
 
@@ -259,7 +266,7 @@ class VisualReport:
             return nothing, [*share]
         words = zip(views, layout.sizes, self.allotment.importance.tolist(), strict=True)
         return [
-            word if view.kind != "thumbnail" and size and math.isfinite(word) else None
+            word if not view.is_global and size and math.isfinite(word) else None
             for view, size, word in words
         ], [*share]
 

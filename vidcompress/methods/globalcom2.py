@@ -35,7 +35,7 @@ from vidcompress.core.selection import Selection, best_first, rank_within_views
 from vidcompress.core.tokens import Evidence, Quantity, VisualTokens
 from vidcompress.core.visual_report import Allotment
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
-from vidcompress.ops.virtual_tiles import tiled_layout
+from vidcompress.ops.virtual_tiles import is_native, tiled_layout
 
 _MEANING: dict[Allocation, str] = {
     "softmax_sum": "sum of the global view's scores over the view",
@@ -61,10 +61,10 @@ class GlobalCom2(ScoredMethod):
             nothing for the least important crops, so that `encoder_saving="crops"` need not encode them. Of clips it is
             `softmax_sum`.
         gate: for `gated`, how many times the tokens to keep the thumbnail and the crops that stay hold, at least 1.
-        tiles: N, 1 to 144 (ours): an image that is one view is cut into so many virtual tiles, which share the budget
-            as crops do, with the view's own evidence pooled to about 12 x 12 as commander. With 1, or where the view
-            has too few rows and columns, its tokens are chosen by their own evidence alone. Images with crops and clips
-            are never cut.
+        tiles: N, 1 to 144 (ours): an image at native resolution is cut into so many virtual tiles, which share the
+            budget as crops do, with the view's own evidence pooled to about 12 x 12 as commander. With 1, or where the
+            view has too few rows and columns, its tokens are chosen by their own evidence alone. Nothing else is cut,
+            and nothing under `policy="reference"`.
         score: `holistic` (the paper's), `global`, `local`.
         evidence: `auto` is `cls_logits` for images when the encoder has a CLS token, else `distance`.
         layer: encoder layer of attention evidence; negative counts from the last.
@@ -86,7 +86,7 @@ class GlobalCom2(ScoredMethod):
     evidence: EvidenceOption = "auto"
     layer: int = -1
     gate: float = 2.0
-    tiles: int = 1
+    tiles: int = 4
 
     def __post_init__(self) -> None:
         require_numbers(tau=self.tau, alpha=self.alpha, gate=self.gate)
@@ -115,7 +115,6 @@ class GlobalCom2(ScoredMethod):
             raise ArgumentError(
                 f"tiles must be an integer from 1 to {MOST_TILES}, got {shown(self.tiles)}; 1 leaves a view whole"
             )
-        object.__setattr__(self, "one_pass", self.tiles == 1)
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
         """The one attention quantity that the scores start from; none where they start from distances."""
@@ -129,30 +128,39 @@ class GlobalCom2(ScoredMethod):
 
     def select(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[Selection]:
         """Selections from views, or from tiles where there are some."""
-        cut = VisualBatch([self._cut(one) for one in batch.visuals])
-        return [
-            self._with_tiles(selection, one.layout, parts.layout)
-            for selection, one, parts in zip(
-                super().select(cut, budgets), batch.visuals, cut.visuals, strict=True
-            )
-        ]
+        cut = VisualBatch([self._cut(*pair) for pair in zip(batch.visuals, budgets, strict=True)])
+        selections = super().select(cut, budgets)
+        return list(map(self._with_tiles, selections, batch.visuals, cut.visuals, budgets))
 
-    def _cut(self, tokens: VisualTokens) -> VisualTokens:
+    def _cut(self, tokens: VisualTokens, budget: VisualBudget) -> VisualTokens:
         """The same tokens with tiles as views where the image is to be cut; else as they are."""
-        tiles = None if self.tiles == 1 else tiled_layout(tokens.layout, int(self.tiles))
+        tiles = tiled_layout(tokens.layout, int(self.tiles)) if budget.policy == "exact" else None
         if tiles is not None:
             tokens = copy.copy(tokens)  # not `replace`: features that wait for the projector go on waiting
             tokens.layout = tiles
         return tokens
 
-    def _with_tiles(self, selection: Selection, layout: Layout, cut: Layout) -> Selection:
-        """The selection with the layout of tiles, where there are some, in its allotment."""
-        if selection.allotment is None or cut is layout:
+    def _with_tiles(
+        self, selection: Selection, tokens: VisualTokens, cut: VisualTokens, budget: VisualBudget
+    ) -> Selection:
+        """The selection with the layout of tiles in its allotment, or a note on why the view is whole."""
+        layout = tokens.layout
+        if selection.allotment is None or self.tiles == 1 or not is_native(layout):
             return selection
-        return replace(selection, allotment=replace(selection.allotment, tiles=cut))
+        if cut is not tokens:
+            return replace(selection, allotment=replace(selection.allotment, tiles=cut.layout))
+        if budget.policy == "reference":
+            why = "policy='reference' reproduces code without tiles"
+        else:
+            why = f"its {layout.grid[0]} x {layout.grid[1]} tokens cannot be cut into {self.tiles} tiles"
+        note = f"{why}, so it is ranked as one view"
+        return replace(selection, allotment=replace(selection.allotment, note=note))
 
     def scores(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> tuple[Tensor, Allotment]:
-        """Token scores (N,) float32 or better, and tokens wanted per view or tile: N_j r_j, by the commander's S."""
+        """Token scores (N,) float32 or better, and tokens wanted per view: N_j r_j, by the commander's S.
+
+        `select` has put tiles in the layouts as their views by then.
+        """
         by_modality = self._of_clips if batch.layout.modality == "video" else self._of_images
         commander, local, allotment = by_modality(batch, budgets)
         return token_scores(commander, local, batch.layout, score=self.score, alpha=self.alpha), allotment
@@ -198,17 +206,15 @@ class GlobalCom2(ScoredMethod):
         """
         attention = [self._attention_evidence(one) for one in batch.visuals]
         given = [values for values in attention if values is not None]
-        if (
-            len({(v is None, is_tiled(one.layout)) for v, one in zip(attention, batch.visuals, strict=True)})
-            > 1
-        ):
+        tiled = [is_tiled(one.layout) for one in batch.visuals]
+        if 0 < len(given) < len(batch) or len(set(tiled)) > 1:
             alone = [self.global_and_local(VisualBatch([one])) for one in batch.visuals]
-            return joined([whole for whole, _ in alone]), joined([own for _, own in alone])
-        video = batch.layout.modality == "video"
-        if given and not video:
-            return joined(given), joined(given)
-        far = distances(batch, whole=video or is_tiled(batch.layout))
-        return far.view if far.whole is None else far.whole, joined(given) if given else far.view
+            return joined([whole for whole, _ in alone]), joined([local for _, local in alone])
+        own, video = joined(given) if given else None, batch.layout.modality == "video"
+        if own is not None and not video:
+            return own, own
+        far = distances(batch, whole=video or tiled[0])
+        return far.view if far.whole is None else far.whole, far.view if own is None else own
 
     def _wanted(self, commander: Commander, layout: Layout, budgets: Sequence[VisualBudget]) -> Allotment:
         """Tokens wanted of each view of an image, or of clips of one shape: N_j r_j, after the gate if there is one."""
@@ -223,7 +229,7 @@ class GlobalCom2(ScoredMethod):
         )
         weights = layout.sizes_tensor[:-1] * rates
         if self.allocation == "gated" and commander.grid is not None:
-            crops = torch.tensor([view.kind != "thumbnail" for view in layout.views], device=weights.device)
+            crops = torch.tensor([not view.is_global for view in layout.views], device=weights.device)
             weights = redistribute(weights, self._gate(commander, layout, budgets[0]), crops)
         return Allotment(weights, importance, _MEANING[self.allocation])
 
@@ -253,21 +259,13 @@ class GlobalCom2(ScoredMethod):
     def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """int(N_j r_j) tokens per view; the thumbnail first, best token first; then crops or frames in order, with
         every separator. Tokens stay at their true places, where the released code moves them when there is padding.
-
-        Raises:
-            ArgumentError: there are tiles, which the authors have not.
         """
-        if self.tiles > 1:
-            raise ArgumentError(
-                f"tiles={self.tiles} cannot go with policy='reference', which reproduces code without tiles; use "
-                "policy='exact', or tiles=1"
-            )
         layout = tokens.layout
         scores, allotment = self.scores(VisualBatch([tokens]), [budget])
         counts = allotment.weights.to(torch.int64)  # int() truncates, and so does this
         limit = torch.cat((counts, counts.new_zeros(1)))
         kept = (rank_within_views(scores, layout) < limit[layout.view]) | layout.separator
-        thumb = next((i for i, view in enumerate(layout.views) if view.kind == "thumbnail"), None)
+        thumb = next((i for i, view in enumerate(layout.views) if view.is_global), None)
         if thumb is None:
             return Selection(_first(kept, _count(kept)), allotment=allotment)
         mine = layout.view == thumb
@@ -309,9 +307,7 @@ def gated_views(commander: Commander, layout: Layout, needed: float, policy: Pol
     Returns:
         (V,) bool.
     """
-    crops = [
-        view.kind != "thumbnail" and size > 0 for view, size in zip(layout.views, layout.sizes, strict=True)
-    ]
+    crops = [not view.is_global and size > 0 for view, size in zip(layout.views, layout.sizes, strict=True)]
     live = torch.tensor(crops, device=layout.view.device)
     sums = torch.nan_to_num(over_views(commander, layout, "sum", policy))
     order = best_first(torch.where(live, sums, -torch.inf))
@@ -334,7 +330,7 @@ def redistribute(weights: Tensor, gate: Tensor, crops: Tensor) -> Tensor:
 
 def _among_zeros(values: Tensor, layout: Layout) -> Tensor:
     """(N, ...) with the values of the thumbnail's tokens (n, ...) at its positions, and zeros elsewhere."""
-    number = next(number for number, view in enumerate(layout.views) if view.kind == "thumbnail")
+    number = next(number for number, view in enumerate(layout.views) if view.is_global)
     places = layout.table[number, : layout.sizes[number]]
     return values.new_zeros((len(layout), *values.shape[1:])).index_copy(0, places, values)
 

@@ -102,7 +102,7 @@ class HiRED(ScoredMethod):
         not boxes, as in the released code.
         """
         layout, batch = tokens.layout, VisualBatch([tokens])
-        number = next(i for i, view in enumerate(layout.views) if view.kind == "thumbnail")
+        number = next(i for i, view in enumerate(layout.views) if view.is_global)
         size, crops = layout.sizes[number], len(layout.views) - 1
         total = 0 if budget.positions == 0 else int(layout.num_tokens * budget.ratio)
         first = min(int(total * self.alpha), size)
@@ -135,4 +135,4 @@ class HiRED(ScoredMethod):
 
 
 def _thumbnail(layout: Layout) -> Tensor:
-    return torch.tensor([view.kind == "thumbnail" for view in layout.views], device=layout.view.device)
+    return torch.tensor([view.is_global for view in layout.views], device=layout.view.device)

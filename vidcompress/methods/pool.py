@@ -174,7 +174,7 @@ def _places(layout: Layout) -> list[Tensor]:
     if layout.canvas is None:
         views = torch.stack([layout.table[view] for view in _filled(layout)])
         return [rearrange(views, "view (row col) -> view row col", row=rows, col=cols)]
-    thumb = next(i for i, view in enumerate(layout.views) if view.kind == "thumbnail")
+    thumb = next(i for i, view in enumerate(layout.views) if view.is_global)
     cells = layout.canvas[0] * layout.canvas[1]
     off_canvas = layout.separator | (layout.view == thumb)
     cell = torch.where(off_canvas, cells, layout.row * layout.canvas[1] + layout.col)

@@ -1,4 +1,4 @@
-"""Virtual tiles: an image that is one view, cut into parts that share its budget as crops do.
+"""Virtual tiles: an image at native resolution, cut into parts that share its budget as crops do.
 
 A picture that the encoder takes in at its native resolution has no thumbnail and no crops. Its own evidence, pooled to
 about 12 x 12 places, says how much each tile is worth; nothing is encoded or sent for that.
@@ -51,6 +51,11 @@ def pooled_grid(grid: tuple[int, int]) -> tuple[int, int]:
     return rows, cols
 
 
+def is_native(layout: Layout) -> bool:
+    """Whether the layout is that of a picture at native resolution."""
+    return [view.kind for view in layout.views[:2]] == ["image"]
+
+
 @lru_cache(maxsize=256)
 @outside_caller_modes
 def tiled_layout(layout: Layout, count: int) -> Layout | None:
@@ -59,14 +64,14 @@ def tiled_layout(layout: Layout, count: int) -> Layout | None:
     The i-th of n rows of tiles begins at row floor(i rows / n) of the view, and so do columns; tiles cover the view.
 
     Args:
-        layout: of an image, on any device; no other visual is cut.
+        layout: of any visual, on any device; an image that is one view of kind `image` is cut.
         count: N, at least 1.
 
     Returns:
         A layout of N views, with the pooled grid as `grid` and the view's as `canvas`. None where there is nothing to
-        cut: one tile, several views, or a view that is smaller than the tiles.
+        cut: one tile, other views, or a view that has fewer rows or columns than the tiles.
     """
-    if layout.modality != "image" or len(layout.views) != 1 or count == 1:
+    if count == 1 or not is_native(layout):
         return None
     grid = layout.views[0].rows, layout.views[0].cols
     tiles = tile_grid(grid, count)

@@ -30,7 +30,7 @@ def draw_overlay(report: Report, picture: Picture | Sequence[Picture], *, index:
         index: which of `report.visuals`, 0 <= index < len(report.visuals).
 
     Returns:
-        An RGB image: thumbnail and crops side by side, or a contact sheet of the frames.
+        An RGB image: the global view and crops side by side, or a contact sheet of the frames.
 
     Raises:
         ArgumentError: no report, no such visual in it, or the frames are not as many as were encoded.

@@ -104,7 +104,7 @@ def _outline(pen: ImageDraw.ImageDraw, keep: Mask, cell_w: int, cell_h: int) -> 
 def _image_tiles(
     visual: VisualReport, picture: Picture | Sequence[Picture], sheet_width: int
 ) -> list[tuple[Tile, int]]:
-    """The thumbnail, and the crops on their common canvas where they have places; each with its width in pixels."""
+    """The global view, and the crops on their common canvas where they have places; each with its width in pixels."""
     if isinstance(picture, (list, tuple)):
         if len(picture) != 1:
             raise ArgumentError(
@@ -203,7 +203,7 @@ def _columns(count: int, aspect: float) -> int:
 
 
 def _kept_cells(visual: VisualReport) -> list[Mask]:
-    """(rows, cols) bool per thumbnail or frame, in order, then one for the crop canvas if there is one."""
+    """(rows, cols) bool per global view or frame, in order, then one for the crop canvas if there is one."""
     layout = visual.layout
     view, row, col = (tensor.cpu().numpy() for tensor in (layout.view, layout.row, layout.col))
     entries = visual.kept_entries.numpy()

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from vidcompress.adapters.layouts import image_layout, unpadded_box, video_layout
+from vidcompress.adapters.layouts import image_layout, native_layout, unpadded_box, video_layout
 from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import POLICIES, SEPARATORS, Budget, VisualBudget, visual_budget
 from vidcompress.core.layout import Layout
@@ -236,6 +236,7 @@ def layouts() -> dict[str, Layout]:
         "a shrunk canvas": image_layout((5, 5), (3, 3), shrunk=(9, 11)),
         "one view with a newline": image_layout((4, 5)),
         "one view without a newline": image_layout((4, 5), newline=False),
+        "a picture at native resolution": native_layout((5, 7)),
         "one token": image_layout((1, 1), newline=False),
         "a clip with one newline": video_layout(8, (4, 4), "end"),
         "a clip with a newline per row": video_layout(6, (3, 5), "row"),

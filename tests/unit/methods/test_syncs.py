@@ -12,7 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from layouts import make_tokens
-from vidcompress.adapters.layouts import image_layout, video_layout
+from vidcompress.adapters.layouts import image_layout, native_layout, video_layout
 from vidcompress.core.budget import visual_budget
 from vidcompress.core.layout import Layout
 from vidcompress.core.method_lookup import available_methods, get_method
@@ -52,7 +52,7 @@ def counted(name: str, layout: Layout, policy: str, ratio: Fraction, **options: 
 
 
 def test_tiles_cost_no_syncs_and_as_many_kernels_for_36_as_for_4() -> None:
-    layout = image_layout((24, 24), newline=False)
+    layout = native_layout((24, 24))
     few, many = (counted("globalcom2", layout, "exact", Fraction(1, 4), tiles=tiles) for tiles in (4, 36))
     assert not any(few[name] or many[name] for name in WATCHED)
     assert abs(sum(many.values()) - sum(few.values())) <= 8

@@ -1,9 +1,10 @@
-"""Virtual tiles of `globalcom2`: an image that is one view, whole by its own evidence, or cut and allotted as crops."""
+"""Virtual tiles of `globalcom2`: an image at native resolution, cut and allotted as crops are, or left whole."""
 
 from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from fractions import Fraction
 from itertools import permutations
 from typing import Any
@@ -12,10 +13,11 @@ import pytest
 import torch
 
 from layouts import CLS, IMAGES, LAYOUTS, VIDEOS, make_tokens
-from vidcompress.adapters.layouts import image_layout
+from vidcompress.adapters.layouts import image_layout, native_layout
+from vidcompress.adapters.layouts import tiled_layout as layout_of_crops
 from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import VisualBudget, visual_budget
-from vidcompress.core.layout import Layout
+from vidcompress.core.layout import Layout, View
 from vidcompress.core.method_lookup import get_method
 from vidcompress.core.report import Report, VisualReport
 from vidcompress.core.selection import Selection
@@ -26,8 +28,15 @@ from vidcompress.ops.virtual_tiles import pooled_grid, tile_grid, tiled_layout
 from vidcompress.testing import select_alone
 
 GRIDS = [(5, 7), (7, 5), (4, 4), (1, 9), (9, 1), (13, 17), (24, 24), (31, 8), (2, 40)]
-NATIVE = {f"{rows} x {cols}": image_layout((rows, cols), newline=False) for rows, cols in GRIDS}
-LONE = {**NATIVE, "with a newline": image_layout((5, 7)), "one view": IMAGES["one view"]}
+NATIVE = {f"{rows} x {cols}": native_layout((rows, cols)) for rows, cols in GRIDS}
+NATIVE["with a newline"] = replace(image_layout((5, 7)), views=(View("image", 5, 7),))
+THUMBNAILS = {
+    "LLaVA-1.5": image_layout((24, 24), newline=False),
+    "LLaVA-NeXT, the thumbnail alone": image_layout((24, 24)),
+    "InternVL, one tile": layout_of_crops((16, 16), (1, 1)),
+    "one view": IMAGES["one view"],
+}
+LONE = {**NATIVE, **THUMBNAILS}
 
 
 def plan(layout: Layout, ratio: float = 0.25, policy: Any = "exact") -> VisualBudget:
@@ -54,15 +63,15 @@ def test_one_view_keeps_its_best_tokens_by_its_own_evidence(name: str, evidence:
     values = own_evidence(tokens, evidence)
     places = [n for n in range(len(layout)) if not layout.separator[n]]
     best = sorted(sorted(places, key=lambda n: (-values[n], n))[: budget.tokens])
-    for options in (
+    each: list[dict[str, Any]] = [
         {},
-        {"tiles": 1},
         {"tau": 0.1, "alpha": 0.0},
         {"allocation": "topk"},
         {"allocation": "gated"},
         {"score": "local"},
         {"score": "global"},
-    ):
+    ]
+    for options in [{"tiles": 1, **one} for one in each] + (each if name in THUMBNAILS else []):
         selection = select_alone(get_method("globalcom2", evidence=evidence, **options), tokens, budget)
         kept = [n for n in selection.index.tolist() if not layout.separator[n]]
         assert kept == best, options
@@ -162,7 +171,7 @@ def _to_the_mean(tokens: VisualTokens, places: list[int]) -> list[float]:
 @pytest.mark.parametrize("count", [2, 4, 6])
 @pytest.mark.parametrize("name", ["5 x 7", "13 x 17", "24 x 24", "31 x 8", "with a newline"])
 def test_tiles_are_allotted_and_scored_by_the_formulas(name: str, count: int, evidence: Any) -> None:
-    tokens, budget = make_tokens(LONE[name], seed=3, dtype=torch.float64), plan(LONE[name], 0.3)
+    tokens, budget = make_tokens(NATIVE[name], seed=3, dtype=torch.float64), plan(NATIVE[name], 0.3)
     selection = select_alone(GlobalCom2(tiles=count, tau=3.0, evidence=evidence), tokens, budget)
     kept = [n for n in selection.index.tolist() if not tokens.layout.separator[n]]
     assert kept == slow_selection(tokens, count, budget, 3.0, evidence)
@@ -188,9 +197,9 @@ def test_five_by_seven_in_four() -> None:
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 6, 9, 12])
-@pytest.mark.parametrize("name", LONE)
+@pytest.mark.parametrize("name", NATIVE)
 def test_tiles_cover_the_view(name: str, count: int) -> None:
-    layout = LONE[name]
+    layout = NATIVE[name]
     rows, cols = layout.views[0].rows, layout.views[0].cols
     tiled = tiled_layout(layout, count)
     if tiled is None:
@@ -271,7 +280,7 @@ def test_the_report_tells_of_tiles() -> None:
     tokens = make_tokens(NATIVE["24 x 24"])
     visual = report_of(GlobalCom2(tiles=6), tokens)
     assert [(view.kind, view.total, view.kept, view.share) for view in visual.views] == [
-        ("thumbnail", 576, 144, None)
+        ("image", 576, 144, None)
     ]
     assert len(visual.tiles) == 6 and {tile.kind for tile in visual.tiles} == {"tile"}
     assert sum(tile.kept for tile in visual.tiles) == visual.kept == 144
@@ -283,21 +292,51 @@ def test_the_report_tells_of_tiles() -> None:
     lines = report.explain().splitlines()
     assert "commander: sum of the global view's scores over the view" in lines[1]
     assert [line.split()[:2] for line in lines[-6:]] == [["tile", str(n)] for n in range(1, 7)]
-    assert "6 tiles" in report.text() and "thumbnail    144/576" in report.text()
-    whole = report_of(GlobalCom2(), tokens)
-    assert (
-        whole.tiles == ()
-        and "tiles" not in whole.to_dict()
-        and "tile" not in Report("x", visuals=[whole]).text()
-    )
+    counts = "  ".join(f"{tile.kept}/96" for tile in visual.tiles)
+    assert report.text().splitlines()[1:] == ["  image 0: 144 of 576 (25.0 %)", f"    6 tiles      {counts}"]
+    assert visual.note is None
+    whole = report_of(GlobalCom2(tiles=1), tokens)
+    assert whole.tiles == () and "tiles" not in whole.to_dict() and whole.note is None
+    lines = Report("x", visuals=[whole]).text().splitlines()
+    assert lines[1:] == ["  image 0: 144 of 576 (25.0 %)", "    image        144/576"]
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in LAYOUTS if LAYOUTS[name].modality == "video" or len(LAYOUTS[name].views) > 1]
-)
-def test_clips_and_crops_are_not_cut(name: str) -> None:
-    tokens, budget = make_tokens(LAYOUTS[name]), plan(LAYOUTS[name])
-    assert tiled_layout(LAYOUTS[name], 4) is None
+def test_the_report_says_where_tiles_did_nothing() -> None:
+    for method, grid, note in (
+        (GlobalCom2(), (3, 1), "its 3 x 1 tokens cannot be cut into 4 tiles, so it is ranked as one view"),
+        (
+            GlobalCom2(tiles=5),
+            (4, 4),
+            "its 4 x 4 tokens cannot be cut into 5 tiles, so it is ranked as one view",
+        ),
+        (GlobalCom2(tiles=1), (3, 1), None),
+        (GlobalCom2(), (4, 1), None),
+    ):
+        tokens = make_tokens(native_layout(grid))
+        alone = report_of(method, tokens)
+        assert alone.note == note and bool(alone.tiles) == (grid == (4, 1))
+        for selection in method.select(VisualBatch([tokens] * 2), [plan(tokens.layout)] * 2):
+            assert selection.allotment is not None and selection.allotment.note == (note or "")
+    for name in THUMBNAILS:  # they never were to be cut
+        assert report_of(GlobalCom2(), make_tokens(THUMBNAILS[name])).note is None
+
+
+def test_the_note_of_a_method_follows_that_of_the_budget() -> None:
+    layout = native_layout((3, 1))
+    allotment = select_alone(GlobalCom2(), make_tokens(layout), plan(layout)).allotment
+    index = torch.arange(1)
+    both = VisualReport.from_selection(layout, index, budget=1, note="few tokens", allotment=allotment)
+    assert allotment is not None and both.note == f"few tokens; {allotment.note}"
+
+
+@pytest.mark.parametrize("name", [*LAYOUTS, *THUMBNAILS])
+def test_nothing_but_native_pictures_is_cut(name: str) -> None:
+    layout = {**LAYOUTS, **THUMBNAILS}[name]
+    tokens, budget = make_tokens(layout), plan(layout)
+    if name == "image, native resolution":
+        assert tiled_layout(layout, 4) is not None
+        return
+    assert tiled_layout(layout, 4) is None
     plain, cut = (select_alone(GlobalCom2(tiles=tiles), tokens, budget) for tiles in (1, 4))
     assert torch.equal(plain.index, cut.index)
     assert cut.allotment is not None and cut.allotment.tiles is None
@@ -310,7 +349,7 @@ def test_a_batch_is_its_pictures_in_any_order(evidence: Any) -> None:
         NATIVE["5 x 7"],
         IMAGES["two by two"],
         NATIVE["24 x 24"],
-        LONE["with a newline"],
+        NATIVE["with a newline"],
         NATIVE["5 x 7"],
     ]
     tokens = [make_tokens(layout, seed=seed) for seed, layout in enumerate(layouts)]
@@ -322,10 +361,10 @@ def test_a_batch_is_its_pictures_in_any_order(evidence: Any) -> None:
             same(one, alone[n])
     crops = [make_tokens(IMAGES["two by two"], seed=seed) for seed in range(3)]
     plans = [plan(one.layout) for one in crops]
-    for plain, cut in zip(
-        GlobalCom2().select(VisualBatch(crops), plans), method.select(VisualBatch(crops), plans), strict=True
-    ):
-        assert plain.allotment is not None and cut.allotment is not None and cut.allotment.tiles is None
+    whole = GlobalCom2(tiles=1, tau=0.5, evidence=evidence).select(VisualBatch(crops), plans)
+    for plain, cut in zip(whole, method.select(VisualBatch(crops), plans), strict=True):
+        same(plain, cut)
+        assert cut.allotment is not None and cut.allotment.tiles is None
 
 
 def same(one: Selection, other: Selection) -> None:
@@ -342,7 +381,9 @@ def test_pictures_of_one_view_and_clips_in_their_own_batches() -> None:
     clips = [make_tokens(VIDEOS["no newline"], seed=seed) for seed in range(2)]
     plans = [plan(one.layout) for one in clips]
     for cut, plain in zip(
-        method.select(VisualBatch(clips), plans), GlobalCom2().select(VisualBatch(clips), plans), strict=True
+        method.select(VisualBatch(clips), plans),
+        GlobalCom2(tiles=1).select(VisualBatch(clips), plans),
+        strict=True,
     ):
         assert torch.equal(cut.index, plain.index)
 
@@ -383,7 +424,24 @@ def test_numbers_of_tiles_that_are_refused(tiles: Any) -> None:
 
 
 def test_the_authors_know_no_tiles() -> None:
-    layout = LONE["with a newline"]
-    with pytest.raises(ArgumentError, match="tiles=4 cannot go with policy='reference'"):
-        select_alone(GlobalCom2(tiles=4), make_tokens(layout), plan(layout, policy="reference"))
-    assert len(select_alone(GlobalCom2(), make_tokens(layout), plan(layout, policy="reference"))) > 0
+    """Under `reference` nothing is cut, and the report says so where tiles were asked for."""
+    layout = NATIVE["with a newline"]
+    tokens, budget = make_tokens(layout), plan(layout, policy="reference")
+    one, four = (select_alone(GlobalCom2(tiles=tiles), tokens, budget) for tiles in (1, 4))
+    assert torch.equal(one.index, four.index) and len(one) > 0
+    assert one.allotment is not None and four.allotment is not None
+    assert four.allotment.tiles is None and one.allotment.note == ""
+    note = "policy='reference' reproduces code without tiles, so it is ranked as one view"
+    assert four.allotment.note == note
+    assert not torch.equal(select_alone(GlobalCom2(), tokens, plan(layout)).index, one.index)
+
+
+def test_the_default_is_four() -> None:
+    tokens, budget = make_tokens(NATIVE["24 x 24"]), plan(NATIVE["24 x 24"])
+    default, four, one = (
+        select_alone(get_method("globalcom2", **options), tokens, budget)
+        for options in ({}, {"tiles": 4}, {"tiles": 1})
+    )
+    assert torch.equal(default.index, four.index) and not torch.equal(default.index, one.index)
+    assert default.allotment is not None and default.allotment.tiles is not None
+    assert len(default.allotment.tiles.views) == 4

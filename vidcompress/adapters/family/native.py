@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from vidcompress.adapters.family.geometry import Geometry, need, token_id
-from vidcompress.adapters.layouts import Size, image_layout, video_layout
+from vidcompress.adapters.layouts import Size, native_layout, video_layout
 from vidcompress.checks import is_whole, whole_number
 from vidcompress.core.layout import Layout
 from vidcompress.errors import MediaError, shown
@@ -256,7 +256,7 @@ def native_image_layout(geometry: Geometry, picture: Size, device: str = "cpu") 
     native = _native(geometry)
     _, rows, cols = native.image_grid(picture)
     merge = native.patches.merge
-    return image_layout((rows // merge, cols // merge), newline=False, device=device)
+    return native_layout((rows // merge, cols // merge), device)
 
 
 def native_clip_layout(geometry: Geometry, frames: int, picture: Size, device: str = "cpu") -> Layout:

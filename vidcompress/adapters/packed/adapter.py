@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vidcompress.adapters.base import Adapter, Visual
-from vidcompress.adapters.layouts import image_layout, video_layout
+from vidcompress.adapters.layouts import native_layout, video_layout
 from vidcompress.adapters.packed.pieces import TokenRows, passes
 from vidcompress.adapters.packed.probe import Grid, PackedProbe
 from vidcompress.adapters.packing import Source, join
@@ -77,7 +77,7 @@ class PackedAdapter(Adapter):
         )
 
     def _image(self, grid: Grid, pixels: Tensor) -> Visual:
-        layout = image_layout(self._tokens_of(grid), newline=False, device=str(pixels.device))
+        layout = native_layout(self._tokens_of(grid), str(pixels.device))
         return Visual("image", layout, pixels, view_text=self._view_text)
 
     def _clip(self, grid: Grid, pixels: Tensor, times: tuple[float, ...] | None) -> Visual:
