@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from vidcompress.core.budget import VisualBudget, tokens_to_keep
-from vidcompress.core.devices import outside_caller_modes
+from vidcompress.core.devices import outside_caller_modes, working_dtype
 from vidcompress.core.layout import Layout
 from vidcompress.core.selection import (
     Selection,
@@ -27,9 +27,9 @@ from vidcompress.core.selection import (
     top_per_view,
     with_separators,
 )
-from vidcompress.core.tokens import Evidence, VisualTokens, evidence_of
+from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.core.visual_report import Allotment
-from vidcompress.errors import ArgumentError, shown
+from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
 
 
 @dataclass(eq=False)
@@ -191,6 +191,21 @@ def _side_by_side(layouts: tuple[Layout, ...]) -> _SideBySide:
     )
     first = lengths.cumsum(0) - lengths
     return _SideBySide(whole, owner, first, slot, caps.view(len(layouts), width))
+
+
+def evidence_of(tokens: VisualTokens, key: Evidence) -> Tensor:
+    """One piece of evidence, float32 or better.
+
+    Raises:
+        UnsupportedInputError: the tokens came without it.
+    """
+    if key not in tokens.evidence:
+        raise UnsupportedInputError(
+            f"the method needs {key}, but the tokens came with {list(tokens.evidence) or 'no evidence'}; pass what "
+            "its needs() names in VisualTokens"
+        )
+    value = tokens.evidence[key]
+    return value.to(working_dtype(value))
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:

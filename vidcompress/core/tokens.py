@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from vidcompress.checks import is_whole, one_of, word
-from vidcompress.core.devices import under_this_autocast, working_dtype
+from vidcompress.core.devices import under_this_autocast
 from vidcompress.core.layout import Layout
-from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
+from vidcompress.errors import ArgumentError, shown
 
 Quantity = Literal[
     "cls_logits",
@@ -174,21 +174,6 @@ class VisualTokens:
 
     def __repr__(self) -> str:
         return f"VisualTokens(features={tuple(self.features.shape)}, {self.layout!r}, evidence={list(self.evidence)})"
-
-
-def evidence_of(tokens: VisualTokens, key: Evidence) -> Tensor:
-    """One piece of evidence, float32 or better.
-
-    Raises:
-        UnsupportedInputError: the tokens came without it.
-    """
-    if key not in tokens.evidence:
-        raise UnsupportedInputError(
-            f"the method needs {key}, but the tokens came with {list(tokens.evidence) or 'no evidence'}; pass what "
-            "its needs() names in VisualTokens"
-        )
-    value = tokens.evidence[key]
-    return value.to(working_dtype(value))
 
 
 class LazyTokens(VisualTokens):

@@ -13,13 +13,13 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from vidcompress.checks import is_whole, require_flags, require_one_of
-from vidcompress.core.batch import VisualBatch
+from vidcompress.core.batch import VisualBatch, evidence_of
 from vidcompress.core.budget import VisualBudget, tokens_to_keep
 from vidcompress.core.layout import Layout, Modality, _first
 from vidcompress.core.method import PerVisualMethod, register_method
 from vidcompress.core.reductions import per_view, rows_per_block
 from vidcompress.core.selection import Selection, largest_remainder, rank_table, separators_for
-from vidcompress.core.tokens import Evidence, Quantity, VisualTokens, evidence_of
+from vidcompress.core.tokens import Evidence, Quantity, VisualTokens
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.ops.attention_scores import Layer, attention_of, attention_wanted, require_layer
 from vidcompress.ops.merging import merge_neighbours, side_by_side

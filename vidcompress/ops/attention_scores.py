@@ -7,11 +7,11 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from vidcompress.checks import is_whole
-from vidcompress.core.batch import VisualBatch, joined
+from vidcompress.core.batch import VisualBatch, evidence_of, joined
 from vidcompress.core.budget import VisualBudget, half_up, ratio_fraction, split_in_proportion
 from vidcompress.core.layout import Layout
 from vidcompress.core.reductions import distances
-from vidcompress.core.tokens import Evidence, Quantity, evidence_of
+from vidcompress.core.tokens import Evidence, Quantity
 from vidcompress.errors import ArgumentError, shown, warn_once
 
 Attention = Literal["auto", "cls_attention", "cls_logits", "attention_received", "distance"]

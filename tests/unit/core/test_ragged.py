@@ -86,14 +86,14 @@ class Count(TorchDispatchMode):
 
 
 COSTS: list[tuple[str, str, Layout, int, int]] = [
-    ("fastervlm", "auto", IMAGES["landscape"], 2, 140),
+    ("fastervlm", "auto", IMAGES["landscape"], 0, 140),
     ("globalcom2", "auto", IMAGES["landscape"], 44, 140),
     ("globalcom2", "distance", IMAGES["landscape"], 44, 180),
     ("hired", "auto", IMAGES["landscape"], 40, 140),
     ("globalcom2", "auto", VIDEOS["one newline"], 0, 230),
     ("vidcom2", "auto", VIDEOS["newline per row"], 0, 282),
-    ("random", "auto", IMAGES["landscape"], 0, 60),
-    ("uniform", "auto", VIDEOS["one newline"], 0, 60),
+    ("random", "auto", IMAGES["landscape"], 0, 30),
+    ("uniform", "auto", VIDEOS["one newline"], 0, 30),
 ]
 """Method, evidence, layout; operations for one visual more, and at most for all that is done once."""
 
