@@ -97,26 +97,6 @@ class VisualBatch:
         """B ints, the number of views of each visual."""
         return [len(one.layout.views) for one in self.visuals]
 
-    @property
-    def owner(self) -> Tensor:
-        """(N,) int64, the visual of each position."""
-        return self._side_by_side.owner
-
-    @property
-    def first(self) -> Tensor:
-        """(B,) int64, the first position of each visual."""
-        return self._side_by_side.first
-
-    @property
-    def slot(self) -> Tensor:
-        """(V,) int64, the place of each view in a (B, W) table of visuals side by side, W the most views of one."""
-        return self._side_by_side.slot
-
-    @property
-    def caps(self) -> Tensor:
-        """(B, W) int64, tokens of each view; 0 where there is none."""
-        return self._side_by_side.caps
-
     def split(self, values: Tensor) -> Sequence[Tensor]:
         """The (N, ...) values of all positions, visual by visual."""
         return (values,) if len(self) == 1 else values.split(self.lengths)
@@ -130,10 +110,10 @@ class VisualBatch:
         """
         if len(self) == 1:
             return largest_remainder(weights, totals[0], self.layout.sizes_tensor[:-1])
-        table = weights.new_zeros(self.caps.numel()).index_copy_(0, self.slot, weights)
+        slot, caps = self._side_by_side.slot, self._side_by_side.caps
+        table = weights.new_zeros(caps.numel()).index_copy_(0, slot, weights).view(caps.shape)
         total = torch.tensor(totals, dtype=torch.int64).to(weights.device)
-        counts = largest_remainder(table.view(self.caps.shape), total[:, None], self.caps)
-        return counts.flatten()[self.slot]
+        return largest_remainder(table, total[:, None], caps).flatten()[slot]
 
     @cached_property
     def _side_by_side(self) -> _SideBySide:
@@ -142,7 +122,15 @@ class VisualBatch:
 
 @dataclass(frozen=True, eq=False)
 class _SideBySide:
-    """The geometry of a batch: attributes as in `VisualBatch`."""
+    """The geometry of a batch.
+
+    Attributes:
+        layout: see `VisualBatch.layout`.
+        owner: (N,) int64, the visual of each position.
+        first: (B,) int64, the first position of each visual.
+        slot: (V,) int64, the place of each view in a (B, W) table of visuals side by side, W the most views of one.
+        caps: (B, W) int64, tokens of each view; 0 where there is none.
+    """
 
     layout: Layout
     owner: Tensor
@@ -236,20 +224,20 @@ def everything(batch: VisualBatch) -> list[Selection]:
 
 
 def spend(
-    batch: VisualBatch, scores: Tensor, wanted: Tensor | Allotment, budgets: Sequence[VisualBudget]
+    batch: VisualBatch, scores: Tensor, weights: Tensor | Allotment, budgets: Sequence[VisualBudget]
 ) -> list[Selection]:
     """Selections of a batch: each visual's budget goes to its views by weight, and to the best tokens of each view.
 
     Args:
         batch: the B visuals.
         scores: (N,), higher is kept.
-        wanted: tokens wanted of each view: an allotment, or its (V,) float64 weights.
+        weights: tokens wanted of each view, (V,) float64 or an allotment.
         budgets: one per visual.
 
     Returns:
         One selection per visual, in sequence order.
     """
-    allotment = wanted if isinstance(wanted, Allotment) else Allotment(wanted)
+    allotment = weights if isinstance(weights, Allotment) else Allotment(weights)
     totals = totals_of(batch, budgets)
     counts = batch.counts(allotment.weights, totals)
     index = top_per_view(scores, batch.layout, counts, sum(totals))
@@ -280,7 +268,8 @@ def keep(
         return [Selection(with_separators(batch.layout, index, counts[0]), allotment=allotment)]
     if any(counts):
         index = torch.cat((index, _separators(batch, index, counts))).sort().values
-    index = index - batch.first[batch.owner[index]]
+    side_by_side = batch._side_by_side
+    index = index - side_by_side.first[side_by_side.owner[index]]
     lengths = [total + count for total, count in zip(totals, counts, strict=True)]
     parts = [None] * len(batch) if allotment is None else allotment.split(batch.views)
     return [Selection(part, allotment=own) for part, own in zip(index.split(lengths), parts, strict=True)]
@@ -293,6 +282,6 @@ def _separators(batch: VisualBatch, index: Tensor, counts: Sequence[int]) -> Ten
     if list(counts) == present:
         return positions
     order = fullest_lines(layout, index)
-    order = order[torch.argsort(batch.owner[positions[order]], stable=True)]
+    order = order[torch.argsort(batch._side_by_side.owner[positions[order]], stable=True)]
     runs = [np.arange(count) + start for start, count in zip(starts(present), counts, strict=True)]
     return positions[order[torch.from_numpy(np.concatenate(runs)).to(order.device)]]

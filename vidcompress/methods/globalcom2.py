@@ -175,10 +175,10 @@ class GlobalCom2(ScoredMethod):
             given = [budgets[number] for number in numbers]
             if self.allocation == "topk":  # the best places are those of one clip
                 each = zip(clips.split(whole), clips.visuals, given, strict=True)
-                wanted = Allotment.join([self._wanted(Commander(c), one.layout, [b]) for c, one, b in each])
+                part = Allotment.join([self._allot(Commander(c), one.layout, [b]) for c, one, b in each])
             else:
-                wanted = self._wanted(Commander(whole), clips.layout, given)
-            return [whole, local, wanted.weights, *([] if wanted.importance is None else [wanted.importance])]
+                part = self._allot(Commander(whole), clips.layout, given)
+            return [whole, local, part.weights, *([] if part.importance is None else [part.importance])]
 
         axes = "NNV" if self.allocation == "uniform" else "NNVV"
         commander, local, weights, *importance = in_groups(batch, measure, axes)
@@ -192,11 +192,11 @@ class GlobalCom2(ScoredMethod):
         whole, local = self.global_and_local(batch)
         layouts = [one.layout for one in batch.visuals]
         commanders = [commander_of_image(*part) for part in zip(batch.split(whole), layouts, strict=True)]
-        wanted = [
-            self._wanted(commander, layout, [budget])
+        parts = [
+            self._allot(commander, layout, [budget])
             for commander, layout, budget in zip(commanders, layouts, budgets, strict=True)
         ]
-        return joined([commander.tokens for commander in commanders]), local, Allotment.join(wanted)
+        return joined([commander.tokens for commander in commanders]), local, Allotment.join(parts)
 
     def global_and_local(self, batch: VisualBatch) -> tuple[Tensor, Tensor]:
         """The two scores behind all others, (N,) each: what commanders are made of, and of each token in its own view.
@@ -216,7 +216,7 @@ class GlobalCom2(ScoredMethod):
         far = distances(batch, whole=video or tiled[0])
         return far.view if far.whole is None else far.whole, far.view if own is None else own
 
-    def _wanted(self, commander: Commander, layout: Layout, budgets: Sequence[VisualBudget]) -> Allotment:
+    def _allot(self, commander: Commander, layout: Layout, budgets: Sequence[VisualBudget]) -> Allotment:
         """Tokens wanted of each view of an image, or of clips of one shape: N_j r_j, after the gate if there is one."""
         rates, importance = allocate(
             commander,

@@ -138,8 +138,8 @@ def test_layouts_side_by_side_count_through() -> None:
     assert batch.views == [8, 8, 5] and len(batch) == 3
     assert whole.sizes_tensor[:-1].tolist() == [15] * 8 + [16] * 8 + [9] * 5
     assert torch.equal(torch.bincount(whole.view), whole.sizes_tensor)
-    assert torch.equal(torch.bincount(batch.owner), torch.tensor([len(one) for one in layouts]))
-    assert whole.num_lines == 8 * 3 + 1 + 0 and batch.caps.tolist()[2] == [9] * 5 + [0] * 3
+    assert torch.equal(torch.bincount(batch._side_by_side.owner), torch.tensor([len(one) for one in layouts]))
+    assert whole.num_lines == 8 * 3 + 1 + 0 and batch._side_by_side.caps.tolist()[2] == [9] * 5 + [0] * 3
     assert VisualBatch([make_tokens(layout) for layout in layouts]).layout is whole, "made once per geometry"
     assert whole.canvas is None
 
