@@ -3,13 +3,14 @@
 python examples/own_method.py
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 import vidcompress
-from vidcompress.methods import ScoredMethod, VisualBudget, VisualTokens, register_method
+from vidcompress.methods import ScoredMethod, VisualBatch, VisualBudget, register_method
 
 HERE = Path(__file__).parent
 
@@ -25,9 +26,11 @@ class Loudest(ScoredMethod):
 
     power: float = 2.0
 
-    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[torch.Tensor, torch.Tensor]:
-        loudness = tokens.features.float().norm(p=self.power, dim=-1)
-        weights = tokens.layout.sizes_tensor[:-1].double()
+    def scores(
+        self, batch: VisualBatch, budgets: Sequence[VisualBudget]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        loudness = batch.features.float().norm(p=self.power, dim=-1)
+        weights = batch.layout.sizes_tensor[:-1].double()
         return loudness, weights
 
 

@@ -37,6 +37,7 @@ import attention_loops
 import bench_inside
 import bench_loops
 from bench_inputs import clip_tokens, image_tokens, with_evidence
+from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import Budget, visual_budget
 from vidcompress.core.method import Method
 from vidcompress.core.method_lookup import available_methods, get_method
@@ -124,7 +125,7 @@ def selecting(method: Method, tokens: VisualTokens) -> Callable[[], Tensor]:
         (positions,) = Budget(RATIO).split([layout.full_length])
         fresh = replace(tokens, layout=layout)
         budget = visual_budget(layout, method.sent(positions, layout.full_length), ratio=RATIO)
-        return method.select(fresh, budget).gather(fresh)
+        return method.select(VisualBatch([fresh]), [budget])[0].gather(fresh)
 
     return run
 

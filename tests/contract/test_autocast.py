@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,8 +16,8 @@ from accelerate.state import AcceleratorState
 import vidcompress
 from cases import CASES, SCENES
 from tiny_models import Scene, batch, tiny_model
-from vidcompress import VisualTokens
 from vidcompress.adapters.base import adapter_for
+from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import VisualBudget
 from vidcompress.core.config import CompressionConfig
 from vidcompress.core.method import METHODS, ScoredMethod
@@ -149,9 +149,12 @@ class Product(ScoredMethod):
     summary = "likeness to all others"
     modalities = frozenset({"image", "video"})
 
-    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[torch.Tensor, torch.Tensor]:
-        features = tokens.features.float() + 30  # whose differences half precision loses
-        return (features @ features.T).sum(1), tokens.layout.sizes_tensor[:-1].double()
+    def scores(
+        self, batch: VisualBatch, budgets: Sequence[VisualBudget]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        each = [one.features.float() + 30 for one in batch.visuals]  # whose differences half precision loses
+        scores = [(features @ features.T).sum(1) for features in each]
+        return torch.cat(scores), batch.layout.sizes_tensor[:-1].double()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from cases import CASES, SCENES, VIDEO_SCENE
 from tiny_models import FAMILIES, IMAGE, SIZES, VIDEO, VIDEO_FAMILIES, Scene, batch, sent_rows, tiny_model
 from vidcompress.adapters.base import adapter_for
+from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import half_up
 from vidcompress.core.method import METHODS
 from vidcompress.errors import BudgetError
 from vidcompress.session.compress import compress_inputs
+from vidcompress.testing import select_alone
 
 RATIOS = (0.01, 0.1, 0.25, 0.5, 0.77, 1.0)
 EXACT = [case for case in CASES if METHODS.get(case[0]).exact]
@@ -154,14 +156,14 @@ def near_tie(model, inputs, method: str, ratio: Fraction) -> bool:  # type: igno
     (tokens,) = adapter.encode([visual], chosen.needs(visual.modality, adapter.has_cls))
     if not hasattr(chosen, "scores"):
         budget = visual_budget(visual.layout, half_up(ratio * len(visual.layout)), ratio=ratio)
-        first = chosen.select(tokens, budget).index
+        first = select_alone(chosen, tokens, budget).index
         for seed in range(8):
             noise = torch.randn(tokens.features.shape, generator=torch.Generator().manual_seed(seed))
             moved = replace(tokens, features=tokens.features * (1 + 1e-5 * noise))
-            if not torch.equal(chosen.select(moved, budget).index, first):
+            if not torch.equal(select_alone(chosen, moved, budget).index, first):
                 return True
         return False
-    scores, _ = chosen.scores(tokens, visual_budget(visual.layout, 5))
+    scores, _ = chosen.scores(VisualBatch([tokens]), [visual_budget(visual.layout, 5)])
     return bool((scores.sort().values.diff().abs() < 1e-5).any())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,15 +13,17 @@ import torch
 from cases import CASES, SCENES
 from tiny_models import FAMILIES, Scene, batch, tiny_model
 from vidcompress.adapters.base import adapter_for
+from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import VisualBudget, visual_budget
 from vidcompress.core.layout import Modality
 from vidcompress.core.method import METHODS, Method
 from vidcompress.core.method_lookup import get_method
 from vidcompress.core.selection import Selection
-from vidcompress.core.tokens import LazyTokens, VisualTokens
+from vidcompress.core.tokens import LazyTokens
 from vidcompress.methods.controls import Uniform
 from vidcompress.methods.fastervlm import FasterVLM
 from vidcompress.session.compress import compress_inputs
+from vidcompress.testing import select_alone
 
 
 def defers(method: str, family: str, modality: Any) -> bool:
@@ -77,11 +79,11 @@ def test_same_tokens_and_features(method: str, family: str, modality: Any, ratio
     wanted = chosen.needs(modality, adapter.has_cls)
     with torch.no_grad(), projected_rows(model) as rows:
         (eager,) = adapter.encode([visual], wanted, max_views=2)
-        everything, expected = sum(rows), chosen.select(eager, budget)
+        everything, expected = sum(rows), select_alone(chosen, eager, budget)
         rows.clear()
         (late,) = adapter.encode([replace(visual, may_defer=True)], wanted, max_views=2)
         assert isinstance(late, LazyTokens) and not rows
-        found = chosen.select(late, budget)
+        found = select_alone(chosen, late, budget)
         sent = found.gather(late)
     assert torch.equal(found.index, expected.index)
     reference = expected.gather(eager)
@@ -138,9 +140,13 @@ class Forgetful(Uniform):
     def reads_features(self, modality: Modality, has_cls: bool) -> bool:
         return False
 
-    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        norms = torch.linalg.vector_norm(tokens.features, dim=-1)
-        return Selection(norms.argsort(descending=True)[: budget.positions].sort().values)
+    def select(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[Selection]:
+        norms = [torch.linalg.vector_norm(one.features, dim=-1) for one in batch.visuals]
+        best = [norm.argsort(descending=True) for norm in norms]
+        return [
+            Selection(order[: budget.positions].sort().values)
+            for order, budget in zip(best, budgets, strict=True)
+        ]
 
 
 def test_a_method_that_reads_them_all_the_same_gets_features() -> None:
@@ -160,9 +166,12 @@ def test_a_method_that_reads_them_all_the_same_gets_features() -> None:
 class Rewriting(FasterVLM):
     """Changes the evidence before the method sees it, and says nothing of features."""
 
-    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        evidence = {item: -value for item, value in tokens.evidence.items()}
-        return super().select(tokens.replace(evidence=evidence), budget)
+    def select(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[Selection]:
+        turned = [
+            one.replace(evidence={item: -value for item, value in one.evidence.items()})
+            for one in batch.visuals
+        ]
+        return super().select(VisualBatch(turned), budgets)
 
 
 def test_tokens_may_be_replaced_by_others() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from vidcompress import testing
 from vidcompress.adapters.llava_next import LlavaNextAdapter
 from vidcompress.adapters.llava_onevision import LlavaOnevisionAdapter
 from vidcompress.adapters.qwen_vl import Qwen2VLAdapter
+from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import VisualBudget
-from vidcompress.core.method import Method, ScoredMethod
+from vidcompress.core.method import ScoredMethod
 from vidcompress.core.method_lookup import available_methods
 from vidcompress.core.selection import Selection
 from vidcompress.core.tokens import Evidence, VisualTokens
@@ -78,8 +79,12 @@ class Wrong(Uniform):
 
     how: str = ""
 
-    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Any:
-        index = super().select(tokens, budget).index
+    def select(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> Any:
+        made = [self.select_visual(one, budget) for one, budget in zip(batch.visuals, budgets, strict=True)]
+        return made[:1] if self.how == "one of two" else made
+
+    def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Any:
+        index = super().select(VisualBatch([tokens]), [budget])[0].index
         if self.how == "one more" and len(index) < len(tokens):
             return Selection(torch.arange(len(index) + 1))
         if self.how == "twice":
@@ -108,10 +113,6 @@ class Wrong(Uniform):
             return Selection(index, tokens.features[index][:, 1:])
         return index if self.how == "bare" else Selection(index)
 
-    def select_batch(self, tokens: Any, budgets: Any) -> Any:
-        made = Method.select_batch(self, tokens, budgets)
-        return made[:1] if self.how == "one of two" else made
-
 
 @pytest.mark.parametrize(
     ("how", "message"),
@@ -129,7 +130,7 @@ class Wrong(Uniform):
         ("narrow", r"features of shape .*15\), expected .*16\)"),
         ("bare", "returns Tensor, not a Selection"),
         ("by features", r"reads features, which reads_features\(\) denies"),
-        ("one of two", "select_batch selects other tokens than select"),
+        ("one of two", "selects other tokens from two visuals than from each alone"),
     ],
 )
 def test_a_method_with_one_thing_wrong_is_found(how: str, message: str) -> None:
@@ -146,10 +147,12 @@ class Moved(ScoredMethod):
     name = "moved"
     modalities = frozenset({"image", "video"})
 
-    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[torch.Tensor, torch.Tensor]:
-        seen.append(len(tokens))
-        scores = tokens.features.float().norm(dim=-1) * (-1) ** len(seen)
-        return scores, tokens.layout.sizes_tensor[:-1].double()
+    def scores(
+        self, batch: VisualBatch, budgets: Sequence[VisualBudget]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(len(batch))
+        scores = batch.features.float().norm(dim=-1) * (-1) ** len(seen)
+        return scores, batch.layout.sizes_tensor[:-1].double()
 
 
 seen: list[int] = []

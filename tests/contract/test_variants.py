@@ -10,6 +10,7 @@ from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 
 from tiny_models import FAMILIES, Scene, batch, tiny_model
 from vidcompress.session.compress import compress_inputs
+from vidcompress.testing import select_alone
 
 ROWS = [Scene((("image", (112, 80)),), before=3, seed=1), Scene((("image", (40, 100)),), before=11, seed=3)]
 
@@ -39,8 +40,8 @@ def test_scores_are_float32_whatever_the_models_dtype() -> None:
     layout = video_layout(6, (7, 7))
     budget = visual_budget(layout, 60)
     for name in ("globalcom2", "vidcom2"):
-        half = get_method(name).select(VisualTokens(features, layout), budget).index
-        full = get_method(name).select(VisualTokens(features.float(), layout), budget).index
+        half = select_alone(get_method(name), VisualTokens(features, layout), budget).index
+        full = select_alone(get_method(name), VisualTokens(features.float(), layout), budget).index
         assert torch.equal(half, full), name
 
 

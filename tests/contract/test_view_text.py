@@ -25,7 +25,7 @@ from vidcompress.adapters import text_between_runs
 from vidcompress.adapters.internvl import frame_text
 from vidcompress.adapters.llava_onevision import LlavaOnevisionAdapter
 from vidcompress.core.budget import VisualBudget
-from vidcompress.core.method import Method
+from vidcompress.core.method import PerVisualMethod
 from vidcompress.core.selection import Selection
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.session.kv_cache import open_transcript
@@ -43,14 +43,14 @@ pytestmark = pytest.mark.usefixtures("mrope_adapter")
 
 
 @dataclass(frozen=True)
-class Picked(Method):
+class Picked(PerVisualMethod):
     """Keeps of every clip the first token of the frames named, and all of a picture."""
 
     name: ClassVar[str] = "picked"
     modalities: ClassVar[Any] = frozenset({"image", "video"})
     frames_kept: tuple[int, ...] = (1,)
 
-    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+    def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         if tokens.layout.modality == "image":
             return Selection(torch.arange(len(tokens)))
         return Selection(torch.tensor([PER_FRAME * frame for frame in self.frames_kept]))
@@ -476,7 +476,7 @@ def test_names_of_frames_leave_internvl() -> None:
 
     @dataclass(frozen=True)
     class Second(Picked):
-        def select(self, visual: VisualTokens, budget: VisualBudget) -> Selection:
+        def select_visual(self, visual: VisualTokens, budget: VisualBudget) -> Selection:
             return Selection(torch.arange(tokens, tokens + 2))
 
     dropped = short_of(model, inputs, Second())

@@ -122,7 +122,7 @@ def failing() -> Iterator[str]:
         summary = "raises"
         modalities = frozenset({"image"})
 
-        def select(self, tokens: Any, plan: Any) -> Any:
+        def select(self, batch: Any, plans: Any) -> Any:
             raise ZeroDivisionError("by zero")
 
     METHODS._classes["failing"] = Failing

@@ -70,7 +70,10 @@ class Theirs({base}):
     modalities = frozenset({{"image"}})
 {body}
 """
-SELECT = "    def select(self, tokens, budget):\n        return Selection(torch.arange(budget.positions))"
+SELECT = (
+    "    def select(self, batch, budgets):\n"
+    "        return [Selection(torch.arange(budget.positions)) for budget in budgets]"
+)
 DECORATORS = "@register_method\n@dataclass(frozen=True)"
 
 

@@ -35,7 +35,6 @@ EXEMPT = {
     "Method.crops": "called by the session with what it made",
     "Method.frames": "called by the session with what it made",
     "Method.select": "called by the session with what it made",
-    "Method.select_batch": "called by the session with what it made",
     "Method.reads_features": "called by the session with what it made",
     "Method.sent": "called by the session with what it made",
     "Method.check": "called by the session with what it made",

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from layouts import LAYOUTS
+from layouts import LAYOUTS, make_tokens
 from tiny_models import tiny_model
 from vidcompress import Report, VisualQA, draw_overlay
 from vidcompress.adapters.families import read_geometry
 from vidcompress.cli import main
+from vidcompress.core.batch import VisualBatch
+from vidcompress.core.tokens import VisualTokens
 from vidcompress.core.visual_report import VisualReport
 from vidcompress.errors import ArgumentError
 from vidcompress.media import MediaError, register_backend
@@ -59,3 +61,25 @@ def test_a_folder_that_may_not_be_written_to(
     with pytest.raises(SystemExit, match="^2$"):
         main(["ask", "--question", "what?", *words])
     assert "its folder may not be written to; name another" in capsys.readouterr().err
+
+
+PICTURE, CLIP = (make_tokens(LAYOUTS[name]) for name in ("image, two by two", "video, newline per row"))
+
+
+@pytest.mark.parametrize(
+    ("visuals", "message"),
+    [
+        ((), r"visuals=\(\): must be a list of at least one VisualTokens"),
+        (PICTURE, "visuals=.*: must be a list of at least one VisualTokens"),
+        ([PICTURE, PICTURE.features], "visuals has .*: each must be a VisualTokens"),
+        ([PICTURE, CLIP], "visuals has images on cpu and videos on cpu: all must be of one modality"),
+        (
+            [PICTURE, VisualTokens(PICTURE.features.to("meta"), PICTURE.layout.to("meta"))],
+            "visuals has images on cpu and images on meta: .* on one device; make one batch of each",
+        ),
+    ],
+)
+def test_a_batch_is_of_one_modality_and_device(visuals: Any, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        VisualBatch(visuals)
+    assert len(VisualBatch([PICTURE, PICTURE])) == 2 and len(VisualBatch((CLIP,))) == 1

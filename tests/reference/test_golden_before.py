@@ -16,6 +16,7 @@ from vidcompress.methods.prumerge import PruMerge, outliers
 from vidcompress.methods.prumerge_plus import PruMergePlus
 from vidcompress.methods.visionzip import VisionZip
 from vidcompress.ops.merging import cosines, nearest
+from vidcompress.testing import select_alone
 
 DTYPES = (torch.float32, torch.float64)
 PATCHES = 576
@@ -30,7 +31,7 @@ def test_fastervlm_masks_match(case: str, dtype: torch.dtype) -> None:
     evidence = {Evidence("cls_attention", "features"): attention.flatten()}
     tokens = VisualTokens(torch.zeros(len(layout), 1), layout, evidence)
     for number, kept in enumerate(data[f"{case}_T"].tolist()):
-        index = FasterVLM().select(tokens, ratio_plan(layout, Fraction(kept, PATCHES))).index
+        index = select_alone(FasterVLM(), tokens, ratio_plan(layout, Fraction(kept, PATCHES))).index
         assert index.tolist() == np.flatnonzero(data[f"{case}_mask"][number]).tolist()
 
 
@@ -62,7 +63,7 @@ def test_prumerge_tokens_and_merged_features_match(
     # With the identity for a projector the features sent are what the authors hand to theirs.
     tokens = VisualTokens(hidden[1:], layout, evidence, lambda x: x)
     budget = ratio_plan(layout, ratio)
-    selection = method.select(tokens, budget)
+    selection = select_alone(method, tokens, budget)
     kept = data[f"{case}_{variant}_kept"].tolist()
     assert selection.index[:-1].tolist() == kept
     if "adaptive" in variant:
@@ -70,7 +71,8 @@ def test_prumerge_tokens_and_merged_features_match(
     expected = data[f"{case}_{variant}_output"]
     assert selection.features is not None
     np.testing.assert_allclose(selection.features.numpy(), expected, rtol=0, atol=1e-5)
-    scores, weights = method.scores(tokens, budget)
+    scores = method.attention(tokens)
+    weights = method.weights(scores, layout)
     chosen = method.candidates(scores, method._counts(weights, layout, budget), layout, budget)
     column = chosen.column[0]
     assert column[len(kept) :].tolist() == data[f"{case}_{variant}_pruned"].tolist()
@@ -102,12 +104,12 @@ def test_visionzip_tokens_groups_and_contextual_features_match(case: str, dtype:
         budget = ratio_plan(layout, Fraction(dominant + contextual, PATCHES))
         counts = method.counts(tokens, budget)
         assert counts == ([dominant - 1] * views, [1] * views, [contextual] * views)
-        selection = method.select(tokens, budget)
+        selection = select_alone(method, tokens, budget)
         assert selection.features is not None
         rows = selection.features.view(views, dominant + contextual, -1)
         index = selection.index.view(views, -1)
         stem = f"{case}_d{dominant}x{contextual}"
-        groups = method.groups(method.scores(tokens, budget)[0], layout, counts)
+        groups = method.groups(method.attention(tokens), layout, counts)
         assignment = method.assignment(tokens, groups, slice(None))
         for view in range(views):
             kept = sorted(data[f"{stem}_dominant"][view].tolist())

@@ -13,6 +13,7 @@ from vidcompress.adapters.layouts import image_layout
 from vidcompress.core.budget import visual_budget
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.methods.cdpruner import CDPruner
+from vidcompress.testing import select_alone
 
 METHOD = CDPruner(auxiliary="recorded")
 PATCHES = Evidence("patch_embedding", auxiliary="recorded")
@@ -52,7 +53,7 @@ def test_relevance_order_gain_and_tokens_match(case: str, dtype: torch.dtype) ->
         np.testing.assert_allclose(picks.gain.numpy(), data[f"{case}_t{count}_gain"], rtol=1e-4)
         share = Fraction(count, SIDE * SIDE)
         budget = visual_budget(layout, 1, ratio=share, separators="keep", policy="reference")
-        index = METHOD.select(tokens, budget).index
+        index = select_alone(METHOD, tokens, budget).index
         assert bool(layout.separator[index].sum() == layout.num_separators)
         for view, kept in enumerate(np.sort(order, 1).tolist()):
             mine = (layout.table[view][:, None] == index).any(1).nonzero().flatten().tolist()

@@ -15,6 +15,7 @@ from vidcompress.core.budget import visual_budget
 from vidcompress.core.scoring import allocate, commander_of_image
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.methods.globalcom2 import GlobalCom2
+from vidcompress.testing import select_alone
 
 DTYPES = (torch.float32, torch.float64)
 
@@ -33,7 +34,7 @@ def test_geometry_scales_tokens_and_order_match(case: str, dtype: torch.dtype) -
         rates, _ = allocate(commander, layout, budget.ratio, policy="reference")
         np.testing.assert_allclose(rates[1:].numpy(), data[f"{case}_scales"][number], rtol=0, atol=1e-10)
 
-        index = GlobalCom2().select(tokens, budget).index.tolist()
+        index = select_alone(GlobalCom2(), tokens, budget).index.tolist()
         sent = [names[i] for i in index]
         thumb = [-2 - name for name in sent if name <= -2]
         assert thumb == ragged(data, f"{case}_thumb_kept", number).tolist()
@@ -55,7 +56,7 @@ def test_the_2880_convention_is_the_same_selection_without_newlines(case: str) -
     bare = VisualTokens(tokens.features[inner], layout, {CLS: tokens.evidence[CLS][inner]})
     for number, ratio in enumerate(data[f"{case}_R"].tolist()):
         budget = visual_budget(layout, 1, ratio=Fraction(str(ratio)), separators="keep", policy="reference")
-        sent = [names[inner[i]] for i in GlobalCom2().select(bare, budget).index.tolist()]
+        sent = [names[inner[i]] for i in select_alone(GlobalCom2(), bare, budget).index.tolist()]
         thumb = [-2 - patch for patch in ragged(data, f"{case}_thumb_kept", number).tolist()]
         crops = [name for name in ragged(data, f"{case}_seq_fixed", number).tolist() if name != -1]
         assert sent == thumb + crops

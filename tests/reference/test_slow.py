@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from layouts import CLS, IMAGES, LAYOUTS, VIDEOS, make_tokens
 from reference import slow
+from vidcompress.core.batch import VisualBatch
 from vidcompress.core.layout import GLOBAL_VIEWS, Layout
 from vidcompress.core.reductions import distances
-from vidcompress.core.scoring import allocate, commander_of_image, token_scores
+from vidcompress.core.scoring import Commander, allocate, commander_of_image, token_scores
 from vidcompress.core.selection import largest_remainder
 from vidcompress.methods.globalcom2 import GlobalCom2
+from vidcompress.testing import select_alone
 
 SMALL_VIDEOS = {name: layout for name, layout in VIDEOS.items() if len(layout) < 500}
 
@@ -73,7 +75,7 @@ def test_distances_match(name: str, dtype: torch.dtype) -> None:
     tokens = make_tokens(LAYOUTS[name], dtype=dtype)
     groups = slow.cells_of(tokens.layout)
     features = tokens.features.double().tolist()
-    far = distances(tokens.features, tokens.layout, whole=True)
+    far = distances(VisualBatch([tokens]), whole=True)
     assert far.whole is not None
     everything = [sorted(i for group in groups for i in group)]
     tolerance = 1e-12 if dtype == torch.float64 else 2e-6
@@ -119,11 +121,11 @@ def test_video_rates_and_scores_match(name: str) -> None:
     whole = slow.cosine_distances(features, [sorted(i for group in groups for i in group)])
     own = slow.cosine_distances(features, groups)
     worth: list[float | None] = [sum(whole[i] for i in group) for group in groups]
-    commander, local = GlobalCom2().commander_and_local(tokens)
-    rates, importance = allocate(commander, layout, 0.2)
+    commander, local = GlobalCom2().global_and_local(VisualBatch([tokens]))
+    rates, importance = allocate(Commander(commander), layout, 0.2)
     assert rates.tolist() == pytest.approx(slow.rates(worth, 0.2, 10.0), abs=1e-12)
     assert importance is not None and importance.tolist() == pytest.approx(worth, abs=1e-9)
-    scores = token_scores(commander.tokens, local, layout, score="holistic", alpha=0.3)
+    scores = token_scores(commander, local, layout, score="holistic", alpha=0.3)
     global_hat, local_hat = slow.hats(whole, groups), slow.hats(own, groups)
     for i in whole:
         assert scores[i].item() == pytest.approx(0.3 * global_hat[i] + 0.7 * local_hat[i], abs=1e-10)
@@ -169,13 +171,13 @@ def test_exact_selection_is_split_then_top(name: str, seed: int, share: float) -
     count = int(share * layout.num_tokens)
     budget = VisualBudget(len(layout), count, 0, share)
     method = GlobalCom2(tiles=1)  # tests/unit/methods/test_tiles.py has tiles token by token
-    scores, allotment = method.scores(tokens, budget)
+    scores, allotment = method.scores(VisualBatch([tokens]), [budget])
     counts = slow.largest_remainder(allotment.weights.tolist(), count, list(layout.sizes))
     values = dict(enumerate(scores.tolist()))
     wanted = sorted(
         i for group, n in zip(slow.cells_of(layout), counts, strict=True) for i in slow.top(values, group, n)
     )
-    index = method.select(tokens, budget).index.tolist()
+    index = select_alone(method, tokens, budget).index.tolist()
     assert len(index) == count
     if index != wanted:  # only an exact tie of remainders may be decided by the last bit
         assert len(set(index) ^ set(wanted)) <= 2

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from layouts import LAYOUTS, make_tokens
 from reference import slow, slow_attention
+from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import VisualBudget, visual_budget
 from vidcompress.core.layout import Layout
 from vidcompress.core.selection import largest_remainder
@@ -22,6 +23,7 @@ from vidcompress.methods.hired import HiRED
 from vidcompress.methods.prumerge import PruMerge, outliers
 from vidcompress.methods.prumerge_plus import PruMergePlus
 from vidcompress.methods.visionzip import VisionZip
+from vidcompress.testing import select_alone
 
 SMALL = {name: layout for name, layout in LAYOUTS.items() if len(layout) < 300}
 HIDDEN, CLS_HIDDEN = Evidence("hidden", "features"), Evidence("cls_hidden", "features")
@@ -86,7 +88,7 @@ def test_fastervlm(policy: str, data: st.DataObject) -> None:
         counts = [min(len(g), max(1, slow_attention.half_up(ratio * len(g)))) for g in groups]
     kept = [i for g, n in zip(groups, counts, strict=True) for i in slow_attention.best(g, scores, n)]
     wanted = sorted(kept + separators(layout, budget))
-    index = FasterVLM().select(tokens, budget).index.tolist()
+    index = select_alone(FasterVLM(), tokens, budget).index.tolist()
     assert index == wanted
 
 
@@ -99,7 +101,7 @@ def test_hired(policy: str, data: st.DataObject, alpha: float) -> None:
     groups, method = slow.cells_of(layout), HiRED(alpha=alpha)
     early, late = columns(tokens, "cls_attention", 0), columns(tokens, "cls_attention", "features")
     if policy == "exact":
-        _, allotment = method.scores(tokens, budget)
+        _, allotment = method.scores(VisualBatch([tokens]), [budget])
         weights = allotment.weights
         assert weights.tolist() == pytest.approx(
             slow_attention.hired_weights(early, layout, groups, alpha), abs=1e-12
@@ -109,7 +111,7 @@ def test_hired(policy: str, data: st.DataObject, alpha: float) -> None:
         counts = slow_attention.hired_reference(early, groups, budget.ratio, alpha)
     kept = [i for g, n in zip(groups, counts, strict=True) for i in slow_attention.best(g, late, n)]
     wanted = sorted(kept + separators(layout, budget))
-    index = method.select(tokens, budget).index.tolist()
+    index = select_alone(method, tokens, budget).index.tolist()
     assert index == wanted
 
 
@@ -149,7 +151,7 @@ def test_visionzip(policy: str, data: st.DataObject, share: float, cls: bool) ->
             first = [free]
             wanted[free] = tokens.project(tokens.evidence[CLS_HIDDEN][view][None])[0]
         blocks.append([first, dominant, [i for i, _ in merged]])
-    selection = VisionZip(contextual_share=share, cls_token=cls).select(tokens, budget)
+    selection = select_alone(VisionZip(contextual_share=share, cls_token=cls), tokens, budget)
     index = selection.index.tolist()
     assert index == (sorted(wanted) if policy == "exact" else appended(layout, blocks, budget))
     assert selection.features is not None
@@ -208,7 +210,7 @@ def test_prumerge(policy: str, plus: bool, count: str, data: st.DataObject) -> N
     wanted += [(i, tokens.features[i]) for i in separators(layout, budget)]
     if policy == "exact":
         wanted.sort(key=lambda pair: pair[0])
-    selection = method.select(tokens, budget)
+    selection = select_alone(method, tokens, budget)
     assert selection.index.tolist() == [i for i, _ in wanted]
     assert selection.features is not None
     expected = torch.stack([x for _, x in wanted]) if wanted else selection.features

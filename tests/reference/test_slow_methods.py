@@ -22,6 +22,7 @@ from vidcompress.methods.dycoke import DyCoke
 from vidcompress.methods.evs import EVS
 from vidcompress.methods.fastvid import FastVID
 from vidcompress.ops.diversity import Cosines, farthest_points, groups_of
+from vidcompress.testing import select_alone
 
 DIM = 8
 DRAWN = settings(max_examples=40, deadline=None)
@@ -92,7 +93,7 @@ def test_divprune_takes_the_farthest_every_time(data: st.DataObject) -> None:
             if worth[pick] < 1e-9:
                 assert pick == min(worth), "copies of what was taken come in order"
     count = data.draw(st.integers(0, tokens.layout.num_tokens))
-    index = method.select(tokens, plan_for(tokens, count)).index
+    index = select_alone(method, tokens, plan_for(tokens, count)).index
     assert len(index) == len(index.unique()) == count
     if method.scope == "whole":
         assert index.tolist() == sorted(groups.index[0][order[0, :count]].tolist())
@@ -114,12 +115,12 @@ def test_without_room_for_the_matrix_the_rows_are_the_same(
     features = torch.randn(len(layout), DIM, dtype=torch.float64)
     tokens = VisualTokens(features, layout, {QUESTION: torch.randn(3, DIM, dtype=torch.float64)})
     methods = (DivPrune(**options), CDPruner())  # type: ignore[arg-type]
-    held = [method.select(tokens, plan_for(tokens, 30)).index for method in methods]
+    held = [select_alone(method, tokens, plan_for(tokens, 30)).index for method in methods]
     monkeypatch.setattr("vidcompress.ops.diversity.MATRIX_ELEMENTS", 10)
     monkeypatch.setattr("vidcompress.core.reductions.CPU_BLOCK", 500)
     assert Cosines(groups_of(features, layout, whole=True).unit)._matrix is None
     for method, index in zip(methods, held, strict=True):
-        assert torch.equal(method.select(tokens, plan_for(tokens, 30)).index, index)
+        assert torch.equal(select_alone(method, tokens, plan_for(tokens, 30)).index, index)
 
 
 def test_divprune_reference_lets_newlines_compete() -> None:
@@ -129,7 +130,7 @@ def test_divprune_reference_lets_newlines_compete() -> None:
     features[layout.separator] = -features.mean(0)
     tokens = VisualTokens(features, layout)
     budget = visual_budget(layout, 1, ratio=Fraction(1, 4), separators="keep", policy="reference")
-    index = DivPrune().select(tokens, budget).index
+    index = select_alone(DivPrune(), tokens, budget).index
     assert len(index) == round(len(layout) / 4)
     assert int(layout.separator[index].sum()) == 1
 
@@ -185,10 +186,10 @@ def test_cdpruner_without_a_question_is_diversity_alone() -> None:
     bare = VisualTokens(features, layout)
     asked = VisualTokens(features, layout, {QUESTION: torch.randn(4, DIM)})
     budget = plan_for(bare, 7)
-    alone = CDPruner().select(bare, budget).index
-    assert torch.equal(alone, CDPruner(relevance="none").select(asked, budget).index)
+    alone = select_alone(CDPruner(), bare, budget).index
+    assert torch.equal(alone, select_alone(CDPruner(relevance="none"), asked, budget).index)
     empty = VisualTokens(features, layout, {QUESTION: torch.zeros(0, DIM)})
-    assert torch.equal(alone, CDPruner().select(empty, budget).index)
+    assert torch.equal(alone, select_alone(CDPruner(), empty, budget).index)
 
 
 def test_cdpruner_follows_the_question() -> None:
@@ -197,7 +198,7 @@ def test_cdpruner_follows_the_question() -> None:
     kept = set()
     for number in range(6):
         tokens = VisualTokens(features, layout, {QUESTION: features[number : number + 1] * 2})
-        index = CDPruner().select(tokens, plan_for(tokens, 3)).index.tolist()
+        index = select_alone(CDPruner(), tokens, plan_for(tokens, 3)).index.tolist()
         assert number in index, "the token that the question is about"
         kept.add(tuple(index))
     assert len(kept) > 1
@@ -212,7 +213,7 @@ def test_evs_matches(data: st.DataObject) -> None:
     worth = slow.changes(frames_of(tokens), method.first_frame)
     assert method.dissimilarity(tokens)[layout.token_index].tolist() == pytest.approx(worth, abs=1e-9)
     count = data.draw(st.integers(0, layout.num_tokens))
-    index = method.select(tokens, plan_for(tokens, count)).index.tolist()
+    index = select_alone(method, tokens, plan_for(tokens, count)).index.tolist()
     if method.first_frame == "forced" and count < size:
         first = [(2 * i + 1) * size // (2 * count) for i in range(count)]
         assert index == [views_of(tokens)[0][i] for i in first]
@@ -230,7 +231,7 @@ def test_evs_of_a_still_clip_is_its_first_frame_then_the_next() -> None:
     layout = video_layout(4, (2, 3), "end")
     features = torch.randn(6, DIM).repeat(4, 1)
     tokens = VisualTokens(torch.cat((features, torch.ones(1, DIM))), layout)
-    assert EVS().select(tokens, plan_for(tokens, 9)).index.tolist() == list(range(9))
+    assert select_alone(EVS(), tokens, plan_for(tokens, 9)).index.tolist() == list(range(9))
 
 
 @DRAWN
@@ -240,7 +241,7 @@ def test_dycoke_matches(data: st.DataObject) -> None:
     layout, views, frames = tokens.layout, views_of(tokens), frames_of(tokens)
     ratio = data.draw(st.sampled_from([0.1, 0.3, 0.5, 0.9, 1.0]))
     budget = visual_budget(layout, 1, ratio=Fraction(str(ratio)), separators="keep", policy="reference")
-    index = DyCoke().select(tokens, budget).index
+    index = select_alone(DyCoke(), tokens, budget).index
     kept = slow.dycoke_reference(frames, ratio)
     position = {i: t for t, view in enumerate(views) for i in view}
     for t, places in enumerate(kept):
@@ -252,7 +253,7 @@ def test_dycoke_matches(data: st.DataObject) -> None:
     assert int(layout.separator[index].sum()) == layout.num_separators
 
     window, count = data.draw(st.integers(1, 6)), data.draw(st.integers(0, layout.num_tokens))
-    index = DyCoke(window=window).select(tokens, plan_for(tokens, count)).index.tolist()
+    index = select_alone(DyCoke(window=window), tokens, plan_for(tokens, count)).index.tolist()
     exact = slow.dycoke_exact(frames, count, window)
     if exact is None:
         assert all(position[i] == 0 for i in index)
@@ -297,7 +298,7 @@ def test_dycoke_keeps_the_unpaired_frame_that_the_authors_drop() -> None:
         layout = video_layout(frames, (2, 2), "end")
         tokens = VisualTokens(torch.randn(len(layout), DIM), layout)
         budget = visual_budget(layout, 1, ratio=Fraction(1, 4), separators="keep", policy="reference")
-        index = DyCoke().select(tokens, budget).index
+        index = select_alone(DyCoke(), tokens, budget).index
         counts = [int((layout.view[index] == t).sum()) for t in range(frames)]
         expected = [1 if t % 2 or (t % 4 == 2 and t - 2 < frames - 4) else 4 for t in range(frames)]
         assert counts == expected
@@ -324,7 +325,7 @@ def test_fastvid_segments_and_anchor_counts_match(data: st.DataObject) -> None:
         return
     ratio = data.draw(st.sampled_from([0.3, 0.5, 0.8]))
     budget = visual_budget(layout, 1, ratio=Fraction(str(ratio)), separators="keep", policy="reference")
-    index = method.select(tokens, budget).index
+    index = select_alone(method, tokens, budget).index
     each = int(10 * ratio)
     context = int(each * 0.4)
     peaks = slow.anchors(wanted, stride, context)
@@ -350,7 +351,7 @@ def test_fastvid_tokens_match(data: st.DataObject) -> None:
         neighbours=data.draw(st.integers(1, 4)),
     )
     count = data.draw(st.integers(1, layout.num_tokens))
-    selection = method.select(tokens, plan_for(tokens, count))
+    selection = select_alone(method, tokens, plan_for(tokens, count))
     assert len(selection) == count
     assert selection.features is not None
     frames, views = frames_of(tokens), views_of(tokens)
@@ -400,7 +401,9 @@ def test_fastvid_peaks_of_copies_come_in_order() -> None:
     wanted = slow.peak_scores(frame.tolist(), list(range(16)), 4)
     order = sorted(wanted, key=lambda n: (-wanted[n], n))
     for count in range(1, 16):
-        index = FastVID(context_share=1.0, saliency="distance").select(tokens, plan_for(tokens, count)).index
+        index = select_alone(
+            FastVID(context_share=1.0, saliency="distance"), tokens, plan_for(tokens, count)
+        ).index
         assert index.tolist() == sorted(order[:count])
 
 
@@ -408,7 +411,7 @@ def test_fastvid_reference_keeps_the_newlines_of_rows_that_have_tokens() -> None
     layout = video_layout(2, (6, 2), "row")
     tokens = VisualTokens(torch.randn(len(layout), DIM), layout, {RECEIVED: torch.rand(len(layout))})
     budget = visual_budget(layout, 1, ratio=Fraction(1, 3), separators="keep", policy="reference")
-    index = FastVID().select(tokens, budget).index
+    index = select_alone(FastVID(), tokens, budget).index
     newline = layout.separator[index]
     assert set(layout.line[index[~newline]].tolist()) == set(layout.line[index[newline]].tolist())
     assert 0 < int(newline.sum()) < layout.num_separators

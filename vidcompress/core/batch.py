@@ -1,48 +1,135 @@
-"""Batches of visuals: several pictures or clips in one pass, which costs the kernels of one.
+"""Batch of visuals: several pictures or clips side by side, which take the kernels of one.
 
-`RaggedBatch` puts layouts of any size side by side: tokens of all are ranked and chosen in one pass. What is chosen is
-the same to the last token as one by one, since everything there is integers, sorting, and sums within a row.
-
-`feature_batches` lays visuals of one shape one after the other: what is computed of their features is computed in one
-pass. Every view is reduced by itself, over rows of the same length, and what belongs to a whole visual along an axis of
-its own; so on the CPU the bits are those of each visual alone (an accelerator may sum more rows in another order). A
-visual stays alone where shapes do not allow that, and where the copy that lays them side by side would be larger than a
-block of `reductions`: there reading takes long and launching does not.
+The layouts of all visuals stand one after the other, views and lines numbered through, so that tokens of all are ranked
+and chosen in one pass. What is chosen is the same to the last token as one by one, since everything here is integers,
+sorting, and sums within a row. A batch of one has the visual's own layout and features and takes no kernel more.
+What is computed of features is computed for visuals of one shape together: see `reductions.in_groups`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from functools import cached_property, lru_cache
+from itertools import accumulate
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from vidcompress.core.budget import VisualBudget
-from vidcompress.core.devices import outside_caller_modes
-from vidcompress.core.layout import Layout, _first
-from vidcompress.core.reductions import FeatureBatch, rows_per_block, working_dtype
-from vidcompress.core.selection import Selection, largest_remainder, rank_within_views
-from vidcompress.core.tokens import VisualTokens
+from vidcompress.core.budget import VisualBudget, tokens_to_keep
+from vidcompress.core.devices import outside_caller_modes, working_dtype
+from vidcompress.core.layout import Layout
+from vidcompress.core.selection import (
+    Selection,
+    fullest_lines,
+    largest_remainder,
+    top_per_view,
+    with_separators,
+)
+from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.core.visual_report import Allotment
+from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
 
-LINE = 64
-"""Bytes: products of rows that begin elsewhere in a cache line may round differently."""
+
+@dataclass(eq=False)
+class VisualBatch:
+    """Visual batch: B visuals of one modality, on one device, one after the other.
+
+    Attributes:
+        visuals: at least one; any sequence is taken and kept as tuple.
+
+    Raises:
+        ArgumentError: no visual, something else than `VisualTokens`, images and videos together, or several devices.
+    """
+
+    visuals: Sequence[VisualTokens]
+
+    def __post_init__(self) -> None:
+        visuals = self.visuals
+        if not isinstance(visuals, (tuple, list)) or not visuals:
+            raise ArgumentError(f"visuals={shown(visuals)}: must be a list of at least one VisualTokens")
+        for one in visuals:
+            if not isinstance(one, VisualTokens):
+                raise ArgumentError(f"visuals has {shown(one)}: each must be a VisualTokens")
+        if len(visuals) > 1 and len({(one.layout.modality, one.layout.view.device) for one in visuals}) > 1:
+            kinds = dict.fromkeys(f"{one.layout.modality}s on {one.layout.view.device}" for one in visuals)
+            raise ArgumentError(
+                f"visuals has {' and '.join(kinds)}: all must be of one modality and on one device; make one batch of "
+                "each"
+            )
+        self.visuals = tuple(visuals)
+
+    def __len__(self) -> int:
+        return len(self.visuals)
+
+    def __repr__(self) -> str:
+        return f"VisualBatch({len(self)} visuals, {self.layout!r})"
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Geometry of all V views and N positions, views and lines numbered through.
+
+        Of several visuals it has no canvas, and the grid of the first; of one it is the visual's own.
+        """
+        return self.visuals[0].layout if len(self) == 1 else self._side_by_side.layout
+
+    @cached_property
+    def features(self) -> Tensor:
+        """(N, D) features of all; of several visuals a copy, so that large ones are better read in groups."""
+        return joined([one.features for one in self.visuals])
+
+    def evidence(self, key: Evidence) -> Tensor:
+        """One piece of evidence of all, one after the other, in float32 or better.
+
+        Raises:
+            UnsupportedInputError: a visual came without it.
+        """
+        return joined([evidence_of(one, key) for one in self.visuals])
+
+    @property
+    def lengths(self) -> list[int]:
+        """B ints, the number of positions of each visual."""
+        return [len(one) for one in self.visuals]
+
+    @property
+    def views(self) -> list[int]:
+        """B ints, the number of views of each visual."""
+        return [len(one.layout.views) for one in self.visuals]
+
+    def split(self, values: Tensor) -> Sequence[Tensor]:
+        """The (N, ...) values of all positions, visual by visual."""
+        return (values,) if len(self) == 1 else values.split(self.lengths)
+
+    def counts(self, weights: Tensor, totals: Sequence[int]) -> Tensor:
+        """(V,) int64 tokens of each view: those of each visual by `largest_remainder`.
+
+        Args:
+            weights: (V,) float64.
+            totals: B ints, tokens to keep of each visual.
+        """
+        if len(self) == 1:
+            return largest_remainder(weights, totals[0], self.layout.sizes_tensor[:-1])
+        slot, caps = self._side_by_side.slot, self._side_by_side.caps
+        table = weights.new_zeros(caps.numel()).index_copy_(0, slot, weights).view(caps.shape)
+        total = torch.tensor(totals, dtype=torch.int64).to(weights.device)
+        return largest_remainder(table, total[:, None], caps).flatten()[slot]
+
+    @cached_property
+    def _side_by_side(self) -> _SideBySide:
+        return _side_by_side(tuple(one.layout for one in self.visuals))
 
 
 @dataclass(frozen=True, eq=False)
-class RaggedBatch:
-    """Ragged batch: B visuals of one modality, on one device, one after the other.
+class _SideBySide:
+    """The geometry of a batch.
 
     Attributes:
-        layout: all V views and N positions, views and lines numbered through; no canvas.
+        layout: see `VisualBatch.layout`.
         owner: (N,) int64, the visual of each position.
         first: (B,) int64, the first position of each visual.
         slot: (V,) int64, the place of each view in a (B, W) table of visuals side by side, W the most views of one.
         caps: (B, W) int64, tokens of each view; 0 where there is none.
-        views: B ints, the number of views of each visual.
     """
 
     layout: Layout
@@ -50,27 +137,12 @@ class RaggedBatch:
     first: Tensor
     slot: Tensor
     caps: Tensor
-    views: tuple[int, ...]
-
-    def side_by_side(self, values: Tensor) -> Tensor:
-        """(B, W): the (V,) values of each visual in a row, filled up with zeros."""
-        flat = values.new_zeros(self.caps.numel())
-        return flat.index_copy_(0, self.slot, values).view(self.caps.shape)
-
-
-def can_batch(tokens: Sequence[VisualTokens]) -> bool:
-    """Whether visuals are several, of one modality and on one device."""
-    return len(tokens) > 1 and len({(one.layout.modality, one.layout.view.device) for one in tokens}) == 1
 
 
 @lru_cache(maxsize=64)
 @outside_caller_modes
-def batch_layouts(layouts: tuple[Layout, ...]) -> RaggedBatch:
-    """Ragged batch of layouts, one after the other; from geometry alone.
-
-    Args:
-        layouts: at least one, of one modality and device, as tuple.
-    """
+def _side_by_side(layouts: tuple[Layout, ...]) -> _SideBySide:
+    """Geometry of a batch, from the layouts alone."""
     views, lines = sum(len(one.views) for one in layouts), sum(one.num_lines for one in layouts)
     columns: dict[str, list[Tensor]] = {name: [] for name in ("view", "line", "source", "owner")}
     slots, at_view, at_line, at_source = [], 0, 0, 0
@@ -105,157 +177,111 @@ def batch_layouts(layouts: tuple[Layout, ...]) -> RaggedBatch:
         line=flat["line"],
         source=flat["source"],
     )
-    views_of_each = tuple(len(one.views) for one in layouts)
     first = lengths.cumsum(0) - lengths
-    return RaggedBatch(whole, owner, first, slot, caps.view(len(layouts), width), views_of_each)
+    return _SideBySide(whole, owner, first, slot, caps.view(len(layouts), width))
+
+
+def evidence_of(tokens: VisualTokens, key: Evidence) -> Tensor:
+    """One piece of evidence, float32 or better.
+
+    Raises:
+        UnsupportedInputError: the tokens came without it.
+    """
+    if key not in tokens.evidence:
+        raise UnsupportedInputError(
+            f"the method needs {key}, but the tokens came with {list(tokens.evidence) or 'no evidence'}; pass what "
+            "its needs() names in VisualTokens"
+        )
+    value = tokens.evidence[key]
+    return value.to(working_dtype(value))
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """One after the other; a tensor alone is not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+
+
+def starts(sizes: Sequence[int]) -> list[int]:
+    """Where each of several runs begins when they stand one after the other."""
+    return [0, *accumulate(sizes)][:-1]
+
+
+def ratios_of(budgets: Sequence[VisualBudget], device: torch.device) -> float | Tensor:
+    """Share of its tokens that each visual keeps: of one a number, of several (B, 1) float64."""
+    if len(budgets) == 1:
+        return budgets[0].ratio
+    return torch.tensor([[budget.ratio] for budget in budgets], dtype=torch.float64).to(device)
+
+
+def totals_of(batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[int]:
+    """B ints, how many tokens each visual keeps; separators come on top."""
+    return [tokens_to_keep(one.layout, budget) for one, budget in zip(batch.visuals, budgets, strict=True)]
+
+
+def everything(batch: VisualBatch) -> list[Selection]:
+    """All positions of each visual in order."""
+    return [Selection(torch.arange(len(one), device=one.layout.view.device)) for one in batch.visuals]
 
 
 def spend(
-    batch: RaggedBatch,
-    scores: Tensor,
-    allotment: Allotment,
-    totals: Sequence[int],
-    separators: Sequence[int],
+    batch: VisualBatch, scores: Tensor, weights: Tensor | Allotment, budgets: Sequence[VisualBudget]
 ) -> list[Selection]:
     """Selections of a batch: each visual's budget goes to its views by weight, and to the best tokens of each view.
 
     Args:
         batch: the B visuals.
         scores: (N,), higher is kept.
-        allotment: tokens wanted of each of the V views.
-        totals: tokens to keep of each.
-        separators: separators to keep of each: those of the lines with most kept tokens, ties by position.
+        weights: tokens wanted of each view, (V,) float64 or an allotment.
+        budgets: one per visual.
 
     Returns:
         One selection per visual, in sequence order.
     """
-    layout, device = batch.layout, batch.owner.device
-    total = torch.tensor(totals, dtype=torch.int64).to(device)
-    counts = largest_remainder(batch.side_by_side(allotment.weights), total[:, None], batch.caps)
-    limit = torch.cat((counts.flatten()[batch.slot], counts.new_zeros(1)))
-    selections = kept_of_each(
-        batch, rank_within_views(scores, layout) < limit[layout.view], totals, separators
-    )
-    parts = allotment.split(list(batch.views))
-    return [Selection(one.index, allotment=part) for one, part in zip(selections, parts, strict=True)]
+    allotment = weights if isinstance(weights, Allotment) else Allotment(weights)
+    totals = totals_of(batch, budgets)
+    counts = batch.counts(allotment.weights, totals)
+    index = top_per_view(scores, batch.layout, counts, sum(totals))
+    return keep(batch, index, totals, budgets, allotment)
 
 
-def kept_of_each(
-    batch: RaggedBatch, kept: Tensor, totals: Sequence[int], separators: Sequence[int]
+def keep(
+    batch: VisualBatch,
+    index: Tensor,
+    totals: Sequence[int],
+    budgets: Sequence[VisualBudget],
+    allotment: Allotment | None = None,
 ) -> list[Selection]:
-    """Selections of a batch from a mask of its tokens.
+    """Selections of a batch from its kept tokens, with separators: those of the lines with most of these.
 
     Args:
         batch: the B visuals.
-        kept: (N,) bool, tokens to keep; entries of separators are ignored.
-        totals: how many these are of each visual.
-        separators: separators to keep of each, chosen as by `spend`.
+        index: (K,) int64, positions in the batch, no separators among them, ascending.
+        totals: B ints, how many of them are of each visual.
+        budgets: one per visual; they say how many separators to add.
+        allotment: tokens wanted of each view; None where views are not weighed.
 
     Returns:
         One selection per visual, in sequence order.
     """
-    layout = batch.layout
-    if layout.num_separators:
-        kept = kept.index_fill(0, layout.separator_index, False)
-    if sum(separators):
-        counts = torch.tensor(separators, dtype=torch.int64).to(kept.device)
-        kept = kept.index_copy(0, layout.separator_index, _separators(batch, kept, counts))
-    lengths = [total + count for total, count in zip(totals, separators, strict=True)]
-    index = _first(kept, sum(lengths))
-    index = index - batch.first[batch.owner[index]]
-    return [Selection(part) for part in index.split(lengths)]
+    counts = [budget.separators for budget in budgets]
+    if len(batch) == 1:
+        return [Selection(with_separators(batch.layout, index, counts[0]), allotment=allotment)]
+    if any(counts):
+        index = torch.cat((index, _separators(batch, index, counts))).sort().values
+    side_by_side = batch._side_by_side
+    index = index - side_by_side.first[side_by_side.owner[index]]
+    lengths = [total + count for total, count in zip(totals, counts, strict=True)]
+    parts = [None] * len(batch) if allotment is None else allotment.split(batch.views)
+    return [Selection(part, allotment=own) for part, own in zip(index.split(lengths), parts, strict=True)]
 
 
-def _separators(batch: RaggedBatch, kept: Tensor, counts: Tensor) -> Tensor:
-    """(S,) bool: of the separators of each visual as many as `counts` (B,) says, fullest lines first."""
+def _separators(batch: VisualBatch, index: Tensor, counts: Sequence[int]) -> Tensor:
+    """As many separators of each visual as `counts` says, fullest lines first."""
     layout, positions = batch.layout, batch.layout.separator_index
-    in_line = torch.zeros(layout.num_lines + 1, dtype=torch.int64, device=kept.device)
-    in_line.scatter_add_(0, layout.line, kept.to(torch.int64))
-    owner = batch.owner[positions]
-    fullest = torch.argsort(in_line[layout.line[positions]], descending=True, stable=True)
-    order = fullest[torch.argsort(owner[fullest], stable=True)]
-    number = torch.arange(len(positions), device=kept.device)
-    start = torch.searchsorted(owner, torch.arange(len(counts), device=kept.device))
-    rank = torch.empty_like(order).scatter_(0, order, number) - start[owner]
-    return rank < counts[owner]
-
-
-def feature_batches(tokens: Sequence[VisualTokens], used: float = 1.0) -> list[FeatureBatch]:
-    """Feature batches: visuals of one shape, as many as fit in one block (on the CPU, in a quarter of one).
-
-    Args:
-        tokens: the visuals of a batch, of one modality, on one device.
-        used: share of the D numbers of a position that is multiplied.
-
-    Returns:
-        Every visual in one of them; the members of each in the order of the batch.
-    """
-    shapes: dict[tuple[Any, ...], list[int]] = {}
-    for number, one in enumerate(tokens):
-        shapes.setdefault(_shape(one, used) or (number,), []).append(number)
-    return [_laid(tokens, part) for members in shapes.values() for part in _filled(tokens, members)]
-
-
-def in_order(batches: Sequence[FeatureBatch], values: Sequence[Tensor], lengths: Sequence[int]) -> Tensor:
-    """Numbers computed of feature batches, in the order of the batch.
-
-    Args:
-        batches: all feature batches of a batch.
-        values: of each, the numbers of its members one after the other.
-        lengths: how many numbers each visual of the batch has.
-    """
-    if len(values) == 1:
-        return values[0]
-    parts: dict[int, Tensor] = {}
-    for one, value in zip(batches, values, strict=True):
-        split = value.split([lengths[number] for number in one.members])
-        parts |= dict(zip(one.members, split, strict=True))
-    return torch.cat([parts[number] for number in range(len(lengths))])
-
-
-def ratios_of(one: FeatureBatch, budgets: Sequence[VisualBudget]) -> Tensor:
-    """(B, 1) float64: the share of its tokens that each visual of a feature batch keeps."""
-    ratios = torch.tensor([[budgets[number].ratio] for number in one.members], dtype=torch.float64)
-    return ratios.to(one.features.device)
-
-
-def _shape(one: VisualTokens, used: float) -> tuple[Any, ...] | None:
-    """What visuals in one feature batch agree in; None for those that stay alone."""
-    features, layout = one.features, one.layout
-    width = features.shape[1]
-    rows = (width, max(1, int(width * used)))
-    if any(row * working_dtype(features).itemsize % LINE for row in rows) or not layout.views:
-        return None
-    kind = (layout.modality, features.dtype, width)
-    if layout.modality == "image":
-        return (*kind, layout.table.shape[1])
-    return None if layout.run is None else (*kind, layout.run, len(layout.views), len(layout))
-
-
-def _filled(tokens: Sequence[VisualTokens], members: list[int]) -> list[list[int]]:
-    """Cut a list of visuals of one shape where a block is full."""
-    parts: list[list[int]] = []
-    room = 0
-    for number in members:
-        one = tokens[number]
-        rows = max(len(one), one.layout.table.numel())
-        if rows > room:
-            parts.append([])
-            room = rows_per_block(one.features, one.features.shape[1]) // _parts(one)
-        parts[-1].append(number)
-        room -= rows
-    return parts
-
-
-def _parts(one: VisualTokens) -> int:
-    """The part of a block that several visuals may fill: on the CPU their copy is to stay in the cache as well."""
-    return 4 if one.features.device.type == "cpu" else 1
-
-
-def _laid(tokens: Sequence[VisualTokens], members: list[int]) -> FeatureBatch:
-    first = tokens[members[0]]
-    if len(members) == 1:
-        return FeatureBatch(first.features, first.layout, first.layout.run, 1, tuple(members))
-    layout = batch_layouts(tuple(tokens[number].layout for number in members)).layout
-    features = torch.cat([tokens[number].features for number in members])
-    return FeatureBatch(features, layout, first.layout.run, len(members), tuple(members))
+    present = [one.layout.num_separators for one in batch.visuals]
+    if list(counts) == present:
+        return positions
+    order = fullest_lines(layout, index)
+    order = order[torch.argsort(batch._side_by_side.owner[positions[order]], stable=True)]
+    runs = [np.arange(count) + start for start, count in zip(starts(present), counts, strict=True)]
+    return positions[order[torch.from_numpy(np.concatenate(runs)).to(order.device)]]

@@ -1,4 +1,4 @@
-"""Devices and torch modes: input device of a model, uploads, caches that no caller's mode affects."""
+"""Devices, dtypes and torch modes: input device of a model, uploads, caches that no caller's mode affects."""
 
 from __future__ import annotations
 
@@ -93,6 +93,11 @@ def place(inputs: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -
         return value.to(dtype) if pixels and value.is_floating_point() else value
 
     return {key: moved(value, key.startswith("pixel_values")) for key, value in inputs.items()}
+
+
+def working_dtype(values: Tensor) -> torch.dtype:
+    """float64 for float64 values, else float32."""
+    return torch.float64 if values.dtype == torch.float64 else torch.float32
 
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -1,4 +1,8 @@
-"""Compression method: a frozen dataclass of options with a pure `select`; and the registry of methods."""
+"""Compression method: a frozen dataclass of options with a pure `select`; and the registry of methods.
+
+A method derives from the base that leaves it one function: `Method` (`select`, of a batch), `ScoredMethod` (`scores`,
+of a batch) or `PerVisualMethod` (`select_visual`, of one image or video).
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar
 
-import torch
 from torch import Tensor
 
-from vidcompress.core.batch import RaggedBatch, batch_layouts, can_batch, spend
-from vidcompress.core.budget import VisualBudget, tokens_to_keep
+from vidcompress.core.batch import VisualBatch, spend
+from vidcompress.core.budget import VisualBudget
 from vidcompress.core.layout import Layout, Modality
-from vidcompress.core.selection import Selection, largest_remainder, top_per_view, with_separators
+from vidcompress.core.selection import Selection
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.core.visual_report import Allotment
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
@@ -25,16 +28,11 @@ POSITIONS: tuple[Positions, ...] = ("contiguous", "original")
 M = TypeVar("M", bound="type[Method]")
 
 
-def _definer(cls: type, name: str) -> float:
-    """Place in the method resolution order of the class that defines a function; infinite where none does."""
-    return next((place for place, base in enumerate(cls.__mro__) if name in vars(base)), float("inf"))
-
-
 @dataclass(frozen=True)
 class Method(ABC):
     """Base of all methods. Fields are options; everything else is a class attribute.
 
-    A subclass is a pure function on tensors: it may not look at files, at transformers or at other visuals.
+    A subclass is a pure function on tensors: it may not look at files, at transformers or, of a visual, at others.
 
     Class attributes:
         name: the public name. summary: its effect in one line, for lists where it has no card.
@@ -46,7 +44,8 @@ class Method(ABC):
         exact: whether the realised count equals the budget (`pool`, `frames` reach the largest count below).
         compares: features with "nothing", with a few "means", with those of their "views" or with "all" of the input;
             what `vidcompress cost` goes by.
-        changes_views: whether it leaves views out before the encoder. where: "before" the language model, or "inside".
+        changes_views: whether it leaves views out before the encoder.
+        where: "before" the language model, or "inside" it.
     """
 
     name: ClassVar[str] = ""
@@ -114,34 +113,18 @@ class Method(ABC):
         )
 
     @abstractmethod
-    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """Selection of the tokens of one image or one video that the language model receives.
+    def select(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[Selection]:
+        """Selections of the tokens of images or videos that the language model receives.
+
+        What is selected of a visual is the same, to the last token, alone and beside any others.
 
         Args:
-            tokens: N positions with features (N, D), layout and the evidence asked for.
-            budget: how many positions may be sent, of which how many separators.
+            batch: B visuals with features, layouts and the evidence asked for.
+            budgets: of each how many positions may be sent, of which how many separators.
+
+        Returns:
+            One selection per visual.
         """
-
-    def select_batch(
-        self, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
-    ) -> list[Selection]:
-        """Selections of several images, or several videos; here `select` for one after the other.
-
-        A method that can do it in one pass overrides this; the selections are the same as alone, to the last token.
-
-        Args:
-            tokens: one entry per visual, at least one.
-            budgets: one per visual.
-        """
-        return [self.select(one, budget) for one, budget in zip(tokens, budgets, strict=True)]
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        # A class with a `select` or `scores` of its own is called once per visual, whatever a base does for batches.
-        super().__init_subclass__(**kwargs)
-        for one, batch in (("select", "select_batch"), ("scores", "scores_batch")):
-            if _definer(cls, one) < _definer(cls, batch) < float("inf"):
-                general = next(base for base in reversed(cls.__mro__) if batch in vars(base))
-                setattr(cls, batch, vars(general)[batch])
 
     def check(self, layout: Layout) -> None:
         """Refuse an input this method does not serve.
@@ -166,55 +149,57 @@ class ScoredMethod(Method):
     """
 
     @abstractmethod
-    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor | Allotment]:
-        """Token scores (N,) float32, higher is kept; and tokens wanted per view, (V,) float64 or an `Allotment`."""
+    def scores(
+        self, batch: VisualBatch, budgets: Sequence[VisualBudget]
+    ) -> tuple[Tensor, Tensor | Allotment]:
+        """Token scores (N,) float32, higher is kept; and tokens wanted per view, (V,) float64 or an `Allotment`.
 
-    def cut(self, tokens: VisualTokens) -> VisualTokens:
-        """The tokens with the views that share the budget under `exact`: as they are, or tiles of them."""
-        return tokens
+        N and V count the positions and views of all B visuals, one after the other, as `batch.layout` does.
+        """
 
     def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """The authors' counts, rounding and order; the same as `exact` where no code was published."""
-        return self._exact(tokens, budget)
+        return self._exact(VisualBatch([tokens]), [budget])[0]
 
-    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """Dispatch on the policy of the budget."""
-        return self.reference(tokens, budget) if budget.policy == "reference" else self._exact(tokens, budget)
+    def select(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[Selection]:
+        """In one pass under `exact`; visual by visual under `reference`, as the authors' code does."""
+        if all(budget.policy == "exact" for budget in budgets):
+            return self._exact(batch, budgets)
+        return [
+            self.reference(one, budget)
+            if budget.policy == "reference"
+            else self._exact(VisualBatch([one]), [budget])[0]
+            for one, budget in zip(batch.visuals, budgets, strict=True)
+        ]
 
-    def scores_batch(
-        self, batch: RaggedBatch, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
-    ) -> tuple[Tensor, Allotment]:
-        """The `scores` of several visuals, one after the other: of tokens (N,), of views (V,)."""
-        pairs = [self.scores(one, budget) for one, budget in zip(tokens, budgets, strict=True)]
-        return torch.cat([scores for scores, _ in pairs]), Allotment.join([weights for _, weights in pairs])
+    def _exact(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[Selection]:
+        return spend(batch, *self.scores(batch, budgets), budgets)
 
-    def select_batch(
-        self, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
-    ) -> list[Selection]:
-        """Under `exact` the tokens of all visuals are ranked and chosen in one pass."""
-        if not can_batch(tokens) or any(budget.policy != "exact" for budget in budgets):
-            return super().select_batch(tokens, budgets)
-        tokens = [self.cut(one) for one in tokens]
-        batch = batch_layouts(tuple(one.layout for one in tokens))
-        scores, allotment = self.scores_batch(batch, tokens, budgets)
-        totals = [tokens_to_keep(one.layout, budget) for one, budget in zip(tokens, budgets, strict=True)]
-        return spend(batch, scores, allotment, totals, [budget.separators for budget in budgets])
 
-    def _exact(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        layout = (tokens := self.cut(tokens)).layout
-        (scores, weights), total = self.scores(tokens, budget), tokens_to_keep(layout, budget)
-        allotment = weights if isinstance(weights, Allotment) else Allotment(weights)
-        counts = largest_remainder(allotment.weights, total, layout.sizes_tensor[:-1])
-        kept = top_per_view(scores, layout, counts, total)
-        return Selection(with_separators(layout, kept, budget.separators), allotment=allotment)
+@dataclass(frozen=True)
+class PerVisualMethod(Method):
+    """A method that selects from one visual after another, as what it computes of one has a shape of its own."""
+
+    @abstractmethod
+    def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+        """Selection of the tokens of one image or one video that the language model receives.
+
+        Args:
+            tokens: N positions with features (N, D), layout and the evidence asked for.
+            budget: how many positions may be sent, of which how many separators.
+        """
+
+    def select(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[Selection]:
+        """`select_visual` of each."""
+        return [self.select_visual(one, budget) for one, budget in zip(batch.visuals, budgets, strict=True)]
 
 
 def register_method(cls: M) -> M:
     """Class decorator: make a `Method` subclass available under its `name`.
 
     Raises:
-        ArgumentError: not a frozen dataclass deriving from `Method`; no name, summary or modalities, or ones of wrong
-            types; an abstract method that is missing; an option without a default; a name that is taken.
+        ArgumentError: not a frozen dataclass deriving from `Method`; no name, summary or modalities; an abstract
+            method that is missing, or one that cannot be called as the base class says; a name that is taken.
     """
     if not (isinstance(cls, type) and issubclass(cls, Method)):
         raise ArgumentError(

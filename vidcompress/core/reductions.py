@@ -2,31 +2,31 @@
 
 Features are large (64 frames of 196 tokens of 3584 numbers are 180 MB), everything derived from them is small.
 So each function reads them once or twice, a cache-sized block of whole views at a time, and never copies them
-as a whole. Sums run in float32 (float64 for float64 features) whatever the model's dtype.
+as a whole; visuals of one shape share a block (`in_groups`). Sums run in float32 (float64 for float64 features)
+whatever the model's dtype.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import pad
 
+from vidcompress.core.batch import VisualBatch
+from vidcompress.core.devices import working_dtype
 from vidcompress.core.layout import Layout
+from vidcompress.core.tokens import VisualTokens
 
 EPSILON = 1e-12
 NOISE = 1e-6  # what rounding leaves of a distance or a variance that is zero
 CPU_BLOCK, DEVICE_BLOCK = 4 << 20, 256 << 20  # bytes: within a cache; large enough to fill an accelerator
-
-
-def working_dtype(values: Tensor) -> torch.dtype:
-    """float64 for float64 values, else float32."""
-    return torch.float64 if values.dtype == torch.float64 else torch.float32
+LINE = 64
+"""Bytes: products of rows that begin elsewhere in a cache line may round differently."""
 
 
 def full_precision(values: Tensor) -> AbstractContextManager[None]:
@@ -40,80 +40,150 @@ def rows_per_block(values: Tensor, row_elements: int) -> int:
     return max(1, size // max(1, row_elements * working_dtype(values).itemsize))
 
 
-@dataclass(frozen=True, eq=False)
-class FeatureBatch:
-    """Feature batch: one visual, or as many of one shape as fit in one block together (see `feature_batches`).
+def in_groups(
+    batch: VisualBatch,
+    measure: Callable[[VisualBatch, tuple[int, ...]], Sequence[Tensor]],
+    axes: str,
+    *,
+    used: float = 1.0,
+    whole: bool = False,
+) -> tuple[Tensor, ...]:
+    """Measure the features of a batch: visuals of one shape together, as many as fit in one block.
 
-    Attributes:
-        features: (N, D) of all of them in any float dtype.
-        layout: of all N positions.
-        run: positions per frame, as `Layout.run` of each visual says. Where it is not None, all have as many frames and
-            as many positions; pictures may differ in both.
-        visuals: B.
-        members: their places in a batch.
+    Every view is reduced by itself, over rows of the same length, and what belongs to a whole visual along an axis of
+    its own; so on the CPU the bits are those of each visual alone (an accelerator may sum more rows in another order).
+    A visual stays alone where shapes do not allow that, and where the copy that lays them side by side would be larger
+    than a block (on the CPU than a quarter of one): there reading takes long and launching does not.
+
+    Args:
+        batch: the B visuals.
+        measure: given a group and the numbers of its visuals in the batch, its tensors, one per axis.
+        axes: of what each tensor holds the numbers, one visual after the other: "N" of positions, "V" of views.
+        used: share of the D numbers of a position that is multiplied.
+        whole: whether something is computed of whole visuals: then only those of as many views and positions share a
+            group. Clips always do.
+
+    Returns:
+        One tensor per axis, in the order of the batch.
     """
-
-    features: Tensor
-    layout: Layout
-    run: int | None
-    visuals: int = 1
-    members: tuple[int, ...] = (0,)
-
-    def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield whole views in order as x (v, L, D) with a 0/1 mask (v, L) of what is a token of the view.
-
-        The frames of an ordinary clip are slices of the features; crops, whose rows interleave in the sequence, are
-        gathered block by block.
-        """
-        features, layout, run = self.features, self.layout, self.run
-        dtype, views = working_dtype(features), len(layout.views)
-        if run is not None:
-            frames = slice(views // self.visuals * run)
-            body = rearrange(self._side_by_side(features)[:, frames], "b (t l) d -> (b t) l d", l=run)
-            real = self._side_by_side(~layout.separator)[:, frames]
-            mask = rearrange(real.to(dtype), "b (t l) -> (b t) l", l=run)
-            step = views if self.visuals > 1 else rows_per_block(features, run * features.shape[1])
-            for x, m in zip(torch.split(body, step), torch.split(mask, step), strict=True):
-                yield x.to(dtype), m
-            return
-        table = layout.table
-        step = rows_per_block(features, max(1, table.shape[1]) * features.shape[1])
-        for index in torch.split(table, step):
-            inside = index < len(layout)
-            x = features[torch.where(inside, index, 0)].to(dtype)
-            yield x, inside.to(dtype)
-
-    def to_positions(self, values: list[Tensor]) -> Tensor:
-        """Put per-block values (v, L), as `blocks` yields them, in sequence order: (N,); zero at separators."""
-        table = torch.cat(values)
-        if self.run is not None:
-            rows = rearrange(table, "(b t) l -> b (t l)", b=self.visuals)
-            whole: Tensor = pad(rows, (0, len(self.layout) // self.visuals - rows.shape[1]))
-            return whole.flatten()
-        out = table.new_zeros(len(self.layout) + 1)
-        out[self.layout.table] = table
-        out[-1] = 0
-        return out[:-1] * ~self.layout.separator
-
-    def by_visual(self, views: Tensor) -> Tensor:
-        """Sum (v, D) over the views of each visual: (B, D)."""
-        return self._side_by_side(views).sum(1)
-
-    def _side_by_side(self, values: Tensor) -> Tensor:
-        """(B * n, ...) as (B, n, ...): what belongs to each visual along an axis of its own."""
-        return rearrange(values, "(b n) ... -> b n ...", b=self.visuals)
-
-    def products_with(self, rows: Tensor) -> Tensor:
-        """Inner products of all positions with one row per visual (B, D): (N,), in the rows' dtype."""
-        if self.visuals == 1:
-            return products_with(self.features, rows[0])
-        x = self._side_by_side(self.features).to(rows.dtype)
-        return products(x, rows).flatten()
+    if len(batch) == 1:
+        return tuple(measure(batch, (0,)))
+    groups, columns = _groups(batch, used, whole), []
+    for members in groups:
+        columns.append(measure(VisualBatch([batch.visuals[number] for number in members]), members))
+    sizes = {"N": batch.lengths, "V": batch.views}
+    return tuple(
+        _in_order(groups, values, sizes[axis])
+        for axis, values in zip(axes, zip(*columns, strict=True), strict=True)
+    )
 
 
-def feature_batch(features: Tensor, layout: Layout) -> FeatureBatch:
-    """Feature batch of one visual, of any size."""
-    return FeatureBatch(features, layout, layout.run)
+def _groups(batch: VisualBatch, used: float = 1.0, whole: bool = False) -> list[tuple[int, ...]]:
+    """Numbers of visuals that are measured together, ascending within each group."""
+    shapes: dict[tuple[Any, ...], list[int]] = {}
+    for number, one in enumerate(batch.visuals):
+        shapes.setdefault(_shape(one, used, whole) or (number,), []).append(number)
+    return [part for members in shapes.values() for part in _filled(batch, members)]
+
+
+def _shape(one: VisualTokens, used: float, whole: bool) -> tuple[Any, ...] | None:
+    """What visuals in one group agree in; None for those that stay alone."""
+    features, layout = one.features, one.layout
+    width = features.shape[1]
+    rows = (width, max(1, int(width * used)))
+    if any(row * working_dtype(features).itemsize % LINE for row in rows) or not layout.views:
+        return None
+    if layout.modality == "video":
+        return (
+            None if layout.run is None else (features.dtype, width, layout.run, len(layout.views), len(one))
+        )
+    size = (len(layout.views), len(one)) if whole else ()
+    return (features.dtype, width, layout.table.shape[1], *size)
+
+
+def _filled(batch: VisualBatch, members: list[int]) -> list[tuple[int, ...]]:
+    """Cut a list of visuals of one shape where a block is full."""
+    parts: list[list[int]] = []
+    room = 0
+    for number in members:
+        one = batch.visuals[number]
+        rows = max(len(one), one.layout.table.numel())
+        if rows > room:
+            parts.append([])
+            # On the CPU their copy is to stay in the cache as well.
+            room = rows_per_block(one.features, one.features.shape[1])
+            room //= 4 if one.features.device.type == "cpu" else 1
+        parts[-1].append(number)
+        room -= rows
+    return [tuple(part) for part in parts]
+
+
+def _in_order(groups: Sequence[tuple[int, ...]], values: Sequence[Tensor], lengths: Sequence[int]) -> Tensor:
+    """Numbers measured in groups, in the order of the batch; each visual has as many of them as `lengths` says."""
+    if len(values) == 1:
+        return values[0]
+    parts: dict[int, Tensor] = {}
+    for members, value in zip(groups, values, strict=True):
+        parts |= dict(zip(members, value.split([lengths[number] for number in members]), strict=True))
+    return torch.cat([parts[number] for number in range(len(lengths))])
+
+
+def blocks(group: VisualBatch) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield whole views of a group in order as x (v, L, D) with a 0/1 mask (v, L) of what is a token of the view.
+
+    The frames of an ordinary clip are slices of the features; crops, whose rows interleave in the sequence, are
+    gathered block by block.
+
+    Args:
+        group: of `in_groups`, or any visual alone.
+    """
+    features, layout, run = group.features, group.layout, group.visuals[0].layout.run
+    dtype, views = working_dtype(features), len(layout.views)
+    if run is not None:
+        frames = slice(views // len(group) * run)
+        body = rearrange(_side_by_side(group, features)[:, frames], "b (t l) d -> (b t) l d", l=run)
+        real = _side_by_side(group, ~layout.separator)[:, frames]
+        mask = rearrange(real.to(dtype), "b (t l) -> (b t) l", l=run)
+        step = views if len(group) > 1 else rows_per_block(features, run * features.shape[1])
+        for x, m in zip(torch.split(body, step), torch.split(mask, step), strict=True):
+            yield x.to(dtype), m
+        return
+    table = layout.table
+    step = rows_per_block(features, max(1, table.shape[1]) * features.shape[1])
+    for index in torch.split(table, step):
+        inside = index < len(layout)
+        x = features[torch.where(inside, index, 0)].to(dtype)
+        yield x, inside.to(dtype)
+
+
+def to_positions(group: VisualBatch, values: list[Tensor]) -> Tensor:
+    """Put per-block values (v, L), as `blocks` yields them, in sequence order: (N,); zero at separators."""
+    table, layout = torch.cat(values), group.layout
+    if group.visuals[0].layout.run is not None:
+        rows = rearrange(table, "(b t) l -> b (t l)", b=len(group))
+        every: Tensor = pad(rows, (0, len(layout) // len(group) - rows.shape[1]))
+        return every.flatten()
+    out = table.new_zeros(len(layout) + 1)
+    out[layout.table] = table
+    out[-1] = 0
+    return out[:-1] * ~layout.separator
+
+
+def by_visual(group: VisualBatch, views: Tensor) -> Tensor:
+    """Sum (v, D) over the views of each visual of a group: (B, D)."""
+    return _side_by_side(group, views).sum(1)
+
+
+def products_with_each(group: VisualBatch, rows: Tensor) -> Tensor:
+    """Inner products of all positions of a group with one row per visual (B, D): (N,), in the rows' dtype."""
+    if len(group) == 1:
+        return products_with(group.features, rows[0])
+    return products(_side_by_side(group, group.features).to(rows.dtype), rows).flatten()
+
+
+def _side_by_side(group: VisualBatch, values: Tensor) -> Tensor:
+    """(B * n, ...) as (B, n, ...): what belongs to each visual along an axis of its own."""
+    return rearrange(values, "(b n) ... -> b n ...", b=len(group))
 
 
 def per_view(values: Tensor, layout: Layout, start: float = 0.0) -> Tensor:
@@ -156,11 +226,12 @@ def products_with(features: Tensor, row: Tensor) -> Tensor:
     return torch.cat(parts) if parts else row.new_zeros(0)
 
 
-def view_sums(features: Tensor, layout: Layout) -> Tensor:
+def view_sums(group: VisualBatch) -> Tensor:
     """(V, D) sums of the L2-normalised tokens of each view; their directions are those of the means."""
     sums = []
-    for x, mask in feature_batch(features, layout).blocks():
+    for x, mask in blocks(group):
         sums.append(weighted_sums(mask / torch.linalg.vector_norm(x, dim=-1).clamp(min=EPSILON), x))
+    features = group.features
     return (
         torch.cat(sums) if sums else features.new_zeros(0, features.shape[1], dtype=working_dtype(features))
     )
@@ -195,45 +266,39 @@ class Distances(NamedTuple):
 
     Attributes:
         view: (N,) to the mean of the token's own view.
-        whole: (N,) to the mean of the whole input, or None when it was not asked for.
+        whole: (N,) to the mean of the whole visual, or None when it was not asked for.
     """
 
     view: Tensor
-    whole: Tensor | None
+    whole: Tensor | None = None
 
 
-def distances(features: Tensor, layout: Layout, *, whole: bool = False) -> Distances:
-    """Distance of each token to the mean of its view, and to that of the whole input.
+def distances(batch: VisualBatch, *, whole: bool = False) -> Distances:
+    """Distance of each token to the mean of its view, and to that of its whole visual.
 
     With x^ = x / |x| and m = mean of x^ over the view (or over everything): -x^ . m / |m|, in [-1, 1]. This is
     the score of GlobalCom2 (arXiv 2501.05179, appendix) for encoders without a CLS token.
 
     Args:
-        features: (N, D) in any float dtype.
-        layout: says which positions belong to a view; separators enter no mean.
-        whole: also compare with the mean of all tokens.
-    """
-    return batch_distances(feature_batch(features, layout), whole=whole)
-
-
-def batch_distances(tokens: FeatureBatch, *, whole: bool = False) -> Distances:
-    """The `distances` of each of several visuals, one after the other.
-
-    Args:
-        tokens: the visuals; clips, where `whole` is asked for.
+        batch: the visuals; separators enter no mean.
         whole: also compare with the mean of all tokens of the same visual.
     """
-    own, inverse, total = [], [], tokens.features.new_zeros((), dtype=working_dtype(tokens.features))
-    for x, mask in tokens.blocks():
-        scale = mask / torch.linalg.vector_norm(x, dim=-1).clamp(min=EPSILON)
-        sums = weighted_sums(scale, x)  # the direction of the mean is all that a cosine needs
-        length = torch.linalg.vector_norm(sums, dim=-1).clamp(min=EPSILON)
-        own.append(-products(x, sums) * scale / length[:, None])
-        if whole:
-            inverse.append(scale)
-            total = total + tokens.by_visual(sums)
-    view = tokens.to_positions(own)
-    if not whole:
-        return Distances(view, None)
-    direction = total / torch.linalg.vector_norm(total, dim=-1, keepdim=True).clamp(min=EPSILON)
-    return Distances(view, -tokens.products_with(direction) * tokens.to_positions(inverse))
+
+    def measure(group: VisualBatch, _: tuple[int, ...]) -> list[Tensor]:
+        own, inverse = [], []
+        total = group.features.new_zeros((), dtype=working_dtype(group.features))
+        for x, mask in blocks(group):
+            scale = mask / torch.linalg.vector_norm(x, dim=-1).clamp(min=EPSILON)
+            sums = weighted_sums(scale, x)  # the direction of the mean is all that a cosine needs
+            length = torch.linalg.vector_norm(sums, dim=-1).clamp(min=EPSILON)
+            own.append(-products(x, sums) * scale / length[:, None])
+            if whole:
+                inverse.append(scale)
+                total = total + by_visual(group, sums)
+        view = to_positions(group, own)
+        if not whole:
+            return [view]
+        direction = total / torch.linalg.vector_norm(total, dim=-1, keepdim=True).clamp(min=EPSILON)
+        return [view, -products_with_each(group, direction) * to_positions(group, inverse)]
+
+    return Distances(*in_groups(batch, measure, "NN" if whole else "N", whole=whole))

@@ -170,9 +170,11 @@ def with_separators(layout: Layout, index: Tensor, count: int) -> Tensor:
 def separators_for(layout: Layout, index: Tensor, count: int) -> Tensor:
     """The (count,) int64 separators that go with kept tokens (K,): those of the lines with most kept tokens."""
     positions = layout.separator_index
-    if count < layout.num_separators:
-        kept_in_line = torch.zeros(layout.num_lines + 1, dtype=torch.int64, device=index.device)
-        kept_in_line.scatter_add_(0, layout.line[index], torch.ones_like(index))
-        fullest = torch.argsort(kept_in_line[layout.line[positions]], descending=True, stable=True)
-        positions = positions[fullest[:count]]
-    return positions
+    return positions[fullest_lines(layout, index)[:count]] if count < layout.num_separators else positions
+
+
+def fullest_lines(layout: Layout, index: Tensor) -> Tensor:
+    """(S,) int64, numbers of the separators: first those of the lines with most kept tokens (K,), ties by position."""
+    kept_in_line = torch.zeros(layout.num_lines + 1, dtype=torch.int64, device=index.device)
+    kept_in_line.scatter_add_(0, layout.line[index], torch.ones_like(index))
+    return torch.argsort(kept_in_line[layout.line[layout.separator_index]], descending=True, stable=True)

@@ -39,8 +39,8 @@ class Allotment:
 
     def split(self, views: list[int]) -> list[Allotment]:
         """The allotments of visuals that stand one after the other, of so many views each."""
-        if self.parts:
-            return list(self.parts)
+        if len(views) == 1:
+            return [self]
         words = [None] * len(views) if self.importance is None else self.importance.split(views)
         return [
             Allotment(weights, importance, self.meaning)
@@ -51,6 +51,8 @@ class Allotment:
     def join(cls, parts: Sequence[Allotment | Tensor]) -> Allotment:
         """One after the other; a tensor (V,) holds weights that no commander gave."""
         each = [part if isinstance(part, Allotment) else cls(part) for part in parts]
+        if len(each) == 1:
+            return each[0]
         words = [part.importance for part in each if part.importance is not None]
         importance = torch.cat(words) if len(words) == len(each) else None
         weights = torch.cat([part.weights for part in each])

@@ -1,17 +1,17 @@
 """Compression methods, one short file each: tensors in, `Selection` out. Importing this registers them all.
 
-What a method of another package is made of: the contract `Method` or `ScoredMethod`, or `InLLMMethod` inside the
-language model; what it is given (`VisualTokens`, `VisualBudget`) and returns (`Selection`); checks of its options; and
-for batches `feature_batches`, `in_order` and `ratios_of`.
+What a method of another package is made of: a contract, which is `ScoredMethod`, `PerVisualMethod` or `Method`, or
+`InLLMMethod` inside the language model; what it is given (`VisualBatch` of `VisualTokens`, `VisualBudget`) and returns
+(`Selection`); checks of its options; and to read large features `in_groups`.
 """
 
 from vidcompress.checks import require_flags, require_numbers, require_one_of
-from vidcompress.core.batch import RaggedBatch, feature_batches, in_order, ratios_of
+from vidcompress.core.batch import VisualBatch, ratios_of
 from vidcompress.core.budget import VisualBudget, tokens_to_keep, visual_budget
 from vidcompress.core.layout import Layout, View
-from vidcompress.core.method import Method, ScoredMethod, register_method
+from vidcompress.core.method import Method, PerVisualMethod, ScoredMethod, register_method
 from vidcompress.core.pruning.method import Between, InLLMMethod, visual_attention
-from vidcompress.core.reductions import FeatureBatch
+from vidcompress.core.reductions import in_groups
 from vidcompress.core.selection import Selection, with_separators
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.core.visual_report import Allotment
@@ -22,18 +22,17 @@ __all__ = [
     "Allotment",
     "Between",
     "Evidence",
-    "FeatureBatch",
     "InLLMMethod",
     "Layout",
     "Method",
-    "RaggedBatch",
+    "PerVisualMethod",
     "ScoredMethod",
     "Selection",
     "View",
+    "VisualBatch",
     "VisualBudget",
     "VisualTokens",
-    "feature_batches",
-    "in_order",
+    "in_groups",
     "ratios_of",
     "register_method",
     "require_flags",

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from vidcompress.checks import one_of, require_numbers
 from vidcompress.core.budget import VisualBudget, half_up, ratio_fraction, split_in_proportion
+from vidcompress.core.devices import working_dtype
 from vidcompress.core.layout import Modality
-from vidcompress.core.method import Method, register_method
-from vidcompress.core.reductions import full_precision, products_with, working_dtype
+from vidcompress.core.method import PerVisualMethod, register_method
+from vidcompress.core.reductions import full_precision, products_with
 from vidcompress.core.selection import Selection, with_separators
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError, shown, warn_once
@@ -30,7 +31,7 @@ Kernel = Literal["product", "exponential"]
 
 @register_method
 @dataclass(frozen=True)
-class CDPruner(Method):
+class CDPruner(PerVisualMethod):
     """A determinantal point process per view whose kernel is cosine similarity weighted by relevance to the question.
 
     Attributes:
@@ -116,7 +117,7 @@ class CDPruner(Method):
                 weight = torch.exp(self.theta / (2 * (1 - self.theta)) * relevance)
             return groups, most_volume(groups, weight, relevance, rounds)
 
-    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+    def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """`exact` splits the budget's tokens over the views by size; `reference` keeps R of each, half rounded up."""
         layout = tokens.layout
         sizes = layout.sizes if self.scope == "view" else (layout.num_tokens,)

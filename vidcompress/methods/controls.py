@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from vidcompress.checks import is_whole
-from vidcompress.core.batch import batch_layouts, can_batch, kept_of_each
-from vidcompress.core.budget import VisualBudget, tokens_to_keep
+from vidcompress.core.batch import VisualBatch, everything, keep, starts, totals_of
+from vidcompress.core.budget import VisualBudget
 from vidcompress.core.layout import Modality
 from vidcompress.core.method import Method, register_method
-from vidcompress.core.selection import Selection, with_separators
-from vidcompress.core.tokens import VisualTokens
+from vidcompress.core.selection import Selection
 from vidcompress.errors import ArgumentError, shown
 
+Numbers: TypeAlias = npt.NDArray[np.int64]
 BOTH: frozenset[Modality] = frozenset({"image", "video"})
 
 
@@ -34,9 +34,9 @@ class Keep(Method):
     compares: ClassVar = "nothing"
     exact: ClassVar[bool] = False
 
-    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """All N positions in order."""
-        return Selection(torch.arange(len(tokens), device=tokens.layout.view.device))
+    def select(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[Selection]:
+        """All positions in order."""
+        return everything(batch)
 
 
 @register_method
@@ -67,35 +67,18 @@ class Random(Method):
         """Never."""
         return False
 
-    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+    def select(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[Selection]:
         """The first B of a seeded permutation, ascending."""
-        count = tokens_to_keep(tokens.layout, budget)
-        drawn = self._permutation(tokens.layout.num_tokens)[:count].sort().values
-        return _of_tokens(tokens, drawn.to(tokens.layout.view.device), budget)
+        sizes = [one.layout.num_tokens for one in batch.visuals]
+        permutations = {size: self._permutation(size) for size in set(sizes)}
+        pairs = zip(sizes, totals_of(batch, budgets), strict=True)
+        return _of_tokens(batch, [np.sort(permutations[size][:count]) for size, count in pairs], budgets)
 
-    def select_batch(
-        self, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
-    ) -> list[Selection]:
-        """One permutation for every number of tokens, and one pass."""
-        if not can_batch(tokens):
-            return super().select_batch(tokens, budgets)
-        batch, counts = batch_layouts(tuple(one.layout for one in tokens)), _counts(tokens, budgets)
-        sizes = [one.layout.num_tokens for one in tokens]
-        distinct = sorted(set(sizes))
-        drawn = [self._permutation(size).argsort() for size in distinct]  # when each token is drawn
-        start = dict(zip(distinct, _starts(distinct), strict=True))
-        device = batch.owner.device
-        count, first, begin = _table(counts, [start[size] for size in sizes], _starts(sizes)).to(device)
-        owner = batch.owner[batch.layout.token_index]
-        number = torch.arange(len(owner), device=device) - begin[owner]
-        chosen = torch.cat(drawn).to(device)[first[owner] + number] < count[owner]
-        kept = torch.zeros_like(batch.layout.separator).index_copy(0, batch.layout.token_index, chosen)
-        return kept_of_each(batch, kept, counts, [budget.separators for budget in budgets])
-
-    def _permutation(self, size: int) -> Tensor:
+    def _permutation(self, size: int) -> Numbers:
         # On the CPU whatever the device: accelerators have generators of their own.
         generator = torch.Generator("cpu").manual_seed(self.seed)
-        return torch.randperm(size, generator=generator, device="cpu")
+        numbers: Numbers = torch.randperm(size, generator=generator, device="cpu").numpy()
+        return numbers
 
 
 @register_method
@@ -112,46 +95,19 @@ class Uniform(Method):
         """Never."""
         return False
 
-    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+    def select(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[Selection]:
         """Token floor((i + 1/2) N / B) for i = 0 .. B - 1."""
-        count = tokens_to_keep(tokens.layout, budget)
-        i = torch.arange(count, device=tokens.layout.view.device)
-        return _of_tokens(tokens, (2 * i + 1) * tokens.layout.num_tokens // max(1, 2 * count), budget)
-
-    def select_batch(
-        self, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
-    ) -> list[Selection]:
-        """The strides of all in one pass."""
-        if not can_batch(tokens):
-            return super().select_batch(tokens, budgets)
-        batch, counts = batch_layouts(tuple(one.layout for one in tokens)), _counts(tokens, budgets)
-        sizes, total = [one.layout.num_tokens for one in tokens], sum(counts)
-        device = batch.owner.device
-        count, size, first, begin = _table(counts, sizes, _starts(counts), _starts(sizes)).to(device)
-        visual = torch.arange(len(counts), device=device)
-        owner = visual.repeat_interleave(count, output_size=total)
-        i = torch.arange(total, device=device) - first[owner]
-        number = (2 * i + 1) * size[owner] // (2 * count[owner])
-        kept = torch.zeros_like(batch.layout.separator)
-        kept = kept.index_fill(0, batch.layout.token_index[begin[owner] + number], True)
-        return kept_of_each(batch, kept, counts, [budget.separators for budget in budgets])
+        sizes = [one.layout.num_tokens for one in batch.visuals]
+        pairs = zip(sizes, totals_of(batch, budgets), strict=True)
+        strides = [(2 * np.arange(count) + 1) * size // max(1, 2 * count) for size, count in pairs]
+        return _of_tokens(batch, strides, budgets)
 
 
-def _of_tokens(tokens: VisualTokens, numbers: Tensor, budget: VisualBudget) -> Selection:
-    """Turn numbers among the tokens, ascending, into positions, and add the planned separators."""
-    index = tokens.layout.token_index[numbers]
-    return Selection(with_separators(tokens.layout, index, budget.separators))
-
-
-def _counts(tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]) -> list[int]:
-    return [tokens_to_keep(one.layout, budget) for one, budget in zip(tokens, budgets, strict=True)]
-
-
-def _starts(sizes: Sequence[int]) -> list[int]:
-    """Where each of several runs begins when they stand one after the other."""
-    return [0, *accumulate(sizes)][:-1]
-
-
-def _table(*columns: Sequence[int]) -> Tensor:
-    """(column, visual) int64, so that one copy brings them all to the device."""
-    return torch.tensor(columns, dtype=torch.int64, device="cpu")
+def _of_tokens(
+    batch: VisualBatch, numbers: Sequence[Numbers], budgets: Sequence[VisualBudget]
+) -> list[Selection]:
+    """Selections from numbers among the tokens of each visual, ascending; one copy brings them to the device."""
+    layout, begin = batch.layout, starts([one.layout.num_tokens for one in batch.visuals])
+    flat = np.concatenate([part + start for part, start in zip(numbers, begin, strict=True)])
+    index = layout.token_index[torch.from_numpy(flat).to(layout.view.device)]
+    return keep(batch, index, [len(part) for part in numbers], budgets)

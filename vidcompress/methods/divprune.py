@@ -13,7 +13,7 @@ import torch
 from vidcompress.checks import one_of
 from vidcompress.core.budget import VisualBudget, split_in_proportion
 from vidcompress.core.layout import Modality
-from vidcompress.core.method import Method, register_method
+from vidcompress.core.method import PerVisualMethod, register_method
 from vidcompress.core.reductions import full_precision
 from vidcompress.core.selection import Selection, with_separators
 from vidcompress.core.tokens import VisualTokens
@@ -24,7 +24,7 @@ Scope = Literal["whole", "view"]
 
 @register_method
 @dataclass(frozen=True)
-class DivPrune(Method):
+class DivPrune(PerVisualMethod):
     """Max-min diversity: each next token is the one whose nearest kept token is farthest, by cosine distance.
 
     Attributes:
@@ -50,7 +50,7 @@ class DivPrune(Method):
         for option, allowed in (("scope", get_args(Scope)), ("start", get_args(Start))):
             one_of(option, getattr(self, option), allowed)
 
-    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+    def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """`exact`: its tokens, then its separators. `reference`: separators compete, as in the authors' code."""
         if budget.policy == "reference":
             return self.reference(tokens, budget)

@@ -14,7 +14,7 @@ import torch
 from vidcompress.checks import is_whole
 from vidcompress.core.budget import VisualBudget, split_in_proportion
 from vidcompress.core.layout import Modality
-from vidcompress.core.method import Method, register_method
+from vidcompress.core.method import PerVisualMethod, register_method
 from vidcompress.core.reductions import cosines_to_frames
 from vidcompress.core.selection import (
     Selection,
@@ -30,7 +30,7 @@ from vidcompress.methods.evs import strided
 
 @register_method
 @dataclass(frozen=True)
-class DyCoke(Method):
+class DyCoke(PerVisualMethod):
     """Windows of frames: the first is kept whole, of each other the tokens least like the same place in its partner.
 
     With offset o of a frame in its window, the partner is the frame o & -o earlier: the frame before for odd offsets,
@@ -55,7 +55,7 @@ class DyCoke(Method):
         if not is_whole(self.window) or self.window < 1:
             raise ArgumentError(f"window must be an integer of at least 1, got {shown(self.window)}; use 4")
 
-    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+    def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """Dispatch on the policy of the budget."""
         return self.reference(tokens, budget) if budget.policy == "reference" else self._exact(tokens, budget)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from vidcompress.checks import one_of
 from vidcompress.core.budget import VisualBudget, tokens_to_keep
 from vidcompress.core.layout import Modality
-from vidcompress.core.method import Method, Positions, register_method
+from vidcompress.core.method import PerVisualMethod, Positions, register_method
 from vidcompress.core.reductions import cosines_to_frames
 from vidcompress.core.selection import Selection, best_first, with_separators
 from vidcompress.core.tokens import VisualTokens
@@ -25,7 +25,7 @@ FORCED = 255.0
 
 @register_method
 @dataclass(frozen=True)
-class EVS(Method):
+class EVS(PerVisualMethod):
     """The tokens least like the token at their place one frame earlier, over the whole clip.
 
     Attributes:
@@ -55,7 +55,7 @@ class EVS(Method):
         change = 1 - cosines_to_frames(tokens.features, layout, partner)
         return torch.where(layout.view == 0, FORCED, change) if self.first_frame == "forced" else change
 
-    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+    def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """The budget's tokens of greatest change; under `reference` max(n, int(R N)), n being the tokens of a frame."""
         layout, size = tokens.layout, tokens.layout.sizes[0]
         if budget.policy == "reference":

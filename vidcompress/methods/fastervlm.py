@@ -5,6 +5,7 @@ Formulas as in the authors' code (Theia-4869/FasterVLM @ f5d5f12).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, get_args
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vidcompress.checks import require_one_of
+from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import VisualBudget
 from vidcompress.core.layout import Modality
 from vidcompress.core.method import ScoredMethod, register_method
@@ -62,15 +64,15 @@ class FasterVLM(ScoredMethod):
         """For distances only."""
         return self.evidence == "distance"
 
-    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor]:
+    def scores(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> tuple[Tensor, Tensor]:
         """Attention (N,), and views in proportion to their sizes (V,) float64."""
-        weights = tokens.layout.sizes_tensor[:-1].to(torch.float64)
-        return attention_of(tokens, self.evidence, self.layer), weights
+        weights = batch.layout.sizes_tensor[:-1].to(torch.float64)
+        return attention_of(batch, self.evidence, self.layer), weights
 
     def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """Of every view its share by itself, rounded; in sequence order, with every separator."""
         layout = tokens.layout
         counts = shares(layout, budget)
-        scores, _ = self.scores(tokens, budget)
+        scores = attention_of(VisualBatch([tokens]), self.evidence, self.layer)
         kept = top_per_view(scores, layout, torch.tensor(counts, device=scores.device), sum(counts))
         return Selection(with_separators(layout, kept, budget.separators))

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from vidcompress.checks import is_whole, one_of, require_numbers
+from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import VisualBudget, split_in_proportion
 from vidcompress.core.layout import Modality
-from vidcompress.core.method import Method, Positions, register_method
+from vidcompress.core.method import PerVisualMethod, Positions, register_method
 from vidcompress.core.reductions import distances, full_precision, view_sums
 from vidcompress.core.selection import Selection, largest_remainder, top_per_view, with_separators
 from vidcompress.core.tokens import Evidence, VisualTokens
@@ -28,7 +29,7 @@ Saliency = Literal["auto", "pooling_attention", "cls_attention", "attention_rece
 
 @register_method
 @dataclass(frozen=True)
-class FastVID(Method):
+class FastVID(PerVisualMethod):
     """Frames are cut into segments; per frame the salient tokens are kept, and per segment the peaks of what is left.
 
     Attributes:
@@ -106,7 +107,7 @@ class FastVID(Method):
             )
         return (self._evidence(kind),)
 
-    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+    def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """Salient tokens and merged ones, each at the place of its peak, in sequence order, and separators."""
         if budget.positions == 0:
             return Selection(tokens.layout.view.new_zeros(0))
@@ -121,7 +122,7 @@ class FastVID(Method):
         pooled = tokens.evidence.get(Evidence("pooled", auxiliary=self.auxiliary))
         layout, frames = tokens.layout, len(tokens.layout.views)
         if pooled is None:
-            pooled = view_sums(tokens.features, layout)
+            pooled = view_sums(VisualBatch([tokens]))
         unit = unit_rows(pooled.to(layout.view.device))
         alike = (unit[:-1] * unit[1:]).sum(-1)
         rank = torch.argsort(torch.argsort(alike, stable=True), stable=True)
@@ -185,7 +186,7 @@ class FastVID(Method):
                 saliency = tokens.evidence.get(self._evidence(kind))
                 if saliency is not None:
                     return saliency
-        return distances(tokens.features, tokens.layout).view
+        return distances(VisualBatch([tokens])).view
 
     def _evidence(self, kind: Saliency) -> Evidence:
         if kind == "pooling_attention":

@@ -9,7 +9,7 @@ import torch
 
 from vidcompress.core.budget import VisualBudget, tokens_to_keep
 from vidcompress.core.layout import Layout, Modality, _first
-from vidcompress.core.method import Method, register_method
+from vidcompress.core.method import PerVisualMethod, register_method
 from vidcompress.core.selection import Selection, with_separators
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import BudgetError
@@ -17,7 +17,7 @@ from vidcompress.errors import BudgetError
 
 @register_method
 @dataclass(frozen=True)
-class Frames(Method):
+class Frames(PerVisualMethod):
     """Whole frames, evenly spaced from the first to the last; the harder control for video methods.
 
     Frames are sent with as many of their own newlines as the budget has room for.
@@ -44,7 +44,7 @@ class Frames(Method):
             return (0,)
         return tuple(i * (frames - 1) // (count - 1) for i in range(count))
 
-    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+    def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """Every token of the frames; a layout that still has them all is thinned out here."""
         layout = tokens.layout
         if budget.positions == 0:

@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, cast, get_args
 
 import torch
 from torch import Tensor
 
 from vidcompress.checks import is_whole, one_of, require_numbers
-from vidcompress.core.batch import RaggedBatch, feature_batches, in_order, ratios_of
+from vidcompress.core.batch import VisualBatch, joined, ratios_of
 from vidcompress.core.budget import Policy, VisualBudget, tokens_to_keep
+from vidcompress.core.devices import working_dtype
 from vidcompress.core.layout import GLOBAL_VIEWS, Layout, Modality, _first
 from vidcompress.core.method import ScoredMethod, register_method
-from vidcompress.core.reductions import EPSILON, batch_distances, distances, working_dtype
+from vidcompress.core.reductions import EPSILON, distances, in_groups
 from vidcompress.core.scoring import (
     Allocation,
     Commander,
     Score,
     allocate,
     commander_of_image,
+    is_tiled,
     over_views,
     token_scores,
 )
@@ -124,133 +126,116 @@ class GlobalCom2(ScoredMethod):
         """Where the scores start from distances: of every clip, and of pictures without attention evidence."""
         return modality == "video" or not self.needs(modality, has_cls)
 
-    def commander_and_local(self, tokens: VisualTokens) -> tuple[Commander, Tensor]:
-        """The two scores behind all others: the commander's, and (N,) each token's within its own view or tile."""
-        layout = tokens.layout
-        local = self._attention_evidence(tokens)
-        if local is None and any(view.kind == "tile" for view in layout.views[:1]):
-            # The commander compares with the mean of the view, as it would uncut.
-            far = distances(tokens.features, layout, whole=True)
-            return commander_of_image(far.view if far.whole is None else far.whole, layout), far.view
-        if layout.modality == "video":
-            far = distances(tokens.features, layout, whole=True)
-            whole = far.whole if far.whole is not None else far.view
-            return Commander(whole), far.view if local is None else local
-        if local is None:
-            local = distances(tokens.features, layout).view
-        return commander_of_image(local, layout), local
+    def select(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[Selection]:
+        """Selections from views, or from tiles where there are some."""
+        if all(view.kind != "image" for one in batch.visuals for view in one.layout.views[:1]):
+            return super().select(batch, budgets)
+        cut = VisualBatch([self._cut(*pair) for pair in zip(batch.visuals, budgets, strict=True)])
+        selections = super().select(cut, budgets)
+        return list(map(self._with_tiles, selections, batch.visuals, cut.visuals, budgets))
 
-    def cut(self, tokens: VisualTokens) -> VisualTokens:
-        """The same tokens with tiles as views where the image is at native resolution and large enough."""
-        if all(view.kind != "image" for view in tokens.layout.views[:1]):
-            return tokens
-        tiles = tiled_layout(tokens.layout, int(self.tiles))
+    def _cut(self, tokens: VisualTokens, budget: VisualBudget) -> VisualTokens:
+        """The same tokens with tiles as views where the image is to be cut; else as they are."""
+        tiles = tiled_layout(tokens.layout, int(self.tiles)) if budget.policy == "exact" else None
         if tiles is not None:
             tokens = copy.copy(tokens)  # not `replace`: features that wait for the projector go on waiting
             tokens.layout = tiles
         return tokens
 
-    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Allotment]:
+    def _with_tiles(
+        self, selection: Selection, tokens: VisualTokens, cut: VisualTokens, budget: VisualBudget
+    ) -> Selection:
+        """The selection with the layout of tiles in its allotment, or a note on why the view is whole."""
+        layout = tokens.layout
+        if selection.allotment is None or self.tiles == 1 or layout.views[0].kind != "image":
+            return selection
+        if cut is not tokens:
+            return replace(selection, allotment=replace(selection.allotment, tiles=cut.layout))
+        if budget.policy == "reference":
+            why = "policy='reference' reproduces code without tiles"
+        else:
+            why = f"its {layout.grid[0]} x {layout.grid[1]} tokens cannot be cut into {self.tiles} tiles"
+        note = f"{why}, so it is ranked as one view"
+        return replace(selection, allotment=replace(selection.allotment, note=note))
+
+    def scores(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> tuple[Tensor, Allotment]:
         """Token scores (N,) float32 or better, and tokens wanted per view: N_j r_j, by the commander's S.
 
-        `select` has `cut` the tokens by then.
+        `select` has put tiles in the layouts as their views by then.
         """
-        layout = tokens.layout
-        commander, local = self.commander_and_local(tokens)
-        scores = token_scores(commander.tokens, local, layout, score=self.score, alpha=self.alpha)
-        return scores, self._allotment(commander, layout, budget)
-
-    def scores_batch(
-        self, batch: RaggedBatch, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
-    ) -> tuple[Tensor, Allotment]:
-        """Scores at once, distances of visuals of one shape at once; allocation at once for clips of one shape.
-
-        The commanders and view weights of pictures, distances of tiles, and clips with `topk` are computed one by one.
-        """
-        far = all(
-            self._attention_evidence(one) is None
-            and all(view.kind != "tile" for view in one.layout.views[:1])
-            for one in tokens
-        )
-        if far and batch.layout.modality == "video" and self.allocation != "topk":
-            commander, local, allotment = self._of_clips(tokens, budgets)
-        else:
-            pairs = self._pairs(tokens) if far else [self.commander_and_local(one) for one in tokens]
-            of_views = [
-                self._allotment(of_visual, one.layout, budget)
-                for (of_visual, _), one, budget in zip(pairs, tokens, budgets, strict=True)
-            ]
-            commander, local = torch.cat([c.tokens for c, _ in pairs]), torch.cat([own for _, own in pairs])
-            allotment = Allotment.join(of_views)
+        by_modality = self._of_clips if batch.layout.modality == "video" else self._of_images
+        commander, local, allotment = by_modality(batch, budgets)
         return token_scores(commander, local, batch.layout, score=self.score, alpha=self.alpha), allotment
 
-    def _pairs(self, tokens: Sequence[VisualTokens]) -> list[tuple[Commander, Tensor]]:
-        """`commander_and_local` of visuals without attention evidence, their distances together."""
-        batches, clips = feature_batches(tokens), tokens[0].layout.modality == "video"
-        far = [batch_distances(one, whole=clips) for one in batches]
-        lengths = [len(one) for one in tokens]
-        own = in_order(batches, [one.view for one in far], lengths).split(lengths)
-        if not clips:
-            return [
-                (commander_of_image(part, one.layout), part) for part, one in zip(own, tokens, strict=True)
-            ]
-        whole = in_order(batches, [one.whole for one in far if one.whole is not None], lengths).split(lengths)
-        return [(Commander(part), view) for part, view in zip(whole, own, strict=True)]
-
     def _of_clips(
-        self, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
+        self, batch: VisualBatch, budgets: Sequence[VisualBudget]
     ) -> tuple[Tensor, Tensor, Allotment]:
-        """Scores of clips by the commander (N,) and by their frames (N,), and tokens wanted of each frame."""
-        batches = feature_batches(tokens)
-        far = [batch_distances(one, whole=True) for one in batches]
-        commanders = [one.whole if one.whole is not None else one.view for one in far]
-        weights, importances = [], []
-        for one, whole in zip(batches, commanders, strict=True):
-            rates, importance = allocate(
-                Commander(whole),
-                one.layout,
-                ratios_of(one, budgets),
-                allocation=self.allocation,
-                tau=self.tau,
-                visuals=one.visuals,
-            )
-            weights.append(one.layout.sizes_tensor[:-1] * rates)
-            importances += [] if importance is None else [importance]
-        lengths, views = [len(one) for one in tokens], [len(one.layout.views) for one in tokens]
-        return (
-            in_order(batches, commanders, lengths),
-            in_order(batches, [one.view for one in far], lengths),
-            Allotment(
-                in_order(batches, weights, views),
-                in_order(batches, importances, views) if importances else None,
-                _MEANING[self.allocation],
-            ),
-        )
+        """Scores by the commanders (N,) and within frames (N,), and tokens wanted of frames; one shape at once."""
 
-    def _allotment(self, commander: Commander, layout: Layout, budget: VisualBudget) -> Allotment:
-        """Tokens wanted of each view: N_j r_j, after the gate if there is one."""
+        def measure(clips: VisualBatch, numbers: tuple[int, ...]) -> list[Tensor]:
+            whole, local = self.global_and_local(clips)
+            given = [budgets[number] for number in numbers]
+            if self.allocation == "topk":  # the best places are those of one clip
+                each = zip(clips.split(whole), clips.visuals, given, strict=True)
+                part = Allotment.join([self._allot(Commander(c), one.layout, [b]) for c, one, b in each])
+            else:
+                part = self._allot(Commander(whole), clips.layout, given)
+            return [whole, local, part.weights, *([] if part.importance is None else [part.importance])]
+
+        axes = "NNV" if self.allocation == "uniform" else "NNVV"
+        commander, local, weights, *importance = in_groups(batch, measure, axes)
+        allotment = Allotment(weights, importance[0] if importance else None, _MEANING[self.allocation])
+        return commander, local, allotment
+
+    def _of_images(
+        self, batch: VisualBatch, budgets: Sequence[VisualBudget]
+    ) -> tuple[Tensor, Tensor, Allotment]:
+        """Scores by the commanders (N,) and within views (N,), and tokens wanted of views; grids one by one."""
+        whole, local = self.global_and_local(batch)
+        layouts = [one.layout for one in batch.visuals]
+        commanders = [commander_of_image(*part) for part in zip(batch.split(whole), layouts, strict=True)]
+        parts = [
+            self._allot(commander, layout, [budget])
+            for commander, layout, budget in zip(commanders, layouts, budgets, strict=True)
+        ]
+        return joined([commander.tokens for commander in commanders]), local, Allotment.join(parts)
+
+    def global_and_local(self, batch: VisualBatch) -> tuple[Tensor, Tensor]:
+        """The two scores behind all others, (N,) each: what commanders are made of, and of each token in its own view.
+
+        Of a clip, and of an image that was cut into tiles, the former is by the mean of the whole where the latter is
+        by distances.
+        """
+        attention = [self._attention_evidence(one) for one in batch.visuals]
+        given = [values for values in attention if values is not None]
+        tiled = [is_tiled(one.layout) for one in batch.visuals]
+        if 0 < len(given) < len(batch) or len(set(tiled)) > 1:
+            alone = [self.global_and_local(VisualBatch([one])) for one in batch.visuals]
+            return joined([whole for whole, _ in alone]), joined([local for _, local in alone])
+        own, video = joined(given) if given else None, batch.layout.modality == "video"
+        if own is not None and not video:
+            return own, own
+        far = distances(batch, whole=video or tiled[0])
+        return far.view if far.whole is None else far.whole, far.view if own is None else own
+
+    def _allot(self, commander: Commander, layout: Layout, budgets: Sequence[VisualBudget]) -> Allotment:
+        """Tokens wanted of each view of an image, or of clips of one shape: N_j r_j, after the gate if there is one."""
         rates, importance = allocate(
-            commander, layout, budget.ratio, allocation=self.allocation, tau=self.tau, policy=budget.policy
+            commander,
+            layout,
+            ratios_of(budgets, layout.view.device),
+            allocation=self.allocation,
+            tau=self.tau,
+            policy=budgets[0].policy,
+            visuals=len(budgets),
         )
         weights = layout.sizes_tensor[:-1] * rates
         if self.allocation == "gated" and commander.grid is not None:
             crops = torch.tensor(
                 [view.kind not in GLOBAL_VIEWS for view in layout.views], device=weights.device
             )
-            weights = redistribute(weights, self._gate(commander, layout, budget), crops)
-        kind, meaning = next((view.kind for view in layout.views), None), _MEANING[self.allocation]
-        note = self._why_whole(layout, budget.policy) if kind == "image" else ""
-        return Allotment(weights, importance, meaning, layout if kind == "tile" else None, note)
-
-    def _why_whole(self, layout: Layout, policy: Policy) -> str:
-        """Why an image at native resolution was not cut; "" where it was not to be."""
-        if self.tiles == 1:
-            return ""
-        if policy == "reference":
-            why = "policy='reference' reproduces code without tiles"
-        else:
-            why = f"its {layout.grid[0]} x {layout.grid[1]} tokens cannot be cut into {self.tiles} tiles"
-        return f"{why}, so it is ranked as one view"
+            weights = redistribute(weights, self._gate(commander, layout, budgets[0]), crops)
+        return Allotment(weights, importance, _MEANING[self.allocation])
 
     def crops(self, thumbnail: VisualTokens, layout: Layout, budget: VisualBudget) -> tuple[int, ...] | None:
         """The crops that `gated` gives something, by the same rule as `scores`; asks the device once."""
@@ -263,7 +248,8 @@ class GlobalCom2(ScoredMethod):
         # Among zeros, in its own place, it is summed in the order in which `scores` will sum it.
         local = self._attention_evidence(thumbnail)
         if local is None:
-            alone = distances(_among_zeros(thumbnail.features, layout), layout).view
+            zeros = VisualTokens(_among_zeros(thumbnail.features, layout), layout)
+            alone = distances(VisualBatch([zeros])).view
         else:
             alone = _among_zeros(local, layout)
         gate = self._gate(commander_of_image(alone, layout), layout, budget).tolist()
@@ -279,7 +265,7 @@ class GlobalCom2(ScoredMethod):
         every separator. Tokens stay at their true places, where the released code moves them when there is padding.
         """
         layout = tokens.layout
-        scores, allotment = self.scores(tokens, budget)
+        scores, allotment = self.scores(VisualBatch([tokens]), [budget])
         counts = allotment.weights.to(torch.int64)  # int() truncates, and so does this
         limit = torch.cat((counts, counts.new_zeros(1)))
         kept = (rank_within_views(scores, layout) < limit[layout.view]) | layout.separator

@@ -5,6 +5,7 @@ Formulas as in the authors' code (hasanar1f/HiRED @ 502d6dd). Images only: the t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, cast, get_args
 
@@ -13,6 +14,7 @@ from einops import rearrange
 from torch import Tensor
 
 from vidcompress.checks import require_numbers, require_one_of
+from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import VisualBudget
 from vidcompress.core.layout import GLOBAL_VIEWS, Layout, Modality, _first
 from vidcompress.core.method import ScoredMethod, register_method
@@ -76,17 +78,22 @@ class HiRED(ScoredMethod):
         """Never: attention alone ranks the tokens."""
         return False
 
-    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Allotment]:
+    def scores(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> tuple[Tensor, Allotment]:
         """Late attention (N,), and the views' parts of the budget: alpha, and (1 - alpha) p_j by their marks."""
-        layout, scores = tokens.layout, attention_of(tokens, self.evidence, self.layer)
-        marks = over_views(Commander(scores, self._marked(tokens)), layout, "sum", "exact")
+        early = batch.split(attention_of(batch, self.evidence, self.budget_layer))
+        parts = [self._parts(values, one.layout) for values, one in zip(early, batch.visuals, strict=True)]
+        return attention_of(batch, self.evidence, self.layer), Allotment.join(parts)
+
+    def _parts(self, early: Tensor, layout: Layout) -> Allotment:
+        """Parts of the budget of one image, by early attention (N,)."""
+        marks = over_views(Commander(early, self._marked(early, layout)), layout, "sum", "exact")
         thumb = _thumbnail(layout)
         crops = torch.where(thumb, 0.0, marks)
         # No marked place in any crop (alpha = 1, or all of them in the padding): by size.
         sizes = torch.where(thumb, 0.0, layout.sizes_tensor[:-1].to(torch.float64))
         crops = torch.where(crops.sum() > 0, crops, sizes)
         weights = torch.where(thumb, self.alpha, (1 - self.alpha) * crops / crops.sum().clamp(min=1e-300))
-        return scores, Allotment(weights, marks, _MEANING)
+        return Allotment(weights, marks, _MEANING)
 
     def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """min(int(B alpha), N_0) tokens of the thumbnail and int(p_j rest) of crop j, in sequence order.
@@ -94,7 +101,7 @@ class HiRED(ScoredMethod):
         p_j counts marks in the j-th of as many equal runs of the thumbnail's flattened map as there are crops: stripes,
         not boxes, as in the released code.
         """
-        layout = tokens.layout
+        layout, batch = tokens.layout, VisualBatch([tokens])
         number = next(i for i, view in enumerate(layout.views) if view.kind in GLOBAL_VIEWS)
         size, crops = layout.sizes[number], len(layout.views) - 1
         total = 0 if budget.positions == 0 else int(layout.num_tokens * budget.ratio)
@@ -103,7 +110,8 @@ class HiRED(ScoredMethod):
         counts = torch.full((len(layout.views) + 1,), first, dtype=torch.int64, device=layout.view.device)
         importance = torch.zeros_like(counts[:-1], dtype=torch.float64)
         if crops:
-            marks = rearrange(self._marked(tokens), "row col -> (row col)")
+            early = attention_of(batch, self.evidence, self.budget_layer)
+            marks = rearrange(self._marked(early, layout), "row col -> (row col)")
             stripes = rearrange(
                 marks[: size // crops * crops], "(stripe place) -> stripe place", stripe=crops
             )
@@ -115,15 +123,14 @@ class HiRED(ScoredMethod):
             caps = torch.tensor([s for i, s in enumerate(layout.sizes) if i != number], device=share.device)
             counts[others] = torch.minimum(share.to(torch.int64), caps)
         counts[-1] = 0
-        scores = attention_of(tokens, self.evidence, self.layer)
+        scores = attention_of(batch, self.evidence, self.layer)
         kept = (rank_within_views(scores, layout) < counts[layout.view]) | layout.separator
         allotment = Allotment(counts[:-1].to(torch.float64), importance, _MEANING)
         return Selection(_first(kept, int(kept.sum().item())), allotment=allotment)
 
-    def _marked(self, tokens: VisualTokens) -> Tensor:
-        """(rows, cols) of the thumbnail: 1 at its int((1 - alpha) M) places of most early attention, else 0."""
-        early = attention_of(tokens, self.evidence, self.budget_layer)
-        grid = cast(Tensor, commander_of_image(early, tokens.layout).grid)
+    def _marked(self, early: Tensor, layout: Layout) -> Tensor:
+        """(rows, cols) of the thumbnail: 1 at its int((1 - alpha) M) places of most early attention (N,), else 0."""
+        grid = cast(Tensor, commander_of_image(early, layout).grid)
         return top_places(grid, int(grid.numel() * (1 - self.alpha)))
 
 

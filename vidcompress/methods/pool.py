@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d
 
 from vidcompress.core.budget import VisualBudget, tokens_to_keep
+from vidcompress.core.devices import working_dtype
 from vidcompress.core.layout import GLOBAL_VIEWS, Layout, Modality
-from vidcompress.core.method import Method, register_method
-from vidcompress.core.reductions import rows_per_block, working_dtype
+from vidcompress.core.method import PerVisualMethod, register_method
+from vidcompress.core.reductions import rows_per_block
 from vidcompress.core.selection import Selection
 from vidcompress.core.tokens import VisualTokens
 
@@ -41,7 +42,7 @@ class _State:
 
 @register_method
 @dataclass(frozen=True)
-class Pool(Method):
+class Pool(PerVisualMethod):
     """Average pooling over space: thumbnail, crop canvas and frames shrink together.
 
     Of all sizes whose sides shrink by factors within 2 of one another, the one of the largest count that is not above
@@ -57,7 +58,7 @@ class Pool(Method):
     exact: ClassVar[bool] = False
     merges: ClassVar[bool] = True
 
-    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+    def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """Pooled features, each at the position of the source token at the pooled cell's centre."""
         layout = tokens.layout
         if budget.positions == 0:

@@ -13,20 +13,15 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from vidcompress.checks import is_whole, require_flags, require_one_of
+from vidcompress.core.batch import VisualBatch, evidence_of
 from vidcompress.core.budget import VisualBudget, tokens_to_keep
 from vidcompress.core.layout import Layout, Modality, _first
-from vidcompress.core.method import Method, register_method
+from vidcompress.core.method import PerVisualMethod, register_method
 from vidcompress.core.reductions import per_view, rows_per_block
 from vidcompress.core.selection import Selection, largest_remainder, rank_table, separators_for
 from vidcompress.core.tokens import Evidence, Quantity, VisualTokens
 from vidcompress.errors import ArgumentError, shown
-from vidcompress.ops.attention_scores import (
-    Layer,
-    attention_of,
-    attention_wanted,
-    evidence_of,
-    require_layer,
-)
+from vidcompress.ops.attention_scores import Layer, attention_of, attention_wanted, require_layer
 from vidcompress.ops.merging import merge_neighbours, side_by_side
 
 HIDDEN = Evidence("hidden", "features")
@@ -51,7 +46,7 @@ class Candidates(NamedTuple):
 
 @register_method
 @dataclass(frozen=True)
-class PruMerge(Method):
+class PruMerge(PerVisualMethod):
     """Of each view the tokens of most CLS attention, each with its nearest neighbours added, and one for the rest.
 
     Attributes:
@@ -115,18 +110,21 @@ class PruMerge(Method):
         """Where tokens are merged after the projector."""
         return self.merge and self.space == "features"
 
-    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor]:
-        """Attention (N,), and the views' weights (V,) float64: their sizes, or how many of their tokens stand out."""
-        scores = attention_of(tokens, self._option, self.layer, self._cls)
-        if self.count == "iqr":
-            return scores, outliers(scores, tokens.layout).to(torch.float64)
-        return scores, tokens.layout.sizes_tensor[:-1].to(torch.float64)
+    def attention(self, tokens: VisualTokens) -> Tensor:
+        """(N,) what ranks and weighs tokens."""
+        return attention_of(VisualBatch([tokens]), self._option, self.layer, self._cls)
 
-    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+    def weights(self, scores: Tensor, layout: Layout) -> Tensor:
+        """(V,) float64 weights of the views: their sizes, or how many of their tokens (N,) stand out."""
+        return (outliers(scores, layout) if self.count == "iqr" else layout.sizes_tensor[:-1]).to(
+            torch.float64
+        )
+
+    def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """Kept tokens at their own positions; the extra one of a view at the position of its last pruned token."""
         layout, size = tokens.layout, tokens.layout.sizes_tensor[:-1]
-        scores, weights = self.scores(tokens, budget)
-        counts = self._counts(weights, layout, budget)
+        scores = self.attention(tokens)
+        counts = self._counts(self.weights(scores, layout), layout, budget)
         chosen = self.candidates(scores, counts, layout, budget)
         extra = (chosen.kept < size) & (chosen.kept > 0)
         extra = (
@@ -225,7 +223,7 @@ class PruMerge(Method):
     ) -> Tensor:
         """(v, most + 1, C): kept tokens of some views with their neighbours added, then the sum of the pruned."""
         table = tokens.layout.table[rows].gather(1, chosen.column[rows])
-        weight = attention_of(tokens, self._option, self.layer, self._cls)
+        weight = self.attention(tokens)
         return merge_neighbours(
             side_by_side(source, table),
             side_by_side(evidence_of(tokens, self._keys), table),

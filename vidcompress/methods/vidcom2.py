@@ -15,19 +15,22 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from vidcompress.checks import one_of, require_numbers
-from vidcompress.core.batch import RaggedBatch, feature_batches, in_order, ratios_of
+from vidcompress.core.batch import VisualBatch, ratios_of
 from vidcompress.core.budget import VisualBudget, tokens_to_keep
+from vidcompress.core.devices import working_dtype
 from vidcompress.core.layout import Layout, Modality, _first
-from vidcompress.core.method import Method, ScoredMethod, register_method
+from vidcompress.core.method import ScoredMethod, register_method
 from vidcompress.core.reductions import (
     EPSILON,
-    FeatureBatch,
-    feature_batch,
+    blocks,
+    by_visual,
+    in_groups,
     products,
+    products_with_each,
     rows_per_block,
     sums_per_view,
+    to_positions,
     weighted_sums,
-    working_dtype,
 )
 from vidcompress.core.scoring import softmax_of_views
 from vidcompress.core.selection import Selection, best_first, rank_within_views, with_separators
@@ -40,12 +43,12 @@ _MEANING = "minus the mean similarity of the frame's tokens to the clip's mean"
 
 
 class VidCom2Scores(NamedTuple):
-    """Scores of VidCom2 for a clip.
+    """Scores of VidCom2 for B clips of one shape.
 
     Attributes:
-        channels: (C share,) int64, the least varying channels, ascending.
+        channels: (B, C share) int64, the least varying channels of each clip, ascending.
         similarity: (N,) v + f, Gaussian similarity to the clip mean plus to the frame mean; low is kept.
-        frame: (T,) float64, u_t = minus the mean of v over frame t; high is more important.
+        frame: (V,) float64, u_t = minus the mean of v over frame t; high is more important.
     """
 
     channels: Tensor
@@ -95,20 +98,15 @@ class VidCom2(ScoredMethod):
             raise ArgumentError(f"widths must be one or more numbers above 0, got {self.widths!r}")
         one_of("reconcile", self.reconcile, ("largest_remainder", "global"))
 
-    def measure(self, tokens: VisualTokens) -> VidCom2Scores:
-        """Channels, similarities and frame scores of a clip, in float32 (float64 for float64 features)."""
-        measured = self._measure(feature_batch(tokens.features, tokens.layout))
-        return measured._replace(channels=measured.channels[0])
-
-    def _measure(self, clips: FeatureBatch) -> VidCom2Scores:
-        """The same of B clips of one shape, one after the other, with channels (B, C share)."""
-        layout, visuals = clips.layout, clips.visuals
+    def measure(self, clips: VisualBatch) -> VidCom2Scores:
+        """Scores of B clips of one shape, one after the other, in float32 (float64 for float64 features)."""
+        layout, visuals = clips.layout, len(clips)
         variance = channel_variance(clips)
         size = max(1, int(variance.shape[1] * self.channel_share))
         channels = torch.argsort(variance, stable=True)[:, :size].sort().values
         close, squares, scales = [], [], []
         total = variance.new_zeros((visuals, size), dtype=working_dtype(clips.features))
-        for x, mask in clips.blocks():
+        for x, mask in blocks(clips):
             x = _columns(x, channels)
             norm = torch.linalg.vector_norm(x, dim=-1)
             scale = mask / norm.clamp(min=EPSILON)
@@ -119,42 +117,27 @@ class VidCom2(ScoredMethod):
             close.append(self._kernels(distance))
             squares.append(square)
             scales.append(scale)
-            total = total + clips.by_visual(sums)
+            total = total + by_visual(clips, sums)
         mean = total / max(1, layout.num_tokens // visuals)
         row = mean.new_zeros(variance.shape).scatter(1, channels, mean)
-        to_mean = rearrange(clips.to_positions(squares), "(b n) -> b n", b=visuals) + mean.square().sum(
-            -1, keepdim=True
-        )
-        distance = rearrange(to_mean, "b n -> (b n)") - 2 * clips.products_with(row) * clips.to_positions(
-            scales
-        )
+        to_mean = rearrange(to_positions(clips, squares), "(b n) -> b n", b=visuals)
+        to_mean = rearrange(to_mean + mean.square().sum(-1, keepdim=True), "b n -> (b n)")
+        distance = to_mean - 2 * products_with_each(clips, row) * to_positions(clips, scales)
         to_clip = self._kernels(distance)
         frame = -sums_per_view(to_clip.to(torch.float64), layout) / layout.sizes_tensor[:-1].clamp(min=1)
-        return VidCom2Scores(channels, to_clip + clips.to_positions(close), frame)
+        return VidCom2Scores(channels, to_clip + to_positions(clips, close), frame)
 
-    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Allotment]:
-        """Minus the similarity (N,), and tokens wanted per frame, with u_t."""
-        measured = self.measure(tokens)
-        weights = tokens.layout.sizes_tensor[:-1] * self.scales(measured.frame, budget.ratio)
-        return -measured.similarity, Allotment(weights, measured.frame, _MEANING)
+    def scores(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> tuple[Tensor, Allotment]:
+        """Minus the similarity (N,), and tokens wanted per frame, with u_t; clips of one shape at once."""
 
-    def scores_batch(
-        self, batch: RaggedBatch, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
-    ) -> tuple[Tensor, Allotment]:
-        """Clips of one shape at once."""
-        batches = feature_batches(tokens, self.channel_share)
-        measured = [self._measure(one) for one in batches]
-        scales = [
-            self.scales(
-                rearrange(clips.frame, "(b t) -> b t", b=one.visuals), ratios_of(one, budgets)
-            ).flatten()
-            for one, clips in zip(batches, measured, strict=True)
-        ]
-        similarity = in_order(batches, [clips.similarity for clips in measured], [len(one) for one in tokens])
-        views = [len(one.layout.views) for one in tokens]
-        weights = batch.layout.sizes_tensor[:-1] * in_order(batches, scales, views)
-        frame = in_order(batches, [clips.frame for clips in measured], views)
-        return -similarity, Allotment(weights, frame, _MEANING)
+        def measure(clips: VisualBatch, numbers: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+            measured = self.measure(clips)
+            ratios = ratios_of([budgets[number] for number in numbers], measured.frame.device)
+            scales = self.scales(measured.frame.view(len(clips), -1), ratios)
+            return measured.similarity, measured.frame, scales.flatten()
+
+        similarity, frame, scales = in_groups(batch, measure, "NVV", used=self.channel_share)
+        return -similarity, Allotment(batch.layout.sizes_tensor[:-1] * scales, frame, _MEANING)
 
     def scales(self, frame: Tensor, ratio: float | Tensor) -> Tensor:
         """scale_t = min(1, R (1 + p_t - mean p)) with p = softmax((u - max u) / tau): (T,) or (B, T) float64."""
@@ -162,24 +145,10 @@ class VidCom2(ScoredMethod):
         rates = ratio * (1 + share - share.mean(-1, keepdim=True))
         return torch.where(rates.isnan(), ratio, rates).clamp(max=1.0)
 
-    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """Dispatch on the policy of the budget and on `reconcile`."""
-        if budget.policy == "exact" and self.reconcile == "global":
-            return self._reconciled(tokens, budget)
-        return super().select(tokens, budget)
-
-    def select_batch(
-        self, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
-    ) -> list[Selection]:
-        """In one pass, unless counts are reconciled over the clip."""
-        if self.reconcile == "global":
-            return Method.select_batch(self, tokens, budgets)
-        return super().select_batch(tokens, budgets)
-
     def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """The authors' counts; per frame first its kept tokens, then all its separators."""
         layout = tokens.layout
-        scores, allotment = self.scores(tokens, budget)
+        scores, allotment = self.scores(VisualBatch([tokens]), [budget])
         kept = self._rounded(scores, allotment.weights, layout) | layout.separator
         index = _first(kept, int(kept.sum().item()))
         # A separator belongs to the frame whose tokens precede it.
@@ -187,13 +156,21 @@ class VidCom2(ScoredMethod):
         order = torch.argsort(frame[index] * 2 + layout.separator[index], stable=True)
         return Selection(index[order], allotment=allotment)
 
-    def _reconciled(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        layout, total = tokens.layout, tokens_to_keep(tokens.layout, budget)
-        scores, allotment = self.scores(tokens, budget)
+    def _exact(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[Selection]:
+        """As every other method does it, or reconciled over each clip."""
+        if self.reconcile == "largest_remainder":
+            return super()._exact(batch, budgets)
+        scores, allotment = self.scores(batch, budgets)
+        layouts, parts = [one.layout for one in batch.visuals], allotment.split(batch.views)
+        return list(map(self._reconciled, layouts, batch.split(scores), parts, budgets))
+
+    def _reconciled(
+        self, layout: Layout, scores: Tensor, allotment: Allotment, budget: VisualBudget
+    ) -> Selection:
         kept = self._rounded(scores, allotment.weights, layout)
         # Kept tokens first, then dropped ones, best first in both: the first `total` are what adding or dropping
         # one token at a time arrives at.
-        best = best_first(scores)
+        best, total = best_first(scores), tokens_to_keep(layout, budget)
         tier = torch.where(layout.separator, 2, torch.where(kept, 0, 1))
         chosen = best[torch.argsort(tier[best], stable=True)][:total].sort().values
         return Selection(with_separators(layout, chosen, budget.separators), allotment=allotment)
@@ -218,19 +195,20 @@ def _columns(x: Tensor, channels: Tensor) -> Tensor:
     return rearrange(columns, "b (t l) c -> (b t) l c", l=x.shape[1])
 
 
-def channel_variance(clips: FeatureBatch) -> Tensor:
+def channel_variance(clips: VisualBatch) -> Tensor:
     """(B, C) float64: biased variance of each channel over all tokens of a clip, separators left out.
 
     One pass: statistics about the first token's values, which are near enough to the mean for float32.
     """
-    features = rearrange(clips.features, "(b n) d -> b n d", b=clips.visuals)
+    visuals = len(clips)
+    features = rearrange(clips.features, "(b n) d -> b n d", b=visuals)
     mask = (~clips.layout.separator).to(working_dtype(features))
-    mask = rearrange(mask, "(b n) -> b n", b=clips.visuals)
-    count = max(1, clips.layout.num_tokens // clips.visuals)
+    mask = rearrange(mask, "(b n) -> b n", b=visuals)
+    count = max(1, clips.layout.num_tokens // visuals)
     shift = features[:, :1].to(mask.dtype)
-    first = mask.new_zeros((clips.visuals, features.shape[-1]), dtype=torch.float64)
+    first = mask.new_zeros((visuals, features.shape[-1]), dtype=torch.float64)
     second = first.clone()
-    step = max(1, rows_per_block(features, features.shape[-1]) // clips.visuals)
+    step = max(1, rows_per_block(features, features.shape[-1]) // visuals)
     for x, m in zip(torch.split(features, step, dim=1), torch.split(mask, step, dim=1), strict=True):
         y = x.to(mask.dtype) - shift
         first += weighted_sums(m, y)

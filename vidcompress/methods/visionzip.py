@@ -13,9 +13,10 @@ from einops import rearrange
 from torch import Tensor
 
 from vidcompress.checks import require_flags, require_numbers, require_one_of
+from vidcompress.core.batch import VisualBatch, evidence_of
 from vidcompress.core.budget import VisualBudget, half_up, ratio_fraction
 from vidcompress.core.layout import Layout, Modality, _first
-from vidcompress.core.method import Method, register_method
+from vidcompress.core.method import PerVisualMethod, register_method
 from vidcompress.core.reductions import rows_per_block
 from vidcompress.core.selection import Selection, rank_table, separators_for
 from vidcompress.core.tokens import Evidence, VisualTokens
@@ -25,7 +26,6 @@ from vidcompress.ops.attention_scores import (
     Layer,
     attention_of,
     attention_wanted,
-    evidence_of,
     require_layer,
     shares,
 )
@@ -66,7 +66,7 @@ class MergeGroups(NamedTuple):
 
 @register_method
 @dataclass(frozen=True)
-class VisionZip(Method):
+class VisionZip(PerVisualMethod):
     """Of each view the tokens of most CLS attention, and evenly spaced others that each absorb what is like them.
 
     Attributes:
@@ -124,15 +124,14 @@ class VisionZip(Method):
         """Where tokens are merged after the projector, or ranked by distances."""
         return self.space == "features" or self.evidence == "distance"
 
-    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor]:
-        """Attention (N,), and views in proportion to their sizes (V,) float64."""
-        weights = tokens.layout.sizes_tensor[:-1].to(torch.float64)
-        return attention_of(tokens, self.evidence, self.layer), weights
+    def attention(self, tokens: VisualTokens) -> Tensor:
+        """(N,) what ranks tokens."""
+        return attention_of(VisualBatch([tokens]), self.evidence, self.layer)
 
-    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+    def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """Dominant tokens as they are, contextual ones at their centres, CLS at a position that is free."""
         layout, counts = tokens.layout, self.counts(tokens, budget)
-        groups = self.groups(self.scores(tokens, budget)[0], layout, counts)
+        groups = self.groups(self.attention(tokens), layout, counts)
         table = torch.cat((layout.table, layout.table.new_full((len(layout.views), 1), len(layout))), 1)
         centre = table.gather(1, groups.centre)
         index, stage = self._sent(layout, groups.dominant, centre, counts, budget)

@@ -7,11 +7,12 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from vidcompress.checks import is_whole
+from vidcompress.core.batch import VisualBatch, evidence_of, joined
 from vidcompress.core.budget import VisualBudget, half_up, ratio_fraction, split_in_proportion
 from vidcompress.core.layout import Layout
-from vidcompress.core.reductions import distances, working_dtype
-from vidcompress.core.tokens import Evidence, Quantity, VisualTokens
-from vidcompress.errors import ArgumentError, UnsupportedInputError, shown, warn_once
+from vidcompress.core.reductions import distances
+from vidcompress.core.tokens import Evidence, Quantity
+from vidcompress.errors import ArgumentError, shown, warn_once
 
 Attention = Literal["auto", "cls_attention", "cls_logits", "attention_received", "distance"]
 Layer = int | Literal["features"]
@@ -48,34 +49,17 @@ def attention_wanted(
     return (_choices(option, layer, cls)[0 if has_cls else -1],)
 
 
-def attention_of(tokens: VisualTokens, option: str, layer: Layer, cls: Quantity = "cls_attention") -> Tensor:
-    """(N,) the evidence behind the option `evidence`, float32 or better.
+def attention_of(batch: VisualBatch, option: str, layer: Layer, cls: Quantity = "cls_attention") -> Tensor:
+    """(N,) the evidence behind the option `evidence` of all visuals, float32 or better.
 
     Raises:
-        UnsupportedInputError: the tokens came without it.
+        UnsupportedInputError: a visual came without it.
     """
     if option == "distance":
-        return distances(tokens.features, tokens.layout).view
+        return distances(batch).view
     choices = _choices(option, layer, cls)
-    for key in choices:
-        if key in tokens.evidence:
-            return evidence_of(tokens, key)
-    return evidence_of(tokens, choices[0])
-
-
-def evidence_of(tokens: VisualTokens, key: Evidence) -> Tensor:
-    """One piece of evidence, float32 or better.
-
-    Raises:
-        UnsupportedInputError: the tokens came without it.
-    """
-    if key not in tokens.evidence:
-        raise UnsupportedInputError(
-            f"the method needs {key}, but the tokens came with {list(tokens.evidence) or 'no evidence'}; pass what "
-            "its needs() names in VisualTokens"
-        )
-    value = tokens.evidence[key]
-    return value.to(working_dtype(value))
+    keys = [next((key for key in choices if key in one.evidence), choices[0]) for one in batch.visuals]
+    return joined([evidence_of(one, key) for one, key in zip(batch.visuals, keys, strict=True)])
 
 
 def _choices(option: str, layer: Layer, cls: Quantity) -> tuple[Evidence, ...]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vidcompress.core.reductions import EPSILON, working_dtype
+from vidcompress.core.devices import working_dtype
+from vidcompress.core.reductions import EPSILON
 
 
 def side_by_side(values: Tensor, table: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import transformers
 from torch import Tensor
 
 from vidcompress.adapters.base import Adapter, Visual, adapter_for
+from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import Policy, Ratio, Separators, VisualBudget, visual_budget
 from vidcompress.core.config import DEFAULT_METHOD, NO_SAVING, CompressionConfig, EncoderSaving, read_config
 from vidcompress.core.devices import input_device
@@ -271,11 +272,11 @@ def _select(
     for modality in ("image", "video"):
         keys = [key for key in tokens if key[0] == modality]
         if keys:
-            given = [tokens[key] for key in keys]
-            for one in given:
+            batch = VisualBatch([tokens[key] for key in keys])
+            for one in batch.visuals:
                 one.hold_autocast()
-            with full_precision(given[0].layout.view):
-                selections = method.select_batch(given, [plans[key] for key in keys])
+            with full_precision(batch.visuals[0].layout.view):
+                selections = method.select(batch, [plans[key] for key in keys])
             chosen |= dict(zip(keys, selections, strict=True))
     return chosen
 

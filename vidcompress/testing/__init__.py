@@ -14,7 +14,7 @@ from vidcompress.testing.block import check_block
 from vidcompress.testing.controls import check_controls
 from vidcompress.testing.entrance import check_entrance
 from vidcompress.testing.expect import ContractError
-from vidcompress.testing.methods import check_method, check_selections
+from vidcompress.testing.methods import check_method, check_selections, select_alone
 from vidcompress.testing.models import check_counts, check_identity, check_masked
 from vidcompress.testing.positions import check_positions
 from vidcompress.testing.rows import check_rows
@@ -32,4 +32,5 @@ __all__ = [
     "check_positions",
     "check_rows",
     "check_selections",
+    "select_alone",
 ]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from vidcompress.adapters.layouts import image_layout, native_layout, unpadded_box, video_layout
+from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import POLICIES, SEPARATORS, Budget, VisualBudget, visual_budget
 from vidcompress.core.layout import Layout
 from vidcompress.core.method import Method
@@ -91,6 +92,17 @@ def check_card(method: Method) -> None:
     )
 
 
+def select_alone(method: Method, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+    """Selection of a method from one image or video: a batch of one.
+
+    Args:
+        method: an instance.
+        tokens: of the image or video.
+        budget: how many positions may be sent.
+    """
+    return method.select(VisualBatch([tokens]), [budget])[0]
+
+
 def check_selections(method: Method, layout: Layout, where: str = "layout") -> None:
     """What a method selects is well formed and of the size that was asked for, at every ratio and separator policy.
 
@@ -113,12 +125,12 @@ def check_selections(method: Method, layout: Layout, where: str = "layout") -> N
                         budget = visual_budget(
                             layout, positions, ratio=requested.ratio, separators=separators, policy=policy
                         )
-                        selection = method.select(tokens, budget)
+                        selection = select_alone(method, tokens, budget)
                     except BudgetError:
                         continue  # said so, with what would do
                     what = f"{method.name} on {where} at {ratio}, policy {policy}, separators {separators}"
                     _check_selection(selection, tokens, budget, method, what)
-                    again = method.select(tokens, budget)
+                    again = select_alone(method, tokens, budget)
                     require(
                         torch.equal(selection.index, again.index), f"{what}: two calls select differently"
                     )
@@ -129,7 +141,11 @@ def check_selections(method: Method, layout: Layout, where: str = "layout") -> N
         budget = visual_budget(layout, max(1, len(layout) // 2))
         try:
             _check_selection(
-                method.select(tokens, budget), tokens, budget, method, f"{method.name} on {where}, {name}"
+                select_alone(method, tokens, budget),
+                tokens,
+                budget,
+                method,
+                f"{method.name} on {where}, {name}",
             )
         except BudgetError:
             continue
@@ -175,18 +191,18 @@ def _check_batch(method: Method, layout: Layout, where: str) -> None:
         batch = [tokens, tokens.replace(features=tokens.features.flip(0), evidence=turned)]
         budget = visual_budget(layout, max(1, len(layout) // 3))
         try:
-            alone = [method.select(one, budget).index for one in batch]
+            alone = [select_alone(method, one, budget).index for one in batch]
         except BudgetError:
             return
-        together = [selection.index for selection in method.select_batch(batch, [budget, budget])]
+        together = [selection.index for selection in method.select(VisualBatch(batch), [budget, budget])]
         require(
             len(together) == 2 and all(map(torch.equal, alone, together)),
-            f"{method.name} on {where}: select_batch selects other tokens than select",
+            f"{method.name} on {where}: selects other tokens from two visuals than from each alone",
         )
         if not method.reads_features(layout.modality, has_cls):
             others = tokens.replace(features=tokens.features.flip(0))
             require(
-                torch.equal(method.select(others, budget).index, alone[0]),
+                torch.equal(select_alone(method, others, budget).index, alone[0]),
                 f"{method.name} on {where}: reads features, which reads_features() denies",
             )
 
@@ -204,7 +220,7 @@ def _check_purity(method: Method, layout: Layout, where: str) -> None:
         for seed in (1, 2):
             torch.manual_seed(seed)
             try:
-                picked.append(method.select(tokens, budget).index)
+                picked.append(select_alone(method, tokens, budget).index)
             except BudgetError:
                 return
     require(

@@ -1,10 +1,11 @@
 """Edges: keep the tokens that differ from the one before them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from vidcompress.methods import ScoredMethod, VisualBudget, VisualTokens, register_method, require_numbers
+from vidcompress.methods import ScoredMethod, VisualBatch, VisualBudget, register_method, require_numbers
 
 
 @register_method
@@ -28,8 +29,10 @@ class Edges(ScoredMethod):
     def __post_init__(self) -> None:
         require_numbers(order=self.order)
 
-    def scores(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[torch.Tensor, torch.Tensor]:
-        layout, features = tokens.layout, tokens.features.float()
+    def scores(
+        self, batch: VisualBatch, budgets: Sequence[VisualBudget]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        layout, features = batch.layout, batch.features.float()
         steps = torch.linalg.vector_norm(features[1:] - features[:-1], ord=self.order, dim=-1)
         same_row = (layout.view[1:] == layout.view[:-1]) & (layout.row[1:] == layout.row[:-1])
         scores = torch.cat((steps.new_zeros(1), steps * same_row))

@@ -16,5 +16,5 @@ def test_edges_finds_the_edge() -> None:
     layout = image_layout((4, 6))
     features = torch.where(layout.col < 3, 0.0, 1.0)[:, None].expand(-1, 8).contiguous()
     tokens = VisualTokens(features, layout)
-    kept = get_method("edges").select(tokens, visual_budget(layout, 5)).index
-    assert kept.tolist() == [3, 9, 15, 21, 24]  # the third column of each row, and the newline
+    kept = testing.select_alone(get_method("edges"), tokens, visual_budget(layout, 5))
+    assert kept.index.tolist() == [3, 9, 15, 21, 24]  # the third column of each row, and the newline

@@ -11,13 +11,15 @@ import torch
 
 from layouts import IMAGES, VIDEOS, make_tokens
 from vidcompress.core import reductions
-from vidcompress.core.batch import batch_layouts, feature_batches, in_order
+from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import VisualBudget, visual_budget
 from vidcompress.core.layout import Layout
 from vidcompress.core.method import ScoredMethod
 from vidcompress.core.method_lookup import get_method
+from vidcompress.core.reductions import in_groups
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.core.visual_report import Allotment
+from vidcompress.testing import select_alone
 
 CLIPS = {name: layout for name, layout in VIDEOS.items() if name != "300 frames"}
 FLOAT, HALF, DOUBLE = torch.float32, torch.bfloat16, torch.float64
@@ -59,9 +61,10 @@ def test_scores_and_wishes_are_those_of_each_alone(
     assert isinstance(method, ScoredMethod)
     layouts = {key: layout for key, layout in layouts.items() if len(layout) > 1}
     tokens, budgets = batch(layouts, dim, dtype)
-    joined = batch_layouts(tuple(one.layout for one in tokens))
-    scores, allotment = method.scores_batch(joined, tokens, budgets)
-    alone = [method.scores(one, budget) for one, budget in zip(tokens, budgets, strict=True)]
+    together = VisualBatch(tokens)
+    scores, allotment = method.scores(together, budgets)
+    assert isinstance(allotment, Allotment)
+    alone = [method.scores(VisualBatch([one]), [budget]) for one, budget in zip(tokens, budgets, strict=True)]
     own = Allotment.join([wanted for _, wanted in alone])
     pairs = [(scores, torch.cat([of_tokens for of_tokens, _ in alone])), (allotment.weights, own.weights)]
     assert (allotment.importance is None) == (own.importance is None)
@@ -70,11 +73,11 @@ def test_scores_and_wishes_are_those_of_each_alone(
     # Norms of the views of a ragged batch are sums over rows of another length: in float64 their last bit may differ.
     atol = 1e-14 if dtype == DOUBLE else 0.0
     for pair in pairs:
-        found, expected = (meaningful(values, joined.layout) for values in pair)
+        found, expected = (meaningful(values, together.layout) for values in pair)
         torch.testing.assert_close(found, expected, rtol=0.0, atol=atol, equal_nan=True)
-    chosen = method.select_batch(tokens, budgets)
+    chosen = method.select(together, budgets)
     for selection, one, budget in zip(chosen, tokens, budgets, strict=True):
-        assert torch.equal(selection.index, method.select(one, budget).index)
+        assert torch.equal(selection.index, select_alone(method, one, budget).index)
 
 
 def meaningful(values: torch.Tensor, layout: Layout) -> torch.Tensor:
@@ -82,11 +85,23 @@ def meaningful(values: torch.Tensor, layout: Layout) -> torch.Tensor:
     return values[~layout.separator] if len(values) == len(layout) else values
 
 
-def members(tokens: list[VisualTokens], used: float = 1.0) -> list[tuple[int, ...]]:
-    return [one.members for one in feature_batches(tokens, used)]
+def measured(tokens: list[VisualTokens], **how: Any) -> tuple[list[VisualBatch], list[tuple[int, ...]]]:
+    """The groups in which visuals are measured, and the numbers of their visuals."""
+    groups: list[tuple[VisualBatch, tuple[int, ...]]] = []
+
+    def measure(group: VisualBatch, numbers: tuple[int, ...]) -> list[torch.Tensor]:
+        groups.append((group, numbers))
+        return [group.features[:, 0]]
+
+    in_groups(VisualBatch(tokens), measure, "N", **how)
+    return [group for group, _ in groups], [numbers for _, numbers in groups]
 
 
-def test_visuals_of_one_shape_share_a_pile() -> None:
+def members(tokens: list[VisualTokens], **how: Any) -> list[tuple[int, ...]]:
+    return measured(tokens, **how)[1]
+
+
+def test_visuals_of_one_shape_share_a_group() -> None:
     tokens, _ = batch(CLIPS, 64, FLOAT, copies=2)
     half = len(CLIPS)
     assert members(tokens) == [(number, number + half) for number in range(half)]
@@ -94,6 +109,8 @@ def test_visuals_of_one_shape_share_a_pile() -> None:
         {name: IMAGES[name] for name in ("two by two", "landscape", "one crop")}, 64, FLOAT, 1
     )
     assert members(pictures) == [(0, 1), (2,)]  # crops of 6 x 6, and one of 5 x 7
+    assert members(pictures, whole=True) == [(0,), (1,), (2,)]  # of other numbers of tokens
+    assert members([*pictures, *pictures], whole=True) == [(0, 3), (1, 4), (2, 5)]
 
 
 def test_rows_that_begin_anywhere_in_a_cache_line_stay_alone() -> None:
@@ -110,16 +127,23 @@ def test_a_copy_is_no_larger_than_a_quarter_of_a_block(monkeypatch: pytest.Monke
     rows = len(tokens[0])
     monkeypatch.setattr(reductions, "CPU_BLOCK", 4 * 3 * rows * 16 * 4)
     assert members(tokens) == [(0, 1, 2), (3, 4, 5), (6,)]
-    assert len(feature_batches(tokens)[0].features) == 3 * rows
-    assert feature_batches(tokens)[2].features is tokens[6].features, "a visual alone is not copied"
+    groups, _ = measured(tokens)
+    assert len(groups[0].features) == 3 * rows
+    assert groups[2].features is tokens[6].features, "a visual alone is not copied"
     monkeypatch.setattr(reductions, "CPU_BLOCK", 4 * (rows * 16 * 4 - 1))
     assert members(tokens) == [(number,) for number in range(7)]
 
 
 def test_values_go_back_to_their_visuals() -> None:
     tokens, _ = batch({name: CLIPS[name] for name in ("one newline", "one frame")}, 16, FLOAT, copies=2)
-    made = feature_batches(tokens)
-    assert [one.members for one in made] == [(0, 2), (1, 3)]
-    lengths = [2, 1, 2, 1]
-    values = [torch.tensor([0, 1, 20, 21]), torch.tensor([10, 30])]
-    assert in_order(made, values, lengths).tolist() == [0, 1, 10, 20, 21, 30]
+
+    def measure(group: VisualBatch, numbers: tuple[int, ...]) -> list[torch.Tensor]:
+        sizes = list(zip(group.lengths, group.views, strict=True))
+        return [
+            torch.cat([torch.arange(size[axis]) + 1000 * n for n, size in zip(numbers, sizes, strict=True)])
+            for axis in (0, 1)
+        ]
+
+    positions, views = in_groups(VisualBatch(tokens), measure, "NV")
+    for values, sizes in ((positions, [len(one) for one in tokens]), (views, [8, 1, 8, 1])):
+        assert values.tolist() == [1000 * n + i for n, size in enumerate(sizes) for i in range(size)]

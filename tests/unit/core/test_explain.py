@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from layouts import IMAGES, VIDEOS, make_tokens
+from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import Policy, VisualBudget, visual_budget
 from vidcompress.core.layout import Layout
 from vidcompress.core.method_lookup import get_method
 from vidcompress.core.report import Report, VisualReport
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.core.visual_report import Allotment
+from vidcompress.testing import select_alone
 
 CLS = Evidence("cls_logits", -1)
 RATIO = 0.25
@@ -29,7 +31,7 @@ def plan(layout: Layout, policy: Policy = "exact") -> VisualBudget:
 
 def explained(method: str, tokens: VisualTokens, policy: Policy = "exact", **options: Any) -> VisualReport:
     """The report of one visual."""
-    selection = get_method(method, **options).select(tokens, plan(tokens.layout, policy))
+    selection = select_alone(get_method(method, **options), tokens, plan(tokens.layout, policy))
     return VisualReport.from_selection(
         tokens.layout, selection.index, budget=len(selection), allotment=selection.allotment
     )
@@ -131,7 +133,7 @@ def test_a_batch_explains_each_as_alone(method: str, options: dict[str, Any]) ->
     layouts = [VIDEOS[name] for name in ("one newline", "newline per row", "no newline")]
     tokens = [make_tokens(layout, dim=64, seed=seed) for seed, layout in enumerate(layouts)]
     chosen = get_method(method, **options)
-    together = chosen.select_batch(tokens, [plan(layout) for layout in layouts])
+    together = chosen.select(VisualBatch(tokens), [plan(layout) for layout in layouts])
     for selection, one in zip(together, tokens, strict=True):
         visual = VisualReport.from_selection(
             one.layout, selection.index, budget=len(selection), allotment=selection.allotment
@@ -216,7 +218,7 @@ def test_json_has_the_words_and_what_they_are() -> None:
 def test_nothing_is_read_from_the_device_before_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     layout = IMAGES["two by two"]
     tokens = make_tokens(layout)
-    selection = get_method("globalcom2").select(tokens, plan(layout))
+    selection = select_alone(get_method("globalcom2"), tokens, plan(layout))
 
     def refuse(tensor: torch.Tensor) -> None:
         raise AssertionError("reads the tensor")

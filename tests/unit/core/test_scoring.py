@@ -10,6 +10,7 @@ import torch
 
 from layouts import CLS, IMAGES, VIDEOS, make_tokens
 from vidcompress.adapters.layouts import image_layout
+from vidcompress.core.batch import VisualBatch
 from vidcompress.core.layout import GLOBAL_VIEWS, Layout
 from vidcompress.core.reductions import distances, products_with
 from vidcompress.core.scoring import (
@@ -19,6 +20,7 @@ from vidcompress.core.scoring import (
     token_scores,
     unit_norm,
 )
+from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import UnsupportedInputError
 from vidcompress.methods.globalcom2 import gated_views, redistribute
 
@@ -51,7 +53,7 @@ def test_mean_rate_is_the_ratio_unless_capped(layout: Layout, allocation: Any) -
     if layout.modality == "image":
         chief = commander_of_image(tokens.evidence[CLS], layout)
     else:
-        whole = distances(tokens.features, layout, whole=True).whole
+        whole = distances(VisualBatch([VisualTokens(tokens.features, layout)]), whole=True).whole
         assert whole is not None
         chief = Commander(whole)
     rates = allocate(chief, layout, 0.05, allocation=allocation)[0]
@@ -134,9 +136,9 @@ def test_an_image_without_a_thumbnail_has_no_commander() -> None:
 def test_distances_do_not_see_separators() -> None:
     layout = VIDEOS["newline per row"]
     tokens = make_tokens(layout)
-    before = distances(tokens.features, layout, whole=True)
+    before = distances(VisualBatch([VisualTokens(tokens.features, layout)]), whole=True)
     tokens.features[layout.separator] = -1e4
-    after = distances(tokens.features, layout, whole=True)
+    after = distances(VisualBatch([VisualTokens(tokens.features, layout)]), whole=True)
     keep = ~layout.separator
     assert before.whole is not None
     assert after.whole is not None
@@ -151,8 +153,8 @@ def test_runs_and_gathers_agree(layout: Layout) -> None:
     general = replace(layout)
     general.__dict__["run"] = None  # as for a layout whose frames are no runs
     fast, slow = (
-        distances(tokens.features, layout, whole=True),
-        distances(tokens.features, general, whole=True),
+        distances(VisualBatch([VisualTokens(tokens.features, layout)]), whole=True),
+        distances(VisualBatch([VisualTokens(tokens.features, general)]), whole=True),
     )
     assert fast.whole is not None
     assert slow.whole is not None
@@ -163,9 +165,9 @@ def test_runs_and_gathers_agree(layout: Layout) -> None:
 @pytest.mark.parametrize("layout", [TWO_BY_TWO, VIDEOS["one newline"]], ids=["image", "video"])
 def test_autocast_has_no_say(layout: Layout) -> None:
     tokens = make_tokens(layout, dim=64)
-    plain = distances(tokens.features, layout, whole=True)
+    plain = distances(VisualBatch([VisualTokens(tokens.features, layout)]), whole=True)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        inside = distances(tokens.features, layout, whole=True)
+        inside = distances(VisualBatch([VisualTokens(tokens.features, layout)]), whole=True)
     assert torch.equal(plain.view, inside.view)
     assert plain.whole is not None
     assert inside.whole is not None

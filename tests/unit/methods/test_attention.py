@@ -17,6 +17,7 @@ from vidcompress.core.method_lookup import get_method
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import UnsupportedInputError
 from vidcompress.ops.merging import cosines, merge_groups, merge_neighbours, nearest
+from vidcompress.testing import select_alone
 
 NAMES = ("fastervlm", "hired", "prumerge", "prumerge_plus", "visionzip")
 CLS, RECEIVED = Evidence("cls_attention", "features"), Evidence("attention_received", "features")
@@ -70,11 +71,11 @@ def test_attention_received_stands_in_where_there_is_no_cls(name: str) -> None:
     tokens = make_tokens(IMAGES["two by two"])
     received = {key: value for key, value in tokens.evidence.items() if "cls" not in key.quantity}
     budget = visual_budget(tokens.layout, 60)
-    without = get_method(name).select(replace(tokens, evidence=received), budget)
+    without = select_alone(get_method(name), replace(tokens, evidence=received), budget)
     options = {"evidence": "attention_received"} | ({"cls_token": False} if name == "visionzip" else {})
-    asked = get_method(name, **options).select(tokens, budget)
+    asked = select_alone(get_method(name, **options), tokens, budget)
     assert torch.equal(without.index, asked.index)
-    assert without.index.tolist() != get_method(name).select(tokens, budget).index.tolist()
+    assert without.index.tolist() != select_alone(get_method(name), tokens, budget).index.tolist()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -86,7 +87,7 @@ def test_missing_evidence_is_named(name: str) -> None:
             continue  # without it no CLS token is sent
         some = {k: v for k, v in tokens.evidence.items() if k != key and k.quantity != "attention_received"}
         with pytest.raises(UnsupportedInputError, match=f"needs .*{key.quantity}.*but the tokens came with"):
-            get_method(name).select(replace(tokens, evidence=some), budget)
+            select_alone(get_method(name), replace(tokens, evidence=some), budget)
 
 
 def test_hired_follows_the_marks() -> None:
@@ -99,10 +100,10 @@ def test_hired_follows_the_marks() -> None:
     )
     tokens.evidence[Evidence("cls_attention", 0)] = early
     method = get_method("hired", alpha=0.75)  # int(0.25 x 16) = 4 marks
-    index = method.select(tokens, VisualBudget(len(layout), 16, 0, 0.2)).index
+    index = select_alone(method, tokens, VisualBudget(len(layout), 16, 0, 0.2)).index
     assert layout.view[index].bincount(minlength=5).tolist() == [12, 0, 4, 0, 0]
     budget = VisualBudget(len(layout), 16, 8, 0.2, "reference", keep_separators=True)
-    index = method.select(tokens, budget).index
+    index = select_alone(method, tokens, budget).index
     assert layout.view[index].bincount(minlength=6).tolist() == [12, 2, 2, 0, 0, 8]
 
 
@@ -114,7 +115,7 @@ def test_order_is_an_option_under_either_policy(name: str, order: str) -> None:
     exact = visual_budget(tokens.layout, 60)
     reference = visual_budget(tokens.layout, 60, separators="keep", policy="reference")
     for budget in (exact, reference):
-        auto, other = (get_method(name, order=o).select(tokens, budget) for o in ("auto", value))
+        auto, other = (select_alone(get_method(name, order=o), tokens, budget) for o in ("auto", value))
         index = other.index
         assert sorted(index.tolist()) == sorted(auto.index.tolist())
         assert (index[1:] > index[:-1]).all().item() == (order == "sequence")
@@ -128,7 +129,7 @@ def test_order_is_an_option_under_either_policy(name: str, order: str) -> None:
 def test_prumerge_sends_newlines_last_in_score_order() -> None:
     tokens = make_tokens(VIDEOS["newline per row"])
     budget = visual_budget(tokens.layout, 60, separators="keep", policy="reference")
-    index = get_method("prumerge").select(tokens, budget).index
+    index = select_alone(get_method("prumerge"), tokens, budget).index
     ends = tokens.layout.separator[index].tolist()
     assert ends == sorted(ends) and sum(ends) == tokens.layout.num_separators
     views = tokens.layout.view[index].tolist()
@@ -138,10 +139,12 @@ def test_prumerge_sends_newlines_last_in_score_order() -> None:
 def test_prumerge_without_merging_is_a_selection() -> None:
     tokens = make_tokens(IMAGES["landscape"])
     budget = visual_budget(tokens.layout, 40)
-    plain = get_method("prumerge", merge=False).select(tokens, budget)
+    plain = select_alone(get_method("prumerge", merge=False), tokens, budget)
     assert torch.equal(plain.gather(tokens), tokens.features[plain.index])
-    ranked = get_method("fastervlm", layer=-1).select(
-        replace(tokens, evidence={Evidence("cls_attention", -1): tokens.evidence[WHOLE]}), budget
+    ranked = select_alone(
+        get_method("fastervlm", layer=-1),
+        replace(tokens, evidence={Evidence("cls_attention", -1): tokens.evidence[WHOLE]}),
+        budget,
     )
     assert torch.equal(plain.index, ranked.index)
 
@@ -151,9 +154,9 @@ def test_iqr_gives_more_to_views_that_stand_out_more() -> None:
     values = torch.full((5, 9), 0.1)
     values[0, :2], values[3, 4] = 1.0, 1.0
     tokens.evidence[WHOLE] = (values + torch.arange(9) / 1e3).flatten()
-    index = get_method("prumerge", count="iqr").select(tokens, visual_budget(tokens.layout, 9)).index
+    index = select_alone(get_method("prumerge", count="iqr"), tokens, visual_budget(tokens.layout, 9)).index
     assert tokens.layout.view[index].bincount(minlength=5).tolist() == [6, 0, 0, 3, 0]
-    index = get_method("prumerge").select(tokens, visual_budget(tokens.layout, 10)).index
+    index = select_alone(get_method("prumerge"), tokens, visual_budget(tokens.layout, 10)).index
     assert tokens.layout.view[index].bincount(minlength=5).tolist() == [2] * 5
 
 
@@ -172,10 +175,10 @@ def test_one_broken_token_spoils_no_merged_one(name: str) -> None:
     tokens = make_tokens(VIDEOS["one frame"], seed=3)
     budget = visual_budget(tokens.layout, 9)
     whole = get_method(name, space="features", **({"cls_token": False} if name == "visionzip" else {}))
-    sent = set(whole.select(tokens, budget).index.tolist())
+    sent = set(select_alone(whole, tokens, budget).index.tolist())
     victim = next(i for i in range(25) if i not in sent)
     tokens.features[victim] = torch.nan
-    selection = whole.select(tokens, budget)
+    selection = select_alone(whole, tokens, budget)
     assert bool(selection.gather(tokens).isfinite().all())
 
 
@@ -183,9 +186,9 @@ def test_one_broken_token_spoils_no_merged_one(name: str) -> None:
 def test_blocks_of_views_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = make_tokens(IMAGES["37 views"], dtype=torch.float64)
     budget = visual_budget(tokens.layout, 150)
-    whole = get_method(name).select(tokens, budget)
+    whole = select_alone(get_method(name), tokens, budget)
     monkeypatch.setattr("vidcompress.core.reductions.CPU_BLOCK", 1)
-    parts = get_method(name).select(tokens, budget)
+    parts = select_alone(get_method(name), tokens, budget)
     assert torch.equal(whole.index, parts.index)
     torch.testing.assert_close(whole.gather(tokens), parts.gather(tokens))
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from cases import BEFORE
 from layouts import IMAGES, LAYOUTS, VIDEOS, make_tokens
 from vidcompress.adapters.layouts import image_layout, video_layout
+from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import Budget, Separators, VisualBudget, visual_budget
 from vidcompress.core.layout import Layout
 from vidcompress.core.method import Method
@@ -22,6 +23,7 @@ from vidcompress.core.selection import Selection
 from vidcompress.core.tokens import AXES, VisualTokens
 from vidcompress.errors import BudgetError, UnsupportedInputError
 from vidcompress.methods.globalcom2 import GlobalCom2
+from vidcompress.testing import select_alone
 
 RATIOS = (0.01, 0.03, 0.1, 0.25, 0.5, 0.77, 0.99, 1.0)
 VARIANTS: dict[str, list[dict[str, Any]]] = {
@@ -77,7 +79,7 @@ def run(
 ) -> tuple[Selection, VisualBudget]:
     positions = Budget(ratio).split([len(tokens)])[0]
     budget = visual_budget(tokens.layout, positions, ratio=Fraction(str(ratio)), separators=mode)
-    return method.select(tokens, budget), budget
+    return select_alone(method, tokens, budget), budget
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
@@ -123,7 +125,7 @@ def test_count_equals_the_budget_on_drawn_shapes(data: st.DataObject) -> None:
     method = data.draw(st.sampled_from([method for method in METHODS if serves(method, layout)]))
     budget = visual_budget(layout, data.draw(st.integers(0, len(layout))))
     try:
-        count = len(method.select(tokens, budget))
+        count = len(select_alone(method, tokens, budget))
     except BudgetError:
         assert method.name == "frames"
         assert budget.positions < layout.sizes[0]
@@ -140,7 +142,7 @@ def test_fewer_tokens_than_views(method: Method) -> None:
         if serves(method, layout):
             tokens = make_tokens(layout)
             for budget in (0, 1, 2, 5):
-                assert len(method.select(tokens, visual_budget(layout, budget))) == budget
+                assert len(select_alone(method, tokens, visual_budget(layout, budget))) == budget
 
 
 @pytest.mark.parametrize("method", METHODS, ids=IDS)
@@ -221,7 +223,7 @@ def test_reference_sends_every_separator(method: Method, name: str) -> None:
     ratio = Fraction(1, 2) if method.name != "frames" else Fraction(1)
     positions = Budget(ratio).split([len(layout)])[0]
     budget = visual_budget(layout, positions, ratio=ratio, separators="keep", policy="reference")
-    selection = method.select(tokens, budget)
+    selection = select_alone(method, tokens, budget)
     if method.name not in FREE_SEPARATORS:
         assert int(layout.separator[selection.index].sum()) == layout.num_separators
     assert selection.index.unique().numel() == len(selection)
@@ -238,8 +240,8 @@ def test_globalcom2_reference_counts_per_view() -> None:
     tokens = make_tokens(layout)
     budget = visual_budget(layout, 1, ratio=Fraction(1, 4), separators="keep", policy="reference")
     method = GlobalCom2()
-    _, allotment = method.scores(tokens, budget)
-    index = method.select(tokens, budget).index
+    _, allotment = method.scores(VisualBatch([tokens]), [budget])
+    index = select_alone(method, tokens, budget).index
     counts = [int((layout.view[index] == t).sum()) for t in range(8)]
     assert counts == [int(w) for w in allotment.weights.tolist()]
 

@@ -11,6 +11,7 @@ import torch
 
 from layouts import IMAGES, VIDEOS, make_tokens
 from vidcompress.adapters.layouts import video_layout
+from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import visual_budget
 from vidcompress.core.method import METHODS
 from vidcompress.core.method_lookup import available_methods, get_method
@@ -19,6 +20,7 @@ from vidcompress.errors import ArgumentError, UnsupportedInputError
 from vidcompress.methods.card import parse_card, read_card
 from vidcompress.methods.globalcom2 import GlobalCom2
 from vidcompress.methods.vidcom2 import VidCom2
+from vidcompress.testing import select_alone
 
 
 @pytest.mark.parametrize(
@@ -166,7 +168,7 @@ def test_missing_evidence_is_named() -> None:
     tokens.evidence = {Evidence("cls_logits", -1): tokens.evidence[Evidence("cls_logits", -1)]}
     method = GlobalCom2(evidence="cls_attention")
     with pytest.raises(UnsupportedInputError, match="needs Evidence.*cls_attention.*evidence='distance'"):
-        method.select(tokens, visual_budget(tokens.layout, 20))
+        select_alone(method, tokens, visual_budget(tokens.layout, 20))
 
 
 def test_evidence_decides() -> None:
@@ -176,21 +178,21 @@ def test_evidence_decides() -> None:
     tokens = VisualTokens(tokens.features, tokens.layout, {**tokens.evidence, other: torch.rand(len(tokens))})
     budget = visual_budget(tokens.layout, 40)
     chosen = [
-        GlobalCom2(evidence=source).select(tokens, budget).index.tolist()
+        select_alone(GlobalCom2(evidence=source), tokens, budget).index.tolist()
         for source in ("auto", "cls_attention", "distance")
     ]
     assert chosen[0] != chosen[1] != chosen[2] != chosen[0]
     clip = make_tokens(VIDEOS["one newline"])
-    by_logits, _ = GlobalCom2(evidence="cls_logits").commander_and_local(clip)
-    by_distance, _ = GlobalCom2().commander_and_local(clip)
-    assert torch.equal(by_logits.tokens, by_distance.tokens)
+    by_logits, _ = GlobalCom2(evidence="cls_logits").global_and_local(VisualBatch([clip]))
+    by_distance, _ = GlobalCom2().global_and_local(VisualBatch([clip]))
+    assert torch.equal(by_logits, by_distance)
 
 
 def test_vidcom2_scores_do_not_see_separators() -> None:
     tokens = make_tokens(VIDEOS["newline per row"])
-    before = VidCom2().measure(tokens)
+    before = VidCom2().measure(VisualBatch([tokens]))
     tokens.features[tokens.layout.separator] = -7e3
-    after = VidCom2().measure(tokens)
+    after = VidCom2().measure(VisualBatch([tokens]))
     keep = ~tokens.layout.separator
     assert torch.equal(before.channels, after.channels)
     assert torch.equal(before.similarity[keep], after.similarity[keep])

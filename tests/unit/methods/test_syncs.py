@@ -17,6 +17,7 @@ from vidcompress.core.budget import visual_budget
 from vidcompress.core.layout import Layout
 from vidcompress.core.method_lookup import available_methods, get_method
 from vidcompress.ops.clustering import cluster_means, density_peaks
+from vidcompress.testing import select_alone
 
 WATCHED = ("_local_scalar_dense", "nonzero", "masked_select", "boolean index")
 
@@ -46,7 +47,7 @@ def counted(name: str, layout: Layout, policy: str, ratio: Fraction, **options: 
     )
     fresh = replace(tokens, layout=replace(layout))
     with Count() as count:
-        get_method(name, **options).select(fresh, budget).gather(fresh)
+        select_alone(get_method(name, **options), fresh, budget).gather(fresh)
     return count.seen
 
 

@@ -15,6 +15,7 @@ import torch
 from layouts import CLS, IMAGES, LAYOUTS, VIDEOS, make_tokens
 from vidcompress.adapters.layouts import image_layout, native_layout
 from vidcompress.adapters.layouts import tiled_layout as layout_of_crops
+from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import VisualBudget, visual_budget
 from vidcompress.core.layout import Layout, View
 from vidcompress.core.method_lookup import get_method
@@ -24,6 +25,7 @@ from vidcompress.core.tokens import LazyTokens, VisualTokens
 from vidcompress.errors import ArgumentError
 from vidcompress.methods.globalcom2 import GlobalCom2
 from vidcompress.ops.virtual_tiles import pooled_grid, tile_grid, tiled_layout
+from vidcompress.testing import select_alone
 
 GRIDS = [(5, 7), (7, 5), (4, 4), (1, 9), (9, 1), (13, 17), (24, 24), (31, 8), (2, 40)]
 NATIVE = {f"{rows} x {cols}": native_layout((rows, cols)) for rows, cols in GRIDS}
@@ -70,7 +72,7 @@ def test_one_view_keeps_its_best_tokens_by_its_own_evidence(name: str, evidence:
         {"score": "global"},
     ]
     for options in [{"tiles": 1, **one} for one in each] + (each if name in THUMBNAILS else []):
-        selection = get_method("globalcom2", evidence=evidence, **options).select(tokens, budget)
+        selection = select_alone(get_method("globalcom2", evidence=evidence, **options), tokens, budget)
         kept = [n for n in selection.index.tolist() if not layout.separator[n]]
         assert kept == best, options
         assert selection.allotment is not None and selection.allotment.tiles is None
@@ -170,10 +172,10 @@ def _to_the_mean(tokens: VisualTokens, places: list[int]) -> list[float]:
 @pytest.mark.parametrize("name", ["5 x 7", "13 x 17", "24 x 24", "31 x 8", "with a newline"])
 def test_tiles_are_allotted_and_scored_by_the_formulas(name: str, count: int, evidence: Any) -> None:
     tokens, budget = make_tokens(NATIVE[name], seed=3, dtype=torch.float64), plan(NATIVE[name], 0.3)
-    selection = GlobalCom2(tiles=count, tau=3.0, evidence=evidence).select(tokens, budget)
+    selection = select_alone(GlobalCom2(tiles=count, tau=3.0, evidence=evidence), tokens, budget)
     kept = [n for n in selection.index.tolist() if not tokens.layout.separator[n]]
     assert kept == slow_selection(tokens, count, budget, 3.0, evidence)
-    other = GlobalCom2(tiles=1, evidence=evidence).select(tokens, budget)
+    other = select_alone(GlobalCom2(tiles=1, evidence=evidence), tokens, budget)
     whole = [n for n in other.index.tolist() if not tokens.layout.separator[n]]
     assert kept != whole or len(tokens) < 100, (
         "another selection than whole; of few tokens it may be the same"
@@ -189,7 +191,7 @@ def test_five_by_seven_in_four() -> None:
     assert [view.box for view in tiled.views] == [(0, 0, 2, 3), (0, 3, 2, 7), (2, 0, 5, 3), (2, 3, 5, 7)]
     tokens = make_tokens(layout)
     for budget in range(36):
-        selection = GlobalCom2(tiles=4, tau=0.5).select(tokens, visual_budget(layout, budget))
+        selection = select_alone(GlobalCom2(tiles=4, tau=0.5), tokens, visual_budget(layout, budget))
         assert len(selection) == len(set(selection.index.tolist())) == budget
         assert selection.index.tolist() == sorted(selection.index.tolist())
 
@@ -268,7 +270,7 @@ def test_a_louder_tile_gets_more_and_an_even_allocation_does_not() -> None:
 
 
 def report_of(method: Any, tokens: VisualTokens) -> VisualReport:
-    selection = method.select(tokens, plan(tokens.layout))
+    selection = select_alone(method, tokens, plan(tokens.layout))
     return VisualReport.from_selection(
         tokens.layout, selection.index, budget=len(selection), allotment=selection.allotment
     )
@@ -313,7 +315,7 @@ def test_the_report_says_where_tiles_did_nothing() -> None:
         tokens = make_tokens(native_layout(grid))
         alone = report_of(method, tokens)
         assert alone.note == note and bool(alone.tiles) == (grid == (4, 1))
-        for selection in method.select_batch([tokens] * 2, [plan(tokens.layout)] * 2):
+        for selection in method.select(VisualBatch([tokens] * 2), [plan(tokens.layout)] * 2):
             assert selection.allotment is not None and selection.allotment.note == (note or "")
     for name in THUMBNAILS:  # they never were to be cut
         assert report_of(GlobalCom2(), make_tokens(THUMBNAILS[name])).note is None
@@ -321,7 +323,7 @@ def test_the_report_says_where_tiles_did_nothing() -> None:
 
 def test_the_note_of_a_method_follows_that_of_the_budget() -> None:
     layout = native_layout((3, 1))
-    allotment = GlobalCom2().select(make_tokens(layout), plan(layout)).allotment
+    allotment = select_alone(GlobalCom2(), make_tokens(layout), plan(layout)).allotment
     index = torch.arange(1)
     both = VisualReport.from_selection(layout, index, budget=1, note="few tokens", allotment=allotment)
     assert allotment is not None and both.note == f"few tokens; {allotment.note}"
@@ -335,7 +337,7 @@ def test_nothing_but_native_pictures_is_cut(name: str) -> None:
         assert tiled_layout(layout, 4) is not None
         return
     assert tiled_layout(layout, 4) is None
-    plain, cut = (GlobalCom2(tiles=tiles).select(tokens, budget) for tiles in (1, 4))
+    plain, cut = (select_alone(GlobalCom2(tiles=tiles), tokens, budget) for tiles in (1, 4))
     assert torch.equal(plain.index, cut.index)
     assert cut.allotment is not None and cut.allotment.tiles is None
 
@@ -352,15 +354,15 @@ def test_a_batch_is_its_pictures_in_any_order(evidence: Any) -> None:
     ]
     tokens = [make_tokens(layout, seed=seed) for seed, layout in enumerate(layouts)]
     budgets = [plan(layout) for layout in layouts]
-    alone = [method.select(one, budget) for one, budget in zip(tokens, budgets, strict=True)]
+    alone = [select_alone(method, one, budget) for one, budget in zip(tokens, budgets, strict=True)]
     for order in list(permutations(range(5)))[::17]:
-        together = method.select_batch([tokens[n] for n in order], [budgets[n] for n in order])
+        together = method.select(VisualBatch([tokens[n] for n in order]), [budgets[n] for n in order])
         for n, one in zip(order, together, strict=True):
             same(one, alone[n])
     crops = [make_tokens(IMAGES["two by two"], seed=seed) for seed in range(3)]
     plans = [plan(one.layout) for one in crops]
-    whole = GlobalCom2(tiles=1, tau=0.5, evidence=evidence).select_batch(crops, plans)
-    for plain, cut in zip(whole, method.select_batch(crops, plans), strict=True):
+    whole = GlobalCom2(tiles=1, tau=0.5, evidence=evidence).select(VisualBatch(crops), plans)
+    for plain, cut in zip(whole, method.select(VisualBatch(crops), plans), strict=True):
         same(plain, cut)
         assert cut.allotment is not None and cut.allotment.tiles is None
 
@@ -379,7 +381,9 @@ def test_pictures_of_one_view_and_clips_in_their_own_batches() -> None:
     clips = [make_tokens(VIDEOS["no newline"], seed=seed) for seed in range(2)]
     plans = [plan(one.layout) for one in clips]
     for cut, plain in zip(
-        method.select_batch(clips, plans), GlobalCom2(tiles=1).select_batch(clips, plans), strict=True
+        method.select(VisualBatch(clips), plans),
+        GlobalCom2(tiles=1).select(VisualBatch(clips), plans),
+        strict=True,
     ):
         assert torch.equal(cut.index, plain.index)
 
@@ -393,7 +397,9 @@ def test_features_that_wait_for_the_projector_go_on_waiting() -> None:
 
     lazy = LazyTokens(given.features, layout, {CLS: given.evidence[CLS]}, refuse, torch.zeros(12))
     method = GlobalCom2(tiles=4, evidence="cls_logits")
-    assert torch.equal(method.select(lazy, plan(layout)).index, method.select(given, plan(layout)).index)
+    assert torch.equal(
+        select_alone(method, lazy, plan(layout)).index, select_alone(method, given, plan(layout)).index
+    )
     assert lazy.layout is layout and given.layout is layout
 
 
@@ -403,8 +409,10 @@ def test_broken_evidence_still_meets_the_budget() -> None:
     for value in (float("nan"), float("inf")):
         broken = tokens.evidence[CLS].clone()
         broken[::3] = value
-        chosen = GlobalCom2(tiles=6, evidence="cls_logits").select(
-            VisualTokens(tokens.features, layout, {CLS: broken}), plan(layout)
+        chosen = select_alone(
+            GlobalCom2(tiles=6, evidence="cls_logits"),
+            VisualTokens(tokens.features, layout, {CLS: broken}),
+            plan(layout),
         )
         assert len(set(chosen.index.tolist())) == plan(layout).positions
 
@@ -419,19 +427,19 @@ def test_the_authors_know_no_tiles() -> None:
     """Under `reference` nothing is cut, and the report says so where tiles were asked for."""
     layout = NATIVE["with a newline"]
     tokens, budget = make_tokens(layout), plan(layout, policy="reference")
-    one, four = (GlobalCom2(tiles=tiles).select(tokens, budget) for tiles in (1, 4))
+    one, four = (select_alone(GlobalCom2(tiles=tiles), tokens, budget) for tiles in (1, 4))
     assert torch.equal(one.index, four.index) and len(one) > 0
     assert one.allotment is not None and four.allotment is not None
     assert four.allotment.tiles is None and one.allotment.note == ""
     note = "policy='reference' reproduces code without tiles, so it is ranked as one view"
     assert four.allotment.note == note
-    assert not torch.equal(GlobalCom2().select(tokens, plan(layout)).index, one.index)
+    assert not torch.equal(select_alone(GlobalCom2(), tokens, plan(layout)).index, one.index)
 
 
 def test_the_default_is_four() -> None:
     tokens, budget = make_tokens(NATIVE["24 x 24"]), plan(NATIVE["24 x 24"])
     default, four, one = (
-        get_method("globalcom2", **options).select(tokens, budget)
+        select_alone(get_method("globalcom2", **options), tokens, budget)
         for options in ({}, {"tiles": 4}, {"tiles": 1})
     )
     assert torch.equal(default.index, four.index) and not torch.equal(default.index, one.index)

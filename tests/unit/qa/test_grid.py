@@ -149,7 +149,7 @@ def strange() -> Iterator[str]:
         def __post_init__(self) -> None:
             raise RuntimeError("no luck")
 
-        def select(self, tokens: Any, plan: Any) -> Any: ...
+        def select(self, batch: Any, plans: Any) -> Any: ...
 
     METHODS._classes["strange"] = Strange
     yield "strange"

@@ -22,7 +22,7 @@ IMAGES = frozenset({"image"})
 
 
 def make(decorated: bool = True, **attributes: Any) -> Any:
-    def select(self: Any, tokens: Any, budget: Any) -> Selection:
+    def select(self: Any, batch: Any, budgets: Any) -> list[Selection]:
         raise NotImplementedError
 
     body = {

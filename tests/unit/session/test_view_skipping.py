@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from vidcompress.adapters.layouts import image_layout
+from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import visual_budget
 from vidcompress.core.config import ViewSkipping, read_view_skipping
 from vidcompress.core.tokens import VisualTokens
@@ -173,13 +174,13 @@ def test_crops_are_judged_as_the_scores_judge_them(monkeypatch: Any) -> None:
         monkeypatch.setattr(
             globalcom2,
             name,
-            lambda first, *rest, real=real, seen=seen: seen.append(first) or real(first, *rest),
+            lambda first, *rest, real=real, seen=seen, **how: seen.append(first) or real(first, *rest, **how),
         )
     method = globalcom2.GlobalCom2(allocation="gated", evidence="distance")
     budget = visual_budget(layout, len(layout) // 8, ratio=Fraction(1, 8))
     stay = method.crops(VisualTokens(features[: len(single)], single), layout, budget)
-    method.scores(VisualTokens(features, layout), budget)
-    assert [seen.shape for seen in shapes] == [features.shape] * 2
+    method.scores(VisualBatch([VisualTokens(features, layout)]), [budget])
+    assert [seen.features.shape for seen in shapes] == [features.shape] * 2
     assert torch.equal(*(seen.grid for seen in grids)) and stay is not None and 1 <= len(stay) < 4
 
 

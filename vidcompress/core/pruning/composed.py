@@ -9,6 +9,7 @@ from fractions import Fraction
 from operator import attrgetter
 from typing import ClassVar
 
+from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import VisualBudget, exact_ratio, half_up
 from vidcompress.core.layout import Layout, Modality
 from vidcompress.core.method import Method
@@ -88,15 +89,9 @@ class Composed(Method):
         """Crops that `before` has encoded."""
         return self.before.crops(thumbnail, layout, budget)
 
-    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """Selection by `before`."""
-        return self.before.select(tokens, budget)
-
-    def select_batch(
-        self, tokens: Sequence[VisualTokens], budgets: Sequence[VisualBudget]
-    ) -> list[Selection]:
+    def select(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[Selection]:
         """Selections by `before`."""
-        return self.before.select_batch(tokens, budgets)
+        return self.before.select(batch, budgets)
 
     def check(self, layout: Layout) -> None:
         """Refuse inputs that either method refuses."""

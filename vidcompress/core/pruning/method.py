@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar, Literal
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vidcompress.checks import one_of
+from vidcompress.core.batch import VisualBatch, everything
 from vidcompress.core.budget import VisualBudget
 from vidcompress.core.layout import Modality
 from vidcompress.core.method import Method
@@ -22,7 +24,6 @@ from vidcompress.core.pruning.schedule import (
     unreachable,
 )
 from vidcompress.core.selection import Selection
-from vidcompress.core.tokens import VisualTokens
 
 SCHEDULES = ("published", "fit")
 
@@ -82,9 +83,9 @@ class InLLMMethod(Method):
     def __post_init__(self) -> None:
         one_of("schedule", self.schedule, SCHEDULES)
 
-    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """All N positions in order: the language model prunes."""
-        return Selection(torch.arange(len(tokens), device=tokens.layout.view.device))
+    def select(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[Selection]:
+        """All positions in order: the language model prunes."""
+        return everything(batch)
 
     @property
     def inside(self) -> InLLMMethod:

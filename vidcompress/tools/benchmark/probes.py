@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from vidcompress.adapters.base import adapter_for
+from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import visual_budget
 from vidcompress.core.config import CompressionConfig
 from vidcompress.core.devices import input_device
@@ -150,10 +151,10 @@ class _Probe:
         assert row.variant is not None  # noqa: S101  (the stock model is no row here)
         settings, times, busy = row.variant.settings, [], []
         try:
-            plan = self._plan(settings)
+            plan, batch = self._plan(settings), VisualBatch([tokens])
             for _ in range(SELECTS):
                 begin = TimeStamp(self.device)
-                settings.method.select(tokens, plan).gather(tokens)
+                settings.method.select(batch, [plan])[0].gather(tokens)
                 end = TimeStamp(self.device)
                 times.append(end.since(begin))
                 busy.append((end.cpu - begin.cpu) * 1e3)

@@ -14,6 +14,7 @@ from vidcompress.adapters.base import Adapter, Visual
 from vidcompress.adapters.families import Family, Geometry
 from vidcompress.adapters.model_shape import ModelShape
 from vidcompress.adapters.presets import Preset, find_preset
+from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import VisualBudget, tokens_to_keep, visual_budget
 from vidcompress.core.config import CompressionConfig
 from vidcompress.core.layout import Layout
@@ -230,7 +231,8 @@ def _sent(method: Method, layout: Layout, plan: VisualBudget, needs: Sequence[Ev
         return layout.full_length, layout.num_separators
     chooser = method.before if isinstance(method, Composed) else method
     if not (chooser.exact or needs):
-        index = method.select(VisualTokens(torch.zeros(len(layout), 1), layout), plan).source(layout)
+        batch = VisualBatch([VisualTokens(torch.zeros(len(layout), 1), layout)])
+        index = method.select(batch, [plan])[0].source(layout)
         return len(index), int(layout.separator[index].sum())
     tokens = min(tokens_to_keep(layout, plan), layout.full_length - layout.num_separators)
     separators = min(plan.separators, layout.num_separators)
