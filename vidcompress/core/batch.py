@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from vidcompress.core.budget import VisualBudget, tokens_to_keep
-from vidcompress.core.devices import outside_caller_modes, working_dtype
+from vidcompress.core.devices import outside_caller_modes
 from vidcompress.core.layout import Layout
 from vidcompress.core.selection import (
     Selection,
@@ -72,7 +72,7 @@ class VisualBatch:
 
         Of several visuals it has no canvas, and the grid of the first; of one it is the visual's own.
         """
-        return self.visuals[0].layout if len(self) == 1 else self._side_by_side.layout
+        return self.visuals[0].layout if len(self.visuals) == 1 else self._side_by_side.layout
 
     @cached_property
     def features(self) -> Tensor:
@@ -99,7 +99,7 @@ class VisualBatch:
 
     def split(self, values: Tensor) -> Sequence[Tensor]:
         """The (N, ...) values of all positions, visual by visual."""
-        return (values,) if len(self) == 1 else values.split(self.lengths)
+        return (values,) if len(self.visuals) == 1 else values.split(self.lengths)
 
     def counts(self, weights: Tensor, totals: Sequence[int]) -> Tensor:
         """(V,) int64 tokens of each view: those of each visual by `largest_remainder`.
@@ -108,7 +108,7 @@ class VisualBatch:
             weights: (V,) float64.
             totals: B ints, tokens to keep of each visual.
         """
-        if len(self) == 1:
+        if len(self.visuals) == 1:
             return largest_remainder(weights, totals[0], self.layout.sizes_tensor[:-1])
         slot, caps = self._side_by_side.slot, self._side_by_side.caps
         table = weights.new_zeros(caps.numel()).index_copy_(0, slot, weights).view(caps.shape)
@@ -193,7 +193,7 @@ def evidence_of(tokens: VisualTokens, key: Evidence) -> Tensor:
             "its needs() names in VisualTokens"
         )
     value = tokens.evidence[key]
-    return value.to(working_dtype(value))
+    return value.to(torch.promote_types(value.dtype, torch.float32))
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
@@ -204,13 +204,6 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
 def starts(sizes: Sequence[int]) -> list[int]:
     """Where each of several runs begins when they stand one after the other."""
     return [0, *accumulate(sizes)][:-1]
-
-
-def ratios_of(budgets: Sequence[VisualBudget], device: torch.device) -> float | Tensor:
-    """Share of its tokens that each visual keeps: of one a number, of several (B, 1) float64."""
-    if len(budgets) == 1:
-        return budgets[0].ratio
-    return torch.tensor([[budget.ratio] for budget in budgets], dtype=torch.float64).to(device)
 
 
 def totals_of(batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[int]:
@@ -264,14 +257,14 @@ def keep(
         One selection per visual, in sequence order.
     """
     counts = [budget.separators for budget in budgets]
-    if len(batch) == 1:
+    if len(batch.visuals) == 1:
         return [Selection(with_separators(batch.layout, index, counts[0]), allotment=allotment)]
     if any(counts):
         index = torch.cat((index, _separators(batch, index, counts))).sort().values
     side_by_side = batch._side_by_side
     index = index - side_by_side.first[side_by_side.owner[index]]
     lengths = [total + count for total, count in zip(totals, counts, strict=True)]
-    parts = [None] * len(batch) if allotment is None else allotment.split(batch.views)
+    parts = [None] * len(batch.visuals) if allotment is None else allotment.split(batch.views)
     return [Selection(part, allotment=own) for part, own in zip(index.split(lengths), parts, strict=True)]
 
 

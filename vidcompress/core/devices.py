@@ -95,11 +95,6 @@ def place(inputs: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -
     return {key: moved(value, key.startswith("pixel_values")) for key, value in inputs.items()}
 
 
-def working_dtype(values: Tensor) -> torch.dtype:
-    """float64 for float64 values, else float32."""
-    return torch.float64 if values.dtype == torch.float64 else torch.float32
-
-
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 

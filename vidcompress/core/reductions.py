@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from vidcompress.core.batch import VisualBatch
-from vidcompress.core.devices import working_dtype
 from vidcompress.core.layout import Layout
 from vidcompress.core.tokens import VisualTokens
 
@@ -37,7 +36,7 @@ def full_precision(values: Tensor) -> AbstractContextManager[None]:
 def rows_per_block(values: Tensor, row_elements: int) -> int:
     """Number of rows of `row_elements` numbers in one block on the device of `values`."""
     size = CPU_BLOCK if values.device.type == "cpu" else DEVICE_BLOCK
-    return max(1, size // max(1, row_elements * working_dtype(values).itemsize))
+    return max(1, size // max(1, row_elements * torch.promote_types(values.dtype, torch.float32).itemsize))
 
 
 def in_groups(
@@ -66,7 +65,7 @@ def in_groups(
     Returns:
         One tensor per axis, in the order of the batch.
     """
-    if len(batch) == 1:
+    if len(batch.visuals) == 1:
         return tuple(measure(batch, (0,)))
     groups, columns = _groups(batch, used, whole), []
     for members in groups:
@@ -91,7 +90,10 @@ def _shape(one: VisualTokens, used: float, whole: bool) -> tuple[Any, ...] | Non
     features, layout = one.features, one.layout
     width = features.shape[1]
     rows = (width, max(1, int(width * used)))
-    if any(row * working_dtype(features).itemsize % LINE for row in rows) or not layout.views:
+    if (
+        any(row * torch.promote_types(features.dtype, torch.float32).itemsize % LINE for row in rows)
+        or not layout.views
+    ):
         return None
     if layout.modality == "video":
         return (
@@ -138,20 +140,20 @@ def blocks(group: VisualBatch) -> Iterator[tuple[Tensor, Tensor]]:
         group: of `in_groups`, or any visual alone.
     """
     features, layout, run = group.features, group.layout, group.visuals[0].layout.run
-    dtype, views = working_dtype(features), len(layout.views)
+    dtype, views = torch.promote_types(features.dtype, torch.float32), len(layout.views)
     if run is not None:
-        frames = slice(views // len(group) * run)
+        frames = slice(views // len(group.visuals) * run)
         body = rearrange(_side_by_side(group, features)[:, frames], "b (t l) d -> (b t) l d", l=run)
         real = _side_by_side(group, ~layout.separator)[:, frames]
         mask = rearrange(real.to(dtype), "b (t l) -> (b t) l", l=run)
-        step = views if len(group) > 1 else rows_per_block(features, run * features.shape[1])
+        step = views if len(group.visuals) > 1 else rows_per_block(features, run * features.shape[1])
         for x, m in zip(torch.split(body, step), torch.split(mask, step), strict=True):
             yield x.to(dtype), m
         return
     table = layout.table
     step = rows_per_block(features, max(1, table.shape[1]) * features.shape[1])
     for index in torch.split(table, step):
-        inside = index < len(layout)
+        inside = index < features.shape[0]
         x = features[torch.where(inside, index, 0)].to(dtype)
         yield x, inside.to(dtype)
 
@@ -160,10 +162,10 @@ def to_positions(group: VisualBatch, values: list[Tensor]) -> Tensor:
     """Put per-block values (v, L), as `blocks` yields them, in sequence order: (N,); zero at separators."""
     table, layout = torch.cat(values), group.layout
     if group.visuals[0].layout.run is not None:
-        rows = rearrange(table, "(b t) l -> b (t l)", b=len(group))
-        every: Tensor = pad(rows, (0, len(layout) // len(group) - rows.shape[1]))
+        rows = rearrange(table, "(b t) l -> b (t l)", b=len(group.visuals))
+        every: Tensor = pad(rows, (0, layout.view.shape[0] // len(group.visuals) - rows.shape[1]))
         return every.flatten()
-    out = table.new_zeros(len(layout) + 1)
+    out = table.new_zeros(layout.view.shape[0] + 1)
     out[layout.table] = table
     out[-1] = 0
     return out[:-1] * ~layout.separator
@@ -176,14 +178,14 @@ def by_visual(group: VisualBatch, views: Tensor) -> Tensor:
 
 def products_with_each(group: VisualBatch, rows: Tensor) -> Tensor:
     """Inner products of all positions of a group with one row per visual (B, D): (N,), in the rows' dtype."""
-    if len(group) == 1:
+    if len(group.visuals) == 1:
         return products_with(group.features, rows[0])
     return products(_side_by_side(group, group.features).to(rows.dtype), rows).flatten()
 
 
 def _side_by_side(group: VisualBatch, values: Tensor) -> Tensor:
     """(B * n, ...) as (B, n, ...): what belongs to each visual along an axis of its own."""
-    return rearrange(values, "(b n) ... -> b n ...", b=len(group))
+    return rearrange(values, "(b n) ... -> b n ...", b=len(group.visuals))
 
 
 def per_view(values: Tensor, layout: Layout, start: float = 0.0) -> Tensor:
@@ -233,7 +235,11 @@ def view_sums(group: VisualBatch) -> Tensor:
         sums.append(weighted_sums(mask / torch.linalg.vector_norm(x, dim=-1).clamp(min=EPSILON), x))
     features = group.features
     return (
-        torch.cat(sums) if sums else features.new_zeros(0, features.shape[1], dtype=working_dtype(features))
+        torch.cat(sums)
+        if sums
+        else features.new_zeros(
+            0, features.shape[1], dtype=torch.promote_types(features.dtype, torch.float32)
+        )
     )
 
 
@@ -251,10 +257,12 @@ def cosines_to_frames(features: Tensor, layout: Layout, partner: Tensor) -> Tens
     table, parts = layout.table, []
     step = rows_per_block(features, max(1, 2 * table.shape[1] * features.shape[1]))
     for mine, theirs in zip(torch.split(table, step), torch.split(table[partner], step), strict=True):
-        x, y = (features[index].to(working_dtype(features)) for index in (mine, theirs))
+        x, y = (
+            features[index].to(torch.promote_types(features.dtype, torch.float32)) for index in (mine, theirs)
+        )
         norms = torch.linalg.vector_norm(x, dim=-1) * torch.linalg.vector_norm(y, dim=-1)
         parts.append((x * y).sum(-1) / norms.clamp(min=EPSILON))
-    flat = torch.cat(parts) if parts else table.to(working_dtype(features))
+    flat = torch.cat(parts) if parts else table.to(torch.promote_types(features.dtype, torch.float32))
     flat = flat.masked_fill(flat > 1 - NOISE, 1.0)
     out = flat.new_zeros(len(layout) + 1)
     out[table] = flat
@@ -286,7 +294,7 @@ def distances(batch: VisualBatch, *, whole: bool = False) -> Distances:
 
     def measure(group: VisualBatch, _: tuple[int, ...]) -> list[Tensor]:
         own, inverse = [], []
-        total = group.features.new_zeros((), dtype=working_dtype(group.features))
+        total = group.features.new_zeros((), dtype=torch.promote_types(group.features.dtype, torch.float32))
         for x, mask in blocks(group):
             scale = mask / torch.linalg.vector_norm(x, dim=-1).clamp(min=EPSILON)
             sums = weighted_sums(scale, x)  # the direction of the mean is all that a cosine needs

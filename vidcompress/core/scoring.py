@@ -9,6 +9,7 @@ Formulas: GlobalCom2 (arXiv 2501.05179; code xuyang-liu16/GlobalCom2 @ 96b2d00).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -18,7 +19,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from vidcompress.core.budget import Policy, half_up, ratio_fraction
+from vidcompress.core.budget import Policy, VisualBudget, half_up, ratio_fraction
 from vidcompress.core.devices import outside_caller_modes
 from vidcompress.core.layout import GLOBAL_VIEWS, Layout
 from vidcompress.core.reductions import EPSILON, per_view
@@ -114,6 +115,13 @@ def _places(layout: Layout) -> tuple[Tensor, Tensor]:
     elif len(layout.views) > 1:
         cell = to_grid
     return to_grid, cell.masked_fill(layout.separator, 0)
+
+
+def ratios_of(budgets: Sequence[VisualBudget], device: torch.device) -> float | Tensor:
+    """Share of its tokens that each visual keeps: of one a number, of several (B, 1) float64."""
+    if len(budgets) == 1:
+        return budgets[0].ratio
+    return torch.tensor([[budget.ratio] for budget in budgets], dtype=torch.float64).to(device)
 
 
 def allocate(

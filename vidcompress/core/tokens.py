@@ -121,7 +121,7 @@ class VisualTokens:
 
     def hold_autocast(self) -> None:
         """Let the projector run under the autocast block that is open now, also where `select` asks for it."""
-        if self.project is not None:
+        if self.project is not None and torch.is_autocast_enabled(self.layout.view.device.type):
             self.project = under_this_autocast(self.project, self.layout.view.device)
 
     def _check(self, features: Any) -> None:

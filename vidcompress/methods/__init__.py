@@ -6,12 +6,13 @@ What a method of another package is made of: a contract, which is `ScoredMethod`
 """
 
 from vidcompress.checks import require_flags, require_numbers, require_one_of
-from vidcompress.core.batch import VisualBatch, ratios_of
+from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import VisualBudget, tokens_to_keep, visual_budget
 from vidcompress.core.layout import Layout, View
 from vidcompress.core.method import Method, PerVisualMethod, ScoredMethod, register_method
 from vidcompress.core.pruning.method import Between, InLLMMethod, visual_attention
 from vidcompress.core.reductions import in_groups
+from vidcompress.core.scoring import ratios_of
 from vidcompress.core.selection import Selection, with_separators
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.core.visual_report import Allotment

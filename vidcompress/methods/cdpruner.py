@@ -15,7 +15,6 @@ from torch import Tensor
 
 from vidcompress.checks import one_of, require_numbers
 from vidcompress.core.budget import VisualBudget, half_up, ratio_fraction, split_in_proportion
-from vidcompress.core.devices import working_dtype
 from vidcompress.core.layout import Modality
 from vidcompress.core.method import PerVisualMethod, register_method
 from vidcompress.core.reductions import full_precision, products_with
@@ -92,12 +91,14 @@ class CDPruner(PerVisualMethod):
         """(N,) relevance of each position, 1e-6 / range to 1 over the tokens of all views; ones without a question."""
         layout = tokens.layout
         pair = self._compared(tokens)
-        flat = tokens.features.new_ones(len(layout), dtype=working_dtype(tokens.features))
+        flat = tokens.features.new_ones(
+            len(layout), dtype=torch.promote_types(tokens.features.dtype, torch.float32)
+        )
         if pair is None or pair[1].shape[0] == 0 or layout.num_tokens == 0:
             return flat
         seen, text = pair
         mean = unit_rows(text.to(flat)).mean(0)
-        cosine = products_with(seen, mean.to(seen.device, working_dtype(seen)))
+        cosine = products_with(seen, mean.to(seen.device, torch.promote_types(seen.dtype, torch.float32)))
         norm = torch.linalg.vector_norm(seen.to(cosine.dtype), dim=-1)
         cosine = torch.nan_to_num(cosine / norm.clamp(min=1e-12), nan=0.0, posinf=0.0, neginf=0.0)
         negative = self.relevance == "negative" or (self.relevance == "auto" and self.auxiliary is not None)

@@ -9,15 +9,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar, Literal, cast, get_args
 
 import torch
 from torch import Tensor
 
 from vidcompress.checks import is_whole, one_of, require_numbers
-from vidcompress.core.batch import VisualBatch, joined, ratios_of
+from vidcompress.core.batch import VisualBatch, joined
 from vidcompress.core.budget import Policy, VisualBudget, tokens_to_keep
-from vidcompress.core.devices import working_dtype
 from vidcompress.core.layout import GLOBAL_VIEWS, Layout, Modality, _first
 from vidcompress.core.method import ScoredMethod, register_method
 from vidcompress.core.reductions import EPSILON, distances, in_groups
@@ -27,8 +27,8 @@ from vidcompress.core.scoring import (
     Score,
     allocate,
     commander_of_image,
-    is_tiled,
     over_views,
+    ratios_of,
     token_scores,
 )
 from vidcompress.core.selection import Selection, best_first, rank_within_views
@@ -120,7 +120,7 @@ class GlobalCom2(ScoredMethod):
         """The one attention quantity that the scores start from; none where they start from distances."""
         if self.evidence == "distance" or (self.evidence == "auto" and (modality == "video" or not has_cls)):
             return ()
-        return (self._attention_key(),)
+        return (self._attention_key,)
 
     def reads_features(self, modality: Modality, has_cls: bool) -> bool:
         """Where the scores start from distances: of every clip, and of pictures without attention evidence."""
@@ -163,7 +163,8 @@ class GlobalCom2(ScoredMethod):
 
         `select` has put tiles in the layouts as their views by then.
         """
-        by_modality = self._of_clips if batch.layout.modality == "video" else self._of_images
+        video = batch.visuals[0].layout.modality == "video"
+        by_modality = self._of_clips if video else self._of_images
         commander, local, allotment = by_modality(batch, budgets)
         return token_scores(commander, local, batch.layout, score=self.score, alpha=self.alpha), allotment
 
@@ -198,7 +199,8 @@ class GlobalCom2(ScoredMethod):
             self._allot(commander, layout, [budget])
             for commander, layout, budget in zip(commanders, layouts, budgets, strict=True)
         ]
-        return joined([commander.tokens for commander in commanders]), local, Allotment.join(parts)
+        allotment = Allotment.join(parts)
+        return joined([commander.tokens for commander in commanders]), local, allotment
 
     def global_and_local(self, batch: VisualBatch) -> tuple[Tensor, Tensor]:
         """The two scores behind all others, (N,) each: what commanders are made of, and of each token in its own view.
@@ -208,11 +210,11 @@ class GlobalCom2(ScoredMethod):
         """
         attention = [self._attention_evidence(one) for one in batch.visuals]
         given = [values for values in attention if values is not None]
-        tiled = [is_tiled(one.layout) for one in batch.visuals]
-        if 0 < len(given) < len(batch) or len(set(tiled)) > 1:
+        tiled = [any(view.kind == "tile" for view in one.layout.views[:1]) for one in batch.visuals]
+        if 0 < len(given) < len(batch.visuals) or len(set(tiled)) > 1:
             alone = [self.global_and_local(VisualBatch([one])) for one in batch.visuals]
             return joined([whole for whole, _ in alone]), joined([local for _, local in alone])
-        own, video = joined(given) if given else None, batch.layout.modality == "video"
+        own, video = joined(given) if given else None, batch.visuals[0].layout.modality == "video"
         if own is not None and not video:
             return own, own
         far = distances(batch, whole=video or tiled[0])
@@ -279,6 +281,7 @@ class GlobalCom2(ScoredMethod):
         rest = kept & ~mine
         return Selection(torch.cat((best, _first(rest, _count(rest)))), allotment=allotment)
 
+    @cached_property
     def _attention_key(self) -> Evidence:
         if self.evidence in get_args(Quantity):
             return Evidence(cast(Quantity, self.evidence), self.layer)
@@ -288,13 +291,15 @@ class GlobalCom2(ScoredMethod):
         """(N,) attention evidence in float32 or better, or None where distances are to be used."""
         if self.evidence == "distance" or (self.evidence == "auto" and tokens.layout.modality == "video"):
             return None
-        attention = tokens.evidence.get(self._attention_key())
+        attention = tokens.evidence.get(self._attention_key)
         if attention is None and self.evidence != "auto":
             raise UnsupportedInputError(
-                f"evidence={self.evidence!r} needs {self._attention_key()}, but the tokens came with "
+                f"evidence={self.evidence!r} needs {self._attention_key}, but the tokens came with "
                 f"{list(tokens.evidence) or 'no evidence'}; use evidence='distance' or pass it in VisualTokens"
             )
-        return None if attention is None else attention.to(working_dtype(attention))
+        return (
+            None if attention is None else attention.to(torch.promote_types(attention.dtype, torch.float32))
+        )
 
 
 def gated_views(commander: Commander, layout: Layout, needed: float, policy: Policy = "exact") -> Tensor:

@@ -15,9 +15,8 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from vidcompress.checks import one_of, require_numbers
-from vidcompress.core.batch import VisualBatch, ratios_of
+from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import VisualBudget, tokens_to_keep
-from vidcompress.core.devices import working_dtype
 from vidcompress.core.layout import Layout, Modality, _first
 from vidcompress.core.method import ScoredMethod, register_method
 from vidcompress.core.reductions import (
@@ -32,7 +31,7 @@ from vidcompress.core.reductions import (
     to_positions,
     weighted_sums,
 )
-from vidcompress.core.scoring import softmax_of_views
+from vidcompress.core.scoring import ratios_of, softmax_of_views
 from vidcompress.core.selection import Selection, best_first, rank_within_views, with_separators
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.core.visual_report import Allotment
@@ -105,7 +104,9 @@ class VidCom2(ScoredMethod):
         size = max(1, int(variance.shape[1] * self.channel_share))
         channels = torch.argsort(variance, stable=True)[:, :size].sort().values
         close, squares, scales = [], [], []
-        total = variance.new_zeros((visuals, size), dtype=working_dtype(clips.features))
+        total = variance.new_zeros(
+            (visuals, size), dtype=torch.promote_types(clips.features.dtype, torch.float32)
+        )
         for x, mask in blocks(clips):
             x = _columns(x, channels)
             norm = torch.linalg.vector_norm(x, dim=-1)
@@ -202,7 +203,7 @@ def channel_variance(clips: VisualBatch) -> Tensor:
     """
     visuals = len(clips)
     features = rearrange(clips.features, "(b n) d -> b n d", b=visuals)
-    mask = (~clips.layout.separator).to(working_dtype(features))
+    mask = (~clips.layout.separator).to(torch.promote_types(features.dtype, torch.float32))
     mask = rearrange(mask, "(b n) -> b n", b=visuals)
     count = max(1, clips.layout.num_tokens // visuals)
     shift = features[:, :1].to(mask.dtype)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vidcompress.core.devices import working_dtype
 from vidcompress.core.layout import Layout, _first
 from vidcompress.core.reductions import NOISE, rows_per_block
 from vidcompress.ops.diversity import unit_rows
@@ -50,9 +49,11 @@ def density_scores(features: Tensor, layout: Layout, taken: Tensor, neighbours: 
     for index in torch.split(
         table, rows_per_block(features, max(1, width * (features.shape[1] + 2 * width)))
     ):
-        x = features[index.clamp(max=len(layout) - 1)].to(working_dtype(features))
+        x = features[index.clamp(max=len(layout) - 1)].to(torch.promote_types(features.dtype, torch.float32))
         parts.append(peak_scores(torch.nan_to_num(x), free[index], neighbours))
-    out = features.new_full((len(layout) + 1,), -torch.inf, dtype=working_dtype(features))
+    out = features.new_full(
+        (len(layout) + 1,), -torch.inf, dtype=torch.promote_types(features.dtype, torch.float32)
+    )
     out[table] = torch.cat(parts)
     return out[:-1]
 
@@ -97,7 +98,7 @@ def merge_into(
         segment: (T,) int64, the segment of each frame.
         beta: least weight of the peak, 0 to 1.
     """
-    own = features[peaks].to(working_dtype(features))
+    own = features[peaks].to(torch.promote_types(features.dtype, torch.float32))
     rest = torch.ones(len(layout), dtype=torch.bool, device=peaks.device)
     rest[taken] = False
     rest = _first(rest & ~layout.separator, layout.num_tokens - taken.shape[0])

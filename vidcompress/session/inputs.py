@@ -247,7 +247,7 @@ def check_inputs(adapter: Adapter, inputs: Mapping[str, Any], settings: Compress
             raise UnsupportedInputError(
                 f"{key}={value!r} differs from the model's config; set it there or leave it out"
             )
-    if settings.method.inside is not None and inputs.get("labels") is not None:
+    if inputs.get("labels") is not None and settings.method.inside is not None:
         raise UnsupportedInputError(
             f"labels cannot go with method {settings.method.name!r}, which shortens the sequence inside the model; "
             "leave them out"
