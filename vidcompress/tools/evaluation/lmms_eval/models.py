@@ -55,7 +55,7 @@ class _Model(lmms):  # type: ignore[misc]
         )
         head = {"form": "simple" if self.is_simple else "chat", **chosen.head()}
         self.record = ResponseStore(chosen.journal, head, rank=self._rank, world_size=self._world_size)
-        self.record.note({"facts": run_metadata(qa, self.rule, chosen.batch_size)})
+        self.record.note("model", facts=run_metadata(qa, self.rule, chosen.batch_size))
         self.engine: Engine | None = Engine(qa, self.record, chosen.batch_size)
 
     @property
@@ -126,12 +126,12 @@ class _Model(lmms):  # type: ignore[misc]
             raise RuntimeError("lmms-eval has cleaned this model after a run; make a new one")
         for task, split in dict.fromkeys((r.metadata["task"], r.metadata.get("split")) for r in instances):
             if task in self.task_dict:
-                self.record.note({"task": task, "dataset": dataset_metadata(self.task_dict[task], split)})
+                self.record.note("data", task=task, dataset=dataset_metadata(self.task_dict[task], split))
         return self.engine
 
     def _log_usage(self, fresh: Sequence[Response]) -> None:
         log_throughput(fresh)
-        self.record.note({"peak_memory_bytes": peak_memory(self._device)})
+        self.record.note("peak memory", bytes=peak_memory(self._device))
 
     def _choose_device(self) -> torch.device:
         device = self.settings.device
