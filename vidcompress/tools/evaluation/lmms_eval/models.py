@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import get_cpu_distributed_information
 from lmms_eval.api.instance import GenerationResult
 from lmms_eval.api.model import lmms
 from tqdm import tqdm
@@ -34,8 +34,11 @@ class _Model(lmms):  # type: ignore[misc]
         super().__init__()
         self.settings: LmmsSettings = read_settings(model_args)
         self.accelerator = Accelerator()
-        self._rank = int(os.environ.get("RANK", self.accelerator.process_index))
-        self._world_size = int(os.environ.get("WORLD_SIZE", self.accelerator.num_processes))
+        # As the harness counts them. Where accelerate finds no GPU and was not set to use the CPU, its state
+        # takes every process for the only one.
+        launched = get_cpu_distributed_information()
+        self._rank, self._world_size = launched.rank, launched.world_size
+        self._local_rank = launched.local_rank
         self._device = self._choose_device()
         chosen = self.settings
         qa = VisualQA.from_pretrained(
@@ -136,7 +139,7 @@ class _Model(lmms):  # type: ignore[misc]
     def _choose_device(self) -> torch.device:
         device = self.settings.device
         if self._world_size > 1 and (device or "cuda").startswith("cuda") and torch.cuda.is_available():
-            return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+            return torch.device("cuda", self._local_rank)
         return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
     def _request(self, instance: Any, name: str) -> LmmsRequest:
