@@ -28,9 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from torch import Tensor
 
 import attention_loops
@@ -41,6 +38,8 @@ from vidcompress.core.budget import Budget, visual_budget
 from vidcompress.core.method import Method
 from vidcompress.core.method_lookup import available_methods, get_method
 from vidcompress.core.tokens import VisualTokens
+from vidcompress.progress import counting_bar
+from vidcompress.table import Table, terminal_width
 from vidcompress.tools.runs.journal import RunJournal
 from vidcompress.tools.runs.provenance import provenance
 
@@ -232,14 +231,11 @@ def rows_of(cases: list[Case], journal: RunJournal) -> list[Row]:
 
 def show(rows: list[Row]) -> None:
     """Print the table."""
-    table = Table(
-        title=f"evidence to gathered features, R = {float(RATIO)}, float32, fastest of all rounds, ms"
-    )
-    for column in ("method", "input", "vidcompress", "loop-style", "faster", "encoder", "of encoder"):
-        table.add_column(column, justify="left" if column in ("method", "input") else "right")
+    title = f"evidence to gathered features, R = {float(RATIO)}, float32, fastest of all rounds, ms"
+    lines = []
     for row in rows:
         loop = "-" if row.loop_ms is None else f"{row.loop_ms:,.0f}"
-        table.add_row(
+        line = [
             row.method,
             MEDIA[row.medium],
             f"{row.select_ms:,.2f}",
@@ -247,8 +243,10 @@ def show(rows: list[Row]) -> None:
             "-" if row.times_faster is None else f"{row.times_faster:,.1f} x",
             "-" if row.encoder_ms is None else f"{row.encoder_ms:,.0f}",
             "-" if row.share_of_encoder is None else f"{100 * row.share_of_encoder:.2f} %",
-        )
-    Console(width=130).print(table)
+        ]
+        lines.append(line)
+    head = ("method", "input", "vidcompress", "loop-style", "faster", "encoder", "of encoder")
+    print(Table.of_lines(head, lines, title=title, keys=2).text(terminal_width()))
 
 
 def main() -> None:
@@ -273,8 +271,7 @@ def main() -> None:
     journal = journal_of(args.json and args.json.with_suffix(".json.partial"), settings)
     plan = list(rounds_of(cases, rounds))
     load = os.getloadavg()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with counting_bar() as progress:
         task = progress.add_task("", total=len(plan))
         for number, case in plan:
             progress.update(task, description=f"round {number + 1}: {case.key:<32}")

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fuzzing.cases import make_case
 from fuzzing.material import make_material
 from fuzzing.worker import Crew
+from vidcompress.progress import counting_bar
 from vidcompress.tools.runs.journal import RunJournal
 from vidcompress.tools.runs.provenance import provenance
 
@@ -70,8 +70,7 @@ def run(
     journal = RunJournal(folder / "journal.jsonl", head, lambda line: {"entry", "sitting"} <= line.keys())
     before = max((line["sitting"] for line in journal.done.values()), default=0.0)
     start, crew = time.perf_counter(), Crew(folder, seed, seconds, memory_mb)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress:
+    with counting_bar() as progress:
         task = progress.add_task("fuzzing", total=cases, completed=len(journal.done))
         for number in range(cases):
             if str(number) in journal.done:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import queue
+import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -24,11 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 
 from mutation.table import Mutant, TableError, check, load, pick
 from mutation.trial import BrokenRun, Result, Workspace, fingerprint
+from vidcompress.progress import counting_bar
+from vidcompress.table import Table, terminal_width
 from vidcompress.tools.runs.journal import RunJournal
 from vidcompress.tools.runs.provenance import provenance
 
@@ -105,23 +106,26 @@ def attempts(
 
 def table(results: list[Result]) -> Table:
     """One line per mutant: what noticed it."""
-    out = Table(title="mutants")
-    for column in ("kind", "mutant", "caught by", "s"):
-        out.add_column(column, justify="right" if column == "s" else "left", overflow="fold")
-    for result in sorted(results, key=lambda entry: (entry.kind, entry.name)):
-        by = result.by or "[bold red]nothing: it survived[/]"
-        out.add_row(result.kind, result.name, by, f"{result.seconds:.0f}")
-    return out
+    lines = [
+        [
+            (result.kind, False),
+            (result.name, False),
+            (result.by or "nothing: it survived", not result.by),
+            (f"{result.seconds:.0f}", False),
+        ]
+        for result in sorted(results, key=lambda entry: (entry.kind, entry.name))
+    ]
+    return Table(("kind", "mutant", "caught by", "s"), [lines], "mutants", keys=2, words=("caught by",))
 
 
 def listing(mutants: list[Mutant]) -> Table:
     """One line per mutant: what it is and why it hurts."""
-    out = Table(title=f"{len(mutants)} mutants")
-    for column in ("kind", "mutant", "file", "why"):
-        out.add_column(column, overflow="fold")
-    for mutant in sorted(mutants, key=lambda entry: (entry.kind, entry.name)):
-        out.add_row(mutant.kind, mutant.name, mutant.file.removeprefix("vidcompress/"), mutant.why)
-    return out
+    lines = [
+        [mutant.kind, mutant.name, mutant.file.removeprefix("vidcompress/"), mutant.why]
+        for mutant in sorted(mutants, key=lambda entry: (entry.kind, entry.name))
+    ]
+    head = ("kind", "mutant", "file", "why")
+    return Table.of_lines(head, lines, title=f"{len(mutants)} mutants", keys=2, words=head[2:])
 
 
 def write(path: Path, results: list[Result], source: dict[str, Any]) -> None:
@@ -151,13 +155,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="write the results to this file")
     parser.add_argument("--list", action="store_true", help="print the mutants and stop")
     args = parser.parse_args(arguments)
-    out, err = Console(width=150), Console(stderr=True)
+    err = Console(stderr=True)
     source = provenance()  # as of the start
     try:
         mutants = pick(load(), args.only)
         check(mutants, ROOT)
         if args.list:
-            out.print(listing(mutants))
+            print(listing(mutants).text(terminal_width()))
             return 0
         if args.fresh:
             args.journal.unlink(missing_ok=True)
@@ -167,22 +171,23 @@ def main(arguments: list[str] | None = None) -> int:
             err.print(f"{len(results)} of {len(mutants)} are in {args.journal}, caught")
         todo = [mutant for mutant in mutants if caught_before(journal, mutant) is None]
         coming = attempts(todo, ROOT, args.jobs, args.limit, args.suite_limit) if todo else iter(())
-        for result in track(coming, description="mutants", total=len(todo), console=err):
-            keep(journal, result)
-            results.append(result)
-            err.print(
-                f"{result.name}: {result.by or 'SURVIVED'} ({result.seconds:.0f} s)",
-                highlight=False,
-                soft_wrap=True,
-            )
+        with counting_bar() as bar:
+            for result in bar.track(coming, total=len(todo), description="mutants"):
+                keep(journal, result)
+                results.append(result)
+                bar.console.print(
+                    f"{result.name}: {result.by or 'SURVIVED'} ({result.seconds:.0f} s)",
+                    highlight=False,
+                    soft_wrap=True,
+                )
     except (TableError, BrokenRun) as error:
         err.print(str(error), style="bold red", markup=False)
         return 2
-    out.print(table(results))
+    print(table(results).text(terminal_width(), styled=sys.stdout.isatty()))
     if args.json:
         write(args.json, results, source)
     survived = [result.name for result in results if not result.caught]
-    out.print(f"{len(results) - len(survived)} of {len(results)} caught")
+    print(f"{len(results) - len(survived)} of {len(results)} caught")
     return 1 if survived else 0
 
 
