@@ -14,13 +14,13 @@ from typing import Annotated
 
 import torch
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import AutoModelForImageTextToText
 
 from shapes_accuracy.accuracy import Medium, Sweep, run_sweep
 from shapes_accuracy.summary import summary
 from vidcompress import load_processor
 from vidcompress.adapters.base import adapter_for
+from vidcompress.progress import counting_bar
 from vidcompress.tools.runs.provenance import provenance
 
 
@@ -69,8 +69,7 @@ def main(
     folder = "shapes" if adapter_for(loaded).traits.axes == 1 else "native"  # tables that are not compared
     out = out or Path("docs/results") / folder / f"{name}.json"
     start = time.perf_counter()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as bar:
+    with counting_bar() as bar:
         task = bar.add_task(f"{name}, batches of {batch_size}", total=None)
         done = run_sweep(
             loaded,

@@ -139,19 +139,13 @@ def measure(qa: Any, path: Path, repeats: int) -> dict[str, Any]:
 
 def show(name: str, found: dict[str, Any]) -> None:
     """Print one model's figures."""
-    from rich.console import Console
-    from rich.table import Table
+    from vidcompress.table import Table, terminal_width
 
     rows = {**found["ms"], "without, processor time": found["busy_ms_without"]}
     phases = [key for key, ms in rows["without"].items() if ms > 0.5 and key != "total"]
-    table = Table("ms", *phases, title=name)
-    for who, row in rows.items():
-        table.add_row(who, *(f"{row[phase]:,.0f}" for phase in phases))
-    console = Console(width=120)
-    console.print(table)
-    console.print(
-        "fastest", found["fastest_ms"], "without / with", found["without_over_with"], found["turns"]
-    )
+    lines = [[who, *(f"{row[phase]:,.0f}" for phase in phases)] for who, row in rows.items()]
+    print(Table.of_lines(["ms", *phases], lines, title=name).text(terminal_width()))
+    print("fastest", found["fastest_ms"], "without / with", found["without_over_with"], found["turns"])
 
 
 def main() -> None:

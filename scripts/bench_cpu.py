@@ -21,11 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from bench.checks import OF_ALLOWED, check_rows
 from vidcompress.progress import measurement_progress
+from vidcompress.table import Table, terminal_width
 from vidcompress.tools.benchmark import BenchPlan, run_bench, summarise
 from vidcompress.tools.benchmark.table import render
 from vidcompress.tools.runs.provenance import provenance
@@ -78,11 +77,11 @@ def table(found: list[dict[str, Any]]) -> Table:
         "predicted",
         "",
     )
-    out = Table(*columns, box=None)
+    lines = []
     for v in found:
         fine = (v.get("fast") or v.get("fast_when_alone")) and v.get("small")
         speed, allowed = v["speed_up"], v.get("allowed")
-        out.add_row(
+        line = [
             v["method"],
             f"{v['retention_ratio']:g}",
             f"{speed['min']:.2f} x",
@@ -93,8 +92,9 @@ def table(found: list[dict[str, Any]]) -> Table:
             f"{100 * v['prefill_memory']:.0f} %" if "prefill_memory" in v else "",
             f"{100 * v['prefill_predicted']:.0f} %" if "prefill_memory" in v else "",
             "" if fine else "missed",
-        )
-    return out
+        ]
+        lines.append(line)
+    return Table.of_lines(columns, lines, keys=2)
 
 
 def main() -> None:
@@ -118,7 +118,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     side = (args.width, args.height)
     cases = plans(args.rounds, args.warmup, args.scale == "tiny", side, args.frames)
-    source, begun, console = provenance(), time.perf_counter(), Console(width=150)
+    source, begun = provenance(), time.perf_counter()
     result: dict[str, Any] = {"cases": {}, "verdicts": {}, "provenance": source}
     complete = True
     for name, plan in cases.items():
@@ -130,7 +130,7 @@ def main() -> None:
         result["cases"][name] = found
         result["verdicts"][name] = checks = [] if name == "embedded" else check_rows(found)
         print(render(found))
-        console.print(table(checks))
+        print(table(checks).text(terminal_width()))
     if not complete:
         raise SystemExit("not everything was measured; the same command goes on")
     result |= settled(result["cases"], result["verdicts"])

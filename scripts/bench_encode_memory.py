@@ -19,10 +19,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-
+from vidcompress.progress import counting_bar
+from vidcompress.table import Table, terminal_width
 from vidcompress.tools.runs.provenance import provenance
 
 LIMIT = 1.3
@@ -163,8 +161,7 @@ def growth(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def table(rows: list[dict[str, Any]], ratios: list[dict[str, Any]]) -> Table:
     """The rows in MiB, each pair followed by its ratio."""
-    out = Table(title="resident memory of adapter.encode, MiB")
-    columns = (
+    head = (
         "family",
         "evidence",
         "frames",
@@ -175,15 +172,14 @@ def table(rows: list[dict[str, Any]], ratios: list[dict[str, Any]]) -> Table:
         "beside",
         "ratio",
     )
-    for column in columns:
-        out.add_column(column, justify="left" if column in columns[:2] else "right")
+    lines = []
     by_pair = {(entry["family"], entry["evidence"]): entry["ratio"] for entry in ratios}
     for row in rows:
         numbers = [f"{row[key] / MIB:,.0f}" for key in ("pixels", "before", "peak", "kept", "beside")]
         last = row["frames"] == max(other["frames"] for other in rows)
         ratio = f"{by_pair[row['family'], row['evidence']]:.2f}" if last else ""
-        out.add_row(row["family"], row["evidence"], str(row["frames"]), *numbers, ratio)
-    return out
+        lines.append([row["family"], row["evidence"], str(row["frames"]), *numbers, ratio])
+    return Table.of_lines(head, lines, title="resident memory of adapter.encode, MiB", keys=2)
 
 
 def main() -> None:
@@ -225,9 +221,10 @@ def main() -> None:
         for evidence in EVIDENCE
         for frames in args.frames
     ]
-    rows = [run(case) for case in track(cases, "encoding", console=Console(stderr=True))]
+    with counting_bar() as bar:
+        rows = [run(case) for case in bar.track(cases, description="encoding")]
     ratios = growth(rows)
-    Console(width=140).print(table(rows, ratios))
+    print(table(rows, ratios).text(terminal_width()))
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         result = {"unit": "bytes", "limit": LIMIT, "growth": ratios, "rows": rows, "provenance": source}

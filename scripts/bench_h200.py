@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from bench.targets import HEADLINE, check_targets
 from vidcompress.progress import measurement_progress
+from vidcompress.table import Table, terminal_width
 from vidcompress.tools.benchmark import BenchPlan, run_bench, summarise
 from vidcompress.tools.benchmark.plot import draw_panels
 from vidcompress.tools.benchmark.table import render
@@ -68,9 +67,8 @@ def plans(scale: str, rounds: int) -> dict[str, BenchPlan]:
 
 def table(found: list[dict[str, Any]]) -> Table:
     """Table of the targets."""
-    out = Table("input", "method", "budget", "aim", "wanted", "found", "", box=None)
-    for entry in found:
-        out.add_row(
+    lines = [
+        [
             entry["group"],
             entry["method"],
             f"{entry['retention_ratio']:g}",
@@ -78,8 +76,11 @@ def table(found: list[dict[str, Any]]) -> Table:
             entry["wanted"],
             f"{entry['found']:.3g}",
             "" if entry["met"] else "missed",
-        )
-    return out
+        ]
+        for entry in found
+    ]
+    head = ("input", "method", "budget", "aim", "wanted", "found", "")
+    return Table.of_lines(head, lines, keys=2, words=("aim", "wanted"))
 
 
 def main() -> None:
@@ -100,7 +101,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.scale == "full" and not torch.cuda.is_available():
         raise SystemExit("there is no CUDA device; --scale tiny tries this script out on the CPU")
-    source, begun, console = provenance(), time.perf_counter(), Console(width=150)
+    source, begun = provenance(), time.perf_counter()
     path = args.out / f"bench_h200{'' if args.scale == 'full' else '-tiny'}.json"
     runs, wanted = earlier(path), args.part or list(PARTS)
     for name, plan in plans(args.scale, args.rounds).items():
@@ -119,8 +120,8 @@ def main() -> None:
             torch.cuda.empty_cache()
     for name in PARTS:
         if name in runs:
-            console.print(table(check_targets(runs[name])))
-    console.print(f"published, of {HEADLINE['model']}: {published()}", highlight=False)
+            print(table(check_targets(runs[name])).text(terminal_width()))
+    print(f"published, of {HEADLINE['model']}: {published()}")
     missing = {name: name in wanted for name in PARTS if not runs.get(name, {}).get("complete")}
     if any(missing.values()):
         raise SystemExit(

@@ -20,13 +20,12 @@ import numpy as np
 import torch
 import typer
 from PIL import Image, ImageDraw
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 
 from bench_encode_memory import build
 from vidcompress import compress_inputs
 from vidcompress.media import read_video
+from vidcompress.progress import counting_bar
+from vidcompress.table import Table, terminal_width
 from vidcompress.tools.evaluation.shapes.clip import write_frames
 from vidcompress.tools.evaluation.shapes.examples import image_example
 from vidcompress.tools.runs.provenance import provenance
@@ -159,12 +158,13 @@ def main(
     times: dict[tuple[int, str], list[float]] = {}
     views: dict[tuple[int, str], int] = {}
     plan = [(r, n, on) for r in range(rounds + 1) for n in range(len(cases)) for on in ("off", "on")]
-    for turn, number, state in track(plan, description="rounds", console=Console(stderr=True)):
-        _, inputs, label, ratio, saving = cases[number]
-        spent, seen = encode_ms(model, inputs, label, ratio, "off" if state == "off" else saving)
-        views[number, state] = seen
-        if turn:
-            times.setdefault((number, state), []).append(spent)
+    with counting_bar() as bar:
+        for turn, number, state in bar.track(plan, description="rounds"):
+            _, inputs, label, ratio, saving = cases[number]
+            spent, seen = encode_ms(model, inputs, label, ratio, "off" if state == "off" else saving)
+            views[number, state] = seen
+            if turn:
+                times.setdefault((number, state), []).append(spent)
     rows = []
     for number, (name, _, label, ratio, saving) in enumerate(cases):
         off, on = (min(times[number, state]) for state in ("off", "on"))
@@ -183,10 +183,8 @@ def main(
                 "speed_up_median": round(statistics.median(pairs), 3),
             }
         )
-    table = Table(*rows[0])
-    for row in rows:
-        table.add_row(*map(str, row.values()))
-    Console().print(table)
+    lines = [list(map(str, row.values())) for row in rows]
+    print(Table.of_lines(list(rows[0]), lines).text(terminal_width()))
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         settings = {

@@ -20,7 +20,7 @@ import os
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import lru_cache, partial
@@ -28,9 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from torch import Tensor
 
 import attention_loops
@@ -42,6 +39,9 @@ from vidcompress.core.budget import Budget, visual_budget
 from vidcompress.core.method import Method
 from vidcompress.core.method_lookup import available_methods, get_method
 from vidcompress.core.tokens import VisualTokens
+from vidcompress.progress import counting_bar
+from vidcompress.table import Table, terminal_width
+from vidcompress.tools.runs.journal import RunJournal
 from vidcompress.tools.runs.provenance import provenance
 
 RATIO = Fraction(1, 4)
@@ -181,42 +181,19 @@ def clock_of(threads: int) -> Callable[[], float]:
     return time.process_time if threads == 1 else time.perf_counter
 
 
-class Journal:
-    """What was measured so far, one line each, beside the result; begun anew where the settings are others."""
-
-    def __init__(self, path: Path | None, settings: dict[str, Any]) -> None:
-        self._path, self.entries = path, {}
-        head = json.dumps(settings, sort_keys=True)
-        if path is None:
-            return
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        if lines[:1] == [head]:
-            for line in lines[1:]:
-                entry = _read(line)
-                if entry is not None:
-                    self.entries[entry[0], entry[1]] = entry[2]
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(head + "\n", encoding="utf-8")
-
-    def add(self, number: int, key: str, times: list[float]) -> None:
-        """Keep one measurement, at once."""
-        self.entries[number, key] = times
-        if self._path is not None:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps([number, key, times]) + "\n")
-
-    def of(self, case: Case) -> list[float]:
-        """All times of a case."""
-        return [time for (_, key), times in self.entries.items() if key == case.key for time in times]
+def journal_of(path: Path | None, settings: Mapping[str, Any]) -> RunJournal:
+    """Journal of what was measured so far, beside the result; begun anew where the settings are others."""
+    return RunJournal(path, settings, lambda line: isinstance(line.get("ms"), list), anew=True)
 
 
-def _read(line: str) -> tuple[int, str, list[float]] | None:
-    try:
-        number, key, times = json.loads(line)
-    except ValueError:  # cut short when the run was stopped
-        return None
-    return number, key, times
+def measured(number: int, case: Case, times: list[float]) -> dict[str, Any]:
+    """Journal line of one measurement: the milliseconds of the runs of a case in a round."""
+    return {"id": f"{number}: {case.key}", "case": case.key, "ms": times}
+
+
+def times_so_far(journal: RunJournal, case: Case) -> list[float]:
+    """All milliseconds of a case."""
+    return [ms for line in journal.done.values() if line["case"] == case.key for ms in line["ms"]]
 
 
 def rounds_of(cases: list[Case], rounds: dict[str, int]) -> Iterator[tuple[int, Case]]:
@@ -225,16 +202,16 @@ def rounds_of(cases: list[Case], rounds: dict[str, int]) -> Iterator[tuple[int, 
         yield from ((number, case) for case in cases if number < rounds[case.side])
 
 
-def rows_of(cases: list[Case], journal: Journal) -> list[Row]:
+def rows_of(cases: list[Case], journal: RunJournal) -> list[Row]:
     """The table, from all that was measured."""
     rows = []
     for case in (case for case in cases if case.side == "ours" and case.frames == FRAMES):
         slow = replace(case, side="loop")
         if slow not in cases:
             slow = replace(slow, frames=FEWER)
-        own, loop, alike = journal.of(case), journal.of(slow), journal.of(replace(slow, side="ours"))
+        own, loop, alike = (times_so_far(journal, one) for one in (case, slow, replace(slow, side="ours")))
         views = FRAMES if case.medium == "clip" else 1
-        tower = [time * views for time in journal.of(Case("", case.medium, "encoder"))]
+        tower = [time * views for time in times_so_far(journal, Case("", case.medium, "encoder"))]
         rows.append(
             Row(
                 case.method,
@@ -255,14 +232,11 @@ def rows_of(cases: list[Case], journal: Journal) -> list[Row]:
 
 def show(rows: list[Row]) -> None:
     """Print the table."""
-    table = Table(
-        title=f"evidence to gathered features, R = {float(RATIO)}, float32, fastest of all rounds, ms"
-    )
-    for column in ("method", "input", "vidcompress", "loop-style", "faster", "encoder", "of encoder"):
-        table.add_column(column, justify="left" if column in ("method", "input") else "right")
+    title = f"evidence to gathered features, R = {float(RATIO)}, float32, fastest of all rounds, ms"
+    lines = []
     for row in rows:
         loop = "-" if row.loop_ms is None else f"{row.loop_ms:,.0f}"
-        table.add_row(
+        line = [
             row.method,
             MEDIA[row.medium],
             f"{row.select_ms:,.2f}",
@@ -270,8 +244,10 @@ def show(rows: list[Row]) -> None:
             "-" if row.times_faster is None else f"{row.times_faster:,.1f} x",
             "-" if row.encoder_ms is None else f"{row.encoder_ms:,.0f}",
             "-" if row.share_of_encoder is None else f"{100 * row.share_of_encoder:.2f} %",
-        )
-    Console(width=130).print(table)
+        ]
+        lines.append(line)
+    head = ("method", "input", "vidcompress", "loop-style", "faster", "encoder", "of encoder")
+    print(Table.of_lines(head, lines, title=title, keys=2).text(terminal_width()))
 
 
 def main() -> None:
@@ -293,16 +269,15 @@ def main() -> None:
     cases = all_cases(methods, args.encoder_rounds > 0)
     origin = provenance()
     settings = {"commit": origin["commit"], "threads": args.threads}
-    journal = Journal(args.json and args.json.with_suffix(".json.partial"), settings)
+    journal = journal_of(args.json and args.json.with_suffix(".json.partial"), settings)
     plan = list(rounds_of(cases, rounds))
     load = os.getloadavg()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with counting_bar() as progress:
         task = progress.add_task("", total=len(plan))
         for number, case in plan:
             progress.update(task, description=f"round {number + 1}: {case.key:<32}")
-            if (number, case.key) not in journal.entries:
-                journal.add(number, case.key, times_of(case))
+            if measured(number, case, [])["id"] not in journal.done:
+                journal.add([measured(number, case, times_of(case))])
             progress.advance(task)
     rows = rows_of(cases, journal)
     show(rows)

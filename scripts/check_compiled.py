@@ -24,10 +24,9 @@ from typing import Any
 
 import torch
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 
 from vidcompress import VisualQA
+from vidcompress.table import Table, terminal_width
 from vidcompress.tools.runs.provenance import provenance
 
 QUESTIONS = ("what digit is shown?", "how many objects are there?", "which shape is left of the digit?")
@@ -112,18 +111,20 @@ def main() -> None:
                 if given.json:  # after every case, for they take minutes
                     found = {"provenance": source, "cases": cases}
                     given.json.write_text(json.dumps(found, indent=1) + "\n")
-    table = Table("model", "cache", "batch", "answers", "differ", "graphs", "first", "again", "ordinary")
+    head = ["model", "cache", "batch", "answers", "differ", "graphs", "first", "again", "ordinary"]
+    lines = []
     for case in cases:
         first, again = case["first"], case["again"]
-        table.add_row(
+        line = [
             *(str(case[key]) for key in ("model", "cache", "batch", "asked")),
             str(first["differ"] + again["differ"]),
             f"{first['graphs']} + {again['graphs']}",
             f"{first['seconds']} s",
             f"{again['busy_here']} s",
             f"{case['ordinary_busy']} s",
-        )
-    Console().print(table)
+        ]
+        lines.append(line)
+    print(Table.of_lines(head, lines, keys=2).text(terminal_width()))
     sys.exit(any(case[run]["differ"] for case in cases for run in ("first", "again")))
 
 

@@ -14,12 +14,12 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 import vidcompress
 from vidcompress.cli.library_output import quiet
 from vidcompress.core.timing import PHASES
+from vidcompress.progress import counting_bar
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -41,8 +41,9 @@ def answer_all(qa: vidcompress.VisualQA, name: str, questions: list[dict[str, st
     qa.ask(questions[0]["question"], **media)  # the first call of a process is slower than all others
     answers: Answers = {ratio: [] for ratio in RATIOS}
     steps = [(ratio, question["question"]) for question in questions for ratio in RATIOS]
-    for ratio, question in track(steps, description=name, console=Console(stderr=True), transient=True):
-        answers[ratio].append(qa.using(retention_ratio=ratio).ask(question, **media, max_new_tokens=8))
+    with counting_bar(transient=True) as bar:
+        for ratio, question in bar.track(steps, description=name):
+            answers[ratio].append(qa.using(retention_ratio=ratio).ask(question, **media, max_new_tokens=8))
     return answers
 
 

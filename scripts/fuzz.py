@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fuzzing.cases import make_case
 from fuzzing.material import make_material
 from fuzzing.worker import Crew
+from vidcompress.progress import counting_bar
+from vidcompress.tools.runs.journal import RunJournal
 from vidcompress.tools.runs.provenance import provenance
 
 FINE = ("answer", "refused")
@@ -65,15 +66,14 @@ def run(
         The results by case, and the seconds that all sittings took together.
     """
     material = make_material(folder / "material")
-    journal = folder / "journal.jsonl"
     head = {"seed": seed, "seconds": seconds, "memory_mb": memory_mb}
-    results, before = _resume(journal, head)
+    journal = RunJournal(folder / "journal.jsonl", head, lambda line: {"entry", "sitting"} <= line.keys())
+    before = max((line["sitting"] for line in journal.done.values()), default=0.0)
     start, crew = time.perf_counter(), Crew(folder, seed, seconds, memory_mb)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with journal.open("a") as file, Progress(*columns) as progress:
-        task = progress.add_task("fuzzing", total=cases, completed=len(results))
+    with counting_bar() as progress:
+        task = progress.add_task("fuzzing", total=cases, completed=len(journal.done))
         for number in range(cases):
-            if number in results:
+            if str(number) in journal.done:
                 continue
             if time.perf_counter() - start > 60 * minutes:
                 break
@@ -82,14 +82,12 @@ def run(
             entry |= {"kind": made.kind, "base": made.base, "reader": made.reader}
             if entry["outcome"] not in FINE:
                 _keep(folder / "findings" / f"{number}-{made.base}", made.data, entry)
-            results[number] = entry
-            file.write(json.dumps({**entry, "sitting": before + time.perf_counter() - start}) + "\n")
-            file.flush()
+            sitting = before + time.perf_counter() - start
+            journal.add([{"id": str(number), "entry": entry, "sitting": sitting}])
             progress.advance(task)
     crew.close()
-    return [
-        results[number] for number in sorted(results) if number < cases
-    ], before + time.perf_counter() - start
+    lines = (journal.done.get(str(number)) for number in range(cases))
+    return [line["entry"] for line in lines if line is not None], before + time.perf_counter() - start
 
 
 def summary(
@@ -117,20 +115,6 @@ def summary(
         "minutes": round(took / 60, 1),
         "provenance": provenance(),
     }
-
-
-def _resume(journal: Path, head: dict[str, Any]) -> tuple[dict[int, dict[str, Any]], float]:
-    """Results so far, and the seconds they took; a journal of other settings is refused."""
-    if not journal.exists():
-        journal.write_text(json.dumps(head) + "\n")
-        return {}, 0.0
-    lines = [json.loads(line) for line in journal.read_text().splitlines() if line.endswith("}")]
-    if not lines or lines[0] != head:
-        raise typer.BadParameter(
-            f"{journal} belongs to a run with {lines[:1]}; pass --fresh or another --folder"
-        )
-    took = max((entry.pop("sitting") for entry in lines[1:]), default=0.0)
-    return {entry["case"]: entry for entry in lines[1:]}, took
 
 
 def _keep(folder: Path, data: bytes, entry: dict[str, Any]) -> None:

@@ -14,57 +14,54 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import queue
+import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 
 from mutation.table import Mutant, TableError, check, load, pick
 from mutation.trial import BrokenRun, Result, Workspace, fingerprint
+from vidcompress.progress import counting_bar
+from vidcompress.table import Table, terminal_width
+from vidcompress.tools.runs.journal import RunJournal
 from vidcompress.tools.runs.provenance import provenance
 
 ROOT = Path(__file__).resolve().parent.parent
+LINE = {"id", *(field.name for field in fields(Result))}
+"""Fields of a line of the journal."""
 
 
-class Journal:
-    """Results so far, on disk after every one of them.
+def journal_of(path: Path | None, code: str) -> RunJournal:
+    """Journal of the mutants that were caught; begun anew where the code is not what they were caught in.
 
     Args:
         path: the file, or None to keep nothing.
-        code: fingerprint of the code they hold for.
+        code: fingerprint of the code.
     """
+    return RunJournal(path, {"code": code}, lambda line: line.keys() == LINE, anew=True)
 
-    def __init__(self, path: Path | None, code: str) -> None:
-        self._path, self._code = path, code
-        self.results: dict[str, Result] = {}
-        if path is not None and path.exists():
-            found = json.loads(path.read_text(encoding="utf-8"))
-            if found.get("code") == code:
-                self.results = {name: Result(**entry) for name, entry in found["results"].items()}
 
-    def known(self, mutant: Mutant) -> bool:
-        """Whether this very mutant was tried on this very code, and caught."""
-        result = self.results.get(mutant.name)
-        return result is not None and result.caught and result.digest == mutant.digest
+def caught_before(journal: RunJournal, mutant: Mutant) -> Result | None:
+    """Result of this very mutant on this very code, where it was caught."""
+    line = journal.done.get(_id(mutant))
+    return line and Result(**{name: value for name, value in line.items() if name != "id"})
 
-    def add(self, result: Result) -> None:
-        """Write a result down."""
-        self.results[result.name] = result
-        if self._path is None:
-            return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        entries = {name: entry.to_dict() for name, entry in self.results.items()}
-        unfinished = self._path.with_suffix(".part")
-        unfinished.write_text(json.dumps({"code": self._code, "results": entries}, indent=2) + "\n")
-        os.replace(unfinished, self._path)
+
+def keep(journal: RunJournal, result: Result) -> None:
+    """Write a result down; a mutant that survived is tried again."""
+    if result.caught:
+        journal.write([{"id": _id(result), **result.to_dict()}])
+
+
+def _id(mutant: Mutant | Result) -> str:
+    return f"{mutant.name} {mutant.digest}"
 
 
 def attempts(
@@ -109,23 +106,26 @@ def attempts(
 
 def table(results: list[Result]) -> Table:
     """One line per mutant: what noticed it."""
-    out = Table(title="mutants")
-    for column in ("kind", "mutant", "caught by", "s"):
-        out.add_column(column, justify="right" if column == "s" else "left", overflow="fold")
-    for result in sorted(results, key=lambda entry: (entry.kind, entry.name)):
-        by = result.by or "[bold red]nothing: it survived[/]"
-        out.add_row(result.kind, result.name, by, f"{result.seconds:.0f}")
-    return out
+    lines = [
+        [
+            (result.kind, False),
+            (result.name, False),
+            (result.by or "nothing: it survived", not result.by),
+            (f"{result.seconds:.0f}", False),
+        ]
+        for result in sorted(results, key=lambda entry: (entry.kind, entry.name))
+    ]
+    return Table(("kind", "mutant", "caught by", "s"), [lines], "mutants", keys=2, words=("caught by",))
 
 
 def listing(mutants: list[Mutant]) -> Table:
     """One line per mutant: what it is and why it hurts."""
-    out = Table(title=f"{len(mutants)} mutants")
-    for column in ("kind", "mutant", "file", "why"):
-        out.add_column(column, overflow="fold")
-    for mutant in sorted(mutants, key=lambda entry: (entry.kind, entry.name)):
-        out.add_row(mutant.kind, mutant.name, mutant.file.removeprefix("vidcompress/"), mutant.why)
-    return out
+    lines = [
+        [mutant.kind, mutant.name, mutant.file.removeprefix("vidcompress/"), mutant.why]
+        for mutant in sorted(mutants, key=lambda entry: (entry.kind, entry.name))
+    ]
+    head = ("kind", "mutant", "file", "why")
+    return Table.of_lines(head, lines, title=f"{len(mutants)} mutants", keys=2, words=head[2:])
 
 
 def write(path: Path, results: list[Result], source: dict[str, Any]) -> None:
@@ -148,40 +148,46 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--suite-limit", type=float, default=1800, help="seconds for the suite (default 1800)"
     )
-    parser.add_argument("--journal", type=Path, default=ROOT / "runs" / "mutants.json", help="results so far")
-    parser.add_argument("--fresh", action="store_true", help="try also what the journal says was caught")
+    parser.add_argument(
+        "--journal", type=Path, default=ROOT / "runs" / "mutants.jsonl", help="results so far"
+    )
+    parser.add_argument("--fresh", action="store_true", help="begin the journal anew")
     parser.add_argument("--json", type=Path, help="write the results to this file")
     parser.add_argument("--list", action="store_true", help="print the mutants and stop")
     args = parser.parse_args(arguments)
-    out, err = Console(width=150), Console(stderr=True)
+    err = Console(stderr=True)
     source = provenance()  # as of the start
     try:
         mutants = pick(load(), args.only)
         check(mutants, ROOT)
         if args.list:
-            out.print(listing(mutants))
+            print(listing(mutants).text(terminal_width()))
             return 0
-        journal = Journal(args.journal, fingerprint(ROOT))
-        todo = [mutant for mutant in mutants if args.fresh or not journal.known(mutant)]
-        if len(todo) < len(mutants):
-            err.print(f"{len(mutants) - len(todo)} of {len(mutants)} are in {args.journal}, caught")
+        if args.fresh:
+            args.journal.unlink(missing_ok=True)
+        journal = journal_of(args.journal, fingerprint(ROOT))
+        results = [result for mutant in mutants if (result := caught_before(journal, mutant))]
+        if results:
+            err.print(f"{len(results)} of {len(mutants)} are in {args.journal}, caught")
+        todo = [mutant for mutant in mutants if caught_before(journal, mutant) is None]
         coming = attempts(todo, ROOT, args.jobs, args.limit, args.suite_limit) if todo else iter(())
-        for result in track(coming, description="mutants", total=len(todo), console=err):
-            journal.add(result)
-            err.print(
-                f"{result.name}: {result.by or 'SURVIVED'} ({result.seconds:.0f} s)",
-                highlight=False,
-                soft_wrap=True,
-            )
+        with counting_bar() as bar:
+            for result in bar.track(coming, total=len(todo), description="mutants"):
+                keep(journal, result)
+                results.append(result)
+                bar.console.print(
+                    f"{result.name}: {result.by or 'SURVIVED'} ({result.seconds:.0f} s)",
+                    highlight=False,
+                    soft_wrap=True,
+                )
     except (TableError, BrokenRun) as error:
         err.print(str(error), style="bold red", markup=False)
         return 2
-    results = [journal.results[mutant.name] for mutant in mutants]
-    out.print(table(results))
+    print(table(results).text(terminal_width(), styled=sys.stdout.isatty()))
     if args.json:
         write(args.json, results, source)
     survived = [result.name for result in results if not result.caught]
-    out.print(f"{len(results) - len(survived)} of {len(results)} caught")
+    print(f"{len(results) - len(survived)} of {len(results)} caught")
     return 1 if survived else 0
 
 

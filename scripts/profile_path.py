@@ -290,20 +290,17 @@ def commit_of(checkout: Path) -> str:
 
 def show(name: str, found: dict[str, Any]) -> None:
     """Print the phases of a case."""
-    from rich.console import Console
-    from rich.table import Table
+    from vidcompress.table import Table, terminal_width
 
-    table = Table(title=name)
     phases = [p for p in (*PHASES, "all") if any(row.get(p, 0) > 0.02 for row in found["ms"].values())]
-    for column in ("", *phases):
-        table.add_column(column, justify="right")
+    lines = []
     for who, row in found["ms"].items():
-        table.add_row(f"{who}, ms", *(f"{row[phase]:,.1f}" for phase in phases))
-        table.add_row(f"{who}, share", *(f"{row[phase] / row['all']:.1%}" for phase in phases))
+        lines.append([f"{who}, ms", *(f"{row[phase]:,.1f}" for phase in phases)])
+        lines.append([f"{who}, share", *(f"{row[phase] / row['all']:.1%}" for phase in phases)])
     if "before_over_now" in found:
         ratios = found["before_over_now"]
-        table.add_row("before / now", *(f"{ratios[p]:.2f}" if p in ratios else "" for p in phases))
-    Console(width=140).print(table)
+        lines.append(["before / now", *(f"{ratios[p]:.2f}" if p in ratios else "" for p in phases)])
+    print(Table.of_lines(["", *phases], lines, title=name).text(terminal_width()))
     for entry in found.get("functions", []):
         print(f"  {entry['share']:7.2%}  {entry['calls']:8.1f} calls  {entry['function']}")
     if "copies" in found:

@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 SECONDS_BETWEEN_LINES = 30.0
 """Least time between two progress lines where stderr is no terminal."""
@@ -21,6 +24,28 @@ FrameCallback = Callable[[int, int], None]
 
 ON_FRAME: ContextVar[FrameCallback | None] = ContextVar("ON_FRAME", default=None)
 """What a video reader calls after each frame that it keeps; None outside `decoding_progress`."""
+
+
+def counting_bar(*, described_last: bool = False, transient: bool = False, redirect: bool = True) -> Progress:
+    """Display of rich on stderr: for each task its description, a bar, a count and the time left.
+
+    Args:
+        described_last: descriptions stand behind the bars, which long ones would move.
+        transient: whether it is gone when it ends.
+        redirect: whether what is printed meanwhile goes above it.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    described = TextColumn("{task.description}")
+    counted = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(
+        *((*counted, described) if described_last else (described, *counted)),
+        console=Console(stderr=True),
+        transient=transient,
+        redirect_stdout=redirect,
+        redirect_stderr=redirect,
+    )
 
 
 @contextmanager
@@ -38,11 +63,7 @@ def question_progress(total: int, enabled: bool | None, batches: int) -> Iterato
     if enabled is False or (enabled is None and (batches < 2 or not sys.stderr.isatty())):
         yield lambda count: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("answering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with counting_bar() as progress:
         task = progress.add_task("answering", total=total)
         yield lambda count: progress.advance(task, count)
 
@@ -64,11 +85,7 @@ def measurement_progress() -> Iterator[Callable[[int, int, str], None]]:
 
         yield print_line
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with counting_bar(described_last=True, transient=True) as progress:
         task = progress.add_task("making the model", total=None)
         yield lambda done, total, description: progress.update(
             task, completed=done, total=total, description=description
@@ -88,11 +105,7 @@ def drawing_progress(name: str) -> Iterator[Callable[[int, int], None]]:
     if not sys.stderr.isatty():
         yield lambda done, of: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with counting_bar() as progress:
         task = progress.add_task(f"drawing {name}", total=None)
         yield lambda done, of: progress.update(task, completed=done, total=of)
 
@@ -164,23 +177,8 @@ class _FrameBar:
 
     def _show(self, done: int, total: int) -> None:
         if self._progress is None:
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            columns = (
-                TextColumn("decoding frames"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-            )
-            bar = Progress(
-                *columns,
-                console=Console(stderr=True),
-                transient=True,
-                redirect_stdout=False,
-                redirect_stderr=False,
-            )
-            self._task = bar.add_task("", total=total)
+            bar = counting_bar(transient=True, redirect=False)
+            self._task = bar.add_task("decoding frames", total=total)
             bar.start()
             self._progress = bar
         self._progress.update(self._task, completed=done, total=total)

@@ -98,7 +98,7 @@ class Table:
         from rich.table import Table as RichTable
         from rich.text import Text
 
-        headings = [textwrap.wrap(self.head[i], w, break_on_hyphens=False) for i, w in widths.items()]
+        headings = [textwrap.wrap(self.head[i], w, break_on_hyphens=False) or [""] for i, w in widths.items()]
         deepest = max(map(len, headings))
         block = RichTable(box=None, pad_edge=False)
         for lines, (i, wide) in zip(headings, widths.items(), strict=True):
@@ -122,7 +122,7 @@ class Table:
 
         columns = range(len(self.head))
         cells = {i: [line[i][0] for group in self.groups for line in group if i < len(line)] for i in columns}
-        widest = {i: max(map(cell_len, [self.head[i], *cells[i]])) for i in columns}
+        widest = {i: max(1, *map(cell_len, [self.head[i], *cells[i]])) for i in columns}
         if width is None or _taken(widest.values()) <= width:
             return [widest]
         least: dict[int, int] = {}

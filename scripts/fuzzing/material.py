@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import tempfile
 from collections.abc import Callable
 from fractions import Fraction
@@ -16,11 +15,13 @@ import numpy as np
 from PIL import Image
 
 from vidcompress.loading.resources import find
+from vidcompress.tools.runs.journal import as_line
 
 from . import odd_clips
 
 HEIGHT, WIDTH, FRAMES = 48, 64, 24
 CHECKPOINT = "models/tiny-onevision"
+JOURNAL_HEAD = {"sweep": "fuzz", "model": "", "weights": "0"}
 CHECKPOINT_FILES = (
     "config.json",
     "generation_config.json",
@@ -192,5 +193,5 @@ def _journal() -> bytes:
     cells = {
         cell: {"correct": "10", "kept": 40, "budget": 40, "total": 160} for cell in ("none@1", "random@0.25")
     }
-    lines = [{"sweep": "fuzz", "model": "", "weights": "0"}, *({"types": ["a", "b"], "cells": cells},) * 2]
-    return "".join(json.dumps(line) + "\n" for line in lines).encode()
+    batches = ({"id": str(number), "types": ["a", "b"], "cells": cells} for number in range(2))
+    return b"".join(map(as_line, ({"head": JOURNAL_HEAD}, *batches)))

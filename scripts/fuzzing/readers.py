@@ -16,14 +16,14 @@ import torch
 from PIL import Image
 
 import vidcompress
-from shapes_accuracy.accuracy import _resume
+from shapes_accuracy.accuracy import journal_of
 from vidcompress.errors import VidcompressError
 from vidcompress.loading.load import load_model
 from vidcompress.media import MediaError, Processor, load_image, read_video
 from vidcompress.methods.card import parse_card
 
 from .cases import Case
-from .material import CHECKPOINT_FILES
+from .material import CHECKPOINT_FILES, JOURNAL_HEAD
 from .odd_files import OddFile, evaluate
 
 QUESTION = "what digit is shown?"
@@ -67,9 +67,7 @@ class Readers:
             "load_model": lambda case, path: self._model(load_model(path, local_files_only=True)),
             "VisualQA.from_pretrained": lambda case, path: self._pretrained(path),
             "parse_card": lambda case, path: repr(parse_card(path.stem, _text(path)))[:80],
-            "run_sweep": lambda case, path: repr(
-                _resume(path, {"sweep": "fuzz", "model": "", "weights": "0"})
-            ),
+            "run_sweep": lambda case, path: repr(journal_of(path, JOURNAL_HEAD).done),
         }
 
     def place(self, case: Case) -> Path:

@@ -6,7 +6,6 @@ per question, so differences between methods can be paired.
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,9 +25,10 @@ from vidcompress.core.method_lookup import available_methods
 from vidcompress.core.method_spec import parse_method_spec
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.core.wrappers import unwrap
-from vidcompress.errors import ArgumentError, BudgetError, one_line
+from vidcompress.errors import ArgumentError, BudgetError
 from vidcompress.session.compress import compress_with
 from vidcompress.tools.evaluation.shapes import held_out, write_clip
+from vidcompress.tools.runs.journal import RunJournal
 
 Medium = Literal["image", "clip"]
 
@@ -205,25 +205,27 @@ def run_sweep(
     """
     cells, model = sweep.cells(), unwrap(model)
     head = {"sweep": repr(sweep), "model": str(model.config._name_or_path), "weights": _fingerprint(model)}
-    progress = _resume(journal, head)
+    lines = journal_of(journal, head)
+    progress = Progress({f"{name}@{ratio:g}": Cell() for name, ratio in cells})  # in this order, also resumed
     adapter = adapter_for(model)
     of = math.ceil(sweep.questions / sweep.batch_size)
-    on_batch(progress.batches, of)
+    on_batch(len(lines.done), of)
     for number, examples in enumerate(_batches(sweep)):
-        if number < progress.batches:
+        if str(number) in lines.done:
+            progress.add(lines.done[str(number)])
             continue
         inputs = _prepare(processor, sweep, [example for example, _ in examples])
         questions = [question for _, question in examples]
         once = EncodeOnce(adapter)
-        line: dict[str, Any] = {"types": [q.type for q in questions], "cells": {}}
+        line: dict[str, Any] = {"id": str(number), "types": [q.type for q in questions], "cells": {}}
         for name, ratio in cells:
             settings = settings_of(name, ratio, **({"seed": number} if "random" in _parts(name) else {}))
             answers = [q.answer for q in questions]
             line["cells"][f"{name}@{ratio:g}"] = _ask(once, processor, inputs, settings, answers, sweep)
-        with journal.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        lines.add([line])
         progress.add(line)
-        on_batch(progress.batches, of)
+        on_batch(len(lines.done), of)
+    lines.finish(map(str, range(of)))
     return progress
 
 
@@ -311,34 +313,18 @@ def _prepare(processor: Any, sweep: Sweep, examples: Sequence[Any]) -> Mapping[s
         return processor(text=texts, videos=paths, num_frames=sweep.frames)  # type: ignore[no-any-return]
 
 
-def _resume(journal: Path, head: Mapping[str, str]) -> Progress:
-    """Read a journal back, dropping a last line that a kill left unfinished."""
-    progress = Progress()
-    if not journal.exists():
-        journal.parent.mkdir(parents=True, exist_ok=True)
-        journal.write_text(json.dumps(head) + "\n")
-        return progress
+def journal_of(path: Path, head: Mapping[str, str]) -> RunJournal:
+    """Journal of the batches that were asked; a line per batch, whose id is its number."""
+    return RunJournal(path, head, _is_batch)
+
+
+def _is_batch(line: Mapping[str, Any]) -> bool:
+    """Whether a line can be counted."""
     try:
-        whole = [line for line in journal.read_text("utf-8").splitlines(keepends=True) if line.endswith("\n")]
-        if not whole or json.loads(whole[0]) != head:
-            raise ArgumentError(
-                f"journal {journal} belongs to another sweep or model; delete it or name another"
-            )
-        for line in whole[1:]:
-            progress.add(json.loads(line))
-    except (
-        UnicodeDecodeError,
-        json.JSONDecodeError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-    ) as error:
-        raise ArgumentError(
-            f"journal {journal} is damaged ({one_line(error)}); delete it or name another"
-        ) from error
-    journal.write_text("".join(whole))
-    return progress
+        Progress().add(line)
+    except (KeyError, TypeError, AttributeError):
+        return False
+    return True
 
 
 def _fingerprint(model: Any) -> str:

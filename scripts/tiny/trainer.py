@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import LlavaOnevisionForConditionalGeneration
 
 from tiny import attention, lessons
@@ -20,6 +19,7 @@ from tiny.architecture import build
 from tiny.encoder import Heads
 from tiny.stages import Stage
 from tiny.words import load_tokenizer, special_ids
+from vidcompress.progress import counting_bar
 
 COUNTERS = ("stage", "round", "step", "seconds", "cpu_seconds", "history")
 """Fields of a state that a checkpoint holds as they are."""
@@ -195,21 +195,14 @@ def train(
     going_on = resume and checkpoint.exists()
     state = load(checkpoint, name, seed, stages, device) if going_on else fresh_state(name, seed, device)
     rounds = 0
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[loss]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns) as progress, (run_dir / "log.txt").open("a", buffering=1) as log:
+    with counting_bar() as progress, (run_dir / "log.txt").open("a", buffering=1) as log:
         for index in range(state.stage, len(stages)):
             stage = stages[index]
             if state.round >= stage.rounds:  # the stage was shortened while it ran
                 state.stage, state.round = index + 1, 0
                 continue
-            bar = progress.add_task(
-                f"{name} {stage.name}", total=stage.rounds, completed=state.round, loss=""
-            )
+            called = f"{name} {stage.name}"
+            bar = progress.add_task(called, total=stage.rounds, completed=state.round)
             while state.round < stage.rounds:
                 if stage.adopt and state.round == 0:
                     adopt_decoder(state, decoder)
@@ -223,7 +216,7 @@ def train(
                 report = {"stage": stage.name, "round": state.round, "step": state.step, **report}
                 state.history.append(report)
                 log.write(log_line(state))
-                progress.update(bar, advance=1, loss=f"loss {report['loss']:.3f}")
+                progress.update(bar, advance=1, description=f"{called}, loss {report['loss']:.3f}")
                 last = state.round == stage.rounds
                 if last:
                     state.stage, state.round = index + 1, 0

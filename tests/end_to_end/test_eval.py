@@ -278,8 +278,8 @@ def test_a_disk_that_stays_full_is_reported_per_question(whole, folder, models, 
     assert len(first.result["failed"]) == 2 + 11 - 3, (
         "of the first batch two are broken; the others did not fit"
     )
-    assert first.result["failed"][-1]["error"].endswith("No space left on device); make room and run again: all "
-                                                        "answers before this are kept")  # fmt: skip
+    assert first.result["failed"][-1]["error"].endswith("No space left on device); make room and run again: what "
+                                                        "was written before is kept")  # fmt: skip
     assert first.result["samples"]["score"][1:] == [0.0] * 10
     assert set(second.result["samples"]["score"]) == {None}, "a row without any answer has no score"
     assert second.result["scores"] == {}

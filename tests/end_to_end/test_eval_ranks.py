@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from accelerate import PartialState
 
 from benchmark_folder import write_benchmark
 from vidcompress.tools.evaluation.run.distributed import RankError, Ranks
@@ -109,16 +110,26 @@ def test_a_process_that_dies_fails_the_run_and_the_next_one_goes_on(whole, data,
 
 
 def test_a_lost_connection_is_one_error(monkeypatch):
-    import torch.distributed as dist
-
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "1")
-
-    def closed(values, value):
+    def closed(values):
         raise RuntimeError("Connection closed by peer")
 
-    monkeypatch.setattr(dist, "all_gather_object", closed)
+    monkeypatch.setattr("accelerate.utils.gather_object", closed)
+    ranks = Ranks()
+    assert ranks.gather(1) == [1], "one process asks no other"
+    ranks.rank, ranks.size = 1, 2
     with pytest.raises(
         RankError, match=r"process 1 of 2: another one has ended \(.*closed by peer.*run the same"
     ):
-        Ranks().gather(1)
+        ranks.gather(1)
+
+
+def test_accelerate_is_left_as_it_was(monkeypatch):
+    monkeypatch.setattr(PartialState, "_shared_state", {})
+    with Ranks() as ranks:
+        assert (ranks.rank, ranks.size, ranks.local, ranks.here, ranks.first) == (0, 1, 0, 1, True)
+        assert PartialState._shared_state
+    assert PartialState._shared_state == {}
+    before = dict(vars(PartialState()))
+    with Ranks():
+        pass
+    assert PartialState._shared_state == before, "that of the program stays"

@@ -664,7 +664,12 @@ ROWS += [
     bench("seed", "--seed", "-1", message="must be a whole number from 0"),
     bench("journal", "--journal", "{room}", message="is a folder; name a file in it"),
     bench(
-        "journal", "--scale", "tiny", "--journal", "{broken}", message="belongs to something else; delete it"
+        "journal",
+        "--scale",
+        "tiny",
+        "--journal",
+        "{broken}",
+        message="its first line is damaged; move the file away",
     ),
     bench("minutes", "--minutes", "0", message="must be a positive number"),
     bench("out", "--out", "no/such/x.json", message="its folder does not exist; make it first"),

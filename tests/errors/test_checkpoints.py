@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from errors.rows import NEXT
-from shapes_accuracy.accuracy import _resume
+from shapes_accuracy.accuracy import journal_of
 from vidcompress.errors import ArgumentError, VidcompressError
 from vidcompress.loading.load import load_model
 from vidcompress.loading.resources import find
@@ -219,14 +219,22 @@ def test_a_broken_card_is_refused(source: str, message: str) -> None:
         parse_card("mine", source)
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"\xff\n", b"{\n", b"5\n", b'{"a": 1}\n[]\n', b'{"a": 1}\n{"types": []}\n']
-)
+@pytest.mark.parametrize("content", [b"\xff\n", b"{\n", b"5\n", b'{"a": 1}\n[]\n', b'{"head": {"a": 2}}\n'])
 def test_a_broken_journal_is_refused_and_stays(content: bytes, tmp_path: Path) -> None:
     journal = tmp_path / "journal.jsonl"
     journal.write_bytes(content)
     with pytest.raises(
-        ArgumentError, match=r"journal\.jsonl (is damaged|belongs to another).*delete it or name"
+        ArgumentError, match=r"journal\.jsonl(: its first line is damaged| belongs to another run).*move"
     ):
-        _resume(journal, {"a": 1})
+        journal_of(journal, {"a": 1})
     assert journal.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "line", [b"[]", b'{"id": "0"}', b'{"id": "0", "types": [], "cells": {"none@1": 3}}', b'{"types": []}']
+)
+def test_a_broken_line_is_set_aside_and_asked_again(line: bytes, tmp_path: Path) -> None:
+    journal = tmp_path / "journal.jsonl"
+    journal.write_bytes(b'{"head":{"a":1}}\n' + line + b'\n{"cells":{},"id":"1","types":[]}\n')
+    assert list(journal_of(journal, {"a": 1}).done) == ["1"]
+    assert journal.with_name("journal.jsonl.corrupt").read_bytes() == line + b"\n"

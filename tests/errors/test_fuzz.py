@@ -25,6 +25,7 @@ from fuzzing.mutations import BLIND, TEMPLATES, chunks, mutate_json, mutate_safe
 from fuzzing.odd_files import MODES, OddFile
 from fuzzing.readers import Readers, _judge
 from fuzzing.worker import Crew
+from vidcompress.errors import ArgumentError
 from vidcompress.media import read_video
 
 CASES = 150
@@ -249,6 +250,8 @@ def test_a_run_goes_on_from_its_journal(tmp_path: Path, monkeypatch: pytest.Monk
     stated = fuzz.summary(results, took, 1.0, 64, 7)
     assert (stated["cases"], stated["findings"], stated["outcomes"]) == (6, 1, {"crash": 1, "refused": 5})
     assert stated["largest"]["mb"] == 5
-    with pytest.raises(fuzz.typer.BadParameter, match="belongs to a run with"):
+    with pytest.raises(
+        ArgumentError, match="journal.jsonl belongs to another run: seed is 7 there and 8 here"
+    ):
         fuzz.run(6, 8, 1.0, 64, tmp_path)
     assert torch.get_num_threads() == 1

@@ -15,7 +15,8 @@ from vidcompress import ArgumentError
 from vidcompress.tools.evaluation.lmms_eval import launch
 from vidcompress.tools.evaluation.lmms_eval.arguments import as_read
 from vidcompress.tools.evaluation.lmms_eval.launch import LmmsError, run_lmms
-from vidcompress.tools.evaluation.lmms_eval.record import rank_files, read_times
+from vidcompress.tools.evaluation.lmms_eval.record import read_times
+from vidcompress.tools.runs.journal import rank_paths
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("lmms_eval") is None, reason="lmms-eval is not installed (make install does it)"
@@ -77,14 +78,14 @@ def test_two_processes_one_of_them_killed_end_with_what_one_process_gives(
     ):
         run(tasks, pair, processes=2)
     assert not fuse.exists()
-    assert len(rank_files(pair / "answers.jsonl")) == 1
-    answered = set(read_times(pair / "answers.jsonl")) - {None}
+    assert len(rank_paths(pair / "answers.jsonl")) == 1
+    answered = set(read_times(pair / "answers.jsonl"))
     assert {"vc_images/1", "vc_images/3"} <= answered  # what the killed process had finished: its first batch
 
     together = run(tasks, pair, processes=2)
     assert {name: together[name] for name in COUNTS} == {name: alone[name] for name in COUNTS}
     assert (pair / "answers.jsonl").read_bytes() == (tmp_path / "alone" / "answers.jsonl").read_bytes()
-    assert not rank_files(pair / "answers.jsonl")
+    assert not rank_paths(pair / "answers.jsonl")
     assert sorted(start["rank"] for start in together["starts"]) == [0, 0, 1, 1]
     times = [line for line in (pair / "answers.times").read_text().splitlines() if "timing_ms" in line]
     assert len(times) == 12  # nothing was answered twice

@@ -21,19 +21,18 @@ from vidcompress.tools.evaluation.lmms_eval.arguments import as_read, check_argu
 from vidcompress.tools.evaluation.lmms_eval.engine import LAUNCHED, Engine, LmmsRequest, generation_options
 from vidcompress.tools.evaluation.lmms_eval.frame_rules import FrameRule, frame_rule
 from vidcompress.tools.evaluation.lmms_eval.launch import _environment
-from vidcompress.tools.evaluation.lmms_eval.merge import merge_ranks
 from vidcompress.tools.evaluation.lmms_eval.multi_turn import answer_turns, likelihoods
 from vidcompress.tools.evaluation.lmms_eval.record import (
     Response,
     ResponseStore,
-    rank_file,
+    merge_processes,
     read_answers,
-    read_times,
+    read_metadata,
 )
 from vidcompress.tools.evaluation.lmms_eval.requests import RequestPrompt, chat_prompt, simple_prompt
 from vidcompress.tools.evaluation.lmms_eval.results import _times, read_results
 from vidcompress.tools.evaluation.lmms_eval.settings import read_settings
-from vidcompress.tools.runs.journal import as_line
+from vidcompress.tools.runs.journal import as_line, rank_path
 
 ROOT = Path(__file__).parents[2]
 SCENE, CLIP = ROOT / "examples" / "scene.png", ROOT / "examples" / "clip.mp4"
@@ -369,7 +368,7 @@ def test_of_two_lines_with_one_id_the_first_counts(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     ResponseStore(path, {"x": 1}).add([Response("t/0", "red"), Response("t/1", "one")])
     ResponseStore(path, {"x": 1}, rank=1, world_size=2).add([Response("t/2", "two")])
-    for file, line in ((path, Response("t/1", "green")), (rank_file(path, 1), Response("t/0", "blue"))):
+    for file, line in ((path, Response("t/1", "green")), (rank_path(path, 1), Response("t/0", "blue"))):
         with file.open("ab") as opened:
             opened.write(as_line(line.line()))
     for rank in (0, 1):
@@ -381,9 +380,9 @@ def test_of_two_lines_with_one_id_the_first_counts(tmp_path: Path) -> None:
         "red",
         "blue",
     ]  # type: ignore[union-attr]
-    with rank_file(path, 1).open("ab") as opened:
+    with rank_path(path, 1).open("ab") as opened:
         opened.write(as_line(Response("t/2", "three").line()))
-    merge_ranks(path)
+    merge_processes(path)
     assert [(line["id"], line["answer"]) for line in read_answers(path)] == [
         ("t/0", "red"),
         ("t/1", "one"),
@@ -396,10 +395,10 @@ def test_the_highest_peak_of_a_process_is_the_run_s(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     first, second = (ResponseStore(path, {"x": 1}, rank=rank, world_size=2) for rank in (0, 1))
     for record, peak in ((first, 300), (first, 500), (first, 200), (second, 400), (second, 100)):
-        record.note({"peak_memory_bytes": peak})
-    assert read_times(path)[None]["peak_memory_bytes"] == 500
-    second.note({"peak_memory_bytes": 600})
-    assert read_times(path)[None]["peak_memory_bytes"] == 600
+        record.note("peak memory", bytes=peak)
+    assert read_metadata(path)["peak_memory_bytes"] == 500
+    second.note("peak memory", bytes=600)
+    assert read_metadata(path)["peak_memory_bytes"] == 600
 
 
 def test_questions_of_a_batch_share_its_time() -> None:
@@ -445,13 +444,18 @@ def test_processes_read_each_others_answers_and_are_merged(tmp_path: Path) -> No
     first, second = (ResponseStore(path, head, rank=rank, world_size=2) for rank in (0, 1))
     first.add([Response("t/10", "c", timing_ms={"total": 3.0, "generate": 1.0}), Response("t/2", "b")])
     second.add([Response("t/1", "a")])
-    rank_file(path, 2).write_bytes(rank_file(path, 1).read_bytes().replace(b'"x":1', b'"x":2'))
     again = ResponseStore(path, head)
     assert [again.get(f"t/{number}") is not None for number in (1, 2, 10)] == [True] * 3
     assert again.get("t/10").time_to_first_token_ms == 2.0  # type: ignore[union-attr]
     with pytest.raises(ArgumentError, match="x is 1 there and 5 here"):
         ResponseStore(path, {"x": 5})
-    merge_ranks(path)
+    rank_path(path, 2).write_bytes(rank_path(path, 1).read_bytes().replace(b'"x":1', b'"x":2'))
+    for refused in (lambda: ResponseStore(path, head), lambda: merge_processes(path)):
+        with pytest.raises(ArgumentError, match=r"a.rank2.jsonl belongs to another run: x is 2 there"):
+            refused()
+    assert rank_path(path, 2).exists(), "answers of another run are not thrown away"
+    rank_path(path, 2).unlink()
+    merge_processes(path)
     assert [line["id"] for line in read_answers(path)] == ["t/1", "t/2", "t/10"]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.jsonl", "a.times"]
 

@@ -42,7 +42,7 @@ def test_import_loads_nothing_heavy_and_prints_nothing() -> None:
     probe = (
         "import sys, json, vidcompress; "
         "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules} & "
-        "{'torch', 'transformers', 'numpy', 'PIL', 'av', 'typer', 'rich'})))"
+        "{'torch', 'transformers', 'numpy', 'PIL', 'av', 'typer', 'rich', 'pydantic'})))"
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []

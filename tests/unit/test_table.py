@@ -120,3 +120,12 @@ def test_a_terminal_is_measured() -> None:
     os.close(second)
     assert b"columns 97" in os.read(first, 1000)
     os.close(first)
+
+
+def test_a_column_without_a_word_is_a_column() -> None:
+    lines = [["globalcom2", "", "1"], ["random", "", "2"]]
+    text = Table.of_lines(["method", "", "s"], lines).text(None)
+    assert text.split() == ["method", "s", "globalcom2", "1", "random", "2"]
+    assert len(text.splitlines()) == 3, "one line of headings"
+    marked = Table.of_lines(["method", "", "s"], [["globalcom2", "missed", "1"]]).text(None)
+    assert "missed" in marked

@@ -68,14 +68,15 @@ def test_help_names_every_option(
         assert f"--{option}" in out
 
 
-@pytest.mark.parametrize("command", ["ask", "compare", "cost", "doctor"])
+@pytest.mark.parametrize("command", ["ask", "compare", "cost", "doctor", "eval", "bench", "results"])
 def test_help_does_not_wait_for_torch(command: str) -> None:
     probe = (
         "import sys\n"
         "from vidcompress.cli import main\n"
         f"try: main([{command!r}, '--help'])\n"
         "except SystemExit: pass\n"
-        "print([name for name in ('torch', 'transformers', 'av') if name in sys.modules], file=sys.stderr)"
+        "heavy = ('torch', 'transformers', 'av', 'vidcompress.tools')\n"
+        "print([name for name in heavy if name in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"

@@ -186,7 +186,7 @@ def test_words_are_completed(typed: str, found: set[str]) -> None:
 
 def test_completion_costs_no_time_at_the_start() -> None:
     """A shell waits for every completion: nothing heavy is imported for one."""
-    heavy = "{'torch', 'transformers', 'rich', 'av', 'numpy'}"
+    heavy = "{'torch', 'transformers', 'rich', 'av', 'numpy', 'pydantic'}"
     probe = f"import sys; from vidcompress.cli import app; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -63,7 +63,7 @@ def test_a_foreign_journal_is_refused(sweep: Sweep, tmp_path: Path) -> None:
     model = tiny_model("llava_onevision")
     run_sweep(model, Parrot(), sweep, tmp_path / "j.jsonl")
     other = Sweep("clip", 9, (0.5,), ("globalcom2",))
-    with pytest.raises(ArgumentError, match="belongs to another sweep"):
+    with pytest.raises(ArgumentError, match="j.jsonl belongs to another run: sweep is"):
         run_sweep(model, Parrot(), other, tmp_path / "j.jsonl")
 
 

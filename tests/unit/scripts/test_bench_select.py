@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -63,19 +63,21 @@ def test_every_method_is_timed_on_what_it_serves() -> None:
 
 def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
     path, settings = tmp_path / "out.json.partial", {"commit": "a", "threads": 1}
-    journal = bench_select.Journal(path, settings)
-    journal.add(0, "image none ours 64", [1.5, 2.5])
-    path.write_text(path.read_text() + '[1, "image none ours 64", [3.')
-    again = bench_select.Journal(path, settings)
-    assert again.entries == {(0, "image none ours 64"): [1.5, 2.5]}
-    assert bench_select.Journal(path, {**settings, "commit": "b"}).entries == {}
+    case = bench_select.Case("none", "image", "ours")
+    bench_select.journal_of(path, settings).add([bench_select.measured(0, case, [1.5, 2.5])])
+    path.write_text(path.read_text() + '{"case": "image none ours 64", "id": "1", "ms": [3.')
+    again = bench_select.journal_of(path, settings)
+    assert list(again.done.values()) == [bench_select.measured(0, case, [1.5, 2.5])]
+    assert bench_select.times_so_far(again, case) == [1.5, 2.5]
+    assert bench_select.times_so_far(again, replace(case, side="loop")) == []
+    assert bench_select.journal_of(path, {**settings, "commit": "b"}).done == {}
 
 
 def test_the_table_says_what_was_measured() -> None:
-    journal = bench_select.Journal(None, {})
+    journal = bench_select.journal_of(None, {})
     cases = bench_select.all_cases(["divprune"], encoders=True)
     for number, case in enumerate(cases):
-        journal.add(0, case.key, [100.0 * (number + 1)])
+        journal.add([bench_select.measured(0, case, [100.0 * (number + 1)])])
     rows = [asdict(row) for row in bench_select.rows_of(cases, journal)]
     assert [(row["medium"], row["select_ms"], row["loop_frames"]) for row in rows] == [
         ("image", 200.0, None),

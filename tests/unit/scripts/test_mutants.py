@@ -188,17 +188,25 @@ def test_a_package_from_elsewhere_is_refused(toy: Path, tmp_path: Path) -> None:
 
 
 def test_a_stopped_run_goes_on_where_it_was(script: ModuleType, toy: Path, tmp_path: Path) -> None:
-    path, code = tmp_path / "runs" / "journal.json", fingerprint(ROOT)
+    path, code = tmp_path / "runs" / "journal.jsonl", fingerprint(ROOT)
     unseen = replace(ADD, name="same", new="b + a")
-    journal = script.Journal(path, code)
+    journal, results = script.journal_of(path, code), []
     for result in script.attempts([ADD, unseen], toy, jobs=2, limit=60, suite_limit=60, package="toy"):
-        journal.add(result)
-    later = script.Journal(path, code)
-    assert later.known(ADD) and not later.known(unseen), "a survivor is tried again"
-    assert not later.known(replace(ADD, new="a * b")), "another mutation of the same name"
-    assert not script.Journal(path, "other code").results
-    rows = script.table(list(later.results.values())).columns[2]
-    assert list(rows.cells) == ["tests/test_add.py::test_sum", "[bold red]nothing: it survived[/]"]
+        script.keep(journal, result)
+        results.append(result)
+    with path.open("a") as file:
+        file.write('{"id": "same')  # the kill came while a line was written
+    later = script.journal_of(path, code)
+    caught = script.caught_before(later, ADD)
+    assert caught in results and caught.by == "tests/test_add.py::test_sum"
+    assert script.caught_before(later, unseen) is None, "a survivor is tried again"
+    assert script.caught_before(later, replace(ADD, new="a * b")) is None, "another mutation of the same name"
+    assert not script.journal_of(path, "other code").done
+    (lines,) = script.table(results).groups
+    assert [line[2] for line in lines] == [
+        ("tests/test_add.py::test_sum", False),
+        ("nothing: it survived", True),
+    ]
 
 
 @pytest.mark.slow
@@ -209,7 +217,7 @@ def test_one_mutant_of_the_package(
         "--only",
         "halves-down",
         "--journal",
-        str(tmp_path / "journal.json"),
+        str(tmp_path / "journal.jsonl"),
         "--json",
         str(tmp_path / "r.json"),
     ]

@@ -20,8 +20,8 @@ from vidcompress.session.compress import compress_inputs
 from vidcompress.tools.benchmark import BenchPlan, run_bench, summarise
 from vidcompress.tools.benchmark import run as running
 from vidcompress.tools.benchmark.inputs import make_inputs, visual_shape
-from vidcompress.tools.benchmark.journal import MeasurementJournal
 from vidcompress.tools.benchmark.measure import measure, measure_peaks
+from vidcompress.tools.benchmark.measurements import Measurements
 from vidcompress.tools.benchmark.meters import PeakMeter
 from vidcompress.tools.benchmark.models import make_model, weights_bytes
 from vidcompress.tools.benchmark.plot import draw_panels
@@ -29,6 +29,7 @@ from vidcompress.tools.benchmark.probes import NOTHING, render_probes, run_probe
 from vidcompress.tools.benchmark.row import Workload
 from vidcompress.tools.benchmark.summary import _summarised
 from vidcompress.tools.benchmark.table import render
+from vidcompress.tools.runs.journal import JournalError
 
 TOY: dict[str, Any] = {"scale": "tiny", "encoder_layers": 2, "decoder_layers": 3, "device": "cpu"}
 GEOMETRIES = ("llava-next-7b", "llava-onevision-0.5b", "llava-video-7b")
@@ -190,14 +191,18 @@ def test_rows_take_turns_and_a_killed_run_goes_on(model: Any, calls: list[Any], 
     assert [len(row["rounds"]) for row in result["groups"][0]["rows"]] == [3] * 4
     again = run_bench(chosen, journal=journal, model=model)
     assert len(calls) == 12 and again["groups"] == result["groups"]
-    with pytest.raises(ArgumentError, match=r"journal=.* belongs to another run \(plan differ\); delete it"):
+    with pytest.raises(
+        ArgumentError, match=r"run.jsonl belongs to another run: plan is .* there and .* move"
+    ):
         run_bench(plan(frames=[3]), journal=journal, model=model)
     journal.write_text(journal.read_text().replace('"round"', '"ruond"', 1))
-    with pytest.raises(ArgumentError, match=r"journal=.* is damaged \(KeyError.*delete it or name another"):
-        run_bench(chosen, journal=journal, model=model)
+    mended = run_bench(chosen, journal=journal, model=model)
+    assert len(calls) == 12 + 1, "what the damaged line held"
+    assert [len(row["rounds"]) for row in mended["groups"][0]["rows"]] == [3] * 4
+    assert '"ruond"' in journal.with_name("run.jsonl.corrupt").read_text()
     (tmp_path / "file").write_text("")
-    with pytest.raises(ArgumentError, match=r"journal=.* cannot be used \(.*name another file"):
-        MeasurementJournal(tmp_path / "file" / "x", {})
+    with pytest.raises(JournalError, match=r"x cannot be opened \(.*choose another"):
+        Measurements(tmp_path / "file" / "x", {})
 
 
 def test_a_run_stops_in_time(model: Any, calls: list[Any]) -> None:
@@ -304,17 +309,13 @@ def test_a_device_that_is_lost_ends_the_run_and_the_next_one_goes_on(
 
     monkeypatch.setattr(running, "measure", fail)
     chosen = plan(frames=[2], memory=False)
-    runner = running._Runner(
-        chosen, model, MeasurementJournal(tmp_path / "run.jsonl", {}), None, lambda *_: None
-    )
+    runner = running._Runner(chosen, model, Measurements(tmp_path / "run.jsonl", {}), None, lambda *_: None)
     runner.device = torch.device("cuda")
     with pytest.raises(
         SystemExit, match="batch 1, none@1: .*Error: .*illegal memory.*goes on with the others"
     ):
         runner.run_group(runner.groups[0])
-    again = running._Runner(
-        chosen, model, MeasurementJournal(tmp_path / "run.jsonl", {}), None, lambda *_: None
-    )
+    again = running._Runner(chosen, model, Measurements(tmp_path / "run.jsonl", {}), None, lambda *_: None)
     assert "illegal memory access" in str(again.journal.skipped(runner.groups[0].name, "none@1"))
 
 
@@ -327,7 +328,7 @@ def test_a_journal_of_another_machine_or_other_threads_is_refused(
     run_bench(plan(frames=[2], memory=False), model=model, journal=journal)
     for key, value in (("threads", source["threads"] + 1), ("machine", "another")):
         monkeypatch.setattr(running, "provenance", lambda key=key, value=value: source | {key: value})
-        with pytest.raises(ArgumentError, match=rf"belongs to another run \({key} differ\)"):
+        with pytest.raises(ArgumentError, match=rf"belongs to another run: {key} is .* there"):
             run_bench(plan(frames=[2], memory=False), model=model, journal=journal)
 
 

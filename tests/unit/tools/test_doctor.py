@@ -15,17 +15,17 @@ from vidcompress.errors import ArgumentError
 from vidcompress.media import MediaError
 from vidcompress.media.video import backends as media_backends
 from vidcompress.tools.doctor import Check, Diagnosis, decoders, devices, packages, run
-from vidcompress.tools.doctor.subprocess_child import call, describe
-from vidcompress.tools.doctor.subprocess_worker import ProbeError, SubprocessWorker
+from vidcompress.tools.doctor.probe_child import call, describe
+from vidcompress.tools.doctor.probe_worker import ProbeError, ProbeWorker
 
 
 @pytest.fixture(scope="module")
-def worker() -> Iterator[SubprocessWorker]:
-    with SubprocessWorker(20) as isolated:
+def worker() -> Iterator[ProbeWorker]:
+    with ProbeWorker(20) as isolated:
         yield isolated
 
 
-def test_results_come_back_and_noise_does_not(worker: SubprocessWorker) -> None:
+def test_results_come_back_and_noise_does_not(worker: ProbeWorker) -> None:
     values = {"number": 1, "text": "ä\n", "nothing": None}
     assert worker.call("probes:echo", **values) == values
     assert worker.call("probes:noise") == "quiet"
@@ -38,7 +38,7 @@ def test_results_come_back_and_noise_does_not(worker: SubprocessWorker) -> None:
             worker.call(function)
 
 
-def test_a_crash_is_reported_and_the_next_call_works(worker: SubprocessWorker) -> None:
+def test_a_crash_is_reported_and_the_next_call_works(worker: ProbeWorker) -> None:
     before = worker.call("probes:process")
     with pytest.raises(ProbeError, match=r"crashed \(SIGABRT\): about to crash|crashed \(SIGABRT\)"):
         worker.call("probes:crash")
@@ -48,7 +48,7 @@ def test_a_crash_is_reported_and_the_next_call_works(worker: SubprocessWorker) -
 
 
 def test_a_hang_ends_in_time() -> None:
-    with SubprocessWorker(1.5) as isolated:
+    with ProbeWorker(1.5) as isolated:
         start = time.monotonic()
         with pytest.raises(ProbeError, match=r"took longer than 1.5 s and was stopped"):
             isolated.call("probes:hang")
@@ -189,7 +189,7 @@ def test_entry_points_of_other_packages(tmp_path: Path, monkeypatch: pytest.Monk
         "class Calm(Uniform):\n    name = 'calm'\n    summary = 'calm'\n"
     )
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    with SubprocessWorker(60) as isolated:
+    with ProbeWorker(60) as isolated:
         found = {entry["name"]: entry for entry in isolated.call("vidcompress.tools.doctor.plugins:plugins")}
     assert found["calm"]["package"] == found["lame"]["package"] == "guest 2.0"
     assert (found["calm"]["error"], found["calm"]["kind"], found["calm"]["module"]) == (

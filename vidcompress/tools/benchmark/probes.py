@@ -18,7 +18,7 @@ from vidcompress.core.devices import input_device
 from vidcompress.errors import VidcompressError, one_line
 from vidcompress.table import Table, paragraph
 from vidcompress.tools.benchmark.inputs import make_inputs
-from vidcompress.tools.benchmark.journal import MeasurementJournal, journal_head
+from vidcompress.tools.benchmark.measurements import Measurements, journal_head
 from vidcompress.tools.benchmark.meters import TimeStamp, wait_for
 from vidcompress.tools.benchmark.models import depth, make_model, model_metadata
 from vidcompress.tools.benchmark.plan import BenchPlan
@@ -57,14 +57,16 @@ def run_probes(
     until = None if seconds is None else time.perf_counter() + seconds
     source = provenance()
     model = make_model(plan) if model is None else model
-    log = MeasurementJournal(journal, journal_head("probes", plan.to_dict(), source))
+    log = Measurements(journal, journal_head("probes", plan.to_dict(), source))
     complete = True
     for workload in plan.workloads:
         probe = _Probe(plan, model, workload)
         for number in range(-plan.warmup, plan.rounds):
-            if (workload.name, "all", number) in log.lines or (number < 0 and _whole(log, workload, plan)):
+            if (workload.name, "all", number) in log.values or (number < 0 and _whole(log, workload, plan)):
                 continue
-            on_step(len(log.lines), len(plan.workloads) * plan.rounds, f"{workload.name}: round {number + 1}")
+            on_step(
+                len(log.values), len(plan.workloads) * plan.rounds, f"{workload.name}: round {number + 1}"
+            )
             if until is not None and time.perf_counter() + probe.longest > until:
                 complete = False
                 break
@@ -81,7 +83,7 @@ def run_probes(
     }
 
 
-def _whole(log: MeasurementJournal, workload: Workload, plan: BenchPlan) -> bool:
+def _whole(log: Measurements, workload: Workload, plan: BenchPlan) -> bool:
     return len(list(log.rounds(workload.name, "all"))) == plan.rounds
 
 

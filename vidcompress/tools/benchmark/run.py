@@ -17,8 +17,8 @@ from vidcompress.core.devices import input_device
 from vidcompress.core.wrappers import unwrap
 from vidcompress.errors import VidcompressError, one_line
 from vidcompress.tools.benchmark.inputs import make_inputs, visual_shape
-from vidcompress.tools.benchmark.journal import MeasurementJournal, journal_head
 from vidcompress.tools.benchmark.measure import measure, measure_peaks, measure_threads
+from vidcompress.tools.benchmark.measurements import Measurements, journal_head
 from vidcompress.tools.benchmark.media import media_file, open_media, pixel_processor
 from vidcompress.tools.benchmark.models import make_model, model_metadata
 from vidcompress.tools.benchmark.plan import BenchPlan
@@ -83,7 +83,7 @@ def run_bench(
     begun = time.perf_counter()
     source = provenance()
     model = make_model(plan) if model is None else unwrap(model)
-    log = MeasurementJournal(journal, journal_head("plan", plan.to_dict(), source))
+    log = Measurements(journal, journal_head("plan", plan.to_dict(), source))
     runner = _Runner(plan, model, log, None if seconds is None else begun + seconds, on_step)
     complete = True
     try:
@@ -104,7 +104,7 @@ class _Runner:
     """Measures one group after another."""
 
     def __init__(
-        self, plan: BenchPlan, model: Any, journal: MeasurementJournal, until: float | None, on_step: OnStep
+        self, plan: BenchPlan, model: Any, journal: Measurements, until: float | None, on_step: OnStep
     ) -> None:
         self.plan, self.model, self.journal, self.until, self.on_step = plan, model, journal, until, on_step
         self.adapter = adapter_for(model)
@@ -174,7 +174,7 @@ class _Runner:
             "retention_ratio": ratio,
             "skipped": self.journal.skipped(group.name, row.key),
             "rounds": list(self.journal.rounds(group.name, row.key)),
-            "memory": self.journal.lines.get((group.name, row.key, MEMORY)),
+            "memory": self.journal.values.get((group.name, row.key, MEMORY)),
             "paper": self._roofline(group, row),
         }
 
@@ -193,7 +193,7 @@ class _Runner:
     def _is_open(self, group: BenchGroup, row: BenchRow, number: int) -> bool:
         if self.journal.skipped(group.name, row.key) is not None:
             return False
-        return (group.name, row.key, number) not in self.journal.lines
+        return (group.name, row.key, number) not in self.journal.values
 
     def _inputs_or_skip(
         self, group: BenchGroup, rows: list[BenchRow], read: Callable[[], dict[str, Any] | None]
@@ -258,7 +258,7 @@ class _Runner:
     def _step(self, group: BenchGroup, row: BenchRow, what: str) -> None:
         """Report the next measurement; raise `TimeLimitReached` when it would end too late."""
         each = self.plan.rounds + int(self.plan.memory)
-        lines = [value for (_, row_key, _), value in self.journal.lines.items() if row_key != MEDIA]
+        lines = [value for (_, row_key, _), value in self.journal.values.items() if row_key != MEDIA]
         done = sum(each if "skipped" in value else 1 for value in lines)
         self.on_step(done, self._measurements, f"{group.name}: {what}")
         if self.until is not None and time.perf_counter() + self._longest.get(group.name, 0.0) > self.until:

@@ -9,7 +9,7 @@ from typing import Any
 from vidcompress.adapters.base import ADAPTERS
 from vidcompress.loading import meta_model
 from vidcompress.tools.doctor import inputs, weights
-from vidcompress.tools.doctor.subprocess_child import describe
+from vidcompress.tools.doctor.probe_child import describe
 
 Finding = dict[str, Any]
 """`name`, `status`, `detail` and `data` of a check."""

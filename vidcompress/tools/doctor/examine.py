@@ -9,7 +9,7 @@ from typing import Any
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.loading.distribution import DISTRIBUTION
 from vidcompress.tools.doctor.checks import Check, Diagnosis
-from vidcompress.tools.doctor.subprocess_worker import ProbeError, SubprocessWorker
+from vidcompress.tools.doctor.probe_worker import ProbeError, ProbeWorker
 
 DEFAULT_TIMEOUT = 60.0
 
@@ -55,7 +55,7 @@ def run(
     if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not 0 < timeout_s < 1e6:
         raise ArgumentError(f"timeout_s={shown(timeout_s)}: must be a number of seconds above 0")
     inputs = {"images": images, "video": video, "size": size, "frames": frames, "fps": fps, "preset": preset}
-    with SubprocessWorker(timeout_s) as worker:
+    with ProbeWorker(timeout_s) as worker:
         if model is None:
             _refuse_inputs(inputs)
             running = _installation(worker)
@@ -112,7 +112,7 @@ def _checked_inputs(
 
 
 def _probe(
-    worker: SubprocessWorker, topic: str, name: str, needed: bool, function: str, /, **arguments: Any
+    worker: ProbeWorker, topic: str, name: str, needed: bool, function: str, /, **arguments: Any
 ) -> Check:
     """Check of one function in the worker; an error is its result."""
     try:
@@ -123,7 +123,7 @@ def _probe(
 
 
 def _list_entries(
-    worker: SubprocessWorker, topic: str, name: str, function: str
+    worker: ProbeWorker, topic: str, name: str, function: str
 ) -> tuple[list[Any], Check | None]:
     """Entries to check, or a failed check where they cannot be listed."""
     try:
@@ -132,7 +132,7 @@ def _list_entries(
         return [], Check(topic, name, "failed", str(error), needed=True)
 
 
-def _installation(worker: SubprocessWorker) -> Iterator[Check]:
+def _installation(worker: ProbeWorker) -> Iterator[Check]:
     yield from _packages(worker)
     yield from _decoders(worker)
     yield from _devices(worker)
@@ -140,7 +140,7 @@ def _installation(worker: SubprocessWorker) -> Iterator[Check]:
     yield from _embedded(worker)
 
 
-def _packages(worker: SubprocessWorker) -> Iterator[Check]:
+def _packages(worker: ProbeWorker) -> Iterator[Check]:
     entries, failed = _list_entries(worker, "packages", "requirements", "packages:requirements")
     if failed is not None:
         yield failed
@@ -150,7 +150,7 @@ def _packages(worker: SubprocessWorker) -> Iterator[Check]:
         yield _probe(worker, "packages", entry["name"], needed, "packages:package", **entry)
 
 
-def _decoders(worker: SubprocessWorker) -> Iterator[Check]:
+def _decoders(worker: ProbeWorker) -> Iterator[Check]:
     from vidcompress.tools.doctor.decoders import formats
 
     names, failed = _list_entries(worker, "video decoders", "backends", "decoders:backends")
@@ -166,7 +166,7 @@ def _decoders(worker: SubprocessWorker) -> Iterator[Check]:
             )
 
 
-def _devices(worker: SubprocessWorker) -> Iterator[Check]:
+def _devices(worker: ProbeWorker) -> Iterator[Check]:
     from vidcompress.tools.doctor.devices import ATTENTION, DTYPES
 
     devices, failed = _list_entries(worker, "devices", "devices", "devices:devices")
@@ -193,7 +193,7 @@ def _devices(worker: SubprocessWorker) -> Iterator[Check]:
             )
 
 
-def _plugins(worker: SubprocessWorker) -> Iterator[Check]:
+def _plugins(worker: ProbeWorker) -> Iterator[Check]:
     plugins, failed = _list_entries(worker, "plug-ins", "entry points", "plugins:plugins")
     if failed is not None:
         yield failed
@@ -207,7 +207,7 @@ def _plugins(worker: SubprocessWorker) -> Iterator[Check]:
         yield Check("plug-ins", "none", "ok", "no other package adds a method or an adapter")
 
 
-def _embedded(worker: SubprocessWorker) -> Iterator[Check]:
+def _embedded(worker: ProbeWorker) -> Iterator[Check]:
     """Checks of the embedded checkpoints: present and complete."""
     folders, failed = _list_entries(worker, "embedded models", "folders", "checkpoint:embedded")
     if failed is not None:
@@ -229,7 +229,7 @@ def _embedded(worker: SubprocessWorker) -> Iterator[Check]:
 
 
 def _checkpoint(
-    worker: SubprocessWorker, model: str | os.PathLike[str], arguments: dict[str, Any]
+    worker: ProbeWorker, model: str | os.PathLike[str], arguments: dict[str, Any]
 ) -> Iterator[Check]:
     from vidcompress.loading.load import resolve
 
@@ -238,9 +238,7 @@ def _checkpoint(
     yield from _findings(worker, f"checkpoint {os.fspath(model)}", folder, arguments)
 
 
-def _findings(
-    worker: SubprocessWorker, topic: str, source: str, arguments: dict[str, Any]
-) -> Iterator[Check]:
+def _findings(worker: ProbeWorker, topic: str, source: str, arguments: dict[str, Any]) -> Iterator[Check]:
     try:
         findings = worker.call("vidcompress.tools.doctor.checkpoint:inspect", source=source, **arguments)
     except ProbeError as error:

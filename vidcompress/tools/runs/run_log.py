@@ -1,42 +1,31 @@
-"""Run log of a row: times, provenance and starts, one JSON event a line; losing it costs no answer."""
+"""Run log: times, provenance and starts of a run, one JSON event a line; losing it costs no answer."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vidcompress.checks import is_whole
-from vidcompress.core.timing import PHASES
-from vidcompress.tools.runs.journal import as_line
-from vidcompress.tools.runs.validation import is_number
-
-NAME = "run.jsonl"
-_MOST = 1_000_000  # questions of a batch, processes of a run
-_DICTS = ("provenance", "model", "settings")
+from vidcompress.tools.runs.journal import as_line, rank_path, rank_paths, read_lines, write_whole
 
 
 class RunLog:
     """Run log of one process, a JSONL file of events; a full disk is no error.
 
     Args:
-        folder: of the row.
-        rank: number of the process; others than the first write `run.rank<n>.jsonl`.
-
-    Attributes:
-        written: events that this object added.
+        path: the file of the first process; None writes nothing.
+        rank: number of the process; others than the first write `rank_path(path, rank)`.
     """
 
-    def __init__(self, folder: Path, rank: int = 0) -> None:
-        self.path = folder / (NAME if rank == 0 else f"run.rank{rank}.jsonl")
-        self.written: list[dict[str, Any]] = []
+    def __init__(self, path: Path | None, rank: int = 0) -> None:
+        self.path = None if path is None else rank_path(path, rank)
 
     def add(self, event: str, **fields: Any) -> None:
         """Append one event, with the time of day in UTC."""
+        if self.path is None:
+            return
         entry = {"event": event, "at": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields}
-        self.written.append(entry)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab") as file:
@@ -46,40 +35,22 @@ class RunLog:
             pass
 
 
-def read_events(folder: Path) -> list[dict[str, Any]]:
-    """All readable events of all processes."""
-    events: list[dict[str, Any]] = []
-    for path in sorted(folder.glob("run*.jsonl")):
-        try:
-            lines = path.read_bytes().split(b"\n")
-        except OSError:
-            continue
-        for line in lines:
-            try:
-                event = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(event, dict) and _usable(event):
-                events.append(event)
-    return events
+def read_log(path: Path) -> Iterator[dict[str, Any]]:
+    """Readable events of all processes, those of the first one first.
+
+    Args:
+        path: the file of the first process.
+    """
+    for file in (path, *rank_paths(path)):
+        yield from (event for event in read_lines(file) if isinstance(event.get("event"), str))
 
 
-def _usable(event: Mapping[str, Any]) -> bool:
-    """Whether an event has the fields of its kind, with valid values."""
-    if event.get("event") == "start":
-        return all(isinstance(event.get(name, {}), dict) for name in _DICTS)
-    if event.get("event") != "batch":
-        return True
-    times, first = event.get("ms"), event.get("first_token_ms")
-    if not isinstance(times, dict) or not isinstance(first, list):
-        return False
-    counts, peak = (event.get("questions"), event.get("processes")), event.get("peak_memory_bytes")
-    numbers = (event.get("seconds"), *(times.get(phase) for phase in PHASES), *first, peak or 0)
-    return all(is_whole(count) and 1 <= (count or 0) <= _MOST for count in counts) and all(
-        map(is_number, numbers)
-    )
+def merge_logs(path: Path) -> None:
+    """Move the events of all processes into the file of the first one.
 
-
-def starts(events: list[dict[str, Any]]) -> list[Mapping[str, Any]]:
-    """Start events: one per start or resumption of the row."""
-    return [event for event in events if event.get("event") == "start"]
+    Raises:
+        OSError: it cannot be written; the files are as they were.
+    """
+    write_whole(path, [as_line(event) for event in read_log(path)])
+    for file in rank_paths(path):
+        file.unlink()

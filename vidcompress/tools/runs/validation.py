@@ -1,14 +1,19 @@
-"""Validation of parsed files, field by field, with errors that name file and field."""
+"""Validation of files from outside: types of fields, models of files, and errors that name file, field and value."""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from vidcompress.errors import ArgumentError, nearest, shown
+
+Model = TypeVar("Model", bound="FileModel")
 
 
 def is_number(value: object) -> bool:
@@ -18,76 +23,89 @@ def is_number(value: object) -> bool:
     return abs(value) <= sys.float_info.max  # not isfinite, which fails over whole numbers that are larger
 
 
+def expected(what: str) -> PydanticCustomError:
+    """Error of a field, to be raised in a validator: what it must be."""
+    return PydanticCustomError("expected", what)
+
+
+def refused(why: str) -> PydanticCustomError:
+    """Error of a whole object, to be raised in a validator."""
+    return PydanticCustomError("refused", why)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value or len(value) > 2000 or not value.isprintable():
+        raise expected("text of 1 to 2000 printable characters")
+    return value
+
+
+def _number(low: float, high: float, value: object) -> float:
+    if not is_number(value) or not low <= value <= high:  # type: ignore[operator]
+        raise expected("a finite number" if low == -math.inf else f"a finite number from {low:g} to {high:g}")
+    return float(value)  # type: ignore[arg-type]
+
+
+def _whole(value: object) -> int:
+    number = _number(0, math.inf, value)
+    if number != int(number):
+        raise expected("a whole number")
+    return int(number)
+
+
+Text = Annotated[str, PlainValidator(_text)]
+"""Printable text of up to 2,000 characters, so that it may stand in a table."""
+Number = Annotated[float, PlainValidator(partial(_number, -math.inf, math.inf))]
+"""A finite number."""
+Amount = Annotated[float, PlainValidator(partial(_number, 0, math.inf))]
+"""A finite number of at least 0."""
+Share = Annotated[float, PlainValidator(partial(_number, 0, 1))]
+"""A number from 0 to 1."""
+Whole = Annotated[int, PlainValidator(_whole)]
+"""A whole number of at least 0."""
+
+
+class FileModel(BaseModel):
+    """Object of a parsed file; unknown keys are refused with the nearest known one, or ignored by `extra="ignore"`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_known(cls, content: Any) -> Any:
+        if not isinstance(content, dict):
+            raise expected("an object")
+        known = [field.alias or name for name, field in cls.model_fields.items()]
+        strange = next((name for name in content if name not in known), None)
+        if strange is not None and cls.model_config["extra"] == "forbid":
+            raise refused(f"{shown(strange)} is no key here; {nearest(strange, known)}")
+        return content
+
+
+def read_fields(model: type[Model], path: Path, content: Any) -> Model:
+    """Validate the content of a file.
+
+    Raises:
+        ArgumentError: a field is missing or wrong; the message names the file, the field and the value received.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise ArgumentError(f"{path}: {_message(error.errors(include_url=False)[0])}") from error
+
+
+def _message(error: ErrorDetails) -> str:
+    """What is wrong with which field."""
+    field = ".".join(map(str, error["loc"]))
+    if error["type"] == "missing":
+        return f"{field} is missing; add it"
+    if error["type"] == "refused":
+        return f"{field}: {error['msg']}" if field else error["msg"]
+    what = (
+        error["msg"].removeprefix("Input should be ").replace("dictionary", "object").replace("tuple", "list")
+    )
+    return f"{field or 'the file'} must be {what}, got {shown(error['input'])}"
+
+
 def no_constant(name: str) -> float:
     """Refuse NaN and Infinity, which Python reads and JSON does not have."""
     raise ValueError(f"{name} is no JSON number")
-
-
-class Fields:
-    """Fields of a parsed file, looked up by dotted path and checked one by one."""
-
-    def __init__(self, path: Path, content: Any) -> None:
-        self.path, self._content = path, content
-        if not isinstance(content, dict):
-            raise ArgumentError(f"{path}: must hold one object, got {shown(content)}")
-
-    def wrong(self, field: str, expected: str) -> ArgumentError:
-        """Error about a field."""
-        return ArgumentError(f"{self.path}: {field} must be {expected}, got {shown(self._at(field))}")
-
-    def of(self, field: str, kind: type, default: Any = None) -> Any:
-        """A field of one type; the default where it is missing or null."""
-        value = self._at(field)
-        if value is None and default is not None:
-            return default
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise self.wrong(field, f"of type {kind.__name__}")
-        return value
-
-    def text(self, field: str, optional: bool = False) -> Any:
-        """Printable text of up to 2,000 characters, so that it may stand in a table."""
-        value = self._at(field)
-        if value is None and optional:
-            return None
-        if not isinstance(value, str) or not value or len(value) > 2000 or not value.isprintable():
-            raise self.wrong(field, "text of 1 to 2000 printable characters")
-        return value
-
-    def number(self, field: str, low: float = -math.inf, high: float = math.inf) -> float | None:
-        """A finite number, or None where it is missing or null."""
-        value = self._at(field)
-        if value is None:
-            return None
-        if not is_number(value) or not low <= value <= high:
-            raise self.wrong(field, f"a finite number from {low:g} to {high:g}")
-        return float(value)
-
-    def whole(self, field: str) -> int | None:
-        """A whole number of at least 0, or None where it is missing or null."""
-        value = self.number(field, 0)
-        if value is not None and value != int(value):
-            raise self.wrong(field, "a whole number")
-        return None if value is None else int(value)
-
-    def listed(self, field: str, fits: Any, default: list[Any] | None = None) -> list[Any]:
-        """A list whose entries all pass `fits`."""
-        value = self.of(field, list, default=default)
-        if not all(fits(entry) for entry in value):
-            raise self.wrong(field, "a list of the right kind of entries")
-        return list(value)
-
-    def _at(self, field: str) -> Any:
-        value: Any = self._content
-        head, _, rest = field.partition(".")  # the rest may hold dots itself: names of scores do
-        for part in filter(None, (head, rest)):
-            value = value.get(part) if isinstance(value, dict) else None
-        return value
-
-    def only(self, field: str, known: Sequence[str]) -> None:
-        """Refuse unknown keys of an object."""
-        for name in self._at(field) if field else self._content:
-            if name not in known:
-                where = f"{field}." if field else ""
-                raise ArgumentError(
-                    f"{self.path}: {where}{shown(name)} is no key here; {nearest(name, known)}"
-                )

@@ -48,7 +48,7 @@ def test_a_sweep_measures_what_its_table_publishes(name: str) -> None:
     for task in table.tasks:
         assert tasks & set(task.tasks), task.name
     for row in table.rows:
-        ours = [parse_method_spec(label) for label in table.methods[row.method]]
+        ours = [parse_method_spec(label) for label in table.method_of(row).ours]
         assert not ours or any(label in methods for label in ours), row.method
         if row.num_frames is None and (row.method, row.retention_ratio) != (
             "DyCoke",

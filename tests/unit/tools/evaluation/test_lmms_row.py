@@ -129,10 +129,10 @@ def test_only_a_method_that_cannot_makes_a_row_empty(harness, tmp_path, errors, 
 
 
 def test_of_several_machines_the_first_takes_its_own_processes(harness, tmp_path, monkeypatch):
-    for name, value in (("WORLD_SIZE", "16"), ("LOCAL_WORLD_SIZE", "8"), ("RANK", "0")):
-        monkeypatch.setenv(name, value)
     monkeypatch.setattr(Ranks, "gather", lambda self, value: [value])
-    Runner(read_sweep(SWEEP), tmp_path, Ranks()).run()
+    ranks = Ranks()
+    ranks.size, ranks.here = 16, 8
+    Runner(read_sweep(SWEEP), tmp_path, ranks).run()
     assert [given["processes"] for _, given in harness.asked] == [8, 8]
 
 

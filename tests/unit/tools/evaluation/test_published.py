@@ -85,7 +85,7 @@ def test_every_table_states_its_source_and_its_convention() -> None:
 
 
 def test_every_label_is_a_method_that_exists() -> None:
-    labels = {label for table in TABLES.values() for ours in table.methods.values() for label in ours}
+    labels = {label for table in TABLES.values() for method in table.methods for label in method.ours}
     assert len(labels) > 15
     for label in labels:
         method, options = parse_method_spec(label)
@@ -243,18 +243,21 @@ TABLE = 'title = "t"\npaper = "p"\ntable = "1"\nconvention = "c"\nmodels = ["m"]
     "content, message",
     [
         ("title = ", "is no TOML table ("),
-        ("", "title must be text"),
+        ("", "title is missing; add it"),
         (TABLE + "tittle = 1", "'tittle' is no key here; known: "),
         (TABLE + "visual_tokens = 1.5", "visual_tokens must be a whole number"),
-        (TABLE + "models = 5".replace("models", "absent"), "absent must be of type list"),
+        (TABLE + "models = 5".replace("models", "absent"), "absent must be a valid list, got 5"),
         (
             TABLE + '[[rows]]\nmethod = "R"\nretention_ratio = 0.5',
             "method 'R' must have an entry under methods",
         ),
-        (TABLE + '[[rows]]\nmethod = "R"\nretention_ratio = 0', "retention_ratio must be a share above 0"),
+        (
+            TABLE + '[[rows]]\nmethod = "R"\nretention_ratio = 0',
+            "rows.0.retention_ratio must be a share above 0 and not above 1, got 0",
+        ),
         (
             TABLE + '[[rows]]\nmethod = "R"\nretention_ratio = 1\nscores = { a = "x" }',
-            "scores must be numbers by task",
+            "rows.0.scores.a must be a finite number, got 'x'",
         ),
         (
             TABLE

@@ -246,20 +246,20 @@ def broken(change: dict[str, Any]) -> dict[str, Any]:
         ({"row": ""}, "row must be text"),
         ({"method": "\x1b[31mred"}, "method must be text of 1 to 2000 printable"),
         ({"method": ["random"]}, "method must be text"),
-        ({"model": None}, "model.name must be text"),
+        ({"model": None}, "model.name is missing; add it"),
         ({"retention_ratio": 2}, "retention_ratio must be a finite number from 0 to 1"),
         ({"retention_ratio": True}, "retention_ratio must be a finite"),
         ({"max_tokens": 1.5}, "max_tokens must be a whole number"),
         ({"scores": {"accuracy": "high"}}, "scores.accuracy must be a finite number"),
-        ({"scores": [1]}, "scores must be of type dict"),
-        ({"samples.score": [1.0]}, "samples must be lists of one length"),
+        ({"scores": [1]}, "scores must be a valid object, got [1]"),
+        ({"samples.score": [1.0]}, "samples: id, score and facts must be lists of one length"),
         ({"samples.id": ["0", "0"]}, "with no id twice"),
-        ({"samples.score": [1.0, "x"]}, "samples.score must be a list of the right kind"),
-        ({"samples.facts": [1, 2]}, "samples.facts must be a list of the right kind"),
+        ({"samples.score": [1.0, "x"]}, "samples.score.1 must be a finite number, got 'x'"),
+        ({"samples.facts": [1, 2]}, "samples.facts.0 must be a valid object, got 1"),
         ({"tokens": {"kept": -1}}, "tokens.kept must be a finite number from 0"),
-        ({"failed": {}}, "failed must be of type list"),
+        ({"failed": {}}, "failed must be a valid list, got {}"),
         ({"time_to_first_token_ms": {"median": -5}}, "time_to_first_token_ms.median must be"),
-        ({"provenance": {"head": {"limit": 0.5}}}, "limit must be a whole number"),
+        ({"provenance": {"head": {"limit": 0.5}}}, "provenance.head.limit must be a whole number, got 0.5"),
     ],
 )
 def test_a_wrong_field_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -276,7 +276,7 @@ def test_a_wrong_field_is_named(tmp_path: Path, change: dict[str, Any], message:
 def test_what_is_no_result_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "result.json"
     path.write_bytes(content)
-    with pytest.raises(ArgumentError, match=r"is no result file \(|must hold one object"):
+    with pytest.raises(ArgumentError, match=r"is no result file \(|the file must be an object, got \[1\]"):
         read_row(path)
 
 

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import atexit
-import json
+import math
 import os
-import select
-import subprocess
-import sys
-import time
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -16,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from vidcompress.errors import MediaError
+from vidcompress.media.subprocess_worker import SubprocessWorker, WorkerError
 
 LEAST_SECONDS, BYTES_PER_SECOND = 10.0, 100_000
 """How long an answer is waited for: so long, and the time in which so many bytes of the file are read."""
@@ -25,7 +22,7 @@ CHILD = Path(__file__).with_name("_decord_child.py")
 Frames = np.ndarray[Any, np.dtype[np.uint8]]
 
 
-class DecordProcess:
+class DecordProcess(SubprocessWorker):
     """The process, started at the first clip and again after every death. Threads take turns.
 
     Args:
@@ -36,9 +33,8 @@ class DecordProcess:
     """
 
     def __init__(self, child: Path = CHILD) -> None:
-        self.child, self.lock = child, Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._owner = 0
+        super().__init__(str(child))
+        self.lock = Lock()
 
     def open(self, path: str) -> int:
         """Open a clip and return how many frames decord finds in it.
@@ -46,9 +42,8 @@ class DecordProcess:
         Raises:
             MediaError: decord refuses the file, crashes over it, or does not come back.
         """
-        if self._process is None or self._process.poll() is not None or self._owner != os.getpid():
-            self._start()  # a forked process may not talk to its parent's
-        return int(self._ask({"path": path}, path)["frames"])
+        answer, _ = self._ask({"path": path}, path)
+        return int(answer["frames"])
 
     def take(self, path: str, frames: list[int]) -> Frames:
         """Frames of the clip that was opened last, once: uint8 (frame, height, width, channel).
@@ -56,71 +51,24 @@ class DecordProcess:
         Raises:
             MediaError: as `open`.
         """
-        deadline = _deadline(path)
-        shape = self._ask({"frames": frames}, path)["shape"]
-        block = np.empty(shape, dtype=np.uint8)
-        if block.size:
-            self._read(block.data.cast("B"), path, deadline)
-        return block
+        if not self.is_alive:
+            raise _failed(path, "crashed")
+        answer, content = self._ask({"frames": frames}, path)
+        return np.frombuffer(content, dtype=np.uint8).reshape(answer["shape"])
 
-    def close(self) -> None:
-        """End the process; the next clip starts another."""
-        if self._process is not None and self._owner == os.getpid():
-            self._process.kill()
-            self._process.communicate()
-        self._process = None
-
-    def _start(self) -> None:
-        self.close()
-        # -P: names in the folder of the script would hide those of other packages.
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", str(self.child)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-        )
-        self._owner = os.getpid()
-
-    def _ask(self, request: dict[str, Any], path: str) -> dict[str, Any]:
-        process, deadline = self._process, _deadline(path)
-        assert process is not None and process.stdin is not None  # noqa: S101  (for the type checker)
+    def _ask(self, request: dict[str, Any], path: str) -> tuple[dict[str, Any], bytearray]:
+        seconds = LEAST_SECONDS + os.path.getsize(path) / BYTES_PER_SECOND
         try:
-            process.stdin.write(json.dumps(request).encode() + b"\n")
-        except BrokenPipeError:
-            raise self._failed(path) from None
-        line, byte = bytearray(), bytearray(1)
-        while not line.endswith(b"\n"):
-            self._read(memoryview(byte), path, deadline)
-            line += byte
-        answer: dict[str, Any] = json.loads(line)
+            answer, content = self.ask(request, seconds, lambda answer: math.prod(answer.get("shape", (0,))))
+        except WorkerError as error:
+            raise _failed(path, "does not come to an end" if error.timed_out else "crashed") from None
         if "error" in answer:
             raise MediaError(f"video={path!r}: decord failed ({answer['error']}); use backend='pyav'")
-        return answer
-
-    def _read(self, into: memoryview, path: str, deadline: float) -> None:
-        assert self._process is not None and self._process.stdout is not None  # noqa: S101  (for the type checker)
-        stdout: Any = self._process.stdout
-        while len(into):
-            ready, _, _ = select.select([stdout], [], [], max(0.0, deadline - time.monotonic()))
-            got = stdout.readinto(into) if ready else 0
-            if not got:
-                raise self._failed(path)
-            into = into[got:]
-
-    def _failed(self, path: str) -> MediaError:
-        assert self._process is not None  # noqa: S101  (for the type checker)
-        try:
-            self._process.wait(1)  # its end may come a moment after that of its pipe
-            what = "crashed"
-        except subprocess.TimeoutExpired:
-            what = "does not come to an end"
-        self.close()
-        return MediaError(f"video={path!r}: decord {what}, as on some damaged files; use backend='pyav'")
+        return answer, content
 
 
-def _deadline(path: str) -> float:
-    return time.monotonic() + LEAST_SECONDS + os.path.getsize(path) / BYTES_PER_SECOND
+def _failed(path: str, how: str) -> MediaError:
+    return MediaError(f"video={path!r}: decord {how}, as on some damaged files; use backend='pyav'")
 
 
 PROCESS = DecordProcess()

@@ -28,9 +28,9 @@ from vidcompress.loading.distribution import how_to_install
 from vidcompress.tools.evaluation.lmms_eval.arguments import check_arguments
 from vidcompress.tools.evaluation.lmms_eval.engine import LAUNCHED
 from vidcompress.tools.evaluation.lmms_eval.manifest import PROMPTS_OF
-from vidcompress.tools.evaluation.lmms_eval.merge import merge_ranks
-from vidcompress.tools.evaluation.lmms_eval.record import rank_files, times_file
+from vidcompress.tools.evaluation.lmms_eval.record import log_path, merge_processes
 from vidcompress.tools.evaluation.lmms_eval.results import read_results
+from vidcompress.tools.runs.journal import rank_paths
 
 GROUP = "lmms_eval.models"
 _OF_LAUNCHERS = re.compile(
@@ -72,8 +72,8 @@ def run_lmms(
         task: its name.
         model_args: as in `--model_args`; see `LmmsSettings`. Not `journal`, `batch_size` and `device`.
         out: folder for lmms-eval's files (`lmms-eval/`) and output (`lmms-eval.log`); made where it is missing.
-        journal: JSONL file of the answers; afterwards in the order of the documents. Times and starts are in the file
-            beside it that ends in `.times`.
+        journal: JSONL file of the answers; afterwards in the order of the documents. Times and starts are in the run
+            log beside it, which ends in `.times`.
         include_path: folder with task files of your own.
         limit: first documents only, at least 1.
         batch_size: questions that go through the model together, per process.
@@ -124,7 +124,7 @@ def run_lmms(
     said = f"its last words, from {log}:\n{_tail(log)}"
     if code != 0:
         raise LmmsError(f"lmms-eval failed over {task!r} ({_ending(code)}); run it again to go on; {said}")
-    merge_ranks(journal)
+    merge_processes(journal)
     result = read_results(results, task, journal)
     if result is None:
         raise LmmsError(f"lmms-eval ended over {task!r} without writing results; {said}")
@@ -204,7 +204,7 @@ def _watched(
 
 
 def _signs_of_life(log: Path, journal: Path) -> int:
-    files = [log, journal, times_file(journal), *rank_files(journal)]
+    files = [log, journal, log_path(journal), *rank_paths(journal)]
     return sum(file.stat().st_size for file in files if file.exists())
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import get_cpu_distributed_information
 from lmms_eval.api.instance import GenerationResult
 from lmms_eval.api.model import lmms
 from tqdm import tqdm
@@ -34,8 +34,11 @@ class _Model(lmms):  # type: ignore[misc]
         super().__init__()
         self.settings: LmmsSettings = read_settings(model_args)
         self.accelerator = Accelerator()
-        self._rank = int(os.environ.get("RANK", self.accelerator.process_index))
-        self._world_size = int(os.environ.get("WORLD_SIZE", self.accelerator.num_processes))
+        # As the harness counts them. Where accelerate finds no GPU and was not set to use the CPU, its state
+        # takes every process for the only one.
+        launched = get_cpu_distributed_information()
+        self._rank, self._world_size = launched.rank, launched.world_size
+        self._local_rank = launched.local_rank
         self._device = self._choose_device()
         chosen = self.settings
         qa = VisualQA.from_pretrained(
@@ -55,7 +58,7 @@ class _Model(lmms):  # type: ignore[misc]
         )
         head = {"form": "simple" if self.is_simple else "chat", **chosen.head()}
         self.record = ResponseStore(chosen.journal, head, rank=self._rank, world_size=self._world_size)
-        self.record.note({"facts": run_metadata(qa, self.rule, chosen.batch_size)})
+        self.record.note("model", facts=run_metadata(qa, self.rule, chosen.batch_size))
         self.engine: Engine | None = Engine(qa, self.record, chosen.batch_size)
 
     @property
@@ -126,17 +129,17 @@ class _Model(lmms):  # type: ignore[misc]
             raise RuntimeError("lmms-eval has cleaned this model after a run; make a new one")
         for task, split in dict.fromkeys((r.metadata["task"], r.metadata.get("split")) for r in instances):
             if task in self.task_dict:
-                self.record.note({"task": task, "dataset": dataset_metadata(self.task_dict[task], split)})
+                self.record.note("data", task=task, dataset=dataset_metadata(self.task_dict[task], split))
         return self.engine
 
     def _log_usage(self, fresh: Sequence[Response]) -> None:
         log_throughput(fresh)
-        self.record.note({"peak_memory_bytes": peak_memory(self._device)})
+        self.record.note("peak memory", bytes=peak_memory(self._device))
 
     def _choose_device(self) -> torch.device:
         device = self.settings.device
         if self._world_size > 1 and (device or "cuda").startswith("cuda") and torch.cuda.is_available():
-            return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+            return torch.device("cuda", self._local_rank)
         return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
     def _request(self, instance: Any, name: str) -> LmmsRequest:

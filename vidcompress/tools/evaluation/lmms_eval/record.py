@@ -1,16 +1,24 @@
-"""Responses of an lmms-eval run on disk: a journal of answers, and a file of times, starts and metadata."""
+"""Responses of an lmms-eval run on disk: a journal of answers, and a run log of times, starts and metadata."""
 
 from __future__ import annotations
 
-import json
 import logging
-import time
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vidcompress.tools.runs.journal import Journal, JournalError, as_line
+from vidcompress.tools.runs.journal import (
+    JournalError,
+    RunJournal,
+    check_head,
+    has_answer,
+    rank_paths,
+    read_head,
+    read_lines,
+)
+from vidcompress.tools.runs.run_log import RunLog, merge_logs, read_log
 
 logger = logging.getLogger(__name__)
 
@@ -76,27 +84,24 @@ class ResponseStore:
         rank: number of this process. world_size: number of processes.
 
     Raises:
-        ArgumentError: the journal belongs to another run. JournalError: it cannot be opened.
+        ArgumentError: the journal, or that of another process, belongs to another run.
+        JournalError: it cannot be opened.
     """
 
     def __init__(
         self, path: Path | None, head: Mapping[str, Any], *, rank: int = 0, world_size: int = 1
     ) -> None:
-        self._journal: Journal | None = None
-        self._pending: list[Response] = []
+        self._journal = RunJournal(path, head, rank=rank)
+        self._log = RunLog(None if path is None else log_path(path), rank)
+        self._log.add("start", rank=rank, world_size=world_size)
         self._done: dict[str, Response] = {}
-        self._times: Path | None = None
         if path is None:
             return
-        own = path if rank == 0 else rank_file(path, rank)
-        self._journal = Journal(own, head)
-        self._times = times_file(own)
-        self.note({"start": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "rank": rank, "world_size": world_size})
-        times = {name: entry for name, entry in read_times(path).items() if isinstance(name, str)}
-        lines = dict(self._journal.done)
-        for other in [path, *rank_files(path)]:
-            if other != own:
-                for line in read_answers(other, head):
+        times, lines = read_times(path), dict(self._journal.done)
+        for other in (path, *rank_paths(path)):
+            check_head(other, head)
+            for line in read_lines(other, head):
+                if other != self._journal.path and is_response(line):
                     lines.setdefault(line["id"], line)
         self._done = {name: Response.of_line(line, times.get(name, {})) for name, line in lines.items()}
 
@@ -108,94 +113,83 @@ class ResponseStore:
         """Store responses; while the disk is full they wait in memory and are written with the next ones."""
         fresh = [response for response in responses if response.id not in self._done]
         self._done.update((response.id, response) for response in fresh)
-        self._pending += fresh
         for response in fresh:
             self.note(
-                {"id": response.id, "timing_ms": dict(response.timing_ms), "batch_size": response.batch_size}
+                "answer", id=response.id, timing_ms=dict(response.timing_ms), batch_size=response.batch_size
             )
-        if self._journal is None or not self._pending:
-            self._pending = []
-            return
-        try:
-            self._journal.add([response.line() for response in self._pending])
-        except JournalError as error:
-            logger.warning("%s (%d answers wait in memory)", error, len(self._pending))
-            return
-        self._pending = []
+        unwritten = self._journal.write(response.line() for response in fresh)
+        if unwritten:
+            reason = next(iter(unwritten.values()))
+            logger.warning("%s (%d answers wait in memory)", reason, len(unwritten))
 
-    def note(self, entry: Mapping[str, Any]) -> None:
-        """Append to the file of times; a failed write is ignored."""
-        if self._times is None:
-            return
-        try:
-            with self._times.open("ab") as file:
-                file.write(as_line(entry))
-        except OSError as error:
-            logger.debug("%s: %s", self._times, error)
+    def note(self, event: str, **fields: Any) -> None:
+        """Append to the run log beside the journal; a failed write is ignored."""
+        self._log.add(event, **fields)
 
 
-def rank_file(path: Path, rank: int) -> Path:
-    """Path of the journal of process `rank`, beside the main journal."""
-    return path.with_name(f"{path.stem}.rank{rank}{path.suffix}")
+def is_response(line: Mapping[str, Any]) -> bool:
+    """Whether a line of a journal is a response."""
+    return isinstance(line.get("id"), str) and has_answer(line)
 
 
-def rank_files(path: Path) -> list[Path]:
-    """Paths of the journals of processes other than the first, by name."""
-    return sorted(path.parent.glob(f"{path.stem}.rank*{path.suffix}"))
-
-
-def times_file(path: Path) -> Path:
-    """Path of the times of a journal: `<stem>.times` beside it."""
+def log_path(path: Path) -> Path:
+    """Path of the run log of a journal: `<stem>.times` beside it."""
     return path.with_suffix(".times")
 
 
-def read_answers(path: Path, head: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
-    """Answer lines of a journal that another process may be writing; none where its head is not `head`."""
-    for number, line in enumerate(_lines(path)):
-        if number == 0 and head is not None and as_line(line) != as_line({"head": dict(head)}):
-            return
-        if isinstance(line.get("id"), str) and "answer" in line:
-            yield line
+def merge_processes(path: Path) -> None:
+    """Move the answers of all processes into the journal, in the order of the documents, and their logs beside it.
+
+    Args:
+        path: of the journal; no process may be writing it or the files of other processes.
+
+    Raises:
+        JournalError: it cannot be written.
+    """
+    head = read_head(path)
+    if head is None:
+        return
+    journal = RunJournal(path, head)
+    for reason in journal.merge_ranks().values():
+        raise JournalError(reason)
+    journal.finish(sorted(journal.done, key=_order))
+    merge_logs(log_path(path))
 
 
-def read_times(path: Path) -> dict[Any, dict[str, Any]]:
-    """Times and metadata of a journal and its rank files.
+def _order(name: str) -> list[tuple[int, int, str]]:
+    """Sort key of an id: numbers inside it count as numbers, gqa/2 before gqa/10."""
+    parts = re.split(r"(\d+)", name)
+    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts]
+
+
+def read_answers(path: Path) -> Iterator[dict[str, Any]]:
+    """Answer lines of a journal that another process may be writing."""
+    return filter(is_response, read_lines(path))
+
+
+def read_times(path: Path) -> dict[str, dict[str, Any]]:
+    """By id of a request, its `timing_ms` and `batch_size`, from the run logs of a journal."""
+    return {
+        event["id"]: {"timing_ms": event["timing_ms"], "batch_size": int(event.get("batch_size", 1))}
+        for event in read_log(log_path(path))
+        if isinstance(event.get("id"), str) and isinstance(event.get("timing_ms"), dict)
+    }
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Metadata of a run, from the run logs of a journal.
 
     Returns:
-        By id of a request, its `timing_ms` and `batch_size`; under None, all else: `starts`, `datasets`, `facts` of
-        model and settings, and the highest `peak_memory_bytes` of a process.
+        `starts`, `datasets` by task, `facts` of model and settings, and the highest `peak_memory_bytes` of a process.
     """
     metadata: dict[str, Any] = {"starts": [], "datasets": {}, "facts": {}, "peak_memory_bytes": None}
-    times: dict[Any, dict[str, Any]] = {None: metadata}
-    for file in [path, *rank_files(path)]:
-        for line in _lines(times_file(file)):
-            if isinstance(line.get("timing_ms"), dict):
-                times[line.get("id")] = {
-                    "timing_ms": line["timing_ms"],
-                    "batch_size": int(line.get("batch_size", 1)),
-                }
-            elif "start" in line:
-                metadata["starts"].append(line)
-            elif isinstance(line.get("dataset"), dict):
-                metadata["datasets"][line.get("task")] = line["dataset"]
-            elif isinstance(line.get("facts"), dict):
-                metadata["facts"] = line["facts"]
-            elif isinstance(line.get("peak_memory_bytes"), int):
-                peak = max(metadata["peak_memory_bytes"] or 0, line["peak_memory_bytes"])
-                metadata["peak_memory_bytes"] = peak
-    return times
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Every whole line of a file that is a JSON object."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return
-    for line in content.split(b"\n")[:-1]:
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(entry, dict):
-            yield entry
+    for event in read_log(log_path(path)):
+        if event["event"] == "start":
+            metadata["starts"].append(event)
+        elif isinstance(event.get("dataset"), dict):
+            metadata["datasets"][event.get("task")] = event["dataset"]
+        elif isinstance(event.get("facts"), dict):
+            metadata["facts"] = event["facts"]
+        elif isinstance(event.get("bytes"), int):
+            metadata["peak_memory_bytes"] = max(metadata["peak_memory_bytes"] or 0, event["bytes"])
+    return metadata

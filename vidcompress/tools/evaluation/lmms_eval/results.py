@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from vidcompress.tools.evaluation.lmms_eval.record import read_answers, read_times
+from vidcompress.tools.evaluation.lmms_eval.record import read_answers, read_metadata
 
 _RIGHT = ("score", "accuracy", "acc", "exact_match", "correct")
 _ANSWERS = (("pred_answer", "answer"), ("pred", "answer"), ("pred", "ans"), ("parsed_pred", "answer"))
@@ -46,8 +46,8 @@ def read_results(folder: Path, task: str, journal: Path) -> dict[str, Any] | Non
             samples["score"].append(_score(line.get(main), line.get("target")))
             samples["facts"].append(_facts(line.get(main)))
             usage.append(own)
-    times = read_times(journal)
-    data = [times[None]["datasets"].get(name, {}) for name in subtasks]
+    metadata = read_metadata(journal)
+    data = [metadata["datasets"].get(name, {}) for name in subtasks]
     return {
         "main": main,
         "scores": scores,
@@ -61,9 +61,9 @@ def read_results(folder: Path, task: str, journal: Path) -> dict[str, Any] | Non
         "version": results.get("versions", {}).get(task),
         "revision": ", ".join(sorted({str(entry["revision"]) for entry in data if entry})) or None,
         "split": ", ".join(sorted({str(entry["split"]) for entry in data if entry})) or None,
-        **times[None]["facts"],
-        "peak_memory_bytes": times[None]["peak_memory_bytes"],
-        "starts": times[None]["starts"],
+        **metadata["facts"],
+        "peak_memory_bytes": metadata["peak_memory_bytes"],
+        "starts": metadata["starts"],
     }
 
 

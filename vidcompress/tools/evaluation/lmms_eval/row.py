@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -14,12 +13,19 @@ import torch
 from vidcompress.errors import VidcompressError
 from vidcompress.loading.distribution import how_to_install
 from vidcompress.tools.evaluation.run.outcome import RowOutcome
-from vidcompress.tools.evaluation.run.result_file import common_fields, read_result, write_result
+from vidcompress.tools.evaluation.run.result_file import (
+    LOG,
+    common_fields,
+    read_events,
+    read_result,
+    starts,
+    write_result,
+)
 from vidcompress.tools.evaluation.run.sweep import SweepRow
 from vidcompress.tools.evaluation.run.worker import ANSWERS
 from vidcompress.tools.evaluation.tasks.registry import task_name
-from vidcompress.tools.runs.journal import JournalError
-from vidcompress.tools.runs.run_log import RunLog, read_events, starts
+from vidcompress.tools.runs.journal import JournalError, has_answer, read_lines
+from vidcompress.tools.runs.run_log import RunLog
 
 _EMPTY_OUTPUT: Mapping[str, Any] = {
     "main": "score",
@@ -70,7 +76,7 @@ def run_lmms_row(row: SweepRow, folder: Path, processes: int, provenance: Mappin
     finished = read_result(folder)
     if finished is not None and finished["provenance"].get("head") == head:
         return RowOutcome(row, finished, complete_before=True)
-    log = RunLog(folder)
+    log = RunLog(folder / LOG)
     log.add("start", processes=processes, provenance=dict(provenance))
     try:
         output = run_lmms(
@@ -93,7 +99,7 @@ def run_lmms_row(row: SweepRow, folder: Path, processes: int, provenance: Mappin
             raise
         output = {**_EMPTY_OUTPUT, "unreachable": reason}
     log.add("finish")
-    result = lmms_result(row, head, output, read_events(folder))
+    result = lmms_result(row, head, output, read_events(folder / LOG))
     try:
         write_result(folder, result)
     except OSError as error:
@@ -136,11 +142,7 @@ def unreachable_reason(journal: Path) -> str | None:
     The plugin asks every question by itself, so a budget out of reach or a medium that the method does not serve is in
     every line, as an error that begins with the method.
     """
-    try:
-        lines = [json.loads(line) for line in journal.read_bytes().splitlines()[1:]]
-        errors = [str(line.get("error") or "") for line in lines]
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return None
+    errors = [str(line.get("error") or "") for line in read_lines(journal) if has_answer(line)]
     return errors[0] if errors and all(error.startswith("method ") for error in errors) else None
 
 

@@ -3,21 +3,45 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from vidcompress.errors import ArgumentError, one_line
-from vidcompress.tools.runs.validation import Fields, is_number, no_constant
+from pydantic import AliasPath, BeforeValidator, ConfigDict, Field, StrictStr, model_validator
+
+from vidcompress.errors import ArgumentError, one_line, shown
+from vidcompress.tools.runs.validation import (
+    Amount,
+    FileModel,
+    Number,
+    Share,
+    Text,
+    Whole,
+    is_number,
+    no_constant,
+    read_fields,
+    refused,
+)
 
 SCHEMA = 1
 LARGEST = 256 * 2**20
 """Bytes of the largest result file that is read; a question takes about a hundred."""
 
 
-@dataclass(frozen=True)
-class ResultRow:
+def _measured_kinds(value: Any) -> Any:
+    """Questions and score of each type that has both."""
+    if not isinstance(value, dict):
+        return value
+    pairs = {
+        kind: (entry.get("questions"), entry.get("value"))
+        for kind, entry in value.items()
+        if isinstance(entry, dict)
+    }
+    return {kind: pair for kind, pair in pairs.items() if all(map(is_number, pair))}
+
+
+class ResultRow(FileModel):
     """One result file.
 
     Attributes:
@@ -29,9 +53,9 @@ class ResultRow:
         settings: of the run (policy, num_frames, dtype, ...).
         main: name of the main score. scores: name -> value, in the task's own units.
         kinds: question type -> (questions, value).
-        question_scores: question id -> main score of that question; None where it is in no score.
-        facts: question id -> facts of the benchmark about it.
-        questions: how many were asked. failed: how many of them failed.
+        ids, marks, stated: of each question its id, its main score (None where it is in no score) and facts of the
+            benchmark about it; `question_scores` and `facts` have these by id.
+        asked: how many questions were asked, None in results of older versions. failures: those that failed.
         tokens: means per question of `total`, `budget` and `kept`.
         unreachable: why the budget cannot be reached, or None.
         first_token_ms: median time to the first token, or None.
@@ -39,30 +63,77 @@ class ResultRow:
         path: the file.
     """
 
-    id: str
-    baseline: str | None
-    model: str
-    revision: str
-    task: str
-    split: str
-    data: str
-    harness: str
-    method: str
-    retention_ratio: float | None
-    max_tokens: int | None
-    settings: Mapping[str, Any]
-    main: str
-    scores: Mapping[str, float]
-    kinds: Mapping[str, tuple[int, float]]
-    question_scores: Mapping[str, float | None]
-    facts: Mapping[str, Mapping[str, Any]]
-    questions: int
-    failed: int
-    tokens: Mapping[str, float]
-    unreachable: str | None
-    first_token_ms: float | None
-    limit: int | None
+    model_config = ConfigDict(extra="ignore")
+
+    id: Text = Field(validation_alias="row")
+    baseline: Text | None = None
+    model: Text = Field(validation_alias=AliasPath("model", "name"))
+    revision: Text = Field("", validation_alias=AliasPath("model", "revision"))
+    task: Text = Field(validation_alias=AliasPath("task", "name"))
+    split: Text = Field("", validation_alias=AliasPath("task", "split"))
+    data: Text = Field("", validation_alias=AliasPath("task", "revision"))
+    harness: Text = Field(validation_alias=AliasPath("task", "harness"))
+    method: Text
+    retention_ratio: Share | None = None
+    max_tokens: Whole | None = None
+    settings: dict[str, Any] = {}
+    main: Text
+    scores: dict[str, Number] = {}
+    kinds: Annotated[dict[str, tuple[int, float]], BeforeValidator(_measured_kinds)] = Field(
+        {}, validation_alias="per_kind"
+    )
+    ids: tuple[StrictStr, ...] = Field(validation_alias=AliasPath("samples", "id"))
+    marks: tuple[Number | None, ...] = Field(validation_alias=AliasPath("samples", "score"))
+    stated: tuple[dict[str, Any], ...] | None = Field(None, validation_alias=AliasPath("samples", "facts"))
+    asked: Whole | None = Field(None, validation_alias=AliasPath("task", "questions"))
+    failures: tuple[dict[str, Any], ...] = Field((), validation_alias="failed")
+    tokens: dict[str, Amount] = {}
+    unreachable: Text | None = None
+    first_token_ms: Amount | None = Field(
+        None, validation_alias=AliasPath("time_to_first_token_ms", "median")
+    )
+    limit: Whole | None = Field(None, validation_alias=AliasPath("provenance", "head", "limit"))
     path: Path
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_missing(cls, content: Any) -> Any:
+        if not isinstance(content, dict):
+            return content
+        return {
+            name: {key: part for key, part in value.items() if part is not None}
+            if isinstance(value, dict)
+            else value
+            for name, value in content.items()
+            if value is not None
+        }
+
+    @model_validator(mode="after")
+    def _one_length(self) -> ResultRow:
+        lengths = {len(values) for values in (self.ids, self.marks, self.stated) if values is not None}
+        if lengths != {len(set(self.ids))}:
+            raise refused("samples: id, score and facts must be lists of one length, with no id twice")
+        return self
+
+    @cached_property
+    def question_scores(self) -> Mapping[str, float | None]:
+        """Question id -> main score of that question; None where it is in no score."""
+        return dict(zip(self.ids, self.marks, strict=True))
+
+    @cached_property
+    def facts(self) -> Mapping[str, Mapping[str, Any]]:
+        """Question id -> facts of the benchmark about it."""
+        return dict(zip(self.ids, self.stated or ({},) * len(self.ids), strict=True))
+
+    @property
+    def questions(self) -> int:
+        """How many questions were asked."""
+        return self.asked or len(self.ids)
+
+    @property
+    def failed(self) -> int:
+        """How many of them failed."""
+        return len(self.failures)
 
     def __repr__(self) -> str:
         score = f"{self.main}={self.value:.4g}" if self.value is not None else f"no {self.main}"
@@ -163,57 +234,9 @@ def read_row(path: Path) -> ResultRow:
         raise ArgumentError(
             f"{path}: is not of `vidcompress eval`, it has no schema; pass its folder or result.json"
         )
-    fields = Fields(path, content)
-    if fields.of("schema", int) != SCHEMA:
-        raise fields.wrong("schema", f"{SCHEMA}, the one this version reads; run the sweep again")
-    return _row(fields)
-
-
-def _row(file: Fields) -> ResultRow:
-    ids = file.listed("samples.id", lambda v: isinstance(v, str))
-    score = file.listed("samples.score", lambda v: v is None or is_number(v))
-    facts = file.listed("samples.facts", lambda v: isinstance(v, dict), default=[{}] * len(ids))
-    if not len(ids) == len(score) == len(facts) or len(set(ids)) != len(ids):
-        raise file.wrong("samples", "lists of one length, with no id twice")
-    kinds = file.of("per_kind", dict, default={})
-    return ResultRow(
-        id=file.text("row"),
-        baseline=file.text("baseline", optional=True),
-        model=file.text("model.name"),
-        revision=file.text("model.revision", optional=True) or "",
-        task=file.text("task.name"),
-        split=file.text("task.split", optional=True) or "",
-        data=file.text("task.revision", optional=True) or "",
-        harness=file.text("task.harness"),
-        method=file.text("method"),
-        retention_ratio=file.number("retention_ratio", 0, 1),
-        max_tokens=file.whole("max_tokens"),
-        settings=file.of("settings", dict, default={}),
-        main=file.text("main"),
-        scores={name: file.number(f"scores.{name}") or 0.0 for name in _named(file, "scores")},
-        kinds={
-            kind: (int(entry["questions"]), float(entry["value"]))
-            for kind, entry in kinds.items()
-            if isinstance(entry, dict) and is_number(entry.get("questions")) and is_number(entry.get("value"))
-        },
-        question_scores=dict(zip(ids, score, strict=True)),
-        facts=dict(zip(ids, facts, strict=True)),
-        questions=file.whole("task.questions") or len(ids),
-        failed=len(file.listed("failed", lambda v: isinstance(v, dict), default=[])),
-        tokens={name: file.number(f"tokens.{name}", 0) or 0.0 for name in _named(file, "tokens")},
-        unreachable=file.text("unreachable", optional=True),
-        first_token_ms=file.number("time_to_first_token_ms.median", 0),
-        limit=_limit(file),
-        path=file.path,
-    )
-
-
-def _limit(file: Fields) -> int | None:
-    """Requested number of questions, from the journal's head; None for all."""
-    head = file.of("provenance", dict, default={}).get("head")
-    return Fields(file.path, head).whole("limit") if isinstance(head, dict) else None
-
-
-def _named(file: Fields, field: str) -> Sequence[str]:
-    """Names of an object's numbers; null means not measured and is left out."""
-    return [name for name, value in file.of(field, dict, default={}).items() if value is not None]
+    if isinstance(content, dict) and content["schema"] != SCHEMA:
+        raise ArgumentError(
+            f"{path}: schema must be {SCHEMA}, the one this version reads, got {shown(content['schema'])}; run the "
+            "sweep again"
+        )
+    return read_fields(ResultRow, path, {**content, "path": path} if isinstance(content, dict) else content)

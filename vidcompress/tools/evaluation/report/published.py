@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from pydantic import field_validator, model_validator
 
 from vidcompress.errors import ArgumentError, one_line, shown
 from vidcompress.loading.resources import roots
-from vidcompress.tools.runs.validation import Fields, is_number
+from vidcompress.tools.runs.validation import (
+    Amount,
+    FileModel,
+    Number,
+    Share,
+    Text,
+    Whole,
+    expected,
+    read_fields,
+    refused,
+)
 
 LARGEST = 2**20
 """Bytes of the largest file that is read."""
-_TOP = ("title", "paper", "arxiv", "table", "models", "convention", "visual_tokens", "num_frames", "absent")
-_PARTS = ("tasks", "methods", "rows", "measured")
 
 
-@dataclass(frozen=True)
-class PublishedTask:
+class PublishedTask(FileModel):
     """A column of a published table.
 
     Attributes:
@@ -29,17 +38,29 @@ class PublishedTask:
         remark: a caveat of the comparison.
     """
 
-    key: str
-    name: str
-    tasks: tuple[str, ...]
-    split: str
-    scores: tuple[str, ...]
-    scale: float
-    remark: str
+    key: Text
+    name: Text
+    tasks: tuple[Text, ...] = ()
+    split: Text = ""
+    scores: tuple[Text, ...] = ()
+    scale: Amount = 1.0
+    remark: Text = ""
 
 
-@dataclass(frozen=True)
-class PublishedRow:
+class PublishedMethod(FileModel):
+    """A method of a published table.
+
+    Attributes:
+        name: as the paper calls it. ours: labels here that are the same method, the closest first.
+        remark: anything else.
+    """
+
+    name: Text
+    ours: tuple[Text, ...] = ()
+    remark: Text = ""
+
+
+class PublishedRow(FileModel):
     """A row of a published table.
 
     Attributes:
@@ -50,18 +71,24 @@ class PublishedRow:
         num_frames: where it differs from the table's. source: where it differs from the table's. remark: anything else.
     """
 
-    method: str
-    retention_ratio: float
-    scores: Mapping[str, float]
-    average: float | None
-    average_note: str
-    num_frames: int | None
-    source: str
-    remark: str
+    method: Text
+    retention_ratio: Share
+    scores: dict[str, Number] = {}
+    average: Amount | None = None
+    average_note: Text = ""
+    num_frames: Whole | None = None
+    source: Text = ""
+    remark: Text = ""
+
+    @field_validator("retention_ratio")
+    @classmethod
+    def _above_zero(cls, ratio: float) -> float:
+        if not ratio:
+            raise expected("a share above 0 and not above 1")
+        return ratio
 
 
-@dataclass(frozen=True)
-class PublishedTable:
+class PublishedTable(FileModel):
     """A published table.
 
     Attributes:
@@ -69,25 +96,40 @@ class PublishedTable:
         paper, arxiv, table: the source; which table of it.
         models: checkpoints it is about.
         convention: how tokens are counted. visual_tokens: how many the uncompressed model reads. num_frames: of a clip.
-        tasks: columns. methods: the paper's name -> labels here that are the same method, the closest first.
-        method_remarks: the paper's name -> a remark. rows: in the paper's order.
+        tasks: columns. methods: of the rows. rows: in the paper's order.
+        measured: what was measured here, for the plots of the documentation.
         absent: results of the paper that this file lacks.
     """
 
-    name: str
-    title: str
-    paper: str
-    arxiv: str
-    table: str
-    models: tuple[str, ...]
-    convention: str
-    visual_tokens: int | None
-    num_frames: int | None
-    tasks: tuple[PublishedTask, ...]
-    methods: Mapping[str, tuple[str, ...]]
-    method_remarks: Mapping[str, str]
-    rows: tuple[PublishedRow, ...]
-    absent: tuple[str, ...]
+    name: Text
+    title: Text
+    paper: Text
+    arxiv: str = ""
+    table: Text
+    models: tuple[Text, ...] = ()
+    convention: Text
+    visual_tokens: Whole | None = None
+    num_frames: Whole | None = None
+    tasks: tuple[PublishedTask, ...] = ()
+    methods: tuple[PublishedMethod, ...] = ()
+    rows: tuple[PublishedRow, ...] = ()
+    measured: Any = None
+    absent: tuple[Text, ...] = ()
+
+    @model_validator(mode="after")
+    def _rows_are_listed(self) -> PublishedTable:
+        """Refuse rows that speak of tasks or methods the table does not list."""
+        keys, methods = {task.key for task in self.tasks}, {method.name for method in self.methods}
+        for row in self.rows:
+            if row.method not in methods:
+                raise refused(f"rows: method {shown(row.method)} must have an entry under methods")
+            if strange := set(row.scores) - keys:
+                raise refused(f"rows: {shown(sorted(strange))} must have entries under tasks")
+        return self
+
+    def method_of(self, row: PublishedRow) -> PublishedMethod:
+        """The method of a row."""
+        return next(method for method in self.methods if method.name == row.method)
 
     def baseline(self, row: PublishedRow) -> PublishedRow | None:
         """The uncompressed model's row of the same source."""
@@ -127,79 +169,4 @@ def read_table(path: Path) -> PublishedTable:
         if isinstance(error, ArgumentError):
             raise
         raise ArgumentError(f"{path}: is no TOML table ({one_line(error)}); pass another file") from error
-    file = Fields(path, content)
-    file.only("", (*_TOP, *_PARTS))
-    tasks = tuple(_task(part) for part in _parts(file, "tasks"))
-    methods = _parts(file, "methods")
-    rows = tuple(_row(part) for part in _parts(file, "rows"))
-    table = PublishedTable(
-        name=path.stem,
-        title=file.text("title"),
-        paper=file.text("paper"),
-        arxiv=file.of("arxiv", str, default=""),
-        table=file.text("table"),
-        models=_texts(file, "models"),
-        convention=file.text("convention"),
-        visual_tokens=file.whole("visual_tokens"),
-        num_frames=file.whole("num_frames"),
-        tasks=tasks,
-        methods={part.text("name"): _texts(part, "ours") for part in methods},
-        method_remarks={part.text("name"): part.text("remark", optional=True) or "" for part in methods},
-        rows=rows,
-        absent=_texts(file, "absent"),
-    )
-    _check(path, table)
-    return table
-
-
-def _parts(file: Fields, field: str) -> list[Fields]:
-    entries = file.listed(field, lambda entry: isinstance(entry, dict), default=[])
-    return [Fields(file.path, entry) for entry in entries]
-
-
-def _texts(file: Fields, field: str) -> tuple[str, ...]:
-    return tuple(file.listed(field, lambda entry: isinstance(entry, str) and entry.isprintable(), default=[]))
-
-
-def _task(part: Fields) -> PublishedTask:
-    part.only("", ("key", "name", "tasks", "split", "scores", "scale", "remark"))
-    return PublishedTask(
-        key=part.text("key"),
-        name=part.text("name"),
-        tasks=_texts(part, "tasks"),
-        split=part.text("split", optional=True) or "",
-        scores=_texts(part, "scores"),
-        scale=part.number("scale", 0) or 1.0,
-        remark=part.text("remark", optional=True) or "",
-    )
-
-
-def _row(part: Fields) -> PublishedRow:
-    keys = "method retention_ratio scores average average_note num_frames source remark"
-    part.only("", keys.split())
-    scores = part.of("scores", dict, default={})
-    if not all(map(is_number, scores.values())):
-        raise part.wrong("scores", "numbers by task")
-    ratio = part.number("retention_ratio", 0, 1)
-    if not ratio:
-        raise part.wrong("retention_ratio", "a share above 0 and not above 1")
-    return PublishedRow(
-        method=part.text("method"),
-        retention_ratio=ratio,
-        scores={key: float(value) for key, value in scores.items()},
-        average=part.number("average", 0),
-        average_note=part.text("average_note", optional=True) or "",
-        num_frames=part.whole("num_frames"),
-        source=part.text("source", optional=True) or "",
-        remark=part.text("remark", optional=True) or "",
-    )
-
-
-def _check(path: Path, table: PublishedTable) -> None:
-    """Refuse rows that speak of tasks or methods the table does not list."""
-    keys = {task.key for task in table.tasks}
-    for row in table.rows:
-        if row.method not in table.methods:
-            raise ArgumentError(f"{path}: rows: method {shown(row.method)} must have an entry under methods")
-        if strange := set(row.scores) - keys:
-            raise ArgumentError(f"{path}: rows: {shown(sorted(strange))} must have entries under tasks")
+    return read_fields(PublishedTable, path, {**content, "name": path.stem})

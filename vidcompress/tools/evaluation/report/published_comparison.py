@@ -75,7 +75,7 @@ def is_about(table: PublishedTable, model: str) -> bool:
 
 def _match(table: PublishedTable, row: PublishedRow, task: PublishedTask, rows: Sequence[ResultRow]) -> Match:
     """Filter our rows by one condition after another; the first that leaves none is the reason."""
-    labels = table.methods[row.method]
+    labels = table.method_of(row).ours
     if not labels:
         return Match(task, row, why="no such method here")
     left: list[ResultRow] = list(rows)

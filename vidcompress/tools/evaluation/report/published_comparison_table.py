@@ -53,9 +53,9 @@ def comparison_notes(comparison: PublishedComparison) -> Iterator[str]:
     for task in dict.fromkeys(match.task for match in matched):
         if task.remark:
             yield f"{task.name}: {task.remark}"
-    for method in dict.fromkeys(match.row.method for match in matched):
-        if table.method_remarks[method]:
-            yield f"{method}: {table.method_remarks[method]}"
+    for method in dict.fromkeys(table.method_of(match.row) for match in matched):
+        if method.remark:
+            yield f"{method.name}: {method.remark}"
     yield from _missing(comparison)
     yield from (f"not held here: {what}" for what in table.absent)
 

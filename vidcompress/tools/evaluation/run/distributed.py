@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from vidcompress.errors import VidcompressError, one_line
 
@@ -21,9 +20,10 @@ _PATIENCE = timedelta(days=7)
 
 
 class Ranks:
-    """The processes that torchrun or `accelerate launch` started, or this one alone.
+    """The processes that torchrun or `accelerate launch` started, as a context manager; before it, this one alone.
 
-    Values are exchanged over gloo on the CPU, on any device of the model. Use it as a context manager.
+    accelerate's `PartialState` finds and connects them. Values are exchanged over gloo on the CPU, on any device of the
+    model: NCCL would wait for a dead process until its time is up.
 
     Attributes:
         rank: number of this process, 0 to size - 1.
@@ -33,25 +33,27 @@ class Ranks:
     """
 
     def __init__(self) -> None:
-        self.size = int(os.environ.get("WORLD_SIZE", "1"))
-        self.rank = int(os.environ.get("RANK", "0")) if self.size > 1 else 0
-        self.local = int(os.environ.get("LOCAL_RANK", "0")) if self.size > 1 else 0
-        self.here = int(os.environ.get("LOCAL_WORLD_SIZE", self.size)) if self.size > 1 else 1
+        self.rank, self.size, self.local, self.here = 0, 1, 0, 1
+        self._own_state = False
 
     def __enter__(self) -> Ranks:
-        if self.size > 1:
-            import torch.distributed as dist
+        from accelerate import PartialState
+        from accelerate.utils import get_cpu_distributed_information
 
-            dist.init_process_group("gloo", timeout=_PATIENCE)
+        self._own_state = not PartialState._shared_state
+        state = PartialState(cpu=True, timeout=_PATIENCE)
+        self.rank, self.size = state.process_index, state.num_processes
+        self.local, self.here = state.local_process_index, get_cpu_distributed_information().local_world_size
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.size > 1:
-            import torch.distributed as dist
+        from accelerate import PartialState
 
-            dist.destroy_process_group()
+        if self._own_state:
+            PartialState().destroy_process_group()
+            PartialState._reset_state()  # what the program does with accelerate next is not bound to the CPU
 
     @property
     def first(self) -> bool:
@@ -66,11 +68,10 @@ class Ranks:
         """
         if self.size == 1:
             return [value]
-        import torch.distributed as dist
+        from accelerate.utils import gather_object
 
-        values: list[Any] = [None] * self.size
         try:
-            dist.all_gather_object(values, value)
+            values: list[Value] = gather_object([value])
         except RuntimeError as error:
             raise RankError(
                 f"process {self.rank} of {self.size}: another one has ended ({one_line(error, 120)}); run the same "

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
+from vidcompress.progress import counting_bar
 from vidcompress.tools.evaluation.run.outcome import RowOutcome
 from vidcompress.tools.evaluation.run.runner import ProgressListener
 from vidcompress.tools.evaluation.run.sweep import SweepRow
@@ -66,8 +66,7 @@ def show_progress(rows: int, enabled: bool = True) -> Iterator[ProgressListener]
     elif not sys.stderr.isatty():
         yield ProgressLines()
     else:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True)) as progress:
+        with counting_bar() as progress:
             yield ProgressBars(progress, rows)
 
 

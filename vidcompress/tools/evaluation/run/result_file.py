@@ -8,17 +8,22 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from vidcompress.checks import is_whole
 from vidcompress.core.timing import PHASES
 from vidcompress.tools.evaluation.metrics import judge, main_score, summarise
 from vidcompress.tools.evaluation.run.sweep import SweepRow
 from vidcompress.tools.evaluation.tasks.base import Item, Task
 from vidcompress.tools.evaluation.tasks.registry import task_name
 from vidcompress.tools.runs.journal import write_whole
-from vidcompress.tools.runs.run_log import starts
+from vidcompress.tools.runs.run_log import read_log
+from vidcompress.tools.runs.validation import is_number
 
 NAME = "result.json"
+LOG = "run.jsonl"
 SCHEMA = 1
 _REQUIRED_KEYS = {"model", "task", "scores", "tokens"}
+_MOST = 1_000_000  # questions of a batch, processes of a run
+_DICTS = ("provenance", "model", "settings")
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
@@ -45,6 +50,32 @@ def write_result(folder: Path, result: Mapping[str, Any]) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / NAME, [json.dumps(result, indent=1, allow_nan=False).encode() + b"\n"])
+
+
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """Events of the run log of a row, of all processes, without those that are damaged."""
+    return [event for event in read_log(path) if _is_usable(event)]
+
+
+def starts(events: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Start events: one per start or resumption of the row."""
+    return [event for event in events if event["event"] == "start"]
+
+
+def _is_usable(event: Mapping[str, Any]) -> bool:
+    """Whether an event has the fields of its kind, with valid values."""
+    if event["event"] == "start":
+        return all(isinstance(event.get(name, {}), dict) for name in _DICTS)
+    if event["event"] != "batch":
+        return True
+    times, first = event.get("ms"), event.get("first_token_ms")
+    if not isinstance(times, dict) or not isinstance(first, list):
+        return False
+    counts, peak = (event.get("questions"), event.get("processes")), event.get("peak_memory_bytes")
+    numbers = (event.get("seconds"), *(times.get(phase) for phase in PHASES), *first, peak or 0)
+    return all(is_whole(count) and 1 <= (count or 0) <= _MOST for count in counts) and all(
+        map(is_number, numbers)
+    )
 
 
 def common_fields(row: SweepRow, head: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,7 +184,7 @@ def build_result(
         "unreachable": unreachable,
         "failed": failed,
         "corrupt_lines": corrupt,
-        **times([event for event in events if event.get("event") == "batch"]),
+        **times([event for event in events if event["event"] == "batch"]),
         "restarts": max(0, len(begun) - 1),
     }
 

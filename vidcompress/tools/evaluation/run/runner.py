@@ -17,21 +17,26 @@ from vidcompress.tools.evaluation.run.distributed import Ranks
 from vidcompress.tools.evaluation.run.limits import check_limits
 from vidcompress.tools.evaluation.run.model_cache import ModelCache, run_metadata, weights_of
 from vidcompress.tools.evaluation.run.outcome import RowOutcome
-from vidcompress.tools.evaluation.run.result_file import build_result, read_result, write_result
+from vidcompress.tools.evaluation.run.result_file import (
+    LOG,
+    build_result,
+    read_events,
+    read_result,
+    write_result,
+)
 from vidcompress.tools.evaluation.run.sweep import BASELINE, ModelSpec, Sweep, SweepRow
 from vidcompress.tools.evaluation.run.worker import (
     ANSWERS,
     RankResult,
     answer_rank,
     is_answer,
-    merge_rank_journals,
     unanswered_batches,
 )
 from vidcompress.tools.evaluation.tasks.base import Item, Task
 from vidcompress.tools.evaluation.tasks.registry import Tasks
-from vidcompress.tools.runs.journal import Journal, JournalError, check_head
+from vidcompress.tools.runs.journal import JournalError, RunJournal, check_head
 from vidcompress.tools.runs.provenance import provenance
-from vidcompress.tools.runs.run_log import RunLog, read_events
+from vidcompress.tools.runs.run_log import RunLog
 
 MEDIA = "media"
 
@@ -52,7 +57,7 @@ class RowState:
     head: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     done: Sequence[str] = ()
     corrupt: int = 0
-    journal: Journal | None = dataclasses.field(default=None, repr=False)
+    journal: RunJournal | None = dataclasses.field(default=None, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "journal": None}
@@ -144,7 +149,7 @@ class Runner:
         if state.outcome is not None:
             return state.outcome
         self.progress.row(row, len(items), len(state.done))
-        log = RunLog(folder, self.ranks.rank)
+        log = RunLog(folder / LOG, self.ranks.rank)
         spec = self._on_rank_device(row.model)
 
         def load() -> Any:
@@ -162,8 +167,8 @@ class Runner:
 
         batches = unanswered_batches(items, row.batch_size, state.done)[self.ranks.rank :: self.ranks.size]
         try:
-            rank_journal = journal or Journal(
-                folder / f"answers.rank{self.ranks.rank}.jsonl", state.head, is_answer
+            rank_journal = journal or RunJournal(
+                folder / ANSWERS, state.head, is_answer, rank=self.ranks.rank
             )
             rank_result = answer_rank(
                 row,
@@ -196,8 +201,8 @@ class Runner:
             if row.baseline is not None:
                 base = {**head, "method": BASELINE, "budget": {"retention_ratio": 1.0}}
                 check_head(self.out / row.baseline / ANSWERS, base)
-            journal = Journal(folder / ANSWERS, head, is_answer)
-            merge_rank_journals(folder, journal, head)
+            journal = RunJournal(folder / ANSWERS, head, is_answer)
+            journal.merge_ranks()
             done = [item.id for item in items if item.id in journal.done]
             if result is not None and same and len(done) == len(items):
                 if not result["failed"] or _failed_policy(result) == row.failed:
@@ -219,27 +224,27 @@ class Runner:
         row: SweepRow,
         task: Task,
         items: Sequence[Item],
-        journal: Journal,
+        journal: RunJournal,
         state: RowState,
         rank_results: Sequence[RankResult],
     ) -> RowOutcome:
         folder = self.out / row.id
         error = next((result.error for result in rank_results if result.error), None)
         if error is not None:
-            RunLog(folder).add("error", error=error)
+            RunLog(folder / LOG).add("error", error=error)
             return RowOutcome(row, error=error, resumed=len(state.done))
         unwritten = {name: why for r in rank_results for name, why in r.unwritten.items()}
         try:
-            unwritten |= merge_rank_journals(folder, journal, state.head)
+            unwritten |= journal.merge_ranks()
             if all(item.id in journal.done for item in items):
                 journal.finish([item.id for item in items])
-            RunLog(folder).add("finish", answered=len(journal.done))
+            RunLog(folder / LOG).add("finish", answered=len(journal.done))
             result = build_result(
                 row,
                 task,
                 items,
                 journal.done,
-                read_events(folder),
+                read_events(folder / LOG),
                 state.head,
                 unwritten=unwritten,
                 unreachable=next((r.unreachable for r in rank_results if r.unreachable), None),

@@ -1,10 +1,9 @@
-"""Worker of one row on one process: answers its batches, and merges the journals of all processes."""
+"""Worker of one row on one process (rank): answers its batches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from vidcompress.tools.evaluation.run.distributed import Ranks
 from vidcompress.tools.evaluation.run.model_cache import Loaded
 from vidcompress.tools.evaluation.run.sweep import SweepRow
 from vidcompress.tools.evaluation.tasks.base import Item, Task
-from vidcompress.tools.runs.journal import Journal, JournalError
+from vidcompress.tools.runs.journal import RunJournal
 from vidcompress.tools.runs.memory import peak_bytes, reset_peak
 from vidcompress.tools.runs.run_log import RunLog
 from vidcompress.tools.runs.validation import is_number
@@ -29,80 +28,23 @@ class RankResult:
     """Result of one process (rank) for a row, gathered by all processes.
 
     Attributes:
-        events: of its run log.
         unwritten: id -> reason of answers that could not be written.
         unreachable: why the method cannot serve the task.
         error: why it stopped, if it did.
     """
 
-    events: list[dict[str, Any]] = field(default_factory=list)
     unwritten: dict[str, str] = field(default_factory=dict)
     unreachable: str | None = None
     error: str | None = None
 
 
-class Writer:
-    """Writer of answers to a journal; answers that a full disk refuses are kept and written with the next ones.
-
-    Args:
-        journal: to write to.
-
-    Attributes:
-        waiting: lines that are not on disk. why: message of the last error.
-    """
-
-    def __init__(self, journal: Journal) -> None:
-        self.journal = journal
-        self.waiting: list[Mapping[str, Any]] = []
-        self.why = ""
-
-    def add(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        """Write lines; those whose ids the journal holds are dropped."""
-        self.waiting += [line for line in lines if line["id"] not in self.journal.done]
-        try:
-            self.journal.add(self.waiting)
-            self.waiting = []
-        except JournalError as error:
-            self.why = str(error)
-
-    def lost(self) -> dict[str, str]:
-        """Write the waiting lines once more; return the ids that are still not on disk, with the reason."""
-        self.add([])
-        return {line["id"]: self.why for line in self.waiting}
-
-
 def is_answer(line: Mapping[str, Any]) -> bool:
     """Whether a line of a journal has an answer and its numbers, or an error."""
+    if not isinstance(line.get("answer"), str):
+        return False
     if "error" in line:
         return isinstance(line["error"], str)
-    numbers = ("score", "kept", "budget", "total")
-    return isinstance(line["answer"], str) and all(is_number(line.get(name)) for name in numbers)
-
-
-def rank_journal_paths(folder: Path) -> list[Path]:
-    """Journals of the other processes that are not merged yet."""
-    return sorted(path for path in folder.glob("answers.rank*.jsonl"))
-
-
-def merge_rank_journals(folder: Path, journal: Journal, head: Mapping[str, Any]) -> dict[str, str]:
-    """Merge the journals of the other processes into the journal of the row.
-
-    Returns:
-        Ids that could not be written, with the reason; the journal of their process is kept.
-
-    Raises:
-        ArgumentError: a journal belongs to another run.
-    """
-    lost: dict[str, str] = {}
-    for path in rank_journal_paths(folder):
-        rank_journal, writer = Journal(path, head, is_answer), Writer(journal)
-        journal.corrupt += rank_journal.corrupt
-        writer.add(rank_journal.done.values())
-        left = writer.lost()
-        lost |= left
-        if not left:
-            path.unlink()
-    return lost
+    return all(is_number(line.get(name)) for name in ("score", "kept", "budget", "total"))
 
 
 def unanswered_batches(items: Sequence[Item], size: int, done: Iterable[str]) -> list[Batch]:
@@ -132,7 +74,7 @@ def answer_rank(
     task: Task,
     items: Sequence[Item],
     batches: Sequence[Batch],
-    journal: Journal,
+    journal: RunJournal,
     log: RunLog,
     load: Callable[[], Loaded],
     ranks: Ranks,
@@ -151,7 +93,6 @@ def answer_rank(
     Returns:
         The result of this process. Errors are in it, not raised, so that no process waits for another in vain.
     """
-    writer = Writer(journal)
     rank_result = RankResult()
     try:
         model, processor = load()
@@ -164,7 +105,7 @@ def answer_rank(
             )
             for number, batch in enumerate(batches):
                 result = infer(batch)
-                writer.add(result.lines)
+                journal.write(result.lines)
                 log.add(
                     "batch",
                     batch=batch.number,
@@ -184,6 +125,5 @@ def answer_rank(
             torch.cuda.empty_cache()
     except Exception as error:  # noqa: BLE001  (the other rows of the sweep go on)
         rank_result.error = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    rank_result.unwritten = writer.lost()
-    rank_result.events = log.written
+    rank_result.unwritten = journal.write()
     return rank_result
