@@ -139,7 +139,7 @@ def blocks(group: VisualBatch) -> Iterator[tuple[Tensor, Tensor]]:
     Args:
         group: of `in_groups`, or any visual alone.
     """
-    features, layout, run = group.features, group.layout, group.visuals[0].layout.run
+    layout, run, features = group.layout, group.visuals[0].layout.run, group.features
     dtype, views = torch.promote_types(features.dtype, torch.float32), len(layout.views)
     if run is not None:
         frames = slice(views // len(group.visuals) * run)

@@ -20,7 +20,6 @@ from vidcompress.core.layout import Modality
 from vidcompress.core.method import Method, Positions
 from vidcompress.core.prompt import Prompt, ViewText, parse_prompt
 from vidcompress.core.pruning.report import PruningReport
-from vidcompress.core.reductions import full_precision
 from vidcompress.core.selection import Selection
 from vidcompress.core.timing import Timings, phase
 from vidcompress.core.tokens import LazyTokens, VisualTokens
@@ -275,7 +274,7 @@ def _select(
             batch = VisualBatch([tokens[key] for key in keys])
             for one in batch.visuals:
                 one.hold_autocast()
-            with full_precision(batch.visuals[0].layout.view):
+            with torch.autocast(batch.visuals[0].layout.view.device.type, enabled=False):
                 selections = method.select(batch, [plans[key] for key in keys])
             chosen |= dict(zip(keys, selections, strict=True))
     return chosen
