@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -83,7 +84,7 @@ class LlavaAdapter(Adapter):
         side = int(vision.image_size) // int(vision.patch_size)
         return side, side
 
-    @property
+    @cached_property
     def has_cls(self) -> bool:
         return encoder_has_cls(self.model.config)
 
