@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -65,10 +66,11 @@ def read_view_skipping(value: Any) -> ViewSkipping:
     """
     if isinstance(value, ViewSkipping):
         value = str(value)  # without numbers that say nothing
-    try:
-        kinds, numbers = parse_method_spec(value if isinstance(value, str) else "")
-    except ArgumentError:
-        kinds, numbers = "", {}
+    kinds = value if isinstance(value, str) else ""
+    numbers: dict[str, Any] = {}
+    if ":" in kinds:
+        with suppress(ArgumentError):
+            kinds, numbers = parse_method_spec(kinds)
     names = kinds.split("+")
     allowed = names == ["off"] or (set(names) <= {"frames", "crops"} and len(names) == len(set(names)))
     if not allowed or not set(numbers) <= (set(NUMBERS) if "frames" in names else set()):
