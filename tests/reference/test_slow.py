@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from layouts import CLS, IMAGES, LAYOUTS, VIDEOS, make_tokens
 from reference import slow
 from vidcompress.core.batch import VisualBatch
-from vidcompress.core.layout import Layout
+from vidcompress.core.layout import GLOBAL_VIEWS, Layout
 from vidcompress.core.reductions import distances
 from vidcompress.core.scoring import Commander, allocate, commander_of_image, token_scores
 from vidcompress.core.selection import largest_remainder
@@ -100,7 +100,7 @@ def test_image_rates_match(name: str, allocation: Any, policy: Any) -> None:
         worth: list[float | None] = []
         for view, size in zip(layout.views, layout.sizes, strict=True):
             box = view.nominal_box if policy == "reference" else view.box
-            if view.is_global or (policy == "exact" and size == 0) or box is None:
+            if view.kind in GLOBAL_VIEWS or (policy == "exact" and size == 0) or box is None:
                 worth.append(None)
             else:
                 cells = slow.covered(grid, box)

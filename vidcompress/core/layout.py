@@ -21,6 +21,8 @@ from vidcompress.errors import ArgumentError, shown
 
 ViewKind = Literal["thumbnail", "image", "crop", "frame", "tile"]
 Modality = Literal["image", "video"]
+GLOBAL_VIEWS: tuple[ViewKind, ...] = ("thumbnail", "image")
+"""Kinds of view that show the whole of an image, one to an image."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,7 @@ class View:
     """View: one picture that the vision encoder takes in, or a tile of one.
 
     Attributes:
-        kind: `thumbnail`, `crop` or `frame`; `image` is a whole picture at native resolution; `tile` is a part of one
-            that a method cut, which no adapter makes.
+        kind: `thumbnail`, `crop`, `frame`, `image` (at native resolution), or `tile`, a part of one that a method cut.
         rows, cols: the token grid of the view, in tokens. For a crop it is the part of the canvas that belongs
             to it after unpadding and resizing; (0, 0) when the crop is all padding.
         box: (top, left, bottom, right) of a crop or tile in the commander's own grid, in tokens of the thumbnail
@@ -58,11 +59,6 @@ class View:
                 )
         if self.time is not None and not is_number(self.time):
             raise ArgumentError(f"time={shown(self.time)}: must be a number of seconds, or None")
-
-    @property
-    def is_global(self) -> bool:
-        """Whether it is the global view of an image: a thumbnail, or a picture at native resolution."""
-        return self.kind in ("thumbnail", "image")
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,8 +45,7 @@ class Method(ABC):
         exact: whether the realised count equals the budget (`pool`, `frames` reach the largest count below).
         compares: features with "nothing", with a few "means", with those of their "views" or with "all" of the input;
             what `vidcompress cost` goes by.
-        changes_views: whether it leaves views out before the encoder.
-        where: "before" the language model, or "inside" it.
+        changes_views: whether it leaves views out before the encoder. where: "before" the language model, or "inside".
     """
 
     name: ClassVar[str] = ""
@@ -158,6 +157,10 @@ class ScoredMethod(Method):
         N and V count the positions and views of all B visuals, one after the other, as `batch.layout` does.
         """
 
+    def cut(self, batch: VisualBatch) -> VisualBatch:
+        """The batch with the views that share the budget under `exact`: as they are, or tiles of them."""
+        return batch
+
     def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """The authors' counts, rounding and order; the same as `exact` where no code was published."""
         return self._exact(VisualBatch([tokens]), [budget])[0]
@@ -174,6 +177,7 @@ class ScoredMethod(Method):
         ]
 
     def _exact(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[Selection]:
+        batch = self.cut(batch)
         return spend(batch, *self.scores(batch, budgets), budgets)
 
 

@@ -20,7 +20,7 @@ from torch.nn.functional import interpolate
 
 from vidcompress.core.budget import Policy, half_up, ratio_fraction
 from vidcompress.core.devices import outside_caller_modes
-from vidcompress.core.layout import Layout
+from vidcompress.core.layout import GLOBAL_VIEWS, Layout
 from vidcompress.core.reductions import EPSILON, per_view
 from vidcompress.core.selection import best_first
 from vidcompress.errors import UnsupportedInputError
@@ -100,7 +100,7 @@ def _places(layout: Layout) -> tuple[Tensor, Tensor]:
     What is no token of the thumbnail lies behind its grid, at its number of cells.
     """
     rows, cols = layout.grid
-    number = next((i for i, view in enumerate(layout.views) if view.is_global), None)
+    number = next((i for i, view in enumerate(layout.views) if view.kind in GLOBAL_VIEWS), None)
     if number is None:
         raise UnsupportedInputError(
             f"an image without a thumbnail has no commander (views: {len(layout.views)} crops); use a method that "
@@ -175,7 +175,7 @@ def allocate(
 def _live(layout: Layout, policy: Policy) -> tuple[Tensor, int]:
     """(V,) bool, the views that the budget is shared by, and how many they are."""
     local = [
-        not view.is_global and (policy == "reference" or size > 0)
+        view.kind not in GLOBAL_VIEWS and (policy == "reference" or size > 0)
         for view, size in zip(layout.views, layout.sizes, strict=True)
     ]
     return torch.tensor(local, dtype=torch.bool, device=layout.view.device), sum(local)
@@ -215,7 +215,7 @@ def token_scores(commander: Tensor, local: Tensor, layout: Layout, *, score: Sco
 @outside_caller_modes
 def _global_view(layout: Layout) -> Tensor | None:
     """(N,) bool, the positions of global views; None where there is none."""
-    own = [view.is_global for view in layout.views]
+    own = [view.kind in GLOBAL_VIEWS for view in layout.views]
     table = torch.tensor([*own, False], device=layout.view.device)
     return table[layout.view] if any(own) else None
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vidcompress.core.budget import VisualBudget
-from vidcompress.core.layout import Layout, Modality, ViewKind
+from vidcompress.core.layout import GLOBAL_VIEWS, Layout, Modality, ViewKind
 from vidcompress.errors import ArgumentError, shown
 
 
@@ -27,6 +27,7 @@ class Allotment:
         meaning: of `importance`, such as "sum of the commander's scores".
         tiles: where the method cut the only view of the visual into V tiles, the layout of these; else None.
         note: a remark on the visual, such as why its view was not cut; empty where there is nothing to say.
+        parts: of several visuals that were joined, the allotment of each; else ().
     """
 
     weights: Tensor
@@ -34,11 +35,14 @@ class Allotment:
     meaning: str = ""
     tiles: Layout | None = None
     note: str = ""
+    parts: tuple[Allotment, ...] = ()
 
     def split(self, views: list[int]) -> list[Allotment]:
         """The allotments of visuals that stand one after the other, of so many views each."""
         if len(views) == 1:
             return [self]
+        if self.parts:
+            return list(self.parts)
         words = [None] * len(views) if self.importance is None else self.importance.split(views)
         return [
             Allotment(weights, importance, self.meaning)
@@ -53,7 +57,8 @@ class Allotment:
             return each[0]
         words = [part.importance for part in each if part.importance is not None]
         importance = torch.cat(words) if len(words) == len(each) else None
-        return cls(torch.cat([part.weights for part in each]), importance, each[0].meaning)
+        weights = torch.cat([part.weights for part in each])
+        return cls(weights, importance, each[0].meaning, parts=tuple(each))
 
 
 @dataclass(frozen=True)
@@ -266,7 +271,7 @@ class VisualReport:
             return nothing, [*share]
         words = zip(views, layout.sizes, self.allotment.importance.tolist(), strict=True)
         return [
-            word if not view.is_global and size and math.isfinite(word) else None
+            word if view.kind not in GLOBAL_VIEWS and size and math.isfinite(word) else None
             for view, size, word in words
         ], [*share]
 

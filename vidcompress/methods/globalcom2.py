@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal, cast, get_args
 
 import torch
@@ -18,7 +18,7 @@ from vidcompress.checks import is_whole, one_of, require_numbers
 from vidcompress.core.batch import VisualBatch, joined, ratios_of
 from vidcompress.core.budget import Policy, VisualBudget, tokens_to_keep
 from vidcompress.core.devices import working_dtype
-from vidcompress.core.layout import Layout, Modality, _first
+from vidcompress.core.layout import GLOBAL_VIEWS, Layout, Modality, _first
 from vidcompress.core.method import ScoredMethod, register_method
 from vidcompress.core.reductions import EPSILON, distances, in_groups
 from vidcompress.core.scoring import (
@@ -27,7 +27,6 @@ from vidcompress.core.scoring import (
     Score,
     allocate,
     commander_of_image,
-    is_tiled,
     over_views,
     token_scores,
 )
@@ -35,7 +34,7 @@ from vidcompress.core.selection import Selection, best_first, rank_within_views
 from vidcompress.core.tokens import Evidence, Quantity, VisualTokens
 from vidcompress.core.visual_report import Allotment
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
-from vidcompress.ops.virtual_tiles import is_native, tiled_layout
+from vidcompress.ops.virtual_tiles import tiled_layout
 
 _MEANING: dict[Allocation, str] = {
     "softmax_sum": "sum of the global view's scores over the view",
@@ -126,40 +125,23 @@ class GlobalCom2(ScoredMethod):
         """Where the scores start from distances: of every clip, and of pictures without attention evidence."""
         return modality == "video" or not self.needs(modality, has_cls)
 
-    def select(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[Selection]:
-        """Selections from views, or from tiles where there are some."""
-        cut = VisualBatch([self._cut(*pair) for pair in zip(batch.visuals, budgets, strict=True)])
-        selections = super().select(cut, budgets)
-        return list(map(self._with_tiles, selections, batch.visuals, cut.visuals, budgets))
+    def cut(self, batch: VisualBatch) -> VisualBatch:
+        """The same batch with tiles as views of the images that are at native resolution and large enough."""
+        if all(view.kind != "image" for one in batch.visuals for view in one.layout.views[:1]):
+            return batch
+        return VisualBatch([self._tiled(one) for one in batch.visuals])
 
-    def _cut(self, tokens: VisualTokens, budget: VisualBudget) -> VisualTokens:
-        """The same tokens with tiles as views where the image is to be cut; else as they are."""
-        tiles = tiled_layout(tokens.layout, int(self.tiles)) if budget.policy == "exact" else None
+    def _tiled(self, tokens: VisualTokens) -> VisualTokens:
+        tiles = tiled_layout(tokens.layout, int(self.tiles))
         if tiles is not None:
             tokens = copy.copy(tokens)  # not `replace`: features that wait for the projector go on waiting
             tokens.layout = tiles
         return tokens
 
-    def _with_tiles(
-        self, selection: Selection, tokens: VisualTokens, cut: VisualTokens, budget: VisualBudget
-    ) -> Selection:
-        """The selection with the layout of tiles in its allotment, or a note on why the view is whole."""
-        layout = tokens.layout
-        if selection.allotment is None or self.tiles == 1 or not is_native(layout):
-            return selection
-        if cut is not tokens:
-            return replace(selection, allotment=replace(selection.allotment, tiles=cut.layout))
-        if budget.policy == "reference":
-            why = "policy='reference' reproduces code without tiles"
-        else:
-            why = f"its {layout.grid[0]} x {layout.grid[1]} tokens cannot be cut into {self.tiles} tiles"
-        note = f"{why}, so it is ranked as one view"
-        return replace(selection, allotment=replace(selection.allotment, note=note))
-
     def scores(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> tuple[Tensor, Allotment]:
         """Token scores (N,) float32 or better, and tokens wanted per view: N_j r_j, by the commander's S.
 
-        `select` has put tiles in the layouts as their views by then.
+        `select` has `cut` the batch by then.
         """
         by_modality = self._of_clips if batch.layout.modality == "video" else self._of_images
         commander, local, allotment = by_modality(batch, budgets)
@@ -206,8 +188,8 @@ class GlobalCom2(ScoredMethod):
         """
         attention = [self._attention_evidence(one) for one in batch.visuals]
         given = [values for values in attention if values is not None]
-        tiled = [is_tiled(one.layout) for one in batch.visuals]
-        if 0 < len(given) < len(batch) or len(set(tiled)) > 1:
+        tiled = [[view.kind for view in one.layout.views[:1]] == ["tile"] for one in batch.visuals]
+        if 0 < len(given) < len(batch) or any(tiled) != all(tiled):
             alone = [self.global_and_local(VisualBatch([one])) for one in batch.visuals]
             return joined([whole for whole, _ in alone]), joined([local for _, local in alone])
         own, video = joined(given) if given else None, batch.layout.modality == "video"
@@ -229,9 +211,22 @@ class GlobalCom2(ScoredMethod):
         )
         weights = layout.sizes_tensor[:-1] * rates
         if self.allocation == "gated" and commander.grid is not None:
-            crops = torch.tensor([not view.is_global for view in layout.views], device=weights.device)
-            weights = redistribute(weights, self._gate(commander, layout, budgets[0]), crops)
-        return Allotment(weights, importance, _MEANING[self.allocation])
+            crops = [view.kind not in GLOBAL_VIEWS for view in layout.views]
+            gate = self._gate(commander, layout, budgets[0])
+            weights = redistribute(weights, gate, torch.tensor(crops, device=weights.device))
+        kind, meaning = next((view.kind for view in layout.views), None), _MEANING[self.allocation]
+        note = self._why_whole(layout, budgets[0].policy) if kind == "image" else ""
+        return Allotment(weights, importance, meaning, layout if kind == "tile" else None, note)
+
+    def _why_whole(self, layout: Layout, policy: Policy) -> str:
+        """Why an image at native resolution was not cut; "" where it was not to be."""
+        if self.tiles == 1:
+            return ""
+        if policy == "reference":
+            why = "policy='reference' reproduces code without tiles"
+        else:
+            why = f"its {layout.grid[0]} x {layout.grid[1]} tokens cannot be cut into {self.tiles} tiles"
+        return f"{why}, so it is ranked as one view"
 
     def crops(self, thumbnail: VisualTokens, layout: Layout, budget: VisualBudget) -> tuple[int, ...] | None:
         """The crops that `gated` gives something, by the same rule as `scores`; asks the device once."""
@@ -265,7 +260,7 @@ class GlobalCom2(ScoredMethod):
         counts = allotment.weights.to(torch.int64)  # int() truncates, and so does this
         limit = torch.cat((counts, counts.new_zeros(1)))
         kept = (rank_within_views(scores, layout) < limit[layout.view]) | layout.separator
-        thumb = next((i for i, view in enumerate(layout.views) if view.is_global), None)
+        thumb = next((i for i, view in enumerate(layout.views) if view.kind in GLOBAL_VIEWS), None)
         if thumb is None:
             return Selection(_first(kept, _count(kept)), allotment=allotment)
         mine = layout.view == thumb
@@ -307,7 +302,10 @@ def gated_views(commander: Commander, layout: Layout, needed: float, policy: Pol
     Returns:
         (V,) bool.
     """
-    crops = [not view.is_global and size > 0 for view, size in zip(layout.views, layout.sizes, strict=True)]
+    crops = [
+        view.kind not in GLOBAL_VIEWS and size > 0
+        for view, size in zip(layout.views, layout.sizes, strict=True)
+    ]
     live = torch.tensor(crops, device=layout.view.device)
     sums = torch.nan_to_num(over_views(commander, layout, "sum", policy))
     order = best_first(torch.where(live, sums, -torch.inf))
@@ -330,7 +328,7 @@ def redistribute(weights: Tensor, gate: Tensor, crops: Tensor) -> Tensor:
 
 def _among_zeros(values: Tensor, layout: Layout) -> Tensor:
     """(N, ...) with the values of the thumbnail's tokens (n, ...) at its positions, and zeros elsewhere."""
-    number = next(number for number, view in enumerate(layout.views) if view.is_global)
+    number = next(number for number, view in enumerate(layout.views) if view.kind in GLOBAL_VIEWS)
     places = layout.table[number, : layout.sizes[number]]
     return values.new_zeros((len(layout), *values.shape[1:])).index_copy(0, places, values)
 

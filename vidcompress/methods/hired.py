@@ -16,7 +16,7 @@ from torch import Tensor
 from vidcompress.checks import require_numbers, require_one_of
 from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import VisualBudget
-from vidcompress.core.layout import Layout, Modality, _first
+from vidcompress.core.layout import GLOBAL_VIEWS, Layout, Modality, _first
 from vidcompress.core.method import ScoredMethod, register_method
 from vidcompress.core.scoring import Commander, commander_of_image, over_views, top_places
 from vidcompress.core.selection import Selection, rank_within_views
@@ -102,7 +102,7 @@ class HiRED(ScoredMethod):
         not boxes, as in the released code.
         """
         layout, batch = tokens.layout, VisualBatch([tokens])
-        number = next(i for i, view in enumerate(layout.views) if view.is_global)
+        number = next(i for i, view in enumerate(layout.views) if view.kind in GLOBAL_VIEWS)
         size, crops = layout.sizes[number], len(layout.views) - 1
         total = 0 if budget.positions == 0 else int(layout.num_tokens * budget.ratio)
         first = min(int(total * self.alpha), size)
@@ -135,4 +135,4 @@ class HiRED(ScoredMethod):
 
 
 def _thumbnail(layout: Layout) -> Tensor:
-    return torch.tensor([view.is_global for view in layout.views], device=layout.view.device)
+    return torch.tensor([view.kind in GLOBAL_VIEWS for view in layout.views], device=layout.view.device)

@@ -14,7 +14,7 @@ from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d
 
 from vidcompress.core.budget import VisualBudget, tokens_to_keep
 from vidcompress.core.devices import working_dtype
-from vidcompress.core.layout import Layout, Modality
+from vidcompress.core.layout import GLOBAL_VIEWS, Layout, Modality
 from vidcompress.core.method import PerVisualMethod, register_method
 from vidcompress.core.reductions import rows_per_block
 from vidcompress.core.selection import Selection
@@ -174,7 +174,7 @@ def _places(layout: Layout) -> list[Tensor]:
     if layout.canvas is None:
         views = torch.stack([layout.table[view] for view in _filled(layout)])
         return [rearrange(views, "view (row col) -> view row col", row=rows, col=cols)]
-    thumb = next(i for i, view in enumerate(layout.views) if view.is_global)
+    thumb = next(i for i, view in enumerate(layout.views) if view.kind in GLOBAL_VIEWS)
     cells = layout.canvas[0] * layout.canvas[1]
     off_canvas = layout.separator | (layout.view == thumb)
     cell = torch.where(off_canvas, cells, layout.row * layout.canvas[1] + layout.col)

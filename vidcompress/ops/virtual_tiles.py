@@ -51,11 +51,6 @@ def pooled_grid(grid: tuple[int, int]) -> tuple[int, int]:
     return rows, cols
 
 
-def is_native(layout: Layout) -> bool:
-    """Whether the layout is that of a picture at native resolution."""
-    return [view.kind for view in layout.views[:2]] == ["image"]
-
-
 @lru_cache(maxsize=256)
 @outside_caller_modes
 def tiled_layout(layout: Layout, count: int) -> Layout | None:
@@ -71,7 +66,7 @@ def tiled_layout(layout: Layout, count: int) -> Layout | None:
         A layout of N views, with the pooled grid as `grid` and the view's as `canvas`. None where there is nothing to
         cut: one tile, other views, or a view that has fewer rows or columns than the tiles.
     """
-    if count == 1 or not is_native(layout):
+    if count == 1 or [view.kind for view in layout.views] != ["image"]:
         return None
     grid = layout.views[0].rows, layout.views[0].cols
     tiles = tile_grid(grid, count)

@@ -11,7 +11,7 @@ import torch
 from layouts import CLS, IMAGES, VIDEOS, make_tokens
 from vidcompress.adapters.layouts import image_layout
 from vidcompress.core.batch import VisualBatch
-from vidcompress.core.layout import Layout
+from vidcompress.core.layout import GLOBAL_VIEWS, Layout
 from vidcompress.core.reductions import distances, products_with
 from vidcompress.core.scoring import (
     Commander,
@@ -59,7 +59,7 @@ def test_mean_rate_is_the_ratio_unless_capped(layout: Layout, allocation: Any) -
     rates = allocate(chief, layout, 0.05, allocation=allocation)[0]
     assert rates.dtype == torch.float64
     assert bool(((rates >= 0) & (rates <= 1)).all())
-    live = [j for j, view in enumerate(layout.views) if not view.is_global and layout.sizes[j]]
+    live = [j for j, view in enumerate(layout.views) if view.kind not in GLOBAL_VIEWS and layout.sizes[j]]
     if live and rates.max() < 1:
         assert rates[live].mean().item() == pytest.approx(0.05, abs=1e-9)
 
