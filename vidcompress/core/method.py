@@ -157,6 +157,10 @@ class ScoredMethod(Method):
         N and V count the positions and views of all B visuals, one after the other, as `batch.layout` does.
         """
 
+    def cut(self, batch: VisualBatch) -> VisualBatch:
+        """The batch with the views that share the budget under `exact`: as they are, or tiles of them."""
+        return batch
+
     def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """The authors' counts, rounding and order; the same as `exact` where no code was published."""
         return self._exact(VisualBatch([tokens]), [budget])[0]
@@ -173,6 +177,7 @@ class ScoredMethod(Method):
         ]
 
     def _exact(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[Selection]:
+        batch = self.cut(batch)
         return spend(batch, *self.scores(batch, budgets), budgets)
 
 

@@ -41,6 +41,8 @@ class Allotment:
         """The allotments of visuals that stand one after the other, of so many views each."""
         if len(views) == 1:
             return [self]
+        if self.parts:
+            return list(self.parts)
         words = [None] * len(views) if self.importance is None else self.importance.split(views)
         return [
             Allotment(weights, importance, self.meaning)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal, cast, get_args
 
@@ -126,42 +126,23 @@ class GlobalCom2(ScoredMethod):
         """Where the scores start from distances: of every clip, and of pictures without attention evidence."""
         return modality == "video" or not self.needs(modality, has_cls)
 
-    def select(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[Selection]:
-        """Selections from views, or from tiles where there are some."""
+    def cut(self, batch: VisualBatch) -> VisualBatch:
+        """The same batch with tiles as views of the images that are at native resolution and large enough."""
         if all(view.kind != "image" for one in batch.visuals for view in one.layout.views[:1]):
-            return super().select(batch, budgets)
-        cut = VisualBatch([self._cut(*pair) for pair in zip(batch.visuals, budgets, strict=True)])
-        selections = super().select(cut, budgets)
-        return list(map(self._with_tiles, selections, batch.visuals, cut.visuals, budgets))
+            return batch
+        return VisualBatch([self._tiled(one) for one in batch.visuals])
 
-    def _cut(self, tokens: VisualTokens, budget: VisualBudget) -> VisualTokens:
-        """The same tokens with tiles as views where the image is to be cut; else as they are."""
-        tiles = tiled_layout(tokens.layout, int(self.tiles)) if budget.policy == "exact" else None
+    def _tiled(self, tokens: VisualTokens) -> VisualTokens:
+        tiles = tiled_layout(tokens.layout, int(self.tiles))
         if tiles is not None:
             tokens = copy.copy(tokens)  # not `replace`: features that wait for the projector go on waiting
             tokens.layout = tiles
         return tokens
 
-    def _with_tiles(
-        self, selection: Selection, tokens: VisualTokens, cut: VisualTokens, budget: VisualBudget
-    ) -> Selection:
-        """The selection with the layout of tiles in its allotment, or a note on why the view is whole."""
-        layout = tokens.layout
-        if selection.allotment is None or self.tiles == 1 or layout.views[0].kind != "image":
-            return selection
-        if cut is not tokens:
-            return replace(selection, allotment=replace(selection.allotment, tiles=cut.layout))
-        if budget.policy == "reference":
-            why = "policy='reference' reproduces code without tiles"
-        else:
-            why = f"its {layout.grid[0]} x {layout.grid[1]} tokens cannot be cut into {self.tiles} tiles"
-        note = f"{why}, so it is ranked as one view"
-        return replace(selection, allotment=replace(selection.allotment, note=note))
-
     def scores(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> tuple[Tensor, Allotment]:
         """Token scores (N,) float32 or better, and tokens wanted per view: N_j r_j, by the commander's S.
 
-        `select` has put tiles in the layouts as their views by then.
+        `select` has `cut` the batch by then.
         """
         video = batch.visuals[0].layout.modality == "video"
         by_modality = self._of_clips if video else self._of_images
@@ -211,7 +192,7 @@ class GlobalCom2(ScoredMethod):
         attention = [self._attention_evidence(one) for one in batch.visuals]
         given = [values for values in attention if values is not None]
         tiled = [any(view.kind == "tile" for view in one.layout.views[:1]) for one in batch.visuals]
-        if 0 < len(given) < len(batch.visuals) or len(set(tiled)) > 1:
+        if 0 < len(given) < len(batch.visuals) or any(tiled) != all(tiled):
             alone = [self.global_and_local(VisualBatch([one])) for one in batch.visuals]
             return joined([whole for whole, _ in alone]), joined([local for _, local in alone])
         own, video = joined(given) if given else None, batch.visuals[0].layout.modality == "video"
@@ -233,11 +214,22 @@ class GlobalCom2(ScoredMethod):
         )
         weights = layout.sizes_tensor[:-1] * rates
         if self.allocation == "gated" and commander.grid is not None:
-            crops = torch.tensor(
-                [view.kind not in GLOBAL_VIEWS for view in layout.views], device=weights.device
-            )
-            weights = redistribute(weights, self._gate(commander, layout, budgets[0]), crops)
-        return Allotment(weights, importance, _MEANING[self.allocation])
+            crops = [view.kind not in GLOBAL_VIEWS for view in layout.views]
+            gate = self._gate(commander, layout, budgets[0])
+            weights = redistribute(weights, gate, torch.tensor(crops, device=weights.device))
+        kind, meaning = next((view.kind for view in layout.views), None), _MEANING[self.allocation]
+        note = self._why_whole(layout, budgets[0].policy) if kind == "image" else ""
+        return Allotment(weights, importance, meaning, layout if kind == "tile" else None, note)
+
+    def _why_whole(self, layout: Layout, policy: Policy) -> str:
+        """Why an image at native resolution was not cut; "" where it was not to be."""
+        if self.tiles == 1:
+            return ""
+        if policy == "reference":
+            why = "policy='reference' reproduces code without tiles"
+        else:
+            why = f"its {layout.grid[0]} x {layout.grid[1]} tokens cannot be cut into {self.tiles} tiles"
+        return f"{why}, so it is ranked as one view"
 
     def crops(self, thumbnail: VisualTokens, layout: Layout, budget: VisualBudget) -> tuple[int, ...] | None:
         """The crops that `gated` gives something, by the same rule as `scores`; asks the device once."""
