@@ -37,7 +37,9 @@ def check_identity(
     method: str | Method = "none",
     max_views: Sequence[int] = (1, 2, 16),
 ) -> None:
-    """At retention 1.0 the logits are those of the stock model: to the bit on the CPU in float32.
+    """At retention 1.0 the logits are those of the stock model: to the bit on the CPU in float32, in the largest chunk.
+
+    In smaller chunks the encoder multiplies other shapes, whose rounding depends on the processor.
 
     Args:
         model: a model that an adapter serves, in eval mode.
@@ -66,7 +68,8 @@ def check_identity(
             max_patches=64 * size,
         )
         require(got["input_ids"].shape == inputs["input_ids"].shape, f"{what}: the prompt has another length")
-        same(logits(model, got), stock, f"{what}: logits", 0.0 if exact else precision(model))
+        to_the_bit = exact and size == max(max_views)
+        same(logits(model, got), stock, f"{what}: logits", 0.0 if to_the_bit else precision(model))
     if "original" in policies:
         gaps = compress_inputs(model, inputs, method, retention_ratio=1.0, positions="original")
         real = gaps["attention_mask"].bool()
