@@ -165,7 +165,7 @@ def test_a_product_of_somebodys_own_is_float32_too(
     for family in ("llava_next", "llava_onevision"):
         plain, within = selections(Product(), family, "image", dtype)
         assert torch.equal(plain, within)
-    monkeypatch.setattr(session_module, "full_precision", lambda values: nullcontext())
+    monkeypatch.setattr(VisualBatch, "full_precision", lambda batch: nullcontext())
     plain, within = selections(Product(), "llava_onevision", "image", dtype)
     assert not torch.equal(plain, within)
 

@@ -19,6 +19,7 @@ import vidcompress
 from layouts import LAYOUTS
 from tiny_models import Scene, batch, tiny_model
 from vidcompress import media
+from vidcompress.adapters.families import get_family
 from vidcompress.core.method import METHODS
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +50,10 @@ EXEMPT = {
     "Geometry.covered_box": "called by the processor with the size of a loaded picture",
     "Geometry.crop_grid": "called by the processor with the size of a loaded picture",
     "Geometry.tile_grid": "called by the processor with the size of a loaded picture",
+    "Geometry.tile_rule": "called by the processor with the size of a loaded picture",
+    "Family.tile_rule": "called by the processor with the size of a loaded picture",
+    "PixelBudget.frame_size": "called by the processor with the size of a loaded clip",
+    "PixelBudget.image_size": "called by the processor with the size of a loaded picture",
     "VideoFrames.on": "called by readers with what they decoded",
     "Processor.as_seen": "called with a picture that was opened",
     "Processor.empty_clip": "called by the doctor with numbers that it checked",
@@ -167,6 +172,16 @@ def calls(here: SimpleNamespace) -> dict[str, tuple[Call, dict[str, Any]]]:
         "sample_indices": (media.sample_indices, {"total": 5, "num_frames": 3}),
         "register_backend": (media.register_backend, {}),
         "register_family": (media.register_family, {}),
+        "tiled_family": (media.tiled_family, {"model_type": "x"}),
+        "native_family": (media.native_family, {"model_type": "x", "rules": get_family("qwen3_vl").native}),
+        "PixelBudget": (media.PixelBudget, {"least": 10, "most": 20}),
+        "NativeRules": (
+            media.NativeRules,
+            {
+                name: getattr(get_family("qwen3_vl").native, name)
+                for name in ("image_budget", "clip_budget", "mean", "std")
+            },
+        ),
         "time_instruction": (media.time_instruction, {"duration": 3.0, "times": [1.0]}),
         "VideoFrames": (
             media.VideoFrames,

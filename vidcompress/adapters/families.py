@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from vidcompress.adapters.family.geometry import Geometry as Geometry
@@ -37,9 +37,9 @@ from vidcompress.adapters.family.native import NativeRules as NativeRules
 from vidcompress.adapters.family.native import PixelBudget as PixelBudget
 from vidcompress.adapters.layouts import Size, closest_grid
 from vidcompress.adapters.presets import TOKENS_2880, Preset
-from vidcompress.checks import is_number, word
+from vidcompress.checks import flag, is_number, word
 from vidcompress.core.layout import Layout
-from vidcompress.errors import MediaError, shown
+from vidcompress.errors import MediaError, nearest, shown
 from vidcompress.registry import record
 
 
@@ -153,6 +153,12 @@ def register_family(family: Family) -> Family:
     word("model_type", family.model_type, "llava_next", error=MediaError)
     if not callable(family.image_layout):
         raise MediaError(f"image_layout={shown(family.image_layout)}: must be a function of (geometry, size)")
+    if not callable(family.tile_rule):
+        raise MediaError(
+            f"tile_rule={shown(family.tile_rule)}: must be a function of (picture, fewest, most, side)"
+        )
+    if family.native is not None and not isinstance(family.native, NativeRules):
+        raise MediaError(f"native={shown(family.native)}: must be NativeRules, or None")
     presets = family.presets
     if not isinstance(presets, tuple) or not all(isinstance(x, Preset) for x in presets):
         raise MediaError(f"presets={shown(presets)}: must be a tuple of vidcompress.adapters.presets.Preset")
@@ -177,7 +183,15 @@ def tiled_family(model_type: str, **others: Any) -> Family:
     Args:
         model_type: of the model's config.
         **others: fields of `Family` in which it differs.
+
+    Raises:
+        MediaError: a model type that is no text, or a field that `Family` does not have.
     """
+    word("model_type", model_type, "internvl", error=MediaError)
+    known = {field.name for field in fields(Family)} - {"model_type", "image_layout", "crops", "tiles"}
+    for name in others:
+        if name not in known:
+            raise MediaError(f"tiled_family has no argument {name!r}; {nearest(name, known)}")
     return Family(model_type, tiled_image_layout, crops=False, tiles=True, **others)
 
 
@@ -188,7 +202,14 @@ def native_family(model_type: str, rules: NativeRules, *, clips: bool = True) ->
         model_type: of the model's config.
         rules: of its pixels and clips.
         clips: whether its processor here takes clips.
+
+    Raises:
+        MediaError: a model type that is no text, or rules that are none.
     """
+    word("model_type", model_type, "qwen3_vl", error=MediaError)
+    if not isinstance(rules, NativeRules):
+        raise MediaError(f"rules={shown(rules)}: must be NativeRules")
+    flag("clips", clips, error=MediaError)
     return Family(
         model_type,
         native_image_layout,

@@ -9,6 +9,7 @@ What is computed of features is computed for visuals of one shape together: see 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import accumulate
@@ -96,6 +97,15 @@ class VisualBatch:
     def views(self) -> list[int]:
         """B ints, the number of views of each visual."""
         return [len(one.layout.views) for one in self.visuals]
+
+    def full_precision(self) -> AbstractContextManager[None]:
+        """Region in which products have the precision of their arguments, in a caller's autocast block too.
+
+        Projectors that a method asks for in it run under the caller's autocast all the same.
+        """
+        for one in self.visuals:
+            one.hold_autocast()
+        return torch.autocast(self.visuals[0].layout.view.device.type, enabled=False)
 
     def split(self, values: Tensor) -> Sequence[Tensor]:
         """The (N, ...) values of all positions, visual by visual."""

@@ -272,9 +272,7 @@ def _select(
         keys = [key for key in tokens if key[0] == modality]
         if keys:
             batch = VisualBatch([tokens[key] for key in keys])
-            for one in batch.visuals:
-                one.hold_autocast()
-            with torch.autocast(batch.visuals[0].layout.view.device.type, enabled=False):
+            with batch.full_precision():
                 selections = method.select(batch, [plans[key] for key in keys])
             chosen |= dict(zip(keys, selections, strict=True))
     return chosen

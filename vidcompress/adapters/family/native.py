@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 from vidcompress.adapters.family.geometry import Geometry, need, token_id
 from vidcompress.adapters.layouts import Size, native_layout, video_layout
-from vidcompress.checks import is_whole, whole_number
+from vidcompress.checks import flag, is_number, is_whole, one_of, whole_number
 from vidcompress.core.layout import Layout
 from vidcompress.errors import MediaError, shown
 
@@ -57,6 +57,9 @@ class PixelBudget:
             frames that a picture stands for (GLM-4V), or the pixels of each frame (Qwen2-VL, Qwen2.5-VL).
         frame_tokens: most tokens of one frame that a clip is given where its file asks for a cap; None for no cap.
         clip_tokens: tokens of a whole clip, of which a frame gets an even share at most, where its file asks for it.
+
+    Raises:
+        MediaError: a number that is no whole number of at least 1, or `most` below `least`.
     """
 
     least: int
@@ -64,6 +67,16 @@ class PixelBudget:
     over_clip: bool = False
     frame_tokens: int | None = None
     clip_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("least", "most"):
+            whole_number(name, getattr(self, name), error=MediaError)
+        for name in ("frame_tokens", "clip_tokens"):
+            if getattr(self, name) is not None:
+                whole_number(name, getattr(self, name), error=MediaError)
+        flag("over_clip", self.over_clip, error=MediaError)
+        if self.most < self.least:
+            raise MediaError(f"most={self.most}: must be at least the {self.least} pixels of least")
 
     def image_size(self, size: Size, geometry: PatchGeometry) -> Size:
         """(height, width) in pixels that a picture of that size is resized to."""
@@ -168,6 +181,9 @@ class NativeRules:
         mean, std: per channel, of values from 0 to 1, that the encoder was trained with.
         tokens: placeholders of a picture and a clip, where the tokenizer names none.
         around: what stands before and behind each run of placeholders, where the tokenizer names none.
+
+    Raises:
+        MediaError: a field of another type, or out of range; the message names it.
     """
 
     image_budget: PixelBudget
@@ -182,6 +198,25 @@ class NativeRules:
     cap_tokens: int = 128_000
     tokens: tuple[str, str] = ("<|image_pad|>", "<|video_pad|>")
     around: tuple[str, str] = ("<|vision_start|>", "<|vision_end|>")
+
+    def __post_init__(self) -> None:
+        for name in ("image_budget", "clip_budget"):
+            if not isinstance(getattr(self, name), PixelBudget):
+                raise MediaError(f"{name}={shown(getattr(self, name))}: must be a PixelBudget")
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if not isinstance(values, tuple) or len(values) != 3 or not all(map(is_number, values)):
+                raise MediaError(f"{name}={shown(values)}: must be a tuple of 3 numbers, one per channel")
+        for name in ("tokens", "around"):
+            texts = getattr(self, name)
+            if not isinstance(texts, tuple) or len(texts) != 2 or not all(isinstance(x, str) for x in texts):
+                raise MediaError(f"{name}={shown(texts)}: must be a tuple of 2 texts")
+        for name in ("timestamps", "seconds"):
+            flag(name, getattr(self, name), error=MediaError)
+        for name in ("multiple", "cap_tokens"):
+            whole_number(name, getattr(self, name), error=MediaError)
+        one_of("spread", self.spread, ("nearest", "steps"), error=MediaError)
+        one_of("capped", self.capped, ("frame", "clip"), error=MediaError)
 
 
 @dataclass(frozen=True)
