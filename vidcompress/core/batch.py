@@ -9,7 +9,7 @@ What is computed of features is computed for visuals of one shape together: see 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import accumulate
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from vidcompress.core.budget import VisualBudget, tokens_to_keep
-from vidcompress.core.devices import outside_caller_modes, working_dtype
+from vidcompress.core.devices import outside_caller_modes
 from vidcompress.core.layout import Layout
 from vidcompress.core.selection import (
     Selection,
@@ -38,12 +38,16 @@ class VisualBatch:
 
     Attributes:
         visuals: at least one; any sequence is taken and kept as tuple.
+        lengths: B ints, the number of positions of each visual.
+        views: B ints, the number of views of each visual.
 
     Raises:
         ArgumentError: no visual, something else than `VisualTokens`, images and videos together, or several devices.
     """
 
     visuals: Sequence[VisualTokens]
+    lengths: list[int] = field(init=False)
+    views: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
         visuals = self.visuals
@@ -59,12 +63,15 @@ class VisualBatch:
                 "each"
             )
         self.visuals = tuple(visuals)
-
-    def __len__(self) -> int:
-        return len(self.visuals)
+        self.lengths = [one.layout.view.shape[0] for one in visuals]
+        self.views = [len(one.layout.views) for one in visuals]
+        if len(visuals) == 1:
+            self.layout = visuals[0].layout
+            if "features" in vars(visuals[0]):  # which may wait for the projector
+                self.features = visuals[0].features
 
     def __repr__(self) -> str:
-        return f"VisualBatch({len(self)} visuals, {self.layout!r})"
+        return f"VisualBatch({len(self.visuals)} visuals, {self.layout!r})"
 
     @cached_property
     def layout(self) -> Layout:
@@ -72,7 +79,7 @@ class VisualBatch:
 
         Of several visuals it has no canvas, and the grid of the first; of one it is the visual's own.
         """
-        return self.visuals[0].layout if len(self) == 1 else self._side_by_side.layout
+        return self._side_by_side.layout
 
     @cached_property
     def features(self) -> Tensor:
@@ -86,34 +93,6 @@ class VisualBatch:
             UnsupportedInputError: a visual came without it.
         """
         return joined([evidence_of(one, key) for one in self.visuals])
-
-    @property
-    def lengths(self) -> list[int]:
-        """B ints, the number of positions of each visual."""
-        return [len(one) for one in self.visuals]
-
-    @property
-    def views(self) -> list[int]:
-        """B ints, the number of views of each visual."""
-        return [len(one.layout.views) for one in self.visuals]
-
-    def split(self, values: Tensor) -> Sequence[Tensor]:
-        """The (N, ...) values of all positions, visual by visual."""
-        return (values,) if len(self) == 1 else values.split(self.lengths)
-
-    def counts(self, weights: Tensor, totals: Sequence[int]) -> Tensor:
-        """(V,) int64 tokens of each view: those of each visual by `largest_remainder`.
-
-        Args:
-            weights: (V,) float64.
-            totals: B ints, tokens to keep of each visual.
-        """
-        if len(self) == 1:
-            return largest_remainder(weights, totals[0], self.layout.sizes_tensor[:-1])
-        slot, caps = self._side_by_side.slot, self._side_by_side.caps
-        table = weights.new_zeros(caps.numel()).index_copy_(0, slot, weights).view(caps.shape)
-        total = torch.tensor(totals, dtype=torch.int64).to(weights.device)
-        return largest_remainder(table, total[:, None], caps).flatten()[slot]
 
     @cached_property
     def _side_by_side(self) -> _SideBySide:
@@ -193,7 +172,7 @@ def evidence_of(tokens: VisualTokens, key: Evidence) -> Tensor:
             "its needs() names in VisualTokens"
         )
     value = tokens.evidence[key]
-    return value.to(working_dtype(value))
+    return value.to(torch.promote_types(value.dtype, torch.float32))
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
@@ -239,7 +218,13 @@ def spend(
     """
     allotment = weights if isinstance(weights, Allotment) else Allotment(weights)
     totals = totals_of(batch, budgets)
-    counts = batch.counts(allotment.weights, totals)
+    if len(batch.visuals) == 1:
+        counts = largest_remainder(allotment.weights, totals[0], batch.layout.sizes_tensor[:-1])
+    else:
+        slot, caps = batch._side_by_side.slot, batch._side_by_side.caps
+        table = allotment.weights.new_zeros(caps.numel()).index_copy_(0, slot, allotment.weights)
+        total = torch.tensor(totals, dtype=torch.int64).to(slot.device)
+        counts = largest_remainder(table.view(caps.shape), total[:, None], caps).flatten()[slot]
     index = top_per_view(scores, batch.layout, counts, sum(totals))
     return keep(batch, index, totals, budgets, allotment)
 
@@ -264,14 +249,14 @@ def keep(
         One selection per visual, in sequence order.
     """
     counts = [budget.separators for budget in budgets]
-    if len(batch) == 1:
+    if len(batch.visuals) == 1:
         return [Selection(with_separators(batch.layout, index, counts[0]), allotment=allotment)]
     if any(counts):
         index = torch.cat((index, _separators(batch, index, counts))).sort().values
     side_by_side = batch._side_by_side
     index = index - side_by_side.first[side_by_side.owner[index]]
     lengths = [total + count for total, count in zip(totals, counts, strict=True)]
-    parts = [None] * len(batch) if allotment is None else allotment.split(batch.views)
+    parts = [None] * len(batch.visuals) if allotment is None else allotment.split(batch.views)
     return [Selection(part, allotment=own) for part, own in zip(index.split(lengths), parts, strict=True)]
 
 

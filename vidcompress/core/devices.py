@@ -1,4 +1,4 @@
-"""Devices, dtypes and torch modes: input device of a model, uploads, caches that no caller's mode affects."""
+"""Devices and torch modes: input device of a model, uploads, caches that no caller's mode affects."""
 
 from __future__ import annotations
 
@@ -73,11 +73,6 @@ def upload(values: torch.Tensor, device: torch.device) -> torch.Tensor:
     if device.type != "cuda" or values.device.type != "cpu":
         return values.to(device)
     return values.pin_memory().to(device, non_blocking=True)
-
-
-def working_dtype(values: Tensor) -> torch.dtype:
-    """float64 for float64 values, else float32."""
-    return torch.float64 if values.dtype == torch.float64 else torch.float32
 
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from vidcompress.core.batch import VisualBatch
-from vidcompress.core.devices import working_dtype
 from vidcompress.core.layout import Layout
 from vidcompress.core.tokens import VisualTokens
 
@@ -27,6 +26,11 @@ NOISE = 1e-6  # what rounding leaves of a distance or a variance that is zero
 CPU_BLOCK, DEVICE_BLOCK = 4 << 20, 256 << 20  # bytes: within a cache; large enough to fill an accelerator
 LINE = 64
 """Bytes: products of rows that begin elsewhere in a cache line may round differently."""
+
+
+def working_dtype(values: Tensor) -> torch.dtype:
+    """float64 for float64 values, else float32."""
+    return torch.float64 if values.dtype == torch.float64 else torch.float32
 
 
 def full_precision(values: Tensor) -> AbstractContextManager[None]:
@@ -66,7 +70,7 @@ def in_groups(
     Returns:
         One tensor per axis, in the order of the batch.
     """
-    if len(batch) == 1:
+    if len(batch.visuals) == 1:
         return tuple(measure(batch, (0,)))
     groups, columns = _groups(batch, used, whole), []
     for members in groups:
@@ -140,18 +144,18 @@ def blocks(group: VisualBatch) -> Iterator[tuple[Tensor, Tensor]]:
     features, layout, run = group.features, group.layout, group.visuals[0].layout.run
     dtype, views = working_dtype(features), len(layout.views)
     if run is not None:
-        frames = slice(views // len(group) * run)
+        frames = slice(views // len(group.visuals) * run)
         body = rearrange(_side_by_side(group, features)[:, frames], "b (t l) d -> (b t) l d", l=run)
         real = _side_by_side(group, ~layout.separator)[:, frames]
         mask = rearrange(real.to(dtype), "b (t l) -> (b t) l", l=run)
-        step = views if len(group) > 1 else rows_per_block(features, run * features.shape[1])
+        step = views if len(group.visuals) > 1 else rows_per_block(features, run * features.shape[1])
         for x, m in zip(torch.split(body, step), torch.split(mask, step), strict=True):
             yield x.to(dtype), m
         return
     table = layout.table
     step = rows_per_block(features, max(1, table.shape[1]) * features.shape[1])
     for index in torch.split(table, step):
-        inside = index < len(layout)
+        inside = index < features.shape[0]
         x = features[torch.where(inside, index, 0)].to(dtype)
         yield x, inside.to(dtype)
 
@@ -160,10 +164,10 @@ def to_positions(group: VisualBatch, values: list[Tensor]) -> Tensor:
     """Put per-block values (v, L), as `blocks` yields them, in sequence order: (N,); zero at separators."""
     table, layout = torch.cat(values), group.layout
     if group.visuals[0].layout.run is not None:
-        rows = rearrange(table, "(b t) l -> b (t l)", b=len(group))
-        every: Tensor = pad(rows, (0, len(layout) // len(group) - rows.shape[1]))
+        rows = rearrange(table, "(b t) l -> b (t l)", b=len(group.visuals))
+        every: Tensor = pad(rows, (0, group.lengths[0] - rows.shape[1]))
         return every.flatten()
-    out = table.new_zeros(len(layout) + 1)
+    out = table.new_zeros(sum(group.lengths) + 1)
     out[layout.table] = table
     out[-1] = 0
     return out[:-1] * ~layout.separator
@@ -176,14 +180,14 @@ def by_visual(group: VisualBatch, views: Tensor) -> Tensor:
 
 def products_with_each(group: VisualBatch, rows: Tensor) -> Tensor:
     """Inner products of all positions of a group with one row per visual (B, D): (N,), in the rows' dtype."""
-    if len(group) == 1:
+    if len(group.visuals) == 1:
         return products_with(group.features, rows[0])
     return products(_side_by_side(group, group.features).to(rows.dtype), rows).flatten()
 
 
 def _side_by_side(group: VisualBatch, values: Tensor) -> Tensor:
     """(B * n, ...) as (B, n, ...): what belongs to each visual along an axis of its own."""
-    return rearrange(values, "(b n) ... -> b n ...", b=len(group))
+    return rearrange(values, "(b n) ... -> b n ...", b=len(group.visuals))
 
 
 def per_view(values: Tensor, layout: Layout, start: float = 0.0) -> Tensor:

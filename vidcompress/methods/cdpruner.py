@@ -15,10 +15,9 @@ from torch import Tensor
 
 from vidcompress.checks import one_of, require_numbers
 from vidcompress.core.budget import VisualBudget, half_up, ratio_fraction, split_in_proportion
-from vidcompress.core.devices import working_dtype
 from vidcompress.core.layout import Modality
 from vidcompress.core.method import PerVisualMethod, register_method
-from vidcompress.core.reductions import full_precision, products_with
+from vidcompress.core.reductions import full_precision, products_with, working_dtype
 from vidcompress.core.selection import Selection, with_separators
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError, shown, warn_once

@@ -15,12 +15,11 @@ import torch
 from torch import Tensor
 
 from vidcompress.checks import is_whole, one_of, require_numbers
-from vidcompress.core.batch import VisualBatch, joined, ratios_of
+from vidcompress.core.batch import VisualBatch, joined
 from vidcompress.core.budget import Policy, VisualBudget, tokens_to_keep
-from vidcompress.core.devices import working_dtype
 from vidcompress.core.layout import GLOBAL_VIEWS, Layout, Modality, _first
 from vidcompress.core.method import ScoredMethod, register_method
-from vidcompress.core.reductions import EPSILON, distances, in_groups
+from vidcompress.core.reductions import EPSILON, distances, in_groups, working_dtype
 from vidcompress.core.scoring import (
     Allocation,
     Commander,
@@ -156,7 +155,7 @@ class GlobalCom2(ScoredMethod):
             whole, local = self.global_and_local(clips)
             given = [budgets[number] for number in numbers]
             if self.allocation == "topk":  # the best places are those of one clip
-                each = zip(clips.split(whole), clips.visuals, given, strict=True)
+                each = zip(whole.split(clips.lengths), clips.visuals, given, strict=True)
                 part = Allotment.join([self._allot(Commander(c), one.layout, [b]) for c, one, b in each])
             else:
                 part = self._allot(Commander(whole), clips.layout, given)
@@ -173,12 +172,16 @@ class GlobalCom2(ScoredMethod):
         """Scores by the commanders (N,) and within views (N,), and tokens wanted of views; grids one by one."""
         whole, local = self.global_and_local(batch)
         layouts = [one.layout for one in batch.visuals]
-        commanders = [commander_of_image(*part) for part in zip(batch.split(whole), layouts, strict=True)]
+        commanders = [
+            commander_of_image(*part) for part in zip(whole.split(batch.lengths), layouts, strict=True)
+        ]
         parts = [
             self._allot(commander, layout, [budget])
             for commander, layout, budget in zip(commanders, layouts, budgets, strict=True)
         ]
-        return joined([commander.tokens for commander in commanders]), local, Allotment.join(parts)
+        if len(parts) == 1:
+            return commanders[0].tokens, local, parts[0]
+        return torch.cat([commander.tokens for commander in commanders]), local, Allotment.join(parts)
 
     def global_and_local(self, batch: VisualBatch) -> tuple[Tensor, Tensor]:
         """The two scores behind all others, (N,) each: what commanders are made of, and of each token in its own view.
@@ -189,7 +192,7 @@ class GlobalCom2(ScoredMethod):
         attention = [self._attention_evidence(one) for one in batch.visuals]
         given = [values for values in attention if values is not None]
         tiled = [[view.kind for view in one.layout.views[:1]] == ["tile"] for one in batch.visuals]
-        if 0 < len(given) < len(batch) or any(tiled) != all(tiled):
+        if 0 < len(given) < len(batch.visuals) or any(tiled) != all(tiled):
             alone = [self.global_and_local(VisualBatch([one])) for one in batch.visuals]
             return joined([whole for whole, _ in alone]), joined([local for _, local in alone])
         own, video = joined(given) if given else None, batch.layout.modality == "video"
@@ -203,11 +206,10 @@ class GlobalCom2(ScoredMethod):
         rates, importance = allocate(
             commander,
             layout,
-            ratios_of(budgets, layout.view.device),
+            [budget.ratio for budget in budgets],
             allocation=self.allocation,
             tau=self.tau,
             policy=budgets[0].policy,
-            visuals=len(budgets),
         )
         weights = layout.sizes_tensor[:-1] * rates
         if self.allocation == "gated" and commander.grid is not None:

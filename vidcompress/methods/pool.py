@@ -13,10 +13,9 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d
 
 from vidcompress.core.budget import VisualBudget, tokens_to_keep
-from vidcompress.core.devices import working_dtype
 from vidcompress.core.layout import GLOBAL_VIEWS, Layout, Modality
 from vidcompress.core.method import PerVisualMethod, register_method
-from vidcompress.core.reductions import rows_per_block
+from vidcompress.core.reductions import rows_per_block, working_dtype
 from vidcompress.core.selection import Selection
 from vidcompress.core.tokens import VisualTokens
 

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vidcompress.core.devices import working_dtype
 from vidcompress.core.layout import Layout, _first
-from vidcompress.core.reductions import NOISE, rows_per_block
+from vidcompress.core.reductions import NOISE, rows_per_block, working_dtype
 from vidcompress.ops.diversity import unit_rows
 
 

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import threshold
 
-from vidcompress.core.devices import working_dtype
 from vidcompress.core.layout import Layout
-from vidcompress.core.reductions import EPSILON, NOISE, rows_per_block
+from vidcompress.core.reductions import EPSILON, NOISE, rows_per_block, working_dtype
 
 Start = Literal["farthest_neighbour", "farthest_pair"]
 MATRIX_ELEMENTS = 1 << 28  # cosines that are held at once, 1 GiB of float32

@@ -9,8 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vidcompress.core.devices import working_dtype
-from vidcompress.core.reductions import EPSILON
+from vidcompress.core.reductions import EPSILON, working_dtype
 
 
 def side_by_side(values: Tensor, table: Tensor) -> Tensor:
