@@ -172,7 +172,7 @@ def evidence_of(tokens: VisualTokens, key: Evidence) -> Tensor:
             "its needs() names in VisualTokens"
         )
     value = tokens.evidence[key]
-    return value.to(torch.promote_types(value.dtype, torch.float32))
+    return value if value.dtype == torch.float64 else value.to(torch.float32)
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
