@@ -137,7 +137,7 @@ def wider(self: Any, tokens: Any, budget: Any, verbose: bool = False, **rest: An
 BAD_METHODS: list[tuple[dict[str, Any], str]] = [
     (
         {"select": swapped},
-        r"Mine: select\(self, budget\) cannot be called as select\(self, tokens, budget\) .*too many",
+        r"Mine: select\(self, budget\) cannot be called as select\(self, batch, budgets\) .*too many",
     ),
     (
         {"select": more},
