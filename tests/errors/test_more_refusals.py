@@ -82,4 +82,5 @@ PICTURE, CLIP = (make_tokens(LAYOUTS[name]) for name in ("image, two by two", "v
 def test_a_batch_is_of_one_modality_and_device(visuals: Any, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         VisualBatch(visuals)
-    assert len(VisualBatch([PICTURE, PICTURE])) == 2 and len(VisualBatch((CLIP,))) == 1
+    assert VisualBatch([PICTURE, PICTURE]).visuals == (PICTURE, PICTURE)
+    assert VisualBatch((CLIP,)).visuals == (CLIP,)

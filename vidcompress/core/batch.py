@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import accumulate
 
@@ -39,12 +39,16 @@ class VisualBatch:
 
     Attributes:
         visuals: at least one; any sequence is taken and kept as tuple.
+        lengths: B ints, the number of positions of each visual.
+        views: B ints, the number of views of each visual.
 
     Raises:
         ArgumentError: no visual, something else than `VisualTokens`, images and videos together, or several devices.
     """
 
     visuals: Sequence[VisualTokens]
+    lengths: list[int] = field(init=False)
+    views: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
         visuals = self.visuals
@@ -60,12 +64,15 @@ class VisualBatch:
                 "each"
             )
         self.visuals = tuple(visuals)
-
-    def __len__(self) -> int:
-        return len(self.visuals)
+        self.lengths = [one.layout.view.shape[0] for one in visuals]
+        self.views = [len(one.layout.views) for one in visuals]
+        if len(visuals) == 1:
+            self.layout = visuals[0].layout
+            if "features" in vars(visuals[0]):  # which may wait for the projector
+                self.features = visuals[0].features
 
     def __repr__(self) -> str:
-        return f"VisualBatch({len(self)} visuals, {self.layout!r})"
+        return f"VisualBatch({len(self.visuals)} visuals, {self.layout!r})"
 
     @cached_property
     def layout(self) -> Layout:
@@ -73,7 +80,7 @@ class VisualBatch:
 
         Of several visuals it has no canvas, and the grid of the first; of one it is the visual's own.
         """
-        return self.visuals[0].layout if len(self.visuals) == 1 else self._side_by_side.layout
+        return self._side_by_side.layout
 
     @cached_property
     def features(self) -> Tensor:
@@ -88,16 +95,6 @@ class VisualBatch:
         """
         return joined([evidence_of(one, key) for one in self.visuals])
 
-    @property
-    def lengths(self) -> list[int]:
-        """B ints, the number of positions of each visual."""
-        return [len(one) for one in self.visuals]
-
-    @property
-    def views(self) -> list[int]:
-        """B ints, the number of views of each visual."""
-        return [len(one.layout.views) for one in self.visuals]
-
     def full_precision(self) -> AbstractContextManager[None]:
         """Region in which products have the precision of their arguments, in a caller's autocast block too.
 
@@ -106,24 +103,6 @@ class VisualBatch:
         for one in self.visuals:
             one.hold_autocast()
         return torch.autocast(self.visuals[0].layout.view.device.type, enabled=False)
-
-    def split(self, values: Tensor) -> Sequence[Tensor]:
-        """The (N, ...) values of all positions, visual by visual."""
-        return (values,) if len(self.visuals) == 1 else values.split(self.lengths)
-
-    def counts(self, weights: Tensor, totals: Sequence[int]) -> Tensor:
-        """(V,) int64 tokens of each view: those of each visual by `largest_remainder`.
-
-        Args:
-            weights: (V,) float64.
-            totals: B ints, tokens to keep of each visual.
-        """
-        if len(self.visuals) == 1:
-            return largest_remainder(weights, totals[0], self.layout.sizes_tensor[:-1])
-        slot, caps = self._side_by_side.slot, self._side_by_side.caps
-        table = weights.new_zeros(caps.numel()).index_copy_(0, slot, weights).view(caps.shape)
-        total = torch.tensor(totals, dtype=torch.int64).to(weights.device)
-        return largest_remainder(table, total[:, None], caps).flatten()[slot]
 
     @cached_property
     def _side_by_side(self) -> _SideBySide:
@@ -203,7 +182,7 @@ def evidence_of(tokens: VisualTokens, key: Evidence) -> Tensor:
             "its needs() names in VisualTokens"
         )
     value = tokens.evidence[key]
-    return value.to(torch.promote_types(value.dtype, torch.float32))
+    return value if value.dtype == torch.float64 else value.to(torch.float32)
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
@@ -214,6 +193,13 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
 def starts(sizes: Sequence[int]) -> list[int]:
     """Where each of several runs begins when they stand one after the other."""
     return [0, *accumulate(sizes)][:-1]
+
+
+def ratios_of(budgets: Sequence[VisualBudget], device: torch.device) -> float | Tensor:
+    """Share of its tokens that each visual keeps: of one a number, of several (B, 1) float64."""
+    if len(budgets) == 1:
+        return budgets[0].ratio
+    return torch.tensor([[budget.ratio] for budget in budgets], dtype=torch.float64).to(device)
 
 
 def totals_of(batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[int]:
@@ -242,7 +228,13 @@ def spend(
     """
     allotment = weights if isinstance(weights, Allotment) else Allotment(weights)
     totals = totals_of(batch, budgets)
-    counts = batch.counts(allotment.weights, totals)
+    if len(batch.visuals) == 1:
+        counts = largest_remainder(allotment.weights, totals[0], batch.layout.sizes_tensor[:-1])
+    else:
+        slot, caps = batch._side_by_side.slot, batch._side_by_side.caps
+        table = allotment.weights.new_zeros(caps.numel()).index_copy_(0, slot, allotment.weights)
+        total = torch.tensor(totals, dtype=torch.int64).to(slot.device)
+        counts = largest_remainder(table.view(caps.shape), total[:, None], caps).flatten()[slot]
     index = top_per_view(scores, batch.layout, counts, sum(totals))
     return keep(batch, index, totals, budgets, allotment)
 

@@ -1,4 +1,4 @@
-"""Devices, dtypes and torch modes: input device of a model, uploads, caches that no caller's mode affects."""
+"""Devices and torch modes: input device of a model, uploads, caches that no caller's mode affects."""
 
 from __future__ import annotations
 

@@ -163,9 +163,9 @@ def to_positions(group: VisualBatch, values: list[Tensor]) -> Tensor:
     table, layout = torch.cat(values), group.layout
     if group.visuals[0].layout.run is not None:
         rows = rearrange(table, "(b t) l -> b (t l)", b=len(group.visuals))
-        every: Tensor = pad(rows, (0, layout.view.shape[0] // len(group.visuals) - rows.shape[1]))
+        every: Tensor = pad(rows, (0, group.lengths[0] - rows.shape[1]))
         return every.flatten()
-    out = table.new_zeros(layout.view.shape[0] + 1)
+    out = table.new_zeros(sum(group.lengths) + 1)
     out[layout.table] = table
     out[-1] = 0
     return out[:-1] * ~layout.separator

@@ -127,12 +127,11 @@ def ratios_of(budgets: Sequence[VisualBudget], device: torch.device) -> float | 
 def allocate(
     commander: Commander,
     layout: Layout,
-    ratio: float | Tensor,
+    ratio: float | Sequence[float],
     *,
     allocation: Allocation = "softmax_sum",
     tau: float = 10.0,
     policy: Policy = "exact",
-    visuals: int = 1,
 ) -> tuple[Tensor, Tensor | None]:
     """Share of its tokens that each view keeps, and the importance S that it follows from.
 
@@ -145,34 +144,37 @@ def allocate(
     Args:
         commander: scores, higher is more important.
         layout: the views; boxes of crops in the commander's grid.
-        ratio: R, 0 <= R <= 1; of B clips (B, 1) float64.
+        ratio: R, 0 <= R <= 1; of B clips with as many frames each, one after the other, that of each.
         allocation: the rule above; `topk` serves one visual only.
         tau: temperature, in units of S.
         policy: `reference` ignores padding, as the authors do (`View.nominal_box`); `exact` uses the part of the
             thumbnail that the crop really shows and leaves fully padded crops out.
-        visuals: B, of clips with as many frames each, one after the other.
 
     Returns:
         (V,) float64 in [0, 1]; R for the thumbnail. And (V,) float64 S, of `topk` how many of the top places each view
         covers; it means nothing for the thumbnail and for views that show padding only. None under `uniform`.
     """
+    ratios = [ratio] if isinstance(ratio, (int, float)) else ratio
     live, count = _live(layout, policy)
-    live, count = rearrange(live, "(b v) -> b v", b=visuals), count // visuals
-    uniform = ratio * torch.ones_like(live, dtype=torch.float64)
+    live, count = rearrange(live, "(b v) -> b v", b=len(ratios)), count // len(ratios)
+    share: float | Tensor = ratios[0]
+    if len(ratios) > 1:
+        share = torch.tensor([[one] for one in ratios], dtype=torch.float64).to(live.device)
+    uniform = share * torch.ones_like(live, dtype=torch.float64)
     if allocation == "uniform":
         return uniform.flatten(), None
     if count == 0:
         return uniform.flatten(), torch.zeros_like(uniform).flatten()
     if allocation == "topk":
-        marks = _top_places(commander, layout, float(ratio))
+        marks = _top_places(commander, layout, ratios[0])
         importance = over_views(marks, layout, "sum", policy)
         part = torch.where(live, importance, 0.0)
-        rates = ratio * part * (count / part.sum())
+        rates = share * part * (count / part.sum())
     else:
         how = "max" if allocation == "softmax_max" else "sum"
         importance = over_views(commander, layout, how, policy)
-        sigma = softmax_of_views(rearrange(importance, "(b v) -> b v", b=visuals), live, tau)
-        rates = ratio * (1 + sigma - sigma.sum(-1, keepdim=True) / count)
+        sigma = softmax_of_views(rearrange(importance, "(b v) -> b v", b=len(ratios)), live, tau)
+        rates = share * (1 + sigma - sigma.sum(-1, keepdim=True) / count)
     # No evidence at all (NaN from broken features, no top place in any view) means no preference.
     rates = torch.where(live & ~rates.isnan(), rates, uniform)
     return rates.clamp(max=1.0).flatten(), importance

@@ -108,6 +108,8 @@ def _of_tokens(
 ) -> list[Selection]:
     """Selections from numbers among the tokens of each visual, ascending; one copy brings them to the device."""
     layout, begin = batch.layout, starts([one.layout.num_tokens for one in batch.visuals])
-    flat = np.concatenate([part + start for part, start in zip(numbers, begin, strict=True)])
+    flat = np.concatenate(
+        [part + start if start else part for part, start in zip(numbers, begin, strict=True)]
+    )
     index = layout.token_index[torch.from_numpy(flat).to(layout.view.device)]
     return keep(batch, index, [len(part) for part in numbers], budgets)

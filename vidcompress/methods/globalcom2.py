@@ -28,7 +28,6 @@ from vidcompress.core.scoring import (
     allocate,
     commander_of_image,
     over_views,
-    ratios_of,
     token_scores,
 )
 from vidcompress.core.selection import Selection, best_first, rank_within_views
@@ -158,7 +157,7 @@ class GlobalCom2(ScoredMethod):
             whole, local = self.global_and_local(clips)
             given = [budgets[number] for number in numbers]
             if self.allocation == "topk":  # the best places are those of one clip
-                each = zip(clips.split(whole), clips.visuals, given, strict=True)
+                each = zip(whole.split(clips.lengths), clips.visuals, given, strict=True)
                 part = Allotment.join([self._allot(Commander(c), one.layout, [b]) for c, one, b in each])
             else:
                 part = self._allot(Commander(whole), clips.layout, given)
@@ -175,13 +174,16 @@ class GlobalCom2(ScoredMethod):
         """Scores by the commanders (N,) and within views (N,), and tokens wanted of views; grids one by one."""
         whole, local = self.global_and_local(batch)
         layouts = [one.layout for one in batch.visuals]
-        commanders = [commander_of_image(*part) for part in zip(batch.split(whole), layouts, strict=True)]
+        commanders = [
+            commander_of_image(*part) for part in zip(whole.split(batch.lengths), layouts, strict=True)
+        ]
         parts = [
             self._allot(commander, layout, [budget])
             for commander, layout, budget in zip(commanders, layouts, budgets, strict=True)
         ]
-        allotment = Allotment.join(parts)
-        return joined([commander.tokens for commander in commanders]), local, allotment
+        if len(parts) == 1:
+            return commanders[0].tokens, local, parts[0]
+        return torch.cat([commander.tokens for commander in commanders]), local, Allotment.join(parts)
 
     def global_and_local(self, batch: VisualBatch) -> tuple[Tensor, Tensor]:
         """The two scores behind all others, (N,) each: what commanders are made of, and of each token in its own view.
@@ -206,11 +208,10 @@ class GlobalCom2(ScoredMethod):
         rates, importance = allocate(
             commander,
             layout,
-            ratios_of(budgets, layout.view.device),
+            [budget.ratio for budget in budgets],
             allocation=self.allocation,
             tau=self.tau,
             policy=budgets[0].policy,
-            visuals=len(budgets),
         )
         weights = layout.sizes_tensor[:-1] * rates
         if self.allocation == "gated" and commander.grid is not None:

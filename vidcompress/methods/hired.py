@@ -80,7 +80,7 @@ class HiRED(ScoredMethod):
 
     def scores(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> tuple[Tensor, Allotment]:
         """Late attention (N,), and the views' parts of the budget: alpha, and (1 - alpha) p_j by their marks."""
-        early = batch.split(attention_of(batch, self.evidence, self.budget_layer))
+        early = attention_of(batch, self.evidence, self.budget_layer).split(batch.lengths)
         parts = [self._parts(values, one.layout) for values, one in zip(early, batch.visuals, strict=True)]
         return attention_of(batch, self.evidence, self.layer), Allotment.join(parts)
 

@@ -99,7 +99,7 @@ class VidCom2(ScoredMethod):
 
     def measure(self, clips: VisualBatch) -> VidCom2Scores:
         """Scores of B clips of one shape, one after the other, in float32 (float64 for float64 features)."""
-        layout, visuals = clips.layout, len(clips)
+        layout, visuals = clips.layout, len(clips.visuals)
         variance = channel_variance(clips)
         size = max(1, int(variance.shape[1] * self.channel_share))
         channels = torch.argsort(variance, stable=True)[:, :size].sort().values
@@ -134,7 +134,7 @@ class VidCom2(ScoredMethod):
         def measure(clips: VisualBatch, numbers: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
             measured = self.measure(clips)
             ratios = ratios_of([budgets[number] for number in numbers], measured.frame.device)
-            scales = self.scales(measured.frame.view(len(clips), -1), ratios)
+            scales = self.scales(measured.frame.view(len(clips.visuals), -1), ratios)
             return measured.similarity, measured.frame, scales.flatten()
 
         similarity, frame, scales = in_groups(batch, measure, "NVV", used=self.channel_share)
@@ -163,7 +163,7 @@ class VidCom2(ScoredMethod):
             return super()._exact(batch, budgets)
         scores, allotment = self.scores(batch, budgets)
         layouts, parts = [one.layout for one in batch.visuals], allotment.split(batch.views)
-        return list(map(self._reconciled, layouts, batch.split(scores), parts, budgets))
+        return list(map(self._reconciled, layouts, scores.split(batch.lengths), parts, budgets))
 
     def _reconciled(
         self, layout: Layout, scores: Tensor, allotment: Allotment, budget: VisualBudget
@@ -201,7 +201,7 @@ def channel_variance(clips: VisualBatch) -> Tensor:
 
     One pass: statistics about the first token's values, which are near enough to the mean for float32.
     """
-    visuals = len(clips)
+    visuals = len(clips.visuals)
     features = rearrange(clips.features, "(b n) d -> b n d", b=visuals)
     mask = (~clips.layout.separator).to(torch.promote_types(features.dtype, torch.float32))
     mask = rearrange(mask, "(b n) -> b n", b=visuals)

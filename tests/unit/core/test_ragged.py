@@ -135,7 +135,7 @@ def test_layouts_side_by_side_count_through() -> None:
     batch = VisualBatch([make_tokens(layout) for layout in layouts])
     whole = batch.layout
     assert len(whole) == sum(map(len, layouts)) == sum(batch.lengths) and len(whole.views) == 8 + 8 + 5
-    assert batch.views == [8, 8, 5] and len(batch) == 3
+    assert batch.views == [8, 8, 5]
     assert whole.sizes_tensor[:-1].tolist() == [15] * 8 + [16] * 8 + [9] * 5
     assert torch.equal(torch.bincount(whole.view), whole.sizes_tensor)
     assert torch.equal(torch.bincount(batch._side_by_side.owner), torch.tensor([len(one) for one in layouts]))
@@ -150,13 +150,11 @@ def test_a_batch_of_one_is_the_visual() -> None:
     with Count() as counter:
         assert alone.layout is tokens.layout and alone.features is tokens.features
         assert alone.evidence(CLS) is tokens.evidence[CLS]
-        assert alone.split(tokens.features)[0] is tokens.features
     assert counter.seen == 0, "it takes no operation more"
     assert alone.layout.canvas is not None and two.layout.canvas is None
     assert torch.equal(two.features, torch.cat([tokens.features] * 2))
     assert torch.equal(two.evidence(CLS), torch.cat([tokens.evidence[CLS]] * 2))
     assert two.lengths == [len(tokens)] * 2
-    assert all(torch.equal(part, tokens.features) for part in two.split(two.features))
 
 
 def test_evidence_that_one_came_without_is_missed() -> None:
