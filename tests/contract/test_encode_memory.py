@@ -69,7 +69,8 @@ def test_more_pictures_need_no_more(family: str, evidence: tuple[Evidence, ...])
         if family not in CROPPED:
             count *= 5 if family == "llava" else 1  # as many views
             return adapter.visuals(batch(adapter.model, [Scene((("image", (112, 112)),))] * count))[0]
-        return [adapter.image(views, (112, 80), single=False) for _ in range(count)]  # type: ignore[attr-defined]
+        layout = adapter.image_layout((112, 80), False, "cpu")  # type: ignore[attr-defined]
+        return [adapter.image(views, (112, 80), layout) for _ in range(count)]  # type: ignore[attr-defined]
 
     few, many = (beside(family, pictures(n), evidence=evidence) for n in (4, 16))
     assert many <= 1.05 * few

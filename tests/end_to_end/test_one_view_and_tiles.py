@@ -21,8 +21,7 @@ from vidcompress.core.budget import VisualBudget
 from vidcompress.core.method import Method
 from vidcompress.core.selection import Selection
 from vidcompress.core.tokens import VisualTokens
-from vidcompress.qa import chat as chat_module
-from vidcompress.qa import pipeline
+from vidcompress.qa.pipeline import Pipeline
 
 MARKS = ["<pad>", "</s>", "<unk>", "<image>", "<video>", "<img>", "</img>", "<IMG_CONTEXT>"]
 WORDS = [
@@ -277,14 +276,13 @@ def test_a_chat_drops_the_text_of_views_as_each_question_has_it(
     settings: dict[str, Any] = {"method": FirstFrame(), "retention_ratio": 0.1, "view_text": "drop"}
     asking = vidcompress.VisualQA(qa.model, merging, **settings)
     given: list[list[int]] = []
-    run = pipeline.run_generate
+    run = Pipeline.generate
 
-    def recorded(model: Any, processor: Any, inputs: Any, *more: Any) -> Any:
+    def recorded(self: Any, batch: Any, inputs: Any, generation: Any) -> Any:
         given.append(inputs["input_ids"][0].tolist())
-        return run(model, processor, inputs, *more)
+        return run(self, batch, inputs, generation)
 
-    for module in (pipeline, chat_module):
-        monkeypatch.setattr(module, "run_generate", recorded)
+    monkeypatch.setattr(Pipeline, "generate", recorded)
     questions = [first, QUESTION, "what ?", "\nthis ?", QUESTION]
     said = [asking.ask(text, video=CLIP, max_new_tokens=3).text for text in questions]
     prompts, given[:] = list(given), []

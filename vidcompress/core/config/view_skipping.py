@@ -65,7 +65,8 @@ def read_view_skipping(value: Any) -> ViewSkipping:
         ArgumentError: anything else.
     """
     if isinstance(value, ViewSkipping):
-        value = str(value)  # without numbers that say nothing
+        plain = ViewSkipping(crops=value.crops)  # without frames the numbers mean nothing
+        return value if value.frames or value == plain else plain
     kinds = value if isinstance(value, str) else ""
     numbers: dict[str, Any] = {}
     if ":" in kinds:
