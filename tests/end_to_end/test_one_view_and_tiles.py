@@ -18,7 +18,7 @@ import vidcompress
 from tiny_models import SIDE, TOKENS, tiny_model
 from vidcompress.cli import main
 from vidcompress.core.budget import VisualBudget
-from vidcompress.core.method import Method
+from vidcompress.core.method import PerVisualMethod
 from vidcompress.core.selection import Selection
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.qa.pipeline import Pipeline
@@ -254,13 +254,13 @@ def test_a_processor_whose_text_a_chat_cannot_follow_is_refused(qa: Any) -> None
 
 
 @dataclass(frozen=True)
-class FirstFrame(Method):
+class FirstFrame(PerVisualMethod):
     """Keeps one token of the first frame and nothing of the others."""
 
     name: ClassVar[str] = "first_frame"
     modalities: ClassVar[Any] = frozenset({"video"})
 
-    def select(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
+    def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         return Selection(torch.arange(1))
 
 

@@ -28,6 +28,11 @@ LINE = 64
 """Bytes: products of rows that begin elsewhere in a cache line may round differently."""
 
 
+def working_dtype(values: Tensor) -> torch.dtype:
+    """float64 for float64 values, else float32."""
+    return torch.float64 if values.dtype == torch.float64 else torch.float32
+
+
 def full_precision(values: Tensor) -> AbstractContextManager[None]:
     """Keep matrix products in the precision of their arguments, also inside a caller's autocast block."""
     return torch.autocast(values.device.type, enabled=False)
@@ -36,7 +41,7 @@ def full_precision(values: Tensor) -> AbstractContextManager[None]:
 def rows_per_block(values: Tensor, row_elements: int) -> int:
     """Number of rows of `row_elements` numbers in one block on the device of `values`."""
     size = CPU_BLOCK if values.device.type == "cpu" else DEVICE_BLOCK
-    return max(1, size // max(1, row_elements * torch.promote_types(values.dtype, torch.float32).itemsize))
+    return max(1, size // max(1, row_elements * working_dtype(values).itemsize))
 
 
 def in_groups(
@@ -90,10 +95,7 @@ def _shape(one: VisualTokens, used: float, whole: bool) -> tuple[Any, ...] | Non
     features, layout = one.features, one.layout
     width = features.shape[1]
     rows = (width, max(1, int(width * used)))
-    if (
-        any(row * torch.promote_types(features.dtype, torch.float32).itemsize % LINE for row in rows)
-        or not layout.views
-    ):
+    if any(row * working_dtype(features).itemsize % LINE for row in rows) or not layout.views:
         return None
     if layout.modality == "video":
         return (
@@ -140,7 +142,7 @@ def blocks(group: VisualBatch) -> Iterator[tuple[Tensor, Tensor]]:
         group: of `in_groups`, or any visual alone.
     """
     layout, run, features = group.layout, group.visuals[0].layout.run, group.features
-    dtype, views = torch.promote_types(features.dtype, torch.float32), len(layout.views)
+    dtype, views = working_dtype(features), len(layout.views)
     if run is not None:
         frames = slice(views // len(group.visuals) * run)
         body = rearrange(_side_by_side(group, features)[:, frames], "b (t l) d -> (b t) l d", l=run)
@@ -235,11 +237,7 @@ def view_sums(group: VisualBatch) -> Tensor:
         sums.append(weighted_sums(mask / torch.linalg.vector_norm(x, dim=-1).clamp(min=EPSILON), x))
     features = group.features
     return (
-        torch.cat(sums)
-        if sums
-        else features.new_zeros(
-            0, features.shape[1], dtype=torch.promote_types(features.dtype, torch.float32)
-        )
+        torch.cat(sums) if sums else features.new_zeros(0, features.shape[1], dtype=working_dtype(features))
     )
 
 
@@ -257,12 +255,10 @@ def cosines_to_frames(features: Tensor, layout: Layout, partner: Tensor) -> Tens
     table, parts = layout.table, []
     step = rows_per_block(features, max(1, 2 * table.shape[1] * features.shape[1]))
     for mine, theirs in zip(torch.split(table, step), torch.split(table[partner], step), strict=True):
-        x, y = (
-            features[index].to(torch.promote_types(features.dtype, torch.float32)) for index in (mine, theirs)
-        )
+        x, y = (features[index].to(working_dtype(features)) for index in (mine, theirs))
         norms = torch.linalg.vector_norm(x, dim=-1) * torch.linalg.vector_norm(y, dim=-1)
         parts.append((x * y).sum(-1) / norms.clamp(min=EPSILON))
-    flat = torch.cat(parts) if parts else table.to(torch.promote_types(features.dtype, torch.float32))
+    flat = torch.cat(parts) if parts else table.to(working_dtype(features))
     flat = flat.masked_fill(flat > 1 - NOISE, 1.0)
     out = flat.new_zeros(len(layout) + 1)
     out[table] = flat
@@ -294,7 +290,7 @@ def distances(batch: VisualBatch, *, whole: bool = False) -> Distances:
 
     def measure(group: VisualBatch, _: tuple[int, ...]) -> list[Tensor]:
         own, inverse = [], []
-        total = group.features.new_zeros((), dtype=torch.promote_types(group.features.dtype, torch.float32))
+        total = group.features.new_zeros((), dtype=working_dtype(group.features))
         for x, mask in blocks(group):
             scale = mask / torch.linalg.vector_norm(x, dim=-1).clamp(min=EPSILON)
             sums = weighted_sums(scale, x)  # the direction of the mean is all that a cosine needs

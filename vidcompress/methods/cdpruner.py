@@ -17,7 +17,7 @@ from vidcompress.checks import one_of, require_numbers
 from vidcompress.core.budget import VisualBudget, half_up, ratio_fraction, split_in_proportion
 from vidcompress.core.layout import Modality
 from vidcompress.core.method import PerVisualMethod, register_method
-from vidcompress.core.reductions import full_precision, products_with
+from vidcompress.core.reductions import full_precision, products_with, working_dtype
 from vidcompress.core.selection import Selection, with_separators
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError, shown, warn_once
@@ -91,14 +91,12 @@ class CDPruner(PerVisualMethod):
         """(N,) relevance of each position, 1e-6 / range to 1 over the tokens of all views; ones without a question."""
         layout = tokens.layout
         pair = self._compared(tokens)
-        flat = tokens.features.new_ones(
-            len(layout), dtype=torch.promote_types(tokens.features.dtype, torch.float32)
-        )
+        flat = tokens.features.new_ones(len(layout), dtype=working_dtype(tokens.features))
         if pair is None or pair[1].shape[0] == 0 or layout.num_tokens == 0:
             return flat
         seen, text = pair
         mean = unit_rows(text.to(flat)).mean(0)
-        cosine = products_with(seen, mean.to(seen.device, torch.promote_types(seen.dtype, torch.float32)))
+        cosine = products_with(seen, mean.to(seen.device, working_dtype(seen)))
         norm = torch.linalg.vector_norm(seen.to(cosine.dtype), dim=-1)
         cosine = torch.nan_to_num(cosine / norm.clamp(min=1e-12), nan=0.0, posinf=0.0, neginf=0.0)
         negative = self.relevance == "negative" or (self.relevance == "auto" and self.auxiliary is not None)

@@ -20,7 +20,7 @@ from vidcompress.core.batch import VisualBatch, joined
 from vidcompress.core.budget import Policy, VisualBudget, tokens_to_keep
 from vidcompress.core.layout import GLOBAL_VIEWS, Layout, Modality, _first
 from vidcompress.core.method import ScoredMethod, register_method
-from vidcompress.core.reductions import EPSILON, distances, in_groups
+from vidcompress.core.reductions import EPSILON, distances, in_groups, working_dtype
 from vidcompress.core.scoring import (
     Allocation,
     Commander,
@@ -290,9 +290,7 @@ class GlobalCom2(ScoredMethod):
                 f"evidence={self.evidence!r} needs {self._attention_key}, but the tokens came with "
                 f"{list(tokens.evidence) or 'no evidence'}; use evidence='distance' or pass it in VisualTokens"
             )
-        return (
-            None if attention is None else attention.to(torch.promote_types(attention.dtype, torch.float32))
-        )
+        return None if attention is None else attention.to(working_dtype(attention))
 
 
 def gated_views(commander: Commander, layout: Layout, needed: float, policy: Policy = "exact") -> Tensor:

@@ -15,7 +15,7 @@ from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d
 from vidcompress.core.budget import VisualBudget, tokens_to_keep
 from vidcompress.core.layout import GLOBAL_VIEWS, Layout, Modality
 from vidcompress.core.method import PerVisualMethod, register_method
-from vidcompress.core.reductions import rows_per_block
+from vidcompress.core.reductions import rows_per_block, working_dtype
 from vidcompress.core.selection import Selection
 from vidcompress.core.tokens import VisualTokens
 
@@ -196,7 +196,7 @@ def _as_grid(cells: Tensor, grid: tuple[int, int]) -> Tensor:
 
 def _pooled(features: Tensor, places: Tensor, size: tuple[int, int], copies: int) -> tuple[Tensor, Tensor]:
     """Pool cells (copies', rows, cols): positions (copies, *size), and features (copies, *size, D)."""
-    dtype, width = torch.promote_types(features.dtype, torch.float32), features.shape[1]
+    dtype, width = working_dtype(features), features.shape[1]
     step = rows_per_block(features, places[0].numel() * width)
     parts = []
     for some in torch.split(places, step):

@@ -30,6 +30,7 @@ from vidcompress.core.reductions import (
     sums_per_view,
     to_positions,
     weighted_sums,
+    working_dtype,
 )
 from vidcompress.core.scoring import ratios_of, softmax_of_views
 from vidcompress.core.selection import Selection, best_first, rank_within_views, with_separators
@@ -104,9 +105,7 @@ class VidCom2(ScoredMethod):
         size = max(1, int(variance.shape[1] * self.channel_share))
         channels = torch.argsort(variance, stable=True)[:, :size].sort().values
         close, squares, scales = [], [], []
-        total = variance.new_zeros(
-            (visuals, size), dtype=torch.promote_types(clips.features.dtype, torch.float32)
-        )
+        total = variance.new_zeros((visuals, size), dtype=working_dtype(clips.features))
         for x, mask in blocks(clips):
             x = _columns(x, channels)
             norm = torch.linalg.vector_norm(x, dim=-1)
@@ -203,7 +202,7 @@ def channel_variance(clips: VisualBatch) -> Tensor:
     """
     visuals = len(clips.visuals)
     features = rearrange(clips.features, "(b n) d -> b n d", b=visuals)
-    mask = (~clips.layout.separator).to(torch.promote_types(features.dtype, torch.float32))
+    mask = (~clips.layout.separator).to(working_dtype(features))
     mask = rearrange(mask, "(b n) -> b n", b=visuals)
     count = max(1, clips.layout.num_tokens // visuals)
     shift = features[:, :1].to(mask.dtype)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vidcompress.core.layout import Layout, _first
-from vidcompress.core.reductions import NOISE, rows_per_block
+from vidcompress.core.reductions import NOISE, rows_per_block, working_dtype
 from vidcompress.ops.diversity import unit_rows
 
 
@@ -49,11 +49,9 @@ def density_scores(features: Tensor, layout: Layout, taken: Tensor, neighbours: 
     for index in torch.split(
         table, rows_per_block(features, max(1, width * (features.shape[1] + 2 * width)))
     ):
-        x = features[index.clamp(max=len(layout) - 1)].to(torch.promote_types(features.dtype, torch.float32))
+        x = features[index.clamp(max=len(layout) - 1)].to(working_dtype(features))
         parts.append(peak_scores(torch.nan_to_num(x), free[index], neighbours))
-    out = features.new_full(
-        (len(layout) + 1,), -torch.inf, dtype=torch.promote_types(features.dtype, torch.float32)
-    )
+    out = features.new_full((len(layout) + 1,), -torch.inf, dtype=working_dtype(features))
     out[table] = torch.cat(parts)
     return out[:-1]
 
@@ -98,7 +96,7 @@ def merge_into(
         segment: (T,) int64, the segment of each frame.
         beta: least weight of the peak, 0 to 1.
     """
-    own = features[peaks].to(torch.promote_types(features.dtype, torch.float32))
+    own = features[peaks].to(working_dtype(features))
     rest = torch.ones(len(layout), dtype=torch.bool, device=peaks.device)
     rest[taken] = False
     rest = _first(rest & ~layout.separator, layout.num_tokens - taken.shape[0])

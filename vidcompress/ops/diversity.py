@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import threshold
 
 from vidcompress.core.layout import Layout
-from vidcompress.core.reductions import EPSILON, NOISE, rows_per_block
+from vidcompress.core.reductions import EPSILON, NOISE, rows_per_block, working_dtype
 
 Start = Literal["farthest_neighbour", "farthest_pair"]
 MATRIX_ELEMENTS = 1 << 28  # cosines that are held at once, 1 GiB of float32
@@ -42,7 +42,7 @@ class TokenGroups:
 
 def unit_rows(values: Tensor) -> Tensor:
     """Rows over their L2 norm, float32 or better; rows that are zero or not finite become zero."""
-    values = values.to(torch.promote_types(values.dtype, torch.float32))
+    values = values.to(working_dtype(values))
     norm, usable = _norms(values)
     return torch.where(usable, values / norm, 0.0)
 
@@ -63,7 +63,7 @@ def grouped(features: Tensor, index: Tensor) -> TokenGroups:
     """Groups of the given positions (G, L), filled up with N."""
     inside = index < features.shape[0]
     # Indexing copies, and the copy is made unit in its place.
-    unit = features[torch.where(inside, index, 0)].to(torch.promote_types(features.dtype, torch.float32))
+    unit = features[torch.where(inside, index, 0)].to(working_dtype(features))
     norm, usable = _norms(unit)
     live = usable & inside[..., None]
     unit.div_(torch.where(live, norm, torch.inf)).masked_fill_(~live, 0.0)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vidcompress.core.reductions import EPSILON
+from vidcompress.core.reductions import EPSILON, working_dtype
 
 
 def side_by_side(values: Tensor, table: Tensor) -> Tensor:
     """Rows of values (N, C) at positions (V, L): (V, L, C), float32 or better; positions >= N give any of the rows."""
-    return values[table.clamp(max=values.shape[0] - 1)].to(torch.promote_types(values.dtype, torch.float32))
+    return values[table.clamp(max=values.shape[0] - 1)].to(working_dtype(values))
 
 
 def columns_of(mask: Tensor, count: int) -> Tensor:
