@@ -23,7 +23,6 @@ from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError, shown, warn_once
 from vidcompress.ops.diversity import Picks, TokenGroups, chosen, groups_of, most_volume, unit_rows
 
-Scope = Literal["view", "whole"]
 Relevance = Literal["auto", "negative", "positive", "none"]
 Kernel = Literal["product", "exponential"]
 
@@ -40,7 +39,6 @@ class CDPruner(PerVisualMethod):
             sign), `positive`, `none` (diversity alone); `auto` is `negative` with `auxiliary`, else `positive`.
         kernel: relevance r enters as it is (`product`) or as exp(theta / (2 (1 - theta)) r) (`exponential`).
         theta: weight of relevance in the exponential kernel, at least 0 and below 1.
-        scope: `view` (the authors') chooses within each view, `whole` over all of them.
 
     Raises:
         ArgumentError: an option out of range.
@@ -58,7 +56,6 @@ class CDPruner(PerVisualMethod):
     relevance: Relevance = "auto"
     kernel: Kernel = "product"
     theta: float = 0.5
-    scope: Scope = "view"
 
     def __post_init__(self) -> None:
         if self.auxiliary is not None and not isinstance(self.auxiliary, (str, os.PathLike)):
@@ -68,7 +65,6 @@ class CDPruner(PerVisualMethod):
         for option, allowed in (
             ("relevance", get_args(Relevance)),
             ("kernel", get_args(Kernel)),
-            ("scope", get_args(Scope)),
         ):
             one_of(option, getattr(self, option), allowed)
         require_numbers(theta=self.theta)
@@ -108,9 +104,9 @@ class CDPruner(PerVisualMethod):
         return torch.where(spread > 1e-9, (value - low + 1e-6) / spread.clamp(min=1e-9), flat)
 
     def picks(self, tokens: VisualTokens, rounds: int) -> tuple[TokenGroups, Picks]:
-        """The first `rounds` tokens of each view (or of all, by `scope`) in greedy order."""
+        """The first `rounds` tokens of each view in greedy order."""
         with full_precision(tokens.features):
-            groups = groups_of(tokens.features, tokens.layout, whole=self.scope == "whole")
+            groups = groups_of(tokens.features, tokens.layout, whole=False)
             relevance = self.relevance_of(tokens)
             relevance = torch.cat((relevance, relevance.new_zeros(1)))[groups.index]
             weight = relevance
@@ -121,12 +117,11 @@ class CDPruner(PerVisualMethod):
     def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """`exact` splits the budget's tokens over the views by size; `reference` keeps R of each, half rounded up."""
         layout = tokens.layout
-        sizes = layout.sizes if self.scope == "view" else (layout.num_tokens,)
         if budget.policy == "reference":
             ratio: Fraction = ratio_fraction(budget.ratio)
-            counts = [min(size, max(min(1, size), half_up(ratio * size))) for size in sizes]
+            counts = [min(size, max(min(1, size), half_up(ratio * size))) for size in layout.sizes]
         else:
-            counts = split_in_proportion(budget.tokens, sizes)
+            counts = split_in_proportion(budget.tokens, layout.sizes)
         groups, picks = self.picks(tokens, max(counts, default=0))
         limits = torch.tensor(counts, device=picks.order.device)
         kept = chosen(groups, picks.order, limits, sum(counts))

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from vidcompress.checks import is_whole, one_of, require_numbers
+from vidcompress.checks import is_whole, require_numbers
 from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import VisualBudget, split_in_proportion
 from vidcompress.core.layout import Modality
@@ -24,7 +24,7 @@ from vidcompress.errors import ArgumentError, shown, warn_once
 from vidcompress.ops.density_peaks import Merged, density_scores, merge_into
 from vidcompress.ops.diversity import unit_rows
 
-Saliency = Literal["auto", "pooling_attention", "cls_attention", "attention_received", "distance"]
+RECEIVED, CLS = Evidence("attention_received", -1), Evidence("cls_attention", -1)
 
 
 @register_method
@@ -40,9 +40,6 @@ class FastVID(PerVisualMethod):
         stride: every how many frames of a segment, from its last, one carries merged tokens (p), at least 1.
         neighbours: of a density peak, itself among them (k), at least 1.
         beta: least weight of a peak against the mean of what it absorbs, 0 to 1.
-        saliency: what is salient; `auto` is the pooling head's attention with `auxiliary`, else the CLS token's, else
-            the attention that a token receives.
-        layer: encoder layer of the latter two; negative counts from the last.
 
     Raises:
         ArgumentError: an option out of range.
@@ -62,8 +59,6 @@ class FastVID(PerVisualMethod):
     stride: int = 4
     neighbours: int = 4
     beta: float = 0.6
-    saliency: Saliency = "auto"
-    layer: int = -1
 
     def __post_init__(self) -> None:
         if self.auxiliary is not None and not isinstance(self.auxiliary, (str, os.PathLike)):
@@ -80,32 +75,17 @@ class FastVID(PerVisualMethod):
                 raise ArgumentError(
                     f"{option} must be a number from 0 to 1, got {shown(getattr(self, option))}"
                 )
-        one_of("saliency", self.saliency, get_args(Saliency))
-        if self.saliency == "pooling_attention" and self.auxiliary is None:
-            raise ArgumentError(
-                "saliency='pooling_attention' needs auxiliary=, a folder with the encoder's pooling head; pass it, "
-                "or use saliency='auto'"
-            )
-        if not is_whole(self.layer):
-            raise ArgumentError(f"layer must be an integer such as -1, got {shown(self.layer)}")
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
-        """The pooling head's attention and output with `auxiliary`, else the attention of one encoder layer."""
+        """The pooling head's attention and output with `auxiliary`, else the attention of the last encoder layer."""
         if self.auxiliary is not None:
-            pair = (self._evidence("pooling_attention"), Evidence("pooled", auxiliary=self.auxiliary))
-            if self.saliency in ("auto", "pooling_attention"):
-                return pair
-            return pair[1:] if self.saliency == "distance" else (self._evidence(self.saliency), pair[1])
-        if self.saliency == "distance":
-            return ()
-        kind: Saliency = self.saliency
-        if kind == "auto":
-            kind = "cls_attention" if has_cls else "attention_received"
-            warn_once(
-                f"method 'fastvid' has no auxiliary= (a folder with SigLIP's pooling head): saliency is {kind}, and "
-                "frames are compared by the mean of their tokens, as its card says"
-            )
-        return (self._evidence(kind),)
+            return self._pooling_attention, Evidence("pooled", auxiliary=self.auxiliary)
+        attention = CLS if has_cls else RECEIVED
+        warn_once(
+            "method 'fastvid' has no auxiliary= (a folder with SigLIP's pooling head): saliency is "
+            f"{attention.quantity}, and frames are compared by the mean of their tokens, as its card says"
+        )
+        return (attention,)
 
     def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """Salient tokens and merged ones, each at the place of its peak, in sequence order, and separators."""
@@ -179,19 +159,16 @@ class FastVID(PerVisualMethod):
         return torch.where(anchor, of.to(torch.float64) / anchors, 0.0)
 
     def _saliency(self, tokens: VisualTokens) -> Tensor:
-        """(N,) the first of the wanted quantities that came with the tokens, else distances from the frame's mean."""
-        if self.saliency != "distance":
-            kinds: tuple[Saliency, ...] = ("pooling_attention", "cls_attention", "attention_received")
-            for kind in kinds if self.saliency == "auto" else (self.saliency,):
-                saliency = tokens.evidence.get(self._evidence(kind))
-                if saliency is not None:
-                    return saliency
+        """(N,) attention of the pooling head, of CLS or received, whichever the tokens have; else distances."""
+        for item in (self._pooling_attention, CLS, RECEIVED):
+            saliency = tokens.evidence.get(item)
+            if saliency is not None:
+                return saliency
         return distances(VisualBatch([tokens])).view
 
-    def _evidence(self, kind: Saliency) -> Evidence:
-        if kind == "pooling_attention":
-            return Evidence("pooling_attention", auxiliary=self.auxiliary)
-        return Evidence("cls_attention" if kind == "cls_attention" else "attention_received", self.layer)
+    @property
+    def _pooling_attention(self) -> Evidence:
+        return Evidence("pooling_attention", auxiliary=self.auxiliary)
 
     def _peak_scores(self, tokens: VisualTokens, salient: Tensor) -> Tensor:
         return density_scores(tokens.features, tokens.layout, salient, self.neighbours)

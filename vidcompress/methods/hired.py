@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, cast, get_args
+from typing import ClassVar, cast
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from vidcompress.checks import require_numbers, require_one_of
+from vidcompress.checks import require_numbers
 from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import VisualBudget
 from vidcompress.core.layout import GLOBAL_VIEWS, Layout, Modality, _first
@@ -25,7 +25,6 @@ from vidcompress.core.visual_report import Allotment
 from vidcompress.errors import ArgumentError
 from vidcompress.ops.attention_scores import Layer, attention_of, attention_wanted, require_layer
 
-CrossAttention = Literal["auto", "cls_attention", "cls_logits", "attention_received"]
 _MEANING = "number of the thumbnail's places of most early attention"
 
 
@@ -37,8 +36,6 @@ class HiRED(ScoredMethod):
     Attributes:
         alpha: share of the budget that the thumbnail takes, 0 to 1; of its M places the int((1 - alpha) M) of most
             attention in `budget_layer` count towards the crops.
-        evidence: what both steps read. `auto` is `cls_attention`, or `attention_received` where the encoder has no
-            CLS token.
         budget_layer: encoder layer that shares the budget; 0 is the first.
         layer: encoder layer that ranks tokens; `features` is the one whose output the projector reads.
 
@@ -53,7 +50,6 @@ class HiRED(ScoredMethod):
     modalities: ClassVar[frozenset[Modality]] = frozenset({"image"})
 
     alpha: float = 0.5
-    evidence: CrossAttention = "auto"
     budget_layer: Layer = 0
     layer: Layer = "features"
 
@@ -63,15 +59,11 @@ class HiRED(ScoredMethod):
             raise ArgumentError(
                 f"alpha must be a number from 0 (crops only) to 1 (thumbnail only), got {self.alpha!r}"
             )
-        require_one_of(get_args(CrossAttention), evidence=self.evidence)
         require_layer(budget_layer=self.budget_layer, layer=self.layer)
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
         """One quantity of two layers."""
-        both = (
-            attention_wanted(self.name, self.evidence, layer, has_cls)
-            for layer in (self.layer, self.budget_layer)
-        )
+        both = (attention_wanted(self.name, layer, has_cls) for layer in (self.layer, self.budget_layer))
         return tuple(dict.fromkeys(item for of_layer in both for item in of_layer))
 
     def reads_features(self, modality: Modality, has_cls: bool) -> bool:
@@ -80,9 +72,9 @@ class HiRED(ScoredMethod):
 
     def scores(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> tuple[Tensor, Allotment]:
         """Late attention (N,), and the views' parts of the budget: alpha, and (1 - alpha) p_j by their marks."""
-        early = batch.split(attention_of(batch, self.evidence, self.budget_layer))
+        early = batch.split(attention_of(batch, self.budget_layer))
         parts = [self._parts(values, one.layout) for values, one in zip(early, batch.visuals, strict=True)]
-        return attention_of(batch, self.evidence, self.layer), Allotment.join(parts)
+        return attention_of(batch, self.layer), Allotment.join(parts)
 
     def _parts(self, early: Tensor, layout: Layout) -> Allotment:
         """Parts of the budget of one image, by early attention (N,)."""
@@ -110,7 +102,7 @@ class HiRED(ScoredMethod):
         counts = torch.full((len(layout.views) + 1,), first, dtype=torch.int64, device=layout.view.device)
         importance = torch.zeros_like(counts[:-1], dtype=torch.float64)
         if crops:
-            early = attention_of(batch, self.evidence, self.budget_layer)
+            early = attention_of(batch, self.budget_layer)
             marks = rearrange(self._marked(early, layout), "row col -> (row col)")
             stripes = rearrange(
                 marks[: size // crops * crops], "(stripe place) -> stripe place", stripe=crops
@@ -123,7 +115,7 @@ class HiRED(ScoredMethod):
             caps = torch.tensor([s for i, s in enumerate(layout.sizes) if i != number], device=share.device)
             counts[others] = torch.minimum(share.to(torch.int64), caps)
         counts[-1] = 0
-        scores = attention_of(batch, self.evidence, self.layer)
+        scores = attention_of(batch, self.layer)
         kept = (rank_within_views(scores, layout) < counts[layout.view]) | layout.separator
         allotment = Allotment(counts[:-1].to(torch.float64), importance, _MEANING)
         return Selection(_first(kept, int(kept.sum().item())), allotment=allotment)

@@ -25,11 +25,8 @@ from vidcompress.ops.attention_scores import Layer, attention_of, attention_want
 from vidcompress.ops.merging import merge_neighbours, side_by_side
 
 HIDDEN = Evidence("hidden", "features")
+CLS: Quantity = "cls_attention_whole"
 Count = Literal["budget", "iqr"]
-Order = Literal["auto", "sequence", "score"]
-Space = Literal["encoder", "features"]
-Source = Literal["auto", "cls_attention", "attention_received"]
-Heads = Literal["whole", "mean"]
 
 
 class Candidates(NamedTuple):
@@ -56,13 +53,6 @@ class PruMerge(PerVisualMethod):
         merge: whether kept tokens absorb neighbours; False sends plain tokens.
         neighbours: how many.
         extra_token: whether the pruned tokens of a view, weighted and summed, are sent as one more, within the budget.
-        space: where tokens are merged. `encoder`: before the projector, as the authors do, where the features are
-            projected position by position, else in `features`.
-        order: `sequence`; or `score`, the authors': best first, view by view, newlines last; `auto` is the former under
-            `exact` and the latter under `reference`.
-        evidence: what ranks and weighs tokens. `auto` is `cls_attention`, or `attention_received` where the encoder has
-            no CLS token.
-        heads: of CLS attention: `whole` is one softmax of the unsplit q . k, as the authors do; `mean` averages heads.
         layer: encoder layer of attention and keys; the authors read the last, which comes after the features.
 
     Raises:
@@ -80,10 +70,6 @@ class PruMerge(PerVisualMethod):
     merge: bool = True
     neighbours: int = 32
     extra_token: bool = True
-    space: Space = "encoder"
-    order: Order = "auto"
-    evidence: Source = "auto"
-    heads: Heads = "whole"
     layer: Layer = -1
 
     def __post_init__(self) -> None:
@@ -93,26 +79,20 @@ class PruMerge(PerVisualMethod):
             raise ArgumentError(
                 f"neighbours must be an integer of at least 0, got {shown(self.neighbours)}; the authors use 32"
             )
-        require_one_of(get_args(Space), space=self.space)
-        require_one_of(get_args(Order), order=self.order)
-        require_one_of(get_args(Source), evidence=self.evidence)
-        require_one_of(get_args(Heads), heads=self.heads)
         require_layer(layer=self.layer)
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
         """Attention; and, where tokens are merged, the keys of that layer and what the projector reads."""
-        attention = attention_wanted(self.name, self._option, self.layer, has_cls, self._cls)
-        if not self.merge:
-            return attention
-        return (*attention, self._keys, HIDDEN) if self.space == "encoder" else (*attention, self._keys)
+        attention = attention_wanted(self.name, self.layer, has_cls, CLS)
+        return (*attention, self._keys, HIDDEN) if self.merge else attention
 
     def reads_features(self, modality: Modality, has_cls: bool) -> bool:
-        """Where tokens are merged after the projector."""
-        return self.merge and self.space == "features"
+        """Never: attention and keys choose the tokens, and what the projector reads is merged."""
+        return False
 
     def attention(self, tokens: VisualTokens) -> Tensor:
         """(N,) what ranks and weighs tokens."""
-        return attention_of(VisualBatch([tokens]), self._option, self.layer, self._cls)
+        return attention_of(VisualBatch([tokens]), self.layer, CLS)
 
     def weights(self, scores: Tensor, layout: Layout) -> Tensor:
         """(V,) float64 weights of the views: their sizes, or how many of their tokens (N,) stand out."""
@@ -151,7 +131,7 @@ class PruMerge(PerVisualMethod):
         separators = separators_for(layout, index, budget.separators) if budget.separators else index[:0]
         features = torch.cat((features, tokens.rows(separators)))
         index = torch.cat((index, separators))
-        if self.order == "score" or (self.order == "auto" and not exact):
+        if not exact:  # the authors' order: best first, view by view, newlines last
             return Selection(index, features)
         order = torch.argsort(index, stable=True)
         return Selection(index[order], features[order])
@@ -209,7 +189,7 @@ class PruMerge(PerVisualMethod):
 
     def _merged(self, tokens: VisualTokens, chosen: Candidates, most: int, pick: Tensor) -> Tensor:
         """(K, D): features of the picked ones among all views' kept and extra tokens."""
-        project = tokens.project if self.space == "encoder" else None
+        project = tokens.project
         source = tokens.features if project is None else evidence_of(tokens, HIDDEN)
         width, merged = max(1, chosen.column.shape[1]), []
         step = rows_per_block(source, width * (2 * source.shape[1] + most))
@@ -233,14 +213,6 @@ class PruMerge(PerVisualMethod):
             most=most,
             neighbours=self.neighbours,
         )
-
-    @property
-    def _cls(self) -> Quantity:
-        return "cls_attention_whole" if self.heads == "whole" else "cls_attention"
-
-    @property
-    def _option(self) -> str:
-        return self._cls if self.evidence == "cls_attention" else self.evidence
 
     @property
     def _keys(self) -> Evidence:

@@ -11,16 +11,17 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
-from vidcompress.checks import require_numbers
 from vidcompress.core.budget import VisualBudget
 from vidcompress.core.layout import Layout
 from vidcompress.core.method import register_method
 from vidcompress.core.selection import rank_table
-from vidcompress.errors import ArgumentError
 from vidcompress.methods.prumerge import Candidates, PruMerge
 from vidcompress.ops.merging import columns_of
 
 Count = Literal["budget", "iqr", "training"]
+SPACED_SHARE = (
+    0.75  # the authors' spacing, a third of int(1 / ratio), comes to about three quarters of the tokens
+)
 TRAINED_STEP = 8  # the authors train with an eighth of the tokens by attention and every eighth of the raster
 
 
@@ -32,23 +33,11 @@ class PruMergePlus(PruMerge):
     Attributes:
         count: as in PruMerge; `training` is, under `reference`, the count that the authors trained with: an eighth by
             attention, then every eighth token of the view, with those of both twice.
-        spatial_share: part of the kept tokens that is evenly spaced, 0 to 1. The authors' spacing, a third of
-            int(1 / ratio), comes to about three quarters; `reference` uses theirs unless `count` is `budget`.
     """
 
     name: ClassVar[str] = "prumerge_plus"
     summary: ClassVar[str] = "PruMerge with evenly spaced tokens kept beside those of most CLS attention"
     counts_known: ClassVar[tuple[str, ...]] = get_args(Count)
-
-    spatial_share: float = 0.75
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_numbers(spatial_share=self.spatial_share)
-        if not 0 <= self.spatial_share <= 1:
-            raise ArgumentError(
-                f"spatial_share must be a number from 0 to 1, got {self.spatial_share!r}; the authors' is about 0.75"
-            )
 
     def candidates(self, scores: Tensor, counts: Tensor, layout: Layout, budget: VisualBudget) -> Candidates:
         """Of every view the tokens of most attention, then the spaced ones, ascending, then the pruned, ascending."""
@@ -56,7 +45,7 @@ class PruMergePlus(PruMerge):
         kept = self._without_extra(counts, layout, budget)
         own_counts = budget.policy == "exact" or self.count == "budget"
         if own_counts:
-            spaced = (kept * self.spatial_share + 0.5).floor().to(torch.int64)
+            spaced = (kept * SPACED_SHARE + 0.5).floor().to(torch.int64)
             best = kept - spaced
             columns = _evenly_spaced(rank, best, spaced, size)
         elif self.count == "iqr":

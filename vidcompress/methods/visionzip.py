@@ -6,13 +6,13 @@ Formulas as in the authors' code (dvlab-research/VisionZip @ 3151f6d).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, get_args
+from typing import ClassVar, NamedTuple
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from vidcompress.checks import require_flags, require_numbers, require_one_of
+from vidcompress.checks import require_numbers
 from vidcompress.core.batch import VisualBatch, evidence_of
 from vidcompress.core.budget import VisualBudget, half_up, ratio_fraction
 from vidcompress.core.layout import Layout, Modality, _first
@@ -22,7 +22,6 @@ from vidcompress.core.selection import Selection, rank_table, separators_for
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError
 from vidcompress.ops.attention_scores import (
-    Attention,
     Layer,
     attention_of,
     attention_wanted,
@@ -32,10 +31,6 @@ from vidcompress.ops.attention_scores import (
 from vidcompress.ops.merging import columns_of, merge_groups, nearest_centre, side_by_side
 
 HIDDEN, CLS_HIDDEN = Evidence("hidden", "features"), Evidence("cls_hidden", "features")
-Order = Literal["auto", "sequence", "appended"]
-Formula = Literal["sum", "mean"]
-Space = Literal["encoder", "features"]
-
 
 UNSENT, CLS, DOMINANT, CONTEXTUAL, SEPARATOR = range(
     -1, 4
@@ -72,14 +67,6 @@ class VisionZip(PerVisualMethod):
     Attributes:
         contextual_share: part of a view's budget that is contextual, 0 to 1; the authors' 10 of 54 + 10, 20 of 108 + 20
             and 5 of 27 + 5 are all 0.15625.
-        cls_token: whether the CLS token's own feature is sent with each view, within its budget, where the encoder has
-            one and the view is not sent whole.
-        formula: `sum` adds the mean of its group to a centre, as the authors do; `mean` averages centre and group.
-        space: where tokens are merged. `encoder`: before the projector, as the authors do, where the features are
-            projected position by position, else in `features`.
-        order: `sequence`; or `appended`, the authors': contextual tokens after the others; `auto` is the former under
-            `exact` and the latter under `reference`.
-        evidence: what ranks tokens. `auto` is `cls_attention`, or `attention_received` where the encoder has no CLS.
         layer: encoder layer of attention and keys; `features` is the one whose output the projector reads.
 
     Raises:
@@ -93,11 +80,6 @@ class VisionZip(PerVisualMethod):
     merges: ClassVar[bool] = True
 
     contextual_share: float = 0.15625
-    cls_token: bool = True
-    formula: Formula = "sum"
-    space: Space = "encoder"
-    order: Order = "auto"
-    evidence: Attention = "auto"
     layer: Layer = "features"
 
     def __post_init__(self) -> None:
@@ -106,27 +88,21 @@ class VisionZip(PerVisualMethod):
             raise ArgumentError(
                 f"contextual_share must be a number from 0 to 1, got {self.contextual_share!r}; the authors use 0.15625"
             )
-        require_flags(cls_token=self.cls_token)
-        require_one_of(get_args(Formula), formula=self.formula)
-        require_one_of(get_args(Space), space=self.space)
-        require_one_of(get_args(Order), order=self.order)
-        require_one_of(get_args(Attention), evidence=self.evidence)
         require_layer(layer=self.layer)
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
         """Attention and keys of one layer, and what the projector reads."""
-        evidence = attention_wanted(self.name, self.evidence, self.layer, has_cls)
-        evidence += (Evidence("mean_keys", self.layer),)
-        evidence += (HIDDEN,) if self.space == "encoder" else ()
-        return (*evidence, CLS_HIDDEN) if self.cls_token and has_cls else evidence
+        attention = attention_wanted(self.name, self.layer, has_cls)
+        evidence = (*attention, Evidence("mean_keys", self.layer), HIDDEN)
+        return (*evidence, CLS_HIDDEN) if has_cls else evidence
 
     def reads_features(self, modality: Modality, has_cls: bool) -> bool:
-        """Where tokens are merged after the projector, or ranked by distances."""
-        return self.space == "features" or self.evidence == "distance"
+        """Never: attention and keys choose the tokens, and what the projector reads is merged."""
+        return False
 
     def attention(self, tokens: VisualTokens) -> Tensor:
         """(N,) what ranks tokens."""
-        return attention_of(VisualBatch([tokens]), self.evidence, self.layer)
+        return attention_of(VisualBatch([tokens]), self.layer)
 
     def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
         """Dominant tokens as they are, contextual ones at their centres, CLS at a position that is free."""
@@ -169,14 +145,13 @@ class VisionZip(PerVisualMethod):
             separators = separators_for(layout, index, budget.separators)
             parts.append((separators, torch.full_like(separators, SEPARATOR)))
         index, stage = (torch.cat(column) for column in zip(*parts, strict=True))
-        appended = self.order == "appended" or (self.order == "auto" and budget.policy == "reference")
-        order = torch.argsort(_appended(layout, index, stage) if appended else index)
+        order = torch.argsort(_appended(layout, index, stage) if budget.policy == "reference" else index)
         return index[order], stage[order]
 
     def counts(self, tokens: VisualTokens, budget: VisualBudget) -> ViewCounts:
         """How a view's budget k falls into C = round(share k) contextual positions, one CLS and k - C - 1 dominant."""
         share = ratio_fraction(self.contextual_share)
-        with_cls = self.cls_token and CLS_HIDDEN in tokens.evidence and tokens.project is not None
+        with_cls = CLS_HIDDEN in tokens.evidence and tokens.project is not None
         dominant, cls, contextual = [], [], []
         for k, size in zip(shares(tokens.layout, budget), tokens.layout.sizes, strict=True):
             contextual.append(half_up(share * k))
@@ -208,7 +183,7 @@ class VisionZip(PerVisualMethod):
     def _merged(self, tokens: VisualTokens, groups: MergeGroups) -> tuple[Tensor, Tensor]:
         """New features (V * C, D) in the features' dtype, and how many tokens went into each (V * C,)."""
         table = tokens.layout.table
-        project = tokens.project if self.space == "encoder" else None
+        project = tokens.project
         source = tokens.features if project is None else evidence_of(tokens, HIDDEN)
         merged, sizes = [], []
         step = rows_per_block(source, table.shape[1] * (source.shape[1] + 2 * groups.centre.shape[1]))
@@ -219,7 +194,6 @@ class VisionZip(PerVisualMethod):
                 self.assignment(tokens, groups, rows),
                 groups.member[rows],
                 groups.centre[rows],
-                average=self.formula == "mean",
             )
             merged.append(features)
             sizes.append(size)

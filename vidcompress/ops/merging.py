@@ -67,17 +67,14 @@ def nearest_centre(keys: Tensor, centre: Tensor) -> Tensor:
     return cosines(keys, rows_at(keys, centre)).masked_fill(missing[:, None], -torch.inf).argmax(-1)
 
 
-def merge_groups(
-    x: Tensor, group: Tensor, member: Tensor, centre: Tensor, *, average: bool
-) -> tuple[Tensor, Tensor]:
-    """Merge the members of each group into its centre.
+def merge_groups(x: Tensor, group: Tensor, member: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
+    """Add the mean of each group's members to its centre.
 
     Args:
         x: (V, L, C).
         group: (V, L) int64, the number of the group that a member belongs to.
         member: (V, L) bool, tokens that are merged; centres are not members.
         centre: (V, G) int64 columns of the centres, L where there is none.
-        average: take the mean of centre and members; else the centre plus the mean of the members.
 
     Returns:
         (V, G, C) and the number of members (V, G).
@@ -85,8 +82,7 @@ def merge_groups(
     slots = torch.arange(centre.shape[1], device=x.device)
     weight = ((group[:, None] == slots[:, None]) & member[:, None]).to(x.dtype)
     size, own, total = weight.sum(-1, keepdim=True), rows_at(x, centre), matmul(weight, finite(x))
-    merged = (own + total) / (size + 1) if average else own + total / size.clamp(min=1)
-    return merged, size[..., 0]
+    return own + total / size.clamp(min=1), size[..., 0]
 
 
 def merge_neighbours(
