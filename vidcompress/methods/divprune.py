@@ -26,8 +26,8 @@ class DivPrune(PerVisualMethod):
     """Max-min diversity: each next token is the one whose nearest kept token is farthest, by cosine distance.
 
     Attributes:
-        start: the first token: whose nearest neighbour is farthest (`farthest_neighbour`, the authors' code), or one
-            of the two that are farthest apart (`farthest_pair`, as others read the paper).
+        start: the first token: the one whose nearest neighbour is farthest (`farthest_neighbour`, the authors' code),
+            or one of the two tokens that are farthest apart (`farthest_pair`, another reading of the paper).
 
     Raises:
         ArgumentError: an option out of range.
@@ -45,7 +45,7 @@ class DivPrune(PerVisualMethod):
         one_of("start", self.start, get_args(Start))
 
     def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """`exact`: its tokens, then its separators. `reference`: separators compete, as in the authors' code."""
+        """Choose tokens, then add separators (`exact`), or let separators compete, as the authors do (`reference`)."""
         if budget.policy == "reference":
             return self.reference(tokens, budget)
         with full_precision(tokens.features):
@@ -55,7 +55,7 @@ class DivPrune(PerVisualMethod):
         return Selection(with_separators(tokens.layout, kept, budget.separators))
 
     def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """round(R N) of all N positions, separators among them (they are all alike, so few survive), in order."""
+        """Keep round(R N) of all N positions in sequence order; separators are copies of one vector, so few survive."""
         layout = tokens.layout
         count = min(len(layout), max(1, round(budget.ratio * layout.full_length)))
         with full_precision(tokens.features):

@@ -1,4 +1,4 @@
-"""EVS, efficient video sampling: tokens that changed since the frame before are kept.
+"""EVS, efficient video sampling: keep the tokens that changed since the frame before.
 
 Formulas from the implementation in vLLM (module video_prune.evs, as of 0.32).
 """
@@ -35,14 +35,14 @@ class EVS(PerVisualMethod):
     positions: ClassVar[Positions] = "original"
 
     def dissimilarity(self, tokens: VisualTokens) -> Tensor:
-        """(N,) 1 - cosine to the token at the same place one frame earlier, 255 in the first frame."""
+        """Return 1 - cosine (N,) to the token at the same place one frame earlier, and 255 in the first frame."""
         layout, frames = tokens.layout, len(tokens.layout.views)
         partner = (torch.arange(frames, device=layout.view.device) - 1).clamp(min=0)
         change = 1 - cosines_to_frames(tokens.features, layout, partner)
         return torch.where(layout.view == 0, FORCED, change)
 
     def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """The budget's tokens of greatest change; under `reference` max(n, int(R N)), n being the tokens of a frame."""
+        """Keep the tokens of greatest change; under `reference` max(n, int(R N)) of them, with n tokens per frame."""
         layout, size = tokens.layout, tokens.layout.sizes[0]
         if budget.policy == "reference":
             total = tokens_to_keep(layout, budget)
@@ -61,6 +61,6 @@ class EVS(PerVisualMethod):
 
 
 def strided(positions: Tensor, size: int, count: int) -> Tensor:
-    """`count` of the first `size` positions, evenly spaced."""
+    """Return `count` of the first `size` positions, evenly spaced."""
     i = torch.arange(count, device=positions.device)
     return positions[(2 * i + 1) * size // max(1, 2 * count)]

@@ -1,4 +1,4 @@
-"""FasterVLM (arXiv 2412.01818): of each view the patches that the encoder's CLS token attends to.
+"""FasterVLM (arXiv 2412.01818): keep the patches of each view that the encoder's CLS token attends to most.
 
 Formulas as in the authors' code (Theia-4869/FasterVLM @ f5d5f12).
 """
@@ -30,11 +30,13 @@ from vidcompress.ops.attention_scores import (
 @register_method
 @dataclass(frozen=True)
 class FasterVLM(ScoredMethod):
-    """Every view keeps the same share of its tokens: those of most CLS attention, heads averaged.
+    """The tokens of most CLS attention, averaged over heads; every view keeps the same share.
+
+    Without a CLS token the attention that a token receives ranks instead.
 
     Attributes:
-        layer: encoder layer of the attention; `features` is the one whose output the projector reads, as the
-            authors do, negative numbers count from the last.
+        layer: encoder layer of the attention. `features` (the authors') is the layer whose output the projector reads;
+            negative numbers count from the last layer.
 
     Raises:
         ArgumentError: an option out of range.
@@ -50,20 +52,20 @@ class FasterVLM(ScoredMethod):
         require_layer(layer=self.layer)
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
-        """The one quantity that ranks tokens."""
+        """The quantity that ranks tokens."""
         return attention_wanted(self.name, self.layer, has_cls)
 
     def reads_features(self, modality: Modality, has_cls: bool) -> bool:
-        """Never: attention alone ranks the tokens."""
+        """Return False: attention alone ranks the tokens."""
         return False
 
     def scores(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> tuple[Tensor, Tensor]:
-        """Attention (N,), and views in proportion to their sizes (V,) float64."""
+        """Return the attention (N,), and the sizes of the views (V,) float64 as weights."""
         weights = batch.layout.sizes_tensor[:-1].to(torch.float64)
         return attention_of(batch, self.layer), weights
 
     def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """Of every view its share by itself, rounded; in sequence order, with every separator."""
+        """Keep the rounded share of every view, in sequence order, with every separator."""
         layout = tokens.layout
         counts = shares(layout, budget)
         scores = attention_of(VisualBatch([tokens]), self.layer)

@@ -1,4 +1,4 @@
-"""FastVID (NeurIPS 2025): segments of alike frames; salient tokens stay, density peaks absorb the rest of a segment.
+"""FastVID (NeurIPS 2025): segments of similar frames; salient tokens stay, density peaks absorb the others.
 
 Formulas from the paper and its code (LunarShen/FastVID @ ea8b57e).
 """
@@ -30,23 +30,25 @@ RECEIVED, CLS = Evidence("attention_received", -1), Evidence("cls_attention", -1
 @register_method
 @dataclass(frozen=True)
 class FastVID(PerVisualMethod):
-    """Frames are cut into segments; per frame the salient tokens are kept, and per segment the peaks of what is left.
+    """Salient tokens of each frame, and density peaks of each segment, which absorb the tokens that are not salient.
 
     Attributes:
         auxiliary: folder of the SigLIP checkpoint that the encoder comes from, for its pooling head.
-        segments: cuts fall at the `segments` - 1 least alike pairs of neighbours (DySeg's c), at least 1.
-        tau: and wherever the cosine of neighbours is below this.
-        context_share: share d of the budget for merged tokens, 0 to 1; the rest is salient tokens.
-        stride: every how many frames of a segment, from its last, one carries merged tokens (p), at least 1.
-        neighbours: of a density peak, itself among them (k), at least 1.
-        beta: least weight of a peak against the mean of what it absorbs, 0 to 1.
+        segments: least number c of segments (DySeg), at least 1: the clip is cut at the c - 1 least similar pairs of
+            neighbouring frames.
+        tau: the clip is also cut where the cosine of neighbouring frames is below tau.
+        context_share: share d of the budget for merged tokens, 0 to 1; salient tokens have the rest.
+        stride: distance p in frames between anchor frames, which carry merged tokens, from the last frame of a segment;
+            at least 1.
+        neighbours: number k of nearest tokens that the density averages over, the token itself included; at least 1.
+        beta: least weight of a peak against the mean of the tokens that it absorbs, 0 to 1.
 
     Raises:
         ArgumentError: an option out of range.
     """
 
     name: ClassVar[str] = "fastvid"
-    summary: ClassVar[str] = "segments of alike frames: salient tokens stay, density peaks absorb the rest"
+    summary: ClassVar[str] = "segments of similar frames: salient tokens stay, density peaks absorb the rest"
     modalities: ClassVar[frozenset[Modality]] = frozenset({"video"})
     compares: ClassVar = "views"
     positions: ClassVar[Positions] = "original"
@@ -77,7 +79,7 @@ class FastVID(PerVisualMethod):
                 )
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
-        """The pooling head's attention and output with `auxiliary`, else the attention of the last encoder layer."""
+        """Attention and output of the pooling head with `auxiliary`, else the attention of the last encoder layer."""
         if self.auxiliary is not None:
             return self._pooling_attention, Evidence("pooled", auxiliary=self.auxiliary)
         attention = CLS if has_cls else RECEIVED
@@ -88,7 +90,7 @@ class FastVID(PerVisualMethod):
         return (attention,)
 
     def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """Salient tokens and merged ones, each at the place of its peak, in sequence order, and separators."""
+        """Keep salient tokens, merged tokens at the places of their peaks, and separators, in sequence order."""
         if budget.positions == 0:
             return Selection(tokens.layout.view.new_zeros(0))
         with full_precision(tokens.features):
@@ -98,7 +100,7 @@ class FastVID(PerVisualMethod):
         return _in_sequence(tokens, salient, merged, separators)
 
     def segments_of(self, tokens: VisualTokens) -> Tensor:
-        """(T,) int64, the segment of each frame, numbered from 0."""
+        """Return the segment of each frame (T,) int64, numbered from 0."""
         pooled = tokens.evidence.get(Evidence("pooled", auxiliary=self.auxiliary))
         layout, frames = tokens.layout, len(tokens.layout.views)
         if pooled is None:
@@ -110,8 +112,12 @@ class FastVID(PerVisualMethod):
         return torch.cat((cut.new_zeros(min(1, frames)), cut)).cumsum(0)
 
     def _exact(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor, Tensor, int]:
-        """The budget's tokens: floor(d x tokens) peaks in proportion to what each anchor frame stands for, the rest
-        salient tokens, alike for all frames."""
+        """Split the budget: floor(d x tokens) peaks in proportion to the frames that each anchor frame stands for, and
+        salient tokens, the same number in all frames.
+
+        Returns:
+            Positions of salient tokens and of peaks, the segment of each frame (T,), and the number of separators.
+        """
         layout, device = tokens.layout, tokens.layout.view.device
         segment = self.segments_of(tokens)
         context = int(budget.tokens * self.context_share)
@@ -125,8 +131,10 @@ class FastVID(PerVisualMethod):
         return salient, top_per_view(scores, layout, counts, context), segment, budget.separators
 
     def _reference(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor, Tensor, int]:
-        """int(R n) tokens per frame, int(d int(R n)) of them for peaks, whole numbers per anchor frame, and the
-        separators of every line with a kept token."""
+        """Take int(R n) tokens per frame, int(d int(R n)) of them peaks, in whole numbers per anchor frame.
+
+        Every line with a kept token keeps its separators. Returns as `_exact` does.
+        """
         layout, size = tokens.layout, tokens.layout.sizes[0]
         segment = self.segments_of(tokens)
         each = int(size * budget.ratio)
@@ -147,7 +155,7 @@ class FastVID(PerVisualMethod):
         return salient, peaks, segment, int(lines.sum().item())
 
     def _stands_for(self, segment: Tensor) -> Tensor:
-        """(T,) float64: frames of its segment per anchor frame, at anchor frames; zero at the others."""
+        """Return (T,) float64: at an anchor frame the frames of its segment per anchor frame, at others zero."""
         frames = segment.shape[0]
         length = torch.zeros(frames, dtype=torch.int64, device=segment.device).scatter_add(
             0, segment, torch.ones_like(segment)
@@ -159,7 +167,7 @@ class FastVID(PerVisualMethod):
         return torch.where(anchor, of.to(torch.float64) / anchors, 0.0)
 
     def _saliency(self, tokens: VisualTokens) -> Tensor:
-        """(N,) attention of the pooling head, of CLS or received, whichever the tokens have; else distances."""
+        """Return the attention (N,) of the pooling head, of CLS, or received, whichever there is; else distances."""
         for item in (self._pooling_attention, CLS, RECEIVED):
             saliency = tokens.evidence.get(item)
             if saliency is not None:
@@ -175,7 +183,7 @@ class FastVID(PerVisualMethod):
 
 
 def _in_sequence(tokens: VisualTokens, salient: Tensor, merged: Merged, separators: int) -> Selection:
-    """Everything in sequence order, with the new features in place of the peaks' own."""
+    """Sort all positions into sequence order and give the peaks their merged features."""
     layout = tokens.layout
     index, _ = torch.cat((salient, merged.index)).sort()
     index = with_separators(layout, index, separators)

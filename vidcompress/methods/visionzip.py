@@ -1,4 +1,4 @@
-"""VisionZip (arXiv 2412.04467, CVPR 2025): dominant tokens by CLS attention, the rest merged into contextual ones.
+"""VisionZip (arXiv 2412.04467, CVPR 2025): dominant tokens by CLS attention, the others merged into contextual ones.
 
 Formulas as in the authors' code (dvlab-research/VisionZip @ 3151f6d).
 """
@@ -38,7 +38,7 @@ UNSENT, CLS, DOMINANT, CONTEXTUAL, SEPARATOR = range(
 
 
 class ViewCounts(NamedTuple):
-    """Positions that each view sends, V ints each: dominant tokens, the CLS token, contextual tokens."""
+    """Numbers of dominant, CLS and contextual tokens that each view sends, V integers each."""
 
     dominant: list[int]
     cls: list[int]
@@ -46,11 +46,11 @@ class ViewCounts(NamedTuple):
 
 
 class MergeGroups(NamedTuple):
-    """Groups of tokens that are merged, views side by side.
+    """Groups of merged tokens, views side by side.
 
     Attributes:
-        dominant: (V, L) bool, tokens sent as they are.
-        centre: (V, C) int64, columns of the contextual tokens, ascending, filled up with L.
+        dominant: (V, L) bool, tokens sent unchanged.
+        centre: (V, C) int64, columns of the contextual tokens, ascending, padded with L.
         member: (V, L) bool, tokens merged into a centre.
     """
 
@@ -62,12 +62,15 @@ class MergeGroups(NamedTuple):
 @register_method
 @dataclass(frozen=True)
 class VisionZip(PerVisualMethod):
-    """Of each view the tokens of most CLS attention, and evenly spaced others that each absorb what is like them.
+    """The tokens of most CLS attention of each view, and evenly spaced others that absorb the tokens like them.
+
+    The CLS token's own feature is one of the tokens of a view that is not sent whole. Without a CLS token the attention
+    that a token receives ranks instead.
 
     Attributes:
-        contextual_share: part of a view's budget that is contextual, 0 to 1; the authors' 10 of 54 + 10, 20 of 108 + 20
-            and 5 of 27 + 5 are all 0.15625.
-        layer: encoder layer of attention and keys; `features` is the one whose output the projector reads.
+        contextual_share: share of contextual tokens in a view's budget, 0 to 1; the authors' 10 of 54 + 10, 20 of
+            108 + 20 and 5 of 27 + 5 are all 0.15625.
+        layer: encoder layer of attention and keys; `features` is the layer whose output the projector reads.
 
     Raises:
         ArgumentError: an option out of range.
@@ -91,21 +94,21 @@ class VisionZip(PerVisualMethod):
         require_layer(layer=self.layer)
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
-        """Attention and keys of one layer, and what the projector reads."""
+        """Attention and keys of one layer, and the projector's input."""
         attention = attention_wanted(self.name, self.layer, has_cls)
         evidence = (*attention, Evidence("mean_keys", self.layer), HIDDEN)
         return (*evidence, CLS_HIDDEN) if has_cls else evidence
 
     def reads_features(self, modality: Modality, has_cls: bool) -> bool:
-        """Never: attention and keys choose the tokens, and what the projector reads is merged."""
+        """Return False: attention and keys choose the tokens, and the projector's input is merged."""
         return False
 
     def attention(self, tokens: VisualTokens) -> Tensor:
-        """(N,) what ranks tokens."""
+        """Return the attention (N,) that ranks tokens."""
         return attention_of(VisualBatch([tokens]), self.layer)
 
     def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """Dominant tokens as they are, contextual ones at their centres, CLS at a position that is free."""
+        """Send dominant tokens unchanged, contextual tokens at their centres, and CLS at a position that is free."""
         layout, counts = tokens.layout, self.counts(tokens, budget)
         groups = self.groups(self.attention(tokens), layout, counts)
         table = torch.cat((layout.table, layout.table.new_full((len(layout.views), 1), len(layout))), 1)
@@ -117,7 +120,7 @@ class VisionZip(PerVisualMethod):
             number = torch.arange(centre.numel(), device=centre.device)
             slot = index.new_zeros(len(layout) + 1).index_copy_(0, centre.flatten(), number)[index[rows]]
             merged, sizes = self._merged(tokens, groups)
-            # A centre that absorbed nothing is sent as it is, to the bit.
+            # A centre without members stays bit-equal.
             contextual = torch.where(sizes[slot, None] > 0, merged[slot], features[rows])
             features = features.index_copy(0, rows, contextual)
         if sum(counts.cls) and tokens.project is not None:
@@ -129,7 +132,7 @@ class VisionZip(PerVisualMethod):
     def _sent(
         self, layout: Layout, dominant: Tensor, centre: Tensor, counts: ViewCounts, budget: VisualBudget
     ) -> tuple[Tensor, Tensor]:
-        """(K,) positions and stages, in the order sent; CLS takes the first position of its view that is not sent."""
+        """Return positions and stages (K,), in sending order; CLS takes the first unsent position of its view."""
         none = len(layout)
         stage = layout.view.new_full((none + 1,), UNSENT)
         stage[torch.where(dominant, layout.table, none)] = DOMINANT
@@ -149,7 +152,7 @@ class VisionZip(PerVisualMethod):
         return index[order], stage[order]
 
     def counts(self, tokens: VisualTokens, budget: VisualBudget) -> ViewCounts:
-        """How a view's budget k falls into C = round(share k) contextual positions, one CLS and k - C - 1 dominant."""
+        """Split a view's budget k into C = round(share k) contextual tokens, one CLS token and k - C - 1 dominant."""
         share = ratio_fraction(self.contextual_share)
         with_cls = CLS_HIDDEN in tokens.evidence and tokens.project is not None
         dominant, cls, contextual = [], [], []
@@ -160,7 +163,7 @@ class VisionZip(PerVisualMethod):
         return ViewCounts(dominant, cls, contextual)
 
     def groups(self, scores: Tensor, layout: Layout, counts: ViewCounts) -> MergeGroups:
-        """Dominant tokens by rank; of the R others every s-th is a centre, s = max(1, R // C), C in all."""
+        """Choose dominant tokens by rank; every s-th of the R others is a centre, s = max(1, R // C), C in all."""
         steps = [
             max(1, (size - d) // max(1, c))
             for size, d, c in zip(layout.sizes, counts.dominant, counts.contextual, strict=True)
@@ -176,12 +179,12 @@ class VisionZip(PerVisualMethod):
         return MergeGroups(dominant, columns, rest & ~centre & (centres > 0))
 
     def assignment(self, tokens: VisualTokens, groups: MergeGroups, rows: slice) -> Tensor:
-        """(v, L) int64: the number of the centre that each token of some views is most like, by cosine of mean keys."""
+        """Return the number of the centre most like each token of some views, by cosine of mean keys: (v, L) int64."""
         keys = evidence_of(tokens, Evidence("mean_keys", self.layer))
         return nearest_centre(side_by_side(keys, tokens.layout.table[rows]), groups.centre[rows])
 
     def _merged(self, tokens: VisualTokens, groups: MergeGroups) -> tuple[Tensor, Tensor]:
-        """New features (V * C, D) in the features' dtype, and how many tokens went into each (V * C,)."""
+        """Return merged features (V * C, D) in the features' dtype, and the number of members of each (V * C,)."""
         table = tokens.layout.table
         project = tokens.project
         source = tokens.features if project is None else evidence_of(tokens, HIDDEN)
@@ -202,10 +205,10 @@ class VisionZip(PerVisualMethod):
 
 
 def _appended(layout: Layout, index: Tensor, stage: Tensor) -> Tensor:
-    """The authors' order as a sorting key (K,).
+    """Return the authors' order as a sorting key (K,).
 
-    View by view CLS, dominant, contextual, newlines. The crops of an image all at once: dominant tokens and newlines in
-    sequence, then their CLS tokens, then their contextual ones, each by view.
+    A thumbnail or frame sends CLS, dominant tokens, contextual tokens, newlines. The crops of an image together send
+    dominant tokens and newlines in sequence, then CLS tokens by view, then contextual tokens by view.
     """
     views = len(layout.views)
     view, inner = layout.view[index], stage

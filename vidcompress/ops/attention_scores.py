@@ -1,4 +1,4 @@
-"""Attention scores of the encoder: the layer they are read from, and their substitute without a CLS token."""
+"""Attention scores of the encoder: their layer, and their substitute without a CLS token."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Layer = int | Literal["features"]
 
 
 def require_layer(**options: object) -> None:
-    """Refuse options that name no encoder layer.
+    """Check options that name an encoder layer.
 
     Raises:
-        ArgumentError: naming the option and its value.
+        ArgumentError: an option is no layer; the message names the option and its value.
     """
     for name, value in options.items():
         if not is_whole(value) and not (isinstance(value, str) and value == "features"):
@@ -33,7 +33,7 @@ def require_layer(**options: object) -> None:
 def attention_wanted(
     method: str, layer: Layer, has_cls: bool, cls: Quantity = "cls_attention"
 ) -> tuple[Evidence]:
-    """Attention of the CLS token, or, with one warning, attention received where the encoder has no CLS token."""
+    """Return attention of the CLS token as evidence, or, with one warning, attention received without a CLS token."""
     if has_cls:
         return (Evidence(cls, layer),)
     warn_once(
@@ -44,10 +44,10 @@ def attention_wanted(
 
 
 def attention_of(batch: VisualBatch, layer: Layer, cls: Quantity = "cls_attention") -> Tensor:
-    """(N,) attention of the CLS token, or attention received where a visual has none; float32 or better.
+    """Return the attention (N,) of the CLS token, or attention received where a visual has none; float32 or better.
 
     Raises:
-        UnsupportedInputError: a visual came without either.
+        UnsupportedInputError: a visual has neither.
     """
     choices = Evidence(cls, layer), Evidence("attention_received", layer)
     keys = [next((key for key in choices if key in one.evidence), choices[0]) for one in batch.visuals]
@@ -55,10 +55,10 @@ def attention_of(batch: VisualBatch, layer: Layer, cls: Quantity = "cls_attentio
 
 
 def shares(layout: Layout, budget: VisualBudget) -> list[int]:
-    """Positions that each view may send, from geometry alone; the authors know views of one size only.
+    """Return the number of tokens that each view may send, from geometry alone.
 
-    Under `exact` the budget's tokens in proportion to the views' sizes, to the token; under `reference` the ratio of
-    every view by itself, half up and at least one.
+    `exact` splits the budget's tokens in proportion to the views' sizes, to the token. `reference` rounds the ratio of
+    each view half up, to at least one; the authors have views of one size only.
     """
     if budget.policy == "exact":
         return split_in_proportion(budget.tokens, layout.sizes)
