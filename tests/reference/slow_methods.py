@@ -79,17 +79,15 @@ def best(worth: list[float], count: int) -> list[int]:
     return sorted(range(len(worth)), key=lambda i: (-worth[i], i))[:count]
 
 
-def changes(frames: list[Frame], first: str) -> list[float]:
+def changes(frames: list[Frame]) -> list[float]:
     """EVS: 1 - cosine to the frame before at every place, frame after frame."""
     out = []
     for t, frame in enumerate(frames):
         for i, token in enumerate(frame):
-            if t == 0 and first == "forced":
+            if t == 0:
                 out.append(255.0)
-            elif len(frames) == 1:
-                out.append(0.0)
             else:
-                out.append(_change(token, frames[1 if t == 0 else t - 1][i]))
+                out.append(_change(token, frames[t - 1][i]))
     return out
 
 

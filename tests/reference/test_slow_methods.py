@@ -78,11 +78,8 @@ def plan_for(tokens: VisualTokens, count: int) -> VisualBudget:
 @given(st.data())
 def test_divprune_takes_the_farthest_every_time(data: st.DataObject) -> None:
     tokens = draw_tokens(data, draw_layout(data))
-    method = DivPrune(
-        scope=data.draw(st.sampled_from(["whole", "view"])),
-        start=data.draw(st.sampled_from(["farthest_neighbour", "farthest_pair"])),
-    )
-    groups = groups_of(tokens.features, tokens.layout, whole=method.scope == "whole")
+    method = DivPrune(start=data.draw(st.sampled_from(["farthest_neighbour", "farthest_pair"])))
+    groups = groups_of(tokens.features, tokens.layout, whole=data.draw(st.booleans()))
     order = farthest_points(groups, groups.index.shape[1], method.start)
     for index, inside, picks in zip(groups.index, groups.inside, order.tolist(), strict=True):
         size = int(inside.sum())
@@ -95,7 +92,7 @@ def test_divprune_takes_the_farthest_every_time(data: st.DataObject) -> None:
     count = data.draw(st.integers(0, tokens.layout.num_tokens))
     index = select_alone(method, tokens, plan_for(tokens, count)).index
     assert len(index) == len(index.unique()) == count
-    if method.scope == "whole":
+    if len(groups.index) == 1:
         assert index.tolist() == sorted(groups.index[0][order[0, :count]].tolist())
 
 
@@ -107,7 +104,7 @@ def test_divprune_ties_fall_to_the_earlier_token() -> None:
     assert order[0].tolist() == [0, 2, 3, 5, 1, 4, 6, 7, 8, 9, 10, 11]
 
 
-@pytest.mark.parametrize("options", [{}, {"start": "farthest_pair"}, {"scope": "view"}])
+@pytest.mark.parametrize("options", [{}, {"start": "farthest_pair"}])
 def test_without_room_for_the_matrix_the_rows_are_the_same(
     monkeypatch: pytest.MonkeyPatch, options: dict[str, str]
 ) -> None:
@@ -208,13 +205,13 @@ def test_cdpruner_follows_the_question() -> None:
 @given(st.data())
 def test_evs_matches(data: st.DataObject) -> None:
     tokens = draw_tokens(data, draw_layout(data, images=False))
-    method = EVS(first_frame=data.draw(st.sampled_from(["forced", "next"])))
+    method = EVS()
     layout, size = tokens.layout, tokens.layout.sizes[0]
-    worth = slow.changes(frames_of(tokens), method.first_frame)
+    worth = slow.changes(frames_of(tokens))
     assert method.dissimilarity(tokens)[layout.token_index].tolist() == pytest.approx(worth, abs=1e-9)
     count = data.draw(st.integers(0, layout.num_tokens))
     index = select_alone(method, tokens, plan_for(tokens, count)).index.tolist()
-    if method.first_frame == "forced" and count < size:
+    if count < size:
         first = [(2 * i + 1) * size // (2 * count) for i in range(count)]
         assert index == [views_of(tokens)[0][i] for i in first]
         return
@@ -401,9 +398,7 @@ def test_fastvid_peaks_of_copies_come_in_order() -> None:
     wanted = slow.peak_scores(frame.tolist(), list(range(16)), 4)
     order = sorted(wanted, key=lambda n: (-wanted[n], n))
     for count in range(1, 16):
-        index = select_alone(
-            FastVID(context_share=1.0, saliency="distance"), tokens, plan_for(tokens, count)
-        ).index
+        index = select_alone(FastVID(context_share=1.0), tokens, plan_for(tokens, count)).index
         assert index.tolist() == sorted(order[:count])
 
 

@@ -1,8 +1,8 @@
-"""Compression methods, one short file each: tensors in, `Selection` out. Importing this registers them all.
+"""Compression methods, one short file each: tensors in, `Selection` out. Importing the package registers them all.
 
-What a method of another package is made of: a contract, which is `ScoredMethod`, `PerVisualMethod` or `Method`, or
-`InLLMMethod` inside the language model; what it is given (`VisualBatch` of `VisualTokens`, `VisualBudget`) and returns
-(`Selection`); checks of its options; and to read large features `in_groups`.
+The names here serve a method of another package: the base classes `ScoredMethod`, `PerVisualMethod` and `Method`, or
+`InLLMMethod` inside the language model; its arguments (`VisualBatch` of `VisualTokens`, `VisualBudget`) and its result
+(`Selection`); checks of options; and `in_groups`, which reads large features.
 """
 
 from vidcompress.checks import require_flags, require_numbers, require_one_of

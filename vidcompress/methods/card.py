@@ -1,7 +1,7 @@
 """Method cards: paper, code, defaults and description of each method, as Markdown under a TOML head.
 
-A card is `cards/<name>.md` in the package of the module that the method is written in, here or elsewhere: a TOML head
-between two lines `+++`, then half a page of prose.
+A card is the file `cards/<name>.md` in the package of the method's module, here or elsewhere: a TOML head between two
+lines `+++`, then half a page of prose.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class Card:
     """One method card.
 
     Attributes:
-        name: of the method.
-        effect: one sentence.
+        name: name of the method.
+        effect: what the method does, in one sentence.
         paper: title, venue and arXiv number; empty for controls.
-        code: the authors' repository and the commit read; empty where there is none.
+        code: the authors' repository and its commit; empty where there is none.
         modalities: `image`, `video` or both.
-        needs: evidence it reads, in words.
-        defaults: option name to default value.
+        needs: evidence that the method reads, in words.
+        defaults: default value by option name.
         text: the prose, Markdown.
     """
 
@@ -56,13 +56,13 @@ class Card:
 
 
 def card_of(method: type[Method]) -> Card | None:
-    """Return the card of a method, or None when its package holds none.
+    """Return the card of a method, or None when its package has none.
 
     Args:
-        method: the class; its card is `cards/<name>.md` beside the module it is written in.
+        method: the class; its card is `cards/<name>.md` beside its module.
 
     Raises:
-        ArgumentError: the card is there and malformed, or it is another method's.
+        ArgumentError: the card is malformed, or states the name or modalities of another method.
     """
     package = getattr(sys.modules.get(method.__module__), "__package__", None)
     card = read_card(method.name, package) if package else None
@@ -78,7 +78,7 @@ def read_card(name: str, package: str = __package__) -> Card | None:
     """Return the card `cards/<name>.md` of a package, or None when there is none.
 
     Raises:
-        ArgumentError: the card is there and malformed.
+        ArgumentError: the card is malformed.
     """
     path = files(package).joinpath("cards", f"{name}.md")
     if not path.is_file():
@@ -91,10 +91,10 @@ def read_card(name: str, package: str = __package__) -> Card | None:
 
 
 def parse_card(name: str, source: str) -> Card:
-    """Read the text of a card.
+    """Parse the text of a card.
 
     Raises:
-        ArgumentError: no head, or a head without one of the keys; the message names the card and the key.
+        ArgumentError: the head is missing or lacks a key; the message names the card and the key.
     """
     before, _, rest = source.partition(FENCE)
     head_text, fence, text = rest.partition(FENCE)

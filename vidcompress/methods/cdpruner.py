@@ -1,4 +1,4 @@
-"""CDPruner (NeurIPS 2025): diverse tokens, the more so where they matter to the question.
+"""CDPruner (NeurIPS 2025): diverse tokens, weighted by relevance to the question.
 
 Formulas from the paper and its code (Theia-4869/CDPruner @ 9541616).
 """
@@ -23,7 +23,6 @@ from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError, shown, warn_once
 from vidcompress.ops.diversity import Picks, TokenGroups, chosen, groups_of, most_volume, unit_rows
 
-Scope = Literal["view", "whole"]
 Relevance = Literal["auto", "negative", "positive", "none"]
 Kernel = Literal["product", "exponential"]
 
@@ -34,13 +33,13 @@ class CDPruner(PerVisualMethod):
     """A determinantal point process per view whose kernel is cosine similarity weighted by relevance to the question.
 
     Attributes:
-        auxiliary: folder of the CLIP checkpoint whose vision tower the model has, for its text tower and projections.
-            Without it patches are compared with the question in the language model's own embedding space.
-        relevance: `negative` cosine to the question (the authors' for CLIP, where patches answer text with the wrong
-            sign), `positive`, `none` (diversity alone); `auto` is `negative` with `auxiliary`, else `positive`.
-        kernel: relevance r enters as it is (`product`) or as exp(theta / (2 (1 - theta)) r) (`exponential`).
+        auxiliary: folder of the CLIP checkpoint that the model's vision tower comes from; the method reads its text
+            tower and projections. Without it patches are compared with the question in the language model's space.
+        relevance: sign of the cosine to the question: `negative` (the authors' for CLIP, whose patches and matching
+            texts have negative cosines), `positive`, or `none` (diversity alone). `auto` is `negative` with
+            `auxiliary`, else `positive`.
+        kernel: weight of a token of relevance r: r (`product`), or exp(theta / (2 (1 - theta)) r) (`exponential`).
         theta: weight of relevance in the exponential kernel, at least 0 and below 1.
-        scope: `view` (the authors') chooses within each view, `whole` over all of them.
 
     Raises:
         ArgumentError: an option out of range.
@@ -58,7 +57,6 @@ class CDPruner(PerVisualMethod):
     relevance: Relevance = "auto"
     kernel: Kernel = "product"
     theta: float = 0.5
-    scope: Scope = "view"
 
     def __post_init__(self) -> None:
         if self.auxiliary is not None and not isinstance(self.auxiliary, (str, os.PathLike)):
@@ -68,7 +66,6 @@ class CDPruner(PerVisualMethod):
         for option, allowed in (
             ("relevance", get_args(Relevance)),
             ("kernel", get_args(Kernel)),
-            ("scope", get_args(Scope)),
         ):
             one_of(option, getattr(self, option), allowed)
         require_numbers(theta=self.theta)
@@ -76,7 +73,7 @@ class CDPruner(PerVisualMethod):
             raise ArgumentError(f"theta must be at least 0 and below 1, got {shown(self.theta)}; use 0.5")
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
-        """Patches and question in one space: CLIP's with `auxiliary`, else the language model's."""
+        """Patches and question in one embedding space: CLIP's with `auxiliary`, else the language model's."""
         if self.relevance == "none":
             return ()
         if self.auxiliary is not None:
@@ -88,7 +85,7 @@ class CDPruner(PerVisualMethod):
         return (Evidence("question"),)
 
     def relevance_of(self, tokens: VisualTokens) -> Tensor:
-        """(N,) relevance of each position, 1e-6 / range to 1 over the tokens of all views; ones without a question."""
+        """Return the relevance (N,) of the positions, from 1e-6 / range to 1 over all views; 1 without a question."""
         layout = tokens.layout
         pair = self._compared(tokens)
         flat = tokens.features.new_ones(len(layout), dtype=working_dtype(tokens.features))
@@ -106,9 +103,9 @@ class CDPruner(PerVisualMethod):
         return torch.where(spread > 1e-9, (value - low + 1e-6) / spread.clamp(min=1e-9), flat)
 
     def picks(self, tokens: VisualTokens, rounds: int) -> tuple[TokenGroups, Picks]:
-        """The first `rounds` tokens of each view (or of all, by `scope`) in greedy order."""
+        """Choose the first `rounds` tokens of each view in greedy order."""
         with full_precision(tokens.features):
-            groups = groups_of(tokens.features, tokens.layout, whole=self.scope == "whole")
+            groups = groups_of(tokens.features, tokens.layout, whole=False)
             relevance = self.relevance_of(tokens)
             relevance = torch.cat((relevance, relevance.new_zeros(1)))[groups.index]
             weight = relevance
@@ -117,14 +114,13 @@ class CDPruner(PerVisualMethod):
             return groups, most_volume(groups, weight, relevance, rounds)
 
     def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """`exact` splits the budget's tokens over the views by size; `reference` keeps R of each, half rounded up."""
+        """Split the budget over the views by size (`exact`), or keep R of each view, half rounded up (`reference`)."""
         layout = tokens.layout
-        sizes = layout.sizes if self.scope == "view" else (layout.num_tokens,)
         if budget.policy == "reference":
             ratio: Fraction = ratio_fraction(budget.ratio)
-            counts = [min(size, max(min(1, size), half_up(ratio * size))) for size in sizes]
+            counts = [min(size, max(min(1, size), half_up(ratio * size))) for size in layout.sizes]
         else:
-            counts = split_in_proportion(budget.tokens, sizes)
+            counts = split_in_proportion(budget.tokens, layout.sizes)
         groups, picks = self.picks(tokens, max(counts, default=0))
         limits = torch.tensor(counts, device=picks.order.device)
         kept = chosen(groups, picks.order, limits, sum(counts))
@@ -137,7 +133,7 @@ class CDPruner(PerVisualMethod):
         )
 
     def _compared(self, tokens: VisualTokens) -> tuple[Tensor, Tensor] | None:
-        """What is compared: (N, E) of the positions and (S, E) of the question; None where there is no question."""
+        """Return embeddings (N, E) of the positions and (S, E) of the question; None where there is no question."""
         if self.relevance == "none":
             return None
         patches, text = (tokens.evidence.get(item) for item in self._joint())

@@ -25,7 +25,7 @@ BOTH: frozenset[Modality] = frozenset({"image", "video"})
 @register_method
 @dataclass(frozen=True)
 class Keep(Method):
-    """Every position is sent, whatever the budget: the uncompressed model through the same path."""
+    """All positions, whatever the budget: the uncompressed model through the same path."""
 
     name: ClassVar[str] = "none"
     summary: ClassVar[str] = "keeps everything; ignores the budget"
@@ -35,7 +35,7 @@ class Keep(Method):
     exact: ClassVar[bool] = False
 
     def select(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[Selection]:
-        """All positions in order."""
+        """Keep all positions, in order."""
         return everything(batch)
 
 
@@ -45,8 +45,8 @@ class Random(Method):
     """Tokens drawn uniformly without replacement over the whole input, sent in order.
 
     Attributes:
-        seed: of the draw. The same seed and number of tokens give the same tokens on every device and at every
-            place in a batch; repeat with several seeds to see the spread.
+        seed: seed of the draw. The same seed and number of tokens give the same tokens on every device and at every
+            place in a batch. Several seeds show the spread.
 
     Raises:
         ArgumentError: the seed is not an integer.
@@ -64,18 +64,18 @@ class Random(Method):
             raise ArgumentError(f"seed must be an integer from 0 to 2**63 - 1, got {shown(self.seed)}")
 
     def reads_features(self, modality: Modality, has_cls: bool) -> bool:
-        """Never."""
+        """Return False: the features decide nothing."""
         return False
 
     def select(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[Selection]:
-        """The first B of a seeded permutation, ascending."""
+        """Keep the first B of a seeded permutation, ascending."""
         sizes = [one.layout.num_tokens for one in batch.visuals]
         permutations = {size: self._permutation(size) for size in set(sizes)}
         pairs = zip(sizes, totals_of(batch, budgets), strict=True)
         return _of_tokens(batch, [np.sort(permutations[size][:count]) for size, count in pairs], budgets)
 
     def _permutation(self, size: int) -> Numbers:
-        # On the CPU whatever the device: accelerators have generators of their own.
+        # On the CPU whatever the device: generators of accelerators draw other numbers.
         generator = torch.Generator("cpu").manual_seed(self.seed)
         numbers: Numbers = torch.randperm(size, generator=generator, device="cpu").numpy()
         return numbers
@@ -92,11 +92,11 @@ class Uniform(Method):
     compares: ClassVar = "nothing"
 
     def reads_features(self, modality: Modality, has_cls: bool) -> bool:
-        """Never."""
+        """Return False: the features decide nothing."""
         return False
 
     def select(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[Selection]:
-        """Token floor((i + 1/2) N / B) for i = 0 .. B - 1."""
+        """Keep token floor((i + 1/2) N / B) for i = 0 .. B - 1."""
         sizes = [one.layout.num_tokens for one in batch.visuals]
         pairs = zip(sizes, totals_of(batch, budgets), strict=True)
         strides = [(2 * np.arange(count) + 1) * size // max(1, 2 * count) for size, count in pairs]
@@ -106,7 +106,7 @@ class Uniform(Method):
 def _of_tokens(
     batch: VisualBatch, numbers: Sequence[Numbers], budgets: Sequence[VisualBudget]
 ) -> list[Selection]:
-    """Selections from numbers among the tokens of each visual, ascending; one copy brings them to the device."""
+    """Make selections from token numbers of each visual, ascending; one copy brings them to the device."""
     layout, begin = batch.layout, starts([one.layout.num_tokens for one in batch.visuals])
     flat = np.concatenate(
         [part + start if start else part for part, start in zip(numbers, begin, strict=True)]

@@ -6,20 +6,18 @@ Formulas from the paper and from reading its code (vbdi/divprune @ 799e2d9); not
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, get_args
 
 import torch
 
 from vidcompress.checks import one_of
-from vidcompress.core.budget import VisualBudget, split_in_proportion
+from vidcompress.core.budget import VisualBudget
 from vidcompress.core.layout import Modality
 from vidcompress.core.method import PerVisualMethod, register_method
 from vidcompress.core.reductions import full_precision
 from vidcompress.core.selection import Selection, with_separators
 from vidcompress.core.tokens import VisualTokens
-from vidcompress.ops.diversity import Start, chosen, farthest_points, grouped, groups_of
-
-Scope = Literal["whole", "view"]
+from vidcompress.ops.diversity import Start, farthest_points, grouped, groups_of
 
 
 @register_method
@@ -28,10 +26,8 @@ class DivPrune(PerVisualMethod):
     """Max-min diversity: each next token is the one whose nearest kept token is farthest, by cosine distance.
 
     Attributes:
-        scope: `whole` (the authors') lets all views compete; `view` chooses within each view, which keeps R of every
-            crop and frame and takes as many rounds as one view keeps instead of as many as the whole input keeps.
-        start: the first token: whose nearest neighbour is farthest (`farthest_neighbour`, the authors' code), or one
-            of the two that are farthest apart (`farthest_pair`, as others read the paper).
+        start: the first token: the one whose nearest neighbour is farthest (`farthest_neighbour`, the authors' code),
+            or one of the two tokens that are farthest apart (`farthest_pair`, another reading of the paper).
 
     Raises:
         ArgumentError: an option out of range.
@@ -43,28 +39,23 @@ class DivPrune(PerVisualMethod):
     compares: ClassVar = "all"
     sequential: ClassVar[bool] = True
 
-    scope: Scope = "whole"
     start: Start = "farthest_neighbour"
 
     def __post_init__(self) -> None:
-        for option, allowed in (("scope", get_args(Scope)), ("start", get_args(Start))):
-            one_of(option, getattr(self, option), allowed)
+        one_of("start", self.start, get_args(Start))
 
     def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """`exact`: its tokens, then its separators. `reference`: separators compete, as in the authors' code."""
+        """Choose tokens, then add separators (`exact`), or let separators compete, as the authors do (`reference`)."""
         if budget.policy == "reference":
             return self.reference(tokens, budget)
         with full_precision(tokens.features):
-            groups = groups_of(tokens.features, tokens.layout, whole=self.scope == "whole")
-            sizes = tokens.layout.sizes if self.scope == "view" else (tokens.layout.num_tokens,)
-            counts = split_in_proportion(budget.tokens, sizes)
-            order = farthest_points(groups, max(counts, default=0), self.start)
-            limits = torch.tensor(counts, device=order.device)
-            kept = chosen(groups, order, limits, budget.tokens)
+            groups = groups_of(tokens.features, tokens.layout, whole=True)
+            order = farthest_points(groups, budget.tokens, self.start)
+            kept = groups.index[0][order[0]].sort().values
         return Selection(with_separators(tokens.layout, kept, budget.separators))
 
     def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """round(R N) of all N positions, separators among them (they are all alike, so few survive), in order."""
+        """Keep round(R N) of all N positions in sequence order; separators are copies of one vector, so few survive."""
         layout = tokens.layout
         count = min(len(layout), max(1, round(budget.ratio * layout.full_length)))
         with full_precision(tokens.features):

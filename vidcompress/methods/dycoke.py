@@ -1,7 +1,7 @@
-"""DyCoke's temporal stage (CVPR 2025): of every four frames one stays whole, the others lose what they repeat.
+"""DyCoke's temporal stage (CVPR 2025): one of four frames stays whole; the others lose tokens that repeat.
 
-Formulas from the paper and its code (KD-TAO/DyCoke, `dycole_ttm`). Its second stage prunes the key-value cache while
-decoding and is not part of this.
+Formulas from the paper and its code (KD-TAO/DyCoke, `dycole_ttm`). The second stage, which
+prunes the key-value cache while decoding, is not implemented.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from vidcompress.methods.evs import strided
 @register_method
 @dataclass(frozen=True)
 class DyCoke(PerVisualMethod):
-    """Windows of frames: the first is kept whole, of each other the tokens least like the same place in its partner.
+    """Windows of frames: the first frame stays whole, each other keeps the tokens least like its partner's.
 
-    With offset o of a frame in its window, the partner is the frame o & -o earlier: the frame before for odd offsets,
-    two earlier for offset 2, which is the window's first.
+    Tokens are compared at the same place. The partner of a frame at offset o in its window is the frame o & -o earlier:
+    the frame before for odd offsets, and two frames earlier for offset 2, which is the first of the window.
 
     Attributes:
         window: frames per window, at least 1.
@@ -56,12 +56,15 @@ class DyCoke(PerVisualMethod):
             raise ArgumentError(f"window must be an integer of at least 1, got {shown(self.window)}; use 4")
 
     def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """Dispatch on the policy of the budget."""
+        """Select by the policy of the budget."""
         return self.reference(tokens, budget) if budget.policy == "reference" else self._exact(tokens, budget)
 
     def _exact(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """First frames whole, the rest of the budget alike on all others. A window whose first frames alone are above
-        the budget is doubled; less than one frame is the first, evenly strided."""
+        """Keep first frames whole and share the rest of the budget evenly over all others.
+
+        The window doubles until the first frames fit into the budget. A budget below one frame keeps evenly strided
+        tokens of the first frame.
+        """
         layout, size = tokens.layout, tokens.layout.sizes[0]
         frames, total, window = len(layout.views), budget.tokens, self.window
         if total < size:
@@ -80,8 +83,10 @@ class DyCoke(PerVisualMethod):
         return Selection(with_separators(layout, kept, budget.separators))
 
     def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """int(R n) tokens of each pruned frame, most novel first, then the frame's separators. As in the code, the
-        third frame of the last window is not pruned, and neither is what lies beyond the last pair."""
+        """Keep int(R n) tokens of each pruned frame, most novel first, then the frame's separators.
+
+        As in the code, the third frame of the last window is not pruned, nor is a frame behind the last pair.
+        """
         layout, size = tokens.layout, tokens.layout.sizes[0]
         if budget.positions == 0:
             return Selection(layout.view.new_zeros(0))
@@ -96,14 +101,14 @@ class DyCoke(PerVisualMethod):
         limits = torch.tensor((*counts, 0), device=layout.view.device)
         novelty = self._novelty(tokens, partner)
         mask = (rank_within_views(novelty, layout) < limits[layout.view]) | layout.separator
-        # Whole frames keep their order, having equal scores; a separator belongs to the frame whose tokens precede it.
+        # Whole frames have equal scores and keep their order; a separator belongs to the frame whose tokens precede it.
         best = order_within_views(novelty, layout.view)
         index = best[torch.argsort((~mask)[best], stable=True)][: sum(counts) + layout.num_separators]
         frame = layout.view.masked_fill(layout.separator, -1).cummax(0).values
         return Selection(index[torch.argsort(frame[index] * 2 + layout.separator[index], stable=True)])
 
     def _novelty(self, tokens: VisualTokens, partner: list[int]) -> torch.Tensor:
-        """(N,) minus the cosine to the same place of the partner frame; equal within frames without one."""
+        """Return minus the cosine (N,) to the same place of the partner frame; 0 in frames without a partner."""
         layout = tokens.layout
         alone = torch.tensor([*(t == p for t, p in enumerate(partner)), True], device=layout.view.device)
         index = torch.tensor(partner, device=layout.view.device)

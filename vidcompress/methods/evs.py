@@ -1,4 +1,4 @@
-"""EVS, efficient video sampling: tokens that changed since the frame before are kept.
+"""EVS, efficient video sampling: keep the tokens that changed since the frame before.
 
 Formulas from the implementation in vLLM (module video_prune.evs, as of 0.32).
 """
@@ -6,12 +6,11 @@ Formulas from the implementation in vLLM (module video_prune.evs, as of 0.32).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from vidcompress.checks import one_of
 from vidcompress.core.budget import VisualBudget, tokens_to_keep
 from vidcompress.core.layout import Modality
 from vidcompress.core.method import PerVisualMethod, Positions, register_method
@@ -19,21 +18,15 @@ from vidcompress.core.reductions import cosines_to_frames
 from vidcompress.core.selection import Selection, best_first, with_separators
 from vidcompress.core.tokens import VisualTokens
 
-FirstFrame = Literal["forced", "next"]
 FORCED = 255.0
 
 
 @register_method
 @dataclass(frozen=True)
 class EVS(PerVisualMethod):
-    """The tokens least like the token at their place one frame earlier, over the whole clip.
+    """The first frame, then the tokens least like the token at their place one frame earlier, over the whole clip.
 
-    Attributes:
-        first_frame: `forced` (vLLM's) sends the whole first frame before anything else, or as much of it as the
-            budget allows, evenly strided; `next` scores it by its difference to the second frame.
-
-    Raises:
-        ArgumentError: an option out of range.
+    A budget below one frame keeps evenly strided tokens of the first frame.
     """
 
     name: ClassVar[str] = "evs"
@@ -41,22 +34,15 @@ class EVS(PerVisualMethod):
     modalities: ClassVar[frozenset[Modality]] = frozenset({"video"})
     positions: ClassVar[Positions] = "original"
 
-    first_frame: FirstFrame = "forced"
-
-    def __post_init__(self) -> None:
-        one_of("first_frame", self.first_frame, get_args(FirstFrame))
-
     def dissimilarity(self, tokens: VisualTokens) -> Tensor:
-        """(N,) 1 - cosine to the token at the same place one frame earlier, 255 in a forced first frame."""
+        """Return 1 - cosine (N,) to the token at the same place one frame earlier, and 255 in the first frame."""
         layout, frames = tokens.layout, len(tokens.layout.views)
         partner = (torch.arange(frames, device=layout.view.device) - 1).clamp(min=0)
-        if self.first_frame == "next" and frames > 1:
-            partner = torch.where(torch.arange(frames, device=partner.device) == 0, 1, partner)
         change = 1 - cosines_to_frames(tokens.features, layout, partner)
-        return torch.where(layout.view == 0, FORCED, change) if self.first_frame == "forced" else change
+        return torch.where(layout.view == 0, FORCED, change)
 
     def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """The budget's tokens of greatest change; under `reference` max(n, int(R N)), n being the tokens of a frame."""
+        """Keep the tokens of greatest change; under `reference` max(n, int(R N)) of them, with n tokens per frame."""
         layout, size = tokens.layout, tokens.layout.sizes[0]
         if budget.policy == "reference":
             total = tokens_to_keep(layout, budget)
@@ -64,7 +50,7 @@ class EVS(PerVisualMethod):
                 total = min(layout.num_tokens, max(size, int(budget.ratio * layout.num_tokens)))
         else:
             total = budget.tokens
-        if self.first_frame == "forced" and total < size:
+        if total < size:
             kept = strided(layout.table[0], size, total)
         else:
             change = torch.where(
@@ -75,6 +61,6 @@ class EVS(PerVisualMethod):
 
 
 def strided(positions: Tensor, size: int, count: int) -> Tensor:
-    """`count` of the first `size` positions, evenly spaced."""
+    """Return `count` of the first `size` positions, evenly spaced."""
     i = torch.arange(count, device=positions.device)
     return positions[(2 * i + 1) * size // max(1, 2 * count)]

@@ -1,4 +1,4 @@
-"""FasterVLM (arXiv 2412.01818): of each view the patches that the encoder's CLS token attends to.
+"""FasterVLM (arXiv 2412.01818): keep the patches of each view that the encoder's CLS token attends to most.
 
 Formulas as in the authors' code (Theia-4869/FasterVLM @ f5d5f12).
 """
@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, get_args
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from vidcompress.checks import require_one_of
 from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import VisualBudget
 from vidcompress.core.layout import Modality
@@ -20,7 +19,6 @@ from vidcompress.core.method import ScoredMethod, register_method
 from vidcompress.core.selection import Selection, top_per_view, with_separators
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.ops.attention_scores import (
-    Attention,
     Layer,
     attention_of,
     attention_wanted,
@@ -32,14 +30,13 @@ from vidcompress.ops.attention_scores import (
 @register_method
 @dataclass(frozen=True)
 class FasterVLM(ScoredMethod):
-    """Every view keeps the same share of its tokens: those of most CLS attention, heads averaged.
+    """The tokens of most CLS attention, averaged over heads; every view keeps the same share.
+
+    Without a CLS token the attention that a token receives ranks instead.
 
     Attributes:
-        evidence: what ranks tokens. `auto` is `cls_attention` (after the softmax, the authors' choice), or
-            `attention_received` where the encoder has no CLS token; `cls_logits` is before the softmax, `distance`
-            minus the cosine to the view's mean.
-        layer: encoder layer of the attention; `features` is the one whose output the projector reads, as the
-            authors do, negative numbers count from the last.
+        layer: encoder layer of the attention. `features` (the authors') is the layer whose output the projector reads;
+            negative numbers count from the last layer.
 
     Raises:
         ArgumentError: an option out of range.
@@ -49,30 +46,28 @@ class FasterVLM(ScoredMethod):
     summary: ClassVar[str] = "of each view the tokens that the encoder's CLS token attends to most"
     modalities: ClassVar[frozenset[Modality]] = frozenset({"image", "video"})
 
-    evidence: Attention = "auto"
     layer: Layer = "features"
 
     def __post_init__(self) -> None:
-        require_one_of(get_args(Attention), evidence=self.evidence)
         require_layer(layer=self.layer)
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
-        """The one quantity that ranks tokens."""
-        return attention_wanted(self.name, self.evidence, self.layer, has_cls)
+        """The quantity that ranks tokens."""
+        return attention_wanted(self.name, self.layer, has_cls)
 
     def reads_features(self, modality: Modality, has_cls: bool) -> bool:
-        """For distances only."""
-        return self.evidence == "distance"
+        """Return False: attention alone ranks the tokens."""
+        return False
 
     def scores(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> tuple[Tensor, Tensor]:
-        """Attention (N,), and views in proportion to their sizes (V,) float64."""
+        """Return the attention (N,), and the sizes of the views (V,) float64 as weights."""
         weights = batch.layout.sizes_tensor[:-1].to(torch.float64)
-        return attention_of(batch, self.evidence, self.layer), weights
+        return attention_of(batch, self.layer), weights
 
     def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """Of every view its share by itself, rounded; in sequence order, with every separator."""
+        """Keep the rounded share of every view, in sequence order, with every separator."""
         layout = tokens.layout
         counts = shares(layout, budget)
-        scores = attention_of(VisualBatch([tokens]), self.evidence, self.layer)
+        scores = attention_of(VisualBatch([tokens]), self.layer)
         kept = top_per_view(scores, layout, torch.tensor(counts, device=scores.device), sum(counts))
         return Selection(with_separators(layout, kept, budget.separators))

@@ -1,4 +1,4 @@
-"""FastV: after the K-th layer, visual tokens that the last token attends to least are left out (arXiv 2403.06764)."""
+"""FastV (arXiv 2403.06764): drop, after layer K, the visual tokens that the last token attends to least."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vidcompress.core.pruning.method import Between, InLLMMethod, visual_attenti
 @register_method
 @dataclass(frozen=True)
 class FastV(InLLMMethod):
-    """Ranks by the head-mean attention of the last token in layer K - 1; K is 2 of 32 layers.
+    """The visual tokens of most attention from the last token in layer K - 1, averaged over heads; K is 2 of 32.
 
     Attributes:
         schedule: see `InLLMMethod`.
@@ -30,13 +30,13 @@ class FastV(InLLMMethod):
     usual: ClassVar[Fraction] = Fraction(17, 32)
 
     def counts(self, total: int, level: Fraction) -> list[int]:
-        """One stage that keeps between one token and all."""
+        """Return the count of the one stage, between one token and all."""
         return [max(1, int(total * level))]
 
     def reference_counts(self, total: int, ratio: Fraction) -> list[int]:
-        """The share R of the tokens stays behind layer K, rounded half to even: the layers before are on top."""
+        """Return the share R of the tokens, rounded half to even; it stays behind layer K, and all tokens before."""
         return [round(total * ratio)]
 
     def score(self, between: Between) -> Tensor:
-        """Head-mean attention of the last token."""
+        """Return the attention of the last token, averaged over heads."""
         return visual_attention(between)

@@ -1,4 +1,4 @@
-"""FastVID (NeurIPS 2025): segments of alike frames; salient tokens stay, density peaks absorb the rest of a segment.
+"""FastVID (NeurIPS 2025): segments of similar frames; salient tokens stay, density peaks absorb the others.
 
 Formulas from the paper and its code (LunarShen/FastVID @ ea8b57e).
 """
@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from vidcompress.checks import is_whole, one_of, require_numbers
+from vidcompress.checks import is_whole, require_numbers
 from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import VisualBudget, split_in_proportion
 from vidcompress.core.layout import Modality
@@ -24,32 +24,31 @@ from vidcompress.errors import ArgumentError, shown, warn_once
 from vidcompress.ops.density_peaks import Merged, density_scores, merge_into
 from vidcompress.ops.diversity import unit_rows
 
-Saliency = Literal["auto", "pooling_attention", "cls_attention", "attention_received", "distance"]
+RECEIVED, CLS = Evidence("attention_received", -1), Evidence("cls_attention", -1)
 
 
 @register_method
 @dataclass(frozen=True)
 class FastVID(PerVisualMethod):
-    """Frames are cut into segments; per frame the salient tokens are kept, and per segment the peaks of what is left.
+    """Salient tokens of each frame, and density peaks of each segment, which absorb the tokens that are not salient.
 
     Attributes:
         auxiliary: folder of the SigLIP checkpoint that the encoder comes from, for its pooling head.
-        segments: cuts fall at the `segments` - 1 least alike pairs of neighbours (DySeg's c), at least 1.
-        tau: and wherever the cosine of neighbours is below this.
-        context_share: share d of the budget for merged tokens, 0 to 1; the rest is salient tokens.
-        stride: every how many frames of a segment, from its last, one carries merged tokens (p), at least 1.
-        neighbours: of a density peak, itself among them (k), at least 1.
-        beta: least weight of a peak against the mean of what it absorbs, 0 to 1.
-        saliency: what is salient; `auto` is the pooling head's attention with `auxiliary`, else the CLS token's, else
-            the attention that a token receives.
-        layer: encoder layer of the latter two; negative counts from the last.
+        segments: least number c of segments (DySeg), at least 1: the clip is cut at the c - 1 least similar pairs of
+            neighbouring frames.
+        tau: the clip is also cut where the cosine of neighbouring frames is below tau.
+        context_share: share d of the budget for merged tokens, 0 to 1; salient tokens have the rest.
+        stride: distance p in frames between anchor frames, which carry merged tokens, from the last frame of a segment;
+            at least 1.
+        neighbours: number k of nearest tokens that the density averages over, the token itself included; at least 1.
+        beta: least weight of a peak against the mean of the tokens that it absorbs, 0 to 1.
 
     Raises:
         ArgumentError: an option out of range.
     """
 
     name: ClassVar[str] = "fastvid"
-    summary: ClassVar[str] = "segments of alike frames: salient tokens stay, density peaks absorb the rest"
+    summary: ClassVar[str] = "segments of similar frames: salient tokens stay, density peaks absorb the rest"
     modalities: ClassVar[frozenset[Modality]] = frozenset({"video"})
     compares: ClassVar = "views"
     positions: ClassVar[Positions] = "original"
@@ -62,8 +61,6 @@ class FastVID(PerVisualMethod):
     stride: int = 4
     neighbours: int = 4
     beta: float = 0.6
-    saliency: Saliency = "auto"
-    layer: int = -1
 
     def __post_init__(self) -> None:
         if self.auxiliary is not None and not isinstance(self.auxiliary, (str, os.PathLike)):
@@ -80,35 +77,20 @@ class FastVID(PerVisualMethod):
                 raise ArgumentError(
                     f"{option} must be a number from 0 to 1, got {shown(getattr(self, option))}"
                 )
-        one_of("saliency", self.saliency, get_args(Saliency))
-        if self.saliency == "pooling_attention" and self.auxiliary is None:
-            raise ArgumentError(
-                "saliency='pooling_attention' needs auxiliary=, a folder with the encoder's pooling head; pass it, "
-                "or use saliency='auto'"
-            )
-        if not is_whole(self.layer):
-            raise ArgumentError(f"layer must be an integer such as -1, got {shown(self.layer)}")
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
-        """The pooling head's attention and output with `auxiliary`, else the attention of one encoder layer."""
+        """Attention and output of the pooling head with `auxiliary`, else the attention of the last encoder layer."""
         if self.auxiliary is not None:
-            pair = (self._evidence("pooling_attention"), Evidence("pooled", auxiliary=self.auxiliary))
-            if self.saliency in ("auto", "pooling_attention"):
-                return pair
-            return pair[1:] if self.saliency == "distance" else (self._evidence(self.saliency), pair[1])
-        if self.saliency == "distance":
-            return ()
-        kind: Saliency = self.saliency
-        if kind == "auto":
-            kind = "cls_attention" if has_cls else "attention_received"
-            warn_once(
-                f"method 'fastvid' has no auxiliary= (a folder with SigLIP's pooling head): saliency is {kind}, and "
-                "frames are compared by the mean of their tokens, as its card says"
-            )
-        return (self._evidence(kind),)
+            return self._pooling_attention, Evidence("pooled", auxiliary=self.auxiliary)
+        attention = CLS if has_cls else RECEIVED
+        warn_once(
+            "method 'fastvid' has no auxiliary= (a folder with SigLIP's pooling head): saliency is "
+            f"{attention.quantity}, and frames are compared by the mean of their tokens, as its card says"
+        )
+        return (attention,)
 
     def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """Salient tokens and merged ones, each at the place of its peak, in sequence order, and separators."""
+        """Keep salient tokens, merged tokens at the places of their peaks, and separators, in sequence order."""
         if budget.positions == 0:
             return Selection(tokens.layout.view.new_zeros(0))
         with full_precision(tokens.features):
@@ -118,7 +100,7 @@ class FastVID(PerVisualMethod):
         return _in_sequence(tokens, salient, merged, separators)
 
     def segments_of(self, tokens: VisualTokens) -> Tensor:
-        """(T,) int64, the segment of each frame, numbered from 0."""
+        """Return the segment of each frame (T,) int64, numbered from 0."""
         pooled = tokens.evidence.get(Evidence("pooled", auxiliary=self.auxiliary))
         layout, frames = tokens.layout, len(tokens.layout.views)
         if pooled is None:
@@ -130,8 +112,12 @@ class FastVID(PerVisualMethod):
         return torch.cat((cut.new_zeros(min(1, frames)), cut)).cumsum(0)
 
     def _exact(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor, Tensor, int]:
-        """The budget's tokens: floor(d x tokens) peaks in proportion to what each anchor frame stands for, the rest
-        salient tokens, alike for all frames."""
+        """Split the budget: floor(d x tokens) peaks in proportion to the frames that each anchor frame stands for, and
+        salient tokens, the same number in all frames.
+
+        Returns:
+            Positions of salient tokens and of peaks, the segment of each frame (T,), and the number of separators.
+        """
         layout, device = tokens.layout, tokens.layout.view.device
         segment = self.segments_of(tokens)
         context = int(budget.tokens * self.context_share)
@@ -145,8 +131,10 @@ class FastVID(PerVisualMethod):
         return salient, top_per_view(scores, layout, counts, context), segment, budget.separators
 
     def _reference(self, tokens: VisualTokens, budget: VisualBudget) -> tuple[Tensor, Tensor, Tensor, int]:
-        """int(R n) tokens per frame, int(d int(R n)) of them for peaks, whole numbers per anchor frame, and the
-        separators of every line with a kept token."""
+        """Take int(R n) tokens per frame, int(d int(R n)) of them peaks, in whole numbers per anchor frame.
+
+        Every line with a kept token keeps its separators. Returns as `_exact` does.
+        """
         layout, size = tokens.layout, tokens.layout.sizes[0]
         segment = self.segments_of(tokens)
         each = int(size * budget.ratio)
@@ -167,7 +155,7 @@ class FastVID(PerVisualMethod):
         return salient, peaks, segment, int(lines.sum().item())
 
     def _stands_for(self, segment: Tensor) -> Tensor:
-        """(T,) float64: frames of its segment per anchor frame, at anchor frames; zero at the others."""
+        """Return (T,) float64: at an anchor frame the frames of its segment per anchor frame, at others zero."""
         frames = segment.shape[0]
         length = torch.zeros(frames, dtype=torch.int64, device=segment.device).scatter_add(
             0, segment, torch.ones_like(segment)
@@ -179,26 +167,23 @@ class FastVID(PerVisualMethod):
         return torch.where(anchor, of.to(torch.float64) / anchors, 0.0)
 
     def _saliency(self, tokens: VisualTokens) -> Tensor:
-        """(N,) the first of the wanted quantities that came with the tokens, else distances from the frame's mean."""
-        if self.saliency != "distance":
-            kinds: tuple[Saliency, ...] = ("pooling_attention", "cls_attention", "attention_received")
-            for kind in kinds if self.saliency == "auto" else (self.saliency,):
-                saliency = tokens.evidence.get(self._evidence(kind))
-                if saliency is not None:
-                    return saliency
+        """Return the attention (N,) of the pooling head, of CLS, or received, whichever there is; else distances."""
+        for item in (self._pooling_attention, CLS, RECEIVED):
+            saliency = tokens.evidence.get(item)
+            if saliency is not None:
+                return saliency
         return distances(VisualBatch([tokens])).view
 
-    def _evidence(self, kind: Saliency) -> Evidence:
-        if kind == "pooling_attention":
-            return Evidence("pooling_attention", auxiliary=self.auxiliary)
-        return Evidence("cls_attention" if kind == "cls_attention" else "attention_received", self.layer)
+    @property
+    def _pooling_attention(self) -> Evidence:
+        return Evidence("pooling_attention", auxiliary=self.auxiliary)
 
     def _peak_scores(self, tokens: VisualTokens, salient: Tensor) -> Tensor:
         return density_scores(tokens.features, tokens.layout, salient, self.neighbours)
 
 
 def _in_sequence(tokens: VisualTokens, salient: Tensor, merged: Merged, separators: int) -> Selection:
-    """Everything in sequence order, with the new features in place of the peaks' own."""
+    """Sort all positions into sequence order and give the peaks their merged features."""
     layout = tokens.layout
     index, _ = torch.cat((salient, merged.index)).sort()
     index = with_separators(layout, index, separators)

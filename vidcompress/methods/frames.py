@@ -1,4 +1,4 @@
-"""Control: fewer frames, sampled before the encoder, so that its time falls too."""
+"""Control: fewer frames, sampled before the encoder, which saves encoder time too."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vidcompress.errors import BudgetError
 class Frames(PerVisualMethod):
     """Whole frames, evenly spaced from the first to the last; the harder control for video methods.
 
-    Frames are sent with as many of their own newlines as the budget has room for.
+    Frames keep as many of their newlines as fit into the budget.
     """
 
     name: ClassVar[str] = "frames"
@@ -31,12 +31,12 @@ class Frames(PerVisualMethod):
     exact: ClassVar[bool] = False
 
     def frames(self, layout: Layout, budget: VisualBudget) -> tuple[int, ...]:
-        """Numbers of the frames to encode: the most whose tokens and newlines fit into the budget.
+        """Return the numbers of the frames to encode: as many as fit into the budget with their newlines.
 
-        With a budget of nothing one frame is named, because encoders need one; `select` then sends none of it.
+        A budget of zero gives one frame, because encoders need one; `select` then sends none of its tokens.
 
         Raises:
-            BudgetError: not even one frame fits; the message names the smallest budget that would do.
+            BudgetError: one frame does not fit; the message names the smallest budget that fits.
         """
         count = self._reach(layout, budget)[0]
         frames = len(layout.views)
@@ -45,7 +45,7 @@ class Frames(PerVisualMethod):
         return tuple(i * (frames - 1) // (count - 1) for i in range(count))
 
     def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """Every token of the frames; a layout that still has them all is thinned out here."""
+        """Keep every token of the frames; a layout of all frames loses the others here."""
         layout = tokens.layout
         if budget.positions == 0:
             return Selection(layout.view.new_zeros(0))
@@ -60,7 +60,7 @@ class Frames(PerVisualMethod):
         return Selection(with_separators(layout, index, separators))
 
     def _reach(self, layout: Layout, budget: VisualBudget) -> tuple[int, int]:
-        """How many frames, and how many separators with them, make the largest count; from geometry alone."""
+        """Return the numbers of frames and of separators that make the largest count; from geometry alone."""
         size, in_all = layout.sizes[0], layout.num_separators
         total = (layout.full_length - in_all) // size
         if budget.positions == 0:
@@ -71,7 +71,7 @@ class Frames(PerVisualMethod):
             most, floor = (room, 0) if reference else (room - in_all, in_all)
             reached = (min(total, most // size), in_all)
         else:
-            # Newlines of frames that are not there are of no use; those of frames that are, fill what is left.
+            # Newlines of dropped frames are not sent; those of kept frames fill the rest of the budget.
             per_frame, shared = (in_all // total, 0) if in_all % total == 0 else (0, in_all)
             own = [n * per_frame + shared if budget.separators else 0 for n in range(total + 1)]
             counts = [(n, min(own[n], room - n * size)) for n in range(1, min(total, room // size) + 1)]

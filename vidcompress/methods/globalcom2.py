@@ -44,26 +44,26 @@ _MEANING: dict[Allocation, str] = {
     "uniform": "",
 }
 MOST_TILES = 144
-"""As many as the commander has places, about."""
+"""Upper limit of the option `tiles`: about the number of places of the commander."""
 EvidenceOption = Literal["auto", "cls_logits", "cls_attention", "attention_received", "distance"]
 
 
 @register_method
 @dataclass(frozen=True)
 class GlobalCom2(ScoredMethod):
-    """Crops and frames share the budget by the scores of the global view; tokens are kept by global plus local score.
+    """The global view's scores split the budget over crops or frames; global plus local scores choose the tokens.
 
     Attributes:
         tau: temperature of the softmax over views, in units of summed evidence; above 0.
         alpha: weight of the global score, 0 to 1; the local score has 1 - alpha.
-        allocation: `softmax_sum` (the paper's), `softmax_max`, `topk`, `uniform`; `gated` (ours) is `softmax_sum` with
-            nothing for the least important crops, so that `encoder_saving="crops"` need not encode them. Of clips it is
-            `softmax_sum`.
-        gate: for `gated`, how many times the tokens to keep the thumbnail and the crops that stay hold, at least 1.
-        tiles: N, 1 to 144 (ours): an image at native resolution is cut into so many virtual tiles, which share the
-            budget as crops do, with the view's own evidence pooled to about 12 x 12 as commander. With 1, or where the
-            view has too few rows and columns, its tokens are chosen by their own evidence alone. Nothing else is cut,
-            and nothing under `policy="reference"`.
+        allocation: `softmax_sum` (the paper's), `softmax_max`, `topk`, `uniform`. `gated` (ours) is `softmax_sum` with
+            no tokens for the least important crops, so that `encoder_saving="crops"` need not encode them; on clips
+            `gated` is `softmax_sum`.
+        gate: for `gated`, tokens of the thumbnail and of the crops that stay, per token to keep; at least 1.
+        tiles: number N of virtual tiles of an image at native resolution, 1 to 144 (ours). Tiles share the budget as
+            crops do; the commander is the view's own evidence, pooled to about 12 x 12. With 1, and where the view has
+            too few rows and columns, the tokens are chosen by their own evidence alone. Other views are not cut, and no
+            view is cut under `policy="reference"`.
         score: `holistic` (the paper's), `global`, `local`.
         evidence: `auto` is `cls_logits` for images when the encoder has a CLS token, else `distance`.
         layer: encoder layer of attention evidence; negative counts from the last.
@@ -116,17 +116,17 @@ class GlobalCom2(ScoredMethod):
             )
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
-        """The one attention quantity that the scores start from; none where they start from distances."""
+        """The attention quantity that the scores start from; none where they start from distances."""
         if self.evidence == "distance" or (self.evidence == "auto" and (modality == "video" or not has_cls)):
             return ()
         return (self._attention_key,)
 
     def reads_features(self, modality: Modality, has_cls: bool) -> bool:
-        """Where the scores start from distances: of every clip, and of pictures without attention evidence."""
+        """Return whether the scores start from distances: for clips, and for images without attention evidence."""
         return modality == "video" or not self.needs(modality, has_cls)
 
     def cut(self, batch: VisualBatch) -> VisualBatch:
-        """The same batch with tiles as views of the images that are at native resolution and large enough."""
+        """Return the batch with tiles as the views of every image at native resolution that is large enough."""
         if all(view.kind != "image" for one in batch.visuals for view in one.layout.views[:1]):
             return batch
         return VisualBatch([self._tiled(one) for one in batch.visuals])
@@ -134,14 +134,14 @@ class GlobalCom2(ScoredMethod):
     def _tiled(self, tokens: VisualTokens) -> VisualTokens:
         tiles = tiled_layout(tokens.layout, int(self.tiles))
         if tiles is not None:
-            tokens = copy.copy(tokens)  # not `replace`: features that wait for the projector go on waiting
+            tokens = copy.copy(tokens)  # not `replace`, which would project deferred features
             tokens.layout = tiles
         return tokens
 
     def scores(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> tuple[Tensor, Allotment]:
-        """Token scores (N,) float32 or better, and tokens wanted per view: N_j r_j, by the commander's S.
+        """Return token scores (N,) float32 or better, and the weights N_j r_j of the views, by the commander's S.
 
-        `select` has `cut` the batch by then.
+        `select` has called `cut` on the batch before.
         """
         video = batch.visuals[0].layout.modality == "video"
         by_modality = self._of_clips if video else self._of_images
@@ -151,12 +151,12 @@ class GlobalCom2(ScoredMethod):
     def _of_clips(
         self, batch: VisualBatch, budgets: Sequence[VisualBudget]
     ) -> tuple[Tensor, Tensor, Allotment]:
-        """Scores by the commanders (N,) and within frames (N,), and tokens wanted of frames; one shape at once."""
+        """Return scores by the commanders and within frames, (N,) each, and frame weights; one shape at a time."""
 
         def measure(clips: VisualBatch, numbers: tuple[int, ...]) -> list[Tensor]:
             whole, local = self.global_and_local(clips)
             given = [budgets[number] for number in numbers]
-            if self.allocation == "topk":  # the best places are those of one clip
+            if self.allocation == "topk":  # the best places are counted within one clip
                 each = zip(whole.split(clips.lengths), clips.visuals, given, strict=True)
                 part = Allotment.join([self._allot(Commander(c), one.layout, [b]) for c, one, b in each])
             else:
@@ -171,7 +171,7 @@ class GlobalCom2(ScoredMethod):
     def _of_images(
         self, batch: VisualBatch, budgets: Sequence[VisualBudget]
     ) -> tuple[Tensor, Tensor, Allotment]:
-        """Scores by the commanders (N,) and within views (N,), and tokens wanted of views; grids one by one."""
+        """Return scores by the commanders and within views, (N,) each, and view weights; one image at a time."""
         whole, local = self.global_and_local(batch)
         layouts = [one.layout for one in batch.visuals]
         commanders = [
@@ -186,10 +186,10 @@ class GlobalCom2(ScoredMethod):
         return torch.cat([commander.tokens for commander in commanders]), local, Allotment.join(parts)
 
     def global_and_local(self, batch: VisualBatch) -> tuple[Tensor, Tensor]:
-        """The two scores behind all others, (N,) each: what commanders are made of, and of each token in its own view.
+        """Return the global scores (N,), which make the commanders, and the local scores (N,) within each view.
 
-        Of a clip, and of an image that was cut into tiles, the former is by the mean of the whole where the latter is
-        by distances.
+        Attention of an image is both. Otherwise global scores are distances to the mean of the clip, of the tiled image
+        or of the view, and local scores are attention, or distances to the mean of the view.
         """
         attention = [self._attention_evidence(one) for one in batch.visuals]
         given = [values for values in attention if values is not None]
@@ -204,7 +204,7 @@ class GlobalCom2(ScoredMethod):
         return far.view if far.whole is None else far.whole, far.view if own is None else own
 
     def _allot(self, commander: Commander, layout: Layout, budgets: Sequence[VisualBudget]) -> Allotment:
-        """Tokens wanted of each view of an image, or of clips of one shape: N_j r_j, after the gate if there is one."""
+        """Return the weights N_j r_j of the views of an image, or of clips of one shape, after the gate of `gated`."""
         rates, importance = allocate(
             commander,
             layout,
@@ -223,7 +223,7 @@ class GlobalCom2(ScoredMethod):
         return Allotment(weights, importance, meaning, layout if kind == "tile" else None, note)
 
     def _why_whole(self, layout: Layout, policy: Policy) -> str:
-        """Why an image at native resolution was not cut; "" where it was not to be."""
+        """Return why an image at native resolution was not cut; "" where `tiles` is 1."""
         if self.tiles == 1:
             return ""
         if policy == "reference":
@@ -233,14 +233,14 @@ class GlobalCom2(ScoredMethod):
         return f"{why}, so it is ranked as one view"
 
     def crops(self, thumbnail: VisualTokens, layout: Layout, budget: VisualBudget) -> tuple[int, ...] | None:
-        """The crops that `gated` gives something, by the same rule as `scores`; asks the device once."""
+        """Return the numbers of the crops that `gated` gives tokens, as `scores` does; synchronises the device once."""
         if self.allocation != "gated":
             raise ArgumentError(
                 f"encoder_saving='crops' leaves out crops that get nothing, but allocation={self.allocation!r} gives "
                 "every crop something; add allocation='gated'"
             )
         layout = layout.to(thumbnail.features.device)
-        # Among zeros, in its own place, it is summed in the order in which `scores` will sum it.
+        # Zeros around the thumbnail give sums in the order in which `scores` sums.
         local = self._attention_evidence(thumbnail)
         if local is None:
             zeros = VisualTokens(_among_zeros(thumbnail.features, layout), layout)
@@ -256,12 +256,13 @@ class GlobalCom2(ScoredMethod):
         return gated_views(commander, layout, self.gate * tokens_to_keep(layout, budget), budget.policy)
 
     def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """int(N_j r_j) tokens per view; the thumbnail first, best token first; then crops or frames in order, with
-        every separator. Tokens stay at their true places, where the released code moves them when there is padding.
+        """Keep int(N_j r_j) tokens per view: the thumbnail's, best first, then those of crops or frames in sequence.
+
+        Every separator is kept. Tokens keep their true places; the released code moves them when there is padding.
         """
         layout = tokens.layout
         scores, allotment = self.scores(VisualBatch([tokens]), [budget])
-        counts = allotment.weights.to(torch.int64)  # int() truncates, and so does this
+        counts = allotment.weights.to(torch.int64)  # the conversion truncates as int() does
         limit = torch.cat((counts, counts.new_zeros(1)))
         kept = (rank_within_views(scores, layout) < limit[layout.view]) | layout.separator
         thumb = next((i for i, view in enumerate(layout.views) if view.kind in GLOBAL_VIEWS), None)
@@ -281,7 +282,7 @@ class GlobalCom2(ScoredMethod):
         return Evidence("cls_logits", self.layer)
 
     def _attention_evidence(self, tokens: VisualTokens) -> Tensor | None:
-        """(N,) attention evidence in float32 or better, or None where distances are to be used."""
+        """Return the attention evidence (N,) in float32 or better, or None where scores start from distances."""
         if self.evidence == "distance" or (self.evidence == "auto" and tokens.layout.modality == "video"):
             return None
         attention = tokens.evidence.get(self._attention_key)
@@ -294,18 +295,15 @@ class GlobalCom2(ScoredMethod):
 
 
 def gated_views(commander: Commander, layout: Layout, needed: float, policy: Policy = "exact") -> Tensor:
-    """Mask of the views of an image that may send tokens: the thumbnail, and the crops of largest commander sum.
+    """Return the mask (V,) bool of the views that may send tokens: the thumbnail, and the crops of largest sum.
 
-    As many crops as together hold the tokens needed, at least one.
+    The crops that stay hold, with the thumbnail, the tokens needed; at least one crop stays.
 
     Args:
-        commander: of an image.
-        layout: its views.
+        commander: commander of an image.
+        layout: layout of the image.
         needed: tokens that the views must hold.
         policy: as in `allocate`.
-
-    Returns:
-        (V,) bool.
     """
     crops = [
         view.kind not in GLOBAL_VIEWS and size > 0
@@ -325,19 +323,19 @@ def gated_views(commander: Commander, layout: Layout, needed: float, policy: Pol
 
 
 def redistribute(weights: Tensor, gate: Tensor, crops: Tensor) -> Tensor:
-    """(V,) tokens wanted per view; those of crops behind the gate are shared by the other crops."""
+    """Return the weights (V,) of the views; crops outside the gate hand theirs on to the other crops."""
     left = torch.where(crops & gate, weights, 0.0)
     share = torch.where(crops, weights, 0.0).sum() / left.sum().clamp(min=EPSILON)
     return torch.where(crops, left * share, weights)
 
 
 def _among_zeros(values: Tensor, layout: Layout) -> Tensor:
-    """(N, ...) with the values of the thumbnail's tokens (n, ...) at its positions, and zeros elsewhere."""
+    """Return (N, ...): the values of the thumbnail's tokens (n, ...) at their positions, and zeros elsewhere."""
     number = next(number for number, view in enumerate(layout.views) if view.kind in GLOBAL_VIEWS)
     places = layout.table[number, : layout.sizes[number]]
     return values.new_zeros((len(layout), *values.shape[1:])).index_copy(0, places, values)
 
 
 def _count(mask: Tensor) -> int:
-    """Ask the device how many entries are set: once per input, and only where the authors' counts need it."""
+    """Count the entries that are set. Synchronises the device, which only the authors' counts need."""
     return int(mask.sum().item())

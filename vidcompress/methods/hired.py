@@ -1,19 +1,19 @@
-"""HiRED (arXiv 2408.10945, AAAI 2025): the thumbnail's first-layer attention shares the budget among the crops.
+"""HiRED (arXiv 2408.10945, AAAI 2025): the thumbnail's first-layer attention splits the budget over the crops.
 
-Formulas as in the authors' code (hasanar1f/HiRED @ 502d6dd). Images only: the thumbnail is what shares.
+Formulas as in the authors' code (hasanar1f/HiRED @ 502d6dd). Images only, because videos have no thumbnail.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, cast, get_args
+from typing import ClassVar, cast
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from vidcompress.checks import require_numbers, require_one_of
+from vidcompress.checks import require_numbers
 from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import VisualBudget
 from vidcompress.core.layout import GLOBAL_VIEWS, Layout, Modality, _first
@@ -25,22 +25,19 @@ from vidcompress.core.visual_report import Allotment
 from vidcompress.errors import ArgumentError
 from vidcompress.ops.attention_scores import Layer, attention_of, attention_wanted, require_layer
 
-CrossAttention = Literal["auto", "cls_attention", "cls_logits", "attention_received"]
 _MEANING = "number of the thumbnail's places of most early attention"
 
 
 @register_method
 @dataclass(frozen=True)
 class HiRED(ScoredMethod):
-    """The thumbnail takes alpha of the budget; each crop a part of the rest, by the thumbnail's early attention.
+    """Alpha of the budget for the thumbnail; the thumbnail's early attention splits the rest over the crops.
 
     Attributes:
-        alpha: share of the budget that the thumbnail takes, 0 to 1; of its M places the int((1 - alpha) M) of most
-            attention in `budget_layer` count towards the crops.
-        evidence: what both steps read. `auto` is `cls_attention`, or `attention_received` where the encoder has no
-            CLS token.
-        budget_layer: encoder layer that shares the budget; 0 is the first.
-        layer: encoder layer that ranks tokens; `features` is the one whose output the projector reads.
+        alpha: share of the budget for the thumbnail, 0 to 1. The int((1 - alpha) M) of its M places that have most
+            attention in `budget_layer` are marked and count for the crops.
+        budget_layer: encoder layer whose attention splits the budget; 0 is the first.
+        layer: encoder layer whose attention ranks tokens; `features` is the layer whose output the projector reads.
 
     Raises:
         ArgumentError: an option out of range.
@@ -48,12 +45,11 @@ class HiRED(ScoredMethod):
 
     name: ClassVar[str] = "hired"
     summary: ClassVar[str] = (
-        "the thumbnail's early attention shares the budget, each crop's late attention spends it"
+        "the thumbnail's early attention splits the budget, late attention chooses each crop's tokens"
     )
     modalities: ClassVar[frozenset[Modality]] = frozenset({"image"})
 
     alpha: float = 0.5
-    evidence: CrossAttention = "auto"
     budget_layer: Layer = 0
     layer: Layer = "features"
 
@@ -63,43 +59,39 @@ class HiRED(ScoredMethod):
             raise ArgumentError(
                 f"alpha must be a number from 0 (crops only) to 1 (thumbnail only), got {self.alpha!r}"
             )
-        require_one_of(get_args(CrossAttention), evidence=self.evidence)
         require_layer(budget_layer=self.budget_layer, layer=self.layer)
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
-        """One quantity of two layers."""
-        both = (
-            attention_wanted(self.name, self.evidence, layer, has_cls)
-            for layer in (self.layer, self.budget_layer)
-        )
+        """The attention of two layers."""
+        both = (attention_wanted(self.name, layer, has_cls) for layer in (self.layer, self.budget_layer))
         return tuple(dict.fromkeys(item for of_layer in both for item in of_layer))
 
     def reads_features(self, modality: Modality, has_cls: bool) -> bool:
-        """Never: attention alone ranks the tokens."""
+        """Return False: attention alone ranks the tokens."""
         return False
 
     def scores(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> tuple[Tensor, Allotment]:
-        """Late attention (N,), and the views' parts of the budget: alpha, and (1 - alpha) p_j by their marks."""
-        early = attention_of(batch, self.evidence, self.budget_layer).split(batch.lengths)
+        """Return the late attention (N,), and the views' parts of the budget: alpha, and (1 - alpha) p_j by marks."""
+        early = attention_of(batch, self.budget_layer).split(batch.lengths)
         parts = [self._parts(values, one.layout) for values, one in zip(early, batch.visuals, strict=True)]
-        return attention_of(batch, self.evidence, self.layer), Allotment.join(parts)
+        return attention_of(batch, self.layer), Allotment.join(parts)
 
     def _parts(self, early: Tensor, layout: Layout) -> Allotment:
-        """Parts of the budget of one image, by early attention (N,)."""
+        """Split the budget of one image by its early attention (N,)."""
         marks = over_views(Commander(early, self._marked(early, layout)), layout, "sum", "exact")
         thumb = _thumbnail(layout)
         crops = torch.where(thumb, 0.0, marks)
-        # No marked place in any crop (alpha = 1, or all of them in the padding): by size.
+        # Without a mark in any crop (alpha = 1, or all marks in the padding) the sizes decide.
         sizes = torch.where(thumb, 0.0, layout.sizes_tensor[:-1].to(torch.float64))
         crops = torch.where(crops.sum() > 0, crops, sizes)
         weights = torch.where(thumb, self.alpha, (1 - self.alpha) * crops / crops.sum().clamp(min=1e-300))
         return Allotment(weights, marks, _MEANING)
 
     def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """min(int(B alpha), N_0) tokens of the thumbnail and int(p_j rest) of crop j, in sequence order.
+        """Keep min(int(B alpha), N_0) tokens of the thumbnail and int(p_j rest) of crop j, in sequence order.
 
-        p_j counts marks in the j-th of as many equal runs of the thumbnail's flattened map as there are crops: stripes,
-        not boxes, as in the released code.
+        The thumbnail's flattened map is divided into one equal run per crop, and p_j is the share of the marks in the
+        j-th run: stripes, not boxes, as in the released code.
         """
         layout, batch = tokens.layout, VisualBatch([tokens])
         number = next(i for i, view in enumerate(layout.views) if view.kind in GLOBAL_VIEWS)
@@ -110,7 +102,7 @@ class HiRED(ScoredMethod):
         counts = torch.full((len(layout.views) + 1,), first, dtype=torch.int64, device=layout.view.device)
         importance = torch.zeros_like(counts[:-1], dtype=torch.float64)
         if crops:
-            early = attention_of(batch, self.evidence, self.budget_layer)
+            early = attention_of(batch, self.budget_layer)
             marks = rearrange(self._marked(early, layout), "row col -> (row col)")
             stripes = rearrange(
                 marks[: size // crops * crops], "(stripe place) -> stripe place", stripe=crops
@@ -118,18 +110,18 @@ class HiRED(ScoredMethod):
             stripes = stripes.sum(1).to(torch.float32)
             others = torch.tensor([i for i in range(crops + 1) if i != number], device=stripes.device)
             importance[others] = stripes.to(torch.float64)
-            # The authors divide counts in float32 and cut the product off.
+            # The authors divide counts in float32 and truncate the product.
             share = stripes / stripes.sum().clamp(min=1) * rest
             caps = torch.tensor([s for i, s in enumerate(layout.sizes) if i != number], device=share.device)
             counts[others] = torch.minimum(share.to(torch.int64), caps)
         counts[-1] = 0
-        scores = attention_of(batch, self.evidence, self.layer)
+        scores = attention_of(batch, self.layer)
         kept = (rank_within_views(scores, layout) < counts[layout.view]) | layout.separator
         allotment = Allotment(counts[:-1].to(torch.float64), importance, _MEANING)
         return Selection(_first(kept, int(kept.sum().item())), allotment=allotment)
 
     def _marked(self, early: Tensor, layout: Layout) -> Tensor:
-        """(rows, cols) of the thumbnail: 1 at its int((1 - alpha) M) places of most early attention (N,), else 0."""
+        """Return the thumbnail's map (rows, cols): 1 at the int((1 - alpha) M) places of most attention, else 0."""
         grid = cast(Tensor, commander_of_image(early, layout).grid)
         return top_places(grid, int(grid.numel() * (1 - self.alpha)))
 

@@ -1,4 +1,4 @@
-"""PyramidDrop: in stages through the depth, visual tokens of low attention are left out (arXiv 2410.17247)."""
+"""PyramidDrop (arXiv 2410.17247): drop visual tokens of low attention in stages through the depth."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from vidcompress.core.pruning.method import Between, InLLMMethod, visual_attenti
 @register_method
 @dataclass(frozen=True)
 class PDrop(InLLMMethod):
-    """Before layers 8, 16 and 24 of 32, ranks by what the last prompt token attends to under the next layer's weights.
+    """The visual tokens of most attention from the last prompt token, in stages before layers 8, 16 and 24 of 32.
 
-    Behind stage s, N lambda^s of N tokens stay. The authors' lambda is a half; a budget chooses another.
+    Each stage computes attention by the next layer's weights. N lambda^s of N tokens stay behind stage s. The authors'
+    lambda is 1/2; the budget sets it here.
 
     Attributes:
         schedule: see `InLLMMethod`.
@@ -34,13 +35,13 @@ class PDrop(InLLMMethod):
     usual: ClassVar[Fraction] = Fraction(15, 32)
 
     def counts(self, total: int, level: Fraction) -> list[int]:
-        """A geometric pyramid, each stage relative to all tokens, never fewer than one."""
+        """Return a geometric series of counts, each stage relative to all tokens, at least one."""
         return [max(1, int(total * level**stage)) for stage in range(1, len(self.depths) + 1)]
 
     def reference_counts(self, total: int, ratio: Fraction) -> list[int]:
-        """A half, a quarter and an eighth of all tokens, rounded down, whatever the ratio."""
+        """Return a half, a quarter and an eighth of all tokens, rounded down, whatever the ratio."""
         return [int(total * Fraction(1, 2**stage)) for stage in range(1, len(self.depths) + 1)]
 
     def score(self, between: Between) -> Tensor:
-        """Head-mean attention of the last token."""
+        """Return the attention of the last token, averaged over heads."""
         return visual_attention(between)

@@ -1,4 +1,4 @@
-"""Control: spatial average pooling, as finely graded as the grids allow."""
+"""Control: spatial average pooling, in the finest steps that the grids allow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vidcompress.core.tokens import VisualTokens
 
 @dataclass(frozen=True)
 class _State:
-    """Sizes after pooling: (rows, cols) of each kind of grid, how many copies of each, and what newlines stay."""
+    """Sizes after pooling: (rows, cols) of each kind of grid, the number of copies, and the newlines that stay."""
 
     grids: tuple[tuple[int, int], ...]
     copies: tuple[int, ...]
@@ -44,10 +44,10 @@ class _State:
 class Pool(PerVisualMethod):
     """Average pooling over space: thumbnail, crop canvas and frames shrink together.
 
-    Of all sizes whose sides shrink by factors within 2 of one another, the one of the largest count that is not above
-    the budget is taken. Each pooled row keeps its newline (unless the budget has none); the lone newline of a clip is
-    kept where that does not cost tokens. Where a single token per view is still too many, newlines go first, then
-    crops, and frames are averaged over time.
+    Sides shrink by factors within 2 of one another; of all such sizes the method takes the largest count within the
+    budget. Each pooled row keeps its newline, unless the budget has none; the lone newline of a clip stays where it
+    costs no tokens. Where one token per view is above the budget, newlines go first, then crops, and then frames are
+    averaged over time.
     """
 
     name: ClassVar[str] = "pool"
@@ -58,13 +58,13 @@ class Pool(PerVisualMethod):
     merges: ClassVar[bool] = True
 
     def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """Pooled features, each at the position of the source token at the pooled cell's centre."""
+        """Pool the features; each takes the position of the source token at the centre of its pooled cell."""
         layout = tokens.layout
         if budget.positions == 0:
             return Selection(layout.view.new_zeros(0))
         start = _start(layout, budget)
         state = _reach(start, layout, budget)
-        if state == start:  # nothing to average: the tokens themselves
+        if state == start:  # the tokens fit without averaging
             index = (
                 torch.arange(len(layout), device=layout.view.device)
                 if budget.separators
@@ -91,22 +91,22 @@ class Pool(PerVisualMethod):
 
 
 def _start(layout: Layout, budget: VisualBudget) -> _State:
-    """The unpooled sizes. Newlines are left out altogether when the budget has none."""
+    """Return the unpooled sizes, without newlines when the budget has none."""
     newlines, views = budget.separators > 0, len(layout.views)
     if layout.modality == "video":
         each, rest = divmod(layout.num_separators, views)
         rows = (layout.views[0].rows, layout.views[0].cols)
         newline = "none" if not newlines or rest or not each else "row" if each == rows[0] else "grid"
         return _State((rows,), (views,), (newline,), int(newlines and newline == "none"))
-    if layout.canvas is None:  # a lone view, or crops whose places are not known
+    if layout.canvas is None:  # one view, or crops whose places are unknown
         return _State((layout.grid,), (len(_filled(layout)),), ("none",), int(newlines))
     newline = "row" if newlines else "none"
     return _State((layout.grid, layout.canvas), (1, 1), ("none", newline), 0)
 
 
 def _reach(state: _State, layout: Layout, budget: VisualBudget) -> _State:
-    """The largest count that fits: newlines are given up last, then crops, then time."""
-    reference = budget.policy == "reference"  # there every separator comes on top of the budget
+    """Return the sizes of the largest count that fits; below one token per view newlines go, then crops, then time."""
+    reference = budget.policy == "reference"  # separators come on top of the budget
     room = tokens_to_keep(layout, budget) if reference else budget.positions
     best = finest(state, room, reference, may_drop_newline=not budget.keep_separators)
     if best is not None:
@@ -124,9 +124,9 @@ def _reach(state: _State, layout: Layout, budget: VisualBudget) -> _State:
 
 @lru_cache(maxsize=512)
 def finest(state: _State, room: int, newlines_are_free: bool, may_drop_newline: bool) -> _State | None:
-    """The state of largest count that fits, of all whose sides shrink by factors within 2 of one another.
+    """Return the sizes of the largest count that fits, with sides that shrink by factors within 2 of one another.
 
-    Ties go to the state that keeps the newline of a clip, then to the one whose factors are closest.
+    Of equal counts the one that keeps the newline of a clip is taken, then the one whose factors are closest.
     """
     shapes = [_shapes(grid) for grid in state.grids]
     costs = []
@@ -158,7 +158,7 @@ def finest(state: _State, room: int, newlines_are_free: bool, may_drop_newline: 
 
 
 def _shapes(grid: tuple[int, int]) -> tuple[Any, Any, Any]:
-    """All (rows, cols) a grid can be pooled to whose two factors are within 2 of one another, and the factors."""
+    """Return rows and cols of all pooled sizes of a grid with factors within 2 of one another, and the factors."""
     rows, cols = (side.ravel() for side in np.meshgrid(*(np.arange(1, n + 1) for n in grid), indexing="ij"))
     scales = np.stack((rows / grid[0], cols / grid[1]))
     near = scales.max(0) <= scales.min(0) * 2 + 1e-9
@@ -166,7 +166,7 @@ def _shapes(grid: tuple[int, int]) -> tuple[Any, Any, Any]:
 
 
 def _places(layout: Layout) -> list[Tensor]:
-    """Positions of the cells of each kind of grid: (copies, rows, cols)."""
+    """Return the positions of the cells of each kind of grid: (copies, rows, cols)."""
     rows, cols = layout.views[0].rows, layout.views[0].cols
     if layout.modality == "video":
         return [rearrange(layout.table, "frame (row col) -> frame row col", row=rows, col=cols)]
@@ -185,12 +185,12 @@ def _places(layout: Layout) -> list[Tensor]:
 
 
 def _filled(layout: Layout) -> list[int]:
-    """Views that have tokens; crops of a sliver of a picture may have none."""
+    """Return the numbers of the views that have tokens; a crop of mere padding has none."""
     return [view for view, size in enumerate(layout.sizes) if size]
 
 
 def _as_grid(cells: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(rows * cols,) as the one copy of a grid: (1, rows, cols)."""
+    """Reshape (rows * cols,) to one copy of a grid: (1, rows, cols)."""
     return rearrange(cells, "(row col) -> 1 row col", row=grid[0], col=grid[1])
 
 

@@ -1,4 +1,4 @@
-"""LLaVA-PruMerge (arXiv 2403.15388, ICCV 2025): outliers of the CLS attention, each merged with its neighbours.
+"""LLaVA-PruMerge (arXiv 2403.15388, ICCV 2025): keep outliers of the CLS attention and add their neighbours.
 
 Formulas as in the authors' code (42Shawn/LLaVA-PruMerge @ 097c041).
 """
@@ -25,19 +25,16 @@ from vidcompress.ops.attention_scores import Layer, attention_of, attention_want
 from vidcompress.ops.merging import merge_neighbours, side_by_side
 
 HIDDEN = Evidence("hidden", "features")
+CLS: Quantity = "cls_attention_whole"
 Count = Literal["budget", "iqr"]
-Order = Literal["auto", "sequence", "score"]
-Space = Literal["encoder", "features"]
-Source = Literal["auto", "cls_attention", "attention_received"]
-Heads = Literal["whole", "mean"]
 
 
 class Candidates(NamedTuple):
-    """The tokens of each view in the order in which they are merged: kept ones, then pruned ones.
+    """Tokens of each view in merging order: kept tokens, then pruned tokens.
 
     Attributes:
-        column: (V, L) int64, columns of the layout's table; beyond a view's tokens they mean nothing.
-        kept: (V,) int64, how many come first.
+        column: (V, L) int64, columns of the layout's table; undefined beyond the tokens of a view.
+        kept: (V,) int64, number of kept tokens.
     """
 
     column: Tensor
@@ -47,23 +44,18 @@ class Candidates(NamedTuple):
 @register_method
 @dataclass(frozen=True)
 class PruMerge(PerVisualMethod):
-    """Of each view the tokens of most CLS attention, each with its nearest neighbours added, and one for the rest.
+    """The tokens of most CLS attention of each view, with their nearest neighbours added, and one extra token.
+
+    Without a CLS token the attention that a token receives ranks and weighs instead.
 
     Attributes:
-        count: `budget` keeps what was asked for; `iqr` what stands out, tokens of attention above Q3 + 1.5 (Q3 - Q1) of
-            their view. `exact` always meets the budget, and `iqr` then says how the views share it; `reference` with
-            `iqr` is the authors' adaptive count, whatever the budget.
+        count: `budget` keeps the requested count; `iqr` counts outliers, the tokens of attention above
+            Q3 + 1.5 (Q3 - Q1) of their view. `exact` always meets the budget, and `iqr` splits it over the views;
+            `reference` with `iqr` is the authors' adaptive count, whatever the budget.
         merge: whether kept tokens absorb neighbours; False sends plain tokens.
-        neighbours: how many.
-        extra_token: whether the pruned tokens of a view, weighted and summed, are sent as one more, within the budget.
-        space: where tokens are merged. `encoder`: before the projector, as the authors do, where the features are
-            projected position by position, else in `features`.
-        order: `sequence`; or `score`, the authors': best first, view by view, newlines last; `auto` is the former under
-            `exact` and the latter under `reference`.
-        evidence: what ranks and weighs tokens. `auto` is `cls_attention`, or `attention_received` where the encoder has
-            no CLS token.
-        heads: of CLS attention: `whole` is one softmax of the unsplit q . k, as the authors do; `mean` averages heads.
-        layer: encoder layer of attention and keys; the authors read the last, which comes after the features.
+        neighbours: number of neighbours that a kept token absorbs, at least 0.
+        extra_token: whether a view sends the weighted sum of its pruned tokens as one more token, within the budget.
+        layer: encoder layer of attention and keys; the authors read the last layer, which comes after the features.
 
     Raises:
         ArgumentError: an option out of range.
@@ -80,10 +72,6 @@ class PruMerge(PerVisualMethod):
     merge: bool = True
     neighbours: int = 32
     extra_token: bool = True
-    space: Space = "encoder"
-    order: Order = "auto"
-    evidence: Source = "auto"
-    heads: Heads = "whole"
     layer: Layer = -1
 
     def __post_init__(self) -> None:
@@ -93,35 +81,29 @@ class PruMerge(PerVisualMethod):
             raise ArgumentError(
                 f"neighbours must be an integer of at least 0, got {shown(self.neighbours)}; the authors use 32"
             )
-        require_one_of(get_args(Space), space=self.space)
-        require_one_of(get_args(Order), order=self.order)
-        require_one_of(get_args(Source), evidence=self.evidence)
-        require_one_of(get_args(Heads), heads=self.heads)
         require_layer(layer=self.layer)
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
-        """Attention; and, where tokens are merged, the keys of that layer and what the projector reads."""
-        attention = attention_wanted(self.name, self._option, self.layer, has_cls, self._cls)
-        if not self.merge:
-            return attention
-        return (*attention, self._keys, HIDDEN) if self.space == "encoder" else (*attention, self._keys)
+        """Attention; and, where tokens are merged, the keys of that layer and the projector's input."""
+        attention = attention_wanted(self.name, self.layer, has_cls, CLS)
+        return (*attention, self._keys, HIDDEN) if self.merge else attention
 
     def reads_features(self, modality: Modality, has_cls: bool) -> bool:
-        """Where tokens are merged after the projector."""
-        return self.merge and self.space == "features"
+        """Return False: attention and keys choose the tokens, and the projector's input is merged."""
+        return False
 
     def attention(self, tokens: VisualTokens) -> Tensor:
-        """(N,) what ranks and weighs tokens."""
-        return attention_of(VisualBatch([tokens]), self._option, self.layer, self._cls)
+        """Return the attention (N,) that ranks and weighs tokens."""
+        return attention_of(VisualBatch([tokens]), self.layer, CLS)
 
     def weights(self, scores: Tensor, layout: Layout) -> Tensor:
-        """(V,) float64 weights of the views: their sizes, or how many of their tokens (N,) stand out."""
+        """Return the weights (V,) float64 of the views: their sizes, or their numbers of outliers."""
         return (outliers(scores, layout) if self.count == "iqr" else layout.sizes_tensor[:-1]).to(
             torch.float64
         )
 
     def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """Kept tokens at their own positions; the extra one of a view at the position of its last pruned token."""
+        """Send kept tokens at their positions, and the extra token of a view at the position of its last pruned one."""
         layout, size = tokens.layout, tokens.layout.sizes_tensor[:-1]
         scores = self.attention(tokens)
         counts = self._counts(self.weights(scores, layout), layout, budget)
@@ -138,32 +120,32 @@ class PruMerge(PerVisualMethod):
         slots = torch.arange(most, device=positions.device)
         live = torch.cat((slots < chosen.kept[:, None], extra[:, None]), 1)
         live = rearrange(live, "view slot -> (view slot)")
-        # Only the authors' own counts need to be asked for.
+        # Only the authors' counts synchronise the device.
         exact = budget.policy == "exact"
         total = tokens_to_keep(layout, budget) if exact else int(live.sum().item())
         pick = _first(live, total)
         index = rearrange(positions, "view slot -> (view slot)")[pick]
         features = tokens.rows(index)
         if self.merge and total:
-            # A view that is sent whole is sent as it is, to the bit.
+            # A view that is sent whole stays bit-equal.
             changed = repeat(chosen.kept < size, "view -> (view slot)", slot=most + 1)[pick]
             features = torch.where(changed[:, None], self._merged(tokens, chosen, most, pick), features)
         separators = separators_for(layout, index, budget.separators) if budget.separators else index[:0]
         features = torch.cat((features, tokens.rows(separators)))
         index = torch.cat((index, separators))
-        if self.order == "score" or (self.order == "auto" and not exact):
+        if not exact:  # the authors' order: best first, view by view, newlines last
             return Selection(index, features)
         order = torch.argsort(index, stable=True)
         return Selection(index[order], features[order])
 
     def candidates(self, scores: Tensor, counts: Tensor, layout: Layout, budget: VisualBudget) -> Candidates:
-        """Kept tokens of every view, best first, then its pruned ones, ascending.
+        """List the kept tokens of every view, best first, then its pruned tokens, ascending.
 
         Args:
             scores: (N,).
-            counts: (V,) int64, what each view may send; under `exact` the extra token is part of it.
-            layout: of the input.
-            budget: its policy decides about the counts.
+            counts: (V,) int64, tokens that each view may send, the extra token included under `exact`.
+            layout: layout of the visual.
+            budget: its policy says whether the counts include the extra token.
         """
         kept = self._without_extra(counts, layout, budget)
         rank, inside = rank_table(scores, layout), layout.table < len(layout)
@@ -179,24 +161,24 @@ class PruMerge(PerVisualMethod):
         return self.merge and self.extra_token
 
     def _counts(self, weights: Tensor, layout: Layout, budget: VisualBudget) -> Tensor:
-        """(V,) int64: the budget of each view; under `reference` int(n ratio) kept ones, at least one."""
+        """Return the tokens of each view (V,) int64; under `reference` int(n ratio) kept ones, at least one."""
         size = layout.sizes_tensor[:-1]
         if budget.policy == "exact":
             return largest_remainder(weights, tokens_to_keep(layout, budget), size)
         if budget.positions == 0:
             return torch.zeros_like(size)
-        # The authors' int(n (count / n)) is the count for their n = 576, where it loses one for some others.
+        # The authors' int(n (count / n)) is the count for their n = 576; for some other n it is one less.
         counts = weights if self.count == "iqr" else size * budget.ratio
         return torch.minimum(counts.to(torch.int64).clamp(min=1), size)
 
     def _without_extra(self, counts: Tensor, layout: Layout, budget: VisualBudget) -> Tensor:
-        """Of each view's budget what is left for kept tokens."""
+        """Return the kept tokens of each view: its budget without the extra token."""
         if budget.policy != "exact" or not self._sums_pruned:
             return counts
         return counts - ((counts > 1) & (counts < layout.sizes_tensor[:-1])).to(torch.int64)
 
     def _most(self, layout: Layout, budget: VisualBudget) -> int:
-        """A bound on the tokens that a view keeps, without asking the device."""
+        """Return an upper bound of the tokens that a view keeps, without a device synchronisation."""
         width = layout.table.shape[1]
         if budget.policy != "exact":
             return width
@@ -208,8 +190,8 @@ class PruMerge(PerVisualMethod):
     # -- merging ------------------------------------------------------------------------------------------------
 
     def _merged(self, tokens: VisualTokens, chosen: Candidates, most: int, pick: Tensor) -> Tensor:
-        """(K, D): features of the picked ones among all views' kept and extra tokens."""
-        project = tokens.project if self.space == "encoder" else None
+        """Return the features (K, D) of the picked slots, out of the kept and extra tokens of all views."""
+        project = tokens.project
         source = tokens.features if project is None else evidence_of(tokens, HIDDEN)
         width, merged = max(1, chosen.column.shape[1]), []
         step = rows_per_block(source, width * (2 * source.shape[1] + most))
@@ -221,7 +203,7 @@ class PruMerge(PerVisualMethod):
     def merged(
         self, tokens: VisualTokens, chosen: Candidates, source: Tensor, most: int, rows: slice
     ) -> Tensor:
-        """(v, most + 1, C): kept tokens of some views with their neighbours added, then the sum of the pruned."""
+        """Return (v, most + 1, C): the kept tokens of some views with neighbours added, then the sum of the pruned."""
         table = tokens.layout.table[rows].gather(1, chosen.column[rows])
         weight = self.attention(tokens)
         return merge_neighbours(
@@ -235,20 +217,12 @@ class PruMerge(PerVisualMethod):
         )
 
     @property
-    def _cls(self) -> Quantity:
-        return "cls_attention_whole" if self.heads == "whole" else "cls_attention"
-
-    @property
-    def _option(self) -> str:
-        return self._cls if self.evidence == "cls_attention" else self.evidence
-
-    @property
     def _keys(self) -> Evidence:
         return Evidence("keys", self.layer)
 
 
 def outliers(values: Tensor, layout: Layout) -> Tensor:
-    """(V,) int64: how many tokens of each view lie above Q3 + 1.5 (Q3 - Q1), quartiles interpolated linearly."""
+    """Count the tokens of each view above Q3 + 1.5 (Q3 - Q1): (V,) int64; quartiles are interpolated linearly."""
     size = layout.sizes_tensor[:-1]
     rows = per_view(torch.nan_to_num(values.to(torch.float64), nan=-torch.inf), layout, torch.inf)
     rows = rows.sort(1).values

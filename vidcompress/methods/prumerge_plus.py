@@ -1,4 +1,4 @@
-"""LLaVA-PruMerge+ (arXiv 2403.15388): PruMerge with evenly spaced tokens kept beside those of most attention.
+"""LLaVA-PruMerge+ (arXiv 2403.15388): PruMerge that keeps evenly spaced tokens beside those of most attention.
 
 Formulas as in the authors' code (42Shawn/LLaVA-PruMerge @ 097c041).
 """
@@ -11,52 +11,41 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
-from vidcompress.checks import require_numbers
 from vidcompress.core.budget import VisualBudget
 from vidcompress.core.layout import Layout
 from vidcompress.core.method import register_method
 from vidcompress.core.selection import rank_table
-from vidcompress.errors import ArgumentError
 from vidcompress.methods.prumerge import Candidates, PruMerge
 from vidcompress.ops.merging import columns_of
 
 Count = Literal["budget", "iqr", "training"]
+SPACED_SHARE = (
+    0.75  # the authors' spacing, a third of int(1 / ratio), comes to about three quarters of the tokens
+)
 TRAINED_STEP = 8  # the authors train with an eighth of the tokens by attention and every eighth of the raster
 
 
 @register_method
 @dataclass(frozen=True)
 class PruMergePlus(PruMerge):
-    """As PruMerge; part of the kept tokens are evenly spaced over the view, so that no region goes without.
+    """PruMerge with three quarters of the kept tokens evenly spaced over the view, so that every region has some.
 
     Attributes:
-        count: as in PruMerge; `training` is, under `reference`, the count that the authors trained with: an eighth by
-            attention, then every eighth token of the view, with those of both twice.
-        spatial_share: part of the kept tokens that is evenly spaced, 0 to 1. The authors' spacing, a third of
-            int(1 / ratio), comes to about three quarters; `reference` uses theirs unless `count` is `budget`.
+        count: as in PruMerge. `training` is, under `reference`, the authors' count in training: an eighth by attention,
+            then every eighth token of the view; a token in both lists is sent twice.
     """
 
     name: ClassVar[str] = "prumerge_plus"
     summary: ClassVar[str] = "PruMerge with evenly spaced tokens kept beside those of most CLS attention"
     counts_known: ClassVar[tuple[str, ...]] = get_args(Count)
 
-    spatial_share: float = 0.75
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_numbers(spatial_share=self.spatial_share)
-        if not 0 <= self.spatial_share <= 1:
-            raise ArgumentError(
-                f"spatial_share must be a number from 0 to 1, got {self.spatial_share!r}; the authors' is about 0.75"
-            )
-
     def candidates(self, scores: Tensor, counts: Tensor, layout: Layout, budget: VisualBudget) -> Candidates:
-        """Of every view the tokens of most attention, then the spaced ones, ascending, then the pruned, ascending."""
+        """List the tokens of most attention of every view, then the spaced ones, then the pruned, both ascending."""
         size, rank = layout.sizes_tensor[:-1], rank_table(scores, layout)
         kept = self._without_extra(counts, layout, budget)
         own_counts = budget.policy == "exact" or self.count == "budget"
         if own_counts:
-            spaced = (kept * self.spatial_share + 0.5).floor().to(torch.int64)
+            spaced = (kept * SPACED_SHARE + 0.5).floor().to(torch.int64)
             best = kept - spaced
             columns = _evenly_spaced(rank, best, spaced, size)
         elif self.count == "iqr":
@@ -77,7 +66,7 @@ class PruMergePlus(PruMerge):
 
 
 def _evenly_spaced(rank: Tensor, best: Tensor, spaced: Tensor, size: Tensor) -> Tensor:
-    """(V, L) columns: token floor((i + 1/2) r / s) of the r that are not among the best, i = 0 .. s - 1."""
+    """Return columns (V, L): token floor((i + 1/2) r / s) of the r outside the best, i = 0 .. s - 1."""
     width = rank.shape[1]
     column = torch.arange(width, device=rank.device)
     rest = columns_of((rank >= best[:, None]) & (column < size[:, None]), width)
@@ -86,14 +75,14 @@ def _evenly_spaced(rank: Tensor, best: Tensor, spaced: Tensor, size: Tensor) -> 
 
 
 def _every(rank: Tensor, best: Tensor, stride: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-    """Columns 0, stride, ... below n - 1 that are not among the best, and how many: (V, L), (V,)."""
+    """Return columns 0, stride, ... below n - 1 outside the best (V, L), and their number (V,)."""
     column = torch.arange(rank.shape[1], device=rank.device)
     mask = (column < size[:, None] - 1) & (column % stride[:, None] == 0) & (rank >= best[:, None])
     return columns_of(mask, rank.shape[1]), mask.sum(1)
 
 
 def _trained(size: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """Columns 4, 12, ... below n - 1, and how many, whatever the scores: (V, L), (V,)."""
+    """Return columns 4, 12, ... below n - 1 (V, L), and their number (V,), whatever the scores."""
     start = TRAINED_STEP // 2
     columns = start + TRAINED_STEP * torch.arange(width, device=size.device)
     count = (size - 1 - start + TRAINED_STEP - 1).div(TRAINED_STEP, rounding_mode="floor").clamp(min=0)
@@ -101,9 +90,9 @@ def _trained(size: Tensor, width: int) -> tuple[Tensor, Tensor]:
 
 
 def _listed(rank: Tensor, best: Tensor, columns: Tensor, spaced: Tensor, size: Tensor) -> Candidates:
-    """Best ones, spaced ones, pruned ones in one list of n; for every token listed twice one pruned one is lost.
+    """List the best, the spaced and the pruned tokens of a view in n slots.
 
-    The authors' list has that length too: it is the pruned tokens of lowest position that it loses.
+    A token that is listed twice costs one pruned token, that of lowest position, as in the authors' list.
     """
     width = rank.shape[1]
     slot = torch.arange(width, device=rank.device)

@@ -1,4 +1,4 @@
-"""SparseVLM: text tokens that matter to the picture rate its tokens in three layers (arXiv 2410.04417)."""
+"""SparseVLM (arXiv 2410.04417): text tokens that match the image rate its visual tokens in three layers."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _NAMED_2: dict[int, tuple[int, ...]] = {
 @register_method
 @dataclass(frozen=True)
 class SparseVLM(InLLMMethod):
-    """Behind layers 2, 6 and 15 of 32, keeps what the raters attend to and merges the best of the rest into a few.
+    """The visual tokens that the raters attend to most, after layers 2, 6 and 15 of 32; the best others are merged.
 
-    Raters are the text tokens behind the picture whose share of the picture's attention, taken once on the input
-    embeddings, is above the mean. Of P tokens left out, int(0.3 P) + 1 are clustered into a tenth as many.
+    Raters are the text tokens behind the image whose mean share of the visual tokens' softmax over text, computed once
+    on the input embeddings, is above average. Of P pruned tokens int(0.3 P) + 1 are clustered into a tenth as many.
 
     Attributes:
-        schedule: see `InLLMMethod`. Between the authors' settings "64" and "192" the counts are interpolated.
-        recycle: whether tokens left out are merged into new ones.
+        schedule: see `InLLMMethod`. Counts are interpolated between the authors' settings "64" and "192".
+        recycle: whether pruned tokens are merged into new ones.
     """
 
     name: ClassVar[str] = "sparsevlm"
@@ -61,7 +61,7 @@ class SparseVLM(InLLMMethod):
         flag("recycle", self.recycle)
 
     def counts(self, total: int, level: Fraction) -> list[int]:
-        """Piecewise linear in the level: none, the setting "64", the setting "192", all."""
+        """Interpolate linearly in the level: no token, the setting "64", the setting "192", all tokens."""
         knots = [(Fraction(0),) * 3, *(tuple(Fraction(k, _OF) for k in self.named[n]) for n in (64, 192))]
         knots.append((Fraction(1),) * 3)
         place = level * (len(knots) - 1)
@@ -70,16 +70,16 @@ class SparseVLM(InLLMMethod):
         return [max(1, int(total * share)) for share in shares]
 
     def reference_counts(self, total: int, ratio: Fraction) -> list[int]:
-        """The counts of the authors' setting nearest to the ratio (192, 128, 96 or 64 of 576 tokens)."""
+        """Return the counts of the authors' setting nearest to the ratio (192, 128, 96 or 64 of 576 tokens)."""
         setting = min(self.named, key=lambda name: (abs(Fraction(name, _OF) - ratio), -name))
         return [int(total * Fraction(k, _OF)) for k in self.named[setting]]
 
     def merged(self, pruned: int) -> int:
-        """A tenth of the recycled ones and one more, unless nothing is recycled."""
+        """Return the number of clusters: a tenth of the recycled tokens and one more, or 0 without recycling."""
         return recycled(pruned)[1] if self.recycle else 0
 
     def weigh(self, embeddings: Tensor, visual: Tensor, queries: Tensor) -> Tensor:
-        """Equal weights for the raters."""
+        """Return weight 1 for the raters and 0 for other text tokens."""
         states = embeddings.float()
         text = states[:, -queries.shape[1] :]
         logits = (states @ text.transpose(1, 2)).masked_fill(
@@ -90,18 +90,18 @@ class SparseVLM(InLLMMethod):
         count = queries.sum(dim=1, keepdim=True).clamp(min=1)
         mean = (share * queries).sum(dim=1, keepdim=True) / count
         raters = queries & (share > mean)
-        # One word, or words that share alike, are all raters.
+        # Without a token above the mean (one word, or equal shares) all are raters.
         raters = torch.where(raters.any(dim=1, keepdim=True), raters, queries)
         return raters.float()
 
     def score(self, between: Between) -> Tensor:
-        """Attention of the raters, averaged over them and the heads."""
+        """Return the attention of the raters, averaged over raters and heads."""
         return visual_attention(between)
 
     def merge(
         self, between: Between, scores: Tensor, kept: Tensor, pruned: list[int]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Cluster the best of what is left out, row by row, and send the means."""
+        """Cluster the best pruned tokens, row by row, and return the means, the centres and which of them are used."""
         sizes = [recycled(count) for count in pruned]
         counts = [clusters for _, clusters in sizes]
         left = scores.masked_fill(kept, -torch.inf).argsort(dim=1, descending=True, stable=True)
@@ -120,7 +120,7 @@ class SparseVLM(InLLMMethod):
 
 
 def recycled(pruned: int) -> tuple[int, int]:
-    """Number of pruned tokens that are clustered, and number of clusters."""
+    """Return the number of pruned tokens that are clustered, and the number of clusters."""
     if pruned <= 0:
         return 0, 0
     members = int(Fraction(3, 10) * pruned) + 1
@@ -131,10 +131,10 @@ def recycled(pruned: int) -> tuple[int, int]:
 @register_method
 @dataclass(frozen=True)
 class SparseVLM2(SparseVLM):
-    """The second version: no merging, original positions, attention freed of rotary decay, the heads that look most.
+    """SparseVLM's second version: no merging, original positions, attention divided by rotary decay, the best heads.
 
     Attributes:
-        recycle: off in this version.
+        recycle: as in `SparseVLM`; off in this version.
     """
 
     name: ClassVar[str] = "sparsevlm2"
@@ -147,7 +147,7 @@ class SparseVLM2(SparseVLM):
     recycle: bool = False
 
     def score(self, between: Between) -> Tensor:
-        """Divide by what rotary embeddings alone would give, and average over the heads with the largest sums."""
+        """Divide attention by that of rotary embeddings alone, and average over the heads with the largest sums."""
         cos, sin = (part.float() for part in between.rotary)
         count = between.attention.shape[2]
         plain = cos[:, -count:] @ cos.transpose(1, 2) + sin[:, -count:] @ sin.transpose(1, 2)

@@ -1,4 +1,4 @@
-"""VidCom2 (EMNLP 2025): frames and tokens that differ from the rest are kept. Videos only.
+"""VidCom2 (EMNLP 2025): keep frames and tokens that differ from the others. Videos only.
 
 Formulas from the paper and its code (xuyang-liu16/VidCom2 @ 944a17d); the global reconciliation to an exact count
 follows the port in vLLM (module video_prune.vidcom2).
@@ -47,8 +47,8 @@ class VidCom2Scores(NamedTuple):
 
     Attributes:
         channels: (B, C share) int64, the least varying channels of each clip, ascending.
-        similarity: (N,) v + f, Gaussian similarity to the clip mean plus to the frame mean; low is kept.
-        frame: (V,) float64, u_t = minus the mean of v over frame t; high is more important.
+        similarity: (N,) v + f, Gaussian similarity to the clip's mean plus that to the frame's mean; low is kept.
+        frame: (V,) float64, u_t = minus the mean of v over frame t; high values are important.
     """
 
     channels: Tensor
@@ -59,15 +59,15 @@ class VidCom2Scores(NamedTuple):
 @register_method
 @dataclass(frozen=True)
 class VidCom2(ScoredMethod):
-    """Frames unlike the clip keep more, and of each frame the tokens unlike both the clip and the frame.
+    """The tokens of each frame that differ from clip and frame; frames that differ from the clip keep more.
 
     Attributes:
         tau: temperature of the softmax over frames; above 0.
-        channel_share: share of the channels that is used, those of least variance over the clip; (0, 1].
+        channel_share: share of the channels that are used, those of least variance over the clip; (0, 1].
         widths: squared widths a of the Gaussian kernels exp(-d^2 / 2a); each above 0.
-        reconcile: how the exact policy reaches the budget. `largest_remainder` splits it over the frames like every
-            other method; `global` rounds per frame as the authors do, then drops or adds the tokens of least
-            difference anywhere.
+        reconcile: how `exact` meets the budget. `largest_remainder` splits it over the frames as other methods do;
+            `global` (vLLM's) rounds per frame as the authors do, then drops the kept tokens of largest v + f, or adds
+            the dropped tokens of smallest, anywhere in the clip.
 
     Raises:
         ArgumentError: an option out of range.
@@ -99,7 +99,7 @@ class VidCom2(ScoredMethod):
         one_of("reconcile", self.reconcile, ("largest_remainder", "global"))
 
     def measure(self, clips: VisualBatch) -> VidCom2Scores:
-        """Scores of B clips of one shape, one after the other, in float32 (float64 for float64 features)."""
+        """Compute the scores of B clips of one shape in float32 (float64 for float64 features)."""
         layout, visuals = clips.layout, len(clips.visuals)
         variance = channel_variance(clips)
         size = max(1, int(variance.shape[1] * self.channel_share))
@@ -128,7 +128,7 @@ class VidCom2(ScoredMethod):
         return VidCom2Scores(channels, to_clip + to_positions(clips, close), frame)
 
     def scores(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> tuple[Tensor, Allotment]:
-        """Minus the similarity (N,), and tokens wanted per frame, with u_t; clips of one shape at once."""
+        """Return minus the similarity (N,), and the frame weights, with u_t; clips of one shape at once."""
 
         def measure(clips: VisualBatch, numbers: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
             measured = self.measure(clips)
@@ -140,13 +140,13 @@ class VidCom2(ScoredMethod):
         return -similarity, Allotment(batch.layout.sizes_tensor[:-1] * scales, frame, _MEANING)
 
     def scales(self, frame: Tensor, ratio: float | Tensor) -> Tensor:
-        """scale_t = min(1, R (1 + p_t - mean p)) with p = softmax((u - max u) / tau): (T,) or (B, T) float64."""
+        """Return scale_t = min(1, R (1 + p_t - mean p)), p = softmax((u - max u) / tau): (T,) or (B, T) float64."""
         share = softmax_of_views(frame, torch.ones_like(frame, dtype=torch.bool), self.tau)
         rates = ratio * (1 + share - share.mean(-1, keepdim=True))
         return torch.where(rates.isnan(), ratio, rates).clamp(max=1.0)
 
     def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """The authors' counts; per frame first its kept tokens, then all its separators."""
+        """Keep the authors' counts; each frame sends its kept tokens, then all its separators."""
         layout = tokens.layout
         scores, allotment = self.scores(VisualBatch([tokens]), [budget])
         kept = self._rounded(scores, allotment.weights, layout) | layout.separator
@@ -176,17 +176,17 @@ class VidCom2(ScoredMethod):
         return Selection(with_separators(layout, chosen, budget.separators), allotment=allotment)
 
     def _rounded(self, scores: Tensor, weights: Tensor, layout: Layout) -> Tensor:
-        """(N,) bool: the best k_t = max(1, round half to even(scale_t n)) tokens of each frame."""
+        """Return (N,) bool: the best k_t = max(1, round half to even(scale_t n)) tokens of each frame."""
         limits = torch.cat((weights.round().clamp(min=1), weights.new_zeros(1)))
         return rank_within_views(scores, layout) < limits[layout.view]
 
     def _kernels(self, squared: Tensor) -> Tensor:
-        squared = squared.clamp(min=0)  # rounding may leave a token at its own mean a hair below zero
+        squared = squared.clamp(min=0)  # rounding can make the distance to a token's own mean negative
         return sum((torch.exp(squared / (-2 * width)) for width in self.widths), torch.zeros_like(squared))
 
 
 def _columns(x: Tensor, channels: Tensor) -> Tensor:
-    """The channels (B, C) of views (v, L, D) of B clips: (v, L, C)."""
+    """Return the channels (B, C) of views (v, L, D) of B clips: (v, L, C)."""
     visuals = channels.shape[0]
     if visuals == 1:
         return x.flatten(0, 1).index_select(1, channels[0]).view(*x.shape[:2], channels.shape[1])
@@ -196,9 +196,9 @@ def _columns(x: Tensor, channels: Tensor) -> Tensor:
 
 
 def channel_variance(clips: VisualBatch) -> Tensor:
-    """(B, C) float64: biased variance of each channel over all tokens of a clip, separators left out.
+    """Return the biased variance (B, C) float64 of each channel over all tokens of a clip, without separators.
 
-    One pass: statistics about the first token's values, which are near enough to the mean for float32.
+    One pass over the features shifted by the first token, which is near enough to the mean for float32.
     """
     visuals = len(clips.visuals)
     features = rearrange(clips.features, "(b n) d -> b n d", b=visuals)

@@ -1,4 +1,4 @@
-"""VisionZip (arXiv 2412.04467, CVPR 2025): dominant tokens by CLS attention, the rest merged into contextual ones.
+"""VisionZip (arXiv 2412.04467, CVPR 2025): dominant tokens by CLS attention, the others merged into contextual ones.
 
 Formulas as in the authors' code (dvlab-research/VisionZip @ 3151f6d).
 """
@@ -6,13 +6,13 @@ Formulas as in the authors' code (dvlab-research/VisionZip @ 3151f6d).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, get_args
+from typing import ClassVar, NamedTuple
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from vidcompress.checks import require_flags, require_numbers, require_one_of
+from vidcompress.checks import require_numbers
 from vidcompress.core.batch import VisualBatch, evidence_of
 from vidcompress.core.budget import VisualBudget, half_up, ratio_fraction
 from vidcompress.core.layout import Layout, Modality, _first
@@ -22,7 +22,6 @@ from vidcompress.core.selection import Selection, rank_table, separators_for
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError
 from vidcompress.ops.attention_scores import (
-    Attention,
     Layer,
     attention_of,
     attention_wanted,
@@ -32,10 +31,6 @@ from vidcompress.ops.attention_scores import (
 from vidcompress.ops.merging import columns_of, merge_groups, nearest_centre, side_by_side
 
 HIDDEN, CLS_HIDDEN = Evidence("hidden", "features"), Evidence("cls_hidden", "features")
-Order = Literal["auto", "sequence", "appended"]
-Formula = Literal["sum", "mean"]
-Space = Literal["encoder", "features"]
-
 
 UNSENT, CLS, DOMINANT, CONTEXTUAL, SEPARATOR = range(
     -1, 4
@@ -43,7 +38,7 @@ UNSENT, CLS, DOMINANT, CONTEXTUAL, SEPARATOR = range(
 
 
 class ViewCounts(NamedTuple):
-    """Positions that each view sends, V ints each: dominant tokens, the CLS token, contextual tokens."""
+    """Numbers of dominant, CLS and contextual tokens that each view sends, V integers each."""
 
     dominant: list[int]
     cls: list[int]
@@ -51,11 +46,11 @@ class ViewCounts(NamedTuple):
 
 
 class MergeGroups(NamedTuple):
-    """Groups of tokens that are merged, views side by side.
+    """Groups of merged tokens, views side by side.
 
     Attributes:
-        dominant: (V, L) bool, tokens sent as they are.
-        centre: (V, C) int64, columns of the contextual tokens, ascending, filled up with L.
+        dominant: (V, L) bool, tokens sent unchanged.
+        centre: (V, C) int64, columns of the contextual tokens, ascending, padded with L.
         member: (V, L) bool, tokens merged into a centre.
     """
 
@@ -67,20 +62,15 @@ class MergeGroups(NamedTuple):
 @register_method
 @dataclass(frozen=True)
 class VisionZip(PerVisualMethod):
-    """Of each view the tokens of most CLS attention, and evenly spaced others that each absorb what is like them.
+    """The tokens of most CLS attention of each view, and evenly spaced others that absorb the tokens like them.
+
+    The CLS token's own feature is one of the tokens of a view that is not sent whole. Without a CLS token the attention
+    that a token receives ranks instead.
 
     Attributes:
-        contextual_share: part of a view's budget that is contextual, 0 to 1; the authors' 10 of 54 + 10, 20 of 108 + 20
-            and 5 of 27 + 5 are all 0.15625.
-        cls_token: whether the CLS token's own feature is sent with each view, within its budget, where the encoder has
-            one and the view is not sent whole.
-        formula: `sum` adds the mean of its group to a centre, as the authors do; `mean` averages centre and group.
-        space: where tokens are merged. `encoder`: before the projector, as the authors do, where the features are
-            projected position by position, else in `features`.
-        order: `sequence`; or `appended`, the authors': contextual tokens after the others; `auto` is the former under
-            `exact` and the latter under `reference`.
-        evidence: what ranks tokens. `auto` is `cls_attention`, or `attention_received` where the encoder has no CLS.
-        layer: encoder layer of attention and keys; `features` is the one whose output the projector reads.
+        contextual_share: share of contextual tokens in a view's budget, 0 to 1; the authors' 10 of 54 + 10, 20 of
+            108 + 20 and 5 of 27 + 5 are all 0.15625.
+        layer: encoder layer of attention and keys; `features` is the layer whose output the projector reads.
 
     Raises:
         ArgumentError: an option out of range.
@@ -93,11 +83,6 @@ class VisionZip(PerVisualMethod):
     merges: ClassVar[bool] = True
 
     contextual_share: float = 0.15625
-    cls_token: bool = True
-    formula: Formula = "sum"
-    space: Space = "encoder"
-    order: Order = "auto"
-    evidence: Attention = "auto"
     layer: Layer = "features"
 
     def __post_init__(self) -> None:
@@ -106,30 +91,24 @@ class VisionZip(PerVisualMethod):
             raise ArgumentError(
                 f"contextual_share must be a number from 0 to 1, got {self.contextual_share!r}; the authors use 0.15625"
             )
-        require_flags(cls_token=self.cls_token)
-        require_one_of(get_args(Formula), formula=self.formula)
-        require_one_of(get_args(Space), space=self.space)
-        require_one_of(get_args(Order), order=self.order)
-        require_one_of(get_args(Attention), evidence=self.evidence)
         require_layer(layer=self.layer)
 
     def needs(self, modality: Modality, has_cls: bool) -> tuple[Evidence, ...]:
-        """Attention and keys of one layer, and what the projector reads."""
-        evidence = attention_wanted(self.name, self.evidence, self.layer, has_cls)
-        evidence += (Evidence("mean_keys", self.layer),)
-        evidence += (HIDDEN,) if self.space == "encoder" else ()
-        return (*evidence, CLS_HIDDEN) if self.cls_token and has_cls else evidence
+        """Attention and keys of one layer, and the projector's input."""
+        attention = attention_wanted(self.name, self.layer, has_cls)
+        evidence = (*attention, Evidence("mean_keys", self.layer), HIDDEN)
+        return (*evidence, CLS_HIDDEN) if has_cls else evidence
 
     def reads_features(self, modality: Modality, has_cls: bool) -> bool:
-        """Where tokens are merged after the projector, or ranked by distances."""
-        return self.space == "features" or self.evidence == "distance"
+        """Return False: attention and keys choose the tokens, and the projector's input is merged."""
+        return False
 
     def attention(self, tokens: VisualTokens) -> Tensor:
-        """(N,) what ranks tokens."""
-        return attention_of(VisualBatch([tokens]), self.evidence, self.layer)
+        """Return the attention (N,) that ranks tokens."""
+        return attention_of(VisualBatch([tokens]), self.layer)
 
     def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """Dominant tokens as they are, contextual ones at their centres, CLS at a position that is free."""
+        """Send dominant tokens unchanged, contextual tokens at their centres, and CLS at a position that is free."""
         layout, counts = tokens.layout, self.counts(tokens, budget)
         groups = self.groups(self.attention(tokens), layout, counts)
         table = torch.cat((layout.table, layout.table.new_full((len(layout.views), 1), len(layout))), 1)
@@ -141,7 +120,7 @@ class VisionZip(PerVisualMethod):
             number = torch.arange(centre.numel(), device=centre.device)
             slot = index.new_zeros(len(layout) + 1).index_copy_(0, centre.flatten(), number)[index[rows]]
             merged, sizes = self._merged(tokens, groups)
-            # A centre that absorbed nothing is sent as it is, to the bit.
+            # A centre without members stays bit-equal.
             contextual = torch.where(sizes[slot, None] > 0, merged[slot], features[rows])
             features = features.index_copy(0, rows, contextual)
         if sum(counts.cls) and tokens.project is not None:
@@ -153,7 +132,7 @@ class VisionZip(PerVisualMethod):
     def _sent(
         self, layout: Layout, dominant: Tensor, centre: Tensor, counts: ViewCounts, budget: VisualBudget
     ) -> tuple[Tensor, Tensor]:
-        """(K,) positions and stages, in the order sent; CLS takes the first position of its view that is not sent."""
+        """Return positions and stages (K,), in sending order; CLS takes the first unsent position of its view."""
         none = len(layout)
         stage = layout.view.new_full((none + 1,), UNSENT)
         stage[torch.where(dominant, layout.table, none)] = DOMINANT
@@ -169,14 +148,13 @@ class VisionZip(PerVisualMethod):
             separators = separators_for(layout, index, budget.separators)
             parts.append((separators, torch.full_like(separators, SEPARATOR)))
         index, stage = (torch.cat(column) for column in zip(*parts, strict=True))
-        appended = self.order == "appended" or (self.order == "auto" and budget.policy == "reference")
-        order = torch.argsort(_appended(layout, index, stage) if appended else index)
+        order = torch.argsort(_appended(layout, index, stage) if budget.policy == "reference" else index)
         return index[order], stage[order]
 
     def counts(self, tokens: VisualTokens, budget: VisualBudget) -> ViewCounts:
-        """How a view's budget k falls into C = round(share k) contextual positions, one CLS and k - C - 1 dominant."""
+        """Split a view's budget k into C = round(share k) contextual tokens, one CLS token and k - C - 1 dominant."""
         share = ratio_fraction(self.contextual_share)
-        with_cls = self.cls_token and CLS_HIDDEN in tokens.evidence and tokens.project is not None
+        with_cls = CLS_HIDDEN in tokens.evidence and tokens.project is not None
         dominant, cls, contextual = [], [], []
         for k, size in zip(shares(tokens.layout, budget), tokens.layout.sizes, strict=True):
             contextual.append(half_up(share * k))
@@ -185,7 +163,7 @@ class VisionZip(PerVisualMethod):
         return ViewCounts(dominant, cls, contextual)
 
     def groups(self, scores: Tensor, layout: Layout, counts: ViewCounts) -> MergeGroups:
-        """Dominant tokens by rank; of the R others every s-th is a centre, s = max(1, R // C), C in all."""
+        """Choose dominant tokens by rank; every s-th of the R others is a centre, s = max(1, R // C), C in all."""
         steps = [
             max(1, (size - d) // max(1, c))
             for size, d, c in zip(layout.sizes, counts.dominant, counts.contextual, strict=True)
@@ -201,14 +179,14 @@ class VisionZip(PerVisualMethod):
         return MergeGroups(dominant, columns, rest & ~centre & (centres > 0))
 
     def assignment(self, tokens: VisualTokens, groups: MergeGroups, rows: slice) -> Tensor:
-        """(v, L) int64: the number of the centre that each token of some views is most like, by cosine of mean keys."""
+        """Return the number of the centre most like each token of some views, by cosine of mean keys: (v, L) int64."""
         keys = evidence_of(tokens, Evidence("mean_keys", self.layer))
         return nearest_centre(side_by_side(keys, tokens.layout.table[rows]), groups.centre[rows])
 
     def _merged(self, tokens: VisualTokens, groups: MergeGroups) -> tuple[Tensor, Tensor]:
-        """New features (V * C, D) in the features' dtype, and how many tokens went into each (V * C,)."""
+        """Return merged features (V * C, D) in the features' dtype, and the number of members of each (V * C,)."""
         table = tokens.layout.table
-        project = tokens.project if self.space == "encoder" else None
+        project = tokens.project
         source = tokens.features if project is None else evidence_of(tokens, HIDDEN)
         merged, sizes = [], []
         step = rows_per_block(source, table.shape[1] * (source.shape[1] + 2 * groups.centre.shape[1]))
@@ -219,7 +197,6 @@ class VisionZip(PerVisualMethod):
                 self.assignment(tokens, groups, rows),
                 groups.member[rows],
                 groups.centre[rows],
-                average=self.formula == "mean",
             )
             merged.append(features)
             sizes.append(size)
@@ -228,10 +205,10 @@ class VisionZip(PerVisualMethod):
 
 
 def _appended(layout: Layout, index: Tensor, stage: Tensor) -> Tensor:
-    """The authors' order as a sorting key (K,).
+    """Return the authors' order as a sorting key (K,).
 
-    View by view CLS, dominant, contextual, newlines. The crops of an image all at once: dominant tokens and newlines in
-    sequence, then their CLS tokens, then their contextual ones, each by view.
+    A thumbnail or frame sends CLS, dominant tokens, contextual tokens, newlines. The crops of an image together send
+    dominant tokens and newlines in sequence, then CLS tokens by view, then contextual tokens by view.
     """
     views = len(layout.views)
     view, inner = layout.view[index], stage

@@ -1,8 +1,8 @@
-"""Attention scores of the encoder: the layer they are read from, and their substitute without a CLS token."""
+"""Attention scores of the encoder: their layer, and their substitute without a CLS token."""
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 from torch import Tensor
 
@@ -10,19 +10,17 @@ from vidcompress.checks import is_whole
 from vidcompress.core.batch import VisualBatch, evidence_of, joined
 from vidcompress.core.budget import VisualBudget, half_up, ratio_fraction, split_in_proportion
 from vidcompress.core.layout import Layout
-from vidcompress.core.reductions import distances
 from vidcompress.core.tokens import Evidence, Quantity
 from vidcompress.errors import ArgumentError, shown, warn_once
 
-Attention = Literal["auto", "cls_attention", "cls_logits", "attention_received", "distance"]
 Layer = int | Literal["features"]
 
 
 def require_layer(**options: object) -> None:
-    """Refuse options that name no encoder layer.
+    """Check options that name an encoder layer.
 
     Raises:
-        ArgumentError: naming the option and its value.
+        ArgumentError: an option is no layer; the message names the option and its value.
     """
     for name, value in options.items():
         if not is_whole(value) and not (isinstance(value, str) and value == "features"):
@@ -33,47 +31,34 @@ def require_layer(**options: object) -> None:
 
 
 def attention_wanted(
-    method: str, option: str, layer: Layer, has_cls: bool, cls: Quantity = "cls_attention"
-) -> tuple[Evidence, ...]:
-    """The evidence behind the option `evidence`: none for distances.
-
-    `auto` is `cls`, or, with one warning, the attention received where the encoder has no CLS token.
-    """
-    if option == "distance":
-        return ()
-    if option == "auto" and not has_cls:
-        warn_once(
-            f"method {method!r} wants the attention of a CLS token, which this encoder does not have: tokens are "
-            "ranked by the attention they receive on average instead (evidence='attention_received')"
-        )
-    return (_choices(option, layer, cls)[0 if has_cls else -1],)
+    method: str, layer: Layer, has_cls: bool, cls: Quantity = "cls_attention"
+) -> tuple[Evidence]:
+    """Return attention of the CLS token as evidence, or, with one warning, attention received without a CLS token."""
+    if has_cls:
+        return (Evidence(cls, layer),)
+    warn_once(
+        f"method {method!r} wants the attention of a CLS token, which this encoder does not have: tokens are "
+        "ranked by the attention they receive on average instead"
+    )
+    return (Evidence("attention_received", layer),)
 
 
-def attention_of(batch: VisualBatch, option: str, layer: Layer, cls: Quantity = "cls_attention") -> Tensor:
-    """(N,) the evidence behind the option `evidence` of all visuals, float32 or better.
+def attention_of(batch: VisualBatch, layer: Layer, cls: Quantity = "cls_attention") -> Tensor:
+    """Return the attention (N,) of the CLS token, or attention received where a visual has none; float32 or better.
 
     Raises:
-        UnsupportedInputError: a visual came without it.
+        UnsupportedInputError: a visual has neither.
     """
-    if option == "distance":
-        return distances(batch).view
-    choices = _choices(option, layer, cls)
+    choices = Evidence(cls, layer), Evidence("attention_received", layer)
     keys = [next((key for key in choices if key in one.evidence), choices[0]) for one in batch.visuals]
     return joined([evidence_of(one, key) for one, key in zip(batch.visuals, keys, strict=True)])
 
 
-def _choices(option: str, layer: Layer, cls: Quantity) -> tuple[Evidence, ...]:
-    if option == "auto":
-        return Evidence(cls, layer), Evidence("attention_received", layer)
-    named = next(quantity for quantity in get_args(Quantity) if quantity == option)
-    return (Evidence(named, layer),)
-
-
 def shares(layout: Layout, budget: VisualBudget) -> list[int]:
-    """Positions that each view may send, from geometry alone; the authors know views of one size only.
+    """Return the number of tokens that each view may send, from geometry alone.
 
-    Under `exact` the budget's tokens in proportion to the views' sizes, to the token; under `reference` the ratio of
-    every view by itself, half up and at least one.
+    `exact` splits the budget's tokens in proportion to the views' sizes, to the token. `reference` rounds the ratio of
+    each view half up, to at least one; the authors have views of one size only.
     """
     if budget.policy == "exact":
         return split_in_proportion(budget.tokens, layout.sizes)

@@ -1,7 +1,7 @@
-"""Density peaks: tokens with many near neighbours and no denser one close by, and merging into them.
+"""Density peaks, tokens with many near neighbours and no denser token close by, and merging into them.
 
-Clustering by density peaks (Rodriguez and Laio, 2014; k nearest neighbours as in Du, Ding and Jia, 2016), in the form
-that FastVID gives it (arXiv 2503.11187). All frames at once and without asking the device anything.
+Clustering by density peaks (Rodriguez and Laio, 2014; k nearest neighbours as in Du, Ding and Jia, 2016), in
+the form of FastVID (arXiv 2503.11187). All frames are computed at once, without device synchronisation.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Merged:
 
     Attributes:
         index: (A,) int64, positions of the peaks, ascending.
-        features: (A, D) what is sent for them, float32 or better.
+        features: (A, D) merged features of the peaks, float32 or better.
     """
 
     index: Tensor
@@ -31,16 +31,16 @@ class Merged:
 
 
 def density_scores(features: Tensor, layout: Layout, taken: Tensor, neighbours: int) -> Tensor:
-    """(N,) density times distance to the nearest denser token, within each view and among tokens not taken.
+    """Return density times distance to the nearest denser token (N,), in each view and among tokens not taken.
 
-    With d = |x_i - x_j| / sqrt(D): density = exp(-mean of d^2 over the k nearest, itself among them). The densest token
-    has the largest distance within its view; of equally dense ones the earlier counts as denser.
+    With d = |x_i - x_j| / sqrt(D): density = exp(-mean of d^2 over the k nearest, itself included). The densest token
+    has the largest distance within its view; of equally dense tokens the earlier counts as denser.
 
     Args:
         features: (N, D).
-        layout: views are scored each by itself.
-        taken: (S,) int64, positions that take no part; their scores are minus infinity.
-        neighbours: k, at least 1; fewer where a view has fewer tokens.
+        layout: layout of the views, which are scored separately.
+        taken: (S,) int64, positions that are left out; their scores are minus infinity.
+        neighbours: k, at least 1; less where a view has fewer tokens.
     """
     table, parts = layout.table, []
     free = torch.ones(len(layout) + 1, dtype=torch.bool, device=table.device)
@@ -57,13 +57,13 @@ def density_scores(features: Tensor, layout: Layout, taken: Tensor, neighbours: 
 
 
 def peak_scores(x: Tensor, free: Tensor, neighbours: int) -> Tensor:
-    """Density times distance, (v, L), of tokens x (v, L, D), as in `density_scores`; those free (v, L) take part."""
+    """Return density times distance (v, L) of the free (v, L) tokens among x (v, L, D), as in `density_scores`."""
     x = x - (x * free[..., None]).sum(1, keepdim=True) / free.sum(1).clamp(min=1)[:, None, None]
     square = x.square().sum(-1)
     product = torch.bmm(x, x.mT)
-    # A product of matrices need not be symmetric to the last bit; two tokens that are each other's nearest must tie.
+    # A matrix product need not be symmetric to the last bit; two tokens that are each other's nearest must tie.
     squared = square[:, :, None] + square[:, None] - (product + product.mT)
-    noise = NOISE * (square[:, :, None] + square[:, None])  # of copies rounding is all that is left
+    noise = NOISE * (square[:, :, None] + square[:, None])  # distances of copies are rounding errors
     squared = torch.where(squared > noise, squared, 0.0) / x.shape[-1]
     both = free[:, :, None] & free[:, None]
     k = min(neighbours, x.shape[1])
@@ -84,15 +84,16 @@ def peak_scores(x: Tensor, free: Tensor, neighbours: int) -> Tensor:
 def merge_into(
     features: Tensor, layout: Layout, taken: Tensor, peaks: Tensor, segment: Tensor, beta: float
 ) -> Merged:
-    """Let every peak absorb the tokens of its segment that are most like it among the peaks of its view.
+    """Merge the tokens of each segment into the peaks of the segment that are most like them.
 
-    Every token of the segment that is not taken, peaks included, joins one peak of each view that has any. A peak
-    becomes w x + (1 - w) mean of what joined it, with w = max(1 / (joined + 1), beta).
+    Every token of the segment that is not taken, peaks included, joins one peak of each view that has peaks. A peak x
+    becomes w x + (1 - w) mean of the tokens that joined it, with w = max(1 / (joined + 1), beta).
 
     Args:
-        features: (N, D). layout: of a video.
-        taken: (S,) int64 positions that are kept as they are.
-        peaks: (A,) int64 positions, ascending.
+        features: (N, D).
+        layout: layout of a video.
+        taken: (S,) int64, positions that are kept unchanged.
+        peaks: (A,) int64, positions of the peaks, ascending.
         segment: (T,) int64, the segment of each frame.
         beta: least weight of the peak, 0 to 1.
     """
@@ -118,11 +119,15 @@ def merge_into(
 
 
 def _within_reach(parts: Sequence[Tensor], view: Tensor, segment: Tensor, of_peak: Tensor) -> list[slice]:
-    """Which peaks lie in the segments of each part of the tokens; of an accelerator, which would have to be asked, all.
+    """Return the slice of the peaks in the segments of each part of the tokens.
+
+    On an accelerator each slice holds all peaks, because smaller ones would need a device synchronisation.
 
     Args:
         parts: positions of tokens, ascending.
-        view: (N,) int64. segment: (T,) int64, ascending. of_peak: (A,) the segment of each peak, ascending.
+        view: (N,) int64, the view of each position.
+        segment: (T,) int64, the segment of each frame, ascending.
+        of_peak: (A,) int64, the segment of each peak, ascending.
     """
     if view.device.type != "cpu":
         return [slice(None)] * len(parts)
@@ -133,7 +138,7 @@ def _within_reach(parts: Sequence[Tensor], view: Tensor, segment: Tensor, of_pea
 
 
 def _joins(alike: Tensor, frame: Tensor, frames: int) -> Tensor:
-    """(M, A) bool: the first best of the peaks of each frame, for every row of cosines (M, A)."""
+    """Return (M, A) bool: the best peak of each frame for every row of cosines (M, A), the first of equal ones."""
     where = frame.expand_as(alike)
     best = alike.new_full((alike.shape[0], frames), -torch.inf).scatter_reduce(1, where, alike, "amax")
     number = torch.arange(alike.shape[1], device=alike.device)

@@ -1,8 +1,8 @@
-"""Diverse subsets: tokens chosen one after another, for all groups at once, without reading from the device.
+"""Diverse subsets: tokens chosen one after another, for all groups at once, without device synchronisation.
 
-The number of the chosen token stays a tensor: a round is a handful of kernels that are queued and never waited for, and
-G groups take as many rounds as the largest needs. Cosines are one matrix product where the matrix fits, and one row per
-round where it does not. Products run in the precision that the caller has set for matrix products (full by default).
+The number of the chosen token stays a tensor, so the kernels of a round are queued and not waited for. G groups take as
+many rounds as the largest. Cosines are one matrix product where the matrix fits into memory, else one row per round.
+Products run in the precision that the caller has set for matrix products (full by default).
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from vidcompress.core.layout import Layout
 from vidcompress.core.reductions import EPSILON, NOISE, rows_per_block, working_dtype
 
 Start = Literal["farthest_neighbour", "farthest_pair"]
-MATRIX_ELEMENTS = 1 << 28  # cosines that are held at once, 1 GiB of float32
-LEAST_BLOCK, MOST_BLOCKS = 256, 16  # rows multiplied with themselves, and blocks: large for full speed
+MATRIX_ELEMENTS = 1 << 28  # most cosines held at once, 1 GiB of float32
+LEAST_BLOCK, MOST_BLOCKS = 256, 16  # least rows of a block and most blocks; large blocks are fast
 
 
 @dataclass(frozen=True, eq=False)
 class TokenGroups:
-    """Groups of tokens side by side; each is chosen from independently.
+    """Groups of tokens side by side; tokens are chosen from each group independently.
 
     Attributes:
-        index: (G, L) int64, positions of each group, ascending, filled up with N.
-        inside: (G, L) bool, what is not filling.
-        unit: (G, L, D) L2-normalised features, float32 or better; zero where there is none.
-        live: (G, L) bool, tokens that have a direction: neither filling nor all zero nor broken.
+        index: (G, L) int64, positions of each group, ascending, padded with N.
+        inside: (G, L) bool, False in the padding.
+        unit: (G, L, D) L2-normalised features, float32 or better; zero for tokens that are not live.
+        live: (G, L) bool, tokens that have a direction: not padding, not zero, all values finite.
     """
 
     index: Tensor
@@ -41,28 +41,28 @@ class TokenGroups:
 
 
 def unit_rows(values: Tensor) -> Tensor:
-    """Rows over their L2 norm, float32 or better; rows that are zero or not finite become zero."""
+    """Divide rows by their L2 norm, float32 or better; rows that are zero or not finite become zero."""
     values = values.to(working_dtype(values))
     norm, usable = _norms(values)
     return torch.where(usable, values / norm, 0.0)
 
 
 def _norms(values: Tensor) -> tuple[Tensor, Tensor]:
-    """L2 norms (..., 1) of rows, and whether a row has a direction: neither zero nor broken."""
+    """Return the L2 norms (..., 1) of rows, and whether each row has a direction: not zero, and finite."""
     norm = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
     return norm, norm.isfinite() & (norm > EPSILON)
 
 
 def groups_of(features: Tensor, layout: Layout, *, whole: bool) -> TokenGroups:
-    """The tokens of each view as a group, or with `whole` all of them as one; separators are left out."""
+    """Make each view a group, or with `whole` all views one group; separators are left out."""
     index = layout.token_index[None] if whole else layout.table
     return grouped(features, index)
 
 
 def grouped(features: Tensor, index: Tensor) -> TokenGroups:
-    """Groups of the given positions (G, L), filled up with N."""
+    """Make groups of the given positions (G, L), padded with N."""
     inside = index < features.shape[0]
-    # Indexing copies, and the copy is made unit in its place.
+    # Indexing copies; the copy is normalised in place.
     unit = features[torch.where(inside, index, 0)].to(working_dtype(features))
     norm, usable = _norms(unit)
     live = usable & inside[..., None]
@@ -71,11 +71,11 @@ def grouped(features: Tensor, index: Tensor) -> TokenGroups:
 
 
 class Cosines:
-    """Cosines within each group, under a transform where one is given.
+    """Cosines within each group, with an optional transform.
 
     Args:
         unit: (G, L, D) L2-normalised rows.
-        transform: applied to cosines of any shape, elementwise; may write into them.
+        transform: elementwise function of cosines of any shape; may write in place.
     """
 
     def __init__(self, unit: Tensor, transform: Callable[[Tensor], Tensor] = lambda cosine: cosine) -> None:
@@ -85,7 +85,7 @@ class Cosines:
             self._matrix = _products(unit, transform)
 
     def parts(self) -> Iterator[tuple[int, Tensor]]:
-        """Yield the first row and the values (G, l, L) of l rows of every group with all L, in order."""
+        """Yield the number of the first row and the values (G, l, L) of l rows of every group, in order."""
         groups, size = self._unit.shape[:2]
         step = size if self._matrix is not None else rows_per_block(self._unit, groups * size)
         for start in range(0, size, max(1, step)):
@@ -96,7 +96,7 @@ class Cosines:
                 yield start, self._transform(torch.bmm(self._unit[:, rows], self._unit.mT))
 
     def row(self, picked: Tensor) -> Tensor:
-        """Values (G, L) of one token of each group, numbered by `picked` (G, 1), with all of its group."""
+        """Return the values (G, L) of the token `picked` (G, 1) of each group with all tokens of its group."""
         if self._matrix is not None:
             return self._matrix.gather(1, picked[..., None].expand(-1, -1, self._matrix.shape[2]))[:, 0]
         mine = self._unit.gather(1, picked[..., None].expand(-1, -1, self._unit.shape[2]))
@@ -104,9 +104,9 @@ class Cosines:
 
 
 def _products(unit: Tensor, transform: Callable[[Tensor], Tensor]) -> Tensor:
-    """(G, L, L) transformed products of all pairs of rows (G, L, D), little more than half of them computed.
+    """Return the transformed products (G, L, L) of all pairs of rows (G, L, D); about half of them are computed.
 
-    Halves against each other, mirrored, and each half within itself in the same way: few products, all of them large.
+    The product of the two halves is mirrored, and each half is split in the same way: few products, and large ones.
     """
     size = unit.shape[1]
     least = max(LEAST_BLOCK, -(-size // MOST_BLOCKS))
@@ -129,7 +129,7 @@ def _products(unit: Tensor, transform: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def chosen(groups: TokenGroups, order: Tensor, counts: Tensor, total: int) -> Tensor:
-    """Positions of the first `counts` (G,) picks of each group, ascending; `total` is the sum of the counts."""
+    """Return the positions of the first `counts` (G,) picks of each group, ascending; `total` is the counts' sum."""
     taken = torch.arange(order.shape[1], device=order.device) < counts[:, None]
     columns = torch.where(taken, order, groups.index.shape[1])
     mask = torch.zeros_like(groups.inside[:, :1]).expand(-1, groups.index.shape[1] + 1)
@@ -138,18 +138,18 @@ def chosen(groups: TokenGroups, order: Tensor, counts: Tensor, total: int) -> Te
 
 
 def farthest_points(groups: TokenGroups, rounds: int, start: Start = "farthest_neighbour") -> Tensor:
-    """Max-min diversity: each next token is the one whose nearest chosen token is farthest, by cosine distance.
+    """Choose tokens by max-min diversity: the next token has the largest cosine distance to its nearest chosen one.
 
-    Ties fall to the earlier position. Tokens without a direction come last.
+    Ties go to the earlier position. Tokens without a direction come last.
 
     Args:
         groups: the tokens.
-        rounds: how many to choose of each group, at most L.
-        start: the first is the token whose nearest neighbour is farthest (`farthest_neighbour`), or one of the two
-            that are farthest apart (`farthest_pair`).
+        rounds: number of tokens to choose from each group, at most L.
+        start: the first token: the one whose nearest neighbour is farthest (`farthest_neighbour`), or one of the two
+            tokens that are farthest apart (`farthest_pair`).
 
     Returns:
-        (G, rounds) int64, columns of `groups.index` in the order chosen; meaningless beyond a group's size.
+        (G, rounds) int64, columns of `groups.index` in the order chosen; undefined beyond a group's size.
     """
     distances, live = Cosines(groups.unit, _distance), groups.live
     last = torch.where(groups.inside, -1.0, -torch.inf).to(groups.unit.dtype)
@@ -165,14 +165,14 @@ def farthest_points(groups: TokenGroups, rounds: int, start: Start = "farthest_n
 
 
 def _distance(cosine: Tensor) -> Tensor:
-    """1 - cosine in its place; zero where rounding is all there is, so that copies of a token tie."""
+    """Return 1 - cosine, in place; rounding errors become zero, so that copies of a token tie."""
     return threshold(cosine.neg_().add_(1), NOISE, 0.0, inplace=True)
 
 
 def _start_scores(distances: Cosines, live: Tensor, start: Start) -> Tensor:
-    """(G, L) distance of each token to its nearest neighbour, or to the token farthest from it.
+    """Return the distance (G, L) of each token to its nearest neighbour, or to the token farthest from it.
 
-    What a token is to itself and to tokens without a direction is overwritten; no later round looks at it.
+    Distances to the token itself and to tokens without a direction are overwritten; no later round reads them.
     """
     nearest = start == "farthest_neighbour"
     nothing, dead, scores = 2.0 if nearest else 0.0, ~live[:, None], []
@@ -188,7 +188,7 @@ class Picks(NamedTuple):
 
     Attributes:
         order: (G, rounds) int64, columns of `groups.index`.
-        gain: (G, rounds) conditional variance of each at its pick; zero once no volume is left.
+        gain: (G, rounds) conditional variance of each token at its pick; zero once no volume is left.
     """
 
     order: Tensor
@@ -196,22 +196,22 @@ class Picks(NamedTuple):
 
 
 def most_volume(groups: TokenGroups, weight: Tensor, otherwise: Tensor, rounds: int) -> Picks:
-    """Greedy maximum a posteriori of a determinantal point process with kernel w_i cos(x_i, x_j) w_j.
+    """Choose tokens greedily: maximum a posteriori of a determinantal point process, kernel w_i cos(x_i, x_j) w_j.
 
-    Each next token is the one of largest variance given those chosen, by a growing Cholesky factor (Chen, Zhang and
-    Zhou, 2018). Tokens that add nothing to the volume (copies, and any beyond the rank) come after all others, by
-    `otherwise`; ties fall to the earlier position.
+    The next token has the largest variance given the chosen ones, by a growing Cholesky factor (Chen, Zhang and Zhou,
+    2018). Tokens that add no volume (copies, and tokens beyond the rank) come last, sorted by `otherwise`. Ties go to
+    the earlier position.
 
     Args:
         groups: the tokens.
         weight: (G, L), non-negative.
-        otherwise: (G, L), the larger the earlier among tokens that add nothing.
-        rounds: how many to choose of each group, at most L.
+        otherwise: (G, L), sorting key of tokens that add no volume; large values come first.
+        rounds: number of tokens to choose from each group, at most L.
     """
     cosines = Cosines(groups.unit)
     variance = torch.where(groups.live, weight.square(), 0.0)
     floor = NOISE * variance
-    # Squeezed below every variance; without a direction below those that have one.
+    # Below every variance; tokens without a direction below those with one.
     rest = torch.sigmoid(otherwise) - torch.where(groups.live, 2.0, 3.0)
     rest = torch.where(groups.inside, rest, -torch.inf).to(variance.dtype)
     factor = variance.new_zeros(variance.shape[0], rounds, variance.shape[1])

@@ -1,6 +1,6 @@
 """Token merging: sums over groups and over cosine neighbours, for many views at once.
 
-Views stand side by side, (V, L, ...), filled up to the length of the longest. Groups are summed as products with weight
+Views stand side by side, (V, L, ...), padded to the length of the longest. Groups are summed by products with weight
 matrices, which give the same bits on every run; atomic adds on an accelerator do not.
 """
 
@@ -13,35 +13,35 @@ from vidcompress.core.reductions import EPSILON, working_dtype
 
 
 def side_by_side(values: Tensor, table: Tensor) -> Tensor:
-    """Rows of values (N, C) at positions (V, L): (V, L, C), float32 or better; positions >= N give any of the rows."""
+    """Return values (N, C) at positions (V, L): (V, L, C), float32 or better; positions >= N give an arbitrary row."""
     return values[table.clamp(max=values.shape[0] - 1)].to(working_dtype(values))
 
 
 def columns_of(mask: Tensor, count: int) -> Tensor:
-    """(V, count) int64: columns of the first true entries of each row of a (V, L) mask, filled up with L."""
+    """Return the columns (V, count) int64 of the first true entries of each row of a (V, L) mask, padded with L."""
     width = mask.shape[1]
     columns = torch.where(mask, torch.arange(width, device=mask.device), width)
     return columns.sort(1).values[:, :count]
 
 
 def finite(x: Tensor) -> Tensor:
-    """x with zeros for NaN and infinities, so that a broken token spoils no token that it is merged into."""
+    """Replace NaN and infinities by zeros, so that a broken token spoils no token that absorbs it."""
     return torch.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def cosines(rows: Tensor, others: Tensor) -> Tensor:
-    """Cosine of every row (V, K, C) with every other (V, L, C): (V, K, L); with a zero vector 0, a broken one -2."""
+    """Return cosines of rows (V, K, C) and others (V, L, C): (V, K, L); 0 for a zero vector, -2 for a broken one."""
     units = [x / torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp(min=EPSILON) for x in (rows, others)]
     return torch.nan_to_num(matmul(units[0], units[1].mT), nan=-2.0, posinf=-2.0, neginf=-2.0)
 
 
 def nearest(similarity: Tensor, allowed: Tensor, count: int) -> Tensor:
-    """(V, K, L) bool: the `count` allowed entries of largest similarity in each row, ties to the earlier one.
+    """Return (V, K, L) bool: the `count` allowed entries of largest similarity in each row; ties go to the earlier.
 
     Args:
         similarity: (V, K, L), finite.
-        allowed: (V, K, L) bool; rows with fewer allowed entries take them all.
-        count: 1 to L.
+        allowed: (V, K, L) bool; a row with fewer allowed entries takes all of them.
+        count: entries per row, 1 to L.
     """
     values = similarity.masked_fill(~allowed, -torch.inf)
     last = values.topk(count, dim=-1).values[..., -1:]
@@ -50,60 +50,59 @@ def nearest(similarity: Tensor, allowed: Tensor, count: int) -> Tensor:
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
-    """Batched product in the operands' own precision, inside a caller's autocast block too."""
+    """Multiply batches of matrices in the operands' precision, also inside an autocast block."""
     with torch.autocast(a.device.type, enabled=False):
         return torch.bmm(a, b)
 
 
 def rows_at(x: Tensor, column: Tensor) -> Tensor:
-    """Rows of x (V, L, C) at columns (V, K): (V, K, C); column L gives any of the rows."""
+    """Return rows of x (V, L, C) at columns (V, K): (V, K, C); column L gives an arbitrary row."""
     column = column.clamp(max=x.shape[1] - 1)
     return x.gather(1, column[:, :, None].expand(-1, -1, x.shape[-1]))
 
 
 def nearest_centre(keys: Tensor, centre: Tensor) -> Tensor:
-    """(V, L) int64: for each row of keys (V, L, M) the centre (V, C columns) of largest cosine, ties to the first."""
+    """Return the number (V, L) int64 of the centre (V, C) of largest cosine for each row of keys (V, L, M).
+
+    Ties go to the first centre.
+    """
     missing = centre == keys.shape[1]
     return cosines(keys, rows_at(keys, centre)).masked_fill(missing[:, None], -torch.inf).argmax(-1)
 
 
-def merge_groups(
-    x: Tensor, group: Tensor, member: Tensor, centre: Tensor, *, average: bool
-) -> tuple[Tensor, Tensor]:
-    """Merge the members of each group into its centre.
+def merge_groups(x: Tensor, group: Tensor, member: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
+    """Add the mean of each group's members to its centre.
 
     Args:
         x: (V, L, C).
-        group: (V, L) int64, the number of the group that a member belongs to.
+        group: (V, L) int64, the number of each member's group.
         member: (V, L) bool, tokens that are merged; centres are not members.
-        centre: (V, G) int64 columns of the centres, L where there is none.
-        average: take the mean of centre and members; else the centre plus the mean of the members.
+        centre: (V, G) int64, columns of the centres, L where there is none.
 
     Returns:
-        (V, G, C) and the number of members (V, G).
+        The merged centres (V, G, C) and their numbers of members (V, G).
     """
     slots = torch.arange(centre.shape[1], device=x.device)
     weight = ((group[:, None] == slots[:, None]) & member[:, None]).to(x.dtype)
     size, own, total = weight.sum(-1, keepdim=True), rows_at(x, centre), matmul(weight, finite(x))
-    merged = (own + total) / (size + 1) if average else own + total / size.clamp(min=1)
-    return merged, size[..., 0]
+    return own + total / size.clamp(min=1), size[..., 0]
 
 
 def merge_neighbours(
     x: Tensor, keys: Tensor, weight: Tensor, kept: Tensor, size: Tensor, *, most: int, neighbours: int
 ) -> Tensor:
-    """Add to each kept token the weighted sum of its neighbours, and sum up the pruned ones.
+    """Add to each kept token the weighted sum of its neighbours, and sum the pruned tokens.
 
     Args:
         x: (V, L, C) tokens, the kept ones first.
-        keys: (V, L, M) keys whose cosine ranks neighbours, among all other tokens of the view.
-        weight: (V, L) a_j.
-        kept, size: (V,) int64, how many tokens of a view are kept, and how many there are.
-        most: rows of the result that may be kept ones.
-        neighbours: how many are added to each.
+        keys: (V, L, M) keys; their cosine ranks all other tokens of the view as neighbours.
+        weight: (V, L), the weights a_j.
+        kept, size: (V,) int64, numbers of kept tokens and of all tokens of each view.
+        most: upper bound of `kept`.
+        neighbours: number of neighbours that each kept token absorbs.
 
     Returns:
-        (V, most + 1, C): x_i + sum a_j x_j; last the sum of a_j x_j over the pruned.
+        (V, most + 1, C): x_i + sum a_j x_j for kept tokens; last the sum of a_j x_j over the pruned tokens.
     """
     slot = torch.arange(x.shape[1], device=x.device)
     inside = slot < size[:, None]

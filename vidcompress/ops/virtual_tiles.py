@@ -1,7 +1,7 @@
-"""Virtual tiles: an image at native resolution, cut into parts that share its budget as crops do.
+"""Virtual tiles: parts of an image at native resolution, which share its budget as crops do.
 
-A picture that the encoder takes in at its native resolution has no thumbnail and no crops. Its own evidence, pooled to
-about 12 x 12 places, says how much each tile is worth; nothing is encoded or sent for that.
+An image at native resolution has no thumbnail and no crops. Its own evidence, pooled to about 12 x 12 places, gives the
+importance of each tile; no additional view is encoded or sent.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from vidcompress.core.devices import outside_caller_modes
 from vidcompress.core.layout import Layout, View
 
 PLACES = 12 * 12
-"""Places of the commander, about."""
+"""Approximate number of places of the commander."""
 
 
 def tile_grid(grid: tuple[int, int], count: int) -> tuple[int, int] | None:
-    """Rows and columns of tiles: of all products that make the count, the one whose tiles are nearest to squares.
+    """Return rows and columns of tiles, with tiles as near to squares as possible.
 
     Args:
         grid: (rows, cols) of the view in tokens.
-        count: N, tiles.
+        count: number N of tiles.
 
     Returns:
-        (rows, cols) of tiles, rows x cols = N; of two that are as near, the one of fewer rows. None where each has more
-        rows or columns than the view.
+        (rows, cols) of tiles, rows x cols = N; of two that are equally near, the one of fewer rows. None where every
+        such grid has more rows or columns than the view.
     """
     fits = [
         (rows, count // rows)
@@ -45,7 +45,7 @@ def tile_grid(grid: tuple[int, int], count: int) -> tuple[int, int] | None:
 
 
 def pooled_grid(grid: tuple[int, int]) -> tuple[int, int]:
-    """(rows, cols) of the commander: about `PLACES` places of the view's own shape, never more than its tokens."""
+    """Return (rows, cols) of the commander: about `PLACES` places in the view's shape, at most its tokens."""
     scale = min(1.0, math.sqrt(PLACES / (grid[0] * grid[1])))
     rows, cols = (max(1, math.floor(side * scale + 0.5)) for side in grid)
     return rows, cols
@@ -54,17 +54,17 @@ def pooled_grid(grid: tuple[int, int]) -> tuple[int, int]:
 @lru_cache(maxsize=256)
 @outside_caller_modes
 def tiled_layout(layout: Layout, count: int) -> Layout | None:
-    """The same positions as views of kind `tile`, in the commander's grid.
+    """Return the same positions in views of kind `tile`, with boxes in the commander's grid.
 
-    The i-th of n rows of tiles begins at row floor(i rows / n) of the view, and so do columns; tiles cover the view.
+    The i-th of n rows of tiles begins at row floor(i rows / n) of the view, columns likewise; tiles cover the view.
 
     Args:
-        layout: of any visual, on any device; an image that is one view of kind `image` is cut.
-        count: N, at least 1.
+        layout: layout of a visual, on any device; an image that is one view of kind `image` is cut.
+        count: number N of tiles, at least 1.
 
     Returns:
-        A layout of N views, with the pooled grid as `grid` and the view's as `canvas`. None where there is nothing to
-        cut: one tile, other views, or a view that has fewer rows or columns than the tiles.
+        A layout of N views, with the pooled grid as `grid` and the view's grid as `canvas`. None where no view is cut:
+        one tile, other views, or a view that has fewer rows or columns than the tiles.
     """
     if count == 1 or [view.kind for view in layout.views] != ["image"]:
         return None

@@ -28,7 +28,6 @@ from vidcompress.testing import select_alone
 SCORED: list[tuple[str, dict[str, Any], dict[str, Layout]]] = [
     ("fastervlm", {}, IMAGES),
     ("fastervlm", {}, VIDEOS),
-    ("fastervlm", {"evidence": "distance"}, IMAGES),
     ("hired", {}, IMAGES),
     ("globalcom2", {}, IMAGES),
     ("globalcom2", {"evidence": "distance"}, IMAGES),

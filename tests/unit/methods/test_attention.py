@@ -31,18 +31,15 @@ MEAN_KEYS = Evidence("mean_keys", "features")
     [
         ("fastervlm", {}, True, (CLS,)),
         ("fastervlm", {}, False, (RECEIVED,)),
-        ("fastervlm", {"evidence": "distance"}, True, ()),
-        ("fastervlm", {"evidence": "cls_logits", "layer": -1}, True, (Evidence("cls_logits", -1),)),
+        ("fastervlm", {"layer": -1}, True, (Evidence("cls_attention", -1),)),
         ("hired", {}, True, (CLS, Evidence("cls_attention", 0))),
         ("hired", {}, False, (RECEIVED, Evidence("attention_received", 0))),
         ("hired", {"budget_layer": "features"}, True, (CLS,)),
         ("visionzip", {}, True, (CLS, MEAN_KEYS, HIDDEN, CLS_HIDDEN)),
         ("visionzip", {}, False, (RECEIVED, MEAN_KEYS, HIDDEN)),
-        ("visionzip", {"space": "features", "cls_token": False}, True, (CLS, MEAN_KEYS)),
         ("prumerge", {}, True, (WHOLE, KEYS, HIDDEN)),
         ("prumerge", {"merge": False}, True, (WHOLE,)),
-        ("prumerge", {"heads": "mean", "space": "features"}, True, (Evidence("cls_attention", -1), KEYS)),
-        ("prumerge_plus", {"evidence": "cls_attention"}, True, (WHOLE, KEYS, HIDDEN)),
+        ("prumerge_plus", {}, True, (WHOLE, KEYS, HIDDEN)),
         ("prumerge_plus", {}, False, (Evidence("attention_received", -1), KEYS, HIDDEN)),
     ],
 )
@@ -58,7 +55,6 @@ def test_the_fallback_is_said_once(name: str, monkeypatch: pytest.MonkeyPatch) -
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         method.needs("image", True)
-        get_method(name, evidence="attention_received").needs("image", False)
     with pytest.warns(UserWarning, match=f"method '{name}' wants .* CLS token, which this encoder does not"):
         method.needs("image", False)
     with warnings.catch_warnings():
@@ -72,9 +68,14 @@ def test_attention_received_stands_in_where_there_is_no_cls(name: str) -> None:
     received = {key: value for key, value in tokens.evidence.items() if "cls" not in key.quantity}
     budget = visual_budget(tokens.layout, 60)
     without = select_alone(get_method(name), replace(tokens, evidence=received), budget)
-    options = {"evidence": "attention_received"} | ({"cls_token": False} if name == "visionzip" else {})
-    asked = select_alone(get_method(name, **options), tokens, budget)
-    assert torch.equal(without.index, asked.index)
+    # The same numbers under the name of the CLS token's attention rank alike.
+    as_cls = {
+        Evidence("cls_attention_whole" if name.startswith("prumerge") else "cls_attention", key.layer): value
+        for key, value in received.items()
+        if key.quantity == "attention_received"
+    }
+    named = select_alone(get_method(name), replace(tokens, evidence=received | as_cls), budget)
+    assert torch.equal(without.index, named.index)
     assert without.index.tolist() != select_alone(get_method(name), tokens, budget).index.tolist()
 
 
@@ -107,23 +108,13 @@ def test_hired_follows_the_marks() -> None:
     assert layout.view[index].bincount(minlength=6).tolist() == [12, 2, 2, 0, 0, 8]
 
 
-@pytest.mark.parametrize("order", ["sequence", "authors"])
+@pytest.mark.parametrize("policy", ["exact", "reference"])
 @pytest.mark.parametrize("name", ["visionzip", "prumerge", "prumerge_plus"])
-def test_order_is_an_option_under_either_policy(name: str, order: str) -> None:
+def test_exact_sends_tokens_in_sequence_and_reference_in_the_authors_order(name: str, policy: Any) -> None:
     tokens = make_tokens(VIDEOS["newline per row"])
-    value = order if order == "sequence" else {"visionzip": "appended"}.get(name, "score")
-    exact = visual_budget(tokens.layout, 60)
-    reference = visual_budget(tokens.layout, 60, separators="keep", policy="reference")
-    for budget in (exact, reference):
-        auto, other = (select_alone(get_method(name, order=o), tokens, budget) for o in ("auto", value))
-        index = other.index
-        assert sorted(index.tolist()) == sorted(auto.index.tolist())
-        assert (index[1:] > index[:-1]).all().item() == (order == "sequence")
-        torch.testing.assert_close(
-            other.gather(tokens)[index.argsort()], auto.gather(tokens)[auto.index.argsort()]
-        )
-        same = (order == "sequence") == (budget is exact)
-        assert torch.equal(index, auto.index) == same
+    budget = visual_budget(tokens.layout, 60, separators="keep", policy=policy)
+    index = select_alone(get_method(name), tokens, budget).index
+    assert (index[1:] > index[:-1]).all().item() == (policy == "exact")
 
 
 def test_prumerge_sends_newlines_last_in_score_order() -> None:
@@ -174,7 +165,10 @@ def test_visionzip_counts_cls_and_contextual_tokens_in_the_budget() -> None:
 def test_one_broken_token_spoils_no_merged_one(name: str) -> None:
     tokens = make_tokens(VIDEOS["one frame"], seed=3)
     budget = visual_budget(tokens.layout, 9)
-    whole = get_method(name, space="features", **({"cls_token": False} if name == "visionzip" else {}))
+    tokens = VisualTokens(
+        tokens.features, tokens.layout, tokens.evidence
+    )  # no projector: features are merged
+    whole = get_method(name)
     sent = set(select_alone(whole, tokens, budget).index.tolist())
     victim = next(i for i in range(25) if i not in sent)
     tokens.features[victim] = torch.nan
@@ -209,9 +203,8 @@ def test_merging_by_hand() -> None:
     x = torch.tensor([[[1.0], [10.0], [100.0], [1000.0]]])
     group, member = torch.tensor([[0, 0, 1, 0]]), torch.tensor([[False, True, False, True]])
     centre = torch.tensor([[0, 2]])
-    merged, size = merge_groups(x, group, member, centre, average=False)
+    merged, size = merge_groups(x, group, member, centre)
     assert (merged.flatten().tolist(), size.tolist()) == ([506.0, 100.0], [[2.0, 0.0]])
-    assert merge_groups(x, group, member, centre, average=True)[0].flatten().tolist() == [337.0, 100.0]
     keys = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [1.0, 0.1], [0.0, 2.0]]])
     weight = torch.tensor([[0.5, 0.25, 2.0, 4.0]])
     kept, size = torch.tensor([2]), torch.tensor([4])
