@@ -141,6 +141,47 @@ def test_a_method_with_one_thing_wrong_is_found(how: str, message: str) -> None:
 
 
 @dataclass(frozen=True)
+class Slipped(ScoredMethod):
+    """Scores by the norm, and one slip that every count survives."""
+
+    name = "slipped"
+    modalities = frozenset({"image", "video"})
+
+    how: str = ""
+
+    def scores(
+        self, batch: VisualBatch, budgets: Sequence[VisualBudget]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        norms, weights = batch.features.norm(dim=-1), batch.layout.sizes_tensor[:-1].double()
+        if self.how == "mean of the batch":
+            return (norms - norms.mean()).abs(), weights
+        if self.how == "no number":
+            return norms * torch.nan, weights
+        if self.how == "no weight":
+            return norms, weights * torch.nan
+        return norms, -weights if self.how == "below 0" else weights
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        (
+            "mean of the batch",
+            "other tokens from two visuals than from each alone; .* not run over the batch",
+        ),
+        ("no number", r"slipped on .*: scores must be finite, got \[nan\]"),
+        ("no weight", r"slipped on .*: weights must be finite and not negative, got \[nan\]"),
+        ("below 0", r"weights must be finite and not negative, got \[-9.0\]"),
+    ],
+)
+def test_a_slip_that_every_count_survives_is_found(how: str, message: str) -> None:
+    where = "a clip without newlines"
+    testing.check_selections(Slipped(), layouts()[where], where)
+    with pytest.raises(testing.ContractError, match=message):
+        testing.check_selections(Slipped(how), layouts()[where], where)
+
+
+@dataclass(frozen=True)
 class Moved(ScoredMethod):
     """Keeps tokens by a score that depends on what else is in the batch: the address of the features."""
 

@@ -298,7 +298,7 @@ ADAPTERS: Registry[type[Adapter]] = Registry(
     "vidcompress.adapters",
     "vidcompress.adapters",
     register_adapter,
-    "a package of yours can add a family, see 'Adding a model family' in CONTRIBUTING.md",
+    "a package of yours can add a family, see docs/guide-family.md",
 )
 
 

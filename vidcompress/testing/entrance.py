@@ -32,6 +32,12 @@ from vidcompress.testing.positions import stock_axes
 _OWN_CHECK = ("attention_mask", "position_ids", "input_ids", *CACHE_NAMES)
 """Arguments of the language model that are no plain copies of what the whole prompt gives it."""
 
+_HINTS = {
+    "inputs_embeds": "; compare what encode() returns of each view with the model's own get_image_features or "
+    "get_video_features: its layer, norms and projector, and the order of views in Visual.pixels"
+}
+"""What to look at, by the argument that differs."""
+
 
 class _EntranceReached(Exception):
     """Stops a forward at the language model."""
@@ -194,7 +200,7 @@ def _check_arguments(whole: Mapping[str, Any], short: Mapping[str, Any], cut: Cu
         )
         require(
             cut.alike(a, b),
-            f"{what}: {name} is neither that of the whole prompt nor that at surviving columns",
+            f"{what}: {name} is neither that of the whole prompt nor that at surviving columns{_HINTS.get(name, '')}",
         )
 
 

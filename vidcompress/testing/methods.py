@@ -12,10 +12,11 @@ from vidcompress.adapters.layouts import image_layout, native_layout, unpadded_b
 from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import POLICIES, SEPARATORS, Budget, VisualBudget, visual_budget
 from vidcompress.core.layout import Layout
-from vidcompress.core.method import Method
+from vidcompress.core.method import Method, ScoredMethod
 from vidcompress.core.method_lookup import get_method
 from vidcompress.core.selection import Selection
 from vidcompress.core.tokens import AXES, VisualTokens
+from vidcompress.core.visual_report import Allotment
 from vidcompress.errors import ArgumentError, BudgetError
 from vidcompress.methods.card import card_of
 from vidcompress.testing.expect import ContractError, positions_of, require
@@ -135,6 +136,8 @@ def check_selections(method: Method, layout: Layout, where: str = "layout") -> N
                         torch.equal(selection.index, again.index), f"{what}: two calls select differently"
                     )
     _check_purity(method, layout, where)
+    if isinstance(method, ScoredMethod):
+        _check_scores(method, layout, where)
     _check_batch(method, layout, where)
     for name, features in _odd_features(layout).items():
         tokens = made_up(layout, method, width=features.shape[1]).replace(features=features)
@@ -187,8 +190,9 @@ def _check_batch(method: Method, layout: Layout, where: str) -> None:
     """Several at once are selected from as each alone; features that a method says it does not read have no say."""
     for has_cls in (False, True):
         tokens = made_up(layout, method, has_cls=has_cls)
-        turned = {key: value.flip(0) for key, value in tokens.evidence.items()}
-        batch = [tokens, tokens.replace(features=tokens.features.flip(0), evidence=turned)]
+        # Of another size as well, or a mean over the batch would be that of each alone.
+        turned = {key: value.flip(0) * 3 for key, value in tokens.evidence.items()}
+        batch = [tokens, tokens.replace(features=tokens.features.flip(0) * 3 + 1, evidence=turned)]
         budget = visual_budget(layout, max(1, len(layout) // 3))
         try:
             alone = [select_alone(method, one, budget).index for one in batch]
@@ -197,7 +201,8 @@ def _check_batch(method: Method, layout: Layout, where: str) -> None:
         together = [selection.index for selection in method.select(VisualBatch(batch), [budget, budget])]
         require(
             len(together) == 2 and all(map(torch.equal, alone, together)),
-            f"{method.name} on {where}: selects other tokens from two visuals than from each alone",
+            f"{method.name} on {where}: selects other tokens from two visuals than from each alone; what it computes "
+            "over a whole visual must not run over the batch: loop over batch.visuals, or use in_groups",
         )
         if not method.reads_features(layout.modality, has_cls):
             others = tokens.replace(features=tokens.features.flip(0))
@@ -205,6 +210,30 @@ def _check_batch(method: Method, layout: Layout, where: str) -> None:
                 torch.equal(select_alone(method, others, budget).index, alone[0]),
                 f"{method.name} on {where}: reads features, which reads_features() denies",
             )
+
+
+def _check_scores(method: ScoredMethod, layout: Layout, where: str) -> None:
+    """Scores and weights of ordinary tokens are numbers: what is not would count as nothing and say nothing."""
+    budget = visual_budget(layout, max(1, len(layout) // 3))
+    batch = method.cut(VisualBatch([made_up(layout, method)]))
+    try:
+        scores, asked = method.scores(batch, [budget])
+    except BudgetError:
+        return
+    layout, weights = batch.layout, asked.weights if isinstance(asked, Allotment) else asked
+    for name, values, count, real in (
+        ("scores", scores, len(layout), ~layout.separator),
+        ("weights", weights, len(layout.views), layout.sizes_tensor[:-1] > 0),
+    ):
+        shape, what = tuple(values.shape), f"{method.name} on {where}: {name}"
+        require(shape == (count,), f"{what} are of shape {shape}, must be ({count},)")
+        least = -torch.inf if name == "scores" else 0.0
+        fine = torch.isfinite(values) & (values >= least)
+        require(
+            bool(fine[real].all()),
+            f"{what} must be finite{'' if name == 'scores' else ' and not negative'}, got "
+            f"{values[real & ~fine][:1].tolist()} of features that are ordinary",
+        )
 
 
 def _check_purity(method: Method, layout: Layout, where: str) -> None:

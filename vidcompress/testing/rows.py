@@ -46,7 +46,11 @@ def check_rows(model: Any, inputs: Mapping[str, Any], method: str | Method, *, r
     rows, visuals = inputs["input_ids"].shape[0], len(alone.report.visuals)
     for first, second in zip(alone.report.visuals, together.report.visuals[:visuals], strict=True):
         equal = torch.equal(first.kept_positions, second.kept_positions)
-        require(equal, f"{name_of(method)}: row {first.row} keeps other tokens beside other rows than alone")
+        require(
+            equal,
+            f"{name_of(method)}: row {first.row} keeps other tokens beside other rows than alone; "
+            "what is computed over a whole visual must not run over the batch",
+        )
     real = alone["attention_mask"].bool()
     mine = together["attention_mask"][:rows].bool()
     what = f"{name_of(method)}: logits of a row beside other rows"

@@ -120,7 +120,7 @@ def test_another_family_is_told_which_there_are_and_how_to_add_one(kind: str, tm
         load_model(tmp_path)
     assert f"is of type '{kind}', which no adapter serves; supported: " in str(caught.value)
     assert "llava_next, " in str(caught.value)
-    assert "can add a family, see 'Adding a model family' in CONTRIBUTING.md" in str(caught.value)
+    assert "can add a family, see docs/guide-family.md" in str(caught.value)
     assert "did you mean" not in str(caught.value)
     with pytest.raises(MediaError, match="has no processor here; known: .*llava_next, ") as unread:
         get_family(kind)
