@@ -94,7 +94,7 @@ class AdoptedProcessor:
 
     @property
     def family(self) -> Family | None:
-        """What is known of the family."""
+        """The model's family, or None."""
         return FAMILIES.get(self._model_type)
 
     @property
