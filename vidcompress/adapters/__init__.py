@@ -1,8 +1,8 @@
 """Model families. Importing this package registers the in-tree adapters.
 
-What an adapter of another package is made of: the contract `Adapter` with `Visual`, what it returns (`VisualTokens`
-with a `Layout`), the layouts of images and clips, `Preset`, and `EncoderProbe`, which runs a vision tower and reads
-evidence on the way. `PackedAdapter` is what families share whose encoder takes patches.
+An adapter of another package uses the contract `Adapter` with `Visual`, its results (`VisualTokens` with a `Layout`),
+the layouts of images and clips, `Preset`, and `EncoderProbe`, which runs a vision tower and reads evidence on the way.
+`PackedAdapter` is the base of families whose encoder takes patches.
 """
 
 from vidcompress.adapters.base import Adapter, Visual, adapter_for, register_adapter

@@ -1,7 +1,7 @@
-"""Weights that a checkpoint lacks, from a folder that the caller names: SigLIP's pooling head, CLIP's text tower.
+"""Auxiliary weights that a checkpoint lacks, from the caller's folder: SigLIP's pooling head, CLIP's text tower.
 
-Only safetensors are read, every tensor that is needed must be there in the shape that the folder's config says, and no
-code from the folder is run. A folder is read once per process, when a method first needs it.
+Only safetensors are read, every tensor that is needed must have the shape that the folder's config states, and no code
+from the folder is run. A folder is read once per process, when a method first needs it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class PoolingHead(nn.Module):
         self.head = SiglipMultiheadAttentionPoolingHead(config)
 
     def forward(self, hidden: Tensor) -> dict[Quantity, Tensor]:
-        """Head-mean attention (view, patch) and pooled features (view, C) of patches (view, patch, C)."""
+        """Return head-mean attention (view, patch) and pooled features (view, C) of patches (view, patch, C)."""
         states = self.post_layernorm(hidden)
         probe = self.head.probe.expand(states.shape[0], -1, -1)
         pooled, attention = self.head.attention(probe, states, states)
@@ -65,7 +65,7 @@ class PatchProjection(nn.Module):
         self.visual_projection = nn.Linear(width, config.projection_dim, bias=False)
 
     def forward(self, hidden: Tensor) -> dict[Quantity, Tensor]:
-        """Embeddings (view, patch, E) of patches (view, patch, C)."""
+        """Return embeddings (view, patch, E) of patches (view, patch, C)."""
         return {"patch_embedding": self.visual_projection(self.vision_model["post_layernorm"](hidden))}
 
 
@@ -98,28 +98,28 @@ class TextTower:
         self._model.eval()
 
     def __call__(self, text: str) -> Tensor:
-        """Embeddings (S, E) float32 of a text in S segments of at most the tower's length."""
+        """Return embeddings (S, E) float32 of a text in S segments of at most the tower's length."""
         config = self._model.config
         ids = self._tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"]
         size = int(config.max_position_embeddings) - 2
         first, last = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
         parts = [[first, *ids[i : i + size], last] for i in range(0, max(1, len(ids)), size)]
         rows = torch.tensor([part + [last] * (size + 2 - len(part)) for part in parts], device="cpu")
-        # Attention is causal and the first end token is read, so what fills the rest has no say.
+        # Attention is causal and the first end token is read, so the filling behind it has no effect.
         embeddings: Tensor = self._model(input_ids=rows).text_embeds
         return embeddings
 
 
 def read_patches(hidden: Tensor, wanted: Sequence[Evidence], has_cls: bool) -> dict[Evidence, Tensor]:
-    """What auxiliary weights make of the encoder's patches.
+    """Return the evidence that auxiliary weights compute from the encoder's patches.
 
     Args:
         hidden: (view, patch, C), without CLS.
         wanted: those of `AUXILIARY`, each with its folder; others are left out.
-        has_cls: whether the encoder has a CLS token, as CLIP has and SigLIP has not.
+        has_cls: whether the encoder has a CLS token (CLIP has one, SigLIP does not).
 
     Returns:
-        For each (view, patch), (view, C) or (view, patch, E), float32.
+        For each item (view, patch), (view, C) or (view, patch, E), float32.
 
     Raises:
         UnsupportedModelError: the weights belong to another encoder.
@@ -164,7 +164,7 @@ def _run(module: nn.Module, hidden: Tensor, folder: str) -> dict[Quantity, Tenso
 
 @lru_cache(maxsize=4)
 def pooling_head(folder: str) -> PoolingHead:
-    """The pooling head in a folder with a SigLIP checkpoint.
+    """Load the pooling head from a folder with a SigLIP checkpoint.
 
     Raises:
         ArgumentError: no such folder, or it lacks the tensors.
@@ -174,7 +174,7 @@ def pooling_head(folder: str) -> PoolingHead:
 
 @lru_cache(maxsize=4)
 def patch_projection(folder: str) -> PatchProjection:
-    """The projection of patches in a folder with a CLIP checkpoint.
+    """Load the projection of patches from a folder with a CLIP checkpoint.
 
     Raises:
         ArgumentError: no such folder, or it lacks the tensors.
@@ -184,7 +184,7 @@ def patch_projection(folder: str) -> PatchProjection:
 
 @lru_cache(maxsize=4)
 def text_tower(folder: str) -> TextTower:
-    """The text tower in a folder with a CLIP checkpoint.
+    """Load the text tower from a folder with a CLIP checkpoint.
 
     Raises:
         ArgumentError: no such folder, or it lacks the tensors.
@@ -201,10 +201,10 @@ def _tokenizer(name: str) -> Any:
 
 
 def question_text(model: Any, ids: Tensor) -> str:
-    """A prompt's token ids as text, with the tokenizer from where the model was loaded.
+    """Decode a prompt's token ids with the tokenizer from the model's own folder or hub id.
 
     Raises:
-        UnsupportedInputError: it does not load from there.
+        UnsupportedInputError: the tokenizer does not load.
     """
     name = str(getattr(model.config, "_name_or_path", "") or "")
     try:
@@ -222,12 +222,12 @@ def question_text(model: Any, ids: Tensor) -> str:
 def evidence_of_question(
     model: Any, question: Tensor, evidence: Sequence[Evidence]
 ) -> dict[Evidence, Tensor]:
-    """What methods want of a question.
+    """Return the evidence of a question.
 
     Args:
         model: with the language model's embeddings, and a name by which its tokenizer loads.
         question: (T,) int64 ids.
-        evidence: quantities wanted; others than of the question are left out.
+        evidence: quantities to compute; those not of the question are left out.
 
     Returns:
         For `question` (T, D), for `text_embedding` (S, E); both float32.
@@ -250,7 +250,7 @@ def _check_folder(folder: str) -> None:
 
 
 def _filled(module: Any, config_class: str, folder: str) -> Any:
-    """A module made from a folder's config, with its tensors from the folder's safetensors."""
+    """Make a module from a folder's config, with its tensors from the folder's safetensors."""
     import transformers
 
     _check_folder(folder)
@@ -269,7 +269,7 @@ def _filled(module: Any, config_class: str, folder: str) -> Any:
 
 
 def _read(folder: str, shapes: Mapping[str, tuple[int, ...]], prefixes: Sequence[str]) -> dict[str, Tensor]:
-    """The named tensors in float32, whichever of the prefixes they have there."""
+    """Read the named tensors in float32, under any of the prefixes."""
     tensors: dict[str, Tensor] = {}
     for path in sorted(Path(folder).glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:

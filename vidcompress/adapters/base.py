@@ -1,4 +1,4 @@
-"""The contract of an adapter: everything the framework must know about one model family."""
+"""Adapter contract: everything the framework must know about one model family."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Visual:
         modality: `image` or `video`.
         layout: its geometry, on the device of the pixels.
         pixels: (view, channel, height, width), a view of the caller's tensor without padding views; (view, patch,
-            value) of an encoder that takes patches; or frames that are still being decoded, for an adapter that says
-            it `reads_ahead`.
+            value) of an encoder that takes patches; or frames that are still being decoded, for an adapter with
+            `reads_ahead`.
         size: (height, width) of the original image in pixels; None for videos.
         preset: the named layout that an image is in; None for the model's own.
         question: (T,) int64 ids, on the CPU, of the prompt's text about it, for methods that read it; None where it is
@@ -40,13 +40,13 @@ class Visual:
         may_defer: whether only features of tokens that are sent will be read, so that `encode` may leave the projector
             to `VisualTokens.rows`, which runs it on those alone.
         runs: lengths of its runs of placeholders, in order; they sum to the full length of the layout. None: one run.
-        view_text: text that belongs to its views, such as the time of each frame: from the ids (column,) of its prompt
-            and the columns of its runs, for each run ranges of columns of its text, () where it has none. None: the
-            family names no such text. `text_between_runs` finds it where it stands between the runs.
-        max_patches: most patches that an encoder takes at once which takes any number of them; one view may have more.
-        pictures: makes pictures (view, channel, height, width) of pixels of some of its views, where these are patches,
-            so that `encoder_saving="frames"` can compare them. None: they are pictures, or cannot be compared.
-        place: its place among all visuals of the batch, of families whose images and videos have one placeholder.
+        view_text: finds the text of its views, such as the time of each frame: (ids (column,) of the prompt, columns of
+            its runs) to ranges of text columns for each run, () where a run has no text. None: the family names no
+            such text. `text_between_runs` serves text that stands between the runs.
+        max_patches: most patches per encoder call, for an encoder of any number of patches; one view may have more.
+        pictures: turns patches of some of its views into pictures (view, channel, height, width), which
+            `encoder_saving="frames"` compares. None: the pixels are pictures, or cannot be compared.
+        place: its place among all visuals of the batch, for families whose images and videos share one placeholder.
     """
 
     modality: Modality
@@ -64,12 +64,12 @@ class Visual:
 
     @property
     def placeholder_runs(self) -> tuple[int, ...]:
-        """Lengths of its runs of placeholders: one of all positions unless it says otherwise."""
+        """Lengths of the runs of placeholders: `runs`, or one run of all positions."""
         return (self.layout.full_length,) if self.runs is None else self.runs
 
 
 class Adapter(ABC):
-    """Knows one model family: its placeholders, its geometry and how to encode its views.
+    """Adapter of one model family: its placeholders, its geometry and the encoding of its views.
 
     An adapter is made per model instance by `adapter_for`; it may not change the model.
 
@@ -100,7 +100,7 @@ class Adapter(ABC):
         self.model = model
 
     def __deepcopy__(self, memo: Any) -> Adapter:
-        """An adapter of the same model: what holds one can be copied without the model."""
+        """Return an adapter of the same model; a copy of its owner shares the model."""
         return type(self)(self.model)
 
     @property
@@ -115,7 +115,7 @@ class Adapter(ABC):
         return None if value is None else int(value)
 
     def placeholder(self, modality: Modality) -> int:
-        """Id of the placeholder that is written for every surviving token of a modality."""
+        """Id of the placeholder that stands for each surviving token of a modality."""
         video = self.video_token_id
         return self.image_token_id if self.sent_as[modality] == "image" or video is None else video
 
@@ -139,7 +139,7 @@ class Adapter(ABC):
         """The language model: its `layers`, its `rotary_emb`, its `config`; for methods that prune inside it.
 
         Raises:
-            UnsupportedModelError: the family does not say where it is.
+            UnsupportedModelError: the adapter does not name it.
         """
         decoder = getattr(getattr(self.model, "model", None), "language_model", None)
         if not hasattr(decoder, "layers") or not hasattr(decoder, "rotary_emb"):
@@ -158,7 +158,7 @@ class Adapter(ABC):
         """
 
     def positions(self, inputs: Mapping[str, Any], ids: Tensor, mask: Tensor | None) -> Tensor | None:
-        """Positions of the uncompressed prompt, in the stock model's own counting; None where they are columns.
+        """Return the positions of the uncompressed prompt as the stock model counts them; None where they are columns.
 
         Args:
             inputs: of the caller.
@@ -169,7 +169,7 @@ class Adapter(ABC):
             (axis, row, column) int64 with `traits.axes` axes; `adapters.stock_positions` asks the model for them.
 
         Raises:
-            UnsupportedInputError: inputs without what positions follow from.
+            UnsupportedInputError: an input that positions follow from is missing.
         """
         return None
 
@@ -180,7 +180,7 @@ class Adapter(ABC):
         rows: Mapping[str, Sequence[Tensor]],
         deep: Mapping[str, Sequence[Sequence[Tensor]]],
     ) -> dict[str, Any]:
-        """Encoder outputs of the surviving tokens for `mm_encoder_outputs`; inputs that are saved need no model for it.
+        """Return encoder outputs of the surviving tokens for `mm_encoder_outputs`; saved inputs need no model for it.
 
         Args:
             traits: of the model.
@@ -197,15 +197,15 @@ class Adapter(ABC):
         }
 
     def projected_rows(self, layout: Layout) -> int:
-        """How many rows go through the projector for an image or a video: every patch of its views.
+        """Number of rows through the projector for an image or a video: every patch of its views.
 
-        Families that pool before the projector override this; `vidcompress cost` asks.
+        Families that pool before the projector override this; `vidcompress cost` reads it.
         """
         vision = self.model.config.vision_config
         return len(layout.views) * (int(vision.image_size) // int(vision.patch_size)) ** 2
 
     def preset(self, inputs: Mapping[str, Any]) -> Preset | None:
-        """The preset that processor outputs are laid out in; None for the model's own layout.
+        """Return the preset of processor outputs; None for the model's own layout.
 
         Raises:
             UnsupportedInputError: the family has no such preset.
@@ -214,11 +214,11 @@ class Adapter(ABC):
         return None if name is None else find_preset(name, self.presets, family, error=UnsupportedInputError)
 
     def projects_late(self, visual: Visual) -> bool:
-        """Whether `encode` leaves the projector of an image or a video for later where it may be deferred."""
+        """Whether `encode` defers the projector of a visual with `may_defer`."""
         return False
 
     def text_evidence(self, visual: Visual, evidence: Sequence[Evidence]) -> dict[Evidence, Tensor]:
-        """What methods want of the question about a visual; nothing where the question is not known.
+        """Return the evidence of the question about a visual; empty where the question is not known.
 
         Returns:
             For `question` the language model's input embeddings (T, D), for `text_embedding` the auxiliary text
@@ -257,7 +257,7 @@ class Adapter(ABC):
         choose: Callable[[int, VisualTokens], Sequence[int] | None],
         max_views: int = 16,
     ) -> list[tuple[VisualTokens, int]]:
-        """Encode images, their thumbnails first, and then only the crops that these make worth it.
+        """Encode images: their thumbnails first, then only the crops that `choose` names.
 
         Args:
             visuals: images.
@@ -270,7 +270,7 @@ class Adapter(ABC):
             For each image its tokens, with zeros for what was not encoded, and how many views were encoded.
 
         Raises:
-            UnsupportedModelError: the family's adapter cannot.
+            UnsupportedModelError: the family's adapter does not support it.
         """
         raise UnsupportedModelError(
             f"encoder_saving='crops' is not known to {type(self).__name__}; leave it out, or define encode_chosen there"

@@ -1,8 +1,8 @@
-"""Probes: read one encoder layer while it runs, computing only the rows that a method names.
+"""Probe of a vision encoder: reads one layer while it runs, and computes only the rows that a method names.
 
-Attention evidence never asks the model for attention maps. The query and key projections of one layer are
-hooked, and from them the CLS row (one row per head and view) or the column means are computed. This is the
-same number whatever attention kernel the encoder uses.
+Attention evidence needs no attention maps from the model. The query and key projections of one layer are
+hooked, and from them the CLS row (one row per head and view) or the column means are computed. The result does not
+depend on the encoder's attention kernel.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PROBED: tuple[Quantity, ...] = (
 
 
 class _EncoderDone(Exception):
-    """Raised inside the encoder once everything wanted was seen; never leaves this module."""
+    """Raised inside the encoder once all evidence was read; never leaves this module."""
 
 
 def encoder_layers(tower: nn.Module) -> nn.ModuleList:
@@ -82,7 +82,7 @@ class EncoderProbe:
             layer = resolve_layer(layer, len(layers), f"evidence {tuple(item)}: layer")
             self._attention[layer] = self._projections(item, layer)
             self._numbers[item] = layer
-        # Stopping early skips the hooks that accelerate puts around offloaded modules, so only without them.
+        # An early stop would skip the hooks that accelerate puts around offloaded modules.
         self._may_stop = not any(hasattr(m, "_hf_hook") for m in tower.modules())
 
     def _projections(self, item: Evidence, number: int) -> Any:
@@ -147,7 +147,7 @@ class EncoderProbe:
                 else:
                     handles.append(self.layers[i - 1].register_forward_hook(note(("hidden", i))))
             for layer, attention in self._attention.items():
-                for name in ("q", "k"):  # normalised over their whole width, where they are
+                for name in ("q", "k"):  # in some encoders normalised over their whole width
                     last = getattr(attention, f"{name}_norm", None) or getattr(attention, f"{name}_proj")
                     handles.append(last.register_forward_hook(note((name, layer))))
             yield
@@ -158,7 +158,7 @@ class EncoderProbe:
     def _compute(self, item: Evidence, seen: dict[tuple[str, int], Tensor]) -> Tensor:
         quantity, layer = item.quantity, self._numbers[item]
         attention = self._attention[layer]
-        # "Whole" is one head of the whole width, and the scale that goes with it.
+        # "Whole" is one head of the whole width, with the scale of that width.
         whole = quantity == "cls_attention_whole"
         heads = 1 if whole else int(attention.num_heads)
         scale = getattr(attention, "scale", None) or getattr(attention, "scaling", None)
@@ -178,7 +178,7 @@ class EncoderProbe:
 
 
 def _received(query: Tensor, key: Tensor, scale: float) -> Tensor:
-    """Column means of the attention maps, (view, token), a few views at a time: maps are large."""
+    """Return column means of the attention maps, (view, token), a few views at a time: maps are large."""
     views, tokens, heads = query.shape[:3]
     step = max(1, DEVICE_BLOCK // (heads * tokens * tokens * query.element_size()))
     parts = []
@@ -189,7 +189,7 @@ def _received(query: Tensor, key: Tensor, scale: float) -> Tensor:
 
 
 def resolve_layer(index: int, length: int, name: str) -> int:
-    """A layer number of `length` that may count from the end, from 0.
+    """Return a layer number from 0, below `length`; `index` may count from the end.
 
     Raises:
         UnsupportedModelError: there is no such layer; the message begins with `name`.

@@ -1,8 +1,8 @@
-"""What tells one model family's inputs from another's, as data.
+"""Model families as data: how the inputs of one differ from those of another.
 
-A family says which layout a picture and a clip have, whose length is the number of placeholders, whether pictures are
+A family states the layouts of a picture and a clip, whose length is the number of placeholders, whether pictures are
 cut into crops, and how several pictures in one prompt are cut. The processor knows nothing else about families; a new
-one is one `register_family` call, here or in the package that brings its adapter.
+one is one `register_family` call, here or in the package with its adapter.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from vidcompress.registry import record
 
 @dataclass(frozen=True)
 class Family:
-    """How one family writes pictures and clips into a prompt.
+    """Model family: the layouts of its pictures and clips, and their text in a prompt.
 
     Attributes:
         model_type: of the model's config.
@@ -64,19 +64,19 @@ class Family:
         clip_note: (duration, times of the frames, both in seconds) to what the family was trained to read before a
             question about a clip, or None.
         native: rules of a family that takes pictures and clips of any size; None where views are squares of one size.
-        clip_layout: (geometry, frames, (height, width) in pixels) to the layout of a clip, of such a family.
+        clip_layout: (geometry, frames, (height, width) in pixels) to the layout of a clip, for such a family.
         tiles: whether pictures are stretched onto `Geometry.tile_grid` and clips are sent as frames, all of them in one
             `pixel_values` (picture, channel, height, width) in the order of the prompts, with a row (height, width,
             frames) of `image_sizes` per picture and clip.
-        tile_rule: onto how many tiles, as in `Geometry`.
+        tile_rule: rule for the grid of tiles, as in `Geometry`.
         image_token: placeholder of a picture in a prompt, where neither the tokenizer nor the processor's file names
             one.
-        image_text: (that placeholder, views) to what is written for a picture, with the placeholder once, or once per
-            view of a family with tiles; the placeholder itself by default.
-        clip_text: (that placeholder, frames) to what is written for a clip, with the placeholder once per frame; by
-            default a clip has a placeholder of its own, and one run.
-        segments: equal parts of a clip file, of each of which the middle frame is taken, where no file says otherwise;
-            None for even places from the first to the last frame.
+        image_text: (that placeholder, views) to the text for a picture, with the placeholder once, or once per view
+            for a family with tiles; the placeholder itself by default.
+        clip_text: (that placeholder, frames) to the text for a clip, with the placeholder once per frame; by default
+            a clip has a placeholder of its own, and one run.
+        segments: number of equal parts of a clip file; the middle frame of each is taken unless a file states another
+            number. None for even places from the first to the last frame.
     """
 
     model_type: str
@@ -105,16 +105,16 @@ class Family:
 
     @property
     def takes_clips(self) -> bool:
-        """Whether clips are among its inputs."""
+        """Whether the family takes clips."""
         return self.video_layout is not None or self.clip_layout is not None
 
     @property
     def placeholders(self) -> tuple[str, str]:
-        """What stands for a picture and for a clip in a prompt, where the tokenizer names nothing."""
+        """Placeholders of a picture and a clip in a prompt, where the tokenizer names none."""
         return (self.image_token, "<video>") if self.native is None else self.native.tokens
 
     def geometry(self, config: Any) -> Geometry:
-        """The numbers of a model's config that this family needs.
+        """Read the numbers of a model's config that this family needs.
 
         Raises:
             MediaError: a needed number is missing or impossible.
@@ -125,7 +125,7 @@ class Family:
 
 
 def image_runs(family: Family, geometry: Geometry, length: int) -> tuple[int, ...]:
-    """Lengths of the runs of placeholders of a picture of so many placeholders."""
+    """Return the lengths of the runs of a picture with `length` placeholders."""
     if family.image_text is None:
         return (length,)
     views = length // geometry.side**2
@@ -134,16 +134,16 @@ def image_runs(family: Family, geometry: Geometry, length: int) -> tuple[int, ..
 
 
 def clip_runs(family: Family, tokens: int, frames: int) -> tuple[int, ...]:
-    """Lengths of the runs of placeholders of a clip of so many tokens: one run, or one per frame."""
+    """Return the lengths of the runs of a clip with `tokens` placeholders: one run, or one per frame."""
     return (tokens,) if family.clip_text is None else (tokens // frames,) * frames
 
 
 FAMILIES: dict[str, Family] = {}
-"""By model type; see `register_family`."""
+"""Families by model type; see `register_family`."""
 
 
 def register_family(family: Family) -> Family:
-    """Make a family known under its `model_type`.
+    """Register a family under its `model_type`.
 
     Raises:
         MediaError: not a `Family`, or that model type is registered already.
@@ -177,8 +177,8 @@ def register_family(family: Family) -> Family:
 
 
 def tiled_family(model_type: str, **others: Any) -> Family:
-    """A family that stretches pictures onto tiles of the encoder's size, with a thumbnail behind them where they are
-    several, as InternVL does.
+    """Make a family that stretches pictures onto tiles of the encoder's size, with a thumbnail behind several tiles, as
+    InternVL does.
 
     Args:
         model_type: of the model's config.
@@ -196,7 +196,7 @@ def tiled_family(model_type: str, **others: Any) -> Family:
 
 
 def native_family(model_type: str, rules: NativeRules, *, clips: bool = True) -> Family:
-    """A family that takes pictures of any size as patches, as Qwen-VL does.
+    """Make a family that takes pictures of any size as patches, as Qwen-VL does.
 
     Args:
         model_type: of the model's config.
@@ -220,7 +220,7 @@ def native_family(model_type: str, rules: NativeRules, *, clips: bool = True) ->
 
 
 def get_family(model_type: str) -> Family:
-    """The family of a model type; those of third-party packages come with their adapters.
+    """Return the family of a model type; families of third-party packages come with their adapters.
 
     Raises:
         MediaError: it is not registered.
@@ -238,7 +238,7 @@ def get_family(model_type: str) -> Family:
 
 
 def time_instruction(duration: float, times: Sequence[float]) -> str:
-    """Sentences about the times of frames, as LLaVA-Video was trained to read them.
+    """Return sentences about the times of frames, in the form of LLaVA-Video's training.
 
     Args:
         duration: of the clip, in seconds.

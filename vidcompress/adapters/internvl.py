@@ -1,10 +1,10 @@
 """InternVL: tiles with the thumbnail behind them, clips as frames; both are pictures in one flat `pixel_values`.
 
 A picture's tokens are one run of placeholders, those of a clip one run per frame with text between them. The inputs of
-the stock processor hold neither the tiles' places nor what is a clip: for the model the frames of a clip are pictures
-like others, and only the text says more. So the adapter reads `image_sizes`, which the processor of this package makes
-and the model ignores: a row (height, width, frames) per picture and clip in the order of the prompts, with 0 frames
-for a picture; two columns where there are pictures only. Without it every run is a picture, and where its tiles lie is
+the stock processor state neither the tiles' places nor the clips: for the model the frames of a clip are pictures like
+others, and only the text differs. So the adapter reads `image_sizes`, which the processor of this package makes and the
+model ignores: a row (height, width, frames) per picture and clip in the order of the prompts, with 0 frames for a
+picture; two columns where there are pictures only. Without it every run is a picture, and the places of its tiles are
 not known.
 """
 
@@ -34,8 +34,8 @@ from vidcompress.errors import UnsupportedInputError, UnsupportedModelError, sho
 class InternVLAdapter(LlavaAdapter):
     """`InternVLForConditionalGeneration`.
 
-    InternViT has a CLS token in all of its layers, and the projector never sees it. What its attention says is served
-    (`cls_logits`, `cls_attention`), its own output (`cls_hidden`) is not: the projector reads four patches at once.
+    InternViT has a CLS token in all of its layers, and the projector never reads it. Its attention is served
+    (`cls_logits`, `cls_attention`), its output (`cls_hidden`) is not: the projector reads four patches at once.
     """
 
     model_types = ("internvl",)
@@ -71,7 +71,7 @@ class InternVLAdapter(LlavaAdapter):
         return self.image_token_id
 
     def projected_rows(self, layout: Layout) -> int:
-        """Patches are joined before the projector."""
+        """Number of rows through the projector; patches are joined before it."""
         return layout.num_tokens
 
     def projects_positions(self, visual: Visual) -> bool:
@@ -138,7 +138,7 @@ class InternVLAdapter(LlavaAdapter):
         return images, [visual for visual in visuals if visual.modality == "video"]
 
     def _views(self, runs: Sequence[int], frames: int) -> int:
-        """How many views some runs of placeholders stand for: those of one picture, or of the frames of a clip.
+        """Return the number of views of some runs of placeholders: those of one picture, or of the frames of a clip.
 
         Raises:
             UnsupportedInputError: other numbers of placeholders.
@@ -170,7 +170,7 @@ class InternVLAdapter(LlavaAdapter):
 
 
 def frame_text(row: Tensor, runs: Sequence[range]) -> list[list[range]]:
-    """Text of each frame: `Frame2: <img>` before its run, `</img>` and the end of the line behind it.
+    """Find the text of each frame: `Frame2: <img>` before its run, `</img>` and the end of the line behind it.
 
     Where a tokenizer has no token for the end of a line, the first frame's text is found with `</img>` alone behind it.
     """
@@ -181,7 +181,7 @@ def frame_text(row: Tensor, runs: Sequence[range]) -> list[list[range]]:
 
 
 def _sizes(stated: Any) -> list[tuple[Size, int]] | None:
-    """`image_sizes` as ((height, width), frames) of each picture and clip; None where it is not given.
+    """Read `image_sizes` as ((height, width), frames) of each picture and clip; None where it is not given.
 
     Raises:
         UnsupportedInputError: other values.

@@ -1,6 +1,6 @@
 """Layouts of images and videos, from sizes alone.
 
-High-resolution pictures are cut alike in all families: the canvas is chosen that keeps most of the picture, the
+All families cut high-resolution pictures in the same way: the canvas that keeps most of the picture is chosen, the
 picture is fitted into it without distortion and centred on black, and the canvas is cut into crops of the encoder's
 size. After the encoder the model cuts the black border off again. Processor and model must agree to the token, so
 each rounding is the model's own, written from `select_best_resolution`, `pack_image_features`, `unpad_image` and
@@ -25,7 +25,7 @@ Size = tuple[int, int]
 
 
 def best_canvas(picture: Size, canvases: list[Size]) -> Size:
-    """The canvas on which most of the picture's pixels survive; among equals, the one with least left empty.
+    """Return the canvas that keeps most of the picture's pixels; among equals, the one with the least empty area.
 
     Args:
         picture: (height, width) in pixels, each at least 1.
@@ -41,7 +41,7 @@ def best_canvas(picture: Size, canvases: list[Size]) -> Size:
 
 
 def fit_inside(picture: Size, canvas: Size) -> Size:
-    """Largest (height, width) of the picture's shape inside the canvas; the free side is rounded up."""
+    """Return the largest (height, width) of the picture's shape inside the canvas; the free side is rounded up."""
     scale_h, scale_w = canvas[0] / picture[0], canvas[1] / picture[1]
     if scale_w < scale_h:
         return min(math.ceil(picture[0] * scale_w), canvas[0]), canvas[1]
@@ -49,7 +49,7 @@ def fit_inside(picture: Size, canvas: Size) -> Size:
 
 
 def unpadded_box(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Return (top, left, rows, cols) of what is left of a padded canvas, in tokens.
+    """Return (top, left, rows, cols) of a padded canvas without its padding, in tokens.
 
     Args:
         size: (height, width) of the original image in pixels.
@@ -74,15 +74,15 @@ def shrunk_canvas(canvas: tuple[int, int], grid: tuple[int, int], max_views: int
 
 
 def closest_grid(picture: Size, fewest: int, most: int, side: int) -> Size:
-    """(rows, cols) of square tiles whose shape is closest to a picture's, of InternVL and its relatives.
+    """Return (rows, cols) of square tiles whose shape is closest to a picture's, as in InternVL and its relatives.
 
-    Of equally close grids the later one, in the order of their number of tiles and then of their columns, is taken
-    where the picture has more than half the pixels that it would show.
+    Grids are compared in the order of their number of tiles, then of their columns. A later one that is equally close
+    is taken where the picture has more than half the pixels of that grid.
 
     Args:
         picture: (height, width) in pixels, each at least 1.
-        fewest: tiles.
-        most: tiles, at least `fewest`.
+        fewest: least number of tiles.
+        most: largest number of tiles, at least `fewest`.
         side: of a tile, in pixels.
     """
     height, width = picture
@@ -104,12 +104,12 @@ def closest_grid(picture: Size, fewest: int, most: int, side: int) -> Size:
 @lru_cache(maxsize=256)
 @outside_caller_modes
 def tiled_layout(grid: tuple[int, int], tiles: Size | int, device: str = "cpu") -> Layout:
-    """Layout of tiles, each of them whole and in row order, and the thumbnail behind them; one tile is a single view.
+    """Return the layout of whole tiles in row order and the thumbnail behind them; one tile is a single view.
 
     Args:
         grid: (rows, cols) of tokens of one view.
-        tiles: (rows, cols) of tiles on the picture, or how many there are where their places are not known: they then
-            have no boxes, and there is no canvas.
+        tiles: (rows, cols) of tiles on the picture, or their number where their places are not known: they then have
+            no boxes, and there is no canvas.
         device: where the index tensors live.
     """
     if device != "cpu":
@@ -149,7 +149,7 @@ def image_layout(
     newline: bool = True,
     device: str = "cpu",
 ) -> Layout:
-    """Layout of a thumbnail, then (with crops) a canvas of crops in row order with a newline after every row.
+    """Return the layout of a thumbnail, then (with crops) a canvas in row order with a newline after every row.
 
     Args:
         grid: (rows, cols) of tokens of one view.
@@ -216,7 +216,7 @@ def image_layout(
 @lru_cache(maxsize=256)
 @outside_caller_modes
 def native_layout(grid: tuple[int, int], device: str = "cpu") -> Layout:
-    """Layout of a picture at native resolution: one view of its own shape, of kind `image`, without newlines.
+    """Return the layout of a picture at native resolution: one view of its own shape, kind `image`, without newlines.
 
     Args:
         grid: (rows, cols) of its tokens.
@@ -234,7 +234,7 @@ def video_layout(
     times: tuple[float, ...] | None = None,
     device: str = "cpu",
 ) -> Layout:
-    """Layout of a clip: frame after frame in row order, with newlines at the end, after every row, or nowhere.
+    """Return the layout of a clip: frames in row order, with newlines at the end, after every row, or nowhere.
 
     Args:
         frames: number of frames, at least 1.
@@ -260,7 +260,7 @@ def video_layout(
 
 
 def _timed(layout: Layout, times: tuple[float, ...]) -> Layout:
-    """A clip's layout with the times of its frames: its tensors, and what was computed of them, are shared."""
+    """Return a clip's layout with the times of its frames; tensors and cached values are shared."""
     views = tuple(replace(view, time=time) for view, time in zip(layout.views, times, strict=True))
     timed = replace(layout, views=views)
     if layout.view.device.type == "meta":  # where nothing can be computed
@@ -271,7 +271,7 @@ def _timed(layout: Layout, times: tuple[float, ...]) -> Layout:
 
 
 def _owner(count: int, length: int, offset: int, size: int) -> Tensor:
-    """Which view along one axis each of `count` resized cells belongs to: where its centre lies."""
+    """Return the view along one axis of each of `count` resized cells: the view in which its centre lies."""
     centres = (torch.arange(count, dtype=torch.float64) + 0.5) * (length / max(count, 1)) + offset
     return (centres / size).floor().to(torch.int64)
 
@@ -285,7 +285,7 @@ def _crop(
     crops: tuple[int, int],
     unpadded: tuple[int, int, int, int],
 ) -> View:
-    """The view of crop (i, j) with its boxes on the thumbnail's grid, which shows the image without padding."""
+    """Return the view of crop (i, j) with its boxes on the thumbnail's grid, which shows the image without padding."""
     top, left, height, width = unpadded
     box = (
         *_part(i * grid[0], (i + 1) * grid[0], top, height, grid[0]),
@@ -303,7 +303,7 @@ def _crop(
 
 
 def _part(start: int, stop: int, offset: int, length: int, cells: int) -> tuple[float, float]:
-    """Where [start, stop) of a padded axis falls on `cells` cells that show only [offset, offset + length)."""
+    """Map [start, stop) of a padded axis onto `cells` cells that show only [offset, offset + length)."""
     if length == 0:  # an image so thin that unpadding leaves nothing of the canvas
         return 0.0, 0.0
     low = min(max(start - offset, 0), length)

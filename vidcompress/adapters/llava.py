@@ -1,8 +1,8 @@
-"""What the LLaVA families share: a vision tower, a projector, anyres images, and stock packing code.
+"""Base adapter of the LLaVA families: a vision tower, a projector, anyres images, and stock packing code.
 
 Features are produced by the model's own modules and packed by the model's own `pack_image_features` and
-`apply_pooling`, so they are what the stock model would use to the last bit. Evidence goes through the same
-packing as extra channels, so it lands on the right tokens whatever unpadding or resizing happens.
+`apply_pooling`, so they equal the stock model's to the last bit. Evidence goes through the same
+packing as extra channels, so it lands on the right tokens after any unpadding or resizing.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from vidcompress.errors import UnsupportedInputError, UnsupportedModelError, sho
 
 logger = logging.getLogger(__name__)
 
-HIDDEN = ("hidden", "cls_hidden")  # what the projector reads
+HIDDEN = ("hidden", "cls_hidden")  # inputs of the projector
 HIDDEN_ITEM = Evidence("hidden", "features")
 
 
@@ -65,7 +65,7 @@ class LlavaAdapter(Adapter):
 
     @cached_property
     def geometry(self) -> Geometry:
-        """Numbers of the config that layouts follow from, as `read_geometry` reads and checks them."""
+        """Numbers of the config that layouts follow from, read and checked by `read_geometry`."""
         config = self.model.config
         canvases = getattr(config, "image_grid_pinpoints", None) or ()
         return Geometry(
@@ -95,7 +95,7 @@ class LlavaAdapter(Adapter):
         return encoder_layers(self.core.vision_tower)
 
     def probe(self, evidence: Sequence[Evidence]) -> EncoderProbe:
-        """Probe that runs the vision tower and reads evidence on the way; a family's own encoder has its own.
+        """Return the probe that runs the vision tower and reads evidence; families with another encoder override it.
 
         Args:
             evidence: quantities to read.
@@ -104,38 +104,38 @@ class LlavaAdapter(Adapter):
         indices = [layer] if isinstance(layer, int) else list(layer)
         return EncoderProbe(self.core.vision_tower, self.vision_layers(), indices, evidence, self.has_cls)
 
-    # -- what a family states ------------------------------------------------------------------------------
+    # -- stated by each family ------------------------------------------------------------------------------
 
     def image_layout(self, size: tuple[int, int], single: bool, device: str) -> Layout:
-        """Layout of an image of (height, width) pixels; `single` when it is sent as one view."""
+        """Return the layout of an image of (height, width) pixels; `single` when it is sent as one view."""
         raise NotImplementedError
 
     def pack_image(self, features: Tensor, sizes: Tensor, newline: Tensor) -> Tensor:
-        """Stock packing of one image: (view, patch, channel) -> (N, channel); sizes (1, 2) height, width."""
+        """Pack one image by the stock code: (view, patch, channel) -> (N, channel); sizes (1, 2) height, width."""
         raise NotImplementedError
 
     def clip_layout(self, frames: int, device: str) -> Layout:
-        """Layout of a clip of so many frames."""
+        """Return the layout of a clip of `frames` frames."""
         raise NotImplementedError
 
     def join_patches(self, hidden: Tensor) -> Tensor:
-        """What the projector reads, of encoder outputs without CLS: (view, patch, C) -> (view, token, C')."""
+        """Join encoder outputs without CLS to the projector's inputs: (view, patch, C) -> (view, token, C')."""
         return hidden
 
     def average_patches(self, values: Tensor) -> Tensor:
-        """Evidence of tokens from that of their patches: (view, patch, E) -> (view, token, E)."""
+        """Average the evidence of patches to that of tokens: (view, patch, E) -> (view, token, E)."""
         return values
 
     def pool_frames(self, features: Tensor) -> Tensor:
-        """Stock pooling of frames, with any channels: (frame, patch, channel) -> (frame, token, channel)."""
+        """Pool frames by the stock code, with any channels: (frame, patch, channel) -> (frame, token, channel)."""
         raise NotImplementedError
 
-    # -- what follows from it, unless a family says otherwise -------------------------------------------------
+    # -- derived from it, unless a family overrides it --------------------------------------------------------
 
     def image(
         self, views: Tensor, size: tuple[int, int], layout: Layout, preset: Preset | None = None
     ) -> Visual:
-        """One image of (height, width) pixels: its views without the padding views of a batch.
+        """Return one image of (height, width) pixels: its views without the padding views of a batch.
 
         Raises:
             UnsupportedInputError: fewer views than the layout has.
@@ -149,22 +149,22 @@ class LlavaAdapter(Adapter):
         return Visual("image", layout, views[:needed], size, preset=preset)
 
     def projects_positions(self, visual: Visual) -> bool:
-        """Whether the projector comes last: features are then its outputs for the packed `hidden`, one by one."""
+        """Whether the projector comes last, so that features are its outputs for the packed `hidden`, one by one."""
         return visual.modality == "image"
 
     def projects_late(self, visual: Visual) -> bool:
         return self.projects_positions(visual)
 
     def pool_hidden(self, hidden: Tensor) -> Tensor:
-        """Pooling of the encoder's outputs, where the projector comes after it; else as of any other channels."""
+        """Pool the encoder's outputs, where the projector comes after it; else as any other channels."""
         return self.pool_frames(hidden)
 
     def project_frames(self, features: Tensor) -> Tensor:
-        """Encoder outputs of frames without CLS (frame, patch, channel) -> (frame, token, D)."""
+        """Project encoder outputs of frames without CLS: (frame, patch, channel) -> (frame, token, D)."""
         return self.pool_frames(self.core.multi_modal_projector(features))
 
     def clips(self, inputs: Mapping[str, Any]) -> list[Visual]:
-        """The videos of processor outputs.
+        """Return the videos of processor outputs.
 
         Raises:
             UnsupportedInputError: ill-shaped pixels, or a video without frames.
@@ -194,7 +194,7 @@ class LlavaAdapter(Adapter):
         frames = frames or [None] * len(visuals)
         defer = [visual.may_defer and self.projects_late(visual) for visual in visuals]
         tokens: dict[int, VisualTokens] = {}
-        for deferred in sorted(set(defer)):  # views are joined over visuals that take the same way
+        for deferred in sorted(set(defer)):  # a pass joins the views of visuals with the same setting
             alike = [number for number, value in enumerate(defer) if value == deferred]
             encoded = self._encode_alike(
                 [visuals[i] for i in alike], evidence, [frames[i] for i in alike], max_views, deferred
@@ -210,7 +210,7 @@ class LlavaAdapter(Adapter):
         max_views: int,
         deferred: bool,
     ) -> list[VisualTokens]:
-        """Encode visuals, all of them with the projector or all without."""
+        """Encode visuals, either all with the projector or all without."""
         is_video = visuals[0].modality == "video"
         sources, assemblies = [], []
         for visual, keep in zip(visuals, frames, strict=True):
@@ -274,7 +274,7 @@ class LlavaAdapter(Adapter):
         is_video: bool,
         deferred: bool,
     ) -> None:
-        """Encode the views of all sources, chunk by chunk, and hand each one's to its taker."""
+        """Encode the views of all sources, chunk by chunk, and pass them to the taker of each source."""
         probe = self.probe(evidence)
         logger.info(
             "%s encodes %d visuals, evidence: %s", type(self).__name__, len(sources), evidence or "none"
@@ -282,10 +282,10 @@ class LlavaAdapter(Adapter):
         for pixels, owners in chunks(sources, max_views):
             encoded = self._encode_views(probe, pixels, evidence, is_video, deferred)
             hand_out(encoded, owners, takers)
-            del encoded  # or it would still be there while the next chunk is in the encoder
+            del encoded  # frees its memory before the next chunk is encoded
 
     def _thumbnail_tokens(self, encoded: Encoded) -> VisualTokens:
-        """The first of some encoded views as an image of its own, without separators."""
+        """Return the first of some encoded views as an image of its own, without separators."""
         layout = image_layout(self.grid, newline=False, device=str(encoded.features.device))
         values = {
             **{
@@ -300,7 +300,7 @@ class LlavaAdapter(Adapter):
 
     def _check_pixels(self, visuals: Sequence[Visual]) -> None:
         vision = self.model.config.vision_config
-        sides = vision.image_size  # of InternVL both
+        sides = vision.image_size  # InternVL's has both sides
         side = int(sides[0] if isinstance(sides, (list, tuple)) else sides)
         taken = (int(getattr(vision, "num_channels", 3)), side, side)
         for visual in visuals:
@@ -319,7 +319,7 @@ class LlavaAdapter(Adapter):
         is_video: bool,
         deferred: bool,
     ) -> Encoded:
-        """One chunk of views through the tower, the projector unless deferred and, of clips, the pooling."""
+        """Encode one chunk of views: the tower, the projector unless deferred and, for clips, the pooling."""
         device = _device(self.core.vision_tower)
         hidden, values = probe(pixels if device is None else pixels.to(device))
         every = hidden[0] if len(hidden) == 1 else torch.cat(hidden, dim=-1)
@@ -327,7 +327,7 @@ class LlavaAdapter(Adapter):
         joined = self.join_patches(every[:, 1:] if drop_cls else every)
         if deferred:
             features = self.pool_hidden(joined) if is_video else joined
-            if drop_cls == self.has_cls:  # then it is the evidence as well
+            if drop_cls == self.has_cls:  # then it is the evidence `hidden` as well
                 evidence = [item for item in evidence if item != HIDDEN_ITEM]
         else:
             features = self.project_frames(joined) if is_video else self.core.multi_modal_projector(joined)
@@ -343,7 +343,7 @@ class LlavaAdapter(Adapter):
         return Encoded(features, of_tokens, of_views)
 
     def _of_tokens(self, item: Evidence, value: Tensor, is_video: bool) -> Tensor:
-        """Evidence of the tokens of some views (view, token, E), from that of their patches (view, patch, E)."""
+        """Turn the evidence of patches of some views (view, patch, E) into that of their tokens (view, token, E)."""
         if item.quantity == "hidden":
             value = self.join_patches(value)
             return self.pool_hidden(value) if is_video else value
@@ -351,10 +351,10 @@ class LlavaAdapter(Adapter):
         return self.pool_frames(value) if is_video else value
 
     def _hidden(self, hidden: Tensor, wanted: Sequence[Evidence]) -> dict[Evidence, Tensor]:
-        """What the projector reads of the patches (view, patch, C), and of the CLS token (view, C), where wanted.
+        """Return the requested inputs of the projector: the patches (view, patch, C) and the CLS token (view, C).
 
         Raises:
-            UnsupportedModelError: of another layer, or of a CLS token where there is none.
+            UnsupportedModelError: another layer, or the CLS token of an encoder that has none.
         """
         states: dict[Evidence, Tensor] = {}
         for item in wanted:
@@ -372,7 +372,7 @@ class LlavaAdapter(Adapter):
         return states
 
     def _of_auxiliary(self, hidden: Tensor, evidence: Sequence[Evidence]) -> dict[Evidence, Tensor]:
-        """What auxiliary weights make of the patches (view, patch, C), where it is asked for."""
+        """Return the requested evidence that auxiliary weights compute from the patches (view, patch, C)."""
         asked = [item for item in evidence if item.quantity in AUXILIARY]
         return read_patches(hidden[:, int(self.has_cls) :], asked, self.has_cls) if asked else {}
 
@@ -417,8 +417,8 @@ class LlavaAdapter(Adapter):
         )
 
     def _newline(self) -> Tensor | None:
-        """The newline (channel,), None of families without. Accelerate brings offloaded weights only for their
-        module's own forward."""
+        """The newline (channel,), None for families without. Accelerate loads offloaded weights only for their module's
+        own forward."""
         with align_module_device(self.core):
             newline: Tensor | None = getattr(self.core, "image_newline", None)
         return newline
@@ -432,12 +432,12 @@ class LlavaAdapter(Adapter):
 
 
 def _thumbnail(visual: Visual) -> int:
-    """Which view of an image is its thumbnail."""
+    """Return the number of an image's view that is its thumbnail."""
     return next(number for number, view in enumerate(visual.layout.views) if view.kind == "thumbnail")
 
 
 def _device(module: nn.Module) -> torch.device | None:
-    """Where a module wants its inputs; None when accelerate moves them itself (offloaded weights)."""
+    """Return the device of a module's inputs; None when accelerate moves them itself (offloaded weights)."""
     device = next(module.parameters()).device
     return None if device.type == "meta" else device
 

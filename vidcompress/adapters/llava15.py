@@ -1,4 +1,4 @@
-"""LLaVA-1.5 and its relatives (`model_type` "llava"): a picture is one view, without crops and without newlines."""
+"""LLaVA-1.5 and its relatives (`model_type` "llava"): a picture is one view, without crops and newlines."""
 
 from __future__ import annotations
 

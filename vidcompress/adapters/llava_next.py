@@ -26,7 +26,7 @@ class LlavaNextAdapter(LlavaAdapter):
         return next_image_layout(self.geometry, size, device)
 
     def preset_layout(self, preset: Preset, size: tuple[int, int], device: str) -> Layout:
-        """Layout of an image of (height, width) pixels on the canvas of a preset."""
+        """Return the layout of an image of (height, width) pixels on the canvas of a preset."""
         return next_preset_layout(self.geometry, preset, size, device)
 
     def pack_image(self, features: Tensor, sizes: Tensor, newline: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ class LlavaNextVideoAdapter(LlavaNextAdapter):
         return self.core.multi_modal_projector(self.core.vision_resampler(features))  # type: ignore[no-any-return]
 
     def projected_rows(self, layout: Layout) -> int:
-        """Frames are pooled before the projector."""
+        """Number of rows through the projector; frames are pooled before it."""
         if layout.modality == "video":
             return layout.num_tokens
         return super().projected_rows(layout)
@@ -42,7 +42,7 @@ class LlavaNextVideoAdapter(LlavaNextAdapter):
     def pool_frames(self, features: Tensor) -> Tensor:
         if self.model.config.spatial_pool_mode != "conv":
             return self.core.vision_resampler(features)  # type: ignore[no-any-return]
-        # A convolution mixes the encoder's channels; evidence, which has others, is averaged over the same patches.
+        # A convolution mixes the encoder's channels; evidence has other channels and is averaged over the same patches.
         grid = features.unflatten(1, self.grid).permute(0, 3, 1, 2)
         return avg_pool2d(grid, int(self.model.config.spatial_pool_stride)).flatten(2).transpose(1, 2)
 

@@ -52,7 +52,7 @@ class LlavaOnevisionAdapter(LlavaAdapter):
         return packed[0]  # type: ignore[no-any-return]
 
     def projects_positions(self, visual: Visual) -> bool:
-        """Not for clips, nor for canvases that `anyres_max_k` shrinks: both are resized after the projector."""
+        """False for clips, and for canvases that `anyres_max_k` shrinks: both are resized after the projector."""
         canvas = visual.layout.canvas
         if visual.modality == "video" or visual.size is None or canvas is None:
             return visual.modality == "image"
@@ -75,7 +75,7 @@ class LlavaOnevisionAdapter(LlavaAdapter):
 
 
 def _single_views(counts: Any, images: int) -> list[bool]:
-    """Whether each image is sent as one view: it is where its prompt row holds several images.
+    """Whether each image is sent as one view, which it is where its prompt row holds several images.
 
     Raises:
         UnsupportedInputError: `batch_num_images` that does not add up.

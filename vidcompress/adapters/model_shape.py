@@ -1,4 +1,4 @@
-"""Shapes of models as plain numbers, read from a config: encoder, decoder, and how a picture becomes tokens."""
+"""Shapes of models as plain numbers, read from a config: encoder, projector and decoder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vidcompress.checks import is_number
 from vidcompress.errors import UnsupportedModelError, shown
 
 MOST_LAYERS, MOST_PIXELS, MOST_WIDTH, MOST_WORDS, MOST_CHANNELS = 1000, 16_384, 2**20, 2**30, 1024
-"""Beyond what any model has; a config.json from elsewhere may say anything."""
+"""Upper bounds, beyond any real model; a config.json from elsewhere may state any number."""
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,14 @@ class EncoderShape:
     Attributes:
         hidden: C, width. ffn: width of its MLP. layers: L of the config. heads: of attention.
         runs: layers whose output is needed for `vision_feature_layer`; at most L.
-        image_size: side of the pictures it takes, in pixels; 0 for any sides. patch_size: side of a patch, in pixels.
+        image_size: side of its pictures, in pixels; 0 for any sides. patch_size: side of a patch, in pixels.
         channels: of a picture.
         cls: tokens it adds to the patches of a picture, 0 or 1.
         gated: whether the MLP has three matrices, else two.
         frames: pictures that share a patch.
-        merge: patches along one side of a token, where a projector takes them together; 1 where it takes one.
+        merge: patches along one side of a token, where the projector joins patches; 1 where it does not.
         window: side of the squares that attention stays within, in patches; None for whole pictures.
-        whole: layers whose attention is over whole pictures all the same.
+        whole: layers whose attention is over whole pictures in spite of `window`.
     """
 
     hidden: int
@@ -58,7 +58,7 @@ class EncoderShape:
 
     @property
     def projected(self) -> int:
-        """Tokens that the projector makes of a picture."""
+        """Tokens of a picture behind the projector."""
         return self.patches // self.merge**2
 
     @property
@@ -74,7 +74,7 @@ class DecoderShape:
     Attributes:
         hidden: D, width. ffn: width of its three-matrix MLP. layers: of it. heads: H. kv_heads: G. head_dim: d.
         vocab: rows of the embedding. tied: whether `lm_head` is the embedding.
-        base_vocab: rows before placeholders were added, where known; what counts of the language model alone use.
+        base_vocab: rows before placeholders were added, where known; used for counts of the language model alone.
     """
 
     hidden: int
@@ -90,7 +90,7 @@ class DecoderShape:
 
 @dataclass(frozen=True)
 class ModelShape:
-    """The numbers of a model that its cost follows from.
+    """Shape of a model: the numbers that its cost follows from.
 
     Attributes:
         model_type: of the family.
@@ -105,7 +105,7 @@ class ModelShape:
     decoder: DecoderShape
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain numbers, for JSON."""
+        """Return plain numbers, for JSON."""
         return asdict(self)
 
 
@@ -147,7 +147,7 @@ def geometry_of(config: Any) -> ModelShape:
 
 
 def _packed(vision: Any, width: int) -> tuple[EncoderShape, tuple[tuple[int, int], ...]]:
-    """An encoder of patches of any number, and the matrices between it and a decoder of that width."""
+    """Read an encoder of any number of patches, and the matrices between it and a decoder of that width."""
     inner = "embed_dim" if getattr(vision, "embed_dim", None) is not None else "hidden_size"  # of Qwen2-VL
     hidden, layers = _number(vision, inner), _number(vision, "depth", most=MOST_LAYERS)
     patch, merge = _number(vision, "patch_size", most=MOST_PIXELS), _number(vision, "spatial_merge_size")
@@ -200,7 +200,7 @@ def _decoder(config: Any, text: Any) -> DecoderShape:
 
 
 def _feature_layers(config: Any, layers: int) -> list[int]:
-    """How many layers run for each of the hidden states that the projector reads."""
+    """Return the number of layers that run for each of the hidden states that the projector reads."""
     layer = getattr(config, "vision_feature_layer", -1)
     chosen = [layer] if isinstance(layer, int) else list(layer)
     if not chosen or not all(-layers - 1 <= index <= layers for index in chosen):

@@ -1,4 +1,4 @@
-"""Encoded views to tokens in place, chunk by chunk, so that nothing but the result grows with the length of a clip."""
+"""Packing of encoded views into tokens, chunk by chunk, so that only the result grows with the length of a clip."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Values = dict[Evidence, Tensor]
 
 
 class Encoded(NamedTuple):
-    """Some views as encoded.
+    """Encoded views of one chunk.
 
     Attributes:
         features: (view, token, D).
@@ -28,7 +28,7 @@ class Encoded(NamedTuple):
     of_views: Values
 
     def part(self, start: int, stop: int) -> Encoded:
-        """The views [start, stop)."""
+        """Return the views [start, stop)."""
 
         def cut(values: Mapping[Evidence, Tensor]) -> Values:
             return {item: value[start:stop] for item, value in values.items()}
@@ -42,11 +42,11 @@ def at_tokens(item: Evidence) -> bool:
 
 
 class Source(NamedTuple):
-    """The views of one visual that are to be encoded.
+    """Views of one visual to encode.
 
     Attributes:
-        pixels: (view, channel, height, width), the caller's, or frames that are waited for chunk by chunk.
-        chosen: (F,) int64 on the device of the pixels, which of them; None for all.
+        pixels: (view, channel, height, width) of the caller, or frames that are waited for chunk by chunk.
+        chosen: (F,) int64 on the device of the pixels, numbers of the views to encode; None for all.
     """
 
     pixels: Tensor | FrameSource
@@ -54,19 +54,19 @@ class Source(NamedTuple):
 
     @property
     def views(self) -> int:
-        """How many views are encoded."""
+        """Number of views to encode."""
         return int((self.pixels if self.chosen is None else self.chosen).shape[0])
 
     def part(self, start: int, stop: int) -> Tensor:
-        """Pixels of the views [start, stop) of those to encode; a view of the caller's tensor where it can be."""
+        """Return the pixels of the views [start, stop) of those to encode; without a copy where possible."""
         return self.pixels[start:stop] if self.chosen is None else self.pixels[self.chosen[start:stop]]
 
 
 def chunks(sources: Sequence[Source], size: int) -> Iterator[tuple[Tensor, list[tuple[int, int]]]]:
-    """Views of all visuals in order, `size` at a time, joined across visuals.
+    """Yield the views of all visuals in order, `size` at a time, joined across visuals.
 
     Yields:
-        Pixels (view, channel, height, width), and of which visual how many of these views are, in order.
+        Pixels (view, channel, height, width), and pairs (visual, number of its views among these), in order.
     """
     held: list[Tensor] = []
     owners: list[tuple[int, int]] = []
@@ -86,21 +86,21 @@ def chunks(sources: Sequence[Source], size: int) -> Iterator[tuple[Tensor, list[
 
 
 def join(parts: list[Tensor]) -> Tensor:
-    """Parts one after the other along the first axis; a single one as it is."""
+    """Concatenate parts along the first axis; a single one is returned as it is."""
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 class Taker(Protocol):
-    """Takes encoded views in order."""
+    """Receiver of encoded views in order."""
 
     def add(self, encoded: Encoded) -> None:
         """Take the next views."""
 
 
 class ClipAssembly:
-    """Writes the frames of one clip where the layout has them, and the newline where it has separators.
+    """Assembly of one clip: writes the frames at their places in the layout, and the newline at the separators.
 
-    A layout keeps the separators of frames that were left out, so it alone knows where they stand.
+    A layout keeps the separators of frames that were left out, so it alone has their places.
 
     Args:
         layout: of the frames to encode.
@@ -148,11 +148,11 @@ class ClipAssembly:
 
 
 class ImageAssembly:
-    """Holds the views of one image until the last one is there, and packs them as the stock model does.
+    """Assembly of one image: holds its views until the last one has come, and packs them as the stock model does.
 
     Args:
         layout: of the image.
-        views: how many there will be.
+        views: number of views to come.
         newline: (D,) the separator's features; None for zeros.
         pack: (view, token, channel) and a newline (channel,) to (N, channel).
         check: called with the number of positions packed.
@@ -182,9 +182,7 @@ class ImageAssembly:
         packed = self._pack(features, _line(self._newline, features))
         self._check(packed.shape[0], self._layout)
         for item in encoded.of_tokens:
-            joined = join(
-                [part.of_tokens[item] for part in self._held]
-            ).float()  # resizing goes in full precision
+            joined = join([part.of_tokens[item] for part in self._held]).float()  # resized in full precision
             self._values[item] = self._pack(joined, joined.new_zeros(joined.shape[-1])).to(packed.device)
         for item in encoded.of_views:
             self._values[item] = join([part.of_views[item] for part in self._held])
@@ -197,7 +195,7 @@ class ImageAssembly:
 
 
 class Collected:
-    """Encoded views of one image of which some crops are never encoded, as they come."""
+    """Encoded views of one image with some crops left out, in the order of encoding."""
 
     def __init__(self) -> None:
         self._parts: list[Encoded] = []
@@ -208,12 +206,12 @@ class Collected:
 
     @property
     def empty(self) -> bool:
-        """Whether none came."""
+        """Whether no view came."""
         return not self._parts
 
     @property
     def encoded(self) -> Encoded:
-        """All of them, in order; at least one must have come."""
+        """The views in order; at least one must have come."""
         first, parts = self._parts[0], self._parts
         return Encoded(
             join([part.features for part in parts]),
@@ -225,14 +223,14 @@ class Collected:
 def with_gaps(
     thumbnail: Encoded, place: int, crops: Collected, numbers: Sequence[int], views: int
 ) -> Encoded:
-    """Thumbnail and some crops at their places among all views; zeros, which no method may keep, at the others.
+    """Put the thumbnail and some crops at their places among all views; the others are zeros, which no method keeps.
 
     Args:
         thumbnail: one view.
-        place: which view it is.
+        place: view number of the thumbnail.
         crops: the crops that were encoded.
-        numbers: which views they are.
-        views: how many there are in all, the thumbnail included.
+        numbers: their view numbers.
+        views: number of all views, the thumbnail included.
     """
     encoded = None if crops.empty else crops.encoded
 
@@ -257,7 +255,7 @@ def with_gaps(
 
 
 def on_canvas(features: Tensor, grid: tuple[int, int], crops: tuple[int, int]) -> Tensor:
-    """A thumbnail and crops as a preset packs them: the crops' rows put side by side, nothing cut off, no newlines.
+    """Pack a thumbnail and crops as in a preset: the crops' rows side by side, nothing cut off, no newlines.
 
     Args:
         features: (view, patch, channel), the thumbnail first, then the crops row by row.
@@ -272,7 +270,7 @@ def on_canvas(features: Tensor, grid: tuple[int, int], crops: tuple[int, int]) -
 
 
 def hand_out(encoded: Encoded, owners: Sequence[tuple[int, int]], assemblies: Sequence[Taker]) -> None:
-    """Give the views of one chunk to the visuals they belong to.
+    """Pass the views of one chunk to the assemblies of their visuals.
 
     Args:
         encoded: the chunk.
@@ -286,7 +284,7 @@ def hand_out(encoded: Encoded, owners: Sequence[tuple[int, int]], assemblies: Se
 
 
 def _line(newline: Tensor | None, features: Tensor) -> Tensor:
-    """The newline, (channel,) as the features are."""
+    """Return the newline (channel,) on the device and in the dtype of the features."""
     if newline is None:
         return features.new_zeros(features.shape[-1])
     return newline.to(features.device, features.dtype)

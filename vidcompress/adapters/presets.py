@@ -1,4 +1,4 @@
-"""Named ways of laying pictures out that published numbers depend on and no model of the family follows by itself."""
+"""Presets: named layouts of pictures that published numbers use and no model of the family has as its own."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from vidcompress.errors import ArgumentError, VidcompressError, nearest, shown
 
 @dataclass(frozen=True)
 class Preset:
-    """One fixed canvas for pictures of every size.
+    """Preset: one fixed canvas for pictures of every size.
 
-    A picture becomes its thumbnail, then a canvas of `crops` on which it is centred on black. Nothing of the canvas is
-    cut off afterwards and there are no newlines: its tokens follow the thumbnail's row by row, over all crops of a row.
+    A picture becomes its thumbnail, then a canvas of `crops` on which it is centred on black. The canvas keeps its
+    padding and has no newlines: its tokens follow the thumbnail's row by row, over all crops of a row.
 
     Attributes:
         name: what users pass as `preset=`.
@@ -51,16 +51,16 @@ of a square picture and 2,340 of one of 640 x 480."""
 def find_preset(
     name: Any, presets: Sequence[Preset], of: str, *, error: type[VidcompressError] = ArgumentError
 ) -> Preset | None:
-    """The preset of that name; None for None.
+    """Return the preset of that name; None for None.
 
     Args:
         name: as users pass it.
-        presets: those there are.
-        of: whose they are, such as "llava_next".
+        presets: the available presets.
+        of: their family, such as "llava_next".
         error: class of what is raised.
 
     Raises:
-        error: there is none of that name.
+        error: no preset has that name.
     """
     if name is None:
         return None

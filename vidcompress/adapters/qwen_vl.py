@@ -1,7 +1,7 @@
 """Qwen-VL: a picture of any size is one view, two frames of a clip are one; positions have axes: time, height, width.
 
 Qwen2-VL and Qwen2.5-VL write a clip as one run of placeholders. Qwen3-VL writes the time before every temporal patch,
-which makes as many runs, and adds companions of its tokens behind the first layers of the decoder.
+so that each is a run, and adds companions of its tokens behind the first layers of the decoder.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Qwen2VLAdapter(PackedAdapter):
         frames = int(self.model.config.vision_config.temporal_patch_size)
         middle = (frames - 1) / (
             2 * frames
-        )  # of the frames of a temporal patch, whose share of its time ends later
+        )  # mean offset of the frames of a temporal patch, as a share of its duration
         return [
             tuple(float(step) * (number + middle) for number in range(grid[0]))
             for step, grid in zip(steps, grids, strict=True)

@@ -1,4 +1,4 @@
-"""Stock models of transformers: the encoder outputs that they take, and the positions that they make."""
+"""Stock models of transformers: their encoder outputs as inputs, and their positions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CACHES = ("cache", "past_key_values", "cache_params")
 
 @dataclass
 class EncodedVisuals(BaseModelOutputWithPooling):  # type: ignore[misc]
-    """Encoder outputs that this package made, so that a `compress` block knows its own.
+    """Encoder outputs made by this package, so that a `compress` block recognises them.
 
     Attributes:
         deepstack_features: companions, one list per level with the entries of `pooler_output`; None without any.
@@ -29,7 +29,7 @@ class EncodedVisuals(BaseModelOutputWithPooling):  # type: ignore[misc]
 def encoded_visuals(
     rows: Sequence[Tensor], deep: Sequence[Sequence[Tensor]], container: Container
 ) -> EncodedVisuals:
-    """Encoder outputs of one modality.
+    """Make the encoder outputs of one modality.
 
     Args:
         rows: one (k, D) tensor per prompt row that has visuals of the modality.
@@ -37,7 +37,7 @@ def encoded_visuals(
         container: as in `Traits`.
 
     Returns:
-        A new object with lists of its own, for `generate` writes into the ones it is given.
+        A new object with new lists, because `generate` writes into its inputs.
     """
     levels = [list(level) for level in deep] or None
     if container == "list":
@@ -49,9 +49,9 @@ def encoded_visuals(
 
 
 def stock_positions(model: Any, inputs: Mapping[str, Any], ids: Tensor, mask: Tensor | None) -> Tensor:
-    """Positions that the model's `generate` gives the uncompressed prompt; for `Adapter.positions`.
+    """Return the positions that the model's `generate` gives the uncompressed prompt; for `Adapter.positions`.
 
-    The model remembers an offset from the call (`rope_deltas`), which is put back.
+    The model stores an offset of the call (`rope_deltas`), which is restored.
 
     Args:
         model: a transformers model whose core is `model.model`.

@@ -20,9 +20,9 @@ class Traits:
     Attributes:
         axes: number of axes of its positions: 1, or 3 or 4 for M-RoPE (4: text, time, height, width). With more
             than 1, positions are always `original`.
-        honours_positions: whether `generate` uses the `position_ids` that it is given; where not, positions are
+        honours_positions: whether `generate` uses the caller's `position_ids`; where not, positions are
             always `contiguous`.
-        hybrid: whether decoder layers are something else than attention, so that what was dropped cannot be masked.
+        hybrid: whether some decoder layers are not attention, so that dropped tokens cannot be masked.
         window: width of the decoder's sliding window, in tokens; None without one.
         qk_norm: whether the decoder normalises queries and keys.
         deep_levels: number of decoder layers behind which companion features of visual tokens are added.
@@ -33,7 +33,7 @@ class Traits:
             the projector.
 
     Raises:
-        ArgumentError: no whole number of axes or levels of at least 1 and 0, or another container.
+        ArgumentError: axes not a whole number of at least 1, levels not one of at least 0, or another container.
     """
 
     axes: int = 1
@@ -54,7 +54,7 @@ class Traits:
 
 
 def read_traits(layers: Any) -> Traits:
-    """Traits that decoder layers show: the sliding window, and whether queries and keys are normalised.
+    """Read the traits of decoder layers: the sliding window, and whether queries and keys are normalised.
 
     Args:
         layers: of the decoder, each with `self_attn` or without.
@@ -70,7 +70,7 @@ def read_traits(layers: Any) -> Traits:
 
 
 def _member(module: Any, name: str) -> Any:
-    """Attribute or child of a module, None where it has none; a failing `getattr` of a module is slow."""
+    """Return an attribute or child of a module, None without one; a failing `getattr` of a module is slow."""
     own = getattr(module, "__dict__", {})
     if name in own:
         return own[name]
@@ -82,7 +82,7 @@ def encoder_has_cls(config: Any) -> bool:
     """Whether a vision encoder puts a CLS token before its patches.
 
     Args:
-        config: of the model. Of an encoder that is not known here, `vision_feature_select_strategy` says it: "default"
+        config: of the model. For an encoder that is not known here `vision_feature_select_strategy` decides: "default"
             drops that token.
     """
     encoder = str(getattr(config.vision_config, "model_type", ""))

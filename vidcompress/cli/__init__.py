@@ -1,9 +1,9 @@
-"""The command line: `vidcompress ask | bench | compare | cost | eval | results | suite | doctor | methods | models`.
+"""Command line: `vidcompress ask | bench | compare | cost | eval | results | suite | doctor | methods | models`.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 for success, 1 for a failure, 2 for bad usage, 130 after
 Ctrl-C.
-Set VIDCOMPRESS_TRACEBACK=1 to see where an error comes from, and VIDCOMPRESS_LOG=INFO (or DEBUG) to read on stderr what
-is loaded and what is kept.
+VIDCOMPRESS_TRACEBACK=1 shows where an error comes from; VIDCOMPRESS_LOG=INFO (or DEBUG) writes to stderr which model is
+loaded and which tokens are kept.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ EXAMPLES = {
     "methods": ("vidcompress methods", "vidcompress methods globalcom2"),
     "models": ("vidcompress models", "vidcompress models --json"),
 }
-"""What the help of each command ends with; lines of at most 78 columns, so that they are not broken."""
+"""Examples at the end of each command's help; lines of at most 78 columns, so that they are not broken."""
 
 app = typer.Typer(
     name="vidcompress",
@@ -126,7 +126,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _log_to_stderr(level: str | None) -> None:
-    """Show what the package logs, from a level on; None or an empty text shows nothing."""
+    """Show the package's log, from a level on; None or an empty text shows nothing."""
     if not level:
         return
     import logging
@@ -148,7 +148,7 @@ def _fail(message: str, code: int) -> None:
 
 
 def _message(error: Exception) -> str:
-    """One line that says what happened."""
+    """Return an error as one line."""
     usage = getattr(error, "format_message", None)
     foreign = _foreign(str(getattr(error, "option_name", "")))
     if foreign is not None:
@@ -159,11 +159,11 @@ def _message(error: Exception) -> str:
 
 
 def _foreign(option: str) -> str | None:
-    """What to say of an option that other programs have, such as --load-in-4bit; None of any other."""
+    """Return advice on an option of other programs, such as --load-in-4bit; None for any other."""
     from vidcompress.core.foreign_arguments import LOADING
 
     advice = LOADING.get(option.removeprefix("--").replace("-", "_"))
-    if advice is None or "(" in advice and "qa" in advice.lower():  # which speaks of Python
+    if advice is None or "(" in advice and "qa" in advice.lower():  # advice for Python callers
         return None
     advice = re.sub(
         r"\b([a-z_]+)='(\w+)'", lambda found: f"--{found[1].replace('_', '-')} {found[2]}", advice
@@ -172,7 +172,7 @@ def _foreign(option: str) -> str | None:
 
 
 def _exit_code(error: Exception) -> int:
-    """2 where the caller can mend the command, 1 where the machine, a file or the model is at fault."""
+    """Return 2 where the caller can correct the command, 1 for an error of the machine, a file or the model."""
     if hasattr(error, "format_message"):
         return int(getattr(error, "exit_code", 2))
     from vidcompress.errors import ArgumentError, UnsupportedInputError

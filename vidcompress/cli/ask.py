@@ -183,7 +183,7 @@ def ask(
 
 
 def check_numbers(max_new_tokens: int, seed: int | None) -> None:
-    """Miss what the answer would, before a model is loaded."""
+    """Refuse bad numbers before a model is loaded."""
     from vidcompress.checks import whole_number
 
     whole_number("max_new_tokens", max_new_tokens)
@@ -192,7 +192,7 @@ def check_numbers(max_new_tokens: int, seed: int | None) -> None:
 
 
 def check_media(images: list[str], video: str | None) -> None:
-    """Miss a file before a model is loaded, not after."""
+    """Refuse missing files before a model is loaded."""
     from vidcompress.media.images.image import local_path
 
     for path in images:
@@ -202,7 +202,7 @@ def check_media(images: list[str], video: str | None) -> None:
 
 
 def say_remarks(notes: list[str]) -> list[str]:
-    """Print to stderr, of the notes of an answer or a sweep, that no model was named; the notes that were printed."""
+    """Print to stderr the note that no model was named, if it is among the notes; return the printed notes."""
     from vidcompress.qa.question import REMARK
 
     if REMARK not in notes:
@@ -212,12 +212,12 @@ def say_remarks(notes: list[str]) -> list[str]:
 
 
 def check_overlay(path: Path | None, media: bool, *, animated: bool | None = None) -> None:
-    """Refuse a picture that could not be written or drawn, before a model is loaded.
+    """Refuse a picture that cannot be written or drawn, before a model is loaded.
 
     Args:
         path: the file to write; None for no picture.
         media: whether there is an image or a clip to draw over.
-        animated: whether it may be a .gif or .mp4; None for a command that writes neither.
+        animated: whether .gif and .mp4 are allowed; None for a command that writes neither.
     """
     from vidcompress.errors import ArgumentError
 
@@ -247,7 +247,7 @@ def check_overlay(path: Path | None, media: bool, *, animated: bool | None = Non
 
 
 def save_pictures(pictures: Sequence[Image | Animation], path: Path) -> list[str]:
-    """Write kept.png, kept-1.png, ...: all of them, or none where one cannot be written."""
+    """Write kept.png, kept-1.png, ...: all of them, or none if one cannot be written."""
     from vidcompress.errors import VidcompressError, one_line
 
     targets = [path, *(path.with_stem(f"{path.stem}-{index}") for index in range(1, len(pictures)))]
@@ -284,18 +284,18 @@ def _entry(answer: Answer, qa: VisualQA, model: str | None, drawn: list[str]) ->
 
 
 def _print(answer: Answer, entry: dict[str, Any], said: list[str]) -> None:
-    """Print the answer, and nothing else, to stdout, and the report to stderr.
+    """Print only the answer to stdout, and the report to stderr.
 
     Args:
         answer: the answer.
         entry: from `_entry`.
-        said: notes that are on stderr already.
+        said: notes that were printed to stderr before.
     """
     from rich.console import Console
 
     from vidcompress.table import terminal_width
 
-    # Lines are not broken: a pipe would get an answer broken at 80 columns.
+    # Lines are not broken: in a pipe the answer would be broken at 80 columns.
     out, err = (
         Console(stderr=stderr, highlight=False, emoji=False, soft_wrap=True) for stderr in (False, True)
     )

@@ -249,7 +249,7 @@ def bench(
         from vidcompress.tools.runs.plot_files import figure_of, plot_paths
 
         drawing = None
-        if plot is not None:  # hours of measuring should not end at a picture that cannot be drawn
+        if plot is not None:  # hours of measuring must not end with a plot that cannot be drawn
             figure_of((1, 1))
             (drawing,) = plot_paths(plot, ["bench"])
             _check_writable(drawing, "plot")
@@ -302,7 +302,7 @@ def measured(
     minutes: float | None = None,
     plot: Path | None = None,
 ) -> tuple[dict[str, Any], list[Table], str]:
-    """Run a plan with a progress bar on stderr; the summarised result, its tables, and what stands below them."""
+    """Run a plan with a progress bar on stderr; return the summarised result, its tables and their footer."""
     import torch
 
     from vidcompress.progress import measurement_progress
@@ -361,12 +361,12 @@ def _check_target(path: Path | None, name: str) -> None:
             else "its folder does not exist; make it first"
         )
         raise ArgumentError(f"--{name}={str(path)!r}: {what}")
-    if name != "journal":  # which is written before anything is measured
+    if name != "journal":  # the journal is written before the first measurement
         _check_writable(path, name)
 
 
 def _check_writable(path: Path, name: str) -> None:
-    """Hours of measuring should not end at a file that cannot be written."""
+    """Refuse a file that cannot be written, before hours of measuring."""
     from vidcompress.errors import ArgumentError, one_line
 
     there = os.path.exists(path)

@@ -137,7 +137,7 @@ def compare(
             from vidcompress.qa.compare.grid import plan_comparison
             from vidcompress.tools.runs.provenance import provenance
 
-            # What can be refused without a model is refused before one is loaded.
+            # Errors that need no model are raised before one is loaded.
             plan_comparison({"question": one.question, **about}, common=common, **asked)
             qa = VisualQA.from_pretrained(
                 model,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vidcompress.core.config import CompressionConfig
 
 HEADLINE = {"method": "globalcom2", "retention_ratio": "0.1"}
-"""What the table shows beside the uncompressed model where no method is named."""
+"""Row of the table beside the uncompressed model where no method is named."""
 
 
 def cost(
@@ -173,14 +173,14 @@ def cost(
 
 
 def _config(method: str, options: dict[str, Any], **budget: Any) -> CompressionConfig:
-    """The configuration of the last row, at the share of the headline where no budget is stated."""
+    """Return the configuration of the last row, at the headline's share where no budget is stated."""
     if set(budget.values()) == {None} and method != "none":
         budget["retention_ratio"] = HEADLINE["retention_ratio"]
     return compression_config(method, options, None, **budget)
 
 
 def _entry(rows: list[Any]) -> dict[str, Any]:
-    """The last row; where it compresses, with the uncompressed one and the speed-up that operations allow."""
+    """Return the last row; where it compresses, with the uncompressed one and the speed-up that operations allow."""
     entry: dict[str, Any] = rows[-1].to_dict()
     if len(rows) > 1:
         first = rows[0].to_dict()

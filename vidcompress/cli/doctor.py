@@ -1,4 +1,4 @@
-"""`vidcompress doctor`: what works on this machine, or what a checkpoint is."""
+"""`vidcompress doctor`: checks of this machine, or of a checkpoint."""
 
 from __future__ import annotations
 

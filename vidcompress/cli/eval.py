@@ -1,4 +1,4 @@
-"""`vidcompress eval`: a sweep of models, methods and budgets over benchmarks, which goes on where it was stopped."""
+"""`vidcompress eval`: a sweep of models, methods and budgets over benchmarks, which resumes where it was stopped."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def _plan(
     loading: dict[str, Any],
     common: dict[str, Any],
 ) -> Sweep:
-    """The sweep of a file with what the command line says over it, or of the command line alone."""
+    """Make the sweep of a file with the command line's changes, or of the command line alone."""
     from vidcompress.core.method_spec import split_method_specs
     from vidcompress.errors import ArgumentError
     from vidcompress.loading.load import DEFAULT_MODEL
@@ -260,7 +260,7 @@ def _numbers(name: str, text: str | None) -> list[Any]:
 
 
 def _remarks(plan: Sweep) -> list[str]:
-    """What to say of tasks with media that are not the package's own, where the model is the one by default."""
+    """Return notes on tasks with media that are not the package's own, where the model is the default one."""
     from vidcompress.qa.question import REMARK, is_own
 
     own: dict[str, Callable[[str], bool]] = {
@@ -272,7 +272,7 @@ def _remarks(plan: Sweep) -> list[str]:
 
 
 def _run(plan: Sweep, folder: Path) -> Sequence[RowOutcome]:
-    """Run it; nothing comes back on other processes than the first."""
+    """Run a sweep; the result is empty on all processes but the first."""
     from vidcompress.tools.evaluation.run.distributed import Ranks
     from vidcompress.tools.evaluation.run.progress import show_progress
     from vidcompress.tools.evaluation.run.runner import Runner
@@ -293,7 +293,7 @@ def _print_plan(plan: Sweep, folder: Path, notes: list[str], as_json: bool) -> N
     from vidcompress.tools.evaluation.run.worker import ANSWERS
     from vidcompress.tools.evaluation.tasks.registry import make_task
 
-    for task in plan.tasks:  # what a run would refuse is refused now
+    for task in plan.tasks:  # errors of a run are raised now
         if task.kind == "data":
             make_task(task, folder).items()
     for model in plan.models:
@@ -352,7 +352,7 @@ def _print_outcomes(outcomes: Sequence[RowOutcome], folder: Path, notes: list[st
 
 
 def _print_table(outcomes: Sequence[RowOutcome], folder: Path) -> None:
-    """The tables of `vidcompress results` for the rows of this sweep."""
+    """Print the tables of `vidcompress results` for the rows of this sweep."""
     from vidcompress.tools.evaluation.report.load import read_rows
     from vidcompress.tools.evaluation.report.tables import report_tables
     from vidcompress.tools.evaluation.run.result_file import NAME
@@ -364,7 +364,7 @@ def _print_table(outcomes: Sequence[RowOutcome], folder: Path) -> None:
 
 
 def _list_failures(outcomes: Sequence[RowOutcome], folder: Path, most: int = 5) -> None:
-    """What failed, on stderr: whole rows, and the first few questions of each."""
+    """Print failures to stderr: whole rows, and the first few questions of each."""
     for outcome in outcomes:
         if outcome.error is not None:
             print(f"failed: {outcome.row.id}: {' '.join(outcome.error.split())}", file=sys.stderr)

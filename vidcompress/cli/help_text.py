@@ -1,4 +1,4 @@
-"""What `--help` looks like: flags without a type, no panel for `--help` alone, and examples at the end."""
+"""Layout of `--help`: flags without a type, no panel for `--help` alone, and examples at the end."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ HELP = {"help_option_names": ["-h", "--help"]}
 
 
 class Command(TyperCommand):
-    """A command whose help reads well at 80 columns."""
+    """Command whose help fits 80 columns."""
 
     def __init__(self, *args: Any, **given: Any) -> None:
         super().__init__(
             *args, **{**given, "context_settings": {**HELP, **(given.get("context_settings") or {})}}
         )
         paragraphs = (self.help or "").split("\n\n")
-        self.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)  # broken anew
+        self.help = "\n\n".join(
+            " ".join(paragraph.split()) for paragraph in paragraphs
+        )  # lines are broken again
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """The parameters, `--help` last."""
+        """Return the parameters, `--help` last."""
         return _tidied(super().get_params(ctx))
 
 
 class Group(TyperGroup):
-    """Commands, each of which Ctrl-C ends with one line, and a help that reads well at 80 columns."""
+    """Group of commands, with one line after Ctrl-C and a help that fits 80 columns."""
 
     def __init__(self, *args: Any, **given: Any) -> None:
         super().__init__(
@@ -45,7 +47,7 @@ class Group(TyperGroup):
 
 
 def _tidied(parameters: list[Any]) -> list[Any]:
-    """Flags are shown without a type, since they take no value; `--help` joins the last panel."""
+    """Hide the type of flags, since they take no value, and move `--help` to the last panel."""
     for parameter in parameters:
         if getattr(parameter, "is_flag", False) and parameter.metavar is None:
             parameter.metavar = ""
@@ -56,7 +58,7 @@ def _tidied(parameters: list[Any]) -> list[Any]:
 
 
 def examples(*commands: str) -> str:
-    """What stands at the end of a command's help: lines that can be typed.
+    """Return the end of a command's help: examples of commands.
 
     Args:
         commands: each of one line, or of several that end in a backslash.

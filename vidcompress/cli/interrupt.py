@@ -13,10 +13,10 @@ INTERRUPTED = 130
 
 
 def say_interrupted(going_on: str = "") -> None:
-    """Print the line, on a terminal below the `^C` that it shows.
+    """Print the line on stderr, on a terminal below its `^C`.
 
     Args:
-        going_on: what is kept and how to go on.
+        going_on: sentence on the results kept and how to resume.
     """
     below = "\n" if sys.stderr.isatty() else ""
     print(f"{below}vidcompress: interrupted{going_on and f'; {going_on}'}", file=sys.stderr, flush=True)
@@ -24,10 +24,10 @@ def say_interrupted(going_on: str = "") -> None:
 
 @contextmanager
 def interruptible(going_on: str = "", first: bool = True) -> Iterator[None]:
-    """Turn Ctrl-C within the block into the line and exit code 130.
+    """Turn Ctrl-C within the block into one line and exit code 130.
 
     Args:
-        going_on: what is kept and how to go on.
+        going_on: sentence on the results kept and how to resume.
         first: False on all processes but the first, which print nothing.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Keep stdout for results: whatever libraries print goes to stderr, and their progress bars and hints are off."""
+"""Output of libraries: it goes to stderr, so that stdout has results only; their bars and hints are off."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vidcompress.progress import loading_progress
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Run a block in which transformers and the hub say nothing but errors, and nothing reaches stdout."""
+    """Run a block in which transformers and the hub print only errors, and nothing reaches stdout."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -31,7 +31,7 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def loading(name: str | None) -> Iterator[None]:
-    """Show on a terminal that a checkpoint is loaded within the block, with a bar of its tensors.
+    """Show a bar of a checkpoint's tensors on a terminal while the block loads it.
 
     Args:
         name: of the checkpoint; None is the embedded one.
@@ -39,9 +39,7 @@ def loading(name: str | None) -> Iterator[None]:
     with loading_progress(name or "the embedded model") as report:
         from transformers.utils import logging
 
-        set_hook: Any = getattr(
-            logging, "set_tqdm_hook", None
-        )  # not in older versions, which have the spinner
+        set_hook: Any = getattr(logging, "set_tqdm_hook", None)  # older versions keep the spinner
         if set_hook is None:
             yield
             return
@@ -59,10 +57,10 @@ def loading(name: str | None) -> Iterator[None]:
 
 
 class _Counted:
-    """Stand-in for a tqdm bar that reports how far its loop is.
+    """Replacement of a tqdm bar that reports the progress of its loop.
 
     Args:
-        items: what the loop runs over.
+        items: of the loop.
         report: function to call with the items done and the items in all.
     """
 

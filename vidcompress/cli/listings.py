@@ -1,4 +1,4 @@
-"""`vidcompress methods` and `vidcompress models`: what there is to choose from."""
+"""`vidcompress methods` and `vidcompress models`: lists of methods, models and families."""
 
 from __future__ import annotations
 
@@ -100,11 +100,11 @@ def models(as_json: Json = False) -> None:
 
 
 def method_entries() -> list[dict[str, Any]]:
-    """Return what there is to say in a line about every registered method, by name.
+    """Return an entry for every registered method, by name.
 
     Returns:
         Dicts of name, summary (the effect its card states, else the class's own), paper, modalities, options with
-        their defaults, the third-party package it comes from or None, and what is wrong with its card or None.
+        their defaults, its third-party package or None, and the error of its card or None.
     """
     from vidcompress.core.method import METHODS
     from vidcompress.errors import ArgumentError
@@ -159,7 +159,7 @@ def family_entries() -> list[dict[str, Any]]:
 
 
 def broken_entries(group: str) -> list[dict[str, str]]:
-    """Return name, value, package and reason of the entry points of third-party packages that could not be used.
+    """Return name, value, package and error of the third-party entry points that could not be used.
 
     Args:
         group: "methods" or "adapters".

@@ -15,9 +15,9 @@ INPUT, COMPRESSION, MODEL, OUTPUT = "Input", "Compression", "Model", "Output"
 FILE = "<file>"
 PLACE = "<file|folder>"
 PLOT_PATH = "A path with a suffix (.png, .svg, ...) is a file, any other a folder; needs matplotlib."
-"""What --plot means, in every command that has it."""
+"""Help of --plot in every command that has it."""
 
-# Text, not Path, which would take a slash from a URL and have it called a missing file.
+# Text, not Path, which would change the slashes of a URL and report it as a missing file.
 Images = Annotated[
     list[str] | None,
     typer.Option(
@@ -165,7 +165,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.", ric
 
 
 def read_size(name: str, text: str) -> tuple[int, int]:
-    """(height, width) from "640x480"."""
+    """Return (height, width) from "640x480"."""
     from vidcompress.errors import ArgumentError
 
     sides = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text.strip(), re.IGNORECASE)
@@ -177,12 +177,12 @@ def read_size(name: str, text: str) -> tuple[int, int]:
 def compression_config(
     method: str, options: dict[str, Any], seed: int | None, **fields: Any
 ) -> CompressionConfig:
-    """The configuration that a command line states.
+    """Return the configuration of a command line.
 
     Args:
         method: its name, or a text with options.
         options: of the method, from `read_options`.
-        seed: where the method has such an option and nothing else states it.
+        seed: used where the method has such an option and it is not set otherwise.
         fields: of `CompressionConfig`.
 
     Raises:
@@ -197,7 +197,7 @@ def compression_config(
 
 
 def read_options(method: str, pairs: list[str]) -> dict[str, Any]:
-    """Options of a method from NAME=VALUE pairs, values as JSON where they are JSON.
+    """Read the options of a method from NAME=VALUE pairs, values as JSON where they are JSON.
 
     Raises:
         ArgumentError: a pair of another form, or an option that the method does not have.

@@ -1,4 +1,4 @@
-"""The question and the media of a command line: positional words and named options, put together."""
+"""Question and media of a command line, from positional words and named options."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ EXAMPLE = 'vidcompress {command} "what is this?" photo.jpg'
 
 
 class Asked(NamedTuple):
-    """What is asked: the question, its pictures in order, and its clip."""
+    """Question of a command line, with its pictures in order and its clip."""
 
     question: str
     images: list[str]
@@ -54,13 +54,13 @@ def read_asked(
     images: Sequence[str] | None,
     video: str | None,
 ) -> Asked:
-    """Put the positional words and the named options together, and look what kind each file is.
+    """Combine the positional words and the named options, and find the kind of each file.
 
     The first word is the question, unless `--question` states it; the other words are media. Pictures of `--image` come
     before those of the words.
 
     Args:
-        command: whose words these are, for messages.
+        command: name of the command, for messages.
         text: the first word.
         media: the words after it.
         questions: of `--question`.
@@ -91,7 +91,7 @@ def read_asked(
 
 
 def _named_question(command: str, words: Sequence[str], questions: Sequence[str] | None) -> str | None:
-    """The question of `--question`, or None where it is the first word.
+    """Return the question of `--question`, or None where it is the first word.
 
     Raises:
         ArgumentError: no question, or two.

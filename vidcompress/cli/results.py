@@ -1,4 +1,4 @@
-"""`vidcompress results`: tables, paired differences, plots, and published figures beside ours."""
+"""`vidcompress results`: tables, paired differences, plots, and comparisons with published figures."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _published(rows: list[ResultRow], against: str) -> tuple[list[PublishedComparison], list[str]]:
-    """Comparisons with the tables about our models, and what to say where there is none."""
+    """Return comparisons with published tables about our models, and a note where there is none."""
     from vidcompress.tools.evaluation.report.published import published_tables, read_table
     from vidcompress.tools.evaluation.report.published_comparison import compare_with_published, is_about
     from vidcompress.tools.evaluation.report.published_comparison_table import (

@@ -1,4 +1,4 @@
-"""What commands print on stdout for people: tables and paragraphs of the terminal's width."""
+"""Output of commands on stdout for people: tables and paragraphs of the terminal's width."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def show(part: Table | str, *, style: str = "", hanging: int = 0) -> None:
     Args:
         part: a table, or lines of text.
         style: of a text on a terminal, such as `dim`.
-        hanging: spaces before the lines that a line of a text is broken into, but the first.
+        hanging: spaces before the continuation lines of a broken line.
     """
     from rich.console import Console
 

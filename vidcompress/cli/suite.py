@@ -1,4 +1,4 @@
-"""`vidcompress suite`: benchmarks that are drawn here, as folders and as tasks of lmms-eval."""
+"""`vidcompress suite`: drawn benchmarks, as folders and as tasks of lmms-eval."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXAMPLES = {
         'python -m lmms_eval --include_path "$(vidcompress suite path)" --tasks list',
     ),
 }
-"""What the help of each command ends with, as in `vidcompress.cli.EXAMPLES`."""
+"""Examples at the end of each command's help, as in `vidcompress.cli.EXAMPLES`."""
 
 suite = typer.Typer(
     name="suite",

@@ -1,9 +1,9 @@
 """Batch of visuals: several pictures or clips side by side, which take the kernels of one.
 
 The layouts of all visuals stand one after the other, views and lines numbered through, so that tokens of all are ranked
-and chosen in one pass. What is chosen is the same to the last token as one by one, since everything here is integers,
-sorting, and sums within a row. A batch of one has the visual's own layout and features and takes no kernel more.
-What is computed of features is computed for visuals of one shape together: see `reductions.in_groups`.
+and chosen in one pass. The choice is the same to the last token as one by one, since everything here is integers,
+sorting, and sums within a row. A batch of one has the visual's own layout and features and takes no further kernel.
+Feature statistics are computed for visuals of one shape together: see `reductions.in_groups`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class VisualBatch:
         views: B ints, the number of views of each visual.
 
     Raises:
-        ArgumentError: no visual, something else than `VisualTokens`, images and videos together, or several devices.
+        ArgumentError: no visual, an entry that is not `VisualTokens`, images and videos together, or several devices.
     """
 
     visuals: Sequence[VisualTokens]
@@ -78,17 +78,17 @@ class VisualBatch:
     def layout(self) -> Layout:
         """Geometry of all V views and N positions, views and lines numbered through.
 
-        Of several visuals it has no canvas, and the grid of the first; of one it is the visual's own.
+        For several visuals it has no canvas, and the grid of the first; for one it is the visual's own.
         """
         return self._side_by_side.layout
 
     @cached_property
     def features(self) -> Tensor:
-        """(N, D) features of all; of several visuals a copy, so that large ones are better read in groups."""
+        """(N, D) features of all visuals; a copy where they are several, so read large ones in groups."""
         return joined([one.features for one in self.visuals])
 
     def evidence(self, key: Evidence) -> Tensor:
-        """One piece of evidence of all, one after the other, in float32 or better.
+        """Return one piece of evidence of all visuals, one after the other, in float32 or better.
 
         Raises:
             UnsupportedInputError: a visual came without it.
@@ -131,7 +131,7 @@ class _SideBySide:
 @lru_cache(maxsize=64)
 @outside_caller_modes
 def _side_by_side(layouts: tuple[Layout, ...]) -> _SideBySide:
-    """Geometry of a batch, from the layouts alone."""
+    """Return the geometry of a batch, from the layouts alone."""
     views, lines = sum(len(one.views) for one in layouts), sum(one.num_lines for one in layouts)
     columns: dict[str, list[Tensor]] = {name: [] for name in ("view", "line", "source", "owner")}
     slots, at_view, at_line, at_source = [], 0, 0, 0
@@ -171,7 +171,7 @@ def _side_by_side(layouts: tuple[Layout, ...]) -> _SideBySide:
 
 
 def evidence_of(tokens: VisualTokens, key: Evidence) -> Tensor:
-    """One piece of evidence, float32 or better.
+    """Return one piece of evidence, float32 or better.
 
     Raises:
         UnsupportedInputError: the tokens came without it.
@@ -186,36 +186,29 @@ def evidence_of(tokens: VisualTokens, key: Evidence) -> Tensor:
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
-    """One after the other; a tensor alone is not copied."""
+    """Concatenate tensors; a single one is not copied."""
     return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def starts(sizes: Sequence[int]) -> list[int]:
-    """Where each of several runs begins when they stand one after the other."""
+    """Return the start of each run when runs of these sizes stand one after the other."""
     return [0, *accumulate(sizes)][:-1]
 
 
-def ratios_of(budgets: Sequence[VisualBudget], device: torch.device) -> float | Tensor:
-    """Share of its tokens that each visual keeps: of one a number, of several (B, 1) float64."""
-    if len(budgets) == 1:
-        return budgets[0].ratio
-    return torch.tensor([[budget.ratio] for budget in budgets], dtype=torch.float64).to(device)
-
-
 def totals_of(batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[int]:
-    """B ints, how many tokens each visual keeps; separators come on top."""
+    """Return B ints: tokens that each visual keeps; separators come on top."""
     return [tokens_to_keep(one.layout, budget) for one, budget in zip(batch.visuals, budgets, strict=True)]
 
 
 def everything(batch: VisualBatch) -> list[Selection]:
-    """All positions of each visual in order."""
+    """Select all positions of each visual in order."""
     return [Selection(torch.arange(len(one), device=one.layout.view.device)) for one in batch.visuals]
 
 
 def spend(
     batch: VisualBatch, scores: Tensor, weights: Tensor | Allotment, budgets: Sequence[VisualBudget]
 ) -> list[Selection]:
-    """Selections of a batch: each visual's budget goes to its views by weight, and to the best tokens of each view.
+    """Select from a batch: each visual's budget goes to its views by weight, and to the best tokens of each view.
 
     Args:
         batch: the B visuals.
@@ -246,13 +239,13 @@ def keep(
     budgets: Sequence[VisualBudget],
     allotment: Allotment | None = None,
 ) -> list[Selection]:
-    """Selections of a batch from its kept tokens, with separators: those of the lines with most of these.
+    """Make the selections of a batch from its kept tokens; add the separators of the lines with most kept tokens.
 
     Args:
         batch: the B visuals.
         index: (K,) int64, positions in the batch, no separators among them, ascending.
-        totals: B ints, how many of them are of each visual.
-        budgets: one per visual; they say how many separators to add.
+        totals: B ints, kept tokens of each visual.
+        budgets: one per visual, with the number of separators to add.
         allotment: tokens wanted of each view; None where views are not weighed.
 
     Returns:
@@ -271,7 +264,7 @@ def keep(
 
 
 def _separators(batch: VisualBatch, index: Tensor, counts: Sequence[int]) -> Tensor:
-    """As many separators of each visual as `counts` says, fullest lines first."""
+    """Return `counts` separators of each visual, fullest lines first."""
     layout, positions = batch.layout, batch.layout.separator_index
     present = [one.layout.num_separators for one in batch.visuals]
     if list(counts) == present:

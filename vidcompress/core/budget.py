@@ -41,7 +41,7 @@ class Budget:
     """A token budget: a share of each visual input, or a number of tokens per prompt row.
 
     Attributes:
-        retention_ratio: 0 < R <= 1; image or video of N positions keeps B = max(1, floor(R N + 1/2)).
+        retention_ratio: 0 < R <= 1; an image or video of N positions keeps B = max(1, floor(R N + 1/2)).
         max_tokens: at least 1; visual positions of one prompt row, split over its images and videos in
             proportion to N by largest remainder.
 
@@ -108,7 +108,7 @@ def exact_ratio(value: Ratio) -> Fraction:
 
 
 def _fraction(decimal: Decimal) -> Fraction:
-    """The same number; one so small that it would be an integer of a million digits is refused."""
+    """Convert to a fraction; refuse an exponent that would need an integer of a million digits."""
     if not decimal.is_finite() or not -30 < decimal.adjusted() < 30:
         raise ValueError
     return Fraction(decimal)
@@ -141,7 +141,7 @@ class VisualBudget:
 
     Attributes:
         total: N, positions without compression, separators included.
-        positions: B, how many may be sent.
+        positions: B, positions that may be sent.
         separators: how many of B are separators; the other B - separators are tokens.
         ratio: R as a float; B / N when the budget was given in tokens.
         policy: `exact` meets B to the token, `reference` reproduces the authors' counts and order.
@@ -208,7 +208,7 @@ def visual_budget(
 
 
 def tokens_to_keep(layout: Layout, budget: VisualBudget) -> int:
-    """Number of tokens that a budget leaves, separators not counted; `exact` methods keep as many to the token.
+    """Return the number of tokens that a budget allows, separators not counted; `exact` methods keep exactly as many.
 
     Under `reference` the authors' budget is a share of the tokens alone, so it is R of them (half up, at least
     one) and the separators come on top.

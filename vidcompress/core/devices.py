@@ -13,13 +13,13 @@ from vidcompress.checks import is_whole
 from vidcompress.errors import ArgumentError, shown
 
 DeviceMap: TypeAlias = str | int | torch.device | Mapping[str, str | int | torch.device]
-"""Where the parts of a model go: a strategy of accelerate, a device for all, or one for each module."""
+"""Device map of a model: a strategy of accelerate, a device for all, or one for each module."""
 
 STRATEGIES = ("auto", "balanced", "balanced_low_0", "sequential")
 
 
 def input_device(model: Any) -> torch.device:
-    """The device on which a model wants its token ids: that of its embeddings.
+    """Return the device of a model's token ids: that of its embeddings.
 
     `model.device` is that of any first parameter, which may be another one where a model is spread over devices, and
     "meta" where accelerate keeps weights on disk or in host memory until they are needed.
@@ -61,11 +61,11 @@ def check_device_map(value: Any) -> None:
 
 
 def upload(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Values on a device; a copy to CUDA goes through pinned memory, and the host does not wait for it.
+    """Copy values to a device; a copy to CUDA goes through pinned memory, and the host does not wait for it.
 
     Args:
         values: any tensor.
-        device: where it is wanted.
+        device: where to copy it.
 
     Returns:
         The same values there; the tensor itself where it is there already.
@@ -76,11 +76,11 @@ def upload(values: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 
 def place(inputs: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-    """Model inputs on a device: tensors and lists of tensors are uploaded, everything else stays as it is.
+    """Copy model inputs to a device: tensors and lists of tensors are uploaded, everything else stays as it is.
 
     Args:
         inputs: of a processor.
-        device: where the tensors are to lie.
+        device: for the tensors.
         dtype: of pixels (`pixel_values...`); all other values, such as times, keep theirs.
     """
 
@@ -101,7 +101,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def under_this_autocast(
     function: Callable[[Tensor], Tensor], device: torch.device
 ) -> Callable[[Tensor], Tensor]:
-    """The same function, called later under the autocast block that is open now: a part of the model, say."""
+    """Return a function that runs `function` under the autocast block that is open now."""
     if not torch.is_autocast_enabled(device.type):
         return function
     dtype = torch.get_autocast_dtype(device.type)

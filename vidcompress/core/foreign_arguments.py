@@ -1,6 +1,6 @@
 """Foreign argument names, as other libraries use them or passed to the wrong function, and the advice for each.
 
-Such a name is no misspelling, so the nearest known name would mislead. Each name is answered once, here.
+Such a name is no misspelling, so the nearest known name would mislead. This module has the only answer to each name.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ LOADING: Final[Mapping[str, str]] = {
         ("max_new_tokens", "temperature", "do_sample", "num_beams", "top_p", "top_k"), _GENERATION
     ),
 }
-"""Where a model is loaded or compression is set up: names of transformers, and our own that belong to a question."""
+"""Advice where a model is loaded or compression is set up: names of transformers, and our own for a question."""
 
 _OBJECT = "is set once for all questions; use qa.using({name}={value}).ask(...)"
 _TEXT = "pass the text as question"
@@ -85,13 +85,13 @@ ASKING: Final[Mapping[str, str]] = {
     "max_completion_tokens": "pass max_new_tokens=",
     "stream": "use qa.stream(...), which yields the answer piece by piece",
 }
-"""Where a question is asked: those that are wrong there too, and our own names that belong to the object."""
+"""Advice where a question is asked: the names above that are wrong there too, and our own that belong to the object."""
 
 _SECRET = ("token", "use_auth_token")
 
 
 def instead(name: str, value: Any, table: Mapping[str, str]) -> str | None:
-    """What to say about an argument under a foreign name; None for a name that is not in the table.
+    """Return the advice for an argument under a foreign name; None for a name that is not in the table.
 
     Args:
         name: of the argument.
@@ -112,10 +112,10 @@ def refuse(given: Mapping[str, Any], table: Mapping[str, str], known: Iterable[s
     Args:
         given: arguments by name.
         table: `LOADING` or `ASKING`.
-        known: names that mean something here all the same.
+        known: names that the function takes in spite of the table.
 
     Raises:
-        ArgumentError: saying what to do instead.
+        ArgumentError: with the advice.
     """
     for name, value in given.items():
         advice = instead(name, value, table)

@@ -22,7 +22,7 @@ from vidcompress.errors import ArgumentError, shown
 ViewKind = Literal["thumbnail", "image", "crop", "frame", "tile"]
 Modality = Literal["image", "video"]
 GLOBAL_VIEWS: tuple[ViewKind, ...] = ("thumbnail", "image")
-"""Kinds of view that show the whole of an image, one to an image."""
+"""Kinds of view that show a whole image; an image has one of them."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +73,15 @@ class Layout:
         view: (N,) int64, the view of each position; V for separators, so that it can index a (V + 1,) table.
         row, col: (N,) int64, the cell of each position in its picture: the thumbnail's grid, the crop canvas
             (shared by all crops) or the frame's grid. Separators have the row they end and the column after it.
-        line: (N,) int64, the line a position belongs to, a line being what one separator ends; `num_lines`
+        line: (N,) int64, the line of each position; one separator ends one line; `num_lines`
             for positions that no separator ends, such as the thumbnail's.
         separator: (N,) bool.
         grid: (rows, cols) of the commander's grid (thumbnail, pooled evidence, or one frame).
         canvas: (rows, cols) of the crop canvas after unpadding and resizing, or of the view that tiles are cut from;
             None without either.
-        picture: (top, left, rows, cols) of the canvas that shows the picture, where its padding was not cut off; None
-            where all of it does.
-        sizes: V ints, how many positions belong to each view.
+        picture: (top, left, rows, cols) of the part of the canvas that shows the picture, where padding was kept; None
+            where the whole canvas shows it.
+        sizes: V ints, positions of each view.
         num_separators, num_lines: ints.
         source: (N,) int64, position of each token in the full sequence; differs from 0..N-1 only when frames
             were left out before the encoder.
@@ -207,7 +207,7 @@ class Layout:
 
     @outside_caller_modes
     def restrict_to_frames(self, frames: Tensor, indices: tuple[int, ...]) -> Layout:
-        """Return the layout of a video of which only some frames are encoded; separators stay.
+        """Return the layout of a video with only some frames encoded; separators stay.
 
         Args:
             frames: (F,) int64, kept frame numbers, ascending, on the layout's device.
@@ -247,6 +247,6 @@ def _check_index(name: str, value: Any, like: Any) -> None:
 
 
 def _first(mask: Tensor, count: int) -> Tensor:
-    """Indices of the `count` true entries of `mask`, ascending, without asking the device how many there are."""
+    """Indices of the `count` true entries of `mask`, ascending; does not synchronise with the device."""
     positions = torch.arange(mask.shape[0], device=mask.device)
     return torch.where(mask, positions, mask.shape[0]).sort().values[:count]

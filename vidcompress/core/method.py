@@ -32,7 +32,7 @@ M = TypeVar("M", bound="type[Method]")
 class Method(ABC):
     """Base of all methods. Fields are options; everything else is a class attribute.
 
-    A subclass is a pure function on tensors: it may not look at files, at transformers or, of a visual, at others.
+    A subclass is a pure function on tensors: it reads no files and no transformers, and no visual changes another's.
 
     Class attributes:
         name: the public name. summary: its effect in one line, for lists where it has no card.
@@ -42,8 +42,8 @@ class Method(ABC):
         sequential: whether it chooses tokens one after another, in as many rounds of kernels as tokens are kept.
         merges: whether some features it sends are new ones, made of several tokens.
         exact: whether the realised count equals the budget (`pool`, `frames` reach the largest count below).
-        compares: features with "nothing", with a few "means", with those of their "views" or with "all" of the input;
-            what `vidcompress cost` goes by.
+        compares: what features are compared with: "nothing", a few "means", those of their "views" or "all" of the
+            input; `vidcompress cost` reads it.
         changes_views: whether it leaves views out before the encoder.
         where: "before" the language model, or "inside" it.
     """
@@ -62,7 +62,7 @@ class Method(ABC):
 
     @property
     def inside(self) -> Any:
-        """Its part inside the language model: an `InLLMMethod`, or None."""
+        """The method's part inside the language model: an `InLLMMethod`, or None."""
         return None
 
     def sent(self, budget: int, total: int) -> int:
@@ -97,7 +97,7 @@ class Method(ABC):
     def crops(self, thumbnail: VisualTokens, layout: Layout, budget: VisualBudget) -> tuple[int, ...] | None:
         """Numbers of the crops of an image to encode beside its thumbnail, or None for all.
 
-        Asked under `encoder_saving="crops"` only. `select` must send nothing of the others.
+        Called under `encoder_saving="crops"` only. `select` must send nothing of the other crops.
 
         Args:
             thumbnail: its tokens, with the evidence asked for.
@@ -105,7 +105,7 @@ class Method(ABC):
             budget: of the whole image.
 
         Raises:
-            ArgumentError: the method never gives a crop nothing.
+            ArgumentError: the method leaves out no crops.
         """
         raise ArgumentError(
             f"encoder_saving='crops' leaves out crops that get nothing, which method {self.name!r} does not decide by "
@@ -114,13 +114,13 @@ class Method(ABC):
 
     @abstractmethod
     def select(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[Selection]:
-        """Selections of the tokens of images or videos that the language model receives.
+        """Select the tokens of images or videos that the language model receives.
 
-        What is selected of a visual is the same, to the last token, alone and beside any others.
+        The selection of a visual is the same, to the last token, alone and beside any others.
 
         Args:
             batch: B visuals with features, layouts and the evidence asked for.
-            budgets: of each how many positions may be sent, of which how many separators.
+            budgets: one per visual: positions that may be sent, and how many of these are separators.
 
         Returns:
             One selection per visual.
@@ -158,15 +158,15 @@ class ScoredMethod(Method):
         """
 
     def cut(self, batch: VisualBatch) -> VisualBatch:
-        """The batch with the views that share the budget under `exact`: as they are, or tiles of them."""
+        """Return the batch whose views share the budget under `exact`: the same views, or tiles of them."""
         return batch
 
     def reference(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """The authors' counts, rounding and order; the same as `exact` where no code was published."""
+        """Select with the authors' counts, rounding and order; as `exact` where no code was published."""
         return self._exact(VisualBatch([tokens]), [budget])[0]
 
     def select(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[Selection]:
-        """In one pass under `exact`; visual by visual under `reference`, as the authors' code does."""
+        """Select in one pass under `exact`; visual by visual under `reference`, as the authors' code does."""
         if all(budget.policy == "exact" for budget in budgets):
             return self._exact(batch, budgets)
         return [
@@ -183,19 +183,19 @@ class ScoredMethod(Method):
 
 @dataclass(frozen=True)
 class PerVisualMethod(Method):
-    """A method that selects from one visual after another, as what it computes of one has a shape of its own."""
+    """A method that selects from one visual after another, because its shapes differ between visuals."""
 
     @abstractmethod
     def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """Selection of the tokens of one image or one video that the language model receives.
+        """Select the tokens of one image or one video that the language model receives.
 
         Args:
             tokens: N positions with features (N, D), layout and the evidence asked for.
-            budget: how many positions may be sent, of which how many separators.
+            budget: positions that may be sent, and how many of these are separators.
         """
 
     def select(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[Selection]:
-        """`select_visual` of each."""
+        """Return `select_visual` of each visual."""
         return [self.select_visual(one, budget) for one, budget in zip(batch.visuals, budgets, strict=True)]
 
 
@@ -204,7 +204,7 @@ def register_method(cls: M) -> M:
 
     Raises:
         ArgumentError: not a frozen dataclass deriving from `Method`; no name, summary or modalities; an abstract
-            method that is missing, or one that cannot be called as the base class says; a name that is taken.
+            method that is missing, or one with another signature than the base class; a name that is taken.
     """
     if not (isinstance(cls, type) and issubclass(cls, Method)):
         raise ArgumentError(

@@ -1,4 +1,4 @@
-"""Methods by name: which are registered, one with its options, and its options as JSON."""
+"""Methods by name: list of the registered ones, a method with its options, and its options as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vidcompress.errors import ArgumentError, nearest, shown
 PARTS = ("before", "within")
 """Fields of a composition that hold its methods."""
 BEFORE_RATIO = "before_ratio"
-"""The option that belongs to the composition of two methods and to neither of them."""
+"""Option of the composition of two methods that neither of them has."""
 
 
 def available_methods() -> list[str]:
@@ -54,7 +54,7 @@ def get_method(method: str | Method, **options: object) -> Method:
 
 
 def with_options(method: Method, options: Mapping[str, Any]) -> Method:
-    """The same method with some options changed; of a composition, each goes to the method that has it.
+    """Return the method with some options changed; in a composition, each goes to the method that has it.
 
     Args:
         method: a registered one or not.
@@ -81,7 +81,7 @@ def option_names(method: type[Method]) -> set[str]:
 
 
 def options_of(name: str) -> set[str]:
-    """Names of the options of a registered method, or of both parts of a composition; none of an unknown name."""
+    """Names of the options of a registered method, or of both parts of a composition; empty for an unknown name."""
     names = {BEFORE_RATIO} if "+" in name else set()
     for part in name.split("+"):
         if part in METHODS.names():
@@ -97,7 +97,7 @@ def _check_options(name: str, options: Mapping[str, Any], allowed: set[str]) -> 
 
 
 def _composed(name: str, options: Mapping[str, Any]) -> Method:
-    """Two methods by a name such as "globalcom2+fastv"; each option goes to the one that has it."""
+    """Make two methods from a name such as "globalcom2+fastv"; each option goes to the one that has it."""
     parts = name.split("+")
     if len(parts) != 2:
         raise ArgumentError(
@@ -120,7 +120,7 @@ def _composed(name: str, options: Mapping[str, Any]) -> Method:
 def _share_out(
     name: str, options: Mapping[str, Any], names: list[set[str]]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Options of a composition: its own, and those of each of its two methods, whose option names are given."""
+    """Split the options of a composition into its own and those of each of its two methods; `names` are theirs."""
     refuse(options, LOADING, {*names[0], *names[1]})
     own: dict[str, Any] = {}
     shares: list[dict[str, Any]] = [{}, {}]
@@ -141,7 +141,7 @@ def _share_out(
 
 
 def options_to_json(method: Method) -> dict[str, Any]:
-    """All options of a registered method as plain JSON types; of a composition, `before` and `within` have their own.
+    """Return all options of a registered method as JSON types; those of a composition under `before` and `within`.
 
     Raises:
         ArgumentError: a method that is not registered, or an option that JSON cannot hold exactly.
@@ -162,7 +162,7 @@ def options_to_json(method: Method) -> dict[str, Any]:
 
 
 def options_from_json(method: Method, options: Mapping[str, Any]) -> Method:
-    """The method with options as `options_to_json` writes them.
+    """Return the method with options as `options_to_json` writes them.
 
     Raises:
         ArgumentError: an option that the method does not have, or a value that it refuses.

@@ -21,7 +21,7 @@ _BUDGET = ("method", "retention_ratio", "max_tokens")
 
 
 def parse_method_spec(spec: str) -> tuple[str, dict[str, Any]]:
-    """Name and options of a method spec.
+    """Return the name and the options of a method spec.
 
     Args:
         spec: a method's name and, after a colon, any arguments of `compress_inputs` as key=value, joined by commas.
@@ -47,7 +47,7 @@ def parse_method_spec(spec: str) -> tuple[str, dict[str, Any]]:
 
 
 def with_argument(spec: str, name: str, value: str) -> str:
-    """A method spec that states an argument, after its own; itself where it states that argument already.
+    """Append an argument to a method spec; return the spec itself where it states that argument already.
 
     Args:
         spec: such as `globalcom2:tau=5`.
@@ -62,7 +62,7 @@ def with_argument(spec: str, name: str, value: str) -> str:
 
 
 def split_method_specs(text: str) -> list[str]:
-    """Method specs of a comma-separated list; a comma before key=value belongs to the spec before it.
+    """Split a comma-separated list of method specs; a comma before key=value belongs to the spec before it.
 
     Args:
         text: such as `random,globalcom2:tau=5,alpha=0.3,uniform`, which is three specs.
@@ -80,10 +80,10 @@ MAX_DIGITS = 1000
 
 
 def fraction_text(value: Fraction) -> str:
-    """A fraction as `read_fraction` reads it: "1/3".
+    """Return a fraction as text for `read_fraction`: "1/3".
 
     Raises:
-        ArgumentError: above or below the line stand more than `MAX_DIGITS` digits.
+        ArgumentError: the numerator or the denominator has more than `MAX_DIGITS` digits.
     """
     if max(abs(value.numerator), value.denominator) >= 10**MAX_DIGITS:
         raise ArgumentError(
@@ -93,7 +93,7 @@ def fraction_text(value: Fraction) -> str:
 
 
 def read_fraction(value: Any) -> Any:
-    """A text such as "1/3" as a fraction; anything else as it is."""
+    """Return a text such as "1/3" as a fraction; anything else as it is."""
     if not isinstance(value, str):
         return value
     above, slash, below = value.partition("/")

@@ -1,4 +1,4 @@
-"""Prompts of a batch without their padding, and the columns of their visuals: parsed from ids and placeholders."""
+"""Prompts of a batch without padding, and the columns of their visuals, parsed from ids and placeholders."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Span:
 
     Attributes:
         runs: the runs of its placeholders, in order, as ranges of columns of the unpadded row. Text between two runs
-            belongs to the visual; it is cut only where `Prompt.without` is asked to.
+            belongs to the visual; only `Prompt.without` cuts it.
         modality: `image` or `video`.
         number: index of the image, or of the video, in the batch.
         key: modality and number, which name the visual within the batch.
@@ -43,7 +43,7 @@ class Span:
     length: int = field(init=False)
 
     def __post_init__(self) -> None:
-        """Read what the runs say, once."""
+        """Compute the fields that follow from the runs."""
         self.key = self.modality, self.number
         self.start, self.stop = self.runs[0].start, self.runs[-1].stop
         self.length = sum(map(len, self.runs))
@@ -55,7 +55,7 @@ class Span:
         return torch.cat([torch.arange(run.start, run.stop, device="cpu") for run in self.runs])
 
     def moved(self, by: Sequence[int]) -> Span:
-        """The same visual with each run so many columns further to the left."""
+        """Return the span with each run moved left by its number of columns."""
         runs = [range(run.start - n, run.stop - n) for run, n in zip(self.runs, by, strict=True)]
         return Span(tuple(runs), self.modality, self.number)
 
@@ -82,13 +82,13 @@ class Prompt:
 
     Attributes:
         rows: one int64 CPU tensor of token ids per row.
-        columns: for each row the columns of the padded tensor its tokens come from.
+        columns: for each row the columns of its tokens in the padded tensor.
         spans: for each row its visuals in order.
         pad_right: whether the batch was padded on the right.
-        padding: the id that fills its padding; None without any.
-        dropped: for each row the columns of the padded tensor, ascending, of text that `without` left out; () of a
+        padding: id that fills the padding; None without padding.
+        dropped: for each row the columns of the padded tensor, ascending, of text that `without` left out; () for a
             whole prompt.
-        dropped_until: columns of the padded tensor up to the last of these; 0 of a whole prompt.
+        dropped_until: columns of the padded tensor up to the last of these; 0 for a whole prompt.
     """
 
     rows: list[Tensor]
@@ -101,7 +101,7 @@ class Prompt:
 
     @outside_caller_modes
     def without(self, texts: Sequence[Sequence[range]]) -> Prompt:
-        """The prompt without some of its text: rows and spans move up, columns still name those of the padded tensor.
+        """Return the prompt without some of its text: rows and spans move up, columns still refer to the padded tensor.
 
         Args:
             texts: for each row ranges of columns of the unpadded row; no placeholder among them.
@@ -138,7 +138,7 @@ def parse_prompt(
         placeholders: token id of `image` and of `video`.
         runs: for `image` and `video` the lengths of the runs of placeholders of every visual of the batch, in order;
             they sum to the full length N of the visual.
-        order: (modality, number) of all visuals in the order of the prompts; read where both modalities have one
+        order: (modality, number) of all visuals in the order of the prompts; read where both modalities share one
             placeholder.
 
     Raises:
@@ -172,17 +172,17 @@ def parse_prompt(
                 f"the inputs hold {len(runs[kind])} {kind}s, but the prompts have placeholders for only "
                 f"{len(runs[kind]) - rest}; put one {kind} placeholder per {kind} into the text"
             )
-    pads = ids[mask == 0]  # looked at here, where ids and mask are on the host already
+    pads = ids[mask == 0]  # ids and mask are on the host here
     padding = int(pads[0]) if len(pads) else None
     return Prompt(rows, columns, spans, bool((mask[:, -1] == 0).any()), padding)
 
 
 def text_between_runs(row: Tensor, runs: Sequence[range], after: int = 1) -> list[list[range]]:
-    """Text of each run of a visual whose runs have text between them, such as `<1.5 seconds>` before every frame.
+    """Find the text of each run of a visual whose runs have text between them, such as `<1.5 seconds>` before a frame.
 
-    Between two runs all text belongs to them: the first `after` tokens to the run before, the others to the run behind.
-    The first run's begins where the second's first token stands before it, unless that is further than the longest of
-    the others reaches; behind the last run it is what stands behind the first too. A visual of one run has none.
+    Between two runs the first `after` tokens belong to the run before, the others to the run behind. The first run's
+    text begins at the first token of the second run's text, if this token stands no further before the first run than
+    the longest of the other texts; behind the last run it is the same text as behind the first. One run has no text.
 
     Args:
         row: (column,) int64 ids of the prompt, on the CPU.
@@ -209,7 +209,7 @@ def text_between_runs(row: Tensor, runs: Sequence[range], after: int = 1) -> lis
 
 
 class _Due(NamedTuple):
-    """Visual that a prompt is still to show: its kind, its number and the lengths of its runs."""
+    """Visual that has not been matched yet: its kind, its number and the lengths of its runs."""
 
     kind: Modality
     number: int
@@ -217,7 +217,7 @@ class _Due(NamedTuple):
 
 
 class _Queue(NamedTuple):
-    """Visuals behind one placeholder `token`, those `due` in the order of the prompts; `kind` is that of the first."""
+    """Visuals of one placeholder `token`: `due` has them in the order of the prompts; `kind` is that of the first."""
 
     kind: Modality
     token: int | None
@@ -229,7 +229,7 @@ def _queues(
     runs: Mapping[Modality, Sequence[tuple[int, ...]]],
     order: Sequence[tuple[str, int]],
 ) -> list[_Queue]:
-    """One queue per placeholder."""
+    """Return one queue per placeholder."""
     queues: list[_Queue] = []
     for kind, token in placeholders.items():
         due = [_Due(kind, number, lengths) for number, lengths in enumerate(runs.get(kind, ()))]
@@ -244,18 +244,18 @@ def _queues(
 
 
 def placeholder_runs(input_ids: Tensor, token: int) -> list[int]:
-    """Lengths of all runs of a placeholder, row after row of ids (row, column)."""
+    """Return the lengths of all runs of a placeholder, row after row of ids (row, column)."""
     rows = input_ids.detach().to("cpu") == token
     return [length for row in rows for _, length in _runs(row)]
 
 
 def runs_of_visuals(input_ids: Tensor, token: int, between: int = 1) -> list[tuple[int, ...]]:
-    """Lengths of the runs of placeholders of each visual of a family that writes several, as `Visual.runs` takes them.
+    """Return the lengths of the runs of placeholders of each visual, for families that write several (`Visual.runs`).
 
     Args:
         input_ids: (row, column) int64.
         token: the placeholder.
-        between: most tokens of text between two runs of one visual; between two visuals stand more.
+        between: most tokens of text between two runs of one visual; between two visuals there are more.
 
     Returns:
         For each visual the lengths of its runs, row after row.
@@ -308,7 +308,7 @@ def _row_spans(ids: Tensor, number: int, queues: Sequence[_Queue]) -> list[Span]
 
 
 def _runs(mask: Tensor) -> list[tuple[int, int]]:
-    """(start, length) of every run of true entries."""
+    """Return (start, length) of every run of true entries."""
     outside = torch.zeros(1, dtype=torch.int8)
     edges = torch.diff(mask.to(torch.int8), prepend=outside, append=outside)
     starts, stops = (edges == 1).nonzero().flatten().tolist(), (edges == -1).nonzero().flatten().tolist()

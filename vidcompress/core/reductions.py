@@ -54,7 +54,7 @@ def in_groups(
 ) -> tuple[Tensor, ...]:
     """Measure the features of a batch: visuals of one shape together, as many as fit in one block.
 
-    Every view is reduced by itself, over rows of the same length, and what belongs to a whole visual along an axis of
+    Every view is reduced by itself, over rows of the same length, and values of a whole visual along an axis of
     its own; so on the CPU the bits are those of each visual alone (an accelerator may sum more rows in another order).
     A visual stays alone where shapes do not allow that, and where the copy that lays them side by side would be larger
     than a block (on the CPU than a quarter of one): there reading takes long and launching does not.
@@ -62,8 +62,8 @@ def in_groups(
     Args:
         batch: the B visuals.
         measure: given a group and the numbers of its visuals in the batch, its tensors, one per axis.
-        axes: of what each tensor holds the numbers, one visual after the other: "N" of positions, "V" of views.
-        used: share of the D numbers of a position that is multiplied.
+        axes: first axis of each tensor, one visual after the other: "N" positions, "V" views.
+        used: share of the D channels of a position that is multiplied.
         whole: whether something is computed of whole visuals: then only those of as many views and positions share a
             group. Clips always do.
 
@@ -91,7 +91,7 @@ def _groups(batch: VisualBatch, used: float = 1.0, whole: bool = False) -> list[
 
 
 def _shape(one: VisualTokens, used: float, whole: bool) -> tuple[Any, ...] | None:
-    """What visuals in one group agree in; None for those that stay alone."""
+    """Return the key that visuals in one group share; None for visuals that stay alone."""
     features, layout = one.features, one.layout
     width = features.shape[1]
     rows = (width, max(1, int(width * used)))
@@ -114,7 +114,7 @@ def _filled(batch: VisualBatch, members: list[int]) -> list[tuple[int, ...]]:
         rows = max(len(one), one.layout.table.numel())
         if rows > room:
             parts.append([])
-            # On the CPU their copy is to stay in the cache as well.
+            # On the CPU their copy must fit in the cache as well.
             room = rows_per_block(one.features, one.features.shape[1])
             room //= 4 if one.features.device.type == "cpu" else 1
         parts[-1].append(number)
@@ -123,7 +123,7 @@ def _filled(batch: VisualBatch, members: list[int]) -> list[tuple[int, ...]]:
 
 
 def _in_order(groups: Sequence[tuple[int, ...]], values: Sequence[Tensor], lengths: Sequence[int]) -> Tensor:
-    """Numbers measured in groups, in the order of the batch; each visual has as many of them as `lengths` says."""
+    """Return numbers measured in groups in the order of the batch; `lengths` has their count for each visual."""
     if len(values) == 1:
         return values[0]
     parts: dict[int, Tensor] = {}
@@ -133,13 +133,13 @@ def _in_order(groups: Sequence[tuple[int, ...]], values: Sequence[Tensor], lengt
 
 
 def blocks(group: VisualBatch) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield whole views of a group in order as x (v, L, D) with a 0/1 mask (v, L) of what is a token of the view.
+    """Yield whole views of a group in order as x (v, L, D) with a 0/1 mask (v, L) of the view's tokens.
 
     The frames of an ordinary clip are slices of the features; crops, whose rows interleave in the sequence, are
     gathered block by block.
 
     Args:
-        group: of `in_groups`, or any visual alone.
+        group: from `in_groups`, or any visual alone.
     """
     layout, run, features = group.layout, group.visuals[0].layout.run, group.features
     dtype, views = working_dtype(features), len(layout.views)
@@ -186,12 +186,12 @@ def products_with_each(group: VisualBatch, rows: Tensor) -> Tensor:
 
 
 def _side_by_side(group: VisualBatch, values: Tensor) -> Tensor:
-    """(B * n, ...) as (B, n, ...): what belongs to each visual along an axis of its own."""
+    """Reshape (B * n, ...) to (B, n, ...): one visual per entry of the first axis."""
     return rearrange(values, "(b n) ... -> b n ...", b=len(group.visuals))
 
 
 def per_view(values: Tensor, layout: Layout, start: float = 0.0) -> Tensor:
-    """(V, max size): the (N,) values of each view side by side, filled up with `start`.
+    """Return (V, max size): the (N,) values of each view in a row, filled up with `start`.
 
     A gather and a row-wise reduction give the same bits on every run, which atomic adds on an accelerator do not.
     """
@@ -218,7 +218,7 @@ def products(x: Tensor, rows: Tensor) -> Tensor:
     """Inner products of x (v, L, D) with one row per view (v, D): (v, L)."""
     if x.device.type == "cpu":
         with torch.autocast("cpu", enabled=False):
-            # The other way round, x times a column, is many times slower for more than one view.
+            # x times a column instead is many times slower for more than one view.
             return torch.bmm(rows[:, None], x.mT)[:, 0]
     return (x * rows[:, None]).sum(-1)
 

@@ -31,9 +31,9 @@ class Report:
         max_tokens: the tokens per prompt that were asked for, or None.
         visuals: one entry per image or video, in the order of the batch and of each prompt.
         timing_ms: milliseconds per phase, of those phases that were measured.
-        notes: remarks on the whole call; `all_notes` has those of its inputs too.
-        inside: visual tokens from layer to layer, where the method prunes inside the language model too.
-        view_text: `keep` or `drop`, what is done with text of views that keep nothing.
+        notes: remarks on the whole call; `all_notes` adds those of its inputs.
+        inside: visual tokens from layer to layer, where the method prunes inside the language model.
+        view_text: `keep` or `drop`, for the text of views that keep nothing.
     """
 
     method: str
@@ -70,7 +70,7 @@ class Report:
 
     @property
     def view_text_dropped(self) -> int:
-        """How many of these were left out, with views that keep nothing."""
+        """Tokens of such text that were left out, with views that keep nothing."""
         return sum(visual.view_text_dropped for visual in self.visuals)
 
     @property
@@ -120,7 +120,7 @@ class Report:
         )
 
     def visual_tokens(self) -> dict[str, Any]:
-        """Return `{total, budget, kept, per_view}`; `per_view` lists all views, `visual` says of which input."""
+        """Return `{total, budget, kept, per_view}`; `per_view` lists all views, each with its `visual`'s number."""
         per_view = [
             {"visual": number, **view.to_dict()}
             for number, visual in enumerate(self.visuals)
@@ -129,12 +129,12 @@ class Report:
         return {"total": self.total, "budget": self.budget, "kept": self.kept, "per_view": per_view}
 
     def explain(self, width: int | None = None) -> str:
-        """Return a table for each image and video: what the commander said of each view, and what the view got.
+        """Return a table for each image and video: the commander's importance of each view, and the tokens it got.
 
-        Of a view that the method cut into tiles it is a table of these.
+        A view that the method cut into tiles has a table of its tiles.
 
-        `share` is the part of the budget that the method wanted the view to have, `wanted` the same in tokens, and
-        `kept` what was sent.
+        `share` is the part of the budget that the method allotted to the view, `wanted` the same in tokens, and
+        `kept` the tokens sent.
 
         Args:
             width: most columns of a line; None breaks no line.
@@ -150,7 +150,7 @@ class Report:
         return "\n".join(parts)
 
     def _explained(self, number: int, width: int | None) -> str:
-        """Table of one visual input, with what it says below a head line."""
+        """Return the table of one visual input below a head line."""
         visual = self.visuals[number]
         sent = f"{_share(visual.kept, visual.total)} visual tokens{self._where}"
         lines = [f"{visual.modality} {number}: {sent}, {self.method}", f"  {_commander(visual)}"]
@@ -173,7 +173,7 @@ class Report:
 
     @property
     def _where(self) -> str:
-        """What the counts of visual inputs are counts of, where a method goes on inside the language model."""
+        """Suffix for counts of visual inputs, where a method prunes inside the language model too."""
         return "" if self.inside is None else " sent to the language model"
 
     def to_dict(self) -> dict[str, Any]:
@@ -195,7 +195,7 @@ class Report:
 
     @property
     def _view_text(self) -> dict[str, Any]:
-        """Entry of the text of views as JSON types; nothing where there is none."""
+        """Entry of the text of views as JSON types; empty without such text."""
         total, dropped = self.view_text_total, self.view_text_dropped
         if not total:
             return {}
@@ -217,7 +217,7 @@ class Report:
         """Report as text.
 
         Args:
-            width: most columns of a line; None breaks no line, but where a kind has more than 12 views.
+            width: most columns of a line; None breaks a line only where a kind has more than 12 views.
 
         Raises:
             ArgumentError: the width is no whole number of at least 1.
@@ -237,11 +237,11 @@ class Report:
 
     @property
     def _text_kept(self) -> str:
-        """Tokens of the text of views that stay in the prompt, of how many."""
+        """Tokens of the text of views that stay in the prompt, and their total."""
         return f"{self.view_text_total - self.view_text_dropped} of {self.view_text_total}"
 
     def _head(self) -> str:
-        """First line: of a method that prunes inside the language model what was asked for, and the layers' average."""
+        """First line; for a method inside the language model with the requested budget and the average over layers."""
         name = f"{self.method} ({self.policy})"
         if self.inside is None:
             text = f", view text {self._text_kept}" if self.view_text_total else ""
@@ -263,7 +263,7 @@ def _share(kept: float, total: int) -> str:
 
 
 def _commander(visual: VisualReport) -> str:
-    """What the commander is, or that there is none."""
+    """Return the line about the commander, or that there is none."""
     if visual.importance_meaning:
         return f"commander: {visual.importance_meaning}"
     if visual.allotment is None:
@@ -274,7 +274,7 @@ def _commander(visual: VisualReport) -> str:
 
 
 def _view_names(views: Sequence[ViewReport]) -> list[str]:
-    """The kind of each view, numbered where there are several, with the time of a frame."""
+    """Return the kind of each view, numbered where there are several, with the time of a frame."""
     names, of_kind = [], Counter(view.kind for view in views)
     counted: Counter[str] = Counter()
     for view in views:
@@ -285,7 +285,7 @@ def _view_names(views: Sequence[ViewReport]) -> list[str]:
 
 
 def _view_lines(visual: VisualReport, width: int | None) -> list[str]:
-    """One line for each kind of view, with the counts of its views, as many to a line as fit in `width` columns.
+    """Return lines for each kind of view with the counts of its views, as many to a line as fit in `width` columns.
 
     Tiles stand for the view they were cut from, so that every token is listed once.
     """

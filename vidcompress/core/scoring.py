@@ -1,8 +1,8 @@
 """Two verbs, the same for images and videos: *allocate* over the local views, *score* their tokens.
 
-The commander is the global view. Of an image it is the thumbnail, or the only view: its evidence lies on its own grid,
-and the importance of a crop is the evidence on the part of that grid that the crop covers. Of a video it is the mean of
-the whole clip: a token is scored by its distance to that mean, and the importance of a frame is that of its own tokens.
+The commander is the global view. For an image it is the thumbnail, or the only view: its evidence lies on its own grid,
+and the importance of a crop is the evidence on the part of that grid that the crop covers. For a video it is the mean
+of the clip: a token is scored by its distance to that mean, and the importance of a frame is that of its own tokens.
 
 Formulas: GlobalCom2 (arXiv 2501.05179; code xuyang-liu16/GlobalCom2 @ 96b2d00).
 """
@@ -35,8 +35,8 @@ class Commander:
     """Scores of the global view, place by place.
 
     Attributes:
-        tokens: (N,) its score at each position; of the view's own tokens for a thumbnail.
-        grid: (rows, cols) its score on its own grid (images), or None when it only speaks at tokens (videos).
+        tokens: (N,) its score at each position; at a thumbnail's positions, of the thumbnail's own tokens.
+        grid: (rows, cols) its score on its own grid (images), or None when it has scores at tokens only (videos).
     """
 
     tokens: Tensor
@@ -44,11 +44,11 @@ class Commander:
 
 
 def commander_of_image(values: Tensor, layout: Layout) -> Commander:
-    """The thumbnail as commander: its evidence on its grid, resized bilinearly onto the crop canvas.
+    """Make the thumbnail the commander: its evidence on its grid, resized bilinearly onto the crop canvas.
 
-    Of tiles it is the evidence of all of them, pooled to the layout's grid by means over areas and resized likewise.
-    The thumbnail does not show padding: where a canvas keeps its own, it scores as low as the lowest place.
-    Of crops whose places are not known (no canvas) it says nothing: 0.
+    For tiles it is the evidence of all of them, pooled to the layout's grid by means over areas and resized likewise.
+    The thumbnail does not show padding: where a canvas keeps padding, this scores as low as the lowest place.
+    Crops whose places are not known (no canvas) score 0.
 
     Args:
         values: (N,) evidence; only the thumbnail's positions are read where there is one.
@@ -78,12 +78,12 @@ def commander_of_image(values: Tensor, layout: Layout) -> Commander:
 
 
 def is_tiled(layout: Layout) -> bool:
-    """Whether its views are tiles that a method cut from one view."""
+    """Whether the views are tiles that a method cut from one view."""
     return any(view.kind == "tile" for view in layout.views[:1])
 
 
 def _commander_of_tiles(values: Tensor, layout: Layout) -> Commander:
-    """The commander of a view that was cut into tiles, which fill its canvas."""
+    """Return the commander of a view that was cut into tiles, which fill its canvas."""
     rows, cols = layout.canvas or layout.grid
     cell = (layout.row * cols + layout.col).masked_fill(layout.separator, rows * cols)
     whole = values.new_zeros(rows * cols + 1).scatter(0, cell, values)[:-1].view(1, 1, rows, cols)
@@ -96,9 +96,9 @@ def _commander_of_tiles(values: Tensor, layout: Layout) -> Commander:
 @lru_cache(maxsize=64)
 @outside_caller_modes
 def _places(layout: Layout) -> tuple[Tensor, Tensor]:
-    """Where each position (N,) lies in the thumbnail's flat grid, and where in that grid and the canvas behind it.
+    """Return the index of each position (N,) in the thumbnail's flat grid, and in that grid with the canvas behind it.
 
-    What is no token of the thumbnail lies behind its grid, at its number of cells.
+    A position outside the thumbnail has the first index behind its grid, the number of its cells.
     """
     rows, cols = layout.grid
     number = next((i for i, view in enumerate(layout.views) if view.kind in GLOBAL_VIEWS), None)
@@ -118,7 +118,7 @@ def _places(layout: Layout) -> tuple[Tensor, Tensor]:
 
 
 def ratios_of(budgets: Sequence[VisualBudget], device: torch.device) -> float | Tensor:
-    """Share of its tokens that each visual keeps: of one a number, of several (B, 1) float64."""
+    """Return the share of its tokens that each visual keeps: a number for one, (B, 1) float64 for several."""
     if len(budgets) == 1:
         return budgets[0].ratio
     return torch.tensor([[budget.ratio] for budget in budgets], dtype=torch.float64).to(device)
@@ -133,7 +133,7 @@ def allocate(
     tau: float = 10.0,
     policy: Policy = "exact",
 ) -> tuple[Tensor, Tensor | None]:
-    """Share of its tokens that each view keeps, and the importance S that it follows from.
+    """Return the share of its tokens that each view keeps, and the importance S that it follows from.
 
     With S_j = sum (or max) of the commander's score over what view j covers,
     sigma = exp((S - max S) / tau) / (sum + 1e-8) and r_j = min(1, R (1 + sigma_j - mean sigma)). `uniform` is
@@ -151,8 +151,8 @@ def allocate(
             thumbnail that the crop really shows and leaves fully padded crops out.
 
     Returns:
-        (V,) float64 in [0, 1]; R for the thumbnail. And (V,) float64 S, of `topk` how many of the top places each view
-        covers; it means nothing for the thumbnail and for views that show padding only. None under `uniform`.
+        (V,) float64 in [0, 1]; R for the thumbnail. And (V,) float64 S, under `topk` the number of top places that each
+        view covers; it has no meaning for the thumbnail and for views of padding only. None under `uniform`.
     """
     ratios = [ratio] if isinstance(ratio, (int, float)) else ratio
     live, count = _live(layout, policy)
@@ -183,7 +183,7 @@ def allocate(
 @lru_cache(maxsize=64)
 @outside_caller_modes
 def _live(layout: Layout, policy: Policy) -> tuple[Tensor, int]:
-    """(V,) bool, the views that the budget is shared by, and how many they are."""
+    """Return (V,) bool, the views that share the budget, and their number."""
     local = [
         view.kind not in GLOBAL_VIEWS and (policy == "reference" or size > 0)
         for view, size in zip(layout.views, layout.sizes, strict=True)
@@ -239,13 +239,13 @@ def unit_norm(values: Tensor, layout: Layout) -> Tensor:
 
 
 def top_places(values: Tensor, count: int) -> Tensor:
-    """Ones at the `count` best of the values (any shape), zeros elsewhere; ties by position, NaN last."""
+    """Return ones at the `count` best of the values (any shape), zeros elsewhere; ties by position, NaN last."""
     best = best_first(values.flatten())[:count]
     return torch.zeros_like(values).view(-1).index_fill(0, best, 1.0).view_as(values)
 
 
 def _top_places(commander: Commander, layout: Layout, ratio: float) -> Commander:
-    """The commander's best round(R M) of M places as ones, the others as zeros; ties by position."""
+    """Set the commander's best round(R M) of M places to one, the others to zero; ties by position."""
     if commander.grid is not None:
         values, places = commander.grid, commander.grid.numel()
     else:
@@ -272,7 +272,7 @@ def over_views(commander: Commander, layout: Layout, how: str, policy: Policy) -
 @lru_cache(maxsize=64)
 @outside_caller_modes
 def _coverage(layout: Layout, policy: Policy) -> tuple[Tensor, Tensor]:
-    """How much of each row and column of the commander's grid each view's box covers: (V, rows), (V, cols)."""
+    """Return the part of each row and column of the commander's grid in each view's box: (V, rows), (V, cols)."""
     boxes = [
         (view.nominal_box if policy == "reference" else None) or view.box or (0.0,) * 4
         for view in layout.views

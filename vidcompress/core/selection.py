@@ -1,6 +1,6 @@
 """Selection from scores to positions: counts per view, top-k per view, separators. Shared by all methods.
 
-Nothing here asks the device for a number: how many positions survive is known from the budget, so the same few
+Nothing here synchronises with the device: the number of kept positions follows from the budget, so the same few
 kernels run for 5 views and for 300.
 """
 
@@ -22,9 +22,9 @@ class Selection:
     """Selected positions of one visual, in the order sent to the language model.
 
     Attributes:
-        index: (K,) int64, of each token sent its entry in `VisualTokens`; of the cluster centre when it was merged.
+        index: (K,) int64, index in `VisualTokens` of each token sent; of a merged token, that of its cluster's centre.
         features: (K, D) when the method made new features, else None (they are gathered).
-        allotment: what the method wanted each view to have; None where it does not weigh views.
+        allotment: weight of each view in the budget; None where the method does not weigh views.
     """
 
     index: Tensor
@@ -61,7 +61,7 @@ class Selection:
         return tuple(level.index_select(0, self.index) for level in tokens.deep)
 
     def ascending(self) -> Selection:
-        """The same tokens in the order of their positions, for a visual that is not one run of placeholders."""
+        """Return the tokens in the order of their positions, for a visual of several runs of placeholders."""
         order = self.index.argsort()
         features = None if self.features is None else self.features.index_select(0, order)
         return Selection(self.index.index_select(0, order), features, self.allotment)
@@ -81,11 +81,11 @@ def largest_remainder(weights: Tensor, total: int | Tensor, caps: Tensor) -> Ten
     Args:
         weights: (V,) float64, non-negative; all-zero weights count as equal, NaN counts as zero. Or (B, V), one row per
             visual, filled up with views of cap 0.
-        total: 0 <= total <= sum of caps; of rows (B, 1) int64.
+        total: 0 <= total <= sum of caps; for rows (B, 1) int64.
         caps: (V,) or (B, V) int64, the most that each view can take.
 
     Returns:
-        (V,) or (B, V) int64; a row sums to its `total`, each entry is at most its cap. Rows are alike to the bit alone
+        (V,) or (B, V) int64; a row sums to its `total`, each entry is at most its cap. Rows are equal to the bit alone
         and side by side.
     """
     caps_f = caps.to(torch.float64)
@@ -168,13 +168,13 @@ def with_separators(layout: Layout, index: Tensor, count: int) -> Tensor:
 
 
 def separators_for(layout: Layout, index: Tensor, count: int) -> Tensor:
-    """The (count,) int64 separators that go with kept tokens (K,): those of the lines with most kept tokens."""
+    """Return (count,) int64: the separators of the lines with most kept tokens (K,), ties by position."""
     positions = layout.separator_index
     return positions[fullest_lines(layout, index)[:count]] if count < layout.num_separators else positions
 
 
 def fullest_lines(layout: Layout, index: Tensor) -> Tensor:
-    """(S,) int64, numbers of the separators: first those of the lines with most kept tokens (K,), ties by position."""
+    """Return (S,) int64: numbers of the separators, lines with most kept tokens (K,) first, ties by position."""
     kept_in_line = torch.zeros(layout.num_lines + 1, dtype=torch.int64, device=index.device)
     kept_in_line.scatter_add_(0, layout.line[index], torch.ones_like(index))
     return torch.argsort(kept_in_line[layout.line[layout.separator_index]], descending=True, stable=True)

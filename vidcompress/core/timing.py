@@ -1,4 +1,4 @@
-"""Timings in milliseconds: of phases without waiting for the device, and of one answer, cut into phases that sum up."""
+"""Timings in milliseconds: phases without waiting for the device, and one answer cut into phases that sum up."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import torch
 
 
 class Timings(MutableMapping[str, float]):
-    """Milliseconds per phase. A phase timed by CUDA events is read from them when it is looked at."""
+    """Milliseconds per phase. A phase timed by CUDA events is read from them on first access."""
 
     def __init__(self) -> None:
         self._known: dict[str, float] = {}
         self._events: dict[str, list[tuple[Any, Any]]] = {}
 
     def pending(self, name: str, start: Any, stop: Any) -> None:
-        """Note two recorded events whose distance is part of the phase's time."""
+        """Add two recorded events whose distance is part of the phase's time."""
         self._known.setdefault(name, 0.0)
         self._events.setdefault(name, []).append((start, stop))
 
     def add(self, name: str, ms: float) -> None:
-        """Note part of the phase's time."""
+        """Add milliseconds to a phase."""
         self._known[name] = self._known.get(name, 0.0) + ms
 
     def __getitem__(self, name: str) -> float:
@@ -56,7 +56,7 @@ _watcher: ContextVar[Callable[[str], None] | None] = ContextVar("_watcher", defa
 
 @contextmanager
 def watched(begins: Callable[[str], None]) -> Iterator[None]:
-    """Have `begins(name)` called when a phase begins in this block, in this thread: for meters of something else."""
+    """Call `begins(name)` when a phase begins in this block, in this thread; for meters of other quantities."""
     token = _watcher.set(begins)
     try:
         yield
@@ -83,15 +83,15 @@ def phase(into: Timings, name: str, device: torch.device) -> Iterator[None]:
 
 
 PHASES = ("decode", "preprocess", "encode", "compress", "prefill", "generate")
-"""In the order in which they happen; `generate` is the decoding after the first token.
+"""Phases of an answer in their order; `generate` is the decoding after the first token.
 
-Where a clip is read in a thread while it is encoded, `decode` is the time for which the model waited for frames, be it
-for decoding or preprocessing, and the thread's work in the meantime is in no phase: nothing counts twice.
+Where a clip is read in a thread while it is encoded, `decode` is the time for which the model waited for decoding or
+preprocessing of frames. The thread's other work is in no phase: nothing counts twice.
 """
 
 
 def now(device: torch.device | str) -> float:
-    """Milliseconds on a monotonic clock, after the device has finished its queued work."""
+    """Return milliseconds on a monotonic clock, after the device has finished its queued work."""
     kind = torch.device(device).type
     if kind == "cuda":
         torch.cuda.synchronize(device)
@@ -104,7 +104,7 @@ class Phases:
     """Stopwatch that cuts the time since it was made into named phases without gaps.
 
     Args:
-        device: whose work counts; waited for at every cut.
+        device: its queued work is waited for at every cut.
 
     Attributes:
         ms: milliseconds per phase so far; 0.0 for phases that did not occur.
@@ -120,8 +120,8 @@ class Phases:
 
         Args:
             phase: one of `PHASES`.
-            at: the moment of the cut on the clock of `now`; None is this moment.
-            within: milliseconds of that time that belong to other phases, by phase; together at most all of it.
+            at: time of the cut on the clock of `now`; None is the present.
+            within: milliseconds of that time that belong to other phases, by phase; their sum is at most that time.
         """
         moment = now(self.device) if at is None else at
         left, self._last = moment - self._last, moment
@@ -132,7 +132,7 @@ class Phases:
         self.ms[phase] += left
 
     def resume(self, device: torch.device | str) -> None:
-        """Continue from this moment with the clock of a device; the time since the last cut is in no phase."""
+        """Continue now with the clock of a device; the time since the last cut is in no phase."""
         self.device, self._last = device, now(device)
 
     def with_total(self) -> dict[str, float]:
@@ -144,7 +144,7 @@ class FirstToken:
     """Logits processor that changes nothing and records the time of the first token's scores.
 
     Attributes:
-        at: that moment on the clock of `now`; None before it.
+        at: that time on the clock of `now`; None before it.
     """
 
     def __init__(self, device: torch.device | str) -> None:

@@ -78,7 +78,7 @@ class Evidence(_Wanted):
         auxiliary: folder of a checkpoint, for the last kind.
 
     Raises:
-        ArgumentError: there is no such quantity, the layer is no whole number, or the folder no text.
+        ArgumentError: unknown quantity, a layer that is not a whole number, or a folder that is not text.
     """
 
     __slots__ = ()
@@ -86,7 +86,7 @@ class Evidence(_Wanted):
     def __new__(
         cls, quantity: Quantity, layer: int | Literal["features"] = -1, auxiliary: str | None = None
     ) -> Evidence:
-        """Check all."""
+        """Check the three arguments."""
         one_of("quantity", quantity, get_args(Quantity))
         if not is_whole(layer) and not (isinstance(layer, str) and layer == "features"):
             raise ArgumentError(
@@ -166,7 +166,7 @@ class VisualTokens:
         return self.features.dtype
 
     def rows(self, index: Tensor) -> Tensor:
-        """The features (K, D) at positions (K,): all that a method should read of tokens it only sends."""
+        """Return the features (K, D) at positions (K,); a method reads tokens that it only sends by this alone."""
         return self.features.index_select(0, index)
 
     def replace(self, **changes: Any) -> VisualTokens:
@@ -188,7 +188,7 @@ class LazyTokens(VisualTokens):
     method that reads them should say so in `Method.reads_features`, or the projector is timed in the wrong phase.
 
     Args:
-        hidden: (N, C) what the projector reads, in sequence order; anything at separators.
+        hidden: (N, C) input of the projector, in sequence order; values at separators are not used.
         layout: of those N positions, on the same device.
         evidence: as in `VisualTokens`.
         project: (n, C) -> (n, D).
@@ -223,7 +223,7 @@ class LazyTokens(VisualTokens):
         return self.hidden.dtype
 
     def rows(self, index: Tensor) -> Tensor:
-        """The features (K, D) at positions (K,), projected here unless all of them were."""
+        """Return the features (K, D) at positions (K,); project them unless all features are projected already."""
         if not self.waits:
             return super().rows(index)
         return self._projected(
@@ -244,7 +244,7 @@ class LazyTokens(VisualTokens):
 
     @staticmethod
     def rows_of(tokens: Sequence[LazyTokens], indices: Sequence[Tensor]) -> list[Tensor]:
-        """The `rows` of several visuals of one model, projected together.
+        """Return the `rows` of several visuals of one model, projected together.
 
         Args:
             tokens: at least one visual.
@@ -271,7 +271,7 @@ class FrameSource(ABC):
     It is indexed like the tensor (frame, channel, height, width) that it becomes; indexing waits for what it returns.
 
     Attributes:
-        shape: of the whole, as `ndim`, `device` and `dtype`.
+        shape, ndim, device, dtype: of the whole tensor.
     """
 
     shape: torch.Size
@@ -281,7 +281,7 @@ class FrameSource(ABC):
 
     @abstractmethod
     def __getitem__(self, index: slice | Tensor) -> Tensor:
-        """Frames of a slice, or with the numbers of a tensor: (frame, channel, height, width)."""
+        """Return the frames of a slice, or of the numbers in a tensor: (frame, channel, height, width)."""
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -1,4 +1,4 @@
-"""Reports of one image or one video. Making one reads nothing from the device; its counts do."""
+"""Reports of one image or one video. Only the counts of a report read from the device."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from vidcompress.errors import ArgumentError, shown
 
 @dataclass(frozen=True, eq=False)
 class Allotment:
-    """Allotment: what a method wants each of the V views of a visual to have, before caps and rounding.
+    """Allotment: the part of the budget that a method gives each of the V views of a visual, before caps and rounding.
 
     Attributes:
         weights: (V,) float64, not negative, such as tokens: the budget is shared in proportion.
-        importance: (V,) float64, what they follow from: the commander's word on each view; that on a global view and on
-            a view without tokens is not read. None where there is no commander.
+        importance: (V,) float64, the commander's score of each view, from which the weights follow; not read for a
+            global view and for a view without tokens. None where there is no commander.
         meaning: of `importance`, such as "sum of the commander's scores".
-        tiles: where the method cut the only view of the visual into V tiles, the layout of these; else None.
-        note: a remark on the visual, such as why its view was not cut; empty where there is nothing to say.
-        parts: of several visuals that were joined, the allotment of each; else ().
+        tiles: layout of the V tiles that the method cut the only view of the visual into; else None.
+        note: a remark on the visual, such as why its view was not cut; may be empty.
+        parts: the allotment of each visual, where several were joined; else ().
     """
 
     weights: Tensor
@@ -38,7 +38,7 @@ class Allotment:
     parts: tuple[Allotment, ...] = ()
 
     def split(self, views: list[int]) -> list[Allotment]:
-        """The allotments of visuals that stand one after the other, of so many views each."""
+        """Split into the allotments of visuals one after the other; `views` has the number of views of each."""
         if len(views) == 1:
             return [self]
         if self.parts:
@@ -51,7 +51,7 @@ class Allotment:
 
     @classmethod
     def join(cls, parts: Sequence[Allotment | Tensor]) -> Allotment:
-        """One after the other; a tensor (V,) holds weights that no commander gave."""
+        """Concatenate allotments; a tensor (V,) holds weights without a commander."""
         each = [part if isinstance(part, Allotment) else cls(part) for part in parts]
         if len(each) == 1:
             return each[0]
@@ -68,14 +68,14 @@ class ViewReport:
     Attributes:
         kind: `thumbnail`, `image` (a picture at native resolution), `crop`, `frame` or `tile`.
         total: tokens of the view, separators not counted.
-        kept: how many of them were sent (merged or pooled tokens count where their centre lies).
+        kept: tokens of the view that were sent (merged or pooled tokens count where their centre lies).
         time: seconds from the start of the clip, when known; frames only.
         box: (top, left, bottom, right) of a crop, in tokens of the thumbnail, or of a tile, in places of the pooled
             evidence; None otherwise.
         grid: (rows, cols), tokens.
-        importance: what the commander said of the view (`VisualReport.importance_meaning`); None where it said nothing.
-        share: part of the budget that the method wanted the view to have, 0 to 1, before a view is full and before
-            rounding; None for methods that do not weigh views.
+        importance: the commander's score of the view (`VisualReport.importance_meaning`); None without one.
+        share: part of the budget that the method allotted to the view, 0 to 1, before caps and rounding; None for
+            methods that do not weigh views.
     """
 
     kind: ViewKind
@@ -111,15 +111,15 @@ class VisualReport:
 
     Attributes:
         layout: geometry of the whole input; its N positions are the total.
-        source: (K,) int64, for each position sent, in the order sent, where it stood in the full sequence.
+        source: (K,) int64, position in the full sequence of each position sent, in the order sent.
         budget: B, positions that might be sent, separators included.
         row: index of its prompt in the batch.
         note: a remark for the caller, or None.
-        spared: how many of its views were never encoded, because of the method `frames` or of `encoder_saving`.
-        allotment: what the method wanted each view to have; None where it does not weigh views.
+        spared: views that were never encoded, because of the method `frames` or of `encoder_saving`.
+        allotment: weights of the views; None where the method does not weigh views.
         view_text: tokens of text in the prompt that belong to its views, such as the times of frames; 0 where the
             family names none.
-        view_text_dropped: how many of these were left out with their views.
+        view_text_dropped: tokens of such text that were left out with their views.
     """
 
     layout: Layout
@@ -144,7 +144,7 @@ class VisualReport:
         spared: int = 0,
         allotment: Allotment | None = None,
     ) -> VisualReport:
-        """Report of a selection; reads nothing from the device.
+        """Make the report of a selection; reads nothing from the device.
 
         Args:
             layout: geometry of the input, N positions.
@@ -153,7 +153,7 @@ class VisualReport:
             row: index of the prompt in the batch.
             note: a remark for the caller; that of the allotment follows it.
             spared: views that were not encoded.
-            allotment: what the method wanted each view to have, on any device.
+            allotment: weights of the views, on any device.
 
         Raises:
             ArgumentError: `source` is not one-dimensional.
@@ -171,7 +171,7 @@ class VisualReport:
 
     @property
     def encoded(self) -> int:
-        """How many of its views the encoder saw."""
+        """Number of views that were encoded."""
         return len(self.layout.views) - self.spared
 
     @property
@@ -186,12 +186,12 @@ class VisualReport:
 
     @property
     def separators_total(self) -> int:
-        """How many of the N positions are separators."""
+        """Number of separators among the N positions."""
         return self.layout.num_separators
 
     @property
     def separators_kept(self) -> int:
-        """How many separators were sent."""
+        """Number of separators that were sent."""
         return self._counts[-1]
 
     @cached_property
@@ -201,7 +201,7 @@ class VisualReport:
 
     @cached_property
     def kept_entries(self) -> Tensor:
-        """(K,) int64 on the CPU: the same as entries of the layout's tensors."""
+        """(K,) int64 on the CPU: index in the layout's tensors of each position sent, in the order sent."""
         if self.layout.full_length == len(self.layout):
             return self.kept_positions
         return torch.searchsorted(self.layout.source.cpu(), self.kept_positions)
@@ -212,7 +212,7 @@ class VisualReport:
         return self._sent_of(self.layout)
 
     def _sent_of(self, layout: Layout) -> list[int]:
-        """Positions sent per view of a layout of the same positions, then separators sent."""
+        """Count the positions sent per view of a layout of the same positions, then separators sent."""
         view = layout.view.cpu()[self.kept_entries]
         return [int(n) for n in torch.bincount(view, minlength=len(layout.views) + 1).tolist()]
 
@@ -241,14 +241,14 @@ class VisualReport:
 
     @property
     def importance_meaning(self) -> str:
-        """What `ViewReport.importance` is; empty where no view or tile has one."""
+        """Meaning of `ViewReport.importance`; empty where no view or tile has one."""
         if self.allotment is None or all(view.importance is None for view in (*self.views, *self.tiles)):
             return ""
         return self.allotment.meaning
 
     @property
     def is_even(self) -> bool:
-        """Whether the method wants every view to keep the same part of its tokens."""
+        """Whether the method allots to every view the same part of its tokens."""
         views = self.tiles or self.views
         parts = [view.share / view.total for view in views if view.share is not None and view.total]
         return len(parts) > 0 and max(parts) - min(parts) <= 1e-9 * max(parts)
@@ -296,15 +296,15 @@ class VisualReport:
 
 
 def _text_counts(visual: VisualReport) -> dict[str, Any]:
-    """Counts of the text of views; nothing where there is none."""
+    """Return the counts of the text of views; empty without such text."""
     if not visual.view_text:
         return {}
     return {"view_text": {"total": visual.view_text, "dropped": visual.view_text_dropped}}
 
 
 def budget_note(budget: VisualBudget, layout: Layout, uses_budget: bool, spared: int) -> str | None:
-    """Note on an input whose budget is smaller than its number of views, of which views were not encoded, or whose
-    crops have no places.
+    """Return a note on an input with fewer tokens in its budget than views, with views that were not encoded, or with
+    crops whose places are not known.
 
     Args:
         budget: of the input.
@@ -313,7 +313,7 @@ def budget_note(budget: VisualBudget, layout: Layout, uses_budget: bool, spared:
         spared: views that were not encoded.
 
     Returns:
-        One sentence or two; None where there is nothing to say.
+        One sentence or two; None where none of this applies.
     """
     notes = []
     if spared:

@@ -18,10 +18,10 @@ T = TypeVar("T")
 
 
 def unwrap(model: Any) -> Any:
-    """The transformers model in what `torch.compile`, PEFT, `DistributedDataParallel` or `DataParallel` returned.
+    """Return the transformers model in a wrapper of `torch.compile`, PEFT, `DistributedDataParallel` or `DataParallel`.
 
     A model that is wrapped in place (accelerate's mixed precision, `Module.compile`, adapters that transformers itself
-    loaded) is returned as it is, and so is what is no wrapper.
+    loaded) is returned as it is.
 
     Args:
         model: a model, wrapped any number of times; anything else is returned as it is.
@@ -37,7 +37,7 @@ def unwrap(model: Any) -> Any:
 
 
 def _inner(model: Any) -> Any:
-    """What a known wrapper wraps; None for anything else. A wrapper's module has been imported where there is one."""
+    """Return the model in a known wrapper; None for anything else. A wrapper's own module is imported already."""
     eval_frame = sys.modules.get("torch._dynamo.eval_frame")
     if eval_frame is not None and isinstance(model, eval_frame.OptimizedModule):
         return model._orig_mod
@@ -57,7 +57,7 @@ def _inner(model: Any) -> Any:
 
 
 def _adapted(model: Any) -> Any:
-    """The model that PEFT put its layers into; None for anything that PEFT did not make."""
+    """Return the model that PEFT put its layers into; None for anything that PEFT did not make."""
     from peft import PeftMixedModel, PeftModel
     from peft.tuners.tuners_utils import BaseTuner
 
@@ -103,10 +103,10 @@ def _check_whole(model: Any) -> None:
 
 
 def outside_compiler(function: Callable[P, T]) -> Callable[P, T]:
-    """The same function, in which nothing is compiled: hooks that it puts on modules are called.
+    """Return the function with compilation switched off inside it, so that hooks that it puts on modules are called.
 
-    The hooks of a model that `torch.compile` wrapped are called while the compiler listens, and what they call would be
-    compiled as it was before, without hooks.
+    The hooks of a model that `torch.compile` wrapped run under the compiler, which would reuse code that it compiled
+    before, without the hooks.
     """
     if "torch._dynamo" not in sys.modules:  # nothing was compiled in this process
         return function
@@ -117,7 +117,7 @@ def outside_compiler(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def is_compiled(model: Any, decoder: Any) -> bool:
-    """Whether hooks on the decoder's layers would be compiled in, or left out, where the code was compiled before.
+    """Whether the model is compiled, so that hooks on the decoder's layers would be compiled in or left out.
 
     Args:
         model: the whole model.

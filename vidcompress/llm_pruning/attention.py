@@ -1,4 +1,4 @@
-"""Some rows of a decoder layer's attention, from its queries and keys; never the whole map."""
+"""Attention rows of a decoder layer from its queries and keys, without the whole map."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import Tensor
 from vidcompress.errors import UnsupportedModelError
 
 Norm = Callable[[Tensor], Tensor]
-"""Normalises (..., d) along its last axis."""
+"""Function that normalises (..., d) along its last axis."""
 
 _ROTATED_IN_HALVES: WeakSet[Any] = WeakSet()
-"""Rotary embeddings that `check_rotary` let pass: a look at them waits for the device."""
+"""Rotary embeddings that passed `check_rotary`, kept because the check synchronises with the device."""
 
 
 def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def split_heads(states: Tensor, head_dim: int, norm: Norm | None = None) -> Tensor:
-    """(b, n, heads * d) -> (b, heads, n, d), each head normalised where the layer does that."""
+    """Reshape (b, n, heads * d) to (b, heads, n, d), each head normalised where the layer does that."""
     split: Tensor = states.unflatten(-1, (-1, head_dim))
     return (split if norm is None else norm(split)).transpose(1, 2)
 
@@ -48,7 +48,7 @@ def attention_rows(
     real: Tensor,
     norms: tuple[Norm | None, Norm | None] = (None, None),
 ) -> Tensor:
-    """Softmax attention of the last q columns to all columns.
+    """Compute softmax attention of the last q columns to all columns.
 
     Args:
         queries: (b, q, H * d) outputs of the layer's q_proj for the last q columns, before rotation.
@@ -60,7 +60,7 @@ def attention_rows(
         norms: of the heads of queries and keys, before rotation; None for none.
 
     Returns:
-        (b, H, q, n) float32; rows of padding columns are spread over nothing real and mean nothing.
+        (b, H, q, n) float32; rows of padding columns have no meaning.
     """
     count, width = queries.shape[1], keys.shape[1]
     cos, sin = cos.float(), sin.float()
@@ -77,12 +77,12 @@ def attention_rows(
 
 
 def head_norms(attention: Any) -> tuple[Norm | None, Norm | None]:
-    """What an attention normalises the heads of its queries and keys with; None for each where it does not."""
+    """Return the norms of the heads of queries and keys in an attention; None for each where there is none."""
     return getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)
 
 
 def check_layer(layer: object, *, qk_norm: bool) -> None:
-    """Refuse a decoder layer whose attention is built otherwise.
+    """Refuse a decoder layer whose attention has another structure.
 
     Args:
         layer: of the decoder.
@@ -112,10 +112,10 @@ def check_layer(layer: object, *, qk_norm: bool) -> None:
 
 
 def check_rotary(decoder: Any, *, axes: int) -> None:
-    """Refuse a decoder that rotates other channels with one another than `rotate` does.
+    """Refuse a decoder that rotates other pairs of channels than `rotate`.
 
     Args:
-        decoder: with `rotary_emb`, and layers that `check_layer` let pass.
+        decoder: with `rotary_emb`, and layers that passed `check_layer`.
         axes: of its positions.
 
     Raises:

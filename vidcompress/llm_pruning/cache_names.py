@@ -1,6 +1,6 @@
 """Names of the key-value cache: transformers calls it `cache` since 5.24, and `past_key_values` before.
 
-Callers may use either name, on every version; what is passed on has the name of the installed version.
+Callers may use either name, on every version; transformers is called with the name of the installed version.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 from vidcompress.errors import UnsupportedInputError
 
 CACHE_NAMES = ("cache", "past_key_values", "cache_params")
-"""Every name that some version of transformers takes for a cache, the newest first."""
+"""Names of the cache argument in all versions of transformers, the newest first."""
 
 
 @lru_cache(maxsize=1)
 def cache_name() -> str:
-    """Name of the cache in the installed transformers, read from the signature that generate prepares inputs by."""
+    """Return the name of the cache in the installed transformers, from the signature that prepares inputs."""
     from transformers.generation import GenerationMixin
 
     parameters = inspect.signature(GenerationMixin.prepare_inputs_for_generation).parameters
@@ -26,7 +26,7 @@ def cache_name() -> str:
 
 
 def given_cache(arguments: Mapping[str, Any]) -> Any:
-    """Cache among keyword arguments, under whatever name; None without one.
+    """Return the cache among keyword arguments, under any of its names; None without one.
 
     Raises:
         UnsupportedInputError: two names have a value.
@@ -40,7 +40,7 @@ def given_cache(arguments: Mapping[str, Any]) -> Any:
 
 
 def with_cache_name(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments in which a cache has the name of the installed transformers, and no other.
+    """Return keyword arguments in which the cache has the name of the installed transformers, and no other.
 
     Raises:
         UnsupportedInputError: two names have a value.
@@ -51,7 +51,7 @@ def with_cache_name(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def returned_cache(output: Any) -> Any:
-    """Cache in what forward or generate returned, or in an output that was built by hand; None without one."""
-    if isinstance(output, Mapping):  # by its items: asking an output of transformers for the old name warns
+    """Return the cache in an output of forward or generate, or in one that was built by hand; None without one."""
+    if isinstance(output, Mapping):  # by its items: the old name as an attribute of an output warns
         return given_cache(dict(output.items()))
     return given_cache({name: getattr(output, name, None) for name in CACHE_NAMES})

@@ -1,4 +1,4 @@
-"""Companions of visual tokens (deepstack): added behind the first decoder layers to the tokens that are still there."""
+"""Companions of visual tokens (deepstack), added behind the first decoder layers to the tokens that are left."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torch import Tensor
 
 
 class Companions:
-    """Companions that a language model got, to be added by hooks in its stead.
+    """Companions passed to a language model, added by hooks in its stead.
 
     Args:
         visual: (b, C) bool, the visual columns of the shortened prompt.
-        levels: for each of the first layers (k, D), one for each visual column, row after row.
+        levels: for each of the first layers (k, D), one row for each visual column, prompt after prompt.
     """
 
     def __init__(self, visual: Tensor, levels: Sequence[Tensor]) -> None:
         self.levels = list(levels)
         self._visual = visual
-        # Which companion a column has: counted, so that the device is asked for nothing.
+        # The companion of each column, by counting, so that there is no device synchronisation.
         order = visual.flatten().to(torch.int64).cumsum(dim=0) - 1
         self._number = order.clamp(min=0).view(visual.shape)
 
@@ -29,10 +29,10 @@ class Companions:
         """Add the companions of a level.
 
         Args:
-            level: number of the layer that gave out the states.
+            level: number of the layer whose output the states are.
             hidden: (b, n, D).
-            columns: (b, n) int64, for each entry its column in the shortened prompt; None where they are all.
-            there: (b, n) bool, visual entries that are left; what stands in for padding is none.
+            columns: (b, n) int64, for each entry its column in the shortened prompt; None for all columns.
+            there: (b, n) bool, visual entries that are left; False at entries that fill up padding.
 
         Returns:
             (b, n, D), a new tensor.

@@ -1,9 +1,9 @@
-"""Hooks on decoder layers that leave out visual tokens from some layer on.
+"""Hooks on decoder layers that leave out visual tokens at the stages of a plan.
 
 At prefill the sequence is gathered once per stage, and every layer behind a stage gets a mask, positions and rotary
 embeddings of its own; each layer's key-value cache then has its own length. Companions of visual tokens, which the
-language model would add to the columns of the whole prompt, are kept from it and added to what is left. While decoding,
-nothing is dropped, but masks and positions still go by layer. What a cache holds is remembered with the cache.
+language model would add to the columns of the whole prompt, are kept from it and added to the tokens left. While
+decoding, nothing is dropped, but masks and positions still differ by layer. Each cache keeps a record of its contents.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _lock_of(model: Any) -> threading.RLock:
 
 
 class Pruner:
-    """Prunes inside one model's decoder while it is attached.
+    """Pruner of one model's decoder, active while it is attached.
 
     Args:
         adapter: of the model; names its decoder.
@@ -74,10 +74,8 @@ class Pruner:
 
     @contextmanager
     def attached(self) -> Iterator[Pruner]:
-        """Put the hooks on for a while."""
-        before_layer = outside_compiler(
-            self._before_layer
-        )  # a compiled wrapper would trace what chooses tokens
+        """Context with the hooks on the layers."""
+        before_layer = outside_compiler(self._before_layer)  # a compiled wrapper would trace the selection
         for number, layer in enumerate(self._decoder.layers):
             hook = partial(layer.register_forward_pre_hook, with_kwargs=True)
             self._handles.append(hook(partial(before_layer, number)))
@@ -96,7 +94,7 @@ class Pruner:
 
     @contextmanager
     def armed(self, plan: PruningPlan | None) -> Iterator[None]:
-        """Prune by `plan` in the prefills of this thread for a while."""
+        """Context in which the prefills of this thread are pruned by `plan`."""
         before = getattr(self._local, "plan", None)
         self._local.plan = plan
         try:
@@ -112,14 +110,14 @@ class Pruner:
         self._local.prefill = None
 
     def _plan(self, cache: Any) -> PruningPlan | None:
-        """The armed plan, before anything is in the cache."""
+        """Return the armed plan while the cache is empty."""
         plan: PruningPlan | None = getattr(self._local, "plan", None)
         return None if cache is not None and cache.get_seq_length() > 0 else plan
 
     def _before_decoder(
         self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Keep companions from a decoder that is about to be pruned, for it would add them by columns that go."""
+        """Keep companions from a decoder that will be pruned, for it would add them to columns that are dropped."""
         self._local.companions = None
         if kwargs is None or self._deep is None:
             return None
@@ -143,7 +141,7 @@ class Pruner:
     def _before_layer(
         self, number: int, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if kwargs is None:  # another thread's forward, while the hooks were taken off
+        if kwargs is None:  # another thread's forward while the hooks are taken off
             return None
         hidden: Tensor = args[0] if args else kwargs["hidden_states"]
         cache = given_cache(kwargs)
@@ -246,7 +244,7 @@ class Pruner:
 
 
 def _deep_arguments(traits: Any, decoder: Any) -> tuple[str, str]:
-    """Names of the decoder's arguments for visual columns and their companions.
+    """Return the names of the decoder's arguments for visual columns and their companions.
 
     Raises:
         UnsupportedModelError: its forward has no such arguments.
@@ -271,11 +269,11 @@ def _check_whole(cache: Any, number: int, count: int) -> None:
 
 
 class Pruning:
-    """What compressed inputs carry when a method goes on inside the model.
+    """Pruning of compressed inputs by a method inside the language model.
 
     Attributes:
-        plan: what is pruned.
-        on: whether the inputs may be handed out: their hooks are on, and this thread is the one that put them on.
+        plan: the pruning plan.
+        on: whether the inputs may be unpacked: their hooks are on, and this thread put them on.
     """
 
     def __init__(self, adapter: Any, plan: PruningPlan) -> None:
@@ -292,7 +290,7 @@ class Pruning:
 
     @contextmanager
     def switched_on(self) -> Iterator[None]:
-        """Let the inputs be handed out to this thread for a while."""
+        """Context in which this thread may unpack the inputs."""
         self._thread, self._before = threading.get_ident(), dict(self.plan.outcome.kept)
         try:
             yield
@@ -300,12 +298,12 @@ class Pruning:
             self._thread = None
 
     def hand_out(self) -> bool:
-        """Note that encoder outputs are handed out; False where they may not be."""
+        """Note that encoder outputs are handed out; False where this is not allowed."""
         self._handed_out |= self.on
         return self.on
 
     def check_pruned(self) -> None:
-        """Refuse a result of layers that did not prune what they were to prune, after inputs were handed out.
+        """Refuse a result of layers that did not prune, after inputs were handed out.
 
         Raises:
             CompressionStateError: the hooks on the layers were not called in this thread.
@@ -320,7 +318,7 @@ class Pruning:
 
     @contextmanager
     def run(self) -> Iterator[None]:
-        """Prune in the prefills of this thread for a while.
+        """Context in which the prefills of this thread are pruned.
 
         Raises:
             CompressionStateError: the inputs were handed out, and no prefill of this thread was pruned.

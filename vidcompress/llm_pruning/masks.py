@@ -1,4 +1,4 @@
-"""Attention masks of layers whose sequence is shorter than the model's, in the form its attention takes."""
+"""Attention masks of layers with a shortened sequence, in the form of the attention implementation."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def check_implementation(name: str | None) -> str:
 
 
 def layer_mask(kind: str, real: Tensor | None, width: int, count: int, like: Tensor) -> Tensor | None:
-    """The mask of one layer.
+    """Return the mask of one layer.
 
     Args:
         kind: attention implementation, from `check_implementation`.
-        real: (b, width) bool, which columns hold tokens; None when all do.
+        real: (b, width) bool, columns that hold tokens; None when all do.
         width: columns that the queries may see, the cached ones first.
         count: queries, the last columns.
         like: hidden states, for dtype and device.
@@ -45,7 +45,7 @@ def layer_mask(kind: str, real: Tensor | None, width: int, count: int, like: Ten
     row = column[-count:, None]
     seen = (column <= row)[None]
     if real is not None:
-        # A padding column sees itself, else its softmax would be over nothing.
+        # A padding column sees itself, else its softmax would have no terms.
         seen = (seen & real[:, None, :]) | (column == row)[None]
     seen = seen[:, None]
     if kind == "sdpa":

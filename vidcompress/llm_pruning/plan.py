@@ -1,4 +1,4 @@
-"""From kept tokens and settings to what is pruned between the layers, by counts alone."""
+"""Pruning plan of a call from kept tokens and settings, by counts alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vidcompress.errors import UnsupportedInputError
 def plan_pruning(
     prompt: Prompt, kept: Mapping[tuple[str, int], Tensor], settings: CompressionConfig, layers: int
 ) -> PruningPlan:
-    """Settle what is pruned inside the language model, from counts alone.
+    """Plan the pruning inside the language model from counts alone.
 
     Args:
         prompt: the parsed rows of the uncompressed prompt.
@@ -25,7 +25,7 @@ def plan_pruning(
         layers: of the decoder.
 
     Raises:
-        BudgetError: a budget that the method's schedule does not reach.
+        BudgetError: a budget below the floor of the method's schedule.
         UnsupportedInputError: a batch that is padded on the right.
     """
     method: InLLMMethod = settings.method.inside

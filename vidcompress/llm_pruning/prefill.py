@@ -1,4 +1,4 @@
-"""One prefill as a list of sequences: a new one begins at each layer where tokens are left out."""
+"""State of one prefill: a sequence per stage; a new one begins at each layer where tokens are left out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vidcompress.llm_pruning.companions import Companions
 
 
 class Capture:
-    """Keeps what a layer's q_proj and k_proj give out in its next run: the last `queries` columns, and all keys."""
+    """Capture of a layer's q_proj and k_proj outputs in its next run: the last `queries` columns, and all keys."""
 
     def __init__(self, layer: Any, queries: int) -> None:
         self.queries: Tensor | None = None
@@ -46,20 +46,20 @@ class Capture:
 
 class _NoCapture:
     def remove(self) -> None:
-        """Nothing to take off."""
+        """Do nothing: there are no hooks."""
 
 
 @dataclass(eq=False)
 class LayerSequence:
-    """Sequence that some consecutive layers take in.
+    """Sequence of some consecutive layers.
 
     Attributes:
         columns: (b, n) int64, for each entry its column in the shortened prompt (a merged token's: its centre's).
         real: (b, n) bool, False at padding; None when all are real.
         visual: (b, n) bool, real visual entries.
-        position_ids: (b, n) int64; behind a stage without gaps, which attention might read as packed sequences.
-        embeddings: rotary (cos, sin), each (b, n, d), of the positions that the policy says.
-        dropped: (b, 1) int64, by how much later positions are behind the caller's; None when they are not.
+        position_ids: (b, n) int64; without gaps behind a stage, since attention might read gaps as packed sequences.
+        embeddings: rotary (cos, sin), each (b, n, d), of the positions under the policy.
+        dropped: (b, 1) int64, offset of later positions from the caller's; None without one.
         masks: attention masks built for it.
     """
 
@@ -84,10 +84,10 @@ class Prefill:
         plan: what to prune.
         copies: rows of the model's batch per prompt (beams, several sequences).
         now: the current sequence.
-        sequences: by layer, of the layers behind a first stage.
-        queries: how many last columns ask; the same in all layers, as only visual columns go.
-        weights: (b, q) float32, how much each of them counts.
-        companions: what is added to visual tokens behind the first layers; None for nothing.
+        sequences: by layer, for the layers behind the first stage.
+        queries: number of last columns that are queries; the same in all layers, as only visual columns are dropped.
+        weights: (b, q) float32, weight of each of them.
+        companions: companions added to visual tokens behind the first layers; None without any.
     """
 
     plan: PruningPlan
@@ -100,11 +100,11 @@ class Prefill:
     capture: Any = field(default_factory=_NoCapture)
 
     def at(self, layer: int) -> LayerSequence | None:
-        """Sequence of a layer; None before the first stage."""
+        """Return the sequence of a layer; None before the first stage."""
         return self.sequences.get(layer)
 
     def accompany(self, layer: int, hidden: Tensor) -> Tensor | None:
-        """What a layer gives out, (b, n, D), with the companions of its level; None where there are none."""
+        """Return a layer's output (b, n, D) with the companions of its level added; None where there are none."""
         if self.companions is None or layer >= len(self.companions.levels):
             return None
         sequence = self.at(layer)
@@ -114,7 +114,7 @@ class Prefill:
 
 
 def start(plan: PruningPlan, hidden: Tensor, kwargs: dict[str, Any]) -> Prefill:
-    """Begin a prefill with everything that the first layer takes in."""
+    """Begin a prefill with the input of the first layer."""
     rows, width = plan.real.shape
     copies = hidden.shape[0] // rows
     device = hidden.device
@@ -149,7 +149,7 @@ def start(plan: PruningPlan, hidden: Tensor, kwargs: dict[str, Any]) -> Prefill:
 
 
 def next_sequence(prefill: Prefill, layer: int, hidden: Tensor, decoder: Any) -> Tensor:
-    """Rank the visual tokens before `layer`, leave out the worst, and return what stays: (b, n', D)."""
+    """Rank the visual tokens before `layer`, leave out the worst, and return the states left: (b, n', D)."""
     plan, now = prefill.plan, prefill.now
     between = Between(
         hidden=hidden,
@@ -183,7 +183,7 @@ def next_sequence(prefill: Prefill, layer: int, hidden: Tensor, decoder: Any) ->
         key = torch.cat((key, torch.where(there, behind + steps, -1.0)), dim=1)
         source = torch.cat((source, centre), dim=1)
         visual = torch.cat((kept, there), dim=1)
-    # Known on the host: what stays of each row, and so the width of the longest.
+    # Known on the host: the number of entries left in each row, and so the width of the longest.
     lengths = [plan.texts[i // prefill.copies] + sum(pair) for i, pair in enumerate(counts)]
     width = max(lengths)
     index = key.argsort(dim=1, stable=True)[:, -width:]
@@ -206,7 +206,7 @@ def next_sequence(prefill: Prefill, layer: int, hidden: Tensor, decoder: Any) ->
 
 
 def _attention(prefill: Prefill, layer: int, hidden: Tensor, decoder: Any) -> Tensor:
-    """(b, H, q, n) rows of the layer before, or of this one where the method asks its weights."""
+    """Return (b, H, q, n) attention rows of the layer before, or of this one where the method reads its weights."""
     plan, now = prefill.plan, prefill.now
     if plan.method.source == "previous":
         attention = decoder.layers[layer - 1].self_attn
@@ -237,7 +237,7 @@ def _on(embeddings: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor
 
 
 def _best(scores: Tensor, counts: list[int]) -> Tensor:
-    """(b, n) bool: the best `counts[b]` of each row, ties by column; NaN comes last."""
+    """Return (b, n) bool: the best `counts[b]` of each row, ties by column; NaN comes last."""
     order = torch.nan_to_num(scores, nan=-torch.inf).argsort(dim=1, descending=True, stable=True)
     limit = torch.tensor(counts, device="cpu").to(scores.device)[:, None]
     first = torch.arange(scores.shape[1], device=scores.device) < limit
@@ -251,14 +251,14 @@ def _pick(states: Tensor, index: Tensor) -> Tensor:
 
 
 def _renumber(now: LayerSequence, before: LayerSequence, hidden: Tensor, decoder: Any) -> None:
-    """Rotary embeddings of positions without gaps, and how far these are behind those that later tokens come with."""
+    """Set rotary embeddings of positions without gaps, and their offset from the positions of later tokens."""
     given = before.position_ids[:, -1:] + (0 if before.dropped is None else before.dropped)
     now.dropped = given.to(hidden.device) - now.position_ids[:, -1:]
     now.embeddings = decoder.rotary_emb(hidden, now.position_ids)
 
 
 def _note(prefill: Prefill, layer: int, now: LayerSequence, real: Tensor) -> None:
-    """Write into the plan's outcome which columns are still there, of the first copy of each row."""
+    """Write the columns that are left, of the first copy of each row, into the plan's outcome."""
     there = torch.zeros((real.shape[0], prefill.plan.real.shape[1]), dtype=torch.bool, device=real.device)
     there.scatter_reduce_(1, now.columns, real, reduce="amax", include_self=True)
     prefill.plan.outcome.kept[layer] = there[:: prefill.copies]

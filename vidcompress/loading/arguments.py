@@ -1,4 +1,4 @@
-"""Arguments that are handed on to transformers, checked before it sees them: its own complaints name none of ours."""
+"""Arguments passed on to transformers, checked first, since its own errors do not name the caller's arguments."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ OWN = (
     "mm_encoder_outputs",
     *CACHE_NAMES,
 )
-"""What `VisualQA` makes itself and hands to `generate`."""
+"""Arguments of `generate` that `VisualQA` makes itself."""
 
 
 class GenerateOptions(TypedDict, total=False):
-    """Arguments of a model's `generate` that a question may bring, as transformers' GenerationConfig describes them."""
+    """Arguments of a model's `generate` that a question may have, as in transformers' GenerationConfig."""
 
-    # how long
+    # length
     max_length: int
     min_length: int
     min_new_tokens: int
     max_time: float
     stop_strings: str | list[str]
     early_stopping: bool | str
-    # how the next token is chosen
+    # choice of the next token
     do_sample: bool
     temperature: float
     top_k: int
@@ -56,7 +56,7 @@ class GenerateOptions(TypedDict, total=False):
     dola_layers: str | list[int]
     guidance_scale: float
     low_memory: bool
-    # which tokens are favoured or barred
+    # favoured and barred tokens
     repetition_penalty: float
     no_repeat_ngram_size: int
     encoder_repetition_penalty: float
@@ -80,7 +80,7 @@ class GenerateOptions(TypedDict, total=False):
     streamer: object
     negative_prompt_ids: object
     negative_prompt_attention_mask: object
-    # what comes back
+    # results
     num_return_sequences: int
     output_attentions: bool
     output_hidden_states: bool
@@ -91,7 +91,7 @@ class GenerateOptions(TypedDict, total=False):
     bos_token_id: int
     eos_token_id: int | list[int]
     decoder_start_token_id: int | list[int]
-    # the cache, and the way it is computed
+    # cache and its computation
     use_cache: bool
     cache_implementation: str
     cache_config: Mapping[str, object]
@@ -115,19 +115,19 @@ class GenerateOptions(TypedDict, total=False):
     use_mtp: bool
     prompt_lookup_num_tokens: int
     max_matching_ngram_size: int
-    # all at once
+    # whole configuration
     generation_config: object
     custom_generate: object
 
 
 def check_model(model: Any, processor: Any) -> tuple[Any, Any]:
-    """Check what a `VisualQA` is made around; None stands for what is filled in later.
+    """Check the model and the processor of a `VisualQA`; None stands for one that is filled in later.
 
     Returns:
-        The model, out of its wrappers, and the processor, a stock one as a `MediaProcessor`.
+        The model without its wrappers, and the processor; a stock one is returned as a `MediaProcessor`.
 
     Raises:
-        ArgumentError: `processor` is none.
+        ArgumentError: `processor` is not a processor.
         UnsupportedModelError: no adapter serves `model`.
     """
     if model is not None:
@@ -141,10 +141,10 @@ def check_model(model: Any, processor: Any) -> tuple[Any, Any]:
 
 
 def check_special_ids(source: str, model: Any) -> None:
-    """Check the ids in a checkpoint's generation_config.json, which `generate` turns into tensors unseen.
+    """Check the ids in a checkpoint's generation_config.json, which `generate` does not check itself.
 
     Raises:
-        ArgumentError: an id is no whole number of at least 0.
+        ArgumentError: an id is not a whole number of at least 0.
     """
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
         value = getattr(model.generation_config, name, None)
@@ -157,11 +157,11 @@ def check_special_ids(source: str, model: Any) -> None:
 
 
 def check_generation(model: Any, options: Mapping[str, Any]) -> None:
-    """Refuse what the model's `generate` does not know, before anything is opened or encoded.
+    """Refuse options that the model's `generate` does not know, before anything is opened or encoded.
 
     Args:
-        model: its `generate` and `forward` and transformers' GenerationConfig say what is known.
-        options: what the caller gave beyond the arguments of `ask`.
+        model: known are the arguments of its `generate` and `forward`, and transformers' GenerationConfig.
+        options: of the caller, beyond the arguments of `ask`.
 
     Raises:
         ArgumentError: an unknown name, or one that `VisualQA` fills in itself.
@@ -200,6 +200,6 @@ def _known(model: Any) -> set[str]:
 
 
 def _near(name: str, known: set[str]) -> str:
-    """The nearest of a hundred names, without the list of them."""
+    """Return a clause with the nearest known name, without the list of a hundred names."""
     _, _, hint = nearest(name, known).partition("; ")
     return hint or "see transformers' GenerationConfig for what there is"

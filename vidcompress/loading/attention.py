@@ -1,4 +1,4 @@
-"""Attention implementations that may be asked for, checked before a model is loaded."""
+"""Attention implementations, checked before a model is loaded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vidcompress.errors import ArgumentError, nearest, shown
 def check_attention(value: Any) -> None:
     """Refuse an attention implementation that transformers does not have, or that cannot run here.
 
-    Names of kernels on the hub are refused too: they are code that would be fetched and run.
+    Names of kernels on the hub are refused too, since their code would be fetched and run.
 
     Args:
         value: a name, names by part of the model (`text_config`, `vision_config`), or None.

@@ -9,7 +9,7 @@ from typing import Any
 from vidcompress.errors import ArgumentError
 
 SHOWN = 5
-"""Tensors named per kind in a message; the rest is counted."""
+"""Most tensors named per kind in a message; the rest is counted."""
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -46,16 +46,16 @@ def read_json(source: str, filename: str, where: Mapping[str, Any]) -> dict[str,
 
 
 def tensor_names(source: str, where: Mapping[str, Any]) -> frozenset[str]:
-    """Names of all tensors of a checkpoint, as its files have them; fetches files that are not here yet.
+    """Return the names of all tensors of a checkpoint, as its files have them; fetches missing files.
 
-    Only the headers are read. A file that was cut short is found here, not halfway through loading.
+    Only the headers are read. A file that was cut short is refused here, not halfway through loading.
 
     Args:
         source: a folder or a hub id.
         where: `revision` and `local_files_only` of the hub.
 
     Raises:
-        ArgumentError: there are no safetensors weights, a shard is missing, or a file is no whole safetensors file.
+        ArgumentError: there are no safetensors weights, a shard is missing, or a file is not a whole safetensors file.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -72,19 +72,19 @@ def tensor_names(source: str, where: Mapping[str, Any]) -> frozenset[str]:
 
 
 def has_pooling_head(names: Collection[str]) -> bool:
-    """Whether SigLIP's pooling head, which no model here uses, is among the tensors of a checkpoint."""
+    """Whether a checkpoint has SigLIP's pooling head, which no model here uses."""
     return any(part in name for name in names for part in _POOLING_HEAD)
 
 
 def check_loaded(source: str, info: Mapping[str, Any]) -> None:
-    """Refuse a checkpoint whose tensors are not just those of the model.
+    """Refuse a checkpoint whose tensors are not exactly those of the model.
 
-    What transformers itself leaves out is not among them: a tied `lm_head.weight`, buffers of old saves
-    (`position_ids`, `rotary_emb.inv_freq`). SigLIP's pooling head may be there, as it is never used.
+    Tensors that transformers itself ignores do not count: a tied `lm_head.weight`, buffers of old saves
+    (`position_ids`, `rotary_emb.inv_freq`). SigLIP's pooling head is allowed, as it is never used.
 
     Args:
         source: the checkpoint, for the message.
-        info: what `from_pretrained(output_loading_info=True)` says.
+        info: loading info of `from_pretrained(output_loading_info=True)`.
 
     Raises:
         ArgumentError: a tensor is missing, unexpected, or of another shape.
@@ -101,7 +101,7 @@ def check_loaded(source: str, info: Mapping[str, Any]) -> None:
 
 
 def weight_files(source: str, where: Mapping[str, Any]) -> dict[str, str]:
-    """Paths of the weight files by name, chosen as transformers does: one whole file before shards."""
+    """Return the paths of the weight files by name, chosen as in transformers: one whole file before shards."""
     whole = _find(source, _WEIGHTS, where)
     if whole is not None:
         return {_WEIGHTS: whole}
@@ -129,12 +129,12 @@ def weight_files(source: str, where: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _is_shard(name: Any) -> bool:
-    """Whether an index entry is a file beside the index, not a way out of the folder."""
+    """Whether an index entry is a file beside the index, not a path out of the folder."""
     return isinstance(name, str) and name.endswith(".safetensors") and "/" not in name and "\\" not in name
 
 
 def _find_all(source: str, filenames: list[str], where: Mapping[str, Any]) -> dict[str, str | None]:
-    """Paths of files; several that are on the hub are fetched at once."""
+    """Find the paths of files; several on the hub are fetched at once."""
     from transformers.utils.hub import cached_files
 
     try:
@@ -161,7 +161,7 @@ def _failed(source: str, reason: str) -> ArgumentError:
 
 
 def first_line(error: Exception) -> str:
-    """First line of an error's text without the stop at its end, or its type where it has none."""
+    """Return the first line of an error's text without its full stop, or its type where there is no text."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(" .:")
 
 

@@ -1,4 +1,4 @@
-"""Compilation of language models by `torch.compile`, and its requirements."""
+"""Compilation of language models by `torch.compile`, and checks of its requirements."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def check_compile(compile: Any, method: Method, device: Any, **others: Any) -> N
 
     Args:
         compile: the argument.
-        method: that will choose tokens.
-        device: where the model will be, as `load_model` takes it.
-        **others: arguments that do not go with it unless they are None.
+        method: compression method.
+        device: of the model, as in `load_model`.
+        **others: arguments that must be None when compiling.
 
     Raises:
-        ArgumentError: no bool; or True with something that does not go with it, a device that is none, or where torch
+        ArgumentError: not a bool; or True with an argument that rules it out, an invalid device, or where torch
             cannot compile.
     """
     if not flag("compile", compile):
@@ -60,15 +60,15 @@ def check_compile(compile: Any, method: Method, device: Any, **others: Any) -> N
 
 
 def cpp_compiler() -> str | None:
-    """Path of the C++ compiler that torch would use, or None."""
+    """Return the path of the C++ compiler that torch would use, or None."""
     words = shlex.split(os.environ.get("CXX", "")) or ["clang++" if sys.platform == "darwin" else "g++"]
     return shutil.which(words[0])
 
 
 def compile_decoder(decoder: torch.nn.Module) -> None:
-    """Have a language model compiled at its next calls, for prompts of any length.
+    """Compile a language model at its next calls, for prompts of any length.
 
-    By torch's own `Module.compile`: neither the class nor the attribute `forward` changes. Prefill and decoding are
-    compiled once each, and again for another kind of mask, of cache, or a batch of one.
+    It uses torch's own `Module.compile`: neither the class nor the attribute `forward` changes. Prefill and decoding
+    are compiled once each, and again for another kind of mask, of cache, or a batch of one.
     """
     decoder.compile(dynamic=True)

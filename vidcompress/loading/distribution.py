@@ -15,10 +15,10 @@ _BESIDE: Final = Path(__file__).resolve().parents[2]
 
 
 def checkout(folder: Path | None = None) -> Path | None:
-    """The checkout that the package runs from; None of an installed wheel, whatever else lies beside it.
+    """Return the checkout that the package runs from; None for an installed wheel.
 
     Args:
-        folder: the one that holds the package; None for that of this one.
+        folder: folder of the package; None for that of this package.
     """
     folder = folder or _BESIDE
     project = folder / "pyproject.toml"
@@ -27,7 +27,7 @@ def checkout(folder: Path | None = None) -> Path | None:
 
 
 def how_to_install(extra: str = "") -> str:
-    """The command that installs the package, for the end of a message.
+    """Return the command that installs the package, for the end of a message.
 
     Args:
         extra: of the optional dependencies in pyproject.toml, such as "eval"; "" for none.
@@ -41,7 +41,7 @@ def how_to_install(extra: str = "") -> str:
 
 
 def stated() -> PackageMetadata | None:
-    """The metadata that this package was installed with; None of a checkout that was not installed."""
+    """Return the installed metadata of this package; None for a checkout that was not installed."""
     try:
         return distribution(DISTRIBUTION).metadata
     except PackageNotFoundError:
@@ -49,7 +49,7 @@ def stated() -> PackageMetadata | None:
 
 
 def namesake() -> str | None:
-    """Version of an installed distribution called `vidcompress`, which is not this one; None where there is none."""
+    """Return the version of an installed distribution called `vidcompress`, which is another project; else None."""
     try:
         return distribution("vidcompress").version
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Folders that `vidcompress suite make` finished: their manifest, and which media it lists."""
+"""Finished folders of `vidcompress suite make`: their manifest and its media."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MANIFEST = "manifest.json"
 
 
 def is_drawn(path: Path) -> bool:
-    """Whether a file is one that a finished folder of the suite lists.
+    """Whether a finished folder of the suite lists a file.
 
     Args:
         path: an absolute path, without links.
@@ -24,7 +24,7 @@ def is_drawn(path: Path) -> bool:
 
 @lru_cache(maxsize=8)
 def _listed(folder: Path) -> frozenset[str]:
-    """Names of the files in a finished folder, and "." for itself; nothing of any other."""
+    """Return the names of the files in a finished folder, and "." for itself; empty for any other folder."""
     try:
         manifest = read_manifest(folder / MANIFEST)
     except ArgumentError:
@@ -33,10 +33,10 @@ def _listed(folder: Path) -> frozenset[str]:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a finished folder, checked.
+    """Read and check the manifest of a finished folder.
 
     Raises:
-        ArgumentError: it cannot be read, or is none.
+        ArgumentError: the file cannot be read, or is not a manifest.
     """
     try:
         manifest = json.loads(path.read_bytes())

@@ -1,4 +1,4 @@
-"""Shapes of the checkpoints that people use, by name: `models/shapes.json`.
+"""Shapes of well-known checkpoints by name: `models/shapes.json`.
 
 A random model of `config_of(name)` has the tensors of the real checkpoint, so it takes the same time and memory.
 """
@@ -28,7 +28,7 @@ class KnownShape(NamedTuple):
 
 @lru_cache(maxsize=1)
 def known_shapes() -> dict[str, KnownShape]:
-    """Name -> shape, in the order of the file. Embeddings have the rows that they were padded to."""
+    """Return name -> shape, in the order of the file. Embeddings have their padded number of rows."""
     data = json.loads(find("models/shapes.json").read_text(encoding="utf-8"))
     return {
         name: KnownShape(
@@ -41,18 +41,18 @@ def known_shapes() -> dict[str, KnownShape]:
 
 
 def config_of(name: str, *, decoder_layers: int | None = None, encoder_layers: int | None = None) -> Any:
-    """The transformers config of a named geometry.
+    """Make the transformers config of a named geometry.
 
     Args:
         name: one of `known_shapes`.
-        decoder_layers: fewer (or more) than the checkpoint has, for machines that it does not fit on.
+        decoder_layers: number of layers, instead of the checkpoint's, for smaller machines.
         encoder_layers: likewise, at least 2.
 
     Returns:
         A new `PretrainedConfig` of the family, for `AutoModelForImageTextToText.from_config`.
 
     Raises:
-        ArgumentError: no such geometry, or a number of layers that is none.
+        ArgumentError: no such geometry, or an invalid number of layers.
     """
     shapes = known_shapes()
     if not isinstance(name, str) or name not in shapes:
@@ -77,7 +77,7 @@ def config_of(name: str, *, decoder_layers: int | None = None, encoder_layers: i
 
 
 def _shallow(vision: dict[str, Any], layers: int) -> dict[str, Any]:
-    """Numbers of an encoder of so many layers; what is said of layers that are gone is said of the last one."""
+    """Return the numbers of an encoder of `layers` layers; entries for removed layers move to the last one."""
     numbers: dict[str, Any] = {"depth" if "depth" in vision else "num_hidden_layers": layers}
     for key in ("fullatt_block_indexes", "deepstack_visual_indexes"):
         if key in vision:

@@ -1,4 +1,4 @@
-"""Loading a model: the embedded ones by name, any other as transformers does; never with code from a checkpoint."""
+"""Loading of a model: embedded ones by name, any other as in transformers; never with code from a checkpoint."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ DTYPES = ("float32", "float16", "bfloat16", "auto")
 
 
 def resolve(name_or_path: str | os.PathLike[str] | None) -> str:
-    """Argument of `from_pretrained` for the name or folder that the caller gave.
+    """Return the argument of `from_pretrained` for the caller's name or folder.
 
     Args:
         name_or_path: None for the embedded `tiny-onevision`, the name of an embedded model, a folder, or a hub id.
             A folder of that name in the current directory comes before an embedded model.
 
     Raises:
-        ArgumentError: neither a folder nor an embedded model, and no hub id either.
+        ArgumentError: not a folder, an embedded model or a hub id.
     """
     if name_or_path is not None and not isinstance(name_or_path, (str, os.PathLike)):
         raise ArgumentError(
@@ -70,26 +70,26 @@ def load_model(
     revision: str | None = None,
     local_files_only: bool = False,
 ) -> Any:
-    """Load a vision-language model from safetensors, ready to answer, and only with all of its tensors.
+    """Load a vision-language model from safetensors with all of its tensors.
 
     Args:
         name_or_path: see `resolve`.
-        device: where the model goes; None is "cuda" where there is one, else "cpu". Not together with `device_map`.
+        device: of the model; None is "cuda" where available, else "cpu". Not together with `device_map`.
         dtype: torch dtype or its name, or "auto" for the checkpoint's own. None is float32 on the CPU and "auto"
             elsewhere, also with `device_map`.
         attn_implementation: "sdpa", "eager", "flash_attention_2", ... as in transformers; None lets it choose.
         device_map: as in transformers, to spread a model over devices.
         quantization: "4bit" or "8bit" quantises the decoder while loading, with bitsandbytes.
-        quantization_config: instead, a quantization config of transformers.
+        quantization_config: a quantization config of transformers, instead of `quantization`.
         revision: of the hub repository.
-        local_files_only: do not ask the hub.
+        local_files_only: do not access the hub.
 
     Returns:
         The stock transformers model, in eval mode.
 
     Raises:
         ArgumentError: an argument is not allowed, the checkpoint cannot be found or read, or its tensors are not
-            just those of the model.
+            exactly those of the model.
         UnsupportedModelError: no adapter serves this family.
     """
     source, target, chosen = check_loading(
@@ -137,7 +137,7 @@ def load_model(
     check_loaded(source, info)
     check_special_ids(source, model)
     if key_mapping is not None:
-        # Else save_pretrained would go back to the original names, beside a translated config.
+        # Otherwise save_pretrained would write the original names with a translated config.
         vars(model).pop("_weight_conversions", None)
     model = (model if target is None else model.to(target)).eval()
     if logger.isEnabledFor(logging.INFO):
@@ -168,7 +168,7 @@ def check_loading(
     """Check the arguments of `load_model` without reading a file of the checkpoint.
 
     Returns:
-        What `from_pretrained` takes for the name; the device, or None with `device_map`; the dtype.
+        The name for `from_pretrained`; the device, or None with `device_map`; the dtype.
 
     Raises:
         ArgumentError: an argument is not allowed.
@@ -187,7 +187,7 @@ def check_loading(
 
 
 def _config(source: str, where: dict[str, Any]) -> tuple[Any, dict[str, str] | None]:
-    """The config of a checkpoint of any layout, and the pattern of its tensor names where these are original."""
+    """Read the config of a checkpoint of any layout, and the pattern of its tensor names where these are original."""
     from vidcompress.adapters.llava_video.original_checkpoints import KEY_MAPPING, translated_config
 
     raw = read_json(source, "config.json", where)
@@ -213,10 +213,10 @@ def _config(source: str, where: dict[str, Any]) -> tuple[Any, dict[str, str] | N
         config = _load(source, "AutoConfig", trust_remote_code=False, **where)
     names = tensor_names(source, where)
     if getattr(config, "transformers_weights", None) is not None:
-        config.transformers_weights = None  # it would name other weights than those just read
+        config.transformers_weights = None  # it may name other weights than those just read
     vision: Any = getattr(config, "vision_config", None)
     if str(getattr(vision, "model_type", "")).startswith("siglip") and not has_pooling_head(names):
-        vision.vision_use_head = False  # by default it is built, at random; nothing uses it
+        vision.vision_use_head = False  # it is unused, and built with random weights by default
     return config, None if original is None else KEY_MAPPING
 
 
@@ -243,7 +243,7 @@ def _device(device: str | torch.device | None) -> torch.device:
 
 
 def one_dtype(dtype: Any, torch_dtype: Any) -> Any:
-    """The dtype under either of its names, not checked otherwise.
+    """Return the dtype under either of its names, without further checks.
 
     Raises:
         ArgumentError: both names are given, with different values.

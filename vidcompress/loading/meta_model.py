@@ -1,4 +1,4 @@
-"""A model without weights, built from its config on the meta device: its names and shapes, its geometry."""
+"""Model without weights, built from its config on the meta device: tensor names and shapes, geometry."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from vidcompress.loading.checkpoint import has_pooling_head, read_json
 def read_model_config(
     source: str, *, placeholders: tuple[int, int] | None = None, **where: Any
 ) -> tuple[Any, str]:
-    """The config of a checkpoint, and the layout it was written in: "transformers" or "original".
+    """Read the config of a checkpoint, and return it with its layout: "transformers" or "original".
 
     Args:
         source: a folder or a hub id.
-        placeholders: ids of the image and the video placeholder of an original layout; asked of its tokenizer if None.
+        placeholders: ids of the image and the video placeholder of an original layout; None reads its tokenizer.
         **where: `revision`, `local_files_only` of the hub.
 
     Raises:
         UnsupportedModelError: no adapter serves its model type.
-        ArgumentError, OSError, ValueError: it cannot be found or read.
+        ArgumentError, OSError, ValueError: the checkpoint cannot be found or read.
     """
     from transformers import AutoConfig
 
@@ -46,14 +46,14 @@ def read_model_config(
 
 
 def empty_model(config: Any) -> Any:
-    """The model of a config with every tensor on the meta device: shapes without numbers."""
+    """Build the model of a config with every tensor on the meta device: shapes without numbers."""
     from transformers import AutoModelForImageTextToText
 
     plain = copy.deepcopy(config)
     if getattr(plain, "quantization_config", None) is not None:
-        del plain.quantization_config  # asks for packages, and changes shapes
+        del plain.quantization_config  # needs packages, and changes shapes
     if str(getattr(getattr(plain, "vision_config", None), "model_type", "")).startswith("siglip"):
-        plain.vision_config.vision_use_head = False  # nothing uses it, and most checkpoints have none
+        plain.vision_config.vision_use_head = False  # it is unused, and most checkpoints have none
     with torch.device("meta"):
         return AutoModelForImageTextToText.from_config(plain)
 
@@ -61,13 +61,13 @@ def empty_model(config: Any) -> Any:
 def fit(
     model: Any, shapes: Mapping[str, tuple[int, ...]], *, original: bool, packed: bool
 ) -> dict[str, list[str]]:
-    """Outcome of loading tensors of these names and shapes in transformers, its renaming of old names included.
+    """Compare tensor names and shapes with a model, as transformers would load them, renaming old names.
 
     Args:
         model: from `empty_model`.
         shapes: of the checkpoint's tensors.
         original: whether they have the names of the LLaVA-NeXT repository.
-        packed: whether the checkpoint is quantised; its shapes, and the scales beside its tensors, say nothing then.
+        packed: whether the checkpoint is quantised; its shapes, and the scales beside its tensors, are then ignored.
 
     Returns:
         Names under `missing` and `unexpected`, and under `misshaped` lines that state both shapes. Tensors that are
@@ -98,7 +98,7 @@ def fit(
 
 
 def geometry(config: Any) -> dict[str, dict[str, Any]]:
-    """The numbers of encoder and decoder that people ask for, those that the config has."""
+    """Return the main numbers of encoder and decoder, those that the config has."""
     text, vision = config.get_text_config(), config.vision_config
     shared = ("hidden_size", "num_hidden_layers", "num_attention_heads")
     others = {"num_hidden_layers": "depth", "num_attention_heads": "num_heads"}  # of packed encoders
@@ -120,6 +120,6 @@ def geometry(config: Any) -> dict[str, dict[str, Any]]:
 
 
 def parameter_count(model: Any) -> int:
-    """Numbers in the model's tensors, tied ones once."""
+    """Count the numbers in the model's tensors, tied ones once."""
     tied = getattr(model, "all_tied_weights_keys", {})
     return sum(p.numel() for name, p in model.named_parameters(remove_duplicate=False) if name not in tied)

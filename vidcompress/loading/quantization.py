@@ -1,4 +1,4 @@
-"""Quantised decoders: the encoder, the projector and the output layer stay as they are."""
+"""Quantisation of decoders; the encoder, the projector and the output layer stay as they are."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def make_quantization_config(
     full_precision: tuple[str, ...],
     dtype: str | torch.dtype,
 ) -> Any:
-    """Quantization config for `from_pretrained(quantization_config=...)`.
+    """Make the quantization config for `from_pretrained(quantization_config=...)`.
 
     Args:
         quantization: "4bit" (normal float, nf4) or "8bit" (LLM.int8()) by bitsandbytes; None for neither.
         quantization_config: a transformers quantization config of the caller's own, passed on as it is.
-        full_precision: modules that are left alone, as paths from the model's root.
-        dtype: what 4-bit weights are multiplied in; "auto" is bfloat16.
+        full_precision: modules that are not quantised, as paths from the model's root.
+        dtype: of products with 4-bit weights; "auto" is bfloat16.
 
     Raises:
-        ArgumentError: both arguments are given, one is not what it should be, or bitsandbytes is not installed.
+        ArgumentError: both arguments are given, one is invalid, or bitsandbytes is not installed.
     """
     check_quantization(quantization, quantization_config)
     if quantization is None:

@@ -1,7 +1,6 @@
 """Data files of the package: embedded checkpoints and model cards (`models/`), published runs (`configs/`).
 
-An installed wheel carries them inside the package; a checkout has them beside it. Everything else in the
-package asks here and never builds such a path itself.
+An installed wheel has them inside the package; a checkout has them beside it. Only this module builds such paths.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from vidcompress.loading.distribution import checkout
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 ROOMS = ("models", "configs")
-"""The two folders of data that belong to the package."""
+"""The two data folders of the package."""
 
 
 def roots(room: str) -> tuple[Path, ...]:
-    """Folders that may hold a room, the wheel's first.
+    """Return the folders that may hold a room, the wheel's first.
 
     Args:
         room: "models" or "configs".
@@ -33,7 +32,7 @@ def roots(room: str) -> tuple[Path, ...]:
         raise ValueError(f"room={room!r}: must be one of {', '.join(ROOMS)}")
     candidates = [_PACKAGE / f"_{room}"]
     beside = checkout(_PACKAGE.parent)
-    if beside is not None:  # what else lies beside a package, in site-packages, must not be searched
+    if beside is not None:  # other neighbours of the package, in site-packages, are not searched
         candidates.append(beside / room)
     return tuple(path for path in candidates if path.is_dir())
 
@@ -65,7 +64,7 @@ def find(name: str) -> Path:
 
 
 def listing(room: str) -> Iterator[Path]:
-    """Entries of a room, by name; where both places hold one, the wheel's."""
+    """Yield the entries of a room, by name; where both places have one, the wheel's."""
     seen: dict[str, Path] = {}
     for root in roots(room):
         for path in root.iterdir():
@@ -75,7 +74,7 @@ def listing(room: str) -> Iterator[Path]:
 
 
 def embedded_models() -> dict[str, Path]:
-    """The checkpoints that come with the package.
+    """Return the checkpoints that come with the package.
 
     Returns:
         Name -> folder, by name: every folder of `models/` that holds a `config.json` and safetensors weights.
@@ -88,7 +87,7 @@ def embedded_models() -> dict[str, Path]:
 
 
 def model_name(model: Any) -> str:
-    """Name of a model: that of an embedded model, else the folder or hub id it was loaded from, else its class."""
+    """Return the name of a model: that of an embedded one, else its folder or hub id, else its class."""
     source = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
     embedded = {str(folder): name for name, folder in embedded_models().items()}
     return embedded.get(source, source)

@@ -1,7 +1,7 @@
 """Size check of a config against the weights beside it, before any memory is allocated.
 
-transformers makes room for what config.json describes, and fills at random what the files do not hold. One wrong number
-in an 11 MB checkpoint may so take all memory there is.
+transformers allocates the model that config.json describes, and fills missing tensors at random. One wrong number in an
+11 MB checkpoint may so take all memory.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from vidcompress.errors import ArgumentError
 from vidcompress.loading.checkpoint import weight_files
 
 FACTOR, SLACK = 2, 10_000_000
-"""A model may have this many times the stored parameters and so many more: what is tied or missing is named later."""
+"""A model may have FACTOR times the stored parameters plus SLACK: tied and missing tensors are checked later."""
 
 
 def check_size(source: str, config: Any, where: Mapping[str, Any]) -> None:
-    """Refuse a config that describes a much larger model than its weights are.
+    """Refuse a config that describes a much larger model than its weights.
 
     Args:
         source: a folder or a hub id.
@@ -56,12 +56,12 @@ def _shapes(source: str, where: Mapping[str, Any]) -> Iterator[list[int]]:
 
 
 def _described(config: Any) -> int:
-    """Parameters of the model, counted without memory for them; 0 where it cannot be built, which is said later."""
+    """Count the parameters of a model without memory for them; 0 where it cannot be built, which loading reports."""
     from transformers import AutoModelForImageTextToText
 
     try:
         with torch.device("meta"):
             model = AutoModelForImageTextToText.from_config(config)
-    except Exception:  # noqa: BLE001  (what is wrong with the config is said where it is loaded)
+    except Exception:  # noqa: BLE001  (loading reports errors of the config)
         return 0
     return sum(parameter.numel() for parameter in model.parameters())

@@ -1,4 +1,4 @@
-"""Versions of transformers that every landing is tested with."""
+"""Versions of transformers that every change is tested with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NEWEST_TESTED = "5.24.0"
 
 @cache
 def beyond_tested(version: str) -> str | None:
-    """Sentence about a transformers newer than the newest that was tested; None for any other.
+    """Return a sentence on a transformers newer than the newest tested one; None for any other.
 
     Args:
         version: of the installed transformers, such as "5.23.0".

@@ -1,4 +1,4 @@
-"""Media: decoding clips, loading pictures, turning both into what a model takes. Names load on first use."""
+"""Media: decoding of clips, loading of pictures, model inputs of both. Names load on first use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that callers name or pass open: checked before anything reads them."""
+"""Files that callers name or pass open, checked before they are read."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class BinaryFile(Protocol):
     """A binary file object: an open file, `io.BytesIO`, a member of an archive, a web upload."""
 
     def read(self, size: int = ..., /) -> bytes:
-        """Up to `size` bytes."""
+        """Return up to `size` bytes."""
 
 
 class ArrayLike(Protocol):
-    """What numpy makes an array of: a numpy array, a torch tensor."""
+    """Value that numpy turns into an array: a numpy array, a torch tensor."""
 
     def __array__(self) -> object: ...
 
@@ -34,14 +34,14 @@ FileSource: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview 
 """A local path, the bytes of a file, or an open binary file."""
 
 _PIECE = 16 * 1024**2
-"""Most bytes that a file object is asked for at once: some set the memory aside before they look what there is."""
+"""Most bytes per read of a file object: some allocate the memory before they know the size."""
 
 
 def local_path(source: str | os.PathLike[Any] | bytes, argument: str) -> str:
     """Check that `source` names a readable, non-empty local file and return it as a string.
 
-    Nothing but regular files is ever opened: a pipe or a device could block for ever. URLs are not opened either,
-    whatever their scheme; `file://` is one of them.
+    Only regular files are opened: a pipe or a device could block for ever. URLs are not opened either,
+    with any scheme; `file://` is one of them.
 
     Raises:
         MediaError: naming `argument`, when it is a URL, missing, a directory, not a regular file, not to be opened by
@@ -88,17 +88,17 @@ def is_path(source: object) -> TypeGuard[str | os.PathLike[str]]:
 
 
 class ReadOnlyFile:
-    """A caller's file object with nothing but `read`, `seek` and `tell`.
+    """Wrapper of a caller's file object that has only `read`, `seek` and `tell`.
 
-    Libraries act on whatever else they find: PyAV opens for writing what has the `mode` of a file to be written, and
-    Pillow reads through the file descriptor of a file that is compressed.
+    Libraries use other attributes too: PyAV writes to a file whose `mode` allows it, and Pillow reads through the file
+    descriptor of a compressed file.
 
     Args:
         source: a binary file object.
-        called: what messages call it.
+        called: its name in messages.
 
     Attributes:
-        failure: what `read` raised last, since a library may take it for the end of the file.
+        failure: last error of `read`, since a library may take it for the end of the file.
     """
 
     def __init__(self, source: Any, called: str) -> None:
@@ -106,10 +106,10 @@ class ReadOnlyFile:
         self.failure: MediaError | None = None
 
     def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes, fewer only at the end; everything, up to `MAX_BUFFERED_BYTES`, where `size` is below 0.
+        """Return up to `size` bytes, fewer only at the end; with `size` below 0 everything, up to `MAX_BUFFERED_BYTES`.
 
         Raises:
-            MediaError: the source's own `read` raises, or returns something else than bytes.
+            MediaError: the source's own `read` raises, or returns no bytes.
         """
         left, pieces = MAX_BUFFERED_BYTES + 1 if size < 0 else size, []
         while left > 0 and (piece := self._piece(min(left, _PIECE))):
@@ -124,10 +124,10 @@ class ReadOnlyFile:
         return b"".join(pieces)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a place and return it.
+        """Set the position and return it.
 
         Raises:
-            OSError, ValueError: the source refuses the place. MediaError: it failed otherwise, as compressed files may.
+            OSError, ValueError: the source refuses the position. MediaError: another error, as from compressed files.
         """
         try:
             self._source.seek(offset, whence)
@@ -138,11 +138,11 @@ class ReadOnlyFile:
         return self.tell()
 
     def tell(self) -> int:
-        """The place, in bytes from the beginning."""
+        """Return the position, in bytes from the beginning."""
         return int(self._source.tell())
 
     def check(self) -> None:
-        """Look whether it can be read at all.
+        """Check that the file can be read.
 
         Raises:
             MediaError: it is closed, or opened as text or for writing.
@@ -152,7 +152,7 @@ class ReadOnlyFile:
     def _piece(self, size: int) -> bytes:
         try:
             piece = self._source.read(size)
-        except Exception as error:  # of any library that brings file objects
+        except Exception as error:  # of any library with file objects
             raise self._failed(f"cannot be read ({one_line(error)})") from error
         if isinstance(piece, BUFFERS):
             return bytes(piece)
@@ -170,21 +170,21 @@ class ReadOnlyFile:
 
 @contextmanager
 def borrowed(source: Any, argument: str, *, buffer: bool = False) -> Iterator[tuple[BinaryIO, str]]:
-    """Read bytes or a file object from its beginning, and put the file object back to where it was.
+    """Open bytes or a file object at its beginning, and restore the file object's position afterwards.
 
-    A file object is read and nothing else: not written, not closed, and its name is not opened.
+    A file object is only read: it is not written, not closed, and its name is not opened.
 
     Args:
         source: bytes, bytearray, memoryview, or a binary file object.
-        argument: what messages call it.
-        buffer: take a file object that cannot seek into memory, up to `MAX_BUFFERED_BYTES`, instead of refusing it.
+        argument: its name in messages.
+        buffer: copy a file object that cannot seek into memory, up to `MAX_BUFFERED_BYTES`, instead of refusing it.
 
     Yields:
         A stream with `read`, `seek` and `tell` at its beginning, and its name for messages.
 
     Raises:
-        MediaError: it is empty, closed, opened as text, or cannot seek; or reading it failed within the block, whatever
-            a library made of that.
+        MediaError: it is empty, closed, opened as text, or cannot seek; or reading it failed within the block, even if
+            a library hid that error.
     """
     if isinstance(source, BUFFERS):
         name = f"<{memoryview(source).nbytes} bytes>"
@@ -206,14 +206,16 @@ def borrowed(source: Any, argument: str, *, buffer: bool = False) -> Iterator[tu
         raise
     finally:
         if place is not None:
-            with suppress(OSError, ValueError):  # what fails or was closed meanwhile cannot be put back
+            with suppress(
+                OSError, ValueError
+            ):  # a file that failed or was closed meanwhile keeps its position
                 reader.seek(place)
     if reader.failure is not None:
         raise reader.failure
 
 
 def _name(source: Any) -> str:
-    """The name that a file object has, for messages; it may be a number, missing, or anything."""
+    """Return the name of a file object for messages; the attribute may be a number, missing, or anything."""
     try:
         name = source.name
     except Exception:  # noqa: BLE001  (a property of another library)
@@ -224,7 +226,7 @@ def _name(source: Any) -> str:
 
 
 def _at_beginning(source: Any, reader: ReadOnlyFile, called: str, buffer: bool) -> tuple[int | None, Any]:
-    """The place to return a file object to, and a stream at its beginning; None and a copy of what cannot seek."""
+    """Return a file object's position and a stream at its beginning; None and a copy of one that cannot seek."""
     try:
         can_seek = source.seekable() if hasattr(source, "seekable") else hasattr(source, "seek")
         if can_seek:
@@ -250,7 +252,7 @@ def _check_not_empty(stream: Any, called: str) -> None:
 
 
 def is_encoded(source: Any) -> bool:
-    """Whether a source is to be decoded: a path that is no folder, bytes or a file object."""
+    """Whether a source needs decoding: a path that is no folder, bytes or a file object."""
     if is_path(source):
         return not os.path.isdir(source)
     return isinstance(source, BUFFERS) or hasattr(source, "read")
@@ -258,10 +260,10 @@ def is_encoded(source: Any) -> bool:
 
 @dataclass(frozen=True)
 class Clip:
-    """An encoded clip: a local file or an open stream.
+    """Encoded clip: a local file or an open stream.
 
     Attributes:
-        name: what messages call it.
+        name: its name in messages.
         path: absolute path of the file, or None for a stream.
         stream: seekable binary file object, or None for a file.
     """
@@ -272,7 +274,7 @@ class Clip:
 
     @contextmanager
     def opened(self) -> Iterator[BinaryIO]:
-        """The clip as an open binary file at its beginning."""
+        """Context with the clip as an open binary file at its beginning."""
         if self.stream is not None:
             self.stream.seek(0)
             yield self.stream
@@ -281,6 +283,6 @@ class Clip:
                 yield stream
 
     def head(self) -> bytes:
-        """Its first bytes."""
+        """Return its first bytes."""
         with self.opened() as stream:
             return stream.read(HEAD_BYTES)

@@ -22,17 +22,17 @@ Kind = Literal["image", "video"]
 
 
 def media_kind(source: str | os.PathLike[Any]) -> Kind:
-    """Kind of a file by its content; its name plays no part. Headers are read, Pillow's formats before FFmpeg's.
+    """Return the kind of a file by its content, not its name. Headers are read, Pillow's formats before FFmpeg's.
 
-    A file with several frames is a clip in every format that `read_video` takes for one: an animated GIF, PNG, WebP or
-    AVIF, a sequence in HEIF, a TIFF with pages of one size. A GIF with one frame is a picture. A folder is a clip whose
-    frames are pictures.
+    A file with several frames is a clip in every format that `read_video` reads: an animated GIF, PNG, WebP or AVIF, a
+    sequence in HEIF, a TIFF with pages of one size. A GIF with one frame is a picture. A folder is a clip whose frames
+    are pictures.
 
     Args:
         source: path of a file or folder.
 
     Raises:
-        MediaError: it cannot be opened, or it is neither picture nor clip.
+        MediaError: the file cannot be opened, or it is neither picture nor clip.
     """
     if os.path.isdir(source):
         return "video"
@@ -44,9 +44,7 @@ def media_kind(source: str | os.PathLike[Any]) -> Kind:
     if kind is not None:
         return kind
     head = clip.head()
-    if (
-        still and instead_of_picture(head) is None
-    ):  # a format that Pillow reads; loading says how it is damaged
+    if still and instead_of_picture(head) is None:  # a format that Pillow reads; loading reports the damage
         return "image"
     try:
         with clip.opened() as stream:
@@ -60,7 +58,7 @@ def media_kind(source: str | os.PathLike[Any]) -> Kind:
     reason = instead_of_picture(head) or instead_of_video(head)
     if error is not None and (reason is None or reason.startswith("is a video")):
         opened = "not a video in a known format" not in str(error)
-        if opened or reason is not None:  # FFmpeg knows the format and says what is wrong
+        if opened or reason is not None:  # FFmpeg knows the format and reports the error
             raise error
         reason = None
     reason = (
@@ -70,12 +68,12 @@ def media_kind(source: str | os.PathLike[Any]) -> Kind:
 
 
 def _kind_of_picture(clip: Clip, still: bool) -> Kind | None:
-    """Kind of a file that Pillow opens, also where its pixels are damaged; None of any other."""
+    """Return the kind of a file that Pillow opens, also with damaged pixels; None for any other file."""
     from PIL import Image, UnidentifiedImageError
 
     Image.init()
     with clip.opened() as stream, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of size; loading refuses what is too large
+        warnings.simplefilter("ignore")  # of size; loading refuses large pictures
         try:
             with Image.open(stream, formats=[name for name in FORMATS if name in Image.OPEN]) as picture:
                 if picture.format == "JPEG" and not still:
@@ -83,7 +81,7 @@ def _kind_of_picture(clip: Clip, still: bool) -> Kind | None:
                 return "image" if still or picture.format == "MPO" or not _has_frames(picture) else "video"
         except UnidentifiedImageError:
             return None
-        except Exception:  # noqa: BLE001  (a damaged header raises anything; loading says what is wrong)
+        except Exception:  # noqa: BLE001  (a damaged header raises anything; loading reports it)
             return "image"
 
 

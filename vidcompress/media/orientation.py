@@ -1,4 +1,4 @@
-"""The display matrix of a clip: how its frames are turned and mirrored before they are shown."""
+"""Display matrix of a clip: the turns and mirrorings of its frames before they are shown."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ PICTURES = ("mjpeg", "png", "apng", "tiff", "webp", "jpegxl")
 """Codecs whose frames are pictures, which may state their orientation in an EXIF block of their own."""
 
 TURNED_ONCE = ("apng",)
-"""Codecs whose first frame states the orientation of all."""
+"""Codecs whose first frame states the orientation of all frames."""
 
 _EXIF: dict[int, Matrix] = {
     2: (-1, 0, 0, 1), 3: (-1, 0, 0, -1), 4: (1, 0, 0, -1), 5: (0, 1, 1, 0), 6: (0, 1, -1, 0), 7: (0, -1, -1, 0),
     8: (0, -1, 1, 0),
 }  # fmt: skip
-"""EXIF's number of an orientation -> its matrix."""
+"""EXIF orientation number to matrix."""
 
 _SIDE_DATA_KINDS = 64
-"""Twice as many as FFmpeg 8 has."""
+"""Upper bound of side data kinds, twice FFmpeg 8's number."""
 
 
 def display_matrix(frame: Any) -> Matrix:
-    """(a, b, c, d) of a PyAV frame's display matrix, each -1, 0 or 1: a stored (x, y) is shown at (ax + cy, bx + dy).
+    """Read (a, b, c, d) of a PyAV frame's display matrix, each -1, 0 or 1: (x, y) is shown at (ax + cy, bx + dy).
 
-    `IDENTITY` where the file has none, and for a matrix that is no multiple of a quarter turn. FFmpeg makes one of the
-    orientation that a picture's EXIF block states.
+    `IDENTITY` where the file has none, and for a matrix that is no multiple of a quarter turn. FFmpeg makes one from
+    the orientation in a picture's EXIF block.
     """
     for entry in _side_data(frame):
         if getattr(entry.type, "name", "") != "DISPLAYMATRIX":
@@ -50,7 +50,7 @@ def display_matrix(frame: Any) -> Matrix:
 
 
 def exif_matrix(picture: Any) -> Matrix:
-    """The orientation that a Pillow picture's EXIF block states; `IDENTITY` where there is none, or it is broken."""
+    """Read the orientation in a Pillow picture's EXIF block; `IDENTITY` where it is missing or broken."""
     try:
         return _EXIF.get(picture.getexif().get(0x0112), IDENTITY)
     except Exception:  # noqa: BLE001  (a broken EXIF block raises anything; the pixels are good)
@@ -58,7 +58,7 @@ def exif_matrix(picture: Any) -> Matrix:
 
 
 def _side_data(frame: Any) -> list[Any]:
-    """What accompanies a frame, as far as PyAV has a name for it: one kind without a name hides all others from it."""
+    """List the side data of a frame that PyAV has a name for; one kind without a name makes PyAV list none."""
     try:
         return list(frame.side_data)
     except ValueError:
@@ -66,7 +66,7 @@ def _side_data(frame: Any) -> list[Any]:
 
 
 def _pruned(frame: Any) -> Any:
-    """The frame without side data that PyAV has no name for (EXIF, in PyAV 18); FFmpeg's filters know it by number."""
+    """Remove side data that PyAV has no name for (EXIF, in PyAV 18) from a frame; FFmpeg's filters use numbers."""
     from av.filter import Graph
     from av.sidedata.sidedata import Type
 
@@ -89,13 +89,13 @@ def _pruned(frame: Any) -> Any:
 
 
 def is_mirrored(matrix: Matrix) -> bool:
-    """Whether left and right are exchanged, which no rotation undoes."""
+    """Whether left and right are exchanged, which is not a rotation."""
     a, b, c, d = matrix
     return a * d - b * c < 0
 
 
 def upright(picture: Array, matrix: Matrix) -> Array:
-    """Show a stored picture (height, width, channel) as the matrix says; a view, nothing is copied."""
+    """Orient a stored picture (height, width, channel) by the matrix; a view, nothing is copied."""
     a, b, c, d = matrix
     if a == 0:
         picture = rearrange(picture, "h w c -> w h c")

@@ -1,4 +1,4 @@
-"""File types by their first bytes, so that an error can name a file that is not what it was passed as."""
+"""File types by their first bytes, so that an error can name the real type of a file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 HEAD_BYTES = 1024
-"""How much of a file the tests below want to see."""
+"""Bytes of a file that the tests below read."""
 
 _PLAY_LISTS = (b"#extm3u", b"ffconcat", b"<?xml", b"<mpd", b"[playlist]", b"[reference]")
 _ISO_PICTURES = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
@@ -27,11 +27,11 @@ _GAP = 64
 """Bytes that may stand between two pictures of raw Motion-JPEG."""
 _PIECE = 1 << 20
 _MOST_PARTS = 1000
-"""Boxes or segments that are looked through."""
+"""Most boxes or segments that are read."""
 
 
 def is_animated_container(head: bytes) -> bool:
-    """Whether this is WebP, AVIF or TIFF: picture formats that may hold frames, which FFmpeg reads in part at best."""
+    """Whether this is WebP, AVIF or TIFF: picture formats that may hold frames, which FFmpeg reads only in part."""
     webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
     return webp or (head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis")) or head.startswith(TIFF)
 
@@ -39,11 +39,11 @@ def is_animated_container(head: bytes) -> bool:
 def is_still(stream: BinaryIO) -> bool:
     """Whether this is a single picture that FFmpeg would take for a clip of one frame.
 
-    That is HEIC or AVIF without a track, JPEG with another one inside (a thumbnail, the picture for the other eye), and
-    PNG with the marks of an animation of one frame.
+    These are HEIC or AVIF without a track, JPEG with another one inside (a thumbnail, the picture for the other eye),
+    and PNG with the marks of an animation of one frame.
 
     Args:
-        stream: the file, seekable; left anywhere.
+        stream: the file, seekable; its position changes.
     """
     stream.seek(0)
     head = stream.read(HEAD_BYTES)
@@ -59,14 +59,14 @@ def is_still(stream: BinaryIO) -> bool:
 
 
 def _is_one_jpeg(stream: BinaryIO) -> bool:
-    """Whether this is no raw Motion-JPEG, in which one JPEG follows upon another."""
+    """Whether this is one JPEG, and not raw Motion-JPEG, in which one JPEG follows another."""
     place = 2
     for _ in range(_MOST_PARTS):
         stream.seek(place)
         head = stream.read(8)
         if len(head) < 8 or head[0] != 0xFF:
             return True
-        if head[1:2] == b"\xe2" and head[4:] == b"MPF\0":  # says that further pictures belong to this one
+        if head[1:2] == b"\xe2" and head[4:] == b"MPF\0":  # states that further pictures belong to this one
             return True
         if head[1:2] == b"\xda":  # the pixels follow
             break
@@ -82,7 +82,7 @@ def _is_one_jpeg(stream: BinaryIO) -> bool:
 
 
 def _top_boxes(stream: BinaryIO) -> Iterator[bytes]:
-    """Kinds of the outermost boxes of an ISO base media file."""
+    """Yield the kinds of the outermost boxes of an ISO base media file."""
     end, place = stream.seek(0, os.SEEK_END), 0
     for _ in range(_MOST_PARTS):
         stream.seek(place)
@@ -98,7 +98,7 @@ def _top_boxes(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def instead_of_picture(head: bytes) -> str | None:
-    """What to do with a file that no picture reader takes; None when it looks like nothing known."""
+    """Return advice for a file that no picture reader takes; None for an unknown type."""
     if head[4:8] == b"ftyp" and head[8:12] in _ISO_PICTURES:
         return "is HEIC, which Pillow reads with pillow-heif only; register that, or convert it to JPEG"
     if head.startswith(TIFF):
@@ -116,7 +116,7 @@ def instead_of_picture(head: bytes) -> str | None:
 
 
 def instead_of_video(head: bytes) -> str | None:
-    """What to do with a file that no video reader takes; None when it looks like nothing known."""
+    """Return advice for a file that no video reader takes; None for an unknown type."""
     if head.startswith(_STILLS):
         return STILL + (
             ", or leave backend on 'auto' if it has several pages" if head.startswith(TIFF) else ""

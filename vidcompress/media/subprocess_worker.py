@@ -1,4 +1,4 @@
-"""Child process that answers requests within a time limit; if it crashes or hangs, nothing else is harmed."""
+"""Child process that answers requests within a time limit; its crash or hang does not affect its parent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import IO, Any
 
 
 class WorkerError(Exception):
-    """The process died or took too long; the message says how.
+    """Error: the process died or took too long; the message states which.
 
     Attributes:
         timed_out: whether it took too long.
@@ -32,8 +32,8 @@ class SubprocessWorker:
 
     Args:
         arguments: of python, such as "-m", "package.module".
-        environment: of the process; None is that of this one.
-        keeps_stderr: whether the last line of its stderr ends the message of its death.
+        environment: of the process; None is that of the parent.
+        keeps_stderr: whether the last line of its stderr ends the error message.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class SubprocessWorker:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process runs; a forked process may not talk to its parent's."""
+        """Whether the process runs; a forked process may not use its parent's."""
         return self._process is not None and self._process.poll() is None and self._owner == os.getpid()
 
     def ask(
@@ -57,7 +57,7 @@ class SubprocessWorker:
         Args:
             request: as JSON values.
             seconds: time limit, the start of the process included.
-            size: function that takes an answer and returns how many bytes follow it.
+            size: function from an answer to the number of bytes behind it.
 
         Returns:
             The answer and the bytes behind it.
@@ -102,7 +102,7 @@ class SubprocessWorker:
             stdout=subprocess.PIPE,
             stderr=self._stderr or subprocess.DEVNULL,
             env=self._environment,
-            start_new_session=True,  # so that it is killed with its own children, which would hold the pipe open
+            start_new_session=True,  # so that its children, which would hold the pipe open, are killed with it
         )
         self._owner = os.getpid()
         return self._process

@@ -1,4 +1,4 @@
-"""Questions about images and videos: load a model, ask one or many."""
+"""Questions about images and videos: load a model, ask one question or many."""
 
 from __future__ import annotations
 

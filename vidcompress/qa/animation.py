@@ -22,7 +22,7 @@ from vidcompress.qa.tiles import FAINT, INK, MARGIN, PAPER, Picture, font, make_
 
 ENDINGS = (".gif", ".mp4")
 SHORTEST, LONGEST = 0.1, 0.5
-"""Seconds that a frame is shown at least and at most."""
+"""Shortest and longest time that a frame is shown, in seconds."""
 
 _WIDTH, _HEIGHT = 480, 480
 """Largest width and height of a frame, text and bars not counted, in pixels."""
@@ -39,14 +39,14 @@ class Animation:
 
     Attributes:
         frames: RGB images with even sides, one per frame of the clip.
-        seconds: how long each of them is shown.
+        seconds: time that each of them is shown.
     """
 
     frames: tuple[Image.Image, ...] = field(repr=False)
     seconds: float
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write a GIF, which repeats for ever, or an MP4 (H.264, or MPEG-4 where there is no encoder for that).
+        """Write a GIF, which repeats for ever, or an MP4 (H.264, or MPEG-4 where there is no H.264 encoder).
 
         Args:
             path: the file to write; its ending, .gif or .mp4, names the format.
@@ -66,7 +66,7 @@ class Animation:
             self._write_mp4(Path(path))
 
     def _write_gif(self, path: Path) -> None:
-        """One palette for all frames, so that what stands still does not flicker."""
+        """Write a GIF with one palette for all frames, so that still parts do not flicker."""
         shown = [self.frames[number * len(self.frames) // 8] for number in range(min(8, len(self.frames)))]
         together = Image.new("RGB", (shown[0].width, shown[0].height * len(shown)))
         for number, frame in enumerate(shown):
@@ -103,20 +103,20 @@ class Animation:
 def draw_animation(
     report: Report, frames: Sequence[Picture], *, index: int = 0, heading: str | None = None
 ) -> Animation:
-    """Draw a clip frame by frame: what was dropped is darkened, below are the time, the count and a bar per frame.
+    """Draw a clip frame by frame: dropped tokens are darkened, below are the time, the count and a bar per frame.
 
     Args:
         report: of the call, such as `inputs.report`.
         frames: the sampled frames in order: a list of pictures, or a (T, H, W, 3) uint8 array or tensor.
-        index: which of `report.visuals`, 0 <= index < len(report.visuals).
+        index: number of the visual in `report.visuals`, 0 <= index < len(report.visuals).
         heading: text above every frame; by default the method and the number of tokens.
 
     Returns:
-        One picture per frame, shown as long as frames are apart in the clip, from 0.1 to 0.5 seconds.
+        One picture per frame, shown for the distance of two frames in the clip, from 0.1 to 0.5 seconds.
 
     Raises:
-        ArgumentError: no report, no such visual in it, a picture instead of a clip, or the frames are not as many as
-            were encoded.
+        ArgumentError: no report, no such visual in it, a picture instead of a clip, or another number of frames than
+            was encoded.
         MediaError: a frame cannot be read.
     """
     visual = visual_of(report, index)
@@ -135,14 +135,14 @@ def draw_animation(
 
 
 def _seconds(visual: VisualReport) -> float:
-    """How long a frame is shown: the median distance of two frames, within limits."""
+    """Return the time that a frame is shown, in seconds: the median distance of two frames, within limits."""
     times = [view.time for view in visual.views if view.time is not None]
     apart = median(after - before for before, after in pairwise(times)) if len(times) > 1 else LONGEST
     return round(min(LONGEST, max(SHORTEST, apart)), 2)
 
 
 def _frame(picture: Image.Image, views: Sequence[ViewReport], number: int, heading: str) -> Image.Image:
-    """One frame of the animation: heading, picture, time and count, and a bar per frame of the clip."""
+    """Draw one frame of the animation: heading, picture, time and count, and a bar per frame of the clip."""
     words, small = font(17), font(15)
     view, most = views[number], max(1, *(view.kept for view in views))
     width = max(picture.width, 320)
@@ -172,7 +172,7 @@ def _frame(picture: Image.Image, views: Sequence[ViewReport], number: int, headi
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """The text in lines that are at most so many pixels wide, broken where it says so and at spaces."""
+    """Break the text into lines of at most `width` pixels, at its own line ends and at spaces."""
     face, lines = font(17), []
     for paragraph in text.splitlines():
         lines.append("")

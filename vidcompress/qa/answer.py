@@ -1,4 +1,4 @@
-"""What comes back from a question."""
+"""Answer to a question, with its report and timings."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """A model's answer, what it saw and how long it took.
+    """Answer of a model, with the report of its visual tokens and its timings.
 
     Attributes:
         text: the answer, without special tokens or surrounding spaces.
-        question: what was asked.
-        report: which visual tokens of this question reached the language model.
+        question: the question.
+        report: the visual tokens of this question that reached the language model.
         timing_ms: milliseconds of decode, preprocess, encode, compress, prefill, generate (the decoding after the
-            first token) and total, which is their sum; of the whole batch this question was answered in.
-        batch_size: how many questions that batch held.
+            first token) and total, their sum; for the whole batch of this question.
+        batch_size: number of questions in that batch.
         new_tokens: tokens of the answer.
         media: the PIL image, as the encoder saw it, or `VideoFrames` of each of `report.visuals`.
     """
@@ -40,14 +40,14 @@ class Answer:
 
     @property
     def notes(self) -> list[str]:
-        """Remarks on the answer and its media, as the report has them."""
+        """Remarks of the report on the answer and its media."""
         return self.report.all_notes
 
     def overlay(self, index: int = 0) -> Image:
-        """Draw which tokens of one image or video were kept.
+        """Draw the tokens of one image or video that were kept.
 
         Args:
-            index: which of `report.visuals`, counted from 0.
+            index: number of the visual in `report.visuals`, from 0.
 
         Raises:
             ArgumentError: the question was about no such image or video.
@@ -60,7 +60,7 @@ class Answer:
         """Draw one video frame by frame; `answer.animation().save("kept.gif")` writes it, or "kept.mp4".
 
         Args:
-            index: which of `report.visuals`, counted from 0.
+            index: number of the visual in `report.visuals`, from 0.
 
         Raises:
             ArgumentError: the question was about no such video, or it is an image.
@@ -70,7 +70,7 @@ class Answer:
         return draw_animation(self.report, self._drawn_over(index), index=index)
 
     def _drawn_over(self, index: int) -> Any:
-        """The image, or the frames of the video, that was encoded."""
+        """Return the image, or the frames of the video, that was encoded."""
         if not is_whole(index) or not 0 <= index < len(self.media):
             raise ArgumentError(
                 f"index={shown(index)}: the question had {len(self.media)} images and videos, counted from 0; "

@@ -28,25 +28,25 @@ from vidcompress.session.view_text import text_finder
 _FIXED = {"num_beams": 1, "num_return_sequences": 1, "use_cache": True, "cache_implementation": None}
 _OURS = (*CACHE_NAMES, "return_dict_in_generate")
 _SPECULATIVE = ("prompt_lookup_num_tokens", "assistant_model")
-"""Over a filled cache stock transformers gets these wrong, silently."""
+"""Options that stock transformers gets wrong over a filled cache, silently."""
 
 
 class Chat:
-    """A conversation about pictures, a clip, both or nothing; made by `VisualQA.chat`.
+    """Conversation about pictures, a clip, both or nothing; made by `VisualQA.chat`.
 
-    The first question encodes and compresses the media. Later ones go on from the key-value cache: only the text
-    that is new runs through the language model, and the answer is that of a run from the beginning. A method that
+    The first question encodes and compresses the media. Later ones continue from the key-value cache: only new text
+    runs through the language model, and the answer equals that of a run from the beginning. A method that
     reads the question reads the first one; one that prunes inside the language model is refused. Calls from several
     threads wait for each other.
 
     Args:
         pipeline: of the model, with its compression.
         media: a question whose pictures and clip the conversation is about; its text is not used.
-        history: whether a question sees the earlier questions and answers; without, each is answered as if it were
+        history: whether a question sees the earlier questions and answers; otherwise each is answered as if it were
             the first.
 
     Attributes:
-        answers: the answers so far, in order; a streamed one is there once its stream has ended.
+        answers: the answers so far, in order; a streamed one is added when its stream has ended.
     """
 
     def __init__(self, pipeline: Pipeline, media: Question, *, history: bool = True) -> None:
@@ -78,8 +78,8 @@ class Chat:
             **generate: further arguments of the model's `generate`; no beams, and the cache stays on.
 
         Raises:
-            ArgumentError: an argument is not allowed. MediaError: a picture or clip cannot be read. After an error
-            the conversation stands where it stood.
+            ArgumentError: an argument that is not allowed. MediaError: a picture or clip cannot be read. After an error
+            the conversation is unchanged.
         """
         if not isinstance(question, str) or not question.strip():
             raise ArgumentError(f"question={shown(question)}: must be a text that is not empty")
@@ -95,7 +95,7 @@ class Chat:
     ) -> Iterator[str]:
         """Answer the next question piece by piece, as `VisualQA.stream` does.
 
-        Leaving the loop early ends the answer there; what was said of it stays in the conversation.
+        Leaving the loop early ends the answer there; its text so far stays in the conversation.
 
         Raises:
             ArgumentError: an argument is not allowed, some at once, others by the loop.
@@ -108,7 +108,7 @@ class Chat:
         return stream_text(self._pipeline.processor.tokenizer, run)
 
     def reset(self) -> None:
-        """Forget the questions and answers, not the media: what they were compressed to is used again."""
+        """Forget the questions and answers, but not the media: their compressed tokens are used again."""
         with self._lock:
             self.answers.clear()
 
@@ -148,7 +148,7 @@ class Chat:
             made = pipeline.generate(batch, batch.inputs, {**generation, "return_dict_in_generate": True})
         except BaseException:
             self._cache = (
-                None  # its layers may hold different numbers of tokens now; the features are still there
+                None  # its layers may hold different numbers of tokens; the features are still there
             )
             raise
         assert self._transcript is not None and self._first is not None  # noqa: S101  (for the type checker)
@@ -174,13 +174,13 @@ class Chat:
         return replace(batch, inputs=first), whole.sequences
 
     def _go_on(self, question: Question) -> tuple[PreparedBatch, Tensor]:
-        """Cut the cache back to what the new prompt shares with it, and translate the prompt."""
+        """Cut the cache back to the columns that the new prompt shares with it, and translate the prompt."""
         assert self._transcript is not None and self._first is not None  # noqa: S101  (for the type checker)
         transcript, clock = self._transcript, self._pipeline.clock()
         ids = self._ids(question.text).to(transcript.sequences.device)
         if self._texts is not None and self._texts(ids[0].cpu()) != self._begun_texts:
-            # A tokenizer merges the end of the line behind the last view with what a question begins with, and other
-            # text leaves then than left. Behind earlier questions a prompt begins as theirs, which were begun with.
+            # A tokenizer may merge the end of the line behind the last view with the first words of a question, which
+            # changes the text that is dropped. Later prompts of a conversation share the beginning of the first.
             return self._begin(question)
         shared = _shared(ids, transcript.sequences)
         if self._cache is not None and shared < transcript.settled:
@@ -198,8 +198,8 @@ class Chat:
         return PreparedBatch([question], [self._opened], call, clock), ids
 
     def _cut_cache(self, columns: int) -> int:
-        """Leave at most that many columns in the cache; none of it where it cannot be cut. Returns what the prompt is
-        taken to share: the columns left, or those of the visual tokens, which are there as features."""
+        """Leave at most `columns` columns in the cache, or none where it cannot be cut. Returns the columns that the
+        prompt shares: those left, or those of the visual tokens, which are there as features."""
         if self._cache is not None:
             surplus = self._cache.get_seq_length() - columns
             try:
@@ -213,9 +213,9 @@ class Chat:
         return int(self._cache.get_seq_length())
 
     def _ids(self, text: str) -> Tensor:
-        """(1, column) ids of the whole conversation up to the new question, placeholders written out.
+        """Return (1, column) ids of the whole conversation up to the new question, placeholders written out.
 
-        Up to its last picture or clip every prompt is that of the first question, whose ids are there.
+        Up to its last picture or clip every prompt equals that of the first question, whose ids are reused.
         """
         before = self.answers if self._history else []
         opening, rest = self._split(self._prompt(text, before))
@@ -232,7 +232,7 @@ class Chat:
         return adapter.image_token_id, adapter.video_token_id
 
     def _split(self, prompt: str) -> tuple[list[int], list[int]]:
-        """Ids of a prompt up to its last placeholder, and those behind."""
+        """Split the ids of a prompt into those up to its last placeholder, and those behind."""
         processor = self._pipeline.processor
         (row,) = tokenize(processor.tokenizer, [with_known_tokens(processor, prompt)])
         ids = row["input_ids"]
@@ -242,7 +242,7 @@ class Chat:
         return ids[:behind], ids[behind:]
 
     def _prompt(self, text: str, before: list[Answer]) -> str:
-        """Prompt of a conversation up to the new question, with one placeholder for each picture and clip."""
+        """Return the prompt of a conversation up to the new question, with one placeholder per picture and clip."""
         processor = self._pipeline.processor
         texts = [*(answer.question for answer in before), text]
         first = replace(self._media, text=texts[0])
@@ -257,15 +257,15 @@ class Chat:
 
 
 def _head(sequences: Tensor, rest: list[int], processor: Any) -> Tensor:
-    """(1, column) ids of a prompt up to its last picture or clip with what was written for it: all but the rest.
+    """Return (1, column) ids of a prompt up to the end of its last picture or clip: all but the rest.
 
     Args:
         sequences: (1, column) ids of the prompt.
         rest: ids behind the last placeholder.
-        processor: that wrote the prompt, for the message.
+        processor: of the prompt, for the message.
 
     Raises:
-        ArgumentError: it does not end with the rest.
+        ArgumentError: the prompt does not end with the rest.
     """
     if rest and sequences[0, -len(rest) :].tolist() != rest:
         raise ArgumentError(
@@ -277,7 +277,7 @@ def _head(sequences: Tensor, rest: list[int], processor: Any) -> Tensor:
 
 
 def _shared(ids: Tensor, known: Tensor) -> int:
-    """Leading columns that two (1, column) prompts have in common, at least one short of the new prompt."""
+    """Count the leading columns that two (1, column) prompts share, at least one short of the new prompt."""
     width = min(ids.shape[1] - 1, known.shape[1])
     differs = (ids[0, :width] != known[0, :width]).nonzero()
     return int(differs[0]) if len(differs) else width

@@ -1,4 +1,4 @@
-"""Overlay: a picture or the frames of a clip on one sheet, with the tokens that were dropped darkened."""
+"""Overlay: a picture or the frames of a clip on one sheet, with dropped tokens darkened."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from vidcompress.core.visual_report import VisualReport
 
 _WIDTH = 1440
-"""Width to aim at, pixels; a sheet is a little wider or narrower, so that every cell has whole pixels."""
+"""Target width in pixels; a sheet is a little wider or narrower, so that every cell has whole pixels."""
 
 
 def draw_overlay(report: Report, picture: Picture | Sequence[Picture], *, index: int = 0) -> Image.Image:
-    """Draw what was kept over a picture or the frames of a clip: what was dropped is darkened.
+    """Draw the kept tokens of a picture or the frames of a clip: dropped ones are darkened.
 
     Args:
         report: of the call, such as `inputs.report`.
         picture: the image (PIL image, (H, W, 3) uint8 array or tensor, or path), or for a video its
             sampled frames in order (a list of pictures, or a (T, H, W, 3) uint8 array or tensor). Where two frames make
             one temporal patch, the first of them is drawn.
-        index: which of `report.visuals`, 0 <= index < len(report.visuals).
+        index: number of the visual in `report.visuals`, 0 <= index < len(report.visuals).
 
     Returns:
         An RGB image: the global view and crops side by side, or a contact sheet of the frames.
 
     Raises:
-        ArgumentError: no report, no such visual in it, or the frames are not as many as were encoded.
+        ArgumentError: no report, no such visual in it, or another number of frames than was encoded.
         MediaError: a picture cannot be read.
     """
     visual = visual_of(report, index)
@@ -44,11 +44,11 @@ def draw_overlay(report: Report, picture: Picture | Sequence[Picture], *, index:
 
 
 def visual_of(report: Report, index: int) -> VisualReport:
-    """The visual of a report that is to be drawn.
+    """Return the visual of a report to draw.
 
     Args:
         report: of a call.
-        index: which of `report.visuals`, counted from 0.
+        index: number of the visual in `report.visuals`, from 0.
 
     Raises:
         ArgumentError: no report, or no such visual in it.
@@ -67,7 +67,7 @@ def visual_of(report: Report, index: int) -> VisualReport:
 
 
 def heading_of(report: Report, visual: VisualReport) -> str:
-    """The method of a call, and how many tokens of one visual were kept."""
+    """Return a heading with the method of a call and the number of kept tokens of one visual."""
     share = f"{100 * visual.kept / visual.total:.1f} %" if visual.total else "none"
     return f"{report.method}: {visual.kept} of {visual.total} visual tokens ({share})"
 

@@ -69,7 +69,7 @@ class Generated(NamedTuple):
     """Result of the model's `generate`.
 
     Attributes:
-        output: what it returned: ids (row, column), or an output object of transformers with `sequences`.
+        output: its result: ids (row, column), or an output object of transformers with `sequences`.
         ids: (question, token) ids after the prompt; the first of several sequences per question.
         pad: id that fills rows which ended early.
     """
@@ -103,10 +103,10 @@ class Pipeline:
         return adapter_for(self.model)
 
     def check(self, options: Mapping[str, Any]) -> None:
-        """Refuse what `generate` does not know, before anything is opened or encoded.
+        """Refuse options that `generate` does not know, before anything is opened or encoded.
 
         Args:
-            options: of the model's `generate`, as a caller gave them.
+            options: of the model's `generate`, from the caller.
 
         Raises:
             ArgumentError: an unknown option, or there is no model or no processor.
@@ -132,9 +132,9 @@ class Pipeline:
     def answer_batches(
         self, batches: Sequence[Sequence[Question]], generation: Mapping[str, Any]
     ) -> Iterator[list[Answer]]:
-        """Answer batch after batch; the media of the next one are read and preprocessed in a thread meanwhile.
+        """Answer batch after batch; a thread reads and preprocesses the media of the next batch meanwhile.
 
-        Of several batches, `decode` and `preprocess` are the thread's own times.
+        With several batches, `decode` and `preprocess` are the thread's own times.
 
         Args:
             batches: lists of questions, at least one each; text only, pictures, clips, in any mixture that the model
@@ -158,13 +158,13 @@ class Pipeline:
     def answer(self, batch: PreparedBatch, generation: Mapping[str, Any]) -> list[Answer]:
         """Compress, generate and postprocess a prepared batch.
 
-        A batch whose clip does not stream may be answered again, with a clock of its own: `replace(batch, clock=...)`.
+        A batch without a streaming clip may be answered again, with a new clock: `replace(batch, clock=...)`.
         """
         compressed = self.compress(batch)
         return self.postprocess(batch, compressed.report, self.generate(batch, compressed, generation))
 
     def clock(self) -> Phases:
-        """A stopwatch on the model's device."""
+        """Return a new stopwatch on the model's device."""
         return Phases(input_device(self.model))
 
     def preprocess(
@@ -180,10 +180,10 @@ class Pipeline:
         Args:
             questions: at least one.
             media: of each question, where they are opened already.
-            clock: stopwatch that was started before they were; None starts one.
+            clock: stopwatch that was started before that; None starts one.
             stream: read only the first frame of the clip of a single question; the others are decoded and preprocessed
-                in a thread, while `compress` encodes. What comes out is the same to the bit. `decode` is then the time
-                that waited for frames. Families whose adapter takes whole clips read these here all the same.
+                in a thread, while `compress` encodes. The result is the same to the bit. `decode` is then the time
+                spent waiting for frames. Families whose adapter takes whole clips read them here.
 
         Raises:
             ArgumentError: a question holds placeholders. MediaError: a picture or clip cannot be read.
@@ -204,7 +204,7 @@ class Pipeline:
         return self.preprocess(questions, clock=clock)
 
     def _open(self, question: Question, stream: bool) -> Media:
-        """Open the media of a question. A clip whose packets mislead from its first frame on is read whole."""
+        """Open the media of a question. A clip with misleading packets from its first frame on is read whole."""
         sampling = {**self.sampling, "rule": self.processor.frame_rule}
         if stream and question.streams and self.adapter.reads_ahead:
             with suppress(Reread):
@@ -212,7 +212,7 @@ class Pipeline:
         return question.open(**sampling)
 
     def _inputs(self, questions: Sequence[Question], media: Sequence[Media]) -> Any:
-        """Model inputs of a batch."""
+        """Return the model inputs of a batch."""
         prompts = [
             self.prompt(question.messages(self.clip_note(question, clip)))
             for question, (_, clip) in zip(questions, media, strict=True)
@@ -225,14 +225,14 @@ class Pipeline:
         return type(inputs)(place(inputs, input_device(self.model), self.model.dtype))
 
     def prompt(self, messages: list[dict[str, Any]]) -> str:
-        """Prompt of a conversation, up to the opening of the answer."""
+        """Return the prompt of a conversation, up to the opening of the answer."""
         prompt = self.processor.apply_chat_template(messages, add_generation_prompt=True)
         return without_second_start(prompt, self.processor.tokenizer)
 
     def clip_note(self, question: Question, clip: VideoFrames | None) -> str:
-        """What the model's family reads before a question about a clip (LLaVA-Video: when its frames were taken).
+        """Return the line that the model's family reads before a question about a clip (LLaVA-Video: its frame times).
 
-        Nothing for frames without times of their own: a list or folder of pictures, an array.
+        Empty for frames without times of their own: a list or folder of pictures, an array.
         """
         if clip is None or not self.time_instruction:
             return ""
@@ -247,8 +247,8 @@ class Pipeline:
     def compress(self, batch: PreparedBatch) -> CompressedInputs:
         """Encode and compress the visuals of a batch; `encode` and `compress` are cut.
 
-        A streaming clip is whole and closed afterwards. The time that the encoder waited for its frames is `decode`;
-        so is the time of what was encoded of a clip whose packets turn out to mislead, and which is read again.
+        A streaming clip is whole and closed afterwards. The time that the encoder waited for its frames is `decode`.
+        A clip with misleading packets is read again, and its first encoding counts as `decode` too.
         """
         if batch.streaming is None:
             return self._compress(batch)
@@ -274,7 +274,7 @@ class Pipeline:
         """Generate; the time to the first token is cut as `prefill`.
 
         Args:
-            batch: whose clock is cut.
+            batch: of the questions; its clock is cut.
             inputs: from `compress`, or other inputs of the model's `generate`.
             generation: further arguments of it.
 
@@ -304,7 +304,7 @@ class Pipeline:
             ) from error
 
     def postprocess(self, batch: PreparedBatch, report: Report, generated: Generated) -> list[Answer]:
-        """Answers of a batch, one per question; `generate` is cut.
+        """Return the answers of a batch, one per question; `generate` is cut.
 
         Args:
             batch: of the questions.
@@ -334,7 +334,7 @@ class Pipeline:
         ]
 
     def _reports(self, batch: PreparedBatch, report: Report) -> list[Report]:
-        """Reports of the questions, with the times of frames, and notes on their media and words."""
+        """Return the reports of the questions, with frame times and with notes on their media and words."""
         reports = [report.for_row(number) for number in range(len(batch.questions))]
         for own, question, (pictures, clip) in zip(reports, batch.questions, batch.media, strict=True):
             for number, picture in enumerate(pictures):
@@ -347,14 +347,14 @@ class Pipeline:
         return reports
 
     def _as_seen(self, pictures: list[Any], clip: VideoFrames | None) -> tuple[Any, ...]:
-        """The pictures as the model got them, then the clip: what overlays are drawn over."""
+        """Return the pictures as the model got them, then the clip, for overlays."""
         alone = len(pictures) == 1
         seen = [self.processor.as_seen(picture, alone=alone) for picture in pictures]
         return (*seen, *([] if clip is None else [clip]))
 
 
 def _unknown_words(question: Question, tokenizer: Any) -> list[str]:
-    """A note where the tokenizer lacks words of the question, as the embedded models' do."""
+    """Return a note where the tokenizer lacks words of the question, which is common with the embedded models."""
     unknown = getattr(tokenizer, "unk_token_id", None)
     ids = tokenizer(question.text, add_special_tokens=False)["input_ids"]
     count = sum(token == unknown for token in ids) if unknown is not None else 0
@@ -362,7 +362,7 @@ def _unknown_words(question: Question, tokenizer: Any) -> list[str]:
 
 
 def _answer_ids(output: Any, prompt_length: int, questions: int) -> Tensor:
-    """(question, token) ids after the prompt; the first one where several sequences come back per question."""
+    """Return (question, token) ids after the prompt; the first of several sequences per question."""
     sequences: Tensor = output if isinstance(output, Tensor) else output.sequences
     return sequences[:: sequences.shape[0] // questions, prompt_length:]
 

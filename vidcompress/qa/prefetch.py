@@ -1,4 +1,4 @@
-"""Batches made ready in a thread, one ahead of the one that the model is busy with."""
+"""Prefetch of batches in a thread, one ahead of the model."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ def ahead(
     device: torch.device,
     tensors: Callable[[Made], Mapping[str, Any]],
 ) -> Iterator[Made]:
-    """Make something of every item, each while the caller works on the one before.
+    """Apply `make` to every item, each while the caller works on the one before.
 
-    On CUDA the thread has a stream of its own, so that its copies and resizing run beside the model; what it made is
-    waited for on the caller's stream, not by the host.
+    On CUDA the thread has a stream of its own, so that its copies and resizing run beside the model. The caller's
+    stream waits for the results, not the host.
 
     Args:
         make: called in the thread, for one item at a time; for a single item in the caller's thread.
         items: in order. At most one is ready and waiting at any time.
-        device: where the caller works.
-        tensors: the tensors of what was made, or lists of them, by name.
+        device: of the caller's work.
+        tensors: function from a result to its tensors, or lists of them, by name.
 
     Yields:
-        What was made, in order. An error of `make` is raised in the place of its item.
+        The results in order. An error of `make` is raised in the place of its item.
     """
     if len(items) < 2:
         yield from map(make, items)
@@ -58,7 +58,7 @@ def ahead(
 
 
 def _take_over(tensors: Mapping[str, Any], ready: Any, stream: Any) -> None:
-    """Let a stream use tensors of another one once they are there, and keep their memory until it has."""
+    """Make a stream wait for tensors of another stream, and keep their memory until it has used them."""
     stream.wait_event(ready)
     for value in tensors.values():
         for tensor in value if isinstance(value, list) else [value]:

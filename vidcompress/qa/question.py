@@ -1,4 +1,4 @@
-"""One question with what it is about, checked before anything is opened; and the messages a chat template takes."""
+"""Question with its media, checked before anything is opened; and the messages for a chat template."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ EXAMPLES: Final = {
     111716: "2a7732bc53a820457aef4b6307a04c80a81a15d35c17e0701a9627c47cca7e03",  # scene.png
     14144: "9e2e22803ebd71e7bf79c32e98c01f4e9e46f2f9e75bec8852ccab1ca01d5c37",  # clip.mp4
 }
-"""Bytes and SHA-256 of the media in `examples/`, which an installed package does not have beside it."""
+"""Bytes and SHA-256 of the media in `examples/`, which an installed package does not contain."""
 
 KEYS = tuple(QuestionItem.__annotations__)
 
@@ -54,7 +54,7 @@ class Question:
         text: the question.
         images: pictures it is about, in order; anything that `load_image` takes.
         video: the clip it is about, or None; anything that `read_video` takes.
-        notes: what the report of its answer is to say.
+        notes: remarks for the report of its answer.
     """
 
     text: str
@@ -76,19 +76,19 @@ class Question:
 
     @property
     def streams(self) -> bool:
-        """Whether it has a clip that `start` can read frame by frame."""
+        """Whether the question has a clip that `start` can read frame by frame."""
         return self.video is not None
 
     def start(self, device: torch.device, dtype: torch.dtype, **sampling: Any) -> Media:
-        """Read the pictures, and of the clip the first frame; the others follow in a thread until it is closed.
+        """Read the pictures, and the first frame of the clip; the others follow in a thread until the clip is closed.
 
         Args:
-            device: where the views of the clip are to lie.
+            device: for the views of the clip.
             dtype: of these views.
             **sampling: as for `open`.
 
         Raises:
-            Reread: only `open` serves the clip.
+            Reread: the clip can only be read by `open`.
         """
         pictures = [load_image(image) for image in self.images]
         return pictures, open_streaming_clip(self.video, device, dtype, **sampling)
@@ -97,7 +97,7 @@ class Question:
         """Refuse a text that holds placeholders.
 
         Raises:
-            ArgumentError: it does.
+            ArgumentError: the text holds a placeholder.
         """
         for token in filter(None, (processor.image_token, processor.video_token)):
             if token in self.text:
@@ -107,7 +107,7 @@ class Question:
                 )
 
     def messages(self, note: str = "") -> list[dict[str, Any]]:
-        """The conversation for a chat template: pictures, then the clip, then the text.
+        """Return the conversation for a chat template: pictures, then the clip, then the text.
 
         Args:
             note: a line that stands before the question.
@@ -122,7 +122,7 @@ def read_question(item: Mapping[str, Any], *, where: str = "") -> Question:
 
     Args:
         item: `question`, and at most one of `image` and `images`, and `video`; None counts as absent.
-        where: put before messages, such as "items[3]: ".
+        where: prefix of messages, such as "items[3]: ".
 
     Raises:
         ArgumentError: unknown or missing keys, a question that is empty or no Unicode text, both `image` and `images`,
@@ -154,7 +154,7 @@ def read_question(item: Mapping[str, Any], *, where: str = "") -> Question:
         raise ArgumentError(
             f"{where}images must be a list, got {type(images).__name__}; pass one picture as image"
         )
-    if images is not None and not images:  # of a folder without pictures, say; None is for text only
+    if images is not None and not images:  # such as a folder without pictures; None is for text only
         raise ArgumentError(
             f"{where}images is an empty list; pass at least one picture, or leave it out for a question about text only"
         )
@@ -163,19 +163,19 @@ def read_question(item: Mapping[str, Any], *, where: str = "") -> Question:
 
 
 def remarked(question: Question) -> Question:
-    """The question, with `REMARK` among its notes if one of its media is not the package's own."""
+    """Return the question, with `REMARK` among its notes if one of its media is not the package's own."""
     own = is_own(question.images) and (question.video is None or is_own(question.video))
     return question if own else replace(question, notes=(*question.notes, REMARK))
 
 
 def is_own(source: Any) -> bool:
-    """Whether a picture or clip shows what the embedded models were trained on, as far as its file tells.
+    """Whether a picture or clip is the package's own, so that the embedded models were trained on such content.
 
-    Own are the media of `examples/`, wherever they lie, and what `vidcompress suite` drew. Of pixels in memory that
-    were not opened from a file nothing is known, so they are not.
+    Own are the media of `examples/`, in any folder, and the drawings of `vidcompress suite`. Pixels in memory that
+    were not opened from a file are not.
 
     Args:
-        source: as `ask` takes it; of a list every entry must be own.
+        source: as in `ask`; of a list every entry must be own.
     """
     if isinstance(source, (list, tuple)):
         return all(is_own(entry) for entry in source)
@@ -192,6 +192,6 @@ def is_own(source: Any) -> bool:
 
 
 def _is_example(path: Path) -> bool:
-    """Whether a file holds a picture or clip of `examples/`; only a file of such a size is read."""
+    """Whether a file holds a picture or clip of `examples/`; a file of another size is not read."""
     digest = EXAMPLES.get(path.stat().st_size) if path.is_file() else None
     return digest is not None and hashlib.sha256(path.read_bytes()).hexdigest() == digest

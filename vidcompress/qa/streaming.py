@@ -1,4 +1,4 @@
-"""An answer piece by piece, while it is being generated."""
+"""Streaming of an answer piece by piece, while it is generated."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def check_streamable(generate: Mapping[str, Any]) -> None:
 
 
 def stream_text(tokenizer: Any, generate: Callable[..., Any]) -> Iterator[str]:
-    """Run a call of `generate` in a thread and yield its text as it comes.
+    """Run a call of `generate` in a thread and yield its text as it is generated.
 
     Args:
         tokenizer: turns ids into text.
-        generate: called with `streamer` and `stopping_criteria`; what it raises is raised here.
+        generate: called with `streamer` and `stopping_criteria`; its errors are raised here.
 
     Yields:
         Pieces of text in order. Leaving the loop early stops the generation at its next token.

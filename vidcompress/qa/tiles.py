@@ -1,4 +1,4 @@
-"""Tiles: the views of a selection as the model saw them, with the tokens that were dropped darkened."""
+"""Tiles: the views of a selection as the model saw them, with dropped tokens darkened."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ MARGIN = 16
 def make_tiles(
     visual: VisualReport, picture: Picture | Sequence[Picture], width: int, *, most_frames: int | None = None
 ) -> list[tuple[Tile, int]]:
-    """The pictures to draw, each with its width in pixels.
+    """Make the tiles to draw, each with its width in pixels.
 
     Args:
         visual: one of `report.visuals`.
         picture: as for `draw_overlay`.
-        width: of the sheet that they are for, in pixels.
-        most_frames: of a longer clip, so many frames, evenly spaced.
+        width: of the sheet, in pixels.
+        most_frames: largest number of frames; of a longer clip they are evenly spaced.
 
     Raises:
         As `draw_overlay`.
@@ -104,7 +104,7 @@ def _outline(pen: ImageDraw.ImageDraw, keep: Mask, cell_w: int, cell_h: int) -> 
 def _image_tiles(
     visual: VisualReport, picture: Picture | Sequence[Picture], sheet_width: int
 ) -> list[tuple[Tile, int]]:
-    """The global view, and the crops on their common canvas where they have places; each with its width in pixels."""
+    """Make the tiles of the global view, and of the crops on their common canvas where they have places."""
     if isinstance(picture, (list, tuple)):
         if len(picture) != 1:
             raise ArgumentError(
@@ -131,7 +131,7 @@ def _image_tiles(
 
 
 def _on_canvas(image: Image.Image, visual: VisualReport) -> Image.Image:
-    """The picture as the crops show it: on black where the canvas keeps its padding."""
+    """Return the picture as the crops show it: on black where the canvas keeps its padding."""
     canvas, box = visual.layout.canvas, visual.layout.picture
     if canvas is None or box is None:
         return image
@@ -171,10 +171,10 @@ def _video_tiles(
 
 
 def _one_per_view(frames: list[Any], views: int) -> list[Any]:
-    """One frame for each view: all, or the first of every two where two make one temporal patch.
+    """Return one frame for each view: all, or the first of every two where two make one temporal patch.
 
     Raises:
-        ArgumentError: the frames are not those of the views.
+        ArgumentError: the number of frames does not match the views.
     """
     if len(frames) == views:
         return frames
@@ -194,7 +194,7 @@ def _open(picture: Any) -> Image.Image:
 
 
 def _columns(count: int, aspect: float) -> int:
-    """Frames to a row: about half as wide again as high, and few places left empty in the last row."""
+    """Return the frames per row: a sheet about 1.5 times as wide as high, with few empty places in the last row."""
     target = max(1.0, math.sqrt(count * 1.5 / aspect))
     around = range(max(1, math.floor(target * 0.7)), math.ceil(target * 1.4) + 1)
     return min(
@@ -203,7 +203,7 @@ def _columns(count: int, aspect: float) -> int:
 
 
 def _kept_cells(visual: VisualReport) -> list[Mask]:
-    """(rows, cols) bool per global view or frame, in order, then one for the crop canvas if there is one."""
+    """Return (rows, cols) bool per global view or frame, in order, then one for the crop canvas if there is one."""
     layout = visual.layout
     view, row, col = (tensor.cpu().numpy() for tensor in (layout.view, layout.row, layout.col))
     entries = visual.kept_entries.numpy()
@@ -222,7 +222,7 @@ def _kept_cells(visual: VisualReport) -> list[Mask]:
 
 
 def _crop_cuts(visual: VisualReport) -> Cuts:
-    """Rows and columns of the canvas at which a crop other than the first begins."""
+    """Return the rows and columns of the canvas at which a crop other than the first begins."""
     layout = visual.layout
     view, row, col = (tensor.cpu().numpy() for tensor in (layout.view, layout.row, layout.col))
     tops, lefts = set(), set()
@@ -234,5 +234,5 @@ def _crop_cuts(visual: VisualReport) -> Cuts:
 
 
 def font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    """The font of headings and captions, `size` pixels high."""
+    """Return the font of headings and captions, `size` pixels high."""
     return ImageFont.load_default(size=size)

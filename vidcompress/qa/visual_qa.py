@@ -1,4 +1,4 @@
-"""Questions about images and videos, answered: load a model once, ask one question or many."""
+"""Question answering about images and videos: load a model once, ask one question or many."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from vidcompress.qa.question import Question, QuestionItem, read_question, remar
 from vidcompress.qa.streaming import check_streamable, stream_text
 
 _FOR_ALL_ROWS = ("policy", "separators", "positions", "encoder_saving", "view_text")
-"""Fields of the configuration that a comparison takes for all of its rows."""
+"""Fields of the configuration that all rows of a comparison share."""
 
 
 class CompareOptions(GenerateOptions, total=False):
@@ -71,18 +71,18 @@ class VisualQA:
         processor: from `vidcompress.load_processor`; or a processor of transformers, or one of your own that meets
             `vidcompress.media.MediaProcessor`.
         method: registered name of the method, also with options as in "globalcom2:tau=5", or a `Method`.
-        config: how to compress, as a `CompressionConfig`; instead of the method, its options, the budget and what else
-            `options` says of compression, which must then have their defaults.
+        config: a `CompressionConfig`; replaces the method, its options, the budget and the other arguments of
+            compression, which must then keep their defaults.
         retention_ratio: share of the visual tokens that reach the language model, 0 < R <= 1. With neither this
             nor `max_tokens`: 0.25, and 1.0 for the method "none".
         max_tokens: visual tokens per question instead, at least 1.
         num_frames: frames taken from a clip; with neither this nor `fps`, the checkpoint's own number (else 32) of
             a file and all of a list of frames.
-        fps: frames taken per second of clip time, instead.
+        fps: frames taken per second of clip time, instead of `num_frames`.
         max_frames: most frames of a clip.
         backend: video decoder, "auto", "pyav", "decord", "torchcodec" or "pillow"; see `vidcompress.media.read_video`.
-        time_instruction: put the line before the question that says when the frames were taken, as in LLaVA-Video's
-            training; other families have no such line.
+        time_instruction: put a line with the times of the frames before the question, as in LLaVA-Video's training;
+            other families have no such line.
         policy, separators, positions, max_views, max_patches, encoder_saving, view_text: as for `compress_inputs`.
         **options: of the method, such as tau=10.0.
 
@@ -90,7 +90,7 @@ class VisualQA:
         pipeline: the steps from a question to its answer, with model, processor and configuration.
 
     Raises:
-        ArgumentError: an argument is not allowed; the message says what is.
+        ArgumentError: an argument is not allowed; the message states what is.
     """
 
     def __init__(
@@ -180,23 +180,23 @@ class VisualQA:
                 "tiny-next" (images), a folder, or a hub id of a supported family. Weights must be safetensors; code in
                 a checkpoint is never run.
             method: see the class, as for `config`, `retention_ratio` and `max_tokens`.
-            config: how to compress, instead of keywords.
+            config: a `CompressionConfig`, instead of keywords.
             retention_ratio: share of the visual tokens to keep.
             max_tokens: visual tokens per question to keep.
             separators, positions, policy, max_views, max_patches, encoder_saving, view_text: as for `compress_inputs`.
-            num_frames, fps, max_frames, backend, time_instruction: how clips are read; see the class.
-            device: None is "cuda" where there is one, else "cpu".
+            num_frames, fps, max_frames, backend, time_instruction: reading of clips; see the class.
+            device: None is "cuda" where available, else "cpu".
             dtype: None is float32 on the CPU and "auto" elsewhere; "auto" is the checkpoint's own.
-            torch_dtype: the former name of `dtype` in transformers, for the same.
+            torch_dtype: the former name of `dtype` in transformers.
             attn_implementation: "sdpa", "eager", ... as in transformers.
-            device_map: as in transformers ("auto", {"": "cpu"}, ...); not together with `device`. Quantised or not,
-                dtype is then the checkpoint's own unless it is given.
+            device_map: as in transformers ("auto", {"": "cpu"}, ...); not together with `device`. Unless it is given,
+                dtype is then the checkpoint's own, quantised or not.
             quantization: "4bit" or "8bit" quantises the language model, and nothing else, with bitsandbytes.
-            quantization_config: instead, a quantization config of transformers.
+            quantization_config: a quantization config of transformers, instead of `quantization`.
             preset: a named layout of pictures instead of the model's own, such as "2880"; see `load_processor`.
             revision: of the hub repository.
-            local_files_only: do not ask the hub.
-            resize_device: where pixels are resized; "cpu" gives the same pixels on every machine. None is the model's.
+            local_files_only: do not access the hub.
+            resize_device: device for resizing; "cpu" gives the same pixels on every machine. None is the model's.
             compile: compile the language model with `torch.compile`, for prompts of any length. The first answers take
                 minutes longer, so it is for many questions; not with methods inside the language model.
             **options: of the method, such as tau=10.0.
@@ -207,7 +207,7 @@ class VisualQA:
         """
         refuse(options, LOADING)
         dtype = one_dtype(dtype, torch_dtype)
-        # Made before the weights are read, so that bad options are refused at once.
+        # Before the weights are read, so that bad options are refused at once.
         qa = cls(
             None,
             None,
@@ -273,7 +273,7 @@ class VisualQA:
         max_tokens: int | None = None,
         **options: object,
     ) -> VisualQA:
-        """Return a sibling that shares the model and compresses differently.
+        """Return a `VisualQA` that shares the model and compresses differently.
 
         Args:
             method: None keeps the method, and its options where `options` does not name them.
@@ -312,7 +312,7 @@ class VisualQA:
 
     @property
     def config(self) -> CompressionConfig:
-        """How every question is compressed, checked."""
+        """The checked configuration of compression for every question."""
         return self.pipeline.config
 
     @property
@@ -340,14 +340,14 @@ class VisualQA:
         max_new_tokens: int = 64,
         **generate: Unpack[GenerateOptions],
     ) -> Answer:
-        """Answer one question. The frames of a clip file are decoded in a thread while the encoder is at earlier ones.
+        """Answer one question. A thread decodes the frames of a clip file while the encoder runs on earlier ones.
 
         Args:
-            question: the text; the model's chat template is put around it.
+            question: the text; it is put into the model's chat template.
             image: one picture: path, bytes, file object, PIL image or uint8 array. Not together with `images`.
             images: several pictures, at least one.
-            video: one clip: path, bytes, file object, folder or list of frames, uint8 (T, H, W, 3). It may stand
-                beside pictures. With no media at all the question is about text only.
+            video: one clip: path, bytes, file object, folder or list of frames, uint8 (T, H, W, 3). It may be given
+                with pictures. Without media the question is about text only.
             max_new_tokens: longest answer, in tokens, at least 1.
             **generate: further arguments of the model's `generate`, such as `num_beams` or `do_sample`.
 
@@ -380,7 +380,7 @@ class VisualQA:
             generation.
 
         Raises:
-            ArgumentError: an argument is not allowed, at once. What goes wrong later is raised by the loop.
+            ArgumentError: an argument is not allowed, at once. Later errors are raised by the loop.
         """
         item = {"question": question, "image": image, "images": images, "video": video}
         asked = self._read(item)
@@ -404,9 +404,9 @@ class VisualQA:
 
         Args:
             image, images, video: as in `ask`; later turns cannot bring more.
-            history: whether a question sees the earlier ones and their answers. Without, each is answered as `ask`
-                would answer it (a method that reads the question reads the first one).
-            **unknown: refused, with what to do instead.
+            history: whether a question sees the earlier ones and their answers. Otherwise each is answered as by `ask`
+                (a method that reads the question reads the first one).
+            **unknown: refused, with advice.
 
         Returns:
             A conversation: `chat.ask(question)`, `chat.stream(question)`.
@@ -431,13 +431,13 @@ class VisualQA:
         progress: bool | None = None,
         **generate: Unpack[GenerateOptions],
     ) -> list[Answer]:
-        """Answer many questions, `batch_size` at a time; each gets the answer it would get alone.
+        """Answer many questions, `batch_size` at a time; each answer equals that of the question alone.
 
-        While the model answers a batch, the pictures and clips of the next one are read and preprocessed in a thread.
+        While the model answers a batch, a thread reads and preprocesses the pictures and clips of the next one.
 
         Args:
             items: one dict per question: `question`, and `image`, `images` or `video` as in `ask`.
-            batch_size: questions that go through the model together, at least 1.
+            batch_size: questions per batch, at least 1.
             max_new_tokens: longest answer, in tokens.
             progress: show a bar on stderr; None shows it for more than one batch on a terminal.
             **generate: further arguments of the model's `generate`.
@@ -482,26 +482,26 @@ class VisualQA:
         progress: bool | None = None,
         **options: Unpack[CompareOptions],
     ) -> Comparison:
-        """Put one question with several methods and budgets, beside the uncompressed model.
+        """Compare several methods and budgets with the uncompressed model on one question.
 
         The media are read and preprocessed once; then the rows are run in turns, so that a machine that grows slower
-        favours none. It tells of one input on one machine and is no benchmark.
+        favours none. The result holds for one input on one machine and is no benchmark.
 
         Args:
-            question, image, images, video, max_new_tokens: as in `ask`; there must be something to look at.
+            question, image, images, video, max_new_tokens: as in `ask`; at least one picture or a clip.
             methods: names with options, such as `["globalcom2:tau=5", "vidcom2"]` or one text with commas, or
                 `Method` instances; None takes every registered method that serves the input.
-            retention_ratios: shares of the tokens to try; with neither these nor `max_tokens`, 0.5, 0.25 and 0.1.
-            max_tokens: numbers of tokens to try instead.
-            controls: let `random` and `uniform` stand beside the methods.
-            repeats: runs of every row, at least 1. The first of several warms up and is not counted; a single one is
-                counted, with its warming up.
+            retention_ratios: shares of the tokens; with neither these nor `max_tokens`, 0.5, 0.25 and 0.1.
+            max_tokens: numbers of tokens, instead of shares.
+            controls: add the controls `random` and `uniform`.
+            repeats: runs of every row, at least 1. The first of several is a warm-up and is not counted; a single one
+                is counted, with its warm-up.
             seed: for methods that draw at random.
             progress: show a bar on stderr; None shows it on a terminal.
             **options: `policy`, `separators`, `positions`, `encoder_saving` and `view_text` for all rows, instead of
-                this object's (the uncompressed model encodes everything all the same, and methods that are not named
-                encode every crop); all others are arguments of the model's `generate`. The method, its options and the
-                budget of this object play no part.
+                this object's (the uncompressed model still encodes everything, and methods that are not named encode
+                every crop); all others are arguments of the model's `generate`. The method, its options and the
+                budget of this object are not used.
 
         Raises:
             ArgumentError: an argument is not allowed, or there is neither picture nor clip.
@@ -536,12 +536,12 @@ class VisualQA:
         )
 
     def _read(self, item: Mapping[str, Any], where: str = "") -> Question:
-        """A question, with what is to be said about its media where no model was named."""
+        """Read a question, with a remark on its media where no model was named."""
         question = read_question(item, where=where)
         return remarked(question) if self._unnamed else question
 
     def _generation(self, max_new_tokens: int, generate: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments of the model's `generate`, checked."""
+        """Return checked arguments of the model's `generate`."""
         whole_number("max_new_tokens", max_new_tokens)
         self.pipeline.check(generate)
         return {"do_sample": False, **generate, "max_new_tokens": max_new_tokens}

@@ -1,4 +1,4 @@
-"""The plug-and-play block: inside it, a model's own `generate` and `forward` see compressed inputs.
+"""Plug-and-play block: inside it, a model's own `generate` and `forward` see compressed inputs.
 
 Nothing is patched on a class. One attribute, `generate`, is put on the instance and one forward pre-hook is
 registered; both are gone on exit, also after an exception. Methods inside the language model put hooks on its layers
@@ -54,7 +54,7 @@ def compress(
 
     `model.generate(**inputs)` returns sequences that begin with the caller's own prompt ids, and `max_length`
     counts that prompt. A direct `model(**inputs)` returns logits of the shortened sequence; `labels` are
-    shortened alike, and `logits_to_keep` names columns of the caller's prompt. Custom logits processors, stopping
+    shortened too, and `logits_to_keep` names columns of the caller's prompt. Custom logits processors, stopping
     criteria and `prefix_allowed_tokens_fn` see the shortened prompt.
 
     A call that another thread began inside the block finishes as it began, also when the block is left meanwhile; a
@@ -62,7 +62,7 @@ def compress(
 
     Args:
         model: a stock transformers model of a supported family, or a wrapper of `torch.compile`, PEFT, accelerate or
-            DistributedDataParallel around one; calls of the wrapper and of the model in it are compressed alike.
+            DistributedDataParallel around one; calls of the wrapper and of the model in it are both compressed.
         method, config, retention_ratio, max_tokens, separators, positions, policy: as in `compress_inputs`.
         max_views, max_patches, encoder_saving, view_text, options: as there.
 

@@ -1,4 +1,4 @@
-"""Arguments of a model that count columns of the caller's prompt: translated to the shortened one, or refused."""
+"""Arguments that count columns of the caller's prompt: translated to the shortened prompt, or refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vidcompress.core.pruning.plan import PruningPlan
 
 COUNTED = ("cache_position", "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "seq_idx")
-"""Arguments of forward that place the tokens of a prompt; an attention mask says the same."""
+"""Arguments of forward that place the tokens of a prompt; an attention mask does the same."""
 
 
 def check_counted(inputs: Mapping[str, Any]) -> None:
@@ -34,13 +34,13 @@ def check_counted(inputs: Mapping[str, Any]) -> None:
 
 
 class ShortColumns:
-    """Where the tokens of a prompt stand once it is shortened.
+    """Columns of the tokens of a prompt once it is shortened.
 
     Args:
         prompt: the caller's parsed rows.
         kept: for each (modality, number) the (K,) positions that are sent; only K is read of a visual of one run.
         width: L, columns of the caller's prompt.
-        inside: what a method inside the language model leaves out after that, or None.
+        inside: pruning plan of a method inside the language model, which leaves out more, or None.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class ShortColumns:
             self.width = max(a + b for a, b in zip(self._inside.texts, last, strict=True))
 
     def column(self, row: int, column: int) -> int | None:
-        """The column of a token of the caller's prompt in the sequence that has logits; None for padding.
+        """Return the column of a token of the caller's prompt in the sequence that has logits; None for padding.
 
         Raises:
             UnsupportedInputError: a visual token of an input that sends fewer than it has.
@@ -80,7 +80,7 @@ class ShortColumns:
                 raise _not_text(
                     row, column, f"behind the last visual token (method {self._inside.method.name!r})"
                 )
-            # Rows end together, for they are padded on the left.
+            # Rows end together: they are padded on the left.
             return self.width - (self._full - column) + sum(place > column for place in dropped)
         gone = 0
         for span, count in zip(spans, self._counts[row], strict=True):
@@ -105,7 +105,7 @@ class ShortColumns:
                 each, or a bool mask (row, L).
 
         Returns:
-            The same of the shortened prompt. All columns stay all columns.
+            The same for the shortened prompt. All columns stay all columns.
 
         Raises:
             UnsupportedInputError: another value; a column that is not there, or holds a visual token of which some are
@@ -138,7 +138,7 @@ class ShortColumns:
         return self._tensor(self._translate([[c % self._full for c in row] for row in given]), value)
 
     def _translate(self, columns: Sequence[Sequence[int]]) -> list[list[int]]:
-        """Columns of each row; at padding those of another row, for its logits mean nothing."""
+        """Return the columns of each row; at padding those of another row, for its logits have no meaning."""
         places = [[self.column(row, c) for c in given] for row, given in enumerate(columns)]
         stand_in = [next((c for c in place if c is not None), 0) for place in zip(*places, strict=True)]
         return [[other if c is None else c for c, other in zip(row, stand_in, strict=True)] for row in places]

@@ -65,17 +65,17 @@ def compress_inputs(
     Args:
         model: a stock transformers model of a supported family; it is not changed.
         inputs: what the processor returned (`input_ids` (row, column), `attention_mask`, pixels, sizes, and `preset` of
-            `load_processor`); further per-token inputs such as `labels` are shortened alike, all else passes through.
+            `load_processor`); further per-token inputs such as `labels` are shortened too, all else passes through.
         method: name of a registered method, also with options as in "globalcom2:tau=5", or a `Method`.
-        config: instead of all other arguments but `model` and `inputs`, which must then have their defaults.
+        config: replaces all arguments but `model` and `inputs`; the others must then keep their defaults.
         retention_ratio: 0 < R <= 1, share of each image's or video's positions to keep.
         max_tokens: instead, visual positions per prompt row.
         separators: `thin` (default) keeps newline tokens in proportion, `keep` all, `drop` none.
         positions: `contiguous` renumbers, `original` leaves gaps (needs the key-value cache, so that `use_cache` is
-            returned too); the default is what the method's authors do.
+            returned too); the default is that of the method's authors.
         policy: `exact` meets the budget to the token; `reference` has the authors' counts, order and all separators.
-        max_views: how many views the encoder sees at once; bounds its memory.
-        max_patches: instead, how many patches an encoder of any number takes at once; a larger view goes alone.
+        max_views: most views per encoder call; bounds its memory.
+        max_patches: most patches per call of an encoder that takes any number of them; a larger view goes alone.
         encoder_saving: `off`, or `frames`: frames of a clip that look like an earlier one are not encoded and take
             over its tokens. With `frames:threshold=0.2,area=0.05`, or a `ViewSkipping`, a frame is new when more than
             5 % of its cells of 8 x 8 pixels changed by more than 0.2 (of `pixel_values`); the default is 0.15 and 1 %.
@@ -111,7 +111,7 @@ def compress_inputs(
 def compress_with(
     adapter: Adapter, inputs: Mapping[str, Any], settings: CompressionConfig, *, for_generate: bool = True
 ) -> CompressedInputs:
-    """`compress_inputs` with settings and adapter at hand.
+    """Compress processor outputs with an adapter and settings at hand.
 
     Args:
         adapter: of the model.
@@ -208,7 +208,7 @@ def compress_with(
 def _plans(
     prompt: Prompt, visuals: Mapping[tuple[str, int], Visual], settings: CompressionConfig
 ) -> dict[tuple[str, int], VisualBudget]:
-    """The budget of every visual, row by row, before anything is encoded."""
+    """Return the budget of every visual, row by row, before anything is encoded."""
     plans: dict[tuple[str, int], VisualBudget] = {}
     for spans in prompt.spans:
         keys = [span.key for span in spans]
@@ -232,7 +232,7 @@ def _encode(
     plans: Mapping[tuple[str, int], VisualBudget],
     settings: CompressionConfig,
 ) -> tuple[dict[tuple[str, int], VisualTokens], dict[tuple[str, int], int]]:
-    """Encode images together and videos together; and count the views that the encoder was spared."""
+    """Encode images together and videos together; count the views that were not encoded."""
     tokens: dict[tuple[str, int], VisualTokens] = {}
     alike: dict[tuple[str, int], int] = {}
     for modality in get_args(Modality):
@@ -281,7 +281,7 @@ def _select(
 def _projected(
     tokens: Mapping[tuple[str, int], VisualTokens], selections: Mapping[tuple[str, int], Selection]
 ) -> dict[tuple[str, int], Tensor]:
-    """What is sent of visuals that the projector has not seen, projected together."""
+    """Return the features sent of visuals with a deferred projector, projected together."""
     late: dict[tuple[str, int], LazyTokens] = {
         key: one
         for key, one in tokens.items()

@@ -1,4 +1,4 @@
-"""What stands in for `generate` and hooks `forward` inside a `compress` block."""
+"""Replacement of `generate` and hooks of `forward` inside a `compress` block."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from vidcompress.session.prompt import PER_TOKEN_KEYS, inferred_mask, served_pos
 from vidcompress.session.running_calls import Calls
 
 _OWN = ("streamer", "use_cache", *CACHE_NAMES)
-"""Arguments of generate that are no inputs of the model."""
+"""Arguments of generate that are not inputs of the model."""
 
 _SPECULATIVE = ("prompt_lookup_num_tokens", "assistant_model")
 
@@ -54,7 +54,7 @@ class CompressSession:
     """Handle of an open `compress` block.
 
     Attributes:
-        settings: what the block compresses with.
+        settings: configuration of the block.
         report: of the latest call that had images or videos; None before the first.
         left: whether the block is over. Calls that began in it may still run.
     """
@@ -84,14 +84,14 @@ class CompressSession:
         )
 
     def attach(self) -> None:
-        """Put on what a method inside the language model needs beside the pre-hook."""
+        """Put on the hooks that a method inside the language model needs beside the pre-hook."""
         if self.pruner is not None:
             handle = self._model.register_forward_hook(self.after_forward, always_call=True)
             self._hooks.callback(handle.remove)
             self._hooks.enter_context(self.pruner.attached())
 
     def leave(self) -> bool:
-        """End the block: no call begins any more, and those that run finish as they began.
+        """End the block: no further call begins, and calls that run finish as they began.
 
         Returns:
             Whether nothing of this session is left on the model.
@@ -113,7 +113,7 @@ class CompressSession:
 
     @contextmanager
     def _call_of(self, streamer: Any) -> Iterator[None]:
-        """One call of generate: counted, and a refusal ends its streamer, or its reader would wait for ever.
+        """Count one call of generate; an error ends its streamer, or the streamer's reader would wait for ever.
 
         Raises:
             CompressionStateError: the block is over.
@@ -144,7 +144,7 @@ class CompressSession:
         return any(kwargs.get(key) is not None for key in self._pixel_keys)
 
     def _call(self, *args: Any, **kwargs: Any) -> Any:
-        """The model's own generate, noted so that the forward hook knows who is calling."""
+        """Call the model's own generate, noted so that the forward hook recognises the call."""
         self._inside.depth = getattr(self._inside, "depth", 0) + 1
         try:
             return self._generate(*args, **kwargs)
@@ -154,10 +154,10 @@ class CompressSession:
     def generate(
         self, inputs: Tensor | None = None, generation_config: Any = None, *args: Any, **kwargs: Any
     ) -> Any:
-        """Stand in for `model.generate`: compress, generate, and give back the caller's own prompt ids.
+        """Replace `model.generate`: compress, generate, and return sequences with the caller's own prompt ids.
 
         A cache that an earlier call filled (`cache` or `past_key_values`, its own or returned with
-        `return_dict_in_generate`) may come back with the whole conversation so far as uncompressed ids; nothing is
+        `return_dict_in_generate`) may come back with the whole conversation as uncompressed ids; nothing is
         encoded again then.
 
         Raises:
@@ -207,7 +207,7 @@ class CompressSession:
 
     @contextmanager
     def _pruning(self, inputs: Any) -> Iterator[None]:
-        """Let a method inside the language model prune in the prefill of these inputs."""
+        """Context in which a method inside the language model prunes the prefill of these inputs."""
         inside = getattr(inputs, "inside", None)
         if self.pruner is None or inside is None:
             yield
@@ -224,7 +224,7 @@ class CompressSession:
         return transcript, short
 
     def _resume(self, cache: Any, kwargs: Mapping[str, Any]) -> tuple[Transcript, dict[str, Any]]:
-        """Translate a later prompt into what the cache holds and what is new."""
+        """Translate a later prompt into the columns that the cache holds and the new ones."""
         transcript = self._transcripts.get(cache) if isinstance(cache, Cache) else None
         if transcript is None:
             raise UnsupportedInputError(
@@ -251,14 +251,16 @@ class CompressSession:
         return transcript, {**rest, **short}
 
     def _note(self, transcript: Transcript, cache: Any, output: Any) -> None:
-        """Remember what the cache of a finished call holds."""
+        """Record the contents of the cache of a finished call."""
         if cache is None:
             cache = returned_cache(output)
             if getattr(cache, "is_compileable", False):
-                return  # a static cache that generate made is the model's own, filled anew by its next call
+                return  # generate's own static cache belongs to the model, and its next call fills it anew
         sequences: Tensor = output if isinstance(output, Tensor) else output.sequences
         rows = transcript.mask.shape[0]
-        if isinstance(cache, Cache) and sequences.shape[0] == rows == cache_rows(cache):  # not that of beams
+        if isinstance(cache, Cache) and sequences.shape[0] == rows == cache_rows(
+            cache
+        ):  # beams have more rows
             transcript.sequences = sequences
             self._transcripts[cache] = transcript
 
@@ -323,7 +325,7 @@ class CompressSession:
             )
 
     def _check_later_turn(self, generation_config: Any, kwargs: Mapping[str, Any]) -> None:
-        """Refuse what does not go with a filled cache: stock transformers gets the first two wrong, silently."""
+        """Refuse arguments that a filled cache rules out; stock transformers gets the first two wrong, silently."""
         for name in _SPECULATIVE:
             if option(name, generation_config, kwargs, self._model) is not None:
                 raise UnsupportedInputError(
@@ -337,7 +339,7 @@ class CompressSession:
                 )
 
     def _check_inside(self, generation_config: Any, kwargs: Mapping[str, Any]) -> None:
-        """Refuse what a method inside the language model does not go with."""
+        """Refuse arguments that cannot go with a method inside the language model."""
         growing = (None, "dynamic", "offloaded")
         allowed: dict[str, tuple[Any, ...]] = {"use_cache": (None, True), "cache_implementation": growing}
         for name in ("use_cache", "cache_implementation", "prefill_chunk_size", *_SPECULATIVE):
@@ -358,7 +360,7 @@ class CompressSession:
         """
         if getattr(self._inside, "depth", 0):
             return None
-        if not self._calls.begin():  # the block was left while this call was on its way here
+        if not self._calls.begin():  # the block was left after this call began
             return None
         with ExitStack() as call:
             call.callback(self._calls.end)
@@ -370,7 +372,7 @@ class CompressSession:
         return changed
 
     def _shorten(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[CompressedInputs | None, Any]:
-        """Compress the arguments of a direct call. Returns what they became, if pixels, and what the pre-hook says."""
+        """Compress the arguments of a direct call. Returns inputs (None without pixels) and the pre-hook's result."""
         if args:
             kwargs = {**dict(zip(self._forward_parameters, args, strict=False)), **kwargs}
         given, kwargs = kwargs, with_cache_name(kwargs)
@@ -388,20 +390,20 @@ class CompressSession:
             return compressed, ((), dict(compressed))
 
     def after_forward(self, module: Any, args: Any, output: Any) -> None:
-        """Forward hook, called after errors too (`output` is None then): the prefill of a direct call is over.
+        """Forward hook after the prefill of a direct call; also called after errors, with `output` None.
 
         Raises:
             CompressionStateError: the language model ran without being pruned.
         """
         inside = self._end_forward()
         if output is None:
-            return  # torch goes through the hooks at this moment, so none may be taken off
+            return  # torch iterates over the hooks now, so none may be taken off
         self._calls.settle()
         if inside is not None:
             inside.check_pruned()
 
     def _end_forward(self) -> Pruning | None:
-        """Count this thread's direct call as ended, if there is one. Returns what was to be pruned in it."""
+        """Count this thread's direct call as ended, if there is one. Returns its pruning."""
         call, inside = getattr(self._inside, "forward", None) or (None, None)
         self._inside.forward = None
         if call is not None:

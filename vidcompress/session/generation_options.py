@@ -16,12 +16,12 @@ CHUNKED_PREFILL_SINCE = (5, 23)  # earlier versions hand the encoder outputs to 
 
 
 def transformers_version() -> tuple[int, ...]:
-    """(major, minor) of the transformers in use."""
+    """Return (major, minor) of the transformers in use."""
     return tuple(int(part) for part in transformers.__version__.split(".")[:2])
 
 
 def option(name: str, config: Any, kwargs: Mapping[str, Any], model: Any) -> Any:
-    """A generation option as generate would resolve it: keyword, given config, model's config."""
+    """Return a generation option as generate would resolve it: keyword, given config, model's config."""
     if kwargs.get(name) is not None:
         return kwargs[name]
     value = getattr(config, name, None)
@@ -29,7 +29,7 @@ def option(name: str, config: Any, kwargs: Mapping[str, Any], model: Any) -> Any
 
 
 def is_filled(cache: Any) -> bool:
-    """Whether a cache holds anything; what is no cache at all counts as filled."""
+    """Whether a cache holds anything; an object that is not a cache counts as filled."""
     if cache is None:
         return False
     length = getattr(cache, "get_seq_length", None)
@@ -37,12 +37,12 @@ def is_filled(cache: Any) -> bool:
 
 
 def cache_rows(cache: Any) -> int:
-    """Rows of a filled cache: prompts, or beams of them."""
+    """Number of rows of a filled cache: prompts, or beams of them."""
     return int(cache.layers[0].keys.shape[0])
 
 
 def shorten_limits(call: dict[str, Any], config: Any, model: Any, full: int, short: int) -> Any:
-    """Make `max_length` and `min_length`, which count the prompt, count the caller's prompt.
+    """Adapt `max_length` and `min_length`, which count the prompt, from the caller's prompt to the compressed one.
 
     Args:
         call: keyword arguments for generate; changed.
@@ -97,7 +97,7 @@ def with_prompt(output: Any, prompt: Tensor, length: int) -> Any:
 
 
 class PromptStreamer:
-    """Gives a streamer the caller's prompt where generate would put the shortened one."""
+    """Streamer that passes on the caller's prompt instead of the shortened one, then every token."""
 
     def __init__(self, streamer: Any, prompt: Tensor) -> None:
         self._streamer, self._prompt = streamer, prompt

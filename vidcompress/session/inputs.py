@@ -1,4 +1,4 @@
-"""Model inputs: checks of those that are to be compressed, and the compressed ones, a mapping to unpack in calls."""
+"""Model inputs: checks before compression, and the compressed inputs, a mapping to unpack in calls."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class SentFeatures:
-    """Features of the surviving tokens, as prompts have them.
+    """Features of the surviving tokens, one tensor per prompt row.
 
     Attributes:
         rows: by key of `mm_encoder_outputs`, one (k, D) tensor per prompt row that has visuals of it, in order.
@@ -47,7 +47,7 @@ class SentFeatures:
 
 
 def join_on_one_device(parts: Sequence[Tensor]) -> Tensor:
-    """Parts of one prompt row, one after the other, on the device of the first."""
+    """Concatenate the parts of one prompt row on the device of the first."""
     return torch.cat([part.to(parts[0].device) for part in parts])
 
 
@@ -58,7 +58,7 @@ def row_features(
     selections: Mapping[tuple[str, int], Selection],
     sent: Mapping[tuple[str, int], Tensor],
 ) -> SentFeatures:
-    """One (k, D) tensor per prompt row and key of `sent_as`, visuals in the order of the prompt; companions alike."""
+    """Join features and companions to one (k, D) tensor per prompt row and key of `sent_as`, in prompt order."""
     features = SentFeatures({}, {})
     for spans in prompt.spans:
         by_key: dict[str, list[tuple[str, int]]] = {}
@@ -79,16 +79,16 @@ def row_features(
 
 
 class CompressedInputs(Mapping[str, Any]):
-    """Model inputs whose visual tokens are encoded and selected already.
+    """Model inputs with encoded and selected visual tokens.
 
     A read-only mapping: `model.generate(**inputs)` or `model(**inputs)`. Every unpacking hands out fresh
     encoder outputs, because `generate` writes into the ones it is given. The answer is
     `out[:, inputs["input_ids"].shape[1]:]`. Keys are attributes too, as those of transformers' inputs.
 
     Attributes:
-        report: what was kept, where, and what it cost.
-        inside: what is pruned inside the language model, or None.
-        features: of the tokens that are sent, before they are handed over.
+        report: counts of the tokens kept, per visual and view, and milliseconds.
+        inside: pruning inside the language model, or None.
+        features: of the tokens sent, before they are put into encoder outputs.
         text_end: columns of the caller's prompt up to the last text that left it with its view; 0 where none did.
     """
 
@@ -108,7 +108,7 @@ class CompressedInputs(Mapping[str, Any]):
             _log(report)
 
     def pruning(self) -> AbstractContextManager[None]:
-        """The block in which the model is called: `with inputs.pruning(): model.generate(**inputs)`.
+        """Return the context in which to call the model: `with inputs.pruning(): model.generate(**inputs)`.
 
         A method inside the language model prunes there; for any other the block does nothing.
         """
@@ -116,7 +116,7 @@ class CompressedInputs(Mapping[str, Any]):
 
     @property
     def data(self) -> dict[str, Any]:
-        """All of it as a dict, as in transformers' inputs."""
+        """The inputs as a dict, as in transformers' inputs."""
         return dict(self)
 
     def to(
@@ -126,7 +126,7 @@ class CompressedInputs(Mapping[str, Any]):
         *,
         non_blocking: bool = False,
     ) -> CompressedInputs:
-        """Move the tensors and features, and return itself, as transformers' `BatchFeature.to` does.
+        """Move the tensors and features, and return the inputs themselves, as transformers' `BatchFeature.to` does.
 
         Args:
             device: where to; None leaves them. A dtype may stand in its place.
@@ -197,7 +197,7 @@ class CompressedInputs(Mapping[str, Any]):
 
 
 def _log(report: Report) -> None:
-    """Log what was kept, by counts that the host has; the device is asked for nothing."""
+    """Log the counts that the host has, without a device synchronisation."""
     logger.info(
         "%s kept %d of %d visual tokens (budget %d) of %d images and videos",
         report.method,
@@ -213,7 +213,7 @@ def _log(report: Report) -> None:
 
 
 def check_inputs(adapter: Adapter, inputs: Mapping[str, Any], settings: CompressionConfig) -> Tensor:
-    """Token ids (row, column) of inputs that can be compressed.
+    """Check inputs and return their token ids (row, column).
 
     Args:
         adapter: of the model.
@@ -252,7 +252,7 @@ def check_inputs(adapter: Adapter, inputs: Mapping[str, Any], settings: Compress
             f"labels cannot go with method {settings.method.name!r}, which shortens the sequence inside the model; "
             "leave them out"
         )
-    adapter.preset(inputs)  # refused here, or a family that has none would not look
+    adapter.preset(inputs)  # refused here, since a family without presets does not read it
     if not adapter.video_keys and inputs.get("pixel_values_videos") is not None:
         raise UnsupportedInputError(
             f"{type(adapter.model).__name__} takes images only, got pixel_values_videos"

@@ -1,8 +1,8 @@
-"""Going on with a key-value cache: the same conversation in the caller's columns and in the shortened ones.
+"""Key-value cache of a continued conversation, in the caller's columns and in the shortened ones.
 
-The caller's token ids are those of the uncompressed prompt; what the cache holds is shorter. Behind the last visual
-token, and the text that may have left with it, the two differ by a constant number of columns, so whatever comes later
-is translated by shifting it.
+The caller's token ids are those of the uncompressed prompt; the cache holds fewer columns. Behind the last visual
+token, and the text that may have left with it, the two differ by a constant number of columns, so later columns are
+translated by a shift.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Transcript:
     """A conversation that a cache holds.
 
     Attributes:
-        sequences: (row, column) int64, what was said so far in the caller's ids, answers included.
+        sequences: (row, column) int64, the conversation in the caller's ids, answers included.
         mask: (row, L) the caller's attention mask of the first prompt, or ones.
-        short: the first prompt as the model was given it: input_ids, attention_mask, maybe position_ids and type
+        short: the first prompt as passed to the model: input_ids, attention_mask, maybe position_ids and type
             ids, each (row, C), positions of several axes (axis, row, C).
         placeholders: token ids that stand for visual tokens in the caller's prompt.
-        samples: some values of each tensor of pixels, to know them again.
+        samples: some values of each tensor of pixels, to recognise them.
         text_positions: (axis, row, 1) positions of the first text token behind `short`, where positions have axes
             and `short` was cut; None: the last positions + 1.
         text_end: columns of the first prompt up to the last text that left it with a view.
@@ -48,37 +48,37 @@ class Transcript:
 
     @cached_property
     def settled(self) -> int:
-        """Number of leading columns of the first prompt that hold all visual tokens, and all text that left with them;
-        read only when it is needed."""
+        """Number of leading columns of the first prompt that hold all visual tokens, and all text that left with
+        them."""
         columns = self._visual(self.sequences[:, : self.mask.shape[1]]).any(dim=0).nonzero()
         return max(int(columns[-1]) + 1 if len(columns) else 0, self.text_end)
 
     def brings_visuals(self, ids: Tensor) -> bool:
-        """Whether any of (row, column) ids stands for visual tokens."""
+        """Whether any id in (row, column) `ids` stands for visual tokens."""
         return bool(self._visual(ids).any())
 
     def _visual(self, ids: Tensor) -> Tensor:
         return torch.isin(ids, torch.tensor(self.placeholders, dtype=ids.dtype, device=ids.device))
 
     def cut_behind_visuals(self) -> Transcript:
-        """The same with a first prompt that ends at its last visual token, so that any text may follow."""
+        """Return the transcript with the first prompt cut behind its last visual token, so that any text may follow."""
         cut = self.settled - self.shift
         short = {key: value[..., :cut] for key, value in self.short.items()}
         positions, text = self.short.get("position_ids"), None
         if positions is not None and positions.ndim == 3 and cut < positions.shape[-1]:
-            text = positions[..., cut : cut + 1]  # behind a visual it is not the last position + 1
+            text = positions[..., cut : cut + 1]  # behind a visual not the last position + 1
         return replace(self, mask=self.mask[:, : self.settled], short=short, text_positions=text)
 
     @property
     def shift(self) -> int:
-        """Columns that the caller's prompt has more than the shortened one."""
+        """Number of columns by which the caller's prompt is longer than the shortened one."""
         return int(self.mask.shape[1] - self.short["input_ids"].shape[1])
 
     def held(self, cached: int) -> int:
-        """Columns of `sequences` that a cache of `cached` columns holds.
+        """Return the number of columns of `sequences` that a cache of `cached` columns holds.
 
         Raises:
-            UnsupportedInputError: the cache was cut within the visual tokens, or went on without this transcript.
+            UnsupportedInputError: the cache was cut within the visual tokens, or was filled outside this transcript.
         """
         held = cached + self.shift
         if held < self.settled:
@@ -103,7 +103,7 @@ def open_transcript(
     """Begin a transcript with a first prompt.
 
     Args:
-        inputs: the caller's, with input_ids (row, L).
+        inputs: inputs of the caller, with input_ids (row, L).
         mask: (row, L) as the prompt was read; None for no padding.
         short: the inputs that the model gets instead, with input_ids (row, C).
         placeholders: token ids that stand for visual tokens in the caller's prompt.
@@ -131,8 +131,8 @@ def resume(
     """Translate a later prompt of the same conversation.
 
     Args:
-        transcript: what was said before.
-        inputs: the caller's, with the whole conversation in input_ids (row, L'), uncompressed.
+        transcript: the conversation before.
+        inputs: inputs of the caller, with the whole conversation in input_ids (row, L'), uncompressed.
         mask: (row, L') as the prompt is read, zeros allowed in earlier answers; None for no padding.
         cached: columns that the cache holds.
         caller_positions: whether position_ids that the caller passes are used.
@@ -141,7 +141,7 @@ def resume(
         input_ids, attention_mask and the other per-token inputs of the first prompt, in shortened columns, whole.
 
     Raises:
-        UnsupportedInputError: not the conversation that the cache holds, or nothing new in it.
+        UnsupportedInputError: another conversation than the cache holds, or one without new tokens.
     """
     ids: Tensor = inputs["input_ids"]
     held = transcript.held(cached)
@@ -194,7 +194,7 @@ def _check_same(transcript: Transcript, ids: Tensor, mask: Tensor, held: int) ->
 
 
 def _tail(key: str, given: Any, transcript: Transcript, ids: Tensor, mask: Tensor) -> Tensor:
-    """(row, L' - L) values of a per-token input behind the first prompt; (axis, row, L' - L) of positions with axes."""
+    """Return (row, L' - L) values of a per-token input behind the first prompt; (axis, row, L' - L) for M-RoPE."""
     head = transcript.short[key]
     if given is not None:
         if not isinstance(given, Tensor) or given.shape != (*head.shape[:-2], *ids.shape):
@@ -204,7 +204,7 @@ def _tail(key: str, given: Any, transcript: Transcript, ids: Tensor, mask: Tenso
             )
         return given[..., -mask.shape[1] :]
     if key == "position_ids" and head.ndim == 3:
-        # Not from the largest: the time of a clip may be ahead of the text behind it.
+        # Not from the largest position: the time of a clip may be ahead of the text behind it.
         text = transcript.text_positions
         return (head[..., -1:] + 1 if text is None else text) + mask.to(head).cumsum(dim=1) - 1
     if key == "position_ids":
@@ -214,7 +214,7 @@ def _tail(key: str, given: Any, transcript: Transcript, ids: Tensor, mask: Tenso
 
 
 def sample_pixels(inputs: Mapping[str, Any], keys: Iterable[str]) -> dict[str, list[Tensor]]:
-    """A few thousand values of each tensor, evenly taken, by which the same pictures are known again; not synced."""
+    """Sample a few thousand values of each tensor, evenly, to recognise the same pictures; no synchronisation."""
     taken = {}
     for key in keys:
         value = inputs.get(key)
@@ -231,7 +231,7 @@ def _sample(tensor: Tensor) -> Tensor:
 
 
 def check_pixels(transcript: Transcript, inputs: Mapping[str, Any], keys: Iterable[str]) -> None:
-    """Refuse pixels that are not those of the transcript; none at all are fine.
+    """Refuse pixels that are not those of the transcript; pixels may be missing.
 
     Raises:
         UnsupportedInputError: other pixels than those that the cache was made with.

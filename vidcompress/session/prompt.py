@@ -1,4 +1,4 @@
-"""Shortened prompts: as many placeholders as tokens survive, positions and labels to match."""
+"""Shortened prompts: one placeholder per surviving token, with matching positions and labels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TEXT_AXIS_OF = 4
 
 @outside_caller_modes
 def questions(prompt: Prompt) -> dict[tuple[str, int], Tensor]:
-    """Text about every visual: what follows it in its row, or what precedes it where nothing follows.
+    """Return the text about every visual: the text behind it in its row, or before it where none follows.
 
     Returns:
         For each (modality, number) the ids (T,) int64 of that text on the CPU, without placeholders and without the
@@ -41,14 +41,14 @@ def questions(prompt: Prompt) -> dict[tuple[str, int], Tensor]:
 
 
 def served_positions(adapter: Adapter, settings: CompressionConfig) -> CompressionConfig:
-    """Settings whose position policy the family serves.
+    """Return settings whose position policy the family serves.
 
     Args:
         adapter: of the model.
-        settings: as the caller wants them.
+        settings: of the caller.
 
     Returns:
-        The same settings where positions are columns; else with the one policy that the family serves.
+        The same settings where positions are columns; else settings with the one policy that the family serves.
 
     Raises:
         ArgumentError: the caller named the other policy.
@@ -74,7 +74,7 @@ def served_positions(adapter: Adapter, settings: CompressionConfig) -> Compressi
 def full_positions(
     adapter: Adapter, inputs: Mapping[str, Any], mask: Tensor | None, settings: CompressionConfig
 ) -> Tensor | None:
-    """Positions (axis, row, column) of the uncompressed prompt from the adapter; None where they are columns.
+    """Return positions (axis, row, column) of the uncompressed prompt from the adapter; None where they are columns.
 
     Args:
         adapter: of the model.
@@ -170,7 +170,7 @@ def splice(
         out[key] = _pad(cut, -100 if key == "labels" else 0, right)
     if original_positions and "position_ids" not in out:
         places = picks
-        if prompt.dropped:  # columns of the row as it came, with the text that is left out
+        if prompt.dropped:  # columns of the original row, with the text that is left out
             first = [
                 min([int(where[0]), *gone])
                 for where, gone in zip(prompt.columns, prompt.dropped, strict=True)
@@ -202,7 +202,7 @@ def _check_shape(key: str, value: Any, ids: Tensor) -> None:
 def _picks(length: int, spans: Sequence[Span], kept: Mapping[tuple[str, int], Tensor]) -> Tensor:
     """Surviving columns of an unpadded row: (new length,) int64, on the device of the selections.
 
-    The number of survivors is known on the host, so nothing is asked of the device.
+    The number of survivors is known on the host, so there is no device synchronisation.
     """
     if not spans:
         return torch.arange(length, device="cpu")
@@ -224,7 +224,7 @@ def _picks(length: int, spans: Sequence[Span], kept: Mapping[tuple[str, int], Te
 
 
 def _written(row: Tensor, spans: Sequence[Span], placeholders: Mapping[Modality, int]) -> Tensor:
-    """An unpadded row with the placeholder ids that are sent."""
+    """Return an unpadded row with the placeholder ids that are sent."""
     written = row.clone()
     for span in spans:
         for run in span.runs:
@@ -238,7 +238,7 @@ def _counted(
     kept: Mapping[tuple[str, int], Tensor],
     placeholders: Mapping[Modality, int],
 ) -> Tensor:
-    """A shortened row whose visuals are one run each: it follows from counts, on the host."""
+    """Return a shortened row whose visuals are one run each, from counts on the host."""
     pieces, at = [], 0
     for span in spans:
         count = int(kept[span.key].shape[0])
@@ -258,7 +258,7 @@ def _pad(rows: Sequence[Tensor], value: int, right: bool) -> Tensor:
 
 
 def inferred_mask(model: Any, ids: Tensor) -> Tensor | None:
-    """The mask that `generate` infers when none is given: padding ids are padding, unless they also end answers."""
+    """Return the mask that `generate` infers without one: padding ids are padding, unless they also end answers."""
     config = getattr(model, "generation_config", None)
     pad, ends = getattr(config, "pad_token_id", None), getattr(config, "eos_token_id", None)
     if pad is None or pad in (ends if isinstance(ends, list) else [ends]):
@@ -268,7 +268,7 @@ def inferred_mask(model: Any, ids: Tensor) -> Tensor | None:
 
 
 def pad_token_id(model: Any, prompt: Prompt) -> int:
-    """The id that fills padding: what the caller's padding holds, else what the model's configs name."""
+    """Return the id that fills padding: that of the caller's padding, else that of the model's configs."""
     if prompt.padding is not None:
         return prompt.padding
     for config in (getattr(model, "generation_config", None), model.config, model.config.get_text_config()):

@@ -1,4 +1,4 @@
-"""Calls that run in a block, in any thread, and what is left to do when the block is over and the last has ended."""
+"""Calls that run in a block, in any thread, and the clean-up after the block and its last call have ended."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Calls:
-    """Counts the calls that run."""
+    """Counter of running calls."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -16,7 +16,7 @@ class Calls:
         self._rest: Callable[[], None] | None = None
 
     def begin(self) -> bool:
-        """Count a call that begins now; False, and not counted, once `close` was called."""
+        """Count a call that begins; False, and not counted, once `close` was called."""
         with self._lock:
             self._running += not self._closed
             return not self._closed
@@ -27,16 +27,16 @@ class Calls:
             self._running -= 1
 
     def close(self, rest: Callable[[], None]) -> None:
-        """Let no call begin any more.
+        """Refuse further calls.
 
         Args:
-            rest: called once, by the first `settle` after the last call has ended.
+            rest: clean-up, called once, by the first `settle` after the last call has ended.
         """
         with self._lock:
             self._closed, self._rest = True, rest
 
     def settle(self) -> bool:
-        """Do the rest where it is due. Returns whether it is done."""
+        """Run the clean-up where it is due. Returns whether it is done."""
         with self._lock:
             if not self._closed or self._running:
                 return False

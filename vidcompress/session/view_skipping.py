@@ -1,7 +1,7 @@
 """Fewer views through the encoder: frames that look like an earlier one take over its tokens.
 
-The encoder is the next wall once the language model reads a tenth of the tokens. What is done here needs no training:
-two frames whose pixels hardly differ have tokens that hardly differ. It is off unless asked for.
+The encoder is the next bottleneck once the language model reads a tenth of the tokens. View skipping needs no training:
+two frames whose pixels hardly differ have tokens that hardly differ. It is off by default.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ BLOCK = 1 << 24  # numbers compared at once
 def leaders(
     pixels: Tensor, saving: ViewSkipping, pictures: Callable[[Tensor], Tensor] | None = None
 ) -> tuple[int, ...]:
-    """For each frame the frame whose tokens it takes, itself if it is new.
+    """Return for each frame the frame whose tokens it takes, itself if it is new.
 
     A frame follows the earlier new frame from which the smallest share of its cells has changed, where that share is
-    at most `area`. It is compared with new frames only, so small changes cannot add up unseen. One transfer from the
+    at most `area`. It is compared with new frames only, so small changes cannot add up. There is one transfer from the
     device.
 
     Args:
         pixels: (frame, channel, height, width), as for the encoder.
         saving: threshold and area.
-        pictures: makes that of some frames, where the encoder takes patches.
+        pictures: turns patches of some frames into such pixels, where the encoder takes patches.
 
     Returns:
         One frame number per frame, at most its own.
@@ -66,18 +66,18 @@ def leaders(
 
 
 def _cells(pictures: Tensor) -> Tensor:
-    """(frame, channel, cell) means over cells of pictures (frame, channel, height, width)."""
+    """Return (frame, channel, cell) means over cells of pictures (frame, channel, height, width)."""
     size = min(CELL, *pictures.shape[-2:])
     return avg_pool2d(pictures.float(), size, ceil_mode=True).flatten(2)
 
 
 def spread(tokens: VisualTokens, layout: Layout, follows: Sequence[int]) -> VisualTokens:
-    """The tokens of a whole clip from those of its new frames.
+    """Return the tokens of a whole clip from those of its new frames.
 
     Args:
-        tokens: of the frames that follow themselves, in order.
+        tokens: of the new frames, in order.
         layout: of the whole clip.
-        follows: (F) as `leaders` gives them.
+        follows: F frame numbers from `leaders`.
 
     Returns:
         Tokens whose frames share the features and the evidence of the frame they follow.
@@ -106,10 +106,10 @@ def encode_new_frames(
     frames: Sequence[tuple[int, ...] | None],
     settings: CompressionConfig,
 ) -> tuple[list[VisualTokens], list[int]]:
-    """Tokens of clips of which only the new frames are encoded, and the number of frames spared in each.
+    """Encode only the new frames of clips; return the clips' tokens and the number of frames not encoded in each.
 
     Raises:
-        UnsupportedInputError: a family that encodes patches and does not say how they make a picture.
+        UnsupportedInputError: a family that encodes patches without `Visual.pictures`.
     """
     _check_pictures(visuals)
     asked, follows, layouts = [], [], []
@@ -139,7 +139,7 @@ def encode_worthy_crops(
     evidence: Sequence[Evidence],
     settings: CompressionConfig,
 ) -> tuple[list[VisualTokens], list[int]]:
-    """Tokens of images of which only the thumbnail and the crops that get tokens are encoded, and the views spared."""
+    """Encode only the thumbnails of images and the crops that get tokens; return tokens and views not encoded."""
 
     def choose(number: int, thumbnail: VisualTokens) -> tuple[int, ...] | None:
         with full_precision(thumbnail.layout.view):

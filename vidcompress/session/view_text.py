@@ -1,4 +1,4 @@
-"""Text that belongs to views: which columns of the prompt it is, and which of them go with views that keep nothing."""
+"""Text that belongs to views: its columns in the prompt, and those to drop with views that keep nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def texts_of_views(
     visuals: Mapping[tuple[str, int], Visual],
     settings: CompressionConfig,
 ) -> dict[tuple[str, int], Texts]:
-    """Text of every visual, from the adapter.
+    """Return the text of every visual, from the adapter.
 
     Args:
         adapter: of the model.
@@ -33,7 +33,7 @@ def texts_of_views(
         settings: how to compress.
 
     Raises:
-        ArgumentError: text is to be dropped, and the adapter names none.
+        ArgumentError: `view_text="drop"`, and the adapter names no text.
         UnsupportedInputError: the adapter names columns that are not text of the row, or not of one run alone.
     """
     texts: dict[tuple[str, int], Texts] = {}
@@ -51,11 +51,11 @@ def texts_of_views(
 
 
 def text_finder(adapter: Adapter, inputs: Mapping[str, Any]) -> Callable[[Tensor], list[Texts]]:
-    """Function that finds the text of all views in other prompts with the same visuals in the same columns.
+    """Return a function that finds the text of all views in other prompts with the same visuals in the same columns.
 
     Args:
         adapter: of the model.
-        inputs: one prompt with its pixels, of which nothing is kept.
+        inputs: one prompt with its pixels; they are not kept.
 
     Returns:
         From (column,) int64 ids on the CPU to the columns of the text of every visual that may have any.
@@ -80,7 +80,7 @@ def text_finder(adapter: Adapter, inputs: Mapping[str, Any]) -> Callable[[Tensor
 def _check_row(
     spans: Sequence[Span], texts: Mapping[tuple[str, int], Texts], length: int, adapter: Adapter
 ) -> None:
-    """Refuse text of another number of runs, outside the row, or of columns that belong to something else too."""
+    """Refuse text of another number of runs, outside the row, or in columns that are already taken."""
     if not any(any(texts[span.key]) for span in spans):
         return
     owners = torch.zeros(length, dtype=torch.int64, device="cpu")
@@ -108,9 +108,9 @@ def _a(span: Span) -> str:
 def texts_without_view(
     prompt: Prompt, texts: Mapping[tuple[str, int], Texts], kept: Mapping[tuple[str, int], Tensor]
 ) -> dict[tuple[str, int], list[range]]:
-    """Text of the runs of which nothing is sent; asks the device once, where any visual has text.
+    """Return the text of the runs of which nothing is sent; synchronises once, where any visual has text.
 
-    What ends a prompt stays, since the positions of an answer go on from its last column.
+    Text at the end of a prompt stays, since the positions of an answer continue from its last column.
 
     Args:
         prompt: the parsed rows.
@@ -138,11 +138,11 @@ def texts_without_view(
 
 
 def _sent_of_runs(span: Span, kept: Tensor) -> Tensor:
-    """(runs,) int64: how many tokens of each run are sent."""
+    """Return (runs,) int64: tokens of each run that are sent."""
     edges = torch.tensor([0, *accumulate(map(len, span.runs))], device="cpu").to(kept.device)
     return torch.searchsorted(kept.sort().values, edges).diff()
 
 
 def total_length(texts: Sequence[Sequence[range]] | Sequence[range]) -> int:
-    """Number of columns in ranges, or in ranges by run."""
+    """Return the number of columns in ranges, or in ranges by run."""
     return sum(len(text) if isinstance(text, range) else sum(map(len, text)) for text in texts)

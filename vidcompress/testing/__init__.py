@@ -1,12 +1,12 @@
-"""The contract as checks that any package can run on its own method or model family.
+"""Contract checks that any package can run on its own method or model family.
 
     from vidcompress import testing
 
     testing.check_method("my_method")             # on made-up layouts and on the embedded models
     testing.check_adapter(model, inputs)          # every method that serves these inputs, on your model
 
-Each raises a `ContractError`, which is an AssertionError, that says what does not hold. The single checks can be
-called on their own, and are what the tests of vidcompress call.
+Each raises a `ContractError`, which is an AssertionError and names the violated rule. The single checks can be called
+on their own; the tests of vidcompress call them too.
 """
 
 from vidcompress.testing.adapters import check_adapter

@@ -1,4 +1,4 @@
-"""The whole contract of an adapter, on one model and one batch of inputs."""
+"""Contract of an adapter, checked on one model and one batch of inputs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vidcompress.testing.positions import check_positions
 from vidcompress.testing.rows import check_rows
 
 PROJECTED = ("hidden", "cls_hidden")
-"""Evidence that is of use only with the projector that reads it."""
+"""Evidence that needs the projector that reads it."""
 
 
 def check_adapter(
@@ -31,17 +31,17 @@ def check_adapter(
 ) -> None:
     """Run every check on a model: geometry, evidence, positions, each method that serves the inputs, the block.
 
-    Positions are compared with the stock model's, what the language model gets with what the stock model gives it, and
-    the model must tell apart what is wrong on purpose.
+    Positions and the inputs of the language model are compared with the stock model's, and errors made on purpose must
+    change the logits.
 
     Args:
-        model: a model that a registered adapter serves, in eval mode; a small one with random weights will do, and in
+        model: a model that a registered adapter serves, in eval mode; a small one with random weights will do. In
             float32 on the CPU the checks are sharpest.
-        inputs: what its processor returns for one prompt row or several, with images, videos or both.
-        methods: names or instances; None for all registered ones that serve what the inputs hold.
+        inputs: output of its processor for one prompt row or several, with images, videos or both.
+        methods: names or instances; None for all registered ones that serve the inputs.
 
     Raises:
-        ContractError: what does not hold.
+        ContractError: a rule is violated.
     """
     model = unwrap(model)
     adapter: Adapter = adapter_for(model)
@@ -57,7 +57,7 @@ def check_adapter(
     )
     held = {"image"} if not videos else {"video"} if not images else {"image", "video"}
     chosen = [get_method(method) for method in (available_methods() if methods is None else methods)]
-    # What prunes inside the language model depends on the decoder, not on the adapter.
+    # Methods inside the language model depend on the decoder, not on the adapter.
     chosen = [method for method in chosen if held <= method.modalities and method.inside is None]
     for visuals, modality in ((images, "image"), (videos, "video")):
         for visual in visuals:
@@ -79,7 +79,7 @@ def check_adapter(
 
 
 def _check_visual(adapter: Adapter, visual: Visual, modality: str) -> None:
-    """A visual's views, pixels and layout fit together."""
+    """Check that a visual's views, pixels and layout match."""
     layout, who = visual.layout, f"{type(adapter).__name__}.visuals: the layout of an {modality}"
     require(visual.modality == layout.modality == modality, f"{who} is that of a {layout.modality}")
     require(
@@ -103,12 +103,12 @@ def _check_visual(adapter: Adapter, visual: Visual, modality: str) -> None:
 
 
 def _check_encoding(adapter: Adapter, visuals: Sequence[Visual], methods: Sequence[Method]) -> None:
-    """Evidence comes as float32 and finite, and features do not need it; a projector makes them of what it reads."""
+    """Check that evidence is finite float32, that features do not depend on it, and that `project` makes them."""
     if not visuals:
         return
     modality, who = visuals[0].modality, f"{type(adapter).__name__}.encode"
     needs = [key for method in methods for key in method.needs(modality, adapter.has_cls)]
-    # What is asked of the question comes with a prompt, which these visuals are without.
+    # Evidence of the question needs a prompt, which these visuals do not have.
     asked = {key: None for key in needs if key.quantity not in OF_QUESTION}
     with torch.no_grad():
         bare, rich = adapter.encode(visuals), adapter.encode(visuals, tuple(asked))
@@ -140,7 +140,7 @@ def _check_encoding(adapter: Adapter, visuals: Sequence[Visual], methods: Sequen
 
 
 def _check_views(adapter: Adapter, visual: Visual) -> None:
-    """The tokens that a layout says are a view's change with that view's pixels, all of them."""
+    """Check that all tokens of a view in the layout change with that view's pixels."""
     layout, pixels = visual.layout, visual.pixels
     if len(layout.views) < 2 or not isinstance(pixels, torch.Tensor):
         return

@@ -1,4 +1,4 @@
-"""What must hold of the plug-and-play block on a model: the caller's prompt comes back, and nothing is left behind."""
+"""Contract of the plug-and-play block on a model: the caller's prompt is returned, and nothing is left on the model."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from vidcompress.testing.expect import placeholder_mask, require
 
 
 def check_block(model: Any, inputs: Mapping[str, Any], method: str | Method = "uniform") -> None:
-    """Inside `compress`, generate answers as outside at retention 1.0, and begins with the caller's prompt at any.
+    """Check generate inside `compress`: at retention 1.0 its answer is as outside; it begins with the caller's prompt.
 
     Args:
         model: a model that an adapter serves, in eval mode.
-        inputs: what its processor returns.
+        inputs: output of its processor.
         method: a name or a `Method` that serves them.
 
     Raises:
-        ContractError: other answers, another prompt, or an attribute or hook that is still there afterwards.
+        ContractError: other answers, another prompt, or an attribute or hook that is left afterwards.
     """
     model = unwrap(model)
     adapter = adapter_for(model)
@@ -58,13 +58,13 @@ def check_block(model: Any, inputs: Mapping[str, Any], method: str | Method = "u
 
 
 def check_refusals(model: Any, inputs: Mapping[str, Any]) -> None:
-    """Pixels without their placeholders, and placeholders without their pixels, are refused.
+    """Check that pixels without their placeholders, and placeholders without their pixels, are refused.
 
     Args:
         model, inputs: as in `check_block`.
 
     Raises:
-        ContractError: they are let through.
+        ContractError: they are accepted.
     """
     model = unwrap(model)
     adapter = adapter_for(model)
@@ -84,7 +84,7 @@ def check_refusals(model: Any, inputs: Mapping[str, Any]) -> None:
 
 
 def _traces(model: Any) -> tuple[list[str], list[int]]:
-    """The attributes of a model, and how many hooks each of its modules has."""
+    """Return the attributes of a model, and the number of hooks of each of its modules."""
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     counts = [sum(len(getattr(module, name)) for name in hooks) for module in model.modules()]
     return sorted(vars(model)), counts

@@ -1,4 +1,4 @@
-"""Controls: what a family needs, left out on purpose, shows in the logits; else no check can tell a wrong adapter."""
+"""Negative controls: inputs that a family needs, left out on purpose, must change the logits."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ VISIBLE = 1e-3
 
 
 def check_controls(model: Any, inputs: Mapping[str, Any]) -> None:
-    """Compressed inputs without positions, with those of one axis or with empty companions give other logits.
+    """Check that compressed inputs without positions, with one axis or with empty companions give other logits.
 
-    Which of them apply follows from the stock model and from what the adapter says of it. Positions that follow from
-    token types must not be guessed without them.
+    The stock model and the adapter's traits decide which of them apply. Positions that follow from token types must not
+    be guessed without these.
 
     Args:
         model: a model that an adapter serves, in eval mode.
-        inputs: what its processor returns.
+        inputs: output of its processor.
 
     Raises:
-        ContractError: the model cannot tell a wrong adapter from a right one on these inputs; or an input without which
-            positions are guessed is not missed.
+        ContractError: these inputs do not show the errors of a wrong adapter; or missing token types are accepted.
     """
     model = unwrap(model)
     adapter = adapter_for(model)
@@ -58,7 +57,7 @@ def check_controls(model: Any, inputs: Mapping[str, Any]) -> None:
 
 
 def _check_types(model: Any, inputs: Mapping[str, Any]) -> None:
-    """Without token types stock positions are columns; the adapter must refuse such inputs."""
+    """Check that inputs without token types are refused, for which stock positions would be columns."""
     bare = {key: value for key, value in inputs.items() if key != TYPES}
     mask = inputs.get("attention_mask")
     if bool((stock_axes(model, bare, mask) == stock_axes(model, inputs, mask)).all()):

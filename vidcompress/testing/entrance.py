@@ -1,4 +1,4 @@
-"""What must hold at the entrance of the language model: a compressed prompt brings it what the whole one does."""
+"""Contract at the entrance of the language model: its inputs for a compressed prompt are a part of the whole ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from vidcompress.testing.expect import (
 from vidcompress.testing.positions import stock_axes
 
 _OWN_CHECK = ("attention_mask", "position_ids", "input_ids", *CACHE_NAMES)
-"""Arguments of the language model that are no plain copies of what the whole prompt gives it."""
+"""Arguments of the language model that are not plain parts of those of the whole prompt."""
 
 _HINTS = {
     "inputs_embeds": "; compare what encode() returns of each view with the model's own get_image_features or "
@@ -44,7 +44,7 @@ class _EntranceReached(Exception):
 
 
 def at_entrance(model: Any, decoder: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments, by name, that a model calls its language model with; no decoder layer runs.
+    """Return the arguments, by name, of a model's call of its language model; no decoder layer runs.
 
     Args:
         model: a loaded model. decoder: its language model. inputs: of its forward.
@@ -70,7 +70,7 @@ def at_entrance(model: Any, decoder: Any, inputs: Mapping[str, Any]) -> dict[str
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """Which columns of a prompt of L columns survive in one of L'.
+    """Surviving columns of a prompt of L columns in one of L'.
 
     Attributes:
         width: L. short: L'. visuals: visual tokens of the whole batch.
@@ -89,7 +89,7 @@ class Cut:
     tolerance: float
 
     def equal(self, a: Tensor, b: Tensor) -> bool:
-        """Whether two tensors are the same, up to the tolerance."""
+        """Whether two tensors are equal, up to the tolerance."""
         if a.shape != b.shape:
             return False
         a, b = a.to(b.device), b
@@ -99,10 +99,10 @@ class Cut:
         return float((a.double() - b.double()).abs().max()) <= self.tolerance * scale
 
     def alike(self, whole: Any, short: Any) -> bool:
-        """Whether what the compressed prompt gives is what the whole one gives, or that cut to what survives.
+        """Whether an argument of the compressed prompt equals that of the whole one, or its surviving part.
 
-        Per token means (row, column, ...), (axis, row, column) or (row, ..., column, column); per visual token
-        (token, ...). Sequences are compared entry by entry; what holds no tensors is not compared.
+        Per-token arguments are (row, column, ...), (axis, row, column) or (row, ..., column, column); those per visual
+        token (token, ...). Sequences are compared entry by entry; values without tensors are not compared.
         """
         if isinstance(whole, Mapping) and isinstance(short, Mapping):
             return whole.keys() == short.keys() and all(self.alike(whole[key], short[key]) for key in whole)
@@ -134,19 +134,19 @@ class Cut:
 def check_entrance(
     model: Any, inputs: Mapping[str, Any], method: str | Method = "uniform", *, ratio: str = "0.5"
 ) -> None:
-    """The language model gets of a compressed prompt what the stock model gives it of the whole one, only less.
+    """Check that the language model's inputs for a compressed prompt are the stock model's, cut to surviving tokens.
 
-    Embeddings and companions of surviving tokens are the same, positions are those of the stock model at surviving
-    columns (the text axis of four renumbered), and every other tensor is the same or cut alike. No decoder layer runs.
+    Embeddings and companions of surviving tokens are equal, positions are those of the stock model at surviving columns
+    (the text axis of four renumbered), and every other tensor is equal or cut likewise. No decoder layer runs.
 
     Args:
         model: a model that an adapter serves, in eval mode.
-        inputs: what its processor returns.
+        inputs: output of its processor.
         method: a name or a `Method` that makes no features of its own.
         ratio: the retention ratio.
 
     Raises:
-        ContractError: what the language model gets otherwise.
+        ContractError: an input that differs.
     """
     model = unwrap(model)
     adapter = adapter_for(model)
@@ -172,7 +172,7 @@ def check_entrance(
         raise ContractError(
             f"{what}: {type(model).__name__} does not take what {type(adapter).__name__} gives it: {error!r}"
         ) from error
-    encoded = {*adapter.image_keys, *adapter.video_keys}  # which a stock model may hand on unread
+    encoded = {*adapter.image_keys, *adapter.video_keys}  # a stock model may pass these on unread
     whole = {name: value for name, value in whole.items() if name not in encoded}
     _check_arguments(whole, short, cut, what)
     _check_mask(whole.get("attention_mask"), short.get("attention_mask"), cut, what)
@@ -180,7 +180,7 @@ def check_entrance(
 
 
 def _language_model(adapter: Adapter) -> Any:
-    """The language model; for a family that names none, what transformers takes for it."""
+    """Return the language model; for a family that names none, the one that transformers finds."""
     try:
         return adapter.decoder
     except UnsupportedModelError:
@@ -205,7 +205,7 @@ def _check_arguments(whole: Mapping[str, Any], short: Mapping[str, Any], cut: Cu
 
 
 def _check_mask(whole: Any, short: Any, cut: Cut, what: str) -> None:
-    """Masks are cut alike; where one says nothing, the other may say that all columns are real."""
+    """Check that masks are cut likewise; where one is missing, the other may state that all columns are real."""
     if whole is None or short is None:
         given = whole if short is None else short
         plain = isinstance(given, Tensor) and given.ndim == 2
@@ -225,7 +225,7 @@ def _check_places(
     cut: Cut,
     what: str,
 ) -> None:
-    """Positions are those of the stock model at surviving columns."""
+    """Check that positions are those of the stock model at surviving columns."""
     if positions_of(model)[-1] != "original":
         return
     stock = stock_axes(model, inputs, inputs.get("attention_mask"))
@@ -250,7 +250,7 @@ def _check_places(
 
 
 def _cut_of(adapter: Adapter, inputs: Mapping[str, Any], got: CompressedInputs, tolerance: float) -> Cut:
-    """Which columns survive, from the report and the placeholders of the caller's prompt."""
+    """Find the surviving columns from the report and the placeholders of the caller's prompt."""
     ids = inputs["input_ids"]
     mask = inputs.get("attention_mask")
     real = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()

@@ -1,4 +1,4 @@
-"""How a check fails, and what several checks need."""
+"""Errors of checks, and helpers that several checks share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vidcompress.session.inputs import CompressedInputs
 
 
 class ContractError(AssertionError):
-    """Something that must hold of every method or adapter does not."""
+    """Error: a rule for every method or adapter is violated."""
 
 
 def require(condition: bool, message: str) -> None:
@@ -26,7 +26,7 @@ def require(condition: bool, message: str) -> None:
 
 
 def logits(model: Any, inputs: Mapping[str, Any]) -> Tensor:
-    """The model's logits (row, column, vocabulary), without a graph."""
+    """Return the model's logits (row, column, vocabulary), without a graph."""
     with torch.no_grad():
         out: Tensor = model(**inputs).logits
     return out
@@ -50,19 +50,19 @@ def same(a: Tensor, b: Tensor, what: str, tolerance: float) -> None:
 
 
 def precision(model: Any) -> float:
-    """The tolerance for values that are computed in another order: 1e-5 in float32, more below."""
+    """Return the tolerance for values computed in another order: 1e-5 in float32, more in smaller dtypes."""
     return max(1e-5, 50 * torch.finfo(model.dtype).eps)
 
 
 def placeholder_mask(model: Any, ids: Tensor) -> Tensor:
-    """Where ids (row, column) hold placeholders of images or videos: bool of the same shape."""
+    """Return a bool mask of the placeholders of images or videos in ids (row, column)."""
     adapter = adapter_for(model)
     tokens = [token for token in (adapter.image_token_id, adapter.video_token_id) if token is not None]
     return torch.isin(ids, torch.tensor(tokens, device=ids.device))
 
 
 def positions_of(model: Any) -> tuple[Positions, ...]:
-    """Position policies that the model's family serves."""
+    """Return the position policies that the model's family serves."""
     traits = adapter_for(model).traits
     policies: tuple[Positions, ...] = ("contiguous",) if traits.axes == 1 else ()
     return (*policies, "original") if traits.honours_positions else policies
@@ -71,7 +71,7 @@ def positions_of(model: Any) -> tuple[Positions, ...]:
 def compressed(
     model: Any, inputs: Mapping[str, Any], method: Method, **settings: Any
 ) -> CompressedInputs | None:
-    """Compress; None where a method that cannot meet every budget says that it cannot meet this one."""
+    """Compress; None where a method that cannot meet every budget refuses this one."""
     try:
         return compress_inputs(model, inputs, method, **settings)
     except BudgetError:
@@ -81,5 +81,5 @@ def compressed(
 
 
 def name_of(method: str | Method) -> str:
-    """The name of a method."""
+    """Return the name of a method."""
     return method if isinstance(method, str) else method.name

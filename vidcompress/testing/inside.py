@@ -1,4 +1,4 @@
-"""What must hold of a method that prunes inside the language model, on a model and inputs."""
+"""Contract of a method that prunes inside the language model, checked on a model and inputs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from vidcompress.testing.expect import positions_of, require
 
 
 def check_inside(model: Any, inputs: Mapping[str, Any], method: Method) -> None:
-    """Everything kept is the stock model; else each layer takes in what was planned, and a batch what its rows would.
+    """Check the logits with all tokens kept, the planned tokens of each layer, and a batch against its single rows.
 
     Args:
         model: a loaded model. inputs: processor outputs, padded on the left. method: one with `inside`.
 
     Raises:
-        ContractError: what does not hold.
+        ContractError: a rule is violated.
     """
     model = unwrap(model)
     with torch.no_grad():

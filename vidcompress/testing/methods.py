@@ -1,4 +1,4 @@
-"""The whole contract of a method: on made-up layouts of every kind, and on the embedded models."""
+"""Contract of a method, checked on made-up layouts of every kind and on the embedded models."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ EMBEDDED = (
     ("tiny-qwen", "video"),
 )
 NATIVE_SIDE = 64
-"""Pixels of a side of made-up frames, where a family takes pictures of any size."""
+"""Side of made-up frames in pixels, where a family takes pictures of any size."""
 LENGTHS = {"C": 12, "E": 8, "T": 5, "S": 2}
-"""Of the axes of evidence that neither layout nor features fix."""
+"""Lengths of the axes of evidence that neither layout nor features fix."""
 LEAST_PROSE = 200
-"""Least characters of a card below its head; the shortest that comes with the package has 302."""
+"""Least characters of a card below its head; the package's shortest card has 302."""
 
 
 def check_method(method: str | Method, **options: Any) -> None:
@@ -47,7 +47,7 @@ def check_method(method: str | Method, **options: Any) -> None:
         **options: of the method, with a name.
 
     Raises:
-        ContractError: what does not hold.
+        ContractError: a rule is violated.
     """
     chosen = get_method(method, **options)
     check_card(chosen)
@@ -68,13 +68,13 @@ def check_method(method: str | Method, **options: Any) -> None:
 
 
 def check_card(method: Method) -> None:
-    """The card of a method, if there is one beside its module, says enough to be of use.
+    """Check the card of a method, if there is one beside its module.
 
     Args:
         method: the method.
 
     Raises:
-        ContractError: the card is malformed, is another method's, or has less than `LEAST_PROSE` characters of prose.
+        ContractError: the card is malformed, belongs to another method, or has less prose than `LEAST_PROSE`.
     """
     try:
         card = card_of(type(method))
@@ -94,26 +94,26 @@ def check_card(method: Method) -> None:
 
 
 def select_alone(method: Method, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-    """Selection of a method from one image or video: a batch of one.
+    """Return the selection of a method from one image or video: a batch of one.
 
     Args:
         method: an instance.
         tokens: of the image or video.
-        budget: how many positions may be sent.
+        budget: positions that may be sent.
     """
     return method.select(VisualBatch([tokens]), [budget])[0]
 
 
 def check_selections(method: Method, layout: Layout, where: str = "layout") -> None:
-    """What a method selects is well formed and of the size that was asked for, at every ratio and separator policy.
+    """Check that selections are well formed and of the requested size, at every ratio and separator policy.
 
     Args:
         method: the method.
         layout: geometry of an image or video that it serves.
-        where: how messages call the layout.
+        where: name of the layout in messages.
 
     Raises:
-        ContractError: counts, types or order are wrong; it is not a pure function.
+        ContractError: counts, types or order are wrong; the method is not a pure function.
     """
     for has_cls in (False, True):
         tokens = made_up(layout, method, has_cls=has_cls)
@@ -128,7 +128,7 @@ def check_selections(method: Method, layout: Layout, where: str = "layout") -> N
                         )
                         selection = select_alone(method, tokens, budget)
                     except BudgetError:
-                        continue  # said so, with what would do
+                        continue  # refused with advice
                     what = f"{method.name} on {where} at {ratio}, policy {policy}, separators {separators}"
                     _check_selection(selection, tokens, budget, method, what)
                     again = select_alone(method, tokens, budget)
@@ -187,7 +187,7 @@ def _check_selection(
 
 
 def _check_batch(method: Method, layout: Layout, where: str) -> None:
-    """Several at once are selected from as each alone; features that a method says it does not read have no say."""
+    """Check that batched selections equal single ones, and that features a method does not read have no effect."""
     for has_cls in (False, True):
         tokens = made_up(layout, method, has_cls=has_cls)
         # Of another size as well, or a mean over the batch would be that of each alone.
@@ -237,7 +237,7 @@ def _check_scores(method: ScoredMethod, layout: Layout, where: str) -> None:
 
 
 def _check_purity(method: Method, layout: Layout, where: str) -> None:
-    """Nothing that came in is written into, and the global generator has no say."""
+    """Check that inputs are not written to, and that the global random generator has no effect."""
     tokens = made_up(layout, method)
     features, evidence = (
         tokens.features.clone(),
@@ -263,7 +263,7 @@ def _check_purity(method: Method, layout: Layout, where: str) -> None:
 
 @lru_cache(maxsize=1)
 def layouts() -> dict[str, Layout]:
-    """Geometry of every kind, small, by name: with and without newlines, padded, shrunk, single views and tokens."""
+    """Return small layouts of every kind by name: with and without newlines, padded, shrunk, single views, tokens."""
     padded = unpadded_box((480, 640), (12, 12))
     return {
         "a picture of 2 x 2 crops": image_layout((6, 6), (2, 2)),
@@ -283,7 +283,7 @@ def layouts() -> dict[str, Layout]:
 
 
 def made_up(layout: Layout, method: Method, *, has_cls: bool = True, width: int = 16) -> VisualTokens:
-    """Seeded random features (N, width) and the evidence that the method asks for, float32, with a projector of it."""
+    """Make seeded random features (N, width) and the method's evidence, float32, with a projector of the evidence."""
     generator = torch.Generator("cpu").manual_seed(0)
     features = torch.randn(len(layout), width, generator=generator, device="cpu")
     sizes = {"N": len(layout), "V": len(layout.views), "D": width, **LENGTHS}
@@ -307,7 +307,7 @@ def _odd_features(layout: Layout) -> Mapping[str, torch.Tensor]:
 
 @lru_cache(maxsize=len(EMBEDDED))
 def embedded_case(name: str, modality: str) -> tuple[Any, dict[str, Any]]:
-    """An embedded model on the CPU, and its inputs for one made-up picture or clip of three frames.
+    """Return an embedded model on the CPU, and its inputs for one made-up picture or clip of three frames.
 
     Args:
         name: "tiny-next", "tiny-onevision" or "tiny-qwen".

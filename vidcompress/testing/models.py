@@ -1,4 +1,4 @@
-"""What must hold of a method on a model: the stock model at 1.0, exact counts, masked equivalence."""
+"""Contract of a method on a model: the stock model at 1.0, exact counts, masked equivalence."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def check_identity(
     method: str | Method = "none",
     max_views: Sequence[int] = (1, 2, 16),
 ) -> None:
-    """At retention 1.0 the logits are those of the stock model: to the bit on the CPU in float32, in the largest chunk.
+    """Check the logits at retention 1.0: the stock model's, to the bit on the CPU in float32 in the largest chunk.
 
     In smaller chunks the encoder multiplies other shapes, whose rounding depends on the processor.
 
     Args:
         model: a model that an adapter serves, in eval mode.
-        inputs: what its processor returns, one prompt row or several.
+        inputs: output of its processor, one prompt row or several.
         method: a name or a `Method`.
-        max_views: sizes of the chunks in which views are encoded, of encoders that take patches in units of 64 patches;
-            the result may not depend on them.
+        max_views: sizes of the chunks in which views are encoded, in units of 64 patches for encoders that take
+            patches; the result may not depend on them.
 
     Raises:
         ContractError: logits, prompt or the caller's inputs have changed.
@@ -85,7 +85,7 @@ def check_identity(
 def check_counts(
     model: Any, inputs: Mapping[str, Any], method: str | Method, ratios: Sequence[str] = RATIOS
 ) -> None:
-    """Each image and video sends B = max(1, floor(R N + 1/2)) of its N positions; inexact methods no more than that.
+    """Check that each visual sends B = max(1, floor(R N + 1/2)) of its N positions; inexact methods no more than that.
 
     Args:
         model, inputs, method: as in `check_identity`.
@@ -136,10 +136,10 @@ def check_masked(
     ratio: str = "0.5",
     positions: Positions = "contiguous",
 ) -> None:
-    """The logits are those of the uncompressed model in which every dropped token is masked.
+    """Check that the logits equal those of the uncompressed model with every dropped token masked.
 
-    The uncompressed model gets the same position ids, under `original` those of its own generate, and at the
-    place of each token that was sent what was sent: the token itself, or what it was merged into.
+    The uncompressed model gets the same position ids, under `original` those of its own generate, and the features
+    sent at the place of each sent token: the token itself, or the token that it was merged into.
 
     Args:
         model, inputs, method: as in `check_identity`.
@@ -168,7 +168,7 @@ def check_masked(
             mask[row, where[kept]] = 1
             rows[key][number] = rows[key][number].clone()
             rows[key][number][kept] = sent[number].to(rows[key][number])
-    if positions == "original":  # from the stock model, for the adapter may be wrong
+    if positions == "original":  # from the stock model, since the adapter may be wrong
         axes = stock_axes(model, inputs, full["attention_mask"])
         placed = axes if len(axes) > 1 else axes[0]
     else:
@@ -184,7 +184,7 @@ def check_masked(
 
 
 def _kept_in_row(got: CompressedInputs, row: int, modalities: Sequence[str]) -> Tensor:
-    """Numbers, among the placeholders of a row that stand for these modalities, of those sent, in the order sent."""
+    """Return the numbers of the sent tokens among a row's placeholders of these modalities, in the order sent."""
     parts, before = [], 0
     for visual in got.report.visuals:
         if visual.row == row and visual.modality in modalities:

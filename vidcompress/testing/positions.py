@@ -1,4 +1,4 @@
-"""What must hold of the positions that an adapter says: they are those that the stock model counts."""
+"""Contract of an adapter's positions: they equal the stock model's."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from vidcompress.core.wrappers import unwrap
 from vidcompress.testing.expect import require
 
 TYPES = "mm_token_type_ids"
-"""Token types that M-RoPE positions follow from; without them stock models count columns and say nothing."""
+"""Token types that M-RoPE positions follow from; without them stock models silently count columns."""
 
 
 def stock_axes(model: Any, inputs: Mapping[str, Any], mask: Tensor | None) -> Tensor:
-    """Positions (axis, row, column) of the uncompressed prompt: the caller's own, or the stock model's."""
+    """Return positions (axis, row, column) of the uncompressed prompt: the caller's own, or the stock model's."""
     ids, given = inputs["input_ids"], inputs.get("position_ids")
     if given is None:
         return stock_positions(model, inputs, ids, mask)
@@ -27,14 +27,14 @@ def stock_axes(model: Any, inputs: Mapping[str, Any], mask: Tensor | None) -> Te
 
 
 def check_positions(model: Any, inputs: Mapping[str, Any]) -> None:
-    """The adapter says as many axes of positions as the stock model has, and the same positions on each.
+    """Check that the adapter has the stock model's number of axes of positions, and its positions on each.
 
     Args:
         model: a model that an adapter serves, in eval mode.
-        inputs: what its processor returns, token types among them.
+        inputs: output of its processor, with token types.
 
     Raises:
-        ContractError: no positions, positions of another number of axes, or others than the stock model's.
+        ContractError: no positions, another number of axes, or other positions than the stock model's.
     """
     model = unwrap(model)
     adapter = adapter_for(model)

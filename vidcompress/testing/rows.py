@@ -1,4 +1,4 @@
-"""What must hold of a row among others: the same tokens and logits as alone."""
+"""Contract of a row in a batch: the same tokens and logits as alone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from vidcompress.testing.expect import (
 
 
 def check_rows(model: Any, inputs: Mapping[str, Any], method: str | Method, *, ratio: str = "0.5") -> None:
-    """A row keeps the same tokens and gets the same logits alone and, left-padded, beside a longer row of other pixels.
+    """Check that a row has the same tokens and logits alone and, left-padded, beside a longer row of other pixels.
 
     Args:
         model, inputs, method: as in `check_identity`; every tensor has its rows, visuals or patches along its first
@@ -35,7 +35,7 @@ def check_rows(model: Any, inputs: Mapping[str, Any], method: str | Method, *, r
         ratio: the retention ratio.
 
     Raises:
-        ContractError: the neighbour makes a difference.
+        ContractError: the neighbour changes them.
     """
     model = unwrap(model)
     settings: dict[str, Any] = {"retention_ratio": ratio, "max_views": 1}
@@ -58,7 +58,7 @@ def check_rows(model: Any, inputs: Mapping[str, Any], method: str | Method, *, r
 
 
 def _with_neighbours(model: Any, inputs: Mapping[str, Any], extra: int = 3) -> dict[str, Any]:
-    """The batch twice: as it is, and with other pixels and `extra` more tokens of text in front."""
+    """Return the batch twice: as it is, and with other pixels and `extra` more tokens of text in front."""
     ids = inputs["input_ids"]
     mask = inputs.get("attention_mask", torch.ones_like(ids)).bool()
     rows = [row[real] for row, real in zip(ids, mask, strict=True)]
@@ -84,6 +84,6 @@ def _with_neighbours(model: Any, inputs: Mapping[str, Any], extra: int = 3) -> d
 
 
 def _padded_alike(value: Tensor, mask: Tensor, width: int) -> Tensor:
-    """A per-token input (..., row, column) of the batch twice: left-padded, and with zeros at the text in front."""
+    """Return a per-token input (..., row, column) of the batch twice: left-padded, and with zeros in front."""
     rows = [value[..., number, :][..., real] for number, real in enumerate(mask)]
     return torch.stack([pad(row, (width - row.shape[-1], 0)) for row in (*rows, *rows)], dim=-2)

@@ -1,6 +1,6 @@
-"""Numbers of a model's config that decide how pixels become tokens, and the layouts of the LLaVA families from them.
+"""Geometry of a model's config, which decides how pixels become tokens, and the layouts of the LLaVA families.
 
-No model, no device, no pixels: adapters take the layouts for inputs, `Family` for planning.
+No model, no device, no pixels: adapters use the layouts for inputs, `Family` for planning.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from vidcompress.errors import MediaError, shown
 
 @dataclass(frozen=True)
 class Geometry:
-    """The numbers of a model's config that decide how pixels become tokens.
+    """Geometry: the numbers of a model's config that decide how pixels become tokens.
 
     Attributes:
         encoder: `model_type` of the vision encoder.
@@ -67,21 +67,21 @@ class Geometry:
         return self.image_size // self.patch_size // self.merge
 
     def tile_grid(self, picture: Size) -> Size:
-        """(rows, cols) of tiles that a picture of (height, width) pixels is stretched onto."""
+        """Return (rows, cols) of tiles that a picture of (height, width) pixels is stretched onto."""
         return self.tile_rule(picture, *self.tiles, self.image_size)
 
     def canvas(self, picture: Size) -> Size:
-        """The crop canvas, (height, width) in pixels, for a picture of (height, width) pixels."""
+        """Return the crop canvas, (height, width) in pixels, for a picture of (height, width) pixels."""
         return best_canvas(picture, list(self.canvases))
 
     def crop_grid(self, picture: Size) -> Size:
-        """(rows, cols) of crops for a picture of (height, width) pixels."""
+        """Return (rows, cols) of crops for a picture of (height, width) pixels."""
         height, width = self.canvas(picture)
         return height // self.image_size, width // self.image_size
 
     @lru_cache(maxsize=256)  # noqa: B019
     def covered_box(self, picture: Size, crops: Size | None = None) -> tuple[int, int, int, int]:
-        """(top, left, rows, cols) of the crop tokens of a picture after its border is cut off; `crops` where known."""
+        """Return (top, left, rows, cols) of a picture's crop tokens without its border; `crops` where known."""
         rows, cols = self.crop_grid(picture) if crops is None else crops
         return unpadded_box(picture, (rows * self.side, cols * self.side))
 
@@ -101,32 +101,32 @@ class Geometry:
 
 
 def one_view_layout(geometry: Geometry, picture: Size | None = None, device: str = "cpu") -> Layout:
-    """Layout of a picture of LLaVA-1.5, of any size: one view, without newlines."""
+    """Return the layout of a picture of LLaVA-1.5, of any size: one view, without newlines."""
     return image_layout((geometry.side, geometry.side), newline=False, device=device)
 
 
 def tiled_image_layout(geometry: Geometry, picture: Size, device: str = "cpu") -> Layout:
-    """Layout of a picture of InternVL: tiles, and a thumbnail behind them where they are several."""
+    """Return the layout of a picture of InternVL: tiles, and a thumbnail behind several tiles."""
     return tiled_layout((geometry.side, geometry.side), geometry.tile_grid(picture), device)
 
 
 def tiled_video_layout(geometry: Geometry, frames: int, device: str = "cpu") -> Layout:
-    """Layout of a clip of InternVL: every frame is one view."""
+    """Return the layout of a clip of InternVL: every frame is one view."""
     return video_layout(frames, (geometry.side, geometry.side), "none", device=device)
 
 
 @lru_cache(maxsize=256)
 def next_image_layout(geometry: Geometry, picture: Size, device: str = "cpu") -> Layout:
-    """Layout of a picture of LLaVA-NeXT: a thumbnail, then crops with their border cut off and a newline per row."""
+    """Return the layout of a picture of LLaVA-NeXT: a thumbnail, then crops without their border, a newline per row."""
     side, crops = geometry.side, geometry.crop_grid(picture)
     return image_layout((side, side), crops, unpadded=geometry.covered_box(picture, crops), device=device)
 
 
 def next_preset_layout(geometry: Geometry, preset: Preset, picture: Size, device: str = "cpu") -> Layout:
-    """Layout of a picture on the canvas of a preset: nothing is cut off, and there are no newlines."""
+    """Return the layout of a picture on the canvas of a preset: nothing is cut off, and there are no newlines."""
     side = geometry.side
     top, left, height, width = unpadded_box(picture, preset.canvas(side))
-    if height == 0:  # thinner than a patch: it shows where the rows in the middle meet
+    if height == 0:  # thinner than a patch: it lies where the two middle rows meet
         top, height = top - 1, 2
     if width == 0:
         left, width = left - 1, 2
@@ -136,7 +136,7 @@ def next_preset_layout(geometry: Geometry, preset: Preset, picture: Size, device
 
 @lru_cache(maxsize=256)
 def next_video_layout(geometry: Geometry, frames: int, device: str = "cpu") -> Layout:
-    """Layout of a clip of LLaVA-NeXT-Video: frames pooled by the config's stride, without newlines."""
+    """Return the layout of a clip of LLaVA-NeXT-Video: frames pooled by the config's stride, without newlines."""
     side = geometry.side // geometry.pool_stride
     return video_layout(frames, (side, side), "none", device=device)
 
@@ -145,7 +145,7 @@ def next_video_layout(geometry: Geometry, frames: int, device: str = "cpu") -> L
 def onevision_image_layout(
     geometry: Geometry, picture: Size, device: str = "cpu", *, max_views: int | None = None
 ) -> Layout:
-    """Layout of a picture of LLaVA-OneVision: as of LLaVA-NeXT, and a canvas of too many tokens is resized.
+    """Return the layout of a picture of LLaVA-OneVision: as in LLaVA-NeXT, with a canvas of too many tokens resized.
 
     Args:
         geometry: of the model.
@@ -161,26 +161,26 @@ def onevision_image_layout(
 
 
 def single_view_layout(geometry: Geometry, device: str = "cpu") -> Layout:
-    """Layout of a picture that is sent as one view, with one newline."""
+    """Return the layout of a picture that is sent as one view, with one newline."""
     return image_layout((geometry.side, geometry.side), device=device)
 
 
 @lru_cache(maxsize=256)
 def onevision_video_layout(geometry: Geometry, frames: int, device: str = "cpu") -> Layout:
-    """Layout of a clip of LLaVA-OneVision: frames halved, rounded up, and one newline behind the clip."""
+    """Return the layout of a clip of LLaVA-OneVision: frames halved, rounded up, and one newline behind the clip."""
     side = math.ceil(geometry.side / 2)
     return video_layout(frames, (side, side), "end", device=device)
 
 
 @lru_cache(maxsize=256)
 def video_video_layout(geometry: Geometry, frames: int, device: str = "cpu") -> Layout:
-    """Layout of a clip of LLaVA-Video: frames halved, rounded down, with a newline after every row."""
+    """Return the layout of a clip of LLaVA-Video: frames halved, rounded down, with a newline after every row."""
     side = geometry.side // 2
     return video_layout(frames, (side, side), "row", device=device)
 
 
 def read_geometry(config: Any, *, crops: bool = True) -> Geometry:
-    """Take the geometry from a model config.
+    """Read the geometry from a model config.
 
     Args:
         config: of the model.
@@ -240,10 +240,10 @@ def _pairs(pinpoints: Any) -> tuple[Size, ...]:
 
 
 def token_id(key: str, value: Any) -> int:
-    """A placeholder's id of a config.
+    """Read a placeholder's id from a config.
 
     Raises:
-        MediaError: it is none.
+        MediaError: the value is not a token id.
     """
     if not is_whole(value) or value < 0:
         raise MediaError(f"{key}={shown(value)} in the model's config: expected a whole number of at least 0")
@@ -263,10 +263,10 @@ def _check_strategy(config: Any, encoder: str) -> None:
 
 
 def need(config: Any, key: str, where: str) -> Any:
-    """A value of a config.
+    """Read a value of a config.
 
     Raises:
-        MediaError: it is not there.
+        MediaError: it is missing.
     """
     value = getattr(config, key, None)
     if value is None:
@@ -286,7 +286,7 @@ def _side(config: Any, key: str, where: str) -> int:
 
 
 def _merge(config: Any, patches: int) -> int:
-    """Patches along one side of a token, of a view of so many, from the ratio by which they shrink."""
+    """Return the patches along one side of a token, for a view of `patches`, from the ratio by which they shrink."""
     ratio = downsample_ratio(config)
     if not is_number(ratio) or not 0 < ratio <= 1 or patches % round(1 / ratio) or (1 / ratio) % 1:
         raise MediaError(
@@ -297,7 +297,7 @@ def _merge(config: Any, patches: int) -> int:
 
 
 def downsample_ratio(config: Any) -> Any:
-    """Tokens per patch along one side, as a config states it or its inverse (Cohere); a text where that is none."""
+    """Tokens per patch along one side, which a config states directly or inverse (Cohere); a text if invalid."""
     factor = getattr(config, "downsample_factor", 1)
     inverse = 1 / factor if is_whole(factor) and factor > 0 else f"1 / {factor!r}"
     return getattr(config, "downsample_ratio", inverse)

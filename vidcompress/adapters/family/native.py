@@ -19,7 +19,7 @@ from vidcompress.errors import MediaError, shown
 Grid: TypeAlias = tuple[int, int, int]
 
 LONGEST_RATIO = 200
-"""Long side by short side at most; the families' own processors refuse what is longer."""
+"""Largest ratio of long to short side; the families' own processors refuse longer pictures."""
 
 
 @dataclass(frozen=True)
@@ -38,25 +38,25 @@ class PatchGeometry:
 
     @property
     def factor(self) -> int:
-        """What sides are multiples of: pixels along one side of a token."""
+        """Pixels along one side of a token; picture sides are multiples of it."""
         return self.patch * self.merge
 
     def grid(self, frames: int, size: Size) -> Grid:
-        """Grid in patches of so many pictures of (height, width) pixels, which are multiples of `factor`."""
+        """Return the grid in patches of `frames` pictures of (height, width) pixels, multiples of `factor`."""
         return -(-frames // self.temporal), size[0] // self.patch, size[1] // self.patch
 
 
 @dataclass(frozen=True)
 class PixelBudget:
-    """Least and most pixels of a picture or a clip, after which its sides are chosen.
+    """Pixel budget: least and most pixels of a picture or a clip, from which its sides are chosen.
 
     Attributes:
-        least: pixels that less is scaled up to.
-        most: pixels that more is scaled down to.
+        least: pixels that smaller pictures are scaled up to.
+        most: pixels that larger pictures are scaled down to.
         over_clip: whether `least` and `most` count the pixels of all frames of a clip together (Qwen3-VL), and of all
             frames that a picture stands for (GLM-4V), or the pixels of each frame (Qwen2-VL, Qwen2.5-VL).
-        frame_tokens: most tokens of one frame that a clip is given where its file asks for a cap; None for no cap.
-        clip_tokens: tokens of a whole clip, of which a frame gets an even share at most, where its file asks for it.
+        frame_tokens: most tokens of one frame of a clip, where the file sets a cap; None for no cap.
+        clip_tokens: most tokens of a whole clip, shared evenly by its frames, where the file sets a cap.
 
     Raises:
         MediaError: a number that is no whole number of at least 1, or `most` below `least`.
@@ -79,14 +79,14 @@ class PixelBudget:
             raise MediaError(f"most={self.most}: must be at least the {self.least} pixels of least")
 
     def image_size(self, size: Size, geometry: PatchGeometry) -> Size:
-        """(height, width) in pixels that a picture of that size is resized to."""
+        """Return (height, width) in pixels that a picture of that size is resized to."""
         if self.over_clip:
             depth = geometry.temporal
             return smart_resize_clip(depth, size, geometry.factor, depth, self.least, self.most)
         return smart_resize(size, geometry.factor, self.least, self.most)
 
     def frame_size(self, frames: int, size: Size, geometry: PatchGeometry) -> Size:
-        """(height, width) in pixels that the frames of a clip are resized to; one frame counts as a whole patch."""
+        """Return (height, width) in pixels that a clip's frames are resized to; one frame counts as a whole patch."""
         frames, floor, cell = max(frames, geometry.temporal), int(self.least * 1.05), geometry.factor**2
         if not self.over_clip:
             most = self.most
@@ -101,13 +101,13 @@ class PixelBudget:
 
 
 def smart_resize(size: Size, factor: int, least: int, most: int) -> Size:
-    """The nearest sides that are multiples of `factor`, within a budget of pixels.
+    """Return the nearest sides that are multiples of `factor`, within a budget of pixels.
 
     Args:
         size: (height, width) in pixels.
-        factor: what sides are multiples of.
-        least: pixels that less is scaled up to.
-        most: pixels that more is scaled down to.
+        factor: divisor of the sides, in pixels.
+        least: pixels that a smaller picture is scaled up to.
+        most: pixels that a larger picture is scaled down to.
 
     Returns:
         (height, width) in pixels; the shape is kept as nearly as the multiples allow.
@@ -120,12 +120,12 @@ def smart_resize(size: Size, factor: int, least: int, most: int) -> Size:
 
 
 def smart_resize_clip(frames: int, size: Size, factor: int, temporal: int, least: int, most: int) -> Size:
-    """The nearest sides of all frames of a clip, within a budget of pixels for the whole clip.
+    """Return the nearest sides of all frames of a clip, within a budget of pixels for the whole clip.
 
     Args:
-        frames: how many frames, at least `temporal`, before the last one is repeated.
+        frames: number of frames, at least `temporal`, before the last one is repeated.
         size: (height, width) in pixels.
-        factor: what sides are multiples of.
+        factor: divisor of the sides, in pixels.
         temporal: pictures in one patch.
         least, most: pixels of the whole clip.
 
@@ -144,7 +144,7 @@ def smart_resize_clip(frames: int, size: Size, factor: int, temporal: int, least
 
 
 def _within(size: Size, volume: int, depth: int, factor: int, least: int, most: int) -> Size:
-    """Sides rounded to multiples; scaled by the root of what the `volume` is over or under the budget."""
+    """Round sides to multiples; scale them by the root of the ratio of budget and `volume` where it is out of range."""
     nearest = [round(side / factor) * factor for side in size]
     if depth * math.prod(nearest) > most:
         over = math.sqrt(volume / most)
@@ -167,20 +167,20 @@ def _check_shape(size: Size) -> None:
 
 @dataclass(frozen=True)
 class NativeRules:
-    """What tells one family with native resolution from another.
+    """Rules of a family with native resolution.
 
     Attributes:
-        image_budget: pixels of a picture, where no file says otherwise: those of the hub's checkpoints.
+        image_budget: pixels of a picture, where no file states them: those of the hub's checkpoints.
         clip_budget: pixels of a clip, likewise.
         timestamps: whether each temporal patch of a clip is a run of its own with its time before it.
-        seconds: whether the inputs say how many seconds lie between temporal patches, as `second_per_grid_ts`.
-        multiple: what the number of sampled frames is a multiple of.
+        seconds: whether the inputs have the seconds between temporal patches, as `second_per_grid_ts`.
+        multiple: divisor of the number of sampled frames.
         spread: of the sampled frames; see `PacedRule`.
-        capped: where a file asks for a cap on the pixels of a frame, in tokens of a "frame" or of a whole "clip".
+        capped: unit of a file's cap on the pixels of a frame: tokens of a "frame" or of a whole "clip".
         cap_tokens: that cap where the file names none.
         mean, std: per channel, of values from 0 to 1, that the encoder was trained with.
         tokens: placeholders of a picture and a clip, where the tokenizer names none.
-        around: what stands before and behind each run of placeholders, where the tokenizer names none.
+        around: texts before and behind each run of placeholders, where the tokenizer names none.
 
     Raises:
         MediaError: a field of another type, or out of range; the message names it.
@@ -221,7 +221,7 @@ class NativeRules:
 
 @dataclass(frozen=True)
 class NativeGeometry(Geometry):
-    """The numbers of a config whose encoder takes pictures of any size; `image_size` is 0 and there are no canvases.
+    """Geometry of an encoder that takes pictures of any size; `image_size` is 0 and there are no canvases.
 
     Attributes:
         patches: of the encoder.
@@ -234,16 +234,16 @@ class NativeGeometry(Geometry):
     clip_budget: PixelBudget = field(kw_only=True)
 
     def image_grid(self, picture: Size) -> Grid:
-        """Grid in patches of a picture of (height, width) pixels."""
+        """Return the grid in patches of a picture of (height, width) pixels."""
         return self.patches.grid(1, self.image_budget.image_size(picture, self.patches))
 
     def clip_grid(self, frames: int, picture: Size) -> Grid:
-        """Grid in patches of so many frames of (height, width) pixels."""
+        """Return the grid in patches of `frames` frames of (height, width) pixels."""
         return self.patches.grid(frames, self.clip_budget.frame_size(frames, picture, self.patches))
 
 
 def read_native_geometry(config: Any, rules: NativeRules) -> NativeGeometry:
-    """Take the geometry from a model config.
+    """Read the geometry from a model config.
 
     Args:
         config: of the model.
@@ -280,7 +280,7 @@ def read_native_geometry(config: Any, rules: NativeRules) -> NativeGeometry:
 
 
 def native_image_layout(geometry: Geometry, picture: Size, device: str = "cpu") -> Layout:
-    """Layout of a picture: one view of its own shape, without newlines."""
+    """Return the layout of a picture: one view of its own shape, without newlines."""
     native = _native(geometry)
     _, rows, cols = native.image_grid(picture)
     merge = native.patches.merge
@@ -288,7 +288,7 @@ def native_image_layout(geometry: Geometry, picture: Size, device: str = "cpu") 
 
 
 def native_clip_layout(geometry: Geometry, frames: int, picture: Size, device: str = "cpu") -> Layout:
-    """Layout of a clip: a view for each temporal patch, without newlines."""
+    """Return the layout of a clip: a view for each temporal patch, without newlines."""
     native = _native(geometry)
     depth, rows, cols = native.clip_grid(frames, picture)
     merge = native.patches.merge

@@ -1,4 +1,4 @@
-"""LLaVA-Video: its class, which transformers lacks, its adapter, and checkpoints in the layout of its authors."""
+"""LLaVA-Video: the model class that transformers lacks, its adapter, and checkpoints in its authors' layout."""
 
 from vidcompress.registry import import_modules
 

@@ -1,8 +1,8 @@
-"""LLaVA-Video as a transformers model, which transformers itself has not.
+"""LLaVA-Video as a transformers model; transformers has no class for it.
 
 It is LLaVA-OneVision with another way of laying out clips: frames are averaged 2 x 2 (27 x 27 patches become 13 x 13
 tokens) instead of resized, and every row of every frame ends with a newline instead of the clip as a whole. The
-weights are named alike, so on the OneVision class they load, and are another model.
+weights have the same names, so they load on the OneVision class, where they are another model.
 
 Importing this module makes the family known to AutoConfig, AutoModel and AutoModelForImageTextToText, and lets it read
 checkpoints in the older naming that transformers reads for OneVision.
@@ -91,7 +91,7 @@ class LlavaVideoForConditionalGeneration(LlavaOnevisionForConditionalGeneration)
 AutoConfig.register(LlavaVideoConfig.model_type, LlavaVideoConfig, exist_ok=True)
 AutoModel.register(LlavaVideoConfig, LlavaVideoModel, exist_ok=True)
 AutoModelForImageTextToText.register(LlavaVideoConfig, LlavaVideoForConditionalGeneration, exist_ok=True)
-# The renamings are looked up by model type and by class.
+# transformers finds renamings by model type and by class.
 for _ours, _theirs in (
     (LlavaVideoConfig.model_type, LlavaOnevisionConfig.model_type),
     (LlavaVideoModel.__name__, LlavaOnevisionModel.__name__),

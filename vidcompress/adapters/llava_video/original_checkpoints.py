@@ -1,8 +1,8 @@
 """Checkpoints in the layout of the LLaVA-NeXT repository (lmms-lab's LLaVA-OneVision and LLaVA-Video with Qwen2).
 
 Their config.json is flat (a Qwen2 config with `mm_*` keys), their tensors have other names, and their tokenizer has no
-placeholders. Nothing in them is run: the config is translated, the names are mapped while loading. The older ones with
-Llama and Mistral have no row of the embedding free for a placeholder, so they are recognised and refused.
+placeholders. Nothing in them is run: the config is translated, the names are mapped while loading. Older checkpoints
+with Llama and Mistral have no free row of the embedding for a placeholder, so they are recognised and refused.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CONVERTED = {
     "LlavaLlamaForCausalLM": ("llava-hf/llava-v1.6-vicuna-7b-hf", "llava-hf/LLaVA-NeXT-Video-7B-hf"),
     "LlavaMistralForCausalLM": ("llava-hf/llava-v1.6-mistral-7b-hf", "llava-hf/LLaVA-NeXT-Video-7B-32K-hf"),
 }
-"""What of this layout is refused, with examples of what to load instead (images, clips)."""
+"""Refused checkpoints of this layout, with examples of checkpoints to load instead (images, clips)."""
 PLACEHOLDERS = ("<image>", "<video>")
 KEY_MAPPING = {
     r"^model\.vision_tower\.vision_tower\.vision_model\.": "model.vision_tower.",
@@ -32,7 +32,7 @@ KEY_MAPPING = {
     r"^model\.layers\.": "model.language_model.layers.",
     r"^model\.norm\.": "model.language_model.norm.",
 }
-"""Patterns of tensor names to what transformers calls them, for `from_pretrained(key_mapping=...)`."""
+"""Patterns of tensor names to the names in transformers, for `from_pretrained(key_mapping=...)`."""
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -49,7 +49,7 @@ CHAT_TEMPLATE = (
 )
 """Qwen2's conversation with each picture and clip on a line before the question."""
 
-_ENCODERS = {"siglip-so400m-patch14-384": None}  # None: what transformers' OneVision config has by default
+_ENCODERS = {"siglip-so400m-patch14-384": None}  # None: the default of transformers' OneVision config
 _TEXT_KEYS = (
     "vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads hidden_act "
     "max_position_embeddings initializer_range rms_norm_eps use_cache rope_theta rope_scaling use_sliding_window "
@@ -70,7 +70,7 @@ def _architectures(raw: Mapping[str, Any]) -> list[Any]:
 
 
 def read_config(source: str, **where: Any) -> Any:
-    """`translated_config` of a checkpoint that is yet to be read.
+    """Read the config.json of a checkpoint and translate it by `translated_config`.
 
     Raises:
         OSError: the checkpoint cannot be found.
@@ -88,16 +88,16 @@ def read_config(source: str, **where: Any) -> Any:
 def translated_config(
     source: str, raw: Mapping[str, Any], *, placeholders: tuple[int, int] | None = None, **where: Any
 ) -> Any:
-    """The translated config of a checkpoint of this layout; None for any other.
+    """Return the translated config of a checkpoint of this layout; None for any other.
 
     Args:
         source: a folder or a hub id.
         raw: its config.json.
-        placeholders: ids of the image and the video placeholder; asked of the checkpoint's tokenizer if None.
+        placeholders: ids of the image and the video placeholder; None reads them from the checkpoint's tokenizer.
         **where: `revision`, `local_files_only` of the hub.
 
     Raises:
-        ArgumentError: the layout is this one, and it says something that the model classes cannot do.
+        ArgumentError: a config of this layout that the model classes cannot serve.
     """
     _refuse_small_vocabularies(source, raw)
     if not is_original(raw):
@@ -144,14 +144,14 @@ def add_placeholders(tokenizer: Any) -> tuple[int, int]:
 def translate_config(raw: Mapping[str, Any], placeholders: tuple[int, int]) -> Any:
     """Turn a flat config.json into a `LlavaOnevisionConfig` or a `LlavaVideoConfig`.
 
-    It is LLaVA-Video where `mm_newline_position` is "grid", whatever pooling the file states: its authors average.
+    It is LLaVA-Video where `mm_newline_position` is "grid", for any pooling in the file: its authors average.
 
     Args:
         raw: the file. A `vision_config` in it describes an encoder that is not known by its name.
         placeholders: ids of the image and the video placeholder.
 
     Raises:
-        ArgumentError: a key has a value that the model classes cannot do; the message names it.
+        ArgumentError: a key has a value that the model classes cannot serve; the message names it.
     """
     newline = raw.get("mm_newline_position", "one_token")
     _allow(raw, "mm_newline_position", ("grid", "one_token"), "one_token")
@@ -209,7 +209,7 @@ def _allow(raw: Mapping[str, Any], key: str, allowed: tuple[Any, ...], default: 
 
 
 def _pinpoints(value: Any, side: int) -> list[list[int]]:
-    """Crop canvases in pixels, from a list of them or from "(1x1),...,(6x6)" in crops."""
+    """Return the crop canvases in pixels, from a list of them or from "(1x1),...,(6x6)" in crops."""
     if isinstance(value, str):
         pairs = [(int(a), int(b)) for a, b in re.findall(r"\((\d+)x(\d+)\)", value)]
         if pairs:

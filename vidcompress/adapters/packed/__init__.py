@@ -1,4 +1,4 @@
-"""Packed encoders: those that take patches of pictures of any size side by side, each attending within its picture."""
+"""Packed encoders, which take patches of pictures of any size side by side and attend within each picture."""
 
 from vidcompress.adapters.packed.adapter import PackedAdapter
 from vidcompress.adapters.packed.probe import PackedProbe

@@ -1,4 +1,4 @@
-"""What families with a packed encoder share: pixels as patches with a grid, views of native resolution, encoding."""
+"""Base adapter of families with a packed encoder: pixels as patches with a grid, native views, encoding."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PackedAdapter(Adapter):
     Class attributes:
         image_keys, video_keys: the pixels (patch, value) first, then the grids (visual, 3) in patches.
         runs_apart: whether text stands between the temporal patches of a clip, so that each is a run of its own.
-        grids_apart: whether the encoder takes a grid for each temporal patch of a clip, and not one for them all.
+        grids_apart: whether the encoder takes a grid for each temporal patch of a clip, instead of one per clip.
     """
 
     image_keys: ClassVar[tuple[str, ...]] = ("pixel_values", "image_grid_thw")
@@ -57,11 +57,11 @@ class PackedAdapter(Adapter):
 
     @property
     def merger_rows(self) -> int:
-        """Rows that the encoder's merger reads for one token: its patches, or 1 where these are joined before it."""
+        """Rows that the encoder's merger reads for one token: its patches, or 1 where they are joined before."""
         return self.merge**2
 
     def view_text(self, row: Tensor, runs: Sequence[range]) -> Sequence[Sequence[range]]:
-        """Text of each run of a clip with `runs_apart`, as in `Visual.view_text`; by default what is between them.
+        """Find the text of each run of a clip with `runs_apart`, as in `Visual.view_text`; by default the text between.
 
         Args:
             row: (column,) int64 ids of its prompt, on the CPU.
@@ -70,7 +70,7 @@ class PackedAdapter(Adapter):
         return text_between_runs(row, runs)
 
     def times(self, inputs: Mapping[str, Any], grids: Sequence[Grid]) -> list[tuple[float, ...] | None]:
-        """Seconds of every temporal patch of each clip, the mean of its frames' times; None where it is not known.
+        """Return the seconds of every temporal patch of each clip, the mean of its frames' times; None where unknown.
 
         Args:
             inputs: of the caller.
@@ -94,7 +94,7 @@ class PackedAdapter(Adapter):
 
     def _image(self, grid: Grid, pixels: Tensor) -> Visual:
         layout = native_layout(self._tokens_of(grid), str(pixels.device))
-        text = text_between_runs if self.runs_apart else None  # of one run it is none
+        text = text_between_runs if self.runs_apart else None  # one run has no such text
         return Visual("image", layout, pixels, view_text=text)
 
     def _clip(self, grid: Grid, pixels: Tensor, times: tuple[float, ...] | None) -> Visual:
@@ -106,14 +106,14 @@ class PackedAdapter(Adapter):
         return Visual("video", layout, pixels, runs=runs, view_text=text, pictures=pictures)
 
     def _tokens_of(self, grid: Grid) -> tuple[int, int]:
-        """(rows, cols) of tokens of a view."""
+        """Return (rows, cols) of tokens of a view."""
         return grid[1] // self.merge, grid[2] // self.merge
 
     def _split(self, inputs: Mapping[str, Any], keys: Sequence[str]) -> list[tuple[Grid, Tensor]]:
-        """Grid, and pixels (view, patch, value), of every visual of one kind.
+        """Return the grid and the pixels (view, patch, value) of every visual of one kind.
 
         Raises:
-            UnsupportedInputError: pixels or grids that are ill-shaped, or do not go together.
+            UnsupportedInputError: pixels or grids that are ill-shaped, or do not match.
         """
         pixels, grids, vision = inputs.get(keys[0]), inputs.get(keys[1]), self.model.config.vision_config
         if pixels is None:
@@ -146,10 +146,10 @@ class PackedAdapter(Adapter):
         return [(grid, part.unflatten(0, (grid[0], -1))) for grid, part in zip(listed, parts, strict=True)]
 
     def projected_rows(self, layout: Layout) -> int:
-        return layout.num_tokens  # the merger comes first
+        return layout.num_tokens  # the merger is the projector
 
     def _pictures(self, grid: tuple[int, int], pixels: Tensor) -> Tensor:
-        """Temporal patches as pictures whose channels are those of all their frames; patches lie token by token."""
+        """Turn temporal patches into pictures with the channels of all their frames; patches lie token by token."""
         (rows, cols), merge, size = grid, self.merge, int(self.model.config.vision_config.patch_size)
         cells = pixels.reshape(pixels.shape[0], rows, cols, merge, merge, -1, size, size)
         # (view, token row, token col, row, col, channel and frame, height, width)
@@ -196,11 +196,11 @@ class PackedAdapter(Adapter):
         ]
 
     def _patches_of(self, layout: Layout) -> tuple[int, int]:
-        """(rows, cols) of patches of a view."""
+        """Return (rows, cols) of patches of a view."""
         return layout.grid[0] * self.merge, layout.grid[1] * self.merge
 
     def _placed(self, pixels: Tensor) -> Tensor:
-        """Pixels as the encoder takes them; accelerate moves them itself to weights that are elsewhere."""
+        """Move pixels to the encoder's device and dtype; accelerate moves them itself to offloaded weights."""
         weight = next(self.encoder.parameters())
         device = pixels.device if weight.device.type == "meta" else weight.device
         return pixels.to(device, weight.dtype)
@@ -238,7 +238,7 @@ class PackedAdapter(Adapter):
 
 
 def _merger(merger: nn.Module, rows: int) -> Callable[[Tensor], Tensor]:
-    """The projector as methods call it, on what is read of a token, its rows side by side: (n, C) to (n, D)."""
+    """Return the projector as methods call it, on the rows of a token side by side: (n, C) to (n, D)."""
 
     def project(hidden: Tensor) -> Tensor:
         features: Tensor = merger(hidden.unflatten(-1, (rows, -1)).flatten(0, 1))

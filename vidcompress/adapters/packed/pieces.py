@@ -25,7 +25,7 @@ def passes(sizes: Sequence[tuple[int, int]], most: int) -> Iterator[list[Piece]]
     """Cut the views of all visuals, in order, into passes of at most `most` patches; a larger view goes alone.
 
     Args:
-        sizes: of each visual the number of its views and of the patches of one view.
+        sizes: for each visual the number of its views and of the patches of one view.
         most: patches of one pass.
     """
     held: list[Piece] = []
@@ -46,13 +46,13 @@ def passes(sizes: Sequence[tuple[int, int]], most: int) -> Iterator[list[Piece]]
 
 
 class TokenRows:
-    """Tensors with one row per token of a visual, which come a piece at a time.
+    """Tensors with one row per token of a visual, filled a piece at a time.
 
     Args:
         count: number of its tokens.
 
     Attributes:
-        columns: the tensors (count, ...), in the order in which `add` is given their pieces.
+        columns: the tensors (count, ...), in the order of the pieces passed to `add`.
     """
 
     def __init__(self, count: int) -> None:
@@ -60,7 +60,7 @@ class TokenRows:
         self.columns: list[Tensor] = []
 
     def add(self, parts: Sequence[Tensor]) -> None:
-        """Take the next rows of every tensor; nothing is copied where a visual comes in one piece."""
+        """Add the next rows of every tensor; nothing is copied where a visual comes in one piece."""
         start, stop = self._filled, self._filled + parts[0].shape[0]
         self._filled = stop
         if stop - start == self._count:

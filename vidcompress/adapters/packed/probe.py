@@ -1,8 +1,8 @@
 """Evidence of packed encoders: from the fused projection of a block, its rotary embedding and its segments.
 
-An encoder of this kind takes the patches of many pictures as one sequence. A segment is what attends to itself: a
-picture or a temporal patch, in some blocks of Qwen2.5-VL a window of it. Attention maps are never asked of the model:
-queries and keys are rotated here, and the maps are made and averaged a block of queries at a time.
+An encoder of this kind takes the patches of many pictures as one sequence. A segment attends to itself only: a picture
+or a temporal patch, in some blocks of Qwen2.5-VL a window of it. The model returns no attention maps: queries and keys
+are rotated here, and the maps are made and averaged a block of queries at a time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class PackedPass(NamedTuple):
     Attributes:
         features: (token, D).
         deep: companions (token, D) of each level.
-        values: what was asked for, (token,) or (token, C) float32, in the order of `PackedProbe.evidence`.
+        values: requested evidence, (token,) or (token, C) float32, in the order of `PackedProbe.evidence`.
     """
 
     features: Tensor
@@ -45,8 +45,8 @@ class PackedProbe:
     """Run a packed encoder and read evidence of its blocks on the way.
 
     Attention received is that of a token's patches, from all patches of its view: mean over heads, queries and the
-    patches of the token. Keys are the key projection before rotation, mean over the patches. `hidden` is what the
-    merger reads, the patches of a token side by side.
+    patches of the token. Keys are the key projection before rotation, mean over the patches. `hidden` is the input of
+    the merger, the patches of a token side by side.
 
     Args:
         encoder: called with pixels (patch, value) and `grid_thw` (entry, 3); its `blocks` have `attn.qkv`, its `merger`
@@ -56,7 +56,7 @@ class PackedProbe:
         rows: rows that the merger reads for one token; None for a row per patch.
 
     Raises:
-        UnsupportedModelError: a quantity that such an encoder does not have, or a layer that is not there.
+        UnsupportedModelError: a quantity that such an encoder does not have, or a layer out of range.
     """
 
     def __init__(self, encoder: Any, evidence: Sequence[Evidence], rows: int | None = None) -> None:
@@ -122,7 +122,7 @@ class PackedProbe:
         caller = get_ident()
 
         def own(note: Callable[..., None]) -> Callable[..., None]:
-            """A hook that leaves the forwards of other threads through the same encoder alone."""
+            """Make a hook that ignores the forwards of other threads through the same encoder."""
 
             def hook(*given: Any) -> None:
                 if get_ident() == caller:
@@ -159,7 +159,7 @@ class PackedProbe:
                 handle.remove()
 
     def _windows(self, thw: Tensor) -> tuple[Tensor | None, list[int]]:
-        """The order of tokens inside an encoder with windows, and lengths of the windows in patches; on the host."""
+        """Return the order of tokens inside an encoder with windows, and window lengths in patches; on the host."""
         if self.full is None:
             return None, []
         from transformers.vision_utils import get_vision_window_index
@@ -180,7 +180,7 @@ class PackedProbe:
         grids: Sequence[Grid],
         windows: list[int],
     ) -> Tensor:
-        """Values (token,) or (token, C) in the encoder's own order."""
+        """Compute values (token,) or (token, C) in the encoder's own order."""
         if item.quantity == "hidden":
             return _grouped(seen["hidden", 0].float(), self.rows).flatten(1)
         number = self._blocks[item]
@@ -202,14 +202,14 @@ class PackedProbe:
 
 
 def _grouped(values: Tensor, count: int) -> Tensor:
-    """(token, row, ...) of values (row, ...), of which each token has so many."""
+    """Reshape values (row, ...) to (token, row, ...), with `count` rows per token."""
     return values.reshape(-1, count, *values.shape[1:])
 
 
 def received(query: Tensor, key: Tensor, scale: float, lengths: Sequence[int]) -> Tensor:
-    """(patch,) attention that each patch receives: summed over the queries of its segment, mean over heads.
+    """Return (patch,) attention that each patch receives: summed over the queries of its segment, mean over heads.
 
-    Segments of one length go together, as many as fit into a block; of longer ones a block of queries at a time.
+    Segments of one length share a block; longer ones are computed a block of queries at a time.
 
     Args:
         query, key: (patch, head, channel), rotated.
@@ -234,6 +234,6 @@ def received(query: Tensor, key: Tensor, scale: float, lengths: Sequence[int]) -
 
 
 def _rotated(values: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding in its half-split form."""
+    """Apply the rotary embedding in its half-split form."""
     first, second = values.chunk(2, dim=-1)
     return values * cos + torch.cat((-second, first), dim=-1) * sin

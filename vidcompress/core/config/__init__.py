@@ -1,4 +1,4 @@
-"""How to compress: one checked configuration, from keyword arguments, a dictionary or a small JSON file."""
+"""Configuration of compression, checked once: from keyword arguments, a dictionary or a small JSON file."""
 
 from __future__ import annotations
 

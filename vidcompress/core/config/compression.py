@@ -1,4 +1,4 @@
-"""The configuration: every argument that says how to compress, checked once, in memory and in a file."""
+"""Configuration: all arguments of compression, checked once, in memory and in a file."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from vidcompress.errors import ArgumentError, nearest, shown
 
 FILE_NAME = "compression_config.json"
 VERSION = 1
-"""Of the form of the file. A reader refuses any other."""
+"""Version of the file format. A reader refuses any other."""
 
 DEFAULT_METHOD = "globalcom2"
 NO_SAVING: EncoderSaving = "off"
@@ -50,9 +50,9 @@ DEFAULT_RATIO = 0.25
 
 @dataclass(frozen=True, init=False)
 class CompressionConfig:
-    """How to compress: the method with its options, the budget, and what is done with separators, positions and views.
+    """Configuration of compression: the method with its options, the budget, separators, positions and views.
 
-    It is checked when it is made and cannot be changed; `replace` makes another one. Whatever takes `config=` takes
+    It is checked when it is made and cannot be changed; `replace` makes another one. Functions with `config=` take
     it instead of the keyword arguments of the same names.
 
     Args:
@@ -62,14 +62,14 @@ class CompressionConfig:
         retention_ratio: 0 < R <= 1, share of each image's or video's positions to keep, read as an exact decimal.
             Exactly one of this and `max_tokens` is needed; the method "none" takes 1 without either. Kept as a float
             where the float's shortest decimal is the ratio, as a `Fraction` otherwise.
-        max_tokens: instead, visual positions per prompt row, at least 1.
+        max_tokens: visual positions per prompt row, at least 1; instead of `retention_ratio`.
         separators: `thin` keeps newline tokens in proportion, `keep` all, `drop` none; None is `thin`, and `keep` under
             the policy `reference`.
-        positions: `contiguous` renumbers, `original` leaves gaps; None is what the method's authors do.
+        positions: `contiguous` renumbers, `original` leaves gaps; None is the policy of the method's authors.
         policy: `exact` meets the budget to the token; `reference` reproduces the authors' counts and order.
-        max_views: how many views the encoder sees at once; bounds its memory.
-        max_patches: instead, how many patches an encoder that takes patches of any number sees at once, where no view
-            alone has more; the default is 16 pictures of 448 x 448 pixels in patches of 14.
+        max_views: most views per encoder call; bounds its memory.
+        max_patches: most patches per call of an encoder that takes any number of patches, where no view alone has
+            more; the default is 16 pictures of 448 x 448 pixels in patches of 14.
         encoder_saving: views that are not encoded, as in `compress_inputs`. Kept as a `ViewSkipping`.
         view_text: `keep` leaves text that belongs to a view, such as the time of a frame, in the prompt; `drop` takes
             it out where the view keeps nothing.
@@ -119,7 +119,7 @@ class CompressionConfig:
         self._check()
 
     def _check(self) -> None:
-        """Check the fields as they were given, and put those in their place that are kept otherwise."""
+        """Check the fields as they were given, and convert those that are kept in another form."""
         method = self.method
         if method.name == "none" and self.retention_ratio is None and self.max_tokens is None:
             self._set(retention_ratio=1)
@@ -151,7 +151,7 @@ class CompressionConfig:
             object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
-        """The call that makes an equal one, without what has its default."""
+        """Return the call that makes an equal configuration, without defaults."""
         values = {name: getattr(self, name) for name in FIELDS if name != "method"}
         values["encoder_saving"] = str(self.encoder_saving)
         texts = [f"{name}={value!r}" for name, value in values.items() if value != DEFAULTS[name]]
@@ -164,14 +164,14 @@ class CompressionConfig:
 
     @cached_property
     def resolved_separators(self) -> Separators:
-        """`separators`, or what the policy does."""
+        """`separators`, or the default of the policy."""
         if self.separators is not None:
             return self.separators
         return "keep" if self.policy == "reference" else "thin"
 
     @cached_property
     def resolved_positions(self) -> Positions:
-        """`positions`, or those of the method; nothing is left out of the prompt by one inside the language model."""
+        """`positions`, or those of the method; a method inside the language model leaves the prompt whole."""
         if self.positions is not None:
             return self.positions
         positions: Positions = self.method.positions
@@ -201,11 +201,11 @@ class CompressionConfig:
         )
 
     def replace(self, **changes: object) -> CompressionConfig:
-        """Return a configuration that differs in what is named.
+        """Return a configuration with the named fields and options changed.
 
         Args:
-            **changes: fields of this class, and options of the method. Of `retention_ratio` and `max_tokens` the one
-                that is named takes the place of the other. A new method begins with its own options.
+            **changes: fields of this class, and options of the method. `retention_ratio` replaces `max_tokens`, and
+                the reverse. A new method begins with its own options.
 
         Raises:
             ArgumentError, BudgetError: as for the class; an option that the method does not have.
@@ -223,7 +223,7 @@ class CompressionConfig:
         return dataclasses.replace(self, **changed)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types, with `version` and all options of the method; `from_dict` reads an equal one of it.
+        """Return plain JSON types, with `version` and all options of the method; `from_dict` reads them back.
 
         Raises:
             ArgumentError: a method that is not registered, or an option of it that JSON cannot hold.
@@ -246,10 +246,10 @@ class CompressionConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> CompressionConfig:
-        """Make a configuration of plain JSON types.
+        """Make a configuration from plain JSON types.
 
         Args:
-            values: the fields of this class by name; `options` of the method; `version`. What is missing has its
+            values: the fields of this class by name; `options` of the method; `version`. A missing field has its
                 default. A ratio may also be a text such as "1/3".
 
         Raises:
@@ -301,7 +301,7 @@ class CompressionConfig:
         """Read a configuration that `save_pretrained` wrote.
 
         Args:
-            folder: that holds `compression_config.json`, or the path of such a file.
+            folder: folder with a `compression_config.json`, or the path of such a file.
 
         Raises:
             ArgumentError: no such file, one that is no configuration, or a value that is not allowed; the message names
@@ -314,14 +314,14 @@ class CompressionConfig:
         try:
             return cls.from_dict(values)
         except ArgumentError as error:
-            text = str(error)  # which shows a value of the file, of whatever length
+            text = str(error)  # shows a value of the file, which may be long
             raise type(error)(f"{str(path)!r}: {text if len(text) <= 500 else text[:497] + '...'}") from error
 
 
 DEFAULTS = {
     name: parameter.default for name, parameter in inspect.signature(CompressionConfig).parameters.items()
 }
-"""Of each field, as callers may state it."""
+"""Types of each field as callers may state it."""
 
 FIELDS = tuple(DEFAULTS)
 
@@ -332,16 +332,16 @@ def read_config(
     config: CompressionConfig | None = None,
     default_ratio: float | None = None,
 ) -> CompressionConfig:
-    """Read a configuration from keyword arguments, or take the one that was passed instead of them.
+    """Read a configuration from keyword arguments, or return the given one.
 
     Args:
-        arguments: fields of `CompressionConfig` by name; any other name is an option of the method. What is missing has
-            its default.
+        arguments: fields of `CompressionConfig` by name; any other name is an option of the method. Missing fields have
+            their defaults.
         config: a configuration. Arguments beside it must have the defaults of `CompressionConfig`.
-        default_ratio: share to keep where neither a ratio nor a number of tokens is given; None refuses that.
+        default_ratio: share to keep where neither a ratio nor a number of tokens is given; None makes that an error.
 
     Raises:
-        ArgumentError: `config` is none, or stands beside another argument. Otherwise as `CompressionConfig`.
+        ArgumentError: `config` is not a `CompressionConfig`, or is given with another argument; as `CompressionConfig`.
     """
     if config is not None:
         return _alone(config, arguments)
@@ -357,7 +357,7 @@ def read_config(
 
 @lru_cache(maxsize=256)
 def _read(arguments: tuple[tuple[str, Any, Any], ...], default_ratio: float | None) -> CompressionConfig:
-    """`read_config` of (name, type, value) triples, once for each: a configuration never changes."""
+    """Read (name, type, value) triples as `read_config` does; cached, since a configuration never changes."""
     fields = {name: value for name, _, value in arguments if name in FIELDS}
     options = {name: value for name, _, value in arguments if name not in FIELDS}
     method, stated = read_method(fields.get("method", DEFAULTS["method"]), options)
@@ -446,7 +446,7 @@ def _path(folder: Any) -> Path:
 
 
 def _check_inside(method: Method, separators: str | None, policy: Literal["exact", "reference"]) -> None:
-    """Refuse what means nothing to a method inside the language model."""
+    """Refuse arguments that have no meaning for a method inside the language model."""
     if method.inside is None:
         return
     if method.inside is not method and policy == "reference":

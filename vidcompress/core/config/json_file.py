@@ -1,4 +1,4 @@
-"""A small JSON object in a file: written whole or not at all, read without trust in what it holds."""
+"""Small JSON object in a file: written whole or not at all, read without trusting its contents."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_FILE_BYTES = 64 * 1024
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a JSON object. The file has its old content until it has all of the new one.
+    """Write a JSON object; the file keeps its old content until the new one is complete.
 
     Args:
         path: of the file; its folder is made where it is missing.

@@ -1,4 +1,4 @@
-"""The argument `encoder_saving`: which views of a picture or clip the encoder is spared."""
+"""Argument `encoder_saving`: views of a picture or clip that are not encoded."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ NUMBERS = {"threshold": 0.15, "area": 0.01}
 
 @dataclass(frozen=True)
 class ViewSkipping:
-    """What the encoder may be spared.
+    """View skipping: the views that are not encoded.
 
     Attributes:
         frames: frames that look like an earlier one are not encoded.
-        crops: crops that the method would give nothing, by the thumbnail alone, are not encoded.
-        threshold: how much a cell of 8 x 8 pixels may change, in units of `pixel_values`, before it counts as changed.
+        crops: crops to which the method gives no tokens, by the thumbnail alone, are not encoded.
+        threshold: largest change of a cell of 8 x 8 pixels that does not count, in units of `pixel_values`.
         area: share of the cells, 0 to 1, that may change before a frame counts as new.
 
     Raises:
@@ -45,7 +45,7 @@ class ViewSkipping:
                 )
 
     def __str__(self) -> str:
-        """The text that `read_view_skipping` reads: `frames+crops:threshold=0.2`; numbers only where they matter."""
+        """Text for `read_view_skipping`: `frames+crops:threshold=0.2`; numbers only where they have an effect."""
         kinds = "+".join(name for name in ("frames", "crops") if getattr(self, name)) or "off"
         numbers = {name: float(getattr(self, name)) for name in NUMBERS if self.frames}
         listed = [f"{name}={value}" for name, value in numbers.items() if value != NUMBERS[name]]
@@ -57,7 +57,7 @@ EncoderSaving: TypeAlias = Literal["off", "frames", "crops", "frames+crops"] | s
 
 
 def read_view_skipping(value: Any) -> ViewSkipping:
-    """The argument `encoder_saving`: `off`, `frames`, `crops` or `frames+crops`, or a `ViewSkipping`.
+    """Read `encoder_saving`: `off`, `frames`, `crops` or `frames+crops`, or a `ViewSkipping`.
 
     Behind `frames` a colon may follow, with `threshold` and `area` in the form of a method spec.
 

@@ -24,7 +24,7 @@ class Composed(Method):
     """Two methods under one budget: `before` chooses the tokens sent, `within` leaves out more from layer to layer.
 
     The budget B of N means B on average over the layers' inputs. `before` sends N sqrt(B / N), so that each of the
-    two takes the same factor, or the share that `before_ratio` says.
+    two reduces by the same factor, or the share `before_ratio`.
 
     Attributes:
         before: a method before the language model.
@@ -32,14 +32,14 @@ class Composed(Method):
         before_ratio: share of the visual tokens that `before` sends, not below that of the budget; None as above.
 
     Raises:
-        ArgumentError: the wrong kind of method at one of the two places, a share out of range.
+        ArgumentError: a method of the wrong kind in one of the two fields, or a share out of range.
     """
 
     before: Method
     within: InLLMMethod
     before_ratio: float | str | Fraction | None = None
 
-    # What is a class attribute of other methods follows from the two parts here.
+    # Class attributes of other methods follow from the two parts here.
     exact: ClassVar[bool] = False
     name = property(lambda self: f"{self.before.name}+{self.within.name}")
     modalities = property(attrgetter("before.modalities"))
@@ -82,11 +82,11 @@ class Composed(Method):
         return self.before.reads_features(modality, has_cls)
 
     def frames(self, layout: Layout, budget: VisualBudget) -> tuple[int, ...] | None:
-        """Frames that `before` has encoded."""
+        """Frames that `before` encodes."""
         return self.before.frames(layout, budget)
 
     def crops(self, thumbnail: VisualTokens, layout: Layout, budget: VisualBudget) -> tuple[int, ...] | None:
-        """Crops that `before` has encoded."""
+        """Crops that `before` encodes."""
         return self.before.crops(thumbnail, layout, budget)
 
     def select(self, batch: VisualBatch, budgets: Sequence[VisualBudget]) -> list[Selection]:

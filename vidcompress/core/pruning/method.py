@@ -1,4 +1,4 @@
-"""Methods that leave out tokens between the layers of the language model: what they rank by, and how many they keep."""
+"""Methods that leave out tokens between the layers of the language model: their scores and their counts."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ SCHEDULES = ("published", "fit")
 
 @dataclass(frozen=True, eq=False)
 class Between:
-    """What a method sees between two decoder layers: b rows, n columns.
+    """State between two decoder layers: b rows, n columns.
 
     Attributes:
-        hidden: (b, n, D) what the next layer would take in.
+        hidden: (b, n, D) input of the next layer.
         attention: (b, H, q, n) float32 softmax attention of the last q columns.
-        weights: (b, q) float32 how much each of these q counts; 0 at what is no query.
+        weights: (b, q) float32 weight of each of these q columns; 0 where it is no query.
         visual: (b, n) bool. real: (b, n) bool, False at padding.
         rotary: (cos, sin) of the columns, each (b, n, d).
     """
@@ -54,9 +54,9 @@ class InLLMMethod(Method):
 
     Class attributes:
         where: "inside".
-        source: whose attention it reads: that of the layer before, as it ran ("previous"), or rows computed with
-            the weights of the layer that would come next ("next").
-        asks: which queries: the "last" column, or the "text" behind the last visual token.
+        source: attention that it reads: of the layer before, as it ran ("previous"), or rows computed with the
+            weights of the next layer ("next").
+        asks: its queries: the "last" column, or the "text" behind the last visual token.
         depths: first layers of the published stages as fractions of depth, ascending.
         usual: visual tokens averaged over layer inputs under the published schedule, as a share.
 
@@ -89,7 +89,7 @@ class InLLMMethod(Method):
 
     @property
     def inside(self) -> InLLMMethod:
-        """Itself."""
+        """The method itself."""
         return self
 
     @abstractmethod
@@ -101,18 +101,18 @@ class InLLMMethod(Method):
 
     @abstractmethod
     def reference_counts(self, total: int, ratio: Fraction) -> list[int]:
-        """The authors' counts when asked for `ratio` in their meaning of it."""
+        """Return the authors' counts for `ratio` as they define it."""
 
     def merged(self, pruned: int) -> int:
-        """How many tokens are made of that many left out at a stage."""
+        """Number of tokens that `pruned` tokens left out at a stage are merged into."""
         return 0
 
     @abstractmethod
     def score(self, between: Between) -> Tensor:
-        """Return (b, n) float32 scores; of the visual columns the highest stay."""
+        """Return (b, n) float32 scores; the visual columns with the highest stay."""
 
     def weigh(self, embeddings: Tensor, visual: Tensor, queries: Tensor) -> Tensor:
-        """Weigh the text columns that ask, once, from what the first layer takes in.
+        """Weigh the text columns that are queries, once, from the input of the first layer.
 
         Args:
             embeddings: (b, n, D). visual: (b, n) bool.
@@ -126,31 +126,31 @@ class InLLMMethod(Method):
     def merge(
         self, between: Between, scores: Tensor, kept: Tensor, pruned: list[int]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Make tokens of those left out.
+        """Merge the tokens left out.
 
         Args:
-            between: as for `score`. scores: (b, n), -inf at what is not visual. kept: (b, n) bool.
-            pruned: how many are left out of each row.
+            between: as for `score`. scores: (b, n), -inf where a column is not visual. kept: (b, n) bool.
+            pruned: number of tokens left out of each row.
 
         Returns:
-            (b, c, D) tokens, (b, c) int64 columns of their centres, (b, c) bool which of them there are.
+            (b, c, D) tokens, (b, c) int64 columns of their centres, (b, c) bool that marks those in use.
         """
         raise NotImplementedError
 
     def plan_layers(
         self, total: int, budget: int, layers: int, *, ratio: Fraction | None = None, reference: bool = False
     ) -> Schedule:
-        """Settle how many visual tokens each layer takes in.
+        """Plan the number of visual tokens that each layer takes in.
 
         Args:
             total: N, visual tokens of one prompt row that reach the first layer.
             budget: B, wanted on average over the layers' inputs.
             layers: decoder layers.
-            ratio: R as asked for; what `reference` goes by.
-            reference: the authors' counts instead.
+            ratio: R as requested; `reference` uses it.
+            reference: use the authors' counts.
 
         Raises:
-            BudgetError: the schedule does not go so low; the message has its floor and the way out.
+            BudgetError: the schedule does not reach so small a budget; the message has its floor and the way out.
         """
         if total == 0 or layers < 2:
             return Schedule(total, layers, ())

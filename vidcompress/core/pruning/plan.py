@@ -1,4 +1,4 @@
-"""What is left out inside the language model in one call: where visual tokens stand, and the schedule of each row."""
+"""Pruning plan of one call inside the language model: columns of visual tokens, and the schedule of each row."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from vidcompress.core.pruning.schedule import Schedule
 
 @dataclass(eq=False)
 class PruningPlan:
-    """One call's pruning.
+    """Pruning plan of one call.
 
     Attributes:
-        method: what ranks the tokens.
+        method: the method that ranks the tokens.
         lengths: tokens of each row of the shortened prompt, padding on the left.
         columns: for each row the columns of every visual in the shortened, padded prompt: (K,) int64 on the CPU,
             ascending, in order.
         ends: for each row the column behind its last visual token; the width where it has none.
-        schedules: of each row; without stages for a row that has nothing to prune.
+        schedules: one per row; without stages for a row that has nothing to prune.
         budgets: visual tokens wanted of each row, on average over the layers' inputs.
         contiguous: whether positions are renumbered in each layer.
-        outcome: what became of it; filled by each prefill, read by reports.
+        outcome: columns that were kept; filled by each prefill, read by reports.
     """
 
     method: InLLMMethod
@@ -84,7 +84,7 @@ class PruningPlan:
 
 @dataclass(eq=False)
 class PruningOutcome:
-    """What the latest prefill kept.
+    """Outcome of the latest prefill.
 
     Attributes:
         kept: for each layer of `PruningPlan.layers` a (row, C) bool, on the device: columns still there; a merged token

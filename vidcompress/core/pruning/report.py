@@ -1,4 +1,4 @@
-"""What was left out inside the language model: requested and realised, per layer and per view."""
+"""Report of pruning inside the language model: requested and realised counts, per layer and per view."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vidcompress.core.pruning.plan import PruningPlan
 
 
 class PruningReport:
-    """Visual tokens from layer to layer. Counts per row are known before the run; which tokens, only after it.
+    """Visual tokens from layer to layer. Counts per row are known before the run; the tokens themselves only after it.
 
     Args:
         plan: of the call.
@@ -46,11 +46,11 @@ class PruningReport:
         return sum(layers) / max(len(layers), 1)
 
     def for_row(self, row: int) -> PruningReport:
-        """The same of one prompt."""
+        """Return the report of one prompt."""
         return PruningReport(self._plan, row)
 
     def kept(self, row: int, number: int) -> dict[int, Tensor]:
-        """Which tokens of one visual input each stage keeps, once a prefill has run.
+        """Return the tokens of one visual input that each stage keeps, once a prefill has run.
 
         Args:
             row: prompt of the batch. number: visual input of that prompt, in order.
@@ -62,7 +62,7 @@ class PruningReport:
         return {layer: there[row].cpu()[columns] for layer, there in self._plan.outcome.kept.items()}
 
     def per_view(self, row: int, number: int, view: Tensor, views: int) -> dict[int, list[int]]:
-        """Tokens of each view that each stage keeps, by first layer.
+        """Count the tokens of each view that each stage keeps, by first layer.
 
         Args:
             row, number: as in `kept`. view: (K,) int64 on the CPU, view of each token sent. views: V.
@@ -73,7 +73,7 @@ class PruningReport:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Counts as JSON types."""
+        """Return the counts as JSON types."""
         return {
             "method": self.method,
             "requested": self.requested,
@@ -87,7 +87,7 @@ class PruningReport:
 
 
 def _runs(counts: Sequence[int]) -> str:
-    """116, 58 x 3: equal neighbours once."""
+    """Return counts as text, equal neighbours once: "116, 58 x 3"."""
     parts: list[list[int]] = []
     for count in counts:
         if parts and parts[-1][0] == count:

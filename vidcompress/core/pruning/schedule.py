@@ -1,8 +1,8 @@
-"""How many visual tokens each decoder layer takes in, settled before the run.
+"""Schedule: the number of visual tokens that each decoder layer takes in, planned before the run.
 
 A budget of B for N visual tokens means B on average over the inputs of all layers. A method offers a family of
-counts, from one token per stage (level 0) to all of them (level 1); the one sent is the largest whose sum over the
-layers is not above layers x B.
+counts, from one token per stage (level 0) to all of them (level 1); the schedule used is the largest whose sum over
+the layers is not above layers x B.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from vidcompress.core.budget import half_up
 from vidcompress.errors import BudgetError
 
 STEPS = 2**20
-"""Levels between none and all; finer than any number of tokens."""
+"""Number of levels from 0 to 1; finer than any number of tokens."""
 
 Counts = Callable[[int, Fraction], list[int]]
-"""(visual tokens, level from 0 to 1) -> the tokens kept at each stage."""
+"""(visual tokens, level from 0 to 1) -> number of tokens kept at each stage."""
 
 Merged = Callable[[int], int]
-"""Tokens left out at a stage -> how many tokens they are merged into."""
+"""Tokens left out at a stage -> number of tokens that they are merged into."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What happens before one decoder layer.
+    """Pruning before one decoder layer.
 
     Attributes:
         layer: the first layer that takes in fewer tokens, counted from 0, at least 1.
@@ -90,7 +90,7 @@ def stage_layers(shares: Sequence[Fraction], layers: int, factor: Fraction = Fra
 def make_schedule(
     total: int, layers: int, starts: Sequence[int], kept: Sequence[int], merged: Merged
 ) -> Schedule:
-    """A schedule with the given stages; of several at one layer the last one counts."""
+    """Make a schedule with the given stages; of several at one layer the last one counts."""
     stages, now = [], total
     for layer, count in dict(zip(starts, kept, strict=True)).items():
         stay = min(count, now)
@@ -102,7 +102,7 @@ def make_schedule(
 def largest_within(
     limit: int, total: int, layers: int, starts: Sequence[int], counts: Counts, merged: Merged
 ) -> Schedule | None:
-    """The largest schedule of a family whose sum over the layers is at most `limit`; None when none is that small."""
+    """Return the largest schedule whose sum over the layers is at most `limit`; None when none is that small."""
 
     def at(step: int) -> Schedule:
         return make_schedule(total, layers, starts, counts(total, Fraction(step, STEPS)), merged)
@@ -120,7 +120,7 @@ def largest_within(
 
 
 def unreachable(name: str, budget: int, floor: Schedule, *, fit: bool) -> BudgetError:
-    """The error for a budget below what a schedule reaches; `fit` where earlier layers are no way out."""
+    """Return the error for a budget below a schedule's floor; `fit` where earlier layers are no way out."""
     share = floor.summed / (floor.layers * max(floor.total, 1))
     way_out = (
         "raise the budget, or put a method before the language model in front, as in 'globalcom2+"

@@ -19,11 +19,11 @@ ImageSource: TypeAlias = FileSource | Image | ArrayLike
 """A path, bytes, a binary file object, a PIL image, or a uint8 array or tensor (height, width[, channel])."""
 
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
-"""Pillow's names of the formats that are opened. Others run programs (EPS), hold pictures of a size that their
-header does not say (ICO, ICNS), or have no mark to be known by."""
+"""Pillow's names of the formats that are opened. Others run programs (EPS), hold pictures whose size is not in the
+header (ICO, ICNS), or have no magic bytes."""
 
 NOTE = "vidcompress_note"
-"""Key in a picture's `info` of what the caller should know about how it was loaded."""
+"""Key in a picture's `info` of a note on its loading."""
 
 
 def load_image(source: ImageSource, *, max_pixels: int = MAX_FRAME_PIXELS) -> Image:
@@ -33,22 +33,22 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_FRAME_PIXELS) -> Im
         source: a local path (str or PathLike), bytes, a binary file object, a PIL image, or a uint8 numpy array or
             torch tensor of shape (height, width), (height, width, channel) or (channel, height, width) with 1, 3
             or 4 channels, values 0 to 255.
-        max_pixels: the largest height x width accepted. It is checked on the header, before anything is decoded.
+        max_pixels: the largest height x width. It is checked on the header, before anything is decoded.
 
     Returns:
         A PIL image in mode RGB.
 
         - Files and bytes are turned upright by their EXIF orientation (a broken EXIF block is ignored); a PIL image
-          or array is taken as it is, since its owner may have done so.
+          or array is not turned, since the caller may have done so.
         - Transparency is laid over white, as transformers 5.23 does.
         - 16-bit grey is scaled to 8 bits (65535 is white, or 0 where a TIFF says so; 4095 of 12 bits); 32-bit integers,
-          signed ones and floats are refused, because nothing says which value is white.
+          signed ones and floats are refused, because their white value is not known.
         - CMYK and LAB are converted by Pillow's formulas (CMYK JPEG is read as inverted, as Adobe writes it). Colour
           profiles are ignored, as transformers does.
-        - Of an animation or a file of several pages, the first frame is taken, and
-          `picture.info["vidcompress_note"]` says so; the whole animation is what `read_video` gives.
-        - A file object is read from its beginning and put back to where it was, whatever it was opened for; one that
-          cannot seek is buffered, up to 256 MiB.
+        - Of an animation or a file of several pages, the first frame is taken, with a note in
+          `picture.info["vidcompress_note"]`; `read_video` returns the whole animation.
+        - A file object is read from its beginning and its position is restored; one that cannot seek is buffered, up
+          to 256 MiB.
 
     Raises:
         MediaError: the file is missing, is a directory, is empty or is no picture; it is damaged, cut short or too
@@ -107,7 +107,7 @@ def _decode(stream: BinaryIO, name: str, max_pixels: int) -> Image:
 
 
 def _is_tiff(stream: BinaryIO) -> bool:
-    """Whether a file begins as a TIFF; it is left at its beginning."""
+    """Whether a file begins as a TIFF; its position is reset to the beginning."""
     stream.seek(0)
     head = stream.read(4)
     stream.seek(0)

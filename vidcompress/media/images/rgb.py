@@ -18,15 +18,15 @@ _HINTS = {
 
 
 def to_rgb(picture: Image, kind: str | None = None, levels: tuple[int, int] = (0, 65535)) -> Image:
-    """A loaded picture in mode RGB, transparency over white.
+    """Convert a loaded picture to mode RGB, transparency over white.
 
     Args:
         picture: of any mode.
-        kind: Pillow's name of the file format it came from, if any.
-        levels: those of black and of white in grey of more than 8 bits; of grey with transparency, their order counts.
+        kind: Pillow's name of its file format, if any.
+        levels: of black and of white in grey of more than 8 bits; for grey with transparency only their order counts.
 
     Raises:
-        MediaError: its mode has no stated range (I, F).
+        MediaError: the mode has no stated range (I, F).
     """
     from PIL import Image, ImageChops
 
@@ -39,7 +39,7 @@ def to_rgb(picture: Image, kind: str | None = None, levels: tuple[int, int] = (0
         picture = Image.merge("LA", (ImageChops.invert(grey), alpha))
     if picture.mode in ("RGBa", "La"):  # colours multiplied by alpha
         picture = picture.convert(picture.mode.upper())
-    # The A of LAB is a colour. Only these modes can have a transparent colour.
+    # The A of LAB is not alpha. Only these modes can have a transparent colour.
     keyed = "transparency" in picture.info and picture.mode in ("1", "L", "P", "RGB")
     if picture.mode not in ("LA", "PA", "RGBA") and not keyed:
         return picture.convert("RGB")
@@ -48,7 +48,7 @@ def to_rgb(picture: Image, kind: str | None = None, levels: tuple[int, int] = (0
 
 
 def _from_deep(picture: Image, kind: str | None, levels: tuple[int, int]) -> Image:
-    """16 bits to 8, rounded. Pillow's own conversion cuts off at 255 instead, which turns most pictures white."""
+    """Convert 16 bits to 8, rounded. Pillow's own conversion clips at 255, which turns most pictures white."""
     import numpy as np
     from PIL import Image
 
@@ -68,7 +68,7 @@ def _from_deep(picture: Image, kind: str | None, levels: tuple[int, int]) -> Ima
 
 
 def scale_key(picture: Image) -> None:
-    """State the transparent level of a grey PNG of 2 or 4 bits in 8, as its pixels are; Pillow leaves it as stored.
+    """Scale the transparent level of a grey PNG of 2 or 4 bits to 8, as its pixels are; Pillow leaves it as stored.
 
     Args:
         picture: opened and not loaded.
@@ -81,7 +81,7 @@ def scale_key(picture: Image) -> None:
 
 
 def check_uint8(source: Any, argument: str) -> None:
-    """Refuse an array or tensor that does not hold grey levels of 8 bits, and say how to make some.
+    """Refuse an array or tensor that does not hold levels of 8 bits; the message has the conversion.
 
     Raises:
         MediaError: naming the dtype.
@@ -95,10 +95,10 @@ def check_uint8(source: Any, argument: str) -> None:
 
 
 def as_array(source: Any, argument: str) -> np.ndarray[Any, Any]:
-    """A uint8 numpy array of an array, a tensor on any device, or what can be made one.
+    """Return a uint8 numpy array of an array, a tensor on any device, or an object that numpy converts.
 
     Raises:
-        MediaError: of another dtype.
+        MediaError: another dtype.
     """
     import numpy as np
 
@@ -111,10 +111,10 @@ def as_array(source: Any, argument: str) -> np.ndarray[Any, Any]:
 
 
 def picture_from_array(source: Any) -> Image:
-    """A Pillow image of a uint8 array (height, width), (height, width, channel) or (channel, height, width).
+    """Make a Pillow image of a uint8 array (height, width), (height, width, channel) or (channel, height, width).
 
     Raises:
-        MediaError: of another dtype or shape.
+        MediaError: another dtype or shape.
     """
     import numpy as np
     from einops import rearrange

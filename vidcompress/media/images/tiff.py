@@ -1,8 +1,8 @@
-"""Grey levels of TIFF files: the meaning of black and white where Pillow ignores it.
+"""Grey levels of TIFF files: the levels of black and white where Pillow ignores them.
 
-Grey pages whose level 0 is white are turned round by Pillow up to 8 bits. Of more bits it returns the negative, and it
-refuses big-endian ones and those with transparency. So such a page is shown to it as one whose level 0 is black, and
-turned round here. Levels of 12 bits are returned as they are.
+Pillow inverts grey pages whose level 0 is white, up to 8 bits. For more bits it returns the negative, and it refuses
+big-endian ones and those with transparency. So such a page is presented to it as one whose level 0 is black, and
+inverted here. Levels of 12 bits are returned as they are.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _TURNED_BY_PILLOW = (1, 2, 4, 8)
 
 
 class Overlaid:
-    """A binary file with some bytes replaced by others of the same length.
+    """Overlay of a binary file: some bytes are replaced by others of the same length.
 
     Args:
         stream: seekable.
-        patches: what stands at which place, in bytes from the beginning.
+        patches: replacement by position, in bytes from the beginning.
     """
 
     def __init__(self, stream: BinaryIO, patches: dict[int, bytes]) -> None:
@@ -39,7 +39,7 @@ class Overlaid:
         self._longest = max(map(len, patches.values()))
 
     def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes, or all where it is below 0."""
+        """Return up to `size` bytes, or all where it is below 0."""
         start = self._stream.tell()
         block = bytearray(self._stream.read(size))
         first = bisect_left(self._places, start - self._longest)
@@ -50,23 +50,23 @@ class Overlaid:
         return bytes(block)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a place and return it."""
+        """Set the position and return it."""
         return self._stream.seek(offset, whence)
 
     def tell(self) -> int:
-        """The place, in bytes from the beginning."""
+        """Return the position, in bytes from the beginning."""
         return self._stream.tell()
 
 
 def black_is_zero(stream: BinaryIO) -> tuple[Any, frozenset[int]]:
-    """Let Pillow read the pages that it would refuse, or return as their negatives.
+    """Make pages readable that Pillow would refuse, or return as their negatives.
 
     Args:
         stream: any file, seekable; left at its beginning.
 
     Returns:
-        A stream to read from (the same where nothing is to be done), and the numbers of the pages, counted from 0,
-        whose levels are then to be turned round.
+        A stream to read from (the same where no page needs it), and the numbers of the pages, from 0, whose levels the
+        caller must invert.
     """
     stream.seek(0)
     head = stream.read(16)
@@ -89,14 +89,14 @@ def black_is_zero(stream: BinaryIO) -> tuple[Any, frozenset[int]]:
 
 
 def grey_levels(picture: Image, turned: frozenset[int] = frozenset()) -> tuple[int, int]:
-    """The levels of black and of white in a picture that Pillow opened, before it is loaded.
+    """Return the levels of black and of white in a picture that Pillow opened, before it is loaded.
 
     Args:
         picture: of any file format, at one of its pages.
         turned: from `black_is_zero`.
 
     Returns:
-        (0, 65535), which is right for whatever is no TIFF; turned round where 0 is white.
+        (0, 65535), which is right for all other formats than TIFF; reversed where 0 is white.
 
     Raises:
         MediaError: the levels are signed.
@@ -116,9 +116,9 @@ def grey_levels(picture: Image, turned: frozenset[int] = frozenset()) -> tuple[i
 
 
 def _page(stream: BinaryIO, place: int, order: str, big: bool) -> tuple[int | None, int]:
-    """Where a page states that 0 is white, if Pillow does not heed it; and where the next page is, 0 if none.
+    """Find where a page states that 0 is white, if Pillow ignores it; and the place of the next page, 0 if none.
 
-    An entry of a classic TIFF has 12 bytes: tag, kind, count of values, and the values or the place of them.
+    An entry of a classic TIFF has 12 bytes: tag, kind, number of values, and the values or their place.
     """
     head, size, inline = (8, 20, 12) if big else (2, 12, 8)
     stream.seek(place)

@@ -1,1 +1,1 @@
-"""Text, pictures and frames to the tensors that a model takes."""
+"""Preprocessing of text, pictures and frames to model inputs."""

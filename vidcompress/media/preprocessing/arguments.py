@@ -1,4 +1,4 @@
-"""Arguments for pictures and clips in one form: lists, with the rows they belong to if known."""
+"""Arguments for pictures and clips in one form: lists, with their prompts where known."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from vidcompress.errors import MediaError, shown
 
 
 def arrange_images(images: Any) -> tuple[list[Any], list[int] | None]:
-    """Flatten pictures and remember how they were grouped.
+    """Flatten pictures and return the sizes of their groups.
 
     Args:
         images: None, one picture, a list of pictures, or a list of lists (one list per prompt, empty for text only).
 
     Returns:
-        The pictures in order, and how many each non-empty list held; None where no lists were given.
+        The pictures in order, and the length of each non-empty list; None where no lists were given.
 
     Raises:
         MediaError: lists and pictures are mixed.
@@ -36,7 +36,7 @@ def arrange_images(images: Any) -> tuple[list[Any], list[int] | None]:
 
 
 def arrange_videos(videos: Any) -> list[Any]:
-    """Bring clips to a list of sources that `read_video` takes.
+    """Make a list of sources for `read_video`.
 
     Args:
         videos: None; one clip (a path, bytes, a file object, VideoFrames, an array (frame, height, width, channel),
@@ -62,14 +62,14 @@ def _is_picture(entry: Any) -> bool:
 def check_counts(
     kind: str, token: str | None, in_text: Sequence[int], given: int, groups: list[int] | None
 ) -> None:
-    """Check that the prompts name as many pictures or clips as were passed.
+    """Check that the prompts have as many placeholders as there are pictures or clips.
 
     Args:
         kind: "images" or "videos", the argument.
         token: its placeholder, None where the model has none.
         in_text: placeholders per row.
-        given: how many were passed.
-        groups: sizes of the non-empty lists they came in, or None.
+        given: number of pictures or clips.
+        groups: sizes of their non-empty lists, or None.
 
     Raises:
         MediaError: the numbers differ.
@@ -91,7 +91,7 @@ def check_counts(
 
 
 def check_groups(pictures: Any, groups: Any) -> None:
-    """Check that pictures come as a list, and that their grouping accounts for each of them.
+    """Check that pictures are a list, and that the sizes of their groups sum to its length.
 
     Raises:
         MediaError: otherwise.

@@ -1,10 +1,10 @@
-"""Conversations and the chat templates of checkpoints that write them as prompts.
+"""Conversations, and chat templates of checkpoints, which write them as prompts.
 
 A template is a program: transformers renders it in a sandbox.
 
-The sandbox keeps a template from files and from Python's insides, but not from running for ever or from filling memory.
+The sandbox keeps a template from files and from Python's internals, but not from running for ever or filling memory.
 Powers, huge numbers and a repeated text are refused when the template is read, and a prompt that is much longer than
-its conversation when it is rendered.
+its conversation is refused when it is rendered.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _SOURCES = {"image": ("image", "url", "path", "base64"), "video": ("video", "url
 """Keys under which a part of a message may hold its picture or clip."""
 
 MAX_TEMPLATE = 200_000
-"""Longest template, in characters; those of known models have up to 30,000."""
+"""Longest template, in characters; known models have up to 30,000."""
 
 MAX_NUMBER = 1_000_000
-"""Largest whole number that may stand in a template."""
+"""Largest whole number allowed in a template."""
 
 MAX_ADDED = 20_000
 """Longest prompt in characters, beyond four times the text of the conversation."""
@@ -35,10 +35,10 @@ def check_template(template: str, origin: str) -> str:
 
     Args:
         template: Jinja.
-        origin: what it is called in messages.
+        origin: its name in messages.
 
     Raises:
-        MediaError: it is too long, is not Jinja, or holds a power, a huge number or a text times something.
+        MediaError: the template is too long, is not Jinja, or holds a power, a huge number or a multiplied text.
     """
     from jinja2 import Environment, TemplateSyntaxError
 
@@ -63,7 +63,7 @@ def check_conversation(conversation: Any) -> None:
     """Refuse values that are no conversation.
 
     Raises:
-        MediaError: neither a list of messages nor a list of such lists, or a text in it is no Unicode.
+        MediaError: neither a list of messages nor a list of such lists, or a text that is not Unicode.
     """
     nested = isinstance(conversation, (list, tuple)) and any(
         isinstance(m, (list, tuple)) for m in conversation
@@ -80,15 +80,15 @@ def check_conversation(conversation: Any) -> None:
 
 
 def render_template(tokenizer: Any, conversation: Any, **options: Any) -> Any:
-    """Prompt of a conversation, or a list of prompts of several, as the tokenizer's `apply_chat_template` renders it.
+    """Render a conversation to a prompt, or several to a list, with the tokenizer's `apply_chat_template`.
 
     Args:
         tokenizer: of transformers.
-        conversation: a list of messages, or a list of such lists; its length decides how much text is plausible.
+        conversation: a list of messages, or a list of such lists; its length bounds that of the prompt.
         **options: of `apply_chat_template`.
 
     Raises:
-        MediaError: the template fails, does what the sandbox forbids, or makes far more text than it was given.
+        MediaError: the template fails, violates the sandbox, or makes far more text than the conversation has.
     """
     try:
         prompts = tokenizer.apply_chat_template(conversation, tokenize=False, **options)
@@ -107,12 +107,12 @@ def render_template(tokenizer: Any, conversation: Any, **options: Any) -> Any:
 
 
 def _length(conversation: Any) -> int:
-    """Characters of all texts in a conversation."""
+    """Count the characters of all texts in a conversation."""
     return sum(map(len, _texts(conversation)))
 
 
 def _texts(conversation: Any) -> Iterator[str]:
-    """All texts in a conversation."""
+    """Yield all texts in a conversation."""
     if isinstance(conversation, str):
         yield conversation
     parts = conversation.values() if isinstance(conversation, Mapping) else conversation
@@ -124,7 +124,7 @@ class Parted(NamedTuple):
     """Conversations without their media.
 
     Attributes:
-        conversation: as it was passed, without the sources of pictures and clips.
+        conversation: the argument without the sources of pictures and clips.
         batched: whether it is a list of conversations.
         images: sources of the pictures, per conversation.
         videos: sources of the clips, of all conversations in order.
@@ -137,7 +137,7 @@ class Parted(NamedTuple):
 
 
 def part_media(conversation: Any) -> Parted:
-    """Take pictures and clips out of a conversation; nothing is opened and nothing passed in is changed.
+    """Take pictures and clips out of a conversation; nothing is opened and the argument is not changed.
 
     Args:
         conversation: messages, or a list of conversations. A part of a message's content such as
@@ -146,7 +146,7 @@ def part_media(conversation: Any) -> Parted:
             under `video`, `url` or `path`.
 
     Raises:
-        MediaError: base64 that is none.
+        MediaError: invalid base64.
     """
     nested = isinstance(conversation, (list, tuple)) and any(
         isinstance(entry, (list, tuple)) for entry in conversation
@@ -156,7 +156,7 @@ def part_media(conversation: Any) -> Parted:
     written = []
     for messages in conversation if nested else [conversation]:
         if not isinstance(messages, (list, tuple)):
-            return Parted(conversation, nested, [], [])  # no conversation, which is said elsewhere
+            return Parted(conversation, nested, [], [])  # no conversation; reported elsewhere
         images.append([])
         written.append([_message(message, images[-1], videos) for message in messages])
     return Parted(written if nested else written[0], nested, images, videos)
@@ -189,7 +189,7 @@ def _part(part: Any, images: list[Any], videos: list[Any]) -> Any:
 
 
 def _source(value: Any, name: str) -> Any:
-    """What a picture is read from; text in base64 becomes bytes."""
+    """Return the source of a picture; text in base64 becomes bytes."""
     if not isinstance(value, str):
         return value
     text = value

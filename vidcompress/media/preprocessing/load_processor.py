@@ -29,24 +29,24 @@ def load_processor(
 
     Args:
         model_or_path: a folder, a hub id, or a loaded transformers model, wrapped or not (its config is used, and its
-            files are looked up where it was loaded from).
-        resize_device: where pixels are resized. None is the loaded model's device, else "cpu". "cpu" gives the same
+            files are read from its folder or hub id).
+        resize_device: device for resizing. None is the loaded model's device, else "cpu". "cpu" gives the same
             pixels on every machine.
-        tokenizer: use this one instead of the checkpoint's; a model that was built in memory needs it.
+        tokenizer: replaces the checkpoint's; a model that was built in memory needs it.
         preset: put every picture into a named layout instead of the model's own. "2880" (LLaVA-NeXT) is that of the
             numbers which FasterVLM, CDPruner and others publish: a picture of any shape is fitted onto one canvas of
             2 x 2 crops (672 x 672 pixels), no padding is removed and there are no newlines, so that it makes
-            5 x 576 = 2880 tokens, thumbnail first. The inputs say so under `preset`, and only compression reads them.
-        local_files_only: do not ask the hub.
+            5 x 576 = 2880 tokens, thumbnail first. The inputs state it under `preset`, which only compression reads.
+        local_files_only: do not access the hub.
         revision: of the hub repository.
-        **unknown: refused, with what to do instead.
+        **unknown: refused, with advice.
 
     Returns:
-        The processor. Where processor files are missing, the model's config stands in for them.
+        The processor. Where processor files are missing, the model's config replaces them.
 
     Raises:
         ArgumentError: the family has no such preset.
-        MediaError: the checkpoint is not found or its family is not known; a file is not what it should be; the
+        MediaError: the checkpoint is not found or its family is not known; a file has wrong content; the
             tokenizer lacks a placeholder.
     """
     refuse(unknown, LOADING)

@@ -23,12 +23,12 @@ def native_settings(
     video: tuple[Mapping[str, Any], str],
     tokenizer: Any,
 ) -> dict[str, Any]:
-    """Fields of a `NativeProcessor` that follow from the files of a checkpoint.
+    """Read the fields of a `NativeProcessor` from the files of a checkpoint.
 
     Args:
         rules: of the family.
         geometry: of the model's config.
-        image, video: keys of the file about pictures and of the one about clips, each with its name for messages.
+        image, video: content of the file about pictures and of the one about clips, each with its name for messages.
         tokenizer: of the checkpoint.
 
     Raises:
@@ -56,10 +56,10 @@ def native_settings(
 
 
 def read_budget(raw: Mapping[str, Any], default: PixelBudget, origin: str) -> PixelBudget:
-    """The budget of pixels of one processor file: `size`, or the older `min_pixels` and `max_pixels`, which win.
+    """Read the pixel budget of one processor file: `size`, or the older `min_pixels` and `max_pixels`, which win.
 
     Raises:
-        MediaError: it is no pair of whole numbers, the first at most the second.
+        MediaError: not two whole numbers, the first at most the second.
     """
     size = raw.get("size") if raw.get("size") is not None else {}
     if not isinstance(size, Mapping):
@@ -91,10 +91,10 @@ def _capped(budget: PixelBudget, raw: Mapping[str, Any], rules: NativeRules, ori
 
 
 def read_rule(raw: Mapping[str, Any], rules: NativeRules, origin: str) -> PacedRule:
-    """The frame rule of one processor file.
+    """Read the frame rule of one processor file.
 
     Raises:
-        MediaError: a value is no such number.
+        MediaError: a value is not such a number.
     """
     fps, frames = raw.get("fps"), read_frames(raw, "num_frames", origin)
     if fps is not None and (not is_number(fps) or fps <= 0):

@@ -38,20 +38,20 @@ from vidcompress.media.video.streaming import StreamingClip
 class NativeProcessor(Processor):
     """A `Processor` whose pictures and frames keep their shape and become patches.
 
-    Its inputs are, beside `input_ids` and `attention_mask`, what applies of
+    Its inputs are, beside `input_ids` and `attention_mask`, those of the following that apply:
 
     - `mm_token_type_ids`: int64 (row, token), 1 at placeholders of pictures, 2 at those of clips, else 0
     - `pixel_values`: float32 (patches of all pictures, channel * 2 frames * patch side squared), 2 x 2 patches of one
-      token together, a picture standing for both frames
+      token together; a picture is used for both frames
     - `image_grid_thw`: int64 (picture, 3), 1 and the rows and columns of patches
-    - `pixel_values_videos`, `video_grid_thw`: the same of clips; two frames to a patch, the last one repeated
-    - `second_per_grid_ts`: float32 (clip,), seconds between temporal patches; of Qwen2.5-VL
+    - `pixel_values_videos`, `video_grid_thw`: the same for clips; two frames to a patch, the last one repeated
+    - `second_per_grid_ts`: float32 (clip,), seconds between temporal patches; for Qwen2.5-VL
 
     A clip of Qwen3-VL is written as one run of placeholders per temporal patch, each with its time before it.
 
     Attributes:
-        paced: the rule by which frames are taken.
-        around: text that stands before and behind each run of a clip, where the family writes times.
+        paced: frame sampling rule.
+        around: texts before and behind each run of a clip, where the family writes times.
     """
 
     geometry: NativeGeometry
@@ -68,7 +68,7 @@ class NativeProcessor(Processor):
 
     @property
     def frame_rule(self) -> SamplingRule:
-        """By which rule frames of a clip are taken."""
+        """Frame sampling rule for clips."""
         return self.paced
 
     @property
@@ -82,11 +82,11 @@ class NativeProcessor(Processor):
     def prepare_images(
         self, pictures: list[ImageSource], groups: list[int] | None = None
     ) -> tuple[dict[str, Any], list[int]]:
-        """Pixel inputs and placeholder counts of pictures, each at its own resolution.
+        """Make pixel inputs and placeholder counts of pictures, each at its own resolution.
 
         Args:
             pictures: what `load_image` takes, in prompt order.
-            groups: pictures per prompt, which makes no difference.
+            groups: pictures per prompt; not used.
 
         Returns:
             The inputs (empty for no pictures) and the number of placeholders of each picture.
@@ -105,7 +105,7 @@ class NativeProcessor(Processor):
         return inputs, lengths
 
     def prepare_videos(self, clips: list[VideoFrames]) -> tuple[dict[str, Any], list[int]]:
-        """Pixel inputs and placeholder counts of clips.
+        """Make pixel inputs and placeholder counts of clips.
 
         Args:
             clips: sampled frames, in prompt order.
@@ -131,7 +131,7 @@ class NativeProcessor(Processor):
         return inputs, lengths
 
     def _patches(self, frames: torch.Tensor, size: Size, recipe: PixelRecipe) -> torch.Tensor:
-        """Patches of uint8 frames (frame, height, width, channel), resized chunk by chunk."""
+        """Make patches of uint8 frames (frame, height, width, channel), resized chunk by chunk."""
         geometry = self.geometry.patches
         height, width = _size(frames)
         step = max(1, CHUNK_PIXELS // (height * width)) * geometry.temporal
@@ -146,7 +146,7 @@ class NativeProcessor(Processor):
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def write_clips(self, clips: list[VideoFrames], lengths: list[int]) -> list[Writing]:
-        """What stands in a prompt for clips: one run of placeholders, or one per temporal patch with its time."""
+        """Write the text for clips in a prompt: one run of placeholders, or one per temporal patch with its time."""
         if not self.rules.timestamps:
             return super().write_clips(clips, lengths)
         before, behind = self.around
@@ -158,21 +158,21 @@ class NativeProcessor(Processor):
         return writings
 
     def view_times(self, clip: VideoFrames) -> tuple[float, ...]:
-        """Times of the temporal patches of a clip, in seconds: the mean of first and last frame."""
+        """Return the times of a clip's temporal patches, in seconds: the mean of first and last frame."""
         return patch_times(clip.times, self.geometry.patches.temporal)
 
     def with_token_types(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The text inputs of a batch, with `mm_token_type_ids`."""
+        """Add `mm_token_type_ids` to the text inputs of a batch."""
         ids = batch["input_ids"]
         types = (ids == self.geometry.image_token_id) + 2 * (ids == self.geometry.video_token_id)
         return {**batch, "mm_token_type_ids": types}
 
     def as_seen(self, picture: Image, *, alone: bool = True) -> Image:
-        """What the grid of a picture lies over: the whole picture."""
+        """Return the part of a picture under its token grid: the whole picture."""
         return picture
 
     def image_tokens(self, size: tuple[int, int], *, single_view: bool = False) -> int:
-        """Placeholders of a picture of `size` = (height, width) pixels.
+        """Count the placeholders of a picture of `size` = (height, width) pixels.
 
         Raises:
             MediaError: `size` is no pair of whole numbers of at least 1, or `single_view` neither True nor False.
@@ -180,11 +180,11 @@ class NativeProcessor(Processor):
         return super().image_tokens(size, single_view=single_view)
 
     def video_tokens(self, frames: int, size: tuple[int, int] | None = None) -> int:
-        """Placeholders of a clip of that many frames.
+        """Count the placeholders of a clip of that many frames.
 
         Args:
-            frames: how many.
-            size: (height, width) of these in pixels, which this family must know.
+            frames: number of frames.
+            size: (height, width) of these in pixels; required by this family.
 
         Raises:
             MediaError: `frames` is no whole number from 1 to `MOST_FRAMES`, or there is no size.
@@ -199,10 +199,10 @@ class NativeProcessor(Processor):
         return len(self.family.clip_layout(self.geometry, frames, (int(size[0]), int(size[1]))))
 
     def empty_clip(self, frames: int, size: tuple[int, int]) -> tuple[dict[str, Any], int]:
-        """Inputs of a clip without pixels, on the meta device, and how many placeholders it has.
+        """Make the inputs of a clip without pixels, on the meta device, and its number of placeholders.
 
         Args:
-            frames: how many.
+            frames: number of frames.
             size: (height, width) of these in pixels.
         """
         placeholders, patches = self.video_tokens(frames, size), self.geometry.patches

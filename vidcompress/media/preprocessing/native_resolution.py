@@ -1,4 +1,4 @@
-"""Pictures and clips at their own resolution: sides, patches, grids and times as Qwen's encoders take them.
+"""Pictures and clips at their own resolution: sides, patches, grids and times for Qwen's encoders.
 
 NumPy and Pillow only; no model, no device. The numbers are those of `adapters.family.native`.
 """
@@ -25,7 +25,7 @@ Frames = TypeVar("Frames", bound=Any)
 
 
 def filled(frames: Frames, temporal: int) -> Frames:
-    """Frames, an array or a tensor, with the last one repeated until they are a multiple of `temporal`."""
+    """Repeat the last frame, of an array or a tensor, until the number is a multiple of `temporal`."""
     count = len(frames)
     if count % temporal == 0:
         return frames
@@ -34,11 +34,11 @@ def filled(frames: Frames, temporal: int) -> Frames:
 
 
 def to_patches(frames: Frames, geometry: PatchGeometry) -> Frames:
-    """Patches of a picture or a clip in the order in which the encoder takes them.
+    """Cut a picture or a clip into patches, in the order of the encoder.
 
     Args:
         frames: (frame, channel, height, width), an array or a tensor; sides are multiples of `factor`. One picture
-            stands for all pictures of a patch.
+            is used for all pictures of a patch.
         geometry: of the encoder.
 
     Returns:
@@ -57,7 +57,7 @@ def to_patches(frames: Frames, geometry: PatchGeometry) -> Frames:
 
 
 def patch_times(times: Sequence[float], temporal: int) -> tuple[float, ...]:
-    """Time of each temporal patch: the mean of its first and its last frame, the last frame of a clip being repeated.
+    """Return the time of each temporal patch: the mean of its first and last frame; the clip's last frame is repeated.
 
     Args:
         times: of the frames, in seconds.
@@ -71,12 +71,12 @@ def patch_times(times: Sequence[float], temporal: int) -> tuple[float, ...]:
 
 
 def timestamp(seconds: float) -> str:
-    """What Qwen3-VL reads before each temporal patch of a clip."""
+    """Return the text before each temporal patch of a clip of Qwen3-VL."""
     return f"<{seconds:.1f} seconds>"
 
 
 def seconds_per_grid(sampled: int, total: int, fps: float, temporal: int) -> float:
-    """Seconds from one temporal patch to the next, which Qwen2.5-VL's positions follow.
+    """Return the seconds from one temporal patch to the next, which Qwen2.5-VL's positions follow.
 
     Args:
         sampled: frames that were taken.
@@ -90,7 +90,7 @@ def seconds_per_grid(sampled: int, total: int, fps: float, temporal: int) -> flo
 def image_patches(
     picture: Any, geometry: PatchGeometry, budget: PixelBudget, *, mean: Sequence[float], std: Sequence[float]
 ) -> tuple[NDArray[np.float32], Grid]:
-    """Patches of a picture, and its grid.
+    """Make the patches of a picture, and its grid.
 
     Args:
         picture: an RGB picture of Pillow, or uint8 (height, width, channel).
@@ -112,7 +112,7 @@ def clip_patches(
     mean: Sequence[float],
     std: Sequence[float],
 ) -> tuple[NDArray[np.float32], Grid]:
-    """Patches of the frames of a clip, uint8 (frame, height, width, channel), and its grid; else as for a picture."""
+    """Make the patches of a clip's frames, uint8 (frame, height, width, channel), and its grid; else as a picture."""
     size = budget.frame_size(len(frames), (frames.shape[1], frames.shape[2]), geometry)
     return _patches(frames, size, geometry, mean, std)
 

@@ -23,14 +23,14 @@ _CHANNELS = {
     "internvl_vision": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
 LARGEST = 1e6
-"""Means, deviations and factors of real checkpoints lie below, and above its inverse; beyond it pixels overflow."""
+"""Upper bound of means, deviations and factors; its inverse is the lower bound. Beyond it pixels overflow."""
 
 _FILTERS: dict[int, Mode] = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}  # numbered as in Pillow
 
 
 @dataclass(frozen=True)
 class PixelRecipe:
-    """One preparation of pixels.
+    """Recipe for the preparation of pixels.
 
     Attributes:
         size: (height, width) that pictures are resized to, or None to scale the shorter side.
@@ -40,8 +40,8 @@ class PixelRecipe:
         mean: per channel, after rescaling.
         std: per channel, after rescaling.
         rescale: factor from grey levels 0 to 255.
-        num_frames: frames that the checkpoint wants of a clip file, or None where it does not say.
-        pad: whether the file asks for pictures padded to a square; read by families that make no crops.
+        num_frames: frames that the checkpoint takes from a clip file, or None where it states none.
+        pad: whether the file pads pictures to a square; read by families that make no crops.
     """
 
     size: Size | None
@@ -55,7 +55,7 @@ class PixelRecipe:
     pad: bool = False
 
     def target(self, picture: Size) -> Size:
-        """(height, width) that a picture of (height, width) pixels is resized to, before the crop."""
+        """Return (height, width) that a picture of (height, width) pixels is resized to, before the crop."""
         if self.size is not None:
             return self.size
         short, long = sorted(picture)
@@ -80,7 +80,7 @@ def read_recipe(raw: Mapping[str, Any], geometry: Geometry, origin: str) -> Pixe
 
     Args:
         raw: its keys; an empty mapping gives the defaults of the encoder.
-        geometry: of the model, which decides what has to come out.
+        geometry: of the model, which decides the size of the result.
         origin: name of the file, for messages.
 
     Returns:
@@ -115,7 +115,7 @@ def read_recipe(raw: Mapping[str, Any], geometry: Geometry, origin: str) -> Pixe
 
 
 def read_native_recipe(raw: Mapping[str, Any], rules: NativeRules, origin: str) -> PixelRecipe:
-    """Read one processor file of a family with native resolution; its budget of pixels is read by `read_budget`.
+    """Read one processor file of a family with native resolution; `read_budget` reads its pixel budget.
 
     Args:
         raw: its keys; an empty mapping gives the defaults of the family.
@@ -135,10 +135,10 @@ def read_native_recipe(raw: Mapping[str, Any], rules: NativeRules, origin: str) 
 
 
 def read_frames(raw: Mapping[str, Any], key: str, origin: str) -> int | None:
-    """A number of frames of a processor file; None where it states none.
+    """Read a number of frames from a processor file; None where it states none.
 
     Raises:
-        MediaError: it is no such number.
+        MediaError: the value is not such a number.
     """
     frames = raw.get(key)
     if frames is not None and (isinstance(frames, bool) or not isinstance(frames, int) or frames < 1):

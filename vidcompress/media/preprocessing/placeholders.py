@@ -1,4 +1,4 @@
-"""Prompt text to token ids with the placeholders written out, as rows of one left-padded batch."""
+"""Tokenisation of prompts with the placeholders written out, as rows of one left-padded batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vidcompress.errors import MediaError, shown
 
 
 def tokenize(tokenizer: Any, rows: list[str]) -> list[dict[str, list[int]]]:
-    """Tokenise each row on its own, without padding, special tokens added as the tokenizer is wont to.
+    """Tokenise each row on its own, without padding, with the tokenizer's usual special tokens.
 
     Returns:
         Per row, the tokenizer's outputs, all of one length: `input_ids`, `attention_mask`, for some also
@@ -24,11 +24,11 @@ def tokenize(tokenizer: Any, rows: list[str]) -> list[dict[str, list[int]]]:
 
 
 class Writing(NamedTuple):
-    """What stands in a prompt for one picture or clip.
+    """Text of one picture or clip in a prompt.
 
     Attributes:
-        text: in place of its placeholder, with one placeholder for each run.
-        runs: how often each of these is repeated.
+        text: replaces its placeholder, with one placeholder for each run.
+        runs: number of repetitions of each of these.
     """
 
     text: str
@@ -37,19 +37,19 @@ class Writing(NamedTuple):
 
 @lru_cache(maxsize=16)
 def placeholder_pattern(*tokens: str | None) -> re.Pattern[str]:
-    """Pattern of placeholders of pictures and clips in text; None stands for nothing."""
+    """Return the pattern of placeholders of pictures and clips in text; None is ignored."""
     return re.compile("|".join(map(re.escape, sorted(filter(None, tokens), key=len, reverse=True))))
 
 
 def write_text(rows: Sequence[str], writings: Mapping[str, Sequence[Writing]]) -> tuple[list[str], list[int]]:
-    """Write the text of pictures and clips in place of their placeholders.
+    """Replace placeholders by the text of their pictures and clips.
 
     Args:
         rows: prompts.
-        writings: per placeholder, what its occurrences over all rows stand for, in order.
+        writings: per placeholder, the texts of its occurrences over all rows, in order.
 
     Returns:
-        The rows, and the lengths of the runs that the placeholders in them now stand for, in order over all rows.
+        The rows, and the lengths of the runs of the placeholders in them, in order over all rows.
     """
     queues = {token: iter(entries) for token, entries in writings.items()}
     tokens = placeholder_pattern(*queues)
@@ -70,14 +70,14 @@ def expand(
 
     Args:
         rows: tokenised prompts.
-        placeholders: ids; None stands for nothing.
+        placeholders: ids; None is ignored.
         runs: lengths in order of appearance over all rows, one per placeholder.
 
     Returns:
         The rows, written out; the other outputs of the tokenizer are repeated alongside.
 
     Raises:
-        MediaError: another number of placeholders: to the tokenizer one in the text is a part of a word.
+        MediaError: another number of placeholders, where the tokenizer takes one in the text for a part of a word.
     """
     count = sum(token in placeholders for row in rows for token in row["input_ids"])
     if count != len(runs):
@@ -102,7 +102,7 @@ def pad_left(rows: list[dict[str, list[int]]], pad_id: int, padding: bool | str)
 
     Args:
         rows: token lists per key.
-        pad_id: what `input_ids` are filled with; masks and the like are filled with 0.
+        pad_id: fills `input_ids`; masks and other outputs are filled with 0.
         padding: True or "longest"; False refuses rows of different length.
 
     Returns:
@@ -126,7 +126,7 @@ def pad_left(rows: list[dict[str, list[int]]], pad_id: int, padding: bool | str)
 
 
 def without_second_start(prompt: str, tokenizer: Any) -> str:
-    """Take the start token off a prompt when the tokenizer puts one there itself."""
+    """Remove the start token of a prompt when the tokenizer adds one itself."""
     start = getattr(tokenizer, "bos_token", None)
     if start and prompt.startswith(start) and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]:
         return prompt[len(start) :]

@@ -1,6 +1,6 @@
-"""Text, pictures and clips to model inputs: the same keys, numbers and placeholder counts as transformers' processors.
+"""Processor of text, pictures and clips: the same keys, numbers and placeholder counts as transformers' processors.
 
-It needs no torchvision, and one class serves every family: what differs is in `families` and in the checkpoint's
+It needs no torchvision, and one class serves every family: the differences are in `families` and in the checkpoint's
 own files.
 """
 
@@ -59,26 +59,26 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MOST_FRAMES = 20_000
-"""Of one clip whose tokens are counted: its layout has an entry per token."""
+"""Most frames of a clip whose tokens are counted: its layout has an entry per token."""
 
 
 @dataclass(repr=False)
 class Processor(StockProcessor):
-    """Turns prompts, pictures and clips into the inputs of one model. Make one with `load_processor`.
+    """Processor of prompts, pictures and clips to the inputs of one model. Make one with `load_processor`.
 
     It is a `transformers.ProcessorMixin`, so pipelines and `Trainer` take it. It has no parts but the tokenizer.
 
     Attributes:
-        family: how the model's family writes pictures and clips into a prompt.
+        family: the model's family.
         geometry: the numbers of the model's config.
-        image_recipe: how pictures are prepared.
-        video_recipe: how frames are prepared.
+        image_recipe: preparation of pictures.
+        video_recipe: preparation of frames.
         tokenizer: the checkpoint's transformers tokenizer.
         image_token: placeholder of a picture in text.
         video_token: placeholder of a clip in text, or None.
         chat_template: the checkpoint's Jinja template, or None.
-        resize_device: where pixels are resized; "cpu" gives the same numbers on every machine. Pixels stay there.
-        preset: the named layout that every picture is put in, on the only canvas of `geometry`; None for the model's.
+        resize_device: device for resizing; "cpu" gives the same numbers on every machine. Pixels stay there.
+        preset: the named layout of every picture, on the only canvas of `geometry`; None for the model's.
         settings: of pictures and clips, as the checkpoint's files state them; `save_pretrained` writes them.
         config: of the model, or None.
     """
@@ -127,9 +127,9 @@ class Processor(StockProcessor):
                 On LLaVA-OneVision a list of two or more for one prompt sends each picture as a single view; in a
                 flat list each is cut into crops, as transformers does.
             videos: None, a clip or a list of clips. A clip is anything `read_video` takes.
-            num_frames: frames per clip; with neither this nor `fps`, what `frame_rule` takes of a file (what the
-                checkpoint's video processor states as `num_frames`, else 32, of InternVL 8; the Qwen families two
-                frames per second), and all of a clip in memory.
+            num_frames: frames per clip; with neither this nor `fps`, the frames of `frame_rule` for a file (the
+                `num_frames` of the checkpoint's video processor, else 32, for InternVL 8; two frames per second for the
+                Qwen families), and all frames of a clip in memory.
             fps: frames per second of clip time, in place of `num_frames`.
             max_frames: most frames per clip.
             video_backend: "auto", "pyav", "decord", "torchcodec" or "pillow".
@@ -138,16 +138,16 @@ class Processor(StockProcessor):
             **others: further arguments of stock processors (`audio`, `truncation`, ...), which must be None or False.
 
         Returns:
-            A transformers `BatchFeature` with what applies of
+            A transformers `BatchFeature` with those of the following that apply:
 
             - `input_ids`, `attention_mask`: int64 (row, token)
             - `pixel_values`: float32 (picture, most views, channel, height, width), missing views zero; (picture,
               channel, height, width) for a family that makes no crops, without `image_sizes`
-            - `image_sizes`: int64 (picture, 2), height and width of each picture in pixels. Of a family that cuts
+            - `image_sizes`: int64 (picture, 2), height and width of each picture in pixels. For a family that cuts
               pictures into tiles (InternVL) `pixel_values` is (tile or frame, channel, height, width), and this is
               (picture or clip, 3) in the order of the prompts, height, width and number of frames (0: a picture)
-            - `preset`: the name of the layout that pictures are in, where the processor has one; for `compress_inputs`
-              and `compress` only, since the stock model knows none
+            - `preset`: the name of the layout of pictures, where the processor has one; for `compress_inputs` and
+              `compress` only, since the stock model knows none
             - `batch_num_images`: int64 (list,), pictures per list, or 1 per picture of a flat list (OneVision)
             - `pixel_values_videos`: float32 (clip, frame, channel, height, width); a list of (frame, channel,
               height, width) when clips have different numbers of frames, which a stock model cannot take
@@ -199,13 +199,13 @@ class Processor(StockProcessor):
         return BatchFeature({**batch, **pixels})
 
     def _sampled(self, source: Any, sampling: Mapping[str, Any]) -> VideoFrames:
-        """Sampled frames of a clip; one that is being decoded has been sampled."""
+        """Return the sampled frames of a clip; a clip that is being decoded is sampled already."""
         if isinstance(source, StreamingClip):
             return source
         return read_video(source, **sampling, rule=self.frame_rule)
 
     def _order(self, texts: list[str]) -> list[list[str]]:
-        """Per prompt, `image` or `video` for each placeholder in its text, where `write_text` finds them too."""
+        """Return per prompt `image` or `video` for each placeholder in its text, as `write_text` finds them."""
         kinds = {self.image_token: "image", self.video_token: "video"}
         pattern = placeholder_pattern(self.image_token, self.video_token)
         return [[kinds[match[0]] for match in pattern.finditer(text)] for text in texts]
@@ -213,11 +213,11 @@ class Processor(StockProcessor):
     def prepare_images(
         self, pictures: list[ImageSource], groups: list[int] | None = None
     ) -> tuple[dict[str, Any], list[int]]:
-        """Pixel inputs and placeholder counts of pictures.
+        """Make pixel inputs and placeholder counts of pictures.
 
         Args:
             pictures: what `load_image` takes, in prompt order.
-            groups: pictures per prompt when they were passed as lists, else None: each stands alone.
+            groups: pictures per prompt when they were passed as lists; None treats each as the only one.
 
         Returns:
             The inputs (empty for no pictures) and the number of placeholders of each picture.
@@ -256,7 +256,7 @@ class Processor(StockProcessor):
         return inputs, lengths
 
     def as_seen(self, picture: Image, *, alone: bool = True) -> Image:
-        """What the thumbnail of a picture shows of it: what its token grid can be drawn over.
+        """Return the part of a picture that its thumbnail shows, to draw its token grid over.
 
         Args:
             picture: RGB.
@@ -267,7 +267,7 @@ class Processor(StockProcessor):
         return seen_part(picture, self.image_recipe, pad=self.family.crops or self.image_recipe.pad)
 
     def prepare_videos(self, clips: list[VideoFrames]) -> tuple[dict[str, Any], list[int]]:
-        """Pixel inputs and placeholder counts of clips.
+        """Make pixel inputs and placeholder counts of clips.
 
         Args:
             clips: sampled frames, in prompt order.
@@ -279,7 +279,7 @@ class Processor(StockProcessor):
         if not clips:
             return {}, []
         lengths = [self.video_tokens(len(clip)) for clip in clips]
-        if self.family.tiles:  # frames lie among tiles, so none can come while the encoder works
+        if self.family.tiles:  # frames lie among tiles, so they cannot stream into the encoder
             clips = [clip.whole() if isinstance(clip, StreamingClip) else clip for clip in clips]
         recipe, device = self.video_recipe, self.resize_device
         views = [
@@ -299,16 +299,16 @@ class Processor(StockProcessor):
 
     @property
     def frame_rule(self) -> SamplingRule:
-        """By which rule frames of a clip are taken; the argument `rule` of `read_video`."""
+        """Frame sampling rule for clips; the argument `rule` of `read_video`."""
         frames = self.video_recipe.num_frames
         return SamplingRule(frames) if self.family.segments is None else even_rule(self.family, frames)
 
     def view_times(self, clip: VideoFrames) -> tuple[float, ...]:
-        """Times of the views that a clip becomes, in seconds."""
+        """Return the times of a clip's views, in seconds."""
         return clip.times
 
     def write_images(self, lengths: list[int]) -> list[Writing]:
-        """What stands in a prompt for pictures of so many placeholders; for each one run of them, or one per view."""
+        """Write the text for pictures of so many placeholders in a prompt: for each one run, or one per view."""
         write = self.family.image_text
         if write is None:
             return [Writing(self.image_token, (length,)) for length in lengths]
@@ -319,7 +319,7 @@ class Processor(StockProcessor):
         ]
 
     def write_clips(self, clips: list[VideoFrames], lengths: list[int]) -> list[Writing]:
-        """What stands in a prompt for clips of so many placeholders; for each one run of them, or one per frame."""
+        """Write the text for clips of so many placeholders in a prompt: for each one run, or one per frame."""
         write = self.family.clip_text
         if write is None:
             return [Writing(str(self.video_token), (length,)) for length in lengths]
@@ -329,11 +329,11 @@ class Processor(StockProcessor):
         ]
 
     def with_token_types(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The text inputs of a batch, with what the family's models want to know of each token; here nothing."""
+        """Add the family's per-token inputs to the text inputs of a batch; here none."""
         return batch
 
     def image_tokens(self, size: tuple[int, int], *, single_view: bool = False) -> int:
-        """Placeholders of a picture of `size` = (height, width) pixels, newlines included.
+        """Count the placeholders of a picture of `size` = (height, width) pixels, newlines included.
 
         Raises:
             MediaError: `size` is no pair of whole numbers of at least 1, or `single_view` neither True nor False.
@@ -351,7 +351,7 @@ class Processor(StockProcessor):
         return len(family.image_layout(self.geometry, picture))
 
     def video_tokens(self, frames: int) -> int:
-        """Placeholders of a clip of that many frames, newlines included.
+        """Count the placeholders of a clip of that many frames, newlines included.
 
         Raises:
             MediaError: the family takes no clips, or `frames` is no whole number from 1 to `MOST_FRAMES`.
@@ -364,10 +364,10 @@ class Processor(StockProcessor):
         return len(self.family.video_layout(self.geometry, frames))
 
     def empty_clip(self, frames: int, size: tuple[int, int]) -> tuple[dict[str, Any], int]:
-        """Inputs of a clip without pixels, on the meta device, and how many placeholders it has.
+        """Make the inputs of a clip without pixels, on the meta device, and its number of placeholders.
 
         Args:
-            frames: how many.
+            frames: number of frames.
             size: (height, width) of these in pixels.
 
         Raises:
@@ -389,25 +389,25 @@ class Processor(StockProcessor):
         processor_kwargs: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Write a conversation as prompt text with the checkpoint's template, or make model inputs of it at once.
+        """Write a conversation as prompt text with the checkpoint's template, or make model inputs of it.
 
         Args:
             conversation: messages (`role`, `content`), or a list of conversations; content is text or a list of
-                `{"type": "text", "text": ...}`, `{"type": "image"}` and `{"type": "video"}`. The latter may hold
-                what they show under `image` or `video`, `url` or `path`, or `base64`.
+                `{"type": "text", "text": ...}`, `{"type": "image"}` and `{"type": "video"}`. The last two may hold
+                their source under `image` or `video`, `url` or `path`, or `base64`.
             add_generation_prompt: end with the opening of the answer; by default, unless `continue_final_message` is
                 among `kwargs`.
-            tokenize: make the inputs of the prompts and the media inside, as a call does.
+            tokenize: make the inputs of the prompts and their media, as a call does.
             return_dict: with `tokenize`, return all inputs and not the `input_ids` alone.
-            processor_kwargs: arguments of that call, such as `num_frames`; they may stand among `kwargs` too.
-            **kwargs: handed to the tokenizer's `apply_chat_template`.
+            processor_kwargs: arguments of that call, such as `num_frames`; they may be among `kwargs` too.
+            **kwargs: passed to the tokenizer's `apply_chat_template`.
 
         Returns:
-            The prompt, or a list of prompts; with `tokenize` what `return_dict` says.
+            The prompt, or a list of prompts; with `tokenize` the inputs or the ids, by `return_dict`.
 
         Raises:
-            MediaError: the checkpoint has no template, or one that fails, does forbidden things or does not come to
-                an end; or as a call.
+            MediaError: the checkpoint has no template, or one that fails, violates the sandbox or makes too much text;
+                or as a call.
         """
         if add_generation_prompt is None:
             add_generation_prompt = not kwargs.get("continue_final_message")
@@ -443,13 +443,13 @@ class Processor(StockProcessor):
         return inputs if return_dict else inputs["input_ids"]
 
     def _pad_id(self) -> int:
-        # Padding is masked, so any id serves a tokenizer that names none.
+        # Padding is masked, so any id will do for a tokenizer that names none.
         pad_id = self.tokenizer.pad_token_id
         return int(pad_id if pad_id is not None else self.tokenizer.eos_token_id or 0)
 
 
 def with_known_tokens(processor: Any, prompt: str) -> str:
-    """A prompt in which each picture and clip is one placeholder that the tokenizer knows, with the text around it."""
+    """Return a prompt in which each picture and clip is one placeholder known to the tokenizer, with its text."""
     family = processor.family if isinstance(processor, (Processor, AdoptedProcessor)) else None
     if family is None or family.image_text is None:
         return prompt
@@ -466,7 +466,7 @@ _CALL = tuple(
 
 
 def check_sampling(sampling: Mapping[str, Any]) -> None:
-    """Check the arguments of a call that `read_video` takes, where they are not those that a call has by itself.
+    """Check the arguments of a call that `read_video` takes, where they differ from their defaults.
 
     Raises:
         SamplingError: one is out of range, or names no video decoder.

@@ -25,7 +25,7 @@ from vidcompress.media.preprocessing.pixel_config import read_recipe
 logger = logging.getLogger(__name__)
 
 MOST_TILES = 1000
-"""Of one picture; a file from elsewhere may say anything."""
+"""Most tiles of one picture; a file from elsewhere may state any number."""
 
 
 def read_processor_files(
@@ -37,7 +37,7 @@ def read_processor_files(
     local_files_only: bool = False,
     revision: str | None = None,
 ) -> dict[str, Any]:
-    """Fields of the `Processor` of a checkpoint, by name.
+    """Read the fields of the `Processor` of a checkpoint, by name.
 
     Args:
         model_or_path, resize_device, tokenizer, preset, local_files_only, revision: as in `load_processor`.
@@ -106,7 +106,7 @@ def read_processor_files(
 
 
 def check_preset(source: str, preset: str | None, revision: str | None = None) -> None:
-    """Refuse a preset that the family of a checkpoint lacks, if its config.json is on this machine; else say nothing.
+    """Refuse a preset that the family of a checkpoint lacks, if its config.json is on this machine; else do nothing.
 
     Args:
         source: a folder or a hub id.
@@ -127,7 +127,7 @@ def check_preset(source: str, preset: str | None, revision: str | None = None) -
 
 
 class _Files:
-    """The files of one checkpoint, in a folder or on the hub; none at all for a model made in memory."""
+    """Files of one checkpoint, in a folder or on the hub; empty for a model made in memory."""
 
     def __init__(self, name: str, local_files_only: bool, revision: str | None) -> None:
         self.name, self.local_files_only, self.revision = name, local_files_only, revision
@@ -182,7 +182,7 @@ class _Files:
         return content
 
     def section(self, nested: dict[str, Any], key: str, filenames: list[str]) -> tuple[dict[str, Any], str]:
-        """Settings from the joint file or the first single file there is, and the name of where they came from."""
+        """Return the settings of the joint file or of the first single file that exists, and their source's name."""
         if isinstance(nested.get(key), dict):
             return nested[key], f"processor_config.json ({key}) of {self.name!r}"
         for filename in filenames:
@@ -193,7 +193,7 @@ class _Files:
 
 
 def _settings(nested: dict[str, Any], image: dict[str, Any], video: dict[str, Any]) -> dict[str, Any]:
-    """The content of a checkpoint's processor files, as one processor_config.json."""
+    """Return the content of a checkpoint's processor files as one processor_config.json."""
     settings = {**nested}
     for name, raw in (("image_processor", image), ("video_processor", video)):
         if raw:
@@ -214,7 +214,7 @@ def _find_config(model_or_path: Any, local_files_only: bool, revision: str | Non
 
     from vidcompress.adapters.llava_video.original_checkpoints import read_config
 
-    ADAPTERS.names()  # adapters make known to transformers what it does not know itself
+    ADAPTERS.names()  # adapters register model types that transformers lacks
     name = os.fsdecode(model_or_path)
     if not name.strip() or "\0" in name:
         raise MediaError(
@@ -263,7 +263,7 @@ def _load_tokenizer(files: _Files) -> Any:
 
 
 def _try_tokenizer(tokenizer: Any, name: str) -> None:
-    """Find out now, not in the middle of an answer, whether it works; some broken files load and then fail."""
+    """Check that a tokenizer works before an answer needs it; some broken files load and then fail."""
     try:
         tokenizer.decode(tokenizer("what is this?")["input_ids"])
         _ = tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id
@@ -302,7 +302,7 @@ def _find_template(files: _Files, tokenizer: Any, default: str | None) -> str | 
 
 
 def _tiles(raw: dict[str, Any], origin: str) -> tuple[int, int]:
-    """Fewest and most tiles of a picture; 1 to 12 where the file does not say."""
+    """Return the fewest and most tiles of a picture; 1 to 12 where the file does not state them."""
     fewest, most = (
         whole_number(f"{origin}: {key}", raw.get(key, usual), most=MOST_TILES, error=MediaError)
         for key, usual in (("min_patches", 1), ("max_patches", 12))

@@ -1,4 +1,4 @@
-"""What answering needs of a processor, and transformers' own processors brought to it."""
+"""Processor protocol for question answering, and transformers' own processors adapted to it."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from vidcompress.media.video.segment_rule import SegmentRule
 
 @runtime_checkable
 class MediaProcessor(Protocol):
-    """A processor that `VisualQA` can ask questions with.
+    """Processor that `VisualQA` takes.
 
-    `load_processor` returns one, and `adopted` makes one of a processor of transformers. One of your own needs these:
+    `load_processor` returns one, and `adopted` makes one of a processor of transformers. Your own needs these:
 
     Attributes:
         tokenizer: a transformers tokenizer.
         image_token: placeholder of a picture in a prompt before it is written out; None where it takes none.
         video_token: placeholder of a clip, likewise.
-        family: what is known of the family, for the line about a clip's times; None where nothing is.
-        frame_rule: which frames of a clip file are taken.
+        family: the model's family, for the line about a clip's times; None where it is not known.
+        frame_rule: frame sampling rule for clip files.
     """
 
     tokenizer: Any
@@ -39,14 +39,14 @@ class MediaProcessor(Protocol):
 
     @property
     def family(self) -> Family | None:
-        """What is known of the family."""
+        """The model's family, or None."""
 
     @property
     def frame_rule(self) -> SamplingRule:
-        """Which frames of a clip file are taken."""
+        """Frame sampling rule for clip files."""
 
     def __call__(self, text: list[str], images: Any = None, videos: Any = None) -> Mapping[str, Any]:
-        """Model inputs of prompts, padded on the left.
+        """Make the model inputs of prompts, padded on the left.
 
         Args:
             text: prompts, with one placeholder per picture and clip.
@@ -54,30 +54,30 @@ class MediaProcessor(Protocol):
             videos: None, or the clips of all prompts in order, as `VideoFrames`.
 
         Returns:
-            What the model's `forward` takes.
+            Inputs of the model's `forward`.
         """
 
     def apply_chat_template(
         self, conversation: list[Any], *, add_generation_prompt: bool | None = None
     ) -> Any:
-        """A conversation as prompt text."""
+        """Write a conversation as prompt text."""
 
     def batch_decode(self, sequences: Any, *, skip_special_tokens: bool = False) -> list[str]:
-        """Texts of rows of ids."""
+        """Return the texts of rows of ids."""
 
     def as_seen(self, picture: Image, *, alone: bool = True) -> Image:
-        """What of a picture the model sees, to draw its tokens over."""
+        """Return the part of a picture that the model sees, to draw its tokens over."""
 
     def view_times(self, clip: VideoFrames) -> tuple[float, ...]:
-        """Times of the views that a clip becomes, in seconds."""
+        """Return the times of a clip's views, in seconds."""
 
 
 class AdoptedProcessor:
-    """A processor of transformers as a `MediaProcessor`.
+    """Processor of transformers as a `MediaProcessor`.
 
-    Clips are read and sampled by `read_video`, and handed over with what their times follow from, so that the stock
-    processor samples nothing. Its video processors need torchvision. Where a model's own inputs do not tell a clip from
-    pictures (InternVL), `image_sizes` is added, as `vidcompress.load_processor` makes it.
+    Clips are read and sampled by `read_video`, and passed on with their times, so that the stock processor samples
+    nothing. Its video processors need torchvision. Where a model's own inputs do not tell a clip from pictures
+    (InternVL), `image_sizes` is added, as by `vidcompress.load_processor`.
 
     Args:
         stock: a `transformers.ProcessorMixin` with a tokenizer.
@@ -94,12 +94,12 @@ class AdoptedProcessor:
 
     @property
     def family(self) -> Family | None:
-        """What is known of the family."""
+        """The model's family, or None."""
         return FAMILIES.get(self._model_type)
 
     @property
     def frame_rule(self) -> SamplingRule:
-        """Which frames of a clip file are taken: as the family counts, with the numbers of the video processor."""
+        """Frame sampling rule for clip files: the family's, with the numbers of the video processor."""
         videos, family = getattr(self.stock, "video_processor", None), self.family
         frames = getattr(videos, "num_frames", None)
         if family is None or family.native is None:
@@ -158,7 +158,7 @@ class AdoptedProcessor:
         return inputs
 
     def _image_sizes(self, text: list[str], images: Any, videos: Any) -> torch.Tensor:
-        """(picture or clip, 3) int64 in the order of the prompts: height, width and frames, of pictures 0."""
+        """Return (picture or clip, 3) int64 in the order of the prompts: height, width and frames, 0 for pictures."""
         pictures = iter([(picture.height, picture.width, 0) for group in images or () for picture in group])
         clips = iter([(*clip.frames.shape[1:3], len(clip)) for clip in videos or ()])
         by_token = {self.image_token: pictures, self.video_token: clips}
@@ -168,7 +168,7 @@ class AdoptedProcessor:
     def apply_chat_template(
         self, conversation: list[Any], *, add_generation_prompt: bool | None = None, **options: Any
     ) -> Any:
-        """A conversation as prompt text; `options` are those of the stock processor."""
+        """Write a conversation as prompt text; `options` are those of the stock processor."""
         start = add_generation_prompt is not False
         return self.stock.apply_chat_template(conversation, add_generation_prompt=start, **options)
 
@@ -178,7 +178,7 @@ class AdoptedProcessor:
         return texts
 
     def as_seen(self, picture: Image, *, alone: bool = True) -> Image:
-        """The picture itself: what a stock processor cuts off is not known."""
+        """Return the picture itself: the parts that a stock processor cuts off are not known."""
         return picture
 
     def view_times(self, clip: VideoFrames) -> tuple[float, ...]:
@@ -188,11 +188,11 @@ class AdoptedProcessor:
 
 
 def even_rule(family: Family | None, num_frames: int | None) -> SamplingRule:
-    """Rule of a family whose frames do not follow from a rate.
+    """Return the rule of a family whose frames do not follow from a rate.
 
     Args:
-        family: None where nothing is known of it.
-        num_frames: what the checkpoint states, or None.
+        family: None where it is not known.
+        num_frames: of the checkpoint, or None.
     """
     if family is None or family.segments is None:
         return SamplingRule(num_frames)
@@ -200,14 +200,14 @@ def even_rule(family: Family | None, num_frames: int | None) -> SamplingRule:
 
 
 def adopted(processor: Any, model_type: str) -> Any:
-    """The processor as a `MediaProcessor`; one that is none already is adopted.
+    """Return a processor as a `MediaProcessor`; one of transformers is wrapped.
 
     Args:
         processor: of `load_processor`, of transformers, or of your own.
         model_type: of the model's config.
 
     Raises:
-        MediaError: it is no processor.
+        MediaError: not a processor.
     """
     if isinstance(processor, MediaProcessor):
         return processor
@@ -222,7 +222,7 @@ def adopted(processor: Any, model_type: str) -> Any:
 
 
 def _metadata(clip: VideoFrames) -> dict[str, Any]:
-    """What transformers wants to know of sampled frames."""
+    """Return the metadata of sampled frames for transformers."""
     fps = clip.fps if clip.fps > 0 else 24.0
     places = [int(place) for place in np.round(np.asarray(clip.times) * fps)]
     height, width = (int(side) for side in clip.frames.shape[1:3])

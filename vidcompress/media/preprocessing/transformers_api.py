@@ -1,4 +1,4 @@
-"""Processor interface of transformers (pipelines, Trainer) beyond making inputs."""
+"""Processor interface of transformers (pipelines, Trainer) other than the call."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class NoPart(MediaError, AttributeError):
 
 
 class StockProcessor(ProcessorMixin):  # type: ignore[misc]
-    """A `ProcessorMixin` that is made of a checkpoint's files and not of image and video processors.
+    """`ProcessorMixin` made from a checkpoint's files instead of image and video processors.
 
     Attributes:
         tokenizer: the checkpoint's transformers tokenizer.
         chat_template: Jinja, or None.
-        settings: what `processor_config.json` is to hold.
+        settings: content of `processor_config.json`.
         config: of the model, or None.
     """
 
@@ -39,14 +39,14 @@ class StockProcessor(ProcessorMixin):  # type: ignore[misc]
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **options: Any) -> Self:
-        """`load_processor`, by the name that transformers gives it.
+        """Call `load_processor`, under the name that transformers uses.
 
         Args:
             pretrained_model_name_or_path: as `model_or_path` of `load_processor`.
             **options: of `load_processor`.
 
         Raises:
-            MediaError: as `load_processor`; or an option that it has not.
+            MediaError: as `load_processor`; or an option that it does not have.
         """
         from vidcompress.media import load_processor
 
@@ -68,7 +68,7 @@ class StockProcessor(ProcessorMixin):  # type: ignore[misc]
         preset and the device of the resizing are not stored.
 
         Args:
-            save_directory: a folder; made if it is not there.
+            save_directory: a folder; made if it is missing.
             push_to_hub: must be False.
             **options: none.
 
@@ -101,11 +101,11 @@ class StockProcessor(ProcessorMixin):  # type: ignore[misc]
         return [_write(folder, "processor_config.json", self.to_json_string())]
 
     def to_dict(self) -> dict[str, Any]:
-        """What processor_config.json holds."""
+        """Return the content of processor_config.json."""
         return dict(self.settings)
 
     def to_json_string(self) -> str:
-        """`to_dict` as text."""
+        """Return `to_dict` as JSON text."""
         return json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"
 
     @property
@@ -138,13 +138,13 @@ class ImagePart:
     """
 
     padding_value = 0.0
-    """Of views that a picture has not, in `pixel_values`."""
+    """Value of missing views of a picture in `pixel_values`."""
 
     def __init__(self, processor: Any) -> None:
         self._processor = processor
 
     def __call__(self, images: Any, *, return_tensors: str = "pt") -> Any:
-        """Pixel inputs of pictures, `pixel_values` and its companions, as a transformers `BatchFeature`.
+        """Make pixel inputs of pictures, `pixel_values` and its companions, as a transformers `BatchFeature`.
 
         Args:
             images: as in a call of the processor.
@@ -165,12 +165,12 @@ class ImagePart:
 
     @property
     def model_input_names(self) -> list[str]:
-        """Keys that it may make."""
+        """Keys of its possible outputs."""
         names: list[str] = self._processor.model_input_names
         return [name for name in names if "image" in name or name == "pixel_values"]
 
     def save_pretrained(self, save_directory: Any, push_to_hub: bool = False, **options: Any) -> list[str]:
-        """`Processor.save_pretrained`."""
+        """Call `Processor.save_pretrained`."""
         files: list[str] = self._processor.save_pretrained(save_directory, push_to_hub, **options)
         return files
 

@@ -1,9 +1,9 @@
-"""Pictures and frames to encoder input: resize, lay out, cut, normalise; whole crops and frames at a time.
+"""Transforms of pictures and frames to encoder input: resize, lay out, cut, normalise, in whole crops and frames.
 
 Resized pixels have the same numbers as torchvision's. On the CPU a bicubic resize stays in uint8, where PyTorch's
 kernel is the one torchvision calls. Accelerators have no uint8 kernel, so there the picture goes through float32, is
-rounded and clamped; that differs from the CPU by a few grey levels. Work that has to be the same on every machine
-therefore resizes on the CPU.
+rounded and clamped; that differs from the CPU by a few grey levels. To get the same pixels on every machine, resize on
+the CPU.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 CHUNK_PIXELS = 16 * 1024 * 1024
-"""Source pixels that are resized in one go; about 200 MB at most on the float32 path."""
+"""Most source pixels that are resized at once; about 200 MB on the float32 path."""
 
 
 def image_views(picture: torch.Tensor, geometry: Geometry, recipe: PixelRecipe) -> torch.Tensor:
-    """Thumbnail and crops of one picture.
+    """Make the thumbnail and crops of one picture.
 
     Args:
-        picture: uint8 (channel, height, width), values 0 to 255, on the device that is to do the work.
+        picture: uint8 (channel, height, width), values 0 to 255, on the device for resizing.
         geometry: of the model.
         recipe: of its processor.
 
@@ -49,7 +49,7 @@ def image_views(picture: torch.Tensor, geometry: Geometry, recipe: PixelRecipe) 
 
 
 def tile_views(picture: torch.Tensor, geometry: Geometry, recipe: PixelRecipe) -> torch.Tensor:
-    """Tiles that one picture is stretched onto, and the whole of it behind them where they are several.
+    """Make the tiles that one picture is stretched onto, and a view of the whole picture behind several tiles.
 
     Args:
         picture: uint8 (channel, height, width).
@@ -66,16 +66,16 @@ def tile_views(picture: torch.Tensor, geometry: Geometry, recipe: PixelRecipe) -
 
 
 MAX_SQUARE_PIXELS = 16 * 1024 * 1024
-"""Largest padded square that is made at once; a picture of 1 x 60,000 pixels would make one of 10 GB."""
+"""Largest padded square, in pixels; a picture of 1 x 60,000 pixels would make one of 10 GB."""
 
 
 def single_view(picture: torch.Tensor, recipe: PixelRecipe, *, pad: bool = True) -> torch.Tensor:
-    """A picture as one view: padded to a square with the mean colour, then resized.
+    """Make one view of a picture: padded to a square with the mean colour, then resized.
 
     Args:
         picture: uint8 (channel, height, width).
         recipe: of the processor.
-        pad: whether to pad; without, the recipe's own size and crop decide what of the picture is seen.
+        pad: whether to pad; otherwise the recipe's own size and crop decide which part of the picture is seen.
 
     Returns:
         float32 (1, channel, image_size, image_size). Very long pictures are resized along their long side before
@@ -105,7 +105,7 @@ def _surround(picture: torch.Tensor, size: Size, recipe: PixelRecipe) -> torch.T
 
 
 def seen_part(picture: Image, recipe: PixelRecipe, *, pad: bool) -> Image:
-    """The part of a picture that `single_view` shows the encoder, at the picture's own resolution where bounded.
+    """Return the part of a picture that `single_view` shows, at the picture's own resolution where bounded.
 
     Args:
         picture: RGB.
@@ -113,7 +113,7 @@ def seen_part(picture: Image, recipe: PixelRecipe, *, pad: bool) -> Image:
         pad: as in `single_view`.
 
     Returns:
-        The picture on a square of the mean colour, or what is left of it between the edges that are cut off.
+        The picture on a square of the mean colour, or the part of it between the edges that are cut off.
     """
     from PIL import Image
 
@@ -143,7 +143,7 @@ def stack_views(views: list[torch.Tensor]) -> torch.Tensor:
         views: per picture, float32 (view, channel, height, width).
 
     Returns:
-        float32 (picture, most views, channel, height, width); views that are missing are zero.
+        float32 (picture, most views, channel, height, width); missing views are zero.
     """
     most = max(len(view) for view in views)
     if len(views) == 1:
@@ -164,10 +164,10 @@ def join_visuals(
     """Put the tiles of pictures and the frames of clips in the order of the prompts.
 
     Args:
-        kinds: `image` or `video`, in that order.
+        kinds: `image` or `video` of each visual, in the order of the prompts.
         images: `pixel_values` (view, channel, height, width) and `image_sizes` (picture, 3) of the pictures.
         views: views of each picture.
-        clips: the same of the clips.
+        clips: the same tensors of the clips.
         frames: views of each clip.
     """
     pixels = {
@@ -182,7 +182,7 @@ def join_visuals(
 
 
 def views_shape(frames: torch.Tensor, recipe: PixelRecipe) -> tuple[int, int, int, int]:
-    """Shape (frame, channel, image_size, image_size) of `frame_views` for frames (frame, height, width, channel)."""
+    """Return the shape (frame, channel, image_size, image_size) of `frame_views` for given frames."""
     count, height, width = (int(n) for n in frames.shape[:3])
     return count, 3, *(recipe.crop or recipe.target((height, width)))
 
@@ -190,17 +190,16 @@ def views_shape(frames: torch.Tensor, recipe: PixelRecipe) -> tuple[int, int, in
 def frame_views(
     frames: torch.Tensor, recipe: PixelRecipe, device: torch.device, out: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Frames of one clip as encoder input.
+    """Make the encoder input of one clip's frames.
 
     Args:
         frames: uint8 (frame, height, width, channel), values 0 to 255.
         recipe: of the video processor.
-        device: where to resize.
+        device: for resizing.
         out: float32 of the shape of the result, on `device`, to write to.
 
     Returns:
-        `out`, or float32 (frame, channel, image_size, image_size) on `device`. Only a chunk of the frames is in work at
-        any time.
+        `out`, or float32 (frame, channel, image_size, image_size) on `device`. Frames are processed chunk by chunk.
     """
     count, height, width = (int(n) for n in frames.shape[:3])
     if out is None:
@@ -221,22 +220,22 @@ def _finish(pictures: torch.Tensor, recipe: PixelRecipe, out: torch.Tensor | Non
 
 
 def _pad(pictures: torch.Tensor, canvas: Size) -> torch.Tensor:
-    """Centre on black; an odd surplus goes to the bottom and right."""
+    """Centre pictures on black; an odd surplus goes to the bottom and right."""
     lack_h, lack_w = canvas[0] - pictures.shape[-2], canvas[1] - pictures.shape[-1]
     return F.pad(pictures, (lack_w // 2, lack_w - lack_w // 2, lack_h // 2, lack_h - lack_h // 2))
 
 
 def _cut(canvas: torch.Tensor, tile: int) -> torch.Tensor:
-    """(1, channel, rows * tile, cols * tile) to (rows * cols, channel, tile, tile), row by row."""
+    """Cut (1, channel, rows * tile, cols * tile) into (rows * cols, channel, tile, tile), row by row."""
     return rearrange(canvas, "1 c (row h) (col w) -> (row col) c h w", h=tile, w=tile)
 
 
 def resize(pictures: torch.Tensor, size: tuple[int, int], mode: Mode = "bicubic") -> torch.Tensor:
-    """Resize with antialiasing.
+    """Resize pictures with antialiasing.
 
     Args:
         pictures: uint8 (picture, channel, height, width), values 0 to 255, on any device.
-        size: (height, width) wanted, each at least 1.
+        size: (height, width) of the result, each at least 1.
         mode: the filter.
 
     Returns:
@@ -262,11 +261,11 @@ def resize(pictures: torch.Tensor, size: tuple[int, int], mode: Mode = "bicubic"
 
 
 def center_crop(pictures: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Cut the middle out, or put black around what is too small.
+    """Crop pictures to the middle, or pad smaller sides with black.
 
     Args:
         pictures: (picture, channel, height, width).
-        size: (height, width) wanted.
+        size: (height, width) of the result.
 
     Returns:
         (picture, channel, size[0], size[1]). The odd row or column of a surplus or a lack is at the bottom or right.
@@ -288,7 +287,7 @@ def normalise(
     rescale: float = 1 / 255,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Bring grey levels to the range an encoder was trained on: (x * rescale - mean) / std, in one pass.
+    """Normalise levels to an encoder's range: (x * rescale - mean) / std, in one pass.
 
     Args:
         pictures: uint8 or float (picture, channel, height, width).
@@ -300,7 +299,7 @@ def normalise(
     Returns:
         `out`, or float32 of the same shape, on the same device.
     """
-    # Folding the factor into mean and std, instead of scaling first, is what torchvision's users do: same roundings.
+    # transformers folds the factor into mean and std, instead of scaling first: the same roundings.
     scale = 1.0 / rescale
     shape = (1, -1, 1, 1)
     centre = (torch.tensor(mean, device=pictures.device) * scale).view(shape)

@@ -1,7 +1,7 @@
-"""The video readers, by name. A reader is one class with one decorator; a caller picks one by `backend=`.
+"""Video readers by name. A reader is one class with one decorator; a caller picks one by `backend=`.
 
-A backend that cannot serve a clip says so and names one that can: nothing falls back silently, because two readers
-may differ by a grey level or a frame, and a comparison of results has to state which one was used.
+A backend that cannot serve a clip raises and names one that can: nothing falls back silently, because two readers
+may differ by a grey level or a frame, and a comparison of results must state which one was used.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ BackendName: TypeAlias = Literal["auto", "pyav", "decord", "torchcodec", "pillow
 
 
 class Backend(Protocol):
-    """Reads the requested frames of one clip.
+    """Reader of the requested frames of one clip.
 
-    One that can hand them over before the last is decoded has a method `parts(clip, request)` too, a generator of what
-    there is so far (see `parts`); a clip that is encoded while it is read comes from that.
+    A reader that can return frames before the last is decoded also has a method `parts(clip, request)`, a generator of
+    partial clips (see `parts`); streaming clips come from it.
     """
 
     def read(self, clip: Clip, request: Request) -> VideoFrames:
-        """Return the frames, or raise MediaError naming what is wrong and which backend would serve."""
+        """Return the frames, or raise MediaError with the reason and a backend that serves the clip."""
         ...
 
 
@@ -41,7 +41,7 @@ def register_backend(name: str) -> Callable[[type[Backend]], type[Backend]]:
     """Class decorator that makes a reader available as `backend=name`.
 
     Raises:
-        MediaError: `name` is no text, is "auto" or already taken, or what is decorated has no method `read`.
+        MediaError: `name` is no text, is "auto" or already taken, or the class has no method `read`.
     """
 
     word("name", name, "torchcodec", error=MediaError)
@@ -68,7 +68,7 @@ def backend_names() -> list[str]:
 
 
 def get_backend(name: str) -> Backend:
-    """The reader of that name; "auto" is PyAV here (`read_video` lets it be Pillow for WebP, AVIF and TIFF).
+    """Return the reader of that name; "auto" is PyAV here (in `read_video` Pillow for WebP, AVIF and TIFF).
 
     Raises:
         SamplingError: no reader has that name.
@@ -81,7 +81,7 @@ def get_backend(name: str) -> Backend:
 
 
 def reader_of(clip: Clip, backend: str) -> Backend:
-    """The reader of that name; "auto" is Pillow for WebP, AVIF and TIFF, else PyAV.
+    """Return the reader of that name; "auto" is Pillow for WebP, AVIF and TIFF, else PyAV.
 
     Raises:
         MediaError: the clip is a still picture that a reader would take for a clip of one frame.
@@ -94,17 +94,17 @@ def reader_of(clip: Clip, backend: str) -> Backend:
 
 @contextmanager
 def open_source(source: Any) -> Iterator[Clip]:
-    """Check an encoded source and give it a name; a file object is put back to where it was afterwards.
+    """Check an encoded source and give it a name; a file object's position is restored afterwards.
 
-    Whatever a reader raises in the block, of whatever library, leaves it as a MediaError: one clip that cannot be read
-    is one question without an answer.
+    Any error of a reader or its library in the block becomes a MediaError, so that a clip that cannot be read costs
+    one question its answer, not the run.
 
     Args:
         source: a path, bytes, bytearray, memoryview, or a seekable binary file object.
 
     Raises:
-        MediaError: a URL, a missing or empty file, a folder, a stream that cannot seek or was opened as text; or what
-            the reader raised.
+        MediaError: a URL, a missing or empty file, a folder, a stream that cannot seek or was opened as text; or an
+            error of the reader.
     """
     if is_path(source):
         path = local_path(source, "video")

@@ -1,4 +1,4 @@
-"""Clock resets in the middle of a file, as in recordings that were joined end to end: found and removed."""
+"""Clock resets in the middle of a file, as in recordings joined end to end: detection and removal."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any
 import numpy as np
 
 BACK = 0.1
-"""Seconds by which time stamps of a damaged file may step back without a new clock; FFmpeg's tools allow as much."""
+"""Seconds by which time stamps of a damaged file may step back without a new clock, as in FFmpeg's tools."""
 
 AHEAD = 10.0
-"""Seconds of silence that are taken for a new clock in containers whose clock has no beginning of its own. FFmpeg's
-tools do so too; it also adds 26.5 hours to a part whose stamps are lower than those of the first part."""
+"""Seconds without frames that count as a new clock in containers whose clock does not begin at 0, as in FFmpeg's
+tools. FFmpeg also adds 26.5 hours to a part whose stamps are lower than those of the first part."""
 
 AHEAD_IN = ("mpegts", "mpeg")
 """FFmpeg's names of those containers: transport and program streams (TS, M2TS, MPG, VOB)."""
 
 _SLOW = 20.0
-"""A silence is a gap when it is this many times the usual step around it; a slide show has none."""
+"""A pause is a gap when it is this many times the usual step around it; a slide show has no gaps."""
 
 _AROUND = 25
-"""Steps on either side of a silence that tell the usual one."""
+"""Steps on either side of a pause from which the usual step is taken."""
 
 Times = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -37,15 +37,15 @@ def goes_back(stamp: float, last: float, first: float) -> bool:
 
 
 def join(times: Times, last_duration: float, *, ahead: bool) -> tuple[Times, int]:
-    """Times of all parts on one clock: every part follows the one before it.
+    """Put the times of all parts on one clock: every part follows the one before it.
 
     Args:
-        times: float64 (frame,), seconds, in the order in which the frames are shown.
+        times: float64 (frame,), seconds, in order of presentation.
         last_duration: seconds that a frame is shown where its part has no other.
-        ahead: whether a long silence is a new clock too.
+        ahead: whether a long pause is a new clock too.
 
     Returns:
-        The joined times, not decreasing, from 0; and how many parts there are.
+        The joined times, not decreasing, from 0; and the number of parts.
     """
     starts = _starts(times, last_duration, ahead)
     joined = times - times[0]
@@ -58,7 +58,7 @@ def join(times: Times, last_duration: float, *, ahead: bool) -> tuple[Times, int
 
 
 def _starts(times: Times, last_duration: float, ahead: bool) -> list[int]:
-    """Number of the first frame of each part."""
+    """Return the number of the first frame of each part."""
     steps = np.diff(times)
     starts = [0]
     for place in np.flatnonzero((steps < 0) | (steps > AHEAD if ahead else False)):
@@ -74,6 +74,6 @@ def _starts(times: Times, last_duration: float, ahead: bool) -> list[int]:
 
 
 def _step(steps: Times, otherwise: float) -> float:
-    """The usual time from one frame to the next."""
+    """Return the usual time from one frame to the next."""
     forward = steps[steps > 0]
     return float(np.median(forward)) if len(forward) else otherwise

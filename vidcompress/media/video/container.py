@@ -1,4 +1,4 @@
-"""Containers of clips: opened under limits, their packets listed. Only finding the streams decodes anything here."""
+"""Containers of clips: opened under limits, their packets listed. Only the search for streams decodes frames."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class ClipFacts:
         width: of the coded frames, in pixels.
         fps: average frames per second, 0.0 when it is not known.
         tick: seconds per unit of a time stamp.
-        last_duration: how long the last frame is shown, in seconds.
+        last_duration: time that the last frame is shown, in seconds.
     """
 
     def __init__(self, container: Any, stream: Any) -> None:
-        # The decoder may be called otherwise: "libdav1d" reads "av1".
+        # The decoder may have another name: "libdav1d" reads "av1".
         self.codec = str(stream.codec_context.codec.canonical_name)
         self.container = str(container.format.name)
         self.stream = int(stream.index)
@@ -128,9 +128,9 @@ def read_index(clip: Clip, request: Request) -> tuple[PacketIndex | None, ClipFa
     """List the packets of a clip without decoding any.
 
     Returns:
-        The index, or None when packets do not tell which frames they make (time stamps missing or repeated, or a
-        clock that starts again; VP8), and the clip's facts. Where a seek would lose what a packet carries for all that
-        follow, decoding can start at the first packet only.
+        The index, or None when packets do not identify their frames (time stamps missing or repeated, or a clock
+        that starts again; VP8), and the clip's facts. Where a seek would lose the state that a packet carries for all
+        later ones, decoding can start at the first packet only.
 
     Raises:
         MediaError: as `open_clip`; also when the clip has no frames, has more than `request.max_source_frames`, or
@@ -176,13 +176,13 @@ def read_index(clip: Clip, request: Request) -> tuple[PacketIndex | None, ClipFa
 
 
 def _carries_state(packet: Any) -> bool:
-    """Whether a packet brings a palette or a new header, which hold for all that follow. Older PyAV cannot tell."""
+    """Whether a packet has a palette or a new header, which hold for all later ones. False on older PyAV."""
     return hasattr(packet, "has_sidedata") and any(packet.has_sidedata(kind) for kind in _STATE)
 
 
 @dataclass(frozen=True)
 class _Stated:
-    """What a container's header promises.
+    """Length of a clip as its container's header states it.
 
     Attributes:
         frames: packets of the video stream, 0 when not stated.
@@ -195,7 +195,7 @@ class _Stated:
     all_streams: bool
 
     def check(self, name: str, coded: int, end: float) -> None:
-        """Raise MediaError when the clip holds less than promised."""
+        """Raise MediaError when the clip is shorter than stated."""
         if coded == 0:
             raise MediaError(f"video={name!r} holds no frame; it is empty or cut short, fetch it again")
         if coded < self.frames:
@@ -209,7 +209,7 @@ class _Stated:
 
 
 def _stated_length(container: Any, stream: Any) -> _Stated:
-    """Read the promise; containers without one (transport streams, raw streams) guess from what there is."""
+    """Read the stated length; containers without one (transport streams, raw streams) estimate it from the file."""
     kind = str(container.format.name)
     if "mov" in kind:
         # The demuxer's own list: `stream.frames` would count frames that an edit list leaves out. Not in older PyAV.

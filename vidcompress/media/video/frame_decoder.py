@@ -39,14 +39,14 @@ class Decoder:
             self._other.extradata, self._other.options = own.extradata, own.options
 
     def decode(self, packet: Any) -> list[Any]:
-        """The frames that a packet completes; of the empty one at the end, those that are left."""
+        """Return the frames that a packet completes; for the empty packet at the end, the remaining ones."""
         if self._other is None:
             return list(packet.decode())
         ended = packet.size == 0 and packet.dts is None
         return list(self._other.decode(None if ended else packet)) if ended or packet.size else []
 
     def flush(self) -> None:
-        """Forget what was decoded, after a seek. (PyAV sees to the stream's own decoder.)"""
+        """Discard decoded frames after a seek. (PyAV flushes the stream's own decoder.)"""
         if self._other is not None:
             self._other.flush_buffers()
 
@@ -61,7 +61,7 @@ class Look:
         width: of the coded frame, in pixels.
         interlaced: whether it is two fields.
         full_range: whether its black is 0 and its white the highest number.
-        limited_range: whether the stream says that its black is above 0 and its white below the highest number.
+        limited_range: whether the stream states that black is above 0 and white below the highest number.
     """
 
     pixels: str
@@ -73,7 +73,7 @@ class Look:
 
     @classmethod
     def of(cls, frame: Any) -> Look:
-        """The look of a PyAV frame."""
+        """Return the look of a PyAV frame."""
         full = frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
         fields, limited = bool(frame.interlaced_frame), frame.color_range == _LIMITED_RANGE
         return cls(frame.format.name, frame.height, frame.width, fields, bool(full), bool(limited))
@@ -96,13 +96,13 @@ def has_alpha(pixels: str) -> bool:
 def picture_of(
     frame: Any, matrix: Matrix, name: str, size: tuple[int, int] | None = None
 ) -> tuple[Array, bool]:
-    """A decoded frame as it is shown: upright, 8-bit RGB, transparency over white.
+    """Convert a decoded frame to upright 8-bit RGB, transparency over white.
 
     Args:
         frame: PyAV's.
-        matrix: how it is to be turned.
+        matrix: display matrix.
         name: of the clip, for messages.
-        size: (height, width) to scale it to, in pixels; its own where it is None.
+        size: (height, width) to scale it to, in pixels; None keeps its own.
 
     Returns:
         uint8 (height, width, channel), and whether it was scaled.

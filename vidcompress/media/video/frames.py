@@ -1,4 +1,4 @@
-"""Frames of a clip: the `Timeline` that all backends sample from, `VideoFrames`, and `PartialClip` on the way there."""
+"""Frames of a clip: the `Timeline` that all backends sample from, `VideoFrames`, and `PartialClip` while decoding."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from vidcompress.media.video.container import ClipFacts
 
 MAX_TICKS = 2**53
-"""Longest clip in ticks of its clock; beyond it floats skip whole ticks, and no real clip comes near."""
+"""Longest clip in ticks of its clock, far beyond real clips; above it floats skip whole ticks."""
 
 _CREDIBLE = 2.0
-"""Factor by which a stated frame rate may differ from the frames' own times before these are believed."""
+"""Factor by which a stated frame rate may differ from the frames' own times before these replace it."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Timeline:
         times: float64 (frame,), seconds from the first frame, not decreasing.
         duration: seconds from the first frame to the end of the last one.
         fps: average frame rate, the stated one unless the times contradict it; 0.0 when it is not known.
-        parts: how many clocks the file has; more than one where clips were joined end to end.
+        parts: number of clocks in the file; more than one where clips were joined end to end.
     """
 
     times: np.ndarray[Any, np.dtype[np.float64]]
@@ -43,12 +43,12 @@ class Timeline:
 
     @classmethod
     def from_index(cls, index: PacketIndex, facts: ClipFacts, name: str) -> Timeline:
-        """Timeline of a clip whose packets tell its frames."""
+        """Make the timeline of a clip whose packets identify its frames."""
         return cls.from_stamps([int(stamp) for stamp in index.pts[index.shown]], facts, name)
 
     @classmethod
     def from_stamps(cls, stamps: Sequence[int | None], facts: ClipFacts, name: str) -> Timeline:
-        """Timeline of presentation times in ticks; frames without one are taken as evenly spaced.
+        """Make a timeline of presentation times in ticks; frames without one are taken as evenly spaced.
 
         Where the clock starts again, the frames after it follow those before.
 
@@ -82,11 +82,11 @@ class Timeline:
         )
 
     def choose(self, request: Request) -> list[int]:
-        """Indices of the frames to return, by the rule of the request."""
+        """Return the indices of the frames to take, by the rule of the request."""
         return request.choose(len(self), self.fps)
 
     def at(self, chosen: list[int]) -> tuple[float, ...]:
-        """Times of the chosen frames, in seconds."""
+        """Return the times of the chosen frames, in seconds."""
         return tuple(float(self.times[i]) for i in chosen)
 
 
@@ -96,14 +96,14 @@ class VideoFrames:
 
     Attributes:
         frames: uint8 (frame, height, width, channel), channels red, green, blue, values 0 to 255, upright.
-        times: when each frame is shown, in seconds from the first frame of the clip; one per frame.
+        times: presentation time of each frame, in seconds from the first frame of the clip.
         duration: length of the clip in seconds, to the end of its last frame.
         fps: average frame rate of the clip in frames per second (of the source, not of the sample).
         total_frames: frames in the whole clip.
-        backend: who decoded it: "pyav", "decord", "torchcodec", "pillow" (WebP, AVIF, TIFF), or "memory" for pictures
-            and arrays, whose times are made up from `source_fps`.
-        source: the file, or what stood in its place.
-        notes: what the caller should know about how the frames were taken.
+        backend: its reader: "pyav", "decord", "torchcodec", "pillow" (WebP, AVIF, TIFF), or "memory" for pictures and
+            arrays, whose times follow from `source_fps`.
+        source: the file, or a name for another source.
+        notes: remarks on the sampling of the frames.
     """
 
     frames: torch.Tensor
@@ -158,7 +158,7 @@ class VideoFrames:
         source: str,
         notes: Iterable[str] = (),
     ) -> VideoFrames:
-        """The chosen frames of a timeline, uint8 (frame, height, width, 3)."""
+        """Make a clip of the chosen frames of a timeline, uint8 (frame, height, width, 3)."""
         times, notes = timeline.at(chosen), (*notes, *timeline.notes)
         return cls(frames, times, timeline.duration, timeline.fps, len(timeline), backend, source, notes)
 
@@ -186,10 +186,10 @@ class Reread(Exception):
 
 
 def whole(parts: Iterable[PartialClip]) -> VideoFrames:
-    """The whole clip: that of the last of its parts.
+    """Return the whole clip: that of the last of its parts.
 
     Raises:
-        RuntimeError: the last part is not whole, which is a mistake of the reader.
+        RuntimeError: the last part is not whole, an error of the reader.
     """
     last: PartialClip | None = None
     for part in parts:
@@ -200,7 +200,7 @@ def whole(parts: Iterable[PartialClip]) -> VideoFrames:
 
 
 def noted(made: VideoFrames, request: Request) -> VideoFrames:
-    """A clip with a note where its rate could not be what was asked for."""
+    """Add a note to a clip that could not be sampled at the requested rate."""
     note = request.note(made.total_frames, made.fps)
     return replace(made, notes=(*made.notes, *note))
 

@@ -1,4 +1,4 @@
-"""Clips that are frames already: folders and lists of pictures, arrays."""
+"""Clips in memory: folders and lists of pictures, arrays."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _VIDEO_NAME = re.compile(r"\.(mp4|m4v|mov|mkv|webm|avi|ts|mpe?g|flv|gif)$", re.I
 
 
 def from_folder(folder: str, request: Request, rate: float) -> Iterator[PartialClip]:
-    """Frames of a folder, in natural name order. Hidden files, and files that are not called pictures, are left out.
+    """Yield the frames of a folder, in natural name order. Hidden files, and names of no picture, are left out.
 
     Yields:
         As `from_pictures`.
@@ -49,13 +49,13 @@ def from_folder(folder: str, request: Request, rate: float) -> Iterator[PartialC
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
-    """Sort key under which frame_2 comes before frame_10."""
+    """Return a sort key under which frame_2 comes before frame_10."""
     parts = re.split(r"([0-9]+)", name)
     return [(1, int(part), "") if place % 2 else (0, 0, part) for place, part in enumerate(parts)]
 
 
 def from_pictures(pictures: Sequence[Any], name: str, request: Request, rate: float) -> Iterator[PartialClip]:
-    """Frames of a list of pictures. Only those that are sampled are opened.
+    """Yield the frames of a list of pictures. Only sampled ones are opened.
 
     Yields:
         The clip after every picture.
@@ -92,10 +92,10 @@ def from_pictures(pictures: Sequence[Any], name: str, request: Request, rate: fl
 
 
 def from_array(source: Any, rate: float) -> VideoFrames:
-    """Frames of an array; a tensor stays on its device.
+    """Make a clip of an array; a tensor stays on its device.
 
     Raises:
-        MediaError: not uint8, or of another shape; the message says how to mend it.
+        MediaError: not uint8, or of another shape; the message has the conversion.
     """
     check_uint8(source, "video")
     frames = (
@@ -116,7 +116,7 @@ def from_array(source: Any, rate: float) -> VideoFrames:
 def in_memory(
     frames: torch.Tensor, chosen: Sequence[int], total: int, source: str, rate: float, notes: tuple[str, ...]
 ) -> VideoFrames:
-    """Frames without a clock, `chosen` of `total`, shown `rate` times a second.
+    """Make a clip of frames without a clock, `chosen` of `total`, at `rate` frames per second.
 
     Raises:
         MediaError: the frames are not uint8 (frame, height, width, 3).

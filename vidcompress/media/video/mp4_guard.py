@@ -1,7 +1,7 @@
 """Check of the tables in an MP4 or MOV header before FFmpeg reads it.
 
-FFmpeg sets aside some 80 bytes for every sample that such a header promises, and a header of a few bytes can promise
-four thousand million. So the promises are read first and compared with the size of the file.
+FFmpeg allocates some 80 bytes for every sample that such a header states, and a header of a few bytes can state
+four thousand million. So these numbers are read first and compared with the size of the file.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy as np
 from vidcompress.errors import MediaError
 
 MAX_SAMPLES = 8_000_000
-"""Most samples of all tracks together: 47 hours of AAC."""
+"""Most samples of all tracks together, as many as 47 hours of AAC."""
 
 MAX_BOXES = 1_000_000
 _MAX_DEPTH = 12
 _MAX_TABLE = 64 * 1024**2
-# FFmpeg takes a known box wherever it lies inside one of these.
+# FFmpeg reads a known box at any depth inside one of these.
 _HOLDERS = (
     b"moov",
     b"trak",
@@ -36,7 +36,7 @@ _HOLDERS = (
     b"udta",
 )
 _TABLES = (b"hdlr", b"stts", b"stsz", b"stsc", b"stco", b"co64", b"trun")
-_HANDLERS = (b"soun", b"vide", b"m1a ", b"subp", b"clcp")  # what FFmpeg takes as the kind of a track
+_HANDLERS = (b"soun", b"vide", b"m1a ", b"subp", b"clcp")  # kinds of tracks that FFmpeg reads
 _CHUNKS = (b"stsc", b"stco", b"co64")
 _PER_SAMPLE = 0xF00  # flags of a trun box: any of them means 4 bytes or more for each sample
 
@@ -45,11 +45,11 @@ def check_tables(stream: BinaryIO, name: str) -> None:
     """Read the sample tables of an ISO base media file; do nothing for any other file.
 
     Args:
-        stream: the file, seekable; left at its beginning.
-        name: what messages call it.
+        stream: the file, seekable; its position is reset to the beginning.
+        name: its name in messages.
 
     Raises:
-        MediaError: a table promises more samples than the file has bytes for, or its header is compressed.
+        MediaError: a table states more samples than the file has bytes for, or its header is compressed.
     """
     size = stream.seek(0, os.SEEK_END)
     tables: dict[bytes, Any] = {}
@@ -65,7 +65,7 @@ def check_tables(stream: BinaryIO, name: str) -> None:
                 samples += _promise(tables[kind].pop(), name, size)
             elif _is_plain_sound(tables):
                 samples += _promise((_sound_entries(tables), 1), name, size) if kind in _CHUNKS else 0
-            else:  # FFmpeg sets memory aside for each one it meets
+            else:  # FFmpeg allocates memory for each of them
                 samples += sum(_promise(table, name, size) for table in tables.pop(b"stsz", ()))
             if samples > MAX_SAMPLES:
                 _refuse(samples, name, size)
@@ -73,7 +73,7 @@ def check_tables(stream: BinaryIO, name: str) -> None:
 
 
 def _promise(table: tuple[int, int], name: str, size: int) -> int:
-    """Samples of a table of (count, bytes of each), once they are known to fit into the file."""
+    """Return the samples of a table of (count, bytes of each), checked against the size of the file."""
     count, each = table
     if count * max(1, each) > size:
         _refuse(count, name, size)
@@ -88,13 +88,13 @@ def _refuse(samples: int, name: str, size: int) -> None:
 
 
 def _is_plain_sound(tables: dict[bytes, Any]) -> bool:
-    """A sample is a point in time here, not a packet."""
+    """Whether a sample is a point in time, not a packet, as in uncompressed sound."""
     kinds = {kind for kind in tables.get(b"hdlr", ()) if kind in _HANDLERS}
     return kinds == {b"soun"} and set(tables.get(b"stts", ())) == {(1, 1)}
 
 
 def _sound_entries(tables: dict[bytes, Any]) -> int:
-    """Index entries of uncompressed sound: one for every 1024 points in time of each chunk, or part of them."""
+    """Count the index entries of uncompressed sound: one for every 1024 points in time of each chunk, or part."""
     chunks = max([*tables.get(b"stco", ()), *tables.get(b"co64", ())], default=0)
     bounds = [0]
     for runs in tables.get(b"stsc", ()):
@@ -104,7 +104,7 @@ def _sound_entries(tables: dict[bytes, Any]) -> int:
 
 
 def _boxes(stream: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
-    """(kind, start, end) of the boxes of a file, in its order, those inside holders included."""
+    """Yield (kind, start, end) of the boxes of a file in order, those inside holders included."""
     ends, place = [size], 0
     for _ in range(MAX_BOXES):
         while place + 8 > ends[-1]:
@@ -118,7 +118,7 @@ def _boxes(stream: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
             length, start = int.from_bytes(head[8:], "big"), place + 16
         end = ends[-1] if length == 0 else place + length
         if end < start:
-            return  # no such file, or one that no reader makes sense of from here on
+            return  # no such file, or one that no reader can read further
         yield kind, start, min(end, ends[-1])
         if kind in _HOLDERS and len(ends) < _MAX_DEPTH:
             ends.append(min(end, ends[-1]))
@@ -128,7 +128,7 @@ def _boxes(stream: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _read_table(stream: BinaryIO, kind: bytes, start: int, end: int) -> Any:
-    """What decides how much a table promises.
+    """Read the numbers that decide the samples of a table.
 
     Returns:
         hdlr: the kind of track. stts: (runs, duration of the first). stco: chunks. stsz and trun: (samples, bytes of

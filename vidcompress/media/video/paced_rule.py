@@ -1,4 +1,4 @@
-"""Paced frames: the rules of the Qwen families, by which the frames of a clip follow from a rate."""
+"""Paced frame sampling, the rules of the Qwen families: the frames of a clip follow from a rate."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from vidcompress.errors import MediaError, shown
 from vidcompress.media.video.sampling import SamplingRule, check_request, check_source_fps, sample_indices
 
 UNKNOWN_FPS = 24.0
-"""Frame rate of a clip that states none, where the family's own rate has to be met."""
+"""Frame rate assumed for a clip that states none, where the family samples at a rate."""
 
 
 @dataclass(frozen=True)
 class PacedRule(SamplingRule):
-    """The rules of the Qwen families: frames follow from a rate, within bounds.
+    """Sampling rules of the Qwen families: frames follow from a rate, within bounds.
 
     Attributes:
-        num_frames: of a clip file where the caller asks for nothing and there is no `fps`.
-        fps: frames per second of clip time where the caller asks for nothing.
-        min_frames: fewest frames, of clips that have as many.
+        num_frames: frames of a clip file where the caller states none and there is no `fps`.
+        fps: frames per second of clip time where the caller states none.
+        min_frames: fewest frames, for clips that have as many.
         most_frames: most frames.
-        multiple: what the number of frames is a multiple of, where the clip has as many.
-        spread: "nearest" to even places from the first to the last frame (Qwen3-VL), or every so many frames from the
-            first one, in "steps", so that the last frame is not among them (Qwen2-VL, Qwen2.5-VL).
+        multiple: divisor of the number of frames, for clips that have as many.
+        spread: "nearest" to even places from the first to the last frame (Qwen3-VL), or equal "steps" from the first
+            one, so that the last frame is not among them (Qwen2-VL, Qwen2.5-VL).
     """
 
     fps: float | None = 2.0
@@ -54,10 +54,10 @@ class PacedRule(SamplingRule):
         fps: float | None = None,
         max_frames: int = DEFAULT_MAX_FRAMES,
     ) -> list[int]:
-        """As `SamplingRule.choose`; the number of frames is the family's own.
+        """Choose frames as `SamplingRule.choose`, with the family's own number of frames.
 
         Raises:
-            MediaError: a request that is none, or `fps` for a clip whose own rate is not known.
+            MediaError: an invalid request, or `fps` for a clip whose own rate is not known.
         """
         check_request(num_frames=num_frames, fps=fps, max_frames=max_frames)
         if num_frames is None and fps is None:
@@ -79,13 +79,13 @@ class PacedRule(SamplingRule):
 
     @property
     def usual(self) -> int | None:
-        """Frames of a long clip file where the caller asks for nothing: None where there is a rate."""
+        """Frames of a long clip file where the caller states none; None where there is a rate."""
         return self.num_frames if self.fps is None else None
 
     def note(
         self, total: int, source_fps: float, *, fps: float | None, max_frames: int = DEFAULT_MAX_FRAMES
     ) -> tuple[str, ...]:
-        """As `SamplingRule.note`."""
+        """Return a note as `SamplingRule.note`."""
         if fps is None or not source_fps > 0:
             return ()
         count, most = int(total / source_fps * fps), min(self.most_frames, max_frames)
@@ -94,7 +94,7 @@ class PacedRule(SamplingRule):
         return ()
 
     def _of_rate(self, total: int, source_fps: float, fps: float, max_frames: int) -> int:
-        """Number of frames that a rate makes; a clip of one frame gives it."""
+        """Return the number of frames at a rate; a clip of one frame gives that frame."""
         most = min(self.most_frames, max_frames, total)
         most = most // self.multiple * self.multiple
         count = min(max(total / source_fps * fps, self.min_frames), most)

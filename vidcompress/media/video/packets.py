@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 SEEK_GAP = 12
-"""Packets worth skipping: a seek empties the decoder's pipeline, which costs about as much as this many frames."""
+"""Fewest packets that a seek must skip: it empties the decoder's pipeline, which costs about as many frames."""
 
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
@@ -49,7 +49,7 @@ class PacketIndex:
         return cls(pts, dts, key, by_time, shown) if usable else None
 
     def position(self, pts: int | None) -> int | None:
-        """Where in the file the packet with this presentation time is; None when there is no such packet."""
+        """Return the position in the file of the packet with this presentation time; None without one."""
         if pts is None:
             return None
         place = int(np.searchsorted(self.pts[self.by_time], pts))
@@ -57,17 +57,17 @@ class PacketIndex:
         return int(self.by_time[place]) if exact else None
 
     def __len__(self) -> int:
-        """Frames that are shown."""
+        """Number of frames that are shown."""
         return len(self.shown)
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One stretch of decoding: start at a key packet, read on until every target was seen.
+    """Segment of decoding: from a key packet until every target was seen.
 
     Attributes:
         start: position of the key packet in decode order; 0 is the start of the file.
-        targets: presentation times wanted, ascending.
+        targets: presentation times of the frames to return, ascending.
     """
 
     start: int
@@ -75,11 +75,11 @@ class Segment:
 
 
 def plan_segments(index: PacketIndex, frames: list[int], *, seek_gap: int = SEEK_GAP) -> list[Segment]:
-    """Decide where to seek and where to read on.
+    """Plan where to seek and where to read on.
 
     A frame is decodable from any key packet that is shown no later than the frame. (A frame shown before the
-    key packet but stored after it may lean on the group before: an open group of pictures.) The last such packet is the
-    nearest start; it is used when it lies more than `seek_gap` packets behind what has been read already.
+    key packet but stored after it may depend on the group before: an open group of pictures.) The last such packet is
+    the nearest start; it is used when it lies more than `seek_gap` packets behind the last packet read.
 
     Args:
         index: the clip's packets.
@@ -87,12 +87,12 @@ def plan_segments(index: PacketIndex, frames: list[int], *, seek_gap: int = SEEK
         seek_gap: packets that a seek must save.
 
     Returns:
-        Segments in ascending order; their targets together are the wanted frames.
+        Segments in ascending order; their targets together are the requested frames.
     """
     key_positions = np.flatnonzero(index.key)
     key_pts = index.pts[key_positions]
-    # Latest key shown at or before a time. Keys are shown in file order in every codec read here; the running maximum
-    # makes an out-of-order one start earlier rather than too late.
+    # Latest key shown at or before a time. Keys are shown in file order in every codec read here; with the running
+    # maximum an out-of-order key gives a start that is too early rather than too late.
     key_pts = np.maximum.accumulate(key_pts)
     segments: list[tuple[int, list[int]]] = []
     read_to = 0

@@ -45,44 +45,44 @@ def read_video(
     max_source_frames: int = MAX_SOURCE_FRAMES,
     max_bytes: int = MAX_DECODED_BYTES,
 ) -> VideoFrames:
-    """Take frames evenly from a clip.
+    """Sample frames evenly from a clip.
 
     Args:
         source: a local video file (str or PathLike), its bytes (bytes, bytearray, memoryview) or a seekable binary file
-            object; or pictures that are frames already: a folder of them (png, jpg, webp, bmp, tif, avif, ppm; in
-            natural name order; hidden files and all others are left out), a list of what `load_image` takes, a
+            object; or pictures as frames: a folder of them (png, jpg, webp, bmp, tif, avif, ppm; in
+            natural name order; hidden and all other files are left out), a list of sources for `load_image`, a
             uint8 array or tensor (frame, height, width, 3) or (frame, 3, height, width), or VideoFrames.
-        num_frames: how many frames, 1 to `max_frames`, spread from the first to the last. A shorter clip gives all it
-            has. With neither this nor `fps`, `default_frames` are taken from a file and all of them from pictures.
-        fps: frames per second of clip time, in place of `num_frames`; where that makes more than `max_frames`, that
-            many are spread over the whole clip, and a note says so.
-        max_frames: the most frames to return; `VideoFrames` pass as they are unless asked otherwise.
+        num_frames: number of frames, 1 to `max_frames`, spread from the first to the last. A shorter clip gives all of
+            its frames. With neither this nor `fps`, `default_frames` are taken from a file and all from pictures.
+        fps: frames per second of clip time, in place of `num_frames`; where these are more than `max_frames`, that
+            many are spread over the whole clip, with a note.
+        max_frames: the most frames to return; `VideoFrames` are returned as they are unless sampling is requested.
         backend: "auto" (PyAV; Pillow for WebP, AVIF and TIFF), "pyav", "decord", "torchcodec" or "pillow". One that can
             read a clip returns the same frames at the same times; one that cannot raises, and nothing falls back.
-        default_frames: see `num_frames`; 32 unless a checkpoint says otherwise.
-        rule: by which a family chooses frames, in place of `default_frames`; a processor's `frame_rule`.
+        default_frames: see `num_frames`; 32 unless a checkpoint states another number.
+        rule: a family's sampling rule, in place of `default_frames`; a processor's `frame_rule`.
         source_fps: frame rate of pictures, which have no clock of their own. Files state theirs.
         max_pixels: largest height x width of a frame.
-        max_source_frames: longest clip that is looked through, in frames.
-        max_bytes: most memory of the frames that are returned.
+        max_source_frames: longest clip that is indexed, in frames.
+        max_bytes: most memory of the returned frames.
 
     Returns:
-        The frames with their times, counted from the first frame whatever the file calls its start.
+        The frames with their times, counted from the first frame, whatever start time the file states.
 
-        - A file is listed once without decoding; then only the stretches that lead to the wanted frames are decoded,
-          and only wanted frames are converted. The frames are those that decoding everything would give.
+        - A file is listed once without decoding; then only the segments that lead to the sampled frames are decoded,
+          and only sampled frames are converted. The frames equal those of decoding everything.
         - Quarter turns and mirroring stored in the file are applied; other angles and non-square pixels are left.
-        - In a file of clips that were joined end to end, with time stamps that start again, each part follows the one
-          before it; a note says so.
-        - Fields of interlaced video are left interleaved. Frames that an edit list hides do not exist.
+        - In a file of clips joined end to end, with time stamps that start again, each part follows the one
+          before it, with a note.
+        - Fields of interlaced video are left interleaved. Frames that an edit list hides do not count.
         - Colours follow the matrix and range that the file states (BT.601 where it states none), reduced to 8 bits;
           HDR is not tone-mapped. Transparency lies over white, in videos as in pictures.
         - Of several video streams the default one is read, else the first; attached cover pictures do not count.
         - Frames whose size differs from the first kept one are scaled to it. Pictures of a list or folder must agree.
         - A picture file that holds several frames is a clip: an animated GIF, PNG, WebP or AVIF, a sequence in HEIF, a
           TIFF with pages of one size. A still is refused in every format and by every backend: pass it as an image, or
-          in a list as the frame of a clip. GIF alone counts as a video format, of which one frame is a clip too.
-        - A file object is read from its beginning and put back to where it was, whatever it was opened for.
+          in a list as the frame of a clip. Only GIF counts as a video format in which one frame is a clip too.
+        - A file object is read from its beginning and its position is restored.
 
     Raises:
         MediaError: the source is missing, empty, a URL (also `file://`), a play list, a pipe or device, a folder
@@ -100,7 +100,7 @@ def read_video(
     get_backend(backend)
     rule = rule if rule is not None else SamplingRule(default_frames)
     request = Request(num_frames, fps, max_frames, max_pixels, max_source_frames, max_bytes, rule)
-    if isinstance(source, VideoFrames):  # sampled already: only an explicit wish samples it again
+    if isinstance(source, VideoFrames):  # sampled already: only an explicit request samples it again
         return source if num_frames is None and fps is None else _subsample(source, request)
     if is_path(source) and os.path.isdir(source):
         from vidcompress.media.video.in_memory import from_folder

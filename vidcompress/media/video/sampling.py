@@ -1,4 +1,4 @@
-"""Frame sampling: which frames of a clip are taken, in integer arithmetic shared by every backend."""
+"""Frame sampling: choice of a clip's frames, in integer arithmetic shared by every backend."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from vidcompress.checks import (
 from vidcompress.errors import MediaError, SamplingError, shown
 
 MAX_SOURCE_FPS = 100_000
-"""Highest frame rate that is believed where `fps` leans on it: high-speed cameras are below."""
+"""Highest credible frame rate of a clip where `fps` depends on it: high-speed cameras are below."""
 
 
 @dataclass(frozen=True)
 class SamplingRule:
-    """The rule of the LLaVA families: so many frames from the first to the last, or one of every few.
+    """Sampling rule of the LLaVA families: a number of frames from the first to the last, or one of every few.
 
     Attributes:
-        num_frames: of a clip file where the caller asks for nothing; None for 32.
+        num_frames: frames of a clip file where the caller states none; None for 32.
     """
 
     num_frames: int | None = None
@@ -42,7 +42,7 @@ class SamplingRule:
         fps: float | None = None,
         max_frames: int = DEFAULT_MAX_FRAMES,
     ) -> list[int]:
-        """Indices of the frames that are taken, ascending, at most `max_frames`; arguments as of `choose_indices`.
+        """Return the indices of the frames to take, ascending, at most `max_frames`; arguments as in `choose_indices`.
 
         Raises:
             MediaError: as `choose_indices`.
@@ -53,18 +53,18 @@ class SamplingRule:
 
     @property
     def usual(self) -> int | None:
-        """Frames of a long clip file where the caller asks for nothing; None where they follow from its length."""
+        """Frames of a long clip file where the caller states none; None where they follow from its length."""
         return self.num_frames or DEFAULT_NUM_FRAMES
 
     def note(
         self, total: int, source_fps: float, *, fps: float | None, max_frames: int = DEFAULT_MAX_FRAMES
     ) -> tuple[str, ...]:
-        """What to say about a clip whose `fps` could not be met: one sentence, or none."""
+        """Return a note on a clip whose `fps` could not be met: one sentence, or none."""
         return sampling_note(total, source_fps, fps=fps, max_frames=max_frames)
 
 
 LLAVA_RULE = SamplingRule()
-"""What is taken where no checkpoint says otherwise."""
+"""Default rule, where no checkpoint states another."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,13 @@ class Request:
     """Request of frames from a clip, with limits on pixels, frames and memory.
 
     Attributes:
-        num_frames: frames wanted, or None.
+        num_frames: frames to return, or None.
         fps: frames per second of clip time, or None.
         max_frames: most frames to return.
         max_pixels: largest height x width of a frame.
         max_source_frames: longest clip that is indexed, in frames.
         max_bytes: most memory of the frames that are kept, as uint8 RGB.
-        rule: by which frames are chosen.
+        rule: sampling rule.
     """
 
     num_frames: int | None
@@ -90,13 +90,13 @@ class Request:
     rule: SamplingRule = LLAVA_RULE
 
     def choose(self, total: int, source_fps: float) -> list[int]:
-        """Indices of the frames to take of a clip of that many frames and that average frame rate."""
+        """Return the indices of the frames to take of a clip of `total` frames at that average frame rate."""
         return self.rule.choose(
             total, source_fps, num_frames=self.num_frames, fps=self.fps, max_frames=self.max_frames
         )
 
     def note(self, total: int, source_fps: float) -> tuple[str, ...]:
-        """What to say about a clip whose `fps` could not be met."""
+        """Return a note on a clip whose `fps` could not be met."""
         return self.rule.note(total, source_fps, fps=self.fps, max_frames=self.max_frames)
 
     def __post_init__(self) -> None:
@@ -138,11 +138,11 @@ def sample_indices(total: int, num_frames: int) -> list[int]:
 
     Args:
         total: frames in the clip, at least 1.
-        num_frames: frames wanted, at least 1. One frame is the first one.
+        num_frames: frames to take, at least 1. One frame is the first one.
 
     Returns:
         Ascending indices in [0, total - 1]: `linspace(0, total - 1, num_frames)` rounded down, as
-        LLaVA-OneVision samples. A clip with fewer frames than asked for gives each of its frames once.
+        LLaVA-OneVision samples. A clip with fewer frames gives each of its frames once.
 
     Raises:
         MediaError: `total` or `num_frames` is below 1.
@@ -161,12 +161,12 @@ def sample_indices(total: int, num_frames: int) -> list[int]:
 def choose_indices(
     total: int, source_fps: float, *, num_frames: int | None, fps: float | None, max_frames: int
 ) -> list[int]:
-    """Turn what the caller asked for into frame indices.
+    """Choose frame indices for the caller's request.
 
     Args:
         total: frames in the clip.
         source_fps: average frame rate of the clip in frames per second; used only with `fps`.
-        num_frames: how many frames, or None.
+        num_frames: number of frames, or None.
         fps: frames per second of clip time, or None: one frame out of every `round(source_fps / fps)`,
             and when that gives more than `max_frames`, `max_frames` of the whole clip instead (LLaVA-Video's rule).
         max_frames: the most frames to return.
@@ -187,10 +187,10 @@ def choose_indices(
 
 
 def check_source_fps(fps: float, source_fps: float) -> float:
-    """The frame rate of a clip, which `fps` leans on.
+    """Return the frame rate of a clip, on which `fps` depends.
 
     Raises:
-        MediaError: it is not known, or not to be believed.
+        MediaError: it is not known, or not credible.
     """
     if not source_fps > 0:
         raise MediaError(f"fps={fps}: the clip does not state its own frame rate; pass num_frames instead")
@@ -243,7 +243,7 @@ def check_request(*, num_frames: int | None, fps: float | None, max_frames: int)
 
 
 def pick(total: int, rate: float, request: Request) -> tuple[list[int], tuple[str, ...]]:
-    """Indices of frames that need no decoding, and what to note; all up to `max_frames` unless asked otherwise."""
+    """Choose frames that need no decoding, with notes; all up to `max_frames` unless a number is requested."""
     if request.num_frames is None and request.fps is None:
         if total <= request.max_frames:
             return list(range(total)), ()

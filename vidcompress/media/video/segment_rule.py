@@ -12,11 +12,11 @@ from vidcompress.media.video.sampling import SamplingRule, check_request, check_
 
 @dataclass(frozen=True)
 class SegmentRule(SamplingRule):
-    """The rule of transformers' `InternVLVideoProcessor.sample_frames`: a clip is cut into as many segments as frames
-    are taken, and of each the middle one is.
+    """Sampling rule of transformers' `InternVLVideoProcessor.sample_frames`: the middle frame of each of `num_frames`
+    equal segments of a clip.
 
     Attributes:
-        num_frames: of a clip file where the caller asks for nothing; 8 as in the model cards' own code.
+        num_frames: frames of a clip file where the caller states none; 8 as in the model cards' own code.
     """
 
     num_frames: int = 8
@@ -33,10 +33,10 @@ class SegmentRule(SamplingRule):
         fps: float | None = None,
         max_frames: int = DEFAULT_MAX_FRAMES,
     ) -> list[int]:
-        """As `SamplingRule.choose`; a clip with fewer frames than segments gives each of its frames once.
+        """Choose frames as `SamplingRule.choose`; a clip with fewer frames than segments gives each frame once.
 
         Raises:
-            MediaError: a request that is none, or `fps` for a clip whose own rate is not known.
+            MediaError: an invalid request, or `fps` for a clip whose own rate is not known.
         """
         check_request(num_frames=num_frames, fps=fps, max_frames=max_frames)
         if fps is not None:
@@ -47,19 +47,19 @@ class SegmentRule(SamplingRule):
         if count >= total:
             return sample_indices(total, count)
         length = total / count
-        # In float32, as there: a middle just below a whole number is rounded up to it.
+        # In float32, as in transformers: a middle just below a whole number is rounded up to it.
         middles = torch.arange(length / 2, total, length, dtype=torch.float32, device="cpu")
         return [int(place) for place in middles.tolist()]
 
     @property
     def usual(self) -> int | None:
-        """Frames of a long clip file where the caller asks for nothing."""
+        """Frames of a long clip file where the caller states none."""
         return self.num_frames
 
     def note(
         self, total: int, source_fps: float, *, fps: float | None, max_frames: int = DEFAULT_MAX_FRAMES
     ) -> tuple[str, ...]:
-        """As `SamplingRule.note`."""
+        """Return a note as `SamplingRule.note`."""
         if fps is None or not source_fps > 0:
             return ()
         count = int(total / source_fps * fps)

@@ -26,26 +26,26 @@ from vidcompress.media.video.read import LIST, VideoSource, read_video
 from vidcompress.media.video.sampling import Request, SamplingRule, check_request
 
 STEP = 8
-"""Frames that are preprocessed at once: half of the encoder's default batch of views."""
+"""Number of frames that are preprocessed at once: half of the encoder's default batch of views."""
 
 
 class FrameViews(FrameSource):
     """Encoder input of a clip, (frame, channel, height, width), whose frames become ready in order.
 
-    It is indexed like the tensor that it becomes; indexing waits for the frames. An error of the thread is raised when
-    a frame is indexed that is missing because of it. On CUDA the thread has a stream of its own; the caller's stream
+    It is indexed like the tensor that it becomes; indexing waits for the frames. Indexing a frame that is missing
+    because of an error of the thread raises this error. On CUDA the thread has a stream of its own; the caller's stream
     waits for its work, the host does not.
 
     Args:
         first: the clip with its first frame.
-        parts: the clip after every further frame, until it is whole; run and closed in the thread.
+        parts: generator of the clip after every further frame, until it is whole; run and closed in the thread.
         recipe: of the video processor.
-        resize_device: where to resize.
+        resize_device: device for resizing.
         device: of the encoder input.
         dtype: of the encoder input.
 
     Attributes:
-        shape: of the whole, as `ndim`, `device` and `dtype`.
+        shape, ndim, device, dtype: of the whole tensor.
         waited_ms: milliseconds that callers waited for frames so far.
     """
 
@@ -68,13 +68,13 @@ class FrameViews(FrameSource):
         self._made: Any = None
         self._changed, self._inference = Condition(), torch.is_inference_mode_enabled()
         self._stream: Any = torch.cuda.Stream(device) if device.type == "cuda" else None
-        if self._stream is not None:  # frames on the device may still be in the making
+        if self._stream is not None:  # frames on the device may not be complete yet
             self._stream.wait_stream(torch.cuda.current_stream(device))
         self._thread = Thread(target=self._work, args=(first, parts), name="vidcompress-frames", daemon=True)
         self._thread.start()
 
     def __getitem__(self, index: slice | Tensor) -> Tensor:
-        """Views of some frames: a slice waits for these, a tensor of frame numbers (which may lie on a device) for all.
+        """Return the views of some frames: a slice waits for these, a tensor of frame numbers (on any device) for all.
 
         Raises:
             MediaError, Reread: the thread's error. RuntimeError: indexed after `close`.
@@ -91,7 +91,7 @@ class FrameViews(FrameSource):
         return self.shape[0]
 
     def whole(self) -> VideoFrames:
-        """The whole clip; waits until it is decoded to its end.
+        """Return the whole clip; waits until it is decoded to its end.
 
         Raises:
             MediaError, Reread, RuntimeError: as for a frame.
@@ -106,7 +106,7 @@ class FrameViews(FrameSource):
         self._views = self._failed = None  # a failure holds the frames of its stack
 
     def _wait(self, count: int | None) -> None:
-        """Wait for so many frames, or for the end."""
+        """Wait for `count` frames, or for the end."""
         begun = time.perf_counter()
         with self._changed:
             self._changed.wait_for(lambda: self._over or (count is not None and self._ready >= count))
@@ -120,7 +120,7 @@ class FrameViews(FrameSource):
 
     def _work(self, first: PartialClip, parts: PartialClips) -> None:
         try:
-            # Tensors of inference mode may be written in that mode only. There need be no CUDA stream.
+            # Tensors of inference mode may be written in that mode only. The stream may be None.
             with torch.inference_mode(self._inference), torch.cuda.stream(self._stream), closing(parts):
                 self._views = torch.empty(self.shape, dtype=self.dtype, device=self.device)
                 for part in chain((first,), parts):
@@ -137,7 +137,7 @@ class FrameViews(FrameSource):
                 self._changed.notify_all()
 
     def _due(self, ready: int) -> Iterator[int]:
-        """Where the next steps start, as long as there are frames for a whole one, or the last ones."""
+        """Yield the starts of the next steps, as long as there are frames for a whole step, or the last ones."""
         while not self._closed and (ready - self._ready >= STEP or self._ready < ready == len(self)):
             yield self._ready
 
@@ -172,7 +172,7 @@ class StreamingClip(VideoFrames):
         vars(self).update(vars(self._first.clip))
 
     def views(self, recipe: PixelRecipe, resize_device: torch.device) -> FrameViews:
-        """Encoder input, whose frames are decoded and preprocessed in a thread; started at the first call."""
+        """Return the encoder input, whose frames a thread decodes and preprocesses; started at the first call."""
         if self._views is None:
             self._views = FrameViews(
                 self._first,
@@ -190,7 +190,7 @@ class StreamingClip(VideoFrames):
         return 0.0 if self._views is None else self._views.waited_ms
 
     def whole(self) -> VideoFrames:
-        """The whole clip with all its notes; waits until it is decoded.
+        """Return the whole clip with all its notes; waits until it is decoded.
 
         Raises:
             MediaError, Reread: the decoder's error.
@@ -211,7 +211,7 @@ class StreamingClip(VideoFrames):
 def open_streaming_clip(
     source: VideoSource, device: torch.device, dtype: torch.dtype, **sampling: Any
 ) -> StreamingClip:
-    """Streaming clip whose first frame is decoded; its thread ends with `close`, or with the block that it opens.
+    """Open a streaming clip and decode its first frame; its thread ends with `close`, or with its `with` block.
 
     Args:
         source: as for `read_video`.
@@ -235,7 +235,7 @@ def read_parts(
     default_frames: int | None = None,
     rule: SamplingRule | None = None,
 ) -> PartialClips:
-    """Partially decoded clips of one source, one after every frame; the frames are those of `read_video`.
+    """Yield partially decoded clips of one source, one after every frame; the frames are those of `read_video`.
 
     Backends with a method `parts` yield frame by frame; all other clips come whole.
 
@@ -243,11 +243,11 @@ def read_parts(
         source, num_frames, fps, max_frames, backend, default_frames, rule: as for `read_video`.
 
     Yields:
-        Clips over one and the same block of frames; the last one is the whole clip, with all its notes.
+        Clips over the same block of frames; the last one is the whole clip, with all its notes.
 
     Raises:
-        MediaError: as `read_video`, when it is found.
-        Reread: the clip has to be read by `read_video`.
+        MediaError: as `read_video`, raised when the error is found.
+        Reread: the clip can only be read by `read_video`.
     """
     check_request(num_frames=num_frames, fps=fps, max_frames=max_frames)
     request = Request(

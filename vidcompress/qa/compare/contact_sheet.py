@@ -20,7 +20,7 @@ _WIDTH, _HEIGHT = 1800, 12_000
 """Largest width and height of a sheet in pixels, text not counted."""
 _MARGIN, _GAP = 16, 4
 _MOST_FRAMES = 16
-"""Frames of a clip that are drawn in a cell, evenly spaced."""
+"""Most frames of a clip in a cell, evenly spaced."""
 _WORDS = 16
 _LINE = _WORDS + 6
 
@@ -71,13 +71,13 @@ def _cell(row: ComparisonRow | None, box: tuple[int, int]) -> Image.Image:
     count = f"{row.kept} of {row.total}"
     if (
         row.answer.report.inside is not None
-    ):  # drawn is what was sent; which of it stays differs from layer to layer
+    ):  # the cell shows the tokens sent; the tokens kept differ from layer to layer
         count += f", then {row.effective:.0f} on average"
     return _captioned(pictures, [f"{row.label}   {row.budget_text}   {count}", text], box[0])
 
 
 def _pictures(answer: Answer, box: tuple[int, int]) -> Image.Image:
-    """All images and videos of an answer, one above the other, in a box of (width, height) pixels."""
+    """Draw all images and videos of an answer, one above the other, in a box of (width, height) pixels."""
     room = box[1] // len(answer.media)
     drawn = []
     for visual, media in zip(answer.report.visuals, answer.media, strict=True):
@@ -91,7 +91,7 @@ def draw_selection(visual: VisualReport, picture: Picture | Sequence[Picture], w
     """Draw the kept tokens of one image or video without captions, about `width` pixels wide."""
     drawn = []
     for tile, room in make_tiles(visual, picture, width, most_frames=_MOST_FRAMES):
-        highest = 2 * width * tile.picture.width // tile.picture.height  # of a picture that is long and thin
+        highest = 2 * width * tile.picture.width // tile.picture.height  # for a long and thin picture
         drawn.append(tile.render(max(8, min(room, highest))))
     rows: list[list[Image.Image]] = [[]]
     for image in drawn:
@@ -102,7 +102,7 @@ def draw_selection(visual: VisualReport, picture: Picture | Sequence[Picture], w
 
 
 def _beside(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Pictures in a row."""
+    """Put pictures in a row."""
     wide = sum(picture.width + _GAP for picture in pictures) - _GAP
     out = Image.new("RGB", (wide, max(picture.height for picture in pictures)), PAPER)
     left = 0
@@ -113,7 +113,7 @@ def _beside(pictures: Sequence[Image.Image]) -> Image.Image:
 
 
 def _stack(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Pictures one above the other."""
+    """Put pictures one above the other."""
     high = sum(picture.height + _GAP for picture in pictures) - _GAP
     out = Image.new("RGB", (max(picture.width for picture in pictures), high), PAPER)
     top = 0
@@ -133,7 +133,7 @@ def _captioned(picture: Image.Image, lines: Sequence[str], width: int) -> Image.
 
 
 def _short(text: str, width: int) -> str:
-    """The text, cut with dots where it is wider than so many pixels."""
+    """Cut the text with dots where it is wider than `width` pixels."""
     face = font(_WORDS)
     text = text[:200]
     if face.getlength(text) <= width:

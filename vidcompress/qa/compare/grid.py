@@ -23,10 +23,10 @@ DEFAULT_RATIOS = (0.5, 0.25, 0.1)
 
 @dataclass(frozen=True)
 class Variant:
-    """One method at one budget: a row to be measured.
+    """Variant: one method at one budget, a row to measure.
 
     Attributes:
-        label: the method as it was named.
+        label: the method as the caller named it.
         settings: checked configuration of the compression.
         requested: whether the caller named it; a variant that was not named may be left out.
     """
@@ -55,13 +55,13 @@ def plan_comparison(
         methods, retention_ratios, max_tokens, controls, repeats, seed: as in `VisualQA.compare`.
         common: `policy`, `separators`, `positions`, `encoder_saving` and `view_text` for all rows, as `make_grid`
             takes them.
-        options: further arguments, for `generate`; looked through for misnomers.
+        options: further arguments, for `generate`; foreign names are refused.
 
     Returns:
         The question, then what `make_grid` returns.
 
     Raises:
-        As `VisualQA.compare`, but for what only opening the media can tell.
+        As `VisualQA.compare`, except for errors that need the opened media.
     """
     whole_number("repeats", repeats)
     flag("controls", controls)
@@ -87,19 +87,19 @@ def make_grid(
     seed: int | None,
     common: Mapping[str, Any],
 ) -> tuple[list[Variant], dict[str, str]]:
-    """Variants of a comparison, checked as far as that is possible before a model runs.
+    """Make the variants of a comparison, checked as far as possible before a model runs.
 
     Args:
-        modalities: which of `image` and `video` are asked about; decides which methods serve.
+        modalities: `image`, `video` or both, of the question; decides which methods serve.
         methods: labels, or methods; None takes every registered one that serves the input.
         budgets: `retention_ratio` or `max_tokens` of each column.
-        controls: whether `random` and `uniform` stand beside `methods`.
+        controls: whether to add `random` and `uniform` to `methods`.
         seed: for methods that have an option `seed` and whose label does not set it.
         common: `policy`, `separators`, `positions`, `encoder_saving` and `view_text` for all of them; the uncompressed
-            model encodes everything all the same, and methods that were not named encode every crop.
+            model still encodes everything, and methods that were not named encode every crop.
 
     Returns:
-        The rows, the uncompressed model first, and why each method of the default set was left out.
+        The rows, the uncompressed model first, and the reason for each method of the default set that was left out.
 
     Raises:
         ArgumentError: as `compress_inputs`, or nothing to compress. UnsupportedInputError: a method that was asked
@@ -109,7 +109,7 @@ def make_grid(
         raise ArgumentError("compare: there is nothing to compress; pass image=, images= or video=")
     requested = _named(methods)
     names = _unique([*(_others() if methods is None else requested), *(CONTROLS if controls else ())])
-    for budget in budgets:  # what is wrong with these is wrong for every method
+    for budget in budgets:  # an error in these holds for every method
         _variant(BASELINE, budget, None, common, requested=True)
     skipped: dict[str, str] = {}
     whole = {name: value for name, value in common.items() if name != "encoder_saving"}
@@ -144,7 +144,7 @@ def read_budgets(
     """Turn lists of ratios or of token counts into the budgets of the columns, without repetitions.
 
     Raises:
-        ArgumentError: both lists, or an empty one. What they hold is checked by `make_grid`.
+        ArgumentError: both lists, or an empty one. `make_grid` checks their entries.
     """
     if retention_ratios is not None and max_tokens is not None:
         raise ArgumentError(
@@ -164,13 +164,13 @@ def read_budgets(
 
 
 def _without_crops(common: Mapping[str, Any]) -> dict[str, Any]:
-    """Common arguments of methods that were not named: few of them can skip crops, so every crop is encoded."""
+    """Return common arguments of methods that were not named: few can skip crops, so every crop is encoded."""
     saving = read_view_skipping(common.get("encoder_saving", "off"))
     return {**common, "encoder_saving": dataclasses.replace(saving, crops=False)}
 
 
 def _named(methods: str | Sequence[str | Method] | None) -> list[str | Method]:
-    """Labels and methods that the caller named, without the baseline, which is always in the grid."""
+    """Return the labels and methods that the caller named, without the baseline, which is always in the grid."""
     if methods is None:
         return []
     if not isinstance(methods, (str, list, tuple)):
@@ -191,12 +191,12 @@ def _named(methods: str | Sequence[str | Method] | None) -> list[str | Method]:
 
 
 def _others() -> list[str]:
-    """Every registered method beside the controls and the baseline."""
+    """Return every registered method except the controls and the baseline."""
     return [name for name in available_methods() if name not in (*CONTROLS, BASELINE)]
 
 
 def _unique(methods: Iterable[str | Method]) -> list[str | Method]:
-    """The first of each label, in order."""
+    """Return the first method of each label, in order."""
     first: dict[str, str | Method] = {}
     for method in methods:
         first.setdefault(_label(method), method)
@@ -204,7 +204,7 @@ def _unique(methods: Iterable[str | Method]) -> list[str | Method]:
 
 
 def _label(method: str | Method) -> str:
-    """The name, with the options of an instance that are not the defaults."""
+    """Return the name, with the options of an instance that are not the defaults."""
     if not isinstance(method, Method):
         return str(method)
     changed = {

@@ -1,4 +1,4 @@
-"""Result of a comparison: its rows with what they share, as objects, as a table and as JSON."""
+"""Result of a comparison: its rows and their common facts, as objects, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ STR_WIDTH = 100
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Several methods and budgets on one input.
+    """Comparison of several methods and budgets on one input.
 
     Attributes:
         question: text of the question.
         rows: the uncompressed model first, then method by method, budget by budget.
         skipped: methods of the default set that do not serve this input or model, with the reason.
-        shared_ms: milliseconds of `decode` and `preprocess`, done once for all rows and part of none.
+        shared_ms: milliseconds of `decode` and `preprocess`, done once and not counted in any row.
         runs: timed runs per row.
         model: name of the model; device, dtype and attention are in `settings`.
-        settings: how the model ran.
-        warmed_up: whether a run that was not counted came before the timed ones.
+        settings: device, dtype and attention of the model.
+        warmed_up: whether an uncounted run came before the timed ones.
     """
 
     question: str
@@ -58,7 +58,7 @@ class Comparison:
         return draw_contact_sheet(self.rows, question=self.question, model=self.model)
 
     def _remarks(self) -> list[str]:
-        """Remarks below the table: what the times mean, notes on rows, and methods that were left out."""
+        """Remarks below the table: the meaning of the times, notes on rows, and methods that were left out."""
         shared = ", ".join(f"{phase} {ms:.1f} ms" for phase, ms in self.shared_ms.items())
         ran = ", ".join(self.settings.values())
         runs = f"{self.runs} timed run{'s' * (self.runs != 1)} per row"
@@ -78,7 +78,7 @@ class Comparison:
             if row.note:
                 noted.setdefault(row.note, []).append(f"{row.label} at {row.budget_text}")
         lines += [f"note: {', '.join(names)}: {note}" for note, names in noted.items()]
-        if self.baseline.answer is not None:  # what is to be known of the question and the input themselves
+        if self.baseline.answer is not None:  # notes on the question and the input themselves
             lines += [f"note: {note}" for note in self.baseline.answer.report.all_notes]
         left_out: dict[str, list[str]] = {}
         for label, reason in self.skipped.items():
@@ -96,7 +96,7 @@ class Comparison:
         """Return everything as JSON types.
 
         Args:
-            provenance: command, versions and machine, to be stated beside the rows; `vidcompress compare --json` does.
+            provenance: command, versions and machine, stated beside the rows by `vidcompress compare --json`.
         """
         return {
             "question": self.question,

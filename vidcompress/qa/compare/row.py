@@ -15,17 +15,17 @@ TIMES = ("encode", "compress", "prefill", "first_token", "generate", "total")
 
 @dataclass(frozen=True, eq=False)
 class ComparisonRow:
-    """One method at one budget.
+    """Comparison row: one method at one budget.
 
     Attributes:
         label: the method as it was named, with its options.
         retention_ratio, max_tokens: the requested budget; one of them is None.
         answer: of the first timed run, with its report; None where the budget is out of reach.
-        median_ms, fastest_ms: milliseconds of `TIMES` over the timed runs, each taken by itself.
+        median_ms, fastest_ms: milliseconds of `TIMES` over the timed runs, each entry by itself.
         speedup: median of the uncompressed model over this median, for `first_token` and `total`.
         speedup_range: the smallest and the largest of these ratios run by run, for the same two.
         agreement: F1 of the answer's words against the uncompressed model's, 0 to 1; 1 is the same words.
-        note: why there is no answer, or a remark about it; empty otherwise.
+        note: reason for a missing answer, or a remark about it; empty otherwise.
     """
 
     label: str

@@ -81,7 +81,7 @@ def run_comparison(
         rows = [row for row in rows if row.variant.label not in left_out]
         advance((len(variants) - len(rows)) * (repeats - 1))
         for number in range(1, repeats):
-            # There and back, so that a machine that grows slower or faster favours no row.
+            # In alternating order, so that a machine that grows slower or faster favours no row.
             for row in rows if number % 2 else reversed(rows):
                 if not row.failed:
                     row.add(run(row.variant))
@@ -104,7 +104,7 @@ def run_comparison(
 
 
 def _first_run(row: _Runs, run: Callable[[Variant], Answer], skipped: dict[str, str]) -> Answer | None:
-    """Answer of a variant's first run; None of one that cannot run, which is marked as failed or left out."""
+    """Return the answer of a variant's first run; None for one that cannot run, which is marked failed or left out."""
     if row.variant.label in skipped:
         return None
     try:
@@ -140,13 +140,13 @@ def _row(row: _Runs, baseline: _Runs) -> ComparisonRow:
 
 
 def _range(row: _Runs, baseline: _Runs, name: str) -> tuple[float, float]:
-    """Smallest and largest ratio of the uncompressed model's time to the row's, turn by turn."""
+    """Return the smallest and largest ratio of the uncompressed model's time to the row's, turn by turn."""
     ratios = [b[name] / t[name] for b, t in zip(baseline.times, row.times, strict=True)]
     return min(ratios), max(ratios)
 
 
 def agreement(one: str, other: str) -> float:
-    """F1 of the words of two texts, upper and lower case alike, as in SQuAD; 1.0 for two empty ones."""
+    """Return the F1 of the words of two texts, ignoring case, as in SQuAD; 1.0 for two empty ones."""
     ours, theirs = Counter(one.casefold().split()), Counter(other.casefold().split())
     longest = ours.total() + theirs.total()
     return 2 * (ours & theirs).total() / longest if longest else 1.0

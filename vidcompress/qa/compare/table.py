@@ -19,12 +19,12 @@ _LEAST = {
     "prefill": 8,
     "total": 8,
 }
-"""Figures with the least width of their cells, so that tables of other times look alike."""
+"""Figures with the least width of their cells, so that tables of other times have the same columns."""
 _TIMES = ("encode", "compress", "prefill", "total")
 
 
 def comparison_table(rows: Sequence[ComparisonRow], remarks: Sequence[str]) -> Table:
-    """Table of the rows with remarks below it; what people look for first stands left."""
+    """Make the table of the rows with remarks below it; the most important columns are on the left."""
     names = [*_LEAST]
     head = ["method", "asked", *names[:6], "answer", *names[6:]]
     return Table.of_lines(head, [_cells(row) for row in rows], notes=remarks, keys=2, words=("answer",))

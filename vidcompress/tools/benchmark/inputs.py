@@ -21,19 +21,19 @@ def make_inputs(
     seed: int,
     pixels: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Inputs of a batch of equal requests.
+    """Make the inputs of a batch of equal requests.
 
     Args:
-        model: of a family that vidcompress has a processor for.
-        workload: the image or clip that each request is about.
+        model: of a family with a processor in vidcompress.
+        workload: the image or clip of each request.
         batch: requests, B.
         text_tokens: words beside the visual tokens, half of them before.
         seed: of words and pixels.
         pixels: processor output of one real file, repeated B times; random pixels by default.
 
     Returns:
-        `input_ids` and `attention_mask` (B, token), and of an image `pixel_values` (B, view, 3, side, side), in the
-        model's dtype, with what goes with it, of a clip `pixel_values_videos` (B, frame, 3, side, side); all on the
+        `input_ids` and `attention_mask` (B, token), and for an image `pixel_values` (B, view, 3, side, side), in the
+        model's dtype, with its companions, for a clip `pixel_values_videos` (B, frame, 3, side, side); all on the
         model's device.
 
     Raises:
@@ -78,7 +78,7 @@ def make_inputs(
 def _words(
     shape: tuple[int, int], config: Any, geometry: Geometry, generator: torch.Generator
 ) -> torch.Tensor:
-    """Random token ids (B, token), placeholders excluded."""
+    """Draw random token ids (B, token), placeholders excluded."""
     taken = {geometry.image_token_id, geometry.video_token_id}
     words = torch.randint(
         config.get_text_config().vocab_size, shape, generator=generator, device=generator.device
@@ -90,7 +90,7 @@ def _words(
 
 
 def visual_shape(config: Any, workload: Workload) -> tuple[tuple[int, ...], int, int]:
-    """(view, channel, height, width) of one request's pixels, its placeholders, and the placeholder's id.
+    """Return (view, channel, height, width) of one request's pixels, its number of placeholders, and their id.
 
     Raises:
         UnsupportedInputError: the family takes no clips, or pictures of any size.

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 
 class LiveBytes(TorchDispatchMode):
-    """Count the storages that operations inside the block make, for as long as anything holds them.
+    """Counter of the storages that operations inside the block make, while they are referenced.
 
     Tensors from before the block (weights, the caller's pixels) do not count, nor does memory that an operation
     allocates and frees itself.
@@ -29,12 +29,12 @@ class LiveBytes(TorchDispatchMode):
 
     @property
     def now(self) -> int:
-        """Bytes alive."""
+        """Return the bytes alive."""
         self._alive = {key: entry for key, entry in self._alive.items() if not entry[0].expired()}
         return sum(size for _, size in self._alive.values())
 
     def restart(self) -> int:
-        """Return the peak so far, and let the next one begin with what is alive."""
+        """Return the peak so far, and restart it from the bytes alive."""
         peak, self.peak = self.peak, self.now
         return peak
 

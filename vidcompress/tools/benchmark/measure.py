@@ -15,7 +15,7 @@ from vidcompress.session.compress import compress_with
 from vidcompress.tools.benchmark.meters import PeakMeter, TimeStamp, TokenClock, wait_for
 
 PHASES = ("encode", "compress", "prefill", "decode")
-"""Of a request whose pixels are given; `decode` is every token after the first."""
+"""Phases of a request with given pixels; `decode` is every token after the first."""
 
 
 def measure(
@@ -37,8 +37,7 @@ def measure(
     Returns:
         `phases` (milliseconds of encode, compress, prefill, without the first two for the stock model),
         `first_token` (milliseconds from pixels to the scores of the first token, measured as one stretch), `busy`
-        (milliseconds for which the process kept processors busy until then, which other programs do not lengthen),
-        `tokens`
+        (milliseconds of processor time of the process until then, which other programs do not lengthen), `tokens`
         (milliseconds of each later token) and `visual` (`sent` and `per_layer`: visual tokens of the batch).
     """
     device = input_device(adapter.model)
@@ -84,7 +83,7 @@ def measure_threads(
     """Run one request in each of several threads at once.
 
     Returns:
-        As `measure`, of the slowest of each phase, and `wall`, milliseconds until all were answered.
+        As `measure`, with the slowest thread of each phase, and `wall`, milliseconds until all were answered.
     """
     wait_for(input_device(adapter.model))
     begin = time.perf_counter()

@@ -9,7 +9,7 @@ from typing import Any
 from vidcompress.tools.runs.journal import RunJournal
 
 Key = tuple[str, str, int]
-"""(group, row, round); a group is an input and a number of requests, round -1 is the one that measured memory."""
+"""(group, row, round); a group is an input and a number of requests, round -1 measured memory."""
 
 
 def journal_head(kind: str, plan: Mapping[str, Any], source: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,7 +28,7 @@ class Measurements:
         head: from `journal_head`.
 
     Attributes:
-        values: of each measurement; a reason for leaving a row out takes the place of what was measured before.
+        values: of each measurement; the reason for leaving a row out replaces its earlier measurements.
 
     Raises:
         ArgumentError, JournalError: as `RunJournal`.
@@ -41,7 +41,7 @@ class Measurements:
             self.values[line["group"], line["row"], line["round"]] = line["values"]
 
     def add(self, key: Key, values: Mapping[str, Any]) -> None:
-        """Append a measurement, or the reason why there is none."""
+        """Append a measurement, or the reason for its absence."""
         group, row, number = key
         kind = next((kind for kind in ("skipped", "failed") if kind in values), "measured")
         name = f"{group}, {row}, {number}: {kind}"
@@ -50,12 +50,12 @@ class Measurements:
             self._journal.add([{"id": name, "group": group, "row": row, "round": number, "values": values}])
 
     def skipped(self, group: str, row: str) -> str | None:
-        """Reason why a row is not measured; None where it is."""
+        """Return the reason why a row is not measured; None where it is."""
         of_row = (values for (g, r, _), values in self.values.items() if (g, r) == (group, row))
         return next((values["skipped"] for values in of_row if "skipped" in values), None)
 
     def rounds(self, group: str, row: str) -> Iterator[dict[str, Any]]:
-        """The timed measurements of a row, in order."""
+        """Yield the timed measurements of a row, in order."""
         rounds = {n: values for (g, r, n), values in self.values.items() if (g, r) == (group, row) and n >= 0}
         yield from (rounds[number] for number in sorted(rounds) if "skipped" not in rounds[number])
 

@@ -26,7 +26,7 @@ MEDIA_PHASES = ("decode_video", "preprocess")
 
 
 def pixel_processor(model: Any, device: Any = None) -> Processor:
-    """Processor of the family without a tokenizer, for pixels only; pixel settings follow from the config."""
+    """Return the family's processor without a tokenizer, for pixels only; pixel settings follow from the config."""
     family = get_family(model.config.model_type)
     geometry = read_geometry(model.config, crops=family.crops)
     recipe = read_recipe({}, geometry, "the config")
@@ -44,7 +44,7 @@ def pixel_processor(model: Any, device: Any = None) -> Processor:
 
 @contextmanager
 def media_file(plan: BenchPlan, workload: Workload) -> Iterator[Path | None]:
-    """Media file of the requests, drawn where none is given; None where nothing is decoded."""
+    """Context with the media file of the requests, drawn where none is given; None where nothing is decoded."""
     given = plan.image if workload.modality == "image" else plan.video
     if given is not None:
         yield Path(given)
@@ -56,7 +56,7 @@ def media_file(plan: BenchPlan, workload: Workload) -> Iterator[Path | None]:
 
 
 def draw_file(workload: Workload, folder: Path, seed: int) -> Path:
-    """Write a JPEG of the workload's size, or an H.264 clip with as many frames as are taken of it."""
+    """Write a JPEG of the workload's size, or an H.264 clip of the workload's number of frames."""
     if workload.size is not None:
         from PIL import Image
 
@@ -71,7 +71,7 @@ def draw_file(workload: Workload, folder: Path, seed: int) -> Path:
 
 
 def _picture(width: int, height: int, number: int, seed: int) -> np.ndarray[Any, Any]:
-    """(height, width, 3) uint8: waves that move from frame to frame."""
+    """Draw (height, width, 3) uint8: waves that move from frame to frame."""
     y, x = np.mgrid[0:height, 0:width]
     bands = [np.sin((x * (1 + c) + y * (2 - c)) / 37 + (number + seed) * (1 + c) / 5) for c in range(3)]
     return ((np.stack(bands, axis=-1) + 1) * 127.5).astype(np.uint8)
@@ -83,7 +83,7 @@ def open_media(
     """Decode and prepare a file once per request.
 
     Returns:
-        The pixels of one request, as processors give them, and the milliseconds of `MEDIA_PHASES` for the batch.
+        The pixels of one request, as processors return them, and the milliseconds of `MEDIA_PHASES` for the batch.
     """
     from vidcompress.tools.benchmark.meters import wait_for
 

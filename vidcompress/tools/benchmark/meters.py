@@ -17,10 +17,10 @@ class TimeStamp:
     """Time stamp: an event in the device's stream, or the clock's time.
 
     Args:
-        device: whose work up to here counts.
+        device: its work up to here counts.
 
     Attributes:
-        cpu: seconds that this process has kept processors busy, in all its threads.
+        cpu: seconds of processor time of this process, in all its threads.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -34,7 +34,7 @@ class TimeStamp:
         self.cpu = time.process_time()
 
     def since(self, earlier: TimeStamp) -> float:
-        """Milliseconds since an earlier time stamp; waits until the device has reached this one."""
+        """Return the milliseconds since an earlier time stamp; waits until the device has reached this one."""
         if self._event is None:
             return (self._at - earlier._at) * 1e3
         self._event.synchronize()
@@ -88,7 +88,7 @@ class PeakMeter:
 
     @contextmanager
     def on(self) -> Iterator[PeakMeter]:
-        """Measure inside the block; phases that vidcompress times begin by themselves."""
+        """Measure inside the block; the phases that vidcompress times begin automatically."""
         with watched(self.begin):
             if self.counts_weights:
                 yield self
@@ -98,7 +98,7 @@ class PeakMeter:
             self.begin("")
 
     def begin(self, phase: str) -> None:
-        """End the phase before and begin this one."""
+        """End the previous phase and begin this one."""
         peak = self._restart()
         if self._phase:
             self.peaks[self._phase] = max(peak, self.peaks.get(self._phase, 0))

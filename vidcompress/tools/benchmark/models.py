@@ -21,11 +21,11 @@ def make_model(plan: BenchPlan) -> Any:
     """Make or load the model of a plan.
 
     Returns:
-        A transformers model in eval mode. Of a geometry its weights are random, drawn on the device, and its answers do
-        not end by themselves.
+        A transformers model in eval mode. For a geometry its weights are random, drawn on the device, and its answers
+        have no end token.
 
     Raises:
-        What `VisualQA.from_pretrained` raises; ArgumentError for an unknown device or attention implementation.
+        Errors of `VisualQA.from_pretrained`; ArgumentError for an unknown device or attention implementation.
     """
     if plan.model is not None:
         from vidcompress.qa import VisualQA
@@ -54,11 +54,11 @@ def random_model(
     attn_implementation: str | None = None,
     seed: int = 0,
 ) -> Any:
-    """A model of a config with random weights.
+    """Make a model of a config with random weights.
 
     Args:
         config: of a supported family.
-        device: where the weights are drawn; `cuda` if there is one.
+        device: of the weights; `cuda` where available.
         dtype: `float32` on the CPU, else `bfloat16`.
         attn_implementation: as in transformers.
         seed: of the weights.
@@ -76,13 +76,13 @@ def random_model(
     torch.manual_seed(seed)
     with where:
         model = AutoModelForImageTextToText.from_config(config, dtype=kind, **attention)
-    model.generation_config.eos_token_id = None  # an answer is as long as it is asked to be
+    model.generation_config.eos_token_id = None  # answers have the requested length
     model.generation_config.pad_token_id = 0
     return model.to(where).eval()
 
 
 def tiny(config: Any) -> Any:
-    """Cut a config's widths, vocabulary and resolution to a toy's; its layers, crops and tokens per view follow suit.
+    """Reduce a config's widths, vocabulary and resolution to a toy's; layers, crops and tokens per view are adapted.
 
     Args:
         config: of a LLaVA family; changed and returned. A view becomes 4 x 4 patches, and a canvas keeps its crops.
@@ -109,7 +109,7 @@ def tiny(config: Any) -> Any:
 
 
 def weights_bytes(model: Any) -> int:
-    """Bytes of a model's parameters and buffers, tied ones once."""
+    """Count the bytes of a model's parameters and buffers, tied ones once."""
     storages = {
         tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
         for tensor in (*model.parameters(), *model.buffers())
@@ -119,7 +119,7 @@ def weights_bytes(model: Any) -> int:
 
 
 def model_metadata(model: Any) -> dict[str, Any]:
-    """Metadata of a model that a result states, as JSON types."""
+    """Return the metadata of a model for a result, as JSON types."""
     return {
         "name": Path(str(getattr(model.config, "_name_or_path", "") or model.config.model_type)).name,
         "class": type(model).__name__,
@@ -133,7 +133,7 @@ def model_metadata(model: Any) -> dict[str, Any]:
 
 
 def _shape(model: Any) -> dict[str, Any] | None:
-    """Shape of a model as JSON types; None where its config lacks a number, as those of other packages may."""
+    """Return the shape of a model as JSON types; None where its config lacks a number, as in other packages."""
     from vidcompress.adapters.model_shape import geometry_of
 
     try:
@@ -144,7 +144,7 @@ def _shape(model: Any) -> dict[str, Any] | None:
 
 
 def depth(described: dict[str, Any]) -> str:
-    """Layer counts in words, such as `2 encoder and 4 decoder layers`, from `model_metadata`."""
+    """Return layer counts in words, such as `2 encoder and 4 decoder layers`, from `model_metadata`."""
     geometry = described["geometry"]
     if geometry is None:
         return "unknown layers"

@@ -15,7 +15,7 @@ from vidcompress.qa.compare.grid import Variant, make_grid, read_budgets
 from vidcompress.tools.benchmark.row import BenchRow, Workload
 
 STOCK = "stock"
-"""The row of the untouched model: its own `generate`, with nothing of this package in between."""
+"""Row of the stock model: its own `generate`, without this package."""
 DTYPES = ("float32", "float16", "bfloat16")
 CONCURRENCY = ("batch", "threads")
 SCALES = ("full", "tiny")
@@ -34,24 +34,24 @@ class BenchPlan:
     """Plan of a benchmark, checked on construction.
 
     Attributes:
-        geometry: a named shape with random weights (`models/shapes.json`), or
-        model: instead, an embedded model, a folder or a hub id.
+        geometry: a named shape with random weights (`models/shapes.json`).
+        model: instead of a geometry, an embedded model, a folder or a hub id.
         decoder_layers, encoder_layers: fewer layers than the geometry has.
         scale: `full`, or `tiny`: widths and resolution of the geometry cut to a toy's, for trying a run out.
         sizes: (width, height) of images in pixels, one workload each.
         frames: lengths of clips, one workload each.
         methods: labels as in `VisualQA.compare`, compositions too, and `stock`; None for all that serve an input.
         retention_ratios, max_tokens: budgets; 0.25 and 0.1 by default.
-        controls: whether `random` and `uniform` take part unasked.
-        baseline: whether the uncompressed model takes part, which every ratio is against.
+        controls: whether `random` and `uniform` take part without being named.
+        baseline: whether the uncompressed model takes part, the reference of every ratio.
         batch_sizes: requests at once.
-        concurrency: how several requests come: as one `batch`, or from `threads` with one request each.
+        concurrency: several requests as one `batch`, or from `threads` with one request each.
         new_tokens: lengths of the answer for which totals are stated.
         text_tokens: words of the prompt beside the visual tokens.
         rounds: timed runs per row, in turns. warmup: runs per row before these.
         memory: whether peak memory is measured, in a run of its own.
         media: whether a drawn file is decoded and prepared in every round, and its pixels used.
-        image, video: instead of a drawn one, a file of yours.
+        image, video: a file of yours, instead of a drawn one.
         device, dtype, attn_implementation: as in `VisualQA.from_pretrained`.
         seed: of weights, pixels and prompts.
 
@@ -178,13 +178,13 @@ class BenchPlan:
         ]
 
     def rows(self, workload: Workload) -> list[BenchRow]:
-        """The rows of a workload, the uncompressed model first; methods of the default set that do not serve it are not
-        among them.
+        """Return the rows of a workload, the uncompressed model first, without methods of the default set that do not
+        serve it.
         """
         return self._grid(workload)[0]
 
     def left_out(self, workload: Workload) -> dict[str, str]:
-        """Reason for each method of the default set that has no row."""
+        """Return the reason for each method of the default set that has no row."""
         return self._grid(workload)[1]
 
     def _grid(self, workload: Workload) -> tuple[list[BenchRow], dict[str, str]]:
@@ -216,12 +216,12 @@ class BenchPlan:
         return [*first, *([BenchRow(STOCK, "1", None)] if stock else []), *rows[1:]], skipped
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON types."""
+        """Return the plan as JSON types."""
         return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
 
 
 def _toy(side: int, geometry: str | None) -> int:
-    """A side in pixels that makes as many crops at the toy's resolution as `side` at the real one."""
+    """Return a side in pixels with as many crops at the toy's resolution as `side` at the real one."""
     from vidcompress.loading.known_shapes import known_shapes
 
     real = int(known_shapes()[str(geometry)].encoder["image_size"])
@@ -229,7 +229,7 @@ def _toy(side: int, geometry: str | None) -> int:
 
 
 def _serving(labels: Sequence[str], modality: str) -> list[str]:
-    """Those of the labels that serve a modality, where images and clips are measured in one run."""
+    """Return the labels that serve a modality, where images and clips are measured in one run."""
     from vidcompress.core.method_lookup import get_method
     from vidcompress.core.method_spec import parse_method_spec
 

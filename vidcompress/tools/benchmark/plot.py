@@ -26,7 +26,7 @@ def draw_panels(result: dict[str, Any], path: Path) -> None:
 
     Args:
         result: summarised.
-        path: of the picture; its ending names the format.
+        path: of the picture; its suffix names the format.
 
     Raises:
         ArgumentError: nothing was measured, or the file cannot be written.
@@ -86,6 +86,6 @@ def _against_tokens(axis: Any, group: dict[str, Any], rows: list[dict[str, Any]]
 
 
 def tokens_of(visual: dict[str, Any]) -> float:
-    """Visual tokens that a decoder layer takes in, on average."""
+    """Return the visual tokens that a decoder layer takes in, on average."""
     layers = visual["per_layer"]
     return sum(layers) / len(layers) if layers else float(visual["sent"])

@@ -42,14 +42,14 @@ def run_probes(
 ) -> dict[str, Any]:
     """Measure encoding with each distinct set of evidence in turns, and selection by every method.
 
-    Methods inside the language model, compositions and those that leave out frames before the encoder are not in it.
+    Methods inside the language model, compositions and methods that leave out frames are not measured.
 
     Args:
-        plan: `rounds`, inputs, methods and budgets count; one request at a time.
+        plan: its `rounds`, inputs, methods and budgets are used; one request at a time.
         journal, seconds, on_step, model: as in `run_bench`.
 
     Returns:
-        `plan`, `model`, `inputs` (each with `evidence`: milliseconds of encoding per set, and what it adds to encoding
+        `plan`, `model`, `inputs` (each with `evidence`: milliseconds of encoding per set, and its addition to encoding
         without: the median of the ratios of the same round, the least and most of them, of the minima, and of the
         processor time; and `methods`: milliseconds of selection, and its share of the encoding, minima both, with the
         least and most share of a round), `complete`, `provenance`.
@@ -88,7 +88,7 @@ def _whole(log: Measurements, workload: Workload, plan: BenchPlan) -> bool:
 
 
 class _Probe:
-    """One input; evidence sets, and the methods that ask for each."""
+    """Probe of one input: evidence sets, and the methods that need each."""
 
     def __init__(self, plan: BenchPlan, model: Any, workload: Workload) -> None:
         self.adapter, self.device, self.longest = adapter_for(model), input_device(model), 0.0
@@ -125,7 +125,7 @@ class _Probe:
         )
 
     def round(self, number: int) -> dict[str, Any]:
-        """Milliseconds of encoding by set, and of selection by row."""
+        """Measure the milliseconds of encoding by set, and of selection by row."""
         begun = time.perf_counter()
         names = list(self.sets)
         turn = number % len(names)
@@ -149,7 +149,7 @@ class _Probe:
         return [(row.key, name) for row, name in self.rows]
 
     def _select(self, row: BenchRow, tokens: Any) -> tuple[float | str, float]:
-        """Milliseconds, and those of processor time, of one selection with the gathering of its features."""
+        """Measure wall and processor time in milliseconds of one selection with the gathering of its features."""
         assert row.variant is not None  # noqa: S101  (the stock model is no row here)
         settings, times, busy = row.variant.settings, [], []
         try:
@@ -221,18 +221,18 @@ def _figures(rounds: list[dict[str, Any]], workload: Workload) -> dict[str, Any]
 
 
 def render_probes(result: dict[str, Any], width: int | None = None) -> str:
-    """The two tables of every input as text, of at most `width` columns; None breaks no line."""
+    """Render the two tables of every input as text, of at most `width` columns; None breaks no line."""
     parts = [table.text(width) + "\n" for table in probe_tables(result)]
     return "\n".join([*parts, paragraph(probe_footer(result), width)])
 
 
 def probe_tables(result: dict[str, Any]) -> list[Table]:
-    """The two tables of every input."""
+    """Return the two tables of every input."""
     return [table(entry) for entry in result["inputs"] for table in (_evidence_table, _method_table)]
 
 
 def probe_footer(result: dict[str, Any]) -> str:
-    """What the figures of the tables are."""
+    """Return the meaning of the figures in the tables."""
     how = "encode: medians of the rounds, in turns; compress and its share: minima; min-max: round by round"
     return f"{depth(result['model'])}, {result['model']['dtype']}; {how}."
 

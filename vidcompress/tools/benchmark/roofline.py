@@ -12,7 +12,7 @@ from vidcompress.tools.cost.operations import PRECISIONS
 
 
 def cost_model(model: Any) -> Model | None:
-    """Model without weights for `roofline_of_row`, built once per run; None where its cost cannot be estimated."""
+    """Build a model without weights for `roofline_of_row`, once per run; None where its cost cannot be estimated."""
     try:
         return model_of(model)
     except VidcompressError:
@@ -22,12 +22,12 @@ def cost_model(model: Any) -> Model | None:
 def roofline_of_row(
     model: Model, dtype: str, workload: Workload, batch: int, row: BenchRow, text_tokens: int, new_tokens: int
 ) -> Any:
-    """Operations and bytes of a row.
+    """Estimate the operations and bytes of a row.
 
     Args:
-        model: that is measured, without its weights.
-        dtype: that it runs in.
-        workload, batch, row: what is run; the stock model costs what the uncompressed row does.
+        model: the measured model, without its weights.
+        dtype: of the run.
+        workload, batch, row: of the run; the stock model costs as much as the uncompressed row.
         text_tokens, new_tokens: of each request.
 
     Returns:

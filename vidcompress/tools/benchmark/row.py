@@ -1,4 +1,4 @@
-"""Rows of a benchmark, a method at a budget each, and the workloads that they are measured on."""
+"""Rows of a benchmark, one per method and budget, and their workloads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vidcompress.qa.compare.grid import Variant
 
 @dataclass(frozen=True)
 class Workload:
-    """One kind of input.
+    """Workload: one kind of input.
 
     Attributes:
         modality: `image` or `video`.
@@ -32,10 +32,10 @@ class Workload:
 
 @dataclass(frozen=True)
 class BenchRow:
-    """One line of the table: a method at a budget, or the stock model.
+    """Row of the table: a method at a budget, or the stock model.
 
     Attributes:
-        label: the method as it was named.
+        label: the method as the caller named it.
         budget: `1`, `0.25`, or `128 tokens`.
         variant: the method at its budget; None for the stock model.
     """

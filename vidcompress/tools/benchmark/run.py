@@ -69,16 +69,16 @@ def run_bench(
     Args:
         plan: the model, inputs, methods and budgets.
         journal: a JSONL file; a run that finds its own journal resumes from it.
-        seconds: stop before a measurement that would end later than this; the result then says `complete: false`.
+        seconds: stop before a measurement that would end later than this; the result then has `complete: false`.
         on_step: called before every measurement.
         model: the plan's model, where it is loaded already.
 
     Returns:
         `plan`, `model`, `groups` (each with its input's numbers and `rows`, each with its raw measurements), `complete`
-        and `provenance`, as JSON types; `summarise` makes figures of it.
+        and `provenance`, as JSON types; `summarise` computes figures from it.
 
     Raises:
-        ArgumentError: the journal is another run's. Also what making the model raises.
+        ArgumentError: the journal belongs to another run. Also errors of making the model.
     """
     begun = time.perf_counter()
     source = provenance()
@@ -101,7 +101,7 @@ def run_bench(
 
 
 class _Runner:
-    """Measures one group after another."""
+    """Runner of one group after another."""
 
     def __init__(
         self, plan: BenchPlan, model: Any, journal: Measurements, until: float | None, on_step: OnStep
@@ -136,7 +136,7 @@ class _Runner:
             for number in range(self.plan.rounds):
                 if any(self._is_open(group, row, number) for row in rows):
                     self._media(group, processor, path, number)
-                turn = number % len(rows)  # no row is always the first
+                turn = number % len(rows)  # so that no row is always the first
                 for row in (*rows[turn:], *rows[:turn]):
                     self._measure(group, row, number, inputs)
             if self.plan.memory:
@@ -144,7 +144,7 @@ class _Runner:
                     self._measure(group, row, MEMORY, inputs)
 
     def result(self, group: BenchGroup) -> dict[str, Any]:
-        """Result of a group as JSON types, from the journal."""
+        """Return the result of a group as JSON types, from the journal."""
         (views, *_), visual, _ = visual_shape(self.model.config, group.workload)
         media = list(self.journal.rounds(group.name, MEDIA))
         return {
@@ -198,7 +198,7 @@ class _Runner:
     def _inputs_or_skip(
         self, group: BenchGroup, rows: list[BenchRow], read: Callable[[], dict[str, Any] | None]
     ) -> list[dict[str, Any]] | None:
-        """Inputs of the batch; None, with its rows skipped, where memory is too small for its pixels."""
+        """Return the inputs of the batch; None, with its rows skipped, where memory is too small for its pixels."""
         try:
             return self._inputs(group, read())
         except (RuntimeError, MemoryError) as error:
@@ -210,7 +210,7 @@ class _Runner:
         return None
 
     def _inputs(self, group: BenchGroup, pixels: dict[str, Any] | None) -> list[dict[str, Any]]:
-        """Inputs of the batch in one entry, or one entry per request with threads."""
+        """Return the inputs of the batch in one entry, or one entry per request with threads."""
         threads = self.plan.concurrency == "threads"
         return [
             make_inputs(
@@ -272,15 +272,15 @@ class _Runner:
             return None
         try:
             return run()
-        except Exception as error:  # noqa: BLE001  (the other rows go on)
+        except Exception as error:  # noqa: BLE001  (the other rows continue)
             reason, broken = _reason(error), self.device.type == "cuda" and is_broken(error)
         key = "failed" if number == MEMORY else "skipped"
         self.journal.add((group.name, row.key, number), {key: reason})
-        if broken:  # nothing runs on this device until the process ends; the next one leaves out this row
+        if broken:  # the device is lost until the process ends; the next process leaves out this row
             raise SystemExit(f"{group.name}, {row.key}: {reason}; the same command goes on with the others")
         if self.device.type == "cuda":
             gc.collect()
-            torch.cuda.empty_cache()  # only now is what the traceback held free
+            torch.cuda.empty_cache()  # here the traceback no longer holds memory
         return None
 
     def _once(self, row: BenchRow, inputs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -16,18 +16,18 @@ def summarise(result: dict[str, Any]) -> dict[str, Any]:
         result: from `run_bench`.
 
     Returns:
-        The same with `summary` in every measured row:
+        The result with `summary` in every measured row:
 
         - `phases_ms`, `first_token_ms`, `token_ms`: `min` and `median` over the rounds; `first_token_ms` is measured as
           one stretch, `summed` is encode + compress + prefill, `busy` the processor time; `token_ms` is per later token
         - `total_ms` and `samples_per_s` by length of the answer, medians; decoding and preparing files is not in them
         - `share`: of the time to the last token of the longest answer, by phase, files included
         - `peak_bytes`: by phase and at all; `above` without weights and inputs
-        - `visual`: visual tokens sent, of how many; `per_layer` inside the language model
+        - `visual`: visual tokens sent and their total; `per_layer` inside the language model
         - `against`: the uncompressed row over this one: `first_token` (`min`, `median`, `paired`: the median of the
           ratios of the same round, `least` and `most`: the smallest and largest of them, and on the CPU `busy`),
-          `samples_per_s` by length, `peak` and `peak_above` as shares, `flops` (how much faster the first token would
-          be if time were operations) and `of_allowed` (what part of that was reached)
+          `samples_per_s` by length, `peak` and `peak_above` as shares, `flops` (speed-up of the first token by
+          operations alone) and `of_allowed` (the share of it that was reached)
     """
     groups = []
     for group in result["groups"]:
@@ -79,17 +79,17 @@ def _totals(
 ) -> tuple[dict[str, float], dict[str, float]]:
     totals = {str(n): median(r["first_token"] + sum(r["tokens"][: n - 1]) for r in rounds) for n in lengths}
     rates = {n: group["batch"] / total * 1e3 for n, total in totals.items()}
-    if all("wall" in r for r in rounds):  # threads: only the whole is a rate
+    if all("wall" in r for r in rounds):  # threads: only the total time gives a rate
         longest = str(max(lengths))
         rates = {longest: group["batch"] / median(r["wall"] for r in rounds) * 1e3}
     return totals, rates
 
 
 def _share(summary: dict[str, Any], media: dict[str, Any], rounds: list[dict[str, Any]]) -> dict[str, float]:
-    """Share of time by phase; time outside of all phases (splicing, attaching hooks) is `other`."""
+    """Return the share of time by phase; time outside of all phases (splicing, attaching hooks) is `other`."""
     parts = {name: media[name]["median"] for name in MEDIA_PHASES if name in media}
     phases = {name: spread["median"] for name, spread in summary["phases_ms"].items()}
-    if "encode" not in phases:  # the stock model does not say where encoding ends
+    if "encode" not in phases:  # the stock model has no phase for encoding
         phases = {"encode + prefill": phases["prefill"]}
     parts |= phases
     parts["decode"] = median(sum(r["tokens"]) for r in rounds)
@@ -99,7 +99,7 @@ def _share(summary: dict[str, Any], media: dict[str, Any], rounds: list[dict[str
 
 
 def _peaks(memory: dict[str, Any] | None, weights: int) -> dict[str, Any] | None:
-    """Peaks with weights and inputs (`phases`, `all`), and without (`above`)."""
+    """Return the peaks with weights and inputs (`phases`, `all`), and without (`above`)."""
     if memory is None or "peaks" not in memory:
         return None
     given = weights + memory["inputs_bytes"]

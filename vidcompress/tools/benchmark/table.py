@@ -10,7 +10,7 @@ from vidcompress.tools.benchmark.models import depth
 
 MIB = 2**20
 ENOUGH_ROUNDS = 3
-"""Fewest rounds that say more than noise where a row beats what its operations allow in all of them."""
+"""Fewest rounds in which a speed-up beyond the operations' is more than noise, if it occurs in all of them."""
 BEYOND = 0.02
 """Relative excess over the allowed speed-up from which a note is written."""
 COLUMNS = (
@@ -20,7 +20,7 @@ COLUMNS = (
 
 
 def render(result: dict[str, Any], width: int | None = None) -> str:
-    """Tables of all groups of a summarised result as text, of at most `width` columns; None breaks no line."""
+    """Render the tables of all groups of a summarised result, of at most `width` columns; None breaks no line."""
     parts = [table.text(width) + "\n" for table in tables(result)]
     return "\n".join([*parts, paragraph(footer(result), width)])
 
@@ -79,7 +79,7 @@ def _sent(visual: dict[str, Any]) -> str:
 
 
 def milliseconds(value: float) -> str:
-    """A time of `value` milliseconds as text, in seconds from 10 s on."""
+    """Return a time of `value` milliseconds as text, in seconds from 10 s on."""
     if value >= 10_000:
         return f"{value / 1e3:,.1f} s"
     return f"{value:,.0f} ms" if value >= 100 else f"{value:.1f} ms"
@@ -104,7 +104,7 @@ def _notes(group: dict[str, Any]) -> Iterator[str]:
 
 
 def _beyond(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """Notes on rows whose speed-up exceeds what their operations allow: in some rounds, or in every one."""
+    """Yield notes on rows whose speed-up exceeds that of their operations, in some rounds or in every one."""
     noisy: list[str] = []
     always: list[str] = []
     for row in rows:
@@ -130,7 +130,7 @@ def _beyond(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def footer(result: dict[str, Any]) -> str:
-    """What the columns of all tables mean, and how the run was made."""
+    """Return the meaning of the columns of all tables, and the settings of the run."""
     model, plan = result["model"], result["plan"]
     kind = "batch" if plan["concurrency"] == "batch" else "threads with one request each"
     weights = ", random weights" if plan["geometry"] else ""

@@ -1,4 +1,4 @@
-"""Devices by name, with the peaks that their makers state; real programs reach a part of them."""
+"""Devices by name, with their makers' stated peaks; real programs reach a part of them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ class Device:
     """Device and its peaks.
 
     Attributes:
-        name: of it.
+        name: of the device.
         flops_16: floating-point operations per second in bfloat16 or float16, dense, float32 sums.
         flops_32: likewise in float32, without TF32.
         bytes_per_s: between its memory and its cores.
-        memory: bytes it has.
-        source: where the figures are stated.
+        memory: in bytes.
+        source: of the figures.
     """
 
     name: str
@@ -26,7 +26,7 @@ class Device:
     source: str
 
     def flops_per_s(self, dtype: str) -> float:
-        """Peak in "float32", "bfloat16" or "float16"."""
+        """Return the peak in "float32", "bfloat16" or "float16"."""
         return self.flops_32 if dtype == "float32" else self.flops_16
 
 

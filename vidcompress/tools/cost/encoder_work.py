@@ -1,4 +1,4 @@
-"""Work of the vision tower: patches and pairs of patches of all views, and how many are there at once."""
+"""Work of the vision tower: patches and pairs of patches of all views, and their number at once."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class EncoderWork:
         patches: of all views.
         tokens: in the encoder, patches and CLS tokens.
         pairs: of tokens that attend to one another in a layer over whole pictures.
-        near: the same in a layer whose attention stays within windows.
+        near: pairs in a layer whose attention stays within windows.
         values: numbers of all pixels.
-        passes: how often the weights are read.
+        passes: number of times the weights are read.
         at_once: most tokens in the encoder at once. patches_at_once: patches of these.
     """
 
@@ -39,13 +39,13 @@ class EncoderWork:
 def work_of(
     shape: EncoderShape, views: int, grids: Sequence[Grid], *, max_views: int, max_patches: int
 ) -> EncoderWork:
-    """Work on so many views.
+    """Compute the work on some views.
 
     Args:
         shape: of the encoder.
-        views: pictures or frames of one size, of an encoder that takes these.
-        grids: of views, for an encoder that takes any.
-        max_views, max_patches: bounds on what is in the encoder at once.
+        views: number of pictures or frames, for an encoder of one size.
+        grids: of views, for an encoder of any size.
+        max_views, max_patches: bounds on one pass of the encoder.
     """
     if shape.image_size:
         together = min(max_views, views)
@@ -76,13 +76,13 @@ def work_of(
 
 
 def square(tokens: int) -> Grid:
-    """One view of so many tokens, nearly square."""
+    """Return the grid of one view of `tokens` tokens, nearly square."""
     rows = max(number for number in range(1, math.isqrt(tokens) + 1) if tokens % number == 0)
     return 1, rows, tokens // rows
 
 
 def _near(rows: int, cols: int, window: int | None) -> int:
-    """Pairs within windows, of which those at the edges may be smaller."""
+    """Count the pairs within windows; windows at the edges may be smaller."""
     if window is None:
         return (rows * cols) ** 2
     return math.prod(sum(side**2 for side in _cut(length, window)) for length in (rows, cols))

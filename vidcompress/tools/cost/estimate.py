@@ -31,16 +31,16 @@ class Estimate:
     """Cost of a run, for the whole batch.
 
     Attributes:
-        model: its name. geometry: its shape. parameters: number of them.
-        method: that compresses; "none" for the uncompressed model.
+        model: name of the model. geometry: its shape. parameters: their number.
+        method: compression method; "none" for the uncompressed model.
         retention_ratio, max_tokens: the budget.
-        dtype, batch_size, text_tokens, new_tokens: as asked.
+        dtype, batch_size, text_tokens, new_tokens: as in the request.
         visual: per prompt: `total` positions, `sent`, `separators` among these, `per_layer` and their `average`.
         views: encoded per prompt.
         prefill_flops: operations to the first token by convention: `llm_viewer`, `fastv` (both: the language model
             alone at its visual tokens) and `everything`.
-        parts: of `everything`: `encoder`, `projector`, `selection`, `decoder` at visual tokens alone, and what
-            `separators`, `text` and the `lm_head` add.
+        parts: of `everything`: `encoder`, `projector`, `selection`, `decoder` at visual tokens alone, and the additions
+            of `separators`, `text` and the `lm_head`.
         decode_flops: of all tokens after the first, by `llm_viewer` and `everything`.
         kv_cache_bytes: after prefill.
         memory: see `Memory`.
@@ -83,11 +83,11 @@ class Estimate:
 
     @property
     def left_out(self) -> int:
-        """Operations of `everything` that are not the language model at its visual tokens."""
+        """Operations of `everything` without those of the language model at its visual tokens."""
         return self.prefill_flops["everything"] - self.parts["decoder"]
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain numbers, for JSON; with `memory_bytes`."""
+        """Return plain numbers, for JSON; with `memory_bytes`."""
         return {**asdict(self), "memory_bytes": self.memory_bytes}
 
 
@@ -117,23 +117,23 @@ def estimate(
     Args:
         model: a named geometry, an embedded model, a folder, a hub id, or a config or model of transformers.
         method: a method's name, or a `Method`.
-        config: instead of the method, its options, the budget and `max_views`.
+        config: replaces the method, its options, the budget and `max_views`.
         retention_ratio: share of the visual positions to keep.
-        max_tokens: instead, visual positions per prompt.
-        visual_tokens: of each prompt, where no picture and no clip is described; 2880 if nothing is. They come without
-            separators, from as many views as they take.
+        max_tokens: visual positions per prompt, instead of a share.
+        visual_tokens: of each prompt, where no picture and no clip is described; 2880 by default. They have no
+            separators, and as many views as they need.
         size: (height, width) in pixels of a picture.
-        images: how many of that size are in each prompt.
+        images: number of pictures of that size in each prompt.
         preset: a named layout of these pictures instead of the model's own, such as "2880"; see `load_processor`.
         frames: of a clip in each prompt.
         frame_size: (height, width) of these in pixels, for families that take frames of any size (Qwen-VL); 480 x 640
-            unless it is given.
+            by default.
         text_tokens: of each prompt's text.
         new_tokens: generated per prompt, the first included.
-        batch_size: prompts at once, all alike.
+        batch_size: number of equal prompts at once.
         dtype: "float32", "float16" or "bfloat16".
-        max_views: how many views the encoder sees at once.
-        max_patches: instead, how many patches, of an encoder that takes any number.
+        max_views: most views per encoder call.
+        max_patches: most patches per call of an encoder that takes any number of them.
         **options: options of the method, and `separators` and `policy` as in `compress_inputs`.
 
     Returns:
@@ -158,11 +158,11 @@ def estimate(
 
 
 def allowed_ratio(model: Any = "llava-next-7b", **arguments: Any) -> float:
-    """The speed-up of the first token that the operations allow: uncompressed / compressed, by `everything`.
+    """Return the speed-up of the first token by operations: uncompressed / compressed, by `everything`.
 
     Args:
         model: as in `estimate`.
-        **arguments: of `estimate`, the method and its budget among them.
+        **arguments: of `estimate`, with the method and its budget.
 
     Returns:
         A ratio; a measured speed-up above it has another cause.
@@ -223,10 +223,10 @@ def _prompt_spec(
 
 
 def _pixels(name: str, size: Any) -> tuple[int, int] | None:
-    """A size in pixels, or None.
+    """Check a size in pixels, or None.
 
     Raises:
-        ArgumentError: it is no such pair.
+        ArgumentError: not such a pair.
     """
     from vidcompress.checks import MAX_FRAME_PIXELS
 
@@ -261,7 +261,7 @@ def _estimate(
         "decoder": everything.decoder(shape.decoder, rows, tokens, size),
         "lm_head": [everything.head(shape.decoder, rows, size)],
     }
-    # Of steps that differ by one token in the cache, the middle one is the mean.
+    # Steps differ by one token in the cache, so the middle one is the mean.
     step = (
         everything.decode_step(shape.decoder, rows, [n + (new - 2) / 2 for n in tokens], size)
         if new > 1
@@ -315,7 +315,7 @@ def _estimate(
 def _parts(
     shape: ModelShape, run: Mapping[str, list[Operation]], load: Load, rows: int, size: int
 ) -> dict[str, int]:
-    """Of the decoder: its visual tokens alone, what separators add to these, and what text adds to both."""
+    """Split the decoder's operations: visual tokens alone, the addition of separators, and that of text."""
     flops = {name: int(total(part)) for name, part in run.items()}
     tokens = int(total(everything.decoder(shape.decoder, rows, load.tokens, size)))
     visual = int(total(everything.decoder(shape.decoder, rows, load.visual, size)))

@@ -1,8 +1,8 @@
-"""The convention "everything": all operations of a run, from pixels to the last new token, and the bytes they move.
+"""Convention "everything": all operations of a run, from pixels to the last new token, and the bytes they move.
 
-Matrix products as 2 operations per multiply-add, of weights, of attention (whole squares, as the usual kernels are
-counted) and of the patch embedding: what torch's FlopCounterMode counts. Norms, activations, softmax and rotary
-embeddings count no operations; the bytes they move count in the roofline time.
+Matrix products count 2 operations per multiply-add: those with weights, of attention (whole squares, as usual) and of
+the patch embedding, as in torch's FlopCounterMode. Norms, activations, softmax and rotary embeddings count no
+operations; the bytes they move count in the roofline time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from vidcompress.tools.cost.operations import Operation
 
 
 def linear(name: str, inner: int, outer: int, rows: int, size: int, passes: int = 1) -> Operation:
-    """A matrix product with weights (inner, outer); these are read once per pass."""
+    """Count a matrix product with weights (inner, outer), which are read once per pass."""
     return Operation(
         name,
         2 * inner * outer * rows,
@@ -26,13 +26,13 @@ def linear(name: str, inner: int, outer: int, rows: int, size: int, passes: int 
 
 
 def pointwise(width: int, rows: int, size: int, reads: int) -> Operation:
-    """Norms, additions and activations that read `reads` times (rows, width) and write it as often."""
+    """Count norms, additions and activations that read `reads` times (rows, width) and write it as often."""
     moved = reads * width * rows * size
     return Operation("pointwise", load_act=moved, store_act=moved)
 
 
 def encoder(shape: EncoderShape, work: EncoderWork, size: int) -> list[Operation]:
-    """The vision tower up to the layer whose output is wanted."""
+    """Count the vision tower up to the layer whose output is used."""
     if not work.patches:
         return []
     inner = shape.channels * shape.frames * shape.patch_size**2
@@ -48,7 +48,7 @@ def encoder(shape: EncoderShape, work: EncoderWork, size: int) -> list[Operation
 def encoder_layer(
     shape: EncoderShape, work: EncoderWork, size: int, *, near: bool = False
 ) -> list[Operation]:
-    """One layer of the vision tower, on all views; `near` where its attention stays within windows."""
+    """Count one layer of the vision tower on all views; `near` where its attention stays within windows."""
     c, rows, passes = shape.hidden, work.tokens, work.passes
     into = ("gate", "up") if shape.gated else ("fc1",)
     return [
@@ -68,7 +68,7 @@ def encoder_layer(
 
 
 def projector(shape: ModelShape, rows: int, size: int, *, passes: int) -> list[Operation]:
-    """The MLP between encoder and decoder, on `rows` patches or pooled tokens."""
+    """Count the MLP between encoder and decoder, on `rows` patches or pooled tokens."""
     return (
         [linear("projector", inner, outer, rows, size, passes) for inner, outer in shape.projector]
         if rows
@@ -77,12 +77,12 @@ def projector(shape: ModelShape, rows: int, size: int, *, passes: int) -> list[O
 
 
 def decoder_layer(shape: DecoderShape, rows: int, queries: int, keys: float, size: int) -> list[Operation]:
-    """One decoder layer.
+    """Count one decoder layer.
 
     Args:
         shape: of the decoder.
         rows: prompts of the batch.
-        queries: tokens of each that it takes in. keys: tokens that they attend to; of several steps their mean.
+        queries: tokens of each that it takes in. keys: tokens that they attend to; for several steps their mean.
         size: bytes of a number.
     """
     d, wide, kv = shape.hidden, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
@@ -100,23 +100,23 @@ def decoder_layer(shape: DecoderShape, rows: int, queries: int, keys: float, siz
 
 
 def decoder(shape: DecoderShape, rows: int, tokens: Sequence[int], size: int) -> list[Operation]:
-    """Prefill of all layers, with n tokens in each."""
+    """Count the prefill of all layers, with n tokens in each."""
     return [op for n in tokens if n for op in decoder_layer(shape, rows, n, n, size)]
 
 
 def decode_step(shape: DecoderShape, rows: int, cached: Sequence[float], size: int) -> list[Operation]:
-    """One new token per row; each layer attends to `cached` tokens and the new one."""
+    """Count one new token per row; each layer attends to `cached` tokens and the new one."""
     layers = [op for n in cached for op in decoder_layer(shape, rows, 1, n + 1, size)]
     return [*layers, head(shape, rows, size)]
 
 
 def head(shape: DecoderShape, rows: int, size: int) -> Operation:
-    """Logits of one token per row."""
+    """Count the logits of one token per row."""
     return linear("lm_head", shape.hidden, shape.vocab, rows, size)
 
 
 def _attend(rows: int, queries: int, keys: float, wide: int, kv: int, size: int) -> Operation:
-    """Scores and weighted sum; a fused kernel keeps the scores on the chip."""
+    """Count scores and weighted sum; a fused kernel keeps the scores on the chip."""
     return Operation(
         "attention",
         4 * rows * queries * keys * wide,

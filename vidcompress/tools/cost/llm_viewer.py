@@ -1,8 +1,8 @@
-"""The convention of LLM-Viewer (arXiv 2402.16363), by which the field's TFLOPs are mostly quoted.
+"""Convention of LLM-Viewer (arXiv 2402.16363), by which the field mostly quotes TFLOPs.
 
-The language model alone, at n tokens; matrix products as 2 operations per multiply-add, softmax as 5 per score, norms
-as 7, residual additions as 1 and the gated activation as 2 per channel of the hidden state. The language-modelling head
-counts 1 per weight, for one token. Prefill sums to
+It counts the language model alone, at n tokens: matrix products as 2 operations per multiply-add, softmax as 5 per
+score, norms as 7, residual additions as 1 and the gated activation as 2 per channel of the hidden state. The
+language-modelling head counts 1 per weight, for one token. Prefill sums to
 
     L [2n (2 d^2 + 2 d^2 G/H + 3 d m) + 4 n^2 d + 5 H n^2 + 18 n d] + d V.
 """
@@ -24,7 +24,7 @@ BLOCK = 128
 def layer(
     shape: DecoderShape, queries: int, keys: int, *, size: int = 2, fused: bool = False
 ) -> list[Operation]:
-    """Operations of one decoder layer for one row.
+    """Count the operations of one decoder layer for one row.
 
     Args:
         shape: of the decoder.
@@ -55,7 +55,7 @@ def layer(
 
 
 def head(shape: DecoderShape, *, size: int = 2) -> Operation:
-    """The language-modelling head for one token of one row."""
+    """Count the language-modelling head for one token of one row."""
     d, vocab = shape.hidden, shape.base_vocab
     return Operation(
         "lm_head", d * vocab, load_weight=d * vocab * size, load_act=d * size, store_act=vocab * size
@@ -63,7 +63,7 @@ def head(shape: DecoderShape, *, size: int = 2) -> Operation:
 
 
 def prefill_flops(shape: DecoderShape, tokens: Sequence[int]) -> int:
-    """Operations of prefill, as LLM-Viewer counts them.
+    """Count the operations of prefill by LLM-Viewer's rules.
 
     Args:
         shape: of the decoder.
@@ -74,7 +74,7 @@ def prefill_flops(shape: DecoderShape, tokens: Sequence[int]) -> int:
 
 
 def decode_flops(shape: DecoderShape, tokens: Sequence[int]) -> int:
-    """Operations of one decoding step, with n tokens in the cache of each layer."""
+    """Count the operations of one decoding step, with n tokens in the cache of each layer."""
     return int(sum(total(layer(shape, 1, n)) for n in tokens) + head(shape).flops)
 
 
@@ -86,7 +86,7 @@ def analyse(
     fused: bool = False,
     device: Device = DEVICES["A100-80G"],
 ) -> dict[str, dict[str, Any]]:
-    """LLM-Viewer's analysis of n tokens, one row.
+    """Return LLM-Viewer's analysis of n tokens, one row.
 
     Returns:
         "prefill" and "decode" (one token with a context of n), each with OPs, memory_access and its parts in bytes,
@@ -135,7 +135,7 @@ def _linear(name: str, inner: int, outer: int, rows: int, size: int, cached: boo
 
 
 def _attention(shape: DecoderShape, queries: int, keys: int, size: int, prefill: bool) -> list[Operation]:
-    """Scores, softmax and weighted sum. At prefill queries are counted as if they had as many heads as keys have."""
+    """Count scores, softmax and weighted sum. At prefill queries count with the number of key heads."""
     d, kv = shape.hidden, shape.hidden * shape.kv_heads // shape.heads
     scores, rows, cached = shape.heads * queries * keys * size, queries * d * size, keys * kv * size
     flops = 2 * queries * keys * d
@@ -153,7 +153,7 @@ def _attention(shape: DecoderShape, queries: int, keys: int, size: int, prefill:
 
 
 def _fused(shape: DecoderShape, queries: int, keys: int, size: int) -> list[Operation]:
-    """One operation; keys and values of all heads are read once per block of queries; scores are output, twice."""
+    """Count one operation: keys and values of all heads are read once per query block, scores are output twice."""
     d = shape.hidden
     blocks = math.ceil(queries / min(BLOCK, d // shape.heads))
     return [

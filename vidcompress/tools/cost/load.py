@@ -25,7 +25,7 @@ from vidcompress.errors import ArgumentError, UnsupportedInputError, Unsupported
 from vidcompress.tools.cost.encoder_work import Grid, square
 
 DEFAULT_FRAME = (480, 640)
-"""(height, width) of frames in pixels where nothing is said about them."""
+"""Default (height, width) of frames in pixels."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +56,15 @@ class Load:
 
     Attributes:
         total: N, visual positions without compression.
-        separators: newlines among those that are sent.
-        views: that are encoded.
-        grids: of these, alike ones together: their number, and rows and columns of tokens of each.
+        separators: newlines among the positions sent.
+        views: number of encoded views.
+        grids: of these, equal ones together: their number, and rows and columns of tokens of each.
         projected: rows that go through the projector.
-        late: whether the projector runs once, on what is sent, instead of once per chunk of views.
-        visual: visual positions that each decoder layer takes in; the first number is what is sent.
+        late: whether the projector runs once, on the tokens sent, instead of once per chunk of views.
+        visual: visual positions that each decoder layer takes in; the first number is that sent.
         text: tokens of text.
-        compared: (width, pairs) of the features that the method compares with one another, in all.
-        evidence: quantities that the method reads of the encoder.
+        compared: (width, pairs) of all features that the method compares with one another.
+        evidence: quantities that the method reads from the encoder.
     """
 
     total: int
@@ -85,17 +85,17 @@ class Load:
 
     @property
     def tokens(self) -> tuple[int, ...]:
-        """Of these those that are no separators; in layers behind a pruned one the same share."""
+        """Visual positions of each layer without separators; behind a pruned layer the same share is assumed."""
         share = 1 - self.separators / max(self.sent, 1)
         return tuple(round(n * share) for n in self.visual)
 
 
 def load_of(adapter: Adapter, geometry: ModelShape, prompt: PromptSpec, settings: CompressionConfig) -> Load:
-    """Load of one prompt under a method and budget.
+    """Compute the load of one prompt under a method and budget.
 
     Args:
         adapter: of a model, which may be without weights.
-        geometry: of it.
+        geometry: of the model.
         prompt: its specification.
         settings: checked configuration of the compression.
 
@@ -144,14 +144,14 @@ class _VisualLoad:
 
 
 def _undescribed(total: int, geometry: ModelShape, settings: CompressionConfig) -> list[_VisualLoad]:
-    """Load of so many tokens without separators, from as many views as they need."""
+    """Compute the load of `total` tokens without separators, from as many views as they need."""
     method = settings.method
     if method.changes_views:
         raise ArgumentError(
             f"visual_tokens={total}: method {method.name!r} leaves out frames before the encoder, so the clip must be "
             "described; pass frames= instead"
         )
-    tokens = geometry.encoder.projected or total  # of an encoder of any sides one view
+    tokens = geometry.encoder.projected or total  # an encoder of any sides has one view
     views = -(-total // tokens)
     sent = method.sent(settings.budget.split([total])[0], total)
     needs = method.needs("image" if "image" in method.modalities else "video", bool(geometry.encoder.cls))
@@ -223,7 +223,7 @@ def _projected_late(adapter: Adapter, visual: Visual, plan: VisualBudget, method
 
 
 def _sent(method: Method, layout: Layout, plan: VisualBudget, needs: Sequence[Evidence]) -> tuple[int, int]:
-    """Number of positions sent, and of separators among them.
+    """Return the number of positions sent, and of separators among them.
 
     Methods that reach the largest count below the budget need the layout alone, so their `select` is called.
     """
@@ -240,7 +240,7 @@ def _sent(method: Method, layout: Layout, plan: VisualBudget, needs: Sequence[Ev
 
 
 def _compared(method: Method, sizes: Sequence[int], total: int) -> int:
-    """Number of feature pairs that are multiplied: with two means, within a view, or all."""
+    """Count the feature pairs that are multiplied: with two means, within a view, or all."""
     if method.compares == "nothing":
         return 0
     pairs = {"means": 0, "views": sum(size * size for size in sizes), "all": total * total}
@@ -248,7 +248,7 @@ def _compared(method: Method, sizes: Sequence[int], total: int) -> int:
 
 
 def visuals_of(adapter: Adapter, geometry: ModelShape, prompt: PromptSpec) -> list[Visual]:
-    """Visuals of a prompt, in the layouts of its family; their pixels are an expanded scalar.
+    """Make the visuals of a prompt, in the layouts of its family; their pixels are an expanded scalar.
 
     Raises:
         UnsupportedModelError: the family is not registered, so its layouts are not known.
@@ -289,7 +289,7 @@ def visuals_of(adapter: Adapter, geometry: ModelShape, prompt: PromptSpec) -> li
 def _image_layout(
     family: Family, geometry: Geometry, size: tuple[int, int], images: int, preset: Preset | None
 ) -> Layout:
-    """Layout of each of so many images of (height, width) pixels."""
+    """Return the layout of each of `images` images of (height, width) pixels."""
     if preset is not None and family.preset_layout is not None:
         return family.preset_layout(geometry, preset, size)
     if images > 1 and family.single_view_layout is not None:
@@ -298,7 +298,7 @@ def _image_layout(
 
 
 def _clip_layout(family: Family, geometry: Geometry, frames: int, size: tuple[int, int]) -> Layout:
-    """Layout of a clip of so many frames of (height, width) pixels."""
+    """Return the layout of a clip of `frames` frames of (height, width) pixels."""
     if family.clip_layout is not None:
         return family.clip_layout(geometry, frames, size)
     if family.video_layout is None:

@@ -1,8 +1,8 @@
 """Peak memory of a run in bytes: weights, keys and values, and the widest activations.
 
 The widest moment of a decoder layer is its MLP: residual, normed input and embeddings (3 D per token), gate and up
-with their product (3 m). Of the encoder it is its MLP too, on one chunk of views, beside the pixels and the features
-that are already there. Attention is taken to be fused, so that it holds no map.
+with their product (3 m). The encoder's is its MLP too, on one chunk of views, beside the pixels and the earlier
+features. Attention is assumed to be fused, so that it holds no map.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Memory:
 
 
 def kv_bytes(shape: DecoderShape, rows: int, tokens: Sequence[int], size: int) -> int:
-    """Keys and values of n tokens in each layer."""
+    """Count the bytes of keys and values of n tokens in each layer."""
     return 2 * rows * sum(tokens) * shape.kv_heads * shape.head_dim * size
 
 
@@ -49,11 +49,11 @@ def memory(
     new_tokens: int,
     size: int,
 ) -> Memory:
-    """Memory of a run.
+    """Estimate the memory of a run.
 
     Args:
         shape: of the model.
-        parameters: of it.
+        parameters: their number.
         rows: prompts of the batch.
         work: of the encoder on the whole batch.
         features: visual positions per prompt before compression.

@@ -15,12 +15,12 @@ from vidcompress.loading.known_shapes import config_of, known_shapes
 
 @dataclass(frozen=True)
 class Model:
-    """A model without weights.
+    """Model without weights.
 
     Attributes:
-        name: as it was given, or the `model_type`.
+        name: of the request, or the `model_type`.
         adapter: of the model on the meta device.
-        geometry: its numbers.
+        geometry: its shape.
         parameters: numbers in its tensors, tied ones once.
     """
 
@@ -109,7 +109,7 @@ def _read(name: str) -> Any:
             "pass one of these, or a hub id such as 'owner/name'"
         ) from None
     try:
-        # Which words the placeholders are costs nothing, so no tokenizer is needed.
+        # The ids of the placeholders do not change the cost, so no tokenizer is needed.
         config, _ = read_model_config(source, placeholders=(0, 1), revision="main", local_files_only=False)
     except VidcompressError as error:
         raise type(error)(f"model={name!r}: {error}") from error

@@ -16,8 +16,8 @@ class Operation:
     """Operation: a matrix product, an attention, a norm, or a sum of them.
 
     Attributes:
-        name: of it.
-        flops: operations, by the convention it was made under.
+        name: of the operation.
+        flops: operations, by its convention.
         load_weight: bytes of weights read.
         load_act: bytes of activations read. store_act: bytes written.
         load_kv: bytes of keys and values read. store_kv: bytes written.
@@ -33,15 +33,15 @@ class Operation:
 
     @property
     def moved(self) -> float:
-        """Bytes that pass between the device's memory and its cores."""
+        """Bytes moved between the device's memory and its cores."""
         return self.load_weight + self.load_act + self.store_act + self.load_kv + self.store_kv
 
     def seconds(self, device: Device, dtype: str) -> float:
-        """Roofline time: that of computing or of moving, whichever is longer."""
+        """Return the roofline time in seconds: that of computing or of moving, whichever is longer."""
         return max(self.flops / device.flops_per_s(dtype), self.moved / device.bytes_per_s)
 
     def times(self, count: float) -> Operation:
-        """The operation repeated `count` times."""
+        """Return the operation repeated `count` times."""
         return replace(self, **{key: getattr(self, key) * count for key in _NUMBERS})
 
 
@@ -49,10 +49,10 @@ _NUMBERS = tuple(field.name for field in fields(Operation) if field.name != "nam
 
 
 def total(operations: Iterable[Operation], key: str = "flops") -> float:
-    """Sum of one of the numbers of `Operation`, or of `moved`."""
+    """Return the sum of one of the numbers of `Operation`, or of `moved`."""
     return sum(float(getattr(operation, key)) for operation in operations)
 
 
 def total_seconds(operations: Iterable[Operation], device: Device, dtype: str) -> float:
-    """Roofline time of operations one after another."""
+    """Return the roofline time in seconds of operations one after another."""
     return sum(operation.seconds(device, dtype) for operation in operations)

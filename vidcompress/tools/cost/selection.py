@@ -19,13 +19,13 @@ KEYS_ONLY = ("keys", "mean_keys")
 def selection(
     shape: ModelShape, load: Load, work: EncoderWork, method: Method, rows: int, size: int
 ) -> list[Operation]:
-    """Operations of the selection, beyond those of the uncompressed model.
+    """Count the operations of the selection, beyond those of the uncompressed model.
 
     Args:
         shape: of the model.
         load: of one prompt.
         work: of the encoder, on all prompts.
-        method: that chooses.
+        method: compression method.
         rows: prompts of the batch.
         size: bytes of a number.
     """
@@ -37,7 +37,7 @@ def selection(
                 "compare", 2 * rows * load.compared * width, load_act=2 * rows * load.total * width * size
             )
         )
-    if any(item.quantity == "hidden" for item in load.evidence):  # what it has merged is projected once more
+    if any(item.quantity == "hidden" for item in load.evidence):  # merged tokens are projected once more
         operations += projector(shape, rows * load.sent, size, passes=1)
     return operations + [op.times(rows) for op in _between(shape, load, method, size)]
 
@@ -45,7 +45,7 @@ def selection(
 def _evidence(
     shape: EncoderShape, needs: Iterable[Evidence], views: int, work: EncoderWork, size: int
 ) -> Iterable[Operation]:
-    """Layers run for evidence alone, and the rows of attention read there."""
+    """Count the layers run for evidence alone, and the rows of attention read there."""
     places: dict[int, list[Evidence]] = {}
     for item in needs:
         if item.quantity in PROBED and isinstance(item.layer, int):
@@ -56,14 +56,14 @@ def _evidence(
     if deepest >= shape.runs:
         layer = encoder_layer(shape, work, size)
         yield from (op.times(deepest - shape.runs) for op in layer)
-        # Of the deepest layer itself only queries and keys are computed.
+        # The deepest layer computes only queries and keys.
         yield from (
             linear(name, shape.hidden, shape.hidden, work.tokens, size, work.passes) for name in ("q", "k")
         )
     for items in places.values():
         for item in items:
             if item.quantity not in KEYS_ONLY:
-                # One query of a view, its CLS token, or all.
+                # One query per view, its CLS token, or all queries.
                 pairs = work.pairs if item.quantity == "attention_received" else work.tokens
                 yield Operation(
                     item.quantity, 2 * pairs * shape.hidden, load_act=2 * work.tokens * shape.hidden * size
@@ -71,13 +71,13 @@ def _evidence(
 
 
 def _between(shape: ModelShape, load: Load, method: Method, size: int) -> Iterable[Operation]:
-    """Rows of attention that an inside method ranks by, before every layer that takes in fewer tokens."""
+    """Count the rows of attention that an inside method ranks by, before every layer that takes in fewer tokens."""
     inside, d = method.inside, shape.decoder
     if inside is None:
         return
     queries = load.text if inside.asks == "text" else 1
     wide = d.heads * d.head_dim
-    if inside.asks == "text" and len(set(load.visual)) > 1:  # which words ask, once
+    if inside.asks == "text" and len(set(load.visual)) > 1:  # the choice of query words, once
         yield Operation("weigh", 2 * queries * (load.sent + load.text) * d.hidden)
     for before, after in zip(load.visual, load.visual[1:], strict=False):
         if after == before:

@@ -15,13 +15,13 @@ PUBLISHED = (
 
 
 def as_table(rows: Sequence[Estimate], width: int | None = None) -> str:
-    """Tables of the rows' costs as text, of at most `width` columns; None breaks no line."""
+    """Render the tables of the rows' costs, of at most `width` columns; None breaks no line."""
     blocks = [b.text(width) if isinstance(b, Table) else paragraph(b, width) for b in cost_tables(rows)]
     return "\n\n".join(blocks)
 
 
 def cost_tables(rows: Sequence[Estimate]) -> list[Table | str]:
-    """Tables of the rows' costs, the uncompressed model first, between remarks on the figures."""
+    """Return the tables of the rows' costs, the uncompressed model first, between remarks on the figures."""
     first = rows[0]
     head = (
         f"{first.model}: {first.parameters / 1e9:.2f} B parameters in {first.dtype}, "
@@ -35,7 +35,7 @@ def cost_tables(rows: Sequence[Estimate]) -> list[Table | str]:
 
 
 def label(row: Estimate) -> str:
-    """Method and budget of a row."""
+    """Return the method and budget of a row."""
     if row.retention_ratio is not None:
         return row.method if row.method == "none" else f"{row.method} {row.retention_ratio:g}"
     return f"{row.method} {row.max_tokens}"
@@ -86,7 +86,7 @@ def _memory(rows: Sequence[Estimate]) -> Table:
 
 
 def _times(rows: Sequence[Estimate]) -> Table:
-    """First token by device, in milliseconds, with the phases of the last row."""
+    """Return the table of the first token by device, in milliseconds, with the phases of the last row."""
     heads = [
         "roofline ms to the first token",
         *map(label, rows),
@@ -108,7 +108,7 @@ def _times(rows: Sequence[Estimate]) -> Table:
 
 
 def _tera(flops: float) -> str:
-    """In units of 1e12, with as many places as the small ones need."""
+    """Return a number in units of 1e12, with enough places for small ones."""
     tera = flops / 1e12
     return f"{tera:.1f}" if tera >= 1 or tera == 0 else f"{tera:.2g}" if tera >= 1e-3 else f"{tera:.1e}"
 

@@ -16,7 +16,7 @@ Finding = dict[str, Any]
 
 DEFAULT_SIZE, DEFAULT_FRAMES = (480, 640), 32
 ROOM_FOR_TEXT = 256
-"""Tokens that a question and its answer take, roughly."""
+"""Approximate number of tokens of a question and its answer."""
 
 
 def embedded() -> list[tuple[str, str | None]]:
@@ -51,7 +51,7 @@ def inspect(
         fps: frames taken per second of `video`, instead.
         preset: a named layout of pictures instead of the model's own.
         revision: of the hub repository.
-        local_files_only: do not ask the hub.
+        local_files_only: do not access the hub.
 
     Returns:
         The findings in order; checks that depend on a failed one are left out. With no input named, a
@@ -61,10 +61,10 @@ def inspect(
     findings: list[Finding] = []
 
     def look(name: str, at: Callable[[], Any]) -> Any:
-        """Keep the finding of `at`, a `Finding` or a pair of a value and one, and return the value."""
+        """Store the finding that `at` returns, alone or in a pair with a value, and return the value."""
         try:
             outcome = at()
-        except Exception as error:  # noqa: BLE001  (what a strange checkpoint raises is the finding)
+        except Exception as error:  # noqa: BLE001  (the error of a strange checkpoint is the finding)
             findings.append({"name": name, "status": "failed", "detail": describe(error)})
             return None
         value, finding = outcome if isinstance(outcome, tuple) else (None, outcome)

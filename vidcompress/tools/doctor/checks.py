@@ -16,7 +16,7 @@ class Check:
     Attributes:
         topic: its group, such as `packages` or `devices`.
         name: of the checked thing.
-        status: `ok`; `missing`, it is not there; `failed`, it is there and does not work.
+        status: `ok`; `missing`, it is not installed or found; `failed`, it is there and does not work.
         detail: one line for people: the version, the count, or the error.
         needed: whether vidcompress or the checkpoint needs it.
         data: details for programs, as JSON types.
@@ -31,7 +31,7 @@ class Check:
 
     @property
     def is_problem(self) -> bool:
-        """Whether it is needed and does not work."""
+        """Whether the check is needed and not ok."""
         return self.needed and self.status != "ok"
 
     def line(self) -> str:
@@ -56,7 +56,7 @@ class Diagnosis:
     """All checks of one examination.
 
     Attributes:
-        checks: in the order in which they were made.
+        checks: in the order of their execution.
     """
 
     checks: Sequence[Check]

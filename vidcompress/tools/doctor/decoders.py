@@ -14,7 +14,7 @@ CODECS = {
     "vp9": (("libvpx-vp9",), "webm"),
     "av1": (("libsvtav1", "libaom-av1", "librav1e"), "mkv"),
 }
-"""Codec -> encoders that may make a clip of it, and the container it usually comes in."""
+"""Codec -> encoders that may make a clip of it, and its usual container."""
 ANIMATIONS = ("webp", "avif", "gif")
 """Animation formats of Pillow; each needs a part of Pillow that may be missing."""
 _FRAMES, _SIZE = 9, (64, 96)

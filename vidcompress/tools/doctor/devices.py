@@ -75,7 +75,7 @@ def attention(device: str, implementation: str) -> dict[str, Any]:
         return {"status": "missing", "detail": "needs a CUDA device"}
     dtype = torch.bfloat16 if flash else torch.float32
     torch.manual_seed(0)
-    # Each has a config of its own: a model writes its implementation into the one that it is given.
+    # Each has a config of its own, since a model writes its implementation into its config.
     plain, other = (
         AutoModelForCausalLM.from_config(LlamaConfig(**_DECODER), attn_implementation=name, dtype=dtype)
         for name in ("eager", implementation)

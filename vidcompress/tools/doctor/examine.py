@@ -34,23 +34,23 @@ def run(
 
     Args:
         model: an embedded model's name, a folder or a hub id; None examines the installation.
-        images: with `model`, pictures of one question whose tokens are to be counted.
+        images: with `model`, pictures of one question whose tokens are counted.
         video: with `model`, a clip.
         size: with `model`, (height, width) in pixels of a hypothetical picture.
         frames: with `model`, frames taken of the clip; without `video`, of a hypothetical clip.
         fps: with `video`, frames taken per second instead.
         preset: with `model`, a named layout of pictures instead of its own; see `load_processor`.
         revision: of the hub repository.
-        local_files_only: do not ask the hub.
+        local_files_only: do not access the hub.
         timeout_s: most seconds for one check, above 0.
         on_check: called with each check when it is done.
 
     Returns:
-        All checks; `.ok` says whether everything needed works.
+        All checks; `.ok` is whether everything needed works.
 
     Raises:
         ArgumentError: an argument is not allowed.
-        MediaError: a picture or clip is not there.
+        MediaError: a picture or clip is missing.
     """
     if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not 0 < timeout_s < 1e6:
         raise ArgumentError(f"timeout_s={shown(timeout_s)}: must be a number of seconds above 0")
@@ -158,7 +158,7 @@ def _decoders(worker: ProbeWorker) -> Iterator[Check]:
         yield failed
     for backend in sorted(names, key=lambda name: name != "pyav"):  # the default first
         for codec in formats(backend):
-            # Every other codec can be converted to H.264, which is what most clips are.
+            # Every other codec can be converted to H.264, which most clips have.
             needed = (backend, codec) == ("pyav", "h264")
             arguments = {"backend": backend, "codec": codec}
             yield _probe(

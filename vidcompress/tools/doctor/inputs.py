@@ -18,7 +18,7 @@ RATIOS = ("0.5", "0.25", "0.1")
 
 
 def describe_images(model: Any, processor: Any, pictures: Sequence[Image.Image]) -> list[dict[str, Any]]:
-    """Token counts of the pictures of one question.
+    """Count the tokens of the pictures of one question.
 
     Args:
         model: a model of a family that an adapter serves; on the meta device will do.
@@ -29,7 +29,7 @@ def describe_images(model: Any, processor: Any, pictures: Sequence[Image.Image])
         One entry per picture; see `_entry`.
     """
     prepared, lengths = processor.prepare_images(list(pictures), [len(pictures)])
-    # Pixels are moved to the meta device, where layouts are then made.
+    # Pixels are moved to the meta device, so layouts are made there.
     inputs = {
         name: value.to("meta") if torch.is_tensor(value) and value.is_floating_point() else value
         for name, value in prepared.items()
@@ -45,7 +45,7 @@ def describe_images(model: Any, processor: Any, pictures: Sequence[Image.Image])
 
 
 def describe_clip(model: Any, processor: Any, frames: int, size: tuple[int, int]) -> dict[str, Any]:
-    """Token counts of a clip of so many frames.
+    """Count the tokens of a clip of `frames` frames.
 
     Args:
         model, processor: as in `describe_images`.
@@ -68,7 +68,7 @@ def describe_clip(model: Any, processor: Any, frames: int, size: tuple[int, int]
 
 
 def _prompt(token: int, visuals: Sequence[Sequence[int]]) -> torch.Tensor:
-    """One row of ids with the runs of a placeholder of each visual, something else between them and more behind."""
+    """Make one row of ids with the runs of a placeholder of each visual, other ids between them and behind."""
     other = 0 if token else 1
     written = [[*(place for run in runs for place in (*[token] * run, other)), other] for runs in visuals]
     return torch.tensor([sum(written, [])])
@@ -104,7 +104,7 @@ def _crops(layout: Layout) -> list[int] | None:
 
 
 def in_words(entry: dict[str, Any]) -> str:
-    """An entry on one line."""
+    """Return an entry on one line."""
     parts = []
     for kind in dict.fromkeys(view["kind"] for view in entry["views"]):
         of_kind = [view for view in entry["views"] if view["kind"] == kind]

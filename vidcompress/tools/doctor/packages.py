@@ -72,8 +72,8 @@ def package(name: str, versions: str, extra: str = "") -> dict[str, Any]:
 
     Args:
         name: of the distribution, or "python".
-        versions: those that are supported, as in "torch>=2.6"; "" for any.
-        extra: of this package, which brings it; "" for none.
+        versions: supported versions, as in "torch>=2.6"; "" for any.
+        extra: the extra of this package that installs it; "" for none.
 
     Returns:
         `status`, `detail` and `data` of a check.

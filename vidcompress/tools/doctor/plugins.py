@@ -1,4 +1,4 @@
-"""Checks of plug-ins: methods and adapters of other packages, and which do not load."""
+"""Checks of plug-ins: methods and adapters of other packages, with those that do not load."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def call(function: str, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def describe(error: BaseException) -> str:
-    """The error in one line of at most 400 characters; its type too where its words are not this package's."""
+    """Return an error in one line of at most 400 characters, with its type unless it is one of this package."""
     text = " ".join(str(error).split()) or type(error).__name__
     ours = type(error).__module__.startswith("vidcompress")
     return (text if ours else f"{type(error).__name__}: {text}")[:400]

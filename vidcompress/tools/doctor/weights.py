@@ -56,7 +56,7 @@ def read_weights(source: str, *, revision: str | None = None, local_files_only: 
         source: a folder or a hub id. Of a hub id, files in the local cache are taken; else the headers alone are
             fetched.
         revision: of the hub repository.
-        local_files_only: do not ask the hub.
+        local_files_only: do not access the hub.
 
     Raises:
         WeightsError: no safetensors, or a file that cannot be read.

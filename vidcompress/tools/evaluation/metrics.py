@@ -24,8 +24,8 @@ def judge(item: Item, answer: str | None, metric: str) -> float | None:
 
     Args:
         item: its own `metric` comes before `metric`.
-        answer: of the model; None where the question failed, which counts as wrong.
-        metric: one of `METRICS`, or "mixed", with which every item must have one of its own.
+        answer: of the model; None where the question failed, which scores as wrong.
+        metric: one of `METRICS`, or "mixed", where every item must have one of its own.
 
     Returns:
         0 to 1, or None for an item without accepted answers.
@@ -49,11 +49,11 @@ def summarise(
         items: the questions.
         answers: one per question; None for those that failed.
         metric: of the task.
-        leave_out_failed: failed questions are in no score, instead of wrong in all.
+        leave_out_failed: leave failed questions out of all scores, instead of counting them as wrong.
 
     Returns:
-        `accuracy` of "exact" and "choice"; `accuracy`, `precision`, `recall`, `f1` and `yes_rate` of "yes_no"; `anls`
-        of "anls"; of "mixed" the mean `score` and the mean of each metric by its name. All from 0 to 1; empty when
+        `accuracy` for "exact" and "choice"; `accuracy`, `precision`, `recall`, `f1` and `yes_rate` for "yes_no"; `anls`
+        for "anls"; for "mixed" the mean `score` and the mean of each metric by its name. All from 0 to 1; empty when
         nothing was answered.
     """
     pairs = [
@@ -86,8 +86,8 @@ def main_score(metric: str) -> str:
 def normalise(text: str) -> str:
     """Normalise a short answer as VQA and GQA do.
 
-    Lower case; punctuation, articles and apostrophes go, commas inside numbers too; number words to ten become digits;
-    spaces are made single. Where nothing is left, as of the answer "a", the text is only put in lower case.
+    Lower case; punctuation, articles, apostrophes and commas inside numbers are removed; number words to ten become
+    digits; spaces are made single. Where nothing is left, as for the answer "a", the text is only put in lower case.
     """
     plain = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
     bare = re.sub(r"(?<=\d),(?=\d)", "", plain)
@@ -102,7 +102,7 @@ def normalise(text: str) -> str:
 
 
 def letter_of(choices: Sequence[str], text: str) -> int | None:
-    """Index of the option that an accepted answer names, by its text or its letter.
+    """Return the index of the option that an accepted answer names, by its text or its letter.
 
     Returns:
         Index of the option; None when it is neither.
@@ -116,7 +116,7 @@ def letter_of(choices: Sequence[str], text: str) -> int | None:
 
 
 def choose(choices: Sequence[str], answer: str) -> int | None:
-    """Index of the option that a model's answer names.
+    """Return the index of the option that a model's answer names.
 
     In this order: a letter alone or before a bracket, point or colon ("B", "(B) red", "B. red"); a letter that is
     stated ("the answer is B", "option (B)"), the last one; the text of an option; the only option whose text occurs;
@@ -145,10 +145,10 @@ def choose(choices: Sequence[str], answer: str) -> int | None:
 
 
 def yes_or_no(answer: str) -> str | None:
-    """Read "yes" or "no" from the first sentence; None when it says neither.
+    """Read "yes" or "no" from the first sentence; None when it has neither.
 
     The first word decides if it is one of the two; else a negation ("there is not ...") is a no. (The script of POPE
-    takes whatever is no "no" for a "yes", an empty answer too; here that is wrong either way and counts as no "yes".)
+    counts every answer without "no" as "yes", an empty answer too; here such an answer is wrong and no "yes".)
     """
     first = re.split(r"[.!?\n]", answer.strip(), maxsplit=1)[0].casefold().replace("’", "'")
     words: list[str] = re.findall(r"[a-z']+", first)
@@ -160,7 +160,7 @@ def yes_or_no(answer: str) -> str | None:
 
 
 def anls(accepted: Sequence[str], answer: str, threshold: float = ANLS_THRESHOLD) -> float:
-    """Normalised Levenshtein similarity to the nearest accepted answer, as the evaluation of DocVQA computes it.
+    """Return the normalised Levenshtein similarity to the nearest accepted answer, as in the evaluation of DocVQA.
 
     1 - distance / longer length, of texts in lower case with single spaces; 0 below the threshold (at the threshold the
     value stays, as in that evaluation; the formula in the paper, arXiv:1907.00490, has 0 there).
@@ -174,7 +174,7 @@ def anls(accepted: Sequence[str], answer: str, threshold: float = ANLS_THRESHOLD
 
 
 def levenshtein(one: str, other: str) -> int:
-    """Fewest insertions, deletions and substitutions of characters that turn one text into the other."""
+    """Count the fewest insertions, deletions and substitutions of characters that turn one text into the other."""
     before = list(range(len(other) + 1))
     for row, a in enumerate(one, start=1):
         current = [row]
@@ -194,7 +194,7 @@ def _index(letter: str, count: int) -> int | None:
 
 
 def _occurring(options: Sequence[str], words: str) -> list[int]:
-    """Options whose words occur in a row; one inside another that occurs does not count ("red" in "dark red")."""
+    """Return the options whose words occur in a row; one inside another does not count ("red" in "dark red")."""
     spaced = f" {words} "
     there = [number for number, option in enumerate(options) if option and f" {option} " in spaced]
     longer = [options[number] for number in there]
@@ -235,7 +235,7 @@ _JUDGES: Mapping[str, Callable[[Item, str], float]] = {
 
 
 def _detection(pairs: Sequence[tuple[Item, str | None]]) -> dict[str, float]:
-    """Precision, recall and F1 of "yes", and how often it is said; a question that failed says neither."""
+    """Compute precision, recall, F1 and rate of "yes"; a failed question is neither "yes" nor "no"."""
     labels = [(yes_or_no(item.answers[0]), yes_or_no(said or "")) for item, said in pairs if item.answers]
     said_yes = sum(said == "yes" for _, said in labels)
     is_yes = sum(truth == "yes" for truth, _ in labels)

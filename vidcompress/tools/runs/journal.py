@@ -86,8 +86,8 @@ class RunJournal:
             lines: each with its `id`, as JSON values.
 
         Raises:
-            JournalError: the disk is full or gone; the file is as it was before, and the call can be repeated.
-            ArgumentError: a line has no id, or one that is there already.
+            JournalError: the disk is full or gone; the file is unchanged, and the call can be repeated.
+            ArgumentError: a line has no id, or one that exists already.
         """
         fresh = [dict(line) for line in lines]
         names = [line.get("id") for line in fresh]
@@ -126,7 +126,7 @@ class RunJournal:
         return {line["id"]: self._why for line in self.waiting}
 
     def merge_ranks(self) -> dict[str, str]:
-        """Move the lines of the other processes into this journal, which is the first one's.
+        """Move the lines of the other processes into this journal, that of the first process.
 
         Returns:
             Ids that could not be written, with the reason; the file of their process is kept.
@@ -152,7 +152,7 @@ class RunJournal:
             order: ids; those without a line are left out, lines with another id are dropped.
 
         Raises:
-            JournalError: as in `add`; the file is as it was before.
+            JournalError: as in `add`; the file is unchanged.
         """
         kept = {name: self.done[name] for name in order if name in self.done}
         try:
@@ -281,7 +281,7 @@ def write_whole(path: Path, lines: Iterable[bytes]) -> None:
     Raises:
         OSError: the disk is full or gone; the old content is still there.
     """
-    scratch = path.with_name(f"{path.name}.new")  # one name, so that what a kill leaves is written over
+    scratch = path.with_name(f"{path.name}.new")  # one name, so that leftovers of a kill are overwritten
     try:
         with scratch.open("wb") as file:
             file.writelines(lines)

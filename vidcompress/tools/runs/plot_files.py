@@ -1,4 +1,4 @@
-"""Files of plots: which files a path for plots stands for, and how a figure is written."""
+"""Files of plots: the files behind a path for plots, and the writing of figures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SUFFIXES = (".svg", ".png", ".pdf", ".webp", ".jpg")
 
 
 def plot_paths(path: Path, names: Sequence[str], suffix: str = ".svg") -> list[Path]:
-    """Files of some plots; a folder is made where it is missing.
+    """Return the files of some plots; a folder is made where it is missing.
 
     Args:
         path: with a suffix the file of one plot; an existing folder, or a path without a suffix, is the folder of all.
@@ -26,10 +26,10 @@ def plot_paths(path: Path, names: Sequence[str], suffix: str = ".svg") -> list[P
         suffix: of the files in a folder.
 
     Raises:
-        ArgumentError: several plots and one file, another suffix, or a folder that is not there or cannot be made.
+        ArgumentError: several plots and one file, another suffix, or a folder that is missing or cannot be made.
     """
     text = f"plot={shown(str(path))}"
-    if path.suffix and not os.path.isdir(path):  # which a name that is too long does not make fail
+    if path.suffix and not os.path.isdir(path):  # os.path does not fail on a name that is too long
         if path.suffix.lower() not in SUFFIXES:
             raise ArgumentError(f"{text}: must end in {', '.join(SUFFIXES)}, or be a folder")
         if not os.path.isdir(path.absolute().parent):
@@ -45,7 +45,7 @@ def plot_paths(path: Path, names: Sequence[str], suffix: str = ".svg") -> list[P
 
 
 def figure_of(size: tuple[float, float]) -> Figure:
-    """An empty figure without pyplot, so that nothing global is touched and no display is needed.
+    """Make an empty figure without pyplot, so that nothing global is changed and no display is needed.
 
     Args:
         size: width and height in inches.
@@ -63,10 +63,10 @@ def figure_of(size: tuple[float, float]) -> Figure:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure, whole or not at all; the suffix says how. The same figure gives the same bytes of SVG and PDF.
+    """Write a figure, whole or not at all, in the suffix's format. The same figure gives the same bytes of SVG and PDF.
 
     Raises:
-        ArgumentError: a suffix that is not in `SUFFIXES`, or a place that cannot be written.
+        ArgumentError: a suffix that is not in `SUFFIXES`, or a path that cannot be written.
     """
     import matplotlib
 

@@ -15,11 +15,11 @@ PACKAGES = ("torch", "transformers", "numpy", "av", "pillow")
 
 
 def provenance(root: Path | None = None) -> dict[str, Any]:
-    """Provenance of this process as JSON types.
+    """Return the provenance of this process as JSON types.
 
     Args:
-        root: the checkout whose commit is stated; by default the one that this package lies in. The commit
-            of an installed package is None.
+        root: the checkout whose commit is stated; by default that of this package. The commit of an installed package
+            is None.
     """
     import torch
 

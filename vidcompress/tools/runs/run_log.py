@@ -29,7 +29,7 @@ class RunLog:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab") as file:
-                # A line that a kill left unfinished is ended first, so that it spoils no other.
+                # A line that a kill left unfinished is ended first, so that it does not damage the next.
                 file.write((b"\n" if file.tell() else b"") + as_line(entry).rstrip(b"\n"))
         except OSError:
             pass
@@ -49,7 +49,7 @@ def merge_logs(path: Path) -> None:
     """Move the events of all processes into the file of the first one.
 
     Raises:
-        OSError: it cannot be written; the files are as they were.
+        OSError: it cannot be written; the files are unchanged.
     """
     write_whole(path, [as_line(event) for event in read_log(path)])
     for file in rank_paths(path):

@@ -20,16 +20,16 @@ def is_number(value: object) -> bool:
     """Whether a JSON value is a finite number."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False
-    return abs(value) <= sys.float_info.max  # not isfinite, which fails over whole numbers that are larger
+    return abs(value) <= sys.float_info.max  # isfinite fails on larger whole numbers
 
 
 def expected(what: str) -> PydanticCustomError:
-    """Error of a field, to be raised in a validator: what it must be."""
+    """Make the error of a field for a validator; `what` names the expected value."""
     return PydanticCustomError("expected", what)
 
 
 def refused(why: str) -> PydanticCustomError:
-    """Error of a whole object, to be raised in a validator."""
+    """Make the error of a whole object for a validator."""
     return PydanticCustomError("refused", why)
 
 
@@ -53,7 +53,7 @@ def _whole(value: object) -> int:
 
 
 Text = Annotated[str, PlainValidator(_text)]
-"""Printable text of up to 2,000 characters, so that it may stand in a table."""
+"""Printable text of up to 2,000 characters, which fits in a table."""
 Number = Annotated[float, PlainValidator(partial(_number, -math.inf, math.inf))]
 """A finite number."""
 Amount = Annotated[float, PlainValidator(partial(_number, 0, math.inf))]
@@ -94,7 +94,7 @@ def read_fields(model: type[Model], path: Path, content: Any) -> Model:
 
 
 def _message(error: ErrorDetails) -> str:
-    """What is wrong with which field."""
+    """Return the message of an error: the field and what is wrong with it."""
     field = ".".join(map(str, error["loc"]))
     if error["type"] == "missing":
         return f"{field} is missing; add it"

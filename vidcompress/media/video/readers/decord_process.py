@@ -1,4 +1,4 @@
-"""Subprocess for decord: damaged files may abort it, hang it or fill its memory, and harm nothing else."""
+"""Subprocess for decord: damaged files may abort it, hang it or fill its memory, but not its parent's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vidcompress.errors import MediaError
 from vidcompress.media.subprocess_worker import SubprocessWorker, WorkerError
 
 LEAST_SECONDS, BYTES_PER_SECOND = 10.0, 100_000
-"""How long an answer is waited for: so long, and the time in which so many bytes of the file are read."""
+"""Time limit of an answer: these seconds, plus the size of the file at this rate."""
 
 CHILD = Path(__file__).with_name("_decord_child.py")
 
@@ -23,13 +23,13 @@ Frames = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 class DecordProcess(SubprocessWorker):
-    """The process, started at the first clip and again after every death. Threads take turns.
+    """Process for decord, started at the first clip and again after every death. Threads take turns.
 
     Args:
         child: the script it runs.
 
     Attributes:
-        lock: to be held from `open` to `take`.
+        lock: held by callers from `open` to `take`.
     """
 
     def __init__(self, child: Path = CHILD) -> None:
@@ -37,16 +37,16 @@ class DecordProcess(SubprocessWorker):
         self.lock = Lock()
 
     def open(self, path: str) -> int:
-        """Open a clip and return how many frames decord finds in it.
+        """Open a clip and return the number of frames that decord finds in it.
 
         Raises:
-            MediaError: decord refuses the file, crashes over it, or does not come back.
+            MediaError: decord refuses the file, crashes on it, or exceeds the time limit.
         """
         answer, _ = self._ask({"path": path}, path)
         return int(answer["frames"])
 
     def take(self, path: str, frames: list[int]) -> Frames:
-        """Frames of the clip that was opened last, once: uint8 (frame, height, width, channel).
+        """Return frames of the clip that was opened last, once: uint8 (frame, height, width, channel).
 
         Raises:
             MediaError: as `open`.
@@ -73,4 +73,4 @@ def _failed(path: str, how: str) -> MediaError:
 
 PROCESS = DecordProcess()
 atexit.register(PROCESS.close)
-"""The one of this process."""
+"""The decord process of this process."""

@@ -1,4 +1,4 @@
-"""Reading clips with decord, for comparisons with results that were made with it."""
+"""Reader of clips with decord, for comparisons with results that were made with it."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ UNREADABLE = ("av1",)
 
 WHOLE = ("yuv444p", "yuvj444p", "yuv444p10le", "yuv444p12le", "gbrp", "rgb24", "bgr24", "bgr0", "gray", "gray10le",
          "gray16le")  # fmt: skip
-"""Pixel formats without a reduced colour plane that decord converts to the very same RGB."""
+"""Pixel formats without a reduced colour plane that decord converts to the same RGB as PyAV."""
 
 DEEP_GREY = ("gray10le", "gray16le")
-"""Those of which decord stretches a limited range, and PyAV does not."""
+"""Pixel formats whose limited range decord stretches, and PyAV does not."""
 
 EVEN = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p")
-"""Pixel formats of 8 bits that it converts so where the height is even. Where it is odd, or with more bits, colour is
-spread between the rows by a filter that differs from one FFmpeg to the next; of fields decord filters each alone."""
+"""Pixel formats of 8 bits that decord converts to PyAV's RGB where the height is even. For odd heights or more bits,
+a filter that differs between FFmpeg versions spreads colour between the rows; decord filters each field alone."""
 
 
 @register_backend("decord")
 class DecordBackend:
-    """decord's reader: local files only; no AV1, no transport streams, no mirrored clips, no animations.
+    """Reader of decord: local files only; no AV1, no transport streams, no mirrored clips, no animations.
 
-    It takes the pixel formats of `WHOLE` and `EVEN`, of which it makes the colours that PyAV makes; PyAV decodes the
-    wanted frames too, to learn what they are. It decodes every frame up to the last one wanted, so it is slow on long
+    It takes the pixel formats of `WHOLE` and `EVEN`, for which its colours equal PyAV's; PyAV decodes the requested
+    frames too, to find their formats. It decodes every frame up to the last requested one, so it is slow on long
     clips. On damaged files decord may abort, hang or take all memory, so it runs in a process of its own, which is
-    started at the first clip (about a quarter of a second) and again when it has died.
+    started at the first clip (about a quarter of a second) and again after its death.
     """
 
     def read(self, clip: Clip, request: Request) -> VideoFrames:
@@ -53,7 +53,7 @@ class DecordBackend:
             )
         if find_spec("decord") is None:
             raise MediaError("backend='decord': decord is not installed; pip install decord, or use 'pyav'")
-        # decord's FFmpeg is old and takes any URL or play list: look at the file with the careful reader first.
+        # decord's FFmpeg is old and takes any URL or play list: check the file with the careful reader first.
         surveyed = survey(clip, request)
         timeline, facts = surveyed.timeline, surveyed.facts
         reason = _cannot(surveyed)
@@ -96,7 +96,7 @@ def _cannot(surveyed: Survey) -> str | None:
 
 
 def _wrong_colours(looks: tuple[Look, ...]) -> str | None:
-    """What keeps decord from the right colours, if anything."""
+    """Return the reason why decord's colours would be wrong, if there is one."""
     if len({(look.pixels, look.height, look.width) for look in looks}) > 1:
         return "clips whose frames change their size or pixel format"
     look = looks[0]

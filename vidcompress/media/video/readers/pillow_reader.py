@@ -1,6 +1,6 @@
-"""Reading animated WebP and AVIF, and TIFF of several pages, with Pillow; GIF and APNG as well.
+"""Reader of animated WebP and AVIF, and TIFF of several pages, with Pillow; GIF and APNG as well.
 
-FFmpeg reads the former in part or not at all.
+FFmpeg reads WebP, AVIF and TIFF in part or not at all.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from vidcompress.media.video.frames import Timeline, VideoFrames
 from vidcompress.media.video.sampling import Request
 
 DEFAULT_DELAY = 0.1
-"""Seconds that a frame without a duration is shown, as browsers do."""
+"""Seconds that a frame without a duration is shown, as in browsers."""
 
 
 @register_backend("pillow")
 class PillowBackend:
-    """Pillow's animations: transparency over white, one time per frame from its delay."""
+    """Reader of Pillow's animations: transparency over white, one time per frame from its delay."""
 
     def read(self, clip: Clip, request: Request) -> VideoFrames:
         """Decode the requested frames.
 
         Raises:
-            MediaError: no animation that Pillow reads, damaged, or over a limit of `request`.
+            MediaError: not an animation that Pillow reads, damaged, or over a limit of `request`.
         """
         from PIL import Image, UnidentifiedImageError
 
@@ -47,7 +47,7 @@ class PillowBackend:
             raise
         except Image.DecompressionBombError as error:
             raise MediaError(f"video={clip.name!r} is larger than Pillow accepts: {error}") from error
-        except UnidentifiedImageError as error:  # its text is the address of the stream
+        except UnidentifiedImageError as error:  # its text has only the address of the stream
             raise MediaError(
                 f"video={clip.name!r} is not an animation that Pillow reads, or is damaged or cut short; "
                 "fetch it again, or use backend='pyav'"
@@ -73,7 +73,7 @@ def _read(picture: Any, clip: Clip, request: Request, turned: frozenset[int]) ->
     if (total == 1 and picture.format != "GIF") or picture.format == "MPO":  # MPO: one picture for each eye
         raise MediaError(f"video={clip.name!r} {STILL}")
     request.check_length(clip.name, total)
-    # Pillow turns TIFF by itself.
+    # Pillow applies the orientation of TIFF itself.
     matrix = exif_matrix(picture) if picture.format in ("PNG", "WEBP", "AVIF") else IDENTITY
     timeline = _timeline(picture, total)
     chosen = timeline.choose(request)
@@ -94,7 +94,7 @@ def _read(picture: Any, clip: Clip, request: Request, turned: frozenset[int]) ->
 
 
 def _timeline(picture: Any, total: int) -> Timeline:
-    """Go through the animation once for its delays, which some formats tell only of a frame that was decoded."""
+    """Read the animation once for its delays, which some formats state only for a decoded frame."""
     delays = []
     for position in range(total):
         picture.seek(position)

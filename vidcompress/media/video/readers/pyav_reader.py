@@ -1,4 +1,4 @@
-"""Reading clips with PyAV: list the packets, seek to the nearest key frame, decode forward, keep what was asked."""
+"""Reader of clips with PyAV: list the packets, seek to the nearest key frame, decode forward, keep the targets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vidcompress.progress import ON_FRAME
 
 @register_backend("pyav")
 class PyAVBackend:
-    """FFmpeg's demuxers and decoders, through PyAV: every codec that build knows, AV1 included."""
+    """Reader of FFmpeg's formats through PyAV: every codec of its build, AV1 included."""
 
     def read(self, clip: Clip, request: Request) -> VideoFrames:
         """Decode the requested frames.
@@ -37,15 +37,15 @@ class PyAVBackend:
             try:
                 return whole(_read_indexed(clip, request, index, facts))
             except Reread:
-                pass  # hidden frames, fields, broken key flags: rare, and reading everything is always right
+                pass  # hidden frames, fields, broken key flags: rare, and decoding everything is always right
         return whole(_read_all(clip, request, facts))
 
     def parts(self, clip: Clip, request: Request) -> Iterator[PartialClip]:
         """Decode the requested frames, and yield the partial clip after each of them.
 
         Raises:
-            MediaError: as `read`, when it is found.
-            Reread: the packets did not lead to the frames; only `read` serves the clip.
+            MediaError: as `read`, raised when the error is found.
+            Reread: the packets did not lead to the frames; only `read` can read the clip.
         """
         index, facts = read_index(clip, request)
         if index is None:
@@ -58,10 +58,10 @@ class Survey:
     """Survey of a clip: timeline, facts and formats, for backends that return frames only.
 
     Attributes:
-        timeline: when its frames are shown.
+        timeline: times of its frames.
         facts: of its container.
         matrix: display matrix of its first frame.
-        looks: what the decoded frames are, each look once.
+        looks: formats of the decoded frames, each once.
     """
 
     timeline: Timeline
@@ -71,12 +71,12 @@ class Survey:
 
 
 def survey(clip: Clip, request: Request, *, first_only: bool = False) -> Survey:
-    """List a clip's packets and decode the wanted frames, without converting any.
+    """List a clip's packets and decode the requested frames, without converting any.
 
     Args:
         clip: the clip.
-        request: what is wanted of it.
-        first_only: decode the first frame only; `looks` is that of the first frame then.
+        request: the requested frames.
+        first_only: decode the first frame only; `looks` is then that of the first frame.
 
     Raises:
         MediaError: as `PyAVBackend.read`.
@@ -114,7 +114,7 @@ def _read_indexed(
 
 
 def _indexed(clip: Clip, request: Request, index: PacketIndex, chosen: list[int]) -> Iterator[Any]:
-    """The chosen frames of a clip whose packets tell its frames.
+    """Yield the chosen frames of a clip whose packets identify its frames.
 
     Raises:
         Reread: they do not.
@@ -128,7 +128,7 @@ def _indexed(clip: Clip, request: Request, index: PacketIndex, chosen: list[int]
 def _decode_segment(
     container: Any, stream: Any, decoder: Decoder, index: PacketIndex, segment: Segment
 ) -> Iterator[Any]:
-    """The frames that are the segment's targets, in order of presentation."""
+    """Yield the frames that are the segment's targets, in order of presentation."""
     waiting = set(segment.targets)
     for packet in _packets_from(container, stream, decoder, index, segment.start):
         for frame in decoder.decode(packet):
@@ -147,9 +147,9 @@ def _decode_segment(
 def _packets_from(
     container: Any, stream: Any, decoder: Decoder, index: PacketIndex, start: int
 ) -> Iterator[Any]:
-    """Packets from a key packet on. Demuxers seek by either time stamp; the first packet shows where we are.
+    """Yield packets from a key packet on. Demuxers seek by either time stamp; the first packet shows the position.
 
-    The start of a clip is where an opened container is: a seek to it would lose what comes with the first packet only.
+    A new container is at the start of its clip; a seek to it would lose data that comes with the first packet only.
     """
     for stamp in (index.pts[start], index.dts[start]) if start else (None,):
         if stamp is not None:
@@ -166,7 +166,7 @@ def _packets_from(
 
 
 def _decoded(clip: Clip, request: Request) -> Generator[Any, None, None]:
-    """Every frame of a clip, decoded from its start."""
+    """Yield every frame of a clip, decoded from its start."""
     with open_clip(clip, request) as (container, stream):
         decoder = Decoder(stream)
         for packet in container.demux(stream):
@@ -174,7 +174,7 @@ def _decoded(clip: Clip, request: Request) -> Generator[Any, None, None]:
 
 
 def _count(clip: Clip, request: Request, facts: ClipFacts) -> Timeline:
-    """Decode everything to learn when frames are shown."""
+    """Decode everything to find the times of the frames."""
     stamps: list[int | None] = []
     for frame in _decoded(clip, request):
         stamps.append(frame.pts)
@@ -185,7 +185,7 @@ def _count(clip: Clip, request: Request, facts: ClipFacts) -> Timeline:
 
 
 def _read_all(clip: Clip, request: Request, facts: ClipFacts) -> Iterator[PartialClip]:
-    """Decode twice: once to count, once to keep. For streams whose packets do not tell which frames they make."""
+    """Decode twice: once to count, once to keep. For streams whose packets do not identify their frames."""
     timeline = _count(clip, request, facts)
     keeper = _Keeper(clip, request, timeline, timeline.choose(request), facts)
     for frame in _all(clip, request, keeper.chosen):
@@ -194,7 +194,7 @@ def _read_all(clip: Clip, request: Request, facts: ClipFacts) -> Iterator[Partia
 
 
 def _all(clip: Clip, request: Request, chosen: list[int]) -> Iterator[Any]:
-    """The chosen frames of a clip, counted as they are decoded."""
+    """Yield the chosen frames of a clip, counted as they are decoded."""
     positions = set(chosen)
     with closing(_decoded(clip, request)) as frames:
         for position, frame in enumerate(frames):
@@ -205,7 +205,7 @@ def _all(clip: Clip, request: Request, chosen: list[int]) -> Iterator[Any]:
 
 
 class _Keeper:
-    """Converts the frames that are kept, and only those, into one block of memory."""
+    """Converter of the kept frames, and only those, into one block of memory."""
 
     def __init__(
         self, clip: Clip, request: Request, timeline: Timeline, chosen: list[int], facts: ClipFacts
@@ -218,7 +218,7 @@ class _Keeper:
         self.on_frame = ON_FRAME.get()  # of the thread that opened the clip
 
     def keep(self, frame: Any) -> PartialClip:
-        """Add one decoded frame, upright, in the size of the first one (a stream may change size on the way)."""
+        """Add one decoded frame, upright, in the size of the first one (a stream may change its size)."""
         size = None if self.block is None else self.block.shape[1:3]
         if self.block is None or self.facts.codec not in TURNED_ONCE:
             self.matrix = display_matrix(frame)
@@ -237,7 +237,7 @@ class _Keeper:
         return PartialClip(self.made, self.filled)
 
     def finish(self) -> PartialClip:
-        """Hand the whole block over."""
+        """Return the whole clip."""
         if self.block is None or self.filled != self.count:
             raise MediaError(
                 f"video={self.clip.name!r}: {self.filled} of {self.count} frames could be decoded; fetch it again"
@@ -252,5 +252,5 @@ class _Keeper:
 
 
 def stream_notes(facts: ClipFacts) -> list[str]:
-    """Notes on the choice of the stream."""
+    """Return notes on the choice of the stream."""
     return [f"the file has several video streams; number {facts.stream} was read"] if facts.others else []

@@ -1,4 +1,4 @@
-"""Reading clips with torchcodec, PyTorch's decoder on top of the FFmpeg of the system."""
+"""Reader of clips with torchcodec, PyTorch's decoder on the system's FFmpeg."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from vidcompress.media.video.readers.pyav_reader import Survey, stream_notes, su
 from vidcompress.media.video.sampling import Request
 
 MAX_SLIP = 2e-3
-"""Seconds by which a returned frame's time may differ from the one asked for: a tick of Matroska's clock, and a bit."""
+"""Seconds by which a returned frame's time may differ from the requested one: slightly over Matroska's tick of 1 ms."""
 
 
 @register_backend("torchcodec")
 class TorchCodecBackend:
-    """torchcodec's `VideoDecoder` in exact seek mode, on the CPU. Needs torchcodec 0.11 and FFmpeg's libraries.
+    """Reader of torchcodec's `VideoDecoder` in exact seek mode, on the CPU; needs torchcodec 0.11, FFmpeg's libraries.
 
-    It shows mirrored clips as stored and loses its way in transport streams: both are refused. So are transparency,
-    palettes, clocks that start again, and full-range colours, which it takes for limited ones in some pixel formats
-    (yuv420p and 10 bits in versions 0.11 to 0.13, up to 12 grey levels too contrasty).
+    It shows mirrored clips as stored and returns wrong frames of transport streams: both are refused. So are
+    transparency, palettes, clocks that start again, and full-range colours, which it takes for limited ones in some
+    pixel formats (yuv420p and 10 bits in versions 0.11 to 0.13, up to 12 grey levels too contrasty).
     """
 
     def read(self, clip: Clip, request: Request) -> VideoFrames:
@@ -34,7 +34,7 @@ class TorchCodecBackend:
             MediaError: torchcodec does not import, cannot serve the clip (use "pyav"), or as the "pyav" backend.
         """
         decoder_class = _import_decoder()
-        # torchcodec takes any URL or play list: look at the file with the careful reader first.
+        # torchcodec takes any URL or play list: check the file with the careful reader first.
         surveyed = survey(clip, request, first_only=True)
         timeline, facts = surveyed.timeline, surveyed.facts
         reason = _cannot(surveyed)
@@ -79,7 +79,7 @@ def _cannot(surveyed: Survey) -> str | None:
 
 
 def _check(decoder: Any, batch: Any, timeline: Timeline, chosen: list[int], name: str) -> None:
-    """Refuse frames other than those that were asked for, which transport streams can give."""
+    """Refuse frames other than the requested ones, which transport streams can give."""
     start = float(decoder.metadata.begin_stream_seconds or 0.0)
     expected = torch.tensor(timeline.at(chosen), dtype=torch.float64)
     slip = float((batch.pts_seconds.cpu().double() - start - expected).abs().max())

@@ -17,7 +17,7 @@ from vidcompress.tools.evaluation.lmms_eval.settings import LmmsSettings, read_s
 def check_arguments(
     model_args: Mapping[str, Any], *, journal: Path, batch_size: int = 1, device: str = "cpu"
 ) -> str:
-    """Check the model arguments as a run would, as far as that needs no model.
+    """Check the model arguments as a run does, as far as that needs no model.
 
     Args:
         model_args: as in `run_lmms`.
@@ -27,8 +27,8 @@ def check_arguments(
         The text for `--model_args`.
 
     Raises:
-        ArgumentError: a name that is not known, or a value that is not allowed or does not survive lmms-eval's reading.
-        BudgetError: a budget that is none.
+        ArgumentError: an unknown name, or a value that is not allowed or that lmms-eval misreads.
+        BudgetError: an invalid budget.
     """
     given = {**model_args, "journal": str(journal)}
     written = _written(given)

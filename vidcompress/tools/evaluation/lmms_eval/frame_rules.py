@@ -20,7 +20,7 @@ DEFAULT_FRAMES = 32
 class FrameRule:
     """Frame sampling rule for a clip of N frames.
 
-    The families' own evaluations, as lmms-eval has them:
+    The families' own evaluations, as in lmms-eval:
 
     - LLaVA-OneVision (and LLaVA-NeXT-Video): `linspace(0, N - 1, 32)` rounded down; a clip with fewer frames shows
       some of them more than once, so that every clip is 32 frames.
@@ -58,7 +58,7 @@ def frame_rule(
         model_type: of the model's config.
         max_frames: most frames, or None for the family's own number.
         fps: frames per second, or None for the family's own rule.
-        force_sample: no rate, whatever the family does.
+        force_sample: sample without a rate, also for families that have one.
         backend: decoder.
     """
     frames, rate = _TIMED.get(model_type, (DEFAULT_FRAMES, None))

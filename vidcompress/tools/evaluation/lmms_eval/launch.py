@@ -63,9 +63,9 @@ def run_lmms(
     prompts_of: str | None = None,
     silence: float = 3600.0,
 ) -> dict[str, Any]:
-    """Run one task of lmms-eval with one model and one compression, and read its results.
+    """Run one task of lmms-eval with one model and one compression, and return its results.
 
-    A stopped run resumes from its journal when it is started again with the same arguments, also with another number
+    A stopped run resumes from its journal when started again with the same arguments, also with another number
     of processes.
 
     Args:
@@ -78,9 +78,9 @@ def run_lmms(
         limit: first documents only, at least 1.
         batch_size: questions that go through the model together, per process.
         device: "cpu" or "cuda"; with several processes each takes the GPU of its number.
-        processes: how many share the documents, on this machine.
+        processes: number of processes that share the documents, on this machine.
         simple: the simple form of the model; False is the chat form.
-        prompts_of: built-in model whose prompts a task is to use, where it has some for it: `llava_vid` for
+        prompts_of: built-in model whose prompts a task uses, where it has some for it: `llava_vid` for
             LLaVA-Video as in its authors' evaluation. None takes the task's default.
         silence: seconds without an answer or a line of output after which the run is ended.
 
@@ -111,7 +111,7 @@ def run_lmms(
     written = check_arguments(model_args, journal=journal, batch_size=batch_size, device=device)
     out.mkdir(parents=True, exist_ok=True)
     results = out / "lmms-eval"
-    shutil.rmtree(results, ignore_errors=True)  # of a run before this one, which could be taken for its own
+    shutil.rmtree(results, ignore_errors=True)  # files of an earlier run could be taken for this one's
     command = [*_starter(processes), "eval", "--model", prompts_of or "vidcompress"]
     command += ["--model_args", written, "--tasks", task, "--batch_size", str(batch_size)]
     command += ["--device", device, "--output_path", str(results), "--log_samples", "--verbosity", "DEBUG"]

@@ -14,7 +14,7 @@ by the name in `--model`; LLaVA-Video's ("The best answer is:") have the key `ll
 
 
 def manifests() -> list[Any]:
-    """The model ids and their classes, in lmms-eval's own terms."""
+    """Return the model ids and their classes as lmms-eval's manifests."""
     from lmms_eval.models.registry_v2 import ModelManifest
 
     models = "vidcompress.tools.evaluation.lmms_eval.models"

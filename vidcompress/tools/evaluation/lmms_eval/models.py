@@ -34,7 +34,7 @@ class _Model(lmms):  # type: ignore[misc]
         super().__init__()
         self.settings: LmmsSettings = read_settings(model_args)
         self.accelerator = Accelerator()
-        # As the harness counts them. Where accelerate finds no GPU and was not set to use the CPU, its state
+        # Counted as in the harness. Where accelerate finds no GPU and was not set to use the CPU, its state
         # takes every process for the only one.
         launched = get_cpu_distributed_information()
         self._rank, self._world_size = launched.rank, launched.world_size
@@ -109,9 +109,9 @@ class _Model(lmms):  # type: ignore[misc]
         return [_result(responses[name]) for name in names]
 
     def loglikelihood(self, instances: Sequence[Any]) -> Results:
-        """Mean loss of given answers and whether each is the greedy one; the harness takes the smallest.
+        """Return the mean loss of given answers and whether each is the greedy one; the harness takes the smallest.
 
-        lmms-eval 0.7.3 turns a pair (loss, greedy) into a text and fails over it; wrapped, it arrives whole.
+        lmms-eval 0.7.3 turns a pair (loss, greedy) into a text and fails on it; a wrapped pair arrives whole.
         """
         engine = self._ready(instances)
         names = _names(instances)
@@ -143,7 +143,7 @@ class _Model(lmms):  # type: ignore[misc]
         return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
     def _request(self, instance: Any, name: str) -> LmmsRequest:
-        """Request of a harness's instance; its `args` depend on the form."""
+        """Make the request of a harness's instance; its `args` depend on the form."""
         raise NotImplementedError
 
     def _next_turn(self, instance: Any) -> Callable[[list[str]], RequestPrompt | None]:
@@ -246,14 +246,14 @@ class ChatModel(_Model):
 
 
 def _document_of(instance: Any) -> tuple[Any, tuple[Any, ...]]:
-    """`doc_to_visual` and (document, task, split) of a simple instance; mutual information has no `doc_to_visual`."""
+    """Return `doc_to_visual` and (document, task, split) of a simple instance; mutual information lacks the former."""
     if len(instance.args) < 6:
         return None, (instance.metadata["doc_id"], instance.metadata["task"], instance.metadata.get("split"))
     return instance.args[2], instance.args[-3:]
 
 
 def _names(instances: Sequence[Any]) -> list[str]:
-    """Unique ids of instances: task and document, and a number for repetitions.
+    """Return unique ids of instances: task and document, and a number for repetitions.
 
     An instance that only pads a rank is a copy of the last real one and has its id, so it is not answered again.
     """

@@ -23,10 +23,10 @@ NextTurn = Callable[[list[str]], "RequestPrompt | None"]
 def answer_turns(engine: Engine, request: LmmsRequest, next_turn: NextTurn) -> Response:
     """Answer a multi-turn request; media are encoded and compressed once while they stay the same.
 
-    A turn has no history but the text that the task writes into its prompt, as in lmms-eval's own models.
+    The only history of a turn is the text that the task writes into its prompt, as in lmms-eval's own models.
 
     Args:
-        engine: that generates.
+        engine: inference engine.
         request: the first turn.
         next_turn: makes each further one.
 
@@ -95,7 +95,7 @@ def _identity(medium: Any) -> Any:
 def likelihoods(
     engine: Engine, requests: Sequence[LmmsRequest], continuations: Sequence[Callable[[], str]]
 ) -> list[Response]:
-    """Mean loss of given answers under the compressed prompt, in nats per token, and whether each is the greedy one.
+    """Return the mean loss of given answers in nats per token under the compressed prompt, and whether each is greedy.
 
     The prompt is compressed without its answer, so that a method that reads the question does not read the answer.
     Equal prompts in a row are compressed once.
@@ -178,6 +178,6 @@ def _answer_ids(processor: Any, messages: list[dict[str, Any]], text: str) -> Te
     texts = [without_second_start(entry, processor.tokenizer) for entry in (asked, whole)]
     before, after = (row["input_ids"] for row in tokenize(processor.tokenizer, texts))
     ids = after[len(before) :] if after[: len(before)] == before else []
-    if not ids:  # a template that writes answers otherwise than it opens them
+    if not ids:  # a template that writes an answer in another form than its opening
         ids = processor.tokenizer(text, add_special_tokens=False)["input_ids"]
     return torch.tensor([ids])

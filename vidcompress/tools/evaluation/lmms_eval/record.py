@@ -53,7 +53,7 @@ class Response:
 
     @property
     def time_to_first_token_ms(self) -> float | None:
-        """From opening the media to the first token; None where no times are known."""
+        """Milliseconds from opening the media to the first token; None where no times are known."""
         if "total" not in self.timing_ms:
             return None
         return self.timing_ms["total"] - self.timing_ms.get("generate", 0.0)

@@ -24,9 +24,9 @@ class RequestPrompt(Question):
 
     Attributes:
         rule: frame sampling of its clip.
-        turns: the conversation of the chat form, for the chat template; of the simple form none: one user turn of
-            pictures, clip and text, where placeholders in the text say where the pictures stand.
-        placed: the text holds the placeholders already.
+        turns: the conversation of the chat form, for the chat template; empty for the simple form, which is one user
+            turn of pictures, clip and text, with placeholders in the text at the places of the pictures.
+        placed: whether the text holds the placeholders already.
     """
 
     rule: FrameRule = FrameRule()
@@ -35,11 +35,11 @@ class RequestPrompt(Question):
 
     @property
     def streams(self) -> bool:
-        """No: its clip is read by `rule`."""
+        """False: its clip is read by `rule`."""
         return False
 
     def check_text(self, processor: Any) -> None:
-        """Nothing to refuse: placeholders in its text are the task's."""
+        """Accept any text: placeholders in it are the task's."""
 
     def open(self, **sampling: Any) -> Media:
         """Open the media; frames are sampled by `rule`."""
@@ -47,7 +47,7 @@ class RequestPrompt(Question):
         return pictures, None if self.video is None else self.rule.read(self.video)
 
     def messages(self, note: str = "") -> list[dict[str, Any]]:
-        """The conversation for a chat template; `note` stands before the text of the turn with the clip."""
+        """Return the conversation for a chat template; `note` stands before the text of the turn with the clip."""
         if self.turns:
             return _with_note(self.turns, note)
         if self.placed:
@@ -59,7 +59,7 @@ class RequestPrompt(Question):
 def simple_prompt(
     text: str, visuals: Any, rule: FrameRule, processor: Processor, metadata: Mapping[str, Any]
 ) -> RequestPrompt:
-    """The prompt of a simple request.
+    """Make the prompt of a simple request.
 
     Args:
         text: of the task, with its instructions.
@@ -82,13 +82,13 @@ def simple_prompt(
     images, video = _sorted_out(listed, kinds)
     image, clip = processor.image_token, processor.video_token
     if video is not None and clip and clip not in text and not images:
-        text = text.replace(image, clip)  # tasks know one placeholder
+        text = text.replace(image, clip)  # tasks have one placeholder for both
     placed = image in text or bool(clip and clip in text)
     return RequestPrompt(text, images, video, rule=rule, placed=placed)
 
 
 def chat_prompt(messages: Sequence[Mapping[str, Any]], rule: FrameRule) -> RequestPrompt:
-    """The prompt of a chat request.
+    """Make the prompt of a chat request.
 
     Args:
         messages: `role` and `content`, a list of `{"type": "text", "text"}` and `{"type": "image" | "video", "url"}`.
@@ -115,7 +115,7 @@ def chat_prompt(messages: Sequence[Mapping[str, Any]], rule: FrameRule) -> Reque
 
 
 def _with_note(turns: Sequence[Mapping[str, Any]], note: str) -> list[dict[str, Any]]:
-    """The turns with a note before the first text that follows the clip, or before the first of its turn."""
+    """Insert a note before the first text behind the clip, or before the first text of its turn."""
     written = []
     for turn in turns:
         parts = [dict(part) for part in turn["content"]]
@@ -148,7 +148,7 @@ def _kind(entry: Any) -> str:
 
 
 def _sorted_out(entries: Sequence[Any], kinds: Sequence[str]) -> tuple[tuple[Any, ...], Any]:
-    """The pictures, and the clip if there is one."""
+    """Split media into the pictures and the clip, if there is one."""
     other = sorted({kind for kind in kinds if kind not in ("image", "video")})
     if other:
         raise UnsupportedInputError(

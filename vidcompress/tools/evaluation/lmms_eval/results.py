@@ -16,7 +16,7 @@ _ANSWERS = (("pred_answer", "answer"), ("pred", "answer"), ("pred", "ans"), ("pa
 
 
 def read_results(folder: Path, task: str, journal: Path) -> dict[str, Any] | None:
-    """Read the files of one run.
+    """Read the result files of one run.
 
     Args:
         folder: the `--output_path` of one run.
@@ -68,7 +68,7 @@ def read_results(folder: Path, task: str, journal: Path) -> dict[str, Any] | Non
 
 
 def _scores(results: Mapping[str, Any], task: str) -> dict[str, float]:
-    """Metric to value; metrics of several filters keep the filter's name unless it is lmms-eval's "none"."""
+    """Return metric to value; metrics of several filters keep the filter's name unless it is lmms-eval's "none"."""
     scores = {}
     table = {**results.get("results", {}), **results.get("groups", {})}
     for key, value in table.get(task, {}).items():
@@ -80,7 +80,7 @@ def _scores(results: Mapping[str, Any], task: str) -> dict[str, float]:
 
 
 def _main(results: Mapping[str, Any], task: str, subtasks: Sequence[str], scores: Mapping[str, float]) -> str:
-    """The first metric that the task lists and that has a number."""
+    """Return the first metric that the task lists and that has a number."""
     listed = [
         entry.get("metric")
         for name in (task, *subtasks)
@@ -127,7 +127,7 @@ def _score(value: Any, target: Any) -> float | None:
 
 
 def _facts(value: Any) -> dict[str, Any]:
-    """Facts that a task states about a sample beside its score, such as its category."""
+    """Return facts that a task states about a sample beside its score, such as its category."""
     if not isinstance(value, Mapping):
         return {}
     return {name: entry for name, entry in value.items() if isinstance(entry, (str, int, float, bool))}

@@ -40,7 +40,7 @@ _EMPTY_OUTPUT: Mapping[str, Any] = {
 
 
 def run_lmms_row(row: SweepRow, folder: Path, processes: int, provenance: Mapping[str, Any]) -> RowOutcome:
-    """Run one task of lmms-eval, unless its result is there.
+    """Run one task of lmms-eval, unless its result exists.
 
     Args:
         row: with an "lmms:" task.
@@ -110,7 +110,7 @@ def run_lmms_row(row: SweepRow, folder: Path, processes: int, provenance: Mappin
 
 
 def check_lmms_row(row: SweepRow, folder: Path) -> None:
-    """Check the model arguments of a row as a run would, without a model and without lmms-eval.
+    """Check the model arguments of a row as a run does, without a model and without lmms-eval.
 
     Args:
         row: with an "lmms:" task.
@@ -137,9 +137,9 @@ def _device(row: SweepRow) -> str:
 
 
 def unreachable_reason(journal: Path) -> str | None:
-    """Reason why a method cannot serve a task at all; None for any other failure.
+    """Return the reason why a method cannot serve a task at all; None for any other failure.
 
-    The plugin asks every question by itself, so a budget out of reach or a medium that the method does not serve is in
+    The plugin answers every question alone, so a budget out of reach or a medium that the method does not serve is in
     every line, as an error that begins with the method.
     """
     errors = [str(line.get("error") or "") for line in read_lines(journal) if has_answer(line)]

@@ -35,15 +35,15 @@ class LmmsSettings:
     Attributes:
         pretrained: folder, embedded model or hub id.
         method: registered name of the method, two joined by `+`, options behind a colon as in `globalcom2:tau=5`.
-        retention_ratio: share of the visual tokens to keep; with neither this nor `max_tokens`, as `VisualQA` does.
+        retention_ratio: share of the visual tokens to keep; with neither this nor `max_tokens`, that of `VisualQA`.
         max_tokens: visual tokens per question instead.
         max_frames_num: most frames of a clip; None is the family's own number (`frame_rules.FrameRule`).
         fps: frames per second of clip time, up to `max_frames_num`; None is the family's own rate.
         force_sample: spread `max_frames_num` frames over the clip also where `fps` would make fewer.
         video_backend: decoder, see `read_video`.
-        time_instruction: tell LLaVA-Video when its frames were taken.
+        time_instruction: put the times of the frames before LLaVA-Video's questions.
         journal: JSONL file of the answers; a repeated run resumes from it.
-        batch_size: questions that go through the model together.
+        batch_size: questions per batch.
         device: of the model; None is lmms-eval's.
         loading: further arguments of `VisualQA.from_pretrained`.
         options: `policy`, `separators`, `positions`, `max_views`, `max_patches`, `encoder_saving`, `view_text` and
@@ -67,7 +67,7 @@ class LmmsSettings:
 
     @property
     def config(self) -> CompressionConfig:
-        """How every question is compressed.
+        """The configuration of compression for every question.
 
         Raises:
             ArgumentError, BudgetError: as `CompressionConfig`.
@@ -82,7 +82,7 @@ class LmmsSettings:
 
 
 _NAMES = ("preset", "revision")
-"""Texts that may look like whole numbers, such as "2880", which lmms-eval then reads as such."""
+"""Texts that may look like whole numbers, such as "2880", which lmms-eval reads as numbers."""
 
 _OWN = {field.name for field in dataclasses.fields(LmmsSettings) if field.name not in ("loading", "options")}
 
@@ -91,14 +91,14 @@ def read_settings(given: Mapping[str, Any]) -> LmmsSettings:
     """Check the model arguments.
 
     Args:
-        given: as lmms-eval read them from the command line: whole and decimal numbers, True and False, texts; its
+        given: values that lmms-eval parsed from the command line: whole and decimal numbers, True and False, texts; its
             `batch_size` is a text. The text "None" stands for an argument that is left out.
 
     Raises:
-        ArgumentError: a name that is not known (the message has the nearest one), or a value that is not allowed.
+        ArgumentError: an unknown name (the message has the nearest one), or a value that is not allowed.
     """
     values = {name: value for name, value in given.items() if value is not None and value != "None"}
-    values.pop("max_batch_size", None)  # of lmms-eval's own, for batch_size=auto, which is refused
+    values.pop("max_batch_size", None)  # lmms-eval's, for batch_size=auto, which is refused
     dtype = one_dtype(values.pop("dtype", None), values.pop("torch_dtype", None))
     values |= {} if dtype is None else {"dtype": dtype}
     if "pretrained" not in values:
@@ -113,7 +113,7 @@ def read_settings(given: Mapping[str, Any]) -> LmmsSettings:
     for name in sorted(set(values) - _OWN):
         names = {*_OWN, *_COMPRESSION, *_LOADING, *options_of(method)}
         if name not in names:
-            if name not in SAMPLING:  # which have names of lmms-eval's own
+            if name not in SAMPLING:  # these have lmms-eval's own names
                 refuse({name: values[name]}, LOADING)
             raise ArgumentError(
                 f"{name}={shown(values[name])}: no such model argument; {nearest(name, names)}"

@@ -12,7 +12,7 @@ from vidcompress.tools.evaluation.report.statistics import paired_limits, wilson
 
 RESAMPLES = 4000
 ADDED = 4
-"""Gaps of the largest size that are added where the step size of graded scores is estimated."""
+"""Number of largest gaps that are added to estimate the step size of graded scores."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Difference:
     Attributes:
         mean: mean difference, in the unit of the scores.
         low, high: ends of its 95 % interval.
-        questions: how many count in both.
+        questions: number of questions that count in both.
         better, worse: number of questions where the first scored higher, and lower.
     """
 
@@ -40,10 +40,10 @@ class Difference:
 
 
 def difference(first: Mapping[str, float | None], second: Mapping[str, float | None]) -> Difference | None:
-    """Paired difference of two methods over the questions that count in both.
+    """Compute the paired difference of two methods over the questions that count in both.
 
-    The interval is `paired_limits`, which holds for a handful of questions too and does not shrink to nothing where the
-    two never differ; graded scores enter it by the mean and the mean square of their gaps.
+    The interval is `paired_limits`, which holds for a handful of questions too and has a width where the two never
+    differ; graded scores enter it by the mean and the mean square of their gaps.
 
     Args:
         first, second: question id -> score; None where the question does not count.
@@ -66,7 +66,7 @@ def difference(first: Mapping[str, float | None], second: Mapping[str, float | N
 
 
 def interval(scores: Sequence[float]) -> tuple[float, float]:
-    """95 % interval of a mean score: Wilson's of right-or-wrong scores, else percentiles of a seeded bootstrap.
+    """Return the 95 % interval of a mean score: Wilson's for right-or-wrong scores, else that of a seeded bootstrap.
 
     Args:
         scores: at least one.
@@ -77,12 +77,12 @@ def interval(scores: Sequence[float]) -> tuple[float, float]:
 
 
 def _limits(gaps: Sequence[float], largest: float) -> tuple[float, float]:
-    """`paired_limits` of gaps of any size: so many steps of one size up and down as have their mean and mean square.
+    """Apply `paired_limits` to gaps of any size: steps of one size up and down with the same mean and mean square.
 
-    Steps of right-or-wrong scores are 1. Fewer steps of a larger size stand for gaps of unequal sizes, as an effective
-    number of answers stands for weighted ones. A handful of small gaps does not say that there are no large ones, and
-    no end lies more than a step away from 0: so the size is that of the gaps and of `ADDED` largest ones, as Agresti
-    and Coull (The American Statistician 52, 1998) add four answers to a share.
+    Steps of right-or-wrong scores are 1. Gaps of unequal sizes become fewer steps of a larger size, as weighted answers
+    become an effective number of answers. A handful of small gaps does not exclude large ones, and no end lies more
+    than a step away from 0: so the size is that of the gaps and of `ADDED` largest ones, as Agresti and Coull (The
+    American Statistician 52, 1998) add four answers to a share.
 
     Args:
         gaps: differences of scores.
@@ -97,7 +97,7 @@ def _limits(gaps: Sequence[float], largest: float) -> tuple[float, float]:
 
 
 def _bootstrap(gaps: Sequence[float]) -> tuple[float, float]:
-    """Percentiles of the mean over resampled questions; gaps of one size are drawn together."""
+    """Return percentiles of the mean over resampled questions; gaps of one size are drawn together."""
     values, counts = np.unique(np.asarray(gaps, dtype=np.float64), return_counts=True)
     draws = np.random.default_rng(0).multinomial(len(gaps), counts / len(gaps), size=RESAMPLES)
     low, high = np.percentile(draws @ values / len(gaps), (2.5, 97.5))

@@ -62,7 +62,7 @@ class Leaderboard:
     """Results of one model.
 
     Attributes:
-        title: the model, and the settings that tell it from its other leaderboards.
+        title: the model, and the settings that differ from its other leaderboards.
         columns: tasks in order. baseline: the uncompressed model. entries: by falling budget, controls last.
         notes: remarks below the table.
     """
@@ -79,19 +79,19 @@ class Leaderboard:
             yield budget, [entry for entry in self.entries if entry.budget == budget]
 
     def share(self, entry: LeaderboardEntry, column: Column) -> float | None:
-        """Score in per cent of the uncompressed model's; None where either is missing, or that is not above 0."""
+        """Return the score in per cent of the uncompressed model's; None where one is missing, or that is 0 or less."""
         row, base = entry.cells.get(column), self.baseline.cells.get(column)
         if row is None or base is None or row.value is None or not base.value or base.value < 0:
             return None
         return 100 * row.value / base.value
 
     def average(self, entry: LeaderboardEntry) -> tuple[float, int] | None:
-        """Mean of the shares, and over how many tasks; None where there is none."""
+        """Return the mean of the shares and the number of tasks; None without any."""
         shares = [share for column in self.columns if (share := self.share(entry, column)) is not None]
         return (sum(shares) / len(shares), len(shares)) if shares else None
 
     def best(self, entries: Sequence[LeaderboardEntry], column: Column | None) -> float | None:
-        """Highest score of a group in a column; of its averages over all tasks where the column is None."""
+        """Return the highest score of a group in a column; for None that of its averages over all tasks."""
         values: list[float] = []
         for entry in entries:
             if column is None:
@@ -144,7 +144,7 @@ def _apart(rows: Sequence[ResultRow]) -> list[str]:
 
 
 def column_of(row: ResultRow) -> Column:
-    """The column a row belongs to."""
+    """Return the column of a row."""
     return Column(row.task, row.split, row.data)
 
 

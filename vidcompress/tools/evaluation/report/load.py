@@ -55,11 +55,11 @@ class ResultRow(FileModel):
         kinds: question type -> (questions, value).
         ids, marks, stated: of each question its id, its main score (None where it is in no score) and facts of the
             benchmark about it; `question_scores` and `facts` have these by id.
-        asked: how many questions were asked, None in results of older versions. failures: those that failed.
+        asked: number of questions, None in results of older versions. failures: those that failed.
         tokens: means per question of `total`, `budget` and `kept`.
-        unreachable: why the budget cannot be reached, or None.
+        unreachable: reason why the budget cannot be reached, or None.
         first_token_ms: median time to the first token, or None.
-        limit: questions the sweep asked for, None for all.
+        limit: number of questions in the sweep, None for all.
         path: the file.
     """
 
@@ -127,12 +127,12 @@ class ResultRow(FileModel):
 
     @property
     def questions(self) -> int:
-        """How many questions were asked."""
+        """Number of questions."""
         return self.asked or len(self.ids)
 
     @property
     def failed(self) -> int:
-        """How many of them failed."""
+        """Number of questions that failed."""
         return len(self.failures)
 
     def __repr__(self) -> str:
@@ -149,7 +149,7 @@ class ResultRow(FileModel):
 
     @property
     def leaves_out_failed(self) -> bool:
-        """Whether questions failed and are in no score; results of older versions never count them."""
+        """Whether there are failed questions that are in no score, as always in results of older versions."""
         chosen = self.settings.get("failed")
         return self.failed > 0 and chosen != "wrong" and not self.harness.startswith("lmms-eval")
 
@@ -178,8 +178,8 @@ def read_rows(places: Iterable[Path]) -> tuple[list[ResultRow], list[str]]:
         places: result files, folders of rows, or folders of runs.
 
     Returns:
-        The rows, by path, and remarks: rows that have no result yet, and those that are in several runs, of which the
-        first counts.
+        The rows, by path, and remarks on rows without a result yet, and on rows in several runs, of which the first
+        counts.
 
     Raises:
         ArgumentError: a place without results, or a file that is no result file.
@@ -220,7 +220,7 @@ def read_row(path: Path) -> ResultRow:
     """Read one result file.
 
     Raises:
-        ArgumentError: it cannot be read, or is not what `vidcompress eval` writes; the message names file and field.
+        ArgumentError: it cannot be read, or is no file of `vidcompress eval`; the message names file and field.
     """
     try:
         if path.stat().st_size > LARGEST:

@@ -49,12 +49,12 @@ def accuracy_plot(
     """Draw scores against tokens or time.
 
     Up to seven methods share one panel, with a legend in the order of the lines' right ends; points at one x are set
-    side by side, so that no interval hides another. Of more methods, each has a small panel of its own, with all the
+    side by side, so that no interval hides another. With more methods, each has a small panel of its own, with all the
     others pale behind it. Controls are grey and in every panel.
 
     Args:
         series: label -> points, in any order; a label without points is left out.
-        x_label: what x is, with its unit. y_label: what y is, with its unit.
+        x_label: name of x with its unit. y_label: name of y with its unit.
         baseline: the uncompressed model, a diamond and a dashed line at its y.
         controls: labels that are drawn in grey.
         title: above the figure.
@@ -99,7 +99,7 @@ def heat_map(
     """Draw a heat map of shares, as of a needle in a haystack: rows are positions, columns are lengths.
 
     Args:
-        cells: (x, y) -> (share from 0 to 1, number of questions). What is missing stays blank.
+        cells: (x, y) -> (share from 0 to 1, number of questions). Missing cells stay blank.
         x_label: of columns, such as frames. y_label: of rows, such as the needle's position.
         title: above the figure.
 

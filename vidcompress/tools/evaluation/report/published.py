@@ -31,10 +31,10 @@ class PublishedTask(FileModel):
     """A column of a published table.
 
     Attributes:
-        key: its name in the rows. name: as the paper calls it.
+        key: its name in the rows. name: its name in the paper.
         tasks: names of tasks here that ask the same questions, the closest first. split: which split, "" if unknown.
         scores: names of the score that is compared, in order of preference.
-        scale: what a score here is multiplied by to be in the paper's unit.
+        scale: factor from a score here to the paper's unit.
         remark: a caveat of the comparison.
     """
 
@@ -51,7 +51,7 @@ class PublishedMethod(FileModel):
     """A method of a published table.
 
     Attributes:
-        name: as the paper calls it. ours: labels here that are the same method, the closest first.
+        name: its name in the paper. ours: labels here of the same method, the closest first.
         remark: anything else.
     """
 
@@ -64,10 +64,10 @@ class PublishedRow(FileModel):
     """A row of a published table.
 
     Attributes:
-        method: as the paper calls it. retention_ratio: as the paper counts it.
+        method: its name in the paper. retention_ratio: by the paper's count.
         scores: key of a task -> score, in the paper's unit.
         average: the paper's average, in per cent of the uncompressed model, or None.
-        average_note: why the average cannot be computed from the scores, or "".
+        average_note: reason why the average cannot be computed from the scores, or "".
         num_frames: where it differs from the table's. source: where it differs from the table's. remark: anything else.
     """
 
@@ -95,7 +95,7 @@ class PublishedTable(FileModel):
         name: of the file, without suffix. title: for people.
         paper, arxiv, table: the source; which table of it.
         models: checkpoints it is about.
-        convention: how tokens are counted. visual_tokens: how many the uncompressed model reads. num_frames: of a clip.
+        convention: rule of counting tokens. visual_tokens: those of the uncompressed model. num_frames: of a clip.
         tasks: columns. methods: of the rows. rows: in the paper's order.
         measured: what was measured here, for the plots of the documentation.
         absent: results of the paper that this file lacks.
@@ -118,7 +118,7 @@ class PublishedTable(FileModel):
 
     @model_validator(mode="after")
     def _rows_are_listed(self) -> PublishedTable:
-        """Refuse rows that speak of tasks or methods the table does not list."""
+        """Refuse rows with tasks or methods that the table does not list."""
         keys, methods = {task.key for task in self.tasks}, {method.name for method in self.methods}
         for row in self.rows:
             if row.method not in methods:

@@ -40,7 +40,7 @@ class PublishedComparison:
     Attributes:
         table: the published one.
         matches: one per published row and score, in the paper's order.
-        averages: per published row our mean share of the uncompressed model, theirs over the same tasks, and how many.
+        averages: per published row our mean share of the uncompressed model, theirs over the same tasks, their number.
     """
 
     table: PublishedTable

@@ -66,7 +66,7 @@ def _missing(comparison: PublishedComparison) -> Iterator[str]:
         row for row, *_ in comparison.averages if any(m.row is row and m.ours for m in comparison.matches)
     ]
     reasons: dict[str, list[str]] = {}
-    for task in comparison.table.tasks:  # a task that is missing from every row that has a match is said once
+    for task in comparison.table.tasks:  # a task missing from every row with a match gets one note
         mine = [match for match in comparison.matches if match.task is task and match.row in matched]
         whys = {match.why for match in mine}
         if mine and len(whys) == 1 and mine[0].ours is None:
@@ -128,7 +128,7 @@ def comparison_table(comparison: PublishedComparison) -> Table:
 
 
 def _named(comparison: PublishedComparison, row: PublishedRow) -> str:
-    """The paper's name, and ours where it is not just the same word."""
+    """Return the paper's name, and ours where it is another word."""
     used = dict.fromkeys(m.ours.method for m in comparison.matches if m.row is row and m.ours is not None)
     plain = [label for label in used if label != row.method.lower() and label != "none"]
     return f"{row.method} ({', '.join(plain)})" if plain else row.method

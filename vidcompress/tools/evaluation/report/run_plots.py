@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _FACTS = ("frames", "position")
 _BINS = 10
-"""Most positions that are drawn as they are; more are binned by tenths."""
+"""Most positions that are drawn unbinned; more are binned by tenths."""
 
 
 def plot_rows(rows: Iterable[ResultRow], path: Path) -> list[Path]:

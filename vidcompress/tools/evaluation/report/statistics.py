@@ -6,7 +6,7 @@ import math
 
 
 def wilson(right: int, of: int, z: float = 1.96) -> tuple[float, float]:
-    """95 % confidence interval of a share (Wilson's score interval)."""
+    """Return the 95 % confidence interval of a share (Wilson's score interval)."""
     if of == 0:
         return 0.0, 1.0
     p, spread = right / of, z * z / of
@@ -18,15 +18,15 @@ def wilson(right: int, of: int, z: float = 1.96) -> tuple[float, float]:
 def paired_limits(
     better: float, worse: float, of: int, *, correction: float = 1.0, z: float = 1.96
 ) -> tuple[float, float]:
-    """95 % confidence interval of the difference of two shares that were measured on the same questions.
+    """Return the 95 % confidence interval of the difference of two shares measured on the same questions.
 
     Tango's score interval (Statistics in Medicine 17, 1998, 891-908) with a continuity correction: 0 lies outside just
-    where McNemar's test in the form of Edwards, (|better - worse| - 1) / sqrt(better + worse), rejects at 5 %. Of a
-    handful of questions too it holds the truth at least as often as said, and is wide: nothing is clear below six that
-    differ.
+    where McNemar's test in the form of Edwards, (|better - worse| - 1) / sqrt(better + worse), rejects at 5 %. Its
+    coverage is at least 95 % for a handful of questions too, where it is wide: below six differing questions nothing
+    is clear.
 
     Args:
-        better, worse: on how many questions only the first was right, and only the second; they need not be whole.
+        better, worse: number of questions on which only the first was right, and only the second; need not be whole.
         of: all questions, at least 1 and at least better + worse.
         correction: in questions; 0 is Tango's own interval, which falls short of 95 % below some thirty questions.
         z: quantile of the normal distribution.
@@ -38,7 +38,7 @@ def paired_limits(
 
 
 def _highest(better: float, worse: float, of: int, correction: float, z: float) -> float:
-    """The largest difference that the counts do not reject, by bisection."""
+    """Return the largest difference that the counts do not reject, by bisection."""
     inside, outside = (better - worse) / of, 1.0
     for _ in range(50):
         middle = (inside + outside) / 2
@@ -55,9 +55,9 @@ def _highest(better: float, worse: float, of: int, correction: float, z: float) 
 
 
 def paired(correct: str, base_correct: str, z: float = 1.96) -> tuple[float, float]:
-    """Mean paired difference and half-width of its 95 % interval, from strings of "1" (right) and "0".
+    """Return the mean paired difference and the half-width of its 95 % interval, from strings of "1" (right) and "0".
 
-    The normal approximation, for hundreds of questions: of few it is too narrow, see `paired_limits`.
+    It uses the normal approximation, for hundreds of questions; for few it is too narrow, see `paired_limits`.
     """
     differences = [int(a) - int(b) for a, b in zip(correct, base_correct, strict=True)]
     mean = sum(differences) / len(differences)

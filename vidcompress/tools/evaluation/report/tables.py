@@ -32,7 +32,7 @@ def markdown(rows: Iterable[ResultRow], pairs: Sequence[tuple[str, str]] = ()) -
 
 
 def text(rows: Iterable[ResultRow], pairs: Sequence[tuple[str, str]] = (), width: int | None = None) -> str:
-    """Return the same tables as text.
+    """Return the tables of `markdown` as text.
 
     Args:
         rows: from `read_rows`. pairs: as in `markdown`.
@@ -47,7 +47,7 @@ def text(rows: Iterable[ResultRow], pairs: Sequence[tuple[str, str]] = (), width
 def report_tables(
     rows: Iterable[ResultRow], pairs: Sequence[tuple[str, str]] = (), breakdown: bool = False
 ) -> list[Table]:
-    """All tables of some rows: per model the scores, the differences to the baseline, and those of the pairs.
+    """Return all tables of some rows: per model the scores, the differences to the baseline, and those of the pairs.
 
     Args:
         rows: from `read_rows`. pairs: as in `markdown`.
@@ -86,7 +86,7 @@ def check_pairs(pairs: Sequence[tuple[str, str]], leaderboards: Sequence[Leaderb
 
 
 def column_names(columns: Sequence[Column]) -> dict[Column, str]:
-    """Headings of columns: the task, with split and data where two columns would have one name."""
+    """Return headings of columns: the task, with split and data where two columns would have one name."""
     names = {}
     for column in columns:
         alike = [other for other in columns if other.task == column.task]
@@ -97,7 +97,7 @@ def column_names(columns: Sequence[Column]) -> dict[Column, str]:
 
 
 def score_text(row: ResultRow) -> str:
-    """A score in per cent where every question counts from 0 to 1 and the score does, else in the task's own unit."""
+    """Return a score in per cent where it and all its questions are from 0 to 1, else in the task's own unit."""
     value = row.value
     if value is None:
         return ""
@@ -202,7 +202,7 @@ def _gap_text(
 
 
 def _is_odd(leaderboard: Leaderboard, column: Column) -> bool:
-    """Whether a task's main score is something else than the mean over its questions."""
+    """Whether a task's main score is not the mean over its questions."""
     for entry in [leaderboard.baseline, *leaderboard.entries]:
         row = entry.cells.get(column)
         scores = (

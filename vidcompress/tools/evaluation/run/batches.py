@@ -1,4 +1,4 @@
-"""Batch inference: batches of questions to answers as journal lines, with times in milliseconds."""
+"""Batch inference of questions to answers as journal lines, with times in milliseconds."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def make_batches(items: Sequence[Item], size: int) -> list[Batch]:
 
     Args:
         items: of the task.
-        size: questions per batch; a group is a batch of its own whatever its size.
+        size: questions per batch; a group of any size is a batch of its own.
     """
     units: list[list[Item]] = []
     groups: dict[str, list[Item]] = {}
@@ -150,7 +150,7 @@ class BatchInference:
             return [next(answers) if isinstance(media, tuple) else media for media in opened]
         except UNREACHABLE:
             raise
-        except VidcompressError:  # one of them cannot be served: let it fail alone
+        except VidcompressError:  # one question cannot be served: let it fail alone
             return [
                 _or_error(lambda pair: self._call(qa, [pair], None, result)[0], (item, media))
                 if isinstance(media, tuple)

@@ -20,15 +20,15 @@ _PATIENCE = timedelta(days=7)
 
 
 class Ranks:
-    """The processes that torchrun or `accelerate launch` started, as a context manager; before it, this one alone.
+    """Processes that torchrun or `accelerate launch` started, as a context manager; before entry only this one.
 
     accelerate's `PartialState` finds and connects them. Values are exchanged over gloo on the CPU, on any device of the
-    model: NCCL would wait for a dead process until its time is up.
+    model: NCCL would wait for a dead process until its time limit.
 
     Attributes:
         rank: number of this process, 0 to size - 1.
         size: number of processes.
-        local: number of this process on its machine; which of its GPUs it takes.
+        local: number of this process on its machine, and of its GPU.
         here: number of processes on this machine.
     """
 
@@ -53,7 +53,7 @@ class Ranks:
 
         if self._own_state:
             PartialState().destroy_process_group()
-            PartialState._reset_state()  # what the program does with accelerate next is not bound to the CPU
+            PartialState._reset_state()  # later uses of accelerate are not bound to the CPU
 
     @property
     def first(self) -> bool:

@@ -12,11 +12,11 @@ from vidcompress.tools.runs.journal import read_head
 
 
 def check_limits(rows: Iterable[SweepRow], out: Path) -> None:
-    """Refuse another limit than the run in a folder was begun with.
+    """Refuse another limit than that of the run in a folder.
 
-    A larger limit does not go on: batches are cut from the questions, random methods draw per batch, and the last batch
-    of the shorter run would differ from that of a run in one go. Rows of lmms-eval, which have a journal of their own,
-    go on with any limit.
+    A run cannot continue with a larger limit: batches are cut from the questions, random methods draw per batch, and
+    the last batch of the shorter run would differ from that of an uninterrupted run. Rows of lmms-eval, which have a
+    journal of their own, continue with any limit.
 
     Args:
         rows: of the sweep.
@@ -30,7 +30,7 @@ def check_limits(rows: Iterable[SweepRow], out: Path) -> None:
             continue
         try:
             head = read_head(out / row.id / ANSWERS)
-        except OSError:  # opening the journal says so
+        except OSError:  # opening the journal reports it
             continue
         if head is None or head.get("limit", row.task.limit) == row.task.limit:
             continue

@@ -23,7 +23,7 @@ Loaded = tuple[Any, Any]
 
 
 def load(spec: ModelSpec) -> Loaded:
-    """Load a model as `VisualQA.from_pretrained` does.
+    """Load a model as in `VisualQA.from_pretrained`.
 
     Raises:
         ArgumentError, UnsupportedModelError: as there.
@@ -86,7 +86,7 @@ class ModelCache:
 
 
 def weights_of(spec: ModelSpec) -> str | None:
-    """Identity of a checkpoint's weights without reading all of them; None of a hub id that is not cached.
+    """Return the identity of a checkpoint's weights without reading all of them; None for a hub id that is not cached.
 
     Raises:
         ArgumentError: it is neither a folder nor an embedded model nor a hub id.

@@ -1,4 +1,4 @@
-"""Outcome of a row of a sweep, whichever way the row was run."""
+"""Outcome of a row of a sweep, run by the package or by lmms-eval."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class RowOutcome:
     Attributes:
         row: the row.
         result: its result, or None where it has none.
-        error: why it has none, or why it is incomplete.
+        error: reason why it has none, or is incomplete.
         resumed: number of answers from earlier runs.
-        complete_before: whether an earlier run completed the row, so that nothing of it ran.
+        complete_before: whether an earlier run completed the row, so that it did not run again.
     """
 
     row: SweepRow
@@ -36,7 +36,7 @@ class RowOutcome:
 
     @property
     def failed(self) -> int:
-        """Questions of the row that have no answer because of an error of their own."""
+        """Number of questions of the row without an answer because of an error of their own."""
         return 0 if self.result is None else len(self.result["failed"])
 
     @property

@@ -38,7 +38,7 @@ class ProgressBars(ProgressListener):
         self._progress.advance(self._run, questions)
 
     def outcome(self, outcome: RowOutcome) -> None:
-        """Move the upper bar, and write a line above both of a row that ran."""
+        """Move the upper bar, and write a line above both for a row that ran."""
         self._progress.advance(self._sweep)
         if not outcome.complete_before:
             self._progress.console.print(escape(outcome_line(outcome)), highlight=False, soft_wrap=True)

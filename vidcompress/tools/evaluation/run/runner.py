@@ -43,7 +43,7 @@ MEDIA = "media"
 
 @dataclass(frozen=True)
 class RowState:
-    """State of a row before it runs; the first process finds it and sends it to the others.
+    """State of a row before it runs; the first process determines it and sends it to the others.
 
     Attributes:
         outcome: of a row that needs no run, else None.
@@ -67,17 +67,17 @@ class ProgressListener:
     """Listener of a run's progress; this base class ignores it."""
 
     def row(self, row: SweepRow, questions: int, done: int) -> None:
-        """A row begins, of which `done` questions are answered."""
+        """A row begins, with `done` questions answered already."""
 
     def advance(self, questions: int) -> None:
-        """So many more questions are answered."""
+        """`questions` more questions are answered."""
 
     def outcome(self, outcome: RowOutcome) -> None:
         """A row has ended."""
 
 
 class Runner:
-    """Runs a sweep.
+    """Runner of a sweep.
 
     Args:
         sweep: the rows.
@@ -109,7 +109,7 @@ class Runner:
             One outcome per row, in order; on other processes than the first they hold no results.
 
         Raises:
-            ArgumentError: a folder of a "data:" task is not as it must be, another run is at work in this folder, or
+            ArgumentError: a folder of a "data:" task is malformed, another run is at work in this folder, or
                 its run was begun with another limit.
         """
         rows = self.sweep.rows()
@@ -128,10 +128,10 @@ class Runner:
             return outcomes
 
     def check_folder(self) -> None:
-        """Refuse a folder with answers of another run, as far as that shows without loading a model.
+        """Refuse a folder with answers of another run, as far as this can be seen without loading a model.
 
         Raises:
-            ArgumentError: it holds such answers, or a folder of a "data:" task is not as it must be.
+            ArgumentError: it holds such answers, or a folder of a "data:" task is malformed.
             OSError: a journal cannot be read.
         """
         check_limits(self.sweep.rows(), self.out)
@@ -215,7 +215,7 @@ class Runner:
         except OSError as error:
             cause = str(error) if isinstance(error, JournalError) else f"{self.out}: {one_line(error)}"
             return RowState(RowOutcome(row, error=cause))
-        except Exception as error:  # noqa: BLE001  (a model that does not load; the other rows of the sweep go on)
+        except Exception as error:  # noqa: BLE001  (a model that does not load; the other rows of the sweep continue)
             is_ours = isinstance(error, VidcompressError)
             return RowState(RowOutcome(row, error=str(error) if is_ours else one_line(error)))
 
@@ -251,7 +251,7 @@ class Runner:
                 corrupt=state.corrupt,
             )
             write_result(folder, result)
-        except Exception as problem:  # noqa: BLE001  (a full disk, a damaged file; the other rows of the sweep go on)
+        except Exception as problem:  # noqa: BLE001  (a full disk, a damaged file; the other rows continue)
             reason = (
                 str(problem) if isinstance(problem, VidcompressError) else f"{folder}: {one_line(problem)}"
             )
@@ -298,7 +298,7 @@ class Runner:
             self.progress.row(row, 0, 0)
             try:
                 outcome = run_lmms_row(row, self.out / row.id, self.ranks.here, _provenance())
-            except Exception as error:  # noqa: BLE001  (the other rows of the sweep go on)
+            except Exception as error:  # noqa: BLE001  (the other rows of the sweep continue)
                 is_ours = isinstance(error, VidcompressError)
                 outcome = RowOutcome(row, error=str(error) if is_ours else one_line(error))
         return self.ranks.from_first(outcome)

@@ -150,7 +150,7 @@ class SweepRow:
         return {"method": name, **self.budget, **drawn, **options}
 
     def config(self, batch: int) -> CompressionConfig:
-        """How a batch is compressed; see `compression` for what draws at random.
+        """Return the configuration of a batch; see `compression` for methods that draw at random.
 
         Args:
             batch: number of the batch.
@@ -173,7 +173,7 @@ class Sweep:
         budgets: one dict per budget, with `retention_ratio` or `max_tokens`.
         published: name of the published table for comparison.
         seed: of random methods.
-        batch_size: questions per batch, of models that do not say it.
+        batch_size: questions per batch, for models that do not state it.
         failed: one of `FAILED`; answers do not depend on it.
     """
 

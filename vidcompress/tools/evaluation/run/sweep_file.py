@@ -4,9 +4,9 @@ name = "first-look"
 ratios = [0.5, 0.25, 0.1]            # or max_tokens = [128, 64]
 methods = ["globalcom2", "fastv:schedule=fit", "globalcom2+fastv"]
 tasks = ["shapes:image", "data:my-benchmark", {name = "lmms:pope", limit = 100, max_new_tokens = 16}]
-failed = "wrong"                     # or "left-out": what a question that failed is in the scores
-view_text = "keep"                   # or "drop": what becomes of text of views that keep nothing, in all methods that
-                                     # do not say it themselves, as "globalcom2:view_text=drop" does
+failed = "wrong"                     # or "left-out": how a failed question counts in the scores
+view_text = "keep"                   # or "drop": policy on text of views that keep nothing, in all methods that do not
+                                     # state it themselves, as "globalcom2:view_text=drop" does
 [[models]]
 name = "tiny-onevision"
 """
@@ -75,7 +75,7 @@ def load_sweep(path: Path) -> Sweep:
     """Read a sweep file.
 
     Raises:
-        ArgumentError: the file is not there, is not TOML, or says something that is not allowed.
+        ArgumentError: the file is missing, is not TOML, or states something that is not allowed.
     """
     return read_sweep(parse_sweep(path), where=f"{path}: ", name=path.stem)
 
@@ -150,7 +150,7 @@ def read_sweep(content: Mapping[str, Any], *, where: str = "", name: str = "swee
 
 
 def _methods(content: Mapping[str, Any], where: str) -> tuple[str, ...]:
-    """Labels without the baseline; where the sweep drops text of views they say so, and are rows of their own."""
+    """Return the labels without the baseline; where the sweep drops text of views, the labels state it."""
     labels = [label for label in _list(content, "methods", where) if label != BASELINE]
     view_text = content.get("view_text", VIEW_TEXT[0])
     checks.one_of(f"{where}view_text", view_text, VIEW_TEXT)
@@ -165,7 +165,7 @@ def _budgets(content: Mapping[str, Any], where: str) -> tuple[Mapping[str, Any],
             _list(content, key, where)
     budgets = read_budgets(content.get("ratios"), content.get("max_tokens"))
     for budget in budgets:
-        Budget(**budget)  # refuses what is out of range
+        Budget(**budget)  # refuses a value out of range
     return tuple(
         {key: float(value) if key == "retention_ratio" else value for key, value in budget.items()}
         for budget in budgets
@@ -207,7 +207,7 @@ def _model(entry: Any, where: str) -> ModelSpec:
 
 
 def _foreign(entry: Any, where: str) -> Any:
-    """A model's table with names of other libraries refused, and `torch_dtype` as `dtype`."""
+    """Check a model's table: names of other libraries are refused, and `torch_dtype` becomes `dtype`."""
     if not isinstance(entry, dict):
         return entry
     given = dict(entry)

@@ -56,7 +56,7 @@ def unanswered_batches(items: Sequence[Item], size: int, done: Iterable[str]) ->
 
 
 def unreachable_reason(row: SweepRow, items: Sequence[Item], processor: Any) -> str | None:
-    """Reason why a row cannot run, as far as model and task show before it runs; None otherwise."""
+    """Return the reason why a row cannot run, as far as model and task show it before; None otherwise."""
     if processor.image_token is None and any(item.images for item in items):
         return "the model takes no pictures"
     if processor.video_token is None and any(item.video is not None for item in items):
@@ -123,7 +123,7 @@ def answer_rank(
         )
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-    except Exception as error:  # noqa: BLE001  (the other rows of the sweep go on)
+    except Exception as error:  # noqa: BLE001  (the other rows of the sweep continue)
         rank_result.error = f"{type(error).__name__}: {' '.join(str(error).split())}"
     rank_result.unwritten = journal.write()
     return rank_result

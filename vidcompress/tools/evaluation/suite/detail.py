@@ -1,7 +1,7 @@
 """High-resolution pictures with a digit that crops show and the thumbnail does not.
 
 In two ways. A `small` digit is 14 to 18 pixels high: a speck in the thumbnail, where it is half or a third of that. A
-`hidden` digit is the same less all that the thumbnail could show of it; what is left is invisible there by
+`hidden` digit is the same without the part that the thumbnail could show; the rest is invisible there by
 construction, down to the rounding of pixels.
 """
 

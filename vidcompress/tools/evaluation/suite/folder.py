@@ -56,7 +56,7 @@ def make(
         name: one of `BENCHMARKS`.
         folder: a new or empty one, or one that this call began or finished before.
         questions: number of questions; the first are the same for every number.
-        seed: 0 to 99, each with scenes of its own, of which no training has seen any.
+        seed: 0 to 99, each with scenes of its own that no training has used.
         view: side of a view of the model in pixels, for the benchmark that needs it (`detail`); 112 by default.
         prompt_suffix: put behind every question, such as a line that asks for short answers. The embedded models know
             no words for that.

@@ -63,14 +63,14 @@ def doc_to_visual(doc: Mapping[str, Any]) -> list[Any]:
 
 
 def doc_to_text(doc: Mapping[str, Any], lmms_eval_specific_kwargs: Mapping[str, str] | None = None) -> str:
-    """Question between the task's `pre_prompt` and `post_prompt`, then VIDCOMPRESS_SUITE_SUFFIX; empty unless set."""
+    """Return the question between the task's `pre_prompt` and `post_prompt`, then VIDCOMPRESS_SUITE_SUFFIX if set."""
     around = lmms_eval_specific_kwargs or {}
     words = (around.get("pre_prompt", ""), doc["question"], around.get("post_prompt", ""))
     return "".join((*words, os.environ.get(SUFFIX, "")))
 
 
 def process_results(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
-    """Score an answer as `vidcompress eval` does, with "exact"."""
+    """Score an answer with "exact", as in `vidcompress eval`."""
     return {"accuracy": float(normalise(results[0]) == normalise(doc["answer"]))}
 
 

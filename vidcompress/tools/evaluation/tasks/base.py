@@ -50,13 +50,13 @@ class Task(Protocol):
         name: as in a sweep file.
         split: of the data.
         revision: SHA-256 of the data, in hexadecimal; answers about other data are not mixed with these.
-        metric: one of `METRICS`, or "mixed" where the items say it.
+        metric: one of `METRICS`, or "mixed" where the items state it.
         max_new_tokens: longest answer, in tokens.
     """
 
     @property
     def name(self) -> str:
-        """As in a sweep file."""
+        """Name as in a sweep file."""
         ...
 
     @property

@@ -240,7 +240,7 @@ def _texts(line: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
 
 
 def _inside(folder: Path, name: Any, called: str) -> Path:
-    """A path within the folder, also behind links; whether the file is there shows when it is opened."""
+    """Return a path within the folder, also behind links; a missing file is reported when it is opened."""
     if not isinstance(name, str) or not name or "\0" in name or "://" in name:
         raise ArgumentError(
             f"{called}={shown(name)}: must be a path within the folder, such as 'media/1.png'"

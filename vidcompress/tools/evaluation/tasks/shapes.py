@@ -31,7 +31,7 @@ class ShapesTask:
         medium: "image" or "clip".
         folder: where pictures (PNG) and clips (H.264) are written; existing files are used.
         questions: number of questions.
-        seed: which block of that many questions: 0 the first, 1 the next, ...
+        seed: number of the block of that many questions: 0 the first, 1 the next, ...
         frames: of a clip.
 
     Attributes:
@@ -91,7 +91,7 @@ class ShapesTask:
             if path.exists():
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
-            scratch = path.with_name(f"new-{path.name}")  # what a kill leaves is written over
+            scratch = path.with_name(f"new-{path.name}")  # leftovers of a kill are overwritten
             try:
                 _draw(scene, at, scratch)
                 scratch.replace(path)

@@ -1,4 +1,4 @@
-"""Spelling of task names: what a name without a known prefix probably means."""
+"""Spelling of task names: the probable meaning of a name without a known prefix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TASK_LINE = re.compile(r"^(?:task|group): *[\"']?([A-Za-z0-9_-]+)[\"']? *$", fl
 
 
 def meant_task(name: str) -> str | None:
-    """The known task name nearest to one that is not known, or None.
+    """Return the known task name nearest to an unknown one, or None.
 
     A name without a prefix is looked for behind every prefix: "pope" is near "lmms:pope", and a folder of questions is
     near "data:FOLDER".
