@@ -188,10 +188,10 @@ def tiled_family(model_type: str, **others: Any) -> Family:
         MediaError: a model type that is no text, or a field that `Family` does not have.
     """
     word("model_type", model_type, "internvl", error=MediaError)
-    known = {field.name for field in fields(Family)} - {"model_type", "image_layout", "crops", "tiles"}
+    allowed = {field.name for field in fields(Family)} - {"model_type", "image_layout", "crops", "tiles"}
     for name in others:
-        if name not in known:
-            raise MediaError(f"tiled_family has no argument {name!r}; {nearest(name, known)}")
+        if name not in allowed:
+            raise MediaError(f"tiled_family has no argument {name!r}; {nearest(name, allowed)}")
     return Family(model_type, tiled_image_layout, crops=False, tiles=True, **others)
 
 

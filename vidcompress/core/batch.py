@@ -71,6 +71,9 @@ class VisualBatch:
             if "features" in vars(visuals[0]):  # which may wait for the projector
                 self.features = visuals[0].features
 
+    def __len__(self) -> int:
+        return len(self.visuals)
+
     def __repr__(self) -> str:
         return f"VisualBatch({len(self.visuals)} visuals, {self.layout!r})"
 
