@@ -424,6 +424,26 @@ def test_rounds_whose_media_cannot_be_opened_fail_alone(error: BaseException, qa
     assert answer_turns(engine, ask, lambda said: None).error is None
 
 
+@pytest.mark.parametrize("frames", [4, 12])  # of 8: fewer, and some more than once
+def test_turns_about_a_clip_take_the_frames_of_the_task(qa: VisualQA, frames: int) -> None:
+    def request(rule: FrameRule) -> LmmsRequest:
+        prompt = RequestPrompt("what color is the circle", video=str(CLIP), rule=rule)
+        return LmmsRequest("t/0", lambda: prompt, {"max_new_tokens": 2})
+
+    def total(rule: FrameRule, turns: bool) -> int:
+        engine = Engine(qa, ResponseStore(None, {}), 1)
+        if turns:
+            response = answer_turns(engine, request(rule), lambda said: None)
+        else:
+            (response,) = engine.answer_batch([request(rule)])
+        assert response.error is None
+        return response.total
+
+    own = total(FrameRule(frames), turns=False)
+    assert total(FrameRule(frames), turns=True) == own
+    assert total(FrameRule(8), turns=True) != own
+
+
 def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = ResponseStore(tmp_path / "a.jsonl", {"x": 1})
     with monkeypatch.context() as patch:

@@ -99,9 +99,9 @@ class VisualBatch:
         return joined([evidence_of(one, key) for one in self.visuals])
 
     def full_precision(self) -> AbstractContextManager[None]:
-        """Region in which products have the precision of their arguments, in a caller's autocast block too.
+        """Context in which products have the precision of their arguments, also within a caller's autocast block.
 
-        Projectors that a method asks for in it run under the caller's autocast all the same.
+        A projector that a method calls there runs under the caller's autocast.
         """
         for one in self.visuals:
             one.hold_autocast()

@@ -225,7 +225,7 @@ def test_a_journal_without_a_file_keeps_its_lines(tmp_path):
 
 def test_a_journal_of_another_run_is_begun_anew_where_that_is_asked_for(path):
     RunJournal(path, HEAD).add([line("a")])
-    assert list(RunJournal(path, HEAD, anew=True).done) == ["a"], "its own run goes on"
+    assert list(RunJournal(path, HEAD, anew=True).done) == ["a"], "a journal of the same run is kept"
     assert RunJournal(path, {**HEAD, "data": "x"}, anew=True).done == {}
     assert read_head(path) == {**HEAD, "data": "x"} and ids(path) == []
 
