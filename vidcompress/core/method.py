@@ -22,8 +22,10 @@ from vidcompress.core.visual_report import Allotment
 from vidcompress.errors import ArgumentError, UnsupportedInputError, shown
 from vidcompress.registry import Registry, check_method_class
 
-Positions = Literal["contiguous", "original"]
-POSITIONS: tuple[Positions, ...] = ("contiguous", "original")
+Positions = Literal["contiguous", "original", "scaled"]
+POSITIONS: tuple[Positions, ...] = ("contiguous", "original", "scaled")
+Mass = Literal["on", "off"]
+MASS: tuple[Mass, ...] = ("on", "off")
 
 M = TypeVar("M", bound="type[Method]")
 
@@ -38,6 +40,8 @@ class Method(ABC):
         name: the public name. summary: its effect in one line, for lists where it has no card.
         modalities: which of `image` and `video` it serves.
         positions: the position policy the authors use, the default for this method.
+        mass: whether attention gives a token sent the weight of all tokens that it stands for, the default for this
+            method.
         uses_budget: False for a method that keeps everything.
         sequential: whether it chooses tokens one after another, in as many rounds of kernels as tokens are kept.
         merges: whether some features it sends are new ones, made of several tokens.
@@ -52,6 +56,7 @@ class Method(ABC):
     summary: ClassVar[str] = ""
     modalities: ClassVar[frozenset[Modality]] = frozenset()
     positions: ClassVar[Positions] = "contiguous"
+    mass: ClassVar[Mass] = "off"
     exact: ClassVar[bool] = True
     uses_budget: ClassVar[bool] = True
     where: ClassVar[Literal["before", "inside"]] = "before"

@@ -26,7 +26,7 @@ class Report:
         method: registered name of the method.
         policy: `exact` or `reference`.
         separators: `keep`, `thin` or `drop`.
-        positions: `contiguous` or `original`.
+        positions: `contiguous`, `original` or `scaled`.
         retention_ratio: the share that was asked for, 0 < R <= 1, or None.
         max_tokens: the tokens per prompt that were asked for, or None.
         visuals: one entry per image or video, in the order of the batch and of each prompt.
@@ -34,6 +34,9 @@ class Report:
         notes: remarks on the whole call; `all_notes` adds those of its inputs.
         inside: visual tokens from layer to layer, where the method prunes inside the language model.
         view_text: `keep` or `drop`, for the text of views that keep nothing.
+        mass: `on` where attention weighs tokens by their mass, else `off`.
+        mass_strength: factor of the logarithm of the mass, at least 0.
+        mass_cap: largest mass that counts, at least 1; None for no limit.
     """
 
     method: str
@@ -47,6 +50,9 @@ class Report:
     notes: list[str] = field(default_factory=list)
     inside: PruningReport | None = None
     view_text: str = "keep"
+    mass: str = "off"
+    mass_strength: float = 1.0
+    mass_cap: float | None = None
 
     @property
     def total(self) -> int:
@@ -117,6 +123,9 @@ class Report:
             list(self.notes),
             None if self.inside is None else self.inside.for_row(row),
             self.view_text,
+            self.mass,
+            self.mass_strength,
+            self.mass_cap,
         )
 
     def visual_tokens(self) -> dict[str, Any]:
@@ -188,6 +197,7 @@ class Report:
             "visual_tokens": self.visual_tokens(),
             "visuals": [visual.to_dict() for visual in self.visuals],
             **self._view_text,
+            **self._mass,
             **({} if self.inside is None else {"inside": self.inside.to_dict()}),
             "timing_ms": {phase: round(ms, 3) for phase, ms in self.timing_ms.items()},
             "notes": self.all_notes,
@@ -200,6 +210,13 @@ class Report:
         if not total:
             return {}
         return {"view_text": {"what": self.view_text, "total": total, "dropped": dropped}}
+
+    @property
+    def _mass(self) -> dict[str, Any]:
+        """Entry of the mass as JSON types; empty where it is off."""
+        if self.mass == "off":
+            return {}
+        return {"mass": {"strength": self.mass_strength, "cap": self.mass_cap}}
 
     def __repr__(self) -> str:
         asked: Mapping[str, object] = {"retention_ratio": self.retention_ratio, "max_tokens": self.max_tokens}

@@ -25,11 +25,15 @@ class Selection:
         index: (K,) int64, index in `VisualTokens` of each token sent; of a merged token, that of its cluster's centre.
         features: (K, D) when the method made new features, else None (they are gathered).
         allotment: weight of each view in the budget; None where the method does not weigh views.
+        mass: (K,) float32, number of tokens that each token sent stands for, itself included; 1 at separators. They sum
+            to the tokens of the visual that are no separators, plus the separators sent. None where the method states
+            none.
     """
 
     index: Tensor
     features: Tensor | None = None
     allotment: Allotment | None = None
+    mass: Tensor | None = None
 
     def __post_init__(self) -> None:
         index, features = self.index, self.features
@@ -43,6 +47,13 @@ class Selection:
             )
         if self.allotment is not None and not isinstance(self.allotment, Allotment):
             raise ArgumentError(f"allotment={shown(self.allotment)}: must be an Allotment, or None")
+        mass = self.mass
+        if mass is not None and (
+            not isinstance(mass, Tensor) or mass.shape != index.shape or mass.dtype != torch.float32
+        ):
+            raise ArgumentError(
+                f"mass={shown(mass)}: must be a tensor (K,) of torch.float32 with K = {index.shape[0]} as index, or None"
+            )
 
     def __len__(self) -> int:
         return int(self.index.shape[0])
@@ -63,8 +74,10 @@ class Selection:
     def ascending(self) -> Selection:
         """Return the tokens in the order of their positions, for a visual of several runs of placeholders."""
         order = self.index.argsort()
-        features = None if self.features is None else self.features.index_select(0, order)
-        return Selection(self.index.index_select(0, order), features, self.allotment)
+        features, mass = (
+            None if part is None else part.index_select(0, order) for part in (self.features, self.mass)
+        )
+        return Selection(self.index.index_select(0, order), features, self.allotment, mass)
 
     def source(self, layout: Layout) -> Tensor:
         """Return (K,) int64 positions in the full, uncompressed sequence."""

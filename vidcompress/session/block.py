@@ -21,7 +21,7 @@ from vidcompress.core.config import (
     EncoderSaving,
     read_config,
 )
-from vidcompress.core.method import Method, Positions
+from vidcompress.core.method import Mass, Method, Positions
 from vidcompress.core.prompt import ViewText
 from vidcompress.core.wrappers import Model
 from vidcompress.errors import CompressionStateError
@@ -48,6 +48,9 @@ def compress(
     max_patches: int = CompressionConfig.max_patches,
     encoder_saving: EncoderSaving = NO_SAVING,
     view_text: ViewText = CompressionConfig.view_text,
+    mass: Mass | None = None,
+    mass_strength: float = CompressionConfig.mass_strength,
+    mass_cap: float | None = None,
     **options: object,
 ) -> Iterator[CompressSession]:
     """Compress every image and video that `model` is given inside the block.
@@ -64,7 +67,7 @@ def compress(
         model: a stock transformers model of a supported family, or a wrapper of `torch.compile`, PEFT, accelerate or
             DistributedDataParallel around one; calls of the wrapper and of the model in it are both compressed.
         method, config, retention_ratio, max_tokens, separators, positions, policy: as in `compress_inputs`.
-        max_views, max_patches, encoder_saving, view_text, options: as there.
+        max_views, max_patches, encoder_saving, view_text, mass, mass_strength, mass_cap, options: as there.
 
     Yields:
         A session whose `.report` describes the latest call.
@@ -84,6 +87,9 @@ def compress(
         "max_patches": max_patches,
         "encoder_saving": encoder_saving,
         "view_text": view_text,
+        "mass": mass,
+        "mass_strength": mass_strength,
+        "mass_cap": mass_cap,
     }
     settings = read_config({**arguments, **options}, config=config)
     inner = adapter_for(model).model  # out of its wrappers

@@ -17,7 +17,7 @@ from vidcompress.core.budget import Policy, Ratio, Separators, VisualBudget, vis
 from vidcompress.core.config import DEFAULT_METHOD, NO_SAVING, CompressionConfig, EncoderSaving, read_config
 from vidcompress.core.devices import input_device
 from vidcompress.core.layout import Modality
-from vidcompress.core.method import Method, Positions
+from vidcompress.core.method import Mass, Method, Positions
 from vidcompress.core.prompt import Prompt, ViewText, parse_prompt
 from vidcompress.core.pruning.report import PruningReport
 from vidcompress.core.selection import Selection
@@ -58,6 +58,9 @@ def compress_inputs(
     max_patches: int = CompressionConfig.max_patches,
     encoder_saving: EncoderSaving = NO_SAVING,
     view_text: ViewText = CompressionConfig.view_text,
+    mass: Mass | None = None,
+    mass_strength: float = CompressionConfig.mass_strength,
+    mass_cap: float | None = None,
     **options: object,
 ) -> CompressedInputs:
     """Encode the images and videos of processor outputs and keep only part of their tokens.
@@ -72,7 +75,8 @@ def compress_inputs(
         max_tokens: instead, visual positions per prompt row.
         separators: `thin` (default) keeps newline tokens in proportion, `keep` all, `drop` none.
         positions: `contiguous` renumbers, `original` leaves gaps (needs the key-value cache, so that `use_cache` is
-            returned too); the default is that of the method's authors.
+            returned too), `scaled` shrinks the gaps of a clip to the length that the checkpoint was trained on; the
+            default is that of the method's authors.
         policy: `exact` meets the budget to the token; `reference` has the authors' counts, order and all separators.
         max_views: most views per encoder call; bounds its memory.
         max_patches: most patches per call of an encoder that takes any number of them; a larger view goes alone.
@@ -83,6 +87,12 @@ def compress_inputs(
             gives nothing never are; on a canvas that the model resizes this is refused. `frames+crops` is both.
         view_text: `keep`, or `drop`: text that belongs to a view, such as the time of a frame, leaves the prompt where
             the view keeps nothing. Families without such text refuse `drop`.
+        mass: `on` adds the logarithm of the number of tokens that a token sent stands for to its attention logits, in
+            every layer of the language model, at prefill and while decoding; call the model within
+            `with inputs.pruning():` then. `off` adds nothing, as the authors of all methods but census do; the default
+            is that of the method.
+        mass_strength: factor of that logarithm, at least 0; 0 is off.
+        mass_cap: largest number of tokens that counts, at least 1; None for no limit.
         **options: options of the method, such as tau=10.0.
 
     Returns:
@@ -103,6 +113,9 @@ def compress_inputs(
         "max_patches": max_patches,
         "encoder_saving": encoder_saving,
         "view_text": view_text,
+        "mass": mass,
+        "mass_strength": mass_strength,
+        "mass_cap": mass_cap,
     }
     settings = read_config({**arguments, **options}, config=config)
     return compress_with(adapter_for(model), inputs, settings)

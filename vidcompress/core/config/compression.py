@@ -13,7 +13,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from vidcompress.checks import is_whole, one_of
+from vidcompress.checks import is_number, is_whole, one_of
 from vidcompress.core.budget import (
     POLICIES,
     SEPARATORS,
@@ -25,7 +25,7 @@ from vidcompress.core.budget import (
 )
 from vidcompress.core.config.json_file import read_json, write_json
 from vidcompress.core.config.view_skipping import EncoderSaving, ViewSkipping, read_view_skipping
-from vidcompress.core.method import POSITIONS, Method, Positions
+from vidcompress.core.method import MASS, POSITIONS, Mass, Method, Positions
 from vidcompress.core.method_lookup import (
     get_method,
     option_names,
@@ -65,7 +65,8 @@ class CompressionConfig:
         max_tokens: visual positions per prompt row, at least 1; instead of `retention_ratio`.
         separators: `thin` keeps newline tokens in proportion, `keep` all, `drop` none; None is `thin`, and `keep` under
             the policy `reference`.
-        positions: `contiguous` renumbers, `original` leaves gaps; None is the policy of the method's authors.
+        positions: `contiguous` renumbers, `original` leaves gaps, `scaled` shrinks the gaps of a clip to the length
+            that the checkpoint was trained on; None is the policy of the method's authors.
         policy: `exact` meets the budget to the token; `reference` reproduces the authors' counts and order.
         max_views: most views per encoder call; bounds its memory.
         max_patches: most patches per call of an encoder that takes any number of patches, where no view alone has
@@ -73,6 +74,10 @@ class CompressionConfig:
         encoder_saving: views that are not encoded, as in `compress_inputs`. Kept as a `ViewSkipping`.
         view_text: `keep` leaves text that belongs to a view, such as the time of a frame, in the prompt; `drop` takes
             it out where the view keeps nothing.
+        mass: `on` adds the logarithm of the number of tokens that a token sent stands for to its attention logits, in
+            every layer of the language model; `off` adds nothing; None is the default of the method.
+        mass_strength: factor of that logarithm, at least 0; 0 is off.
+        mass_cap: largest number of tokens that counts, at least 1; None for no limit.
 
     Raises:
         ArgumentError: an unknown or ill-typed argument, or two that do not go together.
@@ -89,6 +94,9 @@ class CompressionConfig:
     max_patches: int = 16384
     encoder_saving: ViewSkipping = ViewSkipping()
     view_text: ViewText = "keep"
+    mass: Mass | None = None
+    mass_strength: float = 1.0
+    mass_cap: float | None = None
 
     def __init__(
         self,
@@ -102,6 +110,9 @@ class CompressionConfig:
         max_patches: int = max_patches,
         encoder_saving: EncoderSaving = NO_SAVING,
         view_text: ViewText = view_text,
+        mass: Mass | None = None,
+        mass_strength: float = mass_strength,
+        mass_cap: float | None = None,
     ) -> None:
         chosen, stated = read_method(method)
         given = {
@@ -114,6 +125,9 @@ class CompressionConfig:
             "max_patches": max_patches,
             "encoder_saving": encoder_saving,
             "view_text": view_text,
+            "mass": mass,
+            "mass_strength": mass_strength,
+            "mass_cap": mass_cap,
         }
         self._set(method=chosen, **{**given, **stated})
         self._check()
@@ -134,10 +148,18 @@ class CompressionConfig:
         one_of("separators", self.resolved_separators, SEPARATORS)
         one_of("positions", self.resolved_positions, POSITIONS)
         one_of("view_text", self.view_text, VIEW_TEXT)
+        one_of("mass", self.resolved_mass, MASS)
         for name in ("max_views", "max_patches"):
             if not is_whole(limit := getattr(self, name)) or limit < 1:
                 raise ArgumentError(f"{name} must be an integer of at least 1, got {shown(limit)}")
+        strength, cap = self.mass_strength, self.mass_cap
+        if not is_number(strength) or strength < 0:
+            raise ArgumentError(f"mass_strength={shown(strength)}: must be a finite number of at least 0")
+        if cap is not None and (not is_number(cap) or cap < 1):
+            raise ArgumentError(f"mass_cap={shown(cap)}: must be a finite number of at least 1, or None")
         self._set(
+            mass_strength=float(strength),
+            mass_cap=None if cap is None else float(cap),
             retention_ratio=None if budget.ratio is None else _shortest(budget.ratio),
             max_tokens=None if self.max_tokens is None else int(self.max_tokens),
             max_views=int(self.max_views),
@@ -178,6 +200,18 @@ class CompressionConfig:
         return "contiguous" if self.method.inside is self.method else positions
 
     @cached_property
+    def resolved_mass(self) -> Mass:
+        """`mass`, or the default of the method."""
+        mass: Mass = self.method.mass
+        return mass if self.mass is None else self.mass
+
+    @cached_property
+    def weighs(self) -> bool:
+        """Whether a call of this configuration may add masses to attention: not at ratio 1, nor at strength 0."""
+        keeps_all = self.budget.ratio == 1 or not (self.method.uses_budget or self.method.inside is not None)
+        return self.resolved_mass == "on" and self.mass_strength > 0 and not keeps_all
+
+    @cached_property
     def inside_positions(self) -> Positions:
         """Positions of the tokens that stay inside the language model."""
         inside = self.method.inside
@@ -198,6 +232,9 @@ class CompressionConfig:
             None if self.retention_ratio is None else float(self.retention_ratio),
             self.max_tokens,
             view_text=self.view_text,
+            mass=self.resolved_mass,
+            mass_strength=self.mass_strength,
+            mass_cap=self.mass_cap,
         )
 
     def replace(self, **changes: object) -> CompressionConfig:
@@ -242,6 +279,9 @@ class CompressionConfig:
             "max_patches": self.max_patches,
             "encoder_saving": str(self.encoder_saving),
             "view_text": self.view_text,
+            "mass": self.mass,
+            "mass_strength": self.mass_strength,
+            "mass_cap": self.mass_cap,
         }
 
     @classmethod

@@ -44,6 +44,7 @@ class Composed(Method):
     name = property(lambda self: f"{self.before.name}+{self.within.name}")
     modalities = property(attrgetter("before.modalities"))
     positions = property(attrgetter("before.positions"))
+    mass = property(attrgetter("before.mass"))
     merges = property(attrgetter("before.merges"))
     compares = property(attrgetter("before.compares"))
     changes_views = property(attrgetter("before.changes_views"))
