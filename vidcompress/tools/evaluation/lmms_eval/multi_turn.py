@@ -145,13 +145,14 @@ def _scored(
     engine: Engine, request: LmmsRequest, messages: list[dict[str, Any]], compressed: Any, text: str
 ) -> Response:
     answer = _answer_ids(engine.qa.processor, messages, text).to(compressed["input_ids"].device)
-    call = {**compressed, "input_ids": torch.cat((compressed["input_ids"], answer), dim=1)}
-    call["attention_mask"] = torch.ones_like(call["input_ids"])
-    if "position_ids" in call:
+    ids = torch.cat((compressed["input_ids"], answer), dim=1)
+    later = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if "position_ids" in compressed:
         after = torch.arange(1, answer.shape[1] + 1, device=answer.device)
-        places = call["position_ids"]
-        call["position_ids"] = torch.cat((places, places[:, -1:] + after), dim=1)
-    with torch.no_grad():
+        places = compressed["position_ids"]
+        later["position_ids"] = torch.cat((places, places[:, -1:] + after), dim=1)
+    call = compressed.continued(later, encoded=True)
+    with call.pruning(), torch.no_grad():
         logits = engine.qa.model(**call).logits[0, -answer.shape[1] - 1 : -1].float()
     loss = torch.nn.functional.cross_entropy(logits, answer[0])
     greedy = bool((logits.argmax(dim=-1) == answer[0]).all())
