@@ -39,7 +39,7 @@ CALL_ARGUMENTS = frozenset(
     "num_frames fps max_frames backend name_or_path device dtype torch_dtype attn_implementation device_map "
     "revision local_files_only resize_device time_instruction quantization quantization_config preset "
     "visual_tokens size images frames frame_size text_tokens new_tokens batch_size encoder_saving view_text "
-    "compile".split()
+    "mass mass_strength mass_cap compile".split()
 )
 """Arguments of the public functions that also take a method's options; an option of such a name would never arrive."""
 
@@ -251,7 +251,12 @@ def check_method_class(cls: type[Any], base: type[Any]) -> None:
             "a frozenset of 'image' and 'video'",
             isinstance(kinds, frozenset) and kinds <= {"image", "video"},
         ),
-        ("positions", "one of contiguous, original", cls.positions in ("contiguous", "original")),
+        (
+            "positions",
+            "one of contiguous, original, scaled",
+            cls.positions in ("contiguous", "original", "scaled"),
+        ),
+        ("mass", "one of on, off", cls.mass in ("on", "off")),
         ("exact", "True or False", isinstance(cls.exact, bool)),
         ("uses_budget", "True or False", isinstance(cls.uses_budget, bool)),
     ):
