@@ -106,7 +106,9 @@ Separators = Annotated[
 ]
 Positions = Annotated[
     str | None,
-    typer.Option(help="contiguous, original or scaled.", show_default="the method's", rich_help_panel=COMPRESSION),
+    typer.Option(
+        help="contiguous, original or scaled.", show_default="the method's", rich_help_panel=COMPRESSION
+    ),
 ]
 EncoderSaving = Annotated[
     str,
@@ -129,7 +131,7 @@ Mass = Annotated[
         rich_help_panel=COMPRESSION,
     ),
 ]
-_MASS_STRENGTH = "How strongly, at least 0; 0 is off."
+_MASS_STRENGTH = "Factor of the mass, at least 0; 0 is off."
 MassStrength = Annotated[float, typer.Option(help=_MASS_STRENGTH, rich_help_panel=COMPRESSION)]
 SweepMassStrength = Annotated[
     float | None, typer.Option(help=_MASS_STRENGTH, show_default="1.0", rich_help_panel=COMPRESSION)
@@ -137,7 +139,7 @@ SweepMassStrength = Annotated[
 MassCap = Annotated[
     float | None,
     typer.Option(
-        help="Largest such number that counts, at least 1.",
+        help="Largest mass that counts, in tokens, at least 1.",
         show_default="no limit",
         rich_help_panel=COMPRESSION,
     ),
