@@ -457,7 +457,7 @@ def test_answers_with_mass_are_no_answers_without(tmp_path, models):
         assert again.complete_before and fresh.good and not fresh.resumed and not fresh.complete_before
     assert all(outcome.complete_before for outcome in Runner(plain, out, models=models).run())
     rows = read_rows([out])[0]
-    mass = {row.method: (row.settings["mass"], row.settings["mass_cap"]) for row in rows}
+    mass = {row.method: (row.settings["mass"], row.settings.get("mass_cap")) for row in rows}
     assert mass == {
         "none": ("off", None),
         "uniform": ("off", None),

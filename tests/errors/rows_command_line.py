@@ -238,14 +238,14 @@ ROWS = [
     ask("view_text", "--view-text", "", message="view_text must be one of keep, drop, got ''"),
     ask("mass", "--mass", "onn", message="mass must be one of on, off, got 'onn'; did you mean 'on'?"),
     ask("mass", "--mass", "", message="mass must be one of on, off, got ''"),
-    ask("mass_strength", "--mass-strength", "strong", message="is not a valid float"),
+    ask("mass_strength", "--mass-strength", "strong", message="valid number"),
     ask(
         "mass_strength", "--mass-strength", "-1", message="mass_strength=-1.0: must be a finite number of at"
     ),
     ask(
         "mass_strength", "--mass-strength", "nan", message="mass_strength=nan: must be a finite number of at"
     ),
-    ask("mass_cap", "--mass-cap", "all", message="is not a valid float"),
+    ask("mass_cap", "--mass-cap", "all", message="valid number"),
     ask(
         "mass_cap",
         "--mass-cap",
@@ -543,7 +543,7 @@ ROWS += [
     sweep("view_text", "--view-text", "", message="view_text must be one of keep, drop, got ''"),
     sweep("mass", "--mass", "onn", message="mass must be one of on, off, got 'onn'; did you mean 'on'?"),
     sweep("mass", "--mass", "", message="mass must be one of on, off, got ''"),
-    sweep("mass_strength", "--mass-strength", "strong", message="is not a valid float"),
+    sweep("mass_strength", "--mass-strength", "strong", message="valid number"),
     sweep(
         "mass_strength", "--mass-strength", "-1", message="mass_strength=-1.0: must be a finite number of at"
     ),
@@ -553,7 +553,7 @@ ROWS += [
         "0.5",
         message="mass_strength=0.5: no method of the sweep has a mass; add mass='on', or leave it out",
     ),
-    sweep("mass_cap", "--mass-cap", "all", message="is not a valid float"),
+    sweep("mass_cap", "--mass-cap", "all", message="valid number"),
     sweep("mass_cap", "--mass-cap", "0.5", message="mass_cap=0.5: must be a finite number of at least 1"),
     sweep("failed", "--failed", "left", message="must be one of wrong, left-out, got 'left'"),
     sweep("preset", "--preset", "", message="preset='': must be a text that is not empty"),

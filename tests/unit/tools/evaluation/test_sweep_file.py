@@ -1,9 +1,11 @@
 """Sweep files: what they say, and what is refused."""
 
 import tomllib
+from collections.abc import Iterator
 
 import pytest
 
+from vidcompress.core.config.compression import _read
 from vidcompress.core.method import METHODS
 from vidcompress.errors import ArgumentError, VidcompressError
 from vidcompress.tools.evaluation.run.sweep import ModelSpec, TaskSpec, row_id
@@ -283,8 +285,12 @@ def test_mass_is_stated_by_methods_with_another_default() -> None:
 
 
 @pytest.fixture
-def weighing(monkeypatch: pytest.MonkeyPatch) -> None:
+def weighing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """`uniform` has mass by default; configurations that were read before are read anew, and so are those read here."""
     monkeypatch.setattr(METHODS.get("uniform"), "mass", "on")
+    _read.cache_clear()
+    yield
+    _read.cache_clear()
 
 
 @pytest.mark.usefixtures("weighing")
