@@ -39,7 +39,7 @@ CALL_ARGUMENTS = frozenset(
     "num_frames fps max_frames backend name_or_path device dtype torch_dtype attn_implementation device_map "
     "revision local_files_only resize_device time_instruction quantization quantization_config preset "
     "visual_tokens size images frames frame_size text_tokens new_tokens batch_size encoder_saving view_text "
-    "compile".split()
+    "mass mass_strength mass_cap compile".split()
 )
 """Arguments of the public functions that also take a method's options; an option of such a name would never arrive."""
 
@@ -244,6 +244,8 @@ def check_method_class(cls: type[Any], base: type[Any]) -> None:
         if not getattr(cls, name, None):
             raise ArgumentError(f"{who} must define the class attribute {name!r}")
     kinds = cls.modalities
+    # Inside the language model every token comes with the prompt, so that there is no gap to scale.
+    policies = ("contiguous", "original", *(() if cls.where == "inside" else ("scaled",)))
     for name, allowed, fits in (
         ("summary", "one line of text", isinstance(cls.summary, str) and "\n" not in cls.summary),
         (
@@ -251,9 +253,10 @@ def check_method_class(cls: type[Any], base: type[Any]) -> None:
             "a frozenset of 'image' and 'video'",
             isinstance(kinds, frozenset) and kinds <= {"image", "video"},
         ),
-        ("positions", "one of contiguous, original", cls.positions in ("contiguous", "original")),
+        ("positions", f"one of {', '.join(policies)}", cls.positions in policies),
         ("exact", "True or False", isinstance(cls.exact, bool)),
         ("uses_budget", "True or False", isinstance(cls.uses_budget, bool)),
+        ("mass", "one of on, off", cls.mass in ("on", "off")),
     ):
         if not fits:
             raise ArgumentError(f"{who}: {name} must be {allowed}, got {getattr(cls, name)!r}")

@@ -115,6 +115,29 @@ def test_text_only_and_settings(capsys: pytest.CaptureFixture[str]) -> None:
     assert entry["visual_tokens"]["total"] == 0
 
 
+def test_mass_is_said_where_it_is_on(capsys: pytest.CaptureFixture[str], image: Path) -> None:
+    words = ("--image", str(image), "--method", "uniform", "--mass", "on", "--mass-cap", "16")
+    assert "\n  mass on (strength 1, cap 16)\n" in both(capsys, *words)[1]
+    assert json.loads(ask(capsys, *words, "--json"))["mass"] == {"strength": 1.0, "cap": 16.0}
+    for more in (("--mass", "off"), ("--mass-strength", "0"), ("--retention-ratio", "1")):
+        assert "mass" not in both(capsys, *words, *more)[1]
+        assert "mass" not in json.loads(ask(capsys, *words, *more, "--json"))
+
+
+def test_rows_of_compare_say_their_mass(capsys: pytest.CaptureFixture[str], image: Path) -> None:
+    words = ("compare", "what digit is shown?", str(image), "--methods", "uniform,random:mass=off", "--only")
+    words += ("-r", "0.25", "--repeats", "1", "--max-new-tokens", "2", "--json")
+    for more, wanted in (((), None), (("--mass", "on"), {"strength": 1.0, "cap": None})):
+        with pytest.raises(SystemExit, match="^0$"):
+            main([*words, *more])
+        rows = json.loads(capsys.readouterr().out)["rows"]
+        assert {row["method"]: row.get("mass") for row in rows} == {
+            "none": None,
+            "uniform": wanted,
+            "random:mass=off": None,
+        }
+
+
 def test_files_that_cannot_be_read_exit_1(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="^1$") as stop:
         main(["ask", "--question", "what?", "--image", str(tmp_path / "missing.png")])

@@ -13,6 +13,7 @@ from benchmark_folder import BROKEN, write_benchmark
 from odd_media import write_odd
 from vidcompress.cli import main
 from vidcompress.errors import ArgumentError
+from vidcompress.tools.evaluation.report.leaderboard import leaderboards_of
 from vidcompress.tools.evaluation.report.load import read_rows
 from vidcompress.tools.evaluation.report.tables import text
 from vidcompress.tools.evaluation.run.batches import BatchInference
@@ -435,6 +436,36 @@ def test_the_command_line_says_what_becomes_of_text_of_views(capsys, tmp_path):
     assert [row.method for row in failed] == ["uniform:view_text=drop"]
     said = json.loads(failed[0].path.read_text())["failed"][0]["error"]
     assert said.startswith("view_text='drop' cannot go with LlavaOnevision"), said
+
+
+def test_answers_with_mass_are_no_answers_without(tmp_path, models):
+    """They are rows of their own, and a journal of one is refused by the other."""
+    data = write_benchmark(tmp_path / "data", 2, broken=False, clip=False)
+    plain = sweep_of(f"data:{data}", methods=["uniform"])
+    out = tmp_path / "out"
+    base, without = Runner(plain, out, models=models).run()
+    sweeps = [
+        sweep_of(f"data:{data}", methods=["uniform"], mass="on", **more) for more in ({}, {"mass_cap": 2})
+    ]
+    for sweep in sweeps:
+        (_, row) = sweep.rows()
+        shutil.copytree(out / without.row.id, out / row.id)
+        (again, refused) = Runner(sweep, out, models=models).run()
+        assert again.complete_before and f"method is 'uniform' there and {row.method!r} here" in refused.error
+        shutil.rmtree(out / row.id)
+        (again, fresh) = Runner(sweep, out, models=models).run()
+        assert again.complete_before and fresh.good and not fresh.resumed and not fresh.complete_before
+    assert all(outcome.complete_before for outcome in Runner(plain, out, models=models).run())
+    rows = read_rows([out])[0]
+    mass = {row.method: (row.settings["mass"], row.settings.get("mass_cap")) for row in rows}
+    assert mass == {
+        "none": ("off", None),
+        "uniform": ("off", None),
+        "uniform:mass=on": ("on", None),
+        "uniform:mass=on,mass_cap=2": ("on", 2.0),
+    }
+    (board,) = leaderboards_of(rows)
+    assert {entry.method for entry in board.entries} == {*mass} - {"none"}
 
 
 def test_a_model_that_does_not_load_fails_its_rows_alone(tmp_path):

@@ -332,6 +332,9 @@ COMPARE = [
     *(Row(C, "max_new_tokens", value, WHOLE) for value in (0, 2.5, None)),
     *(Row(C, "progress", value, "must be True or False") for value in (1, "yes")),
     Row(C, "num_beems", 2, "did you mean 'num_beams'?"),
+    Row(C, "mass", "heavy", "mass must be one of on, off, got 'heavy'"),
+    Row(C, "mass_strength", -1, ": must be a finite number of at least 0"),
+    Row(C, "mass_cap", 0.5, ": must be a finite number of at least 1, or None"),
     *foreign_rows(C, [*LOADED, ("num_frames", 8, "pass it to VisualQA.from_pretrained(..., num_frames=8)")]),
     Row(C, "method", "random", "compare takes several; pass methods=[...]"),
 ]

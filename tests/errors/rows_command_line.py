@@ -40,7 +40,7 @@ def ask(parameter: str, *words: str, message: str, code: int = USAGE, names: str
 def shared(command: str) -> list[Words]:
     """Rows of `ask` that hold for `compare` too: the same options, checked in the same way; it needs a picture."""
     alike = "text media question image video model num_frames fps max_new_tokens policy separators positions"
-    alike += " view_text encoder_saving seed device dtype attn_implementation device_map quantization preset backend time_instruction overlay as_json"
+    alike += " view_text mass mass_strength mass_cap encoder_saving seed device dtype attn_implementation device_map quantization preset backend time_instruction overlay as_json"
     rows = [row for row in ROWS if row.command == "ask" and row.parameter in alike.split()]
     return [
         replace(
@@ -236,6 +236,22 @@ ROWS = [
     ask("encoder_saving", "--encoder-saving", "frames:x", message="must be 'off', 'frames', 'crops' or"),
     ask("view_text", "--view-text", "all", message="view_text must be one of keep, drop, got 'all'"),
     ask("view_text", "--view-text", "", message="view_text must be one of keep, drop, got ''"),
+    ask("mass", "--mass", "onn", message="mass must be one of on, off, got 'onn'; did you mean 'on'?"),
+    ask("mass", "--mass", "", message="mass must be one of on, off, got ''"),
+    ask("mass_strength", "--mass-strength", "strong", message="valid number"),
+    ask(
+        "mass_strength", "--mass-strength", "-1", message="mass_strength=-1.0: must be a finite number of at"
+    ),
+    ask(
+        "mass_strength", "--mass-strength", "nan", message="mass_strength=nan: must be a finite number of at"
+    ),
+    ask("mass_cap", "--mass-cap", "all", message="valid number"),
+    ask(
+        "mass_cap",
+        "--mass-cap",
+        "0.5",
+        message="mass_cap=0.5: must be a finite number of at least 1, or None",
+    ),
     ask("option", "--option", "tau", message="--option='tau': must look like NAME=VALUE"),
     ask("option", "--option", "=5", message="--option='=5': must look like NAME=VALUE"),
     ask("option", "--option", "tua=1", message="has no option 'tua'; known: allocation"),
@@ -525,6 +541,20 @@ ROWS += [
     sweep("quantization", "--quantization", "2bit", message="quantization='2bit': must be one of 4bit, 8bit"),
     sweep("view_text", "--view-text", "all", message="view_text must be one of keep, drop, got 'all'"),
     sweep("view_text", "--view-text", "", message="view_text must be one of keep, drop, got ''"),
+    sweep("mass", "--mass", "onn", message="mass must be one of on, off, got 'onn'; did you mean 'on'?"),
+    sweep("mass", "--mass", "", message="mass must be one of on, off, got ''"),
+    sweep("mass_strength", "--mass-strength", "strong", message="valid number"),
+    sweep(
+        "mass_strength", "--mass-strength", "-1", message="mass_strength=-1.0: must be a finite number of at"
+    ),
+    sweep(
+        "mass_strength",
+        "--mass-strength",
+        "0.5",
+        message="mass_strength=0.5: no method of the sweep has a mass; add mass='on', or leave it out",
+    ),
+    sweep("mass_cap", "--mass-cap", "all", message="valid number"),
+    sweep("mass_cap", "--mass-cap", "0.5", message="mass_cap=0.5: must be a finite number of at least 1"),
     sweep("failed", "--failed", "left", message="must be one of wrong, left-out, got 'left'"),
     sweep("preset", "--preset", "", message="preset='': must be a text that is not empty"),
     Words(

@@ -163,6 +163,10 @@ NOUNS = [
         Row("Selection", "features", value, "must be a tensor (K, D) with K = 3 rows")
         for value in ([1], torch.zeros(3), torch.zeros(2, 4))
     ),
+    *(
+        Row("Selection", "mass", value, "must be a tensor (K,) of torch.float32 with K = 3 as index, or None")
+        for value in (1.0, [1.0] * 3, torch.ones(2), torch.ones(3, 1), torch.ones(3).double(), np.ones(3))
+    ),
     *(Row("Selection", "allotment", value, "must be an Allotment, or None") for value in (1, [0.5], torch.ones(2))),
     *(
         Row("VisualTokens", "features", value, "features must have shape (N, D) with N = ", says=says)

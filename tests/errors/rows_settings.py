@@ -76,7 +76,7 @@ def config_rows(call: str) -> list[Row]:
         Row(call, "separators", "all", "separators must be one of keep, thin, drop, got 'all'"),
         Row(call, "separators", True, "separators must be one of keep, thin, drop, got True"),
         Row(call, "positions", "orginal", "did you mean 'original'?"),
-        Row(call, "positions", [], "positions must be one of contiguous, original, got []"),
+        Row(call, "positions", [], "positions must be one of contiguous, original, scaled, got []"),
         *(
             Row(call, name, value, f"{name} must be an integer of at least 1, got ")
             for name in ("max_views", "max_patches")
@@ -86,6 +86,16 @@ def config_rows(call: str) -> list[Row]:
         Row(call, "view_text", "dorp", "did you mean 'drop'?"),
         Row(call, "view_text", True, "view_text must be one of keep, drop, got True"),
         Row(call, "view_text", None, "view_text must be one of keep, drop, got None"),
+        Row(call, "mass", "onn", "mass must be one of on, off, got 'onn'; did you mean 'on'?"),
+        *(Row(call, "mass", value, "mass must be one of on, off, got ") for value in ("", True, 1.0, [])),
+        *(
+            Row(call, "mass_strength", value, ": must be a finite number of at least 0")
+            for value in (-0.5, math.nan, math.inf, True, None, "1", [1.0])
+        ),
+        *(
+            Row(call, "mass_cap", value, ": must be a finite number of at least 1, or None")
+            for value in (0.5, -2, math.nan, math.inf, True, "16", [16])
+        ),
         *(
             Row(call, "encoder_saving", value, "must be 'off', 'frames', 'crops' or")
             for value in ("on", "frames:0.2:0.05", "frames:size=1", "off:1", "crops:area=0.5", True, None, 3)
@@ -130,6 +140,9 @@ def settings_rows(call: str) -> list[Row]:
                 ("separators", "drop"),
                 ("max_views", 4),
                 ("max_patches", 4),
+                ("mass", "on"),
+                ("mass_strength", 0.5),
+                ("mass_cap", 16),
                 ("seed", 5),
             )
         ),

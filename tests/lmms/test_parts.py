@@ -151,6 +151,10 @@ def test_model_arguments_are_sorted_out() -> None:
     )
     assert found.method == "globalcom2" and found.options == {"tau": 5, "alpha": 0.3, "policy": "reference"}
     assert found.loading == {"dtype": "float32"} and found.batch_size == 4
+    heavy = read_settings({"pretrained": "x", "mass": "on", "mass_strength": 0.5, "mass_cap": 16})
+    assert heavy.options == {"mass": "on", "mass_strength": 0.5, "mass_cap": 16} and heavy.config.weighs
+    assert heavy.head() != read_settings({"pretrained": "x"}).head()
+    assert not read_settings({"pretrained": "x"}).config.weighs
     joined = read_settings({"pretrained": "x", "method": "globalcom2+fastv", "before_ratio": 0.5, "tau": 2})
     assert joined.options == {"before_ratio": 0.5, "tau": 2}
     named = read_settings({"pretrained": "x", "preset": 2880})  # lmms-eval reads it as a number

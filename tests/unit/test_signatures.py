@@ -12,7 +12,7 @@ import pytest
 import vidcompress
 from vidcompress import Chat, CompressionConfig, VisualQA, media
 from vidcompress.core.budget import POLICIES, SEPARATORS, Policy, Separators
-from vidcompress.core.method import POSITIONS, Positions
+from vidcompress.core.method import MASS, POSITIONS, Mass, Positions
 from vidcompress.core.prompt import VIEW_TEXT, ViewText
 from vidcompress.loading.arguments import OWN, GenerateOptions, _known
 from vidcompress.media.video.backends import BackendName, backend_names
@@ -104,6 +104,7 @@ def test_what_is_open_to_anything_is_noticed() -> None:
         (Separators, SEPARATORS),
         (Positions, POSITIONS),
         (ViewText, VIEW_TEXT),
+        (Mass, MASS),
     ],
 )
 def test_words_for_the_type_checker_are_those_that_are_allowed(alias: Any, words: tuple[str, ...]) -> None:
@@ -122,9 +123,8 @@ def test_arguments_of_generate_are_those_that_a_question_may_bring() -> None:
     forward = set(inspect.signature(qa.model.forward).parameters)
     asked = set(inspect.signature(VisualQA.ask).parameters)
     listed = set(GenerateOptions.__annotations__)
-    assert listed | {"policy", "separators", "positions", "encoder_saving", "view_text"} == set(
-        typing.get_type_hints(CompareOptions)
-    )
+    shared = {"policy", "separators", "positions", "encoder_saving", "view_text", "mass", "mass_strength"}
+    assert listed | shared | {"mass_cap"} == set(typing.get_type_hints(CompareOptions))
     assert not listed & (set(OWN) | asked)
     missing = _known(qa.model) - forward - set(OWN) - asked - listed - UNREACHED
     assert missing == set(), "arguments of generate without a type; add them to GenerateOptions"

@@ -23,6 +23,9 @@ from vidcompress.cli.options import (
     Fps,
     Images,
     Json,
+    Mass,
+    MassCap,
+    MassStrength,
     MaxNewTokens,
     Methods,
     Model,
@@ -78,6 +81,9 @@ def compare(
     positions: Positions = None,
     encoder_saving: EncoderSaving = "off",
     view_text: ViewText = "keep",
+    mass: Mass = None,
+    mass_strength: MassStrength = 1.0,
+    mass_cap: MassCap = None,
     seed: Seed = None,
     model: Model = None,
     device: Device = None,
@@ -116,6 +122,9 @@ def compare(
         "positions": positions,
         "encoder_saving": encoder_saving,
         "view_text": view_text,
+        "mass": mass,
+        "mass_strength": mass_strength,
+        "mass_cap": mass_cap,
     }
     common: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     asked: dict[str, Any] = {

@@ -24,10 +24,13 @@ from vidcompress.cli.options import (
     Dtype,
     Fps,
     Json,
+    Mass,
+    MassCap,
     Model,
     NumFrames,
     Preset,
     Quantization,
+    SweepMassStrength,
     SweepViewText,
 )
 from vidcompress.cli.show import show, show_all
@@ -106,6 +109,9 @@ def evaluate(
         ),
     ] = None,
     view_text: SweepViewText = None,
+    mass: Mass = None,
+    mass_strength: SweepMassStrength = None,
+    mass_cap: MassCap = None,
     seed: Annotated[
         int | None,
         typer.Option(help="Seed of random draws.", show_default="0", rich_help_panel=COMPRESSION),
@@ -176,6 +182,9 @@ def evaluate(
         "seed": seed,
         "failed": failed,
         "view_text": view_text,
+        "mass": mass,
+        "mass_strength": mass_strength,
+        "mass_cap": mass_cap,
     }
     listed = None if methods is None else ",".join(methods)
     lists = {"methods": listed, "ratios": retention_ratios, "max_tokens": max_tokens}

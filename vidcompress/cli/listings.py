@@ -61,7 +61,13 @@ def _print_card(name: str, as_json: bool) -> None:
         show(f"{name}: {cls.summary}; it has no card")
         return
     Console(highlight=False, width=terminal_width()).print(Markdown(card.text))
-    for label, value in (("paper", card.paper), ("code", card.code), ("needs", card.needs)):
+    defaults = f"positions {_plain(cls.positions)}, mass {cls.mass}"
+    for label, value in (
+        ("by default", defaults),
+        ("paper", card.paper),
+        ("code", card.code),
+        ("needs", card.needs),
+    ):
         if value:
             show(f"{label}: {value}", style="dim", hanging=7)
 
@@ -104,7 +110,8 @@ def method_entries() -> list[dict[str, Any]]:
 
     Returns:
         Dicts of name, summary (the effect its card states, else the class's own), paper, modalities, options with
-        their defaults, its third-party package or None, and the error of its card or None.
+        their defaults, default `positions` and `mass`, its third-party package or None, and the error of its card or
+        None.
     """
     from vidcompress.core.method import METHODS
     from vidcompress.errors import ArgumentError
@@ -128,6 +135,8 @@ def method_entries() -> list[dict[str, Any]]:
                 "options": {
                     f.name: _plain(getattr(method, f.name)) for f in dataclasses.fields(cls) if f.init
                 },
+                "positions": _plain(cls.positions),
+                "mass": cls.mass,
                 "package": METHODS.package(name),
                 "card_problem": problem,
             }

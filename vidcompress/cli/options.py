@@ -106,7 +106,9 @@ Separators = Annotated[
 ]
 Positions = Annotated[
     str | None,
-    typer.Option(help="contiguous or original.", show_default="the method's", rich_help_panel=COMPRESSION),
+    typer.Option(
+        help="contiguous, original or scaled.", show_default="the method's", rich_help_panel=COMPRESSION
+    ),
 ]
 EncoderSaving = Annotated[
     str,
@@ -120,6 +122,27 @@ _VIEW_TEXT = "keep; drop: times of frames and the like leave the prompt with vie
 ViewText = Annotated[str, typer.Option(help=_VIEW_TEXT, rich_help_panel=COMPRESSION)]
 SweepViewText = Annotated[
     str | None, typer.Option(help=_VIEW_TEXT, show_default="keep", rich_help_panel=COMPRESSION)
+]
+Mass = Annotated[
+    str | None,
+    typer.Option(
+        help="on: attention weighs a kept token by the number of tokens it stands for; off.",
+        show_default="the method's",
+        rich_help_panel=COMPRESSION,
+    ),
+]
+_MASS_STRENGTH = "Factor of the mass, at least 0; 0 is off."
+MassStrength = Annotated[float, typer.Option(help=_MASS_STRENGTH, rich_help_panel=COMPRESSION)]
+SweepMassStrength = Annotated[
+    float | None, typer.Option(help=_MASS_STRENGTH, show_default="1.0", rich_help_panel=COMPRESSION)
+]
+MassCap = Annotated[
+    float | None,
+    typer.Option(
+        help="Largest mass that counts, in tokens, at least 1.",
+        show_default="no limit",
+        rich_help_panel=COMPRESSION,
+    ),
 ]
 Seed = Annotated[
     int | None, typer.Option(help="Seed of whatever is drawn at random.", rich_help_panel=COMPRESSION)

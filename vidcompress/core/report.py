@@ -247,6 +247,9 @@ class Report:
             lines += [f"    {line}" for line in _view_lines(visual, width)]
         if self.inside is not None:
             lines.append(f"  inside, {self.inside}")
+        if self.visuals and self.mass == "on":
+            cap = "" if self.mass_cap is None else f", cap {self.mass_cap:g}"
+            lines.append(f"  mass on (strength {self.mass_strength:g}{cap})")
         if self.timing_ms:
             lines.append("  " + ", ".join(f"{phase} {ms:.1f} ms" for phase, ms in self.timing_ms.items()))
         lines += [f"  note: {note}" for note in self.all_notes]

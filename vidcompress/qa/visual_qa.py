@@ -25,7 +25,7 @@ from vidcompress.core.config import (
 )
 from vidcompress.core.devices import DeviceMap, input_device
 from vidcompress.core.foreign_arguments import ASKING, LOADING, instead, refuse
-from vidcompress.core.method import Method, Positions
+from vidcompress.core.method import Mass, Method, Positions
 from vidcompress.core.prompt import ViewText
 from vidcompress.core.wrappers import Model
 from vidcompress.errors import ArgumentError, shown
@@ -47,7 +47,16 @@ from vidcompress.qa.pipeline import Pipeline
 from vidcompress.qa.question import Question, QuestionItem, read_question, remarked
 from vidcompress.qa.streaming import check_streamable, stream_text
 
-_FOR_ALL_ROWS = ("policy", "separators", "positions", "encoder_saving", "view_text")
+_FOR_ALL_ROWS = (
+    "policy",
+    "separators",
+    "positions",
+    "encoder_saving",
+    "view_text",
+    "mass",
+    "mass_strength",
+    "mass_cap",
+)
 """Fields of the configuration that all rows of a comparison share."""
 
 
@@ -59,6 +68,9 @@ class CompareOptions(GenerateOptions, total=False):
     positions: Positions | None
     encoder_saving: EncoderSaving
     view_text: ViewText
+    mass: Mass | None
+    mass_strength: float
+    mass_cap: float | None
 
 
 class VisualQA:
@@ -84,6 +96,7 @@ class VisualQA:
         time_instruction: put a line with the times of the frames before the question, as in LLaVA-Video's training;
             other families have no such line.
         policy, separators, positions, max_views, max_patches, encoder_saving, view_text: as for `compress_inputs`.
+        mass, mass_strength, mass_cap: as there.
         **options: of the method, such as tau=10.0.
 
     Attributes:
@@ -109,6 +122,9 @@ class VisualQA:
         max_patches: int = CompressionConfig.max_patches,
         encoder_saving: EncoderSaving = NO_SAVING,
         view_text: ViewText = CompressionConfig.view_text,
+        mass: Mass | None = None,
+        mass_strength: float = CompressionConfig.mass_strength,
+        mass_cap: float | None = None,
         num_frames: int | None = None,
         fps: float | None = None,
         max_frames: int = DEFAULT_MAX_FRAMES,
@@ -133,6 +149,9 @@ class VisualQA:
             "max_patches": max_patches,
             "encoder_saving": encoder_saving,
             "view_text": view_text,
+            "mass": mass,
+            "mass_strength": mass_strength,
+            "mass_cap": mass_cap,
             **options,
         }
         own = read_config(arguments, config=config, default_ratio=DEFAULT_RATIO)
@@ -154,6 +173,9 @@ class VisualQA:
         max_patches: int = CompressionConfig.max_patches,
         encoder_saving: EncoderSaving = NO_SAVING,
         view_text: ViewText = CompressionConfig.view_text,
+        mass: Mass | None = None,
+        mass_strength: float = CompressionConfig.mass_strength,
+        mass_cap: float | None = None,
         num_frames: int | None = None,
         fps: float | None = None,
         max_frames: int = DEFAULT_MAX_FRAMES,
@@ -184,6 +206,7 @@ class VisualQA:
             retention_ratio: share of the visual tokens to keep.
             max_tokens: visual tokens per question to keep.
             separators, positions, policy, max_views, max_patches, encoder_saving, view_text: as for `compress_inputs`.
+            mass, mass_strength, mass_cap: as there.
             num_frames, fps, max_frames, backend, time_instruction: reading of clips; see the class.
             device: None is "cuda" where available, else "cpu".
             dtype: None is float32 on the CPU and "auto" elsewhere; "auto" is the checkpoint's own.
@@ -222,6 +245,9 @@ class VisualQA:
             max_patches=max_patches,
             encoder_saving=encoder_saving,
             view_text=view_text,
+            mass=mass,
+            mass_strength=mass_strength,
+            mass_cap=mass_cap,
             num_frames=num_frames,
             fps=fps,
             max_frames=max_frames,
@@ -281,7 +307,7 @@ class VisualQA:
             retention_ratio: new share; with neither this nor `max_tokens` the budget stays.
             max_tokens: new number of tokens.
             **options: `policy`, `separators`, `positions`, `max_views`, `max_patches`, `encoder_saving`, `view_text`,
-                and options of the method.
+                `mass`, `mass_strength`, `mass_cap`, and options of the method.
 
         Raises:
             ArgumentError: an argument is not allowed.
@@ -498,10 +524,10 @@ class VisualQA:
                 is counted, with its warm-up.
             seed: for methods that draw at random.
             progress: show a bar on stderr; None shows it on a terminal.
-            **options: `policy`, `separators`, `positions`, `encoder_saving` and `view_text` for all rows, instead of
-                this object's (the uncompressed model still encodes everything, and methods that are not named encode
-                every crop); all others are arguments of the model's `generate`. The method, its options and the
-                budget of this object are not used.
+            **options: `policy`, `separators`, `positions`, `encoder_saving`, `view_text`, `mass`, `mass_strength` and
+                `mass_cap` for all rows, instead of this object's (the uncompressed model still encodes everything, and
+                methods that are not named encode every crop); all others are arguments of the model's `generate`. The
+                method, its options and the budget of this object are not used.
 
         Raises:
             ArgumentError: an argument is not allowed, or there is neither picture nor clip.

@@ -6,6 +6,7 @@ import inspect
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,7 +43,7 @@ def test_help(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> Non
 SHARED = (
     "image images video question model max-tokens num-frames fps backend time-instruction no-time-instruction "
     "device dtype device-map quantization preset "
-    "attn-implementation policy separators positions seed overlay max-new-tokens json"
+    "attn-implementation policy separators positions mass mass-strength mass-cap seed overlay max-new-tokens json"
 )
 
 
@@ -89,6 +90,9 @@ def test_methods(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(entries) == set(vidcompress.available_methods())
     assert entries["vidcom2"]["modalities"] == ["video"]
     assert entries["globalcom2"]["options"]["tau"] == 10.0
+    assert (entries["globalcom2"]["positions"], entries["evs"]["positions"]) == ("contiguous", "original")
+    for name, entry in entries.items():
+        assert entry["mass"] == vidcompress.get_method(name).mass
     text = run(capsys, "methods")[1]
     for name, entry in entries.items():
         assert name in text
@@ -96,7 +100,9 @@ def test_methods(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_card_of_a_method(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "2505.14454" in run(capsys, "methods", "vidcom2")[1]
+    card = run(capsys, "methods", "vidcom2")[1]
+    assert "2505.14454" in card and "by default: positions contiguous, mass off" in card
+    assert "by default: positions original, mass off" in run(capsys, "methods", "fastvid")[1]
     entry = json.loads(run(capsys, "methods", "vidcom2", "--json")[1])
     assert (entry["name"], entry["card"]["modalities"]) == ("vidcom2", ["video"])
     code, out, err = run(capsys, "methods", "vidcom")
@@ -117,6 +123,7 @@ def test_models(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 ASK = ("ask", "--question", "what?")
+SCENE = Path(__file__).parents[3] / "examples" / "scene.png"
 
 
 @pytest.mark.parametrize(
@@ -190,6 +197,35 @@ def test_unforeseen_errors_are_one_line_too(
         main(list(ASK))
 
 
+def test_the_mass_of_a_command_line_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of ask and compare in what makes the model, of eval in the rows."""
+    from vidcompress.tools.evaluation.run.runner import Runner
+
+    got: list[dict[str, Any]] = []
+
+    def arrived(*_: Any, **given: Any) -> Any:
+        got.append(given)
+        raise SystemExit(7)
+
+    monkeypatch.setattr("vidcompress.qa.VisualQA.from_pretrained", arrived)
+    monkeypatch.setattr(Runner, "run", lambda self: arrived(config=self.sweep.rows()[1].settings))
+    flags = ("--mass", "on", "--mass-strength", "0.5", "--mass-cap", "16")
+    commands = (ASK, ("compare", *ASK[1:], "--image", str(SCENE)), ("eval", "--task", "shapes:image"))
+    for words in commands:
+        for more, wanted in (
+            (flags, ("on", 0.5, 16.0)),
+            (flags[:2], ("on", 1.0, None)),
+            ((), (None, 1.0, None)),
+        ):
+            with pytest.raises(SystemExit, match="7"):
+                main([*words, *more])
+            given = got.pop()
+            config = given.get("config")
+            names = ("mass", "mass_strength", "mass_cap")
+            values = tuple(given.get(name) if config is None else getattr(config, name) for name in names)
+            assert values == wanted, words
+
+
 def test_method_options_are_read_as_json() -> None:
     from vidcompress import CompressionConfig
     from vidcompress.cli.options import compression_config, read_options
@@ -212,5 +248,6 @@ def test_the_defaults_that_help_shows_are_those_of_the_configuration() -> None:
 
     shared = inspect.signature(ask).parameters.keys() & DEFAULTS.keys()
     assert shared >= {"method", "policy", "separators", "positions", "encoder_saving", "view_text"}
+    assert shared >= {"mass", "mass_strength", "mass_cap"}
     for name in shared:
         assert inspect.signature(ask).parameters[name].default == DEFAULTS[name], name

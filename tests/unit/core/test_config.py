@@ -81,7 +81,7 @@ def configs(draw: Any) -> CompressionConfig:
         retention_ratio=draw(RATIOS) if tokens is None else None,
         max_tokens=tokens,
         separators=None if inside else draw(st.sampled_from([None, "keep", "thin", "drop"])),
-        positions=draw(st.sampled_from([None, "original", "contiguous"])),
+        positions=draw(st.sampled_from([None, "original", "contiguous", *([] if inside else ["scaled"])])),
         policy="exact" if exact else draw(st.sampled_from(["exact", "reference"])),
         max_views=draw(st.integers(1, 99)),
         max_patches=draw(st.integers(1, 99999)),
@@ -101,6 +101,9 @@ def configs(draw: Any) -> CompressionConfig:
             )
         ),
         view_text=draw(st.sampled_from(["keep", "drop"])),
+        mass=draw(st.sampled_from([None, "on", "off"])),
+        mass_strength=draw(st.one_of(st.integers(0, 9), st.floats(0, 1e6))),
+        mass_cap=draw(st.one_of(st.none(), st.integers(1, 999), st.floats(1, 1e6))),
     )
 
 
@@ -131,6 +134,11 @@ def test_a_key_that_changed_is_another_configuration(config: CompressionConfig) 
         assert CompressionConfig.from_dict({**written, name: written[name] + 1}) != config
     text = "keep" if config.view_text == "drop" else "drop"
     assert CompressionConfig.from_dict({**written, "view_text": text}) != config
+    for mass in {None, "on", "off"} - {config.mass}:
+        assert CompressionConfig.from_dict({**written, "mass": mass}) != config
+    for name in ("mass_strength", "mass_cap"):
+        changed = {**written, name: 2 * (written[name] or 1) + 1}
+        assert CompressionConfig.from_dict(changed) != config
     other = "contiguous" if config.positions == "original" else "original"
     assert CompressionConfig.from_dict({**written, "positions": other}) != config
     for key in written:
@@ -362,6 +370,66 @@ def test_a_configuration_and_keywords_give_the_same_inputs_and_exclude_each_othe
             ArgumentError, match=r"tau=5 cannot go with config=.*config=config.replace\(tau=...\)"
         ):
             call(config=config, tau=5)
+
+
+MASS = {"mass": "on", "mass_strength": 0.5, "mass_cap": 16.0}
+ENTRIES: dict[str, Any] = {
+    "CompressionConfig": lambda model, given: CompressionConfig(retention_ratio=0.3, **given),
+    "replace": lambda model, given: CompressionConfig(retention_ratio=0.3).replace(**given),
+    "from_dict": lambda model, given: CompressionConfig.from_dict({"retention_ratio": 0.3, **given}),
+    "a spec": lambda model, given: CompressionConfig(
+        "globalcom2:" + ",".join(f"{name}={value}" for name, value in given.items()), retention_ratio=0.3
+    ),
+    "read_config": lambda model, given: read_config({"retention_ratio": 0.3, **given}),
+    "VisualQA": lambda model, given: VisualQA(model, None, retention_ratio=0.3, **given).config,
+    "using": lambda model, given: VisualQA(model, None, retention_ratio=0.3).using(**given).config,
+    "using a method": lambda model, given: (
+        VisualQA(model, None, retention_ratio=0.3, **given).using(method="globalcom2").config
+    ),
+    "chat": lambda model, given: VisualQA(model, None, retention_ratio=0.3, **given).chat()._pipeline.config,
+}
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_the_mass_arrives_from_every_entry(entry: str) -> None:
+    model, plain = tiny_model("llava_onevision"), CompressionConfig(retention_ratio=0.3)
+    assert ENTRIES[entry](model, {}) == plain
+    got = ENTRIES[entry](model, MASS)
+    assert got == plain.replace(**MASS) and got.weighs
+    for name in MASS:
+        others = {key: value for key, value in MASS.items() if key != name}
+        assert ENTRIES[entry](model, others) == plain.replace(**others) != got
+
+
+@pytest.mark.parametrize("entry", ["compress_inputs", "compress"])
+def test_the_report_of_a_call_states_the_mass(entry: str) -> None:
+    model = tiny_model("llava_onevision")
+    inputs = batch(model, [Scene((("image", (112, 80)),))])
+
+    def told(**given: Any) -> tuple[Any, ...]:
+        if entry == "compress_inputs":
+            report = vidcompress.compress_inputs(model, inputs, "uniform", **given).report
+        else:
+            with vidcompress.compress(model, "uniform", **given) as session:
+                model(**inputs)
+            report = session.report
+        return report.mass, report.mass_strength, report.mass_cap
+
+    assert told(retention_ratio=0.3) == told(retention_ratio=0.3, mass="off") == ("off", 1.0, None)
+    assert told(retention_ratio=0.3, **MASS) == ("on", 0.5, 16.0)
+    assert told(retention_ratio=1, **MASS) == ("off", 0.5, 16.0), "nothing to weigh"
+    assert told(retention_ratio=0.3, mass="on", mass_strength=0) == ("off", 0.0, None)
+
+
+def test_a_file_from_before_the_mass_is_read(tmp_path: Path) -> None:
+    config = CompressionConfig("random:seed=3", retention_ratio=0.3)
+    path = config.save_pretrained(tmp_path)
+    old = {name: value for name, value in json.loads(path.read_text()).items() if name not in MASS}
+    assert len(old) == len(config.to_dict()) - 3
+    path.write_text(json.dumps(old))
+    assert CompressionConfig.from_pretrained(tmp_path) == config
+    path.write_text(json.dumps({**old, **MASS}))
+    assert CompressionConfig.from_pretrained(tmp_path) == config.replace(**MASS) != config
 
 
 def test_defaults_stand_in_one_place() -> None:

@@ -148,6 +148,19 @@ def test_source_of_another_shape_is_refused() -> None:
         VisualReport.from_selection(video_layout(), torch.zeros(1, 3, dtype=torch.int64), budget=1)
 
 
+def test_the_mass_is_one_line_where_it_is_on() -> None:
+    report = make_report(video_layout(), [0, 1, 2, 9, 45], 5)
+    assert "mass" not in report.text() and "mass" not in report.to_dict()
+    report.mass = "on"
+    assert "\n  mass on (strength 1)\n" in report.text() + "\n"
+    assert report.to_dict()["mass"] == {"strength": 1.0, "cap": None}
+    report.mass_strength, report.mass_cap = 0.75, 16.0
+    for one in (report, report.for_row(0)):
+        assert "\n  mass on (strength 0.75, cap 16)\n" in one.text() + "\n"
+        assert one.to_dict()["mass"] == {"strength": 0.75, "cap": 16.0}
+    assert "mass" not in report.for_row(1).text(), "a row of text only has no tokens to weigh"
+
+
 def bright(picture: Image.Image, box: tuple[int, int, int, int]) -> float:
     """Mean grey level inside a box."""
     return float(np.asarray(picture.crop(box).convert("L")).mean())

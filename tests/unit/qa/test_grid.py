@@ -93,6 +93,23 @@ def test_options_and_seeds_go_where_they_belong() -> None:
         assert entry.settings.resolved_separators == "drop"
 
 
+def test_the_mass_is_that_of_all_rows_but_what_a_label_states() -> None:
+    asked: dict[str, Any] = {"methods": "globalcom2,random:mass=off", "retention_ratios": 0.5}
+    common = {"mass": "on", "mass_strength": 0.5, "mass_cap": 16}
+    variants, _ = plan(**asked, common=common)
+    weighs = {entry.label: entry.settings.weighs for entry in variants}
+    assert weighs == {
+        "none": False,
+        "globalcom2": True,
+        "random:mass=off": False,
+        "random": True,
+        "uniform": True,
+    }
+    assert {entry.settings.mass_strength for entry in variants} == {0.5}
+    assert {entry.settings.mass_cap for entry in variants} == {16.0}
+    assert not any(entry.settings.weighs for entry in plan(**asked)[0])
+
+
 def test_what_does_not_serve_is_refused_by_name() -> None:
     message = "methods: 'vidcom2' serves video inputs only, and the question is about image; leave it out"
     with pytest.raises(UnsupportedInputError, match=message):

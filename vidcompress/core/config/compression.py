@@ -232,7 +232,7 @@ class CompressionConfig:
             None if self.retention_ratio is None else float(self.retention_ratio),
             self.max_tokens,
             view_text=self.view_text,
-            mass=self.resolved_mass,
+            mass="on" if self.weighs else "off",
             mass_strength=self.mass_strength,
             mass_cap=self.mass_cap,
         )

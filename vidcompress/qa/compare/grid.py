@@ -53,8 +53,8 @@ def plan_comparison(
     Args:
         item: the question and its media, as `read_question` takes them.
         methods, retention_ratios, max_tokens, controls, repeats, seed: as in `VisualQA.compare`.
-        common: `policy`, `separators`, `positions`, `encoder_saving` and `view_text` for all rows, as `make_grid`
-            takes them.
+        common: `policy`, `separators`, `positions`, `encoder_saving`, `view_text` and the mass for all rows, as
+            `make_grid` takes them.
         options: further arguments, for `generate`; foreign names are refused.
 
     Returns:
@@ -95,8 +95,9 @@ def make_grid(
         budgets: `retention_ratio` or `max_tokens` of each column.
         controls: whether to add `random` and `uniform` to `methods`.
         seed: for methods that have an option `seed` and whose label does not set it.
-        common: `policy`, `separators`, `positions`, `encoder_saving` and `view_text` for all of them; the uncompressed
-            model still encodes everything, and methods that were not named encode every crop.
+        common: `policy`, `separators`, `positions`, `encoder_saving`, `view_text`, `mass`, `mass_strength` and
+            `mass_cap` for all of them; the uncompressed model still encodes everything, and methods that were not
+            named encode every crop.
 
     Returns:
         The rows, the uncompressed model first, and the reason for each method of the default set that was left out.

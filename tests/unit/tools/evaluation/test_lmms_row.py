@@ -8,6 +8,7 @@ import pytest
 
 from vidcompress.errors import ArgumentError, VidcompressError
 from vidcompress.tools.evaluation.lmms_eval import row as lmms_row
+from vidcompress.tools.evaluation.lmms_eval.arguments import as_read
 from vidcompress.tools.evaluation.lmms_eval.row import check_lmms_row
 from vidcompress.tools.evaluation.lmms_eval.settings import read_settings
 from vidcompress.tools.evaluation.report.load import read_rows
@@ -140,10 +141,11 @@ def test_a_row_tells_the_plugin_only_what_it_takes(harness, tmp_path):
     """What a sweep may say of a model and in a label, as lmms-eval would read it back: 2880 is a number to it."""
     model = {"name": "tiny-next", "preset": "2880", "attn_implementation": "sdpa", "revision": "main"}
     methods = ["globalcom2:encoder_saving=crops,allocation=gated,max_views=4"]
-    some = {**SWEEP, "models": [model], "methods": methods, "view_text": "drop"}
+    mass = {"mass": "on", "mass_strength": 0.5, "mass_cap": 16}
+    some = {**SWEEP, "models": [model], "methods": methods, "view_text": "drop", **mass}
     whole, row = Runner(read_sweep(some), tmp_path).run()
     _, (_, given) = harness.asked
-    read = {name: int(v) if str(v).isnumeric() else v for name, v in given["model_args"].items()}
+    read = {name: as_read(str(v)) for name, v in given["model_args"].items()}
     found = read_settings(read)
     assert read["preset"] == 2880 and found.loading["preset"] == "2880"
     assert found.options == {
@@ -151,5 +153,12 @@ def test_a_row_tells_the_plugin_only_what_it_takes(harness, tmp_path):
         "encoder_saving": "crops",
         "max_views": 4,
         "view_text": "drop",
+        **mass,
     }
-    assert [x.result["settings"]["view_text"] for x in (whole, row)] == ["keep", "drop"]
+    assert found.config.weighs and (found.config.mass_strength, found.config.mass_cap) == (0.5, 16.0)
+    assert found.head()["options"]["mass"] == "on", "so that its answers are not those of a run without"
+    names = ("view_text", "mass", "mass_strength", "mass_cap")
+    assert [[x.result["settings"][name] for name in names] for x in (whole, row)] == [
+        ["keep", "off", 1.0, None],
+        ["drop", "on", 0.5, 16.0],
+    ]

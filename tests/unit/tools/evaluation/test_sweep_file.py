@@ -1,9 +1,12 @@
 """Sweep files: what they say, and what is refused."""
 
 import tomllib
+from collections.abc import Iterator
 
 import pytest
 
+from vidcompress.core.config.compression import _read
+from vidcompress.core.method import METHODS
 from vidcompress.errors import ArgumentError, VidcompressError
 from vidcompress.tools.evaluation.run.sweep import ModelSpec, TaskSpec, row_id
 from vidcompress.tools.evaluation.run.sweep_file import load_sweep, read_sweep
@@ -106,6 +109,15 @@ BASE = {"models": ["tiny-next"], "tasks": ["shapes:image"], "methods": ["random"
         ({"view_text": "dorp"}, r"x: view_text must be one of keep, drop, got 'dorp'; did you mean 'drop'\?"),
         ({"view_text": True}, r"x: view_text must be one of keep, drop, got True"),
         ({"methods": ["random:view_text=all"]}, r"x: view_text must be one of keep, drop, got 'all'"),
+        ({"mass": "onn"}, r"x: mass must be one of on, off, got 'onn'; did you mean 'on'\?"),
+        ({"mass": True}, r"x: mass must be one of on, off, got True"),
+        ({"mass": "on", "mass_strength": -1}, r"x: mass_strength=-1: must be a finite number of at least 0"),
+        ({"mass": "on", "mass_cap": "16"}, r"x: mass_cap='16': must be a finite number of at least 1"),
+        ({"methods": ["random:mass=maybe"]}, r"x: mass must be one of on, off, got 'maybe'"),
+        ({"mass": "on", "methods": ["random:mass=maybe"]}, r"x: mass must be one of on, off, got 'maybe'"),
+        ({"mass": "on", "methods": ["randon"]}, r"x: unknown method 'randon'; .*did you mean 'random'\?"),
+        ({"mass_strength": 0.5}, r"x: mass_strength=0.5: no method of the sweep has a mass; add mass='on'"),
+        ({"mass": "off", "mass_cap": 4}, r"x: mass_cap=4: no method of the sweep has a mass; add mass='on'"),
         ({"failed": 3}, r"x: failed must be one of wrong, left-out, got 3"),
         (
             {"failed": "left-out", "tasks": ["shapes:image", "lmms:pope"]},
@@ -235,6 +247,70 @@ def test_text_of_views_is_dropped_by_methods_that_do_not_say_it() -> None:
     assert shared == {"none", "uniform:view_text=keep", "random:view_text=drop"}, (
         "other rows are other folders"
     )
+
+
+def test_mass_is_stated_by_methods_with_another_default() -> None:
+    methods = ["none", "random", "globalcom2:tau=5", "uniform:mass=off", "random:mass=on,mass_cap=4"]
+    some = {**BASE, "methods": methods, "ratios": [0.5]}
+    rows = read_sweep({**some, "mass": "on", "mass_strength": 0.5, "mass_cap": 16}).rows()
+    mass = {
+        row.method: (row.settings.mass, row.settings.mass_strength, row.settings.mass_cap) for row in rows
+    }
+    assert mass == {
+        "none": (None, 1.0, None),
+        "random:mass=on,mass_strength=0.5,mass_cap=16": ("on", 0.5, 16.0),
+        "globalcom2:tau=5,mass=on,mass_strength=0.5,mass_cap=16": ("on", 0.5, 16.0),
+        "uniform:mass=off": ("off", 1.0, None),
+        "random:mass=on,mass_cap=4,mass_strength=0.5": ("on", 0.5, 4.0),
+    }
+    assert rows[1].compression(0) == {
+        "method": "random",
+        "retention_ratio": 0.5,
+        "seed": 0,
+        "mass": "on",
+        "mass_strength": 0.5,
+        "mass_cap": 16,
+    }
+    plain = read_sweep(some).rows()
+    ids = {row.method: row.id for row in plain}
+    off = read_sweep({**some, "mass": "off"}).rows()
+    assert {row.method: row.id for row in off} == ids, "off is the default of these methods"
+    assert {row.method for row in rows if row.id in ids.values()} == {"none", "uniform:mass=off"}
+    on = [
+        read_sweep({**some, "mass": "on", **more}).rows()
+        for more in ({}, {"mass_strength": 1}, {"mass_cap": 8.0})
+    ]
+    assert [row.id for row in on[0]] == [row.id for row in on[1]], "a strength of 1 is what is not said"
+    assert [row.method for row in on[2]][1] == "random:mass=on,mass_cap=8"
+
+
+@pytest.fixture
+def weighing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """`uniform` has mass by default; configurations that were read before are read anew, and so are those read here."""
+    monkeypatch.setattr(METHODS.get("uniform"), "mass", "on")
+    _read.cache_clear()
+    yield
+    _read.cache_clear()
+
+
+@pytest.mark.usefixtures("weighing")
+def test_mass_of_a_method_that_has_it_by_default() -> None:
+    some = {**BASE, "methods": ["random", "uniform"], "ratios": [0.5]}
+    labels = {
+        state: [row.method for row in read_sweep({**some, **state_of}).rows()][1:]
+        for state, state_of in {
+            "on": {"mass": "on"},
+            "off": {"mass": "off"},
+            "half": {"mass_strength": 0.5},
+            "none": {},
+        }.items()
+    }
+    assert labels == {
+        "on": ["random:mass=on", "uniform"],
+        "off": ["random", "uniform:mass=off"],
+        "half": ["random", "uniform:mass_strength=0.5"],
+        "none": ["random", "uniform"],
+    }
 
 
 def test_a_name_that_is_cut_at_a_dash_has_its_parts_apart() -> None:

@@ -46,8 +46,8 @@ class LmmsSettings:
         batch_size: questions per batch.
         device: of the model; None is lmms-eval's.
         loading: further arguments of `VisualQA.from_pretrained`.
-        options: `policy`, `separators`, `positions`, `max_views`, `max_patches`, `encoder_saving`, `view_text` and
-            the method's own options.
+        options: `policy`, `separators`, `positions`, `max_views`, `max_patches`, `encoder_saving`, `view_text`, `mass`,
+            `mass_strength`, `mass_cap` and the method's own options.
     """
 
     pretrained: str

@@ -7,6 +7,8 @@ tasks = ["shapes:image", "data:my-benchmark", {name = "lmms:pope", limit = 100, 
 failed = "wrong"                     # or "left-out": how a failed question counts in the scores
 view_text = "keep"                   # or "drop": policy on text of views that keep nothing, in all methods that do not
                                      # state it themselves, as "globalcom2:view_text=drop" does
+mass = "on"                          # or "off": likewise, in all methods whose default is the other one
+mass_strength = 0.5                  # and mass_cap = 16: likewise, in all methods with mass
 [[models]]
 name = "tiny-onevision"
 """
@@ -15,13 +17,14 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vidcompress import checks
 from vidcompress.checks import DEFAULT_MAX_FRAMES, whole_number, word
 from vidcompress.core.budget import Budget
+from vidcompress.core.config import DEFAULT_RATIO, CompressionConfig, read_config
 from vidcompress.core.devices import check_device_map
 from vidcompress.core.foreign_arguments import LOADING, refuse
 from vidcompress.core.method_spec import with_argument
@@ -58,6 +61,9 @@ KEYS = (
     "max_new_tokens",
     "failed",
     "view_text",
+    "mass",
+    "mass_strength",
+    "mass_cap",
 )
 KINDS = ("shapes", "data", "lmms")
 MAX_FILE_BYTES = 1024**2
@@ -150,13 +156,50 @@ def read_sweep(content: Mapping[str, Any], *, where: str = "", name: str = "swee
 
 
 def _methods(content: Mapping[str, Any], where: str) -> tuple[str, ...]:
-    """Return the labels without the baseline; where the sweep drops text of views, the labels state it."""
+    """Return the labels without the baseline; they state what the sweep says of text of views and of mass."""
     labels = [label for label in _list(content, "methods", where) if label != BASELINE]
     view_text = content.get("view_text", VIEW_TEXT[0])
     checks.one_of(f"{where}view_text", view_text, VIEW_TEXT)
     if view_text != VIEW_TEXT[0]:
         labels = [with_argument(label, "view_text", view_text) for label in labels]
-    return tuple(dict.fromkeys(labels))
+    given = {name: content[name] for name in ("mass", "mass_strength", "mass_cap") if name in content}
+    return tuple(dict.fromkeys(_with_mass(labels, given) if given else labels))
+
+
+def _with_mass(labels: Sequence[str], given: Mapping[str, Any]) -> list[str]:
+    """Return labels that state the mass of a sweep where it is no default, so that their rows stay apart from others.
+
+    Args:
+        labels: of methods.
+        given: `mass`, `mass_strength` and `mass_cap`, as far as the sweep states them.
+
+    Raises:
+        ArgumentError: a value is not allowed, or no method has a mass of which `given` states the strength or the cap.
+    """
+    asked, stated = CompressionConfig(BASELINE, **given), []
+    numbers = {
+        name: f"{value!r}".removesuffix(".0")
+        for name in ("mass_strength", "mass_cap")
+        if (value := getattr(asked, name)) != getattr(CompressionConfig, name)
+    }
+    for label in labels:
+        if asked.mass not in (None, _mass_of(label)):
+            label = with_argument(label, "mass", str(asked.mass))
+        if _mass_of(label) == "on":
+            for name, text in numbers.items():
+                label = with_argument(label, name, text)
+        stated.append(label)
+    if numbers and all(_mass_of(label) == "off" for label in stated):
+        name = next(iter(numbers))
+        raise ArgumentError(
+            f"{name}={shown(given[name])}: no method of the sweep has a mass; add mass='on', or leave it out"
+        )
+    return stated
+
+
+def _mass_of(label: str) -> str:
+    """Return `on` or `off`, as a label states it or by the default of its method."""
+    return read_config({"method": label}, default_ratio=DEFAULT_RATIO).resolved_mass
 
 
 def _budgets(content: Mapping[str, Any], where: str) -> tuple[Mapping[str, Any], ...]:
