@@ -26,14 +26,17 @@ class Selection:
         features: (K, D) when the method made new features, else None (they are gathered).
         allotment: weight of each view in the budget; None where the method does not weigh views.
         mass: (K,) float32, number of tokens that each token sent stands for, itself included; 1 at separators. They sum
-            to the tokens of the visual that are no separators, plus the separators sent. None where the method states
-            none.
+            to the tokens that are no separators and not heirless, plus the separators sent. None where the method
+            states none: then dropped tokens count for the kept token that is most like them.
+        heirless: (N,) bool, tokens that went into none of those sent, which a stated `mass` does not count; they count
+            for the token sent that is most like them. None where there are none.
     """
 
     index: Tensor
     features: Tensor | None = None
     allotment: Allotment | None = None
     mass: Tensor | None = None
+    heirless: Tensor | None = None
 
     def __post_init__(self) -> None:
         index, features = self.index, self.features
@@ -54,6 +57,13 @@ class Selection:
             raise ArgumentError(
                 f"mass={shown(mass)}: must be a tensor (K,) of torch.float32 with K = {index.shape[0]} as index, "
                 "or None"
+            )
+        lost = self.heirless
+        if lost is not None and (
+            mass is None or not isinstance(lost, Tensor) or lost.ndim != 1 or lost.dtype != torch.bool
+        ):
+            raise ArgumentError(
+                f"heirless={shown(lost)}: must be a tensor (N,) of torch.bool, with mass beside it, or None"
             )
 
     def __len__(self) -> int:
@@ -78,7 +88,7 @@ class Selection:
         features, mass = (
             None if part is None else part.index_select(0, order) for part in (self.features, self.mass)
         )
-        return Selection(self.index.index_select(0, order), features, self.allotment, mass)
+        return Selection(self.index.index_select(0, order), features, self.allotment, mass, self.heirless)
 
     def source(self, layout: Layout) -> Tensor:
         """Return (K,) int64 positions in the full, uncompressed sequence."""

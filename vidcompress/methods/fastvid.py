@@ -189,4 +189,10 @@ def _in_sequence(tokens: VisualTokens, salient: Tensor, merged: Merged, separato
     index = with_separators(layout, index, separators)
     features = tokens.features[index]
     place = torch.searchsorted(index, merged.index)
-    return Selection(index, features.index_copy(0, place, merged.features.to(features.dtype)))
+    mass = torch.ones_like(index, dtype=torch.float32)
+    return Selection(
+        index,
+        features.index_copy(0, place, merged.features.to(features.dtype)),
+        mass=mass.index_copy(0, place, merged.mass.to(mass.dtype)),
+        heirless=merged.heirless,
+    )

@@ -58,7 +58,10 @@ class Pool(PerVisualMethod):
     merges: ClassVar[bool] = True
 
     def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """Pool the features; each takes the position of the source token at the centre of its pooled cell."""
+        """Pool the features; each takes the position of the source token at the centre of its pooled cell.
+
+        A token counts once: one that several pooled cells average is split among them by its weights.
+        """
         layout = tokens.layout
         if budget.positions == 0:
             return Selection(layout.view.new_zeros(0))
@@ -73,21 +76,31 @@ class Pool(PerVisualMethod):
             return Selection(index)
         newline_of_line = layout.view.new_zeros(layout.num_lines + 1)
         newline_of_line[layout.line[layout.separator_index]] = layout.separator_index
-        positions, features = [], []
-        for number, places in enumerate(_places(layout)[: len(state.grids)]):
+        positions, features, masses = [], [], []
+        kinds = _places(layout)
+        for number, places in enumerate(kinds[: len(state.grids)]):
             index, pooled = _pooled(tokens.features, places, state.grids[number], state.copies[number])
             positions.append(index.flatten())
             features.append(rearrange(pooled, "copy row col d -> (copy row col) d"))
+            masses.append(torch.from_numpy(_masses(places.shape, index.shape)).to(index.device))
             if state.newline[number] != "none":
                 last = index[:, :, -1] if state.newline[number] == "row" else index[:, -1:, -1]
                 positions.append(newline_of_line[layout.line[last.flatten()]])
                 features.append(tokens.features[positions[-1]])
+                masses.append(masses[-1].new_ones(len(positions[-1])))
         if state.trailing:
             positions.append(layout.separator_index[-1:])
             features.append(tokens.features[positions[-1]])
+            masses.append(masses[-1].new_ones(1))
         index = torch.cat(positions)
         order = torch.argsort(index)
-        return Selection(index[order], torch.cat(features)[order])
+        heirless = None
+        if len(state.grids) < len(kinds):  # no crop was pooled
+            heirless = ~layout.separator
+            heirless[kinds[0]] = False
+        return Selection(
+            index[order], torch.cat(features)[order], mass=torch.cat(masses)[order], heirless=heirless
+        )
 
 
 def _start(layout: Layout, budget: VisualBudget) -> _State:
@@ -213,3 +226,15 @@ def _pooled(features: Tensor, places: Tensor, size: tuple[int, int], copies: int
         i = torch.arange(new, device=places.device)
         places = places.index_select(axis, (2 * i + 1) * old // (2 * new))
     return places, pooled.to(features.dtype)
+
+
+@lru_cache(maxsize=512)
+def _masses(places: tuple[int, ...], pooled: tuple[int, ...]) -> Any:
+    """Return (copies * row * col,) float32: how many of the cells (copies', rows, cols) each pooled cell stands for."""
+    mass = np.ones(1)
+    for old, new in zip(places, pooled, strict=True):
+        number, cell = np.arange(new)[:, None], np.arange(old)
+        member = (number * old // new <= cell) & (cell * new < (number + 1) * old)
+        weight = member / member.sum(1, keepdims=True)
+        mass = np.multiply.outer(mass, (weight / weight.sum(0)).sum(1))
+    return mass.astype(np.float32).ravel()

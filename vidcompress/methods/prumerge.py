@@ -22,7 +22,7 @@ from vidcompress.core.selection import Selection, largest_remainder, rank_table,
 from vidcompress.core.tokens import Evidence, Quantity, VisualTokens
 from vidcompress.errors import ArgumentError, shown
 from vidcompress.ops.attention_scores import Layer, attention_of, attention_wanted, require_layer
-from vidcompress.ops.merging import merge_neighbours, side_by_side
+from vidcompress.ops.merging import Absorbed, merge_neighbours, side_by_side
 
 HIDDEN = Evidence("hidden", "features")
 CLS: Quantity = "cls_attention_whole"
@@ -125,18 +125,19 @@ class PruMerge(PerVisualMethod):
         total = tokens_to_keep(layout, budget) if exact else int(live.sum().item())
         pick = _first(live, total)
         index = rearrange(positions, "view slot -> (view slot)")[pick]
-        features = tokens.rows(index)
+        features, mass, heirless = tokens.rows(index), None, None
         if self.merge and total:
             # A view that is sent whole stays bit-equal.
             changed = repeat(chosen.kept < size, "view -> (view slot)", slot=most + 1)[pick]
-            features = torch.where(changed[:, None], self._merged(tokens, chosen, most, pick), features)
+            merged, mass, heirless = self._merged(tokens, chosen, extra, most, pick)
+            features = torch.where(changed[:, None], merged, features)
         separators = separators_for(layout, index, budget.separators) if budget.separators else index[:0]
         features = torch.cat((features, tokens.rows(separators)))
         index = torch.cat((index, separators))
-        if not exact:  # the authors' order: best first, view by view, newlines last
-            return Selection(index, features)
-        order = torch.argsort(index, stable=True)
-        return Selection(index[order], features[order])
+        mass = None if mass is None else torch.cat((mass, torch.ones_like(separators, dtype=mass.dtype)))
+        selection = Selection(index, features, mass=mass, heirless=heirless)
+        # The authors' order: best first, view by view, newlines last.
+        return selection.ascending() if exact else selection
 
     def candidates(self, scores: Tensor, counts: Tensor, layout: Layout, budget: VisualBudget) -> Candidates:
         """List the kept tokens of every view, best first, then its pruned tokens, ascending.
@@ -189,21 +190,39 @@ class PruMerge(PerVisualMethod):
 
     # -- merging ------------------------------------------------------------------------------------------------
 
-    def _merged(self, tokens: VisualTokens, chosen: Candidates, most: int, pick: Tensor) -> Tensor:
-        """Return the features (K, D) of the picked slots, out of the kept and extra tokens of all views."""
+    def _merged(
+        self, tokens: VisualTokens, chosen: Candidates, extra: Tensor, most: int, pick: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Merge kept and extra tokens of all views: features (K, D) and masses (K,) of the picked slots, and the
+        positions (N,) bool that went into none."""
         project = tokens.project
         source = tokens.features if project is None else evidence_of(tokens, HIDDEN)
-        width, merged = max(1, chosen.column.shape[1]), []
+        width, parts = max(1, chosen.column.shape[1]), []
         step = rows_per_block(source, width * (2 * source.shape[1] + most))
         for start in range(0, chosen.column.shape[0], step):
-            merged.append(self.merged(tokens, chosen, source, most, slice(start, start + step)))
-        flat = rearrange(torch.cat(merged), "view slot d -> (view slot) d")[pick].to(tokens.dtype)
-        return flat if project is None else project(flat)
+            parts.append(self.merged(tokens, chosen, source, extra, most, slice(start, start + step)))
+        merged = Absorbed(*map(torch.cat, zip(*parts, strict=True)))
+        flat = rearrange(merged.features, "view slot d -> (view slot) d")[pick].to(tokens.dtype)
+        layout = tokens.layout
+        places = rearrange(layout.table.gather(1, chosen.column), "view slot -> (view slot)")
+        return (
+            flat if project is None else project(flat),
+            rearrange(merged.mass, "view slot -> (view slot)")[pick].to(torch.float32),
+            places.new_zeros(len(layout) + 1, dtype=torch.bool).scatter(0, places, merged.heirless.flatten())[
+                :-1
+            ],
+        )
 
     def merged(
-        self, tokens: VisualTokens, chosen: Candidates, source: Tensor, most: int, rows: slice
-    ) -> Tensor:
-        """Return (v, most + 1, C): the kept tokens of some views with neighbours added, then the sum of the pruned."""
+        self,
+        tokens: VisualTokens,
+        chosen: Candidates,
+        source: Tensor,
+        extra: Tensor,
+        most: int,
+        rows: slice,
+    ) -> Absorbed:
+        """Return the kept tokens of some views with neighbours added, then the sum of the pruned: (v, most + 1, C)."""
         table = tokens.layout.table[rows].gather(1, chosen.column[rows])
         weight = self.attention(tokens)
         return merge_neighbours(
@@ -212,6 +231,7 @@ class PruMerge(PerVisualMethod):
             side_by_side(weight[:, None], table)[..., 0],
             chosen.kept[rows],
             tokens.layout.sizes_tensor[:-1][rows],
+            extra[rows],
             most=most,
             neighbours=self.neighbours,
         )

@@ -108,26 +108,32 @@ class VisionZip(PerVisualMethod):
         return attention_of(VisualBatch([tokens]), self.layer)
 
     def select_visual(self, tokens: VisualTokens, budget: VisualBudget) -> Selection:
-        """Send dominant tokens unchanged, contextual tokens at their centres, and CLS at a position that is free."""
+        """Send dominant tokens unchanged, contextual tokens at their centres, and CLS at a position that is free.
+
+        A contextual token stands for the tokens that joined it; CLS counts for the token whose position it takes, which
+        then counts for no other. Tokens of views without contextual tokens go into none.
+        """
         layout, counts = tokens.layout, self.counts(tokens, budget)
         groups = self.groups(self.attention(tokens), layout, counts)
         table = torch.cat((layout.table, layout.table.new_full((len(layout.views), 1), len(layout))), 1)
         centre = table.gather(1, groups.centre)
         index, stage = self._sent(layout, groups.dominant, centre, counts, budget)
-        features = tokens.rows(index)
+        features, mass, heirless = tokens.rows(index), None, None
         if sum(counts.contextual):
             rows = _first(stage == CONTEXTUAL, sum(counts.contextual))
             number = torch.arange(centre.numel(), device=centre.device)
             slot = index.new_zeros(len(layout) + 1).index_copy_(0, centre.flatten(), number)[index[rows]]
-            merged, sizes = self._merged(tokens, groups)
+            merged, sizes, masses = self._merged(tokens, groups, counts)
             # A centre without members stays bit-equal.
             contextual = torch.where(sizes[slot, None] > 0, merged[slot], features[rows])
             features = features.index_copy(0, rows, contextual)
+            mass = torch.ones_like(index, dtype=torch.float32).index_copy(0, rows, masses[slot])
+            heirless = _without_heir(layout, index, counts)
         if sum(counts.cls) and tokens.project is not None:
             rows = _first(stage == CLS, sum(counts.cls))
             hidden = evidence_of(tokens, CLS_HIDDEN)[layout.view[index[rows]]]
             features = features.index_copy(0, rows, tokens.project(hidden.to(features.dtype)))
-        return Selection(index, features)
+        return Selection(index, features, mass=mass, heirless=heirless)
 
     def _sent(
         self, layout: Layout, dominant: Tensor, centre: Tensor, counts: ViewCounts, budget: VisualBudget
@@ -183,25 +189,47 @@ class VisionZip(PerVisualMethod):
         keys = evidence_of(tokens, Evidence("mean_keys", self.layer))
         return nearest_centre(side_by_side(keys, tokens.layout.table[rows]), groups.centre[rows])
 
-    def _merged(self, tokens: VisualTokens, groups: MergeGroups) -> tuple[Tensor, Tensor]:
-        """Return merged features (V * C, D) in the features' dtype, and the number of members of each (V * C,)."""
+    def _merged(
+        self, tokens: VisualTokens, groups: MergeGroups, counts: ViewCounts
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return of the centres of all views merged features (V * C, D) in the features' dtype, the number of members
+        (V * C,), and the masses (V * C,) float32."""
         table = tokens.layout.table
         project = tokens.project
         source = tokens.features if project is None else evidence_of(tokens, HIDDEN)
-        merged, sizes = [], []
+        merged, sizes, group = [], [], []
         step = rows_per_block(source, table.shape[1] * (source.shape[1] + 2 * groups.centre.shape[1]))
         for start in range(0, table.shape[0], step):
             rows = slice(start, start + step)
+            group.append(self.assignment(tokens, groups, rows))
             features, size = merge_groups(
                 side_by_side(source, table[rows]),
-                self.assignment(tokens, groups, rows),
+                group[-1],
                 groups.member[rows],
                 groups.centre[rows],
             )
             merged.append(features)
             sizes.append(size)
         flat = rearrange(torch.cat(merged), "view centre d -> (view centre) d").to(tokens.dtype)
-        return flat if project is None else project(flat), torch.cat(sizes).flatten()
+        size = torch.cat(sizes)
+        mass = 1 + size.to(torch.float32)
+        if sum(counts.cls):  # CLS takes the place of the first member
+            first = torch.cat(group).gather(1, groups.member.to(torch.int8).argmax(1, keepdim=True))
+            taken = torch.tensor(counts.cls, dtype=mass.dtype, device=mass.device)[:, None]
+            mass = mass.scatter_add(1, first, -taken)
+        return flat if project is None else project(flat), size.flatten(), mass.flatten()
+
+
+def _without_heir(layout: Layout, index: Tensor, counts: ViewCounts) -> Tensor | None:
+    """Return (N,) bool: unsent tokens of the views without contextual tokens; None where there are none."""
+    without = [
+        not contextual and dominant + cls < size
+        for dominant, cls, contextual, size in zip(*counts, layout.sizes, strict=True)
+    ]
+    if not any(without):
+        return None
+    views = torch.tensor([*without, False], device=index.device)
+    return views[layout.view].scatter(0, index, False)
 
 
 def _appended(layout: Layout, index: Tensor, stage: Tensor) -> Tensor:

@@ -24,10 +24,14 @@ class Merged:
     Attributes:
         index: (A,) int64, positions of the peaks, ascending.
         features: (A, D) merged features of the peaks, float32 or better.
+        mass: (A,), the number of tokens that each peak stands for, in the dtype of `features`.
+        heirless: (N,) bool, tokens that joined no peak.
     """
 
     index: Tensor
     features: Tensor
+    mass: Tensor
+    heirless: Tensor
 
 
 def density_scores(features: Tensor, layout: Layout, taken: Tensor, neighbours: int) -> Tensor:
@@ -87,7 +91,8 @@ def merge_into(
     """Merge the tokens of each segment into the peaks of the segment that are most like them.
 
     Every token of the segment that is not taken, peaks included, joins one peak of each view that has peaks. A peak x
-    becomes w x + (1 - w) mean of the tokens that joined it, with w = max(1 / (joined + 1), beta).
+    becomes w x + (1 - w) mean of the tokens that joined it, with w = max(1 / (joined + 1), beta). A token's mass is
+    split evenly among the peaks that it joined; a peak counts for itself alone.
 
     Args:
         features: (N, D).
@@ -100,9 +105,11 @@ def merge_into(
     own = features[peaks].to(working_dtype(features))
     rest = torch.ones(len(layout), dtype=torch.bool, device=peaks.device)
     rest[taken] = False
-    rest = _first(rest & ~layout.separator, layout.num_tokens - taken.shape[0])
+    heirless = rest & ~layout.separator
+    rest = _first(heirless, layout.num_tokens - taken.shape[0])
+    heirless, mass = heirless.scatter(0, peaks, False), own.new_ones(peaks.shape[0])
     if peaks.shape[0] == 0 or rest.shape[0] == peaks.shape[0]:
-        return Merged(peaks, own)
+        return Merged(peaks, own, mass, heirless)
     directions, frame = unit_rows(own), layout.view[peaks]
     sums, joined = torch.zeros_like(own), own.new_zeros(peaks.shape[0])
     parts = torch.split(rest, rows_per_block(features, peaks.shape[0] + features.shape[1]))
@@ -113,9 +120,12 @@ def merge_into(
         weights = joins.to(own.dtype)
         sums[near] += weights.T @ x
         joined[near] += weights.sum(0)
+        entered, hands = weights.sum(1), heirless[index]
+        mass[near] += weights.T @ (hands / entered.clamp(min=1))
+        heirless[index] = hands & (entered == 0)
     weight = (1 / (joined + 1)).clamp(min=beta)[:, None]
     mean = sums / joined.clamp(min=1)[:, None]
-    return Merged(peaks, weight * own + (1 - weight) * mean)
+    return Merged(peaks, weight * own + (1 - weight) * mean, mass, heirless)
 
 
 def _within_reach(parts: Sequence[Tensor], view: Tensor, segment: Tensor, of_peak: Tensor) -> list[slice]:

@@ -6,6 +6,8 @@ matrices, which give the same bits on every run; atomic adds on an accelerator d
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -88,29 +90,63 @@ def merge_groups(x: Tensor, group: Tensor, member: Tensor, centre: Tensor) -> tu
     return own + total / size.clamp(min=1), size[..., 0]
 
 
+class Absorbed(NamedTuple):
+    """Tokens of V views that absorbed others, at most K kept ones of each view, and the sum of its pruned tokens.
+
+    Attributes:
+        features: (V, K + 1, C), kept tokens, then the sum.
+        mass: (V, K + 1), the number of tokens that each stands for.
+        heirless: (V, L) bool, pruned tokens that none of them absorbed.
+    """
+
+    features: Tensor
+    mass: Tensor
+    heirless: Tensor
+
+
 def merge_neighbours(
-    x: Tensor, keys: Tensor, weight: Tensor, kept: Tensor, size: Tensor, *, most: int, neighbours: int
-) -> Tensor:
+    x: Tensor,
+    keys: Tensor,
+    weight: Tensor,
+    kept: Tensor,
+    size: Tensor,
+    extra: Tensor,
+    *,
+    most: int,
+    neighbours: int,
+) -> Absorbed:
     """Add to each kept token the weighted sum of its neighbours, and sum the pruned tokens.
+
+    A token enters each sum with the same weight, so its mass is split evenly among those that it enters. A kept token
+    counts for itself alone, and the last pruned token for the sum alone, which is sent in its place.
 
     Args:
         x: (V, L, C) tokens, the kept ones first.
         keys: (V, L, M) keys; their cosine ranks all other tokens of the view as neighbours.
         weight: (V, L), the weights a_j.
         kept, size: (V,) int64, numbers of kept tokens and of all tokens of each view.
+        extra: (V,) bool, whether the sum of the pruned tokens is sent, and so has a part of their mass.
         most: upper bound of `kept`.
         neighbours: number of neighbours that each kept token absorbs.
 
     Returns:
-        (V, most + 1, C): x_i + sum a_j x_j for kept tokens; last the sum of a_j x_j over the pruned tokens.
+        x_i + sum a_j x_j for kept tokens; last the sum of a_j x_j over the pruned tokens. The masses of a view and its
+        heirless tokens sum to its `size`.
     """
     slot = torch.arange(x.shape[1], device=x.device)
-    inside = slot < size[:, None]
+    inside, pruned = slot < size[:, None], slot >= kept[:, None]
     weight, clean = torch.where(inside, finite(weight), 0.0).to(x.dtype), finite(x)
-    extra = matmul(torch.where(slot >= kept[:, None], weight, 0.0)[:, None], clean)
+    sums = matmul(torch.where(pruned, weight, 0.0)[:, None], clean)
     own, count = x[:, :most], min(neighbours, x.shape[1])
+    replaced = extra[:, None] & (slot == size[:, None] - 1)
+    real, lost = (slot[:most] < kept[:, None]).to(x.dtype), (pruned & inside & ~replaced).to(x.dtype)
+    entered, mass = extra[:, None].to(x.dtype).expand_as(lost), real
     if count:
         allowed = inside[:, None] & (slot != slot[:most, None])
         near = nearest(cosines(keys[:, :most], keys), allowed, count)
         own = own + matmul(torch.where(near, weight[:, None], 0.0), clean)
-    return torch.cat((own, extra), 1)
+        entries = near.to(x.dtype)
+        entered = entered + matmul(real[:, None], entries)[:, 0]
+        mass = real * (1 + matmul(entries, (lost / entered.clamp(min=1))[..., None])[..., 0])
+    rest = extra[:, None] * (1 + (lost / entered.clamp(min=1)).sum(1, keepdim=True))
+    return Absorbed(torch.cat((own, sums), 1), torch.cat((mass, rest), 1), (lost > 0) & (entered == 0))

@@ -188,8 +188,8 @@ def _check_selection(
 
 
 def _check_mass(selection: Selection, layout: Layout, what: str) -> None:
-    """Check that masses, where they are stated, sum to the tokens of the visual, and are 1 at separators."""
-    mass = selection.mass
+    """Check that masses, where they are stated, count each token once that is not heirless, and are 1 at separators."""
+    mass, lost = selection.mass, selection.heirless
     if mass is None:
         return
     separator = layout.separator[selection.index]
@@ -199,12 +199,20 @@ def _check_mass(selection: Selection, layout: Layout, what: str) -> None:
     require(
         bool((mass > 0).all()), f"{what}: masses must be above 0, the smallest is {float(mass.min()):.3g}"
     )
+    total = layout.num_tokens
+    if lost is not None:
+        require(
+            lost.shape == layout.separator.shape and not bool((lost & layout.separator).any()),
+            f"{what}: heirless marks tokens that are no separators, one entry for each of {len(layout)} positions",
+        )
+        require(not bool(lost[selection.index].any()), f"{what}: a token that is sent cannot be heirless")
+        total -= int(lost.sum())
     if bool(separator.all()):
         return  # no token was sent that could stand for others
     summed = float(mass[~separator].double().sum())
     require(
-        abs(summed - layout.num_tokens) <= 1e-3 * layout.num_tokens,
-        f"{what}: the masses of tokens sum to {summed:.6g}, the visual has {layout.num_tokens}; a token stands for "
+        abs(summed - total) <= 1e-3 * total,
+        f"{what}: the masses of tokens sum to {summed:.6g}, and {total} tokens are not heirless; a token stands for "
         "itself and for all that were left out for it or merged into it",
     )
 

@@ -208,5 +208,12 @@ def test_merging_by_hand() -> None:
     keys = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [1.0, 0.1], [0.0, 2.0]]])
     weight = torch.tensor([[0.5, 0.25, 2.0, 4.0]])
     kept, size = torch.tensor([2]), torch.tensor([4])
-    made = merge_neighbours(x, keys, weight, kept, size, most=2, neighbours=1)
-    assert made.flatten().tolist() == [1 + 2 * 100, 10 + 4 * 1000, 2 * 100 + 4 * 1000]
+    extra = torch.tensor([True])
+    made = merge_neighbours(x, keys, weight, kept, size, extra, most=2, neighbours=1)
+    assert made.features.flatten().tolist() == [1 + 2 * 100, 10 + 4 * 1000, 2 * 100 + 4 * 1000]
+    # The first pruned token went into a kept one and into the sum, the last counts for the sum alone.
+    assert (made.mass.tolist(), made.heirless.tolist()) == ([[1.5, 1.0, 1.5]], [[False] * 4])
+    made = merge_neighbours(x, keys, weight, kept, size, ~extra, most=2, neighbours=1)
+    assert (made.mass.tolist(), made.heirless.tolist()) == ([[2.0, 2.0, 0.0]], [[False] * 4])
+    made = merge_neighbours(x, keys, weight, kept, size, ~extra, most=2, neighbours=0)
+    assert (made.mass.tolist(), made.heirless.tolist()) == ([[1.0, 1.0, 0.0]], [[False, False, True, True]])
