@@ -21,7 +21,7 @@ from vidcompress.ops.diversity import Cosines, TokenGroups
 
 Start = Literal["farthest_neighbour", "farthest_pair"]
 HELD_BYTES = 64 << 20  # of distances held at once on a CPU, of all pairs or of a block of rows
-FEWEST, MOST = 16, 128  # rows of a product: fewer may round in another way, more gain nothing
+FEWEST, MOST = 16, 256  # rows of a product: fewer may round in another way, more gain nothing
 
 
 def farthest_points(groups: TokenGroups, rounds: int, start: Start = "farthest_neighbour") -> Tensor:
@@ -70,7 +70,8 @@ def _in_passes(passes: Passes, first: Tensor, far: Tensor, rounds: int) -> Tenso
     """
     order, left, most, picks = [first], rounds - 1, FEWEST, first
     while left:
-        far = torch.minimum(far, passes.rows(picks).amin(1)).scatter_(1, picks, -torch.inf)
+        near = _distance(passes.cosines(picks).amax(1))
+        far = torch.minimum(far, near).scatter_(1, picks, -torch.inf)
         picks = passes.farthest(far, min(left, most))
         most = 2 * picks.shape[1]
         order.append(picks)
@@ -91,19 +92,19 @@ class Passes:
         self._unit, self._dead, self._flat = unit, ~live, unit.reshape(groups * size, width)
         self._offset = torch.arange(groups, device=unit.device)[:, None] * size
         self._most = max(FEWEST, min(MOST, _held(unit) // (groups * size)))
-        # Distances among so many candidates take as long as two of the smallest products.
-        self._candidates = min(size, isqrt(2 * FEWEST * size))
+        # Distances among so many candidates take as long as the smallest product.
+        self._candidates = min(size, isqrt(FEWEST * size))
         self._mine = unit.new_empty(groups * max(self._candidates, self._most) * width)
         self._block = unit.new_empty(groups * max(self._candidates**2, self._most * size))
 
-    def rows(self, columns: Tensor) -> Tensor:
-        """Return the distances (G, a, L) of the tokens `columns` (G, a), a at most 128, to all; the next call overwrites.
+    def cosines(self, columns: Tensor) -> Tensor:
+        """Return the cosines (G, a, L) of the tokens `columns` (G, a), a at most 256, to all; the next call overwrites.
 
         Fewer than 16 tokens are filled up with copies of the first: then a is 16.
         """
         columns = torch.cat((columns, columns[:, :1].expand(-1, max(0, FEWEST - columns.shape[1]))), 1)
         out = _shaped(self._block, *columns.shape, self._unit.shape[1])
-        return _distance(torch.bmm(self._gathered(columns), self._unit.mT, out=out))
+        return torch.bmm(self._gathered(columns), self._unit.mT, out=out)
 
     def farthest(self, far: Tensor, most: int) -> Tensor:
         """Return the next tokens to choose (G, a), columns in order; a is at least 1 and at most `most`.
@@ -113,7 +114,7 @@ class Passes:
 
         Args:
             far: (G, L), distance of each token to the nearest chosen one.
-            most: at least 1; 128 at most are chosen.
+            most: at least 1; 256 at most are chosen.
         """
         values, order = far.sort(dim=1, descending=True, stable=True)
         count = self._candidates
@@ -148,12 +149,12 @@ class Passes:
         while True:
             picks = self.farthest(bound, most)
             most = 2 * picks.shape[1]
-            rows = self.rows(picks)[:, : picks.shape[1]].masked_fill_(self._dead[:, None], 2.0)
-            rows.scatter_(2, picks[..., None], 2.0)
-            alive = ~self._dead.gather(1, picks)
-            score.scatter_(1, picks, torch.where(alive, rows.amin(2), last.gather(1, picks)))
-            rows.masked_fill_(~alive[..., None], 2.0)
-            bound = torch.minimum(bound, rows.amin(1)).scatter_(1, picks, -torch.inf)
+            rows = self.cosines(picks)[:, : picks.shape[1]].masked_fill_(self._dead[:, None], -1.0)
+            rows.scatter_(2, picks[..., None], -1.0)
+            mine = torch.where(self._dead.gather(1, picks), last.gather(1, picks), _distance(rows.amax(2)))
+            score.scatter_(1, picks, mine)
+            # Tokens without a direction are picked when no other is left, whose bound could matter.
+            bound = torch.minimum(bound, _distance(rows.amax(1))).scatter_(1, picks, -torch.inf)
             (most_left, place), (best, at) = bound.max(1), score.max(1)
             if bool(((most_left < best) | ((most_left == best) & (place > at)) | (most_left < 0)).all()):
                 return score
@@ -198,20 +199,20 @@ def _reach_of(matrix: Tensor, live: Tensor, nearest: bool) -> Tensor:
 def _reach(unit: Tensor, live: Tensor, nearest: bool) -> Tensor:
     """Return the same from unit rows (G, L, D), in blocks: each pair of tokens is computed once."""
     groups, size = unit.shape[:2]
-    nothing, dead = 2.0 if nearest else 0.0, ~live
+    nothing, dead = -1.0 if nearest else 1.0, ~live
     reach = unit.new_full((groups, size), nothing)
     step = max(1, min(size, _held(unit) // (groups * size)))
     if _asked(unit):
-        step = max(FEWEST, min(step, 2 * MOST))
+        step = max(FEWEST, min(step, MOST))
     block = unit.new_empty(groups * step * size)
     for begin in range(0, size, step):
         mine, others = unit[:, begin : begin + step], unit[:, begin:]
         out = _shaped(block, groups, mine.shape[1], others.shape[1])
-        part = _distance(torch.bmm(mine, others.mT, out=out))
+        part = torch.bmm(mine, others.mT, out=out)
         part.masked_fill_(dead[:, None, begin:], nothing).diagonal(0, 1, 2).fill_(nothing)
-        found = [part.amin(2) if nearest else part.amax(2)]
+        found = [part.amax(2) if nearest else part.amin(2)]
         part.masked_fill_(dead[:, begin : begin + step, None], nothing)
-        found.append(part.amin(1) if nearest else part.amax(1))
+        found.append(part.amax(1) if nearest else part.amin(1))
         for rows, value in zip((reach[:, begin : begin + step], reach[:, begin:]), found, strict=True):
-            torch.minimum(rows, value, out=rows) if nearest else torch.maximum(rows, value, out=rows)
-    return reach
+            torch.maximum(rows, value, out=rows) if nearest else torch.minimum(rows, value, out=rows)
+    return _distance(reach)
