@@ -2,7 +2,7 @@
 
 The number of the chosen token stays a tensor, so the kernels of a round are queued and not waited for. G groups take as
 many rounds as the largest. Cosines are one matrix product where the matrix fits into memory, else one row per round.
-Products run in the precision that the caller has set for matrix products (full by default). Max-min diversity, whose one
+Products run in the precision that the caller has set for matrix products (full by default). Max-min diversity, where a
 group is a whole clip, is in `farthest`.
 """
 
@@ -75,7 +75,7 @@ class Cosines:
     Args:
         unit: (G, L, D) L2-normalised rows.
         transform: elementwise function of cosines of any shape; may write in place.
-        most: elements of the largest matrix that is held.
+        most: elements of the largest matrix that is held, 2^28 if None.
 
     Attributes:
         matrix: (G, L, L) values of all pairs, or None where they are more than `most`.
@@ -85,10 +85,11 @@ class Cosines:
         self,
         unit: Tensor,
         transform: Callable[[Tensor], Tensor] = lambda cosine: cosine,
-        most: int = MATRIX_ELEMENTS,
+        most: int | None = None,
     ) -> None:
         self._unit, self._transform = unit, transform
-        self.matrix = _products(unit, transform) if unit.shape[0] * unit.shape[1] ** 2 <= most else None
+        fits = unit.shape[0] * unit.shape[1] ** 2 <= (MATRIX_ELEMENTS if most is None else most)
+        self.matrix = _products(unit, transform) if fits else None
 
     def row(self, picked: Tensor) -> Tensor:
         """Return the values (G, L) of the token `picked` (G, 1) of each group with all tokens of its group."""

@@ -1,10 +1,10 @@
 """Farthest points: max-min diversity for all groups at once, in memory that is linear in the number of tokens.
 
-A small matrix of all distances is held: then a round is a few small kernels. Where it is larger, an accelerator computes
-one row per round and is never asked. A CPU would read all features for each such row. So there several tokens are
-chosen in one pass, exactly, among those that are farthest; their rows are one matrix product into one block, and
-the number chosen is read once per pass. Every product on a CPU has rows enough to round as those of the whole matrix
-do, so both ways choose the same tokens.
+A small matrix of all distances is held: then a round is a few small kernels. Where it is larger, an accelerator
+computes one row per round and is never asked. A CPU would read all features for each such row. So there several
+tokens are chosen in one pass, exactly, among those that are farthest. Their rows are one matrix product into one block,
+and the number chosen is read once per pass, which makes nothing wait. Products have rows enough to round as those of
+the whole matrix do (float32 with MKL), so that both ways choose the same tokens.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vidcompress.core.reductions import DEVICE_BLOCK, NOISE
 from vidcompress.ops.diversity import Cosines, TokenGroups
 
 Start = Literal["farthest_neighbour", "farthest_pair"]
-HELD_BYTES = 64 << 20  # of distances held at once on a CPU, of all pairs or of a block of rows
+HELD_BYTES = 64 << 20  # of distances held at once on a CPU: of all pairs, or a block of them
 FEWEST, MOST = 16, 256  # rows of a product: fewer may round in another way, more gain nothing
 
 
@@ -70,7 +70,7 @@ def _in_passes(passes: Passes, first: Tensor, far: Tensor, rounds: int) -> Tenso
     """
     order, left, most, picks = [first], rounds - 1, FEWEST, first
     while left:
-        near = _distance(passes.cosines(picks).amax(1))
+        near = _distance(passes.cosines(picks).amax(2))
         far = torch.minimum(far, near).scatter_(1, picks, -torch.inf)
         picks = passes.farthest(far, min(left, most))
         most = 2 * picks.shape[1]
@@ -98,13 +98,13 @@ class Passes:
         self._block = unit.new_empty(groups * max(self._candidates**2, self._most * size))
 
     def cosines(self, columns: Tensor) -> Tensor:
-        """Return the cosines (G, a, L) of the tokens `columns` (G, a), a at most 256, to all; the next call overwrites.
+        """Return the cosines (G, L, a) of all tokens to those in `columns` (G, a), a at most 256.
 
-        Fewer than 16 tokens are filled up with copies of the first: then a is 16.
+        Fewer than 16 tokens are filled up with copies of the first: then a is 16. The next call overwrites them.
         """
         columns = torch.cat((columns, columns[:, :1].expand(-1, max(0, FEWEST - columns.shape[1]))), 1)
-        out = _shaped(self._block, *columns.shape, self._unit.shape[1])
-        return torch.bmm(self._gathered(columns), self._unit.mT, out=out)
+        out = _shaped(self._block, *self._unit.shape[:2], columns.shape[1])
+        return torch.bmm(self._unit, self._gathered(columns).mT, out=out)
 
     def farthest(self, far: Tensor, most: int) -> Tensor:
         """Return the next tokens to choose (G, a), columns in order; a is at least 1 and at most `most`.
@@ -116,31 +116,27 @@ class Passes:
             far: (G, L), distance of each token to the nearest chosen one.
             most: at least 1; 256 at most are chosen.
         """
-        values, order = far.sort(dim=1, descending=True, stable=True)
         count = self._candidates
+        values, order = far.sort(dim=1, descending=True, stable=True)
         columns = order[:, :count].sort(1).values
-        near, out = far.gather(1, columns), _shaped(self._block, len(far), count, count)
-        mine = self._gathered(columns)
-        among = _distance(torch.bmm(mine, mine.mT, out=out))
-        steps, values_then = [], []
+        near, mine = far.gather(1, columns), self._gathered(columns)
+        among = _distance(torch.bmm(mine, mine.mT, out=_shaped(self._block, len(far), count, count)))
+        picked, worth = [], []
         for _ in range(min(most, self._most, count)):
-            value, picked = near.max(1, keepdim=True)
-            steps.append(picked)
-            values_then.append(value)
-            row = among.gather(1, picked[..., None].expand(-1, -1, count))[:, 0]
-            near = torch.minimum(near, row).scatter_(1, picked, -torch.inf)
-        picks, value = columns.gather(1, torch.cat(steps, 1)), torch.cat(values_then, 1)
-        if count == far.shape[1]:
-            return picks
-        other, place = values[:, count, None], order[:, count, None]
-        true = (value > other) | ((value == other) & (picks < place))
-        return picks[:, : int(true.all(0).cumprod(0).sum())]
+            best, place = near.max(1, keepdim=True)
+            picked.append(place)
+            worth.append(best)
+            row = among.gather(1, place[..., None].expand(-1, -1, count))[:, 0]
+            near = torch.minimum(near, row).scatter_(1, place, -torch.inf)
+        picks = columns.gather(1, torch.cat(picked, 1))
+        beyond = values[:, count : count + 1], order[:, count : count + 1]
+        return picks[:, : _true_picks(torch.cat(worth, 1), picks, *beyond)]
 
     def neighbours(self, last: Tensor) -> Tensor:
-        """Return the distance (G, L) of tokens to their nearest neighbours, right where it is largest, elsewhere `last`.
+        """Return the distances (G, L) of tokens to their nearest neighbours: the largest is right, some are `last`.
 
-        The distance to the nearest of some tokens is no less than that to the nearest of all. So a token needs no
-        row once another's nearest neighbour is farther than its nearest among the tokens that have rows.
+        The nearest of some tokens is no nearer than the nearest of all. So a token that is compared with some needs
+        not be compared with all, once another token's nearest neighbour is farther than the nearest of those some.
 
         Args:
             last: (G, L), below 0.
@@ -149,12 +145,12 @@ class Passes:
         while True:
             picks = self.farthest(bound, most)
             most = 2 * picks.shape[1]
-            rows = self.cosines(picks)[:, : picks.shape[1]].masked_fill_(self._dead[:, None], -1.0)
-            rows.scatter_(2, picks[..., None], -1.0)
-            mine = torch.where(self._dead.gather(1, picks), last.gather(1, picks), _distance(rows.amax(2)))
+            cosines = self.cosines(picks)[..., : picks.shape[1]].masked_fill_(self._dead[..., None], -1.0)
+            cosines.scatter_(1, picks[:, None], -1.0)
+            mine = torch.where(self._dead.gather(1, picks), last.gather(1, picks), _distance(cosines.amax(1)))
             score.scatter_(1, picks, mine)
             # Tokens without a direction are picked when no other is left, whose bound could matter.
-            bound = torch.minimum(bound, _distance(rows.amax(1))).scatter_(1, picks, -torch.inf)
+            bound = torch.minimum(bound, _distance(cosines.amax(2))).scatter_(1, picks, -torch.inf)
             (most_left, place), (best, at) = bound.max(1), score.max(1)
             if bool(((most_left < best) | ((most_left == best) & (place > at)) | (most_left < 0)).all()):
                 return score
@@ -164,6 +160,19 @@ class Passes:
         index = (columns + self._offset).flatten()
         out = _shaped(self._mine, len(index), self._flat.shape[1])
         return torch.index_select(self._flat, 0, index, out=out).view(*columns.shape, -1)
+
+
+def _true_picks(worth: Tensor, picks: Tensor, other: Tensor, place: Tensor) -> int:
+    """Return how many picks come before every token that was no candidate, in all groups; at least 1.
+
+    Args:
+        worth: (G, a), distance of each pick to the nearest one chosen before it.
+        picks: (G, a) columns.
+        other: (G, 1), largest distance of the tokens that were no candidates; (G, 0) where all were.
+        place: (G, 1), column of the first of those.
+    """
+    before = (worth > other) | ((worth == other) & (picks < place)) if other.shape[1] else worth == worth
+    return int(before.all(0).cumprod(0).sum())
 
 
 def _asked(values: Tensor) -> bool:
@@ -189,7 +198,7 @@ def _distance(cosine: Tensor) -> Tensor:
 def _reach_of(matrix: Tensor, live: Tensor, nearest: bool) -> Tensor:
     """Return the distance (G, L) of each token to its nearest neighbour, or to the token farthest from it.
 
-    Distances (G, L, L) to the token itself and to tokens without a direction are overwritten; no later round reads them.
+    Distances (G, L, L) to the token itself and to tokens without a direction are overwritten; no round reads them.
     """
     nothing = 2.0 if nearest else 0.0
     matrix.masked_fill_(~live[:, None], nothing).diagonal(0, 1, 2).fill_(nothing)
@@ -206,13 +215,14 @@ def _reach(unit: Tensor, live: Tensor, nearest: bool) -> Tensor:
         step = max(FEWEST, min(step, MOST))
     block = unit.new_empty(groups * step * size)
     for begin in range(0, size, step):
-        mine, others = unit[:, begin : begin + step], unit[:, begin:]
-        out = _shaped(block, groups, mine.shape[1], others.shape[1])
-        part = torch.bmm(mine, others.mT, out=out)
-        part.masked_fill_(dead[:, None, begin:], nothing).diagonal(0, 1, 2).fill_(nothing)
-        found = [part.amax(2) if nearest else part.amin(2)]
-        part.masked_fill_(dead[:, begin : begin + step, None], nothing)
-        found.append(part.amax(1) if nearest else part.amin(1))
-        for rows, value in zip((reach[:, begin : begin + step], reach[:, begin:]), found, strict=True):
+        these, others = slice(begin, begin + step), slice(begin, size)
+        mine = unit[:, these]
+        out = _shaped(block, groups, size - begin, mine.shape[1])
+        part = torch.bmm(unit[:, others], mine.mT, out=out)
+        part.masked_fill_(dead[:, others, None], nothing).diagonal(0, 1, 2).fill_(nothing)
+        found = [part.amax(1) if nearest else part.amin(1)]
+        part.masked_fill_(dead[:, None, these], nothing)
+        found.append(part.amax(2) if nearest else part.amin(2))
+        for rows, value in zip((reach[:, these], reach[:, others]), found, strict=True):
             torch.maximum(rows, value, out=rows) if nearest else torch.minimum(rows, value, out=rows)
     return _distance(reach)
