@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -21,7 +22,9 @@ from vidcompress.methods.divprune import DivPrune
 from vidcompress.methods.dycoke import DyCoke
 from vidcompress.methods.evs import EVS
 from vidcompress.methods.fastvid import FastVID
-from vidcompress.ops.diversity import Cosines, farthest_points, groups_of
+from vidcompress.ops import farthest
+from vidcompress.ops.diversity import Cosines, groups_of
+from vidcompress.ops.farthest import farthest_points
 from vidcompress.testing import select_alone
 
 DIM = 8
@@ -80,7 +83,9 @@ def test_divprune_takes_the_farthest_every_time(data: st.DataObject) -> None:
     tokens = draw_tokens(data, draw_layout(data))
     method = DivPrune(start=data.draw(st.sampled_from(["farthest_neighbour", "farthest_pair"])))
     groups = groups_of(tokens.features, tokens.layout, whole=data.draw(st.booleans()))
-    order = farthest_points(groups, groups.index.shape[1], method.start)
+    held, asked = data.draw(st.sampled_from([farthest.HELD_BYTES, 1])), data.draw(st.booleans())
+    with patch.object(farthest, "HELD_BYTES", held), patch.object(farthest, "_asked", lambda values: asked):
+        order = farthest_points(groups, groups.index.shape[1], method.start)
     for index, inside, picks in zip(groups.index, groups.inside, order.tolist(), strict=True):
         size = int(inside.sum())
         features = tokens.features[index[inside]].tolist()
@@ -92,7 +97,7 @@ def test_divprune_takes_the_farthest_every_time(data: st.DataObject) -> None:
     count = data.draw(st.integers(0, tokens.layout.num_tokens))
     index = select_alone(method, tokens, plan_for(tokens, count)).index
     assert len(index) == len(index.unique()) == count
-    if len(groups.index) == 1:
+    if len(groups.index) == 1 and held > 1:
         assert index.tolist() == sorted(groups.index[0][order[0, :count]].tolist())
 
 
@@ -113,9 +118,10 @@ def test_without_room_for_the_matrix_the_rows_are_the_same(
     tokens = VisualTokens(features, layout, {QUESTION: torch.randn(3, DIM, dtype=torch.float64)})
     methods = (DivPrune(**options), CDPruner())  # type: ignore[arg-type]
     held = [select_alone(method, tokens, plan_for(tokens, 30)).index for method in methods]
+    assert Cosines(groups_of(features, layout, whole=True).unit).matrix is not None
+    monkeypatch.setattr(farthest, "HELD_BYTES", 500)
     monkeypatch.setattr("vidcompress.ops.diversity.MATRIX_ELEMENTS", 10)
-    monkeypatch.setattr("vidcompress.core.reductions.CPU_BLOCK", 500)
-    assert Cosines(groups_of(features, layout, whole=True).unit)._matrix is None
+    assert Cosines(groups_of(features, layout, whole=True).unit).matrix is None
     for method, index in zip(methods, held, strict=True):
         assert torch.equal(select_alone(method, tokens, plan_for(tokens, 30)).index, index)
 

@@ -17,7 +17,8 @@ from vidcompress.core.method import PerVisualMethod, register_method
 from vidcompress.core.reductions import full_precision
 from vidcompress.core.selection import Selection, with_separators
 from vidcompress.core.tokens import VisualTokens
-from vidcompress.ops.diversity import Start, farthest_points, grouped, groups_of
+from vidcompress.ops.diversity import grouped, groups_of
+from vidcompress.ops.farthest import Start, farthest_points
 
 
 @register_method

@@ -2,23 +2,22 @@
 
 The number of the chosen token stays a tensor, so the kernels of a round are queued and not waited for. G groups take as
 many rounds as the largest. Cosines are one matrix product where the matrix fits into memory, else one row per round.
-Products run in the precision that the caller has set for matrix products (full by default).
+Products run in the precision that the caller has set for matrix products (full by default). Max-min diversity, where a
+group is a whole clip, is in `farthest`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import threshold
 
 from vidcompress.core.layout import Layout
-from vidcompress.core.reductions import EPSILON, NOISE, rows_per_block, working_dtype
+from vidcompress.core.reductions import EPSILON, NOISE, working_dtype
 
-Start = Literal["farthest_neighbour", "farthest_pair"]
 MATRIX_ELEMENTS = 1 << 28  # most cosines held at once, 1 GiB of float32
 LEAST_BLOCK, MOST_BLOCKS = 256, 16  # least rows of a block and most blocks; large blocks are fast
 
@@ -76,29 +75,26 @@ class Cosines:
     Args:
         unit: (G, L, D) L2-normalised rows.
         transform: elementwise function of cosines of any shape; may write in place.
+        most: elements of the largest matrix that is held, 2^28 if None.
+
+    Attributes:
+        matrix: (G, L, L) values of all pairs, or None where they are more than `most`.
     """
 
-    def __init__(self, unit: Tensor, transform: Callable[[Tensor], Tensor] = lambda cosine: cosine) -> None:
+    def __init__(
+        self,
+        unit: Tensor,
+        transform: Callable[[Tensor], Tensor] = lambda cosine: cosine,
+        most: int | None = None,
+    ) -> None:
         self._unit, self._transform = unit, transform
-        self._matrix: Tensor | None = None
-        if unit.shape[0] * unit.shape[1] ** 2 <= MATRIX_ELEMENTS:
-            self._matrix = _products(unit, transform)
-
-    def parts(self) -> Iterator[tuple[int, Tensor]]:
-        """Yield the number of the first row and the values (G, l, L) of l rows of every group, in order."""
-        groups, size = self._unit.shape[:2]
-        step = size if self._matrix is not None else rows_per_block(self._unit, groups * size)
-        for start in range(0, size, max(1, step)):
-            rows = slice(start, start + max(1, step))
-            if self._matrix is not None:
-                yield start, self._matrix[:, rows]
-            else:
-                yield start, self._transform(torch.bmm(self._unit[:, rows], self._unit.mT))
+        fits = unit.shape[0] * unit.shape[1] ** 2 <= (MATRIX_ELEMENTS if most is None else most)
+        self.matrix = _products(unit, transform) if fits else None
 
     def row(self, picked: Tensor) -> Tensor:
         """Return the values (G, L) of the token `picked` (G, 1) of each group with all tokens of its group."""
-        if self._matrix is not None:
-            return self._matrix.gather(1, picked[..., None].expand(-1, -1, self._matrix.shape[2]))[:, 0]
+        if self.matrix is not None:
+            return self.matrix.gather(1, picked[..., None].expand(-1, -1, self.matrix.shape[2]))[:, 0]
         mine = self._unit.gather(1, picked[..., None].expand(-1, -1, self._unit.shape[2]))
         return self._transform(torch.bmm(self._unit, mine.mT)[..., 0])
 
@@ -135,52 +131,6 @@ def chosen(groups: TokenGroups, order: Tensor, counts: Tensor, total: int) -> Te
     mask = torch.zeros_like(groups.inside[:, :1]).expand(-1, groups.index.shape[1] + 1)
     mask = mask.scatter(1, columns, True)[:, :-1]
     return torch.where(mask, groups.index, torch.iinfo(torch.int64).max).flatten().sort().values[:total]
-
-
-def farthest_points(groups: TokenGroups, rounds: int, start: Start = "farthest_neighbour") -> Tensor:
-    """Choose tokens by max-min diversity: the next token has the largest cosine distance to its nearest chosen one.
-
-    Ties go to the earlier position. Tokens without a direction come last.
-
-    Args:
-        groups: the tokens.
-        rounds: number of tokens to choose from each group, at most L.
-        start: the first token: the one whose nearest neighbour is farthest (`farthest_neighbour`), or one of the two
-            tokens that are farthest apart (`farthest_pair`).
-
-    Returns:
-        (G, rounds) int64, columns of `groups.index` in the order chosen; undefined beyond a group's size.
-    """
-    distances, live = Cosines(groups.unit, _distance), groups.live
-    last = torch.where(groups.inside, -1.0, -torch.inf).to(groups.unit.dtype)
-    score = torch.where(live, _start_scores(distances, live, start), last)
-    far = torch.where(live, torch.inf, last)
-    order = []
-    for _ in range(rounds):
-        picked = score.argmax(1, keepdim=True)
-        order.append(picked)
-        far = torch.minimum(far, distances.row(picked)).scatter_(1, picked, -torch.inf)
-        score = far
-    return torch.cat(order, 1) if order else groups.index[:, :0]
-
-
-def _distance(cosine: Tensor) -> Tensor:
-    """Return 1 - cosine, in place; rounding errors become zero, so that copies of a token tie."""
-    return threshold(cosine.neg_().add_(1), NOISE, 0.0, inplace=True)
-
-
-def _start_scores(distances: Cosines, live: Tensor, start: Start) -> Tensor:
-    """Return the distance (G, L) of each token to its nearest neighbour, or to the token farthest from it.
-
-    Distances to the token itself and to tokens without a direction are overwritten; no later round reads them.
-    """
-    nearest = start == "farthest_neighbour"
-    nothing, dead, scores = 2.0 if nearest else 0.0, ~live[:, None], []
-    for begin, part in distances.parts():
-        part.masked_fill_(dead, nothing)
-        part.diagonal(begin, 1, 2).fill_(nothing)
-        scores.append(part.amin(2) if nearest else part.amax(2))
-    return torch.cat(scores, 1) if scores else live.to(torch.float32)
 
 
 class Picks(NamedTuple):

@@ -234,6 +234,16 @@ def test_evidence_that_lies_deeper_costs_layers() -> None:
     assert last - here == pytest.approx(queries_and_keys, rel=0.1)
 
 
+def test_distances_too_many_to_hold_cost_a_row_per_token_chosen() -> None:
+    """An accelerator holds those of 8,192 tokens: of 32 frames, and not of 64; `cdpruner` compares within views."""
+    for frames, rows in ((32, 0), (64, 1)):
+        found = estimate("llava-onevision-7b", frames=frames, method="divprune", retention_ratio=0.25)
+        count, chosen = frames * 196, found.visual["sent"] - found.visual["separators"]
+        assert found.parts["selection"] == 2 * 3584 * (2 * count + count**2 + rows * count * chosen)
+    within = estimate("llava-onevision-7b", frames=64, method="cdpruner", retention_ratio=0.25)
+    assert within.parts["selection"] == 2 * 3584 * (2 * count + count * 196)
+
+
 def test_any_registered_model_without_its_weights(tmp_path: Path) -> None:
     config = config_of("llava-next-mistral-7b")
     config.save_pretrained(tmp_path)  # nothing but config.json

@@ -20,6 +20,7 @@ from vidcompress.core.config import CompressionConfig
 from vidcompress.core.layout import Layout
 from vidcompress.core.method import Method
 from vidcompress.core.pruning.composed import Composed
+from vidcompress.core.reductions import DEVICE_BLOCK
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.errors import ArgumentError, UnsupportedInputError, UnsupportedModelError
 from vidcompress.tools.cost.encoder_work import Grid, square
@@ -64,6 +65,8 @@ class Load:
         visual: visual positions that each decoder layer takes in; the first number is that sent.
         text: tokens of text.
         compared: (width, pairs) of all features that the method compares with one another.
+        reread: pairs of a token chosen and any token, where a method that chooses one after another cannot hold the
+            distances of all pairs: then each choice reads all features.
         evidence: quantities that the method reads from the encoder.
     """
 
@@ -76,6 +79,7 @@ class Load:
     visual: tuple[int, ...]
     text: int
     compared: int
+    reread: int
     evidence: tuple[Evidence, ...]
 
     @property
@@ -124,6 +128,7 @@ def load_of(adapter: Adapter, geometry: ModelShape, prompt: PromptSpec, settings
         visual=tuple(visual),
         text=prompt.text_tokens,
         compared=sum(load.compared for load in loads),
+        reread=sum(load.reread for load in loads),
         evidence=tuple(dict.fromkeys(item for load in loads for item in load.evidence)),
     )
 
@@ -140,6 +145,7 @@ class _VisualLoad:
     projected: int
     late: bool
     compared: int
+    reread: int
     evidence: tuple[Evidence, ...]
 
 
@@ -168,6 +174,7 @@ def _undescribed(total: int, geometry: ModelShape, settings: CompressionConfig) 
             projected,
             late,
             _compared(method, [tokens] * views, total),
+            _reread(method, total, sent),
             needs,
         )
     ]
@@ -211,6 +218,7 @@ def _visual_load(adapter: Adapter, visual: Visual, budget: int, settings: Compre
         sent if late else adapter.projected_rows(encoded),
         late,
         _compared(method, encoded.sizes, encoded.num_tokens),
+        _reread(method, encoded.num_tokens, sent - separators),
         needs,
     )
 
@@ -245,6 +253,13 @@ def _compared(method: Method, sizes: Sequence[int], total: int) -> int:
         return 0
     pairs = {"means": 0, "views": sum(size * size for size in sizes), "all": total * total}
     return 2 * total + pairs[method.compares]
+
+
+def _reread(method: Method, total: int, sent: int) -> int:
+    """Count the pairs whose features are read once per token chosen, as an accelerator does beyond what it holds."""
+    chooser = method.before if isinstance(method, Composed) else method
+    held = DEVICE_BLOCK // torch.float32.itemsize
+    return sent * total if chooser.sequential and chooser.compares == "all" and total**2 > held else 0
 
 
 def visuals_of(adapter: Adapter, geometry: ModelShape, prompt: PromptSpec) -> list[Visual]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
+
 from vidcompress.adapters.encoder_probe import PROBED
 from vidcompress.adapters.model_shape import EncoderShape, ModelShape
 from vidcompress.core.method import Method
@@ -37,6 +39,9 @@ def selection(
                 "compare", 2 * rows * load.compared * width, load_act=2 * rows * load.total * width * size
             )
         )
+    if load.reread:  # in float32, whatever the model's dtype
+        flops = 2 * rows * load.reread * width
+        operations.append(Operation("rounds", flops, load_act=flops // 2 * torch.float32.itemsize))
     if any(item.quantity == "hidden" for item in load.evidence):  # merged tokens are projected once more
         operations += projector(shape, rows * load.sent, size, passes=1)
     return operations + [op.times(rows) for op in _between(shape, load, method, size)]
