@@ -135,6 +135,17 @@ class Adapter(ABC):
         return read_traits(getattr(decoder, "layers", ()))
 
     @property
+    def home_tokens(self) -> int | None:
+        """L0, number of visual tokens of the longest clips that the checkpoint was trained on; None if not known.
+
+        `positions="scaled"` shrinks the positions of longer clips to it, and asks `models/home_tokens.json` where it is
+        None. It is `home_tokens` of the model's config, where somebody wrote one; a family that knows it from other
+        numbers overrides this.
+        """
+        home: int | None = getattr(self.model.config, "home_tokens", None)
+        return home
+
+    @property
     def decoder(self) -> Any:
         """The language model: its `layers`, its `rotary_emb`, its `config`; for methods that prune inside it.
 

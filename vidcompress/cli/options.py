@@ -106,7 +106,9 @@ Separators = Annotated[
 ]
 Positions = Annotated[
     str | None,
-    typer.Option(help="contiguous or original.", show_default="the method's", rich_help_panel=COMPRESSION),
+    typer.Option(
+        help="contiguous, original or scaled.", show_default="the method's", rich_help_panel=COMPRESSION
+    ),
 ]
 EncoderSaving = Annotated[
     str,
