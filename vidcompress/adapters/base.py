@@ -136,12 +136,8 @@ class Adapter(ABC):
 
     @property
     def home_tokens(self) -> int | None:
-        """L0, number of visual tokens of the longest clips that the checkpoint was trained on; None if not known.
-
-        `positions="scaled"` shrinks the positions of longer clips to it, and asks `models/home_tokens.json` where it is
-        None. It is `home_tokens` of the model's config, where somebody wrote one; a family that knows it from other
-        numbers overrides this.
-        """
+        """Number of visual tokens of the clips that the checkpoint was trained on, to which `positions="scaled"` shrinks
+        longer ones: `home_tokens` of the config. None, if it has none: that of `models/home_tokens.json`, by name."""
         home: int | None = getattr(self.model.config, "home_tokens", None)
         return home
 

@@ -164,7 +164,7 @@ def _shrunk(inner: Tensor, clip: LongClip) -> Tensor:
     """Return (m,) positions from the clip's start of tokens at the original positions `inner` from it."""
     ordered, order = inner.sort(stable=True)  # the authors of some methods append tokens
     before = clip.before.to(inner.device).index_select(0, ordered)
-    wanted = before * clip.home // clip.total + (ordered - before)
+    raw = before * clip.home // clip.total + (ordered - before)
     rank = torch.arange(len(inner), device=inner.device)
-    rising = (wanted - rank).cummax(0).values + rank
+    rising = (raw - rank).cummax(0).values + rank
     return torch.empty_like(rising).scatter_(0, order, rising)

@@ -81,7 +81,7 @@ def configs(draw: Any) -> CompressionConfig:
         retention_ratio=draw(RATIOS) if tokens is None else None,
         max_tokens=tokens,
         separators=None if inside else draw(st.sampled_from([None, "keep", "thin", "drop"])),
-        positions=draw(st.sampled_from([None, "original", "contiguous"])),
+        positions=draw(st.sampled_from([None, "original", "contiguous", *([] if inside else ["scaled"])])),
         policy="exact" if exact else draw(st.sampled_from(["exact", "reference"])),
         max_views=draw(st.integers(1, 99)),
         max_patches=draw(st.integers(1, 99999)),

@@ -126,7 +126,11 @@ BAD_METHODS: list[tuple[dict[str, Any], str]] = [
     ),
     ({"summary": "two\nlines"}, "summary must be one line of text"),
     ({"summary": 3}, "summary must be one line of text, got 3"),
-    ({"positions": "renumbered"}, "positions must be one of contiguous, original, got 'renumbered'"),
+    ({"positions": "renumbered"}, "positions must be one of contiguous, original, scaled, got 'renumbered'"),
+    (
+        {"positions": "scaled", "where": "inside"},
+        "positions must be one of contiguous, original, got 'scaled'",
+    ),
     ({"exact": "yes"}, "exact must be True or False, got 'yes'"),
     (
         {"k": 3, "__annotations__": {"k": int}, "__post_init__": lambda self: 1 / 0},
