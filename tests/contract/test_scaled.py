@@ -10,8 +10,9 @@ from torch import Tensor
 
 from qwen_models import qwen_inputs, qwen_model
 from tiny_models import VIDEO_FAMILIES, Scene, batch, tiny_model
-from vidcompress import ArgumentError, UnsupportedInputError, compress, compress_inputs
+from vidcompress import ArgumentError, UnsupportedInputError, compress, compress_inputs, testing
 from vidcompress.llm_pruning.cache_names import returned_cache
+from vidcompress.session import prompt, scaled_positions
 
 pytestmark = pytest.mark.transformers
 
@@ -202,3 +203,15 @@ def test_positions_with_axes_are_not_scaled(family: str, method: str) -> None:
     ):
         compress_inputs(model, inputs, method, retention_ratio=0.5, positions="scaled")
     assert compress_inputs(model, inputs, method, retention_ratio=0.5).report.positions == "original"
+
+
+@pytest.mark.parametrize("family", VIDEO_FAMILIES)
+def test_the_contract_of_methods_holds(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of(family)
+    inputs = batch(model, [Scene((CLIP,), before=3, seed=1), Scene((CLIP, CLIP), seed=2)])
+    testing.check_masked(model, inputs, "globalcom2", positions="scaled")
+    places = scaled_positions.scaled_places
+    slips = lambda own, clips: places(own, clips).clamp(max=12)  # noqa: E731
+    monkeypatch.setattr(prompt, "scaled_places", slips)
+    with pytest.raises(testing.ContractError, match="scaled positions do not rise"):
+        testing.check_masked(model, inputs, "globalcom2", positions="scaled")

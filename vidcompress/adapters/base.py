@@ -136,8 +136,8 @@ class Adapter(ABC):
 
     @property
     def home_tokens(self) -> int | None:
-        """Number of visual tokens of the clips that the checkpoint was trained on, to which `positions="scaled"` shrinks
-        longer ones: `home_tokens` of the config. None, if it has none: that of `models/home_tokens.json`, by name."""
+        """Number of visual tokens of the clips that the checkpoint was trained on; `positions="scaled"` shrinks longer
+        clips to it. It is `home_tokens` of the config; None leaves it to the name and `models/home_tokens.json`."""
         home: int | None = getattr(self.model.config, "home_tokens", None)
         return home
 
