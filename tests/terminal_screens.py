@@ -61,6 +61,7 @@ def _report(method: str, kept: int, views: int, kind: str, **fields: Any) -> Rep
         separators_kept=3,
         view_text=0,
         view_text_dropped=0,
+        position_scale=None,
         tiles=(),
         note="",
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from transformers import StaticCache
 import vidcompress
 from reference.slow_decoder import Rule, Token, run
 from tiny_models import FAMILIES, VIDEO_FAMILIES, Scene, batch, tiny_model
-from vidcompress.core.method import METHODS
+from vidcompress.core.method import METHODS, Positions
 from vidcompress.core.method_lookup import available_methods, get_method
 from vidcompress.errors import (
     ArgumentError,
@@ -24,6 +25,7 @@ from vidcompress.errors import (
     UnsupportedModelError,
 )
 from vidcompress.llm_pruning.cache_names import cache_name, returned_cache
+from vidcompress.methods.controls import Uniform
 from vidcompress.session.compress import compress_inputs
 
 pytestmark = pytest.mark.transformers
@@ -34,6 +36,11 @@ ROWS = [
     Scene((("image", (56, 56)),), before=3, after=6, seed=1),
     Scene((), before=5, seed=2),
     Scene((("image", (40, 100)),), before=7, after=5, seed=3),
+]
+CLIPS = [
+    Scene((("video", 5),), before=3, after=6, seed=1),
+    Scene((), before=5, seed=2),
+    Scene((("video", 5),), before=7, after=5, seed=3),
 ]
 STEPS = 4
 
@@ -90,12 +97,49 @@ def test_generation_equals_a_run_by_hand(method: str, positions: str, attention:
     """A batch of three unequal prompts with grouped queries, token for token, and the same tokens kept."""
     model = tiny_model("llava_onevision", attention=attention)
     compressed = compress_inputs(model, batch(model, ROWS), method, retention_ratio=0.55, positions=positions)
+    equals_a_run_by_hand(model, compressed)
+
+
+@dataclass(frozen=True)
+class Scaled(Uniform):
+    """A method whose authors scale positions."""
+
+    name: ClassVar[str] = "scaled-uniform"
+    positions: ClassVar[Positions] = "scaled"
+
+
+@pytest.mark.parametrize("positions", ["scaled", None])
+@pytest.mark.parametrize("method", ["uniform+fastv", "uniform+pdrop", "uniform+sparsevlm2"])
+def test_a_clip_whose_positions_shrink_goes_on_inside(method: str, positions: Any) -> None:
+    """The prompt has the scaled positions; inside, they stay or are renumbered as the inside method does."""
+    model = tiny_model("llava_onevision", home_tokens=12)
+    chosen = replace(get_method(method), before=Scaled())
+    settings = {"retention_ratio": 0.55, "positions": positions}
+    compressed = compress_inputs(model, batch(model, CLIPS), chosen, **settings)
+    original = compress_inputs(model, batch(model, CLIPS), chosen, **{**settings, "positions": "original"})
+    assert (compressed["position_ids"][2, -1] < original["position_ids"][2, -1]).all(), (
+        "the control: it shrinks"
+    )
+    assert compressed.inside.plan.contiguous == (positions is None and method == "uniform+pdrop")
+    equals_a_run_by_hand(model, compressed)
+
+
+@pytest.mark.parametrize("method", INSIDE)
+def test_a_whole_prompt_has_no_gap_to_scale(method: str) -> None:
+    model = tiny_model("llava_onevision", home_tokens=12)
+    with pytest.raises(
+        ArgumentError, match=f"'scaled' cannot go with method '{method}': .*'original' or 'contiguous'"
+    ):
+        compress_inputs(model, batch(model, CLIPS), method, retention_ratio=0.7, positions="scaled")
+
+
+def equals_a_run_by_hand(model: Any, compressed: Any) -> None:
     with compressed.pruning():
         out = model.generate(**compressed, max_new_tokens=STEPS, do_sample=False)
     answers = out[:, compressed["input_ids"].shape[1] :]
     outcome = compressed.inside.plan.outcome.kept
     states = embeds(model, compressed)
-    for row in range(len(ROWS)):
+    for row in range(len(out)):
         expected, rules = by_hand(model, compressed, row, states)
         assert answers[row].tolist() == expected
         for layer, columns in rules[0].log.items():

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from cases import CASES, SCENES, VIDEO_SCENE
+from reference.slow import scaled_positions
 from tiny_models import FAMILIES, IMAGE, SIZES, VIDEO, VIDEO_FAMILIES, Scene, batch, sent_rows, tiny_model
 from vidcompress.adapters.base import adapter_for
 from vidcompress.core.batch import VisualBatch
@@ -22,6 +23,14 @@ from vidcompress.session.compress import compress_inputs
 from vidcompress.testing import select_alone
 
 RATIOS = (0.01, 0.1, 0.25, 0.5, 0.77, 1.0)
+HOMES = {"llava_next_video": 15, "llava_onevision": 15, "llava_video": 22, "internvl": 60}
+"""Visual tokens of a clip of the training, as these models state it: three quarters of the clip's."""
+PLACED = [
+    (*case, positions)
+    for case in CASES
+    for positions in ("contiguous", "original", "scaled")
+    if positions != "scaled" or case[2] == "video"
+]
 EXACT = [case for case in CASES if METHODS.get(case[0]).exact]
 
 
@@ -35,14 +44,15 @@ def logits(model, inputs):  # type: ignore[no-untyped-def]
 def test_1_full_retention_is_the_stock_model_to_the_bit(
     method: str, family: str, modality: str, max_views: int
 ) -> None:
-    model = tiny_model(family)
+    model = tiny_model(family, home_tokens=HOMES.get(family))
     inputs = batch(model, [SCENES[family, modality], Scene((), seed=7)])
     settings = {"retention_ratio": 1.0, "positions": "contiguous", "max_views": max_views}
     compressed = compress_inputs(model, inputs, method, **settings)
     assert compressed["input_ids"].shape == inputs["input_ids"].shape
     assert torch.equal(logits(model, compressed), logits(model, inputs))
-    gaps = compress_inputs(model, inputs, method, retention_ratio=1.0, positions="original")
-    assert torch.allclose(logits(model, gaps)[0], logits(model, inputs)[0], atol=1e-6)
+    for positions in ("original", "scaled"):
+        gaps = compress_inputs(model, inputs, method, retention_ratio=1.0, positions=positions)
+        assert torch.allclose(logits(model, gaps)[0], logits(model, inputs)[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("ratio", RATIOS)
@@ -167,13 +177,12 @@ def near_tie(model, inputs, method: str, ratio: Fraction) -> bool:  # type: igno
     return bool((scores.sort().values.diff().abs() < 1e-5).any())
 
 
-@pytest.mark.parametrize("positions", ["contiguous", "original"])
-@pytest.mark.parametrize(("method", "family", "modality"), CASES)
+@pytest.mark.parametrize(("method", "family", "modality", "positions"), PLACED)
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_4_equal_to_the_full_model_with_dropped_tokens_masked(
     method: str, family: str, modality: str, positions: str, attention: str
 ) -> None:
-    model = tiny_model(family, attention=attention)
+    model = tiny_model(family, attention=attention, home_tokens=HOMES.get(family))
     inputs = batch(model, [SCENES[family, modality]])
     compressed = compress_inputs(model, inputs, method, retention_ratio=0.5, positions=positions)
     full = compress_inputs(model, inputs, "none")
@@ -195,6 +204,12 @@ def test_4_equal_to_the_full_model_with_dropped_tokens_masked(
     position_ids = torch.arange(len(ids))
     if positions == "contiguous":
         position_ids[alive] = torch.arange(len(alive))
+    elif positions == "scaled":
+        names = ["clip" if token in (IMAGE, VIDEO) else "" for token in ids.tolist()]
+        walked = scaled_positions(names, mask.bool().tolist(), {"clip": HOMES[family]})
+        position_ids[alive] = torch.tensor([walked[column] for column in alive.tolist()])
+        if len(alive) < len(ids):  # the controls: it is neither of the others
+            assert position_ids[alive].tolist() not in (alive.tolist(), list(range(len(alive))))
     slow = dict(full)
     given = slow["mm_encoder_outputs"]["image"]
     given.pooler_output = features[:, None] if family == "internvl" else [features]

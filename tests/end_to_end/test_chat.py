@@ -70,7 +70,7 @@ def from_the_beginning(
     return qa.processor.batch_decode(new, skip_special_tokens=True)[0].strip()
 
 
-@pytest.mark.parametrize("positions", ["contiguous", "original"])
+@pytest.mark.parametrize("positions", ["contiguous", "original", "scaled"])
 def test_every_turn_is_a_run_from_the_beginning(qa: VisualQA, media: dict[str, Any], positions: str) -> None:
     qa = qa.using(positions=positions)
     chat = qa.chat(**media)

@@ -233,6 +233,7 @@ ROWS = [
     ask("separators", "--separators", "all", message="separators must be one of keep, thin, drop, got 'all'"),
     ask("separators", "--separators", "", message="separators must be one of keep, thin, drop, got ''"),
     ask("positions", "--positions", "orginal", message="did you mean 'original'?"),
+    ask("positions", "--positions", "scales", message="did you mean 'scaled'?"),
     ask("encoder_saving", "--encoder-saving", "frames:x", message="must be 'off', 'frames', 'crops' or"),
     ask("view_text", "--view-text", "all", message="view_text must be one of keep, drop, got 'all'"),
     ask("view_text", "--view-text", "", message="view_text must be one of keep, drop, got ''"),

@@ -116,3 +116,30 @@ def largest_remainder(weights: list[float], total: int, caps: list[int]) -> list
 def top(scores: dict[int, float], group: list[int], count: int) -> list[int]:
     """The best `count` positions of a view, ties by position, ascending."""
     return sorted(sorted(group, key=lambda i: (-scores[i], i))[:count])
+
+
+def scaled_positions(row: list[str], stays: list[bool], homes: dict[str, int]) -> dict[int, int]:
+    """Position of each token of an uncompressed row that stays, token by token.
+
+    `row` names the visual of each token, "" for text; text between tokens of one visual belongs to it. `homes` has the
+    length that each clip of a training had, for the visuals that are clips.
+    """
+    found: dict[int, int] = {}
+    cursor = column = 0  # position of the next token; its column
+    while column < len(row):
+        name = row[column]
+        total = row.count(name)
+        if not name or total <= homes.get(name, total):
+            if stays[column]:
+                found[column] = cursor
+            cursor, column = cursor + 1, column + 1
+            continue
+        stop = len(row) - row[::-1].index(name)
+        scale, last, visual, text = Fraction(homes[name], total), cursor - 1, 0, 0
+        for place in range(column, stop):
+            if stays[place]:
+                last = max(cursor + math.floor(scale * visual) + text, last + 1)
+                found[place] = last
+            visual, text = visual + (row[place] == name), text + (row[place] != name)
+        cursor, column = max(cursor + math.floor(scale * total) + text, last + 1), stop
+    return found

@@ -135,6 +135,13 @@ class Adapter(ABC):
         return read_traits(getattr(decoder, "layers", ()))
 
     @property
+    def home_tokens(self) -> int | None:
+        """Number of visual tokens of the clips that the checkpoint was trained on; `positions="scaled"` shrinks longer
+        clips to it. It is `home_tokens` of the config; None leaves it to the name and `models/home_tokens.json`."""
+        home: int | None = getattr(self.model.config, "home_tokens", None)
+        return home
+
+    @property
     def decoder(self) -> Any:
         """The language model: its `layers`, its `rotary_emb`, its `config`; for methods that prune inside it.
 

@@ -99,6 +99,14 @@ class Prompt:
     dropped: tuple[tuple[int, ...], ...] = ()
     dropped_until: int = 0
 
+    def places(self, row: int) -> Tensor:
+        """(length,) int64 on the CPU: columns of a row's tokens in the whole row without padding, text that `without`
+        left out included."""
+        where = self.columns[row]
+        if not self.dropped:
+            return torch.arange(len(where), device="cpu")
+        return where - min([int(where[0]), *self.dropped[row]])
+
     @outside_caller_modes
     def without(self, texts: Sequence[Sequence[range]]) -> Prompt:
         """Return the prompt without some of its text: rows and spans move up, columns still refer to the padded tensor.

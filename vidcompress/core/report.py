@@ -322,6 +322,8 @@ def _view_lines(visual: VisualReport, width: int | None) -> list[str]:
             lines.append(f"{label if start == 0 else '':<12} {'  '.join(counts[start : start + across])}")
     if visual.separators_total:
         lines.append(f"{'separators':<12} {visual.separators_kept}/{visual.separators_total}")
+    if visual.position_scale is not None:
+        lines.append(f"{'positions':<12} x {visual.position_scale:.3g}")
     if visual.view_text:
         lines.append(f"{'view text':<12} {visual.view_text - visual.view_text_dropped}/{visual.view_text}")
     return lines

@@ -120,6 +120,7 @@ class VisualReport:
         view_text: tokens of text in the prompt that belong to its views, such as the times of frames; 0 where the
             family names none.
         view_text_dropped: tokens of such text that were left out with their views.
+        position_scale: s < 1, by which the positions of a clip shrink under `scaled`; None where they do not.
     """
 
     layout: Layout
@@ -131,6 +132,7 @@ class VisualReport:
     allotment: Allotment | None = None
     view_text: int = 0
     view_text_dropped: int = 0
+    position_scale: float | None = None
 
     @classmethod
     def from_selection(
@@ -286,6 +288,7 @@ class VisualReport:
             "encoded_views": self.encoded,
             "separators": {"total": self.separators_total, "kept": self.separators_kept},
             **_text_counts(self),
+            **({} if self.position_scale is None else {"position_scale": round(self.position_scale, 6)}),
             **({"importance": meaning} if (meaning := self.importance_meaning) else {}),
             "per_view": [view.to_dict() for view in self.views],
             **({"tiles": [tile.to_dict() for tile in self.tiles]} if self.tiles else {}),

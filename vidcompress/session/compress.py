@@ -40,6 +40,7 @@ from vidcompress.session.prompt import (
     splice,
     visual_budgets,
 )
+from vidcompress.session.scaled_positions import homes_of_long_clips, note_unknown_home
 from vidcompress.session.view_skipping import encode_new_frames, encode_worthy_crops
 from vidcompress.session.view_text import texts_of_views, texts_without_view, total_length
 
@@ -142,6 +143,7 @@ def compress_with(
     prompt = parse_prompt(ids, mask, ids_of, runs, sorted(visuals, key=lambda k: visuals[k].place or 0))
     has_text = settings.view_text == "drop" or any(visual.view_text for visual in visuals.values())
     texts = texts_of_views(adapter, prompt, visuals, settings) if has_text else {}
+    homes = homes_of_long_clips(adapter, prompt, settings)
     asked, most = questions(prompt), settings.max_patches
     visuals = {k: replace(v, question=asked[k], max_patches=most) for k, v in visuals.items()}
     plans = visual_budgets(prompt, visuals, settings)
@@ -163,7 +165,7 @@ def compress_with(
             sent = late_features(tokens, selections)
         with phase(timings, "compress", device):
             features = row_features(adapter, prompt, tokens, selections, sent)
-    original = settings.resolved_positions == "original"
+    gaps = settings.resolved_positions != "contiguous"
     if any(gone.values()):
         prompt = prompt.without([[text for span in s for text in gone[span.key]] for s in prompt.spans])
     values: dict[str, Any] = splice(
@@ -172,10 +174,11 @@ def compress_with(
         kept,
         placeholders={"image": adapter.placeholder("image"), "video": adapter.placeholder("video")},
         pad_token_id=pad_token_id(adapter.model, prompt),
-        original_positions=original,
+        original_positions=gaps,
         positions=full_positions(adapter, inputs, mask, settings),
+        homes=homes,
     )
-    if original and features.rows and for_generate and adapter.traits.axes == 1:
+    if gaps and features.rows and for_generate and adapter.traits.axes == 1:
         # Without a cache transformers reads a gap as the start of another sequence.
         values["use_cache"] = True
     inside = settings.method.inside is not None
@@ -198,10 +201,13 @@ def compress_with(
                 spared=len(layout.views) - len(tokens[key].layout.views) + spared,
                 allotment=selections[key].allotment,
             )
+            if key in homes:
+                visual.position_scale = homes[key] / span.length
             if texts:
                 visual.view_text = total_length(texts[key])
                 visual.view_text_dropped = total_length(gone.get(key, ()))
             report.visuals.append(visual)
+    note_unknown_home(report, adapter)
     report.inside = None if plan is None else PruningReport(plan)
     mass = plan_masses(prompt, kept, masses, settings, plan) if settings.weighs else None
     call = None if plan is None and mass is None else DecoderCall(adapter, plan, mass)

@@ -166,8 +166,8 @@ class CompressSession:
         Raises:
             CompressionStateError: the block is over, or the layers of a method inside the language model ran past it.
             UnsupportedInputError: a filled cache that is not of this block or does not hold the beginning of the
-                prompt, no cache under original positions, a `max_length` within the prompt, chunked prefill on a
-                version of transformers that gets it wrong.
+                prompt, no cache under original or scaled positions, a `max_length` within the prompt, chunked prefill
+                on a version of transformers that gets it wrong.
         """
         if getattr(self._inside, "depth", 0) and not self._has_pixels(kwargs):
             # Called by the model itself, as the assistant of its own generate.
@@ -246,7 +246,7 @@ class CompressSession:
             kwargs,
             self._mask(kwargs),
             cache.get_seq_length(),
-            caller_positions=self.settings.resolved_positions == "original",
+            caller_positions=self.settings.resolved_positions != "contiguous",
         )
         visual = {*self._adapter.image_keys, *self._adapter.video_keys}
         rest = {
@@ -297,13 +297,10 @@ class CompressSession:
                 "it out"
             )
         cache = option("use_cache", generation_config, kwargs, self._model)
-        if (
-            self.settings.resolved_positions == "original"
-            and cache is False
-            and self._adapter.traits.axes == 1
-        ):
+        policy = self.settings.resolved_positions
+        if policy != "contiguous" and cache is False and self._adapter.traits.axes == 1:
             raise UnsupportedInputError(
-                "use_cache=False cannot go with positions='original': without a cache transformers reads the gaps as "
+                f"use_cache=False cannot go with positions={policy!r}: without a cache transformers reads the gaps as "
                 "packed sequences; use positions='contiguous' or keep the cache"
             )
         if cache is False and is_filled(given_cache(kwargs)):

@@ -123,6 +123,11 @@ class CompressedInputs(Mapping[str, Any]):
         if logger.isEnabledFor(logging.INFO):
             _log(report)
 
+    @property
+    def scaled(self) -> bool:
+        """Whether positions of a clip shrink, as `positions="scaled"` does with a long one."""
+        return any(visual.position_scale is not None for visual in self.report.visuals)
+
     def pruning(self) -> AbstractContextManager[None]:
         """Return the context in which to call the model: `with inputs.pruning(): model.generate(**inputs)`.
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidcompress.errors import UnsupportedInputError
+from vidcompress.errors import UnsupportedInputError, shown
 from vidcompress.llm_pruning.cache_names import cache_name
 from vidcompress.llm_pruning.mass import MassPlan
 from vidcompress.session.prompt import PER_TOKEN_KEYS
@@ -34,10 +34,11 @@ class Transcript:
             ids, each (row, C), positions of several axes (axis, row, C).
         placeholders: token ids that stand for visual tokens in the caller's prompt.
         samples: some values of each tensor of pixels, to recognise them.
-        text_positions: (axis, row, 1) positions of the first text token behind `short`, where positions have axes
-            and `short` was cut; None: the last positions + 1.
+        text_positions: (row, 1) or (axis, row, 1) positions of the first text token behind `short`, where `short` was
+            cut; None: the last positions + 1.
         text_end: columns of the first prompt up to the last text that left it with a view.
         mass: of the columns of `short`; they belong to the cache. None without any.
+        scaled: whether positions of a clip shrink, so that those of the caller's columns do not go on from them.
     """
 
     sequences: Tensor
@@ -48,6 +49,7 @@ class Transcript:
     text_positions: Tensor | None = None
     text_end: int = 0
     mass: MassPlan | None = None
+    scaled: bool = False
 
     @cached_property
     def settled(self) -> int:
@@ -68,7 +70,7 @@ class Transcript:
         cut = self.settled - self.shift
         short = {key: value[..., :cut] for key, value in self.short.items()}
         positions, text = self.short.get("position_ids"), None
-        if positions is not None and positions.ndim == 3 and cut < positions.shape[-1]:
+        if positions is not None and cut < positions.shape[-1]:
             text = positions[..., cut : cut + 1]  # behind a visual not the last position + 1
         return replace(self, mask=self.mask[:, : self.settled], short=short, text_positions=text)
 
@@ -128,6 +130,7 @@ def open_transcript(
         seen,
         text_end=getattr(short, "text_end", 0),
         mass=None if call is None else call.mass,
+        scaled=getattr(short, "scaled", False),
     )
 
 
@@ -152,7 +155,8 @@ def resume(
         input_ids, attention_mask and the other per-token inputs of the first prompt, in shortened columns, whole.
 
     Raises:
-        UnsupportedInputError: another conversation than the cache holds, or one without new tokens.
+        UnsupportedInputError: another conversation than the cache holds, or one without new tokens; positions of the
+            caller where those of a clip shrink.
     """
     ids: Tensor = inputs["input_ids"]
     held = transcript.held(cached)
@@ -174,6 +178,11 @@ def resume(
     for key in PER_TOKEN_KEYS:
         if key in short:
             given = inputs.get(key) if key != "position_ids" or caller_positions else None
+            if key == "position_ids" and given is not None and transcript.scaled:
+                raise UnsupportedInputError(
+                    f"position_ids={shown(given)} cannot go with {cache_name()} and positions='scaled', under which "
+                    "the positions of its clip shrink; leave them out, and they go on behind the cache's"
+                )
             tail = _tail(key, given, transcript, ids, mask[:, first:])
             out[key] = torch.cat((short[key], tail.to(short[key])), dim=-1)
     return out
@@ -219,6 +228,8 @@ def _tail(key: str, given: Any, transcript: Transcript, ids: Tensor, mask: Tenso
         text = transcript.text_positions
         return (head[..., -1:] + 1 if text is None else text) + mask.to(head).cumsum(dim=1) - 1
     if key == "position_ids":
+        if transcript.text_positions is not None:  # the last visual token may have been left out
+            return transcript.text_positions + mask.to(head).cumsum(dim=1) - 1
         last = head.amax(dim=1, keepdim=True) if head.shape[1] else head.new_full((len(head), 1), -1)
         return last + mask.to(head).cumsum(dim=1)
     return torch.zeros_like(mask)

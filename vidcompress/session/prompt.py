@@ -15,6 +15,7 @@ from vidcompress.core.devices import outside_caller_modes
 from vidcompress.core.layout import Modality
 from vidcompress.core.prompt import Prompt, Span
 from vidcompress.errors import ArgumentError, UnsupportedInputError
+from vidcompress.session.scaled_positions import check_no_positions, long_clips, scaled_places
 
 PER_TOKEN_KEYS = ("labels", "token_type_ids", "mm_token_type_ids", "moe_mm_token_type_ids", "position_ids")
 TEXT_AXIS_OF = 4
@@ -73,20 +74,23 @@ def served_positions(adapter: Adapter, settings: CompressionConfig) -> Compressi
         The same settings where positions are columns; else settings with the one policy that the family serves.
 
     Raises:
-        ArgumentError: the caller named the other policy.
+        ArgumentError: the caller named another policy.
     """
-    traits, name = adapter.traits, type(adapter.model).__name__
+    traits, name, named = adapter.traits, type(adapter.model).__name__, settings.positions
     if traits.axes > 1:
-        if settings.positions == "contiguous":
+        if named in ("contiguous", "scaled"):
+            why = "one number on every axis is another model"
+            if named == "scaled":
+                why = "time, height and width are not counted along the prompt"
             raise ArgumentError(
-                f"positions='contiguous' cannot go with {name}, whose positions have {traits.axes} axes: one number on "
-                "every axis is another model; use positions='original', or leave it out"
+                f"positions={named!r} cannot go with {name}, whose positions have {traits.axes} axes: {why}; use "
+                "positions='original', or leave it out"
             )
         return settings.replace(positions="original")
     if not traits.honours_positions:
-        if settings.positions == "original":
+        if named in ("original", "scaled"):
             raise ArgumentError(
-                f"positions='original' cannot go with {name}, whose generate makes positions of its own; use "
+                f"positions={named!r} cannot go with {name}, whose generate makes positions of its own; use "
                 "positions='contiguous', or leave it out"
             )
         return settings.replace(positions="contiguous")
@@ -117,7 +121,7 @@ def full_positions(
                 f"{tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__}; leave them out"
             )
         return None
-    if settings.resolved_positions != "original":
+    if settings.resolved_positions == "contiguous":
         return None
     positions = adapter.positions(inputs, ids, mask)
     if axes > 1 and (positions is None or positions.shape != (axes, *ids.shape)):
@@ -137,6 +141,7 @@ def splice(
     pad_token_id: int,
     original_positions: bool,
     positions: Tensor | None = None,
+    homes: Mapping[tuple[str, int], int] | None = None,
 ) -> dict[str, Tensor]:
     """Shorten every per-token input: text and surviving placeholders stay.
 
@@ -150,19 +155,24 @@ def splice(
         original_positions: also return `position_ids` with the gaps that dropped tokens leave; otherwise
             position_ids that the caller gave are renumbered without gaps.
         positions: (axis, row, column) positions of the full prompt, for models whose positions are not columns.
+        homes: for the (modality, number) of each clip whose gaps shrink the length that they shrink to, as in
+            `scaled_places`; with `original_positions`.
 
     Returns:
         input_ids, attention_mask and, where given or asked for, labels, type ids and position_ids; padded on
         the side on which the inputs were padded.
 
     Raises:
-        UnsupportedInputError: a per-token input whose last two axes are not those of input_ids.
+        UnsupportedInputError: a per-token input whose last two axes are not those of input_ids; position_ids beside
+            `homes`.
     """
     ids: Tensor = inputs["input_ids"]
     right = prompt.pad_right
     given = {key: inputs[key] for key in PER_TOKEN_KEYS if inputs.get(key) is not None}
     if positions is not None:
         given.setdefault("position_ids", positions)
+    if homes:
+        check_no_positions(given, homes)
     several_runs = any(len(span.runs) > 1 for spans in prompt.spans for span in spans)
     picks: list[Tensor] = []
     if original_positions or given or several_runs:
@@ -193,13 +203,12 @@ def splice(
     if original_positions and "position_ids" not in out:
         places = picks
         if prompt.dropped:  # columns of the original row, with the text that is left out
-            first = [
-                min([int(where[0]), *gone])
-                for where, gone in zip(prompt.columns, prompt.dropped, strict=True)
-            ]
             places = [
-                where.to(pick.device).index_select(0, pick) - start
-                for where, pick, start in zip(prompt.columns, picks, first, strict=True)
+                prompt.places(row).to(pick.device).index_select(0, pick) for row, pick in enumerate(picks)
+            ]
+        if homes:
+            places = [
+                scaled_places(place, long_clips(prompt, row, kept, homes)) for row, place in enumerate(places)
             ]
         out["position_ids"] = _pad([p.to(ids.device) for p in places], 0, right)
     place = out.get("position_ids")

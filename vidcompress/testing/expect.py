@@ -64,7 +64,8 @@ def placeholder_mask(model: Any, ids: Tensor) -> Tensor:
 
 
 def positions_of(model: Any) -> tuple[Positions, ...]:
-    """Return the position policies that the model's family serves."""
+    """Return the position policies that checks run a family with: those it serves, but `scaled`, which is `original`
+    where nothing says how long the clips of the training were."""
     traits = adapter_for(model).traits
     policies: tuple[Positions, ...] = ("contiguous",) if traits.axes == 1 else ()
     return (*policies, "original") if traits.honours_positions else policies

@@ -145,7 +145,7 @@ def check_masked(
     Args:
         model, inputs, method: as in `check_identity`.
         ratio: the retention ratio.
-        positions: `contiguous` or `original`.
+        positions: `contiguous`, `original` or `scaled`; the last with the numbers that the compressed inputs have.
 
     Raises:
         ContractError: they differ by more than 1e-5 (in float32).
@@ -173,6 +173,12 @@ def check_masked(
     if positions == "original":  # from the stock model, since the adapter may be wrong
         axes = stock_axes(model, inputs, full["attention_mask"])
         placed = axes if len(axes) > 1 else axes[0]
+    elif positions == "scaled":
+        placed = torch.zeros_like(mask)
+        there = mask.bool()
+        placed[there] = got["position_ids"][got["attention_mask"].bool()]
+        risen = all(bool((row[real].diff() > 0).all()) for row, real in zip(placed, there, strict=True))
+        require(risen, f"{name_of(method)} at {ratio}: scaled positions do not rise from token to token")
     else:
         placed = (mask.cumsum(-1) - 1).clamp(min=0)
     slow = dict(full) | {

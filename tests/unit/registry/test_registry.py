@@ -133,6 +133,10 @@ BAD_METHODS: list[tuple[dict[str, Any], str]] = [
         {"mass_cap": 4, "__annotations__": {"mass_cap": int}},
         "option 'mass_cap', which is an argument of compress_inputs",
     ),
+    (
+        {"positions": "scaled", "where": "inside"},
+        "positions must be one of contiguous, original, got 'scaled'",
+    ),
     ({"exact": "yes"}, "exact must be True or False, got 'yes'"),
     (
         {"k": 3, "__annotations__": {"k": int}, "__post_init__": lambda self: 1 / 0},

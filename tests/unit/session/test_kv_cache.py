@@ -109,3 +109,36 @@ def test_text_behind_a_cut_prompt_has_the_positions_of_the_text_that_was_there()
     later = torch.tensor([[4, 90, 90, 90, 90, 7, 8]])
     out = resume(cut, {"input_ids": later}, None, 5, caller_positions=False)
     assert out["position_ids"].tolist() == positions.tolist()
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_text_behind_a_cut_prompt_goes_on_behind_a_token_that_was_left_out(scaled: bool) -> None:
+    """Of four visual tokens the first is sent; the text stands five places behind it, or two under `scaled`."""
+    places = torch.tensor([[0, 1, 3, 4] if scaled else [0, 1, 6, 7]])
+    ids = torch.tensor([[4, 90, 90, 90, 90, 90, 5, 6]])
+    short = {"input_ids": torch.tensor([[4, 90, 5, 6]]), "position_ids": places}
+    opened = open_transcript({"input_ids": ids}, None, short, (90,))
+    later = torch.tensor([[4, 90, 90, 90, 90, 90, 7, 8]])
+    cut = opened.cut_behind_visuals()
+    out = resume(cut, {"input_ids": later}, None, 2, caller_positions=False)
+    assert out["position_ids"].tolist() == places.tolist()
+    bare = replace(cut, text_positions=None)  # the control: one behind the last token that is there
+    out = resume(bare, {"input_ids": later}, None, 2, caller_positions=False)
+    assert out["position_ids"].tolist() == [[0, 1, 2, 3]]
+
+
+def test_positions_of_the_caller_do_not_go_on_from_those_of_a_clip_that_shrank() -> None:
+    ids = torch.tensor([[4, 90, 90, 90, 5]])
+    short = {"input_ids": torch.tensor([[4, 90, 5]]), "position_ids": torch.tensor([[0, 1, 2]])}
+    opened = open_transcript({"input_ids": ids}, None, short, (90,))
+    later = torch.cat((ids, torch.tensor([[7, 8]])), dim=1)
+    inputs = {"input_ids": later, "position_ids": torch.arange(7)[None]}
+    out = resume(opened, inputs, None, 3, caller_positions=True)
+    assert out["position_ids"].tolist() == [[0, 1, 2, 5, 6]]
+    shrunk = replace(opened, scaled=True)
+    with pytest.raises(
+        UnsupportedInputError, match="^position_ids=.*'scaled', under which the positions of its clip"
+    ):
+        resume(shrunk, inputs, None, 3, caller_positions=True)
+    out = resume(shrunk, {"input_ids": later}, None, 3, caller_positions=True)
+    assert out["position_ids"].tolist() == [[0, 1, 2, 3, 4]]

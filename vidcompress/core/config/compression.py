@@ -144,7 +144,7 @@ class CompressionConfig:
                 f"max_tokens={self.max_tokens} cannot go with policy='reference': the authors' code knows shares only "
                 "and sends every separator on top; use retention_ratio, or policy='exact'"
             )
-        _check_inside(method, self.separators, self.policy)
+        _check_inside(method, self.separators, self.policy, self.positions)
         one_of("separators", self.resolved_separators, SEPARATORS)
         one_of("positions", self.resolved_positions, POSITIONS)
         one_of("view_text", self.view_text, VIEW_TEXT)
@@ -485,7 +485,9 @@ def _path(folder: Any) -> Path:
     return Path(folder)
 
 
-def _check_inside(method: Method, separators: str | None, policy: Literal["exact", "reference"]) -> None:
+def _check_inside(
+    method: Method, separators: str | None, policy: Literal["exact", "reference"], positions: str | None
+) -> None:
     """Refuse arguments that have no meaning for a method inside the language model."""
     if method.inside is None:
         return
@@ -498,4 +500,9 @@ def _check_inside(method: Method, separators: str | None, policy: Literal["exact
         raise ArgumentError(
             f"separators={shown(separators)} cannot go with method {method.name!r}: inside the language model newline "
             "tokens are ranked like any other; leave it out"
+        )
+    if method.inside is method and positions == "scaled":
+        raise ArgumentError(
+            f"positions='scaled' cannot go with method {method.name!r}: it is sent every token, so that the prompt has "
+            "no gap to scale; use 'original' or 'contiguous', or a method before the language model in front of it"
         )
