@@ -33,9 +33,7 @@ def selection(
     operations = list(_evidence(shape.encoder, load.evidence, rows * load.views, work, size))
     if load.compared:
         operations.append(
-            Operation(
-                "compare", 2 * rows * load.compared * width, load_act=2 * rows * load.total * width * size
-            )
+            Operation("compare", 2 * rows * load.compared, load_act=2 * rows * load.total * width * size)
         )
     if any(item.quantity == "hidden" for item in load.evidence):  # merged tokens are projected once more
         operations += projector(shape, rows * load.sent, size, passes=1)
