@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vidcompress import ArgumentError, UnsupportedInputError, VisualQA
+from vidcompress import ArgumentError, UnsupportedInputError, VisualQA, compress
 from vidcompress.adapters.families import time_instruction
 from vidcompress.loading import load as pretrained
 from vidcompress.media.preprocessing.placeholders import without_second_start
@@ -290,7 +290,7 @@ def test_sampled_answers_follow_from_the_request_alone(qa: VisualQA) -> None:
     assert together == apart[::-1] and len(set(together)) > 1
 
 
-@pytest.mark.parametrize("name", ["tiny-onevision", "tiny-next"])
+@pytest.mark.parametrize("name", ["tiny-onevision", "tiny-next", "tiny-qwen"])
 def test_uncompressed_likelihoods_are_the_model_s_own_loss(name: str) -> None:
     qa = VisualQA.from_pretrained(name, method="none", device="cpu")
     ask = asks(1)[0]
@@ -314,6 +314,27 @@ def test_uncompressed_likelihoods_are_the_model_s_own_loss(name: str) -> None:
     said = Engine(qa, ResponseStore(None, {})).answer([ask])[0].answer
     greedy = likelihoods(Engine(qa, ResponseStore(None, {})), [ask], [lambda: said])[0]
     assert greedy.answer[1] is True and found[1].answer[1] is False
+
+
+@pytest.mark.parametrize("name", ["tiny-onevision", "tiny-qwen"])
+def test_likelihoods_weigh_tokens_by_their_mass(name: str) -> None:
+    qa = VisualQA.from_pretrained(name, method="uniform", retention_ratio=0.2, device="cpu")
+    ask = asks(1)[0]
+    prompt = qa.processor.apply_chat_template(ask.prompt().messages())
+    end = qa.processor.tokenizer.eos_token
+    inputs = qa.processor(
+        text=without_second_start(f"{prompt} two red{end}", qa.processor.tokenizer), images=[[SCENE]]
+    )
+    labels = inputs["input_ids"].clone()
+    labels[:, :-3] = -100
+    losses = []
+    for mass in ("off", "on"):
+        engine = Engine(qa.using(mass=mass), ResponseStore(None, {}))
+        losses.append(likelihoods(engine, [ask], [lambda: "two red"])[0].answer[0])
+        with compress(qa.model, "uniform", retention_ratio=0.2, mass=mass), torch.no_grad():
+            expected = float(qa.model(**inputs, labels=labels).loss)
+        assert losses[-1] == pytest.approx(expected, abs=1e-5), mass
+    assert abs(losses[0] - losses[1]) > 1e-3
 
 
 def test_likelihoods_of_nothing_are_errors(qa: VisualQA) -> None:

@@ -52,7 +52,8 @@ class Selection:
             not isinstance(mass, Tensor) or mass.shape != index.shape or mass.dtype != torch.float32
         ):
             raise ArgumentError(
-                f"mass={shown(mass)}: must be a tensor (K,) of torch.float32 with K = {index.shape[0]} as index, or None"
+                f"mass={shown(mass)}: must be a tensor (K,) of torch.float32 with K = {index.shape[0]} as index, "
+                "or None"
             )
 
     def __len__(self) -> int:

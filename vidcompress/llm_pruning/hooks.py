@@ -28,14 +28,6 @@ from vidcompress.llm_pruning.companions import Companions
 from vidcompress.llm_pruning.masks import check_implementation, layer_mask
 from vidcompress.llm_pruning.prefill import Capture, LayerSequence, Prefill, next_sequence, start
 
-_locks: WeakKeyDictionary[Any, threading.RLock] = WeakKeyDictionary()
-_locks_lock = threading.Lock()
-
-
-def _lock_of(model: Any) -> threading.RLock:
-    with _locks_lock:
-        return _locks.setdefault(model, threading.RLock())
-
 
 class Pruner:
     """Pruner of one model's decoder, active while it is attached.
@@ -93,15 +85,29 @@ class Pruner:
             self._forget()
 
     @contextmanager
-    def armed(self, plan: PruningPlan | None) -> Iterator[None]:
-        """Context in which the prefills of this thread are pruned by `plan`."""
-        before = getattr(self._local, "plan", None)
-        self._local.plan = plan
+    def armed(self, plan: PruningPlan | None, mass: Tensor | None = None) -> Iterator[None]:
+        """Context in which the prefills of this thread are pruned by `plan`.
+
+        Args:
+            plan: of a call, or None.
+            mass: (row, C) float32, number of tokens that each column stands for; tokens that a stage leaves out hand
+                theirs on. None where masses do not count.
+        """
+        before = getattr(self._local, "plan", None), getattr(self._local, "mass", None)
+        self._local.plan, self._local.mass = plan, mass
         try:
             yield
         finally:
-            self._local.plan = before
+            self._local.plan, self._local.mass = before
             self._forget()
+
+    def sequence_at(self, cache: Any, layer: int) -> LayerSequence | None:
+        """Return the sequence that a layer has in this thread's forward; None before the first stage."""
+        prefill: Prefill | None = getattr(self._local, "prefill", None)
+        if prefill is not None:
+            return prefill.at(layer)
+        sequences = self._sequences.get(cache) if cache is not None else None
+        return sequences.get(layer) if sequences else None
 
     def _forget(self) -> None:
         prefill = getattr(self._local, "prefill", None)
@@ -182,7 +188,7 @@ class Pruner:
             )
         self._check_window(hidden.shape[1])
         if plan.layers:
-            prefill = start(plan, hidden, kwargs)
+            prefill = start(plan, hidden, kwargs, getattr(self._local, "mass", None))
             prefill.companions, self._local.companions = getattr(self._local, "companions", None), None
             self._local.prefill = prefill
             if cache is not None:
@@ -220,11 +226,11 @@ class Pruner:
     def _decode(
         self, number: int, hidden: Tensor, kwargs: dict[str, Any], cache: Any
     ) -> dict[str, Any] | None:
-        sequences = self._sequences.get(cache) if cache is not None else None
-        sequence = sequences.get(number) if sequences else None
+        sequence = self.sequence_at(cache, number)
         count = hidden.shape[1]
         if sequence is None:
-            if sequences is None and number and cache is not None:
+            known = cache is not None and cache in self._sequences
+            if not known and number and cache is not None:
                 _check_whole(cache, number, count)
             return None
         width = cache.get_seq_length(number) + count
@@ -266,69 +272,3 @@ def _check_whole(cache: Any, number: int, count: int) -> None:
             f"{cache_name()} was pruned inside the language model elsewhere, so its layers hold different tokens and "
             "which they are is unknown here; go on with the cache itself, in the block that filled it"
         )
-
-
-class Pruning:
-    """Pruning of compressed inputs by a method inside the language model.
-
-    Attributes:
-        plan: the pruning plan.
-        on: whether the inputs may be unpacked: their hooks are on, and this thread put them on.
-    """
-
-    def __init__(self, adapter: Any, plan: PruningPlan) -> None:
-        self.plan = plan
-        self._adapter = adapter
-        self._thread: int | None = None
-        self._before: dict[int, Tensor] = {}
-        self._handed_out = False
-
-    @property
-    def on(self) -> bool:
-        """Whether this thread's prefills are pruned at present."""
-        return self._thread == threading.get_ident()
-
-    @contextmanager
-    def switched_on(self) -> Iterator[None]:
-        """Context in which this thread may unpack the inputs."""
-        self._thread, self._before = threading.get_ident(), dict(self.plan.outcome.kept)
-        try:
-            yield
-        finally:
-            self._thread = None
-
-    def hand_out(self) -> bool:
-        """Note that encoder outputs are handed out; False where this is not allowed."""
-        self._handed_out |= self.on
-        return self.on
-
-    def check_pruned(self) -> None:
-        """Refuse a result of layers that did not prune, after inputs were handed out.
-
-        Raises:
-            CompressionStateError: the hooks on the layers were not called in this thread.
-        """
-        last = self.plan.layers[-1] if self.plan.layers and self._handed_out else None
-        if last is not None and self.plan.outcome.kept.get(last) is self._before.get(last):
-            raise CompressionStateError(
-                f"the language model ran without being pruned by method {self.plan.method.name!r}, though the report "
-                "says so: its layers were called in another thread, or by code that was compiled without their hooks; "
-                "call it in the thread that opened the block, and not through torch.compile"
-            )
-
-    @contextmanager
-    def run(self) -> Iterator[None]:
-        """Context in which the prefills of this thread are pruned.
-
-        Raises:
-            CompressionStateError: the inputs were handed out, and no prefill of this thread was pruned.
-        """
-        self._handed_out = False
-        with (
-            _lock_of(self._adapter.model),  # calls from several threads wait for each other
-            Pruner(self._adapter).attached() as pruner,
-            pruner.armed(self.plan),
-            self.switched_on(),
-        ):
-            yield
-        self.check_pruned()

@@ -13,6 +13,28 @@ from vidcompress.core.pruning.plan import PruningPlan
 from vidcompress.errors import UnsupportedInputError
 
 
+def place_visuals(
+    prompt: Prompt, kept: Mapping[tuple[str, int], Tensor]
+) -> tuple[list[int], list[list[int]]]:
+    """Place the visuals in the shortened, padded prompt, by counts alone.
+
+    Args:
+        prompt: the parsed rows of the uncompressed prompt.
+        kept: for each (modality, number) the (K,) positions that are sent.
+
+    Returns:
+        For each row its number of tokens, and the column of the first placeholder of each of its visuals.
+    """
+    gone = [[span.length - int(kept[span.key].shape[0]) for span in spans] for spans in prompt.spans]
+    lengths = [len(row) - sum(missing) for row, missing in zip(prompt.rows, gone, strict=True)]
+    width = max(lengths)
+    starts = []
+    for length, spans, missing in zip(lengths, prompt.spans, gone, strict=True):
+        at = 0 if prompt.pad_right else width - length
+        starts.append([at + span.start - sum(missing[:number]) for number, span in enumerate(spans)])
+    return lengths, starts
+
+
 def plan_pruning(
     prompt: Prompt, kept: Mapping[tuple[str, int], Tensor], settings: CompressionConfig, layers: int
 ) -> PruningPlan:
@@ -34,27 +56,22 @@ def plan_pruning(
             f"attention_mask ends with padding, and method {method.name!r} ranks by each prompt's last tokens; pad on "
             "the left"
         )
-    counts = [[int(kept[s.key].shape[0]) for s in spans] for spans in prompt.spans]
-    gone = [
-        [s.length - count for s, count in zip(r, c, strict=True)]
-        for r, c in zip(prompt.spans, counts, strict=True)
-    ]
-    lengths = [len(row) - sum(missing) for row, missing in zip(prompt.rows, gone, strict=True)]
+    lengths, starts = place_visuals(prompt, kept)
     width = max(lengths)
     columns: list[list[Tensor]] = []
     ends, schedules, budgets = [], [], []
-    for row, spans in enumerate(prompt.spans):
-        at, placed = width - lengths[row], []
-        for number, span in enumerate(spans):
-            start = at + span.start - sum(gone[row][:number])
-            placed.append(span.short_columns(start, kept[span.key]).cpu())
-        columns.append(placed)
-        ends.append(at + spans[-1].stop - sum(gone[row]) if spans else width)
+    for row, (spans, placed) in enumerate(zip(prompt.spans, starts, strict=True)):
+        counts = [int(kept[span.key].shape[0]) for span in spans]
+        columns.append(
+            [span.short_columns(at, kept[span.key]).cpu() for span, at in zip(spans, placed, strict=True)]
+        )
+        behind = len(prompt.rows[row]) - spans[-1].stop if spans else 0
+        ends.append(width - behind)
         budget = sum(settings.budget.split([span.length for span in spans]))
         budgets.append(budget)
         schedules.append(
             method.plan_layers(
-                sum(counts[row]),
+                sum(counts),
                 budget,
                 layers,
                 ratio=settings.budget.ratio,

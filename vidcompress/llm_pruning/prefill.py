@@ -14,6 +14,7 @@ from vidcompress.core.pruning.plan import PruningPlan
 from vidcompress.core.reductions import full_precision
 from vidcompress.llm_pruning.attention import attention_rows, head_norms
 from vidcompress.llm_pruning.companions import Companions
+from vidcompress.ops.heirs import hand_over
 
 
 class Capture:
@@ -60,7 +61,10 @@ class LayerSequence:
         position_ids: (b, n) int64; without gaps behind a stage, since attention might read gaps as packed sequences.
         embeddings: rotary (cos, sin), each (b, n, d), of the positions under the policy.
         dropped: (b, 1) int64, offset of later positions from the caller's; None without one.
-        masks: attention masks built for it.
+        masks: attention masks, and biases of columns, built for it.
+        mass: (b, n) float32, number of tokens that each entry stands for, 1 at text and padding; None where masses do
+            not count.
+        owner: (b, n) int64, the visual of its row that each entry belongs to, -1 for text; None without masses.
     """
 
     columns: Tensor
@@ -70,6 +74,8 @@ class LayerSequence:
     embeddings: tuple[Tensor, Tensor]
     dropped: Tensor | None = None
     masks: dict[Any, Any] = field(default_factory=dict)
+    mass: Tensor | None = None
+    owner: Tensor | None = None
 
     def flags(self) -> Tensor:
         """(b, n) bool: real entries."""
@@ -113,8 +119,15 @@ class Prefill:
         return self.companions.add(layer, hidden, sequence.columns, sequence.visual)
 
 
-def start(plan: PruningPlan, hidden: Tensor, kwargs: dict[str, Any]) -> Prefill:
-    """Begin a prefill with the input of the first layer."""
+def start(plan: PruningPlan, hidden: Tensor, kwargs: dict[str, Any], mass: Tensor | None = None) -> Prefill:
+    """Begin a prefill with the input of the first layer.
+
+    Args:
+        plan: what to prune.
+        hidden: (b, C, D).
+        kwargs: further arguments of the layer.
+        mass: (row, C) float32, number of tokens that each column stands for; None where masses do not count.
+    """
     rows, width = plan.real.shape
     copies = hidden.shape[0] // rows
     device = hidden.device
@@ -134,6 +147,8 @@ def start(plan: PruningPlan, hidden: Tensor, kwargs: dict[str, Any]) -> Prefill:
         visual=visual,
         position_ids=ids.expand(b, width),
         embeddings=(cos.expand(b, -1, -1), sin.expand(b, -1, -1)),
+        mass=None if mass is None else spread(mass),
+        owner=None if mass is None else spread(plan.owner),
     )
     queries = width - min(plan.ends) if plan.method.asks == "text" else 1
     queries = max(queries, 1)
@@ -164,6 +179,7 @@ def next_sequence(prefill: Prefill, layer: int, hidden: Tensor, decoder: Any) ->
         scores = plan.method.score(between).masked_fill(~between.visual, -torch.inf)
     kept = _best(scores, [count for count, _ in counts]) & between.visual
     whole, visual = hidden, kept
+    mass, owner = now.mass, now.owner
     stays = kept | (between.real & ~between.visual)
     position = torch.arange(hidden.shape[1], device=hidden.device, dtype=torch.float64)
     key = torch.where(stays, position, -1.0)
@@ -173,6 +189,10 @@ def next_sequence(prefill: Prefill, layer: int, hidden: Tensor, decoder: Any) ->
         pruned = [have - stay for have, (stay, _) in zip(before, counts, strict=True)]
         with full_precision(hidden):
             merged_states, centre, there = plan.method.merge(between, scores, kept, pruned)
+        if mass is not None and owner is not None:
+            # A merged entry begins with nothing, and inherits like an entry that stays.
+            mass = torch.cat((mass, torch.zeros_like(there, dtype=mass.dtype)), dim=1)
+            owner = torch.cat((owner, owner.gather(1, centre)), dim=1)
         whole = torch.cat((hidden, merged_states.to(hidden.dtype)), dim=1)
         behind = (between.visual * (position + 1)).amax(
             dim=1, keepdim=True
@@ -183,6 +203,9 @@ def next_sequence(prefill: Prefill, layer: int, hidden: Tensor, decoder: Any) ->
         key = torch.cat((key, torch.where(there, behind + steps, -1.0)), dim=1)
         source = torch.cat((source, centre), dim=1)
         visual = torch.cat((kept, there), dim=1)
+    if mass is not None and owner is not None:
+        most = max(sum(pair) for pair in counts)
+        mass = hand_over(whole, mass, owner, stays=visual & (key >= 0), most=most)
     # Known on the host: the number of entries left in each row, and so the width of the longest.
     lengths = [plan.texts[i // prefill.copies] + sum(pair) for i, pair in enumerate(counts)]
     width = max(lengths)
@@ -195,6 +218,8 @@ def next_sequence(prefill: Prefill, layer: int, hidden: Tensor, decoder: Any) ->
         visual=visual.gather(1, index),
         position_ids=(real.to(torch.int64).cumsum(dim=1) - 1).clamp(min=0),
         embeddings=(_pick(now.embeddings[0], entry), _pick(now.embeddings[1], entry)),
+        mass=None if mass is None else mass.gather(1, index).masked_fill(~real, 1.0),
+        owner=None if owner is None else owner.gather(1, index),
     )
     if plan.contiguous:
         _renumber(now, prefill.now, hidden, decoder)

@@ -189,13 +189,9 @@ class Chat:
         transcript.sequences = ids[:, : cached + transcript.shift]
         short = resume(transcript, {"input_ids": ids}, None, cached, caller_positions=False)
         clock.cut("preprocess")
-        call: dict[str, Any] = {**short}
-        for key, value in self._first.items():
-            if key not in call and (key != "mm_encoder_outputs" or self._cache is None):
-                call[key] = value
-        if self._cache is not None:
-            call[cache_name()] = self._cache
-        return PreparedBatch([question], [self._opened], call, clock), ids
+        cache = {} if self._cache is None else {cache_name(): self._cache}
+        later = self._first.continued({**short, **cache}, encoded=self._cache is None)
+        return PreparedBatch([question], [self._opened], later, clock), ids
 
     def _cut_cache(self, columns: int) -> int:
         """Leave at most `columns` columns in the cache, or none where it cannot be cut. Returns the columns that the

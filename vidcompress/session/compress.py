@@ -26,11 +26,12 @@ from vidcompress.core.tokens import LazyTokens, VisualTokens
 from vidcompress.core.visual_report import VisualReport, budget_note
 from vidcompress.core.wrappers import Model
 from vidcompress.errors import UnsupportedInputError, warn_once
-from vidcompress.llm_pruning.hooks import Pruning
+from vidcompress.llm_pruning.call import DecoderCall
 from vidcompress.llm_pruning.plan import plan_pruning
 from vidcompress.loading.versions import beyond_tested
 from vidcompress.session.columns import ShortColumns
 from vidcompress.session.inputs import CompressedInputs, check_inputs, row_features
+from vidcompress.session.masses import plan_masses, visual_masses
 from vidcompress.session.prompt import (
     full_positions,
     inferred_mask,
@@ -169,6 +170,7 @@ def compress_with(
                 if len(visual.placeholder_runs) > 1
             }
             kept = {key: selection.source(tokens[key].layout) for key, selection in selections.items()}
+            masses = visual_masses(tokens, selections, visuals) if settings.weighs else {}
             gone = texts_without_view(prompt, texts, kept) if settings.view_text == "drop" and texts else {}
         with phase(timings, "encode", device):
             sent = _projected(tokens, selections)
@@ -214,8 +216,11 @@ def compress_with(
                 visual.view_text_dropped = total_length(gone.get(key, ()))
             report.visuals.append(visual)
     report.inside = None if plan is None else PruningReport(plan)
-    pruning = None if plan is None else Pruning(adapter, plan)
-    return CompressedInputs(values, features, report, adapter, pruning, prompt.dropped_until)
+    mass = plan_masses(prompt, kept, masses, settings, plan)
+    call = None if plan is None and mass is None else DecoderCall(adapter, plan, mass)
+    if mass is not None and adapter.traits.hybrid:
+        report.notes.append("masses count in the layers with attention only; the others keep a state")
+    return CompressedInputs(values, features, report, adapter, call, prompt.dropped_until)
 
 
 def _plans(
@@ -253,7 +258,8 @@ def _encode(
         if not keys:
             continue
         evidence = settings.method.needs(modality, has_cls := adapter.has_cls)
-        reads = settings.method.reads_features(modality, has_cls)
+        # The heir of a token is the one that is most like it.
+        reads = settings.weighs or settings.method.reads_features(modality, has_cls)
         frames = [settings.method.frames(visuals[key].layout, plans[key]) for key in keys]
         part = [visuals[key] for key in keys]
         if modality == "video" and settings.encoder_saving.frames:

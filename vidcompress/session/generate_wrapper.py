@@ -27,7 +27,7 @@ from vidcompress.llm_pruning.cache_names import (
     returned_cache,
     with_cache_name,
 )
-from vidcompress.llm_pruning.hooks import Pruner, Pruning
+from vidcompress.llm_pruning.call import DecoderCall, DecoderHooks
 from vidcompress.session.compress import compress_with
 from vidcompress.session.generation_options import (
     CHUNKED_PREFILL_SINCE,
@@ -72,7 +72,10 @@ class CompressSession:
         self._forward_parameters = list(inspect.signature(model.forward).parameters)
         self._inside = threading.local()
         self._transcripts: WeakKeyDictionary[Any, Transcript] = WeakKeyDictionary()
-        self.pruner = None if settings.method.inside is None else Pruner(self._adapter)
+        self.hooks: DecoderHooks | None = None
+        prunes, weighs = settings.method.inside is not None, settings.weighs
+        if prunes or weighs:
+            self.hooks = DecoderHooks(self._adapter, prunes=prunes, weighs=weighs)
 
     def __repr__(self) -> str:
         state = "left" if self.left else "open"
@@ -84,11 +87,11 @@ class CompressSession:
         )
 
     def attach(self) -> None:
-        """Put on the hooks that a method inside the language model needs beside the pre-hook."""
-        if self.pruner is not None:
+        """Put on the hooks that a method inside the language model, or masses, need beside the pre-hook."""
+        if self.hooks is not None:
             handle = self._model.register_forward_hook(self.after_forward, always_call=True)
             self._hooks.callback(handle.remove)
-            self._hooks.enter_context(self.pruner.attached())
+            self._hooks.enter_context(self.hooks.attached())
 
     def leave(self) -> bool:
         """End the block: no further call begins, and calls that run finish as they began.
@@ -99,7 +102,7 @@ class CompressSession:
         self.left = True
         self._end_forward()  # where an interrupt let torch call no hook
         self._calls.close(self.close)
-        return self._calls.settle() or self.pruner is None
+        return self._calls.settle() or self.hooks is None
 
     def over(self) -> bool:
         """Whether the block is over and no call that began in it still runs."""
@@ -192,8 +195,10 @@ class CompressSession:
             output = self._call(None, generation_config, *args, **given)
             self._note_text(kwargs, output)
             return output
-        inside: Pruning | None = getattr(short, "inside", None)
-        with self._pruning(short):
+        inside: DecoderCall | None = getattr(short, "inside", None)
+        if inside is None and transcript.mass is not None:  # of a later turn: the cache holds what it weighs
+            inside = DecoderCall(self._adapter, None, transcript.mass)
+        with self._acting(inside):
             call = {**short, **{k: kwargs[k] for k in _OWN if kwargs.get(k) is not None}}
             prompt, length = kwargs["input_ids"], call["input_ids"].shape[1]
             generation_config = shorten_limits(call, generation_config, self._model, prompt.shape[1], length)
@@ -201,18 +206,17 @@ class CompressSession:
                 call["streamer"] = PromptStreamer(call["streamer"], prompt)
             output = with_prompt(self._call(None, generation_config, *args, **call), prompt, length)
             if inside is not None:
-                inside.check_pruned()
+                inside.check_ran()
         self._note(transcript, cache, output)
         return output
 
     @contextmanager
-    def _pruning(self, inputs: Any) -> Iterator[None]:
-        """Context in which a method inside the language model prunes the prefill of these inputs."""
-        inside = getattr(inputs, "inside", None)
-        if self.pruner is None or inside is None:
+    def _acting(self, inside: DecoderCall | None) -> Iterator[None]:
+        """Context in which the hooks act on a call of the language model."""
+        if self.hooks is None or inside is None:
             yield
             return
-        with inside.switched_on(), self.pruner.armed(inside.plan):
+        with inside.switched_on(), self.hooks.armed(inside):
             yield
 
     def _begin(self, kwargs: Mapping[str, Any]) -> tuple[Transcript, Mapping[str, Any]]:
@@ -315,7 +319,7 @@ class CompressSession:
                     f"{name}={value!r} cannot go with {self._name}, whose encoder outputs transformers does not copy "
                     "for several sequences of a prompt; use 1"
                 )
-        if self.pruner is not None:
+        if self.settings.method.inside is not None:
             self._check_inside(generation_config, kwargs)
         chunk = option("prefill_chunk_size", generation_config, kwargs, self._model)
         if chunk is not None and transformers_version() < CHUNKED_PREFILL_SINCE:
@@ -365,8 +369,8 @@ class CompressSession:
         with ExitStack() as call:
             call.callback(self._calls.end)
             compressed, changed = outside_compiler(self._shorten)(args, kwargs)
-            if self.pruner is not None and compressed is not None:
-                call.enter_context(self._pruning(compressed))
+            if self.hooks is not None and compressed is not None:
+                call.enter_context(self._acting(compressed.inside))
                 self._inside.forward = call.pop_all(), compressed.inside  # until `after_forward`
         self._calls.settle()
         return changed
@@ -386,24 +390,24 @@ class CompressSession:
             renamed = given.get(cache_name()) is not kwargs.get(cache_name())
             return None, ((), kwargs) if renamed else None
         compressed = self._compress(kwargs, for_generate=False)
-        with self._pruning(compressed):
+        with self._acting(compressed.inside):
             return compressed, ((), dict(compressed))
 
     def after_forward(self, module: Any, args: Any, output: Any) -> None:
         """Forward hook after the prefill of a direct call; also called after errors, with `output` None.
 
         Raises:
-            CompressionStateError: the language model ran without being pruned.
+            CompressionStateError: the language model ran without its hooks.
         """
         inside = self._end_forward()
         if output is None:
             return  # torch iterates over the hooks now, so none may be taken off
         self._calls.settle()
         if inside is not None:
-            inside.check_pruned()
+            inside.check_ran()
 
-    def _end_forward(self) -> Pruning | None:
-        """Count this thread's direct call as ended, if there is one. Returns its pruning."""
+    def _end_forward(self) -> DecoderCall | None:
+        """Count this thread's direct call as ended, if there is one. Returns what it needed of the hooks."""
         call, inside = getattr(self._inside, "forward", None) or (None, None)
         self._inside.forward = None
         if call is not None:

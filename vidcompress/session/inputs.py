@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -21,7 +22,7 @@ from vidcompress.core.selection import Selection
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.errors import ArgumentError, CompressionStateError, UnsupportedInputError, shown
 from vidcompress.llm_pruning.cache_names import CACHE_NAMES, cache_name, given_cache
-from vidcompress.llm_pruning.hooks import Pruning
+from vidcompress.llm_pruning.call import DecoderCall
 from vidcompress.session.columns import COUNTED, check_counted
 from vidcompress.session.generation_options import is_filled
 
@@ -87,7 +88,7 @@ class CompressedInputs(Mapping[str, Any]):
 
     Attributes:
         report: counts of the tokens kept, per visual and view, and milliseconds.
-        inside: pruning inside the language model, or None.
+        inside: what the call of the language model needs of hooks (pruning inside it, masses), or None.
         features: of the tokens sent, before they are put into encoder outputs.
         text_end: columns of the caller's prompt up to the last text that left it with its view; 0 where none did.
     """
@@ -98,7 +99,7 @@ class CompressedInputs(Mapping[str, Any]):
         features: SentFeatures,
         report: Report,
         adapter: Adapter,
-        inside: Pruning | None = None,
+        inside: DecoderCall | None = None,
         text_end: int = 0,
     ) -> None:
         self.text_end = text_end
@@ -110,9 +111,25 @@ class CompressedInputs(Mapping[str, Any]):
     def pruning(self) -> AbstractContextManager[None]:
         """Return the context in which to call the model: `with inputs.pruning(): model.generate(**inputs)`.
 
-        A method inside the language model prunes there; for any other the block does nothing.
+        A method inside the language model prunes there, and with mass="on" attention weighs the tokens by the masses
+        of these inputs; without either the block does nothing. The block is for calls with these inputs and for later
+        turns over their cache: a turn outside it, or another prompt inside it, would be answered wrongly, and only the
+        wrong number of rows can be noticed.
         """
         return nullcontext() if self.inside is None else self.inside.run()
+
+    def continued(self, values: Mapping[str, Any], *, encoded: bool) -> CompressedInputs:
+        """Return inputs of a later prompt about the same visuals.
+
+        Args:
+            values: the model inputs that differ; the others stay.
+            encoded: whether the features are handed over again, because no cache holds them.
+        """
+        later = copy.copy(self)
+        later._values = {**self._values, **values}
+        if not encoded:
+            later.features = SentFeatures({}, {})
+        return later
 
     @property
     def data(self) -> dict[str, Any]:
@@ -172,8 +189,8 @@ class CompressedInputs(Mapping[str, Any]):
         if key == "mm_encoder_outputs" and self.features.rows:
             if self.inside is not None and not self.inside.hand_out():
                 raise CompressionStateError(
-                    f"method {self.report.method!r} prunes inside the language model: call it within "
-                    "`with inputs.pruning():` of the same thread, or use the vidcompress.compress block"
+                    f"{self.inside.why}: call it within `with inputs.pruning():` of the same thread, or use the "
+                    "vidcompress.compress block"
                 )
             return self._hand_over(self._traits, self.features.rows, self.features.deep)
         return self._values[key]

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vidcompress.errors import UnsupportedInputError
 from vidcompress.llm_pruning.cache_names import cache_name
+from vidcompress.llm_pruning.mass import MassPlan
 from vidcompress.session.prompt import PER_TOKEN_KEYS
 
 _SAMPLES = 4096
@@ -36,6 +37,7 @@ class Transcript:
         text_positions: (axis, row, 1) positions of the first text token behind `short`, where positions have axes
             and `short` was cut; None: the last positions + 1.
         text_end: columns of the first prompt up to the last text that left it with a view.
+        mass: of the columns of `short`; they belong to the cache. None without any.
     """
 
     sequences: Tensor
@@ -45,6 +47,7 @@ class Transcript:
     samples: dict[str, list[Tensor]] = field(default_factory=dict)
     text_positions: Tensor | None = None
     text_end: int = 0
+    mass: MassPlan | None = None
 
     @cached_property
     def settled(self) -> int:
@@ -117,7 +120,15 @@ def open_transcript(
     }
     kept.setdefault("attention_mask", mask)
     seen = tuple(token for token in placeholders if token is not None)
-    return Transcript(ids, mask, kept, seen, text_end=getattr(short, "text_end", 0))
+    call = getattr(short, "inside", None)
+    return Transcript(
+        ids,
+        mask,
+        kept,
+        seen,
+        text_end=getattr(short, "text_end", 0),
+        mass=None if call is None else call.mass,
+    )
 
 
 def resume(

@@ -151,9 +151,8 @@ def check_entrance(
     model = unwrap(model)
     adapter = adapter_for(model)
     what = f"{name_of(method)} at {ratio}, at the entrance of the language model"
-    got = compressed(
-        model, inputs, get_method(method), retention_ratio=ratio, positions=positions_of(model)[-1]
-    )
+    settings: dict[str, Any] = {"retention_ratio": ratio, "positions": positions_of(model)[-1], "mass": "off"}
+    got = compressed(model, inputs, get_method(method), **settings)
     if got is None:
         return
     cut = _cut_of(adapter, inputs, got, precision(model))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -26,8 +27,9 @@ def require(condition: bool, message: str) -> None:
 
 
 def logits(model: Any, inputs: Mapping[str, Any]) -> Tensor:
-    """Return the model's logits (row, column, vocabulary), without a graph."""
-    with torch.no_grad():
+    """Return the model's logits (row, column, vocabulary), without a graph; masses of compressed inputs count."""
+    block = inputs.pruning() if isinstance(inputs, CompressedInputs) else nullcontext()
+    with block, torch.no_grad():
         out: Tensor = model(**inputs).logits
     return out
 

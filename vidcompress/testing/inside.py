@@ -11,7 +11,7 @@ from vidcompress.core.method import Method
 from vidcompress.core.wrappers import unwrap
 from vidcompress.llm_pruning.cache_names import returned_cache
 from vidcompress.session.compress import compress_inputs
-from vidcompress.testing.expect import positions_of, require
+from vidcompress.testing.expect import ContractError, positions_of, require
 
 
 def check_inside(model: Any, inputs: Mapping[str, Any], method: Method) -> None:
@@ -34,9 +34,10 @@ def check_inside(model: Any, inputs: Mapping[str, Any], method: Method) -> None:
         with some.pruning():
             cache = returned_cache(model(**{**some, "use_cache": True}))
     report = some.report.inside
-    require(report is not None, f"{method.name} leaves no report of its layers")
-    plan = some.inside.plan  # type: ignore[union-attr]
-    for layer, tokens in enumerate(plan.tokens_in(layer) for layer in range(len(report.per_layer))):  # type: ignore[union-attr]
+    plan = None if some.inside is None else some.inside.plan
+    if report is None or plan is None:
+        raise ContractError(f"{method.name} leaves no report of its layers")
+    for layer, tokens in enumerate(plan.tokens_in(layer) for layer in range(len(report.per_layer))):
         widest = max(text + count for text, count in zip(plan.texts, tokens, strict=True))
         held = cache.get_seq_length(layer)
         require(held == widest, f"{method.name}: layer {layer} holds {held} columns, {widest} were planned")

@@ -172,6 +172,7 @@ def _check_selection(
         require(
             alike, f"{what}: features are {selection.features.dtype}, they came as {tokens.features.dtype}"
         )
+    _check_mass(selection, layout, what)
     if budget.policy == "reference" or not method.uses_budget:
         return
     count, separators = len(index), int(layout.separator[index].sum())
@@ -184,6 +185,28 @@ def _check_selection(
     )
     if count == len(tokens):
         require(index.tolist() == list(range(count)), f"{what}: the whole input is not in its own order")
+
+
+def _check_mass(selection: Selection, layout: Layout, what: str) -> None:
+    """Check that masses, where they are stated, sum to the tokens of the visual, and are 1 at separators."""
+    mass = selection.mass
+    if mass is None:
+        return
+    separator = layout.separator[selection.index]
+    require(
+        bool((mass[separator] == 1).all()), f"{what}: a separator stands for itself, and its mass must be 1"
+    )
+    require(
+        bool((mass > 0).all()), f"{what}: masses must be above 0, the smallest is {float(mass.min()):.3g}"
+    )
+    if bool(separator.all()):
+        return  # no token was sent that could stand for others
+    summed = float(mass[~separator].double().sum())
+    require(
+        abs(summed - layout.num_tokens) <= 1e-3 * layout.num_tokens,
+        f"{what}: the masses of tokens sum to {summed:.6g}, the visual has {layout.num_tokens}; a token stands for "
+        "itself and for all that were left out for it or merged into it",
+    )
 
 
 def _check_batch(method: Method, layout: Layout, where: str) -> None:

@@ -139,7 +139,8 @@ def check_masked(
     """Check that the logits equal those of the uncompressed model with every dropped token masked.
 
     The uncompressed model gets the same position ids, under `original` those of its own generate, and the features
-    sent at the place of each sent token: the token itself, or the token that it was merged into.
+    sent at the place of each sent token: the token itself, or the token that it was merged into. Masses are off on both
+    sides.
 
     Args:
         model, inputs, method: as in `check_identity`.
@@ -150,7 +151,8 @@ def check_masked(
         ContractError: they differ by more than 1e-5 (in float32).
     """
     model = unwrap(model)
-    got = compressed(model, inputs, get_method(method), retention_ratio=ratio, positions=positions)
+    settings: dict[str, Any] = {"retention_ratio": ratio, "positions": positions, "mass": "off"}
+    got = compressed(model, inputs, get_method(method), **settings)
     if got is None:
         return
     adapter = adapter_for(model)

@@ -67,6 +67,15 @@ class PruningPlan:
                 flags[row].index_fill_(0, columns, True)
         return flags
 
+    @cached_property
+    def owner(self) -> Tensor:
+        """(row, C) int64, on the CPU: number in its row of the visual that a column belongs to; -1 for text."""
+        owner = torch.full(self.real.shape, -1, device="cpu")
+        for row, visuals in enumerate(self.columns):
+            for number, columns in enumerate(visuals):
+                owner[row].index_fill_(0, columns, number)
+        return owner
+
     def tokens_in(self, layer: int) -> list[int]:
         """For each row the visual tokens that `layer` takes in."""
         return [sum(pair) for pair in self.tokens_from(layer)]

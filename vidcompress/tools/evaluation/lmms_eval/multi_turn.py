@@ -12,6 +12,7 @@ from torch import Tensor
 from vidcompress.errors import UnsupportedInputError, VidcompressError
 from vidcompress.media.preprocessing.placeholders import tokenize, without_second_start
 from vidcompress.qa.chat import Chat
+from vidcompress.session.prompt import PER_TOKEN_KEYS
 from vidcompress.tools.evaluation.lmms_eval.engine import Engine, LmmsRequest, failed_response, response_of
 from vidcompress.tools.evaluation.lmms_eval.record import Response
 from vidcompress.tools.evaluation.lmms_eval.requests import RequestPrompt
@@ -145,13 +146,16 @@ def _scored(
     engine: Engine, request: LmmsRequest, messages: list[dict[str, Any]], compressed: Any, text: str
 ) -> Response:
     answer = _answer_ids(engine.qa.processor, messages, text).to(compressed["input_ids"].device)
-    call = {**compressed, "input_ids": torch.cat((compressed["input_ids"], answer), dim=1)}
-    call["attention_mask"] = torch.ones_like(call["input_ids"])
-    if "position_ids" in call:
-        after = torch.arange(1, answer.shape[1] + 1, device=answer.device)
-        places = call["position_ids"]
-        call["position_ids"] = torch.cat((places, places[:, -1:] + after), dim=1)
-    with torch.no_grad():
+    ids = torch.cat((compressed["input_ids"], answer), dim=1)
+    later = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    after = torch.arange(1, answer.shape[1] + 1, device=answer.device)
+    for key in PER_TOKEN_KEYS:
+        if key in compressed:
+            head = compressed[key]
+            tail = head[..., -1:] + after if key == "position_ids" else head.new_zeros(answer.shape)
+            later[key] = torch.cat((head, tail.to(head)), dim=-1)
+    call = compressed.continued(later, encoded=True)
+    with call.pruning(), torch.no_grad():
         logits = engine.qa.model(**call).logits[0, -answer.shape[1] - 1 : -1].float()
     loss = torch.nn.functional.cross_entropy(logits, answer[0])
     greedy = bool((logits.argmax(dim=-1) == answer[0]).all())

@@ -1,0 +1,240 @@
+"""Masses in attention: hooks on a decoder's attentions that weigh a token sent by the tokens it stands for.
+
+Softmax attention averages over the tokens it sees. Where pruning leaves one token for m alike, adding log m to the
+logits of its column gives their average again. The stock model has made the mask of each layer by the time its
+attention is called, with padding, windows and static caches settled; a hook before the attention adds the logarithms
+to that mask, and nothing else of the model is touched. A hook asks nothing of the device.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidcompress.core.wrappers import is_compiled, outside_compiler
+from vidcompress.errors import CompressionStateError, UnsupportedInputError, UnsupportedModelError
+from vidcompress.llm_pruning.cache_names import cache_name, given_cache
+from vidcompress.llm_pruning.prefill import LayerSequence
+
+_IMPLEMENTATIONS = ("eager", "sdpa", "flex_attention")
+_WAY_OUT = "use mass='off'"
+
+
+@dataclass(eq=False)
+class MassPlan:
+    """Masses of one call.
+
+    Attributes:
+        mass: (row, C) float32, number of tokens that each column of the shortened, padded prompt stands for; 1 at text,
+            separators and padding.
+        strength: factor of the logarithm of the mass.
+        cap: largest mass that counts; None for no limit.
+        applied: whether an attention was given the masses since they were armed last.
+    """
+
+    mass: Tensor
+    strength: float = 1.0
+    cap: float | None = None
+    applied: bool = False
+    _bias: dict[torch.device, Tensor] = field(default_factory=dict, repr=False)
+
+    def bias_of(self, mass: Tensor) -> Tensor:
+        """Return what is added to the logits of the columns of these masses: float32, in their shape."""
+        return self.strength * mass.clamp(max=self.cap).log() if self.cap else self.strength * mass.log()
+
+    def bias(self, device: torch.device) -> Tensor:
+        """Return (row, C) float32 on a device, computed once."""
+        if device not in self._bias:
+            self._bias[device] = self.bias_of(self.mass.to(device))
+        return self._bias[device]
+
+
+class MassHooks:
+    """Hooks that add the masses of a call to the masks of one model's decoder, while they are attached.
+
+    Args:
+        adapter: of the model; names its decoder.
+        sequence_at: the sequence of a layer behind a stage of a method inside the language model, from the cache and
+            the layer's number; None before the first stage.
+
+    Raises:
+        UnsupportedModelError: the decoder's attention takes no bias, or is not known to.
+    """
+
+    def __init__(
+        self,
+        adapter: Any,
+        sequence_at: Callable[[Any, int], LayerSequence | None] = lambda cache, layer: None,
+    ) -> None:
+        self._decoder = adapter.decoder
+        self._attentions = _attentions(adapter)
+        self._sequence_at = sequence_at
+        self._handles: list[Any] = []
+        self._local = threading.local()
+
+    @contextmanager
+    def attached(self) -> Iterator[MassHooks]:
+        """Context with the hooks on the attentions."""
+        before = outside_compiler(self._before)
+        for number, attention in self._attentions.items():
+
+            def hook(
+                module: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, number: int = number
+            ) -> Any:
+                return before(number, module, args, kwargs)
+
+            self._handles.append(attention.register_forward_pre_hook(hook, with_kwargs=True))
+        try:
+            yield self
+        finally:
+            for handle in self._handles:
+                handle.remove()
+            self._handles.clear()
+
+    @contextmanager
+    def armed(self, plan: MassPlan | None) -> Iterator[None]:
+        """Context in which the attentions of this thread weigh by `plan`."""
+        before = getattr(self._local, "plan", None)
+        self._local.plan, self._local.masks = plan, {}
+        if plan is not None:
+            plan.applied = False
+        try:
+            yield
+        finally:
+            self._local.plan, self._local.masks = before, {}
+
+    def _before(
+        self, number: int, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        plan: MassPlan | None = getattr(self._local, "plan", None)
+        if plan is None or kwargs is None:  # another thread's forward, maybe while the hooks are taken off
+            return None
+        hidden: Tensor = args[0] if args else kwargs["hidden_states"]
+        count, mask, cache = hidden.shape[1], kwargs.get("attention_mask"), given_cache(kwargs)
+        width, start = (count, 0) if cache is None else _sizes(cache, count, module.layer_idx)
+        masks: dict[Any, Any] = self._local.masks
+        if number == next(iter(self._attentions)):
+            masks.clear()  # a new forward
+        sequence = self._sequence_at(cache, number)
+        key = (id(mask), id(sequence), width, start, count, hidden.device)
+        if key not in masks:
+            bias = (
+                plan.bias(hidden.device) if sequence is None else _bias_behind(plan, sequence, hidden.device)
+            )
+            column = _columns(bias, hidden.shape[0], start, width).to(hidden.dtype)[:, None, None]
+            # The old mask is held too, so that no other gets its id.
+            masks[key] = mask, _added(mask, column, count, hidden.dtype, self._decoder.config)
+        plan.applied = True
+        return args, {**kwargs, **masks[key][1]}
+
+
+def _attentions(adapter: Any) -> dict[int, Any]:
+    """Return the attentions of a decoder by the number of their layer; layers without attention have none.
+
+    Raises:
+        UnsupportedModelError: no attention named `self_attn` with a `layer_idx`, one that mixes in other columns, or
+            one that takes no bias.
+    """
+    decoder, name = adapter.decoder, type(adapter.decoder).__name__
+    if is_compiled(adapter.model, decoder):
+        raise UnsupportedModelError(
+            "mass='on' is hooks on the attentions of the language model, which compiled code does not see, and this "
+            f"one is compiled (torch.compile); {_WAY_OUT}, or a model that is not compiled"
+        )
+    kind = getattr(decoder.config, "_attn_implementation", None)
+    if kind not in _IMPLEMENTATIONS:
+        raise UnsupportedModelError(
+            f"mass='on' adds to the attention mask, which attn_implementation={kind!r} does not take or was not run "
+            f"with; call model.set_attn_implementation('sdpa'), or {_WAY_OUT}"
+        )
+    if getattr(decoder.config, "attn_logit_softcapping", None) is not None:
+        raise UnsupportedModelError(
+            f"{name} caps its attention logits (attn_logit_softcapping), and mass='on' was not tried with that; "
+            f"{_WAY_OUT}"
+        )
+    found = {}
+    for number, layer in enumerate(decoder.layers):
+        attention = getattr(layer, "self_attn", None)
+        if attention is None and adapter.traits.hybrid and not hasattr(layer, "cross_attn"):
+            continue  # a recurrent state has no average that a mass could mend
+        if not hasattr(attention, "layer_idx") or hasattr(layer, "cross_attn"):
+            raise UnsupportedModelError(
+                f"mass='on' cannot go with {name}: each of its layers must have a self_attn with layer_idx and no "
+                f"other attention, as in Llama, Qwen and Gemma; {_WAY_OUT}"
+            )
+        found[number] = attention
+    if not found:
+        raise UnsupportedModelError(
+            f"{name} has no layer with a self_attn, and mass='on' needs one; {_WAY_OUT}"
+        )
+    return found
+
+
+def _sizes(cache: Any, count: int, layer: int) -> tuple[int, int]:
+    """Return the number of columns that an attention will see, and the first of them."""
+    if not hasattr(cache, "get_mask_sizes"):
+        raise UnsupportedInputError(
+            f"{cache_name()}: a {type(cache).__name__} does not say which columns its layers hold (get_mask_sizes), "
+            f"which mass='on' needs; leave it out for the default cache, or {_WAY_OUT}"
+        )
+    width, start = cache.get_mask_sizes(count, layer)
+    return width, start
+
+
+def _bias_behind(plan: MassPlan, sequence: LayerSequence, device: torch.device) -> Tensor:
+    """Return (b, n) float32, the bias of the entries of a sequence behind a stage, computed once for each device."""
+    assert sequence.mass is not None  # noqa: S101  (for the type checker)
+    key = ("mass", device)
+    if key not in sequence.masks:
+        sequence.masks[key] = plan.bias_of(sequence.mass.to(device))
+    bias: Tensor = sequence.masks[key]
+    return bias
+
+
+def _columns(bias: Tensor, rows: int, start: int, width: int) -> Tensor:
+    """Return (rows, width), the bias of columns `start` to `start + width` for every row of the model's batch.
+
+    Args:
+        bias: (row, C); columns behind it are later text and have none.
+        rows: a multiple of the number of prompts: beams and several sequences stand together.
+    """
+    prompts, known = bias.shape
+    if rows % prompts:
+        raise CompressionStateError(
+            f"the language model got {rows} rows where the inputs have {prompts} prompts: a block with mass='on' is "
+            "for the inputs that were compressed, and for later turns of them; call the model with others outside it"
+        )
+    part = bias[:, start : start + width]
+    if part.shape[1] < width:
+        part = torch.nn.functional.pad(part, (0, width - part.shape[1]))
+    return part if rows == prompts else part.repeat_interleave(rows // prompts, dim=0)
+
+
+def _added(mask: Any, column: Tensor, count: int, dtype: torch.dtype, config: Any) -> dict[str, Any]:
+    """Return the arguments of an attention that add a bias to its mask.
+
+    Args:
+        mask: of the stock model: None (causal, or one query), bool, additive, or a block mask of flex attention.
+        column: (b, 1, 1, width), bias of the columns.
+        count: queries.
+        dtype: of the hidden states.
+        config: of the decoder.
+    """
+    if mask is not None and not isinstance(mask, Tensor):
+        # Flex attention reads (b, head, query, column), out of bounds where it is smaller.
+        return {"position_bias": column.expand(-1, config.num_attention_heads, count, -1)}
+    if mask is None and count == 1:
+        return {"attention_mask": column}
+    if mask is None:
+        # A missing mask is the causal one, numbered from the upper left.
+        at = torch.arange(column.shape[-1], device=column.device)
+        mask = (at <= at[:count, None])[None, None]
+    if mask.dtype == torch.bool:
+        return {"attention_mask": torch.where(mask, column, torch.finfo(dtype).min)}
+    return {"attention_mask": mask + column}
