@@ -244,6 +244,8 @@ def check_method_class(cls: type[Any], base: type[Any]) -> None:
         if not getattr(cls, name, None):
             raise ArgumentError(f"{who} must define the class attribute {name!r}")
     kinds = cls.modalities
+    # Inside the language model every token comes with the prompt, so that there is no gap to scale.
+    policies = ("contiguous", "original", *(() if cls.where == "inside" else ("scaled",)))
     for name, allowed, fits in (
         ("summary", "one line of text", isinstance(cls.summary, str) and "\n" not in cls.summary),
         (
@@ -251,7 +253,7 @@ def check_method_class(cls: type[Any], base: type[Any]) -> None:
             "a frozenset of 'image' and 'video'",
             isinstance(kinds, frozenset) and kinds <= {"image", "video"},
         ),
-        ("positions", "one of contiguous, original", cls.positions in ("contiguous", "original")),
+        ("positions", f"one of {', '.join(policies)}", cls.positions in policies),
         ("exact", "True or False", isinstance(cls.exact, bool)),
         ("uses_budget", "True or False", isinstance(cls.uses_budget, bool)),
     ):

@@ -136,7 +136,7 @@ def _one_by_one(
     """Return the chosen tokens (B, L) bool, and w d of all others."""
     weight, picked = cloud.weight[..., None], cloud.first[:, None, None]
     near = torch.where(cloud.live, torch.inf, -torch.inf).to(left.dtype)[..., None]
-    worth, order = near, [picked]
+    worth, order = torch.zeros_like(near), [picked]
     for _round in range(most - 1):
         row = right.gather(1, picked.expand(-1, -1, right.shape[2]))
         far = threshold(torch.bmm(left, row.mT), NOISE, 0.0, inplace=True)
