@@ -46,8 +46,8 @@ class Method(ABC):
         sequential: whether it chooses tokens one after another, in as many rounds of kernels as tokens are kept.
         merges: whether some features it sends are new ones, made of several tokens.
         exact: whether the realised count equals the budget (`pool`, `frames` reach the largest count below).
-        compares: what features are compared with: "nothing", a few "means", those of their "views" or "all" of the
-            input; `vidcompress cost` reads it.
+        compares: what features are compared with: "nothing", a few "means", those of their "views", "all" of the
+            input, or those "kept"; `multiplications` reads it.
         changes_views: whether it leaves views out before the encoder.
         where: "before" the language model, or "inside" it.
     """
@@ -62,7 +62,7 @@ class Method(ABC):
     where: ClassVar[Literal["before", "inside"]] = "before"
     merges: ClassVar[bool] = False
     sequential: ClassVar[bool] = False
-    compares: ClassVar[Literal["nothing", "means", "views", "all"]] = "means"
+    compares: ClassVar[Literal["nothing", "means", "views", "all", "kept"]] = "means"
     changes_views: ClassVar[bool] = False
 
     @property
@@ -94,6 +94,19 @@ class Method(ABC):
             has_cls: whether the encoder has a CLS token.
         """
         return True
+
+    def multiplications(self, sizes: Sequence[int], sent: int, width: int) -> int:
+        """Number of multiplications by which `select` compares features, as `vidcompress cost` counts them.
+
+        Args:
+            sizes: tokens of each view. sent: positions sent.
+            width: D, numbers of a feature.
+        """
+        if self.compares == "nothing":
+            return 0
+        total = sum(sizes)
+        squares = {"views": sum(size * size for size in sizes), "all": total * total, "kept": total * sent}
+        return width * (2 * total + squares.get(self.compares, 0))
 
     def frames(self, layout: Layout, budget: VisualBudget) -> tuple[int, ...] | None:
         """Numbers of the frames of a video to encode, or None for all."""

@@ -46,6 +46,12 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "prumerge": [{}, {"count": "iqr"}, {"merge": False}, {"extra_token": False}],
     "prumerge_plus": [{}, {"count": "iqr"}],
     "divprune": [{}, {"start": "farthest_pair"}],
+    "census": [
+        {},
+        {"width": 4, "selection": "proportional"},
+        {"weight": "cls", "place": 0.0},
+        {"weight": "question", "floor": 1.0, "time": 0.0},
+    ],
     "cdpruner": [{}, {"relevance": "negative"}, {"kernel": "exponential"}],
     "dycoke": [{}, {"window": 3}],
     "fastvid": [

@@ -82,6 +82,10 @@ class Composed(Method):
         """Whether `before` reads features."""
         return self.before.reads_features(modality, has_cls)
 
+    def multiplications(self, sizes: Sequence[int], sent: int, width: int) -> int:
+        """Multiplications of `before`."""
+        return self.before.multiplications(sizes, sent, width)
+
     def frames(self, layout: Layout, budget: VisualBudget) -> tuple[int, ...] | None:
         """Frames that `before` encodes."""
         return self.before.frames(layout, budget)

@@ -64,7 +64,7 @@ class Load:
         late: whether the projector runs once, on the tokens sent, instead of once per chunk of views.
         visual: visual positions that each decoder layer takes in; the first number is that sent.
         text: tokens of text.
-        compared: (width, pairs) of all features that the method compares with one another.
+        compared: multiplications by which the method compares features with one another.
         reread: pairs of a token chosen and any token, where a method that chooses one after another cannot hold the
             distances of all pairs: then each choice reads all features.
         evidence: quantities that the method reads from the encoder.
@@ -173,7 +173,9 @@ def _undescribed(total: int, geometry: ModelShape, settings: CompressionConfig) 
             (square(tokens),) * views,
             projected,
             late,
-            _compared(method, [tokens] * views, total),
+            method.multiplications(
+                [tokens] * (views - 1) + [total - tokens * (views - 1)], sent, geometry.decoder.hidden
+            ),
             _reread(method, total, sent),
             needs,
         )
@@ -186,12 +188,14 @@ def _described(
     visuals = visuals_of(adapter, geometry, prompt)
     budgets = settings.budget.split([visual.layout.full_length for visual in visuals])
     return [
-        _visual_load(adapter, visual, budget, settings)
+        _visual_load(adapter, visual, budget, settings, geometry.decoder.hidden)
         for visual, budget in zip(visuals, budgets, strict=True)
     ]
 
 
-def _visual_load(adapter: Adapter, visual: Visual, budget: int, settings: CompressionConfig) -> _VisualLoad:
+def _visual_load(
+    adapter: Adapter, visual: Visual, budget: int, settings: CompressionConfig, hidden: int
+) -> _VisualLoad:
     layout, method = visual.layout, settings.method
     method.check(layout)
     sent_budget = method.sent(budget, layout.full_length)
@@ -217,7 +221,7 @@ def _visual_load(adapter: Adapter, visual: Visual, budget: int, settings: Compre
         tuple((1, view.rows, view.cols) for view in encoded.views),
         sent if late else adapter.projected_rows(encoded),
         late,
-        _compared(method, encoded.sizes, encoded.num_tokens),
+        method.multiplications(encoded.sizes, sent, hidden),
         _reread(method, encoded.num_tokens, sent - separators),
         needs,
     )
@@ -245,14 +249,6 @@ def _sent(method: Method, layout: Layout, plan: VisualBudget, needs: Sequence[Ev
     tokens = min(tokens_to_keep(layout, plan), layout.full_length - layout.num_separators)
     separators = min(plan.separators, layout.num_separators)
     return tokens + separators, separators
-
-
-def _compared(method: Method, sizes: Sequence[int], total: int) -> int:
-    """Count the feature pairs that are multiplied: with two means, within a view, or all."""
-    if method.compares == "nothing":
-        return 0
-    pairs = {"means": 0, "views": sum(size * size for size in sizes), "all": total * total}
-    return 2 * total + pairs[method.compares]
 
 
 def _reread(method: Method, total: int, sent: int) -> int:

@@ -35,9 +35,7 @@ def selection(
     operations = list(_evidence(shape.encoder, load.evidence, rows * load.views, work, size))
     if load.compared:
         operations.append(
-            Operation(
-                "compare", 2 * rows * load.compared * width, load_act=2 * rows * load.total * width * size
-            )
+            Operation("compare", 2 * rows * load.compared, load_act=2 * rows * load.total * width * size)
         )
     if load.reread:  # in float32, whatever the model's dtype
         flops = 2 * rows * load.reread * width
