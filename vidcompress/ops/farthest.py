@@ -220,9 +220,9 @@ def _reach(unit: Tensor, live: Tensor, nearest: bool) -> Tensor:
         out = _shaped(block, groups, size - begin, mine.shape[1])
         part = torch.bmm(unit[:, others], mine.mT, out=out)
         part.masked_fill_(dead[:, others, None], nothing).diagonal(0, 1, 2).fill_(nothing)
-        found = [part.amax(1) if nearest else part.amin(1)]
+        extremes = [part.amax(1) if nearest else part.amin(1)]
         part.masked_fill_(dead[:, None, these], nothing)
-        found.append(part.amax(2) if nearest else part.amin(2))
-        for rows, value in zip((reach[:, these], reach[:, others]), found, strict=True):
+        extremes.append(part.amax(2) if nearest else part.amin(2))
+        for rows, value in zip((reach[:, these], reach[:, others]), extremes, strict=True):
             torch.maximum(rows, value, out=rows) if nearest else torch.minimum(rows, value, out=rows)
     return _distance(reach)

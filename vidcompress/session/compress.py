@@ -11,7 +11,6 @@ import torch
 import transformers
 
 from vidcompress.adapters.base import Adapter, Visual, adapter_for
-from vidcompress.core.batch import VisualBatch
 from vidcompress.core.budget import Policy, Ratio, Separators, VisualBudget
 from vidcompress.core.config import DEFAULT_METHOD, NO_SAVING, CompressionConfig, EncoderSaving, read_config
 from vidcompress.core.devices import input_device
@@ -19,7 +18,6 @@ from vidcompress.core.layout import Modality
 from vidcompress.core.method import Mass, Method, Positions
 from vidcompress.core.prompt import ViewText, parse_prompt
 from vidcompress.core.pruning.report import PruningReport
-from vidcompress.core.selection import Selection
 from vidcompress.core.timing import Timings, phase
 from vidcompress.core.tokens import VisualTokens
 from vidcompress.core.visual_report import VisualReport, budget_note
@@ -29,7 +27,13 @@ from vidcompress.llm_pruning.call import DecoderCall
 from vidcompress.llm_pruning.plan import plan_pruning
 from vidcompress.loading.versions import beyond_tested
 from vidcompress.session.columns import ShortColumns
-from vidcompress.session.inputs import CompressedInputs, check_inputs, late_features, row_features
+from vidcompress.session.inputs import (
+    CompressedInputs,
+    check_inputs,
+    late_features,
+    row_features,
+    select_tokens,
+)
 from vidcompress.session.masses import plan_masses, visual_masses
 from vidcompress.session.prompt import (
     full_positions,
@@ -143,7 +147,8 @@ def compress_with(
     prompt = parse_prompt(ids, mask, ids_of, runs, sorted(visuals, key=lambda k: visuals[k].place or 0))
     has_text = settings.view_text == "drop" or any(visual.view_text for visual in visuals.values())
     texts = texts_of_views(adapter, prompt, visuals, settings) if has_text else {}
-    homes = homes_of_long_clips(adapter, prompt, settings)
+    scaled = settings.resolved_positions == "scaled"
+    homes = homes_of_long_clips(adapter, prompt) if scaled else {}
     asked, most = questions(prompt), settings.max_patches
     visuals = {k: replace(v, question=asked[k], max_patches=most) for k, v in visuals.items()}
     plans = visual_budgets(prompt, visuals, settings)
@@ -152,12 +157,7 @@ def compress_with(
         with phase(timings, "encode", device):
             tokens, alike = _encode(adapter, visuals, plans, settings)
         with phase(timings, "compress", device):
-            selections = _select(tokens, plans, settings.method)
-            selections |= {
-                key: selections[key].ascending()
-                for key, visual in visuals.items()
-                if len(visual.placeholder_runs) > 1
-            }
+            selections = select_tokens(tokens, plans, settings.method, visuals)
             kept = {key: selection.source(tokens[key].layout) for key, selection in selections.items()}
             masses = visual_masses(tokens, selections, visuals) if settings.weighs else {}
             gone = texts_without_view(prompt, texts, kept) if settings.view_text == "drop" and texts else {}
@@ -207,7 +207,8 @@ def compress_with(
                 visual.view_text = total_length(texts[key])
                 visual.view_text_dropped = total_length(gone.get(key, ()))
             report.visuals.append(visual)
-    note_unknown_home(report, adapter)
+    if scaled:
+        note_unknown_home(report, adapter)
     report.inside = None if plan is None else PruningReport(plan)
     mass = plan_masses(prompt, kept, masses, settings, plan) if settings.weighs else None
     call = None if plan is None and mass is None else DecoderCall(adapter, plan, mass)
@@ -250,20 +251,3 @@ def _encode(
             encoded = adapter.encode(part, evidence, frames, settings.max_views)
         tokens |= dict(zip(keys, encoded, strict=True))
     return tokens, alike
-
-
-def _select(
-    tokens: Mapping[tuple[str, int], VisualTokens],
-    plans: Mapping[tuple[str, int], VisualBudget],
-    method: Method,
-) -> dict[tuple[str, int], Selection]:
-    """Select from images together and from videos together, in float32 whatever the caller's autocast."""
-    chosen: dict[tuple[str, int], Selection] = {}
-    for modality in ("image", "video"):
-        keys = [key for key in tokens if key[0] == modality]
-        if keys:
-            batch = VisualBatch([tokens[key] for key in keys])
-            with batch.full_precision():
-                selections = method.select(batch, [plans[key] for key in keys])
-            chosen |= dict(zip(keys, selections, strict=True))
-    return chosen

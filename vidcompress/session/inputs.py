@@ -12,10 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidcompress.adapters.base import Adapter
+from vidcompress.adapters.base import Adapter, Visual
 from vidcompress.checks import device as check_device
 from vidcompress.checks import flag, is_whole
+from vidcompress.core.batch import VisualBatch
+from vidcompress.core.budget import VisualBudget
 from vidcompress.core.config import CompressionConfig
+from vidcompress.core.method import Method
 from vidcompress.core.prompt import Prompt
 from vidcompress.core.report import Report
 from vidcompress.core.selection import Selection
@@ -77,6 +80,28 @@ def row_features(
                     deep.append([])
                 deep[number].append(level[0] if len(level) == 1 else join_on_one_device(level))
     return features
+
+
+def select_tokens(
+    tokens: Mapping[tuple[str, int], VisualTokens],
+    plans: Mapping[tuple[str, int], VisualBudget],
+    method: Method,
+    visuals: Mapping[tuple[str, int], Visual],
+) -> dict[tuple[str, int], Selection]:
+    """Select from images together and from videos together, in float32 whatever the caller's autocast.
+
+    Tokens of a visual in several runs of placeholders are in the order of their positions.
+    """
+    selections: dict[tuple[str, int], Selection] = {}
+    for modality in ("image", "video"):
+        keys = [key for key in tokens if key[0] == modality]
+        if keys:
+            batch = VisualBatch([tokens[key] for key in keys])
+            with batch.full_precision():
+                of_batch = method.select(batch, [plans[key] for key in keys])
+            for key, one in zip(keys, of_batch, strict=True):
+                selections[key] = one if len(visuals[key].placeholder_runs) == 1 else one.ascending()
+    return selections
 
 
 def late_features(

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from vidcompress.adapters.base import Adapter
 from vidcompress.checks import is_whole
-from vidcompress.core.config import CompressionConfig
 from vidcompress.core.prompt import Prompt
 from vidcompress.core.report import Report
 from vidcompress.errors import UnsupportedInputError, UnsupportedModelError, shown
@@ -42,14 +41,12 @@ def home_tokens(adapter: Adapter) -> int | None:
     return int(home)
 
 
-def homes_of_long_clips(adapter: Adapter, prompt: Prompt, settings: CompressionConfig) -> dict[Key, int]:
-    """Return L0 for each (modality, number) whose positions shrink: clips of more than L0, under `scaled`.
+def homes_of_long_clips(adapter: Adapter, prompt: Prompt) -> dict[Key, int]:
+    """Return L0 for each (modality, number) whose positions shrink under `scaled`: clips of more than L0.
 
     Raises:
         UnsupportedModelError: as `home_tokens`.
     """
-    if settings.resolved_positions != "scaled":
-        return {}
     clips = [span for spans in prompt.spans for span in spans if span.modality == "video"]
     home = home_tokens(adapter) if clips else None
     return {} if home is None else {span.key: home for span in clips if span.length > home}
@@ -70,9 +67,9 @@ def check_no_positions(inputs: Mapping[str, Any], homes: Mapping[Key, int]) -> N
 
 
 def note_unknown_home(report: Report, adapter: Adapter) -> None:
-    """Add a note to the report where a clip was cut under `scaled` and L0 is not known."""
+    """Add a note to a report under `scaled` where a clip was cut and L0 is not known."""
     cut = any(visual.modality == "video" and visual.kept < visual.total for visual in report.visuals)
-    if report.positions == "scaled" and cut and home_tokens(adapter) is None:
+    if cut and home_tokens(adapter) is None:
         report.notes.append(
             "positions='scaled' left the gaps of clips as long as 'original' does, for nothing says how long the clips "
             "were that this checkpoint was trained on; set model.config.home_tokens to their number of visual tokens "
