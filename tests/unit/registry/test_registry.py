@@ -127,11 +127,9 @@ BAD_METHODS: list[tuple[dict[str, Any], str]] = [
     ({"summary": "two\nlines"}, "summary must be one line of text"),
     ({"summary": 3}, "summary must be one line of text, got 3"),
     ({"positions": "renumbered"}, "positions must be one of contiguous, original, scaled, got 'renumbered'"),
-    ({"mass": "heavy"}, "mass must be one of on, off, got 'heavy'"),
-    ({"mass": True}, "mass must be one of on, off, got True"),
     (
-        {"mass_cap": 4, "__annotations__": {"mass_cap": int}},
-        "option 'mass_cap', which is an argument of compress_inputs",
+        {"positions": "scaled", "where": "inside"},
+        "positions must be one of contiguous, original, got 'scaled'",
     ),
     (
         {"positions": "scaled", "where": "inside"},
@@ -144,6 +142,12 @@ BAD_METHODS: list[tuple[dict[str, Any], str]] = [
     ),
     ({"__annotations__": {"k": int}}, "option 'k' has no default; give it one"),
     ({"__annotations__": {"name": str}}, "annotates 'name', which makes it an option.*ClassVar"),
+    ({"mass": "heavy"}, "mass must be one of on, off, got 'heavy'"),
+    ({"mass": True}, "mass must be one of on, off, got True"),
+    (
+        {"mass_cap": 4, "__annotations__": {"mass_cap": int}},
+        "option 'mass_cap', which is an argument of compress_inputs",
+    ),
     (
         {"policy": "x", "__annotations__": {"policy": str}},
         "option 'policy', which is an argument of compress_inputs",

@@ -96,12 +96,12 @@ class ComparisonRow:
             return entry | {"answer": None}
         report = self.answer.report.to_dict()
         names = ("policy", "separators", "positions", "visual_tokens", "notes", "view_text", "mass", "inside")
-        stated = {name: report[name] for name in names if name in report}
+        from_report = {name: report[name] for name in names if name in report}
         return entry | {
             "answer": self.answer.text,
             "new_tokens": self.answer.new_tokens,
             "realised_retention": round(self.retention or 0.0, 6),
-            **stated,
+            **from_report,
             "median_ms": {name: round(ms, 3) for name, ms in self.median_ms.items()},
             "fastest_ms": {name: round(ms, 3) for name, ms in self.fastest_ms.items()},
             "speedup": {name: round(times, 3) for name, times in self.speedup.items()},
