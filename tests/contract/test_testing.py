@@ -73,6 +73,19 @@ def test_what_a_packed_encoder_does_not_have_is_refused_by_name() -> None:
     testing.check_counts(*embedded_case("tiny-next", "image"), WantsCls())
 
 
+def with_masses(separator: torch.Tensor, index: torch.Tensor, how: str) -> Selection:
+    """Every token sent stands for itself, and all others are heirless; or one of this is wrong."""
+    mass = torch.ones(len(index))
+    heirless = (~separator).scatter(0, index, how == "heirless and sent")
+    if how == "a mass of zero":
+        mass[0] = 0
+    if how == "a mass of separators":
+        mass[separator[index]] = 2
+    if how == "heirs of separators":
+        heirless |= separator
+    return Selection(index, mass=mass, heirless=None if how == "masses of one" else heirless)
+
+
 @dataclass(frozen=True)
 class Wrong(Uniform):
     """Uniform with one thing wrong."""
@@ -111,6 +124,8 @@ class Wrong(Uniform):
             return Selection(index, tokens.features[index].double())
         if self.how == "narrow":
             return Selection(index, tokens.features[index][:, 1:])
+        if "mass" in self.how or "heir" in self.how:
+            return with_masses(tokens.layout.separator, index, self.how)
         return index if self.how == "bare" else Selection(index)
 
 
@@ -119,6 +134,11 @@ class Wrong(Uniform):
     [
         ("one more", "selects 3, the budget is 2"),
         ("twice", "a position is selected twice"),
+        ("masses of one", "the masses of tokens sum to .* tokens are not heirless"),
+        ("a mass of zero", "masses must be above 0, the smallest is 0"),
+        ("a mass of separators", "a separator stands for itself, and its mass must be 1"),
+        ("heirless and sent", "a token that is sent cannot be heirless"),
+        ("heirs of separators", "heirless marks tokens that are no separators"),
         ("reversed", "the whole input is not in its own order"),
         ("outside", "index leaves 0 to"),
         ("floats", r"torch.float32: must be a tensor \(K,\) of torch.int64"),  # the Selection itself says so
@@ -134,7 +154,8 @@ class Wrong(Uniform):
     ],
 )
 def test_a_method_with_one_thing_wrong_is_found(how: str, message: str) -> None:
-    where = "a clip with a newline per row" if how == "no separators" else "a clip without newlines"
+    where = "a clip with a newline per row" if "separators" in how else "a clip without newlines"
+    testing.check_selections(Wrong("masses and heirs"), layouts()[where], where)  # which are right
     testing.check_selections(Wrong(), layouts()[where], where)
     with pytest.raises((testing.ContractError, ArgumentError), match=message):
         testing.check_selections(Wrong(how), layouts()[where], where)

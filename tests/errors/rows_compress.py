@@ -169,6 +169,10 @@ NOUNS = [
     ),
     *(Row("Selection", "allotment", value, "must be an Allotment, or None") for value in (1, [0.5], torch.ones(2))),
     *(
+        Row("Selection", "heirless", value, "must be a tensor (N,) of torch.bool, with mass beside it, or None")
+        for value in (1, [True], torch.ones(3), torch.ones(2, 2).bool(), torch.ones(5).bool())
+    ),
+    *(
         Row("VisualTokens", "features", value, "features must have shape (N, D) with N = ", says=says)
         for value, says in ((None, "None"), (torch.zeros(3, 4), "(3, 4)"), (torch.zeros(3), "(3,)"))
     ),

@@ -190,7 +190,7 @@ def _check_selection(
 def _check_mass(selection: Selection, layout: Layout, what: str) -> None:
     """Check that masses, where they are stated, count each token once that is not heirless, and are 1 at separators."""
     mass, lost = selection.mass, selection.heirless
-    if mass is None:
+    if mass is None or not len(mass):
         return
     separator = layout.separator[selection.index]
     require(

@@ -271,6 +271,17 @@ def test_merged_tokens_have_the_number_merged_into_them(data: st.DataObject) -> 
     )
 
 
+def test_a_token_that_is_sent_twice_counts_for_the_one_that_is_lost() -> None:
+    """The authors' count in training keeps a token in two lists, and loses a pruned one for it."""
+    tokens = make_tokens(VIDEOS["one newline"])
+    selection = select(get_method("prumerge_plus", count="training"), tokens, "0.5", policy="reference")
+    assert selection is not None and selection.mass is not None and len(selection) > 1
+    real = ~tokens.layout.separator[selection.index]
+    assert selection.mass[real].sum().item() == pytest.approx(tokens.layout.num_tokens)
+    assert selection.mass.amin().item() >= 1
+    assert torch.equal(masses_of(tokens, selection, tokens.layout.num_tokens), selection.mass)
+
+
 @settings(deadline=None, max_examples=60)
 @given(data=st.data())
 def test_pooled_cells_split_a_token_by_its_weights(data: st.DataObject) -> None:
