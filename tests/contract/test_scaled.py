@@ -215,3 +215,14 @@ def test_the_contract_of_methods_holds(family: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(prompt, "scaled_places", slips)
     with pytest.raises(testing.ContractError, match="scaled positions do not rise"):
         testing.check_masked(model, inputs, "globalcom2", positions="scaled")
+
+
+@pytest.mark.parametrize(("home", "shrinks"), [(20, True), (21, False), (22, False)])
+def test_a_clip_shrinks_when_it_is_longer_than_those_of_the_training(home: int, shrinks: bool) -> None:
+    """Five frames of four tokens and a newline: 21."""
+    model = tiny_model("llava_onevision", home_tokens=home)
+    raw = batch(model, [Scene((CLIP,), seed=1)])
+    short = compress_inputs(model, raw, "uniform", **SHRINKS)
+    original = compress_inputs(model, raw, "uniform", retention_ratio=0.4, positions="original")
+    assert short.scaled is shrinks
+    assert torch.equal(short["position_ids"], original["position_ids"]) is not shrinks

@@ -77,7 +77,7 @@ def config_rows(call: str) -> list[Row]:
         Row(call, "separators", True, "separators must be one of keep, thin, drop, got True"),
         Row(call, "positions", "orginal", "did you mean 'original'?"),
         Row(call, "positions", [], "positions must be one of contiguous, original, scaled, got []"),
-        Row(call, "positions", "scaled", "it is sent every token", others={**whole, "method": "fastv"}),
+        Row(call, "positions", "scaled", "it is sent every token", others={"method": "fastv"}),
         *(
             Row(call, name, value, f"{name} must be an integer of at least 1, got ")
             for name in ("max_views", "max_patches")

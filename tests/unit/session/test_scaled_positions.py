@@ -180,16 +180,18 @@ def test_text_between_runs_by_hand() -> None:
     assert layout.rows(layout.short(kept, {})) == [[0, 1, 5, 8, 9, 15, 16, 17]]
 
 
-def test_floors_are_those_of_whole_numbers() -> None:
-    """Floating point has 0.29 * 100 = 28.999999999999996; and the products go beyond 32 bits."""
-    layout = Layout([[("video", [10_000], 0)]])
-    kept = {("video", 0): torch.tensor([100, 9_999])}
-    assert layout.rows(layout.short(kept, {("video", 0): 2_900})) == [
-        [0, 1, 2 + 29, 2 + 2_899, 2 + 2_900, 2 + 2_901]
-    ]
-    long = Layout([[("video", [300_000], 0)]])
-    kept = {("video", 0): torch.tensor([299_999])}
-    assert long.rows(long.short(kept, {("video", 0): 200_000}))[0][2:4] == [2 + 199_999, 2 + 200_000]
+@pytest.mark.parametrize(
+    ("total", "home", "at"), [(10_000, 5_700, 100), (10_000, 5_700, 2_900), (300_000, 199_999, 100_001)]
+)
+def test_floors_are_those_of_whole_numbers(total: int, home: int, at: int) -> None:
+    """Floating point is one off: 100 x 0.57 in 64 bits, 2,900 / 10,000 x 5,700 too, the last product in 32 bits."""
+    wrong = (int(at * (home / total)), int(at / total * home), int(torch.tensor(at) * (home / total)))
+    right = at * home // total
+    assert set(wrong) - {right}, "the control"
+    layout = Layout([[("video", [total], 0)]])
+    kept = {("video", 0): torch.tensor([at])}
+    found = [[0, 1, 2 + right, 2 + home, 3 + home]]
+    assert layout.rows(layout.short(kept, {("video", 0): home})) == found
 
 
 def test_tokens_sent_in_another_order_keep_their_places() -> None:
