@@ -4,8 +4,8 @@
     python scripts/accuracy_mass.py                       # run it, or go on with it; hours on one core
     python scripts/accuracy_mass.py --sets main --columns tiny-onevision-clip,tiny-next-image
 
-A result file per set and column goes to docs/results/mass; `scripts/mass_table.py` writes the tables from them. A killed
-run goes on from the journals under runs/accuracy/mass. What is finished costs seconds.
+A result file per set and column goes to docs/results/mass; `scripts/mass_table.py` writes the tables from them. A
+killed run goes on from the journals under runs/accuracy/mass. What is finished costs seconds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main(
     ] = "",
     columns: Annotated[str, typer.Option(help="Columns such as tiny-onevision-clip, in this order.")] = "",
     questions: Annotated[
-        int | None, typer.Option(min=1, help="Questions per cell; 1,000, and 400 of long clips.")
+        int | None, typer.Option(min=1, help="Questions per cell; 1,000 or 400 by default.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the result files.")] = ROOT / "docs/results/mass",
     journals: Annotated[Path, typer.Option(help="Folder of the journals.")] = ROOT / "runs/accuracy/mass",

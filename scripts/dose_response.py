@@ -3,8 +3,8 @@
     python scripts/dose_response.py
 
 Keeps every token on an object of every frame, thins the background, and asks how many objects there are, with and
-without mass; beside it as many tokens at random and evenly spread. Writes docs/results/mass/dose_response.json and .svg.
-A killed run goes on from its journal.
+without mass; beside it as many tokens at random and evenly spread. Writes docs/results/mass/dose_response.json and
+.svg. A killed run goes on from its journal.
 """
 
 from __future__ import annotations
