@@ -78,7 +78,7 @@ def _registered_methods() -> Iterator[None]:
 
 
 def with_tables(text: str, page: Path) -> str:
-    """Return a document with its tables made anew: of methods from their cards, of costs and masses from the last runs."""
+    """Return a document with its tables made anew: methods from their cards, costs and masses from the last runs."""
     text = FIGURES.sub(lambda match: f"{match[1]}\n{figures_table()}\n{match[2]}", text)
     text = TABLE.sub(lambda match: f"{match[1]}\n{methods_table(page)}\n{match[2]}", text)
     text = fill(text, MASS_RESULTS)
