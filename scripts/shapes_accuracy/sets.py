@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+from typing import Final, Literal, get_args, get_origin, get_type_hints
 
 from vidcompress.core.method import METHODS, Method
 from vidcompress.core.method_lookup import available_methods
@@ -135,11 +135,8 @@ def levers(label: str, column: Column, positions: str | None = "original", mass:
 
 
 def _positions(method: type[Method], column: Column) -> str:
-    """Default policy of a method; at most 8 frames nothing is scaled, so that `scaled` is `original` there."""
-    policy: Any = method.positions
-    if isinstance(policy, dict):
-        policy = policy["video" if column.medium == "clip" else "image"]
-    return "original" if policy == "scaled" and column.frames <= 8 else str(policy)
+    """Default policy of a method; pictures and clips of 8 frames are not scaled, so that it is `original` there."""
+    return "original" if method.positions == "scaled" and column.frames <= 8 else method.positions
 
 
 def _main(column: Column) -> list[str]:
@@ -173,7 +170,7 @@ def _places(column: Column) -> list[str]:
         for policy in ("contiguous", "original", "scaled")
         for name in names
     ]
-    known = set(_main(column)) if column in COLUMNS else set()
+    known = {*_main(column), *_alone(column), *_parts(column)} if column in COLUMNS else set()
     return [label for label in (*names, *labels) if label not in known]
 
 
