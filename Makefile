@@ -23,10 +23,11 @@ FUZZ_ARGS ?=
 MUTANTS_ARGS ?=
 BENCH_ARGS ?=
 PAGES ?=
+MASS_ARGS ?=
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-older test-versions test-newest mutants fuzz lint format snippets docs docs-links accuracy bench bench-gpu release-check clean
+.PHONY: help install demo test test-older test-versions test-newest mutants fuzz lint format snippets docs docs-links accuracy accuracy-mass bench bench-gpu release-check clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -114,6 +115,11 @@ accuracy: $(STAMP)  ## measure every method on the embedded models, 1,000 questi
 	$(OFFLINE) $(BIN)/python scripts/accuracy.py --model models/tiny-qwen --medium image
 	$(OFFLINE) $(BIN)/python scripts/accuracy.py --model models/tiny-qwen --medium clip
 	$(OFFLINE) $(BIN)/python scripts/accuracy_table.py
+
+accuracy-mass: $(STAMP)  ## measure mass and positions on new questions (hours); goes on where it was stopped
+	$(OFFLINE) $(BIN)/python scripts/accuracy_mass.py $(MASS_ARGS)
+	$(OFFLINE) $(BIN)/python scripts/dose_response.py
+	$(BIN)/python scripts/mass_table.py
 
 bench: $(STAMP)  ## measure on this CPU (half an hour) whether savings show, and how cost grows with length; goes on where it was stopped
 	$(OFFLINE) $(BIN)/python scripts/bench_cpu.py $(BENCH_ARGS)

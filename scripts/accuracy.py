@@ -2,26 +2,21 @@
 
     python scripts/accuracy.py --model models/tiny-onevision --medium clip
 
-Killed runs resume from their journal under runs/. `scripts/accuracy_table.py` writes the tables from the results.
+Killed runs resume from their journal under runs/. `scripts/accuracy_table.py` writes the tables from the results, and
+`scripts/accuracy_mass.py` runs the sets of cells about mass and positions.
 """
 
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
-from transformers import AutoModelForImageTextToText
 
-from shapes_accuracy.accuracy import Medium, Sweep, run_sweep
-from shapes_accuracy.summary import summary
-from vidcompress import load_processor
-from vidcompress.adapters.base import adapter_for
-from vidcompress.progress import counting_bar
-from vidcompress.tools.runs.provenance import provenance
+from shapes_accuracy.accuracy import Medium, Sweep
+from shapes_accuracy.measure import measure
 
 
 def main(
@@ -40,6 +35,9 @@ def main(
     ] = "",
     batch_size: Annotated[int, typer.Option(min=1, help="Questions per batch.")] = 20,
     frames: Annotated[int, typer.Option(min=1, help="Frames per clip.")] = 8,
+    first_seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the first question's scene; the others follow it.")
+    ] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -52,8 +50,6 @@ def main(
 ) -> None:
     """Run the sweep, or go on with it."""
     torch.set_num_threads(threads)
-    name = f"{model.name}-{medium}"
-    journal = journal or Path("runs/accuracy") / f"{name}.jsonl"
     sweep = Sweep(
         medium,
         questions,
@@ -61,41 +57,10 @@ def main(
         tuple(m for m in methods.split() if m),
         batch_size,
         frames,
+        first_seed=first_seed,
     )
-    where_from = provenance()  # before the run: what is edited meanwhile does not count
-    loaded = AutoModelForImageTextToText.from_pretrained(
-        model, dtype=torch.float32, local_files_only=True
-    ).eval()
-    folder = "shapes" if adapter_for(loaded).traits.axes == 1 else "native"  # tables that are not compared
-    out = out or Path("docs/results") / folder / f"{name}.json"
-    start = time.perf_counter()
-    with counting_bar() as bar:
-        task = bar.add_task(f"{name}, batches of {batch_size}", total=None)
-        done = run_sweep(
-            loaded,
-            load_processor(str(model), resize_device="cpu"),
-            sweep,
-            journal,
-            lambda batches, of: bar.update(task, completed=batches, total=of),
-        )
-    result = {
-        "model": model.name,
-        "medium": medium,
-        "sweep": {
-            "questions": questions,
-            "batch_size": batch_size,
-            "frames": frames if medium == "clip" else None,
-        },
-        "dtype": "float32",
-        "attention": loaded.config._attn_implementation,
-        "seconds_of_this_run": round(time.perf_counter() - start, 1),
-        "types": done.types,
-        "rows": summary(done),
-        "provenance": where_from,
-    }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1) + "\n")
-    for row in result["rows"]:
+    out = measure(model, sweep, journal or Path("runs/accuracy") / f"{model.name}-{medium}.jsonl", out)
+    for row in json.loads(out.read_text())["rows"]:
         print(f"{row['method']:12} {row['retention_ratio']:<5} {row.get('accuracy', row.get('unreachable'))}")
     print(f"wrote {out}")
 

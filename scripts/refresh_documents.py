@@ -24,11 +24,13 @@ from PIL import Image
 
 from documents import BLOCK, ROOT, block_of, documents, name_of
 from readme_figures import figures_table
+from shapes_accuracy.mass_tables import fill
 from vidcompress.cli.listings import method_entries
 from vidcompress.core.method import METHODS
 
 COST = re.compile(r"(<!-- selection -->)\n.*?(<!-- /selection -->)", flags=re.DOTALL)
 COST_FILE = ROOT / "docs" / "results" / "bench_select.json"
+MASS_RESULTS = ROOT / "docs" / "results" / "mass"
 TABLE = re.compile(r"(<!-- methods -->)\n.*?(<!-- /methods -->)", flags=re.DOTALL)
 FIGURES = re.compile(r"(<!-- figures -->)\n.*?(<!-- /figures -->)", flags=re.DOTALL)
 HUB = re.compile(r'from_pretrained\("[\w.-]+/[\w.-]+"')
@@ -76,9 +78,10 @@ def _registered_methods() -> Iterator[None]:
 
 
 def with_tables(text: str, page: Path) -> str:
-    """Return a document with the table of methods made anew from their cards, and that of costs from the last run."""
+    """Return a document with its tables made anew: methods from their cards, costs and masses from the last runs."""
     text = FIGURES.sub(lambda match: f"{match[1]}\n{figures_table()}\n{match[2]}", text)
     text = TABLE.sub(lambda match: f"{match[1]}\n{methods_table(page)}\n{match[2]}", text)
+    text = fill(text, MASS_RESULTS)
     result = json.loads(COST_FILE.read_text(encoding="utf-8"))
     return COST.sub(lambda match: f"{match[1]}\n{cost_table(result)}\n{match[2]}", text)
 

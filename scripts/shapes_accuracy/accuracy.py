@@ -23,11 +23,18 @@ from vidcompress.core.config import CompressionConfig, read_config
 from vidcompress.core.method import METHODS
 from vidcompress.core.method_lookup import available_methods
 from vidcompress.core.method_spec import parse_method_spec
+from vidcompress.core.report import Report
 from vidcompress.core.tokens import Evidence, VisualTokens
 from vidcompress.core.wrappers import unwrap
 from vidcompress.errors import ArgumentError, BudgetError
 from vidcompress.session.compress import compress_with
-from vidcompress.tools.evaluation.shapes import held_out, write_clip
+from vidcompress.tools.evaluation.shapes import (
+    HELD_OUT_SEEDS,
+    ClipExample,
+    ImageExample,
+    held_out,
+    write_clip,
+)
 from vidcompress.tools.runs.journal import RunJournal
 
 Medium = Literal["image", "clip"]
@@ -53,6 +60,7 @@ class Sweep:
         batch_size: questions per batch.
         frames: frames per clip.
         max_new_tokens: longest answer.
+        first_seed: seed of the first question's scene; the others follow it.
     """
 
     medium: Medium
@@ -62,13 +70,15 @@ class Sweep:
     batch_size: int = 20
     frames: int = 8
     max_new_tokens: int = 6
+    first_seed: int = HELD_OUT_SEEDS.start
 
     def cells(self) -> list[tuple[str, float]]:
         """(method, ratio) pairs in order, the uncompressed model first.
 
         Raises:
-            ArgumentError: a method that does not serve the medium, or a ratio out of range.
+            ArgumentError: a method that does not serve the medium, or a ratio or seed out of range.
         """
+        check_seeds(self.first_seed, self.questions)
         for ratio in self.ratios:
             exact_ratio(ratio)
         modality = "video" if self.medium == "clip" else "image"
@@ -204,7 +214,7 @@ def run_sweep(
         ArgumentError: the journal belongs to another sweep.
     """
     cells, model = sweep.cells(), unwrap(model)
-    head = {"sweep": repr(sweep), "model": str(model.config._name_or_path), "weights": _fingerprint(model)}
+    head = {"sweep": repr(sweep), "model": str(model.config._name_or_path), "weights": fingerprint(model)}
     lines = journal_of(journal, head)
     progress = Progress({f"{name}@{ratio:g}": Cell() for name, ratio in cells})  # in this order, also resumed
     adapter = adapter_for(model)
@@ -214,7 +224,8 @@ def run_sweep(
         if str(number) in lines.done:
             progress.add(lines.done[str(number)])
             continue
-        inputs = _prepare(processor, sweep, [example for example, _ in examples])
+        texts = [question.text for _, question in examples]
+        inputs = prepare(processor, [example for example, _ in examples], texts)
         questions = [question for _, question in examples]
         once = EncodeOnce(adapter)
         line: dict[str, Any] = {"id": str(number), "types": [q.type for q in questions], "cells": {}}
@@ -258,18 +269,11 @@ def _ask(
     sweep: Sweep,
 ) -> dict[str, Any]:
     try:
-        compressed = compress_with(adapter, inputs, settings)
+        said, report = answer(adapter, processor, inputs, settings, sweep.max_new_tokens)
     except BudgetError as error:
         return {"correct": "", "kept": 0, "budget": 0, "total": 0, "unreachable": str(error)}
-    with compressed.pruning():
-        out = adapter.model.generate(**compressed, max_new_tokens=sweep.max_new_tokens, do_sample=False)
-    said = processor.batch_decode(out[:, compressed["input_ids"].shape[1] :], skip_special_tokens=True)
-    outcomes = [
-        "01"[" ".join(text.lower().split()) == answer] for text, answer in zip(said, answers, strict=True)
-    ]
-    report = compressed.report
     return {
-        "correct": "".join(outcomes),
+        "correct": "".join("01"[text == right] for text, right in zip(said, answers, strict=True)),
         "kept": report.mean_kept,  # averaged over layer inputs, as the budget
         "budget": report.mean_budget,
         "total": report.total,
@@ -278,39 +282,74 @@ def _ask(
     }
 
 
+def answer(
+    adapter: Adapter,
+    processor: Any,
+    inputs: Mapping[str, Any],
+    settings: CompressionConfig,
+    max_new_tokens: int = 6,
+) -> tuple[list[str], Report]:
+    """Answer a batch of questions greedily.
+
+    Returns:
+        An answer per prompt row, lower case with single spaces, and the report of the compression.
+
+    Raises:
+        BudgetError: the method cannot reach the budget.
+    """
+    compressed = compress_with(adapter, inputs, settings)
+    with compressed.pruning():
+        out = adapter.model.generate(**compressed, max_new_tokens=max_new_tokens, do_sample=False)
+    said = processor.batch_decode(out[:, compressed["input_ids"].shape[1] :], skip_special_tokens=True)
+    return [" ".join(text.lower().split()) for text in said], compressed.report
+
+
+def check_seeds(first: int, count: int) -> None:
+    """Refuse seeds that training draws from.
+
+    Args:
+        first: the first seed. count: number of questions; each takes a seed or more.
+
+    Raises:
+        ArgumentError: a seed lies outside `HELD_OUT_SEEDS`.
+    """
+    # A scene that allows none of the questions is passed over; that is rare, so a quarter more is enough.
+    if first not in HELD_OUT_SEEDS or first + count + count // 4 > HELD_OUT_SEEDS.stop:
+        raise ArgumentError(
+            f"first_seed={first} with {count} questions must lie in {HELD_OUT_SEEDS.start} to "
+            f"{HELD_OUT_SEEDS.stop - 1}, seeds that no training uses; choose an earlier seed, or fewer questions"
+        )
+
+
 def _batches(sweep: Sweep) -> Iterator[list[tuple[Any, Any]]]:
-    stream = (
-        held_out(sweep.medium, sweep.questions)
-        if sweep.medium == "image"
-        else held_out(sweep.medium, sweep.questions, sweep.frames)
-    )
+    frames = () if sweep.medium == "image" else (sweep.frames,)
+    stream = held_out(sweep.medium, sweep.questions, *frames, first=sweep.first_seed)
     while batch := list(islice(stream, sweep.batch_size)):
         yield batch
 
 
-def _prepare(processor: Any, sweep: Sweep, examples: Sequence[Any]) -> Mapping[str, Any]:
-    """Processor outputs; clips go through a real H.264 file."""
-    kind = "video" if sweep.medium == "clip" else "image"
-    texts = [
+def prepare(
+    processor: Any, examples: Sequence[ImageExample | ClipExample], texts: Sequence[str]
+) -> Mapping[str, Any]:
+    """Processor outputs of questions, one per picture or clip of one length; clips go through a real H.264 file."""
+    clips = [example for example in examples if isinstance(example, ClipExample)]
+    kind = "video" if clips else "image"
+    prompts = [
         processor.apply_chat_template(
-            [
-                {
-                    "role": "user",
-                    "content": [{"type": kind}, {"type": "text", "text": example.questions[0].text}],
-                }
-            ],
+            [{"role": "user", "content": [{"type": kind}, {"type": "text", "text": text}]}],
             add_generation_prompt=True,
         )
-        for example in examples
+        for text in texts
     ]
-    if sweep.medium == "image":
-        return processor(text=texts, images=[[example.image] for example in examples])  # type: ignore[no-any-return]
+    if not clips:
+        pictures = [[example.image] for example in examples if isinstance(example, ImageExample)]
+        return processor(text=prompts, images=pictures)  # type: ignore[no-any-return]
     with tempfile.TemporaryDirectory() as folder:
         paths = []
-        for i, example in enumerate(examples):
+        for i, example in enumerate(clips):
             paths.append(str(Path(folder) / f"{i}.mp4"))
             write_clip(example, paths[-1])
-        return processor(text=texts, videos=paths, num_frames=sweep.frames)  # type: ignore[no-any-return]
+        return processor(text=prompts, videos=paths, num_frames=len(clips[0].frames))  # type: ignore[no-any-return]
 
 
 def journal_of(path: Path, head: Mapping[str, str]) -> RunJournal:
@@ -327,7 +366,7 @@ def _is_batch(line: Mapping[str, Any]) -> bool:
     return True
 
 
-def _fingerprint(model: Any) -> str:
+def fingerprint(model: Any) -> str:
     """A short number that changes when the weights do."""
     with torch.no_grad():
         return f"{sum(float(p.double().abs().sum()) for p in model.parameters()):.6f}"

@@ -32,10 +32,10 @@ class Parrot:
 def sweep(monkeypatch: pytest.MonkeyPatch) -> Sweep:
     model = tiny_model("llava_onevision")
 
-    def prepare(processor: Any, sweep: Sweep, examples: list[Any]) -> dict[str, torch.Tensor]:
+    def prepare(processor: Any, examples: list[Any], texts: list[str]) -> dict[str, torch.Tensor]:
         return batch(model, [Scene((("video", 4),), seed=example.seed % 1000) for example in examples])
 
-    monkeypatch.setattr(accuracy, "_prepare", prepare)
+    monkeypatch.setattr(accuracy, "prepare", prepare)
     return Sweep("clip", 10, (0.5, 0.1), ("globalcom2", "random", "frames"), batch_size=4)
 
 

@@ -144,10 +144,13 @@ def held_out_questions(
 
 
 def held_out(
-    medium: Literal["image", "clip"], count: int, frames: int = CLIP_FRAMES
+    medium: Literal["image", "clip"],
+    count: int,
+    frames: int = CLIP_FRAMES,
+    first: int = HELD_OUT_SEEDS.start,
 ) -> Iterator[tuple[ImageExample | ClipExample, ShapesQuestion]]:
     """Yield the held-out questions of `held_out_questions`, each with its painted example."""
-    for seed, scene, question in held_out_questions(medium, count, frames):
+    for seed, scene, question in held_out_questions(medium, count, frames, first):
         if isinstance(scene, Scene):
             yield ImageExample(seed, Image.fromarray(paint(scene)), scene, [question]), question
         else:
