@@ -75,9 +75,10 @@ def directions(features: Tensor, index: Tensor, width: int) -> Tensor:
     """
     dtype, dim = working_dtype(features), features.shape[1]
     signs = random_signs(dim, width, features.device, dtype) if dim > width else None
-    parts = []
-    for rows in index.split(rows_per_block(features, dim)):
-        x = features.index_select(0, rows).to(dtype)
+    step, parts = rows_per_block(features, dim), []
+    whole = len(index) == len(features)
+    for place in index.split(step) if not whole else features.split(step):
+        x = (place if whole else features.index_select(0, place)).to(dtype)
         parts.append(x if signs is None else x @ signs)
     return unit_rows(torch.cat(parts))
 
