@@ -148,7 +148,7 @@ def compress_with(
     has_text = settings.view_text == "drop" or any(visual.view_text for visual in visuals.values())
     texts = texts_of_views(adapter, prompt, visuals, settings) if has_text else {}
     scaled = settings.resolved_positions == "scaled"
-    homes = homes_of_long_clips(adapter, prompt) if scaled else {}
+    homes = homes_of_long_clips(adapter, prompt, visuals) if scaled else {}
     asked, most = questions(prompt), settings.max_patches
     visuals = {k: replace(v, question=asked[k], max_patches=most) for k, v in visuals.items()}
     plans = visual_budgets(prompt, visuals, settings)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vidcompress.adapters.base import Adapter
+from vidcompress.adapters.base import Adapter, Visual
 from vidcompress.checks import is_whole
 from vidcompress.core.prompt import Prompt
 from vidcompress.core.report import Report
@@ -41,15 +41,20 @@ def home_tokens(adapter: Adapter) -> int | None:
     return int(home)
 
 
-def homes_of_long_clips(adapter: Adapter, prompt: Prompt) -> dict[Key, int]:
-    """Return L0 for each (modality, number) whose positions shrink under `scaled`: clips of more than L0.
+def homes_of_long_clips(adapter: Adapter, prompt: Prompt, visuals: Mapping[Key, Visual]) -> dict[Key, int]:
+    """Return the length that each clip shrinks to under `scaled`, for (modality, number) of more than L0 tokens.
+
+    L0 counts no separators; those of a clip add to its length in proportion.
 
     Raises:
         UnsupportedModelError: as `home_tokens`.
     """
     clips = [span for spans in prompt.spans for span in spans if span.modality == "video"]
     home = home_tokens(adapter) if clips else None
-    return {} if home is None else {span.key: home for span in clips if span.length > home}
+    if home is None:
+        return {}
+    tokens = {span: visuals[span.key].layout.num_tokens for span in clips}
+    return {span.key: home * span.length // count for span, count in tokens.items() if count > home}
 
 
 def check_no_positions(inputs: Mapping[str, Any], homes: Mapping[Key, int]) -> None:
