@@ -28,6 +28,7 @@ EXEMPT = {
     "Answer": "made by VisualQA",
     "Report": "made by the session",
     "CompressedInputs": "made by the session",
+    "CompressedInputs.continued": "called by chats with what they made",
     "Chat": "made by VisualQA.chat",
     "Processor": "made by load_processor, which checks the files it is made from",
     "Geometry": "made from a config, which is checked there",
