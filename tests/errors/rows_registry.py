@@ -106,7 +106,7 @@ OPTIONS = [
     ),
 ]  # fmt: skip
 
-FASTVID, CDPRUNER = "method fastvid", "method cdpruner"
+FASTVID, CDPRUNER, CENSUS = "method fastvid", "method cdpruner", "method census"
 MORE = [
     *(Row(call, "auxiliary", value, "auxiliary must be a folder, got ") for call in (FASTVID, CDPRUNER) for value in (5, True, [])),
     Row(CDPRUNER, "relevance", "much", "relevance must be one of "),
@@ -114,6 +114,23 @@ MORE = [
     *(Row(CDPRUNER, "theta", value, "theta must be a number, got ") for value in NO_NUMBERS),
     *(Row(CDPRUNER, "theta", value, "theta must be at least 0 and below 1") for value in (-0.1, 1, math.nan)),
     Row("method divprune", "start", [], "start must be one of "),
+    *(
+        Row(CENSUS, name, value, f"{name} must be a number, got ")
+        for name in ("place", "time", "floor", "gamma")
+        for value in NO_NUMBERS
+    ),
+    *(
+        Row(CENSUS, name, value, f"{name} must be a number from 0 to 100, got ")
+        for name in ("place", "time")
+        for value in (-1, 101, math.nan, math.inf)
+    ),
+    *(Row(CENSUS, "floor", value, "floor must be above 0 (at least 1e-6) and at most 1, got ") for value in (0, -1, 1.1, math.nan)),
+    *(Row(CENSUS, "gamma", value, "gamma must be a number from 0 to 1, got ") for value in (-0.1, 1.1, math.nan)),
+    *(Row(CENSUS, "width", value, "width must be an integer from 1 to 4096, got ") for value in (0, 4097, 1.5, "128", True, None)),
+    Row(CENSUS, "weight", "clss", "did you mean 'cls'?"),
+    Row(CENSUS, "weight", 3, "weight must be one of commander, cls, question"),
+    Row(CENSUS, "selection", "proportion", "did you mean 'proportional'?"),
+    Row(CENSUS, "selection", None, "selection must be one of coverage, proportional"),
     *(Row("method dycoke", "window", value, "window must be an integer of at least 1") for value in (0, 1.5, "4", True, None)),
     *(
         Row(f"method {name}", "schedule", value, "schedule must be one of published")

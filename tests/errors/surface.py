@@ -38,6 +38,7 @@ EXEMPT = {
     "Method.frames": "called by the session with what it made",
     "Method.select": "called by the session with what it made",
     "Method.reads_features": "called by the session with what it made",
+    "Method.multiplications": "called by the cost estimate with what it counted",
     "Method.sent": "called by the session with what it made",
     "Method.check": "called by the session with what it made",
     "Layout.to": "handed to torch",
