@@ -229,8 +229,7 @@ class Pruner:
         sequence = self.sequence_at(cache, number)
         count = hidden.shape[1]
         if sequence is None:
-            known = cache is not None and cache in self._sequences
-            if not known and number and cache is not None:
+            if number and cache is not None and cache not in self._sequences:
                 _check_whole(cache, number, count)
             return None
         width = cache.get_seq_length(number) + count

@@ -250,7 +250,7 @@ def _attentions(adapter: Any) -> dict[int, Any]:
             f"{name} caps its attention logits (attn_logit_softcapping), and mass='on' was not tried with that; "
             f"{_WAY_OUT}"
         )
-    found = {}
+    attentions = {}
     for number, layer in enumerate(decoder.layers):
         attention = getattr(layer, "self_attn", None)
         if attention is None and adapter.traits.hybrid and not hasattr(layer, "cross_attn"):
@@ -260,12 +260,12 @@ def _attentions(adapter: Any) -> dict[int, Any]:
                 f"mass='on' cannot go with {name}: each of its layers must have a self_attn with layer_idx and no "
                 f"other attention, as in Llama, Qwen and Gemma; {_WAY_OUT}"
             )
-        found[number] = attention
-    if not found:
+        attentions[number] = attention
+    if not attentions:
         raise UnsupportedModelError(
             f"{name} has no layer with a self_attn, and mass='on' needs one; {_WAY_OUT}"
         )
-    return found
+    return attentions
 
 
 def _sizes(cache: Any, count: int, layer: int) -> tuple[int, int]:
@@ -296,7 +296,7 @@ def _columns(bias: Tensor, rows: int, start: int, width: int) -> Tensor:
         bias: (row, C); columns behind it are later text and have none.
         rows: a multiple of the number of prompts: beams and several sequences stand together.
     """
-    prompts, known = bias.shape
+    prompts = bias.shape[0]
     if rows % prompts:
         raise CompressionStateError(
             f"the language model got {rows} rows where the inputs have {prompts} prompts: a block with mass='on' is "

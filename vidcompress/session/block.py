@@ -60,6 +60,9 @@ def compress(
     shortened too, and `logits_to_keep` names columns of the caller's prompt. Custom logits processors, stopping
     criteria and `prefix_allowed_tokens_fn` see the shortened prompt.
 
+    With mass="on" the masses belong to the cache: a later turn over it inside the block has them, and one outside any
+    block is answered without them, which nothing can notice.
+
     A call that another thread began inside the block finishes as it began, also when the block is left meanwhile; a
     `generate` that was taken from inside and is called later is refused.
 

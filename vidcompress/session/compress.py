@@ -9,20 +9,19 @@ from typing import Any, get_args
 
 import torch
 import transformers
-from torch import Tensor
 
 from vidcompress.adapters.base import Adapter, Visual, adapter_for
 from vidcompress.core.batch import VisualBatch
-from vidcompress.core.budget import Policy, Ratio, Separators, VisualBudget, visual_budget
+from vidcompress.core.budget import Policy, Ratio, Separators, VisualBudget
 from vidcompress.core.config import DEFAULT_METHOD, NO_SAVING, CompressionConfig, EncoderSaving, read_config
 from vidcompress.core.devices import input_device
 from vidcompress.core.layout import Modality
 from vidcompress.core.method import Mass, Method, Positions
-from vidcompress.core.prompt import Prompt, ViewText, parse_prompt
+from vidcompress.core.prompt import ViewText, parse_prompt
 from vidcompress.core.pruning.report import PruningReport
 from vidcompress.core.selection import Selection
 from vidcompress.core.timing import Timings, phase
-from vidcompress.core.tokens import LazyTokens, VisualTokens
+from vidcompress.core.tokens import VisualTokens
 from vidcompress.core.visual_report import VisualReport, budget_note
 from vidcompress.core.wrappers import Model
 from vidcompress.errors import UnsupportedInputError, warn_once
@@ -30,7 +29,7 @@ from vidcompress.llm_pruning.call import DecoderCall
 from vidcompress.llm_pruning.plan import plan_pruning
 from vidcompress.loading.versions import beyond_tested
 from vidcompress.session.columns import ShortColumns
-from vidcompress.session.inputs import CompressedInputs, check_inputs, row_features
+from vidcompress.session.inputs import CompressedInputs, check_inputs, late_features, row_features
 from vidcompress.session.masses import plan_masses, visual_masses
 from vidcompress.session.prompt import (
     full_positions,
@@ -39,6 +38,7 @@ from vidcompress.session.prompt import (
     questions,
     served_positions,
     splice,
+    visual_budgets,
 )
 from vidcompress.session.view_skipping import encode_new_frames, encode_worthy_crops
 from vidcompress.session.view_text import texts_of_views, texts_without_view, total_length
@@ -74,26 +74,13 @@ def compress_inputs(
         config: replaces all arguments but `model` and `inputs`; the others must then keep their defaults.
         retention_ratio: 0 < R <= 1, share of each image's or video's positions to keep.
         max_tokens: instead, visual positions per prompt row.
-        separators: `thin` (default) keeps newline tokens in proportion, `keep` all, `drop` none.
-        positions: `contiguous` renumbers, `original` leaves gaps (needs the key-value cache, so that `use_cache` is
-            returned too), `scaled` shrinks the gaps of a clip to the length that the checkpoint was trained on; the
-            default is that of the method's authors.
-        policy: `exact` meets the budget to the token; `reference` has the authors' counts, order and all separators.
-        max_views: most views per encoder call; bounds its memory.
-        max_patches: most patches per call of an encoder that takes any number of them; a larger view goes alone.
+        separators, positions, policy, max_views, max_patches, view_text, mass, mass_strength, mass_cap: as in
+            `CompressionConfig`. With mass="on" the model is called within `with inputs.pruning():`.
         encoder_saving: `off`, or `frames`: frames of a clip that look like an earlier one are not encoded and take
             over its tokens. With `frames:threshold=0.2,area=0.05`, or a `ViewSkipping`, a frame is new when more than
             5 % of its cells of 8 x 8 pixels changed by more than 0.2 (of `pixel_values`); the default is 0.15 and 1 %.
             With `crops` the thumbnail of an image is encoded first, and crops that `globalcom2` with allocation="gated"
             gives nothing never are; on a canvas that the model resizes this is refused. `frames+crops` is both.
-        view_text: `keep`, or `drop`: text that belongs to a view, such as the time of a frame, leaves the prompt where
-            the view keeps nothing. Families without such text refuse `drop`.
-        mass: `on` adds the logarithm of the number of tokens that a token sent stands for to its attention logits, in
-            every layer of the language model, at prefill and while decoding; call the model within
-            `with inputs.pruning():` then. `off` adds nothing, as the authors of all methods but census do; the default
-            is that of the method.
-        mass_strength: factor of that logarithm, at least 0; 0 is off.
-        mass_cap: largest number of tokens that counts, at least 1; None for no limit.
         **options: options of the method, such as tau=10.0.
 
     Returns:
@@ -157,7 +144,7 @@ def compress_with(
     texts = texts_of_views(adapter, prompt, visuals, settings) if has_text else {}
     asked, most = questions(prompt), settings.max_patches
     visuals = {k: replace(v, question=asked[k], max_patches=most) for k, v in visuals.items()}
-    plans = _plans(prompt, visuals, settings)
+    plans = visual_budgets(prompt, visuals, settings)
     device = input_device(adapter.model)
     with nullcontext() if getattr(adapter.model, "training", False) else torch.no_grad():
         with phase(timings, "encode", device):
@@ -173,7 +160,7 @@ def compress_with(
             masses = visual_masses(tokens, selections, visuals) if settings.weighs else {}
             gone = texts_without_view(prompt, texts, kept) if settings.view_text == "drop" and texts else {}
         with phase(timings, "encode", device):
-            sent = _projected(tokens, selections)
+            sent = late_features(tokens, selections)
         with phase(timings, "compress", device):
             features = row_features(adapter, prompt, tokens, selections, sent)
     original = settings.resolved_positions == "original"
@@ -216,32 +203,11 @@ def compress_with(
                 visual.view_text_dropped = total_length(gone.get(key, ()))
             report.visuals.append(visual)
     report.inside = None if plan is None else PruningReport(plan)
-    mass = plan_masses(prompt, kept, masses, settings, plan)
+    mass = plan_masses(prompt, kept, masses, settings, plan) if settings.weighs else None
     call = None if plan is None and mass is None else DecoderCall(adapter, plan, mass)
     if mass is not None and adapter.traits.hybrid:
         report.notes.append("masses count in the layers with attention only; the others keep a state")
     return CompressedInputs(values, features, report, adapter, call, prompt.dropped_until)
-
-
-def _plans(
-    prompt: Prompt, visuals: Mapping[tuple[str, int], Visual], settings: CompressionConfig
-) -> dict[tuple[str, int], VisualBudget]:
-    """Return the budget of every visual, row by row, before anything is encoded."""
-    plans: dict[tuple[str, int], VisualBudget] = {}
-    for spans in prompt.spans:
-        keys = [span.key for span in spans]
-        for key, budget in zip(keys, settings.budget.split([span.length for span in spans]), strict=True):
-            layout = visuals[key].layout
-            settings.method.check(layout)
-            sent = settings.method.sent(budget, layout.full_length)
-            plans[key] = visual_budget(
-                layout,
-                sent,
-                ratio=settings.budget.ratio if sent == budget else None,
-                separators=settings.resolved_separators,
-                policy=settings.policy,
-            )
-    return plans
 
 
 def _encode(
@@ -295,18 +261,3 @@ def _select(
                 selections = method.select(batch, [plans[key] for key in keys])
             chosen |= dict(zip(keys, selections, strict=True))
     return chosen
-
-
-def _projected(
-    tokens: Mapping[tuple[str, int], VisualTokens], selections: Mapping[tuple[str, int], Selection]
-) -> dict[tuple[str, int], Tensor]:
-    """Return the features sent of visuals with a deferred projector, projected together."""
-    late: dict[tuple[str, int], LazyTokens] = {
-        key: one
-        for key, one in tokens.items()
-        if isinstance(one, LazyTokens) and one.waits and selections[key].features is None
-    }
-    if not late:
-        return {}
-    rows = LazyTokens.rows_of(list(late.values()), [selections[key].index for key in late])
-    return dict(zip(late, rows, strict=True))

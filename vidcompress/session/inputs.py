@@ -19,7 +19,7 @@ from vidcompress.core.config import CompressionConfig
 from vidcompress.core.prompt import Prompt
 from vidcompress.core.report import Report
 from vidcompress.core.selection import Selection
-from vidcompress.core.tokens import VisualTokens
+from vidcompress.core.tokens import LazyTokens, VisualTokens
 from vidcompress.errors import ArgumentError, CompressionStateError, UnsupportedInputError, shown
 from vidcompress.llm_pruning.cache_names import CACHE_NAMES, cache_name, given_cache
 from vidcompress.llm_pruning.call import DecoderCall
@@ -77,6 +77,21 @@ def row_features(
                     deep.append([])
                 deep[number].append(level[0] if len(level) == 1 else join_on_one_device(level))
     return features
+
+
+def late_features(
+    tokens: Mapping[tuple[str, int], VisualTokens], selections: Mapping[tuple[str, int], Selection]
+) -> dict[tuple[str, int], Tensor]:
+    """Return the features sent of visuals with a deferred projector, projected together."""
+    late: dict[tuple[str, int], LazyTokens] = {
+        key: one
+        for key, one in tokens.items()
+        if isinstance(one, LazyTokens) and one.waits and selections[key].features is None
+    }
+    if not late:
+        return {}
+    rows = LazyTokens.rows_of(list(late.values()), [selections[key].index for key in late])
+    return dict(zip(late, rows, strict=True))
 
 
 class CompressedInputs(Mapping[str, Any]):

@@ -51,7 +51,7 @@ def plan_masses(
     Returns:
         None where every column has mass 1 and stays.
     """
-    if not settings.weighs or not (masses or (plan is not None and plan.layers)):
+    if not (masses or (plan is not None and plan.layers)):
         return None
     lengths, starts = place_visuals(prompt, kept)
     device = next((mass.device for mass in masses.values()), torch.device("cpu"))

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidcompress.adapters.base import Adapter
+from vidcompress.adapters.base import Adapter, Visual
+from vidcompress.core.budget import VisualBudget, visual_budget
 from vidcompress.core.config import CompressionConfig
 from vidcompress.core.devices import outside_caller_modes
 from vidcompress.core.layout import Modality
@@ -38,6 +39,27 @@ def questions(prompt: Prompt) -> dict[tuple[str, int], Tensor]:
             before = row[: span.start][is_text[: span.start]]
             texts[span.key] = after if len(after) else before
     return texts
+
+
+def visual_budgets(
+    prompt: Prompt, visuals: Mapping[tuple[str, int], Visual], settings: CompressionConfig
+) -> dict[tuple[str, int], VisualBudget]:
+    """Return the budget of every visual, row by row, before anything is encoded."""
+    plans: dict[tuple[str, int], VisualBudget] = {}
+    for spans in prompt.spans:
+        keys = [span.key for span in spans]
+        for key, budget in zip(keys, settings.budget.split([span.length for span in spans]), strict=True):
+            layout = visuals[key].layout
+            settings.method.check(layout)
+            sent = settings.method.sent(budget, layout.full_length)
+            plans[key] = visual_budget(
+                layout,
+                sent,
+                ratio=settings.budget.ratio if sent == budget else None,
+                separators=settings.resolved_separators,
+                policy=settings.policy,
+            )
+    return plans
 
 
 def served_positions(adapter: Adapter, settings: CompressionConfig) -> CompressionConfig:
