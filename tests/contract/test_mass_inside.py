@@ -45,12 +45,12 @@ def tokens_of(model: Any, compressed: Any, row: int) -> list[Token]:
     real = compressed["attention_mask"][row].bool()
     start = int((~real).sum())
     given = compressed["position_ids"][row] if "position_ids" in compressed else None
-    owner = inside.plan.owner[row].tolist()
+    owner, visual = inside.plan.owner[row].tolist(), inside.plan.visual[row].tolist()
     return [
         Token(
             calls[0]["inputs_embeds"][row, c],
             int(given[c]) if given is not None else c - start,
-            "visual" if owner[c] >= 0 else "text",
+            "visual" if visual[c] else "text",
             c,
             mass=float(inside.mass.mass[row, c]),
             owner=owner[c],
@@ -121,6 +121,12 @@ def test_a_second_turn_over_a_pruned_cache(method: str) -> None:
     assert float((second.logits[0][0] - without).abs().max()) > 1e-3
 
 
+def tokens_in_view(compressed: Any, row: int, number: int) -> int:
+    """Tokens of a visual that are no separators, whether they are sent or not."""
+    visual = [one for one in compressed.report.visuals if one.row == row][number]
+    return int((~visual.layout.separator).sum())
+
+
 @pytest.mark.parametrize("beams", [1, 2])
 @pytest.mark.parametrize("method", METHODS)
 def test_masses_of_a_visual_sum_to_its_tokens_in_every_layer(
@@ -142,13 +148,14 @@ def test_masses_of_a_visual_sum_to_its_tokens_in_every_layer(
     plan, first = compressed.inside.plan, compressed.inside.mass.mass
     assert len(seen) == len(plan.layers) > 0
     for sequence in seen:
-        assert torch.equal(sequence.owner >= 0, sequence.visual)
-        assert bool((sequence.mass[~sequence.visual] == 1).all())
+        assert bool(sequence.visual[sequence.owner >= 0].all())
+        assert bool((sequence.mass[sequence.owner < 0] == 1).all()), "text, padding and separators"
         assert bool((sequence.mass >= 1).all()), "a token without mass would not be seen"
         for row in range(len(ROWS)):
             for number in range(len(ROWS[row].visuals)):
                 there = sequence.owner[row * beams] == number
                 total = float(first[row, plan.owner[row] == number].sum())
+                assert total == tokens_in_view(compressed, row, number)
                 assert float(sequence.mass[row * beams, there].sum()) == (total if bool(there.any()) else 0)
     assert float(seen[-1].mass.max()) > 1
 

@@ -302,10 +302,10 @@ def _columns(bias: Tensor, rows: int, start: int, width: int) -> Tensor:
             f"the language model got {rows} rows where the inputs have {prompts} prompts: a block with mass='on' is "
             "for the inputs that were compressed, and for later turns of them; call the model with others outside it"
         )
-    if width == 1 < known:
+    if start == 0 and width == 1 < bias.shape[1]:
         raise CompressionStateError(
-            f"the language model got a prompt of one column where the inputs have {known}: with mass='on' no other "
-            "prompt can be run beside them; leave out guidance_scale"
+            f"the language model got a prompt of one column where the inputs have {bias.shape[1]}: with mass='on' no "
+            "other prompt can be run beside them; leave out guidance_scale"
         )
     part = bias[:, start : start + width]
     if part.shape[1] < width:

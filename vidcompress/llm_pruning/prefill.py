@@ -64,7 +64,8 @@ class LayerSequence:
         masks: attention masks, and biases of columns, built for it.
         mass: (b, n) float32, number of tokens that each entry stands for, 1 at text and padding; None where masses do
             not count.
-        owner: (b, n) int64, the visual of its row that each entry belongs to, -1 for text; None without masses.
+        owner: (b, n) int64, the visual of its row that each entry belongs to, -1 for text and separators; None without
+            masses.
     """
 
     columns: Tensor
